@@ -1,0 +1,126 @@
+//! The VNF instance (SOL003 clause 5.5.2.2) as Gybe keeps it: one model behind both editions of the API.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use time::OffsetDateTime;
+
+use crate::domain::ids::{ProjectId, VnfInstanceId, VnfPkgId};
+use crate::domain::namespace::Namespace;
+use crate::domain::scale::ScaleLevels;
+use crate::domain::vim::VimConnection;
+
+/// A VNF instance.
+#[derive(Clone, Debug)]
+pub struct VnfInstance {
+    /// Its identifier.
+    pub id: VnfInstanceId,
+    /// The tenant.
+    pub project_id: ProjectId,
+    /// `vnfInstanceName`.
+    pub name: Option<String>,
+    /// `vnfInstanceDescription`.
+    pub description: Option<String>,
+    /// `vnfdId`.
+    pub vnfd_id: String,
+    /// The package that carries the VNFD.
+    pub vnf_pkg_id: VnfPkgId,
+    /// `vnfProvider`.
+    pub provider: String,
+    /// `vnfProductName`.
+    pub product_name: String,
+    /// `vnfSoftwareVersion`.
+    pub software_version: String,
+    /// `vnfdVersion`.
+    pub vnfd_version: String,
+    /// The caller's metadata and the namespace.
+    pub metadata: VnfMetadata,
+    /// `extensions`.
+    pub extensions: Map<String, Value>,
+    /// `vnfConfigurableProperties`.
+    pub configurable_properties: Map<String, Value>,
+    /// `vimConnectionInfo` by its id. Operations use the first one.
+    pub vim_connections: BTreeMap<String, VimConnection>,
+    /// Present while the instance is INSTANTIATED.
+    pub instantiated: Option<InstantiatedVnfInfo>,
+    /// Counts the changes to the row: the ETag, and what a compare-and-swap compares.
+    pub version: i64,
+    /// When the row was made: the order of lists.
+    pub created_at: OffsetDateTime,
+}
+
+/// The key of [`VnfMetadata`] that callers can't write.
+pub const NAMESPACE_KEY: &str = "namespace";
+
+/// `vnf_instances.vnf_metadata`: the caller's keys, and under the reserved key `namespace` the one namespace the VNF
+/// lives in, from the moment instantiation is accepted until termination or rollback ended. It is stored nowhere else.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct VnfMetadata {
+    /// Where all namespaced objects of the VNF are.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub namespace: Option<Namespace>,
+    /// The caller's keys; never `namespace`.
+    #[serde(flatten)]
+    pub user: Map<String, Value>,
+}
+
+/// `vnfState` (SOL003 clause 5.5.4.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum VnfState {
+    /// The VNF runs.
+    Started,
+    /// The VNF is stopped.
+    Stopped,
+}
+
+/// `instantiatedVnfInfo`, as last observed in the VIM.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct InstantiatedVnfInfo {
+    /// `flavourId`.
+    pub flavour_id: String,
+    /// `vnfState`.
+    pub vnf_state: VnfState,
+    /// `scaleStatus`.
+    pub scale_levels: ScaleLevels,
+    /// `maxScaleLevels`.
+    pub max_scale_levels: ScaleLevels,
+    /// The definition files the objects came from.
+    pub definition_files: Vec<String>,
+    /// The pods.
+    pub vnfcs: Vec<Vnfc>,
+    /// The volumes.
+    pub storages: Vec<VirtualStorage>,
+}
+
+/// A VNFC: one pod of a VDU's workload.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Vnfc {
+    /// The VDU, by its node template name.
+    pub vdu_id: String,
+    /// The pod's name: `vnfcResourceInfo.id` and `computeResource.resourceId`.
+    pub pod_name: String,
+    /// The pod's uid: tells a replaced pod of the same name from the old one.
+    pub pod_uid: String,
+    /// Kind of the object the pod descends from: `computeResource.vimLevelResourceType`.
+    pub workload_kind: String,
+    /// Name of that object.
+    pub workload_name: String,
+}
+
+impl Vnfc {
+    /// `vnfcInfo.id`, as Tacker builds it.
+    pub fn info_id(&self) -> String {
+        format!("{}-{}", self.vdu_id, self.pod_name)
+    }
+}
+
+/// A volume claim of the VNF.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VirtualStorage {
+    /// Name of the PersistentVolumeClaim.
+    pub claim_name: String,
+    /// Its uid.
+    pub claim_uid: String,
+}

@@ -1,0 +1,51 @@
+//! A Kubernetes object as a package's definition file has it, with the place it was read from.
+//!
+//! `crate::package::manifest` reads them out of YAML; [`crate::domain::namespace`] and [`crate::domain::render`] turn them into intents.
+
+use serde_json::{Map, Value};
+
+/// One object of a definition file. Reading has made sure of `apiVersion`, `kind` and `metadata.name`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Manifest {
+    /// Path of the file in the package.
+    pub file: String,
+    /// Line the document begins on, from 1.
+    pub line: usize,
+    /// The object.
+    pub object: Map<String, Value>,
+}
+
+impl Manifest {
+    /// `apiVersion`.
+    pub fn api_version(&self) -> &str {
+        text(&self.object, "apiVersion")
+    }
+
+    /// `kind`.
+    pub fn kind(&self) -> &str {
+        text(&self.object, "kind")
+    }
+
+    /// `metadata.name`.
+    pub fn name(&self) -> &str {
+        self.metadata("name").unwrap_or_default()
+    }
+
+    /// `metadata.namespace`, if it is there and not empty.
+    pub fn namespace(&self) -> Option<&str> {
+        self.metadata("namespace").filter(|name| !name.is_empty())
+    }
+
+    /// `file:line`, for telling a package's author where to look.
+    pub fn place(&self) -> String {
+        format!("{}:{}", self.file, self.line)
+    }
+
+    fn metadata(&self, member: &str) -> Option<&str> {
+        self.object.get("metadata")?.get(member)?.as_str()
+    }
+}
+
+fn text<'a>(object: &'a Map<String, Value>, member: &str) -> &'a str {
+    object.get(member).and_then(Value::as_str).unwrap_or_default()
+}

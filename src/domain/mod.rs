@@ -1,0 +1,17 @@
+//! What Gybe decides, without doing anything: no I/O, no clock, no async. Everything else depends on this, it on nothing.
+
+pub mod heal;
+pub mod ids;
+pub mod instance;
+pub mod manifest;
+pub mod namespace;
+pub mod op_occ;
+pub mod order;
+pub mod package;
+pub mod plan;
+pub mod problem;
+pub mod render;
+pub mod resource;
+pub mod scale;
+pub mod vim;
+pub mod vnfd;

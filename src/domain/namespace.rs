@@ -1,0 +1,180 @@
+//! The one namespace a VNF instance lives in: how it is decided, checked and forced upon the objects.
+//!
+//! Precedence: `additionalParams.namespace`, else the one namespace that the manifests name, else `default`.
+//! [`decide`] runs in the API before the 202; [`place`] in the planner, once discovery has told which kinds are namespaced.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::domain::manifest::Manifest;
+use crate::domain::problem::Problem;
+
+/// The name of a namespace: a DNS label (RFC 1123 section 2.1, as Kubernetes restricts it), 1 to 63 characters.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Namespace(String);
+
+impl Namespace {
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Namespace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<Namespace> for String {
+    fn from(namespace: Namespace) -> Self {
+        namespace.0
+    }
+}
+
+/// Why a text is no namespace's name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "'{0}' is not a namespace name: use 1 to 63 lower-case letters, digits and '-', beginning and ending with a letter or digit"
+)]
+pub struct NotANamespace(String);
+
+impl TryFrom<String> for Namespace {
+    type Error = NotANamespace;
+
+    fn try_from(name: String) -> Result<Self, NotANamespace> {
+        let alphanumeric = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        let bytes = name.as_bytes();
+        let valid = (1..=63).contains(&bytes.len())
+            && bytes.iter().all(|byte| alphanumeric(byte) || *byte == b'-')
+            && bytes.first().is_some_and(alphanumeric)
+            && bytes.last().is_some_and(alphanumeric);
+        // The text comes from outside: show no more of it than a name could have.
+        if valid { Ok(Self(name)) } else { Err(NotANamespace(name.chars().take(64).collect())) }
+    }
+}
+
+/// Decides the namespace from the request's `additionalParams.namespace` and the manifests.
+///
+/// # Errors
+/// 400 if the parameter is no string or no DNS label; 422 if it is absent and the manifests name several namespaces.
+pub fn decide(parameter: Option<&Value>, manifests: &[Manifest]) -> Result<Namespace, Problem> {
+    match parameter {
+        None => from_manifests(manifests),
+        Some(Value::String(name)) => Namespace::try_from(name.clone())
+            .map_err(|error| Problem::malformed(format!("additionalParams.namespace: {error}"))),
+        Some(other) => {
+            Err(Problem::malformed(format!("additionalParams.namespace must be a string, not {}", type_name(other))))
+        }
+    }
+}
+
+fn from_manifests(manifests: &[Manifest]) -> Result<Namespace, Problem> {
+    let mut named: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for manifest in manifests.iter().filter(|manifest| !is_cluster_scoped(manifest)) {
+        if let Some(namespace) = manifest.namespace() {
+            named.entry(namespace).or_default().insert(&manifest.file);
+        }
+    }
+    if named.len() > 1 {
+        let list = named.iter().map(|(namespace, files)| {
+            format!("{namespace} ({})", files.iter().copied().collect::<Vec<_>>().join(", "))
+        });
+        return Err(Problem::impossible(format!(
+            "the manifests name {} namespaces: {}. A VNF instance lives in one: give additionalParams.namespace, or correct the package",
+            named.len(),
+            list.collect::<Vec<_>>().join("; ")
+        )));
+    }
+    let name = named.into_keys().next().unwrap_or("default");
+    Namespace::try_from(name.to_owned()).map_err(|error| Problem::impossible(format!("metadata.namespace: {error}")))
+}
+
+/// Whether a built-in kind has no namespace. Only for [`decide`], which runs without a cluster; the planner asks discovery.
+fn is_cluster_scoped(manifest: &Manifest) -> bool {
+    let group = manifest.api_version().split_once('/').map_or("", |(group, _)| group);
+    match (group, manifest.kind()) {
+        ("", kind) => matches!(kind, "Namespace" | "Node" | "PersistentVolume"),
+        ("rbac.authorization.k8s.io", kind) => kind.starts_with("Cluster"),
+        ("storage.k8s.io", kind) => kind != "CSIStorageCapacity",
+        ("networking.k8s.io", kind) => matches!(kind, "IngressClass" | "IPAddress" | "ServiceCIDR"),
+        (
+            "apiextensions.k8s.io"
+            | "apiregistration.k8s.io"
+            | "scheduling.k8s.io"
+            | "admissionregistration.k8s.io"
+            | "certificates.k8s.io"
+            | "flowcontrol.apiserver.k8s.io"
+            | "node.k8s.io",
+            _,
+        ) => true,
+        _ => false,
+    }
+}
+
+/// Forces `namespace` upon the object of `manifest`: on itself if its kind is `namespaced`, and on the subjects of a
+/// (Cluster)RoleBinding that pointed at the namespace its own package used.
+///
+/// `accounts` are the ServiceAccounts of the package, as [`accounts`] lists them before anything is placed.
+pub fn place(
+    manifest: &Manifest,
+    namespaced: bool,
+    namespace: &Namespace,
+    accounts: &BTreeSet<(Option<String>, String)>,
+) -> Map<String, Value> {
+    let mut object = manifest.object.clone();
+    if let Some(Value::Object(metadata)) = object.get_mut("metadata") {
+        if namespaced {
+            metadata.insert("namespace".to_owned(), namespace.as_str().into());
+        } else {
+            metadata.remove("namespace");
+        }
+    }
+    if matches!(manifest.kind(), "RoleBinding" | "ClusterRoleBinding")
+        && let Some(Value::Array(subjects)) = object.get_mut("subjects")
+    {
+        let subjects = subjects.iter_mut().filter_map(Value::as_object_mut);
+        for subject in subjects.filter(|subject| follows(subject, manifest.namespace(), accounts)) {
+            subject.insert("namespace".to_owned(), namespace.as_str().into());
+        }
+    }
+    object
+}
+
+/// The ServiceAccounts of a package, as (namespace, name).
+pub fn accounts(manifests: &[Manifest]) -> BTreeSet<(Option<String>, String)> {
+    manifests
+        .iter()
+        .filter(|manifest| manifest.kind() == "ServiceAccount")
+        .map(|manifest| (manifest.namespace().map(str::to_owned), manifest.name().to_owned()))
+        .collect()
+}
+
+/// Whether a binding's subject goes where the package goes: it names no namespace, the binding's own, or an account that the package brings.
+fn follows(subject: &Map<String, Value>, own: Option<&str>, accounts: &BTreeSet<(Option<String>, String)>) -> bool {
+    let text = |member: &str| subject.get(member).and_then(Value::as_str).filter(|text| !text.is_empty());
+    if text("kind") != Some("ServiceAccount") {
+        return false;
+    }
+    let Some(namespace) = text("namespace") else { return true };
+    let name = text("name").unwrap_or_default();
+    own == Some(namespace)
+        || (own.is_none() && namespace == "default")
+        || accounts.contains(&(Some(namespace.to_owned()), name.to_owned()))
+}
+
+/// The JSON type of a value, for telling a caller what was sent.
+pub fn type_name(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    }
+}

@@ -1,0 +1,106 @@
+//! The VNF package (SOL005 clause 9.5.2.5, `VnfPkgInfo`) as Gybe keeps it.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use time::OffsetDateTime;
+
+use crate::domain::ids::{ProjectId, VnfPkgId};
+use crate::domain::problem::Problem;
+use crate::domain::vnfd::Vnfd;
+
+/// A VNF package.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VnfPackage {
+    /// Its identifier.
+    pub id: VnfPkgId,
+    /// The tenant.
+    pub project_id: ProjectId,
+    /// Where onboarding stands.
+    pub onboarding: Onboarding,
+    /// Whether new instances may be made of it. DISABLED until onboarded.
+    pub operational_state: OperationalState,
+    /// Whether any VNF instance refers to it.
+    pub in_use: bool,
+    /// `userDefinedData`.
+    pub user_defined_data: Map<String, Value>,
+    /// When the row was made: the order of lists.
+    pub created_at: OffsetDateTime,
+}
+
+/// `onboardingState` (SOL005 clause 9.5.4.3) with what is known in it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Onboarding {
+    /// No content yet.
+    Created,
+    /// Content is arriving.
+    Uploading,
+    /// Content is being read and checked.
+    Processing,
+    /// Ready for use.
+    Onboarded(Box<Content>),
+    /// The content was no good, or did not arrive; it may be uploaded again.
+    Error(Problem),
+}
+
+impl Onboarding {
+    /// The name on the wire and in the database.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Created => "CREATED",
+            Self::Uploading => "UPLOADING",
+            Self::Processing => "PROCESSING",
+            Self::Onboarded(_) => "ONBOARDED",
+            Self::Error(_) => "ERROR",
+        }
+    }
+}
+
+/// What onboarding found in the CSAR.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Content {
+    /// The descriptor.
+    pub vnfd: Vnfd,
+    /// SHA-512 of the whole CSAR, in hexadecimal digits.
+    pub sha512: String,
+    /// Size of the CSAR in bytes.
+    pub size: u64,
+    /// The artifacts named in TOSCA.meta and the manifest.
+    pub artifacts: Vec<ArtifactInfo>,
+}
+
+/// `operationalState` (SOL005 clause 9.5.4.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum OperationalState {
+    /// New instances may be made.
+    Enabled,
+    /// No new instances.
+    Disabled,
+}
+
+/// One artifact of a package (SOL003 clause 10.5.3.3).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArtifactInfo {
+    /// Path in the CSAR.
+    pub path: String,
+    /// `SHA-256` and the like, as the package spells it.
+    pub algorithm: String,
+    /// Hexadecimal digits.
+    pub hash: String,
+    /// `Content-Type`, where the package gives one.
+    pub content_type: Option<String>,
+}
+
+/// An artifact that can be a definition file: YAML or JSON, at most [`DefinitionFile::MAX_BYTES`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DefinitionFile {
+    /// Path in the CSAR.
+    pub path: String,
+    /// The text.
+    pub text: String,
+}
+
+impl DefinitionFile {
+    /// Larger files are no definition files: a Kubernetes object is at most about this size (etcd's request limit).
+    pub const MAX_BYTES: u64 = 1_500_000;
+}

@@ -1,0 +1,92 @@
+//! The plan of an operation: computed once, stored with the op occurrence, replayed after a crash.
+//!
+//! Every step says what is to hold afterwards, so that running it again, in whole or in part, changes nothing more.
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::order::{Class, waves};
+use crate::domain::resource::ObjectKey;
+use crate::domain::scale::ScaleLevels;
+
+/// What an operation does, and what undoes it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The steps to COMPLETED.
+    pub forward: Vec<Step>,
+    /// The steps from FAILED_TEMP to ROLLED_BACK; `None` where the operation can't be rolled back.
+    pub backward: Option<Vec<Step>>,
+    /// The scale levels that hold once COMPLETED; `None` where the operation leaves them alone.
+    pub scale_levels: Option<ScaleLevels>,
+}
+
+/// One step. The objects of a step don't depend on each other and are worked on together.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", tag = "step")]
+pub enum Step {
+    /// The objects are there as their intents say.
+    Apply {
+        /// Keys of inventory rows.
+        objects: Vec<ObjectKey>,
+    },
+    /// The objects are ready.
+    AwaitReady {
+        /// Keys of inventory rows.
+        objects: Vec<ObjectKey>,
+    },
+    /// The workloads have these replicas, in their intents and in the cluster.
+    SetReplicas {
+        /// The workloads.
+        changes: Vec<ReplicaChange>,
+    },
+    /// The pods are gone; whatever controls them makes others.
+    DeletePods {
+        /// The pods.
+        pods: Vec<PodRef>,
+    },
+    /// The objects, what they own and the volumes claimed by their templates are gone.
+    Remove {
+        /// Keys of inventory rows.
+        objects: Vec<ObjectKey>,
+        /// Seconds after which pods that still run are killed; 0: at once, `None`: they get the time their own
+        /// `terminationGracePeriodSeconds` gives them.
+        grace_seconds: Option<u32>,
+    },
+}
+
+/// The replicas of one workload.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplicaChange {
+    /// The workload.
+    pub object: ObjectKey,
+    /// Its `spec.replicas` afterwards.
+    pub replicas: u32,
+}
+
+/// One pod, by name and uid: a pod of the same name with another uid is another pod.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PodRef {
+    /// `metadata.name`.
+    pub name: String,
+    /// `metadata.uid`.
+    pub uid: String,
+}
+
+/// Makes all `objects`, class by class, and waits until all are ready.
+pub fn apply_all(objects: &[ObjectKey]) -> Vec<Step> {
+    let mut steps = Vec::new();
+    for (class, objects) in waves(objects.iter().cloned()) {
+        steps.push(Step::Apply { objects: objects.clone() });
+        // Objects of the kinds that a definition brings can't be made before it is established.
+        if class == Class::Definition {
+            steps.push(Step::AwaitReady { objects });
+        }
+    }
+    steps.push(Step::AwaitReady { objects: objects.to_vec() });
+    steps
+}
+
+/// Removes all `objects`, class by class in reverse.
+pub fn remove_all(objects: &[ObjectKey], grace_seconds: Option<u32>) -> Vec<Step> {
+    let waves = waves(objects.iter().cloned());
+    waves.into_iter().rev().map(|(_, objects)| Step::Remove { objects, grace_seconds }).collect()
+}

@@ -1,0 +1,220 @@
+//! From a package's manifests to the intents of one VNF instance: placed in its namespace, marked, with the replicas the VNFD states.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use serde_json::{Map, Value, json};
+
+use crate::domain::ids::VnfInstanceId;
+use crate::domain::manifest::Manifest;
+use crate::domain::namespace::{Namespace, accounts, place};
+use crate::domain::problem::Problem;
+use crate::domain::resource::{
+    INSTANCE_LABEL, KindInfo, MANAGED_BY, MANAGED_BY_LABEL, ObjectKey, Resource, ResourceState,
+};
+use crate::domain::vnfd::Flavour;
+
+/// Kinds that can realise a VDU.
+const VDU_KINDS: [&str; 5] = ["Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Pod"];
+/// Those of them that have `spec.replicas`.
+const SCALABLE_KINDS: [&str; 3] = ["Deployment", "StatefulSet", "ReplicaSet"];
+
+/// All that [`resources`] depends on.
+pub struct Rendering<'a> {
+    /// The objects of the definition files, in order.
+    pub manifests: &'a [Manifest],
+    /// The chosen flavour.
+    pub flavour: &'a Flavour,
+    /// The number of instances the VNFD states for each VDU.
+    pub instances: &'a BTreeMap<String, u32>,
+    /// Where the VNF lives.
+    pub namespace: &'a Namespace,
+    /// Whether the namespace is to be made if it is not there.
+    pub create_namespace: bool,
+    /// The owner.
+    pub instance: VnfInstanceId,
+    /// What discovery says of each (apiVersion, kind).
+    pub kinds: &'a BTreeMap<(String, String), KindInfo>,
+}
+
+/// Checks what can be checked of the manifests without a cluster: every object is named once, and every aspect scales something that can be scaled.
+///
+/// # Errors
+/// 422 naming the objects and their places.
+pub fn check(manifests: &[Manifest], flavour: &Flavour) -> Result<(), Problem> {
+    let mut seen: HashMap<ObjectKey, &Manifest> = HashMap::new();
+    for manifest in manifests {
+        if let Some(first) = seen.insert(key(manifest), manifest) {
+            return Err(Problem::impossible(format!(
+                "{} is defined twice, at {} and {}; an object of a VNF has one definition",
+                key(manifest),
+                first.place(),
+                manifest.place()
+            )));
+        }
+    }
+    for (aspect_id, aspect) in &flavour.aspects {
+        for (vdu_id, vdu) in aspect.deltas.keys().filter_map(|id| Some((id, flavour.vdus.get(id)?))) {
+            let scalable =
+                |manifest: &&Manifest| manifest.name() == vdu.name && SCALABLE_KINDS.contains(&manifest.kind());
+            if manifests.iter().find(scalable).is_none() {
+                return Err(Problem::impossible(format!(
+                    "aspect '{aspect_id}' scales VDU '{vdu_id}', but no Deployment, StatefulSet or ReplicaSet named '{}' is in the definition files",
+                    vdu.name
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The inventory rows of a VNF instance that is about to be made.
+///
+/// # Errors
+/// 422 naming the objects whose kind the cluster does not serve.
+pub fn resources(rendering: &Rendering<'_>) -> Result<Vec<Resource>, Problem> {
+    refuse_unknown_kinds(rendering)?;
+    let accounts = accounts(rendering.manifests);
+    let autoscaled = autoscaled(rendering.manifests);
+    let mut resources: Vec<Resource> = rendering
+        .manifests
+        .iter()
+        .filter_map(|manifest| {
+            let info = rendering.kinds.get(&kind(manifest))?;
+            let vdu = vdu_of(manifest, rendering.flavour);
+            let mut object = place(manifest, info.namespaced, rendering.namespace, &accounts);
+            mark(&mut object, rendering.instance);
+            set_replicas(&mut object, manifest, vdu.and_then(|id| rendering.instances.get(id)).copied(), &autoscaled);
+            Some(Resource {
+                key: key(manifest),
+                info: info.clone(),
+                vdu_id: vdu.cloned(),
+                manifest: object,
+                state: ResourceState::Planned,
+            })
+        })
+        .collect();
+    let brings_namespace =
+        |resource: &Resource| resource.key.kind == "Namespace" && resource.key.name == rendering.namespace.as_str();
+    if rendering.create_namespace && !resources.iter().any(brings_namespace) {
+        resources.insert(0, namespace_resource(rendering));
+    }
+    Ok(resources)
+}
+
+/// The (apiVersion, kind) pairs that discovery is to be asked for.
+pub fn kinds(manifests: &[Manifest]) -> BTreeSet<(String, String)> {
+    manifests.iter().map(kind).collect()
+}
+
+fn kind(manifest: &Manifest) -> (String, String) {
+    (manifest.api_version().to_owned(), manifest.kind().to_owned())
+}
+
+fn key(manifest: &Manifest) -> ObjectKey {
+    ObjectKey {
+        api_version: manifest.api_version().to_owned(),
+        kind: manifest.kind().to_owned(),
+        name: manifest.name().to_owned(),
+    }
+}
+
+fn refuse_unknown_kinds(rendering: &Rendering<'_>) -> Result<(), Problem> {
+    let unknown: Vec<String> = rendering
+        .manifests
+        .iter()
+        .filter(|manifest| !rendering.kinds.contains_key(&kind(manifest)))
+        .map(|manifest| format!("{} {} at {}", manifest.api_version(), manifest.kind(), manifest.place()))
+        .collect();
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    Err(Problem::impossible(format!(
+        "the cluster does not serve the kind of: {}. Install its CustomResourceDefinition or correct the package; nothing was created",
+        unknown.join("; ")
+    )))
+}
+
+fn vdu_of<'a>(manifest: &Manifest, flavour: &'a Flavour) -> Option<&'a String> {
+    let realises = VDU_KINDS.contains(&manifest.kind());
+    flavour.vdus.iter().find(|(_, vdu)| realises && vdu.name == manifest.name()).map(|(id, _)| id)
+}
+
+/// Names of (kind, name) that a HorizontalPodAutoscaler of the package owns the replicas of.
+fn autoscaled(manifests: &[Manifest]) -> BTreeSet<(String, String)> {
+    manifests
+        .iter()
+        .filter(|manifest| manifest.kind() == "HorizontalPodAutoscaler")
+        .filter_map(|manifest| {
+            let target = manifest.object.get("spec")?.get("scaleTargetRef")?;
+            Some((target.get("kind")?.as_str()?.to_owned(), target.get("name")?.as_str()?.to_owned()))
+        })
+        .collect()
+}
+
+/// The VNFD's number wins over the manifest's; where the VNFD says nothing and an autoscaler has the replicas, we leave
+/// the field to it: applying it again would undo its work.
+fn set_replicas(
+    object: &mut Map<String, Value>,
+    manifest: &Manifest,
+    stated: Option<u32>,
+    autoscaled: &BTreeSet<(String, String)>,
+) {
+    if !SCALABLE_KINDS.contains(&manifest.kind()) {
+        return;
+    }
+    let Some(Value::Object(spec)) = object.get_mut("spec") else { return };
+    if let Some(number) = stated {
+        spec.insert("replicas".to_owned(), number.into());
+    } else if autoscaled.contains(&(manifest.kind().to_owned(), manifest.name().to_owned())) {
+        spec.remove("replicas");
+    }
+}
+
+/// Puts our labels on the object, on the pods it makes and on the claims its templates make.
+fn mark(object: &mut Map<String, Value>, instance: VnfInstanceId) {
+    label(object, instance);
+    let Some(Value::Object(spec)) = object.get_mut("spec") else { return };
+    if let Some(Value::Object(template)) = spec.get_mut("template")
+        && template.get("spec").is_some_and(|spec| spec.get("containers").is_some())
+    {
+        label(template, instance);
+    }
+    if let Some(Value::Object(job)) = spec.get_mut("jobTemplate")
+        && let Some(Value::Object(template)) = job.get_mut("spec").and_then(|spec| spec.get_mut("template"))
+    {
+        label(template, instance);
+    }
+    if let Some(Value::Array(claims)) = spec.get_mut("volumeClaimTemplates") {
+        claims.iter_mut().filter_map(Value::as_object_mut).for_each(|claim| label(claim, instance));
+    }
+}
+
+fn label(object: &mut Map<String, Value>, instance: VnfInstanceId) {
+    let metadata = object.entry("metadata").or_insert_with(|| json!({}));
+    if let Value::Object(metadata) = metadata {
+        let labels = metadata.entry("labels").or_insert_with(|| json!({}));
+        if !labels.is_object() {
+            *labels = json!({});
+        }
+        if let Value::Object(labels) = labels {
+            labels.insert(MANAGED_BY_LABEL.to_owned(), MANAGED_BY.into());
+            labels.insert(INSTANCE_LABEL.to_owned(), instance.to_string().into());
+        }
+    }
+}
+
+fn namespace_resource(rendering: &Rendering<'_>) -> Resource {
+    let name = rendering.namespace.as_str();
+    let mut object = Map::new();
+    object.insert("apiVersion".to_owned(), "v1".into());
+    object.insert("kind".to_owned(), "Namespace".into());
+    object.insert("metadata".to_owned(), json!({ "name": name }));
+    mark(&mut object, rendering.instance);
+    Resource {
+        key: ObjectKey { api_version: "v1".to_owned(), kind: "Namespace".to_owned(), name: name.to_owned() },
+        info: KindInfo { plural: "namespaces".to_owned(), namespaced: false },
+        vdu_id: None,
+        manifest: object,
+        state: ResourceState::Planned,
+    }
+}

@@ -1,0 +1,126 @@
+//! How many instances each VDU has: instantiation levels, scale levels and deltas (SOL001 clause 6.10, SOL003 clause 5.4.5).
+//!
+//! Pure arithmetic over the VNFD; called by the API to refuse impossible requests before the 202, and by the planner.
+
+use std::collections::BTreeMap;
+
+use crate::domain::problem::Problem;
+use crate::domain::vnfd::{Flavour, ScalingAspect};
+
+/// The scale level of each aspect.
+pub type ScaleLevels = BTreeMap<String, u32>;
+
+/// Whether a scale request adds or removes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ScaleDirection {
+    /// `SCALE_OUT`.
+    Out,
+    /// `SCALE_IN`.
+    In,
+}
+
+/// The scale levels a VNF starts at: those of `level`, or of the default level, or 0 for every aspect.
+///
+/// # Errors
+/// 422 if the flavour has no such level.
+pub fn initial_levels(flavour: &Flavour, level: Option<&str>) -> Result<ScaleLevels, Problem> {
+    let mut levels: ScaleLevels = flavour.aspects.keys().map(|aspect| (aspect.clone(), 0)).collect();
+    if let Some(name) = level.or(flavour.default_level.as_deref()) {
+        let chosen = flavour.levels.get(name).ok_or_else(|| {
+            Problem::impossible(format!(
+                "instantiationLevelId '{name}' is not in the VNFD; it has: {}",
+                names(flavour.levels.keys())
+            ))
+        })?;
+        levels.extend(chosen.scale_levels.iter().map(|(aspect, level)| (aspect.clone(), *level)));
+    }
+    Ok(levels)
+}
+
+/// The number of instances the VNFD states for each VDU at `levels`; a VDU it says nothing about is left out, and
+/// keeps the replicas of its manifest.
+///
+/// `level` is the instantiation level in force, if `levels` are that level's: its `VduInstantiationLevels` win over the deltas.
+pub fn instances(flavour: &Flavour, levels: &ScaleLevels, level: Option<&str>) -> BTreeMap<String, u32> {
+    let stated = level.or(flavour.default_level.as_deref()).and_then(|name| flavour.levels.get(name));
+    flavour
+        .vdus
+        .iter()
+        .filter_map(|(id, vdu)| {
+            let from_level =
+                stated.filter(|at| at.scale_levels.iter().all(|(aspect, level)| levels.get(aspect) == Some(level)));
+            let number = from_level
+                .and_then(|at| at.vdu_instances.get(id).copied())
+                .or_else(|| vdu.initial.map(|initial| initial.saturating_add(added(flavour, levels, id))))?;
+            Some((id.clone(), number))
+        })
+        .collect()
+}
+
+/// The scale levels after `steps` steps of `aspect`.
+///
+/// # Errors
+/// 422 if the aspect is unknown, the level would leave 0..=max, or a VDU would leave the bounds of its profile.
+pub fn scaled(
+    flavour: &Flavour,
+    levels: &ScaleLevels,
+    direction: ScaleDirection,
+    aspect_id: &str,
+    steps: u32,
+) -> Result<ScaleLevels, Problem> {
+    let aspect = flavour.aspects.get(aspect_id).ok_or_else(|| {
+        Problem::impossible(format!(
+            "aspectId '{aspect_id}' is not in the VNFD; it has: {}",
+            names(flavour.aspects.keys())
+        ))
+    })?;
+    let current = levels.get(aspect_id).copied().unwrap_or(0);
+    let target = match direction {
+        ScaleDirection::Out => current.checked_add(steps).filter(|level| *level <= aspect.max_level),
+        ScaleDirection::In => current.checked_sub(steps),
+    };
+    let target = target.ok_or_else(|| {
+        Problem::impossible(format!(
+            "numberOfSteps {steps} leaves the range of aspect '{aspect_id}': it is at level {current} of 0..={}",
+            aspect.max_level
+        ))
+    })?;
+    let mut after = levels.clone();
+    after.insert(aspect_id.to_owned(), target);
+    check_profiles(flavour, &after, aspect)?;
+    Ok(after)
+}
+
+fn check_profiles(flavour: &Flavour, levels: &ScaleLevels, aspect: &ScalingAspect) -> Result<(), Problem> {
+    let numbers = instances(flavour, levels, None);
+    for id in aspect.deltas.keys() {
+        if let (Some(vdu), Some(number)) = (flavour.vdus.get(id), numbers.get(id))
+            && !(vdu.min..=vdu.max).contains(number)
+        {
+            return Err(Problem::impossible(format!(
+                "VDU '{id}' would have {number} instances; its vdu_profile allows {} to {}",
+                vdu.min, vdu.max
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// What the aspects add to VDU `id` at `levels`.
+fn added(flavour: &Flavour, levels: &ScaleLevels, id: &str) -> u32 {
+    flavour
+        .aspects
+        .iter()
+        .filter_map(|(name, aspect)| Some((aspect.deltas.get(id)?, levels.get(name).copied().unwrap_or(0))))
+        .map(|(deltas, level)| match deltas.as_slice() {
+            [uniform] => uniform.saturating_mul(level),
+            steps => steps.iter().take(level as usize).fold(0, |sum: u32, step| sum.saturating_add(*step)),
+        })
+        .fold(0, u32::saturating_add)
+}
+
+/// `a, b, c`, for telling the caller what there is.
+pub fn names<'a>(all: impl Iterator<Item = &'a String>) -> String {
+    let joined = all.map(String::as_str).collect::<Vec<_>>().join(", ");
+    if joined.is_empty() { "none".to_owned() } else { joined }
+}

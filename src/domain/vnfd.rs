@@ -1,0 +1,72 @@
+//! The VNF descriptor as Gybe needs it: flavours, VDUs, scaling aspects, instantiation levels (SOL001).
+//!
+//! `crate::package::vnfd` reads it out of a CSAR; [`crate::domain::scale`] computes with it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// One onboarded VNFD.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Vnfd {
+    /// `descriptor_id`: the `vnfdId` of every request.
+    pub id: String,
+    /// `descriptor_version`.
+    pub version: String,
+    /// `provider`.
+    pub provider: String,
+    /// `product_name`.
+    pub product_name: String,
+    /// `software_version`.
+    pub software_version: String,
+    /// `vnfm_info`: the VNFMs the package says it works with.
+    pub vnfm_info: Vec<String>,
+    /// Deployment flavours by their `flavour_id`. Never empty.
+    pub flavours: BTreeMap<String, Flavour>,
+}
+
+/// A deployment flavour.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Flavour {
+    /// `flavour_description`.
+    pub description: String,
+    /// VDUs by node template name, which is the `vduId` of the API.
+    pub vdus: BTreeMap<String, Vdu>,
+    /// Scaling aspects by `aspectId`.
+    pub aspects: BTreeMap<String, ScalingAspect>,
+    /// Instantiation levels by `instantiationLevelId`.
+    pub levels: BTreeMap<String, InstantiationLevel>,
+    /// The level taken when a request names none.
+    pub default_level: Option<String>,
+}
+
+/// A VDU: one workload (Deployment, StatefulSet, ...) whose `metadata.name` is [`Vdu::name`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Vdu {
+    /// `properties.name`: the name of the Kubernetes workload that realises the VDU.
+    pub name: String,
+    /// `vdu_profile.min_number_of_instances`.
+    pub min: u32,
+    /// `vdu_profile.max_number_of_instances`.
+    pub max: u32,
+    /// `VduInitialDelta`: the number of instances at level 0 of every aspect that scales this VDU.
+    pub initial: Option<u32>,
+}
+
+/// A scaling aspect.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ScalingAspect {
+    /// `max_scale_level`; levels run from 0 to this.
+    pub max_level: u32,
+    /// Per VDU, how many instances each step adds: entry `i` leads from level `i` to `i + 1`; a single entry holds for all steps.
+    pub deltas: BTreeMap<String, Vec<u32>>,
+}
+
+/// An instantiation level.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct InstantiationLevel {
+    /// The scale level of each aspect at this level.
+    pub scale_levels: BTreeMap<String, u32>,
+    /// `VduInstantiationLevels`: the number of instances of each VDU, where the VNFD states it.
+    pub vdu_instances: BTreeMap<String, u32>,
+}

@@ -1,0 +1,120 @@
+//! Towards the clusters: [`Driver`] is what the conductor asks for, [`kubernetes`] how it is done.
+//!
+//! Every verb says what is to hold and may be repeated. No verb retries for long by itself: a passing error comes back as
+//! [`InfraError::Transient`] and the conductor puts the step off.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::domain::ids::VnfInstanceId;
+use crate::domain::instance::{VirtualStorage, Vnfc};
+use crate::domain::namespace::Namespace;
+use crate::domain::plan::PodRef;
+use crate::domain::resource::{KindInfo, Resource};
+use crate::domain::vim::VimAccess;
+
+pub mod kubernetes;
+
+/// Where a VNF instance lives: whose objects, in which namespace, of which cluster.
+#[derive(Clone, Debug)]
+pub struct Scope {
+    /// The cluster and the credential.
+    pub access: VimAccess,
+    /// The namespace.
+    pub namespace: Namespace,
+    /// The owner of the objects.
+    pub instance: VnfInstanceId,
+}
+
+/// Why the cluster does not hold what was asked. The texts are for the caller: they name verb, kind, object, namespace
+/// and user as Kubernetes said it, and no secret.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InfraError {
+    /// It may work later: no connection, a time-out, 429, 5xx. Whether the request took effect is not known.
+    #[error("{0}")]
+    Transient(String),
+    /// 401 or 403: the credential may not do this. Nothing was changed.
+    #[error("{0}")]
+    Denied(String),
+    /// The object belongs to somebody else. Nothing was changed.
+    #[error("{0}")]
+    Conflict(String),
+    /// The cluster refuses the object as it is, or does not know its kind. Nothing was changed.
+    #[error("{0}")]
+    Invalid(String),
+    /// The object is there and will not become ready by waiting (or did not in time), and why.
+    #[error("{0}")]
+    NotReady(String),
+}
+
+/// An object that is there now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ensured {
+    /// `metadata.uid`.
+    pub uid: String,
+    /// Whether it is ours to delete: false for a Namespace that was there before.
+    pub owned: bool,
+}
+
+/// How long to wait for readiness.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// After this, an object that is in trouble (image pull, crash loop, quota, unschedulable) counts as failed.
+    pub grace: Duration,
+    /// After this, an object that is not ready counts as failed.
+    pub timeout: Duration,
+}
+
+/// The pods and volumes of a VNF instance.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Observed {
+    /// Pods that descend from a workload with a VDU, by VDU and name.
+    pub vnfcs: Vec<Vnfc>,
+    /// Volume claims of the instance, by name.
+    pub storages: Vec<VirtualStorage>,
+}
+
+/// A kind, by `apiVersion` and `kind`.
+pub type Kind = (String, String);
+
+/// A way to reach clusters. See the module's documentation.
+#[async_trait]
+pub trait Driver: Send + Sync {
+    /// Asks the API server who the credential belongs to (SelfSubjectReview: every authenticated user may).
+    async fn who_am_i(&self, access: &VimAccess) -> Result<String, InfraError>;
+
+    /// What the cluster knows of these kinds. Kinds it does not serve are left out.
+    async fn discover(
+        &self,
+        access: &VimAccess,
+        kinds: &BTreeSet<Kind>,
+    ) -> Result<BTreeMap<Kind, KindInfo>, InfraError>;
+
+    /// The object is there as its manifest says, carrying the instance's marks.
+    ///
+    /// An object of that name that is not this instance's is a [`InfraError::Conflict`] that says whose it is, and stays
+    /// as it is; but a Namespace that is there is used as it is.
+    async fn ensure(&self, scope: &Scope, resource: &Resource) -> Result<Ensured, InfraError>;
+
+    /// All of `resources` are ready, as their kinds define it.
+    async fn await_ready(&self, scope: &Scope, resources: &[Resource], patience: Patience) -> Result<(), InfraError>;
+
+    /// The object is gone, with what it owns and the volumes claimed by its templates. Nothing is done to an object
+    /// that is not ours: another uid, another owner's mark, or a Namespace that holds others' objects.
+    /// Pods are killed after `grace` (see [`crate::domain::plan::Step::Remove`]).
+    async fn remove(
+        &self,
+        scope: &Scope,
+        resource: &Resource,
+        grace: Option<Duration>,
+        timeout: Duration,
+    ) -> Result<(), InfraError>;
+
+    /// The pods are gone: deleted with their uid as precondition, waited for.
+    async fn delete_pods(&self, scope: &Scope, pods: &[PodRef], timeout: Duration) -> Result<(), InfraError>;
+
+    /// The pods and volumes there are.
+    async fn observe(&self, scope: &Scope, resources: &[Resource]) -> Result<Observed, InfraError>;
+}

@@ -1,0 +1,282 @@
+//! What is durable: packages, VIMs, VNF instances, inventories, op occurrences with their leases.
+//!
+//! [`Store`] has a method per use case, each one transaction; no transaction leaves it. The op occurrence rows are the
+//! conductor's queue. SQLite and PostgreSQL behave the same; `tests/it/store.rs` runs the same cases on both.
+//!
+//! Every method is written to be run to its end: callers never wrap one in a timeout or a `select!`
+//! (a cancelled `BEGIN` poisons its connection); the database's own timeouts bound them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde_json::{Map, Value};
+use time::OffsetDateTime;
+use tokio::sync::Notify;
+
+use crate::domain::ids::{ProjectId, VimId, VnfInstanceId, VnfLcmOpOccId, VnfPkgId};
+use crate::domain::instance::VnfInstance;
+use crate::domain::op_occ::{CancelMode, OpState, VnfLcmOpOcc};
+use crate::domain::package::{Content, DefinitionFile, OperationalState, VnfPackage};
+use crate::domain::plan::Plan;
+use crate::domain::problem::Problem;
+use crate::domain::resource::{ObjectKey, Resource, ResourceState};
+use crate::domain::vim::Vim;
+use crate::domain::vnfd::Vnfd;
+
+pub mod seal;
+mod sql;
+
+pub use sql::{Migrated, connect, migrate};
+
+/// Why a store method did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// There is no such row, or it is another project's.
+    #[error("no such row")]
+    NotFound,
+    /// The row is not in the state, or no longer of the version, that the caller saw.
+    #[error("the row changed meanwhile")]
+    Stale,
+    /// Another row has the same unique value.
+    #[error("{0} is taken")]
+    Duplicate(&'static str),
+    /// The VNF instance has an operation that is not over.
+    #[error("operation {0} of this VNF instance is not over")]
+    Busy(VnfLcmOpOccId),
+    /// Other rows refer to the row.
+    #[error("the row is in use")]
+    InUse,
+    /// The lease ran out and somebody else may hold the operation: write nothing more.
+    #[error("the lease is lost")]
+    LeaseLost,
+    /// A row can't be read back: a defect, or a key that is not the one it was sealed with.
+    #[error("{table} {id}: {reason}")]
+    Corrupt {
+        /// The table.
+        table: &'static str,
+        /// The row.
+        id: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The database did not answer as it should.
+    #[error("the database failed")]
+    Database(#[from] sqlx::Error),
+    /// The schema could not be brought up to date.
+    #[error("migrating the database failed")]
+    Migrate(#[from] sqlx::migrate::MigrateError),
+}
+
+/// The right to work on one operation until it runs out. Not `Clone`: a conductor's write needs one.
+#[derive(Debug)]
+pub struct Lease {
+    /// The operation.
+    pub op: VnfLcmOpOccId,
+    /// The fence: each claim counts it up, each write of the conductor compares it.
+    pub epoch: i64,
+}
+
+/// A claimed operation with all that is needed to go on with it.
+#[derive(Debug)]
+pub struct Claimed {
+    /// The right to work on it.
+    pub lease: Lease,
+    /// The operation.
+    pub op: VnfLcmOpOcc,
+    /// Its VNF instance.
+    pub instance: VnfInstance,
+    /// The stored plan; `None` until it is planned.
+    pub plan: Option<Plan>,
+    /// Steps of the current direction (backward in ROLLING_BACK, else forward) that are done.
+    pub steps_done: usize,
+    /// How often the current step was put off because of passing errors.
+    pub attempt: u32,
+}
+
+/// What [`Store::claim`] found.
+#[derive(Debug)]
+pub enum Claim {
+    /// An operation to work on.
+    Work(Box<Claimed>),
+    /// Nothing is due; the time until something will be, if anything waits.
+    Idle(Option<Duration>),
+}
+
+/// What a finished step changed in the inventory. Written in one transaction with the step count.
+#[derive(Debug, Default)]
+pub struct Checkpoint {
+    /// Steps of the current direction done so far.
+    pub steps_done: usize,
+    /// New states of rows.
+    pub states: Vec<(ObjectKey, ResourceState)>,
+    /// New intents of rows.
+    pub manifests: Vec<(ObjectKey, Map<String, Value>)>,
+    /// Rows whose objects are gone.
+    pub removed: Vec<ObjectKey>,
+}
+
+/// How an operation leaves a running state.
+#[derive(Debug)]
+pub struct Ending {
+    /// The state it leaves: must be the current one.
+    pub from: OpState,
+    /// The state it enters.
+    pub to: OpState,
+    /// Why, unless it succeeded.
+    pub error: Option<Problem>,
+    /// The instance as it is from now on; `None`: unchanged.
+    pub instance: Option<VnfInstance>,
+    /// What was changed.
+    pub resource_changes: Option<crate::domain::op_occ::ResourceChanges>,
+    /// What a MODIFY_INFO changed.
+    pub changed_info: Option<Value>,
+    /// When.
+    pub now: OffsetDateTime,
+}
+
+/// The package that carries a VNFD, as instance operations need it.
+#[derive(Clone, Debug)]
+pub struct OnboardedVnfd {
+    /// The package.
+    pub package_id: VnfPkgId,
+    /// Whether it may be used for new instances.
+    pub operational_state: OperationalState,
+    /// The descriptor.
+    pub vnfd: Vnfd,
+}
+
+/// The durable state. See the module's documentation.
+#[async_trait]
+pub trait Store: Send + Sync {
+    // --- packages -----------------------------------------------------------------------------------------------
+
+    /// Adds a package without content.
+    async fn create_package(&self, package: &VnfPackage) -> Result<(), StoreError>;
+    /// One package.
+    async fn package(&self, project: &ProjectId, id: VnfPkgId) -> Result<VnfPackage, StoreError>;
+    /// All packages of a project, oldest first.
+    async fn packages(&self, project: &ProjectId) -> Result<Vec<VnfPackage>, StoreError>;
+    /// CREATED or ERROR → UPLOADING. `Stale` in any other state.
+    async fn begin_upload(&self, project: &ProjectId, id: VnfPkgId, now: OffsetDateTime) -> Result<(), StoreError>;
+    /// UPLOADING → PROCESSING.
+    async fn begin_processing(&self, id: VnfPkgId, now: OffsetDateTime) -> Result<(), StoreError>;
+    /// PROCESSING → ONBOARDED and ENABLED, with the definition files' texts. `Duplicate` if the project has the VNFD already.
+    async fn finish_onboarding(
+        &self,
+        id: VnfPkgId,
+        content: &Content,
+        files: &[DefinitionFile],
+        now: OffsetDateTime,
+    ) -> Result<(), StoreError>;
+    /// UPLOADING or PROCESSING → ERROR.
+    async fn fail_onboarding(&self, id: VnfPkgId, problem: &Problem, now: OffsetDateTime) -> Result<(), StoreError>;
+    /// Every package that has been UPLOADING or PROCESSING since before `before` → ERROR with `problem`: whoever worked on it is gone.
+    /// Returns their ids.
+    async fn fail_abandoned_onboardings(
+        &self,
+        before: OffsetDateTime,
+        problem: &Problem,
+        now: OffsetDateTime,
+    ) -> Result<Vec<VnfPkgId>, StoreError>;
+    /// Changes the operational state from the other one (`Stale` if it is that already or the package is not onboarded)
+    /// and merges user data (RFC 7396 result computed by the caller).
+    async fn update_package(
+        &self,
+        project: &ProjectId,
+        id: VnfPkgId,
+        state: Option<OperationalState>,
+        user_defined_data: Option<&Map<String, Value>>,
+    ) -> Result<(), StoreError>;
+    /// Removes a package. `Stale` while it is ENABLED or being onboarded, `InUse` while an instance refers to it.
+    async fn delete_package(&self, project: &ProjectId, id: VnfPkgId) -> Result<(), StoreError>;
+    /// The onboarded VNFD of that id. `NotFound` if there is none.
+    async fn vnfd(&self, project: &ProjectId, vnfd_id: &str) -> Result<OnboardedVnfd, StoreError>;
+    /// All definition files of a package, by path.
+    async fn definition_files(&self, id: VnfPkgId) -> Result<Vec<DefinitionFile>, StoreError>;
+
+    // --- VIMs ---------------------------------------------------------------------------------------------------
+
+    /// Adds a VIM. `Duplicate("name")`, or `Duplicate("default VIM")` if it would be the second default of the project.
+    async fn create_vim(&self, vim: &Vim) -> Result<(), StoreError>;
+    /// One VIM.
+    async fn vim(&self, project: &ProjectId, id: VimId) -> Result<Vim, StoreError>;
+    /// The project's default VIM. `NotFound` if it has none.
+    async fn default_vim(&self, project: &ProjectId) -> Result<Vim, StoreError>;
+    /// All VIMs of a project, oldest first.
+    async fn vims(&self, project: &ProjectId) -> Result<Vec<Vim>, StoreError>;
+    /// Replaces all but the id, project and `created_at`. Errors as [`Store::create_vim`].
+    async fn update_vim(&self, vim: &Vim) -> Result<(), StoreError>;
+    /// Removes a VIM. `InUse` while a VNF instance's `vim_connections` name it.
+    async fn delete_vim(&self, project: &ProjectId, id: VimId) -> Result<(), StoreError>;
+
+    // --- VNF instances ------------------------------------------------------------------------------------------
+
+    /// Adds an instance. `Stale` if its package is no longer there and ENABLED.
+    async fn create_instance(&self, instance: &VnfInstance) -> Result<(), StoreError>;
+    /// One instance.
+    async fn instance(&self, project: &ProjectId, id: VnfInstanceId) -> Result<VnfInstance, StoreError>;
+    /// All instances of a project, oldest first.
+    async fn instances(&self, project: &ProjectId) -> Result<Vec<VnfInstance>, StoreError>;
+    /// Removes an instance that is NOT_INSTANTIATED. `Stale` if it is instantiated, `InUse` while its inventory has rows,
+    /// `Busy` while an operation is not over. Its finished op occurrences stay.
+    async fn delete_instance(&self, project: &ProjectId, id: VnfInstanceId) -> Result<(), StoreError>;
+    /// The inventory of an instance, in the order in which the objects were planned.
+    async fn resources(&self, id: VnfInstanceId) -> Result<Vec<Resource>, StoreError>;
+
+    // --- op occurrences: callers --------------------------------------------------------------------------------
+
+    /// Accepts an operation: adds the occurrence and, in the same transaction, replaces the instance by `instance` if
+    /// its version is still `instance.version` (`Stale` if not), then wakes the conductors.
+    /// `Busy` if another operation of the instance is not over.
+    async fn begin_operation(&self, op: &VnfLcmOpOcc, instance: &VnfInstance) -> Result<(), StoreError>;
+    /// One op occurrence.
+    async fn op_occ(&self, project: &ProjectId, id: VnfLcmOpOccId) -> Result<VnfLcmOpOcc, StoreError>;
+    /// All op occurrences of a project, oldest first.
+    async fn op_occs(&self, project: &ProjectId) -> Result<Vec<VnfLcmOpOcc>, StoreError>;
+    /// Moves an op occurrence that no conductor works on from FAILED_TEMP to `to` and wakes the conductors.
+    /// `Stale` if it is not in FAILED_TEMP. Entering ROLLING_BACK or PROCESSING clears `attempt`; PROCESSING clears the error.
+    async fn resume_operation(
+        &self,
+        project: &ProjectId,
+        id: VnfLcmOpOccId,
+        to: OpState,
+        now: OffsetDateTime,
+    ) -> Result<(), StoreError>;
+    /// The plan of an op occurrence, if it has one.
+    async fn plan(&self, id: VnfLcmOpOccId) -> Result<Option<Plan>, StoreError>;
+
+    // --- op occurrences: conductors -----------------------------------------------------------------------------
+
+    /// Takes the operation that has waited longest of those that are running, due, and held by nobody (or whose lease ran out).
+    async fn claim(&self, owner: &str, ttl: Duration) -> Result<Claim, StoreError>;
+    /// Makes the lease run for `ttl` from now; tells whether a cancel request is pending.
+    async fn renew(&self, lease: &Lease, ttl: Duration) -> Result<Option<CancelMode>, StoreError>;
+    /// STARTING → PROCESSING with the plan and the inventory rows of what it will make (rows that exist keep their state).
+    async fn store_plan(
+        &self,
+        lease: &Lease,
+        plan: &Plan,
+        resources: &[Resource],
+        now: OffsetDateTime,
+    ) -> Result<(), StoreError>;
+    /// Marks rows that are `Planned` as `Intent`, before their objects are made.
+    async fn record_intent(&self, lease: &Lease, objects: &[ObjectKey]) -> Result<(), StoreError>;
+    /// Records finished work.
+    async fn checkpoint(&self, lease: &Lease, checkpoint: &Checkpoint) -> Result<(), StoreError>;
+    /// Puts the operation off for `delay` and gives up the lease. `attempt` and `error` say why.
+    async fn postpone(
+        &self,
+        lease: Lease,
+        delay: Duration,
+        attempt: u32,
+        error: Option<&Problem>,
+    ) -> Result<(), StoreError>;
+    /// Ends the running state and gives up the lease: state, instance and (later) notifications in one transaction.
+    async fn end_operation(&self, lease: Lease, ending: &Ending) -> Result<(), StoreError>;
+
+    /// Fires when there may be something to claim. Register before looking.
+    fn wake(&self) -> Arc<Notify>;
+    /// One round trip to the database: whether it answers.
+    async fn ping(&self) -> Result<(), StoreError>;
+}

@@ -1,0 +1,7 @@
+//! stub
+/// stub
+pub fn connect() {}
+/// stub
+pub fn migrate() {}
+/// stub
+pub struct Migrated;

@@ -1,0 +1,8 @@
+//! The integration tests, in one binary. `scripts/test` starts what they need (a Kubernetes control plane, PostgreSQL)
+//! and says where it is in the environment.
+#![expect(missing_docs, clippy::unwrap_used, clippy::expect_used, reason = "tests say what they show in their names")]
+
+mod csar;
+mod driver;
+mod store;
+mod support;
