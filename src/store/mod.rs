@@ -6,6 +6,7 @@
 //! Every method is written to be run to its end: callers never wrap one in a timeout or a `select!`
 //! (a cancelled `BEGIN` poisons its connection); the database's own timeouts bound them.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -60,6 +61,30 @@ pub enum StoreError {
         /// What is wrong.
         reason: String,
     },
+    /// A secret can't be sealed.
+    #[error("the secrets can't be stored")]
+    Seal(#[source] seal::SealError),
+    /// The URL names no database that Gybe can use.
+    #[error("the database URL must be sqlite://PATH or postgres://...")]
+    Url,
+    /// Another process has the SQLite file open.
+    #[error("{} is in use by another process: a SQLite database serves one process; several need PostgreSQL", path.display())]
+    Held {
+        /// The database file.
+        path: PathBuf,
+    },
+    /// The database file or the lock file beside it can't be opened.
+    #[error("{} can't be opened", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The schema is not there or is an older release's.
+    #[error("the database's schema is not up to date: run `gybe migrate`")]
+    NotMigrated,
     /// The database did not answer as it should.
     #[error("the database failed")]
     Database(#[from] sqlx::Error),

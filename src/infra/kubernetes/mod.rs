@@ -1,1 +1,87 @@
-//! stub
+//! The [`Driver`] for Kubernetes: any kind, through discovery and `DynamicObject`.
+//!
+//! [`client`] reaches the clusters and bounds every call, [`errors`] puts into words what comes of it. The verbs are in
+//! [`discovery`], [`apply`], [`wait`] (with [`watch`], [`progress`] and [`ready`] under it), [`remove`] (with
+//! [`namespace`]) and [`observe`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use k8s_openapi::api::authentication::v1::SelfSubjectReview;
+use kube::api::{Api, PostParams};
+
+use crate::domain::plan::PodRef;
+use crate::domain::resource::{KindInfo, Resource};
+use crate::domain::vim::VimAccess;
+use crate::infra::{Driver, Ensured, InfraError, Kind, Observed, Patience, Scope};
+
+mod apply;
+mod client;
+mod discovery;
+mod errors;
+mod namespace;
+mod observe;
+mod progress;
+mod ready;
+mod remove;
+mod wait;
+mod watch;
+
+/// Reaches Kubernetes clusters. One per process, shared by all operations.
+#[derive(Default)]
+pub struct KubernetesDriver {
+    clients: client::Clients,
+}
+
+impl KubernetesDriver {
+    /// A driver that has not reached any cluster yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+#[async_trait]
+impl Driver for KubernetesDriver {
+    async fn who_am_i(&self, access: &VimAccess) -> Result<String, InfraError> {
+        let cluster = self.clients.get(access)?;
+        let reviews: Api<SelfSubjectReview> = Api::all(cluster.client.clone());
+        let review = cluster.call(reviews.create(&PostParams::default(), &SelfSubjectReview::default())).await?;
+        let user = review.status.and_then(|status| status.user_info).and_then(|user| user.username);
+        user.ok_or_else(|| InfraError::Invalid("the API server does not say who the credential belongs to".to_owned()))
+    }
+
+    async fn discover(
+        &self,
+        access: &VimAccess,
+        kinds: &BTreeSet<Kind>,
+    ) -> Result<BTreeMap<Kind, KindInfo>, InfraError> {
+        discovery::discover(&*self.clients.get(access)?, kinds).await
+    }
+
+    async fn ensure(&self, scope: &Scope, resource: &Resource) -> Result<Ensured, InfraError> {
+        apply::ensure(&*self.clients.get(&scope.access)?, scope, resource).await
+    }
+
+    async fn await_ready(&self, scope: &Scope, resources: &[Resource], patience: Patience) -> Result<(), InfraError> {
+        wait::await_ready(&*self.clients.get(&scope.access)?, scope, resources, patience).await
+    }
+
+    async fn remove(
+        &self,
+        scope: &Scope,
+        resource: &Resource,
+        grace: Option<Duration>,
+        timeout: Duration,
+    ) -> Result<(), InfraError> {
+        remove::remove(&*self.clients.get(&scope.access)?, scope, resource, grace, timeout).await
+    }
+
+    async fn delete_pods(&self, scope: &Scope, pods: &[PodRef], timeout: Duration) -> Result<(), InfraError> {
+        remove::delete_pods(&*self.clients.get(&scope.access)?, scope, pods, timeout).await
+    }
+
+    async fn observe(&self, scope: &Scope, resources: &[Resource]) -> Result<Observed, InfraError> {
+        observe::observe(&*self.clients.get(&scope.access)?, scope, resources).await
+    }
+}

@@ -1,0 +1,204 @@
+//! Making objects, and never taking one over: see `docs/adr/0003-field-manager-per-instance.md`.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use kube::ResourceExt as _;
+use kube::api::{Api, DynamicObject, Patch, PatchParams};
+use serde_json::{Map, Value, json};
+use tokio::time::Instant;
+
+use super::client::Cluster;
+use super::errors::CallError;
+use super::watch::{Source, gone};
+use crate::domain::ids::VnfInstanceId;
+use crate::domain::resource::{INSTANCE_LABEL, MANAGED_BY_LABEL, ObjectKey, Resource};
+use crate::infra::{Ensured, InfraError, Scope};
+
+/// How often an object may change hands under our eyes before we put the matter off.
+const ATTEMPTS: usize = 4;
+/// How long an object of ours that is on its way out is waited for.
+const FAREWELL: Duration = Duration::from_secs(30);
+
+/// The object is there as its manifest says, carrying the instance's marks.
+pub(super) async fn ensure(cluster: &Cluster, scope: &Scope, resource: &Resource) -> Result<Ensured, InfraError> {
+    let object = Object { cluster, scope, key: &resource.key, api: api(cluster, scope, resource) };
+    let mut intent = placed(resource, scope);
+    for _ in 0..ATTEMPTS {
+        let made = match cluster.call(object.api.get_opt(&resource.key.name)).await? {
+            None => object.create(&intent).await?,
+            Some(found) if !is_ours(&found, scope.instance) => return object.leave(&found),
+            Some(found) if found.metadata.deletion_timestamp.is_some() => {
+                object.see_off(&found).await?;
+                None
+            }
+            Some(found) => object.update(&mut intent, found).await?,
+        };
+        if let Some(made) = made {
+            return Ok(Ensured { uid: made.uid().unwrap_or_default(), owned: true });
+        }
+    }
+    Err(InfraError::Transient(format!("{object} is made and deleted by somebody else at the same time")))
+}
+
+/// The objects of the resource's kind, where the instance's are.
+pub(super) fn api(cluster: &Cluster, scope: &Scope, resource: &Resource) -> Api<DynamicObject> {
+    cluster.api(&resource.key.api_version, &resource.key.kind, &resource.info, &scope.namespace)
+}
+
+/// Whether the object carries the instance's mark.
+pub(super) fn is_ours(object: &DynamicObject, instance: VnfInstanceId) -> bool {
+    object.labels().get(INSTANCE_LABEL).is_some_and(|id| *id == instance.to_string())
+}
+
+/// Whether it is a Namespace: there may be one before us, and others may use it beside us.
+pub(super) fn is_namespace(key: &ObjectKey) -> bool {
+    key.api_version == "v1" && key.kind == "Namespace"
+}
+
+struct Object<'a> {
+    cluster: &'a Cluster,
+    scope: &'a Scope,
+    key: &'a ObjectKey,
+    api: Api<DynamicObject>,
+}
+
+impl Object<'_> {
+    /// Makes the object where there was none. `None`: somebody else was faster, look again.
+    ///
+    /// Without force, the API server itself decides between two that make the object at once: a field that one has set,
+    /// as each sets its own value of our instance label, the other can't.
+    async fn create(&self, intent: &Map<String, Value>) -> Result<Option<DynamicObject>, InfraError> {
+        let manager = manager(self.scope.instance);
+        match self.apply(&PatchParams::apply(&manager), intent).await {
+            Ok(made) if self.was_there(&made, &manager) => {
+                self.release(&manager, &made).await?;
+                Ok(None)
+            }
+            Ok(made) => Ok(Some(made)),
+            Err(failed) if failed.code == Some(409) => Ok(None),
+            Err(failed) if failed.code == Some(404) => Err(self.nowhere(failed)),
+            Err(failed) => Err(failed.into()),
+        }
+    }
+
+    /// Brings our object to what the manifest says. `None`: it is not there any more, look again.
+    async fn update(
+        &self,
+        intent: &mut Map<String, Value>,
+        found: DynamicObject,
+    ) -> Result<Option<DynamicObject>, InfraError> {
+        // If the object was replaced since we looked, the uid makes this a conflict instead of a seizure.
+        set_metadata(intent, "uid", found.metadata.uid.map(Value::from));
+        let applied = self.apply(&PatchParams::apply(&manager(self.scope.instance)).force(), intent).await;
+        set_metadata(intent, "uid", None);
+        match applied {
+            Ok(made) => Ok(Some(made)),
+            Err(failed) if matches!(failed.code, Some(404 | 409)) => Ok(None),
+            Err(failed) => Err(failed.into()),
+        }
+    }
+
+    async fn apply(&self, params: &PatchParams, intent: &Map<String, Value>) -> Result<DynamicObject, CallError> {
+        self.cluster.call(self.api.patch(&self.key.name, params, &Patch::Apply(intent))).await
+    }
+
+    /// The apply met an object that an other client had made just before, and that did not contradict: a fresh object
+    /// has one manager.
+    fn was_there(&self, made: &DynamicObject, manager: &str) -> bool {
+        made.managed_fields().iter().any(|entry| entry.manager.as_deref() != Some(manager))
+    }
+
+    /// Takes back what the apply has added to another's object: by applying nothing.
+    async fn release(&self, manager: &str, made: &DynamicObject) -> Result<(), InfraError> {
+        let nothing = json!({
+            "apiVersion": self.key.api_version,
+            "kind": self.key.kind,
+            "metadata": { "name": self.key.name, "uid": made.uid() },
+        });
+        let params = PatchParams::apply(manager);
+        match self.cluster.call(self.api.patch(&self.key.name, &params, &Patch::Apply(nothing))).await {
+            Err(failed) if !matches!(failed.code, Some(404 | 409)) => Err(failed.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// What becomes of an object that is not ours: it stays as it is.
+    fn leave(&self, found: &DynamicObject) -> Result<Ensured, InfraError> {
+        if is_namespace(self.key) {
+            if found.metadata.deletion_timestamp.is_some() {
+                return Err(InfraError::Transient(format!("{} is being deleted", self.key)));
+            }
+            return Ok(Ensured { uid: found.uid().unwrap_or_default(), owned: false });
+        }
+        let text = match found.labels().get(INSTANCE_LABEL) {
+            Some(other) => format!("{self} belongs to VNF instance {other}"),
+            None => format!("{self} exists and is not managed by Gybe{}", whose(found)),
+        };
+        Err(InfraError::Conflict(text))
+    }
+
+    /// Waits until our object, that is being deleted, is gone.
+    async fn see_off(&self, found: &DynamicObject) -> Result<(), InfraError> {
+        let uids = HashSet::from([found.uid().unwrap_or_default()]);
+        let source = Source::named(self.api.clone(), &self.key.name);
+        let left = gone(self.cluster, source, &uids, Instant::now() + FAREWELL).await?;
+        if left.is_empty() {
+            return Ok(());
+        }
+        let finalizers = found.finalizers().join(", ");
+        Err(InfraError::Transient(format!("{self} is being deleted; it waits for its finalizers [{finalizers}]")))
+    }
+
+    /// 404 when applying: the namespace is missing, or the kind's endpoint is not served (yet: it takes a moment after
+    /// its definition was established).
+    fn nowhere(&self, failed: CallError) -> InfraError {
+        match failed.error {
+            InfraError::Invalid(text) if text.starts_with("namespaces ") => InfraError::Invalid(text),
+            _ => {
+                InfraError::Transient(format!("the cluster does not serve {} {}", self.key.api_version, self.key.kind))
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for Object<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.api.namespace() {
+            Some(namespace) => write!(f, "{} in namespace {namespace}", self.key),
+            None => write!(f, "{}", self.key),
+        }
+    }
+}
+
+/// The field manager of a VNF instance.
+fn manager(instance: VnfInstanceId) -> String {
+    format!("gybe-{instance}")
+}
+
+/// The manifest with the namespace it is for, whatever it says.
+fn placed(resource: &Resource, scope: &Scope) -> Map<String, Value> {
+    let mut intent = resource.manifest.clone();
+    let namespace = resource.info.namespaced.then(|| scope.namespace.as_str().into());
+    set_metadata(&mut intent, "namespace", namespace);
+    intent
+}
+
+fn set_metadata(intent: &mut Map<String, Value>, name: &str, value: Option<Value>) {
+    let Some(Value::Object(metadata)) = intent.get_mut("metadata") else { return };
+    match value {
+        Some(value) => metadata.insert(name.to_owned(), value),
+        None => metadata.remove(name),
+    };
+}
+
+/// Who may have made an object, as far as it shows.
+fn whose(object: &DynamicObject) -> String {
+    let mut signs = Vec::new();
+    signs.extend(object.labels().get(MANAGED_BY_LABEL).map(|by| format!("{MANAGED_BY_LABEL} is {by}")));
+    signs.extend(object.annotations().get("meta.helm.sh/release-name").map(|name| format!("Helm release {name}")));
+    let mut managers: Vec<&str> = object.managed_fields().iter().filter_map(|it| it.manager.as_deref()).collect();
+    managers.dedup();
+    signs.extend((!managers.is_empty()).then(|| format!("its fields were written by {}", managers.join(", "))));
+    if signs.is_empty() { String::new() } else { format!(" ({})", signs.join("; ")) }
+}

@@ -1,0 +1,215 @@
+//! Clients: one per access, kept and shared, built from the access alone.
+//!
+//! Neither the process's kubeconfig nor its proxy environment has a say. Nothing is retried here: kube's own retry would
+//! send a request twice that may have taken effect. [`Cluster::call`] bounds every call, so that a conductor that lost
+//! its lease has no request under way when the next owner may begin.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use kube::api::{Api, ApiResource, DynamicObject};
+use kube::config::AuthInfo;
+use kube::{Client, Config};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use tokio::time::{Instant, timeout};
+
+use super::discovery::Known;
+use super::errors::CallError;
+use crate::domain::namespace::Namespace;
+use crate::domain::resource::KindInfo;
+use crate::domain::vim::{VimAccess, VimCredential};
+use crate::infra::InfraError;
+
+const CONNECT_DEADLINE: Duration = Duration::from_secs(4);
+/// Below the 10 s that a lease has left when its conductor gives an operation up.
+const CALL_DEADLINE: Duration = Duration::from_secs(8);
+/// After this without use a client is dropped, and with it its connections and its copy of the credential.
+const IDLE: Duration = Duration::from_secs(600);
+/// More accesses than this at a time: the one that was not used for the longest is dropped.
+const MOST: usize = 64;
+
+/// The clients in use.
+#[derive(Default)]
+pub(super) struct Clients(Mutex<Vec<Entry>>);
+
+struct Entry {
+    access: VimAccess,
+    cluster: Arc<Cluster>,
+    used: Instant,
+}
+
+impl Clients {
+    /// The client for `access`.
+    ///
+    /// # Errors
+    /// [`InfraError::Invalid`] if the access is unusable as it is: no URL, no PEM.
+    pub fn get(&self, access: &VimAccess) -> Result<Arc<Cluster>, InfraError> {
+        let now = Instant::now();
+        let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.retain(|entry| now - entry.used < IDLE);
+        if let Some(entry) = entries.iter_mut().find(|entry| entry.access == *access) {
+            entry.used = now;
+            return Ok(entry.cluster.clone());
+        }
+        let cluster = Arc::new(Cluster::new(access)?);
+        let oldest = entries.iter().enumerate().min_by_key(|(_, entry)| entry.used).map(|(at, _)| at);
+        if let Some(at) = oldest.filter(|_| entries.len() >= MOST) {
+            entries.swap_remove(at);
+        }
+        entries.push(Entry { access: access.clone(), cluster: cluster.clone(), used: now });
+        Ok(cluster)
+    }
+}
+
+/// A cluster, reached with one credential.
+pub(super) struct Cluster {
+    /// For requests; each goes through [`Cluster::call`].
+    pub client: Client,
+    /// What discovery said lately.
+    pub known: Known,
+    endpoint: String,
+}
+
+impl Cluster {
+    fn new(access: &VimAccess) -> Result<Self, InfraError> {
+        let client = Client::try_from(config(access)?).map_err(|error| {
+            InfraError::Invalid(format!("the access to {} cannot be used: {error}", access.endpoint))
+        })?;
+        Ok(Self { client, known: Known::default(), endpoint: access.endpoint.clone() })
+    }
+
+    /// Waits for the answer to a request, no longer than the deadline of calls.
+    pub async fn call<T>(&self, request: impl Future<Output = kube::Result<T>>) -> Result<T, CallError> {
+        match timeout(CALL_DEADLINE, request).await {
+            Ok(answer) => answer.map_err(|error| CallError::of(&error, &self.endpoint)),
+            Err(_) => Err(CallError::silence(&self.endpoint, CALL_DEADLINE)),
+        }
+    }
+
+    /// The objects of a kind: those of `namespace`, or the cluster's if the kind is not namespaced.
+    pub fn api(&self, api_version: &str, kind: &str, info: &KindInfo, namespace: &Namespace) -> Api<DynamicObject> {
+        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        let resource = ApiResource {
+            group: group.to_owned(),
+            version: version.to_owned(),
+            api_version: api_version.to_owned(),
+            kind: kind.to_owned(),
+            plural: info.plural.clone(),
+        };
+        if info.namespaced {
+            Api::namespaced_with(self.client.clone(), namespace.as_str(), &resource)
+        } else {
+            Api::all_with(self.client.clone(), &resource)
+        }
+    }
+
+    /// The objects of a namespaced kind that every cluster has.
+    pub fn builtin(&self, api_version: &str, kind: &str, plural: &str, namespace: &Namespace) -> Api<DynamicObject> {
+        self.api(api_version, kind, &KindInfo { plural: plural.to_owned(), namespaced: true }, namespace)
+    }
+
+    /// The pods of `namespace`.
+    pub fn pods(&self, namespace: &Namespace) -> Api<DynamicObject> {
+        self.builtin("v1", "Pod", "pods", namespace)
+    }
+
+    /// The volume claims of `namespace`.
+    pub fn claims(&self, namespace: &Namespace) -> Api<DynamicObject> {
+        self.builtin("v1", "PersistentVolumeClaim", "persistentvolumeclaims", namespace)
+    }
+}
+
+fn config(access: &VimAccess) -> Result<Config, InfraError> {
+    let unusable =
+        |what: String| InfraError::Invalid(format!("the access to {} cannot be used: {what}", access.endpoint));
+    let url = access.endpoint.parse().map_err(|error| unusable(format!("its URL is malformed: {error}")))?;
+    let mut config = Config::new(url);
+    config.connect_timeout = Some(CONNECT_DEADLINE);
+    config.default_retry = false;
+    config.accept_invalid_certs = access.insecure;
+    config.root_cert = match &access.ca {
+        Some(pem) => Some(certificates(pem).map_err(|error| unusable(format!("its CA is no PEM: {error}")))?),
+        // Where nothing is verified, it must not matter whether the system has roots.
+        None if access.insecure || access.endpoint.starts_with("http://") => Some(Vec::new()),
+        None => None,
+    };
+    config.auth_info = credential(&access.credential);
+    Ok(config)
+}
+
+fn certificates(pem: &str) -> Result<Vec<Vec<u8>>, String> {
+    let certificates: Vec<Vec<u8>> = CertificateDer::pem_slice_iter(pem.as_bytes())
+        .map(|der| der.map(|der| der.to_vec()).map_err(|error| error.to_string()))
+        .collect::<Result<_, _>>()?;
+    if certificates.is_empty() { Err("there is no certificate in it".to_owned()) } else { Ok(certificates) }
+}
+
+fn credential(credential: &VimCredential) -> AuthInfo {
+    match credential {
+        // Tokens are often read from files, with the end of the line.
+        VimCredential::BearerToken(token) => {
+            AuthInfo { token: Some(token.expose().trim().to_owned().into()), ..AuthInfo::default() }
+        }
+        VimCredential::ClientCertificate { certificate, key } => AuthInfo {
+            client_certificate_data: Some(BASE64.encode(certificate)),
+            client_key_data: Some(BASE64.encode(key.expose()).into()),
+            ..AuthInfo::default()
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::vim::Secret;
+
+    fn access(endpoint: &str) -> VimAccess {
+        VimAccess {
+            endpoint: endpoint.to_owned(),
+            ca: None,
+            insecure: true,
+            credential: VimCredential::BearerToken(Secret::new("t0ken\n")),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_client_is_kept_until_it_is_idle_or_one_too_many() {
+        let clients = Clients::default();
+        let first = clients.get(&access("https://a.test")).unwrap();
+        assert!(Arc::ptr_eq(&first, &clients.get(&access("https://a.test")).unwrap()));
+        let other =
+            VimAccess { credential: VimCredential::BearerToken(Secret::new("rotated")), ..access("https://a.test") };
+        assert!(!Arc::ptr_eq(&first, &clients.get(&other).unwrap()));
+        for number in 0..MOST {
+            clients.get(&access(&format!("https://{number}.test"))).unwrap();
+        }
+        assert_eq!(clients.0.lock().unwrap().len(), MOST);
+        assert!(!Arc::ptr_eq(&first, &clients.get(&access("https://a.test")).unwrap()));
+    }
+
+    #[tokio::test]
+    async fn an_access_that_can_not_work_says_why() {
+        let clients = Clients::default();
+        let broken = VimAccess { ca: Some("no PEM".to_owned()), ..access("https://a.test") };
+        let error = clients.get(&broken).err().unwrap().to_string();
+        assert_eq!(
+            error,
+            "the access to https://a.test cannot be used: its CA is no PEM: there is no certificate in it"
+        );
+        let broken = VimAccess {
+            credential: VimCredential::ClientCertificate {
+                certificate: "c3rtificate".to_owned(),
+                key: Secret::new("k3y"),
+            },
+            ..access("https://a.test")
+        };
+        let error = clients.get(&broken).err().unwrap().to_string();
+        assert!(
+            error.starts_with("the access to https://a.test cannot be used: ") && !error.contains("k3y"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,134 @@
+//! From what a call to the API server came to, to what the driver's caller is told.
+//!
+//! Kubernetes' own words are kept: they name verb, kind, object, namespace and user.
+
+use std::error::Error;
+use std::time::Duration;
+
+use kube::core::Status;
+
+use crate::infra::InfraError;
+
+/// Why a call failed. `?` makes the [`InfraError`] of it; who expects a certain refusal looks at the code first.
+#[derive(Debug)]
+pub(super) struct CallError {
+    /// The HTTP status, if there was an answer.
+    pub code: Option<u16>,
+    /// What the driver's caller is told.
+    pub error: InfraError,
+}
+
+impl From<CallError> for InfraError {
+    fn from(failed: CallError) -> Self {
+        failed.error
+    }
+}
+
+impl CallError {
+    /// What `error`, on a call to `endpoint`, means.
+    pub fn of(error: &kube::Error, endpoint: &str) -> Self {
+        match error {
+            kube::Error::Api(status) => Self { code: Some(status.code), error: refusal(status, endpoint) },
+            // An answer that is no JSON, or not of the expected kind, comes from something that is no API server.
+            kube::Error::SerdeError(_) | kube::Error::FromUtf8(_) => Self {
+                code: None,
+                error: InfraError::Transient(format!("{endpoint} does not answer as a Kubernetes API server does")),
+            },
+            kube::Error::BuildRequest(_) | kube::Error::HttpError(_) => {
+                Self { code: None, error: InfraError::Invalid(format!("no request can be made of it: {error}")) }
+            }
+            other => Self {
+                code: None,
+                error: InfraError::Transient(format!("cannot reach the API server {endpoint}: {}", chain(other))),
+            },
+        }
+    }
+
+    /// There was no answer in time.
+    pub fn silence(endpoint: &str, waited: Duration) -> Self {
+        let text = format!("the API server {endpoint} did not answer within {} s", waited.as_secs());
+        Self { code: None, error: InfraError::Transient(text) }
+    }
+}
+
+fn refusal(status: &Status, endpoint: &str) -> InfraError {
+    let message = message(status);
+    match status.code {
+        401 => InfraError::Denied(format!("the API server {endpoint} refused the credential: {message}")),
+        403 if passes(status) => InfraError::Transient(message),
+        // Authorizers name the user. The other 403s are admission's (quota, pod security): about the object, not the user.
+        403 if message.contains("User \"") || message.contains("user \"") => InfraError::Denied(message),
+        409 => InfraError::Conflict(message),
+        // Server-side apply answers a manifest that does not fit the schema with 500.
+        500 if message.contains("failed to create typed patch object") => InfraError::Invalid(message),
+        408 | 410 | 429 | 500.. => InfraError::Transient(format!("the API server {endpoint} answers: {message}")),
+        _ => InfraError::Invalid(message),
+    }
+}
+
+/// 403s that time heals: the namespace is on its way out, or so new that its default ServiceAccount is not there yet.
+fn passes(status: &Status) -> bool {
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    causes.into_iter().any(|cause| cause.reason == "NamespaceTerminating")
+        || status.message.contains("error looking up service account")
+}
+
+fn message(status: &Status) -> String {
+    if status.message.is_empty() { format!("{} {}", status.code, status.reason) } else { status.message.clone() }
+}
+
+/// The errors behind an error, each said once.
+fn chain(error: &dyn Error) -> String {
+    let mut texts = vec![error.to_string()];
+    let mut source = error.source();
+    while let Some(error) = source {
+        let text = error.to_string();
+        if !texts.iter().any(|said| said.contains(&text)) {
+            texts.push(text);
+        }
+        source = error.source();
+    }
+    texts.join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(code: u16, message: &str) -> InfraError {
+        let status = Status::failure(message, "").with_code(code);
+        CallError::of(&kube::Error::Api(status.boxed()), "https://api.test").error
+    }
+
+    #[test]
+    fn a_403_of_the_authorizer_is_about_the_user_one_of_admission_about_the_object() {
+        let text = r#"pods is forbidden: User "eve" cannot list resource "pods" in API group "" in the namespace "a""#;
+        assert_eq!(told(403, text), InfraError::Denied(text.to_owned()));
+        let text = r#"roles "r" is forbidden: user "eve" (groups=["g"]) is attempting to grant RBAC permissions"#;
+        assert_eq!(told(403, text), InfraError::Denied(text.to_owned()));
+        let text = r#"pods "p" is forbidden: exceeded quota: q, requested: pods=1, used: pods=1, limited: pods=1"#;
+        assert_eq!(told(403, text), InfraError::Invalid(text.to_owned()));
+        let text =
+            r#"pods "p" is forbidden: error looking up service account a/default: serviceaccount "default" not found"#;
+        assert_eq!(told(403, text), InfraError::Transient(text.to_owned()));
+    }
+
+    #[test]
+    fn what_may_pass_is_transient() {
+        for code in [408, 410, 429, 500, 502, 503, 504] {
+            assert!(matches!(told(code, "later"), InfraError::Transient(_)), "{code}");
+        }
+        for code in [400, 404, 405, 415, 422] {
+            assert_eq!(told(code, "no"), InfraError::Invalid("no".to_owned()), "{code}");
+        }
+        let text = "failed to create typed patch object (a/b; apps/v1, Kind=Deployment): .spec.x: field not declared";
+        assert_eq!(told(500, text), InfraError::Invalid(text.to_owned()));
+    }
+
+    #[test]
+    fn a_refusal_without_words_still_says_something() {
+        let status = Status::failure("", "Teapot").with_code(418);
+        let error = CallError::of(&kube::Error::Api(status.boxed()), "https://api.test");
+        assert_eq!((error.code, error.error), (Some(418), InfraError::Invalid("418 Teapot".to_owned())));
+    }
+}

@@ -1,0 +1,265 @@
+//! How far the awaited objects are, and since when something is wrong with them: no I/O, time is a parameter.
+//!
+//! [`super::wait`] feeds in what the watches bring and asks [`Progress::assess`] after each.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use kube::ResourceExt as _;
+use kube::api::DynamicObject;
+use kube::core::{Selector, SelectorExt as _};
+use tokio::time::Instant;
+
+use super::ready::{Verdict, has_ended, is_awaited, makes_pods, said, symptoms, text, unready, verdict};
+use super::watch::Event;
+use crate::domain::resource::{ObjectKey, Resource};
+
+/// What is known of the awaited objects.
+pub(super) struct Progress {
+    awaited: Vec<Awaited>,
+    stores: HashMap<Topic, Store>,
+    /// Since when something is wrong, by [`Ailment::id`].
+    since: HashMap<String, Instant>,
+}
+
+/// What a watch is about.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum Topic {
+    /// The objects of a kind, by `apiVersion` and `kind`; of a cluster-scoped kind the one of that name.
+    Objects(String, String, Option<String>),
+    /// The events about objects of a kind.
+    Events(String),
+}
+
+impl Topic {
+    /// All pods of the instance: the bare ones, and those whose troubles are their workload's.
+    pub fn pods() -> Self {
+        Self::Objects("v1".to_owned(), "Pod".to_owned(), None)
+    }
+}
+
+/// How things stand.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// All objects are ready.
+    Ready,
+    /// This will not become ready.
+    Failed(String),
+    /// Not ready: what is missing. If nothing changes until the instant, it has failed.
+    Waiting(String, Option<Instant>),
+}
+
+struct Awaited {
+    key: ObjectKey,
+    topic: Topic,
+    /// Kubernetes deletes it some time after its end.
+    may_vanish: bool,
+}
+
+/// What one watch has brought: `None` until it has listed.
+type Store = Option<BTreeMap<String, DynamicObject>>;
+
+/// Something that is, or may again be, wrong with an awaited object.
+struct Ailment {
+    /// Tells it from others over time.
+    id: String,
+    /// What is wrong at the moment.
+    wrong: Option<String>,
+}
+
+impl Progress {
+    /// Nothing is known yet of those of `resources` that need waiting for.
+    pub fn new(resources: &[Resource]) -> Self {
+        let awaited: Vec<Awaited> = resources.iter().filter(|it| is_awaited(&it.key)).map(Awaited::new).collect();
+        let mut topics: HashSet<Topic> = awaited.iter().map(|it| it.topic.clone()).collect();
+        for key in awaited.iter().map(|it| &it.key) {
+            topics.extend(makes_pods(key).then(Topic::pods));
+            // What stops these is told by events only.
+            let silent = matches!(key.kind.as_str(), "StatefulSet" | "DaemonSet" | "Job" | "PersistentVolumeClaim");
+            topics.extend(silent.then(|| Topic::Events(key.kind.clone())));
+        }
+        let stores = topics.into_iter().map(|topic| (topic, None)).collect();
+        Self { awaited, stores, since: HashMap::new() }
+    }
+
+    /// What is to be watched.
+    pub fn topics(&self) -> impl Iterator<Item = &Topic> {
+        self.stores.keys()
+    }
+
+    /// Whether waiting makes no sense without it: the others only make for better and faster words.
+    pub fn needs(&self, topic: &Topic) -> bool {
+        self.awaited.iter().any(|it| it.topic == *topic)
+    }
+
+    /// Takes in what a watch brought.
+    pub fn learn(&mut self, topic: &Topic, event: Event) {
+        let Some(store) = self.stores.get_mut(topic) else { return };
+        match (event, store) {
+            (Event::Listed(objects), store) => {
+                *store = Some(objects.into_iter().map(|it| (it.name_any(), it)).collect())
+            }
+            (Event::Changed(object), Some(objects)) => {
+                objects.insert(object.name_any(), *object);
+            }
+            (Event::Gone(object), Some(objects)) => {
+                objects.remove(&object.name_any());
+            }
+            (_, None) => {}
+        }
+    }
+
+    /// How things stand at `now`. What is wrong for `grace` counts as failed.
+    pub fn assess(&mut self, now: Instant, grace: Duration) -> Standing {
+        let mut missing = Vec::new();
+        let mut ailments = Vec::new();
+        for awaited in &self.awaited {
+            let lacks = match self.look_at(awaited) {
+                Verdict::Ready => continue,
+                Verdict::Failed(text) => return Standing::Failed(format!("{} has failed: {text}", awaited.key)),
+                Verdict::Waiting(text) => text,
+                Verdict::Trouble(text) => {
+                    ailments
+                        .push(Ailment { id: awaited.key.to_string(), wrong: Some(format!("{}: {text}", awaited.key)) });
+                    text
+                }
+            };
+            let found = self.ailments(awaited);
+            let wrong = found.iter().find_map(|it| it.wrong.clone());
+            missing.push(wrong.unwrap_or_else(|| format!("{}: {lacks}{}", awaited.key, self.unready_pod(awaited))));
+            ailments.extend(found);
+        }
+        match self.outlasting(&ailments, now, grace) {
+            Err(text) => Standing::Failed(text),
+            Ok(_) if missing.is_empty() => Standing::Ready,
+            Ok(until) => Standing::Waiting(missing.join("; "), until),
+        }
+    }
+
+    /// What the object, the events about it and its absence say of it.
+    fn look_at(&self, awaited: &Awaited) -> Verdict {
+        let Some(Some(objects)) = self.stores.get(&awaited.topic) else {
+            return Verdict::Waiting("not looked at yet".to_owned());
+        };
+        match objects.get(&awaited.key.name) {
+            Some(object) if object.metadata.deletion_timestamp.is_some() => {
+                Verdict::Trouble("it is being deleted".to_owned())
+            }
+            Some(object) => match verdict(&awaited.key, object) {
+                // It is bound once a pod uses it, and is fine until then. The pod tells if it comes to that and fails.
+                Verdict::Waiting(_) if self.latest_event(awaited, object, &FOR_A_CONSUMER).is_some() => Verdict::Ready,
+                verdict => verdict,
+            },
+            None if awaited.may_vanish => Verdict::Ready,
+            None => Verdict::Trouble("it is not there; somebody deleted it".to_owned()),
+        }
+    }
+
+    /// What its pods and the events about it tell of an object that is not ready.
+    fn ailments(&self, awaited: &Awaited) -> Vec<Ailment> {
+        let Some(object) = self.object(awaited) else { return Vec::new() };
+        let living = |pod: &&DynamicObject| pod.metadata.deletion_timestamp.is_none() && !has_ended(pod);
+        let of_pods = self.pods_of(awaited, object).filter(living).flat_map(|pod| {
+            symptoms(pod).into_iter().map(|symptom| Ailment {
+                id: format!("{}/{}", pod.uid().unwrap_or_default(), symptom.container),
+                wrong: symptom.wrong.map(|wrong| match awaited.key.kind.as_str() {
+                    "Pod" => format!("{}: {wrong}", awaited.key),
+                    _ => format!("{}: pod {}: {wrong}", awaited.key, pod.name_any()),
+                }),
+            })
+        });
+        let of_events = self.latest_event(awaited, object, &STOPPED).filter(|event| {
+            // A pod that was made since then says that it goes on.
+            let made = |pod: &DynamicObject| pod.creation_timestamp().map(|time| seconds(&time.0.to_string()));
+            !self.pods_of(awaited, object).any(|pod| made(pod) >= Some(seconds(&time_of(event))))
+        });
+        let of_events = of_events.map(|event| Ailment {
+            id: format!("{}/events", awaited.key),
+            wrong: Some(format!("{}: {}", awaited.key, said(text(event, "/reason"), text(event, "/message")))),
+        });
+        of_pods.chain(of_events).collect()
+    }
+
+    /// The words of a pod that is not ready, though nothing is wrong with it.
+    fn unready_pod(&self, awaited: &Awaited) -> String {
+        let Some(object) = self.object(awaited) else { return String::new() };
+        let mut pods = self.pods_of(awaited, object).filter(|pod| !symptoms(pod).is_empty());
+        pods.next().map_or_else(String::new, |pod| format!("; pod {}: {}", pod.name_any(), unready(pod)))
+    }
+
+    /// The first that is wrong for `grace`, or when that will be.
+    fn outlasting(&mut self, ailments: &[Ailment], now: Instant, grace: Duration) -> Result<Option<Instant>, String> {
+        let ids: HashSet<&str> = ailments.iter().map(|it| it.id.as_str()).collect();
+        self.since.retain(|id, _| ids.contains(id.as_str()));
+        let mut until: Option<Instant> = None;
+        for Ailment { id, wrong } in ailments {
+            let Some(wrong) = wrong else { continue };
+            let end = *self.since.entry(id.clone()).or_insert(now) + grace;
+            if end <= now {
+                return Err(wrong.clone());
+            }
+            until = Some(until.map_or(end, |until| until.min(end)));
+        }
+        Ok(until)
+    }
+
+    fn object(&self, awaited: &Awaited) -> Option<&DynamicObject> {
+        self.stores.get(&awaited.topic)?.as_ref()?.get(&awaited.key.name)
+    }
+
+    /// The pods that are or were made for the object, or it itself.
+    fn pods_of<'a>(&'a self, awaited: &Awaited, object: &'a DynamicObject) -> impl Iterator<Item = &'a DynamicObject> {
+        let pods = self.stores.get(&Topic::pods()).and_then(Option::as_ref).into_iter().flat_map(BTreeMap::values);
+        let uid = object.metadata.uid.clone();
+        // Between a Deployment and its pods are ReplicaSets, that are not watched. By the API's contract its selector
+        // selects none but its own.
+        let selector = (awaited.key.kind == "Deployment").then(|| selector(object)).flatten();
+        pods.filter(move |pod| match &selector {
+            Some(selector) => selector.matches(pod.labels()),
+            None => pod.metadata.uid == uid || pod.owner_references().iter().any(|it| Some(&it.uid) == uid.as_ref()),
+        })
+    }
+
+    /// The latest event about the object with one of these reasons.
+    fn latest_event(&self, awaited: &Awaited, object: &DynamicObject, reasons: &[&str]) -> Option<&DynamicObject> {
+        let events = self.stores.get(&Topic::Events(awaited.key.kind.clone()))?.as_ref()?.values();
+        let uid = object.metadata.uid.as_deref()?;
+        let about = |event: &&DynamicObject| {
+            text(event, "/involvedObject/uid") == uid && reasons.contains(&text(event, "/reason"))
+        };
+        events.filter(about).max_by_key(|event| time_of(event))
+    }
+}
+
+impl Awaited {
+    fn new(resource: &Resource) -> Self {
+        let ObjectKey { api_version, kind, name } = resource.key.clone();
+        let name = (!resource.info.namespaced).then_some(name);
+        let topic = Topic::Objects(api_version, kind, name);
+        let spec = resource.manifest.get("spec");
+        let may_vanish = spec.is_some_and(|spec| spec.get("ttlSecondsAfterFinished").is_some());
+        Self { key: resource.key.clone(), topic, may_vanish }
+    }
+}
+
+/// Reasons of events about a claim that waits for a pod that uses it.
+const FOR_A_CONSUMER: [&str; 2] = ["WaitForFirstConsumer", "WaitForPodScheduled"];
+/// Reasons of events that say that no pod, or no volume, is made.
+const STOPPED: [&str; 3] = ["FailedCreate", "ProvisioningFailed", "FailedBinding"];
+
+fn selector(object: &DynamicObject) -> Option<Selector> {
+    let selector: LabelSelector = serde_json::from_value(object.data.pointer("/spec/selector")?.clone()).ok()?;
+    selector.try_into().ok()
+}
+
+/// When an event last happened.
+fn time_of(event: &DynamicObject) -> String {
+    let times = ["/series/lastObservedTime", "/lastTimestamp", "/eventTime"].map(|it| text(event, it));
+    times.into_iter().max().unwrap_or("").to_owned()
+}
+
+/// RFC 3339 in UTC down to the second, as `creationTimestamp` has it: these texts compare as the times do.
+fn seconds(time: &str) -> String {
+    time.chars().take(19).collect()
+}

@@ -1,0 +1,261 @@
+//! Removing objects by the inventory: what the uid says is ours, what descends from it, and the volumes claimed for it.
+
+use std::collections::HashSet;
+use std::pin::pin;
+use std::time::Duration;
+
+use futures::future::{Either, select, try_join_all};
+use futures::stream::StreamExt as _;
+use kube::ResourceExt as _;
+use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Preconditions};
+use tokio::time::{Instant, sleep_until};
+
+use super::apply::{api, is_namespace, is_ours};
+use super::client::Cluster;
+use super::namespace::give_up;
+use super::ready::makes_pods;
+use super::watch::{Event, Source, follow, gone};
+use crate::domain::order::{Class, class};
+use crate::domain::plan::PodRef;
+use crate::domain::resource::{INSTANCE_LABEL, Resource, ResourceState};
+use crate::infra::{InfraError, Scope};
+
+/// The object is gone, with its pods and the volumes claimed by its templates.
+pub(super) async fn remove(
+    cluster: &Cluster,
+    scope: &Scope,
+    resource: &Resource,
+    grace: Option<Duration>,
+    timeout: Duration,
+) -> Result<(), InfraError> {
+    if resource.state == ResourceState::Planned {
+        return Ok(());
+    }
+    let removal = Removal { cluster, scope, resource, deadline: Instant::now() + timeout };
+    if let Some(uid) = removal.doomed().await? {
+        removal.remove(&uid, grace).await?;
+    }
+    // Even if it was gone already: this may be the second run, after a crash in between.
+    removal.remove_claims().await
+}
+
+/// The pods are gone.
+pub(super) async fn delete_pods(
+    cluster: &Cluster,
+    scope: &Scope,
+    pods: &[PodRef],
+    timeout: Duration,
+) -> Result<(), InfraError> {
+    let deadline = Instant::now() + timeout;
+    let api = cluster.pods(&scope.namespace);
+    let params = DeleteParams::default();
+    try_join_all(pods.iter().map(|pod| delete(cluster, &api, &pod.name, &pod.uid, params.clone()))).await?;
+    let uids = pods.iter().map(|pod| pod.uid.clone()).collect();
+    let left = gone(cluster, Source::labelled(api, &ours(scope)), &uids, deadline).await?;
+    all_gone("Pod", scope, &left)
+}
+
+struct Removal<'a> {
+    cluster: &'a Cluster,
+    scope: &'a Scope,
+    resource: &'a Resource,
+    deadline: Instant,
+}
+
+impl Removal<'_> {
+    /// The uid of the object that is to go, if there is one and it is ours.
+    async fn doomed(&self) -> Result<Option<String>, InfraError> {
+        let (cluster, name) = (self.cluster, &self.resource.key.name);
+        let uid = match &self.resource.state {
+            ResourceState::Planned | ResourceState::Present { owned: false, .. } => None,
+            ResourceState::Present { uid, owned: true } => Some(uid.clone()),
+            ResourceState::Intent => {
+                let found = cluster.call(self.api().get_opt(name)).await?;
+                found.filter(|found| is_ours(found, self.scope.instance)).and_then(|found| found.uid())
+            }
+        };
+        match uid {
+            Some(uid) if is_namespace(&self.resource.key) => {
+                Ok(give_up(cluster, self.scope, &self.api(), name, &uid).await?.then_some(uid))
+            }
+            uid => Ok(uid),
+        }
+    }
+
+    async fn remove(&self, uid: &str, grace: Option<Duration>) -> Result<(), InfraError> {
+        let key = &self.resource.key;
+        // With dependents, the object's end is to be the end of them all.
+        let params = match class(key) {
+            Class::Workload | Class::Custom if key.kind != "Pod" => DeleteParams::foreground(),
+            _ => DeleteParams::background(),
+        };
+        if delete(self.cluster, &self.api(), &key.name, uid, params).await? {
+            return Ok(());
+        }
+        let has_pods = makes_pods(key) || key.kind == "Pod";
+        let Some(grace) = grace.filter(|_| has_pods) else { return self.wait(uid).await };
+        match select(pin!(self.wait(uid)), pin!(self.kill(uid, Instant::now() + grace))).await {
+            Either::Left((result, _)) => result,
+            Either::Right((error, waiting)) => {
+                tracing::warn!(namespace = %self.scope.namespace, "the pods of {key} cannot be killed: {error}");
+                waiting.await
+            }
+        }
+    }
+
+    async fn wait(&self, uid: &str) -> Result<(), InfraError> {
+        let source = Source::named(self.api(), &self.resource.key.name);
+        let left = gone(self.cluster, source, &HashSet::from([uid.to_owned()]), self.deadline).await?;
+        all_gone(&self.resource.key.kind, self.scope, &left)
+    }
+
+    /// From `time` on, kills every pod that descends from the object: also those that are made only then, as a
+    /// controller may replace a killed pod until it learns that it is to go itself. Ends only if it can't go on.
+    async fn kill(&self, uid: &str, time: Instant) -> InfraError {
+        sleep_until(time).await;
+        let ancestors = match self.ancestors(uid).await {
+            Ok(ancestors) => ancestors,
+            Err(error) => return error,
+        };
+        let descends = |pod: &DynamicObject| {
+            pod.metadata.uid.as_deref() == Some(uid)
+                || pod.owner_references().iter().any(|it| ancestors.contains(&it.uid))
+        };
+        let api = self.cluster.pods(&self.scope.namespace);
+        let mut events = follow(self.cluster, Source::labelled(api.clone(), &ours(self.scope)));
+        let mut killed = HashSet::new();
+        loop {
+            let pods = match events.next().await {
+                Some(Ok(Event::Listed(pods))) => pods,
+                Some(Ok(Event::Changed(pod))) => vec![*pod],
+                Some(Ok(Event::Gone(_))) => continue,
+                Some(Err(error)) => return error,
+                None => return InfraError::Transient("the watch of the pods has ended".to_owned()),
+            };
+            for pod in pods.iter().filter(|pod| descends(pod)) {
+                let (name, uid) = (pod.name_any(), pod.uid().unwrap_or_default());
+                let params = DeleteParams::default().grace_period(0);
+                if killed.insert(uid.clone())
+                    && let Err(error) = delete(self.cluster, &api, &name, &uid, params).await
+                {
+                    return error;
+                }
+            }
+        }
+    }
+
+    /// The uids of the object and of those between it and its pods.
+    async fn ancestors(&self, uid: &str) -> Result<HashSet<String>, InfraError> {
+        let (namespace, labelled) = (&self.scope.namespace, ListParams::default().labels(&ours(self.scope)));
+        let (between, params) = match self.resource.key.kind.as_str() {
+            "Deployment" => (self.cluster.builtin("apps/v1", "ReplicaSet", "replicasets", namespace), labelled),
+            // The template of a CronJob's Jobs need not carry our label, only that of their pods does.
+            "CronJob" => (self.cluster.builtin("batch/v1", "Job", "jobs", namespace), ListParams::default()),
+            _ => return Ok(HashSet::from([uid.to_owned()])),
+        };
+        let objects = self.cluster.call(between.list(&params)).await?;
+        let children =
+            objects.items.into_iter().filter(|it| it.owner_references().iter().any(|owner| owner.uid == uid));
+        Ok(children.filter_map(|child| child.uid()).chain([uid.to_owned()]).collect())
+    }
+
+    /// Deletes the claims that a StatefulSet made of its templates, which it leaves behind itself.
+    async fn remove_claims(&self) -> Result<(), InfraError> {
+        let templates = claim_templates(self.resource);
+        if templates.is_empty() {
+            return Ok(());
+        }
+        let made = |claim: &DynamicObject| is_made_of(&claim.name_any(), &templates, &self.resource.key.name);
+        let api = self.cluster.claims(&self.scope.namespace);
+        let list = self.cluster.call(api.list(&ListParams::default().labels(&ours(self.scope)))).await?;
+        let claims: Vec<DynamicObject> = list.items.into_iter().filter(made).collect();
+        let uids: HashSet<String> = claims.iter().filter_map(DynamicObject::uid).collect();
+        if uids.is_empty() {
+            return Ok(());
+        }
+        try_join_all(claims.iter().map(|claim| {
+            let uid = claim.metadata.uid.as_deref().unwrap_or_default();
+            delete(
+                self.cluster,
+                &api,
+                claim.metadata.name.as_deref().unwrap_or_default(),
+                uid,
+                DeleteParams::background(),
+            )
+        }))
+        .await?;
+        let left = gone(self.cluster, Source::labelled(api, &ours(self.scope)), &uids, self.deadline).await?;
+        all_gone("PersistentVolumeClaim", self.scope, &left)
+    }
+
+    fn api(&self) -> Api<DynamicObject> {
+        api(self.cluster, self.scope, self.resource)
+    }
+}
+
+/// Deletes the object with that uid and no other. Whether it is known to be gone already.
+async fn delete(
+    cluster: &Cluster,
+    api: &Api<DynamicObject>,
+    name: &str,
+    uid: &str,
+    params: DeleteParams,
+) -> Result<bool, InfraError> {
+    let params = params.preconditions(Preconditions { uid: Some(uid.to_owned()), resource_version: None });
+    match cluster.call(api.delete(name, &params)).await {
+        // A Status for an answer means that nothing is left; the object, that it is on its way out.
+        Ok(answer) => Ok(answer.is_right()),
+        Err(failed) if failed.code == Some(404) => Ok(true),
+        // It has another uid: the one that is meant is gone, as waiting for it will find.
+        Err(failed) if failed.code == Some(409) => Ok(false),
+        Err(failed) => Err(failed.into()),
+    }
+}
+
+fn all_gone(kind: &str, scope: &Scope, left: &[DynamicObject]) -> Result<(), InfraError> {
+    if left.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<String> = left.iter().map(why_still_there).collect();
+    let text = format!("{kind} {} in namespace {} is not gone in time", names.join(", "), scope.namespace);
+    Err(InfraError::NotReady(text))
+}
+
+fn why_still_there(object: &DynamicObject) -> String {
+    match object.finalizers() {
+        [] => object.name_any(),
+        finalizers => format!("{} (waits for its finalizers {})", object.name_any(), finalizers.join(", ")),
+    }
+}
+
+fn ours(scope: &Scope) -> String {
+    format!("{INSTANCE_LABEL}={}", scope.instance)
+}
+
+/// The names of a StatefulSet's claim templates.
+fn claim_templates(resource: &Resource) -> Vec<&str> {
+    let spec = resource.manifest.get("spec").filter(|_| resource.key.kind == "StatefulSet");
+    let templates = spec.and_then(|spec| spec.get("volumeClaimTemplates")?.as_array()).into_iter().flatten();
+    templates.filter_map(|template| template.pointer("/metadata/name")?.as_str()).collect()
+}
+
+/// Whether a claim has the name `<template>-<StatefulSet>-<ordinal>`.
+fn is_made_of(claim: &str, templates: &[&str], set: &str) -> bool {
+    let ordinal =
+        templates.iter().find_map(|it| claim.strip_prefix(it)?.strip_prefix('-')?.strip_prefix(set)?.strip_prefix('-'));
+    ordinal.is_some_and(|ordinal| !ordinal.is_empty() && ordinal.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_claim_is_known_by_template_set_and_ordinal() {
+        let made = |claim| is_made_of(claim, &["data", "log"], "db");
+        assert!(made("data-db-0") && made("log-db-12"));
+        assert!(
+            !made("data-db") && !made("data-db-") && !made("data-db-x") && !made("data-db2-0") && !made("tmp-db-0")
+        );
+    }
+}

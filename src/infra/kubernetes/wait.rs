@@ -1,0 +1,74 @@
+//! Waiting for readiness: the watches and the clock around [`super::progress`].
+
+use futures::stream::{StreamExt as _, select_all};
+use kube::api::{Api, DynamicObject};
+use tokio::time::{Instant, timeout_at};
+
+use super::client::Cluster;
+use super::progress::{Progress, Standing, Topic};
+use super::watch::{Event, Source, follow};
+use crate::domain::resource::{INSTANCE_LABEL, KindInfo, Resource};
+use crate::infra::{InfraError, Patience, Scope};
+
+/// All of `resources` are ready, or it is said which is not and why.
+pub(super) async fn await_ready(
+    cluster: &Cluster,
+    scope: &Scope,
+    resources: &[Resource],
+    patience: Patience,
+) -> Result<(), InfraError> {
+    let mut progress = Progress::new(resources);
+    let topics: Vec<Topic> = progress.topics().cloned().collect();
+    let mut events = select_all(topics.into_iter().map(|topic| {
+        let source = source(cluster, scope, resources, &topic);
+        follow(cluster, source).map(move |event| (topic.clone(), event))
+    }));
+    let deadline = Instant::now() + patience.timeout;
+    loop {
+        let (lacks, alarm) = match progress.assess(Instant::now(), patience.grace) {
+            Standing::Ready => return Ok(()),
+            Standing::Failed(text) => return Err(not_ready(scope, &text)),
+            Standing::Waiting(lacks, alarm) => (lacks, alarm),
+        };
+        if Instant::now() >= deadline {
+            let waited = patience.timeout.as_secs();
+            return Err(not_ready(scope, &format!("not ready within {waited} s: {lacks}")));
+        }
+        let until = alarm.map_or(deadline, |alarm| alarm.min(deadline));
+        match timeout_at(until, events.next()).await {
+            Ok(Some((topic, Ok(event)))) => progress.learn(&topic, event),
+            // Without the right to see pods or events, the objects' own status has to do.
+            Ok(Some((topic, Err(InfraError::Denied(why))))) if !progress.needs(&topic) => {
+                tracing::debug!(namespace = %scope.namespace, "waiting without {topic:?}: {why}");
+                progress.learn(&topic, Event::Listed(Vec::new()));
+            }
+            Ok(Some((_, Err(error)))) => return Err(error),
+            Ok(None) => return Err(InfraError::Transient("the watches have ended".to_owned())),
+            // The time is up, for an ailment or for all.
+            Err(_) => {}
+        }
+    }
+}
+
+fn not_ready(scope: &Scope, text: &str) -> InfraError {
+    InfraError::NotReady(format!("in namespace {}: {text}", scope.namespace))
+}
+
+fn source(cluster: &Cluster, scope: &Scope, resources: &[Resource], topic: &Topic) -> Source {
+    match topic {
+        Topic::Events(kind) => {
+            let events = cluster.builtin("v1", "Event", "events", &scope.namespace);
+            Source::with_fields(events, &format!("involvedObject.kind={kind}"))
+        }
+        Topic::Objects(api_version, kind, name) => {
+            let resource = resources.iter().find(|it| it.key.api_version == *api_version && it.key.kind == *kind);
+            let pods = || KindInfo { plural: "pods".to_owned(), namespaced: true };
+            let info = resource.map_or_else(pods, |it| it.info.clone());
+            let api: Api<DynamicObject> = cluster.api(api_version, kind, &info, &scope.namespace);
+            match name {
+                Some(name) => Source::named(api, name),
+                None => Source::labelled(api, &format!("{INSTANCE_LABEL}={}", scope.instance)),
+            }
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! Values as both engines keep them.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::de::value::{Error as ValueError, StrDeserializer};
+use time::OffsetDateTime;
+
+use crate::domain::op_occ::CancelMode;
+use crate::domain::package::OperationalState;
+
+/// Why a row can't be read.
+pub(super) type Unreadable = Box<dyn std::error::Error + Send + Sync>;
+
+/// A point in time as milliseconds since the epoch.
+pub(super) fn millis(time: OffsetDateTime) -> i64 {
+    // Every OffsetDateTime is within ±9999 years: it fits.
+    i64::try_from(time.unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX)
+}
+
+/// The point in time back.
+pub(super) fn time(millis: i64) -> Result<OffsetDateTime, Unreadable> {
+    Ok(OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000)?)
+}
+
+/// A length of time in milliseconds; beyond ten years it makes no difference, and sums don't overflow.
+pub(super) fn length(duration: Duration) -> i64 {
+    const TEN_YEARS: Duration = Duration::from_hours(24 * 3652);
+    i64::try_from(duration.min(TEN_YEARS).as_millis()).unwrap_or(i64::MAX)
+}
+
+/// A count. No count gets near the limit.
+pub(super) fn count(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// The enumerator of that name, which is the same in the database as on the wire.
+pub(super) fn enumerator<'a, T: Deserialize<'a>>(name: &'a str) -> Result<T, ValueError> {
+    T::deserialize(StrDeserializer::new(name))
+}
+
+pub(super) const fn operational_state(state: OperationalState) -> &'static str {
+    match state {
+        OperationalState::Enabled => "ENABLED",
+        OperationalState::Disabled => "DISABLED",
+    }
+}
+
+pub(super) const fn cancel_mode(mode: CancelMode) -> &'static str {
+    match mode {
+        CancelMode::Graceful => "GRACEFUL",
+        CancelMode::Forceful => "FORCEFUL",
+    }
+}

@@ -1,0 +1,164 @@
+//! PostgreSQL: any number of processes on one database.
+//!
+//! Rows are locked where two transactions could both pass a check; leases are compared with the database's clock, never
+//! with a process's. NOTIFY tells other processes' conductors that there is work; it only saves them waiting for their timer.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::error::DatabaseError;
+use sqlx::migrate::{Migrate, MigrateError, Migrator};
+use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
+use sqlx::{ConnectOptions, PgConnection};
+use tokio::sync::Notify;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::store::seal::KeyRing;
+use crate::store::sql::{Migrated, run_migrations};
+use crate::store::{Store, StoreError};
+
+// --- what shared/ takes from its parent (the macros by being defined before it) -------------------------------------
+
+type Db = sqlx::Postgres;
+/// The listener's task: ends with the store.
+type Held = AbortOnDropHandle<()>;
+
+const BEGIN: &str = "BEGIN";
+/// What [`violated`] tells of the unique index on a VIM's name.
+const VIM_NAME: &str = "vims_name";
+
+/// The present in milliseconds since the epoch: of the statement, not of the transaction.
+macro_rules! now {
+    () => {
+        "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint)"
+    };
+}
+macro_rules! for_update {
+    () => {
+        " FOR UPDATE"
+    };
+}
+macro_rules! for_share {
+    () => {
+        " FOR SHARE"
+    };
+}
+macro_rules! skip_locked {
+    () => {
+        " FOR UPDATE SKIP LOCKED"
+    };
+}
+/// The table function that gives the members of a JSON object as (key, value).
+macro_rules! members_of {
+    () => {
+        "jsonb_each"
+    };
+}
+
+/// Which unique rule was broken: the index.
+fn violated(error: &dyn DatabaseError) -> Option<&str> {
+    error.is_unique_violation().then(|| error.constraint()).flatten()
+}
+
+/// Wakes the conductors of all processes once the transaction commits. Commits that notify wait for each other across the
+/// whole server, so only what makes work does this: not checkpoints, not renewals.
+async fn wake_others(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query("SELECT pg_notify($1, '')").bind(CHANNEL).execute(connection).await.map(drop)
+}
+
+#[expect(clippy::duplicate_mod, reason = "compiled once per engine: docs/adr/0002-one-sql-for-two-engines.md")]
+#[path = "shared/mod.rs"]
+mod shared;
+
+// --- opening --------------------------------------------------------------------------------------------------------
+
+static MIGRATIONS: Migrator = sqlx::migrate!("./migrations/postgres");
+const CHANNEL: &str = "gybe_wake";
+/// Per process. PostgreSQL allows 100 by default, and no request or operation needs more than one at a time.
+const CONNECTIONS: u32 = 10;
+const FIRST_RECONNECT_DELAY: Duration = Duration::from_millis(100);
+const LAST_RECONNECT_DELAY: Duration = Duration::from_secs(10);
+
+pub(super) async fn connect(url: &str, keys: KeyRing) -> Result<Arc<dyn Store>, StoreError> {
+    // Callers don't put deadlines on the store's methods (a query given up half-way still runs); the server does.
+    let options = url.parse::<PgConnectOptions>()?.application_name("gybe").options([
+        ("statement_timeout", "15s"),
+        ("lock_timeout", "5s"),
+        ("idle_in_transaction_session_timeout", "15s"),
+    ]);
+    let pool = PgPoolOptions::new().max_connections(CONNECTIONS).connect_with(options.clone()).await?;
+    check_schema(&mut *pool.acquire().await?).await?;
+    let wake = Arc::new(Notify::new());
+    let listener = listen(&options).await?;
+    let task = AbortOnDropHandle::new(tokio::spawn(pass_on(listener, options, Arc::clone(&wake))));
+    Ok(Arc::new(shared::Database::new(pool.clone(), pool, keys, wake, task)))
+}
+
+pub(super) async fn migrate(url: &str) -> Result<Migrated, StoreError> {
+    let mut connection = url.parse::<PgConnectOptions>()?.connect().await?;
+    run_migrations(&MIGRATIONS, &mut connection).await
+}
+
+/// Every migration we know must have been applied as we know it. Ones we don't know are no error: a newer release has
+/// migrated ahead of us, and migrations leave room for the release before.
+async fn check_schema(connection: &mut PgConnection) -> Result<(), StoreError> {
+    let table = &MIGRATIONS.table_name;
+    let made = sqlx::query_scalar::<_, bool>("SELECT to_regclass($1) IS NOT NULL")
+        .bind(table.as_ref())
+        .fetch_one(&mut *connection)
+        .await?;
+    if !made {
+        return Err(StoreError::NotMigrated);
+    }
+    if let Some(version) = connection.dirty_version(table).await? {
+        return Err(MigrateError::Dirty(version).into());
+    }
+    let applied = connection.list_applied_migrations(table).await?;
+    let applied: HashMap<_, _> = applied.iter().map(|one| (one.version, &one.checksum)).collect();
+    for known in MIGRATIONS.iter() {
+        match applied.get(&known.version) {
+            None => return Err(StoreError::NotMigrated),
+            Some(checksum) if **checksum != known.checksum => {
+                return Err(MigrateError::VersionMismatch(known.version).into());
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// A listener on a connection of its own: it is never idle, and must not take one of the pool's.
+async fn listen(options: &PgConnectOptions) -> Result<PgListener, sqlx::Error> {
+    let single = PgPoolOptions::new().max_connections(1).max_lifetime(None).idle_timeout(None);
+    let mut listener = PgListener::connect_with(&single.connect_lazy_with(options.clone())).await?;
+    listener.listen(CHANNEL).await?;
+    Ok(listener)
+}
+
+/// Turns notifications into wake-ups, for ever. When the connection was lost, so may have been notifications: being
+/// connected again is a wake-up too.
+async fn pass_on(listener: PgListener, options: PgConnectOptions, wake: Arc<Notify>) {
+    let mut listener = Some(listener);
+    let mut delay = FIRST_RECONNECT_DELAY;
+    loop {
+        let event = match &mut listener {
+            // Reconnects by itself after the usual ways to lose a connection, and then returns None.
+            Some(listener) => listener.try_recv().await.map(drop),
+            None => listen(&options).await.map(|fresh| listener = Some(fresh)),
+        };
+        match event {
+            Ok(()) => {
+                delay = FIRST_RECONNECT_DELAY;
+                wake.notify_waiters();
+            }
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "listening for wake-ups failed");
+                // It may be in any condition: start afresh.
+                listener = None;
+                tokio::time::sleep(delay).await;
+                delay = (delay * 2).min(LAST_RECONNECT_DELAY);
+            }
+        }
+    }
+}

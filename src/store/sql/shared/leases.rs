@@ -1,0 +1,227 @@
+//! What conductors do with op occurrences: claim one, and write under the lease until it ends or is put off.
+//!
+//! A lease runs until `lease_until`, exclusively, by the database's clock. Each claim counts `lease_epoch` up, and each
+//! write begins with an UPDATE of the op occurrence's row that compares both: a conductor that was thought dead changes
+//! nothing any more. That UPDATE also locks the row, so the operation can't be claimed between it and the commit.
+
+use std::time::Duration;
+
+use sqlx::Row as _;
+use sqlx::types::Json;
+use time::OffsetDateTime;
+
+use super::op_occs::{TABLE, columns, op_occ};
+use super::{Database, Query, Tx, instances, optional_json, read, resources};
+use crate::domain::op_occ::CancelMode;
+use crate::domain::plan::Plan;
+use crate::domain::problem::Problem;
+use crate::domain::resource::{ObjectKey, Resource};
+use crate::store::sql::convert::{count, enumerator, length, millis};
+use crate::store::{Checkpoint, Claim, Claimed, Ending, Lease, StoreError};
+
+/// The states of the partial index `vnf_lcm_op_occs_due`, in its words: the index serves only who asks in these.
+macro_rules! running_states {
+    () => {
+        "('STARTING', 'PROCESSING', 'ROLLING_BACK')"
+    };
+}
+
+/// The fence: $1 is the operation, $2 the epoch; see [`held_by`].
+macro_rules! held {
+    () => {
+        concat!("id = $1 AND lease_epoch = $2 AND lease_until > ", now!())
+    };
+}
+
+pub(super) async fn claim(db: &Database, owner: &str, ttl: Duration) -> Result<Claim, StoreError> {
+    let update = concat!(
+        "UPDATE vnf_lcm_op_occs \
+         SET lease_owner = $1, lease_epoch = lease_epoch + 1, lease_until = ",
+        now!(),
+        " + $2 WHERE id = ( \
+             SELECT id FROM vnf_lcm_op_occs WHERE state IN ",
+        running_states!(),
+        " AND not_before <= ",
+        now!(),
+        " AND lease_until <= ",
+        now!(),
+        " ORDER BY not_before, id LIMIT 1",
+        skip_locked!(),
+        ") RETURNING plan, steps_done, attempt, lease_epoch, ",
+        columns!()
+    );
+    // All rows, though there is at most one: a statement left before its end commits without telling whether that worked.
+    let rows = sqlx::query(update).bind(owner).bind(length(ttl)).fetch_all(&db.writer).await?;
+    let Some(row) = rows.first() else {
+        return Ok(Claim::Idle(until_due(db).await?));
+    };
+    let op = read(TABLE, row, op_occ)?;
+    // Nobody changes the instance but whoever holds the lease, which is us.
+    let instance = instances::one(db, &op.project_id, op.vnf_instance_id).await?;
+    let claimed = read(TABLE, row, |row| {
+        Ok(Claimed {
+            lease: Lease { op: op.id, epoch: row.try_get("lease_epoch")? },
+            op,
+            instance,
+            plan: optional_json(row, "plan")?,
+            steps_done: row.try_get::<i64, _>("steps_done")?.try_into()?,
+            attempt: row.try_get::<i64, _>("attempt")?.try_into()?,
+        })
+    })?;
+    Ok(Claim::Work(Box::new(claimed)))
+}
+
+/// The time until an operation is due or a lease ends, whichever comes first.
+async fn until_due(db: &Database) -> Result<Option<Duration>, StoreError> {
+    let millis: Option<i64> = sqlx::query_scalar(concat!(
+        "SELECT MIN(CASE WHEN lease_until > not_before THEN lease_until ELSE not_before END) - ",
+        now!(),
+        " FROM vnf_lcm_op_occs WHERE state IN ",
+        running_states!()
+    ))
+    .fetch_one(&db.reader)
+    .await?;
+    Ok(millis.map(|millis| Duration::from_millis(millis.try_into().unwrap_or(0))))
+}
+
+pub(super) async fn renew(db: &Database, lease: &Lease, ttl: Duration) -> Result<Option<CancelMode>, StoreError> {
+    let update = concat!(
+        "UPDATE vnf_lcm_op_occs SET lease_until = ",
+        now!(),
+        " + $3 WHERE ",
+        held!(),
+        " RETURNING id, cancel_mode"
+    );
+    let rows = held_by(sqlx::query(update), lease).bind(length(ttl)).fetch_all(&db.writer).await?;
+    let row = rows.first().ok_or(StoreError::LeaseLost)?;
+    read(TABLE, row, |row| Ok(row.try_get::<Option<&str>, _>("cancel_mode")?.map(enumerator).transpose()?))
+}
+
+pub(super) async fn store_plan(
+    db: &Database,
+    lease: &Lease,
+    plan: &Plan,
+    resources: &[Resource],
+    now: OffsetDateTime,
+) -> Result<(), StoreError> {
+    let mut tx = db.begin().await?;
+    let update = concat!(
+        "UPDATE vnf_lcm_op_occs \
+         SET state = 'PROCESSING', state_entered_time = $3, plan = $4, steps_done = 0, attempt = 0, error = NULL \
+         WHERE ",
+        held!(),
+        " AND state = 'STARTING' RETURNING vnf_instance_id"
+    );
+    let update = held_by(sqlx::query(update), lease).bind(millis(now)).bind(Json(plan));
+    let instance = fenced(&mut tx, update, lease).await?;
+    resources::insert(&mut tx, &instance, resources).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+pub(super) async fn record_intent(db: &Database, lease: &Lease, objects: &[ObjectKey]) -> Result<(), StoreError> {
+    let mut tx = db.begin().await?;
+    // Changes nothing of the operation; it is there for the fence and the lock.
+    let update =
+        concat!("UPDATE vnf_lcm_op_occs SET lease_epoch = lease_epoch WHERE ", held!(), " RETURNING vnf_instance_id");
+    let instance = fenced(&mut tx, held_by(sqlx::query(update), lease), lease).await?;
+    resources::mark_intent(&mut tx, &instance, objects).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// With a step done, what was said of the attempts at it is past; the error in ROLLING_BACK is the one that led there.
+pub(super) async fn checkpoint(db: &Database, lease: &Lease, checkpoint: &Checkpoint) -> Result<(), StoreError> {
+    let mut tx = db.begin().await?;
+    let update = concat!(
+        "UPDATE vnf_lcm_op_occs \
+         SET attempt = CASE WHEN steps_done = $3 THEN attempt ELSE 0 END, \
+             error = CASE WHEN steps_done = $3 OR state = 'ROLLING_BACK' THEN error ELSE NULL END, \
+             steps_done = $3 \
+         WHERE ",
+        held!(),
+        " RETURNING vnf_instance_id"
+    );
+    let update = held_by(sqlx::query(update), lease).bind(count(checkpoint.steps_done));
+    let instance = fenced(&mut tx, update, lease).await?;
+    resources::set_states(&mut tx, &instance, &checkpoint.states).await?;
+    resources::set_manifests(&mut tx, &instance, &checkpoint.manifests).await?;
+    resources::remove(&mut tx, &instance, &checkpoint.removed).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+pub(super) async fn postpone(
+    db: &Database,
+    lease: &Lease,
+    delay: Duration,
+    attempt: u32,
+    error: Option<&Problem>,
+) -> Result<(), StoreError> {
+    let update = concat!(
+        "UPDATE vnf_lcm_op_occs \
+         SET lease_owner = NULL, lease_until = 0, attempt = $4, \
+             error = CASE WHEN state = 'ROLLING_BACK' THEN error ELSE $5 END, \
+             not_before = ",
+        now!(),
+        " + $3 WHERE ",
+        held!()
+    );
+    let done = held_by(sqlx::query(update), lease)
+        .bind(length(delay))
+        .bind(i64::from(attempt))
+        .bind(error.map(Json))
+        .execute(&db.writer)
+        .await?;
+    if done.rows_affected() == 0 {
+        return Err(StoreError::LeaseLost);
+    }
+    db.wake_ours();
+    Ok(())
+}
+
+/// An operation that stops on its way back forgets how far it got: going back again begins anew (every step is safe to run
+/// again), and so does a retry forward, whose steps have been undone in part.
+pub(super) async fn end_operation(db: &Database, lease: &Lease, ending: &Ending) -> Result<(), StoreError> {
+    let mut tx = db.begin().await?;
+    let update = concat!(
+        "UPDATE vnf_lcm_op_occs \
+         SET state = $4, state_entered_time = $5, attempt = 0, cancel_mode = NULL, \
+             steps_done = CASE WHEN state = 'ROLLING_BACK' THEN 0 ELSE steps_done END, \
+             error = CASE WHEN $4 = 'COMPLETED' THEN NULL ELSE COALESCE($6, error) END, \
+             resource_changes = COALESCE($7, resource_changes), changed_info = COALESCE($8, changed_info), \
+             lease_owner = NULL, lease_until = 0 \
+         WHERE ",
+        held!(),
+        " AND state = $3 RETURNING vnf_instance_id"
+    );
+    let update = held_by(sqlx::query(update), lease)
+        .bind(ending.from.as_str())
+        .bind(ending.to.as_str())
+        .bind(millis(ending.now))
+        .bind(ending.error.as_ref().map(Json))
+        .bind(ending.resource_changes.as_ref().map(Json))
+        .bind(ending.changed_info.as_ref().map(Json));
+    fenced(&mut tx, update, lease).await?;
+    if let Some(instance) = &ending.instance {
+        instances::replace(db, &mut tx, instance).await?;
+    }
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Binds what `held!` compares: $1 and $2.
+fn held_by<'q>(query: Query<'q>, lease: &Lease) -> Query<'q> {
+    query.bind(lease.op.to_string()).bind(lease.epoch)
+}
+
+/// Runs the UPDATE of the op occurrence that opens a conductor's transaction; returns the VNF instance's id.
+/// `LeaseLost` if the fence stopped it, `Stale` if the state did.
+async fn fenced(tx: &mut Tx, update: Query<'_>, lease: &Lease) -> Result<String, StoreError> {
+    if let Some(row) = update.fetch_optional(&mut **tx).await? {
+        return Ok(row.try_get("vnf_instance_id")?);
+    }
+    let select = concat!("SELECT 1 FROM vnf_lcm_op_occs WHERE ", held!());
+    let held = held_by(sqlx::query(select), lease).fetch_optional(&mut **tx).await?;
+    Err(if held.is_some() { StoreError::Stale } else { StoreError::LeaseLost })
+}

@@ -1,0 +1,324 @@
+//! What both engines share: the database handle, the one way into a transaction, and how rows are read. The statements
+//! are in the child modules, a file per noun; [`Database`]'s `Store` implementation at the end only hands on to them.
+//!
+//! This directory is compiled twice (see `crate::store::sql`): `super` is `sqlite` the first time, `postgres` the second.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+use sqlx::types::Json;
+use sqlx::{Pool, Row as _, Transaction};
+use time::OffsetDateTime;
+use tokio::sync::Notify;
+
+use super::{BEGIN, Db, Held};
+use crate::domain::ids::{ProjectId, VimId, VnfInstanceId, VnfLcmOpOccId, VnfPkgId};
+use crate::domain::instance::VnfInstance;
+use crate::domain::op_occ::{CancelMode, OpState, VnfLcmOpOcc};
+use crate::domain::package::{Content, DefinitionFile, OperationalState, VnfPackage};
+use crate::domain::plan::Plan;
+use crate::domain::problem::Problem;
+use crate::domain::resource::Resource;
+use crate::domain::vim::Vim;
+use crate::store::seal::{Context, KeyRing};
+use crate::store::sql::convert::{Unreadable, time};
+use crate::store::{Checkpoint, Claim, Ending, Lease, OnboardedVnfd, Store, StoreError};
+
+mod instances;
+mod leases;
+mod op_occs;
+mod packages;
+mod resources;
+mod vims;
+
+type Row = <Db as sqlx::Database>::Row;
+type Tx = Transaction<'static, Db>;
+type Arguments = <Db as sqlx::Database>::Arguments;
+type Query<'q> = sqlx::query::Query<'q, Db, Arguments>;
+type QueryBuilder = sqlx::QueryBuilder<Db>;
+
+/// A database of one engine.
+pub(super) struct Database {
+    /// For statements outside a transaction that only read.
+    reader: Pool<Db>,
+    /// For all others.
+    writer: Pool<Db>,
+    keys: KeyRing,
+    wake: Arc<Notify>,
+    _held: Held,
+}
+
+impl Database {
+    pub(super) const fn new(reader: Pool<Db>, writer: Pool<Db>, keys: KeyRing, wake: Arc<Notify>, held: Held) -> Self {
+        Self { reader, writer, keys, wake, _held: held }
+    }
+
+    /// Begins a transaction: the only place that does. One that is dropped rolls back.
+    ///
+    /// BEGIN runs on a task of its own, because sqlx 0.9.0 loses track of it when the future is dropped: the connection
+    /// goes back to the pool inside a transaction, and the next borrower's writes are never committed
+    /// (<https://github.com/transact-rs/sqlx/issues/4393>).
+    async fn begin(&self) -> Result<Tx, StoreError> {
+        let pool = self.writer.clone();
+        let begun = tokio::spawn(async move { pool.begin_with(BEGIN).await });
+        Ok(begun.await.map_err(|_| sqlx::Error::WorkerCrashed)??)
+    }
+
+    /// Tells the conductors of this process that there may be something to claim. Only after the commit.
+    fn wake_ours(&self) {
+        self.wake.notify_waiters();
+    }
+
+    /// Seals `secrets` unless there are none.
+    fn seal<T: Serialize>(
+        &self,
+        context: &Context<'_>,
+        secrets: &T,
+        none: bool,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        if none { Ok(None) } else { self.keys.seal(context, secrets).map(Some).map_err(StoreError::Seal) }
+    }
+
+    /// Opens what [`Database::seal`] made.
+    fn open<T: DeserializeOwned + Default>(
+        &self,
+        context: &Context<'_>,
+        sealed: Option<Vec<u8>>,
+    ) -> Result<T, Unreadable> {
+        sealed.map_or_else(|| Ok(T::default()), |sealed| Ok(self.keys.open(context, &sealed)?))
+    }
+}
+
+/// Reads a row that has an `id`; if that fails, tells which row it was.
+fn read<T>(
+    table: &'static str,
+    row: &Row,
+    convert: impl FnOnce(&Row) -> Result<T, Unreadable>,
+) -> Result<T, StoreError> {
+    convert(row).map_err(|error| StoreError::Corrupt {
+        table,
+        id: row.try_get("id").unwrap_or_default(),
+        reason: error.to_string(),
+    })
+}
+
+fn json<T: DeserializeOwned + 'static>(row: &Row, column: &str) -> Result<T, sqlx::Error> {
+    row.try_get::<Json<T>, _>(column).map(|Json(value)| value)
+}
+
+fn optional_json<T: DeserializeOwned + 'static>(row: &Row, column: &str) -> Result<Option<T>, sqlx::Error> {
+    Ok(row.try_get::<Option<Json<T>>, _>(column)?.map(|Json(value)| value))
+}
+
+fn point_in_time(row: &Row, column: &str) -> Result<OffsetDateTime, Unreadable> {
+    time(row.try_get(column)?)
+}
+
+fn project(row: &Row) -> Result<ProjectId, sqlx::Error> {
+    row.try_get("project_id").map(ProjectId)
+}
+
+/// Whether `error` says that a unique rule was broken.
+fn is_unique_violation(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(sqlx::error::DatabaseError::is_unique_violation)
+}
+
+/// Whether `error` says that another row refers to the row, or that the row it refers to is not there.
+fn is_foreign_key_violation(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(sqlx::error::DatabaseError::is_foreign_key_violation)
+}
+
+#[async_trait]
+impl Store for Database {
+    async fn create_package(&self, package: &VnfPackage) -> Result<(), StoreError> {
+        packages::create(self, package).await
+    }
+
+    async fn package(&self, project: &ProjectId, id: VnfPkgId) -> Result<VnfPackage, StoreError> {
+        packages::one(self, project, id).await
+    }
+
+    async fn packages(&self, project: &ProjectId) -> Result<Vec<VnfPackage>, StoreError> {
+        packages::all(self, project).await
+    }
+
+    async fn begin_upload(&self, project: &ProjectId, id: VnfPkgId, now: OffsetDateTime) -> Result<(), StoreError> {
+        packages::begin_upload(self, project, id, now).await
+    }
+
+    async fn begin_processing(&self, id: VnfPkgId, now: OffsetDateTime) -> Result<(), StoreError> {
+        packages::begin_processing(self, id, now).await
+    }
+
+    async fn finish_onboarding(
+        &self,
+        id: VnfPkgId,
+        content: &Content,
+        files: &[DefinitionFile],
+        now: OffsetDateTime,
+    ) -> Result<(), StoreError> {
+        packages::finish_onboarding(self, id, content, files, now).await
+    }
+
+    async fn fail_onboarding(&self, id: VnfPkgId, problem: &Problem, now: OffsetDateTime) -> Result<(), StoreError> {
+        packages::fail_onboarding(self, id, problem, now).await
+    }
+
+    async fn fail_abandoned_onboardings(
+        &self,
+        before: OffsetDateTime,
+        problem: &Problem,
+        now: OffsetDateTime,
+    ) -> Result<Vec<VnfPkgId>, StoreError> {
+        packages::fail_abandoned(self, before, problem, now).await
+    }
+
+    async fn update_package(
+        &self,
+        project: &ProjectId,
+        id: VnfPkgId,
+        state: Option<OperationalState>,
+        user_defined_data: Option<&Map<String, Value>>,
+    ) -> Result<(), StoreError> {
+        packages::update(self, project, id, state, user_defined_data).await
+    }
+
+    async fn delete_package(&self, project: &ProjectId, id: VnfPkgId) -> Result<(), StoreError> {
+        packages::delete(self, project, id).await
+    }
+
+    async fn vnfd(&self, project: &ProjectId, vnfd_id: &str) -> Result<OnboardedVnfd, StoreError> {
+        packages::vnfd(self, project, vnfd_id).await
+    }
+
+    async fn definition_files(&self, id: VnfPkgId) -> Result<Vec<DefinitionFile>, StoreError> {
+        packages::definition_files(self, id).await
+    }
+
+    async fn create_vim(&self, vim: &Vim) -> Result<(), StoreError> {
+        vims::create(self, vim).await
+    }
+
+    async fn vim(&self, project: &ProjectId, id: VimId) -> Result<Vim, StoreError> {
+        vims::one(self, project, id).await
+    }
+
+    async fn default_vim(&self, project: &ProjectId) -> Result<Vim, StoreError> {
+        vims::default(self, project).await
+    }
+
+    async fn vims(&self, project: &ProjectId) -> Result<Vec<Vim>, StoreError> {
+        vims::all(self, project).await
+    }
+
+    async fn update_vim(&self, vim: &Vim) -> Result<(), StoreError> {
+        vims::update(self, vim).await
+    }
+
+    async fn delete_vim(&self, project: &ProjectId, id: VimId) -> Result<(), StoreError> {
+        vims::delete(self, project, id).await
+    }
+
+    async fn create_instance(&self, instance: &VnfInstance) -> Result<(), StoreError> {
+        instances::create(self, instance).await
+    }
+
+    async fn instance(&self, project: &ProjectId, id: VnfInstanceId) -> Result<VnfInstance, StoreError> {
+        instances::one(self, project, id).await
+    }
+
+    async fn instances(&self, project: &ProjectId) -> Result<Vec<VnfInstance>, StoreError> {
+        instances::all(self, project).await
+    }
+
+    async fn delete_instance(&self, project: &ProjectId, id: VnfInstanceId) -> Result<(), StoreError> {
+        instances::delete(self, project, id).await
+    }
+
+    async fn resources(&self, id: VnfInstanceId) -> Result<Vec<Resource>, StoreError> {
+        resources::all(self, id).await
+    }
+
+    async fn begin_operation(&self, op: &VnfLcmOpOcc, instance: &VnfInstance) -> Result<(), StoreError> {
+        op_occs::begin(self, op, instance).await
+    }
+
+    async fn op_occ(&self, project: &ProjectId, id: VnfLcmOpOccId) -> Result<VnfLcmOpOcc, StoreError> {
+        op_occs::one(self, project, id).await
+    }
+
+    async fn op_occs(&self, project: &ProjectId) -> Result<Vec<VnfLcmOpOcc>, StoreError> {
+        op_occs::all(self, project).await
+    }
+
+    async fn resume_operation(
+        &self,
+        project: &ProjectId,
+        id: VnfLcmOpOccId,
+        to: OpState,
+        now: OffsetDateTime,
+    ) -> Result<(), StoreError> {
+        op_occs::resume(self, project, id, to, now).await
+    }
+
+    async fn plan(&self, id: VnfLcmOpOccId) -> Result<Option<Plan>, StoreError> {
+        op_occs::plan(self, id).await
+    }
+
+    async fn claim(&self, owner: &str, ttl: Duration) -> Result<Claim, StoreError> {
+        leases::claim(self, owner, ttl).await
+    }
+
+    async fn renew(&self, lease: &Lease, ttl: Duration) -> Result<Option<CancelMode>, StoreError> {
+        leases::renew(self, lease, ttl).await
+    }
+
+    async fn store_plan(
+        &self,
+        lease: &Lease,
+        plan: &Plan,
+        resources: &[Resource],
+        now: OffsetDateTime,
+    ) -> Result<(), StoreError> {
+        leases::store_plan(self, lease, plan, resources, now).await
+    }
+
+    async fn record_intent(
+        &self,
+        lease: &Lease,
+        objects: &[crate::domain::resource::ObjectKey],
+    ) -> Result<(), StoreError> {
+        leases::record_intent(self, lease, objects).await
+    }
+
+    async fn checkpoint(&self, lease: &Lease, checkpoint: &Checkpoint) -> Result<(), StoreError> {
+        leases::checkpoint(self, lease, checkpoint).await
+    }
+
+    async fn postpone(
+        &self,
+        lease: Lease,
+        delay: Duration,
+        attempt: u32,
+        error: Option<&Problem>,
+    ) -> Result<(), StoreError> {
+        leases::postpone(self, &lease, delay, attempt, error).await
+    }
+
+    async fn end_operation(&self, lease: Lease, ending: &Ending) -> Result<(), StoreError> {
+        leases::end_operation(self, &lease, ending).await
+    }
+
+    fn wake(&self) -> Arc<Notify> {
+        Arc::clone(&self.wake)
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        sqlx::query("SELECT 1").execute(&self.reader).await?;
+        Ok(())
+    }
+}

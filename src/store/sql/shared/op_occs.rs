@@ -1,0 +1,161 @@
+//! `vnf_lcm_op_occs` as the API sees it: accept, show, resume. What conductors do with the rows is in `leases.rs`.
+
+use sqlx::Row as _;
+use sqlx::types::Json;
+use time::OffsetDateTime;
+
+use super::super::wake_others;
+use super::{Database, Row, Tx, instances, json, optional_json, point_in_time, project, read};
+use crate::domain::ids::{ProjectId, VnfInstanceId, VnfLcmOpOccId};
+use crate::domain::instance::VnfInstance;
+use crate::domain::op_occ::{OpState, VnfLcmOpOcc};
+use crate::domain::plan::Plan;
+use crate::store::StoreError;
+use crate::store::sql::convert::{Unreadable, cancel_mode, enumerator, millis};
+
+pub(super) const TABLE: &str = "vnf_lcm_op_occs";
+
+/// What [`op_occ`] reads.
+macro_rules! columns {
+    () => {
+        "id, project_id, vnf_instance_id, operation, state, state_entered_time, start_time, is_automatic_invocation, \
+         params, cancel_mode, error, resource_changes, changed_info"
+    };
+}
+pub(super) use columns;
+
+/// The states of the partial index `vnf_lcm_op_occs_live`, in its words: the index serves only who asks in these.
+macro_rules! live_states {
+    () => {
+        "('STARTING', 'PROCESSING', 'FAILED_TEMP', 'ROLLING_BACK')"
+    };
+}
+
+/// There is no check before the act: of two operations of one VNF instance that begin together, the index lets one in.
+pub(super) async fn begin(db: &Database, op: &VnfLcmOpOcc, instance: &VnfInstance) -> Result<(), StoreError> {
+    let mut tx = db.begin().await?;
+    let insert = sqlx::query(concat!(
+        "INSERT INTO vnf_lcm_op_occs \
+             (id, project_id, vnf_instance_id, operation, state, state_entered_time, start_time, \
+              is_automatic_invocation, params, cancel_mode, not_before) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, ",
+        now!(),
+        ") ON CONFLICT (vnf_instance_id) WHERE state IN ",
+        live_states!(),
+        " DO NOTHING"
+    ));
+    let done = insert
+        .bind(op.id.to_string())
+        .bind(&op.project_id.0)
+        .bind(op.vnf_instance_id.to_string())
+        .bind(op.operation.as_str())
+        .bind(op.state.as_str())
+        .bind(millis(op.state_entered_time))
+        .bind(millis(op.start_time))
+        .bind(op.is_automatic_invocation)
+        .bind(Json(&op.params))
+        .bind(op.cancel.map(cancel_mode))
+        .execute(&mut *tx)
+        .await?;
+    if done.rows_affected() == 0 {
+        let live = live(&mut tx, op.vnf_instance_id).await?;
+        // On PostgreSQL it may have ended between the two statements.
+        return Err(live.map_or(StoreError::Stale, StoreError::Busy));
+    }
+    instances::replace(db, &mut tx, instance).await?;
+    wake_others(&mut tx).await?;
+    tx.commit().await?;
+    db.wake_ours();
+    Ok(())
+}
+
+pub(super) async fn one(db: &Database, project: &ProjectId, id: VnfLcmOpOccId) -> Result<VnfLcmOpOcc, StoreError> {
+    let row = sqlx::query(concat!("SELECT ", columns!(), " FROM vnf_lcm_op_occs WHERE id = $1 AND project_id = $2"))
+        .bind(id.to_string())
+        .bind(&project.0)
+        .fetch_optional(&db.reader)
+        .await?;
+    read(TABLE, &row.ok_or(StoreError::NotFound)?, op_occ)
+}
+
+pub(super) async fn all(db: &Database, project: &ProjectId) -> Result<Vec<VnfLcmOpOcc>, StoreError> {
+    let select = concat!("SELECT ", columns!(), " FROM vnf_lcm_op_occs WHERE project_id = $1 ORDER BY start_time, id");
+    let rows = sqlx::query(select).bind(&project.0).fetch_all(&db.reader).await?;
+    rows.iter().map(|row| read(TABLE, row, op_occ)).collect()
+}
+
+/// Steps count per direction, so going back starts from 0. A retry goes on where it stopped: if that was on the way back,
+/// `leases::end_operation` has left 0 there.
+pub(super) async fn resume(
+    db: &Database,
+    project: &ProjectId,
+    id: VnfLcmOpOccId,
+    to: OpState,
+    now: OffsetDateTime,
+) -> Result<(), StoreError> {
+    let mut tx = db.begin().await?;
+    let done = sqlx::query(concat!(
+        "UPDATE vnf_lcm_op_occs \
+         SET state = $3, state_entered_time = $4, attempt = 0, \
+             steps_done = CASE WHEN $3 = 'ROLLING_BACK' THEN 0 ELSE steps_done END, \
+             error = CASE WHEN $3 = 'PROCESSING' THEN NULL ELSE error END, \
+             not_before = ",
+        now!(),
+        " WHERE id = $1 AND project_id = $2 AND state = 'FAILED_TEMP'"
+    ))
+    .bind(id.to_string())
+    .bind(&project.0)
+    .bind(to.as_str())
+    .bind(millis(now))
+    .execute(&mut *tx)
+    .await?;
+    if done.rows_affected() == 0 {
+        drop(tx);
+        one(db, project, id).await?;
+        return Err(StoreError::Stale);
+    }
+    wake_others(&mut tx).await?;
+    tx.commit().await?;
+    db.wake_ours();
+    Ok(())
+}
+
+pub(super) async fn plan(db: &Database, id: VnfLcmOpOccId) -> Result<Option<Plan>, StoreError> {
+    let row = sqlx::query("SELECT id, plan FROM vnf_lcm_op_occs WHERE id = $1")
+        .bind(id.to_string())
+        .fetch_optional(&db.reader)
+        .await?;
+    read(TABLE, &row.ok_or(StoreError::NotFound)?, |row| Ok(optional_json(row, "plan")?))
+}
+
+/// The operation of the VNF instance that is not over.
+pub(super) async fn live(tx: &mut Tx, instance: VnfInstanceId) -> Result<Option<VnfLcmOpOccId>, StoreError> {
+    let row =
+        sqlx::query(concat!("SELECT id FROM vnf_lcm_op_occs WHERE vnf_instance_id = $1 AND state IN ", live_states!()))
+            .bind(instance.to_string())
+            .fetch_optional(&mut **tx)
+            .await?;
+    row.map(|row| read(TABLE, &row, id)).transpose()
+}
+
+fn id(row: &Row) -> Result<VnfLcmOpOccId, Unreadable> {
+    Ok(row.try_get::<&str, _>("id")?.parse()?)
+}
+
+pub(super) fn op_occ(row: &Row) -> Result<VnfLcmOpOcc, Unreadable> {
+    Ok(VnfLcmOpOcc {
+        id: id(row)?,
+        project_id: project(row)?,
+        vnf_instance_id: row.try_get::<&str, _>("vnf_instance_id")?.parse()?,
+        operation: enumerator(row.try_get("operation")?)?,
+        state: enumerator(row.try_get("state")?)?,
+        state_entered_time: point_in_time(row, "state_entered_time")?,
+        start_time: point_in_time(row, "start_time")?,
+        is_automatic_invocation: row.try_get("is_automatic_invocation")?,
+        params: json(row, "params")?,
+        cancel: row.try_get::<Option<&str>, _>("cancel_mode")?.map(enumerator).transpose()?,
+        error: optional_json(row, "error")?,
+        resource_changes: optional_json(row, "resource_changes")?,
+        changed_info: optional_json(row, "changed_info")?,
+    })
+}

@@ -1,0 +1,284 @@
+//! `vnf_packages` and `vnf_package_files`.
+//!
+//! A package's row is changed by the API and by the task that reads an upload; each statement names the state it leaves in
+//! its WHERE, so that only one of two can win.
+
+use serde_json::{Map, Value};
+use sqlx::Row as _;
+use sqlx::types::Json;
+use time::OffsetDateTime;
+
+use super::{
+    Database, QueryBuilder, Row, is_foreign_key_violation, is_unique_violation, json, point_in_time, project, read,
+};
+use crate::domain::ids::{ProjectId, VnfPkgId};
+use crate::domain::package::{Content, DefinitionFile, Onboarding, OperationalState, VnfPackage};
+use crate::domain::problem::Problem;
+use crate::store::sql::convert::{Unreadable, enumerator, millis, operational_state};
+use crate::store::{OnboardedVnfd, StoreError};
+
+const TABLE: &str = "vnf_packages";
+
+macro_rules! select {
+    () => {
+        "SELECT id, project_id, onboarding_state, operational_state, user_defined_data, created_at, \
+                vnfd, sha512, size, artifacts, problem, \
+                EXISTS (SELECT 1 FROM vnf_instances WHERE vnf_pkg_id = vnf_packages.id) AS in_use \
+         FROM vnf_packages "
+    };
+}
+
+/// Files that go into one INSERT: each may have [`DefinitionFile::MAX_BYTES`].
+const FILES_PER_INSERT: usize = 32;
+
+pub(super) async fn create(db: &Database, package: &VnfPackage) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO vnf_packages \
+             (id, project_id, onboarding_state, onboarding_since, operational_state, user_defined_data, created_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $4)",
+    )
+    .bind(package.id.to_string())
+    .bind(&package.project_id.0)
+    .bind(Onboarding::Created.as_str())
+    .bind(millis(package.created_at))
+    .bind(operational_state(OperationalState::Disabled))
+    .bind(Json(&package.user_defined_data))
+    .execute(&db.writer)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn one(db: &Database, project: &ProjectId, id: VnfPkgId) -> Result<VnfPackage, StoreError> {
+    let row = sqlx::query(concat!(select!(), "WHERE id = $1 AND project_id = $2"))
+        .bind(id.to_string())
+        .bind(&project.0)
+        .fetch_optional(&db.reader)
+        .await?;
+    read(TABLE, &row.ok_or(StoreError::NotFound)?, package)
+}
+
+pub(super) async fn all(db: &Database, project: &ProjectId) -> Result<Vec<VnfPackage>, StoreError> {
+    let rows = sqlx::query(concat!(select!(), "WHERE project_id = $1 ORDER BY created_at, id"))
+        .bind(&project.0)
+        .fetch_all(&db.reader)
+        .await?;
+    rows.iter().map(|row| read(TABLE, row, package)).collect()
+}
+
+pub(super) async fn begin_upload(
+    db: &Database,
+    project: &ProjectId,
+    id: VnfPkgId,
+    now: OffsetDateTime,
+) -> Result<(), StoreError> {
+    let done = sqlx::query(
+        "UPDATE vnf_packages SET onboarding_state = 'UPLOADING', onboarding_since = $3, problem = NULL \
+         WHERE id = $1 AND project_id = $2 AND onboarding_state IN ('CREATED', 'ERROR')",
+    )
+    .bind(id.to_string())
+    .bind(&project.0)
+    .bind(millis(now))
+    .execute(&db.writer)
+    .await?;
+    if done.rows_affected() == 1 {
+        return Ok(());
+    }
+    one(db, project, id).await?;
+    Err(StoreError::Stale)
+}
+
+pub(super) async fn begin_processing(db: &Database, id: VnfPkgId, now: OffsetDateTime) -> Result<(), StoreError> {
+    let done = sqlx::query(
+        "UPDATE vnf_packages SET onboarding_state = 'PROCESSING', onboarding_since = $2 \
+         WHERE id = $1 AND onboarding_state = 'UPLOADING'",
+    )
+    .bind(id.to_string())
+    .bind(millis(now))
+    .execute(&db.writer)
+    .await?;
+    stale_unless(done.rows_affected() == 1)
+}
+
+pub(super) async fn finish_onboarding(
+    db: &Database,
+    id: VnfPkgId,
+    content: &Content,
+    files: &[DefinitionFile],
+    now: OffsetDateTime,
+) -> Result<(), StoreError> {
+    let mut tx = db.begin().await?;
+    let done = sqlx::query(
+        "UPDATE vnf_packages \
+         SET onboarding_state = 'ONBOARDED', onboarding_since = $2, operational_state = 'ENABLED', \
+             vnfd_id = $3, vnfd = $4, sha512 = $5, size = $6, artifacts = $7 \
+         WHERE id = $1 AND onboarding_state = 'PROCESSING'",
+    )
+    .bind(id.to_string())
+    .bind(millis(now))
+    .bind(&content.vnfd.id)
+    .bind(Json(&content.vnfd))
+    .bind(&content.sha512)
+    .bind(i64::try_from(content.size).unwrap_or(i64::MAX))
+    .bind(Json(&content.artifacts))
+    .execute(&mut *tx)
+    .await;
+    let done =
+        done.map_err(
+            |error| {
+                if is_unique_violation(&error) { StoreError::Duplicate("the VNFD's id") } else { error.into() }
+            },
+        )?;
+    stale_unless(done.rows_affected() == 1)?;
+    for files in files.chunks(FILES_PER_INSERT) {
+        let mut insert = QueryBuilder::new("INSERT INTO vnf_package_files (vnf_pkg_id, path, content) ");
+        insert.push_values(files, |mut values, file| {
+            values.push_bind(id.to_string()).push_bind(&file.path).push_bind(&file.text);
+        });
+        insert.build().persistent(false).execute(&mut *tx).await?;
+    }
+    tx.commit().await?;
+    Ok(())
+}
+
+pub(super) async fn fail_onboarding(
+    db: &Database,
+    id: VnfPkgId,
+    problem: &Problem,
+    now: OffsetDateTime,
+) -> Result<(), StoreError> {
+    let done = sqlx::query(
+        "UPDATE vnf_packages SET onboarding_state = 'ERROR', onboarding_since = $2, problem = $3 \
+         WHERE id = $1 AND onboarding_state IN ('UPLOADING', 'PROCESSING')",
+    )
+    .bind(id.to_string())
+    .bind(millis(now))
+    .bind(Json(problem))
+    .execute(&db.writer)
+    .await?;
+    stale_unless(done.rows_affected() == 1)
+}
+
+pub(super) async fn fail_abandoned(
+    db: &Database,
+    before: OffsetDateTime,
+    problem: &Problem,
+    now: OffsetDateTime,
+) -> Result<Vec<VnfPkgId>, StoreError> {
+    let rows = sqlx::query(
+        "UPDATE vnf_packages SET onboarding_state = 'ERROR', onboarding_since = $2, problem = $3 \
+         WHERE onboarding_state IN ('UPLOADING', 'PROCESSING') AND onboarding_since < $1 \
+         RETURNING id",
+    )
+    .bind(millis(before))
+    .bind(millis(now))
+    .bind(Json(problem))
+    .fetch_all(&db.writer)
+    .await?;
+    rows.iter().map(|row| read(TABLE, row, id)).collect()
+}
+
+pub(super) async fn update(
+    db: &Database,
+    project: &ProjectId,
+    id: VnfPkgId,
+    state: Option<OperationalState>,
+    user_defined_data: Option<&Map<String, Value>>,
+) -> Result<(), StoreError> {
+    let done = sqlx::query(
+        "UPDATE vnf_packages \
+         SET operational_state = COALESCE($3, operational_state), user_defined_data = COALESCE($4, user_defined_data) \
+         WHERE id = $1 AND project_id = $2 \
+           AND ($3 IS NULL OR (onboarding_state = 'ONBOARDED' AND operational_state <> $3))",
+    )
+    .bind(id.to_string())
+    .bind(&project.0)
+    .bind(state.map(operational_state))
+    .bind(user_defined_data.map(Json))
+    .execute(&db.writer)
+    .await?;
+    if done.rows_affected() == 1 {
+        return Ok(());
+    }
+    one(db, project, id).await?;
+    Err(StoreError::Stale)
+}
+
+/// One statement, so that no instance can come between the check and the deletion: [`super::instances::create`] makes one
+/// only while the package is ENABLED. The foreign key would catch it all the same.
+pub(super) async fn delete(db: &Database, project: &ProjectId, id: VnfPkgId) -> Result<(), StoreError> {
+    let done = sqlx::query(
+        "DELETE FROM vnf_packages \
+         WHERE id = $1 AND project_id = $2 \
+           AND operational_state = 'DISABLED' AND onboarding_state NOT IN ('UPLOADING', 'PROCESSING')",
+    )
+    .bind(id.to_string())
+    .bind(&project.0)
+    .execute(&db.writer)
+    .await;
+    match done {
+        Ok(done) if done.rows_affected() == 1 => Ok(()),
+        Ok(_) => {
+            one(db, project, id).await?;
+            Err(StoreError::Stale)
+        }
+        Err(error) if is_foreign_key_violation(&error) => Err(StoreError::InUse),
+        Err(error) => Err(error.into()),
+    }
+}
+
+pub(super) async fn vnfd(db: &Database, project: &ProjectId, vnfd_id: &str) -> Result<OnboardedVnfd, StoreError> {
+    let row =
+        sqlx::query("SELECT id, operational_state, vnfd FROM vnf_packages WHERE project_id = $1 AND vnfd_id = $2")
+            .bind(&project.0)
+            .bind(vnfd_id)
+            .fetch_optional(&db.reader)
+            .await?;
+    read(TABLE, &row.ok_or(StoreError::NotFound)?, |row| {
+        Ok(OnboardedVnfd {
+            package_id: id(row)?,
+            operational_state: enumerator(row.try_get("operational_state")?)?,
+            vnfd: json(row, "vnfd")?,
+        })
+    })
+}
+
+pub(super) async fn definition_files(db: &Database, id: VnfPkgId) -> Result<Vec<DefinitionFile>, StoreError> {
+    let files = sqlx::query_as("SELECT path, content FROM vnf_package_files WHERE vnf_pkg_id = $1 ORDER BY path")
+        .bind(id.to_string())
+        .fetch_all(&db.reader)
+        .await?;
+    Ok(files.into_iter().map(|(path, text)| DefinitionFile { path, text }).collect())
+}
+
+fn stale_unless(done: bool) -> Result<(), StoreError> {
+    if done { Ok(()) } else { Err(StoreError::Stale) }
+}
+
+fn id(row: &Row) -> Result<VnfPkgId, Unreadable> {
+    Ok(row.try_get::<&str, _>("id")?.parse()?)
+}
+
+fn package(row: &Row) -> Result<VnfPackage, Unreadable> {
+    let onboarding = match row.try_get("onboarding_state")? {
+        "CREATED" => Onboarding::Created,
+        "UPLOADING" => Onboarding::Uploading,
+        "PROCESSING" => Onboarding::Processing,
+        "ONBOARDED" => Onboarding::Onboarded(Box::new(Content {
+            vnfd: json(row, "vnfd")?,
+            sha512: row.try_get("sha512")?,
+            size: row.try_get::<i64, _>("size")?.try_into()?,
+            artifacts: json(row, "artifacts")?,
+        })),
+        "ERROR" => Onboarding::Error(json(row, "problem")?),
+        other => return Err(format!("onboarding_state {other}").into()),
+    };
+    Ok(VnfPackage {
+        id: id(row)?,
+        project_id: project(row)?,
+        onboarding,
+        operational_state: enumerator(row.try_get("operational_state")?)?,
+        in_use: row.try_get("in_use")?,
+        user_defined_data: json(row, "user_defined_data")?,
+        created_at: point_in_time(row, "created_at")?,
+    })
+}

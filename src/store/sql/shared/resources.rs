@@ -1,0 +1,168 @@
+//! `vnf_resources`, the inventory. Its writes are parts of the conductor's transactions (`leases.rs`), which hold the fence.
+//! Each takes few statements however many rows it writes.
+
+use serde_json::{Map, Value};
+use sqlx::Row as _;
+use sqlx::types::Json;
+
+use super::{Database, QueryBuilder, Row, Tx, json};
+use crate::domain::ids::VnfInstanceId;
+use crate::domain::resource::{KindInfo, ObjectKey, Resource, ResourceState};
+use crate::store::StoreError;
+use crate::store::sql::convert::{Unreadable, count};
+
+/// Rows that go into one statement: SQLite takes 32766 values, PostgreSQL 65535.
+const ROWS_PER_STATEMENT: usize = 1000;
+
+pub(super) async fn all(db: &Database, instance: VnfInstanceId) -> Result<Vec<Resource>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT api_version, kind, resource_name, plural, namespaced, state, uid, owned, vdu_id, manifest \
+         FROM vnf_resources WHERE vnf_instance_id = $1 ORDER BY position",
+    )
+    .bind(instance.to_string())
+    .fetch_all(&db.reader)
+    .await?;
+    let read = |row: &Row| {
+        resource(row).map_err(|error| StoreError::Corrupt {
+            table: "vnf_resources",
+            id: instance.to_string(),
+            reason: error.to_string(),
+        })
+    };
+    rows.iter().map(read).collect()
+}
+
+/// Adds `resources` after those that are there. A row that is there keeps its place and its state.
+pub(super) async fn insert(tx: &mut Tx, instance: &str, resources: &[Resource]) -> Result<(), sqlx::Error> {
+    let first: i64 =
+        sqlx::query_scalar("SELECT COALESCE(MAX(position) + 1, 0) FROM vnf_resources WHERE vnf_instance_id = $1")
+            .bind(instance)
+            .fetch_one(&mut **tx)
+            .await?;
+    for (chunk, resources) in resources.chunks(ROWS_PER_STATEMENT).enumerate() {
+        let first = first + count(chunk * ROWS_PER_STATEMENT);
+        let mut insert = QueryBuilder::new(
+            "INSERT INTO vnf_resources (vnf_instance_id, position, api_version, kind, resource_name, plural, \
+             namespaced, state, uid, owned, vdu_id, manifest) ",
+        );
+        insert.push_values(resources.iter().zip(first..), |mut values, (resource, position)| {
+            let (state, uid, owned) = columns(&resource.state);
+            values.push_bind(instance).push_bind(position);
+            values.push_bind(&resource.key.api_version).push_bind(&resource.key.kind).push_bind(&resource.key.name);
+            values.push_bind(&resource.info.plural).push_bind(resource.info.namespaced);
+            values.push_bind(state).push_bind(uid).push_bind(owned);
+            values.push_bind(&resource.vdu_id).push_bind(Json(&resource.manifest));
+        });
+        insert.push(
+            " ON CONFLICT (vnf_instance_id, api_version, kind, resource_name) DO UPDATE \
+             SET plural = excluded.plural, namespaced = excluded.namespaced, vdu_id = excluded.vdu_id, \
+                 manifest = excluded.manifest",
+        );
+        insert.build().persistent(false).execute(&mut **tx).await?;
+    }
+    Ok(())
+}
+
+/// Marks those of `objects` that are `Planned` as `Intent`.
+pub(super) async fn mark_intent(tx: &mut Tx, instance: &str, objects: &[ObjectKey]) -> Result<(), sqlx::Error> {
+    for objects in objects.chunks(ROWS_PER_STATEMENT) {
+        let mut update = QueryBuilder::new("UPDATE vnf_resources SET state = 'INTENT' WHERE state = 'PLANNED'");
+        push_keys(&mut update, instance, objects);
+        update.build().persistent(false).execute(&mut **tx).await?;
+    }
+    Ok(())
+}
+
+/// Deletes the rows of `objects`, those that are there.
+pub(super) async fn remove(tx: &mut Tx, instance: &str, objects: &[ObjectKey]) -> Result<(), sqlx::Error> {
+    for objects in objects.chunks(ROWS_PER_STATEMENT) {
+        let mut delete = QueryBuilder::new("DELETE FROM vnf_resources WHERE TRUE");
+        push_keys(&mut delete, instance, objects);
+        delete.build().persistent(false).execute(&mut **tx).await?;
+    }
+    Ok(())
+}
+
+/// Writes new states. `NotFound` if a row is not there: an object would be without one.
+pub(super) async fn set_states(
+    tx: &mut Tx,
+    instance: &str,
+    states: &[(ObjectKey, ResourceState)],
+) -> Result<(), StoreError> {
+    for states in states.chunks(ROWS_PER_STATEMENT) {
+        let mut update = QueryBuilder::new("WITH new (api_version, kind, resource_name, state, uid, owned) AS (");
+        update.push_values(states, |mut values, (key, state)| {
+            let (state, uid, owned) = columns(state);
+            values.push_bind(&key.api_version).push_bind(&key.kind).push_bind(&key.name);
+            values.push_bind(state).push_bind(uid).push_bind(owned);
+        });
+        update.push(") UPDATE vnf_resources SET state = new.state, uid = new.uid, owned = new.owned");
+        run_update(tx, update, instance, states.len()).await?;
+    }
+    Ok(())
+}
+
+/// Writes new intents. `NotFound` if a row is not there.
+pub(super) async fn set_manifests(
+    tx: &mut Tx,
+    instance: &str,
+    manifests: &[(ObjectKey, Map<String, Value>)],
+) -> Result<(), StoreError> {
+    for manifests in manifests.chunks(ROWS_PER_STATEMENT) {
+        let mut update = QueryBuilder::new("WITH new (api_version, kind, resource_name, manifest) AS (");
+        update.push_values(manifests, |mut values, (key, manifest)| {
+            values.push_bind(&key.api_version).push_bind(&key.kind).push_bind(&key.name).push_bind(Json(manifest));
+        });
+        update.push(") UPDATE vnf_resources SET manifest = new.manifest");
+        run_update(tx, update, instance, manifests.len()).await?;
+    }
+    Ok(())
+}
+
+/// Completes an update of `rows` rows from the values `new`, and runs it.
+async fn run_update(tx: &mut Tx, mut update: QueryBuilder, instance: &str, rows: usize) -> Result<(), StoreError> {
+    update.push(
+        " FROM new WHERE vnf_resources.api_version = new.api_version AND vnf_resources.kind = new.kind \
+         AND vnf_resources.resource_name = new.resource_name AND vnf_resources.vnf_instance_id = ",
+    );
+    let done = update.push_bind(instance).build().persistent(false).execute(&mut **tx).await?;
+    if done.rows_affected() == rows as u64 { Ok(()) } else { Err(StoreError::NotFound) }
+}
+
+/// Adds the condition that a row is of one of `objects` of `instance`.
+fn push_keys(query: &mut QueryBuilder, instance: &str, objects: &[ObjectKey]) {
+    query.push(" AND vnf_instance_id = ").push_bind(instance).push(" AND (api_version, kind, resource_name) IN (");
+    query.push_values(objects, |mut values, key| {
+        values.push_bind(&key.api_version).push_bind(&key.kind).push_bind(&key.name);
+    });
+    query.push(")");
+}
+
+/// `state`, `uid`, `owned`.
+fn columns(state: &ResourceState) -> (&'static str, Option<&str>, Option<bool>) {
+    match state {
+        ResourceState::Planned => ("PLANNED", None, None),
+        ResourceState::Intent => ("INTENT", None, None),
+        ResourceState::Present { uid, owned } => ("PRESENT", Some(uid), Some(*owned)),
+    }
+}
+
+fn resource(row: &Row) -> Result<Resource, Unreadable> {
+    let state = match row.try_get("state")? {
+        "PLANNED" => ResourceState::Planned,
+        "INTENT" => ResourceState::Intent,
+        "PRESENT" => ResourceState::Present { uid: row.try_get("uid")?, owned: row.try_get("owned")? },
+        other => return Err(format!("state {other}").into()),
+    };
+    Ok(Resource {
+        key: ObjectKey {
+            api_version: row.try_get("api_version")?,
+            kind: row.try_get("kind")?,
+            name: row.try_get("resource_name")?,
+        },
+        info: KindInfo { plural: row.try_get("plural")?, namespaced: row.try_get("namespaced")? },
+        vdu_id: row.try_get("vdu_id")?,
+        manifest: json(row, "manifest")?,
+        state,
+    })
+}

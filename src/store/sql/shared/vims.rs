@@ -1,0 +1,140 @@
+//! `vims`. Their secrets are sealed on the way in and opened on the way out.
+
+use sqlx::Row as _;
+use sqlx::types::Json;
+
+use super::super::{VIM_NAME, violated};
+use super::{Database, Query, Row, is_unique_violation, json, point_in_time, project, read};
+use crate::domain::ids::{ProjectId, VimId};
+use crate::domain::vim::Vim;
+use crate::store::StoreError;
+use crate::store::seal::Context;
+use crate::store::sql::convert::{Unreadable, millis, time};
+
+const TABLE: &str = "vims";
+
+macro_rules! select {
+    () => {
+        "SELECT id, project_id, name, description, vim_type, endpoint, access_info, secrets, vim_project, extra, \
+                is_default, user_name, created_at, updated_at \
+         FROM vims "
+    };
+}
+
+pub(super) async fn create(db: &Database, vim: &Vim) -> Result<(), StoreError> {
+    let insert = sqlx::query(
+        "INSERT INTO vims (id, project_id, name, description, vim_type, endpoint, access_info, secrets, vim_project, \
+                           extra, is_default, user_name, updated_at, created_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+    );
+    bind(db, insert, vim)?.bind(millis(vim.created_at)).execute(&db.writer).await.map_err(duplicate)?;
+    Ok(())
+}
+
+pub(super) async fn update(db: &Database, vim: &Vim) -> Result<(), StoreError> {
+    let update = sqlx::query(
+        "UPDATE vims SET name = $3, description = $4, vim_type = $5, endpoint = $6, access_info = $7, secrets = $8, \
+                         vim_project = $9, extra = $10, is_default = $11, user_name = $12, updated_at = $13 \
+         WHERE id = $1 AND project_id = $2",
+    );
+    let done = bind(db, update, vim)?.execute(&db.writer).await.map_err(duplicate)?;
+    if done.rows_affected() == 1 { Ok(()) } else { Err(StoreError::NotFound) }
+}
+
+pub(super) async fn one(db: &Database, project: &ProjectId, id: VimId) -> Result<Vim, StoreError> {
+    let row = sqlx::query(concat!(select!(), "WHERE id = $1 AND project_id = $2"))
+        .bind(id.to_string())
+        .bind(&project.0)
+        .fetch_optional(&db.reader)
+        .await?;
+    read(TABLE, &row.ok_or(StoreError::NotFound)?, |row| vim(db, row))
+}
+
+pub(super) async fn default(db: &Database, project: &ProjectId) -> Result<Vim, StoreError> {
+    let row = sqlx::query(concat!(select!(), "WHERE project_id = $1 AND is_default"))
+        .bind(&project.0)
+        .fetch_optional(&db.reader)
+        .await?;
+    read(TABLE, &row.ok_or(StoreError::NotFound)?, |row| vim(db, row))
+}
+
+pub(super) async fn all(db: &Database, project: &ProjectId) -> Result<Vec<Vim>, StoreError> {
+    let rows = sqlx::query(concat!(select!(), "WHERE project_id = $1 ORDER BY created_at, id"))
+        .bind(&project.0)
+        .fetch_all(&db.reader)
+        .await?;
+    rows.iter().map(|row| read(TABLE, row, |row| vim(db, row))).collect()
+}
+
+/// A request that names the VIM may be accepted right after this looked: its operation then fails with "no such VIM", as
+/// it would have if it had come a moment later.
+pub(super) async fn delete(db: &Database, project: &ProjectId, id: VimId) -> Result<(), StoreError> {
+    let done = sqlx::query(concat!(
+        "DELETE FROM vims \
+         WHERE id = $1 AND project_id = $2 \
+           AND NOT EXISTS (SELECT 1 FROM vnf_instances AS i, ",
+        members_of!(),
+        "(i.vim_connections) AS connection WHERE i.project_id = $2 AND connection.value ->> 'vim_id' = $1)"
+    ))
+    .bind(id.to_string())
+    .bind(&project.0)
+    .execute(&db.writer)
+    .await?;
+    if done.rows_affected() == 1 {
+        return Ok(());
+    }
+    one(db, project, id).await?;
+    Err(StoreError::InUse)
+}
+
+/// Binds $1 to $13: all but `created_at`.
+fn bind<'q>(db: &Database, query: Query<'q>, vim: &Vim) -> Result<Query<'q>, StoreError> {
+    let id = vim.id.to_string();
+    let secrets = db.seal(&sealed_at(&id), &vim.secrets, vim.secrets.is_empty())?;
+    Ok(query
+        .bind(id)
+        .bind(&vim.project_id.0)
+        .bind(&vim.name)
+        .bind(&vim.description)
+        .bind(&vim.vim_type)
+        .bind(&vim.endpoint)
+        .bind(Json(&vim.access_info))
+        .bind(secrets)
+        .bind(&vim.vim_project)
+        .bind(Json(&vim.extra))
+        .bind(vim.is_default)
+        .bind(&vim.user_name)
+        .bind(vim.updated_at.map(millis)))
+}
+
+const fn sealed_at(id: &str) -> Context<'_> {
+    Context { table: TABLE, column: "secrets", row: id }
+}
+
+fn duplicate(error: sqlx::Error) -> StoreError {
+    if !is_unique_violation(&error) {
+        return error.into();
+    }
+    let rule = error.as_database_error().and_then(violated);
+    StoreError::Duplicate(if rule == Some(VIM_NAME) { "name" } else { "default VIM" })
+}
+
+fn vim(db: &Database, row: &Row) -> Result<Vim, Unreadable> {
+    let id = row.try_get::<&str, _>("id")?;
+    Ok(Vim {
+        id: id.parse()?,
+        project_id: project(row)?,
+        name: row.try_get("name")?,
+        description: row.try_get("description")?,
+        vim_type: row.try_get("vim_type")?,
+        endpoint: row.try_get("endpoint")?,
+        access_info: json(row, "access_info")?,
+        secrets: db.open(&sealed_at(id), row.try_get("secrets")?)?,
+        vim_project: row.try_get("vim_project")?,
+        extra: json(row, "extra")?,
+        is_default: row.try_get("is_default")?,
+        user_name: row.try_get("user_name")?,
+        created_at: point_in_time(row, "created_at")?,
+        updated_at: row.try_get::<Option<i64>, _>("updated_at")?.map(time).transpose()?,
+    })
+}

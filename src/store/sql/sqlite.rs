@@ -1,0 +1,129 @@
+//! SQLite: one file, one process, one writer.
+//!
+//! Writes go through a pool of one connection, each transaction begun IMMEDIATE: a deferred one that reads and then writes
+//! fails with "locked" at once when another wrote in between. Reads have connections of their own that can't write.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::error::DatabaseError;
+use sqlx::migrate::Migrator;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions, SqliteConnection};
+
+use crate::store::seal::KeyRing;
+use crate::store::sql::{Migrated, run_migrations};
+use crate::store::{Store, StoreError};
+
+// --- what shared/ takes from its parent (the macros by being defined before it) -------------------------------------
+
+type Db = sqlx::Sqlite;
+/// The lock file: held as long as the store is.
+type Held = File;
+
+const BEGIN: &str = "BEGIN IMMEDIATE";
+/// What [`violated`] tells of the unique index on a VIM's name.
+const VIM_NAME: &str = "vims.project_id, vims.name";
+
+/// The present in milliseconds since the epoch; one value throughout a statement.
+macro_rules! now {
+    () => {
+        "CAST(round(unixepoch('subsec') * 1000) AS INTEGER)"
+    };
+}
+/// There is one writer: nobody to lock rows against.
+macro_rules! for_update {
+    () => {
+        ""
+    };
+}
+macro_rules! for_share {
+    () => {
+        ""
+    };
+}
+macro_rules! skip_locked {
+    () => {
+        ""
+    };
+}
+/// The table function that gives the members of a JSON object as (key, value).
+macro_rules! members_of {
+    () => {
+        "json_each"
+    };
+}
+
+/// Which unique rule was broken: the columns, for SQLite names no index.
+fn violated(error: &dyn DatabaseError) -> Option<&str> {
+    error.message().strip_prefix("UNIQUE constraint failed: ")
+}
+
+/// There is no other process to wake.
+async fn wake_others(_: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    Ok(())
+}
+
+#[expect(clippy::duplicate_mod, reason = "compiled once per engine: docs/adr/0002-one-sql-for-two-engines.md")]
+#[path = "shared/mod.rs"]
+mod shared;
+
+// --- opening --------------------------------------------------------------------------------------------------------
+
+static MIGRATIONS: Migrator = sqlx::migrate!("./migrations/sqlite");
+const READERS: u32 = 4;
+
+pub(super) async fn connect(path: &str, keys: KeyRing) -> Result<Arc<dyn Store>, StoreError> {
+    let lock = hold(Path::new(path))?;
+    let options = options(path);
+    // The connections never go stale: no need to test, replace or close them.
+    let pool = || SqlitePoolOptions::new().test_before_acquire(false).max_lifetime(None).idle_timeout(None);
+    let writer = pool().max_connections(1).connect_with(options.clone()).await?;
+    run_migrations(&MIGRATIONS, &mut *writer.acquire().await?).await?;
+    // We hold the file, so whoever held a lease is gone.
+    sqlx::query("UPDATE vnf_lcm_op_occs SET lease_owner = NULL, lease_until = 0 WHERE lease_until <> 0")
+        .execute(&writer)
+        .await?;
+    let reader = pool().max_connections(READERS).connect_with(options.read_only(true)).await?;
+    Ok(Arc::new(shared::Database::new(reader, writer, keys, Arc::default(), lock)))
+}
+
+pub(super) async fn migrate(path: &str) -> Result<Migrated, StoreError> {
+    let _lock = hold(Path::new(path))?;
+    let mut connection = options(path).connect().await?;
+    run_migrations(&MIGRATIONS, &mut connection).await
+}
+
+/// `synchronous = FULL`: a commit is on the disk before it returns. With NORMAL, WAL syncs at checkpoints only, and an
+/// operation that was answered with 202 could be gone after a power failure; FULL costs one fsync per commit.
+fn options(path: &str) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(Duration::from_secs(5))
+}
+
+/// Makes sure that the database file exists, for its owner's eyes only (SQLite gives its side files the same mode), and
+/// takes the lock file beside it. The system releases that when the process ends, however it ends.
+fn hold(path: &Path) -> Result<File, StoreError> {
+    let open = |path: &Path| {
+        let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path);
+        file.map_err(|source| StoreError::File { path: path.to_owned(), source })
+    };
+    let mut lock_path = path.as_os_str().to_owned();
+    lock_path.push(".lock");
+    let lock_path = PathBuf::from(lock_path);
+    let lock = open(&lock_path)?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(StoreError::Held { path: path.to_owned() }),
+        Err(TryLockError::Error(source)) => return Err(StoreError::File { path: lock_path, source }),
+    }
+    open(path)?;
+    Ok(lock)
+}
