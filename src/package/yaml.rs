@@ -509,7 +509,7 @@ mod tests {
         let expected = json!({
             "a": true, "b": false, "c": 420, "d": 15, "e": i64::MIN, "f": u64::MAX, "g": -5, "h": 1.5,
             "i": "2024-01-01", "j": null, "k": "yes", "l": "0644", "m": 1000, "8080": "port", "yes": "key",
-            "0x10": "hex", "n": "1.2.3", "o": "5", "p": "500m", "q": null, "r": 31, "s": 1000.0, "t": 0.5, "u": -3,
+            "0x10": "hex", "n": "1.2.3", "o": "5", "p": "500m", "q": null, "r": 31, "s": 1000, "t": 0.5, "u": -3,
             "v": 7, "w": "yEs", "x": "inf", "z": "0x", "aa": "-", "ab": "1e999", "ac": "0x+5", "ad": "10.0.0.1"
         });
         assert_eq!(values(text), [expected]);

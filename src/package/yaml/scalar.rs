@@ -25,12 +25,17 @@ fn number(text: &str) -> Option<Number> {
         Some(digits) => (true, digits),
         None => (false, text.strip_prefix('+').unwrap_or(&text)),
     };
-    match magnitude(digits) {
-        Some(magnitude) if negative => 0_i64.checked_sub_unsigned(magnitude).map(Number::from),
-        Some(magnitude) => Some(magnitude.into()),
-        None if is_decimal(digits) => text.parse().ok().and_then(Number::from_f64),
-        None => None,
-    }
+    let whole = magnitude(digits).and_then(|magnitude| match negative {
+        true => 0_i64.checked_sub_unsigned(magnitude).map(Number::from),
+        false => Some(magnitude.into()),
+    });
+    whole.or_else(|| if is_decimal(digits) { decimal(&text) } else { None })
+}
+
+/// `7.0` and `1e3` are written as whole numbers, as Go does: Kubernetes takes them where it wants an integer.
+fn decimal(text: &str) -> Option<Number> {
+    let value: f64 = text.parse().ok()?;
+    if value.fract() == 0.0 && value.abs() < 1e15 { Some((value as i64).into()) } else { Number::from_f64(value) }
 }
 
 /// A whole number that fits 64 bits. A leading zero makes it octal, as in `defaultMode: 0644`.
