@@ -77,6 +77,19 @@ pub fn documents(file: &str, text: &str) -> Result<Vec<Node>, Problem> {
     Ok(composer.documents)
 }
 
+/// Checks that `text` is YAML or JSON, whatever it says.
+///
+/// # Errors
+/// 422 naming `file` and line.
+pub fn check_syntax(file: &str, text: &str) -> Result<(), Problem> {
+    let error = Parser::new_from_str_with_options(text, parser_options()).find_map(Result::err);
+    match error {
+        // Depth matters only to whoever wants the tree.
+        Some(error) if *error.kind() != ErrorKind::RecursionLimitExceeded => Err(syntax_error(file, &error)),
+        _ => Ok(()),
+    }
+}
+
 fn parser_options() -> Options {
     granit_parser::options! {
         emit_comments: false,
@@ -578,6 +591,14 @@ mod tests {
             assert!(error(text).starts_with(expected), "{text}\n{}", error(text));
         }
         assert!(error(&"x".repeat(1_500_001)).starts_with("f.yaml:1: 1500001 bytes are more than"));
+    }
+
+    #[test]
+    fn syntax_is_checked_without_regard_to_meaning() {
+        for text in ["a: !Ref b\n", "a: 1\na: 2\n", "a: .inf\n", &"[".repeat(200)] {
+            assert_eq!(check_syntax("f.yaml", text), Ok(()), "{text}");
+        }
+        assert!(check_syntax("f.yaml", "a: {b\nc: 1\n").unwrap_err().detail.starts_with("f.yaml:2: not valid YAML: "));
     }
 
     #[test]
