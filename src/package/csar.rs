@@ -1,0 +1,297 @@
+//! From an uploaded CSAR to what is kept of it: [`onboard`] checks and reads a package, the others serve parts of it later.
+//!
+//! The forms of SOL004: with `TOSCA-Metadata/TOSCA.meta` that names the VNFD, or without it and with the VNFD as the one
+//! YAML file at the root. Artifacts are listed with their hashes in TOSCA.meta, in the manifest (`*.mf`), or in both.
+//! Nothing is ever fetched: an artifact or an import that is a URL is refused.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::{Cursor, Write};
+use std::path::Path;
+
+use aws_lc_rs::digest;
+use zip::ZipWriter;
+use zip::result::ZipResult;
+use zip::write::SimpleFileOptions;
+
+use crate::domain::package::{ArtifactInfo, Content, DefinitionFile};
+use crate::domain::problem::Problem;
+use crate::package::archive::{self, Archive, Limits};
+use crate::package::meta::{self, Artifact, Meta};
+use crate::package::vnfd::{self, Descriptor};
+use crate::package::yaml;
+
+const TOSCA_META: &str = "TOSCA-Metadata/TOSCA.meta";
+
+/// What onboarding makes of a CSAR.
+#[derive(Debug)]
+pub struct Onboarded {
+    /// What the package is.
+    pub content: Content,
+    /// The artifacts that can be definition files.
+    pub files: Vec<DefinitionFile>,
+}
+
+/// The VNFD of a package, for `GET …/vnfd`.
+#[derive(Debug)]
+pub struct VnfdFiles {
+    /// The VNFD as text, if it is one file.
+    pub text: Option<String>,
+    /// A ZIP of its files and of TOSCA.meta.
+    pub zip: Vec<u8>,
+}
+
+/// Checks the CSAR at `path` against `limits`, every artifact against its hash, the VNFD and the syntax of the definition files.
+///
+/// # Errors
+/// 422 naming file and line of the first thing that is wrong and what to do; 500 if the storage fails.
+pub fn onboard(path: &Path, limits: &Limits) -> Result<Onboarded, Problem> {
+    let mut archive = Archive::open(path, limits)?;
+    let entry = Entry::find(&mut archive)?;
+    let artifacts = entry.artifacts(&mut archive)?;
+    let Descriptor { vnfd, .. } = entry.vnfd(&mut archive)?;
+    let files = definition_files(&mut archive, &artifacts, limits)?;
+    let (sha512, size) = archive::sha512(path)?;
+    Ok(Onboarded { content: Content { vnfd, sha512, size, artifacts }, files })
+}
+
+/// The VNFD in the CSAR at `path`.
+///
+/// # Errors
+/// As [`onboard`].
+pub fn vnfd(path: &Path, limits: &Limits) -> Result<VnfdFiles, Problem> {
+    let mut archive = Archive::open(path, limits)?;
+    let entry = Entry::find(&mut archive)?;
+    let mut files = entry.vnfd(&mut archive)?.files;
+    let text = if let [(_, text)] = files.as_slice() { Some(text.clone()) } else { None };
+    if let Some(meta) = archive.text(TOSCA_META)? {
+        files.insert(0, (TOSCA_META.to_owned(), meta));
+    }
+    let zip =
+        zipped(&files).map_err(|error| Problem::new(500, "internal", format!("the VNFD can't be packed: {error}")))?;
+    Ok(VnfdFiles { text, zip })
+}
+
+/// The manifest (`*.mf`) of the CSAR at `path`; `None` if it has none.
+///
+/// # Errors
+/// As [`onboard`].
+pub fn manifest(path: &Path, limits: &Limits) -> Result<Option<String>, Problem> {
+    let mut archive = Archive::open(path, limits)?;
+    match Entry::find(&mut archive)?.manifest {
+        Some((manifest, _)) => archive.text(&manifest),
+        None => Ok(None),
+    }
+}
+
+fn zipped(files: &[(String, String)]) -> ZipResult<Vec<u8>> {
+    let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
+    for (path, text) in files {
+        writer.start_file(path.as_str(), SimpleFileOptions::default())?;
+        writer.write_all(text.as_bytes())?;
+    }
+    Ok(writer.finish()?.into_inner())
+}
+
+/// Where everything else of a package is named.
+struct Entry {
+    /// The path of the VNFD, and where it is named.
+    definitions: (String, String),
+    /// The manifest and where it is named.
+    manifest: Option<(String, String)>,
+    /// TOSCA.meta.
+    meta: Option<Meta>,
+}
+
+impl Entry {
+    fn find(archive: &mut Archive) -> Result<Self, Problem> {
+        match archive.text(TOSCA_META)? {
+            Some(text) => Self::named(meta::read(TOSCA_META, &text)?),
+            None => Self::at_root(archive),
+        }
+    }
+
+    fn named(meta: Meta) -> Result<Self, Problem> {
+        let named = |key: &str| {
+            let value = meta.keys.get(key).filter(|value| !value.text.is_empty())?;
+            Some((value.text.clone(), format!("{TOSCA_META}:{}", value.line)))
+        };
+        let definitions = named("entry-definitions").ok_or_else(|| {
+            Problem::impossible(format!(
+                "{TOSCA_META}:1: there is no Entry-Definitions; add a line 'Entry-Definitions: <path of the VNFD>'"
+            ))
+        })?;
+        let manifest = named("etsi-entry-manifest").or_else(|| named("entry-manifest"));
+        Ok(Self { definitions, manifest, meta: Some(meta) })
+    }
+
+    /// Without TOSCA.meta (SOL004 clause 4.1.3): the VNFD is the one YAML file at the root, the manifest has its name.
+    fn at_root(archive: &Archive) -> Result<Self, Problem> {
+        let root: Vec<&str> = archive.paths().filter(|path| !path.contains('/')).collect();
+        let definitions: Vec<&str> =
+            root.iter().copied().filter(|path| stem(path, &["yaml", "yml"]).is_some()).collect();
+        let [definitions] = definitions.as_slice() else {
+            return Err(Problem::impossible(no_entry(archive, &definitions)));
+        };
+        let name = stem(definitions, &["yaml", "yml"]);
+        let manifests = root.iter().copied().filter(|path| stem(path, &["mf"]).is_some());
+        let (own, others): (Vec<&str>, Vec<&str>) = manifests.partition(|path| stem(path, &["mf"]) == name);
+        if let Some(other) = others.first() {
+            return Err(Problem::impossible(format!(
+                "{other}: a CSAR without {TOSCA_META} has one manifest, called as its VNFD {definitions} is; rename it"
+            )));
+        }
+        let place = "the root of the CSAR".to_owned();
+        let manifest = own.first().map(|path| ((*path).to_owned(), place.clone()));
+        Ok(Self { definitions: ((*definitions).to_owned(), place), manifest, meta: None })
+    }
+
+    /// The artifacts of the manifest and of TOSCA.meta, each checked and listed once.
+    fn artifacts(&self, archive: &mut Archive) -> Result<Vec<ArtifactInfo>, Problem> {
+        let mut verifier = Verifier { archive, digests: HashMap::new(), found: BTreeMap::new() };
+        if let Some(meta) = &self.meta {
+            verifier.verify(TOSCA_META, &meta.artifacts)?;
+        }
+        if let Some((manifest, place)) = &self.manifest {
+            let text = verifier.archive.text(manifest)?.ok_or_else(|| {
+                Problem::impossible(format!(
+                    "{place}: there is no file {manifest} in the CSAR; add the manifest or remove the line"
+                ))
+            })?;
+            verifier.verify(manifest, &meta::read(manifest, &text)?.artifacts)?;
+        }
+        Ok(verifier.found.into_values().collect())
+    }
+
+    fn vnfd(&self, archive: &mut Archive) -> Result<Descriptor, Problem> {
+        let (path, place) = &self.definitions;
+        vnfd::read(path, place, &mut |path| archive.text(path))
+    }
+}
+
+/// The name of the file at `path` without its extension, if that is one of `extensions`.
+fn stem<'a>(path: &'a str, extensions: &[&str]) -> Option<&'a str> {
+    let (stem, extension) = path.rsplit_once('.')?;
+    extensions.iter().any(|known| extension.eq_ignore_ascii_case(known)).then_some(stem)
+}
+
+fn no_entry(archive: &Archive, at_root: &[&str]) -> String {
+    // A frequent slip: the directory was packed instead of what is in it.
+    if let Some(directory) = archive.paths().find_map(|path| path.strip_suffix(TOSCA_META)?.strip_suffix('/')) {
+        return format!(
+            "the CSAR has {directory}/{TOSCA_META}, but not {TOSCA_META}: pack what is in the directory {directory}, \
+             without the directory itself"
+        );
+    }
+    let found = if at_root.is_empty() { "none".to_owned() } else { at_root.join(", ") };
+    format!(
+        "the CSAR has neither {TOSCA_META} nor exactly one YAML file at its root (it has: {found}); add {TOSCA_META} \
+         with a line 'Entry-Definitions: <path of the VNFD>'"
+    )
+}
+
+/// Checks artifacts against their hashes. No file is hashed twice, however often it is listed.
+struct Verifier<'a> {
+    archive: &'a mut Archive,
+    digests: HashMap<(String, &'static str), String>,
+    found: BTreeMap<String, ArtifactInfo>,
+}
+
+impl Verifier<'_> {
+    fn verify(&mut self, file: &str, artifacts: &[Artifact]) -> Result<(), Problem> {
+        artifacts.iter().try_for_each(|artifact| self.verify_one(file, artifact))
+    }
+
+    fn verify_one(&mut self, file: &str, artifact: &Artifact) -> Result<(), Problem> {
+        let wrong = |line: usize, what: String| Err(Problem::impossible(format!("{file}:{line}: {what}")));
+        let path = &artifact.path.text;
+        if path.contains("://") || path.starts_with("file:") {
+            let what = format!("the artifact {path} is a URL, and nothing is fetched; put the file into the CSAR");
+            return wrong(artifact.path.line, what);
+        }
+        if self.archive.size(path).is_none() {
+            let what =
+                format!("there is no file {path} in the CSAR; add it, or correct the path (from the root of the CSAR)");
+            return wrong(artifact.path.line, what);
+        }
+        let Some((name, algorithm)) = algorithm(&artifact.algorithm.text) else {
+            let what = format!(
+                "the algorithm {} is not known; use SHA-256, SHA-224, SHA-384 or SHA-512",
+                artifact.algorithm.text
+            );
+            return wrong(artifact.algorithm.line, what);
+        };
+        let digest = self.digest(path, name, algorithm)?;
+        if !digest.eq_ignore_ascii_case(&artifact.hash.text) {
+            let what = format!(
+                "the hash of {path} is wrong: its {name} is {digest}; correct the hash, or put the right file into the CSAR"
+            );
+            return wrong(artifact.hash.line, what);
+        }
+        let info = ArtifactInfo {
+            path: path.clone(),
+            algorithm: artifact.algorithm.text.clone(),
+            hash: artifact.hash.text.clone(),
+            content_type: artifact.content_type.clone(),
+        };
+        self.found.entry(path.clone()).or_insert(info);
+        Ok(())
+    }
+
+    fn digest(
+        &mut self,
+        path: &str,
+        name: &'static str,
+        algorithm: &'static digest::Algorithm,
+    ) -> Result<String, Problem> {
+        let key = (path.to_owned(), name);
+        if let Some(known) = self.digests.get(&key) {
+            return Ok(known.clone());
+        }
+        let digest = self.archive.digest(path, algorithm)?;
+        self.digests.insert(key, digest.clone());
+        Ok(digest)
+    }
+}
+
+/// `SHA-256`, `sha256` and the like.
+fn algorithm(name: &str) -> Option<(&'static str, &'static digest::Algorithm)> {
+    match name.to_ascii_lowercase().replace('-', "").as_str() {
+        "sha224" => Some(("SHA-224", &digest::SHA224)),
+        "sha256" => Some(("SHA-256", &digest::SHA256)),
+        "sha384" => Some(("SHA-384", &digest::SHA384)),
+        "sha512" => Some(("SHA-512", &digest::SHA512)),
+        _ => None,
+    }
+}
+
+/// The listed YAML and JSON files outside the VNFD. Whether they are Kubernetes objects is asked when an operation names
+/// them: a Helm chart's values are none, and no reason to refuse the package.
+fn definition_files(
+    archive: &mut Archive,
+    artifacts: &[ArtifactInfo],
+    limits: &Limits,
+) -> Result<Vec<DefinitionFile>, Problem> {
+    let mut files = Vec::new();
+    let mut total = 0;
+    for ArtifactInfo { path, .. } in artifacts {
+        let size = archive.size(path).unwrap_or_default();
+        let elsewhere = path.starts_with("Definitions/") || path.starts_with("TOSCA-Metadata/");
+        if elsewhere || stem(path, &["yaml", "yml", "json"]).is_none() || size > DefinitionFile::MAX_BYTES {
+            continue;
+        }
+        total += size;
+        if total > limits.definition_bytes {
+            return Err(Problem::impossible(format!(
+                "the YAML and JSON artifacts have more than {} bytes; the last is {path}. Leave out those that are no Kubernetes manifests",
+                limits.definition_bytes
+            )));
+        }
+        let Some(text) = archive.text(path)? else { continue };
+        // A template is YAML only after it was rendered.
+        if !text.contains("{{") {
+            yaml::check_syntax(path, &text)?;
+        }
+        files.push(DefinitionFile { path: path.clone(), text });
+    }
+    Ok(files)
+}
