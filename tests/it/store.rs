@@ -533,8 +533,15 @@ async fn packages_are_updated(f: Fixture) {
 
 async fn packages_are_deleted_when_disabled_and_unused(f: Fixture) {
     let project = ProjectId::default();
-    let instance = f.instance().await;
-    let id = instance.vnf_pkg_id;
+    let package = f.package();
+    let id = package.id;
+    f.store.create_package(&package).await.unwrap();
+    f.store.begin_upload(&project, id, at(1)).await.unwrap();
+    f.store.begin_processing(id, at(2)).await.unwrap();
+    let file = DefinitionFile { path: "a.yaml".to_owned(), text: String::new() };
+    f.store.finish_onboarding(id, &content("d"), &[file], at(3)).await.unwrap();
+    let instance = f.instance_of(id);
+    f.store.create_instance(&instance).await.unwrap();
     assert!(f.store.package(&project, id).await.unwrap().in_use);
     assert!(f.store.packages(&project).await.unwrap()[0].in_use);
     assert_fails!(f.store.delete_package(&project, id).await, StoreError::Stale);
@@ -543,6 +550,7 @@ async fn packages_are_deleted_when_disabled_and_unused(f: Fixture) {
     f.store.delete_instance(&project, instance.id).await.unwrap();
     assert!(!f.store.package(&project, id).await.unwrap().in_use);
     f.store.delete_package(&project, id).await.unwrap();
+    assert!(f.store.definition_files(id).await.unwrap().is_empty());
     assert_fails!(f.store.package(&project, id).await, StoreError::NotFound);
     assert_fails!(f.store.delete_package(&project, id).await, StoreError::NotFound);
 
