@@ -59,11 +59,18 @@ fn refusal(status: &Status, endpoint: &str) -> InfraError {
         // Authorizers name the user. The other 403s are admission's (quota, pod security): about the object, not the user.
         403 if message.contains("User \"") || message.contains("user \"") => InfraError::Denied(message),
         409 => InfraError::Conflict(message),
-        // Server-side apply answers a manifest that does not fit the schema with 500.
-        500 if message.contains("failed to create typed patch object") => InfraError::Invalid(message),
+        500 if UNFIT.iter().any(|start| message.starts_with(start)) => InfraError::Invalid(without_values(&message)),
         408 | 410 | 429 | 500.. => InfraError::Transient(format!("the API server {endpoint} answers: {message}")),
         _ => InfraError::Invalid(message),
     }
+}
+
+/// How server-side apply's words begin on a manifest that does not fit the schema. It answers 500 to that.
+const UNFIT: [&str; 2] = ["failed to create typed patch object", "failed to convert new object"];
+
+/// It quotes what it found in place of what it expected: a Secret's contents, too.
+fn without_values(message: &str) -> String {
+    message.split_once(", got &").map_or(message, |(expected, _)| expected).to_owned()
 }
 
 /// 403s that time heals: the namespace is on its way out, or so new that its default ServiceAccount is not there yet.
@@ -121,8 +128,14 @@ mod tests {
         for code in [400, 404, 405, 415, 422] {
             assert_eq!(told(code, "no"), InfraError::Invalid("no".to_owned()), "{code}");
         }
+    }
+
+    #[test]
+    fn a_manifest_that_does_not_fit_is_invalid_and_not_quoted() {
         let text = "failed to create typed patch object (a/b; apps/v1, Kind=Deployment): .spec.x: field not declared";
         assert_eq!(told(500, text), InfraError::Invalid(text.to_owned()));
+        let text = "failed to create typed patch object (a/s; /v1, Kind=Secret): .stringData: expected map";
+        assert_eq!(told(500, &format!("{text}, got &{{hunter2}}")), InfraError::Invalid(text.to_owned()));
     }
 
     #[test]

@@ -159,8 +159,7 @@ impl Progress {
     /// What its pods and the events about it tell of an object that is not ready.
     fn ailments(&self, awaited: &Awaited) -> Vec<Ailment> {
         let Some(object) = self.object(awaited) else { return Vec::new() };
-        let living = |pod: &&DynamicObject| pod.metadata.deletion_timestamp.is_none() && !has_ended(pod);
-        let of_pods = self.pods_of(awaited, object).filter(living).flat_map(|pod| {
+        let of_pods = self.pods_of(awaited, object).filter(|pod| is_living(pod)).flat_map(|pod| {
             symptoms(pod).into_iter().map(|symptom| Ailment {
                 id: format!("{}/{}", pod.uid().unwrap_or_default(), symptom.container),
                 wrong: symptom.wrong.map(|wrong| match awaited.key.kind.as_str() {
@@ -184,7 +183,7 @@ impl Progress {
     /// The words of a pod that is not ready, though nothing is wrong with it.
     fn unready_pod(&self, awaited: &Awaited) -> String {
         let Some(object) = self.object(awaited) else { return String::new() };
-        let mut pods = self.pods_of(awaited, object).filter(|pod| !symptoms(pod).is_empty());
+        let mut pods = self.pods_of(awaited, object).filter(|pod| is_living(pod) && !symptoms(pod).is_empty());
         pods.next().map_or_else(String::new, |pod| format!("; pod {}: {}", pod.name_any(), unready(pod)))
     }
 
@@ -248,6 +247,11 @@ const FOR_A_CONSUMER: [&str; 2] = ["WaitForFirstConsumer", "WaitForPodScheduled"
 /// Reasons of events that say that no pod, or no volume, is made.
 const STOPPED: [&str; 3] = ["FailedCreate", "ProvisioningFailed", "FailedBinding"];
 
+/// Pods on their way out, and those that their controller has replaced or will, are not waited for.
+fn is_living(pod: &DynamicObject) -> bool {
+    pod.metadata.deletion_timestamp.is_none() && !has_ended(pod)
+}
+
 fn selector(object: &DynamicObject) -> Option<Selector> {
     let selector: LabelSelector = serde_json::from_value(object.data.pointer("/spec/selector")?.clone()).ok()?;
     selector.try_into().ok()
@@ -262,4 +266,206 @@ fn time_of(event: &DynamicObject) -> String {
 /// RFC 3339 in UTC down to the second, as `creationTimestamp` has it: these texts compare as the times do.
 fn seconds(time: &str) -> String {
     time.chars().take(19).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::domain::resource::{KindInfo, ResourceState};
+
+    const GRACE: Duration = Duration::from_secs(60);
+
+    fn resource(api_version: &str, kind: &str, spec: Value) -> Resource {
+        let manifest = json!({ "spec": spec });
+        Resource {
+            key: ObjectKey { api_version: api_version.to_owned(), kind: kind.to_owned(), name: "web".to_owned() },
+            info: KindInfo { plural: "x".to_owned(), namespaced: true },
+            vdu_id: None,
+            manifest: manifest.as_object().unwrap().clone(),
+            state: ResourceState::Planned,
+        }
+    }
+
+    fn object(value: Value) -> DynamicObject {
+        serde_json::from_value(value).unwrap()
+    }
+
+    fn workload(kind: &str, available: i64) -> DynamicObject {
+        object(json!({
+            "metadata": { "name": "web", "uid": "w", "generation": 1 },
+            "spec": { "replicas": 1, "selector": { "matchLabels": { "app": "web" } } },
+            "status": {
+                "observedGeneration": 1, "replicas": 1, "updatedReplicas": 1, "readyReplicas": available,
+                "availableReplicas": available,
+            },
+            "kind": kind, "apiVersion": "apps/v1",
+        }))
+    }
+
+    fn pod(uid: &str, state: Value) -> DynamicObject {
+        object(json!({
+            "metadata": {
+                "name": format!("web-{uid}"), "uid": uid, "labels": { "app": "web" },
+                "creationTimestamp": "2024-01-01T00:01:00Z",
+                "ownerReferences": [{ "apiVersion": "x", "kind": "x", "name": "x", "uid": "w" }],
+            },
+            "status": { "phase": "Pending", "containerStatuses": [{ "name": "c", "ready": false, "state": state }] },
+        }))
+    }
+
+    fn waits(reason: &str) -> Value {
+        json!({ "waiting": { "reason": reason } })
+    }
+
+    fn objects(kind: &str) -> Topic {
+        Topic::Objects("apps/v1".to_owned(), kind.to_owned(), None)
+    }
+
+    /// A Deployment of one pod that is not available, and what is known of its pods.
+    fn deployment(pods: Vec<DynamicObject>) -> Progress {
+        let mut progress = Progress::new(&[resource("apps/v1", "Deployment", json!({}))]);
+        progress.learn(&objects("Deployment"), Event::Listed(vec![workload("Deployment", 0)]));
+        progress.learn(&Topic::pods(), Event::Listed(pods));
+        progress
+    }
+
+    fn changed(progress: &mut Progress, pod: DynamicObject) {
+        progress.learn(&Topic::pods(), Event::Changed(Box::new(pod)));
+    }
+
+    #[test]
+    fn only_what_needs_it_is_watched() {
+        let topics = |kinds: &[(&str, &str)]| {
+            let resources: Vec<Resource> = kinds.iter().map(|(group, kind)| resource(group, kind, json!({}))).collect();
+            let mut topics: Vec<Topic> = Progress::new(&resources).topics().cloned().collect();
+            topics.sort();
+            topics
+        };
+        assert_eq!(topics(&[("v1", "ConfigMap"), ("v1", "Service")]), []);
+        assert_eq!(topics(&[("apps/v1", "Deployment")]), [objects("Deployment"), Topic::pods()]);
+        assert_eq!(topics(&[("v1", "Pod")]), [Topic::pods()]);
+        let events = Topic::Events("StatefulSet".to_owned());
+        assert_eq!(topics(&[("apps/v1", "StatefulSet")]), [objects("StatefulSet"), Topic::pods(), events]);
+    }
+
+    #[test]
+    fn ready_once_every_object_is() {
+        let now = Instant::now();
+        let mut progress = Progress::new(&[resource("apps/v1", "Deployment", json!({}))]);
+        let text = "Deployment web: not looked at yet".to_owned();
+        assert_eq!(progress.assess(now, GRACE), Standing::Waiting(text, None));
+        progress.learn(&objects("Deployment"), Event::Listed(vec![workload("Deployment", 0)]));
+        let text = "Deployment web: 0 of 1 replicas available".to_owned();
+        assert_eq!(progress.assess(now, GRACE), Standing::Waiting(text, None));
+        progress.learn(&objects("Deployment"), Event::Changed(Box::new(workload("Deployment", 1))));
+        assert_eq!(progress.assess(now, GRACE), Standing::Ready);
+        assert_eq!(Progress::new(&[]).assess(now, GRACE), Standing::Ready);
+    }
+
+    #[test]
+    fn what_is_wrong_for_the_grace_has_failed() {
+        let now = Instant::now();
+        let mut progress = deployment(vec![pod("p", waits("ErrImagePull"))]);
+        let text = |reason| format!("Deployment web: pod web-p: container c: {reason}");
+        assert_eq!(progress.assess(now, GRACE), Standing::Waiting(text("ErrImagePull"), Some(now + GRACE)));
+        changed(&mut progress, pod("p", waits("ImagePullBackOff")));
+        let later = now + GRACE / 2;
+        assert_eq!(progress.assess(later, GRACE), Standing::Waiting(text("ImagePullBackOff"), Some(now + GRACE)));
+        assert_eq!(progress.assess(now + GRACE, GRACE), Standing::Failed(text("ImagePullBackOff")));
+    }
+
+    #[test]
+    fn running_between_two_crashes_is_no_cure_but_being_ready_is() {
+        let now = Instant::now();
+        let mut progress = deployment(vec![pod("p", waits("CrashLoopBackOff"))]);
+        progress.assess(now, GRACE);
+        changed(&mut progress, pod("p", json!({ "running": {} })));
+        assert!(matches!(progress.assess(now + GRACE, GRACE), Standing::Waiting(_, None)));
+        changed(&mut progress, pod("p", waits("CrashLoopBackOff")));
+        assert!(matches!(progress.assess(now + GRACE, GRACE), Standing::Failed(_)));
+
+        let mut progress = deployment(vec![pod("p", waits("CrashLoopBackOff"))]);
+        progress.assess(now, GRACE);
+        let mut ready = pod("p", json!({ "running": {} }));
+        ready.data["status"]["containerStatuses"][0]["ready"] = json!(true);
+        changed(&mut progress, ready);
+        progress.assess(now + GRACE, GRACE);
+        changed(&mut progress, pod("p", waits("CrashLoopBackOff")));
+        assert!(matches!(progress.assess(now + GRACE, GRACE), Standing::Waiting(_, Some(_))));
+    }
+
+    #[test]
+    fn pods_that_are_gone_going_ended_or_others_do_not_count() {
+        let now = Instant::now();
+        let ill = || pod("p", waits("ImagePullBackOff"));
+        let mut going = ill();
+        going.metadata = serde_json::from_value(json!({
+            "name": "web-p", "uid": "p", "labels": { "app": "web" }, "deletionTimestamp": "2024-01-01T00:00:00Z",
+        }))
+        .unwrap();
+        let mut evicted = ill();
+        evicted.data["status"]["phase"] = json!("Failed");
+        let mut others = ill();
+        others.metadata.labels = None;
+        for pod in [going, evicted, others] {
+            let mut progress = deployment(vec![pod]);
+            progress.assess(now, GRACE);
+            let text = "Deployment web: 0 of 1 replicas available".to_owned();
+            assert_eq!(progress.assess(now + GRACE, GRACE), Standing::Waiting(text, None));
+        }
+        let mut progress = deployment(vec![ill()]);
+        progress.assess(now, GRACE);
+        progress.learn(&Topic::pods(), Event::Gone(Box::new(ill())));
+        changed(&mut progress, pod("q", waits("ImagePullBackOff")));
+        let later = now + GRACE;
+        assert!(matches!(progress.assess(later, GRACE), Standing::Waiting(_, Some(end)) if end == later + GRACE));
+    }
+
+    #[test]
+    fn a_list_replaces_what_was_known() {
+        let now = Instant::now();
+        let mut progress = deployment(vec![pod("p", waits("ImagePullBackOff"))]);
+        progress.assess(now, GRACE);
+        progress.learn(&Topic::pods(), Event::Listed(Vec::new()));
+        assert!(matches!(progress.assess(now + GRACE, GRACE), Standing::Waiting(_, None)));
+    }
+
+    #[test]
+    fn what_is_missing_or_going_is_a_trouble_but_a_job_may_have_been_tidied_up() {
+        let now = Instant::now();
+        let mut progress = deployment(Vec::new());
+        progress.learn(&objects("Deployment"), Event::Listed(Vec::new()));
+        assert!(matches!(progress.assess(now, GRACE), Standing::Waiting(_, Some(_))));
+        let text = "Deployment web: it is not there; somebody deleted it".to_owned();
+        assert_eq!(progress.assess(now + GRACE, GRACE), Standing::Failed(text));
+
+        let job = resource("batch/v1", "Job", json!({ "ttlSecondsAfterFinished": 0 }));
+        let mut progress = Progress::new(&[job]);
+        let topic = Topic::Objects("batch/v1".to_owned(), "Job".to_owned(), None);
+        progress.learn(&topic, Event::Listed(Vec::new()));
+        assert_eq!(progress.assess(now, GRACE), Standing::Ready);
+    }
+
+    #[test]
+    fn an_event_counts_until_a_pod_is_made_after_it() {
+        let event = |time: &str| {
+            object(json!({
+                "metadata": { "name": "e" }, "involvedObject": { "uid": "w" }, "lastTimestamp": time,
+                "reason": "FailedCreate", "message": "exceeded quota",
+            }))
+        };
+        let now = Instant::now();
+        let mut progress = Progress::new(&[resource("apps/v1", "StatefulSet", json!({}))]);
+        progress.learn(&objects("StatefulSet"), Event::Listed(vec![workload("StatefulSet", 0)]));
+        let events = Topic::Events("StatefulSet".to_owned());
+        progress.learn(&events, Event::Listed(vec![event("2024-01-01T00:01:01Z")]));
+        progress.learn(&Topic::pods(), Event::Listed(vec![pod("p", json!({ "running": {} }))]));
+        let text = "StatefulSet web: FailedCreate: exceeded quota".to_owned();
+        assert_eq!(progress.assess(now, GRACE), Standing::Waiting(text.clone(), Some(now + GRACE)));
+        assert_eq!(progress.assess(now + GRACE, GRACE), Standing::Failed(text));
+        progress.learn(&events, Event::Listed(vec![event("2024-01-01T00:01:00Z")]));
+        assert!(matches!(progress.assess(now + GRACE, GRACE), Standing::Waiting(_, None)));
+    }
 }

@@ -314,3 +314,225 @@ fn number(object: &DynamicObject, pointer: &str) -> i64 {
 fn string<'a>(value: &'a Value, pointer: &str) -> &'a str {
     value.pointer(pointer).and_then(Value::as_str).unwrap_or("")
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn object(spec: Value, status: Value) -> DynamicObject {
+        let object = json!({ "metadata": { "name": "x", "generation": 2 }, "spec": spec, "status": status });
+        serde_json::from_value(object).unwrap()
+    }
+
+    /// One letter for the verdict, then its words.
+    fn told(api_version: &str, kind: &str, spec: Value, status: Value) -> String {
+        let key = ObjectKey { api_version: api_version.to_owned(), kind: kind.to_owned(), name: "x".to_owned() };
+        assert!(is_awaited(&key));
+        match verdict(&key, &object(spec, status)) {
+            Ready => "R".to_owned(),
+            Waiting(text) => format!("W {text}"),
+            Trouble(text) => format!("T {text}"),
+            Failed(text) => format!("F {text}"),
+        }
+    }
+
+    #[test]
+    fn kinds_that_only_have_to_be_there_are_not_awaited() {
+        let kinds = [
+            ("v1", "Namespace"),
+            ("v1", "Service"),
+            ("v1", "ConfigMap"),
+            ("batch/v1", "CronJob"),
+            ("networking.k8s.io/v1", "Ingress"),
+            ("rbac.authorization.k8s.io/v1", "Role"),
+            ("autoscaling/v2", "HorizontalPodAutoscaler"),
+            ("policy/v1", "PodDisruptionBudget"),
+        ];
+        for (api_version, kind) in kinds {
+            let key = ObjectKey { api_version: api_version.to_owned(), kind: kind.to_owned(), name: "x".to_owned() };
+            assert!(!is_awaited(&key), "{key}");
+            assert_eq!(verdict(&key, &object(json!({}), json!({}))), Ready);
+        }
+    }
+
+    #[test]
+    fn deployments() {
+        let told = |replicas: Value, status| told("apps/v1", "Deployment", json!({ "replicas": replicas }), status);
+        let status = |all: i64, updated: i64, available: i64| json!({ "observedGeneration": 2, "replicas": all, "updatedReplicas": updated, "availableReplicas": available });
+        assert_eq!(told(json!(3), json!(null)), "W its controller has not seen it yet");
+        assert_eq!(
+            told(json!(3), json!({ "observedGeneration": 1, "replicas": 3 })),
+            "W its controller has not seen it yet"
+        );
+        assert_eq!(told(json!(3), status(3, 3, 3)), "R");
+        assert_eq!(told(json!(null), status(1, 1, 1)), "R");
+        assert_eq!(told(json!(0), json!({ "observedGeneration": 2 })), "R");
+        assert_eq!(told(json!(0), status(1, 1, 1)), "W 1 of 0 replicas available, 1 more than wanted");
+        assert_eq!(told(json!(3), status(3, 3, 2)), "W 2 of 3 replicas available");
+        assert_eq!(told(json!(3), status(4, 3, 3)), "W 3 of 3 replicas available, 1 more than wanted");
+        assert_eq!(told(json!(3), status(3, 1, 3)), "W 3 of 3 replicas available, 1 of the present revision");
+        let mut denied = status(0, 0, 0);
+        denied["conditions"] = json!([
+            { "type": "Progressing", "status": "True" },
+            { "type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": "exceeded quota" },
+        ]);
+        assert_eq!(told(json!(3), denied), "T FailedCreate: exceeded quota");
+        let mut late = status(3, 3, 2);
+        late["conditions"] =
+            json!([{ "type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded" }]);
+        assert_eq!(told(json!(3), late.clone()), "T ProgressDeadlineExceeded");
+        late["observedGeneration"] = json!(1);
+        assert_eq!(told(json!(3), late), "W its controller has not seen it yet");
+    }
+
+    #[test]
+    fn stateful_sets() {
+        let told = |strategy: Value, status| {
+            told("apps/v1", "StatefulSet", json!({ "replicas": 3, "updateStrategy": strategy }), status)
+        };
+        let status = |ready: i64, updated: i64, revision: &str| {
+            json!({
+                "observedGeneration": 2, "replicas": 3, "readyReplicas": ready, "availableReplicas": ready,
+                "updatedReplicas": updated, "currentRevision": "a", "updateRevision": revision,
+            })
+        };
+        assert_eq!(told(json!({}), json!({})), "W its controller has not seen it yet");
+        assert_eq!(told(json!({}), status(3, 3, "a")), "R");
+        assert_eq!(told(json!({}), status(2, 3, "a")), "W 2 of 3 replicas available");
+        assert_eq!(told(json!({}), status(3, 1, "b")), "W 3 of 3 replicas available, 1 of the present revision");
+        let partition = json!({ "type": "RollingUpdate", "rollingUpdate": { "partition": 2 } });
+        assert_eq!(told(partition.clone(), status(3, 1, "b")), "R");
+        assert_eq!(told(partition, status(3, 0, "b")), "W 3 of 3 replicas available, 0 of the present revision");
+        assert_eq!(told(json!({ "type": "OnDelete" }), status(3, 0, "b")), "R");
+        let mut old = status(3, 3, "a");
+        old["availableReplicas"] = json!(null);
+        assert_eq!(told(json!({}), old), "R");
+        let mut surplus = status(3, 3, "a");
+        surplus["replicas"] = json!(4);
+        assert_eq!(told(json!({}), surplus), "W 3 of 3 replicas available, 1 more than wanted");
+    }
+
+    #[test]
+    fn daemon_sets_and_replica_sets() {
+        let daemon = |kind: &str, wanted: i64, updated: i64, available: i64| {
+            let status = json!({
+                "observedGeneration": 2, "desiredNumberScheduled": wanted, "updatedNumberScheduled": updated,
+                "numberAvailable": available,
+            });
+            told("apps/v1", "DaemonSet", json!({ "updateStrategy": { "type": kind } }), status)
+        };
+        assert_eq!(daemon("RollingUpdate", 3, 3, 3), "R");
+        assert_eq!(daemon("RollingUpdate", 0, 0, 0), "R");
+        assert_eq!(daemon("RollingUpdate", 3, 1, 3), "W 3 of 3 pods available, 1 of the present revision");
+        assert_eq!(daemon("RollingUpdate", 3, 3, 2), "W 2 of 3 pods available, 3 of the present revision");
+        assert_eq!(daemon("OnDelete", 3, 0, 3), "R");
+        assert_eq!(told("apps/v1", "DaemonSet", json!({}), json!({})), "W its controller has not seen it yet");
+
+        let set = |all: i64, available: i64| {
+            let status = json!({ "observedGeneration": 2, "replicas": all, "availableReplicas": available });
+            told("apps/v1", "ReplicaSet", json!({ "replicas": 2 }), status)
+        };
+        assert_eq!(set(2, 2), "R");
+        assert_eq!(set(3, 2), "W 2 of 2 replicas available, 1 more than wanted");
+        assert_eq!(set(2, 1), "W 1 of 2 replicas available");
+    }
+
+    #[test]
+    fn jobs_and_pods() {
+        let job = |spec, status| told("batch/v1", "Job", spec, status);
+        let condition = |kind: &str| json!({ "conditions": [{ "type": kind, "status": "True", "reason": "Why" }] });
+        assert_eq!(
+            job(json!({}), json!({ "succeeded": 1, "failed": 2 })),
+            "W not complete: 1 pods succeeded, 2 failed"
+        );
+        assert_eq!(job(json!({}), condition("Complete")), "R");
+        assert_eq!(job(json!({}), condition("FailureTarget")), "W not complete: 0 pods succeeded, 0 failed");
+        assert_eq!(job(json!({}), condition("Failed")), "F Why");
+        assert_eq!(job(json!({ "suspend": true }), json!({})), "R");
+
+        let pod = |status| told("v1", "Pod", json!({}), status);
+        assert_eq!(pod(json!({ "phase": "Pending" })), "W phase Pending");
+        assert_eq!(pod(json!({ "phase": "Running" })), "W phase Running");
+        assert_eq!(pod(json!({ "phase": "Running", "conditions": [{ "type": "Ready", "status": "True" }] })), "R");
+        assert_eq!(pod(json!({ "phase": "Succeeded" })), "R");
+        assert_eq!(
+            pod(json!({ "phase": "Failed", "reason": "Evicted", "message": "low on memory" })),
+            "F the pod failed: Evicted: low on memory"
+        );
+        let ended = |code: i64| json!({ "name": format!("c{code}"), "state": { "terminated": { "exitCode": code } } });
+        assert_eq!(
+            pod(json!({ "phase": "Failed", "containerStatuses": [ended(0), ended(3)] })),
+            "F the pod failed: container c3 exited with 3"
+        );
+    }
+
+    #[test]
+    fn volumes_and_claims() {
+        let phase = |kind: &str, phase: &str| told("v1", kind, json!({}), json!({ "phase": phase, "reason": "Why" }));
+        assert_eq!(phase("PersistentVolumeClaim", "Bound"), "R");
+        assert_eq!(phase("PersistentVolumeClaim", "Pending"), "W phase Pending");
+        assert_eq!(phase("PersistentVolumeClaim", "Lost"), "T the volume it was bound to is gone");
+        assert_eq!(phase("PersistentVolume", "Available"), "R");
+        assert_eq!(phase("PersistentVolume", "Bound"), "R");
+        assert_eq!(phase("PersistentVolume", "Pending"), "W phase Pending");
+        assert_eq!(phase("PersistentVolume", "Failed"), "T Why");
+    }
+
+    #[test]
+    fn definitions_and_custom_resources() {
+        let conditions = |conditions: &[(&str, &str)]| {
+            let condition = |(kind, status): &(&str, &str)| json!({ "type": kind, "status": status, "reason": "Why" });
+            json!({ "conditions": conditions.iter().map(condition).collect::<Vec<_>>() })
+        };
+        let definition =
+            |it: &[_]| told("apiextensions.k8s.io/v1", "CustomResourceDefinition", json!({}), conditions(it));
+        assert_eq!(definition(&[]), "W its controller has not seen it yet");
+        assert_eq!(definition(&[("NamesAccepted", "True"), ("Established", "True")]), "R");
+        assert_eq!(definition(&[("NamesAccepted", "True"), ("Established", "False")]), "T not Established: Why");
+        assert_eq!(definition(&[("NamesAccepted", "False"), ("Established", "True")]), "T Why");
+        let service = |it: &[_]| told("apiregistration.k8s.io/v1", "APIService", json!({}), conditions(it));
+        assert_eq!(service(&[]), "W its controller has not seen it yet");
+        assert_eq!(service(&[("Available", "True")]), "R");
+        assert_eq!(service(&[("Available", "False")]), "T not Available: Why");
+
+        let custom = |status| told("example.test/v1", "Gadget", json!({}), status);
+        assert_eq!(custom(json!(null)), "R");
+        assert_eq!(custom(conditions(&[("Other", "False")])), "R");
+        assert_eq!(custom(conditions(&[("Ready", "True")])), "R");
+        assert_eq!(custom(conditions(&[("Ready", "Unknown")])), "W not Ready: Why");
+        assert_eq!(custom(conditions(&[("Available", "False")])), "W not Available: Why");
+        assert_eq!(custom(conditions(&[("Ready", "False"), ("Stalled", "True")])), "T Why");
+        let mut old = conditions(&[("Ready", "True")]);
+        old["observedGeneration"] = json!(1);
+        assert_eq!(custom(old), "W its controller has not seen it yet");
+    }
+
+    #[test]
+    fn symptoms_of_a_pod() {
+        let wrong = |status: Value| -> Vec<(String, Option<String>)> {
+            symptoms(&object(json!({}), status)).into_iter().map(|it| (it.container, it.wrong)).collect()
+        };
+        let waits = |reason: &str| json!({ "name": "c", "ready": false, "state": { "waiting": { "reason": reason, "message": "m" } } });
+        for reason in ["ContainerCreating", "PodInitializing"] {
+            assert_eq!(wrong(json!({ "containerStatuses": [waits(reason)] })), [("c".to_owned(), None)]);
+        }
+        let reasons =
+            ["ImagePullBackOff", "ErrImagePull", "InvalidImageName", "CrashLoopBackOff", "CreateContainerConfigError"];
+        for reason in reasons {
+            let text = format!("container c: {reason}: m");
+            assert_eq!(wrong(json!({ "containerStatuses": [waits(reason)] })), [("c".to_owned(), Some(text.clone()))]);
+            assert_eq!(wrong(json!({ "initContainerStatuses": [waits(reason)] })), [("c".to_owned(), Some(text))]);
+        }
+        let healthy = json!({ "name": "c", "ready": true, "state": { "running": {} } });
+        let done = json!({ "name": "i", "ready": false, "state": { "terminated": { "exitCode": 0 } } });
+        assert_eq!(wrong(json!({ "initContainerStatuses": [done], "containerStatuses": [healthy] })), []);
+        let running = json!({ "name": "c", "ready": false, "state": { "running": {} } });
+        assert_eq!(wrong(json!({ "containerStatuses": [running] })), [("c".to_owned(), None)]);
+        let scheduled = |reason: &str| json!({ "conditions": [{ "type": "PodScheduled", "status": "False", "reason": reason, "message": "0/3 nodes" }] });
+        let text = "no node takes it (Unschedulable): 0/3 nodes".to_owned();
+        assert_eq!(wrong(scheduled("Unschedulable")), [(String::new(), Some(text))]);
+        assert_eq!(wrong(scheduled("SchedulingGated")), []);
+    }
+}

@@ -98,7 +98,8 @@ pub(super) async fn migrate(path: &str) -> Result<Migrated, StoreError> {
 }
 
 /// `synchronous = FULL`: a commit is on the disk before it returns. With NORMAL, WAL syncs at checkpoints only, and an
-/// operation that was answered with 202 could be gone after a power failure; FULL costs one fsync per commit.
+/// operation that was answered with 202 could be gone after a power failure. FULL costs one fsync per commit: in a debug
+/// build on a small cloud disk 600 instead of 2800 accepted operations a second, where a busy site has a few.
 fn options(path: &str) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(path)

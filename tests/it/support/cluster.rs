@@ -1,1 +1,184 @@
-//! The real Kubernetes control plane that the run started.
+//! The real Kubernetes control plane that the run started: access to it as its administrator and as a ServiceAccount
+//! with a few rights, and a namespace per test.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use futures::{StreamExt as _, TryStreamExt as _};
+use gybe::clock::{Ids as _, System};
+use gybe::domain::ids::VnfInstanceId;
+use gybe::domain::manifest::Manifest;
+use gybe::domain::namespace::Namespace;
+use gybe::domain::render::{Rendering, kinds, resources};
+use gybe::domain::resource::Resource;
+use gybe::domain::vim::{Secret, VimAccess, VimCredential};
+use gybe::domain::vnfd::{Flavour, Vdu};
+use gybe::infra::{Driver, Scope};
+use k8s_openapi::api::authentication::v1::TokenRequest;
+use k8s_openapi::api::core::v1::ServiceAccount;
+use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, PostParams, WatchEvent, WatchParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use serde_json::{Value, json};
+
+/// The control plane.
+pub struct Cluster {
+    /// How its administrator reaches it.
+    pub admin: VimAccess,
+    /// The administrator's client, for what the tests do behind the driver's back.
+    pub client: Client,
+    kubeconfig: Kubeconfig,
+}
+
+impl Cluster {
+    /// The control plane in the directory that `GYBE_TEST_CLUSTER` names.
+    pub async fn running() -> Self {
+        let directory = std::env::var("GYBE_TEST_CLUSTER").expect(
+            "GYBE_TEST_CLUSTER must name the directory of a running control plane: use scripts/test, or start one with \
+             tests/cluster/up DIR",
+        );
+        let path = Path::new(&directory).join("admin.kubeconfig");
+        let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let kubeconfig = Kubeconfig::from_yaml(&text).unwrap();
+        let client = client(&kubeconfig).await;
+        Self { admin: access(&serde_json::to_value(&kubeconfig).unwrap()), client, kubeconfig }
+    }
+
+    /// A fresh namespace, deleted at the end of the test.
+    pub async fn namespace(&self) -> TestNamespace {
+        let id = System.uuid().simple().to_string();
+        let name = Namespace::try_from(format!("test-{}", &id[..12])).unwrap();
+        let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name.as_str() } });
+        self.create("namespaces", None, namespace).await;
+        // No pod is admitted before its ServiceAccount is there.
+        let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), name.as_str());
+        let watch = WatchParams::default().fields("metadata.name=default");
+        let mut events = accounts.watch(&watch, "0").await.unwrap().boxed();
+        while !matches!(events.try_next().await.unwrap().unwrap(), WatchEvent::Added(_)) {}
+        TestNamespace { name, kubeconfig: self.kubeconfig.clone() }
+    }
+
+    /// The access of a new ServiceAccount of `namespace`, with a Role of these rules there.
+    pub async fn account(&self, namespace: &Namespace, name: &str, rules: Value) -> VimAccess {
+        let metadata = json!({ "name": name });
+        let account = json!({ "apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata });
+        let group = "rbac.authorization.k8s.io";
+        let role = json!({ "apiVersion": format!("{group}/v1"), "kind": "Role", "metadata": metadata, "rules": rules });
+        let binding = json!({
+            "apiVersion": format!("{group}/v1"), "kind": "RoleBinding", "metadata": metadata,
+            "roleRef": { "apiGroup": group, "kind": "Role", "name": name },
+            "subjects": [{ "kind": "ServiceAccount", "name": name, "namespace": namespace.as_str() }],
+        });
+        self.create("serviceaccounts", Some(namespace), account).await;
+        self.create("roles", Some(namespace), role).await;
+        self.create("rolebindings", Some(namespace), binding).await;
+        let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), namespace.as_str());
+        let request = accounts.create_token_request(name, &PostParams::default(), &TokenRequest::default()).await;
+        let token = request.unwrap().status.unwrap().token;
+        VimAccess { credential: VimCredential::BearerToken(Secret::new(token)), ..self.admin.clone() }
+    }
+
+    /// Makes an object as the administrator, with kubectl's field manager.
+    pub async fn create(&self, plural: &str, namespace: Option<&Namespace>, object: Value) -> DynamicObject {
+        let object: DynamicObject = serde_json::from_value(object).unwrap();
+        let types = object.types.clone().unwrap();
+        let api = self.api(&types.api_version, &types.kind, plural, namespace);
+        let params = PostParams { field_manager: Some("kubectl".to_owned()), ..PostParams::default() };
+        api.create(&params, &object).await.unwrap()
+    }
+
+    /// The objects of a kind, as the administrator sees them.
+    pub fn api(
+        &self,
+        api_version: &str,
+        kind: &str,
+        plural: &str,
+        namespace: Option<&Namespace>,
+    ) -> Api<DynamicObject> {
+        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        let kind = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural);
+        match namespace {
+            Some(namespace) => Api::namespaced_with(self.client.clone(), namespace.as_str(), &kind),
+            None => Api::all_with(self.client.clone(), &kind),
+        }
+    }
+
+    /// The objects of a resource's kind, in its instance's namespace.
+    pub fn api_of(&self, resource: &Resource, namespace: &Namespace) -> Api<DynamicObject> {
+        let (key, info) = (&resource.key, &resource.info);
+        self.api(&key.api_version, &key.kind, &info.plural, info.namespaced.then_some(namespace))
+    }
+}
+
+/// A namespace that goes when this is dropped, without being waited for.
+pub struct TestNamespace {
+    /// Its name.
+    pub name: Namespace,
+    kubeconfig: Kubeconfig,
+}
+
+impl Drop for TestNamespace {
+    fn drop(&mut self) {
+        let (name, kubeconfig) = (self.name.clone(), self.kubeconfig.clone());
+        // The test's own runtime can't be waited for here.
+        let deletion = std::thread::spawn(move || {
+            tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+                let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "Namespace"));
+                let api: Api<DynamicObject> = Api::all_with(client(&kubeconfig).await, &kind);
+                let _ = api.delete(name.as_str(), &DeleteParams::default()).await;
+            });
+        });
+        let _ = deletion.join();
+    }
+}
+
+/// The resources that the YAML documents come to, as instantiation makes them: placed in the scope's namespace, marked,
+/// of the kinds that the cluster serves. `vdus` names the VDUs and their workloads.
+pub async fn render(driver: &dyn Driver, scope: &Scope, vdus: &[(&str, &str)], yaml: &str) -> Vec<Resource> {
+    let documents: Vec<Value> = serde_saphyr::from_multiple(yaml).unwrap();
+    let object = |document: Value| document.as_object().unwrap().clone();
+    let manifests: Vec<Manifest> = documents
+        .into_iter()
+        .map(|it| Manifest { file: "test.yaml".to_owned(), line: 1, object: object(it) })
+        .collect();
+    let vdu = |(id, name): &(&str, &str)| {
+        ((*id).to_owned(), Vdu { name: (*name).to_owned(), min: 0, max: 10, initial: None })
+    };
+    let rendering = Rendering {
+        manifests: &manifests,
+        flavour: &Flavour { vdus: vdus.iter().map(vdu).collect(), ..Flavour::default() },
+        instances: &BTreeMap::new(),
+        namespace: &scope.namespace,
+        create_namespace: false,
+        instance: scope.instance,
+        kinds: &driver.discover(&scope.access, &kinds(&manifests)).await.unwrap(),
+    };
+    resources(&rendering).unwrap()
+}
+
+/// A scope of a new VNF instance.
+pub fn scope(access: &VimAccess, namespace: &Namespace) -> Scope {
+    Scope { access: access.clone(), namespace: namespace.clone(), instance: VnfInstanceId(System.uuid()) }
+}
+
+async fn client(kubeconfig: &Kubeconfig) -> Client {
+    let config = Config::from_custom_kubeconfig(kubeconfig.clone(), &KubeConfigOptions::default()).await.unwrap();
+    Client::try_from(config).unwrap()
+}
+
+/// The access that a kubeconfig of one cluster and one user describes.
+fn access(kubeconfig: &Value) -> VimAccess {
+    let text = |pointer: &str| kubeconfig.pointer(pointer).unwrap().as_str().unwrap().to_owned();
+    let pem = |pointer: &str| String::from_utf8(BASE64.decode(text(pointer)).unwrap()).unwrap();
+    VimAccess {
+        endpoint: text("/clusters/0/cluster/server"),
+        ca: Some(pem("/clusters/0/cluster/certificate-authority-data")),
+        insecure: false,
+        credential: VimCredential::ClientCertificate {
+            certificate: pem("/users/0/user/client-certificate-data"),
+            key: Secret::new(pem("/users/0/user/client-key-data")),
+        },
+    }
+}

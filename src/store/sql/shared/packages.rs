@@ -203,8 +203,7 @@ pub(super) async fn update(
     Err(StoreError::Stale)
 }
 
-/// One statement, so that no instance can come between the check and the deletion: [`super::instances::create`] makes one
-/// only while the package is ENABLED. The foreign key would catch it all the same.
+/// That no instance refers to it is the foreign key's business, so none can come between a check and the deletion.
 pub(super) async fn delete(db: &Database, project: &ProjectId, id: VnfPkgId) -> Result<(), StoreError> {
     let done = sqlx::query(
         "DELETE FROM vnf_packages \
