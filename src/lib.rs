@@ -1,10 +1,18 @@
 //! Gybe: an ETSI NFV-SOL 003 VNF Manager for containerised network functions on Kubernetes.
 //!
-//! `api` answers requests and writes them into `store`; `conductor` takes operations from there and drives them through
-//! `infra`; what they decide is in `domain`, which does nothing. `docs/architecture.md` has the picture.
+//! `api` answers requests and, through `lcm`, writes them into `store`; `conductor` takes operations from there and drives
+//! them through `infra`; what they decide is in `domain`, which does nothing. `docs/architecture.md` has the picture.
 
+pub mod api;
+pub mod app;
 pub mod clock;
+pub mod conductor;
+pub mod config;
 pub mod domain;
+pub mod error;
 pub mod infra;
+pub mod lcm;
 pub mod package;
+pub mod sol003;
 pub mod store;
+pub mod telemetry;

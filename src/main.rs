@@ -1,2 +1,139 @@
-//! x
-fn main() {}
+//! The `gybe` command.
+
+use std::error::Error;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use gybe::api::openapi;
+use gybe::config::{Config, ConfigError, Options};
+use gybe::{app, store, telemetry};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// A VNF Manager (ETSI NFV-SOL 003) for containerised network functions on Kubernetes.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Answer requests and work on operations until SIGTERM or SIGINT
+    Serve(Settings),
+    /// Bring the database's schema up to date
+    Migrate(Settings),
+    /// Write the OpenAPI documents
+    Openapi {
+        /// Folder to write to
+        #[arg(default_value = "openapi")]
+        folder: PathBuf,
+    },
+    /// Check the configuration and print what it comes to
+    CheckConfig(Settings),
+}
+
+#[derive(clap::Args)]
+struct Settings {
+    /// TOML file whose keys are the names of the flags below, with underscores; flags and environment win over it
+    #[arg(long, value_name = "FILE", env = "GYBE_CONFIG")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    options: Options,
+}
+
+impl Settings {
+    fn resolve(self) -> Result<Config, ConfigError> {
+        let file = self.config.as_deref().map(Options::from_file).transpose()?;
+        self.options.or(file.unwrap_or_default()).resolve()
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    telemetry::start();
+    // Two TLS libraries' defaults must not be left to chance: the first use decides, and panics if there is none.
+    if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
+        eprintln!("gybe: the TLS provider is set already");
+        return ExitCode::FAILURE;
+    }
+    match run(arguments.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("gybe: {}", chain(&*error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<(), Box<dyn Error>> {
+    match command {
+        Command::Serve(settings) => {
+            let config = settings.resolve()?;
+            runtime()?.block_on(serve(config))
+        }
+        Command::Migrate(settings) => {
+            let config = settings.resolve()?;
+            let migrated = runtime()?.block_on(store::migrate(&config.database_url))?;
+            for migration in &migrated.applied {
+                println!("applied {migration}");
+            }
+            println!("the schema is up to date");
+            Ok(())
+        }
+        Command::Openapi { folder } => {
+            std::fs::create_dir_all(&folder)?;
+            for name in openapi::NAMES {
+                let text = openapi::text(name)?.unwrap_or_default();
+                std::fs::write(folder.join(name), text)?;
+            }
+            Ok(())
+        }
+        Command::CheckConfig(settings) => {
+            let config = settings.resolve()?;
+            println!("{config:#?}");
+            Ok(())
+        }
+    }
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+}
+
+async fn serve(config: Config) -> Result<(), Box<dyn Error>> {
+    let stop = CancellationToken::new();
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let stopping = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping");
+        stopping.cancel();
+    });
+    let role = config.role;
+    let announce = |address: Option<SocketAddr>| match address {
+        Some(address) => println!("gybe serves on http://{address} (role {role:?})"),
+        None => println!("gybe works (role {role:?})"),
+    };
+    app::run(config, stop, announce).await?;
+    Ok(())
+}
+
+/// An error with all its causes, on one line.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    text
+}

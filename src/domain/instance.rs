@@ -50,6 +50,18 @@ pub struct VnfInstance {
     pub created_at: OffsetDateTime,
 }
 
+impl VnfInstance {
+    /// `instantiationState`.
+    pub const fn instantiation_state(&self) -> &'static str {
+        if self.instantiated.is_some() { "INSTANTIATED" } else { "NOT_INSTANTIATED" }
+    }
+
+    /// The `vimConnectionInfo` entry that operations use; empty if there is none.
+    pub fn vim_connection_id(&self) -> &str {
+        self.vim_connections.keys().next().map_or("", String::as_str)
+    }
+}
+
 /// The key of [`VnfMetadata`] that callers can't write.
 pub const NAMESPACE_KEY: &str = "namespace";
 

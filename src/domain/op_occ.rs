@@ -189,7 +189,9 @@ pub struct VnfLcmOpOcc {
 /// `resourceChanges` (SOL003 clause 5.5.2.13).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ResourceChanges {
-    /// VNFCs that came, went or changed.
+    /// The `vimConnectionInfo` entry of the VIM they are in.
+    pub vim_connection_id: String,
+    /// VNFCs that came or went.
     pub affected_vnfcs: Vec<AffectedVnfc>,
 }
 
@@ -214,11 +216,12 @@ pub enum VnfcChange {
 
 impl ResourceChanges {
     /// What changed between two sets of VNFCs. A VNFC whose pod was replaced under the same name is both removed and added.
-    pub fn between(before: &[Vnfc], after: &[Vnfc]) -> Self {
+    pub fn between(vim_connection_id: &str, before: &[Vnfc], after: &[Vnfc]) -> Self {
         let missing_in = |set: &[Vnfc], vnfc: &Vnfc| !set.iter().any(|other| other.pod_uid == vnfc.pod_uid);
         let removed = before.iter().filter(|vnfc| missing_in(after, vnfc)).map(|vnfc| (VnfcChange::Removed, vnfc));
         let added = after.iter().filter(|vnfc| missing_in(before, vnfc)).map(|vnfc| (VnfcChange::Added, vnfc));
         Self {
+            vim_connection_id: vim_connection_id.to_owned(),
             affected_vnfcs: removed
                 .chain(added)
                 .map(|(change, vnfc)| AffectedVnfc { change, vnfc: vnfc.clone() })

@@ -106,8 +106,8 @@ fn check_profiles(flavour: &Flavour, levels: &ScaleLevels, aspect: &ScalingAspec
     Ok(())
 }
 
-/// What the aspects add to VDU `id` at `levels`.
-fn added(flavour: &Flavour, levels: &ScaleLevels, id: &str) -> u32 {
+/// The number of instances that the aspects add to VDU `id` at `levels`.
+pub fn added(flavour: &Flavour, levels: &ScaleLevels, id: &str) -> u32 {
     flavour
         .aspects
         .iter()

@@ -6,6 +6,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::problem::Problem;
+use crate::domain::scale::names;
+
 /// One onboarded VNFD.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Vnfd {
@@ -23,6 +26,18 @@ pub struct Vnfd {
     pub vnfm_info: Vec<String>,
     /// Deployment flavours by their `flavour_id`. Never empty.
     pub flavours: BTreeMap<String, Flavour>,
+}
+
+impl Vnfd {
+    /// The flavour of that id.
+    ///
+    /// # Errors
+    /// 422 naming the flavours there are.
+    pub fn flavour(&self, id: &str) -> Result<&Flavour, Problem> {
+        self.flavours.get(id).ok_or_else(|| {
+            Problem::impossible(format!("flavourId '{id}' is not in the VNFD; it has: {}", names(self.flavours.keys())))
+        })
+    }
 }
 
 /// A deployment flavour.

@@ -6,6 +6,7 @@
 
 pub mod archive;
 pub mod csar;
+pub mod files;
 pub mod manifest;
 pub mod meta;
 pub mod vnfd;

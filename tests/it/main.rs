@@ -4,5 +4,12 @@
 
 mod csar;
 mod driver;
+mod lifecycle;
+mod namespace;
+mod namespaces;
+mod op_occ;
+mod render;
+mod restart;
+mod scale;
 mod store;
 mod support;

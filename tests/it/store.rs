@@ -1108,7 +1108,10 @@ async fn an_error_that_passes_does_not_hide_the_one_that_led_back(f: Fixture) {
 async fn an_operation_ends_with_its_instance(f: Fixture) {
     let claimed = f.processing().await;
     let instance = VnfInstance { instantiated: Some(instantiated()), ..claimed.instance };
-    let changes = ResourceChanges { affected_vnfcs: vec![AffectedVnfc { change: VnfcChange::Added, vnfc: vnfc() }] };
+    let changes = ResourceChanges {
+        vim_connection_id: "vim1".to_owned(),
+        affected_vnfcs: vec![AffectedVnfc { change: VnfcChange::Added, vnfc: vnfc() }],
+    };
     let ending = Ending {
         instance: Some(instance.clone()),
         resource_changes: Some(changes.clone()),

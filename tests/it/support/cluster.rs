@@ -9,13 +9,14 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use futures::{StreamExt as _, TryStreamExt as _};
 use gybe::clock::{Ids as _, System};
 use gybe::domain::ids::VnfInstanceId;
-use gybe::domain::manifest::Manifest;
 use gybe::domain::namespace::Namespace;
+use gybe::domain::package::DefinitionFile;
 use gybe::domain::render::{Rendering, kinds, resources};
 use gybe::domain::resource::Resource;
 use gybe::domain::vim::{Secret, VimAccess, VimCredential};
 use gybe::domain::vnfd::{Flavour, Vdu};
 use gybe::infra::{Driver, Scope};
+use gybe::package::manifest;
 use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, PostParams, WatchEvent, WatchParams};
@@ -137,12 +138,8 @@ impl Drop for TestNamespace {
 /// The resources that the YAML documents come to, as instantiation makes them: placed in the scope's namespace, marked,
 /// of the kinds that the cluster serves. `vdus` names the VDUs and their workloads.
 pub async fn render(driver: &dyn Driver, scope: &Scope, vdus: &[(&str, &str)], yaml: &str) -> Vec<Resource> {
-    let documents: Vec<Value> = serde_saphyr::from_multiple(yaml).unwrap();
-    let object = |document: Value| document.as_object().unwrap().clone();
-    let manifests: Vec<Manifest> = documents
-        .into_iter()
-        .map(|it| Manifest { file: "test.yaml".to_owned(), line: 1, object: object(it) })
-        .collect();
+    let file = DefinitionFile { path: "test.yaml".to_owned(), text: yaml.to_owned() };
+    let manifests = manifest::read(&[file]).unwrap();
     let vdu = |(id, name): &(&str, &str)| {
         ((*id).to_owned(), Vdu { name: (*name).to_owned(), min: 0, max: 10, initial: None })
     };

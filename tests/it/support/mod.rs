@@ -1,5 +1,7 @@
 //! What several test modules need.
 
 pub mod cluster;
+pub mod gybe;
 pub mod postgres;
 pub mod proxy;
+pub mod sample;

@@ -1,0 +1,101 @@
+//! Reading requests: JSON bodies, ids in paths, the edition of the API root. What can't be read is a 400 that says where.
+
+use std::future::{Future, Ready, ready};
+use std::pin::Pin;
+use std::str::FromStr;
+use std::time::Duration;
+
+use actix_web::dev::Payload;
+use actix_web::error::PayloadError;
+use actix_web::http::header::CONTENT_TYPE;
+use actix_web::{FromRequest, HttpRequest, web};
+use serde::de::DeserializeOwned;
+
+use crate::domain::problem::Problem;
+use crate::error::{ApiError, internal};
+use crate::sol003::Edition;
+
+/// A JSON body. `serde_json` bounds its depth, [`super::MAX_BODY`] its size, [`BODY_TIMEOUT`] its time.
+pub struct Json<T>(pub T);
+
+/// A body must be complete after this long.
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
+    type Error = ApiError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, ApiError>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let media_type = media_type(request);
+        let bytes = web::Bytes::from_request(request, payload);
+        Box::pin(async move {
+            if let Some(other) = media_type.filter(|media_type| !is_json(media_type)) {
+                return Err(Problem::new(
+                    415,
+                    "unsupported-media-type",
+                    format!("Content-Type '{other}' is not supported; send application/json"),
+                )
+                .into());
+            }
+            let bytes = tokio::time::timeout(BODY_TIMEOUT, bytes)
+                .await
+                .map_err(|_| Problem::new(408, "timeout", "the request body did not arrive in time"))?
+                .map_err(|error| unreadable(&error))?;
+            parse(&bytes).map(Self).map_err(ApiError)
+        })
+    }
+}
+
+fn media_type(request: &HttpRequest) -> Option<String> {
+    let value = request.headers().get(CONTENT_TYPE)?.to_str().ok()?;
+    Some(value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
+}
+
+fn is_json(media_type: &str) -> bool {
+    matches!(media_type, "application/json" | "application/merge-patch+json" | "text/plain")
+}
+
+/// Tells size from other trouble while reading a body.
+fn unreadable(error: &actix_web::Error) -> Problem {
+    match error.as_error::<PayloadError>() {
+        Some(PayloadError::Overflow) => {
+            Problem::new(413, "too-large", format!("the request body is larger than {} bytes", super::MAX_BODY))
+        }
+        _ => Problem::malformed("the request body broke off"),
+    }
+}
+
+/// Reads a JSON text; the error names the member.
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let path = error.path().to_string();
+        let at = if path == "." { String::new() } else { format!("{path}: ") };
+        Problem::malformed(format!("the request body can't be read: {at}{}", error.inner()))
+    })?;
+    deserializer.end().map_err(|error| Problem::malformed(format!("the request body can't be read: {error}")))?;
+    Ok(value)
+}
+
+/// The `{id}` of a path. What is no UUID names nothing that exists: 404.
+pub struct Id<T>(pub T);
+
+impl<T: FromStr> FromRequest for Id<T> {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let text = request.match_info().get("id").unwrap_or_default();
+        ready(text.parse().map(Self).map_err(|_| Problem::not_found("the resource", text).into()))
+    }
+}
+
+impl FromRequest for Edition {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let missing = || internal(&std::io::Error::other("a route outside of an API root asks for its edition")).into();
+        ready(request.app_data::<Self>().copied().ok_or_else(missing))
+    }
+}

@@ -1,0 +1,195 @@
+//! `/vnf_instances` of both editions (SOL003 clauses 5.4.2 to 5.4.11).
+
+use actix_web::http::header::{ETAG, IF_MATCH, LOCATION};
+use actix_web::{HttpRequest, HttpResponse, web};
+
+use crate::api::Api;
+use crate::api::body::{Id, Json};
+use crate::domain::ids::{VnfInstanceId, VnfLcmOpOccId};
+use crate::domain::instance::VnfInstance;
+use crate::domain::problem::Problem;
+use crate::error::ApiError;
+use crate::sol003::common::{CreateVnfRequest, HealVnfRequest, ProblemDetails, ScaleVnfRequest, TerminateVnfRequest};
+use crate::sol003::{Edition, v1, v2};
+use crate::store::StoreError;
+
+/// A request body that the editions spell differently.
+macro_rules! by_edition {
+    ($name:ident, $request:ident) => {
+        /// The body of either edition, as that of 3.3.1.
+        pub struct $name(v2::$request);
+
+        impl actix_web::FromRequest for $name {
+            type Error = ApiError;
+            type Future = std::pin::Pin<Box<dyn Future<Output = Result<Self, ApiError>>>>;
+
+            fn from_request(request: &HttpRequest, payload: &mut actix_web::dev::Payload) -> Self::Future {
+                match request.app_data::<Edition>() {
+                    Some(Edition::V1) => {
+                        let body = Json::<v1::$request>::from_request(request, payload);
+                        Box::pin(async move { Ok(Self(body.await?.0.into())) })
+                    }
+                    _ => {
+                        let body = Json::<v2::$request>::from_request(request, payload);
+                        Box::pin(async move { Ok(Self(body.await?.0)) })
+                    }
+                }
+            }
+        }
+    };
+}
+
+by_edition!(Instantiate, InstantiateVnfRequest);
+by_edition!(Modify, VnfInfoModificationRequest);
+
+/// The wire form of an instance in `edition`.
+fn render(instance: &VnfInstance, edition: Edition, base: &str) -> Result<serde_json::Value, ApiError> {
+    let value = match edition {
+        Edition::V1 => serde_json::to_value(v1::VnfInstance::new(instance, base)),
+        Edition::V2 => serde_json::to_value(v2::VnfInstance::new(instance, base)),
+    };
+    value.map_err(|error| crate::error::internal(&error).into())
+}
+
+fn missing(id: VnfInstanceId) -> impl Fn(StoreError) -> ApiError {
+    move |error| match error {
+        StoreError::NotFound => Problem::not_found("VNF instance", &id.to_string()).into(),
+        other => other.into(),
+    }
+}
+
+/// The answer to an accepted operation: 202, no body, the op occurrence's absolute URI.
+fn accepted(api: &Api, edition: Edition, op: VnfLcmOpOccId) -> HttpResponse {
+    let location = format!("{}{}/vnf_lcm_op_occs/{op}", api.public_url, edition.root());
+    HttpResponse::Accepted().insert_header((LOCATION, location)).finish()
+}
+
+/// `GET /vnf_instances`.
+#[utoipa::path(get, path = "/vnf_instances", tag = "vnf_instances",
+    responses((status = 200, description = "The VNF instances, oldest first", body = Vec<v2::VnfInstance>)))]
+pub async fn list(api: web::Data<Api>, edition: Edition) -> Result<HttpResponse, ApiError> {
+    let instances = api.store.instances(&api.project).await?;
+    let rendered: Result<Vec<_>, _> =
+        instances.iter().map(|instance| render(instance, edition, &api.public_url)).collect();
+    Ok(HttpResponse::Ok().json(rendered?))
+}
+
+/// `POST /vnf_instances`.
+#[utoipa::path(post, path = "/vnf_instances", tag = "vnf_instances", request_body = CreateVnfRequest,
+    responses((status = 201, body = v2::VnfInstance), (status = 422, description = "No such VNFD", body = ProblemDetails)))]
+pub async fn create(
+    api: web::Data<Api>,
+    edition: Edition,
+    Json(request): Json<CreateVnfRequest>,
+) -> Result<HttpResponse, ApiError> {
+    let instance = api.acceptor().create(request).await?;
+    let location = format!("{}{}/vnf_instances/{}", api.public_url, edition.root(), instance.id);
+    let body = render(&instance, edition, &api.public_url)?;
+    Ok(HttpResponse::Created().insert_header((LOCATION, location)).json(body))
+}
+
+/// `GET /vnf_instances/{id}`.
+#[utoipa::path(get, path = "/vnf_instances/{id}", tag = "vnf_instances", params(("id" = String, Path)),
+    responses((status = 200, body = v2::VnfInstance), (status = 404, body = ProblemDetails)))]
+pub async fn show(api: web::Data<Api>, edition: Edition, Id(id): Id<VnfInstanceId>) -> Result<HttpResponse, ApiError> {
+    let instance = api.store.instance(&api.project, id).await.map_err(missing(id))?;
+    let body = render(&instance, edition, &api.public_url)?;
+    Ok(HttpResponse::Ok().insert_header((ETAG, format!("\"{}\"", instance.version))).json(body))
+}
+
+/// `PATCH /vnf_instances/{id}`.
+#[utoipa::path(patch, path = "/vnf_instances/{id}", tag = "vnf_instances", params(("id" = String, Path)),
+    request_body(content = v2::VnfInfoModificationRequest, content_type = "application/merge-patch+json"),
+    responses((status = 202, description = "Accepted; Location is the op occurrence"), (status = 409, body = ProblemDetails), (status = 412, body = ProblemDetails)))]
+pub async fn modify(
+    api: web::Data<Api>,
+    edition: Edition,
+    Id(id): Id<VnfInstanceId>,
+    request: HttpRequest,
+    Modify(patch): Modify,
+) -> Result<HttpResponse, ApiError> {
+    let op = api.acceptor().modify(id, patch, if_match(&request)?).await?;
+    Ok(accepted(&api, edition, op))
+}
+
+/// The version that `If-Match` names; `None` if there is no such header, or it is `*`.
+fn if_match(request: &HttpRequest) -> Result<Option<i64>, Problem> {
+    let Some(header) = request.headers().get(IF_MATCH) else { return Ok(None) };
+    let text = header.to_str().unwrap_or_default().trim();
+    if text == "*" {
+        return Ok(None);
+    }
+    let version = text.trim_start_matches("W/").trim_matches('"').parse();
+    version.map(Some).map_err(|_| Problem::new(412, "precondition-failed", "If-Match is not an ETag of this resource"))
+}
+
+/// `DELETE /vnf_instances/{id}`.
+#[utoipa::path(delete, path = "/vnf_instances/{id}", tag = "vnf_instances", params(("id" = String, Path)),
+    responses((status = 204), (status = 409, body = ProblemDetails)))]
+pub async fn remove(api: web::Data<Api>, Id(id): Id<VnfInstanceId>) -> Result<HttpResponse, ApiError> {
+    api.store.delete_instance(&api.project, id).await.map_err(|error| match error {
+        StoreError::Stale => Problem::conflict(format!("VNF instance {id} is INSTANTIATED: terminate it first")).into(),
+        StoreError::InUse => Problem::conflict(format!(
+            "an instantiation of VNF instance {id} was failed and may have left objects: instantiate it again, then terminate it or roll the operation back"
+        ))
+        .into(),
+        other => missing(id)(other),
+    })?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// `POST /vnf_instances/{id}/instantiate`.
+#[utoipa::path(post, path = "/vnf_instances/{id}/instantiate", tag = "vnf_instances", params(("id" = String, Path)),
+    request_body = v2::InstantiateVnfRequest,
+    responses((status = 202, description = "Accepted; Location is the op occurrence"), (status = 409, body = ProblemDetails), (status = 422, body = ProblemDetails)))]
+pub async fn instantiate(
+    api: web::Data<Api>,
+    edition: Edition,
+    Id(id): Id<VnfInstanceId>,
+    Instantiate(request): Instantiate,
+) -> Result<HttpResponse, ApiError> {
+    let op = api.acceptor().instantiate(id, request).await?;
+    Ok(accepted(&api, edition, op))
+}
+
+/// `POST /vnf_instances/{id}/scale`.
+#[utoipa::path(post, path = "/vnf_instances/{id}/scale", tag = "vnf_instances", params(("id" = String, Path)),
+    request_body = ScaleVnfRequest,
+    responses((status = 202, description = "Accepted; Location is the op occurrence"), (status = 409, body = ProblemDetails), (status = 422, body = ProblemDetails)))]
+pub async fn scale(
+    api: web::Data<Api>,
+    edition: Edition,
+    Id(id): Id<VnfInstanceId>,
+    Json(request): Json<ScaleVnfRequest>,
+) -> Result<HttpResponse, ApiError> {
+    let op = api.acceptor().scale(id, &request).await?;
+    Ok(accepted(&api, edition, op))
+}
+
+/// `POST /vnf_instances/{id}/heal`.
+#[utoipa::path(post, path = "/vnf_instances/{id}/heal", tag = "vnf_instances", params(("id" = String, Path)),
+    request_body = HealVnfRequest,
+    responses((status = 202, description = "Accepted; Location is the op occurrence"), (status = 409, body = ProblemDetails), (status = 422, body = ProblemDetails)))]
+pub async fn heal(
+    api: web::Data<Api>,
+    edition: Edition,
+    Id(id): Id<VnfInstanceId>,
+    Json(request): Json<HealVnfRequest>,
+) -> Result<HttpResponse, ApiError> {
+    let op = api.acceptor().heal(id, &request).await?;
+    Ok(accepted(&api, edition, op))
+}
+
+/// `POST /vnf_instances/{id}/terminate`.
+#[utoipa::path(post, path = "/vnf_instances/{id}/terminate", tag = "vnf_instances", params(("id" = String, Path)),
+    request_body = TerminateVnfRequest,
+    responses((status = 202, description = "Accepted; Location is the op occurrence"), (status = 409, body = ProblemDetails), (status = 422, body = ProblemDetails)))]
+pub async fn terminate(
+    api: web::Data<Api>,
+    edition: Edition,
+    Id(id): Id<VnfInstanceId>,
+    Json(request): Json<TerminateVnfRequest>,
+) -> Result<HttpResponse, ApiError> {
+    let op = api.acceptor().terminate(id, &request).await?;
+    Ok(accepted(&api, edition, op))
+}

@@ -1,0 +1,74 @@
+//! Around every request: errors of the framework become `application/problem+json`, and the `Version` header is set.
+
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::StatusCode;
+use actix_web::http::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue};
+use actix_web::middleware::Next;
+use actix_web::{Error, HttpRequest, HttpResponse};
+
+use crate::domain::problem::Problem;
+use crate::error::{ApiError, PROBLEM_JSON, response};
+use crate::sol003::Edition;
+
+/// Passes the request on and dresses the answer. An error of the framework is an answer like any other here.
+///
+/// # Errors
+/// None: what the inner service fails with becomes a response.
+pub async fn dress(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let version = version(request.path());
+    let mut response = next.call(request).await?.map_into_boxed_body();
+    let status = response.status();
+    if status.is_client_error() || status.is_server_error() {
+        response = describe(response, status);
+    }
+    if let Some(version) = version {
+        response.headers_mut().insert(HeaderName::from_static("version"), HeaderValue::from_static(version));
+    }
+    Ok(response)
+}
+
+/// The version of the API that serves `path` (SOL013 clause 9.3.3).
+fn version(path: &str) -> Option<&'static str> {
+    [Edition::V2, Edition::V1]
+        .into_iter()
+        .find(|edition| path.starts_with(edition.root()))
+        .map(Edition::version)
+        .or_else(|| path.starts_with("/vnfpkgm/").then_some(super::versions::PACKAGES))
+}
+
+/// Gives an error answer that has no problem body one, and keeps its `Allow`.
+fn describe(answer: ServiceResponse, status: StatusCode) -> ServiceResponse {
+    if answer.headers().get(CONTENT_TYPE).is_some_and(|value| value == PROBLEM_JSON) {
+        return answer;
+    }
+    let allow = answer.headers().get(ALLOW).cloned();
+    let method = answer.request().method().clone();
+    let path = answer.request().path().to_owned();
+    let problem = match status {
+        StatusCode::METHOD_NOT_ALLOWED => {
+            Problem::new(405, "method-not-allowed", format!("{method} is not possible on {path}"))
+        }
+        StatusCode::NOT_FOUND => Problem::new(404, "not-found", format!("there is nothing at {path}")),
+        StatusCode::RANGE_NOT_SATISFIABLE => {
+            Problem::new(416, "range-not-satisfiable", "the content does not have the range that was asked for")
+        }
+        other => Problem::new(other.as_u16(), "refused", other.canonical_reason().unwrap_or("the request was refused")),
+    };
+    let mut described = response(&problem);
+    if let Some(allow) = allow {
+        described.headers_mut().insert(ALLOW, allow);
+    }
+    answer.into_response(described)
+}
+
+/// What no resource serves.
+///
+/// # Errors
+/// Always 404.
+pub async fn unknown_path(request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    Err(Problem::new(404, "not-found", format!("there is nothing at {}", request.path())).into())
+}

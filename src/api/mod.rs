@@ -1,0 +1,117 @@
+//! The HTTP API: thin handlers, a file per resource. A handler reads the request, calls `lcm` or `store`, and renders.
+//!
+//! [`routes`] is the table of all resources. Every answer other than success is `application/problem+json`, those of the
+//! framework included ([`middleware`]).
+
+pub mod body;
+pub mod instances;
+pub mod middleware;
+pub mod op_occs;
+pub mod openapi;
+pub mod packages;
+pub mod versions;
+pub mod vims;
+
+use std::sync::Arc;
+
+use actix_web::web::{self, ServiceConfig, delete, get, patch, post, put, resource, scope};
+
+use crate::clock::{Clock, Ids};
+use crate::domain::ids::ProjectId;
+use crate::infra::Driver;
+use crate::lcm::accept::Acceptor;
+use crate::package::files::PackageFiles;
+use crate::sol003::Edition;
+use crate::store::Store;
+
+/// What the handlers work with.
+pub struct Api {
+    /// The durable state.
+    pub store: Arc<dyn Store>,
+    /// Asked when a VIM is registered.
+    pub driver: Arc<dyn Driver>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Identifiers.
+    pub ids: Arc<dyn Ids>,
+    /// Scheme, host and port that callers reach us under, without a slash at the end: the beginning of every link.
+    pub public_url: String,
+    /// The CSARs.
+    pub packages: PackageFiles,
+    /// The tenant of every caller, as long as callers are not authenticated.
+    pub project: ProjectId,
+}
+
+impl Api {
+    /// Accepts operations for the caller's project.
+    pub fn acceptor(&self) -> Acceptor<'_> {
+        Acceptor { store: &*self.store, clock: &*self.clock, ids: &*self.ids, project: &self.project }
+    }
+}
+
+/// The largest request body that is not a package, in bytes.
+pub const MAX_BODY: usize = 1024 * 1024;
+
+/// All resources.
+pub fn routes(config: &mut ServiceConfig) {
+    config
+        .app_data(web::PayloadConfig::new(MAX_BODY))
+        .service(resource("/vnflcm/api_versions").route(get().to(versions::lcm_all)))
+        .service(scope(Edition::V1.root()).app_data(Edition::V1).configure(lcm))
+        .service(scope(Edition::V2.root()).app_data(Edition::V2).configure(lcm))
+        .service(resource("/vnfpkgm/api_versions").route(get().to(versions::packages)))
+        .service(scope("/vnfpkgm/v1").configure(packages))
+        .service(resource(["/v1.0/vims", "/v1.0/vims.json"]).route(get().to(vims::list)).route(post().to(vims::create)))
+        .service(
+            resource("/v1.0/vims/{id}")
+                .route(get().to(vims::show))
+                .route(put().to(vims::update))
+                .route(delete().to(vims::remove)),
+        )
+        .service(resource("/openapi/{name}").route(get().to(openapi::document)))
+        .default_service(web::to(middleware::unknown_path));
+}
+
+fn lcm(config: &mut ServiceConfig) {
+    config
+        .service(resource("/api_versions").route(get().to(versions::lcm_one)))
+        .service(resource("/vnf_instances").route(get().to(instances::list)).route(post().to(instances::create)))
+        .service(
+            resource("/vnf_instances/{id}")
+                .route(get().to(instances::show))
+                .route(patch().to(instances::modify))
+                .route(delete().to(instances::remove)),
+        )
+        .service(resource("/vnf_instances/{id}/instantiate").route(post().to(instances::instantiate)))
+        .service(resource("/vnf_instances/{id}/scale").route(post().to(instances::scale)))
+        .service(resource("/vnf_instances/{id}/heal").route(post().to(instances::heal)))
+        .service(resource("/vnf_instances/{id}/terminate").route(post().to(instances::terminate)))
+        .service(resource("/vnf_lcm_op_occs").route(get().to(op_occs::list)))
+        .service(resource("/vnf_lcm_op_occs/{id}").route(get().to(op_occs::show)))
+        .service(resource("/vnf_lcm_op_occs/{id}/retry").route(post().to(op_occs::retry)))
+        .service(resource("/vnf_lcm_op_occs/{id}/rollback").route(post().to(op_occs::rollback)))
+        .service(resource("/vnf_lcm_op_occs/{id}/fail").route(post().to(op_occs::fail)));
+}
+
+fn packages(config: &mut ServiceConfig) {
+    config
+        .service(resource("/api_versions").route(get().to(versions::packages)))
+        .service(resource("/vnf_packages").route(get().to(packages::list)).route(post().to(packages::create)))
+        .service(
+            resource("/vnf_packages/{id}")
+                .route(get().to(packages::show))
+                .route(patch().to(packages::modify))
+                .route(delete().to(packages::remove)),
+        )
+        .service(
+            resource("/vnf_packages/{id}/package_content")
+                .route(put().to(packages::upload))
+                .route(get().to(packages::content)),
+        )
+        .service(
+            resource("/vnf_packages/{id}/package_content/upload_from_uri").route(post().to(packages::upload_from_uri)),
+        )
+        .service(resource("/vnf_packages/{id}/vnfd").route(get().to(packages::vnfd)))
+        .service(resource("/vnf_packages/{id}/manifest").route(get().to(packages::manifest)))
+        .service(resource("/vnf_packages/{id}/artifacts/{path:.*}").route(get().to(packages::artifact)));
+}

@@ -1,0 +1,86 @@
+//! `/vnf_lcm_op_occs` of both editions (SOL003 clauses 5.4.12 to 5.4.17).
+
+use actix_web::{HttpResponse, web};
+
+use crate::api::Api;
+use crate::api::body::Id;
+use crate::domain::ids::VnfLcmOpOccId;
+use crate::domain::op_occ::{OpEvent, OpState, VnfLcmOpOcc as Domain};
+use crate::domain::problem::Problem;
+use crate::error::ApiError;
+use crate::sol003::Edition;
+use crate::sol003::common::ProblemDetails;
+use crate::sol003::op_occ::{VnfLcmOpOcc, can_roll_back};
+use crate::store::StoreError;
+
+async fn find(api: &Api, id: VnfLcmOpOccId) -> Result<Domain, ApiError> {
+    match api.store.op_occ(&api.project, id).await {
+        Err(StoreError::NotFound) => Err(Problem::not_found("operation occurrence", &id.to_string()).into()),
+        other => Ok(other?),
+    }
+}
+
+/// Moves an occurrence out of FAILED_TEMP, the only state that error handling starts from.
+async fn resume(api: &Api, op: &Domain, event: OpEvent) -> Result<OpState, ApiError> {
+    let not_stopped = |state: OpState| {
+        Problem::conflict(format!(
+            "operation {} is in {}; retry, rollback and fail are for operations in FAILED_TEMP",
+            op.id,
+            state.as_str()
+        ))
+    };
+    let to = op.state.on(event).map_err(|_| not_stopped(op.state))?;
+    match api.store.resume_operation(&api.project, op.id, to, api.clock.now()).await {
+        Err(StoreError::Stale) => Err(not_stopped(find(api, op.id).await?.state).into()),
+        other => Ok(other.map(|()| to)?),
+    }
+}
+
+/// `GET /vnf_lcm_op_occs`.
+#[utoipa::path(get, path = "/vnf_lcm_op_occs", tag = "vnf_lcm_op_occs",
+    responses((status = 200, description = "The op occurrences, oldest first", body = Vec<VnfLcmOpOcc>)))]
+pub async fn list(api: web::Data<Api>, edition: Edition) -> Result<HttpResponse, ApiError> {
+    let ops = api.store.op_occs(&api.project).await?;
+    let rendered: Vec<_> = ops.iter().map(|op| VnfLcmOpOcc::new(op, edition, &api.public_url)).collect();
+    Ok(HttpResponse::Ok().json(rendered))
+}
+
+/// `GET /vnf_lcm_op_occs/{id}`.
+#[utoipa::path(get, path = "/vnf_lcm_op_occs/{id}", tag = "vnf_lcm_op_occs", params(("id" = String, Path)),
+    responses((status = 200, body = VnfLcmOpOcc), (status = 404, body = ProblemDetails)))]
+pub async fn show(api: web::Data<Api>, edition: Edition, Id(id): Id<VnfLcmOpOccId>) -> Result<HttpResponse, ApiError> {
+    let op = find(&api, id).await?;
+    Ok(HttpResponse::Ok().json(VnfLcmOpOcc::new(&op, edition, &api.public_url)))
+}
+
+/// `POST /vnf_lcm_op_occs/{id}/retry`.
+#[utoipa::path(post, path = "/vnf_lcm_op_occs/{id}/retry", tag = "vnf_lcm_op_occs", params(("id" = String, Path)),
+    responses((status = 202), (status = 409, body = ProblemDetails)))]
+pub async fn retry(api: web::Data<Api>, Id(id): Id<VnfLcmOpOccId>) -> Result<HttpResponse, ApiError> {
+    let op = find(&api, id).await?;
+    resume(&api, &op, OpEvent::Retry).await?;
+    Ok(HttpResponse::Accepted().finish())
+}
+
+/// `POST /vnf_lcm_op_occs/{id}/rollback`.
+#[utoipa::path(post, path = "/vnf_lcm_op_occs/{id}/rollback", tag = "vnf_lcm_op_occs", params(("id" = String, Path)),
+    responses((status = 202), (status = 404, description = "The operation has no way back", body = ProblemDetails), (status = 409, body = ProblemDetails)))]
+pub async fn rollback(api: web::Data<Api>, Id(id): Id<VnfLcmOpOccId>) -> Result<HttpResponse, ApiError> {
+    let op = find(&api, id).await?;
+    if !can_roll_back(op.operation) {
+        let text = format!("{} can't be rolled back: retry or fail it", op.operation.as_str());
+        return Err(Problem::new(404, "not-supported", text).into());
+    }
+    resume(&api, &op, OpEvent::Rollback).await?;
+    Ok(HttpResponse::Accepted().finish())
+}
+
+/// `POST /vnf_lcm_op_occs/{id}/fail`.
+#[utoipa::path(post, path = "/vnf_lcm_op_occs/{id}/fail", tag = "vnf_lcm_op_occs", params(("id" = String, Path)),
+    responses((status = 200, body = VnfLcmOpOcc), (status = 409, body = ProblemDetails)))]
+pub async fn fail(api: web::Data<Api>, edition: Edition, Id(id): Id<VnfLcmOpOccId>) -> Result<HttpResponse, ApiError> {
+    let op = find(&api, id).await?;
+    resume(&api, &op, OpEvent::Fail).await?;
+    let op = find(&api, id).await?;
+    Ok(HttpResponse::Ok().json(VnfLcmOpOcc::new(&op, edition, &api.public_url)))
+}

@@ -1,0 +1,100 @@
+//! The OpenAPI documents: made from the handlers and wire types, served at `/openapi/{name}` and checked in under `openapi/`.
+
+use actix_web::{HttpResponse, web};
+use utoipa::OpenApi;
+
+use crate::api::{instances, op_occs, packages, versions, vims};
+use crate::domain::problem::Problem;
+use crate::error::{ApiError, internal};
+use crate::sol003::v1;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "VNF lifecycle management (SOL003 3.3.1)", description = "", version = "2.0.0", license(name = "Apache-2.0", identifier = "Apache-2.0")),
+    servers((url = "/vnflcm/v2")),
+    paths(
+        versions::lcm_one,
+        instances::list, instances::create, instances::show, instances::modify, instances::remove,
+        instances::instantiate, instances::scale, instances::heal, instances::terminate,
+        op_occs::list, op_occs::show, op_occs::retry, op_occs::rollback, op_occs::fail,
+    )
+)]
+struct LifecycleV2;
+
+/// The types that 2.6.1 spells differently, in place of those of [`LifecycleV2`].
+#[derive(OpenApi)]
+#[openapi(components(schemas(v1::VnfInstance, v1::InstantiateVnfRequest, v1::VnfInfoModificationRequest)))]
+struct LifecycleV1Types;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "VNF package management (SOL005)", description = "", version = "1.0.0", license(name = "Apache-2.0", identifier = "Apache-2.0")),
+    servers((url = "/vnfpkgm/v1")),
+    paths(
+        versions::packages,
+        packages::list, packages::create, packages::show, packages::modify, packages::remove,
+        packages::upload, packages::content, packages::upload_from_uri,
+        packages::vnfd, packages::manifest, packages::artifact,
+    )
+)]
+struct Packages;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "VIMs (as in Tacker)",
+        description = "",
+        version = "1.0.0",
+        license(name = "Apache-2.0", identifier = "Apache-2.0")
+    ),
+    paths(vims::list, vims::create, vims::show, vims::update, vims::remove)
+)]
+struct Vims;
+
+/// Names of the documents.
+pub const NAMES: [&str; 4] = ["vnflcm-v1.json", "vnflcm-v2.json", "vnfpkgm-v1.json", "vims.json"];
+
+/// The text of a document; `None` if there is none of that name.
+///
+/// # Errors
+/// It can't be written as JSON: a defect.
+pub fn text(name: &str) -> Result<Option<String>, serde_json::Error> {
+    let text = match name {
+        "vnflcm-v1.json" => return lifecycle_v1().map(Some),
+        "vnflcm-v2.json" => LifecycleV2::openapi().to_pretty_json(),
+        "vnfpkgm-v1.json" => Packages::openapi().to_pretty_json(),
+        "vims.json" => Vims::openapi().to_pretty_json(),
+        _ => return Ok(None),
+    };
+    text.map(|text| Some(text + "\n"))
+}
+
+/// Both editions have the same handlers: the document of 2.6.1 is that of 3.3.1 with its own types and root.
+fn lifecycle_v1() -> Result<String, serde_json::Error> {
+    let mut document = LifecycleV2::openapi();
+    if let (Some(components), Some(own)) = (&mut document.components, LifecycleV1Types::openapi().components) {
+        components.schemas.extend(own.schemas);
+    }
+    "VNF lifecycle management (SOL003 2.6.1)".clone_into(&mut document.info.title);
+    "1.3.0".clone_into(&mut document.info.version);
+    let mut text = document.to_pretty_json()?.replace("/vnflcm/v2", "/vnflcm/v1");
+    for (ours, theirs) in [
+        ("VnfInstanceV2", "VnfInstanceV1"),
+        ("InstantiateVnfRequest", "InstantiateVnfRequestV1"),
+        ("VnfInfoModificationRequest", "VnfInfoModificationRequestV1"),
+    ] {
+        text = text.replace(&format!("schemas/{ours}\""), &format!("schemas/{theirs}\""));
+    }
+    Ok(text + "\n")
+}
+
+/// `GET /openapi/{name}`.
+///
+/// # Errors
+/// 404.
+pub async fn document(name: web::Path<String>) -> Result<HttpResponse, ApiError> {
+    match text(&name).map_err(|error| internal(&error))? {
+        Some(text) => Ok(HttpResponse::Ok().content_type("application/json").body(text)),
+        None => Err(Problem::not_found("the document", &name).into()),
+    }
+}

@@ -1,0 +1,120 @@
+//! `/v1.0/vims`: registering clusters, in Tacker's form.
+//!
+//! Registering asks the API server who the credential belongs to, which every authenticated user may: no right beyond
+//! that is needed, so that a ServiceAccount bound to one namespace can be registered.
+
+use actix_web::{HttpResponse, web};
+use serde_json::Value;
+
+use crate::api::Api;
+use crate::api::body::{Id, Json};
+use crate::domain::ids::VimId;
+use crate::domain::problem::Problem;
+use crate::domain::vim::{Vim, split_secrets};
+use crate::error::ApiError;
+use crate::sol003::common::ProblemDetails;
+use crate::sol003::vim::{CreateVim, Envelope, List, UpdateVim, Vim as Wire};
+use crate::store::StoreError;
+
+fn missing(id: VimId) -> impl Fn(StoreError) -> ApiError {
+    move |error| match error {
+        StoreError::NotFound => Problem::not_found("VIM", &id.to_string()).into(),
+        StoreError::InUse => Problem::conflict(format!(
+            "VIM {id} is in use: a VNF instance's vimConnectionInfo names it; terminate or change that instance first"
+        ))
+        .into(),
+        StoreError::Duplicate("default VIM") => {
+            Problem::conflict("the project has a default VIM already: set its is_default to false first").into()
+        }
+        other => other.into(),
+    }
+}
+
+/// Fills in who the credential belongs to, as the API server says; 422 if it can't be asked.
+async fn identify(api: &Api, vim: &mut Vim) -> Result<(), ApiError> {
+    let access = vim.access().map_err(|text| Problem::impossible(format!("auth_cred: {text}")))?;
+    let user = api.driver.who_am_i(&access).await;
+    let user = user.map_err(|error| {
+        Problem::impossible(format!("the VIM was not registered, as it could not be used: {error}"))
+    })?;
+    vim.user_name = Some(user);
+    Ok(())
+}
+
+/// `GET /v1.0/vims`.
+#[utoipa::path(get, path = "/v1.0/vims", tag = "vims", responses((status = 200, body = List)))]
+pub async fn list(api: web::Data<Api>) -> Result<HttpResponse, ApiError> {
+    let vims = api.store.vims(&api.project).await?;
+    Ok(HttpResponse::Ok().json(List { vims: vims.iter().map(Wire::from).collect() }))
+}
+
+/// `POST /v1.0/vims`.
+#[utoipa::path(post, path = "/v1.0/vims", tag = "vims", request_body = Envelope<CreateVim>,
+    responses((status = 201, body = Envelope<Wire>), (status = 409, body = ProblemDetails), (status = 422, description = "The cluster can't be used", body = ProblemDetails)))]
+pub async fn create(
+    api: web::Data<Api>,
+    Json(Envelope { vim: request }): Json<Envelope<CreateVim>>,
+) -> Result<HttpResponse, ApiError> {
+    if request.vim_type != "kubernetes" {
+        return Err(Problem::impossible(format!("type '{}' is not supported; use kubernetes", request.vim_type)).into());
+    }
+    let (access_info, secrets) = split_secrets(request.auth_cred);
+    let project = request.vim_project.as_ref().and_then(|project| project.get("name")).and_then(Value::as_str);
+    let mut vim = Vim {
+        id: VimId(api.ids.uuid()),
+        project_id: api.project.clone(),
+        name: request.name,
+        description: request.description.unwrap_or_default(),
+        vim_type: request.vim_type,
+        endpoint: request.auth_url,
+        access_info,
+        secrets,
+        vim_project: project.unwrap_or("default").to_owned(),
+        extra: request.extra.unwrap_or_default(),
+        is_default: request.is_default.unwrap_or(false),
+        user_name: None,
+        created_at: api.clock.now(),
+        updated_at: None,
+    };
+    identify(&api, &mut vim).await?;
+    api.store.create_vim(&vim).await.map_err(missing(vim.id))?;
+    Ok(HttpResponse::Created().json(Envelope { vim: Wire::from(&vim) }))
+}
+
+/// `GET /v1.0/vims/{id}`.
+#[utoipa::path(get, path = "/v1.0/vims/{id}", tag = "vims", params(("id" = String, Path)),
+    responses((status = 200, body = Envelope<Wire>), (status = 404, body = ProblemDetails)))]
+pub async fn show(api: web::Data<Api>, Id(id): Id<VimId>) -> Result<HttpResponse, ApiError> {
+    let vim = api.store.vim(&api.project, id).await.map_err(missing(id))?;
+    Ok(HttpResponse::Ok().json(Envelope { vim: Wire::from(&vim) }))
+}
+
+/// `PUT /v1.0/vims/{id}`.
+#[utoipa::path(put, path = "/v1.0/vims/{id}", tag = "vims", params(("id" = String, Path)), request_body = Envelope<UpdateVim>,
+    responses((status = 200, body = Envelope<Wire>), (status = 404, body = ProblemDetails), (status = 422, body = ProblemDetails)))]
+pub async fn update(
+    api: web::Data<Api>,
+    Id(id): Id<VimId>,
+    Json(Envelope { vim: request }): Json<Envelope<UpdateVim>>,
+) -> Result<HttpResponse, ApiError> {
+    let mut vim = api.store.vim(&api.project, id).await.map_err(missing(id))?;
+    vim.name = request.name.unwrap_or(vim.name);
+    vim.description = request.description.unwrap_or(vim.description);
+    vim.is_default = request.is_default.unwrap_or(vim.is_default);
+    vim.extra = request.extra.unwrap_or(vim.extra);
+    vim.updated_at = Some(api.clock.now());
+    if let Some(auth_cred) = request.auth_cred {
+        (vim.access_info, vim.secrets) = split_secrets(auth_cred);
+        identify(&api, &mut vim).await?;
+    }
+    api.store.update_vim(&vim).await.map_err(missing(id))?;
+    Ok(HttpResponse::Ok().json(Envelope { vim: Wire::from(&vim) }))
+}
+
+/// `DELETE /v1.0/vims/{id}`.
+#[utoipa::path(delete, path = "/v1.0/vims/{id}", tag = "vims", params(("id" = String, Path)),
+    responses((status = 204), (status = 409, description = "An instance uses it", body = ProblemDetails)))]
+pub async fn remove(api: web::Data<Api>, Id(id): Id<VimId>) -> Result<HttpResponse, ApiError> {
+    api.store.delete_vim(&api.project, id).await.map_err(missing(id))?;
+    Ok(HttpResponse::NoContent().finish())
+}

@@ -1,0 +1,106 @@
+//! The end of an operation whose steps are all done: the state it enters and the instance as it is from then on.
+
+use crate::conductor::run::Task;
+use crate::conductor::steps::StepError;
+use crate::domain::instance::{InstantiatedVnfInfo, VnfInstance};
+use crate::domain::op_occ::{LcmOperation, OpEvent, OpState, ResourceChanges, VnfLcmOpOcc};
+use crate::domain::plan::Plan;
+use crate::domain::problem::Problem;
+use crate::domain::resource::Resource;
+use crate::infra::{Observed, Scope};
+use crate::lcm::accept::DEFAULT_CONNECTION;
+use crate::lcm::plan::{PlanError, instantiated_info};
+use crate::store::Ending;
+
+/// The ending of `task`, all steps of which are done.
+///
+/// # Errors
+/// The cluster or the store could not be asked for what the instance is now.
+pub async fn ending(
+    task: &Task<'_>,
+    scope: Option<&Scope>,
+    plan: &Plan,
+    inventory: &[Resource],
+) -> Result<Ending, StepError> {
+    let to = task
+        .op
+        .state
+        .on(OpEvent::Succeeded)
+        .map_err(|error| StepError::Stopped(Problem::conflict(error.to_string())))?;
+    let mut ending = Ending {
+        from: task.op.state,
+        to,
+        error: task.op.error.clone().filter(|_| to == OpState::RolledBack),
+        instance: None,
+        resource_changes: None,
+        changed_info: task.op.changed_info.clone(),
+        now: task.conductor.clock.now(),
+    };
+    if task.op.operation == LcmOperation::Instantiate && to == OpState::RolledBack {
+        ending.instance = undone(&task.op, &task.instance);
+    } else if let Some(scope) = scope {
+        let (instance, changes) = changed(task, scope, plan, inventory).await?;
+        ending.instance = Some(instance);
+        ending.resource_changes = Some(changes);
+    }
+    Ok(ending)
+}
+
+/// The instance as it was before an INSTANTIATE that came to nothing; `None` for other operations, which leave it as it is.
+pub fn undone(op: &VnfLcmOpOcc, instance: &VnfInstance) -> Option<VnfInstance> {
+    if op.operation != LcmOperation::Instantiate {
+        return None;
+    }
+    let mut instance = instance.clone();
+    instance.metadata.namespace = None;
+    let requested = op.params.get("vimConnectionInfo").and_then(serde_json::Value::as_object);
+    instance
+        .vim_connections
+        .retain(|key, _| key != DEFAULT_CONNECTION && !requested.is_some_and(|requested| requested.contains_key(key)));
+    Some(instance)
+}
+
+/// The instance after the steps, and the VNFCs that came and went.
+async fn changed(
+    task: &Task<'_>,
+    scope: &Scope,
+    plan: &Plan,
+    inventory: &[Resource],
+) -> Result<(VnfInstance, ResourceChanges), StepError> {
+    let mut instance = task.instance.clone();
+    let before = instance.instantiated.take();
+    let vim = instance.vim_connection_id().to_owned();
+    let vnfcs_before = before.as_ref().map(|info| info.vnfcs.clone()).unwrap_or_default();
+    if task.op.operation == LcmOperation::Terminate {
+        instance.metadata.namespace = None;
+        instance.vim_connections.clear();
+        return Ok((instance, ResourceChanges::between(&vim, &vnfcs_before, &[])));
+    }
+    let Observed { vnfcs, storages } = task.conductor.driver.observe(scope, inventory).await?;
+    let changes = ResourceChanges::between(&vim, &vnfcs_before, &vnfcs);
+    let mut info = info(task, plan, before).await?;
+    info.vnfcs = vnfcs;
+    info.storages = storages;
+    instance.instantiated = Some(info);
+    Ok((instance, changes))
+}
+
+async fn info(
+    task: &Task<'_>,
+    plan: &Plan,
+    before: Option<InstantiatedVnfInfo>,
+) -> Result<InstantiatedVnfInfo, StepError> {
+    let Some(mut info) = before else {
+        let info = instantiated_info(&*task.conductor.store, &task.op, &task.instance, plan).await;
+        return info.map_err(|error| match error {
+            PlanError::Refused(problem) => StepError::Stopped(problem),
+            PlanError::Infra(error) => error.into(),
+            PlanError::Store(error) => error.into(),
+        });
+    };
+    // Rolling a scale back leaves the levels where they were.
+    if let Some(levels) = plan.scale_levels.clone().filter(|_| task.op.state == OpState::Processing) {
+        info.scale_levels = levels;
+    }
+    Ok(info)
+}

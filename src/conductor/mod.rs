@@ -1,0 +1,121 @@
+//! Takes operations from the store and drives them to their end.
+//!
+//! [`Conductor::run`] sleeps until the store wakes it or something falls due, claims one operation at a time and runs
+//! each in a task of its own under a lease ([`lease`]). What an operation does is its stored plan; [`run`] replays it
+//! from the first step that is not done, [`steps`] does one step, [`finish`] says what the instance is afterwards.
+//!
+//! A conductor may be killed anywhere: its lease runs out (on SQLite: is void when the process starts again) and the
+//! next claim goes on with the same step. Steps may therefore run twice, and are written so.
+
+pub mod finish;
+pub mod lease;
+pub mod run;
+pub mod steps;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::clock::Clock;
+use crate::infra::{Driver, Patience};
+use crate::store::{Claim, Claimed, Store};
+
+/// How a conductor works.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Who holds its leases: unique among the running processes.
+    pub owner: String,
+    /// Operations worked on at once.
+    pub max_operations: usize,
+    /// A lease that is not renewed for so long is up for others.
+    pub lease_ttl: Duration,
+    /// How long to wait for objects to become ready.
+    pub patience: Patience,
+    /// How long to wait for objects to be gone.
+    pub removal_timeout: Duration,
+}
+
+/// Drives operations. See the module's documentation.
+pub struct Conductor {
+    store: Arc<dyn Store>,
+    driver: Arc<dyn Driver>,
+    clock: Arc<dyn Clock>,
+    settings: Settings,
+    slots: Arc<Semaphore>,
+}
+
+/// Without a wake-up, the store is asked again after this long: a wake-up from another process may be lost while its
+/// connection is down.
+const RESCAN: Duration = Duration::from_secs(30);
+/// The pause after the store failed.
+const STORE_PAUSE: Duration = Duration::from_secs(1);
+
+impl Conductor {
+    /// A conductor that is not running yet.
+    pub fn new(store: Arc<dyn Store>, driver: Arc<dyn Driver>, clock: Arc<dyn Clock>, settings: Settings) -> Arc<Self> {
+        let slots = Arc::new(Semaphore::new(settings.max_operations));
+        Arc::new(Self { store, driver, clock, settings, slots })
+    }
+
+    /// Works until `stop`; then claims no more, lets every operation stop at the next place where it can be taken up
+    /// again, hands them over and returns.
+    pub async fn run(self: Arc<Self>, stop: CancellationToken) {
+        let tasks = TaskTracker::new();
+        let wake = self.store.wake();
+        while !stop.is_cancelled() {
+            let slot = tokio::select! {
+                () = stop.cancelled() => break,
+                slot = Arc::clone(&self.slots).acquire_owned() => slot,
+            };
+            // Registered before looking, so that a wake-up between looking and sleeping is not lost.
+            let woken = wake.notified();
+            tokio::pin!(woken);
+            woken.as_mut().enable();
+            let pause = match self.store.claim(&self.settings.owner, self.settings.lease_ttl).await {
+                Ok(Claim::Work(claimed)) => {
+                    let conductor = Arc::clone(&self);
+                    let stop = stop.clone();
+                    tasks.spawn(async move {
+                        conductor.operate(*claimed, &stop).await;
+                        drop(slot);
+                    });
+                    continue;
+                }
+                Ok(Claim::Idle(due)) => due.map_or(RESCAN, |due| due.min(RESCAN)),
+                Err(error) => {
+                    tracing::error!(error = &error as &dyn std::error::Error, "operations can't be claimed");
+                    STORE_PAUSE
+                }
+            };
+            drop(slot);
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = woken => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+        tasks.close();
+        tasks.wait().await;
+    }
+
+    /// Runs one claimed operation under its lease, until it ends, is put off or is somebody else's.
+    async fn operate(&self, claimed: Claimed, stop: &CancellationToken) {
+        let Claimed { lease, op, instance, plan, steps_done, attempt } = claimed;
+        let interrupted = stop.child_token();
+        let done = CancellationToken::new();
+        let task = run::Task { conductor: self, lease: &lease, op, instance, plan, steps_done, attempt };
+        let work = async {
+            let verdict = task.run(&interrupted).await;
+            done.cancel();
+            verdict
+        };
+        let (verdict, kept) =
+            tokio::join!(work, lease::keep(&*self.store, &lease, self.settings.lease_ttl, &interrupted, &done));
+        if kept {
+            run::conclude(self, lease, verdict).await;
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! One claimed operation, from where its record says it stands to the next state, or to being put off.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::conductor::steps::{StepError, Steps};
+use crate::conductor::{Conductor, finish};
+use crate::domain::instance::VnfInstance;
+use crate::domain::op_occ::{LcmOperation, OpEvent, OpState, VnfLcmOpOcc};
+use crate::domain::plan::Plan;
+use crate::domain::problem::Problem;
+use crate::domain::resource::Resource;
+use crate::domain::vim::VimAccess;
+use crate::infra::{InfraError, Scope};
+use crate::lcm::plan::{PlanError, Planner};
+use crate::store::{Ending, Lease, StoreError};
+
+/// A claimed operation at work.
+pub struct Task<'a> {
+    /// The conductor that claimed it.
+    pub conductor: &'a Conductor,
+    /// The right to work on it.
+    pub lease: &'a Lease,
+    /// The operation.
+    pub op: VnfLcmOpOcc,
+    /// Its VNF instance.
+    pub instance: VnfInstance,
+    /// Its plan, once it has one.
+    pub plan: Option<Plan>,
+    /// Steps of the current direction that are done.
+    pub steps_done: usize,
+    /// How often the current step was put off.
+    pub attempt: u32,
+}
+
+/// What becomes of the operation now.
+pub enum Verdict {
+    /// It enters another state.
+    End(Box<Ending>),
+    /// It is put off, to be claimed again after the delay.
+    Postpone(Duration, u32, Option<Problem>),
+    /// It is somebody else's: nothing more is written.
+    Lost,
+}
+
+/// A passing error in STARTING is tried so often: about 15 seconds, as the caller still waits for a first sign.
+const STARTING_ATTEMPTS: u32 = 5;
+/// A passing error in a step is tried so often: about 3 minutes.
+const STEP_ATTEMPTS: u32 = 11;
+
+impl Task<'_> {
+    /// Runs until something is to be concluded. `interrupted` ends waiting: the lease is lost or the process stops.
+    pub async fn run(mut self, interrupted: &CancellationToken) -> Verdict {
+        tracing::info!(op.id = %self.op.id, vnf_instance.id = %self.instance.id, operation = self.op.operation.as_str(),
+            state = self.op.state.as_str(), steps_done = self.steps_done, attempt = self.attempt, "operation {} claimed", self.op.id);
+        match self.work(interrupted).await {
+            Ok(ending) => Verdict::End(Box::new(ending)),
+            Err(StepError::Store(StoreError::LeaseLost)) => Verdict::Lost,
+            Err(error) => self.stopped(error),
+        }
+    }
+
+    async fn work(&mut self, interrupted: &CancellationToken) -> Result<Ending, StepError> {
+        let mut inventory = self.conductor.store.resources(self.instance.id).await?;
+        let scope = self.scope().await?;
+        if self.op.state == OpState::Starting {
+            inventory = self.start(scope.as_ref(), inventory).await?;
+        }
+        let plan = self.plan.take().unwrap_or_default();
+        let backward = self.op.state == OpState::RollingBack;
+        let steps = if backward { plan.backward.as_deref().unwrap_or_default() } else { &plan.forward };
+        if let Some(scope) = &scope {
+            let (conductor, lease) = (self.conductor, self.lease);
+            let mut runner = Steps { conductor, lease, interrupted, scope, inventory: &mut inventory };
+            for (index, step) in steps.iter().enumerate().skip(self.steps_done) {
+                runner.run(index, step).await?;
+                // The next step has its own attempts.
+                self.attempt = 0;
+            }
+        }
+        finish::ending(self, scope.as_ref(), &plan, &inventory).await
+    }
+
+    /// STARTING: plans, checks and stores the plan. Gives back the inventory as it is from now on.
+    async fn start(&mut self, scope: Option<&Scope>, inventory: Vec<Resource>) -> Result<Vec<Resource>, StepError> {
+        let Some(scope) = scope else {
+            return Err(StepError::Stopped(Problem::conflict("the VNF instance has no namespace")));
+        };
+        let conductor = self.conductor;
+        let planner = Planner {
+            store: &*conductor.store,
+            driver: &*conductor.driver,
+            scope,
+            op: &self.op,
+            instance: &self.instance,
+            inventory: &inventory,
+        };
+        let (plan, resources) = planner.plan().await.map_err(|error| match error {
+            PlanError::Refused(problem) => StepError::Stopped(problem),
+            PlanError::Infra(error) => error.into(),
+            PlanError::Store(error) => error.into(),
+        })?;
+        conductor.store.store_plan(self.lease, &plan, &resources, conductor.clock.now()).await?;
+        self.op.state = OpState::Processing;
+        self.attempt = 0;
+        self.plan = Some(plan);
+        Ok(if resources.is_empty() { inventory } else { conductor.store.resources(self.instance.id).await? })
+    }
+
+    /// Where the VNF lives; `None` for an operation that does nothing there.
+    async fn scope(&self) -> Result<Option<Scope>, StepError> {
+        if self.op.operation == LcmOperation::ModifyInfo {
+            return Ok(None);
+        }
+        let Some(namespace) = self.instance.metadata.namespace.clone() else { return Ok(None) };
+        Ok(Some(Scope { access: self.access().await?, namespace, instance: self.instance.id }))
+    }
+
+    /// The credentials, looked up afresh at each run, so that a rotation reaches running operations.
+    async fn access(&self) -> Result<VimAccess, StepError> {
+        let unusable = |text: String| StepError::Stopped(Problem::impossible(format!("vimConnectionInfo: {text}")));
+        let connection = self.instance.vim_connections.values().next();
+        let connection = connection.ok_or_else(|| unusable("the VNF instance has none".to_owned()))?;
+        if let Some(access) = connection.inline_access().map_err(unusable)? {
+            return Ok(access);
+        }
+        let id = connection.vim_id.as_deref().unwrap_or_default();
+        let vim_id = id.parse().map_err(|_| unusable(format!("'{id}' is not a VIM")))?;
+        match self.conductor.store.vim(&self.instance.project_id, vim_id).await {
+            Err(StoreError::NotFound) => Err(unusable(format!("the VIM {id} is no longer registered"))),
+            other => other?.access().map_err(unusable),
+        }
+    }
+
+    /// What an error means: another try later, or the end of this state.
+    fn stopped(&self, error: StepError) -> Verdict {
+        let starting = self.op.state == OpState::Starting;
+        let limit = if starting { STARTING_ATTEMPTS } else { STEP_ATTEMPTS };
+        let problem = match error {
+            StepError::Store(error) => {
+                tracing::error!(op.id = %self.op.id, error = &error as &dyn std::error::Error, "operation {} is put off: the store failed", self.op.id);
+                return Verdict::Postpone(back_off(self.attempt), self.attempt + 1, self.op.error.clone());
+            }
+            StepError::Interrupted => {
+                return Verdict::Postpone(Duration::ZERO, self.attempt, self.op.error.clone());
+            }
+            StepError::Stopped(problem) => problem,
+            StepError::Passing(problem) if self.attempt + 1 < limit => {
+                tracing::warn!(op.id = %self.op.id, attempt = self.attempt, "operation {} is put off: {}", self.op.id, problem.detail);
+                return Verdict::Postpone(back_off(self.attempt), self.attempt + 1, Some(problem));
+            }
+            StepError::Passing(problem) => problem,
+        };
+        let event = if starting { OpEvent::Refused } else { OpEvent::Stopped };
+        let Ok(to) = self.op.state.on(event) else { return Verdict::Lost };
+        tracing::warn!(op.id = %self.op.id, state = to.as_str(), "operation {} stopped: {}", self.op.id, problem.detail);
+        Verdict::End(Box::new(Ending {
+            from: self.op.state,
+            to,
+            error: Some(problem),
+            instance: starting.then(|| finish::undone(&self.op, &self.instance)).flatten(),
+            resource_changes: None,
+            changed_info: None,
+            now: self.conductor.clock.now(),
+        }))
+    }
+}
+
+/// The delay before try `attempt + 1`: half a second, doubled up to half a minute.
+fn back_off(attempt: u32) -> Duration {
+    Duration::from_millis(500 << attempt.min(6)).min(Duration::from_secs(30))
+}
+
+/// Writes the verdict. If the store fails now, the lease runs out and the operation is claimed again.
+pub async fn conclude(conductor: &Conductor, lease: Lease, verdict: Verdict) {
+    let op = lease.op;
+    let written = match verdict {
+        Verdict::End(ending) => {
+            tracing::info!(op.id = %op, state = ending.to.as_str(), "operation {op} is {}", ending.to.as_str());
+            conductor.store.end_operation(lease, &ending).await
+        }
+        Verdict::Postpone(delay, attempt, problem) => {
+            conductor.store.postpone(lease, delay, attempt, problem.as_ref()).await
+        }
+        Verdict::Lost => Ok(()),
+    };
+    if let Err(error) = written {
+        tracing::error!(op.id = %op, error = &error as &dyn std::error::Error, "the outcome of operation {op} was not written; it will be claimed again");
+    }
+}
+
+impl From<InfraError> for StepError {
+    fn from(error: InfraError) -> Self {
+        let stopped = |status, name, detail| Self::Stopped(Problem::new(status, name, detail));
+        match error {
+            InfraError::Transient(detail) => Self::Passing(Problem::new(504, "vim-unreachable", detail)),
+            InfraError::Denied(detail) => stopped(403, "vim-denied", detail),
+            InfraError::Conflict(detail) => stopped(409, "object-conflict", detail),
+            InfraError::Invalid(detail) => stopped(422, "object-refused", detail),
+            InfraError::NotReady(detail) => stopped(500, "not-ready", detail),
+        }
+    }
+}

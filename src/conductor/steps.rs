@@ -1,0 +1,209 @@
+//! Doing one step of a plan and recording it.
+//!
+//! The objects of a step are worked on together. Rows say `Intent` before a request that may make an object is sent and
+//! `Present` or `Planned` after its answer, so that whoever goes on after a crash knows what may be there.
+
+use std::time::Duration;
+
+use futures::stream::{self, StreamExt};
+use tokio_util::sync::CancellationToken;
+
+use crate::conductor::Conductor;
+use crate::domain::plan::{ReplicaChange, Step};
+use crate::domain::problem::Problem;
+use crate::domain::resource::{ObjectKey, Resource, ResourceState};
+use crate::infra::{Ensured, InfraError, Scope};
+use crate::store::{Checkpoint, Lease, StoreError};
+
+/// Why a step is not done.
+#[derive(Debug)]
+pub enum StepError {
+    /// It may work later.
+    Passing(Problem),
+    /// It will not work by itself.
+    Stopped(Problem),
+    /// The store failed, or the lease is lost.
+    Store(StoreError),
+    /// The lease is lost or the process stops: somebody else goes on from here.
+    Interrupted,
+}
+
+impl From<StoreError> for StepError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+/// Requests to one cluster at once, for one operation.
+const CONCURRENCY: usize = 16;
+
+/// Runs the steps of one operation over its inventory.
+pub struct Steps<'a> {
+    /// Store and driver.
+    pub conductor: &'a Conductor,
+    /// The right to write.
+    pub lease: &'a Lease,
+    /// Ends waiting for the cluster. Calls of the store are always run to their end.
+    pub interrupted: &'a CancellationToken,
+    /// Where the objects are.
+    pub scope: &'a Scope,
+    /// The rows; kept as the store has them.
+    pub inventory: &'a mut Vec<Resource>,
+}
+
+impl Steps<'_> {
+    /// Does step `index` and records it.
+    ///
+    /// # Errors
+    /// [`StepError`]; what was done is recorded, the step is not.
+    pub async fn run(&mut self, index: usize, step: &Step) -> Result<(), StepError> {
+        let conductor = self.conductor;
+        let done = Checkpoint { steps_done: index + 1, ..Checkpoint::default() };
+        match step {
+            Step::Apply { objects } => self.apply(index, self.rows(objects), Vec::new()).await,
+            Step::SetReplicas { changes } => self.set_replicas(index, changes).await,
+            Step::AwaitReady { objects } => {
+                let rows = self.rows(objects);
+                let ready = conductor.driver.await_ready(self.scope, &rows, conductor.settings.patience);
+                self.unless_interrupted(ready).await??;
+                self.record(done).await
+            }
+            Step::DeletePods { pods } => {
+                let gone = conductor.driver.delete_pods(self.scope, pods, conductor.settings.removal_timeout);
+                self.unless_interrupted(gone).await??;
+                self.record(done).await
+            }
+            Step::Remove { objects, grace_seconds } => self.remove(index, objects, *grace_seconds).await,
+        }
+    }
+
+    async fn set_replicas(&mut self, index: usize, changes: &[ReplicaChange]) -> Result<(), StepError> {
+        let mut rows = Vec::new();
+        for change in changes {
+            if let Some(mut row) = self.inventory.iter().find(|row| row.key == change.object).cloned() {
+                row.manifest = row.manifest_with_replicas(change.replicas);
+                rows.push(row);
+            }
+        }
+        let manifests = rows.iter().map(|row| (row.key.clone(), row.manifest.clone())).collect();
+        self.apply(index, rows, manifests).await
+    }
+
+    /// Ensures `rows`; `manifests` become their intents once the step is done.
+    async fn apply(
+        &mut self,
+        index: usize,
+        rows: Vec<Resource>,
+        manifests: Vec<(ObjectKey, serde_json::Map<String, serde_json::Value>)>,
+    ) -> Result<(), StepError> {
+        let conductor = self.conductor;
+        let planned: Vec<ObjectKey> =
+            rows.iter().filter(|row| row.state == ResourceState::Planned).map(|row| row.key.clone()).collect();
+        if !planned.is_empty() {
+            conductor.store.record_intent(self.lease, &planned).await?;
+        }
+        let scope = self.scope;
+        let ensured = stream::iter(rows)
+            .map(|row| async move {
+                let result = conductor.driver.ensure(scope, &row).await;
+                (row, result)
+            })
+            .buffer_unordered(CONCURRENCY);
+        let results: Vec<(Resource, Result<Ensured, InfraError>)> = self.unless_interrupted(ensured.collect()).await?;
+        let mut checkpoint = Checkpoint { steps_done: index, ..Checkpoint::default() };
+        let mut errors = Vec::new();
+        for (row, result) in results {
+            match result {
+                Ok(Ensured { uid, owned }) => checkpoint.states.push((row.key, ResourceState::Present { uid, owned })),
+                // Whether a passing error left the object there is not known: the row stays an intent.
+                Err(error @ InfraError::Transient(_)) => errors.push(error),
+                Err(error) => {
+                    if planned.contains(&row.key) {
+                        checkpoint.states.push((row.key, ResourceState::Planned));
+                    }
+                    errors.push(error);
+                }
+            }
+        }
+        if errors.is_empty() {
+            checkpoint.steps_done = index + 1;
+            checkpoint.manifests = manifests;
+        }
+        self.record(checkpoint).await?;
+        worst(errors)
+    }
+
+    async fn remove(&mut self, index: usize, objects: &[ObjectKey], grace: Option<u32>) -> Result<(), StepError> {
+        let conductor = self.conductor;
+        let scope = self.scope;
+        let grace = grace.map(|seconds| Duration::from_secs(seconds.into()));
+        let timeout = conductor.settings.removal_timeout + grace.unwrap_or_default();
+        let removed = stream::iter(self.rows(objects))
+            .map(|row| async move {
+                let result = conductor.driver.remove(scope, &row, grace, timeout).await;
+                (row.key, result)
+            })
+            .buffer_unordered(CONCURRENCY);
+        let results: Vec<(ObjectKey, Result<(), InfraError>)> = self.unless_interrupted(removed.collect()).await?;
+        let mut checkpoint = Checkpoint { steps_done: index, ..Checkpoint::default() };
+        let mut errors = Vec::new();
+        for (key, result) in results {
+            match result {
+                Ok(()) => checkpoint.removed.push(key),
+                Err(error) => errors.push(error),
+            }
+        }
+        if errors.is_empty() {
+            checkpoint.steps_done = index + 1;
+        }
+        self.record(checkpoint).await?;
+        worst(errors)
+    }
+
+    async fn unless_interrupted<T>(&self, work: impl Future<Output = T>) -> Result<T, StepError> {
+        tokio::select! {
+            biased;
+            () = self.interrupted.cancelled() => Err(StepError::Interrupted),
+            done = work => Ok(done),
+        }
+    }
+
+    /// The rows of `objects`; an object that has no row any more was removed by an earlier run of the step.
+    fn rows(&self, objects: &[ObjectKey]) -> Vec<Resource> {
+        objects.iter().filter_map(|key| self.inventory.iter().find(|row| row.key == *key)).cloned().collect()
+    }
+
+    /// Writes the checkpoint and brings the rows in memory to the same state.
+    async fn record(&mut self, checkpoint: Checkpoint) -> Result<(), StepError> {
+        self.conductor.store.checkpoint(self.lease, &checkpoint).await?;
+        self.inventory.retain(|row| !checkpoint.removed.contains(&row.key));
+        for (key, state) in checkpoint.states {
+            if let Some(row) = self.inventory.iter_mut().find(|row| row.key == key) {
+                row.state = state;
+            }
+        }
+        for (key, manifest) in checkpoint.manifests {
+            if let Some(row) = self.inventory.iter_mut().find(|row| row.key == key) {
+                row.manifest = manifest;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One error for all: it passes only if all do, and says what each says, bounded.
+fn worst(errors: Vec<InfraError>) -> Result<(), StepError> {
+    const SHOWN: usize = 10;
+    let passing = |error: &InfraError| matches!(error, InfraError::Transient(_));
+    let more = errors.len().saturating_sub(SHOWN);
+    let mut texts: Vec<String> = errors.iter().take(SHOWN).map(ToString::to_string).collect();
+    if more > 0 {
+        texts.push(format!("and {more} more"));
+    }
+    let Some(worst) = errors.into_iter().min_by_key(passing) else { return Ok(()) };
+    Err(match StepError::from(worst) {
+        StepError::Passing(problem) => StepError::Passing(Problem { detail: texts.join("; "), ..problem }),
+        StepError::Stopped(problem) => StepError::Stopped(Problem { detail: texts.join("; "), ..problem }),
+        other => other,
+    })
+}

@@ -1,0 +1,184 @@
+//! The configuration of `gybe serve`: flags over environment over file over defaults, checked as a whole before anything starts.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use serde::Deserialize;
+
+use crate::infra::Patience;
+
+/// What can be set. All members are optional, so that sources can be laid over each other; [`Options::resolve`] fills the rest in.
+#[derive(Args, Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Options {
+    /// Address and port to serve on [default: 127.0.0.1:9890]
+    #[arg(long, env = "GYBE_LISTEN")]
+    pub listen: Option<SocketAddr>,
+    /// `sqlite://path` or `postgres://user:password@host/name` [default: sqlite://gybe.db]
+    #[arg(long, env = "GYBE_DATABASE_URL", hide_env_values = true)]
+    pub database_url: Option<String>,
+    /// Folder of the packages; several API processes share one [default: gybe-data]
+    #[arg(long, env = "GYBE_DATA_DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// What this process does [default: all]
+    #[arg(long, env = "GYBE_ROLE")]
+    pub role: Option<Role>,
+    /// Scheme, host and port under which callers reach the API, for absolute links [default: http://LISTEN]
+    #[arg(long, env = "GYBE_PUBLIC_URL")]
+    pub public_url: Option<String>,
+    /// Serve beyond loopback although callers are not authenticated
+    #[arg(long, env = "GYBE_INSECURE_LISTEN", num_args = 0..=1, default_missing_value = "true")]
+    pub insecure_listen: Option<bool>,
+    /// File with the keys that seal secrets, one base64 text of 32 bytes a line, the newest first
+    /// [default: the environment's GYBE_KEY; with SQLite, DATA_DIR/gybe.key, made at the first start]
+    #[arg(long, env = "GYBE_KEY_FILE")]
+    pub key_file: Option<PathBuf>,
+    /// Operations that this process works on at once [default: 64]
+    #[arg(long, env = "GYBE_MAX_OPERATIONS")]
+    pub max_operations: Option<usize>,
+    /// Seconds an object may be in trouble (image pull, crash loop, quota, unschedulable) before its operation fails [default: 30]
+    #[arg(long, env = "GYBE_READY_GRACE")]
+    pub ready_grace: Option<u64>,
+    /// Seconds an object has to become ready [default: 500]
+    #[arg(long, env = "GYBE_READY_TIMEOUT")]
+    pub ready_timeout: Option<u64>,
+    /// Largest package accepted, in MiB [default: 1024]
+    #[arg(long, env = "GYBE_MAX_PACKAGE_SIZE")]
+    pub max_package_size: Option<u64>,
+}
+
+/// What a process does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// API and conductor.
+    All,
+    /// Answers requests only.
+    Api,
+    /// Works on operations only.
+    Conductor,
+}
+
+/// A configuration that holds together.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Address and port to serve on.
+    pub listen: SocketAddr,
+    /// The database.
+    pub database_url: String,
+    /// Folder of the packages.
+    pub data_dir: PathBuf,
+    /// What this process does.
+    pub role: Role,
+    /// Beginning of every link, without a slash at the end; `None`: the address served on.
+    pub public_url: Option<String>,
+    /// File with the sealing keys.
+    pub key_file: Option<PathBuf>,
+    /// Operations worked on at once.
+    pub max_operations: usize,
+    /// How long to wait for readiness.
+    pub patience: Patience,
+    /// Largest package accepted, in bytes.
+    pub max_package_bytes: u64,
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file can't be read.
+    #[error("the configuration file {} can't be read", path.display())]
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is no configuration.
+    #[error("the configuration file {} is wrong", path.display())]
+    Malformed {
+        /// Which file.
+        path: PathBuf,
+        /// Where and why.
+        source: toml::de::Error,
+    },
+    /// The settings don't go together.
+    #[error("{0}")]
+    Unsound(String),
+}
+
+impl Options {
+    /// The options of a TOML file whose keys are the flags' names with underscores.
+    ///
+    /// # Errors
+    /// The file can't be read, or says what there is no option for.
+    pub fn from_file(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+        toml::from_str(&text).map_err(|source| ConfigError::Malformed { path: path.to_owned(), source })
+    }
+
+    /// These options, and where they say nothing those of `other`.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            listen: self.listen.or(other.listen),
+            database_url: self.database_url.or(other.database_url),
+            data_dir: self.data_dir.or(other.data_dir),
+            role: self.role.or(other.role),
+            public_url: self.public_url.or(other.public_url),
+            insecure_listen: self.insecure_listen.or(other.insecure_listen),
+            key_file: self.key_file.or(other.key_file),
+            max_operations: self.max_operations.or(other.max_operations),
+            ready_grace: self.ready_grace.or(other.ready_grace),
+            ready_timeout: self.ready_timeout.or(other.ready_timeout),
+            max_package_size: self.max_package_size.or(other.max_package_size),
+        }
+    }
+
+    /// The configuration, with defaults for what is not set.
+    ///
+    /// # Errors
+    /// [`ConfigError::Unsound`], saying which settings and what to do.
+    pub fn resolve(self) -> Result<Config, ConfigError> {
+        let unsound = |text: &str| Err(ConfigError::Unsound(text.to_owned()));
+        let listen = self.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 9890)));
+        let role = self.role.unwrap_or(Role::All);
+        let database_url = self.database_url.unwrap_or_else(|| "sqlite://gybe.db".to_owned());
+        if role != Role::Conductor && !listen.ip().is_loopback() && !self.insecure_listen.unwrap_or(false) {
+            return unsound(
+                "callers are not authenticated, so that --listen beyond loopback lets anybody in: put an authenticating proxy in front, or say --insecure-listen",
+            );
+        }
+        let sqlite = database_url.starts_with("sqlite:");
+        if !sqlite && !["postgres://", "postgresql://"].iter().any(|scheme| database_url.starts_with(scheme)) {
+            return unsound("--database-url must begin with sqlite:// or postgres://");
+        }
+        if sqlite && role != Role::All {
+            return unsound("an SQLite database serves one process: use --role all, or PostgreSQL");
+        }
+        let public_url = self.public_url.map(|url| url.trim_end_matches('/').to_owned());
+        if public_url.as_ref().is_some_and(|url| !url.starts_with("http://") && !url.starts_with("https://")) {
+            return unsound("--public-url must begin with http:// or https://");
+        }
+        let max_operations = self.max_operations.unwrap_or(64);
+        if max_operations == 0 {
+            return unsound("--max-operations must be at least 1");
+        }
+        Ok(Config {
+            listen,
+            database_url,
+            data_dir: self.data_dir.unwrap_or_else(|| PathBuf::from("gybe-data")),
+            role,
+            public_url,
+            key_file: self.key_file,
+            max_operations,
+            patience: Patience {
+                grace: Duration::from_secs(self.ready_grace.unwrap_or(30)),
+                timeout: Duration::from_secs(self.ready_timeout.unwrap_or(500)),
+            },
+            max_package_bytes: self.max_package_size.unwrap_or(1024).saturating_mul(1024 * 1024),
+        })
+    }
+}

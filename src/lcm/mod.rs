@@ -1,0 +1,8 @@
+//! Lifecycle management: what stands between a request and the conductor.
+//!
+//! [`accept`] checks a request against instance, VNFD and package before the 202 and turns it into an op occurrence;
+//! [`plan`] turns an op occurrence into steps when a conductor takes it. Both read the request through [`params`].
+
+pub mod accept;
+pub mod params;
+pub mod plan;

@@ -1,0 +1,94 @@
+//! What Gybe reads of `additionalParams`, and the definition files they name.
+
+use serde_json::{Map, Value};
+
+use crate::domain::manifest::Manifest;
+use crate::domain::namespace::type_name;
+use crate::domain::package::DefinitionFile;
+use crate::domain::problem::Problem;
+use crate::domain::scale::names;
+use crate::package::manifest;
+
+/// The `additionalParams` of an InstantiateVnfRequest that Gybe knows. Others are kept for the record.
+#[derive(Debug, Default)]
+pub struct InstantiateParams {
+    /// `namespace`, as sent: [`crate::domain::namespace::decide`] checks it.
+    pub namespace: Option<Value>,
+    /// `createNamespace`: make the namespace if it is not there.
+    pub create_namespace: bool,
+    /// `lcm-kubernetes-def-files`: paths in the package; absent: all definition files of the package.
+    pub definition_files: Option<Vec<String>>,
+}
+
+/// `additionalParams` key of the definition files, as Tacker names it.
+pub const DEFINITION_FILES: &str = "lcm-kubernetes-def-files";
+
+impl InstantiateParams {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// 400 naming the parameter that is of the wrong type.
+    pub fn read(params: &Map<String, Value>) -> Result<Self, Problem> {
+        let wrong = |name: &str, wanted: &str, value: &Value| {
+            Problem::malformed(format!("additionalParams.{name} must be {wanted}, not {}", type_name(value)))
+        };
+        let create_namespace = match params.get("createNamespace") {
+            None => false,
+            Some(Value::Bool(create)) => *create,
+            // Some NFVOs send every value as a string.
+            Some(Value::String(text)) if text == "true" || text == "false" => text == "true",
+            Some(other) => return Err(wrong("createNamespace", "a boolean", other)),
+        };
+        let definition_files = match params.get(DEFINITION_FILES) {
+            None => None,
+            Some(Value::Array(paths)) => {
+                let paths: Option<Vec<String>> = paths.iter().map(|path| path.as_str().map(str::to_owned)).collect();
+                Some(paths.ok_or_else(|| {
+                    Problem::malformed(format!("additionalParams.{DEFINITION_FILES} must be an array of strings"))
+                })?)
+            }
+            Some(other) => return Err(wrong(DEFINITION_FILES, "an array of strings", other)),
+        };
+        Ok(Self { namespace: params.get("namespace").cloned(), create_namespace, definition_files })
+    }
+}
+
+/// The objects of the chosen definition files (all of the package if `chosen` is `None`), with the files' paths.
+///
+/// # Errors
+/// 422 if a chosen file is not in the package, if nothing is chosen, or as [`manifest::read`].
+pub fn manifests(
+    files: Vec<DefinitionFile>,
+    chosen: Option<&[String]>,
+) -> Result<(Vec<String>, Vec<Manifest>), Problem> {
+    let files = match chosen {
+        None => files,
+        Some(chosen) => select(files, chosen)?,
+    };
+    if files.is_empty() {
+        return Err(Problem::impossible(format!(
+            "there is no definition file to instantiate: name some in additionalParams.{DEFINITION_FILES}"
+        )));
+    }
+    let manifests = manifest::read(&files)?;
+    if manifests.is_empty() {
+        return Err(Problem::impossible("the definition files hold no Kubernetes object"));
+    }
+    Ok((files.into_iter().map(|file| file.path).collect(), manifests))
+}
+
+fn select(files: Vec<DefinitionFile>, chosen: &[String]) -> Result<Vec<DefinitionFile>, Problem> {
+    let has = |path: &String| files.iter().any(|file| file.path == *path);
+    let missing: Vec<&String> = chosen.iter().filter(|path| !has(path)).collect();
+    if !missing.is_empty() {
+        return Err(Problem::impossible(format!(
+            "additionalParams.{DEFINITION_FILES} names {}, which the package does not list as a YAML or JSON artifact; it lists: {}",
+            names(missing.into_iter()),
+            names(files.iter().map(|file| &file.path))
+        )));
+    }
+    // In the order of the request, each once.
+    let mut seen = std::collections::HashSet::new();
+    let order = chosen.iter().filter(|path| seen.insert(path.as_str()));
+    Ok(order.filter_map(|path| files.iter().find(|file| file.path == *path).cloned()).collect())
+}

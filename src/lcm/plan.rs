@@ -1,0 +1,227 @@
+//! From an op occurrence to its plan. Runs in STARTING, before anything is changed; the plan is stored and never made again.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use crate::domain::instance::{InstantiatedVnfInfo, VnfInstance, VnfState, Vnfc};
+use crate::domain::op_occ::{LcmOperation, VnfLcmOpOcc};
+use crate::domain::plan::{Plan, PodRef, ReplicaChange, Step, apply_all, remove_all};
+use crate::domain::problem::Problem;
+use crate::domain::render::{self, Rendering};
+use crate::domain::resource::{ObjectKey, Resource};
+use crate::domain::scale::{ScaleLevels, initial_levels, instances, scaled};
+use crate::domain::vnfd::Flavour;
+use crate::domain::{heal, scale};
+use crate::infra::{Driver, InfraError, Scope};
+use crate::lcm::accept::direction;
+use crate::lcm::params::{InstantiateParams, manifests};
+use crate::sol003::common::{HealVnfRequest, ScaleVnfRequest, TerminateVnfRequest, TerminationType};
+use crate::store::{Store, StoreError};
+
+/// Why there is no plan.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// It can't be done as asked.
+    #[error("{}", .0.detail)]
+    Refused(Problem),
+    /// The cluster could not be asked.
+    #[error(transparent)]
+    Infra(#[from] InfraError),
+    /// The store could not be asked.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<Problem> for PlanError {
+    fn from(problem: Problem) -> Self {
+        Self::Refused(problem)
+    }
+}
+
+/// What a plan is made of.
+pub struct Planner<'a> {
+    /// Packages and inventory.
+    pub store: &'a dyn Store,
+    /// Asked for kinds.
+    pub driver: &'a dyn Driver,
+    /// Where the VNF lives.
+    pub scope: &'a Scope,
+    /// The operation.
+    pub op: &'a VnfLcmOpOcc,
+    /// Its VNF instance.
+    pub instance: &'a VnfInstance,
+    /// Its inventory so far.
+    pub inventory: &'a [Resource],
+}
+
+/// The part of an InstantiateVnfRequest that planning needs.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct InstantiateRecord {
+    flavour_id: String,
+    instantiation_level_id: Option<String>,
+    #[serde(default)]
+    additional_params: Map<String, Value>,
+}
+
+impl Planner<'_> {
+    /// The plan, and the inventory rows to be added or replaced.
+    ///
+    /// # Errors
+    /// [`PlanError`]; nothing was changed.
+    pub async fn plan(&self) -> Result<(Plan, Vec<Resource>), PlanError> {
+        Ok(match self.op.operation {
+            LcmOperation::Instantiate => self.instantiate().await?,
+            LcmOperation::Scale => (self.scale().await?, Vec::new()),
+            LcmOperation::Heal => (self.heal()?, Vec::new()),
+            LcmOperation::Terminate => (self.terminate()?, Vec::new()),
+            LcmOperation::ModifyInfo => (Plan::default(), Vec::new()),
+        })
+    }
+
+    async fn instantiate(&self) -> Result<(Plan, Vec<Resource>), PlanError> {
+        let request: InstantiateRecord = self.request()?;
+        let params = InstantiateParams::read(&request.additional_params)?;
+        let onboarded = self.store.vnfd(&self.instance.project_id, &self.instance.vnfd_id).await?;
+        let flavour = onboarded.vnfd.flavour(&request.flavour_id)?;
+        let level = request.instantiation_level_id.as_deref();
+        let levels = initial_levels(flavour, level)?;
+        let files = self.store.definition_files(onboarded.package_id).await?;
+        let (_, manifests) = manifests(files, params.definition_files.as_deref())?;
+        let kinds = self.driver.discover(&self.scope.access, &render::kinds(&manifests)).await?;
+        let resources = render::resources(&Rendering {
+            manifests: &manifests,
+            flavour,
+            instances: &instances(flavour, &levels, level),
+            namespace: &self.scope.namespace,
+            create_namespace: params.create_namespace,
+            instance: self.instance.id,
+            kinds: &kinds,
+        })?;
+        let wanted: Vec<ObjectKey> = resources.iter().map(|resource| resource.key.clone()).collect();
+        // Rows of an earlier instantiation that was failed: rolling back this one removes their objects too.
+        let leftover = self.inventory.iter().map(|resource| &resource.key).filter(|key| !wanted.contains(key));
+        let all: Vec<ObjectKey> = wanted.iter().chain(leftover).cloned().collect();
+        let plan =
+            Plan { forward: apply_all(&wanted), backward: Some(remove_all(&all, Some(0))), scale_levels: Some(levels) };
+        Ok((plan, resources))
+    }
+
+    async fn scale(&self) -> Result<Plan, PlanError> {
+        let request: ScaleVnfRequest = self.request()?;
+        let info = self.info()?;
+        let onboarded = self.store.vnfd(&self.instance.project_id, &self.instance.vnfd_id).await?;
+        let flavour = onboarded.vnfd.flavour(&info.flavour_id)?;
+        let steps = request.number_of_steps.unwrap_or(1);
+        let after = scaled(flavour, &info.scale_levels, direction(request.scale_type), &request.aspect_id, steps)?;
+        let numbers = self.numbers(flavour, &info.scale_levels, &after, &request.aspect_id);
+        let changes: Vec<(ReplicaChange, ReplicaChange)> = self
+            .inventory
+            .iter()
+            .filter_map(|resource| {
+                let replicas = *numbers.get(resource.vdu_id.as_ref()?)?;
+                let change = |replicas| ReplicaChange { object: resource.key.clone(), replicas };
+                Some((change(replicas), change(resource.replicas()?)))
+            })
+            .collect();
+        let objects: Vec<ObjectKey> = changes.iter().map(|(change, _)| change.object.clone()).collect();
+        let (forward, backward) = changes.into_iter().unzip();
+        let set = |changes| vec![Step::SetReplicas { changes }, Step::AwaitReady { objects: objects.clone() }];
+        Ok(Plan { forward: set(forward), backward: Some(set(backward)), scale_levels: Some(after) })
+    }
+
+    /// The number of instances of each VDU of the aspect after scaling. A VDU that the VNFD gives no initial number
+    /// moves from the replicas it has by the difference of the deltas.
+    fn numbers(
+        &self,
+        flavour: &Flavour,
+        before: &ScaleLevels,
+        after: &ScaleLevels,
+        aspect_id: &str,
+    ) -> BTreeMap<String, u32> {
+        let stated = instances(flavour, after, None);
+        let Some(aspect) = flavour.aspects.get(aspect_id) else { return BTreeMap::new() };
+        aspect
+            .deltas
+            .keys()
+            .filter_map(|vdu| {
+                let number = stated.get(vdu).copied().or_else(|| {
+                    let replicas = self.inventory.iter().find(|row| row.vdu_id.as_ref() == Some(vdu))?.replicas()?;
+                    let base = replicas.checked_sub(scale::added(flavour, before, vdu))?;
+                    Some(base.saturating_add(scale::added(flavour, after, vdu)))
+                })?;
+                Some((vdu.clone(), number))
+            })
+            .collect()
+    }
+
+    fn heal(&self) -> Result<Plan, PlanError> {
+        let request: HealVnfRequest = self.request()?;
+        let ids = request.vnfc_instance_id.unwrap_or_default();
+        let vnfcs = heal::select(&self.info()?.vnfcs, &ids)?;
+        let concerned = |resource: &&Resource| {
+            ids.is_empty()
+                || vnfcs.iter().any(|vnfc: &&Vnfc| {
+                    vnfc.workload_kind == resource.key.kind && vnfc.workload_name == resource.key.name
+                })
+        };
+        let objects: Vec<ObjectKey> = self.inventory.iter().filter(concerned).map(|row| row.key.clone()).collect();
+        let pods = vnfcs.iter().map(|vnfc| PodRef { name: vnfc.pod_name.clone(), uid: vnfc.pod_uid.clone() }).collect();
+        // Applying brings back what was removed or changed behind our back, and bare pods.
+        let mut forward = vec![Step::DeletePods { pods }];
+        forward.extend(apply_all(&objects));
+        Ok(Plan { forward, backward: None, scale_levels: None })
+    }
+
+    fn terminate(&self) -> Result<Plan, PlanError> {
+        let request: TerminateVnfRequest = self.request()?;
+        let grace_seconds = match request.termination_type {
+            TerminationType::Forceful => Some(0),
+            TerminationType::Graceful => request.graceful_termination_timeout,
+        };
+        let objects: Vec<ObjectKey> = self.inventory.iter().map(|row| row.key.clone()).collect();
+        Ok(Plan { forward: remove_all(&objects, grace_seconds), backward: None, scale_levels: None })
+    }
+
+    fn info(&self) -> Result<&InstantiatedVnfInfo, Problem> {
+        self.instance.instantiated.as_ref().ok_or_else(|| Problem::conflict("the VNF instance is NOT_INSTANTIATED"))
+    }
+
+    fn request<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+        serde_json::from_value(self.op.params.clone())
+            .map_err(|error| Problem::impossible(format!("the stored request can't be read: {error}")))
+    }
+}
+
+/// `instantiatedVnfInfo` at the end of an INSTANTIATE, but for what is observed in the cluster.
+///
+/// # Errors
+/// As planning: a package that is no longer what it was when the operation was planned.
+pub async fn instantiated_info(
+    store: &dyn Store,
+    op: &VnfLcmOpOcc,
+    instance: &VnfInstance,
+    plan: &Plan,
+) -> Result<InstantiatedVnfInfo, PlanError> {
+    let request: InstantiateRecord = serde_json::from_value(op.params.clone())
+        .map_err(|error| Problem::impossible(format!("the stored request can't be read: {error}")))?;
+    let params = InstantiateParams::read(&request.additional_params)?;
+    let onboarded = store.vnfd(&instance.project_id, &instance.vnfd_id).await?;
+    let flavour = onboarded.vnfd.flavour(&request.flavour_id)?;
+    let definition_files = match params.definition_files {
+        Some(files) => files,
+        None => store.definition_files(onboarded.package_id).await?.into_iter().map(|file| file.path).collect(),
+    };
+    Ok(InstantiatedVnfInfo {
+        max_scale_levels: flavour.aspects.iter().map(|(id, aspect)| (id.clone(), aspect.max_level)).collect(),
+        scale_levels: plan.scale_levels.clone().unwrap_or_default(),
+        flavour_id: request.flavour_id,
+        vnf_state: VnfState::Started,
+        definition_files,
+        vnfcs: Vec::new(),
+        storages: Vec::new(),
+    })
+}

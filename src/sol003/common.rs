@@ -1,0 +1,309 @@
+//! Types that both editions share (SOL003 2.6.1 and 3.3.1 spell them alike, or one has optional members more).
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+use crate::domain::instance::{VirtualStorage, Vnfc};
+use crate::domain::op_occ::{AffectedVnfc as DomainAffectedVnfc, ResourceChanges as DomainResourceChanges, VnfcChange};
+use crate::domain::scale::ScaleLevels;
+
+/// `ProblemDetails` (SOL013 clause 6.3.3).
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes the body that `error::response` writes; never constructed")]
+pub struct ProblemDetails {
+    /// Stable URN of the problem's type.
+    #[schema(rename = "type")]
+    kind: Option<String>,
+    /// Short text, the same for each problem of the type.
+    title: Option<String>,
+    /// The HTTP status code.
+    status: u16,
+    /// What happened, and what to do.
+    detail: String,
+}
+
+/// `Link` (SOL013 clause 6.4).
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct Link {
+    /// Absolute URI.
+    pub href: String,
+}
+
+impl Link {
+    /// A link to `href`.
+    pub fn to(href: impl Into<String>) -> Self {
+        Self { href: href.into() }
+    }
+}
+
+/// `CreateVnfRequest` (clause 5.5.2.3).
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CreateVnfRequest {
+    /// The VNFD to make an instance of.
+    pub vnfd_id: String,
+    /// Name for people.
+    pub vnf_instance_name: Option<String>,
+    /// Description for people.
+    pub vnf_instance_description: Option<String>,
+    /// The caller's own data; `namespace` is reserved.
+    #[schema(value_type = Option<Object>)]
+    pub metadata: Option<Map<String, Value>>,
+}
+
+/// `ScaleVnfRequest` (clause 5.5.2.5).
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ScaleVnfRequest {
+    /// Direction.
+    #[serde(rename = "type")]
+    pub scale_type: ScaleType,
+    /// The scaling aspect.
+    pub aspect_id: String,
+    /// How many steps; 1 if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1)]
+    pub number_of_steps: Option<u32>,
+    /// Ignored by Gybe, kept for the record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub additional_params: Option<Map<String, Value>>,
+}
+
+/// `type` of a scale request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum ScaleType {
+    /// Add instances.
+    ScaleOut,
+    /// Remove instances.
+    ScaleIn,
+}
+
+/// `HealVnfRequest` (clause 5.5.2.9, with the VNFC ids of SOL002).
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HealVnfRequest {
+    /// The VNFCs to heal, by `vnfcInfo.id` or `vnfcResourceInfo.id`; all if absent or empty.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vnfc_instance_id: Option<Vec<String>>,
+    /// Why, for the record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
+    /// Ignored by Gybe, kept for the record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub additional_params: Option<Map<String, Value>>,
+}
+
+/// `TerminateVnfRequest` (clause 5.5.2.8).
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TerminateVnfRequest {
+    /// FORCEFUL kills pods at once, GRACEFUL lets them end.
+    pub termination_type: TerminationType,
+    /// GRACEFUL only: seconds after which pods that still run are killed; absent: as long as it takes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub graceful_termination_timeout: Option<u32>,
+    /// Ignored by Gybe, kept for the record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub additional_params: Option<Map<String, Value>>,
+}
+
+/// `terminationType`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum TerminationType {
+    /// Pods are killed at once.
+    Forceful,
+    /// Pods get their time to end.
+    Graceful,
+}
+
+/// `ScaleInfo` (clause 5.5.3.4).
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ScaleInfo {
+    /// The scaling aspect.
+    pub aspect_id: String,
+    /// Its level.
+    pub scale_level: u32,
+}
+
+/// The wire form of scale levels.
+pub fn scale_infos(levels: &ScaleLevels) -> Vec<ScaleInfo> {
+    levels.iter().map(|(id, level)| ScaleInfo { aspect_id: id.clone(), scale_level: *level }).collect()
+}
+
+/// `ResourceHandle` (clause 4.4.1.7).
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ResourceHandle {
+    /// Id of the `vimConnectionInfo` entry.
+    pub vim_connection_id: String,
+    /// Name of the Kubernetes object.
+    pub resource_id: String,
+    /// Its kind; for a pod, the kind of the workload it descends from.
+    pub vim_level_resource_type: String,
+}
+
+/// `VnfcResourceInfo` (clause 5.5.3.5).
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct VnfcResourceInfo {
+    /// The pod's name.
+    pub id: String,
+    /// The VDU.
+    pub vdu_id: String,
+    /// The pod.
+    pub compute_resource: ResourceHandle,
+    /// The workload the pod descends from.
+    #[schema(value_type = Object)]
+    pub metadata: Map<String, Value>,
+}
+
+impl VnfcResourceInfo {
+    /// The wire form of a VNFC in the VIM of connection `vim`.
+    pub fn new(vnfc: &Vnfc, vim: &str) -> Self {
+        let mut metadata = Map::new();
+        metadata.insert("workload".to_owned(), vnfc.workload_name.clone().into());
+        metadata.insert("podUid".to_owned(), vnfc.pod_uid.clone().into());
+        Self {
+            id: vnfc.pod_name.clone(),
+            vdu_id: vnfc.vdu_id.clone(),
+            compute_resource: compute_resource(vnfc, vim),
+            metadata,
+        }
+    }
+}
+
+fn compute_resource(vnfc: &Vnfc, vim: &str) -> ResourceHandle {
+    ResourceHandle {
+        vim_connection_id: vim.to_owned(),
+        resource_id: vnfc.pod_name.clone(),
+        vim_level_resource_type: vnfc.workload_kind.clone(),
+    }
+}
+
+/// `VnfcInfo` (SOL002 clause 5.5.3.25).
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct VnfcInfo {
+    /// `<vduId>-<pod>`.
+    pub id: String,
+    /// The VDU.
+    pub vdu_id: String,
+    /// Its `vnfcResourceInfo`.
+    pub vnfc_resource_info_id: String,
+    /// Always STARTED: a pod that does not run is not listed.
+    pub vnfc_state: &'static str,
+}
+
+impl VnfcInfo {
+    /// The wire form of a VNFC.
+    pub fn new(vnfc: &Vnfc) -> Self {
+        Self {
+            id: vnfc.info_id(),
+            vdu_id: vnfc.vdu_id.clone(),
+            vnfc_resource_info_id: vnfc.pod_name.clone(),
+            vnfc_state: "STARTED",
+        }
+    }
+}
+
+/// `VirtualStorageResourceInfo` (clause 5.5.3.7).
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct VirtualStorageResourceInfo {
+    /// The claim's name.
+    pub id: String,
+    /// The claim's name: CNF descriptors don't describe storages.
+    pub virtual_storage_desc_id: String,
+    /// The claim.
+    pub storage_resource: ResourceHandle,
+}
+
+impl VirtualStorageResourceInfo {
+    /// The wire form of a volume claim in the VIM of connection `vim`.
+    pub fn new(storage: &VirtualStorage, vim: &str) -> Self {
+        Self {
+            id: storage.claim_name.clone(),
+            virtual_storage_desc_id: storage.claim_name.clone(),
+            storage_resource: ResourceHandle {
+                vim_connection_id: vim.to_owned(),
+                resource_id: storage.claim_name.clone(),
+                vim_level_resource_type: "PersistentVolumeClaim".to_owned(),
+            },
+        }
+    }
+}
+
+/// `_links` of a VNF instance (clause 5.5.2.2). A task link is there only while the task is possible.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct VnfInstanceLinks {
+    #[serde(rename = "self")]
+    this: Link,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    instantiate: Option<Link>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    terminate: Option<Link>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scale: Option<Link>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    heal: Option<Link>,
+}
+
+impl VnfInstanceLinks {
+    /// The links of the instance at `href`; `scalable` if it has scaling aspects.
+    pub fn new(href: &str, instantiated: bool, scalable: bool) -> Self {
+        let task = |name: &str, possible: bool| possible.then(|| Link::to(format!("{href}/{name}")));
+        Self {
+            this: Link::to(href),
+            instantiate: task("instantiate", !instantiated),
+            terminate: task("terminate", instantiated),
+            scale: task("scale", instantiated && scalable),
+            heal: task("heal", instantiated),
+        }
+    }
+}
+
+/// `resourceChanges` of an op occurrence (clause 5.5.2.13).
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ResourceChanges {
+    /// VNFCs that came or went.
+    pub affected_vnfcs: Vec<AffectedVnfc>,
+}
+
+/// `AffectedVnfc` (clause 5.5.3.12).
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AffectedVnfc {
+    /// The `vnfcResourceInfo` concerned.
+    pub id: String,
+    /// The VDU.
+    pub vdu_id: String,
+    /// ADDED or REMOVED.
+    pub change_type: &'static str,
+    /// The pod.
+    pub compute_resource: ResourceHandle,
+}
+
+impl ResourceChanges {
+    /// The wire form.
+    pub fn new(changes: &DomainResourceChanges) -> Self {
+        let affected = |affected: &DomainAffectedVnfc| AffectedVnfc {
+            id: affected.vnfc.pod_name.clone(),
+            vdu_id: affected.vnfc.vdu_id.clone(),
+            change_type: match affected.change {
+                VnfcChange::Added => "ADDED",
+                VnfcChange::Removed => "REMOVED",
+            },
+            compute_resource: compute_resource(&affected.vnfc, &changes.vim_connection_id),
+        };
+        Self { affected_vnfcs: changes.affected_vnfcs.iter().map(affected).collect() }
+    }
+}

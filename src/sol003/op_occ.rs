@@ -1,0 +1,104 @@
+//! `VnfLcmOpOcc` (SOL003 clause 5.5.2.13). The editions differ in `operationParams` alone, which is a free object here.
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+use time::OffsetDateTime;
+use utoipa::ToSchema;
+
+use crate::domain::op_occ::{LcmOperation, OpState, VnfLcmOpOcc as Domain};
+use crate::domain::problem::Problem;
+use crate::sol003::common::{Link, ResourceChanges};
+use crate::sol003::{Edition, v1};
+
+/// One lifecycle management operation occurrence.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct VnfLcmOpOcc {
+    id: String,
+    operation_state: &'static str,
+    #[serde(with = "time::serde::rfc3339")]
+    #[schema(value_type = String, format = DateTime)]
+    state_entered_time: OffsetDateTime,
+    #[serde(with = "time::serde::rfc3339")]
+    #[schema(value_type = String, format = DateTime)]
+    start_time: OffsetDateTime,
+    vnf_instance_id: String,
+    operation: &'static str,
+    is_automatic_invocation: bool,
+    #[schema(value_type = Object)]
+    operation_params: Value,
+    is_cancel_pending: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<crate::sol003::common::ProblemDetails>)]
+    error: Option<Problem>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resource_changes: Option<ResourceChanges>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    changed_info: Option<Value>,
+    #[serde(rename = "_links")]
+    links: OpOccLinks,
+}
+
+/// `_links` of an op occurrence. A task link is there only while the task is possible.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct OpOccLinks {
+    #[serde(rename = "self")]
+    this: Link,
+    vnf_instance: Link,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry: Option<Link>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rollback: Option<Link>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fail: Option<Link>,
+}
+
+impl VnfLcmOpOcc {
+    /// The wire form of `op`, with links below `base` (scheme, host and port).
+    pub fn new(op: &Domain, edition: Edition, base: &str) -> Self {
+        let root = format!("{base}{}", edition.root());
+        let href = format!("{root}/vnf_lcm_op_occs/{}", op.id);
+        let stopped = op.state == OpState::FailedTemp;
+        let task = |name: &str, possible: bool| possible.then(|| Link::to(format!("{href}/{name}")));
+        Self {
+            id: op.id.to_string(),
+            operation_state: op.state.as_str(),
+            state_entered_time: op.state_entered_time,
+            start_time: op.start_time,
+            vnf_instance_id: op.vnf_instance_id.to_string(),
+            operation: op.operation.as_str(),
+            is_automatic_invocation: op.is_automatic_invocation,
+            operation_params: params(&op.params, edition),
+            is_cancel_pending: op.cancel.is_some(),
+            error: op.error.clone(),
+            resource_changes: op.resource_changes.as_ref().map(ResourceChanges::new),
+            changed_info: op.changed_info.as_ref().map(|info| params(info, edition)),
+            links: OpOccLinks {
+                vnf_instance: Link::to(format!("{root}/vnf_instances/{}", op.vnf_instance_id)),
+                retry: task("retry", stopped),
+                rollback: task("rollback", stopped && can_roll_back(op.operation)),
+                fail: task("fail", stopped),
+                this: Link::to(href),
+            },
+        }
+    }
+}
+
+/// Whether an operation has a way back (clause 5.6.2.2).
+pub const fn can_roll_back(operation: LcmOperation) -> bool {
+    matches!(operation, LcmOperation::Instantiate | LcmOperation::Scale)
+}
+
+/// Operation parameters are kept in the form of 3.3.1; 2.6.1 has `vimConnectionInfo` as an array.
+fn params(params: &Value, edition: Edition) -> Value {
+    let mut params = params.clone();
+    if edition == Edition::V1
+        && let Some(connections) = params.get_mut("vimConnectionInfo")
+    {
+        let map: Map<String, Value> = connections.as_object().cloned().unwrap_or_default();
+        *connections = v1::connection_array(map);
+    }
+    params
+}

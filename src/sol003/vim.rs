@@ -1,0 +1,120 @@
+//! `/v1.0/vims`: Tacker's VIM registration, as its clients send and read it.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use time::OffsetDateTime;
+use utoipa::ToSchema;
+
+use crate::domain::vim::Vim as Domain;
+
+/// The envelope of one VIM.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct Envelope<T> {
+    /// The VIM.
+    pub vim: T,
+}
+
+/// The envelope of a list.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct List {
+    /// The VIMs.
+    pub vims: Vec<Vim>,
+}
+
+/// `POST /v1.0/vims`.
+#[derive(Debug, Deserialize, ToSchema)]
+pub struct CreateVim {
+    /// Must be `kubernetes`.
+    #[serde(rename = "type")]
+    pub vim_type: String,
+    /// Unique within the project.
+    pub name: String,
+    /// For people.
+    pub description: Option<String>,
+    /// URL of the API server.
+    pub auth_url: String,
+    /// `bearer_token`, or `client_cert` with `client_key`; `ssl_ca_cert` (PEM) or `insecure: true`.
+    #[schema(value_type = Object)]
+    pub auth_cred: Map<String, Value>,
+    /// `name`.
+    #[schema(value_type = Option<Object>)]
+    pub vim_project: Option<Map<String, Value>>,
+    /// Whether requests that name no VIM mean this one.
+    pub is_default: Option<bool>,
+    /// Anything.
+    #[schema(value_type = Option<Object>)]
+    pub extra: Option<Map<String, Value>>,
+}
+
+/// `PUT /v1.0/vims/{id}`: what is absent stays.
+#[derive(Debug, Deserialize, ToSchema)]
+pub struct UpdateVim {
+    /// Unique within the project.
+    pub name: Option<String>,
+    /// For people.
+    pub description: Option<String>,
+    /// Replaces the credentials as a whole.
+    #[schema(value_type = Option<Object>)]
+    pub auth_cred: Option<Map<String, Value>>,
+    /// Whether requests that name no VIM mean this one.
+    pub is_default: Option<bool>,
+    /// Replaces the former.
+    #[schema(value_type = Option<Object>)]
+    pub extra: Option<Map<String, Value>>,
+}
+
+/// A VIM as it is shown: secrets as `***`.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Vim {
+    id: String,
+    #[serde(rename = "type")]
+    vim_type: String,
+    name: String,
+    description: String,
+    auth_url: String,
+    #[schema(value_type = Object)]
+    auth_cred: Map<String, Value>,
+    #[schema(value_type = Object)]
+    vim_project: Value,
+    #[schema(value_type = Object)]
+    placement_attr: Value,
+    tenant_id: String,
+    is_default: bool,
+    shared: bool,
+    status: &'static str,
+    #[schema(value_type = Object)]
+    extra: Map<String, Value>,
+    #[serde(with = "time::serde::rfc3339")]
+    #[schema(value_type = String, format = DateTime)]
+    created_at: OffsetDateTime,
+    #[serde(with = "time::serde::rfc3339::option")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    updated_at: Option<OffsetDateTime>,
+}
+
+impl From<&Domain> for Vim {
+    fn from(vim: &Domain) -> Self {
+        let mut auth_cred = vim.access_info.clone();
+        auth_cred.extend(vim.secrets.keys().map(|name| (name.clone(), "***".into())));
+        if let Some(user) = &vim.user_name {
+            auth_cred.insert("user_name".to_owned(), user.clone().into());
+        }
+        Self {
+            id: vim.id.to_string(),
+            vim_type: vim.vim_type.clone(),
+            name: vim.name.clone(),
+            description: vim.description.clone(),
+            auth_url: vim.endpoint.clone(),
+            auth_cred,
+            vim_project: json!({ "name": vim.vim_project }),
+            placement_attr: json!({ "regions": [] }),
+            tenant_id: vim.project_id.0.clone(),
+            is_default: vim.is_default,
+            shared: false,
+            status: "ACTIVE",
+            extra: vim.extra.clone(),
+            created_at: vim.created_at,
+            updated_at: vim.updated_at,
+        }
+    }
+}

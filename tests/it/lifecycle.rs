@@ -1,0 +1,201 @@
+//! The whole life of a CNF through the API of the real binary, on the real control plane: both editions, both databases.
+
+use gybe::domain::namespace::Namespace;
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use kube::Api;
+use kube::api::ListParams;
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+
+use crate::support::cluster::Cluster;
+use crate::support::gybe::{Gybe, connection};
+use crate::support::postgres::Database;
+
+/// How many pods of the VDU the instance shows.
+fn vnfcs(instance: &Value, vdu: &str) -> Vec<String> {
+    let all = instance["instantiatedVnfInfo"]["vnfcResourceInfo"].as_array().unwrap();
+    let of_vdu = all.iter().filter(|vnfc| vnfc["vduId"] == vdu);
+    of_vdu.map(|vnfc| vnfc["computeResource"]["resourceId"].as_str().unwrap().to_owned()).collect()
+}
+
+fn level(instance: &Value, aspect: &str) -> u64 {
+    let all = instance["instantiatedVnfInfo"]["scaleStatus"].as_array().unwrap();
+    all.iter().find(|info| info["aspectId"] == aspect).unwrap()["scaleLevel"].as_u64().unwrap()
+}
+
+/// Names of the objects of the instance that are still in the namespace, of every kind the sample has.
+async fn left(cluster: &Cluster, namespace: &Namespace) -> Vec<String> {
+    let mut left = Vec::new();
+    for (api_version, kind, plural) in [
+        ("v1", "Pod", "pods"),
+        ("v1", "Service", "services"),
+        ("v1", "ConfigMap", "configmaps"),
+        ("v1", "Secret", "secrets"),
+        ("v1", "ServiceAccount", "serviceaccounts"),
+        ("v1", "PersistentVolumeClaim", "persistentvolumeclaims"),
+        ("apps/v1", "Deployment", "deployments"),
+        ("apps/v1", "ReplicaSet", "replicasets"),
+        ("apps/v1", "StatefulSet", "statefulsets"),
+        ("apps/v1", "DaemonSet", "daemonsets"),
+        ("batch/v1", "Job", "jobs"),
+        ("rbac.authorization.k8s.io/v1", "Role", "roles"),
+        ("rbac.authorization.k8s.io/v1", "RoleBinding", "rolebindings"),
+        ("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies"),
+        ("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets"),
+        ("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers"),
+    ] {
+        let api = cluster.api(api_version, kind, plural, Some(namespace));
+        let marked = ListParams::default().labels("app.kubernetes.io/managed-by=gybe");
+        let found = api.list(&marked).await.unwrap();
+        left.extend(found.items.into_iter().map(|object| format!("{kind} {}", object.metadata.name.unwrap())));
+    }
+    left
+}
+
+/// Create, instantiate, scale out and in, heal, terminate, delete, looking at the cluster after each.
+async fn whole_life(gybe: &Gybe, cluster: &Cluster, edition: &str) {
+    let namespace = cluster.namespace().await;
+    let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), namespace.name.as_str());
+    let deployments: Api<Deployment> = Api::namespaced(cluster.client.clone(), namespace.name.as_str());
+    gybe.register_vim(&cluster.admin, "cluster", true).await;
+    let vnfd = gybe.onboard("core5g").await;
+    let path = gybe.create(edition, &vnfd).await;
+
+    let before = gybe.get(&path).await.expect(StatusCode::OK);
+    assert_eq!(before["instantiationState"], "NOT_INSTANTIATED");
+    assert_eq!(before["metadata"].get("namespace"), None);
+
+    let request = json!({ "flavourId": "simple", "additionalParams": { "namespace": namespace.name.as_str() } });
+    let op = gybe.complete(&path, "instantiate", &request).await;
+    let instance = gybe.get(&path).await.expect(StatusCode::OK);
+    assert_eq!(instance["instantiationState"], "INSTANTIATED");
+    assert_eq!(instance["metadata"]["namespace"], namespace.name.as_str());
+    if edition == "v2" {
+        assert_eq!(instance["instantiatedVnfInfo"]["metadata"]["namespace"], namespace.name.as_str());
+        let info = &instance["instantiatedVnfInfo"]["vnfcInfo"][0];
+        assert_eq!(info["vnfcState"], "STARTED");
+    }
+    assert_eq!((level(&instance, "amf"), level(&instance, "subscriber_data")), (0, 0));
+    assert_eq!((vnfcs(&instance, "AMF").len(), vnfcs(&instance, "NRF").len()), (1, 2));
+    let added = op["resourceChanges"]["affectedVnfcs"].as_array().unwrap();
+    assert!(added.iter().all(|vnfc| vnfc["changeType"] == "ADDED"));
+    assert_eq!(added.len(), instance["instantiatedVnfInfo"]["vnfcResourceInfo"].as_array().unwrap().len());
+    for pod in vnfcs(&instance, "UPF") {
+        pods.get(&pod).await.expect("the VNFC is a real pod");
+    }
+
+    gybe.complete(&path, "scale", &json!({ "type": "SCALE_OUT", "aspectId": "smf" })).await;
+    let instance = gybe.get(&path).await.expect(StatusCode::OK);
+    assert_eq!((level(&instance, "smf"), vnfcs(&instance, "SMF").len()), (1, 3));
+    assert_eq!(deployments.get("smf").await.unwrap().spec.unwrap().replicas, Some(3));
+    gybe.complete(&path, "scale", &json!({ "type": "SCALE_IN", "aspectId": "smf", "numberOfSteps": 1 })).await;
+    let instance = gybe.get(&path).await.expect(StatusCode::OK);
+    assert_eq!((level(&instance, "smf"), vnfcs(&instance, "SMF").len()), (0, 1));
+
+    // One aspect over two VDUs, one of them a StatefulSet with volumes.
+    gybe.complete(&path, "scale", &json!({ "type": "SCALE_OUT", "aspectId": "subscriber_data" })).await;
+    let instance = gybe.get(&path).await.expect(StatusCode::OK);
+    assert_eq!((vnfcs(&instance, "UDR").len(), vnfcs(&instance, "UDR_DB").len()), (3, 2));
+    let sets: Api<StatefulSet> = Api::namespaced(cluster.client.clone(), namespace.name.as_str());
+    assert_eq!(sets.get("udr-db").await.unwrap().status.unwrap().ready_replicas, Some(2));
+    let claims: Api<PersistentVolumeClaim> = Api::namespaced(cluster.client.clone(), namespace.name.as_str());
+    assert_eq!(claims.list(&ListParams::default()).await.unwrap().items.len(), 2);
+
+    let healed = vnfcs(&instance, "AMF")[0].clone();
+    let op = gybe.complete(&path, "heal", &json!({ "vnfcInstanceId": [healed] })).await;
+    let instance = gybe.get(&path).await.expect(StatusCode::OK);
+    assert_eq!(vnfcs(&instance, "AMF").len(), 1);
+    assert_ne!(vnfcs(&instance, "AMF")[0], healed);
+    assert_eq!(op["resourceChanges"]["affectedVnfcs"].as_array().unwrap().len(), 2, "one went, one came");
+
+    gybe.complete(&path, "terminate", &json!({ "terminationType": "GRACEFUL", "gracefulTerminationTimeout": 5 })).await;
+    assert_eq!(left(cluster, &namespace.name).await, Vec::<String>::new());
+    let instance = gybe.get(&path).await.expect(StatusCode::OK);
+    assert_eq!(instance["instantiationState"], "NOT_INSTANTIATED");
+    assert_eq!(instance["metadata"].get("namespace"), None);
+    assert_eq!(instance.get("instantiatedVnfInfo"), None);
+    gybe.delete(&path).await.expect(StatusCode::NO_CONTENT);
+    gybe.get(&path).await.problem(404);
+}
+
+#[tokio::test]
+async fn a_cnf_lives_its_whole_life_through_v2_on_sqlite() {
+    let cluster = Cluster::running().await;
+    whole_life(&Gybe::start(), &cluster, "v2").await;
+}
+
+#[tokio::test]
+async fn a_cnf_lives_its_whole_life_through_v1_on_postgresql() {
+    let cluster = Cluster::running().await;
+    let database = Database::create().await;
+    whole_life(&Gybe::start_on(&database.url), &cluster, "v1").await;
+}
+
+#[tokio::test]
+async fn both_editions_show_the_same_instance() {
+    let cluster = Cluster::running().await;
+    let namespace = cluster.namespace().await;
+    let gybe = Gybe::start();
+    let vnfd = gybe.onboard("small").await;
+    let v1 = gybe.create("v1", &vnfd).await;
+    let mut inline = connection(&cluster.admin);
+    inline["id"] = "my-vim".into();
+    let request = json!({
+        "flavourId": "simple", "vimConnectionInfo": [inline], "additionalParams": { "namespace": namespace.name.as_str() },
+    });
+    let op = gybe.complete(&v1, "instantiate", &request).await;
+    assert_eq!(op["operationParams"]["vimConnectionInfo"][0]["id"], "my-vim");
+    let v2 = v1.replace("/v1/", "/v2/");
+    let (first, second) = (gybe.get(&v1).await.expect(StatusCode::OK), gybe.get(&v2).await.expect(StatusCode::OK));
+    assert_eq!(first["vimConnectionInfo"][0]["id"], "my-vim");
+    assert_eq!(second["vimConnectionInfo"]["my-vim"]["vimType"], "ETSINFV.KUBERNETES.V_1");
+    assert_eq!(first["metadata"], second["metadata"]);
+    assert_eq!(first["instantiatedVnfInfo"]["vnfcResourceInfo"], second["instantiatedVnfInfo"]["vnfcResourceInfo"]);
+    assert!(second["_links"]["terminate"]["href"].as_str().unwrap().starts_with(&gybe.url));
+    gybe.complete(&v2, "terminate", &json!({ "terminationType": "FORCEFUL" })).await;
+    assert_eq!(left(&cluster, &namespace.name).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn healing_without_naming_vnfcs_brings_back_what_was_removed_and_replaces_every_pod() {
+    let cluster = Cluster::running().await;
+    let namespace = cluster.namespace().await;
+    let gybe = Gybe::start();
+    gybe.register_vim(&cluster.admin, "cluster", true).await;
+    let vnfd = gybe.onboard("own-namespace").await;
+    let path = gybe.create("v2", &vnfd).await;
+    let request = json!({ "flavourId": "simple", "additionalParams": { "namespace": namespace.name.as_str() } });
+    gybe.complete(&path, "instantiate", &request).await;
+    let before = gybe.get(&path).await.expect(StatusCode::OK);
+    let services = cluster.api("v1", "Service", "services", Some(&namespace.name));
+    let service = services.list(&ListParams::default()).await.unwrap().items[0].metadata.name.clone().unwrap();
+    services.delete(&service, &kube::api::DeleteParams::default()).await.unwrap();
+
+    gybe.complete(&path, "heal", &json!({})).await;
+    services.get(&service).await.expect("the Service is back");
+    let after = gybe.get(&path).await.expect(StatusCode::OK);
+    let (before, after) = (vnfcs(&before, "VDU1"), vnfcs(&after, "VDU1"));
+    assert_eq!(before.len(), after.len());
+    assert!(before.iter().all(|pod| !after.contains(pod)));
+}
+
+#[tokio::test]
+async fn an_attribute_change_is_an_operation_of_its_own() {
+    let gybe = Gybe::start();
+    let vnfd = gybe.onboard("small").await;
+    let path = gybe.create("v2", &vnfd).await;
+    let patch = json!({ "vnfInstanceName": "new", "metadata": { "a": 1, "b": null } });
+    let answer = gybe.patch(&path, &patch).await;
+    answer.expect(StatusCode::ACCEPTED);
+    let op = gybe.settled(&answer.location.unwrap()).await;
+    assert_eq!((op["operation"].as_str(), op["operationState"].as_str()), (Some("MODIFY_INFO"), Some("COMPLETED")));
+    assert_eq!(op["changedInfo"]["vnfInstanceName"], "new");
+    let instance = gybe.get(&path).await.expect(StatusCode::OK);
+    assert_eq!((&instance["vnfInstanceName"], &instance["metadata"]), (&json!("new"), &json!({ "a": 1 })));
+
+    let refused = gybe.patch(&path, &json!({ "metadata": { "namespace": "elsewhere" } })).await;
+    assert!(refused.problem(422).contains("reserved"));
+    let stale = gybe.client.patch(gybe.uri(&path)).header("If-Match", "\"0\"").json(&patch);
+    gybe.send(stale).await.problem(412);
+}

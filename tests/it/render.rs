@@ -1,0 +1,127 @@
+//! From manifests to intents (`gybe::domain::render`).
+
+use std::collections::BTreeMap;
+
+use gybe::domain::ids::VnfInstanceId;
+use gybe::domain::manifest::Manifest;
+use gybe::domain::namespace::Namespace;
+use gybe::domain::render::{Rendering, check, kinds, resources};
+use gybe::domain::resource::{INSTANCE_LABEL, KindInfo, Resource};
+use gybe::domain::vnfd::{Flavour, ScalingAspect, Vdu};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+const INSTANCE: VnfInstanceId = VnfInstanceId(Uuid::from_u128(7));
+
+fn manifest(api_version: &str, kind: &str, name: &str, spec: Value) -> Manifest {
+    let object = json!({ "apiVersion": api_version, "kind": kind, "metadata": { "name": name }, "spec": spec });
+    Manifest { file: format!("{name}.yaml"), line: 3, object: object.as_object().unwrap().clone() }
+}
+
+fn deployment(name: &str) -> Manifest {
+    let template = json!({ "metadata": { "labels": { "app": name } }, "spec": { "containers": [] } });
+    manifest("apps/v1", "Deployment", name, json!({ "replicas": 4, "template": template }))
+}
+
+/// VDU1 is realised by the workload `amf`.
+fn flavour() -> Flavour {
+    let vdu = Vdu { name: "amf".to_owned(), min: 1, max: 9, initial: Some(1) };
+    Flavour { vdus: BTreeMap::from([("VDU1".to_owned(), vdu)]), ..Flavour::default() }
+}
+
+fn render(manifests: &[Manifest], instances: &[(&str, u32)], create_namespace: bool) -> Vec<Resource> {
+    let known = kinds(manifests).into_iter().map(|kind| {
+        let namespaced = kind.1 != "Namespace";
+        (kind, KindInfo { plural: "things".to_owned(), namespaced })
+    });
+    resources(&Rendering {
+        manifests,
+        flavour: &flavour(),
+        instances: &instances.iter().map(|(vdu, number)| ((*vdu).to_owned(), *number)).collect(),
+        namespace: &Namespace::try_from("target".to_owned()).unwrap(),
+        create_namespace,
+        instance: INSTANCE,
+        kinds: &known.collect(),
+    })
+    .unwrap()
+}
+
+#[test]
+fn every_object_is_placed_and_marked_and_so_are_its_pods_and_claims() {
+    let mut set = deployment("db");
+    set.object.insert("kind".to_owned(), "StatefulSet".into());
+    set.object["spec"]["volumeClaimTemplates"] = json!([{ "metadata": { "name": "data" } }]);
+    let rendered = render(&[set], &[], false);
+    let object = Value::Object(rendered[0].manifest.clone());
+    assert_eq!(object["metadata"]["namespace"], "target");
+    let marked = ["/metadata", "/spec/template/metadata", "/spec/volumeClaimTemplates/0/metadata"];
+    for place in marked {
+        let labels = &object.pointer(place).unwrap()["labels"];
+        assert_eq!(labels[INSTANCE_LABEL], INSTANCE.to_string(), "{place}");
+        assert_eq!(labels["app.kubernetes.io/managed-by"], "gybe", "{place}");
+    }
+    assert_eq!(object["spec"]["template"]["metadata"]["labels"]["app"], "db", "the author's labels stay");
+}
+
+#[test]
+fn the_vnfds_number_of_instances_wins_over_the_manifests() {
+    let rendered = render(&[deployment("amf"), deployment("other")], &[("VDU1", 2)], false);
+    assert_eq!(rendered[0].vdu_id.as_deref(), Some("VDU1"));
+    assert_eq!(rendered[0].replicas(), Some(2));
+    assert_eq!((rendered[1].vdu_id.as_deref(), rendered[1].replicas()), (None, Some(4)));
+}
+
+#[test]
+fn replicas_that_an_autoscaler_owns_are_left_to_it() {
+    let target = json!({ "scaleTargetRef": { "kind": "Deployment", "name": "other" } });
+    let autoscaler = manifest("autoscaling/v2", "HorizontalPodAutoscaler", "h", target);
+    let rendered = render(&[deployment("amf"), deployment("other"), autoscaler], &[("VDU1", 2)], false);
+    assert_eq!(rendered[0].replicas(), Some(2));
+    assert_eq!(rendered[1].replicas(), None);
+}
+
+#[test]
+fn the_namespace_is_made_only_if_asked_for_and_not_twice() {
+    let own = manifest("v1", "Namespace", "target", json!({}));
+    assert_eq!(render(&[deployment("amf")], &[], false).len(), 1);
+    let rendered = render(&[deployment("amf")], &[], true);
+    assert_eq!((rendered[0].key.kind.as_str(), rendered[0].key.name.as_str()), ("Namespace", "target"));
+    assert_eq!(render(&[own, deployment("amf")], &[], true).len(), 2);
+}
+
+#[test]
+fn a_kind_that_the_cluster_does_not_serve_is_refused_with_its_place() {
+    let manifests = [manifest("example.invalid/v1", "Widget", "w", json!({}))];
+    let problem = resources(&Rendering {
+        manifests: &manifests,
+        flavour: &flavour(),
+        instances: &BTreeMap::new(),
+        namespace: &Namespace::try_from("target".to_owned()).unwrap(),
+        create_namespace: false,
+        instance: INSTANCE,
+        kinds: &BTreeMap::new(),
+    })
+    .unwrap_err();
+    assert_eq!(problem.status, 422);
+    assert!(problem.detail.contains("example.invalid/v1 Widget at w.yaml:3"), "{}", problem.detail);
+}
+
+#[test]
+fn an_object_that_is_defined_twice_is_refused_with_both_places() {
+    let problem = check(&[deployment("amf"), deployment("amf")], &flavour()).unwrap_err();
+    assert!(
+        problem.detail.contains("Deployment amf is defined twice, at amf.yaml:3 and amf.yaml:3"),
+        "{}",
+        problem.detail
+    );
+}
+
+#[test]
+fn an_aspect_that_scales_nothing_is_refused() {
+    let mut flavour = flavour();
+    let aspect = ScalingAspect { max_level: 1, deltas: BTreeMap::from([("VDU1".to_owned(), vec![1])]) };
+    flavour.aspects.insert("out".to_owned(), aspect);
+    assert!(check(&[deployment("amf")], &flavour).is_ok());
+    let problem = check(&[deployment("other")], &flavour).unwrap_err();
+    assert!(problem.detail.contains("'out'") && problem.detail.contains("'amf'"), "{}", problem.detail);
+}

@@ -1,0 +1,101 @@
+//! Scaling arithmetic (`gybe::domain::scale`).
+
+use std::collections::BTreeMap;
+
+use gybe::domain::scale::{ScaleDirection, ScaleLevels, initial_levels, instances, scaled};
+use gybe::domain::vnfd::{Flavour, InstantiationLevel, ScalingAspect, Vdu};
+use proptest::prelude::*;
+
+fn map<T>(entries: impl IntoIterator<Item = (&'static str, T)>) -> BTreeMap<String, T> {
+    entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+}
+
+/// VDU `a` starts at 1 and grows by 2 a step; `b` starts at 2, grows by 1, 3 and 5; `c` is not scaled.
+fn flavour() -> Flavour {
+    let vdu = |name: &str, max, initial| Vdu { name: name.to_owned(), min: 1, max, initial };
+    Flavour {
+        description: String::new(),
+        vdus: map([("a", vdu("a", 100, Some(1))), ("b", vdu("b", 100, Some(2))), ("c", vdu("c", 1, None))]),
+        aspects: map([
+            ("uniform", ScalingAspect { max_level: 3, deltas: map([("a", vec![2])]) }),
+            ("steps", ScalingAspect { max_level: 3, deltas: map([("b", vec![1, 3, 5])]) }),
+        ]),
+        levels: map([
+            ("small", InstantiationLevel { scale_levels: map([("uniform", 0)]), vdu_instances: map([]) }),
+            (
+                "big",
+                InstantiationLevel {
+                    scale_levels: map([("uniform", 2), ("steps", 1)]),
+                    vdu_instances: map([("c", 7), ("a", 5)]),
+                },
+            ),
+        ]),
+        default_level: Some("small".to_owned()),
+    }
+}
+
+fn levels(uniform: u32, steps: u32) -> ScaleLevels {
+    map([("uniform", uniform), ("steps", steps)])
+}
+
+#[test]
+fn the_default_level_is_taken_where_the_request_names_none() {
+    assert_eq!(initial_levels(&flavour(), None).unwrap(), levels(0, 0));
+    assert_eq!(initial_levels(&flavour(), Some("big")).unwrap(), levels(2, 1));
+}
+
+#[test]
+fn an_unknown_level_is_refused_naming_those_there_are() {
+    let problem = initial_levels(&flavour(), Some("huge")).unwrap_err();
+    assert_eq!(problem.status, 422);
+    assert!(problem.detail.contains("'huge'") && problem.detail.contains("big, small"), "{}", problem.detail);
+}
+
+#[test]
+fn instances_add_the_deltas_of_each_step() {
+    assert_eq!(instances(&flavour(), &levels(0, 0), None), map([("a", 1), ("b", 2)]));
+    assert_eq!(instances(&flavour(), &levels(3, 2), None), map([("a", 7), ("b", 6)]));
+    assert_eq!(instances(&flavour(), &levels(1, 3), None), map([("a", 3), ("b", 11)]));
+}
+
+#[test]
+fn a_levels_own_numbers_win_while_the_scale_levels_are_that_levels() {
+    assert_eq!(instances(&flavour(), &levels(2, 1), Some("big")), map([("a", 5), ("b", 3), ("c", 7)]));
+    assert_eq!(instances(&flavour(), &levels(3, 1), Some("big")), map([("a", 7), ("b", 3)]));
+}
+
+#[test]
+fn scaling_keeps_within_the_aspects_levels() {
+    let out = |steps| scaled(&flavour(), &levels(1, 0), ScaleDirection::Out, "uniform", steps);
+    assert_eq!(out(2).unwrap(), levels(3, 0));
+    for steps in [3, u32::MAX] {
+        let problem = out(steps).unwrap_err();
+        assert_eq!(problem.status, 422);
+        assert!(problem.detail.contains("level 1 of 0..=3"), "{}", problem.detail);
+    }
+    assert!(scaled(&flavour(), &levels(1, 0), ScaleDirection::In, "uniform", 2).is_err());
+}
+
+#[test]
+fn scaling_keeps_within_the_profile_of_the_vdu() {
+    let mut flavour = flavour();
+    flavour.vdus.get_mut("a").unwrap().max = 4;
+    let problem = scaled(&flavour, &levels(1, 0), ScaleDirection::Out, "uniform", 1).unwrap_err();
+    assert!(problem.detail.contains("'a' would have 5") && problem.detail.contains("1 to 4"), "{}", problem.detail);
+}
+
+#[test]
+fn an_unknown_aspect_is_refused_naming_those_there_are() {
+    let problem = scaled(&flavour(), &levels(0, 0), ScaleDirection::Out, "sideways", 1).unwrap_err();
+    assert!(problem.detail.contains("'sideways'") && problem.detail.contains("steps, uniform"), "{}", problem.detail);
+}
+
+proptest! {
+    #[test]
+    fn scaling_out_and_in_again_leads_back(uniform in 0u32..=3, steps in 1u32..=3) {
+        let before = levels(uniform, 2);
+        if let Ok(out) = scaled(&flavour(), &before, ScaleDirection::Out, "uniform", steps) {
+            prop_assert_eq!(scaled(&flavour(), &out, ScaleDirection::In, "uniform", steps).unwrap(), before);
+        }
+    }
+}

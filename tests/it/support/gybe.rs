@@ -1,0 +1,261 @@
+//! The real `gybe` binary as a process of its own, and a client of its API.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use gybe::domain::vim::{VimAccess, VimCredential};
+use reqwest::{Client, Response, StatusCode};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// A running `gybe serve` with its database and packages in a folder of its own. Killed and removed when dropped.
+pub struct Gybe {
+    folder: TempDir,
+    child: Child,
+    database_url: String,
+    /// Scheme, host and port.
+    pub url: String,
+    /// A client without time-outs of its own.
+    pub client: Client,
+}
+
+impl Gybe {
+    /// On SQLite.
+    pub fn start() -> Self {
+        let folder = TempDir::new().unwrap();
+        let database_url = format!("sqlite://{}", folder.path().join("gybe.db").display());
+        Self::spawn(folder, database_url)
+    }
+
+    /// On the PostgreSQL database of that URL.
+    pub fn start_on(database_url: &str) -> Self {
+        Self::spawn(TempDir::new().unwrap(), database_url.to_owned())
+    }
+
+    fn spawn(folder: TempDir, database_url: String) -> Self {
+        let (child, url) = launch(folder.path(), &database_url);
+        Self { folder, child, database_url, url, client: Client::new() }
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Starts again over the same database; the port is another.
+    pub fn restart(&mut self) {
+        (self.child, self.url) = launch(self.folder.path(), &self.database_url);
+    }
+
+    /// The folder with database, packages and log.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// What it logged so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("gybe.log")).unwrap()
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send(self.client.get(self.uri(path))).await
+    }
+
+    pub async fn post(&self, path: &str, body: &Value) -> Answer {
+        self.send(self.client.post(self.uri(path)).json(body)).await
+    }
+
+    pub async fn patch(&self, path: &str, body: &Value) -> Answer {
+        self.send(self.client.patch(self.uri(path)).json(body)).await
+    }
+
+    pub async fn put(&self, path: &str, body: &Value) -> Answer {
+        self.send(self.client.put(self.uri(path)).json(body)).await
+    }
+
+    pub async fn delete(&self, path: &str) -> Answer {
+        self.send(self.client.delete(self.uri(path))).await
+    }
+
+    /// Sends `request` and reads the whole answer.
+    pub async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
+        Answer::read(request.send().await.expect("gybe answers")).await
+    }
+
+    /// `path` as an absolute URI; an absolute one has its path taken, as the port changes with a restart.
+    pub fn uri(&self, path: &str) -> String {
+        let path = path.find("//").map_or(path, |at| {
+            let rest = &path[at + 2..];
+            &rest[rest.find('/').unwrap_or(rest.len())..]
+        });
+        format!("{}{path}", self.url)
+    }
+
+    /// Registers a VIM and gives back its id.
+    pub async fn register_vim(&self, access: &VimAccess, name: &str, is_default: bool) -> String {
+        let answer = self.post("/v1.0/vims", &vim(access, name, is_default)).await;
+        answer.expect(StatusCode::CREATED)["vim"]["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Uploads a CSAR; gives back the package as it is once onboarding is over.
+    pub async fn upload(&self, csar: &[u8]) -> Value {
+        let package = self.post("/vnfpkgm/v1/vnf_packages", &json!({})).await.expect(StatusCode::CREATED);
+        let href = package["_links"]["self"]["href"].as_str().unwrap().to_owned();
+        let upload = self.client.put(self.uri(&format!("{href}/package_content")));
+        let upload = upload.header("Content-Type", "application/zip").body(csar.to_vec());
+        self.send(upload).await.expect(StatusCode::ACCEPTED);
+        self.until(&href, |package| !matches!(package["onboardingState"].as_str(), Some("UPLOADING" | "PROCESSING")))
+            .await
+    }
+
+    /// Onboards a sample package and gives back its vnfdId.
+    pub async fn onboard(&self, sample: &str) -> String {
+        let package = self.upload(&super::sample::pack(sample)).await;
+        assert_eq!(package["onboardingState"], "ONBOARDED", "{package:#}");
+        package["vnfdId"].as_str().unwrap().to_owned()
+    }
+
+    /// Creates a VNF instance; gives back its path in `edition` (`v1`, `v2`).
+    pub async fn create(&self, edition: &str, vnfd_id: &str) -> String {
+        let path = format!("/vnflcm/{edition}/vnf_instances");
+        let answer = self.post(&path, &json!({ "vnfdId": vnfd_id })).await;
+        let id = answer.expect(StatusCode::CREATED)["id"].as_str().unwrap().to_owned();
+        format!("{path}/{id}")
+    }
+
+    /// Posts a lifecycle operation; gives back the op occurrence's URI.
+    pub async fn begin(&self, instance: &str, operation: &str, body: &Value) -> String {
+        let answer = self.post(&format!("{instance}/{operation}"), body).await;
+        answer.expect(StatusCode::ACCEPTED);
+        assert_eq!(answer.text, "", "a 202 has no body");
+        answer.location.expect("a 202 has a Location")
+    }
+
+    /// Waits until the op occurrence needs nobody's work, and gives it back.
+    pub async fn settled(&self, op: &str) -> Value {
+        self.until(op, |op| !matches!(op["operationState"].as_str(), Some("STARTING" | "PROCESSING" | "ROLLING_BACK")))
+            .await
+    }
+
+    /// Runs a lifecycle operation that is to end COMPLETED.
+    pub async fn complete(&self, instance: &str, operation: &str, body: &Value) -> Value {
+        let op = self.begin(instance, operation, body).await;
+        let op = self.settled(&op).await;
+        assert_eq!(op["operationState"], "COMPLETED", "{op:#}\n{}", self.log());
+        op
+    }
+
+    /// Reads a resource until it is as wanted. The API has no way to wait for a resource, as NFVOs don't either.
+    pub async fn until(&self, path: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        for _ in 0..3000 {
+            let resource = self.get(path).await.expect(StatusCode::OK);
+            if wanted(&resource) {
+                return resource;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("{path} did not become what was wanted within a minute\n{}", self.log());
+    }
+}
+
+impl Drop for Gybe {
+    fn drop(&mut self) {
+        // Already ended where the test killed it.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn launch(folder: &Path, database_url: &str) -> (Child, String) {
+    let log = std::fs::File::options().create(true).append(true).open(folder.join("gybe.log")).unwrap();
+    let mut child = Command::new(binary())
+        .args(["serve", "--listen", "127.0.0.1:0", "--database-url", database_url, "--ready-grace", "3"])
+        .arg("--data-dir")
+        .arg(folder.join("data"))
+        // 32 bytes; the tests' databases hold no secrets.
+        .env("GYBE_KEY", "Z3liZS10ZXN0LWtleS1neWJlLXRlc3Qta2V5LTAwMDA=")
+        .stdout(Stdio::piped())
+        .stderr(log)
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let url = line.split_whitespace().find(|word| word.starts_with("http://"));
+    let log = || std::fs::read_to_string(folder.join("gybe.log")).unwrap();
+    (child, url.unwrap_or_else(|| panic!("gybe did not say where it serves: {line}\n{}", log())).to_owned())
+}
+
+/// The body that registers a VIM.
+pub fn vim(access: &VimAccess, name: &str, is_default: bool) -> Value {
+    let mut credential = match &access.credential {
+        VimCredential::BearerToken(token) => json!({ "bearer_token": token.expose() }),
+        VimCredential::ClientCertificate { certificate, key } => {
+            json!({ "client_cert": certificate, "client_key": key.expose() })
+        }
+    };
+    credential["ssl_ca_cert"] = access.ca.clone().into();
+    json!({ "vim": {
+        "type": "kubernetes", "name": name, "auth_url": access.endpoint, "is_default": is_default, "auth_cred": credential,
+    } })
+}
+
+/// The same access as an inline `vimConnectionInfo` entry of either edition, without its id.
+pub fn connection(access: &VimAccess) -> Value {
+    let registered = vim(access, "", false);
+    let mut credential = registered["vim"]["auth_cred"].clone();
+    let ca = credential.as_object_mut().unwrap().remove("ssl_ca_cert");
+    json!({
+        "vimType": "ETSINFV.KUBERNETES.V_1",
+        "interfaceInfo": { "endpoint": access.endpoint, "ssl_ca_cert": ca },
+        "accessInfo": credential,
+    })
+}
+
+/// The binary under test.
+pub fn binary() -> PathBuf {
+    PathBuf::from(env!("CARGO_BIN_EXE_gybe"))
+}
+
+/// A complete answer.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub location: Option<String>,
+    pub content_type: Option<String>,
+    pub headers: reqwest::header::HeaderMap,
+    pub text: String,
+}
+
+impl Answer {
+    async fn read(response: Response) -> Self {
+        let headers = response.headers().clone();
+        let header = |name: &str| headers.get(name).map(|value| value.to_str().unwrap().to_owned());
+        Self {
+            status: response.status(),
+            location: header("location"),
+            content_type: header("content-type"),
+            text: response.text().await.unwrap(),
+            headers: headers.clone(),
+        }
+    }
+
+    /// The body, if the status is `status`.
+    #[track_caller]
+    pub fn expect(&self, status: StatusCode) -> Value {
+        assert_eq!(self.status, status, "{}", self.text);
+        if self.text.is_empty() { Value::Null } else { serde_json::from_str(&self.text).expect("the body is JSON") }
+    }
+
+    /// The `detail` of a problem, if the answer is a well-formed one of that status.
+    #[track_caller]
+    pub fn problem(&self, status: u16) -> String {
+        assert_eq!(self.status.as_u16(), status, "{}", self.text);
+        assert_eq!(self.content_type.as_deref(), Some("application/problem+json"), "{}", self.text);
+        let problem: Value = serde_json::from_str(&self.text).expect("the body is JSON");
+        assert_eq!(problem["status"], status);
+        problem["detail"].as_str().expect("a problem has a detail").to_owned()
+    }
+}
