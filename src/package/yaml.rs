@@ -4,9 +4,9 @@
 //! laughs, an alias within its own anchor) after a bounded amount of work: see the constants. The tree is built from the
 //! parser's events without recursion: deserialising into nested types takes more stack for 64 levels than a thread has.
 //!
-//! **Types.** Plain scalars mean what they mean to `kubectl` and to Tacker, that is YAML 1.1: `yes`, `on` and `y` are
-//! booleans and `0644` is 420. A package that works there works here. Keys are strings as written, timestamps stay
-//! strings, integers keep all of their 64 bits, and a key that occurs twice is an error.
+//! **Types.** Plain scalars mean what they mean to `kubectl`, and nearly all they mean to Tacker: those are readers of
+//! YAML 1.1, to which `yes`, `on` and `y` are booleans and `0644` is 420. A manifest that works there works here. Keys are
+//! strings as written, timestamps stay strings, integers keep all of their 64 bits, and a key that occurs twice is an error.
 
 mod scalar;
 
@@ -598,7 +598,9 @@ mod tests {
         for text in ["a: !Ref b\n", "a: 1\na: 2\n", "a: .inf\n", &"[".repeat(200)] {
             assert_eq!(check_syntax("f.yaml", text), Ok(()), "{text}");
         }
-        assert!(check_syntax("f.yaml", "a: {b\nc: 1\n").unwrap_err().detail.starts_with("f.yaml:2: not valid YAML: "));
+        assert!(
+            check_syntax("f.yaml", "a: {b: 1\nc: 1\n").unwrap_err().detail.starts_with("f.yaml:2: not valid YAML: ")
+        );
     }
 
     #[test]
