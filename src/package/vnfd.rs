@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use crate::domain::problem::Problem;
 use crate::domain::scale::names;
 use crate::domain::vnfd::{Flavour, InstantiationLevel, ScalingAspect, Vdu, Vnfd};
-use crate::package::yaml::{self, At, Node};
+use crate::package::yaml::{self, At, Budget, Node};
 
 /// The most files of a VNFD.
 const MAX_FILES: usize = 100;
@@ -51,7 +51,7 @@ fn load(entry: &str, place: &str, source: &mut Source<'_>) -> Result<(Files, Vec
     let (mut files, mut documents) = (Files::new(), Vec::new());
     let mut seen = BTreeSet::from([entry.to_owned()]);
     let mut wanted = VecDeque::from([(entry.to_owned(), place.to_owned())]);
-    let mut size = 0;
+    let (mut size, mut budget) = (0, Budget::default());
     while let Some((path, place)) = wanted.pop_front() {
         let text = source(&path)?.ok_or_else(|| {
             Problem::impossible(format!("{place}: there is no file {path} in the CSAR; add it or correct the path"))
@@ -62,7 +62,7 @@ fn load(entry: &str, place: &str, source: &mut Source<'_>) -> Result<(Files, Vec
                 "{place}: the VNFD has more than {MAX_FILES} files or {MAX_BYTES} bytes; import less"
             )));
         }
-        let node = only_document(&path, &text)?;
+        let node = only_document(&path, &text, &mut budget)?;
         for (import, place) in imports(At::root(&path, "the VNFD", &node))? {
             if seen.insert(import.clone()) {
                 wanted.push_back((import, place));
@@ -74,8 +74,8 @@ fn load(entry: &str, place: &str, source: &mut Source<'_>) -> Result<(Files, Vec
     Ok((files, documents))
 }
 
-fn only_document(path: &str, text: &str) -> Result<Node, Problem> {
-    let mut documents = yaml::documents(path, text)?.into_iter();
+fn only_document(path: &str, text: &str, budget: &mut Budget) -> Result<Node, Problem> {
+    let mut documents = yaml::documents(path, text, budget)?.into_iter();
     match (documents.next(), documents.next()) {
         (Some(node), None) if node.as_map().is_some() => Ok(node),
         (Some(_), Some(second)) => Err(Problem::impossible(format!(

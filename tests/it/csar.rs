@@ -251,7 +251,7 @@ fn what_is_wrong_with_the_vnfd_is_told() {
         (1..10).map(|i| format!("a{i}: &a{i} [{}]\n", vec![format!("*a{}", i - 1); 10].join(", "))).collect();
     refused(
         &Package::new().with("Definitions/types.yaml", format!("a0: &a0 ha\n{laughs}")),
-        "Definitions/types.yaml:6: the file is not read beyond",
+        "Definitions/types.yaml:7: files are not read beyond",
     );
     refused(
         &Package::new().with("Definitions/types.yaml", "a: &a {b: *a}\n"),
@@ -259,7 +259,7 @@ fn what_is_wrong_with_the_vnfd_is_told() {
     );
     refused(
         &Package::new().with("Definitions/types.yaml", "[".repeat(1_000_000)),
-        "Definitions/types.yaml:1: the file is not read beyond 64 levels",
+        "Definitions/types.yaml:1: files are not read beyond 64 levels",
     );
     refused(
         &Package::new().with("Definitions/types.yaml", filler(1_500_001)),
