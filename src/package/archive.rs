@@ -108,7 +108,9 @@ impl Archive {
         let Some(size) = self.size(path) else { return Ok(None) };
         if size > DefinitionFile::MAX_BYTES {
             let most = DefinitionFile::MAX_BYTES;
-            return Err(Problem::impossible(format!("{path}: {size} bytes are more than the {most} that are read")));
+            return Err(Problem::impossible(format!(
+                "{path}: {size} bytes are more than the {most} that are read; split the file"
+            )));
         }
         let mut bytes = Vec::new();
         self.copy(path, 0..size, &mut bytes)?;

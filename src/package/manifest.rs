@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use crate::domain::manifest::Manifest;
 use crate::domain::package::DefinitionFile;
 use crate::domain::problem::Problem;
-use crate::package::yaml::{self, At, Data, Node};
+use crate::package::yaml::{self, At, Budget, Data, Node};
 
 /// The most objects one VNF instance is made of.
 pub const MAX_OBJECTS: usize = 2_000;
@@ -34,9 +34,9 @@ const SERVER_MANAGED: [&str; 9] = [
 /// # Errors
 /// 422 naming file and line of the first thing that is no Kubernetes object with a fixed name.
 pub fn read(files: &[DefinitionFile]) -> Result<Vec<Manifest>, Problem> {
-    let mut manifests = Vec::new();
+    let (mut manifests, mut budget) = (Vec::new(), Budget::default());
     for file in files {
-        for document in yaml::documents(&file.path, &file.text)? {
+        for document in yaml::documents(&file.path, &file.text, &mut budget)? {
             collect(&file.path, document, &mut manifests)?;
         }
     }
@@ -231,6 +231,16 @@ mod tests {
             let found = error(&text);
             assert!(found.starts_with(&format!("f.yaml:{expected}")), "{text}\n{found}");
         }
+    }
+
+    #[test]
+    fn what_many_small_files_expand_to_is_bounded() {
+        let row = vec!["*a"; 900].join(", ");
+        let text = format!("{OBJECT}data:\n  a: &a [1, 2, 3, 4, 5, 6, 7, 8, 9, 0]\n  b: [{row}]\n");
+        let files: Vec<DefinitionFile> =
+            (0..100).map(|number| file(&format!("{number}.yaml"), text.as_str())).collect();
+        assert!(read(&files[..40]).is_ok());
+        assert!(read(&files).unwrap_err().detail.starts_with("50.yaml:7: files are not read beyond"));
     }
 
     #[test]

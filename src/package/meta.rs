@@ -11,7 +11,7 @@ use crate::domain::problem::Problem;
 /// What such a file says.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Meta {
-    /// The keys, in lower case, of the blocks that are about no artifact.
+    /// The keys, in lower case, of the blocks that are about no artifact; the first counts.
     pub keys: BTreeMap<String, Value>,
     /// The artifacts that are hashed, in order.
     pub artifacts: Vec<Artifact>,
@@ -109,7 +109,9 @@ impl Meta {
                 Err(problem(file, line, "an artifact without Name or Source; add the path of its file"))
             }
             None => {
-                self.keys.extend(block);
+                for (key, value) in block {
+                    self.keys.entry(key).or_insert(value);
+                }
                 Ok(())
             }
             Some(_) if !hashed => Ok(()),

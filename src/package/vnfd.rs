@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use crate::domain::problem::Problem;
 use crate::domain::scale::names;
 use crate::domain::vnfd::{Flavour, InstantiationLevel, ScalingAspect, Vdu, Vnfd};
-use crate::package::yaml::{self, At, Node};
+use crate::package::yaml::{self, At, Budget, Node};
 
 /// The most files of a VNFD.
 const MAX_FILES: usize = 100;
@@ -51,7 +51,7 @@ fn load(entry: &str, place: &str, source: &mut Source<'_>) -> Result<(Files, Vec
     let (mut files, mut documents) = (Files::new(), Vec::new());
     let mut seen = BTreeSet::from([entry.to_owned()]);
     let mut wanted = VecDeque::from([(entry.to_owned(), place.to_owned())]);
-    let mut size = 0;
+    let (mut size, mut budget) = (0, Budget::default());
     while let Some((path, place)) = wanted.pop_front() {
         let text = source(&path)?.ok_or_else(|| {
             Problem::impossible(format!("{place}: there is no file {path} in the CSAR; add it or correct the path"))
@@ -62,7 +62,7 @@ fn load(entry: &str, place: &str, source: &mut Source<'_>) -> Result<(Files, Vec
                 "{place}: the VNFD has more than {MAX_FILES} files or {MAX_BYTES} bytes; import less"
             )));
         }
-        let node = only_document(&path, &text)?;
+        let node = only_document(&path, &text, &mut budget)?;
         for (import, place) in imports(At::root(&path, "the VNFD", &node))? {
             if seen.insert(import.clone()) {
                 wanted.push_back((import, place));
@@ -74,8 +74,8 @@ fn load(entry: &str, place: &str, source: &mut Source<'_>) -> Result<(Files, Vec
     Ok((files, documents))
 }
 
-fn only_document(path: &str, text: &str) -> Result<Node, Problem> {
-    let mut documents = yaml::documents(path, text)?.into_iter();
+fn only_document(path: &str, text: &str, budget: &mut Budget) -> Result<Node, Problem> {
+    let mut documents = yaml::documents(path, text, budget)?.into_iter();
     match (documents.next(), documents.next()) {
         (Some(node), None) if node.as_map().is_some() => Ok(node),
         (Some(_), Some(second)) => Err(Problem::impossible(format!(
@@ -494,4 +494,261 @@ fn targets(policy: At<'_>, flavour: &Flavour) -> Result<Vec<String>, Problem> {
 
 fn unknown(at: At<'_>, what: &str, name: &str, known: &str) -> Problem {
     at.problem(format!("there is no {what} {name}; there is: {known}. Correct the name"))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const TOP: &str = "\
+tosca_definitions_version: tosca_simple_yaml_1_2
+imports:
+  - types.yaml
+  - https://forge.etsi.org/rep/nfv/SOL001/raw/v4.4.1/etsi_nfv_sol001_vnfd_types.yaml
+  - flavour: {file: df/simple.yaml}
+topology_template:
+  inputs:
+    product: {type: string, default: App}
+  node_templates:
+    VNF:
+      type: example.VNF
+      properties:
+        descriptor_id: id-1
+        product_name: {get_input: product}
+        software_version: '1.0'
+        descriptor_version: '1.1'
+";
+    const TYPES: &str = "\
+node_types:
+  example.Base:
+    derived_from: tosca.nodes.nfv.VNF
+    properties:
+      provider: {type: string, default: Example}
+      vnfm_info: {type: list, default: [Gybe]}
+  example.VNF: {derived_from: example.Base}
+  example.Vdu: {derived_from: tosca.nodes.nfv.Vdu.OsContainerDeployableUnit}
+";
+    const FLAVOUR: &str = "\
+imports:
+  - ../types.yaml
+topology_template:
+  substitution_mappings:
+    properties: {flavour_id: simple}
+  node_templates:
+    VNF:
+      type: example.VNF
+      properties: {flavour_description: A flavour}
+    A:
+      type: tosca.nodes.nfv.Vdu.Compute
+      properties:
+        name: a
+        vdu_profile: {min_number_of_instances: 1, max_number_of_instances: 5}
+    B:
+      type: example.Vdu
+      properties: {name: b}
+    Chart:
+      type: tosca.nodes.nfv.Mciop
+      properties: {name: c}
+  policies:
+    - levels:
+        type: tosca.policies.nfv.InstantiationLevels
+        properties:
+          levels:
+            little: {scale_info: {x: {scale_level: 0}}}
+            big: {scale_info: {x: {scale_level: 2}}}
+          default_level: little
+    - aspects:
+        type: tosca.policies.nfv.ScalingAspects
+        properties:
+          aspects:
+            x: {max_scale_level: 2, step_deltas: [one, two]}
+    - a_deltas:
+        type: tosca.policies.nfv.VduScalingAspectDeltas
+        properties:
+          aspect: x
+          deltas: {one: {number_of_instances: 1}, two: {number_of_instances: 3}}
+        targets: [A]
+    - b_deltas:
+        type: tosca.policies.nfv.VduScalingAspectDeltas
+        properties:
+          aspect: x
+          deltas: {two: {number_of_instances: 1}}
+        targets: [B]
+    - initial:
+        type: tosca.policies.nfv.VduInitialDelta
+        properties:
+          initial_delta: {number_of_instances: 1}
+        targets: [A]
+    - vdu_levels:
+        type: tosca.policies.nfv.VduInstantiationLevels
+        properties:
+          levels: {little: {number_of_instances: 1}, big: {number_of_instances: 5}}
+        targets: [A]
+";
+
+    fn read_files(files: &[(&str, &str)]) -> Result<Descriptor, Problem> {
+        let find = |path: &str| files.iter().find(|(name, _)| *name == path).map(|(_, text)| (*text).to_owned());
+        read("Definitions/top.yaml", "meta:4", &mut |path| Ok(find(path)))
+    }
+
+    fn read_with(top: &str, flavour: &str) -> Result<Descriptor, Problem> {
+        let files =
+            [("Definitions/top.yaml", top), ("Definitions/types.yaml", TYPES), ("Definitions/df/simple.yaml", flavour)];
+        read_files(&files)
+    }
+
+    #[test]
+    fn a_vnfd_is_read_through_its_imports() {
+        let Descriptor { vnfd, files } = read_with(TOP, FLAVOUR).unwrap();
+        let paths: Vec<&str> = files.iter().map(|(path, _)| path.as_str()).collect();
+        assert_eq!(paths, ["Definitions/top.yaml", "Definitions/types.yaml", "Definitions/df/simple.yaml"]);
+        assert_eq!((vnfd.id.as_str(), vnfd.version.as_str(), vnfd.software_version.as_str()), ("id-1", "1.1", "1.0"));
+        assert_eq!((vnfd.provider.as_str(), vnfd.product_name.as_str()), ("Example", "App"));
+        assert_eq!(vnfd.vnfm_info, ["Gybe"]);
+        let flavour = &vnfd.flavours["simple"];
+        assert_eq!(flavour.description, "A flavour");
+        assert_eq!(flavour.vdus["A"], Vdu { name: "a".to_owned(), min: 1, max: 5, initial: Some(1) });
+        assert_eq!(flavour.vdus["B"], Vdu { name: "b".to_owned(), min: 0, max: u32::MAX, initial: None });
+        assert_eq!(flavour.vdus.len(), 2);
+        let aspect = &flavour.aspects["x"];
+        assert_eq!((aspect.max_level, &aspect.deltas["A"], &aspect.deltas["B"]), (2, &vec![1, 3], &vec![0, 1]));
+        assert_eq!(flavour.default_level.as_deref(), Some("little"));
+        assert_eq!(flavour.levels["big"].scale_levels["x"], 2);
+        assert_eq!(flavour.levels["big"].vdu_instances["A"], 5);
+    }
+
+    #[test]
+    fn one_file_may_be_the_whole_vnfd() {
+        let text = "node_types:\n  t: {derived_from: tosca.nodes.nfv.VNF, properties: {flavour_id: {default: f}}}\n\
+                    topology_template:\n  node_templates:\n    VNF:\n      type: t\n      properties: {descriptor_id: i, \
+                    descriptor_version: v, provider: p, product_name: q, software_version: s}\n    A:\n      type: \
+                    tosca.nodes.nfv.Vdu.Compute\n      properties: {name: a}\n";
+        let vnfd = read_files(&[("Definitions/top.yaml", text)]).unwrap().vnfd;
+        assert_eq!(vnfd.flavours["f"].vdus["A"].name, "a");
+        let without = text.replace("{default: f}", "{type: string}");
+        let error = read_files(&[("Definitions/top.yaml", &without)]).unwrap_err().detail;
+        assert!(error.starts_with("Definitions/top.yaml:1: the VNFD has no deployment flavour"), "{error}");
+    }
+
+    #[test]
+    fn mistakes_in_the_top_file_are_told_with_their_place() {
+        let cases = [
+            ("        descriptor_id: id-1\n", "", "top.yaml:10: the node VNF has no property descriptor_id; add it"),
+            ("id-1", "''", "top.yaml:10: the node VNF has no property descriptor_id; add it"),
+            ("'1.0'", "1.0", "top.yaml:15: software_version must be a string, and this is a number; put it in quotes"),
+            (
+                "type: example.VNF",
+                "type: other.VNF",
+                "top.yaml:1: topology_template.node_templates has no node whose type",
+            ),
+            ("- types.yaml", "- gone.yaml", "top.yaml:3: there is no file Definitions/gone.yaml in the CSAR"),
+            ("- types.yaml", "- ../../gone.yaml", "top.yaml:3: the import ../../gone.yaml leads out of the CSAR"),
+            ("- types.yaml", "- http://x/y.yaml", "top.yaml:3: the import http://x/y.yaml is a URL"),
+            ("- types.yaml", "- [a]", "top.yaml:3: imports must be a string, and this is a list"),
+            ("imports:", "x: &a [1, *a]\nimports:", "top.yaml:2: an alias (*) within its own anchor"),
+            ("imports:", "---\nimports:", "top.yaml:3: a file of a VNFD is one YAML document"),
+        ];
+        for (from, to, expected) in cases {
+            assert!(TOP.contains(from), "{from}");
+            let error = read_with(&TOP.replacen(from, to, 1), FLAVOUR).unwrap_err().detail;
+            assert!(error.starts_with(&format!("Definitions/{expected}")), "{to}\n{error}");
+        }
+        assert!(read_files(&[]).unwrap_err().detail.starts_with("meta:4: there is no file Definitions/top.yaml"));
+    }
+
+    #[test]
+    fn contradictions_in_a_flavour_are_told_with_their_place() {
+        let cases = [
+            ("little: {scale_info: {x:", "little: {scale_info: {y:", ":26: there is no aspect y; there is: x"),
+            (
+                "{scale_level: 2}",
+                "{scale_level: 3}",
+                ":27: the scale level 3 of the aspect x is beyond its max_scale_level 2",
+            ),
+            ("default_level: little", "default_level: none", ":28: there is no level none; there is: big, little"),
+            ("[one, two]", "[one, two, three]", ":33: the aspect x has 3 step_deltas for 2 steps"),
+            (", step_deltas: [one, two]", "", ":38: the aspect x has no step_deltas, so it takes exactly one delta"),
+            ("{max_scale_level: 2, ", "{", ":33: x has no max_scale_level; add it"),
+            ("aspect: x", "aspect: z", ":37: there is no aspect z; there is: x"),
+            ("{one: {", "{uno: {", ":38: there is no delta uno; there is: one, two as step_deltas of the aspect x"),
+            ("targets: [A]", "targets: [C]", ":39: there is no VDU C; there is: A, B"),
+            ("targets: [B]", "targets: [A]", ":40: the deltas of VDU A for the aspect x are stated twice"),
+            (
+                "initial_delta: {number_of_instances: 1}",
+                "initial_delta: {number_of_instances: 6}",
+                ":49: 6 instances of VDU A are outside its vdu_profile, which allows 1 to 5",
+            ),
+            ("big: {number_of_instances: 5}", "big: {number_of_instances: 6}", ":54: 6 instances of VDU A are outside"),
+            (
+                "big: {number_of_instances: 5}",
+                "huge: {number_of_instances: 5}",
+                ":54: there is no level huge; there is: big, little",
+            ),
+            (
+                "{number_of_instances: 1}, two",
+                "{number_of_instances: -1}, two",
+                ":38: number_of_instances must be a whole number from 0",
+            ),
+            (
+                "min_number_of_instances: 1,",
+                "min_number_of_instances: 6,",
+                ":14: the vdu_profile of A allows 6 to 5 instances",
+            ),
+            ("        name: a\n", "", ":10: the node A has no property name; add it"),
+        ];
+        for (from, to, expected) in cases {
+            assert!(FLAVOUR.contains(from), "{from}");
+            let error = read_with(TOP, &FLAVOUR.replacen(from, to, 1)).unwrap_err().detail;
+            assert!(error.starts_with(&format!("Definitions/df/simple.yaml{expected}")), "{to}\n{error}");
+        }
+        let files = [
+            ("Definitions/top.yaml", TOP.replace("- types.yaml", "- types.yaml\n  - other.yaml")),
+            ("Definitions/types.yaml", TYPES.to_owned()),
+            ("Definitions/other.yaml", FLAVOUR.replace("../types", "types")),
+            ("Definitions/df/simple.yaml", FLAVOUR.to_owned()),
+        ];
+        let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (*path, text.as_str())).collect();
+        let error = read_files(&files).unwrap_err().detail;
+        assert!(
+            error.starts_with(
+                "Definitions/df/simple.yaml:5: the flavour simple is defined here and in Definitions/other.yaml"
+            ),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn imports_and_derivations_may_go_round_in_circles() {
+        let types = TYPES.replace("derived_from: tosca.nodes.nfv.VNF", "derived_from: example.VNF");
+        let types = format!("imports: [top.yaml, types.yaml]\n{types}");
+        let files = [
+            ("Definitions/top.yaml", TOP),
+            ("Definitions/types.yaml", types.as_str()),
+            ("Definitions/df/simple.yaml", FLAVOUR),
+        ];
+        let error = read_files(&files).unwrap_err().detail;
+        assert!(error.starts_with("Definitions/top.yaml:1: topology_template.node_templates has no node"), "{error}");
+        let mut number = 0;
+        let endless = read("0.yaml", "meta:4", &mut |_| {
+            number += 1;
+            Ok(Some(format!("imports: [{number}.yaml]\n")))
+        });
+        assert!(endless.unwrap_err().detail.contains("more than 100 files"));
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(text in any::<String>()) {
+            let _ = read_files(&[("Definitions/top.yaml", &text)]);
+        }
+
+        #[test]
+        fn never_panics_on_what_looks_like_a_vnfd(at in 0..FLAVOUR.len(), length in 0_usize..40, text in "([a-z: \n\\[\\]{},0-9-]){0,20}") {
+            let mut flavour = FLAVOUR.to_owned();
+            flavour.replace_range(at..(at + length).min(FLAVOUR.len()), &text);
+            let _ = read_with(TOP, &flavour);
+        }
+    }
 }

@@ -4,9 +4,9 @@
 //! laughs, an alias within its own anchor) after a bounded amount of work: see the constants. The tree is built from the
 //! parser's events without recursion: deserialising into nested types takes more stack for 64 levels than a thread has.
 //!
-//! **Types.** Plain scalars mean what they mean to `kubectl` and to Tacker, that is YAML 1.1: `yes`, `on` and `y` are
-//! booleans and `0644` is 420. A package that works there works here. Keys are strings as written, timestamps stay
-//! strings, integers keep all of their 64 bits, and a key that occurs twice is an error.
+//! **Types.** Plain scalars mean what they mean to `kubectl`, and nearly all they mean to Tacker: those are readers of
+//! YAML 1.1, to which `yes`, `on` and `y` are booleans and `0644` is 420. A manifest that works there works here. Keys are
+//! strings as written, timestamps stay strings, integers keep all of their 64 bits, and a key that occurs twice is an error.
 
 mod scalar;
 
@@ -22,10 +22,17 @@ use crate::domain::problem::Problem;
 /// Mappings and sequences within each other. Kubernetes' deepest CustomResourceDefinitions have about 40; what is
 /// accepted here must stay below the 128 levels that `serde_json` reads back from the database.
 pub const MAX_DEPTH: usize = 64;
-/// Scalars, mappings and sequences of a file, with what its aliases repeat.
-const MAX_NODES: usize = 200_000;
-/// Bytes of all scalars of a file, with what its aliases repeat.
-const MAX_SCALAR_BYTES: usize = 8 * 1024 * 1024;
+/// Scalars, mappings and sequences of all files read together, with what aliases repeat.
+const MAX_NODES: usize = 500_000;
+/// Bytes of their scalars, with what aliases repeat.
+const MAX_SCALAR_BYTES: usize = 32 * 1024 * 1024;
+
+/// What has been read so far. One budget for all files whose trees are in memory at the same time.
+#[derive(Debug, Default)]
+pub struct Budget {
+    nodes: usize,
+    bytes: usize,
+}
 
 /// A value and the line it begins on.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,7 +64,7 @@ pub enum Data {
 ///
 /// # Errors
 /// 422 naming `file` and line, if the text is no YAML or is beyond the bounds.
-pub fn documents(file: &str, text: &str) -> Result<Vec<Node>, Problem> {
+pub fn documents(file: &str, text: &str, budget: &mut Budget) -> Result<Vec<Node>, Problem> {
     if text.len() as u64 > DefinitionFile::MAX_BYTES {
         return Err(problem(
             file,
@@ -69,7 +76,7 @@ pub fn documents(file: &str, text: &str) -> Result<Vec<Node>, Problem> {
             ),
         ));
     }
-    let mut composer = Composer::new(file);
+    let mut composer = Composer::new(file, budget);
     for event in Parser::new_from_str_with_options(text, parser_options()) {
         let (event, span) = event.map_err(|error| syntax_error(file, &error))?;
         composer.take(event, span.start.line())?;
@@ -109,8 +116,8 @@ fn syntax_error(file: &str, error: &ScanError) -> Problem {
 
 fn too_much(file: &str, line: usize) -> Problem {
     let what = format!(
-        "the file is not read beyond {MAX_DEPTH} levels, {MAX_NODES} values and {MAX_SCALAR_BYTES} bytes of text, \
-         counting what aliases (*) repeat; split it or write it without aliases"
+        "files are not read beyond {MAX_DEPTH} levels, {MAX_NODES} values and {MAX_SCALAR_BYTES} bytes of text in all, \
+         counting what aliases (*) repeat; use less, and no aliases"
     );
     problem(file, line, &what)
 }
@@ -126,7 +133,7 @@ struct Composer<'a> {
     /// The collections that have begun and not ended, outermost first.
     open: Vec<Open>,
     anchors: HashMap<usize, Node>,
-    size: Size,
+    budget: &'a mut Budget,
 }
 
 struct Open {
@@ -150,7 +157,7 @@ enum Key {
     Merge,
 }
 
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 struct Size {
     nodes: usize,
     bytes: usize,
@@ -158,8 +165,8 @@ struct Size {
 }
 
 impl<'a> Composer<'a> {
-    fn new(file: &'a str) -> Self {
-        Self { file, documents: Vec::new(), open: Vec::new(), anchors: HashMap::new(), size: Size::default() }
+    fn new(file: &'a str, budget: &'a mut Budget) -> Self {
+        Self { file, documents: Vec::new(), open: Vec::new(), anchors: HashMap::new(), budget }
     }
 
     fn take(&mut self, event: Event<'_>, line: usize) -> Result<(), Problem> {
@@ -193,34 +200,36 @@ impl<'a> Composer<'a> {
         self.spend(Size { nodes: 1, bytes: text.len(), depth: 0 }, line)?;
         let plain = style == ScalarStyle::Plain && tag.is_none();
         if self.wants_key() {
-            if plain && text == "<<" {
-                self.key(Key::Merge);
-                return Ok(());
-            }
-            if plain && matches!(&*text, "" | "~" | "null") {
-                return Err(problem(self.file, line, "a key is missing before ':'; keys are strings"));
-            }
-            let name = text.into_owned();
-            self.remember(anchor, || Node { line, data: Data::Text(name.clone()) }, line)?;
-            return self.named_key(line, name);
+            return self.scalar_key(text.into_owned(), plain, anchor, line);
         }
         let typed = match tag.and_then(Tag::core_suffix) {
             Some("str") => false,
             Some("null" | "bool" | "int" | "float") => true,
-            _ if tag.is_some_and(|tag| tag.parts() != ("!", "") && tag.parts() != ("", "!")) => {
-                return Err(self.unknown_tag(tag, line));
-            }
+            _ if tag.is_some_and(|tag| tag.original() != "!") => return Err(self.unknown_tag(tag, line)),
             _ => plain,
         };
         let data = if typed { scalar::plain(&text) } else { Some(Data::Text(text.clone().into_owned())) };
         let data = data.ok_or_else(|| {
-            problem(
-                self.file,
-                line,
-                &format!("{text} is no number that Kubernetes takes; put it in quotes to make it a string"),
-            )
+            let what = format!("{text} is no number that Kubernetes takes; put it in quotes to make it a string");
+            problem(self.file, line, &what)
         })?;
         self.complete(Node { line, data }, anchor)
+    }
+
+    fn scalar_key(&mut self, text: String, plain: bool, anchor: usize, line: usize) -> Result<(), Problem> {
+        match text.as_str() {
+            "<<" if plain => {
+                self.key(Key::Merge);
+                Ok(())
+            }
+            "" | "~" | "null" if plain => {
+                Err(problem(self.file, line, "a key is missing before ':'; keys are strings"))
+            }
+            _ => {
+                self.remember(anchor, || Node { line, data: Data::Text(text.clone()) }, line)?;
+                self.named_key(line, text)
+            }
+        }
     }
 
     fn begin(
@@ -321,10 +330,10 @@ impl<'a> Composer<'a> {
     }
 
     fn spend(&mut self, size: Size, line: usize) -> Result<(), Problem> {
-        self.size.nodes += size.nodes;
-        self.size.bytes += size.bytes;
-        let within = self.size.nodes <= MAX_NODES
-            && self.size.bytes <= MAX_SCALAR_BYTES
+        self.budget.nodes += size.nodes;
+        self.budget.bytes += size.bytes;
+        let within = self.budget.nodes <= MAX_NODES
+            && self.budget.bytes <= MAX_SCALAR_BYTES
             && self.open.len() + size.depth <= MAX_DEPTH;
         if within { Ok(()) } else { Err(too_much(self.file, line)) }
     }
@@ -505,24 +514,28 @@ mod tests {
 
     use super::*;
 
+    fn read(text: &str) -> Result<Vec<Node>, Problem> {
+        documents("f.yaml", text, &mut Budget::default())
+    }
+
     fn values(text: &str) -> Vec<Value> {
-        documents("f.yaml", text).unwrap().into_iter().map(Value::from).collect()
+        read(text).unwrap().into_iter().map(Value::from).collect()
     }
 
     fn error(text: &str) -> String {
-        documents("f.yaml", text).unwrap_err().detail
+        read(text).unwrap_err().detail
     }
 
     #[test]
     fn scalars_mean_what_they_mean_to_kubectl() {
         let text = "a: yes\nb: off\nc: 0644\nd: 0o17\ne: -9223372036854775808\nf: 18446744073709551615\ng: -5\nh: 1.5\n\
                     i: 2024-01-01\nj: ~\nk: 'yes'\nl: \"0644\"\nm: 1_000\n8080: port\nyes: key\n0x10: hex\nn: 1.2.3\n\
-                    o: !!str 5\np: 500m\nq:\nr: 0x1F\ns: 1e3\nt: .5\nu: -0b11\nv: +7\nw: yEs\nx: inf\nz: 0x\n\
+                    o: !!str 5\nao: ! 5\nap: !!int \"5\"\np: 500m\nq:\nr: 0x1F\ns: 1e3\nt: .5\nu: -0b11\nv: +7\nw: yEs\nx: inf\nz: 0x\n\
                     aa: '-'\nab: 1e999\nac: 0x+5\nad: 10.0.0.1\n";
         let expected = json!({
             "a": true, "b": false, "c": 420, "d": 15, "e": i64::MIN, "f": u64::MAX, "g": -5, "h": 1.5,
             "i": "2024-01-01", "j": null, "k": "yes", "l": "0644", "m": 1000, "8080": "port", "yes": "key",
-            "0x10": "hex", "n": "1.2.3", "o": "5", "p": "500m", "q": null, "r": 31, "s": 1000, "t": 0.5, "u": -3,
+            "0x10": "hex", "n": "1.2.3", "o": "5", "ao": "5", "ap": 5, "p": "500m", "q": null, "r": 31, "s": 1000, "t": 0.5, "u": -3,
             "v": 7, "w": "yEs", "x": "inf", "z": "0x", "aa": "-", "ab": "1e999", "ac": "0x+5", "ad": "10.0.0.1"
         });
         assert_eq!(values(text), [expected]);
@@ -537,7 +550,7 @@ mod tests {
     #[test]
     fn documents_and_members_know_their_lines() {
         let text = "# a comment\n---\n---\na:\n  b: 1\n  c:\n    - x\n    - y\n---\n~\n---\n# another\nd: 2\n...\n";
-        let all = documents("f.yaml", text).unwrap();
+        let all = read(text).unwrap();
         let lines: Vec<usize> = all.iter().map(|node| node.line).collect();
         assert_eq!(lines, [4, 13]);
         let root = At::root("f.yaml", "document", &all[0]);
@@ -585,6 +598,7 @@ mod tests {
             (": c\n", "f.yaml:1: a key is missing before ':'"),
             ("a: !Ref b\n", "f.yaml:1: the tag !Ref means nothing here; write the value without it"),
             ("a: !!set {b, c}\n", "f.yaml:1: the tag !!set means nothing here"),
+            ("a: !!binary aGk=\n", "f.yaml:1: the tag !!binary means nothing here"),
             ("a: \"b\n", "f.yaml:"),
         ];
         for (text, expected) in cases {
@@ -598,7 +612,9 @@ mod tests {
         for text in ["a: !Ref b\n", "a: 1\na: 2\n", "a: .inf\n", &"[".repeat(200)] {
             assert_eq!(check_syntax("f.yaml", text), Ok(()), "{text}");
         }
-        assert!(check_syntax("f.yaml", "a: {b\nc: 1\n").unwrap_err().detail.starts_with("f.yaml:2: not valid YAML: "));
+        assert!(
+            check_syntax("f.yaml", "a: {b: 1\nc: 1\n").unwrap_err().detail.starts_with("f.yaml:2: not valid YAML: ")
+        );
     }
 
     #[test]
@@ -608,9 +624,9 @@ mod tests {
             let row = vec![format!("*a{}", i - 1); 10].join(", ");
             laughs.push_str(&format!("a{i}: &a{i} [{row}]\n"));
         }
-        assert!(error(&laughs).starts_with("f.yaml:5: the file is not read beyond"), "{}", error(&laughs));
-        let long = format!("a: &a {}\nb: [{}]\n", "x".repeat(100_000), vec!["*a"; 1_000].join(", "));
-        assert!(error(&long).starts_with("f.yaml:2: the file is not read beyond"), "{}", error(&long));
+        assert!(error(&laughs).starts_with("f.yaml:6: files are not read beyond"), "{}", error(&laughs));
+        let long = format!("a: &a {}\nb: [{}]\n", "x".repeat(100_000), vec!["*a"; 400].join(", "));
+        assert!(error(&long).starts_with("f.yaml:2: files are not read beyond"), "{}", error(&long));
         assert!(error("a: &a [1, *a]\n").starts_with("f.yaml:1: an alias (*) within its own anchor"));
         assert!(error("a: &a\n  b: *a\n").starts_with("f.yaml:2: an alias (*) within its own anchor"));
     }
@@ -619,7 +635,7 @@ mod tests {
     fn depth_is_bounded_also_through_aliases() {
         let deep = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
         let refused = |text: &str| assert!(error(text).contains("beyond 64 levels"), "{}", error(text));
-        assert!(documents("f.yaml", &deep(MAX_DEPTH)).is_ok());
+        assert!(read(&deep(MAX_DEPTH)).is_ok());
         refused(&deep(MAX_DEPTH + 1));
         refused(&deep(700_000));
         refused(&(0..500).map(|level| format!("{}-\n", " ".repeat(level))).collect::<String>());
@@ -630,12 +646,12 @@ mod tests {
     proptest! {
         #[test]
         fn never_panics(text in any::<String>()) {
-            let _ = documents("f.yaml", &text);
+            let _ = read(&text);
         }
 
         #[test]
         fn never_panics_on_what_looks_like_yaml(text in "([-?:,&*!|>'\"{}#%@` \n\t\\[\\]]|a|b|0|<<|---|\\.\\.\\.){0,200}") {
-            let _ = documents("f.yaml", &text);
+            let _ = read(&text);
         }
     }
 }
