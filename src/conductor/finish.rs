@@ -33,11 +33,12 @@ pub async fn ending(
         error: task.op.error.clone().filter(|_| to == OpState::RolledBack),
         instance: None,
         resource_changes: None,
-        changed_info: task.op.changed_info.clone(),
+        discard_inventory: false,
         now: task.conductor.clock.now(),
     };
     if task.op.operation == LcmOperation::Instantiate && to == OpState::RolledBack {
         ending.instance = undone(&task.op, &task.instance);
+        ending.discard_inventory = true;
     } else if let Some(scope) = scope {
         let (instance, changes) = changed(task, scope, plan, inventory).await?;
         ending.instance = Some(instance);

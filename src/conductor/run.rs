@@ -72,7 +72,7 @@ impl Task<'_> {
         let steps = if backward { plan.backward.as_deref().unwrap_or_default() } else { &plan.forward };
         if let Some(scope) = &scope {
             let (conductor, lease) = (self.conductor, self.lease);
-            let mut runner = Steps { conductor, lease, interrupted, scope, inventory: &mut inventory };
+            let mut runner = Steps { conductor, lease, interrupted, backward, scope, inventory: &mut inventory };
             for (index, step) in steps.iter().enumerate().skip(self.steps_done) {
                 runner.run(index, step).await?;
                 // The next step has its own attempts.
@@ -161,7 +161,7 @@ impl Task<'_> {
             error: Some(problem),
             instance: starting.then(|| finish::undone(&self.op, &self.instance)).flatten(),
             resource_changes: None,
-            changed_info: None,
+            discard_inventory: false,
             now: self.conductor.clock.now(),
         }))
     }

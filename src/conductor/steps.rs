@@ -45,6 +45,8 @@ pub struct Steps<'a> {
     pub lease: &'a Lease,
     /// Ends waiting for the cluster. Calls of the store are always run to their end.
     pub interrupted: &'a CancellationToken,
+    /// Whether the steps undo an operation: the rows of what they remove stay, as a retry may make the objects again.
+    pub backward: bool,
     /// Where the objects are.
     pub scope: &'a Scope,
     /// The rows; kept as the store has them.
@@ -149,6 +151,7 @@ impl Steps<'_> {
         let mut errors = Vec::new();
         for (key, result) in results {
             match result {
+                Ok(()) if self.backward => checkpoint.states.push((key, ResourceState::Planned)),
                 Ok(()) => checkpoint.removed.push(key),
                 Err(error) => errors.push(error),
             }

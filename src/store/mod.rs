@@ -154,8 +154,8 @@ pub struct Ending {
     pub instance: Option<VnfInstance>,
     /// What was changed.
     pub resource_changes: Option<crate::domain::op_occ::ResourceChanges>,
-    /// What a MODIFY_INFO changed.
-    pub changed_info: Option<Value>,
+    /// Whether the inventory of the instance is forgotten, all of its objects being gone: an INSTANTIATE was rolled back.
+    pub discard_inventory: bool,
     /// When.
     pub now: OffsetDateTime,
 }

@@ -700,7 +700,7 @@ async fn a_namespace_that_we_made_is_left_to_others_who_are_in_it() {
 async fn a_namespace_that_was_there_is_used_as_it_is_unless_it_goes() {
     let vnf = Vnf::new().await;
     let yaml =
-        format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: {}, labels: {{x: y}}}}}}", vnf.scope.namespace);
+        format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: {}, labels: {{x: x}}}}}}", vnf.scope.namespace);
     let resources = vnf.render(&[], &yaml).await;
     let before = vnf.get(&resources[0]).await.unwrap();
     let ensured = vnf.driver.ensure(&vnf.scope, &resources[0]).await.unwrap();

@@ -1,15 +1,20 @@
 //! The integration tests, in one binary. `scripts/test` starts what they need (a Kubernetes control plane, PostgreSQL)
 //! and says where it is in the environment.
-#![expect(missing_docs, clippy::unwrap_used, clippy::expect_used, reason = "tests say what they show in their names")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests say what they show in their names")]
 
+mod bad_input;
 mod csar;
 mod driver;
+mod failures;
 mod lifecycle;
 mod namespace;
 mod namespaces;
 mod op_occ;
+mod openapi;
+mod packages;
 mod render;
 mod restart;
 mod scale;
 mod store;
 mod support;
+mod vims;

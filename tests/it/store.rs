@@ -86,7 +86,7 @@ on_both_engines! {
     a_postponed_operation_waits
     an_error_that_passes_does_not_hide_the_one_that_led_back
     an_operation_ends_with_its_instance
-    an_operation_ends_only_from_its_state
+    an_operation_ends_with_its_inventory_forgotten_only_where_it_says_so an_operation_ends_only_from_its_state
     a_failed_operation_is_retried_where_it_stopped
     a_failed_operation_is_rolled_back_from_the_first_step
     a_retry_after_a_rollback_that_failed_starts_over
@@ -235,7 +235,7 @@ impl Fixture {
             cancel: None,
             error: None,
             resource_changes: None,
-            changed_info: None,
+            changed_info: Some(json!({"vnfInstanceName": "x"})),
         }
     }
 
@@ -389,7 +389,7 @@ fn vnfc() -> Vnfc {
 }
 
 fn ending(from: OpState, to: OpState) -> Ending {
-    Ending { from, to, error: None, instance: None, resource_changes: None, changed_info: None, now: at(20) }
+    Ending { from, to, error: None, instance: None, resource_changes: None, discard_inventory: false, now: at(20) }
 }
 
 fn work(claim: Claim) -> Claimed {
@@ -1115,7 +1115,6 @@ async fn an_operation_ends_with_its_instance(f: Fixture) {
     let ending = Ending {
         instance: Some(instance.clone()),
         resource_changes: Some(changes.clone()),
-        changed_info: Some(json!({"vnfInstanceName": "x"})),
         ..ending(OpState::Processing, OpState::Completed)
     };
     f.store.end_operation(claimed.lease, &ending).await.unwrap();
@@ -1123,13 +1122,23 @@ async fn an_operation_ends_with_its_instance(f: Fixture) {
         state: OpState::Completed,
         state_entered_time: at(20),
         resource_changes: Some(changes),
-        changed_info: Some(json!({"vnfInstanceName": "x"})),
         ..claimed.op
     };
     assert_eq!(f.op_occ(expected.id).await, expected);
     let after = f.store.instance(&instance.project_id, instance.id).await.unwrap();
     assert_same(&after, &VnfInstance { version: 3, ..instance });
     assert!(matches!(f.store.claim("worker", LONG).await.unwrap(), Claim::Idle(None)));
+}
+
+async fn an_operation_ends_with_its_inventory_forgotten_only_where_it_says_so(f: Fixture) {
+    for discard_inventory in [false, true] {
+        let claimed = f.processing().await;
+        let id = claimed.instance.id;
+        assert!(!f.store.resources(id).await.unwrap().is_empty());
+        let ending = Ending { discard_inventory, ..ending(OpState::Processing, OpState::Completed) };
+        f.store.end_operation(claimed.lease, &ending).await.unwrap();
+        assert_eq!(f.store.resources(id).await.unwrap().is_empty(), discard_inventory);
+    }
 }
 
 async fn an_operation_ends_only_from_its_state(f: Fixture) {

@@ -10,6 +10,7 @@ use sqlx::Row as _;
 use sqlx::types::Json;
 use time::OffsetDateTime;
 
+use super::super::wake_others;
 use super::op_occs::{TABLE, columns, op_occ};
 use super::{Database, Query, Tx, instances, optional_json, read, resources};
 use crate::domain::op_occ::CancelMode;
@@ -167,15 +168,21 @@ pub(super) async fn postpone(
         " + $3 WHERE ",
         held!()
     );
+    let mut tx = db.begin().await?;
     let done = held_by(sqlx::query(update), lease)
         .bind(length(delay))
         .bind(i64::from(attempt))
         .bind(error.map(Json))
-        .execute(&db.writer)
+        .execute(&mut *tx)
         .await?;
     if done.rows_affected() == 0 {
         return Err(StoreError::LeaseLost);
     }
+    // Handed over by a process that stops: another one may go on at once.
+    if delay.is_zero() {
+        wake_others(&mut tx).await?;
+    }
+    tx.commit().await?;
     db.wake_ours();
     Ok(())
 }
@@ -189,7 +196,7 @@ pub(super) async fn end_operation(db: &Database, lease: &Lease, ending: &Ending)
          SET state = $4, state_entered_time = $5, attempt = 0, cancel_mode = NULL, \
              steps_done = CASE WHEN state = 'ROLLING_BACK' THEN 0 ELSE steps_done END, \
              error = CASE WHEN $4 = 'COMPLETED' THEN NULL ELSE COALESCE($6, error) END, \
-             resource_changes = COALESCE($7, resource_changes), changed_info = COALESCE($8, changed_info), \
+             resource_changes = COALESCE($7, resource_changes), \
              lease_owner = NULL, lease_until = 0 \
          WHERE ",
         held!(),
@@ -200,9 +207,11 @@ pub(super) async fn end_operation(db: &Database, lease: &Lease, ending: &Ending)
         .bind(ending.to.as_str())
         .bind(millis(ending.now))
         .bind(ending.error.as_ref().map(Json))
-        .bind(ending.resource_changes.as_ref().map(Json))
-        .bind(ending.changed_info.as_ref().map(Json));
-    fenced(&mut tx, update, lease).await?;
+        .bind(ending.resource_changes.as_ref().map(Json));
+    let id = fenced(&mut tx, update, lease).await?;
+    if ending.discard_inventory {
+        resources::discard(&mut tx, &id).await?;
+    }
     if let Some(instance) = &ending.instance {
         instances::replace(db, &mut tx, instance).await?;
     }

@@ -37,8 +37,8 @@ pub(super) async fn begin(db: &Database, op: &VnfLcmOpOcc, instance: &VnfInstanc
     let insert = sqlx::query(concat!(
         "INSERT INTO vnf_lcm_op_occs \
              (id, project_id, vnf_instance_id, operation, state, state_entered_time, start_time, \
-              is_automatic_invocation, params, cancel_mode, not_before) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, ",
+              is_automatic_invocation, params, changed_info, cancel_mode, not_before) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, ",
         now!(),
         ") ON CONFLICT (vnf_instance_id) WHERE state IN ",
         live_states!(),
@@ -54,6 +54,7 @@ pub(super) async fn begin(db: &Database, op: &VnfLcmOpOcc, instance: &VnfInstanc
         .bind(millis(op.start_time))
         .bind(op.is_automatic_invocation)
         .bind(Json(&op.params))
+        .bind(op.changed_info.as_ref().map(Json))
         .bind(op.cancel.map(cancel_mode))
         .execute(&mut *tx)
         .await?;

@@ -83,6 +83,13 @@ pub(super) async fn remove(tx: &mut Tx, instance: &str, objects: &[ObjectKey]) -
     Ok(())
 }
 
+/// Deletes all rows of an instance.
+pub(super) async fn discard(tx: &mut Tx, instance: &str) -> Result<(), sqlx::Error> {
+    let delete = sqlx::query("DELETE FROM vnf_resources WHERE vnf_instance_id = $1");
+    delete.bind(instance).execute(&mut **tx).await?;
+    Ok(())
+}
+
 /// Writes new states. `NotFound` if a row is not there: an object would be without one.
 pub(super) async fn set_states(
     tx: &mut Tx,

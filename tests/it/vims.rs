@@ -1,0 +1,107 @@
+//! `/v1.0/vims` through the real binary.
+
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+
+use crate::support::cluster::Cluster;
+use crate::support::gybe::{Gybe, connection, vim};
+
+#[tokio::test]
+async fn a_vim_is_registered_shown_changed_and_removed() {
+    let cluster = Cluster::running().await;
+    let namespace = cluster.namespace().await;
+    // No right at all: registering asks only who the token belongs to.
+    let nobody = cluster.account(&namespace.name, "nobody", json!([])).await;
+    let gybe = Gybe::start();
+    let id = gybe.register_vim(&nobody, "first", true).await;
+    let path = format!("/v1.0/vims/{id}");
+    let shown = gybe.get(&path).await.expect(StatusCode::OK)["vim"].clone();
+    assert_eq!((&shown["status"], &shown["is_default"]), (&json!("ACTIVE"), &json!(true)));
+    let user = format!("system:serviceaccount:{}:nobody", namespace.name);
+    assert_eq!(shown["auth_cred"]["user_name"], user);
+    assert_eq!(shown["auth_cred"]["bearer_token"], "***");
+
+    let second = gybe.post("/v1.0/vims", &vim(&cluster.admin, "second", true)).await;
+    assert!(second.problem(409).contains("default"));
+    gybe.post("/v1.0/vims", &vim(&cluster.admin, "first", false)).await.problem(409);
+
+    let new = json!({ "vim": { "description": "d", "is_default": false, "auth_cred": vim(&cluster.admin, "", false)["vim"]["auth_cred"] } });
+    let changed = gybe.put(&path, &new).await.expect(StatusCode::OK)["vim"].clone();
+    assert_eq!((&changed["description"], &changed["is_default"]), (&json!("d"), &json!(false)));
+    assert_ne!(changed["auth_cred"]["user_name"], user);
+
+    gybe.delete(&path).await.expect(StatusCode::NO_CONTENT);
+    gybe.get(&path).await.problem(404);
+}
+
+#[tokio::test]
+async fn a_vim_in_use_is_not_removed_and_a_rotated_credential_reaches_its_instances() {
+    let cluster = Cluster::running().await;
+    let namespace = cluster.namespace().await;
+    let everything = json!([{ "apiGroups": ["*"], "resources": ["*"], "verbs": ["*"] }]);
+    let (first, second) = (
+        cluster.account(&namespace.name, "first", json!([])).await,
+        cluster.account(&namespace.name, "second", everything).await,
+    );
+    let gybe = Gybe::start();
+    let id = gybe.register_vim(&first, "vim", false).await;
+    let vnfd = gybe.onboard("small").await;
+    let path = gybe.create("v2", &vnfd).await;
+    let request = json!({
+        "flavourId": "simple", "vimConnectionInfo": { "vim1": { "vimId": id } },
+        "additionalParams": { "namespace": namespace.name.as_str() },
+    });
+    let op = gybe.begin(&path, "instantiate", &request).await;
+    assert_eq!(gybe.settled(&op).await["operationState"], "FAILED_TEMP", "the account may do nothing");
+    assert!(gybe.delete(&format!("/v1.0/vims/{id}")).await.problem(409).contains("in use"));
+
+    let new = json!({ "vim": { "auth_cred": vim(&second, "", false)["vim"]["auth_cred"] } });
+    gybe.put(&format!("/v1.0/vims/{id}"), &new).await.expect(StatusCode::OK);
+    gybe.post(&format!("{op}/retry"), &json!({})).await.expect(StatusCode::ACCEPTED);
+    assert_eq!(gybe.settled(&op).await["operationState"], "COMPLETED");
+    gybe.complete(&path, "terminate", &json!({ "terminationType": "FORCEFUL" })).await;
+    gybe.delete(&format!("/v1.0/vims/{id}")).await.expect(StatusCode::NO_CONTENT);
+}
+
+#[tokio::test]
+async fn secrets_never_come_back_and_are_nowhere_in_clear() {
+    let cluster = Cluster::running().await;
+    let namespace = cluster.namespace().await;
+    let everything = json!([{ "apiGroups": ["*"], "resources": ["*"], "verbs": ["*"] }]);
+    let account = cluster.account(&namespace.name, "holder", everything).await;
+    let inline = connection(&account);
+    let token = inline["accessInfo"]["bearer_token"].as_str().unwrap().to_owned();
+    let gybe = Gybe::start();
+    gybe.register_vim(&account, "vim", false).await;
+    let vnfd = gybe.onboard("small").await;
+    let path = gybe.create("v2", &vnfd).await;
+    let request = json!({
+        "flavourId": "simple", "vimConnectionInfo": { "vim1": inline },
+        "additionalParams": { "namespace": namespace.name.as_str() },
+    });
+    gybe.complete(&path, "instantiate", &request).await;
+    let mut patch = connection(&account);
+    patch["accessInfo"]["projectId"] = "p".into();
+    let answer = gybe.patch(&path, &json!({ "vimConnectionInfo": { "vim1": patch } })).await;
+    gybe.settled(answer.location.as_deref().unwrap()).await;
+
+    let paths =
+        ["/v1.0/vims", "/vnflcm/v1/vnf_instances", "/vnflcm/v2/vnf_instances", "/vnflcm/v2/vnf_lcm_op_occs", &path];
+    for shown in paths {
+        let answer = gybe.get(shown).await;
+        assert_eq!(answer.status, StatusCode::OK);
+        assert!(!answer.text.contains(&token), "{shown}");
+    }
+    let instance = gybe.get(&path).await.expect(StatusCode::OK);
+    assert_eq!(instance["vimConnectionInfo"]["vim1"]["accessInfo"], json!({ "projectId": "p" }), "the rest is shown");
+    assert!(!gybe.log().contains(&token));
+    for file in
+        std::fs::read_dir(gybe.folder()).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file())
+    {
+        let bytes = std::fs::read(&file).unwrap();
+        let found = bytes.windows(token.len()).any(|window| window == token.as_bytes());
+        assert!(!found, "{}", file.display());
+    }
+    let terminated: Value = gybe.complete(&path, "terminate", &json!({ "terminationType": "FORCEFUL" })).await;
+    assert_eq!(terminated["operationState"], "COMPLETED", "the sealed credential still opens");
+}
