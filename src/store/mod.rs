@@ -3,8 +3,8 @@
 //! [`Store`] has a method per use case, each one transaction; no transaction leaves it. The op occurrence rows are the
 //! conductor's queue. SQLite and PostgreSQL behave the same; `tests/it/store.rs` runs the same cases on both.
 //!
-//! Every method is written to be run to its end: callers never wrap one in a timeout or a `select!`
-//! (a cancelled `BEGIN` poisons its connection); the database's own timeouts bound them.
+//! Every method is written to be run to its end: callers don't wrap one in a timeout or a `select!`, for what was asked may
+//! happen all the same; the database's own timeouts bound them. A future that is dropped leaves no transaction open.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -148,9 +148,9 @@ pub struct Ending {
     pub from: OpState,
     /// The state it enters.
     pub to: OpState,
-    /// Why, unless it succeeded.
+    /// Why, unless it succeeded. `None` keeps the error there is, except in COMPLETED.
     pub error: Option<Problem>,
-    /// The instance as it is from now on; `None`: unchanged.
+    /// The instance as it is from now on, of the version that was claimed; `None`: unchanged.
     pub instance: Option<VnfInstance>,
     /// What was changed.
     pub resource_changes: Option<crate::domain::op_occ::ResourceChanges>,
@@ -232,7 +232,7 @@ pub trait Store: Send + Sync {
     async fn vims(&self, project: &ProjectId) -> Result<Vec<Vim>, StoreError>;
     /// Replaces all but the id, project and `created_at`. Errors as [`Store::create_vim`].
     async fn update_vim(&self, vim: &Vim) -> Result<(), StoreError>;
-    /// Removes a VIM. `InUse` while a VNF instance's `vim_connections` name it.
+    /// Removes a VIM. `InUse` while a VNF instance's `vim_connections` name it in a `vim_id`.
     async fn delete_vim(&self, project: &ProjectId, id: VimId) -> Result<(), StoreError>;
 
     // --- VNF instances ------------------------------------------------------------------------------------------
@@ -261,6 +261,8 @@ pub trait Store: Send + Sync {
     async fn op_occs(&self, project: &ProjectId) -> Result<Vec<VnfLcmOpOcc>, StoreError>;
     /// Moves an op occurrence that no conductor works on from FAILED_TEMP to `to` and wakes the conductors.
     /// `Stale` if it is not in FAILED_TEMP. Entering ROLLING_BACK or PROCESSING clears `attempt`; PROCESSING clears the error.
+    /// ROLLING_BACK starts with no step done. PROCESSING goes on after the last step done, or from the first one if the
+    /// operation stopped while it was rolled back.
     async fn resume_operation(
         &self,
         project: &ProjectId,
@@ -268,16 +270,20 @@ pub trait Store: Send + Sync {
         to: OpState,
         now: OffsetDateTime,
     ) -> Result<(), StoreError>;
-    /// The plan of an op occurrence, if it has one.
+    /// The plan of an op occurrence, if it has one. `NotFound` if there is no such op occurrence.
     async fn plan(&self, id: VnfLcmOpOccId) -> Result<Option<Plan>, StoreError>;
 
     // --- op occurrences: conductors -----------------------------------------------------------------------------
+    //
+    // Each write is `LeaseLost`, and changes nothing, unless the lease is the operation's last and has not run out by the
+    // database's clock.
 
     /// Takes the operation that has waited longest of those that are running, due, and held by nobody (or whose lease ran out).
     async fn claim(&self, owner: &str, ttl: Duration) -> Result<Claim, StoreError>;
     /// Makes the lease run for `ttl` from now; tells whether a cancel request is pending.
     async fn renew(&self, lease: &Lease, ttl: Duration) -> Result<Option<CancelMode>, StoreError>;
-    /// STARTING → PROCESSING with the plan and the inventory rows of what it will make (rows that exist keep their state).
+    /// STARTING → PROCESSING (`Stale` in any other state) with the plan and the inventory rows of what it will make, none
+    /// twice. Rows that exist keep their state and place and get the new intent; the others come after them.
     async fn store_plan(
         &self,
         lease: &Lease,
@@ -287,9 +293,11 @@ pub trait Store: Send + Sync {
     ) -> Result<(), StoreError>;
     /// Marks rows that are `Planned` as `Intent`, before their objects are made.
     async fn record_intent(&self, lease: &Lease, objects: &[ObjectKey]) -> Result<(), StoreError>;
-    /// Records finished work.
+    /// Records finished work; with a further step done, `attempt` starts at 0 again. `NotFound`, and nothing is recorded, if
+    /// a row that gets a state or an intent is not there. No row may be named twice in `states` or in `manifests`.
     async fn checkpoint(&self, lease: &Lease, checkpoint: &Checkpoint) -> Result<(), StoreError>;
-    /// Puts the operation off for `delay` and gives up the lease. `attempt` and `error` say why.
+    /// Puts the operation off for `delay` and gives up the lease. `attempt` and `error` say why; in ROLLING_BACK the error
+    /// that led there stays instead.
     async fn postpone(
         &self,
         lease: Lease,
@@ -298,9 +306,12 @@ pub trait Store: Send + Sync {
         error: Option<&Problem>,
     ) -> Result<(), StoreError>;
     /// Ends the running state and gives up the lease: state, instance and (later) notifications in one transaction.
+    /// `Stale` if the operation is not in `ending.from`, or the version of the row is not that of `ending.instance`.
+    /// A cancel request has taken effect or comes too late: it is cleared.
     async fn end_operation(&self, lease: Lease, ending: &Ending) -> Result<(), StoreError>;
 
-    /// Fires when there may be something to claim. Register before looking.
+    /// Fires (`notify_waiters`) when there may be something to claim: register (`Notified::enable`) before looking. It can
+    /// fire for nothing, and on PostgreSQL another process's can be missed: look now and then all the same.
     fn wake(&self) -> Arc<Notify>;
     /// One round trip to the database: whether it answers.
     async fn ping(&self) -> Result<(), StoreError>;

@@ -119,7 +119,7 @@ fn bind<'q>(db: &Database, query: Query<'q>, instance: &VnfInstance) -> Result<Q
         .filter(|(_, connection)| !connection.secrets.is_empty())
         .map(|(id, connection)| (id.as_str(), &connection.secrets))
         .collect();
-    let sealed = db.seal(&sealed_at(&id), &secrets, secrets.is_empty())?;
+    let sealed = db.seal(&sealed_at(&id), &secrets)?;
     Ok(query
         .bind(id)
         .bind(&instance.project_id.0)

@@ -3,6 +3,7 @@
 //!
 //! This directory is compiled twice (see `crate::store::sql`): `super` is `sqlite` the first time, `postgres` the second.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,9 +23,9 @@ use crate::domain::op_occ::{CancelMode, OpState, VnfLcmOpOcc};
 use crate::domain::package::{Content, DefinitionFile, OperationalState, VnfPackage};
 use crate::domain::plan::Plan;
 use crate::domain::problem::Problem;
-use crate::domain::resource::Resource;
+use crate::domain::resource::{ObjectKey, Resource};
 use crate::domain::vim::Vim;
-use crate::store::seal::{Context, KeyRing};
+use crate::store::seal::{Context, KeyRing, SealError};
 use crate::store::sql::convert::{Unreadable, time};
 use crate::store::{Checkpoint, Claim, Ending, Lease, OnboardedVnfd, Store, StoreError};
 
@@ -73,23 +74,25 @@ impl Database {
         self.wake.notify_waiters();
     }
 
-    /// Seals `secrets` unless there are none.
-    fn seal<T: Serialize>(
+    /// Seals `secrets`; none are NULL, so that a row without any needs no key.
+    fn seal<K: Serialize, V: Serialize>(
         &self,
         context: &Context<'_>,
-        secrets: &T,
-        none: bool,
+        secrets: &BTreeMap<K, V>,
     ) -> Result<Option<Vec<u8>>, StoreError> {
-        if none { Ok(None) } else { self.keys.seal(context, secrets).map(Some).map_err(StoreError::Seal) }
+        if secrets.is_empty() {
+            return Ok(None);
+        }
+        self.keys.seal(context, secrets).map(Some).map_err(StoreError::Seal)
     }
 
     /// Opens what [`Database::seal`] made.
-    fn open<T: DeserializeOwned + Default>(
+    fn open<K: DeserializeOwned + Ord, V: DeserializeOwned>(
         &self,
         context: &Context<'_>,
         sealed: Option<Vec<u8>>,
-    ) -> Result<T, Unreadable> {
-        sealed.map_or_else(|| Ok(T::default()), |sealed| Ok(self.keys.open(context, &sealed)?))
+    ) -> Result<BTreeMap<K, V>, SealError> {
+        sealed.map_or_else(|| Ok(BTreeMap::new()), |sealed| self.keys.open(context, &sealed))
     }
 }
 
@@ -287,11 +290,7 @@ impl Store for Database {
         leases::store_plan(self, lease, plan, resources, now).await
     }
 
-    async fn record_intent(
-        &self,
-        lease: &Lease,
-        objects: &[crate::domain::resource::ObjectKey],
-    ) -> Result<(), StoreError> {
+    async fn record_intent(&self, lease: &Lease, objects: &[ObjectKey]) -> Result<(), StoreError> {
         leases::record_intent(self, lease, objects).await
     }
 

@@ -85,8 +85,8 @@ pub(super) async fn all(db: &Database, project: &ProjectId) -> Result<Vec<VnfLcm
     rows.iter().map(|row| read(TABLE, row, op_occ)).collect()
 }
 
-/// Steps count per direction, so going back starts from 0. A retry goes on where it stopped: if that was on the way back,
-/// `leases::end_operation` has left 0 there.
+/// Steps count per direction, so going back starts from 0. A retry goes on where it stopped; if that was on the way back,
+/// [`super::leases::end_operation`] has left 0 there.
 pub(super) async fn resume(
     db: &Database,
     project: &ProjectId,

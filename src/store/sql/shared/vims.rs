@@ -90,7 +90,7 @@ pub(super) async fn delete(db: &Database, project: &ProjectId, id: VimId) -> Res
 /// Binds $1 to $13: all but `created_at`.
 fn bind<'q>(db: &Database, query: Query<'q>, vim: &Vim) -> Result<Query<'q>, StoreError> {
     let id = vim.id.to_string();
-    let secrets = db.seal(&sealed_at(&id), &vim.secrets, vim.secrets.is_empty())?;
+    let secrets = db.seal(&sealed_at(&id), &vim.secrets)?;
     Ok(query
         .bind(id)
         .bind(&vim.project_id.0)
