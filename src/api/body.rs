@@ -67,6 +67,10 @@ fn unreadable(error: &actix_web::Error) -> Problem {
 
 /// Reads a JSON text; the error names the member.
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    // PostgreSQL has no NUL in texts; it is refused here, for SQLite too, rather than where it would be stored.
+    if bytes.windows(6).any(|window| window == br"\u0000") {
+        return Err(Problem::malformed("the request body has the character U+0000, which can't be stored"));
+    }
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let path = error.path().to_string();

@@ -181,7 +181,9 @@ async fn onboard(api: &Api, id: VnfPkgId) -> Result<(), StoreError> {
             );
             api.store.fail_onboarding(id, &Problem::conflict(text), now()).await
         }
-        other => other,
+        // Something in it can't be stored, or the store failed: if it still does, the next start says so.
+        Err(error) => api.store.fail_onboarding(id, &internal(&error), now()).await,
+        Ok(()) => Ok(()),
     }
 }
 

@@ -1,7 +1,9 @@
 //! Keeping a lease while its operation runs.
 
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::store::{Lease, Store, StoreError};
@@ -12,30 +14,41 @@ use crate::store::{Lease, Store, StoreError};
 ///
 /// Returns whether the lease is still ours.
 pub async fn keep(
-    store: &dyn Store,
+    store: &Arc<dyn Store>,
     lease: &Lease,
     ttl: Duration,
     interrupted: &CancellationToken,
     done: &CancellationToken,
 ) -> bool {
-    let mut renewed = Instant::now();
+    let mut deadline = Instant::now() + ttl * 2 / 3;
     loop {
         tokio::select! {
             () = done.cancelled() => return true,
             () = tokio::time::sleep(ttl / 6) => {}
         }
-        match store.renew(lease, ttl).await {
-            Ok(_) => renewed = Instant::now(),
-            Err(StoreError::LeaseLost) => {
+        // In a task of its own: a database that is cut off without a word may keep it waiting past the deadline, and a
+        // call of the store is never dropped half-way.
+        let begun = Instant::now();
+        let renewal = tokio::spawn({
+            let (store, lease) = (Arc::clone(store), Lease { op: lease.op, epoch: lease.epoch });
+            async move { store.renew(&lease, ttl).await }
+        });
+        let renewed = match tokio::time::timeout_at(deadline, renewal).await {
+            Ok(Ok(Ok(_))) => true,
+            Ok(Ok(Err(StoreError::LeaseLost))) => {
                 tracing::warn!(op.id = %lease.op, lease.epoch = lease.epoch, "the lease of operation {} is lost", lease.op);
                 interrupted.cancel();
                 return false;
             }
-            Err(error) => {
+            Ok(Ok(Err(error))) => {
                 tracing::warn!(op.id = %lease.op, error = &error as &dyn std::error::Error, "the lease of operation {} can't be renewed", lease.op);
+                false
             }
-        }
-        if renewed.elapsed() > ttl * 2 / 3 {
+            Ok(Err(_)) | Err(_) => false,
+        };
+        if renewed {
+            deadline = begun + ttl * 2 / 3;
+        } else if Instant::now() >= deadline {
             tracing::error!(op.id = %lease.op, "operation {} is interrupted: its lease may be over", lease.op);
             interrupted.cancel();
             return false;

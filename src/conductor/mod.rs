@@ -113,7 +113,7 @@ impl Conductor {
             verdict
         };
         let (verdict, kept) =
-            tokio::join!(work, lease::keep(&*self.store, &lease, self.settings.lease_ttl, &interrupted, &done));
+            tokio::join!(work, lease::keep(&self.store, &lease, self.settings.lease_ttl, &interrupted, &done));
         if kept {
             run::conclude(self, lease, verdict).await;
         }

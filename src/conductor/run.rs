@@ -12,6 +12,7 @@ use crate::domain::plan::Plan;
 use crate::domain::problem::Problem;
 use crate::domain::resource::Resource;
 use crate::domain::vim::VimAccess;
+use crate::error::internal;
 use crate::infra::{InfraError, Scope};
 use crate::lcm::plan::{PlanError, Planner};
 use crate::store::{Ending, Lease, StoreError};
@@ -138,13 +139,15 @@ impl Task<'_> {
         let starting = self.op.state == OpState::Starting;
         let limit = if starting { STARTING_ATTEMPTS } else { STEP_ATTEMPTS };
         let problem = match error {
-            StepError::Store(error) => {
+            // An error that outlasts all attempts lies in what is written, not in the database, which took the attempts.
+            StepError::Store(error) if self.attempt + 1 < limit => {
                 tracing::error!(op.id = %self.op.id, error = &error as &dyn std::error::Error, "operation {} is put off: the store failed", self.op.id);
                 return Verdict::Postpone(back_off(self.attempt), self.attempt + 1, self.op.error.clone());
             }
             StepError::Interrupted => {
                 return Verdict::Postpone(Duration::ZERO, self.attempt, self.op.error.clone());
             }
+            StepError::Store(error) => internal(&error),
             StepError::Stopped(problem) => problem,
             StepError::Passing(problem) if self.attempt + 1 < limit => {
                 tracing::warn!(op.id = %self.op.id, attempt = self.attempt, "operation {} is put off: {}", self.op.id, problem.detail);

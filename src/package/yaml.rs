@@ -198,6 +198,10 @@ impl<'a> Composer<'a> {
         line: usize,
     ) -> Result<(), Problem> {
         self.spend(Size { nodes: 1, bytes: text.len(), depth: 0 }, line)?;
+        // Neither PostgreSQL nor Kubernetes takes it; told here, it has a line.
+        if text.contains('\0') {
+            return Err(problem(self.file, line, "the character U+0000 can't be stored; leave it out"));
+        }
         let plain = style == ScalarStyle::Plain && tag.is_none();
         if self.wants_key() {
             return self.scalar_key(text.into_owned(), plain, anchor, line);
@@ -524,6 +528,12 @@ mod tests {
 
     fn error(text: &str) -> String {
         read(text).unwrap_err().detail
+    }
+
+    #[test]
+    fn a_nul_character_is_refused_with_its_line() {
+        let problem = read("a: 1\nb: \"x\\0y\"\n").unwrap_err();
+        assert!(problem.detail.contains(":2: the character U+0000"), "{}", problem.detail);
     }
 
     #[test]

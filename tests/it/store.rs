@@ -86,7 +86,8 @@ on_both_engines! {
     a_postponed_operation_waits
     an_error_that_passes_does_not_hide_the_one_that_led_back
     an_operation_ends_with_its_instance
-    an_operation_ends_with_its_inventory_forgotten_only_where_it_says_so an_operation_ends_only_from_its_state
+    an_operation_ends_with_its_inventory_forgotten_only_where_it_says_so
+    an_operation_ends_only_from_its_state
     a_failed_operation_is_retried_where_it_stopped
     a_failed_operation_is_rolled_back_from_the_first_step
     a_retry_after_a_rollback_that_failed_starts_over
