@@ -302,9 +302,8 @@ spec: {{storageClassName: {class}, accessModes: [ReadWriteOnce], resources: {{re
     }
 }
 
-#[tokio::test]
-async fn a_definition_and_an_object_of_its_kind() {
-    let vnf = Vnf::new().await;
+/// A definition of a kind Gadget, and its group.
+fn definition(vnf: &Vnf) -> (String, String) {
     let group = format!("g{}.example.test", vnf.scope.instance.0.simple());
     let yaml = format!(
         "
@@ -323,6 +322,13 @@ spec:
     schema: {{openAPIV3Schema: {{type: object, x-kubernetes-preserve-unknown-fields: true}}}}
 "
     );
+    (group, yaml)
+}
+
+#[tokio::test]
+async fn a_definition_and_an_object_of_its_kind() {
+    let vnf = Vnf::new().await;
+    let (group, yaml) = definition(&vnf);
     let kind = (format!("{group}/v1"), "Gadget".to_owned());
     let kinds = BTreeSet::from([kind.clone()]);
     assert!(vnf.driver.discover(&vnf.scope.access, &kinds).await.unwrap().is_empty());
@@ -356,6 +362,45 @@ spec:
     vnf.remove(&definition[0]).await;
     assert!(vnf.get(&definition[0]).await.is_none());
     vnf.remove(&gadget[0]).await;
+}
+
+#[tokio::test]
+async fn a_definition_is_left_to_others_who_use_it() {
+    let vnf = Vnf::new().await;
+    let (group, yaml) = definition(&vnf);
+    let mut resources = vnf.render(&[], &yaml).await;
+    vnf.ensure(&mut resources).await;
+    vnf.driver.await_ready(&vnf.scope, &resources, PATIENT).await.unwrap();
+    let gadget = json!({ "apiVersion": format!("{group}/v1"), "kind": "Gadget", "metadata": { "name": "g" } });
+    vnf.cluster.create("gadgets", Some(&vnf.scope.namespace), gadget).await;
+    vnf.remove(&resources[0]).await;
+    let left = vnf.get(&resources[0]).await.unwrap();
+    assert!(left.metadata.deletion_timestamp.is_none() && !left.labels().contains_key(INSTANCE_LABEL));
+    let api = vnf.cluster.api_of(&resources[0], &vnf.scope.namespace);
+    api.delete(&resources[0].key.name, &DeleteParams::default()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_review_is_answered_and_leaves_nothing() {
+    let vnf = Vnf::new().await;
+    let yaml = "
+apiVersion: authorization.k8s.io/v1
+kind: SelfSubjectAccessReview
+metadata: {name: may-i}
+spec: {resourceAttributes: {verb: create, group: apps, resource: deployments}}
+---
+apiVersion: authorization.k8s.io/v1
+kind: LocalSubjectAccessReview
+metadata: {name: may-they}
+spec: {user: they, resourceAttributes: {namespace: NAMESPACE, verb: create, group: apps, resource: deployments}}
+";
+    let mut resources = vnf.render(&[], &yaml.replace("NAMESPACE", vnf.scope.namespace.as_str())).await;
+    vnf.ensure(&mut resources).await;
+    vnf.driver.await_ready(&vnf.scope, &resources, HASTY).await.unwrap();
+    for resource in &resources {
+        assert_eq!(resource.state, ResourceState::Present { uid: String::new(), owned: false });
+        vnf.remove(resource).await;
+    }
 }
 
 // Changes.

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use kube::ResourceExt as _;
-use kube::api::{Api, DynamicObject, Patch, PatchParams};
+use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
@@ -24,6 +24,10 @@ const FAREWELL: Duration = Duration::from_secs(30);
 pub(super) async fn ensure(cluster: &Cluster, scope: &Scope, resource: &Resource) -> Result<Ensured, InfraError> {
     let object = Object { cluster, scope, key: &resource.key, api: api(cluster, scope, resource) };
     let mut intent = placed(resource, scope);
+    if is_question(&resource.key) {
+        object.ask(intent).await?;
+        return Ok(Ensured { uid: String::new(), owned: false });
+    }
     for _ in 0..ATTEMPTS {
         let made = match cluster.call(object.api.get_opt(&resource.key.name)).await? {
             None => object.create(&intent).await?,
@@ -54,6 +58,11 @@ pub(super) fn is_ours(object: &DynamicObject, instance: VnfInstanceId) -> bool {
 /// Whether it is a Namespace: there may be one before us, and others may use it beside us.
 pub(super) fn is_namespace(key: &ObjectKey) -> bool {
     key.api_version == "v1" && key.kind == "Namespace"
+}
+
+/// Whether it is a review: it can be created, is answered, and is nowhere then.
+fn is_question(key: &ObjectKey) -> bool {
+    matches!(key.group(), "authentication.k8s.io" | "authorization.k8s.io")
 }
 
 struct Object<'a> {
@@ -97,6 +106,16 @@ impl Object<'_> {
             Err(failed) if matches!(failed.code, Some(404 | 409)) => Ok(None),
             Err(failed) => Err(failed.into()),
         }
+    }
+
+    /// Creates a review. It must not have metadata beyond its namespace.
+    async fn ask(&self, mut intent: Map<String, Value>) -> Result<(), InfraError> {
+        let metadata = self.api.namespace().map_or(json!({}), |namespace| json!({ "namespace": namespace }));
+        intent.insert("metadata".to_owned(), metadata);
+        let question = serde_json::from_value(Value::Object(intent))
+            .map_err(|error| InfraError::Invalid(format!("{self} is no Kubernetes object: {error}")))?;
+        self.cluster.call(self.api.create(&PostParams::default(), &question)).await?;
+        Ok(())
     }
 
     async fn apply(&self, params: &PatchParams, intent: &Map<String, Value>) -> Result<DynamicObject, CallError> {

@@ -1,14 +1,16 @@
-//! Whether a Namespace that we made may go: only with nobody else's objects in it.
+//! Objects that others' objects live in or are made of: a Namespace, a CustomResourceDefinition. Kubernetes deletes these
+//! along, so such an object of ours goes only if there are none.
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use kube::api::{Api, ApiResource, DynamicObject, ListParams, Patch, PatchParams};
 use kube::discovery::{Discovery, Scope as KindScope, verbs};
 use kube::{Resource as _, ResourceExt as _};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::apply::is_ours;
+use super::apply::{is_namespace, is_ours};
 use super::client::Cluster;
-use crate::domain::resource::{INSTANCE_LABEL, MANAGED_BY_LABEL};
+use super::ready::text;
+use crate::domain::resource::{INSTANCE_LABEL, MANAGED_BY_LABEL, ObjectKey};
 use crate::infra::{InfraError, Scope};
 
 /// So many lists at a time.
@@ -18,17 +20,27 @@ const NOBODYS_KINDS: [&str; 5] = ["Event", "Endpoints", "EndpointSlice", "Lease"
 /// Objects that Kubernetes itself makes in every namespace.
 const NOBODYS: [(&str, &str); 2] = [("ServiceAccount", "default"), ("ConfigMap", "kube-root-ca.crt")];
 
-/// Whether the Namespace is to be deleted. If others' objects are in it, it is left to them, without our marks.
+/// Whether others' objects may depend on it being there.
+pub(super) fn is_shared(key: &ObjectKey) -> bool {
+    is_namespace(key) || is_definition(key)
+}
+
+fn is_definition(key: &ObjectKey) -> bool {
+    key.group() == "apiextensions.k8s.io" && key.kind == "CustomResourceDefinition"
+}
+
+/// Whether the object with that uid is to be deleted. If others' objects depend on it, it is left to them, without our
+/// marks.
 ///
-/// An object that is made in it between this look and the deletion is lost with it: Kubernetes has no condition for that.
+/// An object that is made between this look and the deletion is lost with it: Kubernetes has no condition for that.
 pub(super) async fn give_up(
     cluster: &Cluster,
     scope: &Scope,
+    key: &ObjectKey,
     api: &Api<DynamicObject>,
-    name: &str,
     uid: &str,
 ) -> Result<bool, InfraError> {
-    let Some(found) = cluster.call(api.get_opt(name)).await? else { return Ok(false) };
+    let Some(found) = cluster.call(api.get_opt(&key.name)).await? else { return Ok(false) };
     // Without our marks it was left to others already.
     if found.metadata.uid.as_deref() != Some(uid) || !is_ours(&found, scope.instance) {
         return Ok(false);
@@ -36,19 +48,23 @@ pub(super) async fn give_up(
     if found.metadata.deletion_timestamp.is_some() {
         return Ok(true);
     }
-    let others = occupants(cluster, scope, name).await?;
+    let others = match is_definition(key) {
+        true => instances(cluster, scope, &found).await?,
+        false => occupants(cluster, scope, &key.name).await?,
+    };
     if others.is_empty() {
         return Ok(true);
     }
     let shown: Vec<&str> = others.iter().take(5).map(String::as_str).collect();
     tracing::warn!(
-        namespace = name,
-        "not deleted, as {} objects of others are in it, such as {}",
+        object = %key,
+        instance = %scope.instance,
+        "not deleted, as {} objects of others depend on it, such as {}",
         others.len(),
         shown.join(", ")
     );
     let unmarked = json!({ "metadata": { "uid": uid, "labels": { INSTANCE_LABEL: null, MANAGED_BY_LABEL: null } } });
-    match cluster.call(api.patch(name, &PatchParams::default(), &Patch::Merge(unmarked))).await {
+    match cluster.call(api.patch(&key.name, &PatchParams::default(), &Patch::Merge(unmarked))).await {
         Err(failed) if !matches!(failed.code, Some(404 | 409)) => Err(failed.into()),
         _ => Ok(false),
     }
@@ -67,23 +83,41 @@ async fn occupants(cluster: &Cluster, scope: &Scope, namespace: &str) -> Result<
         })
         .map(|(kind, _)| kind)
         .collect();
-    let others = ListParams::default().labels(&format!("{INSTANCE_LABEL}!={}", scope.instance));
     let found: Vec<Vec<String>> = stream::iter(kinds)
-        .map(|kind| occupants_of(cluster, namespace, kind, &others))
+        .map(async |kind| {
+            let api = Api::namespaced_with(cluster.client.clone(), namespace, &kind);
+            others(cluster, scope, &kind, &api).await
+        })
         .buffer_unordered(AT_ONCE)
         .try_collect()
         .await?;
     Ok(found.into_iter().flatten().collect())
 }
 
-async fn occupants_of(
+/// The objects of the kind that the definition brings and that are not ours.
+async fn instances(cluster: &Cluster, scope: &Scope, definition: &DynamicObject) -> Result<Vec<String>, InfraError> {
+    let versions = definition.data.pointer("/spec/versions").and_then(Value::as_array).into_iter().flatten();
+    let mut served = versions.filter(|version| version.get("served") == Some(&Value::Bool(true)));
+    let Some(version) = served.find_map(|version| version.get("name")?.as_str()) else { return Ok(Vec::new()) };
+    let group = text(definition, "/spec/group");
+    let kind = ApiResource {
+        group: group.to_owned(),
+        version: version.to_owned(),
+        api_version: format!("{group}/{version}"),
+        kind: text(definition, "/spec/names/kind").to_owned(),
+        plural: text(definition, "/spec/names/plural").to_owned(),
+    };
+    others(cluster, scope, &kind, &Api::all_with(cluster.client.clone(), &kind)).await
+}
+
+async fn others(
     cluster: &Cluster,
-    namespace: &str,
-    kind: ApiResource,
-    others: &ListParams,
+    scope: &Scope,
+    kind: &ApiResource,
+    api: &Api<DynamicObject>,
 ) -> Result<Vec<String>, InfraError> {
-    let api: Api<DynamicObject> = Api::namespaced_with(cluster.client.clone(), namespace, &kind);
-    let list = match cluster.call(api.list_metadata(others)).await {
+    let params = ListParams::default().labels(&format!("{INSTANCE_LABEL}!={}", scope.instance));
+    let list = match cluster.call(api.list_metadata(&params)).await {
         Ok(list) => list,
         Err(failed) if matches!(failed.code, Some(404 | 405)) => return Ok(Vec::new()),
         Err(failed) if failed.code == Some(403) => return Ok(vec![format!("{} (not allowed to look)", kind.plural)]),
