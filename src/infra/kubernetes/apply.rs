@@ -3,20 +3,24 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use futures::StreamExt as _;
 use kube::ResourceExt as _;
 use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
 use serde_json::{Map, Value, json};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::client::Cluster;
 use super::errors::CallError;
-use super::watch::{Source, gone};
+use super::watch::{Event, Source, follow, gone};
 use crate::domain::ids::VnfInstanceId;
+use crate::domain::namespace::Namespace;
 use crate::domain::resource::{INSTANCE_LABEL, MANAGED_BY_LABEL, ObjectKey, Resource};
 use crate::infra::{Ensured, InfraError, Scope};
 
 /// How often an object may change hands under our eyes before we put the matter off.
 const ATTEMPTS: usize = 4;
+/// How long a Namespace is given to get its default ServiceAccount.
+const FURNISHING: Duration = Duration::from_secs(5);
 /// How long an object of ours that is on its way out is waited for.
 const FAREWELL: Duration = Duration::from_secs(30);
 
@@ -42,7 +46,7 @@ pub(super) async fn ensure(cluster: &Cluster, scope: &Scope, resource: &Resource
             return Ok(Ensured { uid: made.uid().unwrap_or_default(), owned: true });
         }
     }
-    Err(InfraError::Transient(format!("{object} is made and deleted by somebody else at the same time")))
+    Err(InfraError::Transient(format!("{object}, or what it depends on, is changed by others at the same time")))
 }
 
 /// The objects of the resource's kind, where the instance's are.
@@ -84,7 +88,12 @@ impl Object<'_> {
                 self.release(&manager, &made).await?;
                 Ok(None)
             }
-            Ok(made) => Ok(Some(made)),
+            Ok(made) => {
+                if is_namespace(self.key) {
+                    self.furnished().await?;
+                }
+                Ok(Some(made))
+            }
             Err(failed) if failed.code == Some(409) => Ok(None),
             Err(failed) if failed.code == Some(404) => Err(self.nowhere(failed)),
             Err(failed) => Err(failed.into()),
@@ -167,6 +176,23 @@ impl Object<'_> {
         }
         let finalizers = found.finalizers().join(", ");
         Err(InfraError::Transient(format!("{self} is being deleted; it waits for its finalizers [{finalizers}]")))
+    }
+
+    /// Waits until the new Namespace takes pods: it gets its default ServiceAccount only a moment after it was made.
+    async fn furnished(&self) -> Result<(), InfraError> {
+        let namespace =
+            Namespace::try_from(self.key.name.clone()).map_err(|error| InfraError::Invalid(error.to_string()))?;
+        let accounts = self.cluster.builtin("v1", "ServiceAccount", "serviceaccounts", &namespace);
+        let mut events = follow(self.cluster, Source::named(accounts, "default"));
+        while let Ok(Some(event)) = timeout(FURNISHING, events.next()).await {
+            match event {
+                Ok(Event::Listed(accounts)) if accounts.is_empty() => {}
+                // Who may not look, or finds no such account in time, will hear of it when a pod is refused.
+                Ok(_) | Err(InfraError::Denied(_)) => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// 404 when applying: the namespace is missing, or the kind's endpoint is not served (yet: it takes a moment after

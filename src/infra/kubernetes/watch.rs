@@ -15,7 +15,7 @@ use super::client::Cluster;
 use crate::infra::InfraError;
 
 /// How long a watch is kept open.
-const RELIST: Duration = Duration::from_secs(60);
+const RELIST: Duration = Duration::from_secs(30);
 /// Beyond [`RELIST`], how long the server may take to end a watch.
 const SLACK: Duration = Duration::from_secs(5);
 /// A watch that ends sooner counts as a failure.
