@@ -64,6 +64,11 @@ pub(super) fn is_namespace(key: &ObjectKey) -> bool {
     key.api_version == "v1" && key.kind == "Namespace"
 }
 
+/// Whether an apply failed as the object has another uid than the applied metadata: 422, as for any immutable field.
+fn is_other_uid(failed: &CallError) -> bool {
+    matches!(&failed.error, InfraError::Invalid(text) if text.contains("metadata.uid: Invalid value"))
+}
+
 /// Whether it is a review: it can be created, is answered, and is nowhere then.
 fn is_question(key: &ObjectKey) -> bool {
     matches!(key.group(), "authentication.k8s.io" | "authorization.k8s.io")
@@ -106,13 +111,13 @@ impl Object<'_> {
         intent: &mut Map<String, Value>,
         found: DynamicObject,
     ) -> Result<Option<DynamicObject>, InfraError> {
-        // If the object was replaced since we looked, the uid makes this a conflict instead of a seizure.
+        // If the object was replaced since we looked, the uid makes this fail instead of being a seizure.
         set_metadata(intent, "uid", found.metadata.uid.map(Value::from));
         let applied = self.apply(&PatchParams::apply(&manager(self.scope.instance)).force(), intent).await;
         set_metadata(intent, "uid", None);
         match applied {
             Ok(made) => Ok(Some(made)),
-            Err(failed) if matches!(failed.code, Some(404 | 409)) => Ok(None),
+            Err(failed) if matches!(failed.code, Some(404 | 409)) || is_other_uid(&failed) => Ok(None),
             Err(failed) => Err(failed.into()),
         }
     }

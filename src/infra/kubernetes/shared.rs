@@ -2,13 +2,14 @@
 //! along, so such an object of ours goes only if there are none.
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::APIResource;
 use kube::api::{Api, ApiResource, DynamicObject, ListParams, Patch, PatchParams};
-use kube::discovery::{Discovery, Scope as KindScope, verbs};
 use kube::{Resource as _, ResourceExt as _};
 use serde_json::{Value, json};
 
 use super::apply::{is_namespace, is_ours};
-use super::client::Cluster;
+use super::client::{Cluster, api_resource};
+use super::discovery;
 use super::ready::text;
 use crate::domain::resource::{INSTANCE_LABEL, MANAGED_BY_LABEL, ObjectKey};
 use crate::infra::{InfraError, Scope};
@@ -72,19 +73,14 @@ pub(super) async fn give_up(
 
 /// What is in the namespace and neither ours nor Kubernetes' own. What we may not look at counts as well.
 async fn occupants(cluster: &Cluster, scope: &Scope, namespace: &str) -> Result<Vec<String>, InfraError> {
-    let discovery = cluster.call(Discovery::new(cluster.client.clone()).run()).await?;
-    let kinds: Vec<ApiResource> = discovery
-        .groups()
-        .flat_map(|group| group.recommended_resources())
-        .filter(|(kind, able)| {
-            able.scope == KindScope::Namespaced
-                && [verbs::LIST, verbs::DELETE].iter().all(|verb| able.supports_operation(verb))
-                && !NOBODYS_KINDS.contains(&kind.kind.as_str())
-        })
-        .map(|(kind, _)| kind)
-        .collect();
+    let lives_there = |kind: &APIResource| {
+        let able = |verb: &str| kind.verbs.iter().any(|it| it == verb);
+        kind.namespaced && able("list") && able("delete") && !NOBODYS_KINDS.contains(&kind.kind.as_str())
+    };
+    let kinds = discovery::all(cluster).await?.into_iter().filter(|(_, kind)| lives_there(kind));
     let found: Vec<Vec<String>> = stream::iter(kinds)
-        .map(async |kind| {
+        .map(async |(api_version, kind)| {
+            let kind = api_resource(&api_version, kind.kind, kind.name);
             let api = Api::namespaced_with(cluster.client.clone(), namespace, &kind);
             others(cluster, scope, &kind, &api).await
         })
@@ -99,14 +95,9 @@ async fn instances(cluster: &Cluster, scope: &Scope, definition: &DynamicObject)
     let versions = definition.data.pointer("/spec/versions").and_then(Value::as_array).into_iter().flatten();
     let mut served = versions.filter(|version| version.get("served") == Some(&Value::Bool(true)));
     let Some(version) = served.find_map(|version| version.get("name")?.as_str()) else { return Ok(Vec::new()) };
-    let group = text(definition, "/spec/group");
-    let kind = ApiResource {
-        group: group.to_owned(),
-        version: version.to_owned(),
-        api_version: format!("{group}/{version}"),
-        kind: text(definition, "/spec/names/kind").to_owned(),
-        plural: text(definition, "/spec/names/plural").to_owned(),
-    };
+    let names = |name: &str| text(definition, &format!("/spec/names/{name}")).to_owned();
+    let api_version = format!("{}/{version}", text(definition, "/spec/group"));
+    let kind = api_resource(&api_version, names("kind"), names("plural"));
     others(cluster, scope, &kind, &Api::all_with(cluster.client.clone(), &kind)).await
 }
 
