@@ -54,7 +54,8 @@ pub enum InfraError {
 pub struct Ensured {
     /// `metadata.uid`.
     pub uid: String,
-    /// Whether it is ours to delete: false for a Namespace that was there before.
+    /// Whether it is ours to delete: false for a Namespace that was there before, and for what leaves no object behind,
+    /// such as a SelfSubjectAccessReview.
     pub owned: bool,
 }
 
@@ -102,7 +103,8 @@ pub trait Driver: Send + Sync {
     async fn await_ready(&self, scope: &Scope, resources: &[Resource], patience: Patience) -> Result<(), InfraError>;
 
     /// The object is gone, with what it owns and the volumes claimed by its templates. Nothing is done to an object
-    /// that is not ours: another uid, another owner's mark, or a Namespace that holds others' objects.
+    /// that is not ours: another uid, another owner's mark, or a Namespace that holds, or a CustomResourceDefinition that
+    /// defines, others' objects.
     /// Pods are killed after `grace` (see [`crate::domain::plan::Step::Remove`]).
     async fn remove(
         &self,

@@ -14,7 +14,7 @@ use gybe::domain::vim::{Secret, VimAccess, VimCredential};
 use gybe::infra::kubernetes::KubernetesDriver;
 use gybe::infra::{Driver as _, Ensured, InfraError, Observed, Patience, Scope};
 use kube::ResourceExt;
-use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, WatchEvent, WatchParams};
+use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams};
 use serde_json::{Value, json};
 
 use crate::support::cluster::{Cluster, TestNamespace, render, scope};
@@ -302,9 +302,8 @@ spec: {{storageClassName: {class}, accessModes: [ReadWriteOnce], resources: {{re
     }
 }
 
-#[tokio::test]
-async fn a_definition_and_an_object_of_its_kind() {
-    let vnf = Vnf::new().await;
+/// A definition of a kind Gadget, and its group.
+fn definition(vnf: &Vnf) -> (String, String) {
     let group = format!("g{}.example.test", vnf.scope.instance.0.simple());
     let yaml = format!(
         "
@@ -323,6 +322,13 @@ spec:
     schema: {{openAPIV3Schema: {{type: object, x-kubernetes-preserve-unknown-fields: true}}}}
 "
     );
+    (group, yaml)
+}
+
+#[tokio::test]
+async fn a_definition_and_an_object_of_its_kind() {
+    let vnf = Vnf::new().await;
+    let (group, yaml) = definition(&vnf);
     let kind = (format!("{group}/v1"), "Gadget".to_owned());
     let kinds = BTreeSet::from([kind.clone()]);
     assert!(vnf.driver.discover(&vnf.scope.access, &kinds).await.unwrap().is_empty());
@@ -356,6 +362,45 @@ spec:
     vnf.remove(&definition[0]).await;
     assert!(vnf.get(&definition[0]).await.is_none());
     vnf.remove(&gadget[0]).await;
+}
+
+#[tokio::test]
+async fn a_definition_is_left_to_others_who_use_it() {
+    let vnf = Vnf::new().await;
+    let (group, yaml) = definition(&vnf);
+    let mut resources = vnf.render(&[], &yaml).await;
+    vnf.ensure(&mut resources).await;
+    vnf.driver.await_ready(&vnf.scope, &resources, PATIENT).await.unwrap();
+    let gadget = json!({ "apiVersion": format!("{group}/v1"), "kind": "Gadget", "metadata": { "name": "g" } });
+    vnf.cluster.create("gadgets", Some(&vnf.scope.namespace), gadget).await;
+    vnf.remove(&resources[0]).await;
+    let left = vnf.get(&resources[0]).await.unwrap();
+    assert!(left.metadata.deletion_timestamp.is_none() && !left.labels().contains_key(INSTANCE_LABEL));
+    let api = vnf.cluster.api_of(&resources[0], &vnf.scope.namespace);
+    api.delete(&resources[0].key.name, &DeleteParams::default()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_review_is_answered_and_leaves_nothing() {
+    let vnf = Vnf::new().await;
+    let yaml = "
+apiVersion: authorization.k8s.io/v1
+kind: SelfSubjectAccessReview
+metadata: {name: may-i}
+spec: {resourceAttributes: {verb: create, group: apps, resource: deployments}}
+---
+apiVersion: authorization.k8s.io/v1
+kind: LocalSubjectAccessReview
+metadata: {name: may-they}
+spec: {user: they, resourceAttributes: {namespace: NAMESPACE, verb: create, group: apps, resource: deployments}}
+";
+    let mut resources = vnf.render(&[], &yaml.replace("NAMESPACE", vnf.scope.namespace.as_str())).await;
+    vnf.ensure(&mut resources).await;
+    vnf.driver.await_ready(&vnf.scope, &resources, HASTY).await.unwrap();
+    for resource in &resources {
+        assert_eq!(resource.state, ResourceState::Present { uid: String::new(), owned: false });
+        vnf.remove(resource).await;
+    }
 }
 
 // Changes.
@@ -521,13 +566,43 @@ async fn an_object_that_somebody_makes_at_the_same_moment_is_not_taken_over() {
         });
         let api = vnf.cluster.api_of(&resources[0], &vnf.scope.namespace);
         let foreign: DynamicObject = serde_json::from_value(foreign).unwrap();
-        let params = kube::api::PostParams { field_manager: Some("kubectl".to_owned()), ..Default::default() };
+        let params = PostParams { field_manager: Some("kubectl".to_owned()), ..PostParams::default() };
         let (ours, theirs) = join(vnf.driver.ensure(&vnf.scope, &resources[0]), api.create(&params, &foreign)).await;
         let object = vnf.get(&resources[0]).await.unwrap();
         let marked = object.labels().contains_key(INSTANCE_LABEL);
         assert_eq!(object.data["data"], json!({ "colour": "red" }));
         match (ours, theirs) {
             (Ok(_), Err(_)) if marked => {}
+            (Err(InfraError::Conflict(_)), Ok(_)) if !marked => {}
+            (ours, theirs) => panic!("{ours:?} {theirs:?} {object:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_object_of_ours_that_somebody_replaces_at_the_same_moment_is_not_taken_over() {
+    let vnf = Vnf::new().await;
+    for round in 0..60 {
+        let name = format!("settings-{round}");
+        let mut resources = vnf.render(&[], &CONFIG_MAP.replace("settings", &name)).await;
+        vnf.ensure(&mut resources).await;
+        let foreign = json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "data": { "colour": "red" }, "metadata": { "name": name },
+        });
+        let api = vnf.cluster.api_of(&resources[0], &vnf.scope.namespace);
+        let foreign: DynamicObject = serde_json::from_value(foreign).unwrap();
+        let replace = async {
+            tokio::time::sleep(Duration::from_micros(100) * round).await;
+            api.delete(&name, &DeleteParams::default()).await.unwrap();
+            api.create(&PostParams::default(), &foreign).await
+        };
+        let (ours, theirs) = join(vnf.driver.ensure(&vnf.scope, &resources[0]), replace).await;
+        let object = vnf.get(&resources[0]).await.unwrap();
+        let marked = object.labels().contains_key(INSTANCE_LABEL);
+        match (ours, theirs) {
+            // Ours was made again between their two calls.
+            (Ok(Ensured { uid, .. }), Err(_)) if marked && object.uid() == Some(uid.clone()) => {}
+            (Ok(Ensured { uid, .. }), Ok(made)) if !marked && made.uid() != Some(uid.clone()) => {}
             (Err(InfraError::Conflict(_)), Ok(_)) if !marked => {}
             (ours, theirs) => panic!("{ours:?} {theirs:?} {object:?}"),
         }
@@ -615,6 +690,54 @@ async fn pods_are_killed_at_once_or_after_the_grace() {
 }
 
 #[tokio::test]
+async fn the_pods_of_a_cron_jobs_jobs_are_killed_with_it() {
+    let vnf = Vnf::new().await;
+    let yaml = format!(
+        "
+apiVersion: batch/v1
+kind: CronJob
+metadata: {{name: nightly}}
+spec:
+  schedule: '0 0 * * *'
+  jobTemplate:
+    spec: {{template: {{spec: {{nodeName: no-such-node, restartPolicy: Never, containers: [{{name: main, image: {GOOD}}}]}}}}}}
+"
+    );
+    let mut resources = vnf.render(&[], &yaml).await;
+    vnf.ensure(&mut resources).await;
+    // As its controller makes them, at midnight.
+    let cron_job = vnf.get(&resources[0]).await.unwrap();
+    let owner = json!({
+        "apiVersion": "batch/v1", "kind": "CronJob", "name": "nightly", "uid": cron_job.uid(),
+        "controller": true, "blockOwnerDeletion": true,
+    });
+    let job = json!({
+        "apiVersion": "batch/v1", "kind": "Job", "spec": cron_job.data.pointer("/spec/jobTemplate/spec"),
+        "metadata": { "name": "nightly-1", "ownerReferences": [owner] },
+    });
+    vnf.cluster.create("jobs", Some(&vnf.scope.namespace), job).await;
+    let pods = vnf.cluster.api("v1", "Pod", "pods", Some(&vnf.scope.namespace));
+    let mut events = pods.watch(&WatchParams::default(), "0").await.unwrap().boxed();
+    while !matches!(events.try_next().await.unwrap().unwrap(), WatchEvent::Added(_)) {}
+    let start = Instant::now();
+    vnf.driver.remove(&vnf.scope, &resources[0], Some(Duration::ZERO), LONG).await.unwrap();
+    assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
+    assert!(vnf.names("v1", "Pod", "pods").await.is_empty());
+}
+
+#[tokio::test]
+async fn a_pod_belongs_to_a_vdu_by_its_owners_and_not_by_its_name() {
+    let vnf = Vnf::new().await;
+    let stray = pod(GOOD, "").replace("lone", "web-5d78c9869d-abcde");
+    let mut resources = vnf.render(&[("VDU1", "web")], &(deployment(GOOD) + "---" + &stray)).await;
+    vnf.ensure(&mut resources).await;
+    vnf.driver.await_ready(&vnf.scope, &resources, PATIENT).await.unwrap();
+    let observed = vnf.observe(&resources).await;
+    assert_eq!(pods(&observed), [("VDU1", "Deployment", "web"); 2]);
+    assert!(observed.vnfcs.iter().all(|it| it.pod_name != "web-5d78c9869d-abcde"));
+}
+
+#[tokio::test]
 async fn finalizers_that_keep_an_object_are_named() {
     let vnf = Vnf::new().await;
     let mut resources = vnf.render(&[], &(CONFIG_MAP.to_owned() + "---" + &pod(GOOD, ""))).await;
@@ -654,11 +777,12 @@ async fn a_namespace_that_we_made_goes_when_it_is_empty() {
     let mut vnf = Vnf::new().await;
     let (name, yaml) = new_namespace();
     vnf.scope.namespace = name;
-    let mut resources = vnf.render(&[], &(yaml + "\n---" + &deployment(GOOD) + "---" + CONFIG_MAP)).await;
+    // A bare pod is refused as long as the namespace has no ServiceAccount.
+    let mut resources = vnf.render(&[], &(yaml + "\n---" + &pod(GOOD, "") + "---" + CONFIG_MAP)).await;
     vnf.ensure(&mut resources).await;
     vnf.driver.await_ready(&vnf.scope, &resources, PATIENT).await.unwrap();
     assert!(matches!(&resources[0].state, ResourceState::Present { owned: true, .. }));
-    // The Deployment goes first; the ConfigMap is ours and may go with the namespace.
+    // The pod goes first; the ConfigMap is ours and may go with the namespace.
     vnf.remove(&resources[1]).await;
     vnf.remove(&resources[0]).await;
     assert!(vnf.get(&resources[0]).await.is_none());

@@ -3,20 +3,24 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use futures::StreamExt as _;
 use kube::ResourceExt as _;
-use kube::api::{Api, DynamicObject, Patch, PatchParams};
+use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
 use serde_json::{Map, Value, json};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::client::Cluster;
 use super::errors::CallError;
-use super::watch::{Source, gone};
+use super::watch::{Event, Source, follow, gone};
 use crate::domain::ids::VnfInstanceId;
+use crate::domain::namespace::Namespace;
 use crate::domain::resource::{INSTANCE_LABEL, MANAGED_BY_LABEL, ObjectKey, Resource};
 use crate::infra::{Ensured, InfraError, Scope};
 
 /// How often an object may change hands under our eyes before we put the matter off.
 const ATTEMPTS: usize = 4;
+/// How long a Namespace is given to get its default ServiceAccount.
+const FURNISHING: Duration = Duration::from_secs(5);
 /// How long an object of ours that is on its way out is waited for.
 const FAREWELL: Duration = Duration::from_secs(30);
 
@@ -24,6 +28,10 @@ const FAREWELL: Duration = Duration::from_secs(30);
 pub(super) async fn ensure(cluster: &Cluster, scope: &Scope, resource: &Resource) -> Result<Ensured, InfraError> {
     let object = Object { cluster, scope, key: &resource.key, api: api(cluster, scope, resource) };
     let mut intent = placed(resource, scope);
+    if is_question(&resource.key) {
+        object.ask(intent).await?;
+        return Ok(Ensured { uid: String::new(), owned: false });
+    }
     for _ in 0..ATTEMPTS {
         let made = match cluster.call(object.api.get_opt(&resource.key.name)).await? {
             None => object.create(&intent).await?,
@@ -38,7 +46,7 @@ pub(super) async fn ensure(cluster: &Cluster, scope: &Scope, resource: &Resource
             return Ok(Ensured { uid: made.uid().unwrap_or_default(), owned: true });
         }
     }
-    Err(InfraError::Transient(format!("{object} is made and deleted by somebody else at the same time")))
+    Err(InfraError::Transient(format!("{object}, or what it depends on, is changed by others at the same time")))
 }
 
 /// The objects of the resource's kind, where the instance's are.
@@ -54,6 +62,16 @@ pub(super) fn is_ours(object: &DynamicObject, instance: VnfInstanceId) -> bool {
 /// Whether it is a Namespace: there may be one before us, and others may use it beside us.
 pub(super) fn is_namespace(key: &ObjectKey) -> bool {
     key.api_version == "v1" && key.kind == "Namespace"
+}
+
+/// Whether an apply failed as the object has another uid than the applied metadata: 422, as for any immutable field.
+fn is_other_uid(failed: &CallError) -> bool {
+    matches!(&failed.error, InfraError::Invalid(text) if text.contains("metadata.uid: Invalid value"))
+}
+
+/// Whether it is a review: it can be created, is answered, and is nowhere then.
+fn is_question(key: &ObjectKey) -> bool {
+    matches!(key.group(), "authentication.k8s.io" | "authorization.k8s.io")
 }
 
 struct Object<'a> {
@@ -75,7 +93,12 @@ impl Object<'_> {
                 self.release(&manager, &made).await?;
                 Ok(None)
             }
-            Ok(made) => Ok(Some(made)),
+            Ok(made) => {
+                if is_namespace(self.key) {
+                    self.furnished().await?;
+                }
+                Ok(Some(made))
+            }
             Err(failed) if failed.code == Some(409) => Ok(None),
             Err(failed) if failed.code == Some(404) => Err(self.nowhere(failed)),
             Err(failed) => Err(failed.into()),
@@ -88,15 +111,25 @@ impl Object<'_> {
         intent: &mut Map<String, Value>,
         found: DynamicObject,
     ) -> Result<Option<DynamicObject>, InfraError> {
-        // If the object was replaced since we looked, the uid makes this a conflict instead of a seizure.
+        // If the object was replaced since we looked, the uid makes this fail instead of being a seizure.
         set_metadata(intent, "uid", found.metadata.uid.map(Value::from));
         let applied = self.apply(&PatchParams::apply(&manager(self.scope.instance)).force(), intent).await;
         set_metadata(intent, "uid", None);
         match applied {
             Ok(made) => Ok(Some(made)),
-            Err(failed) if matches!(failed.code, Some(404 | 409)) => Ok(None),
+            Err(failed) if matches!(failed.code, Some(404 | 409)) || is_other_uid(&failed) => Ok(None),
             Err(failed) => Err(failed.into()),
         }
+    }
+
+    /// Creates a review. It must not have metadata beyond its namespace.
+    async fn ask(&self, mut intent: Map<String, Value>) -> Result<(), InfraError> {
+        let metadata = self.api.namespace().map_or(json!({}), |namespace| json!({ "namespace": namespace }));
+        intent.insert("metadata".to_owned(), metadata);
+        let question = serde_json::from_value(Value::Object(intent))
+            .map_err(|error| InfraError::Invalid(format!("{self} is no Kubernetes object: {error}")))?;
+        self.cluster.call(self.api.create(&PostParams::default(), &question)).await?;
+        Ok(())
     }
 
     async fn apply(&self, params: &PatchParams, intent: &Map<String, Value>) -> Result<DynamicObject, CallError> {
@@ -148,6 +181,23 @@ impl Object<'_> {
         }
         let finalizers = found.finalizers().join(", ");
         Err(InfraError::Transient(format!("{self} is being deleted; it waits for its finalizers [{finalizers}]")))
+    }
+
+    /// Waits until the new Namespace takes pods: it gets its default ServiceAccount only a moment after it was made.
+    async fn furnished(&self) -> Result<(), InfraError> {
+        let namespace =
+            Namespace::try_from(self.key.name.clone()).map_err(|error| InfraError::Invalid(error.to_string()))?;
+        let accounts = self.cluster.builtin("v1", "ServiceAccount", "serviceaccounts", &namespace);
+        let mut events = follow(self.cluster, Source::named(accounts, "default"));
+        while let Ok(Some(event)) = timeout(FURNISHING, events.next()).await {
+            match event {
+                Ok(Event::Listed(accounts)) if accounts.is_empty() => {}
+                // Who may not look, or finds no such account in time, will hear of it when a pod is refused.
+                Ok(_) | Err(InfraError::Denied(_)) => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// 404 when applying: the namespace is missing, or the kind's endpoint is not served (yet: it takes a moment after

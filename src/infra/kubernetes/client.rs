@@ -91,14 +91,7 @@ impl Cluster {
 
     /// The objects of a kind: those of `namespace`, or the cluster's if the kind is not namespaced.
     pub fn api(&self, api_version: &str, kind: &str, info: &KindInfo, namespace: &Namespace) -> Api<DynamicObject> {
-        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-        let resource = ApiResource {
-            group: group.to_owned(),
-            version: version.to_owned(),
-            api_version: api_version.to_owned(),
-            kind: kind.to_owned(),
-            plural: info.plural.clone(),
-        };
+        let resource = api_resource(api_version, kind.to_owned(), info.plural.clone());
         if info.namespaced {
             Api::namespaced_with(self.client.clone(), namespace.as_str(), &resource)
         } else {
@@ -120,6 +113,13 @@ impl Cluster {
     pub fn claims(&self, namespace: &Namespace) -> Api<DynamicObject> {
         self.builtin("v1", "PersistentVolumeClaim", "persistentvolumeclaims", namespace)
     }
+}
+
+/// A kind as kube wants it.
+pub(super) fn api_resource(api_version: &str, kind: String, plural: String) -> ApiResource {
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    let (group, version, api_version) = (group.to_owned(), version.to_owned(), api_version.to_owned());
+    ApiResource { group, version, api_version, kind, plural }
 }
 
 fn config(access: &VimAccess) -> Result<Config, InfraError> {

@@ -1,18 +1,22 @@
 //! What kinds a cluster serves.
 //!
-//! Only the group versions in question are asked for: one request each, that every authenticated user may make.
+//! An operation asks for the group versions in question only: one request each, that every authenticated user may make.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::future::try_join_all;
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::APIResource;
 use tokio::time::Instant;
 
 use super::client::Cluster;
 use crate::domain::resource::KindInfo;
 use crate::infra::{InfraError, Kind};
 
+/// So many requests at a time, where all group versions are asked for.
+const AT_ONCE: usize = 8;
 /// How long an answer is believed.
 const LIFE: Duration = Duration::from_secs(60);
 
@@ -61,22 +65,45 @@ pub(super) async fn discover(
 }
 
 async fn ask(cluster: &Cluster, api_version: &str) -> Result<Served, InfraError> {
+    let info = |it: APIResource| (it.kind, KindInfo { plural: it.name, namespaced: it.namespaced });
+    let served: Served = served(cluster, api_version).await?.into_iter().map(info).collect();
+    cluster.known.learn(api_version, &served);
+    Ok(served)
+}
+
+/// All kinds of the cluster with their `apiVersion`; of each, the version that its group prefers.
+pub(super) async fn all(cluster: &Cluster) -> Result<Vec<(String, APIResource)>, InfraError> {
+    let groups = cluster.call(cluster.client.list_api_groups()).await?.groups;
+    let versions = groups.into_iter().flat_map(|group| {
+        let preferred = group.preferred_version.map(|version| version.group_version);
+        let others = group.versions.into_iter().map(|version| version.group_version);
+        let others: Vec<String> = others.filter(|version| Some(version) != preferred.as_ref()).collect();
+        preferred.into_iter().chain(others)
+    });
+    let versions: Vec<String> = ["v1".to_owned()].into_iter().chain(versions).collect();
+    let answers: Vec<_> = stream::iter(versions)
+        .map(async |version| Ok::<_, InfraError>((served(cluster, &version).await?, version)))
+        .buffered(AT_ONCE)
+        .try_collect()
+        .await?;
+    let mut seen = HashSet::new();
+    let kinds =
+        answers.into_iter().flat_map(|(kinds, version)| kinds.into_iter().map(move |kind| (version.clone(), kind)));
+    let group = |version: &str| version.rsplit_once('/').map_or("", |(group, _)| group).to_owned();
+    Ok(kinds.filter(|(version, kind)| seen.insert((group(version), kind.name.clone()))).collect())
+}
+
+/// The kinds of a group version; none if it is not served.
+async fn served(cluster: &Cluster, api_version: &str) -> Result<Vec<APIResource>, InfraError> {
     let answer = if api_version.contains('/') {
         cluster.call(cluster.client.list_api_group_resources(api_version)).await
     } else {
         cluster.call(cluster.client.list_core_api_resources(api_version)).await
     };
-    let served: Served = match answer {
-        Ok(list) => list
-            .resources
-            .into_iter()
-            // The others are subresources, such as `deployments/scale`.
-            .filter(|resource| !resource.name.contains('/'))
-            .map(|resource| (resource.kind, KindInfo { plural: resource.name, namespaced: resource.namespaced }))
-            .collect(),
-        Err(failed) if failed.code == Some(404) => Served::new(),
-        Err(failed) => return Err(failed.into()),
-    };
-    cluster.known.learn(api_version, &served);
-    Ok(served)
+    match answer {
+        // The others are subresources, such as `deployments/scale`.
+        Ok(list) => Ok(list.resources.into_iter().filter(|resource| !resource.name.contains('/')).collect()),
+        Err(failed) if failed.code == Some(404) => Ok(Vec::new()),
+        Err(failed) => Err(failed.into()),
+    }
 }

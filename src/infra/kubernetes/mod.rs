@@ -1,8 +1,7 @@
 //! The [`Driver`] for Kubernetes: any kind, through discovery and `DynamicObject`.
 //!
-//! [`client`] reaches the clusters and bounds every call, [`errors`] puts into words what comes of it. The verbs are in
-//! [`discovery`], [`apply`], [`wait`] (with [`watch`], [`progress`] and [`ready`] under it), [`remove`] (with
-//! [`namespace`]) and [`observe`].
+//! `client` reaches the clusters and bounds every call, `errors` puts into words what comes of it. The verbs are in
+//! `discovery`, `apply`, `wait` (with `watch`, `progress` and `ready` under it), `remove` (with `shared`) and `observe`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -20,15 +19,16 @@ mod apply;
 mod client;
 mod discovery;
 mod errors;
-mod namespace;
 mod observe;
 mod progress;
 mod ready;
 mod remove;
+mod shared;
 mod wait;
 mod watch;
 
-/// Reaches Kubernetes clusters. One per process, shared by all operations.
+/// Reaches Kubernetes clusters. Shared by all that run on one Tokio runtime: a connection lives on the runtime that first
+/// needs it, so what runs on another (an HTTP server's worker threads) has a driver of its own.
 #[derive(Default)]
 pub struct KubernetesDriver {
     clients: client::Clients,

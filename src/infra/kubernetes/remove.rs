@@ -10,10 +10,10 @@ use kube::ResourceExt as _;
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Preconditions};
 use tokio::time::{Instant, sleep_until};
 
-use super::apply::{api, is_namespace, is_ours};
+use super::apply::{api, is_ours};
 use super::client::Cluster;
-use super::namespace::give_up;
 use super::ready::makes_pods;
+use super::shared::{give_up, is_shared};
 use super::watch::{Event, Source, follow, gone};
 use crate::domain::order::{Class, class};
 use crate::domain::plan::PodRef;
@@ -65,18 +65,18 @@ struct Removal<'a> {
 impl Removal<'_> {
     /// The uid of the object that is to go, if there is one and it is ours.
     async fn doomed(&self) -> Result<Option<String>, InfraError> {
-        let (cluster, name) = (self.cluster, &self.resource.key.name);
+        let (cluster, key) = (self.cluster, &self.resource.key);
         let uid = match &self.resource.state {
             ResourceState::Planned | ResourceState::Present { owned: false, .. } => None,
             ResourceState::Present { uid, owned: true } => Some(uid.clone()),
             ResourceState::Intent => {
-                let found = cluster.call(self.api().get_opt(name)).await?;
+                let found = cluster.call(self.api().get_opt(&key.name)).await?;
                 found.filter(|found| is_ours(found, self.scope.instance)).and_then(|found| found.uid())
             }
         };
         match uid {
-            Some(uid) if is_namespace(&self.resource.key) => {
-                Ok(give_up(cluster, self.scope, &self.api(), name, &uid).await?.then_some(uid))
+            Some(uid) if is_shared(key) => {
+                Ok(give_up(cluster, self.scope, key, &self.api(), &uid).await?.then_some(uid))
             }
             uid => Ok(uid),
         }

@@ -15,7 +15,7 @@ use super::client::Cluster;
 use crate::infra::InfraError;
 
 /// How long a watch is kept open.
-const RELIST: Duration = Duration::from_secs(60);
+const RELIST: Duration = Duration::from_secs(30);
 /// Beyond [`RELIST`], how long the server may take to end a watch.
 const SLACK: Duration = Duration::from_secs(5);
 /// A watch that ends sooner counts as a failure.
@@ -68,29 +68,33 @@ pub(super) fn follow(
     stream::try_unfold(follower, |mut follower| async move { Ok(Some((follower.next().await?, follower))) }).boxed()
 }
 
-/// Waits until none of `uids` is among the objects; those that still are at the deadline are returned.
+/// Waits until none of `uids` is among the objects; those that still are at the deadline are returned. Looks at least
+/// once, however near the deadline is.
 pub(super) async fn gone(
     cluster: &Cluster,
     source: Source,
     uids: &HashSet<String>,
     deadline: Instant,
 ) -> Result<Vec<DynamicObject>, InfraError> {
-    let ours = |object: &DynamicObject| object.uid().is_some_and(|uid| uids.contains(&uid));
+    let listed = |objects: Vec<DynamicObject>| -> Vec<DynamicObject> {
+        objects.into_iter().filter(|object| object.uid().is_some_and(|uid| uids.contains(&uid))).collect()
+    };
     let mut events = follow(cluster, source);
-    let mut left: Option<Vec<DynamicObject>> = None;
-    while left.as_ref().is_none_or(|left| !left.is_empty()) {
-        let Ok(event) = timeout_at(deadline, events.next()).await else { break };
-        match event.transpose()? {
-            Some(Event::Listed(objects)) => left = Some(objects.into_iter().filter(ours).collect()),
-            Some(Event::Changed(changed)) => {
-                let kept = left.iter_mut().flatten().find(|object| object.uid() == changed.uid());
-                kept.into_iter().for_each(|object| *object = (*changed).clone());
+    let mut left = match events.next().await.transpose()? {
+        Some(Event::Listed(objects)) => listed(objects),
+        _ => Vec::new(),
+    };
+    while !left.is_empty() {
+        let Ok(Some(event)) = timeout_at(deadline, events.next()).await else { break };
+        match event? {
+            Event::Listed(objects) => left = listed(objects),
+            Event::Changed(changed) => {
+                left.iter_mut().filter(|it| it.uid() == changed.uid()).for_each(|it| *it = (*changed).clone());
             }
-            Some(Event::Gone(gone)) => left.iter_mut().for_each(|left| left.retain(|it| it.uid() != gone.uid())),
-            None => break,
+            Event::Gone(gone) => left.retain(|it| it.uid() != gone.uid()),
         }
     }
-    left.ok_or_else(|| InfraError::Transient("the API server did not list the objects in time".to_owned()))
+    Ok(left)
 }
 
 struct Follower<'a> {
