@@ -48,7 +48,7 @@ async fn a_bad_package_says_what_is_wrong_with_it() {
         (zip(&[("../../etc/cron.d/x", b"x")]), "../"),
         (with_symlink(), "link"),
         (zip(&[("Files/zeros", &zeros)]), "Files/zeros"),
-        (zip(&many), "10,000"),
+        (zip(&many), "10000 entries"),
         (sample::pack("broken/not-yaml"), "Files/kubernetes/"),
         (sample::pack("broken/missing-file"), "Files/kubernetes/service.yaml"),
         (sample::pack("broken/wrong-hash"), "hash"),

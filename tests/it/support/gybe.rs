@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gybe::domain::vim::{VimAccess, VimCredential};
 use reqwest::{Client, Response, StatusCode};
@@ -20,6 +20,9 @@ pub struct Gybe {
     /// A client without time-outs of its own.
     pub client: Client,
 }
+
+/// What is to become so within a test does so within this.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 impl Gybe {
     /// On SQLite.
@@ -87,10 +90,7 @@ impl Gybe {
 
     /// `path` as an absolute URI; an absolute one has its path taken, as the port changes with a restart.
     pub fn uri(&self, path: &str) -> String {
-        let path = path.find("//").map_or(path, |at| {
-            let rest = &path[at + 2..];
-            &rest[rest.find('/').unwrap_or(rest.len())..]
-        });
+        let path = path.split_once("://").map_or(path, |(_, rest)| &rest[rest.find('/').unwrap_or(rest.len())..]);
         format!("{}{path}", self.url)
     }
 
@@ -150,14 +150,27 @@ impl Gybe {
 
     /// Reads a resource until it is as wanted. The API has no way to wait for a resource, as NFVOs don't either.
     pub async fn until(&self, path: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-        for _ in 0..3000 {
+        self.poll(path, Duration::from_millis(20), wanted).await
+    }
+
+    /// As [`Gybe::until`], asking every `interval`.
+    pub async fn poll(&self, path: &str, interval: Duration, wanted: impl Fn(&Value) -> bool) -> Value {
+        let begun = Instant::now();
+        loop {
             let resource = self.get(path).await.expect(StatusCode::OK);
             if wanted(&resource) {
                 return resource;
             }
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            assert!(begun.elapsed() < PATIENCE, "{path} did not become what was wanted: {resource:#}\n{}", self.log());
+            tokio::time::sleep(interval).await;
         }
-        panic!("{path} did not become what was wanted within a minute\n{}", self.log());
+    }
+
+    /// Its resident memory now.
+    pub fn resident_megabytes(&self) -> f64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
     }
 }
 
