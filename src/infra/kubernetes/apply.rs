@@ -33,7 +33,7 @@ pub(super) async fn ensure(cluster: &Cluster, scope: &Scope, resource: &Resource
         return Ok(Ensured { uid: String::new(), owned: false });
     }
     for _ in 0..ATTEMPTS {
-        let made = match cluster.call(object.api.get_opt(&resource.key.name)).await? {
+        let made = match cluster.find(&object.api, &resource.key.name).await? {
             None => object.create(&intent).await?,
             Some(found) if !is_ours(&found, scope.instance) => return object.leave(&found),
             Some(found) if found.metadata.deletion_timestamp.is_some() => {

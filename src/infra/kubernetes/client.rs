@@ -95,6 +95,15 @@ impl Cluster {
         }
     }
 
+    /// The object of that name, if there is one, and if its kind is served at all.
+    pub async fn find(&self, api: &Api<DynamicObject>, name: &str) -> Result<Option<DynamicObject>, InfraError> {
+        match self.call(api.get(name)).await {
+            Ok(object) => Ok(Some(object)),
+            Err(failed) if failed.code == Some(404) => Ok(None),
+            Err(failed) => Err(failed.into()),
+        }
+    }
+
     /// The objects of a kind: those of `namespace`, or the cluster's if the kind is not namespaced.
     pub fn api(&self, api_version: &str, kind: &str, info: &KindInfo, namespace: &Namespace) -> Api<DynamicObject> {
         let resource = api_resource(api_version, kind.to_owned(), info.plural.clone());
