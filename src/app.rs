@@ -14,7 +14,6 @@ use crate::clock::{Ids, System};
 use crate::conductor::{Conductor, Settings};
 use crate::config::{Config, Role};
 use crate::domain::ids::ProjectId;
-use crate::infra::Driver;
 use crate::infra::kubernetes::KubernetesDriver;
 use crate::package::files::PackageFiles;
 use crate::store::seal::{KeyError, KeyRing};
@@ -68,7 +67,6 @@ pub async fn run(
     std::fs::create_dir_all(data_dir).map_err(io_error(format!("the folder {} can't be made", data_dir.display())))?;
     let keys = keys(&config)?;
     let store = store::connect(&config.database_url, keys).await?;
-    let driver: Arc<dyn Driver> = Arc::new(KubernetesDriver::new());
     let conductor = (config.role != Role::Api).then(|| {
         let settings = Settings {
             owner: System.uuid().to_string(),
@@ -77,14 +75,15 @@ pub async fn run(
             patience: config.patience,
             removal_timeout: REMOVAL_TIMEOUT,
         };
-        let conductor = Conductor::new(Arc::clone(&store), Arc::clone(&driver), Arc::new(System), settings);
+        let driver = Arc::new(KubernetesDriver::new());
+        let conductor = Conductor::new(Arc::clone(&store), driver, Arc::new(System), settings);
         tokio::spawn(conductor.run(stop.clone()))
     });
     if config.role == Role::Conductor {
         ready(None);
         stop.cancelled().await;
     } else {
-        serve(&config, &store, driver, &stop, ready).await?;
+        serve(&config, &store, &stop, ready).await?;
     }
     // The operations of this process are handed over before it ends.
     stop.cancel();
@@ -99,7 +98,6 @@ pub async fn run(
 async fn serve(
     config: &Config,
     store: &Arc<dyn Store>,
-    driver: Arc<dyn Driver>,
     stop: &CancellationToken,
     ready: impl FnOnce(Option<SocketAddr>),
 ) -> Result<(), AppError> {
@@ -110,7 +108,8 @@ async fn serve(
         .map_err(io_error("the folder of the packages can't be used".to_owned()))?;
     let api = web::Data::new(Api {
         store: Arc::clone(store),
-        driver,
+        // Its own, as connections live on the runtime that opened them and HTTP workers have runtimes of their own.
+        driver: Arc::new(KubernetesDriver::new()),
         clock: Arc::new(System),
         ids: Arc::new(System),
         public_url: config.public_url.clone().unwrap_or_else(|| format!("http://{address}")),

@@ -106,6 +106,22 @@ pub fn kinds(manifests: &[Manifest]) -> BTreeSet<(String, String)> {
     manifests.iter().map(kind).collect()
 }
 
+/// The kinds that CustomResourceDefinitions among the manifests bring, and that discovery does not know before they are made.
+pub fn defined_kinds(manifests: &[Manifest]) -> BTreeMap<(String, String), KindInfo> {
+    let definitions = manifests.iter().filter(|manifest| manifest.kind() == "CustomResourceDefinition");
+    definitions.filter_map(|manifest| versions_of(manifest.object.get("spec")?)).flatten().collect()
+}
+
+/// What the `spec` of a CustomResourceDefinition defines.
+fn versions_of(spec: &Value) -> Option<Vec<((String, String), KindInfo)>> {
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let (group, kind) = (text(spec.get("group")?)?, text(spec.pointer("/names/kind")?)?);
+    let plural = text(spec.pointer("/names/plural")?)?;
+    let info = KindInfo { plural, namespaced: spec.get("scope")?.as_str()? == "Namespaced" };
+    let versions = spec.get("versions")?.as_array()?.iter().filter_map(|version| text(version.get("name")?));
+    Some(versions.map(|version| ((format!("{group}/{version}"), kind.clone()), info.clone())).collect())
+}
+
 fn kind(manifest: &Manifest) -> (String, String) {
     (manifest.api_version().to_owned(), manifest.kind().to_owned())
 }

@@ -79,7 +79,7 @@ pub enum ResourceState {
     Present {
         /// `metadata.uid`.
         uid: String,
-        /// Whether we made it. A Namespace that was there before us is used and never deleted.
+        /// Whether we made it. A Namespace or CustomResourceDefinition that was there before us is used and never deleted.
         owned: bool,
     },
 }

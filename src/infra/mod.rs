@@ -54,8 +54,8 @@ pub enum InfraError {
 pub struct Ensured {
     /// `metadata.uid`.
     pub uid: String,
-    /// Whether it is ours to delete: false for a Namespace that was there before, and for what leaves no object behind,
-    /// such as a SelfSubjectAccessReview.
+    /// Whether it is ours to delete: false for a Namespace or CustomResourceDefinition that was there before, and for
+    /// what leaves no object behind, such as a SelfSubjectAccessReview.
     pub owned: bool,
 }
 
@@ -96,7 +96,7 @@ pub trait Driver: Send + Sync {
     /// The object is there as its manifest says, carrying the instance's marks.
     ///
     /// An object of that name that is not this instance's is a [`InfraError::Conflict`] that says whose it is, and stays
-    /// as it is; but a Namespace that is there is used as it is.
+    /// as it is; but a Namespace or CustomResourceDefinition that is there is used as it is.
     async fn ensure(&self, scope: &Scope, resource: &Resource) -> Result<Ensured, InfraError>;
 
     /// All of `resources` are ready, as their kinds define it.

@@ -91,7 +91,8 @@ impl Planner<'_> {
         let levels = initial_levels(flavour, level)?;
         let files = self.store.definition_files(onboarded.package_id).await?;
         let (_, manifests) = manifests(files, params.definition_files.as_deref())?;
-        let kinds = self.driver.discover(&self.scope.access, &render::kinds(&manifests)).await?;
+        let mut kinds = render::defined_kinds(&manifests);
+        kinds.extend(self.driver.discover(&self.scope.access, &render::kinds(&manifests)).await?);
         let resources = render::resources(&Rendering {
             manifests: &manifests,
             flavour,

@@ -381,6 +381,26 @@ async fn a_definition_is_left_to_others_who_use_it() {
 }
 
 #[tokio::test]
+async fn a_definition_that_another_instance_made_is_used_as_it_is() {
+    let (vnf, other) = (Vnf::new().await, Vnf::new().await);
+    let (_, yaml) = definition(&vnf);
+    let mut resources = vnf.render(&[], &yaml).await;
+    vnf.ensure(&mut resources).await;
+    let before = vnf.get(&resources[0]).await.unwrap();
+    let mut theirs = other.render(&[], &yaml).await;
+    other.ensure(&mut theirs).await;
+    assert_eq!(theirs[0].state, ResourceState::Present { uid: before.uid().unwrap(), owned: false });
+    other.remove(&theirs[0]).await;
+    vnf.driver.await_ready(&vnf.scope, &resources, PATIENT).await.unwrap();
+    let after = vnf.get(&resources[0]).await.unwrap();
+    assert_eq!((after.uid(), after.metadata.labels), (before.uid(), before.metadata.labels));
+    // Right after it is established, the API server may still prepare the storage of its objects, and says so.
+    while let Err(error) = vnf.driver.remove(&vnf.scope, &resources[0], None, LONG).await {
+        assert!(matches!(error, InfraError::Transient(_)), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn a_review_is_answered_and_leaves_nothing() {
     let vnf = Vnf::new().await;
     let yaml = "
@@ -846,6 +866,22 @@ async fn a_namespace_that_was_there_is_used_as_it_is_unless_it_goes() {
 }
 
 #[tokio::test]
+async fn a_kind_that_is_not_served_may_be_served_later() {
+    let vnf = Vnf::new().await;
+    let mut resource = vnf.render(&[], CONFIG_MAP).await.remove(0);
+    resource.key.api_version = "example.test/v1".to_owned();
+    resource.key.kind = "Gadget".to_owned();
+    resource.info.plural = "gadgets".to_owned();
+    resource.manifest.insert("apiVersion".to_owned(), "example.test/v1".into());
+    resource.manifest.insert("kind".to_owned(), "Gadget".into());
+    let error = vnf.driver.ensure(&vnf.scope, &resource).await.unwrap_err();
+    assert_eq!(error, InfraError::Transient("the cluster does not serve example.test/v1 Gadget".to_owned()));
+    for state in [ResourceState::Intent, ResourceState::Present { uid: "u".to_owned(), owned: true }] {
+        vnf.remove(&Resource { state, ..resource.clone() }).await;
+    }
+}
+
+#[tokio::test]
 async fn a_missing_namespace_is_said_to_be_missing() {
     let mut vnf = Vnf::new().await;
     vnf.scope.namespace = new_namespace().0;
@@ -1004,7 +1040,7 @@ async fn an_object_that_somebody_deletes_is_missed() {
     let api = vnf.cluster.api_of(&resources[0], &vnf.scope.namespace);
     let delete = async { api.delete("web", &DeleteParams::background()).await.unwrap() };
     let (result, _) = join(vnf.driver.await_ready(&vnf.scope, &resources, HASTY), delete).await;
-    let text = format!("in namespace {}: Deployment web: it is not there; somebody deleted it", vnf.scope.namespace);
+    let text = format!("in namespace {}: Deployment web: it is not there any more", vnf.scope.namespace);
     assert_eq!(result, Err(InfraError::NotReady(text)));
 }
 
@@ -1016,6 +1052,7 @@ fn rights() -> Value {
     json!([
         { "apiGroups": ["apps"], "resources": ["deployments", "statefulsets", "replicasets"], "verbs": all },
         { "apiGroups": [""], "resources": ["pods", "configmaps", "services", "persistentvolumeclaims"], "verbs": all },
+        { "apiGroups": [""], "resources": ["namespaces"], "verbs": ["get"] },
     ])
 }
 
@@ -1026,9 +1063,11 @@ async fn a_role_in_the_namespace_is_enough_and_ends_there() {
     let user = format!("system:serviceaccount:{}:gybe", vnf.scope.namespace);
     assert_eq!(vnf.driver.who_am_i(&vnf.scope.access).await.unwrap(), user);
 
-    let yaml = CONFIG_MAP.to_owned() + "---" + &deployment(GOOD) + "---" + &stateful_set(GOOD);
+    let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": vnf.scope.namespace } });
+    let yaml = format!("{CONFIG_MAP}---{}---{}---\n{namespace}", deployment(GOOD), stateful_set(GOOD));
     let mut resources = vnf.render(&[("VDU1", "web"), ("VDU2", "db")], &yaml).await;
     vnf.ensure(&mut resources).await;
+    assert!(matches!(&resources[3].state, ResourceState::Present { owned: false, .. }));
     vnf.driver.await_ready(&vnf.scope, &resources, PATIENT).await.unwrap();
     let observed = vnf.observe(&resources).await;
     assert_eq!((observed.vnfcs.len(), observed.storages.len()), (4, 2));

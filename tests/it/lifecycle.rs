@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::support::cluster::Cluster;
 use crate::support::gybe::{Gybe, connection};
 use crate::support::postgres::Database;
+use crate::support::sample;
 
 /// How many pods of the VDU the instance shows.
 fn vnfcs(instance: &Value, vdu: &str) -> Vec<String> {
@@ -178,6 +179,47 @@ async fn healing_without_naming_vnfcs_brings_back_what_was_removed_and_replaces_
     let (before, after) = (vnfcs(&before, "VDU1"), vnfcs(&after, "VDU1"));
     assert_eq!(before.len(), after.len());
     assert!(before.iter().all(|pod| !after.contains(pod)));
+}
+
+#[tokio::test]
+async fn a_package_may_bring_the_kinds_of_its_objects() {
+    let cluster = Cluster::running().await;
+    let (a, b) = (cluster.namespace().await, cluster.namespace().await);
+    let gybe = Gybe::start();
+    gybe.register_vim(&cluster.admin, "cluster", true).await;
+    let group = format!("{}.example.test", a.name);
+    let definition = format!(
+        "
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {{name: slices.{group}}}
+spec:
+  group: {group}
+  scope: Namespaced
+  names: {{kind: Slice, plural: slices}}
+  versions:
+  - {{name: v1, served: true, storage: true, schema: {{openAPIV3Schema: {{type: object, x-kubernetes-preserve-unknown-fields: true}}}}}}
+"
+    );
+    let slice = format!("{{apiVersion: {group}/v1, kind: Slice, metadata: {{name: gold}}, spec: {{bandwidth: 1}}}}");
+    let csar = sample::with_manifests(&[("Files/slice.yaml", &slice), ("Files/definition.yaml", &definition)]);
+    let package = gybe.upload(&csar).await;
+    let vnfd = package["vnfdId"].as_str().unwrap_or_else(|| panic!("{package:#}")).to_owned();
+    let (first, second) = (gybe.create("v2", &vnfd).await, gybe.create("v2", &vnfd).await);
+    for (path, namespace) in [(&first, &a), (&second, &b)] {
+        let request = json!({ "flavourId": "simple", "additionalParams": { "namespace": namespace.name.as_str() } });
+        gybe.complete(path, "instantiate", &request).await;
+        let slices = cluster.api(&format!("{group}/v1"), "Slice", "slices", Some(&namespace.name));
+        slices.get("gold").await.expect("the custom resource is there");
+    }
+    let definitions =
+        cluster.api("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions", None);
+    // The first instance made the definition; it stays while the second one uses it.
+    gybe.complete(&first, "terminate", &json!({ "terminationType": "FORCEFUL" })).await;
+    let name = format!("slices.{group}");
+    definitions.get(&name).await.expect("the definition is left to the second instance");
+    gybe.complete(&second, "terminate", &json!({ "terminationType": "FORCEFUL" })).await;
+    definitions.delete(&name, &kube::api::DeleteParams::default()).await.unwrap();
 }
 
 #[tokio::test]

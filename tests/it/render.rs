@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use gybe::domain::ids::VnfInstanceId;
 use gybe::domain::manifest::Manifest;
 use gybe::domain::namespace::Namespace;
-use gybe::domain::render::{Rendering, check, kinds, resources};
+use gybe::domain::render::{Rendering, check, defined_kinds, kinds, resources};
 use gybe::domain::resource::{INSTANCE_LABEL, KindInfo, Resource};
 use gybe::domain::vnfd::{Flavour, ScalingAspect, Vdu};
 use serde_json::{Value, json};
@@ -124,4 +124,16 @@ fn an_aspect_that_scales_nothing_is_refused() {
     assert!(check(&[deployment("amf")], &flavour).is_ok());
     let problem = check(&[deployment("other")], &flavour).unwrap_err();
     assert!(problem.detail.contains("'out'") && problem.detail.contains("'amf'"), "{}", problem.detail);
+}
+
+#[test]
+fn the_kinds_that_a_package_defines_are_known_before_the_cluster_serves_them() {
+    let spec = json!({
+        "group": "example.test", "scope": "Namespaced", "names": { "kind": "Widget", "plural": "widgets" },
+        "versions": [{ "name": "v1" }, { "name": "v2" }],
+    });
+    let definition = manifest("apiextensions.k8s.io/v1", "CustomResourceDefinition", "widgets.example.test", spec);
+    let info = KindInfo { plural: "widgets".to_owned(), namespaced: true };
+    let kinds = ["v1", "v2"].map(|version| ((format!("example.test/{version}"), "Widget".to_owned()), info.clone()));
+    assert_eq!(defined_kinds(&[definition, deployment("amf")]), BTreeMap::from(kinds));
 }

@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout};
 
 use super::client::Cluster;
 use super::errors::CallError;
+use super::shared::is_shared;
 use super::watch::{Event, Source, follow, gone};
 use crate::domain::ids::VnfInstanceId;
 use crate::domain::namespace::Namespace;
@@ -33,7 +34,7 @@ pub(super) async fn ensure(cluster: &Cluster, scope: &Scope, resource: &Resource
         return Ok(Ensured { uid: String::new(), owned: false });
     }
     for _ in 0..ATTEMPTS {
-        let made = match cluster.call(object.api.get_opt(&resource.key.name)).await? {
+        let made = match cluster.find(&object.api, &resource.key.name).await? {
             None => object.create(&intent).await?,
             Some(found) if !is_ours(&found, scope.instance) => return object.leave(&found),
             Some(found) if found.metadata.deletion_timestamp.is_some() => {
@@ -158,7 +159,7 @@ impl Object<'_> {
 
     /// What becomes of an object that is not ours: it stays as it is.
     fn leave(&self, found: &DynamicObject) -> Result<Ensured, InfraError> {
-        if is_namespace(self.key) {
+        if is_shared(self.key) {
             if found.metadata.deletion_timestamp.is_some() {
                 return Err(InfraError::Transient(format!("{} is being deleted", self.key)));
             }

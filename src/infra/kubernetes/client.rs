@@ -3,14 +3,21 @@
 //! Neither the process's kubeconfig nor its proxy environment has a say. Nothing is retried here: kube's own retry would
 //! send a request twice that may have taken effect. [`Cluster::call`] bounds every call, so that a conductor that lost
 //! its lease has no request under way when the next owner may begin.
+//!
+//! HTTP/1.1 on purpose: an API server takes only so many streams on one HTTP/2 connection, and watches of many operations
+//! would keep out the calls of all. Connections are pooled; a watch has its own.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use http::header::{AUTHORIZATION, HeaderValue};
+use hyper_util::client::legacy::Client as HttpClient;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use kube::api::{Api, ApiResource, DynamicObject};
-use kube::config::AuthInfo;
+use kube::client::{Body, ClientBuilder, ConfigExt as _};
 use kube::{Client, Config};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -75,9 +82,8 @@ pub(super) struct Cluster {
 
 impl Cluster {
     fn new(access: &VimAccess) -> Result<Self, InfraError> {
-        let client = Client::try_from(config(access)?).map_err(|error| {
-            InfraError::Invalid(format!("the access to {} cannot be used: {error}", access.endpoint))
-        })?;
+        let client = client(access)
+            .map_err(|why| InfraError::Invalid(format!("the access to {} cannot be used: {why}", access.endpoint)))?;
         Ok(Self { client, known: Known::default(), endpoint: access.endpoint.clone() })
     }
 
@@ -86,6 +92,15 @@ impl Cluster {
         match timeout(CALL_DEADLINE, request).await {
             Ok(answer) => answer.map_err(|error| CallError::of(&error, &self.endpoint)),
             Err(_) => Err(CallError::silence(&self.endpoint, CALL_DEADLINE)),
+        }
+    }
+
+    /// The object of that name, if there is one, and if its kind is served at all.
+    pub async fn find(&self, api: &Api<DynamicObject>, name: &str) -> Result<Option<DynamicObject>, InfraError> {
+        match self.call(api.get(name)).await {
+            Ok(object) => Ok(Some(object)),
+            Err(failed) if failed.code == Some(404) => Ok(None),
+            Err(failed) => Err(failed.into()),
         }
     }
 
@@ -122,21 +137,47 @@ pub(super) fn api_resource(api_version: &str, kind: String, plural: String) -> A
     ApiResource { group, version, api_version, kind, plural }
 }
 
-fn config(access: &VimAccess) -> Result<Config, InfraError> {
-    let unusable =
-        |what: String| InfraError::Invalid(format!("the access to {} cannot be used: {what}", access.endpoint));
-    let url = access.endpoint.parse().map_err(|error| unusable(format!("its URL is malformed: {error}")))?;
+fn client(access: &VimAccess) -> Result<Client, String> {
+    let config = config(access)?;
+    let mut tcp = HttpConnector::new();
+    // The scheme is the TLS connector's matter.
+    tcp.enforce_http(false);
+    tcp.set_connect_timeout(Some(CONNECT_DEADLINE));
+    // A PATCH goes out in two writes. Without this, the second would wait for the first one's delayed ACK, 40 ms.
+    tcp.set_nodelay(true);
+    let tls = config.rustls_https_connector_with_connector(tcp).map_err(|error| error.to_string())?;
+    let http = HttpClient::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build::<_, Body>(tls);
+    let headers = config.extra_headers_layer().map_err(|error| error.to_string())?;
+    let client = ClientBuilder::new(http, config.default_namespace.as_str());
+    Ok(client.with_layer(&headers).with_layer(&config.base_uri_layer()).build())
+}
+
+fn config(access: &VimAccess) -> Result<Config, String> {
+    let url = access.endpoint.parse().map_err(|error| format!("its URL is malformed: {error}"))?;
     let mut config = Config::new(url);
-    config.connect_timeout = Some(CONNECT_DEADLINE);
-    config.default_retry = false;
+    if config.cluster_url.host().is_none_or(str::is_empty) || config.cluster_url.query().is_some() {
+        return Err("its URL must have a host and no query".to_owned());
+    }
     config.accept_invalid_certs = access.insecure;
     config.root_cert = match &access.ca {
-        Some(pem) => Some(certificates(pem).map_err(|error| unusable(format!("its CA is no PEM: {error}")))?),
+        Some(pem) => Some(certificates(pem).map_err(|error| format!("its CA is no PEM: {error}"))?),
         // Where nothing is verified, it must not matter whether the system has roots.
         None if access.insecure || access.endpoint.starts_with("http://") => Some(Vec::new()),
         None => None,
     };
-    config.auth_info = credential(&access.credential);
+    match &access.credential {
+        VimCredential::BearerToken(token) => {
+            // Tokens are often read from files, with the end of the line.
+            let mut bearer = HeaderValue::try_from(format!("Bearer {}", token.expose().trim()))
+                .map_err(|_| "its bearer token has characters that no token has".to_owned())?;
+            bearer.set_sensitive(true);
+            config.headers.push((AUTHORIZATION, bearer));
+        }
+        VimCredential::ClientCertificate { certificate, key } => {
+            config.auth_info.client_certificate_data = Some(BASE64.encode(certificate));
+            config.auth_info.client_key_data = Some(BASE64.encode(key.expose()).into());
+        }
+    }
     Ok(config)
 }
 
@@ -145,20 +186,6 @@ fn certificates(pem: &str) -> Result<Vec<Vec<u8>>, String> {
         .map(|der| der.map(|der| der.to_vec()).map_err(|error| error.to_string()))
         .collect::<Result<_, _>>()?;
     if certificates.is_empty() { Err("there is no certificate in it".to_owned()) } else { Ok(certificates) }
-}
-
-fn credential(credential: &VimCredential) -> AuthInfo {
-    match credential {
-        // Tokens are often read from files, with the end of the line.
-        VimCredential::BearerToken(token) => {
-            AuthInfo { token: Some(token.expose().trim().to_owned().into()), ..AuthInfo::default() }
-        }
-        VimCredential::ClientCertificate { certificate, key } => AuthInfo {
-            client_certificate_data: Some(BASE64.encode(certificate)),
-            client_key_data: Some(BASE64.encode(key.expose()).into()),
-            ..AuthInfo::default()
-        },
-    }
 }
 
 #[cfg(test)]
@@ -193,6 +220,15 @@ mod tests {
     #[tokio::test]
     async fn an_access_that_can_not_work_says_why() {
         let clients = Clients::default();
+        for endpoint in ["https://", "https:///x", "https://a b.test", "https://a.test/?x=y", "/x", ""] {
+            let error = clients.get(&access(endpoint)).err().unwrap().to_string();
+            assert!(error.contains("its URL "), "{endpoint}: {error}");
+        }
+        for token in ["two\nlines", "nul\0"] {
+            let credential = VimCredential::BearerToken(Secret::new(token));
+            let error = clients.get(&VimAccess { credential, ..access("https://a.test") }).err().unwrap().to_string();
+            assert!(error.ends_with("its bearer token has characters that no token has"), "{error}");
+        }
         let broken = VimAccess { ca: Some("no PEM".to_owned()), ..access("https://a.test") };
         let error = clients.get(&broken).err().unwrap().to_string();
         assert_eq!(

@@ -152,7 +152,7 @@ impl Progress {
                 verdict => verdict,
             },
             None if awaited.may_vanish => Verdict::Ready,
-            None => Verdict::Trouble("it is not there; somebody deleted it".to_owned()),
+            None => Verdict::Trouble("it is not there any more".to_owned()),
         }
     }
 
@@ -438,7 +438,7 @@ mod tests {
         let mut progress = deployment(Vec::new());
         progress.learn(&objects("Deployment"), Event::Listed(Vec::new()));
         assert!(matches!(progress.assess(now, GRACE), Standing::Waiting(_, Some(_))));
-        let text = "Deployment web: it is not there; somebody deleted it".to_owned();
+        let text = "Deployment web: it is not there any more".to_owned();
         assert_eq!(progress.assess(now + GRACE, GRACE), Standing::Failed(text));
 
         let job = resource("batch/v1", "Job", json!({ "ttlSecondsAfterFinished": 0 }));

@@ -70,7 +70,7 @@ impl Removal<'_> {
             ResourceState::Planned | ResourceState::Present { owned: false, .. } => None,
             ResourceState::Present { uid, owned: true } => Some(uid.clone()),
             ResourceState::Intent => {
-                let found = cluster.call(self.api().get_opt(&key.name)).await?;
+                let found = cluster.find(&self.api(), &key.name).await?;
                 found.filter(|found| is_ours(found, self.scope.instance)).and_then(|found| found.uid())
             }
         };

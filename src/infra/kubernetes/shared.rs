@@ -41,7 +41,7 @@ pub(super) async fn give_up(
     api: &Api<DynamicObject>,
     uid: &str,
 ) -> Result<bool, InfraError> {
-    let Some(found) = cluster.call(api.get_opt(&key.name)).await? else { return Ok(false) };
+    let Some(found) = cluster.find(api, &key.name).await? else { return Ok(false) };
     // Without our marks it was left to others already.
     if found.metadata.uid.as_deref() != Some(uid) || !is_ours(&found, scope.instance) {
         return Ok(false);

@@ -13,7 +13,8 @@ use tempfile::TempDir;
 /// A running `gybe serve` with its database and packages in a folder of its own. Killed and removed when dropped.
 pub struct Gybe {
     folder: TempDir,
-    child: Child,
+    /// The process.
+    pub child: Child,
     database_url: String,
     /// Scheme, host and port.
     pub url: String,
@@ -164,13 +165,6 @@ impl Gybe {
             assert!(begun.elapsed() < PATIENCE, "{path} did not become what was wanted: {resource:#}\n{}", self.log());
             tokio::time::sleep(interval).await;
         }
-    }
-
-    /// Its resident memory now.
-    pub fn resident_megabytes(&self) -> f64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
     }
 }
 

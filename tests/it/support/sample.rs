@@ -1,9 +1,13 @@
 //! The sample packages, packed as `samples/pack` does it.
 
+use std::io::{Cursor, Read as _, Write as _};
 use std::path::Path;
 use std::process::Command;
 
+use aws_lc_rs::digest;
 use tempfile::TempDir;
+use zip::write::SimpleFileOptions;
+use zip::{ZipArchive, ZipWriter};
 
 /// The CSAR of a sample.
 pub fn pack(sample: &str) -> Vec<u8> {
@@ -13,4 +17,32 @@ pub fn pack(sample: &str) -> Vec<u8> {
     assert!(packed.status.success(), "{}", String::from_utf8_lossy(&packed.stderr));
     let file = std::fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap().path();
     std::fs::read(file).unwrap()
+}
+
+/// The CSAR of sample `small` with `manifests` (path and text) as its only definition files.
+pub fn with_manifests(manifests: &[(&str, &str)]) -> Vec<u8> {
+    let mut small = ZipArchive::new(Cursor::new(pack("small"))).unwrap();
+    let mut csar = ZipWriter::new(Cursor::new(Vec::new()));
+    let mut add = |name: &str, text: &str| {
+        csar.start_file(name, SimpleFileOptions::default()).unwrap();
+        csar.write_all(text.as_bytes()).unwrap();
+    };
+    for index in 0..small.len() {
+        let mut entry = small.by_index(index).unwrap();
+        let name = entry.name().unwrap().into_owned();
+        let mut text = String::new();
+        entry.read_to_string(&mut text).unwrap();
+        if name == "TOSCA-Metadata/TOSCA.meta" {
+            text.truncate(text.find("\nName:").unwrap());
+            for (path, manifest) in manifests {
+                let hash = hex::encode(digest::digest(&digest::SHA256, manifest.as_bytes()));
+                text += &format!("\n\nName: {path}\nAlgorithm: SHA-256\nHash: {hash}\n");
+            }
+        }
+        if !name.starts_with("Files/") {
+            add(&name, &text);
+        }
+    }
+    manifests.iter().for_each(|(path, manifest)| add(path, manifest));
+    csar.finish().unwrap().into_inner()
 }
