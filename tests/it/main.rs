@@ -6,6 +6,7 @@ mod bad_input;
 mod csar;
 mod driver;
 mod failures;
+mod layering;
 mod lifecycle;
 mod namespace;
 mod namespaces;
