@@ -66,7 +66,7 @@ pub async fn run(
     let data_dir = &config.data_dir;
     std::fs::create_dir_all(data_dir).map_err(io_error(format!("the folder {} can't be made", data_dir.display())))?;
     let keys = keys(&config)?;
-    let store = store::connect(&config.database_url, keys).await?;
+    let store = store::connect(&config.database_url.0, keys).await?;
     let conductor = (config.role != Role::Api).then(|| {
         let settings = Settings {
             owner: System.uuid().to_string(),
@@ -117,7 +117,7 @@ async fn serve(
         project: ProjectId::default(),
     });
     // SQLite serves one process: whoever was reading a package is gone.
-    let stale_after = if config.database_url.starts_with("sqlite:") { Duration::ZERO } else { ABANDONED };
+    let stale_after = if config.database_url.is_sqlite() { Duration::ZERO } else { ABANDONED };
     api::packages::clear_abandoned(&api, stale_after).await?;
     let server = HttpServer::new(move || {
         App::new()
@@ -150,7 +150,7 @@ fn keys(config: &Config) -> Result<KeyRing, AppError> {
     if let Ok(text) = std::env::var("GYBE_KEY") {
         return Ok(KeyRing::parse(&text)?);
     }
-    if !config.database_url.starts_with("sqlite:") {
+    if !config.database_url.is_sqlite() {
         return Err(AppError::NoKey);
     }
     let path = config.data_dir.join("gybe.key");

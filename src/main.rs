@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use gybe::api::openapi;
 use gybe::config::{Config, ConfigError, Options};
+use gybe::error::chain;
 use gybe::{app, store, telemetry};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -77,7 +78,7 @@ fn run(command: Command) -> Result<(), Box<dyn Error>> {
         }
         Command::Migrate(settings) => {
             let config = settings.resolve()?;
-            let migrated = runtime()?.block_on(store::migrate(&config.database_url))?;
+            let migrated = runtime()?.block_on(store::migrate(&config.database_url.0))?;
             for migration in &migrated.applied {
                 println!("applied {migration}");
             }
@@ -124,16 +125,4 @@ async fn serve(config: Config) -> Result<(), Box<dyn Error>> {
     };
     app::run(config, stop, announce).await?;
     Ok(())
-}
-
-/// An error with all its causes, on one line.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    text
 }

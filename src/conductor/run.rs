@@ -33,6 +33,8 @@ pub struct Task<'a> {
     pub steps_done: usize,
     /// How often the current step was put off.
     pub attempt: u32,
+    /// Whether the instance had no object when this run began, as far as is known.
+    pub untouched: bool,
 }
 
 /// What becomes of the operation now.
@@ -64,6 +66,7 @@ impl Task<'_> {
 
     async fn work(&mut self, interrupted: &CancellationToken) -> Result<Ending, StepError> {
         let mut inventory = self.conductor.store.resources(self.instance.id).await?;
+        self.untouched = inventory.is_empty();
         let scope = self.scope().await?;
         if self.op.state == OpState::Starting {
             inventory = self.start(scope.as_ref(), inventory).await?;
@@ -97,11 +100,7 @@ impl Task<'_> {
             instance: &self.instance,
             inventory: &inventory,
         };
-        let (plan, resources) = planner.plan().await.map_err(|error| match error {
-            PlanError::Refused(problem) => StepError::Stopped(problem),
-            PlanError::Infra(error) => error.into(),
-            PlanError::Store(error) => error.into(),
-        })?;
+        let (plan, resources) = planner.plan().await?;
         conductor.store.store_plan(self.lease, &plan, &resources, conductor.clock.now()).await?;
         self.op.state = OpState::Processing;
         self.attempt = 0;
@@ -121,8 +120,8 @@ impl Task<'_> {
     /// The credentials, looked up afresh at each run, so that a rotation reaches running operations.
     async fn access(&self) -> Result<VimAccess, StepError> {
         let unusable = |text: String| StepError::Stopped(Problem::impossible(format!("vimConnectionInfo: {text}")));
-        let connection = self.instance.vim_connections.values().next();
-        let connection = connection.ok_or_else(|| unusable("the VNF instance has none".to_owned()))?;
+        let home = self.instance.home();
+        let (_, connection) = home.ok_or_else(|| unusable("the VNF instance lives in none".to_owned()))?;
         if let Some(access) = connection.inline_access().map_err(unusable)? {
             return Ok(access);
         }
@@ -162,7 +161,8 @@ impl Task<'_> {
             from: self.op.state,
             to,
             error: Some(problem),
-            instance: starting.then(|| finish::undone(&self.op, &self.instance)).flatten(),
+            // What an earlier instantiation has left stays where the instance says.
+            instance: (starting && self.untouched).then(|| finish::undone(&self.op, &self.instance)).flatten(),
             resource_changes: None,
             discard_inventory: false,
             now: self.conductor.clock.now(),
@@ -190,6 +190,16 @@ pub async fn conclude(conductor: &Conductor, lease: Lease, verdict: Verdict) {
     };
     if let Err(error) = written {
         tracing::error!(op.id = %op, error = &error as &dyn std::error::Error, "the outcome of operation {op} was not written; it will be claimed again");
+    }
+}
+
+impl From<PlanError> for StepError {
+    fn from(error: PlanError) -> Self {
+        match error {
+            PlanError::Refused(problem) => Self::Stopped(problem),
+            PlanError::Infra(error) => error.into(),
+            PlanError::Store(error) => error.into(),
+        }
     }
 }
 

@@ -71,7 +71,8 @@ impl Steps<'_> {
                 self.record(done).await
             }
             Step::DeletePods { pods } => {
-                let gone = conductor.driver.delete_pods(self.scope, pods, conductor.settings.removal_timeout);
+                let timeout = conductor.settings.removal_timeout + longest_grace(self.inventory);
+                let gone = conductor.driver.delete_pods(self.scope, pods, timeout);
                 self.unless_interrupted(gone).await??;
                 self.record(done).await
             }
@@ -139,8 +140,10 @@ impl Steps<'_> {
         let conductor = self.conductor;
         let scope = self.scope;
         let grace = grace.map(|seconds| Duration::from_secs(seconds.into()));
-        let timeout = conductor.settings.removal_timeout + grace.unwrap_or_default();
-        let removed = stream::iter(self.rows(objects))
+        let rows = self.rows(objects);
+        // Without a limit of the request's, pods take the time that their own manifests give them.
+        let timeout = conductor.settings.removal_timeout + grace.unwrap_or_else(|| longest_grace(&rows));
+        let removed = stream::iter(rows)
             .map(|row| async move {
                 let result = conductor.driver.remove(scope, &row, grace, timeout).await;
                 (row.key, result)
@@ -192,6 +195,12 @@ impl Steps<'_> {
         }
         Ok(())
     }
+}
+
+/// The longest time that pods of `rows` are given to end.
+fn longest_grace(rows: &[Resource]) -> Duration {
+    const DAY: u64 = 24 * 3600;
+    Duration::from_secs(rows.iter().map(Resource::termination_grace).max().unwrap_or(0).min(DAY))
 }
 
 /// One error for all: it passes only if all do, and says what each says, bounded.

@@ -31,6 +31,21 @@ pub fn connection_array(map: Map<String, Value>) -> Value {
         .collect()
 }
 
+/// The map form of an array of connections, for merging a patch. What is no entry with an `id` is left for the type
+/// check to tell.
+pub fn connection_map(array: &mut Value) {
+    let Value::Array(entries) = array else { return };
+    let id = |entry: &Value| entry.get("id")?.as_str().map(str::to_owned);
+    if entries.iter().all(|entry| id(entry).is_some()) {
+        let named = entries.drain(..).filter_map(|mut entry| {
+            let id = id(&entry)?;
+            entry.as_object_mut()?.remove("id");
+            Some((id, entry))
+        });
+        *array = Value::Object(named.collect());
+    }
+}
+
 /// `InstantiateVnfRequest` (clause 5.5.2.4), what Gybe reads of it.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -55,6 +70,7 @@ impl From<InstantiateVnfRequest> for v2::InstantiateVnfRequest {
         Self {
             flavour_id: request.flavour_id,
             instantiation_level_id: request.instantiation_level_id,
+            first_connection: request.vim_connection_info.iter().flatten().next().map(|entry| entry.id.clone()),
             vim_connection_info: request
                 .vim_connection_info
                 .map(|entries| entries.into_iter().map(|entry| (entry.id, entry.info)).collect()),
@@ -65,7 +81,7 @@ impl From<InstantiateVnfRequest> for v2::InstantiateVnfRequest {
     }
 }
 
-/// `VnfInfoModificationRequest` (clause 5.5.2.12). An entry of `vimConnectionInfo` replaces the one of its `id` or is added.
+/// `VnfInfoModificationRequest` (clause 5.5.2.12). An entry of `vimConnectionInfo` is merged into the one of its `id`, or added.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = VnfInfoModificationRequestV1)]
@@ -83,23 +99,8 @@ pub struct VnfInfoModificationRequest {
     /// Merge patch.
     #[schema(value_type = Option<Object>)]
     pub vnf_configurable_properties: Option<Map<String, Value>>,
-    /// Entries to add or replace.
+    /// Entries to merge by `id`, or to add.
     pub vim_connection_info: Option<Vec<VimConnectionInfo>>,
-}
-
-impl From<VnfInfoModificationRequest> for v2::VnfInfoModificationRequest {
-    fn from(request: VnfInfoModificationRequest) -> Self {
-        Self {
-            vnf_instance_name: request.vnf_instance_name,
-            vnf_instance_description: request.vnf_instance_description,
-            metadata: request.metadata,
-            extensions: request.extensions,
-            vnf_configurable_properties: request.vnf_configurable_properties,
-            vim_connection_info: request
-                .vim_connection_info
-                .map(|entries| entries.into_iter().map(|entry| (entry.id, Some(entry.info))).collect()),
-        }
-    }
 }
 
 /// `VnfInstance` (clause 5.5.2.2).

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
 use crate::domain::instance::VnfInstance as Domain;
-use crate::domain::vim::{VimConnection, split_secrets};
+use crate::domain::vim::{VimConnection, masked, split_secrets};
 use crate::sol003::Edition;
 use crate::sol003::common::{InstantiatedAttributes, ScaleInfo, VnfInstanceAttributes, VnfcInfo, scale_infos};
 
@@ -38,13 +38,19 @@ pub struct VimConnectionInfo {
 impl From<VimConnectionInfo> for VimConnection {
     fn from(wire: VimConnectionInfo) -> Self {
         let (access_info, secrets) = split_secrets(wire.access_info.unwrap_or_default());
+        let without_secrets = |members: Option<Map<String, Value>>| match masked(members.unwrap_or_default().into()) {
+            Value::Object(members) => members,
+            _ => Map::new(),
+        };
         Self {
             vim_id: wire.vim_id,
             vim_type: wire.vim_type.unwrap_or_else(|| "ETSINFV.KUBERNETES.V_1".to_owned()),
-            interface_info: wire.interface_info.unwrap_or_default(),
+            interface_info: without_secrets(wire.interface_info),
             access_info,
             secrets,
-            extra: wire.extra.unwrap_or_default(),
+            extra: without_secrets(wire.extra),
+            home: false,
+            added_by: None,
         }
     }
 }
@@ -71,8 +77,11 @@ pub struct InstantiateVnfRequest {
     pub flavour_id: String,
     /// The instantiation level; the VNFD's default if absent.
     pub instantiation_level_id: Option<String>,
-    /// The VIM; the default VIM if absent.
+    /// The VIM; the default VIM if absent. Of several, the VNF lives in the first.
     pub vim_connection_info: Option<BTreeMap<String, VimConnectionInfo>>,
+    /// The first in the caller's order, where there is one (2.6.1); else the order is that of the ids.
+    #[serde(skip)]
+    pub first_connection: Option<String>,
     /// `namespace`, `createNamespace`, `lcm-kubernetes-def-files`.
     #[schema(value_type = Option<Object>)]
     pub additional_params: Option<Map<String, Value>>,
@@ -101,7 +110,7 @@ pub struct VnfInfoModificationRequest {
     /// Merge patch.
     #[schema(value_type = Option<Object>)]
     pub vnf_configurable_properties: Option<Map<String, Value>>,
-    /// Entries to add or replace; `null` removes one.
+    /// Merge patch by id: members of an entry are merged, `null` removes one.
     #[schema(value_type = Option<Object>)]
     pub vim_connection_info: Option<BTreeMap<String, Option<VimConnectionInfo>>>,
 }

@@ -205,7 +205,7 @@ pub trait Store: Send + Sync {
         now: OffsetDateTime,
     ) -> Result<Vec<VnfPkgId>, StoreError>;
     /// Changes the operational state from the other one (`Stale` if it is that already or the package is not onboarded)
-    /// and merges user data (RFC 7396 result computed by the caller).
+    /// and replaces the user data (the caller has merged them).
     async fn update_package(
         &self,
         project: &ProjectId,

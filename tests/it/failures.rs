@@ -95,6 +95,41 @@ async fn a_failed_instantiation_keeps_its_objects_in_the_inventory_until_they_ar
 }
 
 #[tokio::test]
+async fn what_a_failed_instantiation_left_is_not_forgotten_when_the_next_one_is_refused() {
+    let cluster = Cluster::running().await;
+    let namespace = cluster.namespace().await;
+    let gybe = Gybe::start();
+    let (path, op, _) = begun(&gybe, &cluster, "broken/image-pull", &namespace).await;
+    gybe.post(&format!("{op}/fail"), &json!({})).await.expect(StatusCode::OK);
+    let home = gybe.get(&path).await.expect(StatusCode::OK)["vimConnectionInfo"].clone();
+    let broken = json!({ "vimConnectionInfo": { "default": { "accessInfo": { "bearer_token": "wrong" } } } });
+    let patched = gybe.patch(&path, &broken).await;
+    patched.expect(StatusCode::ACCEPTED);
+    gybe.settled(&patched.location.unwrap()).await;
+    let elsewhere = json!({ "vimConnectionInfo": { "default": { "vimId": null, "interfaceInfo": { "endpoint": "https://127.0.0.1:9" }, "accessInfo": { "bearer_token": "x" } } } });
+    assert!(gybe.patch(&path, &elsewhere).await.problem(409).contains("it stays"));
+    assert!(gybe.patch(&path, &json!({ "vimConnectionInfo": null })).await.problem(409).contains("it stays"));
+
+    let mut unreadable = crate::support::gybe::connection(&cluster.admin);
+    unreadable["interfaceInfo"]["endpoint"] = "https://127.0.0.1:9".into();
+    let request = json!({
+        "flavourId": "simple", "vimConnectionInfo": { "other": unreadable },
+        "additionalParams": { "namespace": namespace.name.as_str() },
+    });
+    assert!(gybe.post(&format!("{path}/instantiate"), &request).await.problem(409).contains("it stays"));
+    let instance = gybe.get(&path).await.expect(StatusCode::OK);
+    assert_eq!(instance["metadata"]["namespace"], namespace.name.as_str());
+    assert_eq!(instance["vimConnectionInfo"]["default"]["vimId"], home["default"]["vimId"]);
+
+    let again = json!({ "flavourId": "simple", "additionalParams": { "namespace": namespace.name.as_str() } });
+    let op = gybe.begin(&path, "instantiate", &again).await;
+    assert_eq!(gybe.settled(&op).await["operationState"], "FAILED_TEMP");
+    gybe.post(&format!("{op}/rollback"), &json!({})).await.expect(StatusCode::ACCEPTED);
+    assert_eq!(gybe.settled(&op).await["operationState"], "ROLLED_BACK");
+    assert_eq!(workloads(&cluster, &namespace).await, 0);
+}
+
+#[tokio::test]
 async fn a_scale_out_that_stops_is_rolled_back_to_the_number_before() {
     let cluster = Cluster::running().await;
     let namespace = cluster.namespace().await;

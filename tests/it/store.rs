@@ -340,6 +340,8 @@ fn connection_to(vim: Option<&Vim>) -> VimConnection {
         access_info: Map::new(),
         secrets: Secrets::from([("client_key".to_owned(), Secret::new("k3y-of-the-connection"))]),
         extra: Map::new(),
+        home: false,
+        added_by: None,
     }
 }
 
@@ -364,7 +366,12 @@ fn present(uid: &str) -> ResourceState {
 fn plan() -> Plan {
     let objects = vec![key("a"), key("b")];
     let forward = vec![Step::Apply { objects: objects.clone() }, Step::AwaitReady { objects: objects.clone() }];
-    Plan { forward, backward: Some(vec![Step::Remove { objects, grace_seconds: Some(3) }]), scale_levels: None }
+    Plan {
+        forward,
+        backward: Some(vec![Step::Remove { objects, grace_seconds: Some(3) }]),
+        scale_levels: None,
+        instantiated: None,
+    }
 }
 
 fn instantiated() -> InstantiatedVnfInfo {
