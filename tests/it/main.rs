@@ -7,6 +7,7 @@ mod csar;
 mod driver;
 mod failures;
 mod lifecycle;
+mod matrix;
 mod namespace;
 mod namespaces;
 mod op_occ;
