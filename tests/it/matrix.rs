@@ -19,7 +19,7 @@ use gybe::clock::{Clock as _, Ids as _, System};
 use gybe::conductor::{Conductor, Settings};
 use gybe::domain::ids::{ProjectId, VimId, VnfInstanceId, VnfLcmOpOccId, VnfPkgId};
 use gybe::domain::instance::VnfInstance;
-use gybe::domain::op_occ::{OpEvent, OpState, VnfLcmOpOcc};
+use gybe::domain::op_occ::{LcmOperation, OpEvent, OpState, VnfLcmOpOcc};
 use gybe::domain::package::{Content, DefinitionFile, Onboarding, OperationalState, VnfPackage};
 use gybe::domain::resource::{ObjectKey, Resource, ResourceState};
 use gybe::domain::vim::{Secret, Secrets, Vim};
@@ -36,9 +36,9 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 use tempfile::TempDir;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-use crate::support::faults::{Event, Fault, Faults, FaultyDriver, FaultyStore, Point, Process, Side};
+use crate::support::faults::{Event, Fault, Faults, FaultyDriver, FaultyStore, NEEDED, Point, Process, Side};
 use crate::support::model::{Effects, ModelCluster, State};
-use crate::support::sample;
+use crate::support::{postgres, sample};
 
 // --- the operations ---------------------------------------------------------------------------------------------------
 
@@ -68,6 +68,9 @@ enum Way {
 
 const INSTANTIATE: Request =
     ("instantiate", r#"{"flavourId":"simple","additionalParams":{"namespace":"vnf","createNamespace":true}}"#);
+/// An instantiation that stops with everything made, and is failed.
+const INSTANTIATE_AND_FAIL: Request =
+    ("instantiate and fail", r#"{"flavourId":"simple","additionalParams":{"namespace":"vnf","createNamespace":true}}"#);
 const SCALE_OUT: Request = ("scale", r#"{"type":"SCALE_OUT","aspectId":"subscriber_data","numberOfSteps":2}"#);
 const SCALE_IN: Request = ("scale", r#"{"type":"SCALE_IN","aspectId":"subscriber_data"}"#);
 const HEAL_ONE: Request = ("heal", r#"{"vnfcInstanceId":["UDR_DB-udr-db-0"]}"#);
@@ -77,10 +80,11 @@ const KILL: Request = ("terminate", r#"{"terminationType":"FORCEFUL"}"#);
 const MODIFY: Request = ("modify", r#"{"vnfInstanceName":"renamed","metadata":{"site":"north"}}"#);
 
 #[rustfmt::skip]
-const OPERATIONS: [Operation; 13] = [
+const OPERATIONS: [Operation; 14] = [
     Operation { name: "INSTANTIATE", before: &[], request: INSTANTIATE, way: Way::Forward },
     Operation { name: "INSTANTIATE rolled back", before: &[], request: INSTANTIATE, way: Way::Back },
     Operation { name: "INSTANTIATE retried", before: &[], request: INSTANTIATE, way: Way::Again },
+    Operation { name: "INSTANTIATE over what is left", before: &[INSTANTIATE_AND_FAIL], request: INSTANTIATE, way: Way::Forward },
     Operation { name: "SCALE out", before: &[INSTANTIATE], request: SCALE_OUT, way: Way::Forward },
     Operation { name: "SCALE out rolled back", before: &[INSTANTIATE], request: SCALE_OUT, way: Way::Back },
     Operation { name: "SCALE in", before: &[INSTANTIATE, SCALE_OUT], request: SCALE_IN, way: Way::Forward },
@@ -126,9 +130,7 @@ const READING: [&str; 6] = ["resources", "vim", "vnfd", "definition_files", "dis
 fn can_happen(fault: Fault, answer: Answer, point: &Point) -> bool {
     match (fault, point.side) {
         (Fault::Twice | Fault::Refused | Fault::TakenOverUnsent, side) => side == Side::Cluster,
-        // A store that can't even write the end can't write that the operation failed. A conductor that can't claim has
-        // no operation to fail.
-        (Fault::FailsOn, Side::Store) => !["claim", "end_operation"].contains(&point.call.as_str()),
+        (Fault::FailsOn, Side::Store) => !NEEDED.contains(&point.call.as_str()),
         // What follows is the same as when the cluster refuses, after eleven attempts.
         (Fault::FailsOn, Side::Cluster) => answer == Answer::Retry,
         // After a call that only reads is before the next one, and nothing is lost with its answer.
@@ -328,7 +330,7 @@ impl World {
             serde_json::from_value(body).unwrap()
         }
         let accepted = match task {
-            "instantiate" => acceptor.instantiate(id, read(body)).await,
+            "instantiate" | "instantiate and fail" => acceptor.instantiate(id, read(body)).await,
             "scale" => acceptor.scale(id, &read(body)).await,
             "heal" => acceptor.heal(id, &read(body)).await,
             "terminate" => acceptor.terminate(id, &read(body)).await,
@@ -349,42 +351,58 @@ impl World {
         self.store().resume_operation(&project(), op.id, to, System.now()).await.unwrap();
     }
 
+    async fn is_planned(&self, op: VnfLcmOpOccId) -> bool {
+        self.store().plan(op).await.unwrap().is_some()
+    }
+
     /// All that is known of the instance and of the cluster.
     async fn view(&self) -> View {
         let instance = self.instance().await;
         let state = self.cluster.state();
         let objects = state.objects.iter().map(|(place, object)| {
             let pods = state.pods.iter().filter(|pod| pod.owner == object.uid).count();
-            (place.key.clone(), (Value::Object(object.manifest.clone()), pods))
+            let manifest = serde_json::to_string_pretty(&object.manifest).unwrap();
+            (place.key.clone(), (manifest.replace(&self.instance.to_string(), "the instance"), pods))
         });
         let mut info = instance.instantiated;
-        let vnfcs = info.as_mut().map(|info| {
-            info.storages.iter_mut().for_each(|storage| storage.claim_uid.clear());
-            info.vnfcs.drain(..).map(|vnfc| (vnfc.vdu_id, vnfc.workload_name)).collect()
-        });
+        if let Some(info) = &mut info {
+            info.storages.clear();
+            for vnfc in &mut info.vnfcs {
+                vnfc.pod_uid.clear();
+                vnfc.pod_name.clear();
+            }
+        }
+        let connections: Vec<&String> = instance.vim_connections.keys().collect();
         View {
             objects: objects.collect(),
             claims: state.claims.keys().cloned().collect(),
-            name: instance.name,
-            metadata: serde_json::to_value(&instance.metadata).unwrap(),
-            connections: instance.vim_connections.keys().cloned().collect(),
-            info: serde_json::to_value(&info).unwrap(),
-            vnfcs: vnfcs.unwrap_or_default(),
+            instance: format!("{:#?}", (instance.name, instance.metadata, connections, info)),
         }
     }
 }
 
-/// What an instance and its cluster come to, without what differs from run to run (uids, names of pods, times).
-#[derive(Clone, Debug, PartialEq)]
+/// What an instance and its cluster come to, without what differs from run to run (ids, uids, names of pods, times).
+#[derive(Clone)]
 struct View {
     /// The objects: what was applied, and the number of pods.
-    objects: BTreeMap<ObjectKey, (Value, usize)>,
+    objects: BTreeMap<ObjectKey, (String, usize)>,
     claims: BTreeSet<String>,
-    name: Option<String>,
-    metadata: Value,
-    connections: Vec<String>,
-    info: Value,
-    vnfcs: Vec<(String, String)>,
+    /// The row.
+    instance: String,
+}
+
+impl View {
+    fn is(&self, wanted: &Self, what: &str) {
+        let keys: BTreeSet<&ObjectKey> = self.objects.keys().chain(wanted.objects.keys()).collect();
+        for key in keys {
+            assert_eq!(self.objects.get(key), wanted.objects.get(key), "{key} is not {what}");
+        }
+        assert_eq!(self.instance, wanted.instance, "the instance is not {what}");
+        // Volumes outlive the pods that a StatefulSet has no more, as Kubernetes keeps them for when it has them again.
+        let kept = wanted.objects.keys().any(|key| key.kind == "StatefulSet");
+        assert!(self.claims.is_superset(&wanted.claims), "{:?}", self.claims);
+        assert!(kept || self.claims == wanted.claims, "volumes are left over: {:?}", self.claims);
+    }
 }
 
 async fn onboard(store: &dyn Store, package: &Package) {
@@ -432,6 +450,8 @@ struct Run<'a> {
     processes: Vec<Arc<Process>>,
     /// What is asked for in FAILED_TEMP, in turn. When there is no more, the run ends there.
     answers: Vec<Answer>,
+    /// How many of them were used.
+    answered: usize,
     /// How often a conductor had to wait for time to pass.
     waited: usize,
 }
@@ -440,6 +460,7 @@ struct Run<'a> {
 struct Outcome {
     state: OpState,
     passed: Vec<Point>,
+    answered: usize,
     waited: usize,
 }
 
@@ -448,7 +469,7 @@ impl<'a> Run<'a> {
         let (sender, events) = unbounded_channel();
         let faults = Faults::new(plan, sender);
         let answers = answers.iter().rev().copied().collect();
-        Self { world, op, faults, events, processes: Vec::new(), answers, waited: 0 }
+        Self { world, op, faults, events, processes: Vec::new(), answers, answered: 0, waited: 0 }
     }
 
     /// Runs until the operation has ended, or is in FAILED_TEMP with nothing more to ask for.
@@ -485,6 +506,7 @@ impl<'a> Run<'a> {
                     } else if op.state.is_final() {
                         break op.state;
                     } else if let Some(answer) = self.answers.pop() {
+                        self.answered += 1;
                         self.faults.lift();
                         self.world.answer(&op, answer).await;
                     } else {
@@ -493,11 +515,12 @@ impl<'a> Run<'a> {
                 }
             }
         };
+        self.faults.end();
         self.those_who_lost_their_lease_write_nothing().await;
         for process in &self.processes {
             process.kill();
         }
-        Outcome { state, passed: self.faults.passed(), waited: self.waited }
+        Outcome { state, passed: self.faults.passed(), answered: self.answered, waited: self.waited }
     }
 
     /// Starts a conductor over the store that is open.
@@ -550,12 +573,18 @@ impl<'a> Run<'a> {
     }
 }
 
-/// Runs requests to COMPLETED.
+/// Runs requests to COMPLETED, or to FAILED where they say so.
 async fn carry_out(world: &mut World, requests: &[Request]) {
     for request in requests {
         let op = world.accept(*request).await;
-        let outcome = Run::new(world, op, BTreeMap::new(), &[]).settle().await;
-        assert_eq!(outcome.state, OpState::Completed, "{request:?}: {:?}", world.op_occ(op).await.error);
+        let fails = request.0 == INSTANTIATE_AND_FAIL.0;
+        let run = Run::new(world, op, BTreeMap::new(), &[Answer::Fail]);
+        if fails {
+            run.faults.refuse("observe");
+        }
+        let outcome = run.settle().await;
+        let wanted = if fails { OpState::Failed } else { OpState::Completed };
+        assert_eq!(outcome.state, wanted, "{request:?}: {:?}", world.op_occ(op).await.error);
     }
 }
 
@@ -565,6 +594,8 @@ async fn carry_out(world: &mut World, requests: &[Request]) {
 struct Row {
     operation: &'static Operation,
     prepared: Prepared,
+    /// The point at which it was stopped before it is put to the test.
+    stop: Option<usize>,
     points: Vec<Point>,
     /// How it ends.
     outcome: OpState,
@@ -589,24 +620,24 @@ impl Row {
         let completed = world.view().await;
         assert_eq!(run.state, OpState::Completed, "{}", operation.name);
 
-        if operation.way != Way::Forward {
-            let (cluster, end): (Vec<usize>, &str) = (points_of_cluster(&run.passed), "a point of the cluster");
-            let stop =
-                if operation.way == Way::Back { cluster.iter().rev().nth(1) } else { cluster.get(cluster.len() / 2) };
-            let plan = BTreeMap::from([(*stop.expect(end), Fault::Refused)]);
+        let cluster: Vec<usize> = points_of_cluster(&run.passed);
+        let stop = match operation.way {
+            Way::Forward => None,
+            Way::Back => cluster.last().copied(),
+            Way::Again => Some(cluster[cluster.len() / 2]),
+        };
+        if stop.is_some() {
             let mut world = World::copy_of(&prepared).await;
-            let op = world.accept(operation.request).await;
-            let stopped = Run::new(&mut world, op, plan, &[]).settle().await;
-            assert_eq!(stopped.state, OpState::FailedTemp, "{}", operation.name);
-            prepared = world.prepared(Some(op)).await;
+            let op = operation.stop(&mut world, stop).await;
+            prepared = world.prepared(op).await;
             let mut world = World::copy_of(&prepared).await;
-            let op = operation.begin(&mut world, &prepared).await;
+            let op = operation.begin(&mut world, op).await;
             run = Run::new(&mut world, op, BTreeMap::new(), &[]).settle().await;
             effects = world.cluster.take_effects();
         }
         let end = run.passed.iter().rposition(|point| point.call == "end_operation").unwrap();
         run.passed.truncate(end + 1);
-        Self { operation, prepared, points: run.passed, outcome: run.state, effects, before, completed }
+        Self { operation, prepared, stop, points: run.passed, outcome: run.state, effects, before, completed }
     }
 
     /// How the operation is to end after this trouble at this point.
@@ -642,12 +673,25 @@ impl Operation {
         ["instantiate", "scale"].contains(&self.request.0)
     }
 
-    /// Begins what is put to the test.
-    async fn begin(&self, world: &mut World, prepared: &Prepared) -> VnfLcmOpOccId {
-        let Some(op) = prepared.op else { return world.accept(self.request).await };
-        let answer = if self.way == Way::Back { Answer::Rollback } else { Answer::Retry };
-        world.answer(&world.op_occ(op).await, answer).await;
+    /// Stops the operation at a point, if at any.
+    async fn stop(&self, world: &mut World, point: Option<usize>) -> Option<VnfLcmOpOccId> {
+        let plan = BTreeMap::from([(point?, Fault::Refused)]);
+        let op = world.accept(self.request).await;
+        let stopped = Run::new(world, op, plan, &[]).settle().await;
+        assert_eq!(stopped.state, OpState::FailedTemp, "{}", self.name);
+        Some(op)
+    }
+
+    /// Begins what is put to the test: `stopped` if it was stopped before.
+    async fn begin(&self, world: &mut World, stopped: Option<VnfLcmOpOccId>) -> VnfLcmOpOccId {
+        let Some(op) = stopped else { return world.accept(self.request).await };
+        world.answer(&world.op_occ(op).await, self.answer()).await;
         op
+    }
+
+    /// What is asked for to begin, and to go on, what is put to the test.
+    fn answer(&self) -> Answer {
+        if self.way == Way::Back { Answer::Rollback } else { Answer::Retry }
     }
 }
 
@@ -655,8 +699,8 @@ fn points_of_cluster(points: &[Point]) -> Vec<usize> {
     points.iter().enumerate().filter(|(_, point)| point.side == Side::Cluster).map(|(index, _)| index).collect()
 }
 
-/// What is to hold when an operation of `row` has ended in `state`.
-async fn check(row: &Row, world: &World, op: VnfLcmOpOccId, state: OpState) {
+/// What is to hold when an operation of `row` has ended in `state`; `straight`: without a change of direction.
+async fn check(row: &Row, world: &World, op: VnfLcmOpOccId, state: OpState, straight: bool) {
     let op = world.op_occ(op).await;
     assert_eq!(op.error.is_some(), state != OpState::Completed, "the error in {state:?}: {:?}", op.error);
     assert_eq!(can_roll_back(op.operation), row.operation.can_roll_back());
@@ -665,11 +709,21 @@ async fn check(row: &Row, world: &World, op: VnfLcmOpOccId, state: OpState) {
 
     let effects = world.cluster.take_effects();
     match state {
-        OpState::Completed => assert_eq!(world.view().await, row.completed, "what is intended"),
-        OpState::RolledBack => assert_eq!(world.view().await, row.before, "what there was before"),
+        OpState::Completed => world.view().await.is(&row.completed, "what is intended"),
+        OpState::RolledBack if op.operation == LcmOperation::Instantiate && world.is_planned(op.id).await => {
+            nothing_is_left(world).await;
+        }
+        OpState::RolledBack => {
+            let mut view = world.view().await;
+            // A database that can't be read does not tell whether the namespace is still needed: it is kept.
+            if op.error.is_some_and(|error| error.status == 500) {
+                view.instance.clone_from(&row.before.instance);
+            }
+            view.is(&row.before, "what there was before");
+        }
         _ => {}
     }
-    if state == row.outcome {
+    if straight && state == row.outcome {
         assert_eq!(effects, row.effects, "nothing is done twice");
     }
     for (what, effects) in effects.iter().filter(|(what, _)| !what.starts_with("pods of")) {
@@ -709,21 +763,25 @@ async fn can_be_put_right(world: &mut World) {
         the_database_agrees_with_the_cluster(world, false).await;
     }
     carry_out(world, &[KILL]).await;
-    let state = world.cluster.state();
+    nothing_is_left(world).await;
+}
+
+async fn nothing_is_left(world: &World) {
+    let (state, instance) = (world.cluster.state(), world.instance().await);
     assert!(state.objects_of(world.instance).is_empty() && state.claims.is_empty(), "left over: {:?}", state.objects);
     assert!(world.inventory().await.is_empty());
+    assert!(instance.instantiated.is_none() && instance.metadata.namespace.is_none(), "{instance:?}");
 }
 
 async fn case(row: &Row, (point, fault, answer): (usize, Fault, Answer)) {
     let mut world = World::copy_of(&row.prepared).await;
-    let op = row.operation.begin(&mut world, &row.prepared).await;
+    let op = row.operation.begin(&mut world, row.prepared.op).await;
     let outcome = Run::new(&mut world, op, BTreeMap::from([(point, fault)]), &[answer]).settle().await;
-    let stopped = outcome.state;
-    assert_eq!(stopped, row.expected(point, fault, answer), "{:?}", world.op_occ(op).await.error);
+    assert_eq!(outcome.state, row.expected(point, fault, answer), "{:?}", world.op_occ(op).await.error);
     if matches!(fault, Fault::KilledBefore | Fault::KilledAfter | Fault::Stopped | Fault::Twice) {
         assert_eq!(outcome.waited, 0, "whoever goes on does so at once");
     }
-    check(row, &world, op, outcome.state).await;
+    check(row, &world, op, outcome.state, true).await;
     if outcome.state == OpState::Failed {
         can_be_put_right(&mut world).await;
     }
@@ -761,18 +819,128 @@ fn run_all<J: Sync>(jobs: &[J], name: impl Fn(&J) -> String + Sync, run: impl Fn
     assert!(failed.is_empty(), "{} of {} cases failed:\n{}", failed.len(), jobs.len(), failed.join("\n"));
 }
 
+/// One trouble of one row.
+type Single<'a> = (&'a Row, (usize, Fault, Answer));
+
+fn name_of((row, (point, fault, answer)): &Single<'_>) -> String {
+    format!("{}: {fault:?} at point {point} ({}), then {answer:?}", row.operation.name, row.points[*point].call)
+}
+
+fn rows(package: &Package, wanted: impl Fn(&Operation) -> bool) -> Vec<Row> {
+    let operations = OPERATIONS.iter().filter(|operation| wanted(operation));
+    operations.map(|operation| block_on(Row::new(operation, package))).collect()
+}
+
 #[test]
 fn every_operation_survives_every_fault_at_every_point() {
-    let package = Package::of_every_class();
-    let rows: Vec<Row> = OPERATIONS.iter().map(|operation| block_on(Row::new(operation, &package))).collect();
-    let mut jobs = Vec::new();
+    let rows = rows(&Package::of_every_class(), |_| true);
+    let mut jobs: Vec<Single> = Vec::new();
     for row in &rows {
         let cases = row.cases();
         println!("{}: {} points, {} cases", row.operation.name, row.points.len(), cases.len());
         jobs.extend(cases.into_iter().map(|case| (row, case)));
     }
-    let name = |(row, (point, fault, answer)): &(&Row, (usize, Fault, Answer))| {
-        format!("{}: {fault:?} at point {point} ({}), then {answer:?}", row.operation.name, row.points[*point].call)
-    };
-    run_all(&jobs, name, |(row, trouble)| block_on(case(row, *trouble)));
+    run_all(&jobs, name_of, |(row, trouble)| block_on(case(row, *trouble)));
+}
+
+// --- by chance --------------------------------------------------------------------------------------------------------
+
+/// Numbers that follow from a seed (SplitMix64).
+struct Chance(u64);
+
+impl Chance {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut number = self.0;
+        number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        number ^ (number >> 31)
+    }
+
+    fn below(&mut self, end: usize) -> usize {
+        usize::try_from(self.next() % end as u64).unwrap()
+    }
+
+    fn one_of<T: Copy>(&mut self, choice: &[T]) -> T {
+        choice[self.below(choice.len())]
+    }
+}
+
+/// The seeds of `cases` cases: one after the other from `GYBE_MATRIX_SEED`, or from one that nobody knows before.
+fn seeds(cases: u64) -> Vec<u64> {
+    let chosen = std::env::var("GYBE_MATRIX_SEED").ok().map(|seed| seed.parse().unwrap());
+    let first = chosen.unwrap_or_else(|| System.uuid().as_u64_pair().0 >> 16);
+    println!("GYBE_MATRIX_SEED={first}");
+    (first..first + cases).collect()
+}
+
+/// Several faults in one operation, and answers as they come.
+async fn several(row: &Row, world: &mut World, op: VnfLcmOpOccId, chance: &mut Chance) {
+    let faults: BTreeMap<usize, Fault> =
+        (0..2 + chance.below(4)).map(|_| (chance.below(row.points.len() * 2), chance.one_of(&TROUBLES).0)).collect();
+    let choice = [Answer::Retry, Answer::Retry, Answer::Fail, Answer::Rollback];
+    let choice = if row.operation.can_roll_back() { &choice[..] } else { &choice[..3] };
+    let mut answers: Vec<Answer> = (0..3).map(|_| chance.one_of(choice)).collect();
+    answers.resize(faults.len() + 3, Answer::Retry);
+    println!("{}: {faults:?}, then {:?}", row.operation.name, &answers[..3]);
+    let can_stop = faults.values().any(|fault| matches!(fault, Fault::Refused | Fault::FailsOn));
+    let outcome = Run::new(world, op, faults, &answers).settle().await;
+    assert!(outcome.state.is_final());
+    if !can_stop {
+        assert_eq!(outcome.state, row.outcome);
+    }
+    let straight = answers.iter().take(outcome.answered).all(|answer| *answer == row.operation.answer());
+    check(row, world, op, outcome.state, straight).await;
+    if outcome.state == OpState::Failed {
+        can_be_put_right(world).await;
+    }
+}
+
+#[test]
+fn operations_survive_several_faults() {
+    let rows = rows(&Package::of_every_class(), |_| true);
+    let name = |seed: &u64| format!("GYBE_MATRIX_SEED={seed}");
+    run_all(&seeds(200), name, |seed| {
+        block_on(async {
+            let mut chance = Chance(*seed);
+            let row = &rows[chance.below(rows.len())];
+            let mut world = World::copy_of(&row.prepared).await;
+            let op = row.operation.begin(&mut world, row.prepared.op).await;
+            several(row, &mut world, op, &mut chance).await;
+        });
+    });
+}
+
+/// The sample has many objects of a kind, as real VNFs do: here the faults are taken by chance.
+#[test]
+fn operations_on_a_large_vnf_survive_faults() {
+    let rows = rows(&Package::core5g(), |operation| operation.way == Way::Forward);
+    let singles: Vec<Single> = rows.iter().flat_map(|row| row.cases().into_iter().map(move |it| (row, it))).collect();
+    let name = |seed: &u64| format!("GYBE_MATRIX_SEED={seed}");
+    run_all(&seeds(60), name, |seed| {
+        let single = Chance(*seed).one_of(&singles);
+        println!("{}", name_of(&single));
+        block_on(case(single.0, single.1));
+    });
+}
+
+/// On PostgreSQL each case is a VNF instance of its own in one database, one after the other.
+#[test]
+fn operations_survive_faults_on_postgresql() {
+    let package = Package::of_every_class();
+    let rows = rows(&package, |_| true);
+    let database = block_on(postgres::Database::create());
+    for seed in seeds(40) {
+        println!("GYBE_MATRIX_SEED={seed}");
+        block_on(async {
+            let mut chance = Chance(seed);
+            let row = &rows[chance.below(rows.len())];
+            let mut world = World::new(database.url.clone(), None, &package).await;
+            carry_out(&mut world, row.operation.before).await;
+            let stopped = row.operation.stop(&mut world, row.stop).await;
+            world.cluster.take_effects();
+            let op = row.operation.begin(&mut world, stopped).await;
+            several(row, &mut world, op, &mut chance).await;
+        });
+    }
 }

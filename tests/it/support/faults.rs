@@ -84,6 +84,10 @@ pub enum Event {
     Waits,
 }
 
+/// The calls that do not fail on and on: a store that can't even write the end can't write that the operation failed, and
+/// a conductor that can't claim, or put off, does not count its attempts.
+pub const NEEDED: [&str; 3] = ["claim", "postpone", "end_operation"];
+
 /// A plan of faults, and the points that were passed, over all processes.
 pub struct Faults {
     inner: Mutex<Inner>,
@@ -93,18 +97,33 @@ pub struct Faults {
 struct Inner {
     plan: BTreeMap<usize, Fault>,
     failing: BTreeSet<String>,
+    refused: Option<&'static str>,
     passed: Vec<Point>,
 }
 
 impl Faults {
     /// `plan` says what goes wrong at which point, counted from 0.
     pub fn new(plan: BTreeMap<usize, Fault>, events: UnboundedSender<Event>) -> Arc<Self> {
-        Arc::new(Self { inner: Mutex::new(Inner { plan, failing: BTreeSet::new(), passed: Vec::new() }), events })
+        Arc::new(Self {
+            inner: Mutex::new(Inner { plan, failing: BTreeSet::new(), refused: None, passed: Vec::new() }),
+            events,
+        })
     }
 
     /// Ends all [`Fault::FailsOn`].
     pub fn lift(&self) {
         self.inner.lock().unwrap().failing.clear();
+    }
+
+    /// The cluster refuses the next call of that name.
+    pub fn refuse(&self, call: &'static str) {
+        self.inner.lock().unwrap().refused = Some(call);
+    }
+
+    /// Nothing goes wrong from now on.
+    pub fn end(&self) {
+        self.lift();
+        self.inner.lock().unwrap().plan.clear();
     }
 
     /// The points that were passed.
@@ -121,8 +140,14 @@ impl Faults {
         let mut inner = self.inner.lock().unwrap();
         let number = inner.passed.len();
         inner.passed.push(Point { side, call: call.to_owned() });
-        let fault = inner.plan.remove(&number);
+        let mut fault = inner.plan.remove(&number);
+        if inner.refused.take_if(|refused| *refused == call).is_some() {
+            fault = Some(Fault::Refused);
+        }
         if fault == Some(Fault::FailsOn) {
+            if NEEDED.contains(&call) {
+                return Some(Fault::FailsOnce);
+            }
             inner.failing.insert(call.to_owned());
         }
         if inner.failing.contains(call) { Some(Fault::FailsOn) } else { fault }
