@@ -8,6 +8,7 @@ mod driver;
 mod failures;
 mod layering;
 mod lifecycle;
+mod matrix;
 mod namespace;
 mod namespaces;
 mod op_occ;
