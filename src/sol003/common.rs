@@ -5,7 +5,10 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use crate::domain::instance::{VirtualStorage, Vnfc};
-use crate::domain::op_occ::{AffectedVnfc as DomainAffectedVnfc, ResourceChanges as DomainResourceChanges, VnfcChange};
+use crate::domain::op_occ::{
+    AffectedVnfc as DomainAffectedVnfc, CancelMode as DomainCancelMode, ResourceChanges as DomainResourceChanges,
+    VnfcChange,
+};
 use crate::domain::scale::ScaleLevels;
 
 /// `ProblemDetails` (SOL013 clause 6.3.3).
@@ -21,6 +24,10 @@ pub struct ProblemDetails {
     status: u16,
     /// What happened, and what to do.
     detail: String,
+    /// Of an operation that stopped, an extension: `objects` that were not ready with their conditions, `events` about
+    /// them, last lines of the `logs` of their containers, and `notes` on what could not be read. Secrets are masked.
+    #[schema(value_type = Option<Object>)]
+    evidence: Option<Value>,
 }
 
 /// `Link` (SOL013 clause 6.4).
@@ -120,6 +127,25 @@ pub enum TerminationType {
     Forceful,
     /// Pods get their time to end.
     Graceful,
+}
+
+/// `CancelMode` (clause 5.5.2.14).
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CancelMode {
+    /// GRACEFUL lets requests to the VIM that are under way end, FORCEFUL does not wait for them.
+    #[schema(value_type = CancelModeType)]
+    pub cancel_mode: DomainCancelMode,
+}
+
+/// `CancelModeType` (clause 5.5.4.7), for the documents: the domain's type is read and written.
+#[derive(ToSchema)]
+#[schema(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum CancelModeType {
+    /// Requests to the VIM that are under way are finished first.
+    Graceful,
+    /// Waiting is interrupted.
+    Forceful,
 }
 
 /// `ScaleInfo` (clause 5.5.3.4).
