@@ -5,6 +5,7 @@
 mod bad_input;
 mod csar;
 mod driver;
+mod error_handling;
 mod failures;
 mod lifecycle;
 mod namespace;

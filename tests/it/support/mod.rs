@@ -2,6 +2,7 @@
 
 pub mod cluster;
 pub mod gybe;
+pub mod ops;
 pub mod postgres;
 pub mod proxy;
 pub mod sample;
