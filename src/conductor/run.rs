@@ -239,7 +239,8 @@ impl Task<'_> {
         let progress = match (self.op.state, self.steps_done) {
             (OpState::Starting, _) => "before anything was made".to_owned(),
             (_, 0) => format!("before its first step{way} was done"),
-            (_, done) => format!("after step {done}{way}"),
+            (OpState::RollingBack, done) => format!("after step {done}{way}"),
+            (_, done) => format!("after step {done} of its plan"),
         };
         let attempt = self.op.error.as_ref().filter(|_| self.attempt > 0);
         let attempt = attempt.map_or_else(String::new, |error| format!("; before that: {}", error.detail));
