@@ -85,8 +85,9 @@ pub async fn fail(api: web::Data<Api>, edition: Edition, Id(id): Id<VnfLcmOpOccI
     Ok(HttpResponse::Ok().json(VnfLcmOpOcc::new(&op, edition, &api.public_url)))
 }
 
-/// `POST /vnf_lcm_op_occs/{id}/cancel`. The 202 says that the request is recorded; the operation stops soon after, unless it
-/// ends first.
+/// `POST /vnf_lcm_op_occs/{id}/cancel`.
+///
+/// The 202 says that the request is recorded; the operation stops soon after, unless it ends first.
 #[utoipa::path(post, path = "/vnf_lcm_op_occs/{id}/cancel", tag = "vnf_lcm_op_occs", params(("id" = String, Path)),
     request_body = CancelMode,
     responses((status = 202), (status = 404, body = ProblemDetails), (status = 409, body = ProblemDetails)))]

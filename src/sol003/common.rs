@@ -24,10 +24,6 @@ pub struct ProblemDetails {
     status: u16,
     /// What happened, and what to do.
     detail: String,
-    /// Of an operation that stopped, an extension: `objects` that were not ready with their conditions, `events` about
-    /// them, last lines of the `logs` of their containers, and `notes` on what could not be read. Secrets are masked.
-    #[schema(value_type = Option<Object>)]
-    evidence: Option<Value>,
 }
 
 /// `Link` (SOL013 clause 6.4).
@@ -138,7 +134,8 @@ pub struct CancelMode {
     pub cancel_mode: DomainCancelMode,
 }
 
-/// `CancelModeType` (clause 5.5.4.7), for the documents: the domain's type is read and written.
+// For the documents only: the domain's type is what is read and written.
+/// `CancelModeType` (clause 5.5.4.7).
 #[derive(ToSchema)]
 #[schema(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum CancelModeType {

@@ -31,6 +31,8 @@ pub struct VnfLcmOpOcc {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<CancelModeType>)]
     cancel_mode: Option<CancelMode>,
+    /// Why it stopped. An extension, `evidence`, tells of `objects` that were not ready with their conditions, `events`
+    /// about them, last lines of the `logs` of their containers, and in `notes` what could not be read; secrets are masked.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<crate::sol003::common::ProblemDetails>)]
     error: Option<Problem>,

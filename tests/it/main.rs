@@ -7,6 +7,7 @@ mod cancel;
 mod csar;
 mod driver;
 mod error_handling;
+mod evidence;
 mod failures;
 mod lifecycle;
 mod namespace;

@@ -24,6 +24,7 @@ use super::postgres::Database;
 /// A store with one package in it, on a database of its own.
 pub struct Ops {
     pub store: Arc<dyn Store>,
+    url: String,
     package: VnfPkgId,
     /// What removes the database when it goes. After the store.
     _database: Box<dyn Any>,
@@ -41,8 +42,7 @@ impl Ops {
     }
 
     async fn on(url: &str, database: Box<dyn Any>) -> Self {
-        let store =
-            connect(url, KeyRing::parse("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=").unwrap()).await.unwrap();
+        let store = open(url).await;
         let package = VnfPkgId(System.uuid());
         let row = VnfPackage {
             id: package,
@@ -57,7 +57,12 @@ impl Ops {
         store.begin_upload(&row.project_id, package, System.now()).await.unwrap();
         store.begin_processing(package, System.now()).await.unwrap();
         store.finish_onboarding(package, &content(), &[], System.now()).await.unwrap();
-        Self { store, package, _database: database }
+        Self { store, url: url.to_owned(), package, _database: database }
+    }
+
+    /// The store as another process has it open; PostgreSQL only.
+    pub async fn another_process(&self) -> Arc<dyn Store> {
+        open(&self.url).await
     }
 
     /// An instance in a namespace of a cluster that nobody reaches.
@@ -142,6 +147,10 @@ impl Ops {
             tokio::task::yield_now().await;
         }
     }
+}
+
+async fn open(url: &str) -> Arc<dyn Store> {
+    connect(url, KeyRing::parse("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=").unwrap()).await.unwrap()
 }
 
 /// The key of a Deployment.
