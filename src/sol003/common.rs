@@ -5,7 +5,10 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use crate::domain::instance::{InstantiatedVnfInfo, VirtualStorage, VnfInstance, VnfMetadata, VnfState, Vnfc};
-use crate::domain::op_occ::{AffectedVnfc as DomainAffectedVnfc, ResourceChanges as DomainResourceChanges, VnfcChange};
+use crate::domain::op_occ::{
+    AffectedVnfc as DomainAffectedVnfc, CancelMode as DomainCancelMode, ResourceChanges as DomainResourceChanges,
+    VnfcChange,
+};
 use crate::domain::scale::ScaleLevels;
 use crate::sol003::Edition;
 
@@ -121,6 +124,26 @@ pub enum TerminationType {
     Forceful,
     /// Pods get their time to end.
     Graceful,
+}
+
+/// `CancelMode` (clause 5.5.2.14).
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CancelMode {
+    /// GRACEFUL lets requests to the VIM that are under way end, FORCEFUL does not wait for them.
+    #[schema(value_type = CancelModeType)]
+    pub cancel_mode: DomainCancelMode,
+}
+
+// For the documents only: the domain's type is what is read and written.
+/// `CancelModeType` (clause 5.5.4.7).
+#[derive(ToSchema)]
+#[schema(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum CancelModeType {
+    /// Requests to the VIM that are under way are finished first.
+    Graceful,
+    /// Waiting is interrupted.
+    Forceful,
 }
 
 /// `ScaleInfo` (clause 5.5.3.4).

@@ -23,8 +23,8 @@ use gybe::infra::{Driver, Ensured, InfraError, Kind, Observed, Patience, Scope};
 use gybe::store::{Checkpoint, Claim, Ending, Lease, OnboardedVnfd, Store, StoreError};
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
-use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 /// What goes wrong at a point.
@@ -323,6 +323,10 @@ macro_rules! points {
             fn wake(&self) -> Arc<Notify> {
                 Arc::clone(&self.0.wake)
             }
+
+            fn cancels(&self) -> watch::Receiver<()> {
+                self.0.store().cancels()
+            }
         }
     };
 }
@@ -355,6 +359,7 @@ points! {
     fn op_occ(project: &ProjectId, id: VnfLcmOpOccId) -> VnfLcmOpOcc;
     fn op_occs(project: &ProjectId) -> Vec<VnfLcmOpOcc>;
     fn resume_operation(project: &ProjectId, id: VnfLcmOpOccId, to: OpState, now: OffsetDateTime) -> ();
+    fn cancel_operation(project: &ProjectId, id: VnfLcmOpOccId, mode: CancelMode) -> ();
     fn plan(id: VnfLcmOpOccId) -> Option<Plan>;
     fn renew(lease: &Lease, ttl: Duration) -> Option<CancelMode>;
     fn store_plan(lease: &Lease, plan: &Plan, resources: &[Resource], now: OffsetDateTime) -> ();

@@ -4,6 +4,7 @@ pub mod cluster;
 pub mod faults;
 pub mod gybe;
 pub mod model;
+pub mod ops;
 pub mod postgres;
 pub mod proxy;
 pub mod sample;

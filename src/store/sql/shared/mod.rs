@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use sqlx::types::Json;
 use sqlx::{Pool, Row as _, Transaction};
 use time::OffsetDateTime;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::{BEGIN, Db, Held};
 use crate::domain::ids::{ProjectId, VimId, VnfInstanceId, VnfLcmOpOccId, VnfPkgId};
@@ -26,6 +26,7 @@ use crate::domain::problem::Problem;
 use crate::domain::resource::{ObjectKey, Resource};
 use crate::domain::vim::Vim;
 use crate::store::seal::{Context, KeyRing, SealError};
+use crate::store::sql::Signals;
 use crate::store::sql::convert::{Unreadable, time};
 use crate::store::{Checkpoint, Claim, Ending, Lease, OnboardedVnfd, Store, StoreError};
 
@@ -49,13 +50,13 @@ pub(super) struct Database {
     /// For all others.
     writer: Pool<Db>,
     keys: KeyRing,
-    wake: Arc<Notify>,
+    signals: Signals,
     _held: Held,
 }
 
 impl Database {
-    pub(super) const fn new(reader: Pool<Db>, writer: Pool<Db>, keys: KeyRing, wake: Arc<Notify>, held: Held) -> Self {
-        Self { reader, writer, keys, wake, _held: held }
+    pub(super) const fn new(reader: Pool<Db>, writer: Pool<Db>, keys: KeyRing, signals: Signals, held: Held) -> Self {
+        Self { reader, writer, keys, signals, _held: held }
     }
 
     /// Begins a transaction: the only place that does. One that is dropped rolls back.
@@ -71,7 +72,7 @@ impl Database {
 
     /// Tells the conductors of this process that there may be something to claim. Only after the commit.
     fn wake_ours(&self) {
-        self.wake.notify_waiters();
+        self.signals.work();
     }
 
     /// Seals `secrets`; none are NULL, so that a row without any needs no key.
@@ -268,6 +269,15 @@ impl Store for Database {
         op_occs::resume(self, project, id, to, now).await
     }
 
+    async fn cancel_operation(
+        &self,
+        project: &ProjectId,
+        id: VnfLcmOpOccId,
+        mode: CancelMode,
+    ) -> Result<(), StoreError> {
+        op_occs::cancel(self, project, id, mode).await
+    }
+
     async fn plan(&self, id: VnfLcmOpOccId) -> Result<Option<Plan>, StoreError> {
         op_occs::plan(self, id).await
     }
@@ -313,7 +323,11 @@ impl Store for Database {
     }
 
     fn wake(&self) -> Arc<Notify> {
-        Arc::clone(&self.wake)
+        Arc::clone(&self.signals.wake)
+    }
+
+    fn cancels(&self) -> watch::Receiver<()> {
+        self.signals.cancels.subscribe()
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
