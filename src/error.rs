@@ -57,16 +57,21 @@ impl From<StoreError> for ApiError {
 /// A 500 whose cause is in the log under the id that the caller gets.
 pub fn internal(error: &(dyn std::error::Error + 'static)) -> Problem {
     let id = System.uuid();
-    let mut chain = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        chain.push_str(": ");
-        chain.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    tracing::error!(error.id = %id, error.chain = chain, "request failed with internal error {id}");
+    tracing::error!(error.id = %id, error.chain = chain(error), "request failed with internal error {id}");
     Problem::new(500, "internal", format!("an internal error happened; the operator finds it in the log under {id}"))
         .with("errorId", id.to_string())
+}
+
+/// An error with all its causes, on one line.
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    text
 }
 
 /// The response for a problem.

@@ -31,6 +31,8 @@ macro_rules! live_states {
     };
 }
 
+pub(super) use live_states;
+
 /// There is no check before the act: of two operations of one VNF instance that begin together, the index lets one in.
 pub(super) async fn begin(db: &Database, op: &VnfLcmOpOcc, instance: &VnfInstance) -> Result<(), StoreError> {
     let mut tx = db.begin().await?;
