@@ -10,6 +10,7 @@ use std::time::Duration;
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::{App, HttpServer, middleware, web};
 use prometheus_client::registry::Registry;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::health::Health;
@@ -57,10 +58,10 @@ const REMOVAL_TIMEOUT: Duration = Duration::from_secs(500);
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// With several processes, an onboarding that began so long ago is nobody's any more.
 const ABANDONED: Duration = Duration::from_secs(3600);
-/// Requests under way at the end have this long.
-const DRAIN: Duration = Duration::from_secs(20);
-/// After them, operations have this long to be handed over. It takes a write each; only a database that is cut off takes longer.
+/// At the end, operations have this long to be handed over. It takes a write each; only a database that is cut off takes longer.
 const HAND_OVER: Duration = Duration::from_secs(10);
+/// After that, requests under way have this long.
+const DRAIN: Duration = Duration::from_secs(20);
 /// Connections open at once; further ones wait for one of these to close, as those without a request soon do.
 const MAX_CONNECTIONS: usize = 8192;
 
@@ -107,19 +108,12 @@ pub async fn run(config: Config, stop: Stop, ready: impl FnOnce(SocketAddr)) -> 
     });
     let health = Health::new(store, stop.begun.clone(), registry, started);
     let server = serve(&config, socket, api, health, http)?;
-    tokio::spawn(end(server.handle(), stop.clone(), config.stop_delay));
+    let end = tokio::spawn(end(server.handle(), conductor, stop.clone(), config.stop_delay));
     ready(address);
     let served = server.await.map_err(io_error("the server failed".to_owned()));
-    // The operations of this process are handed over before it ends.
     stop.begun.cancel();
-    if let Some(conductor) = conductor {
-        match tokio::time::timeout(HAND_OVER, conductor).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "the conductor ended by a panic")
-            }
-            Err(_) => tracing::error!("operations could not be handed over; others go on when their leases run out"),
-        }
+    if let Err(error) = end.await {
+        tracing::error!(error = &error as &dyn std::error::Error, "the end was not graceful");
     }
     served
 }
@@ -188,12 +182,28 @@ fn serve(
     Ok(server.run())
 }
 
-/// Ends the server gracefully once told so, after `delay`.
-async fn end(server: ServerHandle, stop: Stop, delay: Duration) {
+/// Once told so, ends first the conductor and, not before `delay` is over, the server, both gracefully.
+///
+/// In this order because a connection to the database lives on the runtime that opened it, which may be one of the
+/// server's workers: operations can't be handed over through it any more when that worker is gone.
+async fn end(server: ServerHandle, conductor: Option<JoinHandle<()>>, stop: Stop, delay: Duration) {
     stop.begun.cancelled().await;
-    tokio::select! {
-        () = tokio::time::sleep(delay) => {}
-        () = stop.at_once.cancelled() => {}
+    let delay = async {
+        tokio::select! {
+            () = tokio::time::sleep(delay) => {}
+            () = stop.at_once.cancelled() => {}
+        }
+    };
+    let handed_over = async {
+        match conductor {
+            Some(conductor) => tokio::time::timeout(HAND_OVER, conductor).await,
+            None => Ok(Ok(())),
+        }
+    };
+    match tokio::join!(handed_over, delay).0 {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(error = &error as &dyn std::error::Error, "the conductor ended by a panic"),
+        Err(_) => tracing::error!("operations could not be handed over; others go on when their leases run out"),
     }
     server.stop(true).await;
 }

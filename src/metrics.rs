@@ -68,9 +68,8 @@ impl OperationMetrics {
 
     /// A lease is held until the value is dropped.
     #[must_use]
-    pub fn lease(&self) -> HeldLease {
-        self.leases.inc();
-        HeldLease(self.leases.clone())
+    pub fn lease(&self) -> Held {
+        Held::new(&self.leases)
     }
 
     /// Makes them part of what is written out.
@@ -82,10 +81,17 @@ impl OperationMetrics {
     }
 }
 
-/// Counts one lease while it lives, however the work on it ends.
-pub struct HeldLease(Gauge);
+/// Counts as one while it lives, however the work that it stands for ends.
+pub struct Held(Gauge);
 
-impl Drop for HeldLease {
+impl Held {
+    fn new(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Held {
     fn drop(&mut self) {
         self.0.dec();
     }
@@ -170,13 +176,14 @@ struct Answer {
 pub struct HttpMetrics {
     answers: Family<Answer, Counter>,
     seconds: Histograms<Route>,
+    under_way: Gauge,
     shed: Counter,
 }
 
 impl Default for HttpMetrics {
     fn default() -> Self {
         let seconds = Histograms::new_with_constructor(call_seconds as fn() -> Histogram);
-        Self { answers: Family::default(), seconds, shed: Counter::default() }
+        Self { answers: Family::default(), seconds, under_way: Gauge::default(), shed: Counter::default() }
     }
 }
 
@@ -190,6 +197,12 @@ impl HttpMetrics {
         self.seconds.get_or_create(&Route { route, method }).observe(after.as_secs_f64());
     }
 
+    /// A request is worked on until the value is dropped.
+    #[must_use]
+    pub fn request(&self) -> Held {
+        Held::new(&self.under_way)
+    }
+
     /// A request was sent away unread, as too many were under way.
     pub fn shed(&self) {
         self.shed.inc();
@@ -200,6 +213,8 @@ impl HttpMetrics {
         registry.register("gybe_http_requests", "Requests answered", self.answers.clone());
         let help = "From a request's head to that of its answer";
         registry.register_with_unit("gybe_http_request_duration", help, Unit::Seconds, self.seconds.clone());
+        let help = "Requests under way, without those of the probes";
+        registry.register("gybe_http_requests_under_way", help, self.under_way.clone());
         let help = "Requests sent away with 503 as too many were under way";
         registry.register("gybe_http_requests_shed", help, self.shed.clone());
     }

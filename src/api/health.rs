@@ -41,9 +41,12 @@ pub struct Health {
     stopping: CancellationToken,
     registry: Registry,
     gauges: Gauges,
-    /// The last answer of the database, and when; `None` in place of the queue if it failed.
-    seen: Arc<Mutex<Option<(Instant, Option<Queue>)>>>,
+    /// What the database said last.
+    seen: Arc<Mutex<Option<Seen>>>,
 }
+
+/// What the database said, and when; `None` if it failed.
+type Seen = (Instant, Option<Queue>);
 
 /// What is read when it is asked for, not counted as it happens.
 #[derive(Clone, Default)]

@@ -32,11 +32,14 @@ pub async fn shed(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    let room = limit.0.try_acquire();
-    if room.is_err() && !health::PATHS.contains(&request.path()) {
+    if health::PATHS.contains(&request.path()) {
+        return Ok(next.call(request).await?.map_into_boxed_body());
+    }
+    let Ok(_room) = limit.0.try_acquire() else {
         metrics.shed();
         let problem = Problem::new(503, "overloaded", "too many requests are under way: repeat the request later");
         return Ok(request.into_response(response(&problem)));
-    }
+    };
+    let _counted = metrics.request();
     Ok(next.call(request).await?.map_into_boxed_body())
 }

@@ -11,6 +11,7 @@ mod namespace;
 mod namespaces;
 mod op_occ;
 mod openapi;
+mod operator;
 mod packages;
 mod render;
 mod restart;
