@@ -39,6 +39,13 @@ pub struct Options {
     /// Operations that this process works on at once [default: 64]
     #[arg(long, env = "GYBE_MAX_OPERATIONS")]
     pub max_operations: Option<usize>,
+    /// Requests that this process works on at once; further ones are answered with 503 [default: 1024]
+    #[arg(long, env = "GYBE_MAX_REQUESTS")]
+    pub max_requests: Option<usize>,
+    /// Seconds to go on answering after SIGTERM while /readyz says 503, for load balancers to notice; a second SIGTERM
+    /// cuts them short [default: 0]
+    #[arg(long, env = "GYBE_STOP_DELAY")]
+    pub stop_delay: Option<u64>,
     /// Seconds an object may be in trouble (image pull, crash loop, quota, unschedulable) before its operation fails [default: 30]
     #[arg(long, env = "GYBE_READY_GRACE")]
     pub ready_grace: Option<u64>,
@@ -82,6 +89,10 @@ pub struct Config {
     pub key_file: Option<PathBuf>,
     /// Operations worked on at once.
     pub max_operations: usize,
+    /// Requests worked on at once.
+    pub max_requests: usize,
+    /// How long to go on answering once stopping.
+    pub stop_delay: Duration,
     /// How long to wait for readiness.
     pub patience: Patience,
     /// Largest package accepted, in bytes.
@@ -164,6 +175,8 @@ impl Options {
             insecure_listen: self.insecure_listen.or(other.insecure_listen),
             key_file: self.key_file.or(other.key_file),
             max_operations: self.max_operations.or(other.max_operations),
+            max_requests: self.max_requests.or(other.max_requests),
+            stop_delay: self.stop_delay.or(other.stop_delay),
             ready_grace: self.ready_grace.or(other.ready_grace),
             ready_timeout: self.ready_timeout.or(other.ready_timeout),
             max_package_size: self.max_package_size.or(other.max_package_size),
@@ -203,6 +216,10 @@ impl Options {
         if grace.max(timeout) > WEEK {
             return unsound("--ready-grace and --ready-timeout must be at most a week (604800)");
         }
+        let max_requests = self.max_requests.unwrap_or(1024);
+        if max_requests == 0 {
+            return unsound("--max-requests must be at least 1");
+        }
         Ok(Config {
             listen,
             database_url,
@@ -211,6 +228,8 @@ impl Options {
             public_url,
             key_file: self.key_file,
             max_operations,
+            max_requests,
+            stop_delay: Duration::from_secs(self.stop_delay.unwrap_or(0)),
             patience: Patience { grace: Duration::from_secs(grace), timeout: Duration::from_secs(timeout) },
             max_package_bytes: self.max_package_size.unwrap_or(1024).saturating_mul(1024 * 1024),
         })

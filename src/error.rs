@@ -63,8 +63,7 @@ pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
 /// A 500 whose cause is in the log under the id that the caller gets.
 pub fn internal(error: &(dyn std::error::Error + 'static)) -> Problem {
     let id = System.uuid();
-    let chain = chain(error);
-    tracing::error!(error.id = %id, error.chain = chain, "request failed with internal error {id}");
+    tracing::error!(error.id = %id, error.chain = chain(error), "request failed with internal error {id}");
     Problem::new(500, "internal", format!("an internal error happened; the operator finds it in the log under {id}"))
         .with("errorId", id.to_string())
 }

@@ -3,8 +3,11 @@
 //! [`routes`] is the table of all resources. Every answer other than success is `application/problem+json`, those of the
 //! framework included ([`middleware`]).
 
+pub mod access;
 pub mod body;
+pub mod health;
 pub mod instances;
+pub mod load;
 pub mod middleware;
 pub mod op_occs;
 pub mod openapi;

@@ -19,10 +19,12 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
 
 use crate::clock::Clock;
 use crate::conductor::cancel::Cancel;
 use crate::infra::{Driver, Patience};
+use crate::metrics::OperationMetrics;
 use crate::store::{Claim, Claimed, Store};
 
 /// How a conductor works.
@@ -47,6 +49,7 @@ pub struct Conductor {
     clock: Arc<dyn Clock>,
     settings: Settings,
     slots: Arc<Semaphore>,
+    metrics: OperationMetrics,
 }
 
 /// Without a wake-up, the store is asked again after this long: a wake-up from another process may be lost while its
@@ -59,7 +62,12 @@ impl Conductor {
     /// A conductor that is not running yet.
     pub fn new(store: Arc<dyn Store>, driver: Arc<dyn Driver>, clock: Arc<dyn Clock>, settings: Settings) -> Arc<Self> {
         let slots = Arc::new(Semaphore::new(settings.max_operations));
-        Arc::new(Self { store, driver, clock, settings, slots })
+        Arc::new(Self { store, driver, clock, settings, slots, metrics: OperationMetrics::default() })
+    }
+
+    /// What it counts.
+    pub fn metrics(&self) -> OperationMetrics {
+        self.metrics.clone()
     }
 
     /// Works until `stop`; then claims no more, lets every operation stop at the next place where it can be taken up
@@ -81,10 +89,14 @@ impl Conductor {
                 Ok(Claim::Work(claimed)) => {
                     let conductor = Arc::clone(&self);
                     let stop = stop.clone();
-                    tasks.spawn(async move {
+                    // Whatever is logged while it is worked on says which operation it is about.
+                    let span = tracing::info_span!("operation",
+                        op.id = %claimed.op.id, vnf_instance.id = %claimed.op.vnf_instance_id);
+                    let work = async move {
                         conductor.operate(*claimed, cancels, &stop).await;
                         drop(slot);
-                    });
+                    };
+                    tasks.spawn(work.instrument(span));
                     continue;
                 }
                 Ok(Claim::Idle(due)) => due.map_or(RESCAN, |due| due.min(RESCAN)),
@@ -107,6 +119,8 @@ impl Conductor {
     /// Runs one claimed operation under its lease, until it ends, is put off or is somebody else's.
     async fn operate(&self, claimed: Claimed, cancels: watch::Receiver<()>, stop: &CancellationToken) {
         let Claimed { lease, op, instance, plan, steps_done, attempt } = claimed;
+        let _held = self.metrics.lease();
+        let (operation, accepted) = (op.operation, op.start_time);
         let interrupted = stop.child_token();
         let done = CancellationToken::new();
         let cancel = Cancel::default();
@@ -132,8 +146,17 @@ impl Conductor {
         let ttl = self.settings.lease_ttl;
         let kept = lease::keep(&self.store, &lease, ttl, cancels, &cancel, &interrupted, &done);
         let (verdict, kept) = tokio::join!(work, kept);
-        if kept {
-            run::conclude(self, lease, verdict).await;
+        if !kept {
+            return;
+        }
+        let ended = match &verdict {
+            run::Verdict::End(ending) => Some((ending.to, ending.now)),
+            _ => None,
+        };
+        if run::conclude(self, lease, verdict).await
+            && let Some((outcome, now)) = ended
+        {
+            self.metrics.ended(operation, outcome, now - accepted);
         }
     }
 }

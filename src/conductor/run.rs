@@ -254,8 +254,9 @@ fn back_off(attempt: u32) -> Duration {
     Duration::from_millis(500 << attempt.min(6)).min(Duration::from_secs(30))
 }
 
-/// Writes the verdict. If the store fails now, the lease runs out and the operation is claimed again.
-pub async fn conclude(conductor: &Conductor, lease: Lease, verdict: Verdict) {
+/// Writes the verdict; returns whether it is written. If the store fails now, the lease runs out and the operation is
+/// claimed again.
+pub async fn conclude(conductor: &Conductor, lease: Lease, verdict: Verdict) -> bool {
     let op = lease.op;
     let written = match verdict {
         Verdict::End(ending) => {
@@ -267,9 +268,10 @@ pub async fn conclude(conductor: &Conductor, lease: Lease, verdict: Verdict) {
         }
         Verdict::Lost => Ok(()),
     };
-    if let Err(error) = written {
-        tracing::error!(op.id = %op, error = &error as &dyn std::error::Error, "the outcome of operation {op} was not written; it will be claimed again");
+    if let Err(error) = &written {
+        tracing::error!(op.id = %op, error = error as &dyn std::error::Error, "the outcome of operation {op} was not written; it will be claimed again");
     }
+    written.is_ok()
 }
 
 impl From<PlanError> for StepError {

@@ -11,24 +11,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde::Serialize;
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 use tokio::sync::{Notify, watch};
 
 use crate::domain::ids::{ProjectId, VimId, VnfInstanceId, VnfLcmOpOccId, VnfPkgId};
 use crate::domain::instance::VnfInstance;
-use crate::domain::op_occ::{CancelMode, OpState, VnfLcmOpOcc};
+use crate::domain::op_occ::{CancelMode, LcmOperation, OpState, VnfLcmOpOcc};
 use crate::domain::package::{Content, DefinitionFile, OperationalState, VnfPackage};
 use crate::domain::plan::Plan;
 use crate::domain::problem::Problem;
 use crate::domain::resource::{ObjectKey, Resource, ResourceState};
 use crate::domain::vim::Vim;
 use crate::domain::vnfd::Vnfd;
+use crate::metrics::StoreMetrics;
 
 pub mod seal;
 mod sql;
 
-pub use sql::{Migrated, connect, migrate};
+pub use sql::{Migrated, connect, live_operations, migrate};
 
 /// Why a store method did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -158,6 +160,57 @@ pub struct Ending {
     pub discard_inventory: bool,
     /// When.
     pub now: OffsetDateTime,
+}
+
+/// The operations that are not over.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Queue {
+    /// How many are in each state; those without any are left out.
+    pub states: Vec<(OpState, u64)>,
+    /// How many are due and held by nobody.
+    pub waiting: u64,
+    /// How long the one of them that has waited longest could have been worked on.
+    pub oldest: Option<Duration>,
+}
+
+/// An operation that is not over, for people who look for what it hangs on. It holds no secrets.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LiveOperation {
+    /// Its identifier.
+    pub id: VnfLcmOpOccId,
+    /// Its VNF instance.
+    pub vnf_instance_id: VnfInstanceId,
+    /// What it does.
+    pub operation: LcmOperation,
+    /// Where it stands.
+    pub state: OpState,
+    /// Steps of the current direction that are done.
+    pub steps_done: u64,
+    /// Steps of the current direction; `None` until it is planned.
+    pub steps: Option<usize>,
+    /// How often the current step was put off.
+    pub attempt: u64,
+    /// Not worked on before this.
+    #[serde(with = "time::serde::rfc3339")]
+    pub not_before: OffsetDateTime,
+    /// Why it stopped or was put off last.
+    pub error: Option<Problem>,
+    /// Who works on it.
+    pub lease: Option<LiveLease>,
+}
+
+/// A lease that has not run out.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LiveLease {
+    /// The conductor, as it calls itself in its log.
+    pub owner: String,
+    /// How often the operation was claimed.
+    pub epoch: i64,
+    /// When it runs out unless it is renewed.
+    #[serde(with = "time::serde::rfc3339")]
+    pub until: OffsetDateTime,
 }
 
 /// The package that carries a VNFD, as instance operations need it.
@@ -317,6 +370,13 @@ pub trait Store: Send + Sync {
     /// `Stale` if the operation is not in `ending.from`, or the version of the row is not that of `ending.instance`.
     /// A cancel request has taken effect or comes too late: it is cleared.
     async fn end_operation(&self, lease: Lease, ending: &Ending) -> Result<(), StoreError>;
+
+    // --- operators ----------------------------------------------------------------------------------------------
+
+    /// How much there is to do, from the index of what is not over.
+    async fn queue(&self) -> Result<Queue, StoreError>;
+    /// The failures of this store, as they are counted.
+    fn metrics(&self) -> StoreMetrics;
 
     /// Fires (`notify_waiters`) when there may be something to claim: register (`Notified::enable`) before looking. It can
     /// fire for nothing, and on PostgreSQL another process's can be missed: look now and then all the same.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use tokio::sync::{Notify, watch};
 
 use crate::store::seal::KeyRing;
-use crate::store::{Store, StoreError};
+use crate::store::{LiveOperation, Store, StoreError};
 
 mod convert;
 mod postgres;
@@ -67,6 +67,17 @@ pub async fn migrate(url: &str) -> Result<Migrated, StoreError> {
     match engine(url)? {
         Engine::Sqlite(path) => sqlite::migrate(path).await,
         Engine::Postgres => postgres::migrate(url).await,
+    }
+}
+
+/// The operations that are not over, oldest first. Reads only and takes no lock: beside a process that serves, too.
+///
+/// # Errors
+/// As [`connect`], except [`StoreError::Held`].
+pub async fn live_operations(url: &str) -> Result<Vec<LiveOperation>, StoreError> {
+    match engine(url)? {
+        Engine::Sqlite(path) => sqlite::live_operations(path).await,
+        Engine::Postgres => postgres::live_operations(url).await,
     }
 }
 

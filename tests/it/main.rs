@@ -16,6 +16,7 @@ mod namespace;
 mod namespaces;
 mod op_occ;
 mod openapi;
+mod operator;
 mod packages;
 mod render;
 mod restart;

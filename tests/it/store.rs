@@ -20,7 +20,9 @@ use gybe::domain::resource::{KindInfo, ObjectKey, Resource, ResourceState};
 use gybe::domain::vim::{Secret, Secrets, Vim, VimConnection};
 use gybe::domain::vnfd::{Flavour, Vdu, Vnfd};
 use gybe::store::seal::KeyRing;
-use gybe::store::{Checkpoint, Claim, Claimed, Ending, Lease, Store, StoreError, connect, migrate};
+use gybe::store::{
+    Checkpoint, Claim, Claimed, Ending, Lease, Queue, Store, StoreError, connect, live_operations, migrate,
+};
 use serde_json::{Map, Value, json};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 use time::OffsetDateTime;
@@ -103,6 +105,8 @@ on_both_engines! {
     a_caller_that_goes_away_leaves_no_transaction_behind
     another_projects_rows_are_not_found
     the_database_answers
+    the_queue_tells_what_waits_and_for_how_long
+    live_operations_are_read_beside_the_process_that_serves
 }
 
 // --- fixture --------------------------------------------------------------------------------------------------------
@@ -1373,6 +1377,41 @@ async fn a_caller_that_goes_away_leaves_no_transaction_behind(f: Fixture) {
     assert!(tries > 12, "some were dropped half-way");
     assert_eq!(count("vnf_instances").await, tries, "what was said to be done is in the database");
     assert!(count("vnf_lcm_op_occs").await >= done);
+}
+
+async fn the_queue_tells_what_waits_and_for_how_long(f: Fixture) {
+    assert_eq!(f.store.queue().await.unwrap(), Queue::default());
+    f.failed().await;
+    f.operation().await;
+    let mut queue = f.store.queue().await.unwrap();
+    queue.states.sort_by_key(|(state, _)| state.as_str());
+    assert_eq!(queue.states, [(OpState::FailedTemp, 1), (OpState::Starting, 1)]);
+    assert_eq!(queue.waiting, 1);
+    assert!(queue.oldest.unwrap() < LONG);
+    let claimed = f.claim(LONG).await;
+    let queue = f.store.queue().await.unwrap();
+    assert_eq!((queue.waiting, queue.oldest), (0, None), "what is held does not wait");
+    f.store.postpone(claimed.lease, LONG, 1, None).await.unwrap();
+    assert_eq!(f.store.queue().await.unwrap().waiting, 0, "what was put off does not wait");
+}
+
+async fn live_operations_are_read_beside_the_process_that_serves(f: Fixture) {
+    let Claimed { lease, op, .. } = f.processing().await;
+    f.store.checkpoint(&lease, &Checkpoint { steps_done: 1, ..Checkpoint::default() }).await.unwrap();
+    let live = live_operations(&f.url).await.unwrap();
+    let [seen] = live.as_slice() else { panic!("{live:?}") };
+    assert_eq!((seen.id, seen.vnf_instance_id, seen.state), (op.id, op.vnf_instance_id, OpState::Processing));
+    assert_eq!((seen.steps_done, seen.steps, seen.attempt), (1, Some(2), 0));
+    let held = seen.lease.as_ref().unwrap();
+    assert_eq!((held.owner.as_str(), held.epoch), ("worker", lease.epoch));
+    let error = Some(problem("why"));
+    let stopped = Ending { error: error.clone(), ..ending(OpState::Processing, OpState::FailedTemp) };
+    f.store.end_operation(lease, &stopped).await.unwrap();
+    let live = live_operations(&f.url).await.unwrap();
+    assert!(live[0].lease.is_none());
+    assert_eq!(live[0].error, error);
+    f.store.resume_operation(&op.project_id, op.id, OpState::Failed, at(13)).await.unwrap();
+    assert!(live_operations(&f.url).await.unwrap().is_empty(), "what is over is not shown");
 }
 
 async fn another_projects_rows_are_not_found(f: Fixture) {

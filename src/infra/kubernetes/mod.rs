@@ -1,8 +1,8 @@
 //! The [`Driver`] for Kubernetes: any kind, through discovery and `DynamicObject`.
 //!
-//! `client` reaches the clusters and bounds every call, `errors` puts into words what comes of it. The verbs are in
-//! `discovery`, `apply`, `wait` (with `watch`, `progress` and `ready` under it), `remove` (with `shared`), `observe` and
-//! `evidence`.
+//! `client` reaches the clusters and bounds every call (`count` counts them), `errors` puts into words what comes of it.
+//! The verbs are in `discovery`, `apply`, `wait` (with `watch`, `progress` and `ready` under it), `remove` (with `shared`),
+//! `observe` and `evidence`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -16,9 +16,11 @@ use crate::domain::plan::PodRef;
 use crate::domain::resource::{KindInfo, Resource};
 use crate::domain::vim::VimAccess;
 use crate::infra::{Driver, Ensured, InfraError, Kind, Observed, Patience, Scope};
+use crate::metrics::VimMetrics;
 
 mod apply;
 mod client;
+mod count;
 mod discovery;
 mod errors;
 mod evidence;
@@ -41,6 +43,11 @@ impl KubernetesDriver {
     /// A driver that has not reached any cluster yet.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// As [`KubernetesDriver::new`], counting its calls in `metrics`, which drivers may share.
+    pub fn counting(metrics: VimMetrics) -> Self {
+        Self { clients: client::Clients::new(metrics) }
     }
 }
 

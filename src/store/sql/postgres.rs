@@ -15,7 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::store::seal::KeyRing;
 use crate::store::sql::{Migrated, Signals, run_migrations};
-use crate::store::{Store, StoreError};
+use crate::store::{LiveOperation, Store, StoreError};
 
 // --- what shared/ takes from its parent (the macros by being defined before it) -------------------------------------
 
@@ -104,6 +104,12 @@ pub(super) async fn connect(url: &str, keys: KeyRing) -> Result<Arc<dyn Store>, 
 pub(super) async fn migrate(url: &str) -> Result<Migrated, StoreError> {
     let mut connection = url.parse::<PgConnectOptions>()?.connect().await?;
     run_migrations(&MIGRATIONS, &mut connection).await
+}
+
+pub(super) async fn live_operations(url: &str) -> Result<Vec<LiveOperation>, StoreError> {
+    let mut connection = url.parse::<PgConnectOptions>()?.connect().await?;
+    check_schema(&mut connection).await?;
+    shared::inspect::operations(&mut connection).await
 }
 
 /// Every migration we know must have been applied as we know it. Ones we don't know are no error: a newer release has

@@ -16,7 +16,7 @@ use sqlx::{ConnectOptions, SqliteConnection};
 
 use crate::store::seal::KeyRing;
 use crate::store::sql::{Migrated, Signals, run_migrations};
-use crate::store::{Store, StoreError};
+use crate::store::{LiveOperation, Store, StoreError};
 
 // --- what shared/ takes from its parent (the macros by being defined before it) -------------------------------------
 
@@ -100,6 +100,10 @@ pub(super) async fn migrate(path: &str) -> Result<Migrated, StoreError> {
     let _lock = hold(Path::new(path))?;
     let mut connection = options(path).connect().await?;
     run_migrations(&MIGRATIONS, &mut connection).await
+}
+
+pub(super) async fn live_operations(path: &str) -> Result<Vec<LiveOperation>, StoreError> {
+    shared::inspect::operations(&mut options(path).read_only(true).connect().await?).await
 }
 
 /// `synchronous = FULL`: a commit is on the disk before it returns. With NORMAL, WAL syncs at checkpoints only, and an

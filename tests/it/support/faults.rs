@@ -20,7 +20,8 @@ use gybe::domain::problem::Problem;
 use gybe::domain::resource::{KindInfo, ObjectKey, Resource};
 use gybe::domain::vim::{Vim, VimAccess};
 use gybe::infra::{Driver, Ensured, InfraError, Kind, Observed, Patience, Scope};
-use gybe::store::{Checkpoint, Claim, Ending, Lease, OnboardedVnfd, Store, StoreError};
+use gybe::metrics::StoreMetrics;
+use gybe::store::{Checkpoint, Claim, Ending, Lease, OnboardedVnfd, Queue, Store, StoreError};
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 use tokio::sync::mpsc::UnboundedSender;
@@ -324,6 +325,10 @@ macro_rules! points {
                 Arc::clone(&self.0.wake)
             }
 
+            fn metrics(&self) -> StoreMetrics {
+                self.0.store().metrics()
+            }
+
             fn cancels(&self) -> watch::Receiver<()> {
                 self.0.store().cancels()
             }
@@ -367,6 +372,7 @@ points! {
     fn checkpoint(lease: &Lease, checkpoint: &Checkpoint) -> ();
     fn postpone(lease: Lease, delay: Duration, attempt: u32, error: Option<&Problem>) -> ();
     fn end_operation(lease: Lease, ending: &Ending) -> ();
+    fn queue() -> Queue;
     fn ping() -> ();
 }
 

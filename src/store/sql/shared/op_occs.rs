@@ -37,6 +37,7 @@ macro_rules! running_states {
         "('STARTING', 'PROCESSING', 'ROLLING_BACK')"
     };
 }
+pub(super) use live_states;
 pub(super) use running_states;
 
 /// There is no check before the act: of two operations of one VNF instance that begin together, the index lets one in.
