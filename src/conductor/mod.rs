@@ -106,7 +106,8 @@ impl Conductor {
         let Claimed { lease, op, instance, plan, steps_done, attempt } = claimed;
         let interrupted = stop.child_token();
         let done = CancellationToken::new();
-        let task = run::Task { conductor: self, lease: &lease, op, instance, plan, steps_done, attempt };
+        let was_empty = false;
+        let task = run::Task { conductor: self, lease: &lease, op, instance, plan, steps_done, attempt, was_empty };
         let work = async {
             let verdict = task.run(&interrupted).await;
             done.cancel();

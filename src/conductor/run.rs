@@ -33,6 +33,8 @@ pub struct Task<'a> {
     pub steps_done: usize,
     /// How often the current step was put off.
     pub attempt: u32,
+    /// Whether the inventory was empty when the operation was claimed; false until it was read.
+    pub was_empty: bool,
 }
 
 /// What becomes of the operation now.
@@ -64,6 +66,7 @@ impl Task<'_> {
 
     async fn work(&mut self, interrupted: &CancellationToken) -> Result<Ending, StepError> {
         let mut inventory = self.conductor.store.resources(self.instance.id).await?;
+        self.was_empty = inventory.is_empty();
         let scope = self.scope().await?;
         if self.op.state == OpState::Starting {
             inventory = self.start(scope.as_ref(), inventory).await?;
@@ -162,7 +165,8 @@ impl Task<'_> {
             from: self.op.state,
             to,
             error: Some(problem),
-            instance: starting.then(|| finish::undone(&self.op, &self.instance)).flatten(),
+            // What an earlier instantiation left is found by the namespace and the connection: with leftovers, they stay.
+            instance: (starting && self.was_empty).then(|| finish::undone(&self.op, &self.instance)).flatten(),
             resource_changes: None,
             discard_inventory: false,
             now: self.conductor.clock.now(),
