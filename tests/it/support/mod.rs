@@ -7,3 +7,4 @@ pub mod model;
 pub mod postgres;
 pub mod proxy;
 pub mod sample;
+pub mod store;
