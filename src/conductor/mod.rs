@@ -126,18 +126,16 @@ impl Conductor {
         let done = CancellationToken::new();
         let cancel = Cancel::default();
         op.cancel.into_iter().for_each(|mode| cancel.ask(mode));
-        let (conductor, untouched) = (self, false);
-        let (lease_held, asked) = (&lease, &cancel);
         let task = run::Task {
-            conductor,
-            lease: lease_held,
-            cancel: asked,
+            conductor: self,
+            lease: &lease,
+            cancel: &cancel,
             op,
             instance,
             plan,
             steps_done,
             attempt,
-            untouched,
+            was_empty: false,
         };
         let work = async {
             let verdict = task.run(&interrupted).await;

@@ -38,8 +38,8 @@ pub struct Task<'a> {
     pub steps_done: usize,
     /// How often the current step was put off.
     pub attempt: u32,
-    /// Whether the instance had no object when this run began, as far as is known.
-    pub untouched: bool,
+    /// Whether the inventory was empty when the operation was claimed; false until it was read.
+    pub was_empty: bool,
 }
 
 /// What becomes of the operation now.
@@ -71,7 +71,7 @@ impl Task<'_> {
 
     async fn work(&mut self, interrupted: &CancellationToken) -> Result<Ending, StepError> {
         let mut inventory = self.conductor.store.resources(self.instance.id).await?;
-        self.untouched = inventory.is_empty();
+        self.was_empty = inventory.is_empty();
         // Asked while nobody worked on it.
         if self.cancel.pending().is_some() {
             return Err(StepError::Cancelled);
@@ -224,8 +224,8 @@ impl Task<'_> {
             from: self.op.state,
             to,
             error: Some(problem),
-            // What an earlier instantiation has left stays where the instance says.
-            instance: (starting && self.untouched).then(|| finish::undone(&self.op, &self.instance)).flatten(),
+            // What an earlier instantiation left is found by the namespace and the connection: with leftovers, they stay.
+            instance: (starting && self.was_empty).then(|| finish::undone(&self.op, &self.instance)).flatten(),
             resource_changes: None,
             discard_inventory: false,
             now: self.conductor.clock.now(),

@@ -86,7 +86,11 @@ impl Steps<'_> {
                 let gone = conductor.driver.delete_pods(self.scope, pods, timeout);
                 let gone = self.answers(stream::once(gone)).await?.pop();
                 gone.ok_or(StepError::Cancelled)??;
-                self.record(done).await
+                // The row of a bare pod knows it by its uid, and another one is made in its place.
+                let is_gone = |row: &&Resource| matches!(&row.state, ResourceState::Present { uid, .. } if pods.iter().any(|pod| pod.uid == *uid));
+                let gone = self.inventory.iter().filter(is_gone);
+                let states = gone.map(|row| (row.key.clone(), ResourceState::Planned)).collect();
+                self.record(Checkpoint { states, ..done }).await
             }
             Step::Remove { objects, grace_seconds } => self.remove(index, objects, *grace_seconds).await,
         }

@@ -174,8 +174,8 @@ async fn verdict<F: Future<Output = ()>>(
     let Claim::Work(claimed) = ops.store.claim("test", LEASE).await.unwrap() else { panic!("nothing to claim") };
     let Claimed { lease, op, instance, plan, steps_done, attempt } = *claimed;
     let cancel = Arc::new(Cancel::default());
-    let (conductor, untouched) = (&*conductor, true);
-    let task = Task { conductor, lease: &lease, cancel: &cancel, op, instance, plan, steps_done, attempt, untouched };
+    let (conductor, was_empty) = (&*conductor, true);
+    let task = Task { conductor, lease: &lease, cancel: &cancel, op, instance, plan, steps_done, attempt, was_empty };
     let never = CancellationToken::new();
     let (verdict, ()) = tokio::join!(task.run(&never), meanwhile(Arc::clone(&cancel)));
     verdict

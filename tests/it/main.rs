@@ -23,4 +23,5 @@ mod restart;
 mod scale;
 mod store;
 mod support;
+mod transitions;
 mod vims;

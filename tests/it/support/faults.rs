@@ -326,11 +326,13 @@ macro_rules! points {
             }
 
             fn metrics(&self) -> StoreMetrics {
-                self.0.store().metrics()
+                // A process that is dead has none that anybody reads.
+                self.0.store.lock().unwrap().as_ref().map_or_else(StoreMetrics::default, |store| store.metrics())
             }
 
             fn cancels(&self) -> watch::Receiver<()> {
-                self.0.store().cancels()
+                // To a process that is dead, nobody calls out.
+                self.0.store.lock().unwrap().as_ref().map_or_else(|| watch::channel(()).1, |store| store.cancels())
             }
         }
     };

@@ -8,3 +8,4 @@ pub mod ops;
 pub mod postgres;
 pub mod proxy;
 pub mod sample;
+pub mod store;

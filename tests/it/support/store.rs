@@ -1,0 +1,116 @@
+//! What tests need of a store that holds something: a package, an instance, an operation.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use gybe::clock::{Clock as _, Ids as _, System};
+use gybe::domain::ids::{ProjectId, VnfInstanceId, VnfLcmOpOccId, VnfPkgId};
+use gybe::domain::instance::{VnfInstance, VnfMetadata};
+use gybe::domain::op_occ::{LcmOperation, OpState, VnfLcmOpOcc};
+use gybe::domain::package::{Content, DefinitionFile, Onboarding, OperationalState, VnfPackage};
+use gybe::domain::problem::Problem;
+use gybe::domain::vnfd::{Flavour, Vnfd};
+use gybe::store::seal::KeyRing;
+use gybe::store::{Claim, Ending, OnboardedVnfd, Store, StoreError, connect};
+use serde_json::{Map, json};
+
+/// Opens the database of that URL.
+pub async fn open(url: &str) -> Arc<dyn Store> {
+    connect(url, KeyRing::parse("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=").unwrap()).await.unwrap()
+}
+
+/// The onboarded VNFD of that content; it is onboarded if it was not yet.
+pub async fn onboarded(store: &dyn Store, content: &Content, files: &[DefinitionFile]) -> OnboardedVnfd {
+    let project = ProjectId::default();
+    match store.vnfd(&project, &content.vnfd.id).await {
+        Err(StoreError::NotFound) => {}
+        other => return other.unwrap(),
+    }
+    let id = VnfPkgId(System.uuid());
+    let created = VnfPackage {
+        id,
+        project_id: project.clone(),
+        onboarding: Onboarding::Created,
+        operational_state: OperationalState::Disabled,
+        in_use: false,
+        user_defined_data: Map::new(),
+        created_at: System.now(),
+    };
+    store.create_package(&created).await.unwrap();
+    store.begin_upload(&project, id, System.now()).await.unwrap();
+    store.begin_processing(id, System.now()).await.unwrap();
+    store.finish_onboarding(id, content, files, System.now()).await.unwrap();
+    store.vnfd(&project, &content.vnfd.id).await.unwrap()
+}
+
+/// A new VNF instance of that VNFD.
+pub async fn instance(store: &dyn Store, onboarded: &OnboardedVnfd) -> VnfInstance {
+    let vnfd = &onboarded.vnfd;
+    let instance = VnfInstance {
+        id: VnfInstanceId(System.uuid()),
+        project_id: ProjectId::default(),
+        name: Some("core".to_owned()),
+        description: None,
+        vnfd_id: vnfd.id.clone(),
+        vnf_pkg_id: onboarded.package_id,
+        provider: vnfd.provider.clone(),
+        product_name: vnfd.product_name.clone(),
+        software_version: vnfd.software_version.clone(),
+        vnfd_version: vnfd.version.clone(),
+        metadata: VnfMetadata::default(),
+        extensions: Map::new(),
+        configurable_properties: Map::new(),
+        vim_connections: BTreeMap::new(),
+        instantiated: None,
+        version: 1,
+        created_at: System.now(),
+    };
+    store.create_instance(&instance).await.unwrap();
+    instance
+}
+
+/// An operation in FAILED_TEMP, of an instance of its own.
+pub async fn failed_operation(store: &Arc<dyn Store>) -> VnfLcmOpOccId {
+    let vnfd = Vnfd {
+        id: "of-nothing".to_owned(),
+        version: "1.0".to_owned(),
+        provider: "Company".to_owned(),
+        product_name: "Sample".to_owned(),
+        software_version: "1.0".to_owned(),
+        vnfm_info: Vec::new(),
+        flavours: BTreeMap::from([("simple".to_owned(), Flavour::default())]),
+    };
+    let content = Content { vnfd, sha512: "0".to_owned(), size: 1, artifacts: Vec::new() };
+    let instance = instance(&**store, &onboarded(&**store, &content, &[]).await).await;
+    let op = VnfLcmOpOcc {
+        id: VnfLcmOpOccId(System.uuid()),
+        project_id: instance.project_id.clone(),
+        vnf_instance_id: instance.id,
+        operation: LcmOperation::Instantiate,
+        state: OpState::Processing,
+        state_entered_time: System.now(),
+        start_time: System.now(),
+        is_automatic_invocation: false,
+        params: json!({}),
+        cancel: None,
+        error: None,
+        resource_changes: None,
+        changed_info: None,
+    };
+    store.begin_operation(&op, &instance).await.unwrap();
+    let Claim::Work(claimed) = store.claim("first", Duration::from_secs(600)).await.unwrap() else {
+        panic!("there is an operation to work on");
+    };
+    let ending = Ending {
+        from: OpState::Processing,
+        to: OpState::FailedTemp,
+        error: Some(Problem::conflict("stopped")),
+        instance: None,
+        resource_changes: None,
+        discard_inventory: false,
+        now: System.now(),
+    };
+    store.end_operation(claimed.lease, &ending).await.unwrap();
+    op.id
+}
