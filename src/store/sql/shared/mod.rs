@@ -15,6 +15,7 @@ use sqlx::types::Json;
 use sqlx::{Pool, Row as _, Transaction};
 use time::OffsetDateTime;
 use tokio::sync::Notify;
+use tracing::Instrument as _;
 
 use super::{BEGIN, Db, Held};
 use crate::domain::ids::{ProjectId, VimId, VnfInstanceId, VnfLcmOpOccId, VnfPkgId};
@@ -73,7 +74,7 @@ impl Database {
     /// (<https://github.com/transact-rs/sqlx/issues/4393>).
     async fn begin(&self) -> Result<Tx, StoreError> {
         let pool = self.writer.clone();
-        let begun = tokio::spawn(async move { pool.begin_with(BEGIN).await });
+        let begun = tokio::spawn(async move { pool.begin_with(BEGIN).await }.in_current_span());
         Ok(begun.await.map_err(|_| sqlx::Error::WorkerCrashed)??)
     }
 
