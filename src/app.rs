@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZero;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -82,9 +83,11 @@ pub struct Stop {
 pub async fn run(config: Config, stop: Stop, ready: impl FnOnce(SocketAddr)) -> Result<(), AppError> {
     let started = System.now();
     let data_dir = &config.data_dir;
-    std::fs::create_dir_all(data_dir).map_err(io_error(format!("the folder {} can't be made", data_dir.display())))?;
+    // Packages may hold Secrets: nobody else's business.
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir);
+    made.map_err(io_error(format!("the folder {} can't be made", data_dir.display())))?;
     let keys = keys(&config)?;
-    let store = store::connect(&config.database_url, keys).await?;
+    let store = store::connect(&config.database_url.0, keys).await?;
     let socket = std::net::TcpListener::bind(config.listen)
         .map_err(io_error(format!("{} can't be listened on", config.listen)))?;
     let address = socket.local_addr().map_err(io_error("the socket has no address".to_owned()))?;
@@ -138,7 +141,7 @@ async fn api(
         project: ProjectId::default(),
     });
     // SQLite serves one process: whoever was reading a package is gone.
-    let stale_after = if config.database_url.starts_with("sqlite:") { Duration::ZERO } else { ABANDONED };
+    let stale_after = if config.database_url.is_sqlite() { Duration::ZERO } else { ABANDONED };
     api::packages::clear_abandoned(&api, stale_after).await?;
     Ok(api)
 }
@@ -216,7 +219,7 @@ fn keys(config: &Config) -> Result<KeyRing, AppError> {
     if let Ok(text) = std::env::var("GYBE_KEY") {
         return Ok(KeyRing::parse(&text)?);
     }
-    if !config.database_url.starts_with("sqlite:") {
+    if !config.database_url.is_sqlite() {
         return Err(AppError::NoKey);
     }
     let path = config.data_dir.join("gybe.key");

@@ -107,7 +107,7 @@ fn run(command: Command) -> Result<(), Box<dyn Error>> {
         }
         Command::Migrate(settings) => {
             let config = settings.resolve()?;
-            let migrated = runtime()?.block_on(store::migrate(&config.database_url))?;
+            let migrated = runtime()?.block_on(store::migrate(&config.database_url.0))?;
             for migration in &migrated.applied {
                 println!("applied {migration}");
             }
@@ -127,7 +127,7 @@ fn run(command: Command) -> Result<(), Box<dyn Error>> {
                 DebugView::Ops(settings) => (View::Operations, settings),
                 DebugView::Leases(settings) => (View::Leases, settings),
             };
-            let operations = runtime()?.block_on(store::live_operations(&settings.resolve()?.database_url))?;
+            let operations = runtime()?.block_on(store::live_operations(&settings.resolve()?.database_url.0))?;
             std::io::stdout().write_all(debug::show(view, &operations, json)?.as_bytes())?;
             Ok(())
         }

@@ -93,7 +93,8 @@ fn lcm(config: &mut ServiceConfig) {
         .service(resource("/vnf_lcm_op_occs/{id}").route(get().to(op_occs::show)))
         .service(resource("/vnf_lcm_op_occs/{id}/retry").route(post().to(op_occs::retry)))
         .service(resource("/vnf_lcm_op_occs/{id}/rollback").route(post().to(op_occs::rollback)))
-        .service(resource("/vnf_lcm_op_occs/{id}/fail").route(post().to(op_occs::fail)));
+        .service(resource("/vnf_lcm_op_occs/{id}/fail").route(post().to(op_occs::fail)))
+        .service(resource("/vnf_lcm_op_occs/{id}/cancel").route(post().to(op_occs::cancel)));
 }
 
 fn packages(config: &mut ServiceConfig) {

@@ -7,6 +7,7 @@
 //! A conductor may be killed anywhere: its lease runs out (on SQLite: is void when the process starts again) and the
 //! next claim goes on with the same step. Steps may therefore run twice, and are written so.
 
+pub mod cancel;
 pub mod finish;
 pub mod lease;
 pub mod run;
@@ -15,12 +16,13 @@ pub mod steps;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
 use crate::clock::Clock;
+use crate::conductor::cancel::Cancel;
 use crate::infra::{Driver, Patience};
 use crate::metrics::OperationMetrics;
 use crate::store::{Claim, Claimed, Store};
@@ -82,6 +84,7 @@ impl Conductor {
             let woken = wake.notified();
             tokio::pin!(woken);
             woken.as_mut().enable();
+            let cancels = self.store.cancels();
             let pause = match self.store.claim(&self.settings.owner, self.settings.lease_ttl).await {
                 Ok(Claim::Work(claimed)) => {
                     let conductor = Arc::clone(&self);
@@ -90,7 +93,7 @@ impl Conductor {
                     let span = tracing::info_span!("operation",
                         op.id = %claimed.op.id, vnf_instance.id = %claimed.op.vnf_instance_id);
                     let work = async move {
-                        conductor.operate(*claimed, &stop).await;
+                        conductor.operate(*claimed, cancels, &stop).await;
                         drop(slot);
                     };
                     tasks.spawn(work.instrument(span));
@@ -114,20 +117,35 @@ impl Conductor {
     }
 
     /// Runs one claimed operation under its lease, until it ends, is put off or is somebody else's.
-    async fn operate(&self, claimed: Claimed, stop: &CancellationToken) {
+    async fn operate(&self, claimed: Claimed, cancels: watch::Receiver<()>, stop: &CancellationToken) {
         let Claimed { lease, op, instance, plan, steps_done, attempt } = claimed;
         let _held = self.metrics.lease();
         let (operation, accepted) = (op.operation, op.start_time);
         let interrupted = stop.child_token();
         let done = CancellationToken::new();
-        let task = run::Task { conductor: self, lease: &lease, op, instance, plan, steps_done, attempt };
+        let cancel = Cancel::default();
+        op.cancel.into_iter().for_each(|mode| cancel.ask(mode));
+        let (conductor, untouched) = (self, false);
+        let (lease_held, asked) = (&lease, &cancel);
+        let task = run::Task {
+            conductor,
+            lease: lease_held,
+            cancel: asked,
+            op,
+            instance,
+            plan,
+            steps_done,
+            attempt,
+            untouched,
+        };
         let work = async {
             let verdict = task.run(&interrupted).await;
             done.cancel();
             verdict
         };
-        let (verdict, kept) =
-            tokio::join!(work, lease::keep(&self.store, &lease, self.settings.lease_ttl, &interrupted, &done));
+        let ttl = self.settings.lease_ttl;
+        let kept = lease::keep(&self.store, &lease, ttl, cancels, &cancel, &interrupted, &done);
+        let (verdict, kept) = tokio::join!(work, kept);
         if !kept {
             return;
         }

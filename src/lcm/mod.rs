@@ -4,5 +4,6 @@
 //! [`plan`] turns an op occurrence into steps when a conductor takes it. Both read the request through [`params`].
 
 pub mod accept;
+pub mod modify;
 pub mod params;
 pub mod plan;

@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::domain::ids::{ProjectId, VimId, VnfInstanceId, VnfLcmOpOccId, VnfPkgId};
 use crate::domain::instance::VnfInstance;
@@ -258,7 +258,7 @@ pub trait Store: Send + Sync {
         now: OffsetDateTime,
     ) -> Result<Vec<VnfPkgId>, StoreError>;
     /// Changes the operational state from the other one (`Stale` if it is that already or the package is not onboarded)
-    /// and merges user data (RFC 7396 result computed by the caller).
+    /// and replaces the user data (the caller has merged them).
     async fn update_package(
         &self,
         project: &ProjectId,
@@ -323,6 +323,14 @@ pub trait Store: Send + Sync {
         to: OpState,
         now: OffsetDateTime,
     ) -> Result<(), StoreError>;
+    /// Asks whoever works on a running operation to stop, and makes one that was put off due now; wakes the conductors.
+    /// `Stale` if it is not STARTING, PROCESSING or ROLLING_BACK. A FORCEFUL request stays one.
+    async fn cancel_operation(
+        &self,
+        project: &ProjectId,
+        id: VnfLcmOpOccId,
+        mode: CancelMode,
+    ) -> Result<(), StoreError>;
     /// The plan of an op occurrence, if it has one. `NotFound` if there is no such op occurrence.
     async fn plan(&self, id: VnfLcmOpOccId) -> Result<Option<Plan>, StoreError>;
 
@@ -335,7 +343,7 @@ pub trait Store: Send + Sync {
     async fn claim(&self, owner: &str, ttl: Duration) -> Result<Claim, StoreError>;
     /// Makes the lease run for `ttl` from now; tells whether a cancel request is pending.
     async fn renew(&self, lease: &Lease, ttl: Duration) -> Result<Option<CancelMode>, StoreError>;
-    /// STARTING → PROCESSING (`Stale` in any other state) with the plan and the inventory rows of what it will make, none
+    /// STARTING → PROCESSING (`Stale` in any other state, and if a cancel request is pending) with the plan and the inventory rows of what it will make, none
     /// twice. Rows that exist keep their state and place and get the new intent; the others come after them.
     async fn store_plan(
         &self,
@@ -349,7 +357,7 @@ pub trait Store: Send + Sync {
     /// Records finished work; with a further step done, `attempt` starts at 0 again. `NotFound`, and nothing is recorded, if
     /// a row that gets a state or an intent is not there. No row may be named twice in `states` or in `manifests`.
     async fn checkpoint(&self, lease: &Lease, checkpoint: &Checkpoint) -> Result<(), StoreError>;
-    /// Puts the operation off for `delay` and gives up the lease. `attempt` and `error` say why; in ROLLING_BACK the error
+    /// Puts the operation off for `delay` (not at all if a cancel request is pending) and gives up the lease. `attempt` and `error` say why; in ROLLING_BACK the error
     /// that led there stays instead.
     async fn postpone(
         &self,
@@ -373,6 +381,9 @@ pub trait Store: Send + Sync {
     /// Fires (`notify_waiters`) when there may be something to claim: register (`Notified::enable`) before looking. It can
     /// fire for nothing, and on PostgreSQL another process's can be missed: look now and then all the same.
     fn wake(&self) -> Arc<Notify>;
+    /// Changes when a running operation, of any process, was asked to stop: [`Store::renew`] tells which. Subscribe before
+    /// claiming, so that none is missed; on PostgreSQL another process's can be: the next renewal tells of it all the same.
+    fn cancels(&self) -> watch::Receiver<()>;
     /// One round trip to the database: whether it answers.
     async fn ping(&self) -> Result<(), StoreError>;
 }

@@ -7,12 +7,34 @@
 
 use std::sync::Arc;
 
+use tokio::sync::{Notify, watch};
+
 use crate::store::seal::KeyRing;
 use crate::store::{LiveOperation, Store, StoreError};
 
 mod convert;
 mod postgres;
 mod sqlite;
+
+/// What a store tells the conductors of its process; see [`Store::wake`] and [`Store::cancels`].
+#[derive(Clone, Default)]
+struct Signals {
+    wake: Arc<Notify>,
+    cancels: watch::Sender<()>,
+}
+
+impl Signals {
+    /// There may be something to claim.
+    fn work(&self) {
+        self.wake.notify_waiters();
+    }
+
+    /// A running operation was asked to stop; one that was put off is due.
+    fn cancel(&self) {
+        self.cancels.send_replace(());
+        self.work();
+    }
+}
 
 /// What [`migrate`] did.
 #[derive(Clone, Debug, PartialEq, Eq)]

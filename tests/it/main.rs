@@ -3,10 +3,15 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests say what they show in their names")]
 
 mod bad_input;
+mod cancel;
 mod csar;
 mod driver;
+mod error_handling;
+mod evidence;
 mod failures;
+mod layering;
 mod lifecycle;
+mod matrix;
 mod namespace;
 mod namespaces;
 mod op_occ;

@@ -79,6 +79,11 @@ on_both_engines! {
     a_lease_that_ran_out_is_lost_though_nobody_took_over
     a_renewed_lease_lasts
     a_renewal_tells_of_a_cancel_request
+    only_a_running_operation_is_cancelled
+    an_operation_that_waits_is_due_once_cancelled
+    a_cancelled_operation_is_not_put_off
+    a_cancelled_operation_does_not_leave_starting
+    a_cancel_request_is_signalled
     a_plan_is_stored_with_its_inventory
     a_second_plan_keeps_what_is_known_of_objects
     intent_is_recorded_of_planned_objects_only
@@ -344,6 +349,8 @@ fn connection_to(vim: Option<&Vim>) -> VimConnection {
         access_info: Map::new(),
         secrets: Secrets::from([("client_key".to_owned(), Secret::new("k3y-of-the-connection"))]),
         extra: Map::new(),
+        home: false,
+        added_by: None,
     }
 }
 
@@ -368,7 +375,12 @@ fn present(uid: &str) -> ResourceState {
 fn plan() -> Plan {
     let objects = vec![key("a"), key("b")];
     let forward = vec![Step::Apply { objects: objects.clone() }, Step::AwaitReady { objects: objects.clone() }];
-    Plan { forward, backward: Some(vec![Step::Remove { objects, grace_seconds: Some(3) }]), scale_levels: None }
+    Plan {
+        forward,
+        backward: Some(vec![Step::Remove { objects, grace_seconds: Some(3) }]),
+        scale_levels: None,
+        instantiated: None,
+    }
 }
 
 fn instantiated() -> InstantiatedVnfInfo {
@@ -977,6 +989,69 @@ async fn a_renewal_tells_of_a_cancel_request(f: Fixture) {
     assert_eq!(f.op_occ(op.id).await.cancel, None, "it has taken effect");
 }
 
+async fn cancel(f: &Fixture, id: VnfLcmOpOccId, mode: CancelMode) -> Result<(), StoreError> {
+    f.store.cancel_operation(&ProjectId::default(), id, mode).await
+}
+
+async fn only_a_running_operation_is_cancelled(f: Fixture) {
+    use CancelMode::{Forceful, Graceful};
+    assert_fails!(cancel(&f, VnfLcmOpOccId(f.uuid()), Graceful).await, StoreError::NotFound);
+    for state in OpState::ALL {
+        let instance = f.instance().await;
+        let op = VnfLcmOpOcc { state, ..f.op(&instance) };
+        f.store.begin_operation(&op, &instance).await.unwrap();
+        assert_fails!(f.store.cancel_operation(&elsewhere(), op.id, Graceful).await, StoreError::NotFound);
+        if !state.is_running() {
+            assert_fails!(cancel(&f, op.id, Forceful).await, StoreError::Stale);
+            assert_eq!(f.op_occ(op.id).await, op, "it stays as it is");
+            continue;
+        }
+        for (mode, pending) in [(Graceful, Graceful), (Forceful, Forceful), (Graceful, Forceful)] {
+            cancel(&f, op.id, mode).await.unwrap();
+            assert_eq!(f.op_occ(op.id).await, VnfLcmOpOcc { cancel: Some(pending), ..op.clone() });
+        }
+    }
+}
+
+async fn an_operation_that_waits_is_due_once_cancelled(f: Fixture) {
+    let claimed = f.processing().await;
+    f.store.postpone(claimed.lease, LONG, 3, Some(&problem("down"))).await.unwrap();
+    assert!(matches!(f.store.claim("worker", LONG).await.unwrap(), Claim::Idle(Some(_))));
+    cancel(&f, claimed.op.id, CancelMode::Graceful).await.unwrap();
+    let claimed = f.claim(LONG).await;
+    assert_eq!((claimed.op.cancel, claimed.attempt), (Some(CancelMode::Graceful), 3));
+}
+
+async fn a_cancelled_operation_is_not_put_off(f: Fixture) {
+    let claimed = f.processing().await;
+    cancel(&f, claimed.op.id, CancelMode::Graceful).await.unwrap();
+    f.store.postpone(claimed.lease, LONG, 1, None).await.unwrap();
+    assert_eq!(f.claim(LONG).await.op.cancel, Some(CancelMode::Graceful));
+}
+
+async fn a_cancelled_operation_does_not_leave_starting(f: Fixture) {
+    f.operation().await;
+    let claimed = f.claim(LONG).await;
+    cancel(&f, claimed.op.id, CancelMode::Graceful).await.unwrap();
+    let stored = f.store.store_plan(&claimed.lease, &plan(), &[resource("a")], at(11)).await;
+    assert_fails!(stored, StoreError::Stale);
+    assert_eq!(f.op_occ(claimed.op.id).await.state, OpState::Starting);
+    assert!(f.store.resources(claimed.instance.id).await.unwrap().is_empty());
+}
+
+async fn a_cancel_request_is_signalled(f: Fixture) {
+    let claimed = f.processing().await;
+    let mut cancels = f.store.cancels();
+    assert!(!cancels.has_changed().unwrap());
+    cancel(&f, claimed.op.id, CancelMode::Graceful).await.unwrap();
+    cancels.changed().await.unwrap();
+    f.store.renew(&claimed.lease, LONG).await.unwrap();
+    let ending = ending(OpState::Processing, OpState::FailedTemp);
+    f.store.end_operation(claimed.lease, &ending).await.unwrap();
+    assert_fails!(cancel(&f, claimed.op.id, CancelMode::Graceful).await, StoreError::Stale);
+    assert_eq!(f.op_occ(claimed.op.id).await.cancel, None);
+}
+
 async fn a_plan_is_stored_with_its_inventory(f: Fixture) {
     let op = f.operation().await;
     let claimed = f.claim(LONG).await;
@@ -1242,6 +1317,7 @@ async fn what_makes_work_wakes_the_conductors(f: Fixture) {
     let claimed = f.claim(LONG).await;
     f.store.end_operation(claimed.lease, &ending(OpState::Processing, OpState::FailedTemp)).await.unwrap();
     wakes!(f.store.resume_operation(&op.project_id, op.id, OpState::RollingBack, at(30)));
+    wakes!(cancel(&f, op.id, CancelMode::Graceful));
 }
 
 async fn a_row_that_cannot_be_read_is_named(f: Fixture) {
@@ -1480,6 +1556,21 @@ mod only_postgres {
         woken.await;
         assert_eq!(work(other.claim("other", LONG).await.unwrap()).op.id, op.id);
         assert!(matches!(f.store.claim("ours", LONG).await.unwrap(), Claim::Idle(Some(_))));
+    }
+
+    #[tokio::test]
+    async fn a_cancel_request_is_signalled_to_other_processes_and_other_work_is_not() {
+        let f = Fixture::postgres().await;
+        let other = connect(&f.url, KeyRing::parse(KEY).unwrap()).await.unwrap();
+        let (wake, mut cancels) = (other.wake(), other.cancels());
+        let mut woken = pin!(wake.notified());
+        woken.as_mut().enable();
+        let op = f.operation().await;
+        woken.await;
+        assert!(!cancels.has_changed().unwrap());
+        cancel(&f, op.id, CancelMode::Forceful).await.unwrap();
+        cancels.changed().await.unwrap();
+        assert_eq!(work(other.claim("other", LONG).await.unwrap()).op.cancel, Some(CancelMode::Forceful));
     }
 
     #[tokio::test]

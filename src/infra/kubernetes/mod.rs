@@ -1,7 +1,8 @@
 //! The [`Driver`] for Kubernetes: any kind, through discovery and `DynamicObject`.
 //!
-//! `client` reaches the clusters and bounds every call (`count` counts them), `errors` puts into words what comes of it. The verbs are in
-//! `discovery`, `apply`, `wait` (with `watch`, `progress` and `ready` under it), `remove` (with `shared`) and `observe`.
+//! `client` reaches the clusters and bounds every call (`count` counts them), `errors` puts into words what comes of it.
+//! The verbs are in `discovery`, `apply`, `wait` (with `watch`, `progress` and `ready` under it), `remove` (with `shared`),
+//! `observe` and `evidence`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -10,6 +11,7 @@ use async_trait::async_trait;
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use kube::api::{Api, PostParams};
 
+use crate::domain::evidence::Evidence;
 use crate::domain::plan::PodRef;
 use crate::domain::resource::{KindInfo, Resource};
 use crate::domain::vim::VimAccess;
@@ -21,6 +23,7 @@ mod client;
 mod count;
 mod discovery;
 mod errors;
+mod evidence;
 mod observe;
 mod progress;
 mod ready;
@@ -86,6 +89,13 @@ impl Driver for KubernetesDriver {
 
     async fn delete_pods(&self, scope: &Scope, pods: &[PodRef], timeout: Duration) -> Result<(), InfraError> {
         remove::delete_pods(&*self.clients.get(&scope.access)?, scope, pods, timeout).await
+    }
+
+    async fn evidence(&self, scope: &Scope, resources: &[Resource]) -> Evidence {
+        match self.clients.get(&scope.access) {
+            Ok(cluster) => evidence::evidence(&cluster, scope, resources).await,
+            Err(error) => Evidence { notes: vec![error.to_string()], ..Evidence::default() },
+        }
     }
 
     async fn observe(&self, scope: &Scope, resources: &[Resource]) -> Result<Observed, InfraError> {

@@ -11,11 +11,10 @@ use sqlx::error::DatabaseError;
 use sqlx::migrate::{Migrate, MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use sqlx::{ConnectOptions, PgConnection};
-use tokio::sync::Notify;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::store::seal::KeyRing;
-use crate::store::sql::{Migrated, run_migrations};
+use crate::store::sql::{Migrated, Signals, run_migrations};
 use crate::store::{LiveOperation, Store, StoreError};
 
 // --- what shared/ takes from its parent (the macros by being defined before it) -------------------------------------
@@ -67,6 +66,11 @@ async fn wake_others(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     sqlx::query("SELECT pg_notify($1, '')").bind(CHANNEL).execute(connection).await.map(drop)
 }
 
+/// Tells the conductors of all processes, once the transaction commits, that a running operation was asked to stop.
+async fn tell_others_of_cancel(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query("SELECT pg_notify($1, $2)").bind(CHANNEL).bind(CANCEL).execute(connection).await.map(drop)
+}
+
 #[expect(clippy::duplicate_mod, reason = "compiled once per engine: docs/adr/0002-one-sql-for-two-engines.md")]
 #[path = "shared/mod.rs"]
 mod shared;
@@ -75,6 +79,8 @@ mod shared;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations/postgres");
 const CHANNEL: &str = "gybe_wake";
+/// The payload of a notification that tells of a cancel request.
+const CANCEL: &str = "cancel";
 /// Per process. PostgreSQL allows 100 by default, and no request or operation needs more than one at a time.
 const CONNECTIONS: u32 = 10;
 const FIRST_RECONNECT_DELAY: Duration = Duration::from_millis(100);
@@ -89,10 +95,10 @@ pub(super) async fn connect(url: &str, keys: KeyRing) -> Result<Arc<dyn Store>, 
     ]);
     let pool = PgPoolOptions::new().max_connections(CONNECTIONS).connect_with(options.clone()).await?;
     check_schema(&mut *pool.acquire().await?).await?;
-    let wake = Arc::new(Notify::new());
+    let signals = Signals::default();
     let listener = listen(&options).await?;
-    let task = AbortOnDropHandle::new(tokio::spawn(pass_on(listener, options, Arc::clone(&wake))));
-    Ok(Arc::new(shared::Database::new(pool.clone(), pool, keys, wake, task)))
+    let task = AbortOnDropHandle::new(tokio::spawn(pass_on(listener, options, signals.clone())));
+    Ok(Arc::new(shared::Database::new(pool.clone(), pool, keys, signals, task)))
 }
 
 pub(super) async fn migrate(url: &str) -> Result<Migrated, StoreError> {
@@ -143,20 +149,23 @@ async fn listen(options: &PgConnectOptions) -> Result<PgListener, sqlx::Error> {
 }
 
 /// Turns notifications into wake-ups, for ever. When the connection was lost, so may have been notifications: being
-/// connected again is a wake-up too.
-async fn pass_on(listener: PgListener, options: PgConnectOptions, wake: Arc<Notify>) {
+/// connected again counts as one of either kind.
+async fn pass_on(listener: PgListener, options: PgConnectOptions, signals: Signals) {
     let mut listener = Some(listener);
     let mut delay = FIRST_RECONNECT_DELAY;
     loop {
         let event = match &mut listener {
             // Reconnects by itself after the usual ways to lose a connection, and then returns None.
-            Some(listener) => listener.try_recv().await.map(drop),
-            None => listen(&options).await.map(|fresh| listener = Some(fresh)),
+            Some(listener) => listener.try_recv().await.map(|told| told.is_some_and(|told| told.payload() != CANCEL)),
+            None => listen(&options).await.map(|fresh| {
+                listener = Some(fresh);
+                false
+            }),
         };
         match event {
-            Ok(()) => {
+            Ok(only_work) => {
                 delay = FIRST_RECONNECT_DELAY;
-                wake.notify_waiters();
+                if only_work { signals.work() } else { signals.cancel() }
             }
             Err(error) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "listening for wake-ups failed");

@@ -15,7 +15,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{ConnectOptions, SqliteConnection};
 
 use crate::store::seal::KeyRing;
-use crate::store::sql::{Migrated, run_migrations};
+use crate::store::sql::{Migrated, Signals, run_migrations};
 use crate::store::{LiveOperation, Store, StoreError};
 
 // --- what shared/ takes from its parent (the macros by being defined before it) -------------------------------------
@@ -67,6 +67,11 @@ async fn wake_others(_: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     Ok(())
 }
 
+/// As [`wake_others`].
+async fn tell_others_of_cancel(_: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    Ok(())
+}
+
 #[expect(clippy::duplicate_mod, reason = "compiled once per engine: docs/adr/0002-one-sql-for-two-engines.md")]
 #[path = "shared/mod.rs"]
 mod shared;
@@ -88,7 +93,7 @@ pub(super) async fn connect(path: &str, keys: KeyRing) -> Result<Arc<dyn Store>,
         .execute(&writer)
         .await?;
     let reader = pool().max_connections(READERS).connect_with(options.read_only(true)).await?;
-    Ok(Arc::new(shared::Database::new(reader, writer, keys, Arc::default(), lock)))
+    Ok(Arc::new(shared::Database::new(reader, writer, keys, Signals::default(), lock)))
 }
 
 pub(super) async fn migrate(path: &str) -> Result<Migrated, StoreError> {

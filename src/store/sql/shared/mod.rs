@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use sqlx::types::Json;
 use sqlx::{Pool, Row as _, Transaction};
 use time::OffsetDateTime;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tracing::Instrument as _;
 
 use super::{BEGIN, Db, Held};
@@ -28,6 +28,7 @@ use crate::domain::resource::{ObjectKey, Resource};
 use crate::domain::vim::Vim;
 use crate::metrics::StoreMetrics;
 use crate::store::seal::{Context, KeyRing, SealError};
+use crate::store::sql::Signals;
 use crate::store::sql::convert::{Unreadable, time};
 use crate::store::{Checkpoint, Claim, Ending, Lease, OnboardedVnfd, Queue, Store, StoreError};
 
@@ -52,14 +53,14 @@ pub(super) struct Database {
     /// For all others.
     writer: Pool<Db>,
     keys: KeyRing,
-    wake: Arc<Notify>,
+    signals: Signals,
     metrics: StoreMetrics,
     _held: Held,
 }
 
 impl Database {
-    pub(super) fn new(reader: Pool<Db>, writer: Pool<Db>, keys: KeyRing, wake: Arc<Notify>, held: Held) -> Self {
-        Self { reader, writer, keys, wake, metrics: StoreMetrics::default(), _held: held }
+    pub(super) fn new(reader: Pool<Db>, writer: Pool<Db>, keys: KeyRing, signals: Signals, held: Held) -> Self {
+        Self { reader, writer, keys, signals, metrics: StoreMetrics::default(), _held: held }
     }
 
     /// Runs a method's work and counts its failure.
@@ -80,7 +81,7 @@ impl Database {
 
     /// Tells the conductors of this process that there may be something to claim. Only after the commit.
     fn wake_ours(&self) {
-        self.wake.notify_waiters();
+        self.signals.work();
     }
 
     /// Seals `secrets`; none are NULL, so that a row without any needs no key.
@@ -277,6 +278,15 @@ impl Store for Database {
         self.counted(op_occs::resume(self, project, id, to, now)).await
     }
 
+    async fn cancel_operation(
+        &self,
+        project: &ProjectId,
+        id: VnfLcmOpOccId,
+        mode: CancelMode,
+    ) -> Result<(), StoreError> {
+        self.counted(op_occs::cancel(self, project, id, mode)).await
+    }
+
     async fn plan(&self, id: VnfLcmOpOccId) -> Result<Option<Plan>, StoreError> {
         self.counted(op_occs::plan(self, id)).await
     }
@@ -330,7 +340,11 @@ impl Store for Database {
     }
 
     fn wake(&self) -> Arc<Notify> {
-        Arc::clone(&self.wake)
+        Arc::clone(&self.signals.wake)
+    }
+
+    fn cancels(&self) -> watch::Receiver<()> {
+        self.signals.cancels.subscribe()
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
