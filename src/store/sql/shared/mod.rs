@@ -65,7 +65,7 @@ impl Database {
 
     /// Runs a method's work and counts its failure.
     async fn counted<T>(&self, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-        work.await.inspect_err(|error| self.metrics.failed(error))
+        work.await.inspect_err(|error| error.failure().into_iter().for_each(|kind| self.metrics.failed(kind)))
     }
 
     /// Begins a transaction: the only place that does. One that is dropped rolls back.
