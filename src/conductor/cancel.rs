@@ -1,7 +1,8 @@
 //! A cancel request (SOL003 clause 5.4.17), as the operation at work learns of it.
 //!
 //! [`super::lease`] hears of it from the store and says so here; [`super::steps`] looks before each request to the VIM and
-//! ends its waiting, [`super::run`] looks before each step.
+//! ends its waiting for readiness, [`super::run`] looks before each step. A removal under way is not waiting: a GRACEFUL request
+//! lets it go on until the objects are gone, which a FORCEFUL one after it cuts short.
 
 use std::time::Duration;
 

@@ -3,6 +3,7 @@
 //! [`Conductor::run`] sleeps until the store wakes it or something falls due, claims one operation at a time and runs
 //! each in a task of its own under a lease ([`lease`]). What an operation does is its stored plan; [`run`] replays it
 //! from the first step that is not done, [`steps`] does one step, [`finish`] says what the instance is afterwards.
+//! [`cancel`] is how it learns that it is to stop.
 //!
 //! A conductor may be killed anywhere: its lease runs out (on SQLite: is void when the process starts again) and the
 //! next claim goes on with the same step. Steps may therefore run twice, and are written so.

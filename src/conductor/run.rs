@@ -235,11 +235,11 @@ impl Task<'_> {
     /// Why a cancelled operation stopped.
     fn cancelled(&self) -> Problem {
         let mode = self.cancel.pending().unwrap_or(CancelMode::Graceful).as_str();
-        let way = if self.op.state == OpState::RollingBack { " on the way back" } else { "" };
         let progress = match (self.op.state, self.steps_done) {
             (OpState::Starting, _) => "before anything was made".to_owned(),
-            (_, 0) => format!("before its first step{way} was done"),
-            (OpState::RollingBack, done) => format!("after step {done}{way}"),
+            (OpState::RollingBack, 0) => "before its first step on the way back was done".to_owned(),
+            (OpState::RollingBack, done) => format!("after step {done} on the way back"),
+            (_, 0) => "before its first step was done".to_owned(),
             (_, done) => format!("after step {done} of its plan"),
         };
         let attempt = self.op.error.as_ref().filter(|_| self.attempt > 0);

@@ -14,6 +14,9 @@ const HIDDEN: &str = "***";
 /// Shorter values of Secret objects are no secrets, and would be found everywhere.
 const SHORTEST_SECRET: usize = 4;
 
+/// What the first and the last line of a private key have before its kind.
+const BEGIN: &str = "-----BEGIN ";
+const END: &str = "-----END ";
 /// What `name = value` is about if the value is a secret: a part of the name, in lower case.
 const NAMES: [&str; 12] = [
     "password",
@@ -55,29 +58,27 @@ impl Mask {
         for value in &self.values {
             text = text.replace(value, HIDDEN);
         }
-        let mut spans = Vec::new();
-        let lower = text.to_ascii_lowercase();
-        spans.extend(assignments(&lower));
-        spans.extend(credentials(&lower));
-        spans.extend(url_passwords(&lower));
-        spans.extend(web_tokens(&text));
+        let spans = suspicious(&text);
         hide(&text, spans)
     }
 
-    /// As [`Mask::apply`], for lines that follow each other: private keys are hidden from their first to their last one.
+    /// As [`Mask::apply`], for lines that follow each other: private keys are hidden from their first to their last one,
+    /// whether these are among the lines or before and after them.
     pub fn apply_to_lines(&self, lines: &[String]) -> Vec<String> {
-        let mut in_key = false;
+        let mark = |line: &&String, mark: &str| line.contains(mark) && line.contains("PRIVATE KEY-----");
+        let first = lines.iter().find(|line| mark(line, BEGIN) || mark(line, END));
+        let mut in_key = first.is_some_and(|line| !line.contains(BEGIN));
         let mask = |line: &String| {
-            let begins = line.contains("-----BEGIN ") && line.contains("PRIVATE KEY-----");
-            let hidden = in_key || begins;
-            in_key = hidden && !line.contains("-----END ");
+            let hidden = in_key || mark(&line, BEGIN);
+            in_key = hidden && !mark(&line, END);
             if hidden { HIDDEN.to_owned() } else { self.apply(line) }
         };
         lines.iter().map(mask).collect()
     }
 }
 
-/// What a Secret holds: each value, as it is written, decoded, and line by line.
+/// What a Secret holds: each value as it is written, decoded, line by line, and what looks like a secret within a value
+/// that is a whole file.
 fn values(secret: &Resource) -> Vec<String> {
     let texts = |member: &str| {
         let values = secret.manifest.get(member).and_then(Value::as_object).into_iter().flat_map(|it| it.values());
@@ -89,12 +90,22 @@ fn values(secret: &Resource) -> Vec<String> {
     let encode = |value: &String| BASE64.encode(value);
     let spelled: Vec<String> = values.iter().map(encode).chain(encoded).collect();
     let lines: Vec<String> = values.iter().flat_map(|value| value.lines()).map(|line| line.trim().to_owned()).collect();
+    let inner: Vec<String> =
+        values.iter().flat_map(|value| suspicious(value).into_iter().map(|span| value[span].to_owned())).collect();
     values.extend(spelled);
     values.extend(lines);
+    values.extend(inner);
     values
 }
 
 type Span = std::ops::Range<usize>;
+
+/// Where the text has what looks like a secret.
+fn suspicious(text: &str) -> Vec<Span> {
+    // The same bytes but for the case of ASCII letters, so that spans are of either.
+    let lower = text.to_ascii_lowercase();
+    [assignments(&lower), credentials(&lower), url_passwords(&lower), web_tokens(text)].concat()
+}
 
 /// The values of `password=…`, `"password": "…"`, `--password …` and the like.
 fn assignments(text: &str) -> Vec<Span> {
@@ -122,8 +133,13 @@ fn value_of(text: &str, at: usize, end: usize) -> Option<Span> {
     let scheme = SCHEMES.iter().find(|scheme| text[begin..].starts_with(*scheme));
     let word = begin + scheme.map_or(0, |scheme| scheme.len());
     let quoted = begin > spaced;
-    let ends =
-        |c: char| if quoted { matches!(c, '"' | '\'' | '\\') } else { matches!(c, ' ' | ',' | ';' | '&' | '}' | ')') };
+    let ends = |c: char| {
+        if quoted {
+            matches!(c, '"' | '\'' | '\\')
+        } else {
+            c.is_whitespace() || matches!(c, ',' | ';' | '&' | '}' | ')')
+        }
+    };
     let length = text[word..].find(ends).unwrap_or(text.len() - word);
     (length > 0).then_some(begin..word + length)
 }
@@ -183,6 +199,7 @@ fn hide(text: &str, mut spans: Vec<Span>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
@@ -241,6 +258,7 @@ mod tests {
                 &json!({ "stringData": { "a": "hunter2", "b": "hunter2-and-more", "c": "one-line\nother-line\n" } }),
             ),
             secret(&json!({ "data": { "d": "czNjcjN0", "short": "YQ==" } })),
+            secret(&json!({ "stringData": { "config.yaml": "host: db\npassword: inner-most\n" } })),
         ]);
         for (text, shown) in [
             ("login with hunter2 fails", "login with *** fails"),
@@ -248,6 +266,7 @@ mod tests {
             ("other-line, one-line", "***, ***"),
             ("s3cr3t or czNjcjN0", "*** or ***"),
             ("aHVudGVyMg== of a", "*** of a"),
+            ("inner-most of db", "*** of db"),
         ] {
             assert_eq!(mask.apply(text), shown);
         }
@@ -258,6 +277,21 @@ mod tests {
         let lines = ["x", "-----BEGIN RSA PRIVATE KEY-----", "MIIE", "-----END RSA PRIVATE KEY-----", "y"];
         let lines: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
         assert_eq!(Mask::default().apply_to_lines(&lines), ["x", "***", "***", "***", "y"]);
+        assert_eq!(Mask::default().apply_to_lines(&lines[2..]), ["***", "***", "y"]);
+        assert_eq!(Mask::default().apply_to_lines(&lines[..3]), ["x", "***", "***"]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_taken(text in "(password|--token|bearer |basic |://|eyJ|[-:=\"'\\\\ .@/\nÀé€]|.){0,24}") {
+            let mask = Mask::of(&[secret(&json!({ "stringData": { "a": text } }))]);
+            let masked = mask.apply(&text);
+            prop_assert!(!masked.chars().any(char::is_control));
+            prop_assert_eq!(mask.apply_to_lines(std::slice::from_ref(&text)).len(), 1);
+            if text.len() >= SHORTEST_SECRET && !text.chars().any(char::is_control) {
+                prop_assert!(masked == HIDDEN, "{}", masked);
+            }
+        }
     }
 
     #[test]

@@ -274,6 +274,28 @@ async fn a_forceful_request_gives_up_requests_that_are_not_answered() {
 }
 
 #[tokio::test]
+async fn a_graceful_request_waits_until_what_is_being_removed_is_gone_and_a_forceful_one_does_not() {
+    for (mode, detail) in [
+        (Graceful, "cancelled by request (GRACEFUL) after step 1 of its plan"),
+        (Forceful, "cancelled by request (FORCEFUL) before its first step was done"),
+    ] {
+        let ops = Ops::on_sqlite().await;
+        let forward = vec![Step::DeletePods { pods: Vec::new() }, Step::AwaitReady { objects: Vec::new() }];
+        ops.planned(&Plan { forward, ..Plan::default() }, &[]).await;
+        let gates = Gates::open(&[]);
+        let verdict = verdict(&ops, &gates, async |cancel: Arc<Cancel>| {
+            gates.called("delete").await;
+            cancel.ask(mode);
+            if mode == Graceful {
+                gates.let_pass("delete");
+            }
+        });
+        let Verdict::End(ending) = verdict.await else { panic!("it goes on") };
+        assert_eq!((ending.to, ending.error.unwrap().detail.as_str()), (OpState::FailedTemp, detail));
+    }
+}
+
+#[tokio::test]
 async fn a_cancelled_instantiation_is_retried_or_rolled_back() {
     for (to, end) in [(OpState::Processing, OpState::Completed), (OpState::RollingBack, OpState::RolledBack)] {
         let (work, op) = at_work(&["ensure"]).await;

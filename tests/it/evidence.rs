@@ -64,19 +64,21 @@ fn trouble(path: &str) -> Option<(u16, String)> {
         return list(&json!([{ "metadata": { "name": "web", "uid": "w" }, "status": { "conditions": [condition] } }]));
     }
     if path.contains("/pods?") {
-        return list(&json!([{ "metadata": { "name": "web-1" }, "status": { "phase": "Running", "containerStatuses": [
+        return list(
+            &json!([{ "metadata": { "name": "web-1", "uid": "p" }, "status": { "phase": "Running", "containerStatuses": [
             { "name": "crashing", "ready": false, "state": { "waiting": { "reason": "CrashLoopBackOff" } }, "lastState": ended },
             { "name": "running", "ready": false, "state": { "running": {} }, "lastState": ended },
             { "name": "fine", "ready": true, "state": { "running": {} } },
             { "name": "never-began", "ready": false, "state": { "waiting": { "reason": "ImagePullBackOff" } } },
-        ] } }]));
+        ] } }]),
+        );
     }
     if path.contains("/log?") {
         assert!(path.contains("tailLines=20"), "{path}");
         let run = if path.contains("previous=true") { "before" } else { "now" };
         return Some((200, format!("1 {run}\n2 {run}\n")));
     }
-    if path.contains("involvedObject.kind%3DPod") {
+    if path.contains("involvedObject.uid%3Dp") {
         let event = |reason, time| {
             json!({
                 "metadata": { "name": reason }, "type": "Warning", "reason": reason, "message": "m", "count": 7, "lastTimestamp": time,

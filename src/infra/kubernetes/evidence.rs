@@ -1,11 +1,11 @@
 //! What a cluster shows of objects that are not ready: their conditions, the events about them and their pods, the last
 //! lines of failing containers. For [`crate::infra::Driver::evidence`]; the rules of what is ready are in [`super::ready`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
 use futures::AsyncReadExt as _;
-use futures::future::join_all;
+use futures::future::{join, join_all};
 use futures::stream::{self, StreamExt as _};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
@@ -27,6 +27,8 @@ const DEADLINE: Duration = Duration::from_secs(5);
 const AT_ONCE: usize = 8;
 /// So many objects are looked at for events.
 const OBJECTS: usize = 20;
+/// So many events are read of each, and kept of all.
+const EVENTS: u32 = 100;
 /// So many logs are read.
 const LOGS: usize = 6;
 /// So many lines of each, and no more bytes than this.
@@ -36,13 +38,20 @@ const LOG_BYTES: u64 = 64 * 1024;
 /// What is not ready of `resources`, and why.
 pub(super) async fn evidence(cluster: &Cluster, scope: &Scope, resources: &[Resource]) -> Evidence {
     let look = Look { cluster, scope, deadline: Instant::now() + DEADLINE, notes: Mutex::default() };
-    let (objects, pods) = futures::future::join(look.objects(resources), look.pods()).await;
+    let (mut unready, pods) = join(look.objects(resources), look.pods()).await;
     // A bare pod is an object of the instance already.
-    let known = |pod: &DynamicObject| objects.iter().any(|it| it.kind == "Pod" && it.name == pod.name_any());
-    let of_pods = pods.iter().filter(|pod| !known(pod)).map(about_pod);
-    let objects: Vec<ObjectEvidence> = objects.iter().cloned().chain(of_pods).collect();
-    let (events, logs) = futures::future::join(look.events(&objects), look.logs(&pods)).await;
+    let known: HashSet<String> = unready.iter().map(|it| it.uid.clone()).collect();
+    unready.extend(pods.iter().map(unready_pod).filter(|pod| !known.contains(&pod.uid)));
+    let (events, logs) = join(look.events(&unready), look.logs(&pods)).await;
+    let objects = unready.into_iter().map(|it| it.evidence).collect();
     Evidence { objects, events, logs, notes: look.notes.into_inner().into_iter().collect() }
+}
+
+/// An object that is not ready.
+struct Unready {
+    /// Its uid: events of an earlier object of that name are not about it.
+    uid: String,
+    evidence: ObjectEvidence,
 }
 
 struct Look<'a> {
@@ -70,7 +79,7 @@ impl Look<'_> {
     }
 
     /// Those that are not ready.
-    async fn objects(&self, resources: &[Resource]) -> Vec<ObjectEvidence> {
+    async fn objects(&self, resources: &[Resource]) -> Vec<Unready> {
         let made = |resource: &&Resource| is_awaited(&resource.key) && resource.state != ResourceState::Planned;
         let mut kinds: BTreeMap<(&str, &str), Vec<&Resource>> = BTreeMap::new();
         for row in resources.iter().filter(made) {
@@ -82,7 +91,7 @@ impl Look<'_> {
     }
 
     /// Those that are not ready of `rows`, which are of one kind.
-    async fn objects_of_kind(&self, rows: Vec<&Resource>) -> Option<Vec<ObjectEvidence>> {
+    async fn objects_of_kind(&self, rows: Vec<&Resource>) -> Option<Vec<Unready>> {
         let Resource { key, info, .. } = rows.first()?;
         let api = self.cluster.api(&key.api_version, &key.kind, info, &self.scope.namespace);
         let found = self.ask(&info.plural, api.list(&self.ours())).await?.items;
@@ -98,18 +107,19 @@ impl Look<'_> {
     }
 
     /// The events about the objects, newest first.
-    async fn events(&self, objects: &[ObjectEvidence]) -> Vec<EventEvidence> {
+    async fn events(&self, objects: &[Unready]) -> Vec<EventEvidence> {
         let api = self.cluster.builtin("v1", "Event", "events", &self.scope.namespace);
-        let about = |object: &ObjectEvidence| {
-            ListParams::default()
-                .fields(&format!("involvedObject.kind={},involvedObject.name={}", object.kind, object.name))
+        let about = |object: &Unready| {
+            ListParams::default().fields(&format!("involvedObject.uid={}", object.uid)).limit(EVENTS)
         };
-        let about: Vec<ListParams> = objects.iter().take(OBJECTS).map(about).collect();
+        let known = objects.iter().filter(|object| !object.uid.is_empty());
+        let about: Vec<ListParams> = known.take(OBJECTS).map(about).collect();
         let looks: Vec<_> = about.iter().map(|params| self.ask("events", api.list(params))).collect();
         let lists: Vec<_> = stream::iter(looks).buffered(AT_ONCE).collect().await;
         let mut events: Vec<EventEvidence> =
             lists.into_iter().flatten().flat_map(|list| list.items).map(|event| read_event(&event)).collect();
         events.sort_by(|a, b| b.last_timestamp.cmp(&a.last_timestamp));
+        events.truncate(EVENTS as usize);
         events
     }
 
@@ -138,9 +148,14 @@ fn pod_key(name: String) -> ObjectKey {
 }
 
 /// What the object of the row lacks, unless it is ready.
-fn unready_object(row: &Resource, found: &[DynamicObject]) -> Option<ObjectEvidence> {
+fn unready_object(row: &Resource, found: &[DynamicObject]) -> Option<Unready> {
     let key = &row.key;
-    let (lacks, conditions) = match found.iter().find(|object| object.name_any() == key.name) {
+    let uid = match &row.state {
+        ResourceState::Present { uid, .. } => uid.clone(),
+        ResourceState::Planned | ResourceState::Intent => String::new(),
+    };
+    let object = found.iter().find(|object| object.name_any() == key.name);
+    let (lacks, conditions) = match object {
         None => ("it is not there".to_owned(), Vec::new()),
         Some(object) if object.metadata.deletion_timestamp.is_some() => {
             ("it is being deleted".to_owned(), conditions(object))
@@ -150,10 +165,12 @@ fn unready_object(row: &Resource, found: &[DynamicObject]) -> Option<ObjectEvide
             Verdict::Waiting(lacks) | Verdict::Trouble(lacks) | Verdict::Failed(lacks) => (lacks, conditions(object)),
         },
     };
-    Some(ObjectEvidence { kind: key.kind.clone(), name: key.name.clone(), lacks, conditions })
+    let uid = object.and_then(|object| object.uid()).unwrap_or(uid);
+    let evidence = ObjectEvidence { kind: key.kind.clone(), name: key.name.clone(), lacks, conditions };
+    Some(Unready { uid, evidence })
 }
 
-fn about_pod(pod: &DynamicObject) -> ObjectEvidence {
+fn unready_pod(pod: &DynamicObject) -> Unready {
     let wrong: Vec<String> = symptoms(pod).into_iter().filter_map(|symptom| symptom.wrong).collect();
     let lacks = match &wrong[..] {
         [] if has_ended(pod) => match verdict(&pod_key(pod.name_any()), pod) {
@@ -163,7 +180,8 @@ fn about_pod(pod: &DynamicObject) -> ObjectEvidence {
         [] => unready(pod),
         wrong => wrong.join("; "),
     };
-    ObjectEvidence { kind: "Pod".to_owned(), name: pod.name_any(), lacks, conditions: conditions(pod) }
+    let evidence = ObjectEvidence { kind: "Pod".to_owned(), name: pod.name_any(), lacks, conditions: conditions(pod) };
+    Unready { uid: pod.uid().unwrap_or_default(), evidence }
 }
 
 fn conditions(object: &DynamicObject) -> Vec<ConditionEvidence> {
@@ -217,5 +235,9 @@ async fn last_lines(api: &Api<Pod>, log: &LogEvidence) -> kube::Result<Vec<Strin
     let stream = api.log_stream(&log.pod, &params).await?;
     // A log that breaks off is as good as it is.
     let _ = std::pin::pin!(stream).take(LOG_BYTES).read_to_end(&mut bytes).await;
+    // A line that is cut off might show the beginning of a secret, which would not be known as one.
+    if bytes.len() as u64 == LOG_BYTES {
+        bytes.truncate(bytes.iter().rposition(|byte| *byte == b'\n').unwrap_or(0));
+    }
     Ok(String::from_utf8_lossy(&bytes).lines().map(str::to_owned).collect())
 }
