@@ -149,12 +149,12 @@ async fn serve(config: Config) -> Result<(), Box<dyn Error>> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let stopping = stop.clone();
     tokio::spawn(async move {
-        for token in [stopping.begun, stopping.at_once] {
+        for (token, how) in [(stopping.begun, "stopping"), (stopping.at_once, "stopping without delay")] {
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
             }
-            tracing::info!("stopping");
+            tracing::info!("{how}");
             token.cancel();
         }
     });

@@ -16,7 +16,6 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::domain::op_occ::{LcmOperation, OpState};
-use crate::store::StoreError;
 
 /// Clusters with a label of their own; any further ones share one.
 const MOST_VIMS: usize = 64;
@@ -234,15 +233,8 @@ pub struct StoreMetrics {
 }
 
 impl StoreMetrics {
-    /// Counts `error` if it is a failure.
-    pub fn failed(&self, error: &StoreError) {
-        let kind = match error {
-            StoreError::Database(sqlx::Error::PoolTimedOut) => "no-connection-free",
-            StoreError::Database(_) => "database",
-            StoreError::Corrupt { .. } | StoreError::Seal(_) => "unreadable",
-            StoreError::LeaseLost => "lease-lost",
-            _ => return,
-        };
+    /// Counts a failure of that kind.
+    pub fn failed(&self, kind: &'static str) {
         self.failures.get_or_create(&Failure { kind }).inc();
     }
 
@@ -263,18 +255,5 @@ mod tests {
         assert_eq!(labels.len(), MOST_VIMS + 1);
         assert_eq!(&*metrics.vim("10.0.0.1:7"), "10.0.0.1:7");
         assert_eq!(&*metrics.vim("10.0.0.1:999"), OTHER);
-    }
-
-    #[test]
-    fn a_refusal_is_no_failure_of_the_store() {
-        let metrics = StoreMetrics::default();
-        metrics.failed(&StoreError::Stale);
-        metrics.failed(&StoreError::LeaseLost);
-        let mut registry = Registry::default();
-        metrics.register(&mut registry);
-        let mut text = String::new();
-        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
-        assert!(text.contains("gybe_store_errors_total{kind=\"lease-lost\"} 1"), "{text}");
-        assert_eq!(text.matches("_total{").count(), 1, "{text}");
     }
 }

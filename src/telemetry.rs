@@ -117,6 +117,10 @@ mod tests {
 
     use super::*;
 
+    #[derive(Debug, thiserror::Error)]
+    #[error("outer")]
+    struct Outer(#[source] fmt::Error);
+
     #[derive(Clone, Default)]
     struct Buffer(Arc<Mutex<Vec<u8>>>);
 
@@ -139,7 +143,7 @@ mod tests {
         tracing::subscriber::with_default(logs.with_writer(move || writer.clone()).finish(), || {
             let span = tracing::info_span!("operation", op.id = "7", quoted = "\"\n");
             span.in_scope(|| {
-                let why = crate::store::StoreError::from(sqlx::Error::PoolClosed);
+                let why = Outer(fmt::Error);
                 tracing::info!(op.id = "8", steps = 3, level = "mine", error = &why as &dyn Error, "step {}", 2);
             });
         });
@@ -150,7 +154,7 @@ mod tests {
         assert_eq!(line["level"], "INFO");
         assert_eq!(line["steps"], 3);
         assert_eq!(line["quoted"], "\"\n");
-        assert!(line["error"].as_str().unwrap().starts_with("the database failed: "), "{text}");
+        assert!(line["error"].as_str().unwrap().starts_with("outer: an error occurred"), "{text}");
         assert_eq!(text.lines().count(), 1);
         for name in line.keys() {
             assert_eq!(text.matches(&format!("\"{name}\":")).count(), 1, "{name} in {text}");

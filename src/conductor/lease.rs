@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use crate::conductor::cancel::Cancel;
 use crate::store::{Lease, Store, StoreError};
@@ -39,7 +40,7 @@ pub async fn keep(
         let begun = Instant::now();
         let renewal = tokio::spawn({
             let (store, lease) = (Arc::clone(store), Lease { op: lease.op, epoch: lease.epoch });
-            async move { store.renew(&lease, ttl).await }
+            async move { store.renew(&lease, ttl).await }.in_current_span()
         });
         let renewed = match tokio::time::timeout_at(deadline, renewal).await {
             Ok(Ok(Ok(requested))) => {

@@ -95,6 +95,19 @@ pub enum StoreError {
     Migrate(#[from] sqlx::migrate::MigrateError),
 }
 
+impl StoreError {
+    /// What kind of failure it is, for the metrics; `None` if the store did its work by saying no.
+    fn failure(&self) -> Option<&'static str> {
+        match self {
+            Self::Database(sqlx::Error::PoolTimedOut) => Some("no-connection-free"),
+            Self::Database(_) => Some("database"),
+            Self::Corrupt { .. } | Self::Seal(_) => Some("unreadable"),
+            Self::LeaseLost => Some("lease-lost"),
+            _ => None,
+        }
+    }
+}
+
 /// The right to work on one operation until it runs out. Not `Clone`: a conductor's write needs one.
 #[derive(Debug)]
 pub struct Lease {

@@ -4,18 +4,20 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Each part of the crate, and the other parts it may use. `app` and `main` wire everything and may use all.
-const MAY_USE: [(&str, &[&str]); 11] = [
+const MAY_USE: [(&str, &[&str]); 13] = [
     ("domain", &[]),
     ("clock", &[]),
-    ("telemetry", &[]),
+    ("telemetry", &["clock", "error"]),
+    ("metrics", &["domain"]),
     ("sol003", &["domain"]),
     ("package", &["domain"]),
-    ("store", &["domain"]),
-    ("infra", &["domain"]),
+    ("store", &["domain", "metrics"]),
+    ("debug", &["domain", "store"]),
+    ("infra", &["domain", "metrics"]),
     ("config", &["infra"]),
     ("error", &["clock", "domain", "store"]),
     ("lcm", &["clock", "domain", "error", "infra", "package", "sol003", "store"]),
-    ("conductor", &["clock", "domain", "error", "infra", "lcm", "store"]),
+    ("conductor", &["clock", "domain", "error", "infra", "lcm", "metrics", "store"]),
 ];
 
 /// What the code of a part (its comments aside) names of the crate.

@@ -1,6 +1,6 @@
 //! What whoever runs gybe sees of it: probes, metrics, logs, `gybe debug`; that it sheds load, and that it goes gracefully.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -166,17 +166,32 @@ async fn debug_shows_what_hangs_beside_the_process_that_works_on_it() {
     }
 }
 
+/// Begins a request on a connection of its own; its handler waits for the end of the body, which is `}`.
+async fn unfinished_request(gybe: &Gybe) -> TcpStream {
+    let mut connection = TcpStream::connect(address(gybe)).unwrap();
+    let head =
+        format!("POST {INSTANCES} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n");
+    connection.write_all(format!("{head}{{").as_bytes()).unwrap();
+    until_metric(gybe, "gybe_http_requests_under_way", 1.0).await;
+    connection
+}
+
+fn address(gybe: &Gybe) -> &str {
+    gybe.url.strip_prefix("http://").unwrap()
+}
+
+/// Ends the request; gives back the status line's beginning.
+fn finish(mut connection: TcpStream) -> String {
+    connection.write_all(b"}").unwrap();
+    let mut status = [0; 12];
+    connection.read_exact(&mut status).unwrap();
+    String::from_utf8(status.to_vec()).unwrap()
+}
+
 #[tokio::test]
 async fn one_request_too_many_is_sent_away_and_the_probes_are_not() {
     let gybe = Gybe::start_with(&["--max-requests", "1"]);
-    // It has the only place as long as its body is awaited.
-    let mut slow = TcpStream::connect(gybe.url.strip_prefix("http://").unwrap()).unwrap();
-    write!(
-        slow,
-        "POST {INSTANCES} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{{"
-    )
-    .unwrap();
-    until_metric(&gybe, "gybe_http_requests_under_way", 1.0).await;
+    let first = unfinished_request(&gybe).await;
     let answer = gybe.get(INSTANCES).await;
     assert!(answer.problem(503).contains("repeat the request later"));
     assert_eq!(answer.headers["retry-after"], "5");
@@ -184,10 +199,7 @@ async fn one_request_too_many_is_sent_away_and_the_probes_are_not() {
     assert_eq!(gybe.get("/readyz").await.status, StatusCode::OK);
     assert_eq!(metric(&gybe, "gybe_http_requests_shed_total").await, Some(1.0));
 
-    slow.write_all(b"}").unwrap();
-    let mut status = [0; 12];
-    std::io::Read::read_exact(&mut slow, &mut status).unwrap();
-    assert_eq!(&status, b"HTTP/1.1 400", "who came first is answered");
+    assert_eq!(finish(first), "HTTP/1.1 400", "who came first is answered");
     gybe.get(INSTANCES).await.expect(StatusCode::OK);
 }
 
@@ -203,6 +215,19 @@ async fn a_process_that_stops_is_not_ready_before_it_stops_answering() {
     assert_eq!(gybe.get("/healthz").await.status, StatusCode::OK);
     gybe.get(INSTANCES).await.expect(StatusCode::OK);
     gybe.terminate();
+    assert!(gybe.child.wait().unwrap().success());
+}
+
+#[tokio::test]
+async fn a_request_under_way_is_answered_before_the_end() {
+    let mut gybe = Gybe::start();
+    let request = unfinished_request(&gybe).await;
+    gybe.terminate();
+    let begun = Instant::now();
+    while TcpStream::connect(address(&gybe)).is_ok() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "new connections are refused\n{}", gybe.log());
+    }
+    assert_eq!(finish(request), "HTTP/1.1 400");
     assert!(gybe.child.wait().unwrap().success());
 }
 

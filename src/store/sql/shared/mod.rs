@@ -15,6 +15,7 @@ use sqlx::types::Json;
 use sqlx::{Pool, Row as _, Transaction};
 use time::OffsetDateTime;
 use tokio::sync::{Notify, watch};
+use tracing::Instrument as _;
 
 use super::{BEGIN, Db, Held};
 use crate::domain::ids::{ProjectId, VimId, VnfInstanceId, VnfLcmOpOccId, VnfPkgId};
@@ -64,7 +65,7 @@ impl Database {
 
     /// Runs a method's work and counts its failure.
     async fn counted<T>(&self, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-        work.await.inspect_err(|error| self.metrics.failed(error))
+        work.await.inspect_err(|error| error.failure().into_iter().for_each(|kind| self.metrics.failed(kind)))
     }
 
     /// Begins a transaction: the only place that does. One that is dropped rolls back.
@@ -74,7 +75,7 @@ impl Database {
     /// (<https://github.com/transact-rs/sqlx/issues/4393>).
     async fn begin(&self) -> Result<Tx, StoreError> {
         let pool = self.writer.clone();
-        let begun = tokio::spawn(async move { pool.begin_with(BEGIN).await });
+        let begun = tokio::spawn(async move { pool.begin_with(BEGIN).await }.in_current_span());
         Ok(begun.await.map_err(|_| sqlx::Error::WorkerCrashed)??)
     }
 
