@@ -10,6 +10,7 @@ use gybe::conductor::cancel::Cancel;
 use gybe::conductor::run::{Task, Verdict};
 use gybe::conductor::{Conductor, Settings};
 use gybe::domain::evidence::{EVIDENCE, Evidence};
+use gybe::domain::instance::{InstantiatedVnfInfo, VnfState};
 use gybe::domain::namespace::Namespace;
 use gybe::domain::op_occ::CancelMode::{self, Forceful, Graceful};
 use gybe::domain::op_occ::{LcmOperation, OpState, VnfLcmOpOcc};
@@ -182,6 +183,18 @@ async fn verdict<F: Future<Output = ()>>(
 }
 
 /// Makes `a`, then `b` and 20 others, and waits for them; back: removes all.
+fn instantiated() -> InstantiatedVnfInfo {
+    InstantiatedVnfInfo {
+        flavour_id: "simple".to_owned(),
+        vnf_state: VnfState::Started,
+        scale_levels: BTreeMap::new(),
+        max_scale_levels: BTreeMap::new(),
+        definition_files: Vec::new(),
+        vnfcs: Vec::new(),
+        storages: Vec::new(),
+    }
+}
+
 fn plan() -> (Plan, Vec<Resource>) {
     let names: Vec<String> =
         ["a".to_owned(), "b".to_owned()].into_iter().chain((1..=20).map(|n| format!("c{n}"))).collect();
@@ -196,7 +209,7 @@ fn plan() -> (Plan, Vec<Resource>) {
         Step::Remove { objects: vec![key("a")], grace_seconds: Some(0) },
     ]);
     (
-        Plan { forward, backward, scale_levels: None, instantiated: None },
+        Plan { forward, backward, scale_levels: None, instantiated: Some(instantiated()) },
         names.iter().map(|name| resource(name)).collect(),
     )
 }

@@ -530,7 +530,8 @@ impl<'a> Run<'a> {
         let before = written(self.world).await;
         for process in held {
             process.release();
-            while !matches!(self.events.recv().await.unwrap(), Event::Waits) {}
+            // It looks for other work, or ends if it was told to stop before it was held.
+            while !matches!(self.events.recv().await.unwrap(), Event::Waits | Event::Stopped) {}
         }
         assert_eq!(written(self.world).await, before, "a conductor without a lease has changed something");
     }
