@@ -14,6 +14,7 @@ use crate::clock::{Ids, System};
 use crate::conductor::{Conductor, Settings};
 use crate::config::{Config, Role};
 use crate::domain::ids::ProjectId;
+use crate::infra::Observer;
 use crate::infra::kubernetes::KubernetesDriver;
 use crate::package::files::PackageFiles;
 use crate::store::seal::{KeyError, KeyRing};
@@ -106,10 +107,12 @@ async fn serve(
     let address = socket.local_addr().map_err(io_error("the socket has no address".to_owned()))?;
     let packages = PackageFiles::open(&config.data_dir, config.max_package_bytes)
         .map_err(io_error("the folder of the packages can't be used".to_owned()))?;
+    // Its own, as connections live on the runtime that opened them and HTTP workers have runtimes of their own.
+    let driver = Arc::new(KubernetesDriver::new());
     let api = web::Data::new(Api {
         store: Arc::clone(store),
-        // Its own, as connections live on the runtime that opened them and HTTP workers have runtimes of their own.
-        driver: Arc::new(KubernetesDriver::new()),
+        observer: Arc::clone(&driver) as Arc<dyn Observer>,
+        driver,
         clock: Arc::new(System),
         ids: Arc::new(System),
         public_url: config.public_url.clone().unwrap_or_else(|| format!("http://{address}")),

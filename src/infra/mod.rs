@@ -1,4 +1,5 @@
-//! Towards the clusters: [`Driver`] is what the conductor asks for, [`kubernetes`] how it is done.
+//! Towards the clusters: [`Driver`] is what the conductor asks for, [`Observer`] what looks and changes nothing,
+//! [`kubernetes`] how both are done.
 //!
 //! Every verb says what is to hold and may be repeated. No verb retries for long by itself: a passing error comes back as
 //! [`InfraError::Transient`] and the conductor puts the step off.
@@ -8,6 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use crate::domain::drift::ObjectDrift;
 use crate::domain::ids::VnfInstanceId;
 use crate::domain::instance::{VirtualStorage, Vnfc};
 use crate::domain::namespace::Namespace;
@@ -119,4 +121,11 @@ pub trait Driver: Send + Sync {
 
     /// The pods and volumes there are.
     async fn observe(&self, scope: &Scope, resources: &[Resource]) -> Result<Observed, InfraError>;
+}
+
+/// A way to see what others do in clusters. Changes nothing there.
+#[async_trait]
+pub trait Observer: Send + Sync {
+    /// How each object of the inventory stands to its intent, in the inventory's order.
+    async fn drift(&self, scope: &Scope, resources: &[Resource]) -> Result<Vec<ObjectDrift>, InfraError>;
 }

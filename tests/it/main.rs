@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod csar;
+mod drift;
 mod driver;
 mod failures;
 mod lifecycle;

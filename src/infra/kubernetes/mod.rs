@@ -1,4 +1,4 @@
-//! The [`Driver`] for Kubernetes: any kind, through discovery and `DynamicObject`.
+//! The [`Driver`] and [`Observer`] for Kubernetes: any kind, through discovery and `DynamicObject`.
 //!
 //! `client` reaches the clusters and bounds every call, `errors` puts into words what comes of it. The verbs are in
 //! `discovery`, `apply`, `wait` (with `watch`, `progress` and `ready` under it), `remove` (with `shared`) and `observe`.
@@ -10,14 +10,16 @@ use async_trait::async_trait;
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use kube::api::{Api, PostParams};
 
+use crate::domain::drift::ObjectDrift;
 use crate::domain::plan::PodRef;
 use crate::domain::resource::{KindInfo, Resource};
 use crate::domain::vim::VimAccess;
-use crate::infra::{Driver, Ensured, InfraError, Kind, Observed, Patience, Scope};
+use crate::infra::{Driver, Ensured, InfraError, Kind, Observed, Observer, Patience, Scope};
 
 mod apply;
 mod client;
 mod discovery;
+mod drift;
 mod errors;
 mod observe;
 mod progress;
@@ -83,5 +85,12 @@ impl Driver for KubernetesDriver {
 
     async fn observe(&self, scope: &Scope, resources: &[Resource]) -> Result<Observed, InfraError> {
         observe::observe(&*self.clients.get(&scope.access)?, scope, resources).await
+    }
+}
+
+#[async_trait]
+impl Observer for KubernetesDriver {
+    async fn drift(&self, scope: &Scope, resources: &[Resource]) -> Result<Vec<ObjectDrift>, InfraError> {
+        drift::drift(&*self.clients.get(&scope.access)?, scope, resources).await
     }
 }
