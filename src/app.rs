@@ -19,6 +19,7 @@ use crate::infra::kubernetes::KubernetesDriver;
 use crate::package::files::PackageFiles;
 use crate::store::seal::{KeyError, KeyRing};
 use crate::store::{self, Store, StoreError};
+use crate::view::View;
 
 /// Why the process does not serve.
 #[derive(Debug, thiserror::Error)]
@@ -77,8 +78,10 @@ pub async fn run(
             removal_timeout: REMOVAL_TIMEOUT,
         };
         let driver = Arc::new(KubernetesDriver::new());
+        let observer = Arc::clone(&driver) as Arc<dyn Observer>;
         let conductor = Conductor::new(Arc::clone(&store), driver, Arc::new(System), settings);
-        tokio::spawn(conductor.run(stop.clone()))
+        let view = View::new(Arc::clone(&store), observer);
+        (tokio::spawn(conductor.run(stop.clone())), tokio::spawn(view.run(stop.clone())))
     });
     if config.role == Role::Conductor {
         ready(None);
@@ -88,10 +91,12 @@ pub async fn run(
     }
     // The operations of this process are handed over before it ends.
     stop.cancel();
-    if let Some(conductor) = conductor
-        && let Err(error) = conductor.await
-    {
-        tracing::error!(error = &error as &dyn std::error::Error, "the conductor ended by a panic");
+    if let Some((conductor, view)) = conductor {
+        for (name, task) in [("conductor", conductor), ("view", view)] {
+            if let Err(error) = task.await {
+                tracing::error!(error = &error as &dyn std::error::Error, "the {name} ended by a panic");
+            }
+        }
     }
     Ok(())
 }

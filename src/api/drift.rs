@@ -36,7 +36,7 @@ pub async fn show(api: web::Data<Api>, Id(id): Id<VnfInstanceId>) -> Result<Http
     let Some(namespace) = namespace else {
         return Err(Problem::conflict(format!("VNF instance {id} is NOT_INSTANTIATED: it has no objects")).into());
     };
-    let access = access(&*api.store, &instance).await.map_err(|error| match error {
+    let access = access(&*api.store, &api.project, &instance.vim_connections).await.map_err(|error| match error {
         AccessError::Unusable(_) => Problem::impossible(error.to_string()).into(),
         AccessError::Store(error) => ApiError::from(error),
     })?;

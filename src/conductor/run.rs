@@ -122,7 +122,9 @@ impl Task<'_> {
 
     /// The credentials, looked up afresh at each run, so that a rotation reaches running operations.
     async fn access(&self) -> Result<VimAccess, StepError> {
-        lcm::access::access(&*self.conductor.store, &self.instance).await.map_err(|error| match error {
+        let (store, instance) = (&*self.conductor.store, &self.instance);
+        let access = lcm::access::access(store, &instance.project_id, &instance.vim_connections).await;
+        access.map_err(|error| match error {
             AccessError::Unusable(_) => StepError::Stopped(Problem::impossible(error.to_string())),
             AccessError::Store(error) => error.into(),
         })

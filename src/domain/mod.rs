@@ -14,5 +14,6 @@ pub mod problem;
 pub mod render;
 pub mod resource;
 pub mod scale;
+pub mod sight;
 pub mod vim;
 pub mod vnfd;

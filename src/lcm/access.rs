@@ -1,8 +1,10 @@
 //! How to reach the cluster of a VNF instance: by its own `vimConnectionInfo`, or as the VIM it names is registered now, so
 //! that a rotated credential is used from the next look on.
 
-use crate::domain::instance::VnfInstance;
-use crate::domain::vim::VimAccess;
+use std::collections::BTreeMap;
+
+use crate::domain::ids::ProjectId;
+use crate::domain::vim::{VimAccess, VimConnection};
 use crate::store::{Store, StoreError};
 
 /// Why there is no access.
@@ -16,19 +18,23 @@ pub enum AccessError {
     Store(#[from] StoreError),
 }
 
-/// The access that the instance's operations use.
+/// The access that the operations of an instance with these connections use.
 ///
 /// # Errors
 /// [`AccessError`].
-pub async fn access(store: &dyn Store, instance: &VnfInstance) -> Result<VimAccess, AccessError> {
-    let connection = instance.vim_connections.values().next();
+pub async fn access(
+    store: &dyn Store,
+    project: &ProjectId,
+    vim_connections: &BTreeMap<String, VimConnection>,
+) -> Result<VimAccess, AccessError> {
+    let connection = vim_connections.values().next();
     let connection = connection.ok_or_else(|| AccessError::Unusable("the VNF instance has none".to_owned()))?;
     if let Some(access) = connection.inline_access().map_err(AccessError::Unusable)? {
         return Ok(access);
     }
     let id = connection.vim_id.as_deref().unwrap_or_default();
     let vim_id = id.parse().map_err(|_| AccessError::Unusable(format!("'{id}' is not a VIM")))?;
-    match store.vim(&instance.project_id, vim_id).await {
+    match store.vim(project, vim_id).await {
         Err(StoreError::NotFound) => Err(AccessError::Unusable(format!("the VIM {id} is no longer registered"))),
         other => other?.access().map_err(AccessError::Unusable),
     }

@@ -6,6 +6,7 @@
 //! Every method is written to be run to its end: callers don't wrap one in a timeout or a `select!`, for what was asked may
 //! happen all the same; the database's own timeouts bound them. A future that is dropped leaves no transaction open.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,16 +14,17 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, broadcast};
 
 use crate::domain::ids::{ProjectId, VimId, VnfInstanceId, VnfLcmOpOccId, VnfPkgId};
 use crate::domain::instance::VnfInstance;
+use crate::domain::namespace::Namespace;
 use crate::domain::op_occ::{CancelMode, OpState, VnfLcmOpOcc};
 use crate::domain::package::{Content, DefinitionFile, OperationalState, VnfPackage};
 use crate::domain::plan::Plan;
 use crate::domain::problem::Problem;
 use crate::domain::resource::{ObjectKey, Resource, ResourceState};
-use crate::domain::vim::Vim;
+use crate::domain::vim::{Vim, VimConnection};
 use crate::domain::vnfd::Vnfd;
 
 pub mod seal;
@@ -171,6 +173,30 @@ pub struct OnboardedVnfd {
     pub vnfd: Vnfd,
 }
 
+/// Where an INSTANTIATED instance is, and what of it is to be looked at.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Whereabouts {
+    /// The instance.
+    pub id: VnfInstanceId,
+    /// Its tenant.
+    pub project_id: ProjectId,
+    /// Its `vimConnectionInfo`.
+    pub vim_connections: BTreeMap<String, VimConnection>,
+    /// Where its objects are.
+    pub namespace: Namespace,
+    /// The kinds of its objects that realise VDUs or are volumes.
+    pub kinds: BTreeSet<String>,
+}
+
+/// What [`Store::endings`] tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// An operation of this instance is over.
+    Of(VnfInstanceId),
+    /// Any may be, or a VIM was changed: look at all.
+    Any,
+}
+
 /// The durable state. See the module's documentation.
 #[async_trait]
 pub trait Store: Send + Sync {
@@ -246,6 +272,11 @@ pub trait Store: Send + Sync {
     /// Removes an instance that is NOT_INSTANTIATED. `Stale` if it is instantiated, `InUse` while its inventory has rows,
     /// `Busy` while an operation is not over. Its finished op occurrences stay.
     async fn delete_instance(&self, project: &ProjectId, id: VnfInstanceId) -> Result<(), StoreError>;
+    /// Where the INSTANTIATED ones of all projects are: of `ids`, or of all there are.
+    async fn instantiated(&self, ids: Option<&[VnfInstanceId]>) -> Result<Vec<Whereabouts>, StoreError>;
+    /// Replaces `instantiated_vnf_info` by that of `instance`, if the version is still `instance.version` (`Stale` if not),
+    /// the instance is INSTANTIATED (`Stale`) and no operation of it is live (`Busy`).
+    async fn refresh_instance(&self, instance: &VnfInstance) -> Result<(), StoreError>;
     /// The inventory of an instance, in the order in which the objects were planned.
     async fn resources(&self, id: VnfInstanceId) -> Result<Vec<Resource>, StoreError>;
 
@@ -313,6 +344,10 @@ pub trait Store: Send + Sync {
     /// Fires (`notify_waiters`) when there may be something to claim: register (`Notified::enable`) before looking. It can
     /// fire for nothing, and on PostgreSQL another process's can be missed: look now and then all the same.
     fn wake(&self) -> Arc<Notify>;
+    /// Tells of instances whose operation has come to a final state, in this process or (PostgreSQL) in another, from now
+    /// on. One that lags behind must look at all instances, as after [`Ended::Any`]. Another process's may be missed if that
+    /// process is killed.
+    fn endings(&self) -> broadcast::Receiver<Ended>;
     /// One round trip to the database: whether it answers.
     async fn ping(&self) -> Result<(), StoreError>;
 }

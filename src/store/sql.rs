@@ -11,6 +11,7 @@ use crate::store::seal::KeyRing;
 use crate::store::{Store, StoreError};
 
 mod convert;
+mod endings;
 mod postgres;
 mod sqlite;
 

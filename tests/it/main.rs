@@ -18,4 +18,5 @@ mod restart;
 mod scale;
 mod store;
 mod support;
+mod view;
 mod vims;

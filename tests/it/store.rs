@@ -12,6 +12,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use gybe::domain::ids::{ProjectId, VimId, VnfInstanceId, VnfLcmOpOccId, VnfPkgId};
 use gybe::domain::instance::{InstantiatedVnfInfo, VnfInstance, VnfMetadata, VnfState, Vnfc};
+use gybe::domain::namespace::Namespace;
 use gybe::domain::op_occ::{AffectedVnfc, CancelMode, LcmOperation, OpState, ResourceChanges, VnfLcmOpOcc, VnfcChange};
 use gybe::domain::package::{ArtifactInfo, Content, DefinitionFile, Onboarding, OperationalState, VnfPackage};
 use gybe::domain::plan::{Plan, Step};
@@ -20,7 +21,7 @@ use gybe::domain::resource::{KindInfo, ObjectKey, Resource, ResourceState};
 use gybe::domain::vim::{Secret, Secrets, Vim, VimConnection};
 use gybe::domain::vnfd::{Flavour, Vdu, Vnfd};
 use gybe::store::seal::KeyRing;
-use gybe::store::{Checkpoint, Claim, Claimed, Ending, Lease, Store, StoreError, connect, migrate};
+use gybe::store::{Checkpoint, Claim, Claimed, Ended, Ending, Lease, Store, StoreError, Whereabouts, connect, migrate};
 use serde_json::{Map, Value, json};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 use time::OffsetDateTime;
@@ -94,6 +95,9 @@ on_both_engines! {
     only_a_failed_operation_is_resumed
     idle_tells_when_to_look_again
     what_makes_work_wakes_the_conductors
+    instantiated_instances_are_found_with_what_there_is_to_look_at
+    an_instance_is_refreshed_unless_it_changed_or_an_operation_is_live
+    endings_are_told
     a_row_that_cannot_be_read_is_named
     a_caller_that_goes_away_leaves_no_transaction_behind
     another_projects_rows_are_not_found
@@ -269,6 +273,17 @@ impl Fixture {
         let ending = Ending { error, ..ending(OpState::Processing, OpState::FailedTemp) };
         self.store.end_operation(claimed.lease, &ending).await.unwrap();
         claimed.op
+    }
+
+    /// Ends the operation with its instance instantiated in namespace `edge`.
+    async fn instantiate(&self, claimed: Claimed) -> VnfInstanceId {
+        let mut instance = claimed.instance.clone();
+        instance.metadata.namespace = Some(Namespace::try_from("edge".to_owned()).unwrap());
+        instance.vim_connections.insert("vim".to_owned(), connection_to(None));
+        instance.instantiated = Some(instantiated());
+        let ending = Ending { instance: Some(instance), ..ending(OpState::Processing, OpState::Completed) };
+        self.store.end_operation(claimed.lease, &ending).await.unwrap();
+        claimed.instance.id
     }
 
     async fn op_occ(&self, id: VnfLcmOpOccId) -> VnfLcmOpOcc {
@@ -1238,6 +1253,72 @@ async fn what_makes_work_wakes_the_conductors(f: Fixture) {
     let claimed = f.claim(LONG).await;
     f.store.end_operation(claimed.lease, &ending(OpState::Processing, OpState::FailedTemp)).await.unwrap();
     wakes!(f.store.resume_operation(&op.project_id, op.id, OpState::RollingBack, at(30)));
+}
+
+async fn instantiated_instances_are_found_with_what_there_is_to_look_at(f: Fixture) {
+    let claimed = f.processing().await;
+    assert_eq!(f.store.instantiated(None).await.unwrap(), []);
+    let id = f.instantiate(claimed).await;
+    f.instance().await;
+    let found = f.store.instantiated(None).await.unwrap();
+    let whereabouts = Whereabouts {
+        id,
+        project_id: ProjectId::default(),
+        vim_connections: BTreeMap::from([("vim".to_owned(), connection_to(None))]),
+        namespace: Namespace::try_from("edge".to_owned()).unwrap(),
+        kinds: BTreeSet::from(["Deployment".to_owned()]),
+    };
+    assert_eq!(found, [whereabouts.clone()]);
+    assert_eq!(f.store.instantiated(Some(&[id])).await.unwrap(), [whereabouts]);
+    assert_eq!(f.store.instantiated(Some(&[VnfInstanceId(f.uuid())])).await.unwrap(), []);
+    assert_eq!(f.store.instantiated(Some(&[])).await.unwrap(), []);
+}
+
+async fn an_instance_is_refreshed_unless_it_changed_or_an_operation_is_live(f: Fixture) {
+    let claimed = f.processing().await;
+    let id = f.instantiate(claimed).await;
+    let mut instance = f.store.instance(&ProjectId::default(), id).await.unwrap();
+    instance.instantiated.as_mut().unwrap().vnfcs.clear();
+    instance.name = Some("not to be written".to_owned());
+    f.store.refresh_instance(&instance).await.unwrap();
+    let after = f.store.instance(&ProjectId::default(), id).await.unwrap();
+    assert_eq!((&after.instantiated, after.version), (&instance.instantiated, instance.version + 1));
+    assert_eq!(after.name.as_deref(), Some("upf"));
+    assert_fails!(f.store.refresh_instance(&instance).await, StoreError::Stale);
+
+    let op = f.op(&after);
+    f.store.begin_operation(&op, &after).await.unwrap();
+    let now = f.store.instance(&ProjectId::default(), id).await.unwrap();
+    assert_fails!(f.store.refresh_instance(&now).await, StoreError::Busy(live) if live == op.id);
+    let claimed = f.claim(LONG).await;
+    f.store.end_operation(claimed.lease, &ending(OpState::Starting, OpState::RolledBack)).await.unwrap();
+    f.store.refresh_instance(&now).await.unwrap();
+    let none = f.instance().await;
+    assert_fails!(f.store.refresh_instance(&none).await, StoreError::Stale);
+}
+
+async fn endings_are_told(f: Fixture) {
+    let mut here = f.store.endings();
+    // PostgreSQL serves other processes.
+    let there = match f.url.starts_with("postgres") {
+        true => Some(connect(&f.url, KeyRing::parse(KEY).unwrap()).await.unwrap()),
+        false => None,
+    };
+    let mut elsewhere = there.as_ref().map(|store| store.endings());
+    let failed = f.failed().await;
+    f.store.resume_operation(&failed.project_id, failed.id, OpState::Failed, at(30)).await.unwrap();
+    let claimed = f.processing().await;
+    let id = f.instantiate(claimed).await;
+    let mut vim = vim(f.uuid(), "a");
+    f.store.create_vim(&vim).await.unwrap();
+    vim.description = "changed".to_owned();
+    f.store.update_vim(&vim).await.unwrap();
+    for expected in [Ended::Of(failed.vnf_instance_id), Ended::Of(id), Ended::Any] {
+        while here.recv().await.unwrap() != expected {}
+        if let Some(elsewhere) = &mut elsewhere {
+            while elsewhere.recv().await.unwrap() != expected {}
+        }
+    }
 }
 
 async fn a_row_that_cannot_be_read_is_named(f: Fixture) {

@@ -1,20 +1,23 @@
 //! The [`Driver`] and [`Observer`] for Kubernetes: any kind, through discovery and `DynamicObject`.
 //!
 //! `client` reaches the clusters and bounds every call, `errors` puts into words what comes of it. The verbs are in
-//! `discovery`, `apply`, `wait` (with `watch`, `progress` and `ready` under it), `remove` (with `shared`) and `observe`.
+//! `discovery`, `apply`, `wait` (with `watch`, `progress` and `ready` under it), `remove` (with `shared`), `observe` and `drift`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::stream::BoxStream;
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use kube::api::{Api, PostParams};
 
 use crate::domain::drift::ObjectDrift;
+use crate::domain::namespace::Namespace;
 use crate::domain::plan::PodRef;
 use crate::domain::resource::{KindInfo, Resource};
+use crate::domain::sight::SeenKind;
 use crate::domain::vim::VimAccess;
-use crate::infra::{Driver, Ensured, InfraError, Kind, Observed, Observer, Patience, Scope};
+use crate::infra::{Driver, Ensured, InfraError, Kind, Observed, Observer, Patience, Scope, Sighting};
 
 mod apply;
 mod client;
@@ -92,5 +95,14 @@ impl Driver for KubernetesDriver {
 impl Observer for KubernetesDriver {
     async fn drift(&self, scope: &Scope, resources: &[Resource]) -> Result<Vec<ObjectDrift>, InfraError> {
         drift::drift(&*self.clients.get(&scope.access)?, scope, resources).await
+    }
+
+    fn watch(
+        &self,
+        access: &VimAccess,
+        namespace: &Namespace,
+        kind: SeenKind,
+    ) -> Result<BoxStream<'static, Sighting>, InfraError> {
+        Ok(observe::watch(self.clients.get(access)?, namespace.clone(), kind))
     }
 }

@@ -15,6 +15,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{ConnectOptions, SqliteConnection};
 
 use crate::store::seal::KeyRing;
+use crate::store::sql::endings::Endings;
 use crate::store::sql::{Migrated, run_migrations};
 use crate::store::{Store, StoreError};
 
@@ -88,7 +89,7 @@ pub(super) async fn connect(path: &str, keys: KeyRing) -> Result<Arc<dyn Store>,
         .execute(&writer)
         .await?;
     let reader = pool().max_connections(READERS).connect_with(options.read_only(true)).await?;
-    Ok(Arc::new(shared::Database::new(reader, writer, keys, Arc::default(), lock)))
+    Ok(Arc::new(shared::Database::new(reader, writer, keys, Arc::default(), Endings::here(), lock)))
 }
 
 pub(super) async fn migrate(path: &str) -> Result<Migrated, StoreError> {

@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use sqlx::types::Json;
 use sqlx::{Pool, Row as _, Transaction};
 use time::OffsetDateTime;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, broadcast};
 
 use super::{BEGIN, Db, Held};
 use crate::domain::ids::{ProjectId, VimId, VnfInstanceId, VnfLcmOpOccId, VnfPkgId};
@@ -27,7 +27,8 @@ use crate::domain::resource::{ObjectKey, Resource};
 use crate::domain::vim::Vim;
 use crate::store::seal::{Context, KeyRing, SealError};
 use crate::store::sql::convert::{Unreadable, time};
-use crate::store::{Checkpoint, Claim, Ending, Lease, OnboardedVnfd, Store, StoreError};
+use crate::store::sql::endings::Endings;
+use crate::store::{Checkpoint, Claim, Ended, Ending, Lease, OnboardedVnfd, Store, StoreError, Whereabouts};
 
 mod instances;
 mod leases;
@@ -50,12 +51,20 @@ pub(super) struct Database {
     writer: Pool<Db>,
     keys: KeyRing,
     wake: Arc<Notify>,
+    endings: Endings,
     _held: Held,
 }
 
 impl Database {
-    pub(super) const fn new(reader: Pool<Db>, writer: Pool<Db>, keys: KeyRing, wake: Arc<Notify>, held: Held) -> Self {
-        Self { reader, writer, keys, wake, _held: held }
+    pub(super) const fn new(
+        reader: Pool<Db>,
+        writer: Pool<Db>,
+        keys: KeyRing,
+        wake: Arc<Notify>,
+        endings: Endings,
+        held: Held,
+    ) -> Self {
+        Self { reader, writer, keys, wake, endings, _held: held }
     }
 
     /// Begins a transaction: the only place that does. One that is dropped rolls back.
@@ -242,6 +251,14 @@ impl Store for Database {
         instances::delete(self, project, id).await
     }
 
+    async fn instantiated(&self, ids: Option<&[VnfInstanceId]>) -> Result<Vec<Whereabouts>, StoreError> {
+        instances::instantiated(self, ids).await
+    }
+
+    async fn refresh_instance(&self, instance: &VnfInstance) -> Result<(), StoreError> {
+        instances::refresh(self, instance).await
+    }
+
     async fn resources(&self, id: VnfInstanceId) -> Result<Vec<Resource>, StoreError> {
         resources::all(self, id).await
     }
@@ -314,6 +331,10 @@ impl Store for Database {
 
     fn wake(&self) -> Arc<Notify> {
         Arc::clone(&self.wake)
+    }
+
+    fn endings(&self) -> broadcast::Receiver<Ended> {
+        self.endings.subscribe()
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

@@ -10,8 +10,8 @@ use crate::domain::ids::{ProjectId, VnfInstanceId, VnfLcmOpOccId};
 use crate::domain::instance::VnfInstance;
 use crate::domain::op_occ::{OpState, VnfLcmOpOcc};
 use crate::domain::plan::Plan;
-use crate::store::StoreError;
 use crate::store::sql::convert::{Unreadable, cancel_mode, enumerator, millis};
+use crate::store::{Ended, StoreError};
 
 pub(super) const TABLE: &str = "vnf_lcm_op_occs";
 
@@ -30,6 +30,8 @@ macro_rules! live_states {
         "('STARTING', 'PROCESSING', 'FAILED_TEMP', 'ROLLING_BACK')"
     };
 }
+
+pub(super) use live_states;
 
 /// There is no check before the act: of two operations of one VNF instance that begin together, the index lets one in.
 pub(super) async fn begin(db: &Database, op: &VnfLcmOpOcc, instance: &VnfInstance) -> Result<(), StoreError> {
@@ -118,6 +120,9 @@ pub(super) async fn resume(
     wake_others(&mut tx).await?;
     tx.commit().await?;
     db.wake_ours();
+    if to.is_final() {
+        db.endings.tell(Ended::Of(one(db, project, id).await?.vnf_instance_id));
+    }
     Ok(())
 }
 
