@@ -111,8 +111,8 @@ const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 const OTHER_KEY: &str = "AQECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
 /// A store on a database of its own.
-struct Fixture {
-    store: Arc<dyn Store>,
+pub struct Fixture {
+    pub store: Arc<dyn Store>,
     url: String,
     next: AtomicU64,
     /// What removes the database when it goes. After the store.
@@ -120,7 +120,7 @@ struct Fixture {
 }
 
 impl Fixture {
-    async fn sqlite() -> Self {
+    pub async fn sqlite() -> Self {
         let dir = tempfile::tempdir().unwrap();
         Self::new(format!("sqlite://{}/gybe.db", dir.path().display()), Box::new(dir)).await
     }
@@ -184,7 +184,7 @@ impl Fixture {
     }
 
     /// An onboarded package, of a VNFD named after it.
-    async fn onboarded(&self) -> VnfPkgId {
+    pub async fn onboarded(&self) -> VnfPkgId {
         let package = self.package();
         self.store.create_package(&package).await.unwrap();
         self.onboard(package.id, &package.id.to_string()).await.unwrap();
@@ -197,7 +197,7 @@ impl Fixture {
         self.store.finish_onboarding(id, &content(vnfd_id), &[], at(3)).await
     }
 
-    fn instance_of(&self, package: VnfPkgId) -> VnfInstance {
+    pub fn instance_of(&self, package: VnfPkgId) -> VnfInstance {
         VnfInstance {
             id: VnfInstanceId(self.uuid()),
             project_id: ProjectId::default(),
@@ -226,7 +226,7 @@ impl Fixture {
         instance
     }
 
-    fn op(&self, instance: &VnfInstance) -> VnfLcmOpOcc {
+    pub fn op(&self, instance: &VnfInstance) -> VnfLcmOpOcc {
         VnfLcmOpOcc {
             id: VnfLcmOpOccId(self.uuid()),
             project_id: instance.project_id.clone(),
@@ -252,7 +252,7 @@ impl Fixture {
         op
     }
 
-    async fn claim(&self, ttl: Duration) -> Claimed {
+    pub async fn claim(&self, ttl: Duration) -> Claimed {
         work(self.store.claim("worker", ttl).await.unwrap())
     }
 
@@ -347,7 +347,7 @@ fn vim(id: Uuid, name: &str) -> Vim {
     }
 }
 
-fn connection_to(vim: Option<&Vim>) -> VimConnection {
+pub fn connection_to(vim: Option<&Vim>) -> VimConnection {
     VimConnection {
         vim_id: vim.map(|vim| vim.id.to_string()),
         vim_type: "kubernetes".to_owned(),
@@ -382,7 +382,7 @@ fn plan() -> Plan {
     Plan { forward, backward: Some(vec![Step::Remove { objects, grace_seconds: Some(3) }]), scale_levels: None }
 }
 
-fn instantiated() -> InstantiatedVnfInfo {
+pub fn instantiated() -> InstantiatedVnfInfo {
     InstantiatedVnfInfo {
         flavour_id: "default".to_owned(),
         vnf_state: VnfState::Started,
@@ -404,7 +404,7 @@ fn vnfc() -> Vnfc {
     }
 }
 
-fn ending(from: OpState, to: OpState) -> Ending {
+pub fn ending(from: OpState, to: OpState) -> Ending {
     Ending { from, to, error: None, instance: None, resource_changes: None, discard_inventory: false, now: at(20) }
 }
 
@@ -1268,7 +1268,7 @@ async fn instantiated_instances_are_found_with_what_there_is_to_look_at(f: Fixtu
         namespace: Namespace::try_from("edge".to_owned()).unwrap(),
         kinds: BTreeSet::from(["Deployment".to_owned()]),
     };
-    assert_eq!(found, [whereabouts.clone()]);
+    assert_eq!(found, std::slice::from_ref(&whereabouts));
     assert_eq!(f.store.instantiated(Some(&[id])).await.unwrap(), [whereabouts]);
     assert_eq!(f.store.instantiated(Some(&[VnfInstanceId(f.uuid())])).await.unwrap(), []);
     assert_eq!(f.store.instantiated(Some(&[])).await.unwrap(), []);

@@ -1,12 +1,27 @@
 //! What is told of an instance stays true when its objects change behind our back: the real binary, the real control plane.
 
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use async_trait::async_trait;
+use futures::stream::{self, BoxStream, StreamExt as _};
+use gybe::domain::drift::ObjectDrift;
+use gybe::domain::instance::VnfInstance;
+use gybe::domain::namespace::Namespace;
+use gybe::domain::op_occ::OpState;
+use gybe::domain::resource::Resource;
+use gybe::domain::sight::SeenKind;
 use gybe::domain::vim::VimAccess;
+use gybe::infra::{InfraError, Observer, Scope, Sighting};
+use gybe::store::Ending;
+use gybe::view::View;
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
+use tokio::sync::{Notify, mpsc};
+use tokio_util::sync::CancellationToken;
 
+use crate::store::{Fixture, connection_to, ending, instantiated};
 use crate::support::cluster::{Cluster, TestNamespace};
 use crate::support::gybe::{Gybe, vim};
 use crate::support::postgres::Database;
@@ -90,11 +105,7 @@ async fn a_pod_that_is_replaced_is_another_vnfc() {
     assert!(infos.iter().any(|info| info["id"] == format!("AMF-{}", pods(&after, "AMF")[0])));
     assert_eq!(pods(&before, "SMF"), pods(&after, "SMF"));
 
-    // A StatefulSet gives the new pod the old one's name, and its volume.
-    let uid = |it: &Value| {
-        let all = it["instantiatedVnfInfo"]["vnfcResourceInfo"].as_array().unwrap();
-        all.iter().find(|vnfc| vnfc["vduId"] == "UDR_DB").unwrap().clone()
-    };
+    // A StatefulSet gives the new pod the old one's name.
     let name = pods(&after, "UDR_DB").remove(0);
     let version = site.gybe.get(&site.path).await.headers["etag"].clone();
     site.delete_pod(&name).await;
@@ -104,7 +115,6 @@ async fn a_pod_that_is_replaced_is_another_vnfc() {
         tokio::task::yield_now().await;
     }
     site.becomes(|it| pods(it, "UDR_DB") == [name.clone()]).await;
-    assert_eq!(uid(&site.instance().await)["computeResource"]["resourceId"], name.as_str());
 }
 
 #[tokio::test]
@@ -225,4 +235,94 @@ async fn without_a_right_to_watch_a_kind_the_rest_is_kept_true_and_it_is_said_on
     assert_eq!(site.gybe.log().matches("the Deployments can't be watched").count(), 1);
     let storages = |it: &Value| it["instantiatedVnfInfo"]["virtualStorageResourceInfo"].as_array().unwrap().len();
     assert_eq!(storages(&instance), 1, "what can't be seen stays as it was");
+}
+
+/// An observer that sees what it is told to.
+#[derive(Default)]
+struct Model {
+    watches: Mutex<Vec<(Namespace, SeenKind, mpsc::UnboundedSender<Sighting>)>>,
+    opened: Notify,
+}
+
+#[async_trait]
+impl Observer for Model {
+    async fn drift(&self, _: &Scope, _: &[Resource]) -> Result<Vec<ObjectDrift>, InfraError> {
+        Ok(Vec::new())
+    }
+
+    fn watch(
+        &self,
+        _: &VimAccess,
+        namespace: &Namespace,
+        kind: SeenKind,
+    ) -> Result<BoxStream<'static, Sighting>, InfraError> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        self.watches.lock().unwrap().push((namespace.clone(), kind, sender));
+        self.opened.notify_one();
+        Ok(stream::unfold(receiver, async |mut receiver| Some((receiver.recv().await?, receiver))).boxed())
+    }
+}
+
+impl Model {
+    /// The watch of the pods of a namespace, once it is open.
+    async fn pods(&self, namespace: &str) -> mpsc::UnboundedSender<Sighting> {
+        loop {
+            let watches = self.watches.lock().unwrap().clone();
+            if let Some((_, _, sender)) = watches.into_iter().find(|(at, _, _)| at.as_str() == namespace) {
+                return sender;
+            }
+            self.opened.notified().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn instances_of_a_namespace_share_their_watches_which_end_with_the_last_of_them() {
+    let f = Fixture::sqlite().await;
+    let package = f.onboarded().await;
+    let mut instances = Vec::new();
+    for namespace in ["a", "a", "b"] {
+        let mut instance = f.instance_of(package);
+        let mut connection = connection_to(None);
+        connection.access_info.insert("client_cert".to_owned(), "certificate".into());
+        instance.vim_connections.insert("vim".to_owned(), connection);
+        instance.metadata.namespace = Some(Namespace::try_from(namespace.to_owned()).unwrap());
+        instance.instantiated = Some(instantiated());
+        f.store.create_instance(&instance).await.unwrap();
+        instances.push(instance);
+    }
+    let model = Arc::new(Model::default());
+    let stop = CancellationToken::new();
+    let view = View::new(Arc::clone(&f.store), Arc::clone(&model) as Arc<dyn Observer>);
+    let running = tokio::spawn(view.run(stop.clone()));
+    let (a, b) = (model.pods("a").await, model.pods("b").await);
+    let refreshed = async |instance: &VnfInstance| {
+        while f.store.instance(&instance.project_id, instance.id).await.unwrap().version == instance.version {
+            tokio::task::yield_now().await;
+        }
+    };
+    // Their pods are not there any more.
+    a.send(Sighting::All(Vec::new())).unwrap();
+    b.send(Sighting::All(Vec::new())).unwrap();
+    for instance in &mut instances {
+        refreshed(instance).await;
+        *instance = f.store.instance(&instance.project_id, instance.id).await.unwrap();
+        assert_eq!(instance.instantiated.as_ref().unwrap().vnfcs, []);
+    }
+    assert_eq!(model.watches.lock().unwrap().len(), 2, "one for each namespace and kind");
+
+    for gone in [&instances[2], &instances[0], &instances[1]] {
+        assert!(!a.is_closed());
+        f.store.begin_operation(&f.op(gone), gone).await.unwrap();
+        let mut claimed = f.claim(Duration::from_secs(60)).await;
+        claimed.instance.instantiated = None;
+        let ending = Ending { instance: Some(claimed.instance), ..ending(OpState::Starting, OpState::RolledBack) };
+        f.store.end_operation(claimed.lease, &ending).await.unwrap();
+        if gone.id == instances[2].id {
+            b.closed().await;
+        }
+    }
+    a.closed().await;
+    stop.cancel();
+    running.await.unwrap();
 }
