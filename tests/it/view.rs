@@ -1,4 +1,5 @@
-//! What is told of an instance stays true when its objects change behind our back: the real binary, the real control plane.
+//! What is told of an instance stays true when its objects change behind our back: the real binary on the real control
+//! plane; and how watches are kept, on models of what is watched.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -9,15 +10,18 @@ use gybe::domain::drift::ObjectDrift;
 use gybe::domain::instance::VnfInstance;
 use gybe::domain::namespace::Namespace;
 use gybe::domain::op_occ::OpState;
-use gybe::domain::resource::Resource;
+use gybe::domain::resource::{INSTANCE_LABEL, Resource};
 use gybe::domain::sight::SeenKind;
-use gybe::domain::vim::VimAccess;
+use gybe::domain::vim::{Secret, VimAccess, VimCredential};
+use gybe::infra::kubernetes::KubernetesDriver;
 use gybe::infra::{InfraError, Observer, Scope, Sighting};
 use gybe::store::Ending;
 use gybe::view::View;
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
@@ -325,4 +329,69 @@ async fn instances_of_a_namespace_share_their_watches_which_end_with_the_last_of
     a.closed().await;
     stop.cancel();
     running.await.unwrap();
+}
+
+/// Answers the requests of one connection each with the next of `answers`, which tells what the request is to contain; then
+/// takes connections and is silent.
+async fn api_server(answers: Vec<(&'static str, String)>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let mut held = Vec::new();
+        let mut answers = answers.into_iter();
+        while let Ok((mut connection, _)) = listener.accept().await {
+            let Some((wanted, body)) = answers.next() else {
+                held.push(connection);
+                continue;
+            };
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                request.push(connection.read_u8().await.unwrap());
+            }
+            let request = String::from_utf8(request).unwrap();
+            assert!(request.contains(wanted), "{request}");
+            let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n";
+            connection.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+        }
+    });
+    url
+}
+
+#[tokio::test]
+async fn long_lists_come_in_pages_and_what_the_api_server_has_forgotten_is_listed_anew() {
+    let instance = "8f14e45f-ceea-467f-a8f4-0123456789ab";
+    let pod = |name: &str, more: Value| {
+        let mut metadata =
+            json!({ "name": name, "uid": name, "labels": { INSTANCE_LABEL: instance }, "resourceVersion": "8" });
+        metadata.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        json!({ "apiVersion": "v1", "kind": "Pod", "metadata": metadata })
+    };
+    let list = |metadata: Value, items: Value| {
+        json!({ "apiVersion": "v1", "kind": "PodList", "metadata": metadata, "items": items }).to_string()
+    };
+    let (a, b) = (pod("a", json!({})), pod("b", json!({})));
+    let going = pod("a", json!({ "deletionTimestamp": "2026-01-01T00:00:00Z" }));
+    let gone = json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": 410, "reason": "Expired", "message": "too old" });
+    let events = [json!({ "type": "MODIFIED", "object": going }), json!({ "type": "ERROR", "object": gone })];
+    let endpoint = api_server(vec![
+        ("limit=500", list(json!({ "resourceVersion": "7", "continue": "more" }), json!([a]))),
+        ("continue=more", list(json!({ "resourceVersion": "7" }), json!([b]))),
+        ("resourceVersion=7", events.map(|event| format!("{event}\n")).concat()),
+        ("limit=500", list(json!({ "resourceVersion": "9" }), json!([b]))),
+    ])
+    .await;
+    let credential = VimCredential::BearerToken(Secret::new("token"));
+    let access = VimAccess { endpoint, ca: None, insecure: false, credential };
+    let namespace = Namespace::try_from("a".to_owned()).unwrap();
+    let sightings = KubernetesDriver::new().watch(&access, &namespace, SeenKind::Pod).unwrap();
+    let told: Vec<String> = sightings
+        .map(|sighting| match sighting {
+            Sighting::All(seen) => format!("all {:?}", seen.iter().map(|it| it.name.as_str()).collect::<Vec<_>>()),
+            Sighting::Now(seen) => format!("{} {}", seen.name, if seen.living { "lives" } else { "goes" }),
+            other => format!("{other:?}"),
+        })
+        .take(3)
+        .collect()
+        .await;
+    assert_eq!(told, [r#"all ["a", "b"]"#, "a goes", r#"all ["b"]"#]);
 }

@@ -31,7 +31,7 @@ const FAILURES: u32 = 6;
 /// The pause after the first of them; it doubles with each.
 const PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause.
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// Objects per page of a list that may be long.
 const PAGE: u32 = 500;
 

@@ -107,7 +107,12 @@ pub(super) async fn instantiated(db: &Database, ids: Option<&[VnfInstanceId]>) -
             kinds: kinds.remove(id).unwrap_or_default(),
         })
     };
-    rows.iter().map(|row| read(TABLE, row, &mut whereabouts)).collect()
+    // One that can't be read must not keep the others from being looked at.
+    let readable = |row: &Row| {
+        let found = read(TABLE, row, &mut whereabouts);
+        found.inspect_err(|error| tracing::error!("a VNF instance is not kept up to date: {error}")).ok()
+    };
+    Ok(rows.iter().filter_map(readable).collect())
 }
 
 /// Adds the condition that `column` is one of `ids`, if there are any to be one of.
