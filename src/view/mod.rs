@@ -25,7 +25,7 @@ use crate::domain::namespace::Namespace;
 use crate::domain::sight::{SeenKind, kinds_for};
 use crate::domain::vim::VimAccess;
 use crate::infra::{Observer, Sighting};
-use crate::lcm::access::access;
+use crate::lcm::access::{AccessError, access};
 use crate::store::{Ended, Store, StoreError, Whereabouts};
 use refresh::{Outcome, refresh};
 use room::Room;
@@ -144,7 +144,8 @@ impl Eye {
     }
 
     fn due_within(&mut self, delay: Duration) {
-        self.due.get_or_insert_with(|| Instant::now() + delay);
+        let at = Instant::now() + delay;
+        self.due = Some(self.due.map_or(at, |due| due.min(at)));
     }
 
     /// Something happened to the instance.
@@ -193,7 +194,7 @@ impl Eye {
             _ if !self.homes.contains_key(&instance) => {}
             Outcome::Failed => {
                 self.pending.insert(instance, Pending::Due);
-                self.due_within(STORE_PAUSE);
+                return self.due_within(STORE_PAUSE);
             }
             _ if again => self.mark(instance),
             Outcome::Done => {}
@@ -228,6 +229,7 @@ impl Eye {
         }
     }
 
+    /// Reads where the instances are, and puts each into its room.
     async fn find(&mut self) -> Result<(), StoreError> {
         let moved = (!self.all_moved).then(|| std::mem::take(&mut self.moved));
         let found = match self.view.store.instantiated(moved.as_deref()).await {
@@ -244,24 +246,27 @@ impl Eye {
         let there: HashSet<VnfInstanceId> = found.iter().map(|it| it.id).collect();
         let asked = moved.unwrap_or_else(|| self.homes.keys().copied().collect());
         asked.into_iter().filter(|id| !there.contains(id)).for_each(|id| self.leave(id));
-        let mut accesses: Vec<(BTreeMap<_, _>, VimAccess)> = Vec::new();
+        let mut accesses: Vec<((ProjectId, BTreeMap<_, _>), VimAccess)> = Vec::new();
         for it in found {
-            let known = accesses.iter().find(|(connections, _)| *connections == it.vim_connections);
-            let access = match known {
-                Some((_, access)) => access.clone(),
-                None => match access(&*self.view.store, &it.project_id, &it.vim_connections).await {
-                    Ok(access) => {
-                        accesses.push((it.vim_connections.clone(), access.clone()));
-                        access
-                    }
-                    Err(error) => {
-                        tracing::warn!(vnf_instance.id = %it.id, "VNF instance {} can't be watched: {error}", it.id);
-                        self.leave(it.id);
-                        continue;
-                    }
-                },
-            };
-            self.settle(it, access);
+            let key = (it.project_id.clone(), it.vim_connections.clone());
+            if let Some((_, access)) = accesses.iter().find(|(known, _)| *known == key) {
+                self.settle(it, access.clone());
+                continue;
+            }
+            match access(&*self.view.store, &it.project_id, &it.vim_connections).await {
+                Ok(access) => {
+                    accesses.push((key, access.clone()));
+                    self.settle(it, access);
+                }
+                Err(AccessError::Store(error)) => {
+                    self.all_moved = true;
+                    return Err(error);
+                }
+                Err(error @ AccessError::Unusable(_)) => {
+                    tracing::warn!(vnf_instance.id = %it.id, "VNF instance {} can't be watched: {error}", it.id);
+                    self.leave(it.id);
+                }
+            }
         }
         Ok(())
     }

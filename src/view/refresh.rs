@@ -13,7 +13,7 @@ const ATTEMPTS: usize = 4;
 
 /// What came of it.
 pub enum Outcome {
-    /// It is as it is seen, or not there any more.
+    /// It is as it is seen, or not there any more, or can't be read.
     Done,
     /// An operation is live: it owns the instance.
     Busy,
@@ -30,7 +30,8 @@ pub async fn refresh(store: &dyn Store, project: &ProjectId, id: VnfInstanceId, 
             Err(StoreError::Stale) => {}
             Err(error) => {
                 tracing::error!(vnf_instance.id = %id, error = &error as &dyn std::error::Error, "VNF instance {id} can't be brought up to date");
-                return Outcome::Failed;
+                // What can't be read now can't be read later either.
+                return if matches!(error, StoreError::Corrupt { .. }) { Outcome::Done } else { Outcome::Failed };
             }
         }
     }

@@ -186,7 +186,7 @@ async fn another_process_looks_when_the_one_that_instantiated_is_killed() {
     let database = Database::create().await;
     let witness = Gybe::start_on(&database.url);
     let mut site = Site::new(Gybe::start_on(&database.url)).await;
-    // Once it has seen the second instance end, the witness has been told of the first one, too.
+    // By the time this is true again the witness has been told of the instance.
     let pod = pods(&site.instance().await, "AMF").remove(0);
     site.delete_pod(&pod).await;
     site.becomes(|it| pods(it, "AMF").len() == 1 && pods(it, "AMF")[0] != pod).await;
