@@ -2,20 +2,28 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::num::NonZero;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix_web::dev::{Server, ServerHandle};
 use actix_web::{App, HttpServer, middleware, web};
+use prometheus_client::registry::Registry;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::api::health::Health;
+use crate::api::load::Limit;
 use crate::api::{self, Api};
-use crate::clock::{Ids, System};
+use crate::clock::{Clock, Ids, System};
 use crate::conductor::{Conductor, Settings};
 use crate::config::{Config, Role};
 use crate::domain::ids::ProjectId;
 use crate::infra::Observer;
 use crate::infra::kubernetes::KubernetesDriver;
+use crate::metrics::{HttpMetrics, VimMetrics};
 use crate::package::files::PackageFiles;
 use crate::store::seal::{KeyError, KeyRing};
 use crate::store::{self, Store, StoreError};
@@ -53,23 +61,44 @@ const REMOVAL_TIMEOUT: Duration = Duration::from_secs(500);
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// With several processes, an onboarding that began so long ago is nobody's any more.
 const ABANDONED: Duration = Duration::from_secs(3600);
-/// Requests under way at the end have this long.
+/// At the end, operations have this long to be handed over. It takes a write each; only a database that is cut off takes longer.
+const HAND_OVER: Duration = Duration::from_secs(10);
+/// After that, requests under way have this long.
 const DRAIN: Duration = Duration::from_secs(20);
+/// Connections open at once; further ones wait for one of these to close, as those without a request soon do.
+const MAX_CONNECTIONS: usize = 8192;
 
-/// Serves until `stop`. `ready` is told the address once requests are answered (not with `--role conductor`).
+/// How a process is told to end.
+#[derive(Clone, Debug, Default)]
+pub struct Stop {
+    /// It is not ready any more, claims nothing more and hands its operations over; after `--stop-delay` it answers no more.
+    pub begun: CancellationToken,
+    /// It does not wait for the end of the delay.
+    pub at_once: CancellationToken,
+}
+
+/// Serves until `stop`. `ready` is told the address once requests are answered: with `--role conductor` only those of
+/// [`api::health`].
 ///
 /// # Errors
 /// [`AppError`]: it could not begin, or the server failed.
-pub async fn run(
-    config: Config,
-    stop: CancellationToken,
-    ready: impl FnOnce(Option<SocketAddr>),
-) -> Result<(), AppError> {
+pub async fn run(config: Config, stop: Stop, ready: impl FnOnce(SocketAddr)) -> Result<(), AppError> {
+    let started = System.now();
     let data_dir = &config.data_dir;
-    std::fs::create_dir_all(data_dir).map_err(io_error(format!("the folder {} can't be made", data_dir.display())))?;
+    // Packages may hold Secrets: nobody else's business.
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir);
+    made.map_err(io_error(format!("the folder {} can't be made", data_dir.display())))?;
     let keys = keys(&config)?;
-    let store = store::connect(&config.database_url, keys).await?;
-    let conductor = (config.role != Role::Api).then(|| {
+    let store = store::connect(&config.database_url.0, keys).await?;
+    let socket = std::net::TcpListener::bind(config.listen)
+        .map_err(io_error(format!("{} can't be listened on", config.listen)))?;
+    let address = socket.local_addr().map_err(io_error("the socket has no address".to_owned()))?;
+    let (vims, http, mut registry) = (VimMetrics::default(), HttpMetrics::default(), Registry::default());
+    store.metrics().register(&mut registry);
+    vims.register(&mut registry);
+    http.register(&mut registry);
+    let api = if config.role == Role::Conductor { None } else { Some(api(&config, &store, address, &vims).await?) };
+    let working = (config.role != Role::Api).then(|| {
         let settings = Settings {
             owner: System.uuid().to_string(),
             max_operations: config.max_operations,
@@ -77,43 +106,40 @@ pub async fn run(
             patience: config.patience,
             removal_timeout: REMOVAL_TIMEOUT,
         };
-        let driver = Arc::new(KubernetesDriver::new());
+        let driver = Arc::new(KubernetesDriver::counting(vims));
         let observer = Arc::clone(&driver) as Arc<dyn Observer>;
         let conductor = Conductor::new(Arc::clone(&store), driver, Arc::new(System), settings);
+        conductor.metrics().register(&mut registry);
         let view = View::new(Arc::clone(&store), observer);
-        (tokio::spawn(conductor.run(stop.clone())), tokio::spawn(view.run(stop.clone())))
+        [
+            ("conductor", tokio::spawn(conductor.run(stop.begun.clone()))),
+            ("view", tokio::spawn(view.run(stop.begun.clone()))),
+        ]
     });
-    if config.role == Role::Conductor {
-        ready(None);
-        stop.cancelled().await;
-    } else {
-        serve(&config, &store, &stop, ready).await?;
+    let health = Health::new(store, stop.begun.clone(), registry, started);
+    let server = serve(&config, socket, api, health, http)?;
+    let end =
+        tokio::spawn(end(server.handle(), working.into_iter().flatten().collect(), stop.clone(), config.stop_delay));
+    ready(address);
+    let served = server.await.map_err(io_error("the server failed".to_owned()));
+    stop.begun.cancel();
+    if let Err(error) = end.await {
+        tracing::error!(error = &error as &dyn std::error::Error, "the end was not graceful");
     }
-    // The operations of this process are handed over before it ends.
-    stop.cancel();
-    if let Some((conductor, view)) = conductor {
-        for (name, task) in [("conductor", conductor), ("view", view)] {
-            if let Err(error) = task.await {
-                tracing::error!(error = &error as &dyn std::error::Error, "the {name} ended by a panic");
-            }
-        }
-    }
-    Ok(())
+    served
 }
 
-async fn serve(
+/// What the API's handlers work with.
+async fn api(
     config: &Config,
     store: &Arc<dyn Store>,
-    stop: &CancellationToken,
-    ready: impl FnOnce(Option<SocketAddr>),
-) -> Result<(), AppError> {
-    let socket = std::net::TcpListener::bind(config.listen)
-        .map_err(io_error(format!("{} can't be listened on", config.listen)))?;
-    let address = socket.local_addr().map_err(io_error("the socket has no address".to_owned()))?;
+    address: SocketAddr,
+    vims: &VimMetrics,
+) -> Result<web::Data<Api>, AppError> {
     let packages = PackageFiles::open(&config.data_dir, config.max_package_bytes)
         .map_err(io_error("the folder of the packages can't be used".to_owned()))?;
     // Its own, as connections live on the runtime that opened them and HTTP workers have runtimes of their own.
-    let driver = Arc::new(KubernetesDriver::new());
+    let driver = Arc::new(KubernetesDriver::counting(vims.clone()));
     let api = web::Data::new(Api {
         store: Arc::clone(store),
         observer: Arc::clone(&driver) as Arc<dyn Observer>,
@@ -125,29 +151,73 @@ async fn serve(
         project: ProjectId::default(),
     });
     // SQLite serves one process: whoever was reading a package is gone.
-    let stale_after = if config.database_url.starts_with("sqlite:") { Duration::ZERO } else { ABANDONED };
+    let stale_after = if config.database_url.is_sqlite() { Duration::ZERO } else { ABANDONED };
     api::packages::clear_abandoned(&api, stale_after).await?;
+    Ok(api)
+}
+
+/// The HTTP server, which runs when it is awaited.
+fn serve(
+    config: &Config,
+    socket: std::net::TcpListener,
+    api: Option<web::Data<Api>>,
+    health: Health,
+    http: HttpMetrics,
+) -> Result<Server, AppError> {
+    // Who watches a conductor does not need all cores.
+    let workers = if api.is_some() { std::thread::available_parallelism().map_or(2, NonZero::get) } else { 1 };
+    let (health, http) = (web::Data::new(health), web::Data::new(http));
+    let limit = web::Data::new(Limit::new(config.max_requests));
     let server = HttpServer::new(move || {
         App::new()
-            .app_data(api.clone())
+            .app_data(health.clone())
+            .app_data(http.clone())
+            .app_data(limit.clone())
+            .wrap(middleware::from_fn(api::access::observe))
+            .wrap(middleware::from_fn(api::load::shed))
             .wrap(middleware::from_fn(api::middleware::dress))
             .wrap(middleware::NormalizePath::new(middleware::TrailingSlash::MergeOnly))
-            .configure(api::routes)
-    })
-    .disable_signals()
-    .client_request_timeout(HEAD_TIMEOUT)
-    .shutdown_timeout(DRAIN.as_secs())
-    .listen_auto_h2c(socket)
-    .map_err(io_error(format!("{address} can't be served on")))?
-    .run();
-    let handle = server.handle();
-    let stopping = stop.clone();
-    tokio::spawn(async move {
-        stopping.cancelled().await;
-        handle.stop(true).await;
+            .configure(api::health::routes)
+            .configure(|config| {
+                if let Some(api) = &api {
+                    config.app_data(api.clone()).configure(api::routes);
+                }
+            })
     });
-    ready(Some(address));
-    server.await.map_err(io_error("the server failed".to_owned()))
+    let server = server
+        .disable_signals()
+        .workers(workers)
+        .max_connections(MAX_CONNECTIONS / workers)
+        .client_request_timeout(HEAD_TIMEOUT)
+        .shutdown_timeout(DRAIN.as_secs())
+        .listen_auto_h2c(socket)
+        .map_err(io_error(format!("{} can't be served on", config.listen)))?;
+    Ok(server.run())
+}
+
+/// Once told so, ends first conductor and view and, not before `delay` is over, the server, both gracefully.
+///
+/// In this order because a connection to the database lives on the runtime that opened it, which may be one of the
+/// server's workers: operations can't be handed over through it any more when that worker is gone.
+async fn end(server: ServerHandle, tasks: Vec<(&str, JoinHandle<()>)>, stop: Stop, delay: Duration) {
+    stop.begun.cancelled().await;
+    let delay = async {
+        tokio::select! {
+            () = tokio::time::sleep(delay) => {}
+            () = stop.at_once.cancelled() => {}
+        }
+    };
+    let handed_over = tokio::time::timeout(HAND_OVER, async {
+        for (name, task) in tasks {
+            if let Err(error) = task.await {
+                tracing::error!(error = &error as &dyn std::error::Error, "the {name} ended by a panic");
+            }
+        }
+    });
+    if tokio::join!(handed_over, delay).0.is_err() {
+        tracing::error!("operations could not be handed over; others go on when their leases run out");
+    }
+    server.stop(true).await;
 }
 
 /// The sealing keys: of the file, of the environment, or (SQLite) of the data folder.
@@ -158,7 +228,7 @@ fn keys(config: &Config) -> Result<KeyRing, AppError> {
     if let Ok(text) = std::env::var("GYBE_KEY") {
         return Ok(KeyRing::parse(&text)?);
     }
-    if !config.database_url.starts_with("sqlite:") {
+    if !config.database_url.is_sqlite() {
         return Err(AppError::NoKey);
     }
     let path = config.data_dir.join("gybe.key");

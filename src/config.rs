@@ -1,5 +1,6 @@
 //! The configuration of `gybe serve`: flags over environment over file over defaults, checked as a whole before anything starts.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -38,6 +39,13 @@ pub struct Options {
     /// Operations that this process works on at once [default: 64]
     #[arg(long, env = "GYBE_MAX_OPERATIONS")]
     pub max_operations: Option<usize>,
+    /// Requests that this process works on at once; further ones are answered with 503 [default: 1024]
+    #[arg(long, env = "GYBE_MAX_REQUESTS")]
+    pub max_requests: Option<usize>,
+    /// Seconds to go on answering after SIGTERM while /readyz says 503, for load balancers to notice; a second SIGTERM
+    /// cuts them short [default: 0]
+    #[arg(long, env = "GYBE_STOP_DELAY")]
+    pub stop_delay: Option<u64>,
     /// Seconds an object may be in trouble (image pull, crash loop, quota, unschedulable) before its operation fails [default: 30]
     #[arg(long, env = "GYBE_READY_GRACE")]
     pub ready_grace: Option<u64>,
@@ -48,6 +56,9 @@ pub struct Options {
     #[arg(long, env = "GYBE_MAX_PACKAGE_SIZE")]
     pub max_package_size: Option<u64>,
 }
+
+/// Seconds of a week.
+const WEEK: u64 = 7 * 24 * 3600;
 
 /// What a process does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ValueEnum)]
@@ -67,7 +78,7 @@ pub struct Config {
     /// Address and port to serve on.
     pub listen: SocketAddr,
     /// The database.
-    pub database_url: String,
+    pub database_url: DatabaseUrl,
     /// Folder of the packages.
     pub data_dir: PathBuf,
     /// What this process does.
@@ -78,10 +89,37 @@ pub struct Config {
     pub key_file: Option<PathBuf>,
     /// Operations worked on at once.
     pub max_operations: usize,
+    /// Requests worked on at once.
+    pub max_requests: usize,
+    /// How long to go on answering once stopping.
+    pub stop_delay: Duration,
     /// How long to wait for readiness.
     pub patience: Patience,
     /// Largest package accepted, in bytes.
     pub max_package_bytes: u64,
+}
+
+/// `sqlite://…` or `postgres://…`. `Debug` hides what may be a password.
+#[derive(Clone)]
+pub struct DatabaseUrl(pub String);
+
+impl DatabaseUrl {
+    /// Whether it names an SQLite file, which serves one process.
+    pub fn is_sqlite(&self) -> bool {
+        self.0.starts_with("sqlite:")
+    }
+}
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (scheme, rest) = self.0.split_once("://").unwrap_or(("", &self.0));
+        // A password may also be a parameter; only user, host and name are of interest.
+        let rest = rest.split('?').next().unwrap_or_default();
+        match rest.rsplit_once('@') {
+            Some((user, host)) => write!(f, "{scheme}://{}:***@{host}", user.split(':').next().unwrap_or_default()),
+            None => write!(f, "{scheme}://{rest}"),
+        }
+    }
 }
 
 /// Why there is no configuration.
@@ -95,13 +133,15 @@ pub enum ConfigError {
         /// Why.
         source: std::io::Error,
     },
-    /// The file is no configuration.
-    #[error("the configuration file {} is wrong", path.display())]
+    /// The file is no configuration. Its text is not shown: it may hold a password.
+    #[error("the configuration file {} is wrong, line {line}: {message}", path.display())]
     Malformed {
         /// Which file.
         path: PathBuf,
-        /// Where and why.
-        source: toml::de::Error,
+        /// Where, from 1.
+        line: usize,
+        /// Why.
+        message: String,
     },
     /// The settings don't go together.
     #[error("{0}")]
@@ -116,7 +156,11 @@ impl Options {
     pub fn from_file(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
-        toml::from_str(&text).map_err(|source| ConfigError::Malformed { path: path.to_owned(), source })
+        toml::from_str(&text).map_err(|error| {
+            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+            let line = before.matches('\n').count() + 1;
+            ConfigError::Malformed { path: path.to_owned(), line, message: error.message().to_owned() }
+        })
     }
 
     /// These options, and where they say nothing those of `other`.
@@ -131,6 +175,8 @@ impl Options {
             insecure_listen: self.insecure_listen.or(other.insecure_listen),
             key_file: self.key_file.or(other.key_file),
             max_operations: self.max_operations.or(other.max_operations),
+            max_requests: self.max_requests.or(other.max_requests),
+            stop_delay: self.stop_delay.or(other.stop_delay),
             ready_grace: self.ready_grace.or(other.ready_grace),
             ready_timeout: self.ready_timeout.or(other.ready_timeout),
             max_package_size: self.max_package_size.or(other.max_package_size),
@@ -145,14 +191,14 @@ impl Options {
         let unsound = |text: &str| Err(ConfigError::Unsound(text.to_owned()));
         let listen = self.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 9890)));
         let role = self.role.unwrap_or(Role::All);
-        let database_url = self.database_url.unwrap_or_else(|| "sqlite://gybe.db".to_owned());
+        let database_url = DatabaseUrl(self.database_url.unwrap_or_else(|| "sqlite://gybe.db".to_owned()));
         if role != Role::Conductor && !listen.ip().is_loopback() && !self.insecure_listen.unwrap_or(false) {
             return unsound(
                 "callers are not authenticated, so that --listen beyond loopback lets anybody in: put an authenticating proxy in front, or say --insecure-listen",
             );
         }
-        let sqlite = database_url.starts_with("sqlite:");
-        if !sqlite && !["postgres://", "postgresql://"].iter().any(|scheme| database_url.starts_with(scheme)) {
+        let sqlite = database_url.is_sqlite();
+        if !sqlite && !["postgres://", "postgresql://"].iter().any(|scheme| database_url.0.starts_with(scheme)) {
             return unsound("--database-url must begin with sqlite:// or postgres://");
         }
         if sqlite && role != Role::All {
@@ -163,8 +209,16 @@ impl Options {
             return unsound("--public-url must begin with http:// or https://");
         }
         let max_operations = self.max_operations.unwrap_or(64);
-        if max_operations == 0 {
-            return unsound("--max-operations must be at least 1");
+        if !(1..=10_000).contains(&max_operations) {
+            return unsound("--max-operations must be 1 to 10000");
+        }
+        let (grace, timeout) = (self.ready_grace.unwrap_or(30), self.ready_timeout.unwrap_or(500));
+        if grace.max(timeout) > WEEK {
+            return unsound("--ready-grace and --ready-timeout must be at most a week (604800)");
+        }
+        let max_requests = self.max_requests.unwrap_or(1024);
+        if max_requests == 0 {
+            return unsound("--max-requests must be at least 1");
         }
         Ok(Config {
             listen,
@@ -174,10 +228,9 @@ impl Options {
             public_url,
             key_file: self.key_file,
             max_operations,
-            patience: Patience {
-                grace: Duration::from_secs(self.ready_grace.unwrap_or(30)),
-                timeout: Duration::from_secs(self.ready_timeout.unwrap_or(500)),
-            },
+            max_requests,
+            stop_delay: Duration::from_secs(self.stop_delay.unwrap_or(0)),
+            patience: Patience { grace: Duration::from_secs(grace), timeout: Duration::from_secs(timeout) },
             max_package_bytes: self.max_package_size.unwrap_or(1024).saturating_mul(1024 * 1024),
         })
     }

@@ -54,19 +54,34 @@ impl From<StoreError> for ApiError {
     }
 }
 
+/// An error with all its causes, on one line.
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
 /// A 500 whose cause is in the log under the id that the caller gets.
 pub fn internal(error: &(dyn std::error::Error + 'static)) -> Problem {
     let id = System.uuid();
-    let mut chain = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        chain.push_str(": ");
-        chain.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    tracing::error!(error.id = %id, error.chain = chain, "request failed with internal error {id}");
+    tracing::error!(error.id = %id, error.chain = chain(error), "request failed with internal error {id}");
     Problem::new(500, "internal", format!("an internal error happened; the operator finds it in the log under {id}"))
         .with("errorId", id.to_string())
+}
+
+/// A 400 for JSON that is not what was expected: where, and what was expected. The value itself may be a secret and is
+/// not repeated.
+pub fn misread(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
+    let inner = error.inner();
+    let text = inner.to_string();
+    let what = match text.split_once(", expected ") {
+        Some((_, expected)) if inner.is_data() => {
+            format!("expected {}", expected.split(" at line ").next().unwrap_or_default())
+        }
+        _ => text,
+    };
+    let path = error.path().to_string();
+    let at = if path == "." { String::new() } else { format!("{path}: ") };
+    Problem::malformed(format!("the request body can't be read: {at}{what}"))
 }
 
 /// The response for a problem.

@@ -1,16 +1,20 @@
 //! The `gybe` command.
 
 use std::error::Error;
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use gybe::api::openapi;
+use gybe::app::Stop;
 use gybe::config::{Config, ConfigError, Options};
+use gybe::debug::{self, View};
+use gybe::error::chain;
 use gybe::{app, store, telemetry};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio_util::sync::CancellationToken;
 
 /// A VNF Manager (ETSI NFV-SOL 003) for containerised network functions on Kubernetes.
 #[derive(Parser)]
@@ -32,8 +36,30 @@ enum Command {
         #[arg(default_value = "openapi")]
         folder: PathBuf,
     },
+    /// Show what a database says of operations that are not over; a process may serve on it meanwhile
+    Debug {
+        #[command(subcommand)]
+        view: DebugView,
+    },
     /// Check the configuration and print what it comes to
     CheckConfig(Settings),
+}
+
+#[derive(Subcommand)]
+enum DebugView {
+    /// Operations that are not over: where they stand, and why they stopped or wait
+    Ops(DebugSettings),
+    /// Who works on which operation, and until when unless it goes on
+    Leases(DebugSettings),
+}
+
+#[derive(clap::Args)]
+struct DebugSettings {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    settings: Settings,
 }
 
 #[derive(clap::Args)]
@@ -73,11 +99,15 @@ fn run(command: Command) -> Result<(), Box<dyn Error>> {
     match command {
         Command::Serve(settings) => {
             let config = settings.resolve()?;
-            runtime()?.block_on(serve(config))
+            let runtime = runtime()?;
+            let served = runtime.block_on(serve(config));
+            // A package that is being read is not waited for; it counts as abandoned.
+            runtime.shutdown_timeout(Duration::from_secs(1));
+            served
         }
         Command::Migrate(settings) => {
             let config = settings.resolve()?;
-            let migrated = runtime()?.block_on(store::migrate(&config.database_url))?;
+            let migrated = runtime()?.block_on(store::migrate(&config.database_url.0))?;
             for migration in &migrated.applied {
                 println!("applied {migration}");
             }
@@ -90,6 +120,15 @@ fn run(command: Command) -> Result<(), Box<dyn Error>> {
                 let text = openapi::text(name)?.unwrap_or_default();
                 std::fs::write(folder.join(name), text)?;
             }
+            Ok(())
+        }
+        Command::Debug { view } => {
+            let (view, DebugSettings { json, settings }) = match view {
+                DebugView::Ops(settings) => (View::Operations, settings),
+                DebugView::Leases(settings) => (View::Leases, settings),
+            };
+            let operations = runtime()?.block_on(store::live_operations(&settings.resolve()?.database_url.0))?;
+            std::io::stdout().write_all(debug::show(view, &operations, json)?.as_bytes())?;
             Ok(())
         }
         Command::CheckConfig(settings) => {
@@ -105,35 +144,22 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 }
 
 async fn serve(config: Config) -> Result<(), Box<dyn Error>> {
-    let stop = CancellationToken::new();
+    let stop = Stop::default();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let stopping = stop.clone();
     tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+        for token in [stopping.begun, stopping.at_once] {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            tracing::info!("stopping");
+            token.cancel();
         }
-        tracing::info!("stopping");
-        stopping.cancel();
     });
     let role = config.role;
-    let announce = |address: Option<SocketAddr>| match address {
-        Some(address) => println!("gybe serves on http://{address} (role {role:?})"),
-        None => println!("gybe works (role {role:?})"),
-    };
+    let announce = |address: SocketAddr| println!("gybe serves on http://{address} (role {role:?})");
     app::run(config, stop, announce).await?;
     Ok(())
-}
-
-/// An error with all its causes, on one line.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    text
 }

@@ -1,8 +1,24 @@
 //! Logs, to standard error: text for a terminal, a JSON object a line for everything else. `RUST_LOG` filters them.
+//!
+//! An object has `timestamp`, `level`, `message` and `target`, the members of the event, and those of the spans it happened
+//! in, such as `op.id`: all on one level and none twice, so that one query finds whatever is about one operation.
 
+use std::error::Error;
+use std::fmt;
 use std::io::IsTerminal;
 
+use serde::Serialize;
+use serde_json::{Map, Value};
+use time::format_description::well_known::Rfc3339;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Subscriber};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::{FormatEvent, JsonFields, Writer};
+use tracing_subscriber::fmt::{FmtContext, FormattedFields};
+use tracing_subscriber::registry::LookupSpan;
+
+use crate::clock::{Clock as _, System};
+use crate::error::chain;
 
 /// Starts logging. Called once, by `main`.
 pub fn start() {
@@ -11,6 +27,133 @@ pub fn start() {
     if std::io::stderr().is_terminal() {
         logs.init();
     } else {
-        logs.json().flatten_event(true).init();
+        logs.fmt_fields(JsonFields::new()).event_format(Flat).init();
+    }
+}
+
+/// Writes an event as one flat JSON object.
+struct Flat;
+
+#[derive(Serialize)]
+struct Line<'a> {
+    timestamp: String,
+    level: &'a str,
+    message: Value,
+    target: &'a str,
+    #[serde(flatten)]
+    members: Map<String, Value>,
+}
+
+impl<S: Subscriber + for<'a> LookupSpan<'a>> FormatEvent<S, JsonFields> for Flat {
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, JsonFields>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let mut members = Members(Map::new());
+        // From the outermost on: what is said further in is said of the same thing more closely.
+        for span in context.event_scope().into_iter().flat_map(|scope| scope.from_root()) {
+            if let Some(fields) = span.extensions().get::<FormattedFields<JsonFields>>()
+                && let Ok(fields) = serde_json::from_str::<Map<String, Value>>(fields)
+            {
+                members.0.extend(fields);
+            }
+        }
+        event.record(&mut members);
+        let Members(mut members) = members;
+        let message = members.remove("message").unwrap_or_default();
+        members.retain(|name, _| !["timestamp", "level", "target"].contains(&name.as_str()));
+        let metadata = event.metadata();
+        let (level, target) = (metadata.level().as_str(), metadata.target());
+        let timestamp = System.now().format(&Rfc3339).map_err(|_| fmt::Error)?;
+        let line = serde_json::to_string(&Line { timestamp, level, message, target, members });
+        writeln!(writer, "{}", line.map_err(|_| fmt::Error)?)
+    }
+}
+
+struct Members(Map<String, Value>);
+
+impl Members {
+    fn set(&mut self, field: &Field, value: impl Into<Value>) {
+        self.0.insert(field.name().to_owned(), value.into());
+    }
+}
+
+impl Visit for Members {
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.set(field, value);
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.set(field, value);
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.set(field, value);
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.set(field, value);
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.set(field, value);
+    }
+
+    fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
+        self.set(field, chain(value));
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.set(field, format!("{value:?}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Buffer(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Buffer {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_line_is_one_flat_object_with_the_members_of_its_spans_none_of_them_twice() {
+        let buffer = Buffer::default();
+        let writer = buffer.clone();
+        let logs = tracing_subscriber::fmt().fmt_fields(JsonFields::new()).event_format(Flat);
+        tracing::subscriber::with_default(logs.with_writer(move || writer.clone()).finish(), || {
+            let span = tracing::info_span!("operation", op.id = "7", quoted = "\"\n");
+            span.in_scope(|| {
+                let why = crate::store::StoreError::from(sqlx::Error::PoolClosed);
+                tracing::info!(op.id = "8", steps = 3, level = "mine", error = &why as &dyn Error, "step {}", 2);
+            });
+        });
+        let text = String::from_utf8(buffer.0.lock().unwrap().clone()).unwrap();
+        let line: Map<String, Value> = serde_json::from_str(&text).unwrap();
+        assert_eq!(line["op.id"], "8");
+        assert_eq!(line["message"], "step 2");
+        assert_eq!(line["level"], "INFO");
+        assert_eq!(line["steps"], 3);
+        assert_eq!(line["quoted"], "\"\n");
+        assert!(line["error"].as_str().unwrap().starts_with("the database failed: "), "{text}");
+        assert_eq!(text.lines().count(), 1);
+        for name in line.keys() {
+            assert_eq!(text.matches(&format!("\"{name}\":")).count(), 1, "{name} in {text}");
+        }
     }
 }

@@ -12,7 +12,7 @@ use actix_web::{FromRequest, HttpRequest, web};
 use serde::de::DeserializeOwned;
 
 use crate::domain::problem::Problem;
-use crate::error::{ApiError, internal};
+use crate::error::{ApiError, internal, misread};
 use crate::sol003::Edition;
 
 /// A JSON body. `serde_json` bounds its depth, [`super::MAX_BODY`] its size, [`BODY_TIMEOUT`] its time.
@@ -72,11 +72,7 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
         return Err(Problem::malformed("the request body has the character U+0000, which can't be stored"));
     }
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
-        let path = error.path().to_string();
-        let at = if path == "." { String::new() } else { format!("{path}: ") };
-        Problem::malformed(format!("the request body can't be read: {at}{}", error.inner()))
-    })?;
+    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| misread(&error))?;
     deserializer.end().map_err(|error| Problem::malformed(format!("the request body can't be read: {error}")))?;
     Ok(value)
 }

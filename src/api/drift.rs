@@ -36,10 +36,12 @@ pub async fn show(api: web::Data<Api>, Id(id): Id<VnfInstanceId>) -> Result<Http
     let Some(namespace) = namespace else {
         return Err(Problem::conflict(format!("VNF instance {id} is NOT_INSTANTIATED: it has no objects")).into());
     };
-    let access = access(&*api.store, &api.project, &instance.vim_connections).await.map_err(|error| match error {
-        AccessError::Unusable(_) => Problem::impossible(error.to_string()).into(),
-        AccessError::Store(error) => ApiError::from(error),
-    })?;
+    let access = access(&*api.store, &api.project, instance.home().map(|(_, connection)| connection)).await.map_err(
+        |error| match error {
+            AccessError::Unusable(_) => Problem::impossible(error.to_string()).into(),
+            AccessError::Store(error) => ApiError::from(error),
+        },
+    )?;
     let resources = api.store.resources(id).await?;
     let scope = Scope { access, namespace, instance: id };
     let objects = match tokio::time::timeout(DEADLINE, api.observer.drift(&scope, &resources)).await {

@@ -1,7 +1,11 @@
 //! `/vnf_instances` of both editions (SOL003 clauses 5.4.2 to 5.4.11).
 
+use std::pin::Pin;
+
+use actix_web::dev::Payload;
 use actix_web::http::header::{ETAG, IF_MATCH, LOCATION};
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
+use serde_json::{Map, Value};
 
 use crate::api::Api;
 use crate::api::body::{Id, Json};
@@ -9,41 +13,30 @@ use crate::domain::ids::{VnfInstanceId, VnfLcmOpOccId};
 use crate::domain::instance::VnfInstance;
 use crate::domain::problem::Problem;
 use crate::error::ApiError;
+use crate::lcm::accept::check_version;
 use crate::sol003::common::{CreateVnfRequest, HealVnfRequest, ProblemDetails, ScaleVnfRequest, TerminateVnfRequest};
 use crate::sol003::{Edition, v1, v2};
 use crate::store::StoreError;
 
-/// A request body that the editions spell differently.
-macro_rules! by_edition {
-    ($name:ident, $request:ident) => {
-        /// The body of either edition, as that of 3.3.1.
-        pub struct $name(v2::$request);
+/// The body of an instantiation in either edition, as that of 3.3.1.
+pub struct Instantiate(v2::InstantiateVnfRequest);
 
-        impl actix_web::FromRequest for $name {
-            type Error = ApiError;
-            type Future = std::pin::Pin<Box<dyn Future<Output = Result<Self, ApiError>>>>;
+impl FromRequest for Instantiate {
+    type Error = ApiError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, ApiError>>>>;
 
-            fn from_request(request: &HttpRequest, payload: &mut actix_web::dev::Payload) -> Self::Future {
-                match request.app_data::<Edition>() {
-                    Some(Edition::V1) => {
-                        let body = Json::<v1::$request>::from_request(request, payload);
-                        Box::pin(async move { Ok(Self(body.await?.0.into())) })
-                    }
-                    _ => {
-                        let body = Json::<v2::$request>::from_request(request, payload);
-                        Box::pin(async move { Ok(Self(body.await?.0)) })
-                    }
-                }
-            }
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        if request.app_data::<Edition>() == Some(&Edition::V1) {
+            let body = Json::<v1::InstantiateVnfRequest>::from_request(request, payload);
+            return Box::pin(async move { Ok(Self(body.await?.0.into())) });
         }
-    };
+        let body = Json::<v2::InstantiateVnfRequest>::from_request(request, payload);
+        Box::pin(async move { Ok(Self(body.await?.0)) })
+    }
 }
 
-by_edition!(Instantiate, InstantiateVnfRequest);
-by_edition!(Modify, VnfInfoModificationRequest);
-
 /// The wire form of an instance in `edition`.
-fn render(instance: &VnfInstance, edition: Edition, base: &str) -> Result<serde_json::Value, ApiError> {
+fn render(instance: &VnfInstance, edition: Edition, base: &str) -> Result<Value, ApiError> {
     let value = match edition {
         Edition::V1 => serde_json::to_value(v1::VnfInstance::new(instance, base)),
         Edition::V2 => serde_json::to_value(v2::VnfInstance::new(instance, base)),
@@ -106,8 +99,11 @@ pub async fn modify(
     edition: Edition,
     Id(id): Id<VnfInstanceId>,
     request: HttpRequest,
-    Modify(patch): Modify,
+    Json(mut patch): Json<Map<String, Value>>,
 ) -> Result<HttpResponse, ApiError> {
+    if let (Edition::V1, Some(connections)) = (edition, patch.get_mut("vimConnectionInfo")) {
+        v1::connection_map(connections);
+    }
     let op = api.acceptor().modify(id, patch, if_match(&request)?).await?;
     Ok(accepted(&api, edition, op))
 }
@@ -125,8 +121,16 @@ fn if_match(request: &HttpRequest) -> Result<Option<i64>, Problem> {
 
 /// `DELETE /vnf_instances/{id}`.
 #[utoipa::path(delete, path = "/vnf_instances/{id}", tag = "vnf_instances", params(("id" = String, Path)),
-    responses((status = 204), (status = 409, body = ProblemDetails)))]
-pub async fn remove(api: web::Data<Api>, Id(id): Id<VnfInstanceId>) -> Result<HttpResponse, ApiError> {
+    responses((status = 204), (status = 409, body = ProblemDetails), (status = 412, body = ProblemDetails)))]
+pub async fn remove(
+    api: web::Data<Api>,
+    Id(id): Id<VnfInstanceId>,
+    request: HttpRequest,
+) -> Result<HttpResponse, ApiError> {
+    if let Some(version) = if_match(&request)? {
+        let instance = api.store.instance(&api.project, id).await.map_err(missing(id))?;
+        check_version(&instance, Some(version))?;
+    }
     api.store.delete_instance(&api.project, id).await.map_err(|error| match error {
         StoreError::Stale => Problem::conflict(format!("VNF instance {id} is INSTANTIATED: terminate it first")).into(),
         StoreError::InUse => Problem::conflict(format!(

@@ -3,9 +3,12 @@
 //! [`routes`] is the table of all resources. Every answer other than success is `application/problem+json`, those of the
 //! framework included ([`middleware`]).
 
+pub mod access;
 pub mod body;
 pub mod drift;
+pub mod health;
 pub mod instances;
+pub mod load;
 pub mod middleware;
 pub mod op_occs;
 pub mod openapi;
@@ -94,7 +97,8 @@ fn lcm(config: &mut ServiceConfig) {
         .service(resource("/vnf_lcm_op_occs/{id}").route(get().to(op_occs::show)))
         .service(resource("/vnf_lcm_op_occs/{id}/retry").route(post().to(op_occs::retry)))
         .service(resource("/vnf_lcm_op_occs/{id}/rollback").route(post().to(op_occs::rollback)))
-        .service(resource("/vnf_lcm_op_occs/{id}/fail").route(post().to(op_occs::fail)));
+        .service(resource("/vnf_lcm_op_occs/{id}/fail").route(post().to(op_occs::fail)))
+        .service(resource("/vnf_lcm_op_occs/{id}/cancel").route(post().to(op_occs::cancel)));
 }
 
 fn packages(config: &mut ServiceConfig) {

@@ -3,13 +3,13 @@
 use actix_web::{HttpResponse, web};
 
 use crate::api::Api;
-use crate::api::body::Id;
+use crate::api::body::{Id, Json};
 use crate::domain::ids::VnfLcmOpOccId;
 use crate::domain::op_occ::{OpEvent, OpState, VnfLcmOpOcc as Domain};
 use crate::domain::problem::Problem;
 use crate::error::ApiError;
 use crate::sol003::Edition;
-use crate::sol003::common::ProblemDetails;
+use crate::sol003::common::{CancelMode, ProblemDetails};
 use crate::sol003::op_occ::{VnfLcmOpOcc, can_roll_back};
 use crate::store::StoreError;
 
@@ -83,4 +83,31 @@ pub async fn fail(api: web::Data<Api>, edition: Edition, Id(id): Id<VnfLcmOpOccI
     resume(&api, &op, OpEvent::Fail).await?;
     let op = find(&api, id).await?;
     Ok(HttpResponse::Ok().json(VnfLcmOpOcc::new(&op, edition, &api.public_url)))
+}
+
+/// `POST /vnf_lcm_op_occs/{id}/cancel`.
+///
+/// The 202 says that the request is recorded; the operation stops soon after, unless it ends first.
+#[utoipa::path(post, path = "/vnf_lcm_op_occs/{id}/cancel", tag = "vnf_lcm_op_occs", params(("id" = String, Path)),
+    request_body = CancelMode,
+    responses((status = 202), (status = 404, body = ProblemDetails), (status = 409, body = ProblemDetails)))]
+pub async fn cancel(
+    api: web::Data<Api>,
+    Id(id): Id<VnfLcmOpOccId>,
+    Json(request): Json<CancelMode>,
+) -> Result<HttpResponse, ApiError> {
+    match api.store.cancel_operation(&api.project, id, request.cancel_mode).await {
+        Ok(()) => Ok(HttpResponse::Accepted().finish()),
+        // The lookup tells the state, or that there is no such operation.
+        Err(StoreError::Stale | StoreError::NotFound) => Err(not_running(&find(&api, id).await?).into()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn not_running(op: &Domain) -> Problem {
+    Problem::conflict(format!(
+        "operation {} is in {}; cancel is for operations in STARTING, PROCESSING and ROLLING_BACK",
+        op.id,
+        op.state.as_str()
+    ))
 }

@@ -17,7 +17,7 @@ use crate::sol003::v1;
         instances::list, instances::create, instances::show, instances::modify, instances::remove,
         instances::instantiate, instances::scale, instances::heal, instances::terminate,
         drift::show,
-        op_occs::list, op_occs::show, op_occs::retry, op_occs::rollback, op_occs::fail,
+        op_occs::list, op_occs::show, op_occs::retry, op_occs::rollback, op_occs::fail, op_occs::cancel,
     )
 )]
 struct LifecycleV2;

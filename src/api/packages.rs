@@ -15,8 +15,10 @@ use crate::domain::ids::VnfPkgId;
 use crate::domain::package::{Content, Onboarding, OperationalState, VnfPackage};
 use crate::domain::problem::Problem;
 use crate::error::{ApiError, internal};
+use crate::lcm::modify;
+use crate::lcm::params::blocking;
 use crate::package::archive::{Archive, Limits};
-use crate::package::csar;
+use crate::package::{csar, files};
 use crate::sol003::common::ProblemDetails;
 use crate::sol003::pkgm::{
     CreateVnfPkgInfoRequest, UploadVnfPackageFromUriRequest, VnfPkgInfo, VnfPkgInfoModifications,
@@ -37,11 +39,6 @@ async fn onboarded(api: &Api, id: VnfPkgId) -> Result<Box<Content>, ApiError> {
         Onboarding::Onboarded(content) => Ok(content),
         other => Err(Problem::conflict(format!("VNF package {id} is {}, not ONBOARDED", other.as_str())).into()),
     }
-}
-
-/// Runs synchronous reading of a CSAR where it holds nobody up.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Problem> + Send + 'static) -> Result<T, Problem> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(internal(&error)))
 }
 
 /// `GET /vnf_packages`.
@@ -92,6 +89,7 @@ pub async fn modify(
     Id(id): Id<VnfPkgId>,
     Json(patch): Json<VnfPkgInfoModifications>,
 ) -> Result<HttpResponse, ApiError> {
+    modify::refuse_excess("userDefinedData", patch.user_defined_data.as_ref())?;
     if patch.operational_state.is_none() && patch.user_defined_data.is_none() {
         return Err(Problem::malformed("give operationalState, userDefinedData, or both").into());
     }
@@ -149,7 +147,7 @@ pub async fn upload(
         }
         other => missing(id)(other),
     })?;
-    if let Err(problem) = api.packages.receive(id, content).await {
+    if let Err(problem) = api.packages.receive(id, api.ids.uuid(), content).await {
         api.store.fail_onboarding(id, &problem, api.clock.now()).await?;
         return Err(problem.into());
     }
@@ -170,6 +168,7 @@ async fn onboard(api: &Api, id: VnfPkgId) -> Result<(), StoreError> {
         Ok(found) => found,
         Err(problem) => {
             tracing::info!(vnf_package.id = %id, "package {id} is refused: {}", problem.detail);
+            api.packages.remove(id).await;
             return api.store.fail_onboarding(id, &problem, now()).await;
         }
     };
@@ -199,9 +198,13 @@ pub async fn clear_abandoned(api: &Api, stale_after: Duration) -> Result<(), Sto
     for id in failed {
         tracing::warn!(vnf_package.id = %id, "the onboarding of package {id} was interrupted");
     }
-    for id in api.packages.ids().unwrap_or_default() {
-        if let Err(StoreError::NotFound) = api.store.package(&api.project, id).await {
-            api.packages.remove(id).await;
+    for (path, id) in api.packages.all().unwrap_or_default() {
+        let wanted = match api.store.package(&api.project, id).await {
+            Ok(package) => !matches!(package.onboarding, Onboarding::Created | Onboarding::Error(_)),
+            Err(error) => !matches!(error, StoreError::NotFound),
+        };
+        if !wanted {
+            files::remove(&path).await;
         }
     }
     Ok(())

@@ -1,5 +1,7 @@
 //! The end of an operation whose steps are all done: the state it enters and the instance as it is from then on.
 
+use serde_json::{Map, Value};
+
 use crate::conductor::run::Task;
 use crate::conductor::steps::StepError;
 use crate::domain::instance::{InstantiatedVnfInfo, VnfInstance};
@@ -8,8 +10,6 @@ use crate::domain::plan::Plan;
 use crate::domain::problem::Problem;
 use crate::domain::resource::Resource;
 use crate::infra::{Observed, Scope};
-use crate::lcm::accept::DEFAULT_CONNECTION;
-use crate::lcm::plan::{PlanError, instantiated_info};
 use crate::store::Ending;
 
 /// The ending of `task`, all steps of which are done.
@@ -54,10 +54,8 @@ pub fn undone(op: &VnfLcmOpOcc, instance: &VnfInstance) -> Option<VnfInstance> {
     }
     let mut instance = instance.clone();
     instance.metadata.namespace = None;
-    let requested = op.params.get("vimConnectionInfo").and_then(serde_json::Value::as_object);
-    instance
-        .vim_connections
-        .retain(|key, _| key != DEFAULT_CONNECTION && !requested.is_some_and(|requested| requested.contains_key(key)));
+    instance.vim_connections.retain(|_, connection| connection.added_by != Some(op.id));
+    instance.vim_connections.values_mut().for_each(|connection| connection.home = false);
     Some(instance)
 }
 
@@ -79,26 +77,30 @@ async fn changed(
     }
     let Observed { vnfcs, storages } = task.conductor.driver.observe(scope, inventory).await?;
     let changes = ResourceChanges::between(&vim, &vnfcs_before, &vnfcs);
-    let mut info = info(task, plan, before).await?;
+    let mut info = info(task, plan, before)?;
     info.vnfcs = vnfcs;
     info.storages = storages;
+    if task.op.operation == LcmOperation::Instantiate {
+        merge_attributes(&mut instance, &task.op.params);
+    }
     instance.instantiated = Some(info);
     Ok((instance, changes))
 }
 
-async fn info(
-    task: &Task<'_>,
-    plan: &Plan,
-    before: Option<InstantiatedVnfInfo>,
-) -> Result<InstantiatedVnfInfo, StepError> {
-    let Some(mut info) = before else {
-        let info = instantiated_info(&*task.conductor.store, &task.op, &task.instance, plan).await;
-        return info.map_err(|error| match error {
-            PlanError::Refused(problem) => StepError::Stopped(problem),
-            PlanError::Infra(error) => error.into(),
-            PlanError::Store(error) => error.into(),
-        });
+/// Merges the request's extensions and configurable properties into the instance's (clause 5.5.2.4).
+fn merge_attributes(instance: &mut VnfInstance, request: &Value) {
+    let merged = |members: &Map<String, Value>, name: &str| {
+        let mut document = Value::Object(members.clone());
+        json_patch::merge(&mut document, request.get(name).unwrap_or(&Value::Object(Map::new())));
+        if let Value::Object(members) = document { members } else { Map::new() }
     };
+    instance.extensions = merged(&instance.extensions, "extensions");
+    instance.configurable_properties = merged(&instance.configurable_properties, "vnfConfigurableProperties");
+}
+
+fn info(task: &Task<'_>, plan: &Plan, before: Option<InstantiatedVnfInfo>) -> Result<InstantiatedVnfInfo, StepError> {
+    let missing = || StepError::Stopped(Problem::conflict("the VNF instance is NOT_INSTANTIATED"));
+    let mut info = plan.instantiated.clone().or(before).ok_or_else(missing)?;
     // Rolling a scale back leaves the levels where they were.
     if let Some(levels) = plan.scale_levels.clone().filter(|_| task.op.state == OpState::Processing) {
         info.scale_levels = levels;

@@ -3,20 +3,27 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::conductor::cancel::Cancel;
 use crate::store::{Lease, Store, StoreError};
 
 /// Renews `lease` until `done`. Interrupts the operation when the lease is lost, or could not be renewed for two thirds
 /// of `ttl` by the monotonic clock: every call to a cluster ends within the remaining third, so that no request is under
 /// way when the next owner begins. Kubernetes can't check our epoch; this bound is the fence for it.
 ///
+/// Passes a cancel request on to `cancel`. `cancels` is the store's signal that there are some: the renewal that it brings
+/// forward tells whether one is for this operation.
+///
 /// Returns whether the lease is still ours.
 pub async fn keep(
     store: &Arc<dyn Store>,
     lease: &Lease,
     ttl: Duration,
+    mut cancels: watch::Receiver<()>,
+    cancel: &Cancel,
     interrupted: &CancellationToken,
     done: &CancellationToken,
 ) -> bool {
@@ -24,6 +31,7 @@ pub async fn keep(
     loop {
         tokio::select! {
             () = done.cancelled() => return true,
+            Ok(()) = cancels.changed() => {}
             () = tokio::time::sleep(ttl / 6) => {}
         }
         // In a task of its own: a database that is cut off without a word may keep it waiting past the deadline, and a
@@ -34,7 +42,10 @@ pub async fn keep(
             async move { store.renew(&lease, ttl).await }
         });
         let renewed = match tokio::time::timeout_at(deadline, renewal).await {
-            Ok(Ok(Ok(_))) => true,
+            Ok(Ok(Ok(requested))) => {
+                requested.into_iter().for_each(|mode| cancel.ask(mode));
+                true
+            }
             Ok(Ok(Err(StoreError::LeaseLost))) => {
                 tracing::warn!(op.id = %lease.op, lease.epoch = lease.epoch, "the lease of operation {} is lost", lease.op);
                 interrupted.cancel();

@@ -3,10 +3,12 @@
 //! [`Conductor::run`] sleeps until the store wakes it or something falls due, claims one operation at a time and runs
 //! each in a task of its own under a lease ([`lease`]). What an operation does is its stored plan; [`run`] replays it
 //! from the first step that is not done, [`steps`] does one step, [`finish`] says what the instance is afterwards.
+//! [`cancel`] is how it learns that it is to stop.
 //!
 //! A conductor may be killed anywhere: its lease runs out (on SQLite: is void when the process starts again) and the
 //! next claim goes on with the same step. Steps may therefore run twice, and are written so.
 
+pub mod cancel;
 pub mod finish;
 pub mod lease;
 pub mod run;
@@ -15,12 +17,15 @@ pub mod steps;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
 
 use crate::clock::Clock;
+use crate::conductor::cancel::Cancel;
 use crate::infra::{Driver, Patience};
+use crate::metrics::OperationMetrics;
 use crate::store::{Claim, Claimed, Store};
 
 /// How a conductor works.
@@ -45,6 +50,7 @@ pub struct Conductor {
     clock: Arc<dyn Clock>,
     settings: Settings,
     slots: Arc<Semaphore>,
+    metrics: OperationMetrics,
 }
 
 /// Without a wake-up, the store is asked again after this long: a wake-up from another process may be lost while its
@@ -57,7 +63,12 @@ impl Conductor {
     /// A conductor that is not running yet.
     pub fn new(store: Arc<dyn Store>, driver: Arc<dyn Driver>, clock: Arc<dyn Clock>, settings: Settings) -> Arc<Self> {
         let slots = Arc::new(Semaphore::new(settings.max_operations));
-        Arc::new(Self { store, driver, clock, settings, slots })
+        Arc::new(Self { store, driver, clock, settings, slots, metrics: OperationMetrics::default() })
+    }
+
+    /// What it counts.
+    pub fn metrics(&self) -> OperationMetrics {
+        self.metrics.clone()
     }
 
     /// Works until `stop`; then claims no more, lets every operation stop at the next place where it can be taken up
@@ -74,14 +85,19 @@ impl Conductor {
             let woken = wake.notified();
             tokio::pin!(woken);
             woken.as_mut().enable();
+            let cancels = self.store.cancels();
             let pause = match self.store.claim(&self.settings.owner, self.settings.lease_ttl).await {
                 Ok(Claim::Work(claimed)) => {
                     let conductor = Arc::clone(&self);
                     let stop = stop.clone();
-                    tasks.spawn(async move {
-                        conductor.operate(*claimed, &stop).await;
+                    // Whatever is logged while it is worked on says which operation it is about.
+                    let span = tracing::info_span!("operation",
+                        op.id = %claimed.op.id, vnf_instance.id = %claimed.op.vnf_instance_id);
+                    let work = async move {
+                        conductor.operate(*claimed, cancels, &stop).await;
                         drop(slot);
-                    });
+                    };
+                    tasks.spawn(work.instrument(span));
                     continue;
                 }
                 Ok(Claim::Idle(due)) => due.map_or(RESCAN, |due| due.min(RESCAN)),
@@ -102,20 +118,46 @@ impl Conductor {
     }
 
     /// Runs one claimed operation under its lease, until it ends, is put off or is somebody else's.
-    async fn operate(&self, claimed: Claimed, stop: &CancellationToken) {
+    async fn operate(&self, claimed: Claimed, cancels: watch::Receiver<()>, stop: &CancellationToken) {
         let Claimed { lease, op, instance, plan, steps_done, attempt } = claimed;
+        let _held = self.metrics.lease();
+        let (operation, accepted) = (op.operation, op.start_time);
         let interrupted = stop.child_token();
         let done = CancellationToken::new();
-        let task = run::Task { conductor: self, lease: &lease, op, instance, plan, steps_done, attempt };
+        let cancel = Cancel::default();
+        op.cancel.into_iter().for_each(|mode| cancel.ask(mode));
+        let (conductor, untouched) = (self, false);
+        let (lease_held, asked) = (&lease, &cancel);
+        let task = run::Task {
+            conductor,
+            lease: lease_held,
+            cancel: asked,
+            op,
+            instance,
+            plan,
+            steps_done,
+            attempt,
+            untouched,
+        };
         let work = async {
             let verdict = task.run(&interrupted).await;
             done.cancel();
             verdict
         };
-        let (verdict, kept) =
-            tokio::join!(work, lease::keep(&self.store, &lease, self.settings.lease_ttl, &interrupted, &done));
-        if kept {
-            run::conclude(self, lease, verdict).await;
+        let ttl = self.settings.lease_ttl;
+        let kept = lease::keep(&self.store, &lease, ttl, cancels, &cancel, &interrupted, &done);
+        let (verdict, kept) = tokio::join!(work, kept);
+        if !kept {
+            return;
+        }
+        let ended = match &verdict {
+            run::Verdict::End(ending) => Some((ending.to, ending.now)),
+            _ => None,
+        };
+        if run::conclude(self, lease, verdict).await
+            && let Some((outcome, now)) = ended
+        {
+            self.metrics.ended(operation, outcome, now - accepted);
         }
     }
 }

@@ -4,10 +4,13 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::conductor::cancel::Cancel;
 use crate::conductor::steps::{StepError, Steps};
 use crate::conductor::{Conductor, finish};
+use crate::domain::evidence::EVIDENCE;
 use crate::domain::instance::VnfInstance;
-use crate::domain::op_occ::{LcmOperation, OpEvent, OpState, VnfLcmOpOcc};
+use crate::domain::mask::Mask;
+use crate::domain::op_occ::{CancelMode, LcmOperation, OpEvent, OpState, VnfLcmOpOcc};
 use crate::domain::plan::Plan;
 use crate::domain::problem::Problem;
 use crate::domain::resource::Resource;
@@ -25,6 +28,8 @@ pub struct Task<'a> {
     pub conductor: &'a Conductor,
     /// The right to work on it.
     pub lease: &'a Lease,
+    /// Whether it is to stop.
+    pub cancel: &'a Cancel,
     /// The operation.
     pub op: VnfLcmOpOcc,
     /// Its VNF instance.
@@ -35,6 +40,8 @@ pub struct Task<'a> {
     pub steps_done: usize,
     /// How often the current step was put off.
     pub attempt: u32,
+    /// Whether the instance had no object when this run began, as far as is known.
+    pub untouched: bool,
 }
 
 /// What becomes of the operation now.
@@ -66,23 +73,71 @@ impl Task<'_> {
 
     async fn work(&mut self, interrupted: &CancellationToken) -> Result<Ending, StepError> {
         let mut inventory = self.conductor.store.resources(self.instance.id).await?;
+        self.untouched = inventory.is_empty();
+        // Asked while nobody worked on it.
+        if self.cancel.pending().is_some() {
+            return Err(StepError::Cancelled);
+        }
         let scope = self.scope().await?;
         if self.op.state == OpState::Starting {
             inventory = self.start(scope.as_ref(), inventory).await?;
         }
         let plan = self.plan.take().unwrap_or_default();
-        let backward = self.op.state == OpState::RollingBack;
-        let steps = if backward { plan.backward.as_deref().unwrap_or_default() } else { &plan.forward };
-        if let Some(scope) = &scope {
-            let (conductor, lease) = (self.conductor, self.lease);
-            let mut runner = Steps { conductor, lease, interrupted, backward, scope, inventory: &mut inventory };
-            for (index, step) in steps.iter().enumerate().skip(self.steps_done) {
-                runner.run(index, step).await?;
-                // The next step has its own attempts.
-                self.attempt = 0;
-            }
+        if let Some(scope) = &scope
+            && let Err(error) = self.steps(&plan, scope, &mut inventory, interrupted).await
+        {
+            return Err(self.explained(error, scope, &inventory, interrupted).await);
         }
         finish::ending(self, scope.as_ref(), &plan, &inventory).await
+    }
+
+    async fn steps(
+        &mut self,
+        plan: &Plan,
+        scope: &Scope,
+        inventory: &mut Vec<Resource>,
+        interrupted: &CancellationToken,
+    ) -> Result<(), StepError> {
+        let backward = self.op.state == OpState::RollingBack;
+        let steps = if backward { plan.backward.as_deref().unwrap_or_default() } else { &plan.forward };
+        let (conductor, lease, cancel) = (self.conductor, self.lease, self.cancel);
+        let mut runner = Steps { conductor, lease, interrupted, cancel, backward, scope, inventory };
+        for (index, step) in steps.iter().enumerate().skip(self.steps_done) {
+            if cancel.pending().is_some() {
+                return Err(StepError::Cancelled);
+            }
+            runner.run(index, step).await?;
+            self.steps_done = index + 1;
+            // The next step has its own attempts.
+            self.attempt = 0;
+        }
+        Ok(())
+    }
+
+    /// The error with what the cluster shows of its causes, if it ends PROCESSING: now nothing has been removed yet.
+    async fn explained(
+        &self,
+        error: StepError,
+        scope: &Scope,
+        inventory: &[Resource],
+        interrupted: &CancellationToken,
+    ) -> StepError {
+        let problem = match error {
+            StepError::Stopped(problem) => problem,
+            StepError::Passing(problem) if self.attempt + 1 >= STEP_ATTEMPTS => problem,
+            other => return other,
+        };
+        if self.op.state != OpState::Processing {
+            return StepError::Stopped(problem);
+        }
+        tokio::select! {
+            biased;
+            // Whoever goes on meets the same error, and looks then.
+            () = interrupted.cancelled() => StepError::Interrupted,
+            evidence = self.conductor.driver.evidence(scope, inventory) => {
+                StepError::Stopped(evidence.explain(problem, &Mask::of(inventory)))
+            }
+        }
     }
 
     /// STARTING: plans, checks and stores the plan. Gives back the inventory as it is from now on.
@@ -99,12 +154,12 @@ impl Task<'_> {
             instance: &self.instance,
             inventory: &inventory,
         };
-        let (plan, resources) = planner.plan().await.map_err(|error| match error {
-            PlanError::Refused(problem) => StepError::Stopped(problem),
-            PlanError::Infra(error) => error.into(),
-            PlanError::Store(error) => error.into(),
-        })?;
-        conductor.store.store_plan(self.lease, &plan, &resources, conductor.clock.now()).await?;
+        let (plan, resources) = planner.plan().await?;
+        match conductor.store.store_plan(self.lease, &plan, &resources, conductor.clock.now()).await {
+            // It was asked to stop; the next claim knows how.
+            Err(StoreError::Stale) => return Err(StepError::Interrupted),
+            stored => stored?,
+        }
         self.op.state = OpState::Processing;
         self.attempt = 0;
         self.plan = Some(plan);
@@ -123,7 +178,8 @@ impl Task<'_> {
     /// The credentials, looked up afresh at each run, so that a rotation reaches running operations.
     async fn access(&self) -> Result<VimAccess, StepError> {
         let (store, instance) = (&*self.conductor.store, &self.instance);
-        let access = lcm::access::access(store, &instance.project_id, &instance.vim_connections).await;
+        let access =
+            lcm::access::access(store, &instance.project_id, instance.home().map(|(_, connection)| connection)).await;
         access.map_err(|error| match error {
             AccessError::Unusable(_) => StepError::Stopped(Problem::impossible(error.to_string())),
             AccessError::Store(error) => error.into(),
@@ -144,12 +200,19 @@ impl Task<'_> {
                 return Verdict::Postpone(Duration::ZERO, self.attempt, self.op.error.clone());
             }
             StepError::Store(error) => internal(&error),
+            StepError::Cancelled => self.cancelled(),
             StepError::Stopped(problem) => problem,
             StepError::Passing(problem) if self.attempt + 1 < limit => {
                 tracing::warn!(op.id = %self.op.id, attempt = self.attempt, "operation {} is put off: {}", self.op.id, problem.detail);
                 return Verdict::Postpone(back_off(self.attempt), self.attempt + 1, Some(problem));
             }
             StepError::Passing(problem) => problem,
+        };
+        // What led to rolling back stays in sight when that stops, too.
+        let before = self.op.error.as_ref().and_then(|error| error.extra.get(EVIDENCE));
+        let problem = match before {
+            Some(evidence) => problem.with(EVIDENCE, evidence.clone()),
+            None => problem,
         };
         let event = if starting { OpEvent::Refused } else { OpEvent::Stopped };
         let Ok(to) = self.op.state.on(event) else { return Verdict::Lost };
@@ -158,11 +221,28 @@ impl Task<'_> {
             from: self.op.state,
             to,
             error: Some(problem),
-            instance: starting.then(|| finish::undone(&self.op, &self.instance)).flatten(),
+            // What an earlier instantiation has left stays where the instance says.
+            instance: (starting && self.untouched).then(|| finish::undone(&self.op, &self.instance)).flatten(),
             resource_changes: None,
             discard_inventory: false,
             now: self.conductor.clock.now(),
         }))
+    }
+
+    /// Why a cancelled operation stopped.
+    fn cancelled(&self) -> Problem {
+        let mode = self.cancel.pending().unwrap_or(CancelMode::Graceful).as_str();
+        let progress = match (self.op.state, self.steps_done) {
+            (OpState::Starting, _) => "before anything was made".to_owned(),
+            (OpState::RollingBack, 0) => "before its first step on the way back was done".to_owned(),
+            (OpState::RollingBack, done) => format!("after step {done} on the way back"),
+            (_, 0) => "before its first step was done".to_owned(),
+            (_, done) => format!("after step {done} of its plan"),
+        };
+        let attempt = self.op.error.as_ref().filter(|_| self.attempt > 0);
+        let attempt = attempt.map_or_else(String::new, |error| format!("; before that: {}", error.detail));
+        Problem::new(409, "cancelled", format!("cancelled by request ({mode}) {progress}{attempt}"))
+            .with("cancelMode", mode)
     }
 }
 
@@ -171,8 +251,9 @@ fn back_off(attempt: u32) -> Duration {
     Duration::from_millis(500 << attempt.min(6)).min(Duration::from_secs(30))
 }
 
-/// Writes the verdict. If the store fails now, the lease runs out and the operation is claimed again.
-pub async fn conclude(conductor: &Conductor, lease: Lease, verdict: Verdict) {
+/// Writes the verdict; returns whether it is written. If the store fails now, the lease runs out and the operation is
+/// claimed again.
+pub async fn conclude(conductor: &Conductor, lease: Lease, verdict: Verdict) -> bool {
     let op = lease.op;
     let written = match verdict {
         Verdict::End(ending) => {
@@ -184,8 +265,19 @@ pub async fn conclude(conductor: &Conductor, lease: Lease, verdict: Verdict) {
         }
         Verdict::Lost => Ok(()),
     };
-    if let Err(error) = written {
-        tracing::error!(op.id = %op, error = &error as &dyn std::error::Error, "the outcome of operation {op} was not written; it will be claimed again");
+    if let Err(error) = &written {
+        tracing::error!(op.id = %op, error = error as &dyn std::error::Error, "the outcome of operation {op} was not written; it will be claimed again");
+    }
+    written.is_ok()
+}
+
+impl From<PlanError> for StepError {
+    fn from(error: PlanError) -> Self {
+        match error {
+            PlanError::Refused(problem) => Self::Stopped(problem),
+            PlanError::Infra(error) => error.into(),
+            PlanError::Store(error) => error.into(),
+        }
     }
 }
 

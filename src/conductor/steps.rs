@@ -3,12 +3,14 @@
 //! The objects of a step are worked on together. Rows say `Intent` before a request that may make an object is sent and
 //! `Present` or `Planned` after its answer, so that whoever goes on after a crash knows what may be there.
 
+use std::pin::pin;
 use std::time::Duration;
 
-use futures::stream::{self, StreamExt};
+use futures::stream::{self, Stream, StreamExt};
 use tokio_util::sync::CancellationToken;
 
 use crate::conductor::Conductor;
+use crate::conductor::cancel::Cancel;
 use crate::domain::plan::{ReplicaChange, Step};
 use crate::domain::problem::Problem;
 use crate::domain::resource::{ObjectKey, Resource, ResourceState};
@@ -26,6 +28,8 @@ pub enum StepError {
     Store(StoreError),
     /// The lease is lost or the process stops: somebody else goes on from here.
     Interrupted,
+    /// It was asked to stop.
+    Cancelled,
 }
 
 impl From<StoreError> for StepError {
@@ -45,6 +49,8 @@ pub struct Steps<'a> {
     pub lease: &'a Lease,
     /// Ends waiting for the cluster. Calls of the store are always run to their end.
     pub interrupted: &'a CancellationToken,
+    /// Whether the operation is to stop.
+    pub cancel: &'a Cancel,
     /// Whether the steps undo an operation: the rows of what they remove stay, as a retry may make the objects again.
     pub backward: bool,
     /// Where the objects are.
@@ -67,12 +73,19 @@ impl Steps<'_> {
             Step::AwaitReady { objects } => {
                 let rows = self.rows(objects);
                 let ready = conductor.driver.await_ready(self.scope, &rows, conductor.settings.patience);
-                self.unless_interrupted(ready).await??;
+                tokio::select! {
+                    biased;
+                    () = self.interrupted.cancelled() => return Err(StepError::Interrupted),
+                    () = self.cancel.asked() => return Err(StepError::Cancelled),
+                    ready = ready => ready?,
+                }
                 self.record(done).await
             }
             Step::DeletePods { pods } => {
-                let gone = conductor.driver.delete_pods(self.scope, pods, conductor.settings.removal_timeout);
-                self.unless_interrupted(gone).await??;
+                let timeout = conductor.settings.removal_timeout + longest_grace(self.inventory);
+                let gone = conductor.driver.delete_pods(self.scope, pods, timeout);
+                let gone = self.answers(stream::once(gone)).await?.pop();
+                gone.ok_or(StepError::Cancelled)??;
                 self.record(done).await
             }
             Step::Remove { objects, grace_seconds } => self.remove(index, objects, *grace_seconds).await,
@@ -104,70 +117,102 @@ impl Steps<'_> {
         if !planned.is_empty() {
             conductor.store.record_intent(self.lease, &planned).await?;
         }
-        let scope = self.scope;
+        let (scope, cancel, wanted) = (self.scope, self.cancel, rows.len());
         let ensured = stream::iter(rows)
             .map(|row| async move {
-                let result = conductor.driver.ensure(scope, &row).await;
+                let result = match cancel.pending() {
+                    None => Some(conductor.driver.ensure(scope, &row).await),
+                    Some(_) => None,
+                };
                 (row, result)
             })
             .buffer_unordered(CONCURRENCY);
-        let results: Vec<(Resource, Result<Ensured, InfraError>)> = self.unless_interrupted(ensured.collect()).await?;
+        let answers: Vec<(Resource, Option<Result<Ensured, InfraError>>)> = self.answers(ensured).await?;
+        let mut ensured = 0;
         let mut checkpoint = Checkpoint { steps_done: index, ..Checkpoint::default() };
         let mut errors = Vec::new();
-        for (row, result) in results {
+        for (row, result) in answers {
             match result {
-                Ok(Ensured { uid, owned }) => checkpoint.states.push((row.key, ResourceState::Present { uid, owned })),
+                Some(Ok(Ensured { uid, owned })) => {
+                    checkpoint.states.push((row.key, ResourceState::Present { uid, owned }));
+                    ensured += 1;
+                }
                 // Whether a passing error left the object there is not known: the row stays an intent.
-                Err(error @ InfraError::Transient(_)) => errors.push(error),
-                Err(error) => {
+                Some(Err(error @ InfraError::Transient(_))) => errors.push(error),
+                // Refused, or not even asked for.
+                refused => {
                     if planned.contains(&row.key) {
                         checkpoint.states.push((row.key, ResourceState::Planned));
                     }
-                    errors.push(error);
+                    errors.extend(refused.and_then(Result::err));
                 }
             }
         }
-        if errors.is_empty() {
+        if ensured == wanted {
             checkpoint.steps_done = index + 1;
             checkpoint.manifests = manifests;
         }
         self.record(checkpoint).await?;
-        worst(errors)
+        worst(errors)?;
+        if ensured == wanted { Ok(()) } else { Err(StepError::Cancelled) }
     }
 
     async fn remove(&mut self, index: usize, objects: &[ObjectKey], grace: Option<u32>) -> Result<(), StepError> {
         let conductor = self.conductor;
-        let scope = self.scope;
+        let (scope, cancel) = (self.scope, self.cancel);
         let grace = grace.map(|seconds| Duration::from_secs(seconds.into()));
-        let timeout = conductor.settings.removal_timeout + grace.unwrap_or_default();
-        let removed = stream::iter(self.rows(objects))
+        let rows = self.rows(objects);
+        let wanted = rows.len();
+        // Without a limit of the request's, pods take the time that their own manifests give them.
+        let timeout = conductor.settings.removal_timeout + grace.unwrap_or_else(|| longest_grace(&rows));
+        let removals = stream::iter(rows)
             .map(|row| async move {
-                let result = conductor.driver.remove(scope, &row, grace, timeout).await;
+                let result = match cancel.pending() {
+                    None => Some(conductor.driver.remove(scope, &row, grace, timeout).await),
+                    Some(_) => None,
+                };
                 (row.key, result)
             })
             .buffer_unordered(CONCURRENCY);
-        let results: Vec<(ObjectKey, Result<(), InfraError>)> = self.unless_interrupted(removed.collect()).await?;
+        let answers: Vec<(ObjectKey, Option<Result<(), InfraError>>)> = self.answers(removals).await?;
+        let mut removed = 0;
         let mut checkpoint = Checkpoint { steps_done: index, ..Checkpoint::default() };
         let mut errors = Vec::new();
-        for (key, result) in results {
+        for (key, result) in answers {
             match result {
-                Ok(()) if self.backward => checkpoint.states.push((key, ResourceState::Planned)),
-                Ok(()) => checkpoint.removed.push(key),
-                Err(error) => errors.push(error),
+                None => continue,
+                Some(Err(error)) => {
+                    errors.push(error);
+                    continue;
+                }
+                Some(Ok(())) if self.backward => checkpoint.states.push((key, ResourceState::Planned)),
+                Some(Ok(())) => checkpoint.removed.push(key),
             }
+            removed += 1;
         }
-        if errors.is_empty() {
+        if removed == wanted {
             checkpoint.steps_done = index + 1;
         }
         self.record(checkpoint).await?;
-        worst(errors)
+        worst(errors)?;
+        if removed == wanted { Ok(()) } else { Err(StepError::Cancelled) }
     }
 
-    async fn unless_interrupted<T>(&self, work: impl Future<Output = T>) -> Result<T, StepError> {
-        tokio::select! {
-            biased;
-            () = self.interrupted.cancelled() => Err(StepError::Interrupted),
-            done = work => Ok(done),
+    /// What comes of requests: of all, or of those that were answered when a forceful cancel cut the others off.
+    async fn answers<T>(&self, requests: impl Stream<Item = T>) -> Result<Vec<T>, StepError> {
+        let mut requests = pin!(requests);
+        let mut cut_off = pin!(self.cancel.cut_off());
+        let mut answers = Vec::new();
+        loop {
+            tokio::select! {
+                biased;
+                () = self.interrupted.cancelled() => return Err(StepError::Interrupted),
+                answer = requests.next() => match answer {
+                    Some(answer) => answers.push(answer),
+                    None => return Ok(answers),
+                },
+                () = &mut cut_off => return Ok(answers),
+            }
         }
     }
 
@@ -192,6 +237,12 @@ impl Steps<'_> {
         }
         Ok(())
     }
+}
+
+/// The longest time that pods of `rows` are given to end.
+fn longest_grace(rows: &[Resource]) -> Duration {
+    const DAY: u64 = 24 * 3600;
+    Duration::from_secs(rows.iter().map(Resource::termination_grace).max().unwrap_or(0).min(DAY))
 }
 
 /// One error for all: it passes only if all do, and says what each says, bounded.

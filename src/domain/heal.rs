@@ -1,7 +1,10 @@
 //! Which pods a heal request means (SOL003 clause 5.4.9, SOL002 for `vnfcInstanceId`).
 
+use std::collections::BTreeSet;
+
 use crate::domain::instance::Vnfc;
 use crate::domain::problem::Problem;
+use crate::domain::scale::names;
 
 /// The VNFCs named by `ids`; all if it is empty. An id is a `vnfcInfo.id` or a `vnfcResourceInfo.id`.
 ///
@@ -11,14 +14,20 @@ pub fn select<'a>(vnfcs: &'a [Vnfc], ids: &[String]) -> Result<Vec<&'a Vnfc>, Pr
     if ids.is_empty() {
         return Ok(vnfcs.iter().collect());
     }
-    let is = |vnfc: &Vnfc, id: &str| vnfc.pod_name == id || vnfc.info_id() == id;
-    let unknown: Vec<&str> =
-        ids.iter().map(String::as_str).filter(|id| !vnfcs.iter().any(|vnfc| is(vnfc, id))).collect();
-    if !unknown.is_empty() {
-        return Err(Problem::impossible(format!(
-            "vnfcInstanceId {} is not a VNFC of this VNF instance; GET the instance for instantiatedVnfInfo.vnfcResourceInfo",
-            unknown.join(", ")
-        )));
+    let mut unknown: BTreeSet<&String> = ids.iter().collect();
+    let mut selected = Vec::new();
+    for vnfc in vnfcs {
+        // Both forms may be given.
+        let by_name = unknown.remove(&vnfc.pod_name);
+        if unknown.remove(&vnfc.info_id()) || by_name {
+            selected.push(vnfc);
+        }
     }
-    Ok(vnfcs.iter().filter(|vnfc| ids.iter().any(|id| is(vnfc, id))).collect())
+    if unknown.is_empty() {
+        return Ok(selected);
+    }
+    Err(Problem::impossible(format!(
+        "vnfcInstanceId {} is not a VNFC of this VNF instance; GET the instance for instantiatedVnfInfo.vnfcResourceInfo",
+        names(unknown.into_iter())
+    )))
 }

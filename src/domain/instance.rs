@@ -40,7 +40,7 @@ pub struct VnfInstance {
     pub extensions: Map<String, Value>,
     /// `vnfConfigurableProperties`.
     pub configurable_properties: Map<String, Value>,
-    /// `vimConnectionInfo` by its id. Operations use the first one.
+    /// `vimConnectionInfo` by its id. Operations use [`VnfInstance::home`].
     pub vim_connections: BTreeMap<String, VimConnection>,
     /// Present while the instance is INSTANTIATED.
     pub instantiated: Option<InstantiatedVnfInfo>,
@@ -56,9 +56,14 @@ impl VnfInstance {
         if self.instantiated.is_some() { "INSTANTIATED" } else { "NOT_INSTANTIATED" }
     }
 
-    /// The `vimConnectionInfo` entry that operations use; empty if there is none.
+    /// The `vimConnectionInfo` entry of the VIM that the VNF lives in, with its id.
+    pub fn home(&self) -> Option<(&String, &VimConnection)> {
+        self.vim_connections.iter().find(|(_, connection)| connection.home)
+    }
+
+    /// The id of that entry; empty if there is none.
     pub fn vim_connection_id(&self) -> &str {
-        self.vim_connections.keys().next().map_or("", String::as_str)
+        self.home().map_or("", |(id, _)| id)
     }
 }
 

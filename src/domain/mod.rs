@@ -1,10 +1,12 @@
 //! What Gybe decides, without doing anything: no I/O, no clock, no async. Everything else depends on this, it on nothing.
 
 pub mod drift;
+pub mod evidence;
 pub mod heal;
 pub mod ids;
 pub mod instance;
 pub mod manifest;
+pub mod mask;
 pub mod namespace;
 pub mod op_occ;
 pub mod order;

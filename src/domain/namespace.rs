@@ -73,13 +73,19 @@ pub fn decide(parameter: Option<&Value>, manifests: &[Manifest]) -> Result<Names
     }
 }
 
-fn from_manifests(manifests: &[Manifest]) -> Result<Namespace, Problem> {
+/// The namespaces that the manifests name, with the files that do.
+fn named(manifests: &[Manifest]) -> BTreeMap<&str, BTreeSet<&str>> {
     let mut named: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for manifest in manifests.iter().filter(|manifest| !is_cluster_scoped(manifest)) {
         if let Some(namespace) = manifest.namespace() {
             named.entry(namespace).or_default().insert(&manifest.file);
         }
     }
+    named
+}
+
+fn from_manifests(manifests: &[Manifest]) -> Result<Namespace, Problem> {
+    let named = named(manifests);
     if named.len() > 1 {
         let list = named.iter().map(|(namespace, files)| {
             format!("{namespace} ({})", files.iter().copied().collect::<Vec<_>>().join(", "))
@@ -116,16 +122,39 @@ fn is_cluster_scoped(manifest: &Manifest) -> bool {
     }
 }
 
+/// Where a package's objects were meant to be before they are placed: what tells which subjects of its bindings follow.
+pub struct Origin<'a> {
+    /// What an object that names no namespace counts as: the one that the package names, else `default`.
+    unset: &'a str,
+    /// The ServiceAccounts of the package, as (namespace, name).
+    accounts: BTreeSet<(&'a str, &'a str)>,
+}
+
+impl<'a> Origin<'a> {
+    /// The origin of `manifests`.
+    pub fn of(manifests: &'a [Manifest]) -> Self {
+        let named = named(manifests);
+        let unset = if named.len() == 1 { named.into_keys().next() } else { None }.unwrap_or("default");
+        let accounts = manifests.iter().filter(|manifest| manifest.kind() == "ServiceAccount");
+        let accounts = accounts.map(|manifest| (manifest.namespace().unwrap_or(unset), manifest.name())).collect();
+        Self { unset, accounts }
+    }
+
+    /// Whether a subject goes where the package goes: a ServiceAccount that names no namespace, that of its binding
+    /// (`own`), or that the package brings.
+    fn follows(&self, subject: &Map<String, Value>, own: Option<&str>) -> bool {
+        let text = |member: &str| subject.get(member).and_then(Value::as_str).filter(|text| !text.is_empty());
+        if text("kind") != Some("ServiceAccount") {
+            return false;
+        }
+        let Some(namespace) = text("namespace") else { return true };
+        own == Some(namespace) || self.accounts.contains(&(namespace, text("name").unwrap_or_default()))
+    }
+}
+
 /// Forces `namespace` upon the object of `manifest`: on itself if its kind is `namespaced`, and on the subjects of a
 /// (Cluster)RoleBinding that pointed at the namespace its own package used.
-///
-/// `accounts` are the ServiceAccounts of the package, as [`accounts`] lists them before anything is placed.
-pub fn place(
-    manifest: &Manifest,
-    namespaced: bool,
-    namespace: &Namespace,
-    accounts: &BTreeSet<(Option<String>, String)>,
-) -> Map<String, Value> {
+pub fn place(manifest: &Manifest, namespaced: bool, namespace: &Namespace, origin: &Origin<'_>) -> Map<String, Value> {
     let mut object = manifest.object.clone();
     if let Some(Value::Object(metadata)) = object.get_mut("metadata") {
         if namespaced {
@@ -137,34 +166,14 @@ pub fn place(
     if matches!(manifest.kind(), "RoleBinding" | "ClusterRoleBinding")
         && let Some(Value::Array(subjects)) = object.get_mut("subjects")
     {
+        // A cluster-wide binding has no namespace of its own.
+        let own = namespaced.then(|| manifest.namespace().unwrap_or(origin.unset));
         let subjects = subjects.iter_mut().filter_map(Value::as_object_mut);
-        for subject in subjects.filter(|subject| follows(subject, manifest.namespace(), accounts)) {
+        for subject in subjects.filter(|subject| origin.follows(subject, own)) {
             subject.insert("namespace".to_owned(), namespace.as_str().into());
         }
     }
     object
-}
-
-/// The ServiceAccounts of a package, as (namespace, name).
-pub fn accounts(manifests: &[Manifest]) -> BTreeSet<(Option<String>, String)> {
-    manifests
-        .iter()
-        .filter(|manifest| manifest.kind() == "ServiceAccount")
-        .map(|manifest| (manifest.namespace().map(str::to_owned), manifest.name().to_owned()))
-        .collect()
-}
-
-/// Whether a binding's subject goes where the package goes: it names no namespace, the binding's own, or an account that the package brings.
-fn follows(subject: &Map<String, Value>, own: Option<&str>, accounts: &BTreeSet<(Option<String>, String)>) -> bool {
-    let text = |member: &str| subject.get(member).and_then(Value::as_str).filter(|text| !text.is_empty());
-    if text("kind") != Some("ServiceAccount") {
-        return false;
-    }
-    let Some(namespace) = text("namespace") else { return true };
-    let name = text("name").unwrap_or_default();
-    own == Some(namespace)
-        || (own.is_none() && namespace == "default")
-        || accounts.contains(&(Some(namespace.to_owned()), name.to_owned()))
 }
 
 /// The JSON type of a value, for telling a caller what was sent.

@@ -101,6 +101,16 @@ impl OpState {
     }
 }
 
+impl CancelMode {
+    /// The name on the wire and in the database.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Graceful => "GRACEFUL",
+            Self::Forceful => "FORCEFUL",
+        }
+    }
+}
+
 impl LcmOperation {
     /// The name on the wire and in the database.
     pub const fn as_str(self) -> &'static str {

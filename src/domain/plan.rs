@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::instance::InstantiatedVnfInfo;
 use crate::domain::order::{Class, waves};
 use crate::domain::resource::ObjectKey;
 use crate::domain::scale::ScaleLevels;
@@ -17,6 +18,8 @@ pub struct Plan {
     pub backward: Option<Vec<Step>>,
     /// The scale levels that hold once COMPLETED; `None` where the operation leaves them alone.
     pub scale_levels: Option<ScaleLevels>,
+    /// What an INSTANTIATE makes of the VNF, but for the pods and volumes that will be observed.
+    pub instantiated: Option<InstantiatedVnfInfo>,
 }
 
 /// One step. The objects of a step don't depend on each other and are worked on together.

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::domain::ids::VnfInstanceId;
 use crate::domain::manifest::Manifest;
-use crate::domain::namespace::{Namespace, accounts, place};
+use crate::domain::namespace::{Namespace, Origin, place};
 use crate::domain::problem::Problem;
 use crate::domain::resource::{
     INSTANCE_LABEL, KindInfo, MANAGED_BY, MANAGED_BY_LABEL, ObjectKey, Resource, ResourceState,
@@ -73,7 +73,7 @@ pub fn check(manifests: &[Manifest], flavour: &Flavour) -> Result<(), Problem> {
 /// 422 naming the objects whose kind the cluster does not serve.
 pub fn resources(rendering: &Rendering<'_>) -> Result<Vec<Resource>, Problem> {
     refuse_unknown_kinds(rendering)?;
-    let accounts = accounts(rendering.manifests);
+    let origin = Origin::of(rendering.manifests);
     let autoscaled = autoscaled(rendering.manifests);
     let mut resources: Vec<Resource> = rendering
         .manifests
@@ -81,9 +81,11 @@ pub fn resources(rendering: &Rendering<'_>) -> Result<Vec<Resource>, Problem> {
         .filter_map(|manifest| {
             let info = rendering.kinds.get(&kind(manifest))?;
             let vdu = vdu_of(manifest, rendering.flavour);
-            let mut object = place(manifest, info.namespaced, rendering.namespace, &accounts);
+            let mut object = place(manifest, info.namespaced, rendering.namespace, &origin);
             mark(&mut object, rendering.instance);
-            set_replicas(&mut object, manifest, vdu.and_then(|id| rendering.instances.get(id)).copied(), &autoscaled);
+            let stated = vdu.and_then(|id| rendering.instances.get(id)).copied();
+            let scaled = vdu.is_some_and(|id| rendering.flavour.aspects.values().any(|it| it.deltas.contains_key(id)));
+            set_replicas(&mut object, manifest, stated, scaled, &autoscaled);
             Some(Resource {
                 key: key(manifest),
                 info: info.clone(),
@@ -173,6 +175,7 @@ fn set_replicas(
     object: &mut Map<String, Value>,
     manifest: &Manifest,
     stated: Option<u32>,
+    scaled: bool,
     autoscaled: &BTreeSet<(String, String)>,
 ) {
     if !SCALABLE_KINDS.contains(&manifest.kind()) {
@@ -181,14 +184,19 @@ fn set_replicas(
     let Some(Value::Object(spec)) = object.get_mut("spec") else { return };
     if let Some(number) = stated {
         spec.insert("replicas".to_owned(), number.into());
+    } else if scaled {
+        // Kubernetes' default, said aloud: scaling starts from the replicas of the intent.
+        spec.entry("replicas").or_insert_with(|| 1.into());
     } else if autoscaled.contains(&(manifest.kind().to_owned(), manifest.name().to_owned())) {
         spec.remove("replicas");
     }
 }
 
-/// Puts our labels on the object, on the pods it makes and on the claims its templates make.
+/// Puts our labels on the object, and the instance's on the pods it makes and on the claims its templates make. A
+/// selector may ask pods for the author's `managed-by`, so that this label is left as it is there.
 fn mark(object: &mut Map<String, Value>, instance: VnfInstanceId) {
     label(object, instance);
+    set_label(object, MANAGED_BY_LABEL, MANAGED_BY);
     let Some(Value::Object(spec)) = object.get_mut("spec") else { return };
     if let Some(Value::Object(template)) = spec.get_mut("template")
         && template.get("spec").is_some_and(|spec| spec.get("containers").is_some())
@@ -206,6 +214,10 @@ fn mark(object: &mut Map<String, Value>, instance: VnfInstanceId) {
 }
 
 fn label(object: &mut Map<String, Value>, instance: VnfInstanceId) {
+    set_label(object, INSTANCE_LABEL, &instance.to_string());
+}
+
+fn set_label(object: &mut Map<String, Value>, name: &str, value: &str) {
     let metadata = object.entry("metadata").or_insert_with(|| json!({}));
     if let Value::Object(metadata) = metadata {
         let labels = metadata.entry("labels").or_insert_with(|| json!({}));
@@ -213,8 +225,7 @@ fn label(object: &mut Map<String, Value>, instance: VnfInstanceId) {
             *labels = json!({});
         }
         if let Value::Object(labels) = labels {
-            labels.insert(MANAGED_BY_LABEL.to_owned(), MANAGED_BY.into());
-            labels.insert(INSTANCE_LABEL.to_owned(), instance.to_string().into());
+            labels.insert(name.to_owned(), value.into());
         }
     }
 }

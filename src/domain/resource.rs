@@ -90,6 +90,15 @@ impl Resource {
         self.manifest.get("spec")?.get("replicas")?.as_u64()?.try_into().ok()
     }
 
+    /// The time that the pods of this object are given to end, in seconds: `terminationGracePeriodSeconds`, 30 if it
+    /// does not say.
+    pub fn termination_grace(&self) -> u64 {
+        let own = self.manifest.get("spec");
+        let template = own.and_then(|spec| spec.get("template")).and_then(|template| template.get("spec"));
+        let says = |spec: &Value| spec.get("terminationGracePeriodSeconds")?.as_u64();
+        template.or(own).and_then(says).unwrap_or(30)
+    }
+
     /// The same intent with other replicas.
     pub fn manifest_with_replicas(&self, replicas: u32) -> Map<String, Value> {
         let mut manifest = self.manifest.clone();

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use crate::domain::problem::Problem;
-use crate::domain::vnfd::{Flavour, ScalingAspect};
+use crate::domain::vnfd::{Flavour, InstantiationLevel};
 
 /// The scale level of each aspect.
 pub type ScaleLevels = BTreeMap<String, u32>;
@@ -47,8 +47,9 @@ pub fn instances(flavour: &Flavour, levels: &ScaleLevels, level: Option<&str>) -
         .vdus
         .iter()
         .filter_map(|(id, vdu)| {
-            let from_level =
-                stated.filter(|at| at.scale_levels.iter().all(|(aspect, level)| levels.get(aspect) == Some(level)));
+            // Aspects that a level does not name are at 0 in it.
+            let named = |at: &InstantiationLevel, aspect| at.scale_levels.get(aspect).copied().unwrap_or(0);
+            let from_level = stated.filter(|at| levels.iter().all(|(aspect, level)| named(at, aspect) == *level));
             let number = from_level
                 .and_then(|at| at.vdu_instances.get(id).copied())
                 .or_else(|| vdu.initial.map(|initial| initial.saturating_add(added(flavour, levels, id))))?;
@@ -87,7 +88,9 @@ pub fn scaled(
     })?;
     let mut after = levels.clone();
     after.insert(aspect_id.to_owned(), target);
-    check_profiles(flavour, &after, aspect)?;
+    let mut numbers = instances(flavour, &after, None);
+    numbers.retain(|vdu, _| aspect.deltas.contains_key(vdu));
+    check_profiles(flavour, &numbers)?;
     Ok(after)
 }
 
@@ -128,10 +131,13 @@ pub fn level_of(
     (fits(first) && unique).then_some(first)
 }
 
-fn check_profiles(flavour: &Flavour, levels: &ScaleLevels, aspect: &ScalingAspect) -> Result<(), Problem> {
-    let numbers = instances(flavour, levels, None);
-    for id in aspect.deltas.keys() {
-        if let (Some(vdu), Some(number)) = (flavour.vdus.get(id), numbers.get(id))
+/// Checks numbers of instances against the VDUs' profiles.
+///
+/// # Errors
+/// 422 naming the VDU, the number and the bounds.
+pub fn check_profiles(flavour: &Flavour, numbers: &BTreeMap<String, u32>) -> Result<(), Problem> {
+    for (id, number) in numbers {
+        if let Some(vdu) = flavour.vdus.get(id)
             && !(vdu.min..=vdu.max).contains(number)
         {
             return Err(Problem::impossible(format!(
@@ -156,8 +162,13 @@ pub fn added(flavour: &Flavour, levels: &ScaleLevels, id: &str) -> u32 {
         .fold(0, u32::saturating_add)
 }
 
-/// `a, b, c`, for telling the caller what there is.
+/// `a, b, c`, for telling the caller what there is; at most 20 of them.
 pub fn names<'a>(all: impl Iterator<Item = &'a String>) -> String {
-    let joined = all.map(String::as_str).collect::<Vec<_>>().join(", ");
-    if joined.is_empty() { "none".to_owned() } else { joined }
+    const SHOWN: usize = 20;
+    let mut all = all.map(String::as_str);
+    let mut shown: Vec<&str> = all.by_ref().take(SHOWN).collect();
+    if all.next().is_some() {
+        shown.push("…");
+    }
+    if shown.is_empty() { "none".to_owned() } else { shown.join(", ") }
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
-use crate::domain::ids::{ProjectId, VimId};
+use crate::domain::ids::{ProjectId, VimId, VnfLcmOpOccId};
 
 /// A text that must not be shown. `Debug` hides it; only [`Secret::expose`] gives it out, and only the store's sealing
 /// and the Kubernetes client have reason to call it.
@@ -36,27 +36,66 @@ impl fmt::Debug for Secret {
 /// The members of `accessInfo` and `auth_cred` that are secret, by name; sealed as one by the store.
 pub type Secrets = BTreeMap<String, Secret>;
 
-/// The names of secret members of `accessInfo` and `auth_cred`.
-pub const SECRET_MEMBERS: [&str; 6] =
-    ["bearer_token", "password", "client_secret", "client_key", "client_key_data", "ssl_client_key"];
+/// The members of `accessInfo` and `auth_cred` that are shown. All others are taken for secret, whatever they are called.
+const PUBLIC_ACCESS: [&str; 17] = [
+    "client_cert",
+    "client_id",
+    "domain",
+    "domainName",
+    "domain_name",
+    "insecure",
+    "oidc_token_url",
+    "project",
+    "projectId",
+    "projectName",
+    "project_id",
+    "project_name",
+    "region",
+    "ssl_ca_cert",
+    "tenant",
+    "user_name",
+    "username",
+];
 
-/// Splits the members of `accessInfo` (or `auth_cred`) into public and secret ones.
+/// Splits the members of `accessInfo` (or `auth_cred`) into public and secret ones. A secret that is no string is kept
+/// as its JSON text.
 pub fn split_secrets(access: Map<String, Value>) -> (Map<String, Value>, Secrets) {
     let mut public = Map::new();
     let mut secrets = Secrets::new();
     for (name, value) in access {
         match value {
-            Value::String(text) if SECRET_MEMBERS.contains(&name.as_str()) => {
+            Value::Null => {}
+            value if PUBLIC_ACCESS.contains(&name.as_str()) && !value.is_object() && !value.is_array() => {
+                public.insert(name, value);
+            }
+            Value::String(text) => {
                 secrets.insert(name, Secret::new(text));
             }
-            // A secret of another type than string is of no use to anybody and must not be stored in clear.
-            _ if SECRET_MEMBERS.contains(&name.as_str()) => {}
             value => {
-                public.insert(name, value);
+                secrets.insert(name, Secret::new(value.to_string()));
             }
         }
     }
     (public, secrets)
+}
+
+/// `value` with every member whose name sounds secret replaced by `***`: for free-form parameters, of which nobody can
+/// know what they are.
+pub fn masked(value: Value) -> Value {
+    const SECRET_NAMES: [&str; 6] = ["password", "passwd", "secret", "token", "credential", "private"];
+    match value {
+        Value::Object(members) => members
+            .into_iter()
+            .map(|(name, value)| {
+                let lower = name.to_ascii_lowercase();
+                let secret = SECRET_NAMES.iter().any(|word| lower.contains(word)) || lower.ends_with("key");
+                let hidden = secret && !value.is_null() && !value.is_boolean();
+                (name, if hidden { "***".into() } else { masked(value) })
+            })
+            .collect(),
+        Value::Array(items) => items.into_iter().map(masked).collect(),
+        other => other,
+    }
 }
 
 /// One entry of `vimConnectionInfo`.
@@ -79,6 +118,12 @@ pub struct VimConnection {
     /// `extra`.
     #[serde(default)]
     pub extra: Map<String, Value>,
+    /// Whether the VNF lives in this VIM: chosen when instantiation is accepted, until termination or rollback ended.
+    #[serde(default)]
+    pub home: bool,
+    /// The INSTANTIATE that brought the entry; undone, it takes the entry away again.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub added_by: Option<VnfLcmOpOccId>,
 }
 
 /// A registered VIM.
@@ -142,6 +187,12 @@ pub enum VimCredential {
 }
 
 impl VimConnection {
+    /// Whether both lead to the same cluster, whatever their credentials.
+    pub fn same_cluster(&self, other: &Self) -> bool {
+        let endpoint = |connection: &Self| connection.interface_info.get("endpoint").cloned();
+        self.vim_id == other.vim_id && endpoint(self) == endpoint(other)
+    }
+
     /// The access an inline connection spells out; `None` if it only names a registered VIM.
     ///
     /// # Errors
@@ -172,6 +223,10 @@ impl Vim {
 }
 
 fn access(endpoint: &str, info: &Map<String, Value>, secrets: &Secrets) -> Result<VimAccess, String> {
+    let authority = endpoint.split_once("://").map(|(_, rest)| rest.split('/').next().unwrap_or_default());
+    if authority.is_some_and(|authority| authority.contains('@')) {
+        return Err("the endpoint must not hold a user or password: use the credentials' members".to_owned());
+    }
     if !endpoint.starts_with("https://") && !endpoint.starts_with("http://") {
         return Err(format!("the endpoint '{endpoint}' is not an http(s) URL"));
     }
@@ -186,6 +241,9 @@ fn access(endpoint: &str, info: &Map<String, Value>, secrets: &Secrets) -> Resul
         Some(Value::Bool(insecure)) => *insecure,
         Some(_) => return Err("insecure must be true or false".to_owned()),
     };
+    if !insecure && !endpoint.starts_with("https://") {
+        return Err("over plain http anybody can read the credentials: use https, or say insecure: true".to_owned());
+    }
     let certificate = text("client_cert")?;
     let credential = match (secrets.get("bearer_token"), certificate, secrets.get("client_key")) {
         (Some(token), _, _) => VimCredential::BearerToken(token.clone()),

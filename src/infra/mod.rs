@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 
 use crate::domain::drift::ObjectDrift;
+use crate::domain::evidence::Evidence;
 use crate::domain::ids::VnfInstanceId;
 use crate::domain::instance::{VirtualStorage, Vnfc};
 use crate::domain::namespace::Namespace;
@@ -120,6 +121,14 @@ pub trait Driver: Send + Sync {
 
     /// The pods are gone: deleted with their uid as precondition, waited for.
     async fn delete_pods(&self, scope: &Scope, pods: &[PodRef], timeout: Duration) -> Result<(), InfraError>;
+
+    /// What is not ready of `resources`, and what the cluster shows of the reasons. Takes a few seconds at most: what can't
+    /// be read in time, or may not be read, is left out with a note. Secrets are not masked.
+    ///
+    /// A driver that keeps nothing to look at finds nothing.
+    async fn evidence(&self, _scope: &Scope, _resources: &[Resource]) -> Evidence {
+        Evidence::default()
+    }
 
     /// The pods and volumes there are.
     async fn observe(&self, scope: &Scope, resources: &[Resource]) -> Result<Observed, InfraError>;

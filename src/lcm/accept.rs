@@ -9,16 +9,18 @@ use serde_json::{Map, Value, json};
 
 use crate::clock::{Clock, Ids};
 use crate::domain::ids::{ProjectId, VimId, VnfInstanceId, VnfLcmOpOccId};
-use crate::domain::instance::{InstantiatedVnfInfo, NAMESPACE_KEY, VnfInstance, VnfMetadata};
+use crate::domain::instance::{InstantiatedVnfInfo, VnfInstance, VnfMetadata};
 use crate::domain::op_occ::{LcmOperation, OpState, VnfLcmOpOcc};
+use crate::domain::package::OperationalState;
 use crate::domain::problem::Problem;
 use crate::domain::scale::{ScaleDirection, initial_levels, scaled};
-use crate::domain::vim::VimConnection;
+use crate::domain::vim::{Vim, VimConnection, masked};
 use crate::domain::{heal, namespace, render};
 use crate::error::ApiError;
-use crate::lcm::params::{InstantiateParams, manifests};
+use crate::lcm::modify;
+use crate::lcm::params::{InstantiateParams, blocking, manifests};
 use crate::sol003::common::{HealVnfRequest, ScaleType, ScaleVnfRequest, TerminateVnfRequest, TerminationType};
-use crate::sol003::v2::{InstantiateVnfRequest, VimConnectionInfo, VnfInfoModificationRequest};
+use crate::sol003::v2::{InstantiateVnfRequest, VimConnectionInfo};
 use crate::store::{OnboardedVnfd, Store, StoreError};
 
 /// Turns requests into op occurrences.
@@ -48,38 +50,43 @@ impl Acceptor<'_> {
             return Err(Problem::conflict(format!("VNF instance {id} is INSTANTIATED already")).into());
         }
         let onboarded = self.vnfd(&instance).await?;
+        if onboarded.operational_state == OperationalState::Disabled {
+            let text = format!("VNF package {} is DISABLED: set its operationalState to ENABLED", onboarded.package_id);
+            return Err(Problem::impossible(text).into());
+        }
         let flavour = onboarded.vnfd.flavour(&request.flavour_id)?;
         initial_levels(flavour, request.instantiation_level_id.as_deref())?;
 
         let additional = request.additional_params.unwrap_or_default();
         let params = InstantiateParams::read(&additional)?;
         let files = self.store.definition_files(onboarded.package_id).await?;
-        let (_, manifests) = manifests(files, params.definition_files.as_deref())?;
-        render::check(&manifests, flavour)?;
-        let namespace = namespace::decide(params.namespace.as_ref(), &manifests)?;
-        if let Some(former) = instance.metadata.namespace.as_ref().filter(|former| **former != namespace) {
-            return Err(Problem::conflict(format!(
-                "an earlier instantiation was failed and may have left objects in namespace '{former}': instantiate there, and terminate or roll back, before another namespace is used"
-            ))
-            .into());
-        }
+        let namespace = blocking({
+            let (flavour, params) = (flavour.clone(), params.clone());
+            move || {
+                let (_, manifests) = manifests(files, params.definition_files.as_deref())?;
+                render::check(&manifests, &flavour)?;
+                namespace::decide(params.namespace.as_ref(), &manifests)
+            }
+        })
+        .await?;
 
+        let op = VnfLcmOpOccId(self.ids.uuid());
         let requested = request.vim_connection_info.unwrap_or_default();
-        self.connect(&mut instance, &requested).await?;
+        let former = instance.clone();
+        self.settle(&mut instance, &requested, request.first_connection, op).await?;
+        instance.metadata.namespace = Some(namespace);
+        self.refuse_to_leave(&former, &instance).await?;
         let connections: BTreeMap<&String, VimConnectionInfo> =
             requested.keys().filter_map(|key| Some((key, instance.vim_connections.get(key)?.into()))).collect();
         let record = json!({
             "flavourId": request.flavour_id,
             "instantiationLevelId": request.instantiation_level_id,
             "vimConnectionInfo": connections,
-            "additionalParams": additional,
+            "additionalParams": masked(additional.into()),
             "extensions": request.extensions,
             "vnfConfigurableProperties": request.vnf_configurable_properties,
         });
-        merge(&mut instance.extensions, request.extensions);
-        merge(&mut instance.configurable_properties, request.vnf_configurable_properties);
-        instance.metadata.namespace = Some(namespace);
-        self.begin(LcmOperation::Instantiate, OpState::Starting, without_nulls(record), None, &instance).await
+        self.begin(op, LcmOperation::Instantiate, without_nulls(record), None, &instance).await
     }
 
     /// Accepts SCALE.
@@ -101,7 +108,7 @@ impl Acceptor<'_> {
             return Err(Problem::malformed("numberOfSteps must be at least 1").into());
         }
         scaled(flavour, &info.scale_levels, direction(request.scale_type), &request.aspect_id, steps)?;
-        self.begin(LcmOperation::Scale, OpState::Starting, record(request)?, None, &instance).await
+        self.begin(self.op_id(), LcmOperation::Scale, record(request)?, None, &instance).await
     }
 
     /// Accepts HEAL.
@@ -111,7 +118,7 @@ impl Acceptor<'_> {
     pub async fn heal(&self, id: VnfInstanceId, request: &HealVnfRequest) -> Result<VnfLcmOpOccId, ApiError> {
         let instance = self.instance(id).await?;
         heal::select(&instantiated(&instance)?.vnfcs, request.vnfc_instance_id.as_deref().unwrap_or_default())?;
-        self.begin(LcmOperation::Heal, OpState::Starting, record(request)?, None, &instance).await
+        self.begin(self.op_id(), LcmOperation::Heal, record(request)?, None, &instance).await
     }
 
     /// Accepts TERMINATE.
@@ -127,43 +134,32 @@ impl Acceptor<'_> {
                 Problem::impossible("gracefulTerminationTimeout goes with terminationType GRACEFUL only").into()
             );
         }
-        self.begin(LcmOperation::Terminate, OpState::Starting, record(request)?, None, &instance).await
+        self.begin(self.op_id(), LcmOperation::Terminate, record(request)?, None, &instance).await
     }
 
     /// Accepts MODIFY_INFO: the new values are in the instance from now on; the operation reports them.
     ///
-    /// `patch` is the request as it was sent, for the record; `if_match` the version the caller saw.
+    /// `patch` is a merge patch (RFC 7396) with `vimConnectionInfo` as a map; `if_match` the version the caller saw.
     ///
     /// # Errors
-    /// 404, 409, 412, 422 (`metadata.namespace`).
+    /// 404, 409 (another operation; moving a living VNF to another cluster), 412, 422 (`metadata.namespace`, `vnfdId`).
     pub async fn modify(
         &self,
         id: VnfInstanceId,
-        request: VnfInfoModificationRequest,
+        patch: Map<String, Value>,
         if_match: Option<i64>,
     ) -> Result<VnfLcmOpOccId, ApiError> {
-        let mut instance = self.instance(id).await?;
-        if if_match.is_some_and(|version| version != instance.version) {
-            return Err(Problem::new(412, "precondition-failed", "the VNF instance changed: GET it again").into());
+        let former = self.instance(id).await?;
+        check_version(&former, if_match)?;
+        let mut instance = former.clone();
+        let changed = modify::apply(&mut instance, patch)?;
+        for (key, connection) in &instance.vim_connections {
+            if former.vim_connections.get(key) != Some(connection) {
+                self.check_connection(key, connection).await?;
+            }
         }
-        refuse_namespace(request.metadata.as_ref())?;
-        let mut changed = json!({
-            "vnfInstanceName": request.vnf_instance_name,
-            "vnfInstanceDescription": request.vnf_instance_description,
-            "metadata": request.metadata,
-            "extensions": request.extensions,
-            "vnfConfigurableProperties": request.vnf_configurable_properties,
-        });
-        instance.name = request.vnf_instance_name.or(instance.name);
-        instance.description = request.vnf_instance_description.or(instance.description);
-        merge(&mut instance.metadata.user, request.metadata);
-        merge(&mut instance.extensions, request.extensions);
-        merge(&mut instance.configurable_properties, request.vnf_configurable_properties);
-        if let Some(patch) = request.vim_connection_info {
-            changed["vimConnectionInfo"] = self.patch_connections(&mut instance, patch).await?;
-        }
-        let changed = without_nulls(changed);
-        self.begin(LcmOperation::ModifyInfo, OpState::Processing, changed.clone(), Some(changed), &instance).await
+        self.refuse_to_leave(&former, &instance).await?;
+        self.begin(self.op_id(), LcmOperation::ModifyInfo, changed.clone(), Some(changed), &instance).await
     }
 
     /// Makes a VNF instance identifier.
@@ -171,7 +167,8 @@ impl Acceptor<'_> {
     /// # Errors
     /// 422 if no enabled package has the VNFD, or the metadata uses the reserved key.
     pub async fn create(&self, request: crate::sol003::common::CreateVnfRequest) -> Result<VnfInstance, ApiError> {
-        refuse_namespace(request.metadata.as_ref())?;
+        modify::refuse_namespace(request.metadata.as_ref())?;
+        modify::refuse_excess("metadata", request.metadata.as_ref())?;
         let unusable = || {
             Problem::impossible(format!("no onboarded and ENABLED VNF package has the vnfdId '{}'", request.vnfd_id))
         };
@@ -216,32 +213,61 @@ impl Acceptor<'_> {
         Ok(self.store.vnfd(self.project, &instance.vnfd_id).await?)
     }
 
-    /// Puts the requested connections into the instance, or the default VIM if there is none at all.
-    async fn connect(
+    /// Puts the requested connections into the instance, or the default VIM if there is none at all, and chooses the one
+    /// that the VNF is to live in: the request's first, else the one it had, else the first there is.
+    async fn settle(
         &self,
         instance: &mut VnfInstance,
         requested: &BTreeMap<String, VimConnectionInfo>,
+        first: Option<String>,
+        op: VnfLcmOpOccId,
     ) -> Result<(), ApiError> {
+        let had = instance.home().map(|(key, _)| key.clone());
         for (key, wire) in requested {
-            let connection = VimConnection::from(wire.clone());
+            let mut connection = VimConnection::from(wire.clone());
             self.check_connection(key, &connection).await?;
+            let known = instance.vim_connections.get(key);
+            connection.added_by = known.map_or(Some(op), |known| known.added_by);
             instance.vim_connections.insert(key.clone(), connection);
         }
-        if !instance.vim_connections.is_empty() {
+        if instance.vim_connections.is_empty() {
+            let vim = self.default_vim().await?;
+            let wire = VimConnectionInfo { vim_id: Some(vim.id.to_string()), ..VimConnectionInfo::default() };
+            let connection = VimConnection { added_by: Some(op), ..wire.into() };
+            instance.vim_connections.insert(DEFAULT_CONNECTION.to_owned(), connection);
+        }
+        let chosen = first.or_else(|| requested.keys().next().cloned()).or(had);
+        let chosen = chosen.or_else(|| instance.vim_connections.keys().next().cloned());
+        for (key, connection) in &mut instance.vim_connections {
+            connection.home = Some(key) == chosen.as_ref();
+        }
+        Ok(())
+    }
+
+    async fn default_vim(&self) -> Result<Vim, ApiError> {
+        match self.store.default_vim(self.project).await {
+            Err(StoreError::NotFound) => Err(Problem::impossible(
+                "the request has no vimConnectionInfo and no default VIM is registered: give one, or register a VIM with is_default",
+            )
+            .into()),
+            other => Ok(other?),
+        }
+    }
+
+    /// A VNF that has objects somewhere stays there: nothing could remove them from elsewhere.
+    async fn refuse_to_leave(&self, former: &VnfInstance, instance: &VnfInstance) -> Result<(), ApiError> {
+        let (Some((key, home)), Some(namespace)) = (former.home(), &former.metadata.namespace) else { return Ok(()) };
+        let stays = instance.home().is_some_and(|(_, now)| now.same_cluster(home));
+        if (stays && instance.metadata.namespace.as_ref() == Some(namespace))
+            || self.store.resources(former.id).await?.is_empty()
+        {
             return Ok(());
         }
-        let vim = match self.store.default_vim(self.project).await {
-            Err(StoreError::NotFound) => {
-                return Err(Problem::impossible(
-                    "the request has no vimConnectionInfo and no default VIM is registered: give one, or register a VIM with is_default",
-                )
-                .into());
-            }
-            other => other?,
-        };
-        let connection = VimConnectionInfo { vim_id: Some(vim.id.to_string()), ..VimConnectionInfo::default() };
-        instance.vim_connections.insert(DEFAULT_CONNECTION.to_owned(), connection.into());
-        Ok(())
+        Err(Problem::conflict(format!(
+            "the VNF has, or may have, objects in namespace '{namespace}' of the VIM of vimConnectionInfo '{key}': it stays \
+             there until it is terminated or its instantiation is rolled back; credentials may change"
+        ))
+        .into())
     }
 
     async fn check_connection(&self, key: &str, connection: &VimConnection) -> Result<(), ApiError> {
@@ -259,45 +285,31 @@ impl Acceptor<'_> {
         let id = connection.vim_id.as_deref();
         let id = id.ok_or_else(|| wrong("give a vimId, or interfaceInfo.endpoint with accessInfo".to_owned()))?;
         let unknown = || wrong(format!("there is no VIM '{id}'; GET /v1.0/vims lists them"));
-        let vim_id: VimId = id.parse().map_err(|_| unknown())?;
+        // One spelling: deleting a VIM looks for it in the instances.
+        let vim_id: VimId = id.parse().ok().filter(|parsed: &VimId| parsed.to_string() == id).ok_or_else(unknown)?;
         match self.store.vim(self.project, vim_id).await {
             Err(StoreError::NotFound) => Err(unknown().into()),
             other => Ok(other.map(drop)?),
         }
     }
 
-    /// Applies a patch of connections; gives back its public form for the record.
-    async fn patch_connections(
-        &self,
-        instance: &mut VnfInstance,
-        patch: BTreeMap<String, Option<VimConnectionInfo>>,
-    ) -> Result<Value, ApiError> {
-        let mut public = Map::new();
-        for (key, entry) in patch {
-            let Some(wire) = entry else {
-                instance.vim_connections.remove(&key);
-                public.insert(key, Value::Null);
-                continue;
-            };
-            let connection = VimConnection::from(wire);
-            self.check_connection(&key, &connection).await?;
-            public.insert(key.clone(), record(&VimConnectionInfo::from(&connection))?);
-            instance.vim_connections.insert(key, connection);
-        }
-        Ok(Value::Object(public))
+    fn op_id(&self) -> VnfLcmOpOccId {
+        VnfLcmOpOccId(self.ids.uuid())
     }
 
     async fn begin(
         &self,
+        id: VnfLcmOpOccId,
         operation: LcmOperation,
-        state: OpState,
         params: Value,
         changed_info: Option<Value>,
         instance: &VnfInstance,
     ) -> Result<VnfLcmOpOccId, ApiError> {
         let now = self.clock.now();
+        // A change of attributes needs no grant, and so has no STARTING (clause 5.4.4.3.4).
+        let state = if operation == LcmOperation::ModifyInfo { OpState::Processing } else { OpState::Starting };
         let op = VnfLcmOpOcc {
-            id: VnfLcmOpOccId(self.ids.uuid()),
+            id,
             project_id: self.project.clone(),
             vnf_instance_id: instance.id,
             operation,
@@ -356,25 +368,20 @@ fn instantiated(instance: &VnfInstance) -> Result<&InstantiatedVnfInfo, Problem>
         .ok_or_else(|| Problem::conflict(format!("VNF instance {} is NOT_INSTANTIATED", instance.id)))
 }
 
-fn refuse_namespace(metadata: Option<&Map<String, Value>>) -> Result<(), Problem> {
-    match metadata.and_then(|metadata| metadata.get(NAMESPACE_KEY)) {
-        None => Ok(()),
-        Some(_) => Err(Problem::impossible(
-            "metadata.namespace is reserved: the namespace is given by additionalParams.namespace when the VNF is instantiated, and stays",
-        )),
-    }
-}
-
-fn merge(into: &mut Map<String, Value>, patch: Option<Map<String, Value>>) {
-    if let Some(patch) = patch {
-        let mut document = Value::Object(std::mem::take(into));
-        json_patch::merge(&mut document, &Value::Object(patch));
-        if let Value::Object(merged) = document {
-            *into = merged;
+/// 412 unless `version` (of `If-Match`) is the instance's, or absent.
+///
+/// # Errors
+/// 412.
+pub fn check_version(instance: &VnfInstance, version: Option<i64>) -> Result<(), Problem> {
+    match version {
+        Some(version) if version != instance.version => {
+            Err(Problem::new(412, "precondition-failed", "the VNF instance changed: GET it again"))
         }
+        _ => Ok(()),
     }
 }
 
+/// A request as it is recorded in the op occurrence.
 fn record(request: &impl serde::Serialize) -> Result<Value, Problem> {
     serde_json::to_value(request).map_err(|error| crate::error::internal(&error))
 }

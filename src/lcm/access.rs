@@ -1,8 +1,6 @@
 //! How to reach the cluster of a VNF instance: by its own `vimConnectionInfo`, or as the VIM it names is registered now, so
 //! that a rotated credential is used from the next look on.
 
-use std::collections::BTreeMap;
-
 use crate::domain::ids::ProjectId;
 use crate::domain::vim::{VimAccess, VimConnection};
 use crate::store::{Store, StoreError};
@@ -18,17 +16,16 @@ pub enum AccessError {
     Store(#[from] StoreError),
 }
 
-/// The access that the operations of an instance with these connections use.
+/// The access to the VIM that an instance lives in.
 ///
 /// # Errors
 /// [`AccessError`].
 pub async fn access(
     store: &dyn Store,
     project: &ProjectId,
-    vim_connections: &BTreeMap<String, VimConnection>,
+    home: Option<&VimConnection>,
 ) -> Result<VimAccess, AccessError> {
-    let connection = vim_connections.values().next();
-    let connection = connection.ok_or_else(|| AccessError::Unusable("the VNF instance has none".to_owned()))?;
+    let connection = home.ok_or_else(|| AccessError::Unusable("the VNF instance lives in none".to_owned()))?;
     if let Some(access) = connection.inline_access().map_err(AccessError::Unusable)? {
         return Ok(access);
     }

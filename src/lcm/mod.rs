@@ -6,5 +6,6 @@
 
 pub mod accept;
 pub mod access;
+pub mod modify;
 pub mod params;
 pub mod plan;

@@ -7,10 +7,11 @@ use crate::domain::namespace::type_name;
 use crate::domain::package::DefinitionFile;
 use crate::domain::problem::Problem;
 use crate::domain::scale::names;
+use crate::error::internal;
 use crate::package::manifest;
 
 /// The `additionalParams` of an InstantiateVnfRequest that Gybe knows. Others are kept for the record.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct InstantiateParams {
     /// `namespace`, as sent: [`crate::domain::namespace::decide`] checks it.
     pub namespace: Option<Value>,
@@ -22,6 +23,9 @@ pub struct InstantiateParams {
 
 /// `additionalParams` key of the definition files, as Tacker names it.
 pub const DEFINITION_FILES: &str = "lcm-kubernetes-def-files";
+
+/// A request names at most so many definition files.
+const MAX_DEFINITION_FILES: usize = 1000;
 
 impl InstantiateParams {
     /// Reads them.
@@ -41,6 +45,11 @@ impl InstantiateParams {
         };
         let definition_files = match params.get(DEFINITION_FILES) {
             None => None,
+            Some(Value::Array(paths)) if paths.len() > MAX_DEFINITION_FILES => {
+                return Err(Problem::impossible(format!(
+                    "additionalParams.{DEFINITION_FILES} names more than {MAX_DEFINITION_FILES} files"
+                )));
+            }
             Some(Value::Array(paths)) => {
                 let paths: Option<Vec<String>> = paths.iter().map(|path| path.as_str().map(str::to_owned)).collect();
                 Some(paths.ok_or_else(|| {
@@ -75,6 +84,16 @@ pub fn manifests(
         return Err(Problem::impossible("the definition files hold no Kubernetes object"));
     }
     Ok((files.into_iter().map(|file| file.path).collect(), manifests))
+}
+
+/// Runs work of some milliseconds (reading YAML) where it holds no other request up.
+///
+/// # Errors
+/// Those of `work`; 500 if it panicked.
+pub async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Problem> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(internal(&error)))
 }
 
 fn select(files: Vec<DefinitionFile>, chosen: &[String]) -> Result<Vec<DefinitionFile>, Problem> {

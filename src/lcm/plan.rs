@@ -12,12 +12,12 @@ use crate::domain::plan::{Plan, PodRef, ReplicaChange, Step, apply_all, remove_a
 use crate::domain::problem::Problem;
 use crate::domain::render::{self, Rendering};
 use crate::domain::resource::{ObjectKey, Resource};
-use crate::domain::scale::{ScaleLevels, initial_levels, instances, scaled};
+use crate::domain::scale::{ScaleLevels, check_profiles, initial_levels, instances, scaled};
 use crate::domain::vnfd::Flavour;
 use crate::domain::{heal, scale};
 use crate::infra::{Driver, InfraError, Scope};
 use crate::lcm::accept::direction;
-use crate::lcm::params::{InstantiateParams, manifests};
+use crate::lcm::params::{InstantiateParams, blocking, manifests};
 use crate::sol003::common::{HealVnfRequest, ScaleVnfRequest, TerminateVnfRequest, TerminationType};
 use crate::store::{Store, StoreError};
 
@@ -76,7 +76,7 @@ impl Planner<'_> {
         Ok(match self.op.operation {
             LcmOperation::Instantiate => self.instantiate().await?,
             LcmOperation::Scale => (self.scale().await?, Vec::new()),
-            LcmOperation::Heal => (self.heal()?, Vec::new()),
+            LcmOperation::Heal => (self.heal().await?, Vec::new()),
             LcmOperation::Terminate => (self.terminate()?, Vec::new()),
             LcmOperation::ModifyInfo => (Plan::default(), Vec::new()),
         })
@@ -90,7 +90,8 @@ impl Planner<'_> {
         let level = request.instantiation_level_id.as_deref();
         let levels = initial_levels(flavour, level)?;
         let files = self.store.definition_files(onboarded.package_id).await?;
-        let (_, manifests) = manifests(files, params.definition_files.as_deref())?;
+        let chosen = params.definition_files.clone();
+        let (definition_files, manifests) = blocking(move || manifests(files, chosen.as_deref())).await?;
         let mut kinds = render::defined_kinds(&manifests);
         kinds.extend(self.driver.discover(&self.scope.access, &render::kinds(&manifests)).await?);
         let resources = render::resources(&Rendering {
@@ -103,12 +104,23 @@ impl Planner<'_> {
             kinds: &kinds,
         })?;
         let wanted: Vec<ObjectKey> = resources.iter().map(|resource| resource.key.clone()).collect();
-        // Rows of an earlier instantiation that was failed: rolling back this one removes their objects too.
-        let leftover = self.inventory.iter().map(|resource| &resource.key).filter(|key| !wanted.contains(key));
-        let all: Vec<ObjectKey> = wanted.iter().chain(leftover).cloned().collect();
-        let plan =
-            Plan { forward: apply_all(&wanted), backward: Some(remove_all(&all, Some(0))), scale_levels: Some(levels) };
-        Ok((plan, resources))
+        // What an earlier instantiation that was failed has left, and this one does not want.
+        let leftover: Vec<ObjectKey> =
+            self.inventory.iter().map(|resource| &resource.key).filter(|key| !wanted.contains(key)).cloned().collect();
+        let mut forward = remove_all(&leftover, Some(0));
+        forward.extend(apply_all(&wanted));
+        let all: Vec<ObjectKey> = wanted.into_iter().chain(leftover).collect();
+        let instantiated = InstantiatedVnfInfo {
+            max_scale_levels: flavour.aspects.iter().map(|(id, aspect)| (id.clone(), aspect.max_level)).collect(),
+            scale_levels: levels,
+            flavour_id: request.flavour_id,
+            vnf_state: VnfState::Started,
+            definition_files,
+            vnfcs: Vec::new(),
+            storages: Vec::new(),
+        };
+        let backward = Some(remove_all(&all, Some(0)));
+        Ok((Plan { forward, backward, instantiated: Some(instantiated), ..Plan::default() }, resources))
     }
 
     async fn scale(&self) -> Result<Plan, PlanError> {
@@ -119,6 +131,7 @@ impl Planner<'_> {
         let steps = request.number_of_steps.unwrap_or(1);
         let after = scaled(flavour, &info.scale_levels, direction(request.scale_type), &request.aspect_id, steps)?;
         let numbers = self.numbers(flavour, &info.scale_levels, &after, &request.aspect_id);
+        check_profiles(flavour, &numbers)?;
         let changes: Vec<(ReplicaChange, ReplicaChange)> = self
             .inventory
             .iter()
@@ -128,10 +141,17 @@ impl Planner<'_> {
                 Some((change(replicas), change(resource.replicas()?)))
             })
             .collect();
+        if changes.is_empty() {
+            return Err(Problem::impossible(format!(
+                "aspect '{}' scales no workload whose replicas are this VNFM's to set (a HorizontalPodAutoscaler may have them)",
+                request.aspect_id
+            ))
+            .into());
+        }
         let objects: Vec<ObjectKey> = changes.iter().map(|(change, _)| change.object.clone()).collect();
         let (forward, backward) = changes.into_iter().unzip();
         let set = |changes| vec![Step::SetReplicas { changes }, Step::AwaitReady { objects: objects.clone() }];
-        Ok(Plan { forward: set(forward), backward: Some(set(backward)), scale_levels: Some(after) })
+        Ok(Plan { forward: set(forward), backward: Some(set(backward)), scale_levels: Some(after), ..Plan::default() })
     }
 
     /// The number of instances of each VDU of the aspect after scaling. A VDU that the VNFD gives no initial number
@@ -159,22 +179,27 @@ impl Planner<'_> {
             .collect()
     }
 
-    fn heal(&self) -> Result<Plan, PlanError> {
+    async fn heal(&self) -> Result<Plan, PlanError> {
         let request: HealVnfRequest = self.request()?;
         let ids = request.vnfc_instance_id.unwrap_or_default();
-        let vnfcs = heal::select(&self.info()?.vnfcs, &ids)?;
+        // All pods are those there are now; named ones are those the caller saw, of which some may be gone by now.
+        let observed =
+            if ids.is_empty() { self.driver.observe(self.scope, self.inventory).await?.vnfcs } else { Vec::new() };
+        let vnfcs: Vec<&Vnfc> =
+            if ids.is_empty() { observed.iter().collect() } else { heal::select(&self.info()?.vnfcs, &ids)? };
+        let is_home = |resource: &Resource, vnfc: &Vnfc| {
+            vnfc.workload_kind == resource.key.kind && vnfc.workload_name == resource.key.name
+        };
+        // A Job that has run is not run again.
         let concerned = |resource: &&Resource| {
-            ids.is_empty()
-                || vnfcs.iter().any(|vnfc: &&Vnfc| {
-                    vnfc.workload_kind == resource.key.kind && vnfc.workload_name == resource.key.name
-                })
+            resource.key.kind != "Job" && (ids.is_empty() || vnfcs.iter().any(|vnfc| is_home(resource, vnfc)))
         };
         let objects: Vec<ObjectKey> = self.inventory.iter().filter(concerned).map(|row| row.key.clone()).collect();
-        let pods = vnfcs.iter().map(|vnfc| PodRef { name: vnfc.pod_name.clone(), uid: vnfc.pod_uid.clone() }).collect();
+        let pods = vnfcs.iter().map(|vnfc| PodRef { name: vnfc.pod_name.clone(), uid: vnfc.pod_uid.clone() });
         // Applying brings back what was removed or changed behind our back, and bare pods.
-        let mut forward = vec![Step::DeletePods { pods }];
+        let mut forward = vec![Step::DeletePods { pods: pods.collect() }];
         forward.extend(apply_all(&objects));
-        Ok(Plan { forward, backward: None, scale_levels: None })
+        Ok(Plan { forward, ..Plan::default() })
     }
 
     fn terminate(&self) -> Result<Plan, PlanError> {
@@ -184,7 +209,7 @@ impl Planner<'_> {
             TerminationType::Graceful => request.graceful_termination_timeout,
         };
         let objects: Vec<ObjectKey> = self.inventory.iter().map(|row| row.key.clone()).collect();
-        Ok(Plan { forward: remove_all(&objects, grace_seconds), backward: None, scale_levels: None })
+        Ok(Plan { forward: remove_all(&objects, grace_seconds), ..Plan::default() })
     }
 
     fn info(&self) -> Result<&InstantiatedVnfInfo, Problem> {
@@ -195,34 +220,4 @@ impl Planner<'_> {
         serde_json::from_value(self.op.params.clone())
             .map_err(|error| Problem::impossible(format!("the stored request can't be read: {error}")))
     }
-}
-
-/// `instantiatedVnfInfo` at the end of an INSTANTIATE, but for what is observed in the cluster.
-///
-/// # Errors
-/// As planning: a package that is no longer what it was when the operation was planned.
-pub async fn instantiated_info(
-    store: &dyn Store,
-    op: &VnfLcmOpOcc,
-    instance: &VnfInstance,
-    plan: &Plan,
-) -> Result<InstantiatedVnfInfo, PlanError> {
-    let request: InstantiateRecord = serde_json::from_value(op.params.clone())
-        .map_err(|error| Problem::impossible(format!("the stored request can't be read: {error}")))?;
-    let params = InstantiateParams::read(&request.additional_params)?;
-    let onboarded = store.vnfd(&instance.project_id, &instance.vnfd_id).await?;
-    let flavour = onboarded.vnfd.flavour(&request.flavour_id)?;
-    let definition_files = match params.definition_files {
-        Some(files) => files,
-        None => store.definition_files(onboarded.package_id).await?.into_iter().map(|file| file.path).collect(),
-    };
-    Ok(InstantiatedVnfInfo {
-        max_scale_levels: flavour.aspects.iter().map(|(id, aspect)| (id.clone(), aspect.max_level)).collect(),
-        scale_levels: plan.scale_levels.clone().unwrap_or_default(),
-        flavour_id: request.flavour_id,
-        vnf_state: VnfState::Started,
-        definition_files,
-        vnfcs: Vec::new(),
-        storages: Vec::new(),
-    })
 }

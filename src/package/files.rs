@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures::{Stream, StreamExt};
 use tokio::fs::File;
 use tokio::io::AsyncWriteExt;
+use uuid::Uuid;
 
 use crate::domain::ids::VnfPkgId;
 use crate::domain::problem::Problem;
@@ -18,8 +19,9 @@ pub struct PackageFiles {
     max_bytes: u64,
 }
 
-/// An upload of which nothing arrives for so long is broken off.
-const STALL: Duration = Duration::from_secs(30);
+/// An upload that takes longer is broken off. Less than what makes an onboarding count as abandoned, so that no two
+/// uploads of a package are ever under way.
+const UPLOAD_TIMEOUT: Duration = Duration::from_secs(50 * 60);
 
 impl PackageFiles {
     /// The folder below `data_dir`, made if need be. No CSAR larger than `max_bytes` is taken.
@@ -37,28 +39,38 @@ impl PackageFiles {
         self.folder.join(format!("{id}.csar"))
     }
 
-    /// Where it is while it arrives. An upload that is broken off is overwritten by the next one.
-    fn arriving(&self, id: VnfPkgId) -> PathBuf {
-        self.folder.join(format!("{id}.upload"))
-    }
-
-    /// Writes what arrives to disk, chunk by chunk, and puts it in place when it is complete.
+    /// Writes what arrives to disk, chunk by chunk, and puts it in place when it is complete. `upload` names the upload:
+    /// no other ever writes to the same file.
     ///
     /// # Errors
-    /// 413 if it is too large, 408 if it stalls, 400 if it breaks off, 507 if the disk does not take it.
-    pub async fn receive<B, E>(
+    /// 413 if it is too large, 408 if it takes too long, 400 if it breaks off, 507 if the disk does not take it. Nothing is left of it then.
+    pub async fn receive<B: AsRef<[u8]>, E>(
         &self,
         id: VnfPkgId,
+        upload: Uuid,
+        chunks: impl Stream<Item = Result<B, E>> + Unpin,
+    ) -> Result<(), Problem> {
+        let arriving = self.folder.join(format!("{id}.{upload}.upload"));
+        let late = || Problem::new(408, "timeout", "the package content did not arrive in time: upload it again");
+        let written = match tokio::time::timeout(UPLOAD_TIMEOUT, self.write(&arriving, chunks)).await {
+            Ok(Ok(())) => tokio::fs::rename(&arriving, self.path(id)).await.map_err(|error| disk(&error)),
+            Ok(Err(problem)) => Err(problem),
+            Err(_) => Err(late()),
+        };
+        if written.is_err() {
+            remove(&arriving).await;
+        }
+        written
+    }
+
+    async fn write<B: AsRef<[u8]>, E>(
+        &self,
+        path: &Path,
         mut chunks: impl Stream<Item = Result<B, E>> + Unpin,
-    ) -> Result<(), Problem>
-    where
-        B: AsRef<[u8]>,
-    {
-        let arriving = self.arriving(id);
-        let mut file = File::create(&arriving).await.map_err(|error| disk(&error))?;
+    ) -> Result<(), Problem> {
+        let mut file = File::create(path).await.map_err(|error| disk(&error))?;
         let mut size: u64 = 0;
-        let stalled = || Problem::new(408, "timeout", "the package content did not arrive in time: upload it again");
-        while let Some(chunk) = tokio::time::timeout(STALL, chunks.next()).await.map_err(|_| stalled())? {
+        while let Some(chunk) = chunks.next().await {
             let chunk = chunk.map_err(|_| Problem::malformed("the upload broke off: upload the package again"))?;
             size += chunk.as_ref().len() as u64;
             if size > self.max_bytes {
@@ -70,31 +82,35 @@ impl PackageFiles {
             }
             file.write_all(chunk.as_ref()).await.map_err(|error| disk(&error))?;
         }
-        file.sync_all().await.map_err(|error| disk(&error))?;
-        tokio::fs::rename(&arriving, self.path(id)).await.map_err(|error| disk(&error))
+        file.sync_all().await.map_err(|error| disk(&error))
     }
 
-    /// Removes whatever there is of a package.
+    /// Removes the CSAR of a package, if there is one.
     pub async fn remove(&self, id: VnfPkgId) {
-        for path in [self.path(id), self.arriving(id)] {
-            if let Err(error) = tokio::fs::remove_file(&path).await
-                && error.kind() != io::ErrorKind::NotFound
-            {
-                tracing::warn!(path = %path.display(), error = &error as &dyn std::error::Error, "a package file can't be removed");
-            }
-        }
+        remove(&self.path(id)).await;
     }
 
-    /// The packages there are files of.
+    /// The files in the folder and the packages they are of; CSARs and uploads that were cut off alike.
     ///
     /// # Errors
     /// The folder can't be read.
-    pub fn ids(&self) -> io::Result<Vec<VnfPkgId>> {
+    pub fn all(&self) -> io::Result<Vec<(PathBuf, VnfPkgId)>> {
         let entries = std::fs::read_dir(&self.folder)?.collect::<Result<Vec<_>, _>>()?;
+        let package = |path: &Path| path.file_name()?.to_str()?.split('.').next()?.parse().ok();
         Ok(entries
             .iter()
-            .filter_map(|entry| Path::new(&entry.file_name()).file_stem()?.to_str()?.parse().ok())
+            .map(std::fs::DirEntry::path)
+            .filter_map(|path| Some((path.clone(), package(&path)?)))
             .collect())
+    }
+}
+
+/// Removes a file; what can't be removed is logged.
+pub async fn remove(path: &Path) {
+    if let Err(error) = tokio::fs::remove_file(path).await
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        tracing::warn!(path = %path.display(), error = &error as &dyn std::error::Error, "a package file can't be removed");
     }
 }
 

@@ -4,9 +4,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use crate::domain::instance::{VirtualStorage, Vnfc};
-use crate::domain::op_occ::{AffectedVnfc as DomainAffectedVnfc, ResourceChanges as DomainResourceChanges, VnfcChange};
+use crate::domain::instance::{InstantiatedVnfInfo, VirtualStorage, VnfInstance, VnfMetadata, VnfState, Vnfc};
+use crate::domain::op_occ::{
+    AffectedVnfc as DomainAffectedVnfc, CancelMode as DomainCancelMode, ResourceChanges as DomainResourceChanges,
+    VnfcChange,
+};
 use crate::domain::scale::ScaleLevels;
+use crate::sol003::Edition;
 
 /// `ProblemDetails` (SOL013 clause 6.3.3).
 #[derive(ToSchema)]
@@ -120,6 +124,26 @@ pub enum TerminationType {
     Forceful,
     /// Pods get their time to end.
     Graceful,
+}
+
+/// `CancelMode` (clause 5.5.2.14).
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CancelMode {
+    /// GRACEFUL lets requests to the VIM that are under way end, FORCEFUL does not wait for them.
+    #[schema(value_type = CancelModeType)]
+    pub cancel_mode: DomainCancelMode,
+}
+
+// For the documents only: the domain's type is what is read and written.
+/// `CancelModeType` (clause 5.5.4.7).
+#[derive(ToSchema)]
+#[schema(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum CancelModeType {
+    /// Requests to the VIM that are under way are finished first.
+    Graceful,
+    /// Waiting is interrupted.
+    Forceful,
 }
 
 /// `ScaleInfo` (clause 5.5.3.4).
@@ -236,6 +260,82 @@ impl VirtualStorageResourceInfo {
                 resource_id: storage.claim_name.clone(),
                 vim_level_resource_type: "PersistentVolumeClaim".to_owned(),
             },
+        }
+    }
+}
+
+/// What both editions show alike of a VNF instance (clause 5.5.2.2).
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct VnfInstanceAttributes {
+    id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    vnf_instance_name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    vnf_instance_description: Option<String>,
+    vnfd_id: String,
+    vnf_provider: String,
+    vnf_product_name: String,
+    vnf_software_version: String,
+    vnfd_version: String,
+    #[schema(value_type = Object)]
+    vnf_configurable_properties: Map<String, Value>,
+    instantiation_state: &'static str,
+    #[schema(value_type = Object)]
+    metadata: VnfMetadata,
+    #[schema(value_type = Object)]
+    extensions: Map<String, Value>,
+    #[serde(rename = "_links")]
+    links: VnfInstanceLinks,
+}
+
+impl VnfInstanceAttributes {
+    /// The attributes of `instance`, with links below `base` (scheme, host and port) in `edition`.
+    pub fn new(instance: &VnfInstance, edition: Edition, base: &str) -> Self {
+        let href = format!("{base}{}/vnf_instances/{}", edition.root(), instance.id);
+        let info = instance.instantiated.as_ref();
+        Self {
+            id: instance.id.to_string(),
+            vnf_instance_name: instance.name.clone(),
+            vnf_instance_description: instance.description.clone(),
+            vnfd_id: instance.vnfd_id.clone(),
+            vnf_provider: instance.provider.clone(),
+            vnf_product_name: instance.product_name.clone(),
+            vnf_software_version: instance.software_version.clone(),
+            vnfd_version: instance.vnfd_version.clone(),
+            vnf_configurable_properties: instance.configurable_properties.clone(),
+            instantiation_state: instance.instantiation_state(),
+            metadata: instance.metadata.clone(),
+            extensions: instance.extensions.clone(),
+            links: VnfInstanceLinks::new(&href, info.is_some(), info.is_some_and(|info| !info.scale_levels.is_empty())),
+        }
+    }
+}
+
+/// What both editions show alike of an instantiated VNF.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct InstantiatedAttributes {
+    flavour_id: String,
+    #[schema(value_type = String)]
+    vnf_state: VnfState,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    scale_status: Vec<ScaleInfo>,
+    vnfc_resource_info: Vec<VnfcResourceInfo>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    virtual_storage_resource_info: Vec<VirtualStorageResourceInfo>,
+}
+
+impl InstantiatedAttributes {
+    /// The attributes of `info`, in the VIM of connection `vim`.
+    pub fn new(info: &InstantiatedVnfInfo, vim: &str) -> Self {
+        let storages = info.storages.iter();
+        Self {
+            flavour_id: info.flavour_id.clone(),
+            vnf_state: info.vnf_state,
+            scale_status: scale_infos(&info.scale_levels),
+            vnfc_resource_info: info.vnfcs.iter().map(|vnfc| VnfcResourceInfo::new(vnfc, vim)).collect(),
+            virtual_storage_resource_info: storages.map(|one| VirtualStorageResourceInfo::new(one, vim)).collect(),
         }
     }
 }

@@ -5,9 +5,9 @@ use serde_json::{Map, Value};
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 
-use crate::domain::op_occ::{LcmOperation, OpState, VnfLcmOpOcc as Domain};
+use crate::domain::op_occ::{CancelMode, LcmOperation, OpState, VnfLcmOpOcc as Domain};
 use crate::domain::problem::Problem;
-use crate::sol003::common::{Link, ResourceChanges};
+use crate::sol003::common::{CancelModeType, Link, ResourceChanges};
 use crate::sol003::{Edition, v1};
 
 /// One lifecycle management operation occurrence.
@@ -29,6 +29,11 @@ pub struct VnfLcmOpOcc {
     operation_params: Value,
     is_cancel_pending: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<CancelModeType>)]
+    cancel_mode: Option<CancelMode>,
+    /// Why it stopped. An extension, `evidence`, tells of `objects` that were not ready with their conditions, `events`
+    /// about them, last lines of the `logs` of their containers, and in `notes` what could not be read; secrets are masked.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<crate::sol003::common::ProblemDetails>)]
     error: Option<Problem>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -47,6 +52,8 @@ struct OpOccLinks {
     #[serde(rename = "self")]
     this: Link,
     vnf_instance: Link,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cancel: Option<Link>,
     #[serde(skip_serializing_if = "Option::is_none")]
     retry: Option<Link>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -72,11 +79,13 @@ impl VnfLcmOpOcc {
             is_automatic_invocation: op.is_automatic_invocation,
             operation_params: params(&op.params, edition),
             is_cancel_pending: op.cancel.is_some(),
+            cancel_mode: op.cancel,
             error: op.error.clone(),
             resource_changes: op.resource_changes.as_ref().map(ResourceChanges::new),
             changed_info: op.changed_info.as_ref().map(|info| params(info, edition)),
             links: OpOccLinks {
                 vnf_instance: Link::to(format!("{root}/vnf_instances/{}", op.vnf_instance_id)),
+                cancel: task("cancel", op.state.is_running()),
                 retry: task("retry", stopped),
                 rollback: task("rollback", stopped && can_roll_back(op.operation)),
                 fail: task("fail", stopped),

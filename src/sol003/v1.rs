@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use crate::domain::instance::{InstantiatedVnfInfo as DomainInfo, VnfInstance as Domain, VnfMetadata, VnfState};
-use crate::sol003::common::{ScaleInfo, VirtualStorageResourceInfo, VnfInstanceLinks, VnfcResourceInfo, scale_infos};
+use crate::domain::instance::VnfInstance as Domain;
+use crate::sol003::common::{InstantiatedAttributes, VnfInstanceAttributes};
 use crate::sol003::{Edition, v2};
 
 /// One entry of `vimConnectionInfo` (clause 4.4.1.6).
@@ -29,6 +29,21 @@ pub fn connection_array(map: Map<String, Value>) -> Value {
             entry
         })
         .collect()
+}
+
+/// The map form of an array of connections, for merging a patch. What is no entry with an `id` is left for the type
+/// check to tell.
+pub fn connection_map(array: &mut Value) {
+    let Value::Array(entries) = array else { return };
+    let id = |entry: &Value| entry.get("id")?.as_str().map(str::to_owned);
+    if entries.iter().all(|entry| id(entry).is_some()) {
+        let named = entries.drain(..).filter_map(|mut entry| {
+            let id = id(&entry)?;
+            entry.as_object_mut()?.remove("id");
+            Some((id, entry))
+        });
+        *array = Value::Object(named.collect());
+    }
 }
 
 /// `InstantiateVnfRequest` (clause 5.5.2.4), what Gybe reads of it.
@@ -55,6 +70,7 @@ impl From<InstantiateVnfRequest> for v2::InstantiateVnfRequest {
         Self {
             flavour_id: request.flavour_id,
             instantiation_level_id: request.instantiation_level_id,
+            first_connection: request.vim_connection_info.iter().flatten().next().map(|entry| entry.id.clone()),
             vim_connection_info: request
                 .vim_connection_info
                 .map(|entries| entries.into_iter().map(|entry| (entry.id, entry.info)).collect()),
@@ -65,7 +81,7 @@ impl From<InstantiateVnfRequest> for v2::InstantiateVnfRequest {
     }
 }
 
-/// `VnfInfoModificationRequest` (clause 5.5.2.12). An entry of `vimConnectionInfo` replaces the one of its `id` or is added.
+/// `VnfInfoModificationRequest` (clause 5.5.2.12). An entry of `vimConnectionInfo` is merged into the one of its `id`, or added.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = VnfInfoModificationRequestV1)]
@@ -83,23 +99,8 @@ pub struct VnfInfoModificationRequest {
     /// Merge patch.
     #[schema(value_type = Option<Object>)]
     pub vnf_configurable_properties: Option<Map<String, Value>>,
-    /// Entries to add or replace.
+    /// Entries to merge by `id`, or to add.
     pub vim_connection_info: Option<Vec<VimConnectionInfo>>,
-}
-
-impl From<VnfInfoModificationRequest> for v2::VnfInfoModificationRequest {
-    fn from(request: VnfInfoModificationRequest) -> Self {
-        Self {
-            vnf_instance_name: request.vnf_instance_name,
-            vnf_instance_description: request.vnf_instance_description,
-            metadata: request.metadata,
-            extensions: request.extensions,
-            vnf_configurable_properties: request.vnf_configurable_properties,
-            vim_connection_info: request
-                .vim_connection_info
-                .map(|entries| entries.into_iter().map(|entry| (entry.id, Some(entry.info))).collect()),
-        }
-    }
 }
 
 /// `VnfInstance` (clause 5.5.2.2).
@@ -107,89 +108,26 @@ impl From<VnfInfoModificationRequest> for v2::VnfInfoModificationRequest {
 #[serde(rename_all = "camelCase")]
 #[schema(as = VnfInstanceV1)]
 pub struct VnfInstance {
-    id: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    vnf_instance_name: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    vnf_instance_description: Option<String>,
-    vnfd_id: String,
-    vnf_provider: String,
-    vnf_product_name: String,
-    vnf_software_version: String,
-    vnfd_version: String,
+    #[serde(flatten)]
+    attributes: VnfInstanceAttributes,
     vnf_pkg_id: String,
-    #[schema(value_type = Object)]
-    vnf_configurable_properties: Map<String, Value>,
     vim_connection_info: Vec<VimConnectionInfo>,
-    instantiation_state: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    instantiated_vnf_info: Option<InstantiatedVnfInfo>,
-    #[schema(value_type = Object)]
-    metadata: VnfMetadata,
-    #[schema(value_type = Object)]
-    extensions: Map<String, Value>,
-    #[serde(rename = "_links")]
-    links: VnfInstanceLinks,
-}
-
-/// `InstantiatedVnfInfo` (clause 5.5.2.2).
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-#[schema(as = InstantiatedVnfInfoV1)]
-struct InstantiatedVnfInfo {
-    flavour_id: String,
-    #[schema(value_type = String)]
-    vnf_state: VnfState,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    scale_status: Vec<ScaleInfo>,
-    vnfc_resource_info: Vec<VnfcResourceInfo>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    virtual_storage_resource_info: Vec<VirtualStorageResourceInfo>,
+    instantiated_vnf_info: Option<InstantiatedAttributes>,
 }
 
 impl VnfInstance {
     /// The wire form of `instance`, with links below `base` (scheme, host and port).
     pub fn new(instance: &Domain, base: &str) -> Self {
-        let href = format!("{base}{}/vnf_instances/{}", Edition::V1.root(), instance.id);
         let info = instance.instantiated.as_ref();
+        let connections = instance.vim_connections.iter();
         Self {
-            id: instance.id.to_string(),
-            vnf_instance_name: instance.name.clone(),
-            vnf_instance_description: instance.description.clone(),
-            vnfd_id: instance.vnfd_id.clone(),
-            vnf_provider: instance.provider.clone(),
-            vnf_product_name: instance.product_name.clone(),
-            vnf_software_version: instance.software_version.clone(),
-            vnfd_version: instance.vnfd_version.clone(),
+            attributes: VnfInstanceAttributes::new(instance, Edition::V1, base),
             vnf_pkg_id: instance.vnf_pkg_id.to_string(),
-            vnf_configurable_properties: instance.configurable_properties.clone(),
-            vim_connection_info: instance
-                .vim_connections
-                .iter()
+            vim_connection_info: connections
                 .map(|(id, vim)| VimConnectionInfo { id: id.clone(), info: vim.into() })
                 .collect(),
-            instantiation_state: instance.instantiation_state(),
-            instantiated_vnf_info: info.map(|info| InstantiatedVnfInfo::new(instance, info)),
-            metadata: instance.metadata.clone(),
-            extensions: instance.extensions.clone(),
-            links: VnfInstanceLinks::new(&href, info.is_some(), info.is_some_and(|info| !info.scale_levels.is_empty())),
-        }
-    }
-}
-
-impl InstantiatedVnfInfo {
-    fn new(instance: &Domain, info: &DomainInfo) -> Self {
-        let vim = instance.vim_connection_id();
-        Self {
-            flavour_id: info.flavour_id.clone(),
-            vnf_state: info.vnf_state,
-            scale_status: scale_infos(&info.scale_levels),
-            vnfc_resource_info: info.vnfcs.iter().map(|vnfc| VnfcResourceInfo::new(vnfc, vim)).collect(),
-            virtual_storage_resource_info: info
-                .storages
-                .iter()
-                .map(|storage| VirtualStorageResourceInfo::new(storage, vim))
-                .collect(),
+            instantiated_vnf_info: info.map(|info| InstantiatedAttributes::new(info, instance.vim_connection_id())),
         }
     }
 }

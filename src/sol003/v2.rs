@@ -6,12 +6,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
-use crate::domain::instance::{InstantiatedVnfInfo as DomainInfo, VnfInstance as Domain, VnfMetadata, VnfState};
-use crate::domain::vim::{VimConnection, split_secrets};
+use crate::domain::instance::VnfInstance as Domain;
+use crate::domain::vim::{VimConnection, masked, split_secrets};
 use crate::sol003::Edition;
-use crate::sol003::common::{
-    ScaleInfo, VirtualStorageResourceInfo, VnfInstanceLinks, VnfcInfo, VnfcResourceInfo, scale_infos,
-};
+use crate::sol003::common::{InstantiatedAttributes, ScaleInfo, VnfInstanceAttributes, VnfcInfo, scale_infos};
 
 /// One entry of `vimConnectionInfo` (clause 4.4.1.6). The key in the map is its id.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
@@ -40,13 +38,19 @@ pub struct VimConnectionInfo {
 impl From<VimConnectionInfo> for VimConnection {
     fn from(wire: VimConnectionInfo) -> Self {
         let (access_info, secrets) = split_secrets(wire.access_info.unwrap_or_default());
+        let without_secrets = |members: Option<Map<String, Value>>| match masked(members.unwrap_or_default().into()) {
+            Value::Object(members) => members,
+            _ => Map::new(),
+        };
         Self {
             vim_id: wire.vim_id,
             vim_type: wire.vim_type.unwrap_or_else(|| "ETSINFV.KUBERNETES.V_1".to_owned()),
-            interface_info: wire.interface_info.unwrap_or_default(),
+            interface_info: without_secrets(wire.interface_info),
             access_info,
             secrets,
-            extra: wire.extra.unwrap_or_default(),
+            extra: without_secrets(wire.extra),
+            home: false,
+            added_by: None,
         }
     }
 }
@@ -73,8 +77,11 @@ pub struct InstantiateVnfRequest {
     pub flavour_id: String,
     /// The instantiation level; the VNFD's default if absent.
     pub instantiation_level_id: Option<String>,
-    /// The VIM; the default VIM if absent.
+    /// The VIM; the default VIM if absent. Of several, the VNF lives in the first.
     pub vim_connection_info: Option<BTreeMap<String, VimConnectionInfo>>,
+    /// The first in the caller's order, where there is one (2.6.1); else the order is that of the ids.
+    #[serde(skip)]
+    pub first_connection: Option<String>,
     /// `namespace`, `createNamespace`, `lcm-kubernetes-def-files`.
     #[schema(value_type = Option<Object>)]
     pub additional_params: Option<Map<String, Value>>,
@@ -103,7 +110,7 @@ pub struct VnfInfoModificationRequest {
     /// Merge patch.
     #[schema(value_type = Option<Object>)]
     pub vnf_configurable_properties: Option<Map<String, Value>>,
-    /// Entries to add or replace; `null` removes one.
+    /// Merge patch by id: members of an entry are merged, `null` removes one.
     #[schema(value_type = Option<Object>)]
     pub vim_connection_info: Option<BTreeMap<String, Option<VimConnectionInfo>>>,
 }
@@ -113,28 +120,11 @@ pub struct VnfInfoModificationRequest {
 #[serde(rename_all = "camelCase")]
 #[schema(as = VnfInstanceV2)]
 pub struct VnfInstance {
-    id: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    vnf_instance_name: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    vnf_instance_description: Option<String>,
-    vnfd_id: String,
-    vnf_provider: String,
-    vnf_product_name: String,
-    vnf_software_version: String,
-    vnfd_version: String,
-    #[schema(value_type = Object)]
-    vnf_configurable_properties: Map<String, Value>,
+    #[serde(flatten)]
+    attributes: VnfInstanceAttributes,
     vim_connection_info: BTreeMap<String, VimConnectionInfo>,
-    instantiation_state: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     instantiated_vnf_info: Option<InstantiatedVnfInfo>,
-    #[schema(value_type = Object)]
-    metadata: VnfMetadata,
-    #[schema(value_type = Object)]
-    extensions: Map<String, Value>,
-    #[serde(rename = "_links")]
-    links: VnfInstanceLinks,
 }
 
 /// `InstantiatedVnfInfo` (clause 5.5.2.2).
@@ -142,16 +132,10 @@ pub struct VnfInstance {
 #[serde(rename_all = "camelCase")]
 #[schema(as = InstantiatedVnfInfoV2)]
 struct InstantiatedVnfInfo {
-    flavour_id: String,
-    #[schema(value_type = String)]
-    vnf_state: VnfState,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    scale_status: Vec<ScaleInfo>,
+    #[serde(flatten)]
+    attributes: InstantiatedAttributes,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     max_scale_levels: Vec<ScaleInfo>,
-    vnfc_resource_info: Vec<VnfcResourceInfo>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    virtual_storage_resource_info: Vec<VirtualStorageResourceInfo>,
     vnfc_info: Vec<VnfcInfo>,
     #[schema(value_type = Object)]
     metadata: Value,
@@ -160,46 +144,18 @@ struct InstantiatedVnfInfo {
 impl VnfInstance {
     /// The wire form of `instance`, with links below `base` (scheme, host and port).
     pub fn new(instance: &Domain, base: &str) -> Self {
-        let href = format!("{base}{}/vnf_instances/{}", Edition::V2.root(), instance.id);
         let info = instance.instantiated.as_ref();
         Self {
-            id: instance.id.to_string(),
-            vnf_instance_name: instance.name.clone(),
-            vnf_instance_description: instance.description.clone(),
-            vnfd_id: instance.vnfd_id.clone(),
-            vnf_provider: instance.provider.clone(),
-            vnf_product_name: instance.product_name.clone(),
-            vnf_software_version: instance.software_version.clone(),
-            vnfd_version: instance.vnfd_version.clone(),
-            vnf_configurable_properties: instance.configurable_properties.clone(),
+            attributes: VnfInstanceAttributes::new(instance, Edition::V2, base),
             vim_connection_info: instance.vim_connections.iter().map(|(id, vim)| (id.clone(), vim.into())).collect(),
-            instantiation_state: instance.instantiation_state(),
-            instantiated_vnf_info: info.map(|info| InstantiatedVnfInfo::new(instance, info)),
-            metadata: instance.metadata.clone(),
-            extensions: instance.extensions.clone(),
-            links: VnfInstanceLinks::new(&href, info.is_some(), info.is_some_and(|info| !info.scale_levels.is_empty())),
-        }
-    }
-}
-
-impl InstantiatedVnfInfo {
-    fn new(instance: &Domain, info: &DomainInfo) -> Self {
-        let vim = instance.vim_connection_id();
-        Self {
-            flavour_id: info.flavour_id.clone(),
-            vnf_state: info.vnf_state,
-            scale_status: scale_infos(&info.scale_levels),
-            max_scale_levels: scale_infos(&info.max_scale_levels),
-            vnfc_resource_info: info.vnfcs.iter().map(|vnfc| VnfcResourceInfo::new(vnfc, vim)).collect(),
-            virtual_storage_resource_info: info
-                .storages
-                .iter()
-                .map(|storage| VirtualStorageResourceInfo::new(storage, vim))
-                .collect(),
-            vnfc_info: info.vnfcs.iter().map(VnfcInfo::new).collect(),
-            metadata: json!({
-                "namespace": instance.metadata.namespace,
-                "lcm-kubernetes-def-files": info.definition_files,
+            instantiated_vnf_info: info.map(|info| InstantiatedVnfInfo {
+                attributes: InstantiatedAttributes::new(info, instance.vim_connection_id()),
+                max_scale_levels: scale_infos(&info.max_scale_levels),
+                vnfc_info: info.vnfcs.iter().map(VnfcInfo::new).collect(),
+                metadata: json!({
+                    "namespace": instance.metadata.namespace,
+                    "lcm-kubernetes-def-files": info.definition_files,
+                }),
             }),
         }
     }

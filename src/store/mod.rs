@@ -6,31 +6,33 @@
 //! Every method is written to be run to its end: callers don't wrap one in a timeout or a `select!`, for what was asked may
 //! happen all the same; the database's own timeouts bound them. A future that is dropped leaves no transaction open.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde::Serialize;
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
-use tokio::sync::{Notify, broadcast};
+use tokio::sync::{Notify, broadcast, watch};
 
 use crate::domain::ids::{ProjectId, VimId, VnfInstanceId, VnfLcmOpOccId, VnfPkgId};
 use crate::domain::instance::VnfInstance;
 use crate::domain::namespace::Namespace;
-use crate::domain::op_occ::{CancelMode, OpState, VnfLcmOpOcc};
+use crate::domain::op_occ::{CancelMode, LcmOperation, OpState, VnfLcmOpOcc};
 use crate::domain::package::{Content, DefinitionFile, OperationalState, VnfPackage};
 use crate::domain::plan::Plan;
 use crate::domain::problem::Problem;
 use crate::domain::resource::{ObjectKey, Resource, ResourceState};
 use crate::domain::vim::{Vim, VimConnection};
 use crate::domain::vnfd::Vnfd;
+use crate::metrics::StoreMetrics;
 
 pub mod seal;
 mod sql;
 
-pub use sql::{Migrated, connect, migrate};
+pub use sql::{Migrated, connect, live_operations, migrate};
 
 /// Why a store method did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -162,6 +164,57 @@ pub struct Ending {
     pub now: OffsetDateTime,
 }
 
+/// The operations that are not over.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Queue {
+    /// How many are in each state; those without any are left out.
+    pub states: Vec<(OpState, u64)>,
+    /// How many are due and held by nobody.
+    pub waiting: u64,
+    /// How long the one of them that has waited longest could have been worked on.
+    pub oldest: Option<Duration>,
+}
+
+/// An operation that is not over, for people who look for what it hangs on. It holds no secrets.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LiveOperation {
+    /// Its identifier.
+    pub id: VnfLcmOpOccId,
+    /// Its VNF instance.
+    pub vnf_instance_id: VnfInstanceId,
+    /// What it does.
+    pub operation: LcmOperation,
+    /// Where it stands.
+    pub state: OpState,
+    /// Steps of the current direction that are done.
+    pub steps_done: u64,
+    /// Steps of the current direction; `None` until it is planned.
+    pub steps: Option<usize>,
+    /// How often the current step was put off.
+    pub attempt: u64,
+    /// Not worked on before this.
+    #[serde(with = "time::serde::rfc3339")]
+    pub not_before: OffsetDateTime,
+    /// Why it stopped or was put off last.
+    pub error: Option<Problem>,
+    /// Who works on it.
+    pub lease: Option<LiveLease>,
+}
+
+/// A lease that has not run out.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LiveLease {
+    /// The conductor, as it calls itself in its log.
+    pub owner: String,
+    /// How often the operation was claimed.
+    pub epoch: i64,
+    /// When it runs out unless it is renewed.
+    #[serde(with = "time::serde::rfc3339")]
+    pub until: OffsetDateTime,
+}
+
 /// The package that carries a VNFD, as instance operations need it.
 #[derive(Clone, Debug)]
 pub struct OnboardedVnfd {
@@ -180,8 +233,8 @@ pub struct Whereabouts {
     pub id: VnfInstanceId,
     /// Its tenant.
     pub project_id: ProjectId,
-    /// Its `vimConnectionInfo`.
-    pub vim_connections: BTreeMap<String, VimConnection>,
+    /// The `vimConnectionInfo` entry of the VIM it lives in.
+    pub home: Option<VimConnection>,
     /// Where its objects are.
     pub namespace: Namespace,
     /// The kinds of its objects that realise VDUs or are volumes.
@@ -231,7 +284,7 @@ pub trait Store: Send + Sync {
         now: OffsetDateTime,
     ) -> Result<Vec<VnfPkgId>, StoreError>;
     /// Changes the operational state from the other one (`Stale` if it is that already or the package is not onboarded)
-    /// and merges user data (RFC 7396 result computed by the caller).
+    /// and replaces the user data (the caller has merged them).
     async fn update_package(
         &self,
         project: &ProjectId,
@@ -301,6 +354,14 @@ pub trait Store: Send + Sync {
         to: OpState,
         now: OffsetDateTime,
     ) -> Result<(), StoreError>;
+    /// Asks whoever works on a running operation to stop, and makes one that was put off due now; wakes the conductors.
+    /// `Stale` if it is not STARTING, PROCESSING or ROLLING_BACK. A FORCEFUL request stays one.
+    async fn cancel_operation(
+        &self,
+        project: &ProjectId,
+        id: VnfLcmOpOccId,
+        mode: CancelMode,
+    ) -> Result<(), StoreError>;
     /// The plan of an op occurrence, if it has one. `NotFound` if there is no such op occurrence.
     async fn plan(&self, id: VnfLcmOpOccId) -> Result<Option<Plan>, StoreError>;
 
@@ -313,7 +374,7 @@ pub trait Store: Send + Sync {
     async fn claim(&self, owner: &str, ttl: Duration) -> Result<Claim, StoreError>;
     /// Makes the lease run for `ttl` from now; tells whether a cancel request is pending.
     async fn renew(&self, lease: &Lease, ttl: Duration) -> Result<Option<CancelMode>, StoreError>;
-    /// STARTING → PROCESSING (`Stale` in any other state) with the plan and the inventory rows of what it will make, none
+    /// STARTING → PROCESSING (`Stale` in any other state, and if a cancel request is pending) with the plan and the inventory rows of what it will make, none
     /// twice. Rows that exist keep their state and place and get the new intent; the others come after them.
     async fn store_plan(
         &self,
@@ -327,7 +388,7 @@ pub trait Store: Send + Sync {
     /// Records finished work; with a further step done, `attempt` starts at 0 again. `NotFound`, and nothing is recorded, if
     /// a row that gets a state or an intent is not there. No row may be named twice in `states` or in `manifests`.
     async fn checkpoint(&self, lease: &Lease, checkpoint: &Checkpoint) -> Result<(), StoreError>;
-    /// Puts the operation off for `delay` and gives up the lease. `attempt` and `error` say why; in ROLLING_BACK the error
+    /// Puts the operation off for `delay` (not at all if a cancel request is pending) and gives up the lease. `attempt` and `error` say why; in ROLLING_BACK the error
     /// that led there stays instead.
     async fn postpone(
         &self,
@@ -341,9 +402,19 @@ pub trait Store: Send + Sync {
     /// A cancel request has taken effect or comes too late: it is cleared.
     async fn end_operation(&self, lease: Lease, ending: &Ending) -> Result<(), StoreError>;
 
+    // --- operators ----------------------------------------------------------------------------------------------
+
+    /// How much there is to do, from the index of what is not over.
+    async fn queue(&self) -> Result<Queue, StoreError>;
+    /// The failures of this store, as they are counted.
+    fn metrics(&self) -> StoreMetrics;
+
     /// Fires (`notify_waiters`) when there may be something to claim: register (`Notified::enable`) before looking. It can
     /// fire for nothing, and on PostgreSQL another process's can be missed: look now and then all the same.
     fn wake(&self) -> Arc<Notify>;
+    /// Changes when a running operation, of any process, was asked to stop: [`Store::renew`] tells which. Subscribe before
+    /// claiming, so that none is missed; on PostgreSQL another process's can be: the next renewal tells of it all the same.
+    fn cancels(&self) -> watch::Receiver<()>;
     /// Tells of instances whose operation has come to a final state, in this process or (PostgreSQL) in another, from now
     /// on. One that lags behind must look at all instances, as after [`Ended::Any`]. Another process's may be missed if that
     /// process is killed.

@@ -7,13 +7,35 @@
 
 use std::sync::Arc;
 
+use tokio::sync::{Notify, watch};
+
 use crate::store::seal::KeyRing;
-use crate::store::{Store, StoreError};
+use crate::store::{LiveOperation, Store, StoreError};
 
 mod convert;
 mod endings;
 mod postgres;
 mod sqlite;
+
+/// What a store tells the conductors of its process; see [`Store::wake`] and [`Store::cancels`].
+#[derive(Clone, Default)]
+struct Signals {
+    wake: Arc<Notify>,
+    cancels: watch::Sender<()>,
+}
+
+impl Signals {
+    /// There may be something to claim.
+    fn work(&self) {
+        self.wake.notify_waiters();
+    }
+
+    /// A running operation was asked to stop; one that was put off is due.
+    fn cancel(&self) {
+        self.cancels.send_replace(());
+        self.work();
+    }
+}
 
 /// What [`migrate`] did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +68,17 @@ pub async fn migrate(url: &str) -> Result<Migrated, StoreError> {
     match engine(url)? {
         Engine::Sqlite(path) => sqlite::migrate(path).await,
         Engine::Postgres => postgres::migrate(url).await,
+    }
+}
+
+/// The operations that are not over, oldest first. Reads only and takes no lock: beside a process that serves, too.
+///
+/// # Errors
+/// As [`connect`], except [`StoreError::Held`].
+pub async fn live_operations(url: &str) -> Result<Vec<LiveOperation>, StoreError> {
+    match engine(url)? {
+        Engine::Sqlite(path) => sqlite::live_operations(path).await,
+        Engine::Postgres => postgres::live_operations(url).await,
     }
 }
 

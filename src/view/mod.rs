@@ -10,7 +10,7 @@
 mod refresh;
 mod room;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -246,14 +246,14 @@ impl Eye {
         let there: HashSet<VnfInstanceId> = found.iter().map(|it| it.id).collect();
         let asked = moved.unwrap_or_else(|| self.homes.keys().copied().collect());
         asked.into_iter().filter(|id| !there.contains(id)).for_each(|id| self.leave(id));
-        let mut accesses: Vec<((ProjectId, BTreeMap<_, _>), VimAccess)> = Vec::new();
+        let mut accesses: Vec<((ProjectId, Option<_>), VimAccess)> = Vec::new();
         for it in found {
-            let key = (it.project_id.clone(), it.vim_connections.clone());
+            let key = (it.project_id.clone(), it.home.clone());
             if let Some((_, access)) = accesses.iter().find(|(known, _)| *known == key) {
                 self.settle(it, access.clone());
                 continue;
             }
-            match access(&*self.view.store, &it.project_id, &it.vim_connections).await {
+            match access(&*self.view.store, &it.project_id, it.home.as_ref()).await {
                 Ok(access) => {
                     accesses.push((key, access.clone()));
                     self.settle(it, access);

@@ -169,6 +169,9 @@ async fn a_vim_that_can_not_be_used_is_not_registered() {
         (changed("auth_cred", json!({ "bearer_token": "wrong-token", "ssl_ca_cert": ca })), 422, "refused"),
         (changed("auth_cred", json!({ "ssl_ca_cert": ca })), 422, "bearer_token"),
         (changed("auth_cred", json!({ "bearer_token": "wrong-token" })), 422, "certificate"),
+        (changed("auth_url", json!("http://127.0.0.1:9")), 422, "insecure"),
+        (changed("auth_url", json!("https://user:wrong-token@127.0.0.1:9")), 422, "user or password"),
+        (changed("auth_cred", json!("wrong-token")), 400, "vim.auth_cred: expected a map"),
         (changed("type", json!("openstack")), 422, "kubernetes"),
         (changed("name", json!(7)), 400, "vim.name"),
     ] {
@@ -211,7 +214,7 @@ async fn scaling_and_healing_what_is_not_there_is_refused() {
         ("scale", scale("sideways", 1), 422, "amf, smf, subscriber_data"),
         ("scale", scale("amf", 5), 422, "0..=4"),
         ("scale", scale("amf", 0), 400, "numberOfSteps"),
-        ("scale", json!({ "type": "SCALE_UP", "aspectId": "amf" }), 400, "SCALE_UP"),
+        ("scale", json!({ "type": "SCALE_UP", "aspectId": "amf" }), 400, "SCALE_OUT"),
         ("heal", json!({ "vnfcInstanceId": ["nobody"] }), 422, "nobody"),
         ("terminate", json!({ "terminationType": "FORCEFUL", "gracefulTerminationTimeout": 1 }), 422, "GRACEFUL"),
         ("terminate", json!({}), 400, "terminationType"),

@@ -47,7 +47,7 @@ async fn left(cluster: &Cluster, namespace: &Namespace) -> Vec<String> {
         ("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers"),
     ] {
         let api = cluster.api(api_version, kind, plural, Some(namespace));
-        let marked = ListParams::default().labels("app.kubernetes.io/managed-by=gybe");
+        let marked = ListParams::default().labels("gybe.dev/vnf-instance-id");
         let found = api.list(&marked).await.unwrap();
         left.extend(found.items.into_iter().map(|object| format!("{kind} {}", object.metadata.name.unwrap())));
     }
@@ -236,8 +236,18 @@ async fn an_attribute_change_is_an_operation_of_its_own() {
     let instance = gybe.get(&path).await.expect(StatusCode::OK);
     assert_eq!((&instance["vnfInstanceName"], &instance["metadata"]), (&json!("new"), &json!({ "a": 1 })));
 
+    let cleared = gybe.patch(&path, &json!({ "vnfInstanceName": null, "metadata": null })).await;
+    gybe.settled(&cleared.location.unwrap()).await;
+    let instance = gybe.get(&path).await.expect(StatusCode::OK);
+    assert_eq!((instance.get("vnfInstanceName"), &instance["metadata"]), (None, &json!({})));
+
     let refused = gybe.patch(&path, &json!({ "metadata": { "namespace": "elsewhere" } })).await;
     assert!(refused.problem(422).contains("reserved"));
+    assert!(gybe.patch(&path, &json!({ "vnfdId": "other" })).await.problem(422).contains("vnfdId"));
+    let large = json!({ "metadata": { "a": "x".repeat(70_000) } });
+    assert!(gybe.patch(&path, &large).await.problem(422).contains("metadata would have"));
     let stale = gybe.client.patch(gybe.uri(&path)).header("If-Match", "\"0\"").json(&patch);
+    gybe.send(stale).await.problem(412);
+    let stale = gybe.client.delete(gybe.uri(&path)).header("If-Match", "\"0\"");
     gybe.send(stale).await.problem(412);
 }

@@ -3,15 +3,21 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests say what they show in their names")]
 
 mod bad_input;
+mod cancel;
 mod csar;
 mod drift;
 mod driver;
+mod error_handling;
+mod evidence;
 mod failures;
+mod layering;
 mod lifecycle;
+mod matrix;
 mod namespace;
 mod namespaces;
 mod op_occ;
 mod openapi;
+mod operator;
 mod packages;
 mod render;
 mod restart;

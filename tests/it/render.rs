@@ -30,13 +30,22 @@ fn flavour() -> Flavour {
 }
 
 fn render(manifests: &[Manifest], instances: &[(&str, u32)], create_namespace: bool) -> Vec<Resource> {
+    render_with(&flavour(), manifests, instances, create_namespace)
+}
+
+fn render_with(
+    flavour: &Flavour,
+    manifests: &[Manifest],
+    instances: &[(&str, u32)],
+    create_namespace: bool,
+) -> Vec<Resource> {
     let known = kinds(manifests).into_iter().map(|kind| {
         let namespaced = kind.1 != "Namespace";
         (kind, KindInfo { plural: "things".to_owned(), namespaced })
     });
     resources(&Rendering {
         manifests,
-        flavour: &flavour(),
+        flavour,
         instances: &instances.iter().map(|(vdu, number)| ((*vdu).to_owned(), *number)).collect(),
         namespace: &Namespace::try_from("target".to_owned()).unwrap(),
         create_namespace,
@@ -58,8 +67,8 @@ fn every_object_is_placed_and_marked_and_so_are_its_pods_and_claims() {
     for place in marked {
         let labels = &object.pointer(place).unwrap()["labels"];
         assert_eq!(labels[INSTANCE_LABEL], INSTANCE.to_string(), "{place}");
-        assert_eq!(labels["app.kubernetes.io/managed-by"], "gybe", "{place}");
     }
+    assert_eq!(object["metadata"]["labels"]["app.kubernetes.io/managed-by"], "gybe");
     assert_eq!(object["spec"]["template"]["metadata"]["labels"]["app"], "db", "the author's labels stay");
 }
 
@@ -69,6 +78,17 @@ fn the_vnfds_number_of_instances_wins_over_the_manifests() {
     assert_eq!(rendered[0].vdu_id.as_deref(), Some("VDU1"));
     assert_eq!(rendered[0].replicas(), Some(2));
     assert_eq!((rendered[1].vdu_id.as_deref(), rendered[1].replicas()), (None, Some(4)));
+}
+
+#[test]
+fn a_workload_that_an_aspect_scales_says_its_replicas_aloud() {
+    let mut silent = deployment("amf");
+    silent.object["spec"].as_object_mut().unwrap().remove("replicas");
+    assert_eq!(render(&[silent.clone()], &[], false)[0].replicas(), None);
+    let mut flavour = flavour();
+    let aspect = ScalingAspect { max_level: 1, deltas: BTreeMap::from([("VDU1".to_owned(), vec![1])]) };
+    flavour.aspects.insert("out".to_owned(), aspect);
+    assert_eq!(render_with(&flavour, &[silent], &[], false)[0].replicas(), Some(1));
 }
 
 #[test]

@@ -65,6 +65,14 @@ fn a_levels_own_numbers_win_while_the_scale_levels_are_that_levels() {
 }
 
 #[test]
+fn an_aspect_that_a_level_does_not_name_is_at_zero_in_it() {
+    let mut flavour = flavour();
+    flavour.levels.get_mut("small").unwrap().vdu_instances = map([("b", 9)]);
+    assert_eq!(instances(&flavour, &levels(0, 0), None)["b"], 9);
+    assert_eq!(instances(&flavour, &levels(0, 1), None)["b"], 3, "no longer that level");
+}
+
+#[test]
 fn scaling_keeps_within_the_aspects_levels() {
     let out = |steps| scaled(&flavour(), &levels(1, 0), ScaleDirection::Out, "uniform", steps);
     assert_eq!(out(2).unwrap(), levels(3, 0));

@@ -21,7 +21,10 @@ use gybe::domain::resource::{KindInfo, ObjectKey, Resource, ResourceState};
 use gybe::domain::vim::{Secret, Secrets, Vim, VimConnection};
 use gybe::domain::vnfd::{Flavour, Vdu, Vnfd};
 use gybe::store::seal::KeyRing;
-use gybe::store::{Checkpoint, Claim, Claimed, Ended, Ending, Lease, Store, StoreError, Whereabouts, connect, migrate};
+use gybe::store::{
+    Checkpoint, Claim, Claimed, Ended, Ending, Lease, Queue, Store, StoreError, Whereabouts, connect, live_operations,
+    migrate,
+};
 use serde_json::{Map, Value, json};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 use time::OffsetDateTime;
@@ -78,6 +81,11 @@ on_both_engines! {
     a_lease_that_ran_out_is_lost_though_nobody_took_over
     a_renewed_lease_lasts
     a_renewal_tells_of_a_cancel_request
+    only_a_running_operation_is_cancelled
+    an_operation_that_waits_is_due_once_cancelled
+    a_cancelled_operation_is_not_put_off
+    a_cancelled_operation_does_not_leave_starting
+    a_cancel_request_is_signalled
     a_plan_is_stored_with_its_inventory
     a_second_plan_keeps_what_is_known_of_objects
     intent_is_recorded_of_planned_objects_only
@@ -102,6 +110,8 @@ on_both_engines! {
     a_caller_that_goes_away_leaves_no_transaction_behind
     another_projects_rows_are_not_found
     the_database_answers
+    the_queue_tells_what_waits_and_for_how_long
+    live_operations_are_read_beside_the_process_that_serves
 }
 
 // --- fixture --------------------------------------------------------------------------------------------------------
@@ -279,7 +289,7 @@ impl Fixture {
     async fn instantiate(&self, claimed: Claimed) -> VnfInstanceId {
         let mut instance = claimed.instance.clone();
         instance.metadata.namespace = Some(Namespace::try_from("edge".to_owned()).unwrap());
-        instance.vim_connections.insert("vim".to_owned(), connection_to(None));
+        instance.vim_connections.insert("vim".to_owned(), VimConnection { home: true, ..connection_to(None) });
         instance.instantiated = Some(instantiated());
         let ending = Ending { instance: Some(instance), ..ending(OpState::Processing, OpState::Completed) };
         self.store.end_operation(claimed.lease, &ending).await.unwrap();
@@ -355,6 +365,8 @@ pub fn connection_to(vim: Option<&Vim>) -> VimConnection {
         access_info: Map::new(),
         secrets: Secrets::from([("client_key".to_owned(), Secret::new("k3y-of-the-connection"))]),
         extra: Map::new(),
+        home: false,
+        added_by: None,
     }
 }
 
@@ -379,7 +391,12 @@ fn present(uid: &str) -> ResourceState {
 fn plan() -> Plan {
     let objects = vec![key("a"), key("b")];
     let forward = vec![Step::Apply { objects: objects.clone() }, Step::AwaitReady { objects: objects.clone() }];
-    Plan { forward, backward: Some(vec![Step::Remove { objects, grace_seconds: Some(3) }]), scale_levels: None }
+    Plan {
+        forward,
+        backward: Some(vec![Step::Remove { objects, grace_seconds: Some(3) }]),
+        scale_levels: None,
+        instantiated: None,
+    }
 }
 
 pub fn instantiated() -> InstantiatedVnfInfo {
@@ -988,6 +1005,69 @@ async fn a_renewal_tells_of_a_cancel_request(f: Fixture) {
     assert_eq!(f.op_occ(op.id).await.cancel, None, "it has taken effect");
 }
 
+async fn cancel(f: &Fixture, id: VnfLcmOpOccId, mode: CancelMode) -> Result<(), StoreError> {
+    f.store.cancel_operation(&ProjectId::default(), id, mode).await
+}
+
+async fn only_a_running_operation_is_cancelled(f: Fixture) {
+    use CancelMode::{Forceful, Graceful};
+    assert_fails!(cancel(&f, VnfLcmOpOccId(f.uuid()), Graceful).await, StoreError::NotFound);
+    for state in OpState::ALL {
+        let instance = f.instance().await;
+        let op = VnfLcmOpOcc { state, ..f.op(&instance) };
+        f.store.begin_operation(&op, &instance).await.unwrap();
+        assert_fails!(f.store.cancel_operation(&elsewhere(), op.id, Graceful).await, StoreError::NotFound);
+        if !state.is_running() {
+            assert_fails!(cancel(&f, op.id, Forceful).await, StoreError::Stale);
+            assert_eq!(f.op_occ(op.id).await, op, "it stays as it is");
+            continue;
+        }
+        for (mode, pending) in [(Graceful, Graceful), (Forceful, Forceful), (Graceful, Forceful)] {
+            cancel(&f, op.id, mode).await.unwrap();
+            assert_eq!(f.op_occ(op.id).await, VnfLcmOpOcc { cancel: Some(pending), ..op.clone() });
+        }
+    }
+}
+
+async fn an_operation_that_waits_is_due_once_cancelled(f: Fixture) {
+    let claimed = f.processing().await;
+    f.store.postpone(claimed.lease, LONG, 3, Some(&problem("down"))).await.unwrap();
+    assert!(matches!(f.store.claim("worker", LONG).await.unwrap(), Claim::Idle(Some(_))));
+    cancel(&f, claimed.op.id, CancelMode::Graceful).await.unwrap();
+    let claimed = f.claim(LONG).await;
+    assert_eq!((claimed.op.cancel, claimed.attempt), (Some(CancelMode::Graceful), 3));
+}
+
+async fn a_cancelled_operation_is_not_put_off(f: Fixture) {
+    let claimed = f.processing().await;
+    cancel(&f, claimed.op.id, CancelMode::Graceful).await.unwrap();
+    f.store.postpone(claimed.lease, LONG, 1, None).await.unwrap();
+    assert_eq!(f.claim(LONG).await.op.cancel, Some(CancelMode::Graceful));
+}
+
+async fn a_cancelled_operation_does_not_leave_starting(f: Fixture) {
+    f.operation().await;
+    let claimed = f.claim(LONG).await;
+    cancel(&f, claimed.op.id, CancelMode::Graceful).await.unwrap();
+    let stored = f.store.store_plan(&claimed.lease, &plan(), &[resource("a")], at(11)).await;
+    assert_fails!(stored, StoreError::Stale);
+    assert_eq!(f.op_occ(claimed.op.id).await.state, OpState::Starting);
+    assert!(f.store.resources(claimed.instance.id).await.unwrap().is_empty());
+}
+
+async fn a_cancel_request_is_signalled(f: Fixture) {
+    let claimed = f.processing().await;
+    let mut cancels = f.store.cancels();
+    assert!(!cancels.has_changed().unwrap());
+    cancel(&f, claimed.op.id, CancelMode::Graceful).await.unwrap();
+    cancels.changed().await.unwrap();
+    f.store.renew(&claimed.lease, LONG).await.unwrap();
+    let ending = ending(OpState::Processing, OpState::FailedTemp);
+    f.store.end_operation(claimed.lease, &ending).await.unwrap();
+    assert_fails!(cancel(&f, claimed.op.id, CancelMode::Graceful).await, StoreError::Stale);
+    assert_eq!(f.op_occ(claimed.op.id).await.cancel, None);
+}
+
 async fn a_plan_is_stored_with_its_inventory(f: Fixture) {
     let op = f.operation().await;
     let claimed = f.claim(LONG).await;
@@ -1253,6 +1333,7 @@ async fn what_makes_work_wakes_the_conductors(f: Fixture) {
     let claimed = f.claim(LONG).await;
     f.store.end_operation(claimed.lease, &ending(OpState::Processing, OpState::FailedTemp)).await.unwrap();
     wakes!(f.store.resume_operation(&op.project_id, op.id, OpState::RollingBack, at(30)));
+    wakes!(cancel(&f, op.id, CancelMode::Graceful));
 }
 
 async fn instantiated_instances_are_found_with_what_there_is_to_look_at(f: Fixture) {
@@ -1264,7 +1345,7 @@ async fn instantiated_instances_are_found_with_what_there_is_to_look_at(f: Fixtu
     let whereabouts = Whereabouts {
         id,
         project_id: ProjectId::default(),
-        vim_connections: BTreeMap::from([("vim".to_owned(), connection_to(None))]),
+        home: Some(VimConnection { home: true, ..connection_to(None) }),
         namespace: Namespace::try_from("edge".to_owned()).unwrap(),
         kinds: BTreeSet::from(["Deployment".to_owned()]),
     };
@@ -1378,6 +1459,41 @@ async fn a_caller_that_goes_away_leaves_no_transaction_behind(f: Fixture) {
     assert!(tries > 12, "some were dropped half-way");
     assert_eq!(count("vnf_instances").await, tries, "what was said to be done is in the database");
     assert!(count("vnf_lcm_op_occs").await >= done);
+}
+
+async fn the_queue_tells_what_waits_and_for_how_long(f: Fixture) {
+    assert_eq!(f.store.queue().await.unwrap(), Queue::default());
+    f.failed().await;
+    f.operation().await;
+    let mut queue = f.store.queue().await.unwrap();
+    queue.states.sort_by_key(|(state, _)| state.as_str());
+    assert_eq!(queue.states, [(OpState::FailedTemp, 1), (OpState::Starting, 1)]);
+    assert_eq!(queue.waiting, 1);
+    assert!(queue.oldest.unwrap() < LONG);
+    let claimed = f.claim(LONG).await;
+    let queue = f.store.queue().await.unwrap();
+    assert_eq!((queue.waiting, queue.oldest), (0, None), "what is held does not wait");
+    f.store.postpone(claimed.lease, LONG, 1, None).await.unwrap();
+    assert_eq!(f.store.queue().await.unwrap().waiting, 0, "what was put off does not wait");
+}
+
+async fn live_operations_are_read_beside_the_process_that_serves(f: Fixture) {
+    let Claimed { lease, op, .. } = f.processing().await;
+    f.store.checkpoint(&lease, &Checkpoint { steps_done: 1, ..Checkpoint::default() }).await.unwrap();
+    let live = live_operations(&f.url).await.unwrap();
+    let [seen] = live.as_slice() else { panic!("{live:?}") };
+    assert_eq!((seen.id, seen.vnf_instance_id, seen.state), (op.id, op.vnf_instance_id, OpState::Processing));
+    assert_eq!((seen.steps_done, seen.steps, seen.attempt), (1, Some(2), 0));
+    let held = seen.lease.as_ref().unwrap();
+    assert_eq!((held.owner.as_str(), held.epoch), ("worker", lease.epoch));
+    let error = Some(problem("why"));
+    let stopped = Ending { error: error.clone(), ..ending(OpState::Processing, OpState::FailedTemp) };
+    f.store.end_operation(lease, &stopped).await.unwrap();
+    let live = live_operations(&f.url).await.unwrap();
+    assert!(live[0].lease.is_none());
+    assert_eq!(live[0].error, error);
+    f.store.resume_operation(&op.project_id, op.id, OpState::Failed, at(13)).await.unwrap();
+    assert!(live_operations(&f.url).await.unwrap().is_empty(), "what is over is not shown");
 }
 
 async fn another_projects_rows_are_not_found(f: Fixture) {
@@ -1522,6 +1638,21 @@ mod only_postgres {
         woken.await;
         assert_eq!(work(other.claim("other", LONG).await.unwrap()).op.id, op.id);
         assert!(matches!(f.store.claim("ours", LONG).await.unwrap(), Claim::Idle(Some(_))));
+    }
+
+    #[tokio::test]
+    async fn a_cancel_request_is_signalled_to_other_processes_and_other_work_is_not() {
+        let f = Fixture::postgres().await;
+        let other = connect(&f.url, KeyRing::parse(KEY).unwrap()).await.unwrap();
+        let (wake, mut cancels) = (other.wake(), other.cancels());
+        let mut woken = pin!(wake.notified());
+        woken.as_mut().enable();
+        let op = f.operation().await;
+        woken.await;
+        assert!(!cancels.has_changed().unwrap());
+        cancel(&f, op.id, CancelMode::Forceful).await.unwrap();
+        cancels.changed().await.unwrap();
+        assert_eq!(work(other.claim("other", LONG).await.unwrap()).op.cancel, Some(CancelMode::Forceful));
     }
 
     #[tokio::test]

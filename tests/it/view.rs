@@ -12,7 +12,7 @@ use gybe::domain::namespace::Namespace;
 use gybe::domain::op_occ::OpState;
 use gybe::domain::resource::{INSTANCE_LABEL, Resource};
 use gybe::domain::sight::SeenKind;
-use gybe::domain::vim::{Secret, VimAccess, VimCredential};
+use gybe::domain::vim::{Secret, VimAccess, VimConnection, VimCredential};
 use gybe::infra::kubernetes::KubernetesDriver;
 use gybe::infra::{InfraError, Observer, Scope, Sighting};
 use gybe::store::Ending;
@@ -287,7 +287,7 @@ async fn instances_of_a_namespace_share_their_watches_which_end_with_the_last_of
     let mut instances = Vec::new();
     for namespace in ["a", "a", "b"] {
         let mut instance = f.instance_of(package);
-        let mut connection = connection_to(None);
+        let mut connection = VimConnection { home: true, ..connection_to(None) };
         connection.access_info.insert("client_cert".to_owned(), "certificate".into());
         instance.vim_connections.insert("vim".to_owned(), connection);
         instance.metadata.namespace = Some(Namespace::try_from(namespace.to_owned()).unwrap());

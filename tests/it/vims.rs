@@ -77,11 +77,13 @@ async fn secrets_never_come_back_and_are_nowhere_in_clear() {
     let path = gybe.create("v2", &vnfd).await;
     let request = json!({
         "flavourId": "simple", "vimConnectionInfo": { "vim1": inline },
-        "additionalParams": { "namespace": namespace.name.as_str() },
+        "additionalParams": { "namespace": namespace.name.as_str(), "nested": { "adminPassword": token } },
     });
     gybe.complete(&path, "instantiate", &request).await;
     let mut patch = connection(&account);
     patch["accessInfo"]["projectId"] = "p".into();
+    patch["accessInfo"]["credentials"] = json!({ "username": "u", "anything": token });
+    patch["extra"] = json!({ "apiToken": token, "area": "a" });
     let answer = gybe.patch(&path, &json!({ "vimConnectionInfo": { "vim1": patch } })).await;
     gybe.settled(answer.location.as_deref().unwrap()).await;
 

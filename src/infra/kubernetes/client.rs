@@ -23,12 +23,14 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use tokio::time::{Instant, timeout};
 
+use super::count::counted;
 use super::discovery::Known;
 use super::errors::CallError;
 use crate::domain::namespace::Namespace;
 use crate::domain::resource::KindInfo;
 use crate::domain::vim::{VimAccess, VimCredential};
 use crate::infra::InfraError;
+use crate::metrics::VimMetrics;
 
 const CONNECT_DEADLINE: Duration = Duration::from_secs(4);
 /// A connection that is silent for so long is probed.
@@ -42,7 +44,10 @@ const MOST: usize = 64;
 
 /// The clients in use.
 #[derive(Default)]
-pub(super) struct Clients(Mutex<Vec<Entry>>);
+pub(super) struct Clients {
+    entries: Mutex<Vec<Entry>>,
+    metrics: VimMetrics,
+}
 
 struct Entry {
     access: VimAccess,
@@ -51,19 +56,23 @@ struct Entry {
 }
 
 impl Clients {
+    pub fn new(metrics: VimMetrics) -> Self {
+        Self { entries: Mutex::default(), metrics }
+    }
+
     /// The client for `access`.
     ///
     /// # Errors
     /// [`InfraError::Invalid`] if the access is unusable as it is: no URL, no PEM.
     pub fn get(&self, access: &VimAccess) -> Result<Arc<Cluster>, InfraError> {
         let now = Instant::now();
-        let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         entries.retain(|entry| now - entry.used < IDLE);
         if let Some(entry) = entries.iter_mut().find(|entry| entry.access == *access) {
             entry.used = now;
             return Ok(entry.cluster.clone());
         }
-        let cluster = Arc::new(Cluster::new(access)?);
+        let cluster = Arc::new(Cluster::new(access, &self.metrics)?);
         let oldest = entries.iter().enumerate().min_by_key(|(_, entry)| entry.used).map(|(at, _)| at);
         if let Some(at) = oldest.filter(|_| entries.len() >= MOST) {
             entries.swap_remove(at);
@@ -83,8 +92,8 @@ pub(super) struct Cluster {
 }
 
 impl Cluster {
-    fn new(access: &VimAccess) -> Result<Self, InfraError> {
-        let client = client(access)
+    fn new(access: &VimAccess, metrics: &VimMetrics) -> Result<Self, InfraError> {
+        let client = client(access, metrics)
             .map_err(|why| InfraError::Invalid(format!("the access to {} cannot be used: {why}", access.endpoint)))?;
         Ok(Self { client, known: Known::default(), endpoint: access.endpoint.clone() })
     }
@@ -139,7 +148,7 @@ pub(super) fn api_resource(api_version: &str, kind: String, plural: String) -> A
     ApiResource { group, version, api_version, kind, plural }
 }
 
-fn client(access: &VimAccess) -> Result<Client, String> {
+fn client(access: &VimAccess, metrics: &VimMetrics) -> Result<Client, String> {
     let config = config(access)?;
     let mut tcp = HttpConnector::new();
     // The scheme is the TLS connector's matter.
@@ -154,7 +163,7 @@ fn client(access: &VimAccess) -> Result<Client, String> {
     let tls = config.rustls_https_connector_with_connector(tcp).map_err(|error| error.to_string())?;
     let http = HttpClient::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build::<_, Body>(tls);
     let headers = config.extra_headers_layer().map_err(|error| error.to_string())?;
-    let client = ClientBuilder::new(http, config.default_namespace.as_str());
+    let client = ClientBuilder::new(counted(http, &config.cluster_url, metrics), config.default_namespace.as_str());
     Ok(client.with_layer(&headers).with_layer(&config.base_uri_layer()).build())
 }
 
@@ -219,7 +228,7 @@ mod tests {
         for number in 0..MOST {
             clients.get(&access(&format!("https://{number}.test"))).unwrap();
         }
-        assert_eq!(clients.0.lock().unwrap().len(), MOST);
+        assert_eq!(clients.entries.lock().unwrap().len(), MOST);
         assert!(!Arc::ptr_eq(&first, &clients.get(&access("https://a.test")).unwrap()));
     }
 

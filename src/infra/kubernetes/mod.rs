@@ -1,7 +1,8 @@
 //! The [`Driver`] and [`Observer`] for Kubernetes: any kind, through discovery and `DynamicObject`.
 //!
-//! `client` reaches the clusters and bounds every call, `errors` puts into words what comes of it. The verbs are in
-//! `discovery`, `apply`, `wait` (with `watch`, `progress` and `ready` under it), `remove` (with `shared`), `observe` and `drift`.
+//! `client` reaches the clusters and bounds every call (`count` counts them), `errors` puts into words what comes of it.
+//! The verbs are in `discovery`, `apply`, `wait` (with `watch`, `progress` and `ready` under it), `remove` (with `shared`),
+//! `observe`, `drift` and `evidence`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -12,18 +13,22 @@ use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use kube::api::{Api, PostParams};
 
 use crate::domain::drift::ObjectDrift;
+use crate::domain::evidence::Evidence;
 use crate::domain::namespace::Namespace;
 use crate::domain::plan::PodRef;
 use crate::domain::resource::{KindInfo, Resource};
 use crate::domain::sight::SeenKind;
 use crate::domain::vim::VimAccess;
 use crate::infra::{Driver, Ensured, InfraError, Kind, Observed, Observer, Patience, Scope, Sighting};
+use crate::metrics::VimMetrics;
 
 mod apply;
 mod client;
+mod count;
 mod discovery;
 mod drift;
 mod errors;
+mod evidence;
 mod observe;
 mod progress;
 mod ready;
@@ -43,6 +48,11 @@ impl KubernetesDriver {
     /// A driver that has not reached any cluster yet.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// As [`KubernetesDriver::new`], counting its calls in `metrics`, which drivers may share.
+    pub fn counting(metrics: VimMetrics) -> Self {
+        Self { clients: client::Clients::new(metrics) }
     }
 }
 
@@ -84,6 +94,13 @@ impl Driver for KubernetesDriver {
 
     async fn delete_pods(&self, scope: &Scope, pods: &[PodRef], timeout: Duration) -> Result<(), InfraError> {
         remove::delete_pods(&*self.clients.get(&scope.access)?, scope, pods, timeout).await
+    }
+
+    async fn evidence(&self, scope: &Scope, resources: &[Resource]) -> Evidence {
+        match self.clients.get(&scope.access) {
+            Ok(cluster) => evidence::evidence(&cluster, scope, resources).await,
+            Err(error) => Evidence { notes: vec![error.to_string()], ..Evidence::default() },
+        }
     }
 
     async fn observe(&self, scope: &Scope, resources: &[Resource]) -> Result<Observed, InfraError> {

@@ -258,7 +258,7 @@ fn selector(object: &DynamicObject) -> Option<Selector> {
 }
 
 /// When an event last happened.
-fn time_of(event: &DynamicObject) -> String {
+pub(super) fn time_of(event: &DynamicObject) -> String {
     let times = ["/series/lastObservedTime", "/lastTimestamp", "/eventTime"].map(|it| text(event, it));
     times.into_iter().max().unwrap_or("").to_owned()
 }

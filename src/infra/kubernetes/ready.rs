@@ -299,7 +299,8 @@ fn end_of(pod: &DynamicObject) -> String {
     texts.join(", ")
 }
 
-fn list<'a>(object: &'a DynamicObject, pointer: &str) -> impl Iterator<Item = &'a Value> + use<'a> {
+/// The elements of an array of the object, or none.
+pub(super) fn list<'a>(object: &'a DynamicObject, pointer: &str) -> impl Iterator<Item = &'a Value> + use<'a> {
     object.data.pointer(pointer).and_then(Value::as_array).into_iter().flatten()
 }
 
@@ -311,7 +312,8 @@ fn number(object: &DynamicObject, pointer: &str) -> i64 {
     object.data.pointer(pointer).and_then(Value::as_i64).unwrap_or(0)
 }
 
-fn string<'a>(value: &'a Value, pointer: &str) -> &'a str {
+/// A text of the value, or nothing.
+pub(super) fn string<'a>(value: &'a Value, pointer: &str) -> &'a str {
     value.pointer(pointer).and_then(Value::as_str).unwrap_or("")
 }
 

@@ -11,13 +11,13 @@ use sqlx::error::DatabaseError;
 use sqlx::migrate::{Migrate, MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use sqlx::{ConnectOptions, PgConnection, PgPool};
-use tokio::sync::{Notify, broadcast, mpsc};
+use tokio::sync::{broadcast, mpsc};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::store::seal::KeyRing;
 use crate::store::sql::endings::Endings;
-use crate::store::sql::{Migrated, run_migrations};
-use crate::store::{Ended, Store, StoreError};
+use crate::store::sql::{Migrated, Signals, run_migrations};
+use crate::store::{Ended, LiveOperation, Store, StoreError};
 
 // --- what shared/ takes from its parent (the macros by being defined before it) -------------------------------------
 
@@ -68,6 +68,11 @@ async fn wake_others(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     sqlx::query("SELECT pg_notify($1, '')").bind(CHANNEL).execute(connection).await.map(drop)
 }
 
+/// Tells the conductors of all processes, once the transaction commits, that a running operation was asked to stop.
+async fn tell_others_of_cancel(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query("SELECT pg_notify($1, $2)").bind(CHANNEL).bind(CANCEL).execute(connection).await.map(drop)
+}
+
 #[expect(clippy::duplicate_mod, reason = "compiled once per engine: docs/adr/0002-one-sql-for-two-engines.md")]
 #[path = "shared/mod.rs"]
 mod shared;
@@ -76,6 +81,8 @@ mod shared;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations/postgres");
 const CHANNEL: &str = "gybe_wake";
+/// The payload of a notification that tells of a cancel request.
+const CANCEL: &str = "cancel";
 /// Its payload: the ids of instances whose operations are over, with commas between, or [`ANY`].
 const ENDED_CHANNEL: &str = "gybe_ended";
 const ANY: &str = "*";
@@ -97,18 +104,24 @@ pub(super) async fn connect(url: &str, keys: KeyRing) -> Result<Arc<dyn Store>, 
     ]);
     let pool = PgPoolOptions::new().max_connections(CONNECTIONS).connect_with(options.clone()).await?;
     check_schema(&mut *pool.acquire().await?).await?;
-    let wake = Arc::new(Notify::new());
+    let signals = Signals::default();
     let listener = listen(&options).await?;
     let (endings, queue) = Endings::outbound();
-    let listening = tokio::spawn(pass_on(listener, options, Arc::clone(&wake), endings.inbound()));
+    let listening = tokio::spawn(pass_on(listener, options, signals.clone(), endings.inbound()));
     let telling = tokio::spawn(tell_others(pool.clone(), queue));
     let tasks = [AbortOnDropHandle::new(listening), AbortOnDropHandle::new(telling)];
-    Ok(Arc::new(shared::Database::new(pool.clone(), pool, keys, wake, endings, tasks)))
+    Ok(Arc::new(shared::Database::new(pool.clone(), pool, keys, signals, endings, tasks)))
 }
 
 pub(super) async fn migrate(url: &str) -> Result<Migrated, StoreError> {
     let mut connection = url.parse::<PgConnectOptions>()?.connect().await?;
     run_migrations(&MIGRATIONS, &mut connection).await
+}
+
+pub(super) async fn live_operations(url: &str) -> Result<Vec<LiveOperation>, StoreError> {
+    let mut connection = url.parse::<PgConnectOptions>()?.connect().await?;
+    check_schema(&mut connection).await?;
+    shared::inspect::operations(&mut connection).await
 }
 
 /// Every migration we know must have been applied as we know it. Ones we don't know are no error: a newer release has
@@ -148,13 +161,8 @@ async fn listen(options: &PgConnectOptions) -> Result<PgListener, sqlx::Error> {
 }
 
 /// Turns notifications into wake-ups, for ever. When the connection was lost, so may have been notifications: being
-/// connected again is a wake-up too.
-async fn pass_on(
-    listener: PgListener,
-    options: PgConnectOptions,
-    wake: Arc<Notify>,
-    endings: broadcast::Sender<Ended>,
-) {
+/// connected again counts as one of each kind.
+async fn pass_on(listener: PgListener, options: PgConnectOptions, signals: Signals, endings: broadcast::Sender<Ended>) {
     let mut listener = Some(listener);
     let mut delay = FIRST_RECONNECT_DELAY;
     loop {
@@ -166,20 +174,21 @@ async fn pass_on(
                 None
             }),
         };
+        if event.is_ok() {
+            delay = FIRST_RECONNECT_DELAY;
+        }
         match event {
             Ok(Some(told)) if told.channel() == ENDED_CHANNEL => {
-                delay = FIRST_RECONNECT_DELAY;
                 for id in told.payload().split(',') {
                     // It is no matter if nobody listens.
                     let _ = endings.send(id.parse().map_or(Ended::Any, Ended::Of));
                 }
             }
-            Ok(told) => {
-                delay = FIRST_RECONNECT_DELAY;
-                wake.notify_waiters();
-                if told.is_none() {
-                    let _ = endings.send(Ended::Any);
-                }
+            Ok(Some(told)) if told.payload() != CANCEL => signals.work(),
+            Ok(Some(_)) => signals.cancel(),
+            Ok(None) => {
+                signals.cancel();
+                let _ = endings.send(Ended::Any);
             }
             Err(error) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "listening for wake-ups failed");

@@ -16,8 +16,8 @@ use sqlx::{ConnectOptions, SqliteConnection};
 
 use crate::store::seal::KeyRing;
 use crate::store::sql::endings::Endings;
-use crate::store::sql::{Migrated, run_migrations};
-use crate::store::{Store, StoreError};
+use crate::store::sql::{Migrated, Signals, run_migrations};
+use crate::store::{LiveOperation, Store, StoreError};
 
 // --- what shared/ takes from its parent (the macros by being defined before it) -------------------------------------
 
@@ -68,6 +68,11 @@ async fn wake_others(_: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     Ok(())
 }
 
+/// As [`wake_others`].
+async fn tell_others_of_cancel(_: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    Ok(())
+}
+
 #[expect(clippy::duplicate_mod, reason = "compiled once per engine: docs/adr/0002-one-sql-for-two-engines.md")]
 #[path = "shared/mod.rs"]
 mod shared;
@@ -89,13 +94,17 @@ pub(super) async fn connect(path: &str, keys: KeyRing) -> Result<Arc<dyn Store>,
         .execute(&writer)
         .await?;
     let reader = pool().max_connections(READERS).connect_with(options.read_only(true)).await?;
-    Ok(Arc::new(shared::Database::new(reader, writer, keys, Arc::default(), Endings::here(), lock)))
+    Ok(Arc::new(shared::Database::new(reader, writer, keys, Signals::default(), Endings::here(), lock)))
 }
 
 pub(super) async fn migrate(path: &str) -> Result<Migrated, StoreError> {
     let _lock = hold(Path::new(path))?;
     let mut connection = options(path).connect().await?;
     run_migrations(&MIGRATIONS, &mut connection).await
+}
+
+pub(super) async fn live_operations(path: &str) -> Result<Vec<LiveOperation>, StoreError> {
+    shared::inspect::operations(&mut options(path).read_only(true).connect().await?).await
 }
 
 /// `synchronous = FULL`: a commit is on the disk before it returns. With NORMAL, WAL syncs at checkpoints only, and an

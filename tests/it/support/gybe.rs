@@ -15,7 +15,9 @@ pub struct Gybe {
     folder: TempDir,
     /// The process.
     pub child: Child,
-    database_url: String,
+    /// The database, as `--database-url` takes it.
+    pub database_url: String,
+    arguments: Vec<String>,
     /// Scheme, host and port.
     pub url: String,
     /// A client without time-outs of its own.
@@ -28,19 +30,36 @@ const PATIENCE: Duration = Duration::from_secs(120);
 impl Gybe {
     /// On SQLite.
     pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// On SQLite, with further arguments of `gybe serve`.
+    pub fn start_with(arguments: &[&str]) -> Self {
         let folder = TempDir::new().unwrap();
         let database_url = format!("sqlite://{}", folder.path().join("gybe.db").display());
-        Self::spawn(folder, database_url)
+        Self::spawn(folder, database_url, arguments)
     }
 
     /// On the PostgreSQL database of that URL.
     pub fn start_on(database_url: &str) -> Self {
-        Self::spawn(TempDir::new().unwrap(), database_url.to_owned())
+        Self::start_on_with(database_url, &[])
     }
 
-    fn spawn(folder: TempDir, database_url: String) -> Self {
-        let (child, url) = launch(folder.path(), &database_url);
-        Self { folder, child, database_url, url, client: Client::new() }
+    /// On the PostgreSQL database of that URL, with further arguments of `gybe serve`.
+    pub fn start_on_with(database_url: &str, arguments: &[&str]) -> Self {
+        Self::spawn(TempDir::new().unwrap(), database_url.to_owned(), arguments)
+    }
+
+    fn spawn(folder: TempDir, database_url: String, arguments: &[&str]) -> Self {
+        let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        let (child, url) = launch(folder.path(), &database_url, &arguments);
+        Self { folder, child, database_url, arguments, url, client: Client::new() }
+    }
+
+    /// SIGTERM.
+    pub fn terminate(&self) {
+        let sent = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
     }
 
     /// `kill -9`.
@@ -51,7 +70,7 @@ impl Gybe {
 
     /// Starts again over the same database; the port is another.
     pub fn restart(&mut self) {
-        (self.child, self.url) = launch(self.folder.path(), &self.database_url);
+        (self.child, self.url) = launch(self.folder.path(), &self.database_url, &self.arguments);
     }
 
     /// The folder with database, packages and log.
@@ -176,12 +195,13 @@ impl Drop for Gybe {
     }
 }
 
-fn launch(folder: &Path, database_url: &str) -> (Child, String) {
+fn launch(folder: &Path, database_url: &str, arguments: &[String]) -> (Child, String) {
     let log = std::fs::File::options().create(true).append(true).open(folder.join("gybe.log")).unwrap();
     let mut child = Command::new(binary())
         .args(["serve", "--listen", "127.0.0.1:0", "--database-url", database_url, "--ready-grace", "3"])
         .arg("--data-dir")
         .arg(folder.join("data"))
+        .args(arguments)
         // 32 bytes; the tests' databases hold no secrets.
         .env("GYBE_KEY", "Z3liZS10ZXN0LWtleS1neWJlLXRlc3Qta2V5LTAwMDA=")
         .stdout(Stdio::piped())

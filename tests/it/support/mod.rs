@@ -1,7 +1,10 @@
 //! What several test modules need.
 
 pub mod cluster;
+pub mod faults;
 pub mod gybe;
+pub mod model;
+pub mod ops;
 pub mod postgres;
 pub mod proxy;
 pub mod sample;

@@ -102,7 +102,7 @@ pub(super) async fn instantiated(db: &Database, ids: Option<&[VnfInstanceId]>) -
         Ok(Whereabouts {
             id: id.parse()?,
             project_id: project(row)?,
-            vim_connections: vim_connections(db, row)?,
+            home: vim_connections(db, row)?.into_values().find(|connection| connection.home),
             namespace: metadata.namespace.ok_or("instantiated without a namespace")?,
             kinds: kinds.remove(id).unwrap_or_default(),
         })

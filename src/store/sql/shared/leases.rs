@@ -11,7 +11,7 @@ use sqlx::types::Json;
 use time::OffsetDateTime;
 
 use super::super::wake_others;
-use super::op_occs::{TABLE, columns, op_occ};
+use super::op_occs::{TABLE, columns, op_occ, running_states};
 use super::{Database, Query, Tx, instances, optional_json, read, resources};
 use crate::domain::op_occ::CancelMode;
 use crate::domain::plan::Plan;
@@ -19,13 +19,6 @@ use crate::domain::problem::Problem;
 use crate::domain::resource::{ObjectKey, Resource};
 use crate::store::sql::convert::{count, enumerator, length, millis};
 use crate::store::{Checkpoint, Claim, Claimed, Ended, Ending, Lease, StoreError};
-
-/// The states of the partial index `vnf_lcm_op_occs_due`, in its words: the index serves only who asks in these.
-macro_rules! running_states {
-    () => {
-        "('STARTING', 'PROCESSING', 'ROLLING_BACK')"
-    };
-}
 
 /// The fence: $1 is the operation, $2 the epoch; see [`held_by`].
 macro_rules! held {
@@ -98,6 +91,7 @@ pub(super) async fn renew(db: &Database, lease: &Lease, ttl: Duration) -> Result
     read(TABLE, row, |row| Ok(row.try_get::<Option<&str>, _>("cancel_mode")?.map(enumerator).transpose()?))
 }
 
+/// An operation whose cancel request was accepted in STARTING does not get out of it.
 pub(super) async fn store_plan(
     db: &Database,
     lease: &Lease,
@@ -111,7 +105,7 @@ pub(super) async fn store_plan(
          SET state = 'PROCESSING', state_entered_time = $3, plan = $4, steps_done = 0, attempt = 0, error = NULL \
          WHERE ",
         held!(),
-        " AND state = 'STARTING' RETURNING vnf_instance_id"
+        " AND state = 'STARTING' AND cancel_mode IS NULL RETURNING vnf_instance_id"
     );
     let update = held_by(sqlx::query(update), lease).bind(millis(now)).bind(Json(plan));
     let instance = fenced(&mut tx, update, lease).await?;
@@ -165,7 +159,7 @@ pub(super) async fn postpone(
              error = CASE WHEN state = 'ROLLING_BACK' THEN error ELSE $5 END, \
              not_before = ",
         now!(),
-        " + $3 WHERE ",
+        " + CASE WHEN cancel_mode IS NULL THEN $3 ELSE 0 END WHERE ",
         held!()
     );
     let mut tx = db.begin().await?;

@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use sqlx::types::Json;
 use sqlx::{Pool, Row as _, Transaction};
 use time::OffsetDateTime;
-use tokio::sync::{Notify, broadcast};
+use tokio::sync::{Notify, broadcast, watch};
 
 use super::{BEGIN, Db, Held};
 use crate::domain::ids::{ProjectId, VimId, VnfInstanceId, VnfLcmOpOccId, VnfPkgId};
@@ -25,11 +25,14 @@ use crate::domain::plan::Plan;
 use crate::domain::problem::Problem;
 use crate::domain::resource::{ObjectKey, Resource};
 use crate::domain::vim::Vim;
+use crate::metrics::StoreMetrics;
 use crate::store::seal::{Context, KeyRing, SealError};
+use crate::store::sql::Signals;
 use crate::store::sql::convert::{Unreadable, time};
 use crate::store::sql::endings::Endings;
-use crate::store::{Checkpoint, Claim, Ended, Ending, Lease, OnboardedVnfd, Store, StoreError, Whereabouts};
+use crate::store::{Checkpoint, Claim, Ended, Ending, Lease, OnboardedVnfd, Queue, Store, StoreError, Whereabouts};
 
+pub(super) mod inspect;
 mod instances;
 mod leases;
 mod op_occs;
@@ -50,21 +53,27 @@ pub(super) struct Database {
     /// For all others.
     writer: Pool<Db>,
     keys: KeyRing,
-    wake: Arc<Notify>,
+    signals: Signals,
     endings: Endings,
+    metrics: StoreMetrics,
     _held: Held,
 }
 
 impl Database {
-    pub(super) const fn new(
+    pub(super) fn new(
         reader: Pool<Db>,
         writer: Pool<Db>,
         keys: KeyRing,
-        wake: Arc<Notify>,
+        signals: Signals,
         endings: Endings,
         held: Held,
     ) -> Self {
-        Self { reader, writer, keys, wake, endings, _held: held }
+        Self { reader, writer, keys, signals, endings, metrics: StoreMetrics::default(), _held: held }
+    }
+
+    /// Runs a method's work and counts its failure.
+    async fn counted<T>(&self, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        work.await.inspect_err(|error| self.metrics.failed(error))
     }
 
     /// Begins a transaction: the only place that does. One that is dropped rolls back.
@@ -80,7 +89,7 @@ impl Database {
 
     /// Tells the conductors of this process that there may be something to claim. Only after the commit.
     fn wake_ours(&self) {
-        self.wake.notify_waiters();
+        self.signals.work();
     }
 
     /// Seals `secrets`; none are NULL, so that a row without any needs no key.
@@ -147,23 +156,23 @@ fn is_foreign_key_violation(error: &sqlx::Error) -> bool {
 #[async_trait]
 impl Store for Database {
     async fn create_package(&self, package: &VnfPackage) -> Result<(), StoreError> {
-        packages::create(self, package).await
+        self.counted(packages::create(self, package)).await
     }
 
     async fn package(&self, project: &ProjectId, id: VnfPkgId) -> Result<VnfPackage, StoreError> {
-        packages::one(self, project, id).await
+        self.counted(packages::one(self, project, id)).await
     }
 
     async fn packages(&self, project: &ProjectId) -> Result<Vec<VnfPackage>, StoreError> {
-        packages::all(self, project).await
+        self.counted(packages::all(self, project)).await
     }
 
     async fn begin_upload(&self, project: &ProjectId, id: VnfPkgId, now: OffsetDateTime) -> Result<(), StoreError> {
-        packages::begin_upload(self, project, id, now).await
+        self.counted(packages::begin_upload(self, project, id, now)).await
     }
 
     async fn begin_processing(&self, id: VnfPkgId, now: OffsetDateTime) -> Result<(), StoreError> {
-        packages::begin_processing(self, id, now).await
+        self.counted(packages::begin_processing(self, id, now)).await
     }
 
     async fn finish_onboarding(
@@ -173,11 +182,11 @@ impl Store for Database {
         files: &[DefinitionFile],
         now: OffsetDateTime,
     ) -> Result<(), StoreError> {
-        packages::finish_onboarding(self, id, content, files, now).await
+        self.counted(packages::finish_onboarding(self, id, content, files, now)).await
     }
 
     async fn fail_onboarding(&self, id: VnfPkgId, problem: &Problem, now: OffsetDateTime) -> Result<(), StoreError> {
-        packages::fail_onboarding(self, id, problem, now).await
+        self.counted(packages::fail_onboarding(self, id, problem, now)).await
     }
 
     async fn fail_abandoned_onboardings(
@@ -186,7 +195,7 @@ impl Store for Database {
         problem: &Problem,
         now: OffsetDateTime,
     ) -> Result<Vec<VnfPkgId>, StoreError> {
-        packages::fail_abandoned(self, before, problem, now).await
+        self.counted(packages::fail_abandoned(self, before, problem, now)).await
     }
 
     async fn update_package(
@@ -196,83 +205,83 @@ impl Store for Database {
         state: Option<OperationalState>,
         user_defined_data: Option<&Map<String, Value>>,
     ) -> Result<(), StoreError> {
-        packages::update(self, project, id, state, user_defined_data).await
+        self.counted(packages::update(self, project, id, state, user_defined_data)).await
     }
 
     async fn delete_package(&self, project: &ProjectId, id: VnfPkgId) -> Result<(), StoreError> {
-        packages::delete(self, project, id).await
+        self.counted(packages::delete(self, project, id)).await
     }
 
     async fn vnfd(&self, project: &ProjectId, vnfd_id: &str) -> Result<OnboardedVnfd, StoreError> {
-        packages::vnfd(self, project, vnfd_id).await
+        self.counted(packages::vnfd(self, project, vnfd_id)).await
     }
 
     async fn definition_files(&self, id: VnfPkgId) -> Result<Vec<DefinitionFile>, StoreError> {
-        packages::definition_files(self, id).await
+        self.counted(packages::definition_files(self, id)).await
     }
 
     async fn create_vim(&self, vim: &Vim) -> Result<(), StoreError> {
-        vims::create(self, vim).await
+        self.counted(vims::create(self, vim)).await
     }
 
     async fn vim(&self, project: &ProjectId, id: VimId) -> Result<Vim, StoreError> {
-        vims::one(self, project, id).await
+        self.counted(vims::one(self, project, id)).await
     }
 
     async fn default_vim(&self, project: &ProjectId) -> Result<Vim, StoreError> {
-        vims::default(self, project).await
+        self.counted(vims::default(self, project)).await
     }
 
     async fn vims(&self, project: &ProjectId) -> Result<Vec<Vim>, StoreError> {
-        vims::all(self, project).await
+        self.counted(vims::all(self, project)).await
     }
 
     async fn update_vim(&self, vim: &Vim) -> Result<(), StoreError> {
-        vims::update(self, vim).await
+        self.counted(vims::update(self, vim)).await
     }
 
     async fn delete_vim(&self, project: &ProjectId, id: VimId) -> Result<(), StoreError> {
-        vims::delete(self, project, id).await
+        self.counted(vims::delete(self, project, id)).await
     }
 
     async fn create_instance(&self, instance: &VnfInstance) -> Result<(), StoreError> {
-        instances::create(self, instance).await
+        self.counted(instances::create(self, instance)).await
     }
 
     async fn instance(&self, project: &ProjectId, id: VnfInstanceId) -> Result<VnfInstance, StoreError> {
-        instances::one(self, project, id).await
+        self.counted(instances::one(self, project, id)).await
     }
 
     async fn instances(&self, project: &ProjectId) -> Result<Vec<VnfInstance>, StoreError> {
-        instances::all(self, project).await
+        self.counted(instances::all(self, project)).await
     }
 
     async fn delete_instance(&self, project: &ProjectId, id: VnfInstanceId) -> Result<(), StoreError> {
-        instances::delete(self, project, id).await
+        self.counted(instances::delete(self, project, id)).await
     }
 
     async fn instantiated(&self, ids: Option<&[VnfInstanceId]>) -> Result<Vec<Whereabouts>, StoreError> {
-        instances::instantiated(self, ids).await
+        self.counted(instances::instantiated(self, ids)).await
     }
 
     async fn refresh_instance(&self, instance: &VnfInstance) -> Result<(), StoreError> {
-        instances::refresh(self, instance).await
+        self.counted(instances::refresh(self, instance)).await
     }
 
     async fn resources(&self, id: VnfInstanceId) -> Result<Vec<Resource>, StoreError> {
-        resources::all(self, id).await
+        self.counted(resources::all(self, id)).await
     }
 
     async fn begin_operation(&self, op: &VnfLcmOpOcc, instance: &VnfInstance) -> Result<(), StoreError> {
-        op_occs::begin(self, op, instance).await
+        self.counted(op_occs::begin(self, op, instance)).await
     }
 
     async fn op_occ(&self, project: &ProjectId, id: VnfLcmOpOccId) -> Result<VnfLcmOpOcc, StoreError> {
-        op_occs::one(self, project, id).await
+        self.counted(op_occs::one(self, project, id)).await
     }
 
     async fn op_occs(&self, project: &ProjectId) -> Result<Vec<VnfLcmOpOcc>, StoreError> {
-        op_occs::all(self, project).await
+        self.counted(op_occs::all(self, project)).await
     }
 
     async fn resume_operation(
@@ -282,19 +291,28 @@ impl Store for Database {
         to: OpState,
         now: OffsetDateTime,
     ) -> Result<(), StoreError> {
-        op_occs::resume(self, project, id, to, now).await
+        self.counted(op_occs::resume(self, project, id, to, now)).await
+    }
+
+    async fn cancel_operation(
+        &self,
+        project: &ProjectId,
+        id: VnfLcmOpOccId,
+        mode: CancelMode,
+    ) -> Result<(), StoreError> {
+        self.counted(op_occs::cancel(self, project, id, mode)).await
     }
 
     async fn plan(&self, id: VnfLcmOpOccId) -> Result<Option<Plan>, StoreError> {
-        op_occs::plan(self, id).await
+        self.counted(op_occs::plan(self, id)).await
     }
 
     async fn claim(&self, owner: &str, ttl: Duration) -> Result<Claim, StoreError> {
-        leases::claim(self, owner, ttl).await
+        self.counted(leases::claim(self, owner, ttl)).await
     }
 
     async fn renew(&self, lease: &Lease, ttl: Duration) -> Result<Option<CancelMode>, StoreError> {
-        leases::renew(self, lease, ttl).await
+        self.counted(leases::renew(self, lease, ttl)).await
     }
 
     async fn store_plan(
@@ -304,15 +322,15 @@ impl Store for Database {
         resources: &[Resource],
         now: OffsetDateTime,
     ) -> Result<(), StoreError> {
-        leases::store_plan(self, lease, plan, resources, now).await
+        self.counted(leases::store_plan(self, lease, plan, resources, now)).await
     }
 
     async fn record_intent(&self, lease: &Lease, objects: &[ObjectKey]) -> Result<(), StoreError> {
-        leases::record_intent(self, lease, objects).await
+        self.counted(leases::record_intent(self, lease, objects)).await
     }
 
     async fn checkpoint(&self, lease: &Lease, checkpoint: &Checkpoint) -> Result<(), StoreError> {
-        leases::checkpoint(self, lease, checkpoint).await
+        self.counted(leases::checkpoint(self, lease, checkpoint)).await
     }
 
     async fn postpone(
@@ -322,15 +340,27 @@ impl Store for Database {
         attempt: u32,
         error: Option<&Problem>,
     ) -> Result<(), StoreError> {
-        leases::postpone(self, &lease, delay, attempt, error).await
+        self.counted(leases::postpone(self, &lease, delay, attempt, error)).await
     }
 
     async fn end_operation(&self, lease: Lease, ending: &Ending) -> Result<(), StoreError> {
-        leases::end_operation(self, &lease, ending).await
+        self.counted(leases::end_operation(self, &lease, ending)).await
+    }
+
+    async fn queue(&self) -> Result<Queue, StoreError> {
+        self.counted(inspect::queue(self)).await
+    }
+
+    fn metrics(&self) -> StoreMetrics {
+        self.metrics.clone()
     }
 
     fn wake(&self) -> Arc<Notify> {
-        Arc::clone(&self.wake)
+        Arc::clone(&self.signals.wake)
+    }
+
+    fn cancels(&self) -> watch::Receiver<()> {
+        self.signals.cancels.subscribe()
     }
 
     fn endings(&self) -> broadcast::Receiver<Ended> {

@@ -1,14 +1,14 @@
-//! `vnf_lcm_op_occs` as the API sees it: accept, show, resume. What conductors do with the rows is in `leases.rs`.
+//! `vnf_lcm_op_occs` as the API sees it: accept, show, resume, cancel. What conductors do with the rows is in `leases.rs`.
 
 use sqlx::Row as _;
 use sqlx::types::Json;
 use time::OffsetDateTime;
 
-use super::super::wake_others;
+use super::super::{tell_others_of_cancel, wake_others};
 use super::{Database, Row, Tx, instances, json, optional_json, point_in_time, project, read};
 use crate::domain::ids::{ProjectId, VnfInstanceId, VnfLcmOpOccId};
 use crate::domain::instance::VnfInstance;
-use crate::domain::op_occ::{OpState, VnfLcmOpOcc};
+use crate::domain::op_occ::{CancelMode, OpState, VnfLcmOpOcc};
 use crate::domain::plan::Plan;
 use crate::store::sql::convert::{Unreadable, cancel_mode, enumerator, millis};
 use crate::store::{Ended, StoreError};
@@ -31,7 +31,14 @@ macro_rules! live_states {
     };
 }
 
+/// The states of the partial index `vnf_lcm_op_occs_due`, in its words: the index serves only who asks in these.
+macro_rules! running_states {
+    () => {
+        "('STARTING', 'PROCESSING', 'ROLLING_BACK')"
+    };
+}
 pub(super) use live_states;
+pub(super) use running_states;
 
 /// There is no check before the act: of two operations of one VNF instance that begin together, the index lets one in.
 pub(super) async fn begin(db: &Database, op: &VnfLcmOpOcc, instance: &VnfInstance) -> Result<(), StoreError> {
@@ -123,6 +130,37 @@ pub(super) async fn resume(
     if to.is_final() {
         db.endings.tell(Ended::Of(one(db, project, id).await?.vnf_instance_id));
     }
+    Ok(())
+}
+
+/// One that waits for its next attempt becomes due; whoever holds one that is worked on finds the request when it renews.
+pub(super) async fn cancel(
+    db: &Database,
+    project: &ProjectId,
+    id: VnfLcmOpOccId,
+    mode: CancelMode,
+) -> Result<(), StoreError> {
+    let mut tx = db.begin().await?;
+    let update = concat!(
+        "UPDATE vnf_lcm_op_occs \
+         SET cancel_mode = CASE WHEN cancel_mode = 'FORCEFUL' THEN cancel_mode ELSE $3 END, \
+             not_before = CASE WHEN not_before > ",
+        now!(),
+        " THEN ",
+        now!(),
+        " ELSE not_before END \
+         WHERE id = $1 AND project_id = $2 AND state IN ",
+        running_states!()
+    );
+    let update = sqlx::query(update).bind(id.to_string()).bind(&project.0).bind(cancel_mode(mode));
+    if update.execute(&mut *tx).await?.rows_affected() == 0 {
+        drop(tx);
+        one(db, project, id).await?;
+        return Err(StoreError::Stale);
+    }
+    tell_others_of_cancel(&mut tx).await?;
+    tx.commit().await?;
+    db.signals.cancel();
     Ok(())
 }
 

@@ -1,0 +1,81 @@
+//! Counts the requests to a cluster, between kube's client and the connections: nothing goes past it.
+
+use std::sync::Arc;
+
+use http::{Method, Request, Response, StatusCode, Uri};
+use kube::client::Body;
+use tokio::time::Instant;
+use tower::Service;
+use tower::util::{ServiceExt as _, service_fn};
+
+use crate::metrics::VimMetrics;
+
+/// `http`, each of whose requests is counted as one to the cluster at `url`.
+pub(super) fn counted<S, B>(
+    http: S,
+    url: &Uri,
+    metrics: &VimMetrics,
+) -> impl Service<Request<Body>, Response = Response<B>, Error = S::Error, Future: Send> + Clone + use<S, B>
+where
+    S: Service<Request<Body>, Response = Response<B>, Future: Send> + Clone + Send,
+    B: Send,
+    S::Error: Send,
+{
+    let address = url.port_u16().map_or_else(String::new, |port| format!(":{port}"));
+    let vim = metrics.vim(&format!("{}{address}", url.host().unwrap_or_default()));
+    let metrics = metrics.clone();
+    service_fn(move |request: Request<Body>| {
+        let (metrics, vim) = (metrics.clone(), Arc::clone(&vim));
+        let call = Call { metrics, vim, verb: verb(&request), result: "given-up", begun: Instant::now() };
+        let answer = http.clone().oneshot(request);
+        async move {
+            let answer = answer.await;
+            call.over(answer.as_ref().map_or("unreachable", |answer| result(answer.status())));
+            answer
+        }
+    })
+}
+
+/// A request under way. Counted when it is over, or dropped because nobody waits for its answer any more.
+struct Call {
+    metrics: VimMetrics,
+    vim: Arc<str>,
+    verb: &'static str,
+    result: &'static str,
+    begun: Instant,
+}
+
+impl Call {
+    fn over(mut self, result: &'static str) {
+        self.result = result;
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        self.metrics.called(&self.vim, self.verb, self.result, self.begun.elapsed());
+    }
+}
+
+fn verb(request: &Request<Body>) -> &'static str {
+    match *request.method() {
+        Method::GET if request.uri().query().is_some_and(|query| query.contains("watch=true")) => "watch",
+        Method::GET => "get",
+        Method::POST => "post",
+        Method::PATCH => "patch",
+        Method::PUT => "put",
+        Method::DELETE => "delete",
+        _ => "other",
+    }
+}
+
+fn result(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        404 => "absent",
+        409 => "conflict",
+        429 => "throttled",
+        400..500 => "refused",
+        500.. => "failed",
+        _ => "ok",
+    }
+}

@@ -1,0 +1,136 @@
+//! Changing the attributes of a VNF instance: the merge patch of `PATCH /vnf_instances/{id}` (SOL003 clause 5.4.3.3.4, RFC 7396).
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+use crate::domain::instance::{NAMESPACE_KEY, VnfInstance};
+use crate::domain::problem::Problem;
+use crate::domain::vim::{Secret, VimConnection};
+use crate::error::{internal, misread};
+use crate::sol003::v2::{VimConnectionInfo, VnfInfoModificationRequest};
+
+/// What can be changed; other members of a patch are ignored, as extensions of later editions.
+const ATTRIBUTES: [&str; 6] = [
+    "vnfInstanceName",
+    "vnfInstanceDescription",
+    "metadata",
+    "extensions",
+    "vnfConfigurableProperties",
+    "vimConnectionInfo",
+];
+/// Metadata, extensions and the like may each be this large, as JSON text.
+const MAX_BYTES: usize = 64 * 1024;
+/// An instance has at most so many VIM connections.
+const MAX_CONNECTIONS: usize = 64;
+
+/// Applies `patch` to `instance`; gives back its public form, without secrets, for the record.
+///
+/// # Errors
+/// 400 if a member is of the wrong type; 422 for what can't be changed, and for more than is kept.
+pub fn apply(instance: &mut VnfInstance, patch: Map<String, Value>) -> Result<Value, Problem> {
+    if let Some(name) = ["vnfdId", "vnfPkgId"].iter().find(|name| patch.contains_key(**name)) {
+        return Err(Problem::impossible(format!(
+            "{name} can't be changed: this VNFM does not change the package of a VNF yet"
+        )));
+    }
+    let known = patch.into_iter().filter(|(name, _)| ATTRIBUTES.contains(&name.as_str()));
+    let patch: Value = known.collect();
+    let typed: Result<VnfInfoModificationRequest, _> = serde_path_to_error::deserialize(&patch);
+    refuse_namespace(typed.map_err(|error| misread(&error))?.metadata.as_ref())?;
+    let mut document = json!({
+        "vnfInstanceName": instance.name,
+        "vnfInstanceDescription": instance.description,
+        "metadata": instance.metadata.user,
+        "extensions": instance.extensions,
+        "vnfConfigurableProperties": instance.configurable_properties,
+    });
+    json_patch::merge(&mut document, &patch);
+    let text = |name: &str| document.get(name).and_then(Value::as_str).map(str::to_owned);
+    (instance.name, instance.description) = (text("vnfInstanceName"), text("vnfInstanceDescription"));
+    let object = |name: &str| document.get(name).and_then(Value::as_object).cloned().unwrap_or_default();
+    instance.metadata.user = object("metadata");
+    instance.extensions = object("extensions");
+    instance.configurable_properties = object("vnfConfigurableProperties");
+    refuse_excess("metadata", Some(&instance.metadata.user))?;
+    refuse_excess("extensions", Some(&instance.extensions))?;
+    refuse_excess("vnfConfigurableProperties", Some(&instance.configurable_properties))?;
+
+    let mut changed = patch;
+    match changed.get("vimConnectionInfo").cloned() {
+        Some(Value::Object(entries)) => {
+            changed["vimConnectionInfo"] = connections(&mut instance.vim_connections, entries)?;
+        }
+        Some(_) => instance.vim_connections.clear(),
+        None => {}
+    }
+    Ok(changed)
+}
+
+/// Merges a patch of connections, entry by entry; gives back its public form.
+fn connections(connections: &mut BTreeMap<String, VimConnection>, patch: Map<String, Value>) -> Result<Value, Problem> {
+    let mut public = Map::new();
+    for (key, entry) in patch {
+        if entry.is_null() {
+            connections.remove(&key);
+            public.insert(key, Value::Null);
+            continue;
+        }
+        let mut document = connections.get(&key).map_or(json!({}), exposed);
+        json_patch::merge(&mut document, &entry);
+        let wire: VimConnectionInfo = serde_json::from_value(document)
+            .map_err(|_| Problem::malformed(format!("vimConnectionInfo.{key}: a member is of the wrong type")))?;
+        let mut connection = VimConnection::from(wire);
+        if let Some(known) = connections.get(&key) {
+            (connection.home, connection.added_by) = (known.home, known.added_by);
+        }
+        let shown = serde_json::to_value(VimConnectionInfo::from(&connection)).map_err(|error| internal(&error))?;
+        public.insert(key.clone(), shown);
+        connections.insert(key, connection);
+    }
+    if connections.len() > MAX_CONNECTIONS {
+        return Err(Problem::impossible(format!(
+            "a VNF instance has at most {MAX_CONNECTIONS} vimConnectionInfo entries"
+        )));
+    }
+    Ok(Value::Object(public))
+}
+
+/// A connection with its secrets, as the caller once sent it, for merging into.
+fn exposed(connection: &VimConnection) -> Value {
+    let secrets =
+        connection.secrets.iter().map(|(name, secret): (&String, &Secret)| (name.clone(), secret.expose().into()));
+    let access: Map<String, Value> = connection.access_info.clone().into_iter().chain(secrets).collect();
+    json!({
+        "vimId": connection.vim_id,
+        "vimType": connection.vim_type,
+        "interfaceInfo": connection.interface_info,
+        "accessInfo": access,
+        "extra": connection.extra,
+    })
+}
+
+/// Refuses the metadata key that is ours.
+///
+/// # Errors
+/// 422.
+pub fn refuse_namespace(metadata: Option<&Map<String, Value>>) -> Result<(), Problem> {
+    match metadata.and_then(|metadata| metadata.get(NAMESPACE_KEY)) {
+        None => Ok(()),
+        Some(_) => Err(Problem::impossible(
+            "metadata.namespace is reserved: the namespace is given by additionalParams.namespace when the VNF is instantiated, and stays",
+        )),
+    }
+}
+
+/// Refuses more than is kept of a free-form attribute.
+///
+/// # Errors
+/// 422.
+pub fn refuse_excess(name: &str, members: Option<&Map<String, Value>>) -> Result<(), Problem> {
+    let bytes = members.and_then(|members| serde_json::to_string(members).ok()).map_or(0, |text| text.len());
+    if bytes <= MAX_BYTES {
+        return Ok(());
+    }
+    Err(Problem::impossible(format!("{name} would have {bytes} bytes as JSON; at most {MAX_BYTES} are kept")))
+}

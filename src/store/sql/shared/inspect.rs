@@ -1,0 +1,100 @@
+//! What operators see: how much there is to do, for the metrics, and each operation that is not over, for `gybe debug`.
+//!
+//! Both read what the partial index `vnf_lcm_op_occs_live` has: their cost grows with the work, not with the history.
+
+use std::time::Duration;
+
+use sqlx::Row as _;
+
+use super::super::Db;
+use super::op_occs::{TABLE, live_states};
+use super::{Database, Row, optional_json, point_in_time, read};
+use crate::domain::op_occ::OpState;
+use crate::domain::plan::Plan;
+use crate::store::sql::convert::{Unreadable, enumerator};
+use crate::store::{LiveLease, LiveOperation, Queue, StoreError};
+
+/// Since when an operation could have been worked on, for as long as nobody does; NULL for all others.
+macro_rules! waits_since {
+    () => {
+        concat!(
+            "CASE WHEN state <> 'FAILED_TEMP' AND not_before <= ",
+            now!(),
+            " AND lease_until <= ",
+            now!(),
+            " THEN CASE WHEN lease_until > not_before THEN lease_until ELSE not_before END END"
+        )
+    };
+}
+
+pub(in super::super) async fn queue(db: &Database) -> Result<Queue, StoreError> {
+    let rows = sqlx::query(concat!(
+        "SELECT state AS id, COUNT(*) AS number, COUNT(",
+        waits_since!(),
+        ") AS waiting, ",
+        now!(),
+        " - MIN(",
+        waits_since!(),
+        ") AS oldest FROM vnf_lcm_op_occs WHERE state IN ",
+        live_states!(),
+        " GROUP BY state"
+    ))
+    .fetch_all(&db.reader)
+    .await?;
+    let mut queue = Queue::default();
+    for row in &rows {
+        let (state, number, waiting, oldest) = read(TABLE, row, counts)?;
+        queue.states.push((state, number));
+        queue.waiting += waiting;
+        queue.oldest = queue.oldest.max(oldest);
+    }
+    Ok(queue)
+}
+
+fn counts(row: &Row) -> Result<(OpState, u64, u64, Option<Duration>), Unreadable> {
+    let number = |column: &str| -> Result<u64, Unreadable> { Ok(row.try_get::<i64, _>(column)?.try_into()?) };
+    let oldest = row.try_get::<Option<i64>, _>("oldest")?;
+    let oldest = oldest.map(|millis| Duration::from_millis(millis.try_into().unwrap_or(0)));
+    Ok((enumerator(row.try_get("id")?)?, number("number")?, number("waiting")?, oldest))
+}
+
+pub(in super::super) async fn operations(
+    connection: &mut <Db as sqlx::Database>::Connection,
+) -> Result<Vec<LiveOperation>, StoreError> {
+    let rows = sqlx::query(concat!(
+        "SELECT id, vnf_instance_id, operation, state, steps_done, plan, attempt, not_before, error, lease_epoch, \
+         lease_until, CASE WHEN lease_until > ",
+        now!(),
+        " THEN lease_owner END AS holder FROM vnf_lcm_op_occs WHERE state IN ",
+        live_states!(),
+        " ORDER BY start_time, id"
+    ))
+    .fetch_all(connection)
+    .await?;
+    rows.iter().map(|row| read(TABLE, row, operation)).collect()
+}
+
+fn operation(row: &Row) -> Result<LiveOperation, Unreadable> {
+    let state = enumerator(row.try_get("state")?)?;
+    let plan: Option<Plan> = optional_json(row, "plan")?;
+    let steps = plan.map(|plan| match state {
+        OpState::RollingBack => plan.backward.map_or(0, |steps| steps.len()),
+        _ => plan.forward.len(),
+    });
+    let holder = row.try_get::<Option<String>, _>("holder")?;
+    let lease = holder.map(|owner| -> Result<_, Unreadable> {
+        Ok(LiveLease { owner, epoch: row.try_get("lease_epoch")?, until: point_in_time(row, "lease_until")? })
+    });
+    Ok(LiveOperation {
+        id: row.try_get::<&str, _>("id")?.parse()?,
+        vnf_instance_id: row.try_get::<&str, _>("vnf_instance_id")?.parse()?,
+        operation: enumerator(row.try_get("operation")?)?,
+        state,
+        steps_done: row.try_get::<i64, _>("steps_done")?.try_into()?,
+        steps,
+        attempt: row.try_get::<i64, _>("attempt")?.try_into()?,
+        not_before: point_in_time(row, "not_before")?,
+        error: optional_json(row, "error")?,
+        lease: lease.transpose()?,
+    })
+}

@@ -1,0 +1,213 @@
+//! Retry, rollback, fail and cancel through the API of both editions: from every state, of every operation, and by callers
+//! that come at once. No conductor runs, so that every state stays as it is.
+
+use std::fmt::Display;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use actix_web::dev::Service as _;
+use actix_web::test::{self, TestRequest};
+use actix_web::{App, web};
+use futures::FutureExt as _;
+use futures::future::{LocalBoxFuture, join_all};
+use gybe::api::{self, Api};
+use gybe::clock::{Ids as _, System};
+use gybe::domain::ids::ProjectId;
+use gybe::domain::op_occ::LcmOperation::{self, Heal, Instantiate, ModifyInfo, Scale, Terminate};
+use gybe::domain::op_occ::OpState::{
+    self, Completed, Failed, FailedTemp, Processing, RolledBack, RollingBack, Starting,
+};
+use gybe::infra::kubernetes::KubernetesDriver;
+use gybe::package::files::PackageFiles;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use serde_json::{Value, json};
+use tokio::runtime::Runtime;
+
+use crate::support::ops::Ops;
+
+const ACTIONS: [&str; 4] = ["retry", "rollback", "fail", "cancel"];
+const ROOTS: [&str; 2] = ["/vnflcm/v1", "/vnflcm/v2"];
+const OPERATIONS: [LcmOperation; 5] = [Instantiate, Scale, Heal, Terminate, ModifyInfo];
+
+/// What each of [`ACTIONS`] is answered in each state, of an operation that has a way back.
+const ANSWERS: [(OpState, [u16; 4]); 7] = [
+    (Starting, [409, 409, 409, 202]),
+    (Processing, [409, 409, 409, 202]),
+    (Completed, [409, 409, 409, 409]),
+    (FailedTemp, [202, 202, 200, 409]),
+    (Failed, [409, 409, 409, 409]),
+    (RollingBack, [409, 409, 409, 202]),
+    (RolledBack, [409, 409, 409, 409]),
+];
+
+fn answer(operation: LcmOperation, state: OpState, action: usize) -> u16 {
+    let has_way_back = matches!(operation, Instantiate | Scale);
+    if ACTIONS[action] == "rollback" && !has_way_back {
+        return 404;
+    }
+    ANSWERS.iter().find(|(of, _)| *of == state).unwrap().1[action]
+}
+
+/// Where an action that is not refused leads.
+fn next(state: OpState, action: usize) -> OpState {
+    match ACTIONS[action] {
+        "retry" => Processing,
+        "rollback" => RollingBack,
+        "fail" => Failed,
+        _ => state,
+    }
+}
+
+/// Sends a request; gives back the status and the body.
+type Caller = Box<dyn Fn(TestRequest) -> LocalBoxFuture<'static, (u16, Value)>>;
+
+/// The API over a store, without a conductor.
+async fn serve(ops: &Ops) -> Caller {
+    let folder = tempfile::tempdir().unwrap();
+    let api = web::Data::new(Api {
+        store: Arc::clone(&ops.store),
+        driver: Arc::new(KubernetesDriver::new()),
+        observer: Arc::new(KubernetesDriver::new()),
+        clock: Arc::new(System),
+        ids: Arc::new(System),
+        public_url: "http://gybe".to_owned(),
+        packages: PackageFiles::open(folder.path(), 1).unwrap(),
+        project: ProjectId::default(),
+    });
+    let service = Rc::new(test::init_service(App::new().app_data(api).configure(api::routes)).await);
+    Box::new(move |request| {
+        let service = Rc::clone(&service);
+        let answer = async move {
+            let answer = service.call(request.to_request()).await.unwrap();
+            let status = answer.status().as_u16();
+            let body = test::read_body(answer).await;
+            (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
+        };
+        answer.boxed_local()
+    })
+}
+
+fn act(root: &str, id: impl Display, action: usize) -> TestRequest {
+    let action = ACTIONS[action];
+    let request = TestRequest::post().uri(&format!("{root}/vnf_lcm_op_occs/{id}/{action}"));
+    if action == "cancel" { request.set_json(json!({ "cancelMode": "GRACEFUL" })) } else { request }
+}
+
+fn show(root: &str, id: impl Display) -> TestRequest {
+    TestRequest::get().uri(&format!("{root}/vnf_lcm_op_occs/{id}"))
+}
+
+#[tokio::test]
+async fn every_action_is_answered_in_every_state_as_the_standard_says() {
+    let ops = Ops::on_sqlite().await;
+    let call = serve(&ops).await;
+    for (root, operation, state, action) in cases() {
+        let case = format!("{} of {} in {} at {root}", ACTIONS[action], operation.as_str(), state.as_str());
+        let id = ops.begin(operation, state).await.id;
+        let wanted = answer(operation, state, action);
+        let (_, before) = call(show(root, id)).await;
+        assert_eq!(before["_links"].get(ACTIONS[action]).is_some(), wanted < 300, "the link to {case}");
+        assert_eq!((&before["isCancelPending"], before.get("cancelMode")), (&json!(false), None), "{case}");
+
+        let (status, body) = call(act(root, id, action)).await;
+        assert_eq!(status, wanted, "{case}: {body}");
+        let (_, after) = call(show(root, id)).await;
+        match status {
+            200 => assert_eq!(body, after, "{case}"),
+            202 => assert_eq!(body, Value::Null, "{case}"),
+            _ => {
+                assert_eq!(body["status"], status, "{case}");
+                assert_eq!(after, before, "{case} changes nothing");
+                continue;
+            }
+        }
+        assert_eq!(after["operationState"], next(state, action).as_str(), "{case}");
+        let mode = if ACTIONS[action] == "cancel" { json!("GRACEFUL") } else { Value::Null };
+        assert_eq!((&after["isCancelPending"], &after["cancelMode"]), (&json!(!mode.is_null()), &mode), "{case}");
+    }
+}
+
+/// Every root, operation, state and action.
+fn cases() -> impl Iterator<Item = (&'static str, LcmOperation, OpState, usize)> {
+    ROOTS.iter().flat_map(|root| {
+        OPERATIONS.iter().flat_map(move |operation| {
+            OpState::ALL.iter().flat_map(move |state| (0..4).map(move |action| (*root, *operation, *state, action)))
+        })
+    })
+}
+
+#[tokio::test]
+async fn nothing_can_be_done_to_an_operation_that_is_not_there() {
+    let ops = Ops::on_sqlite().await;
+    let call = serve(&ops).await;
+    for root in ROOTS {
+        for (action, name) in ACTIONS.iter().enumerate() {
+            let (status, body) = call(act(root, System.uuid(), action)).await;
+            assert_eq!((status, &body["status"]), (404, &json!(404)), "{name} at {root}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_cancel_request_names_a_mode_and_a_forceful_one_stays_forceful() {
+    let ops = Ops::on_sqlite().await;
+    let call = serve(&ops).await;
+    let id = ops.begin(Instantiate, Processing).await.id;
+    let cancel =
+        |body: Value| TestRequest::post().uri(&format!("{}/vnf_lcm_op_occs/{id}/cancel", ROOTS[1])).set_json(body);
+    for body in [json!({}), json!({ "cancelMode": "gently" }), json!({ "cancelMode": null }), json!([])] {
+        assert_eq!(call(cancel(body.clone())).await.0, 400, "{body}");
+    }
+    for (mode, pending) in [("GRACEFUL", "GRACEFUL"), ("FORCEFUL", "FORCEFUL"), ("GRACEFUL", "FORCEFUL")] {
+        assert_eq!(call(cancel(json!({ "cancelMode": mode }))).await.0, 202);
+        assert_eq!(call(show(ROOTS[1], id)).await.1["cancelMode"], pending, "after {mode}");
+    }
+}
+
+/// Whether `answers`, of actions that came at once, are those of callers who came one after another, in some order, and led
+/// from `state` to `end`.
+fn is_some_order(answers: &[(usize, u16)], state: OpState, end: OpState) -> bool {
+    if answers.is_empty() {
+        return state == end;
+    }
+    (0..answers.len()).any(|first| {
+        let (action, status) = answers[first];
+        let rest: Vec<_> = answers.iter().enumerate().filter(|(at, _)| *at != first).map(|(_, it)| *it).collect();
+        let after = if status < 300 { next(state, action) } else { state };
+        answer(Instantiate, state, action) == status && is_some_order(&rest, after, end)
+    })
+}
+
+/// Callers who come at once get the answers of some order, whatever they ask for and from whichever state.
+fn callers_at_once(runtime: &Runtime, ops: &Ops) {
+    let call = runtime.block_on(serve(ops));
+    let mut runner = TestRunner::new(Config { cases: 64, failure_persistence: None, ..Config::default() });
+    let cases = (proptest::sample::select(&OpState::ALL[..]), proptest::collection::vec(0..4_usize, 2..6));
+    let outcome = runner.run(&cases, |(state, actions)| {
+        runtime.block_on(async {
+            let id = ops.begin(Instantiate, state).await.id;
+            let answers = actions.iter().map(async |action| (*action, call(act(ROOTS[1], id, *action)).await.0));
+            let answers = join_all(answers).await;
+            let (_, op) = call(show(ROOTS[1], id)).await;
+            let end = OpState::ALL.into_iter().find(|state| op["operationState"] == state.as_str()).unwrap();
+            prop_assert!(is_some_order(&answers, state, end), "{answers:?} from {state:?} to {end:?}");
+            Ok(())
+        })
+    });
+    outcome.unwrap();
+}
+
+#[test]
+fn callers_who_come_at_once_are_answered_in_some_order_on_sqlite() {
+    let runtime = Runtime::new().unwrap();
+    let ops = runtime.block_on(Ops::on_sqlite());
+    callers_at_once(&runtime, &ops);
+}
+
+#[test]
+fn callers_who_come_at_once_are_answered_in_some_order_on_postgresql() {
+    let runtime = Runtime::new().unwrap();
+    let ops = runtime.block_on(Ops::on_postgres());
+    callers_at_once(&runtime, &ops);
+}

@@ -1,0 +1,58 @@
+//! Dependencies between modules point inwards (docs/architecture.md). The compiler does not mind if they don't; this does.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// Each part of the crate, and the other parts it may use. `app` and `main` wire everything and may use all.
+const MAY_USE: [(&str, &[&str]); 12] = [
+    ("domain", &[]),
+    ("clock", &[]),
+    ("telemetry", &[]),
+    ("sol003", &["domain"]),
+    ("package", &["domain"]),
+    ("store", &["domain"]),
+    ("infra", &["domain"]),
+    ("config", &["infra"]),
+    ("error", &["clock", "domain", "store"]),
+    ("lcm", &["clock", "domain", "error", "infra", "package", "sol003", "store"]),
+    ("conductor", &["clock", "domain", "error", "infra", "lcm", "store"]),
+    ("view", &["domain", "infra", "lcm", "store"]),
+];
+
+/// What the code of a part (its comments aside) names of the crate.
+fn uses(part: &str) -> BTreeSet<String> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = vec![source.join(format!("{part}.rs"))];
+    collect(&source.join(part), &mut files);
+    let texts = files.iter().filter_map(|file| std::fs::read_to_string(file).ok());
+    let code: String = texts
+        .flat_map(|text| {
+            text.lines().map(|line| line.split("//").next().unwrap().to_owned() + "\n").collect::<Vec<_>>()
+        })
+        .collect();
+    let word = |rest: &str| {
+        rest.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_').next().unwrap().to_owned()
+    };
+    code.split("crate::").skip(1).map(word).filter(|used| used != part).collect()
+}
+
+fn collect(directory: &Path, into: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(directory).into_iter().flatten() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { collect(&path, into) } else { into.push(path) }
+    }
+}
+
+#[test]
+fn dependencies_point_inwards() {
+    for (part, may_use) in MAY_USE {
+        let may_use: BTreeSet<String> = may_use.iter().map(|used| (*used).to_owned()).collect();
+        let uses = uses(part);
+        assert!(uses.is_subset(&may_use), "{part} must not use {:?}", uses.difference(&may_use).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn the_rule_sees_what_is_used() {
+    assert!(uses("api").contains("lcm"), "or it would say yes to everything");
+}

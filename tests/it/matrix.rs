@@ -1,0 +1,946 @@
+//! The crash matrix: every operation × every point of it × every fault, on a model of the cluster, over the real
+//! conductor and the real store.
+//!
+//! [`OPERATIONS`] is the list: a new operation is covered by one line. Each is run once without a fault, which numbers its
+//! points (`support::faults`): each call of the conductor to the store or to the cluster. Then it is run again for each
+//! point and each fault there can be at it. [`Case::check`] says what is to hold afterwards; what is intended is
+//! what the run without a fault came to.
+//!
+//! No test waits for time to pass: where a conductor would wait for a delay or for another's lease to end,
+//! [`World::time_passes`] ends both.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use gybe::clock::{Clock as _, Ids as _, System};
+use gybe::conductor::{Conductor, Settings};
+use gybe::domain::ids::{ProjectId, VimId, VnfInstanceId, VnfLcmOpOccId, VnfPkgId};
+use gybe::domain::instance::VnfInstance;
+use gybe::domain::op_occ::{LcmOperation, OpEvent, OpState, VnfLcmOpOcc};
+use gybe::domain::package::{Content, DefinitionFile, Onboarding, OperationalState, VnfPackage};
+use gybe::domain::resource::{ObjectKey, Resource, ResourceState};
+use gybe::domain::vim::{Secret, Secrets, Vim};
+use gybe::domain::vnfd::{Flavour, InstantiationLevel, ScalingAspect, Vdu, Vnfd};
+use gybe::infra::Patience;
+use gybe::lcm::accept::Acceptor;
+use gybe::package::archive::Limits;
+use gybe::package::csar;
+use gybe::sol003::op_occ::can_roll_back;
+use gybe::store::seal::KeyRing;
+use gybe::store::{Claim, Store, StoreError, connect};
+use serde_json::{Map, Value};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
+use tempfile::TempDir;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+use crate::support::faults::{Event, Fault, Faults, FaultyDriver, FaultyStore, NEEDED, Point, Process, Side};
+use crate::support::model::{Effects, ModelCluster, State};
+use crate::support::{postgres, sample};
+
+// --- the operations ---------------------------------------------------------------------------------------------------
+
+/// A row of the matrix.
+struct Operation {
+    name: &'static str,
+    /// What the instance went through before.
+    before: &'static [Request],
+    request: Request,
+    /// What of it is put to the test.
+    way: Way,
+}
+
+/// A task of the API and its body.
+type Request = (&'static str, &'static str);
+
+/// The part of an operation that is put to the test.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// From its acceptance on.
+    Forward,
+    /// It stopped at its end and is rolled back.
+    Back,
+    /// It stopped half-way and is tried again.
+    Again,
+}
+
+const INSTANTIATE: Request =
+    ("instantiate", r#"{"flavourId":"simple","additionalParams":{"namespace":"vnf","createNamespace":true}}"#);
+/// An instantiation that stops with everything made, and is failed.
+const INSTANTIATE_AND_FAIL: Request =
+    ("instantiate and fail", r#"{"flavourId":"simple","additionalParams":{"namespace":"vnf","createNamespace":true}}"#);
+const SCALE_OUT: Request = ("scale", r#"{"type":"SCALE_OUT","aspectId":"subscriber_data","numberOfSteps":2}"#);
+const SCALE_IN: Request = ("scale", r#"{"type":"SCALE_IN","aspectId":"subscriber_data"}"#);
+const HEAL_ONE: Request = ("heal", r#"{"vnfcInstanceId":["UDR_DB-udr-db-0"]}"#);
+const HEAL_ALL: Request = ("heal", r#"{"cause":"healing all"}"#);
+const TERMINATE: Request = ("terminate", r#"{"terminationType":"GRACEFUL","gracefulTerminationTimeout":5}"#);
+const KILL: Request = ("terminate", r#"{"terminationType":"FORCEFUL"}"#);
+const MODIFY: Request = ("modify", r#"{"vnfInstanceName":"renamed","metadata":{"site":"north"}}"#);
+
+#[rustfmt::skip]
+const OPERATIONS: [Operation; 14] = [
+    Operation { name: "INSTANTIATE", before: &[], request: INSTANTIATE, way: Way::Forward },
+    Operation { name: "INSTANTIATE rolled back", before: &[], request: INSTANTIATE, way: Way::Back },
+    Operation { name: "INSTANTIATE retried", before: &[], request: INSTANTIATE, way: Way::Again },
+    Operation { name: "INSTANTIATE over what is left", before: &[INSTANTIATE_AND_FAIL], request: INSTANTIATE, way: Way::Forward },
+    Operation { name: "SCALE out", before: &[INSTANTIATE], request: SCALE_OUT, way: Way::Forward },
+    Operation { name: "SCALE out rolled back", before: &[INSTANTIATE], request: SCALE_OUT, way: Way::Back },
+    Operation { name: "SCALE in", before: &[INSTANTIATE, SCALE_OUT], request: SCALE_IN, way: Way::Forward },
+    Operation { name: "SCALE in rolled back", before: &[INSTANTIATE, SCALE_OUT], request: SCALE_IN, way: Way::Back },
+    Operation { name: "HEAL one", before: &[INSTANTIATE], request: HEAL_ONE, way: Way::Forward },
+    Operation { name: "HEAL all", before: &[INSTANTIATE], request: HEAL_ALL, way: Way::Forward },
+    Operation { name: "TERMINATE graceful", before: &[INSTANTIATE, SCALE_OUT], request: TERMINATE, way: Way::Forward },
+    Operation { name: "TERMINATE forceful", before: &[INSTANTIATE], request: KILL, way: Way::Forward },
+    Operation { name: "TERMINATE retried", before: &[INSTANTIATE], request: KILL, way: Way::Again },
+    Operation { name: "MODIFY_INFO", before: &[INSTANTIATE], request: MODIFY, way: Way::Forward },
+];
+
+/// What is asked for when the operation is in FAILED_TEMP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answer {
+    Retry,
+    Rollback,
+    Fail,
+}
+
+/// What can go wrong at a point, and what is asked for if the operation stops there.
+const TROUBLES: [(Fault, Answer); 14] = [
+    (Fault::KilledBefore, Answer::Retry),
+    (Fault::KilledAfter, Answer::Retry),
+    (Fault::Twice, Answer::Retry),
+    (Fault::FailsOnce, Answer::Retry),
+    (Fault::FailsOn, Answer::Retry),
+    (Fault::FailsOn, Answer::Rollback),
+    (Fault::FailsOn, Answer::Fail),
+    (Fault::Refused, Answer::Retry),
+    (Fault::Refused, Answer::Rollback),
+    (Fault::Refused, Answer::Fail),
+    (Fault::ReplyLost, Answer::Retry),
+    (Fault::TakenOver, Answer::Retry),
+    (Fault::TakenOverUnsent, Answer::Retry),
+    (Fault::Stopped, Answer::Retry),
+];
+
+/// The calls that change nothing.
+const READING: [&str; 6] = ["resources", "vim", "vnfd", "definition_files", "discover", "observe"];
+
+/// Whether the fault is one that can happen at the point.
+fn can_happen(fault: Fault, answer: Answer, point: &Point) -> bool {
+    match (fault, point.side) {
+        (Fault::Twice | Fault::Refused | Fault::TakenOverUnsent, side) => side == Side::Cluster,
+        (Fault::FailsOn, Side::Store) => !NEEDED.contains(&point.call.as_str()),
+        // What follows is the same as when the cluster refuses, after eleven attempts.
+        (Fault::FailsOn, Side::Cluster) => answer == Answer::Retry,
+        // After a call that only reads is before the next one, and nothing is lost with its answer.
+        (Fault::KilledAfter | Fault::ReplyLost, _) => !READING.contains(&point.call.as_str()),
+        _ => true,
+    }
+}
+
+// --- packages ---------------------------------------------------------------------------------------------------------
+
+/// What is onboarded.
+struct Package {
+    content: Content,
+    files: Vec<DefinitionFile>,
+}
+
+impl Package {
+    /// An object of each class of `gybe::domain::order`; of workloads, one that scales, one with volumes and a bare pod.
+    fn of_every_class() -> Self {
+        let vdu = |name: &str, initial| Vdu { name: name.to_owned(), min: 1, max: 9, initial };
+        let named = |entries: &[(&str, u32)]| entries.iter().map(|(name, n)| ((*name).to_owned(), *n)).collect();
+        let aspect = ScalingAspect {
+            max_level: 3,
+            deltas: BTreeMap::from([("UDR".to_owned(), vec![2]), ("UDR_DB".to_owned(), vec![1])]),
+        };
+        let level = InstantiationLevel { scale_levels: named(&[("subscriber_data", 0)]), vdu_instances: named(&[]) };
+        let flavour = Flavour {
+            description: String::new(),
+            vdus: BTreeMap::from([
+                ("UDR".to_owned(), vdu("udr", Some(1))),
+                ("UDR_DB".to_owned(), vdu("udr-db", Some(1))),
+                ("PROBE".to_owned(), vdu("probe", None)),
+            ]),
+            aspects: BTreeMap::from([("subscriber_data".to_owned(), aspect)]),
+            levels: BTreeMap::from([("default".to_owned(), level)]),
+            default_level: Some("default".to_owned()),
+        };
+        let vnfd = Vnfd {
+            id: "of-every-class".to_owned(),
+            version: "1.0".to_owned(),
+            provider: "Company".to_owned(),
+            product_name: "Sample".to_owned(),
+            software_version: "1.0".to_owned(),
+            vnfm_info: vec!["Gybe".to_owned()],
+            flavours: BTreeMap::from([("simple".to_owned(), flavour)]),
+        };
+        let content = Content { vnfd, sha512: "0".to_owned(), size: 1, artifacts: Vec::new() };
+        let text = include_str!("matrix/of_every_class.yaml").to_owned();
+        Self { content, files: vec![DefinitionFile { path: "Files/objects.yaml".to_owned(), text }] }
+    }
+
+    /// The sample `core5g`, as the package reader reads it.
+    fn core5g() -> Self {
+        let folder = TempDir::new().unwrap();
+        let file = folder.path().join("core5g.csar");
+        std::fs::write(&file, sample::pack("core5g")).unwrap();
+        let csar::Onboarded { content, files } = csar::onboard(&file, &Limits::default()).unwrap();
+        Self { content, files }
+    }
+}
+
+// --- the world --------------------------------------------------------------------------------------------------------
+
+const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+/// No lease runs out by itself.
+const LEASE: Duration = Duration::from_secs(3600);
+/// A case that takes longer is stuck.
+const STUCK: Duration = Duration::from_secs(20);
+
+/// A database and a cluster with a VNF instance, between operations.
+struct World {
+    url: String,
+    store: Option<Arc<dyn Store>>,
+    cluster: Arc<ModelCluster>,
+    instance: VnfInstanceId,
+    /// What removes the database when it goes. After the store.
+    _folder: Option<TempDir>,
+}
+
+/// A world to copy, on SQLite.
+struct Prepared {
+    folder: TempDir,
+    cluster: State,
+    instance: VnfInstanceId,
+    op: Option<VnfLcmOpOccId>,
+}
+
+fn sqlite_url(folder: &TempDir) -> String {
+    format!("sqlite://{}", database_in(folder).display())
+}
+
+fn database_in(folder: &TempDir) -> PathBuf {
+    folder.path().join("gybe.db")
+}
+
+fn project() -> ProjectId {
+    ProjectId::default()
+}
+
+impl World {
+    async fn on_sqlite(package: &Package) -> Self {
+        let folder = TempDir::new().unwrap();
+        Self::new(sqlite_url(&folder), Some(folder), package).await
+    }
+
+    async fn new(url: String, folder: Option<TempDir>, package: &Package) -> Self {
+        let store = connect(&url, KeyRing::parse(KEY).unwrap()).await.unwrap();
+        let vnfd = &package.content.vnfd;
+        let onboarded = match store.vnfd(&project(), &vnfd.id).await {
+            Err(StoreError::NotFound) => {
+                onboard(&*store, package).await;
+                store.vnfd(&project(), &vnfd.id).await.unwrap()
+            }
+            other => other.unwrap(),
+        };
+        let instance = VnfInstance {
+            id: VnfInstanceId(System.uuid()),
+            project_id: project(),
+            name: Some("core".to_owned()),
+            description: None,
+            vnfd_id: vnfd.id.clone(),
+            vnf_pkg_id: onboarded.package_id,
+            provider: vnfd.provider.clone(),
+            product_name: vnfd.product_name.clone(),
+            software_version: vnfd.software_version.clone(),
+            vnfd_version: vnfd.version.clone(),
+            metadata: Default::default(),
+            extensions: Map::new(),
+            configurable_properties: Map::new(),
+            vim_connections: BTreeMap::new(),
+            instantiated: None,
+            version: 1,
+            created_at: System.now(),
+        };
+        store.create_instance(&instance).await.unwrap();
+        Self { url, store: Some(store), cluster: Arc::default(), instance: instance.id, _folder: folder }
+    }
+
+    async fn copy_of(prepared: &Prepared) -> Self {
+        let folder = TempDir::new().unwrap();
+        std::fs::copy(database_in(&prepared.folder), database_in(&folder)).unwrap();
+        let url = sqlite_url(&folder);
+        let store = connect(&url, KeyRing::parse(KEY).unwrap()).await.unwrap();
+        let cluster = Arc::new(ModelCluster::holding(prepared.cluster.clone()));
+        Self { url, store: Some(store), cluster, instance: prepared.instance, _folder: Some(folder) }
+    }
+
+    async fn prepared(self, op: Option<VnfLcmOpOccId>) -> Prepared {
+        let folder = TempDir::new().unwrap();
+        self.execute(&format!("VACUUM INTO '{}'", database_in(&folder).display())).await;
+        Prepared { folder, cluster: self.cluster.state(), instance: self.instance, op }
+    }
+
+    fn store(&self) -> &Arc<dyn Store> {
+        self.store.as_ref().unwrap()
+    }
+
+    /// The database is opened anew, as by a process that starts.
+    async fn reopen(&mut self) {
+        self.store = None;
+        self.store = Some(connect(&self.url, KeyRing::parse(KEY).unwrap()).await.unwrap());
+    }
+
+    /// All delays and leases are over.
+    async fn time_passes(&self) {
+        self.execute("UPDATE vnf_lcm_op_occs SET lease_until = 0, not_before = 0").await;
+    }
+
+    async fn execute(&self, statement: &str) {
+        let statement = sqlx::raw_sql(AssertSqlSafe(statement.to_owned()));
+        if let Some(path) = self.url.strip_prefix("sqlite://") {
+            let mut connection = sqlx::sqlite::SqliteConnectOptions::new().filename(path).connect().await.unwrap();
+            statement.execute(&mut connection).await.unwrap();
+        } else {
+            let mut connection = sqlx::PgConnection::connect(&self.url).await.unwrap();
+            statement.execute(&mut connection).await.unwrap();
+        }
+    }
+
+    async fn instance(&self) -> VnfInstance {
+        self.store().instance(&project(), self.instance).await.unwrap()
+    }
+
+    async fn inventory(&self) -> Vec<Resource> {
+        self.store().resources(self.instance).await.unwrap()
+    }
+
+    async fn op_occ(&self, id: VnfLcmOpOccId) -> VnfLcmOpOcc {
+        self.store().op_occ(&project(), id).await.unwrap()
+    }
+
+    /// Has the API accept a request.
+    async fn accept(&self, (task, body): Request) -> VnfLcmOpOccId {
+        let acceptor = Acceptor { store: &**self.store(), clock: &System, ids: &System, project: &project() };
+        let (id, body) = (self.instance, serde_json::from_str::<Value>(body).unwrap());
+        fn read<T: serde::de::DeserializeOwned>(body: Value) -> T {
+            serde_json::from_value(body).unwrap()
+        }
+        let accepted = match task {
+            "instantiate" | "instantiate and fail" => acceptor.instantiate(id, read(body)).await,
+            "scale" => acceptor.scale(id, &read(body)).await,
+            "heal" => acceptor.heal(id, &read(body)).await,
+            "terminate" => acceptor.terminate(id, &read(body)).await,
+            "modify" => acceptor.modify(id, read(body), None).await,
+            other => panic!("no task is called {other}"),
+        };
+        accepted.unwrap()
+    }
+
+    /// Does what the API does for a task on an op occurrence.
+    async fn answer(&self, op: &VnfLcmOpOcc, answer: Answer) {
+        let event = match answer {
+            Answer::Retry => OpEvent::Retry,
+            Answer::Rollback => OpEvent::Rollback,
+            Answer::Fail => OpEvent::Fail,
+        };
+        let to = op.state.on(event).unwrap();
+        self.store().resume_operation(&project(), op.id, to, System.now()).await.unwrap();
+    }
+
+    async fn is_planned(&self, op: VnfLcmOpOccId) -> bool {
+        self.store().plan(op).await.unwrap().is_some()
+    }
+
+    /// All that is known of the instance and of the cluster.
+    async fn view(&self) -> View {
+        let instance = self.instance().await;
+        let state = self.cluster.state();
+        let objects = state.objects.iter().map(|(place, object)| {
+            let pods = state.pods.iter().filter(|pod| pod.owner == object.uid).count();
+            let manifest = serde_json::to_string_pretty(&object.manifest).unwrap();
+            (place.key.clone(), (manifest.replace(&self.instance.to_string(), "the instance"), pods))
+        });
+        let mut info = instance.instantiated;
+        if let Some(info) = &mut info {
+            info.storages.clear();
+            for vnfc in &mut info.vnfcs {
+                vnfc.pod_uid.clear();
+                vnfc.pod_name.clear();
+            }
+        }
+        let connections: Vec<&String> = instance.vim_connections.keys().collect();
+        View {
+            objects: objects.collect(),
+            claims: state.claims.keys().cloned().collect(),
+            instance: format!("{:#?}", (instance.name, instance.metadata, connections, info)),
+        }
+    }
+}
+
+/// What an instance and its cluster come to, without what differs from run to run (ids, uids, names of pods, times).
+#[derive(Clone)]
+struct View {
+    /// The objects: what was applied, and the number of pods.
+    objects: BTreeMap<ObjectKey, (String, usize)>,
+    claims: BTreeSet<String>,
+    /// The row.
+    instance: String,
+}
+
+impl View {
+    fn is(&self, wanted: &Self, what: &str) {
+        let keys: BTreeSet<&ObjectKey> = self.objects.keys().chain(wanted.objects.keys()).collect();
+        for key in keys {
+            assert_eq!(self.objects.get(key), wanted.objects.get(key), "{key} is not {what}");
+        }
+        assert_eq!(self.instance, wanted.instance, "the instance is not {what}");
+        // Volumes outlive the pods that a StatefulSet has no more, as Kubernetes keeps them for when it has them again.
+        let kept = wanted.objects.keys().any(|key| key.kind == "StatefulSet");
+        assert!(self.claims.is_superset(&wanted.claims), "{:?}", self.claims);
+        assert!(kept || self.claims == wanted.claims, "volumes are left over: {:?}", self.claims);
+    }
+}
+
+async fn onboard(store: &dyn Store, package: &Package) {
+    let id = VnfPkgId(System.uuid());
+    let created = VnfPackage {
+        id,
+        project_id: project(),
+        onboarding: Onboarding::Created,
+        operational_state: OperationalState::Disabled,
+        in_use: false,
+        user_defined_data: Map::new(),
+        created_at: System.now(),
+    };
+    store.create_package(&created).await.unwrap();
+    store.begin_upload(&project(), id, System.now()).await.unwrap();
+    store.begin_processing(id, System.now()).await.unwrap();
+    store.finish_onboarding(id, &package.content, &package.files, System.now()).await.unwrap();
+    let vim = Vim {
+        id: VimId(System.uuid()),
+        project_id: project(),
+        name: "model".to_owned(),
+        description: String::new(),
+        vim_type: "kubernetes".to_owned(),
+        endpoint: "https://cluster:6443".to_owned(),
+        access_info: Map::new(),
+        secrets: Secrets::from([("bearer_token".to_owned(), Secret::new("t0ken"))]),
+        vim_project: "default".to_owned(),
+        extra: Map::new(),
+        is_default: true,
+        user_name: None,
+        created_at: System.now(),
+        updated_at: None,
+    };
+    store.create_vim(&vim).await.unwrap();
+}
+
+// --- running an operation ---------------------------------------------------------------------------------------------
+
+/// An operation at work, with whoever looks after its processes.
+struct Run<'a> {
+    world: &'a mut World,
+    op: VnfLcmOpOccId,
+    faults: Arc<Faults>,
+    events: UnboundedReceiver<Event>,
+    processes: Vec<Arc<Process>>,
+    /// What is asked for in FAILED_TEMP, in turn. When there is no more, the run ends there.
+    answers: Vec<Answer>,
+    /// How many of them were used.
+    answered: usize,
+    /// How often a conductor had to wait for time to pass.
+    waited: usize,
+}
+
+/// What a run came to.
+struct Outcome {
+    state: OpState,
+    passed: Vec<Point>,
+    answered: usize,
+    waited: usize,
+}
+
+impl<'a> Run<'a> {
+    fn new(world: &'a mut World, op: VnfLcmOpOccId, plan: BTreeMap<usize, Fault>, answers: &[Answer]) -> Self {
+        let (sender, events) = unbounded_channel();
+        let faults = Faults::new(plan, sender);
+        let answers = answers.iter().rev().copied().collect();
+        Self { world, op, faults, events, processes: Vec::new(), answers, answered: 0, waited: 0 }
+    }
+
+    /// Runs until the operation has ended, or is in FAILED_TEMP with nothing more to ask for.
+    async fn settle(mut self) -> Outcome {
+        self.start();
+        let state = loop {
+            match self.events.recv().await.unwrap() {
+                // A process that is killed takes all its conductors with it.
+                Event::Killed => {
+                    self.processes.drain(..).for_each(|process| process.kill());
+                    self.all_objects_are_known().await;
+                    let is_sqlite = self.world.url.starts_with("sqlite:");
+                    self.world.reopen().await;
+                    if !is_sqlite {
+                        self.world.time_passes().await;
+                    }
+                    self.start();
+                }
+                Event::Stopped => {
+                    self.processes.retain(|process| !process.stop.is_cancelled());
+                    self.start();
+                }
+                Event::Held => {
+                    self.world.time_passes().await;
+                    self.start();
+                }
+                Event::Waits if self.processes.iter().any(|process| process.is_busy() && !process.is_held()) => {}
+                Event::Waits => {
+                    let op = self.world.op_occ(self.op).await;
+                    if op.state.is_running() {
+                        self.waited += 1;
+                        self.world.time_passes().await;
+                        self.world.store().wake().notify_waiters();
+                    } else if op.state.is_final() {
+                        break op.state;
+                    } else if let Some(answer) = self.answers.pop() {
+                        self.answered += 1;
+                        self.faults.lift();
+                        self.world.answer(&op, answer).await;
+                    } else {
+                        break op.state;
+                    }
+                }
+            }
+        };
+        self.faults.end();
+        self.those_who_lost_their_lease_write_nothing().await;
+        for process in &self.processes {
+            process.kill();
+        }
+        Outcome { state, passed: self.faults.passed(), answered: self.answered, waited: self.waited }
+    }
+
+    /// Starts a conductor over the store that is open.
+    fn start(&mut self) {
+        let process = Process::new(&self.faults, Arc::clone(self.world.store()));
+        let driver = FaultyDriver { process: Arc::clone(&process), cluster: self.world.cluster.clone() };
+        let settings = Settings {
+            owner: System.uuid().to_string(),
+            max_operations: 1,
+            lease_ttl: LEASE,
+            patience: Patience { grace: Duration::ZERO, timeout: Duration::ZERO },
+            removal_timeout: Duration::ZERO,
+        };
+        let store = Arc::new(FaultyStore(Arc::clone(&process)));
+        let conductor = Conductor::new(store, Arc::new(driver), Arc::new(System), settings);
+        let (stop, faults) = (process.stop.clone(), Arc::clone(&self.faults));
+        tokio::spawn(async move {
+            conductor.run(stop).await;
+            faults.tell(Event::Stopped);
+        });
+        self.processes.push(process);
+    }
+
+    /// Whoever goes on finds every object in the inventory: it is written before an object is made.
+    async fn all_objects_are_known(&mut self) {
+        let state = self.world.cluster.state();
+        let inventory = self.world.inventory().await;
+        for key in state.objects_of(self.world.instance).keys() {
+            let row = inventory.iter().find(|row| row.key == **key);
+            assert!(row.is_some_and(|row| row.state != ResourceState::Planned), "{key} is there, its row is {row:?}");
+        }
+    }
+
+    async fn those_who_lost_their_lease_write_nothing(&mut self) {
+        let held: Vec<_> = self.processes.iter().filter(|process| process.is_held()).cloned().collect();
+        if held.is_empty() {
+            return;
+        }
+        let written = async |world: &World| {
+            let op = world.op_occ(self.op).await;
+            let instance = world.instance().await;
+            (op, instance.version, format!("{instance:?}"), world.inventory().await, world.cluster.state())
+        };
+        let before = written(self.world).await;
+        for process in held {
+            process.release();
+            while !matches!(self.events.recv().await.unwrap(), Event::Waits) {}
+        }
+        assert_eq!(written(self.world).await, before, "a conductor without a lease has changed something");
+    }
+}
+
+/// Runs requests to COMPLETED, or to FAILED where they say so.
+async fn carry_out(world: &mut World, requests: &[Request]) {
+    for request in requests {
+        let op = world.accept(*request).await;
+        let fails = request.0 == INSTANTIATE_AND_FAIL.0;
+        let run = Run::new(world, op, BTreeMap::new(), &[Answer::Fail]);
+        if fails {
+            run.faults.refuse("observe");
+        }
+        let outcome = run.settle().await;
+        let wanted = if fails { OpState::Failed } else { OpState::Completed };
+        assert_eq!(outcome.state, wanted, "{request:?}: {:?}", world.op_occ(op).await.error);
+    }
+}
+
+// --- a row of the matrix ----------------------------------------------------------------------------------------------
+
+/// An operation as it is put to the test: where it begins, and what it comes to without a fault.
+struct Row {
+    operation: &'static Operation,
+    prepared: Prepared,
+    /// The point at which it was stopped before it is put to the test.
+    stop: Option<usize>,
+    points: Vec<Point>,
+    /// How it ends.
+    outcome: OpState,
+    effects: BTreeMap<String, Effects>,
+    /// What there was before the operation.
+    before: View,
+    /// What there is when it was COMPLETED.
+    completed: View,
+}
+
+impl Row {
+    async fn new(operation: &'static Operation, package: &Package) -> Self {
+        let mut world = World::on_sqlite(package).await;
+        carry_out(&mut world, operation.before).await;
+        let before = world.view().await;
+        let mut prepared = world.prepared(None).await;
+
+        let mut world = World::copy_of(&prepared).await;
+        let op = world.accept(operation.request).await;
+        let mut run = Run::new(&mut world, op, BTreeMap::new(), &[]).settle().await;
+        let mut effects = world.cluster.take_effects();
+        let completed = world.view().await;
+        assert_eq!(run.state, OpState::Completed, "{}", operation.name);
+
+        let cluster: Vec<usize> = points_of_cluster(&run.passed);
+        let stop = match operation.way {
+            Way::Forward => None,
+            Way::Back => cluster.last().copied(),
+            Way::Again => Some(cluster[cluster.len() / 2]),
+        };
+        if stop.is_some() {
+            let mut world = World::copy_of(&prepared).await;
+            let op = operation.stop(&mut world, stop).await;
+            prepared = world.prepared(op).await;
+            let mut world = World::copy_of(&prepared).await;
+            let op = operation.begin(&mut world, op).await;
+            run = Run::new(&mut world, op, BTreeMap::new(), &[]).settle().await;
+            effects = world.cluster.take_effects();
+        }
+        let end = run.passed.iter().rposition(|point| point.call == "end_operation").unwrap();
+        run.passed.truncate(end + 1);
+        Self { operation, prepared, stop, points: run.passed, outcome: run.state, effects, before, completed }
+    }
+
+    /// How the operation is to end after this trouble at this point.
+    fn expected(&self, point: usize, fault: Fault, answer: Answer) -> OpState {
+        if !matches!(fault, Fault::Refused | Fault::FailsOn) {
+            return self.outcome;
+        }
+        let planned = self.points.iter().position(|point| point.call == "store_plan");
+        match answer {
+            _ if planned.is_some_and(|planned| point <= planned) => OpState::RolledBack,
+            Answer::Retry => OpState::Completed,
+            Answer::Rollback => OpState::RolledBack,
+            Answer::Fail => OpState::Failed,
+        }
+    }
+
+    fn cases(&self) -> Vec<(usize, Fault, Answer)> {
+        let mut cases = Vec::new();
+        for (index, point) in self.points.iter().enumerate() {
+            for (fault, answer) in TROUBLES {
+                let possible = answer != Answer::Rollback || self.operation.can_roll_back();
+                if possible && can_happen(fault, answer, point) {
+                    cases.push((index, fault, answer));
+                }
+            }
+        }
+        cases
+    }
+}
+
+impl Operation {
+    fn can_roll_back(&self) -> bool {
+        ["instantiate", "scale"].contains(&self.request.0)
+    }
+
+    /// Stops the operation at a point, if at any.
+    async fn stop(&self, world: &mut World, point: Option<usize>) -> Option<VnfLcmOpOccId> {
+        let plan = BTreeMap::from([(point?, Fault::Refused)]);
+        let op = world.accept(self.request).await;
+        let stopped = Run::new(world, op, plan, &[]).settle().await;
+        assert_eq!(stopped.state, OpState::FailedTemp, "{}", self.name);
+        Some(op)
+    }
+
+    /// Begins what is put to the test: `stopped` if it was stopped before.
+    async fn begin(&self, world: &mut World, stopped: Option<VnfLcmOpOccId>) -> VnfLcmOpOccId {
+        let Some(op) = stopped else { return world.accept(self.request).await };
+        world.answer(&world.op_occ(op).await, self.answer()).await;
+        op
+    }
+
+    /// What is asked for to begin, and to go on, what is put to the test.
+    fn answer(&self) -> Answer {
+        if self.way == Way::Back { Answer::Rollback } else { Answer::Retry }
+    }
+}
+
+fn points_of_cluster(points: &[Point]) -> Vec<usize> {
+    points.iter().enumerate().filter(|(_, point)| point.side == Side::Cluster).map(|(index, _)| index).collect()
+}
+
+/// What is to hold when an operation of `row` has ended in `state`; `straight`: without a change of direction.
+async fn check(row: &Row, world: &World, op: VnfLcmOpOccId, state: OpState, straight: bool) {
+    let op = world.op_occ(op).await;
+    assert_eq!(op.error.is_some(), state != OpState::Completed, "the error in {state:?}: {:?}", op.error);
+    assert_eq!(can_roll_back(op.operation), row.operation.can_roll_back());
+    let idle = world.store().claim("nobody", LEASE).await.unwrap();
+    assert!(matches!(idle, Claim::Idle(None)), "nothing is left to do: {idle:?}");
+
+    let effects = world.cluster.take_effects();
+    match state {
+        OpState::Completed => world.view().await.is(&row.completed, "what is intended"),
+        OpState::RolledBack if op.operation == LcmOperation::Instantiate && world.is_planned(op.id).await => {
+            nothing_is_left(world).await;
+        }
+        OpState::RolledBack => {
+            let mut view = world.view().await;
+            // A database that can't be read does not tell whether the namespace is still needed: it is kept.
+            if op.error.is_some_and(|error| error.status == 500) {
+                view.instance.clone_from(&row.before.instance);
+            }
+            view.is(&row.before, "what there was before");
+        }
+        _ => {}
+    }
+    if straight && state == row.outcome {
+        assert_eq!(effects, row.effects, "nothing is done twice");
+    }
+    for (what, effects) in effects.iter().filter(|(what, _)| !what.starts_with("pods of")) {
+        assert!(effects.created <= 1 + effects.deleted, "{what} was made {} times", effects.created);
+    }
+    the_database_agrees_with_the_cluster(world, state == OpState::Failed).await;
+    let (instance, cluster) = (world.instance().await, world.cluster.state());
+    if let Some(info) = instance.instantiated.as_ref().filter(|_| state != OpState::Failed) {
+        let shown: BTreeSet<&str> = info.vnfcs.iter().map(|vnfc| vnfc.pod_uid.as_str()).collect();
+        let there: BTreeSet<&str> = cluster.pods.iter().map(|pod| pod.uid.as_str()).collect();
+        assert!(shown.is_subset(&there), "a VNFC is no pod of the cluster: {shown:?}, {there:?}");
+    }
+}
+
+/// Each object has its row, each row its object. After an operation that was failed, rows may be left over.
+async fn the_database_agrees_with_the_cluster(world: &World, failed: bool) {
+    let (inventory, state) = (world.inventory().await, world.cluster.state());
+    let objects = state.objects_of(world.instance);
+    for (key, object) in &objects {
+        let row = inventory.iter().find(|row| row.key == **key);
+        let row = row.unwrap_or_else(|| panic!("{key} is there and has no row"));
+        match &row.state {
+            ResourceState::Present { uid, owned } => assert_eq!((uid, *owned), (&object.uid, true), "{key}"),
+            other => assert!(failed && *other == ResourceState::Intent, "{key} is there, its row says {other:?}"),
+        }
+        assert!(failed || row.manifest == object.manifest, "{key}: the row says {:?}", row.manifest);
+    }
+    for row in inventory.iter().filter(|_| !failed) {
+        assert!(objects.contains_key(&row.key), "{} has a row and is not there", row.key);
+    }
+}
+
+/// An instance whose operation was failed can be put right by further operations, which leave nothing behind.
+async fn can_be_put_right(world: &mut World) {
+    if world.instance().await.instantiated.is_none() {
+        carry_out(world, &[INSTANTIATE]).await;
+        the_database_agrees_with_the_cluster(world, false).await;
+    }
+    carry_out(world, &[KILL]).await;
+    nothing_is_left(world).await;
+}
+
+async fn nothing_is_left(world: &World) {
+    let (state, instance) = (world.cluster.state(), world.instance().await);
+    assert!(state.objects_of(world.instance).is_empty() && state.claims.is_empty(), "left over: {:?}", state.objects);
+    assert!(world.inventory().await.is_empty());
+    assert!(instance.instantiated.is_none() && instance.metadata.namespace.is_none(), "{instance:?}");
+}
+
+async fn case(row: &Row, (point, fault, answer): (usize, Fault, Answer)) {
+    let mut world = World::copy_of(&row.prepared).await;
+    let op = row.operation.begin(&mut world, row.prepared.op).await;
+    let outcome = Run::new(&mut world, op, BTreeMap::from([(point, fault)]), &[answer]).settle().await;
+    assert_eq!(outcome.state, row.expected(point, fault, answer), "{:?}", world.op_occ(op).await.error);
+    if matches!(fault, Fault::KilledBefore | Fault::KilledAfter | Fault::Stopped | Fault::Twice) {
+        assert_eq!(outcome.waited, 0, "whoever goes on does so at once");
+    }
+    check(row, &world, op, outcome.state, true).await;
+    if outcome.state == OpState::Failed {
+        can_be_put_right(&mut world).await;
+    }
+}
+
+// --- running many -----------------------------------------------------------------------------------------------------
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let result = runtime.block_on(async { tokio::time::timeout(STUCK, future).await });
+    runtime.shutdown_background();
+    result.expect("the case is stuck")
+}
+
+/// Runs `jobs` on as many threads as there are processors. Gives back the names of those that failed, with what they said.
+fn run_all<J: Sync>(jobs: &[J], name: impl Fn(&J) -> String + Sync, run: impl Fn(&J) + Sync) {
+    let (next, failed) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let begun = Instant::now();
+    let threads = std::thread::available_parallelism().map_or(2, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(job)));
+                    if result.is_err() {
+                        eprintln!("failed: {}", name(job));
+                        failed.lock().unwrap().push(name(job));
+                    }
+                }
+            });
+        }
+    });
+    println!("{} cases in {:.1} s", jobs.len(), begun.elapsed().as_secs_f64());
+    let failed = failed.into_inner().unwrap();
+    assert!(failed.is_empty(), "{} of {} cases failed:\n{}", failed.len(), jobs.len(), failed.join("\n"));
+}
+
+/// One trouble of one row.
+type Single<'a> = (&'a Row, (usize, Fault, Answer));
+
+fn name_of((row, (point, fault, answer)): &Single<'_>) -> String {
+    format!("{}: {fault:?} at point {point} ({}), then {answer:?}", row.operation.name, row.points[*point].call)
+}
+
+fn rows(package: &Package, wanted: impl Fn(&Operation) -> bool) -> Vec<Row> {
+    let operations = OPERATIONS.iter().filter(|operation| wanted(operation));
+    operations.map(|operation| block_on(Row::new(operation, package))).collect()
+}
+
+#[test]
+fn every_operation_survives_every_fault_at_every_point() {
+    let rows = rows(&Package::of_every_class(), |_| true);
+    let mut jobs: Vec<Single> = Vec::new();
+    for row in &rows {
+        let cases = row.cases();
+        println!("{}: {} points, {} cases", row.operation.name, row.points.len(), cases.len());
+        jobs.extend(cases.into_iter().map(|case| (row, case)));
+    }
+    run_all(&jobs, name_of, |(row, trouble)| block_on(case(row, *trouble)));
+}
+
+// --- by chance --------------------------------------------------------------------------------------------------------
+
+/// Numbers that follow from a seed (SplitMix64).
+struct Chance(u64);
+
+impl Chance {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut number = self.0;
+        number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        number ^ (number >> 31)
+    }
+
+    fn below(&mut self, end: usize) -> usize {
+        usize::try_from(self.next() % end as u64).unwrap()
+    }
+
+    fn one_of<T: Copy>(&mut self, choice: &[T]) -> T {
+        choice[self.below(choice.len())]
+    }
+}
+
+/// The seeds of `cases` cases: one after the other from `GYBE_MATRIX_SEED`, or from one that nobody knows before.
+fn seeds(cases: u64) -> Vec<u64> {
+    let chosen = std::env::var("GYBE_MATRIX_SEED").ok().map(|seed| seed.parse().unwrap());
+    let first = chosen.unwrap_or_else(|| System.uuid().as_u64_pair().0 >> 16);
+    println!("GYBE_MATRIX_SEED={first}");
+    (first..first + cases).collect()
+}
+
+/// Several faults in one operation, and answers as they come.
+async fn several(row: &Row, world: &mut World, op: VnfLcmOpOccId, chance: &mut Chance) {
+    let faults: BTreeMap<usize, Fault> =
+        (0..2 + chance.below(4)).map(|_| (chance.below(row.points.len() * 2), chance.one_of(&TROUBLES).0)).collect();
+    let choice = [Answer::Retry, Answer::Retry, Answer::Fail, Answer::Rollback];
+    let choice = if row.operation.can_roll_back() { &choice[..] } else { &choice[..3] };
+    let mut answers: Vec<Answer> = (0..3).map(|_| chance.one_of(choice)).collect();
+    answers.resize(faults.len() + 3, Answer::Retry);
+    println!("{}: {faults:?}, then {:?}", row.operation.name, &answers[..3]);
+    let can_stop = faults.values().any(|fault| matches!(fault, Fault::Refused | Fault::FailsOn));
+    let outcome = Run::new(world, op, faults, &answers).settle().await;
+    assert!(outcome.state.is_final());
+    if !can_stop {
+        assert_eq!(outcome.state, row.outcome);
+    }
+    let straight = answers.iter().take(outcome.answered).all(|answer| *answer == row.operation.answer());
+    check(row, world, op, outcome.state, straight).await;
+    if outcome.state == OpState::Failed {
+        can_be_put_right(world).await;
+    }
+}
+
+#[test]
+fn operations_survive_several_faults() {
+    let rows = rows(&Package::of_every_class(), |_| true);
+    let name = |seed: &u64| format!("GYBE_MATRIX_SEED={seed}");
+    run_all(&seeds(200), name, |seed| {
+        block_on(async {
+            let mut chance = Chance(*seed);
+            let row = &rows[chance.below(rows.len())];
+            let mut world = World::copy_of(&row.prepared).await;
+            let op = row.operation.begin(&mut world, row.prepared.op).await;
+            several(row, &mut world, op, &mut chance).await;
+        });
+    });
+}
+
+/// The sample has many objects of a kind, as real VNFs do: here the faults are taken by chance.
+#[test]
+fn operations_on_a_large_vnf_survive_faults() {
+    let rows = rows(&Package::core5g(), |operation| operation.way == Way::Forward);
+    let singles: Vec<Single> = rows.iter().flat_map(|row| row.cases().into_iter().map(move |it| (row, it))).collect();
+    let name = |seed: &u64| format!("GYBE_MATRIX_SEED={seed}");
+    run_all(&seeds(60), name, |seed| {
+        let single = Chance(*seed).one_of(&singles);
+        println!("{}", name_of(&single));
+        block_on(case(single.0, single.1));
+    });
+}
+
+/// On PostgreSQL each case is a VNF instance of its own in one database, one after the other.
+#[test]
+fn operations_survive_faults_on_postgresql() {
+    let package = Package::of_every_class();
+    let rows = rows(&package, |_| true);
+    let database = block_on(postgres::Database::create());
+    for seed in seeds(40) {
+        println!("GYBE_MATRIX_SEED={seed}");
+        block_on(async {
+            let mut chance = Chance(seed);
+            let row = &rows[chance.below(rows.len())];
+            let mut world = World::new(database.url.clone(), None, &package).await;
+            carry_out(&mut world, row.operation.before).await;
+            let stopped = row.operation.stop(&mut world, row.stop).await;
+            world.cluster.take_effects();
+            let op = row.operation.begin(&mut world, stopped).await;
+            several(row, &mut world, op, &mut chance).await;
+        });
+    }
+}

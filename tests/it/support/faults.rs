@@ -1,0 +1,444 @@
+//! Faults at exact points: every call that a conductor makes of its store and of its cluster is a numbered point, and a
+//! plan says what goes wrong at which.
+//!
+//! A [`Process`] stands for a process that runs a conductor. Once it is killed, none of its calls is sent or answered any
+//! more. Its conductor's tasks stay where they were, as frozen as if they were gone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::pending;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use gybe::domain::ids::{ProjectId, VimId, VnfInstanceId, VnfLcmOpOccId, VnfPkgId};
+use gybe::domain::instance::VnfInstance;
+use gybe::domain::op_occ::{CancelMode, OpState, VnfLcmOpOcc};
+use gybe::domain::package::{Content, DefinitionFile, OperationalState, VnfPackage};
+use gybe::domain::plan::{Plan, PodRef};
+use gybe::domain::problem::Problem;
+use gybe::domain::resource::{KindInfo, ObjectKey, Resource};
+use gybe::domain::vim::{Vim, VimAccess};
+use gybe::infra::{Driver, Ensured, InfraError, Kind, Observed, Patience, Scope};
+use gybe::metrics::StoreMetrics;
+use gybe::store::{Checkpoint, Claim, Ended, Ending, Lease, OnboardedVnfd, Queue, Store, StoreError, Whereabouts};
+use serde_json::{Map, Value};
+use time::OffsetDateTime;
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::{Notify, broadcast, watch};
+use tokio_util::sync::CancellationToken;
+
+/// What goes wrong at a point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The process is killed before the call is sent.
+    KilledBefore,
+    /// The process is killed when the call has taken effect and nobody knows yet.
+    KilledAfter,
+    /// The call takes effect twice. Of the cluster only: a write of the store is sent once.
+    Twice,
+    /// The call fails and nothing has happened. It works the next time.
+    FailsOnce,
+    /// The call fails, and so does each like it, until [`Faults::lift`].
+    FailsOn,
+    /// The cluster refuses for a reason that time does not heal. It works the next time.
+    Refused,
+    /// The call takes effect, and its answer is lost.
+    ReplyLost,
+    /// The lease runs out, and another conductor takes over and goes on to the end. Only then does this conductor hear
+    /// from the cluster, or sends its call to the store.
+    TakenOver,
+    /// As [`Fault::TakenOver`], but the call of the cluster was never sent: what is heard in the end is that it timed out.
+    TakenOverUnsent,
+    /// The process is told to stop.
+    Stopped,
+}
+
+/// Whom a call is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The store.
+    Store,
+    /// The cluster.
+    Cluster,
+}
+
+/// A call that was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Point {
+    /// Whom it was for.
+    pub side: Side,
+    /// What it was, such as `ensure Service udr`.
+    pub call: String,
+}
+
+/// What whoever looks after the processes has to know.
+#[derive(Debug)]
+pub enum Event {
+    /// A process was killed.
+    Killed,
+    /// A process was told to stop and has stopped.
+    Stopped,
+    /// A conductor is held: its lease is to be given to another.
+    Held,
+    /// A conductor asked for work and got none.
+    Waits,
+}
+
+/// The calls that do not fail on and on: a store that can't even write the end can't write that the operation failed, and
+/// a conductor that can't claim, or put off, does not count its attempts.
+pub const NEEDED: [&str; 3] = ["claim", "postpone", "end_operation"];
+
+/// A plan of faults, and the points that were passed, over all processes.
+pub struct Faults {
+    inner: Mutex<Inner>,
+    events: UnboundedSender<Event>,
+}
+
+struct Inner {
+    plan: BTreeMap<usize, Fault>,
+    failing: BTreeSet<String>,
+    refused: Option<&'static str>,
+    passed: Vec<Point>,
+}
+
+impl Faults {
+    /// `plan` says what goes wrong at which point, counted from 0.
+    pub fn new(plan: BTreeMap<usize, Fault>, events: UnboundedSender<Event>) -> Arc<Self> {
+        Arc::new(Self {
+            inner: Mutex::new(Inner { plan, failing: BTreeSet::new(), refused: None, passed: Vec::new() }),
+            events,
+        })
+    }
+
+    /// Ends all [`Fault::FailsOn`].
+    pub fn lift(&self) {
+        self.inner.lock().unwrap().failing.clear();
+    }
+
+    /// The cluster refuses the next call of that name.
+    pub fn refuse(&self, call: &'static str) {
+        self.inner.lock().unwrap().refused = Some(call);
+    }
+
+    /// Nothing goes wrong from now on.
+    pub fn end(&self) {
+        self.lift();
+        self.inner.lock().unwrap().plan.clear();
+    }
+
+    /// The points that were passed.
+    pub fn passed(&self) -> Vec<Point> {
+        self.inner.lock().unwrap().passed.clone()
+    }
+
+    /// Tells of `event`. Nobody may be listening any more.
+    pub fn tell(&self, event: Event) {
+        let _ = self.events.send(event);
+    }
+
+    fn pass(&self, side: Side, call: &str) -> Option<Fault> {
+        let mut inner = self.inner.lock().unwrap();
+        let number = inner.passed.len();
+        inner.passed.push(Point { side, call: call.to_owned() });
+        let mut fault = inner.plan.remove(&number);
+        if inner.refused.take_if(|refused| *refused == call).is_some() {
+            fault = Some(Fault::Refused);
+        }
+        if fault == Some(Fault::FailsOn) {
+            if NEEDED.contains(&call) {
+                return Some(Fault::FailsOnce);
+            }
+            inner.failing.insert(call.to_owned());
+        }
+        if inner.failing.contains(call) { Some(Fault::FailsOn) } else { fault }
+    }
+}
+
+/// The errors of both sides.
+trait Failure {
+    fn passing() -> Self;
+    fn lasting() -> Self;
+}
+
+impl Failure for StoreError {
+    fn passing() -> Self {
+        Self::Database(sqlx::Error::PoolTimedOut)
+    }
+
+    fn lasting() -> Self {
+        Self::passing()
+    }
+}
+
+impl Failure for InfraError {
+    fn passing() -> Self {
+        Self::Transient("the API server does not answer".to_owned())
+    }
+
+    fn lasting() -> Self {
+        Self::Invalid("admission webhook denied the request".to_owned())
+    }
+}
+
+/// A process. See the module's documentation.
+pub struct Process {
+    faults: Arc<Faults>,
+    /// Until it is killed.
+    store: Mutex<Option<Arc<dyn Store>>>,
+    wake: Arc<Notify>,
+    dead: AtomicBool,
+    held: AtomicBool,
+    released: CancellationToken,
+    /// Whether its conductor works on an operation.
+    busy: AtomicBool,
+    /// Tells it to stop.
+    pub stop: CancellationToken,
+}
+
+impl Process {
+    /// One over `store`.
+    pub fn new(faults: &Arc<Faults>, store: Arc<dyn Store>) -> Arc<Self> {
+        Arc::new(Self {
+            faults: Arc::clone(faults),
+            wake: store.wake(),
+            store: Mutex::new(Some(store)),
+            dead: AtomicBool::new(false),
+            held: AtomicBool::new(false),
+            released: CancellationToken::new(),
+            busy: AtomicBool::new(false),
+            stop: CancellationToken::new(),
+        })
+    }
+
+    /// Kills it.
+    pub fn kill(&self) {
+        self.dead.store(true, Ordering::Relaxed);
+        self.store.lock().unwrap().take();
+    }
+
+    /// Whether it is held at a point, see [`Fault::TakenOver`].
+    pub fn is_held(&self) -> bool {
+        self.held.load(Ordering::Relaxed)
+    }
+
+    /// Whether its conductor works on an operation.
+    pub fn is_busy(&self) -> bool {
+        self.busy.load(Ordering::Relaxed)
+    }
+
+    /// Lets it go on from where it is held.
+    pub fn release(&self) {
+        self.held.store(false, Ordering::Relaxed);
+        self.released.cancel();
+    }
+
+    async fn alive(&self) {
+        if self.dead.load(Ordering::Relaxed) {
+            pending::<()>().await;
+        }
+    }
+
+    async fn die(&self) {
+        self.kill();
+        self.faults.tell(Event::Killed);
+        pending::<()>().await;
+    }
+
+    async fn hold(&self) {
+        self.held.store(true, Ordering::Relaxed);
+        self.faults.tell(Event::Held);
+        self.released.cancelled().await;
+        self.alive().await;
+    }
+
+    /// Before a call. An error: it is not sent.
+    async fn enter<E: Failure>(&self, side: Side, call: &str) -> Result<Option<Fault>, E> {
+        self.alive().await;
+        let fault = self.faults.pass(side, call);
+        match fault {
+            Some(Fault::KilledBefore) => self.die().await,
+            Some(Fault::FailsOnce | Fault::FailsOn) => return Err(E::passing()),
+            Some(Fault::Refused) => return Err(E::lasting()),
+            Some(Fault::TakenOver) if side == Side::Store => self.hold().await,
+            Some(Fault::TakenOverUnsent) => {
+                self.hold().await;
+                return Err(E::passing());
+            }
+            Some(Fault::Stopped) => self.stop.cancel(),
+            _ => {}
+        }
+        Ok(fault)
+    }
+
+    /// After a call.
+    async fn leave<T, E: Failure>(&self, side: Side, fault: Option<Fault>, answer: Result<T, E>) -> Result<T, E> {
+        // The answer takes its time: what else was sent meanwhile takes effect before it is heard.
+        if side == Side::Cluster {
+            tokio::task::yield_now().await;
+        }
+        self.alive().await;
+        match fault {
+            Some(Fault::KilledAfter) => self.die().await,
+            Some(Fault::ReplyLost) => return Err(E::passing()),
+            Some(Fault::TakenOver) if side == Side::Cluster => self.hold().await,
+            _ => {}
+        }
+        answer
+    }
+
+    fn store(&self) -> Arc<dyn Store> {
+        Arc::clone(self.store.lock().unwrap().as_ref().unwrap())
+    }
+}
+
+/// The store as a process sees it.
+pub struct FaultyStore(pub Arc<Process>);
+
+/// Each method is a point.
+macro_rules! points {
+    ($(fn $name:ident($($argument:ident: $type:ty),*) -> $answer:ty;)*) => {
+        #[async_trait]
+        impl Store for FaultyStore {
+            $(async fn $name(&self, $($argument: $type),*) -> Result<$answer, StoreError> {
+                let fault = self.0.enter::<StoreError>(Side::Store, stringify!($name)).await?;
+                let answer = self.0.store().$name($($argument),*).await;
+                self.0.leave(Side::Store, fault, answer).await
+            })*
+
+            async fn claim(&self, owner: &str, ttl: Duration) -> Result<Claim, StoreError> {
+                self.0.busy.store(false, Ordering::Relaxed);
+                let claim = async {
+                    let fault = self.0.enter::<StoreError>(Side::Store, "claim").await?;
+                    let answer = self.0.store().claim(owner, ttl).await;
+                    self.0.leave(Side::Store, fault, answer).await
+                };
+                let claim = claim.await;
+                match claim {
+                    Ok(Claim::Work(_)) => self.0.busy.store(true, Ordering::Relaxed),
+                    _ => self.0.faults.tell(Event::Waits),
+                }
+                claim
+            }
+
+            fn wake(&self) -> Arc<Notify> {
+                Arc::clone(&self.0.wake)
+            }
+
+            fn metrics(&self) -> StoreMetrics {
+                self.0.store().metrics()
+            }
+
+            fn cancels(&self) -> watch::Receiver<()> {
+                self.0.store().cancels()
+            }
+
+            fn endings(&self) -> broadcast::Receiver<Ended> {
+                self.0.store().endings()
+            }
+        }
+    };
+}
+
+points! {
+    fn create_package(package: &VnfPackage) -> ();
+    fn package(project: &ProjectId, id: VnfPkgId) -> VnfPackage;
+    fn packages(project: &ProjectId) -> Vec<VnfPackage>;
+    fn begin_upload(project: &ProjectId, id: VnfPkgId, now: OffsetDateTime) -> ();
+    fn begin_processing(id: VnfPkgId, now: OffsetDateTime) -> ();
+    fn finish_onboarding(id: VnfPkgId, content: &Content, files: &[DefinitionFile], now: OffsetDateTime) -> ();
+    fn fail_onboarding(id: VnfPkgId, problem: &Problem, now: OffsetDateTime) -> ();
+    fn fail_abandoned_onboardings(before: OffsetDateTime, problem: &Problem, now: OffsetDateTime) -> Vec<VnfPkgId>;
+    fn update_package(project: &ProjectId, id: VnfPkgId, state: Option<OperationalState>, data: Option<&Map<String, Value>>) -> ();
+    fn delete_package(project: &ProjectId, id: VnfPkgId) -> ();
+    fn vnfd(project: &ProjectId, vnfd_id: &str) -> OnboardedVnfd;
+    fn definition_files(id: VnfPkgId) -> Vec<DefinitionFile>;
+    fn create_vim(vim: &Vim) -> ();
+    fn vim(project: &ProjectId, id: VimId) -> Vim;
+    fn default_vim(project: &ProjectId) -> Vim;
+    fn vims(project: &ProjectId) -> Vec<Vim>;
+    fn update_vim(vim: &Vim) -> ();
+    fn delete_vim(project: &ProjectId, id: VimId) -> ();
+    fn create_instance(instance: &VnfInstance) -> ();
+    fn instance(project: &ProjectId, id: VnfInstanceId) -> VnfInstance;
+    fn instances(project: &ProjectId) -> Vec<VnfInstance>;
+    fn delete_instance(project: &ProjectId, id: VnfInstanceId) -> ();
+    fn instantiated(ids: Option<&[VnfInstanceId]>) -> Vec<Whereabouts>;
+    fn refresh_instance(instance: &VnfInstance) -> ();
+    fn resources(id: VnfInstanceId) -> Vec<Resource>;
+    fn begin_operation(op: &VnfLcmOpOcc, instance: &VnfInstance) -> ();
+    fn op_occ(project: &ProjectId, id: VnfLcmOpOccId) -> VnfLcmOpOcc;
+    fn op_occs(project: &ProjectId) -> Vec<VnfLcmOpOcc>;
+    fn resume_operation(project: &ProjectId, id: VnfLcmOpOccId, to: OpState, now: OffsetDateTime) -> ();
+    fn cancel_operation(project: &ProjectId, id: VnfLcmOpOccId, mode: CancelMode) -> ();
+    fn plan(id: VnfLcmOpOccId) -> Option<Plan>;
+    fn renew(lease: &Lease, ttl: Duration) -> Option<CancelMode>;
+    fn store_plan(lease: &Lease, plan: &Plan, resources: &[Resource], now: OffsetDateTime) -> ();
+    fn record_intent(lease: &Lease, objects: &[ObjectKey]) -> ();
+    fn checkpoint(lease: &Lease, checkpoint: &Checkpoint) -> ();
+    fn postpone(lease: Lease, delay: Duration, attempt: u32, error: Option<&Problem>) -> ();
+    fn end_operation(lease: Lease, ending: &Ending) -> ();
+    fn queue() -> Queue;
+    fn ping() -> ();
+}
+
+/// The cluster as a process sees it.
+pub struct FaultyDriver {
+    /// The process.
+    pub process: Arc<Process>,
+    /// The cluster.
+    pub cluster: Arc<dyn Driver>,
+}
+
+/// A call of the cluster: a point.
+macro_rules! call {
+    ($self:ident, $call:expr, $verb:ident($($argument:expr),*)) => {{
+        let fault = $self.process.enter::<InfraError>(Side::Cluster, $call).await?;
+        let mut answer = $self.cluster.$verb($($argument),*).await;
+        if fault == Some(Fault::Twice) {
+            answer = $self.cluster.$verb($($argument),*).await;
+        }
+        $self.process.leave(Side::Cluster, fault, answer).await
+    }};
+}
+
+#[async_trait]
+impl Driver for FaultyDriver {
+    async fn who_am_i(&self, access: &VimAccess) -> Result<String, InfraError> {
+        call!(self, "who_am_i", who_am_i(access))
+    }
+
+    async fn discover(
+        &self,
+        access: &VimAccess,
+        kinds: &BTreeSet<Kind>,
+    ) -> Result<BTreeMap<Kind, KindInfo>, InfraError> {
+        call!(self, "discover", discover(access, kinds))
+    }
+
+    async fn ensure(&self, scope: &Scope, resource: &Resource) -> Result<Ensured, InfraError> {
+        call!(self, &format!("ensure {}", resource.key), ensure(scope, resource))
+    }
+
+    async fn await_ready(&self, scope: &Scope, resources: &[Resource], patience: Patience) -> Result<(), InfraError> {
+        call!(self, "await_ready", await_ready(scope, resources, patience))
+    }
+
+    async fn remove(
+        &self,
+        scope: &Scope,
+        resource: &Resource,
+        grace: Option<Duration>,
+        timeout: Duration,
+    ) -> Result<(), InfraError> {
+        call!(self, &format!("remove {}", resource.key), remove(scope, resource, grace, timeout))
+    }
+
+    async fn delete_pods(&self, scope: &Scope, pods: &[PodRef], timeout: Duration) -> Result<(), InfraError> {
+        call!(self, "delete_pods", delete_pods(scope, pods, timeout))
+    }
+
+    async fn observe(&self, scope: &Scope, resources: &[Resource]) -> Result<Observed, InfraError> {
+        call!(self, "observe", observe(scope, resources))
+    }
+}
