@@ -21,11 +21,13 @@ use crate::clock::{Clock, Ids, System};
 use crate::conductor::{Conductor, Settings};
 use crate::config::{Config, Role};
 use crate::domain::ids::ProjectId;
+use crate::infra::Observer;
 use crate::infra::kubernetes::KubernetesDriver;
 use crate::metrics::{HttpMetrics, VimMetrics};
 use crate::package::files::PackageFiles;
 use crate::store::seal::{KeyError, KeyRing};
 use crate::store::{self, Store, StoreError};
+use crate::view::View;
 
 /// Why the process does not serve.
 #[derive(Debug, thiserror::Error)]
@@ -96,7 +98,7 @@ pub async fn run(config: Config, stop: Stop, ready: impl FnOnce(SocketAddr)) -> 
     vims.register(&mut registry);
     http.register(&mut registry);
     let api = if config.role == Role::Conductor { None } else { Some(api(&config, &store, address, &vims).await?) };
-    let conductor = (config.role != Role::Api).then(|| {
+    let working = (config.role != Role::Api).then(|| {
         let settings = Settings {
             owner: System.uuid().to_string(),
             max_operations: config.max_operations,
@@ -105,13 +107,19 @@ pub async fn run(config: Config, stop: Stop, ready: impl FnOnce(SocketAddr)) -> 
             removal_timeout: REMOVAL_TIMEOUT,
         };
         let driver = Arc::new(KubernetesDriver::counting(vims));
+        let observer = Arc::clone(&driver) as Arc<dyn Observer>;
         let conductor = Conductor::new(Arc::clone(&store), driver, Arc::new(System), settings);
         conductor.metrics().register(&mut registry);
-        tokio::spawn(conductor.run(stop.begun.clone()))
+        let view = View::new(Arc::clone(&store), observer);
+        [
+            ("conductor", tokio::spawn(conductor.run(stop.begun.clone()))),
+            ("view", tokio::spawn(view.run(stop.begun.clone()))),
+        ]
     });
     let health = Health::new(store, stop.begun.clone(), registry, started);
     let server = serve(&config, socket, api, health, http)?;
-    let end = tokio::spawn(end(server.handle(), conductor, stop.clone(), config.stop_delay));
+    let end =
+        tokio::spawn(end(server.handle(), working.into_iter().flatten().collect(), stop.clone(), config.stop_delay));
     ready(address);
     let served = server.await.map_err(io_error("the server failed".to_owned()));
     stop.begun.cancel();
@@ -130,10 +138,12 @@ async fn api(
 ) -> Result<web::Data<Api>, AppError> {
     let packages = PackageFiles::open(&config.data_dir, config.max_package_bytes)
         .map_err(io_error("the folder of the packages can't be used".to_owned()))?;
+    // Its own, as connections live on the runtime that opened them and HTTP workers have runtimes of their own.
+    let driver = Arc::new(KubernetesDriver::counting(vims.clone()));
     let api = web::Data::new(Api {
         store: Arc::clone(store),
-        // Its own, as connections live on the runtime that opened them and HTTP workers have runtimes of their own.
-        driver: Arc::new(KubernetesDriver::counting(vims.clone())),
+        observer: Arc::clone(&driver) as Arc<dyn Observer>,
+        driver,
         clock: Arc::new(System),
         ids: Arc::new(System),
         public_url: config.public_url.clone().unwrap_or_else(|| format!("http://{address}")),
@@ -185,11 +195,11 @@ fn serve(
     Ok(server.run())
 }
 
-/// Once told so, ends first the conductor and, not before `delay` is over, the server, both gracefully.
+/// Once told so, ends first conductor and view and, not before `delay` is over, the server, both gracefully.
 ///
 /// In this order because a connection to the database lives on the runtime that opened it, which may be one of the
 /// server's workers: operations can't be handed over through it any more when that worker is gone.
-async fn end(server: ServerHandle, conductor: Option<JoinHandle<()>>, stop: Stop, delay: Duration) {
+async fn end(server: ServerHandle, tasks: Vec<(&str, JoinHandle<()>)>, stop: Stop, delay: Duration) {
     stop.begun.cancelled().await;
     let delay = async {
         tokio::select! {
@@ -197,16 +207,15 @@ async fn end(server: ServerHandle, conductor: Option<JoinHandle<()>>, stop: Stop
             () = stop.at_once.cancelled() => {}
         }
     };
-    let handed_over = async {
-        match conductor {
-            Some(conductor) => tokio::time::timeout(HAND_OVER, conductor).await,
-            None => Ok(Ok(())),
+    let handed_over = tokio::time::timeout(HAND_OVER, async {
+        for (name, task) in tasks {
+            if let Err(error) = task.await {
+                tracing::error!(error = &error as &dyn std::error::Error, "the {name} ended by a panic");
+            }
         }
-    };
-    match tokio::join!(handed_over, delay).0 {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::error!(error = &error as &dyn std::error::Error, "the conductor ended by a panic"),
-        Err(_) => tracing::error!("operations could not be handed over; others go on when their leases run out"),
+    });
+    if tokio::join!(handed_over, delay).0.is_err() {
+        tracing::error!("operations could not be handed over; others go on when their leases run out");
     }
     server.stop(true).await;
 }

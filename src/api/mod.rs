@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod body;
+pub mod drift;
 pub mod health;
 pub mod instances;
 pub mod load;
@@ -21,7 +22,7 @@ use actix_web::web::{self, ServiceConfig, delete, get, patch, post, put, resourc
 
 use crate::clock::{Clock, Ids};
 use crate::domain::ids::ProjectId;
-use crate::infra::Driver;
+use crate::infra::{Driver, Observer};
 use crate::lcm::accept::Acceptor;
 use crate::package::files::PackageFiles;
 use crate::sol003::Edition;
@@ -33,6 +34,8 @@ pub struct Api {
     pub store: Arc<dyn Store>,
     /// Asked when a VIM is registered.
     pub driver: Arc<dyn Driver>,
+    /// Asked for drift.
+    pub observer: Arc<dyn Observer>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Identifiers.
@@ -89,6 +92,7 @@ fn lcm(config: &mut ServiceConfig) {
         .service(resource("/vnf_instances/{id}/scale").route(post().to(instances::scale)))
         .service(resource("/vnf_instances/{id}/heal").route(post().to(instances::heal)))
         .service(resource("/vnf_instances/{id}/terminate").route(post().to(instances::terminate)))
+        .service(resource("/vnf_instances/{id}/drift").route(get().to(drift::show)))
         .service(resource("/vnf_lcm_op_occs").route(get().to(op_occs::list)))
         .service(resource("/vnf_lcm_op_occs/{id}").route(get().to(op_occs::show)))
         .service(resource("/vnf_lcm_op_occs/{id}/retry").route(post().to(op_occs::retry)))

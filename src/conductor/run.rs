@@ -17,6 +17,8 @@ use crate::domain::resource::Resource;
 use crate::domain::vim::VimAccess;
 use crate::error::internal;
 use crate::infra::{InfraError, Scope};
+use crate::lcm;
+use crate::lcm::access::AccessError;
 use crate::lcm::plan::{PlanError, Planner};
 use crate::store::{Ending, Lease, StoreError};
 
@@ -175,18 +177,13 @@ impl Task<'_> {
 
     /// The credentials, looked up afresh at each run, so that a rotation reaches running operations.
     async fn access(&self) -> Result<VimAccess, StepError> {
-        let unusable = |text: String| StepError::Stopped(Problem::impossible(format!("vimConnectionInfo: {text}")));
-        let home = self.instance.home();
-        let (_, connection) = home.ok_or_else(|| unusable("the VNF instance lives in none".to_owned()))?;
-        if let Some(access) = connection.inline_access().map_err(unusable)? {
-            return Ok(access);
-        }
-        let id = connection.vim_id.as_deref().unwrap_or_default();
-        let vim_id = id.parse().map_err(|_| unusable(format!("'{id}' is not a VIM")))?;
-        match self.conductor.store.vim(&self.instance.project_id, vim_id).await {
-            Err(StoreError::NotFound) => Err(unusable(format!("the VIM {id} is no longer registered"))),
-            other => other?.access().map_err(unusable),
-        }
+        let (store, instance) = (&*self.conductor.store, &self.instance);
+        let access =
+            lcm::access::access(store, &instance.project_id, instance.home().map(|(_, connection)| connection)).await;
+        access.map_err(|error| match error {
+            AccessError::Unusable(_) => StepError::Stopped(Problem::impossible(error.to_string())),
+            AccessError::Store(error) => error.into(),
+        })
     }
 
     /// What an error means: another try later, or the end of this state.

@@ -1,5 +1,6 @@
 //! What Gybe decides, without doing anything: no I/O, no clock, no async. Everything else depends on this, it on nothing.
 
+pub mod drift;
 pub mod evidence;
 pub mod heal;
 pub mod ids;
@@ -15,5 +16,6 @@ pub mod problem;
 pub mod render;
 pub mod resource;
 pub mod scale;
+pub mod sight;
 pub mod vim;
 pub mod vnfd;

@@ -94,6 +94,43 @@ pub fn scaled(
     Ok(after)
 }
 
+/// The level of an aspect by the replicas that its VDUs really have, where the VNFD's numbers for exactly one level are
+/// those; the present level if they fit it. `None`: no level fits, or nobody could tell which (another aspect scales the
+/// same VDU), or a VDU is not known or has no numbers of its own.
+pub fn level_of(
+    flavour: &Flavour,
+    levels: &ScaleLevels,
+    aspect_id: &str,
+    replicas: &BTreeMap<String, u32>,
+) -> Option<u32> {
+    let aspect = flavour.aspects.get(aspect_id)?;
+    let actual: Vec<(&String, u32)> =
+        aspect.deltas.keys().map(|vdu| Some((vdu, *replicas.get(vdu)?))).collect::<Option<_>>()?;
+    let compare = |level: u32, holds: fn(&u32, &u32) -> bool| {
+        let mut at = levels.clone();
+        at.insert(aspect_id.to_owned(), level);
+        let stated = instances(flavour, &at, None);
+        !actual.is_empty() && actual.iter().all(|(vdu, number)| stated.get(*vdu).is_some_and(|it| holds(it, number)))
+    };
+    let fits = |level| compare(level, u32::eq);
+    let present = levels.get(aspect_id).copied().unwrap_or(0);
+    if fits(present) {
+        return Some(present);
+    }
+    let others = flavour.aspects.iter().filter(|(id, _)| *id != aspect_id);
+    if others.flat_map(|(_, other)| other.deltas.keys()).any(|vdu| aspect.deltas.contains_key(vdu)) {
+        return None;
+    }
+    // No number falls as the level rises: the first level at which all are reached is the only candidate.
+    let (mut first, mut last) = (0, aspect.max_level);
+    while first < last {
+        let middle = first + (last - first) / 2;
+        if compare(middle, u32::ge) { last = middle } else { first = middle + 1 }
+    }
+    let unique = first == aspect.max_level || !fits(first + 1);
+    (fits(first) && unique).then_some(first)
+}
+
 /// Checks numbers of instances against the VDUs' profiles.
 ///
 /// # Errors

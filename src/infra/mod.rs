@@ -1,4 +1,5 @@
-//! Towards the clusters: [`Driver`] is what the conductor asks for, [`kubernetes`] how it is done.
+//! Towards the clusters: [`Driver`] is what the conductor asks for, [`Observer`] what looks and changes nothing,
+//! [`kubernetes`] how both are done.
 //!
 //! Every verb says what is to hold and may be repeated. No verb retries for long by itself: a passing error comes back as
 //! [`InfraError::Transient`] and the conductor puts the step off.
@@ -7,13 +8,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::stream::BoxStream;
 
+use crate::domain::drift::ObjectDrift;
 use crate::domain::evidence::Evidence;
 use crate::domain::ids::VnfInstanceId;
 use crate::domain::instance::{VirtualStorage, Vnfc};
 use crate::domain::namespace::Namespace;
 use crate::domain::plan::PodRef;
 use crate::domain::resource::{KindInfo, Resource};
+use crate::domain::sight::{Seen, SeenKind};
 use crate::domain::vim::VimAccess;
 
 pub mod kubernetes;
@@ -128,4 +132,36 @@ pub trait Driver: Send + Sync {
 
     /// The pods and volumes there are.
     async fn observe(&self, scope: &Scope, resources: &[Resource]) -> Result<Observed, InfraError>;
+}
+
+/// What a watch tells.
+#[derive(Clone, Debug)]
+pub enum Sighting {
+    /// These are all there are.
+    All(Vec<Seen>),
+    /// This one came or changed.
+    Now(Seen),
+    /// This one is gone.
+    Gone(Seen),
+    /// They can't be looked at, and why; it is tried again now and then.
+    Hidden(InfraError),
+}
+
+/// A way to see what others do in clusters. Changes nothing there.
+#[async_trait]
+pub trait Observer: Send + Sync {
+    /// How each object of the inventory stands to its intent, in the inventory's order.
+    async fn drift(&self, scope: &Scope, resources: &[Resource]) -> Result<Vec<ObjectDrift>, InfraError>;
+
+    /// The objects of `kind` in the namespace that carry any VNF instance's label, and their changes, for ever: with one
+    /// watch, however many instances there are. Cluster out of reach: nothing comes until it is there again, and then all.
+    ///
+    /// # Errors
+    /// The access is unusable as it is.
+    fn watch(
+        &self,
+        access: &VimAccess,
+        namespace: &Namespace,
+        kind: SeenKind,
+    ) -> Result<BoxStream<'static, Sighting>, InfraError>;
 }

@@ -323,10 +323,31 @@ impl Acceptor<'_> {
             resource_changes: None,
             changed_info,
         };
-        self.store.begin_operation(&op, instance).await?;
+        let mut fresh = None;
+        let mut attempt = 1;
+        loop {
+            match self.store.begin_operation(&op, fresh.as_ref().unwrap_or(instance)).await {
+                // These leave the instance as it is; the view may have brought it up to date since we looked.
+                Err(StoreError::Stale) if attempt < ATTEMPTS && leaves_instance(operation) => {
+                    let again = self.instance(instance.id).await?;
+                    instantiated(&again)?;
+                    fresh = Some(again);
+                    attempt += 1;
+                }
+                begun => break begun?,
+            }
+        }
         tracing::info!(op.id = %op.id, vnf_instance.id = %instance.id, operation = operation.as_str(), "operation {} accepted", op.id);
         Ok(op.id)
     }
+}
+
+/// How often an instance may change while an operation that leaves it as it is is accepted.
+const ATTEMPTS: u32 = 4;
+
+/// Whether accepting the operation changes nothing of the instance.
+const fn leaves_instance(operation: LcmOperation) -> bool {
+    matches!(operation, LcmOperation::Scale | LcmOperation::Heal | LcmOperation::Terminate)
 }
 
 /// Key of the `vimConnectionInfo` entry that stands for the default VIM.

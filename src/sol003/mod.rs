@@ -1,9 +1,11 @@
 //! Wire types, as the standard spells them; no behaviour beyond conversion.
 //!
 //! [`v1`] is SOL003 2.6.1 (`/vnflcm/v1`: `vimConnectionInfo` is an array), [`v2`] is 3.3.1 (`/vnflcm/v2`: it is a map).
-//! Both show the same [`crate::domain`] instances. [`vim`] is Tacker's, not the standard's.
+//! Both show the same [`crate::domain`] instances. [`vim`] is Tacker's, [`drift`] our own, not the
+//! standard's.
 
 pub mod common;
+pub mod drift;
 pub mod op_occ;
 pub mod pkgm;
 pub mod v1;

@@ -6,6 +6,7 @@
 //! Every method is written to be run to its end: callers don't wrap one in a timeout or a `select!`, for what was asked may
 //! happen all the same; the database's own timeouts bound them. A future that is dropped leaves no transaction open.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,16 +15,17 @@ use async_trait::async_trait;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, broadcast, watch};
 
 use crate::domain::ids::{ProjectId, VimId, VnfInstanceId, VnfLcmOpOccId, VnfPkgId};
 use crate::domain::instance::VnfInstance;
+use crate::domain::namespace::Namespace;
 use crate::domain::op_occ::{CancelMode, LcmOperation, OpState, VnfLcmOpOcc};
 use crate::domain::package::{Content, DefinitionFile, OperationalState, VnfPackage};
 use crate::domain::plan::Plan;
 use crate::domain::problem::Problem;
 use crate::domain::resource::{ObjectKey, Resource, ResourceState};
-use crate::domain::vim::Vim;
+use crate::domain::vim::{Vim, VimConnection};
 use crate::domain::vnfd::Vnfd;
 use crate::metrics::StoreMetrics;
 
@@ -237,6 +239,30 @@ pub struct OnboardedVnfd {
     pub vnfd: Vnfd,
 }
 
+/// Where an INSTANTIATED instance is, and what of it is to be looked at.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Whereabouts {
+    /// The instance.
+    pub id: VnfInstanceId,
+    /// Its tenant.
+    pub project_id: ProjectId,
+    /// The `vimConnectionInfo` entry of the VIM it lives in.
+    pub home: Option<VimConnection>,
+    /// Where its objects are.
+    pub namespace: Namespace,
+    /// The kinds of its objects that realise VDUs or are volumes.
+    pub kinds: BTreeSet<String>,
+}
+
+/// What [`Store::endings`] tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// An operation of this instance is over.
+    Of(VnfInstanceId),
+    /// Any may be, or a VIM was changed: look at all.
+    Any,
+}
+
 /// The durable state. See the module's documentation.
 #[async_trait]
 pub trait Store: Send + Sync {
@@ -312,6 +338,11 @@ pub trait Store: Send + Sync {
     /// Removes an instance that is NOT_INSTANTIATED. `Stale` if it is instantiated, `InUse` while its inventory has rows,
     /// `Busy` while an operation is not over. Its finished op occurrences stay.
     async fn delete_instance(&self, project: &ProjectId, id: VnfInstanceId) -> Result<(), StoreError>;
+    /// Where the INSTANTIATED ones of all projects are: of `ids`, or of all there are.
+    async fn instantiated(&self, ids: Option<&[VnfInstanceId]>) -> Result<Vec<Whereabouts>, StoreError>;
+    /// Replaces `instantiated_vnf_info` by that of `instance`, if the version is still `instance.version` (`Stale` if not),
+    /// the instance is INSTANTIATED (`Stale`) and no operation of it is live (`Busy`).
+    async fn refresh_instance(&self, instance: &VnfInstance) -> Result<(), StoreError>;
     /// The inventory of an instance, in the order in which the objects were planned.
     async fn resources(&self, id: VnfInstanceId) -> Result<Vec<Resource>, StoreError>;
 
@@ -397,6 +428,10 @@ pub trait Store: Send + Sync {
     /// Changes when a running operation, of any process, was asked to stop: [`Store::renew`] tells which. Subscribe before
     /// claiming, so that none is missed; on PostgreSQL another process's can be: the next renewal tells of it all the same.
     fn cancels(&self) -> watch::Receiver<()>;
+    /// Tells of instances whose operation has come to a final state, in this process or (PostgreSQL) in another, from now
+    /// on. One that lags behind must look at all instances, as after [`Ended::Any`]. Another process's may be missed if that
+    /// process is killed.
+    fn endings(&self) -> broadcast::Receiver<Ended>;
     /// One round trip to the database: whether it answers.
     async fn ping(&self) -> Result<(), StoreError>;
 }

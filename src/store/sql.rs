@@ -13,6 +13,7 @@ use crate::store::seal::KeyRing;
 use crate::store::{LiveOperation, Store, StoreError};
 
 mod convert;
+mod endings;
 mod postgres;
 mod sqlite;
 

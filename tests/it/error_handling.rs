@@ -68,6 +68,7 @@ async fn serve(ops: &Ops) -> Caller {
     let api = web::Data::new(Api {
         store: Arc::clone(&ops.store),
         driver: Arc::new(KubernetesDriver::new()),
+        observer: Arc::new(KubernetesDriver::new()),
         clock: Arc::new(System),
         ids: Arc::new(System),
         public_url: "http://gybe".to_owned(),

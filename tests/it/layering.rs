@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Each part of the crate, and the other parts it may use. `app` and `main` wire everything and may use all.
-const MAY_USE: [(&str, &[&str]); 13] = [
+const MAY_USE: [(&str, &[&str]); 14] = [
     ("domain", &[]),
     ("clock", &[]),
     ("telemetry", &["clock", "error"]),
@@ -18,6 +18,7 @@ const MAY_USE: [(&str, &[&str]); 13] = [
     ("error", &["clock", "domain", "store"]),
     ("lcm", &["clock", "domain", "error", "infra", "package", "sol003", "store"]),
     ("conductor", &["clock", "domain", "error", "infra", "lcm", "metrics", "store"]),
+    ("view", &["domain", "infra", "lcm", "store"]),
 ];
 
 /// What the code of a part (its comments aside) names of the crate.

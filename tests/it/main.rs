@@ -5,6 +5,7 @@
 mod bad_input;
 mod cancel;
 mod csar;
+mod drift;
 mod driver;
 mod error_handling;
 mod evidence;
@@ -24,4 +25,5 @@ mod scale;
 mod store;
 mod support;
 mod transitions;
+mod view;
 mod vims;

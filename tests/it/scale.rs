@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use gybe::domain::scale::{ScaleDirection, ScaleLevels, initial_levels, instances, scaled};
+use gybe::domain::scale::{ScaleDirection, ScaleLevels, initial_levels, instances, level_of, scaled};
 use gybe::domain::vnfd::{Flavour, InstantiationLevel, ScalingAspect, Vdu};
 use proptest::prelude::*;
 
@@ -98,7 +98,56 @@ fn an_unknown_aspect_is_refused_naming_those_there_are() {
     assert!(problem.detail.contains("'sideways'") && problem.detail.contains("steps, uniform"), "{}", problem.detail);
 }
 
+#[test]
+fn replicas_tell_the_level_only_where_they_are_exactly_those_of_one() {
+    let mut flat = flavour();
+    flat.aspects.insert("flat".to_owned(), ScalingAspect { max_level: u32::MAX, deltas: map([("c", vec![0])]) });
+    flat.vdus.get_mut("c").unwrap().initial = Some(4);
+    let mut shared = flavour();
+    shared.aspects.insert("also".to_owned(), ScalingAspect { max_level: 5, deltas: map([("a", vec![1])]) });
+    let mut both = flavour();
+    both.aspects.get_mut("uniform").unwrap().deltas.insert("b".to_owned(), vec![1]);
+    both.aspects.remove("steps");
+    let mut endless = flavour();
+    endless.aspects.get_mut("uniform").unwrap().max_level = u32::MAX;
+    for (flavour, aspect, replicas, level) in [
+        (flavour(), "uniform", vec![("a", 1)], Some(0)),
+        (flavour(), "uniform", vec![("a", 3), ("b", 77)], Some(1)),
+        (flavour(), "uniform", vec![("a", 7)], Some(3)),
+        (flavour(), "uniform", vec![("a", 9)], None),
+        (flavour(), "uniform", vec![("a", 2)], None),
+        (flavour(), "uniform", vec![("a", 0)], None),
+        (flavour(), "uniform", vec![], None),
+        (flavour(), "steps", vec![("b", 6)], Some(2)),
+        (flavour(), "steps", vec![("b", 11)], Some(3)),
+        (flavour(), "steps", vec![("b", 5)], None),
+        (flavour(), "sideways", vec![("a", 1)], None),
+        // Every VDU of the aspect has to agree.
+        (both.clone(), "uniform", vec![("a", 5), ("b", 4)], Some(2)),
+        (both.clone(), "uniform", vec![("a", 5), ("b", 3)], None),
+        (both, "uniform", vec![("a", 5)], None),
+        // Whose doing it was can't be told; that nothing was done can.
+        (shared.clone(), "uniform", vec![("a", 3)], None),
+        (shared, "uniform", vec![("a", 1)], Some(0)),
+        // All levels look the same: the present one stays.
+        (flat.clone(), "flat", vec![("c", 4)], Some(0)),
+        (flat, "flat", vec![("c", 5)], None),
+        (endless.clone(), "uniform", vec![("a", 2_000_000_001)], Some(1_000_000_000)),
+        (endless, "uniform", vec![("a", u32::MAX - 1)], None),
+    ] {
+        let replicas = map(replicas);
+        assert_eq!(level_of(&flavour, &levels(0, 0), aspect, &replicas), level, "{aspect} {replicas:?}");
+    }
+}
+
 proptest! {
+    #[test]
+    fn the_level_is_read_back_from_its_own_replicas(uniform in 0u32..=3, steps in 0u32..=3, from in 0u32..=3) {
+        let replicas = instances(&flavour(), &levels(uniform, steps), None);
+        prop_assert_eq!(level_of(&flavour(), &levels(from, steps), "uniform", &replicas), Some(uniform));
+        prop_assert_eq!(level_of(&flavour(), &levels(uniform, from), "steps", &replicas), Some(steps));
+    }
+
     #[test]
     fn scaling_out_and_in_again_leads_back(uniform in 0u32..=3, steps in 1u32..=3) {
         let before = levels(uniform, 2);

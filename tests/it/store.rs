@@ -12,6 +12,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use gybe::domain::ids::{ProjectId, VimId, VnfInstanceId, VnfLcmOpOccId, VnfPkgId};
 use gybe::domain::instance::{InstantiatedVnfInfo, VnfInstance, VnfMetadata, VnfState, Vnfc};
+use gybe::domain::namespace::Namespace;
 use gybe::domain::op_occ::{AffectedVnfc, CancelMode, LcmOperation, OpState, ResourceChanges, VnfLcmOpOcc, VnfcChange};
 use gybe::domain::package::{ArtifactInfo, Content, DefinitionFile, Onboarding, OperationalState, VnfPackage};
 use gybe::domain::plan::{Plan, Step};
@@ -21,7 +22,8 @@ use gybe::domain::vim::{Secret, Secrets, Vim, VimConnection};
 use gybe::domain::vnfd::{Flavour, Vdu, Vnfd};
 use gybe::store::seal::KeyRing;
 use gybe::store::{
-    Checkpoint, Claim, Claimed, Ending, Lease, Queue, Store, StoreError, connect, live_operations, migrate,
+    Checkpoint, Claim, Claimed, Ended, Ending, Lease, Queue, Store, StoreError, Whereabouts, connect, live_operations,
+    migrate,
 };
 use serde_json::{Map, Value, json};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
@@ -101,6 +103,9 @@ on_both_engines! {
     only_a_failed_operation_is_resumed
     idle_tells_when_to_look_again
     what_makes_work_wakes_the_conductors
+    instantiated_instances_are_found_with_what_there_is_to_look_at
+    an_instance_is_refreshed_unless_it_changed_or_an_operation_is_live
+    endings_are_told
     a_row_that_cannot_be_read_is_named
     a_caller_that_goes_away_leaves_no_transaction_behind
     another_projects_rows_are_not_found
@@ -116,8 +121,8 @@ const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 const OTHER_KEY: &str = "AQECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
 /// A store on a database of its own.
-struct Fixture {
-    store: Arc<dyn Store>,
+pub struct Fixture {
+    pub store: Arc<dyn Store>,
     url: String,
     next: AtomicU64,
     /// What removes the database when it goes. After the store.
@@ -125,7 +130,7 @@ struct Fixture {
 }
 
 impl Fixture {
-    async fn sqlite() -> Self {
+    pub async fn sqlite() -> Self {
         let dir = tempfile::tempdir().unwrap();
         Self::new(format!("sqlite://{}/gybe.db", dir.path().display()), Box::new(dir)).await
     }
@@ -189,7 +194,7 @@ impl Fixture {
     }
 
     /// An onboarded package, of a VNFD named after it.
-    async fn onboarded(&self) -> VnfPkgId {
+    pub async fn onboarded(&self) -> VnfPkgId {
         let package = self.package();
         self.store.create_package(&package).await.unwrap();
         self.onboard(package.id, &package.id.to_string()).await.unwrap();
@@ -202,7 +207,7 @@ impl Fixture {
         self.store.finish_onboarding(id, &content(vnfd_id), &[], at(3)).await
     }
 
-    fn instance_of(&self, package: VnfPkgId) -> VnfInstance {
+    pub fn instance_of(&self, package: VnfPkgId) -> VnfInstance {
         VnfInstance {
             id: VnfInstanceId(self.uuid()),
             project_id: ProjectId::default(),
@@ -231,7 +236,7 @@ impl Fixture {
         instance
     }
 
-    fn op(&self, instance: &VnfInstance) -> VnfLcmOpOcc {
+    pub fn op(&self, instance: &VnfInstance) -> VnfLcmOpOcc {
         VnfLcmOpOcc {
             id: VnfLcmOpOccId(self.uuid()),
             project_id: instance.project_id.clone(),
@@ -257,7 +262,7 @@ impl Fixture {
         op
     }
 
-    async fn claim(&self, ttl: Duration) -> Claimed {
+    pub async fn claim(&self, ttl: Duration) -> Claimed {
         work(self.store.claim("worker", ttl).await.unwrap())
     }
 
@@ -278,6 +283,17 @@ impl Fixture {
         let ending = Ending { error, ..ending(OpState::Processing, OpState::FailedTemp) };
         self.store.end_operation(claimed.lease, &ending).await.unwrap();
         claimed.op
+    }
+
+    /// Ends the operation with its instance instantiated in namespace `edge`.
+    async fn instantiate(&self, claimed: Claimed) -> VnfInstanceId {
+        let mut instance = claimed.instance.clone();
+        instance.metadata.namespace = Some(Namespace::try_from("edge".to_owned()).unwrap());
+        instance.vim_connections.insert("vim".to_owned(), VimConnection { home: true, ..connection_to(None) });
+        instance.instantiated = Some(instantiated());
+        let ending = Ending { instance: Some(instance), ..ending(OpState::Processing, OpState::Completed) };
+        self.store.end_operation(claimed.lease, &ending).await.unwrap();
+        claimed.instance.id
     }
 
     async fn op_occ(&self, id: VnfLcmOpOccId) -> VnfLcmOpOcc {
@@ -341,7 +357,7 @@ fn vim(id: Uuid, name: &str) -> Vim {
     }
 }
 
-fn connection_to(vim: Option<&Vim>) -> VimConnection {
+pub fn connection_to(vim: Option<&Vim>) -> VimConnection {
     VimConnection {
         vim_id: vim.map(|vim| vim.id.to_string()),
         vim_type: "kubernetes".to_owned(),
@@ -383,7 +399,7 @@ fn plan() -> Plan {
     }
 }
 
-fn instantiated() -> InstantiatedVnfInfo {
+pub fn instantiated() -> InstantiatedVnfInfo {
     InstantiatedVnfInfo {
         flavour_id: "default".to_owned(),
         vnf_state: VnfState::Started,
@@ -405,7 +421,7 @@ fn vnfc() -> Vnfc {
     }
 }
 
-fn ending(from: OpState, to: OpState) -> Ending {
+pub fn ending(from: OpState, to: OpState) -> Ending {
     Ending { from, to, error: None, instance: None, resource_changes: None, discard_inventory: false, now: at(20) }
 }
 
@@ -1318,6 +1334,72 @@ async fn what_makes_work_wakes_the_conductors(f: Fixture) {
     f.store.end_operation(claimed.lease, &ending(OpState::Processing, OpState::FailedTemp)).await.unwrap();
     wakes!(f.store.resume_operation(&op.project_id, op.id, OpState::RollingBack, at(30)));
     wakes!(cancel(&f, op.id, CancelMode::Graceful));
+}
+
+async fn instantiated_instances_are_found_with_what_there_is_to_look_at(f: Fixture) {
+    let claimed = f.processing().await;
+    assert_eq!(f.store.instantiated(None).await.unwrap(), []);
+    let id = f.instantiate(claimed).await;
+    f.instance().await;
+    let found = f.store.instantiated(None).await.unwrap();
+    let whereabouts = Whereabouts {
+        id,
+        project_id: ProjectId::default(),
+        home: Some(VimConnection { home: true, ..connection_to(None) }),
+        namespace: Namespace::try_from("edge".to_owned()).unwrap(),
+        kinds: BTreeSet::from(["Deployment".to_owned()]),
+    };
+    assert_eq!(found, std::slice::from_ref(&whereabouts));
+    assert_eq!(f.store.instantiated(Some(&[id])).await.unwrap(), [whereabouts]);
+    assert_eq!(f.store.instantiated(Some(&[VnfInstanceId(f.uuid())])).await.unwrap(), []);
+    assert_eq!(f.store.instantiated(Some(&[])).await.unwrap(), []);
+}
+
+async fn an_instance_is_refreshed_unless_it_changed_or_an_operation_is_live(f: Fixture) {
+    let claimed = f.processing().await;
+    let id = f.instantiate(claimed).await;
+    let mut instance = f.store.instance(&ProjectId::default(), id).await.unwrap();
+    instance.instantiated.as_mut().unwrap().vnfcs.clear();
+    instance.name = Some("not to be written".to_owned());
+    f.store.refresh_instance(&instance).await.unwrap();
+    let after = f.store.instance(&ProjectId::default(), id).await.unwrap();
+    assert_eq!((&after.instantiated, after.version), (&instance.instantiated, instance.version + 1));
+    assert_eq!(after.name.as_deref(), Some("upf"));
+    assert_fails!(f.store.refresh_instance(&instance).await, StoreError::Stale);
+
+    let op = f.op(&after);
+    f.store.begin_operation(&op, &after).await.unwrap();
+    let now = f.store.instance(&ProjectId::default(), id).await.unwrap();
+    assert_fails!(f.store.refresh_instance(&now).await, StoreError::Busy(live) if live == op.id);
+    let claimed = f.claim(LONG).await;
+    f.store.end_operation(claimed.lease, &ending(OpState::Starting, OpState::RolledBack)).await.unwrap();
+    f.store.refresh_instance(&now).await.unwrap();
+    let none = f.instance().await;
+    assert_fails!(f.store.refresh_instance(&none).await, StoreError::Stale);
+}
+
+async fn endings_are_told(f: Fixture) {
+    let mut here = f.store.endings();
+    // PostgreSQL serves other processes.
+    let there = match f.url.starts_with("postgres") {
+        true => Some(connect(&f.url, KeyRing::parse(KEY).unwrap()).await.unwrap()),
+        false => None,
+    };
+    let mut elsewhere = there.as_ref().map(|store| store.endings());
+    let failed = f.failed().await;
+    f.store.resume_operation(&failed.project_id, failed.id, OpState::Failed, at(30)).await.unwrap();
+    let claimed = f.processing().await;
+    let id = f.instantiate(claimed).await;
+    let mut vim = vim(f.uuid(), "a");
+    f.store.create_vim(&vim).await.unwrap();
+    vim.description = "changed".to_owned();
+    f.store.update_vim(&vim).await.unwrap();
+    for expected in [Ended::Of(failed.vnf_instance_id), Ended::Of(id), Ended::Any] {
+        while here.recv().await.unwrap() != expected {}
+        if let Some(elsewhere) = &mut elsewhere {
+            while elsewhere.recv().await.unwrap() != expected {}
+        }
+    }
 }
 
 async fn a_row_that_cannot_be_read_is_named(f: Fixture) {

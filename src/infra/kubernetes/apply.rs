@@ -66,12 +66,12 @@ pub(super) fn is_namespace(key: &ObjectKey) -> bool {
 }
 
 /// Whether an apply failed as the object has another uid than the applied metadata: 422, as for any immutable field.
-fn is_other_uid(failed: &CallError) -> bool {
+pub(super) fn is_other_uid(failed: &CallError) -> bool {
     matches!(&failed.error, InfraError::Invalid(text) if text.contains("metadata.uid: Invalid value"))
 }
 
 /// Whether it is a review: it can be created, is answered, and is nowhere then.
-fn is_question(key: &ObjectKey) -> bool {
+pub(super) fn is_question(key: &ObjectKey) -> bool {
     matches!(key.group(), "authentication.k8s.io" | "authorization.k8s.io")
 }
 
@@ -223,19 +223,20 @@ impl std::fmt::Display for Object<'_> {
 }
 
 /// The field manager of a VNF instance.
-fn manager(instance: VnfInstanceId) -> String {
+pub(super) fn manager(instance: VnfInstanceId) -> String {
     format!("gybe-{instance}")
 }
 
 /// The manifest with the namespace it is for, whatever it says.
-fn placed(resource: &Resource, scope: &Scope) -> Map<String, Value> {
+pub(super) fn placed(resource: &Resource, scope: &Scope) -> Map<String, Value> {
     let mut intent = resource.manifest.clone();
     let namespace = resource.info.namespaced.then(|| scope.namespace.as_str().into());
     set_metadata(&mut intent, "namespace", namespace);
     intent
 }
 
-fn set_metadata(intent: &mut Map<String, Value>, name: &str, value: Option<Value>) {
+/// Sets a member of the metadata, or removes it.
+pub(super) fn set_metadata(intent: &mut Map<String, Value>, name: &str, value: Option<Value>) {
     let Some(Value::Object(metadata)) = intent.get_mut("metadata") else { return };
     match value {
         Some(value) => metadata.insert(name.to_owned(), value),

@@ -33,6 +33,8 @@ use crate::infra::InfraError;
 use crate::metrics::VimMetrics;
 
 const CONNECT_DEADLINE: Duration = Duration::from_secs(4);
+/// A connection that is silent for so long is probed.
+const KEEPALIVE: Duration = Duration::from_secs(20);
 /// Below the 10 s that a lease has left when its conductor gives an operation up.
 const CALL_DEADLINE: Duration = Duration::from_secs(8);
 /// After this without use a client is dropped, and with it its connections and its copy of the credential.
@@ -154,6 +156,10 @@ fn client(access: &VimAccess, metrics: &VimMetrics) -> Result<Client, String> {
     tcp.set_connect_timeout(Some(CONNECT_DEADLINE));
     // A PATCH goes out in two writes. Without this, the second would wait for the first one's delayed ACK, 40 ms.
     tcp.set_nodelay(true);
+    // A watch may have nothing to say for long: that its connection died without a word is found out within a minute.
+    tcp.set_keepalive(Some(KEEPALIVE));
+    tcp.set_keepalive_interval(Some(KEEPALIVE / 4));
+    tcp.set_keepalive_retries(Some(4));
     let tls = config.rustls_https_connector_with_connector(tcp).map_err(|error| error.to_string())?;
     let http = HttpClient::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build::<_, Body>(tls);
     let headers = config.extra_headers_layer().map_err(|error| error.to_string())?;

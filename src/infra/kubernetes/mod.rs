@@ -1,27 +1,32 @@
-//! The [`Driver`] for Kubernetes: any kind, through discovery and `DynamicObject`.
+//! The [`Driver`] and [`Observer`] for Kubernetes: any kind, through discovery and `DynamicObject`.
 //!
 //! `client` reaches the clusters and bounds every call (`count` counts them), `errors` puts into words what comes of it.
 //! The verbs are in `discovery`, `apply`, `wait` (with `watch`, `progress` and `ready` under it), `remove` (with `shared`),
-//! `observe` and `evidence`.
+//! `observe`, `drift` and `evidence`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::stream::BoxStream;
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use kube::api::{Api, PostParams};
 
+use crate::domain::drift::ObjectDrift;
 use crate::domain::evidence::Evidence;
+use crate::domain::namespace::Namespace;
 use crate::domain::plan::PodRef;
 use crate::domain::resource::{KindInfo, Resource};
+use crate::domain::sight::SeenKind;
 use crate::domain::vim::VimAccess;
-use crate::infra::{Driver, Ensured, InfraError, Kind, Observed, Patience, Scope};
+use crate::infra::{Driver, Ensured, InfraError, Kind, Observed, Observer, Patience, Scope, Sighting};
 use crate::metrics::VimMetrics;
 
 mod apply;
 mod client;
 mod count;
 mod discovery;
+mod drift;
 mod errors;
 mod evidence;
 mod observe;
@@ -100,5 +105,21 @@ impl Driver for KubernetesDriver {
 
     async fn observe(&self, scope: &Scope, resources: &[Resource]) -> Result<Observed, InfraError> {
         observe::observe(&*self.clients.get(&scope.access)?, scope, resources).await
+    }
+}
+
+#[async_trait]
+impl Observer for KubernetesDriver {
+    async fn drift(&self, scope: &Scope, resources: &[Resource]) -> Result<Vec<ObjectDrift>, InfraError> {
+        drift::drift(&*self.clients.get(&scope.access)?, scope, resources).await
+    }
+
+    fn watch(
+        &self,
+        access: &VimAccess,
+        namespace: &Namespace,
+        kind: SeenKind,
+    ) -> Result<BoxStream<'static, Sighting>, InfraError> {
+        Ok(observe::watch(self.clients.get(access)?, namespace.clone(), kind))
     }
 }

@@ -1,81 +1,99 @@
-//! Which pods and volumes a VNF instance has.
-//!
-//! A pod belongs to a VDU by the chain of its owners' uids, never by its name.
+//! Which pods, workloads and volumes VNF instances have: listed once, or watched as they change.
 
-use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::{OptionFuture, try_join3};
+use futures::stream::{self, BoxStream, StreamExt as _};
 use kube::ResourceExt as _;
-use kube::api::{DynamicObject, ListParams};
+use kube::api::{Api, DynamicObject, ListParams};
+use serde_json::Value;
 
 use super::client::Cluster;
 use super::ready::has_ended;
-use crate::domain::instance::{VirtualStorage, Vnfc};
-use crate::domain::resource::{INSTANCE_LABEL, Resource, ResourceState};
-use crate::infra::{InfraError, Observed, Scope};
+use super::watch::{Event, Source, follow_as};
+use crate::domain::namespace::Namespace;
+use crate::domain::resource::{INSTANCE_LABEL, Resource};
+use crate::domain::sight::{Seen, SeenKind, storages, vnfcs};
+use crate::infra::{InfraError, Observed, Scope, Sighting};
+
+/// After this, a kind that could not be looked at is tried again: rights may have been granted.
+const HIDDEN_PAUSE: Duration = Duration::from_secs(300);
 
 /// The pods and volumes there are.
 pub(super) async fn observe(cluster: &Cluster, scope: &Scope, resources: &[Resource]) -> Result<Observed, InfraError> {
     let ours = ListParams::default().labels(&format!("{INSTANCE_LABEL}={}", scope.instance));
-    let workloads: HashMap<&str, &Resource> = resources
-        .iter()
-        .filter(|resource| resource.vdu_id.is_some())
-        .filter_map(|resource| match &resource.state {
-            ResourceState::Present { uid, .. } => Some((uid.as_str(), resource)),
-            ResourceState::Planned | ResourceState::Intent => None,
-        })
-        .collect();
-    let deployments = workloads.values().any(|resource| resource.key.kind == "Deployment");
-    let replica_sets = cluster.builtin("apps/v1", "ReplicaSet", "replicasets", &scope.namespace);
-    let between: OptionFuture<_> = deployments.then(|| cluster.call(replica_sets.list(&ours))).into();
-    let (pods, claims) = (cluster.pods(&scope.namespace), cluster.claims(&scope.namespace));
-    let (pods, between, claims) = try_join3(
-        async { Ok(cluster.call(pods.list(&ours)).await?) },
-        async { Ok(between.await.transpose()?) },
-        async {
-            match cluster.call(claims.list(&ours)).await.map_err(InfraError::from) {
-                Ok(claims) => Ok(claims.items),
-                // A VNF without volumes must not need this right.
-                Err(InfraError::Denied(_)) => Ok(Vec::new()),
-                Err(error) => Err(error),
-            }
-        },
-    )
-    .await?;
-    let between = parents(between.into_iter().flatten());
-    let living = |pod: &&DynamicObject| pod.metadata.deletion_timestamp.is_none() && !has_ended(pod);
-    let mut vnfcs: Vec<Vnfc> =
-        pods.items.iter().filter(living).filter_map(|pod| vnfc(pod, &between, &workloads)).collect();
-    vnfcs.sort_by(|a, b| (&a.vdu_id, &a.pod_name).cmp(&(&b.vdu_id, &b.pod_name)));
-    let storage = |claim: &DynamicObject| VirtualStorage {
-        claim_name: claim.name_any(),
-        claim_uid: claim.uid().unwrap_or_default(),
+    let list = async |kind: SeenKind| -> Result<Vec<Seen>, InfraError> {
+        let objects = cluster.call(api(cluster, &scope.namespace, kind).list(&ours)).await?.items;
+        Ok(objects.iter().filter_map(|object| seen(object, kind)).collect())
     };
-    let mut storages: Vec<VirtualStorage> = claims.iter().map(storage).collect();
-    storages.sort_by(|a, b| a.claim_name.cmp(&b.claim_name));
-    Ok(Observed { vnfcs, storages })
+    let deployments = resources.iter().any(|resource| resource.vdu_id.is_some() && resource.key.kind == "Deployment");
+    let between: OptionFuture<_> = deployments.then(|| list(SeenKind::ReplicaSet)).into();
+    let (pods, between, claims) = try_join3(list(SeenKind::Pod), async { between.await.transpose() }, async {
+        match list(SeenKind::Claim).await {
+            // A VNF without volumes must not need this right.
+            Err(InfraError::Denied(_)) => Ok(Vec::new()),
+            claims => claims,
+        }
+    })
+    .await?;
+    let all: Vec<Seen> = pods.into_iter().chain(between.into_iter().flatten()).chain(claims).collect();
+    Ok(Observed { vnfcs: vnfcs(&all, resources), storages: storages(&all) })
 }
 
-/// The uids of objects' owners, by their own.
-pub(super) fn parents(objects: impl IntoIterator<Item = DynamicObject>) -> HashMap<String, Vec<String>> {
-    let owners = |object: &DynamicObject| object.owner_references().iter().map(|owner| owner.uid.clone()).collect();
-    objects.into_iter().filter_map(|object| Some((object.uid()?, owners(&object)))).collect()
+/// The objects of `kind` in `namespace` that carry any VNF instance's label, and every change of what matters of them.
+pub(super) fn watch(cluster: Arc<Cluster>, namespace: Namespace, kind: SeenKind) -> BoxStream<'static, Sighting> {
+    let begin = move || {
+        let source = Source::lasting(api(&cluster, &namespace, kind), INSTANCE_LABEL);
+        follow_as(Arc::clone(&cluster), source, move |object| seen(&object, kind))
+    };
+    let pause = Duration::ZERO;
+    stream::unfold((begin, None, pause), |(begin, running, pause)| async move {
+        let mut events = match running {
+            Some(events) => events,
+            None => {
+                tokio::time::sleep(pause).await;
+                begin()
+            }
+        };
+        match events.next().await {
+            Some(Ok(event)) => Some((sighting(event), (begin, Some(events), pause))),
+            Some(Err(error)) => Some((Some(Sighting::Hidden(error)), (begin, None, HIDDEN_PAUSE))),
+            None => Some((None, (begin, None, HIDDEN_PAUSE))),
+        }
+    })
+    .filter_map(std::future::ready)
+    .boxed()
 }
 
-fn vnfc(
-    pod: &DynamicObject,
-    between: &HashMap<String, Vec<String>>,
-    workloads: &HashMap<&str, &Resource>,
-) -> Option<Vnfc> {
-    let uid = pod.uid()?;
-    let owners = pod.owner_references().iter().map(|owner| &owner.uid);
-    let line = owners.flat_map(|owner| between.get(owner).into_iter().flatten().chain([owner]));
-    let workload = line.chain([&uid]).find_map(|uid| workloads.get(uid.as_str()))?;
-    Some(Vnfc {
-        vdu_id: workload.vdu_id.clone()?,
-        pod_name: pod.name_any(),
-        pod_uid: uid.clone(),
-        workload_kind: workload.key.kind.clone(),
-        workload_name: workload.key.name.clone(),
+fn sighting(event: Event<Option<Seen>>) -> Option<Sighting> {
+    match event {
+        Event::Listed(seen) => Some(Sighting::All(seen.into_iter().flatten().collect())),
+        Event::Changed(seen) => seen.map(Sighting::Now),
+        Event::Gone(seen) => seen.map(Sighting::Gone),
+    }
+}
+
+fn api(cluster: &Cluster, namespace: &Namespace, kind: SeenKind) -> Api<DynamicObject> {
+    match kind {
+        SeenKind::Pod => cluster.pods(namespace),
+        SeenKind::Deployment => cluster.builtin("apps/v1", "Deployment", "deployments", namespace),
+        SeenKind::ReplicaSet => cluster.builtin("apps/v1", "ReplicaSet", "replicasets", namespace),
+        SeenKind::StatefulSet => cluster.builtin("apps/v1", "StatefulSet", "statefulsets", namespace),
+        SeenKind::Claim => cluster.claims(namespace),
+    }
+}
+
+/// What matters of an object; `None` if its label names no VNF instance.
+fn seen(object: &DynamicObject, kind: SeenKind) -> Option<Seen> {
+    let replicas = object.data.pointer("/spec/replicas").and_then(Value::as_u64);
+    Some(Seen {
+        instance: object.labels().get(INSTANCE_LABEL)?.parse().ok()?,
+        kind,
+        name: object.name_any(),
+        uid: object.uid()?,
+        owners: object.owner_references().iter().map(|owner| owner.uid.clone()).collect(),
+        replicas: replicas.and_then(|replicas| replicas.try_into().ok()),
+        living: object.metadata.deletion_timestamp.is_none() && !(kind == SeenKind::Pod && has_ended(object)),
     })
 }

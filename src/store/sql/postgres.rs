@@ -10,18 +10,20 @@ use std::time::Duration;
 use sqlx::error::DatabaseError;
 use sqlx::migrate::{Migrate, MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
-use sqlx::{ConnectOptions, PgConnection};
+use sqlx::{ConnectOptions, PgConnection, PgPool};
+use tokio::sync::{broadcast, mpsc};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::store::seal::KeyRing;
+use crate::store::sql::endings::Endings;
 use crate::store::sql::{Migrated, Signals, run_migrations};
-use crate::store::{LiveOperation, Store, StoreError};
+use crate::store::{Ended, LiveOperation, Store, StoreError};
 
 // --- what shared/ takes from its parent (the macros by being defined before it) -------------------------------------
 
 type Db = sqlx::Postgres;
-/// The listener's task: ends with the store.
-type Held = AbortOnDropHandle<()>;
+/// The tasks that listen to other processes and tell them: they end with the store.
+type Held = [AbortOnDropHandle<()>; 2];
 
 const BEGIN: &str = "BEGIN";
 /// What [`violated`] tells of the unique index on a VIM's name.
@@ -81,6 +83,13 @@ static MIGRATIONS: Migrator = sqlx::migrate!("./migrations/postgres");
 const CHANNEL: &str = "gybe_wake";
 /// The payload of a notification that tells of a cancel request.
 const CANCEL: &str = "cancel";
+/// Its payload: the ids of instances whose operations are over, with commas between, or [`ANY`].
+const ENDED_CHANNEL: &str = "gybe_ended";
+const ANY: &str = "*";
+/// Endings are gathered for so long before other processes are told, for commits that notify wait for each other.
+const GATHER: Duration = Duration::from_millis(100);
+/// A payload has less than 8000 bytes.
+const IDS_PER_PAYLOAD: usize = 200;
 /// Per process. PostgreSQL allows 100 by default, and no request or operation needs more than one at a time.
 const CONNECTIONS: u32 = 10;
 const FIRST_RECONNECT_DELAY: Duration = Duration::from_millis(100);
@@ -97,8 +106,11 @@ pub(super) async fn connect(url: &str, keys: KeyRing) -> Result<Arc<dyn Store>, 
     check_schema(&mut *pool.acquire().await?).await?;
     let signals = Signals::default();
     let listener = listen(&options).await?;
-    let task = AbortOnDropHandle::new(tokio::spawn(pass_on(listener, options, signals.clone())));
-    Ok(Arc::new(shared::Database::new(pool.clone(), pool, keys, signals, task)))
+    let (endings, queue) = Endings::outbound();
+    let listening = tokio::spawn(pass_on(listener, options, signals.clone(), endings.inbound()));
+    let telling = tokio::spawn(tell_others(pool.clone(), queue));
+    let tasks = [AbortOnDropHandle::new(listening), AbortOnDropHandle::new(telling)];
+    Ok(Arc::new(shared::Database::new(pool.clone(), pool, keys, signals, endings, tasks)))
 }
 
 pub(super) async fn migrate(url: &str) -> Result<Migrated, StoreError> {
@@ -144,28 +156,39 @@ async fn check_schema(connection: &mut PgConnection) -> Result<(), StoreError> {
 async fn listen(options: &PgConnectOptions) -> Result<PgListener, sqlx::Error> {
     let single = PgPoolOptions::new().max_connections(1).max_lifetime(None).idle_timeout(None);
     let mut listener = PgListener::connect_with(&single.connect_lazy_with(options.clone())).await?;
-    listener.listen(CHANNEL).await?;
+    listener.listen_all([CHANNEL, ENDED_CHANNEL]).await?;
     Ok(listener)
 }
 
 /// Turns notifications into wake-ups, for ever. When the connection was lost, so may have been notifications: being
-/// connected again counts as one of either kind.
-async fn pass_on(listener: PgListener, options: PgConnectOptions, signals: Signals) {
+/// connected again counts as one of each kind.
+async fn pass_on(listener: PgListener, options: PgConnectOptions, signals: Signals, endings: broadcast::Sender<Ended>) {
     let mut listener = Some(listener);
     let mut delay = FIRST_RECONNECT_DELAY;
     loop {
         let event = match &mut listener {
             // Reconnects by itself after the usual ways to lose a connection, and then returns None.
-            Some(listener) => listener.try_recv().await.map(|told| told.is_some_and(|told| told.payload() != CANCEL)),
+            Some(listener) => listener.try_recv().await,
             None => listen(&options).await.map(|fresh| {
                 listener = Some(fresh);
-                false
+                None
             }),
         };
+        if event.is_ok() {
+            delay = FIRST_RECONNECT_DELAY;
+        }
         match event {
-            Ok(only_work) => {
-                delay = FIRST_RECONNECT_DELAY;
-                if only_work { signals.work() } else { signals.cancel() }
+            Ok(Some(told)) if told.channel() == ENDED_CHANNEL => {
+                for id in told.payload().split(',') {
+                    // It is no matter if nobody listens.
+                    let _ = endings.send(id.parse().map_or(Ended::Any, Ended::Of));
+                }
+            }
+            Ok(Some(told)) if told.payload() != CANCEL => signals.work(),
+            Ok(Some(_)) => signals.cancel(),
+            Ok(None) => {
+                signals.cancel();
+                let _ = endings.send(Ended::Any);
             }
             Err(error) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "listening for wake-ups failed");
@@ -174,6 +197,30 @@ async fn pass_on(listener: PgListener, options: PgConnectOptions, signals: Signa
                 tokio::time::sleep(delay).await;
                 delay = (delay * 2).min(LAST_RECONNECT_DELAY);
             }
+        }
+    }
+}
+
+/// Tells other processes of operations that are over, many at a time. Apart from the transactions that ended them: those
+/// would wait for each other. What is lost if this process is killed now, the others' views find when they look at all.
+async fn tell_others(pool: PgPool, mut queue: mpsc::UnboundedReceiver<Ended>) {
+    while let Some(first) = queue.recv().await {
+        tokio::time::sleep(GATHER).await;
+        let mut ids = Vec::new();
+        let mut next = Some(first);
+        while let Some(ended) = next {
+            ids.push(match ended {
+                Ended::Of(id) => id.to_string(),
+                Ended::Any => ANY.to_owned(),
+            });
+            next = if ids.len() < IDS_PER_PAYLOAD { queue.try_recv().ok() } else { None };
+        }
+        let notify = sqlx::query("SELECT pg_notify($1, $2)").bind(ENDED_CHANNEL).bind(ids.join(","));
+        if let Err(error) = notify.execute(&pool).await {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "other processes can't be told of ended operations"
+            );
         }
     }
 }

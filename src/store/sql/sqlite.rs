@@ -15,6 +15,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{ConnectOptions, SqliteConnection};
 
 use crate::store::seal::KeyRing;
+use crate::store::sql::endings::Endings;
 use crate::store::sql::{Migrated, Signals, run_migrations};
 use crate::store::{LiveOperation, Store, StoreError};
 
@@ -93,7 +94,7 @@ pub(super) async fn connect(path: &str, keys: KeyRing) -> Result<Arc<dyn Store>,
         .execute(&writer)
         .await?;
     let reader = pool().max_connections(READERS).connect_with(options.read_only(true)).await?;
-    Ok(Arc::new(shared::Database::new(reader, writer, keys, Signals::default(), lock)))
+    Ok(Arc::new(shared::Database::new(reader, writer, keys, Signals::default(), Endings::here(), lock)))
 }
 
 pub(super) async fn migrate(path: &str) -> Result<Migrated, StoreError> {

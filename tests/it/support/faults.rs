@@ -21,11 +21,11 @@ use gybe::domain::resource::{KindInfo, ObjectKey, Resource};
 use gybe::domain::vim::{Vim, VimAccess};
 use gybe::infra::{Driver, Ensured, InfraError, Kind, Observed, Patience, Scope};
 use gybe::metrics::StoreMetrics;
-use gybe::store::{Checkpoint, Claim, Ending, Lease, OnboardedVnfd, Queue, Store, StoreError};
+use gybe::store::{Checkpoint, Claim, Ended, Ending, Lease, OnboardedVnfd, Queue, Store, StoreError, Whereabouts};
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 use tokio::sync::mpsc::UnboundedSender;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
 /// What goes wrong at a point.
@@ -334,6 +334,10 @@ macro_rules! points {
                 // To a process that is dead, nobody calls out.
                 self.0.store.lock().unwrap().as_ref().map_or_else(|| watch::channel(()).1, |store| store.cancels())
             }
+
+            fn endings(&self) -> broadcast::Receiver<Ended> {
+                self.0.store().endings()
+            }
         }
     };
 }
@@ -361,6 +365,8 @@ points! {
     fn instance(project: &ProjectId, id: VnfInstanceId) -> VnfInstance;
     fn instances(project: &ProjectId) -> Vec<VnfInstance>;
     fn delete_instance(project: &ProjectId, id: VnfInstanceId) -> ();
+    fn instantiated(ids: Option<&[VnfInstanceId]>) -> Vec<Whereabouts>;
+    fn refresh_instance(instance: &VnfInstance) -> ();
     fn resources(id: VnfInstanceId) -> Vec<Resource>;
     fn begin_operation(op: &VnfLcmOpOcc, instance: &VnfInstance) -> ();
     fn op_occ(project: &ProjectId, id: VnfLcmOpOccId) -> VnfLcmOpOcc;

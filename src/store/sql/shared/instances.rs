@@ -1,18 +1,18 @@
-//! `vnf_instances`. Written by the API when it makes or deletes one, else only together with an operation's state: by
-//! [`super::op_occs::begin`] and [`super::leases::end_operation`].
+//! `vnf_instances`. Written by the API when it makes or deletes one, by the view while no operation is live ([`refresh`]),
+//! else only together with an operation's state: by [`super::op_occs::begin`] and [`super::leases::end_operation`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use sqlx::Row as _;
 use sqlx::types::Json;
 
-use super::{Database, Query, Row, Tx, json, op_occs, optional_json, point_in_time, project, read};
+use super::{Database, Query, QueryBuilder, Row, Tx, json, op_occs, optional_json, point_in_time, project, read};
 use crate::domain::ids::{ProjectId, VnfInstanceId};
-use crate::domain::instance::VnfInstance;
+use crate::domain::instance::{VnfInstance, VnfMetadata};
 use crate::domain::vim::{Secrets, VimConnection};
-use crate::store::StoreError;
 use crate::store::seal::Context;
 use crate::store::sql::convert::{Unreadable, millis};
+use crate::store::{StoreError, Whereabouts};
 
 const TABLE: &str = "vnf_instances";
 
@@ -77,6 +77,78 @@ pub(super) async fn all(db: &Database, project: &ProjectId) -> Result<Vec<VnfIns
         .fetch_all(&db.reader)
         .await?;
     rows.iter().map(|row| read(TABLE, row, |row| instance(db, row))).collect()
+}
+
+/// Two reads, not one transaction: what changes in between is told of by an ending.
+pub(super) async fn instantiated(db: &Database, ids: Option<&[VnfInstanceId]>) -> Result<Vec<Whereabouts>, StoreError> {
+    let mut select = QueryBuilder::new(
+        "SELECT id, project_id, vnf_metadata, vim_connections, vim_secrets FROM vnf_instances \
+         WHERE instantiated_vnf_info IS NOT NULL",
+    );
+    push_ids(&mut select, "id", ids);
+    let rows = select.build().persistent(false).fetch_all(&db.reader).await?;
+    let mut select = QueryBuilder::new(
+        "SELECT DISTINCT vnf_instance_id AS id, kind FROM vnf_resources \
+         WHERE (vdu_id IS NOT NULL OR kind = 'PersistentVolumeClaim')",
+    );
+    push_ids(&mut select, "vnf_instance_id", ids);
+    let mut kinds: HashMap<String, BTreeSet<String>> = HashMap::new();
+    for row in select.build().persistent(false).fetch_all(&db.reader).await? {
+        kinds.entry(row.try_get("id")?).or_default().insert(row.try_get("kind")?);
+    }
+    let mut whereabouts = |row: &Row| {
+        let id = row.try_get::<&str, _>("id")?;
+        let metadata: VnfMetadata = json(row, "vnf_metadata")?;
+        Ok(Whereabouts {
+            id: id.parse()?,
+            project_id: project(row)?,
+            home: vim_connections(db, row)?.into_values().find(|connection| connection.home),
+            namespace: metadata.namespace.ok_or("instantiated without a namespace")?,
+            kinds: kinds.remove(id).unwrap_or_default(),
+        })
+    };
+    // One that can't be read must not keep the others from being looked at.
+    let readable = |row: &Row| {
+        let found = read(TABLE, row, &mut whereabouts);
+        found.inspect_err(|error| tracing::error!("a VNF instance is not kept up to date: {error}")).ok()
+    };
+    Ok(rows.iter().filter_map(readable).collect())
+}
+
+/// Adds the condition that `column` is one of `ids`, if there are any to be one of.
+fn push_ids(query: &mut QueryBuilder, column: &str, ids: Option<&[VnfInstanceId]>) {
+    let Some(ids) = ids else { return };
+    query.push(" AND ").push(column).push(" IN (");
+    let mut list = query.separated(", ");
+    // An empty list is no SQL; no id is empty.
+    ids.iter().map(ToString::to_string).chain([String::new()]).for_each(|id| {
+        list.push_bind(id);
+    });
+    query.push(")");
+}
+
+/// One statement decides: an operation that begins at the same time changes the row too, and so one of the two finds
+/// another version.
+pub(super) async fn refresh(db: &Database, instance: &VnfInstance) -> Result<(), StoreError> {
+    let mut tx = db.begin().await?;
+    let done = sqlx::query(concat!(
+        "UPDATE vnf_instances SET instantiated_vnf_info = $3, version = version + 1 \
+         WHERE id = $1 AND version = $2 AND instantiated_vnf_info IS NOT NULL \
+           AND NOT EXISTS (SELECT 1 FROM vnf_lcm_op_occs WHERE vnf_instance_id = $1 AND state IN ",
+        op_occs::live_states!(),
+        ")"
+    ))
+    .bind(instance.id.to_string())
+    .bind(instance.version)
+    .bind(instance.instantiated.as_ref().map(Json))
+    .execute(&mut *tx)
+    .await?;
+    if done.rows_affected() == 1 {
+        tx.commit().await?;
+        return Ok(());
+    }
+    let live = op_occs::live(&mut tx, instance.id).await?;
+    Err(live.map_or(StoreError::Stale, StoreError::Busy))
 }
 
 /// Locks the row first and looks at the rest after: an operation that begins meanwhile must change the row too, so either
@@ -144,15 +216,18 @@ const fn sealed_at(id: &str) -> Context<'_> {
     Context { table: TABLE, column: "vim_secrets", row: id }
 }
 
-fn instance(db: &Database, row: &Row) -> Result<VnfInstance, Unreadable> {
-    let id = row.try_get::<&str, _>("id")?;
+fn vim_connections(db: &Database, row: &Row) -> Result<BTreeMap<String, VimConnection>, Unreadable> {
     let mut vim_connections: BTreeMap<String, VimConnection> = json(row, "vim_connections")?;
-    let secrets: BTreeMap<String, Secrets> = db.open(&sealed_at(id), row.try_get("vim_secrets")?)?;
+    let secrets: BTreeMap<String, Secrets> = db.open(&sealed_at(row.try_get("id")?), row.try_get("vim_secrets")?)?;
     for (id, secrets) in secrets {
         vim_connections.get_mut(&id).ok_or("vim_secrets of an unknown connection")?.secrets = secrets;
     }
+    Ok(vim_connections)
+}
+
+fn instance(db: &Database, row: &Row) -> Result<VnfInstance, Unreadable> {
     Ok(VnfInstance {
-        id: id.parse()?,
+        id: row.try_get::<&str, _>("id")?.parse()?,
         project_id: project(row)?,
         name: row.try_get("vnf_instance_name")?,
         description: row.try_get("vnf_instance_description")?,
@@ -165,7 +240,7 @@ fn instance(db: &Database, row: &Row) -> Result<VnfInstance, Unreadable> {
         metadata: json(row, "vnf_metadata")?,
         extensions: json(row, "extensions")?,
         configurable_properties: json(row, "vnf_configurable_properties")?,
-        vim_connections,
+        vim_connections: vim_connections(db, row)?,
         instantiated: optional_json(row, "instantiated_vnf_info")?,
         version: row.try_get("version")?,
         created_at: point_in_time(row, "created_at")?,

@@ -18,7 +18,7 @@ use crate::domain::plan::Plan;
 use crate::domain::problem::Problem;
 use crate::domain::resource::{ObjectKey, Resource};
 use crate::store::sql::convert::{count, enumerator, length, millis};
-use crate::store::{Checkpoint, Claim, Claimed, Ending, Lease, StoreError};
+use crate::store::{Checkpoint, Claim, Claimed, Ended, Ending, Lease, StoreError};
 
 /// The fence: $1 is the operation, $2 the epoch; see [`held_by`].
 macro_rules! held {
@@ -210,6 +210,9 @@ pub(super) async fn end_operation(db: &Database, lease: &Lease, ending: &Ending)
         instances::replace(db, &mut tx, instance).await?;
     }
     tx.commit().await?;
+    if ending.to.is_final() {
+        db.endings.tell(id.parse().map_or(Ended::Any, Ended::Of));
+    }
     Ok(())
 }
 

@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use sqlx::types::Json;
 use sqlx::{Pool, Row as _, Transaction};
 use time::OffsetDateTime;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, broadcast, watch};
 use tracing::Instrument as _;
 
 use super::{BEGIN, Db, Held};
@@ -30,7 +30,8 @@ use crate::metrics::StoreMetrics;
 use crate::store::seal::{Context, KeyRing, SealError};
 use crate::store::sql::Signals;
 use crate::store::sql::convert::{Unreadable, time};
-use crate::store::{Checkpoint, Claim, Ending, Lease, OnboardedVnfd, Queue, Store, StoreError};
+use crate::store::sql::endings::Endings;
+use crate::store::{Checkpoint, Claim, Ended, Ending, Lease, OnboardedVnfd, Queue, Store, StoreError, Whereabouts};
 
 pub(super) mod inspect;
 mod instances;
@@ -54,13 +55,21 @@ pub(super) struct Database {
     writer: Pool<Db>,
     keys: KeyRing,
     signals: Signals,
+    endings: Endings,
     metrics: StoreMetrics,
     _held: Held,
 }
 
 impl Database {
-    pub(super) fn new(reader: Pool<Db>, writer: Pool<Db>, keys: KeyRing, signals: Signals, held: Held) -> Self {
-        Self { reader, writer, keys, signals, metrics: StoreMetrics::default(), _held: held }
+    pub(super) fn new(
+        reader: Pool<Db>,
+        writer: Pool<Db>,
+        keys: KeyRing,
+        signals: Signals,
+        endings: Endings,
+        held: Held,
+    ) -> Self {
+        Self { reader, writer, keys, signals, endings, metrics: StoreMetrics::default(), _held: held }
     }
 
     /// Runs a method's work and counts its failure.
@@ -252,6 +261,14 @@ impl Store for Database {
         self.counted(instances::delete(self, project, id)).await
     }
 
+    async fn instantiated(&self, ids: Option<&[VnfInstanceId]>) -> Result<Vec<Whereabouts>, StoreError> {
+        self.counted(instances::instantiated(self, ids)).await
+    }
+
+    async fn refresh_instance(&self, instance: &VnfInstance) -> Result<(), StoreError> {
+        self.counted(instances::refresh(self, instance)).await
+    }
+
     async fn resources(&self, id: VnfInstanceId) -> Result<Vec<Resource>, StoreError> {
         self.counted(resources::all(self, id)).await
     }
@@ -345,6 +362,10 @@ impl Store for Database {
 
     fn cancels(&self) -> watch::Receiver<()> {
         self.signals.cancels.subscribe()
+    }
+
+    fn endings(&self) -> broadcast::Receiver<Ended> {
+        self.endings.subscribe()
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

@@ -10,8 +10,8 @@ use crate::domain::ids::{ProjectId, VnfInstanceId, VnfLcmOpOccId};
 use crate::domain::instance::VnfInstance;
 use crate::domain::op_occ::{CancelMode, OpState, VnfLcmOpOcc};
 use crate::domain::plan::Plan;
-use crate::store::StoreError;
 use crate::store::sql::convert::{Unreadable, cancel_mode, enumerator, millis};
+use crate::store::{Ended, StoreError};
 
 pub(super) const TABLE: &str = "vnf_lcm_op_occs";
 
@@ -127,6 +127,9 @@ pub(super) async fn resume(
     wake_others(&mut tx).await?;
     tx.commit().await?;
     db.wake_ours();
+    if to.is_final() {
+        db.endings.tell(Ended::Of(one(db, project, id).await?.vnf_instance_id));
+    }
     Ok(())
 }
 

@@ -7,9 +7,9 @@ use super::super::{VIM_NAME, violated};
 use super::{Database, Query, Row, is_unique_violation, json, point_in_time, project, read};
 use crate::domain::ids::{ProjectId, VimId};
 use crate::domain::vim::Vim;
-use crate::store::StoreError;
 use crate::store::seal::Context;
 use crate::store::sql::convert::{Unreadable, millis, time};
+use crate::store::{Ended, StoreError};
 
 const TABLE: &str = "vims";
 
@@ -38,7 +38,12 @@ pub(super) async fn update(db: &Database, vim: &Vim) -> Result<(), StoreError> {
          WHERE id = $1 AND project_id = $2",
     );
     let done = bind(db, update, vim)?.execute(&db.writer).await.map_err(duplicate)?;
-    if done.rows_affected() == 1 { Ok(()) } else { Err(StoreError::NotFound) }
+    if done.rows_affected() == 0 {
+        return Err(StoreError::NotFound);
+    }
+    // Its instances are reached in another way from now on.
+    db.endings.tell(Ended::Any);
+    Ok(())
 }
 
 pub(super) async fn one(db: &Database, project: &ProjectId, id: VimId) -> Result<Vim, StoreError> {

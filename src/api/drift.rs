@@ -1,0 +1,64 @@
+//! `/vnf_instances/{id}/drift`: read from the cluster while the caller waits.
+
+use std::time::Duration;
+
+use actix_web::{HttpResponse, web};
+
+use crate::api::Api;
+use crate::api::body::Id;
+use crate::domain::ids::VnfInstanceId;
+use crate::domain::problem::Problem;
+use crate::error::ApiError;
+use crate::infra::{InfraError, Scope};
+use crate::lcm::access::{AccessError, access};
+use crate::sol003::common::ProblemDetails;
+use crate::sol003::drift::Drift;
+use crate::store::StoreError;
+
+/// The cluster has this long to answer everything.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// `GET /vnf_instances/{id}/drift`.
+///
+/// Object by object, what differs from what was last applied, and who changed it. An extension of Gybe. While an operation
+/// of the instance runs, what it has not done yet shows as drift.
+#[utoipa::path(get, path = "/vnf_instances/{id}/drift", tag = "vnf_instances", params(("id" = String, Path)),
+    responses((status = 200, description = "How the objects stand to their intent; compared by a dry run of applying it again", body = Drift),
+        (status = 403, description = "The VIM's credential may not get or patch the objects", body = ProblemDetails),
+        (status = 404, body = ProblemDetails), (status = 409, description = "NOT_INSTANTIATED", body = ProblemDetails),
+        (status = 504, description = "The cluster does not answer", body = ProblemDetails)))]
+pub async fn show(api: web::Data<Api>, Id(id): Id<VnfInstanceId>) -> Result<HttpResponse, ApiError> {
+    let instance = api.store.instance(&api.project, id).await.map_err(|error| match error {
+        StoreError::NotFound => Problem::not_found("VNF instance", &id.to_string()).into(),
+        other => ApiError::from(other),
+    })?;
+    let namespace = instance.metadata.namespace.clone().filter(|_| instance.instantiated.is_some());
+    let Some(namespace) = namespace else {
+        return Err(Problem::conflict(format!("VNF instance {id} is NOT_INSTANTIATED: it has no objects")).into());
+    };
+    let access = access(&*api.store, &api.project, instance.home().map(|(_, connection)| connection)).await.map_err(
+        |error| match error {
+            AccessError::Unusable(_) => Problem::impossible(error.to_string()).into(),
+            AccessError::Store(error) => ApiError::from(error),
+        },
+    )?;
+    let resources = api.store.resources(id).await?;
+    let scope = Scope { access, namespace, instance: id };
+    let objects = match tokio::time::timeout(DEADLINE, api.observer.drift(&scope, &resources)).await {
+        Ok(objects) => objects.map_err(problem)?,
+        Err(_) => {
+            let text = format!("{} did not answer everything within {} s", scope.access.endpoint, DEADLINE.as_secs());
+            return Err(problem(InfraError::Transient(text)).into());
+        }
+    };
+    Ok(HttpResponse::Ok().json(Drift::new(scope.namespace.as_str(), objects)))
+}
+
+fn problem(error: InfraError) -> Problem {
+    match error {
+        InfraError::Denied(detail) => Problem::new(403, "vim-denied", detail),
+        InfraError::Transient(detail) => Problem::new(504, "vim-unreachable", detail),
+        InfraError::Conflict(detail) => Problem::new(409, "object-conflict", detail),
+        InfraError::Invalid(detail) | InfraError::NotReady(detail) => Problem::impossible(detail),
+    }
+}

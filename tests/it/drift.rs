@@ -1,0 +1,213 @@
+//! `GET …/vnf_instances/{id}/drift`: what was changed behind our back, by whom, through the real binary and control plane.
+
+use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+
+use crate::support::cluster::{Cluster, TestNamespace};
+use crate::support::gybe::{Gybe, vim};
+use crate::support::sample;
+
+/// An instance with a few objects, and the hand that changes them.
+struct Site {
+    cluster: Cluster,
+    namespace: TestNamespace,
+    gybe: Gybe,
+    vim: String,
+    path: String,
+}
+
+impl Site {
+    async fn of(vnfd: impl AsyncFnOnce(&Gybe) -> String) -> Self {
+        let cluster = Cluster::running().await;
+        let namespace = cluster.namespace().await;
+        let gybe = Gybe::start();
+        let vim = gybe.register_vim(&cluster.admin, "cluster", true).await;
+        let vnfd = vnfd(&gybe).await;
+        let path = gybe.create("v2", &vnfd).await;
+        let request = json!({ "flavourId": "simple", "additionalParams": { "namespace": namespace.name.as_str() } });
+        gybe.complete(&path, "instantiate", &request).await;
+        Self { cluster, namespace, gybe, vim, path }
+    }
+
+    async fn small() -> Self {
+        let csar = sample::with_manifests(&[("Files/all.yaml", OBJECTS)]);
+        Self::of(async move |gybe| gybe.upload(&csar).await["vnfdId"].as_str().unwrap().to_owned()).await
+    }
+
+    fn api(&self, api_version: &str, kind: &str, plural: &str) -> kube::Api<DynamicObject> {
+        self.cluster.api(api_version, kind, plural, Some(&self.namespace.name))
+    }
+
+    async fn edit(&self, api_version: &str, kind: &str, plural: &str, name: &str, change: Value) {
+        let params = PatchParams { field_manager: Some("kubectl-edit".to_owned()), ..PatchParams::default() };
+        self.api(api_version, kind, plural).patch(name, &params, &Patch::Strategic(change)).await.unwrap();
+    }
+
+    async fn drift(&self) -> Value {
+        self.gybe.get(&format!("{}/drift", self.path)).await.expect(StatusCode::OK)
+    }
+
+    /// The entry of an object.
+    async fn of_object(&self, kind: &str, name: &str) -> Value {
+        let drift = self.drift().await;
+        let objects = drift["objects"].as_array().unwrap();
+        objects.iter().find(|it| it["kind"] == kind && it["name"] == name).unwrap().clone()
+    }
+}
+
+const OBJECTS: &str = "
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: app, labels: {tier: front}}
+spec:
+  replicas: 1
+  selector: {matchLabels: {app: app}}
+  template:
+    metadata: {labels: {app: app}}
+    spec:
+      containers:
+      - name: app
+        image: registry.k8s.io/pause:3.10
+        resources: {requests: {cpu: '0.01', memory: 16384Ki}}
+        env: [{name: A, value: '1'}, {name: B, value: '2'}]
+---
+{apiVersion: v1, kind: Service, metadata: {name: app}, spec: {selector: {app: app}, ports: [{port: 80}]}}
+---
+{apiVersion: v1, kind: ConfigMap, metadata: {name: settings}, data: {colour: red}}
+---
+{apiVersion: v1, kind: Secret, metadata: {name: key}, stringData: {password: hunter2}}
+";
+
+#[tokio::test]
+async fn what_was_just_instantiated_is_in_sync_though_the_cluster_fills_in_defaults() {
+    let site = Site::of(async |gybe| gybe.onboard("core5g").await).await;
+    let drift = site.drift().await;
+    assert_eq!(drift["inSync"], true, "{drift:#}");
+    let objects = drift["objects"].as_array().unwrap();
+    assert_eq!(objects.len(), 37);
+    assert!(objects.iter().all(|object| object["state"] == "IN_SYNC" && object.get("differences").is_none()));
+    assert_eq!(drift["namespace"], site.namespace.name.as_str());
+    let v1 = format!("{}/drift", site.path.replace("/v2/", "/v1/"));
+    assert_eq!(site.gybe.get(&v1).await.expect(StatusCode::OK), drift);
+}
+
+#[tokio::test]
+async fn a_changed_field_is_told_with_both_values_and_whose_it_is() {
+    let site = Site::small().await;
+    assert_eq!(site.drift().await["inSync"], true);
+    site.edit("apps/v1", "Deployment", "deployments", "app", json!({ "spec": { "replicas": 3, "paused": true } }))
+        .await;
+    let object = site.of_object("Deployment", "app").await;
+    assert_eq!(object["state"], "CHANGED");
+    let differences = object["differences"].as_array().unwrap();
+    assert_eq!(differences.len(), 1, "what the intent does not name is nobody's drift: {differences:#?}");
+    let mut difference = differences[0].clone();
+    assert!(difference["time"].take().is_string());
+    assert_eq!(
+        difference,
+        json!({
+            "path": "/spec/replicas", "intended": 1, "actual": 3, "manager": "kubectl-edit", "operation": "Update", "time": null,
+        })
+    );
+}
+
+#[tokio::test]
+async fn elements_of_lists_and_removed_labels_are_found() {
+    let site = Site::small().await;
+    let change = json!({
+        "metadata": { "labels": { "tier": null, "team": "x" } },
+        "spec": { "template": { "spec": { "containers": [{
+            "name": "app", "image": "registry.k8s.io/pause:3.9",
+            "env": [{ "name": "A", "$patch": "delete" }, { "name": "Z", "value": "26" }],
+        }] } } },
+    });
+    site.edit("apps/v1", "Deployment", "deployments", "app", change).await;
+    let object = site.of_object("Deployment", "app").await;
+    let mut found: Vec<(&str, &str)> = object["differences"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| (it["path"].as_str().unwrap(), it["manager"].as_str().unwrap_or("-")))
+        .collect();
+    found.sort_unstable();
+    assert_eq!(
+        found,
+        [
+            ("/metadata/labels/tier", "-"),
+            ("/spec/template/spec/containers/0/env/-", "-"),
+            ("/spec/template/spec/containers/0/image", "kubectl-edit"),
+        ],
+        "{object:#}"
+    );
+}
+
+#[tokio::test]
+async fn secrets_are_never_shown() {
+    let site = Site::small().await;
+    site.edit("v1", "Secret", "secrets", "key", json!({ "stringData": { "password": "correct horse" } })).await;
+    let object = site.of_object("Secret", "key").await;
+    assert_eq!(object["state"], "CHANGED");
+    let difference = &object["differences"][0];
+    assert_eq!(difference["path"], "/data/password");
+    assert_eq!((&difference["intended"], &difference["actual"]), (&json!("***"), &json!("***")));
+    assert_eq!(difference["manager"], "kubectl-edit");
+}
+
+#[tokio::test]
+async fn what_is_gone_is_missing_and_what_took_its_place_is_foreign_until_a_heal() {
+    let site = Site::small().await;
+    let services = site.api("v1", "Service", "services");
+    services.delete("app", &DeleteParams::default()).await.unwrap();
+    site.edit("v1", "ConfigMap", "configmaps", "settings", json!({ "data": { "colour": "blue" } })).await;
+    assert_eq!(site.of_object("Service", "app").await["state"], "MISSING");
+    assert_eq!(site.drift().await["inSync"], false);
+    site.gybe.complete(&site.path, "heal", &json!({})).await;
+    assert_eq!(site.drift().await["inSync"], true, "a heal brings back what the drift told");
+
+    services.delete("app", &DeleteParams::default()).await.unwrap();
+    let other = json!({ "apiVersion": "v1", "kind": "Service", "metadata": { "name": "app" }, "spec": { "ports": [{ "port": 80 }] } });
+    site.cluster.create("services", Some(&site.namespace.name), other).await;
+    assert_eq!(site.of_object("Service", "app").await["state"], "FOREIGN");
+    assert_eq!(services.list(&ListParams::default()).await.unwrap().items.len(), 1);
+}
+
+#[tokio::test]
+async fn a_replaced_object_is_told_by_its_uid_even_if_the_intent_no_longer_fits() {
+    let site = Site::small().await;
+    let deployments = site.api("apps/v1", "Deployment", "deployments");
+    let mut twin = deployments.get("app").await.unwrap();
+    deployments.delete("app", &DeleteParams::background()).await.unwrap();
+    twin.metadata = kube::api::ObjectMeta {
+        name: twin.metadata.name,
+        labels: twin.metadata.labels,
+        ..kube::api::ObjectMeta::default()
+    };
+    twin.data["spec"]["selector"]["matchLabels"]["more"] = "1".into();
+    twin.data["spec"]["template"]["metadata"]["labels"]["more"] = "1".into();
+    deployments.create(&Default::default(), &twin).await.unwrap();
+    let object = site.of_object("Deployment", "app").await;
+    assert_eq!((&object["state"], &object["differences"][0]["path"]), (&json!("CHANGED"), &json!("/metadata/uid")));
+    assert!(object["detail"].as_str().unwrap().contains("immutable"), "{object:#}");
+}
+
+#[tokio::test]
+async fn a_credential_that_may_not_apply_is_told_so() {
+    let site = Site::small().await;
+    let rules = json!([{ "apiGroups": ["", "apps"], "resources": ["*"], "verbs": ["get", "list", "watch"] }]);
+    let reader = site.cluster.account(&site.namespace.name, "reader", rules).await;
+    let vim = vim(&reader, "cluster", true);
+    let change = json!({ "vim": { "auth_cred": vim["vim"]["auth_cred"] } });
+    site.gybe.put(&format!("/v1.0/vims/{}", site.vim), &change).await.expect(StatusCode::OK);
+    let detail = site.gybe.get(&format!("{}/drift", site.path)).await.problem(403);
+    assert!(detail.contains("cannot patch resource") && detail.contains(":reader"), "{detail}");
+}
+
+#[tokio::test]
+async fn an_instance_that_is_not_instantiated_has_no_drift() {
+    let gybe = Gybe::start();
+    let vnfd = gybe.onboard("small").await;
+    let path = gybe.create("v1", &vnfd).await;
+    assert!(gybe.get(&format!("{path}/drift")).await.problem(409).contains("NOT_INSTANTIATED"));
+    gybe.get("/vnflcm/v2/vnf_instances/8f14e45f-ceea-467f-a8f4-0123456789ab/drift").await.problem(404);
+}
