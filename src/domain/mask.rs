@@ -123,7 +123,7 @@ fn value_of(text: &str, at: usize, end: usize) -> Option<Span> {
     let after_quotes = skip(name_end, quotes);
     let separator = skip(after_quotes, |c| c == ' ');
     let assigned = skip(separator, |c| matches!(c, '=' | ':' | '>'));
-    let name_begin = text[..at].rfind(char::is_whitespace).map_or(0, |space| space + 1);
+    let name_begin = text[..at].rsplit(char::is_whitespace).next().map_or(at, |name| at - name.len());
     let is_flag = text[name_begin..].starts_with("--") && after_quotes == name_end && separator > name_end;
     if assigned == separator && !is_flag {
         return None;
@@ -279,6 +279,12 @@ mod tests {
         assert_eq!(Mask::default().apply_to_lines(&lines), ["x", "***", "***", "***", "y"]);
         assert_eq!(Mask::default().apply_to_lines(&lines[2..]), ["***", "***", "y"]);
         assert_eq!(Mask::default().apply_to_lines(&lines[..3]), ["x", "***", "***"]);
+    }
+
+    #[test]
+    fn white_space_of_several_bytes_is_white_space() {
+        let secrets = Mask::of(&[]);
+        assert_eq!(secrets.apply("a\u{a0}--token abcdefgh"), "a\u{a0}--token ***");
     }
 
     proptest! {
