@@ -67,6 +67,8 @@ impl Steps<'_> {
     pub async fn run(&mut self, index: usize, step: &Step) -> Result<(), StepError> {
         let conductor = self.conductor;
         let done = Checkpoint { steps_done: index + 1, ..Checkpoint::default() };
+        // Who was held up past the lease's end learns of it here, before the cluster is touched again.
+        conductor.store.renew(self.lease, conductor.settings.lease_ttl).await?;
         match step {
             Step::Apply { objects } => self.apply(index, self.rows(objects), Vec::new()).await,
             Step::SetReplicas { changes } => self.set_replicas(index, changes).await,
