@@ -11,6 +11,7 @@ use std::time::Duration;
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::{App, HttpServer, middleware, web};
 use prometheus_client::registry::Registry;
+use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -148,12 +149,26 @@ async fn api(
         ids: Arc::new(System),
         public_url: config.public_url.clone().unwrap_or_else(|| format!("http://{address}")),
         packages,
+        runtime: Handle::current(),
         project: ProjectId::default(),
     });
     // SQLite serves one process: whoever was reading a package is gone.
     let stale_after = if config.database_url.is_sqlite() { Duration::ZERO } else { ABANDONED };
     api::packages::clear_abandoned(&api, stale_after).await?;
+    if !config.database_url.is_sqlite() {
+        tokio::spawn(clear_abandoned(api.clone()));
+    }
     Ok(api)
+}
+
+/// Other processes may end in the middle of an onboarding at any time.
+async fn clear_abandoned(api: web::Data<Api>) {
+    loop {
+        tokio::time::sleep(ABANDONED / 6).await;
+        if let Err(error) = api::packages::clear_abandoned(&api, ABANDONED).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "abandoned onboardings can't be looked for");
+        }
+    }
 }
 
 /// The HTTP server, which runs when it is awaited.

@@ -20,6 +20,8 @@ use std::sync::Arc;
 
 use actix_web::web::{self, ServiceConfig, delete, get, patch, post, put, resource, scope};
 
+use tokio::runtime::Handle;
+
 use crate::clock::{Clock, Ids};
 use crate::domain::ids::ProjectId;
 use crate::infra::{Driver, Observer};
@@ -44,6 +46,8 @@ pub struct Api {
     pub public_url: String,
     /// The CSARs.
     pub packages: PackageFiles,
+    /// The process's own runtime, for work that outlives its request: an HTTP worker's goes with the worker.
+    pub runtime: Handle,
     /// The tenant of every caller, as long as callers are not authenticated.
     pub project: ProjectId,
 }

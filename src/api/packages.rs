@@ -152,7 +152,8 @@ pub async fn upload(
         return Err(problem.into());
     }
     api.store.begin_processing(id, api.clock.now()).await?;
-    tokio::spawn(async move {
+    let runtime = api.runtime.clone();
+    runtime.spawn(async move {
         if let Err(error) = onboard(&api, id).await {
             tracing::error!(vnf_package.id = %id, error = &error as &dyn std::error::Error, "the outcome of onboarding package {id} was not written");
         }
@@ -187,7 +188,7 @@ async fn onboard(api: &Api, id: VnfPkgId) -> Result<(), StoreError> {
 }
 
 /// Packages whose onboarding was cut off by the end of its process are marked so, and files without a package removed.
-/// Called at start; `stale_after` is how long ago an onboarding must have begun for its process to be gone.
+/// Called at start, and now and then where there are several processes; `stale_after` is how long ago an onboarding must have begun for its process to be gone.
 ///
 /// # Errors
 /// The store can't be asked.

@@ -73,6 +73,7 @@ async fn serve(ops: &Ops) -> Caller {
         ids: Arc::new(System),
         public_url: "http://gybe".to_owned(),
         packages: PackageFiles::open(folder.path(), 1).unwrap(),
+        runtime: tokio::runtime::Handle::current(),
         project: ProjectId::default(),
     });
     let service = Rc::new(test::init_service(App::new().app_data(api).configure(api::routes)).await);
