@@ -75,8 +75,11 @@ async fn each_transition_happens_once(store: Arc<dyn Store>, actors: Vec<Actor>)
     let conductors = actors.iter().any(|actor| matches!(actor, Actor::Conductor(_)));
     assert!(conductors || steps.len() == 1, "of callers alone, one is served: {steps:?}");
     assert!(steps.iter().all(|(from, event, to)| from.on(*event).ok() == Some(*to)));
-    // The next case begins with nothing to claim.
-    while act(Arc::clone(&store), id, Actor::Conductor(OpEvent::Succeeded)).await.is_some() {}
+    // The next case begins with nothing to claim. A claim passes over a row that is still locked, as it is for a moment after
+    // a caller was refused: only the answer that nothing will fall due says that nothing is left.
+    while !matches!(store.claim("last", Duration::ZERO).await.unwrap(), Claim::Idle(None)) {
+        act(Arc::clone(&store), id, Actor::Conductor(OpEvent::Succeeded)).await;
+    }
 }
 
 fn actors() -> impl Strategy<Value = Vec<Actor>> {
@@ -112,7 +115,6 @@ fn each_transition_happens_once_on_sqlite() {
 }
 
 #[test]
-#[ignore = "failed once, unexplained: a retry that took effect was not among the answers; to be understood before it counts"]
 fn each_transition_happens_once_on_postgresql() {
     run(60, async {
         let database = postgres::Database::create().await;

@@ -102,6 +102,7 @@ pub async fn failed_operation(store: &Arc<dyn Store>) -> VnfLcmOpOccId {
     let Claim::Work(claimed) = store.claim("first", Duration::from_secs(600)).await.unwrap() else {
         panic!("there is an operation to work on");
     };
+    assert_eq!(claimed.op.id, op.id, "there is one operation to work on");
     let ending = Ending {
         from: OpState::Processing,
         to: OpState::FailedTemp,
