@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::health::Health;
 use crate::api::load::Limit;
+use crate::api::rendered::Rendered;
 use crate::api::{self, Api};
 use crate::clock::{Clock, Ids, System};
 use crate::conductor::{Conductor, Settings};
@@ -141,13 +142,16 @@ async fn api(
         .map_err(io_error("the folder of the packages can't be used".to_owned()))?;
     // Its own, as connections live on the runtime that opened them and HTTP workers have runtimes of their own.
     let driver = Arc::new(KubernetesDriver::counting(vims.clone()));
+    let public_url = config.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
     let api = web::Data::new(Api {
         store: Arc::clone(store),
         observer: Arc::clone(&driver) as Arc<dyn Observer>,
         driver,
         clock: Arc::new(System),
         ids: Arc::new(System),
-        public_url: config.public_url.clone().unwrap_or_else(|| format!("http://{address}")),
+        page_size: config.page_size,
+        rendered: Rendered::new(public_url.clone()),
+        public_url,
         packages,
         runtime: Handle::current(),
         project: ProjectId::default(),

@@ -42,6 +42,9 @@ pub struct Options {
     /// Requests that this process works on at once; further ones are answered with 503 [default: 1024]
     #[arg(long, env = "GYBE_MAX_REQUESTS")]
     pub max_requests: Option<usize>,
+    /// The most elements that a list has; a longer one goes on with a link [default: 1000]
+    #[arg(long, env = "GYBE_PAGE_SIZE")]
+    pub page_size: Option<usize>,
     /// Seconds to go on answering after SIGTERM while /readyz says 503, for load balancers to notice; a second SIGTERM
     /// cuts them short [default: 0]
     #[arg(long, env = "GYBE_STOP_DELAY")]
@@ -57,6 +60,8 @@ pub struct Options {
     pub max_package_size: Option<u64>,
 }
 
+/// A list of that many large instances still fits into memory.
+const PAGE_LIMIT: usize = 10_000;
 /// Seconds of a week.
 const WEEK: u64 = 7 * 24 * 3600;
 
@@ -91,6 +96,8 @@ pub struct Config {
     pub max_operations: usize,
     /// Requests worked on at once.
     pub max_requests: usize,
+    /// The most elements of a list.
+    pub page_size: usize,
     /// How long to go on answering once stopping.
     pub stop_delay: Duration,
     /// How long to wait for readiness.
@@ -176,6 +183,7 @@ impl Options {
             key_file: self.key_file.or(other.key_file),
             max_operations: self.max_operations.or(other.max_operations),
             max_requests: self.max_requests.or(other.max_requests),
+            page_size: self.page_size.or(other.page_size),
             stop_delay: self.stop_delay.or(other.stop_delay),
             ready_grace: self.ready_grace.or(other.ready_grace),
             ready_timeout: self.ready_timeout.or(other.ready_timeout),
@@ -220,6 +228,10 @@ impl Options {
         if max_requests == 0 {
             return unsound("--max-requests must be at least 1");
         }
+        let page_size = self.page_size.unwrap_or(1000);
+        if !(1..=PAGE_LIMIT).contains(&page_size) {
+            return unsound("--page-size must be from 1 to 10000");
+        }
         Ok(Config {
             listen,
             database_url,
@@ -229,6 +241,7 @@ impl Options {
             key_file: self.key_file,
             max_operations,
             max_requests,
+            page_size,
             stop_delay: Duration::from_secs(self.stop_delay.unwrap_or(0)),
             patience: Patience { grace: Duration::from_secs(grace), timeout: Duration::from_secs(timeout) },
             max_package_bytes: self.max_package_size.unwrap_or(1024).saturating_mul(1024 * 1024),

@@ -1,22 +1,23 @@
 //! `/vnf_instances` of both editions (SOL003 clauses 5.4.2 to 5.4.11).
 
+use std::collections::HashMap;
 use std::pin::Pin;
 
 use actix_web::dev::Payload;
-use actix_web::http::header::{ETAG, IF_MATCH, LOCATION};
+use actix_web::http::header::{ContentType, ETAG, IF_MATCH, LOCATION};
+use actix_web::web::Bytes;
 use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
 use serde_json::{Map, Value};
 
-use crate::api::Api;
 use crate::api::body::{Id, Json};
+use crate::api::{Api, page};
 use crate::domain::ids::{VnfInstanceId, VnfLcmOpOccId};
-use crate::domain::instance::VnfInstance;
 use crate::domain::problem::Problem;
 use crate::error::ApiError;
 use crate::lcm::accept::check_version;
 use crate::sol003::common::{CreateVnfRequest, HealVnfRequest, ProblemDetails, ScaleVnfRequest, TerminateVnfRequest};
 use crate::sol003::{Edition, v1, v2};
-use crate::store::StoreError;
+use crate::store::{Listed, StoreError};
 
 /// The body of an instantiation in either edition, as that of 3.3.1.
 pub struct Instantiate(v2::InstantiateVnfRequest);
@@ -35,15 +36,6 @@ impl FromRequest for Instantiate {
     }
 }
 
-/// The wire form of an instance in `edition`.
-fn render(instance: &VnfInstance, edition: Edition, base: &str) -> Result<Value, ApiError> {
-    let value = match edition {
-        Edition::V1 => serde_json::to_value(v1::VnfInstance::new(instance, base)),
-        Edition::V2 => serde_json::to_value(v2::VnfInstance::new(instance, base)),
-    };
-    value.map_err(|error| crate::error::internal(&error).into())
-}
-
 fn missing(id: VnfInstanceId) -> impl Fn(StoreError) -> ApiError {
     move |error| match error {
         StoreError::NotFound => Problem::not_found("VNF instance", &id.to_string()).into(),
@@ -59,12 +51,48 @@ fn accepted(api: &Api, edition: Edition, op: VnfLcmOpOccId) -> HttpResponse {
 
 /// `GET /vnf_instances`.
 #[utoipa::path(get, path = "/vnf_instances", tag = "vnf_instances",
-    responses((status = 200, description = "The VNF instances, oldest first", body = Vec<v2::VnfInstance>)))]
-pub async fn list(api: web::Data<Api>, edition: Edition) -> Result<HttpResponse, ApiError> {
-    let instances = api.store.instances(&api.project).await?;
-    let rendered: Result<Vec<_>, _> =
-        instances.iter().map(|instance| render(instance, edition, &api.public_url)).collect();
-    Ok(HttpResponse::Ok().json(rendered?))
+    params(("nextpage_opaque_marker" = Option<String>, Query, description = "As the Link header of the page before gave it")),
+    responses((status = 200, description = "The VNF instances, oldest first; Link leads to the next page", body = Vec<v2::VnfInstance>), (status = 400, body = ProblemDetails)))]
+pub async fn list(api: web::Data<Api>, edition: Edition, request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    let after = page::after(request.uri())?;
+    // One more than a page has tells whether there is a next one.
+    let mut listed = api.store.list_instances(&api.project, after, api.page_size + 1).await?;
+    let more = listed.len() > api.page_size;
+    listed.truncate(api.page_size);
+    let texts = texts(&api, edition, &listed).await?;
+    let mut response = HttpResponse::Ok();
+    if let (true, Some(last)) = (more, listed.last()) {
+        response.insert_header(page::next(&api.public_url, request.uri(), &last.place));
+    }
+    Ok(response.content_type(ContentType::json()).body(array(&texts)))
+}
+
+/// The JSON texts of the listed instances; one that is gone meanwhile is left out.
+async fn texts(api: &Api, edition: Edition, listed: &[Listed]) -> Result<Vec<Bytes>, ApiError> {
+    let kept = |one: &Listed| api.rendered.kept(edition, one.place.id, one.version).ok_or(one.place.id);
+    let texts: Vec<Result<Bytes, VnfInstanceId>> = listed.iter().map(kept).collect();
+    let missing: Vec<VnfInstanceId> = texts.iter().filter_map(|text| text.as_ref().err().copied()).collect();
+    let mut written = HashMap::new();
+    if !missing.is_empty() {
+        for instance in api.store.instances(&api.project, &missing).await? {
+            written.insert(instance.id, api.rendered.write(edition, &instance)?);
+        }
+    }
+    Ok(texts.into_iter().filter_map(|text| text.map_or_else(|id| written.remove(&id), Some)).collect())
+}
+
+/// The JSON array of these texts.
+fn array(texts: &[Bytes]) -> Vec<u8> {
+    let mut array = Vec::with_capacity(texts.iter().map(|text| text.len() + 1).sum::<usize>() + 2);
+    array.push(b'[');
+    for (index, text) in texts.iter().enumerate() {
+        if index > 0 {
+            array.push(b',');
+        }
+        array.extend_from_slice(text);
+    }
+    array.push(b']');
+    array
 }
 
 /// `POST /vnf_instances`.
@@ -77,17 +105,24 @@ pub async fn create(
 ) -> Result<HttpResponse, ApiError> {
     let instance = api.acceptor().create(request).await?;
     let location = format!("{}{}/vnf_instances/{}", api.public_url, edition.root(), instance.id);
-    let body = render(&instance, edition, &api.public_url)?;
-    Ok(HttpResponse::Created().insert_header((LOCATION, location)).json(body))
+    let text = api.rendered.write(edition, &instance)?;
+    Ok(HttpResponse::Created().insert_header((LOCATION, location)).content_type(ContentType::json()).body(text))
 }
 
 /// `GET /vnf_instances/{id}`.
 #[utoipa::path(get, path = "/vnf_instances/{id}", tag = "vnf_instances", params(("id" = String, Path)),
     responses((status = 200, body = v2::VnfInstance), (status = 404, body = ProblemDetails)))]
 pub async fn show(api: web::Data<Api>, edition: Edition, Id(id): Id<VnfInstanceId>) -> Result<HttpResponse, ApiError> {
-    let instance = api.store.instance(&api.project, id).await.map_err(missing(id))?;
-    let body = render(&instance, edition, &api.public_url)?;
-    Ok(HttpResponse::Ok().insert_header((ETAG, format!("\"{}\"", instance.version))).json(body))
+    let version = api.store.instance_version(&api.project, id).await.map_err(missing(id))?;
+    let (version, text) = match api.rendered.kept(edition, id, version) {
+        Some(text) => (version, text),
+        None => {
+            let instance = api.store.instance(&api.project, id).await.map_err(missing(id))?;
+            (instance.version, api.rendered.write(edition, &instance)?)
+        }
+    };
+    let etag = (ETAG, format!("\"{version}\""));
+    Ok(HttpResponse::Ok().insert_header(etag).content_type(ContentType::json()).body(text))
 }
 
 /// `PATCH /vnf_instances/{id}`.

@@ -13,6 +13,8 @@ pub mod middleware;
 pub mod op_occs;
 pub mod openapi;
 pub mod packages;
+pub mod page;
+pub mod rendered;
 pub mod versions;
 pub mod vims;
 
@@ -22,6 +24,7 @@ use actix_web::web::{self, ServiceConfig, delete, get, patch, post, put, resourc
 
 use tokio::runtime::Handle;
 
+use crate::api::rendered::Rendered;
 use crate::clock::{Clock, Ids};
 use crate::domain::ids::ProjectId;
 use crate::infra::{Driver, Observer};
@@ -44,6 +47,10 @@ pub struct Api {
     pub ids: Arc<dyn Ids>,
     /// Scheme, host and port that callers reach us under, without a slash at the end: the beginning of every link.
     pub public_url: String,
+    /// The most elements that a list has.
+    pub page_size: usize,
+    /// Instances as they were sent last.
+    pub rendered: Rendered,
     /// The CSARs.
     pub packages: PackageFiles,
     /// The process's own runtime, for work that outlives its request: an HTTP worker's goes with the worker.

@@ -13,7 +13,7 @@ pub mod v2;
 pub mod vim;
 
 /// An edition of SOL003, by the API root a request came through.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Edition {
     /// 2.6.1, `/vnflcm/v1`.
     V1,

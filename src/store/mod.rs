@@ -228,6 +228,24 @@ pub struct LiveLease {
     pub until: OffsetDateTime,
 }
 
+/// A place in the list of instances, which is ordered by `created_at`, then by id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Milliseconds since the epoch.
+    pub created_at: i64,
+    /// The instance there, or that was there.
+    pub id: VnfInstanceId,
+}
+
+/// An instance in a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Which, and where.
+    pub place: Place,
+    /// Its present version.
+    pub version: i64,
+}
+
 /// The package that carries a VNFD, as instance operations need it.
 #[derive(Clone, Debug)]
 pub struct OnboardedVnfd {
@@ -333,8 +351,17 @@ pub trait Store: Send + Sync {
     async fn create_instance(&self, instance: &VnfInstance) -> Result<(), StoreError>;
     /// One instance.
     async fn instance(&self, project: &ProjectId, id: VnfInstanceId) -> Result<VnfInstance, StoreError>;
-    /// All instances of a project, oldest first.
-    async fn instances(&self, project: &ProjectId) -> Result<Vec<VnfInstance>, StoreError>;
+    /// The version of one instance: what [`Store::instance`] would give has no older one.
+    async fn instance_version(&self, project: &ProjectId, id: VnfInstanceId) -> Result<i64, StoreError>;
+    /// A project's instances from after a place on, oldest first, at most `limit`.
+    async fn list_instances(
+        &self,
+        project: &ProjectId,
+        after: Option<Place>,
+        limit: usize,
+    ) -> Result<Vec<Listed>, StoreError>;
+    /// Those of `ids` that are there, in any order.
+    async fn instances(&self, project: &ProjectId, ids: &[VnfInstanceId]) -> Result<Vec<VnfInstance>, StoreError>;
     /// Removes an instance that is NOT_INSTANTIATED. `Stale` if it is instantiated, `InUse` while its inventory has rows,
     /// `Busy` while an operation is not over. Its finished op occurrences stay.
     async fn delete_instance(&self, project: &ProjectId, id: VnfInstanceId) -> Result<(), StoreError>;

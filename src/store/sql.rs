@@ -2,7 +2,7 @@
 //!
 //! `sql/shared/` has every statement once. Both engines take `$1`, `RETURNING`, `ON CONFLICT` and JSON the same way, so its
 //! files are compiled twice: as children of `sql/sqlite.rs` and of `sql/postgres.rs`, which bring what differs (the driver
-//! type, the clock in SQL, row locks, how to begin, how an error tells which rule was broken, how other processes are
+//! type, the clock in SQL, row locks, how to write, how an error tells which rule was broken, how other processes are
 //! woken). docs/adr/0002-one-sql-for-two-engines.md has the reasons.
 
 use std::sync::Arc;
@@ -16,6 +16,7 @@ mod convert;
 mod endings;
 mod postgres;
 mod sqlite;
+mod writer;
 
 /// What a store tells the conductors of its process; see [`Store::wake`] and [`Store::cancels`].
 #[derive(Clone, Default)]

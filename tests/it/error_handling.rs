@@ -10,6 +10,7 @@ use actix_web::test::{self, TestRequest};
 use actix_web::{App, web};
 use futures::FutureExt as _;
 use futures::future::{LocalBoxFuture, join_all};
+use gybe::api::rendered::Rendered;
 use gybe::api::{self, Api};
 use gybe::clock::{Ids as _, System};
 use gybe::domain::ids::ProjectId;
@@ -72,6 +73,8 @@ async fn serve(ops: &Ops) -> Caller {
         clock: Arc::new(System),
         ids: Arc::new(System),
         public_url: "http://gybe".to_owned(),
+        page_size: 100,
+        rendered: Rendered::new("http://gybe".to_owned()),
         packages: PackageFiles::open(folder.path(), 1).unwrap(),
         runtime: tokio::runtime::Handle::current(),
         project: ProjectId::default(),

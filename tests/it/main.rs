@@ -12,6 +12,7 @@ mod evidence;
 mod failures;
 mod layering;
 mod lifecycle;
+mod lists;
 mod matrix;
 mod namespace;
 mod namespaces;

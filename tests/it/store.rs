@@ -66,6 +66,7 @@ on_both_engines! {
     secrets_are_never_in_clear
     a_secret_opens_only_in_its_row_and_with_its_key
     instances_are_kept
+    the_pages_of_a_list_have_each_instance_once_in_a_stable_order
     an_instance_needs_an_enabled_package
     an_instance_is_deleted_when_nothing_is_left_of_it
     the_namespace_is_in_vnf_metadata
@@ -738,10 +739,36 @@ async fn instances_are_kept(f: Fixture) {
     f.store.create_instance(&full).await.unwrap();
     assert_same(&f.store.instance(&project, bare.id).await.unwrap(), &bare);
     assert_same(&f.store.instance(&project, full.id).await.unwrap(), &full);
-    let listed = f.store.instances(&project).await.unwrap();
-    assert_eq!(listed.len(), 2);
-    assert_same(&listed[0], &full);
-    assert_same(&listed[1], &bare);
+    assert_eq!(f.store.instance_version(&project, full.id).await.unwrap(), full.version);
+    let mut both = f.store.instances(&project, &[bare.id, full.id, VnfInstanceId(f.uuid())]).await.unwrap();
+    both.sort_by_key(|instance| instance.created_at);
+    assert_eq!(both.len(), 2);
+    assert_same(&both[0], &full);
+    assert_same(&both[1], &bare);
+}
+
+async fn the_pages_of_a_list_have_each_instance_once_in_a_stable_order(f: Fixture) {
+    let project = ProjectId::default();
+    let package = f.onboarded().await;
+    let mut made = Vec::new();
+    // Several at each point in time: then the ids decide.
+    for number in 0..10 {
+        let instance = VnfInstance { created_at: at(number / 4), ..f.instance_of(package) };
+        f.store.create_instance(&instance).await.unwrap();
+        made.push((instance.created_at, instance.id.to_string()));
+    }
+    made.sort();
+    let mut seen = Vec::new();
+    let mut after = None;
+    loop {
+        let page = f.store.list_instances(&project, after, 3).await.unwrap();
+        let Some(last) = page.last() else { break };
+        // What the next page begins after may be gone by then.
+        after = Some(last.place);
+        f.store.delete_instance(&project, last.place.id).await.unwrap();
+        seen.extend(page.iter().map(|listed| listed.place.id.to_string()));
+    }
+    assert_eq!(seen, made.into_iter().map(|(_, id)| id).collect::<Vec<_>>());
 }
 
 async fn an_instance_needs_an_enabled_package(f: Fixture) {
@@ -759,7 +786,7 @@ async fn an_instance_needs_an_enabled_package(f: Fixture) {
     ] {
         assert_fails!(f.store.create_instance(&instance).await, StoreError::Stale);
     }
-    assert!(f.store.instances(&project).await.unwrap().is_empty());
+    assert!(f.store.list_instances(&project, None, 1).await.unwrap().is_empty());
 }
 
 async fn an_instance_is_deleted_when_nothing_is_left_of_it(f: Fixture) {
@@ -1519,7 +1546,9 @@ async fn another_projects_rows_are_not_found(f: Fixture) {
     assert_fails!(f.store.resume_operation(&other, op.id, OpState::Failed, at(1)).await, StoreError::NotFound);
     assert!(f.store.packages(&other).await.unwrap().is_empty());
     assert!(f.store.vims(&other).await.unwrap().is_empty());
-    assert!(f.store.instances(&other).await.unwrap().is_empty());
+    assert_fails!(f.store.instance_version(&other, instance.id).await, StoreError::NotFound);
+    assert!(f.store.instances(&other, &[instance.id]).await.unwrap().is_empty());
+    assert!(f.store.list_instances(&other, None, 1).await.unwrap().is_empty());
     assert!(f.store.op_occs(&other).await.unwrap().is_empty());
 }
 
@@ -1570,7 +1599,7 @@ mod only_sqlite {
     async fn migrating_tells_what_was_applied() {
         let dir = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}/new.db", dir.path().display());
-        assert_eq!(migrate(&url).await.unwrap().applied, ["1 initial"]);
+        assert_eq!(migrate(&url).await.unwrap().applied, ["1 initial", "2 list with versions"]);
         assert!(migrate(&url).await.unwrap().applied.is_empty());
     }
 
@@ -1578,6 +1607,22 @@ mod only_sqlite {
     async fn a_file_that_cannot_be_opened_is_named() {
         let refused = connect("sqlite:///nonexistent/gybe.db", KeyRing::parse(KEY).unwrap()).await.err().unwrap();
         assert!(refused.to_string().contains("/nonexistent/gybe.db"), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn a_page_of_a_list_is_read_from_its_index_alone() {
+        let f = Fixture::sqlite().await;
+        let path = f.url.strip_prefix("sqlite://").unwrap();
+        let mut connection = sqlx::sqlite::SqliteConnectOptions::new().filename(path).connect().await.unwrap();
+        let plan: Vec<(i64, i64, i64, String)> = sqlx::query_as(
+            "EXPLAIN QUERY PLAN SELECT id, created_at, version FROM vnf_instances \
+             WHERE project_id = 'default' AND (created_at, id) > (1, 'x') ORDER BY created_at, id LIMIT 100",
+        )
+        .fetch_all(&mut connection)
+        .await
+        .unwrap();
+        let [(_, _, _, step)] = &plan[..] else { panic!("one step, no sorting: {plan:?}") };
+        assert!(step.contains("USING COVERING INDEX vnf_instances_list"), "{step}");
     }
 
     /// The indexes that keep the claim and the lists from reading the whole table.
@@ -1607,7 +1652,7 @@ mod only_postgres {
         let refused = connect(&database.url, KeyRing::parse(KEY).unwrap()).await.err().unwrap();
         assert!(matches!(refused, StoreError::NotMigrated), "{refused:?}");
         assert!(refused.to_string().contains("gybe migrate"));
-        assert_eq!(migrate(&database.url).await.unwrap().applied, ["1 initial"]);
+        assert_eq!(migrate(&database.url).await.unwrap().applied, ["1 initial", "2 list with versions"]);
         assert!(migrate(&database.url).await.unwrap().applied.is_empty());
         let store = connect(&database.url, KeyRing::parse(KEY).unwrap()).await.unwrap();
         store.ping().await.unwrap();
@@ -1617,7 +1662,7 @@ mod only_postgres {
     async fn a_database_that_is_not_as_this_release_knows_it_is_refused() {
         let f = Fixture::postgres().await;
         let again = async || connect(&f.url, KeyRing::parse(KEY).unwrap()).await;
-        f.execute("INSERT INTO _sqlx_migrations SELECT 9999, 'newer', now(), true, checksum, 0 FROM _sqlx_migrations")
+        f.execute("INSERT INTO _sqlx_migrations SELECT 9999, 'newer', now(), true, checksum, 0 FROM _sqlx_migrations WHERE version = 1")
             .await;
         again().await.unwrap();
         f.execute("UPDATE _sqlx_migrations SET checksum = 'x' WHERE version = 1").await;

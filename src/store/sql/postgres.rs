@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use sqlx::error::DatabaseError;
 use sqlx::migrate::{Migrate, MigrateError, Migrator};
-use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgListener, PgPoolOptions, PgQueryResult, PgRow};
 use sqlx::{ConnectOptions, PgConnection, PgPool};
 use tokio::sync::{broadcast, mpsc};
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument as _;
 
 use crate::store::seal::KeyRing;
 use crate::store::sql::endings::Endings;
@@ -25,7 +26,8 @@ type Db = sqlx::Postgres;
 /// The tasks that listen to other processes and tell them: they end with the store.
 type Held = [AbortOnDropHandle<()>; 2];
 
-const BEGIN: &str = "BEGIN";
+type Tx = sqlx::Transaction<'static, Db>;
+type Query<'q> = sqlx::query::Query<'q, Db, PgArguments>;
 /// What [`violated`] tells of the unique index on a VIM's name.
 const VIM_NAME: &str = "vims_name";
 
@@ -73,6 +75,32 @@ async fn tell_others_of_cancel(connection: &mut PgConnection) -> Result<(), sqlx
     sqlx::query("SELECT pg_notify($1, $2)").bind(CHANNEL).bind(CANCEL).execute(connection).await.map(drop)
 }
 
+/// The way to write: any connection of the pool.
+struct Writer(PgPool);
+
+impl Writer {
+    /// Begins a transaction: the only place that does. One that is dropped rolls back, a moment later.
+    ///
+    /// BEGIN runs on a task of its own, because sqlx 0.9.0 loses track of it when the future is dropped: the connection
+    /// goes back to the pool inside a transaction, and the next borrower's writes are never committed
+    /// (<https://github.com/transact-rs/sqlx/issues/4393>).
+    async fn begin(&self) -> Result<Tx, sqlx::Error> {
+        let pool = self.0.clone();
+        let begun = tokio::spawn(async move { pool.begin_with("BEGIN").await }.in_current_span());
+        begun.await.map_err(|_| sqlx::Error::WorkerCrashed)?
+    }
+
+    /// Runs a statement as a transaction of its own.
+    async fn execute(&self, query: Query<'_>) -> Result<PgQueryResult, sqlx::Error> {
+        query.execute(&self.0).await
+    }
+
+    /// As [`Writer::execute`], with the rows that the statement gives back.
+    async fn fetch_all(&self, query: Query<'_>) -> Result<Vec<PgRow>, sqlx::Error> {
+        query.fetch_all(&self.0).await
+    }
+}
+
 #[expect(clippy::duplicate_mod, reason = "compiled once per engine: docs/adr/0002-one-sql-for-two-engines.md")]
 #[path = "shared/mod.rs"]
 mod shared;
@@ -110,7 +138,7 @@ pub(super) async fn connect(url: &str, keys: KeyRing) -> Result<Arc<dyn Store>, 
     let listening = tokio::spawn(pass_on(listener, options, signals.clone(), endings.inbound()));
     let telling = tokio::spawn(tell_others(pool.clone(), queue));
     let tasks = [AbortOnDropHandle::new(listening), AbortOnDropHandle::new(telling)];
-    Ok(Arc::new(shared::Database::new(pool.clone(), pool, keys, signals, endings, tasks)))
+    Ok(Arc::new(shared::Database::new(pool.clone(), Writer(pool), keys, signals, endings, tasks)))
 }
 
 pub(super) async fn migrate(url: &str) -> Result<Migrated, StoreError> {

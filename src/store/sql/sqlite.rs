@@ -1,7 +1,7 @@
 //! SQLite: one file, one process, one writer.
 //!
-//! Writes go through a pool of one connection, each transaction begun IMMEDIATE: a deferred one that reads and then writes
-//! fails with "locked" at once when another wrote in between. Reads have connections of their own that can't write.
+//! Writes go through one connection, in transactions that share commits ([`super::writer`]). Reads have connections of their
+//! own that can't write.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt;
@@ -16,6 +16,7 @@ use sqlx::{ConnectOptions, SqliteConnection};
 
 use crate::store::seal::KeyRing;
 use crate::store::sql::endings::Endings;
+use crate::store::sql::writer::{Tx, Writer};
 use crate::store::sql::{Migrated, Signals, run_migrations};
 use crate::store::{LiveOperation, Store, StoreError};
 
@@ -25,7 +26,6 @@ type Db = sqlx::Sqlite;
 /// The lock file: held as long as the store is.
 type Held = File;
 
-const BEGIN: &str = "BEGIN IMMEDIATE";
 /// What [`violated`] tells of the unique index on a VIM's name.
 const VIM_NAME: &str = "vims.project_id, vims.name";
 
@@ -85,16 +85,16 @@ const READERS: u32 = 4;
 pub(super) async fn connect(path: &str, keys: KeyRing) -> Result<Arc<dyn Store>, StoreError> {
     let lock = hold(Path::new(path))?;
     let options = options(path);
-    // The connections never go stale: no need to test, replace or close them.
-    let pool = || SqlitePoolOptions::new().test_before_acquire(false).max_lifetime(None).idle_timeout(None);
-    let writer = pool().max_connections(1).connect_with(options.clone()).await?;
-    run_migrations(&MIGRATIONS, &mut *writer.acquire().await?).await?;
+    let mut writer = options.connect().await?;
+    run_migrations(&MIGRATIONS, &mut writer).await?;
     // We hold the file, so whoever held a lease is gone.
     sqlx::query("UPDATE vnf_lcm_op_occs SET lease_owner = NULL, lease_until = 0 WHERE lease_until <> 0")
-        .execute(&writer)
+        .execute(&mut writer)
         .await?;
-    let reader = pool().max_connections(READERS).connect_with(options.read_only(true)).await?;
-    Ok(Arc::new(shared::Database::new(reader, writer, keys, Signals::default(), Endings::here(), lock)))
+    // The connections never go stale: no need to test, replace or close them.
+    let pool = SqlitePoolOptions::new().test_before_acquire(false).max_lifetime(None).idle_timeout(None);
+    let reader = pool.max_connections(READERS).connect_with(options.read_only(true)).await?;
+    Ok(Arc::new(shared::Database::new(reader, Writer::new(writer), keys, Signals::default(), Endings::here(), lock)))
 }
 
 pub(super) async fn migrate(path: &str) -> Result<Migrated, StoreError> {
@@ -108,8 +108,8 @@ pub(super) async fn live_operations(path: &str) -> Result<Vec<LiveOperation>, St
 }
 
 /// `synchronous = FULL`: a commit is on the disk before it returns. With NORMAL, WAL syncs at checkpoints only, and an
-/// operation that was answered with 202 could be gone after a power failure. FULL costs one fsync per commit: in a debug
-/// build on a small cloud disk 600 instead of 2800 accepted operations a second, where a busy site has a few.
+/// operation that was answered with 202 could be gone after a power failure. FULL costs one fsync per commit, which
+/// [`super::writer`] lets transactions share.
 fn options(path: &str) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(path)

@@ -21,7 +21,9 @@ use gybe::domain::resource::{KindInfo, ObjectKey, Resource};
 use gybe::domain::vim::{Vim, VimAccess};
 use gybe::infra::{Driver, Ensured, InfraError, Kind, Observed, Patience, Scope};
 use gybe::metrics::StoreMetrics;
-use gybe::store::{Checkpoint, Claim, Ended, Ending, Lease, OnboardedVnfd, Queue, Store, StoreError, Whereabouts};
+use gybe::store::{
+    Checkpoint, Claim, Ended, Ending, Lease, Listed, OnboardedVnfd, Place, Queue, Store, StoreError, Whereabouts,
+};
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 use tokio::sync::mpsc::UnboundedSender;
@@ -363,7 +365,9 @@ points! {
     fn delete_vim(project: &ProjectId, id: VimId) -> ();
     fn create_instance(instance: &VnfInstance) -> ();
     fn instance(project: &ProjectId, id: VnfInstanceId) -> VnfInstance;
-    fn instances(project: &ProjectId) -> Vec<VnfInstance>;
+    fn instance_version(project: &ProjectId, id: VnfInstanceId) -> i64;
+    fn list_instances(project: &ProjectId, after: Option<Place>, limit: usize) -> Vec<Listed>;
+    fn instances(project: &ProjectId, ids: &[VnfInstanceId]) -> Vec<VnfInstance>;
     fn delete_instance(project: &ProjectId, id: VnfInstanceId) -> ();
     fn instantiated(ids: Option<&[VnfInstanceId]>) -> Vec<Whereabouts>;
     fn refresh_instance(instance: &VnfInstance) -> ();

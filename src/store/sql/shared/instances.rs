@@ -11,8 +11,8 @@ use crate::domain::ids::{ProjectId, VnfInstanceId};
 use crate::domain::instance::{VnfInstance, VnfMetadata};
 use crate::domain::vim::{Secrets, VimConnection};
 use crate::store::seal::Context;
-use crate::store::sql::convert::{Unreadable, millis};
-use crate::store::{StoreError, Whereabouts};
+use crate::store::sql::convert::{Unreadable, count, millis};
+use crate::store::{Listed, Place, StoreError, Whereabouts};
 
 const TABLE: &str = "vnf_instances";
 
@@ -36,7 +36,7 @@ pub(super) async fn create(db: &Database, instance: &VnfInstance) -> Result<(), 
          FROM vnf_packages WHERE id = $6 AND project_id = $2 AND operational_state = 'ENABLED'",
         for_share!()
     ));
-    let done = bind(db, insert, instance)?.bind(millis(instance.created_at)).execute(&db.writer).await?;
+    let done = db.writer.execute(bind(db, insert, instance)?.bind(millis(instance.created_at))).await?;
     if done.rows_affected() == 1 { Ok(()) } else { Err(StoreError::Stale) }
 }
 
@@ -71,11 +71,43 @@ pub(super) async fn one(db: &Database, project: &ProjectId, id: VnfInstanceId) -
     read(TABLE, &row.ok_or(StoreError::NotFound)?, |row| instance(db, row))
 }
 
-pub(super) async fn all(db: &Database, project: &ProjectId) -> Result<Vec<VnfInstance>, StoreError> {
-    let rows = sqlx::query(concat!(select!(), "WHERE project_id = $1 ORDER BY created_at, id"))
+pub(super) async fn version(db: &Database, project: &ProjectId, id: VnfInstanceId) -> Result<i64, StoreError> {
+    let version = sqlx::query_scalar("SELECT version FROM vnf_instances WHERE id = $1 AND project_id = $2")
+        .bind(id.to_string())
         .bind(&project.0)
-        .fetch_all(&db.reader)
+        .fetch_optional(&db.reader)
         .await?;
+    version.ok_or(StoreError::NotFound)
+}
+
+/// Read from the index `vnf_instances_list` alone.
+pub(super) async fn list(
+    db: &Database,
+    project: &ProjectId,
+    after: Option<Place>,
+    limit: usize,
+) -> Result<Vec<Listed>, StoreError> {
+    // Before all there are: no id is empty.
+    let (created_at, id) = after.map_or((i64::MIN, String::new()), |place| (place.created_at, place.id.to_string()));
+    let select = "SELECT id, created_at, version FROM vnf_instances \
+                  WHERE project_id = $1 AND (created_at, id) > ($2, $3) ORDER BY created_at, id LIMIT $4";
+    let select = sqlx::query(select).bind(&project.0).bind(created_at).bind(id).bind(count(limit));
+    let listed = |row: &Row| {
+        let place = Place { created_at: row.try_get(1)?, id: row.try_get::<&str, _>(0)?.parse()? };
+        Ok(Listed { place, version: row.try_get(2)? })
+    };
+    select.fetch_all(&db.reader).await?.iter().map(|row| read(TABLE, row, listed)).collect()
+}
+
+pub(super) async fn some(
+    db: &Database,
+    project: &ProjectId,
+    ids: &[VnfInstanceId],
+) -> Result<Vec<VnfInstance>, StoreError> {
+    let mut select = QueryBuilder::new(concat!(select!(), "WHERE project_id = "));
+    select.push_bind(&project.0);
+    push_ids(&mut select, "id", Some(ids));
+    let rows = select.build().persistent(false).fetch_all(&db.reader).await?;
     rows.iter().map(|row| read(TABLE, row, |row| instance(db, row))).collect()
 }
 
@@ -130,7 +162,7 @@ fn push_ids(query: &mut QueryBuilder, column: &str, ids: Option<&[VnfInstanceId]
 /// One statement decides: an operation that begins at the same time changes the row too, and so one of the two finds
 /// another version.
 pub(super) async fn refresh(db: &Database, instance: &VnfInstance) -> Result<(), StoreError> {
-    let mut tx = db.begin().await?;
+    let mut tx = db.writer.begin().await?;
     let done = sqlx::query(concat!(
         "UPDATE vnf_instances SET instantiated_vnf_info = $3, version = version + 1 \
          WHERE id = $1 AND version = $2 AND instantiated_vnf_info IS NOT NULL \
@@ -154,7 +186,7 @@ pub(super) async fn refresh(db: &Database, instance: &VnfInstance) -> Result<(),
 /// Locks the row first and looks at the rest after: an operation that begins meanwhile must change the row too, so either
 /// it is seen here or it finds the row gone.
 pub(super) async fn delete(db: &Database, project: &ProjectId, id: VnfInstanceId) -> Result<(), StoreError> {
-    let mut tx = db.begin().await?;
+    let mut tx = db.writer.begin().await?;
     let instantiated = sqlx::query_scalar::<_, bool>(concat!(
         "SELECT instantiated_vnf_info IS NOT NULL FROM vnf_instances WHERE id = $1 AND project_id = $2",
         for_update!()

@@ -45,7 +45,7 @@ pub(super) async fn claim(db: &Database, owner: &str, ttl: Duration) -> Result<C
         columns!()
     );
     // All rows, though there is at most one: a statement left before its end commits without telling whether that worked.
-    let rows = sqlx::query(update).bind(owner).bind(length(ttl)).fetch_all(&db.writer).await?;
+    let rows = db.writer.fetch_all(sqlx::query(update).bind(owner).bind(length(ttl))).await?;
     let Some(row) = rows.first() else {
         return Ok(Claim::Idle(until_due(db).await?));
     };
@@ -86,7 +86,7 @@ pub(super) async fn renew(db: &Database, lease: &Lease, ttl: Duration) -> Result
         held!(),
         " RETURNING id, cancel_mode"
     );
-    let rows = held_by(sqlx::query(update), lease).bind(length(ttl)).fetch_all(&db.writer).await?;
+    let rows = db.writer.fetch_all(held_by(sqlx::query(update), lease).bind(length(ttl))).await?;
     let row = rows.first().ok_or(StoreError::LeaseLost)?;
     read(TABLE, row, |row| Ok(row.try_get::<Option<&str>, _>("cancel_mode")?.map(enumerator).transpose()?))
 }
@@ -99,7 +99,7 @@ pub(super) async fn store_plan(
     resources: &[Resource],
     now: OffsetDateTime,
 ) -> Result<(), StoreError> {
-    let mut tx = db.begin().await?;
+    let mut tx = db.writer.begin().await?;
     let update = concat!(
         "UPDATE vnf_lcm_op_occs \
          SET state = 'PROCESSING', state_entered_time = $3, plan = $4, steps_done = 0, attempt = 0, error = NULL \
@@ -115,7 +115,7 @@ pub(super) async fn store_plan(
 }
 
 pub(super) async fn record_intent(db: &Database, lease: &Lease, objects: &[ObjectKey]) -> Result<(), StoreError> {
-    let mut tx = db.begin().await?;
+    let mut tx = db.writer.begin().await?;
     // Changes nothing of the operation; it is there for the fence and the lock.
     let update =
         concat!("UPDATE vnf_lcm_op_occs SET lease_epoch = lease_epoch WHERE ", held!(), " RETURNING vnf_instance_id");
@@ -127,7 +127,7 @@ pub(super) async fn record_intent(db: &Database, lease: &Lease, objects: &[Objec
 
 /// With a step done, what was said of the attempts at it is past; the error in ROLLING_BACK is the one that led there.
 pub(super) async fn checkpoint(db: &Database, lease: &Lease, checkpoint: &Checkpoint) -> Result<(), StoreError> {
-    let mut tx = db.begin().await?;
+    let mut tx = db.writer.begin().await?;
     let update = concat!(
         "UPDATE vnf_lcm_op_occs \
          SET attempt = CASE WHEN steps_done = $3 THEN attempt ELSE 0 END, \
@@ -162,7 +162,7 @@ pub(super) async fn postpone(
         " + CASE WHEN cancel_mode IS NULL THEN $3 ELSE 0 END WHERE ",
         held!()
     );
-    let mut tx = db.begin().await?;
+    let mut tx = db.writer.begin().await?;
     let done = held_by(sqlx::query(update), lease)
         .bind(length(delay))
         .bind(i64::from(attempt))
@@ -184,7 +184,7 @@ pub(super) async fn postpone(
 /// An operation that stops on its way back forgets how far it got: going back again begins anew (every step is safe to run
 /// again), and so does a retry forward, whose steps have been undone in part.
 pub(super) async fn end_operation(db: &Database, lease: &Lease, ending: &Ending) -> Result<(), StoreError> {
-    let mut tx = db.begin().await?;
+    let mut tx = db.writer.begin().await?;
     let update = concat!(
         "UPDATE vnf_lcm_op_occs \
          SET state = $4, state_entered_time = $5, attempt = 0, cancel_mode = NULL, \

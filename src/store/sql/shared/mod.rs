@@ -12,12 +12,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use sqlx::types::Json;
-use sqlx::{Pool, Row as _, Transaction};
+use sqlx::{Pool, Row as _};
 use time::OffsetDateTime;
 use tokio::sync::{Notify, broadcast, watch};
-use tracing::Instrument as _;
 
-use super::{BEGIN, Db, Held};
+use super::{Db, Held, Tx, Writer};
 use crate::domain::ids::{ProjectId, VimId, VnfInstanceId, VnfLcmOpOccId, VnfPkgId};
 use crate::domain::instance::VnfInstance;
 use crate::domain::op_occ::{CancelMode, OpState, VnfLcmOpOcc};
@@ -31,7 +30,9 @@ use crate::store::seal::{Context, KeyRing, SealError};
 use crate::store::sql::Signals;
 use crate::store::sql::convert::{Unreadable, time};
 use crate::store::sql::endings::Endings;
-use crate::store::{Checkpoint, Claim, Ended, Ending, Lease, OnboardedVnfd, Queue, Store, StoreError, Whereabouts};
+use crate::store::{
+    Checkpoint, Claim, Ended, Ending, Lease, Listed, OnboardedVnfd, Place, Queue, Store, StoreError, Whereabouts,
+};
 
 pub(super) mod inspect;
 mod instances;
@@ -42,7 +43,6 @@ mod resources;
 mod vims;
 
 type Row = <Db as sqlx::Database>::Row;
-type Tx = Transaction<'static, Db>;
 type Arguments = <Db as sqlx::Database>::Arguments;
 type Query<'q> = sqlx::query::Query<'q, Db, Arguments>;
 type QueryBuilder = sqlx::QueryBuilder<Db>;
@@ -52,7 +52,7 @@ pub(super) struct Database {
     /// For statements outside a transaction that only read.
     reader: Pool<Db>,
     /// For all others.
-    writer: Pool<Db>,
+    writer: Writer,
     keys: KeyRing,
     signals: Signals,
     endings: Endings,
@@ -63,7 +63,7 @@ pub(super) struct Database {
 impl Database {
     pub(super) fn new(
         reader: Pool<Db>,
-        writer: Pool<Db>,
+        writer: Writer,
         keys: KeyRing,
         signals: Signals,
         endings: Endings,
@@ -75,17 +75,6 @@ impl Database {
     /// Runs a method's work and counts its failure.
     async fn counted<T>(&self, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
         work.await.inspect_err(|error| error.failure().into_iter().for_each(|kind| self.metrics.failed(kind)))
-    }
-
-    /// Begins a transaction: the only place that does. One that is dropped rolls back.
-    ///
-    /// BEGIN runs on a task of its own, because sqlx 0.9.0 loses track of it when the future is dropped: the connection
-    /// goes back to the pool inside a transaction, and the next borrower's writes are never committed
-    /// (<https://github.com/transact-rs/sqlx/issues/4393>).
-    async fn begin(&self) -> Result<Tx, StoreError> {
-        let pool = self.writer.clone();
-        let begun = tokio::spawn(async move { pool.begin_with(BEGIN).await }.in_current_span());
-        Ok(begun.await.map_err(|_| sqlx::Error::WorkerCrashed)??)
     }
 
     /// Tells the conductors of this process that there may be something to claim. Only after the commit.
@@ -253,8 +242,21 @@ impl Store for Database {
         self.counted(instances::one(self, project, id)).await
     }
 
-    async fn instances(&self, project: &ProjectId) -> Result<Vec<VnfInstance>, StoreError> {
-        self.counted(instances::all(self, project)).await
+    async fn instance_version(&self, project: &ProjectId, id: VnfInstanceId) -> Result<i64, StoreError> {
+        self.counted(instances::version(self, project, id)).await
+    }
+
+    async fn list_instances(
+        &self,
+        project: &ProjectId,
+        after: Option<Place>,
+        limit: usize,
+    ) -> Result<Vec<Listed>, StoreError> {
+        self.counted(instances::list(self, project, after, limit)).await
+    }
+
+    async fn instances(&self, project: &ProjectId, ids: &[VnfInstanceId]) -> Result<Vec<VnfInstance>, StoreError> {
+        self.counted(instances::some(self, project, ids)).await
     }
 
     async fn delete_instance(&self, project: &ProjectId, id: VnfInstanceId) -> Result<(), StoreError> {

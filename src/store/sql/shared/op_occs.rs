@@ -42,7 +42,7 @@ pub(super) use running_states;
 
 /// There is no check before the act: of two operations of one VNF instance that begin together, the index lets one in.
 pub(super) async fn begin(db: &Database, op: &VnfLcmOpOcc, instance: &VnfInstance) -> Result<(), StoreError> {
-    let mut tx = db.begin().await?;
+    let mut tx = db.writer.begin().await?;
     let insert = sqlx::query(concat!(
         "INSERT INTO vnf_lcm_op_occs \
              (id, project_id, vnf_instance_id, operation, state, state_entered_time, start_time, \
@@ -103,7 +103,7 @@ pub(super) async fn resume(
     to: OpState,
     now: OffsetDateTime,
 ) -> Result<(), StoreError> {
-    let mut tx = db.begin().await?;
+    let mut tx = db.writer.begin().await?;
     let done = sqlx::query(concat!(
         "UPDATE vnf_lcm_op_occs \
          SET state = $3, state_entered_time = $4, attempt = 0, \
@@ -140,7 +140,7 @@ pub(super) async fn cancel(
     id: VnfLcmOpOccId,
     mode: CancelMode,
 ) -> Result<(), StoreError> {
-    let mut tx = db.begin().await?;
+    let mut tx = db.writer.begin().await?;
     let update = concat!(
         "UPDATE vnf_lcm_op_occs \
          SET cancel_mode = CASE WHEN cancel_mode = 'FORCEFUL' THEN cancel_mode ELSE $3 END, \

@@ -32,7 +32,7 @@ macro_rules! select {
 const FILES_PER_INSERT: usize = 32;
 
 pub(super) async fn create(db: &Database, package: &VnfPackage) -> Result<(), StoreError> {
-    sqlx::query(
+    let insert = sqlx::query(
         "INSERT INTO vnf_packages \
              (id, project_id, onboarding_state, onboarding_since, operational_state, user_defined_data, created_at) \
          VALUES ($1, $2, $3, $4, $5, $6, $4)",
@@ -42,9 +42,8 @@ pub(super) async fn create(db: &Database, package: &VnfPackage) -> Result<(), St
     .bind(Onboarding::Created.as_str())
     .bind(millis(package.created_at))
     .bind(operational_state(OperationalState::Disabled))
-    .bind(Json(&package.user_defined_data))
-    .execute(&db.writer)
-    .await?;
+    .bind(Json(&package.user_defined_data));
+    db.writer.execute(insert).await?;
     Ok(())
 }
 
@@ -71,15 +70,14 @@ pub(super) async fn begin_upload(
     id: VnfPkgId,
     now: OffsetDateTime,
 ) -> Result<(), StoreError> {
-    let done = sqlx::query(
+    let update = sqlx::query(
         "UPDATE vnf_packages SET onboarding_state = 'UPLOADING', onboarding_since = $3, problem = NULL \
          WHERE id = $1 AND project_id = $2 AND onboarding_state IN ('CREATED', 'ERROR')",
     )
     .bind(id.to_string())
     .bind(&project.0)
-    .bind(millis(now))
-    .execute(&db.writer)
-    .await?;
+    .bind(millis(now));
+    let done = db.writer.execute(update).await?;
     if done.rows_affected() == 1 {
         return Ok(());
     }
@@ -88,14 +86,13 @@ pub(super) async fn begin_upload(
 }
 
 pub(super) async fn begin_processing(db: &Database, id: VnfPkgId, now: OffsetDateTime) -> Result<(), StoreError> {
-    let done = sqlx::query(
+    let update = sqlx::query(
         "UPDATE vnf_packages SET onboarding_state = 'PROCESSING', onboarding_since = $2 \
          WHERE id = $1 AND onboarding_state = 'UPLOADING'",
     )
     .bind(id.to_string())
-    .bind(millis(now))
-    .execute(&db.writer)
-    .await?;
+    .bind(millis(now));
+    let done = db.writer.execute(update).await?;
     stale_unless(done.rows_affected() == 1)
 }
 
@@ -106,7 +103,7 @@ pub(super) async fn finish_onboarding(
     files: &[DefinitionFile],
     now: OffsetDateTime,
 ) -> Result<(), StoreError> {
-    let mut tx = db.begin().await?;
+    let mut tx = db.writer.begin().await?;
     let done = sqlx::query(
         "UPDATE vnf_packages \
          SET onboarding_state = 'ONBOARDED', onboarding_since = $2, operational_state = 'ENABLED', \
@@ -146,15 +143,14 @@ pub(super) async fn fail_onboarding(
     problem: &Problem,
     now: OffsetDateTime,
 ) -> Result<(), StoreError> {
-    let done = sqlx::query(
+    let update = sqlx::query(
         "UPDATE vnf_packages SET onboarding_state = 'ERROR', onboarding_since = $2, problem = $3 \
          WHERE id = $1 AND onboarding_state IN ('UPLOADING', 'PROCESSING')",
     )
     .bind(id.to_string())
     .bind(millis(now))
-    .bind(Json(problem))
-    .execute(&db.writer)
-    .await?;
+    .bind(Json(problem));
+    let done = db.writer.execute(update).await?;
     stale_unless(done.rows_affected() == 1)
 }
 
@@ -164,16 +160,15 @@ pub(super) async fn fail_abandoned(
     problem: &Problem,
     now: OffsetDateTime,
 ) -> Result<Vec<VnfPkgId>, StoreError> {
-    let rows = sqlx::query(
+    let update = sqlx::query(
         "UPDATE vnf_packages SET onboarding_state = 'ERROR', onboarding_since = $2, problem = $3 \
          WHERE onboarding_state IN ('UPLOADING', 'PROCESSING') AND onboarding_since < $1 \
          RETURNING id",
     )
     .bind(millis(before))
     .bind(millis(now))
-    .bind(Json(problem))
-    .fetch_all(&db.writer)
-    .await?;
+    .bind(Json(problem));
+    let rows = db.writer.fetch_all(update).await?;
     rows.iter().map(|row| read(TABLE, row, id)).collect()
 }
 
@@ -184,7 +179,7 @@ pub(super) async fn update(
     state: Option<OperationalState>,
     user_defined_data: Option<&Map<String, Value>>,
 ) -> Result<(), StoreError> {
-    let done = sqlx::query(
+    let update = sqlx::query(
         "UPDATE vnf_packages \
          SET operational_state = COALESCE($3, operational_state), user_defined_data = COALESCE($4, user_defined_data) \
          WHERE id = $1 AND project_id = $2 \
@@ -193,9 +188,8 @@ pub(super) async fn update(
     .bind(id.to_string())
     .bind(&project.0)
     .bind(state.map(operational_state))
-    .bind(user_defined_data.map(Json))
-    .execute(&db.writer)
-    .await?;
+    .bind(user_defined_data.map(Json));
+    let done = db.writer.execute(update).await?;
     if done.rows_affected() == 1 {
         return Ok(());
     }
@@ -205,15 +199,14 @@ pub(super) async fn update(
 
 /// That no instance refers to it is the foreign key's business, so none can come between a check and the deletion.
 pub(super) async fn delete(db: &Database, project: &ProjectId, id: VnfPkgId) -> Result<(), StoreError> {
-    let done = sqlx::query(
+    let delete = sqlx::query(
         "DELETE FROM vnf_packages \
          WHERE id = $1 AND project_id = $2 \
            AND operational_state = 'DISABLED' AND onboarding_state NOT IN ('UPLOADING', 'PROCESSING')",
     )
     .bind(id.to_string())
-    .bind(&project.0)
-    .execute(&db.writer)
-    .await;
+    .bind(&project.0);
+    let done = db.writer.execute(delete).await;
     match done {
         Ok(done) if done.rows_affected() == 1 => Ok(()),
         Ok(_) => {

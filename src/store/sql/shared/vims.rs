@@ -27,7 +27,7 @@ pub(super) async fn create(db: &Database, vim: &Vim) -> Result<(), StoreError> {
                            extra, is_default, user_name, updated_at, created_at) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
     );
-    bind(db, insert, vim)?.bind(millis(vim.created_at)).execute(&db.writer).await.map_err(duplicate)?;
+    db.writer.execute(bind(db, insert, vim)?.bind(millis(vim.created_at))).await.map_err(duplicate)?;
     Ok(())
 }
 
@@ -37,7 +37,7 @@ pub(super) async fn update(db: &Database, vim: &Vim) -> Result<(), StoreError> {
                          vim_project = $9, extra = $10, is_default = $11, user_name = $12, updated_at = $13 \
          WHERE id = $1 AND project_id = $2",
     );
-    let done = bind(db, update, vim)?.execute(&db.writer).await.map_err(duplicate)?;
+    let done = db.writer.execute(bind(db, update, vim)?).await.map_err(duplicate)?;
     if done.rows_affected() == 0 {
         return Err(StoreError::NotFound);
     }
@@ -74,7 +74,7 @@ pub(super) async fn all(db: &Database, project: &ProjectId) -> Result<Vec<Vim>, 
 /// A request that names the VIM may be accepted right after this looked: its operation then fails with "no such VIM", as
 /// it would have if it had come a moment later.
 pub(super) async fn delete(db: &Database, project: &ProjectId, id: VimId) -> Result<(), StoreError> {
-    let done = sqlx::query(concat!(
+    let delete = sqlx::query(concat!(
         "DELETE FROM vims \
          WHERE id = $1 AND project_id = $2 \
            AND NOT EXISTS (SELECT 1 FROM vnf_instances AS i, ",
@@ -82,9 +82,8 @@ pub(super) async fn delete(db: &Database, project: &ProjectId, id: VimId) -> Res
         "(i.vim_connections) AS connection WHERE i.project_id = $2 AND connection.value ->> 'vim_id' = $1)"
     ))
     .bind(id.to_string())
-    .bind(&project.0)
-    .execute(&db.writer)
-    .await?;
+    .bind(&project.0);
+    let done = db.writer.execute(delete).await?;
     if done.rows_affected() == 1 {
         return Ok(());
     }
