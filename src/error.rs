@@ -8,7 +8,7 @@ use actix_web::{HttpResponse, ResponseError};
 
 use crate::clock::{Ids, System};
 use crate::domain::op_occ::IllegalTransition;
-use crate::domain::problem::Problem;
+use crate::domain::problem::{Problem, chain};
 use crate::store::StoreError;
 
 /// The media type of every error body.
@@ -52,12 +52,6 @@ impl From<StoreError> for ApiError {
             error => internal(&error),
         })
     }
-}
-
-/// An error with all its causes, on one line.
-pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// A 500 whose cause is in the log under the id that the caller gets.

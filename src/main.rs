@@ -12,7 +12,7 @@ use gybe::api::openapi;
 use gybe::app::Stop;
 use gybe::config::{Config, ConfigError, Options};
 use gybe::debug::{self, View};
-use gybe::error::chain;
+use gybe::domain::problem::chain;
 use gybe::{app, store, telemetry};
 use tokio::signal::unix::{SignalKind, signal};
 

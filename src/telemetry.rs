@@ -18,7 +18,7 @@ use tracing_subscriber::fmt::{FmtContext, FormattedFields};
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::clock::{Clock as _, System};
-use crate::error::chain;
+use crate::domain::problem::chain;
 
 /// Starts logging. Called once, by `main`.
 pub fn start() {

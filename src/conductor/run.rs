@@ -163,7 +163,12 @@ impl Task<'_> {
         self.op.state = OpState::Processing;
         self.attempt = 0;
         self.plan = Some(plan);
-        Ok(if resources.is_empty() { inventory } else { conductor.store.resources(self.instance.id).await? })
+        // Rows that are there keep state and place; without any, the inventory is what was planned.
+        Ok(match (inventory.is_empty(), resources.is_empty()) {
+            (_, true) => inventory,
+            (true, _) => resources,
+            (false, _) => conductor.store.resources(self.instance.id).await?,
+        })
     }
 
     /// Where the VNF lives; `None` for an operation that does nothing there.

@@ -67,8 +67,6 @@ impl Steps<'_> {
     pub async fn run(&mut self, index: usize, step: &Step) -> Result<(), StepError> {
         let conductor = self.conductor;
         let done = Checkpoint { steps_done: index + 1, ..Checkpoint::default() };
-        // Who was held up past the lease's end learns of it here, before the cluster is touched again.
-        conductor.store.renew(self.lease, conductor.settings.lease_ttl).await?;
         match step {
             Step::Apply { objects } => self.apply(index, self.rows(objects), Vec::new()).await,
             Step::SetReplicas { changes } => self.set_replicas(index, changes).await,
@@ -84,6 +82,7 @@ impl Steps<'_> {
                 self.record(done).await
             }
             Step::DeletePods { pods } => {
+                self.hold().await?;
                 let timeout = conductor.settings.removal_timeout + longest_grace(self.inventory);
                 let gone = conductor.driver.delete_pods(self.scope, pods, timeout);
                 let gone = self.answers(stream::once(gone)).await?.pop();
@@ -96,6 +95,11 @@ impl Steps<'_> {
             }
             Step::Remove { objects, grace_seconds } => self.remove(index, objects, *grace_seconds).await,
         }
+    }
+
+    /// Renews the lease before the cluster is changed: who was held up past its end learns of it here.
+    async fn hold(&self) -> Result<(), StoreError> {
+        self.conductor.store.renew(self.lease, self.conductor.settings.lease_ttl).await.map(drop)
     }
 
     async fn set_replicas(&mut self, index: usize, changes: &[ReplicaChange]) -> Result<(), StepError> {
@@ -120,8 +124,10 @@ impl Steps<'_> {
         let conductor = self.conductor;
         let planned: Vec<ObjectKey> =
             rows.iter().filter(|row| row.state == ResourceState::Planned).map(|row| row.key.clone()).collect();
-        if !planned.is_empty() {
-            conductor.store.record_intent(self.lease, &planned).await?;
+        if planned.is_empty() {
+            self.hold().await?;
+        } else {
+            conductor.store.record_intent(self.lease, conductor.settings.lease_ttl, &planned).await?;
         }
         let (scope, cancel, wanted) = (self.scope, self.cancel, rows.len());
         let ensured = stream::iter(rows)
@@ -165,6 +171,7 @@ impl Steps<'_> {
 
     async fn remove(&mut self, index: usize, objects: &[ObjectKey], grace: Option<u32>) -> Result<(), StepError> {
         let conductor = self.conductor;
+        self.hold().await?;
         let (scope, cancel) = (self.scope, self.cancel);
         let grace = grace.map(|seconds| Duration::from_secs(seconds.into()));
         let rows = self.rows(objects);

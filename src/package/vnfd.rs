@@ -4,17 +4,16 @@
 //! each file that says which flavour it is, the VDUs and the policies of scaling and instantiation levels. Networks,
 //! storages, images and the bulk of the types are passed over, but their files have to be there and to be YAML.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+mod imports;
+mod policies;
+
+use std::collections::BTreeMap;
 
 use crate::domain::problem::Problem;
-use crate::domain::scale::names;
-use crate::domain::vnfd::{Flavour, InstantiationLevel, ScalingAspect, Vdu, Vnfd};
-use crate::package::yaml::{self, At, Budget, Node};
+use crate::domain::vnfd::{Flavour, Vdu, Vnfd};
+use crate::package::yaml::At;
+use policies::Policies;
 
-/// The most files of a VNFD.
-const MAX_FILES: usize = 100;
-/// The most a VNFD has in all.
-const MAX_BYTES: usize = 8 * 1024 * 1024;
 /// How far a type may be derived from the one it is of.
 const MAX_DERIVATIONS: usize = 32;
 
@@ -38,100 +37,11 @@ pub type Source<'a> = dyn FnMut(&str) -> Result<Option<String>, Problem> + 'a;
 /// # Errors
 /// 422 naming file and line of the first thing that is missing or contradicts another, and what to do.
 pub fn read(entry: &str, place: &str, source: &mut Source<'_>) -> Result<Descriptor, Problem> {
-    let (files, documents) = load(entry, place, source)?;
+    let (files, documents) = imports::load(entry, place, source)?;
     let roots: Vec<At<'_>> =
         files.iter().zip(&documents).map(|((path, _), node)| At::root(path, "the VNFD", node)).collect();
     let vnfd = Model::new(&roots).vnfd()?;
     Ok(Descriptor { vnfd, files })
-}
-
-type Files = Vec<(String, String)>;
-
-fn load(entry: &str, place: &str, source: &mut Source<'_>) -> Result<(Files, Vec<Node>), Problem> {
-    let (mut files, mut documents) = (Files::new(), Vec::new());
-    let mut seen = BTreeSet::from([entry.to_owned()]);
-    let mut wanted = VecDeque::from([(entry.to_owned(), place.to_owned())]);
-    let (mut size, mut budget) = (0, Budget::default());
-    while let Some((path, place)) = wanted.pop_front() {
-        let text = source(&path)?.ok_or_else(|| {
-            Problem::impossible(format!("{place}: there is no file {path} in the CSAR; add it or correct the path"))
-        })?;
-        size += text.len();
-        if files.len() == MAX_FILES || size > MAX_BYTES {
-            return Err(Problem::impossible(format!(
-                "{place}: the VNFD has more than {MAX_FILES} files or {MAX_BYTES} bytes; import less"
-            )));
-        }
-        let node = only_document(&path, &text, &mut budget)?;
-        for (import, place) in imports(At::root(&path, "the VNFD", &node))? {
-            if seen.insert(import.clone()) {
-                wanted.push_back((import, place));
-            }
-        }
-        files.push((path, text));
-        documents.push(node);
-    }
-    Ok((files, documents))
-}
-
-fn only_document(path: &str, text: &str, budget: &mut Budget) -> Result<Node, Problem> {
-    let mut documents = yaml::documents(path, text, budget)?.into_iter();
-    match (documents.next(), documents.next()) {
-        (Some(node), None) if node.as_map().is_some() => Ok(node),
-        (Some(_), Some(second)) => Err(Problem::impossible(format!(
-            "{path}:{}: a file of a VNFD is one YAML document, and this is another; remove the '---'",
-            second.line
-        ))),
-        _ => Err(Problem::impossible(format!(
-            "{path}:1: a file of a VNFD is a mapping with tosca_definitions_version; correct the file"
-        ))),
-    }
-}
-
-/// The paths a file imports, and where it does.
-fn imports(root: At<'_>) -> Result<Vec<(String, String)>, Problem> {
-    let Some(list) = root.member("imports") else { return Ok(Vec::new()) };
-    let items: Vec<At<'_>> =
-        if list.node().as_map().is_some() { list.entries()?.collect() } else { list.items()?.collect() };
-    let mut imports = Vec::new();
-    for import in items.into_iter().map(imported) {
-        let path = import.text()?;
-        // What the standard's own types say is known here.
-        let standard = path.rsplit('/').next().is_some_and(|name| name.starts_with("etsi_nfv_sol001_"));
-        if !(standard && path.contains("://")) {
-            imports.push((resolve(import, path)?, format!("{}:{}", import.file(), import.node().line)));
-        }
-    }
-    Ok(imports)
-}
-
-/// Where an import has its path: `path`, `file: path`, `name: path` or `name: {file: path}`.
-fn imported(import: At<'_>) -> At<'_> {
-    let only = || import.entries().ok()?.next();
-    let file = import.member("file").or_else(|| only().map(|named| named.member("file").unwrap_or(named)));
-    file.unwrap_or(import)
-}
-
-/// `path` as seen from the file it is imported by.
-fn resolve(at: At<'_>, path: &str) -> Result<String, Problem> {
-    if path.contains("://") {
-        return Err(
-            at.problem(format!("the import {path} is a URL, and nothing is fetched; put the file into the CSAR"))
-        );
-    }
-    let mut components: Vec<&str> = if path.starts_with('/') { Vec::new() } else { at.file().split('/').collect() };
-    components.pop();
-    for component in path.split('/') {
-        match component {
-            "" | "." => {}
-            ".." if components.pop().is_none() => {
-                return Err(at.problem(format!("the import {path} leads out of the CSAR; correct the path")));
-            }
-            ".." => {}
-            name => components.push(name),
-        }
-    }
-    Ok(components.join("/"))
 }
 
 /// All files of a VNFD.
@@ -279,221 +189,6 @@ impl<'a> Model<'a> {
 fn flavour_id(file: At<'_>) -> Option<At<'_>> {
     let mappings = file.member("topology_template")?.member("substitution_mappings")?;
     mappings.member("properties")?.member("flavour_id")
-}
-
-/// The policies of one flavour's file, in the order in which they have to be read.
-#[derive(Default)]
-struct Policies<'a> {
-    aspects: Vec<At<'a>>,
-    deltas: Vec<At<'a>>,
-    initial: Vec<At<'a>>,
-    levels: Vec<At<'a>>,
-    vdu_levels: Vec<At<'a>>,
-}
-
-impl<'a> Policies<'a> {
-    /// `policies` is a list of mappings with one key, or one mapping.
-    fn of(file: At<'a>) -> Result<Self, Problem> {
-        let mut found = Self::default();
-        let Some(policies) = file.member("topology_template").and_then(|topology| topology.member("policies")) else {
-            return Ok(found);
-        };
-        let groups: Vec<At<'a>> =
-            if policies.node().as_map().is_some() { vec![policies] } else { policies.items()?.collect() };
-        for group in groups {
-            for policy in group.entries()? {
-                let kind = policy.member("type").and_then(|name| name.node().as_text()).unwrap_or_default();
-                match kind.strip_prefix("tosca.policies.nfv.") {
-                    Some("ScalingAspects") => found.aspects.push(policy),
-                    Some("VduScalingAspectDeltas") => found.deltas.push(policy),
-                    Some("VduInitialDelta") => found.initial.push(policy),
-                    Some("InstantiationLevels") => found.levels.push(policy),
-                    Some("VduInstantiationLevels") => found.vdu_levels.push(policy),
-                    _ => {}
-                }
-            }
-        }
-        Ok(found)
-    }
-
-    fn apply(&self, flavour: &mut Flavour) -> Result<(), Problem> {
-        let mut steps = BTreeMap::new();
-        self.aspects.iter().try_for_each(|policy| aspects(*policy, flavour, &mut steps))?;
-        self.deltas.iter().try_for_each(|policy| deltas(*policy, flavour, &steps))?;
-        self.initial.iter().try_for_each(|policy| initial(*policy, flavour))?;
-        self.levels.iter().try_for_each(|policy| levels(*policy, flavour))?;
-        self.vdu_levels.iter().try_for_each(|policy| vdu_levels(*policy, flavour))
-    }
-}
-
-/// The names of each aspect's steps, where it has any.
-type Steps<'a> = BTreeMap<String, Vec<At<'a>>>;
-
-fn property<'a>(policy: At<'a>, name: &'a str) -> Result<At<'a>, Problem> {
-    policy.required("properties")?.required(name)
-}
-
-fn aspects<'a>(policy: At<'a>, flavour: &mut Flavour, steps: &mut Steps<'a>) -> Result<(), Problem> {
-    for aspect in property(policy, "aspects")?.entries()? {
-        let max_level = aspect.required("max_scale_level")?.number()?;
-        flavour.aspects.insert(aspect.key().to_owned(), ScalingAspect { max_level, deltas: BTreeMap::new() });
-        let Some(step_deltas) = aspect.member("step_deltas") else { continue };
-        let names: Vec<At<'a>> = step_deltas.items()?.collect();
-        if names.len() != 1 && names.len() != max_level as usize {
-            return Err(step_deltas.problem(format!(
-                "the aspect {} has {} step_deltas for {max_level} steps; name one for all steps, or one for each",
-                aspect.key(),
-                names.len()
-            )));
-        }
-        names.iter().try_for_each(|name| name.text().map(drop))?;
-        steps.insert(aspect.key().to_owned(), names);
-    }
-    Ok(())
-}
-
-fn deltas(policy: At<'_>, flavour: &mut Flavour, steps: &Steps<'_>) -> Result<(), Problem> {
-    let aspect_id = property(policy, "aspect")?;
-    let vdus = targets(policy, flavour)?;
-    let known = names(flavour.aspects.keys());
-    let Some(aspect) = flavour.aspects.get_mut(aspect_id.text()?) else {
-        return Err(unknown(aspect_id, "aspect", aspect_id.text()?, &known));
-    };
-    let list = property(policy, "deltas")?;
-    let numbers = step_numbers(aspect_id.text()?, list, steps)?;
-    for vdu in vdus {
-        if aspect.deltas.insert(vdu.clone(), numbers.clone()).is_some() {
-            return Err(policy.problem(format!(
-                "the deltas of VDU {vdu} for the aspect {} are stated twice; remove one",
-                aspect_id.text()?
-            )));
-        }
-    }
-    Ok(())
-}
-
-/// How many instances each step of the aspect adds: a step that `list` has nothing for adds none.
-fn step_numbers(aspect: &str, list: At<'_>, steps: &Steps<'_>) -> Result<Vec<u32>, Problem> {
-    let mut numbers = BTreeMap::new();
-    for delta in list.entries()? {
-        numbers.insert(delta.key().to_owned(), (delta, delta.required("number_of_instances")?.number()?));
-    }
-    let Some(steps) = steps.get(aspect) else {
-        return match numbers.into_values().collect::<Vec<_>>().as_slice() {
-            [(_, number)] => Ok(vec![*number]),
-            _ => Err(list.problem(format!(
-                "the aspect {aspect} has no step_deltas, so it takes exactly one delta; add step_deltas to the aspect"
-            ))),
-        };
-    };
-    let known: Vec<String> = steps.iter().filter_map(|step| Some(step.node().as_text()?.to_owned())).collect();
-    if let Some((name, (delta, _))) = numbers.iter().find(|(name, _)| !known.contains(name)) {
-        return Err(unknown(
-            *delta,
-            "delta",
-            name,
-            &format!("{} as step_deltas of the aspect {aspect}", names(known.iter())),
-        ));
-    }
-    Ok(known.iter().map(|name| numbers.get(name).map_or(0, |(_, number)| *number)).collect())
-}
-
-fn initial(policy: At<'_>, flavour: &mut Flavour) -> Result<(), Problem> {
-    let number = property(policy, "initial_delta")?.required("number_of_instances")?;
-    let value = number.number()?;
-    for id in targets(policy, flavour)? {
-        let Some(vdu) = flavour.vdus.get_mut(&id) else { continue };
-        check_profile(number, &id, vdu, value)?;
-        vdu.initial = Some(value);
-    }
-    Ok(())
-}
-
-fn levels(policy: At<'_>, flavour: &mut Flavour) -> Result<(), Problem> {
-    for level in property(policy, "levels")?.entries()? {
-        let mut scale_levels = BTreeMap::new();
-        if let Some(info) = level.member("scale_info") {
-            for aspect in info.entries()? {
-                scale_levels.insert(aspect.key().to_owned(), scale_level(aspect, flavour)?);
-            }
-        }
-        let vdu_instances = BTreeMap::new();
-        flavour.levels.insert(level.key().to_owned(), InstantiationLevel { scale_levels, vdu_instances });
-    }
-    flavour.default_level = match policy.member("properties").and_then(|properties| properties.member("default_level"))
-    {
-        Some(level) if !flavour.levels.contains_key(level.text()?) => {
-            return Err(unknown(level, "level", level.text()?, &names(flavour.levels.keys())));
-        }
-        Some(level) => Some(level.text()?.to_owned()),
-        None if flavour.levels.len() == 1 => flavour.levels.keys().next().cloned(),
-        None => None,
-    };
-    Ok(())
-}
-
-fn scale_level(at: At<'_>, flavour: &Flavour) -> Result<u32, Problem> {
-    let Some(aspect) = flavour.aspects.get(at.key()) else {
-        return Err(unknown(at, "aspect", at.key(), &names(flavour.aspects.keys())));
-    };
-    let level = at.required("scale_level")?;
-    let value = level.number()?;
-    if value > aspect.max_level {
-        let what = format!(
-            "the scale level {value} of the aspect {} is beyond its max_scale_level {}; correct one of them",
-            at.key(),
-            aspect.max_level
-        );
-        return Err(level.problem(what));
-    }
-    Ok(value)
-}
-
-fn vdu_levels(policy: At<'_>, flavour: &mut Flavour) -> Result<(), Problem> {
-    let vdus = targets(policy, flavour)?;
-    for level in property(policy, "levels")?.entries()? {
-        let known = names(flavour.levels.keys());
-        let number = level.required("number_of_instances")?;
-        let value = number.number()?;
-        let Some(of_level) = flavour.levels.get_mut(level.key()) else {
-            return Err(unknown(level, "level", level.key(), &known));
-        };
-        for id in &vdus {
-            // Tacker's packages write 0 for a VDU that a level leaves out.
-            if let Some(vdu) = flavour.vdus.get(id).filter(|_| value != 0) {
-                check_profile(number, id, vdu, value)?;
-            }
-            of_level.vdu_instances.insert(id.clone(), value);
-        }
-    }
-    Ok(())
-}
-
-fn check_profile(at: At<'_>, id: &str, vdu: &Vdu, number: u32) -> Result<(), Problem> {
-    if (vdu.min..=vdu.max).contains(&number) {
-        return Ok(());
-    }
-    Err(at.problem(format!(
-        "{number} instances of VDU {id} are outside its vdu_profile, which allows {} to {}; correct one of them",
-        vdu.min, vdu.max
-    )))
-}
-
-/// The VDUs a policy is for.
-fn targets(policy: At<'_>, flavour: &Flavour) -> Result<Vec<String>, Problem> {
-    let mut targets = Vec::new();
-    for target in policy.required("targets")?.items()? {
-        let name = target.text()?;
-        if !flavour.vdus.contains_key(name) {
-            return Err(unknown(target, "VDU", name, &names(flavour.vdus.keys())));
-        }
-        targets.push(name.to_owned());
-    }
-    Ok(targets)
-}
-
-fn unknown(at: At<'_>, what: &str, name: &str, known: &str) -> Problem {
-    at.problem(format!("there is no {what} {name}; there is: {known}. Correct the name"))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const MAY_USE: [(&str, &[&str]); 14] = [
     ("domain", &[]),
     ("clock", &[]),
-    ("telemetry", &["clock", "error"]),
+    ("telemetry", &["clock", "domain"]),
     ("metrics", &["domain"]),
     ("sol003", &["domain"]),
     ("package", &["domain"]),

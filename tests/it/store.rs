@@ -945,7 +945,7 @@ async fn each_operation_is_claimed_once(f: Fixture) {
                 match store.claim(&format!("worker {worker}"), LONG).await.unwrap() {
                     Claim::Work(claimed) => {
                         store.store_plan(&claimed.lease, &plan(), &[resource("a")], at(1)).await.unwrap();
-                        store.record_intent(&claimed.lease, &[key("a")]).await.unwrap();
+                        store.record_intent(&claimed.lease, LONG, &[key("a")]).await.unwrap();
                         let states = vec![(key("a"), present("u"))];
                         let checkpoint = Checkpoint { steps_done: 2, states, ..Checkpoint::default() };
                         store.checkpoint(&claimed.lease, &checkpoint).await.unwrap();
@@ -983,7 +983,7 @@ async fn assert_lost(f: &Fixture, lease: Lease) {
     let checkpoint = Checkpoint { steps_done: 9, states, removed: vec![key("b")], ..Checkpoint::default() };
     assert_fails!(f.store.renew(&lease, LONG).await, StoreError::LeaseLost);
     assert_fails!(f.store.store_plan(&lease, &plan(), &[resource("z")], at(50)).await, StoreError::LeaseLost);
-    assert_fails!(f.store.record_intent(&lease, &[key("a")]).await, StoreError::LeaseLost);
+    assert_fails!(f.store.record_intent(&lease, LONG, &[key("a")]).await, StoreError::LeaseLost);
     assert_fails!(f.store.checkpoint(&lease, &checkpoint).await, StoreError::LeaseLost);
     assert_fails!(f.store.postpone(again(), LONG, 9, None).await, StoreError::LeaseLost);
     let ending = ending(OpState::Processing, OpState::Completed);
@@ -1128,13 +1128,13 @@ async fn intent_is_recorded_of_planned_objects_only(f: Fixture) {
     let claimed = f.processing().await;
     let checkpoint = Checkpoint { steps_done: 0, states: vec![(key("b"), present("u"))], ..Checkpoint::default() };
     f.store.checkpoint(&claimed.lease, &checkpoint).await.unwrap();
-    f.store.record_intent(&claimed.lease, &[key("a"), key("b"), key("none")]).await.unwrap();
+    f.store.record_intent(&claimed.lease, LONG, &[key("a"), key("b"), key("none")]).await.unwrap();
     let states = async || -> Vec<_> {
         f.store.resources(claimed.instance.id).await.unwrap().into_iter().map(|resource| resource.state).collect()
     };
     assert_eq!(states().await, [ResourceState::Intent, present("u")]);
-    f.store.record_intent(&claimed.lease, &[key("a")]).await.unwrap();
-    f.store.record_intent(&claimed.lease, &[]).await.unwrap();
+    f.store.record_intent(&claimed.lease, LONG, &[key("a")]).await.unwrap();
+    f.store.record_intent(&claimed.lease, LONG, &[]).await.unwrap();
     assert_eq!(states().await, [ResourceState::Intent, present("u")]);
 }
 
@@ -1179,7 +1179,7 @@ async fn large_inventories_are_written(f: Fixture) {
     let keys: Vec<_> = objects.iter().map(|object| object.key.clone()).collect();
     f.store.store_plan(&claimed.lease, &plan(), &objects, at(11)).await.unwrap();
     assert_eq!(f.store.resources(op.vnf_instance_id).await.unwrap(), objects);
-    f.store.record_intent(&claimed.lease, &keys).await.unwrap();
+    f.store.record_intent(&claimed.lease, LONG, &keys).await.unwrap();
     let states = keys.iter().map(|key| (key.clone(), present(&key.name))).collect();
     let manifests = keys.iter().map(|key| (key.clone(), object(json!({"of": key.name})))).collect();
     let checkpoint = Checkpoint { steps_done: 1, states, manifests, removed: Vec::new() };

@@ -2,11 +2,11 @@
 //!
 //! Kubernetes' own words are kept: they name verb, kind, object, namespace and user.
 
-use std::error::Error;
 use std::time::Duration;
 
 use kube::core::Status;
 
+use crate::domain::problem::chain;
 use crate::infra::InfraError;
 
 /// Why a call failed. `?` makes the [`InfraError`] of it; who expects a certain refusal looks at the code first.
@@ -82,20 +82,6 @@ fn passes(status: &Status) -> bool {
 
 fn message(status: &Status) -> String {
     if status.message.is_empty() { format!("{} {}", status.code, status.reason) } else { status.message.clone() }
-}
-
-/// The errors behind an error, each said once.
-fn chain(error: &dyn Error) -> String {
-    let mut texts = vec![error.to_string()];
-    let mut source = error.source();
-    while let Some(error) = source {
-        let text = error.to_string();
-        if !texts.iter().any(|said| said.contains(&text)) {
-            texts.push(text);
-        }
-        source = error.source();
-    }
-    texts.join(": ")
 }
 
 #[cfg(test)]

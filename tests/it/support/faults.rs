@@ -380,7 +380,7 @@ points! {
     fn plan(id: VnfLcmOpOccId) -> Option<Plan>;
     fn renew(lease: &Lease, ttl: Duration) -> Option<CancelMode>;
     fn store_plan(lease: &Lease, plan: &Plan, resources: &[Resource], now: OffsetDateTime) -> ();
-    fn record_intent(lease: &Lease, objects: &[ObjectKey]) -> ();
+    fn record_intent(lease: &Lease, ttl: Duration, objects: &[ObjectKey]) -> ();
     fn checkpoint(lease: &Lease, checkpoint: &Checkpoint) -> ();
     fn postpone(lease: Lease, delay: Duration, attempt: u32, error: Option<&Problem>) -> ();
     fn end_operation(lease: Lease, ending: &Ending) -> ();

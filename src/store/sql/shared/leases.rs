@@ -114,12 +114,22 @@ pub(super) async fn store_plan(
     Ok(())
 }
 
-pub(super) async fn record_intent(db: &Database, lease: &Lease, objects: &[ObjectKey]) -> Result<(), StoreError> {
+pub(super) async fn record_intent(
+    db: &Database,
+    lease: &Lease,
+    ttl: Duration,
+    objects: &[ObjectKey],
+) -> Result<(), StoreError> {
     let mut tx = db.writer.begin().await?;
-    // Changes nothing of the operation; it is there for the fence and the lock.
-    let update =
-        concat!("UPDATE vnf_lcm_op_occs SET lease_epoch = lease_epoch WHERE ", held!(), " RETURNING vnf_instance_id");
-    let instance = fenced(&mut tx, held_by(sqlx::query(update), lease), lease).await?;
+    let update = concat!(
+        "UPDATE vnf_lcm_op_occs SET lease_until = ",
+        now!(),
+        " + $3 WHERE ",
+        held!(),
+        " RETURNING vnf_instance_id"
+    );
+    let update = held_by(sqlx::query(update), lease).bind(length(ttl));
+    let instance = fenced(&mut tx, update, lease).await?;
     resources::mark_intent(&mut tx, &instance, objects).await?;
     tx.commit().await?;
     Ok(())
@@ -127,7 +137,6 @@ pub(super) async fn record_intent(db: &Database, lease: &Lease, objects: &[Objec
 
 /// With a step done, what was said of the attempts at it is past; the error in ROLLING_BACK is the one that led there.
 pub(super) async fn checkpoint(db: &Database, lease: &Lease, checkpoint: &Checkpoint) -> Result<(), StoreError> {
-    let mut tx = db.writer.begin().await?;
     let update = concat!(
         "UPDATE vnf_lcm_op_occs \
          SET attempt = CASE WHEN steps_done = $3 THEN attempt ELSE 0 END, \
@@ -138,6 +147,11 @@ pub(super) async fn checkpoint(db: &Database, lease: &Lease, checkpoint: &Checkp
         " RETURNING vnf_instance_id"
     );
     let update = held_by(sqlx::query(update), lease).bind(count(checkpoint.steps_done));
+    if checkpoint.states.is_empty() && checkpoint.manifests.is_empty() && checkpoint.removed.is_empty() {
+        let done = db.writer.execute(update).await?;
+        return if done.rows_affected() == 1 { Ok(()) } else { Err(StoreError::LeaseLost) };
+    }
+    let mut tx = db.writer.begin().await?;
     let instance = fenced(&mut tx, update, lease).await?;
     resources::set_states(&mut tx, &instance, &checkpoint.states).await?;
     resources::set_manifests(&mut tx, &instance, &checkpoint.manifests).await?;

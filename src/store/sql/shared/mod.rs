@@ -328,8 +328,8 @@ impl Store for Database {
         self.counted(leases::store_plan(self, lease, plan, resources, now)).await
     }
 
-    async fn record_intent(&self, lease: &Lease, objects: &[ObjectKey]) -> Result<(), StoreError> {
-        self.counted(leases::record_intent(self, lease, objects)).await
+    async fn record_intent(&self, lease: &Lease, ttl: Duration, objects: &[ObjectKey]) -> Result<(), StoreError> {
+        self.counted(leases::record_intent(self, lease, ttl, objects)).await
     }
 
     async fn checkpoint(&self, lease: &Lease, checkpoint: &Checkpoint) -> Result<(), StoreError> {

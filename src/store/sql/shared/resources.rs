@@ -14,6 +14,11 @@ use crate::store::sql::convert::{Unreadable, count};
 /// Rows that go into one statement: SQLite takes 32766 values, PostgreSQL 65535.
 const ROWS_PER_STATEMENT: usize = 1000;
 
+/// Whether a statement for so many rows is worth keeping prepared: those of operations on a few objects are always the same.
+const fn common(rows: usize) -> bool {
+    rows <= 4
+}
+
 pub(super) async fn all(db: &Database, instance: VnfInstanceId) -> Result<Vec<Resource>, StoreError> {
     let rows = sqlx::query(
         "SELECT api_version, kind, resource_name, plural, namespaced, state, uid, owned, vdu_id, manifest \
@@ -58,7 +63,7 @@ pub(super) async fn insert(tx: &mut Tx, instance: &str, resources: &[Resource]) 
              SET plural = excluded.plural, namespaced = excluded.namespaced, vdu_id = excluded.vdu_id, \
                  manifest = excluded.manifest",
         );
-        insert.build().persistent(false).execute(&mut **tx).await?;
+        insert.build().persistent(common(resources.len())).execute(&mut **tx).await?;
     }
     Ok(())
 }
@@ -68,7 +73,7 @@ pub(super) async fn mark_intent(tx: &mut Tx, instance: &str, objects: &[ObjectKe
     for objects in objects.chunks(ROWS_PER_STATEMENT) {
         let mut update = QueryBuilder::new("UPDATE vnf_resources SET state = 'INTENT' WHERE state = 'PLANNED'");
         push_keys(&mut update, instance, objects);
-        update.build().persistent(false).execute(&mut **tx).await?;
+        update.build().persistent(common(objects.len())).execute(&mut **tx).await?;
     }
     Ok(())
 }
@@ -78,7 +83,7 @@ pub(super) async fn remove(tx: &mut Tx, instance: &str, objects: &[ObjectKey]) -
     for objects in objects.chunks(ROWS_PER_STATEMENT) {
         let mut delete = QueryBuilder::new("DELETE FROM vnf_resources WHERE TRUE");
         push_keys(&mut delete, instance, objects);
-        delete.build().persistent(false).execute(&mut **tx).await?;
+        delete.build().persistent(common(objects.len())).execute(&mut **tx).await?;
     }
     Ok(())
 }
@@ -132,7 +137,7 @@ async fn run_update(tx: &mut Tx, mut update: QueryBuilder, instance: &str, rows:
         " FROM new WHERE vnf_resources.api_version = new.api_version AND vnf_resources.kind = new.kind \
          AND vnf_resources.resource_name = new.resource_name AND vnf_resources.vnf_instance_id = ",
     );
-    let done = update.push_bind(instance).build().persistent(false).execute(&mut **tx).await?;
+    let done = update.push_bind(instance).build().persistent(common(rows)).execute(&mut **tx).await?;
     if done.rows_affected() == rows as u64 { Ok(()) } else { Err(StoreError::NotFound) }
 }
 
