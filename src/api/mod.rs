@@ -13,6 +13,7 @@ pub mod middleware;
 pub mod op_occs;
 pub mod openapi;
 pub mod packages;
+pub mod range;
 pub mod versions;
 pub mod vims;
 
