@@ -25,6 +25,7 @@ mod restart;
 mod scale;
 mod store;
 mod support;
+mod traces;
 mod transitions;
 mod view;
 mod vims;

@@ -251,6 +251,7 @@ impl Fixture {
             error: None,
             resource_changes: None,
             changed_info: Some(json!({"vnfInstanceName": "x"})),
+            traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()),
         }
     }
 
@@ -1570,7 +1571,7 @@ mod only_sqlite {
     async fn migrating_tells_what_was_applied() {
         let dir = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}/new.db", dir.path().display());
-        assert_eq!(migrate(&url).await.unwrap().applied, ["1 initial"]);
+        assert_eq!(migrate(&url).await.unwrap().applied, ["1 initial", "2 traceparent"]);
         assert!(migrate(&url).await.unwrap().applied.is_empty());
     }
 
@@ -1607,7 +1608,7 @@ mod only_postgres {
         let refused = connect(&database.url, KeyRing::parse(KEY).unwrap()).await.err().unwrap();
         assert!(matches!(refused, StoreError::NotMigrated), "{refused:?}");
         assert!(refused.to_string().contains("gybe migrate"));
-        assert_eq!(migrate(&database.url).await.unwrap().applied, ["1 initial"]);
+        assert_eq!(migrate(&database.url).await.unwrap().applied, ["1 initial", "2 traceparent"]);
         assert!(migrate(&database.url).await.unwrap().applied.is_empty());
         let store = connect(&database.url, KeyRing::parse(KEY).unwrap()).await.unwrap();
         store.ping().await.unwrap();
@@ -1617,8 +1618,10 @@ mod only_postgres {
     async fn a_database_that_is_not_as_this_release_knows_it_is_refused() {
         let f = Fixture::postgres().await;
         let again = async || connect(&f.url, KeyRing::parse(KEY).unwrap()).await;
-        f.execute("INSERT INTO _sqlx_migrations SELECT 9999, 'newer', now(), true, checksum, 0 FROM _sqlx_migrations")
-            .await;
+        f.execute(
+            "INSERT INTO _sqlx_migrations SELECT 9999, 'newer', now(), true, checksum, 0 FROM _sqlx_migrations WHERE version = 1",
+        )
+        .await;
         again().await.unwrap();
         f.execute("UPDATE _sqlx_migrations SET checksum = 'x' WHERE version = 1").await;
         assert_fails!(again().await.map(drop), StoreError::Migrate(_));

@@ -26,6 +26,8 @@ type Db = sqlx::Postgres;
 type Held = [AbortOnDropHandle<()>; 2];
 
 const BEGIN: &str = "BEGIN";
+/// As OpenTelemetry calls it.
+const ENGINE: &str = "postgresql";
 /// What [`violated`] tells of the unique index on a VIM's name.
 const VIM_NAME: &str = "vims_name";
 

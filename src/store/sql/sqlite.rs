@@ -26,6 +26,8 @@ type Db = sqlx::Sqlite;
 type Held = File;
 
 const BEGIN: &str = "BEGIN IMMEDIATE";
+/// As OpenTelemetry calls it.
+const ENGINE: &str = "sqlite";
 /// What [`violated`] tells of the unique index on a VIM's name.
 const VIM_NAME: &str = "vims.project_id, vims.name";
 
