@@ -65,7 +65,9 @@ impl Gybe {
     fn spawn_with_files(folder: TempDir, database_url: String, arguments: &[&str], files: Option<u32>) -> Self {
         let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
         let (child, url) = launch(folder.path(), &database_url, &arguments, files);
-        Self { folder, child, database_url, arguments, files, url, client: Client::new() }
+        // Gybe closes a connection that was idle for 5 seconds: none is used again that may be closed at that moment.
+        let client = Client::builder().pool_idle_timeout(Duration::from_secs(2)).build().unwrap();
+        Self { folder, child, database_url, arguments, files, url, client }
     }
 
     /// SIGTERM.
