@@ -11,12 +11,14 @@ use std::time::Duration;
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::{App, HttpServer, middleware, web};
 use prometheus_client::registry::Registry;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::net::TcpSocket;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::health::Health;
-use crate::api::load::Limit;
+use crate::api::load::Load;
 use crate::api::rendered::Rendered;
 use crate::api::{self, Api};
 use crate::clock::{Clock, Ids, System};
@@ -67,8 +69,12 @@ const ABANDONED: Duration = Duration::from_secs(3600);
 const HAND_OVER: Duration = Duration::from_secs(10);
 /// After that, requests under way have this long.
 const DRAIN: Duration = Duration::from_secs(20);
-/// Connections open at once; further ones wait for one of these to close, as those without a request soon do.
+/// Connections open at once, if there may be twice as many open files: the database and the clusters need some, too.
+/// Further ones wait for one of these to close, as those without a request soon do.
 const MAX_CONNECTIONS: usize = 8192;
+
+/// Connections that wait to be taken. The system drops any further ones without a word, and has a limit of its own.
+const BACKLOG: u32 = 4096;
 
 /// How a process is told to end.
 #[derive(Clone, Debug, Default)]
@@ -92,8 +98,7 @@ pub async fn run(config: Config, stop: Stop, ready: impl FnOnce(SocketAddr)) -> 
     made.map_err(io_error(format!("the folder {} can't be made", data_dir.display())))?;
     let keys = keys(&config)?;
     let store = store::connect(&config.database_url.0, keys).await?;
-    let socket = std::net::TcpListener::bind(config.listen)
-        .map_err(io_error(format!("{} can't be listened on", config.listen)))?;
+    let socket = listen(config.listen).map_err(io_error(format!("{} can't be listened on", config.listen)))?;
     let address = socket.local_addr().map_err(io_error("the socket has no address".to_owned()))?;
     let (vims, http, mut registry) = (VimMetrics::default(), HttpMetrics::default(), Registry::default());
     store.metrics().register(&mut registry);
@@ -129,6 +134,14 @@ pub async fn run(config: Config, stop: Stop, ready: impl FnOnce(SocketAddr)) -> 
         tracing::error!(error = &error as &dyn std::error::Error, "the end was not graceful");
     }
     served
+}
+
+/// As `TcpListener::bind`, but with room for more than 128 connections that wait to be taken.
+fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)?.into_std()
 }
 
 /// What the API's handlers work with.
@@ -186,12 +199,12 @@ fn serve(
     // Who watches a conductor does not need all cores.
     let workers = if api.is_some() { std::thread::available_parallelism().map_or(2, NonZero::get) } else { 1 };
     let (health, http) = (web::Data::new(health), web::Data::new(http));
-    let limit = web::Data::new(Limit::new(config.max_requests));
+    let load = web::Data::new(Load::new(config.max_requests, http.get_ref().clone()));
     let server = HttpServer::new(move || {
         App::new()
             .app_data(health.clone())
             .app_data(http.clone())
-            .app_data(limit.clone())
+            .app_data(load.clone())
             .wrap(middleware::from_fn(api::access::observe))
             .wrap(middleware::from_fn(api::load::shed))
             .wrap(middleware::from_fn(api::middleware::dress))
@@ -206,12 +219,21 @@ fn serve(
     let server = server
         .disable_signals()
         .workers(workers)
-        .max_connections(MAX_CONNECTIONS / workers)
+        .max_connections(MAX_CONNECTIONS.min(open_files() / 2) / workers)
         .client_request_timeout(HEAD_TIMEOUT)
         .shutdown_timeout(DRAIN.as_secs())
-        .listen_auto_h2c(socket)
+        // Not with HTTP/2 beside it: actix-web then waits without a limit for the first byte of a connection.
+        .listen(socket)
         .map_err(io_error(format!("{} can't be served on", config.listen)))?;
     Ok(server.run())
+}
+
+/// How many files may be open at once, after raising the number as far as the process may.
+fn open_files() -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, ..limit };
+    let limit = if setrlimit(Resource::Nofile, raised).is_ok() { raised } else { limit };
+    limit.current.and_then(|files| files.try_into().ok()).unwrap_or(usize::MAX)
 }
 
 /// Once told so, ends first conductor and view and, not before `delay` is over, the server, both gracefully.

@@ -55,6 +55,10 @@ pub struct Options {
     /// Seconds an object has to become ready [default: 500]
     #[arg(long, env = "GYBE_READY_TIMEOUT")]
     pub ready_timeout: Option<u64>,
+    /// OTLP endpoint that traces go to, without credentials, such as http://collector:4318; `/v1/traces` is added
+    /// [default: none, no traces]
+    #[arg(long, env = "GYBE_OTLP_ENDPOINT")]
+    pub otlp_endpoint: Option<String>,
     /// Largest package accepted, in MiB [default: 1024]
     #[arg(long, env = "GYBE_MAX_PACKAGE_SIZE")]
     pub max_package_size: Option<u64>,
@@ -102,6 +106,8 @@ pub struct Config {
     pub stop_delay: Duration,
     /// How long to wait for readiness.
     pub patience: Patience,
+    /// Where traces go, if anywhere; without credentials.
+    pub otlp_endpoint: Option<String>,
     /// Largest package accepted, in bytes.
     pub max_package_bytes: u64,
 }
@@ -187,6 +193,7 @@ impl Options {
             stop_delay: self.stop_delay.or(other.stop_delay),
             ready_grace: self.ready_grace.or(other.ready_grace),
             ready_timeout: self.ready_timeout.or(other.ready_timeout),
+            otlp_endpoint: self.otlp_endpoint.or(other.otlp_endpoint),
             max_package_size: self.max_package_size.or(other.max_package_size),
         }
     }
@@ -216,6 +223,19 @@ impl Options {
         if public_url.as_ref().is_some_and(|url| !url.starts_with("http://") && !url.starts_with("https://")) {
             return unsound("--public-url must begin with http:// or https://");
         }
+        if let Some(endpoint) = &self.otlp_endpoint {
+            // Also so that it can be shown: credentials are for OTEL_EXPORTER_OTLP_HEADERS.
+            let usable = |uri: http::Uri| {
+                matches!(uri.scheme_str(), Some("http" | "https"))
+                    && uri.query().is_none()
+                    && uri.authority().is_some_and(|authority| !authority.as_str().contains('@'))
+            };
+            if !endpoint.parse().is_ok_and(usable) {
+                return unsound(
+                    "--otlp-endpoint must be an http:// or https:// URL without user, password and query; headers are taken from OTEL_EXPORTER_OTLP_HEADERS",
+                );
+            }
+        }
         let max_operations = self.max_operations.unwrap_or(64);
         if !(1..=10_000).contains(&max_operations) {
             return unsound("--max-operations must be 1 to 10000");
@@ -244,6 +264,7 @@ impl Options {
             page_size,
             stop_delay: Duration::from_secs(self.stop_delay.unwrap_or(0)),
             patience: Patience { grace: Duration::from_secs(grace), timeout: Duration::from_secs(timeout) },
+            otlp_endpoint: self.otlp_endpoint,
             max_package_bytes: self.max_package_size.unwrap_or(1024).saturating_mul(1024 * 1024),
         })
     }

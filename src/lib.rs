@@ -18,4 +18,5 @@ pub mod package;
 pub mod sol003;
 pub mod store;
 pub mod telemetry;
+pub mod traces;
 pub mod view;

@@ -13,6 +13,7 @@ use gybe::app::Stop;
 use gybe::config::{Config, ConfigError, Options};
 use gybe::debug::{self, View};
 use gybe::domain::problem::chain;
+use gybe::traces::Traces;
 use gybe::{app, store, telemetry};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -80,7 +81,6 @@ impl Settings {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    telemetry::start();
     // Two TLS libraries' defaults must not be left to chance: the first use decides, and panics if there is none.
     if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
         eprintln!("gybe: the TLS provider is set already");
@@ -100,12 +100,21 @@ fn run(command: Command) -> Result<(), Box<dyn Error>> {
         Command::Serve(settings) => {
             let config = settings.resolve()?;
             let runtime = runtime()?;
+            let traces = {
+                let _within = runtime.enter();
+                config.otlp_endpoint.as_deref().map(Traces::start).transpose()?
+            };
+            telemetry::start(traces.as_ref());
             let served = runtime.block_on(serve(config));
+            if let Some(traces) = traces {
+                runtime.block_on(traces.finish());
+            }
             // A package that is being read is not waited for; it counts as abandoned.
             runtime.shutdown_timeout(Duration::from_secs(1));
             served
         }
         Command::Migrate(settings) => {
+            telemetry::start(None);
             let config = settings.resolve()?;
             let migrated = runtime()?.block_on(store::migrate(&config.database_url.0))?;
             for migration in &migrated.applied {
@@ -123,6 +132,7 @@ fn run(command: Command) -> Result<(), Box<dyn Error>> {
             Ok(())
         }
         Command::Debug { view } => {
+            telemetry::start(None);
             let (view, DebugSettings { json, settings }) = match view {
                 DebugView::Ops(settings) => (View::Operations, settings),
                 DebugView::Leases(settings) => (View::Leases, settings),

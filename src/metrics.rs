@@ -176,13 +176,15 @@ pub struct HttpMetrics {
     answers: Family<Answer, Counter>,
     seconds: Histograms<Route>,
     under_way: Gauge,
+    bodies: Gauge,
     shed: Counter,
 }
 
 impl Default for HttpMetrics {
     fn default() -> Self {
         let seconds = Histograms::new_with_constructor(call_seconds as fn() -> Histogram);
-        Self { answers: Family::default(), seconds, under_way: Gauge::default(), shed: Counter::default() }
+        let (under_way, bodies) = (Gauge::default(), Gauge::default());
+        Self { answers: Family::default(), seconds, under_way, bodies, shed: Counter::default() }
     }
 }
 
@@ -202,7 +204,13 @@ impl HttpMetrics {
         Held::new(&self.under_way)
     }
 
-    /// A request was sent away unread, as too many were under way.
+    /// The body of a request arrives until the value is dropped.
+    #[must_use]
+    pub fn body(&self) -> Held {
+        Held::new(&self.bodies)
+    }
+
+    /// A request was sent away, as there were too many, or too many large ones.
     pub fn shed(&self) {
         self.shed.inc();
     }
@@ -214,7 +222,9 @@ impl HttpMetrics {
         registry.register_with_unit("gybe_http_request_duration", help, Unit::Seconds, self.seconds.clone());
         let help = "Requests under way, without those of the probes";
         registry.register("gybe_http_requests_under_way", help, self.under_way.clone());
-        let help = "Requests sent away with 503 as too many were under way";
+        let help = "Requests whose bodies are arriving";
+        registry.register("gybe_http_bodies_arriving", help, self.bodies.clone());
+        let help = "Requests sent away with 503 as there were too many";
         registry.register("gybe_http_requests_shed", help, self.shed.clone());
     }
 }

@@ -1,4 +1,5 @@
 //! Logs, to standard error: text for a terminal, a JSON object a line for everything else. `RUST_LOG` filters them.
+//! Beside them, on their own, traces ([`crate::traces`]).
 //!
 //! An object has `timestamp`, `level`, `message` and `target`, the members of the event, and those of the spans it happened
 //! in, such as `op.id`: all on one level and none twice, so that one query finds whatever is about one operation.
@@ -12,23 +13,40 @@ use serde_json::{Map, Value};
 use time::format_description::well_known::Rfc3339;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{FilterExt as _, LevelFilter, filter_fn};
 use tracing_subscriber::fmt::format::{FormatEvent, JsonFields, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormattedFields};
+use tracing_subscriber::layer::{Layer, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Registry};
 
 use crate::clock::{Clock as _, System};
 use crate::domain::problem::chain;
+use crate::traces::{TRACES, Traces};
 
-/// Starts logging. Called once, by `main`.
-pub fn start() {
+/// Starts logging, and handing spans to `traces`. Called once, by `main`.
+pub fn start(traces: Option<&Traces>) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    if std::io::stderr().is_terminal() {
-        logs.init();
+    let not_traces = filter_fn(|metadata| metadata.target() != TRACES).with_max_level_hint(LevelFilter::TRACE);
+    let logs = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let logs: Box<dyn Layer<Registry> + Send + Sync> = if std::io::stderr().is_terminal() {
+        logs.boxed()
     } else {
-        logs.fmt_fields(JsonFields::new()).event_format(Flat).init();
-    }
+        logs.fmt_fields(JsonFields::new()).event_format(Flat).boxed()
+    };
+    let logs = logs.with_filter(filter.and(not_traces));
+    let Some(traces) = traces else { return tracing_subscriber::registry().with(logs).init() };
+    let only_traces = filter_fn(|metadata| metadata.target() == TRACES).with_max_level_hint(LevelFilter::INFO);
+    let traces = tracing_opentelemetry::layer()
+        .with_tracer(traces.tracer())
+        // Where in the code a span was made, in which thread, and for how long it waited, is not the operator's matter.
+        .with_location(false)
+        .with_target(false)
+        .with_threads(false)
+        .with_tracked_inactivity(false)
+        .with_filter(only_traces);
+    tracing_subscriber::registry().with(logs).with(traces).init();
 }
 
 /// Writes an event as one flat JSON object.

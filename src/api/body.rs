@@ -6,16 +6,16 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use actix_web::dev::Payload;
-use actix_web::error::PayloadError;
 use actix_web::http::header::CONTENT_TYPE;
 use actix_web::{FromRequest, HttpRequest, web};
 use serde::de::DeserializeOwned;
 
+use super::load::{self, Load};
 use crate::domain::problem::Problem;
 use crate::error::{ApiError, internal, misread};
 use crate::sol003::Edition;
 
-/// A JSON body. `serde_json` bounds its depth, [`super::MAX_BODY`] its size, [`BODY_TIMEOUT`] its time.
+/// A JSON body. `serde_json` bounds its depth, [`load`] its size, [`BODY_TIMEOUT`] its time.
 pub struct Json<T>(pub T);
 
 /// A body must be complete after this long.
@@ -27,7 +27,7 @@ impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let media_type = media_type(request);
-        let bytes = web::Bytes::from_request(request, payload);
+        let (request, payload) = (request.clone(), payload.take());
         Box::pin(async move {
             if let Some(other) = media_type.filter(|media_type| !is_json(media_type)) {
                 return Err(Problem::new(
@@ -37,10 +37,11 @@ impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
                 )
                 .into());
             }
-            let bytes = tokio::time::timeout(BODY_TIMEOUT, bytes)
+            let missing = || internal(&std::io::Error::other("a route outside of the bounds on load has a body"));
+            let load = request.app_data::<web::Data<Load>>().ok_or_else(missing)?;
+            let bytes = tokio::time::timeout(BODY_TIMEOUT, load::body(load, &request, payload))
                 .await
-                .map_err(|_| Problem::new(408, "timeout", "the request body did not arrive in time"))?
-                .map_err(|error| unreadable(&error))?;
+                .map_err(|_| Problem::new(408, "timeout", "the request body did not arrive in time"))??;
             parse(&bytes).map(Self).map_err(ApiError)
         })
     }
@@ -53,16 +54,6 @@ fn media_type(request: &HttpRequest) -> Option<String> {
 
 fn is_json(media_type: &str) -> bool {
     matches!(media_type, "application/json" | "application/merge-patch+json" | "text/plain")
-}
-
-/// Tells size from other trouble while reading a body.
-fn unreadable(error: &actix_web::Error) -> Problem {
-    match error.as_error::<PayloadError>() {
-        Some(PayloadError::Overflow) => {
-            Problem::new(413, "too-large", format!("the request body is larger than {} bytes", super::MAX_BODY))
-        }
-        _ => Problem::malformed("the request body broke off"),
-    }
 }
 
 /// Reads a JSON text; the error names the member.

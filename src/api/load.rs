@@ -1,45 +1,129 @@
-//! The bound on requests under way: beyond it, a request is sent away before its body is read, so that load costs callers
-//! time and never the process its memory. Slow heads and bodies have their own bounds (`app`, [`super::body`]).
+//! The bounds on what requests take, so that load costs callers time and never the process its memory.
+//!
+//! A request that is worked on has a [`Place`]; when there is none it is sent away with 503, before its body is read. While
+//! a body arrives its request has no place, so that slow senders take none from others; it gets one again after that, or a
+//! 503. Of the bodies of all requests only so many bytes are in memory: beyond [`FREE`] bytes of each, they share
+//! [`BODY_BYTES`]. Slow heads and bodies have their bounds in time (`app`, [`super::body`]).
+
+use std::sync::Arc;
 
 use actix_web::body::{BoxBody, MessageBody};
-use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
+use actix_web::http::header::CONTENT_LENGTH;
 use actix_web::middleware::Next;
-use actix_web::{Error, web};
-use tokio::sync::Semaphore;
+use actix_web::{Error, HttpMessage as _, HttpRequest, web};
+use futures::StreamExt as _;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::health;
+use super::{MAX_BODY, health};
 use crate::domain::problem::Problem;
 use crate::error::response;
-use crate::metrics::HttpMetrics;
+use crate::metrics::{Held, HttpMetrics};
 
-/// How many requests may be under way, in all workers together.
-pub struct Limit(Semaphore);
+/// So many bytes of each body are taken without asking whether others leave room: what most requests have at the most, so
+/// that those are never sent away for the sake of a few large ones.
+const FREE: usize = 8 * 1024;
+/// The bytes that all bodies have beyond that, from their arrival to the answer: as many as sixteen of the largest. Once
+/// read, a JSON text can take twenty times its size.
+const BODY_BYTES: usize = 16 * MAX_BODY;
 
-impl Limit {
-    /// So many.
-    pub fn new(requests: usize) -> Self {
-        Self(Semaphore::new(requests.min(Semaphore::MAX_PERMITS)))
+/// What requests share, in all workers together.
+pub struct Load {
+    places: Arc<Semaphore>,
+    bytes: Arc<Semaphore>,
+    metrics: HttpMetrics,
+}
+
+/// A request's right to be worked on; it ends with the request.
+struct Place {
+    _permit: OwnedSemaphorePermit,
+    _counted: Held,
+}
+
+/// A body's bytes beyond [`FREE`], kept until the end of the request, as long as what was read from them.
+struct Bytes(#[expect(dead_code, reason = "held, not read")] OwnedSemaphorePermit);
+
+impl Load {
+    /// So many requests are worked on at once.
+    pub fn new(requests: usize, metrics: HttpMetrics) -> Self {
+        let places = Arc::new(Semaphore::new(requests.min(Semaphore::MAX_PERMITS)));
+        Self { places, bytes: Arc::new(Semaphore::new(BODY_BYTES)), metrics }
+    }
+
+    fn place(&self) -> Result<Place, Problem> {
+        match Arc::clone(&self.places).try_acquire_owned() {
+            Ok(permit) => Ok(Place { _permit: permit, _counted: self.metrics.request() }),
+            Err(_) => Err(self.overloaded("too many requests are under way")),
+        }
+    }
+
+    /// Makes room for a body of `size` bytes of which `held` are held already.
+    fn make_room(&self, held: &mut Option<OwnedSemaphorePermit>, size: usize) -> Result<(), Problem> {
+        let missing =
+            size.saturating_sub(FREE).saturating_sub(held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits));
+        // At most MAX_BODY.
+        let Some(missing) = u32::try_from(missing).ok().filter(|missing| *missing > 0) else { return Ok(()) };
+        let more = Arc::clone(&self.bytes).try_acquire_many_owned(missing);
+        let more = more.map_err(|_| self.overloaded("too many large request bodies are under way"))?;
+        match held {
+            Some(held) => held.merge(more),
+            None => *held = Some(more),
+        }
+        Ok(())
+    }
+
+    fn overloaded(&self, what: &str) -> Problem {
+        self.metrics.shed();
+        Problem::new(503, "overloaded", format!("{what}: repeat the request later"))
     }
 }
 
-/// Passes the request on if there is room for it; the health endpoints always have some.
+/// Passes the request on if there is a place for it; the health endpoints always have one.
 ///
 /// # Errors
 /// Those of the inner service.
 pub async fn shed(
-    limit: web::Data<Limit>,
-    metrics: web::Data<HttpMetrics>,
+    load: web::Data<Load>,
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     if health::PATHS.contains(&request.path()) {
         return Ok(next.call(request).await?.map_into_boxed_body());
     }
-    let Ok(_room) = limit.0.try_acquire() else {
-        metrics.shed();
-        let problem = Problem::new(503, "overloaded", "too many requests are under way: repeat the request later");
-        return Ok(request.into_response(response(&problem)));
+    match load.place() {
+        Ok(place) => request.extensions_mut().insert(place),
+        Err(problem) => return Ok(request.into_response(response(&problem))),
     };
-    let _counted = metrics.request();
     Ok(next.call(request).await?.map_into_boxed_body())
+}
+
+/// The body of a request that [`shed`] let pass.
+///
+/// # Errors
+/// 413 if it is larger than [`MAX_BODY`], 400 if it breaks off, 503 if there is no room for it, or no place afterwards.
+pub async fn body(load: &Load, request: &HttpRequest, mut payload: Payload) -> Result<Vec<u8>, Problem> {
+    let too_large = || Problem::new(413, "too-large", format!("the request body is larger than {MAX_BODY} bytes"));
+    let announced = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|announced| announced > MAX_BODY as u64) {
+        return Err(too_large());
+    }
+    drop(request.extensions_mut().remove::<Place>());
+    let arriving = load.metrics.body();
+    let (mut body, mut held) = (Vec::new(), None);
+    while let Some(chunk) = payload.next().await {
+        let chunk = chunk.map_err(|_| Problem::malformed("the request body broke off"))?;
+        let size = body.len() + chunk.len();
+        if size > MAX_BODY {
+            return Err(too_large());
+        }
+        load.make_room(&mut held, size)?;
+        body.extend_from_slice(&chunk);
+    }
+    drop(arriving);
+    let mut extensions = request.extensions_mut();
+    extensions.insert(load.place()?);
+    if let Some(held) = held {
+        extensions.insert(Bytes(held));
+    }
+    Ok(body)
 }

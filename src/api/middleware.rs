@@ -3,7 +3,7 @@
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::StatusCode;
-use actix_web::http::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue};
+use actix_web::http::header::{ALLOW, CONTENT_RANGE, CONTENT_TYPE, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpRequest, HttpResponse};
 
@@ -40,12 +40,12 @@ fn version(path: &str) -> Option<&'static str> {
         .or_else(|| path.starts_with("/vnfpkgm/").then_some(super::versions::PACKAGES))
 }
 
-/// Gives an error answer that has no problem body one, and keeps its `Allow`.
+/// Gives an error answer that has no problem body one, and keeps the headers that belong to its status.
 fn describe(answer: ServiceResponse, status: StatusCode) -> ServiceResponse {
     if answer.headers().get(CONTENT_TYPE).is_some_and(|value| value == PROBLEM_JSON) {
         return answer;
     }
-    let allow = answer.headers().get(ALLOW).cloned();
+    let kept = [ALLOW, CONTENT_RANGE].map(|name| Some((answer.headers().get(&name)?.clone(), name)));
     let method = answer.request().method().clone();
     let path = answer.request().path().to_owned();
     let problem = match status {
@@ -59,8 +59,8 @@ fn describe(answer: ServiceResponse, status: StatusCode) -> ServiceResponse {
         other => Problem::new(other.as_u16(), "refused", other.canonical_reason().unwrap_or("the request was refused")),
     };
     let mut described = response(&problem);
-    if let Some(allow) = allow {
-        described.headers_mut().insert(ALLOW, allow);
+    for (value, name) in kept.into_iter().flatten() {
+        described.headers_mut().insert(name, value);
     }
     answer.into_response(described)
 }

@@ -14,6 +14,7 @@ pub mod op_occs;
 pub mod openapi;
 pub mod packages;
 pub mod page;
+pub mod range;
 pub mod rendered;
 pub mod versions;
 pub mod vims;
@@ -72,7 +73,6 @@ pub const MAX_BODY: usize = 1024 * 1024;
 /// All resources.
 pub fn routes(config: &mut ServiceConfig) {
     config
-        .app_data(web::PayloadConfig::new(MAX_BODY))
         .service(resource("/vnflcm/api_versions").route(get().to(versions::lcm_all)))
         .service(scope(Edition::V1.root()).app_data(Edition::V1).configure(lcm))
         .service(scope(Edition::V2.root()).app_data(Edition::V2).configure(lcm))

@@ -1,16 +1,18 @@
 //! `/vnf_packages` (SOL005 clause 9.4; SOL003 clause 10 for reading).
 
-use std::io;
 use std::time::Duration;
 
 use actix_files::NamedFile;
-use actix_web::http::header::{ACCEPT, CONTENT_TYPE, ContentDisposition, DispositionType, HeaderValue, LOCATION};
+use actix_web::http::header::{
+    ACCEPT, CONTENT_DISPOSITION, CONTENT_TYPE, ContentDisposition, DispositionType, HeaderValue, LOCATION,
+};
 use actix_web::{HttpRequest, HttpResponse, web};
 use mime::Mime;
 use serde_json::{Map, Value};
 
 use crate::api::Api;
 use crate::api::body::{Id, Json};
+use crate::api::range;
 use crate::domain::ids::VnfPkgId;
 use crate::domain::package::{Content, Onboarding, OperationalState, VnfPackage};
 use crate::domain::problem::Problem;
@@ -236,13 +238,8 @@ pub async fn content(
     let path = api.packages.path(id);
     let file = blocking(move || NamedFile::open(path).map_err(|error| internal(&error))).await?;
     let zip: Mime = "application/zip".parse().map_err(|error: mime::FromStrError| internal(&error))?;
-    Ok(served(file, zip).into_response(&request))
-}
-
-/// A file as the body of an answer; actix-files does `Range`.
-fn served(file: NamedFile, media_type: Mime) -> NamedFile {
     let disposition = ContentDisposition { disposition: DispositionType::Attachment, parameters: Vec::new() };
-    file.set_content_type(media_type).set_content_disposition(disposition)
+    Ok(file.set_content_type(zip).set_content_disposition(disposition).into_response(&request))
 }
 
 /// `GET /vnf_packages/{id}/vnfd`: text if the VNFD is one file and the caller takes text, else a ZIP.
@@ -291,25 +288,14 @@ pub async fn artifact(
     let info = info.ok_or_else(|| Problem::not_found("artifact", &artifact))?;
     let media_type = info.content_type.as_deref().unwrap_or("application/octet-stream").to_owned();
     let csar = api.packages.path(id);
-    let file = blocking(move || extract(&csar, &artifact)).await?;
-    let file = NamedFile::from_file(file, "artifact").map_err(|error| internal(&error))?;
-    let mut answer = served(file, mime::APPLICATION_OCTET_STREAM).into_response(&request);
-    // What the package calls it, where that can be a header.
-    if let Ok(media_type) = HeaderValue::from_str(&media_type)
-        && answer.status().is_success()
-    {
-        answer.headers_mut().insert(CONTENT_TYPE, media_type);
+    let (reader, size) = blocking(move || Archive::open(&csar, &Limits::default())?.reader(&csar, &artifact)).await?;
+    let mut answer = range::answer(&request, reader, size);
+    if answer.status().is_success() {
+        answer.headers_mut().insert(CONTENT_DISPOSITION, HeaderValue::from_static("attachment"));
+        // What the package calls it, where that can be a header.
+        if let Ok(media_type) = HeaderValue::from_str(&media_type) {
+            answer.headers_mut().insert(CONTENT_TYPE, media_type);
+        }
     }
     Ok(answer)
-}
-
-/// An artifact as a file of its own that is gone when it is closed: a large one is never in memory.
-fn extract(csar: &std::path::Path, artifact: &str) -> Result<std::fs::File, Problem> {
-    let failed = |error: io::Error| internal(&error);
-    let mut archive = Archive::open(csar, &Limits::default())?;
-    let size = archive.size(artifact).ok_or_else(|| Problem::not_found("artifact", artifact))?;
-    let mut file = tempfile::tempfile().map_err(failed)?;
-    archive.copy(artifact, 0..size, &mut file)?;
-    io::Seek::rewind(&mut file).map_err(failed)?;
-    Ok(file)
 }

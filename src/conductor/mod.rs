@@ -21,12 +21,15 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
+use tracing::field::Empty;
 
 use crate::clock::Clock;
 use crate::conductor::cancel::Cancel;
+use crate::domain::op_occ::OpState;
 use crate::infra::{Driver, Patience};
 use crate::metrics::OperationMetrics;
 use crate::store::{Claim, Claimed, Store};
+use crate::traces::{self, TRACES};
 
 /// How a conductor works.
 #[derive(Clone, Debug)]
@@ -93,11 +96,20 @@ impl Conductor {
                     // Whatever is logged while it is worked on says which operation it is about.
                     let span = tracing::info_span!("operation",
                         op.id = %claimed.op.id, vnf_instance.id = %claimed.op.vnf_instance_id);
+                    let trace = tracing::info_span!(target: TRACES, "operation",
+                        otel.name = claimed.op.operation.as_str(), otel.kind = "consumer", otel.status_code = Empty,
+                        op.id = %claimed.op.id, vnf_instance.id = %claimed.op.vnf_instance_id,
+                        state.before = claimed.op.state.as_str(), state.after = Empty,
+                        attempt = claimed.attempt, lease.epoch = claimed.lease.epoch);
+                    traces::continue_from(&trace, |name| match name {
+                        "traceparent" => claimed.op.traceparent.as_deref(),
+                        _ => None,
+                    });
                     let work = async move {
                         conductor.operate(*claimed, cancels, &stop).await;
                         drop(slot);
                     };
-                    tasks.spawn(work.instrument(span));
+                    tasks.spawn(work.instrument(trace).instrument(span));
                     continue;
                 }
                 Ok(Claim::Idle(due)) => due.map_or(RESCAN, |due| due.min(RESCAN)),
@@ -155,6 +167,11 @@ impl Conductor {
         if run::conclude(self, lease, verdict).await
             && let Some((outcome, now)) = ended
         {
+            let trace = tracing::Span::current();
+            trace.record("state.after", outcome.as_str());
+            if outcome != OpState::Completed {
+                trace.record("otel.status_code", "ERROR");
+            }
             self.metrics.ended(operation, outcome, now - accepted);
         }
     }

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
+use tracing::field::Empty;
 
 use crate::conductor::cancel::Cancel;
 use crate::conductor::steps::{StepError, Steps};
@@ -21,6 +23,7 @@ use crate::lcm;
 use crate::lcm::access::AccessError;
 use crate::lcm::plan::{PlanError, Planner};
 use crate::store::{Ending, Lease, StoreError};
+use crate::traces::TRACES;
 
 /// A claimed operation at work.
 pub struct Task<'a> {
@@ -106,7 +109,11 @@ impl Task<'_> {
             if cancel.pending().is_some() {
                 return Err(StepError::Cancelled);
             }
-            runner.run(index, step).await?;
+            let span = tracing::info_span!(target: TRACES, "step", otel.name = step.name(), otel.status_code = Empty,
+                step.index = index, step.objects = step.size(), step.backward = backward);
+            runner.run(index, step).instrument(span.clone()).await.inspect_err(|_| {
+                span.record("otel.status_code", "ERROR");
+            })?;
             self.steps_done = index + 1;
             // The next step has its own attempts.
             self.attempt = 0;

@@ -194,6 +194,8 @@ pub struct VnfLcmOpOcc {
     pub resource_changes: Option<ResourceChanges>,
     /// What a `MODIFY_INFO` changed.
     pub changed_info: Option<Value>,
+    /// The trace of the request that began it, as a W3C `traceparent`, if there is one.
+    pub traceparent: Option<String>,
 }
 
 /// `resourceChanges` (SOL003 clause 5.5.2.13).

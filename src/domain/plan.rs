@@ -56,6 +56,28 @@ pub enum Step {
     },
 }
 
+impl Step {
+    /// What kind of step it is, in a word or two.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Apply { .. } => "apply",
+            Self::AwaitReady { .. } => "await ready",
+            Self::SetReplicas { .. } => "set replicas",
+            Self::DeletePods { .. } => "delete pods",
+            Self::Remove { .. } => "remove",
+        }
+    }
+
+    /// How many objects it is about.
+    pub fn size(&self) -> usize {
+        match self {
+            Self::Apply { objects } | Self::AwaitReady { objects } | Self::Remove { objects, .. } => objects.len(),
+            Self::SetReplicas { changes } => changes.len(),
+            Self::DeletePods { pods } => pods.len(),
+        }
+    }
+}
+
 /// The replicas of one workload.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReplicaChange {

@@ -22,6 +22,7 @@ use crate::lcm::params::{InstantiateParams, blocking, manifests};
 use crate::sol003::common::{HealVnfRequest, ScaleType, ScaleVnfRequest, TerminateVnfRequest, TerminationType};
 use crate::sol003::v2::{InstantiateVnfRequest, VimConnectionInfo};
 use crate::store::{OnboardedVnfd, Store, StoreError};
+use crate::traces;
 
 /// Turns requests into op occurrences.
 pub struct Acceptor<'a> {
@@ -322,6 +323,7 @@ impl Acceptor<'_> {
             error: None,
             resource_changes: None,
             changed_info,
+            traceparent: traces::traceparent(),
         };
         let mut fresh = None;
         let mut attempt = 1;

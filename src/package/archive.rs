@@ -8,12 +8,12 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
-use std::ops::Range;
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::rc::Rc;
 
 use aws_lc_rs::digest;
+use flate2::bufread::DeflateDecoder;
 use zip::CompressionMethod;
 use zip::read::{ZipArchive, ZipFile, ZipFileEntry};
 use zip::result::ZipError;
@@ -113,28 +113,34 @@ impl Archive {
             )));
         }
         let mut bytes = Vec::new();
-        self.copy(path, 0..size, &mut bytes)?;
+        self.file(path)?.read_to_end(&mut bytes).map_err(|error| damaged(path, &error))?;
         let text = String::from_utf8(bytes);
         text.map(Some).map_err(|_| Problem::impossible(format!("{path}: is not UTF-8; save it as UTF-8 text")))
     }
 
-    /// Writes the bytes `range` of the file at `path` to `into`; what is before them is inflated and dropped.
+    /// The file at `path` for itself, to be read while the archive is closed, and its size in bytes. `csar` is where the
+    /// archive was opened. The checksum of the ZIP is not looked at again: that of the package was when it was onboarded.
     ///
     /// # Errors
-    /// 404 if there is no such file, 422 if it is damaged, 500 if reading or writing fails.
-    pub fn copy(&mut self, path: &str, range: Range<u64>, into: &mut dyn Write) -> Result<(), Problem> {
-        let mut file = self.file(path)?;
-        let failed = |error: &io::Error| damaged(path, error);
-        io::copy(&mut file.by_ref().take(range.start), &mut io::sink()).map_err(|error| failed(&error))?;
-        let mut part = file.by_ref().take(range.end.saturating_sub(range.start));
-        io::copy(&mut part, into).map_err(|error| failed(&error))?;
-        Ok(())
+    /// 404 if there is no such file, 422 if it is damaged, 500 if reading fails.
+    pub fn reader(mut self, csar: &Path, path: &str) -> Result<(Box<dyn Read + Send>, u64), Problem> {
+        let size = self.size(path).ok_or_else(|| Problem::not_found("the artifact", path))?;
+        let entry = self.file(path)?;
+        let start = entry.data_start().ok_or_else(|| damaged(path, &io::ErrorKind::InvalidData.into()))?;
+        let (method, compressed) = (entry.compression(), entry.compressed_size());
+        let mut file = File::open(csar).map_err(|error| unreadable(&error))?;
+        file.seek(SeekFrom::Start(start)).map_err(|error| unreadable(&error))?;
+        let content = BufReader::new(file.take(compressed));
+        Ok(match method {
+            CompressionMethod::Stored => (Box::new(content), size),
+            _ => (Box::new(DeflateDecoder::new(content).take(size)), size),
+        })
     }
 
     /// The digest of the file at `path`, in lower-case hexadecimal digits.
     ///
     /// # Errors
-    /// As [`Archive::copy`].
+    /// 404 if there is no such file, 422 if it is damaged, 500 if reading fails.
     pub fn digest(&mut self, path: &str, algorithm: &'static digest::Algorithm) -> Result<String, Problem> {
         let mut file = self.file(path)?;
         digest_of(&mut file, algorithm).map(|(digest, _)| digest).map_err(|error| damaged(path, &error))

@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures::{Stream, StreamExt};
 use tokio::fs::File;
 use tokio::io::AsyncWriteExt;
+use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
 use crate::domain::ids::VnfPkgId;
@@ -19,6 +20,8 @@ pub struct PackageFiles {
     max_bytes: u64,
 }
 
+/// So many bytes of an upload, unless they are the last, must arrive in this time.
+const PROGRESS: (u64, Duration) = (32 * 1024, Duration::from_secs(30));
 /// An upload that takes longer is broken off. Less than what makes an onboarding count as abandoned, so that no two
 /// uploads of a package are ever under way.
 const UPLOAD_TIMEOUT: Duration = Duration::from_secs(50 * 60);
@@ -51,7 +54,6 @@ impl PackageFiles {
         chunks: impl Stream<Item = Result<B, E>> + Unpin,
     ) -> Result<(), Problem> {
         let arriving = self.folder.join(format!("{id}.{upload}.upload"));
-        let late = || Problem::new(408, "timeout", "the package content did not arrive in time: upload it again");
         let written = match tokio::time::timeout(UPLOAD_TIMEOUT, self.write(&arriving, chunks)).await {
             Ok(Ok(())) => tokio::fs::rename(&arriving, self.path(id)).await.map_err(|error| disk(&error)),
             Ok(Err(problem)) => Err(problem),
@@ -69,10 +71,13 @@ impl PackageFiles {
         mut chunks: impl Stream<Item = Result<B, E>> + Unpin,
     ) -> Result<(), Problem> {
         let mut file = File::create(path).await.map_err(|error| disk(&error))?;
-        let mut size: u64 = 0;
-        while let Some(chunk) = chunks.next().await {
+        let (mut size, mut seen, mut deadline) = (0, 0, Instant::now() + PROGRESS.1);
+        while let Some(chunk) = timeout_at(deadline, chunks.next()).await.map_err(|_| late())? {
             let chunk = chunk.map_err(|_| Problem::malformed("the upload broke off: upload the package again"))?;
             size += chunk.as_ref().len() as u64;
+            if size - seen >= PROGRESS.0 {
+                (seen, deadline) = (size, Instant::now() + PROGRESS.1);
+            }
             if size > self.max_bytes {
                 return Err(Problem::new(
                     413,
@@ -112,6 +117,10 @@ pub async fn remove(path: &Path) {
     {
         tracing::warn!(path = %path.display(), error = &error as &dyn std::error::Error, "a package file can't be removed");
     }
+}
+
+fn late() -> Problem {
+    Problem::new(408, "timeout", "the package content did not arrive in time: upload it again")
 }
 
 fn disk(error: &io::Error) -> Problem {

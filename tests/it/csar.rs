@@ -1,7 +1,7 @@
 //! Whole packages through [`gybe::package::csar`]: the forms of SOL004, and what a hostile uploader may send.
 
 use std::collections::BTreeMap;
-use std::io::{Cursor, Write};
+use std::io::{Cursor, Read as _, Write};
 
 use aws_lc_rs::digest;
 use gybe::domain::problem::Problem;
@@ -300,18 +300,31 @@ fn parts_of_a_package_are_served() {
     assert_eq!(names, ["TOSCA-Metadata/TOSCA.meta", "Definitions/top.yaml", "Definitions/types.yaml"]);
     assert_eq!(csar::manifest(file.path(), &limits).unwrap(), None);
 
-    let mut archive = Archive::open(file.path(), &limits).unwrap();
-    let size = archive.size("Files/app.yaml").unwrap();
-    assert_eq!(size, APP.len() as u64);
-    let mut part = Vec::new();
-    archive.copy("Files/app.yaml", 12..19, &mut part).unwrap();
-    assert_eq!(part, b"apps/v1");
-    part.clear();
-    archive.copy("Files/app.yaml", size..size + 5, &mut part).unwrap();
-    assert_eq!(part, b"");
-    assert_eq!(archive.copy("Files/../x", 0..1, &mut part).unwrap_err().status, 404);
-    assert_eq!(archive.size("Files/"), None);
+    let archive = || Archive::open(file.path(), &limits).unwrap();
+    assert_eq!(archive().size("Files/app.yaml"), Some(APP.len() as u64));
+    let (mut reader, size) = archive().reader(file.path(), "Files/app.yaml").unwrap();
+    let mut text = String::new();
+    reader.read_to_string(&mut text).unwrap();
+    assert_eq!((text.as_str(), size), (APP, APP.len() as u64));
+    assert_eq!(archive().reader(file.path(), "Files/../x").err().unwrap().status, 404);
+    assert_eq!(archive().size("Files/"), None);
     assert_eq!(csar::onboard(&file.path().join("gone"), &limits).unwrap_err().status, 500);
+}
+
+#[test]
+fn a_file_that_is_not_compressed_is_read_as_it_is() {
+    let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
+    let stored = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
+    for (name, content) in [("Files/a", "aaaa"), ("Files/b", "bb")] {
+        zip.start_file(name, stored).unwrap();
+        zip.write_all(content.as_bytes()).unwrap();
+    }
+    let file = on_disk(&zip.finish().unwrap().into_inner());
+    let archive = Archive::open(file.path(), &Limits::default()).unwrap();
+    let (mut reader, _) = archive.reader(file.path(), "Files/a").unwrap();
+    let mut text = String::new();
+    reader.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "aaaa", "and nothing of what comes after it");
 }
 
 #[test]

@@ -10,6 +10,7 @@ use actix_web::test::{self, TestRequest};
 use actix_web::{App, web};
 use futures::FutureExt as _;
 use futures::future::{LocalBoxFuture, join_all};
+use gybe::api::load::Load;
 use gybe::api::rendered::Rendered;
 use gybe::api::{self, Api};
 use gybe::clock::{Ids as _, System};
@@ -19,6 +20,7 @@ use gybe::domain::op_occ::OpState::{
     self, Completed, Failed, FailedTemp, Processing, RolledBack, RollingBack, Starting,
 };
 use gybe::infra::kubernetes::KubernetesDriver;
+use gybe::metrics::HttpMetrics;
 use gybe::package::files::PackageFiles;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -79,7 +81,9 @@ async fn serve(ops: &Ops) -> Caller {
         runtime: tokio::runtime::Handle::current(),
         project: ProjectId::default(),
     });
-    let service = Rc::new(test::init_service(App::new().app_data(api).configure(api::routes)).await);
+    let load = web::Data::new(Load::new(1024, HttpMetrics::default()));
+    let app = App::new().app_data(api).app_data(load).configure(api::routes);
+    let service = Rc::new(test::init_service(app).await);
     Box::new(move |request| {
         let service = Rc::clone(&service);
         let answer = async move {

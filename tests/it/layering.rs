@@ -4,20 +4,21 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Each part of the crate, and the other parts it may use. `app` and `main` wire everything and may use all.
-const MAY_USE: [(&str, &[&str]); 14] = [
+const MAY_USE: [(&str, &[&str]); 15] = [
     ("domain", &[]),
     ("clock", &[]),
-    ("telemetry", &["clock", "domain"]),
+    ("traces", &[]),
+    ("telemetry", &["clock", "domain", "traces"]),
     ("metrics", &["domain"]),
     ("sol003", &["domain"]),
     ("package", &["domain"]),
-    ("store", &["domain", "metrics"]),
+    ("store", &["domain", "metrics", "traces"]),
     ("debug", &["domain", "store"]),
-    ("infra", &["domain", "metrics"]),
+    ("infra", &["domain", "metrics", "traces"]),
     ("config", &["infra"]),
     ("error", &["clock", "domain", "store"]),
-    ("lcm", &["clock", "domain", "error", "infra", "package", "sol003", "store"]),
-    ("conductor", &["clock", "domain", "error", "infra", "lcm", "metrics", "store"]),
+    ("lcm", &["clock", "domain", "error", "infra", "package", "sol003", "store", "traces"]),
+    ("conductor", &["clock", "domain", "error", "infra", "lcm", "metrics", "store", "traces"]),
     ("view", &["domain", "infra", "lcm", "store"]),
 ];
 

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests say what they show in their names")]
 
 mod bad_input;
+mod bad_neighbours;
 mod cancel;
 mod csar;
 mod drift;
@@ -25,6 +26,7 @@ mod restart;
 mod scale;
 mod store;
 mod support;
+mod traces;
 mod transitions;
 mod view;
 mod vims;

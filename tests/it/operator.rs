@@ -166,13 +166,27 @@ async fn debug_shows_what_hangs_beside_the_process_that_works_on_it() {
     }
 }
 
-/// Begins a request on a connection of its own; its handler waits for the end of the body, which is `}`.
-async fn unfinished_request(gybe: &Gybe) -> TcpStream {
+/// Begins a request on a connection of its own; the end of its body, which is `}`, is missing.
+fn unfinished(gybe: &Gybe, method: &str, path: &str) -> TcpStream {
     let mut connection = TcpStream::connect(address(gybe)).unwrap();
-    let head =
-        format!("POST {INSTANCES} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n");
+    let head = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n");
     connection.write_all(format!("{head}{{").as_bytes()).unwrap();
+    connection
+}
+
+/// A request that is worked on while its body arrives, as those with packages are.
+async fn unfinished_upload(gybe: &Gybe) -> TcpStream {
+    let package = gybe.post("/vnfpkgm/v1/vnf_packages", &json!({})).await.expect(StatusCode::CREATED);
+    let path = format!("/vnfpkgm/v1/vnf_packages/{}/package_content", package["id"].as_str().unwrap());
+    let connection = unfinished(gybe, "PUT", &path);
     until_metric(gybe, "gybe_http_requests_under_way", 1.0).await;
+    connection
+}
+
+/// A request whose body is awaited.
+async fn unfinished_request(gybe: &Gybe) -> TcpStream {
+    let connection = unfinished(gybe, "POST", INSTANCES);
+    until_metric(gybe, "gybe_http_bodies_arriving", 1.0).await;
     connection
 }
 
@@ -191,7 +205,7 @@ fn finish(mut connection: TcpStream) -> String {
 #[tokio::test]
 async fn one_request_too_many_is_sent_away_and_the_probes_are_not() {
     let gybe = Gybe::start_with(&["--max-requests", "1"]);
-    let first = unfinished_request(&gybe).await;
+    let first = unfinished_upload(&gybe).await;
     let answer = gybe.get(INSTANCES).await;
     assert!(answer.problem(503).contains("repeat the request later"));
     assert_eq!(answer.headers["retry-after"], "5");
@@ -199,8 +213,21 @@ async fn one_request_too_many_is_sent_away_and_the_probes_are_not() {
     assert_eq!(gybe.get("/readyz").await.status, StatusCode::OK);
     assert_eq!(metric(&gybe, "gybe_http_requests_shed_total").await, Some(1.0));
 
-    assert_eq!(finish(first), "HTTP/1.1 400", "who came first is answered");
+    assert_eq!(finish(first), "HTTP/1.1 202", "who came first is answered");
     gybe.get(INSTANCES).await.expect(StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_body_that_is_slow_to_arrive_takes_nobodys_place() {
+    let gybe = Gybe::start_with(&["--max-requests", "1"]);
+    let first = unfinished_request(&gybe).await;
+    let second = unfinished(&gybe, "POST", INSTANCES);
+    until_metric(&gybe, "gybe_http_bodies_arriving", 2.0).await;
+    gybe.get(INSTANCES).await.expect(StatusCode::OK);
+    for request in [first, second] {
+        assert_eq!(finish(request), "HTTP/1.1 400", "it was read and is worked on");
+    }
+    assert_eq!(metric(&gybe, "gybe_http_requests_shed_total").await, Some(0.0));
 }
 
 #[tokio::test]

@@ -37,6 +37,69 @@ async fn a_package_is_shown_with_what_its_descriptor_says() {
     assert_eq!(shown["additionalArtifacts"].as_array().unwrap().len(), 9);
 }
 
+/// Text that hardly compresses.
+fn noise(bytes: usize) -> String {
+    let mut state: u32 = 1;
+    let digit = || {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        char::from(b'!' + (state % 90) as u8)
+    };
+    std::iter::repeat_with(digit).take(bytes).collect()
+}
+
+/// The open files of the process that have no name any more.
+fn unnamed_files(gybe: &Gybe) -> usize {
+    let open = std::fs::read_dir(format!("/proc/{}/fd", gybe.child.id())).unwrap();
+    let target = |entry: std::io::Result<std::fs::DirEntry>| std::fs::read_link(entry.unwrap().path()).ok();
+    open.filter_map(target).filter(|path| path.to_string_lossy().ends_with(" (deleted)")).count()
+}
+
+#[tokio::test]
+async fn an_artifact_is_sent_from_the_archive_and_never_unpacked() {
+    let gybe = Gybe::start();
+    let text = noise(12 << 20);
+    let package = gybe.upload(&sample::with_manifests(&[("Files/image.tar", &text)])).await;
+    assert_eq!(package["onboardingState"], "ONBOARDED", "{package:#}");
+    let href = package["_links"]["self"]["href"].as_str().unwrap();
+    let uri = gybe.uri(&format!("{href}/artifacts/Files/image.tar"));
+    let before = unnamed_files(&gybe);
+
+    let whole = gybe.client.get(&uri).send().await.unwrap();
+    assert_eq!(whole.headers()["accept-ranges"], "bytes");
+    assert_eq!(whole.content_length(), Some(text.len() as u64));
+    // More is under way than fits into the sockets.
+    assert_eq!(unnamed_files(&gybe), before);
+    assert!(whole.bytes().await.unwrap() == text.as_bytes());
+
+    let last = text.len() - 1;
+    for (range, part) in [
+        ("bytes=0-0".to_owned(), 0..1),
+        (format!("bytes={}-", text.len() - 5), text.len() - 5..text.len()),
+        ("bytes=-7".to_owned(), text.len() - 7..text.len()),
+        (format!("bytes=9000000-{}", usize::MAX), 9_000_000..text.len()),
+        ("bytes=5000000-5200000".to_owned(), 5_000_000..5_200_001),
+    ] {
+        let answer = gybe.client.get(&uri).header("Range", &range).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::PARTIAL_CONTENT, "{range}");
+        let shown = format!("bytes {}-{}/{}", part.start, part.end - 1, text.len());
+        assert_eq!(answer.headers()["content-range"], shown.as_str(), "{range}");
+        assert!(answer.bytes().await.unwrap() == text.as_bytes()[part], "{range}");
+    }
+    for ignored in [format!("lines=0-{last}"), "bytes=0-1,5-6".to_owned()] {
+        let answer = gybe.client.get(&uri).header("Range", &ignored).send().await.unwrap();
+        assert_eq!((answer.status(), answer.content_length()), (StatusCode::OK, Some(text.len() as u64)), "{ignored}");
+    }
+    let resumed = gybe.client.get(&uri).header("Range", "bytes=0-1").header("If-Range", "\"other\"");
+    assert_eq!(resumed.send().await.unwrap().status(), StatusCode::OK);
+    for wrong in [format!("bytes={}-", text.len()), "bytes=5-4".to_owned(), "bytes=x".to_owned()] {
+        let answer = gybe.send(gybe.client.get(&uri).header("Range", &wrong)).await;
+        answer.problem(416);
+        assert_eq!(answer.headers["content-range"], format!("bytes */{}", text.len()).as_str(), "{wrong}");
+    }
+}
+
 #[tokio::test]
 async fn content_and_artifacts_are_served_with_ranges() {
     let gybe = Gybe::start();

@@ -1,4 +1,4 @@
-//! Counts the requests to a cluster, between kube's client and the connections: nothing goes past it.
+//! Counts and traces the requests to a cluster, between kube's client and the connections: nothing goes past it.
 
 use std::sync::Arc;
 
@@ -7,8 +7,11 @@ use kube::client::Body;
 use tokio::time::Instant;
 use tower::Service;
 use tower::util::{ServiceExt as _, service_fn};
+use tracing::field::Empty;
+use tracing::{Instrument as _, Span};
 
 use crate::metrics::VimMetrics;
+use crate::traces::TRACES;
 
 /// `http`, each of whose requests is counted as one to the cluster at `url`.
 pub(super) fn counted<S, B>(
@@ -26,13 +29,21 @@ where
     let metrics = metrics.clone();
     service_fn(move |request: Request<Body>| {
         let (metrics, vim) = (metrics.clone(), Arc::clone(&vim));
-        let call = Call { metrics, vim, verb: verb(&request), result: "given-up", begun: Instant::now() };
+        let verb = verb(&request);
+        // The path names kind, namespace and object.
+        let span = tracing::info_span!(target: TRACES, "call", otel.name = format!("VIM {verb}"), otel.kind = "client",
+            otel.status_code = Empty, server.address = &*vim, http.request.method = request.method().as_str(),
+            url.path = request.uri().path(), http.response.status_code = Empty, result = Empty);
+        let call = Call { metrics, vim, verb, result: "given-up", begun: Instant::now(), span: span.clone() };
         let answer = http.clone().oneshot(request);
-        async move {
+        let answered = async move {
             let answer = answer.await;
-            call.over(answer.as_ref().map_or("unreachable", |answer| result(answer.status())));
+            let status = answer.as_ref().ok().map(|answer| answer.status());
+            call.span.record("http.response.status_code", status.map(|status| status.as_u16()));
+            call.over(status.map_or("unreachable", result));
             answer
-        }
+        };
+        answered.instrument(span)
     })
 }
 
@@ -43,6 +54,7 @@ struct Call {
     verb: &'static str,
     result: &'static str,
     begun: Instant,
+    span: Span,
 }
 
 impl Call {
@@ -53,6 +65,10 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
+        self.span.record("result", self.result);
+        if !matches!(self.result, "ok" | "absent") {
+            self.span.record("otel.status_code", "ERROR");
+        }
         self.metrics.called(&self.vim, self.verb, self.result, self.begun.elapsed());
     }
 }

@@ -28,6 +28,8 @@ type Held = [AbortOnDropHandle<()>; 2];
 
 type Tx = sqlx::Transaction<'static, Db>;
 type Query<'q> = sqlx::query::Query<'q, Db, PgArguments>;
+/// As OpenTelemetry calls it.
+const ENGINE: &str = "postgresql";
 /// What [`violated`] tells of the unique index on a VIM's name.
 const VIM_NAME: &str = "vims_name";
 

@@ -26,6 +26,8 @@ type Db = sqlx::Sqlite;
 /// The lock file: held as long as the store is.
 type Held = File;
 
+/// As OpenTelemetry calls it.
+const ENGINE: &str = "sqlite";
 /// What [`violated`] tells of the unique index on a VIM's name.
 const VIM_NAME: &str = "vims.project_id, vims.name";
 

@@ -18,6 +18,7 @@ pub struct Gybe {
     /// The database, as `--database-url` takes it.
     pub database_url: String,
     arguments: Vec<String>,
+    files: Option<u32>,
     /// Scheme, host and port.
     pub url: String,
     /// A client without time-outs of its own.
@@ -50,10 +51,23 @@ impl Gybe {
         Self::spawn(TempDir::new().unwrap(), database_url.to_owned(), arguments)
     }
 
+    /// On SQLite, with at most so many files open.
+    pub fn start_with_files(files: u32) -> Self {
+        let folder = TempDir::new().unwrap();
+        let database_url = format!("sqlite://{}", folder.path().join("gybe.db").display());
+        Self::spawn_with_files(folder, database_url, &[], Some(files))
+    }
+
     fn spawn(folder: TempDir, database_url: String, arguments: &[&str]) -> Self {
+        Self::spawn_with_files(folder, database_url, arguments, None)
+    }
+
+    fn spawn_with_files(folder: TempDir, database_url: String, arguments: &[&str], files: Option<u32>) -> Self {
         let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
-        let (child, url) = launch(folder.path(), &database_url, &arguments);
-        Self { folder, child, database_url, arguments, url, client: Client::new() }
+        let (child, url) = launch(folder.path(), &database_url, &arguments, files);
+        // Gybe closes a connection that was idle for 5 seconds: none is used again that may be closed at that moment.
+        let client = Client::builder().pool_idle_timeout(Duration::from_secs(2)).build().unwrap();
+        Self { folder, child, database_url, arguments, files, url, client }
     }
 
     /// SIGTERM.
@@ -70,7 +84,7 @@ impl Gybe {
 
     /// Starts again over the same database; the port is another.
     pub fn restart(&mut self) {
-        (self.child, self.url) = launch(self.folder.path(), &self.database_url, &self.arguments);
+        (self.child, self.url) = launch(self.folder.path(), &self.database_url, &self.arguments, self.files);
     }
 
     /// The folder with database, packages and log.
@@ -195,9 +209,17 @@ impl Drop for Gybe {
     }
 }
 
-fn launch(folder: &Path, database_url: &str, arguments: &[String]) -> (Child, String) {
+fn launch(folder: &Path, database_url: &str, arguments: &[String], files: Option<u32>) -> (Child, String) {
     let log = std::fs::File::options().create(true).append(true).open(folder.join("gybe.log")).unwrap();
-    let mut child = Command::new(binary())
+    let mut command = match files {
+        Some(files) => {
+            let mut shell = Command::new("sh");
+            shell.args(["-c", &format!("ulimit -n {files} && exec \"$0\" \"$@\"")]).arg(binary());
+            shell
+        }
+        None => Command::new(binary()),
+    };
+    let mut child = command
         .args(["serve", "--listen", "127.0.0.1:0", "--database-url", database_url, "--ready-grace", "3"])
         .arg("--data-dir")
         .arg(folder.join("data"))

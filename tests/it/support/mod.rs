@@ -1,6 +1,7 @@
 //! What several test modules need.
 
 pub mod cluster;
+pub mod collector;
 pub mod faults;
 pub mod gybe;
 pub mod model;

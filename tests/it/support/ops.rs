@@ -118,6 +118,7 @@ impl Ops {
             error: None,
             resource_changes: None,
             changed_info: None,
+            traceparent: None,
         };
         self.store.begin_operation(&op, &instance).await.unwrap();
         op

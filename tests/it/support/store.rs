@@ -97,6 +97,7 @@ pub async fn failed_operation(store: &Arc<dyn Store>) -> VnfLcmOpOccId {
         error: None,
         resource_changes: None,
         changed_info: None,
+        traceparent: None,
     };
     store.begin_operation(&op, &instance).await.unwrap();
     let Claim::Work(claimed) = store.claim("first", Duration::from_secs(600)).await.unwrap() else {

@@ -15,8 +15,10 @@ use sqlx::types::Json;
 use sqlx::{Pool, Row as _};
 use time::OffsetDateTime;
 use tokio::sync::{Notify, broadcast, watch};
+use tracing::Instrument as _;
+use tracing::field::Empty;
 
-use super::{Db, Held, Tx, Writer};
+use super::{Db, ENGINE, Held, Tx, Writer};
 use crate::domain::ids::{ProjectId, VimId, VnfInstanceId, VnfLcmOpOccId, VnfPkgId};
 use crate::domain::instance::VnfInstance;
 use crate::domain::op_occ::{CancelMode, OpState, VnfLcmOpOcc};
@@ -33,6 +35,7 @@ use crate::store::sql::endings::Endings;
 use crate::store::{
     Checkpoint, Claim, Ended, Ending, Lease, Listed, OnboardedVnfd, Place, Queue, Store, StoreError, Whereabouts,
 };
+use crate::traces::TRACES;
 
 pub(super) mod inspect;
 mod instances;
@@ -72,9 +75,19 @@ impl Database {
         Self { reader, writer, keys, signals, endings, metrics: StoreMetrics::default(), _held: held }
     }
 
-    /// Runs a method's work and counts its failure.
-    async fn counted<T>(&self, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-        work.await.inspect_err(|error| error.failure().into_iter().for_each(|kind| self.metrics.failed(kind)))
+    /// Runs a method's work, traces it and counts its failure.
+    async fn counted<T, W: Future<Output = Result<T, StoreError>>>(&self, work: W) -> Result<T, StoreError> {
+        // The work is the future of a function of a child module, such as `packages::create`, and its type is so named.
+        let span = tracing::info_span!(target: TRACES, "store", otel.kind = "client", otel.status_code = Empty,
+            otel.name = std::any::type_name::<W>().split("shared::").last().unwrap_or_default().trim_end_matches("::{{closure}}"),
+            db.system.name = ENGINE);
+        let done = work.instrument(span.clone()).await;
+        done.inspect_err(|error| {
+            if let Some(kind) = error.failure() {
+                self.metrics.failed(kind);
+                span.record("otel.status_code", "ERROR");
+            }
+        })
     }
 
     /// Tells the conductors of this process that there may be something to claim. Only after the commit.

@@ -19,7 +19,7 @@ pub(super) const TABLE: &str = "vnf_lcm_op_occs";
 macro_rules! columns {
     () => {
         "id, project_id, vnf_instance_id, operation, state, state_entered_time, start_time, is_automatic_invocation, \
-         params, cancel_mode, error, resource_changes, changed_info"
+         params, cancel_mode, error, resource_changes, changed_info, traceparent"
     };
 }
 pub(super) use columns;
@@ -46,8 +46,8 @@ pub(super) async fn begin(db: &Database, op: &VnfLcmOpOcc, instance: &VnfInstanc
     let insert = sqlx::query(concat!(
         "INSERT INTO vnf_lcm_op_occs \
              (id, project_id, vnf_instance_id, operation, state, state_entered_time, start_time, \
-              is_automatic_invocation, params, changed_info, cancel_mode, not_before) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, ",
+              is_automatic_invocation, params, changed_info, cancel_mode, traceparent, not_before) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, ",
         now!(),
         ") ON CONFLICT (vnf_instance_id) WHERE state IN ",
         live_states!(),
@@ -65,6 +65,7 @@ pub(super) async fn begin(db: &Database, op: &VnfLcmOpOcc, instance: &VnfInstanc
         .bind(Json(&op.params))
         .bind(op.changed_info.as_ref().map(Json))
         .bind(op.cancel.map(cancel_mode))
+        .bind(&op.traceparent)
         .execute(&mut *tx)
         .await?;
     if done.rows_affected() == 0 {
@@ -201,5 +202,6 @@ pub(super) fn op_occ(row: &Row) -> Result<VnfLcmOpOcc, Unreadable> {
         error: optional_json(row, "error")?,
         resource_changes: optional_json(row, "resource_changes")?,
         changed_info: optional_json(row, "changed_info")?,
+        traceparent: row.try_get("traceparent")?,
     })
 }
