@@ -67,8 +67,12 @@ impl Steps<'_> {
     pub async fn run(&mut self, index: usize, step: &Step) -> Result<(), StepError> {
         let conductor = self.conductor;
         let done = Checkpoint { steps_done: index + 1, ..Checkpoint::default() };
-        // Who was held up past the lease's end learns of it here, before the cluster is touched again.
-        conductor.store.renew(self.lease, conductor.settings.lease_ttl).await?;
+        // Who was held up past the lease's end learns of it here, before the cluster is touched again; and of a cancel
+        // request, if the signal that there is one has not come through.
+        if let Some(mode) = conductor.store.renew(self.lease, conductor.settings.lease_ttl).await? {
+            self.cancel.ask(mode);
+            return Err(StepError::Cancelled);
+        }
         match step {
             Step::Apply { objects } => self.apply(index, self.rows(objects), Vec::new()).await,
             Step::SetReplicas { changes } => self.set_replicas(index, changes).await,
@@ -118,22 +122,24 @@ impl Steps<'_> {
         manifests: Vec<(ObjectKey, serde_json::Map<String, serde_json::Value>)>,
     ) -> Result<(), StepError> {
         let conductor = self.conductor;
-        let planned: Vec<ObjectKey> =
+        let wanted = rows.len();
+        let mut absent: Vec<ObjectKey> =
             rows.iter().filter(|row| row.state == ResourceState::Planned).map(|row| row.key.clone()).collect();
-        if !planned.is_empty() {
-            conductor.store.record_intent(self.lease, &planned).await?;
+        if !absent.is_empty() {
+            conductor.store.record_intent(self.lease, &absent).await?;
         }
-        let (scope, cancel, wanted) = (self.scope, self.cancel, rows.len());
-        let ensured = stream::iter(rows)
-            .map(|row| async move {
-                let result = match cancel.pending() {
-                    None => Some(conductor.driver.ensure(scope, &row).await),
-                    Some(_) => None,
-                };
-                (row, result)
-            })
-            .buffer_unordered(CONCURRENCY);
-        let answers: Vec<(Resource, Option<Result<Ensured, InfraError>>)> = self.answers(ensured).await?;
+        let answers = self.ensure(rows).await?;
+        let (gone, mut answers): (Vec<_>, Vec<_>) =
+            answers.into_iter().partition(|(_, answer)| matches!(answer, Some(Err(InfraError::Gone(_)))));
+        if !gone.is_empty() {
+            // Deleted behind our back. They get other uids than those on record, which are to be forgotten before.
+            let keys: Vec<ObjectKey> = gone.iter().map(|(row, _)| row.key.clone()).collect();
+            let states = keys.iter().map(|key| (key.clone(), ResourceState::Intent)).collect();
+            self.record(Checkpoint { steps_done: index, states, ..Checkpoint::default() }).await?;
+            absent.extend(keys);
+            let anew = gone.into_iter().map(|(row, _)| Resource { state: ResourceState::Intent, ..row });
+            answers.extend(self.ensure(anew.collect()).await?);
+        }
         let mut ensured = 0;
         let mut checkpoint = Checkpoint { steps_done: index, ..Checkpoint::default() };
         let mut errors = Vec::new();
@@ -147,7 +153,7 @@ impl Steps<'_> {
                 Some(Err(error @ InfraError::Transient(_))) => errors.push(error),
                 // Refused, or not even asked for.
                 refused => {
-                    if planned.contains(&row.key) {
+                    if absent.contains(&row.key) {
                         checkpoint.states.push((row.key, ResourceState::Planned));
                     }
                     errors.extend(refused.and_then(Result::err));
@@ -161,6 +167,22 @@ impl Steps<'_> {
         self.record(checkpoint).await?;
         worst(errors)?;
         if ensured == wanted { Ok(()) } else { Err(StepError::Cancelled) }
+    }
+
+    /// Asks for `rows` to be there. Those without an answer were not asked for, or not answered in time.
+    async fn ensure(
+        &self,
+        rows: Vec<Resource>,
+    ) -> Result<Vec<(Resource, Option<Result<Ensured, InfraError>>)>, StepError> {
+        let (conductor, scope, cancel) = (self.conductor, self.scope, self.cancel);
+        let answers = stream::iter(rows).map(|row| async move {
+            let answer = match cancel.pending() {
+                None => Some(conductor.driver.ensure(scope, &row).await),
+                Some(_) => None,
+            };
+            (row, answer)
+        });
+        self.answers(answers.buffer_unordered(CONCURRENCY)).await
     }
 
     async fn remove(&mut self, index: usize, objects: &[ObjectKey], grace: Option<u32>) -> Result<(), StepError> {
