@@ -6,9 +6,9 @@
 //! each operation, after that part of the changes that chance says. What becomes of it is to be the same.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use futures::future::join_all;
 use futures::stream::{BoxStream, StreamExt as _, select_all};
 use gybe::domain::resource::INSTANCE_LABEL;
 use kube::api::{DynamicObject, ListParams, WatchParams};
@@ -288,14 +288,10 @@ impl<'a> Life<'a> {
 
 /// Lives once more, being killed in each operation at a point that follows from the seed. Gives back how many of them were at
 /// work then.
-async fn is_killed_again_and_again(
-    cluster: &Cluster,
-    gybe: Gybe,
-    seed: u64,
-    undisturbed: &[(usize, Outcome)],
-) -> usize {
+async fn is_killed_again_and_again(gybe: Gybe, seed: u64, undisturbed: &[(usize, Outcome)]) -> usize {
     let mut chance = Chance(seed);
-    let mut life = Life::new(cluster, gybe).await;
+    let cluster = Cluster::running().await;
+    let mut life = Life::new(&cluster, gybe).await;
     for (operation, (changes, intended)) in LIFE.iter().zip(undisturbed) {
         let point = changes * chance.below(101) / 100;
         println!("GYBE_MATRIX_SEED={seed}: {} is killed after {point} of {changes} changes", operation.name);
@@ -306,6 +302,10 @@ async fn is_killed_again_and_again(
     let again = claims - LIFE.len() - 1;
     println!("GYBE_MATRIX_SEED={seed}: {again} of {} operations were taken up again", LIFE.len());
     again
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 
 #[tokio::test]
@@ -321,9 +321,15 @@ async fn every_operation_goes_on_after_a_kill_anywhere_in_it() {
     let processes =
         [Gybe::start(), Gybe::start(), Gybe::start_on(&databases[0].url), Gybe::start_on(&databases[1].url)];
     let seeds = seeds(processes.len() as u64);
-    let lives = processes.into_iter().zip(seeds);
-    let lives = lives.map(|(gybe, seed)| is_killed_again_and_again(&cluster, gybe, seed, &undisturbed));
-    let again: usize = join_all(lives).await.into_iter().sum();
+    // Each on a thread of its own, for starting a process blocks.
+    let again: usize = thread::scope(|scope| {
+        let lives = processes.into_iter().zip(seeds).map(|(gybe, seed)| {
+            let undisturbed = &undisturbed;
+            scope.spawn(move || block_on(is_killed_again_and_again(gybe, seed, undisturbed)))
+        });
+        let lives: Vec<_> = lives.collect();
+        lives.into_iter().map(|life| life.join().unwrap()).sum()
+    });
     assert!(again > LIFE.len(), "most were over when the process was killed");
 }
 

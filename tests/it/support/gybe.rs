@@ -53,7 +53,9 @@ impl Gybe {
     fn spawn(folder: TempDir, database_url: String, arguments: &[&str]) -> Self {
         let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
         let (child, url) = launch(folder.path(), &database_url, &arguments);
-        Self { folder, child, database_url, arguments, url, client: Client::new() }
+        // Before the server ends a connection that idles, which the client may not have seen when it sends the next request.
+        let client = Client::builder().pool_idle_timeout(Duration::from_secs(2)).build().unwrap();
+        Self { folder, child, database_url, arguments, url, client }
     }
 
     /// SIGTERM.
