@@ -59,6 +59,8 @@ fn problem(error: InfraError) -> Problem {
         InfraError::Denied(detail) => Problem::new(403, "vim-denied", detail),
         InfraError::Transient(detail) => Problem::new(504, "vim-unreachable", detail),
         InfraError::Conflict(detail) => Problem::new(409, "object-conflict", detail),
-        InfraError::Invalid(detail) | InfraError::NotReady(detail) => Problem::impossible(detail),
+        InfraError::Invalid(detail) | InfraError::Gone(detail) | InfraError::NotReady(detail) => {
+            Problem::impossible(detail)
+        }
     }
 }

@@ -6,7 +6,8 @@
 //! [`cancel`] is how it learns that it is to stop.
 //!
 //! A conductor may be killed anywhere: its lease runs out (on SQLite: is void when the process starts again) and the
-//! next claim goes on with the same step. Steps may therefore run twice, and are written so.
+//! next claim goes on with the same step. Steps may therefore run twice, and are written so. An operation whose work panics
+//! is put off as by a passing error, at once and for so many attempts only.
 
 pub mod cancel;
 pub mod finish;

@@ -1,7 +1,10 @@
 //! One claimed operation, from where its record says it stands to the next state, or to being put off.
 
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 use tracing::field::Empty;
@@ -57,6 +60,18 @@ pub enum Verdict {
     Lost,
 }
 
+/// A fault of ours in the middle of an operation. It counts as an attempt: another one may meet other circumstances.
+#[derive(Debug, thiserror::Error)]
+#[error("panicked: {0}")]
+struct Panic(String);
+
+impl From<Box<dyn Any + Send>> for Panic {
+    fn from(payload: Box<dyn Any + Send>) -> Self {
+        let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        Self(text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_default())
+    }
+}
+
 /// A passing error in STARTING is tried so often: about 15 seconds, as the caller still waits for a first sign.
 const STARTING_ATTEMPTS: u32 = 5;
 /// A passing error in a step is tried so often: about 3 minutes.
@@ -67,10 +82,12 @@ impl Task<'_> {
     pub async fn run(mut self, interrupted: &CancellationToken) -> Verdict {
         tracing::info!(op.id = %self.op.id, vnf_instance.id = %self.instance.id, operation = self.op.operation.as_str(),
             state = self.op.state.as_str(), steps_done = self.steps_done, attempt = self.attempt, "operation {} claimed", self.op.id);
-        match self.work(interrupted).await {
-            Ok(ending) => Verdict::End(Box::new(ending)),
-            Err(StepError::Store(StoreError::LeaseLost)) => Verdict::Lost,
-            Err(error) => self.stopped(error),
+        // What a panic leaves half done is in the store and in the cluster, as after a kill: the steps are safe to run again.
+        match AssertUnwindSafe(self.work(interrupted)).catch_unwind().await {
+            Ok(Ok(ending)) => Verdict::End(Box::new(ending)),
+            Ok(Err(StepError::Store(StoreError::LeaseLost))) => Verdict::Lost,
+            Ok(Err(error)) => self.stopped(error),
+            Err(panic) => self.stopped(StepError::Passing(internal(&Panic::from(panic)))),
         }
     }
 
@@ -298,6 +315,7 @@ impl From<InfraError> for StepError {
         let stopped = |status, name, detail| Self::Stopped(Problem::new(status, name, detail));
         match error {
             InfraError::Transient(detail) => Self::Passing(Problem::new(504, "vim-unreachable", detail)),
+            InfraError::Gone(detail) => Self::Passing(Problem::conflict(detail)),
             InfraError::Denied(detail) => stopped(403, "vim-denied", detail),
             InfraError::Conflict(detail) => stopped(409, "object-conflict", detail),
             InfraError::Invalid(detail) => stopped(422, "object-refused", detail),

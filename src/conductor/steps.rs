@@ -97,9 +97,14 @@ impl Steps<'_> {
         }
     }
 
-    /// Renews the lease before the cluster is changed: who was held up past its end learns of it here.
-    async fn hold(&self) -> Result<(), StoreError> {
-        self.conductor.store.renew(self.lease, self.conductor.settings.lease_ttl).await.map(drop)
+    /// Renews the lease before the cluster is changed: who was held up past its end learns of it here; and of a cancel
+    /// request, if the signal that there is one has not come through.
+    async fn hold(&self) -> Result<(), StepError> {
+        let asked = self.conductor.store.renew(self.lease, self.conductor.settings.lease_ttl).await?;
+        asked.map_or(Ok(()), |mode| {
+            self.cancel.ask(mode);
+            Err(StepError::Cancelled)
+        })
     }
 
     async fn set_replicas(&mut self, index: usize, changes: &[ReplicaChange]) -> Result<(), StepError> {
@@ -121,25 +126,28 @@ impl Steps<'_> {
         rows: Vec<Resource>,
         manifests: Vec<(ObjectKey, serde_json::Map<String, serde_json::Value>)>,
     ) -> Result<(), StepError> {
-        let conductor = self.conductor;
-        let planned: Vec<ObjectKey> =
+        let Conductor { store, settings, .. } = self.conductor;
+        let wanted = rows.len();
+        let mut absent: Vec<ObjectKey> =
             rows.iter().filter(|row| row.state == ResourceState::Planned).map(|row| row.key.clone()).collect();
-        if planned.is_empty() {
+        if absent.is_empty() {
             self.hold().await?;
-        } else {
-            conductor.store.record_intent(self.lease, conductor.settings.lease_ttl, &planned).await?;
+        } else if let Some(mode) = store.record_intent(self.lease, settings.lease_ttl, &absent).await? {
+            // Nothing is asked for then, and the rows are `Planned` again.
+            self.cancel.ask(mode);
         }
-        let (scope, cancel, wanted) = (self.scope, self.cancel, rows.len());
-        let ensured = stream::iter(rows)
-            .map(|row| async move {
-                let result = match cancel.pending() {
-                    None => Some(conductor.driver.ensure(scope, &row).await),
-                    Some(_) => None,
-                };
-                (row, result)
-            })
-            .buffer_unordered(CONCURRENCY);
-        let answers: Vec<(Resource, Option<Result<Ensured, InfraError>>)> = self.answers(ensured).await?;
+        let answers = self.ensure(rows).await?;
+        let (gone, mut answers): (Vec<_>, Vec<_>) =
+            answers.into_iter().partition(|(_, answer)| matches!(answer, Some(Err(InfraError::Gone(_)))));
+        if !gone.is_empty() {
+            // Deleted behind our back. They get other uids than those on record, which are to be forgotten before.
+            let keys: Vec<ObjectKey> = gone.iter().map(|(row, _)| row.key.clone()).collect();
+            let states = keys.iter().map(|key| (key.clone(), ResourceState::Intent)).collect();
+            self.record(Checkpoint { steps_done: index, states, ..Checkpoint::default() }).await?;
+            absent.extend(keys);
+            let anew = gone.into_iter().map(|(row, _)| Resource { state: ResourceState::Intent, ..row });
+            answers.extend(self.ensure(anew.collect()).await?);
+        }
         let mut ensured = 0;
         let mut checkpoint = Checkpoint { steps_done: index, ..Checkpoint::default() };
         let mut errors = Vec::new();
@@ -153,7 +161,7 @@ impl Steps<'_> {
                 Some(Err(error @ InfraError::Transient(_))) => errors.push(error),
                 // Refused, or not even asked for.
                 refused => {
-                    if planned.contains(&row.key) {
+                    if absent.contains(&row.key) {
                         checkpoint.states.push((row.key, ResourceState::Planned));
                     }
                     errors.extend(refused.and_then(Result::err));
@@ -167,6 +175,22 @@ impl Steps<'_> {
         self.record(checkpoint).await?;
         worst(errors)?;
         if ensured == wanted { Ok(()) } else { Err(StepError::Cancelled) }
+    }
+
+    /// Asks for `rows` to be there. Those without an answer were not asked for, or not answered in time.
+    async fn ensure(
+        &self,
+        rows: Vec<Resource>,
+    ) -> Result<Vec<(Resource, Option<Result<Ensured, InfraError>>)>, StepError> {
+        let (conductor, scope, cancel) = (self.conductor, self.scope, self.cancel);
+        let answers = stream::iter(rows).map(|row| async move {
+            let answer = match cancel.pending() {
+                None => Some(conductor.driver.ensure(scope, &row).await),
+                Some(_) => None,
+            };
+            (row, answer)
+        });
+        self.answers(answers.buffer_unordered(CONCURRENCY)).await
     }
 
     async fn remove(&mut self, index: usize, objects: &[ObjectKey], grace: Option<u32>) -> Result<(), StepError> {

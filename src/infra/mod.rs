@@ -49,6 +49,9 @@ pub enum InfraError {
     /// The cluster refuses the object as it is, or does not know its kind. Nothing was changed.
     #[error("{0}")]
     Invalid(String),
+    /// The object that the inventory knows by its uid is not there any more. Nothing was changed.
+    #[error("{0}")]
+    Gone(String),
     /// The object is there and will not become ready by waiting (or did not in time), and why.
     #[error("{0}")]
     NotReady(String),
@@ -102,6 +105,9 @@ pub trait Driver: Send + Sync {
     ///
     /// An object of that name that is not this instance's is a [`InfraError::Conflict`] that says whose it is, and stays
     /// as it is; but a Namespace or CustomResourceDefinition that is there is used as it is.
+    ///
+    /// An object that was `Present` and is there no more is [`InfraError::Gone`]: it is made anew once its row is an `Intent`,
+    /// for whoever removes it by the uid in its row would miss the new one.
     async fn ensure(&self, scope: &Scope, resource: &Resource) -> Result<Ensured, InfraError>;
 
     /// All of `resources` are ready, as their kinds define it.

@@ -423,8 +423,13 @@ pub trait Store: Send + Sync {
         resources: &[Resource],
         now: OffsetDateTime,
     ) -> Result<(), StoreError>;
-    /// Marks rows that are `Planned` as `Intent`, before their objects are made, and renews the lease for `ttl`.
-    async fn record_intent(&self, lease: &Lease, ttl: Duration, objects: &[ObjectKey]) -> Result<(), StoreError>;
+    /// Marks rows that are `Planned` as `Intent`, before their objects are made; else as [`Store::renew`].
+    async fn record_intent(
+        &self,
+        lease: &Lease,
+        ttl: Duration,
+        objects: &[ObjectKey],
+    ) -> Result<Option<CancelMode>, StoreError>;
     /// Records finished work; with a further step done, `attempt` starts at 0 again. `NotFound`, and nothing is recorded, if
     /// a row that gets a state or an intent is not there. No row may be named twice in `states` or in `manifests`.
     async fn checkpoint(&self, lease: &Lease, checkpoint: &Checkpoint) -> Result<(), StoreError>;

@@ -606,6 +606,8 @@ async fn an_object_of_ours_that_somebody_replaces_at_the_same_moment_is_not_take
         let name = format!("settings-{round}");
         let mut resources = vnf.render(&[], &CONFIG_MAP.replace("settings", &name)).await;
         vnf.ensure(&mut resources).await;
+        // Or else it would not be made anew.
+        resources[0].state = ResourceState::Intent;
         let foreign = json!({
             "apiVersion": "v1", "kind": "ConfigMap", "data": { "colour": "red" }, "metadata": { "name": name },
         });
@@ -635,11 +637,19 @@ async fn an_object_that_was_replaced_is_another_object() {
     let mut resources = vnf.render(&[("VDU1", "lone")], &(CONFIG_MAP.to_owned() + "---" + &pod(GOOD, ""))).await;
     vnf.ensure(&mut resources).await;
     let old = resources.clone();
-    for resource in &old {
-        vnf.remove(resource).await;
+    for (resource, known) in resources.iter_mut().zip(&old) {
+        vnf.remove(known).await;
+        let error = vnf.driver.ensure(&vnf.scope, resource).await.unwrap_err();
+        assert!(matches!(error, InfraError::Gone(_)), "it is made anew only once its uid is forgotten: {error}");
+        assert!(vnf.get(resource).await.is_none());
+        resource.state = ResourceState::Intent;
     }
     vnf.ensure(&mut resources).await;
     assert_ne!(old[0].state, resources[0].state);
+    for resource in &old {
+        let error = vnf.driver.ensure(&vnf.scope, resource).await.unwrap_err();
+        assert!(matches!(error, InfraError::Gone(_)), "{error}");
+    }
 
     for resource in &old {
         vnf.remove(resource).await;
@@ -775,7 +785,8 @@ async fn finalizers_that_keep_an_object_are_named() {
     }
     // Ours on its way out is waited for, then made anew.
     let free = async || vnf.patch(&resources[0], json!({ "metadata": { "finalizers": null } })).await;
-    let (ensured, ()) = join(vnf.driver.ensure(&vnf.scope, &resources[0]), free()).await;
+    let anew = Resource { state: ResourceState::Intent, ..resources[0].clone() };
+    let (ensured, ()) = join(vnf.driver.ensure(&vnf.scope, &anew), free()).await;
     let ResourceState::Present { uid, .. } = &resources[0].state else { panic!() };
     assert_ne!(ensured.unwrap().uid, *uid);
     vnf.patch(&resources[1], json!({ "metadata": { "finalizers": null } })).await;

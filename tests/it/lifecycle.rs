@@ -25,33 +25,10 @@ fn level(instance: &Value, aspect: &str) -> u64 {
     all.iter().find(|info| info["aspectId"] == aspect).unwrap()["scaleLevel"].as_u64().unwrap()
 }
 
-/// Names of the objects of the instance that are still in the namespace, of every kind the sample has.
+/// Names of the objects of instances that are still in the namespace.
 async fn left(cluster: &Cluster, namespace: &Namespace) -> Vec<String> {
-    let mut left = Vec::new();
-    for (api_version, kind, plural) in [
-        ("v1", "Pod", "pods"),
-        ("v1", "Service", "services"),
-        ("v1", "ConfigMap", "configmaps"),
-        ("v1", "Secret", "secrets"),
-        ("v1", "ServiceAccount", "serviceaccounts"),
-        ("v1", "PersistentVolumeClaim", "persistentvolumeclaims"),
-        ("apps/v1", "Deployment", "deployments"),
-        ("apps/v1", "ReplicaSet", "replicasets"),
-        ("apps/v1", "StatefulSet", "statefulsets"),
-        ("apps/v1", "DaemonSet", "daemonsets"),
-        ("batch/v1", "Job", "jobs"),
-        ("rbac.authorization.k8s.io/v1", "Role", "roles"),
-        ("rbac.authorization.k8s.io/v1", "RoleBinding", "rolebindings"),
-        ("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies"),
-        ("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets"),
-        ("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers"),
-    ] {
-        let api = cluster.api(api_version, kind, plural, Some(namespace));
-        let marked = ListParams::default().labels("gybe.dev/vnf-instance-id");
-        let found = api.list(&marked).await.unwrap();
-        left.extend(found.items.into_iter().map(|object| format!("{kind} {}", object.metadata.name.unwrap())));
-    }
-    left
+    let marked = cluster.marked(namespace).await;
+    marked.into_iter().map(|(kind, object)| format!("{kind} {}", object.metadata.name.unwrap())).collect()
 }
 
 /// Create, instantiate, scale out and in, heal, terminate, delete, looking at the cluster after each.

@@ -15,7 +15,7 @@ use super::shared::is_shared;
 use super::watch::{Event, Source, follow, gone};
 use crate::domain::ids::VnfInstanceId;
 use crate::domain::namespace::Namespace;
-use crate::domain::resource::{INSTANCE_LABEL, MANAGED_BY_LABEL, ObjectKey, Resource};
+use crate::domain::resource::{INSTANCE_LABEL, MANAGED_BY_LABEL, ObjectKey, Resource, ResourceState};
 use crate::infra::{Ensured, InfraError, Scope};
 
 /// How often an object may change hands under our eyes before we put the matter off.
@@ -33,13 +33,21 @@ pub(super) async fn ensure(cluster: &Cluster, scope: &Scope, resource: &Resource
         object.ask(intent).await?;
         return Ok(Ensured { uid: String::new(), owned: false });
     }
+    let known = match &resource.state {
+        ResourceState::Present { uid, .. } => Some(uid),
+        ResourceState::Planned | ResourceState::Intent => None,
+    };
     for _ in 0..ATTEMPTS {
         let made = match cluster.find(&object.api, &resource.key.name).await? {
+            None if known.is_some() => return Err(object.gone()),
             None => object.create(&intent).await?,
             Some(found) if !is_ours(&found, scope.instance) => return object.leave(&found),
             Some(found) if found.metadata.deletion_timestamp.is_some() => {
                 object.see_off(&found).await?;
                 None
+            }
+            Some(found) if known.is_some_and(|uid| found.metadata.uid.as_ref() != Some(uid)) => {
+                return Err(object.gone());
             }
             Some(found) => object.update(&mut intent, found).await?,
         };
@@ -199,6 +207,10 @@ impl Object<'_> {
             }
         }
         Ok(())
+    }
+
+    fn gone(&self) -> InfraError {
+        InfraError::Gone(format!("{self} was deleted by somebody"))
     }
 
     /// 404 when applying: the namespace is missing, or the kind's endpoint is not served (yet: it takes a moment after

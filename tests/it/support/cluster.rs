@@ -12,17 +12,40 @@ use gybe::domain::ids::VnfInstanceId;
 use gybe::domain::namespace::Namespace;
 use gybe::domain::package::DefinitionFile;
 use gybe::domain::render::{Rendering, kinds, resources};
-use gybe::domain::resource::Resource;
+use gybe::domain::resource::{INSTANCE_LABEL, Resource};
 use gybe::domain::vim::{Secret, VimAccess, VimCredential};
 use gybe::domain::vnfd::{Flavour, Vdu};
 use gybe::infra::{Driver, Scope};
 use gybe::package::manifest;
 use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::core::v1::ServiceAccount;
-use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, PostParams, WatchEvent, WatchParams};
+use kube::api::{
+    Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, PostParams, WatchEvent, WatchParams,
+};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use serde_json::{Value, json};
+
+/// See [`Cluster::marked`].
+const KINDS: [(&str, &str, &str); 17] = [
+    ("v1", "Pod", "pods"),
+    ("v1", "Service", "services"),
+    ("v1", "ConfigMap", "configmaps"),
+    ("v1", "Secret", "secrets"),
+    ("v1", "ServiceAccount", "serviceaccounts"),
+    ("v1", "PersistentVolumeClaim", "persistentvolumeclaims"),
+    ("apps/v1", "Deployment", "deployments"),
+    ("apps/v1", "ReplicaSet", "replicasets"),
+    ("apps/v1", "StatefulSet", "statefulsets"),
+    ("apps/v1", "DaemonSet", "daemonsets"),
+    ("batch/v1", "Job", "jobs"),
+    ("batch/v1", "CronJob", "cronjobs"),
+    ("rbac.authorization.k8s.io/v1", "Role", "roles"),
+    ("rbac.authorization.k8s.io/v1", "RoleBinding", "rolebindings"),
+    ("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies"),
+    ("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets"),
+    ("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers"),
+];
 
 /// The control plane.
 pub struct Cluster {
@@ -104,6 +127,18 @@ impl Cluster {
             Some(namespace) => Api::namespaced_with(self.client.clone(), namespace.as_str(), &kind),
             None => Api::all_with(self.client.clone(), &kind),
         }
+    }
+
+    /// The objects in the namespace that carry any instance's mark, with their kinds: of every kind that the samples have, and
+    /// that comes of these.
+    pub async fn marked(&self, namespace: &Namespace) -> Vec<(&'static str, DynamicObject)> {
+        let mut marked = Vec::new();
+        for (api_version, kind, plural) in KINDS {
+            let api = self.api(api_version, kind, plural, Some(namespace));
+            let list = api.list(&ListParams::default().labels(INSTANCE_LABEL)).await.unwrap();
+            marked.extend(list.items.into_iter().map(|object| (kind, object)));
+        }
+        marked
     }
 
     /// The objects of a resource's kind, in its instance's namespace.

@@ -54,6 +54,22 @@ pub enum Fault {
     TakenOverUnsent,
     /// The process is told to stop.
     Stopped,
+    /// A cancel request is recorded before the call is sent, and heard of while it is under way.
+    Cancelled(CancelMode),
+    /// A cancel request is recorded before the call is sent; the process is killed when the call has taken effect, and
+    /// has not heard of the request.
+    CancelledAndKilled(CancelMode),
+    /// The conductor panics instead of sending the call, and does so again at each like it, until [`Faults::lift`].
+    PanicsOn,
+    /// The conductor panics with the answer in its hands. It does not the next time.
+    PanicsAfter,
+}
+
+impl Fault {
+    /// Whether it is a cancel request.
+    pub const fn is_cancel(self) -> bool {
+        matches!(self, Self::Cancelled(_) | Self::CancelledAndKilled(_))
+    }
 }
 
 /// Whom a call is for.
@@ -87,33 +103,35 @@ pub enum Event {
     Waits,
 }
 
-/// The calls that do not fail on and on: a store that can't even write the end can't write that the operation failed, and
-/// a conductor that can't claim, or put off, does not count its attempts.
+/// The calls with which a conductor takes an operation up and lays it down. They do not fail on and on: a store that can't
+/// even write the end can't write that the operation failed, and a conductor that can't claim, or put off, does not count its
+/// attempts. While they are under way, nobody listens for cancel requests.
 pub const NEEDED: [&str; 3] = ["claim", "postpone", "end_operation"];
 
 /// A plan of faults, and the points that were passed, over all processes.
 pub struct Faults {
+    op: VnfLcmOpOccId,
     inner: Mutex<Inner>,
     events: UnboundedSender<Event>,
 }
 
+#[derive(Default)]
 struct Inner {
     plan: BTreeMap<usize, Fault>,
-    failing: BTreeSet<String>,
+    /// The calls that do not work, and how.
+    failing: BTreeMap<String, Fault>,
+    cancels: Vec<OpState>,
     refused: Option<&'static str>,
     passed: Vec<Point>,
 }
 
 impl Faults {
-    /// `plan` says what goes wrong at which point, counted from 0.
-    pub fn new(plan: BTreeMap<usize, Fault>, events: UnboundedSender<Event>) -> Arc<Self> {
-        Arc::new(Self {
-            inner: Mutex::new(Inner { plan, failing: BTreeSet::new(), refused: None, passed: Vec::new() }),
-            events,
-        })
+    /// `plan` says what goes wrong at which point of the operation, counted from 0.
+    pub fn new(op: VnfLcmOpOccId, plan: BTreeMap<usize, Fault>, events: UnboundedSender<Event>) -> Arc<Self> {
+        Arc::new(Self { op, inner: Mutex::new(Inner { plan, ..Inner::default() }), events })
     }
 
-    /// Ends all [`Fault::FailsOn`].
+    /// Ends all [`Fault::FailsOn`] and [`Fault::PanicsOn`].
     pub fn lift(&self) {
         self.inner.lock().unwrap().failing.clear();
     }
@@ -127,6 +145,11 @@ impl Faults {
     pub fn end(&self) {
         self.lift();
         self.inner.lock().unwrap().plan.clear();
+    }
+
+    /// The states in which cancel requests were accepted.
+    pub fn cancels(&self) -> Vec<OpState> {
+        self.inner.lock().unwrap().cancels.clone()
     }
 
     /// The points that were passed.
@@ -147,13 +170,16 @@ impl Faults {
         if inner.refused.take_if(|refused| *refused == call).is_some() {
             fault = Some(Fault::Refused);
         }
-        if fault == Some(Fault::FailsOn) {
-            if NEEDED.contains(&call) {
-                return Some(Fault::FailsOnce);
+        match fault {
+            Some(Fault::FailsOn) if NEEDED.contains(&call) => fault = Some(Fault::FailsOnce),
+            // Only the work on an operation is guarded against panics.
+            Some(Fault::PanicsOn | Fault::PanicsAfter) if NEEDED.contains(&call) => fault = None,
+            Some(lasting @ (Fault::FailsOn | Fault::PanicsOn)) => {
+                inner.failing.insert(call.to_owned(), lasting);
             }
-            inner.failing.insert(call.to_owned());
+            _ => {}
         }
-        if inner.failing.contains(call) { Some(Fault::FailsOn) } else { fault }
+        inner.failing.get(call).copied().or(fault)
     }
 }
 
@@ -194,6 +220,10 @@ pub struct Process {
     released: CancellationToken,
     /// Whether its conductor works on an operation.
     busy: AtomicBool,
+    /// Tells it of cancel requests.
+    cancels: watch::Sender<()>,
+    /// Tells of each attempt to renew a lease that is over.
+    renewals: watch::Sender<()>,
     /// Tells it to stop.
     pub stop: CancellationToken,
 }
@@ -209,6 +239,8 @@ impl Process {
             held: AtomicBool::new(false),
             released: CancellationToken::new(),
             busy: AtomicBool::new(false),
+            cancels: watch::Sender::default(),
+            renewals: watch::Sender::default(),
             stop: CancellationToken::new(),
         })
     }
@@ -254,6 +286,29 @@ impl Process {
         self.alive().await;
     }
 
+    /// The API records a cancel request, if the operation is at work.
+    async fn record_cancel(&self, mode: CancelMode) {
+        let (store, project, op) = (self.store().await, ProjectId::default(), self.faults.op);
+        let state = store.op_occ(&project, op).await.unwrap().state;
+        match store.cancel_operation(&project, op, mode).await {
+            Ok(()) => self.faults.inner.lock().unwrap().cancels.push(state),
+            Err(StoreError::Stale) => {}
+            Err(error) => panic!("a cancel request is not recorded: {error}"),
+        }
+    }
+
+    /// The signal that there are cancel requests arrives: whoever keeps the lease looks, if anybody does.
+    async fn hear_of_cancel(&self) {
+        let mut renewals = self.renewals.subscribe();
+        self.cancels.send_replace(());
+        tokio::select! {
+            _ = renewals.changed() => {}
+            () = self.cancels.closed() => {}
+        }
+        // Who renewed has the answer; the conductor, on the same task as this call, is next to see it.
+        tokio::task::yield_now().await;
+    }
+
     /// Before a call. An error: it is not sent.
     async fn enter<E: Failure>(&self, side: Side, call: &str) -> Result<Option<Fault>, E> {
         self.alive().await;
@@ -268,6 +323,16 @@ impl Process {
                 return Err(E::passing());
             }
             Some(Fault::Stopped) => self.stop.cancel(),
+            Some(Fault::Cancelled(mode)) => {
+                self.record_cancel(mode).await;
+                // A renewal tells of the request itself.
+                if call != "renew" && !NEEDED.contains(&call) {
+                    self.hear_of_cancel().await;
+                }
+            }
+            Some(Fault::CancelledAndKilled(mode)) => self.record_cancel(mode).await,
+            // Without the noise that the panic macro makes.
+            Some(Fault::PanicsOn) => std::panic::resume_unwind(Box::new(format!("{call} went wrong"))),
             _ => {}
         }
         Ok(fault)
@@ -281,7 +346,8 @@ impl Process {
         }
         self.alive().await;
         match fault {
-            Some(Fault::KilledAfter) => self.die().await,
+            Some(Fault::KilledAfter | Fault::CancelledAndKilled(_)) => self.die().await,
+            Some(Fault::PanicsAfter) => std::panic::resume_unwind(Box::new("an answer was not understood")),
             Some(Fault::ReplyLost) => return Err(E::passing()),
             Some(Fault::TakenOver) if side == Side::Cluster => self.hold().await,
             _ => {}
@@ -289,8 +355,22 @@ impl Process {
         answer
     }
 
-    fn store(&self) -> Arc<dyn Store> {
-        Arc::clone(self.store.lock().unwrap().as_ref().unwrap())
+    /// Never, once it is killed.
+    async fn store(&self) -> Arc<dyn Store> {
+        let store = self.store.lock().unwrap().clone();
+        match store {
+            Some(store) => store,
+            None => pending().await,
+        }
+    }
+}
+
+/// However the call ends that it stands for.
+struct TellsWhenOver<'a>(&'a watch::Sender<()>);
+
+impl Drop for TellsWhenOver<'_> {
+    fn drop(&mut self) {
+        self.0.send_replace(());
     }
 }
 
@@ -304,15 +384,24 @@ macro_rules! points {
         impl Store for FaultyStore {
             $(async fn $name(&self, $($argument: $type),*) -> Result<$answer, StoreError> {
                 let fault = self.0.enter::<StoreError>(Side::Store, stringify!($name)).await?;
-                let answer = self.0.store().$name($($argument),*).await;
+                let answer = self.0.store().await.$name($($argument),*).await;
                 self.0.leave(Side::Store, fault, answer).await
             })*
 
+            async fn renew(&self, lease: &Lease, ttl: Duration) -> Result<Option<CancelMode>, StoreError> {
+                let _tells = TellsWhenOver(&self.0.renewals);
+                let fault = self.0.enter::<StoreError>(Side::Store, "renew").await?;
+                let answer = self.0.store().await.renew(lease, ttl).await;
+                self.0.leave(Side::Store, fault, answer).await
+            }
+
             async fn claim(&self, owner: &str, ttl: Duration) -> Result<Claim, StoreError> {
+                // One that was interrupted while it was held has gone on.
+                self.0.held.store(false, Ordering::Relaxed);
                 self.0.busy.store(false, Ordering::Relaxed);
                 let claim = async {
                     let fault = self.0.enter::<StoreError>(Side::Store, "claim").await?;
-                    let answer = self.0.store().claim(owner, ttl).await;
+                    let answer = self.0.store().await.claim(owner, ttl).await;
                     self.0.leave(Side::Store, fault, answer).await
                 };
                 let claim = claim.await;
@@ -333,12 +422,11 @@ macro_rules! points {
             }
 
             fn cancels(&self) -> watch::Receiver<()> {
-                // To a process that is dead, nobody calls out.
-                self.0.store.lock().unwrap().as_ref().map_or_else(|| watch::channel(()).1, |store| store.cancels())
+                self.0.cancels.subscribe()
             }
 
             fn endings(&self) -> broadcast::Receiver<Ended> {
-                self.0.store().endings()
+                self.0.store.lock().unwrap().as_ref().unwrap().endings()
             }
         }
     };
@@ -378,9 +466,8 @@ points! {
     fn resume_operation(project: &ProjectId, id: VnfLcmOpOccId, to: OpState, now: OffsetDateTime) -> ();
     fn cancel_operation(project: &ProjectId, id: VnfLcmOpOccId, mode: CancelMode) -> ();
     fn plan(id: VnfLcmOpOccId) -> Option<Plan>;
-    fn renew(lease: &Lease, ttl: Duration) -> Option<CancelMode>;
     fn store_plan(lease: &Lease, plan: &Plan, resources: &[Resource], now: OffsetDateTime) -> ();
-    fn record_intent(lease: &Lease, ttl: Duration, objects: &[ObjectKey]) -> ();
+    fn record_intent(lease: &Lease, ttl: Duration, objects: &[ObjectKey]) -> Option<CancelMode>;
     fn checkpoint(lease: &Lease, checkpoint: &Checkpoint) -> ();
     fn postpone(lease: Lease, delay: Duration, attempt: u32, error: Option<&Problem>) -> ();
     fn end_operation(lease: Lease, ending: &Ending) -> ();

@@ -1,5 +1,6 @@
 //! What several test modules need.
 
+pub mod chance;
 pub mod cluster;
 pub mod collector;
 pub mod faults;

@@ -119,6 +119,18 @@ impl ModelCluster {
         std::mem::take(&mut self.effects.lock().unwrap())
     }
 
+    /// Somebody deletes objects, such as `Deployment udr, Pod probe`; those that are there.
+    pub fn lose(&self, objects: &str) {
+        let mut state = self.locked();
+        let lost: Vec<Place> = state
+            .objects
+            .keys()
+            .filter(|place| objects.split(", ").any(|it| it == place.key.to_string()))
+            .cloned()
+            .collect();
+        lost.iter().for_each(|place| self.delete(&mut state, place));
+    }
+
     fn locked(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
     }
@@ -271,6 +283,10 @@ impl Driver for ModelCluster {
         }
         if let Some(namespace) = place.namespace.as_ref().filter(|name| !has_namespace(&state, name)) {
             return Err(InfraError::Invalid(format!("namespaces \"{namespace}\" not found")));
+        }
+        let there = state.objects.get(&place).map(|found| found.uid.as_str());
+        if matches!(&resource.state, ResourceState::Present { uid, owned: true } if there != Some(uid)) {
+            return Err(InfraError::Gone(format!("{} was deleted", resource.key)));
         }
         if let Some(found) = state.objects.get_mut(&place) {
             if owner(found) != Some(scope.instance.to_string()) {

@@ -12,12 +12,12 @@ use time::OffsetDateTime;
 
 use super::super::wake_others;
 use super::op_occs::{TABLE, columns, op_occ, running_states};
-use super::{Database, Query, Tx, instances, optional_json, read, resources};
+use super::{Database, Query, Row, Tx, instances, optional_json, read, resources};
 use crate::domain::op_occ::CancelMode;
 use crate::domain::plan::Plan;
 use crate::domain::problem::Problem;
 use crate::domain::resource::{ObjectKey, Resource};
-use crate::store::sql::convert::{count, enumerator, length, millis};
+use crate::store::sql::convert::{Unreadable, count, enumerator, length, millis};
 use crate::store::{Checkpoint, Claim, Claimed, Ended, Ending, Lease, StoreError};
 
 /// The fence: $1 is the operation, $2 the epoch; see [`held_by`].
@@ -87,8 +87,12 @@ pub(super) async fn renew(db: &Database, lease: &Lease, ttl: Duration) -> Result
         " RETURNING id, cancel_mode"
     );
     let rows = db.writer.fetch_all(held_by(sqlx::query(update), lease).bind(length(ttl))).await?;
-    let row = rows.first().ok_or(StoreError::LeaseLost)?;
-    read(TABLE, row, |row| Ok(row.try_get::<Option<&str>, _>("cancel_mode")?.map(enumerator).transpose()?))
+    read(TABLE, rows.first().ok_or(StoreError::LeaseLost)?, requested)
+}
+
+/// The cancel request that is pending, if one is.
+fn requested(row: &Row) -> Result<Option<CancelMode>, Unreadable> {
+    Ok(row.try_get::<Option<&str>, _>("cancel_mode")?.map(enumerator).transpose()?)
 }
 
 /// An operation whose cancel request was accepted in STARTING does not get out of it.
@@ -119,20 +123,20 @@ pub(super) async fn record_intent(
     lease: &Lease,
     ttl: Duration,
     objects: &[ObjectKey],
-) -> Result<(), StoreError> {
+) -> Result<Option<CancelMode>, StoreError> {
     let mut tx = db.writer.begin().await?;
     let update = concat!(
         "UPDATE vnf_lcm_op_occs SET lease_until = ",
         now!(),
         " + $3 WHERE ",
         held!(),
-        " RETURNING vnf_instance_id"
+        " RETURNING id, vnf_instance_id, cancel_mode"
     );
     let update = held_by(sqlx::query(update), lease).bind(length(ttl));
-    let instance = fenced(&mut tx, update, lease).await?;
-    resources::mark_intent(&mut tx, &instance, objects).await?;
+    let row = update.fetch_optional(&mut *tx).await?.ok_or(StoreError::LeaseLost)?;
+    resources::mark_intent(&mut tx, row.try_get("vnf_instance_id")?, objects).await?;
     tx.commit().await?;
-    Ok(())
+    read(TABLE, &row, requested)
 }
 
 /// With a step done, what was said of the attempts at it is past; the error in ROLLING_BACK is the one that led there.

@@ -341,7 +341,12 @@ impl Store for Database {
         self.counted(leases::store_plan(self, lease, plan, resources, now)).await
     }
 
-    async fn record_intent(&self, lease: &Lease, ttl: Duration, objects: &[ObjectKey]) -> Result<(), StoreError> {
+    async fn record_intent(
+        &self,
+        lease: &Lease,
+        ttl: Duration,
+        objects: &[ObjectKey],
+    ) -> Result<Option<CancelMode>, StoreError> {
         self.counted(leases::record_intent(self, lease, ttl, objects)).await
     }
 
