@@ -25,9 +25,10 @@ use crate::support::gybe::Gybe;
 use crate::support::postgres::Database;
 
 /// A VNF's life begins so often.
-const LIFE_EVERY: Duration = Duration::from_secs(1);
-/// A GET is sent so often.
+const LIFE_EVERY: Duration = Duration::from_secs(2);
+/// A GET is sent so often, unless as many as [`READS`] are not answered yet.
 const GET_EVERY: Duration = Duration::from_millis(20);
+const READS: usize = 8;
 const SAMPLE_EVERY: Duration = Duration::from_secs(5);
 /// The VNFs live in these many namespaces, one at a time in each. If all are taken, no life begins.
 const NAMESPACES: usize = 8;
@@ -100,9 +101,9 @@ pub async fn measure(length: Duration, split: bool) -> (Section, bool) {
     let mut section = Section::new(
         if split { "soak-postgres" } else { "soak" },
         if split { "Soak, roles api and conductor on PostgreSQL" } else { "Soak, one process on SQLite" },
-        "Real: the control plane and its controllers, the binary, the database. Played: kubelets (KWOK). Each second a VNF \
-         (the AMF of sample `core5g`) is created, instantiated, scaled out and in, terminated and deleted, in one of eight \
-         namespaces; 50 GETs a second. `Growth` is the slope of VmRSS over the second half times its length; files, TCP \
+        "Real: the control plane and its controllers, the binary, the database. Played: kubelets (KWOK). Every two seconds a \
+         VNF (the workloads of sample `core5g` that scale, with their services and volumes) is created, instantiated, scaled out and in, terminated and deleted, in one of eight \
+         namespaces; up to 50 GETs a second. `Growth` is the slope of VmRSS over the second half times its length; files, TCP \
          connections and the API server's watches are counted after a first life, at their most, and once the load is over.",
         &[
             "process",
@@ -196,7 +197,7 @@ async fn run(
                 done.lives.fetch_add(1, Ordering::Relaxed);
                 free.send(namespace).unwrap();
             }
-            _ = reads.tick(), if begun.elapsed() < length => reading.push(gybe.get(INSTANCES)),
+            _ = reads.tick(), if begun.elapsed() < length && reading.len() < READS => reading.push(gybe.get(INSTANCES)),
             Some(answer) = reading.next() => {
                 answer.expect(StatusCode::OK);
                 done.reads.fetch_add(1, Ordering::Relaxed);
@@ -214,7 +215,7 @@ async fn run(
 /// The whole life of a VNF.
 async fn live(gybe: &Gybe, vnfd: &str, namespace: &Namespace) {
     let path = gybe.create("v2", vnfd).await;
-    let files = ["Files/kubernetes/amf.yaml"];
+    let files = ["amf", "smf", "subscriber-data"].map(|name| format!("Files/kubernetes/{name}.yaml"));
     let place = json!({ "namespace": namespace.as_str(), "lcm-kubernetes-def-files": files });
     let scale = |direction: &str| json!({ "type": direction, "aspectId": "amf" });
     let operations: [(&str, Value); 4] = [
