@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -87,6 +87,25 @@ impl Processes {
         };
         [&self.api].into_iter().chain(&self.conductor).map(sample).collect()
     }
+}
+
+impl Drop for Processes {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for (gybe, name) in [&self.api].into_iter().chain(&self.conductor).zip(self.names()) {
+                let kept = results().join(format!("soak-{name}.log"));
+                std::fs::write(&kept, gybe.log()).unwrap();
+                eprintln!("the log of the process: {}", kept.display());
+            }
+        }
+    }
+}
+
+/// Where samples and logs are left.
+fn results() -> PathBuf {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench");
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
 }
 
 /// How much the load has done.
@@ -270,9 +289,7 @@ struct Csv(File);
 
 impl Csv {
     fn create(names: &[&str]) -> Self {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench");
-        std::fs::create_dir_all(&path).unwrap();
-        let path = path.join(format!("soak-{}.csv", names.join("-")));
+        let path = results().join(format!("soak-{}.csv", names.join("-")));
         let mut file = File::create(&path).unwrap();
         let columns = ["resident_kib", "files", "connections", "to_cluster", "threads"];
         let columns = names.iter().flat_map(|name| columns.map(|column| format!(",{name}_{column}")));
