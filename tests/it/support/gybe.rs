@@ -25,6 +25,8 @@ pub struct Gybe {
     pub client: Client,
 }
 
+/// Seals the secrets in the database: 32 bytes, in base64.
+pub const KEY: &str = "Z3liZS10ZXN0LWtleS1neWJlLXRlc3Qta2V5LTAwMDA=";
 /// What is to become so within a test does so within this.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -224,8 +226,7 @@ fn launch(folder: &Path, database_url: &str, arguments: &[String], files: Option
         .arg("--data-dir")
         .arg(folder.join("data"))
         .args(arguments)
-        // 32 bytes; the tests' databases hold no secrets.
-        .env("GYBE_KEY", "Z3liZS10ZXN0LWtleS1neWJlLXRlc3Qta2V5LTAwMDA=")
+        .env("GYBE_KEY", KEY)
         .stdout(Stdio::piped())
         .stderr(log)
         .spawn()

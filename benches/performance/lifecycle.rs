@@ -1,0 +1,133 @@
+//! How long a VNF takes to come and to go: Gybe against `kubectl` and against the bare client, in turn.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use gybe::domain::namespace::Namespace;
+use kube::Client;
+use serde_json::{Value, json};
+
+use crate::bare::{self, Bare};
+use crate::namespaces::Namespaces;
+use crate::report::{Section, figure, median, millis};
+use crate::support::cluster::Cluster;
+use crate::support::gybe::Gybe;
+
+/// Each is measured so often, in turn with the others.
+const RUNS: usize = 10;
+
+/// A sample, and what `kubectl wait` waits for.
+struct Subject {
+    sample: &'static str,
+    objects: usize,
+    waits: &'static [&'static str],
+}
+
+const SUBJECTS: [Subject; 2] = [
+    Subject { sample: "small", objects: 1, waits: &["--for=condition=Available deployment --all"] },
+    Subject {
+        sample: "core5g",
+        objects: 37,
+        waits: &[
+            "--for=condition=Available deployment --all",
+            "--for=jsonpath={.status.readyReplicas}=1 statefulset/udr-db",
+            "--for=jsonpath={.status.numberReady}=3 daemonset/upf",
+            "--for=condition=Complete job/db-init",
+        ],
+    },
+];
+
+/// The times of coming and of going, run by run.
+#[derive(Default)]
+struct Times([Vec<Duration>; 2]);
+
+impl Times {
+    fn add(&mut self, [come, gone]: [Duration; 2]) {
+        self.0[0].push(come);
+        self.0[1].push(gone);
+    }
+}
+
+pub async fn measure() -> Section {
+    let mut section = Section::new(
+        "lifecycle",
+        "Instantiate and terminate",
+        "Real: the control plane (etcd without fsync) and its controllers, the binary on SQLite with every commit synced, \
+         HTTP on loopback. Played: kubelets (KWOK). Gybe: from the POST until GET, every two milliseconds, says COMPLETED. \
+         kubectl: `apply` and `wait`, `delete --cascade=foreground --wait`. The bare client applies what Gybe applies, in the \
+         same classes, and watches until it is ready, or gone with its pods and claims; it has no database, its manifests \
+         are in memory. Medians of ten runs in turn, each in a namespace of its own; all share the cores.",
+        &["operation", "objects", "gybe ms", "kubectl ms", "bare ms", "gybe / kubectl", "gybe / bare"],
+    );
+    let (cluster, client) = (Cluster::running().await, bare::client().await);
+    let gybe = Gybe::start();
+    gybe.register_vim(&cluster.admin, "cluster", true).await;
+    for subject in SUBJECTS {
+        let vnfd = gybe.onboard(subject.sample).await;
+        let [mut ours, mut kubectls, mut bares] = [const { Times([Vec::new(), Vec::new()]) }; 3];
+        for _ in 0..RUNS {
+            let namespaces = Namespaces::create(&cluster.client, 3).await;
+            let [one, two, three] = &namespaces.names[..] else { unreachable!("three were made") };
+            ours.add(by_gybe(&gybe, one, &vnfd).await);
+            kubectls.add(by_kubectl(two, &subject));
+            bares.add(by_bare(&client, &cluster, three, &subject).await);
+            namespaces.remove().await;
+        }
+        for (operation, phase) in [("instantiate", 0), ("terminate", 1)] {
+            let [gybe, kubectl, bare] = [&ours, &kubectls, &bares].map(|times| median(times.0[phase].clone()));
+            let ratio = |other: Duration| figure(gybe.as_secs_f64() / other.as_secs_f64());
+            let times = [gybe, kubectl, bare].map(millis);
+            let mut row = vec![json!(operation), json!(subject.objects)];
+            row.extend(times.into_iter().chain([ratio(kubectl), ratio(bare)]));
+            section.row(row);
+        }
+    }
+    section
+}
+
+async fn by_gybe(gybe: &Gybe, namespace: &Namespace, vnfd: &str) -> [Duration; 2] {
+    let path = gybe.create("v2", vnfd).await;
+    let place = json!({ "flavourId": "simple", "additionalParams": { "namespace": namespace.as_str() } });
+    let mut times = Vec::new();
+    for (operation, body) in [("instantiate", place), ("terminate", json!({ "terminationType": "GRACEFUL" }))] {
+        let begun = Instant::now();
+        let op = gybe.begin(&path, operation, &body).await;
+        let over = |op: &Value| !matches!(op["operationState"].as_str(), Some("STARTING" | "PROCESSING"));
+        let op = gybe.poll(&op, Duration::from_millis(2), over).await;
+        times.push(begun.elapsed());
+        assert_eq!(op["operationState"], "COMPLETED", "{op:#}");
+    }
+    [times[0], times[1]]
+}
+
+fn by_kubectl(namespace: &Namespace, subject: &Subject) -> [Duration; 2] {
+    let directory = PathBuf::from(std::env::var("GYBE_TEST_CLUSTER").unwrap());
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(directory.join("kubectl"));
+        command.arg("--kubeconfig").arg(directory.join("admin.kubeconfig"));
+        let done = command.args(["-n", namespace.as_str()]).args(arguments).output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    };
+    let manifests = bare::folder(subject.sample);
+    let begun = Instant::now();
+    run(&["apply", "-f", manifests.to_str().unwrap()]);
+    for wait in subject.waits {
+        let arguments: Vec<&str> = ["wait", "--timeout=60s"].into_iter().chain(wait.split(' ')).collect();
+        run(&arguments);
+    }
+    let come = begun.elapsed();
+    let begun = Instant::now();
+    run(&["delete", "--cascade=foreground", "--wait=true", "-f", manifests.to_str().unwrap()]);
+    [come, begun.elapsed()]
+}
+
+async fn by_bare(client: &Client, cluster: &Cluster, namespace: &Namespace, subject: &Subject) -> [Duration; 2] {
+    let bare = Bare::new(client, cluster, subject.sample, namespace).await;
+    let begun = Instant::now();
+    bare.apply().await;
+    let come = begun.elapsed();
+    let begun = Instant::now();
+    bare.remove().await;
+    [come, begun.elapsed()]
+}

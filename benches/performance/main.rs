@@ -1,0 +1,77 @@
+//! Gybe's benchmarks, in one program. `scripts/bench` starts what they need and runs it; `scripts/soak` runs the soak.
+//!
+//! The arguments name the sections to run; `table` shows what is in the file of results as Markdown (docs/performance.md
+//! has that table). Each section says what was real and what was played.
+#![expect(clippy::unwrap_used, reason = "a benchmark that can't run has nothing to say")]
+
+mod api;
+mod bare;
+mod conductor;
+mod lifecycle;
+mod load;
+mod many;
+mod memory;
+mod namespaces;
+mod played;
+mod process;
+mod report;
+mod soak;
+#[path = "../../tests/it/support/mod.rs"]
+#[expect(dead_code, clippy::expect_used, reason = "the tests' support has more than this needs")]
+mod support;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use report::Report;
+use tokio::runtime::Builder;
+
+/// What runs if nothing is named, in this order.
+const SECTIONS: [&str; 5] = ["lifecycle", "many", "api", "conductor", "memory"];
+/// What the table shows: those, and the soak.
+const SHOWN: [&str; 7] = ["lifecycle", "many", "api", "conductor", "memory", "soak", "soak-postgres"];
+/// Runs if the argument does not say for how many seconds.
+const SOAK: Duration = Duration::from_secs(600);
+
+fn main() -> ExitCode {
+    // cargo adds a flag of its own.
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments[..] {
+        [conductor::WORKER, url] => several_threads(conductor::work(url)),
+        ["table"] => println!("{}", Report::open().markdown(&SHOWN)),
+        ["soak" | "soak-postgres", ..] => return soak(&arguments),
+        [] => SECTIONS.into_iter().for_each(section),
+        _ => arguments.into_iter().for_each(section),
+    }
+    ExitCode::SUCCESS
+}
+
+fn section(name: &str) {
+    println!("\n{name}");
+    let section = match name {
+        "lifecycle" => several_threads(lifecycle::measure()),
+        "many" => several_threads(many::measure()),
+        // One thread for the load generator: it shares the cores with the server.
+        "api" => one_thread(api::measure()),
+        "memory" => one_thread(memory::measure()),
+        "conductor" => one_thread(conductor::measure()),
+        other => panic!("no section is called {other}: there are {}", SECTIONS.join(", ")),
+    };
+    Report::open().keep(section);
+}
+
+fn soak(arguments: &[&str]) -> ExitCode {
+    let length = arguments.get(1).map_or(SOAK, |seconds| Duration::from_secs(seconds.parse().unwrap()));
+    let (section, good) = several_threads(soak::measure(length, arguments[0] == "soak-postgres"));
+    Report::open().keep(section);
+    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn one_thread<T>(section: impl Future<Output = T>) -> T {
+    Builder::new_current_thread().enable_all().build().unwrap().block_on(section)
+}
+
+fn several_threads<T>(section: impl Future<Output = T>) -> T {
+    Builder::new_multi_thread().enable_all().build().unwrap().block_on(section)
+}

@@ -1,0 +1,62 @@
+//! Namespaces for a measurement, made before it and gone before the next one begins.
+
+use std::time::{Duration, Instant};
+
+use futures::StreamExt as _;
+use gybe::clock::{Ids as _, System};
+use gybe::domain::namespace::Namespace;
+use k8s_openapi::api::core::v1::{Namespace as Object, ServiceAccount};
+use kube::Client;
+use kube::api::{Api, DeleteParams, ListParams, PostParams, WatchEvent, WatchParams};
+use serde_json::json;
+
+/// Says which namespaces belong together.
+const LABEL: &str = "gybe.dev/benchmark";
+/// Namespaces made or deleted at once.
+const AT_ONCE: usize = 16;
+/// They are gone within this.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// Some namespaces.
+pub struct Namespaces {
+    client: Client,
+    label: String,
+    /// Their names.
+    pub names: Vec<Namespace>,
+}
+
+impl Namespaces {
+    /// So many new ones, in which pods can be made.
+    pub async fn create(client: &Client, number: usize) -> Self {
+        let label = System.uuid().simple().to_string();
+        let names =
+            futures::stream::iter(0..number).map(|n| create(client, format!("bench-{}-{n}", &label[..8]), &label));
+        let names = names.buffer_unordered(AT_ONCE).collect().await;
+        Self { client: client.clone(), label, names }
+    }
+
+    /// Deletes them and waits until they are gone.
+    pub async fn remove(self) {
+        let api: Api<Object> = Api::all(self.client);
+        let delete = async |name: &Namespace| drop(api.delete(name.as_str(), &DeleteParams::default()).await.unwrap());
+        futures::stream::iter(&self.names).map(delete).buffer_unordered(AT_ONCE).collect::<Vec<()>>().await;
+        let begun = Instant::now();
+        let ours = ListParams::default().labels(&format!("{LABEL}={}", self.label));
+        while !api.list_metadata(&ours).await.unwrap().items.is_empty() {
+            assert!(begun.elapsed() < PATIENCE, "the namespaces are not gone");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+}
+
+async fn create(client: &Client, name: String, label: &str) -> Namespace {
+    let object = json!({ "metadata": { "name": name, "labels": { LABEL: label } } });
+    let api: Api<Object> = Api::all(client.clone());
+    api.create(&PostParams::default(), &serde_json::from_value(object).unwrap()).await.unwrap();
+    // No pod is admitted before its ServiceAccount is there.
+    let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), &name);
+    let watch = WatchParams::default().fields("metadata.name=default");
+    let mut events = accounts.watch(&watch, "0").await.unwrap().boxed();
+    while !matches!(events.next().await.unwrap().unwrap(), WatchEvent::Added(_)) {}
+    Namespace::try_from(name).unwrap()
+}

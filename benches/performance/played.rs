@@ -1,0 +1,68 @@
+//! What is played where no cluster takes part: a driver that succeeds at once, and a VIM that nobody has to answer for.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use gybe::clock::{Clock as _, Ids as _, System};
+use gybe::domain::ids::{ProjectId, VimId};
+use gybe::domain::plan::PodRef;
+use gybe::domain::resource::{KindInfo, Resource};
+use gybe::domain::vim::{Secret, Secrets, Vim, VimAccess};
+use gybe::infra::{Driver, Ensured, InfraError, Kind, Observed, Patience, Scope};
+use serde_json::Map;
+
+/// Every kind is served, every object is made, ready and gone the moment it is asked for, and nothing is to be observed.
+pub struct InstantDriver;
+
+#[async_trait]
+impl Driver for InstantDriver {
+    async fn who_am_i(&self, _: &VimAccess) -> Result<String, InfraError> {
+        Ok("played".to_owned())
+    }
+
+    async fn discover(&self, _: &VimAccess, kinds: &BTreeSet<Kind>) -> Result<BTreeMap<Kind, KindInfo>, InfraError> {
+        let info = |kind: &Kind| KindInfo { plural: format!("{}s", kind.1.to_lowercase()), namespaced: true };
+        Ok(kinds.iter().map(|kind| (kind.clone(), info(kind))).collect())
+    }
+
+    async fn ensure(&self, _: &Scope, _: &Resource) -> Result<Ensured, InfraError> {
+        Ok(Ensured { uid: System.uuid().to_string(), owned: true })
+    }
+
+    async fn await_ready(&self, _: &Scope, _: &[Resource], _: Patience) -> Result<(), InfraError> {
+        Ok(())
+    }
+
+    async fn remove(&self, _: &Scope, _: &Resource, _: Option<Duration>, _: Duration) -> Result<(), InfraError> {
+        Ok(())
+    }
+
+    async fn delete_pods(&self, _: &Scope, _: &[PodRef], _: Duration) -> Result<(), InfraError> {
+        Ok(())
+    }
+
+    async fn observe(&self, _: &Scope, _: &[Resource]) -> Result<Observed, InfraError> {
+        Ok(Observed::default())
+    }
+}
+
+/// A default VIM at that URL, as it is stored.
+pub fn vim(endpoint: &str) -> Vim {
+    Vim {
+        id: VimId(System.uuid()),
+        project_id: ProjectId::default(),
+        name: "played".to_owned(),
+        description: String::new(),
+        vim_type: "kubernetes".to_owned(),
+        endpoint: endpoint.to_owned(),
+        access_info: Map::new(),
+        secrets: Secrets::from([("bearer_token".to_owned(), Secret::new("t0ken"))]),
+        vim_project: "default".to_owned(),
+        extra: Map::new(),
+        is_default: true,
+        user_name: None,
+        created_at: System.now(),
+        updated_at: None,
+    }
+}
