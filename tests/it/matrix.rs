@@ -294,7 +294,7 @@ impl World {
     /// The database is opened anew, as by a process that starts.
     async fn reopen(&mut self) {
         self.store = None;
-        self.store = Some(store::open(&self.url).await);
+        self.store = Some(store::reopen(&self.url).await);
     }
 
     /// All delays and leases are over.
@@ -685,7 +685,9 @@ impl Row {
             // A request that is there when the inventory is read, or a step begins, is obeyed. If it comes in the last step,
             // that may be done before; once all is written, it comes too late.
             Fault::Cancelled(_) | Fault::CancelledAndKilled(_) => {
-                let looks = |point: &Point| ["resources", "renew"].contains(&point.call.as_str());
+                let looks = |point: &Point| {
+                    ["resources", "store_plan", "renew", "record_intent"].contains(&point.call.as_str())
+                };
                 let last_look = self.points.iter().rposition(looks).unwrap();
                 if point <= last_look { Some(true) } else { (point + 1 == self.points.len()).then_some(false) }
             }

@@ -23,8 +23,8 @@ use crate::store::{LiveOperation, Store, StoreError};
 // --- what shared/ takes from its parent (the macros by being defined before it) -------------------------------------
 
 type Db = sqlx::Sqlite;
-/// The lock file: held as long as the store is.
-type Held = File;
+/// Nothing: the writer has the lock file.
+type Held = ();
 
 /// As OpenTelemetry calls it.
 const ENGINE: &str = "sqlite";
@@ -96,7 +96,14 @@ pub(super) async fn connect(path: &str, keys: KeyRing) -> Result<Arc<dyn Store>,
     // The connections never go stale: no need to test, replace or close them.
     let pool = SqlitePoolOptions::new().test_before_acquire(false).max_lifetime(None).idle_timeout(None);
     let reader = pool.max_connections(READERS).connect_with(options.read_only(true)).await?;
-    Ok(Arc::new(shared::Database::new(reader, Writer::new(writer), keys, Signals::default(), Endings::here(), lock)))
+    Ok(Arc::new(shared::Database::new(
+        reader,
+        Writer::new(writer, lock),
+        keys,
+        Signals::default(),
+        Endings::here(),
+        (),
+    )))
 }
 
 pub(super) async fn migrate(path: &str) -> Result<Migrated, StoreError> {

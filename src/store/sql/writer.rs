@@ -9,6 +9,7 @@
 //!
 //! Within a group a transaction sees what those before it wrote. If the commit fails, all of the group are told so.
 
+use std::fs::File;
 use std::io;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
@@ -40,6 +41,8 @@ struct Shared {
     waiting: AtomicUsize,
     /// A caller's runtime may end before his transaction does.
     runtime: Handle,
+    /// Held as long as anything may be written.
+    _lock: File,
 }
 
 struct State {
@@ -61,10 +64,12 @@ pub(super) struct Tx {
 }
 
 impl Writer {
-    /// Writes through `connection`, ending transactions on the current runtime.
-    pub(super) fn new(connection: SqliteConnection) -> Self {
+    /// Writes through `connection`, ending transactions on the current runtime, and holds `lock` until the last has ended.
+    pub(super) fn new(connection: SqliteConnection, lock: File) -> Self {
         let state = Arc::new(Mutex::new(State { connection, group: None }));
-        Self { shared: Arc::new(Shared { state, waiting: AtomicUsize::new(0), runtime: Handle::current() }) }
+        Self {
+            shared: Arc::new(Shared { state, waiting: AtomicUsize::new(0), runtime: Handle::current(), _lock: lock }),
+        }
     }
 
     /// Begins a transaction once it is its turn.
@@ -209,7 +214,8 @@ mod tests {
             let tables = "CREATE TABLE numbers (number INTEGER PRIMARY KEY); \
                           CREATE TABLE twins (number INTEGER REFERENCES numbers DEFERRABLE INITIALLY DEFERRED)";
             connection.execute(tables).await.unwrap();
-            Self { folder, writer: Writer::new(connection) }
+            let lock = File::create(folder.path().join("test.lock")).unwrap();
+            Self { folder, writer: Writer::new(connection, lock) }
         }
 
         /// What another connection sees.

@@ -17,7 +17,21 @@ use serde_json::{Map, json};
 
 /// Opens the database of that URL.
 pub async fn open(url: &str) -> Arc<dyn Store> {
-    connect(url, KeyRing::parse("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=").unwrap()).await.unwrap()
+    connect(url, keys()).await.unwrap()
+}
+
+/// Opens the database of that URL once the last calls of a process that was killed have ended.
+pub async fn reopen(url: &str) -> Arc<dyn Store> {
+    loop {
+        match connect(url, keys()).await {
+            Err(StoreError::Held { .. }) => tokio::task::yield_now().await,
+            other => break other.unwrap(),
+        }
+    }
+}
+
+fn keys() -> KeyRing {
+    KeyRing::parse("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=").unwrap()
 }
 
 /// The onboarded VNFD of that content; it is onboarded if it was not yet.
