@@ -54,8 +54,6 @@ pub enum AppError {
     Store(#[from] StoreError),
 }
 
-/// Conductors give a lease up after this long without a sign of life.
-const LEASE_TTL: Duration = Duration::from_secs(30);
 /// Objects have this long to be gone.
 const REMOVAL_TIMEOUT: Duration = Duration::from_secs(500);
 /// A connection that has not sent a complete request head after this long is closed.
@@ -103,11 +101,11 @@ pub async fn run(config: Config, stop: Stop, ready: impl FnOnce(SocketAddr)) -> 
         let settings = Settings {
             owner: System.uuid().to_string(),
             max_operations: config.max_operations,
-            lease_ttl: LEASE_TTL,
+            lease_ttl: config.lease,
             patience: config.patience,
             removal_timeout: REMOVAL_TIMEOUT,
         };
-        let driver = Arc::new(KubernetesDriver::counting(vims));
+        let driver = Arc::new(KubernetesDriver::counting(vims, config.lease));
         let observer = Arc::clone(&driver) as Arc<dyn Observer>;
         let conductor = Conductor::new(Arc::clone(&store), driver, Arc::new(System), settings);
         conductor.metrics().register(&mut registry);
@@ -140,7 +138,7 @@ async fn api(
     let packages = PackageFiles::open(&config.data_dir, config.max_package_bytes)
         .map_err(io_error("the folder of the packages can't be used".to_owned()))?;
     // Its own, as connections live on the runtime that opened them and HTTP workers have runtimes of their own.
-    let driver = Arc::new(KubernetesDriver::counting(vims.clone()));
+    let driver = Arc::new(KubernetesDriver::counting(vims.clone(), config.lease));
     let api = web::Data::new(Api {
         store: Arc::clone(store),
         observer: Arc::clone(&driver) as Arc<dyn Observer>,

@@ -35,7 +35,7 @@ use crate::metrics::VimMetrics;
 const CONNECT_DEADLINE: Duration = Duration::from_secs(4);
 /// A connection that is silent for so long is probed.
 const KEEPALIVE: Duration = Duration::from_secs(20);
-/// Below the 10 s that a lease has left when its conductor gives an operation up.
+/// The longest deadline of a call.
 const CALL_DEADLINE: Duration = Duration::from_secs(8);
 /// After this without use a client is dropped, and with it its connections and its copy of the credential.
 const IDLE: Duration = Duration::from_secs(600);
@@ -43,10 +43,16 @@ const IDLE: Duration = Duration::from_secs(600);
 const MOST: usize = 64;
 
 /// The clients in use.
-#[derive(Default)]
 pub(super) struct Clients {
     entries: Mutex<Vec<Entry>>,
     metrics: VimMetrics,
+    deadline: Duration,
+}
+
+impl Default for Clients {
+    fn default() -> Self {
+        Self { entries: Mutex::default(), metrics: VimMetrics::default(), deadline: CALL_DEADLINE }
+    }
 }
 
 struct Entry {
@@ -56,8 +62,10 @@ struct Entry {
 }
 
 impl Clients {
-    pub fn new(metrics: VimMetrics) -> Self {
-        Self { entries: Mutex::default(), metrics }
+    /// For a conductor with leases of `lease`: it gives an operation up when a third of it is left, and every call is over
+    /// before that third is.
+    pub fn new(metrics: VimMetrics, lease: Duration) -> Self {
+        Self { entries: Mutex::default(), metrics, deadline: CALL_DEADLINE.min(lease * 4 / 15) }
     }
 
     /// The client for `access`.
@@ -72,7 +80,7 @@ impl Clients {
             entry.used = now;
             return Ok(entry.cluster.clone());
         }
-        let cluster = Arc::new(Cluster::new(access, &self.metrics)?);
+        let cluster = Arc::new(Cluster::new(access, &self.metrics, self.deadline)?);
         let oldest = entries.iter().enumerate().min_by_key(|(_, entry)| entry.used).map(|(at, _)| at);
         if let Some(at) = oldest.filter(|_| entries.len() >= MOST) {
             entries.swap_remove(at);
@@ -89,20 +97,21 @@ pub(super) struct Cluster {
     /// What discovery said lately.
     pub known: Known,
     endpoint: String,
+    deadline: Duration,
 }
 
 impl Cluster {
-    fn new(access: &VimAccess, metrics: &VimMetrics) -> Result<Self, InfraError> {
+    fn new(access: &VimAccess, metrics: &VimMetrics, deadline: Duration) -> Result<Self, InfraError> {
         let client = client(access, metrics)
             .map_err(|why| InfraError::Invalid(format!("the access to {} cannot be used: {why}", access.endpoint)))?;
-        Ok(Self { client, known: Known::default(), endpoint: access.endpoint.clone() })
+        Ok(Self { client, known: Known::default(), endpoint: access.endpoint.clone(), deadline })
     }
 
     /// Waits for the answer to a request, no longer than the deadline of calls.
     pub async fn call<T>(&self, request: impl Future<Output = kube::Result<T>>) -> Result<T, CallError> {
-        match timeout(CALL_DEADLINE, request).await {
+        match timeout(self.deadline, request).await {
             Ok(answer) => answer.map_err(|error| CallError::of(&error, &self.endpoint)),
-            Err(_) => Err(CallError::silence(&self.endpoint, CALL_DEADLINE)),
+            Err(_) => Err(CallError::silence(&self.endpoint, self.deadline)),
         }
     }
 
