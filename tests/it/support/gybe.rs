@@ -13,6 +13,7 @@ use tempfile::TempDir;
 /// A running `gybe serve` with its database and packages in a folder of its own. Killed and removed when dropped.
 pub struct Gybe {
     folder: TempDir,
+    data: PathBuf,
     /// The process.
     pub child: Child,
     /// The database, as `--database-url` takes it.
@@ -50,10 +51,20 @@ impl Gybe {
         Self::spawn(TempDir::new().unwrap(), database_url.to_owned(), arguments)
     }
 
+    /// On the PostgreSQL database of that URL and a data folder that others use, too.
+    pub fn start_beside(data: &Path, database_url: &str, arguments: &[&str]) -> Self {
+        Self::launched(TempDir::new().unwrap(), data.to_owned(), database_url.to_owned(), arguments)
+    }
+
     fn spawn(folder: TempDir, database_url: String, arguments: &[&str]) -> Self {
+        let data = folder.path().join("data");
+        Self::launched(folder, data, database_url, arguments)
+    }
+
+    fn launched(folder: TempDir, data: PathBuf, database_url: String, arguments: &[&str]) -> Self {
         let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
-        let (child, url) = launch(folder.path(), &database_url, &arguments);
-        Self { folder, child, database_url, arguments, url, client: Client::new() }
+        let (child, url) = launch(folder.path(), &data, &database_url, &arguments);
+        Self { folder, data, child, database_url, arguments, url, client: Client::new() }
     }
 
     /// SIGTERM.
@@ -70,7 +81,7 @@ impl Gybe {
 
     /// Starts again over the same database; the port is another.
     pub fn restart(&mut self) {
-        (self.child, self.url) = launch(self.folder.path(), &self.database_url, &self.arguments);
+        (self.child, self.url) = launch(self.folder.path(), &self.data, &self.database_url, &self.arguments);
     }
 
     /// The folder with database, packages and log.
@@ -195,12 +206,12 @@ impl Drop for Gybe {
     }
 }
 
-fn launch(folder: &Path, database_url: &str, arguments: &[String]) -> (Child, String) {
+fn launch(folder: &Path, data: &Path, database_url: &str, arguments: &[String]) -> (Child, String) {
     let log = std::fs::File::options().create(true).append(true).open(folder.join("gybe.log")).unwrap();
     let mut child = Command::new(binary())
         .args(["serve", "--listen", "127.0.0.1:0", "--database-url", database_url, "--ready-grace", "3"])
         .arg("--data-dir")
-        .arg(folder.join("data"))
+        .arg(data)
         .args(arguments)
         // 32 bytes; the tests' databases hold no secrets.
         .env("GYBE_KEY", "Z3liZS10ZXN0LWtleS1neWJlLXRlc3Qta2V5LTAwMDA=")
