@@ -19,6 +19,7 @@ mod namespaces;
 mod op_occ;
 mod openapi;
 mod operator;
+mod outages;
 mod packages;
 mod render;
 mod restart;

@@ -15,6 +15,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{ConnectOptions, SqliteConnection};
 
 use crate::store::seal::KeyRing;
+use crate::store::sql::current::Current;
 use crate::store::sql::endings::Endings;
 use crate::store::sql::{Migrated, Signals, run_migrations};
 use crate::store::{LiveOperation, Store, StoreError};
@@ -63,6 +64,11 @@ fn violated(error: &dyn DatabaseError) -> Option<&str> {
     error.message().strip_prefix("UNIQUE constraint failed: ")
 }
 
+/// The file answers.
+async fn bounded<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    work.await
+}
+
 /// There is no other process to wake.
 async fn wake_others(_: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     Ok(())
@@ -94,7 +100,14 @@ pub(super) async fn connect(path: &str, keys: KeyRing) -> Result<Arc<dyn Store>,
         .execute(&writer)
         .await?;
     let reader = pool().max_connections(READERS).connect_with(options.read_only(true)).await?;
-    Ok(Arc::new(shared::Database::new(reader, writer, keys, Signals::default(), Endings::here(), lock)))
+    Ok(Arc::new(shared::Database::new(
+        Current::new(reader),
+        Current::new(writer),
+        keys,
+        Signals::default(),
+        Endings::here(),
+        lock,
+    )))
 }
 
 pub(super) async fn migrate(path: &str) -> Result<Migrated, StoreError> {

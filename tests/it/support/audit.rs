@@ -29,6 +29,8 @@ pub struct Waits {
     pub slowest: Duration,
     /// How often an operation was claimed as the lease of another one had run out.
     pub take_overs: usize,
+    /// How often one was put off, and claimed again: after a passing error, or handed over by a process that stops.
+    pub hand_overs: usize,
     /// The most often that a step was put off.
     pub attempts: i64,
 }
@@ -49,6 +51,11 @@ impl Clock {
         let waits = Arc::new(Mutex::new(Waits::default()));
         let task = tokio::spawn(look(url.to_owned(), lease, Arc::clone(&waits)));
         Self { waits, _task: AbortOnDropHandle::new(task) }
+    }
+
+    /// What was seen so far.
+    pub fn waits(&self) -> Waits {
+        *self.waits.lock().unwrap()
     }
 
     /// What was seen so far, or since this was last asked.
@@ -90,7 +97,8 @@ fn note(rows: Vec<Row>, before: &BTreeMap<String, (Row, i64)>, waits: &mut Waits
         let (id, progress, epoch, attempt, sign, due, now) = &row;
         let mut since = *now;
         if let Some(((_, progress_before, epoch_before, _, _, due_before, _), since_before)) = before.get(id) {
-            waits.take_overs += usize::from(epoch > epoch_before && due == due_before);
+            waits.take_overs += usize::from(*epoch_before > 0 && epoch > epoch_before && due == due_before);
+            waits.hand_overs += usize::from(*epoch_before > 0 && epoch > epoch_before && due > due_before);
             if progress == progress_before {
                 since = *since_before;
             }

@@ -13,5 +13,6 @@ pub mod ops;
 pub mod postgres;
 pub mod proxy;
 pub mod sample;
+pub mod site;
 pub mod store;
 pub mod witness;

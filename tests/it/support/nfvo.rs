@@ -217,7 +217,11 @@ impl Nfvo {
             let text = answer.text().await.ok()?;
             Some((status, location, serde_json::from_str(&text).unwrap_or(Value::Null)))
         };
-        let answer = answer.await.filter(|(status, ..)| !status.is_server_error());
+        let answer = answer.await;
+        if let Some((StatusCode::INTERNAL_SERVER_ERROR, _, problem)) = &answer {
+            panic!("whatever is killed or cut off, nothing is wrong inside: {path}: {problem:#}\n{}", self.fleet.log());
+        }
+        let answer = answer.filter(|(status, ..)| !status.is_server_error());
         if answer.is_none() {
             self.unanswered.fetch_add(1, Ordering::Relaxed);
             let mut longest = self.longest.lock().unwrap();

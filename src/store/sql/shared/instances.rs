@@ -36,7 +36,7 @@ pub(super) async fn create(db: &Database, instance: &VnfInstance) -> Result<(), 
          FROM vnf_packages WHERE id = $6 AND project_id = $2 AND operational_state = 'ENABLED'",
         for_share!()
     ));
-    let done = bind(db, insert, instance)?.bind(millis(instance.created_at)).execute(&db.writer).await?;
+    let done = bind(db, insert, instance)?.bind(millis(instance.created_at)).execute(&db.writer()).await?;
     if done.rows_affected() == 1 { Ok(()) } else { Err(StoreError::Stale) }
 }
 
@@ -66,7 +66,7 @@ pub(super) async fn one(db: &Database, project: &ProjectId, id: VnfInstanceId) -
     let row = sqlx::query(concat!(select!(), "WHERE id = $1 AND project_id = $2"))
         .bind(id.to_string())
         .bind(&project.0)
-        .fetch_optional(&db.reader)
+        .fetch_optional(&db.reader())
         .await?;
     read(TABLE, &row.ok_or(StoreError::NotFound)?, |row| instance(db, row))
 }
@@ -74,7 +74,7 @@ pub(super) async fn one(db: &Database, project: &ProjectId, id: VnfInstanceId) -
 pub(super) async fn all(db: &Database, project: &ProjectId) -> Result<Vec<VnfInstance>, StoreError> {
     let rows = sqlx::query(concat!(select!(), "WHERE project_id = $1 ORDER BY created_at, id"))
         .bind(&project.0)
-        .fetch_all(&db.reader)
+        .fetch_all(&db.reader())
         .await?;
     rows.iter().map(|row| read(TABLE, row, |row| instance(db, row))).collect()
 }
@@ -86,14 +86,14 @@ pub(super) async fn instantiated(db: &Database, ids: Option<&[VnfInstanceId]>) -
          WHERE instantiated_vnf_info IS NOT NULL",
     );
     push_ids(&mut select, "id", ids);
-    let rows = select.build().persistent(false).fetch_all(&db.reader).await?;
+    let rows = select.build().persistent(false).fetch_all(&db.reader()).await?;
     let mut select = QueryBuilder::new(
         "SELECT DISTINCT vnf_instance_id AS id, kind FROM vnf_resources \
          WHERE (vdu_id IS NOT NULL OR kind = 'PersistentVolumeClaim')",
     );
     push_ids(&mut select, "vnf_instance_id", ids);
     let mut kinds: HashMap<String, BTreeSet<String>> = HashMap::new();
-    for row in select.build().persistent(false).fetch_all(&db.reader).await? {
+    for row in select.build().persistent(false).fetch_all(&db.reader()).await? {
         kinds.entry(row.try_get("id")?).or_default().insert(row.try_get("kind")?);
     }
     let mut whereabouts = |row: &Row| {

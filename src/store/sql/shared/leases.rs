@@ -45,7 +45,7 @@ pub(super) async fn claim(db: &Database, owner: &str, ttl: Duration) -> Result<C
         columns!()
     );
     // All rows, though there is at most one: a statement left before its end commits without telling whether that worked.
-    let rows = sqlx::query(update).bind(owner).bind(length(ttl)).fetch_all(&db.writer).await?;
+    let rows = sqlx::query(update).bind(owner).bind(length(ttl)).fetch_all(&db.writer()).await?;
     let Some(row) = rows.first() else {
         return Ok(Claim::Idle(until_due(db).await?));
     };
@@ -73,7 +73,7 @@ async fn until_due(db: &Database) -> Result<Option<Duration>, StoreError> {
         " FROM vnf_lcm_op_occs WHERE state IN ",
         running_states!()
     ))
-    .fetch_one(&db.reader)
+    .fetch_one(&db.reader())
     .await?;
     Ok(millis.map(|millis| Duration::from_millis(millis.try_into().unwrap_or(0))))
 }
@@ -86,7 +86,7 @@ pub(super) async fn renew(db: &Database, lease: &Lease, ttl: Duration) -> Result
         held!(),
         " RETURNING id, cancel_mode"
     );
-    let rows = held_by(sqlx::query(update), lease).bind(length(ttl)).fetch_all(&db.writer).await?;
+    let rows = held_by(sqlx::query(update), lease).bind(length(ttl)).fetch_all(&db.writer()).await?;
     let row = rows.first().ok_or(StoreError::LeaseLost)?;
     read(TABLE, row, |row| Ok(row.try_get::<Option<&str>, _>("cancel_mode")?.map(enumerator).transpose()?))
 }

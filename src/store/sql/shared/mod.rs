@@ -17,7 +17,7 @@ use time::OffsetDateTime;
 use tokio::sync::{Notify, broadcast, watch};
 use tracing::Instrument as _;
 
-use super::{BEGIN, Db, Held};
+use super::{BEGIN, Db, Held, bounded};
 use crate::domain::ids::{ProjectId, VimId, VnfInstanceId, VnfLcmOpOccId, VnfPkgId};
 use crate::domain::instance::VnfInstance;
 use crate::domain::op_occ::{CancelMode, OpState, VnfLcmOpOcc};
@@ -30,6 +30,7 @@ use crate::metrics::StoreMetrics;
 use crate::store::seal::{Context, KeyRing, SealError};
 use crate::store::sql::Signals;
 use crate::store::sql::convert::{Unreadable, time};
+use crate::store::sql::current::Current;
 use crate::store::sql::endings::Endings;
 use crate::store::{Checkpoint, Claim, Ended, Ending, Lease, OnboardedVnfd, Queue, Store, StoreError, Whereabouts};
 
@@ -49,10 +50,8 @@ type QueryBuilder = sqlx::QueryBuilder<Db>;
 
 /// A database of one engine.
 pub(super) struct Database {
-    /// For statements outside a transaction that only read.
-    reader: Pool<Db>,
-    /// For all others.
-    writer: Pool<Db>,
+    reader: Current<Db>,
+    writer: Current<Db>,
     keys: KeyRing,
     signals: Signals,
     endings: Endings,
@@ -62,8 +61,8 @@ pub(super) struct Database {
 
 impl Database {
     pub(super) fn new(
-        reader: Pool<Db>,
-        writer: Pool<Db>,
+        reader: Current<Db>,
+        writer: Current<Db>,
         keys: KeyRing,
         signals: Signals,
         endings: Endings,
@@ -72,9 +71,19 @@ impl Database {
         Self { reader, writer, keys, signals, endings, metrics: StoreMetrics::default(), _held: held }
     }
 
+    /// For statements outside a transaction that only read.
+    fn reader(&self) -> Pool<Db> {
+        self.reader.get()
+    }
+
+    /// For all others.
+    fn writer(&self) -> Pool<Db> {
+        self.writer.get()
+    }
+
     /// Runs a method's work and counts its failure.
     async fn counted<T>(&self, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-        work.await.inspect_err(|error| error.failure().into_iter().for_each(|kind| self.metrics.failed(kind)))
+        bounded(work).await.inspect_err(|error| error.failure().into_iter().for_each(|kind| self.metrics.failed(kind)))
     }
 
     /// Begins a transaction: the only place that does. One that is dropped rolls back.
@@ -83,7 +92,7 @@ impl Database {
     /// goes back to the pool inside a transaction, and the next borrower's writes are never committed
     /// (<https://github.com/transact-rs/sqlx/issues/4393>).
     async fn begin(&self) -> Result<Tx, StoreError> {
-        let pool = self.writer.clone();
+        let pool = self.writer();
         let begun = tokio::spawn(async move { pool.begin_with(BEGIN).await }.in_current_span());
         Ok(begun.await.map_err(|_| sqlx::Error::WorkerCrashed)??)
     }
@@ -369,7 +378,7 @@ impl Store for Database {
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        sqlx::query("SELECT 1").execute(&self.reader).await?;
+        sqlx::query("SELECT 1").execute(&self.reader()).await?;
         Ok(())
     }
 }

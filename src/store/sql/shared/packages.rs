@@ -43,7 +43,7 @@ pub(super) async fn create(db: &Database, package: &VnfPackage) -> Result<(), St
     .bind(millis(package.created_at))
     .bind(operational_state(OperationalState::Disabled))
     .bind(Json(&package.user_defined_data))
-    .execute(&db.writer)
+    .execute(&db.writer())
     .await?;
     Ok(())
 }
@@ -52,7 +52,7 @@ pub(super) async fn one(db: &Database, project: &ProjectId, id: VnfPkgId) -> Res
     let row = sqlx::query(concat!(select!(), "WHERE id = $1 AND project_id = $2"))
         .bind(id.to_string())
         .bind(&project.0)
-        .fetch_optional(&db.reader)
+        .fetch_optional(&db.reader())
         .await?;
     read(TABLE, &row.ok_or(StoreError::NotFound)?, package)
 }
@@ -60,7 +60,7 @@ pub(super) async fn one(db: &Database, project: &ProjectId, id: VnfPkgId) -> Res
 pub(super) async fn all(db: &Database, project: &ProjectId) -> Result<Vec<VnfPackage>, StoreError> {
     let rows = sqlx::query(concat!(select!(), "WHERE project_id = $1 ORDER BY created_at, id"))
         .bind(&project.0)
-        .fetch_all(&db.reader)
+        .fetch_all(&db.reader())
         .await?;
     rows.iter().map(|row| read(TABLE, row, package)).collect()
 }
@@ -78,7 +78,7 @@ pub(super) async fn begin_upload(
     .bind(id.to_string())
     .bind(&project.0)
     .bind(millis(now))
-    .execute(&db.writer)
+    .execute(&db.writer())
     .await?;
     if done.rows_affected() == 1 {
         return Ok(());
@@ -94,7 +94,7 @@ pub(super) async fn begin_processing(db: &Database, id: VnfPkgId, now: OffsetDat
     )
     .bind(id.to_string())
     .bind(millis(now))
-    .execute(&db.writer)
+    .execute(&db.writer())
     .await?;
     stale_unless(done.rows_affected() == 1)
 }
@@ -153,7 +153,7 @@ pub(super) async fn fail_onboarding(
     .bind(id.to_string())
     .bind(millis(now))
     .bind(Json(problem))
-    .execute(&db.writer)
+    .execute(&db.writer())
     .await?;
     stale_unless(done.rows_affected() == 1)
 }
@@ -172,7 +172,7 @@ pub(super) async fn fail_abandoned(
     .bind(millis(before))
     .bind(millis(now))
     .bind(Json(problem))
-    .fetch_all(&db.writer)
+    .fetch_all(&db.writer())
     .await?;
     rows.iter().map(|row| read(TABLE, row, id)).collect()
 }
@@ -194,7 +194,7 @@ pub(super) async fn update(
     .bind(&project.0)
     .bind(state.map(operational_state))
     .bind(user_defined_data.map(Json))
-    .execute(&db.writer)
+    .execute(&db.writer())
     .await?;
     if done.rows_affected() == 1 {
         return Ok(());
@@ -212,7 +212,7 @@ pub(super) async fn delete(db: &Database, project: &ProjectId, id: VnfPkgId) -> 
     )
     .bind(id.to_string())
     .bind(&project.0)
-    .execute(&db.writer)
+    .execute(&db.writer())
     .await;
     match done {
         Ok(done) if done.rows_affected() == 1 => Ok(()),
@@ -230,7 +230,7 @@ pub(super) async fn vnfd(db: &Database, project: &ProjectId, vnfd_id: &str) -> R
         sqlx::query("SELECT id, operational_state, vnfd FROM vnf_packages WHERE project_id = $1 AND vnfd_id = $2")
             .bind(&project.0)
             .bind(vnfd_id)
-            .fetch_optional(&db.reader)
+            .fetch_optional(&db.reader())
             .await?;
     read(TABLE, &row.ok_or(StoreError::NotFound)?, |row| {
         Ok(OnboardedVnfd {
@@ -244,7 +244,7 @@ pub(super) async fn vnfd(db: &Database, project: &ProjectId, vnfd_id: &str) -> R
 pub(super) async fn definition_files(db: &Database, id: VnfPkgId) -> Result<Vec<DefinitionFile>, StoreError> {
     let files = sqlx::query_as("SELECT path, content FROM vnf_package_files WHERE vnf_pkg_id = $1 ORDER BY path")
         .bind(id.to_string())
-        .fetch_all(&db.reader)
+        .fetch_all(&db.reader())
         .await?;
     Ok(files.into_iter().map(|(path, text)| DefinitionFile { path, text }).collect())
 }

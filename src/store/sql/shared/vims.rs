@@ -27,7 +27,7 @@ pub(super) async fn create(db: &Database, vim: &Vim) -> Result<(), StoreError> {
                            extra, is_default, user_name, updated_at, created_at) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
     );
-    bind(db, insert, vim)?.bind(millis(vim.created_at)).execute(&db.writer).await.map_err(duplicate)?;
+    bind(db, insert, vim)?.bind(millis(vim.created_at)).execute(&db.writer()).await.map_err(duplicate)?;
     Ok(())
 }
 
@@ -37,7 +37,7 @@ pub(super) async fn update(db: &Database, vim: &Vim) -> Result<(), StoreError> {
                          vim_project = $9, extra = $10, is_default = $11, user_name = $12, updated_at = $13 \
          WHERE id = $1 AND project_id = $2",
     );
-    let done = bind(db, update, vim)?.execute(&db.writer).await.map_err(duplicate)?;
+    let done = bind(db, update, vim)?.execute(&db.writer()).await.map_err(duplicate)?;
     if done.rows_affected() == 0 {
         return Err(StoreError::NotFound);
     }
@@ -50,7 +50,7 @@ pub(super) async fn one(db: &Database, project: &ProjectId, id: VimId) -> Result
     let row = sqlx::query(concat!(select!(), "WHERE id = $1 AND project_id = $2"))
         .bind(id.to_string())
         .bind(&project.0)
-        .fetch_optional(&db.reader)
+        .fetch_optional(&db.reader())
         .await?;
     read(TABLE, &row.ok_or(StoreError::NotFound)?, |row| vim(db, row))
 }
@@ -58,7 +58,7 @@ pub(super) async fn one(db: &Database, project: &ProjectId, id: VimId) -> Result
 pub(super) async fn default(db: &Database, project: &ProjectId) -> Result<Vim, StoreError> {
     let row = sqlx::query(concat!(select!(), "WHERE project_id = $1 AND is_default"))
         .bind(&project.0)
-        .fetch_optional(&db.reader)
+        .fetch_optional(&db.reader())
         .await?;
     read(TABLE, &row.ok_or(StoreError::NotFound)?, |row| vim(db, row))
 }
@@ -66,7 +66,7 @@ pub(super) async fn default(db: &Database, project: &ProjectId) -> Result<Vim, S
 pub(super) async fn all(db: &Database, project: &ProjectId) -> Result<Vec<Vim>, StoreError> {
     let rows = sqlx::query(concat!(select!(), "WHERE project_id = $1 ORDER BY created_at, id"))
         .bind(&project.0)
-        .fetch_all(&db.reader)
+        .fetch_all(&db.reader())
         .await?;
     rows.iter().map(|row| read(TABLE, row, |row| vim(db, row))).collect()
 }
@@ -83,7 +83,7 @@ pub(super) async fn delete(db: &Database, project: &ProjectId, id: VimId) -> Res
     ))
     .bind(id.to_string())
     .bind(&project.0)
-    .execute(&db.writer)
+    .execute(&db.writer())
     .await?;
     if done.rows_affected() == 1 {
         return Ok(());
