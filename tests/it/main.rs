@@ -28,4 +28,5 @@ mod store;
 mod support;
 mod transitions;
 mod view;
+mod vim_faults;
 mod vims;

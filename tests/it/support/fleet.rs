@@ -118,15 +118,6 @@ impl Fleet {
         };
         self.members.iter().enumerate().map(member).collect::<Vec<_>>().join("\n")
     }
-
-    /// The lines with `text` in the logs of all processes.
-    pub fn said(&self, text: &str) -> Vec<String> {
-        let log = |member: &Mutex<Gybe>| member.lock().unwrap_or_else(PoisonError::into_inner).log();
-        let lines = |log: String| -> Vec<String> {
-            log.lines().filter(|line| line.contains(text)).map(str::to_owned).collect()
-        };
-        self.members.iter().map(log).flat_map(lines).collect()
-    }
 }
 
 fn tail(log: &str) -> String {
