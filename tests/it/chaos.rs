@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::support::chance::Chance;
-use crate::support::fleet::{APIS, Fleet, LEASE, PROCESSES};
+use crate::support::fleet::{APIS, Fleet, PROCESSES, SHORT};
 use crate::support::site::Site;
 
 /// How long the claim may take once it is possible: a conductor wakes when the lease of another one ends, but may be at its
@@ -32,7 +32,7 @@ async fn kill_at_random(fleet: &Arc<Fleet>, chance: &mut Chance, end: Instant) -
 async fn nothing_is_lost_nor_done_twice_when_processes_are_killed_at_random() {
     let (seed, seconds) = (number("GYBE_CHAOS_SEED", 1), number("GYBE_CHAOS_SECONDS", 30));
     println!("GYBE_CHAOS_SEED={seed}");
-    let site = Site::start(2, 4).await;
+    let site = Site::start(SHORT, 2, 4).await;
     let mut chance = Chance(seed);
     let (mut killer, mut kills) = (chance.fork(), [0; PROCESSES]);
     let end = Instant::now() + Duration::from_secs(seconds);
@@ -47,10 +47,10 @@ async fn nothing_is_lost_nor_done_twice_when_processes_are_killed_at_random() {
         site.nfvo.unanswered.load(Ordering::Relaxed),
         waits.take_overs,
         waits.worst.as_secs_f32(),
-        LEASE.as_secs(),
+        SHORT.as_secs(),
         waits.slowest.as_secs_f32(),
     );
-    assert!(waits.worst < LEASE + CLAIM, "{waits:?}");
+    assert!(waits.worst < SHORT + CLAIM, "{waits:?}");
 }
 
 fn number(variable: &str, otherwise: u64) -> u64 {

@@ -18,7 +18,7 @@ const LASTS: Duration = Duration::from_secs(4);
 /// The restart of an API server takes longer.
 const RESTART: Duration = Duration::from_secs(10);
 /// A VIM that is well is done with a small CNF within this while another VIM is not.
-const UNDISTURBED: Duration = Duration::from_secs(8);
+const UNDISTURBED: Duration = Duration::from_secs(12);
 /// More requests than this within a second are a storm: a large CNF's 37 objects come to two or three each when all is well.
 const STORM: usize = 150;
 

@@ -16,8 +16,10 @@ pub const APIS: usize = 2;
 /// All processes.
 pub const PROCESSES: usize = 5;
 
-/// Seconds of the leases in a fleet.
-pub const LEASE: Duration = Duration::from_secs(5);
+/// A lease so short that many run out within a test.
+pub const SHORT: Duration = Duration::from_secs(5);
+/// The usual one, longer than a test has patience.
+pub const LONG: Duration = Duration::from_secs(30);
 
 /// The processes. Killed when dropped.
 pub struct Fleet {
@@ -35,11 +37,11 @@ pub struct Fleet {
 
 impl Fleet {
     /// All of them, on the database of that URL; the default VIM is the one that `access` reaches.
-    pub async fn start(database_url: &str, access: &VimAccess) -> Arc<Self> {
+    pub async fn start(database_url: &str, access: &VimAccess, lease: Duration) -> Arc<Self> {
         let (folder, url) = (TempDir::new().unwrap(), database_url.to_owned());
         let data = folder.path().to_owned();
         let start = move || {
-            let lease = LEASE.as_secs().to_string();
+            let lease = lease.as_secs().to_string();
             let member = |index: usize| {
                 let role = if index < APIS { "api" } else { "conductor" };
                 // Links lead nowhere in particular: who follows one takes its path and asks any API.

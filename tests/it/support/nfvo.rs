@@ -43,10 +43,8 @@ pub struct Order {
     pub vnfd: String,
     /// A scaling aspect of it, if it has any.
     pub aspect: Option<&'static str>,
-    /// Where.
+    /// Where, in the default VIM.
     pub namespace: String,
-    /// The VIM's id; `None`: the default VIM.
-    pub vim: Option<String>,
 }
 
 /// An answer with a body.
@@ -66,8 +64,7 @@ impl Nfvo {
         })
     }
 
-    /// Takes instances through their lives until `stop`; an operation that has begun is waited for. `None` in `stop`'s
-    /// place would never end: what is left of the last life stays.
+    /// Takes instances through their lives until `stop`. An operation that has begun then is waited for; its instance stays.
     pub async fn live(&self, order: &Order, mut chance: Chance, stop: &CancellationToken) {
         while !stop.is_cancelled() {
             let name = format!("{}-{}", order.namespace, chance.below(usize::MAX));
@@ -76,7 +73,7 @@ impl Nfvo {
             if stop.is_cancelled() {
                 return;
             }
-            self.complete(&instance, "instantiate", &instantiation(order)).await;
+            self.complete(&instance, "instantiate", &instantiation(&order.namespace)).await;
             let mut level = 0;
             for _ in 0..chance.below(4) {
                 if stop.is_cancelled() {
@@ -231,12 +228,8 @@ impl Nfvo {
     }
 }
 
-fn instantiation(order: &Order) -> Value {
-    let mut body = json!({ "flavourId": "simple", "additionalParams": { "namespace": order.namespace } });
-    if let Some(vim) = &order.vim {
-        body["vimConnectionInfo"] = json!({ "vim": { "vimId": vim, "vimType": "ETSINFV.KUBERNETES.V_1" } });
-    }
-    body
+fn instantiation(namespace: &str) -> Value {
+    json!({ "flavourId": "simple", "additionalParams": { "namespace": namespace } })
 }
 
 /// Between two tries.

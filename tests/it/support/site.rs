@@ -2,13 +2,14 @@
 
 use std::any::Any;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use super::audit::{Audit, Clock, Waits};
 use super::chance::Chance;
 use super::cluster::{Cluster, TestNamespace};
-use super::fleet::{Fleet, LEASE};
+use super::fleet::Fleet;
 use super::nfvo::{Nfvo, Order};
 use super::postgres::Database;
 use super::witness::Witness;
@@ -32,15 +33,21 @@ pub struct Site {
 }
 
 impl Site {
-    /// With so many NFVOs that order core5g, and so many that order a single pod.
-    pub async fn start(large: usize, small: usize) -> Self {
+    /// With leases of `lease`, so many NFVOs that order core5g, and so many that order a single pod.
+    pub async fn start(lease: Duration, large: usize, small: usize) -> Self {
         let database = Database::create().await;
         let url = database.url.clone();
-        Self::on(Box::new(database), &url, &url, large, small).await
+        Self::on(Box::new(database), [&url, &url], lease, large, small).await
     }
 
-    /// On a database of `url`, which the processes reach through `through`.
-    pub async fn on(database: Box<dyn Any + Send>, url: &str, through: &str, large: usize, small: usize) -> Self {
+    /// On a database, of which it is told how it is reached directly, and how the processes are to reach it.
+    pub async fn on(
+        database: Box<dyn Any + Send>,
+        [url, through]: [&str; 2],
+        lease: Duration,
+        large: usize,
+        small: usize,
+    ) -> Self {
         let cluster = Cluster::running().await;
         let mut namespaces = Vec::new();
         for _ in 0..large + small {
@@ -48,15 +55,14 @@ impl Site {
         }
         let names: Vec<String> = namespaces.iter().map(|namespace| namespace.name.as_str().to_owned()).collect();
         let witness = Witness::of(&cluster, &names).await;
-        let fleet = Fleet::start(through, &cluster.admin).await;
+        let fleet = Fleet::start(through, &cluster.admin, lease).await;
         let order = |(index, namespace): (usize, &String)| Order {
             vnfd: if index < large { fleet.core5g.clone() } else { fleet.small.clone() },
             aspect: (index < large).then_some("amf"),
             namespace: namespace.clone(),
-            vim: None,
         };
         let orders = names.iter().enumerate().map(order).collect();
-        let (nfvo, clock) = (Nfvo::new(&fleet), Clock::start(url, LEASE));
+        let (nfvo, clock) = (Nfvo::new(&fleet), Clock::start(url, lease));
         Self { url: url.to_owned(), _database: database, cluster, namespaces, fleet, nfvo, witness, clock, orders }
     }
 

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use futures::{StreamExt as _, TryStreamExt as _};
 use gybe::domain::resource::INSTANCE_LABEL;
@@ -21,7 +22,7 @@ type Book = Arc<Mutex<BTreeMap<Seen, BTreeSet<String>>>>;
 /// The watches. They end with this value.
 pub struct Witness {
     book: Book,
-    _watches: Vec<AbortOnDropHandle<()>>,
+    watches: Vec<AbortOnDropHandle<()>>,
 }
 
 /// The kinds of the sample packages that tell most.
@@ -47,11 +48,12 @@ impl Witness {
             let (book, namespaces) = (Arc::clone(&book), Arc::clone(&namespaces));
             watches.push(AbortOnDropHandle::new(tokio::spawn(follow(api, version, kind, namespaces, book))));
         }
-        Self { book, _watches: watches }
+        Self { book, watches }
     }
 
-    /// What was seen so far.
+    /// What was seen so far: everything.
     pub fn seen(&self) -> BTreeMap<Seen, BTreeSet<String>> {
+        assert!(self.watches.iter().all(|watch| !watch.is_finished()), "the witness missed something");
         self.book.lock().unwrap().clone()
     }
 }
@@ -65,7 +67,12 @@ async fn follow(
 ) {
     let params = WatchParams::default().labels(INSTANCE_LABEL).timeout(290);
     loop {
-        let mut events = api.watch(&params, &version).await.unwrap().boxed();
+        // Out of reach, or busy: nothing is missed by watching from the same version later.
+        let Ok(events) = api.watch(&params, &version).await else {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            continue;
+        };
+        let mut events = events.boxed();
         while let Ok(Some(event)) = events.try_next().await {
             match event {
                 WatchEvent::Added(object) | WatchEvent::Modified(object) | WatchEvent::Deleted(object) => {
@@ -77,7 +84,8 @@ async fn follow(
                     }
                 }
                 WatchEvent::Bookmark(bookmark) => version = bookmark.metadata.resource_version,
-                WatchEvent::Error(status) => panic!("the witness missed something: {status:?}"),
+                // The API server has forgotten that version.
+                WatchEvent::Error(_) => return,
             }
         }
     }
