@@ -16,8 +16,10 @@ use super::cluster::Cluster;
 /// An object by instance, kind and name.
 pub type Seen = (String, String, String);
 
-/// What was seen so far: the uids that each had.
-type Book = Arc<Mutex<BTreeMap<Seen, BTreeSet<String>>>>;
+/// What was seen: the uids that each had, and when the object with that uid was made, in seconds since the epoch.
+pub type Sightings = BTreeMap<Seen, BTreeMap<String, i64>>;
+
+type Book = Arc<Mutex<Sightings>>;
 
 /// The watches. They end with this value.
 pub struct Witness {
@@ -52,7 +54,7 @@ impl Witness {
     }
 
     /// What was seen so far: everything.
-    pub fn seen(&self) -> BTreeMap<Seen, BTreeSet<String>> {
+    pub fn seen(&self) -> Sightings {
         assert!(self.watches.iter().all(|watch| !watch.is_finished()), "the witness missed something");
         self.book.lock().unwrap().clone()
     }
@@ -80,7 +82,8 @@ async fn follow(
                     let is_there = object.namespace().is_some_and(|namespace| namespaces.contains(&namespace));
                     if is_there && !is_of_a_job(&object) {
                         let key = (object.labels()[INSTANCE_LABEL].clone(), kind.to_owned(), object.name_any());
-                        book.lock().unwrap().entry(key).or_default().insert(object.uid().unwrap());
+                        let made = object.creation_timestamp().unwrap().0.as_second();
+                        book.lock().unwrap().entry(key).or_default().insert(object.uid().unwrap(), made);
                     }
                 }
                 WatchEvent::Bookmark(bookmark) => version = bookmark.metadata.resource_version,
