@@ -105,7 +105,7 @@ pub async fn run(config: Config, stop: Stop, ready: impl FnOnce(SocketAddr)) -> 
             patience: config.patience,
             removal_timeout: REMOVAL_TIMEOUT,
         };
-        let driver = Arc::new(KubernetesDriver::counting(vims, config.lease));
+        let driver = Arc::new(KubernetesDriver::counting(vims));
         let observer = Arc::clone(&driver) as Arc<dyn Observer>;
         let conductor = Conductor::new(Arc::clone(&store), driver, Arc::new(System), settings);
         conductor.metrics().register(&mut registry);
@@ -138,7 +138,7 @@ async fn api(
     let packages = PackageFiles::open(&config.data_dir, config.max_package_bytes)
         .map_err(io_error("the folder of the packages can't be used".to_owned()))?;
     // Its own, as connections live on the runtime that opened them and HTTP workers have runtimes of their own.
-    let driver = Arc::new(KubernetesDriver::counting(vims.clone(), config.lease));
+    let driver = Arc::new(KubernetesDriver::counting(vims.clone()));
     let api = web::Data::new(Api {
         store: Arc::clone(store),
         observer: Arc::clone(&driver) as Arc<dyn Observer>,

@@ -40,7 +40,7 @@ async fn nothing_is_lost_nor_done_twice_when_processes_are_killed_at_random() {
         site.live_through(&mut chance, async { kills = kill_at_random(&site.fleet, &mut killer, end).await }).await;
     println!(
         "seed {seed}, {seconds} s: {} operations accepted, all COMPLETED; {} kills ({} of APIs); {} requests unanswered; \
-         {} take-overs; no sign of life from an operation for {:.1} s at worst (lease {} s); longest at one step {:.1} s",
+         {} take-overs; no sign of life from an operation for {:.1} s at worst (lease {} s); longest at one step {:.1} s, put off {} times",
         site.nfvo.accepted.lock().unwrap().len(),
         kills.iter().sum::<usize>(),
         kills[..APIS].iter().sum::<usize>(),
@@ -49,6 +49,7 @@ async fn nothing_is_lost_nor_done_twice_when_processes_are_killed_at_random() {
         waits.worst.as_secs_f32(),
         SHORT.as_secs(),
         waits.slowest.as_secs_f32(),
+        waits.attempts,
     );
     assert!(waits.worst < SHORT + CLAIM, "{waits:?}");
 }

@@ -1,8 +1,8 @@
 //! Clients: one per access, kept and shared, built from the access alone.
 //!
 //! Neither the process's kubeconfig nor its proxy environment has a say. Nothing is retried here: kube's own retry would
-//! send a request twice that may have taken effect. [`Cluster::call`] bounds every call, so that a conductor that lost
-//! its lease has no request under way when the next owner may begin.
+//! send a request twice that may have taken effect. [`Cluster::call`] bounds every call; a conductor that lost its lease
+//! drops those that change something before that, so that none is under way when the next owner may begin.
 //!
 //! HTTP/1.1 on purpose: an API server takes only so many streams on one HTTP/2 connection, and watches of many operations
 //! would keep out the calls of all. Connections are pooled; a watch has its own.
@@ -35,7 +35,7 @@ use crate::metrics::VimMetrics;
 const CONNECT_DEADLINE: Duration = Duration::from_secs(4);
 /// A connection that is silent for so long is probed.
 const KEEPALIVE: Duration = Duration::from_secs(20);
-/// The longest deadline of a call.
+/// An API server that is busy may take seconds. Who waits and loses the right to, drops the call before that.
 const CALL_DEADLINE: Duration = Duration::from_secs(8);
 /// After this without use a client is dropped, and with it its connections and its copy of the credential.
 const IDLE: Duration = Duration::from_secs(600);
@@ -43,16 +43,10 @@ const IDLE: Duration = Duration::from_secs(600);
 const MOST: usize = 64;
 
 /// The clients in use.
+#[derive(Default)]
 pub(super) struct Clients {
     entries: Mutex<Vec<Entry>>,
     metrics: VimMetrics,
-    deadline: Duration,
-}
-
-impl Default for Clients {
-    fn default() -> Self {
-        Self { entries: Mutex::default(), metrics: VimMetrics::default(), deadline: CALL_DEADLINE }
-    }
 }
 
 struct Entry {
@@ -62,10 +56,8 @@ struct Entry {
 }
 
 impl Clients {
-    /// For a conductor with leases of `lease`: it gives an operation up when a third of it is left, and every call is over
-    /// before that third is.
-    pub fn new(metrics: VimMetrics, lease: Duration) -> Self {
-        Self { entries: Mutex::default(), metrics, deadline: CALL_DEADLINE.min(lease * 4 / 15) }
+    pub fn new(metrics: VimMetrics) -> Self {
+        Self { entries: Mutex::default(), metrics }
     }
 
     /// The client for `access`.
@@ -80,7 +72,7 @@ impl Clients {
             entry.used = now;
             return Ok(entry.cluster.clone());
         }
-        let cluster = Arc::new(Cluster::new(access, &self.metrics, self.deadline)?);
+        let cluster = Arc::new(Cluster::new(access, &self.metrics)?);
         let oldest = entries.iter().enumerate().min_by_key(|(_, entry)| entry.used).map(|(at, _)| at);
         if let Some(at) = oldest.filter(|_| entries.len() >= MOST) {
             entries.swap_remove(at);
@@ -97,21 +89,20 @@ pub(super) struct Cluster {
     /// What discovery said lately.
     pub known: Known,
     endpoint: String,
-    deadline: Duration,
 }
 
 impl Cluster {
-    fn new(access: &VimAccess, metrics: &VimMetrics, deadline: Duration) -> Result<Self, InfraError> {
+    fn new(access: &VimAccess, metrics: &VimMetrics) -> Result<Self, InfraError> {
         let client = client(access, metrics)
             .map_err(|why| InfraError::Invalid(format!("the access to {} cannot be used: {why}", access.endpoint)))?;
-        Ok(Self { client, known: Known::default(), endpoint: access.endpoint.clone(), deadline })
+        Ok(Self { client, known: Known::default(), endpoint: access.endpoint.clone() })
     }
 
     /// Waits for the answer to a request, no longer than the deadline of calls.
     pub async fn call<T>(&self, request: impl Future<Output = kube::Result<T>>) -> Result<T, CallError> {
-        match timeout(self.deadline, request).await {
+        match timeout(CALL_DEADLINE, request).await {
             Ok(answer) => answer.map_err(|error| CallError::of(&error, &self.endpoint)),
-            Err(_) => Err(CallError::silence(&self.endpoint, self.deadline)),
+            Err(_) => Err(CallError::silence(&self.endpoint, CALL_DEADLINE)),
         }
     }
 

@@ -46,7 +46,7 @@ impl CallError {
 
     /// There was no answer in time.
     pub fn silence(endpoint: &str, waited: Duration) -> Self {
-        let text = format!("the API server {endpoint} did not answer within {} s", waited.as_secs_f32());
+        let text = format!("the API server {endpoint} did not answer within {} s", waited.as_secs());
         Self { code: None, error: InfraError::Transient(text) }
     }
 }

@@ -50,10 +50,9 @@ impl KubernetesDriver {
         Self::default()
     }
 
-    /// As [`KubernetesDriver::new`], counting its calls in `metrics`, which drivers may share. Calls end in time for a
-    /// conductor with leases of `lease`, and after 8 seconds at most.
-    pub fn counting(metrics: VimMetrics, lease: Duration) -> Self {
-        Self { clients: client::Clients::new(metrics, lease) }
+    /// As [`KubernetesDriver::new`], counting its calls in `metrics`, which drivers may share.
+    pub fn counting(metrics: VimMetrics) -> Self {
+        Self { clients: client::Clients::new(metrics) }
     }
 }
 
