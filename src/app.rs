@@ -57,8 +57,6 @@ pub enum AppError {
     Store(#[from] StoreError),
 }
 
-/// Conductors give a lease up after this long without a sign of life.
-const LEASE_TTL: Duration = Duration::from_secs(30);
 /// Objects have this long to be gone.
 const REMOVAL_TIMEOUT: Duration = Duration::from_secs(500);
 /// A connection that has not sent a complete request head after this long is closed.
@@ -109,7 +107,7 @@ pub async fn run(config: Config, stop: Stop, ready: impl FnOnce(SocketAddr)) -> 
         let settings = Settings {
             owner: System.uuid().to_string(),
             max_operations: config.max_operations,
-            lease_ttl: LEASE_TTL,
+            lease_ttl: config.lease,
             patience: config.patience,
             removal_timeout: REMOVAL_TIMEOUT,
         };

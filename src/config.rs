@@ -36,6 +36,10 @@ pub struct Options {
     /// [default: the environment's GYBE_KEY; with SQLite, DATA_DIR/gybe.key, made at the first start]
     #[arg(long, env = "GYBE_KEY_FILE")]
     pub key_file: Option<PathBuf>,
+    /// Seconds without a sign of life after which a conductor's operations are taken over by another one, and within which
+    /// it stops touching them; each takes a small write every sixth of it [default: 30]
+    #[arg(long, env = "GYBE_LEASE")]
+    pub lease: Option<u64>,
     /// Operations that this process works on at once [default: 64]
     #[arg(long, env = "GYBE_MAX_OPERATIONS")]
     pub max_operations: Option<usize>,
@@ -96,6 +100,8 @@ pub struct Config {
     pub public_url: Option<String>,
     /// File with the sealing keys.
     pub key_file: Option<PathBuf>,
+    /// A conductor that gives no sign of life for so long is succeeded.
+    pub lease: Duration,
     /// Operations worked on at once.
     pub max_operations: usize,
     /// Requests worked on at once.
@@ -187,6 +193,7 @@ impl Options {
             public_url: self.public_url.or(other.public_url),
             insecure_listen: self.insecure_listen.or(other.insecure_listen),
             key_file: self.key_file.or(other.key_file),
+            lease: self.lease.or(other.lease),
             max_operations: self.max_operations.or(other.max_operations),
             max_requests: self.max_requests.or(other.max_requests),
             page_size: self.page_size.or(other.page_size),
@@ -236,6 +243,10 @@ impl Options {
                 );
             }
         }
+        let lease = self.lease.unwrap_or(30);
+        if !(5..=600).contains(&lease) {
+            return unsound("--lease must be 5 to 600");
+        }
         let max_operations = self.max_operations.unwrap_or(64);
         if !(1..=10_000).contains(&max_operations) {
             return unsound("--max-operations must be 1 to 10000");
@@ -259,6 +270,7 @@ impl Options {
             role,
             public_url,
             key_file: self.key_file,
+            lease: Duration::from_secs(lease),
             max_operations,
             max_requests,
             page_size,

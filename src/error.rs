@@ -49,6 +49,14 @@ impl From<StoreError> for ApiError {
             StoreError::Database(sqlx::Error::PoolTimedOut) => {
                 Problem::new(503, "overloaded", "the database has no connection free: repeat the request later")
             }
+            error if error.is_outage() => {
+                tracing::warn!(error.chain = chain(&error), "request failed as the database can't be reached");
+                Problem::new(
+                    503,
+                    "database-unreachable",
+                    "the database can't be reached at the moment: repeat the request later, and before that look whether it took effect",
+                )
+            }
             error => internal(&error),
         })
     }

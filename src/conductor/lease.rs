@@ -12,8 +12,9 @@ use crate::conductor::cancel::Cancel;
 use crate::store::{Lease, Store, StoreError};
 
 /// Renews `lease` until `done`. Interrupts the operation when the lease is lost, or could not be renewed for two thirds
-/// of `ttl` by the monotonic clock: every call to a cluster ends within the remaining third, so that no request is under
-/// way when the next owner begins. Kubernetes can't check our epoch; this bound is the fence for it.
+/// of `ttl` by the monotonic clock. Requests under way are dropped then, and with them their connections; what an API server
+/// is at work on already has the remaining third to take effect, before the next owner begins. Kubernetes can't check our
+/// epoch; this bound is the fence for it.
 ///
 /// Passes a cancel request on to `cancel`. `cancels` is the store's signal that there are some: the renewal that it brings
 /// forward tells whether one is for this operation.

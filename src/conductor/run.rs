@@ -73,7 +73,7 @@ impl From<Box<dyn Any + Send>> for Panic {
 }
 
 /// A passing error in STARTING is tried so often: about 15 seconds, as the caller still waits for a first sign.
-const STARTING_ATTEMPTS: u32 = 5;
+const STARTING_ATTEMPTS: u32 = 6;
 /// A passing error in a step is tried so often: about 3 minutes.
 const STEP_ATTEMPTS: u32 = 11;
 

@@ -89,6 +89,9 @@ pub enum StoreError {
     /// The schema is not there or is an older release's.
     #[error("the database's schema is not up to date: run `gybe migrate`")]
     NotMigrated,
+    /// The database did not answer in time; a write may have taken effect.
+    #[error("the database does not answer")]
+    Silent,
     /// The database did not answer as it should.
     #[error("the database failed")]
     Database(#[from] sqlx::Error),
@@ -98,15 +101,37 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether the database can't be reached at the moment. A write may have taken effect.
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Self::Silent => true,
+            Self::Database(error) => is_outage(error),
+            _ => false,
+        }
+    }
+
     /// What kind of failure it is, for the metrics; `None` if the store did its work by saying no.
     fn failure(&self) -> Option<&'static str> {
         match self {
             Self::Database(sqlx::Error::PoolTimedOut) => Some("no-connection-free"),
-            Self::Database(_) => Some("database"),
+            Self::Database(_) | Self::Silent => Some("database"),
             Self::Corrupt { .. } | Self::Seal(_) => Some("unreadable"),
             Self::LeaseLost => Some("lease-lost"),
             _ => None,
         }
+    }
+}
+
+/// Whether the error is about the way to the database, or about the server on its way out or in, rather than about what was
+/// asked of it.
+fn is_outage(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => true,
+        // PostgreSQL's class 08 is of connections; 57P01 to 57P03 are said by a server that stops, crashed or starts.
+        sqlx::Error::Database(error) => error
+            .code()
+            .is_some_and(|code| code.starts_with("08") || matches!(code.as_ref(), "57P01" | "57P02" | "57P03")),
+        _ => false,
     }
 }
 

@@ -3,7 +3,7 @@
 //! `sql/shared/` has every statement once. Both engines take `$1`, `RETURNING`, `ON CONFLICT` and JSON the same way, so its
 //! files are compiled twice: as children of `sql/sqlite.rs` and of `sql/postgres.rs`, which bring what differs (the driver
 //! type, the clock in SQL, row locks, how to write, how an error tells which rule was broken, how other processes are
-//! woken). docs/adr/0002-one-sql-for-two-engines.md has the reasons.
+//! woken, how long to wait). docs/adr/0002-one-sql-for-two-engines.md has the reasons.
 
 use std::sync::Arc;
 
@@ -13,6 +13,7 @@ use crate::store::seal::KeyRing;
 use crate::store::{LiveOperation, Store, StoreError};
 
 mod convert;
+mod current;
 mod endings;
 mod postgres;
 mod sqlite;

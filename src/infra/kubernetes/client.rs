@@ -1,8 +1,8 @@
 //! Clients: one per access, kept and shared, built from the access alone.
 //!
 //! Neither the process's kubeconfig nor its proxy environment has a say. Nothing is retried here: kube's own retry would
-//! send a request twice that may have taken effect. [`Cluster::call`] bounds every call, so that a conductor that lost
-//! its lease has no request under way when the next owner may begin.
+//! send a request twice that may have taken effect. [`Cluster::call`] bounds every call; a conductor that lost its lease
+//! drops those that change something before that, so that none is under way when the next owner may begin.
 //!
 //! HTTP/1.1 on purpose: an API server takes only so many streams on one HTTP/2 connection, and watches of many operations
 //! would keep out the calls of all. Connections are pooled; a watch has its own.
@@ -35,7 +35,7 @@ use crate::metrics::VimMetrics;
 const CONNECT_DEADLINE: Duration = Duration::from_secs(4);
 /// A connection that is silent for so long is probed.
 const KEEPALIVE: Duration = Duration::from_secs(20);
-/// Below the 10 s that a lease has left when its conductor gives an operation up.
+/// An API server that is busy may take seconds. Who waits and loses the right to, drops the call before that.
 const CALL_DEADLINE: Duration = Duration::from_secs(8);
 /// After this without use a client is dropped, and with it its connections and its copy of the credential.
 const IDLE: Duration = Duration::from_secs(600);

@@ -221,6 +221,21 @@ pub(super) fn unready(pod: &DynamicObject) -> String {
     }
 }
 
+/// Whether the pod is ready.
+pub(super) fn is_ready(pod: &DynamicObject) -> bool {
+    holds(pod, "Ready")
+}
+
+/// How many ready pods a workload has that is ready itself; `None` for other kinds.
+pub(super) fn pods_wanted(key: &ObjectKey, object: &DynamicObject) -> Option<usize> {
+    let wanted = match (key.group(), key.kind.as_str()) {
+        ("apps", "DaemonSet") => count(object, "desiredNumberScheduled"),
+        ("apps", "Deployment" | "StatefulSet" | "ReplicaSet") | ("", "ReplicationController") => wanted(object),
+        _ => return None,
+    };
+    wanted.try_into().ok()
+}
+
 /// Whether the pod has run to its end, well or not.
 pub(super) fn has_ended(pod: &DynamicObject) -> bool {
     matches!(text(pod, "/status/phase"), "Succeeded" | "Failed")

@@ -6,7 +6,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::client::Cluster;
 use super::progress::{Progress, Standing, Topic};
-use super::watch::{Event, Source, follow};
+use super::watch::{Source, follow};
 use crate::domain::resource::{INSTANCE_LABEL, KindInfo, Resource};
 use crate::infra::{InfraError, Patience, Scope};
 
@@ -40,7 +40,7 @@ pub(super) async fn await_ready(
             // Without the right to see pods or events, the objects' own status has to do.
             Ok(Some((topic, Err(InfraError::Denied(why))))) if !progress.needs(&topic) => {
                 tracing::debug!(namespace = %scope.namespace, "waiting without {topic:?}: {why}");
-                progress.learn(&topic, Event::Listed(Vec::new()));
+                progress.forgo(&topic);
             }
             Ok(Some((_, Err(error)))) => return Err(error),
             Ok(None) => return Err(InfraError::Transient("the watches have ended".to_owned())),

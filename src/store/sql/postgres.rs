@@ -2,20 +2,27 @@
 //!
 //! Rows are locked where two transactions could both pass a check; leases are compared with the database's clock, never
 //! with a process's. NOTIFY tells other processes' conductors that there is work; it only saves them waiting for their timer.
+//!
+//! A server, or what lies between, may fall silent without closing a connection. Nobody waits for it longer than [`SILENCE`].
+//! The connection that listens finds out first, as it is asked for a sign of life when it is quiet; then all connections are
+//! given up, since a statement could wait on each of them for as long as TCP tries, a quarter of an hour.
 
 use std::collections::HashMap;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::error::DatabaseError;
 use sqlx::migrate::{Migrate, MigrateError, Migrator};
-use sqlx::postgres::{PgArguments, PgConnectOptions, PgListener, PgPoolOptions, PgQueryResult, PgRow};
-use sqlx::{ConnectOptions, PgConnection, PgPool};
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgListener, PgNotification, PgPoolOptions, PgQueryResult, PgRow};
+use sqlx::{ConnectOptions, Executor as _, PgConnection, PgPool};
 use tokio::sync::{broadcast, mpsc};
+use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
 
 use crate::store::seal::KeyRing;
+use crate::store::sql::current::Current;
 use crate::store::sql::endings::Endings;
 use crate::store::sql::{Migrated, Signals, run_migrations};
 use crate::store::{Ended, LiveOperation, Store, StoreError};
@@ -66,6 +73,12 @@ fn violated(error: &dyn DatabaseError) -> Option<&str> {
     error.is_unique_violation().then(|| error.constraint()).flatten()
 }
 
+/// Gives `work` up after [`SILENCE`]. What it has sent may take effect all the same: leases are compared where it does, and
+/// callers are told that they don't know.
+async fn bounded<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    timeout(SILENCE, work).await.unwrap_or(Err(StoreError::Silent))
+}
+
 /// Wakes the conductors of all processes once the transaction commits. Commits that notify wait for each other across the
 /// whole server, so only what makes work does this: not checkpoints, not renewals.
 async fn wake_others(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
@@ -78,7 +91,7 @@ async fn tell_others_of_cancel(connection: &mut PgConnection) -> Result<(), sqlx
 }
 
 /// The way to write: any connection of the pool.
-struct Writer(PgPool);
+struct Writer(Current<Db>);
 
 impl Writer {
     /// Begins a transaction: the only place that does. One that is dropped rolls back, a moment later.
@@ -87,19 +100,19 @@ impl Writer {
     /// goes back to the pool inside a transaction, and the next borrower's writes are never committed
     /// (<https://github.com/transact-rs/sqlx/issues/4393>).
     async fn begin(&self) -> Result<Tx, sqlx::Error> {
-        let pool = self.0.clone();
+        let pool = self.0.get();
         let begun = tokio::spawn(async move { pool.begin_with("BEGIN").await }.in_current_span());
         begun.await.map_err(|_| sqlx::Error::WorkerCrashed)?
     }
 
     /// Runs a statement as a transaction of its own.
     async fn execute(&self, query: Query<'_>) -> Result<PgQueryResult, sqlx::Error> {
-        query.execute(&self.0).await
+        query.execute(&self.0.get()).await
     }
 
     /// As [`Writer::execute`], with the rows that the statement gives back.
     async fn fetch_all(&self, query: Query<'_>) -> Result<Vec<PgRow>, sqlx::Error> {
-        query.fetch_all(&self.0).await
+        query.fetch_all(&self.0.get()).await
     }
 }
 
@@ -122,25 +135,43 @@ const GATHER: Duration = Duration::from_millis(100);
 const IDS_PER_PAYLOAD: usize = 200;
 /// Per process. PostgreSQL allows 100 by default, and no request or operation needs more than one at a time.
 const CONNECTIONS: u32 = 10;
+/// A server that is there ends a statement itself before that ([`options`]).
+const SILENCE: Duration = Duration::from_secs(12);
+/// To get a connection: a free one, or a new one.
+const ACQUIRE: Duration = Duration::from_secs(8);
+/// A listener that heard nothing for so long asks for a sign of life.
+const QUIET: Duration = Duration::from_secs(5);
+/// It is given so long.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(3);
 const FIRST_RECONNECT_DELAY: Duration = Duration::from_millis(100);
 const LAST_RECONNECT_DELAY: Duration = Duration::from_secs(10);
 
 pub(super) async fn connect(url: &str, keys: KeyRing) -> Result<Arc<dyn Store>, StoreError> {
-    // Callers don't put deadlines on the store's methods (a query given up half-way still runs); the server does.
-    let options = url.parse::<PgConnectOptions>()?.application_name("gybe").options([
-        ("statement_timeout", "15s"),
-        ("lock_timeout", "5s"),
-        ("idle_in_transaction_session_timeout", "15s"),
-    ]);
-    let pool = PgPoolOptions::new().max_connections(CONNECTIONS).connect_with(options.clone()).await?;
+    let options = options(url)?;
+    let pool = pool(&options);
     check_schema(&mut *pool.acquire().await?).await?;
+    let current = Current::new(pool);
     let signals = Signals::default();
     let listener = listen(&options).await?;
     let (endings, queue) = Endings::outbound();
-    let listening = tokio::spawn(pass_on(listener, options, signals.clone(), endings.inbound()));
-    let telling = tokio::spawn(tell_others(pool.clone(), queue));
+    let listening = tokio::spawn(pass_on(listener, options, current.clone(), signals.clone(), endings.inbound()));
+    let telling = tokio::spawn(tell_others(current.clone(), queue));
     let tasks = [AbortOnDropHandle::new(listening), AbortOnDropHandle::new(telling)];
-    Ok(Arc::new(shared::Database::new(pool.clone(), Writer(pool), keys, signals, endings, tasks)))
+    Ok(Arc::new(shared::Database::new(current.clone(), Writer(current), keys, signals, endings, tasks)))
+}
+
+/// Callers don't put deadlines on the store's methods (a query given up half-way still runs); the server does.
+fn options(url: &str) -> Result<PgConnectOptions, StoreError> {
+    Ok(url.parse::<PgConnectOptions>()?.application_name("gybe").options([
+        ("statement_timeout", "10s"),
+        ("lock_timeout", "5s"),
+        ("idle_in_transaction_session_timeout", "10s"),
+    ]))
+}
+
+fn pool(options: &PgConnectOptions) -> PgPool {
+    let pool = PgPoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(ACQUIRE);
+    pool.connect_lazy_with(options.clone())
 }
 
 pub(super) async fn migrate(url: &str) -> Result<Migrated, StoreError> {
@@ -184,21 +215,50 @@ async fn check_schema(connection: &mut PgConnection) -> Result<(), StoreError> {
 
 /// A listener on a connection of its own: it is never idle, and must not take one of the pool's.
 async fn listen(options: &PgConnectOptions) -> Result<PgListener, sqlx::Error> {
-    let single = PgPoolOptions::new().max_connections(1).max_lifetime(None).idle_timeout(None);
-    let mut listener = PgListener::connect_with(&single.connect_lazy_with(options.clone())).await?;
-    listener.listen_all([CHANNEL, ENDED_CHANNEL]).await?;
-    Ok(listener)
+    let single = PgPoolOptions::new().max_connections(1).max_lifetime(None).idle_timeout(None).acquire_timeout(ACQUIRE);
+    let single = single.connect_lazy_with(options.clone());
+    let connecting = async {
+        let mut listener = PgListener::connect_with(&single).await?;
+        listener.listen_all([CHANNEL, ENDED_CHANNEL]).await?;
+        Ok(listener)
+    };
+    timeout(SILENCE, connecting).await.unwrap_or_else(|_| Err(silent()))
+}
+
+/// The next notification; `None` when the connection was lost and is there again.
+async fn heard(listener: &mut PgListener) -> Result<Option<PgNotification>, sqlx::Error> {
+    loop {
+        if let Ok(event) = timeout(QUIET, listener.try_recv()).await {
+            return event;
+        }
+        timeout(SIGN_OF_LIFE, listener.execute("SELECT 1")).await.unwrap_or_else(|_| Err(silent()))?;
+    }
+}
+
+/// As TCP says it, if only much later.
+fn silent() -> sqlx::Error {
+    sqlx::Error::Io(io::ErrorKind::TimedOut.into())
+}
+
+fn is_silence(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Io(error) if error.kind() == io::ErrorKind::TimedOut)
 }
 
 /// Turns notifications into wake-ups, for ever. When the connection was lost, so may have been notifications: being
-/// connected again counts as one of each kind.
-async fn pass_on(listener: PgListener, options: PgConnectOptions, signals: Signals, endings: broadcast::Sender<Ended>) {
+/// connected again counts as one of each kind. When the server has fallen silent, `current` is replaced.
+async fn pass_on(
+    listener: PgListener,
+    options: PgConnectOptions,
+    current: Current<Db>,
+    signals: Signals,
+    endings: broadcast::Sender<Ended>,
+) {
     let mut listener = Some(listener);
     let mut delay = FIRST_RECONNECT_DELAY;
     loop {
         let event = match &mut listener {
             // Reconnects by itself after the usual ways to lose a connection, and then returns None.
-            Some(listener) => listener.try_recv().await,
+            Some(listener) => heard(listener).await,
             None => listen(&options).await.map(|fresh| {
                 listener = Some(fresh);
                 None
@@ -222,6 +282,11 @@ async fn pass_on(listener: PgListener, options: PgConnectOptions, signals: Signa
             }
             Err(error) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "listening for wake-ups failed");
+                if is_silence(&error) && listener.is_some() {
+                    // Whoever waits for a connection of the old one is told at once; those in use are closed when, and if,
+                    // their statements end.
+                    drop(current.replace(pool(&options)).close());
+                }
                 // It may be in any condition: start afresh.
                 listener = None;
                 tokio::time::sleep(delay).await;
@@ -233,7 +298,7 @@ async fn pass_on(listener: PgListener, options: PgConnectOptions, signals: Signa
 
 /// Tells other processes of operations that are over, many at a time. Apart from the transactions that ended them: those
 /// would wait for each other. What is lost if this process is killed now, the others' views find when they look at all.
-async fn tell_others(pool: PgPool, mut queue: mpsc::UnboundedReceiver<Ended>) {
+async fn tell_others(current: Current<Db>, mut queue: mpsc::UnboundedReceiver<Ended>) {
     while let Some(first) = queue.recv().await {
         tokio::time::sleep(GATHER).await;
         let mut ids = Vec::new();
@@ -246,7 +311,8 @@ async fn tell_others(pool: PgPool, mut queue: mpsc::UnboundedReceiver<Ended>) {
             next = if ids.len() < IDS_PER_PAYLOAD { queue.try_recv().ok() } else { None };
         }
         let notify = sqlx::query("SELECT pg_notify($1, $2)").bind(ENDED_CHANNEL).bind(ids.join(","));
-        if let Err(error) = notify.execute(&pool).await {
+        let told = bounded(async { Ok(notify.execute(&current.get()).await?) }).await;
+        if let Err(error) = told {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
                 "other processes can't be told of ended operations"

@@ -15,6 +15,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{ConnectOptions, SqliteConnection};
 
 use crate::store::seal::KeyRing;
+use crate::store::sql::current::Current;
 use crate::store::sql::endings::Endings;
 use crate::store::sql::writer::{Tx, Writer};
 use crate::store::sql::{Migrated, Signals, run_migrations};
@@ -65,6 +66,11 @@ fn violated(error: &dyn DatabaseError) -> Option<&str> {
     error.message().strip_prefix("UNIQUE constraint failed: ")
 }
 
+/// The file answers.
+async fn bounded<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    work.await
+}
+
 /// There is no other process to wake.
 async fn wake_others(_: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     Ok(())
@@ -97,7 +103,7 @@ pub(super) async fn connect(path: &str, keys: KeyRing) -> Result<Arc<dyn Store>,
     let pool = SqlitePoolOptions::new().test_before_acquire(false).max_lifetime(None).idle_timeout(None);
     let reader = pool.max_connections(READERS).connect_with(options.read_only(true)).await?;
     Ok(Arc::new(shared::Database::new(
-        reader,
+        Current::new(reader),
         Writer::new(writer, lock),
         keys,
         Signals::default(),

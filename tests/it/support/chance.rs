@@ -1,5 +1,7 @@
 //! What is drawn by chance and can be drawn again: the numbers that follow from a seed, which is printed.
 
+use std::time::Duration;
+
 /// Numbers that follow from a seed (SplitMix64).
 pub struct Chance(pub u64);
 
@@ -21,6 +23,16 @@ impl Chance {
     /// One of `choice`.
     pub fn one_of<T: Copy>(&mut self, choice: &[T]) -> T {
         choice[self.below(choice.len())]
+    }
+
+    /// From nothing to below `end`, in milliseconds.
+    pub fn span(&mut self, end: Duration) -> Duration {
+        Duration::from_millis(self.next() % u64::try_from(end.as_millis()).unwrap())
+    }
+
+    /// Others, that are independent of what this one decides later.
+    pub fn fork(&mut self) -> Self {
+        Self(self.next())
     }
 }
 

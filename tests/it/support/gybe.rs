@@ -13,6 +13,7 @@ use tempfile::TempDir;
 /// A running `gybe serve` with its database and packages in a folder of its own. Killed and removed when dropped.
 pub struct Gybe {
     folder: TempDir,
+    data: PathBuf,
     /// The process.
     pub child: Child,
     /// The database, as `--database-url` takes it.
@@ -53,23 +54,30 @@ impl Gybe {
         Self::spawn(TempDir::new().unwrap(), database_url.to_owned(), arguments)
     }
 
+    /// On PostgreSQL, with a data folder that others use, too.
+    pub fn start_beside(data: &Path, database_url: &str, arguments: &[&str]) -> Self {
+        Self::launched(TempDir::new().unwrap(), data.to_owned(), database_url.to_owned(), arguments, None)
+    }
+
     /// On SQLite, with at most so many files open.
     pub fn start_with_files(files: u32) -> Self {
         let folder = TempDir::new().unwrap();
         let database_url = format!("sqlite://{}", folder.path().join("gybe.db").display());
-        Self::spawn_with_files(folder, database_url, &[], Some(files))
+        let data = folder.path().join("data");
+        Self::launched(folder, data, database_url, &[], Some(files))
     }
 
     fn spawn(folder: TempDir, database_url: String, arguments: &[&str]) -> Self {
-        Self::spawn_with_files(folder, database_url, arguments, None)
+        let data = folder.path().join("data");
+        Self::launched(folder, data, database_url, arguments, None)
     }
 
-    fn spawn_with_files(folder: TempDir, database_url: String, arguments: &[&str], files: Option<u32>) -> Self {
+    fn launched(folder: TempDir, data: PathBuf, database_url: String, arguments: &[&str], files: Option<u32>) -> Self {
         let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
-        let (child, url) = launch(folder.path(), &database_url, &arguments, files);
+        let (child, url) = launch(folder.path(), &data, &database_url, &arguments, files);
         // Gybe closes a connection that was idle for 5 seconds: none is used again that may be closed at that moment.
         let client = Client::builder().pool_idle_timeout(Duration::from_secs(2)).build().unwrap();
-        Self { folder, child, database_url, arguments, files, url, client }
+        Self { folder, data, child, database_url, arguments, files, url, client }
     }
 
     /// SIGTERM.
@@ -86,7 +94,8 @@ impl Gybe {
 
     /// Starts again over the same database; the port is another.
     pub fn restart(&mut self) {
-        (self.child, self.url) = launch(self.folder.path(), &self.database_url, &self.arguments, self.files);
+        (self.child, self.url) =
+            launch(self.folder.path(), &self.data, &self.database_url, &self.arguments, self.files);
     }
 
     /// The folder with database, packages and log.
@@ -211,7 +220,7 @@ impl Drop for Gybe {
     }
 }
 
-fn launch(folder: &Path, database_url: &str, arguments: &[String], files: Option<u32>) -> (Child, String) {
+fn launch(folder: &Path, data: &Path, database_url: &str, arguments: &[String], files: Option<u32>) -> (Child, String) {
     let log = std::fs::File::options().create(true).append(true).open(folder.join("gybe.log")).unwrap();
     let mut command = match files {
         Some(files) => {
@@ -224,7 +233,7 @@ fn launch(folder: &Path, database_url: &str, arguments: &[String], files: Option
     let mut child = command
         .args(["serve", "--listen", "127.0.0.1:0", "--database-url", database_url, "--ready-grace", "3"])
         .arg("--data-dir")
-        .arg(folder.join("data"))
+        .arg(data)
         .args(arguments)
         .env("GYBE_KEY", KEY)
         .stdout(Stdio::piped())

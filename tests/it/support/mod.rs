@@ -1,13 +1,19 @@
 //! What several test modules need.
 
+pub mod audit;
 pub mod chance;
 pub mod cluster;
 pub mod collector;
 pub mod faults;
+pub mod fleet;
+pub mod front;
 pub mod gybe;
 pub mod model;
+pub mod nfvo;
 pub mod ops;
 pub mod postgres;
 pub mod proxy;
 pub mod sample;
+pub mod site;
 pub mod store;
+pub mod witness;

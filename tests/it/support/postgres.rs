@@ -1,12 +1,17 @@
 //! The real PostgreSQL that the run started: a database per test, copied from a template that was migrated once.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::thread;
 
 use gybe::clock::{Ids, System};
 use gybe::store;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Executor};
+use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
 /// URL of a database on the server to test on, of a role that may create others.
@@ -54,6 +59,56 @@ impl Drop for Database {
         let dropped = dropped.join();
         assert!(dropped.is_ok() || thread::panicking(), "the database can be dropped");
     }
+}
+
+/// A PostgreSQL server of a test's own, which it may stop and start. Gone with this value.
+pub struct Server {
+    folder: TempDir,
+    /// Its one database, with the schema in it.
+    pub url: String,
+}
+
+impl Server {
+    /// A running one.
+    pub async fn start() -> Self {
+        let folder = TempDir::new().unwrap();
+        let url = run(Command::new("tests/postgres/up").arg(folder.path())).trim().to_owned();
+        store::migrate(&url).await.unwrap();
+        Self { folder, url }
+    }
+
+    /// The socket it listens on.
+    pub fn socket(&self) -> PathBuf {
+        self.home().join(".s.PGSQL.5432")
+    }
+
+    /// Ends all connections and starts anew, as for an upgrade. Returns when it answers again.
+    pub fn restart(&self) {
+        let control = std::fs::read_to_string(self.folder.path().join("bin")).unwrap();
+        // The server's user alone may do so, which is the owner of its files.
+        let owner = std::fs::metadata(self.home()).unwrap().uid();
+        let data = format!("--pgdata={}", self.home().join("data").display());
+        let mut restart = Command::new(Path::new(control.trim()).join("pg_ctl"));
+        restart.args([data.as_str(), "--mode=fast", "--wait", "--silent", "--log=/dev/null", "restart"]);
+        run(restart.uid(owner).current_dir("/").stdin(Stdio::null()));
+    }
+
+    fn home(&self) -> PathBuf {
+        std::fs::read_link(self.folder.path().join("home")).unwrap()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = Command::new("tests/postgres/down").arg(self.folder.path()).status();
+    }
+}
+
+/// Runs a command that is to succeed, in the repository unless it says otherwise; gives back what it printed.
+fn run(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
 }
 
 /// Makes the template unless the server has it from an earlier run: its name tells of what migrations it is.

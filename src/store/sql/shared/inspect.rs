@@ -39,7 +39,7 @@ pub(in super::super) async fn queue(db: &Database) -> Result<Queue, StoreError> 
         live_states!(),
         " GROUP BY state"
     ))
-    .fetch_all(&db.reader)
+    .fetch_all(&db.reader())
     .await?;
     let mut queue = Queue::default();
     for row in &rows {

@@ -66,7 +66,7 @@ pub(super) async fn one(db: &Database, project: &ProjectId, id: VnfInstanceId) -
     let row = sqlx::query(concat!(select!(), "WHERE id = $1 AND project_id = $2"))
         .bind(id.to_string())
         .bind(&project.0)
-        .fetch_optional(&db.reader)
+        .fetch_optional(&db.reader())
         .await?;
     read(TABLE, &row.ok_or(StoreError::NotFound)?, |row| instance(db, row))
 }
@@ -75,7 +75,7 @@ pub(super) async fn version(db: &Database, project: &ProjectId, id: VnfInstanceI
     let version = sqlx::query_scalar("SELECT version FROM vnf_instances WHERE id = $1 AND project_id = $2")
         .bind(id.to_string())
         .bind(&project.0)
-        .fetch_optional(&db.reader)
+        .fetch_optional(&db.reader())
         .await?;
     version.ok_or(StoreError::NotFound)
 }
@@ -96,7 +96,7 @@ pub(super) async fn list(
         let place = Place { created_at: row.try_get(1)?, id: row.try_get::<&str, _>(0)?.parse()? };
         Ok(Listed { place, version: row.try_get(2)? })
     };
-    select.fetch_all(&db.reader).await?.iter().map(|row| read(TABLE, row, listed)).collect()
+    select.fetch_all(&db.reader()).await?.iter().map(|row| read(TABLE, row, listed)).collect()
 }
 
 pub(super) async fn some(
@@ -107,7 +107,7 @@ pub(super) async fn some(
     let mut select = QueryBuilder::new(concat!(select!(), "WHERE project_id = "));
     select.push_bind(&project.0);
     push_ids(&mut select, "id", Some(ids));
-    let rows = select.build().persistent(false).fetch_all(&db.reader).await?;
+    let rows = select.build().persistent(false).fetch_all(&db.reader()).await?;
     rows.iter().map(|row| read(TABLE, row, |row| instance(db, row))).collect()
 }
 
@@ -118,14 +118,14 @@ pub(super) async fn instantiated(db: &Database, ids: Option<&[VnfInstanceId]>) -
          WHERE instantiated_vnf_info IS NOT NULL",
     );
     push_ids(&mut select, "id", ids);
-    let rows = select.build().persistent(false).fetch_all(&db.reader).await?;
+    let rows = select.build().persistent(false).fetch_all(&db.reader()).await?;
     let mut select = QueryBuilder::new(
         "SELECT DISTINCT vnf_instance_id AS id, kind FROM vnf_resources \
          WHERE (vdu_id IS NOT NULL OR kind = 'PersistentVolumeClaim')",
     );
     push_ids(&mut select, "vnf_instance_id", ids);
     let mut kinds: HashMap<String, BTreeSet<String>> = HashMap::new();
-    for row in select.build().persistent(false).fetch_all(&db.reader).await? {
+    for row in select.build().persistent(false).fetch_all(&db.reader()).await? {
         kinds.entry(row.try_get("id")?).or_default().insert(row.try_get("kind")?);
     }
     let mut whereabouts = |row: &Row| {

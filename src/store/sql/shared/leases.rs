@@ -73,7 +73,7 @@ async fn until_due(db: &Database) -> Result<Option<Duration>, StoreError> {
         " FROM vnf_lcm_op_occs WHERE state IN ",
         running_states!()
     ))
-    .fetch_one(&db.reader)
+    .fetch_one(&db.reader())
     .await?;
     Ok(millis.map(|millis| Duration::from_millis(millis.try_into().unwrap_or(0))))
 }

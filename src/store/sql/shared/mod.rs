@@ -18,7 +18,7 @@ use tokio::sync::{Notify, broadcast, watch};
 use tracing::Instrument as _;
 use tracing::field::Empty;
 
-use super::{Db, ENGINE, Held, Tx, Writer};
+use super::{Db, ENGINE, Held, Tx, Writer, bounded};
 use crate::domain::ids::{ProjectId, VimId, VnfInstanceId, VnfLcmOpOccId, VnfPkgId};
 use crate::domain::instance::VnfInstance;
 use crate::domain::op_occ::{CancelMode, OpState, VnfLcmOpOcc};
@@ -31,6 +31,7 @@ use crate::metrics::StoreMetrics;
 use crate::store::seal::{Context, KeyRing, SealError};
 use crate::store::sql::Signals;
 use crate::store::sql::convert::{Unreadable, time};
+use crate::store::sql::current::Current;
 use crate::store::sql::endings::Endings;
 use crate::store::{
     Checkpoint, Claim, Ended, Ending, Lease, Listed, OnboardedVnfd, Place, Queue, Store, StoreError, Whereabouts,
@@ -52,9 +53,7 @@ type QueryBuilder = sqlx::QueryBuilder<Db>;
 
 /// A database of one engine.
 pub(super) struct Database {
-    /// For statements outside a transaction that only read.
-    reader: Pool<Db>,
-    /// For all others.
+    reader: Current<Db>,
     writer: Writer,
     keys: KeyRing,
     signals: Signals,
@@ -65,7 +64,7 @@ pub(super) struct Database {
 
 impl Database {
     pub(super) fn new(
-        reader: Pool<Db>,
+        reader: Current<Db>,
         writer: Writer,
         keys: KeyRing,
         signals: Signals,
@@ -75,13 +74,18 @@ impl Database {
         Self { reader, writer, keys, signals, endings, metrics: StoreMetrics::default(), _held: held }
     }
 
+    /// For statements outside a transaction that only read. For all others: `writer`.
+    fn reader(&self) -> Pool<Db> {
+        self.reader.get()
+    }
+
     /// Runs a method's work, traces it and counts its failure.
     async fn counted<T, W: Future<Output = Result<T, StoreError>>>(&self, work: W) -> Result<T, StoreError> {
         // The work is the future of a function of a child module, such as `packages::create`, and its type is so named.
         let span = tracing::info_span!(target: TRACES, "store", otel.kind = "client", otel.status_code = Empty,
             otel.name = std::any::type_name::<W>().split("shared::").last().unwrap_or_default().trim_end_matches("::{{closure}}"),
             db.system.name = ENGINE);
-        let done = work.instrument(span.clone()).await;
+        let done = bounded(work).instrument(span.clone()).await;
         done.inspect_err(|error| {
             if let Some(kind) = error.failure() {
                 self.metrics.failed(kind);
@@ -389,7 +393,7 @@ impl Store for Database {
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        sqlx::query("SELECT 1").execute(&self.reader).await?;
+        sqlx::query("SELECT 1").execute(&self.reader()).await?;
         Ok(())
     }
 }

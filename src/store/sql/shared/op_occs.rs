@@ -84,14 +84,14 @@ pub(super) async fn one(db: &Database, project: &ProjectId, id: VnfLcmOpOccId) -
     let row = sqlx::query(concat!("SELECT ", columns!(), " FROM vnf_lcm_op_occs WHERE id = $1 AND project_id = $2"))
         .bind(id.to_string())
         .bind(&project.0)
-        .fetch_optional(&db.reader)
+        .fetch_optional(&db.reader())
         .await?;
     read(TABLE, &row.ok_or(StoreError::NotFound)?, op_occ)
 }
 
 pub(super) async fn all(db: &Database, project: &ProjectId) -> Result<Vec<VnfLcmOpOcc>, StoreError> {
     let select = concat!("SELECT ", columns!(), " FROM vnf_lcm_op_occs WHERE project_id = $1 ORDER BY start_time, id");
-    let rows = sqlx::query(select).bind(&project.0).fetch_all(&db.reader).await?;
+    let rows = sqlx::query(select).bind(&project.0).fetch_all(&db.reader()).await?;
     rows.iter().map(|row| read(TABLE, row, op_occ)).collect()
 }
 
@@ -168,7 +168,7 @@ pub(super) async fn cancel(
 pub(super) async fn plan(db: &Database, id: VnfLcmOpOccId) -> Result<Option<Plan>, StoreError> {
     let row = sqlx::query("SELECT id, plan FROM vnf_lcm_op_occs WHERE id = $1")
         .bind(id.to_string())
-        .fetch_optional(&db.reader)
+        .fetch_optional(&db.reader())
         .await?;
     read(TABLE, &row.ok_or(StoreError::NotFound)?, |row| Ok(optional_json(row, "plan")?))
 }

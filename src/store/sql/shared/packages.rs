@@ -51,7 +51,7 @@ pub(super) async fn one(db: &Database, project: &ProjectId, id: VnfPkgId) -> Res
     let row = sqlx::query(concat!(select!(), "WHERE id = $1 AND project_id = $2"))
         .bind(id.to_string())
         .bind(&project.0)
-        .fetch_optional(&db.reader)
+        .fetch_optional(&db.reader())
         .await?;
     read(TABLE, &row.ok_or(StoreError::NotFound)?, package)
 }
@@ -59,7 +59,7 @@ pub(super) async fn one(db: &Database, project: &ProjectId, id: VnfPkgId) -> Res
 pub(super) async fn all(db: &Database, project: &ProjectId) -> Result<Vec<VnfPackage>, StoreError> {
     let rows = sqlx::query(concat!(select!(), "WHERE project_id = $1 ORDER BY created_at, id"))
         .bind(&project.0)
-        .fetch_all(&db.reader)
+        .fetch_all(&db.reader())
         .await?;
     rows.iter().map(|row| read(TABLE, row, package)).collect()
 }
@@ -223,7 +223,7 @@ pub(super) async fn vnfd(db: &Database, project: &ProjectId, vnfd_id: &str) -> R
         sqlx::query("SELECT id, operational_state, vnfd FROM vnf_packages WHERE project_id = $1 AND vnfd_id = $2")
             .bind(&project.0)
             .bind(vnfd_id)
-            .fetch_optional(&db.reader)
+            .fetch_optional(&db.reader())
             .await?;
     read(TABLE, &row.ok_or(StoreError::NotFound)?, |row| {
         Ok(OnboardedVnfd {
@@ -237,7 +237,7 @@ pub(super) async fn vnfd(db: &Database, project: &ProjectId, vnfd_id: &str) -> R
 pub(super) async fn definition_files(db: &Database, id: VnfPkgId) -> Result<Vec<DefinitionFile>, StoreError> {
     let files = sqlx::query_as("SELECT path, content FROM vnf_package_files WHERE vnf_pkg_id = $1 ORDER BY path")
         .bind(id.to_string())
-        .fetch_all(&db.reader)
+        .fetch_all(&db.reader())
         .await?;
     Ok(files.into_iter().map(|(path, text)| DefinitionFile { path, text }).collect())
 }

@@ -25,7 +25,7 @@ pub(super) async fn all(db: &Database, instance: VnfInstanceId) -> Result<Vec<Re
          FROM vnf_resources WHERE vnf_instance_id = $1 ORDER BY position",
     )
     .bind(instance.to_string())
-    .fetch_all(&db.reader)
+    .fetch_all(&db.reader())
     .await?;
     let read = |row: &Row| {
         resource(row).map_err(|error| StoreError::Corrupt {

@@ -50,7 +50,7 @@ pub(super) async fn one(db: &Database, project: &ProjectId, id: VimId) -> Result
     let row = sqlx::query(concat!(select!(), "WHERE id = $1 AND project_id = $2"))
         .bind(id.to_string())
         .bind(&project.0)
-        .fetch_optional(&db.reader)
+        .fetch_optional(&db.reader())
         .await?;
     read(TABLE, &row.ok_or(StoreError::NotFound)?, |row| vim(db, row))
 }
@@ -58,7 +58,7 @@ pub(super) async fn one(db: &Database, project: &ProjectId, id: VimId) -> Result
 pub(super) async fn default(db: &Database, project: &ProjectId) -> Result<Vim, StoreError> {
     let row = sqlx::query(concat!(select!(), "WHERE project_id = $1 AND is_default"))
         .bind(&project.0)
-        .fetch_optional(&db.reader)
+        .fetch_optional(&db.reader())
         .await?;
     read(TABLE, &row.ok_or(StoreError::NotFound)?, |row| vim(db, row))
 }
@@ -66,7 +66,7 @@ pub(super) async fn default(db: &Database, project: &ProjectId) -> Result<Vim, S
 pub(super) async fn all(db: &Database, project: &ProjectId) -> Result<Vec<Vim>, StoreError> {
     let rows = sqlx::query(concat!(select!(), "WHERE project_id = $1 ORDER BY created_at, id"))
         .bind(&project.0)
-        .fetch_all(&db.reader)
+        .fetch_all(&db.reader())
         .await?;
     rows.iter().map(|row| read(TABLE, row, |row| vim(db, row))).collect()
 }

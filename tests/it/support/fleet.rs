@@ -1,0 +1,128 @@
+//! Gybe as a site runs it that can't do without: two API processes and three conductors on one PostgreSQL database, with
+//! one data folder.
+
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use gybe::domain::vim::VimAccess;
+use reqwest::StatusCode;
+use tempfile::TempDir;
+use tokio::task::spawn_blocking;
+
+use super::gybe::Gybe;
+
+/// So many of the processes, the first ones, are APIs.
+pub const APIS: usize = 2;
+/// All processes.
+pub const PROCESSES: usize = 5;
+
+/// A lease so short that many run out within a test.
+pub const SHORT: Duration = Duration::from_secs(5);
+/// The usual one, longer than a test has patience.
+pub const LONG: Duration = Duration::from_secs(30);
+
+/// The processes. Killed when dropped.
+pub struct Fleet {
+    members: Vec<Mutex<Gybe>>,
+    /// Where each serves at present; not under the locks above, which are held while a process starts.
+    urls: Vec<RwLock<String>>,
+    /// Asks for health.
+    client: reqwest::Client,
+    /// The VNFD of sample core5g.
+    pub core5g: String,
+    /// The VNFD of sample small.
+    pub small: String,
+    _data: TempDir,
+}
+
+impl Fleet {
+    /// All of them, on the database of that URL; the default VIM is the one that `access` reaches.
+    pub async fn start(database_url: &str, access: &VimAccess, lease: Duration) -> Arc<Self> {
+        let (folder, url) = (TempDir::new().unwrap(), database_url.to_owned());
+        let data = folder.path().to_owned();
+        let start = move || {
+            let lease = lease.as_secs().to_string();
+            let member = |index: usize| {
+                let role = if index < APIS { "api" } else { "conductor" };
+                // Links lead nowhere in particular: who follows one takes its path and asks any API.
+                let arguments = ["--role", role, "--lease", &lease, "--public-url", "http://gybe.test"];
+                Gybe::start_beside(&data, &url, &arguments)
+            };
+            (0..PROCESSES).map(member).collect()
+        };
+        let members: Vec<Gybe> = spawn_blocking(start).await.unwrap();
+        members[0].register_vim(access, "cluster", true).await;
+        let (core5g, small) = (members[0].onboard("core5g").await, members[0].onboard("small").await);
+        let urls = members.iter().map(|member| RwLock::new(member.url.clone())).collect();
+        let members = members.into_iter().map(Mutex::new).collect();
+        Arc::new(Self { members, urls, client: reqwest::Client::new(), core5g, small, _data: folder })
+    }
+
+    /// Where process `index` serves, or served until it was killed.
+    pub fn url(&self, index: usize) -> String {
+        self.urls[index].read().unwrap().clone()
+    }
+
+    /// Work on a process, which may take a while.
+    async fn with(self: &Arc<Self>, index: usize, work: impl FnOnce(&mut Gybe) + Send + 'static) {
+        let fleet = Arc::clone(self);
+        let worked = spawn_blocking(move || {
+            let mut member = fleet.members[index].lock().unwrap_or_else(PoisonError::into_inner);
+            work(&mut member);
+            *fleet.urls[index].write().unwrap() = member.url.clone();
+        });
+        worked.await.unwrap();
+    }
+
+    /// `kill -9`.
+    pub async fn kill(self: &Arc<Self>, index: usize) {
+        self.with(index, Gybe::kill).await;
+    }
+
+    /// SIGTERM; waits for the end, which is to be a good one.
+    pub async fn stop(self: &Arc<Self>, index: usize) {
+        self.with(index, |member| {
+            member.terminate();
+            let ended = member.child.wait().unwrap();
+            assert!(ended.success(), "{ended}\n{}", tail(&member.log()));
+        })
+        .await;
+    }
+
+    /// Starts a process that has ended.
+    pub async fn start_again(self: &Arc<Self>, index: usize) {
+        self.with(index, Gybe::restart).await;
+    }
+
+    /// The status that process `index` answers to GET `path` with, and how long that takes.
+    pub async fn probe(&self, index: usize, path: &str) -> (StatusCode, Duration) {
+        let begun = Instant::now();
+        let answer = self.client.get(format!("{}{path}", self.url(index))).send().await.unwrap();
+        (answer.status(), begun.elapsed())
+    }
+
+    /// Waits until all processes say that they are ready.
+    pub async fn until_ready(&self) {
+        let begun = Instant::now();
+        for index in 0..PROCESSES {
+            while self.probe(index, "/readyz").await.0 != StatusCode::OK {
+                assert!(begun.elapsed() < Duration::from_secs(60), "process {index} is not ready\n{}", self.log());
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+
+    /// The ends of the logs of all processes.
+    pub fn log(&self) -> String {
+        let member = |(index, member): (usize, &Mutex<Gybe>)| {
+            let log = member.lock().unwrap_or_else(PoisonError::into_inner).log();
+            format!("--- process {index}\n{}", tail(&log))
+        };
+        self.members.iter().enumerate().map(member).collect::<Vec<_>>().join("\n")
+    }
+}
+
+fn tail(log: &str) -> String {
+    let lines: Vec<&str> = log.lines().filter(|line| !line.contains("\"INFO\"")).collect();
+    lines[lines.len().saturating_sub(10)..].join("\n")
+}

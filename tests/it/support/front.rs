@@ -1,0 +1,237 @@
+//! A front of a VIM's API server that speaks HTTP: it passes requests on with the caller's bearer token, streams watches,
+//! counts, and fails as it is told. (Client certificates end here, as TLS does: use a token.)
+
+use std::net::SocketAddr;
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use futures::stream::StreamExt as _;
+use gybe::domain::vim::VimAccess;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Bytes, Frame, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use reqwest::StatusCode;
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tempfile::TempDir;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
+
+/// What it does to requests and connections.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Fault {
+    /// Nothing.
+    None,
+    /// Cuts all connections, and new ones before a word is said.
+    CutOff,
+    /// Passes requests on only after this.
+    Slow(Duration),
+    /// Answers this in the API server's place, with `Retry-After: 1`, to every so-many-th request (1: to all).
+    Answers(StatusCode, usize),
+    /// Cuts watches so long after they began.
+    DropsWatches(Duration),
+    /// Passes every so-many-th request that changes something on, waits for the answer, and cuts the connection instead of handing it on.
+    LosesReplies(usize),
+}
+
+/// The front. It ends with this value.
+pub struct Front {
+    address: SocketAddr,
+    certificate: String,
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    upstream: reqwest::Client,
+    endpoint: String,
+    fault: watch::Sender<Fault>,
+    counter: AtomicUsize,
+    /// When each request came.
+    seen: Mutex<Vec<Instant>>,
+}
+
+type Body = UnsyncBoxBody<Bytes, reqwest::Error>;
+
+/// The connection is cut: hyper does so when a service fails.
+#[derive(Debug, thiserror::Error)]
+#[error("cut")]
+struct Cut;
+
+impl Front {
+    /// A front of the API server that `access` reaches.
+    pub async fn of(access: &VimAccess) -> Self {
+        let (certificate, key) = certificate();
+        let authority = reqwest::Certificate::from_pem(access.ca.as_deref().unwrap().as_bytes()).unwrap();
+        let upstream = reqwest::Client::builder().tls_certs_only([authority]).http1_only().build().unwrap();
+        let inner = Arc::new(Inner {
+            upstream,
+            endpoint: access.endpoint.clone(),
+            fault: watch::Sender::new(Fault::None),
+            counter: AtomicUsize::new(0),
+            seen: Mutex::default(),
+        });
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut tls = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(
+                vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()],
+                PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap(),
+            )
+            .unwrap();
+        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(serve(listener, TlsAcceptor::from(Arc::new(tls)), Arc::clone(&inner)));
+        Self { address, certificate, inner }
+    }
+
+    /// `access`, which has a bearer token, through this front.
+    pub fn access(&self, access: &VimAccess) -> VimAccess {
+        VimAccess {
+            endpoint: format!("https://{}", self.address),
+            ca: Some(self.certificate.clone()),
+            ..access.clone()
+        }
+    }
+
+    /// What it does from now on.
+    pub fn set(&self, fault: Fault) {
+        self.inner.fault.send_replace(fault);
+    }
+
+    /// The most requests that came within `span` of each other, since `from`.
+    pub fn densest(&self, span: Duration, from: Instant) -> usize {
+        let seen = self.inner.seen.lock().unwrap();
+        let seen: Vec<Instant> = seen.iter().copied().filter(|at| *at >= from).collect();
+        let within = |start: &Instant| seen.iter().filter(|at| *at >= start && **at - *start < span).count();
+        seen.iter().map(within).max().unwrap_or(0)
+    }
+
+    /// How many requests came since `from`, whatever became of them; connections that were cut off count as one each.
+    pub fn requests(&self, from: Instant) -> usize {
+        self.inner.seen.lock().unwrap().iter().filter(|at| **at >= from).count()
+    }
+}
+
+impl Drop for Front {
+    fn drop(&mut self) {
+        self.set(Fault::CutOff);
+    }
+}
+
+async fn serve(listener: TcpListener, tls: TlsAcceptor, inner: Arc<Inner>) {
+    while let Ok((stream, _)) = listener.accept().await {
+        tokio::spawn(connection(stream, tls.clone(), Arc::clone(&inner)));
+    }
+}
+
+async fn connection(stream: TcpStream, tls: TlsAcceptor, inner: Arc<Inner>) {
+    let mut fault = inner.fault.subscribe();
+    if *fault.borrow() == Fault::CutOff {
+        return inner.note();
+    }
+    let served = async {
+        let Ok(stream) = tls.accept(stream).await else { return };
+        let service = service_fn(|request| Arc::clone(&inner).answer(request));
+        // Cut connections end in an error, as they are to.
+        let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+    };
+    tokio::select! {
+        () = served => {}
+        _ = fault.wait_for(|fault| *fault == Fault::CutOff) => {}
+    }
+}
+
+impl Inner {
+    fn note(&self) {
+        self.seen.lock().unwrap().push(Instant::now());
+    }
+
+    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Body>, Cut> {
+        self.note();
+        let number = self.counter.fetch_add(1, Ordering::Relaxed);
+        let fault = *self.fault.borrow();
+        let watch = request.uri().query().is_some_and(|query| query.contains("watch=true"));
+        let changes = request.method() != "GET";
+        match fault {
+            Fault::Slow(delay) => tokio::time::sleep(delay).await,
+            Fault::Answers(status, each) if number.is_multiple_of(each) => return Ok(refusal(status)),
+            _ => {}
+        }
+        let answer = self.pass_on(request).await.map_err(|_| Cut)?;
+        match fault {
+            Fault::LosesReplies(each) if changes && number.is_multiple_of(each) => {
+                // The effect is there, and complete, before the caller learns that he will not be told.
+                let _ = answer.bytes().await;
+                Err(Cut)
+            }
+            Fault::DropsWatches(after) if watch => Ok(relayed(answer, Some(after))),
+            _ => Ok(relayed(answer, None)),
+        }
+    }
+
+    async fn pass_on(&self, request: Request<Incoming>) -> Result<reqwest::Response, Box<dyn std::error::Error>> {
+        let (head, body) = request.into_parts();
+        let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
+        let mut headers = head.headers;
+        headers.remove("host");
+        let body = body.collect().await?.to_bytes();
+        let request = self.upstream.request(head.method, format!("{}{path}", self.endpoint)).headers(headers);
+        Ok(request.body(body).send().await?)
+    }
+}
+
+/// The answer as it comes; `cut` so long after its head.
+fn relayed(answer: reqwest::Response, cut: Option<Duration>) -> Response<Body> {
+    let mut response = Response::builder().status(answer.status());
+    for (name, value) in answer.headers().iter().filter(|(name, _)| *name != "transfer-encoding") {
+        response = response.header(name, value);
+    }
+    let chunks = answer.bytes_stream().map(|chunk| chunk.map(Frame::data));
+    let end = async move {
+        match cut {
+            Some(after) => tokio::time::sleep(after).await,
+            None => std::future::pending().await,
+        }
+    };
+    response.body(BodyExt::boxed_unsync(StreamBody::new(chunks.take_until(Box::pin(end))))).unwrap()
+}
+
+/// As an API server says it.
+fn refusal(status: StatusCode) -> Response<Body> {
+    let text = format!(
+        r#"{{"kind":"Status","apiVersion":"v1","metadata":{{}},"status":"Failure","message":"the front says {0}","code":{0}}}"#,
+        status.as_u16()
+    );
+    let body = Full::new(Bytes::from(text)).map_err(|never| match never {}).boxed_unsync();
+    let response = Response::builder().status(status).header("Content-Type", "application/json");
+    response.header("Retry-After", "1").body(body).unwrap()
+}
+
+/// A certificate for 127.0.0.1 that vouches for itself, and its key.
+fn certificate() -> (String, String) {
+    let folder = TempDir::new().unwrap();
+    let [certificate, key] = ["certificate.pem", "key.pem"].map(|name| folder.path().join(name));
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"])
+        .args(["-subj", "/CN=front", "-addext", "subjectAltName=IP:127.0.0.1"])
+        .args(["-addext", "basicConstraints=critical,CA:FALSE"])
+        .arg("-out")
+        .arg(&certificate)
+        .arg("-keyout")
+        .arg(&key)
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    [certificate, key].map(|path| std::fs::read_to_string(path).unwrap()).into()
+}
