@@ -4,12 +4,15 @@ use std::io;
 use std::net::SocketAddr;
 use std::num::NonZero;
 use std::os::unix::fs::DirBuilderExt as _;
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::{App, HttpServer, middleware, web};
+use futures::FutureExt as _;
+use futures::future::join_all;
 use prometheus_client::registry::Registry;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpSocket;
@@ -55,6 +58,9 @@ pub enum AppError {
     /// The database can't be used.
     #[error("the database can't be used")]
     Store(#[from] StoreError),
+    /// A defect: the log has the panic.
+    #[error("the {0} panicked")]
+    Panicked(&'static str),
 }
 
 /// Objects have this long to be gone.
@@ -73,6 +79,9 @@ const MAX_CONNECTIONS: usize = 8192;
 
 /// Connections that wait to be taken. The system drops any further ones without a word, and has a limit of its own.
 const BACKLOG: u32 = 4096;
+
+/// The conductor or the view at work.
+type Part = JoinHandle<Result<(), AppError>>;
 
 /// How a process is told to end.
 #[derive(Clone, Debug, Default)]
@@ -117,8 +126,8 @@ pub async fn run(config: Config, stop: Stop, ready: impl FnOnce(SocketAddr)) -> 
         conductor.metrics().register(&mut registry);
         let view = View::new(Arc::clone(&store), observer);
         [
-            ("conductor", tokio::spawn(conductor.run(stop.begun.clone()))),
-            ("view", tokio::spawn(view.run(stop.begun.clone()))),
+            tokio::spawn(vital("conductor", conductor.run(stop.begun.clone()), stop.clone())),
+            tokio::spawn(vital("view", view.run(stop.begun.clone()), stop.clone())),
         ]
     });
     let health = Health::new(store, stop.begun.clone(), registry, started);
@@ -128,10 +137,7 @@ pub async fn run(config: Config, stop: Stop, ready: impl FnOnce(SocketAddr)) -> 
     ready(address);
     let served = server.await.map_err(io_error("the server failed".to_owned()));
     stop.begun.cancel();
-    if let Err(error) = end.await {
-        tracing::error!(error = &error as &dyn std::error::Error, "the end was not graceful");
-    }
-    served
+    served.and(end.await.unwrap_or(Err(AppError::Panicked("end"))))
 }
 
 /// As `TcpListener::bind`, but with room for more than 128 connections that wait to be taken.
@@ -238,7 +244,7 @@ fn open_files() -> usize {
 ///
 /// In this order because a connection to the database lives on the runtime that opened it, which may be one of the
 /// server's workers: operations can't be handed over through it any more when that worker is gone.
-async fn end(server: ServerHandle, tasks: Vec<(&str, JoinHandle<()>)>, stop: Stop, delay: Duration) {
+async fn end(server: ServerHandle, parts: Vec<Part>, stop: Stop, delay: Duration) -> Result<(), AppError> {
     stop.begun.cancelled().await;
     let delay = async {
         tokio::select! {
@@ -246,17 +252,24 @@ async fn end(server: ServerHandle, tasks: Vec<(&str, JoinHandle<()>)>, stop: Sto
             () = stop.at_once.cancelled() => {}
         }
     };
-    let handed_over = tokio::time::timeout(HAND_OVER, async {
-        for (name, task) in tasks {
-            if let Err(error) = task.await {
-                tracing::error!(error = &error as &dyn std::error::Error, "the {name} ended by a panic");
-            }
-        }
-    });
-    if tokio::join!(handed_over, delay).0.is_err() {
+    let handed_over = tokio::time::timeout(HAND_OVER, join_all(parts));
+    let parts = tokio::join!(handed_over, delay).0.unwrap_or_else(|_| {
         tracing::error!("operations could not be handed over; others go on when their leases run out");
-    }
+        Vec::new()
+    });
     server.stop(true).await;
+    // None is ever aborted: one that did not end by itself has said so.
+    parts.into_iter().flatten().collect()
+}
+
+/// Runs a part of the process that it is of no use without. Should it panic, the process stops as if told to, and fails, so
+/// that whoever watches over it starts it again.
+async fn vital(name: &'static str, work: impl Future<Output = ()>, stop: Stop) -> Result<(), AppError> {
+    AssertUnwindSafe(work).catch_unwind().await.map_err(|_| {
+        tracing::error!("the {name} panicked: the process stops");
+        stop.begun.cancel();
+        AppError::Panicked(name)
+    })
 }
 
 /// The sealing keys: of the file, of the environment, or (SQLite) of the data folder.
@@ -296,4 +309,18 @@ fn write_secret(path: &Path, text: &str) -> io::Result<()> {
 
 fn io_error(what: String) -> impl FnOnce(io::Error) -> AppError {
     move |source| AppError::Io { what, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_part_that_panics_stops_the_process_and_fails_it() {
+        let stop = Stop::default();
+        let ended = vital("view", async { panic!("a defect") }, stop.clone()).await;
+        assert_eq!(ended.unwrap_err().to_string(), "the view panicked");
+        assert!(stop.begun.is_cancelled());
+        assert!(!stop.at_once.is_cancelled());
+    }
 }
