@@ -96,9 +96,13 @@ fn note(rows: Vec<Row>, before: &BTreeMap<String, (Row, i64)>, waits: &mut Waits
     for row in rows {
         let (id, progress, epoch, attempt, sign, due, now) = &row;
         let mut since = *now;
-        if let Some(((_, progress_before, epoch_before, _, _, due_before, _), since_before)) = before.get(id) {
-            waits.take_overs += usize::from(*epoch_before > 0 && epoch > epoch_before && due == due_before);
-            waits.hand_overs += usize::from(*epoch_before > 0 && epoch > epoch_before && due > due_before);
+        if let Some(((_, progress_before, epoch_before, _, sign_before, due_before, _), since_before)) = before.get(id)
+        {
+            // Who gives an operation up makes it due, and leaves no sign of life after that.
+            let was_held = due == due_before && sign_before > due_before;
+            let is_claimed_again = *epoch_before > 0 && epoch > epoch_before;
+            waits.take_overs += usize::from(is_claimed_again && was_held);
+            waits.hand_overs += usize::from(is_claimed_again && !was_held);
             if progress == progress_before {
                 since = *since_before;
             }
