@@ -42,11 +42,11 @@ pub async fn measure() -> Section {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let vim = format!("https://{}", silent.local_addr().unwrap());
 
-    let mut gybe = Gybe::start_with(&["--max-operations", "1"]);
+    let mut gybe = Gybe::start_with(&["--max-operations", "1", "--page-size", "100"]);
     measure_on("SQLite", &mut gybe, &vim, &mut section).await;
     drop(gybe);
     let database = Database::create().await;
-    let mut gybe = Gybe::start_on_with(&database.url, &["--role", "api"]);
+    let mut gybe = Gybe::start_on_with(&database.url, &["--role", "api", "--page-size", "100"]);
     measure_on("PostgreSQL", &mut gybe, &vim, &mut section).await;
     section
 }

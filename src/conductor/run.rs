@@ -1,6 +1,7 @@
 //! One claimed operation, from where its record says it stands to the next state, or to being put off.
 
 use std::any::Any;
+use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
@@ -16,9 +17,9 @@ use crate::domain::evidence::EVIDENCE;
 use crate::domain::instance::VnfInstance;
 use crate::domain::mask::Mask;
 use crate::domain::op_occ::{CancelMode, LcmOperation, OpEvent, OpState, VnfLcmOpOcc};
-use crate::domain::plan::Plan;
+use crate::domain::plan::{Plan, Step};
 use crate::domain::problem::Problem;
-use crate::domain::resource::Resource;
+use crate::domain::resource::{ObjectKey, Resource, ResourceState};
 use crate::domain::vim::VimAccess;
 use crate::error::internal;
 use crate::infra::{InfraError, Scope};
@@ -128,12 +129,15 @@ impl Task<'_> {
             }
             let span = tracing::info_span!(target: TRACES, "step", otel.name = step.name(), otel.status_code = Empty,
                 step.index = index, step.objects = step.size(), step.backward = backward);
-            runner.run(index, step).instrument(span.clone()).await.inspect_err(|_| {
+            let is_last = index + 1 == steps.len();
+            runner.run(index, step, is_last).instrument(span.clone()).await.inspect_err(|_| {
                 span.record("otel.status_code", "ERROR");
             })?;
             self.steps_done = index + 1;
-            // The next step has its own attempts.
-            self.attempt = 0;
+            // The next step has its own attempts. What follows the last one shares them, for that may run again with it.
+            if !is_last {
+                self.attempt = 0;
+            }
         }
         Ok(())
     }
@@ -178,7 +182,13 @@ impl Task<'_> {
             instance: &self.instance,
             inventory: &inventory,
         };
-        let (plan, resources) = planner.plan().await?;
+        let (plan, mut resources) = planner.plan().await?;
+        if let Some(Step::Apply { objects }) = plan.forward.first() {
+            // It follows at once: its rows need no transaction of their own to say so.
+            let first: BTreeSet<&ObjectKey> = objects.iter().collect();
+            let asked_for = resources.iter_mut().filter(|resource| first.contains(&resource.key));
+            asked_for.for_each(|resource| resource.state = ResourceState::Intent);
+        }
         match conductor.store.store_plan(self.lease, &plan, &resources, conductor.clock.now()).await {
             // It was asked to stop; the next claim knows how.
             Err(StoreError::Stale) => return Err(StepError::Interrupted),

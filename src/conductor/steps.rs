@@ -60,11 +60,11 @@ pub struct Steps<'a> {
 }
 
 impl Steps<'_> {
-    /// Does step `index` and records it.
+    /// Does step `index` and records it; of the last one only what it did to objects, for the end says that it is done.
     ///
     /// # Errors
     /// [`StepError`]; what was done is recorded, the step is not.
-    pub async fn run(&mut self, index: usize, step: &Step) -> Result<(), StepError> {
+    pub async fn run(&mut self, index: usize, step: &Step, is_last: bool) -> Result<(), StepError> {
         let conductor = self.conductor;
         let done = Checkpoint { steps_done: index + 1, ..Checkpoint::default() };
         match step {
@@ -79,7 +79,7 @@ impl Steps<'_> {
                     () = self.cancel.asked() => return Err(StepError::Cancelled),
                     ready = ready => ready?,
                 }
-                self.record(done).await
+                if is_last { Ok(()) } else { self.record(done).await }
             }
             Step::DeletePods { pods } => {
                 self.hold().await?;

@@ -80,7 +80,7 @@ pub(super) async fn version(db: &Database, project: &ProjectId, id: VnfInstanceI
     version.ok_or(StoreError::NotFound)
 }
 
-/// Read from the index `vnf_instances_list` alone.
+/// On SQLite, read from the index `vnf_instances_list` alone.
 pub(super) async fn list(
     db: &Database,
     project: &ProjectId,

@@ -39,20 +39,19 @@ pub(super) async fn all(db: &Database, instance: VnfInstanceId) -> Result<Vec<Re
 
 /// Adds `resources` after those that are there. A row that is there keeps its place and its state.
 pub(super) async fn insert(tx: &mut Tx, instance: &str, resources: &[Resource]) -> Result<(), sqlx::Error> {
-    let first: i64 =
-        sqlx::query_scalar("SELECT COALESCE(MAX(position) + 1, 0) FROM vnf_resources WHERE vnf_instance_id = $1")
-            .bind(instance)
-            .fetch_one(&mut **tx)
-            .await?;
-    for (chunk, resources) in resources.chunks(ROWS_PER_STATEMENT).enumerate() {
-        let first = first + count(chunk * ROWS_PER_STATEMENT);
+    for resources in resources.chunks(ROWS_PER_STATEMENT) {
         let mut insert = QueryBuilder::new(
-            "INSERT INTO vnf_resources (vnf_instance_id, position, api_version, kind, resource_name, plural, \
+            "WITH last AS (SELECT COALESCE(MAX(position), -1) AS position FROM vnf_resources WHERE vnf_instance_id = ",
+        );
+        insert.push_bind(instance);
+        insert.push(
+            ") INSERT INTO vnf_resources (vnf_instance_id, position, api_version, kind, resource_name, plural, \
              namespaced, state, uid, owned, vdu_id, manifest) ",
         );
-        insert.push_values(resources.iter().zip(first..), |mut values, (resource, position)| {
+        insert.push_values(resources.iter().zip(1..), |mut values, (resource, place)| {
             let (state, uid, owned) = columns(&resource.state);
-            values.push_bind(instance).push_bind(position);
+            values.push_bind(instance);
+            values.push("(SELECT position FROM last) + ").push_bind_unseparated(count(place));
             values.push_bind(&resource.key.api_version).push_bind(&resource.key.kind).push_bind(&resource.key.name);
             values.push_bind(&resource.info.plural).push_bind(resource.info.namespaced);
             values.push_bind(state).push_bind(uid).push_bind(owned);
