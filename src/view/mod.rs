@@ -228,7 +228,10 @@ impl Eye {
             *pending = Pending::Running { again: false };
             let (id, store, project) = (*instance, Arc::clone(&self.view.store), home.project.clone());
             let sight = place.room.sight(id);
-            self.refreshing.push(Box::pin(async move { (id, refresh(&*store, &project, id, &sight).await) }));
+            // A task of its own: this one may soon wait for the store itself, and would keep from going on what has a
+            // connection already.
+            let refreshed = tokio::spawn(async move { refresh(&*store, &project, id, &sight).await });
+            self.refreshing.push(Box::pin(async move { (id, refreshed.await.unwrap_or(Outcome::Failed)) }));
         }
     }
 

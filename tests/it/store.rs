@@ -340,7 +340,7 @@ fn content(vnfd_id: &str) -> Content {
     Content { vnfd, sha512: "abc".to_owned(), size: 5_000_000_000, artifacts: vec![artifact] }
 }
 
-fn vim(id: Uuid, name: &str) -> Vim {
+pub fn vim(id: Uuid, name: &str) -> Vim {
     Vim {
         id: VimId(id),
         project_id: ProjectId::default(),

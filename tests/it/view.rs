@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures::stream::{self, BoxStream, StreamExt as _};
+use gybe::clock::{Ids as _, System};
 use gybe::domain::drift::ObjectDrift;
 use gybe::domain::instance::VnfInstance;
 use gybe::domain::namespace::Namespace;
@@ -25,7 +26,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use crate::store::{Fixture, connection_to, ending, instantiated};
+use crate::store::{Fixture, connection_to, ending, instantiated, vim as a_vim};
 use crate::support::cluster::{Cluster, TestNamespace};
 use crate::support::gybe::{Gybe, vim};
 use crate::support::postgres::Database;
@@ -280,12 +281,11 @@ impl Model {
     }
 }
 
-#[tokio::test]
-async fn instances_of_a_namespace_share_their_watches_which_end_with_the_last_of_them() {
-    let f = Fixture::sqlite().await;
+/// Adds INSTANTIATED instances, one in each of `namespaces`.
+async fn instances_in(f: &Fixture, namespaces: &[&str]) -> Vec<VnfInstance> {
     let package = f.onboarded().await;
     let mut instances = Vec::new();
-    for namespace in ["a", "a", "b"] {
+    for &namespace in namespaces {
         let mut instance = f.instance_of(package);
         let mut connection = VimConnection { home: true, ..connection_to(None) };
         connection.access_info.insert("client_cert".to_owned(), "certificate".into());
@@ -295,6 +295,38 @@ async fn instances_of_a_namespace_share_their_watches_which_end_with_the_last_of
         f.store.create_instance(&instance).await.unwrap();
         instances.push(instance);
     }
+    instances
+}
+
+/// SQLite has four connections for reading: enough for few at a time, if each goes on once it has one.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_instances_are_brought_up_to_date_while_whereabouts_are_read_again_and_again() {
+    let f = Fixture::sqlite().await;
+    let instances = instances_in(&f, &["a"; 60]).await;
+    let other = a_vim(System.uuid(), "other");
+    f.store.create_vim(&other).await.unwrap();
+    let model = Arc::new(Model::default());
+    let stop = CancellationToken::new();
+    let view = View::new(Arc::clone(&f.store), Arc::clone(&model) as Arc<dyn Observer>);
+    let running = tokio::spawn(view.run(stop.clone()));
+    model.pods("a").await.send(Sighting::All(Vec::new())).unwrap();
+    let refreshed = async {
+        for instance in &instances {
+            // Whoever changes a VIM makes the view look at all.
+            while f.store.instance(&instance.project_id, instance.id).await.unwrap().version == instance.version {
+                f.store.update_vim(&other).await.unwrap();
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), refreshed).await.expect("the view does not wait for itself");
+    stop.cancel();
+    running.await.unwrap();
+}
+
+#[tokio::test]
+async fn instances_of_a_namespace_share_their_watches_which_end_with_the_last_of_them() {
+    let f = Fixture::sqlite().await;
+    let mut instances = instances_in(&f, &["a", "a", "b"]).await;
     let model = Arc::new(Model::default());
     let stop = CancellationToken::new();
     let view = View::new(Arc::clone(&f.store), Arc::clone(&model) as Arc<dyn Observer>);
