@@ -1,7 +1,6 @@
 //! One claimed operation, from where its record says it stands to the next state, or to being put off.
 
 use std::any::Any;
-use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
@@ -17,9 +16,9 @@ use crate::domain::evidence::EVIDENCE;
 use crate::domain::instance::VnfInstance;
 use crate::domain::mask::Mask;
 use crate::domain::op_occ::{CancelMode, LcmOperation, OpEvent, OpState, VnfLcmOpOcc};
-use crate::domain::plan::{Plan, Step};
+use crate::domain::plan::Plan;
 use crate::domain::problem::Problem;
-use crate::domain::resource::{ObjectKey, Resource, ResourceState};
+use crate::domain::resource::Resource;
 use crate::domain::vim::VimAccess;
 use crate::error::internal;
 use crate::infra::{InfraError, Scope};
@@ -182,13 +181,7 @@ impl Task<'_> {
             instance: &self.instance,
             inventory: &inventory,
         };
-        let (plan, mut resources) = planner.plan().await?;
-        if let Some(Step::Apply { objects }) = plan.forward.first() {
-            // It follows at once: its rows need no transaction of their own to say so.
-            let first: BTreeSet<&ObjectKey> = objects.iter().collect();
-            let asked_for = resources.iter_mut().filter(|resource| first.contains(&resource.key));
-            asked_for.for_each(|resource| resource.state = ResourceState::Intent);
-        }
+        let (plan, resources) = planner.plan().await?;
         match conductor.store.store_plan(self.lease, &plan, &resources, conductor.clock.now()).await {
             // It was asked to stop; the next claim knows how.
             Err(StoreError::Stale) => return Err(StepError::Interrupted),

@@ -239,6 +239,15 @@ mod tests {
             tokio::time::timeout(WAITING, all_wait).await.unwrap();
             begun
         }
+
+        /// A transaction that has written 1 and commits, and the one that came meanwhile, of the same group.
+        async fn group_of_two(&self) -> (tokio::task::JoinHandle<Result<(), sqlx::Error>>, Tx) {
+            let mut first = self.writer.begin().await.unwrap();
+            insert(&mut first, 1).await;
+            let mut waiting = self.waiting(1).await;
+            let first = tokio::spawn(first.commit());
+            (first, waiting.remove(0).await.unwrap().unwrap())
+        }
     }
 
     fn options(folder: &TempDir) -> SqliteConnectOptions {
@@ -268,11 +277,7 @@ mod tests {
     #[tokio::test]
     async fn those_that_wait_share_a_commit_and_nobody_returns_before_it() {
         let database = Database::new().await;
-        let mut first = database.writer.begin().await.unwrap();
-        insert(&mut first, 1).await;
-        let mut waiting = database.waiting(1).await;
-        let first = tokio::spawn(first.commit());
-        let mut second = waiting.remove(0).await.unwrap().unwrap();
+        let (first, mut second) = database.group_of_two().await;
         assert!(database.numbers().await.is_empty(), "the first is not committed while the second is open");
         assert!(!first.is_finished());
         insert(&mut second, 2).await;
@@ -284,11 +289,7 @@ mod tests {
     #[tokio::test]
     async fn one_that_is_dropped_takes_nothing_of_its_group_with_it() {
         let database = Database::new().await;
-        let mut first = database.writer.begin().await.unwrap();
-        insert(&mut first, 1).await;
-        let mut waiting = database.waiting(1).await;
-        let first = tokio::spawn(first.commit());
-        let mut second = waiting.remove(0).await.unwrap().unwrap();
+        let (first, mut second) = database.group_of_two().await;
         insert(&mut second, 2).await;
         drop(second);
         first.await.unwrap().unwrap();
@@ -316,11 +317,7 @@ mod tests {
     #[tokio::test]
     async fn all_of_a_group_are_told_that_its_commit_failed_and_the_next_group_is_not_harmed() {
         let database = Database::new().await;
-        let mut first = database.writer.begin().await.unwrap();
-        insert(&mut first, 1).await;
-        let mut waiting = database.waiting(1).await;
-        let first = tokio::spawn(first.commit());
-        let mut second = waiting.remove(0).await.unwrap().unwrap();
+        let (first, mut second) = database.group_of_two().await;
         second.execute("INSERT INTO twins VALUES (7)").await.unwrap();
         let failed = second.commit().await.unwrap_err();
         assert!(format!("{failed:?}").contains("FOREIGN KEY"), "{failed:?}");
