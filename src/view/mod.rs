@@ -32,9 +32,6 @@ use room::Room;
 
 /// What happens within this time of a first change is looked at together.
 const DEBOUNCE: Duration = Duration::from_millis(200);
-/// What follows from the end of an operation waits so long: new watches cost the API server what others' operations, begun
-/// at the same time, are waiting for.
-const SETTLE: Duration = Duration::from_millis(700);
 /// Instances computed at once.
 const AT_ONCE: usize = 8;
 /// The pause after the store failed.
@@ -168,7 +165,7 @@ impl Eye {
             Some(Pending::Running { again }) => *again = true,
             Some(Pending::Due) | None => {}
         }
-        self.due_within(SETTLE);
+        self.due_within(DEBOUNCE);
     }
 
     fn look_at_all(&mut self) {
