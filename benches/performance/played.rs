@@ -8,6 +8,7 @@ use gybe::clock::{Clock as _, Ids as _, System};
 use gybe::domain::ids::{ProjectId, VimId};
 use gybe::domain::plan::PodRef;
 use gybe::domain::resource::{KindInfo, Resource};
+use gybe::domain::sight::Seen;
 use gybe::domain::vim::{Secret, Secrets, Vim, VimAccess};
 use gybe::infra::{Driver, Ensured, InfraError, Kind, Observed, Patience, Scope};
 use serde_json::Map;
@@ -30,8 +31,8 @@ impl Driver for InstantDriver {
         Ok(Ensured { uid: System.uuid().to_string(), owned: true })
     }
 
-    async fn await_ready(&self, _: &Scope, _: &[Resource], _: Patience) -> Result<(), InfraError> {
-        Ok(())
+    async fn await_ready(&self, _: &Scope, _: &[Resource], _: Patience) -> Result<Option<Vec<Seen>>, InfraError> {
+        Ok(None)
     }
 
     async fn remove(&self, _: &Scope, _: &Resource, _: Option<Duration>, _: Duration) -> Result<(), InfraError> {
@@ -42,7 +43,7 @@ impl Driver for InstantDriver {
         Ok(())
     }
 
-    async fn observe(&self, _: &Scope, _: &[Resource]) -> Result<Observed, InfraError> {
+    async fn observe(&self, _: &Scope, _: &[Resource], _: Option<Vec<Seen>>) -> Result<Observed, InfraError> {
         Ok(Observed::default())
     }
 }

@@ -9,10 +9,11 @@ use crate::domain::op_occ::{LcmOperation, OpEvent, OpState, ResourceChanges, Vnf
 use crate::domain::plan::Plan;
 use crate::domain::problem::Problem;
 use crate::domain::resource::Resource;
+use crate::domain::sight::Seen;
 use crate::infra::{Observed, Scope};
 use crate::store::Ending;
 
-/// The ending of `task`, all steps of which are done.
+/// The ending of `task`, all steps of which are done; `pods` are those that the last one has shown.
 ///
 /// # Errors
 /// The cluster or the store could not be asked for what the instance is now.
@@ -21,6 +22,7 @@ pub async fn ending(
     scope: Option<&Scope>,
     plan: &Plan,
     inventory: &[Resource],
+    pods: Option<Vec<Seen>>,
 ) -> Result<Ending, StepError> {
     let to = task
         .op
@@ -40,7 +42,7 @@ pub async fn ending(
         ending.instance = undone(&task.op, &task.instance);
         ending.discard_inventory = true;
     } else if let Some(scope) = scope {
-        let (instance, changes) = changed(task, scope, plan, inventory).await?;
+        let (instance, changes) = changed(task, scope, plan, inventory, pods).await?;
         ending.instance = Some(instance);
         ending.resource_changes = Some(changes);
     }
@@ -65,6 +67,7 @@ async fn changed(
     scope: &Scope,
     plan: &Plan,
     inventory: &[Resource],
+    pods: Option<Vec<Seen>>,
 ) -> Result<(VnfInstance, ResourceChanges), StepError> {
     let mut instance = task.instance.clone();
     let before = instance.instantiated.take();
@@ -75,7 +78,7 @@ async fn changed(
         instance.vim_connections.clear();
         return Ok((instance, ResourceChanges::between(&vim, &vnfcs_before, &[])));
     }
-    let Observed { vnfcs, storages } = task.conductor.driver.observe(scope, inventory).await?;
+    let Observed { vnfcs, storages } = task.conductor.driver.observe(scope, inventory, pods).await?;
     let changes = ResourceChanges::between(&vim, &vnfcs_before, &vnfcs);
     let mut info = info(task, plan, before)?;
     info.vnfcs = vnfcs;

@@ -19,6 +19,7 @@ use crate::domain::op_occ::{CancelMode, LcmOperation, OpEvent, OpState, VnfLcmOp
 use crate::domain::plan::Plan;
 use crate::domain::problem::Problem;
 use crate::domain::resource::Resource;
+use crate::domain::sight::Seen;
 use crate::domain::vim::VimAccess;
 use crate::error::internal;
 use crate::infra::{InfraError, Scope};
@@ -103,25 +104,28 @@ impl Task<'_> {
             inventory = self.start(scope.as_ref(), inventory).await?;
         }
         let plan = self.plan.take().unwrap_or_default();
-        if let Some(scope) = &scope
-            && let Err(error) = self.steps(&plan, scope, &mut inventory, interrupted).await
-        {
-            return Err(self.explained(error, scope, &inventory, interrupted).await);
+        let mut pods = None;
+        if let Some(scope) = &scope {
+            pods = match self.steps(&plan, scope, &mut inventory, interrupted).await {
+                Ok(pods) => pods,
+                Err(error) => return Err(self.explained(error, scope, &inventory, interrupted).await),
+            };
         }
-        finish::ending(self, scope.as_ref(), &plan, &inventory).await
+        finish::ending(self, scope.as_ref(), &plan, &inventory, pods).await
     }
 
+    /// Does the steps that are left. Gives back the pods that the last one has shown, if it did.
     async fn steps(
         &mut self,
         plan: &Plan,
         scope: &Scope,
         inventory: &mut Vec<Resource>,
         interrupted: &CancellationToken,
-    ) -> Result<(), StepError> {
+    ) -> Result<Option<Vec<Seen>>, StepError> {
         let backward = self.op.state == OpState::RollingBack;
         let steps = if backward { plan.backward.as_deref().unwrap_or_default() } else { &plan.forward };
         let (conductor, lease, cancel) = (self.conductor, self.lease, self.cancel);
-        let mut runner = Steps { conductor, lease, interrupted, cancel, backward, scope, inventory };
+        let mut runner = Steps { conductor, lease, interrupted, cancel, backward, scope, inventory, pods: None };
         for (index, step) in steps.iter().enumerate().skip(self.steps_done) {
             if cancel.pending().is_some() {
                 return Err(StepError::Cancelled);
@@ -138,7 +142,7 @@ impl Task<'_> {
                 self.attempt = 0;
             }
         }
-        Ok(())
+        Ok(runner.pods)
     }
 
     /// The error with what the cluster shows of its causes, if it ends PROCESSING: now nothing has been removed yet.

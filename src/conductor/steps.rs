@@ -14,6 +14,7 @@ use crate::conductor::cancel::Cancel;
 use crate::domain::plan::{ReplicaChange, Step};
 use crate::domain::problem::Problem;
 use crate::domain::resource::{ObjectKey, Resource, ResourceState};
+use crate::domain::sight::Seen;
 use crate::infra::{Ensured, InfraError, Scope};
 use crate::store::{Checkpoint, Lease, StoreError};
 
@@ -57,6 +58,8 @@ pub struct Steps<'a> {
     pub scope: &'a Scope,
     /// The rows; kept as the store has them.
     pub inventory: &'a mut Vec<Resource>,
+    /// The pods as the last step has shown them: not after a step that may have changed them.
+    pub pods: Option<Vec<Seen>>,
 }
 
 impl Steps<'_> {
@@ -66,6 +69,7 @@ impl Steps<'_> {
     /// [`StepError`]; what was done is recorded, the step is not.
     pub async fn run(&mut self, index: usize, step: &Step, is_last: bool) -> Result<(), StepError> {
         let conductor = self.conductor;
+        self.pods = None;
         let done = Checkpoint { steps_done: index + 1, ..Checkpoint::default() };
         match step {
             Step::Apply { objects } => self.apply(index, self.rows(objects), Vec::new()).await,
@@ -73,12 +77,12 @@ impl Steps<'_> {
             Step::AwaitReady { objects } => {
                 let rows = self.rows(objects);
                 let ready = conductor.driver.await_ready(self.scope, &rows, conductor.settings.patience);
-                tokio::select! {
+                self.pods = tokio::select! {
                     biased;
                     () = self.interrupted.cancelled() => return Err(StepError::Interrupted),
                     () = self.cancel.asked() => return Err(StepError::Cancelled),
                     ready = ready => ready?,
-                }
+                };
                 if is_last { Ok(()) } else { self.record(done).await }
             }
             Step::DeletePods { pods } => {

@@ -110,8 +110,14 @@ pub trait Driver: Send + Sync {
     /// for whoever removes it by the uid in its row would miss the new one.
     async fn ensure(&self, scope: &Scope, resource: &Resource) -> Result<Ensured, InfraError>;
 
-    /// All of `resources` are ready, as their kinds define it.
-    async fn await_ready(&self, scope: &Scope, resources: &[Resource], patience: Patience) -> Result<(), InfraError>;
+    /// All of `resources` are ready, as their kinds define it. Gives back the instance's pods, if waiting has shown them all
+    /// and none that is on its way out, for [`Driver::observe`].
+    async fn await_ready(
+        &self,
+        scope: &Scope,
+        resources: &[Resource],
+        patience: Patience,
+    ) -> Result<Option<Vec<Seen>>, InfraError>;
 
     /// The object is gone, with what it owns and the volumes claimed by its templates. Nothing is done to an object
     /// that is not ours: another uid, another owner's mark, or a Namespace that holds, or a CustomResourceDefinition that
@@ -136,8 +142,13 @@ pub trait Driver: Send + Sync {
         Evidence::default()
     }
 
-    /// The pods and volumes there are.
-    async fn observe(&self, scope: &Scope, resources: &[Resource]) -> Result<Observed, InfraError>;
+    /// The pods and volumes there are. `pods` that waiting has shown just now are not asked for again.
+    async fn observe(
+        &self,
+        scope: &Scope,
+        resources: &[Resource],
+        pods: Option<Vec<Seen>>,
+    ) -> Result<Observed, InfraError>;
 }
 
 /// What a watch tells.

@@ -183,8 +183,11 @@ impl Planner<'_> {
         let request: HealVnfRequest = self.request()?;
         let ids = request.vnfc_instance_id.unwrap_or_default();
         // All pods are those there are now; named ones are those the caller saw, of which some may be gone by now.
-        let observed =
-            if ids.is_empty() { self.driver.observe(self.scope, self.inventory).await?.vnfcs } else { Vec::new() };
+        let observed = if ids.is_empty() {
+            self.driver.observe(self.scope, self.inventory, None).await?.vnfcs
+        } else {
+            Vec::new()
+        };
         let vnfcs: Vec<&Vnfc> =
             if ids.is_empty() { observed.iter().collect() } else { heal::select(&self.info()?.vnfcs, &ids)? };
         let is_home = |resource: &Resource, vnfc: &Vnfc| {

@@ -16,6 +16,7 @@ use gybe::domain::op_occ::CancelMode::{self, Forceful, Graceful};
 use gybe::domain::op_occ::{LcmOperation, OpState, VnfLcmOpOcc};
 use gybe::domain::plan::{Plan, PodRef, Step};
 use gybe::domain::resource::{KindInfo, Resource, ResourceState};
+use gybe::domain::sight::Seen;
 use gybe::domain::vim::VimAccess;
 use gybe::infra::{Driver, Ensured, InfraError, Kind, Observed, Patience, Scope};
 use gybe::store::{Claim, Claimed};
@@ -85,8 +86,8 @@ impl Driver for Gates {
         Ok(Ensured { uid: "uid".to_owned(), owned: true })
     }
 
-    async fn await_ready(&self, _: &Scope, _: &[Resource], _: Patience) -> Result<(), InfraError> {
-        self.pass("await".to_owned()).await
+    async fn await_ready(&self, _: &Scope, _: &[Resource], _: Patience) -> Result<Option<Vec<Seen>>, InfraError> {
+        self.pass("await".to_owned()).await.map(|()| None)
     }
 
     async fn remove(&self, _: &Scope, resource: &Resource, _: Option<Duration>, _: Duration) -> Result<(), InfraError> {
@@ -101,7 +102,7 @@ impl Driver for Gates {
         Evidence { notes: vec!["seen before it is removed".to_owned()], ..Evidence::default() }
     }
 
-    async fn observe(&self, _: &Scope, _: &[Resource]) -> Result<Observed, InfraError> {
+    async fn observe(&self, _: &Scope, _: &[Resource], _: Option<Vec<Seen>>) -> Result<Observed, InfraError> {
         self.pass("observe".to_owned()).await.map(|()| Observed::default())
     }
 }

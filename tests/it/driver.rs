@@ -58,7 +58,7 @@ impl Vnf {
     async fn run(&self, yaml: &str, patience: Patience) -> Result<(), InfraError> {
         let mut resources = self.render(&[], yaml).await;
         self.ensure(&mut resources).await;
-        self.driver.await_ready(&self.scope, &resources, patience).await
+        self.driver.await_ready(&self.scope, &resources, patience).await.map(|_| ())
     }
 
     /// Why the objects do not become ready.
@@ -69,8 +69,16 @@ impl Vnf {
         text
     }
 
+    /// Waits until the objects are ready. What is observed with what waiting has shown is what is observed without.
+    async fn settled(&self, resources: &[Resource]) -> Observed {
+        let pods = self.driver.await_ready(&self.scope, resources, PATIENT).await.unwrap();
+        let observed = self.driver.observe(&self.scope, resources, pods).await.unwrap();
+        assert_eq!(observed, self.observe(resources).await);
+        observed
+    }
+
     async fn observe(&self, resources: &[Resource]) -> Observed {
-        self.driver.observe(&self.scope, resources).await.unwrap()
+        self.driver.observe(&self.scope, resources, None).await.unwrap()
     }
 
     async fn remove(&self, resource: &Resource) {
@@ -173,8 +181,7 @@ async fn lives(yaml: &str, kind: &str, name: &str, number: usize) {
     let vnf = Vnf::new().await;
     let mut resources = vnf.render(&[("VDU1", name)], yaml).await;
     vnf.ensure(&mut resources).await;
-    vnf.driver.await_ready(&vnf.scope, &resources, PATIENT).await.unwrap();
-    let observed = vnf.observe(&resources).await;
+    let observed = vnf.settled(&resources).await;
     assert_eq!(pods(&observed), vec![("VDU1", kind, name); number]);
     let object = vnf.get(&resources[0]).await.unwrap();
     assert_eq!(object.labels()[INSTANCE_LABEL], vnf.scope.instance.to_string());
@@ -218,8 +225,7 @@ async fn a_stateful_set_leaves_no_claim_behind() {
     let mut resources = vnf.render(&[("VDU1", "db")], &stateful_set(GOOD)).await;
     resources.extend(other);
     vnf.ensure(&mut resources).await;
-    vnf.driver.await_ready(&vnf.scope, &resources, PATIENT).await.unwrap();
-    let observed = vnf.observe(&resources).await;
+    let observed = vnf.settled(&resources).await;
     assert_eq!(pods(&observed), [("VDU1", "StatefulSet", "db"); 2]);
     let claims: Vec<&str> = observed.storages.iter().map(|it| it.claim_name.as_str()).collect();
     assert_eq!(claims, ["data-db", "data-db-0", "data-db-1"]);
@@ -293,8 +299,7 @@ spec: {{storageClassName: {class}, accessModes: [ReadWriteOnce], resources: {{re
     );
     let mut resources = vnf.render(&[], &yaml).await;
     vnf.ensure(&mut resources).await;
-    vnf.driver.await_ready(&vnf.scope, &resources, PATIENT).await.unwrap();
-    let observed = vnf.observe(&resources).await;
+    let observed = vnf.settled(&resources).await;
     let ResourceState::Present { uid, .. } = &resources[1].state else { panic!() };
     assert_eq!(observed.storages, [VirtualStorage { claim_name: "late".to_owned(), claim_uid: uid.clone() }]);
     for resource in resources.iter().rev() {
@@ -447,13 +452,11 @@ async fn an_ensured_change_is_rolled_out_before_it_counts_as_ready() {
         let vnf = Vnf::new().await;
         let mut resources = vnf.render(&[("VDU1", "web"), ("VDU2", "db")], &yaml).await;
         vnf.ensure(&mut resources).await;
-        vnf.driver.await_ready(&vnf.scope, &resources, PATIENT).await.unwrap();
-        let before = vnf.observe(&resources).await;
+        let before = vnf.settled(&resources).await;
 
         let mut changed = vnf.render(&[("VDU1", "web"), ("VDU2", "db")], &yaml.replace(GOOD, "example.test/new")).await;
         vnf.ensure(&mut changed).await;
-        vnf.driver.await_ready(&vnf.scope, &changed, PATIENT).await.unwrap();
-        let after = vnf.observe(&changed).await;
+        let after = vnf.settled(&changed).await;
         let uids = |observed: &Observed| observed.vnfcs.iter().map(|it| it.pod_uid.clone()).collect::<BTreeSet<_>>();
         assert_eq!(after.vnfcs.len(), 2);
         assert!(uids(&after).is_disjoint(&uids(&before)));
@@ -471,8 +474,7 @@ async fn scaling_waits_for_the_new_and_for_the_surplus() {
         for replicas in [4, 1, 0, 2] {
             let mut scaled = [with_replicas(&resources[0], replicas)];
             vnf.ensure(&mut scaled).await;
-            vnf.driver.await_ready(&vnf.scope, &scaled, PATIENT).await.unwrap();
-            assert_eq!(vnf.observe(&scaled).await.vnfcs.len(), replicas as usize, "{name}");
+            assert_eq!(vnf.settled(&scaled).await.vnfcs.len(), replicas as usize, "{name}");
         }
         vnf.driver.remove(&vnf.scope, &resources[0], Some(Duration::ZERO), LONG).await.unwrap();
     }
@@ -683,14 +685,12 @@ async fn deleted_pods_are_replaced_and_the_wait_is_for_these_pods_only() {
         let vnf = Vnf::new().await;
         let mut resources = vnf.render(&[("VDU1", "web"), ("VDU2", "db")], &yaml).await;
         vnf.ensure(&mut resources).await;
-        vnf.driver.await_ready(&vnf.scope, &resources, PATIENT).await.unwrap();
-        let before = vnf.observe(&resources).await;
+        let before = vnf.settled(&resources).await;
         let first = &before.vnfcs[0];
         let pods = [PodRef { name: first.pod_name.clone(), uid: first.pod_uid.clone() }];
         vnf.driver.delete_pods(&vnf.scope, &pods, LONG).await.unwrap();
         vnf.driver.delete_pods(&vnf.scope, &pods, LONG).await.unwrap();
-        vnf.driver.await_ready(&vnf.scope, &resources, PATIENT).await.unwrap();
-        let after = vnf.observe(&resources).await;
+        let after = vnf.settled(&resources).await;
         assert_eq!(after.vnfcs.len(), 2);
         assert!(after.vnfcs.contains(&before.vnfcs[1]) && !after.vnfcs.contains(first));
     }
@@ -761,8 +761,7 @@ async fn a_pod_belongs_to_a_vdu_by_its_owners_and_not_by_its_name() {
     let stray = pod(GOOD, "").replace("lone", "web-5d78c9869d-abcde");
     let mut resources = vnf.render(&[("VDU1", "web")], &(deployment(GOOD) + "---" + &stray)).await;
     vnf.ensure(&mut resources).await;
-    vnf.driver.await_ready(&vnf.scope, &resources, PATIENT).await.unwrap();
-    let observed = vnf.observe(&resources).await;
+    let observed = vnf.settled(&resources).await;
     assert_eq!(pods(&observed), [("VDU1", "Deployment", "web"); 2]);
     assert!(observed.vnfcs.iter().all(|it| it.pod_name != "web-5d78c9869d-abcde"));
 }
@@ -1079,8 +1078,7 @@ async fn a_role_in_the_namespace_is_enough_and_ends_there() {
     let mut resources = vnf.render(&[("VDU1", "web"), ("VDU2", "db")], &yaml).await;
     vnf.ensure(&mut resources).await;
     assert!(matches!(&resources[3].state, ResourceState::Present { owned: false, .. }));
-    vnf.driver.await_ready(&vnf.scope, &resources, PATIENT).await.unwrap();
-    let observed = vnf.observe(&resources).await;
+    let observed = vnf.settled(&resources).await;
     assert_eq!((observed.vnfcs.len(), observed.storages.len()), (4, 2));
     let pods = [PodRef { name: observed.vnfcs[0].pod_name.clone(), uid: observed.vnfcs[0].pod_uid.clone() }];
     vnf.driver.delete_pods(&vnf.scope, &pods, LONG).await.unwrap();
@@ -1099,7 +1097,7 @@ async fn a_role_in_the_namespace_is_enough_and_ends_there() {
     denied(vnf.driver.ensure(&away, &resources[0]).await.unwrap_err(), &words);
     denied(vnf.driver.await_ready(&away, &resources, PATIENT).await.unwrap_err(), &["list"]);
     denied(vnf.driver.remove(&away, &resources[0], None, LONG).await.unwrap_err(), &["delete", "configmaps"]);
-    denied(vnf.driver.observe(&away, &resources).await.unwrap_err(), &["list"]);
+    denied(vnf.driver.observe(&away, &resources, None).await.unwrap_err(), &["list"]);
     denied(vnf.driver.delete_pods(&away, &pods, LONG).await.unwrap_err(), &["delete", "pods"]);
     let secret = vnf.render(&[], "{apiVersion: v1, kind: Secret, metadata: {name: s}}").await;
     denied(vnf.driver.ensure(&vnf.scope, &secret[0]).await.unwrap_err(), &["get", "secrets"]);

@@ -5,7 +5,8 @@
 //! drops those that change something before that, so that none is under way when the next owner may begin.
 //!
 //! HTTP/1.1 on purpose: an API server takes only so many streams on one HTTP/2 connection, and watches of many operations
-//! would keep out the calls of all. Connections are pooled; a watch has its own.
+//! would keep out the calls of all. Connections of calls are pooled; each watch has one of its own, that ends with it: taken
+//! from the pool, it would leave none to the call that comes next, which waits for a handshake then.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -22,8 +23,9 @@ use kube::{Client, Config};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use tokio::time::{Instant, timeout};
+use tower::util::service_fn;
 
-use super::count::counted;
+use super::count::{counted, is_watch};
 use super::discovery::Known;
 use super::errors::CallError;
 use crate::domain::namespace::Namespace;
@@ -161,7 +163,10 @@ fn client(access: &VimAccess, metrics: &VimMetrics) -> Result<Client, String> {
     tcp.set_keepalive_interval(Some(KEEPALIVE / 4));
     tcp.set_keepalive_retries(Some(4));
     let tls = config.rustls_https_connector_with_connector(tcp).map_err(|error| error.to_string())?;
-    let http = HttpClient::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build::<_, Body>(tls);
+    let mut pool = HttpClient::builder(TokioExecutor::new());
+    let calls = pool.pool_timer(TokioTimer::new()).build::<_, Body>(tls.clone());
+    let watches = pool.pool_max_idle_per_host(0).build::<_, Body>(tls);
+    let http = service_fn(move |request| if is_watch(&request) { &watches } else { &calls }.request(request));
     let headers = config.extra_headers_layer().map_err(|error| error.to_string())?;
     let client = ClientBuilder::new(counted(http, &config.cluster_url, metrics), config.default_namespace.as_str());
     Ok(client.with_layer(&headers).with_layer(&config.base_uri_layer()).build())

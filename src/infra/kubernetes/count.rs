@@ -73,9 +73,14 @@ impl Drop for Call {
     }
 }
 
+/// Whether the answer goes on for as long as somebody listens.
+pub(super) fn is_watch(request: &Request<Body>) -> bool {
+    request.uri().query().is_some_and(|query| query.contains("watch=true"))
+}
+
 fn verb(request: &Request<Body>) -> &'static str {
     match *request.method() {
-        Method::GET if request.uri().query().is_some_and(|query| query.contains("watch=true")) => "watch",
+        Method::GET if is_watch(request) => "watch",
         Method::GET => "get",
         Method::POST => "post",
         Method::PATCH => "patch",

@@ -17,7 +17,7 @@ use crate::domain::evidence::Evidence;
 use crate::domain::namespace::Namespace;
 use crate::domain::plan::PodRef;
 use crate::domain::resource::{KindInfo, Resource};
-use crate::domain::sight::SeenKind;
+use crate::domain::sight::{Seen, SeenKind};
 use crate::domain::vim::VimAccess;
 use crate::infra::{Driver, Ensured, InfraError, Kind, Observed, Observer, Patience, Scope, Sighting};
 use crate::metrics::VimMetrics;
@@ -78,7 +78,12 @@ impl Driver for KubernetesDriver {
         apply::ensure(&*self.clients.get(&scope.access)?, scope, resource).await
     }
 
-    async fn await_ready(&self, scope: &Scope, resources: &[Resource], patience: Patience) -> Result<(), InfraError> {
+    async fn await_ready(
+        &self,
+        scope: &Scope,
+        resources: &[Resource],
+        patience: Patience,
+    ) -> Result<Option<Vec<Seen>>, InfraError> {
         wait::await_ready(&*self.clients.get(&scope.access)?, scope, resources, patience).await
     }
 
@@ -103,8 +108,13 @@ impl Driver for KubernetesDriver {
         }
     }
 
-    async fn observe(&self, scope: &Scope, resources: &[Resource]) -> Result<Observed, InfraError> {
-        observe::observe(&*self.clients.get(&scope.access)?, scope, resources).await
+    async fn observe(
+        &self,
+        scope: &Scope,
+        resources: &[Resource],
+        pods: Option<Vec<Seen>>,
+    ) -> Result<Observed, InfraError> {
+        observe::observe(&*self.clients.get(&scope.access)?, scope, resources, pods).await
     }
 }
 

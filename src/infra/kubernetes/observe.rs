@@ -1,10 +1,11 @@
 //! Which pods, workloads and volumes VNF instances have: listed once, or watched as they change.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::try_join_all;
 use futures::stream::{self, BoxStream, StreamExt as _};
+use futures::try_join;
 use kube::ResourceExt as _;
 use kube::api::{Api, DynamicObject, ListParams};
 use serde_json::Value;
@@ -13,33 +14,70 @@ use super::client::Cluster;
 use super::ready::has_ended;
 use super::watch::{Event, Source, follow_as};
 use crate::domain::namespace::Namespace;
-use crate::domain::resource::{INSTANCE_LABEL, Resource};
+use crate::domain::resource::{INSTANCE_LABEL, Resource, ResourceState};
 use crate::domain::sight::{Seen, SeenKind, kinds_for, storages, vnfcs};
 use crate::infra::{InfraError, Observed, Scope, Sighting};
 
 /// After this, a kind that could not be looked at is tried again: rights may have been granted.
 const HIDDEN_PAUSE: Duration = Duration::from_secs(300);
 
-/// The pods and volumes there are. Only kinds that the VNF can have are asked for: an API server that lists a kind in which
-/// nothing happens first makes sure that nothing did, which takes it a tenth of a second.
-pub(super) async fn observe(cluster: &Cluster, scope: &Scope, resources: &[Resource]) -> Result<Observed, InfraError> {
-    let ours = ListParams::default().labels(&format!("{INSTANCE_LABEL}={}", scope.instance));
-    let list = async |kind: SeenKind| -> Result<Vec<Seen>, InfraError> {
-        match cluster.call(api(cluster, &scope.namespace, kind).list(&ours)).await {
-            Ok(objects) => Ok(objects.iter().filter_map(|object| seen(object, kind)).collect()),
-            Err(failed) => match InfraError::from(failed) {
-                // A VNF without volumes must not need this right.
-                InfraError::Denied(_) if kind == SeenKind::Claim => Ok(Vec::new()),
-                other => Err(other),
-            },
-        }
-    };
+/// The pods and volumes there are. Only kinds that the VNF can have are asked for, and not `pods` that are known: an API
+/// server that is asked for a kind in which nothing happens first makes sure that nothing did, a tenth of a second.
+pub(super) async fn observe(
+    cluster: &Cluster,
+    scope: &Scope,
+    resources: &[Resource],
+    pods: Option<Vec<Seen>>,
+) -> Result<Observed, InfraError> {
     let is_claim = |resource: &Resource| resource.key.kind == "PersistentVolumeClaim";
     let told = resources.iter().filter(|resource| resource.vdu_id.is_some() || is_claim(resource));
-    let mut kinds = kinds_for(told.map(|resource| resource.key.kind.as_str()));
-    kinds.retain(|kind| matches!(kind, SeenKind::Pod | SeenKind::ReplicaSet | SeenKind::Claim));
-    let all = try_join_all(kinds.into_iter().map(list)).await?.concat();
+    let kinds = kinds_for(told.map(|resource| resource.key.kind.as_str()));
+    let list_exactly = async |kind| match kinds.contains(&kind) {
+        true => list(cluster, scope, kind, ListParams::default()).await,
+        false => Ok(Vec::new()),
+    };
+    let between = async {
+        if let Some(pods) = pods.as_ref().filter(|_| kinds.contains(&SeenKind::ReplicaSet)) {
+            // An owner is older than its pods: if a list that may be old has all of theirs, no other one tells more.
+            let old = list(cluster, scope, SeenKind::ReplicaSet, ListParams::default().match_any()).await?;
+            if has_owners(pods, &old, resources) {
+                return Ok(old);
+            }
+        }
+        list_exactly(SeenKind::ReplicaSet).await
+    };
+    let listed = async {
+        match &pods {
+            Some(pods) => Ok(pods.clone()),
+            None => list_exactly(SeenKind::Pod).await,
+        }
+    };
+    let (pods, between, claims) = try_join!(listed, between, list_exactly(SeenKind::Claim))?;
+    let all = [pods, between, claims].concat();
     Ok(Observed { vnfcs: vnfcs(&all, resources), storages: storages(&all) })
+}
+
+/// The instance's objects of a kind.
+async fn list(cluster: &Cluster, scope: &Scope, kind: SeenKind, version: ListParams) -> Result<Vec<Seen>, InfraError> {
+    let ours = version.labels(&format!("{INSTANCE_LABEL}={}", scope.instance));
+    match cluster.call(api(cluster, &scope.namespace, kind).list(&ours)).await {
+        Ok(objects) => Ok(objects.iter().filter_map(|object| seen(object, kind)).collect()),
+        Err(failed) => match InfraError::from(failed) {
+            // A VNF without volumes must not need this right.
+            InfraError::Denied(_) if kind == SeenKind::Claim => Ok(Vec::new()),
+            other => Err(other),
+        },
+    }
+}
+
+/// Whether each owner of `pods` is among `owners` or in the inventory.
+fn has_owners(pods: &[Seen], owners: &[Seen], inventory: &[Resource]) -> bool {
+    let uids = inventory.iter().filter_map(|resource| match &resource.state {
+        ResourceState::Present { uid, .. } => Some(uid),
+        ResourceState::Planned | ResourceState::Intent => None,
+    });
+    let known: HashSet<&String> = uids.chain(owners.iter().map(|owner| &owner.uid)).collect();
+    pods.iter().flat_map(|pod| &pod.owners).all(|owner| known.contains(owner))
 }
 
 /// The objects of `kind` in `namespace` that carry any VNF instance's label, and every change of what matters of them.
@@ -86,7 +124,7 @@ fn api(cluster: &Cluster, namespace: &Namespace, kind: SeenKind) -> Api<DynamicO
 }
 
 /// What matters of an object; `None` if its label names no VNF instance.
-fn seen(object: &DynamicObject, kind: SeenKind) -> Option<Seen> {
+pub(super) fn seen(object: &DynamicObject, kind: SeenKind) -> Option<Seen> {
     let replicas = object.data.pointer("/spec/replicas").and_then(Value::as_u64);
     Some(Seen {
         instance: object.labels().get(INSTANCE_LABEL)?.parse().ok()?,

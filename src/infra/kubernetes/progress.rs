@@ -117,6 +117,20 @@ impl Progress {
         self.stores.remove(topic);
     }
 
+    /// All pods of the instance, once all objects are ready. `None` without a watch of the pods, or while it shows more of
+    /// them than are wanted: that some are going is known from their workload before the watch of the pods tells it.
+    pub fn pods(&self) -> Option<impl Iterator<Item = &DynamicObject>> {
+        let pods = self.stores.get(&Topic::pods())?.as_ref()?;
+        let is_exact = |awaited: &Awaited| {
+            self.object(awaited).is_none_or(|object| {
+                let living = self.pods_of(awaited, object).filter(|pod| is_living(pod)).count();
+                living == pods_wanted(&awaited.key, object).unwrap_or(0)
+            })
+        };
+        let makers = self.awaited.iter().filter(|it| makes_pods(&it.key));
+        makers.into_iter().all(is_exact).then(|| pods.values())
+    }
+
     /// How things stand at `now`. What is wrong for `grace` counts as failed.
     pub fn assess(&mut self, now: Instant, grace: Duration) -> Standing {
         let mut missing = Vec::new();
@@ -413,6 +427,18 @@ mod tests {
             changed(&mut progress, ready_pod("q"));
             assert_eq!(progress.assess(now, GRACE), Standing::Ready);
         }
+    }
+
+    #[test]
+    fn the_pods_are_known_once_none_is_left_that_is_not_wanted() {
+        let mut progress = Progress::new(&[resource("apps/v1", "Deployment", json!({}))]);
+        progress.learn(&objects("Deployment"), Event::Listed(vec![workload("Deployment", 1)]));
+        assert!(progress.pods().is_none(), "they are not looked at yet");
+        progress.learn(&Topic::pods(), Event::Listed(vec![ready_pod("old"), ready_pod("new")]));
+        assert_eq!(progress.assess(Instant::now(), GRACE), Standing::Ready);
+        assert!(progress.pods().is_none(), "one of them is to go");
+        progress.learn(&Topic::pods(), Event::Gone(Box::new(ready_pod("old"))));
+        assert_eq!(progress.pods().unwrap().map(|pod| pod.name_any()).collect::<Vec<_>>(), ["web-new"]);
     }
 
     #[test]

@@ -5,18 +5,20 @@ use kube::api::{Api, DynamicObject};
 use tokio::time::{Instant, timeout_at};
 
 use super::client::Cluster;
+use super::observe::seen;
 use super::progress::{Progress, Standing, Topic};
 use super::watch::{Source, follow};
 use crate::domain::resource::{INSTANCE_LABEL, KindInfo, Resource};
+use crate::domain::sight::{Seen, SeenKind};
 use crate::infra::{InfraError, Patience, Scope};
 
-/// All of `resources` are ready, or it is said which is not and why.
+/// All of `resources` are ready, or it is said which is not and why. Gives back the pods as [`Progress::pods`] has them.
 pub(super) async fn await_ready(
     cluster: &Cluster,
     scope: &Scope,
     resources: &[Resource],
     patience: Patience,
-) -> Result<(), InfraError> {
+) -> Result<Option<Vec<Seen>>, InfraError> {
     let mut progress = Progress::new(resources);
     let topics: Vec<Topic> = progress.topics().cloned().collect();
     let mut events = select_all(topics.into_iter().map(|topic| {
@@ -26,7 +28,10 @@ pub(super) async fn await_ready(
     let deadline = Instant::now() + patience.timeout;
     loop {
         let (lacks, alarm) = match progress.assess(Instant::now(), patience.grace) {
-            Standing::Ready => return Ok(()),
+            Standing::Ready => {
+                let pods = progress.pods();
+                return Ok(pods.map(|pods| pods.filter_map(|pod| seen(pod, SeenKind::Pod)).collect()));
+            }
             Standing::Failed(text) => return Err(not_ready(scope, &text)),
             Standing::Waiting(lacks, alarm) => (lacks, alarm),
         };

@@ -18,6 +18,7 @@ use gybe::domain::package::{Content, DefinitionFile, OperationalState, VnfPackag
 use gybe::domain::plan::{Plan, PodRef};
 use gybe::domain::problem::Problem;
 use gybe::domain::resource::{KindInfo, ObjectKey, Resource};
+use gybe::domain::sight::Seen;
 use gybe::domain::vim::{Vim, VimAccess};
 use gybe::infra::{Driver, Ensured, InfraError, Kind, Observed, Patience, Scope};
 use gybe::metrics::StoreMetrics;
@@ -513,7 +514,12 @@ impl Driver for FaultyDriver {
         call!(self, &format!("ensure {}", resource.key), ensure(scope, resource))
     }
 
-    async fn await_ready(&self, scope: &Scope, resources: &[Resource], patience: Patience) -> Result<(), InfraError> {
+    async fn await_ready(
+        &self,
+        scope: &Scope,
+        resources: &[Resource],
+        patience: Patience,
+    ) -> Result<Option<Vec<Seen>>, InfraError> {
         call!(self, "await_ready", await_ready(scope, resources, patience))
     }
 
@@ -531,7 +537,12 @@ impl Driver for FaultyDriver {
         call!(self, "delete_pods", delete_pods(scope, pods, timeout))
     }
 
-    async fn observe(&self, scope: &Scope, resources: &[Resource]) -> Result<Observed, InfraError> {
-        call!(self, "observe", observe(scope, resources))
+    async fn observe(
+        &self,
+        scope: &Scope,
+        resources: &[Resource],
+        pods: Option<Vec<Seen>>,
+    ) -> Result<Observed, InfraError> {
+        call!(self, "observe", observe(scope, resources, pods.clone()))
     }
 }

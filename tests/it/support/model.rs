@@ -14,6 +14,7 @@ use gybe::domain::ids::VnfInstanceId;
 use gybe::domain::instance::{VirtualStorage, Vnfc};
 use gybe::domain::plan::PodRef;
 use gybe::domain::resource::{INSTANCE_LABEL, KindInfo, ObjectKey, Resource, ResourceState};
+use gybe::domain::sight::Seen;
 use gybe::domain::vim::VimAccess;
 use gybe::infra::{Driver, Ensured, InfraError, Kind, Observed, Patience, Scope};
 use serde_json::{Map, Value};
@@ -307,7 +308,12 @@ impl Driver for ModelCluster {
         Ok(Ensured { uid: state.objects[&place].uid.clone(), owned: true })
     }
 
-    async fn await_ready(&self, scope: &Scope, resources: &[Resource], _: Patience) -> Result<(), InfraError> {
+    async fn await_ready(
+        &self,
+        scope: &Scope,
+        resources: &[Resource],
+        _: Patience,
+    ) -> Result<Option<Vec<Seen>>, InfraError> {
         let state = self.locked();
         for resource in resources {
             let Some(object) = state.objects.get(&place(scope, resource)) else {
@@ -318,7 +324,7 @@ impl Driver for ModelCluster {
                 return Err(InfraError::NotReady(format!("{} has {pods} pods", resource.key)));
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     async fn remove(
@@ -364,7 +370,12 @@ impl Driver for ModelCluster {
         Ok(())
     }
 
-    async fn observe(&self, scope: &Scope, resources: &[Resource]) -> Result<Observed, InfraError> {
+    async fn observe(
+        &self,
+        scope: &Scope,
+        resources: &[Resource],
+        _: Option<Vec<Seen>>,
+    ) -> Result<Observed, InfraError> {
         let state = self.locked();
         let mut vnfcs = Vec::new();
         for resource in resources {
