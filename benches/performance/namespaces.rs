@@ -1,13 +1,16 @@
 //! Namespaces for a measurement, made before it and gone before the next one begins.
 
+use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use gybe::clock::{Ids as _, System};
 use gybe::domain::namespace::Namespace;
-use k8s_openapi::api::core::v1::{Namespace as Object, ServiceAccount};
-use kube::Client;
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace as Object, ServiceAccount};
 use kube::api::{Api, DeleteParams, ListParams, PostParams, WatchEvent, WatchParams};
+use kube::{Client, Resource};
+use serde::de::DeserializeOwned;
 use serde_json::json;
 
 /// Says which namespaces belong together.
@@ -53,10 +56,19 @@ async fn create(client: &Client, name: String, label: &str) -> Namespace {
     let object = json!({ "metadata": { "name": name, "labels": { LABEL: label } } });
     let api: Api<Object> = Api::all(client.clone());
     api.create(&PostParams::default(), &serde_json::from_value(object).unwrap()).await.unwrap();
-    // No pod is admitted before its ServiceAccount is there.
-    let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), &name);
-    let watch = WatchParams::default().fields("metadata.name=default");
-    let mut events = accounts.watch(&watch, "0").await.unwrap().boxed();
-    while !matches!(events.next().await.unwrap().unwrap(), WatchEvent::Added(_)) {}
+    // What controllers put into a new namespace: no pod is admitted before its ServiceAccount is there, and work that is
+    // still going on would count against whoever is measured first.
+    until_there::<ServiceAccount>(client, &name, "default").await;
+    until_there::<ConfigMap>(client, &name, "kube-root-ca.crt").await;
     Namespace::try_from(name).unwrap()
+}
+
+async fn until_there<K>(client: &Client, namespace: &str, name: &str)
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
+{
+    let api: Api<K> = Api::namespaced(client.clone(), namespace);
+    let watch = WatchParams::default().fields(&format!("metadata.name={name}"));
+    let mut events = api.watch(&watch, "0").await.unwrap().boxed();
+    while !matches!(events.next().await.unwrap().unwrap(), WatchEvent::Added(_)) {}
 }

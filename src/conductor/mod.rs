@@ -57,6 +57,8 @@ pub struct Conductor {
     metrics: OperationMetrics,
 }
 
+/// Operations claimed at once. A few, so that conductors share what comes in a burst.
+const AT_ONCE: u32 = 8;
 /// Without a wake-up, the store is asked again after this long: a wake-up from another process may be lost while its
 /// connection is down.
 const RESCAN: Duration = Duration::from_secs(30);
@@ -81,45 +83,44 @@ impl Conductor {
         let tasks = TaskTracker::new();
         let wake = self.store.wake();
         while !stop.is_cancelled() {
-            let slot = tokio::select! {
+            let slots = tokio::select! {
                 () = stop.cancelled() => break,
                 slot = Arc::clone(&self.slots).acquire_owned() => slot,
             };
+            // They are never closed.
+            let Ok(mut slots) = slots else { break };
+            // One statement for several that wait; or for one, so that there are no more statements than these two.
+            if let Ok(more) = Arc::clone(&self.slots).try_acquire_many_owned(AT_ONCE - 1) {
+                slots.merge(more);
+            }
             // Registered before looking, so that a wake-up between looking and sleeping is not lost.
             let woken = wake.notified();
             tokio::pin!(woken);
             woken.as_mut().enable();
             let cancels = self.store.cancels();
-            let pause = match self.store.claim(&self.settings.owner, self.settings.lease_ttl).await {
-                Ok(Claim::Work(claimed)) => {
-                    let conductor = Arc::clone(&self);
-                    let stop = stop.clone();
-                    // Whatever is logged while it is worked on says which operation it is about.
-                    let span = tracing::info_span!("operation",
-                        op.id = %claimed.op.id, vnf_instance.id = %claimed.op.vnf_instance_id);
-                    let trace = tracing::info_span!(target: TRACES, "operation",
-                        otel.name = claimed.op.operation.as_str(), otel.kind = "consumer", otel.status_code = Empty,
-                        op.id = %claimed.op.id, vnf_instance.id = %claimed.op.vnf_instance_id,
-                        state.before = claimed.op.state.as_str(), state.after = Empty,
-                        attempt = claimed.attempt, lease.epoch = claimed.lease.epoch);
-                    traces::continue_from(&trace, |name| match name {
-                        "traceparent" => claimed.op.traceparent.as_deref(),
-                        _ => None,
-                    });
-                    let work = async move {
-                        conductor.operate(*claimed, cancels, &stop).await;
-                        drop(slot);
-                    };
-                    tasks.spawn(work.instrument(trace).instrument(span));
-                    continue;
-                }
-                Ok(Claim::Idle(due)) => due.map_or(RESCAN, |due| due.min(RESCAN)),
-                Err(error) => {
-                    tracing::error!(error = &error as &dyn std::error::Error, "operations can't be claimed");
-                    STORE_PAUSE
-                }
-            };
-            drop(slot);
+            let pause =
+                match self.store.claim(&self.settings.owner, self.settings.lease_ttl, slots.num_permits() as u32).await
+                {
+                    Ok(Claim::Work(claimed)) => {
+                        for claimed in claimed {
+                            let slot = slots.split(1);
+                            let (conductor, cancels, stop) = (Arc::clone(&self), cancels.clone(), stop.clone());
+                            let [span, trace] = spans(&claimed);
+                            let work = async move {
+                                conductor.operate(claimed, cancels, &stop).await;
+                                drop(slot);
+                            };
+                            tasks.spawn(work.instrument(trace).instrument(span));
+                        }
+                        continue;
+                    }
+                    Ok(Claim::Idle(due)) => due.map_or(RESCAN, |due| due.min(RESCAN)),
+                    Err(error) => {
+                        tracing::error!(error = &error as &dyn std::error::Error, "operations can't be claimed");
+                        STORE_PAUSE
+                    }
+                };
+            drop(slots);
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = woken => {}
@@ -149,6 +150,7 @@ impl Conductor {
             steps_done,
             attempt,
             was_empty: false,
+            begun: Vec::new(),
         };
         let work = async {
             let verdict = task.run(&interrupted).await;
@@ -176,4 +178,19 @@ impl Conductor {
             self.metrics.ended(operation, outcome, now - accepted);
         }
     }
+}
+
+/// Whatever is logged while an operation is worked on says which one it is about; and its part of its request's trace.
+fn spans(claimed: &Claimed) -> [tracing::Span; 2] {
+    let Claimed { lease, op, attempt, .. } = claimed;
+    let span = tracing::info_span!("operation", op.id = %op.id, vnf_instance.id = %op.vnf_instance_id);
+    let trace = tracing::info_span!(target: TRACES, "operation",
+        otel.name = op.operation.as_str(), otel.kind = "consumer", otel.status_code = Empty,
+        op.id = %op.id, vnf_instance.id = %op.vnf_instance_id, state.before = op.state.as_str(), state.after = Empty,
+        attempt, lease.epoch = lease.epoch);
+    traces::continue_from(&trace, |name| match name {
+        "traceparent" => op.traceparent.as_deref(),
+        _ => None,
+    });
+    [span, trace]
 }

@@ -16,9 +16,9 @@ use crate::domain::evidence::EVIDENCE;
 use crate::domain::instance::VnfInstance;
 use crate::domain::mask::Mask;
 use crate::domain::op_occ::{CancelMode, LcmOperation, OpEvent, OpState, VnfLcmOpOcc};
-use crate::domain::plan::Plan;
+use crate::domain::plan::{Plan, Step};
 use crate::domain::problem::Problem;
-use crate::domain::resource::Resource;
+use crate::domain::resource::{ObjectKey, Resource, ResourceState};
 use crate::domain::sight::Seen;
 use crate::domain::vim::VimAccess;
 use crate::error::internal;
@@ -49,6 +49,8 @@ pub struct Task<'a> {
     pub attempt: u32,
     /// Whether the inventory was empty when the operation was claimed; false until it was read.
     pub was_empty: bool,
+    /// What became an intent with the plan, and was not asked for yet.
+    pub begun: Vec<ObjectKey>,
 }
 
 /// What becomes of the operation now.
@@ -125,7 +127,8 @@ impl Task<'_> {
         let backward = self.op.state == OpState::RollingBack;
         let steps = if backward { plan.backward.as_deref().unwrap_or_default() } else { &plan.forward };
         let (conductor, lease, cancel) = (self.conductor, self.lease, self.cancel);
-        let mut runner = Steps { conductor, lease, interrupted, cancel, backward, scope, inventory, pods: None };
+        let begun = std::mem::take(&mut self.begun);
+        let mut runner = Steps { conductor, lease, interrupted, cancel, backward, scope, inventory, begun, pods: None };
         for (index, step) in steps.iter().enumerate().skip(self.steps_done) {
             if cancel.pending().is_some() {
                 return Err(StepError::Cancelled);
@@ -185,8 +188,16 @@ impl Task<'_> {
             instance: &self.instance,
             inventory: &inventory,
         };
-        let (plan, resources) = planner.plan().await?;
-        match conductor.store.store_plan(self.lease, &plan, &resources, conductor.clock.now()).await {
+        let (plan, mut resources) = planner.plan().await?;
+        // What the first step makes is asked for next: its intents need no write of their own. Not of rows that are there,
+        // for they keep their state.
+        if let Some(Step::Apply { objects }) = plan.forward.first().filter(|_| inventory.is_empty()) {
+            let first = resources.iter_mut().filter(|row| objects.contains(&row.key));
+            first.for_each(|row| row.state = ResourceState::Intent);
+            self.begun.clone_from(objects);
+        }
+        let ttl = conductor.settings.lease_ttl;
+        match conductor.store.store_plan(self.lease, ttl, &plan, &resources, conductor.clock.now()).await {
             // It was asked to stop; the next claim knows how.
             Err(StoreError::Stale) => return Err(StepError::Interrupted),
             stored => stored?,

@@ -58,6 +58,8 @@ pub struct Steps<'a> {
     pub scope: &'a Scope,
     /// The rows; kept as the store has them.
     pub inventory: &'a mut Vec<Resource>,
+    /// Intents of the first step that were written with the plan, just now: nothing was asked for yet, the lease is fresh.
+    pub begun: Vec<ObjectKey>,
     /// The pods as the last step has shown them: not after a step that may have changed them.
     pub pods: Option<Vec<Seen>>,
 }
@@ -132,11 +134,13 @@ impl Steps<'_> {
     ) -> Result<(), StepError> {
         let Conductor { store, settings, .. } = self.conductor;
         let wanted = rows.len();
-        let mut absent: Vec<ObjectKey> =
-            rows.iter().filter(|row| row.state == ResourceState::Planned).map(|row| row.key.clone()).collect();
+        let mut absent = std::mem::take(&mut self.begun);
+        let has_begun = !absent.is_empty();
+        let planned = rows.iter().filter(|row| row.state == ResourceState::Planned);
+        absent.extend(planned.map(|row| row.key.clone()));
         if absent.is_empty() {
             self.hold().await?;
-        } else if let Some(mode) = store.record_intent(self.lease, settings.lease_ttl, &absent).await? {
+        } else if !has_begun && let Some(mode) = store.record_intent(self.lease, settings.lease_ttl, &absent).await? {
             // Nothing is asked for then, and the rows are `Planned` again.
             self.cancel.ask(mode);
         }

@@ -64,7 +64,7 @@ impl Acceptor<'_> {
         let namespace = blocking({
             let (flavour, params) = (flavour.clone(), params.clone());
             move || {
-                let (_, manifests) = manifests(files, params.definition_files.as_deref())?;
+                let (_, manifests) = manifests(&files, params.definition_files.as_deref())?;
                 render::check(&manifests, &flavour)?;
                 namespace::decide(params.namespace.as_ref(), &manifests)
             }

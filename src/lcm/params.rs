@@ -1,5 +1,7 @@
 //! What Gybe reads of `additionalParams`, and the definition files they name.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value};
 
 use crate::domain::manifest::Manifest;
@@ -66,13 +68,10 @@ impl InstantiateParams {
 ///
 /// # Errors
 /// 422 if a chosen file is not in the package, if nothing is chosen, or as [`manifest::read`].
-pub fn manifests(
-    files: Vec<DefinitionFile>,
-    chosen: Option<&[String]>,
-) -> Result<(Vec<String>, Vec<Manifest>), Problem> {
+pub fn manifests(files: &[DefinitionFile], chosen: Option<&[String]>) -> Result<(Vec<String>, Vec<Manifest>), Problem> {
     let files = match chosen {
-        None => files,
-        Some(chosen) => select(files, chosen)?,
+        None => Cow::Borrowed(files),
+        Some(chosen) => Cow::Owned(select(files, chosen)?),
     };
     if files.is_empty() {
         return Err(Problem::impossible(format!(
@@ -83,7 +82,7 @@ pub fn manifests(
     if manifests.is_empty() {
         return Err(Problem::impossible("the definition files hold no Kubernetes object"));
     }
-    Ok((files.into_iter().map(|file| file.path).collect(), manifests))
+    Ok((files.iter().map(|file| file.path.clone()).collect(), manifests))
 }
 
 /// Runs work of some milliseconds (reading YAML) where it holds no other request up.
@@ -96,7 +95,7 @@ pub async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(internal(&error)))
 }
 
-fn select(files: Vec<DefinitionFile>, chosen: &[String]) -> Result<Vec<DefinitionFile>, Problem> {
+fn select(files: &[DefinitionFile], chosen: &[String]) -> Result<Vec<DefinitionFile>, Problem> {
     let has = |path: &String| files.iter().any(|file| file.path == *path);
     let missing: Vec<&String> = chosen.iter().filter(|path| !has(path)).collect();
     if !missing.is_empty() {

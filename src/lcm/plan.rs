@@ -91,7 +91,7 @@ impl Planner<'_> {
         let levels = initial_levels(flavour, level)?;
         let files = self.store.definition_files(onboarded.package_id).await?;
         let chosen = params.definition_files.clone();
-        let (definition_files, manifests) = blocking(move || manifests(files, chosen.as_deref())).await?;
+        let (definition_files, manifests) = blocking(move || manifests(&files, chosen.as_deref())).await?;
         let mut kinds = render::defined_kinds(&manifests);
         kinds.extend(self.driver.discover(&self.scope.access, &render::kinds(&manifests)).await?);
         let resources = render::resources(&Rendering {

@@ -164,8 +164,8 @@ pub struct Claimed {
 /// What [`Store::claim`] found.
 #[derive(Debug)]
 pub enum Claim {
-    /// An operation to work on.
-    Work(Box<Claimed>),
+    /// Operations to work on: at least one.
+    Work(Vec<Claimed>),
     /// Nothing is due; the time until something will be, if anything waits.
     Idle(Option<Duration>),
 }
@@ -353,7 +353,7 @@ pub trait Store: Send + Sync {
     /// The onboarded VNFD of that id. `NotFound` if there is none.
     async fn vnfd(&self, project: &ProjectId, vnfd_id: &str) -> Result<OnboardedVnfd, StoreError>;
     /// All definition files of a package, by path.
-    async fn definition_files(&self, id: VnfPkgId) -> Result<Vec<DefinitionFile>, StoreError>;
+    async fn definition_files(&self, id: VnfPkgId) -> Result<Arc<[DefinitionFile]>, StoreError>;
 
     // --- VIMs ---------------------------------------------------------------------------------------------------
 
@@ -435,15 +435,18 @@ pub trait Store: Send + Sync {
     // Each write is `LeaseLost`, and changes nothing, unless the lease is the operation's last and has not run out by the
     // database's clock.
 
-    /// Takes the operation that has waited longest of those that are running, due, and held by nobody (or whose lease ran out).
-    async fn claim(&self, owner: &str, ttl: Duration) -> Result<Claim, StoreError>;
+    /// Takes the operations, `most` at most, that have waited longest of those that are running, due, and held by nobody (or
+    /// whose lease ran out). One that can't be read is claimed all the same, so that it is in nobody's way until its lease ends.
+    async fn claim(&self, owner: &str, ttl: Duration, most: u32) -> Result<Claim, StoreError>;
     /// Makes the lease run for `ttl` from now; tells whether a cancel request is pending.
     async fn renew(&self, lease: &Lease, ttl: Duration) -> Result<Option<CancelMode>, StoreError>;
     /// STARTING → PROCESSING (`Stale` in any other state, and if a cancel request is pending) with the plan and the inventory rows of what it will make, none
-    /// twice. Rows that exist keep their state and place and get the new intent; the others come after them.
+    /// twice. Rows that exist keep their state and place and get the new intent; the others come after them. Makes the lease
+    /// run for `ttl` from now.
     async fn store_plan(
         &self,
         lease: &Lease,
+        ttl: Duration,
         plan: &Plan,
         resources: &[Resource],
         now: OffsetDateTime,

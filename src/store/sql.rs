@@ -15,6 +15,7 @@ use crate::store::{LiveOperation, Store, StoreError};
 mod convert;
 mod current;
 mod endings;
+mod kept;
 mod postgres;
 mod sqlite;
 mod writer;

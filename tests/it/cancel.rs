@@ -19,11 +19,12 @@ use gybe::domain::resource::{KindInfo, Resource, ResourceState};
 use gybe::domain::sight::Seen;
 use gybe::domain::vim::VimAccess;
 use gybe::infra::{Driver, Ensured, InfraError, Kind, Observed, Patience, Scope};
-use gybe::store::{Claim, Claimed};
+use gybe::store::Claimed;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::ops::{Ops, key, resource};
+use crate::support::store::work;
 
 /// Nothing in here takes as long.
 const LONG: Duration = Duration::from_secs(60);
@@ -173,11 +174,12 @@ async fn verdict<F: Future<Output = ()>>(
     meanwhile: impl FnOnce(Arc<Cancel>) -> F,
 ) -> Verdict {
     let conductor = conductor(ops, gates);
-    let Claim::Work(claimed) = ops.store.claim("test", LEASE).await.unwrap() else { panic!("nothing to claim") };
-    let Claimed { lease, op, instance, plan, steps_done, attempt } = *claimed;
+    let claimed = work(ops.store.claim("test", LEASE, 1).await.unwrap());
+    let Claimed { lease, op, instance, plan, steps_done, attempt } = claimed;
     let cancel = Arc::new(Cancel::default());
-    let (conductor, was_empty) = (&*conductor, true);
-    let task = Task { conductor, lease: &lease, cancel: &cancel, op, instance, plan, steps_done, attempt, was_empty };
+    let (conductor, was_empty, begun) = (&*conductor, true, Vec::new());
+    let task =
+        Task { conductor, lease: &lease, cancel: &cancel, op, instance, plan, steps_done, attempt, was_empty, begun };
     let never = CancellationToken::new();
     let (verdict, ()) = tokio::join!(task.run(&never), meanwhile(Arc::clone(&cancel)));
     verdict

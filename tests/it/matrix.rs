@@ -782,7 +782,7 @@ async fn check(row: &Row, world: &World, op: VnfLcmOpOccId, state: OpState, stra
     assert_eq!(op.error.is_some(), state != OpState::Completed, "the error in {state:?}: {:?}", op.error);
     assert_eq!(op.cancel, None, "a cancel request has taken effect or comes too late");
     assert_eq!(can_roll_back(op.operation), row.operation.can_roll_back());
-    let idle = world.store().claim("nobody", LEASE).await.unwrap();
+    let idle = world.store().claim("nobody", LEASE, 1).await.unwrap();
     assert!(matches!(idle, Claim::Idle(None)), "nothing is left to do: {idle:?}");
 
     let effects = world.cluster.take_effects();

@@ -43,7 +43,8 @@ async fn act(store: Arc<dyn Store>, id: VnfLcmOpOccId, actor: Actor) -> Option<S
             }
         }
         Actor::Conductor(event) => {
-            let Claim::Work(claimed) = store.claim("conductor", LONG).await.unwrap() else { return None };
+            let Claim::Work(mut claimed) = store.claim("conductor", LONG, 1).await.unwrap() else { return None };
+            let claimed = claimed.pop().unwrap();
             let from = claimed.op.state;
             let to = from.on(event).unwrap();
             let error = (event == OpEvent::Stopped).then(|| Problem::conflict("stopped"));
@@ -77,7 +78,7 @@ async fn each_transition_happens_once(store: Arc<dyn Store>, actors: Vec<Actor>)
     assert!(steps.iter().all(|(from, event, to)| from.on(*event).ok() == Some(*to)));
     // The next case begins with nothing to claim. A claim passes over a row that is still locked, as it is for a moment after
     // a caller was refused: only the answer that nothing will fall due says that nothing is left.
-    while !matches!(store.claim("last", Duration::ZERO).await.unwrap(), Claim::Idle(None)) {
+    while !matches!(store.claim("last", Duration::ZERO, 1).await.unwrap(), Claim::Idle(None)) {
         act(Arc::clone(&store), id, Actor::Conductor(OpEvent::Succeeded)).await;
     }
 }

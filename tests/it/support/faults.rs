@@ -396,13 +396,13 @@ macro_rules! points {
                 self.0.leave(Side::Store, fault, answer).await
             }
 
-            async fn claim(&self, owner: &str, ttl: Duration) -> Result<Claim, StoreError> {
+            async fn claim(&self, owner: &str, ttl: Duration, most: u32) -> Result<Claim, StoreError> {
                 // One that was interrupted while it was held has gone on.
                 self.0.held.store(false, Ordering::Relaxed);
                 self.0.busy.store(false, Ordering::Relaxed);
                 let claim = async {
                     let fault = self.0.enter::<StoreError>(Side::Store, "claim").await?;
-                    let answer = self.0.store().await.claim(owner, ttl).await;
+                    let answer = self.0.store().await.claim(owner, ttl, most).await;
                     self.0.leave(Side::Store, fault, answer).await
                 };
                 let claim = claim.await;
@@ -445,7 +445,7 @@ points! {
     fn update_package(project: &ProjectId, id: VnfPkgId, state: Option<OperationalState>, data: Option<&Map<String, Value>>) -> ();
     fn delete_package(project: &ProjectId, id: VnfPkgId) -> ();
     fn vnfd(project: &ProjectId, vnfd_id: &str) -> OnboardedVnfd;
-    fn definition_files(id: VnfPkgId) -> Vec<DefinitionFile>;
+    fn definition_files(id: VnfPkgId) -> Arc<[DefinitionFile]>;
     fn create_vim(vim: &Vim) -> ();
     fn vim(project: &ProjectId, id: VimId) -> Vim;
     fn default_vim(project: &ProjectId) -> Vim;
@@ -467,7 +467,7 @@ points! {
     fn resume_operation(project: &ProjectId, id: VnfLcmOpOccId, to: OpState, now: OffsetDateTime) -> ();
     fn cancel_operation(project: &ProjectId, id: VnfLcmOpOccId, mode: CancelMode) -> ();
     fn plan(id: VnfLcmOpOccId) -> Option<Plan>;
-    fn store_plan(lease: &Lease, plan: &Plan, resources: &[Resource], now: OffsetDateTime) -> ();
+    fn store_plan(lease: &Lease, ttl: Duration, plan: &Plan, resources: &[Resource], now: OffsetDateTime) -> ();
     fn record_intent(lease: &Lease, ttl: Duration, objects: &[ObjectKey]) -> Option<CancelMode>;
     fn checkpoint(lease: &Lease, checkpoint: &Checkpoint) -> ();
     fn postpone(lease: Lease, delay: Duration, attempt: u32, error: Option<&Problem>) -> ();

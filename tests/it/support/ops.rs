@@ -16,10 +16,11 @@ use gybe::domain::resource::{KindInfo, ObjectKey, Resource, ResourceState};
 use gybe::domain::vim::{Secret, Secrets, VimConnection};
 use gybe::domain::vnfd::{Flavour, Vnfd};
 use gybe::store::seal::KeyRing;
-use gybe::store::{Claim, Store, connect};
+use gybe::store::{Store, connect};
 use serde_json::{Map, Value, json};
 
 use super::postgres::Database;
+use super::store::work;
 
 /// A store with one package in it, on a database of its own.
 pub struct Ops {
@@ -127,10 +128,8 @@ impl Ops {
     /// An INSTANTIATE in PROCESSING with this plan and inventory, worked on by nobody.
     pub async fn planned(&self, plan: &Plan, inventory: &[Resource]) -> VnfLcmOpOcc {
         let op = self.begin(LcmOperation::Instantiate, OpState::Starting).await;
-        let Claim::Work(claimed) = self.store.claim("test", Duration::from_secs(60)).await.unwrap() else {
-            panic!("there is nothing to claim")
-        };
-        self.store.store_plan(&claimed.lease, plan, inventory, System.now()).await.unwrap();
+        let claimed = work(self.store.claim("test", Duration::from_secs(60), 1).await.unwrap());
+        self.store.store_plan(&claimed.lease, Duration::from_secs(60), plan, inventory, System.now()).await.unwrap();
         self.store.postpone(claimed.lease, Duration::ZERO, 0, None).await.unwrap();
         op
     }

@@ -12,7 +12,7 @@ use gybe::domain::package::{Content, DefinitionFile, Onboarding, OperationalStat
 use gybe::domain::problem::Problem;
 use gybe::domain::vnfd::{Flavour, Vnfd};
 use gybe::store::seal::KeyRing;
-use gybe::store::{Claim, Ending, OnboardedVnfd, Store, StoreError, connect};
+use gybe::store::{Claim, Claimed, Ending, OnboardedVnfd, Store, StoreError, connect};
 use serde_json::{Map, json};
 
 /// Opens the database of that URL.
@@ -114,9 +114,7 @@ pub async fn failed_operation(store: &Arc<dyn Store>) -> VnfLcmOpOccId {
         traceparent: None,
     };
     store.begin_operation(&op, &instance).await.unwrap();
-    let Claim::Work(claimed) = store.claim("first", Duration::from_secs(600)).await.unwrap() else {
-        panic!("there is an operation to work on");
-    };
+    let claimed = work(store.claim("first", Duration::from_secs(600), 1).await.unwrap());
     assert_eq!(claimed.op.id, op.id, "there is one operation to work on");
     let ending = Ending {
         from: OpState::Processing,
@@ -129,4 +127,12 @@ pub async fn failed_operation(store: &Arc<dyn Store>) -> VnfLcmOpOccId {
     };
     store.end_operation(claimed.lease, &ending).await.unwrap();
     op.id
+}
+
+/// The operation that was claimed.
+pub fn work(claim: Claim) -> Claimed {
+    match claim {
+        Claim::Work(mut claimed) => claimed.pop().unwrap(),
+        Claim::Idle(until) => panic!("nothing to claim until {until:?}"),
+    }
 }

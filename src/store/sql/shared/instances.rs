@@ -71,6 +71,24 @@ pub(super) async fn one(db: &Database, project: &ProjectId, id: VnfInstanceId) -
     read(TABLE, &row.ok_or(StoreError::NotFound)?, |row| instance(db, row))
 }
 
+/// The rows of the instances that the rows of op occurrences are about.
+pub(super) async fn of_operations(db: &Database, op_occs: &[Row]) -> Result<Vec<Row>, StoreError> {
+    let mut select = QueryBuilder::new(concat!(select!(), "WHERE id IN ("));
+    let mut ids = select.separated(", ");
+    for row in op_occs {
+        ids.push_bind(row.try_get::<String, _>("vnf_instance_id")?);
+    }
+    select.push(")");
+    Ok(select.build().fetch_all(&db.reader()).await?)
+}
+
+/// The instance of that id among the rows.
+pub(super) fn among(db: &Database, rows: &[Row], id: VnfInstanceId) -> Result<VnfInstance, StoreError> {
+    let id = id.to_string();
+    let row = rows.iter().find(|row| row.try_get("id").is_ok_and(|other: &str| other == id));
+    read(TABLE, row.ok_or(StoreError::NotFound)?, |row| instance(db, row))
+}
+
 pub(super) async fn version(db: &Database, project: &ProjectId, id: VnfInstanceId) -> Result<i64, StoreError> {
     let version = sqlx::query_scalar("SELECT version FROM vnf_instances WHERE id = $1 AND project_id = $2")
         .bind(id.to_string())

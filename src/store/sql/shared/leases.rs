@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 
 use super::super::wake_others;
 use super::op_occs::{TABLE, columns, op_occ, running_states};
-use super::{Database, Query, Row, Tx, instances, optional_json, read, resources};
+use super::{Database, Query, QueryBuilder, Row, Tx, instances, optional_json, read, resources};
 use crate::domain::op_occ::CancelMode;
 use crate::domain::plan::Plan;
 use crate::domain::problem::Problem;
@@ -27,32 +27,59 @@ macro_rules! held {
     };
 }
 
-pub(super) async fn claim(db: &Database, owner: &str, ttl: Duration) -> Result<Claim, StoreError> {
-    let update = concat!(
-        "UPDATE vnf_lcm_op_occs \
-         SET lease_owner = $1, lease_epoch = lease_epoch + 1, lease_until = ",
-        now!(),
-        " + $2 WHERE id = ( \
+pub(super) async fn claim(db: &Database, owner: &str, ttl: Duration, most: u32) -> Result<Claim, StoreError> {
+    let rows = take(db, owner, ttl, most).await?;
+    if rows.is_empty() {
+        return Ok(Claim::Idle(until_due(db).await?));
+    }
+    // Nobody changes an instance but whoever holds the lease, which is us.
+    let instances = instances::of_operations(db, &rows).await?;
+    let (claimed, unreadable): (Vec<_>, Vec<_>) =
+        rows.iter().map(|row| claimed(db, row, &instances)).partition(Result::is_ok);
+    let mut unreadable = unreadable.into_iter().filter_map(Result::err);
+    if claimed.is_empty()
+        && let Some(error) = unreadable.next()
+    {
+        return Err(error);
+    }
+    for error in unreadable {
+        tracing::error!(error = &error as &dyn std::error::Error, "an operation can't be worked on");
+    }
+    Ok(Claim::Work(claimed.into_iter().filter_map(Result::ok).collect()))
+}
+
+/// Gives leases. The number is part of the statement, for PostgreSQL would plan for any number otherwise: with the whole
+/// table read.
+async fn take(db: &Database, owner: &str, ttl: Duration, most: u32) -> Result<Vec<Row>, StoreError> {
+    let mut update = QueryBuilder::new(concat!(
+        "WITH due AS MATERIALIZED ( \
              SELECT id FROM vnf_lcm_op_occs WHERE state IN ",
         running_states!(),
         " AND not_before <= ",
         now!(),
         " AND lease_until <= ",
         now!(),
-        " ORDER BY not_before, id LIMIT 1",
+        " ORDER BY not_before, id LIMIT "
+    ));
+    update.push(most);
+    update.push(concat!(
         skip_locked!(),
-        ") RETURNING plan, steps_done, attempt, lease_epoch, ",
+        ") UPDATE vnf_lcm_op_occs SET lease_epoch = lease_epoch + 1, lease_until = ",
+        now!(),
+        " + "
+    ));
+    update.push_bind(length(ttl)).push(", lease_owner = ").push_bind(owner);
+    update.push(concat!(
+        " WHERE id IN (SELECT id FROM due) RETURNING plan, steps_done, attempt, lease_epoch, ",
         columns!()
-    );
-    // All rows, though there is at most one: a statement left before its end commits without telling whether that worked.
-    let rows = db.writer.fetch_all(sqlx::query(update).bind(owner).bind(length(ttl))).await?;
-    let Some(row) = rows.first() else {
-        return Ok(Claim::Idle(until_due(db).await?));
-    };
+    ));
+    Ok(db.writer.fetch_all(update.build()).await?)
+}
+
+fn claimed(db: &Database, row: &Row, instances: &[Row]) -> Result<Claimed, StoreError> {
     let op = read(TABLE, row, op_occ)?;
-    // Nobody changes the instance but whoever holds the lease, which is us.
-    let instance = instances::one(db, &op.project_id, op.vnf_instance_id).await?;
-    let claimed = read(TABLE, row, |row| {
+    let instance = instances::among(db, instances, op.vnf_instance_id)?;
+    read(TABLE, row, |row| {
         Ok(Claimed {
             lease: Lease { op: op.id, epoch: row.try_get("lease_epoch")? },
             op,
@@ -61,8 +88,7 @@ pub(super) async fn claim(db: &Database, owner: &str, ttl: Duration) -> Result<C
             steps_done: row.try_get::<i64, _>("steps_done")?.try_into()?,
             attempt: row.try_get::<i64, _>("attempt")?.try_into()?,
         })
-    })?;
-    Ok(Claim::Work(Box::new(claimed)))
+    })
 }
 
 /// The time until an operation is due or a lease ends, whichever comes first.
@@ -99,6 +125,7 @@ fn requested(row: &Row) -> Result<Option<CancelMode>, Unreadable> {
 pub(super) async fn store_plan(
     db: &Database,
     lease: &Lease,
+    ttl: Duration,
     plan: &Plan,
     resources: &[Resource],
     now: OffsetDateTime,
@@ -106,12 +133,14 @@ pub(super) async fn store_plan(
     let mut tx = db.writer.begin().await?;
     let update = concat!(
         "UPDATE vnf_lcm_op_occs \
-         SET state = 'PROCESSING', state_entered_time = $3, plan = $4, steps_done = 0, attempt = 0, error = NULL \
-         WHERE ",
+         SET state = 'PROCESSING', state_entered_time = $3, plan = $4, steps_done = 0, attempt = 0, error = NULL, \
+             lease_until = ",
+        now!(),
+        " + $5 WHERE ",
         held!(),
         " AND state = 'STARTING' AND cancel_mode IS NULL RETURNING vnf_instance_id"
     );
-    let update = held_by(sqlx::query(update), lease).bind(millis(now)).bind(Json(plan));
+    let update = held_by(sqlx::query(update), lease).bind(millis(now)).bind(Json(plan)).bind(length(ttl));
     let instance = fenced(&mut tx, update, lease).await?;
     resources::insert(&mut tx, &instance, resources).await?;
     tx.commit().await?;

@@ -33,6 +33,7 @@ use crate::store::sql::Signals;
 use crate::store::sql::convert::{Unreadable, time};
 use crate::store::sql::current::Current;
 use crate::store::sql::endings::Endings;
+use crate::store::sql::kept::KeptFiles;
 use crate::store::{
     Checkpoint, Claim, Ended, Ending, Lease, Listed, OnboardedVnfd, Place, Queue, Store, StoreError, Whereabouts,
 };
@@ -58,6 +59,7 @@ pub(super) struct Database {
     keys: KeyRing,
     signals: Signals,
     endings: Endings,
+    files: KeptFiles,
     metrics: StoreMetrics,
     _held: Held,
 }
@@ -71,7 +73,8 @@ impl Database {
         endings: Endings,
         held: Held,
     ) -> Self {
-        Self { reader, writer, keys, signals, endings, metrics: StoreMetrics::default(), _held: held }
+        let (files, metrics) = (KeptFiles::new(), StoreMetrics::default());
+        Self { reader, writer, keys, signals, endings, files, metrics, _held: held }
     }
 
     /// For statements outside a transaction that only read. For all others: `writer`.
@@ -223,7 +226,7 @@ impl Store for Database {
         self.counted(packages::vnfd(self, project, vnfd_id)).await
     }
 
-    async fn definition_files(&self, id: VnfPkgId) -> Result<Vec<DefinitionFile>, StoreError> {
+    async fn definition_files(&self, id: VnfPkgId) -> Result<Arc<[DefinitionFile]>, StoreError> {
         self.counted(packages::definition_files(self, id)).await
     }
 
@@ -327,8 +330,8 @@ impl Store for Database {
         self.counted(op_occs::plan(self, id)).await
     }
 
-    async fn claim(&self, owner: &str, ttl: Duration) -> Result<Claim, StoreError> {
-        self.counted(leases::claim(self, owner, ttl)).await
+    async fn claim(&self, owner: &str, ttl: Duration, most: u32) -> Result<Claim, StoreError> {
+        self.counted(leases::claim(self, owner, ttl, most)).await
     }
 
     async fn renew(&self, lease: &Lease, ttl: Duration) -> Result<Option<CancelMode>, StoreError> {
@@ -338,11 +341,12 @@ impl Store for Database {
     async fn store_plan(
         &self,
         lease: &Lease,
+        ttl: Duration,
         plan: &Plan,
         resources: &[Resource],
         now: OffsetDateTime,
     ) -> Result<(), StoreError> {
-        self.counted(leases::store_plan(self, lease, plan, resources, now)).await
+        self.counted(leases::store_plan(self, lease, ttl, plan, resources, now)).await
     }
 
     async fn record_intent(

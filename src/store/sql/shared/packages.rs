@@ -3,6 +3,8 @@
 //! A package's row is changed by the API and by the task that reads an upload; each statement names the state it leaves in
 //! its WHERE, so that only one of two can win.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
 use sqlx::Row as _;
 use sqlx::types::Json;
@@ -208,7 +210,10 @@ pub(super) async fn delete(db: &Database, project: &ProjectId, id: VnfPkgId) -> 
     .bind(&project.0);
     let done = db.writer.execute(delete).await;
     match done {
-        Ok(done) if done.rows_affected() == 1 => Ok(()),
+        Ok(done) if done.rows_affected() == 1 => {
+            db.files.forget(id);
+            Ok(())
+        }
         Ok(_) => {
             one(db, project, id).await?;
             Err(StoreError::Stale)
@@ -234,12 +239,17 @@ pub(super) async fn vnfd(db: &Database, project: &ProjectId, vnfd_id: &str) -> R
     })
 }
 
-pub(super) async fn definition_files(db: &Database, id: VnfPkgId) -> Result<Vec<DefinitionFile>, StoreError> {
+pub(super) async fn definition_files(db: &Database, id: VnfPkgId) -> Result<Arc<[DefinitionFile]>, StoreError> {
+    if let Some(files) = db.files.get(id) {
+        return Ok(files);
+    }
     let files = sqlx::query_as("SELECT path, content FROM vnf_package_files WHERE vnf_pkg_id = $1 ORDER BY path")
         .bind(id.to_string())
         .fetch_all(&db.reader())
         .await?;
-    Ok(files.into_iter().map(|(path, text)| DefinitionFile { path, text }).collect())
+    let files = files.into_iter().map(|(path, text)| DefinitionFile { path, text }).collect();
+    db.files.keep(id, &files);
+    Ok(files)
 }
 
 fn stale_unless(done: bool) -> Result<(), StoreError> {
