@@ -33,18 +33,15 @@ pub(super) async fn observe(
     let told = resources.iter().filter(|resource| resource.vdu_id.is_some() || is_claim(resource));
     let kinds = kinds_for(told.map(|resource| resource.key.kind.as_str()));
     let list_exactly = async |kind| match kinds.contains(&kind) {
-        true => list(cluster, scope, kind, ListParams::default()).await,
+        true => list(cluster, scope, kind).await,
         false => Ok(Vec::new()),
     };
+    // What stands between Deployments and their pods is not asked for if each pod's owners lead to the inventory anyway.
     let between = async {
-        if let Some(pods) = pods.as_ref().filter(|_| kinds.contains(&SeenKind::ReplicaSet)) {
-            // An owner is older than its pods: if a list that may be old has all of theirs, no other one tells more.
-            let old = list(cluster, scope, SeenKind::ReplicaSet, ListParams::default().match_any()).await?;
-            if has_owners(pods, &old, resources) {
-                return Ok(old);
-            }
+        match &pods {
+            Some(pods) if lead_to(resources, pods) => Ok(Vec::new()),
+            _ => list_exactly(SeenKind::ReplicaSet).await,
         }
-        list_exactly(SeenKind::ReplicaSet).await
     };
     let listed = async {
         match &pods {
@@ -58,8 +55,8 @@ pub(super) async fn observe(
 }
 
 /// The instance's objects of a kind.
-async fn list(cluster: &Cluster, scope: &Scope, kind: SeenKind, version: ListParams) -> Result<Vec<Seen>, InfraError> {
-    let ours = version.labels(&format!("{INSTANCE_LABEL}={}", scope.instance));
+async fn list(cluster: &Cluster, scope: &Scope, kind: SeenKind) -> Result<Vec<Seen>, InfraError> {
+    let ours = ListParams::default().labels(&format!("{INSTANCE_LABEL}={}", scope.instance));
     match cluster.call(api(cluster, &scope.namespace, kind).list(&ours)).await {
         Ok(objects) => Ok(objects.iter().filter_map(|object| seen(object, kind)).collect()),
         Err(failed) => match InfraError::from(failed) {
@@ -70,14 +67,14 @@ async fn list(cluster: &Cluster, scope: &Scope, kind: SeenKind, version: ListPar
     }
 }
 
-/// Whether each owner of `pods` is among `owners` or in the inventory.
-fn has_owners(pods: &[Seen], owners: &[Seen], inventory: &[Resource]) -> bool {
+/// Whether each living one of `pods` has an owner in the inventory, or is in it.
+fn lead_to(inventory: &[Resource], pods: &[Seen]) -> bool {
     let uids = inventory.iter().filter_map(|resource| match &resource.state {
         ResourceState::Present { uid, .. } => Some(uid),
         ResourceState::Planned | ResourceState::Intent => None,
     });
-    let known: HashSet<&String> = uids.chain(owners.iter().map(|owner| &owner.uid)).collect();
-    pods.iter().flat_map(|pod| &pod.owners).all(|owner| known.contains(owner))
+    let uids: HashSet<&String> = uids.collect();
+    pods.iter().filter(|pod| pod.living).all(|pod| pod.owners.iter().chain([&pod.uid]).any(|uid| uids.contains(uid)))
 }
 
 /// The objects of `kind` in `namespace` that carry any VNF instance's label, and every change of what matters of them.

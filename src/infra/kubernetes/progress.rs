@@ -117,18 +117,31 @@ impl Progress {
         self.stores.remove(topic);
     }
 
-    /// All pods of the instance, once all objects are ready. `None` without a watch of the pods, or while it shows more of
-    /// them than are wanted: that some are going is known from their workload before the watch of the pods tells it.
-    pub fn pods(&self) -> Option<impl Iterator<Item = &DynamicObject>> {
+    /// All pods of the instance once all objects are ready, and of those that a Deployment's ReplicaSet has made, the
+    /// Deployment's uid. `None` without a watch of the pods, or while it shows others than are wanted: that some are going is
+    /// known from their workload before the watch of the pods tells it.
+    pub fn pods(&self) -> Option<impl Iterator<Item = (&DynamicObject, Option<String>)>> {
         let pods = self.stores.get(&Topic::pods())?.as_ref()?;
-        let is_exact = |awaited: &Awaited| {
-            self.object(awaited).is_none_or(|object| {
-                let living = self.pods_of(awaited, object).filter(|pod| is_living(pod)).count();
-                living == pods_wanted(&awaited.key, object).unwrap_or(0)
-            })
-        };
-        let makers = self.awaited.iter().filter(|it| makes_pods(&it.key));
-        makers.into_iter().all(is_exact).then(|| pods.values())
+        let mut deployments: HashMap<String, Option<String>> = HashMap::new();
+        for awaited in self.awaited.iter().filter(|it| makes_pods(&it.key)) {
+            let Some(object) = self.object(awaited) else { continue };
+            let is_deployment = awaited.key.kind == "Deployment";
+            let mut living = 0;
+            for pod in self.pods_of(awaited, object).filter(|pod| is_living(pod)) {
+                living += 1;
+                if is_deployment {
+                    let known = deployments.insert(pod.name_any(), object.uid());
+                    // Selectors that overlap, or a pod that somebody else has made: the chain of owners tells.
+                    if known.is_some() || !pod.owner_references().iter().any(|owner| owner.kind == "ReplicaSet") {
+                        return None;
+                    }
+                }
+            }
+            if living != pods_wanted(&awaited.key, object).unwrap_or(0) {
+                return None;
+            }
+        }
+        Some(pods.values().map(move |pod| (pod, deployments.remove(&pod.name_any()).flatten())))
     }
 
     /// How things stand at `now`. What is wrong for `grace` counts as failed.
@@ -349,7 +362,7 @@ mod tests {
             "metadata": {
                 "name": format!("web-{uid}"), "uid": uid, "labels": { "app": "web" },
                 "creationTimestamp": "2024-01-01T00:01:00Z",
-                "ownerReferences": [{ "apiVersion": "x", "kind": "x", "name": "x", "uid": "w" }],
+                "ownerReferences": [{ "apiVersion": "x", "kind": "ReplicaSet", "name": "x", "uid": "w" }],
             },
             "status": { "phase": "Pending", "containerStatuses": [{ "name": "c", "ready": false, "state": state }] },
         }))
@@ -438,7 +451,12 @@ mod tests {
         assert_eq!(progress.assess(Instant::now(), GRACE), Standing::Ready);
         assert!(progress.pods().is_none(), "one of them is to go");
         progress.learn(&Topic::pods(), Event::Gone(Box::new(ready_pod("old"))));
-        assert_eq!(progress.pods().unwrap().map(|pod| pod.name_any()).collect::<Vec<_>>(), ["web-new"]);
+        let pods = progress.pods().unwrap().map(|(pod, deployment)| (pod.name_any(), deployment));
+        assert_eq!(pods.collect::<Vec<_>>(), [("web-new".to_owned(), Some("w".to_owned()))]);
+        let mut foreign = ready_pod("new");
+        foreign.metadata.owner_references = None;
+        changed(&mut progress, foreign);
+        assert!(progress.pods().is_none(), "no ReplicaSet has made it");
     }
 
     #[test]

@@ -29,8 +29,12 @@ pub(super) async fn await_ready(
     loop {
         let (lacks, alarm) = match progress.assess(Instant::now(), patience.grace) {
             Standing::Ready => {
-                let pods = progress.pods();
-                return Ok(pods.map(|pods| pods.filter_map(|pod| seen(pod, SeenKind::Pod)).collect()));
+                let with_owner = |(pod, deployment)| {
+                    let mut pod = seen(pod, SeenKind::Pod)?;
+                    pod.owners.extend(deployment);
+                    Some(pod)
+                };
+                return Ok(progress.pods().map(|pods| pods.filter_map(with_owner).collect()));
             }
             Standing::Failed(text) => return Err(not_ready(scope, &text)),
             Standing::Waiting(lacks, alarm) => (lacks, alarm),
