@@ -7,6 +7,7 @@
 mod api;
 mod bare;
 mod conductor;
+mod filters;
 mod lifecycle;
 mod load;
 mod many;
@@ -27,9 +28,9 @@ use report::Report;
 use tokio::runtime::Builder;
 
 /// What runs if nothing is named, in this order.
-const SECTIONS: [&str; 5] = ["lifecycle", "many", "api", "conductor", "memory"];
+const SECTIONS: [&str; 6] = ["lifecycle", "many", "api", "filters", "conductor", "memory"];
 /// What the table shows: those, and the soak.
-const SHOWN: [&str; 7] = ["lifecycle", "many", "api", "conductor", "memory", "soak", "soak-postgres"];
+const SHOWN: [&str; 8] = ["lifecycle", "many", "api", "filters", "conductor", "memory", "soak", "soak-postgres"];
 /// Runs if the argument does not say for how many seconds.
 const SOAK: Duration = Duration::from_secs(600);
 
@@ -54,6 +55,7 @@ fn section(name: &str) {
         "many" => several_threads(many::measure()),
         // One thread for the load generator: it shares the cores with the server.
         "api" => one_thread(api::measure()),
+        "filters" => one_thread(filters::measure()),
         "memory" => one_thread(memory::measure()),
         "conductor" => one_thread(conductor::measure()),
         other => panic!("no section is called {other}: there are {}", SECTIONS.join(", ")),

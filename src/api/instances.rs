@@ -9,14 +9,19 @@ use actix_web::web::Bytes;
 use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
 use serde_json::{Map, Value};
 
+use crate::api::Api;
 use crate::api::body::{Id, Json};
-use crate::api::{Api, page};
+use crate::api::list::List;
+use crate::api::selectors::Selection;
 use crate::domain::ids::{VnfInstanceId, VnfLcmOpOccId};
 use crate::domain::problem::Problem;
 use crate::error::ApiError;
 use crate::lcm::accept::check_version;
-use crate::sol003::common::{CreateVnfRequest, HealVnfRequest, ProblemDetails, ScaleVnfRequest, TerminateVnfRequest};
+use crate::sol003::common::{
+    CreateVnfRequest, HealVnfRequest, ListParameters, ProblemDetails, ScaleVnfRequest, TerminateVnfRequest,
+};
 use crate::sol003::{Edition, v1, v2};
+use crate::store::attributes::{Members, vnf_instances};
 use crate::store::{Listed, StoreError};
 
 /// The body of an instantiation in either edition, as that of 3.3.1.
@@ -49,50 +54,37 @@ fn accepted(api: &Api, edition: Edition, op: VnfLcmOpOccId) -> HttpResponse {
     HttpResponse::Accepted().insert_header((LOCATION, location)).finish()
 }
 
-/// `GET /vnf_instances`.
-#[utoipa::path(get, path = "/vnf_instances", tag = "vnf_instances",
-    params(("nextpage_opaque_marker" = Option<String>, Query, description = "As the Link header of the page before gave it")),
-    responses((status = 200, description = "The VNF instances, oldest first; Link leads to the next page", body = Vec<v2::VnfInstance>), (status = 400, body = ProblemDetails)))]
-pub async fn list(api: web::Data<Api>, edition: Edition, request: HttpRequest) -> Result<HttpResponse, ApiError> {
-    let after = page::after(request.uri())?;
-    // One more than a page has tells whether there is a next one.
-    let mut listed = api.store.list_instances(&api.project, after, api.page_size + 1).await?;
-    let more = listed.len() > api.page_size;
-    listed.truncate(api.page_size);
-    let texts = texts(&api, edition, &listed).await?;
-    let mut response = HttpResponse::Ok();
-    if let (true, Some(last)) = (more, listed.last()) {
-        response.insert_header(page::next(&api.public_url, request.uri(), &last.place));
+/// The attributes of an instance in `edition`.
+fn attributes(edition: Edition) -> &'static Members {
+    match edition {
+        Edition::V1 => &vnf_instances::V1,
+        Edition::V2 => &vnf_instances::V2,
     }
-    Ok(response.content_type(ContentType::json()).body(array(&texts)))
 }
 
-/// The JSON texts of the listed instances; one that is gone meanwhile is left out.
-async fn texts(api: &Api, edition: Edition, listed: &[Listed]) -> Result<Vec<Bytes>, ApiError> {
-    let kept = |one: &Listed| api.rendered.kept(edition, one.place.id, one.version).ok_or(one.place.id);
+/// `GET /vnf_instances`.
+#[utoipa::path(get, path = "/vnf_instances", tag = "vnf_instances", params(ListParameters),
+    responses((status = 200, description = "The VNF instances, oldest first; Link leads to the next page", body = Vec<v2::VnfInstance>), (status = 400, body = ProblemDetails)))]
+pub async fn list(api: web::Data<Api>, edition: Edition, request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    let list = List::read(&api, &request, attributes(edition), vnf_instances::NOT_BY_DEFAULT)?;
+    let mut listed = api.store.list_instances(&api.project, &list.page()).await?;
+    let last = list.cut(&mut listed, |one| one.place);
+    let texts = texts(&api, edition, &list.selection, &listed).await?;
+    Ok(list.answer(&texts, last))
+}
+
+/// The JSON texts of what is shown of the listed instances; one that is gone meanwhile is left out.
+async fn texts(api: &Api, edition: Edition, selection: &Selection, listed: &[Listed]) -> Result<Vec<Bytes>, ApiError> {
+    let kept = |one: &Listed| api.rendered.kept(edition, selection, one.id, one.version).ok_or(one.id);
     let texts: Vec<Result<Bytes, VnfInstanceId>> = listed.iter().map(kept).collect();
     let missing: Vec<VnfInstanceId> = texts.iter().filter_map(|text| text.as_ref().err().copied()).collect();
     let mut written = HashMap::new();
     if !missing.is_empty() {
         for instance in api.store.instances(&api.project, &missing).await? {
-            written.insert(instance.id, api.rendered.write(edition, &instance)?);
+            written.insert(instance.id, api.rendered.write(edition, selection, &instance)?);
         }
     }
     Ok(texts.into_iter().filter_map(|text| text.map_or_else(|id| written.remove(&id), Some)).collect())
-}
-
-/// The JSON array of these texts.
-fn array(texts: &[Bytes]) -> Vec<u8> {
-    let mut array = Vec::with_capacity(texts.iter().map(|text| text.len() + 1).sum::<usize>() + 2);
-    array.push(b'[');
-    for (index, text) in texts.iter().enumerate() {
-        if index > 0 {
-            array.push(b',');
-        }
-        array.extend_from_slice(text);
-    }
-    array.push(b']');
-    array
 }
 
 /// `POST /vnf_instances`.
@@ -105,7 +97,7 @@ pub async fn create(
 ) -> Result<HttpResponse, ApiError> {
     let instance = api.acceptor().create(request).await?;
     let location = format!("{}{}/vnf_instances/{}", api.public_url, edition.root(), instance.id);
-    let text = api.rendered.write(edition, &instance)?;
+    let text = api.rendered.write(edition, &Selection::ALL, &instance)?;
     Ok(HttpResponse::Created().insert_header((LOCATION, location)).content_type(ContentType::json()).body(text))
 }
 
@@ -114,11 +106,11 @@ pub async fn create(
     responses((status = 200, body = v2::VnfInstance), (status = 404, body = ProblemDetails)))]
 pub async fn show(api: web::Data<Api>, edition: Edition, Id(id): Id<VnfInstanceId>) -> Result<HttpResponse, ApiError> {
     let version = api.store.instance_version(&api.project, id).await.map_err(missing(id))?;
-    let (version, text) = match api.rendered.kept(edition, id, version) {
+    let (version, text) = match api.rendered.kept(edition, &Selection::ALL, id, version) {
         Some(text) => (version, text),
         None => {
             let instance = api.store.instance(&api.project, id).await.map_err(missing(id))?;
-            (instance.version, api.rendered.write(edition, &instance)?)
+            (instance.version, api.rendered.write(edition, &Selection::ALL, &instance)?)
         }
     };
     let etag = (ETAG, format!("\"{version}\""));

@@ -8,6 +8,7 @@ pub mod body;
 pub mod drift;
 pub mod health;
 pub mod instances;
+pub mod list;
 pub mod load;
 pub mod middleware;
 pub mod op_occs;
@@ -16,6 +17,7 @@ pub mod packages;
 pub mod page;
 pub mod range;
 pub mod rendered;
+pub mod selectors;
 pub mod versions;
 pub mod vims;
 

@@ -1,17 +1,19 @@
 //! `/vnf_lcm_op_occs` of both editions (SOL003 clauses 5.4.12 to 5.4.17).
 
-use actix_web::{HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 
 use crate::api::Api;
 use crate::api::body::{Id, Json};
+use crate::api::list::List;
 use crate::domain::ids::VnfLcmOpOccId;
 use crate::domain::op_occ::{OpEvent, OpState, VnfLcmOpOcc as Domain};
 use crate::domain::problem::Problem;
 use crate::error::ApiError;
 use crate::sol003::Edition;
-use crate::sol003::common::{CancelMode, ProblemDetails};
+use crate::sol003::common::{CancelMode, ListParameters, ProblemDetails};
 use crate::sol003::op_occ::{VnfLcmOpOcc, can_roll_back};
-use crate::store::StoreError;
+use crate::store::attributes::op_occs as attributes;
+use crate::store::{Place, StoreError};
 
 async fn find(api: &Api, id: VnfLcmOpOccId) -> Result<Domain, ApiError> {
     match api.store.op_occ(&api.project, id).await {
@@ -37,12 +39,19 @@ async fn resume(api: &Api, op: &Domain, event: OpEvent) -> Result<OpState, ApiEr
 }
 
 /// `GET /vnf_lcm_op_occs`.
-#[utoipa::path(get, path = "/vnf_lcm_op_occs", tag = "vnf_lcm_op_occs",
-    responses((status = 200, description = "The op occurrences, oldest first", body = Vec<VnfLcmOpOcc>)))]
-pub async fn list(api: web::Data<Api>, edition: Edition) -> Result<HttpResponse, ApiError> {
-    let ops = api.store.op_occs(&api.project).await?;
-    let rendered: Vec<_> = ops.iter().map(|op| VnfLcmOpOcc::new(op, edition, &api.public_url)).collect();
-    Ok(HttpResponse::Ok().json(rendered))
+#[utoipa::path(get, path = "/vnf_lcm_op_occs", tag = "vnf_lcm_op_occs", params(ListParameters),
+    responses((status = 200, description = "The op occurrences, oldest first; Link leads to the next page", body = Vec<VnfLcmOpOcc>), (status = 400, body = ProblemDetails)))]
+pub async fn list(api: web::Data<Api>, edition: Edition, request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    let attributes = match edition {
+        Edition::V1 => &attributes::V1,
+        Edition::V2 => &attributes::V2,
+    };
+    let list = List::read(&api, &request, attributes, attributes::NOT_BY_DEFAULT)?;
+    let mut ops = api.store.op_occs(&api.project, &list.page()).await?;
+    let last = list.cut(&mut ops, |op| Place::of(op.start_time, op.id.0));
+    let element = |op: &Domain| list.element(&VnfLcmOpOcc::new(op, edition, &api.public_url));
+    let elements: Vec<_> = ops.iter().map(element).collect::<Result<_, _>>()?;
+    Ok(list.answer(&elements, last))
 }
 
 /// `GET /vnf_lcm_op_occs/{id}`.

@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 
 use crate::api::Api;
 use crate::api::body::{Id, Json};
+use crate::api::list::List;
 use crate::api::range;
 use crate::domain::ids::VnfPkgId;
 use crate::domain::package::{Content, Onboarding, OperationalState, VnfPackage};
@@ -21,11 +22,12 @@ use crate::lcm::modify;
 use crate::lcm::params::blocking;
 use crate::package::archive::{Archive, Limits};
 use crate::package::{csar, files};
-use crate::sol003::common::ProblemDetails;
+use crate::sol003::common::{ListParameters, ProblemDetails};
 use crate::sol003::pkgm::{
     CreateVnfPkgInfoRequest, UploadVnfPackageFromUriRequest, VnfPkgInfo, VnfPkgInfoModifications,
 };
-use crate::store::StoreError;
+use crate::store::attributes::packages as attributes;
+use crate::store::{Place, StoreError};
 
 fn missing(id: VnfPkgId) -> impl Fn(StoreError) -> ApiError {
     move |error| match error {
@@ -44,12 +46,15 @@ async fn onboarded(api: &Api, id: VnfPkgId) -> Result<Box<Content>, ApiError> {
 }
 
 /// `GET /vnf_packages`.
-#[utoipa::path(get, path = "/vnf_packages", tag = "vnf_packages",
-    responses((status = 200, description = "The packages, oldest first", body = Vec<VnfPkgInfo>)))]
-pub async fn list(api: web::Data<Api>) -> Result<HttpResponse, ApiError> {
-    let packages = api.store.packages(&api.project).await?;
-    let rendered: Vec<_> = packages.iter().map(|package| VnfPkgInfo::new(package, &api.public_url)).collect();
-    Ok(HttpResponse::Ok().json(rendered))
+#[utoipa::path(get, path = "/vnf_packages", tag = "vnf_packages", params(ListParameters),
+    responses((status = 200, description = "The packages, oldest first; Link leads to the next page", body = Vec<VnfPkgInfo>), (status = 400, body = ProblemDetails)))]
+pub async fn list(api: web::Data<Api>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    let list = List::read(&api, &request, &attributes::V1, attributes::NOT_BY_DEFAULT)?;
+    let mut packages = api.store.packages(&api.project, &list.page()).await?;
+    let last = list.cut(&mut packages, |package| Place::of(package.created_at, package.id.0));
+    let element = |package: &VnfPackage| list.element(&VnfPkgInfo::new(package, &api.public_url));
+    let elements: Vec<_> = packages.iter().map(element).collect::<Result<_, _>>()?;
+    Ok(list.answer(&elements, last))
 }
 
 /// `POST /vnf_packages`.

@@ -8,12 +8,13 @@ use actix_web::web::Bytes;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
+use crate::api::selectors::{Form, Selection};
 use crate::domain::ids::VnfInstanceId;
 use crate::domain::instance::VnfInstance;
 use crate::error::{ApiError, internal};
 use crate::sol003::{Edition, v1, v2};
 
-type Key = (VnfInstanceId, i64, Edition);
+type Key = (VnfInstanceId, i64, Edition, Form);
 
 /// What is kept takes at most so many bytes.
 const CAPACITY: u64 = 16 * 1024 * 1024;
@@ -44,22 +45,30 @@ impl Rendered {
         Self { base, texts }
     }
 
-    /// The text of that version, if it is kept.
-    pub fn kept(&self, edition: Edition, id: VnfInstanceId, version: i64) -> Option<Bytes> {
-        self.texts.get(&(id, version, edition))
+    /// The text of what is shown of that version, if it is kept.
+    pub fn kept(&self, edition: Edition, selection: &Selection, id: VnfInstanceId, version: i64) -> Option<Bytes> {
+        let form = keeping(selection)?;
+        self.texts.get(&(id, version, edition, form))
     }
 
-    /// Writes an instance out, and keeps the text.
+    /// Writes out what is shown of an instance, and keeps the text if it is of a form that is asked for again and again.
     ///
     /// # Errors
     /// 500 if it can't be written as JSON, which is a defect.
-    pub fn write(&self, edition: Edition, instance: &VnfInstance) -> Result<Bytes, ApiError> {
+    pub fn write(&self, edition: Edition, selection: &Selection, instance: &VnfInstance) -> Result<Bytes, ApiError> {
         let text = match edition {
-            Edition::V1 => serde_json::to_vec(&v1::VnfInstance::new(instance, &self.base)),
-            Edition::V2 => serde_json::to_vec(&v2::VnfInstance::new(instance, &self.base)),
+            Edition::V1 => selection.text(&v1::VnfInstance::new(instance, &self.base)),
+            Edition::V2 => selection.text(&v2::VnfInstance::new(instance, &self.base)),
         };
-        let text = Bytes::from(text.map_err(|error| internal(&error))?);
-        self.texts.insert((instance.id, instance.version, edition), text.clone());
+        let text = text.map_err(|error| internal(&error))?;
+        if let Some(form) = keeping(selection) {
+            self.texts.insert((instance.id, instance.version, edition, form), text.clone());
+        }
         Ok(text)
     }
+}
+
+/// The form that texts are kept in; callers' own selections are too many.
+fn keeping(selection: &Selection) -> Option<Form> {
+    matches!(selection.form(), Form::All | Form::Default).then(|| selection.form())
 }

@@ -2,6 +2,7 @@
 
 pub mod drift;
 pub mod evidence;
+pub mod filter;
 pub mod heal;
 pub mod ids;
 pub mod instance;

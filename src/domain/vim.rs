@@ -37,7 +37,7 @@ impl fmt::Debug for Secret {
 pub type Secrets = BTreeMap<String, Secret>;
 
 /// The members of `accessInfo` and `auth_cred` that are shown. All others are taken for secret, whatever they are called.
-const PUBLIC_ACCESS: [&str; 17] = [
+pub const PUBLIC_ACCESS: [&str; 17] = [
     "client_cert",
     "client_id",
     "domain",

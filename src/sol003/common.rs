@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::domain::instance::{InstantiatedVnfInfo, VirtualStorage, VnfInstance, VnfMetadata, VnfState, Vnfc};
 use crate::domain::op_occ::{
@@ -39,6 +39,25 @@ impl Link {
     pub fn to(href: impl Into<String>) -> Self {
         Self { href: href.into() }
     }
+}
+
+/// The parameters of a list (SOL013 clauses 5.2 to 5.4).
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "describes what `api::list` reads; never constructed")]
+pub struct ListParameters {
+    /// Conditions that all must hold, such as `(eq,vnfProvider,Company);(in,vnfdId,a,b)`.
+    filter: Option<String>,
+    /// Leave nothing out. It needs no value.
+    all_fields: Option<String>,
+    /// Of structures, arrays and maps that can be left out, show these only.
+    fields: Option<String>,
+    /// Leave these structures, arrays and maps out.
+    exclude_fields: Option<String>,
+    /// Leave out what is left out by default: as without selectors, or beside `fields`. It needs no value.
+    exclude_default: Option<String>,
+    /// As the Link header of the page before gave it.
+    nextpage_opaque_marker: Option<String>,
 }
 
 /// `CreateVnfRequest` (clause 5.5.2.3).

@@ -16,6 +16,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 use tokio::sync::{Notify, broadcast, watch};
+use uuid::Uuid;
 
 use crate::domain::ids::{ProjectId, VimId, VnfInstanceId, VnfLcmOpOccId, VnfPkgId};
 use crate::domain::instance::VnfInstance;
@@ -28,7 +29,9 @@ use crate::domain::resource::{ObjectKey, Resource, ResourceState};
 use crate::domain::vim::{Vim, VimConnection};
 use crate::domain::vnfd::Vnfd;
 use crate::metrics::StoreMetrics;
+use crate::store::attributes::Filter;
 
+pub mod attributes;
 pub mod seal;
 mod sql;
 
@@ -253,19 +256,39 @@ pub struct LiveLease {
     pub until: OffsetDateTime,
 }
 
-/// A place in the list of instances, which is ordered by `created_at`, then by id.
+/// A place in a list, which is ordered by the time at which things began, then by id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
     /// Milliseconds since the epoch.
-    pub created_at: i64,
-    /// The instance there, or that was there.
-    pub id: VnfInstanceId,
+    pub at: i64,
+    /// What is there, or was there.
+    pub id: Uuid,
+}
+
+impl Place {
+    /// The place of what is called `id` and began at `time`.
+    pub fn of(time: OffsetDateTime, id: Uuid) -> Self {
+        Self { at: sql::millis(time), id }
+    }
+}
+
+/// A part of a list.
+#[derive(Clone, Copy, Debug)]
+pub struct Page<'a> {
+    /// Of what the list is to have.
+    pub filter: &'a Filter,
+    /// The place it begins after; `None`: at the beginning.
+    pub after: Option<Place>,
+    /// The most elements.
+    pub limit: usize,
 }
 
 /// An instance in a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listed {
-    /// Which, and where.
+    /// Which.
+    pub id: VnfInstanceId,
+    /// Where.
     pub place: Place,
     /// Its present version.
     pub version: i64,
@@ -315,8 +338,8 @@ pub trait Store: Send + Sync {
     async fn create_package(&self, package: &VnfPackage) -> Result<(), StoreError>;
     /// One package.
     async fn package(&self, project: &ProjectId, id: VnfPkgId) -> Result<VnfPackage, StoreError>;
-    /// All packages of a project, oldest first.
-    async fn packages(&self, project: &ProjectId) -> Result<Vec<VnfPackage>, StoreError>;
+    /// A page of a project's packages, oldest first.
+    async fn packages(&self, project: &ProjectId, page: &Page<'_>) -> Result<Vec<VnfPackage>, StoreError>;
     /// CREATED or ERROR → UPLOADING. `Stale` in any other state.
     async fn begin_upload(&self, project: &ProjectId, id: VnfPkgId, now: OffsetDateTime) -> Result<(), StoreError>;
     /// UPLOADING → PROCESSING.
@@ -378,13 +401,8 @@ pub trait Store: Send + Sync {
     async fn instance(&self, project: &ProjectId, id: VnfInstanceId) -> Result<VnfInstance, StoreError>;
     /// The version of one instance: what [`Store::instance`] would give has no older one.
     async fn instance_version(&self, project: &ProjectId, id: VnfInstanceId) -> Result<i64, StoreError>;
-    /// A project's instances from after a place on, oldest first, at most `limit`.
-    async fn list_instances(
-        &self,
-        project: &ProjectId,
-        after: Option<Place>,
-        limit: usize,
-    ) -> Result<Vec<Listed>, StoreError>;
+    /// A page of a project's instances, oldest first.
+    async fn list_instances(&self, project: &ProjectId, page: &Page<'_>) -> Result<Vec<Listed>, StoreError>;
     /// Those of `ids` that are there, in any order.
     async fn instances(&self, project: &ProjectId, ids: &[VnfInstanceId]) -> Result<Vec<VnfInstance>, StoreError>;
     /// Removes an instance that is NOT_INSTANTIATED. `Stale` if it is instantiated, `InUse` while its inventory has rows,
@@ -406,8 +424,8 @@ pub trait Store: Send + Sync {
     async fn begin_operation(&self, op: &VnfLcmOpOcc, instance: &VnfInstance) -> Result<(), StoreError>;
     /// One op occurrence.
     async fn op_occ(&self, project: &ProjectId, id: VnfLcmOpOccId) -> Result<VnfLcmOpOcc, StoreError>;
-    /// All op occurrences of a project, oldest first.
-    async fn op_occs(&self, project: &ProjectId) -> Result<Vec<VnfLcmOpOcc>, StoreError>;
+    /// A page of a project's op occurrences, oldest first.
+    async fn op_occs(&self, project: &ProjectId, page: &Page<'_>) -> Result<Vec<VnfLcmOpOcc>, StoreError>;
     /// Moves an op occurrence that no conductor works on from FAILED_TEMP to `to` and wakes the conductors.
     /// `Stale` if it is not in FAILED_TEMP. Entering ROLLING_BACK or PROCESSING clears `attempt`; PROCESSING clears the error.
     /// ROLLING_BACK starts with no step done. PROCESSING goes on after the last step done, or from the first one if the

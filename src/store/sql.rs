@@ -20,6 +20,8 @@ mod postgres;
 mod sqlite;
 mod writer;
 
+pub(super) use convert::millis;
+
 /// What a store tells the conductors of its process; see [`Store::wake`] and [`Store::cancels`].
 #[derive(Clone, Default)]
 struct Signals {

@@ -12,6 +12,7 @@ mod driver;
 mod error_handling;
 mod evidence;
 mod failures;
+mod filters;
 mod layering;
 mod lifecycle;
 mod lists;

@@ -22,8 +22,8 @@ use gybe::domain::vim::{Secret, Secrets, Vim, VimConnection};
 use gybe::domain::vnfd::{Flavour, Vdu, Vnfd};
 use gybe::store::seal::KeyRing;
 use gybe::store::{
-    Checkpoint, Claim, Claimed, Ended, Ending, Lease, Queue, Store, StoreError, Whereabouts, connect, live_operations,
-    migrate,
+    Checkpoint, Claim, Claimed, Ended, Ending, Lease, Page, Queue, Store, StoreError, Whereabouts, connect,
+    live_operations, migrate,
 };
 use serde_json::{Map, Value, json};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
@@ -31,7 +31,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::support::postgres;
-use crate::support::store::work;
+use crate::support::store::{whole, work};
 
 /// Runs each case on both engines.
 macro_rules! on_both_engines {
@@ -137,7 +137,7 @@ impl Fixture {
         Self::new(format!("sqlite://{}/gybe.db", dir.path().display()), Box::new(dir)).await
     }
 
-    async fn postgres() -> Self {
+    pub async fn postgres() -> Self {
         let database = postgres::Database::create().await;
         Self::new(database.url.clone(), Box::new(database)).await
     }
@@ -183,7 +183,7 @@ impl Fixture {
         Uuid::from_u128(u128::from(self.next.fetch_add(1, Ordering::Relaxed)))
     }
 
-    fn package(&self) -> VnfPackage {
+    pub fn package(&self) -> VnfPackage {
         VnfPackage {
             id: VnfPkgId(self.uuid()),
             project_id: ProjectId::default(),
@@ -320,7 +320,7 @@ fn problem(detail: &str) -> Problem {
     Problem::conflict(detail).with("object", "Deployment a")
 }
 
-fn content(vnfd_id: &str) -> Content {
+pub fn content(vnfd_id: &str) -> Content {
     let vdu = Vdu { name: "app".to_owned(), min: 1, max: 3, initial: Some(1) };
     let flavour = Flavour { vdus: BTreeMap::from([("VDU1".to_owned(), vdu)]), ..Flavour::default() };
     let vnfd = Vnfd {
@@ -457,7 +457,7 @@ async fn packages_are_kept_and_listed_oldest_first(f: Fixture) {
         f.store.create_package(package).await.unwrap();
     }
     assert_eq!(f.store.package(&project, newer.id).await.unwrap(), newer);
-    assert_eq!(f.store.packages(&project).await.unwrap(), [older, same_age, newer]);
+    assert_eq!(f.store.packages(&project, &whole()).await.unwrap(), [older, same_age, newer]);
 }
 
 async fn onboarding_goes_through_its_states(f: Fixture) {
@@ -575,7 +575,7 @@ async fn packages_are_deleted_when_disabled_and_unused(f: Fixture) {
     let instance = f.instance_of(id);
     f.store.create_instance(&instance).await.unwrap();
     assert!(f.store.package(&project, id).await.unwrap().in_use);
-    assert!(f.store.packages(&project).await.unwrap()[0].in_use);
+    assert!(f.store.packages(&project, &whole()).await.unwrap()[0].in_use);
     assert_fails!(f.store.delete_package(&project, id).await, StoreError::Stale);
     f.store.update_package(&project, id, Some(OperationalState::Disabled), None).await.unwrap();
     assert_fails!(f.store.delete_package(&project, id).await, StoreError::InUse);
@@ -759,12 +759,13 @@ async fn the_pages_of_a_list_have_each_instance_once_in_a_stable_order(f: Fixtur
     let mut seen = Vec::new();
     let mut after = None;
     loop {
-        let page = f.store.list_instances(&project, after, 3).await.unwrap();
+        let page = Page { after, limit: 3, ..whole() };
+        let page = f.store.list_instances(&project, &page).await.unwrap();
         let Some(last) = page.last() else { break };
         // What the next page begins after may be gone by then.
         after = Some(last.place);
-        f.store.delete_instance(&project, last.place.id).await.unwrap();
-        seen.extend(page.iter().map(|listed| listed.place.id.to_string()));
+        f.store.delete_instance(&project, last.id).await.unwrap();
+        seen.extend(page.iter().map(|listed| listed.id.to_string()));
     }
     assert_eq!(seen, made.into_iter().map(|(_, id)| id).collect::<Vec<_>>());
 }
@@ -784,7 +785,7 @@ async fn an_instance_needs_an_enabled_package(f: Fixture) {
     ] {
         assert_fails!(f.store.create_instance(&instance).await, StoreError::Stale);
     }
-    assert!(f.store.list_instances(&project, None, 1).await.unwrap().is_empty());
+    assert!(f.store.list_instances(&project, &whole()).await.unwrap().is_empty());
 }
 
 async fn an_instance_is_deleted_when_nothing_is_left_of_it(f: Fixture) {
@@ -812,7 +813,7 @@ async fn an_instance_is_deleted_when_nothing_is_left_of_it(f: Fixture) {
     f.store.delete_instance(&project, id).await.unwrap();
     assert_fails!(f.store.instance(&project, id).await, StoreError::NotFound);
     assert_fails!(f.store.delete_instance(&project, id).await, StoreError::NotFound);
-    assert_eq!(f.store.op_occs(&project).await.unwrap().len(), 2, "what was done stays known");
+    assert_eq!(f.store.op_occs(&project, &whole()).await.unwrap().len(), 2, "what was done stays known");
 }
 
 async fn the_namespace_is_in_vnf_metadata(f: Fixture) {
@@ -847,7 +848,7 @@ async fn an_operation_does_not_begin_on_an_instance_that_changed(f: Fixture) {
     assert_fails!(f.store.begin_operation(&f.op(&gone), &gone).await, StoreError::NotFound);
     let foreign = VnfInstance { project_id: elsewhere(), ..instance.clone() };
     assert_fails!(f.store.begin_operation(&f.op(&instance), &foreign).await, StoreError::NotFound);
-    assert!(f.store.op_occs(&instance.project_id).await.unwrap().is_empty());
+    assert!(f.store.op_occs(&instance.project_id, &whole()).await.unwrap().is_empty());
     assert_same(&f.store.instance(&instance.project_id, instance.id).await.unwrap(), &instance);
     f.store.begin_operation(&op, &instance).await.unwrap();
 }
@@ -866,7 +867,7 @@ async fn one_operation_of_an_instance_is_live(f: Fixture) {
     for (_, lost) in losers {
         assert_fails!(lost, StoreError::Busy(live) if live == *winner);
     }
-    assert_eq!(f.store.op_occs(&instance.project_id).await.unwrap().len(), 1);
+    assert_eq!(f.store.op_occs(&instance.project_id, &whole()).await.unwrap().len(), 1);
     assert_eq!(f.store.instance(&instance.project_id, instance.id).await.unwrap().version, 2);
 
     // In FAILED_TEMP it is still not over; once it is, the next may begin.
@@ -889,7 +890,7 @@ async fn operations_are_listed_oldest_first(f: Fixture) {
         begun.push(op);
     }
     begun.sort_by_key(|op| op.start_time);
-    assert_eq!(f.store.op_occs(&ProjectId::default()).await.unwrap(), begun);
+    assert_eq!(f.store.op_occs(&ProjectId::default(), &whole()).await.unwrap(), begun);
 }
 
 // --- operations: conductors -----------------------------------------------------------------------------------------
@@ -957,7 +958,7 @@ async fn each_operation_is_claimed_once(f: Fixture) {
     let done: Vec<_> = join_all(workers).await.into_iter().flat_map(Result::unwrap).collect();
     assert_eq!(done.len(), OPERATIONS);
     assert_eq!(done.iter().collect::<BTreeSet<_>>().len(), OPERATIONS);
-    let ops = f.store.op_occs(&ProjectId::default()).await.unwrap();
+    let ops = f.store.op_occs(&ProjectId::default(), &whole()).await.unwrap();
     assert!(ops.iter().all(|op| op.state == OpState::Completed));
 }
 
@@ -1553,12 +1554,12 @@ async fn another_projects_rows_are_not_found(f: Fixture) {
     assert_fails!(f.store.delete_instance(&other, instance.id).await, StoreError::NotFound);
     assert_fails!(f.store.op_occ(&other, op.id).await, StoreError::NotFound);
     assert_fails!(f.store.resume_operation(&other, op.id, OpState::Failed, at(1)).await, StoreError::NotFound);
-    assert!(f.store.packages(&other).await.unwrap().is_empty());
+    assert!(f.store.packages(&other, &whole()).await.unwrap().is_empty());
     assert!(f.store.vims(&other).await.unwrap().is_empty());
     assert_fails!(f.store.instance_version(&other, instance.id).await, StoreError::NotFound);
     assert!(f.store.instances(&other, &[instance.id]).await.unwrap().is_empty());
-    assert!(f.store.list_instances(&other, None, 1).await.unwrap().is_empty());
-    assert!(f.store.op_occs(&other).await.unwrap().is_empty());
+    assert!(f.store.list_instances(&other, &whole()).await.unwrap().is_empty());
+    assert!(f.store.op_occs(&other, &whole()).await.unwrap().is_empty());
 }
 
 async fn the_database_answers(f: Fixture) {
@@ -1608,7 +1609,7 @@ mod only_sqlite {
     async fn migrating_tells_what_was_applied() {
         let dir = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}/new.db", dir.path().display());
-        assert_eq!(migrate(&url).await.unwrap().applied, ["1 initial", "2 traceparent", "3 tuning"]);
+        assert_eq!(migrate(&url).await.unwrap().applied, ["1 initial", "2 traceparent", "3 tuning", "5 lists"]);
         assert!(migrate(&url).await.unwrap().applied.is_empty());
     }
 
@@ -1661,7 +1662,10 @@ mod only_postgres {
         let refused = connect(&database.url, KeyRing::parse(KEY).unwrap()).await.err().unwrap();
         assert!(matches!(refused, StoreError::NotMigrated), "{refused:?}");
         assert!(refused.to_string().contains("gybe migrate"));
-        assert_eq!(migrate(&database.url).await.unwrap().applied, ["1 initial", "2 traceparent", "3 tuning"]);
+        assert_eq!(
+            migrate(&database.url).await.unwrap().applied,
+            ["1 initial", "2 traceparent", "3 tuning", "5 lists"]
+        );
         assert!(migrate(&database.url).await.unwrap().applied.is_empty());
         let store = connect(&database.url, KeyRing::parse(KEY).unwrap()).await.unwrap();
         store.ping().await.unwrap();

@@ -13,7 +13,7 @@ use crate::domain::package::OperationalState;
 pub(super) type Unreadable = Box<dyn std::error::Error + Send + Sync>;
 
 /// A point in time as milliseconds since the epoch.
-pub(super) fn millis(time: OffsetDateTime) -> i64 {
+pub(in crate::store) fn millis(time: OffsetDateTime) -> i64 {
     // Every OffsetDateTime is within ±9999 years: it fits.
     i64::try_from(time.unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX)
 }

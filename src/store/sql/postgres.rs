@@ -21,6 +21,7 @@ use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
 
+use crate::domain::filter::Name;
 use crate::store::seal::KeyRing;
 use crate::store::sql::current::Current;
 use crate::store::sql::endings::Endings;
@@ -66,6 +67,64 @@ macro_rules! members_of {
     () => {
         "jsonb_each"
     };
+}
+/// The order of texts by their bytes.
+macro_rules! text_order {
+    () => {
+        " COLLATE \"C\""
+    };
+}
+/// The function that tells where in a text another begins, 0 if nowhere.
+macro_rules! position {
+    () => {
+        "strpos"
+    };
+}
+/// What a value is that [`push_found`] finds, as JSON calls it, and its value as that.
+macro_rules! found_type {
+    () => {
+        "jsonb_typeof(found.value)"
+    };
+}
+macro_rules! found_text {
+    () => {
+        "(found.value #>> '{}')"
+    };
+}
+macro_rules! found_number {
+    () => {
+        "found.value"
+    };
+}
+macro_rules! found_boolean {
+    () => {
+        "(found.value #>> '{}')"
+    };
+}
+
+/// The elements of a JSON array as rows.
+fn elements(json: &str) -> String {
+    format!("jsonb_array_elements({json})")
+}
+
+/// The members of what may be a JSON object as rows.
+fn members(json: &str) -> String {
+    format!("jsonb_each(CASE jsonb_typeof({json}) WHEN 'object' THEN {json} END)")
+}
+
+/// The values at `path` in `json` as rows `found`: elements where there are arrays, on the way or at its end, which is what
+/// a lax path means.
+fn push_found(query: &mut sqlx::QueryBuilder<Db>, json: &str, path: &[Name]) {
+    let mut steps = "lax $".to_owned();
+    for name in path {
+        match name {
+            Name::Member(name) => steps.push_str(&format!(".{}", serde_json::Value::from(name.as_str()))),
+            Name::Key => steps.push_str(".keyvalue().key"),
+        }
+    }
+    steps.push_str("[*]");
+    query.push(format!("jsonb_path_query({json}, CAST(")).push_bind(steps);
+    query.push(" AS jsonpath), '{}', true) AS found(value)");
 }
 
 /// Which unique rule was broken: the index.

@@ -14,6 +14,7 @@ use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, SqliteConnection};
 
+use crate::domain::filter::Name;
 use crate::store::seal::KeyRing;
 use crate::store::sql::current::Current;
 use crate::store::sql::endings::Endings;
@@ -59,6 +60,80 @@ macro_rules! members_of {
     () => {
         "json_each"
     };
+}
+/// The order of texts by their bytes.
+macro_rules! text_order {
+    () => {
+        ""
+    };
+}
+/// The function that tells where in a text another begins, 0 if nowhere.
+macro_rules! position {
+    () => {
+        "instr"
+    };
+}
+/// What a value is that [`push_found`] finds, as JSON calls it, and its value as that.
+macro_rules! found_type {
+    () => {
+        "CASE found.type WHEN 'text' THEN 'string' WHEN 'integer' THEN 'number' WHEN 'real' THEN 'number' \
+         WHEN 'true' THEN 'boolean' WHEN 'false' THEN 'boolean' END"
+    };
+}
+macro_rules! found_text {
+    () => {
+        "found.value"
+    };
+}
+macro_rules! found_number {
+    () => {
+        "found.value"
+    };
+}
+macro_rules! found_boolean {
+    () => {
+        "found.type"
+    };
+}
+
+/// The elements of a JSON array as rows.
+fn elements(json: &str) -> String {
+    format!("json_each({json})")
+}
+
+/// The members of what may be a JSON object as rows.
+fn members(json: &str) -> String {
+    format!("json_each(CASE json_type({json}) WHEN 'object' THEN {json} END)")
+}
+
+/// The values at `path` in `json` as rows `found`: elements where there are arrays, on the way or at its end.
+///
+/// `json_each` reads JSON texts alone, while the values it gives are none unless they are objects or arrays.
+fn push_found(query: &mut sqlx::QueryBuilder<Db>, json: &str, path: &[Name]) {
+    query.push("(SELECT 1) AS root");
+    let mut array =
+        format!("CASE json_type({json}) WHEN 'array' THEN {json} WHEN 'object' THEN json_array(json({json})) END");
+    for (depth, name) in path.iter().enumerate() {
+        let member = format!("member{depth}");
+        query.push(format!(
+            " JOIN json_each({array}) AS step{depth} \
+             JOIN json_each(CASE step{depth}.type WHEN 'object' THEN step{depth}.value END) AS {member} ON "
+        ));
+        array = match name {
+            Name::Member(name) => {
+                query.push(format!("{member}.key = ")).push_bind(name.clone());
+                format!(
+                    "CASE {member}.type WHEN 'array' THEN {member}.value WHEN 'object' THEN '[' || {member}.value || ']' \
+                     WHEN 'true' THEN '[true]' WHEN 'false' THEN '[false]' ELSE json_array({member}.value) END"
+                )
+            }
+            Name::Key => {
+                query.push("true");
+                format!("json_array({member}.key)")
+            }
+        };
+    }
+    query.push(format!(" JOIN json_each({array}) AS found"));
 }
 
 /// Which unique rule was broken: the columns, for SQLite names no index.

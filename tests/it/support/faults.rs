@@ -23,7 +23,7 @@ use gybe::domain::vim::{Vim, VimAccess};
 use gybe::infra::{Driver, Ensured, InfraError, Kind, Observed, Patience, Scope};
 use gybe::metrics::StoreMetrics;
 use gybe::store::{
-    Checkpoint, Claim, Ended, Ending, Lease, Listed, OnboardedVnfd, Place, Queue, Store, StoreError, Whereabouts,
+    Checkpoint, Claim, Ended, Ending, Lease, Listed, OnboardedVnfd, Page, Queue, Store, StoreError, Whereabouts,
 };
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
@@ -436,7 +436,7 @@ macro_rules! points {
 points! {
     fn create_package(package: &VnfPackage) -> ();
     fn package(project: &ProjectId, id: VnfPkgId) -> VnfPackage;
-    fn packages(project: &ProjectId) -> Vec<VnfPackage>;
+    fn packages(project: &ProjectId, page: &Page<'_>) -> Vec<VnfPackage>;
     fn begin_upload(project: &ProjectId, id: VnfPkgId, now: OffsetDateTime) -> ();
     fn begin_processing(id: VnfPkgId, now: OffsetDateTime) -> ();
     fn finish_onboarding(id: VnfPkgId, content: &Content, files: &[DefinitionFile], now: OffsetDateTime) -> ();
@@ -455,7 +455,7 @@ points! {
     fn create_instance(instance: &VnfInstance) -> ();
     fn instance(project: &ProjectId, id: VnfInstanceId) -> VnfInstance;
     fn instance_version(project: &ProjectId, id: VnfInstanceId) -> i64;
-    fn list_instances(project: &ProjectId, after: Option<Place>, limit: usize) -> Vec<Listed>;
+    fn list_instances(project: &ProjectId, page: &Page<'_>) -> Vec<Listed>;
     fn instances(project: &ProjectId, ids: &[VnfInstanceId]) -> Vec<VnfInstance>;
     fn delete_instance(project: &ProjectId, id: VnfInstanceId) -> ();
     fn instantiated(ids: Option<&[VnfInstanceId]>) -> Vec<Whereabouts>;
@@ -463,7 +463,7 @@ points! {
     fn resources(id: VnfInstanceId) -> Vec<Resource>;
     fn begin_operation(op: &VnfLcmOpOcc, instance: &VnfInstance) -> ();
     fn op_occ(project: &ProjectId, id: VnfLcmOpOccId) -> VnfLcmOpOcc;
-    fn op_occs(project: &ProjectId) -> Vec<VnfLcmOpOcc>;
+    fn op_occs(project: &ProjectId, page: &Page<'_>) -> Vec<VnfLcmOpOcc>;
     fn resume_operation(project: &ProjectId, id: VnfLcmOpOccId, to: OpState, now: OffsetDateTime) -> ();
     fn cancel_operation(project: &ProjectId, id: VnfLcmOpOccId, mode: CancelMode) -> ();
     fn plan(id: VnfLcmOpOccId) -> Option<Plan>;

@@ -1,7 +1,7 @@
 //! What tests need of a store that holds something: a package, an instance, an operation.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use gybe::clock::{Clock as _, Ids as _, System};
@@ -11,8 +11,9 @@ use gybe::domain::op_occ::{LcmOperation, OpState, VnfLcmOpOcc};
 use gybe::domain::package::{Content, DefinitionFile, Onboarding, OperationalState, VnfPackage};
 use gybe::domain::problem::Problem;
 use gybe::domain::vnfd::{Flavour, Vnfd};
+use gybe::store::attributes::Filter;
 use gybe::store::seal::KeyRing;
-use gybe::store::{Claim, Claimed, Ending, OnboardedVnfd, Store, StoreError, connect};
+use gybe::store::{Claim, Claimed, Ending, OnboardedVnfd, Page, Store, StoreError, connect};
 use serde_json::{Map, json};
 
 /// Opens the database of that URL.
@@ -28,6 +29,13 @@ pub async fn reopen(url: &str) -> Arc<dyn Store> {
             other => break other.unwrap(),
         }
     }
+}
+
+static EVERYTHING: LazyLock<Filter> = LazyLock::new(Filter::default);
+
+/// The whole of a list.
+pub fn whole() -> Page<'static> {
+    Page { filter: &EVERYTHING, after: None, limit: 1_000_000 }
 }
 
 fn keys() -> KeyRing {

@@ -6,13 +6,15 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use sqlx::Row as _;
 use sqlx::types::Json;
 
-use super::{Database, Query, QueryBuilder, Row, Tx, json, op_occs, optional_json, point_in_time, project, read};
+use super::{
+    Database, Query, QueryBuilder, Row, Tx, filters, json, op_occs, optional_json, point_in_time, project, read,
+};
 use crate::domain::ids::{ProjectId, VnfInstanceId};
 use crate::domain::instance::{VnfInstance, VnfMetadata};
 use crate::domain::vim::{Secrets, VimConnection};
 use crate::store::seal::Context;
-use crate::store::sql::convert::{Unreadable, count, millis};
-use crate::store::{Listed, Place, StoreError, Whereabouts};
+use crate::store::sql::convert::{Unreadable, millis};
+use crate::store::{Listed, Page, Place, StoreError, Whereabouts};
 
 const TABLE: &str = "vnf_instances";
 
@@ -98,23 +100,15 @@ pub(super) async fn version(db: &Database, project: &ProjectId, id: VnfInstanceI
     version.ok_or(StoreError::NotFound)
 }
 
-/// On SQLite, read from the index `vnf_instances_list` alone.
-pub(super) async fn list(
-    db: &Database,
-    project: &ProjectId,
-    after: Option<Place>,
-    limit: usize,
-) -> Result<Vec<Listed>, StoreError> {
-    // Before all there are: no id is empty.
-    let (created_at, id) = after.map_or((i64::MIN, String::new()), |place| (place.created_at, place.id.to_string()));
-    let select = "SELECT id, created_at, version FROM vnf_instances \
-                  WHERE project_id = $1 AND (created_at, id) > ($2, $3) ORDER BY created_at, id LIMIT $4";
-    let select = sqlx::query(select).bind(&project.0).bind(created_at).bind(id).bind(count(limit));
+/// On SQLite, without a filter, read from the index `vnf_instances_list` alone.
+pub(super) async fn list(db: &Database, project: &ProjectId, page: &Page<'_>) -> Result<Vec<Listed>, StoreError> {
+    let mut select = QueryBuilder::new("SELECT id, created_at, version FROM vnf_instances");
+    filters::push_page(&mut select, "created_at", project, page);
     let listed = |row: &Row| {
-        let place = Place { created_at: row.try_get(1)?, id: row.try_get::<&str, _>(0)?.parse()? };
-        Ok(Listed { place, version: row.try_get(2)? })
+        let id = row.try_get::<&str, _>(0)?.parse()?;
+        Ok(Listed { id, place: Place { at: row.try_get(1)?, id: id.0 }, version: row.try_get(2)? })
     };
-    select.fetch_all(&db.reader()).await?.iter().map(|row| read(TABLE, row, listed)).collect()
+    filters::fetch(db, &mut select).await?.iter().map(|row| read(TABLE, row, listed)).collect()
 }
 
 pub(super) async fn some(

@@ -35,10 +35,11 @@ use crate::store::sql::current::Current;
 use crate::store::sql::endings::Endings;
 use crate::store::sql::kept::KeptFiles;
 use crate::store::{
-    Checkpoint, Claim, Ended, Ending, Lease, Listed, OnboardedVnfd, Place, Queue, Store, StoreError, Whereabouts,
+    Checkpoint, Claim, Ended, Ending, Lease, Listed, OnboardedVnfd, Page, Queue, Store, StoreError, Whereabouts,
 };
 use crate::traces::TRACES;
 
+mod filters;
 pub(super) mod inspect;
 mod instances;
 mod leases;
@@ -173,8 +174,8 @@ impl Store for Database {
         self.counted(packages::one(self, project, id)).await
     }
 
-    async fn packages(&self, project: &ProjectId) -> Result<Vec<VnfPackage>, StoreError> {
-        self.counted(packages::all(self, project)).await
+    async fn packages(&self, project: &ProjectId, page: &Page<'_>) -> Result<Vec<VnfPackage>, StoreError> {
+        self.counted(packages::list(self, project, page)).await
     }
 
     async fn begin_upload(&self, project: &ProjectId, id: VnfPkgId, now: OffsetDateTime) -> Result<(), StoreError> {
@@ -266,13 +267,8 @@ impl Store for Database {
         self.counted(instances::version(self, project, id)).await
     }
 
-    async fn list_instances(
-        &self,
-        project: &ProjectId,
-        after: Option<Place>,
-        limit: usize,
-    ) -> Result<Vec<Listed>, StoreError> {
-        self.counted(instances::list(self, project, after, limit)).await
+    async fn list_instances(&self, project: &ProjectId, page: &Page<'_>) -> Result<Vec<Listed>, StoreError> {
+        self.counted(instances::list(self, project, page)).await
     }
 
     async fn instances(&self, project: &ProjectId, ids: &[VnfInstanceId]) -> Result<Vec<VnfInstance>, StoreError> {
@@ -303,8 +299,8 @@ impl Store for Database {
         self.counted(op_occs::one(self, project, id)).await
     }
 
-    async fn op_occs(&self, project: &ProjectId) -> Result<Vec<VnfLcmOpOcc>, StoreError> {
-        self.counted(op_occs::all(self, project)).await
+    async fn op_occs(&self, project: &ProjectId, page: &Page<'_>) -> Result<Vec<VnfLcmOpOcc>, StoreError> {
+        self.counted(op_occs::list(self, project, page)).await
     }
 
     async fn resume_operation(

@@ -5,13 +5,13 @@ use sqlx::types::Json;
 use time::OffsetDateTime;
 
 use super::super::{tell_others_of_cancel, wake_others};
-use super::{Database, Row, Tx, instances, json, optional_json, point_in_time, project, read};
+use super::{Database, QueryBuilder, Row, Tx, filters, instances, json, optional_json, point_in_time, project, read};
 use crate::domain::ids::{ProjectId, VnfInstanceId, VnfLcmOpOccId};
 use crate::domain::instance::VnfInstance;
 use crate::domain::op_occ::{CancelMode, OpState, VnfLcmOpOcc};
 use crate::domain::plan::Plan;
 use crate::store::sql::convert::{Unreadable, cancel_mode, enumerator, millis};
-use crate::store::{Ended, StoreError};
+use crate::store::{Ended, Page, StoreError};
 
 pub(super) const TABLE: &str = "vnf_lcm_op_occs";
 
@@ -89,10 +89,14 @@ pub(super) async fn one(db: &Database, project: &ProjectId, id: VnfLcmOpOccId) -
     read(TABLE, &row.ok_or(StoreError::NotFound)?, op_occ)
 }
 
-pub(super) async fn all(db: &Database, project: &ProjectId) -> Result<Vec<VnfLcmOpOcc>, StoreError> {
-    let select = concat!("SELECT ", columns!(), " FROM vnf_lcm_op_occs WHERE project_id = $1 ORDER BY start_time, id");
-    let rows = sqlx::query(select).bind(&project.0).fetch_all(&db.reader()).await?;
-    rows.iter().map(|row| read(TABLE, row, op_occ)).collect()
+/// Which rows are the page is read from the index `vnf_lcm_op_occs_list` alone unless the filter asks for what is JSON: the
+/// rows are large. Only then the rows of the page are read; CROSS JOIN has SQLite do it in this order.
+pub(super) async fn list(db: &Database, project: &ProjectId, page: &Page<'_>) -> Result<Vec<VnfLcmOpOcc>, StoreError> {
+    let mut select =
+        QueryBuilder::new(concat!("SELECT ", columns!(), " FROM (SELECT id AS page_id FROM vnf_lcm_op_occs"));
+    filters::push_page(&mut select, "start_time", project, page);
+    select.push(") AS page CROSS JOIN vnf_lcm_op_occs WHERE id = page_id ORDER BY start_time, id");
+    filters::fetch(db, &mut select).await?.iter().map(|row| read(TABLE, row, op_occ)).collect()
 }
 
 /// Steps count per direction, so going back starts from 0. A retry goes on where it stopped; if that was on the way back,

@@ -11,13 +11,14 @@ use sqlx::types::Json;
 use time::OffsetDateTime;
 
 use super::{
-    Database, QueryBuilder, Row, is_foreign_key_violation, is_unique_violation, json, point_in_time, project, read,
+    Database, QueryBuilder, Row, filters, is_foreign_key_violation, is_unique_violation, json, point_in_time, project,
+    read,
 };
 use crate::domain::ids::{ProjectId, VnfPkgId};
 use crate::domain::package::{Content, DefinitionFile, Onboarding, OperationalState, VnfPackage};
 use crate::domain::problem::Problem;
 use crate::store::sql::convert::{Unreadable, enumerator, millis, operational_state};
-use crate::store::{OnboardedVnfd, StoreError};
+use crate::store::{OnboardedVnfd, Page, StoreError};
 
 const TABLE: &str = "vnf_packages";
 
@@ -58,12 +59,10 @@ pub(super) async fn one(db: &Database, project: &ProjectId, id: VnfPkgId) -> Res
     read(TABLE, &row.ok_or(StoreError::NotFound)?, package)
 }
 
-pub(super) async fn all(db: &Database, project: &ProjectId) -> Result<Vec<VnfPackage>, StoreError> {
-    let rows = sqlx::query(concat!(select!(), "WHERE project_id = $1 ORDER BY created_at, id"))
-        .bind(&project.0)
-        .fetch_all(&db.reader())
-        .await?;
-    rows.iter().map(|row| read(TABLE, row, package)).collect()
+pub(super) async fn list(db: &Database, project: &ProjectId, page: &Page<'_>) -> Result<Vec<VnfPackage>, StoreError> {
+    let mut select = QueryBuilder::new(select!());
+    filters::push_page(&mut select, "created_at", project, page);
+    filters::fetch(db, &mut select).await?.iter().map(|row| read(TABLE, row, package)).collect()
 }
 
 pub(super) async fn begin_upload(

@@ -1,0 +1,139 @@
+//! What a GET of a list asks for in its query: a filter, selectors, a page (SOL013 clauses 5.2 to 5.4). Used by the handlers of
+//! all lists; a further resource needs its table of attributes (`crate::store::attributes`) and this.
+
+use actix_web::http::Uri;
+use actix_web::http::header::ContentType;
+use actix_web::web::{Bytes, Query};
+use actix_web::{HttpRequest, HttpResponse};
+use serde::Serialize;
+
+use crate::api::selectors::Selection;
+use crate::api::{Api, page};
+use crate::domain::problem::Problem;
+use crate::error::{ApiError, internal};
+use crate::store::attributes::{self, Filter, Members};
+use crate::store::{Page, Place};
+
+/// The parameters of a list.
+const PARAMETERS: [&str; 6] = ["filter", "all_fields", "fields", "exclude_fields", "exclude_default", page::MARKER];
+
+/// A list as it is asked for.
+pub struct List<'a> {
+    api: &'a Api,
+    request: &'a HttpRequest,
+    filter: Filter,
+    after: Option<Place>,
+    /// What is shown of each element.
+    pub selection: Selection,
+}
+
+impl<'a> List<'a> {
+    /// Reads the query of `request` for a resource of these attributes, of which a list does not show `not_by_default`.
+    ///
+    /// # Errors
+    /// 400 that says what is wrong with it.
+    pub fn read(
+        api: &'a Api,
+        request: &'a HttpRequest,
+        members: &'static Members,
+        not_by_default: &[&str],
+    ) -> Result<Self, Problem> {
+        let parameters = parameters(request.uri())?;
+        let value = |name: &str| parameters.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str());
+        Ok(Self {
+            api,
+            request,
+            filter: value("filter").map_or(Ok(Filter::default()), |text| attributes::filter(text, members))?,
+            after: value(page::MARKER).map(page::place).transpose()?,
+            selection: Selection::read(value, members, not_by_default)?,
+        })
+    }
+
+    /// The page to ask the store for: one more than a page has tells whether there is a next one.
+    pub fn page(&self) -> Page<'_> {
+        Page { filter: &self.filter, after: self.after, limit: self.api.page_size + 1 }
+    }
+
+    /// Cuts what the store gave down to a page; the place of the last element if there is a next page.
+    pub fn cut<T>(&self, found: &mut Vec<T>, place: impl Fn(&T) -> Place) -> Option<Place> {
+        let more = found.len() > self.api.page_size;
+        found.truncate(self.api.page_size);
+        found.last().filter(|_| more).map(place)
+    }
+
+    /// An element as it is shown.
+    ///
+    /// # Errors
+    /// 500 if it can't be written as JSON, which is a defect.
+    pub fn element(&self, element: &impl Serialize) -> Result<Bytes, ApiError> {
+        self.selection.text(element).map_err(|error| internal(&error).into())
+    }
+
+    /// The answer: these elements, and the link to what comes after `last`.
+    pub fn answer(&self, elements: &[Bytes], last: Option<Place>) -> HttpResponse {
+        let mut response = HttpResponse::Ok();
+        if let Some(last) = last {
+            response.insert_header(page::next(&self.api.public_url, self.request.uri(), &last));
+        }
+        response.content_type(ContentType::json()).body(array(elements))
+    }
+}
+
+/// The decoded parameters: each that a list has, and none twice.
+fn parameters(uri: &Uri) -> Result<Vec<(String, String)>, Problem> {
+    let unreadable = |_| Problem::malformed("the query can't be read");
+    let query = uri.query().unwrap_or_default();
+    let parameters = Query::<Vec<(String, String)>>::from_query(query).map_err(unreadable)?.into_inner();
+    for (index, (name, _)) in parameters.iter().enumerate() {
+        if !PARAMETERS.contains(&name.as_str()) {
+            let all = PARAMETERS.join(", ");
+            return Err(Problem::malformed(format!("a list has no parameter '{name}': there are {all}")));
+        }
+        if parameters[..index].iter().any(|(other, _)| other == name) {
+            return Err(Problem::malformed(format!("the parameter {name} is given twice")));
+        }
+    }
+    Ok(parameters)
+}
+
+/// The JSON array of these texts.
+fn array(texts: &[Bytes]) -> Vec<u8> {
+    let mut array = Vec::with_capacity(texts.iter().map(|text| text.len() + 1).sum::<usize>() + 2);
+    array.push(b'[');
+    for (index, text) in texts.iter().enumerate() {
+        if index > 0 {
+            array.push(b',');
+        }
+        array.extend_from_slice(text);
+    }
+    array.push(b']');
+    array
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(query: &str) -> Result<Vec<(String, String)>, Problem> {
+        parameters(&format!("/vnf_instances?{query}").parse().unwrap())
+    }
+
+    #[test]
+    fn parameters_are_decoded_as_forms_are() {
+        let pairs = read("filter=%28eq%2Cid%2Ca+b%29&all_fields").unwrap();
+        assert_eq!(pairs[0].1, "(eq,id,a b)");
+        assert_eq!(pairs[1], ("all_fields".to_owned(), String::new()));
+        assert!(read("").unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_parameter_that_there_is_not_or_twice_is_refused() {
+        for (query, wrong) in
+            [("attribute_not_exist=1", "attribute_not_exist"), ("filter=a&filter=b", "filter is given twice")]
+        {
+            let problem = read(query).unwrap_err();
+            assert_eq!(problem.status, 400);
+            assert!(problem.detail.contains(wrong), "{}", problem.detail);
+        }
+    }
+}

@@ -1,0 +1,319 @@
+//! Attribute selectors (SOL013 clause 5.3): what a list leaves out of its elements. Only structures, arrays and maps that need
+//! not be there can be left out; what is simple or mandatory always stays.
+
+use actix_web::web::Bytes;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::domain::filter::{self, Name};
+use crate::domain::problem::Problem;
+use crate::store::attributes::{Attribute, Kind, Members};
+
+/// The way to an attribute: for a map, the key is one of the names.
+type Path = Vec<String>;
+
+/// What is shown of each element of a list.
+pub struct Selection {
+    members: &'static Members,
+    form: Form,
+    /// Shown, whatever else is left out.
+    fields: Vec<Path>,
+    /// Left out.
+    excluded: Vec<Path>,
+}
+
+/// Which selection it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Form {
+    /// Everything.
+    All,
+    /// All but what the standard leaves out by default.
+    Default,
+    /// All but what was named, or what is left out by default and was not named.
+    Excluding,
+    /// Nothing but what was named.
+    Only,
+}
+
+/// What becomes of an attribute that can be left out.
+enum Fate {
+    Kept,
+    LeftOut,
+    /// It depends on which of its attributes.
+    Partly,
+}
+
+/// Of what has no fixed shape: everything in it may be left out.
+static ANY: Members = Members { known: &[], rest: Some("") };
+static NONE: Members = Members::of(&[]);
+
+impl Selection {
+    /// Everything, as the resource on its own is shown.
+    pub const ALL: Self = Self { members: &NONE, form: Form::All, fields: Vec::new(), excluded: Vec::new() };
+
+    /// Reads the selectors among the parameters that `value` looks up.
+    ///
+    /// # Errors
+    /// 400: they contradict each other, or name an attribute that there is not.
+    pub fn read<'a>(
+        value: impl Fn(&str) -> Option<&'a str>,
+        members: &'static Members,
+        not_by_default: &[&str],
+    ) -> Result<Self, Problem> {
+        let flag = |name: &str| match value(name) {
+            None => Ok(false),
+            Some(text) if text.is_empty() || text.eq_ignore_ascii_case("true") => Ok(true),
+            Some(_) => Err(Problem::malformed(format!("{name} takes no value"))),
+        };
+        let paths = |name: &str| value(name).map(|list| paths(name, list, members)).transpose();
+        let (all, default) = (flag("all_fields")?, flag("exclude_default")?);
+        let not_by_default = || not_by_default.iter().map(|name| vec![(*name).to_owned()]).collect();
+        let (form, fields, excluded) = match (all, paths("fields")?, paths("exclude_fields")?, default) {
+            (true, None, None, false) => (Form::All, Vec::new(), Vec::new()),
+            (false, None, None, _) => (Form::Default, Vec::new(), not_by_default()),
+            (false, Some(fields), None, false) => (Form::Only, fields, Vec::new()),
+            (false, Some(fields), None, true) => (Form::Excluding, fields, not_by_default()),
+            (false, None, Some(excluded), false) => (Form::Excluding, Vec::new(), excluded),
+            _ => {
+                let detail = "of all_fields, fields, exclude_fields and exclude_default, only fields and exclude_default go together";
+                return Err(Problem::malformed(detail));
+            }
+        };
+        Ok(Self { members, form, fields, excluded })
+    }
+
+    /// Which selection it is.
+    pub const fn form(&self) -> Form {
+        self.form
+    }
+
+    /// The JSON text of what is shown of `element`.
+    ///
+    /// # Errors
+    /// It can't be written as JSON: a defect.
+    pub fn text(&self, element: &impl Serialize) -> Result<Bytes, serde_json::Error> {
+        if self.form == Form::All {
+            return Ok(serde_json::to_vec(element)?.into());
+        }
+        let mut value = serde_json::to_value(element)?;
+        self.prune(&mut value, self.members, &mut Path::new());
+        Ok(serde_json::to_vec(&value)?.into())
+    }
+
+    /// Takes what is left out from the structure, or from each of an array, at `path`.
+    fn prune(&self, value: &mut Value, members: &Members, path: &mut Path) {
+        match value {
+            Value::Array(elements) => elements.iter_mut().for_each(|element| self.prune(element, members, path)),
+            Value::Object(object) => self.retain(object, path, |selection, name, member, path| {
+                match members.get(&Name::Member(name.to_owned())) {
+                    Ok(Some(attribute)) => selection.keeps_known(member, attribute, path),
+                    Ok(None) => selection.keeps(member, &ANY, path),
+                    // No attribute but part of the representation, such as `_links`.
+                    Err(_) => true,
+                }
+            }),
+            _ => {}
+        }
+    }
+
+    fn retain(
+        &self,
+        object: &mut Map<String, Value>,
+        path: &mut Path,
+        keeps: impl Fn(&Self, &str, &mut Value, &mut Path) -> bool,
+    ) {
+        object.retain(|name, member| {
+            path.push(name.clone());
+            let kept = keeps(self, name, member, path);
+            path.pop();
+            kept
+        });
+    }
+
+    fn keeps_known(&self, member: &mut Value, attribute: &Attribute, path: &mut Path) -> bool {
+        match &attribute.kind {
+            _ if attribute.mandatory => true,
+            Kind::Simple(..) => true,
+            Kind::Structure(members) | Kind::Array(_, members) => self.keeps(member, members, path),
+            Kind::Open(_) | Kind::OpenMembers(..) | Kind::Never => self.keeps(member, &ANY, path),
+            Kind::Map(_, members) => match (self.fate(path), member) {
+                (Fate::Partly, Value::Object(entries)) => {
+                    self.retain(entries, path, |selection, _, entry, path| selection.keeps(entry, members, path));
+                    true
+                }
+                (fate, _) => !matches!(fate, Fate::LeftOut),
+            },
+        }
+    }
+
+    /// Whether what is at `path` stays; if only parts of it do, the others are taken out.
+    fn keeps(&self, member: &mut Value, members: &Members, path: &mut Path) -> bool {
+        if !member.is_object() && !member.is_array() {
+            return true;
+        }
+        match self.fate(path) {
+            Fate::Kept => true,
+            Fate::LeftOut => false,
+            Fate::Partly => {
+                self.prune(member, members, path);
+                true
+            }
+        }
+    }
+
+    fn fate(&self, path: &Path) -> Fate {
+        let within = |paths: &[Path]| paths.iter().any(|other| other.len() > path.len() && other.starts_with(path));
+        if self.fields.contains(path) {
+            Fate::Kept
+        } else if within(&self.fields) {
+            Fate::Partly
+        } else if self.form == Form::Only || self.excluded.iter().any(|other| path.starts_with(other)) {
+            Fate::LeftOut
+        } else if within(&self.excluded) {
+            Fate::Partly
+        } else {
+            Fate::Kept
+        }
+    }
+}
+
+/// The attributes in a list with commas between.
+fn paths(parameter: &str, list: &str, members: &Members) -> Result<Vec<Path>, Problem> {
+    let unknown = |text: &str| Problem::malformed(format!("{parameter}: there is no attribute '{text}'"));
+    let path = |text: &str| {
+        let path = filter::path(text).filter(|path| is_attribute(members, path)).ok_or_else(|| unknown(text))?;
+        let name = |name| if let Name::Member(name) = name { Some(name) } else { None };
+        path.into_iter().map(name).collect::<Option<Path>>().ok_or_else(|| unknown(text))
+    };
+    list.split(',').map(path).collect()
+}
+
+fn is_attribute(members: &Members, path: &[Name]) -> bool {
+    let Some((first, rest)) = path.split_first() else { return true };
+    let Ok(known) = members.get(first) else { return false };
+    match known.map(|attribute| &attribute.kind) {
+        None | Some(Kind::Open(_) | Kind::Never) => true,
+        Some(Kind::Simple(..)) => rest.is_empty(),
+        Some(Kind::Structure(members) | Kind::Array(_, members)) => is_attribute(members, rest),
+        Some(Kind::Map(_, members)) => rest.split_first().is_none_or(|(_, rest)| is_attribute(members, rest)),
+        Some(Kind::OpenMembers(_, names)) => match rest.first() {
+            None => true,
+            Some(Name::Member(name)) => names.contains(&name.as_str()),
+            Some(Name::Key) => false,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::store::attributes::vnf_instances::{NOT_BY_DEFAULT, V1, V2};
+
+    fn read(query: &[(&'static str, &'static str)], members: &'static Members) -> Result<Selection, Problem> {
+        let value = |name: &str| query.iter().find(|(other, _)| *other == name).map(|(_, value)| *value);
+        Selection::read(value, members, NOT_BY_DEFAULT)
+    }
+
+    /// What is left of an instance by these selectors.
+    fn shown(query: &[(&'static str, &'static str)]) -> Value {
+        serde_json::from_slice(&read(query, &V2).unwrap().text(&instance()).unwrap()).unwrap()
+    }
+
+    fn instance() -> Value {
+        json!({
+            "id": "1", "vnfInstanceName": "n", "instantiationState": "INSTANTIATED", "_links": { "self": { "href": "/" } },
+            "vnfConfigurableProperties": { "p": 1 },
+            "metadata": { "namespace": "edge", "site": { "room": 1 } },
+            "extensions": {},
+            "vimConnectionInfo": { "vim": { "vimType": "kubernetes", "interfaceInfo": { "endpoint": "e" }, "extra": { "a": 1 } } },
+            "instantiatedVnfInfo": {
+                "flavourId": "simple",
+                "scaleStatus": [{ "aspectId": "a", "scaleLevel": 1 }],
+                "vnfcResourceInfo": [{ "id": "pod", "computeResource": { "resourceId": "pod" }, "metadata": { "podUid": "u" } }],
+            },
+        })
+    }
+
+    fn names(value: &Value) -> Vec<&str> {
+        value.as_object().unwrap().keys().map(String::as_str).collect()
+    }
+
+    const STAYING: [&str; 4] = ["_links", "id", "instantiationState", "vnfInstanceName"];
+
+    #[test]
+    fn without_selectors_the_defaults_of_the_standard_are_left_out() {
+        assert_eq!(names(&shown(&[])), STAYING);
+        assert_eq!(shown(&[("exclude_default", "")]), shown(&[]));
+    }
+
+    #[test]
+    fn all_fields_leaves_nothing_out() {
+        assert_eq!(shown(&[("all_fields", "")]), instance());
+        assert_eq!(shown(&[("all_fields", "True")]), instance());
+    }
+
+    #[test]
+    fn fields_adds_exactly_what_it_names() {
+        let shown = shown(&[("fields", "metadata,extensions,vnfInstanceName")]);
+        assert_eq!(shown["metadata"], instance()["metadata"]);
+        assert_eq!(names(&shown), ["_links", "extensions", "id", "instantiationState", "metadata", "vnfInstanceName"]);
+    }
+
+    #[test]
+    fn fields_within_a_structure_keeps_the_simple_and_mandatory_rest_of_it() {
+        let expected = json!({
+            "flavourId": "simple",
+            "vnfcResourceInfo": [{ "id": "pod", "computeResource": { "resourceId": "pod" }, "metadata": { "podUid": "u" } }],
+        });
+        assert_eq!(shown(&[("fields", "instantiatedVnfInfo/vnfcResourceInfo")])["instantiatedVnfInfo"], expected);
+        let deep = shown(&[("fields", "instantiatedVnfInfo/vnfcResourceInfo/id")]);
+        let expected = json!([{ "id": "pod", "computeResource": { "resourceId": "pod" } }]);
+        assert_eq!(deep["instantiatedVnfInfo"]["vnfcResourceInfo"], expected);
+        let entry = shown(&[("fields", "vimConnectionInfo/vim/extra")]);
+        assert_eq!(entry["vimConnectionInfo"], json!({ "vim": { "vimType": "kubernetes", "extra": { "a": 1 } } }));
+        assert_eq!(shown(&[("fields", "metadata/site")])["metadata"], instance()["metadata"]);
+    }
+
+    #[test]
+    fn exclude_fields_leaves_out_what_it_names_and_nothing_else() {
+        let query = [("exclude_fields", "metadata,instantiatedVnfInfo/vnfcResourceInfo/metadata,id,metadata/site")];
+        let mut expected = instance();
+        expected.as_object_mut().unwrap().remove("metadata");
+        expected["instantiatedVnfInfo"]["vnfcResourceInfo"][0].as_object_mut().unwrap().remove("metadata");
+        assert_eq!(shown(&query), expected);
+    }
+
+    #[test]
+    fn fields_with_exclude_default_leaves_out_the_defaults_that_are_not_named() {
+        let shown = shown(&[("fields", "extensions,instantiatedVnfInfo/scaleStatus"), ("exclude_default", "")]);
+        let mut expected = json!({ "extensions": {}, "instantiatedVnfInfo": { "flavourId": "simple" } });
+        expected["instantiatedVnfInfo"]["scaleStatus"] = instance()["instantiatedVnfInfo"]["scaleStatus"].clone();
+        for name in STAYING {
+            expected[name] = instance()[name].clone();
+        }
+        assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn selectors_that_contradict_each_other_are_refused() {
+        let given =
+            [("all_fields", ""), ("fields", "metadata"), ("exclude_fields", "metadata"), ("exclude_default", "")];
+        for bits in 0..16_usize {
+            let query: Vec<_> = (0..4).filter(|bit| bits >> bit & 1 == 1).map(|bit| given[bit]).collect();
+            let allowed = query.len() < 2 || query == [given[1], given[3]];
+            assert_eq!(read(&query, &V1).is_ok(), allowed, "{query:?}");
+        }
+    }
+
+    #[test]
+    fn an_attribute_that_there_is_not_is_refused_by_its_name() {
+        for name in ["nothing", "", "id/x", "vimConnectionInfo/nothing", "vimConnectionInfo/@key", "a//b"] {
+            let Err(problem) = read(&[("fields", name)], &V1) else { panic!("{name}") };
+            assert_eq!((problem.status, problem.detail), (400, format!("fields: there is no attribute '{name}'")));
+        }
+        assert!(read(&[("exclude_fields", "instantiatedVnfInfo/extCpInfo,metadata/x/y")], &V1).is_ok());
+        assert!(read(&[("all_fields", "no")], &V1).is_err());
+    }
+}

@@ -1,0 +1,151 @@
+//! `VnfLcmOpOcc` (SOL003 clause 5.5.2.13) over `vnf_lcm_op_occs`.
+
+use super::{Attribute, Kind, Members, Rows, Type, attribute, mandatory, never, text};
+
+/// Of 2.6.1.
+pub static V1: Members = Members::of(&[
+    ID,
+    STATE,
+    STATE_ENTERED_TIME,
+    START_TIME,
+    VNF_INSTANCE_ID,
+    GRANT_ID,
+    OPERATION,
+    IS_AUTOMATIC_INVOCATION,
+    attribute("operationParams", Kind::Structure(with_connections(&PARAMS_CONNECTIONS, PARAMS))),
+    IS_CANCEL_PENDING,
+    CANCEL_MODE,
+    ERROR,
+    RESOURCE_CHANGES,
+    attribute("changedInfo", Kind::Structure(with_connections(&CHANGED_CONNECTIONS, CHANGED))),
+    CHANGED_EXT_CONNECTIVITY,
+]);
+
+/// Of 3.3.1.
+pub static V2: Members = Members::of(&[
+    ID,
+    STATE,
+    STATE_ENTERED_TIME,
+    START_TIME,
+    VNF_INSTANCE_ID,
+    GRANT_ID,
+    OPERATION,
+    IS_AUTOMATIC_INVOCATION,
+    attribute("operationParams", Kind::Open(PARAMS)),
+    IS_CANCEL_PENDING,
+    CANCEL_MODE,
+    ERROR,
+    RESOURCE_CHANGES,
+    attribute("changedInfo", Kind::Open(CHANGED)),
+    CHANGED_EXT_CONNECTIVITY,
+    never("modificationsTriggeredByVnfPkgChange"),
+    never("vnfSnapshotInfoId"),
+]);
+
+/// What a list does not show unless it is asked for.
+pub const NOT_BY_DEFAULT: &[&str] =
+    &["operationParams", "error", "resourceChanges", "changedInfo", "changedExtConnectivity"];
+
+const PARAMS: &str = "vnf_lcm_op_occs.params";
+const CHANGED: &str = "vnf_lcm_op_occs.changed_info";
+
+const ID: Attribute = text("id", "vnf_lcm_op_occs.id");
+const STATE: Attribute = attribute(
+    "operationState",
+    Kind::Simple(
+        Type::Enumeration(&[
+            "STARTING",
+            "PROCESSING",
+            "COMPLETED",
+            "FAILED_TEMP",
+            "FAILED",
+            "ROLLING_BACK",
+            "ROLLED_BACK",
+        ]),
+        "vnf_lcm_op_occs.state",
+    ),
+);
+const STATE_ENTERED_TIME: Attribute =
+    attribute("stateEnteredTime", Kind::Simple(Type::Time, "vnf_lcm_op_occs.state_entered_time"));
+const START_TIME: Attribute = attribute("startTime", Kind::Simple(Type::Time, "vnf_lcm_op_occs.start_time"));
+const VNF_INSTANCE_ID: Attribute = text("vnfInstanceId", "vnf_lcm_op_occs.vnf_instance_id");
+const GRANT_ID: Attribute = never("grantId");
+const OPERATION: Attribute = attribute(
+    "operation",
+    Kind::Simple(
+        Type::Enumeration(&[
+            "INSTANTIATE",
+            "SCALE",
+            "SCALE_TO_LEVEL",
+            "CHANGE_FLAVOUR",
+            "TERMINATE",
+            "HEAL",
+            "OPERATE",
+            "CHANGE_EXT_CONN",
+            "MODIFY_INFO",
+            "CREATE_SNAPSHOT",
+            "REVERT_TO_SNAPSHOT",
+            "CHANGE_VNFPKG",
+        ]),
+        "vnf_lcm_op_occs.operation",
+    ),
+);
+const IS_AUTOMATIC_INVOCATION: Attribute =
+    attribute("isAutomaticInvocation", Kind::Simple(Type::Boolean, "vnf_lcm_op_occs.is_automatic_invocation"));
+const IS_CANCEL_PENDING: Attribute =
+    attribute("isCancelPending", Kind::Simple(Type::Boolean, "(vnf_lcm_op_occs.cancel_mode IS NOT NULL)"));
+const CANCEL_MODE: Attribute =
+    attribute("cancelMode", Kind::Simple(Type::Enumeration(&["GRACEFUL", "FORCEFUL"]), "vnf_lcm_op_occs.cancel_mode"));
+const ERROR: Attribute = attribute("error", Kind::Open("vnf_lcm_op_occs.error"));
+const RESOURCE_CHANGES: Attribute = attribute("resourceChanges", Kind::Structure(Members::of(&CHANGES)));
+const CHANGED_EXT_CONNECTIVITY: Attribute = never("changedExtConnectivity");
+
+static CHANGES: [Attribute; 4] = [
+    attribute(
+        "affectedVnfcs",
+        Kind::Array(
+            Rows::Elements("vnf_lcm_op_occs.resource_changes -> 'affected_vnfcs'"),
+            Members::of(&AFFECTED_VNFC),
+        ),
+    ),
+    never("affectedVirtualLinks"),
+    never("affectedExtLinkPorts"),
+    never("affectedVirtualStorages"),
+];
+static AFFECTED_VNFC: [Attribute; 11] = [
+    text("id", "entry.value -> 'vnfc' ->> 'pod_name'"),
+    text("vduId", "entry.value -> 'vnfc' ->> 'vdu_id'"),
+    attribute(
+        "changeType",
+        Kind::Simple(Type::Enumeration(&["ADDED", "REMOVED", "MODIFIED", "TEMPORARY"]), "entry.value ->> 'change'"),
+    ),
+    mandatory("computeResource", Kind::Structure(Members::of(&COMPUTE_RESOURCE))),
+    never("vnfdId"),
+    never("resourceDefinitionId"),
+    never("zoneId"),
+    never("metadata"),
+    never("affectedVnfcCpIds"),
+    never("addedStorageResourceIds"),
+    never("removedStorageResourceIds"),
+];
+static COMPUTE_RESOURCE: [Attribute; 4] = [
+    text("vimConnectionId", "vnf_lcm_op_occs.resource_changes ->> 'vim_connection_id'"),
+    text("resourceId", "entry.value -> 'vnfc' ->> 'pod_name'"),
+    text("vimLevelResourceType", "entry.value -> 'vnfc' ->> 'workload_kind'"),
+    never("resourceProviderId"),
+];
+
+/// What the JSON has, but for `vimConnectionInfo`: 2.6.1 shows the map as an array.
+const fn with_connections(connections: &'static [Attribute], json: &'static str) -> Members {
+    Members { known: connections, rest: Some(json) }
+}
+
+const CONNECTION: Members = Members { known: &[text("id", "entry.key")], rest: Some("entry.value") };
+static PARAMS_CONNECTIONS: [Attribute; 1] = [attribute(
+    "vimConnectionInfo",
+    Kind::Array(Rows::Members("vnf_lcm_op_occs.params -> 'vimConnectionInfo'"), CONNECTION),
+)];
+static CHANGED_CONNECTIONS: [Attribute; 1] = [attribute(
+    "vimConnectionInfo",
+    Kind::Array(Rows::Members("vnf_lcm_op_occs.changed_info -> 'vimConnectionInfo'"), CONNECTION),
+)];

@@ -1,0 +1,198 @@
+//! `VnfInstance` (SOL003 clause 5.5.2.2) over `vnf_instances`.
+
+use super::{Attribute, Kind, Members, Rows, Type, attribute, mandatory, never, text};
+use crate::domain::vim::PUBLIC_ACCESS;
+
+/// Of 2.6.1.
+pub static V1: Members = Members::of(&[
+    ID,
+    NAME,
+    DESCRIPTION,
+    VNFD_ID,
+    PROVIDER,
+    PRODUCT_NAME,
+    SOFTWARE_VERSION,
+    VNFD_VERSION,
+    text("vnfPkgId", "vnf_instances.vnf_pkg_id"),
+    PROPERTIES,
+    STATE,
+    METADATA,
+    EXTENSIONS,
+    attribute("vimConnectionInfo", Kind::Array(CONNECTIONS, Members::of(&CONNECTION_V1))),
+    attribute("instantiatedVnfInfo", Kind::Structure(Members::of(&INSTANTIATED_V1))),
+]);
+
+/// Of 3.3.1.
+pub static V2: Members = Members::of(&[
+    ID,
+    NAME,
+    DESCRIPTION,
+    VNFD_ID,
+    PROVIDER,
+    PRODUCT_NAME,
+    SOFTWARE_VERSION,
+    VNFD_VERSION,
+    PROPERTIES,
+    STATE,
+    METADATA,
+    EXTENSIONS,
+    attribute("vimConnectionInfo", Kind::Map(CONNECTIONS, Members::of(&CONNECTION_V2))),
+    attribute("instantiatedVnfInfo", Kind::Structure(Members::of(&INSTANTIATED_V2))),
+]);
+
+/// What a list does not show unless it is asked for.
+pub const NOT_BY_DEFAULT: &[&str] =
+    &["vnfConfigurableProperties", "vimConnectionInfo", "instantiatedVnfInfo", "metadata", "extensions"];
+
+const ID: Attribute = text("id", "vnf_instances.id");
+const NAME: Attribute = text("vnfInstanceName", "vnf_instances.vnf_instance_name");
+const DESCRIPTION: Attribute = text("vnfInstanceDescription", "vnf_instances.vnf_instance_description");
+const VNFD_ID: Attribute = text("vnfdId", "vnf_instances.vnfd_id");
+const PROVIDER: Attribute = text("vnfProvider", "vnf_instances.vnf_provider");
+const PRODUCT_NAME: Attribute = text("vnfProductName", "vnf_instances.vnf_product_name");
+const SOFTWARE_VERSION: Attribute = text("vnfSoftwareVersion", "vnf_instances.vnf_software_version");
+const VNFD_VERSION: Attribute = text("vnfdVersion", "vnf_instances.vnfd_version");
+const PROPERTIES: Attribute =
+    attribute("vnfConfigurableProperties", Kind::Open("vnf_instances.vnf_configurable_properties"));
+const METADATA: Attribute = attribute("metadata", Kind::Open("vnf_instances.vnf_metadata"));
+const EXTENSIONS: Attribute = attribute("extensions", Kind::Open("vnf_instances.extensions"));
+const STATE: Attribute = attribute(
+    "instantiationState",
+    Kind::Simple(
+        Type::Enumeration(&["NOT_INSTANTIATED", "INSTANTIATED"]),
+        "CASE WHEN vnf_instances.instantiated_vnf_info IS NULL THEN 'NOT_INSTANTIATED' ELSE 'INSTANTIATED' END",
+    ),
+);
+
+const CONNECTIONS: Rows = Rows::Members("vnf_instances.vim_connections");
+const VIM_ID: Attribute = text("vimId", "entry.value ->> 'vim_id'");
+const VIM_TYPE: Attribute = text("vimType", "entry.value ->> 'vim_type'");
+const INTERFACE_INFO: Attribute = attribute("interfaceInfo", Kind::Open("entry.value -> 'interface_info'"));
+const ACCESS_INFO: Attribute =
+    attribute("accessInfo", Kind::OpenMembers("entry.value -> 'access_info'", &PUBLIC_ACCESS));
+const EXTRA: Attribute = attribute("extra", Kind::Open("entry.value -> 'extra'"));
+static CONNECTION_V1: [Attribute; 6] = [text("id", "entry.key"), VIM_ID, VIM_TYPE, INTERFACE_INFO, ACCESS_INFO, EXTRA];
+static CONNECTION_V2: [Attribute; 5] = [VIM_ID, VIM_TYPE, INTERFACE_INFO, ACCESS_INFO, EXTRA];
+
+static INSTANTIATED_V1: [Attribute; 12] = [
+    FLAVOUR_ID,
+    VNF_STATE,
+    SCALE_STATUS,
+    VNFC_RESOURCES,
+    STORAGES,
+    EXT_CPS,
+    EXT_VIRTUAL_LINKS,
+    EXT_MANAGED_VIRTUAL_LINKS,
+    MONITORING_PARAMETERS,
+    LANGUAGE,
+    VIRTUAL_LINKS,
+    OTHER_VIRTUAL_LINKS,
+];
+
+static INSTANTIATED_V2: [Attribute; 15] = [
+    FLAVOUR_ID,
+    VNF_STATE,
+    SCALE_STATUS,
+    VNFC_RESOURCES,
+    STORAGES,
+    EXT_CPS,
+    EXT_VIRTUAL_LINKS,
+    EXT_MANAGED_VIRTUAL_LINKS,
+    MONITORING_PARAMETERS,
+    LANGUAGE,
+    VIRTUAL_LINKS,
+    OTHER_VIRTUAL_LINKS,
+    attribute(
+        "maxScaleLevels",
+        Kind::Array(Rows::Members("vnf_instances.instantiated_vnf_info -> 'max_scale_levels'"), SCALE_INFO),
+    ),
+    attribute("vnfcInfo", Kind::Array(VNFCS, Members::of(&VNFC_INFO))),
+    attribute("metadata", Kind::Structure(Members::of(&INSTANTIATED_METADATA))),
+];
+
+const FLAVOUR_ID: Attribute = text("flavourId", "vnf_instances.instantiated_vnf_info ->> 'flavour_id'");
+const STATES: Type = Type::Enumeration(&["STARTED", "STOPPED"]);
+const VNF_STATE: Attribute =
+    attribute("vnfState", Kind::Simple(STATES, "vnf_instances.instantiated_vnf_info ->> 'vnf_state'"));
+const SCALE_STATUS: Attribute = attribute(
+    "scaleStatus",
+    Kind::Array(Rows::Members("vnf_instances.instantiated_vnf_info -> 'scale_levels'"), SCALE_INFO),
+);
+const SCALE_INFO: Members = Members::of(&[
+    text("aspectId", "entry.key"),
+    attribute("scaleLevel", Kind::Simple(Type::Number, "entry.value")),
+    never("vnfdId"),
+]);
+const EXT_CPS: Attribute = never("extCpInfo");
+const EXT_VIRTUAL_LINKS: Attribute = never("extVirtualLinkInfo");
+const EXT_MANAGED_VIRTUAL_LINKS: Attribute = never("extManagedVirtualLinkInfo");
+const MONITORING_PARAMETERS: Attribute = never("monitoringParameters");
+const LANGUAGE: Attribute = never("localizationLanguage");
+// The editions' texts and schemas call it by two names.
+const VIRTUAL_LINKS: Attribute = never("vnfVirtualLinkResourceInfo");
+const OTHER_VIRTUAL_LINKS: Attribute = never("virtualLinkResourceInfo");
+
+const VNFCS: Rows = Rows::Elements("vnf_instances.instantiated_vnf_info -> 'vnfcs'");
+const VNFC_RESOURCES: Attribute = attribute("vnfcResourceInfo", Kind::Array(VNFCS, Members::of(&VNFC_RESOURCE)));
+static VNFC_RESOURCE: [Attribute; 9] = [
+    text("id", "entry.value ->> 'pod_name'"),
+    text("vduId", "entry.value ->> 'vdu_id'"),
+    mandatory("computeResource", Kind::Structure(Members::of(&COMPUTE_RESOURCE))),
+    attribute("metadata", Kind::Structure(Members::of(&VNFC_METADATA))),
+    never("vnfdId"),
+    never("zoneId"),
+    never("storageResourceIds"),
+    never("reservationId"),
+    never("vnfcCpInfo"),
+];
+static COMPUTE_RESOURCE: [Attribute; 4] = [
+    HOME,
+    text("resourceId", "entry.value ->> 'pod_name'"),
+    text("vimLevelResourceType", "entry.value ->> 'workload_kind'"),
+    never("resourceProviderId"),
+];
+static VNFC_METADATA: [Attribute; 2] =
+    [text("workload", "entry.value ->> 'workload_name'"), text("podUid", "entry.value ->> 'pod_uid'")];
+static VNFC_INFO: [Attribute; 5] = [
+    text("id", "(entry.value ->> 'vdu_id') || '-' || (entry.value ->> 'pod_name')"),
+    text("vduId", "entry.value ->> 'vdu_id'"),
+    text("vnfcResourceInfoId", "entry.value ->> 'pod_name'"),
+    attribute("vnfcState", Kind::Simple(STATES, "'STARTED'")),
+    never("vnfcConfigurableProperties"),
+];
+
+/// The connection that is the VNF's home, as `resourceHandle`s name it.
+const HOME: Attribute = text(
+    "vimConnectionId",
+    "COALESCE((SELECT connection.key FROM MEMBERS_OF(vnf_instances.vim_connections) AS connection \
+               WHERE CAST(connection.value -> 'home' AS text) = 'true'), '')",
+);
+
+const STORAGES: Attribute = attribute(
+    "virtualStorageResourceInfo",
+    Kind::Array(Rows::Elements("vnf_instances.instantiated_vnf_info -> 'storages'"), Members::of(&STORAGE)),
+);
+static STORAGE: [Attribute; 7] = [
+    text("id", "entry.value ->> 'claim_name'"),
+    text("virtualStorageDescId", "entry.value ->> 'claim_name'"),
+    mandatory("storageResource", Kind::Structure(Members::of(&STORAGE_RESOURCE))),
+    never("vnfdId"),
+    never("zoneId"),
+    never("reservationId"),
+    never("metadata"),
+];
+static STORAGE_RESOURCE: [Attribute; 4] = [
+    HOME,
+    text("resourceId", "entry.value ->> 'claim_name'"),
+    text("vimLevelResourceType", "'PersistentVolumeClaim'"),
+    never("resourceProviderId"),
+];
+
+static INSTANTIATED_METADATA: [Attribute; 2] = [
+    text(
+        "namespace",
+        "CASE WHEN vnf_instances.instantiated_vnf_info IS NOT NULL \
+         THEN vnf_instances.vnf_metadata ->> 'namespace' END",
+    ),
+    attribute("lcm-kubernetes-def-files", Kind::Open("vnf_instances.instantiated_vnf_info -> 'definition_files'")),
+];
