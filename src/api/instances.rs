@@ -15,7 +15,9 @@ use crate::domain::ids::{VnfInstanceId, VnfLcmOpOccId};
 use crate::domain::problem::Problem;
 use crate::error::ApiError;
 use crate::lcm::accept::check_version;
-use crate::sol003::common::{CreateVnfRequest, HealVnfRequest, ProblemDetails, ScaleVnfRequest, TerminateVnfRequest};
+use crate::sol003::common::{
+    CreateVnfRequest, HealVnfRequest, ProblemDetails, ScaleVnfRequest, ScaleVnfToLevelRequest, TerminateVnfRequest,
+};
 use crate::sol003::{Edition, v1, v2};
 use crate::store::{Listed, StoreError};
 
@@ -202,6 +204,20 @@ pub async fn scale(
     Json(request): Json<ScaleVnfRequest>,
 ) -> Result<HttpResponse, ApiError> {
     let op = api.acceptor().scale(id, &request).await?;
+    Ok(accepted(&api, edition, op))
+}
+
+/// `POST /vnf_instances/{id}/scale_to_level`.
+#[utoipa::path(post, path = "/vnf_instances/{id}/scale_to_level", tag = "vnf_instances", params(("id" = String, Path)),
+    request_body = ScaleVnfToLevelRequest,
+    responses((status = 202, description = "Accepted; Location is the op occurrence"), (status = 404, description = "Also if the VNF has no scaling aspects", body = ProblemDetails), (status = 409, body = ProblemDetails), (status = 422, body = ProblemDetails)))]
+pub async fn scale_to_level(
+    api: web::Data<Api>,
+    edition: Edition,
+    Id(id): Id<VnfInstanceId>,
+    Json(request): Json<ScaleVnfToLevelRequest>,
+) -> Result<HttpResponse, ApiError> {
+    let op = api.acceptor().scale_to_level(id, &request).await?;
     Ok(accepted(&api, edition, op))
 }
 

@@ -19,6 +19,8 @@ pub enum LcmOperation {
     Instantiate,
     /// Scale a VNF by aspect and steps.
     Scale,
+    /// Scale a VNF to an instantiation level, or to levels of its aspects.
+    ScaleToLevel,
     /// Heal VNFCs or the whole VNF.
     Heal,
     /// Terminate a VNF.
@@ -117,6 +119,7 @@ impl LcmOperation {
         match self {
             Self::Instantiate => "INSTANTIATE",
             Self::Scale => "SCALE",
+            Self::ScaleToLevel => "SCALE_TO_LEVEL",
             Self::Heal => "HEAL",
             Self::Terminate => "TERMINATE",
             Self::ModifyInfo => "MODIFY_INFO",

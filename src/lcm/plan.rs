@@ -12,13 +12,15 @@ use crate::domain::plan::{Plan, PodRef, ReplicaChange, Step, apply_all, remove_a
 use crate::domain::problem::Problem;
 use crate::domain::render::{self, Rendering};
 use crate::domain::resource::{ObjectKey, Resource};
-use crate::domain::scale::{ScaleLevels, check_profiles, initial_levels, instances, scaled};
+use crate::domain::scale::{ScaleLevels, check_profiles, initial_levels, instances, scaled, scaled_to};
 use crate::domain::vnfd::Flavour;
 use crate::domain::{heal, scale};
 use crate::infra::{Driver, InfraError, Scope};
-use crate::lcm::accept::direction;
+use crate::lcm::accept::{direction, target};
 use crate::lcm::params::{InstantiateParams, blocking, manifests};
-use crate::sol003::common::{HealVnfRequest, ScaleVnfRequest, TerminateVnfRequest, TerminationType};
+use crate::sol003::common::{
+    HealVnfRequest, ScaleVnfRequest, ScaleVnfToLevelRequest, TerminateVnfRequest, TerminationType,
+};
 use crate::store::{Store, StoreError};
 
 /// Why there is no plan.
@@ -76,6 +78,7 @@ impl Planner<'_> {
         Ok(match self.op.operation {
             LcmOperation::Instantiate => self.instantiate().await?,
             LcmOperation::Scale => (self.scale().await?, Vec::new()),
+            LcmOperation::ScaleToLevel => (self.scale_to_level().await?, Vec::new()),
             LcmOperation::Heal => (self.heal().await?, Vec::new()),
             LcmOperation::Terminate => (self.terminate()?, Vec::new()),
             LcmOperation::ModifyInfo => (Plan::default(), Vec::new()),
@@ -125,13 +128,55 @@ impl Planner<'_> {
 
     async fn scale(&self) -> Result<Plan, PlanError> {
         let request: ScaleVnfRequest = self.request()?;
-        let info = self.info()?;
-        let onboarded = self.store.vnfd(&self.instance.project_id, &self.instance.vnfd_id).await?;
-        let flavour = onboarded.vnfd.flavour(&info.flavour_id)?;
+        let before = &self.info()?.scale_levels;
+        let flavour = self.flavour().await?;
         let steps = request.number_of_steps.unwrap_or(1);
-        let after = scaled(flavour, &info.scale_levels, direction(request.scale_type), &request.aspect_id, steps)?;
-        let numbers = self.numbers(flavour, &info.scale_levels, &after, &request.aspect_id);
-        check_profiles(flavour, &numbers)?;
+        let after = scaled(&flavour, before, direction(request.scale_type), &request.aspect_id, steps)?;
+        let vdus = flavour.aspects.get(&request.aspect_id).into_iter().flat_map(|aspect| aspect.deltas.keys());
+        let numbers = self.numbers(&flavour, (before, &after), None, vdus);
+        self.rescaled(&flavour, after, &numbers)
+    }
+
+    async fn scale_to_level(&self) -> Result<Plan, PlanError> {
+        let request: ScaleVnfToLevelRequest = self.request()?;
+        let before = &self.info()?.scale_levels;
+        let flavour = self.flavour().await?;
+        let target = target(&request)?;
+        let after = scaled_to(&flavour, before, &target)?;
+        let numbers = self.numbers(&flavour, (before, &after), target.level(), target.vdus(&flavour));
+        self.rescaled(&flavour, after, &numbers)
+    }
+
+    /// The number of instances of each of `vdus` after scaling between these levels. A VDU that the VNFD gives no initial
+    /// number moves from the replicas it has by the difference of the deltas.
+    fn numbers<'v>(
+        &self,
+        flavour: &Flavour,
+        (before, after): (&ScaleLevels, &ScaleLevels),
+        level: Option<&str>,
+        vdus: impl IntoIterator<Item = &'v String>,
+    ) -> BTreeMap<String, u32> {
+        let stated = instances(flavour, after, level);
+        vdus.into_iter()
+            .filter_map(|vdu| {
+                let number = stated.get(vdu).copied().or_else(|| {
+                    let replicas = self.inventory.iter().find(|row| row.vdu_id.as_ref() == Some(vdu))?.replicas()?;
+                    let base = replicas.checked_sub(scale::added(flavour, before, vdu))?;
+                    Some(base.saturating_add(scale::added(flavour, after, vdu)))
+                })?;
+                Some((vdu.clone(), number))
+            })
+            .collect()
+    }
+
+    /// The VDUs get these numbers of instances, the VNF these levels.
+    fn rescaled(
+        &self,
+        flavour: &Flavour,
+        after: ScaleLevels,
+        numbers: &BTreeMap<String, u32>,
+    ) -> Result<Plan, PlanError> {
+        check_profiles(flavour, numbers)?;
         let changes: Vec<(ReplicaChange, ReplicaChange)> = self
             .inventory
             .iter()
@@ -142,11 +187,8 @@ impl Planner<'_> {
             })
             .collect();
         if changes.is_empty() {
-            return Err(Problem::impossible(format!(
-                "aspect '{}' scales no workload whose replicas are this VNFM's to set (a HorizontalPodAutoscaler may have them)",
-                request.aspect_id
-            ))
-            .into());
+            let text = "no workload that this scales has replicas that are this VNFM's to set (a HorizontalPodAutoscaler may have them)";
+            return Err(Problem::impossible(text).into());
         }
         let objects: Vec<ObjectKey> = changes.iter().map(|(change, _)| change.object.clone()).collect();
         let (forward, backward) = changes.into_iter().unzip();
@@ -154,29 +196,10 @@ impl Planner<'_> {
         Ok(Plan { forward: set(forward), backward: Some(set(backward)), scale_levels: Some(after), ..Plan::default() })
     }
 
-    /// The number of instances of each VDU of the aspect after scaling. A VDU that the VNFD gives no initial number
-    /// moves from the replicas it has by the difference of the deltas.
-    fn numbers(
-        &self,
-        flavour: &Flavour,
-        before: &ScaleLevels,
-        after: &ScaleLevels,
-        aspect_id: &str,
-    ) -> BTreeMap<String, u32> {
-        let stated = instances(flavour, after, None);
-        let Some(aspect) = flavour.aspects.get(aspect_id) else { return BTreeMap::new() };
-        aspect
-            .deltas
-            .keys()
-            .filter_map(|vdu| {
-                let number = stated.get(vdu).copied().or_else(|| {
-                    let replicas = self.inventory.iter().find(|row| row.vdu_id.as_ref() == Some(vdu))?.replicas()?;
-                    let base = replicas.checked_sub(scale::added(flavour, before, vdu))?;
-                    Some(base.saturating_add(scale::added(flavour, after, vdu)))
-                })?;
-                Some((vdu.clone(), number))
-            })
-            .collect()
+    /// The flavour the VNF has.
+    async fn flavour(&self) -> Result<Flavour, PlanError> {
+        let onboarded = self.store.vnfd(&self.instance.project_id, &self.instance.vnfd_id).await?;
+        Ok(onboarded.vnfd.flavour(&self.info()?.flavour_id)?.clone())
     }
 
     async fn heal(&self) -> Result<Plan, PlanError> {

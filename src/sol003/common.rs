@@ -75,6 +75,22 @@ pub struct ScaleVnfRequest {
     pub additional_params: Option<Map<String, Value>>,
 }
 
+/// `ScaleVnfToLevelRequest` (clause 5.5.2.6). Exactly one of `instantiationLevelId` and `scaleInfo`.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ScaleVnfToLevelRequest {
+    /// The instantiation level to go to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instantiation_level_id: Option<String>,
+    /// The levels to go to; aspects that are not named stay where they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scale_info: Option<Vec<ScaleInfo>>,
+    /// Ignored by Gybe, kept for the record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub additional_params: Option<Map<String, Value>>,
+}
+
 /// `type` of a scale request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
@@ -147,7 +163,7 @@ pub enum CancelModeType {
 }
 
 /// `ScaleInfo` (clause 5.5.3.4).
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ScaleInfo {
     /// The scaling aspect.
@@ -353,6 +369,8 @@ pub struct VnfInstanceLinks {
     #[serde(skip_serializing_if = "Option::is_none")]
     scale: Option<Link>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    scale_to_level: Option<Link>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     heal: Option<Link>,
 }
 
@@ -365,6 +383,7 @@ impl VnfInstanceLinks {
             instantiate: task("instantiate", !instantiated),
             terminate: task("terminate", instantiated),
             scale: task("scale", instantiated && scalable),
+            scale_to_level: task("scale_to_level", instantiated && scalable),
             heal: task("heal", instantiated),
         }
     }

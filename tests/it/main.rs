@@ -13,6 +13,7 @@ mod error_handling;
 mod evidence;
 mod failures;
 mod layering;
+mod levels;
 mod lifecycle;
 mod lists;
 mod matrix;

@@ -74,6 +74,8 @@ const INSTANTIATE_AND_FAIL: Request =
     ("instantiate and fail", r#"{"flavourId":"simple","additionalParams":{"namespace":"vnf","createNamespace":true}}"#);
 const SCALE_OUT: Request = ("scale", r#"{"type":"SCALE_OUT","aspectId":"subscriber_data","numberOfSteps":2}"#);
 const SCALE_IN: Request = ("scale", r#"{"type":"SCALE_IN","aspectId":"subscriber_data"}"#);
+const SCALE_TO_LEVEL: Request = ("scale_to_level", r#"{"instantiationLevelId":"large"}"#);
+const SCALE_ASPECTS: Request = ("scale_to_level", r#"{"scaleInfo":[{"aspectId":"subscriber_data","scaleLevel":0}]}"#);
 const HEAL_ONE: Request = ("heal", r#"{"vnfcInstanceId":["UDR_DB-udr-db-0"]}"#);
 const HEAL_ALL: Request = ("heal", r#"{"cause":"healing all"}"#);
 const TERMINATE: Request = ("terminate", r#"{"terminationType":"GRACEFUL","gracefulTerminationTimeout":5}"#);
@@ -83,7 +85,7 @@ const LOSE: Request = ("lose", "Deployment udr, Pod probe");
 const MODIFY: Request = ("modify", r#"{"vnfInstanceName":"renamed","metadata":{"site":"north"}}"#);
 
 #[rustfmt::skip]
-const OPERATIONS: [Operation; 15] = [
+const OPERATIONS: [Operation; 18] = [
     Operation { name: "INSTANTIATE", before: &[], request: INSTANTIATE, way: Way::Forward },
     Operation { name: "INSTANTIATE rolled back", before: &[], request: INSTANTIATE, way: Way::Back },
     Operation { name: "INSTANTIATE retried", before: &[], request: INSTANTIATE, way: Way::Again },
@@ -92,6 +94,9 @@ const OPERATIONS: [Operation; 15] = [
     Operation { name: "SCALE out rolled back", before: &[INSTANTIATE], request: SCALE_OUT, way: Way::Back },
     Operation { name: "SCALE in", before: &[INSTANTIATE, SCALE_OUT], request: SCALE_IN, way: Way::Forward },
     Operation { name: "SCALE in rolled back", before: &[INSTANTIATE, SCALE_OUT], request: SCALE_IN, way: Way::Back },
+    Operation { name: "SCALE_TO_LEVEL of instantiation", before: &[INSTANTIATE], request: SCALE_TO_LEVEL, way: Way::Forward },
+    Operation { name: "SCALE_TO_LEVEL of instantiation rolled back", before: &[INSTANTIATE], request: SCALE_TO_LEVEL, way: Way::Back },
+    Operation { name: "SCALE_TO_LEVEL of an aspect", before: &[INSTANTIATE, SCALE_OUT], request: SCALE_ASPECTS, way: Way::Forward },
     Operation { name: "HEAL one", before: &[INSTANTIATE], request: HEAL_ONE, way: Way::Forward },
     Operation { name: "HEAL all", before: &[INSTANTIATE], request: HEAL_ALL, way: Way::Forward },
     Operation { name: "HEAL of what was deleted", before: &[INSTANTIATE, LOSE], request: HEAL_ALL, way: Way::Forward },
@@ -176,7 +181,10 @@ impl Package {
             max_level: 3,
             deltas: BTreeMap::from([("UDR".to_owned(), vec![2]), ("UDR_DB".to_owned(), vec![1])]),
         };
-        let level = InstantiationLevel { scale_levels: named(&[("subscriber_data", 0)]), vdu_instances: named(&[]) };
+        let level = |scale_level| InstantiationLevel {
+            scale_levels: named(&[("subscriber_data", scale_level)]),
+            vdu_instances: named(&[]),
+        };
         let flavour = Flavour {
             description: String::new(),
             vdus: BTreeMap::from([
@@ -185,7 +193,7 @@ impl Package {
                 ("PROBE".to_owned(), vdu("probe", None)),
             ]),
             aspects: BTreeMap::from([("subscriber_data".to_owned(), aspect)]),
-            levels: BTreeMap::from([("default".to_owned(), level)]),
+            levels: BTreeMap::from([("default".to_owned(), level(0)), ("large".to_owned(), level(2))]),
             default_level: Some("default".to_owned()),
         };
         let vnfd = Vnfd {
@@ -342,6 +350,7 @@ impl World {
         let accepted = match task {
             "instantiate" | "instantiate and fail" => acceptor.instantiate(id, read(body)).await,
             "scale" => acceptor.scale(id, &read(body)).await,
+            "scale_to_level" => acceptor.scale_to_level(id, &read(body)).await,
             "heal" => acceptor.heal(id, &read(body)).await,
             "terminate" => acceptor.terminate(id, &read(body)).await,
             "modify" => acceptor.modify(id, read(body), None).await,
@@ -747,7 +756,7 @@ impl Row {
 
 impl Operation {
     fn can_roll_back(&self) -> bool {
-        ["instantiate", "scale"].contains(&self.request.0)
+        ["instantiate", "scale", "scale_to_level"].contains(&self.request.0)
     }
 
     /// Stops the operation at a point, if at any.
