@@ -16,7 +16,8 @@ use crate::domain::problem::Problem;
 use crate::error::ApiError;
 use crate::lcm::accept::check_version;
 use crate::sol003::common::{
-    CreateVnfRequest, HealVnfRequest, ProblemDetails, ScaleVnfRequest, ScaleVnfToLevelRequest, TerminateVnfRequest,
+    CreateVnfRequest, HealVnfRequest, OperateVnfRequest, ProblemDetails, ScaleVnfRequest, ScaleVnfToLevelRequest,
+    TerminateVnfRequest,
 };
 use crate::sol003::{Edition, v1, v2};
 use crate::store::{Listed, StoreError};
@@ -232,6 +233,20 @@ pub async fn heal(
     Json(request): Json<HealVnfRequest>,
 ) -> Result<HttpResponse, ApiError> {
     let op = api.acceptor().heal(id, &request).await?;
+    Ok(accepted(&api, edition, op))
+}
+
+/// `POST /vnf_instances/{id}/operate`.
+#[utoipa::path(post, path = "/vnf_instances/{id}/operate", tag = "vnf_instances", params(("id" = String, Path)),
+    request_body = OperateVnfRequest,
+    responses((status = 202, description = "Accepted; Location is the op occurrence"), (status = 409, body = ProblemDetails), (status = 422, body = ProblemDetails)))]
+pub async fn operate(
+    api: web::Data<Api>,
+    edition: Edition,
+    Id(id): Id<VnfInstanceId>,
+    Json(request): Json<OperateVnfRequest>,
+) -> Result<HttpResponse, ApiError> {
+    let op = api.acceptor().operate(id, &request).await?;
     Ok(accepted(&api, edition, op))
 }
 

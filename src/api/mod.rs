@@ -103,6 +103,7 @@ fn lcm(config: &mut ServiceConfig) {
         .service(resource("/vnf_instances/{id}/scale").route(post().to(instances::scale)))
         .service(resource("/vnf_instances/{id}/scale_to_level").route(post().to(instances::scale_to_level)))
         .service(resource("/vnf_instances/{id}/heal").route(post().to(instances::heal)))
+        .service(resource("/vnf_instances/{id}/operate").route(post().to(instances::operate)))
         .service(resource("/vnf_instances/{id}/terminate").route(post().to(instances::terminate)))
         .service(resource("/vnf_instances/{id}/drift").route(get().to(drift::show)))
         .service(resource("/vnf_lcm_op_occs").route(get().to(op_occs::list)))

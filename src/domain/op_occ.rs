@@ -23,6 +23,8 @@ pub enum LcmOperation {
     ScaleToLevel,
     /// Heal VNFCs or the whole VNF.
     Heal,
+    /// Stop a VNF, or start it.
+    Operate,
     /// Terminate a VNF.
     Terminate,
     /// Change attributes of the VNF instance (`PATCH`).
@@ -121,6 +123,7 @@ impl LcmOperation {
             Self::Scale => "SCALE",
             Self::ScaleToLevel => "SCALE_TO_LEVEL",
             Self::Heal => "HEAL",
+            Self::Operate => "OPERATE",
             Self::Terminate => "TERMINATE",
             Self::ModifyInfo => "MODIFY_INFO",
         }

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::clock::{Clock, Ids};
 use crate::domain::ids::{ProjectId, VimId, VnfInstanceId, VnfLcmOpOccId};
-use crate::domain::instance::{InstantiatedVnfInfo, VnfInstance, VnfMetadata};
+use crate::domain::instance::{InstantiatedVnfInfo, VnfInstance, VnfMetadata, VnfState};
 use crate::domain::op_occ::{LcmOperation, OpState, VnfLcmOpOcc};
 use crate::domain::package::OperationalState;
 use crate::domain::problem::Problem;
@@ -21,7 +21,8 @@ use crate::error::ApiError;
 use crate::lcm::modify;
 use crate::lcm::params::{InstantiateParams, blocking, manifests};
 use crate::sol003::common::{
-    HealVnfRequest, ScaleType, ScaleVnfRequest, ScaleVnfToLevelRequest, TerminateVnfRequest, TerminationType,
+    HealVnfRequest, OperateVnfRequest, ScaleType, ScaleVnfRequest, ScaleVnfToLevelRequest, StopType,
+    TerminateVnfRequest, TerminationType,
 };
 use crate::sol003::v2::{InstantiateVnfRequest, VimConnectionInfo};
 use crate::store::{OnboardedVnfd, Store, StoreError};
@@ -136,6 +137,26 @@ impl Acceptor<'_> {
         self.begin(self.op_id(), LcmOperation::Heal, record(request)?, None, &instance).await
     }
 
+    /// Accepts OPERATE. A VNF that is in that state already is brought to it again: some of it may not be.
+    ///
+    /// # Errors
+    /// 404, 409, 422 (single VNFCs, a stop type or time-out that does not go with the rest).
+    pub async fn operate(&self, id: VnfInstanceId, request: &OperateVnfRequest) -> Result<VnfLcmOpOccId, ApiError> {
+        let instance = self.instance(id).await?;
+        instantiated(&instance)?;
+        if request.vnfc_instance_id.as_ref().is_some_and(|ids| !ids.is_empty()) {
+            let text = "single VNFCs can't be stopped or started: Kubernetes replaces a pod that ends; leave vnfcInstanceId out, or scale";
+            return Err(Problem::impossible(text).into());
+        }
+        if request.change_state_to == VnfState::Started && request.stop_type.is_some() {
+            return Err(Problem::impossible("stopType goes with changeStateTo STOPPED only").into());
+        }
+        if request.graceful_stop_timeout.is_some() && request.stop_type != Some(StopType::Graceful) {
+            return Err(Problem::impossible("gracefulStopTimeout goes with stopType GRACEFUL only").into());
+        }
+        self.begin(self.op_id(), LcmOperation::Operate, record(request)?, None, &instance).await
+    }
+
     /// Accepts TERMINATE.
     ///
     /// # Errors
@@ -229,12 +250,22 @@ impl Acceptor<'_> {
     }
 
     /// The flavour of a VNF that can scale.
+    ///
+    /// # Errors
+    /// 404 if the VNFD has no scaling aspects, 409 if it is stopped: with no replicas at all it is at no level.
     async fn scalable(&self, instance: &VnfInstance, info: &InstantiatedVnfInfo) -> Result<Flavour, ApiError> {
         let flavour = self.vnfd(instance).await?.vnfd.flavour(&info.flavour_id)?.clone();
         if flavour.aspects.is_empty() {
             return Err(
                 Problem::new(404, "not-supported", "the VNFD has no scaling aspects: this VNF can't scale").into()
             );
+        }
+        if info.vnf_state == VnfState::Stopped {
+            let text = format!(
+                "VNF instance {} is STOPPED: start it (operate, changeStateTo STARTED), then scale",
+                instance.id
+            );
+            return Err(Problem::conflict(text).into());
         }
         Ok(flavour)
     }
@@ -374,8 +405,8 @@ const ATTEMPTS: u32 = 4;
 
 /// Whether accepting the operation changes nothing of the instance.
 const fn leaves_instance(operation: LcmOperation) -> bool {
-    use LcmOperation::{Heal, Scale, ScaleToLevel, Terminate};
-    matches!(operation, Scale | ScaleToLevel | Heal | Terminate)
+    use LcmOperation::{Heal, Operate, Scale, ScaleToLevel, Terminate};
+    matches!(operation, Scale | ScaleToLevel | Heal | Operate | Terminate)
 }
 
 /// Key of the `vimConnectionInfo` entry that stands for the default VIM.

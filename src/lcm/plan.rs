@@ -8,7 +8,8 @@ use serde_json::{Map, Value};
 
 use crate::domain::instance::{InstantiatedVnfInfo, VnfInstance, VnfState, Vnfc};
 use crate::domain::op_occ::{LcmOperation, VnfLcmOpOcc};
-use crate::domain::plan::{Plan, PodRef, ReplicaChange, Step, apply_all, remove_all};
+use crate::domain::operate::{Stopping, stopping};
+use crate::domain::plan::{Plan, PodRef, ReplicaChange, Step, apply_all, operate, remove_all};
 use crate::domain::problem::Problem;
 use crate::domain::render::{self, Rendering};
 use crate::domain::resource::{ObjectKey, Resource};
@@ -19,7 +20,8 @@ use crate::infra::{Driver, InfraError, Scope};
 use crate::lcm::accept::{direction, target};
 use crate::lcm::params::{InstantiateParams, blocking, manifests};
 use crate::sol003::common::{
-    HealVnfRequest, ScaleVnfRequest, ScaleVnfToLevelRequest, TerminateVnfRequest, TerminationType,
+    HealVnfRequest, OperateVnfRequest, ScaleVnfRequest, ScaleVnfToLevelRequest, StopType, TerminateVnfRequest,
+    TerminationType,
 };
 use crate::store::{Store, StoreError};
 
@@ -80,6 +82,7 @@ impl Planner<'_> {
             LcmOperation::Scale => (self.scale().await?, Vec::new()),
             LcmOperation::ScaleToLevel => (self.scale_to_level().await?, Vec::new()),
             LcmOperation::Heal => (self.heal().await?, Vec::new()),
+            LcmOperation::Operate => (self.operate()?, Vec::new()),
             LcmOperation::Terminate => (self.terminate()?, Vec::new()),
             LcmOperation::ModifyInfo => (Plan::default(), Vec::new()),
         })
@@ -216,9 +219,12 @@ impl Planner<'_> {
         let is_home = |resource: &Resource, vnfc: &Vnfc| {
             vnfc.workload_kind == resource.key.kind && vnfc.workload_name == resource.key.name
         };
-        // A Job that has run is not run again.
+        let is_stopped = self.info()?.vnf_state == VnfState::Stopped;
+        // A Job that has run is not run again, and what is removed while the VNF is stopped comes back when it is started.
         let concerned = |resource: &&Resource| {
-            resource.key.kind != "Job" && (ids.is_empty() || vnfcs.iter().any(|vnfc| is_home(resource, vnfc)))
+            resource.key.kind != "Job"
+                && !(is_stopped && stopping(&resource.key) == Stopping::Removed)
+                && (ids.is_empty() || vnfcs.iter().any(|vnfc| is_home(resource, vnfc)))
         };
         let objects: Vec<ObjectKey> = self.inventory.iter().filter(concerned).map(|row| row.key.clone()).collect();
         let pods = vnfcs.iter().map(|vnfc| PodRef { name: vnfc.pod_name.clone(), uid: vnfc.pod_uid.clone() });
@@ -226,6 +232,29 @@ impl Planner<'_> {
         let mut forward = vec![Step::DeletePods { pods: pods.collect() }];
         forward.extend(apply_all(&objects));
         Ok(Plan { forward, ..Plan::default() })
+    }
+
+    fn operate(&self) -> Result<Plan, PlanError> {
+        let request: OperateVnfRequest = self.request()?;
+        let grace_seconds = match request.stop_type {
+            Some(StopType::Graceful) => request.graceful_stop_timeout,
+            Some(StopType::Forceful) | None => Some(0),
+        };
+        let those = |how| {
+            let rows = self.inventory.iter().filter(move |row| stopping(&row.key) == how);
+            rows.map(|row| row.key.clone()).collect::<Vec<ObjectKey>>()
+        };
+        let (emptied, removed) = (those(Stopping::Emptied), those(Stopping::Removed));
+        if emptied.is_empty() && removed.is_empty() {
+            return Err(Problem::impossible("the VNF has no workload that could be stopped or started").into());
+        }
+        let steps = |vnf_state, grace_seconds| operate(&emptied, &removed, vnf_state, grace_seconds);
+        Ok(Plan {
+            forward: steps(request.change_state_to, grace_seconds),
+            backward: Some(steps(self.info()?.vnf_state, None)),
+            vnf_state: Some(request.change_state_to),
+            ..Plan::default()
+        })
     }
 
     fn terminate(&self) -> Result<Plan, PlanError> {

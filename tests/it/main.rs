@@ -21,6 +21,7 @@ mod namespace;
 mod namespaces;
 mod op_occ;
 mod openapi;
+mod operate;
 mod operator;
 mod outages;
 mod packages;

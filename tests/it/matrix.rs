@@ -18,8 +18,9 @@ use std::time::{Duration, Instant};
 use gybe::clock::{Clock as _, Ids as _, System};
 use gybe::conductor::{Conductor, Settings};
 use gybe::domain::ids::{ProjectId, VimId, VnfInstanceId, VnfLcmOpOccId};
-use gybe::domain::instance::VnfInstance;
+use gybe::domain::instance::{VnfInstance, VnfState};
 use gybe::domain::op_occ::{CancelMode, LcmOperation, OpEvent, OpState, VnfLcmOpOcc};
+use gybe::domain::operate::{Stopping, stopping};
 use gybe::domain::package::{Content, DefinitionFile};
 use gybe::domain::problem::Problem;
 use gybe::domain::resource::{ObjectKey, Resource, ResourceState};
@@ -78,6 +79,8 @@ const SCALE_TO_LEVEL: Request = ("scale_to_level", r#"{"instantiationLevelId":"l
 const SCALE_ASPECTS: Request = ("scale_to_level", r#"{"scaleInfo":[{"aspectId":"subscriber_data","scaleLevel":0}]}"#);
 const HEAL_ONE: Request = ("heal", r#"{"vnfcInstanceId":["UDR_DB-udr-db-0"]}"#);
 const HEAL_ALL: Request = ("heal", r#"{"cause":"healing all"}"#);
+const STOP: Request = ("operate", r#"{"changeStateTo":"STOPPED","stopType":"GRACEFUL","gracefulStopTimeout":5}"#);
+const START: Request = ("operate", r#"{"changeStateTo":"STARTED"}"#);
 const TERMINATE: Request = ("terminate", r#"{"terminationType":"GRACEFUL","gracefulTerminationTimeout":5}"#);
 const KILL: Request = ("terminate", r#"{"terminationType":"FORCEFUL"}"#);
 /// Somebody deletes what the VNF needs; no request.
@@ -85,7 +88,7 @@ const LOSE: Request = ("lose", "Deployment udr, Pod probe");
 const MODIFY: Request = ("modify", r#"{"vnfInstanceName":"renamed","metadata":{"site":"north"}}"#);
 
 #[rustfmt::skip]
-const OPERATIONS: [Operation; 18] = [
+const OPERATIONS: [Operation; 25] = [
     Operation { name: "INSTANTIATE", before: &[], request: INSTANTIATE, way: Way::Forward },
     Operation { name: "INSTANTIATE rolled back", before: &[], request: INSTANTIATE, way: Way::Back },
     Operation { name: "INSTANTIATE retried", before: &[], request: INSTANTIATE, way: Way::Again },
@@ -100,6 +103,13 @@ const OPERATIONS: [Operation; 18] = [
     Operation { name: "HEAL one", before: &[INSTANTIATE], request: HEAL_ONE, way: Way::Forward },
     Operation { name: "HEAL all", before: &[INSTANTIATE], request: HEAL_ALL, way: Way::Forward },
     Operation { name: "HEAL of what was deleted", before: &[INSTANTIATE, LOSE], request: HEAL_ALL, way: Way::Forward },
+    Operation { name: "HEAL of a stopped VNF", before: &[INSTANTIATE, STOP], request: HEAL_ALL, way: Way::Forward },
+    Operation { name: "OPERATE stop", before: &[INSTANTIATE, SCALE_OUT], request: STOP, way: Way::Forward },
+    Operation { name: "OPERATE stop rolled back", before: &[INSTANTIATE, SCALE_OUT], request: STOP, way: Way::Back },
+    Operation { name: "OPERATE stop retried", before: &[INSTANTIATE], request: STOP, way: Way::Again },
+    Operation { name: "OPERATE start", before: &[INSTANTIATE, SCALE_OUT, STOP], request: START, way: Way::Forward },
+    Operation { name: "OPERATE start rolled back", before: &[INSTANTIATE, SCALE_OUT, STOP], request: START, way: Way::Back },
+    Operation { name: "TERMINATE of a stopped VNF", before: &[INSTANTIATE, STOP], request: KILL, way: Way::Forward },
     Operation { name: "TERMINATE graceful", before: &[INSTANTIATE, SCALE_OUT], request: TERMINATE, way: Way::Forward },
     Operation { name: "TERMINATE forceful", before: &[INSTANTIATE], request: KILL, way: Way::Forward },
     Operation { name: "TERMINATE retried", before: &[INSTANTIATE], request: KILL, way: Way::Again },
@@ -352,6 +362,7 @@ impl World {
             "scale" => acceptor.scale(id, &read(body)).await,
             "scale_to_level" => acceptor.scale_to_level(id, &read(body)).await,
             "heal" => acceptor.heal(id, &read(body)).await,
+            "operate" => acceptor.operate(id, &read(body)).await,
             "terminate" => acceptor.terminate(id, &read(body)).await,
             "modify" => acceptor.modify(id, read(body), None).await,
             other => panic!("no task is called {other}"),
@@ -756,7 +767,7 @@ impl Row {
 
 impl Operation {
     fn can_roll_back(&self) -> bool {
-        ["instantiate", "scale", "scale_to_level"].contains(&self.request.0)
+        ["instantiate", "scale", "scale_to_level", "operate"].contains(&self.request.0)
     }
 
     /// Stops the operation at a point, if at any.
@@ -842,7 +853,11 @@ async fn the_database_agrees_with_the_cluster(world: &World, failed: bool) {
         }
         assert!(failed || row.manifest == object.manifest, "{key}: the row says {:?}", row.manifest);
     }
-    for row in inventory.iter().filter(|_| !failed) {
+    let info = world.instance().await.instantiated;
+    let is_stopped = info.is_some_and(|info| info.vnf_state == VnfState::Stopped);
+    let waits =
+        |row: &Resource| is_stopped && row.state == ResourceState::Planned && stopping(&row.key) == Stopping::Removed;
+    for row in inventory.iter().filter(|row| !failed && !waits(row)) {
         assert!(objects.contains_key(&row.key), "{} has a row and is not there", row.key);
     }
 }
