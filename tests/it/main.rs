@@ -12,6 +12,7 @@ mod driver;
 mod error_handling;
 mod evidence;
 mod failures;
+mod http_rules;
 mod layering;
 mod levels;
 mod lifecycle;
