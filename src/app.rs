@@ -209,6 +209,7 @@ fn serve(
             .app_data(health.clone())
             .app_data(http.clone())
             .app_data(load.clone())
+            .wrap(middleware::from_fn(api::negotiate::negotiate))
             .wrap(middleware::from_fn(api::access::observe))
             .wrap(middleware::from_fn(api::load::shed))
             .wrap(middleware::from_fn(api::middleware::dress))

@@ -39,6 +39,10 @@ impl Driver for InstantDriver {
         Ok(())
     }
 
+    async fn end_pods(&self, _: &Scope, _: &[Resource], _: Option<Duration>, _: Duration) -> Result<(), InfraError> {
+        Ok(())
+    }
+
     async fn delete_pods(&self, _: &Scope, _: &[PodRef], _: Duration) -> Result<(), InfraError> {
         Ok(())
     }

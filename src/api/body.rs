@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use actix_web::dev::Payload;
+use actix_web::http::Method;
 use actix_web::http::header::CONTENT_TYPE;
 use actix_web::{FromRequest, HttpRequest, web};
 use serde::de::DeserializeOwned;
@@ -29,13 +30,10 @@ impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
         let media_type = media_type(request);
         let (request, payload) = (request.clone(), payload.take());
         Box::pin(async move {
-            if let Some(other) = media_type.filter(|media_type| !is_json(media_type)) {
-                return Err(Problem::new(
-                    415,
-                    "unsupported-media-type",
-                    format!("Content-Type '{other}' is not supported; send application/json"),
-                )
-                .into());
+            if let Some(other) = media_type.filter(|media_type| !is_json(media_type, request.method())) {
+                let wanted = if request.method() == Method::PATCH { "merge-patch+json" } else { "json" };
+                let text = format!("Content-Type '{other}' is not supported; send application/{wanted}");
+                return Err(Problem::new(415, "unsupported-media-type", text).into());
             }
             let missing = || internal(&std::io::Error::other("a route outside of the bounds on load has a body"));
             let load = request.app_data::<web::Data<Load>>().ok_or_else(missing)?;
@@ -52,8 +50,13 @@ fn media_type(request: &HttpRequest) -> Option<String> {
     Some(value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
 }
 
-fn is_json(media_type: &str) -> bool {
-    matches!(media_type, "application/json" | "application/merge-patch+json" | "text/plain")
+/// A PATCH is a merge patch; clients of Tacker also send it as JSON or as plain text.
+fn is_json(media_type: &str, method: &Method) -> bool {
+    match media_type {
+        "application/json" => true,
+        "application/merge-patch+json" | "text/plain" => method == Method::PATCH,
+        _ => false,
+    }
 }
 
 /// Reads a JSON text; the error names the member.

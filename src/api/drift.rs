@@ -7,7 +7,10 @@ use actix_web::{HttpResponse, web};
 use crate::api::Api;
 use crate::api::body::Id;
 use crate::domain::ids::VnfInstanceId;
+use crate::domain::instance::VnfState;
+use crate::domain::operate::{Stopping, stopping};
 use crate::domain::problem::Problem;
+use crate::domain::resource::ResourceState;
 use crate::error::ApiError;
 use crate::infra::{InfraError, Scope};
 use crate::lcm::access::{AccessError, access};
@@ -32,8 +35,7 @@ pub async fn show(api: web::Data<Api>, Id(id): Id<VnfInstanceId>) -> Result<Http
         StoreError::NotFound => Problem::not_found("VNF instance", &id.to_string()).into(),
         other => ApiError::from(other),
     })?;
-    let namespace = instance.metadata.namespace.clone().filter(|_| instance.instantiated.is_some());
-    let Some(namespace) = namespace else {
+    let (Some(namespace), Some(info)) = (instance.metadata.namespace.clone(), &instance.instantiated) else {
         return Err(Problem::conflict(format!("VNF instance {id} is NOT_INSTANTIATED: it has no objects")).into());
     };
     let access = access(&*api.store, &api.project, instance.home().map(|(_, connection)| connection)).await.map_err(
@@ -42,7 +44,11 @@ pub async fn show(api: web::Data<Api>, Id(id): Id<VnfInstanceId>) -> Result<Http
             AccessError::Store(error) => ApiError::from(error),
         },
     )?;
-    let resources = api.store.resources(id).await?;
+    let mut resources = api.store.resources(id).await?;
+    if info.vnf_state == VnfState::Stopped {
+        // They are not meant to be there before it is started.
+        resources.retain(|row| row.state != ResourceState::Planned || stopping(&row.key) != Stopping::Removed);
+    }
     let scope = Scope { access, namespace, instance: id };
     let objects = match tokio::time::timeout(DEADLINE, api.observer.drift(&scope, &resources)).await {
         Ok(objects) => objects.map_err(problem)?,

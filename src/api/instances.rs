@@ -18,7 +18,8 @@ use crate::domain::problem::Problem;
 use crate::error::ApiError;
 use crate::lcm::accept::check_version;
 use crate::sol003::common::{
-    CreateVnfRequest, HealVnfRequest, ListParameters, ProblemDetails, ScaleVnfRequest, TerminateVnfRequest,
+    CreateVnfRequest, HealVnfRequest, ListParameters, OperateVnfRequest, ProblemDetails, ScaleVnfRequest,
+    ScaleVnfToLevelRequest, TerminateVnfRequest,
 };
 use crate::sol003::{Edition, v1, v2};
 use crate::store::attributes::{Members, vnf_instances};
@@ -197,6 +198,20 @@ pub async fn scale(
     Ok(accepted(&api, edition, op))
 }
 
+/// `POST /vnf_instances/{id}/scale_to_level`.
+#[utoipa::path(post, path = "/vnf_instances/{id}/scale_to_level", tag = "vnf_instances", params(("id" = String, Path)),
+    request_body = ScaleVnfToLevelRequest,
+    responses((status = 202, description = "Accepted; Location is the op occurrence"), (status = 404, description = "Also if the VNF has no scaling aspects", body = ProblemDetails), (status = 409, body = ProblemDetails), (status = 422, body = ProblemDetails)))]
+pub async fn scale_to_level(
+    api: web::Data<Api>,
+    edition: Edition,
+    Id(id): Id<VnfInstanceId>,
+    Json(request): Json<ScaleVnfToLevelRequest>,
+) -> Result<HttpResponse, ApiError> {
+    let op = api.acceptor().scale_to_level(id, &request).await?;
+    Ok(accepted(&api, edition, op))
+}
+
 /// `POST /vnf_instances/{id}/heal`.
 #[utoipa::path(post, path = "/vnf_instances/{id}/heal", tag = "vnf_instances", params(("id" = String, Path)),
     request_body = HealVnfRequest,
@@ -208,6 +223,20 @@ pub async fn heal(
     Json(request): Json<HealVnfRequest>,
 ) -> Result<HttpResponse, ApiError> {
     let op = api.acceptor().heal(id, &request).await?;
+    Ok(accepted(&api, edition, op))
+}
+
+/// `POST /vnf_instances/{id}/operate`.
+#[utoipa::path(post, path = "/vnf_instances/{id}/operate", tag = "vnf_instances", params(("id" = String, Path)),
+    request_body = OperateVnfRequest,
+    responses((status = 202, description = "Accepted; Location is the op occurrence"), (status = 409, body = ProblemDetails), (status = 422, body = ProblemDetails)))]
+pub async fn operate(
+    api: web::Data<Api>,
+    edition: Edition,
+    Id(id): Id<VnfInstanceId>,
+    Json(request): Json<OperateVnfRequest>,
+) -> Result<HttpResponse, ApiError> {
+    let op = api.acceptor().operate(id, &request).await?;
     Ok(accepted(&api, edition, op))
 }
 

@@ -11,6 +11,7 @@ pub mod instances;
 pub mod list;
 pub mod load;
 pub mod middleware;
+pub mod negotiate;
 pub mod op_occs;
 pub mod openapi;
 pub mod packages;
@@ -18,6 +19,7 @@ pub mod page;
 pub mod range;
 pub mod rendered;
 pub mod selectors;
+pub mod unsupported;
 pub mod versions;
 pub mod vims;
 
@@ -77,7 +79,7 @@ pub fn routes(config: &mut ServiceConfig) {
     config
         .service(resource("/vnflcm/api_versions").route(get().to(versions::lcm_all)))
         .service(scope(Edition::V1.root()).app_data(Edition::V1).configure(lcm))
-        .service(scope(Edition::V2.root()).app_data(Edition::V2).configure(lcm))
+        .service(scope(Edition::V2.root()).app_data(Edition::V2).configure(lcm).configure(lcm_of_v2))
         .service(resource("/vnfpkgm/api_versions").route(get().to(versions::packages)))
         .service(scope("/vnfpkgm/v1").configure(packages))
         .service(resource(["/v1.0/vims", "/v1.0/vims.json"]).route(get().to(vims::list)).route(post().to(vims::create)))
@@ -103,8 +105,12 @@ fn lcm(config: &mut ServiceConfig) {
         )
         .service(resource("/vnf_instances/{id}/instantiate").route(post().to(instances::instantiate)))
         .service(resource("/vnf_instances/{id}/scale").route(post().to(instances::scale)))
+        .service(resource("/vnf_instances/{id}/scale_to_level").route(post().to(instances::scale_to_level)))
         .service(resource("/vnf_instances/{id}/heal").route(post().to(instances::heal)))
+        .service(resource("/vnf_instances/{id}/operate").route(post().to(instances::operate)))
         .service(resource("/vnf_instances/{id}/terminate").route(post().to(instances::terminate)))
+        .service(resource("/vnf_instances/{id}/change_flavour").route(post().to(unsupported::change_flavour)))
+        .service(resource("/vnf_instances/{id}/change_ext_conn").route(post().to(unsupported::change_ext_conn)))
         .service(resource("/vnf_instances/{id}/drift").route(get().to(drift::show)))
         .service(resource("/vnf_lcm_op_occs").route(get().to(op_occs::list)))
         .service(resource("/vnf_lcm_op_occs/{id}").route(get().to(op_occs::show)))
@@ -112,6 +118,23 @@ fn lcm(config: &mut ServiceConfig) {
         .service(resource("/vnf_lcm_op_occs/{id}/rollback").route(post().to(op_occs::rollback)))
         .service(resource("/vnf_lcm_op_occs/{id}/fail").route(post().to(op_occs::fail)))
         .service(resource("/vnf_lcm_op_occs/{id}/cancel").route(post().to(op_occs::cancel)));
+}
+
+/// What 2.6.1 does not have.
+fn lcm_of_v2(config: &mut ServiceConfig) {
+    let snapshot = || get().to(unsupported::snapshots);
+    config
+        .service(resource("/vnf_instances/{id}/change_vnfpkg").route(post().to(unsupported::change_vnfpkg)))
+        .service(resource("/vnf_instances/{id}/create_snapshot").route(post().to(unsupported::snapshot)))
+        .service(resource("/vnf_instances/{id}/revert_to_snapshot").route(post().to(unsupported::snapshot)))
+        .service(resource("/vnf_snapshots").route(snapshot()).route(post().to(unsupported::snapshots)))
+        .service(
+            resource("/vnf_snapshots/{id}")
+                .route(snapshot())
+                .route(patch().to(unsupported::snapshots))
+                .route(delete().to(unsupported::snapshots)),
+        )
+        .service(resource("/vnf_snapshots/{id}/vnf_state_snapshot").route(snapshot()));
 }
 
 fn packages(config: &mut ServiceConfig) {

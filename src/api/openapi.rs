@@ -15,7 +15,7 @@ use crate::sol003::v1;
     paths(
         versions::lcm_one,
         instances::list, instances::create, instances::show, instances::modify, instances::remove,
-        instances::instantiate, instances::scale, instances::heal, instances::terminate,
+        instances::instantiate, instances::scale, instances::scale_to_level, instances::heal, instances::operate, instances::terminate,
         drift::show,
         op_occs::list, op_occs::show, op_occs::retry, op_occs::rollback, op_occs::fail, op_occs::cancel,
     )

@@ -104,9 +104,12 @@ fn merge_attributes(instance: &mut VnfInstance, request: &Value) {
 fn info(task: &Task<'_>, plan: &Plan, before: Option<InstantiatedVnfInfo>) -> Result<InstantiatedVnfInfo, StepError> {
     let missing = || StepError::Stopped(Problem::conflict("the VNF instance is NOT_INSTANTIATED"));
     let mut info = plan.instantiated.clone().or(before).ok_or_else(missing)?;
-    // Rolling a scale back leaves the levels where they were.
+    // Rolling back leaves levels and state where they were.
     if let Some(levels) = plan.scale_levels.clone().filter(|_| task.op.state == OpState::Processing) {
         info.scale_levels = levels;
+    }
+    if let Some(state) = plan.vnf_state.filter(|_| task.op.state == OpState::Processing) {
+        info.vnf_state = state;
     }
     Ok(info)
 }

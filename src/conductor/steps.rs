@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::conductor::Conductor;
 use crate::conductor::cancel::Cancel;
+use crate::domain::operate::operated;
 use crate::domain::plan::{ReplicaChange, Step};
 use crate::domain::problem::Problem;
 use crate::domain::resource::{ObjectKey, Resource, ResourceState};
@@ -76,6 +77,11 @@ impl Steps<'_> {
         match step {
             Step::Apply { objects } => self.apply(index, self.rows(objects), Vec::new()).await,
             Step::SetReplicas { changes } => self.set_replicas(index, changes).await,
+            Step::Operate { objects, vnf_state } => {
+                let mut rows = self.rows(objects);
+                rows.iter_mut().for_each(|row| row.manifest = operated(&row.manifest, *vnf_state));
+                self.apply_anew(index, rows).await
+            }
             Step::AwaitReady { objects } => {
                 let rows = self.rows(objects);
                 let ready = conductor.driver.await_ready(self.scope, &rows, conductor.settings.patience);
@@ -99,7 +105,19 @@ impl Steps<'_> {
                 let states = gone.map(|row| (row.key.clone(), ResourceState::Planned)).collect();
                 self.record(Checkpoint { states, ..done }).await
             }
-            Step::Remove { objects, grace_seconds } => self.remove(index, objects, *grace_seconds).await,
+            Step::EndPods { objects, grace_seconds } => {
+                self.hold().await?;
+                let rows = self.rows(objects);
+                let grace = grace_seconds.map(|seconds| Duration::from_secs(seconds.into()));
+                let timeout = conductor.settings.removal_timeout + grace.unwrap_or_else(|| longest_grace(&rows));
+                let ended = conductor.driver.end_pods(self.scope, &rows, grace, timeout);
+                let ended = self.answers(stream::once(ended)).await?.pop();
+                ended.ok_or(StepError::Cancelled)??;
+                self.record(done).await
+            }
+            Step::Remove { objects, grace_seconds, keep_rows } => {
+                self.remove(index, objects, *grace_seconds, *keep_rows || self.backward).await
+            }
         }
     }
 
@@ -121,6 +139,11 @@ impl Steps<'_> {
                 rows.push(row);
             }
         }
+        self.apply_anew(index, rows).await
+    }
+
+    /// Ensures `rows`, whose manifests become their intents.
+    async fn apply_anew(&mut self, index: usize, rows: Vec<Resource>) -> Result<(), StepError> {
         let manifests = rows.iter().map(|row| (row.key.clone(), row.manifest.clone())).collect();
         self.apply(index, rows, manifests).await
     }
@@ -201,7 +224,14 @@ impl Steps<'_> {
         self.answers(answers.buffer_unordered(CONCURRENCY)).await
     }
 
-    async fn remove(&mut self, index: usize, objects: &[ObjectKey], grace: Option<u32>) -> Result<(), StepError> {
+    /// Removes `objects`; with `keep_rows` they may be made again.
+    async fn remove(
+        &mut self,
+        index: usize,
+        objects: &[ObjectKey],
+        grace: Option<u32>,
+        keep_rows: bool,
+    ) -> Result<(), StepError> {
         let conductor = self.conductor;
         self.hold().await?;
         let (scope, cancel) = (self.scope, self.cancel);
@@ -230,7 +260,7 @@ impl Steps<'_> {
                     errors.push(error);
                     continue;
                 }
-                Some(Ok(())) if self.backward => checkpoint.states.push((key, ResourceState::Planned)),
+                Some(Ok(())) if keep_rows => checkpoint.states.push((key, ResourceState::Planned)),
                 Some(Ok(())) => checkpoint.removed.push(key),
             }
             removed += 1;

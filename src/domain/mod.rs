@@ -10,6 +10,7 @@ pub mod manifest;
 pub mod mask;
 pub mod namespace;
 pub mod op_occ;
+pub mod operate;
 pub mod order;
 pub mod package;
 pub mod plan;

@@ -19,8 +19,12 @@ pub enum LcmOperation {
     Instantiate,
     /// Scale a VNF by aspect and steps.
     Scale,
+    /// Scale a VNF to an instantiation level, or to levels of its aspects.
+    ScaleToLevel,
     /// Heal VNFCs or the whole VNF.
     Heal,
+    /// Stop a VNF, or start it.
+    Operate,
     /// Terminate a VNF.
     Terminate,
     /// Change attributes of the VNF instance (`PATCH`).
@@ -117,7 +121,9 @@ impl LcmOperation {
         match self {
             Self::Instantiate => "INSTANTIATE",
             Self::Scale => "SCALE",
+            Self::ScaleToLevel => "SCALE_TO_LEVEL",
             Self::Heal => "HEAL",
+            Self::Operate => "OPERATE",
             Self::Terminate => "TERMINATE",
             Self::ModifyInfo => "MODIFY_INFO",
         }

@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::instance::InstantiatedVnfInfo;
+use crate::domain::instance::{InstantiatedVnfInfo, VnfState};
 use crate::domain::order::{Class, waves};
 use crate::domain::resource::ObjectKey;
 use crate::domain::scale::ScaleLevels;
@@ -18,6 +18,8 @@ pub struct Plan {
     pub backward: Option<Vec<Step>>,
     /// The scale levels that hold once COMPLETED; `None` where the operation leaves them alone.
     pub scale_levels: Option<ScaleLevels>,
+    /// The state that the VNF is in once COMPLETED; `None` where the operation leaves it alone.
+    pub vnf_state: Option<VnfState>,
     /// What an INSTANTIATE makes of the VNF, but for the pods and volumes that will be observed.
     pub instantiated: Option<InstantiatedVnfInfo>,
 }
@@ -41,6 +43,20 @@ pub enum Step {
         /// The workloads.
         changes: Vec<ReplicaChange>,
     },
+    /// The workloads are stopped (without replicas) or started (with those they had), in their intents and in the cluster.
+    Operate {
+        /// Keys of inventory rows.
+        objects: Vec<ObjectKey>,
+        /// Which of the two.
+        vnf_state: VnfState,
+    },
+    /// The workloads, which have no replicas, have no pods any more.
+    EndPods {
+        /// Keys of inventory rows.
+        objects: Vec<ObjectKey>,
+        /// As for [`Step::Remove`].
+        grace_seconds: Option<u32>,
+    },
     /// The pods are gone; whatever controls them makes others.
     DeletePods {
         /// The pods.
@@ -53,6 +69,9 @@ pub enum Step {
         /// Seconds after which pods that still run are killed; 0: at once, `None`: they get the time their own
         /// `terminationGracePeriodSeconds` gives them.
         grace_seconds: Option<u32>,
+        /// Whether the rows stay, as the objects are to be made again.
+        #[serde(default)]
+        keep_rows: bool,
     },
 }
 
@@ -63,6 +82,8 @@ impl Step {
             Self::Apply { .. } => "apply",
             Self::AwaitReady { .. } => "await ready",
             Self::SetReplicas { .. } => "set replicas",
+            Self::Operate { .. } => "operate",
+            Self::EndPods { .. } => "end pods",
             Self::DeletePods { .. } => "delete pods",
             Self::Remove { .. } => "remove",
         }
@@ -71,7 +92,11 @@ impl Step {
     /// How many objects it is about.
     pub fn size(&self) -> usize {
         match self {
-            Self::Apply { objects } | Self::AwaitReady { objects } | Self::Remove { objects, .. } => objects.len(),
+            Self::Apply { objects }
+            | Self::AwaitReady { objects }
+            | Self::Operate { objects, .. }
+            | Self::EndPods { objects, .. }
+            | Self::Remove { objects, .. } => objects.len(),
             Self::SetReplicas { changes } => changes.len(),
             Self::DeletePods { pods } => pods.len(),
         }
@@ -113,5 +138,29 @@ pub fn apply_all(objects: &[ObjectKey]) -> Vec<Step> {
 /// Removes all `objects`, class by class in reverse.
 pub fn remove_all(objects: &[ObjectKey], grace_seconds: Option<u32>) -> Vec<Step> {
     let waves = waves(objects.iter().cloned());
-    waves.into_iter().rev().map(|(_, objects)| Step::Remove { objects, grace_seconds }).collect()
+    waves.into_iter().rev().map(|(_, objects)| Step::Remove { objects, grace_seconds, keep_rows: false }).collect()
+}
+
+/// Brings the VNF of these objects, sorted by how they are stopped, to `vnf_state`.
+pub fn operate(
+    emptied: &[ObjectKey],
+    removed: &[ObjectKey],
+    vnf_state: VnfState,
+    grace_seconds: Option<u32>,
+) -> Vec<Step> {
+    let [emptied, removed] = [emptied, removed].map(<[ObjectKey]>::to_vec);
+    let operate = Step::Operate { objects: emptied.clone(), vnf_state };
+    let steps = match vnf_state {
+        VnfState::Stopped => vec![
+            operate,
+            Step::Remove { objects: removed, grace_seconds, keep_rows: true },
+            Step::EndPods { objects: emptied.clone(), grace_seconds },
+            Step::AwaitReady { objects: emptied },
+        ],
+        VnfState::Started => {
+            let all = [emptied, removed.clone()].concat();
+            vec![operate, Step::Apply { objects: removed }, Step::AwaitReady { objects: all }]
+        }
+    };
+    steps.into_iter().filter(|step| step.size() > 0).collect()
 }

@@ -8,6 +8,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::domain::instance::VnfState;
+use crate::domain::operate::{operated, started_replicas};
+
 /// Label on every object we make.
 pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
 /// Its value.
@@ -85,8 +88,11 @@ pub enum ResourceState {
 }
 
 impl Resource {
-    /// `spec.replicas` of the intent.
+    /// `spec.replicas` of the intent; of a workload that is stopped, those it has when it is started.
     pub fn replicas(&self) -> Option<u32> {
+        if let Some(replicas) = started_replicas(&self.manifest) {
+            return replicas;
+        }
         self.manifest.get("spec")?.get("replicas")?.as_u64()?.try_into().ok()
     }
 
@@ -99,9 +105,9 @@ impl Resource {
         template.or(own).and_then(says).unwrap_or(30)
     }
 
-    /// The same intent with other replicas.
+    /// The same intent with other replicas; of a workload that was stopped, it is started.
     pub fn manifest_with_replicas(&self, replicas: u32) -> Map<String, Value> {
-        let mut manifest = self.manifest.clone();
+        let mut manifest = operated(&self.manifest, VnfState::Started);
         if let Some(Value::Object(spec)) = manifest.get_mut("spec") {
             spec.insert("replicas".to_owned(), replicas.into());
         }

@@ -2,10 +2,10 @@
 //!
 //! Pure arithmetic over the VNFD; called by the API to refuse impossible requests before the 202, and by the planner.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::domain::problem::Problem;
-use crate::domain::vnfd::{Flavour, InstantiationLevel};
+use crate::domain::vnfd::{Flavour, InstantiationLevel, ScalingAspect};
 
 /// The scale level of each aspect.
 pub type ScaleLevels = BTreeMap<String, u32>;
@@ -17,6 +17,36 @@ pub enum ScaleDirection {
     Out,
     /// `SCALE_IN`.
     In,
+}
+
+/// Where SCALE_TO_LEVEL leads (SOL003 clause 5.5.2.6).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ScaleTarget {
+    /// The instantiation level of that id: its scale levels and its numbers of instances.
+    Level(String),
+    /// These levels of these aspects; the others stay where they are.
+    Aspects(ScaleLevels),
+}
+
+impl ScaleTarget {
+    /// The instantiation level in force afterwards, if one was named.
+    pub fn level(&self) -> Option<&str> {
+        match self {
+            Self::Level(name) => Some(name),
+            Self::Aspects(_) => None,
+        }
+    }
+
+    /// The VDUs whose numbers of instances it is about.
+    pub fn vdus<'a>(&self, flavour: &'a Flavour) -> BTreeSet<&'a String> {
+        match self {
+            Self::Level(_) => flavour.vdus.keys().collect(),
+            Self::Aspects(levels) => {
+                let aspects = flavour.aspects.iter().filter(|(id, _)| levels.contains_key(*id));
+                aspects.flat_map(|(_, aspect)| aspect.deltas.keys()).collect()
+            }
+        }
+    }
 }
 
 /// The scale levels a VNF starts at: those of `level`, or of the default level, or 0 for every aspect.
@@ -69,12 +99,7 @@ pub fn scaled(
     aspect_id: &str,
     steps: u32,
 ) -> Result<ScaleLevels, Problem> {
-    let aspect = flavour.aspects.get(aspect_id).ok_or_else(|| {
-        Problem::impossible(format!(
-            "aspectId '{aspect_id}' is not in the VNFD; it has: {}",
-            names(flavour.aspects.keys())
-        ))
-    })?;
+    let aspect = aspect(flavour, aspect_id)?;
     let current = levels.get(aspect_id).copied().unwrap_or(0);
     let target = match direction {
         ScaleDirection::Out => current.checked_add(steps).filter(|level| *level <= aspect.max_level),
@@ -92,6 +117,39 @@ pub fn scaled(
     numbers.retain(|vdu, _| aspect.deltas.contains_key(vdu));
     check_profiles(flavour, &numbers)?;
     Ok(after)
+}
+
+/// The scale levels after SCALE_TO_LEVEL.
+///
+/// # Errors
+/// 422 if the flavour has no such instantiation level or aspect, a level is beyond its aspect's, or a VDU would leave the
+/// bounds of its profile.
+pub fn scaled_to(flavour: &Flavour, levels: &ScaleLevels, target: &ScaleTarget) -> Result<ScaleLevels, Problem> {
+    let after = match target {
+        ScaleTarget::Level(name) => initial_levels(flavour, Some(name))?,
+        ScaleTarget::Aspects(wanted) => {
+            for (id, level) in wanted {
+                let max = aspect(flavour, id)?.max_level;
+                if *level > max {
+                    return Err(Problem::impossible(format!(
+                        "scaleLevel {level} of aspect '{id}' is not in 0..={max}"
+                    )));
+                }
+            }
+            levels.clone().into_iter().chain(wanted.clone()).collect()
+        }
+    };
+    let concerned = target.vdus(flavour);
+    let mut numbers = instances(flavour, &after, target.level());
+    numbers.retain(|vdu, _| concerned.contains(vdu));
+    check_profiles(flavour, &numbers)?;
+    Ok(after)
+}
+
+fn aspect<'a>(flavour: &'a Flavour, id: &str) -> Result<&'a ScalingAspect, Problem> {
+    flavour.aspects.get(id).ok_or_else(|| {
+        Problem::impossible(format!("aspectId '{id}' is not in the VNFD; it has: {}", names(flavour.aspects.keys())))
+    })
 }
 
 /// The level of an aspect by the replicas that its VDUs really have, where the VNFD's numbers for exactly one level are

@@ -131,6 +131,15 @@ pub trait Driver: Send + Sync {
         timeout: Duration,
     ) -> Result<(), InfraError>;
 
+    /// The workloads, whose intents have no replicas, have no pods any more. Those that still run after `grace` are killed.
+    async fn end_pods(
+        &self,
+        scope: &Scope,
+        resources: &[Resource],
+        grace: Option<Duration>,
+        timeout: Duration,
+    ) -> Result<(), InfraError>;
+
     /// The pods are gone: deleted with their uid as precondition, waited for.
     async fn delete_pods(&self, scope: &Scope, pods: &[PodRef], timeout: Duration) -> Result<(), InfraError>;
 

@@ -9,17 +9,21 @@ use serde_json::{Map, Value, json};
 
 use crate::clock::{Clock, Ids};
 use crate::domain::ids::{ProjectId, VimId, VnfInstanceId, VnfLcmOpOccId};
-use crate::domain::instance::{InstantiatedVnfInfo, VnfInstance, VnfMetadata};
+use crate::domain::instance::{InstantiatedVnfInfo, VnfInstance, VnfMetadata, VnfState};
 use crate::domain::op_occ::{LcmOperation, OpState, VnfLcmOpOcc};
 use crate::domain::package::OperationalState;
 use crate::domain::problem::Problem;
-use crate::domain::scale::{ScaleDirection, initial_levels, scaled};
+use crate::domain::scale::{ScaleDirection, ScaleTarget, initial_levels, scaled, scaled_to};
 use crate::domain::vim::{Vim, VimConnection, masked};
+use crate::domain::vnfd::Flavour;
 use crate::domain::{heal, namespace, render};
 use crate::error::ApiError;
 use crate::lcm::modify;
 use crate::lcm::params::{InstantiateParams, blocking, manifests};
-use crate::sol003::common::{HealVnfRequest, ScaleType, ScaleVnfRequest, TerminateVnfRequest, TerminationType};
+use crate::sol003::common::{
+    HealVnfRequest, OperateVnfRequest, ScaleType, ScaleVnfRequest, ScaleVnfToLevelRequest, StopType,
+    TerminateVnfRequest, TerminationType,
+};
 use crate::sol003::v2::{InstantiateVnfRequest, VimConnectionInfo};
 use crate::store::{OnboardedVnfd, Store, StoreError};
 use crate::traces;
@@ -97,19 +101,30 @@ impl Acceptor<'_> {
     pub async fn scale(&self, id: VnfInstanceId, request: &ScaleVnfRequest) -> Result<VnfLcmOpOccId, ApiError> {
         let instance = self.instance(id).await?;
         let info = instantiated(&instance)?;
-        let onboarded = self.vnfd(&instance).await?;
-        let flavour = onboarded.vnfd.flavour(&info.flavour_id)?;
-        if flavour.aspects.is_empty() {
-            return Err(
-                Problem::new(404, "not-supported", "the VNFD has no scaling aspects: this VNF can't scale").into()
-            );
-        }
+        let flavour = self.scalable(&instance, info).await?;
         let steps = request.number_of_steps.unwrap_or(1);
         if steps == 0 {
             return Err(Problem::malformed("numberOfSteps must be at least 1").into());
         }
-        scaled(flavour, &info.scale_levels, direction(request.scale_type), &request.aspect_id, steps)?;
+        scaled(&flavour, &info.scale_levels, direction(request.scale_type), &request.aspect_id, steps)?;
         self.begin(self.op_id(), LcmOperation::Scale, record(request)?, None, &instance).await
+    }
+
+    /// Accepts SCALE_TO_LEVEL.
+    ///
+    /// # Errors
+    /// 404 (also if the VNF has no scaling aspects), 400 (not exactly one target), 409, 422 (unknown instantiation level or
+    /// aspect, level out of range).
+    pub async fn scale_to_level(
+        &self,
+        id: VnfInstanceId,
+        request: &ScaleVnfToLevelRequest,
+    ) -> Result<VnfLcmOpOccId, ApiError> {
+        let instance = self.instance(id).await?;
+        let info = instantiated(&instance)?;
+        let flavour = self.scalable(&instance, info).await?;
+        scaled_to(&flavour, &info.scale_levels, &target(request)?)?;
+        self.begin(self.op_id(), LcmOperation::ScaleToLevel, record(request)?, None, &instance).await
     }
 
     /// Accepts HEAL.
@@ -120,6 +135,26 @@ impl Acceptor<'_> {
         let instance = self.instance(id).await?;
         heal::select(&instantiated(&instance)?.vnfcs, request.vnfc_instance_id.as_deref().unwrap_or_default())?;
         self.begin(self.op_id(), LcmOperation::Heal, record(request)?, None, &instance).await
+    }
+
+    /// Accepts OPERATE. A VNF that is in that state already is brought to it again: some of it may not be.
+    ///
+    /// # Errors
+    /// 404, 409, 422 (single VNFCs, a stop type or time-out that does not go with the rest).
+    pub async fn operate(&self, id: VnfInstanceId, request: &OperateVnfRequest) -> Result<VnfLcmOpOccId, ApiError> {
+        let instance = self.instance(id).await?;
+        instantiated(&instance)?;
+        if request.vnfc_instance_id.as_ref().is_some_and(|ids| !ids.is_empty()) {
+            let text = "single VNFCs can't be stopped or started: Kubernetes replaces a pod that ends; leave vnfcInstanceId out, or scale";
+            return Err(Problem::impossible(text).into());
+        }
+        if request.change_state_to == VnfState::Started && request.stop_type.is_some() {
+            return Err(Problem::impossible("stopType goes with changeStateTo STOPPED only").into());
+        }
+        if request.graceful_stop_timeout.is_some() && request.stop_type != Some(StopType::Graceful) {
+            return Err(Problem::impossible("gracefulStopTimeout goes with stopType GRACEFUL only").into());
+        }
+        self.begin(self.op_id(), LcmOperation::Operate, record(request)?, None, &instance).await
     }
 
     /// Accepts TERMINATE.
@@ -212,6 +247,27 @@ impl Acceptor<'_> {
 
     async fn vnfd(&self, instance: &VnfInstance) -> Result<OnboardedVnfd, ApiError> {
         Ok(self.store.vnfd(self.project, &instance.vnfd_id).await?)
+    }
+
+    /// The flavour of a VNF that can scale.
+    ///
+    /// # Errors
+    /// 404 if the VNFD has no scaling aspects, 409 if it is stopped: with no replicas at all it is at no level.
+    async fn scalable(&self, instance: &VnfInstance, info: &InstantiatedVnfInfo) -> Result<Flavour, ApiError> {
+        let flavour = self.vnfd(instance).await?.vnfd.flavour(&info.flavour_id)?.clone();
+        if flavour.aspects.is_empty() {
+            return Err(
+                Problem::new(404, "not-supported", "the VNFD has no scaling aspects: this VNF can't scale").into()
+            );
+        }
+        if info.vnf_state == VnfState::Stopped {
+            let text = format!(
+                "VNF instance {} is STOPPED: start it (operate, changeStateTo STARTED), then scale",
+                instance.id
+            );
+            return Err(Problem::conflict(text).into());
+        }
+        Ok(flavour)
     }
 
     /// Puts the requested connections into the instance, or the default VIM if there is none at all, and chooses the one
@@ -349,7 +405,8 @@ const ATTEMPTS: u32 = 4;
 
 /// Whether accepting the operation changes nothing of the instance.
 const fn leaves_instance(operation: LcmOperation) -> bool {
-    matches!(operation, LcmOperation::Scale | LcmOperation::Heal | LcmOperation::Terminate)
+    use LcmOperation::{Heal, Operate, Scale, ScaleToLevel, Terminate};
+    matches!(operation, Scale | ScaleToLevel | Heal | Operate | Terminate)
 }
 
 /// Key of the `vimConnectionInfo` entry that stands for the default VIM.
@@ -360,6 +417,26 @@ pub const fn direction(scale_type: ScaleType) -> ScaleDirection {
     match scale_type {
         ScaleType::ScaleOut => ScaleDirection::Out,
         ScaleType::ScaleIn => ScaleDirection::In,
+    }
+}
+
+/// Where a request to scale to a level leads.
+///
+/// # Errors
+/// 400 unless it says so in exactly one way, each aspect once.
+pub fn target(request: &ScaleVnfToLevelRequest) -> Result<ScaleTarget, Problem> {
+    match (&request.instantiation_level_id, request.scale_info.as_deref()) {
+        (Some(level), None) => Ok(ScaleTarget::Level(level.clone())),
+        (None, Some(infos)) if !infos.is_empty() => {
+            let mut levels = BTreeMap::new();
+            for info in infos {
+                if levels.insert(info.aspect_id.clone(), info.scale_level).is_some() {
+                    return Err(Problem::malformed(format!("scaleInfo names aspect '{}' twice", info.aspect_id)));
+                }
+            }
+            Ok(ScaleTarget::Aspects(levels))
+        }
+        _ => Err(Problem::malformed("give either instantiationLevelId, or scaleInfo with an entry at least")),
     }
 }
 

@@ -8,17 +8,21 @@ use serde_json::{Map, Value};
 
 use crate::domain::instance::{InstantiatedVnfInfo, VnfInstance, VnfState, Vnfc};
 use crate::domain::op_occ::{LcmOperation, VnfLcmOpOcc};
-use crate::domain::plan::{Plan, PodRef, ReplicaChange, Step, apply_all, remove_all};
+use crate::domain::operate::{Stopping, stopping};
+use crate::domain::plan::{Plan, PodRef, ReplicaChange, Step, apply_all, operate, remove_all};
 use crate::domain::problem::Problem;
 use crate::domain::render::{self, Rendering};
 use crate::domain::resource::{ObjectKey, Resource};
-use crate::domain::scale::{ScaleLevels, check_profiles, initial_levels, instances, scaled};
+use crate::domain::scale::{ScaleLevels, check_profiles, initial_levels, instances, scaled, scaled_to};
 use crate::domain::vnfd::Flavour;
 use crate::domain::{heal, scale};
 use crate::infra::{Driver, InfraError, Scope};
-use crate::lcm::accept::direction;
+use crate::lcm::accept::{direction, target};
 use crate::lcm::params::{InstantiateParams, blocking, manifests};
-use crate::sol003::common::{HealVnfRequest, ScaleVnfRequest, TerminateVnfRequest, TerminationType};
+use crate::sol003::common::{
+    HealVnfRequest, OperateVnfRequest, ScaleVnfRequest, ScaleVnfToLevelRequest, StopType, TerminateVnfRequest,
+    TerminationType,
+};
 use crate::store::{Store, StoreError};
 
 /// Why there is no plan.
@@ -76,7 +80,9 @@ impl Planner<'_> {
         Ok(match self.op.operation {
             LcmOperation::Instantiate => self.instantiate().await?,
             LcmOperation::Scale => (self.scale().await?, Vec::new()),
+            LcmOperation::ScaleToLevel => (self.scale_to_level().await?, Vec::new()),
             LcmOperation::Heal => (self.heal().await?, Vec::new()),
+            LcmOperation::Operate => (self.operate()?, Vec::new()),
             LcmOperation::Terminate => (self.terminate()?, Vec::new()),
             LcmOperation::ModifyInfo => (Plan::default(), Vec::new()),
         })
@@ -125,13 +131,55 @@ impl Planner<'_> {
 
     async fn scale(&self) -> Result<Plan, PlanError> {
         let request: ScaleVnfRequest = self.request()?;
-        let info = self.info()?;
-        let onboarded = self.store.vnfd(&self.instance.project_id, &self.instance.vnfd_id).await?;
-        let flavour = onboarded.vnfd.flavour(&info.flavour_id)?;
+        let before = &self.info()?.scale_levels;
+        let flavour = self.flavour().await?;
         let steps = request.number_of_steps.unwrap_or(1);
-        let after = scaled(flavour, &info.scale_levels, direction(request.scale_type), &request.aspect_id, steps)?;
-        let numbers = self.numbers(flavour, &info.scale_levels, &after, &request.aspect_id);
-        check_profiles(flavour, &numbers)?;
+        let after = scaled(&flavour, before, direction(request.scale_type), &request.aspect_id, steps)?;
+        let vdus = flavour.aspects.get(&request.aspect_id).into_iter().flat_map(|aspect| aspect.deltas.keys());
+        let numbers = self.numbers(&flavour, (before, &after), None, vdus);
+        self.rescaled(&flavour, after, &numbers)
+    }
+
+    async fn scale_to_level(&self) -> Result<Plan, PlanError> {
+        let request: ScaleVnfToLevelRequest = self.request()?;
+        let before = &self.info()?.scale_levels;
+        let flavour = self.flavour().await?;
+        let target = target(&request)?;
+        let after = scaled_to(&flavour, before, &target)?;
+        let numbers = self.numbers(&flavour, (before, &after), target.level(), target.vdus(&flavour));
+        self.rescaled(&flavour, after, &numbers)
+    }
+
+    /// The number of instances of each of `vdus` after scaling between these levels. A VDU that the VNFD gives no initial
+    /// number moves from the replicas it has by the difference of the deltas.
+    fn numbers<'v>(
+        &self,
+        flavour: &Flavour,
+        (before, after): (&ScaleLevels, &ScaleLevels),
+        level: Option<&str>,
+        vdus: impl IntoIterator<Item = &'v String>,
+    ) -> BTreeMap<String, u32> {
+        let stated = instances(flavour, after, level);
+        vdus.into_iter()
+            .filter_map(|vdu| {
+                let number = stated.get(vdu).copied().or_else(|| {
+                    let replicas = self.inventory.iter().find(|row| row.vdu_id.as_ref() == Some(vdu))?.replicas()?;
+                    let base = replicas.checked_sub(scale::added(flavour, before, vdu))?;
+                    Some(base.saturating_add(scale::added(flavour, after, vdu)))
+                })?;
+                Some((vdu.clone(), number))
+            })
+            .collect()
+    }
+
+    /// The VDUs get these numbers of instances, the VNF these levels.
+    fn rescaled(
+        &self,
+        flavour: &Flavour,
+        after: ScaleLevels,
+        numbers: &BTreeMap<String, u32>,
+    ) -> Result<Plan, PlanError> {
+        check_profiles(flavour, numbers)?;
         let changes: Vec<(ReplicaChange, ReplicaChange)> = self
             .inventory
             .iter()
@@ -142,11 +190,8 @@ impl Planner<'_> {
             })
             .collect();
         if changes.is_empty() {
-            return Err(Problem::impossible(format!(
-                "aspect '{}' scales no workload whose replicas are this VNFM's to set (a HorizontalPodAutoscaler may have them)",
-                request.aspect_id
-            ))
-            .into());
+            let text = "no workload that this scales has replicas that are this VNFM's to set (a HorizontalPodAutoscaler may have them)";
+            return Err(Problem::impossible(text).into());
         }
         let objects: Vec<ObjectKey> = changes.iter().map(|(change, _)| change.object.clone()).collect();
         let (forward, backward) = changes.into_iter().unzip();
@@ -154,29 +199,10 @@ impl Planner<'_> {
         Ok(Plan { forward: set(forward), backward: Some(set(backward)), scale_levels: Some(after), ..Plan::default() })
     }
 
-    /// The number of instances of each VDU of the aspect after scaling. A VDU that the VNFD gives no initial number
-    /// moves from the replicas it has by the difference of the deltas.
-    fn numbers(
-        &self,
-        flavour: &Flavour,
-        before: &ScaleLevels,
-        after: &ScaleLevels,
-        aspect_id: &str,
-    ) -> BTreeMap<String, u32> {
-        let stated = instances(flavour, after, None);
-        let Some(aspect) = flavour.aspects.get(aspect_id) else { return BTreeMap::new() };
-        aspect
-            .deltas
-            .keys()
-            .filter_map(|vdu| {
-                let number = stated.get(vdu).copied().or_else(|| {
-                    let replicas = self.inventory.iter().find(|row| row.vdu_id.as_ref() == Some(vdu))?.replicas()?;
-                    let base = replicas.checked_sub(scale::added(flavour, before, vdu))?;
-                    Some(base.saturating_add(scale::added(flavour, after, vdu)))
-                })?;
-                Some((vdu.clone(), number))
-            })
-            .collect()
+    /// The flavour the VNF has.
+    async fn flavour(&self) -> Result<Flavour, PlanError> {
+        let onboarded = self.store.vnfd(&self.instance.project_id, &self.instance.vnfd_id).await?;
+        Ok(onboarded.vnfd.flavour(&self.info()?.flavour_id)?.clone())
     }
 
     async fn heal(&self) -> Result<Plan, PlanError> {
@@ -193,9 +219,12 @@ impl Planner<'_> {
         let is_home = |resource: &Resource, vnfc: &Vnfc| {
             vnfc.workload_kind == resource.key.kind && vnfc.workload_name == resource.key.name
         };
-        // A Job that has run is not run again.
+        let is_stopped = self.info()?.vnf_state == VnfState::Stopped;
+        // A Job that has run is not run again, and what is removed while the VNF is stopped comes back when it is started.
         let concerned = |resource: &&Resource| {
-            resource.key.kind != "Job" && (ids.is_empty() || vnfcs.iter().any(|vnfc| is_home(resource, vnfc)))
+            resource.key.kind != "Job"
+                && !(is_stopped && stopping(&resource.key) == Stopping::Removed)
+                && (ids.is_empty() || vnfcs.iter().any(|vnfc| is_home(resource, vnfc)))
         };
         let objects: Vec<ObjectKey> = self.inventory.iter().filter(concerned).map(|row| row.key.clone()).collect();
         let pods = vnfcs.iter().map(|vnfc| PodRef { name: vnfc.pod_name.clone(), uid: vnfc.pod_uid.clone() });
@@ -203,6 +232,29 @@ impl Planner<'_> {
         let mut forward = vec![Step::DeletePods { pods: pods.collect() }];
         forward.extend(apply_all(&objects));
         Ok(Plan { forward, ..Plan::default() })
+    }
+
+    fn operate(&self) -> Result<Plan, PlanError> {
+        let request: OperateVnfRequest = self.request()?;
+        let grace_seconds = match request.stop_type {
+            Some(StopType::Graceful) => request.graceful_stop_timeout,
+            Some(StopType::Forceful) | None => Some(0),
+        };
+        let those = |how| {
+            let rows = self.inventory.iter().filter(move |row| stopping(&row.key) == how);
+            rows.map(|row| row.key.clone()).collect::<Vec<ObjectKey>>()
+        };
+        let (emptied, removed) = (those(Stopping::Emptied), those(Stopping::Removed));
+        if emptied.is_empty() && removed.is_empty() {
+            return Err(Problem::impossible("the VNF has no workload that could be stopped or started").into());
+        }
+        let steps = |vnf_state, grace_seconds| operate(&emptied, &removed, vnf_state, grace_seconds);
+        Ok(Plan {
+            forward: steps(request.change_state_to, grace_seconds),
+            backward: Some(steps(self.info()?.vnf_state, None)),
+            vnf_state: Some(request.change_state_to),
+            ..Plan::default()
+        })
     }
 
     fn terminate(&self) -> Result<Plan, PlanError> {

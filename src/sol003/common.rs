@@ -94,6 +94,22 @@ pub struct ScaleVnfRequest {
     pub additional_params: Option<Map<String, Value>>,
 }
 
+/// `ScaleVnfToLevelRequest` (clause 5.5.2.6). Exactly one of `instantiationLevelId` and `scaleInfo`.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ScaleVnfToLevelRequest {
+    /// The instantiation level to go to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instantiation_level_id: Option<String>,
+    /// The levels to go to; aspects that are not named stay where they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scale_info: Option<Vec<ScaleInfo>>,
+    /// Ignored by Gybe, kept for the record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub additional_params: Option<Map<String, Value>>,
+}
+
 /// `type` of a scale request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
@@ -118,6 +134,49 @@ pub struct HealVnfRequest {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub additional_params: Option<Map<String, Value>>,
+}
+
+/// `OperateVnfRequest` (clause 5.5.2.10, with the VNFC ids of SOL002).
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OperateVnfRequest {
+    /// The state wanted.
+    #[schema(value_type = VnfOperationalStateType)]
+    pub change_state_to: VnfState,
+    /// STOPPED only: FORCEFUL, the default, kills pods at once, GRACEFUL lets them end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stop_type: Option<StopType>,
+    /// GRACEFUL only: seconds after which pods that still run are killed; absent: as long as it takes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub graceful_stop_timeout: Option<u32>,
+    /// Refused unless empty: Kubernetes can't stop single pods.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vnfc_instance_id: Option<Vec<String>>,
+    /// Ignored by Gybe, kept for the record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub additional_params: Option<Map<String, Value>>,
+}
+
+/// `StopType` (clause 5.5.4.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum StopType {
+    /// Pods are killed at once.
+    Forceful,
+    /// Pods get their time to end.
+    Graceful,
+}
+
+// For the documents only: the domain's type is what is read and written.
+/// `VnfOperationalStateType` (clause 5.5.4.3).
+#[derive(ToSchema)]
+#[schema(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum VnfOperationalStateType {
+    /// The VNF runs.
+    Started,
+    /// The VNF has no pods.
+    Stopped,
 }
 
 /// `TerminateVnfRequest` (clause 5.5.2.8).
@@ -166,7 +225,7 @@ pub enum CancelModeType {
 }
 
 /// `ScaleInfo` (clause 5.5.3.4).
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ScaleInfo {
     /// The scaling aspect.
@@ -312,7 +371,6 @@ impl VnfInstanceAttributes {
     /// The attributes of `instance`, with links below `base` (scheme, host and port) in `edition`.
     pub fn new(instance: &VnfInstance, edition: Edition, base: &str) -> Self {
         let href = format!("{base}{}/vnf_instances/{}", edition.root(), instance.id);
-        let info = instance.instantiated.as_ref();
         Self {
             id: instance.id.to_string(),
             vnf_instance_name: instance.name.clone(),
@@ -326,7 +384,7 @@ impl VnfInstanceAttributes {
             instantiation_state: instance.instantiation_state(),
             metadata: instance.metadata.clone(),
             extensions: instance.extensions.clone(),
-            links: VnfInstanceLinks::new(&href, info.is_some(), info.is_some_and(|info| !info.scale_levels.is_empty())),
+            links: VnfInstanceLinks::new(&href, instance.instantiated.as_ref()),
         }
     }
 }
@@ -336,7 +394,7 @@ impl VnfInstanceAttributes {
 #[serde(rename_all = "camelCase")]
 pub struct InstantiatedAttributes {
     flavour_id: String,
-    #[schema(value_type = String)]
+    #[schema(value_type = VnfOperationalStateType)]
     vnf_state: VnfState,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     scale_status: Vec<ScaleInfo>,
@@ -372,19 +430,27 @@ pub struct VnfInstanceLinks {
     #[serde(skip_serializing_if = "Option::is_none")]
     scale: Option<Link>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    scale_to_level: Option<Link>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     heal: Option<Link>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    operate: Option<Link>,
 }
 
 impl VnfInstanceLinks {
-    /// The links of the instance at `href`; `scalable` if it has scaling aspects.
-    pub fn new(href: &str, instantiated: bool, scalable: bool) -> Self {
+    /// The links of the instance at `href`, of which `info` tells if it is INSTANTIATED.
+    pub fn new(href: &str, info: Option<&InstantiatedVnfInfo>) -> Self {
+        let instantiated = info.is_some();
+        let scalable = info.is_some_and(|info| !info.scale_levels.is_empty() && info.vnf_state == VnfState::Started);
         let task = |name: &str, possible: bool| possible.then(|| Link::to(format!("{href}/{name}")));
         Self {
             this: Link::to(href),
             instantiate: task("instantiate", !instantiated),
             terminate: task("terminate", instantiated),
-            scale: task("scale", instantiated && scalable),
+            scale: task("scale", scalable),
+            scale_to_level: task("scale_to_level", scalable),
             heal: task("heal", instantiated),
+            operate: task("operate", instantiated),
         }
     }
 }

@@ -97,7 +97,8 @@ impl VnfLcmOpOcc {
 
 /// Whether an operation has a way back (clause 5.6.2.2).
 pub const fn can_roll_back(operation: LcmOperation) -> bool {
-    matches!(operation, LcmOperation::Instantiate | LcmOperation::Scale)
+    use LcmOperation::{Instantiate, Operate, Scale, ScaleToLevel};
+    matches!(operation, Instantiate | Scale | ScaleToLevel | Operate)
 }
 
 /// Operation parameters are kept in the form of 3.3.1; 2.6.1 has `vimConnectionInfo` as an array.

@@ -2,7 +2,7 @@
 
 use super::room::Sight;
 use crate::domain::ids::{ProjectId, VnfInstanceId};
-use crate::domain::instance::{InstantiatedVnfInfo, VnfInstance};
+use crate::domain::instance::{InstantiatedVnfInfo, VnfInstance, VnfState};
 use crate::domain::resource::Resource;
 use crate::domain::scale::level_of;
 use crate::domain::sight::{SeenKind, replicas, storages, vnfcs};
@@ -44,7 +44,8 @@ async fn attempt(store: &dyn Store, project: &ProjectId, id: VnfInstanceId, sigh
     let inventory = store.resources(id).await?;
     let mut info = told.clone();
     see(&mut info, &inventory, sight);
-    if !info.scale_levels.is_empty() {
+    // Without replicas, a stopped VNF keeps the levels that it is to be started at.
+    if !info.scale_levels.is_empty() && info.vnf_state == VnfState::Started {
         set_levels(store, &instance, &mut info, &inventory, sight).await?;
     }
     if info == *told {

@@ -95,6 +95,10 @@ impl Driver for Gates {
         self.pass(format!("remove {}", resource.key.name)).await
     }
 
+    async fn end_pods(&self, _: &Scope, _: &[Resource], _: Option<Duration>, _: Duration) -> Result<(), InfraError> {
+        self.pass("end".to_owned()).await
+    }
+
     async fn delete_pods(&self, _: &Scope, _: &[PodRef], _: Duration) -> Result<(), InfraError> {
         self.pass("delete".to_owned()).await
     }
@@ -208,11 +212,11 @@ fn plan() -> (Plan, Vec<Resource>) {
         Step::AwaitReady { objects: keys.clone() },
     ];
     let backward = Some(vec![
-        Step::Remove { objects: keys[1..].to_vec(), grace_seconds: Some(0) },
-        Step::Remove { objects: vec![key("a")], grace_seconds: Some(0) },
+        Step::Remove { objects: keys[1..].to_vec(), grace_seconds: Some(0), keep_rows: false },
+        Step::Remove { objects: vec![key("a")], grace_seconds: Some(0), keep_rows: false },
     ]);
     (
-        Plan { forward, backward, scale_levels: None, instantiated: Some(instantiated()) },
+        Plan { forward, backward, instantiated: Some(instantiated()), ..Plan::default() },
         names.iter().map(|name| resource(name)).collect(),
     )
 }

@@ -719,6 +719,39 @@ async fn pods_are_killed_at_once_or_after_the_grace() {
     }
 }
 
+/// The pods that are not its own stay.
+#[tokio::test]
+async fn the_pods_of_a_workload_without_replicas_end_by_themselves_or_are_killed_after_the_grace() {
+    let dead = |yaml: String| yaml.replace("{containers:", "{nodeName: no-such-node, containers:");
+    for (yaml, grace) in [
+        (deployment(GOOD), None),
+        (stateful_set(GOOD), Some(LONG)),
+        (dead(deployment(GOOD)), Some(Duration::ZERO)),
+        (dead(workload("ReplicaSet", "web", GOOD)), Some(Duration::from_secs(2))),
+    ] {
+        let vnf = Vnf::new().await;
+        let mut resources = vnf.render(&[], &(yaml + "---" + &pod(GOOD, ""))).await;
+        vnf.ensure(&mut resources).await;
+        let pods = vnf.cluster.api("v1", "Pod", "pods", Some(&vnf.scope.namespace));
+        let mut events = pods.watch(&WatchParams::default(), "0").await.unwrap().boxed();
+        for _ in 0..2 {
+            while !matches!(events.try_next().await.unwrap().unwrap(), WatchEvent::Added(_)) {}
+        }
+        let mut stopped = [with_replicas(&resources[0], 0)];
+        vnf.ensure(&mut stopped).await;
+        let start = Instant::now();
+        vnf.driver.end_pods(&vnf.scope, &stopped, grace, LONG).await.unwrap();
+        let grace = grace.filter(|grace| *grace < LONG).unwrap_or_default();
+        assert!(start.elapsed() >= grace && start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
+        assert_eq!(vnf.names("v1", "Pod", "pods").await, ["lone"]);
+        vnf.driver.end_pods(&vnf.scope, &stopped, Some(Duration::ZERO), LONG).await.unwrap();
+        assert_eq!(vnf.names("v1", "Pod", "pods").await, ["lone"]);
+        for resource in [&stopped[0], &resources[1]] {
+            vnf.driver.remove(&vnf.scope, resource, Some(Duration::ZERO), LONG).await.unwrap();
+        }
+    }
+}
+
 #[tokio::test]
 async fn the_pods_of_a_cron_jobs_jobs_are_killed_with_it() {
     let vnf = Vnf::new().await;

@@ -18,8 +18,9 @@ use std::time::{Duration, Instant};
 use gybe::clock::{Clock as _, Ids as _, System};
 use gybe::conductor::{Conductor, Settings};
 use gybe::domain::ids::{ProjectId, VimId, VnfInstanceId, VnfLcmOpOccId};
-use gybe::domain::instance::VnfInstance;
+use gybe::domain::instance::{VnfInstance, VnfState};
 use gybe::domain::op_occ::{CancelMode, LcmOperation, OpEvent, OpState, VnfLcmOpOcc};
+use gybe::domain::operate::{Stopping, stopping};
 use gybe::domain::package::{Content, DefinitionFile};
 use gybe::domain::problem::Problem;
 use gybe::domain::resource::{ObjectKey, Resource, ResourceState};
@@ -74,8 +75,12 @@ const INSTANTIATE_AND_FAIL: Request =
     ("instantiate and fail", r#"{"flavourId":"simple","additionalParams":{"namespace":"vnf","createNamespace":true}}"#);
 const SCALE_OUT: Request = ("scale", r#"{"type":"SCALE_OUT","aspectId":"subscriber_data","numberOfSteps":2}"#);
 const SCALE_IN: Request = ("scale", r#"{"type":"SCALE_IN","aspectId":"subscriber_data"}"#);
+const SCALE_TO_LEVEL: Request = ("scale_to_level", r#"{"instantiationLevelId":"large"}"#);
+const SCALE_ASPECTS: Request = ("scale_to_level", r#"{"scaleInfo":[{"aspectId":"subscriber_data","scaleLevel":0}]}"#);
 const HEAL_ONE: Request = ("heal", r#"{"vnfcInstanceId":["UDR_DB-udr-db-0"]}"#);
 const HEAL_ALL: Request = ("heal", r#"{"cause":"healing all"}"#);
+const STOP: Request = ("operate", r#"{"changeStateTo":"STOPPED","stopType":"GRACEFUL","gracefulStopTimeout":5}"#);
+const START: Request = ("operate", r#"{"changeStateTo":"STARTED"}"#);
 const TERMINATE: Request = ("terminate", r#"{"terminationType":"GRACEFUL","gracefulTerminationTimeout":5}"#);
 const KILL: Request = ("terminate", r#"{"terminationType":"FORCEFUL"}"#);
 /// Somebody deletes what the VNF needs; no request.
@@ -83,7 +88,7 @@ const LOSE: Request = ("lose", "Deployment udr, Pod probe");
 const MODIFY: Request = ("modify", r#"{"vnfInstanceName":"renamed","metadata":{"site":"north"}}"#);
 
 #[rustfmt::skip]
-const OPERATIONS: [Operation; 15] = [
+const OPERATIONS: [Operation; 25] = [
     Operation { name: "INSTANTIATE", before: &[], request: INSTANTIATE, way: Way::Forward },
     Operation { name: "INSTANTIATE rolled back", before: &[], request: INSTANTIATE, way: Way::Back },
     Operation { name: "INSTANTIATE retried", before: &[], request: INSTANTIATE, way: Way::Again },
@@ -92,9 +97,19 @@ const OPERATIONS: [Operation; 15] = [
     Operation { name: "SCALE out rolled back", before: &[INSTANTIATE], request: SCALE_OUT, way: Way::Back },
     Operation { name: "SCALE in", before: &[INSTANTIATE, SCALE_OUT], request: SCALE_IN, way: Way::Forward },
     Operation { name: "SCALE in rolled back", before: &[INSTANTIATE, SCALE_OUT], request: SCALE_IN, way: Way::Back },
+    Operation { name: "SCALE_TO_LEVEL of instantiation", before: &[INSTANTIATE], request: SCALE_TO_LEVEL, way: Way::Forward },
+    Operation { name: "SCALE_TO_LEVEL of instantiation rolled back", before: &[INSTANTIATE], request: SCALE_TO_LEVEL, way: Way::Back },
+    Operation { name: "SCALE_TO_LEVEL of an aspect", before: &[INSTANTIATE, SCALE_OUT], request: SCALE_ASPECTS, way: Way::Forward },
     Operation { name: "HEAL one", before: &[INSTANTIATE], request: HEAL_ONE, way: Way::Forward },
     Operation { name: "HEAL all", before: &[INSTANTIATE], request: HEAL_ALL, way: Way::Forward },
     Operation { name: "HEAL of what was deleted", before: &[INSTANTIATE, LOSE], request: HEAL_ALL, way: Way::Forward },
+    Operation { name: "HEAL of a stopped VNF", before: &[INSTANTIATE, STOP], request: HEAL_ALL, way: Way::Forward },
+    Operation { name: "OPERATE stop", before: &[INSTANTIATE, SCALE_OUT], request: STOP, way: Way::Forward },
+    Operation { name: "OPERATE stop rolled back", before: &[INSTANTIATE, SCALE_OUT], request: STOP, way: Way::Back },
+    Operation { name: "OPERATE stop retried", before: &[INSTANTIATE], request: STOP, way: Way::Again },
+    Operation { name: "OPERATE start", before: &[INSTANTIATE, SCALE_OUT, STOP], request: START, way: Way::Forward },
+    Operation { name: "OPERATE start rolled back", before: &[INSTANTIATE, SCALE_OUT, STOP], request: START, way: Way::Back },
+    Operation { name: "TERMINATE of a stopped VNF", before: &[INSTANTIATE, STOP], request: KILL, way: Way::Forward },
     Operation { name: "TERMINATE graceful", before: &[INSTANTIATE, SCALE_OUT], request: TERMINATE, way: Way::Forward },
     Operation { name: "TERMINATE forceful", before: &[INSTANTIATE], request: KILL, way: Way::Forward },
     Operation { name: "TERMINATE retried", before: &[INSTANTIATE], request: KILL, way: Way::Again },
@@ -176,7 +191,10 @@ impl Package {
             max_level: 3,
             deltas: BTreeMap::from([("UDR".to_owned(), vec![2]), ("UDR_DB".to_owned(), vec![1])]),
         };
-        let level = InstantiationLevel { scale_levels: named(&[("subscriber_data", 0)]), vdu_instances: named(&[]) };
+        let level = |scale_level| InstantiationLevel {
+            scale_levels: named(&[("subscriber_data", scale_level)]),
+            vdu_instances: named(&[]),
+        };
         let flavour = Flavour {
             description: String::new(),
             vdus: BTreeMap::from([
@@ -185,7 +203,7 @@ impl Package {
                 ("PROBE".to_owned(), vdu("probe", None)),
             ]),
             aspects: BTreeMap::from([("subscriber_data".to_owned(), aspect)]),
-            levels: BTreeMap::from([("default".to_owned(), level)]),
+            levels: BTreeMap::from([("default".to_owned(), level(0)), ("large".to_owned(), level(2))]),
             default_level: Some("default".to_owned()),
         };
         let vnfd = Vnfd {
@@ -342,7 +360,9 @@ impl World {
         let accepted = match task {
             "instantiate" | "instantiate and fail" => acceptor.instantiate(id, read(body)).await,
             "scale" => acceptor.scale(id, &read(body)).await,
+            "scale_to_level" => acceptor.scale_to_level(id, &read(body)).await,
             "heal" => acceptor.heal(id, &read(body)).await,
+            "operate" => acceptor.operate(id, &read(body)).await,
             "terminate" => acceptor.terminate(id, &read(body)).await,
             "modify" => acceptor.modify(id, read(body), None).await,
             other => panic!("no task is called {other}"),
@@ -747,7 +767,7 @@ impl Row {
 
 impl Operation {
     fn can_roll_back(&self) -> bool {
-        ["instantiate", "scale"].contains(&self.request.0)
+        ["instantiate", "scale", "scale_to_level", "operate"].contains(&self.request.0)
     }
 
     /// Stops the operation at a point, if at any.
@@ -833,7 +853,11 @@ async fn the_database_agrees_with_the_cluster(world: &World, failed: bool) {
         }
         assert!(failed || row.manifest == object.manifest, "{key}: the row says {:?}", row.manifest);
     }
-    for row in inventory.iter().filter(|_| !failed) {
+    let info = world.instance().await.instantiated;
+    let is_stopped = info.is_some_and(|info| info.vnf_state == VnfState::Stopped);
+    let waits =
+        |row: &Resource| is_stopped && row.state == ResourceState::Planned && stopping(&row.key) == Stopping::Removed;
+    for row in inventory.iter().filter(|row| !failed && !waits(row)) {
         assert!(objects.contains_key(&row.key), "{} has a row and is not there", row.key);
     }
 }

@@ -33,14 +33,17 @@ struct Operation {
 }
 
 #[rustfmt::skip]
-const LIFE: [Operation; 8] = [
+const LIFE: [Operation; 11] = [
     Operation { name: "INSTANTIATE rolled back", task: "rollback", body: |_| json!({}), end: "ROLLED_BACK" },
     Operation { name: "INSTANTIATE", task: "instantiate", body: |_| json!({ "flavourId": "simple" }), end: "COMPLETED" },
     Operation { name: "SCALE out", task: "scale", body: |_| json!({ "type": "SCALE_OUT", "aspectId": "subscriber_data" }), end: "COMPLETED" },
     Operation { name: "SCALE in", task: "scale", body: |_| json!({ "type": "SCALE_IN", "aspectId": "subscriber_data" }), end: "COMPLETED" },
+    Operation { name: "SCALE_TO_LEVEL", task: "scale_to_level", body: |_| json!({ "scaleInfo": [{ "aspectId": "smf", "scaleLevel": 1 }] }), end: "COMPLETED" },
     Operation { name: "HEAL one", task: "heal", body: |instance| json!({ "vnfcInstanceId": [vnfcs(instance)["AMF"][0]] }), end: "COMPLETED" },
     Operation { name: "HEAL all", task: "heal", body: |_| json!({}), end: "COMPLETED" },
     Operation { name: "MODIFY_INFO", task: "PATCH", body: |_| json!({ "vnfInstanceName": "renamed" }), end: "COMPLETED" },
+    Operation { name: "OPERATE stop", task: "operate", body: |_| json!({ "changeStateTo": "STOPPED" }), end: "COMPLETED" },
+    Operation { name: "OPERATE start", task: "operate", body: |_| json!({ "changeStateTo": "STARTED" }), end: "COMPLETED" },
     Operation { name: "TERMINATE", task: "terminate", body: |_| json!({ "terminationType": "FORCEFUL" }), end: "COMPLETED" },
 ];
 

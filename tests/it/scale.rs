@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use gybe::domain::scale::{ScaleDirection, ScaleLevels, initial_levels, instances, level_of, scaled};
+use gybe::domain::scale::{
+    ScaleDirection, ScaleLevels, ScaleTarget, initial_levels, instances, level_of, scaled, scaled_to,
+};
 use gybe::domain::vnfd::{Flavour, InstantiationLevel, ScalingAspect, Vdu};
 use proptest::prelude::*;
 
@@ -155,4 +157,37 @@ proptest! {
             prop_assert_eq!(scaled(&flavour(), &out, ScaleDirection::In, "uniform", steps).unwrap(), before);
         }
     }
+}
+
+#[test]
+fn a_vnf_scales_to_the_levels_that_are_named_and_keeps_the_others() {
+    let to = |target: ScaleLevels| scaled_to(&flavour(), &levels(1, 2), &ScaleTarget::Aspects(target));
+    assert_eq!(to(map([("uniform", 3)])).unwrap(), levels(3, 2));
+    assert_eq!(to(map([("uniform", 0), ("steps", 3)])).unwrap(), levels(0, 3));
+    assert_eq!(to(levels(1, 2)).unwrap(), levels(1, 2), "where it is already");
+    for (target, says) in [(map([("none", 1)]), "uniform"), (map([("uniform", 4)]), "0..=3")] {
+        let problem = to(target).unwrap_err();
+        assert_eq!(problem.status, 422);
+        assert!(problem.detail.contains(says), "{}", problem.detail);
+    }
+}
+
+#[test]
+fn an_instantiation_level_decides_on_all_aspects_and_on_the_vdus_that_it_names() {
+    let to = |level: &str, flavour: &Flavour| scaled_to(flavour, &levels(1, 2), &ScaleTarget::Level(level.to_owned()));
+    assert_eq!(to("small", &flavour()).unwrap(), levels(0, 0), "what it does not name is at 0");
+    let problem = to("big", &flavour()).unwrap_err();
+    assert!(problem.detail.contains("'c'"), "its number of c is beyond the profile: {}", problem.detail);
+    let mut roomy = flavour();
+    roomy.vdus.get_mut("c").unwrap().max = 7;
+    assert_eq!(to("big", &roomy).unwrap(), levels(2, 1));
+    assert_eq!(to("huge", &flavour()).unwrap_err().status, 422);
+}
+
+#[test]
+fn scaling_to_levels_of_aspects_is_about_the_vdus_of_these_aspects_alone() {
+    let flavour = flavour();
+    let vdus = |target: &ScaleTarget| target.vdus(&flavour).into_iter().cloned().collect::<Vec<_>>();
+    assert_eq!(vdus(&ScaleTarget::Aspects(map([("steps", 1)]))), ["b"]);
+    assert_eq!(vdus(&ScaleTarget::Level("big".to_owned())), ["a", "b", "c"]);
 }

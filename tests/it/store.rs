@@ -396,9 +396,8 @@ fn plan() -> Plan {
     let forward = vec![Step::Apply { objects: objects.clone() }, Step::AwaitReady { objects: objects.clone() }];
     Plan {
         forward,
-        backward: Some(vec![Step::Remove { objects, grace_seconds: Some(3) }]),
-        scale_levels: None,
-        instantiated: None,
+        backward: Some(vec![Step::Remove { objects, grace_seconds: Some(3), keep_rows: false }]),
+        ..Plan::default()
     }
 }
 

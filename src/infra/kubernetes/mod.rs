@@ -97,6 +97,16 @@ impl Driver for KubernetesDriver {
         remove::remove(&*self.clients.get(&scope.access)?, scope, resource, grace, timeout).await
     }
 
+    async fn end_pods(
+        &self,
+        scope: &Scope,
+        resources: &[Resource],
+        grace: Option<Duration>,
+        timeout: Duration,
+    ) -> Result<(), InfraError> {
+        remove::end_pods(&*self.clients.get(&scope.access)?, scope, resources, grace, timeout).await
+    }
+
     async fn delete_pods(&self, scope: &Scope, pods: &[PodRef], timeout: Duration) -> Result<(), InfraError> {
         remove::delete_pods(&*self.clients.get(&scope.access)?, scope, pods, timeout).await
     }

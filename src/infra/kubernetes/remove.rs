@@ -1,6 +1,6 @@
 //! Removing objects by the inventory: what the uid says is ours, what descends from it, and the volumes claimed for it.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::pin::pin;
 use std::time::Duration;
 
@@ -8,11 +8,11 @@ use futures::future::{Either, select, try_join_all};
 use futures::stream::StreamExt as _;
 use kube::ResourceExt as _;
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Preconditions};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::apply::{api, is_ours};
 use super::client::Cluster;
-use super::ready::makes_pods;
+use super::ready::{has_ended, makes_pods};
 use super::shared::{give_up, is_shared};
 use super::watch::{Event, Source, follow, gone};
 use crate::domain::order::{Class, class};
@@ -53,6 +53,61 @@ pub(super) async fn delete_pods(
     let uids = pods.iter().map(|pod| pod.uid.clone()).collect();
     let left = gone(cluster, Source::labelled(api, &ours(scope)), &uids, deadline).await?;
     all_gone("Pod", scope, &left)
+}
+
+/// The pods of the workloads are gone, which have no replicas and so delete them. Who has ended by itself may stay: its
+/// controller does not count it, and keeps it for people to look at.
+pub(super) async fn end_pods(
+    cluster: &Cluster,
+    scope: &Scope,
+    resources: &[Resource],
+    grace: Option<Duration>,
+    timeout: Duration,
+) -> Result<(), InfraError> {
+    let begun = Instant::now();
+    let (deadline, mut kill_at) = (begun + timeout, grace.map(|grace| begun + grace));
+    let mut ancestors = HashSet::new();
+    for resource in resources {
+        if let ResourceState::Present { uid, .. } = &resource.state {
+            ancestors.extend(Removal { cluster, scope, resource, deadline }.ancestors(uid).await?);
+        }
+    }
+    let counts = |pod: &DynamicObject| {
+        !has_ended(pod) && pod.owner_references().iter().any(|owner| ancestors.contains(&owner.uid))
+    };
+    let api = cluster.pods(&scope.namespace);
+    let mut events = follow(cluster, Source::labelled(api.clone(), &ours(scope)));
+    let (mut left, mut killed) = (None::<HashMap<String, DynamicObject>>, HashSet::new());
+    loop {
+        if left.as_ref().is_some_and(HashMap::is_empty) {
+            return Ok(());
+        }
+        if kill_at.is_none() && grace.is_some() {
+            // Also those that are made only now, by a controller that has not heard yet.
+            for (uid, pod) in left.iter().flatten().filter(|(uid, _)| killed.insert((*uid).clone())) {
+                let params = DeleteParams::default().grace_period(0);
+                delete(cluster, &api, &pod.name_any(), uid, params).await?;
+            }
+        }
+        match timeout_at(kill_at.unwrap_or(deadline).min(deadline), events.next()).await {
+            Ok(Some(Ok(Event::Listed(pods)))) => {
+                left = Some(pods.into_iter().filter(counts).filter_map(|pod| Some((pod.uid()?, pod))).collect());
+            }
+            Ok(Some(Ok(Event::Changed(pod)))) if counts(&pod) => {
+                left.iter_mut().for_each(|left| _ = left.insert(pod.uid().unwrap_or_default(), (*pod).clone()));
+            }
+            Ok(Some(Ok(Event::Changed(pod) | Event::Gone(pod)))) => {
+                left.iter_mut().for_each(|left| _ = left.remove(&pod.uid().unwrap_or_default()));
+            }
+            Ok(Some(Err(error))) => return Err(error),
+            Ok(None) => return Err(InfraError::Transient("the watch of the pods has ended".to_owned())),
+            Err(_) if Instant::now() >= deadline => {
+                let left: Vec<DynamicObject> = left.into_iter().flat_map(HashMap::into_values).collect();
+                return all_gone("Pod", scope, &left);
+            }
+            Err(_) => kill_at = None,
+        }
+    }
 }
 
 struct Removal<'a> {

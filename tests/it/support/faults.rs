@@ -533,6 +533,16 @@ impl Driver for FaultyDriver {
         call!(self, &format!("remove {}", resource.key), remove(scope, resource, grace, timeout))
     }
 
+    async fn end_pods(
+        &self,
+        scope: &Scope,
+        resources: &[Resource],
+        grace: Option<Duration>,
+        timeout: Duration,
+    ) -> Result<(), InfraError> {
+        call!(self, "end_pods", end_pods(scope, resources, grace, timeout))
+    }
+
     async fn delete_pods(&self, scope: &Scope, pods: &[PodRef], timeout: Duration) -> Result<(), InfraError> {
         call!(self, "delete_pods", delete_pods(scope, pods, timeout))
     }

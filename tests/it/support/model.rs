@@ -353,6 +353,20 @@ impl Driver for ModelCluster {
         Ok(())
     }
 
+    async fn end_pods(
+        &self,
+        _: &Scope,
+        resources: &[Resource],
+        _: Option<Duration>,
+        _: Duration,
+    ) -> Result<(), InfraError> {
+        let state = self.locked();
+        match resources.iter().find(|resource| !state.pods_of(&resource.key).is_empty()) {
+            Some(resource) => Err(InfraError::NotReady(format!("{} has pods", resource.key))),
+            None => Ok(()),
+        }
+    }
+
     async fn delete_pods(&self, _: &Scope, pods: &[PodRef], _: Duration) -> Result<(), InfraError> {
         let mut state = self.locked();
         for pod in pods {

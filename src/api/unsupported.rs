@@ -1,0 +1,70 @@
+//! Tasks and resources that SOL003 has and this VNFM has not. The standard's answer is 404: the task resource does
+//! not exist for such a VNF. Its problem says so, to tell it from a wrong id.
+
+use actix_web::{HttpResponse, web};
+
+use crate::api::Api;
+use crate::api::body::Id;
+use crate::domain::ids::VnfInstanceId;
+use crate::domain::problem::Problem;
+use crate::error::ApiError;
+use crate::store::StoreError;
+
+/// `POST /vnf_instances/{id}/change_flavour`.
+///
+/// # Errors
+/// Always 404.
+pub async fn change_flavour(api: web::Data<Api>, Id(id): Id<VnfInstanceId>) -> Result<HttpResponse, ApiError> {
+    refuse(&api, id, "change_flavour is not supported: terminate the VNF and instantiate it with the other flavourId")
+        .await
+}
+
+/// `POST /vnf_instances/{id}/change_ext_conn`.
+///
+/// # Errors
+/// Always 404.
+pub async fn change_ext_conn(api: web::Data<Api>, Id(id): Id<VnfInstanceId>) -> Result<HttpResponse, ApiError> {
+    refuse(&api, id, "change_ext_conn is not supported: how a CNF is connected is in its Kubernetes manifests").await
+}
+
+/// `POST /vnf_instances/{id}/change_vnfpkg`.
+///
+/// # Errors
+/// Always 404.
+pub async fn change_vnfpkg(api: web::Data<Api>, Id(id): Id<VnfInstanceId>) -> Result<HttpResponse, ApiError> {
+    refuse(&api, id, "change_vnfpkg is not supported: make another VNF instance of the other package").await
+}
+
+/// `POST /vnf_instances/{id}/create_snapshot` and `…/revert_to_snapshot`.
+///
+/// # Errors
+/// Always 404.
+pub async fn snapshot(api: web::Data<Api>, Id(id): Id<VnfInstanceId>) -> Result<HttpResponse, ApiError> {
+    refuse(&api, id, SNAPSHOTS).await
+}
+
+/// `/vnf_snapshots` and what is below.
+///
+/// # Errors
+/// Always 404.
+pub async fn snapshots() -> Result<HttpResponse, ApiError> {
+    Err(not_supported(SNAPSHOTS))
+}
+
+const SNAPSHOTS: &str =
+    "snapshots are not supported: Kubernetes has none of workloads; back the VNF's data up by its own means";
+
+/// Says that a task is not supported, if there is such a VNF instance.
+async fn refuse(api: &Api, id: VnfInstanceId, text: &str) -> Result<HttpResponse, ApiError> {
+    match api.store.instance_version(&api.project, id).await {
+        Err(StoreError::NotFound) => Err(Problem::not_found("VNF instance", &id.to_string()).into()),
+        found => {
+            found?;
+            Err(not_supported(text))
+        }
+    }
+}
+
+fn not_supported(text: &str) -> ApiError {
+    Problem::new(404, "not-supported", text).into()
+}

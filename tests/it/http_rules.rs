@@ -1,0 +1,250 @@
+//! What SOL013 asks of every resource: `Version`, `Accept` and `Content-Type`, methods with `Allow`, `HEAD` and `OPTIONS`, and the
+//! tasks that a VNFM need not have.
+
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::support::gybe::{Answer, Gybe};
+
+const UNKNOWN: &str = "8f14e45f-ceea-467f-a8f4-0123456789ab";
+const ROOTS: [(&str, &str); 3] = [("/vnflcm/v1", "1.3.0"), ("/vnflcm/v2", "2.0.0"), ("/vnfpkgm/v1", "1.0.0")];
+
+/// The resources of `/vnflcm` with the methods they have.
+const LIFECYCLE: [(&str, &str); 20] = [
+    ("/api_versions", "GET"),
+    ("/vnf_instances", "GET, POST"),
+    ("/vnf_instances/{id}", "GET, PATCH, DELETE"),
+    ("/vnf_instances/{id}/instantiate", "POST"),
+    ("/vnf_instances/{id}/scale", "POST"),
+    ("/vnf_instances/{id}/scale_to_level", "POST"),
+    ("/vnf_instances/{id}/heal", "POST"),
+    ("/vnf_instances/{id}/operate", "POST"),
+    ("/vnf_instances/{id}/terminate", "POST"),
+    ("/vnf_instances/{id}/change_flavour", "POST"),
+    ("/vnf_instances/{id}/change_ext_conn", "POST"),
+    ("/vnf_instances/{id}/drift", "GET"),
+    ("/vnf_lcm_op_occs", "GET"),
+    ("/vnf_lcm_op_occs/{id}", "GET"),
+    ("/vnf_lcm_op_occs/{id}/retry", "POST"),
+    ("/vnf_lcm_op_occs/{id}/rollback", "POST"),
+    ("/vnf_lcm_op_occs/{id}/fail", "POST"),
+    ("/vnf_lcm_op_occs/{id}/cancel", "POST"),
+    ("", ""),
+    ("/nothing", ""),
+];
+
+/// Those that `/vnflcm/v2` alone has.
+const OF_V2: [(&str, &str); 6] = [
+    ("/vnf_instances/{id}/change_vnfpkg", "POST"),
+    ("/vnf_instances/{id}/create_snapshot", "POST"),
+    ("/vnf_instances/{id}/revert_to_snapshot", "POST"),
+    ("/vnf_snapshots", "GET, POST"),
+    ("/vnf_snapshots/{id}", "GET, PATCH, DELETE"),
+    ("/vnf_snapshots/{id}/vnf_state_snapshot", "GET"),
+];
+
+/// The resources of `/vnfpkgm/v1`.
+const PACKAGES: [(&str, &str); 8] = [
+    ("/api_versions", "GET"),
+    ("/vnf_packages", "GET, POST"),
+    ("/vnf_packages/{id}", "GET, PATCH, DELETE"),
+    ("/vnf_packages/{id}/package_content", "PUT, GET"),
+    ("/vnf_packages/{id}/package_content/upload_from_uri", "POST"),
+    ("/vnf_packages/{id}/vnfd", "GET"),
+    ("/vnf_packages/{id}/manifest", "GET"),
+    ("/vnf_packages/{id}/artifacts/Files/a.yaml", "GET"),
+];
+
+/// All resources with the methods they have, of an id that nothing has.
+fn resources() -> Vec<(String, &'static str)> {
+    let below = |root: &'static str, resources: &'static [(&'static str, &'static str)]| {
+        resources.iter().map(move |(path, methods)| (format!("{root}{path}").replace("{id}", UNKNOWN), *methods))
+    };
+    below("/vnflcm/v1", &LIFECYCLE)
+        .chain(below("/vnflcm/v2", &LIFECYCLE))
+        .chain(below("/vnflcm/v2", &OF_V2))
+        .chain(below("/vnfpkgm/v1", &PACKAGES))
+        .collect()
+}
+
+async fn send(gybe: &Gybe, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+    let request = gybe.client.request(method.parse::<Method>().unwrap(), gybe.uri(path));
+    gybe.send(headers.iter().fold(request, |request, (name, value)| request.header(*name, *value))).await
+}
+
+/// The methods that `Allow` names, in order.
+fn allowed(answer: &Answer) -> Vec<&str> {
+    let mut methods: Vec<&str> = answer.headers["allow"].to_str().unwrap().split(", ").collect();
+    methods.sort_unstable();
+    methods
+}
+
+#[tokio::test]
+async fn every_other_method_is_405_with_allow_also_on_an_unknown_id() {
+    let gybe = Gybe::start();
+    for (path, methods) in resources() {
+        let mut all: Vec<&str> = methods.split(", ").filter(|method| !method.is_empty()).collect();
+        if all.contains(&"GET") {
+            all.push("HEAD");
+        }
+        all.push("OPTIONS");
+        all.sort_unstable();
+        for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "TRACE", "OPTIONS"] {
+            let answer = send(&gybe, method, &path, &[]).await;
+            let what = format!("{method} {path}: {answer:?}");
+            if methods.is_empty() {
+                assert_eq!(answer.status, StatusCode::NOT_FOUND, "{what}");
+            } else if method == "OPTIONS" {
+                assert_eq!((answer.status, answer.text.as_str()), (StatusCode::NO_CONTENT, ""), "{what}");
+                assert_eq!(allowed(&answer), all, "{what}");
+            } else if all.contains(&method) {
+                assert_ne!(answer.status, StatusCode::METHOD_NOT_ALLOWED, "{what}");
+            } else {
+                assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED, "{what}");
+                assert_eq!(answer.content_type.as_deref(), Some("application/problem+json"), "{what}");
+                assert_eq!(allowed(&answer), all, "{what}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_head_is_answered_as_a_get_without_its_body() {
+    let gybe = Gybe::start();
+    let path = gybe.create("v2", &gybe.onboard("small").await).await;
+    for path in [path.as_str(), "/vnflcm/v1/vnf_instances", "/vnfpkgm/v1/vnf_packages", "/healthz", "/vnflcm/v2/none"] {
+        let (get, head) = (send(&gybe, "GET", path, &[]).await, send(&gybe, "HEAD", path, &[]).await);
+        assert_eq!((get.status, head.text.as_str()), (head.status, ""), "{path}");
+        for header in ["content-type", "content-length", "etag", "version"] {
+            assert_eq!(get.headers.get(header), head.headers.get(header), "{path}: {header}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_answer_names_the_version_of_its_root() {
+    let gybe = Gybe::start();
+    let path = gybe.create("v2", &gybe.onboard("small").await).await;
+    for (root, version) in ROOTS {
+        for (method, rest) in [("GET", "/api_versions"), ("GET", "/nothing"), ("DELETE", "/api_versions")] {
+            let answer = send(&gybe, method, &format!("{root}{rest}"), &[]).await;
+            assert_eq!(answer.headers["version"], version, "{method} {root}{rest}");
+        }
+    }
+    let refused = send(&gybe, "GET", &path, &[("Version", "9.9.9")]).await;
+    let gone = gybe.delete(&path).await;
+    assert_eq!(gone.status, StatusCode::NO_CONTENT);
+    assert_eq!(
+        (&gone.headers["version"], &refused.headers["version"]),
+        (&"2.0.0".parse().unwrap(), &"2.0.0".parse().unwrap())
+    );
+}
+
+#[tokio::test]
+async fn a_version_may_be_left_out_and_must_be_one_that_is_served() {
+    let gybe = Gybe::start();
+    for (root, version) in ROOTS {
+        let list =
+            if root == "/vnfpkgm/v1" { "/vnfpkgm/v1/vnf_packages".to_owned() } else { format!("{root}/vnf_instances") };
+        gybe.get(&list).await.expect(StatusCode::OK);
+        let with_suffix = format!("{version}-impl:example.org:nfvo:3");
+        for wanted in [version, &with_suffix] {
+            send(&gybe, "GET", &list, &[("Version", wanted)]).await.expect(StatusCode::OK);
+        }
+        for wanted in ["", "2", "v1", "1.3", "1.3.0.0", "01.3.0", "1.3.x", "1..0", "-impl:a:b:1", "1.3.0-beta"] {
+            let detail = send(&gybe, "GET", &list, &[("Version", wanted)]).await.problem(400);
+            assert!(detail.contains(version), "{wanted}: {detail}");
+        }
+        for wanted in ["9.0.0", "3.3.1", "999999999.0.0"] {
+            let detail = send(&gybe, "GET", &list, &[("Version", wanted)]).await.problem(406);
+            assert!(detail.contains(version), "{wanted}: {detail}");
+        }
+        // Who asks for the versions does not know them yet; what is not there has none.
+        send(&gybe, "GET", &format!("{root}/api_versions"), &[("Version", "9.0.0")]).await.expect(StatusCode::OK);
+        send(&gybe, "GET", &format!("{root}/nothing"), &[("Version", "9.0.0")]).await.problem(404);
+    }
+    for (path, other) in [("/vnflcm/v1", "2.0.0"), ("/vnflcm/v2", "1.3.0")] {
+        send(&gybe, "GET", &format!("{path}/vnf_instances"), &[("Version", other)]).await.problem(406);
+    }
+    send(&gybe, "GET", "/vnfpkgm/v1/vnf_packages", &[("Version", "1.2.0")]).await.expect(StatusCode::OK);
+}
+
+#[tokio::test]
+async fn nothing_is_made_for_a_caller_who_can_not_take_the_answer() {
+    let gybe = Gybe::start();
+    let vnfd = gybe.onboard("small").await;
+    let body = json!({ "vnfdId": vnfd });
+    let post = || gybe.client.post(gybe.uri("/vnflcm/v2/vnf_instances")).json(&body);
+    gybe.send(post().header("Version", "1.3.0")).await.problem(406);
+    gybe.send(post().header("Version", "one")).await.problem(400);
+    for accept in ["text/html", "application/xml, text/*", "application/json;q=0", "*/*, application/json; q=0.0", ""] {
+        gybe.send(post().header("Accept", accept)).await.problem(406);
+    }
+    assert_eq!(gybe.get("/vnflcm/v2/vnf_instances").await.expect(StatusCode::OK), json!([]));
+    for accept in
+        ["application/json", "*/*", "application/*", "text/html, application/json;q=0.1", "*/*;q=0, application/json"]
+    {
+        gybe.send(post().header("Accept", accept)).await.expect(StatusCode::CREATED);
+    }
+}
+
+#[tokio::test]
+async fn an_answer_without_a_body_or_of_another_type_is_not_bound_to_json() {
+    let gybe = Gybe::start();
+    let package = gybe.upload(&crate::support::sample::pack("small")).await;
+    let path = gybe.create("v2", package["vnfdId"].as_str().unwrap()).await;
+    let zip = [("Accept", "application/zip")];
+    let content = package["_links"]["packageContent"]["href"].as_str().unwrap();
+    assert_eq!(send(&gybe, "GET", content, &zip).await.status, StatusCode::OK);
+    send(&gybe, "GET", &path, &zip).await.problem(406);
+    send(&gybe, "DELETE", &path, &[("Accept", "text/html")]).await.expect(StatusCode::NO_CONTENT);
+}
+
+#[tokio::test]
+async fn a_body_of_another_type_is_415() {
+    let gybe = Gybe::start();
+    let path = gybe.create("v2", &gybe.onboard("small").await).await;
+    let typed = |method: Method, path: &str, media_type: &str, body: &Value| {
+        let request = gybe.client.request(method, gybe.uri(path)).header("Content-Type", media_type);
+        gybe.send(request.body(body.to_string()))
+    };
+    let scale = format!("{path}/scale");
+    let request = json!({ "type": "SCALE_OUT", "aspectId": "a" });
+    for media_type in
+        ["text/plain", "application/xml", "application/merge-patch+json", "application/x-www-form-urlencoded"]
+    {
+        let detail = typed(Method::POST, &scale, media_type, &request).await.problem(415);
+        assert!(detail.contains(media_type) && detail.contains("application/json"), "{detail}");
+    }
+    typed(Method::POST, &scale, "Application/JSON; charset=utf-8", &request).await.problem(409);
+    for media_type in ["application/merge-patch+json", "application/json", "text/plain"] {
+        let patched = typed(Method::PATCH, &path, media_type, &json!({ "vnfInstanceName": media_type })).await;
+        patched.expect(StatusCode::ACCEPTED);
+        gybe.settled(&patched.location.unwrap()).await;
+    }
+    let detail = typed(Method::PATCH, &path, "application/json-patch+json", &json!({})).await.problem(415);
+    assert!(detail.contains("application/merge-patch+json"), "{detail}");
+}
+
+#[tokio::test]
+async fn a_task_that_is_not_supported_is_404_and_says_so() {
+    let gybe = Gybe::start();
+    let vnfd = gybe.onboard("small").await;
+    for (edition, tasks) in [
+        ("v1", &["change_flavour", "change_ext_conn"][..]),
+        ("v2", &["change_flavour", "change_ext_conn", "change_vnfpkg", "create_snapshot", "revert_to_snapshot"]),
+    ] {
+        let path = gybe.create(edition, &vnfd).await;
+        for task in tasks {
+            let answer = gybe.post(&format!("{path}/{task}"), &json!({})).await;
+            assert!(answer.problem(404).contains("not supported"), "{}", answer.text);
+            assert!(answer.text.contains("urn:gybe:problem:not-supported"), "{}", answer.text);
+            let unknown = gybe.post(&format!("/vnflcm/{edition}/vnf_instances/{UNKNOWN}/{task}"), &json!({})).await;
+            assert!(unknown.problem(404).contains("does not exist"), "{}", unknown.text);
+        }
+    }
+    for path in ["/vnflcm/v2/vnf_snapshots", &format!("/vnflcm/v2/vnf_snapshots/{UNKNOWN}")] {
+        assert!(gybe.get(path).await.problem(404).contains("not supported"));
+    }
+    assert_eq!(gybe.get("/vnflcm/v2/vnf_lcm_op_occs").await.expect(StatusCode::OK), json!([]));
+}
