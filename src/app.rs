@@ -146,8 +146,7 @@ pub async fn run(config: Config, stop: Stop, ready: impl FnOnce(SocketAddr)) -> 
     let parts = working.into_iter().flatten().chain([notifying]).collect();
     let health = Health::new(store, stop.begun.clone(), registry, started);
     let server = serve(&config, socket, api, health, http)?;
-    let end =
-        tokio::spawn(end(server.handle(), parts, stop.clone(), config.stop_delay));
+    let end = tokio::spawn(end(server.handle(), parts, stop.clone(), config.stop_delay));
     ready(address);
     let served = server.await.map_err(io_error("the server failed".to_owned()));
     stop.begun.cancel();

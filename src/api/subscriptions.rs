@@ -35,7 +35,9 @@ async fn test(api: &Api, subscription: &Subscription) -> Result<(), ApiError> {
     let answer = api.runtime.spawn(async move { callbacks.probe(&tested).await }).await;
     let refused = |what: String| {
         let uri = &subscription.callback_uri;
-        Problem::impossible(format!("the test of the callback URI {uri} failed: a GET must be answered with 204, but {what}"))
+        Problem::impossible(format!(
+            "the test of the callback URI {uri} failed: a GET must be answered with 204, but {what}"
+        ))
     };
     let status = answer.map_err(|error| internal(&error))?.map_err(refused)?;
     match (api.callback_test, status.as_u16()) {
@@ -107,8 +109,7 @@ pub async fn remove(api: web::Data<Api>, Id(id): Id<SubscriptionId>) -> Result<H
 pub async fn undelivered(api: web::Data<Api>, Id(id): Id<SubscriptionId>) -> Result<HttpResponse, ApiError> {
     let subscription = api.store.subscription(&api.project, id).await.map_err(missing(id))?;
     let undelivered = api.store.undelivered(&api.project, id, api.page_size).await?;
-    let rendered: Vec<_> =
-        undelivered.iter().map(|one| UndeliveredNotification::new(one, &subscription)).collect();
+    let rendered: Vec<_> = undelivered.iter().map(|one| UndeliveredNotification::new(one, &subscription)).collect();
     Ok(HttpResponse::Ok().json(rendered))
 }
 

@@ -211,7 +211,8 @@ impl Callbacks {
     }
 
     async fn token(&self, id: SubscriptionId, authentication: &Authentication) -> Result<Authorization, String> {
-        let kept = self.tokens().get(&id).filter(|token| Instant::now() < token.until).map(|token| token.secret.clone());
+        let kept =
+            self.tokens().get(&id).filter(|token| Instant::now() < token.until).map(|token| token.secret.clone());
         if let Some(token) = kept {
             return Ok(Authorization { header: Some(bearer(&token)?), is_kept_token: true });
         }
@@ -323,7 +324,10 @@ fn tls(authorities: &[CertificateDer<'static>], identity: Option<Identity>) -> R
     let builder = if authorities.is_empty() {
         // A system without any is no reason not to start: callbacks may all be http.
         builder.clone().with_native_roots().unwrap_or_else(|error| {
-            tracing::warn!(error = &error as &dyn Error, "the system has no certificates: no https callback is trusted");
+            tracing::warn!(
+                error = &error as &dyn Error,
+                "the system has no certificates: no https callback is trusted"
+            );
             builder.with_root_certificates(RootCertStore::empty())
         })
     } else {
@@ -338,10 +342,8 @@ fn tls(authorities: &[CertificateDer<'static>], identity: Option<Identity>) -> R
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, CallbackError> {
-    let unusable = |error: rustls::pki_types::pem::Error| CallbackError::File {
-        path: path.to_owned(),
-        reason: error.to_string(),
-    };
+    let unusable =
+        |error: rustls::pki_types::pem::Error| CallbackError::File { path: path.to_owned(), reason: error.to_string() };
     let found: Vec<_> =
         CertificateDer::pem_file_iter(path).map_err(unusable)?.collect::<Result<_, _>>().map_err(unusable)?;
     if found.is_empty() {

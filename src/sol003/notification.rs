@@ -7,7 +7,9 @@ use utoipa::ToSchema;
 
 use crate::domain::op_occ::OpState;
 use crate::domain::problem::Problem;
-use crate::domain::subscription::{Change, Edition, Notification as Domain, OperationChange, Subscription, Undelivered, Verbosity};
+use crate::domain::subscription::{
+    Change, Edition, Notification as Domain, OperationChange, Subscription, Undelivered, Verbosity,
+};
 use crate::sol003::common::{AffectedVnfc, Link, ResourceChanges};
 use crate::sol003::op_occ::params;
 
@@ -100,8 +102,7 @@ impl Notification {
             links: LccnLinks {
                 vnf_instance: Link::to(format!("{root}/vnf_instances/{}", notification.vnf_instance_id)),
                 subscription: Link::to(format!("{root}/subscriptions/{}", subscription.id)),
-                vnf_lcm_op_occ: operation
-                    .map(|operation| Link::to(format!("{root}/vnf_lcm_op_occs/{}", operation.op))),
+                vnf_lcm_op_occ: operation.map(|operation| Link::to(format!("{root}/vnf_lcm_op_occs/{}", operation.op))),
             },
         }
     }

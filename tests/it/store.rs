@@ -1600,7 +1600,7 @@ mod only_sqlite {
     async fn migrating_tells_what_was_applied() {
         let dir = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}/new.db", dir.path().display());
-        assert_eq!(migrate(&url).await.unwrap().applied, ["1 initial", "2 traceparent", "3 tuning"]);
+        assert_eq!(migrate(&url).await.unwrap().applied, ["1 initial", "2 traceparent", "3 tuning", "4 notifications"]);
         assert!(migrate(&url).await.unwrap().applied.is_empty());
     }
 
@@ -1653,7 +1653,10 @@ mod only_postgres {
         let refused = connect(&database.url, KeyRing::parse(KEY).unwrap()).await.err().unwrap();
         assert!(matches!(refused, StoreError::NotMigrated), "{refused:?}");
         assert!(refused.to_string().contains("gybe migrate"));
-        assert_eq!(migrate(&database.url).await.unwrap().applied, ["1 initial", "2 traceparent", "3 tuning"]);
+        assert_eq!(
+            migrate(&database.url).await.unwrap().applied,
+            ["1 initial", "2 traceparent", "3 tuning", "4 notifications"]
+        );
         assert!(migrate(&database.url).await.unwrap().applied.is_empty());
         let store = connect(&database.url, KeyRing::parse(KEY).unwrap()).await.unwrap();
         store.ping().await.unwrap();

@@ -23,7 +23,10 @@ use gybe::domain::subscription::{Notification, Subscription, Undelivered};
 use gybe::domain::vim::{Vim, VimAccess};
 use gybe::infra::{Driver, Ensured, InfraError, Kind, Observed, Patience, Scope};
 use gybe::metrics::StoreMetrics;
-use gybe::store::{Checkpoint, Claim, Ended, Ending, Lease, Listed, OnboardedVnfd, Outbox, OutboxClaim, OutboxLease, Place, Queue, Sent, Store, StoreError, Subscribed, Whereabouts};
+use gybe::store::{
+    Checkpoint, Claim, Ended, Ending, Lease, Listed, OnboardedVnfd, Outbox, OutboxClaim, OutboxLease, Place, Queue,
+    Sent, Store, StoreError, Subscribed, Whereabouts,
+};
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 use tokio::sync::mpsc::UnboundedSender;

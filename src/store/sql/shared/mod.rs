@@ -35,8 +35,8 @@ use crate::store::sql::convert::{Unreadable, time};
 use crate::store::sql::current::Current;
 use crate::store::sql::endings::Endings;
 use crate::store::{
-    Checkpoint, Claim, Ended, Ending, Lease, Listed, OnboardedVnfd, Outbox, OutboxClaim, OutboxLease, Place, Queue, Sent,
-    Store, StoreError, Subscribed, Whereabouts,
+    Checkpoint, Claim, Ended, Ending, Lease, Listed, OnboardedVnfd, Outbox, OutboxClaim, OutboxLease, Place, Queue,
+    Sent, Store, StoreError, Subscribed, Whereabouts,
 };
 use crate::traces::TRACES;
 

@@ -12,8 +12,7 @@ use super::subscriptions::{TABLE as SUBSCRIPTIONS, columns, subscription};
 use super::{Database, Query, QueryBuilder, Row, Tx, optional_json, point_in_time, read};
 use crate::domain::ids::{ProjectId, SubscriptionId};
 use crate::domain::subscription::{
-    Change, IDENTIFIER_CREATION, IDENTIFIER_DELETION, Notification, OPERATION_OCCURRENCE, OperationChange,
-    Undelivered,
+    Change, IDENTIFIER_CREATION, IDENTIFIER_DELETION, Notification, OPERATION_OCCURRENCE, OperationChange, Undelivered,
 };
 use crate::store::sql::convert::{Unreadable, count, enumerator, length};
 use crate::store::{Addressee, Outbox, OutboxClaim, OutboxLease, Sent, StoreError};
@@ -119,12 +118,7 @@ pub(super) async fn renew(db: &Database, lease: &OutboxLease, ttl: Duration) -> 
     if done.rows_affected() == 1 { Ok(()) } else { Err(StoreError::LeaseLost) }
 }
 
-pub(super) async fn record(
-    db: &Database,
-    lease: &OutboxLease,
-    ttl: Duration,
-    sent: &Sent,
-) -> Result<(), StoreError> {
+pub(super) async fn record(db: &Database, lease: &OutboxLease, ttl: Duration, sent: &Sent) -> Result<(), StoreError> {
     let mut tx = db.writer.begin().await?;
     let delivered = !sent.delivered.is_empty();
     let update = concat!(
