@@ -31,6 +31,8 @@ use crate::domain::ids::ProjectId;
 use crate::infra::Observer;
 use crate::infra::kubernetes::KubernetesDriver;
 use crate::metrics::{HttpMetrics, VimMetrics};
+use crate::notify::Notifier;
+use crate::notify::callback::{CallbackError, Callbacks};
 use crate::package::files::PackageFiles;
 use crate::store::seal::{KeyError, KeyRing};
 use crate::store::{self, Store, StoreError};
@@ -55,6 +57,9 @@ pub enum AppError {
         /// Why not.
         source: io::Error,
     },
+    /// Subscribers can't be reached.
+    #[error("--callback-ca-file or --callback-certificate-file is of no use")]
+    Callbacks(#[from] CallbackError),
     /// The database can't be used.
     #[error("the database can't be used")]
     Store(#[from] StoreError),
@@ -80,7 +85,7 @@ const MAX_CONNECTIONS: usize = 8192;
 /// Connections that wait to be taken. The system drops any further ones without a word, and has a limit of its own.
 const BACKLOG: u32 = 4096;
 
-/// The conductor or the view at work.
+/// The conductor, the view or the notifier at work.
 type Part = JoinHandle<Result<(), AppError>>;
 
 /// How a process is told to end.
@@ -111,10 +116,18 @@ pub async fn run(config: Config, stop: Stop, ready: impl FnOnce(SocketAddr)) -> 
     store.metrics().register(&mut registry);
     vims.register(&mut registry);
     http.register(&mut registry);
-    let api = if config.role == Role::Conductor { None } else { Some(api(&config, &store, address, &vims).await?) };
+    let callbacks = Arc::new(Callbacks::new(&config.callbacks)?);
+    let owner = System.uuid().to_string();
+    let notifier = Notifier::new(Arc::clone(&store), Arc::clone(&callbacks), owner.clone(), config.lease);
+    notifier.metrics().register(&mut registry);
+    let api = match config.role {
+        Role::Conductor => None,
+        Role::All | Role::Api => Some(api(&config, &store, address, &vims, callbacks).await?),
+    };
+    let notifying = tokio::spawn(vital("notifier", notifier.run(stop.begun.clone()), stop.clone()));
     let working = (config.role != Role::Api).then(|| {
         let settings = Settings {
-            owner: System.uuid().to_string(),
+            owner,
             max_operations: config.max_operations,
             lease_ttl: config.lease,
             patience: config.patience,
@@ -130,10 +143,10 @@ pub async fn run(config: Config, stop: Stop, ready: impl FnOnce(SocketAddr)) -> 
             tokio::spawn(vital("view", view.run(stop.begun.clone()), stop.clone())),
         ]
     });
+    let parts = working.into_iter().flatten().chain([notifying]).collect();
     let health = Health::new(store, stop.begun.clone(), registry, started);
     let server = serve(&config, socket, api, health, http)?;
-    let end =
-        tokio::spawn(end(server.handle(), working.into_iter().flatten().collect(), stop.clone(), config.stop_delay));
+    let end = tokio::spawn(end(server.handle(), parts, stop.clone(), config.stop_delay));
     ready(address);
     let served = server.await.map_err(io_error("the server failed".to_owned()));
     stop.begun.cancel();
@@ -154,6 +167,7 @@ async fn api(
     store: &Arc<dyn Store>,
     address: SocketAddr,
     vims: &VimMetrics,
+    callbacks: Arc<Callbacks>,
 ) -> Result<web::Data<Api>, AppError> {
     let packages = PackageFiles::open(&config.data_dir, config.max_package_bytes)
         .map_err(io_error("the folder of the packages can't be used".to_owned()))?;
@@ -169,6 +183,8 @@ async fn api(
         page_size: config.page_size,
         rendered: Rendered::new(public_url.clone()),
         public_url,
+        callbacks,
+        callback_test: config.callback_test,
         packages,
         runtime: Handle::current(),
         project: ProjectId::default(),

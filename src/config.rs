@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
 use crate::infra::Patience;
+use crate::notify::callback;
 
 /// What can be set. All members are optional, so that sources can be laid over each other; [`Options::resolve`] fills the rest in.
 #[derive(Args, Clone, Debug, Default, Deserialize)]
@@ -59,6 +60,18 @@ pub struct Options {
     /// Seconds an object has to become ready [default: 500]
     #[arg(long, env = "GYBE_READY_TIMEOUT")]
     pub ready_timeout: Option<u64>,
+    /// How the callback URI of a subscription is tested [default: strict]
+    #[arg(long, env = "GYBE_CALLBACK_TEST")]
+    pub callback_test: Option<CallbackTest>,
+    /// Let callbacks go to link-local addresses and to metadata services of cloud platforms
+    #[arg(long, env = "GYBE_CALLBACK_LINK_LOCAL", num_args = 0..=1, default_missing_value = "true")]
+    pub callback_link_local: Option<bool>,
+    /// PEM file of the authorities that subscribers' certificates must be of [default: the system's]
+    #[arg(long, env = "GYBE_CALLBACK_CA_FILE")]
+    pub callback_ca_file: Option<PathBuf>,
+    /// PEM file with the certificate and its key that are shown to subscribers who ask for TLS_CERT [default: none]
+    #[arg(long, env = "GYBE_CALLBACK_CERTIFICATE_FILE")]
+    pub callback_certificate_file: Option<PathBuf>,
     /// OTLP endpoint that traces go to, without credentials, such as http://collector:4318; `/v1/traces` is added
     /// [default: none, no traces]
     #[arg(long, env = "GYBE_OTLP_ENDPOINT")]
@@ -83,6 +96,18 @@ pub enum Role {
     Api,
     /// Works on operations only.
     Conductor,
+}
+
+/// How the callback URI of a subscription is tested before it is accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum CallbackTest {
+    /// A GET must be answered with 204, as the standard has it.
+    Strict,
+    /// A GET must be answered, also by saying that the resource is not for GET; which is logged.
+    Lenient,
+    /// It is not tested.
+    Off,
 }
 
 /// A configuration that holds together.
@@ -112,6 +137,10 @@ pub struct Config {
     pub stop_delay: Duration,
     /// How long to wait for readiness.
     pub patience: Patience,
+    /// How callback URIs are tested.
+    pub callback_test: CallbackTest,
+    /// How subscribers are reached.
+    pub callbacks: callback::Settings,
     /// Where traces go, if anywhere; without credentials.
     pub otlp_endpoint: Option<String>,
     /// Largest package accepted, in bytes.
@@ -200,6 +229,10 @@ impl Options {
             stop_delay: self.stop_delay.or(other.stop_delay),
             ready_grace: self.ready_grace.or(other.ready_grace),
             ready_timeout: self.ready_timeout.or(other.ready_timeout),
+            callback_test: self.callback_test.or(other.callback_test),
+            callback_link_local: self.callback_link_local.or(other.callback_link_local),
+            callback_ca_file: self.callback_ca_file.or(other.callback_ca_file),
+            callback_certificate_file: self.callback_certificate_file.or(other.callback_certificate_file),
             otlp_endpoint: self.otlp_endpoint.or(other.otlp_endpoint),
             max_package_size: self.max_package_size.or(other.max_package_size),
         }
@@ -276,6 +309,12 @@ impl Options {
             page_size,
             stop_delay: Duration::from_secs(self.stop_delay.unwrap_or(0)),
             patience: Patience { grace: Duration::from_secs(grace), timeout: Duration::from_secs(timeout) },
+            callback_test: self.callback_test.unwrap_or(CallbackTest::Strict),
+            callbacks: callback::Settings {
+                allow_link_local: self.callback_link_local.unwrap_or(false),
+                ca_file: self.callback_ca_file,
+                certificate_file: self.callback_certificate_file,
+            },
             otlp_endpoint: self.otlp_endpoint,
             max_package_bytes: self.max_package_size.unwrap_or(1024).saturating_mul(1024 * 1024),
         })

@@ -14,6 +14,7 @@ pub mod error;
 pub mod infra;
 pub mod lcm;
 pub mod metrics;
+pub mod notify;
 pub mod package;
 pub mod sol003;
 pub mod store;

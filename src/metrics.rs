@@ -229,6 +229,38 @@ impl HttpMetrics {
     }
 }
 
+// --- notifications --------------------------------------------------------------------------------------------------
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Delivery {
+    result: &'static str,
+}
+
+/// A notifier's.
+#[derive(Clone)]
+pub struct NotificationMetrics {
+    seconds: Histograms<Delivery>,
+}
+
+impl Default for NotificationMetrics {
+    fn default() -> Self {
+        Self { seconds: Histograms::new_with_constructor(call_seconds as fn() -> Histogram) }
+    }
+}
+
+impl NotificationMetrics {
+    /// A notification was sent; the subscriber answered, or did not, after so long.
+    pub fn sent(&self, result: &'static str, after: Duration) {
+        self.seconds.get_or_create(&Delivery { result }).observe(after.as_secs_f64());
+    }
+
+    /// Makes them part of what is written out.
+    pub fn register(&self, registry: &mut Registry) {
+        let help = "From a notification to the subscriber's answer";
+        registry.register_with_unit("gybe_notification_duration", help, Unit::Seconds, self.seconds.clone());
+    }
+}
+
 // --- the store ------------------------------------------------------------------------------------------------------
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]

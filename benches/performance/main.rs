@@ -13,6 +13,7 @@ mod load;
 mod many;
 mod memory;
 mod namespaces;
+mod notifications;
 mod played;
 mod process;
 mod report;
@@ -28,9 +29,10 @@ use report::Report;
 use tokio::runtime::Builder;
 
 /// What runs if nothing is named, in this order.
-const SECTIONS: [&str; 6] = ["lifecycle", "many", "api", "filters", "conductor", "memory"];
+const SECTIONS: [&str; 7] = ["lifecycle", "many", "api", "filters", "conductor", "notifications", "memory"];
 /// What the table shows: those, and the soak.
-const SHOWN: [&str; 8] = ["lifecycle", "many", "api", "filters", "conductor", "memory", "soak", "soak-postgres"];
+const SHOWN: [&str; 9] =
+    ["lifecycle", "many", "api", "filters", "conductor", "notifications", "memory", "soak", "soak-postgres"];
 /// Runs if the argument does not say for how many seconds.
 const SOAK: Duration = Duration::from_secs(600);
 
@@ -58,6 +60,7 @@ fn section(name: &str) {
         "filters" => one_thread(filters::measure()),
         "memory" => one_thread(memory::measure()),
         "conductor" => one_thread(conductor::measure()),
+        "notifications" => several_threads(notifications::measure()),
         other => panic!("no section is called {other}: there are {}", SECTIONS.join(", ")),
     };
     Report::open().keep(section);

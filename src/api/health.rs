@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::domain::op_occ::OpState;
 use crate::domain::problem::Problem;
 use crate::error::{ApiError, internal};
-use crate::store::{Queue, Store};
+use crate::store::{Outbox, Queue, Store, StoreError};
 
 /// The paths, which no load shuts out.
 pub const PATHS: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
@@ -46,7 +46,7 @@ pub struct Health {
 }
 
 /// What the database said, and when; `None` if it failed.
-type Seen = (Instant, Option<Queue>);
+type Seen = (Instant, Option<(Queue, Outbox)>);
 
 /// What is read when it is asked for, not counted as it happens.
 #[derive(Clone, Default)]
@@ -55,6 +55,8 @@ struct Gauges {
     live: Family<State, Gauge>,
     waiting: Gauge,
     oldest: Gauge<f64, AtomicU64>,
+    outbox: Family<State, Gauge>,
+    oldest_notification: Gauge<f64, AtomicU64>,
     resident: Gauge,
     files: Gauge,
 }
@@ -73,7 +75,7 @@ impl Health {
     }
 
     /// What there is to do, as the database said within the last second; `None` if it does not answer.
-    async fn queue(&self) -> Option<Queue> {
+    async fn queue(&self) -> Option<(Queue, Outbox)> {
         // One at a time asks: those who come meanwhile wait here for its answer.
         let mut seen = timeout(PATIENCE, Arc::clone(&self.seen).lock_owned()).await.ok()?;
         if let Some((at, queue)) = &*seen
@@ -84,7 +86,8 @@ impl Health {
         // In a task of its own, as calls of the store are run to their end, however long that takes.
         let store = Arc::clone(&self.store);
         let asked = tokio::spawn(async move {
-            let queue = store.queue().await.inspect_err(|error| {
+            let queue = async { Ok::<_, StoreError>((store.queue().await?, store.outbox_depth().await?)) };
+            let queue = queue.await.inspect_err(|error| {
                 tracing::warn!(error = error as &dyn std::error::Error, "the database does not answer");
             });
             let queue = queue.ok();
@@ -103,6 +106,11 @@ impl Gauges {
         registry.register("gybe_operations_waiting", help, self.waiting.clone());
         let help = "How long the operation that has waited longest has been due";
         registry.register_with_unit("gybe_operations_oldest_waiting", help, Unit::Seconds, self.oldest.clone());
+        let help = "Notifications that are not delivered: waiting, or parked until the operator asks";
+        registry.register("gybe_notifications_undelivered", help, self.outbox.clone());
+        let help = "How long the notification that has waited longest could have been sent";
+        let oldest = self.oldest_notification.clone();
+        registry.register_with_unit("gybe_notifications_oldest_waiting", help, Unit::Seconds, oldest);
         let start = Gauge::<i64>::default();
         start.set(started.unix_timestamp());
         registry.register_with_unit("process_start_time", "When the process started", Unit::Seconds, start);
@@ -110,16 +118,20 @@ impl Gauges {
         registry.register("process_open_fds", "Open files and connections", self.files.clone());
     }
 
-    fn set(&self, queue: Option<Queue>) {
+    fn set(&self, queue: Option<(Queue, Outbox)>) {
         self.database.set(queue.is_some().into());
         // Without an answer, the figures stay as they were last seen; `gybe_database_up` tells that they are old.
-        if let Some(queue) = queue {
+        if let Some((queue, outbox)) = queue {
             for state in OpState::ALL.into_iter().filter(|state| !state.is_final()) {
                 let number = queue.states.iter().find(|(of, _)| *of == state).map_or(0, |(_, number)| *number);
                 self.live.get_or_create(&State { state: state.as_str() }).set(number.cast_signed());
             }
             self.waiting.set(queue.waiting.cast_signed());
             self.oldest.set(queue.oldest.unwrap_or_default().as_secs_f64());
+            for (state, number) in [("waiting", outbox.waiting), ("parked", outbox.parked)] {
+                self.outbox.get_or_create(&State { state }).set(number.cast_signed());
+            }
+            self.oldest_notification.set(outbox.oldest.unwrap_or_default().as_secs_f64());
         }
         self.resident.set(resident_bytes().unwrap_or(0));
         self.files.set(std::fs::read_dir("/proc/self/fd").map_or(0, |files| files.count().try_into().unwrap_or(0)));

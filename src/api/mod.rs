@@ -19,6 +19,7 @@ pub mod page;
 pub mod range;
 pub mod rendered;
 pub mod selectors;
+pub mod subscriptions;
 pub mod unsupported;
 pub mod versions;
 pub mod vims;
@@ -31,9 +32,11 @@ use tokio::runtime::Handle;
 
 use crate::api::rendered::Rendered;
 use crate::clock::{Clock, Ids};
+use crate::config::CallbackTest;
 use crate::domain::ids::ProjectId;
 use crate::infra::{Driver, Observer};
 use crate::lcm::accept::Acceptor;
+use crate::notify::callback::Callbacks;
 use crate::package::files::PackageFiles;
 use crate::sol003::Edition;
 use crate::store::Store;
@@ -56,6 +59,10 @@ pub struct Api {
     pub page_size: usize,
     /// Instances as they were sent last.
     pub rendered: Rendered,
+    /// The way to subscribers.
+    pub callbacks: Arc<Callbacks>,
+    /// How callback URIs are tested.
+    pub callback_test: CallbackTest,
     /// The CSARs.
     pub packages: PackageFiles,
     /// The process's own runtime, for work that outlives its request: an HTTP worker's goes with the worker.
@@ -117,7 +124,17 @@ fn lcm(config: &mut ServiceConfig) {
         .service(resource("/vnf_lcm_op_occs/{id}/retry").route(post().to(op_occs::retry)))
         .service(resource("/vnf_lcm_op_occs/{id}/rollback").route(post().to(op_occs::rollback)))
         .service(resource("/vnf_lcm_op_occs/{id}/fail").route(post().to(op_occs::fail)))
-        .service(resource("/vnf_lcm_op_occs/{id}/cancel").route(post().to(op_occs::cancel)));
+        .service(resource("/vnf_lcm_op_occs/{id}/cancel").route(post().to(op_occs::cancel)))
+        .service(
+            resource("/subscriptions").route(get().to(subscriptions::list)).route(post().to(subscriptions::create)),
+        )
+        .service(
+            resource("/subscriptions/{id}")
+                .route(get().to(subscriptions::show))
+                .route(delete().to(subscriptions::remove)),
+        )
+        .service(resource("/subscriptions/{id}/notifications").route(get().to(subscriptions::undelivered)))
+        .service(resource("/subscriptions/{id}/notifications/resend").route(post().to(subscriptions::resend)));
 }
 
 /// What 2.6.1 does not have.

@@ -3,7 +3,7 @@
 use actix_web::{HttpResponse, web};
 use utoipa::OpenApi;
 
-use crate::api::{drift, instances, op_occs, packages, versions, vims};
+use crate::api::{drift, instances, op_occs, packages, subscriptions, versions, vims};
 use crate::domain::problem::Problem;
 use crate::error::{ApiError, internal};
 use crate::sol003::v1;
@@ -18,6 +18,8 @@ use crate::sol003::v1;
         instances::instantiate, instances::scale, instances::scale_to_level, instances::heal, instances::operate, instances::terminate,
         drift::show,
         op_occs::list, op_occs::show, op_occs::retry, op_occs::rollback, op_occs::fail, op_occs::cancel,
+        subscriptions::list, subscriptions::create, subscriptions::show, subscriptions::remove,
+        subscriptions::undelivered, subscriptions::resend,
     )
 )]
 struct LifecycleV2;

@@ -47,6 +47,10 @@ identifier!(
     /// A registered VIM.
     VimId
 );
+identifier!(
+    /// A subscription to lifecycle changes (SOL003 clause 5.5.2.16, `LccnSubscription.id`).
+    SubscriptionId
+);
 
 /// The tenant that owns a row. There is one, [`ProjectId::DEFAULT`], until callers are authenticated.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

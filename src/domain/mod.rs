@@ -19,5 +19,6 @@ pub mod render;
 pub mod resource;
 pub mod scale;
 pub mod sight;
+pub mod subscription;
 pub mod vim;
 pub mod vnfd;

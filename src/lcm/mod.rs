@@ -9,3 +9,4 @@ pub mod access;
 pub mod modify;
 pub mod params;
 pub mod plan;
+pub mod subscribe;

@@ -102,7 +102,7 @@ pub const fn can_roll_back(operation: LcmOperation) -> bool {
 }
 
 /// Operation parameters are kept in the form of 3.3.1; 2.6.1 has `vimConnectionInfo` as an array.
-fn params(params: &Value, edition: Edition) -> Value {
+pub fn params(params: &Value, edition: Edition) -> Value {
     let mut params = params.clone();
     if edition == Edition::V1
         && let Some(connections) = params.get_mut("vimConnectionInfo")

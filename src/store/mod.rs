@@ -1,4 +1,5 @@
-//! What is durable: packages, VIMs, VNF instances, inventories, op occurrences with their leases.
+//! What is durable: packages, VIMs, VNF instances, inventories, op occurrences with their leases, subscriptions with the
+//! outbox of what they are to be told.
 //!
 //! [`Store`] has a method per use case, each one transaction; no transaction leaves it. The op occurrence rows are the
 //! conductor's queue. SQLite and PostgreSQL behave the same; `tests/it/store.rs` runs the same cases on both.
@@ -18,7 +19,7 @@ use time::OffsetDateTime;
 use tokio::sync::{Notify, broadcast, watch};
 use uuid::Uuid;
 
-use crate::domain::ids::{ProjectId, VimId, VnfInstanceId, VnfLcmOpOccId, VnfPkgId};
+use crate::domain::ids::{ProjectId, SubscriptionId, VimId, VnfInstanceId, VnfLcmOpOccId, VnfPkgId};
 use crate::domain::instance::VnfInstance;
 use crate::domain::namespace::Namespace;
 use crate::domain::op_occ::{CancelMode, LcmOperation, OpState, VnfLcmOpOcc};
@@ -26,6 +27,7 @@ use crate::domain::package::{Content, DefinitionFile, OperationalState, VnfPacka
 use crate::domain::plan::Plan;
 use crate::domain::problem::Problem;
 use crate::domain::resource::{ObjectKey, Resource, ResourceState};
+use crate::domain::subscription::{Notification, Subscription, Undelivered};
 use crate::domain::vim::{Vim, VimConnection};
 use crate::domain::vnfd::Vnfd;
 use crate::metrics::StoreMetrics;
@@ -320,6 +322,64 @@ pub struct Whereabouts {
     pub kinds: BTreeSet<String>,
 }
 
+/// What [`Store::create_subscription`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subscribed {
+    /// The subscription was added.
+    Now,
+    /// There is an equal one: with the same edition, callback URI, verbosity and filter.
+    Already(SubscriptionId),
+}
+
+/// The right to send to a subscription until it runs out. Not `Clone`, as [`Lease`].
+#[derive(Debug)]
+pub struct OutboxLease {
+    /// The subscription.
+    pub subscription: SubscriptionId,
+    /// The fence: each claim counts it up, each write of who sends compares it.
+    pub epoch: i64,
+}
+
+/// A subscription to send to.
+#[derive(Debug)]
+pub struct Addressee {
+    /// The right to.
+    pub lease: OutboxLease,
+    /// The subscription.
+    pub subscription: Subscription,
+    /// How often it was put off since something was delivered.
+    pub attempt: u32,
+}
+
+/// What [`Store::claim_subscription`] found.
+#[derive(Debug)]
+pub enum OutboxClaim {
+    /// There is something to send.
+    Work(Box<Addressee>),
+    /// Nothing is due; the time until something will be, if anything waits.
+    Idle(Option<Duration>),
+}
+
+/// What became of notifications, by their positions.
+#[derive(Debug, Default)]
+pub struct Sent {
+    /// Taken by the subscriber.
+    pub delivered: Vec<i64>,
+    /// Not taken, with the reason, and not to be sent again by itself.
+    pub refused: Vec<(i64, String)>,
+}
+
+/// How much there is to send.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outbox {
+    /// Notifications to be sent.
+    pub waiting: u64,
+    /// Notifications that are not sent any more unless the operator asks.
+    pub parked: u64,
+    /// How long the one that has waited longest could have been sent.
+    pub oldest: Option<Duration>,
+}
+
 /// What [`Store::endings`] tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
@@ -488,13 +548,60 @@ pub trait Store: Send + Sync {
         attempt: u32,
         error: Option<&Problem>,
     ) -> Result<(), StoreError>;
-    /// Ends the running state and gives up the lease: state, instance and (later) notifications in one transaction.
+    /// Ends the running state and gives up the lease: state, instance and notifications in one transaction.
     /// `Stale` if the operation is not in `ending.from`, or the version of the row is not that of `ending.instance`.
     /// A cancel request has taken effect or comes too late: it is cleared.
     async fn end_operation(&self, lease: Lease, ending: &Ending) -> Result<(), StoreError>;
 
+    // --- subscriptions ------------------------------------------------------------------------------------------
+    //
+    // Each change of an instance or an op occurrence puts a notification into the outbox for each subscription that it
+    // matches, in its transaction.
+
+    /// Adds a subscription, unless there is an equal one.
+    async fn create_subscription(&self, subscription: &Subscription) -> Result<Subscribed, StoreError>;
+    /// One subscription.
+    async fn subscription(&self, project: &ProjectId, id: SubscriptionId) -> Result<Subscription, StoreError>;
+    /// All subscriptions of a project, oldest first.
+    async fn subscriptions(&self, project: &ProjectId) -> Result<Vec<Subscription>, StoreError>;
+    /// Removes a subscription and what was to be sent to it.
+    async fn delete_subscription(&self, project: &ProjectId, id: SubscriptionId) -> Result<(), StoreError>;
+    /// What is in the outbox for a subscription, in order, at most `limit`; nothing if there is no such subscription.
+    async fn undelivered(
+        &self,
+        project: &ProjectId,
+        id: SubscriptionId,
+        limit: usize,
+    ) -> Result<Vec<Undelivered>, StoreError>;
+    /// Has all that is parked for a subscription sent again, and what waits at once; tells how many were parked.
+    async fn resend(&self, project: &ProjectId, id: SubscriptionId) -> Result<u64, StoreError>;
+
+    /// Takes the subscription that was put off longest ago of those that there is something to send to now and that nobody
+    /// sends to (or whose lease ran out).
+    async fn claim_subscription(&self, owner: &str, ttl: Duration) -> Result<OutboxClaim, StoreError>;
+    /// What is to be sent next, at most `limit`: one per VNF instance, the first that waits.
+    async fn next_notifications(&self, lease: &OutboxLease, limit: usize) -> Result<Vec<Notification>, StoreError>;
+    /// Makes the lease run for `ttl` from now. `LeaseLost` if it is lost, as the three below.
+    async fn renew_subscription(&self, lease: &OutboxLease, ttl: Duration) -> Result<(), StoreError>;
+    /// Forgets what was delivered, parks what was refused, and makes the lease run for `ttl` from now.
+    async fn record_sent(&self, lease: &OutboxLease, ttl: Duration, sent: &Sent) -> Result<(), StoreError>;
+    /// Gives up the lease.
+    async fn release_subscription(&self, lease: OutboxLease) -> Result<(), StoreError>;
+    /// Sends nothing more for `delay`, for that reason, and gives up the lease. What could have been sent for longer than
+    /// `patience` is parked.
+    async fn put_off_subscription(
+        &self,
+        lease: OutboxLease,
+        delay: Duration,
+        attempt: u32,
+        reason: &str,
+        patience: Duration,
+    ) -> Result<(), StoreError>;
+
     // --- operators ----------------------------------------------------------------------------------------------
 
+    /// How much there is to send.
+    async fn outbox_depth(&self) -> Result<Outbox, StoreError>;
     /// How much there is to do, from the index of what is not over.
     async fn queue(&self) -> Result<Queue, StoreError>;
     /// The failures of this store, as they are counted.
@@ -503,6 +610,10 @@ pub trait Store: Send + Sync {
     /// Fires (`notify_waiters`) when there may be something to claim: register (`Notified::enable`) before looking. It can
     /// fire for nothing, and on PostgreSQL another process's can be missed: look now and then all the same.
     fn wake(&self) -> Arc<Notify>;
+    /// Fires (`notify_waiters`) when there may be something to send that this process put into the outbox, or somebody
+    /// subscribed: register before looking. Another process's changes are its own to send; should it be killed, look now
+    /// and then.
+    fn outbox(&self) -> Arc<Notify>;
     /// Changes when a running operation, of any process, was asked to stop: [`Store::renew`] tells which. Subscribe before
     /// claiming, so that none is missed; on PostgreSQL another process's can be: the next renewal tells of it all the same.
     fn cancels(&self) -> watch::Receiver<()>;

@@ -6,6 +6,7 @@
 //! woken, how long to wait). docs/adr/0002-one-sql-for-two-engines.md has the reasons.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{Notify, watch};
 
@@ -22,11 +23,25 @@ mod writer;
 
 pub(super) use convert::millis;
 
-/// What a store tells the conductors of its process; see [`Store::wake`] and [`Store::cancels`].
-#[derive(Clone, Default)]
+/// What a store tells its process; see [`Store::wake`], [`Store::cancels`] and [`Store::outbox`].
+#[derive(Clone)]
 struct Signals {
     wake: Arc<Notify>,
     cancels: watch::Sender<()>,
+    outbox: Arc<Notify>,
+    /// 0: when it was last looked there were no subscriptions, and none has been made since. Else there may be some.
+    subscriptions: Arc<AtomicU64>,
+}
+
+impl Default for Signals {
+    fn default() -> Self {
+        Self {
+            wake: Arc::default(),
+            cancels: watch::Sender::default(),
+            outbox: Arc::default(),
+            subscriptions: Arc::new(AtomicU64::new(1)),
+        }
+    }
 }
 
 impl Signals {
@@ -39,6 +54,36 @@ impl Signals {
     fn cancel(&self) {
         self.cancels.send_replace(());
         self.work();
+    }
+
+    /// A state was changed, of which subscribers may be told. Costs nothing where there are none.
+    fn change(&self) {
+        if self.subscriptions.load(Ordering::SeqCst) > 0 {
+            self.wake_outbox();
+        }
+    }
+
+    /// There may be something to send.
+    fn wake_outbox(&self) {
+        self.outbox.notify_waiters();
+    }
+
+    /// A subscription was made, here or in another process.
+    fn subscribed(&self) {
+        self.subscriptions.fetch_add(1, Ordering::SeqCst);
+        self.wake_outbox();
+    }
+
+    /// What [`Signals::counted`] wants to know before the database is asked.
+    fn subscriptions(&self) -> u64 {
+        self.subscriptions.load(Ordering::SeqCst)
+    }
+
+    /// There are subscriptions, or none. One that was made since `before` is not overlooked.
+    fn counted(&self, before: u64, any: bool) {
+        let (from, to) = if any { (0, 1) } else { (before, 0) };
+        // It fails if it is known already, or if one was made meanwhile.
+        let _ = self.subscriptions.compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst);
     }
 }
 

@@ -14,6 +14,7 @@ use gybe::api::load::Load;
 use gybe::api::rendered::Rendered;
 use gybe::api::{self, Api};
 use gybe::clock::{Ids as _, System};
+use gybe::config::CallbackTest;
 use gybe::domain::ids::ProjectId;
 use gybe::domain::op_occ::LcmOperation::{
     self, Heal, Instantiate, ModifyInfo, Operate, Scale, ScaleToLevel, Terminate,
@@ -23,6 +24,7 @@ use gybe::domain::op_occ::OpState::{
 };
 use gybe::infra::kubernetes::KubernetesDriver;
 use gybe::metrics::HttpMetrics;
+use gybe::notify::callback::{self, Callbacks};
 use gybe::package::files::PackageFiles;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -79,6 +81,8 @@ async fn serve(ops: &Ops) -> Caller {
         public_url: "http://gybe".to_owned(),
         page_size: 100,
         rendered: Rendered::new("http://gybe".to_owned()),
+        callbacks: Arc::new(Callbacks::new(&callback::Settings::default()).unwrap()),
+        callback_test: CallbackTest::Strict,
         packages: PackageFiles::open(folder.path(), 1).unwrap(),
         runtime: tokio::runtime::Handle::current(),
         project: ProjectId::default(),

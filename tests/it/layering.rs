@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Each part of the crate, and the other parts it may use. `app` and `main` wire everything and may use all.
-const MAY_USE: [(&str, &[&str]); 15] = [
+const MAY_USE: [(&str, &[&str]); 16] = [
     ("domain", &[]),
     ("clock", &[]),
     ("traces", &[]),
@@ -15,7 +15,8 @@ const MAY_USE: [(&str, &[&str]); 15] = [
     ("store", &["domain", "metrics", "traces"]),
     ("debug", &["domain", "store"]),
     ("infra", &["domain", "metrics", "traces"]),
-    ("config", &["infra"]),
+    ("notify", &["domain", "metrics", "sol003", "store"]),
+    ("config", &["infra", "notify"]),
     ("error", &["clock", "domain", "store"]),
     ("lcm", &["clock", "domain", "error", "infra", "package", "sol003", "store", "traces"]),
     ("conductor", &["clock", "domain", "error", "infra", "lcm", "metrics", "store", "traces"]),

@@ -1608,7 +1608,7 @@ mod only_sqlite {
     async fn migrating_tells_what_was_applied() {
         let dir = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}/new.db", dir.path().display());
-        assert_eq!(migrate(&url).await.unwrap().applied, ["1 initial", "2 traceparent", "3 tuning", "5 lists"]);
+        assert_eq!(migrate(&url).await.unwrap().applied, ["1 initial", "2 traceparent", "3 tuning", "4 notifications", "5 lists"]);
         assert!(migrate(&url).await.unwrap().applied.is_empty());
     }
 
@@ -1663,7 +1663,7 @@ mod only_postgres {
         assert!(refused.to_string().contains("gybe migrate"));
         assert_eq!(
             migrate(&database.url).await.unwrap().applied,
-            ["1 initial", "2 traceparent", "3 tuning", "5 lists"]
+            ["1 initial", "2 traceparent", "3 tuning", "4 notifications", "5 lists"]
         );
         assert!(migrate(&database.url).await.unwrap().applied.is_empty());
         let store = connect(&database.url, KeyRing::parse(KEY).unwrap()).await.unwrap();

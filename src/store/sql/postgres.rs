@@ -149,6 +149,11 @@ async fn tell_others_of_cancel(connection: &mut PgConnection) -> Result<(), sqlx
     sqlx::query("SELECT pg_notify($1, $2)").bind(CHANNEL).bind(CANCEL).execute(connection).await.map(drop)
 }
 
+/// Tells all processes, once the transaction commits, that there is a subscription.
+async fn tell_others_of_subscription(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query("SELECT pg_notify($1, $2)").bind(CHANNEL).bind(SUBSCRIBED).execute(connection).await.map(drop)
+}
+
 /// The way to write: any connection of the pool.
 struct Writer(Current<Db>);
 
@@ -185,6 +190,8 @@ static MIGRATIONS: Migrator = sqlx::migrate!("./migrations/postgres");
 const CHANNEL: &str = "gybe_wake";
 /// The payload of a notification that tells of a cancel request.
 const CANCEL: &str = "cancel";
+/// The payload of a notification that tells of a subscription.
+const SUBSCRIBED: &str = "subscribed";
 /// Its payload: the ids of instances whose operations are over, with commas between, or [`ANY`].
 const ENDED_CHANNEL: &str = "gybe_ended";
 const ANY: &str = "*";
@@ -333,10 +340,14 @@ async fn pass_on(
                     let _ = endings.send(id.parse().map_or(Ended::Any, Ended::Of));
                 }
             }
-            Ok(Some(told)) if told.payload() != CANCEL => signals.work(),
-            Ok(Some(_)) => signals.cancel(),
+            Ok(Some(told)) => match told.payload() {
+                CANCEL => signals.cancel(),
+                SUBSCRIBED => signals.subscribed(),
+                _ => signals.work(),
+            },
             Ok(None) => {
                 signals.cancel();
+                signals.subscribed();
                 let _ = endings.send(Ended::Any);
             }
             Err(error) => {

@@ -156,6 +156,11 @@ async fn tell_others_of_cancel(_: &mut SqliteConnection) -> Result<(), sqlx::Err
     Ok(())
 }
 
+/// As [`wake_others`].
+async fn tell_others_of_subscription(_: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    Ok(())
+}
+
 #[expect(clippy::duplicate_mod, reason = "compiled once per engine: docs/adr/0002-one-sql-for-two-engines.md")]
 #[path = "shared/mod.rs"]
 mod shared;
@@ -171,9 +176,12 @@ pub(super) async fn connect(path: &str, keys: KeyRing) -> Result<Arc<dyn Store>,
     let mut writer = options.connect().await?;
     run_migrations(&MIGRATIONS, &mut writer).await?;
     // We hold the file, so whoever held a lease is gone.
-    sqlx::query("UPDATE vnf_lcm_op_occs SET lease_owner = NULL, lease_until = 0 WHERE lease_until <> 0")
-        .execute(&mut writer)
-        .await?;
+    for release in [
+        "UPDATE vnf_lcm_op_occs SET lease_owner = NULL, lease_until = 0 WHERE lease_until <> 0",
+        "UPDATE subscriptions SET lease_owner = NULL, lease_until = 0 WHERE lease_until <> 0",
+    ] {
+        sqlx::query(release).execute(&mut writer).await?;
+    }
     // The connections never go stale: no need to test, replace or close them.
     let pool = SqlitePoolOptions::new().test_before_acquire(false).max_lifetime(None).idle_timeout(None);
     let reader = pool.max_connections(READERS).connect_with(options.read_only(true)).await?;

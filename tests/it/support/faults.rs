@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use gybe::domain::ids::{ProjectId, VimId, VnfInstanceId, VnfLcmOpOccId, VnfPkgId};
+use gybe::domain::ids::{ProjectId, SubscriptionId, VimId, VnfInstanceId, VnfLcmOpOccId, VnfPkgId};
 use gybe::domain::instance::VnfInstance;
 use gybe::domain::op_occ::{CancelMode, OpState, VnfLcmOpOcc};
 use gybe::domain::package::{Content, DefinitionFile, OperationalState, VnfPackage};
@@ -19,11 +19,13 @@ use gybe::domain::plan::{Plan, PodRef};
 use gybe::domain::problem::Problem;
 use gybe::domain::resource::{KindInfo, ObjectKey, Resource};
 use gybe::domain::sight::Seen;
+use gybe::domain::subscription::{Notification, Subscription, Undelivered};
 use gybe::domain::vim::{Vim, VimAccess};
 use gybe::infra::{Driver, Ensured, InfraError, Kind, Observed, Patience, Scope};
 use gybe::metrics::StoreMetrics;
 use gybe::store::{
-    Checkpoint, Claim, Ended, Ending, Lease, Listed, OnboardedVnfd, Page, Queue, Store, StoreError, Whereabouts,
+    Checkpoint, Claim, Ended, Ending, Lease, Listed, OnboardedVnfd, Outbox, OutboxClaim, OutboxLease, Page, Queue, Sent,
+    Store, StoreError, Subscribed, Whereabouts,
 };
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
@@ -422,6 +424,10 @@ macro_rules! points {
                 self.0.store.lock().unwrap().as_ref().map_or_else(StoreMetrics::default, |store| store.metrics())
             }
 
+            fn outbox(&self) -> Arc<Notify> {
+                self.0.store.lock().unwrap().as_ref().unwrap().outbox()
+            }
+
             fn cancels(&self) -> watch::Receiver<()> {
                 self.0.cancels.subscribe()
             }
@@ -472,6 +478,19 @@ points! {
     fn checkpoint(lease: &Lease, checkpoint: &Checkpoint) -> ();
     fn postpone(lease: Lease, delay: Duration, attempt: u32, error: Option<&Problem>) -> ();
     fn end_operation(lease: Lease, ending: &Ending) -> ();
+    fn create_subscription(subscription: &Subscription) -> Subscribed;
+    fn subscription(project: &ProjectId, id: SubscriptionId) -> Subscription;
+    fn subscriptions(project: &ProjectId) -> Vec<Subscription>;
+    fn delete_subscription(project: &ProjectId, id: SubscriptionId) -> ();
+    fn undelivered(project: &ProjectId, id: SubscriptionId, limit: usize) -> Vec<Undelivered>;
+    fn resend(project: &ProjectId, id: SubscriptionId) -> u64;
+    fn claim_subscription(owner: &str, ttl: Duration) -> OutboxClaim;
+    fn next_notifications(lease: &OutboxLease, limit: usize) -> Vec<Notification>;
+    fn renew_subscription(lease: &OutboxLease, ttl: Duration) -> ();
+    fn record_sent(lease: &OutboxLease, ttl: Duration, sent: &Sent) -> ();
+    fn release_subscription(lease: OutboxLease) -> ();
+    fn put_off_subscription(lease: OutboxLease, delay: Duration, attempt: u32, reason: &str, patience: Duration) -> ();
+    fn outbox_depth() -> Outbox;
     fn queue() -> Queue;
     fn ping() -> ();
 }

@@ -219,7 +219,7 @@ fn refusal(status: StatusCode) -> Response<Body> {
 }
 
 /// A certificate for 127.0.0.1 that vouches for itself, and its key.
-fn certificate() -> (String, String) {
+pub fn certificate() -> (String, String) {
     let folder = TempDir::new().unwrap();
     let [certificate, key] = ["certificate.pem", "key.pem"].map(|name| folder.path().join(name));
     let made = Command::new("openssl")

@@ -16,4 +16,5 @@ pub mod proxy;
 pub mod sample;
 pub mod site;
 pub mod store;
+pub mod subscriber;
 pub mod witness;

@@ -39,7 +39,11 @@ pub(super) async fn create(db: &Database, instance: &VnfInstance) -> Result<(), 
         for_share!()
     ));
     let done = db.writer.execute(bind(db, insert, instance)?.bind(millis(instance.created_at))).await?;
-    if done.rows_affected() == 1 { Ok(()) } else { Err(StoreError::Stale) }
+    if done.rows_affected() == 0 {
+        return Err(StoreError::Stale);
+    }
+    db.signals.change();
+    Ok(())
 }
 
 /// Replaces all but id, project and `created_at`, if the version is still `instance.version`, and counts that up.
@@ -223,6 +227,7 @@ pub(super) async fn delete(db: &Database, project: &ProjectId, id: VnfInstanceId
     }
     sqlx::query("DELETE FROM vnf_instances WHERE id = $1").bind(id.to_string()).execute(&mut *tx).await?;
     tx.commit().await?;
+    db.signals.change();
     Ok(())
 }
 

@@ -144,6 +144,7 @@ pub(super) async fn store_plan(
     let instance = fenced(&mut tx, update, lease).await?;
     resources::insert(&mut tx, &instance, resources).await?;
     tx.commit().await?;
+    db.signals.change();
     Ok(())
 }
 
@@ -257,6 +258,7 @@ pub(super) async fn end_operation(db: &Database, lease: &Lease, ending: &Ending)
         instances::replace(db, &mut tx, instance).await?;
     }
     tx.commit().await?;
+    db.signals.change();
     if ending.to.is_final() {
         db.endings.tell(id.parse().map_or(Ended::Any, Ended::Of));
     }

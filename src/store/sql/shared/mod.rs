@@ -19,13 +19,14 @@ use tracing::Instrument as _;
 use tracing::field::Empty;
 
 use super::{Db, ENGINE, Held, Tx, Writer, bounded};
-use crate::domain::ids::{ProjectId, VimId, VnfInstanceId, VnfLcmOpOccId, VnfPkgId};
+use crate::domain::ids::{ProjectId, SubscriptionId, VimId, VnfInstanceId, VnfLcmOpOccId, VnfPkgId};
 use crate::domain::instance::VnfInstance;
 use crate::domain::op_occ::{CancelMode, OpState, VnfLcmOpOcc};
 use crate::domain::package::{Content, DefinitionFile, OperationalState, VnfPackage};
 use crate::domain::plan::Plan;
 use crate::domain::problem::Problem;
 use crate::domain::resource::{ObjectKey, Resource};
+use crate::domain::subscription::{Notification, Subscription, Undelivered};
 use crate::domain::vim::Vim;
 use crate::metrics::StoreMetrics;
 use crate::store::seal::{Context, KeyRing, SealError};
@@ -35,7 +36,8 @@ use crate::store::sql::current::Current;
 use crate::store::sql::endings::Endings;
 use crate::store::sql::kept::KeptFiles;
 use crate::store::{
-    Checkpoint, Claim, Ended, Ending, Lease, Listed, OnboardedVnfd, Page, Queue, Store, StoreError, Whereabouts,
+    Checkpoint, Claim, Ended, Ending, Lease, Listed, OnboardedVnfd, Outbox, OutboxClaim, OutboxLease, Page, Queue, Sent,
+    Store, StoreError, Subscribed, Whereabouts,
 };
 use crate::traces::TRACES;
 
@@ -44,8 +46,10 @@ pub(super) mod inspect;
 mod instances;
 mod leases;
 mod op_occs;
+mod outbox;
 mod packages;
 mod resources;
+mod subscriptions;
 mod vims;
 
 type Row = <Db as sqlx::Database>::Row;
@@ -372,8 +376,72 @@ impl Store for Database {
         self.counted(leases::end_operation(self, &lease, ending)).await
     }
 
+    async fn create_subscription(&self, subscription: &Subscription) -> Result<Subscribed, StoreError> {
+        self.counted(subscriptions::create(self, subscription)).await
+    }
+
+    async fn subscription(&self, project: &ProjectId, id: SubscriptionId) -> Result<Subscription, StoreError> {
+        self.counted(subscriptions::one(self, project, id)).await
+    }
+
+    async fn subscriptions(&self, project: &ProjectId) -> Result<Vec<Subscription>, StoreError> {
+        self.counted(subscriptions::all(self, project)).await
+    }
+
+    async fn delete_subscription(&self, project: &ProjectId, id: SubscriptionId) -> Result<(), StoreError> {
+        self.counted(subscriptions::delete(self, project, id)).await
+    }
+
+    async fn undelivered(
+        &self,
+        project: &ProjectId,
+        id: SubscriptionId,
+        limit: usize,
+    ) -> Result<Vec<Undelivered>, StoreError> {
+        self.counted(outbox::undelivered(self, project, id, limit)).await
+    }
+
+    async fn resend(&self, project: &ProjectId, id: SubscriptionId) -> Result<u64, StoreError> {
+        self.counted(outbox::resend(self, project, id)).await
+    }
+
+    async fn claim_subscription(&self, owner: &str, ttl: Duration) -> Result<OutboxClaim, StoreError> {
+        self.counted(outbox::claim(self, owner, ttl)).await
+    }
+
+    async fn next_notifications(&self, lease: &OutboxLease, limit: usize) -> Result<Vec<Notification>, StoreError> {
+        self.counted(outbox::next(self, lease, limit)).await
+    }
+
+    async fn renew_subscription(&self, lease: &OutboxLease, ttl: Duration) -> Result<(), StoreError> {
+        self.counted(outbox::renew(self, lease, ttl)).await
+    }
+
+    async fn record_sent(&self, lease: &OutboxLease, ttl: Duration, sent: &Sent) -> Result<(), StoreError> {
+        self.counted(outbox::record(self, lease, ttl, sent)).await
+    }
+
+    async fn release_subscription(&self, lease: OutboxLease) -> Result<(), StoreError> {
+        self.counted(outbox::release(self, &lease)).await
+    }
+
+    async fn put_off_subscription(
+        &self,
+        lease: OutboxLease,
+        delay: Duration,
+        attempt: u32,
+        reason: &str,
+        patience: Duration,
+    ) -> Result<(), StoreError> {
+        self.counted(outbox::put_off(self, &lease, delay, attempt, reason, patience)).await
+    }
+
     async fn queue(&self) -> Result<Queue, StoreError> {
         self.counted(inspect::queue(self)).await
+    }
+
+    async fn outbox_depth(&self) -> Result<Outbox, StoreError> {
+        self.counted(outbox::depth(self)).await
     }
 
     fn metrics(&self) -> StoreMetrics {
@@ -382,6 +450,10 @@ impl Store for Database {
 
     fn wake(&self) -> Arc<Notify> {
         Arc::clone(&self.signals.wake)
+    }
+
+    fn outbox(&self) -> Arc<Notify> {
+        Arc::clone(&self.signals.outbox)
     }
 
     fn cancels(&self) -> watch::Receiver<()> {

@@ -77,6 +77,7 @@ pub(super) async fn begin(db: &Database, op: &VnfLcmOpOcc, instance: &VnfInstanc
     wake_others(&mut tx).await?;
     tx.commit().await?;
     db.wake_ours();
+    db.signals.change();
     Ok(())
 }
 
@@ -132,6 +133,7 @@ pub(super) async fn resume(
     wake_others(&mut tx).await?;
     tx.commit().await?;
     db.wake_ours();
+    db.signals.change();
     if to.is_final() {
         db.endings.tell(Ended::Of(one(db, project, id).await?.vnf_instance_id));
     }

@@ -1,0 +1,123 @@
+//! `/subscriptions` of both editions (SOL003 clauses 5.4.18 and 5.4.19), and two extensions of ours below one: what was not
+//! delivered yet, and having it sent again.
+
+use actix_web::http::header::LOCATION;
+use actix_web::{HttpResponse, web};
+
+use crate::api::Api;
+use crate::api::body::{Id, Json};
+use crate::config::CallbackTest;
+use crate::domain::ids::SubscriptionId;
+use crate::domain::problem::Problem;
+use crate::domain::subscription::Subscription;
+use crate::error::{ApiError, internal};
+use crate::lcm::subscribe::Subscriber;
+use crate::sol003::Edition;
+use crate::sol003::common::ProblemDetails;
+use crate::sol003::notification::UndeliveredNotification;
+use crate::sol003::subscription::{LccnSubscription, LccnSubscriptionRequest};
+use crate::store::{StoreError, Subscribed};
+
+fn missing(id: SubscriptionId) -> impl Fn(StoreError) -> ApiError {
+    move |error| match error {
+        StoreError::NotFound => Problem::not_found("subscription", &id.to_string()).into(),
+        other => other.into(),
+    }
+}
+
+/// Tests the callback URI as the configuration wants it.
+async fn test(api: &Api, subscription: &Subscription) -> Result<(), ApiError> {
+    if api.callback_test == CallbackTest::Off {
+        return Ok(());
+    }
+    let (callbacks, tested) = (api.callbacks.clone(), subscription.clone());
+    // On the process's own runtime, where the connections live.
+    let answer = api.runtime.spawn(async move { callbacks.probe(&tested).await }).await;
+    let refused = |what: String| {
+        let uri = &subscription.callback_uri;
+        Problem::impossible(format!(
+            "the test of the callback URI {uri} failed: a GET must be answered with 204, but {what}"
+        ))
+    };
+    let status = answer.map_err(|error| internal(&error))?.map_err(refused)?;
+    match (api.callback_test, status.as_u16()) {
+        (_, 204) => Ok(()),
+        // It is there, if only for POST.
+        (CallbackTest::Lenient, 200..=299 | 401 | 403..=405 | 501) => {
+            tracing::warn!(subscription.id = %subscription.id, "the callback URI of subscription {} answered {status}, not 204", subscription.id);
+            Ok(())
+        }
+        _ => Err(refused(format!("the answer was {status}")).into()),
+    }
+}
+
+/// `POST /subscriptions`.
+#[utoipa::path(post, path = "/subscriptions", tag = "subscriptions", request_body = LccnSubscriptionRequest,
+    responses((status = 201, body = LccnSubscription), (status = 303, description = "There is an equal subscription: Location"), (status = 422, description = "The callback URI did not pass its test, or what is asked for can't be", body = ProblemDetails)))]
+pub async fn create(
+    api: web::Data<Api>,
+    edition: Edition,
+    Json(request): Json<LccnSubscriptionRequest>,
+) -> Result<HttpResponse, ApiError> {
+    let subscriber = Subscriber {
+        clock: &*api.clock,
+        ids: &*api.ids,
+        project: &api.project,
+        base_url: &api.public_url,
+        has_certificate: api.callbacks.has_certificate(),
+    };
+    let subscription = subscriber.subscription(edition, request)?;
+    test(&api, &subscription).await?;
+    let location = |id| (LOCATION, format!("{}{}/subscriptions/{id}", api.public_url, edition.root()));
+    Ok(match api.store.create_subscription(&subscription).await? {
+        Subscribed::Now => HttpResponse::Created()
+            .insert_header(location(subscription.id))
+            .json(LccnSubscription::new(&subscription, edition, &api.public_url)),
+        Subscribed::Already(id) => HttpResponse::SeeOther().insert_header(location(id)).finish(),
+    })
+}
+
+/// `GET /subscriptions`.
+#[utoipa::path(get, path = "/subscriptions", tag = "subscriptions",
+    responses((status = 200, description = "The subscriptions, oldest first", body = Vec<LccnSubscription>)))]
+pub async fn list(api: web::Data<Api>, edition: Edition) -> Result<HttpResponse, ApiError> {
+    let subscriptions = api.store.subscriptions(&api.project).await?;
+    let rendered: Vec<_> =
+        subscriptions.iter().map(|one| LccnSubscription::new(one, edition, &api.public_url)).collect();
+    Ok(HttpResponse::Ok().json(rendered))
+}
+
+/// `GET /subscriptions/{id}`.
+#[utoipa::path(get, path = "/subscriptions/{id}", tag = "subscriptions", params(("id" = String, Path)),
+    responses((status = 200, body = LccnSubscription), (status = 404, body = ProblemDetails)))]
+pub async fn show(api: web::Data<Api>, edition: Edition, Id(id): Id<SubscriptionId>) -> Result<HttpResponse, ApiError> {
+    let subscription = api.store.subscription(&api.project, id).await.map_err(missing(id))?;
+    Ok(HttpResponse::Ok().json(LccnSubscription::new(&subscription, edition, &api.public_url)))
+}
+
+/// `DELETE /subscriptions/{id}`.
+#[utoipa::path(delete, path = "/subscriptions/{id}", tag = "subscriptions", params(("id" = String, Path)),
+    responses((status = 204), (status = 404, body = ProblemDetails)))]
+pub async fn remove(api: web::Data<Api>, Id(id): Id<SubscriptionId>) -> Result<HttpResponse, ApiError> {
+    api.store.delete_subscription(&api.project, id).await.map_err(missing(id))?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// `GET /subscriptions/{id}/notifications`: an extension.
+#[utoipa::path(get, path = "/subscriptions/{id}/notifications", tag = "subscriptions", params(("id" = String, Path)),
+    responses((status = 200, description = "What is not delivered, in the order in which it is sent; no more than a page", body = Vec<UndeliveredNotification>), (status = 404, body = ProblemDetails)))]
+pub async fn undelivered(api: web::Data<Api>, Id(id): Id<SubscriptionId>) -> Result<HttpResponse, ApiError> {
+    let subscription = api.store.subscription(&api.project, id).await.map_err(missing(id))?;
+    let undelivered = api.store.undelivered(&api.project, id, api.page_size).await?;
+    let rendered: Vec<_> = undelivered.iter().map(|one| UndeliveredNotification::new(one, &subscription)).collect();
+    Ok(HttpResponse::Ok().json(rendered))
+}
+
+/// `POST /subscriptions/{id}/notifications/resend`: an extension.
+#[utoipa::path(post, path = "/subscriptions/{id}/notifications/resend", tag = "subscriptions", params(("id" = String, Path)),
+    responses((status = 202, description = "What was parked is sent again, and what waits is sent now"), (status = 404, body = ProblemDetails)))]
+pub async fn resend(api: web::Data<Api>, Id(id): Id<SubscriptionId>) -> Result<HttpResponse, ApiError> {
+    let number = api.store.resend(&api.project, id).await.map_err(missing(id))?;
+    tracing::info!(subscription.id = %id, "{number} parked notifications are sent again");
+    Ok(HttpResponse::Accepted().finish())
+}

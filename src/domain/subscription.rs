@@ -1,0 +1,200 @@
+//! Subscriptions to lifecycle changes, and what is told of a change (SOL003 clauses 5.5.2.15 to 5.5.2.19).
+//!
+//! Which subscriptions a change matches is decided by the store, in the transaction of the change.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::domain::ids::{ProjectId, SubscriptionId, VnfInstanceId, VnfLcmOpOccId};
+use crate::domain::op_occ::{LcmOperation, OpState, ResourceChanges};
+use crate::domain::problem::Problem;
+use crate::domain::vim::Secrets;
+
+/// An edition of SOL003, by the API root a request came through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Edition {
+    /// 2.6.1, `/vnflcm/v1`.
+    V1,
+    /// 3.3.1, `/vnflcm/v2`.
+    V2,
+}
+
+impl Edition {
+    /// The API's version.
+    pub const fn version(self) -> &'static str {
+        match self {
+            Self::V1 => "1.3.0",
+            Self::V2 => "2.0.0",
+        }
+    }
+
+    /// Path of the API root.
+    pub const fn root(self) -> &'static str {
+        match self {
+            Self::V1 => "/vnflcm/v1",
+            Self::V2 => "/vnflcm/v2",
+        }
+    }
+
+    /// The name in the database.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::V1 => "V1",
+            Self::V2 => "V2",
+        }
+    }
+}
+
+/// A subscription.
+#[derive(Clone, Debug)]
+pub struct Subscription {
+    /// Its identifier.
+    pub id: SubscriptionId,
+    /// The tenant.
+    pub project_id: ProjectId,
+    /// What its notifications are written in.
+    pub edition: Edition,
+    /// Where they go.
+    pub callback_uri: String,
+    /// `LifecycleChangeNotificationsFilter` as JSON, without empty members and with lists in order: equal filters are the
+    /// same JSON.
+    pub filter: Map<String, Value>,
+    /// How much they say.
+    pub verbosity: Verbosity,
+    /// How Gybe shows who it is.
+    pub authentication: Option<Authentication>,
+    /// Scheme, host and port of the links in its notifications, as the subscriber came by them.
+    pub base_url: String,
+    /// When it was made: the order of the list.
+    pub created_at: OffsetDateTime,
+}
+
+/// `LcmOpOccNotificationVerbosityType` (3.3.1, clause 5.5.4.9).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Verbosity {
+    /// With what was changed.
+    #[default]
+    Full,
+    /// Without.
+    Short,
+}
+
+impl Verbosity {
+    /// The name on the wire and in the database.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Full => "FULL",
+            Self::Short => "SHORT",
+        }
+    }
+}
+
+/// `authType` of a subscription (SOL013 clause 8.3.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum AuthType {
+    /// User name and password.
+    Basic,
+    /// A bearer token that is had for a client's id and password.
+    Oauth2ClientCredentials,
+    /// A client certificate, which is the operator's to give.
+    TlsCert,
+}
+
+/// The member of [`Authentication::secrets`] with the password of BASIC.
+pub const PASSWORD: &str = "password";
+/// The member of [`Authentication::secrets`] with the client's password of OAUTH2_CLIENT_CREDENTIALS.
+pub const CLIENT_PASSWORD: &str = "clientPassword";
+
+/// `SubscriptionAuthentication` (SOL013 clause 8.3.4). Whatever the listed types need is there.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Authentication {
+    /// What the subscriber takes.
+    pub auth_types: Vec<AuthType>,
+    /// For BASIC.
+    pub user_name: Option<String>,
+    /// For OAUTH2_CLIENT_CREDENTIALS.
+    pub client_id: Option<String>,
+    /// For OAUTH2_CLIENT_CREDENTIALS: where tokens are had.
+    pub token_endpoint: Option<String>,
+    /// The passwords, by [`PASSWORD`] and [`CLIENT_PASSWORD`]; kept apart from the row's JSON and sealed by the store.
+    #[serde(skip)]
+    pub secrets: Secrets,
+}
+
+/// What one subscription is told of one change.
+#[derive(Clone, Debug)]
+pub struct Notification {
+    /// The place in the order in which notifications of one VNF instance are sent.
+    pub position: i64,
+    /// Its identifier, which stays however often it is sent, and is the same for all who are told of the change.
+    pub id: Uuid,
+    /// When the change was.
+    pub time_stamp: OffsetDateTime,
+    /// The VNF instance.
+    pub vnf_instance_id: VnfInstanceId,
+    /// What changed.
+    pub change: Change,
+}
+
+/// A notification that is in the outbox.
+#[derive(Clone, Debug)]
+pub struct Undelivered {
+    /// What is to be told.
+    pub notification: Notification,
+    /// Whether it is not sent any more unless the operator asks.
+    pub is_parked: bool,
+    /// Why it was not delivered, once it was tried.
+    pub reason: Option<String>,
+}
+
+/// What a notification tells.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// `VnfLcmOperationOccurrenceNotification`: an operation entered a state.
+    Operation(Box<OperationChange>),
+    /// `VnfIdentifierCreationNotification`: the instance was made.
+    Created,
+    /// `VnfIdentifierDeletionNotification`: the instance is gone.
+    Deleted,
+}
+
+/// An operation as it was when it entered a state.
+#[derive(Clone, Debug)]
+pub struct OperationChange {
+    /// The op occurrence.
+    pub op: VnfLcmOpOccId,
+    /// What it does.
+    pub operation: LcmOperation,
+    /// The state.
+    pub state: OpState,
+    /// Whether the VNFM itself started it.
+    pub is_automatic_invocation: bool,
+    /// Why it stopped, in the states that follow an error.
+    pub error: Option<Problem>,
+    /// What it changed, in the states that are a result.
+    pub resource_changes: Option<ResourceChanges>,
+    /// What a `MODIFY_INFO` changed, in the states that are a result.
+    pub changed_info: Option<Value>,
+}
+
+impl Change {
+    /// `notificationType`.
+    pub const fn notification_type(&self) -> &'static str {
+        match self {
+            Self::Operation(_) => OPERATION_OCCURRENCE,
+            Self::Created => IDENTIFIER_CREATION,
+            Self::Deleted => IDENTIFIER_DELETION,
+        }
+    }
+}
+
+/// `notificationType` of a state that an operation entered.
+pub const OPERATION_OCCURRENCE: &str = "VnfLcmOperationOccurrenceNotification";
+/// `notificationType` of a new VNF instance.
+pub const IDENTIFIER_CREATION: &str = "VnfIdentifierCreationNotification";
+/// `notificationType` of a VNF instance that is gone.
+pub const IDENTIFIER_DELETION: &str = "VnfIdentifierDeletionNotification";

@@ -1,0 +1,219 @@
+//! From a request to a subscription: all checks that need neither the database nor the subscriber.
+
+use http::Uri;
+use serde_json::{Map, Value, json};
+
+use crate::clock::{Clock, Ids};
+use crate::domain::ids::{ProjectId, SubscriptionId};
+use crate::domain::problem::Problem;
+use crate::domain::subscription::{
+    AuthType, Authentication, CLIENT_PASSWORD, Edition, PASSWORD, Subscription, Verbosity,
+};
+use crate::domain::vim::Secrets;
+use crate::error::internal;
+use crate::sol003::subscription::{
+    LccnSubscriptionRequest, LifecycleChangeNotificationsFilter, NotificationType, SubscriptionAuthentication,
+};
+
+/// A filter may be so large, as JSON text: every change is compared with it.
+const MAX_FILTER: usize = 64 * 1024;
+/// A URI may be so long.
+const MAX_URI: usize = 2048;
+
+/// What subscriptions are made with.
+pub struct Subscriber<'a> {
+    /// Time.
+    pub clock: &'a dyn Clock,
+    /// Identifiers.
+    pub ids: &'a dyn Ids,
+    /// Whose it is.
+    pub project: &'a ProjectId,
+    /// Scheme, host and port that callers reach us under.
+    pub base_url: &'a str,
+    /// Whether there is a certificate to show to who asks for TLS_CERT.
+    pub has_certificate: bool,
+}
+
+impl Subscriber<'_> {
+    /// The subscription that `request` asks for.
+    ///
+    /// # Errors
+    /// 422 for what can't be as it is.
+    pub fn subscription(&self, edition: Edition, request: LccnSubscriptionRequest) -> Result<Subscription, Problem> {
+        check_uri("callbackUri", &request.callback_uri)?;
+        let authentication = request.authentication.map(|given| authentication(given, self.has_certificate));
+        Ok(Subscription {
+            id: SubscriptionId(self.ids.uuid()),
+            project_id: self.project.clone(),
+            edition,
+            callback_uri: request.callback_uri,
+            filter: filter(request.filter.unwrap_or_default())?,
+            verbosity: match edition {
+                Edition::V1 => Verbosity::Full,
+                Edition::V2 => request.verbosity.unwrap_or_default(),
+            },
+            authentication: authentication.transpose()?,
+            base_url: self.base_url.to_owned(),
+            created_at: self.clock.now(),
+        })
+    }
+}
+
+/// The filter as it is kept: equal filters are the same JSON.
+fn filter(filter: LifecycleChangeNotificationsFilter) -> Result<Map<String, Value>, Problem> {
+    let of_operations = filter.notification_types.is_empty()
+        || filter.notification_types.contains(&NotificationType::VnfLcmOperationOccurrenceNotification);
+    if !of_operations && !(filter.operation_types.is_empty() && filter.operation_states.is_empty()) {
+        return Err(Problem::impossible(
+            "filter: operationTypes and operationStates are for VnfLcmOperationOccurrenceNotification, which notificationTypes leaves out",
+        ));
+    }
+    let filter = serde_json::to_value(filter).map_err(|error| internal(&error))?;
+    if filter.to_string().len() > MAX_FILTER {
+        return Err(Problem::impossible(format!("filter: it is larger than {MAX_FILTER} bytes")));
+    }
+    Ok(match canonical(filter) {
+        Value::Object(members) => members,
+        _ => Map::new(),
+    })
+}
+
+/// Lists are sets here: in order, nothing twice. What is empty says nothing and is left out.
+fn canonical(value: Value) -> Value {
+    let is_empty = |value: &Value| *value == json!([]) || *value == json!({});
+    match value {
+        Value::Object(members) => {
+            let members = members.into_iter().map(|(name, value)| (name, canonical(value)));
+            members.filter(|(_, value)| !is_empty(value)).collect()
+        }
+        Value::Array(entries) => {
+            let mut entries: Vec<Value> = entries.into_iter().map(canonical).collect();
+            entries.sort_by_cached_key(Value::to_string);
+            entries.dedup();
+            entries.into()
+        }
+        other => other,
+    }
+}
+
+/// An absolute `http` or `https` URI. Without user and password, as it is shown.
+fn check_uri(name: &str, uri: &str) -> Result<(), Problem> {
+    let is_usable = |uri: Uri| {
+        matches!(uri.scheme_str(), Some("http" | "https"))
+            && uri.host().is_some_and(|host| !host.is_empty())
+            && uri.authority().is_some_and(|authority| !authority.as_str().contains('@'))
+    };
+    if uri.len() <= MAX_URI && uri.parse().is_ok_and(is_usable) {
+        return Ok(());
+    }
+    Err(Problem::impossible(format!(
+        "{name} must be an absolute http or https URI of at most {MAX_URI} characters, without user and password"
+    )))
+}
+
+fn authentication(given: SubscriptionAuthentication, has_certificate: bool) -> Result<Authentication, Problem> {
+    let problem = |text: &str| Problem::impossible(format!("authentication: {text}"));
+    let SubscriptionAuthentication { mut auth_type, params_basic, params_oauth2_client_credentials } = given;
+    let has = |wanted: AuthType| auth_type.contains(&wanted);
+    if auth_type.is_empty() {
+        return Err(problem("authType has no entry"));
+    }
+    if has(AuthType::Basic) != params_basic.is_some() {
+        return Err(problem("paramsBasic must be there if authType has BASIC, and only then"));
+    }
+    if has(AuthType::Oauth2ClientCredentials) != params_oauth2_client_credentials.is_some() {
+        return Err(problem(
+            "paramsOauth2ClientCredentials must be there if authType has OAUTH2_CLIENT_CREDENTIALS, and only then",
+        ));
+    }
+    if auth_type == [AuthType::TlsCert] && !has_certificate {
+        return Err(problem("TLS_CERT is not possible, as the operator gave this VNFM no client certificate"));
+    }
+    let mut secrets = Secrets::new();
+    let mut user_name = None;
+    if let Some(params) = params_basic {
+        let (Some(name), Some(password)) = (params.user_name, params.password) else {
+            return Err(problem("paramsBasic must have userName and password: nothing was agreed otherwise"));
+        };
+        // It ends the name on the wire.
+        if name.contains(':') {
+            return Err(problem("userName can't have a colon"));
+        }
+        user_name = Some(name);
+        secrets.insert(PASSWORD.to_owned(), password);
+    }
+    let (mut client_id, mut token_endpoint) = (None, None);
+    if let Some(params) = params_oauth2_client_credentials {
+        let (Some(id), Some(password), Some(endpoint)) =
+            (params.client_id, params.client_password, params.token_endpoint)
+        else {
+            return Err(problem(
+                "paramsOauth2ClientCredentials must have clientId, clientPassword and tokenEndpoint: nothing was agreed otherwise",
+            ));
+        };
+        check_uri("authentication: tokenEndpoint", &endpoint)?;
+        secrets.insert(CLIENT_PASSWORD.to_owned(), password);
+        (client_id, token_endpoint) = (Some(id), Some(endpoint));
+    }
+    auth_type.dedup();
+    Ok(Authentication { auth_types: auth_type, user_name, client_id, token_endpoint, secrets })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kept(given: Value) -> Result<Map<String, Value>, Problem> {
+        filter(serde_json::from_value(given).unwrap())
+    }
+
+    #[test]
+    fn equal_filters_are_kept_as_the_same_text() {
+        let one = json!({ "operationStates": ["FAILED", "COMPLETED", "FAILED"], "operationTypes": [],
+            "vnfInstanceSubscriptionFilter": { "vnfdIds": ["b", "a"], "vnfInstanceIds": [] } });
+        let other = json!({ "vnfInstanceSubscriptionFilter": { "vnfdIds": ["a", "b"] },
+            "operationStates": ["COMPLETED", "FAILED"] });
+        assert_eq!(kept(one).unwrap(), *other.as_object().unwrap());
+        assert_eq!(kept(other.clone()).unwrap(), *other.as_object().unwrap());
+        assert!(kept(json!({ "vnfInstanceSubscriptionFilter": {} })).unwrap().is_empty());
+    }
+
+    #[test]
+    fn operations_can_only_be_named_where_they_are_told_of() {
+        let given = json!({ "notificationTypes": ["VnfIdentifierCreationNotification"], "operationTypes": ["HEAL"] });
+        assert_eq!(kept(given).unwrap_err().status, 422);
+    }
+
+    #[test]
+    fn a_uri_must_be_one_that_can_be_called_and_shown() {
+        for good in ["http://nfvo:8080/cb?x=1", "https://[fd00::1]/"] {
+            check_uri("callbackUri", good).unwrap();
+        }
+        for bad in ["", "nfvo/cb", "ftp://nfvo/", "/cb", "http://user:secret@nfvo/", "http:///cb"] {
+            let problem = check_uri("callbackUri", bad).unwrap_err();
+            assert_eq!(problem.status, 422, "{bad}");
+            assert!(!problem.detail.contains("secret"));
+        }
+    }
+
+    #[test]
+    fn parameters_belong_to_the_types_that_are_listed() {
+        let given = |value: Value| authentication(serde_json::from_value(value).unwrap(), false);
+        let basic = json!({ "userName": "gybe", "password": "s3cr3t" });
+        let token = json!({ "clientId": "gybe", "clientPassword": "s3cr3t", "tokenEndpoint": "http://nfvo/token" });
+        let all = given(json!({ "authType": ["OAUTH2_CLIENT_CREDENTIALS", "BASIC", "TLS_CERT"],
+            "paramsBasic": basic, "paramsOauth2ClientCredentials": token }));
+        let all = all.unwrap();
+        assert_eq!(all.secrets.len(), 2);
+        assert!(!format!("{all:?}").contains("s3cr3t"));
+        for wrong in [
+            json!({ "authType": [] }),
+            json!({ "authType": ["BASIC"] }),
+            json!({ "authType": ["BASIC"], "paramsBasic": { "userName": "gybe" } }),
+            json!({ "authType": ["OAUTH2_CLIENT_CREDENTIALS"], "paramsBasic": basic }),
+            json!({ "authType": ["TLS_CERT"] }),
+        ] {
+            assert_eq!(given(wrong.clone()).unwrap_err().status, 422, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Which addresses callbacks may go to. Asked by [`super::callback`] with the address that is about to be connected to, so
+//! that a name that first leads elsewhere does not help.
+//!
+//! Link-local addresses and those of cloud platforms' metadata services are refused unless the operator allows them: they
+//! hand out credentials to whoever asks from the right machine. Loopback is not: an NFVO may be on the same host.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use hyper_util::client::legacy::connect::dns::Name;
+use tower::util::{BoxCloneSyncService, service_fn};
+
+/// Metadata services that are at no link-local address: of Alibaba, Azure and Oracle.
+const METADATA_V4: [Ipv4Addr; 3] =
+    [Ipv4Addr::new(100, 100, 100, 200), Ipv4Addr::new(168, 63, 129, 16), Ipv4Addr::new(192, 0, 0, 192)];
+/// As above: of AWS and Google.
+const METADATA_V6: [Ipv6Addr; 2] =
+    [Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254), Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)];
+
+/// What turns names into addresses that may be connected to.
+pub(super) type Resolver = BoxCloneSyncService<Name, std::vec::IntoIter<SocketAddr>, io::Error>;
+
+/// Whether nothing is to be sent there unless the operator allows it.
+pub fn is_refused(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => is_refused_v4(v4),
+        IpAddr::V6(v6) => {
+            // What a NAT64 gateway makes of it.
+            let embedded = match v6.segments() {
+                [0x64, 0xff9b, 0, 0, 0, 0, high, low] => Some(Ipv4Addr::from(u32::from(high) << 16 | u32::from(low))),
+                _ => None,
+            };
+            v6.is_unicast_link_local()
+                || v6.is_multicast()
+                || v6.is_unspecified()
+                || METADATA_V6.contains(&v6)
+                || embedded.is_some_and(is_refused_v4)
+        }
+    }
+}
+
+fn is_refused_v4(v4: Ipv4Addr) -> bool {
+    v4.is_link_local() || v4.is_multicast() || v4.is_broadcast() || v4.is_unspecified() || METADATA_V4.contains(&v4)
+}
+
+/// Why `address` is not connected to.
+pub(super) fn refusal(address: IpAddr) -> String {
+    format!("{address} is link-local or a metadata service: callbacks there must be allowed with --callback-link-local")
+}
+
+/// Asks the system, and leaves out what is refused unless `allow`.
+pub(super) fn resolver(allow: bool) -> Resolver {
+    BoxCloneSyncService::new(service_fn(move |name: Name| async move {
+        let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+        let allowed: Vec<_> = found.iter().copied().filter(|found| allow || !is_refused(found.ip())).collect();
+        match found.first() {
+            Some(refused) if allowed.is_empty() => Err(io::Error::other(refusal(refused.ip()))),
+            _ => Ok(allowed.into_iter()),
+        }
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn link_local_and_metadata_addresses_are_refused_however_they_are_written() {
+        for refused in [
+            "169.254.169.254",
+            "169.254.0.1",
+            "::ffff:169.254.169.254",
+            "64:ff9b::a9fe:a9fe",
+            "fe80::1",
+            "fd00:ec2::254",
+            "100.100.100.200",
+            "0.0.0.0",
+            "::",
+            "224.0.0.1",
+            "255.255.255.255",
+        ] {
+            assert!(is_refused(refused.parse().unwrap()), "{refused}");
+        }
+        for fine in ["127.0.0.1", "::1", "10.0.0.1", "192.168.1.1", "203.0.113.7", "2001:db8::1", "64:ff9b::a00:1"] {
+            assert!(!is_refused(fine.parse().unwrap()), "{fine}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_that_leads_to_a_refused_address_is_not_connected_to() {
+        use tower::ServiceExt as _;
+        // In decimal, as the system's resolver takes it.
+        let name = || "2852039166".parse::<Name>().unwrap();
+        let refused = resolver(false).oneshot(name()).await.unwrap_err();
+        assert!(refused.to_string().contains("169.254.169.254"), "{refused}");
+        let allowed: Vec<_> = resolver(true).oneshot(name()).await.unwrap().collect();
+        assert_eq!(allowed[0].ip().to_string(), "169.254.169.254");
+        assert_eq!(resolver(false).oneshot("localhost".parse().unwrap()).await.unwrap().count() > 0, true);
+    }
+}

@@ -1,0 +1,290 @@
+//! `notifications`, the outbox: what [`crate::notify`] does with it, and what operators see of it. Triggers fill it
+//! (migrations, 0004).
+//!
+//! Who sends to a subscription holds its lease, which is fenced as that of an operation (`leases.rs`). So there is one
+//! process at a time that sends to it, and the order per VNF instance is that of the positions.
+
+use std::time::Duration;
+
+use sqlx::Row as _;
+
+use super::subscriptions::{TABLE as SUBSCRIPTIONS, columns, subscription};
+use super::{Database, Query, QueryBuilder, Row, Tx, optional_json, point_in_time, read};
+use crate::domain::ids::{ProjectId, SubscriptionId};
+use crate::domain::subscription::{
+    Change, IDENTIFIER_CREATION, IDENTIFIER_DELETION, Notification, OPERATION_OCCURRENCE, OperationChange, Undelivered,
+};
+use crate::store::sql::convert::{Unreadable, count, enumerator, length};
+use crate::store::{Addressee, Outbox, OutboxClaim, OutboxLease, Sent, StoreError};
+
+const TABLE: &str = "notifications";
+
+/// The fence: $1 is the subscription, $2 the epoch; see [`held_by`].
+macro_rules! held {
+    () => {
+        concat!("id = $1 AND lease_epoch = $2 AND lease_until > ", now!())
+    };
+}
+
+/// When the notification that waits first for the subscription `s` is to be sent; NULL if none waits.
+macro_rules! first_due {
+    () => {
+        "(SELECT n.not_before FROM notifications AS n WHERE n.subscription_id = s.id AND n.parked IS NULL \
+          ORDER BY n.position LIMIT 1)"
+    };
+}
+
+/// What [`notification`] reads.
+macro_rules! columns_of_notification {
+    () => {
+        "position, id, notification_type, time_stamp, vnf_instance_id, vnf_lcm_op_occ_id, operation, operation_state, \
+         is_automatic_invocation, error, resource_changes, changed_info"
+    };
+}
+
+/// Looks first and takes after, so that nothing is written where nothing is due.
+pub(super) async fn claim(db: &Database, owner: &str, ttl: Duration) -> Result<OutboxClaim, StoreError> {
+    loop {
+        match due(db).await? {
+            Some(Duration::ZERO) => {}
+            due => return Ok(OutboxClaim::Idle(due)),
+        }
+        let update = concat!(
+            "UPDATE subscriptions SET lease_owner = $1, lease_epoch = lease_epoch + 1, lease_until = ",
+            now!(),
+            " + $2 WHERE id = (SELECT s.id FROM subscriptions AS s WHERE s.not_before <= ",
+            now!(),
+            " AND s.lease_until <= ",
+            now!(),
+            " AND ",
+            first_due!(),
+            " <= ",
+            now!(),
+            " ORDER BY s.not_before, s.id LIMIT 1",
+            skip_locked!(),
+            ") RETURNING lease_epoch, attempt, ",
+            columns!()
+        );
+        let rows = db.writer.fetch_all(sqlx::query(update).bind(owner).bind(length(ttl))).await?;
+        let Some(row) = rows.first() else { return Ok(OutboxClaim::Idle(Some(Duration::from_millis(100)))) };
+        let claimed = read(SUBSCRIPTIONS, row, |row| {
+            let subscription = subscription(db, row)?;
+            let lease = OutboxLease { subscription: subscription.id, epoch: row.try_get("lease_epoch")? };
+            Ok(Addressee { lease, subscription, attempt: row.try_get::<i64, _>("attempt")?.try_into()? })
+        });
+        match claimed {
+            Ok(claimed) => return Ok(OutboxClaim::Work(Box::new(claimed))),
+            // Its lease runs on, so that the others come first.
+            Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "a subscription can't be read"),
+        }
+    }
+}
+
+/// The time until a subscription is due, or a lease ends; and whether there are subscriptions at all is remembered.
+async fn due(db: &Database) -> Result<Option<Duration>, StoreError> {
+    let row = sqlx::query(concat!(
+        "SELECT COUNT(*) AS number, MIN(CASE WHEN later > first_due THEN later ELSE first_due END) - ",
+        now!(),
+        " AS due FROM (SELECT CASE WHEN s.lease_until > s.not_before THEN s.lease_until ELSE s.not_before END AS later, ",
+        first_due!(),
+        " AS first_due FROM subscriptions AS s) AS waiting"
+    ));
+    let before = db.signals.subscriptions();
+    let row = row.fetch_one(&db.reader()).await?;
+    db.signals.counted(before, row.try_get::<i64, _>("number")? > 0);
+    let due = row.try_get::<Option<i64>, _>("due")?;
+    Ok(due.map(|millis| Duration::from_millis(millis.try_into().unwrap_or(0))))
+}
+
+/// The next ones: per VNF instance the one that waits first, if it is due.
+pub(super) async fn next(db: &Database, lease: &OutboxLease, limit: usize) -> Result<Vec<Notification>, StoreError> {
+    let select = concat!(
+        "SELECT ",
+        columns_of_notification!(),
+        " FROM notifications AS n WHERE subscription_id = $1 AND parked IS NULL AND not_before <= ",
+        now!(),
+        " AND NOT EXISTS (SELECT 1 FROM notifications AS earlier \
+                          WHERE earlier.subscription_id = $1 AND earlier.vnf_instance_id = n.vnf_instance_id \
+                            AND earlier.parked IS NULL AND earlier.position < n.position) \
+         ORDER BY position LIMIT $2"
+    );
+    let select = sqlx::query(select).bind(lease.subscription.to_string()).bind(count(limit));
+    select.fetch_all(&db.reader()).await?.iter().map(|row| read(TABLE, row, notification)).collect()
+}
+
+pub(super) async fn renew(db: &Database, lease: &OutboxLease, ttl: Duration) -> Result<(), StoreError> {
+    let update = concat!("UPDATE subscriptions SET lease_until = ", now!(), " + $3 WHERE ", held!());
+    let done = db.writer.execute(held_by(sqlx::query(update), lease).bind(length(ttl))).await?;
+    if done.rows_affected() == 1 { Ok(()) } else { Err(StoreError::LeaseLost) }
+}
+
+pub(super) async fn record(db: &Database, lease: &OutboxLease, ttl: Duration, sent: &Sent) -> Result<(), StoreError> {
+    let mut tx = db.writer.begin().await?;
+    let delivered = !sent.delivered.is_empty();
+    let update = concat!(
+        "UPDATE subscriptions SET lease_until = ",
+        now!(),
+        " + $3, attempt = CASE WHEN $4 THEN 0 ELSE attempt END, reason = CASE WHEN $4 THEN NULL ELSE reason END WHERE ",
+        held!()
+    );
+    fenced(&mut tx, held_by(sqlx::query(update), lease).bind(length(ttl)).bind(delivered)).await?;
+    if delivered {
+        let mut delete = QueryBuilder::new("DELETE FROM notifications WHERE subscription_id = ");
+        delete.push_bind(lease.subscription.to_string()).push(" AND position IN (");
+        let mut positions = delete.separated(", ");
+        for position in &sent.delivered {
+            positions.push_bind(*position);
+        }
+        delete.push(")");
+        delete.build().persistent(false).execute(&mut *tx).await?;
+    }
+    for (position, reason) in &sent.refused {
+        sqlx::query("UPDATE notifications SET parked = $3 WHERE subscription_id = $1 AND position = $2")
+            .bind(lease.subscription.to_string())
+            .bind(position)
+            .bind(reason)
+            .execute(&mut *tx)
+            .await?;
+    }
+    tx.commit().await?;
+    Ok(())
+}
+
+pub(super) async fn release(db: &Database, lease: &OutboxLease) -> Result<(), StoreError> {
+    let update = concat!("UPDATE subscriptions SET lease_owner = NULL, lease_until = 0 WHERE ", held!());
+    let done = db.writer.execute(held_by(sqlx::query(update), lease)).await?;
+    if done.rows_affected() == 0 {
+        return Err(StoreError::LeaseLost);
+    }
+    // What another process put there meanwhile, it could not send: whoever sends looks again.
+    db.signals.wake_outbox();
+    Ok(())
+}
+
+pub(super) async fn put_off(
+    db: &Database,
+    lease: &OutboxLease,
+    delay: Duration,
+    attempt: u32,
+    reason: &str,
+    patience: Duration,
+) -> Result<(), StoreError> {
+    let mut tx = db.writer.begin().await?;
+    let update = concat!(
+        "UPDATE subscriptions SET lease_owner = NULL, lease_until = 0, attempt = $3, reason = $4, not_before = ",
+        now!(),
+        " + $5 WHERE ",
+        held!()
+    );
+    let update = held_by(sqlx::query(update), lease).bind(i64::from(attempt)).bind(reason).bind(length(delay));
+    fenced(&mut tx, update).await?;
+    sqlx::query(concat!(
+        "UPDATE notifications SET parked = $2 WHERE subscription_id = $1 AND parked IS NULL AND not_before <= ",
+        now!(),
+        " - $3"
+    ))
+    .bind(lease.subscription.to_string())
+    .bind(format!("given up: {reason}"))
+    .bind(length(patience))
+    .execute(&mut *tx)
+    .await?;
+    tx.commit().await?;
+    db.signals.wake_outbox();
+    Ok(())
+}
+
+pub(super) async fn undelivered(
+    db: &Database,
+    project: &ProjectId,
+    id: SubscriptionId,
+    limit: usize,
+) -> Result<Vec<Undelivered>, StoreError> {
+    let select = concat!(
+        "SELECT ",
+        columns_of_notification!(),
+        ", parked, CASE WHEN parked IS NULL THEN (SELECT reason FROM subscriptions WHERE id = $1) END AS reason \
+         FROM notifications WHERE subscription_id = $1 \
+           AND EXISTS (SELECT 1 FROM subscriptions WHERE id = $1 AND project_id = $2) ORDER BY position LIMIT $3"
+    );
+    let select = sqlx::query(select).bind(id.to_string()).bind(&project.0).bind(count(limit));
+    let undelivered = |row: &Row| {
+        let parked: Option<String> = row.try_get("parked")?;
+        let is_parked = parked.is_some();
+        let reason = parked.or(row.try_get("reason")?);
+        Ok(Undelivered { notification: notification(row)?, is_parked, reason })
+    };
+    select.fetch_all(&db.reader()).await?.iter().map(|row| read(TABLE, row, undelivered)).collect()
+}
+
+pub(super) async fn resend(db: &Database, project: &ProjectId, id: SubscriptionId) -> Result<u64, StoreError> {
+    let mut tx = db.writer.begin().await?;
+    // Nobody waits for the end of a delay that he has just ended the cause of.
+    let update = sqlx::query("UPDATE subscriptions SET not_before = 0, attempt = 0 WHERE id = $1 AND project_id = $2");
+    if update.bind(id.to_string()).bind(&project.0).execute(&mut *tx).await?.rows_affected() == 0 {
+        return Err(StoreError::NotFound);
+    }
+    let update = concat!(
+        "UPDATE notifications SET parked = NULL, not_before = ",
+        now!(),
+        " WHERE subscription_id = $1 AND parked IS NOT NULL"
+    );
+    let done = sqlx::query(update).bind(id.to_string()).execute(&mut *tx).await?;
+    super::super::tell_others_of_subscription(&mut tx).await?;
+    tx.commit().await?;
+    db.signals.subscribed();
+    Ok(done.rows_affected())
+}
+
+pub(super) async fn depth(db: &Database) -> Result<Outbox, StoreError> {
+    let row = sqlx::query(concat!(
+        "SELECT COUNT(*) AS number, COUNT(parked) AS parked, ",
+        now!(),
+        " - MIN(CASE WHEN parked IS NULL THEN not_before END) AS oldest FROM notifications"
+    ))
+    .fetch_one(&db.reader())
+    .await?;
+    let number = |column: &str| -> Result<u64, Unreadable> { Ok(row.try_get::<i64, _>(column)?.try_into()?) };
+    read(TABLE, &row, |row| {
+        let oldest = row.try_get::<Option<i64>, _>("oldest")?;
+        Ok(Outbox {
+            waiting: number("number")? - number("parked")?,
+            parked: number("parked")?,
+            oldest: oldest.map(|millis| Duration::from_millis(millis.try_into().unwrap_or(0))),
+        })
+    })
+}
+
+/// Binds what `held!` compares: $1 and $2.
+fn held_by<'q>(query: Query<'q>, lease: &OutboxLease) -> Query<'q> {
+    query.bind(lease.subscription.to_string()).bind(lease.epoch)
+}
+
+/// Runs the UPDATE of the subscription that opens a transaction of whoever sends; `LeaseLost` if the fence stopped it.
+async fn fenced(tx: &mut Tx, update: Query<'_>) -> Result<(), StoreError> {
+    let done = update.execute(&mut **tx).await?;
+    if done.rows_affected() == 1 { Ok(()) } else { Err(StoreError::LeaseLost) }
+}
+
+fn notification(row: &Row) -> Result<Notification, Unreadable> {
+    let change = match row.try_get("notification_type")? {
+        IDENTIFIER_CREATION => Change::Created,
+        IDENTIFIER_DELETION => Change::Deleted,
+        OPERATION_OCCURRENCE => Change::Operation(Box::new(OperationChange {
+            op: row.try_get::<&str, _>("vnf_lcm_op_occ_id")?.parse()?,
+            operation: enumerator(row.try_get("operation")?)?,
+            state: enumerator(row.try_get("operation_state")?)?,
+            is_automatic_invocation: row.try_get("is_automatic_invocation")?,
+            error: optional_json(row, "error")?,
+            resource_changes: optional_json(row, "resource_changes")?,
+            changed_info: optional_json(row, "changed_info")?,
+        })),
+        other => return Err(format!("unknown notificationType {other}").into()),
+    };
+    Ok(Notification {
+        position: row.try_get("position")?,
+        id: row.try_get::<&str, _>("id")?.parse()?,
+        time_stamp: point_in_time(row, "time_stamp")?,
+        vnf_instance_id: row.try_get::<&str, _>("vnf_instance_id")?.parse()?,
+        change,
+    })
+}

@@ -1,0 +1,239 @@
+//! Subscriptions through the API of the real binary: how they are made and shown, what arrives over the life of a CNF, and
+//! what does when the process is killed.
+
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+
+use crate::support::cluster::Cluster;
+use crate::support::gybe::{Answer, Gybe};
+use crate::support::postgres::Database;
+use crate::support::subscriber::{self, Received, Subscriber};
+
+const NOWHERE: &str = "8f14e45f-ceea-467f-a8f4-0123456789ab";
+
+async fn subscribe(gybe: &Gybe, edition: &str, request: Value) -> Answer {
+    gybe.post(&format!("/vnflcm/{edition}/subscriptions"), &request).await
+}
+
+fn told(received: &[Received]) -> Vec<String> {
+    received.iter().filter(|one| one.method == "POST").map(Received::tells).collect()
+}
+
+#[tokio::test]
+async fn a_subscription_is_made_shown_and_removed_without_its_secrets() {
+    let (gybe, subscriber) = (Gybe::start(), Subscriber::start().await);
+    let filter = json!({ "notificationTypes": ["VnfIdentifierCreationNotification"],
+        "vnfInstanceSubscriptionFilter": { "vnfdIds": ["b", "a"], "vnfInstanceIds": [] } });
+    let request = json!({
+        "callbackUri": subscriber.url, "filter": filter, "verbosity": "SHORT", "unknown": true,
+        "authentication": {
+            "authType": ["OAUTH2_CLIENT_CREDENTIALS", "BASIC", "TLS_CERT"],
+            "paramsBasic": { "userName": "nobody-sees", "password": "s3cr3t" },
+            "paramsOauth2ClientCredentials": { "clientId": "c", "clientPassword": "s3cr3t", "tokenEndpoint": subscriber.url },
+        },
+    });
+    let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+    for (edition, verbosity) in [("v1", Value::Null), ("v2", json!("SHORT"))] {
+        let made = subscribe(&gybe, edition, request.clone()).await;
+        let shown = made.expect(StatusCode::CREATED);
+        let href = shown["_links"]["self"]["href"].as_str().unwrap();
+        assert_eq!(made.location.as_deref(), Some(href));
+        assert!(href.starts_with(&format!("{}/vnflcm/{edition}/subscriptions/", gybe.url)));
+        assert_eq!((&shown["callbackUri"], &shown["verbosity"]), (&json!(subscriber.url), &verbosity));
+        assert_eq!(shown["filter"]["vnfInstanceSubscriptionFilter"], json!({ "vnfdIds": ["a", "b"] }));
+        assert!(!made.text.contains("s3cr3t") && !made.text.contains("nobody-sees"));
+        assert_eq!(gybe.get(href).await.expect(StatusCode::OK), shown);
+
+        let again = client.post(gybe.uri(&format!("/vnflcm/{edition}/subscriptions"))).json(&request);
+        let again = gybe.send(again).await;
+        assert_eq!((again.status, again.text.as_str()), (StatusCode::SEE_OTHER, ""));
+        assert_eq!(again.location.as_deref(), Some(href));
+    }
+    let list = gybe.get("/vnflcm/v2/subscriptions").await.expect(StatusCode::OK);
+    assert_eq!(list.as_array().unwrap().len(), 2, "an edition of its own is another subscription");
+    for one in list.as_array().unwrap() {
+        let href = one["_links"]["self"]["href"].as_str().unwrap();
+        gybe.delete(href).await.expect(StatusCode::NO_CONTENT);
+        gybe.get(href).await.problem(404);
+    }
+    assert_eq!(gybe.get("/vnflcm/v1/subscriptions").await.expect(StatusCode::OK), json!([]));
+    for path in ["", "/notifications"] {
+        gybe.get(&format!("/vnflcm/v2/subscriptions/{NOWHERE}{path}")).await.problem(404);
+    }
+    gybe.delete(&format!("/vnflcm/v2/subscriptions/{NOWHERE}")).await.problem(404);
+    gybe.post(&format!("/vnflcm/v2/subscriptions/{NOWHERE}/notifications/resend"), &json!({})).await.problem(404);
+    assert!(!gybe.log().contains("s3cr3t"));
+}
+
+#[tokio::test]
+async fn what_can_not_be_subscribed_to_is_refused_and_nothing_is_kept() {
+    let (gybe, subscriber) = (Gybe::start(), Subscriber::start().await);
+    let callback = subscriber.url.as_str();
+    for (request, status) in [
+        (json!({}), 400),
+        (json!({ "callbackUri": callback, "filter": { "operationStates": ["DONE"] } }), 400),
+        (json!({ "callbackUri": callback, "authentication": { "authType": ["KERBEROS"] } }), 400),
+        (json!({ "callbackUri": "nfvo/callback" }), 422),
+        (json!({ "callbackUri": callback, "authentication": { "authType": ["TLS_CERT"] } }), 422),
+        (json!({ "callbackUri": callback, "authentication": { "authType": ["BASIC"] } }), 422),
+        (json!({ "callbackUri": "http://169.254.169.254/latest/meta-data" }), 422),
+        (json!({ "callbackUri": "http://127.0.0.1:1/" }), 422),
+    ] {
+        subscribe(&gybe, "v2", request).await.problem(status);
+    }
+    assert!(subscriber.received().is_empty(), "what is wrong in itself is not tested");
+    assert_eq!(gybe.get("/vnflcm/v2/subscriptions").await.expect(StatusCode::OK), json!([]));
+}
+
+#[tokio::test]
+async fn a_callback_uri_is_tested_as_configured() {
+    let subscriber = Subscriber::start().await;
+    let secured = json!({ "callbackUri": subscriber.url, "authentication":
+        { "authType": ["BASIC"], "paramsBasic": { "userName": "u", "password": "p" } } });
+    for (mode, taken, tested) in [
+        ("strict", &[204][..], true),
+        ("lenient", &[204, 200, 401, 403, 404, 405, 501], true),
+        ("off", &[204, 200, 302, 401, 403, 404, 405, 500, 501], false),
+    ] {
+        let gybe = Gybe::start_with(&["--callback-test", mode]);
+        for status in [204, 200, 302, 401, 403, 404, 405, 500, 501] {
+            subscriber.answer_status(status);
+            let before = subscriber.received().len();
+            let answer = subscribe(&gybe, "v2", secured.clone()).await;
+            if taken.contains(&status) {
+                let made = answer.expect(StatusCode::CREATED);
+                gybe.delete(made["_links"]["self"]["href"].as_str().unwrap()).await.expect(StatusCode::NO_CONTENT);
+            } else {
+                let detail = answer.problem(422);
+                assert!(detail.contains(&status.to_string()) && detail.contains("204"), "{mode}: {detail}");
+            }
+            let received = subscriber.received();
+            assert_eq!(received.len() - before, usize::from(tested), "{mode}");
+            if let Some(test) = received.get(before) {
+                assert_eq!(test.method, "GET");
+                assert_eq!((test.header("authorization"), test.header("version")), (Some("Basic dTpw"), Some("2.0.0")));
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_refused_is_seen_and_sent_again_through_the_api() {
+    let (gybe, subscriber) = (Gybe::start(), Subscriber::start().await);
+    let made = subscribe(&gybe, "v1", json!({ "callbackUri": subscriber.url })).await.expect(StatusCode::CREATED);
+    let href = made["_links"]["self"]["href"].as_str().unwrap().to_owned();
+    subscriber.answer_status(400);
+    let vnfd = gybe.onboard("small").await;
+    gybe.create("v1", &vnfd).await;
+    let path = format!("{href}/notifications");
+    let parked = gybe.until(&path, |parked| parked[0]["deliveryState"] == "PARKED").await;
+    assert_eq!(parked[0]["reason"], "the subscriber answered 400 Bad Request");
+    assert_eq!(parked[0]["notification"]["notificationType"], "VnfIdentifierCreationNotification");
+    let metrics = gybe.get("/metrics").await.text;
+    assert!(metrics.contains("gybe_notifications_undelivered{state=\"parked\"} 1"), "{metrics}");
+    assert!(metrics.contains("gybe_notification_duration_seconds_count{result=\"refused\"} 1"), "{metrics}");
+    subscriber.answer_status(204);
+    gybe.post(&format!("{path}/resend"), &json!({})).await.expect(StatusCode::ACCEPTED);
+    let received = subscriber.until_taken(1).await;
+    assert_eq!(received[0].body, parked[0]["notification"]);
+    assert_eq!(received[0].header("version"), Some("1.3.0"));
+    gybe.until(&path, |left| *left == json!([])).await;
+}
+
+// --- killed -----------------------------------------------------------------------------------------------------------
+
+/// Kills the process while it delivers; what is told afterwards.
+async fn killed_in_delivery(mut gybe: Gybe) {
+    let subscriber = Subscriber::start().await;
+    subscribe(&gybe, "v2", json!({ "callbackUri": subscriber.url })).await.expect(StatusCode::CREATED);
+    let vnfd = gybe.onboard("small").await;
+    subscriber.answer(|_| subscriber::Answer::Hangs);
+    let instance = gybe.create("v2", &vnfd).await;
+    let id = instance.rsplit('/').next().unwrap().to_owned();
+    let first = subscriber.until(|received| told(received).len() == 1).await.pop().unwrap();
+    // No cluster is needed for what the API alone does.
+    for name in ["first", "second"] {
+        let answer = gybe.patch(&instance, &json!({ "vnfInstanceName": name })).await;
+        answer.expect(StatusCode::ACCEPTED);
+        let op = gybe.settled(answer.location.as_deref().unwrap()).await;
+        assert_eq!(op["operationState"], "COMPLETED");
+    }
+    gybe.delete(&instance).await.expect(StatusCode::NO_CONTENT);
+    gybe.kill();
+    subscriber.answer_status(204);
+    gybe.restart();
+    let received = subscriber.until_taken(6).await;
+    let wanted = [
+        "VnfIdentifierCreationNotification",
+        "PROCESSING",
+        "COMPLETED",
+        "PROCESSING",
+        "COMPLETED",
+        "VnfIdentifierDeletionNotification",
+    ];
+    assert_eq!(told(&received), wanted);
+    assert_eq!(received[0].body, first.body, "under its first id");
+    assert!(received.iter().all(|one| one.body["vnfInstanceId"] == json!(id)));
+    let names: Vec<_> = received.iter().map(|one| one.body["changedInfo"]["vnfInstanceName"].clone()).collect();
+    assert_eq!(names[1..5], [Value::Null, json!("first"), Value::Null, json!("second")]);
+}
+
+#[tokio::test]
+async fn what_a_killed_process_had_to_tell_is_told_by_the_next_one_on_sqlite() {
+    killed_in_delivery(Gybe::start()).await;
+}
+
+#[tokio::test]
+async fn what_a_killed_process_had_to_tell_is_told_by_the_next_one_on_postgresql() {
+    let database = Database::create().await;
+    // Nobody voids its leases: they run out.
+    killed_in_delivery(Gybe::start_on_with(&database.url, &["--lease", "5"])).await;
+}
+
+// --- the life of a CNF ------------------------------------------------------------------------------------------------
+
+/// Lives with a subscriber to each edition that looks at the instance when it is told of it.
+#[tokio::test]
+async fn the_life_of_a_cnf_is_told_in_both_editions() {
+    let cluster = Cluster::running().await;
+    let namespace = cluster.namespace().await;
+    let gybe = Gybe::start();
+    gybe.register_vim(&cluster.admin, "cluster", true).await;
+    let vnfd = gybe.onboard("core5g").await;
+    let subscribers = [Subscriber::start().await, Subscriber::start().await, Subscriber::start().await];
+    for (subscriber, (edition, verbosity)) in subscribers.iter().zip([("v1", "FULL"), ("v2", "FULL"), ("v2", "SHORT")])
+    {
+        let request = json!({ "callbackUri": subscriber.url, "verbosity": verbosity });
+        subscribe(&gybe, edition, request).await.expect(StatusCode::CREATED);
+    }
+    let instance = gybe.create("v2", &vnfd).await;
+    let parameters = json!({ "namespace": namespace.name.as_str() });
+    gybe.complete(&instance, "instantiate", &json!({ "flavourId": "simple", "additionalParams": parameters })).await;
+    let shown = gybe.get(&instance).await.expect(StatusCode::OK);
+    let pods = shown["instantiatedVnfInfo"]["vnfcResourceInfo"].as_array().unwrap().len();
+    gybe.begin(&instance, "terminate", &json!({ "terminationType": "FORCEFUL" })).await;
+
+    let wanted = ["STARTING", "PROCESSING", "COMPLETED"];
+    for (subscriber, edition) in subscribers.iter().zip(["v1", "v2", "v2"]) {
+        let received = subscriber.until_taken(7).await;
+        assert_eq!(told(&received)[1..], [wanted, wanted].concat());
+        let hrefs = |one: &Received| one.body["_links"]["vnfInstance"]["href"].as_str().unwrap().to_owned();
+        assert!(received.iter().all(|one| hrefs(one).starts_with(&format!("{}/vnflcm/{edition}/", gybe.url))));
+    }
+    let ids = |subscriber: &Subscriber| subscriber.taken().iter().map(Received::id).collect::<Vec<_>>();
+    assert_eq!(ids(&subscribers[0]), ids(&subscribers[1]), "who is told of the same is told under the same id");
+    // In the answer to the last of them the client removes the instance.
+    gybe.delete(&instance).await.expect(StatusCode::NO_CONTENT);
+    for (subscriber, affected) in subscribers.iter().zip([pods, pods, 0]) {
+        let received = subscriber.until_taken(8).await;
+        for (one, change) in [(&received[3], "ADDED"), (&received[6], "REMOVED")] {
+            let vnfcs = one.body["affectedVnfcs"].as_array().cloned().unwrap_or_default();
+            assert_eq!(vnfcs.len(), affected);
+            assert!(vnfcs.iter().all(|vnfc| vnfc["changeType"] == change && vnfc["computeResource"].is_object()));
+        }
+        assert_eq!(received[7].tells(), "VnfIdentifierDeletionNotification");
+        let starts = received.iter().filter(|one| one.body["notificationStatus"] == "START");
+        assert!(starts.into_iter().all(|one| one.body.get("affectedVnfcs").is_none()));
+    }
+    assert_eq!(subscribers[0].received()[1].body.get("verbosity"), None, "2.6.1 has none");
+}
