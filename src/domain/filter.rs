@@ -364,7 +364,7 @@ mod tests {
         let many = condition.repeat(MAX_CONDITIONS);
         assert_eq!(parse(many.trim_end_matches(';')).unwrap().len(), MAX_CONDITIONS);
         assert!(error(&format!("{many}(eq,a,1)")).contains("conditions"));
-        let deep = vec!["a"; MAX_DEPTH].join("/");
+        let deep = ["a"; MAX_DEPTH].join("/");
         assert_eq!(only(&format!("(eq,{deep},1)")).path.len(), MAX_DEPTH);
         assert!(error(&format!("(eq,{deep}/a,1)")).contains("at most 12"));
         assert!(parse(&format!("(in,a{})", ",1".repeat(MAX_VALUES))).is_ok());
