@@ -12,7 +12,7 @@
 /// The longest filter, in bytes.
 pub const MAX_LENGTH: usize = 8192;
 /// The most conditions of a filter.
-pub const MAX_CONDITIONS: usize = 32;
+pub const MAX_CONDITIONS: usize = 16;
 /// The most values of all conditions together: identifiers of a whole page fit.
 pub const MAX_VALUES: usize = 256;
 /// The most names of an attribute.
