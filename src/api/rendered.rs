@@ -1,4 +1,5 @@
-//! VNF instances as they go over the wire, kept by their version: what did not change is not read and written out again.
+//! VNF instances as they go over the wire, whole and as lists show them, kept by their version: what did not change is not
+//! read and written out again.
 //!
 //! An instance's version counts up with every change of what a caller can see of it (it is the ETag), so an entry is true
 //! for ever and nothing is ever invalidated: an old one is just not asked for any more. Which version is the present one

@@ -12,7 +12,7 @@
 /// The longest filter, in bytes.
 pub const MAX_LENGTH: usize = 8192;
 /// The most conditions of a filter.
-pub const MAX_CONDITIONS: usize = 32;
+pub const MAX_CONDITIONS: usize = 16;
 /// The most values of all conditions together: identifiers of a whole page fit.
 pub const MAX_VALUES: usize = 256;
 /// The most names of an attribute.
@@ -364,7 +364,7 @@ mod tests {
         let many = condition.repeat(MAX_CONDITIONS);
         assert_eq!(parse(many.trim_end_matches(';')).unwrap().len(), MAX_CONDITIONS);
         assert!(error(&format!("{many}(eq,a,1)")).contains("conditions"));
-        let deep = vec!["a"; MAX_DEPTH].join("/");
+        let deep = ["a"; MAX_DEPTH].join("/");
         assert_eq!(only(&format!("(eq,{deep},1)")).path.len(), MAX_DEPTH);
         assert!(error(&format!("(eq,{deep}/a,1)")).contains("at most 12"));
         assert!(parse(&format!("(in,a{})", ",1".repeat(MAX_VALUES))).is_ok());

@@ -1634,6 +1634,28 @@ mod only_sqlite {
         assert!(step.contains("USING COVERING INDEX vnf_instances_list"), "{step}");
     }
 
+    #[tokio::test]
+    async fn op_occurrences_are_filtered_by_simple_attributes_in_an_index_alone() {
+        let f = Fixture::sqlite().await;
+        let path = f.url.strip_prefix("sqlite://").unwrap();
+        let mut connection = sqlx::sqlite::SqliteConnectOptions::new().filename(path).connect().await.unwrap();
+        for (condition, index) in [
+            ("state IN ('FAILED') AND operation NOT IN ('HEAL')", "vnf_lcm_op_occs_list"),
+            ("state_entered_time >= 1 AND (cancel_mode IS NOT NULL) IN (true)", "vnf_lcm_op_occs_list"),
+            ("is_automatic_invocation IN (false) AND instr(vnf_instance_id, 'x') > 0", "vnf_lcm_op_occs_list"),
+            ("vnf_instance_id IN ('x')", "vnf_lcm_op_occs_instance"),
+        ] {
+            let statement = format!(
+                "EXPLAIN QUERY PLAN SELECT id FROM vnf_lcm_op_occs \
+                 WHERE project_id = 'default' AND {condition} ORDER BY start_time, id LIMIT 100"
+            );
+            let plan: Vec<(i64, i64, i64, String)> =
+                sqlx::query_as(AssertSqlSafe(statement)).fetch_all(&mut connection).await.unwrap();
+            let [(_, _, _, step)] = &plan[..] else { panic!("one step, no sorting: {plan:?}") };
+            assert!(step.contains(&format!("USING COVERING INDEX {index}")), "{condition}: {step}");
+        }
+    }
+
     /// The indexes that keep the claim and the lists from reading the whole table.
     #[tokio::test]
     async fn the_queue_is_served_by_its_index() {

@@ -21,7 +21,8 @@ use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
 
-use crate::domain::filter::Name;
+use crate::domain::filter::{Name, Operator};
+use crate::store::attributes::is_number;
 use crate::store::seal::KeyRing;
 use crate::store::sql::current::Current;
 use crate::store::sql::endings::Endings;
@@ -115,6 +116,27 @@ fn members(json: &str) -> String {
 /// The values at `path` in `json` as rows `found`: elements where there are arrays, on the way or at its end, which is what
 /// a lax path means.
 fn push_found(query: &mut sqlx::QueryBuilder<Db>, json: &str, path: &[Name]) {
+    query.push(format!("jsonb_path_query({json}, CAST(")).push_bind(json_path(path));
+    query.push(" AS jsonpath), '{}', true) AS found(value)");
+}
+
+/// What holds wherever the values at `path` in `json` pass the test, and is found out sooner: one call instead of a subquery.
+fn push_hint(query: &mut sqlx::QueryBuilder<Db>, json: &str, path: &[Name], operator: Operator, texts: &[String]) {
+    if !matches!(operator, Operator::Eq | Operator::In) {
+        return;
+    }
+    let mut equal = Vec::new();
+    for text in texts {
+        equal.push(format!("@ == {}", serde_json::Value::from(text.as_str())));
+        if is_number(text) || matches!(text.as_str(), "true" | "false") {
+            equal.push(format!("@ == {text}"));
+        }
+    }
+    let filter = format!("{} ? ({})", json_path(path), equal.join(" || "));
+    query.push(format!("{json} @? CAST(")).push_bind(filter).push(" AS jsonpath) AND ");
+}
+
+fn json_path(path: &[Name]) -> String {
     let mut steps = "lax $".to_owned();
     for name in path {
         match name {
@@ -122,9 +144,7 @@ fn push_found(query: &mut sqlx::QueryBuilder<Db>, json: &str, path: &[Name]) {
             Name::Key => steps.push_str(".keyvalue().key"),
         }
     }
-    steps.push_str("[*]");
-    query.push(format!("jsonb_path_query({json}, CAST(")).push_bind(steps);
-    query.push(" AS jsonpath), '{}', true) AS found(value)");
+    steps + "[*]"
 }
 
 /// Which unique rule was broken: the index.

@@ -14,7 +14,8 @@ use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, SqliteConnection};
 
-use crate::domain::filter::Name;
+use crate::domain::filter::{Name, Operator};
+use crate::store::attributes::is_number;
 use crate::store::seal::KeyRing;
 use crate::store::sql::current::Current;
 use crate::store::sql::endings::Endings;
@@ -134,6 +135,22 @@ fn push_found(query: &mut sqlx::QueryBuilder<Db>, json: &str, path: &[Name]) {
         };
     }
     query.push(format!(" JOIN json_each({array}) AS found"));
+}
+
+/// What holds wherever the values at `path` in `json` pass the test, and is found out sooner: that the JSON text of a value is
+/// somewhere in that of a column, both as serde_json writes them. Equal numbers can be spelled differently.
+fn push_hint(query: &mut sqlx::QueryBuilder<Db>, json: &str, _: &[Name], operator: Operator, texts: &[String]) {
+    let sought = matches!(operator, Operator::Eq | Operator::In | Operator::Cont);
+    if !sought || json.contains("->") || texts.iter().any(|text| is_number(text)) {
+        return;
+    }
+    query.push("(");
+    for (index, text) in texts.iter().enumerate() {
+        let quoted = serde_json::Value::from(text.as_str()).to_string();
+        query.push(if index == 0 { "" } else { " OR " });
+        query.push(format!("instr({json}, ")).push_bind(quoted[1..quoted.len() - 1].to_owned()).push(") > 0");
+    }
+    query.push(") AND ");
 }
 
 /// Which unique rule was broken: the columns, for SQLite names no index.

@@ -1,7 +1,7 @@
 //! Pages of filtered lists: the conditions of a [`Filter`](crate::store::attributes::Filter) as SQL, and the order that pages
 //! have. The places are our own texts (`crate::store::attributes`); all that a caller wrote is bound.
 
-use super::super::{elements, members, push_found};
+use super::super::{elements, members, push_found, push_hint};
 use super::{Database, QueryBuilder, Row};
 use crate::domain::filter::{Name, Operator};
 use crate::domain::ids::ProjectId;
@@ -58,6 +58,7 @@ fn in_sql(place: &str) -> String {
 fn push_open(query: &mut QueryBuilder, test: &Test, json: &str, path: &[Name]) {
     let Values::Texts(texts) = &test.values else { return push_false(query) };
     let operator = test.operator;
+    push_hint(query, json, path, operator, texts);
     query.push("EXISTS (SELECT 1 FROM ");
     push_found(query, json, path);
     query.push(concat!(" WHERE CASE ", found_type!(), " WHEN 'string' THEN "));
