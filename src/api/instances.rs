@@ -132,19 +132,18 @@ pub async fn modify(
     if let (Edition::V1, Some(connections)) = (edition, patch.get_mut("vimConnectionInfo")) {
         v1::connection_map(connections);
     }
-    let op = api.acceptor().modify(id, patch, if_match(&request)?).await?;
+    let op = api.acceptor().modify(id, patch, if_match(&request).as_deref()).await?;
     Ok(accepted(&api, edition, op))
 }
 
-/// The version that `If-Match` names; `None` if there is no such header, or it is `*`.
-fn if_match(request: &HttpRequest) -> Result<Option<i64>, Problem> {
-    let Some(header) = request.headers().get(IF_MATCH) else { return Ok(None) };
-    let text = header.to_str().unwrap_or_default().trim();
-    if text == "*" {
-        return Ok(None);
-    }
-    let version = text.trim_start_matches("W/").trim_matches('"').parse();
-    version.map(Some).map_err(|_| Problem::new(412, "precondition-failed", "If-Match is not an ETag of this resource"))
+/// The versions that `If-Match` names; `None` if there is no such header, or it is `*`. What is no ETag of ours matches none.
+fn if_match(request: &HttpRequest) -> Option<Vec<i64>> {
+    let mut headers = request.headers().get_all(IF_MATCH).peekable();
+    headers.peek()?;
+    let tags: Vec<&str> =
+        headers.flat_map(|value| value.to_str().unwrap_or_default().split(',')).map(str::trim).collect();
+    let version = |tag: &&str| tag.trim_start_matches("W/").trim_matches('"').parse().ok();
+    (tags != ["*"]).then(|| tags.iter().filter_map(version).collect())
 }
 
 /// `DELETE /vnf_instances/{id}`.
@@ -155,9 +154,9 @@ pub async fn remove(
     Id(id): Id<VnfInstanceId>,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
-    if let Some(version) = if_match(&request)? {
+    if let Some(versions) = if_match(&request) {
         let instance = api.store.instance(&api.project, id).await.map_err(missing(id))?;
-        check_version(&instance, Some(version))?;
+        check_version(&instance, Some(&versions))?;
     }
     api.store.delete_instance(&api.project, id).await.map_err(|error| match error {
         StoreError::Stale => Problem::conflict(format!("VNF instance {id} is INSTANTIATED: terminate it first")).into(),

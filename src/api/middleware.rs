@@ -38,6 +38,7 @@ fn version(path: &str) -> Option<&'static str> {
         .find(|edition| path.starts_with(edition.root()))
         .map(Edition::version)
         .or_else(|| path.starts_with("/vnfpkgm/").then_some(super::versions::PACKAGES))
+        .or_else(|| (path == "/vnflcm/api_versions").then_some(Edition::V2.version()))
 }
 
 /// Gives an error answer that has no problem body one, and keeps the headers that belong to its status.

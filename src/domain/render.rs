@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use serde_json::{Map, Value, json};
 
 use crate::domain::ids::VnfInstanceId;
+use crate::domain::instance::VnfState;
 use crate::domain::manifest::Manifest;
 use crate::domain::namespace::{Namespace, Origin, place};
+use crate::domain::operate::operated;
 use crate::domain::problem::Problem;
 use crate::domain::resource::{
     INSTANCE_LABEL, KindInfo, MANAGED_BY, MANAGED_BY_LABEL, ObjectKey, Resource, ResourceState,
@@ -81,7 +83,9 @@ pub fn resources(rendering: &Rendering<'_>) -> Result<Vec<Resource>, Problem> {
         .filter_map(|manifest| {
             let info = rendering.kinds.get(&kind(manifest))?;
             let vdu = vdu_of(manifest, rendering.flavour);
-            let mut object = place(manifest, info.namespaced, rendering.namespace, &origin);
+            let object = place(manifest, info.namespaced, rendering.namespace, &origin);
+            // It may have been exported from a VNF that was stopped.
+            let mut object = operated(&object, VnfState::Started);
             mark(&mut object, rendering.instance);
             let stated = vdu.and_then(|id| rendering.instances.get(id)).copied();
             let scaled = vdu.is_some_and(|id| rendering.flavour.aspects.values().any(|it| it.deltas.contains_key(id)));

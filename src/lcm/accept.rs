@@ -175,7 +175,7 @@ impl Acceptor<'_> {
 
     /// Accepts MODIFY_INFO: the new values are in the instance from now on; the operation reports them.
     ///
-    /// `patch` is a merge patch (RFC 7396) with `vimConnectionInfo` as a map; `if_match` the version the caller saw.
+    /// `patch` is a merge patch (RFC 7396) with `vimConnectionInfo` as a map; `if_match` the versions that the caller takes.
     ///
     /// # Errors
     /// 404, 409 (another operation; moving a living VNF to another cluster), 412, 422 (`metadata.namespace`, `vnfdId`).
@@ -183,7 +183,7 @@ impl Acceptor<'_> {
         &self,
         id: VnfInstanceId,
         patch: Map<String, Value>,
-        if_match: Option<i64>,
+        if_match: Option<&[i64]>,
     ) -> Result<VnfLcmOpOccId, ApiError> {
         let former = self.instance(id).await?;
         check_version(&former, if_match)?;
@@ -447,13 +447,13 @@ fn instantiated(instance: &VnfInstance) -> Result<&InstantiatedVnfInfo, Problem>
         .ok_or_else(|| Problem::conflict(format!("VNF instance {} is NOT_INSTANTIATED", instance.id)))
 }
 
-/// 412 unless `version` (of `If-Match`) is the instance's, or absent.
+/// 412 unless one of `versions` (of `If-Match`) is the instance's, or there is no such condition.
 ///
 /// # Errors
 /// 412.
-pub fn check_version(instance: &VnfInstance, version: Option<i64>) -> Result<(), Problem> {
-    match version {
-        Some(version) if version != instance.version => {
+pub fn check_version(instance: &VnfInstance, versions: Option<&[i64]>) -> Result<(), Problem> {
+    match versions {
+        Some(versions) if !versions.contains(&instance.version) => {
             Err(Problem::new(412, "precondition-failed", "the VNF instance changed: GET it again"))
         }
         _ => Ok(()),

@@ -131,6 +131,9 @@ async fn every_answer_names_the_version_of_its_root() {
             assert_eq!(answer.headers["version"], version, "{method} {root}{rest}");
         }
     }
+    for (unversioned, newest) in [("/vnflcm/api_versions", "2.0.0"), ("/vnfpkgm/api_versions", "1.0.0")] {
+        assert_eq!(gybe.get(unversioned).await.headers["version"], newest);
+    }
     let refused = send(&gybe, "GET", &path, &[("Version", "9.9.9")]).await;
     let gone = gybe.delete(&path).await;
     assert_eq!(gone.status, StatusCode::NO_CONTENT);
@@ -247,4 +250,32 @@ async fn a_task_that_is_not_supported_is_404_and_says_so() {
         assert!(gybe.get(path).await.problem(404).contains("not supported"));
     }
     assert_eq!(gybe.get("/vnflcm/v2/vnf_lcm_op_occs").await.expect(StatusCode::OK), json!([]));
+}
+
+#[tokio::test]
+async fn a_change_is_made_only_to_the_version_that_if_match_names() {
+    let gybe = Gybe::start();
+    let path = gybe.create("v1", &gybe.onboard("small").await).await;
+    let patch = |name: &str, if_match: &str| {
+        let request = gybe.client.patch(gybe.uri(&path)).header("If-Match", if_match);
+        gybe.send(request.json(&json!({ "vnfInstanceName": name })))
+    };
+    let etag = async || gybe.get(&path).await.headers["etag"].to_str().unwrap().to_owned();
+    let seen = etag().await;
+    for stale in ["\"999\"", "\"998\", \"999\"", "\"other\"", "", "x, *"] {
+        patch("refused", stale).await.problem(412);
+    }
+    let change = async |if_match: &str| {
+        let changed = patch("changed", if_match).await;
+        changed.expect(StatusCode::ACCEPTED);
+        gybe.settled(&changed.location.unwrap()).await;
+    };
+    change(&seen).await;
+    change("*").await;
+    change(&format!("\"999\", {}", etag().await)).await;
+    assert_ne!(etag().await, seen);
+    assert_eq!(gybe.get(&path).await.expect(StatusCode::OK)["vnfInstanceName"], "changed");
+    let delete = |if_match: String| gybe.send(gybe.client.delete(gybe.uri(&path)).header("If-Match", if_match));
+    delete(seen).await.problem(412);
+    delete(etag().await).await.expect(StatusCode::NO_CONTENT);
 }

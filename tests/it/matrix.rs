@@ -693,6 +693,15 @@ impl Row {
         Self { operation, prepared, stop, points: run.passed, outcome: run.state, effects, before, completed }
     }
 
+    /// What there is while the VNF is started, of an operation that stops or starts it.
+    fn started(&self) -> Option<&View> {
+        match self.operation.request {
+            STOP => Some(&self.before),
+            START => Some(&self.completed),
+            _ => None,
+        }
+    }
+
     /// Whether the point is before the end of STARTING, where nothing is made and nothing is asked for.
     fn is_starting(&self, point: usize) -> bool {
         self.points.iter().position(|point| point.call == "store_plan").is_some_and(|planned| point <= planned)
@@ -887,6 +896,10 @@ async fn case(row: &Row, trouble: (usize, Fault, Answer)) {
     row.is_as_expected(trouble, &outcome, world.op_occ(op).await.error.as_ref());
     check(row, &world, op, outcome.state, true).await;
     if outcome.state == OpState::Failed {
+        if let Some(started) = row.started() {
+            carry_out(&mut world, &[START]).await;
+            world.view().await.is(started, "what ran before");
+        }
         can_be_put_right(&mut world).await;
     }
 }

@@ -133,6 +133,7 @@ fn vnfcs(instance: &Value) -> Vec<String> {
 async fn stops_and_starts(site: &mut Site, stop: Value) {
     let (before, objects) = (site.instance().await, site.objects().await);
     assert_eq!(before["instantiatedVnfInfo"]["vnfState"], "STARTED");
+    assert!(["scale", "scaleToLevel", "operate"].iter().all(|link| before["_links"].get(*link).is_some()));
 
     let op = site.operate(stop).await;
     assert_eq!(op["operation"], "OPERATE");
@@ -147,7 +148,7 @@ async fn stops_and_starts(site: &mut Site, stop: Value) {
     assert_eq!(info["scaleStatus"], before["instantiatedVnfInfo"]["scaleStatus"], "it is started at that level again");
     let links = stopped["_links"].as_object().unwrap();
     assert!(["operate", "heal", "terminate"].iter().all(|link| links.contains_key(*link)), "{links:?}");
-    assert!(!links.contains_key("scale") && !links.contains_key("scale_to_level"), "{links:?}");
+    assert!(!links.contains_key("scale") && !links.contains_key("scaleToLevel"), "{links:?}");
     assert_eq!(site.drift().await["inSync"], true, "{:#}", site.drift().await);
     for (task, request) in [
         ("scale", json!({ "type": "SCALE_OUT", "aspectId": "smf" })),

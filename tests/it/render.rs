@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use gybe::domain::ids::VnfInstanceId;
 use gybe::domain::manifest::Manifest;
 use gybe::domain::namespace::Namespace;
+use gybe::domain::operate::REPLICAS_ANNOTATION;
 use gybe::domain::render::{Rendering, check, defined_kinds, kinds, resources};
 use gybe::domain::resource::{INSTANCE_LABEL, KindInfo, Resource};
 use gybe::domain::vnfd::{Flavour, ScalingAspect, Vdu};
@@ -78,6 +79,17 @@ fn the_vnfds_number_of_instances_wins_over_the_manifests() {
     assert_eq!(rendered[0].vdu_id.as_deref(), Some("VDU1"));
     assert_eq!(rendered[0].replicas(), Some(2));
     assert_eq!((rendered[1].vdu_id.as_deref(), rendered[1].replicas()), (None, Some(4)));
+}
+
+/// As somebody's package may be who exported it from a VNF that was stopped.
+#[test]
+fn a_workload_that_was_exported_while_it_was_stopped_is_started() {
+    let mut exported = deployment("other");
+    exported.object["spec"]["replicas"] = 0.into();
+    exported.object["metadata"]["annotations"] = json!({ REPLICAS_ANNOTATION: "3" });
+    let rendered = render(&[exported], &[], false);
+    assert_eq!(rendered[0].manifest["spec"]["replicas"], 3);
+    assert_eq!(rendered[0].manifest["metadata"].get("annotations"), None);
 }
 
 #[test]

@@ -65,48 +65,66 @@ pub(super) async fn end_pods(
     timeout: Duration,
 ) -> Result<(), InfraError> {
     let begun = Instant::now();
-    let (deadline, mut kill_at) = (begun + timeout, grace.map(|grace| begun + grace));
-    let mut ancestors = HashSet::new();
-    for resource in resources {
-        if let ResourceState::Present { uid, .. } = &resource.state {
-            ancestors.extend(Removal { cluster, scope, resource, deadline }.ancestors(uid).await?);
-        }
-    }
-    let counts = |pod: &DynamicObject| {
-        !has_ended(pod) && pod.owner_references().iter().any(|owner| ancestors.contains(&owner.uid))
-    };
+    let (deadline, kill_at) = (begun + timeout, grace.map(|grace| begun + grace));
+    let makers = makers(cluster, scope, resources).await?;
+    let counts =
+        |pod: &DynamicObject| !has_ended(pod) && pod.owner_references().iter().any(|owner| makers.contains(&owner.uid));
     let api = cluster.pods(&scope.namespace);
     let mut events = follow(cluster, Source::labelled(api.clone(), &ours(scope)));
     let (mut left, mut killed) = (None::<HashMap<String, DynamicObject>>, HashSet::new());
     loop {
+        let killing = kill_at.is_some_and(|at| Instant::now() >= at);
         if left.as_ref().is_some_and(HashMap::is_empty) {
             return Ok(());
         }
-        if kill_at.is_none() && grace.is_some() {
-            // Also those that are made only now, by a controller that has not heard yet.
-            for (uid, pod) in left.iter().flatten().filter(|(uid, _)| killed.insert((*uid).clone())) {
-                let params = DeleteParams::default().grace_period(0);
-                delete(cluster, &api, &pod.name_any(), uid, params).await?;
-            }
+        // Also those that are made only now, by a controller that has not heard yet.
+        for (uid, pod) in left.iter().flatten().filter(|(uid, _)| killing && killed.insert((*uid).clone())) {
+            delete(cluster, &api, &pod.name_any(), uid, DeleteParams::default().grace_period(0)).await?;
         }
-        match timeout_at(kill_at.unwrap_or(deadline).min(deadline), events.next()).await {
-            Ok(Some(Ok(Event::Listed(pods)))) => {
-                left = Some(pods.into_iter().filter(counts).filter_map(|pod| Some((pod.uid()?, pod))).collect());
-            }
-            Ok(Some(Ok(Event::Changed(pod)))) if counts(&pod) => {
-                left.iter_mut().for_each(|left| _ = left.insert(pod.uid().unwrap_or_default(), (*pod).clone()));
-            }
-            Ok(Some(Ok(Event::Changed(pod) | Event::Gone(pod)))) => {
-                left.iter_mut().for_each(|left| _ = left.remove(&pod.uid().unwrap_or_default()));
-            }
-            Ok(Some(Err(error))) => return Err(error),
+        let until = kill_at.filter(|_| !killing).unwrap_or(deadline).min(deadline);
+        match timeout_at(until, events.next()).await {
+            Ok(Some(event)) => take(&mut left, event?, counts),
             Ok(None) => return Err(InfraError::Transient("the watch of the pods has ended".to_owned())),
             Err(_) if Instant::now() >= deadline => {
                 let left: Vec<DynamicObject> = left.into_iter().flat_map(HashMap::into_values).collect();
                 return all_gone("Pod", scope, &left);
             }
-            Err(_) => kill_at = None,
+            // It is time to kill.
+            Err(_) => {}
         }
+    }
+}
+
+/// The uids of the workloads and of those between them and their pods.
+async fn makers(cluster: &Cluster, scope: &Scope, resources: &[Resource]) -> Result<HashSet<String>, InfraError> {
+    let uids = resources.iter().filter_map(|resource| match &resource.state {
+        ResourceState::Present { uid, .. } => Some(uid.clone()),
+        ResourceState::Planned | ResourceState::Intent => None,
+    });
+    let mut makers: HashSet<String> = uids.collect();
+    if resources.iter().any(|resource| resource.key.kind == "Deployment") {
+        let sets = cluster.builtin("apps/v1", "ReplicaSet", "replicasets", &scope.namespace);
+        let sets = cluster.call(sets.list(&ListParams::default().labels(&ours(scope)))).await?;
+        let theirs = sets.iter().filter(|set| set.owner_references().iter().any(|owner| makers.contains(&owner.uid)));
+        let theirs: Vec<String> = theirs.filter_map(DynamicObject::uid).collect();
+        makers.extend(theirs);
+    }
+    Ok(makers)
+}
+
+/// Keeps the pods that count, by uid; `None` until they were listed.
+fn take(pods: &mut Option<HashMap<String, DynamicObject>>, event: Event, counts: impl Fn(&DynamicObject) -> bool) {
+    match (event, pods) {
+        (Event::Listed(all), pods) => {
+            *pods = Some(all.into_iter().filter(counts).filter_map(|pod| Some((pod.uid()?, pod))).collect());
+        }
+        (Event::Changed(pod), Some(pods)) if counts(&pod) => {
+            pods.insert(pod.uid().unwrap_or_default(), *pod);
+        }
+        (Event::Changed(pod) | Event::Gone(pod), Some(pods)) => {
+            pods.remove(&pod.uid().unwrap_or_default());
+        }
+        (_, None) => {}
     }
 }
 
