@@ -60,6 +60,7 @@ on_both_engines! {
     what_a_filter_leaves_out_is_not_told
     equal_subscriptions_are_one
     what_is_told_to_nobody_leaves_no_row
+    the_answer_to_a_request_has_a_head_start
     secrets_of_a_subscription_are_not_in_clear
     after_an_outage_everything_is_delivered_in_order_under_its_first_id
     a_dead_subscriber_keeps_nobody_else_waiting
@@ -352,6 +353,14 @@ async fn what_is_told_to_nobody_leaves_no_row(outbox: Outbox) {
     outbox.complete(&instance).await;
     let depth = outbox.store.outbox_depth().await.unwrap();
     assert_eq!((depth.waiting, depth.parked, depth.oldest), (0, 0, None));
+}
+
+async fn the_answer_to_a_request_has_a_head_start(outbox: Outbox) {
+    outbox.subscribe(&subscription("http://127.0.0.1:1/", json!({ "notificationTypes": [CREATED] }))).await;
+    let made = outbox.instance().await;
+    claim(&outbox).await;
+    // The database rounds to milliseconds.
+    assert!(System.now() - made.created_at >= Duration::from_millis(99));
 }
 
 async fn secrets_of_a_subscription_are_not_in_clear(outbox: Outbox) {

@@ -56,9 +56,10 @@ macro_rules! for_share {
         " FOR SHARE"
     };
 }
+/// As an UPDATE locks that leaves the key alone: rows that others refer to are not passed over.
 macro_rules! skip_locked {
     () => {
-        " FOR UPDATE SKIP LOCKED"
+        " FOR NO KEY UPDATE SKIP LOCKED"
     };
 }
 /// The table function that gives the members of a JSON object as (key, value).
