@@ -40,7 +40,7 @@ CREATE INDEX subscriptions_instance ON subscriptions (project_id, only_vnf_insta
 
 CREATE TABLE notifications (
     -- The order in which they are sent, per VNF instance.
-    position                bigint  NOT NULL GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    position                bigint  NOT NULL GENERATED ALWAYS AS IDENTITY,
     -- The same for all subscriptions that are told of the same.
     id                      text    NOT NULL,
     subscription_id         text    NOT NULL REFERENCES subscriptions (id) ON DELETE CASCADE,
@@ -59,11 +59,12 @@ CREATE TABLE notifications (
     not_before              bigint  NOT NULL,
     -- Why it is not sent any more unless the operator asks; NULL: it is to be sent.
     parked                  text,
+    PRIMARY KEY (subscription_id, position),
     CHECK ((notification_type = 'VnfLcmOperationOccurrenceNotification')
         = (vnf_lcm_op_occ_id IS NOT NULL AND operation IS NOT NULL AND operation_state IS NOT NULL
            AND is_automatic_invocation IS NOT NULL))
 );
-CREATE INDEX notifications_list ON notifications (subscription_id, position);
+-- There is none of the position alone: it would lead through what waits for others, and the planner can't know how much that is.
 CREATE INDEX notifications_pending ON notifications (subscription_id, position) WHERE parked IS NULL;
 CREATE INDEX notifications_order ON notifications (subscription_id, vnf_instance_id, position) WHERE parked IS NULL;
 

@@ -174,6 +174,8 @@ fn options(url: &str) -> Result<PgConnectOptions, StoreError> {
         ("statement_timeout", "10s"),
         ("lock_timeout", "5s"),
         ("idle_in_transaction_session_timeout", "10s"),
+        // Every statement is over before it would be compiled.
+        ("jit", "off"),
     ]))
 }
 

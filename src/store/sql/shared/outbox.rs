@@ -113,15 +113,18 @@ async fn due(db: &Database) -> Result<Option<Duration>, StoreError> {
 }
 
 /// The next ones: per VNF instance the one that waits first, if it is due.
+///
+/// Asked with MIN, not with NOT EXISTS: an outbox is empty when the planner looks and full when it matters, and a join of
+/// what it takes for nothing compares all with all.
 pub(super) async fn next(db: &Database, lease: &OutboxLease, limit: usize) -> Result<Vec<Notification>, StoreError> {
     let select = concat!(
         "SELECT ",
         columns_of_notification!(),
         " FROM notifications AS n WHERE subscription_id = $1 AND parked IS NULL AND not_before <= ",
         now!(),
-        " AND NOT EXISTS (SELECT 1 FROM notifications AS earlier \
-                          WHERE earlier.subscription_id = $1 AND earlier.vnf_instance_id = n.vnf_instance_id \
-                            AND earlier.parked IS NULL AND earlier.position < n.position) \
+        " AND position = (SELECT MIN(first.position) FROM notifications AS first \
+                           WHERE first.subscription_id = $1 AND first.vnf_instance_id = n.vnf_instance_id \
+                             AND first.parked IS NULL) \
          ORDER BY position LIMIT $2"
     );
     let select = sqlx::query(select).bind(lease.subscription.to_string()).bind(count(limit));
