@@ -113,23 +113,32 @@ BEGIN
     FOR KEY SHARE OF s;
 END $$;
 
+-- Where there are no subscriptions, looking for one is all that a change costs.
+
 CREATE FUNCTION tell_operation() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM tell_lifecycle_change('VnfLcmOperationOccurrenceNotification', NEW.state_entered_time, NEW.vnf_instance_id,
-                                  NEW.project_id, NEW, CASE WHEN TG_OP = 'INSERT' THEN 100 ELSE 0 END);
+    IF EXISTS (SELECT 1 FROM subscriptions WHERE project_id = NEW.project_id) THEN
+        PERFORM tell_lifecycle_change('VnfLcmOperationOccurrenceNotification', NEW.state_entered_time, NEW.vnf_instance_id,
+                                      NEW.project_id, NEW, CASE WHEN TG_OP = 'INSERT' THEN 100 ELSE 0 END);
+    END IF;
     RETURN NULL;
 END $$;
 
 CREATE FUNCTION tell_creation() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM tell_lifecycle_change('VnfIdentifierCreationNotification', NEW.created_at, NEW.id, NEW.project_id, NULL, 100);
+    IF EXISTS (SELECT 1 FROM subscriptions WHERE project_id = NEW.project_id) THEN
+        PERFORM tell_lifecycle_change('VnfIdentifierCreationNotification', NEW.created_at, NEW.id, NEW.project_id, NULL, 100);
+    END IF;
     RETURN NULL;
 END $$;
 
 CREATE FUNCTION tell_deletion() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM tell_lifecycle_change('VnfIdentifierDeletionNotification',
-                                  CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint), OLD.id, OLD.project_id, NULL, 100);
+    IF EXISTS (SELECT 1 FROM subscriptions WHERE project_id = OLD.project_id) THEN
+        PERFORM tell_lifecycle_change('VnfIdentifierDeletionNotification',
+                                      CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint), OLD.id, OLD.project_id,
+                                      NULL, 100);
+    END IF;
     RETURN OLD;
 END $$;
 
