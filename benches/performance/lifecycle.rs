@@ -14,22 +14,22 @@ use crate::report::{Section, figure, median, millis};
 use crate::support::cluster::Cluster;
 use crate::support::gybe::Gybe;
 
-/// Each is measured so often, in turn with the others and beginning with another one each time: each of them follows on each
-/// other one, and has the cluster busy with what that left, equally often.
-const RUNS: usize = 12;
-
 /// A sample, and what `kubectl wait` waits for.
 struct Subject {
     sample: &'static str,
     objects: usize,
+    /// How often each is measured: in turn with the others, beginning with another one each time, so that each follows on each
+    /// other one, and has the cluster busy with what that left, equally often.
+    runs: usize,
     waits: &'static [&'static str],
 }
 
 const SUBJECTS: [Subject; 2] = [
-    Subject { sample: "small", objects: 1, waits: &["--for=condition=Available deployment --all"] },
+    Subject { sample: "small", objects: 1, runs: 15, waits: &["--for=condition=Available deployment --all"] },
     Subject {
         sample: "core5g",
         objects: 37,
+        runs: 6,
         waits: &[
             "--for=condition=Available deployment --all",
             "--for=jsonpath={.status.readyReplicas}=1 statefulset/udr-db",
@@ -58,7 +58,7 @@ pub async fn measure() -> Section {
          HTTP on loopback. Played: kubelets (KWOK). Gybe: from the POST until GET, every two milliseconds, says COMPLETED. \
          kubectl: `apply` and `wait`, `delete --cascade=foreground --wait`. The bare client applies what Gybe applies, in the \
          same classes, and watches until it is ready, or gone with its pods and claims; it has no database, its manifests \
-         are in memory. Medians of twelve runs in turn, each in a namespace of its own, each beginning with the next of the three; \
+         are in memory. Medians of 15 runs (37 objects: 6) in turn, each in a namespace of its own, each beginning with the next of the three; \
          all share the cores.",
         &["operation", "objects", "gybe ms", "kubectl ms", "bare ms", "gybe / kubectl", "gybe / bare"],
     );
@@ -68,7 +68,7 @@ pub async fn measure() -> Section {
     for subject in SUBJECTS {
         let vnfd = gybe.onboard(subject.sample).await;
         let [mut ours, mut kubectls, mut bares] = [const { Times([Vec::new(), Vec::new()]) }; 3];
-        for run in 0..RUNS {
+        for run in 0..subject.runs {
             let namespaces = Namespaces::create(&cluster.client, 3).await;
             for (turn, namespace) in namespaces.names.iter().enumerate() {
                 match (run + turn) % 3 {

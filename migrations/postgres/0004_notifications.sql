@@ -40,7 +40,7 @@ CREATE INDEX subscriptions_instance ON subscriptions (project_id, only_vnf_insta
 
 CREATE TABLE notifications (
     -- The order in which they are sent, per VNF instance.
-    position                bigint  NOT NULL GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    position                bigint  NOT NULL GENERATED ALWAYS AS IDENTITY,
     -- The same for all subscriptions that are told of the same.
     id                      text    NOT NULL,
     subscription_id         text    NOT NULL REFERENCES subscriptions (id) ON DELETE CASCADE,
@@ -59,11 +59,12 @@ CREATE TABLE notifications (
     not_before              bigint  NOT NULL,
     -- Why it is not sent any more unless the operator asks; NULL: it is to be sent.
     parked                  text,
+    PRIMARY KEY (subscription_id, position),
     CHECK ((notification_type = 'VnfLcmOperationOccurrenceNotification')
         = (vnf_lcm_op_occ_id IS NOT NULL AND operation IS NOT NULL AND operation_state IS NOT NULL
            AND is_automatic_invocation IS NOT NULL))
 );
-CREATE INDEX notifications_list ON notifications (subscription_id, position);
+-- There is none of the position alone: it would lead through what waits for others, and the planner can't know how much that is.
 CREATE INDEX notifications_pending ON notifications (subscription_id, position) WHERE parked IS NULL;
 CREATE INDEX notifications_order ON notifications (subscription_id, vnf_instance_id, position) WHERE parked IS NULL;
 
@@ -112,23 +113,32 @@ BEGIN
     FOR KEY SHARE OF s;
 END $$;
 
+-- Where there are no subscriptions, looking for one is all that a change costs.
+
 CREATE FUNCTION tell_operation() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM tell_lifecycle_change('VnfLcmOperationOccurrenceNotification', NEW.state_entered_time, NEW.vnf_instance_id,
-                                  NEW.project_id, NEW, CASE WHEN TG_OP = 'INSERT' THEN 100 ELSE 0 END);
+    IF EXISTS (SELECT 1 FROM subscriptions WHERE project_id = NEW.project_id) THEN
+        PERFORM tell_lifecycle_change('VnfLcmOperationOccurrenceNotification', NEW.state_entered_time, NEW.vnf_instance_id,
+                                      NEW.project_id, NEW, CASE WHEN TG_OP = 'INSERT' THEN 100 ELSE 0 END);
+    END IF;
     RETURN NULL;
 END $$;
 
 CREATE FUNCTION tell_creation() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM tell_lifecycle_change('VnfIdentifierCreationNotification', NEW.created_at, NEW.id, NEW.project_id, NULL, 100);
+    IF EXISTS (SELECT 1 FROM subscriptions WHERE project_id = NEW.project_id) THEN
+        PERFORM tell_lifecycle_change('VnfIdentifierCreationNotification', NEW.created_at, NEW.id, NEW.project_id, NULL, 100);
+    END IF;
     RETURN NULL;
 END $$;
 
 CREATE FUNCTION tell_deletion() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM tell_lifecycle_change('VnfIdentifierDeletionNotification',
-                                  CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint), OLD.id, OLD.project_id, NULL, 100);
+    IF EXISTS (SELECT 1 FROM subscriptions WHERE project_id = OLD.project_id) THEN
+        PERFORM tell_lifecycle_change('VnfIdentifierDeletionNotification',
+                                      CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint), OLD.id, OLD.project_id,
+                                      NULL, 100);
+    END IF;
     RETURN OLD;
 END $$;
 

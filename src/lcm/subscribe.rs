@@ -63,7 +63,8 @@ impl Subscriber<'_> {
 fn filter(filter: LifecycleChangeNotificationsFilter) -> Result<Map<String, Value>, Problem> {
     let of_operations = filter.notification_types.is_empty()
         || filter.notification_types.contains(&NotificationType::VnfLcmOperationOccurrenceNotification);
-    if !of_operations && !(filter.operation_types.is_empty() && filter.operation_states.is_empty()) {
+    let names_operations = !filter.operation_types.is_empty() || !filter.operation_states.is_empty();
+    if names_operations && !of_operations {
         return Err(Problem::impossible(
             "filter: operationTypes and operationStates are for VnfLcmOperationOccurrenceNotification, which notificationTypes leaves out",
         ));

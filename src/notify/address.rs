@@ -95,6 +95,6 @@ mod tests {
         assert!(refused.to_string().contains("169.254.169.254"), "{refused}");
         let allowed: Vec<_> = resolver(true).oneshot(name()).await.unwrap().collect();
         assert_eq!(allowed[0].ip().to_string(), "169.254.169.254");
-        assert_eq!(resolver(false).oneshot("localhost".parse().unwrap()).await.unwrap().count() > 0, true);
+        assert_ne!(resolver(false).oneshot("localhost".parse().unwrap()).await.unwrap().count(), 0);
     }
 }

@@ -23,7 +23,7 @@ use gybe::domain::vim::{Secret, Secrets};
 use gybe::domain::vnfd::{Flavour, Vnfd};
 use gybe::notify::Notifier;
 use gybe::notify::callback::{Callbacks, Settings};
-use gybe::store::{Claim, Ending, OnboardedVnfd, OutboxClaim, Store, StoreError, Subscribed};
+use gybe::store::{Ending, OnboardedVnfd, OutboxClaim, Store, StoreError, Subscribed};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
@@ -34,7 +34,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::support::front::certificate;
 use crate::support::postgres::Database;
-use crate::support::store::{instance, onboarded, open};
+use crate::support::store::{instance, onboarded, open, work};
 use crate::support::subscriber::{Answer, Received, Subscriber};
 
 /// Runs each case on both engines.
@@ -60,6 +60,7 @@ on_both_engines! {
     what_a_filter_leaves_out_is_not_told
     equal_subscriptions_are_one
     what_is_told_to_nobody_leaves_no_row
+    the_answer_to_a_request_has_a_head_start
     secrets_of_a_subscription_are_not_in_clear
     after_an_outage_everything_is_delivered_in_order_under_its_first_id
     a_dead_subscriber_keeps_nobody_else_waiting
@@ -139,9 +140,9 @@ impl Outbox {
 
     /// Takes the operation that is there, plans it and ends it in `to`.
     async fn end(&self, to: OpState) {
-        let Claim::Work(claimed) = self.store.claim("test", PATIENT).await.unwrap() else { panic!("nothing to do") };
+        let claimed = work(self.store.claim("test", PATIENT, 1).await.unwrap());
         if claimed.op.state == OpState::Starting {
-            self.store.store_plan(&claimed.lease, &Plan::default(), &[], System.now()).await.unwrap();
+            self.store.store_plan(&claimed.lease, PATIENT, &Plan::default(), &[], System.now()).await.unwrap();
         }
         let ending = Ending {
             from: if claimed.op.state == OpState::Starting { OpState::Processing } else { claimed.op.state },
@@ -352,6 +353,14 @@ async fn what_is_told_to_nobody_leaves_no_row(outbox: Outbox) {
     outbox.complete(&instance).await;
     let depth = outbox.store.outbox_depth().await.unwrap();
     assert_eq!((depth.waiting, depth.parked, depth.oldest), (0, 0, None));
+}
+
+async fn the_answer_to_a_request_has_a_head_start(outbox: Outbox) {
+    outbox.subscribe(&subscription("http://127.0.0.1:1/", json!({ "notificationTypes": [CREATED] }))).await;
+    let made = outbox.instance().await;
+    claim(&outbox).await;
+    // The database rounds to milliseconds.
+    assert!(System.now() - made.created_at >= Duration::from_millis(99));
 }
 
 async fn secrets_of_a_subscription_are_not_in_clear(outbox: Outbox) {

@@ -1608,7 +1608,10 @@ mod only_sqlite {
     async fn migrating_tells_what_was_applied() {
         let dir = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}/new.db", dir.path().display());
-        assert_eq!(migrate(&url).await.unwrap().applied, ["1 initial", "2 traceparent", "3 tuning", "4 notifications", "5 lists"]);
+        assert_eq!(
+            migrate(&url).await.unwrap().applied,
+            ["1 initial", "2 traceparent", "3 tuning", "4 notifications", "5 lists"]
+        );
         assert!(migrate(&url).await.unwrap().applied.is_empty());
     }
 

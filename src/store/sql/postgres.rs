@@ -58,9 +58,10 @@ macro_rules! for_share {
         " FOR SHARE"
     };
 }
+/// As an UPDATE locks that leaves the key alone: rows that others refer to are not passed over.
 macro_rules! skip_locked {
     () => {
-        " FOR UPDATE SKIP LOCKED"
+        " FOR NO KEY UPDATE SKIP LOCKED"
     };
 }
 /// The table function that gives the members of a JSON object as (key, value).
@@ -252,6 +253,8 @@ fn options(url: &str) -> Result<PgConnectOptions, StoreError> {
         ("statement_timeout", "10s"),
         ("lock_timeout", "5s"),
         ("idle_in_transaction_session_timeout", "10s"),
+        // Every statement is over before it would be compiled.
+        ("jit", "off"),
     ]))
 }
 

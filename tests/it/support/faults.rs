@@ -24,8 +24,8 @@ use gybe::domain::vim::{Vim, VimAccess};
 use gybe::infra::{Driver, Ensured, InfraError, Kind, Observed, Patience, Scope};
 use gybe::metrics::StoreMetrics;
 use gybe::store::{
-    Checkpoint, Claim, Ended, Ending, Lease, Listed, OnboardedVnfd, Outbox, OutboxClaim, OutboxLease, Page, Queue, Sent,
-    Store, StoreError, Subscribed, Whereabouts,
+    Checkpoint, Claim, Ended, Ending, Lease, Listed, OnboardedVnfd, Outbox, OutboxClaim, OutboxLease, Page, Queue,
+    Sent, Store, StoreError, Subscribed, Whereabouts,
 };
 use serde_json::{Map, Value};
 use time::OffsetDateTime;

@@ -36,8 +36,8 @@ use crate::store::sql::current::Current;
 use crate::store::sql::endings::Endings;
 use crate::store::sql::kept::KeptFiles;
 use crate::store::{
-    Checkpoint, Claim, Ended, Ending, Lease, Listed, OnboardedVnfd, Outbox, OutboxClaim, OutboxLease, Page, Queue, Sent,
-    Store, StoreError, Subscribed, Whereabouts,
+    Checkpoint, Claim, Ended, Ending, Lease, Listed, OnboardedVnfd, Outbox, OutboxClaim, OutboxLease, Page, Queue,
+    Sent, Store, StoreError, Subscribed, Whereabouts,
 };
 use crate::traces::TRACES;
 
