@@ -118,8 +118,8 @@ impl Progress {
     }
 
     /// All pods of the instance once all objects are ready, and of those that a Deployment's ReplicaSet has made, the
-    /// Deployment's uid. `None` without a watch of the pods, or while it shows others than are wanted: that some are going is
-    /// known from their workload before the watch of the pods tells it.
+    /// Deployment's uid. `None` without a watch of the pods, or while it may show others than there are: of a change, the
+    /// workload's status may tell before the watch of the pods does.
     pub fn pods(&self) -> Option<impl Iterator<Item = (&DynamicObject, Option<String>)>> {
         let pods = self.stores.get(&Topic::pods())?.as_ref()?;
         let mut deployments: HashMap<String, Option<String>> = HashMap::new();
@@ -129,6 +129,9 @@ impl Progress {
             let mut living = 0;
             for pod in self.pods_of(awaited, object).filter(|pod| is_living(pod)) {
                 living += 1;
+                if !is_of_present_template(object, pod) {
+                    return None;
+                }
                 if is_deployment {
                     let known = deployments.insert(pod.name_any(), object.uid());
                     // Selectors that overlap, or a pod that somebody else has made: the chain of owners tells.
@@ -305,6 +308,15 @@ fn is_living(pod: &DynamicObject) -> bool {
     pod.metadata.deletion_timestamp.is_none() && !has_ended(pod)
 }
 
+/// Whether the pod is known to be of the template that its workload has now: it has had no other, or names its revision.
+fn is_of_present_template(workload: &DynamicObject, pod: &DynamicObject) -> bool {
+    if workload.metadata.generation == Some(1) {
+        return true;
+    }
+    let revision = text(workload, "/status/updateRevision");
+    !revision.is_empty() && pod.labels().get("controller-revision-hash").is_some_and(|it| it == revision)
+}
+
 fn selector(object: &DynamicObject) -> Option<Selector> {
     let selector: LabelSelector = serde_json::from_value(object.data.pointer("/spec/selector")?.clone()).ok()?;
     selector.try_into().ok()
@@ -457,6 +469,36 @@ mod tests {
         foreign.metadata.owner_references = None;
         changed(&mut progress, foreign);
         assert!(progress.pods().is_none(), "no ReplicaSet has made it");
+    }
+
+    #[test]
+    fn pods_of_an_earlier_template_are_not_taken_for_those_that_replace_them() {
+        let known = |kind: &str, workload: DynamicObject, pod: DynamicObject| {
+            let mut progress = Progress::new(&[resource("apps/v1", kind, json!({}))]);
+            progress.learn(&objects(kind), Event::Listed(vec![workload]));
+            progress.learn(&Topic::pods(), Event::Listed(vec![pod]));
+            assert_eq!(progress.assess(Instant::now(), GRACE), Standing::Ready);
+            progress.pods().is_some()
+        };
+        let changed = |kind: &str| {
+            let mut workload = workload(kind, 1);
+            workload.metadata.generation = Some(2);
+            workload.data["status"]["observedGeneration"] = json!(2);
+            workload.data["status"]["currentRevision"] = json!("web-2");
+            workload.data["status"]["updateRevision"] = json!("web-2");
+            workload
+        };
+        let of_revision = |revision: &str| {
+            let mut pod = ready_pod("p");
+            pod.labels_mut().insert("controller-revision-hash".to_owned(), revision.to_owned());
+            pod
+        };
+        assert!(!known("StatefulSet", changed("StatefulSet"), of_revision("web-1")));
+        assert!(known("StatefulSet", changed("StatefulSet"), of_revision("web-2")));
+        let mut deployment = changed("Deployment");
+        deployment.data["status"]["updateRevision"] = json!("");
+        assert!(!known("Deployment", deployment, ready_pod("p")));
+        assert!(known("Deployment", workload("Deployment", 1), ready_pod("p")));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! SQLite: one file, one process, one writer.
 //!
-//! Writes go through one connection, in transactions that share commits ([`super::writer`]). Reads have connections of their
+//! Writes go through one connection, in transactions that share `fsync`s ([`super::writer`]). Reads have connections of their
 //! own that can't write.
 
 use std::fs::{File, OpenOptions, TryLockError};
@@ -19,7 +19,7 @@ use crate::store::attributes::is_number;
 use crate::store::seal::KeyRing;
 use crate::store::sql::current::Current;
 use crate::store::sql::endings::Endings;
-use crate::store::sql::writer::{Tx, Writer};
+use crate::store::sql::writer::{Log, Tx, Unsynced, Writer};
 use crate::store::sql::{Migrated, Signals, run_migrations};
 use crate::store::{LiveOperation, Store, StoreError};
 
@@ -163,6 +163,11 @@ async fn bounded<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result
     work.await
 }
 
+/// Ends the transaction; returns once everybody sees it.
+async fn commit_unsynced(tx: Tx) -> Result<Unsynced, sqlx::Error> {
+    tx.commit_unsynced().await
+}
+
 /// There is no other process to wake.
 async fn wake_others(_: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     Ok(())
@@ -199,12 +204,13 @@ pub(super) async fn connect(path: &str, keys: KeyRing) -> Result<Arc<dyn Store>,
     ] {
         sqlx::query(release).execute(&mut writer).await?;
     }
+    let log = Log::open(Path::new(path)).map_err(|source| StoreError::File { path: PathBuf::from(path), source })?;
     // The connections never go stale: no need to test, replace or close them.
     let pool = SqlitePoolOptions::new().test_before_acquire(false).max_lifetime(None).idle_timeout(None);
     let reader = pool.max_connections(READERS).connect_with(options.read_only(true)).await?;
     Ok(Arc::new(shared::Database::new(
         Current::new(reader),
-        Writer::new(writer, lock),
+        Writer::new(writer, log, lock),
         keys,
         Signals::default(),
         Endings::here(),
@@ -222,14 +228,14 @@ pub(super) async fn live_operations(path: &str) -> Result<Vec<LiveOperation>, St
     shared::inspect::operations(&mut options(path).read_only(true).connect().await?).await
 }
 
-/// `synchronous = FULL`: a commit is on the disk before it returns. With NORMAL, WAL syncs at checkpoints only, and an
-/// operation that was answered with 202 could be gone after a power failure. FULL costs one fsync per commit, which
-/// [`super::writer`] lets transactions share.
+/// `synchronous = NORMAL`: SQLite syncs at checkpoints only, and [`super::writer`] does where something must outlive a power
+/// failure, such as an operation that is answered with 202. FULL would have each commit wait for an fsync of its own, the next
+/// transaction too.
 fn options(path: &str) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(path)
         .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Full)
+        .synchronous(SqliteSynchronous::Normal)
         .foreign_keys(true)
         .busy_timeout(Duration::from_secs(5))
 }

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use sqlx::Row as _;
 use sqlx::types::Json;
 
+use super::super::commit_unsynced;
 use super::{
     Database, Query, QueryBuilder, Row, Tx, filters, json, op_occs, optional_json, point_in_time, project, read,
 };
@@ -192,7 +193,8 @@ pub(super) async fn refresh(db: &Database, instance: &VnfInstance) -> Result<(),
     .execute(&mut *tx)
     .await?;
     if done.rows_affected() == 1 {
-        tx.commit().await?;
+        // What is seen in the cluster will be seen there again.
+        let _ = commit_unsynced(tx).await?;
         return Ok(());
     }
     let live = op_occs::live(&mut tx, instance.id).await?;

@@ -10,13 +10,13 @@ use sqlx::Row as _;
 use sqlx::types::Json;
 use time::OffsetDateTime;
 
-use super::super::wake_others;
+use super::super::{commit_unsynced, wake_others};
 use super::op_occs::{TABLE, columns, op_occ, running_states};
 use super::{Database, Query, QueryBuilder, Row, Tx, instances, optional_json, read, resources};
 use crate::domain::op_occ::CancelMode;
 use crate::domain::plan::Plan;
 use crate::domain::problem::Problem;
-use crate::domain::resource::{ObjectKey, Resource};
+use crate::domain::resource::{ObjectKey, Resource, ResourceState};
 use crate::store::sql::convert::{Unreadable, count, enumerator, length, millis};
 use crate::store::{Checkpoint, Claim, Claimed, Ended, Ending, Lease, StoreError};
 
@@ -73,7 +73,7 @@ async fn take(db: &Database, owner: &str, ttl: Duration, most: u32) -> Result<Ve
         " WHERE id IN (SELECT id FROM due) RETURNING plan, steps_done, attempt, lease_epoch, ",
         columns!()
     ));
-    Ok(db.writer.fetch_all(update.build()).await?)
+    Ok(db.writer.fetch_all_unsynced(update.build()).await?)
 }
 
 fn claimed(db: &Database, row: &Row, instances: &[Row]) -> Result<Claimed, StoreError> {
@@ -112,7 +112,7 @@ pub(super) async fn renew(db: &Database, lease: &Lease, ttl: Duration) -> Result
         held!(),
         " RETURNING id, cancel_mode"
     );
-    let rows = db.writer.fetch_all(held_by(sqlx::query(update), lease).bind(length(ttl))).await?;
+    let rows = db.writer.fetch_all_unsynced(held_by(sqlx::query(update), lease).bind(length(ttl))).await?;
     read(TABLE, rows.first().ok_or(StoreError::LeaseLost)?, requested)
 }
 
@@ -182,15 +182,19 @@ pub(super) async fn checkpoint(db: &Database, lease: &Lease, checkpoint: &Checkp
     );
     let update = held_by(sqlx::query(update), lease).bind(count(checkpoint.steps_done));
     if checkpoint.states.is_empty() && checkpoint.manifests.is_empty() && checkpoint.removed.is_empty() {
-        let done = db.writer.execute(update).await?;
-        return if done.rows_affected() == 1 { Ok(()) } else { Err(StoreError::LeaseLost) };
+        let rows = db.writer.fetch_all_unsynced(update).await?;
+        return if rows.len() == 1 { Ok(()) } else { Err(StoreError::LeaseLost) };
     }
+    let begins = checkpoint.states.iter().any(|(_, state)| *state == ResourceState::Intent);
     let mut tx = db.writer.begin().await?;
     let instance = fenced(&mut tx, update, lease).await?;
     resources::set_states(&mut tx, &instance, &checkpoint.states).await?;
     resources::set_manifests(&mut tx, &instance, &checkpoint.manifests).await?;
     resources::remove(&mut tx, &instance, &checkpoint.removed).await?;
-    tx.commit().await?;
+    let unsynced = commit_unsynced(tx).await?;
+    if begins {
+        unsynced.synced().await?;
+    }
     Ok(())
 }
 
@@ -224,7 +228,7 @@ pub(super) async fn postpone(
     if delay.is_zero() {
         wake_others(&mut tx).await?;
     }
-    tx.commit().await?;
+    let _ = commit_unsynced(tx).await?;
     db.wake_ours();
     Ok(())
 }

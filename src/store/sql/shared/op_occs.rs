@@ -4,7 +4,7 @@ use sqlx::Row as _;
 use sqlx::types::Json;
 use time::OffsetDateTime;
 
-use super::super::{tell_others_of_cancel, wake_others};
+use super::super::{commit_unsynced, tell_others_of_cancel, wake_others};
 use super::{Database, QueryBuilder, Row, Tx, filters, instances, json, optional_json, point_in_time, project, read};
 use crate::domain::ids::{ProjectId, VnfInstanceId, VnfLcmOpOccId};
 use crate::domain::instance::VnfInstance;
@@ -75,9 +75,11 @@ pub(super) async fn begin(db: &Database, op: &VnfLcmOpOcc, instance: &VnfInstanc
     }
     instances::replace(db, &mut tx, instance).await?;
     wake_others(&mut tx).await?;
-    tx.commit().await?;
+    let unsynced = commit_unsynced(tx).await?;
+    // Whoever claims it has to wait for the disk himself before he makes anything.
     db.wake_ours();
     db.signals.change();
+    unsynced.synced().await?;
     Ok(())
 }
 

@@ -80,7 +80,7 @@ pub(super) async fn claim(db: &Database, owner: &str, ttl: Duration) -> Result<O
             ") RETURNING lease_epoch, attempt, ",
             columns!()
         );
-        let rows = db.writer.fetch_all(sqlx::query(update).bind(owner).bind(length(ttl))).await?;
+        let rows = db.writer.fetch_all_unsynced(sqlx::query(update).bind(owner).bind(length(ttl))).await?;
         let Some(row) = rows.first() else { return Ok(OutboxClaim::Idle(Some(Duration::from_millis(100)))) };
         let claimed = read(SUBSCRIPTIONS, row, |row| {
             let subscription = subscription(db, row)?;
@@ -128,7 +128,12 @@ pub(super) async fn next(db: &Database, lease: &OutboxLease, limit: usize) -> Re
          ORDER BY position LIMIT $2"
     );
     let select = sqlx::query(select).bind(lease.subscription.to_string()).bind(count(limit));
-    select.fetch_all(&db.reader()).await?.iter().map(|row| read(TABLE, row, notification)).collect()
+    let rows = select.fetch_all(&db.reader()).await?;
+    // What is told must not be taken back by a power failure.
+    if !rows.is_empty() {
+        db.writer.sync().await?;
+    }
+    rows.iter().map(|row| read(TABLE, row, notification)).collect()
 }
 
 pub(super) async fn renew(db: &Database, lease: &OutboxLease, ttl: Duration) -> Result<(), StoreError> {

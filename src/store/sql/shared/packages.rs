@@ -169,7 +169,7 @@ pub(super) async fn fail_abandoned(
     .bind(millis(before))
     .bind(millis(now))
     .bind(Json(problem));
-    let rows = db.writer.fetch_all(update).await?;
+    let rows = db.writer.fetch_all_unsynced(update).await?;
     rows.iter().map(|row| read(TABLE, row, id)).collect()
 }
 
