@@ -1686,7 +1686,7 @@ mod only_sqlite {
         let url = format!("sqlite://{}/new.db", dir.path().display());
         assert_eq!(
             migrate(&url).await.unwrap().applied,
-            ["1 initial", "2 traceparent", "3 tuning", "4 notifications", "5 lists"]
+            ["1 initial", "2 traceparent", "3 tuning", "4 notifications", "5 lists", "6 change vnfpkg"]
         );
         assert!(migrate(&url).await.unwrap().applied.is_empty());
     }
@@ -1764,7 +1764,7 @@ mod only_postgres {
         assert!(refused.to_string().contains("gybe migrate"));
         assert_eq!(
             migrate(&database.url).await.unwrap().applied,
-            ["1 initial", "2 traceparent", "3 tuning", "4 notifications", "5 lists"]
+            ["1 initial", "2 traceparent", "3 tuning", "4 notifications", "5 lists", "6 change vnfpkg"]
         );
         assert!(migrate(&database.url).await.unwrap().applied.is_empty());
         let store = connect(&database.url, KeyRing::parse(KEY).unwrap()).await.unwrap();
