@@ -239,6 +239,20 @@ pub async fn operate(
     Ok(accepted(&api, edition, op))
 }
 
+/// `POST /vnf_instances/{id}/change_vnfpkg`, which later editions call `change_current_vnfpkg`: both are served.
+#[utoipa::path(post, path = "/vnf_instances/{id}/change_vnfpkg", tag = "vnf_instances", params(("id" = String, Path)),
+    request_body = v2::ChangeCurrentVnfPkgRequest,
+    responses((status = 202, description = "Accepted; Location is the op occurrence"), (status = 409, body = ProblemDetails), (status = 422, body = ProblemDetails)))]
+pub async fn change_vnfpkg(
+    api: web::Data<Api>,
+    edition: Edition,
+    Id(id): Id<VnfInstanceId>,
+    Json(request): Json<v2::ChangeCurrentVnfPkgRequest>,
+) -> Result<HttpResponse, ApiError> {
+    let op = api.acceptor().change_vnfpkg(id, request).await?;
+    Ok(accepted(&api, edition, op))
+}
+
 /// `POST /vnf_instances/{id}/terminate`.
 #[utoipa::path(post, path = "/vnf_instances/{id}/terminate", tag = "vnf_instances", params(("id" = String, Path)),
     request_body = TerminateVnfRequest,

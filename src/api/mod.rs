@@ -141,7 +141,10 @@ fn lcm(config: &mut ServiceConfig) {
 fn lcm_of_v2(config: &mut ServiceConfig) {
     let snapshot = || get().to(unsupported::snapshots);
     config
-        .service(resource("/vnf_instances/{id}/change_vnfpkg").route(post().to(unsupported::change_vnfpkg)))
+        .service(
+            resource(["/vnf_instances/{id}/change_vnfpkg", "/vnf_instances/{id}/change_current_vnfpkg"])
+                .route(post().to(instances::change_vnfpkg)),
+        )
         .service(resource("/vnf_instances/{id}/create_snapshot").route(post().to(unsupported::snapshot)))
         .service(resource("/vnf_instances/{id}/revert_to_snapshot").route(post().to(unsupported::snapshot)))
         .service(resource("/vnf_snapshots").route(snapshot()).route(post().to(unsupported::snapshots)))

@@ -16,6 +16,7 @@ use crate::sol003::v1;
         versions::lcm_one,
         instances::list, instances::create, instances::show, instances::modify, instances::remove,
         instances::instantiate, instances::scale, instances::scale_to_level, instances::heal, instances::operate, instances::terminate,
+        instances::change_vnfpkg,
         drift::show,
         op_occs::list, op_occs::show, op_occs::retry, op_occs::rollback, op_occs::fail, op_occs::cancel,
         subscriptions::list, subscriptions::create, subscriptions::show, subscriptions::remove,
@@ -72,10 +73,13 @@ pub fn text(name: &str) -> Result<Option<String>, serde_json::Error> {
     text.map(|text| Some(text + "\n"))
 }
 
-/// Both editions have the same handlers: the document of 2.6.1 is that of 3.3.1 with its own types and root.
+/// Both editions have the same handlers: the document of 2.6.1 is that of 3.3.1 with its own types and root, and without what
+/// it does not have.
 fn lifecycle_v1() -> Result<String, serde_json::Error> {
     let mut document = LifecycleV2::openapi();
+    document.paths.paths.remove("/vnf_instances/{id}/change_vnfpkg");
     if let (Some(components), Some(own)) = (&mut document.components, LifecycleV1Types::openapi().components) {
+        components.schemas.remove("ChangeCurrentVnfPkgRequest");
         components.schemas.extend(own.schemas);
     }
     "VNF lifecycle management (SOL003 2.6.1)".clone_into(&mut document.info.title);

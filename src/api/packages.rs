@@ -130,7 +130,7 @@ pub async fn remove(api: web::Data<Api>, Id(id): Id<VnfPkgId>) -> Result<HttpRes
         ))
         .into(),
         StoreError::InUse => {
-            Problem::conflict(format!("VNF package {id} is IN_USE: delete the VNF instances made of it first")).into()
+            Problem::conflict(format!("VNF package {id} is IN_USE: delete the VNF instances made of it first, or wait until they were changed to another")).into()
         }
         other => missing(id)(other),
     })?;

@@ -27,14 +27,6 @@ pub async fn change_ext_conn(api: web::Data<Api>, Id(id): Id<VnfInstanceId>) -> 
     refuse(&api, id, "change_ext_conn is not supported: how a CNF is connected is in its Kubernetes manifests").await
 }
 
-/// `POST /vnf_instances/{id}/change_vnfpkg`.
-///
-/// # Errors
-/// Always 404.
-pub async fn change_vnfpkg(api: web::Data<Api>, Id(id): Id<VnfInstanceId>) -> Result<HttpResponse, ApiError> {
-    refuse(&api, id, "change_vnfpkg is not supported: make another VNF instance of the other package").await
-}
-
 /// `POST /vnf_instances/{id}/create_snapshot` and `…/revert_to_snapshot`.
 ///
 /// # Errors

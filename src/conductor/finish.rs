@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::conductor::run::Task;
 use crate::conductor::steps::StepError;
+use crate::domain::change;
 use crate::domain::instance::{InstantiatedVnfInfo, VnfInstance};
 use crate::domain::op_occ::{LcmOperation, OpEvent, OpState, ResourceChanges, VnfLcmOpOcc};
 use crate::domain::plan::Plan;
@@ -35,6 +36,7 @@ pub async fn ending(
         error: task.op.error.clone().filter(|_| to == OpState::RolledBack),
         instance: None,
         resource_changes: None,
+        changed_info: None,
         discard_inventory: false,
         now: task.conductor.clock.now(),
     };
@@ -43,6 +45,9 @@ pub async fn ending(
         ending.discard_inventory = true;
     } else if let Some(scope) = scope {
         let (instance, changes) = changed(task, scope, plan, inventory, pods).await?;
+        if task.op.operation == LcmOperation::ChangeVnfpkg && to == OpState::Completed {
+            ending.changed_info = Some(change::modifications(&task.instance, &instance, &task.op.params));
+        }
         ending.instance = Some(instance);
         ending.resource_changes = Some(changes);
     }
@@ -83,8 +88,14 @@ async fn changed(
     let mut info = info(task, plan, before)?;
     info.vnfcs = vnfcs;
     info.storages = storages;
-    if task.op.operation == LcmOperation::Instantiate {
-        merge_attributes(&mut instance, &task.op.params);
+    // Rolling back leaves the instance what it was.
+    if task.op.state == OpState::Processing {
+        if matches!(task.op.operation, LcmOperation::Instantiate | LcmOperation::ChangeVnfpkg) {
+            merge_attributes(&mut instance, &task.op.params);
+        }
+        if let Some(package) = &plan.package {
+            package.give(&mut instance);
+        }
     }
     instance.instantiated = Some(info);
     Ok((instance, changes))
@@ -103,12 +114,15 @@ fn merge_attributes(instance: &mut VnfInstance, request: &Value) {
 
 fn info(task: &Task<'_>, plan: &Plan, before: Option<InstantiatedVnfInfo>) -> Result<InstantiatedVnfInfo, StepError> {
     let missing = || StepError::Stopped(Problem::conflict("the VNF instance is NOT_INSTANTIATED"));
+    // Rolling back leaves all of it as it was.
+    if task.op.state != OpState::Processing {
+        return before.ok_or_else(missing);
+    }
     let mut info = plan.instantiated.clone().or(before).ok_or_else(missing)?;
-    // Rolling back leaves levels and state where they were.
-    if let Some(levels) = plan.scale_levels.clone().filter(|_| task.op.state == OpState::Processing) {
+    if let Some(levels) = plan.scale_levels.clone() {
         info.scale_levels = levels;
     }
-    if let Some(state) = plan.vnf_state.filter(|_| task.op.state == OpState::Processing) {
+    if let Some(state) = plan.vnf_state {
         info.vnf_state = state;
     }
     Ok(info)

@@ -110,7 +110,7 @@ impl Task<'_> {
         if let Some(scope) = &scope {
             pods = match self.steps(&plan, scope, &mut inventory, interrupted).await {
                 Ok(pods) => pods,
-                Err(error) => return Err(self.explained(error, scope, &inventory, interrupted).await),
+                Err(error) => return Err(self.explained(error, scope, &plan, &inventory, interrupted).await),
             };
         }
         finish::ending(self, scope.as_ref(), &plan, &inventory, pods).await
@@ -128,7 +128,9 @@ impl Task<'_> {
         let steps = if backward { plan.backward.as_deref().unwrap_or_default() } else { &plan.forward };
         let (conductor, lease, cancel) = (self.conductor, self.lease, self.cancel);
         let begun = std::mem::take(&mut self.begun);
-        let mut runner = Steps { conductor, lease, interrupted, cancel, backward, scope, inventory, begun, pods: None };
+        let keeps_rows = backward && self.op.operation == LcmOperation::Instantiate;
+        let mut runner =
+            Steps { conductor, lease, interrupted, cancel, keeps_rows, scope, inventory, begun, pods: None };
         for (index, step) in steps.iter().enumerate().skip(self.steps_done) {
             if cancel.pending().is_some() {
                 return Err(StepError::Cancelled);
@@ -153,6 +155,7 @@ impl Task<'_> {
         &self,
         error: StepError,
         scope: &Scope,
+        plan: &Plan,
         inventory: &[Resource],
         interrupted: &CancellationToken,
     ) -> StepError {
@@ -169,7 +172,8 @@ impl Task<'_> {
             // Whoever goes on meets the same error, and looks then.
             () = interrupted.cancelled() => StepError::Interrupted,
             evidence = self.conductor.driver.evidence(scope, inventory) => {
-                StepError::Stopped(evidence.explain(problem, &Mask::of(inventory)))
+                // Pods that are going may still tell of what was a secret before, others of what is to be one.
+                StepError::Stopped(evidence.explain(problem, &Mask::of(inventory.iter().chain(plan.rows()))))
             }
         }
     }
@@ -271,6 +275,7 @@ impl Task<'_> {
             // What an earlier instantiation left is found by the namespace and the connection: with leftovers, they stay.
             instance: (starting && self.was_empty).then(|| finish::undone(&self.op, &self.instance)).flatten(),
             resource_changes: None,
+            changed_info: None,
             discard_inventory: false,
             now: self.conductor.clock.now(),
         }))

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::conductor::Conductor;
 use crate::conductor::cancel::Cancel;
+use crate::domain::change;
 use crate::domain::operate::operated;
 use crate::domain::plan::{ReplicaChange, Step};
 use crate::domain::problem::Problem;
@@ -53,8 +54,9 @@ pub struct Steps<'a> {
     pub interrupted: &'a CancellationToken,
     /// Whether the operation is to stop.
     pub cancel: &'a Cancel,
-    /// Whether the steps undo an operation: the rows of what they remove stay, as a retry may make the objects again.
-    pub backward: bool,
+    /// Whether the rows of what is removed stay: those of an instantiation, which came with its plan, as it is rolled back;
+    /// a retry may make the objects again.
+    pub keeps_rows: bool,
     /// Where the objects are.
     pub scope: &'a Scope,
     /// The rows; kept as the store has them.
@@ -75,12 +77,14 @@ impl Steps<'_> {
         self.pods = None;
         let done = Checkpoint { steps_done: index + 1, ..Checkpoint::default() };
         match step {
-            Step::Apply { objects } => self.apply(index, self.rows(objects), Vec::new()).await,
+            Step::Apply { objects } => self.apply(index, self.rows(objects), false).await,
+            Step::Change { rows } => self.apply(index, self.unmade(rows), true).await,
+            Step::Clear { rows } => self.clear(index, rows).await,
             Step::SetReplicas { changes } => self.set_replicas(index, changes).await,
             Step::Operate { objects, vnf_state } => {
                 let mut rows = self.rows(objects);
                 rows.iter_mut().for_each(|row| row.manifest = operated(&row.manifest, *vnf_state));
-                self.apply_anew(index, rows).await
+                self.apply(index, rows, true).await
             }
             Step::AwaitReady { objects } => {
                 let rows = self.rows(objects);
@@ -116,7 +120,8 @@ impl Steps<'_> {
                 self.record(done).await
             }
             Step::Remove { objects, grace_seconds, keep_rows } => {
-                self.remove(index, objects, *grace_seconds, *keep_rows || self.backward).await
+                let then = if *keep_rows || self.keeps_rows { Then::Planned } else { Then::Forgotten };
+                self.remove(index, self.rows(objects), *grace_seconds, then).await
             }
         }
     }
@@ -139,40 +144,47 @@ impl Steps<'_> {
                 rows.push(row);
             }
         }
-        self.apply_anew(index, rows).await
+        self.apply(index, rows, true).await
     }
 
-    /// Ensures `rows`, whose manifests become their intents.
-    async fn apply_anew(&mut self, index: usize, rows: Vec<Resource>) -> Result<(), StepError> {
-        let manifests = rows.iter().map(|row| (row.key.clone(), row.manifest.clone())).collect();
-        self.apply(index, rows, manifests).await
+    /// Those of `wanted` that are to be ensured, with what is known of the objects. An object that was there and is not
+    /// wanted any more as it was has a row as it was: it is written anew once the object is as wanted.
+    fn unmade(&self, wanted: &[Resource]) -> Vec<Resource> {
+        let with_state = |row: &Resource| match change::find(self.inventory, &row.key) {
+            Some(now) if change::has_run(now, row) => None,
+            Some(now) => Some(Resource { state: now.state.clone(), ..row.clone() }),
+            None => Some(row.clone()),
+        };
+        wanted.iter().filter_map(with_state).collect()
     }
 
-    /// Ensures `rows`; `manifests` become their intents once the step is done.
-    async fn apply(
-        &mut self,
-        index: usize,
-        rows: Vec<Resource>,
-        manifests: Vec<(ObjectKey, serde_json::Map<String, serde_json::Value>)>,
-    ) -> Result<(), StepError> {
+    /// Ensures `rows`. If they are new, each becomes the row of the inventory once its object is there; before that, those
+    /// without any row are added.
+    async fn apply(&mut self, index: usize, rows: Vec<Resource>, are_new: bool) -> Result<(), StepError> {
         let Conductor { store, settings, .. } = self.conductor;
         let wanted = rows.len();
         let mut absent = std::mem::take(&mut self.begun);
         let has_begun = !absent.is_empty();
-        let planned = rows.iter().filter(|row| row.state == ResourceState::Planned);
-        absent.extend(planned.map(|row| row.key.clone()));
-        if absent.is_empty() {
+        let (known, added): (Vec<_>, Vec<_>) = rows.iter().partition(|row| self.known(&row.key).is_some());
+        let planned = known.into_iter().filter(|row| row.state == ResourceState::Planned);
+        absent.extend(planned.filter_map(|row| self.known(&row.key)).cloned());
+        let added: Vec<Resource> =
+            added.into_iter().map(|row| Resource { state: ResourceState::Intent, ..row.clone() }).collect();
+        if absent.is_empty() && added.is_empty() {
             self.hold().await?;
-        } else if !has_begun && let Some(mode) = store.record_intent(self.lease, settings.lease_ttl, &absent).await? {
-            // Nothing is asked for then, and the rows are `Planned` again.
+        } else if !has_begun
+            && let Some(mode) = store.record_intent(self.lease, settings.lease_ttl, &absent, &added).await?
+        {
+            // Nothing is asked for then, and the rows are `Planned` again, or gone.
             self.cancel.ask(mode);
         }
+        self.inventory.extend(added.iter().cloned());
         let answers = self.ensure(rows).await?;
         let (gone, mut answers): (Vec<_>, Vec<_>) =
             answers.into_iter().partition(|(_, answer)| matches!(answer, Some(Err(InfraError::Gone(_)))));
         if !gone.is_empty() {
             // Deleted behind our back. They get other uids than those on record, which are to be forgotten before.
-            let keys: Vec<ObjectKey> = gone.iter().map(|(row, _)| row.key.clone()).collect();
+            let keys: Vec<ObjectKey> = gone.iter().filter_map(|(row, _)| self.known(&row.key)).cloned().collect();
             let states = keys.iter().map(|key| (key.clone(), ResourceState::Intent)).collect();
             self.record(Checkpoint { steps_done: index, states, ..Checkpoint::default() }).await?;
             absent.extend(keys);
@@ -185,15 +197,25 @@ impl Steps<'_> {
         for (row, result) in answers {
             match result {
                 Some(Ok(Ensured { uid, owned })) => {
-                    checkpoint.states.push((row.key, ResourceState::Present { uid, owned }));
+                    // Of another version of its group, it is the same object.
+                    checkpoint.removed.extend(self.known(&row.key).filter(|known| **known != row.key).cloned());
+                    let state = ResourceState::Present { uid, owned };
+                    checkpoint.states.push((row.key.clone(), state.clone()));
+                    checkpoint.rows.extend(are_new.then_some(Resource { state, ..row }));
                     ensured += 1;
                 }
                 // Whether a passing error left the object there is not known: the row stays an intent.
                 Some(Err(error @ InfraError::Transient(_))) => errors.push(error),
                 // Refused, or not even asked for.
                 refused => {
-                    if absent.contains(&row.key) {
-                        checkpoint.states.push((row.key, ResourceState::Planned));
+                    match self.known(&row.key) {
+                        Some(key) if added.iter().any(|added| added.key == *key) => {
+                            checkpoint.removed.push(key.clone())
+                        }
+                        Some(key) if absent.contains(key) => {
+                            checkpoint.states.push((key.clone(), ResourceState::Planned));
+                        }
+                        _ => {}
                     }
                     errors.extend(refused.and_then(Result::err));
                 }
@@ -201,7 +223,6 @@ impl Steps<'_> {
         }
         if ensured == wanted {
             checkpoint.steps_done = index + 1;
-            checkpoint.manifests = manifests;
         }
         self.record(checkpoint).await?;
         worst(errors)?;
@@ -224,19 +245,28 @@ impl Steps<'_> {
         self.answers(answers.buffer_unordered(CONCURRENCY)).await
     }
 
-    /// Removes `objects`; with `keep_rows` they may be made again.
+    /// Removes what can't be changed into what `wanted` says.
+    async fn clear(&mut self, index: usize, wanted: &[Resource]) -> Result<(), StepError> {
+        let is_doomed = |now: &&Resource| change::find(wanted, &now.key).is_some_and(|row| change::is_remade(now, row));
+        let doomed: Vec<Resource> = self.inventory.iter().filter(is_doomed).cloned().collect();
+        if doomed.is_empty() {
+            return self.record(Checkpoint { steps_done: index + 1, ..Checkpoint::default() }).await;
+        }
+        self.remove(index, doomed, None, Then::Become(wanted)).await
+    }
+
+    /// Removes the objects of `rows`, of which it is said what becomes of them then.
     async fn remove(
         &mut self,
         index: usize,
-        objects: &[ObjectKey],
+        rows: Vec<Resource>,
         grace: Option<u32>,
-        keep_rows: bool,
+        then: Then<'_>,
     ) -> Result<(), StepError> {
         let conductor = self.conductor;
         self.hold().await?;
         let (scope, cancel) = (self.scope, self.cancel);
         let grace = grace.map(|seconds| Duration::from_secs(seconds.into()));
-        let rows = self.rows(objects);
         let wanted = rows.len();
         // Without a limit of the request's, pods take the time that their own manifests give them.
         let timeout = conductor.settings.removal_timeout + grace.unwrap_or_else(|| longest_grace(&rows));
@@ -260,8 +290,7 @@ impl Steps<'_> {
                     errors.push(error);
                     continue;
                 }
-                Some(Ok(())) if keep_rows => checkpoint.states.push((key, ResourceState::Planned)),
-                Some(Ok(())) => checkpoint.removed.push(key),
+                Some(Ok(())) => then.record(key, &mut checkpoint),
             }
             removed += 1;
         }
@@ -296,21 +325,53 @@ impl Steps<'_> {
         objects.iter().filter_map(|key| self.inventory.iter().find(|row| row.key == *key)).cloned().collect()
     }
 
+    /// The key under which the inventory has the object.
+    fn known(&self, key: &ObjectKey) -> Option<&ObjectKey> {
+        change::find(self.inventory, key).map(|row| &row.key)
+    }
+
     /// Writes the checkpoint and brings the rows in memory to the same state.
     async fn record(&mut self, checkpoint: Checkpoint) -> Result<(), StepError> {
         self.conductor.store.checkpoint(self.lease, &checkpoint).await?;
         self.inventory.retain(|row| !checkpoint.removed.contains(&row.key));
+        for new in checkpoint.rows {
+            match self.inventory.iter_mut().find(|row| row.key == new.key) {
+                Some(row) => *row = Resource { state: row.state.clone(), ..new },
+                None => self.inventory.push(new),
+            }
+        }
         for (key, state) in checkpoint.states {
             if let Some(row) = self.inventory.iter_mut().find(|row| row.key == key) {
                 row.state = state;
             }
         }
-        for (key, manifest) in checkpoint.manifests {
-            if let Some(row) = self.inventory.iter_mut().find(|row| row.key == key) {
-                row.manifest = manifest;
+        Ok(())
+    }
+}
+
+/// What becomes of the row of an object that was removed.
+#[derive(Clone, Copy)]
+enum Then<'a> {
+    /// There is none any more.
+    Forgotten,
+    /// The object is to be made again.
+    Planned,
+    /// The object is to be made as the one of these says.
+    Become(&'a [Resource]),
+}
+
+impl Then<'_> {
+    fn record(self, key: ObjectKey, checkpoint: &mut Checkpoint) {
+        match self {
+            Self::Forgotten => checkpoint.removed.push(key),
+            Self::Planned => checkpoint.states.push((key, ResourceState::Planned)),
+            Self::Become(wanted) => {
+                let Some(row) = change::find(wanted, &key) else { return };
+                checkpoint.states.push((row.key.clone(), ResourceState::Planned));
+                checkpoint.rows.push(row.clone());
+                checkpoint.removed.extend((row.key != key).then_some(key));
             }
         }
-        Ok(())
     }
 }
 

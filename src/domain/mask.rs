@@ -44,8 +44,8 @@ pub struct Mask {
 
 impl Mask {
     /// Hides the values of the Secret objects among `inventory`, beside what looks like a secret.
-    pub fn of(inventory: &[Resource]) -> Self {
-        let secrets = inventory.iter().filter(|row| row.key.api_version == "v1" && row.key.kind == "Secret");
+    pub fn of<'a>(inventory: impl IntoIterator<Item = &'a Resource>) -> Self {
+        let secrets = inventory.into_iter().filter(|row| row.key.api_version == "v1" && row.key.kind == "Secret");
         let mut values: Vec<String> = secrets.flat_map(values).filter(|it| it.len() >= SHORTEST_SECRET).collect();
         values.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
         values.dedup();

@@ -1,5 +1,6 @@
 //! What Gybe decides, without doing anything: no I/O, no clock, no async. Everything else depends on this, it on nothing.
 
+pub mod change;
 pub mod drift;
 pub mod evidence;
 pub mod filter;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use time::OffsetDateTime;
 
-use crate::domain::ids::{ProjectId, VnfInstanceId, VnfLcmOpOccId};
+use crate::domain::ids::{ProjectId, VnfInstanceId, VnfLcmOpOccId, VnfPkgId};
 use crate::domain::instance::Vnfc;
 use crate::domain::problem::Problem;
 
@@ -25,6 +25,8 @@ pub enum LcmOperation {
     Heal,
     /// Stop a VNF, or start it.
     Operate,
+    /// Give a VNF the objects of another package.
+    ChangeVnfpkg,
     /// Terminate a VNF.
     Terminate,
     /// Change attributes of the VNF instance (`PATCH`).
@@ -124,6 +126,7 @@ impl LcmOperation {
             Self::ScaleToLevel => "SCALE_TO_LEVEL",
             Self::Heal => "HEAL",
             Self::Operate => "OPERATE",
+            Self::ChangeVnfpkg => "CHANGE_VNFPKG",
             Self::Terminate => "TERMINATE",
             Self::ModifyInfo => "MODIFY_INFO",
         }
@@ -198,8 +201,10 @@ pub struct VnfLcmOpOcc {
     pub error: Option<Problem>,
     /// What it changed; present once it ended.
     pub resource_changes: Option<ResourceChanges>,
-    /// What a `MODIFY_INFO` changed.
+    /// What a `MODIFY_INFO` changed; once it is COMPLETED, what a `CHANGE_VNFPKG` did.
     pub changed_info: Option<Value>,
+    /// The package that a `CHANGE_VNFPKG` brings: in use until the operation is over.
+    pub target_package: Option<VnfPkgId>,
     /// The trace of the request that began it, as a W3C `traceparent`, if there is one.
     pub traceparent: Option<String>,
 }

@@ -19,7 +19,7 @@ pub struct VnfPackage {
     pub onboarding: Onboarding,
     /// Whether new instances may be made of it. DISABLED until onboarded.
     pub operational_state: OperationalState,
-    /// Whether any VNF instance refers to it.
+    /// Whether any VNF instance, or operation that is not over, refers to it.
     pub in_use: bool,
     /// `userDefinedData`.
     pub user_defined_data: Map<String, Value>,

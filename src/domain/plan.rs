@@ -4,9 +4,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::change::NewPackage;
 use crate::domain::instance::{InstantiatedVnfInfo, VnfState};
 use crate::domain::order::{Class, waves};
-use crate::domain::resource::ObjectKey;
+use crate::domain::resource::{ObjectKey, Resource};
 use crate::domain::scale::ScaleLevels;
 
 /// What an operation does, and what undoes it.
@@ -20,8 +21,21 @@ pub struct Plan {
     pub scale_levels: Option<ScaleLevels>,
     /// The state that the VNF is in once COMPLETED; `None` where the operation leaves it alone.
     pub vnf_state: Option<VnfState>,
-    /// What an INSTANTIATE makes of the VNF, but for the pods and volumes that will be observed.
+    /// What an INSTANTIATE or a CHANGE_VNFPKG makes of the VNF, but for the pods and volumes that will be observed.
     pub instantiated: Option<InstantiatedVnfInfo>,
+    /// The package that the VNF has once COMPLETED; `None` where the operation leaves it the one it has.
+    pub package: Option<NewPackage>,
+}
+
+impl Plan {
+    /// What its steps write into the inventory, in either direction.
+    pub fn rows(&self) -> impl Iterator<Item = &Resource> {
+        let steps = self.forward.iter().chain(self.backward.iter().flatten());
+        steps.flat_map(|step| match step {
+            Step::Clear { rows } | Step::Change { rows } => rows.as_slice(),
+            _ => &[],
+        })
+    }
 }
 
 /// One step. The objects of a step don't depend on each other and are worked on together.
@@ -32,6 +46,16 @@ pub enum Step {
     Apply {
         /// Keys of inventory rows.
         objects: Vec<ObjectKey>,
+    },
+    /// What can't become what these rows say by being changed is gone. Its rows say so already, and are `Planned`.
+    Clear {
+        /// What is to be.
+        rows: Vec<Resource>,
+    },
+    /// The objects are there as these rows say, and the rows are those of the inventory.
+    Change {
+        /// What is to be.
+        rows: Vec<Resource>,
     },
     /// The objects are ready.
     AwaitReady {
@@ -80,6 +104,8 @@ impl Step {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Apply { .. } => "apply",
+            Self::Clear { .. } => "clear",
+            Self::Change { .. } => "change",
             Self::AwaitReady { .. } => "await ready",
             Self::SetReplicas { .. } => "set replicas",
             Self::Operate { .. } => "operate",
@@ -97,6 +123,7 @@ impl Step {
             | Self::Operate { objects, .. }
             | Self::EndPods { objects, .. }
             | Self::Remove { objects, .. } => objects.len(),
+            Self::Clear { rows } | Self::Change { rows } => rows.len(),
             Self::SetReplicas { changes } => changes.len(),
             Self::DeletePods { pods } => pods.len(),
         }

@@ -8,7 +8,7 @@ use crate::domain::ids::VnfInstanceId;
 use crate::domain::instance::VnfState;
 use crate::domain::manifest::Manifest;
 use crate::domain::namespace::{Namespace, Origin, place};
-use crate::domain::operate::operated;
+use crate::domain::operate::{operated, started_replicas};
 use crate::domain::problem::Problem;
 use crate::domain::resource::{
     INSTANCE_LABEL, KindInfo, MANAGED_BY, MANAGED_BY_LABEL, ObjectKey, Resource, ResourceState,
@@ -105,6 +105,17 @@ pub fn resources(rendering: &Rendering<'_>) -> Result<Vec<Resource>, Problem> {
         resources.insert(0, namespace_resource(rendering));
     }
     Ok(resources)
+}
+
+/// The replicas that the manifests give the workload that realises the VDU of that name: 1, Kubernetes' default, if they do
+/// not say.
+pub fn declared_replicas(manifests: &[Manifest], vdu: &str) -> u32 {
+    let workload = manifests.iter().find(|it| it.name() == vdu && SCALABLE_KINDS.contains(&it.kind()));
+    let replicas = workload.and_then(|it| match started_replicas(&it.object) {
+        Some(started) => started,
+        None => it.object.get("spec")?.get("replicas")?.as_u64()?.try_into().ok(),
+    });
+    replicas.unwrap_or(1)
 }
 
 /// The (apiVersion, kind) pairs that discovery is to be asked for.

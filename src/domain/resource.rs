@@ -39,6 +39,11 @@ impl ObjectKey {
     pub fn version(&self) -> &str {
         self.api_version.split_once('/').map_or(self.api_version.as_str(), |(_, version)| version)
     }
+
+    /// Whether it is the same object to the cluster, which serves it in each version of its group.
+    pub fn is_same_object(&self, other: &Self) -> bool {
+        (self.group(), &self.kind, &self.name) == (other.group(), &other.kind, &other.name)
+    }
 }
 
 impl fmt::Display for ObjectKey {
@@ -56,8 +61,8 @@ pub struct KindInfo {
     pub namespaced: bool,
 }
 
-/// One object of a VNF instance.
-#[derive(Clone, Debug, PartialEq)]
+/// One object of a VNF instance. In a plan it is what the row is to say, without the state.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Resource {
     /// Which object.
     pub key: ObjectKey,
@@ -68,13 +73,15 @@ pub struct Resource {
     /// The whole intent, as it is applied.
     pub manifest: Map<String, Value>,
     /// What is known of it in the cluster.
+    #[serde(skip)]
     pub state: ResourceState,
 }
 
 /// What is known of an object in the cluster.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum ResourceState {
     /// It has not been made: no request was sent, or the cluster refused it.
+    #[default]
     Planned,
     /// A request to make it may have been sent.
     Intent,

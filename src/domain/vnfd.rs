@@ -55,6 +55,13 @@ pub struct Flavour {
     pub default_level: Option<String>,
 }
 
+impl Flavour {
+    /// `maxScaleLevels`: the last level of each aspect.
+    pub fn max_levels(&self) -> BTreeMap<String, u32> {
+        self.aspects.iter().map(|(id, aspect)| (id.clone(), aspect.max_level)).collect()
+    }
+}
+
 /// A VDU: one workload (Deployment, StatefulSet, ...) whose `metadata.name` is [`Vdu::name`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Vdu {

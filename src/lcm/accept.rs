@@ -55,10 +55,7 @@ impl Acceptor<'_> {
             return Err(Problem::conflict(format!("VNF instance {id} is INSTANTIATED already")).into());
         }
         let onboarded = self.vnfd(&instance).await?;
-        if onboarded.operational_state == OperationalState::Disabled {
-            let text = format!("VNF package {} is DISABLED: set its operationalState to ENABLED", onboarded.package_id);
-            return Err(Problem::impossible(text).into());
-        }
+        usable(&onboarded)?;
         let flavour = onboarded.vnfd.flavour(&request.flavour_id)?;
         initial_levels(flavour, request.instantiation_level_id.as_deref())?;
 
@@ -91,7 +88,7 @@ impl Acceptor<'_> {
             "extensions": request.extensions,
             "vnfConfigurableProperties": request.vnf_configurable_properties,
         });
-        self.begin(op, LcmOperation::Instantiate, without_nulls(record), None, &instance).await
+        self.begin(self.op_occ(op, LcmOperation::Instantiate, without_nulls(record), &instance), &instance).await
     }
 
     /// Accepts SCALE.
@@ -107,7 +104,7 @@ impl Acceptor<'_> {
             return Err(Problem::malformed("numberOfSteps must be at least 1").into());
         }
         scaled(&flavour, &info.scale_levels, direction(request.scale_type), &request.aspect_id, steps)?;
-        self.begin(self.op_id(), LcmOperation::Scale, record(request)?, None, &instance).await
+        self.begin(self.op_occ(self.op_id(), LcmOperation::Scale, record(request)?, &instance), &instance).await
     }
 
     /// Accepts SCALE_TO_LEVEL.
@@ -124,7 +121,7 @@ impl Acceptor<'_> {
         let info = instantiated(&instance)?;
         let flavour = self.scalable(&instance, info).await?;
         scaled_to(&flavour, &info.scale_levels, &target(request)?)?;
-        self.begin(self.op_id(), LcmOperation::ScaleToLevel, record(request)?, None, &instance).await
+        self.begin(self.op_occ(self.op_id(), LcmOperation::ScaleToLevel, record(request)?, &instance), &instance).await
     }
 
     /// Accepts HEAL.
@@ -134,7 +131,7 @@ impl Acceptor<'_> {
     pub async fn heal(&self, id: VnfInstanceId, request: &HealVnfRequest) -> Result<VnfLcmOpOccId, ApiError> {
         let instance = self.instance(id).await?;
         heal::select(&instantiated(&instance)?.vnfcs, request.vnfc_instance_id.as_deref().unwrap_or_default())?;
-        self.begin(self.op_id(), LcmOperation::Heal, record(request)?, None, &instance).await
+        self.begin(self.op_occ(self.op_id(), LcmOperation::Heal, record(request)?, &instance), &instance).await
     }
 
     /// Accepts OPERATE. A VNF that is in that state already is brought to it again: some of it may not be.
@@ -154,7 +151,7 @@ impl Acceptor<'_> {
         if request.graceful_stop_timeout.is_some() && request.stop_type != Some(StopType::Graceful) {
             return Err(Problem::impossible("gracefulStopTimeout goes with stopType GRACEFUL only").into());
         }
-        self.begin(self.op_id(), LcmOperation::Operate, record(request)?, None, &instance).await
+        self.begin(self.op_occ(self.op_id(), LcmOperation::Operate, record(request)?, &instance), &instance).await
     }
 
     /// Accepts TERMINATE.
@@ -170,7 +167,7 @@ impl Acceptor<'_> {
                 Problem::impossible("gracefulTerminationTimeout goes with terminationType GRACEFUL only").into()
             );
         }
-        self.begin(self.op_id(), LcmOperation::Terminate, record(request)?, None, &instance).await
+        self.begin(self.op_occ(self.op_id(), LcmOperation::Terminate, record(request)?, &instance), &instance).await
     }
 
     /// Accepts MODIFY_INFO: the new values are in the instance from now on; the operation reports them.
@@ -189,13 +186,9 @@ impl Acceptor<'_> {
         check_version(&former, if_match)?;
         let mut instance = former.clone();
         let changed = modify::apply(&mut instance, patch)?;
-        for (key, connection) in &instance.vim_connections {
-            if former.vim_connections.get(key) != Some(connection) {
-                self.check_connection(key, connection).await?;
-            }
-        }
-        self.refuse_to_leave(&former, &instance).await?;
-        self.begin(self.op_id(), LcmOperation::ModifyInfo, changed.clone(), Some(changed), &instance).await
+        self.check_connections(&former, &instance).await?;
+        let op = self.op_occ(self.op_id(), LcmOperation::ModifyInfo, changed.clone(), &instance);
+        self.begin(VnfLcmOpOcc { changed_info: Some(changed), ..op }, &instance).await
     }
 
     /// Makes a VNF instance identifier.
@@ -238,7 +231,7 @@ impl Acceptor<'_> {
         }
     }
 
-    async fn instance(&self, id: VnfInstanceId) -> Result<VnfInstance, ApiError> {
+    pub(super) async fn instance(&self, id: VnfInstanceId) -> Result<VnfInstance, ApiError> {
         match self.store.instance(self.project, id).await {
             Err(StoreError::NotFound) => Err(Problem::not_found("VNF instance", &id.to_string()).into()),
             other => Ok(other?),
@@ -327,6 +320,16 @@ impl Acceptor<'_> {
         .into())
     }
 
+    /// Those of the instance's connections that it did not have like this can be used, and it stays where it is.
+    pub(super) async fn check_connections(&self, former: &VnfInstance, instance: &VnfInstance) -> Result<(), ApiError> {
+        for (key, connection) in &instance.vim_connections {
+            if former.vim_connections.get(key) != Some(connection) {
+                self.check_connection(key, connection).await?;
+            }
+        }
+        self.refuse_to_leave(former, instance).await
+    }
+
     async fn check_connection(&self, key: &str, connection: &VimConnection) -> Result<(), ApiError> {
         let wrong = |text: String| Problem::impossible(format!("vimConnectionInfo '{key}': {text}"));
         if !["ETSINFV.KUBERNETES.V_1", "kubernetes"].contains(&connection.vim_type.as_str()) {
@@ -350,22 +353,22 @@ impl Acceptor<'_> {
         }
     }
 
-    fn op_id(&self) -> VnfLcmOpOccId {
+    pub(super) fn op_id(&self) -> VnfLcmOpOccId {
         VnfLcmOpOccId(self.ids.uuid())
     }
 
-    async fn begin(
+    /// The op occurrence of an operation that begins now.
+    pub(super) fn op_occ(
         &self,
         id: VnfLcmOpOccId,
         operation: LcmOperation,
         params: Value,
-        changed_info: Option<Value>,
         instance: &VnfInstance,
-    ) -> Result<VnfLcmOpOccId, ApiError> {
+    ) -> VnfLcmOpOcc {
         let now = self.clock.now();
         // A change of attributes needs no grant, and so has no STARTING (clause 5.4.4.3.4).
         let state = if operation == LcmOperation::ModifyInfo { OpState::Processing } else { OpState::Starting };
-        let op = VnfLcmOpOcc {
+        VnfLcmOpOcc {
             id,
             project_id: self.project.clone(),
             vnf_instance_id: instance.id,
@@ -378,15 +381,19 @@ impl Acceptor<'_> {
             cancel: None,
             error: None,
             resource_changes: None,
-            changed_info,
+            changed_info: None,
+            target_package: None,
             traceparent: traces::traceparent(),
-        };
+        }
+    }
+
+    pub(super) async fn begin(&self, op: VnfLcmOpOcc, instance: &VnfInstance) -> Result<VnfLcmOpOccId, ApiError> {
         let mut fresh = None;
         let mut attempt = 1;
         loop {
             match self.store.begin_operation(&op, fresh.as_ref().unwrap_or(instance)).await {
                 // These leave the instance as it is; the view may have brought it up to date since we looked.
-                Err(StoreError::Stale) if attempt < ATTEMPTS && leaves_instance(operation) => {
+                Err(StoreError::Stale) if attempt < ATTEMPTS && leaves_instance(&op) => {
                     let again = self.instance(instance.id).await?;
                     instantiated(&again)?;
                     fresh = Some(again);
@@ -395,7 +402,7 @@ impl Acceptor<'_> {
                 begun => break begun?,
             }
         }
-        tracing::info!(op.id = %op.id, vnf_instance.id = %instance.id, operation = operation.as_str(), "operation {} accepted", op.id);
+        tracing::info!(op.id = %op.id, vnf_instance.id = %instance.id, operation = op.operation.as_str(), "operation {} accepted", op.id);
         Ok(op.id)
     }
 }
@@ -404,9 +411,13 @@ impl Acceptor<'_> {
 const ATTEMPTS: u32 = 4;
 
 /// Whether accepting the operation changes nothing of the instance.
-const fn leaves_instance(operation: LcmOperation) -> bool {
-    use LcmOperation::{Heal, Operate, Scale, ScaleToLevel, Terminate};
-    matches!(operation, Scale | ScaleToLevel | Heal | Operate | Terminate)
+fn leaves_instance(op: &VnfLcmOpOcc) -> bool {
+    use LcmOperation::{ChangeVnfpkg, Heal, Operate, Scale, ScaleToLevel, Terminate};
+    match op.operation {
+        Scale | ScaleToLevel | Heal | Operate | Terminate => true,
+        ChangeVnfpkg => op.params.get("vimConnectionInfo").is_none(),
+        _ => false,
+    }
 }
 
 /// Key of the `vimConnectionInfo` entry that stands for the default VIM.
@@ -440,7 +451,7 @@ pub fn target(request: &ScaleVnfToLevelRequest) -> Result<ScaleTarget, Problem> 
     }
 }
 
-fn instantiated(instance: &VnfInstance) -> Result<&InstantiatedVnfInfo, Problem> {
+pub(super) fn instantiated(instance: &VnfInstance) -> Result<&InstantiatedVnfInfo, Problem> {
     instance
         .instantiated
         .as_ref()
@@ -460,12 +471,22 @@ pub fn check_version(instance: &VnfInstance, versions: Option<&[i64]>) -> Result
     }
 }
 
+/// # Errors
+/// 422 for a package that is not to be used for anything new.
+pub(super) fn usable(onboarded: &OnboardedVnfd) -> Result<(), Problem> {
+    if onboarded.operational_state == OperationalState::Enabled {
+        return Ok(());
+    }
+    let text = format!("VNF package {} is DISABLED: set its operationalState to ENABLED", onboarded.package_id);
+    Err(Problem::impossible(text))
+}
+
 /// A request as it is recorded in the op occurrence.
 fn record(request: &impl serde::Serialize) -> Result<Value, Problem> {
     serde_json::to_value(request).map_err(|error| crate::error::internal(&error))
 }
 
-fn without_nulls(record: Value) -> Value {
+pub(super) fn without_nulls(record: Value) -> Value {
     match record {
         Value::Object(members) => members.into_iter().filter(|(_, value)| !value.is_null()).collect(),
         other => other,

@@ -2,10 +2,12 @@
 //!
 //! [`accept`] checks a request against instance, VNFD and package before the 202 and turns it into an op occurrence;
 //! [`plan`] turns an op occurrence into steps when a conductor takes it. Both read the request through [`params`].
-//! [`access`] tells how the instance's cluster is reached.
+//! [`change`] has
+//! both for the change of package. [`access`] tells how the instance's cluster is reached.
 
 pub mod accept;
 pub mod access;
+pub mod change;
 pub mod modify;
 pub mod params;
 pub mod plan;

@@ -31,7 +31,7 @@ const MAX_CONNECTIONS: usize = 64;
 pub fn apply(instance: &mut VnfInstance, patch: Map<String, Value>) -> Result<Value, Problem> {
     if let Some(name) = ["vnfdId", "vnfPkgId"].iter().find(|name| patch.contains_key(**name)) {
         return Err(Problem::impossible(format!(
-            "{name} can't be changed: this VNFM does not change the package of a VNF yet"
+            "{name} can't be changed like this: POST …/change_vnfpkg changes the package of an INSTANTIATED VNF"
         )));
     }
     let known = patch.into_iter().filter(|(name, _)| ATTRIBUTES.contains(&name.as_str()));

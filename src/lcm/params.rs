@@ -23,6 +23,53 @@ pub struct InstantiateParams {
     pub definition_files: Option<Vec<String>>,
 }
 
+/// The `additionalParams` of a ChangeCurrentVnfPkgRequest that Gybe knows, as Tacker's clients send them. Others are kept for
+/// the record.
+#[derive(Clone, Debug, Default)]
+pub struct ChangeParams {
+    /// `namespace`, as sent.
+    pub namespace: Option<Value>,
+    /// As for an instantiation, of the new package.
+    pub definition_files: Option<Vec<String>>,
+    /// The `vdu_id` of each of `vdu_params`. That they are changed is nothing special: all objects are.
+    pub vdus: Vec<String>,
+}
+
+/// The `upgrade_type` that there is: each workload is changed by its own strategy.
+const ROLLING_UPDATE: &str = "RollingUpdate";
+
+impl ChangeParams {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// 400 naming the parameter that is of the wrong type; 422 for an `upgrade_type` that there is not.
+    pub fn read(params: &Map<String, Value>) -> Result<Self, Problem> {
+        let InstantiateParams { namespace, definition_files, .. } = InstantiateParams::read(params)?;
+        match params.get("upgrade_type") {
+            None => {}
+            Some(Value::String(kind)) if kind == ROLLING_UPDATE => {}
+            Some(Value::String(other)) => {
+                let shown: String = other.chars().take(64).collect();
+                let text =
+                    format!("additionalParams.upgrade_type '{shown}' is not supported: there is {ROLLING_UPDATE}");
+                return Err(Problem::impossible(text));
+            }
+            Some(other) => {
+                let text = format!("additionalParams.upgrade_type must be a string, not {}", type_name(other));
+                return Err(Problem::malformed(text));
+            }
+        }
+        let vdu = |entry: &Value| entry.get("vdu_id").and_then(Value::as_str).map(str::to_owned);
+        let vdus = match params.get("vdu_params") {
+            None => Some(Vec::new()),
+            Some(Value::Array(entries)) => entries.iter().map(vdu).collect(),
+            Some(_) => None,
+        };
+        let wrong = "additionalParams.vdu_params must be an array of objects, each with a vdu_id";
+        Ok(Self { namespace, definition_files, vdus: vdus.ok_or_else(|| Problem::malformed(wrong))? })
+    }
+}
+
 /// `additionalParams` key of the definition files, as Tacker names it.
 pub const DEFINITION_FILES: &str = "lcm-kubernetes-def-files";
 

@@ -6,7 +6,9 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use crate::domain::ids::VnfPkgId;
 use crate::domain::instance::{InstantiatedVnfInfo, VnfInstance, VnfState, Vnfc};
+use crate::domain::manifest::Manifest;
 use crate::domain::op_occ::{LcmOperation, VnfLcmOpOcc};
 use crate::domain::operate::{Stopping, stopping};
 use crate::domain::plan::{Plan, PodRef, ReplicaChange, Step, apply_all, operate, remove_all};
@@ -83,6 +85,7 @@ impl Planner<'_> {
             LcmOperation::ScaleToLevel => (self.scale_to_level().await?, Vec::new()),
             LcmOperation::Heal => (self.heal().await?, Vec::new()),
             LcmOperation::Operate => (self.operate()?, Vec::new()),
+            LcmOperation::ChangeVnfpkg => (self.change_vnfpkg().await?, Vec::new()),
             LcmOperation::Terminate => (self.terminate()?, Vec::new()),
             LcmOperation::ModifyInfo => (Plan::default(), Vec::new()),
         })
@@ -95,20 +98,9 @@ impl Planner<'_> {
         let flavour = onboarded.vnfd.flavour(&request.flavour_id)?;
         let level = request.instantiation_level_id.as_deref();
         let levels = initial_levels(flavour, level)?;
-        let files = self.store.definition_files(onboarded.package_id).await?;
-        let chosen = params.definition_files.clone();
-        let (definition_files, manifests) = blocking(move || manifests(&files, chosen.as_deref())).await?;
-        let mut kinds = render::defined_kinds(&manifests);
-        kinds.extend(self.driver.discover(&self.scope.access, &render::kinds(&manifests)).await?);
-        let resources = render::resources(&Rendering {
-            manifests: &manifests,
-            flavour,
-            instances: &instances(flavour, &levels, level),
-            namespace: &self.scope.namespace,
-            create_namespace: params.create_namespace,
-            instance: self.instance.id,
-            kinds: &kinds,
-        })?;
+        let (definition_files, manifests) = self.manifests(onboarded.package_id, params.definition_files).await?;
+        let numbers = instances(flavour, &levels, level);
+        let resources = self.rendered(&manifests, flavour, &numbers, params.create_namespace).await?;
         let wanted: Vec<ObjectKey> = resources.iter().map(|resource| resource.key.clone()).collect();
         // What an earlier instantiation that was failed has left, and this one does not want.
         let leftover: Vec<ObjectKey> =
@@ -117,7 +109,7 @@ impl Planner<'_> {
         forward.extend(apply_all(&wanted));
         let all: Vec<ObjectKey> = wanted.into_iter().chain(leftover).collect();
         let instantiated = InstantiatedVnfInfo {
-            max_scale_levels: flavour.aspects.iter().map(|(id, aspect)| (id.clone(), aspect.max_level)).collect(),
+            max_scale_levels: flavour.max_levels(),
             scale_levels: levels,
             flavour_id: request.flavour_id,
             vnf_state: VnfState::Started,
@@ -127,6 +119,37 @@ impl Planner<'_> {
         };
         let backward = Some(remove_all(&all, Some(0)));
         Ok((Plan { forward, backward, instantiated: Some(instantiated), ..Plan::default() }, resources))
+    }
+
+    /// The objects of the chosen definition files of a package (all if `chosen` is `None`), with the files' paths.
+    pub(super) async fn manifests(
+        &self,
+        package: VnfPkgId,
+        chosen: Option<Vec<String>>,
+    ) -> Result<(Vec<String>, Vec<Manifest>), PlanError> {
+        let files = self.store.definition_files(package).await?;
+        Ok(blocking(move || manifests(&files, chosen.as_deref())).await?)
+    }
+
+    /// The inventory rows that the manifests come to, with these numbers of instances of VDUs.
+    pub(super) async fn rendered(
+        &self,
+        manifests: &[Manifest],
+        flavour: &Flavour,
+        numbers: &BTreeMap<String, u32>,
+        create_namespace: bool,
+    ) -> Result<Vec<Resource>, PlanError> {
+        let mut kinds = render::defined_kinds(manifests);
+        kinds.extend(self.driver.discover(&self.scope.access, &render::kinds(manifests)).await?);
+        Ok(render::resources(&Rendering {
+            manifests,
+            flavour,
+            instances: numbers,
+            namespace: &self.scope.namespace,
+            create_namespace,
+            instance: self.instance.id,
+            kinds: &kinds,
+        })?)
     }
 
     async fn scale(&self) -> Result<Plan, PlanError> {
@@ -200,7 +223,7 @@ impl Planner<'_> {
     }
 
     /// The flavour the VNF has.
-    async fn flavour(&self) -> Result<Flavour, PlanError> {
+    pub(super) async fn flavour(&self) -> Result<Flavour, PlanError> {
         let onboarded = self.store.vnfd(&self.instance.project_id, &self.instance.vnfd_id).await?;
         Ok(onboarded.vnfd.flavour(&self.info()?.flavour_id)?.clone())
     }
@@ -267,11 +290,11 @@ impl Planner<'_> {
         Ok(Plan { forward: remove_all(&objects, grace_seconds), ..Plan::default() })
     }
 
-    fn info(&self) -> Result<&InstantiatedVnfInfo, Problem> {
+    pub(super) fn info(&self) -> Result<&InstantiatedVnfInfo, Problem> {
         self.instance.instantiated.as_ref().ok_or_else(|| Problem::conflict("the VNF instance is NOT_INSTANTIATED"))
     }
 
-    fn request<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+    pub(super) fn request<T: DeserializeOwned>(&self) -> Result<T, Problem> {
         serde_json::from_value(self.op.params.clone())
             .map_err(|error| Problem::impossible(format!("the stored request can't be read: {error}")))
     }

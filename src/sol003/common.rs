@@ -384,7 +384,7 @@ impl VnfInstanceAttributes {
             instantiation_state: instance.instantiation_state(),
             metadata: instance.metadata.clone(),
             extensions: instance.extensions.clone(),
-            links: VnfInstanceLinks::new(&href, instance.instantiated.as_ref()),
+            links: VnfInstanceLinks::new(&href, edition, instance.instantiated.as_ref()),
         }
     }
 }
@@ -435,13 +435,16 @@ pub struct VnfInstanceLinks {
     heal: Option<Link>,
     #[serde(skip_serializing_if = "Option::is_none")]
     operate: Option<Link>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    change_current_vnf_pkg: Option<Link>,
 }
 
 impl VnfInstanceLinks {
     /// The links of the instance at `href`, of which `info` tells if it is INSTANTIATED.
-    pub fn new(href: &str, info: Option<&InstantiatedVnfInfo>) -> Self {
+    pub fn new(href: &str, edition: Edition, info: Option<&InstantiatedVnfInfo>) -> Self {
         let instantiated = info.is_some();
-        let scalable = info.is_some_and(|info| !info.scale_levels.is_empty() && info.vnf_state == VnfState::Started);
+        let started = info.is_some_and(|info| info.vnf_state == VnfState::Started);
+        let scalable = started && info.is_some_and(|info| !info.scale_levels.is_empty());
         let task = |name: &str, possible: bool| possible.then(|| Link::to(format!("{href}/{name}")));
         Self {
             this: Link::to(href),
@@ -451,6 +454,7 @@ impl VnfInstanceLinks {
             scale_to_level: task("scale_to_level", scalable),
             heal: task("heal", instantiated),
             operate: task("operate", instantiated),
+            change_current_vnf_pkg: task("change_vnfpkg", started && edition == Edition::V2),
         }
     }
 }

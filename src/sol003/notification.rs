@@ -11,7 +11,7 @@ use crate::domain::subscription::{
     Change, Edition, Notification as Domain, OperationChange, Subscription, Undelivered, Verbosity,
 };
 use crate::sol003::common::{AffectedVnfc, Link, ResourceChanges};
-use crate::sol003::op_occ::params;
+use crate::sol003::op_occ::changes;
 
 /// A notification of any of the three types.
 #[derive(Debug, Serialize, ToSchema)]
@@ -46,6 +46,9 @@ struct Operation {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     changed_info: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    modifications_triggered_by_vnf_pkg_change: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     error: Option<Problem>,
@@ -111,7 +114,9 @@ impl Notification {
 impl Operation {
     fn new(change: &OperationChange, subscription: &Subscription) -> Self {
         let full = subscription.verbosity == Verbosity::Full;
-        let changes = change.resource_changes.as_ref().filter(|_| full);
+        let affected = change.resource_changes.as_ref().filter(|_| full);
+        let changed_info = change.changed_info.as_ref().filter(|_| full);
+        let (changed_info, modifications) = changes(change.operation, changed_info, subscription.edition);
         Self {
             notification_status: match change.state {
                 OpState::Starting | OpState::Processing | OpState::RollingBack => "START",
@@ -122,8 +127,9 @@ impl Operation {
             is_automatic_invocation: change.is_automatic_invocation,
             verbosity: (subscription.edition == Edition::V2).then(|| subscription.verbosity.as_str()),
             vnf_lcm_op_occ_id: change.op.to_string(),
-            affected_vnfcs: changes.map_or_else(Vec::new, |changes| ResourceChanges::new(changes).affected_vnfcs),
-            changed_info: change.changed_info.as_ref().filter(|_| full).map(|info| params(info, subscription.edition)),
+            affected_vnfcs: affected.map_or_else(Vec::new, |changes| ResourceChanges::new(changes).affected_vnfcs),
+            changed_info,
+            modifications_triggered_by_vnf_pkg_change: modifications,
             error: change.error.clone(),
         }
     }

@@ -1,4 +1,5 @@
-//! `VnfLcmOpOcc` (SOL003 clause 5.5.2.13). The editions differ in `operationParams` alone, which is a free object here.
+//! `VnfLcmOpOcc` (SOL003 clause 5.5.2.13). The editions differ in `operationParams`, which is a free object here, and in that
+//! 2.6.1 knows of no change of package.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -41,6 +42,9 @@ pub struct VnfLcmOpOcc {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     changed_info: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    modifications_triggered_by_vnf_pkg_change: Option<Value>,
     #[serde(rename = "_links")]
     links: OpOccLinks,
 }
@@ -69,6 +73,7 @@ impl VnfLcmOpOcc {
         let href = format!("{root}/vnf_lcm_op_occs/{}", op.id);
         let stopped = op.state == OpState::FailedTemp;
         let task = |name: &str, possible: bool| possible.then(|| Link::to(format!("{href}/{name}")));
+        let (changed_info, modifications) = changes(op.operation, op.changed_info.as_ref(), edition);
         Self {
             id: op.id.to_string(),
             operation_state: op.state.as_str(),
@@ -82,7 +87,8 @@ impl VnfLcmOpOcc {
             cancel_mode: op.cancel,
             error: op.error.clone(),
             resource_changes: op.resource_changes.as_ref().map(ResourceChanges::new),
-            changed_info: op.changed_info.as_ref().map(|info| params(info, edition)),
+            changed_info,
+            modifications_triggered_by_vnf_pkg_change: modifications,
             links: OpOccLinks {
                 vnf_instance: Link::to(format!("{root}/vnf_instances/{}", op.vnf_instance_id)),
                 cancel: task("cancel", op.state.is_running()),
@@ -97,8 +103,18 @@ impl VnfLcmOpOcc {
 
 /// Whether an operation has a way back (clause 5.6.2.2).
 pub const fn can_roll_back(operation: LcmOperation) -> bool {
-    use LcmOperation::{Instantiate, Operate, Scale, ScaleToLevel};
-    matches!(operation, Instantiate | Scale | ScaleToLevel | Operate)
+    use LcmOperation::{ChangeVnfpkg, Instantiate, Operate, Scale, ScaleToLevel};
+    matches!(operation, Instantiate | Scale | ScaleToLevel | Operate | ChangeVnfpkg)
+}
+
+/// `changedInfo` and `modificationsTriggeredByVnfPkgChange` of an operation that made these changes to the instance: never
+/// both.
+pub fn changes(operation: LcmOperation, changes: Option<&Value>, edition: Edition) -> (Option<Value>, Option<Value>) {
+    match (operation, edition) {
+        (LcmOperation::ChangeVnfpkg, Edition::V1) => (None, None),
+        (LcmOperation::ChangeVnfpkg, Edition::V2) => (None, changes.cloned()),
+        _ => (changes.map(|info| params(info, edition)), None),
+    }
 }
 
 /// Operation parameters are kept in the form of 3.3.1; 2.6.1 has `vimConnectionInfo` as an array.

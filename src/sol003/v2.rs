@@ -93,6 +93,26 @@ pub struct InstantiateVnfRequest {
     pub vnf_configurable_properties: Option<Map<String, Value>>,
 }
 
+/// `ChangeCurrentVnfPkgRequest` (clause 5.5.2.11a), what Gybe reads of it.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ChangeCurrentVnfPkgRequest {
+    /// The VNFD of the package that the VNF is to have.
+    pub vnfd_id: String,
+    /// Merged into the instance's at once, and not undone by a rollback; the VNF stays in the VIM it is in.
+    pub vim_connection_info: Option<BTreeMap<String, VimConnectionInfo>>,
+    /// `lcm-kubernetes-def-files`, as for an instantiation. `namespace`, if it is there, is the one that the VNF is in;
+    /// `upgrade_type` is `RollingUpdate`; `vdu_params` names VDUs by `vdu_id`, though all are changed.
+    #[schema(value_type = Option<Object>)]
+    pub additional_params: Option<Map<String, Value>>,
+    /// Merged into the instance's.
+    #[schema(value_type = Option<Object>)]
+    pub extensions: Option<Map<String, Value>>,
+    /// Merged into the instance's.
+    #[schema(value_type = Option<Object>)]
+    pub vnf_configurable_properties: Option<Map<String, Value>>,
+}
+
 /// `VnfInfoModificationRequest` (clause 5.5.2.12).
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]

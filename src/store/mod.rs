@@ -180,10 +180,10 @@ pub enum Claim {
 pub struct Checkpoint {
     /// Steps of the current direction done so far.
     pub steps_done: usize,
-    /// New states of rows.
+    /// Rows that say something else from now on, or are new. Those that are there keep place and state.
+    pub rows: Vec<Resource>,
+    /// New states of rows, those of `rows` among them.
     pub states: Vec<(ObjectKey, ResourceState)>,
-    /// New intents of rows.
-    pub manifests: Vec<(ObjectKey, Map<String, Value>)>,
     /// Rows whose objects are gone.
     pub removed: Vec<ObjectKey>,
 }
@@ -201,6 +201,8 @@ pub struct Ending {
     pub instance: Option<VnfInstance>,
     /// What was changed.
     pub resource_changes: Option<crate::domain::op_occ::ResourceChanges>,
+    /// What became of the instance's own attributes. `None` keeps what there is.
+    pub changed_info: Option<Value>,
     /// Whether the inventory of the instance is forgotten, all of its objects being gone: an INSTANTIATE was rolled back.
     pub discard_inventory: bool,
     /// When.
@@ -431,7 +433,8 @@ pub trait Store: Send + Sync {
         state: Option<OperationalState>,
         user_defined_data: Option<&Map<String, Value>>,
     ) -> Result<(), StoreError>;
-    /// Removes a package. `Stale` while it is ENABLED or being onboarded, `InUse` while an instance refers to it.
+    /// Removes a package. `Stale` while it is ENABLED or being onboarded, `InUse` while an instance refers to it, or an
+    /// operation that is not over.
     async fn delete_package(&self, project: &ProjectId, id: VnfPkgId) -> Result<(), StoreError>;
     /// The onboarded VNFD of that id. `NotFound` if there is none.
     async fn vnfd(&self, project: &ProjectId, vnfd_id: &str) -> Result<OnboardedVnfd, StoreError>;
@@ -479,7 +482,8 @@ pub trait Store: Send + Sync {
     // --- op occurrences: callers --------------------------------------------------------------------------------
 
     /// Accepts an operation: adds the occurrence and, in the same transaction, replaces the instance by `instance` if
-    /// its version is still `instance.version` (`Stale` if not), then wakes the conductors.
+    /// its version is still `instance.version` (`Stale` if not, or if the package that it brings is gone), then wakes the
+    /// conductors.
     /// `Busy` if another operation of the instance is not over.
     async fn begin_operation(&self, op: &VnfLcmOpOcc, instance: &VnfInstance) -> Result<(), StoreError>;
     /// One op occurrence.
@@ -529,15 +533,17 @@ pub trait Store: Send + Sync {
         resources: &[Resource],
         now: OffsetDateTime,
     ) -> Result<(), StoreError>;
-    /// Marks rows that are `Planned` as `Intent`, before their objects are made; else as [`Store::renew`].
+    /// Marks rows that are `Planned` as `Intent` and adds those of `new`, before their objects are made; else as
+    /// [`Store::renew`].
     async fn record_intent(
         &self,
         lease: &Lease,
         ttl: Duration,
         objects: &[ObjectKey],
+        new: &[Resource],
     ) -> Result<Option<CancelMode>, StoreError>;
     /// Records finished work; with a further step done, `attempt` starts at 0 again. `NotFound`, and nothing is recorded, if
-    /// a row that gets a state or an intent is not there. No row may be named twice in `states` or in `manifests`.
+    /// a row that gets a state is not there. No row may be named twice in `states` or in `rows`.
     async fn checkpoint(&self, lease: &Lease, checkpoint: &Checkpoint) -> Result<(), StoreError>;
     /// Puts the operation off for `delay` (not at all if a cancel request is pending) and gives up the lease. `attempt` and `error` say why; in ROLLING_BACK the error
     /// that led there stays instead.

@@ -17,7 +17,7 @@ use gybe::clock::{Ids as _, System};
 use gybe::config::CallbackTest;
 use gybe::domain::ids::ProjectId;
 use gybe::domain::op_occ::LcmOperation::{
-    self, Heal, Instantiate, ModifyInfo, Operate, Scale, ScaleToLevel, Terminate,
+    self, ChangeVnfpkg, Heal, Instantiate, ModifyInfo, Operate, Scale, ScaleToLevel, Terminate,
 };
 use gybe::domain::op_occ::OpState::{
     self, Completed, Failed, FailedTemp, Processing, RolledBack, RollingBack, Starting,
@@ -35,7 +35,8 @@ use crate::support::ops::Ops;
 
 const ACTIONS: [&str; 4] = ["retry", "rollback", "fail", "cancel"];
 const ROOTS: [&str; 2] = ["/vnflcm/v1", "/vnflcm/v2"];
-const OPERATIONS: [LcmOperation; 7] = [Instantiate, Scale, ScaleToLevel, Heal, Operate, Terminate, ModifyInfo];
+const OPERATIONS: [LcmOperation; 8] =
+    [Instantiate, Scale, ScaleToLevel, Heal, Operate, ChangeVnfpkg, Terminate, ModifyInfo];
 
 /// What each of [`ACTIONS`] is answered in each state, of an operation that has a way back.
 const ANSWERS: [(OpState, [u16; 4]); 7] = [
@@ -49,7 +50,7 @@ const ANSWERS: [(OpState, [u16; 4]); 7] = [
 ];
 
 fn answer(operation: LcmOperation, state: OpState, action: usize) -> u16 {
-    let has_way_back = matches!(operation, Instantiate | Scale | ScaleToLevel | Operate);
+    let has_way_back = matches!(operation, Instantiate | Scale | ScaleToLevel | Operate | ChangeVnfpkg);
     if ACTIONS[action] == "rollback" && !has_way_back {
         return 404;
     }

@@ -141,7 +141,7 @@ async fn instances(f: &Fixture) -> Vec<VnfInstance> {
 /// An operation of each instance: one just begun, one that failed, one that is done, one with a cancel request.
 async fn operations(f: &Fixture, instances: &[VnfInstance]) {
     let operations =
-        [LcmOperation::Instantiate, LcmOperation::Scale, LcmOperation::ModifyInfo, LcmOperation::Terminate];
+        [LcmOperation::Instantiate, LcmOperation::Scale, LcmOperation::ModifyInfo, LcmOperation::ChangeVnfpkg];
     for (number, instance) in instances.iter().enumerate() {
         let plain = f.op(instance);
         let op = VnfLcmOpOcc {
@@ -154,8 +154,11 @@ async fn operations(f: &Fixture, instances: &[VnfInstance]) {
                 "vimConnectionInfo": { "east": { "vimType": "kubernetes", "vimId": format!("v{number}") } },
             }),
             cancel: (number == 3).then_some(CancelMode::Forceful),
-            changed_info: (number == 2)
-                .then(|| json!({ "vnfInstanceName": "new", "vimConnectionInfo": { "west": { "vimId": "w" } } })),
+            changed_info: match number {
+                2 => Some(json!({ "vnfInstanceName": "new", "vimConnectionInfo": { "west": { "vimId": "w" } } })),
+                3 => Some(json!({ "vnfdId": "other", "extensions": { "site": "north" } })),
+                _ => None,
+            },
             ..plain
         };
         f.store.begin_operation(&op, instance).await.unwrap();
@@ -174,6 +177,7 @@ async fn operations(f: &Fixture, instances: &[VnfInstance]) {
                 error: failed.then(|| Problem::conflict("quota").with("evidence", json!({ "logs": ["one", "two"] }))),
                 instance: None,
                 resource_changes: Some(ResourceChanges::between("east", &[vnfc(number)], &[vnfc(number + 1), vnfc(5)])),
+                changed_info: None,
                 discard_inventory: false,
                 now: op.start_time + Duration::from_millis(20),
             };
@@ -508,7 +512,7 @@ async fn secrets_are_not_found(site: Site) {
 
 async fn pages_of_a_filtered_list_have_each_element_once(site: Site) {
     let list = site.list(&op_occs::V2);
-    let filter = filter("(in,operation,INSTANTIATE,MODIFY_INFO,TERMINATE)", list.members).unwrap();
+    let filter = filter("(in,operation,INSTANTIATE,MODIFY_INFO,CHANGE_VNFPKG)", list.members).unwrap();
     let (store, project) = (&site.fixture.store, ProjectId::default());
     let mut seen = Vec::new();
     let mut after = None;

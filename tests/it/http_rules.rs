@@ -34,8 +34,9 @@ const LIFECYCLE: [(&str, &str); 20] = [
 ];
 
 /// Those that `/vnflcm/v2` alone has.
-const OF_V2: [(&str, &str); 6] = [
+const OF_V2: [(&str, &str); 7] = [
     ("/vnf_instances/{id}/change_vnfpkg", "POST"),
+    ("/vnf_instances/{id}/change_current_vnfpkg", "POST"),
     ("/vnf_instances/{id}/create_snapshot", "POST"),
     ("/vnf_instances/{id}/revert_to_snapshot", "POST"),
     ("/vnf_snapshots", "GET, POST"),
@@ -235,7 +236,7 @@ async fn a_task_that_is_not_supported_is_404_and_says_so() {
     let vnfd = gybe.onboard("small").await;
     for (edition, tasks) in [
         ("v1", &["change_flavour", "change_ext_conn"][..]),
-        ("v2", &["change_flavour", "change_ext_conn", "change_vnfpkg", "create_snapshot", "revert_to_snapshot"]),
+        ("v2", &["change_flavour", "change_ext_conn", "create_snapshot", "revert_to_snapshot"]),
     ] {
         let path = gybe.create(edition, &vnfd).await;
         for task in tasks {

@@ -5,6 +5,7 @@
 mod bad_input;
 mod bad_neighbours;
 mod cancel;
+mod change_vnfpkg;
 mod chaos;
 mod csar;
 mod drift;

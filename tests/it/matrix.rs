@@ -1,7 +1,7 @@
 //! The crash matrix: every operation × every point of it × every fault, on a model of the cluster, over the real
 //! conductor and the real store.
 //!
-//! [`OPERATIONS`] is the list: a new operation is covered by one line. Each is run once without a fault, which numbers its
+//! [`OPERATIONS`] and [`CHANGES`] are the list: a new operation is covered by one line. Each is run once without a fault, which numbers its
 //! points (`support::faults`): each call of the conductor to the store or to the cluster. Then it is run again for each
 //! point and each fault there can be at it. [`check`] says what is to hold afterwards; what is intended is what the run
 //! without a fault came to.
@@ -31,7 +31,7 @@ use gybe::lcm::accept::Acceptor;
 use gybe::package::archive::Limits;
 use gybe::package::csar;
 use gybe::sol003::op_occ::can_roll_back;
-use gybe::store::{Claim, Store, StoreError};
+use gybe::store::{Claim, OnboardedVnfd, Store, StoreError};
 use serde_json::{Map, Value};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 use tempfile::TempDir;
@@ -86,6 +86,11 @@ const KILL: Request = ("terminate", r#"{"terminationType":"FORCEFUL"}"#);
 /// Somebody deletes what the VNF needs; no request.
 const LOSE: Request = ("lose", "Deployment udr, Pod probe");
 const MODIFY: Request = ("modify", r#"{"vnfInstanceName":"renamed","metadata":{"site":"north"}}"#);
+/// To the other package; what stands for its VNFD is replaced.
+const CHANGE: Request = ("change_vnfpkg", r#"{"vnfdId":"the other","extensions":{"site":"north"}}"#);
+/// One that stops with everything done, and is failed: the VNF has the first package then, and the objects of the other.
+const CHANGE_AND_FAIL: Request = ("change_vnfpkg and fail", r#"{"vnfdId":"the other"}"#);
+const CHANGE_BACK: Request = ("change_vnfpkg", r#"{"vnfdId":"the first"}"#);
 
 #[rustfmt::skip]
 const OPERATIONS: [Operation; 25] = [
@@ -114,6 +119,18 @@ const OPERATIONS: [Operation; 25] = [
     Operation { name: "TERMINATE forceful", before: &[INSTANTIATE], request: KILL, way: Way::Forward },
     Operation { name: "TERMINATE retried", before: &[INSTANTIATE], request: KILL, way: Way::Again },
     Operation { name: "MODIFY_INFO", before: &[INSTANTIATE], request: MODIFY, way: Way::Forward },
+];
+
+/// Of a VNF with another package than the rest, which has a successor.
+#[rustfmt::skip]
+const CHANGES: [Operation; 7] = [
+    Operation { name: "CHANGE_VNFPKG", before: &[INSTANTIATE], request: CHANGE, way: Way::Forward },
+    Operation { name: "CHANGE_VNFPKG rolled back", before: &[INSTANTIATE, SCALE_OUT], request: CHANGE, way: Way::Back },
+    Operation { name: "CHANGE_VNFPKG retried", before: &[INSTANTIATE], request: CHANGE, way: Way::Again },
+    Operation { name: "CHANGE_VNFPKG of what was deleted", before: &[INSTANTIATE, LOSE], request: CHANGE, way: Way::Forward },
+    Operation { name: "CHANGE_VNFPKG back", before: &[INSTANTIATE, SCALE_OUT, CHANGE], request: CHANGE_BACK, way: Way::Forward },
+    Operation { name: "CHANGE_VNFPKG over what is left", before: &[INSTANTIATE, CHANGE_AND_FAIL], request: CHANGE, way: Way::Forward },
+    Operation { name: "TERMINATE of what is left", before: &[INSTANTIATE, CHANGE_AND_FAIL], request: KILL, way: Way::Forward },
 ];
 
 /// What is asked for when the operation is in FAILED_TEMP.
@@ -179,12 +196,28 @@ fn can_happen(fault: Fault, answer: Answer, point: &Point) -> bool {
 struct Package {
     content: Content,
     files: Vec<DefinitionFile>,
+    /// What it can be changed to.
+    other: Option<Box<Self>>,
 }
 
 impl Package {
     /// Objects that differ in how they are made and removed: a definition and an object of its kind, workloads with and
     /// without volumes, a bare pod. Few of them, so that all cases can be run.
     fn of_many_kinds() -> Self {
+        let vdus = [("UDR", "udr", Some(1)), ("UDR_DB", "udr-db", Some(1)), ("PROBE", "probe", None)];
+        Self::new("of-many-kinds", &vdus, include_str!("matrix/many_kinds.yaml"), None)
+    }
+
+    /// With another one that shares, changes, adds and drops objects of each class, whose workloads are of other VDUs in part.
+    fn changing() -> Self {
+        let shared = [("UDR", "udr", Some(1)), ("UDR_DB", "udr-db", Some(1)), ("PROBE", "probe", None)];
+        let to = [&shared[..], &[("PORTAL", "web", None), ("NEF", "nef", None)]].concat();
+        let to = Self::new("changing-to", &to, include_str!("matrix/changing_to.yaml"), None);
+        let from = [&shared[..], &[("WEB", "web", None), ("LEGACY", "legacy", None)]].concat();
+        Self::new("changing-from", &from, include_str!("matrix/changing_from.yaml"), Some(Box::new(to)))
+    }
+
+    fn new(id: &str, vdus: &[(&str, &str, Option<u32>)], objects: &str, other: Option<Box<Self>>) -> Self {
         let vdu = |name: &str, initial| Vdu { name: name.to_owned(), min: 1, max: 9, initial };
         let named = |entries: &[(&str, u32)]| entries.iter().map(|(name, n)| ((*name).to_owned(), *n)).collect();
         let aspect = ScalingAspect {
@@ -197,17 +230,13 @@ impl Package {
         };
         let flavour = Flavour {
             description: String::new(),
-            vdus: BTreeMap::from([
-                ("UDR".to_owned(), vdu("udr", Some(1))),
-                ("UDR_DB".to_owned(), vdu("udr-db", Some(1))),
-                ("PROBE".to_owned(), vdu("probe", None)),
-            ]),
+            vdus: vdus.iter().map(|(id, name, initial)| ((*id).to_owned(), vdu(name, *initial))).collect(),
             aspects: BTreeMap::from([("subscriber_data".to_owned(), aspect)]),
             levels: BTreeMap::from([("default".to_owned(), level(0)), ("large".to_owned(), level(2))]),
             default_level: Some("default".to_owned()),
         };
         let vnfd = Vnfd {
-            id: "of-many-kinds".to_owned(),
+            id: id.to_owned(),
             version: "1.0".to_owned(),
             provider: "Company".to_owned(),
             product_name: "Sample".to_owned(),
@@ -216,17 +245,25 @@ impl Package {
             flavours: BTreeMap::from([("simple".to_owned(), flavour)]),
         };
         let content = Content { vnfd, sha512: "0".to_owned(), size: 1, artifacts: Vec::new() };
-        let text = include_str!("matrix/many_kinds.yaml").to_owned();
-        Self { content, files: vec![DefinitionFile { path: "Files/objects.yaml".to_owned(), text }] }
+        let file = DefinitionFile { path: "Files/objects.yaml".to_owned(), text: objects.to_owned() };
+        Self { content, files: vec![file], other }
     }
 
-    /// The sample `core5g`, as the package reader reads it.
+    /// The sample `core5g` and its successor, as the package reader reads them.
     fn core5g() -> Self {
+        Self { other: Some(Box::new(Self::of_sample("core5g-2"))), ..Self::of_sample("core5g") }
+    }
+
+    fn of_sample(sample: &str) -> Self {
         let folder = TempDir::new().unwrap();
-        let file = folder.path().join("core5g.csar");
-        std::fs::write(&file, sample::pack("core5g")).unwrap();
+        let file = folder.path().join("sample.csar");
+        std::fs::write(&file, sample::pack(sample)).unwrap();
         let csar::Onboarded { content, files } = csar::onboard(&file, &Limits::default()).unwrap();
-        Self { content, files }
+        Self { content, files, other: None }
+    }
+
+    async fn onboard(&self, store: &dyn Store) -> OnboardedVnfd {
+        store::onboarded(store, &self.content, &self.files).await
     }
 }
 
@@ -243,6 +280,8 @@ struct World {
     store: Option<Arc<dyn Store>>,
     cluster: Arc<ModelCluster>,
     instance: VnfInstanceId,
+    /// The VNFD it was made of, and what that can be changed to.
+    vnfds: [String; 2],
     /// What removes the database when it goes. After the store.
     _folder: Option<TempDir>,
 }
@@ -252,6 +291,7 @@ struct Prepared {
     folder: TempDir,
     cluster: State,
     instance: VnfInstanceId,
+    vnfds: [String; 2],
     op: Option<VnfLcmOpOccId>,
 }
 
@@ -285,9 +325,14 @@ impl World {
         if matches!(store.default_vim(&project()).await, Err(StoreError::NotFound)) {
             register_vim(&*store).await;
         }
-        let onboarded = store::onboarded(&*store, &package.content, &package.files).await;
-        let instance = store::instance(&*store, &onboarded).await;
-        Self { url, store: Some(store), cluster: Arc::default(), instance: instance.id, _folder: folder }
+        let onboarded = package.onboard(&*store).await;
+        let vnfd = onboarded.vnfd.id.clone();
+        let mut vnfds = [vnfd.clone(), vnfd];
+        if let Some(other) = &package.other {
+            vnfds[1] = other.onboard(&*store).await.vnfd.id;
+        }
+        let instance = store::instance(&*store, &onboarded).await.id;
+        Self { url, store: Some(store), cluster: Arc::default(), instance, vnfds, _folder: folder }
     }
 
     async fn copy_of(prepared: &Prepared) -> Self {
@@ -296,13 +341,14 @@ impl World {
         let url = sqlite_url(&folder);
         let store = store::open(&url).await;
         let cluster = Arc::new(ModelCluster::holding(prepared.cluster.clone()));
-        Self { url, store: Some(store), cluster, instance: prepared.instance, _folder: Some(folder) }
+        let (instance, vnfds) = (prepared.instance, prepared.vnfds.clone());
+        Self { url, store: Some(store), cluster, instance, vnfds, _folder: Some(folder) }
     }
 
     async fn prepared(self, op: Option<VnfLcmOpOccId>) -> Prepared {
         let folder = folder();
         self.execute(&format!("VACUUM INTO '{}'", database_in(&folder).display())).await;
-        Prepared { folder, cluster: self.cluster.state(), instance: self.instance, op }
+        Prepared { folder, cluster: self.cluster.state(), instance: self.instance, vnfds: self.vnfds.clone(), op }
     }
 
     fn store(&self) -> &Arc<dyn Store> {
@@ -353,7 +399,8 @@ impl World {
     /// Has the API accept a request.
     async fn accept(&self, (task, body): Request) -> VnfLcmOpOccId {
         let acceptor = Acceptor { store: &**self.store(), clock: &System, ids: &System, project: &project() };
-        let (id, body) = (self.instance, serde_json::from_str::<Value>(body).unwrap());
+        let body = body.replace("the first", &self.vnfds[0]).replace("the other", &self.vnfds[1]);
+        let (id, body) = (self.instance, serde_json::from_str::<Value>(&body).unwrap());
         fn read<T: serde::de::DeserializeOwned>(body: Value) -> T {
             serde_json::from_value(body).unwrap()
         }
@@ -363,6 +410,7 @@ impl World {
             "scale_to_level" => acceptor.scale_to_level(id, &read(body)).await,
             "heal" => acceptor.heal(id, &read(body)).await,
             "operate" => acceptor.operate(id, &read(body)).await,
+            "change_vnfpkg" | "change_vnfpkg and fail" => acceptor.change_vnfpkg(id, read(body)).await,
             "terminate" => acceptor.terminate(id, &read(body)).await,
             "modify" => acceptor.modify(id, read(body), None).await,
             other => panic!("no task is called {other}"),
@@ -406,7 +454,10 @@ impl World {
         View {
             objects: objects.collect(),
             claims: state.claims.keys().cloned().collect(),
-            instance: format!("{:#?}", (instance.name, instance.metadata, connections, info)),
+            instance: format!(
+                "{:#?}",
+                (instance.name, instance.vnfd_id, instance.metadata, instance.extensions, connections, info)
+            ),
         }
     }
 }
@@ -630,7 +681,7 @@ async fn carry_out(world: &mut World, requests: &[Request]) {
             continue;
         }
         let op = world.accept(*request).await;
-        let fails = request.0 == INSTANTIATE_AND_FAIL.0;
+        let fails = request.0.ends_with(" and fail");
         let run = Run::new(world, op, BTreeMap::new(), &[Answer::Fail]);
         if fails {
             run.faults.refuse("observe");
@@ -646,6 +697,7 @@ async fn carry_out(world: &mut World, requests: &[Request]) {
 /// An operation as it is put to the test: where it begins, and what it comes to without a fault.
 struct Row {
     operation: &'static Operation,
+    package: Arc<Package>,
     prepared: Prepared,
     /// The point at which it was stopped before it is put to the test.
     stop: Option<usize>,
@@ -660,7 +712,7 @@ struct Row {
 }
 
 impl Row {
-    async fn new(operation: &'static Operation, package: &Package) -> Self {
+    async fn new(operation: &'static Operation, package: &Arc<Package>) -> Self {
         let mut world = World::on_sqlite(package).await;
         carry_out(&mut world, operation.before).await;
         let before = world.view().await;
@@ -690,7 +742,8 @@ impl Row {
         }
         let end = run.passed.iter().rposition(|point| point.call == "end_operation").unwrap();
         run.passed.truncate(end + 1);
-        Self { operation, prepared, stop, points: run.passed, outcome: run.state, effects, before, completed }
+        let (points, outcome, package) = (run.passed, run.state, Arc::clone(package));
+        Self { operation, package, prepared, stop, points, outcome, effects, before, completed }
     }
 
     /// What there is while the VNF is started, of an operation that stops or starts it.
@@ -776,7 +829,7 @@ impl Row {
 
 impl Operation {
     fn can_roll_back(&self) -> bool {
-        ["instantiate", "scale", "scale_to_level", "operate"].contains(&self.request.0)
+        ["instantiate", "scale", "scale_to_level", "operate", "change_vnfpkg"].contains(&self.request.0)
     }
 
     /// Stops the operation at a point, if at any.
@@ -820,6 +873,8 @@ async fn check(row: &Row, world: &World, op: VnfLcmOpOccId, state: OpState, stra
         OpState::RolledBack if op.operation == LcmOperation::Instantiate && world.is_planned(op.id).await => {
             nothing_is_left(world).await;
         }
+        // What was lost is made again on the way back.
+        OpState::RolledBack if row.operation.before.contains(&LOSE) && world.is_planned(op.id).await => {}
         OpState::RolledBack => {
             let mut view = world.view().await;
             // A database that can't be read does not tell whether the namespace is still needed: it is kept.
@@ -900,6 +955,12 @@ async fn case(row: &Row, trouble: (usize, Fault, Answer)) {
             carry_out(&mut world, &[START]).await;
             world.view().await.is(started, "what ran before");
         }
+        if row.operation.request.0 == CHANGE.0 {
+            // Healing leaves it half-way, as it is; the same again brings it where it was to go.
+            carry_out(&mut world, &[HEAL_ALL, row.operation.request]).await;
+            world.view().await.is(&row.completed, "what it was to become");
+            the_database_agrees_with_the_cluster(&world, false).await;
+        }
         can_be_put_right(&mut world).await;
     }
 }
@@ -943,21 +1004,39 @@ fn name_of((row, (point, fault, answer)): &Single<'_>) -> String {
     format!("{}: {fault:?} at point {point} ({}), then {answer:?}", row.operation.name, row.points[*point].call)
 }
 
-fn rows(package: &Package, wanted: impl Fn(&Operation) -> bool) -> Vec<Row> {
-    let operations = OPERATIONS.iter().filter(|operation| wanted(operation));
-    operations.map(|operation| block_on(Row::new(operation, package))).collect()
+fn rows(package: Package, operations: impl Iterator<Item = &'static Operation>) -> Vec<Row> {
+    let package = Arc::new(package);
+    operations.map(|operation| block_on(Row::new(operation, &package))).collect()
 }
 
-#[test]
-fn every_operation_survives_every_fault_at_every_point() {
-    let rows = rows(&Package::of_many_kinds(), |_| true);
+/// The rows of [`OPERATIONS`].
+fn operations() -> Vec<Row> {
+    rows(Package::of_many_kinds(), OPERATIONS.iter())
+}
+
+/// The rows of [`CHANGES`].
+fn changes() -> Vec<Row> {
+    rows(Package::changing(), CHANGES.iter())
+}
+
+fn survive_every_fault_at_every_point(rows: &[Row]) {
     let mut jobs: Vec<Single> = Vec::new();
-    for row in &rows {
+    for row in rows {
         let cases = row.cases();
         println!("{}: {} points, {} cases", row.operation.name, row.points.len(), cases.len());
         jobs.extend(cases.into_iter().map(|case| (row, case)));
     }
     run_all(&jobs, name_of, |(row, trouble)| block_on(case(row, *trouble)));
+}
+
+#[test]
+fn every_operation_survives_every_fault_at_every_point() {
+    survive_every_fault_at_every_point(&operations());
+}
+
+#[test]
+fn every_change_of_package_survives_every_fault_at_every_point() {
+    survive_every_fault_at_every_point(&changes());
 }
 
 // --- by chance --------------------------------------------------------------------------------------------------------
@@ -988,7 +1067,7 @@ async fn several(row: &Row, world: &mut World, op: VnfLcmOpOccId, chance: &mut C
 
 #[test]
 fn operations_survive_several_faults() {
-    let rows = rows(&Package::of_many_kinds(), |_| true);
+    let rows = [operations(), changes()].into_iter().flatten().collect::<Vec<_>>();
     let name = |seed: &u64| format!("GYBE_MATRIX_SEED={seed}");
     run_all(&seeds(200), name, |seed| {
         block_on(async {
@@ -1004,7 +1083,8 @@ fn operations_survive_several_faults() {
 /// The sample has many objects of a kind, as real VNFs do: here the faults are taken by chance.
 #[test]
 fn operations_on_a_large_vnf_survive_faults() {
-    let rows = rows(&Package::core5g(), |operation| operation.way == Way::Forward);
+    let operations = OPERATIONS.iter().chain(&CHANGES).filter(|operation| operation.way == Way::Forward);
+    let rows = rows(Package::core5g(), operations);
     let singles: Vec<Single> = rows.iter().flat_map(|row| row.cases().into_iter().map(move |it| (row, it))).collect();
     let name = |seed: &u64| format!("GYBE_MATRIX_SEED={seed}");
     run_all(&seeds(60), name, |seed| {
@@ -1017,15 +1097,14 @@ fn operations_on_a_large_vnf_survive_faults() {
 /// On PostgreSQL each case is a VNF instance of its own in one database, one after the other.
 #[test]
 fn operations_survive_faults_on_postgresql() {
-    let package = Package::of_many_kinds();
-    let rows = rows(&package, |_| true);
+    let rows = [operations(), changes()].into_iter().flatten().collect::<Vec<_>>();
     let database = block_on(postgres::Database::create());
     for seed in seeds(40) {
         println!("GYBE_MATRIX_SEED={seed}");
         block_on(async {
             let mut chance = Chance(seed);
             let row = &rows[chance.below(rows.len())];
-            let mut world = World::new(database.url.clone(), None, &package).await;
+            let mut world = World::new(database.url.clone(), None, &row.package).await;
             carry_out(&mut world, row.operation.before).await;
             let stopped = row.operation.stop(&mut world, row.stop).await;
             world.cluster.take_effects();

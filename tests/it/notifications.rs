@@ -132,6 +132,7 @@ impl Outbox {
             error: None,
             resource_changes: None,
             changed_info: None,
+            target_package: None,
             traceparent: None,
         };
         self.store.begin_operation(&op, &instance).await.unwrap();
@@ -150,6 +151,7 @@ impl Outbox {
             error: (to != OpState::Completed).then(|| Problem::conflict("stopped")),
             instance: None,
             resource_changes: None,
+            changed_info: None,
             discard_inventory: false,
             now: System.now(),
         };

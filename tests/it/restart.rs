@@ -33,12 +33,13 @@ struct Operation {
 }
 
 #[rustfmt::skip]
-const LIFE: [Operation; 11] = [
+const LIFE: [Operation; 12] = [
     Operation { name: "INSTANTIATE rolled back", task: "rollback", body: |_| json!({}), end: "ROLLED_BACK" },
     Operation { name: "INSTANTIATE", task: "instantiate", body: |_| json!({ "flavourId": "simple" }), end: "COMPLETED" },
     Operation { name: "SCALE out", task: "scale", body: |_| json!({ "type": "SCALE_OUT", "aspectId": "subscriber_data" }), end: "COMPLETED" },
     Operation { name: "SCALE in", task: "scale", body: |_| json!({ "type": "SCALE_IN", "aspectId": "subscriber_data" }), end: "COMPLETED" },
     Operation { name: "SCALE_TO_LEVEL", task: "scale_to_level", body: |_| json!({ "scaleInfo": [{ "aspectId": "smf", "scaleLevel": 1 }] }), end: "COMPLETED" },
+    Operation { name: "CHANGE_VNFPKG", task: "change_vnfpkg", body: |_| json!({ "vnfdId": CORE5G_2 }), end: "COMPLETED" },
     Operation { name: "HEAL one", task: "heal", body: |instance| json!({ "vnfcInstanceId": [vnfcs(instance)["AMF"][0]] }), end: "COMPLETED" },
     Operation { name: "HEAL all", task: "heal", body: |_| json!({}), end: "COMPLETED" },
     Operation { name: "MODIFY_INFO", task: "PATCH", body: |_| json!({ "vnfInstanceName": "renamed" }), end: "COMPLETED" },
@@ -46,6 +47,9 @@ const LIFE: [Operation; 11] = [
     Operation { name: "OPERATE start", task: "operate", body: |_| json!({ "changeStateTo": "STARTED" }), end: "COMPLETED" },
     Operation { name: "TERMINATE", task: "terminate", body: |_| json!({ "terminationType": "FORCEFUL" }), end: "COMPLETED" },
 ];
+
+/// The vnfdId of sample `core5g-2`.
+const CORE5G_2: &str = "0d2d5e0c-2f0e-4d0b-9d3c-5a9d1c0c7a52";
 
 /// The names of the pods of the VNFCs that the instance shows, by VDU.
 fn vnfcs(instance: &Value) -> BTreeMap<String, Vec<String>> {
@@ -87,7 +91,13 @@ impl Outcome {
             objects: now.objects.iter().map(|(name, (_, replicas))| (name.clone(), *replicas)).collect(),
             replaced: replaced(before, now),
             pods: (now.pods.len(), kept),
-            instance: json!([instance["instantiationState"], instance["vnfInstanceName"], info["scaleStatus"], vdus]),
+            instance: json!([
+                instance["instantiationState"],
+                instance["vnfInstanceName"],
+                instance["vnfdId"],
+                info["scaleStatus"],
+                vdus
+            ]),
         }
     }
 }
@@ -115,6 +125,7 @@ impl<'a> Life<'a> {
         let namespace = cluster.namespace().await;
         gybe.register_vim(&cluster.admin, "cluster", true).await;
         let vnfd = gybe.onboard("core5g").await;
+        gybe.onboard("core5g-2").await;
         let path = gybe.create("v2", &vnfd).await;
         Self { cluster, namespace, gybe, path }
     }

@@ -20,6 +20,7 @@ use gybe::domain::problem::Problem;
 use gybe::domain::resource::{KindInfo, ObjectKey, Resource, ResourceState};
 use gybe::domain::vim::{Secret, Secrets, Vim, VimConnection};
 use gybe::domain::vnfd::{Flavour, Vdu, Vnfd};
+use gybe::store::attributes::{self, filter};
 use gybe::store::seal::KeyRing;
 use gybe::store::{
     Checkpoint, Claim, Claimed, Ended, Ending, Lease, Page, Queue, Store, StoreError, Whereabouts, connect,
@@ -91,6 +92,8 @@ on_both_engines! {
     a_plan_is_stored_with_its_inventory
     a_second_plan_keeps_what_is_known_of_objects
     intent_is_recorded_of_planned_objects_only
+    rows_are_added_before_their_objects_are_made_and_written_anew_with_what_came_of_it
+    a_package_that_an_operation_brings_is_in_use_until_that_is_over
     a_checkpoint_is_all_or_nothing
     large_inventories_are_written
     progress_forgets_the_attempts_at_a_step
@@ -253,6 +256,7 @@ impl Fixture {
             error: None,
             resource_changes: None,
             changed_info: Some(json!({"vnfInstanceName": "x"})),
+            target_package: None,
             traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()),
         }
     }
@@ -424,7 +428,8 @@ fn vnfc() -> Vnfc {
 }
 
 pub fn ending(from: OpState, to: OpState) -> Ending {
-    Ending { from, to, error: None, instance: None, resource_changes: None, discard_inventory: false, now: at(20) }
+    let (error, instance, resource_changes, changed_info) = (None, None, None, None);
+    Ending { from, to, error, instance, resource_changes, changed_info, discard_inventory: false, now: at(20) }
 }
 
 /// All that an instance has. `Debug` hides the secrets, so they are compared apart.
@@ -591,6 +596,54 @@ async fn packages_are_deleted_when_disabled_and_unused(f: Fixture) {
     assert_fails!(f.store.delete_package(&project, uploading.id).await, StoreError::Stale);
     f.store.fail_onboarding(uploading.id, &problem("x"), at(2)).await.unwrap();
     f.store.delete_package(&project, uploading.id).await.unwrap();
+}
+
+async fn a_package_that_an_operation_brings_is_in_use_until_that_is_over(f: Fixture) {
+    use OpState::{Completed, Failed, FailedTemp, Processing, RolledBack, RollingBack};
+    let project = ProjectId::default();
+    for way in [&[Completed][..], &[FailedTemp, Failed], &[FailedTemp, RollingBack, RolledBack], &[RolledBack]] {
+        let (instance, target) = (f.instance().await, f.onboarded().await);
+        let in_use = async || f.store.package(&project, target).await.unwrap().in_use;
+        let usage = async |state: &str| {
+            let filter = filter(&format!("(eq,usageState,{state})"), &attributes::packages::V1).unwrap();
+            let page = Page { filter: &filter, ..whole() };
+            f.store.packages(&project, &page).await.unwrap().iter().any(|package| package.id == target)
+        };
+        assert!(!in_use().await && usage("NOT_IN_USE").await);
+        let op = VnfLcmOpOcc {
+            operation: LcmOperation::ChangeVnfpkg,
+            state: if way == [RolledBack] { OpState::Starting } else { Processing },
+            changed_info: None,
+            target_package: Some(target),
+            ..f.op(&instance)
+        };
+        f.store.begin_operation(&op, &instance).await.unwrap();
+        assert_eq!(f.op_occ(op.id).await.target_package, Some(target));
+        f.store.update_package(&project, target, Some(OperationalState::Disabled), None).await.unwrap();
+        let mut state = op.state;
+        for &to in way {
+            assert!(in_use().await && usage("IN_USE").await, "{state:?}");
+            assert_fails!(f.store.delete_package(&project, target).await, StoreError::InUse);
+            if state == FailedTemp {
+                f.store.resume_operation(&project, op.id, to, at(30)).await.unwrap();
+            } else {
+                let claimed = f.claim(LONG).await;
+                assert_eq!(claimed.op.target_package, Some(target));
+                let changed_info = (to == Completed).then(|| json!({ "vnfdId": "new" }));
+                let error = (to != Completed).then(|| problem("stopped"));
+                let ending = Ending { error, changed_info, ..ending(state, to) };
+                f.store.end_operation(claimed.lease, &ending).await.unwrap();
+            }
+            state = to;
+        }
+        let ended = f.op_occ(op.id).await;
+        assert_eq!((ended.state, ended.target_package), (state, None));
+        assert_eq!(ended.changed_info, (state == Completed).then(|| json!({ "vnfdId": "new" })));
+        assert!(!in_use().await && usage("NOT_IN_USE").await, "{state:?}");
+        f.store.delete_package(&project, target).await.unwrap();
+        let late = VnfLcmOpOcc { id: VnfLcmOpOccId(f.uuid()), ..op };
+        assert_fails!(f.store.begin_operation(&late, &instance).await, StoreError::Stale);
+    }
 }
 
 async fn no_instance_is_made_of_a_package_that_goes(f: Fixture) {
@@ -964,7 +1017,7 @@ async fn each_operation_is_claimed_once(f: Fixture) {
 /// Does all that an operation that makes one object writes.
 async fn complete(store: &dyn Store, claimed: Claimed) -> VnfLcmOpOccId {
     store.store_plan(&claimed.lease, LONG, &plan(), &[resource("a")], at(1)).await.unwrap();
-    store.record_intent(&claimed.lease, LONG, &[key("a")]).await.unwrap();
+    store.record_intent(&claimed.lease, LONG, &[key("a")], &[]).await.unwrap();
     let states = vec![(key("a"), present("u"))];
     let checkpoint = Checkpoint { steps_done: 2, states, ..Checkpoint::default() };
     store.checkpoint(&claimed.lease, &checkpoint).await.unwrap();
@@ -988,7 +1041,7 @@ async fn assert_lost(f: &Fixture, lease: Lease) {
     let checkpoint = Checkpoint { steps_done: 9, states, removed: vec![key("b")], ..Checkpoint::default() };
     assert_fails!(f.store.renew(&lease, LONG).await, StoreError::LeaseLost);
     assert_fails!(f.store.store_plan(&lease, LONG, &plan(), &[resource("z")], at(50)).await, StoreError::LeaseLost);
-    assert_fails!(f.store.record_intent(&lease, LONG, &[key("a")]).await, StoreError::LeaseLost);
+    assert_fails!(f.store.record_intent(&lease, LONG, &[key("a")], &[resource("z")]).await, StoreError::LeaseLost);
     assert_fails!(f.store.checkpoint(&lease, &checkpoint).await, StoreError::LeaseLost);
     assert_fails!(f.store.postpone(again(), LONG, 9, None).await, StoreError::LeaseLost);
     let ending = ending(OpState::Processing, OpState::Completed);
@@ -1133,14 +1186,36 @@ async fn intent_is_recorded_of_planned_objects_only(f: Fixture) {
     let claimed = f.processing().await;
     let checkpoint = Checkpoint { steps_done: 0, states: vec![(key("b"), present("u"))], ..Checkpoint::default() };
     f.store.checkpoint(&claimed.lease, &checkpoint).await.unwrap();
-    f.store.record_intent(&claimed.lease, LONG, &[key("a"), key("b"), key("none")]).await.unwrap();
+    f.store.record_intent(&claimed.lease, LONG, &[key("a"), key("b"), key("none")], &[]).await.unwrap();
     let states = async || -> Vec<_> {
         f.store.resources(claimed.instance.id).await.unwrap().into_iter().map(|resource| resource.state).collect()
     };
     assert_eq!(states().await, [ResourceState::Intent, present("u")]);
-    f.store.record_intent(&claimed.lease, LONG, &[key("a")]).await.unwrap();
-    f.store.record_intent(&claimed.lease, LONG, &[]).await.unwrap();
+    f.store.record_intent(&claimed.lease, LONG, &[key("a")], &[]).await.unwrap();
+    f.store.record_intent(&claimed.lease, LONG, &[], &[]).await.unwrap();
     assert_eq!(states().await, [ResourceState::Intent, present("u")]);
+}
+
+async fn rows_are_added_before_their_objects_are_made_and_written_anew_with_what_came_of_it(f: Fixture) {
+    let claimed = f.processing().await;
+    let rows = async || f.store.resources(claimed.instance.id).await.unwrap();
+    let new = Resource { state: ResourceState::Intent, ..resource("new") };
+    f.store.record_intent(&claimed.lease, LONG, &[key("a")], std::slice::from_ref(&new)).await.unwrap();
+    let begun = Resource { state: ResourceState::Intent, ..resource("a") };
+    assert_eq!(rows().await, [begun.clone(), resource("b"), new.clone()]);
+
+    // Another version of the same object takes the place of a row.
+    let key_of_beta = ObjectKey { api_version: "apps/v1beta1".to_owned(), ..key("a") };
+    let beta = Resource { key: key_of_beta.clone(), vdu_id: Some("VDU9".to_owned()), state: present("u"), ..begun };
+    let anew = Resource { manifest: object(json!({"spec": {}})), vdu_id: None, ..new };
+    let checkpoint = Checkpoint {
+        steps_done: 1,
+        rows: vec![beta.clone(), anew.clone()],
+        states: vec![(key_of_beta, present("u"))],
+        removed: vec![key("a")],
+    };
+    f.store.checkpoint(&claimed.lease, &checkpoint).await.unwrap();
+    assert_eq!(rows().await, [resource("b"), anew, beta], "what was there keeps its place and its state");
 }
 
 async fn a_checkpoint_is_all_or_nothing(f: Fixture) {
@@ -1155,8 +1230,8 @@ async fn a_checkpoint_is_all_or_nothing(f: Fixture) {
     assert_fails!(f.store.checkpoint(&claimed.lease, &of_unknown).await, StoreError::NotFound);
     let of_unknown = Checkpoint {
         steps_done: 1,
-        states: vec![(key("a"), ResourceState::Intent)],
-        manifests: vec![(key("none"), manifest.clone())],
+        rows: vec![Resource { manifest: manifest.clone(), ..resource("new") }],
+        states: vec![(key("none"), ResourceState::Intent)],
         removed: Vec::new(),
     };
     assert_fails!(f.store.checkpoint(&claimed.lease, &of_unknown).await, StoreError::NotFound);
@@ -1164,8 +1239,8 @@ async fn a_checkpoint_is_all_or_nothing(f: Fixture) {
 
     let checkpoint = Checkpoint {
         steps_done: 1,
+        rows: vec![Resource { manifest: manifest.clone(), ..resource("a") }],
         states: vec![(key("a"), unowned.clone()), (key("b"), ResourceState::Intent)],
-        manifests: vec![(key("a"), manifest.clone())],
         removed: vec![key("b"), key("none")],
     };
     f.store.checkpoint(&claimed.lease, &checkpoint).await.unwrap();
@@ -1184,10 +1259,11 @@ async fn large_inventories_are_written(f: Fixture) {
     let keys: Vec<_> = objects.iter().map(|object| object.key.clone()).collect();
     f.store.store_plan(&claimed.lease, LONG, &plan(), &objects, at(11)).await.unwrap();
     assert_eq!(f.store.resources(op.vnf_instance_id).await.unwrap(), objects);
-    f.store.record_intent(&claimed.lease, LONG, &keys).await.unwrap();
+    f.store.record_intent(&claimed.lease, LONG, &keys, &[]).await.unwrap();
     let states = keys.iter().map(|key| (key.clone(), present(&key.name))).collect();
-    let manifests = keys.iter().map(|key| (key.clone(), object(json!({"of": key.name})))).collect();
-    let checkpoint = Checkpoint { steps_done: 1, states, manifests, removed: Vec::new() };
+    let of = |row: &Resource| Resource { manifest: object(json!({"of": row.key.name})), ..row.clone() };
+    let rows = objects.iter().map(of).collect();
+    let checkpoint = Checkpoint { steps_done: 1, rows, states, removed: Vec::new() };
     f.store.checkpoint(&claimed.lease, &checkpoint).await.unwrap();
     for (at, object) in f.store.resources(op.vnf_instance_id).await.unwrap().iter().enumerate() {
         assert_eq!(object.key, keys[at]);
@@ -1610,7 +1686,7 @@ mod only_sqlite {
         let url = format!("sqlite://{}/new.db", dir.path().display());
         assert_eq!(
             migrate(&url).await.unwrap().applied,
-            ["1 initial", "2 traceparent", "3 tuning", "4 notifications", "5 lists"]
+            ["1 initial", "2 traceparent", "3 tuning", "4 notifications", "5 lists", "6 change vnfpkg"]
         );
         assert!(migrate(&url).await.unwrap().applied.is_empty());
     }
@@ -1688,7 +1764,7 @@ mod only_postgres {
         assert!(refused.to_string().contains("gybe migrate"));
         assert_eq!(
             migrate(&database.url).await.unwrap().applied,
-            ["1 initial", "2 traceparent", "3 tuning", "4 notifications", "5 lists"]
+            ["1 initial", "2 traceparent", "3 tuning", "4 notifications", "5 lists", "6 change vnfpkg"]
         );
         assert!(migrate(&database.url).await.unwrap().applied.is_empty());
         let store = connect(&database.url, KeyRing::parse(KEY).unwrap()).await.unwrap();

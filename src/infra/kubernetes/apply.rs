@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use futures::StreamExt as _;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::ResourceExt as _;
 use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
 use serde_json::{Map, Value, json};
@@ -120,6 +121,7 @@ impl Object<'_> {
         intent: &mut Map<String, Value>,
         found: DynamicObject,
     ) -> Result<Option<DynamicObject>, InfraError> {
+        self.hand_over_replicas(intent, &found).await?;
         // If the object was replaced since we looked, the uid makes this fail instead of being a seizure.
         set_metadata(intent, "uid", found.metadata.uid.map(Value::from));
         let applied = self.apply(&PatchParams::apply(&manager(self.scope.instance)).force(), intent).await;
@@ -128,6 +130,26 @@ impl Object<'_> {
             Ok(made) => Ok(Some(made)),
             Err(failed) if matches!(failed.code, Some(404 | 409)) || is_other_uid(&failed) => Ok(None),
             Err(failed) => Err(failed.into()),
+        }
+    }
+
+    /// Where the intent leaves `spec.replicas` to an autoscaler and we are the only one to have set it, has another field
+    /// manager set what is there as well: what nobody sets any more, the API server makes its default, one replica. Whoever
+    /// scales takes the field from that manager.
+    async fn hand_over_replicas(&self, intent: &Map<String, Value>, found: &DynamicObject) -> Result<(), InfraError> {
+        let manager = manager(self.scope.instance);
+        let Some(replicas) = replicas_to_hand_over(intent, found, &manager) else { return Ok(()) };
+        let handed = json!({
+            "apiVersion": self.key.api_version,
+            "kind": self.key.kind,
+            "metadata": { "name": self.key.name, "uid": found.uid() },
+            "spec": { "replicas": replicas },
+        });
+        let params = PatchParams::apply(&format!("{manager}-replicas"));
+        match self.cluster.call(self.api.patch(&self.key.name, &params, &Patch::Apply(handed))).await {
+            // Somebody has just scaled it, or it is gone, as the apply that follows will find.
+            Err(failed) if !matches!(failed.code, Some(404 | 409)) && !is_other_uid(&failed) => Err(failed.into()),
+            _ => Ok(()),
         }
     }
 
@@ -237,6 +259,17 @@ impl std::fmt::Display for Object<'_> {
 /// The field manager of a VNF instance.
 pub(super) fn manager(instance: VnfInstanceId) -> String {
     format!("gybe-{instance}")
+}
+
+/// The replicas of `found`, if `intent` has a spec without any and `manager` alone has set them.
+fn replicas_to_hand_over(intent: &Map<String, Value>, found: &DynamicObject, manager: &str) -> Option<Value> {
+    intent.get("spec")?.as_object().filter(|spec| !spec.contains_key("replicas"))?;
+    let has_them = |entry: &&ManagedFieldsEntry| {
+        entry.fields_v1.as_ref().is_some_and(|it| it.0.pointer("/f:spec/f:replicas").is_some())
+    };
+    let mut owners = found.managed_fields().iter().filter(has_them).map(|entry| entry.manager.as_deref());
+    let is_ours = owners.next() == Some(Some(manager)) && owners.next().is_none();
+    found.data.pointer("/spec/replicas").filter(|_| is_ours).cloned()
 }
 
 /// The manifest with the namespace it is for, whatever it says.

@@ -38,7 +38,7 @@ pub static V2: Members = Members::of(&[
     RESOURCE_CHANGES,
     attribute("changedInfo", Kind::Open(CHANGED)),
     CHANGED_EXT_CONNECTIVITY,
-    never("modificationsTriggeredByVnfPkgChange"),
+    attribute("modificationsTriggeredByVnfPkgChange", Kind::Open(MODIFICATIONS)),
     never("vnfSnapshotInfoId"),
 ]);
 
@@ -47,7 +47,10 @@ pub const NOT_BY_DEFAULT: &[&str] =
     &["operationParams", "error", "resourceChanges", "changedInfo", "changedExtConnectivity"];
 
 const PARAMS: &str = "vnf_lcm_op_occs.params";
-const CHANGED: &str = "vnf_lcm_op_occs.changed_info";
+// What the instance became is in one column, and shown under another name where it came of another package.
+const CHANGED: &str = "(CASE WHEN vnf_lcm_op_occs.operation <> 'CHANGE_VNFPKG' THEN vnf_lcm_op_occs.changed_info END)";
+const MODIFICATIONS: &str =
+    "(CASE WHEN vnf_lcm_op_occs.operation = 'CHANGE_VNFPKG' THEN vnf_lcm_op_occs.changed_info END)";
 
 const ID: Attribute = text("id", "vnf_lcm_op_occs.id");
 const STATE: Attribute = attribute(

@@ -33,6 +33,7 @@ pub static V1: Members = Members::of(&[
 pub const NOT_BY_DEFAULT: &[&str] = &["softwareImages", "additionalArtifacts", "userDefinedData", "checksum"];
 
 const USAGE_STATE: &str = "CASE WHEN EXISTS (SELECT 1 FROM vnf_instances WHERE vnf_pkg_id = vnf_packages.id) \
+                             OR EXISTS (SELECT 1 FROM vnf_lcm_op_occs WHERE target_pkg_id = vnf_packages.id) \
                            THEN 'IN_USE' ELSE 'NOT_IN_USE' END";
 
 static CHECKSUM: [Attribute; 2] = [

@@ -474,7 +474,7 @@ points! {
     fn cancel_operation(project: &ProjectId, id: VnfLcmOpOccId, mode: CancelMode) -> ();
     fn plan(id: VnfLcmOpOccId) -> Option<Plan>;
     fn store_plan(lease: &Lease, ttl: Duration, plan: &Plan, resources: &[Resource], now: OffsetDateTime) -> ();
-    fn record_intent(lease: &Lease, ttl: Duration, objects: &[ObjectKey]) -> Option<CancelMode>;
+    fn record_intent(lease: &Lease, ttl: Duration, objects: &[ObjectKey], new: &[Resource]) -> Option<CancelMode>;
     fn checkpoint(lease: &Lease, checkpoint: &Checkpoint) -> ();
     fn postpone(lease: Lease, delay: Duration, attempt: u32, error: Option<&Problem>) -> ();
     fn end_operation(lease: Lease, ending: &Ending) -> ();

@@ -119,6 +119,7 @@ impl Ops {
             error: None,
             resource_changes: None,
             changed_info: None,
+            target_package: None,
             traceparent: None,
         };
         self.store.begin_operation(&op, &instance).await.unwrap();

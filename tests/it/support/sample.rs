@@ -21,6 +21,11 @@ pub fn pack(sample: &str) -> Vec<u8> {
 
 /// The CSAR of sample `small` with `manifests` (path and text) as its only definition files.
 pub fn with_manifests(manifests: &[(&str, &str)]) -> Vec<u8> {
+    of_version("1.0", manifests)
+}
+
+/// As [`with_manifests`], of another version of the VNFD with an id of its own.
+pub fn of_version(version: &str, manifests: &[(&str, &str)]) -> Vec<u8> {
     let mut small = ZipArchive::new(Cursor::new(pack("small"))).unwrap();
     let mut csar = ZipWriter::new(Cursor::new(Vec::new()));
     let mut add = |name: &str, text: &str| {
@@ -32,6 +37,10 @@ pub fn with_manifests(manifests: &[(&str, &str)]) -> Vec<u8> {
         let name = entry.name().unwrap().into_owned();
         let mut text = String::new();
         entry.read_to_string(&mut text).unwrap();
+        if name == "Definitions/small_top.vnfd.yaml" && version != "1.0" {
+            text = text.replace("73931552-9c18-4c34-b436-5587710fb0b6", &format!("small-{version}"));
+            text = text.replace("\"1.0\"", &format!("\"{version}\""));
+        }
         if name == "TOSCA-Metadata/TOSCA.meta" {
             text.truncate(text.find("\nName:").unwrap());
             for (path, manifest) in manifests {

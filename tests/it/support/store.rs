@@ -119,6 +119,7 @@ pub async fn failed_operation(store: &Arc<dyn Store>) -> VnfLcmOpOccId {
         error: None,
         resource_changes: None,
         changed_info: None,
+        target_package: None,
         traceparent: None,
     };
     store.begin_operation(&op, &instance).await.unwrap();
@@ -130,6 +131,7 @@ pub async fn failed_operation(store: &Arc<dyn Store>) -> VnfLcmOpOccId {
         error: Some(Problem::conflict("stopped")),
         instance: None,
         resource_changes: None,
+        changed_info: None,
         discard_inventory: false,
         now: System.now(),
     };

@@ -153,6 +153,7 @@ pub(super) async fn record_intent(
     lease: &Lease,
     ttl: Duration,
     objects: &[ObjectKey],
+    new: &[Resource],
 ) -> Result<Option<CancelMode>, StoreError> {
     let mut tx = db.writer.begin().await?;
     let update = concat!(
@@ -164,7 +165,9 @@ pub(super) async fn record_intent(
     );
     let update = held_by(sqlx::query(update), lease).bind(length(ttl));
     let row = update.fetch_optional(&mut *tx).await?.ok_or(StoreError::LeaseLost)?;
-    resources::mark_intent(&mut tx, row.try_get("vnf_instance_id")?, objects).await?;
+    let instance = row.try_get("vnf_instance_id")?;
+    resources::mark_intent(&mut tx, instance, objects).await?;
+    resources::insert(&mut tx, instance, new).await?;
     tx.commit().await?;
     read(TABLE, &row, requested)
 }
@@ -181,15 +184,16 @@ pub(super) async fn checkpoint(db: &Database, lease: &Lease, checkpoint: &Checkp
         " RETURNING vnf_instance_id"
     );
     let update = held_by(sqlx::query(update), lease).bind(count(checkpoint.steps_done));
-    if checkpoint.states.is_empty() && checkpoint.manifests.is_empty() && checkpoint.removed.is_empty() {
+    if checkpoint.rows.is_empty() && checkpoint.states.is_empty() && checkpoint.removed.is_empty() {
         let rows = db.writer.fetch_all_unsynced(update).await?;
         return if rows.len() == 1 { Ok(()) } else { Err(StoreError::LeaseLost) };
     }
-    let begins = checkpoint.states.iter().any(|(_, state)| *state == ResourceState::Intent);
+    let is_intent = |(_, state): &(ObjectKey, ResourceState)| *state == ResourceState::Intent;
+    let begins = !checkpoint.rows.is_empty() || checkpoint.states.iter().any(is_intent);
     let mut tx = db.writer.begin().await?;
     let instance = fenced(&mut tx, update, lease).await?;
+    resources::insert(&mut tx, &instance, &checkpoint.rows).await?;
     resources::set_states(&mut tx, &instance, &checkpoint.states).await?;
-    resources::set_manifests(&mut tx, &instance, &checkpoint.manifests).await?;
     resources::remove(&mut tx, &instance, &checkpoint.removed).await?;
     let unsynced = commit_unsynced(tx).await?;
     if begins {
@@ -242,7 +246,8 @@ pub(super) async fn end_operation(db: &Database, lease: &Lease, ending: &Ending)
          SET state = $4, state_entered_time = $5, attempt = 0, cancel_mode = NULL, \
              steps_done = CASE WHEN state = 'ROLLING_BACK' THEN 0 ELSE steps_done END, \
              error = CASE WHEN $4 = 'COMPLETED' THEN NULL ELSE COALESCE($6, error) END, \
-             resource_changes = COALESCE($7, resource_changes), \
+             resource_changes = COALESCE($7, resource_changes), changed_info = COALESCE($8, changed_info), \
+             target_pkg_id = CASE WHEN $4 IN ('COMPLETED', 'FAILED', 'ROLLED_BACK') THEN NULL ELSE target_pkg_id END, \
              lease_owner = NULL, lease_until = 0 \
          WHERE ",
         held!(),
@@ -253,7 +258,8 @@ pub(super) async fn end_operation(db: &Database, lease: &Lease, ending: &Ending)
         .bind(ending.to.as_str())
         .bind(millis(ending.now))
         .bind(ending.error.as_ref().map(Json))
-        .bind(ending.resource_changes.as_ref().map(Json));
+        .bind(ending.resource_changes.as_ref().map(Json))
+        .bind(ending.changed_info.as_ref().map(Json));
     let id = fenced(&mut tx, update, lease).await?;
     if ending.discard_inventory {
         resources::discard(&mut tx, &id).await?;

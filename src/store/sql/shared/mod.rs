@@ -354,8 +354,9 @@ impl Store for Database {
         lease: &Lease,
         ttl: Duration,
         objects: &[ObjectKey],
+        new: &[Resource],
     ) -> Result<Option<CancelMode>, StoreError> {
-        self.counted(leases::record_intent(self, lease, ttl, objects)).await
+        self.counted(leases::record_intent(self, lease, ttl, objects, new)).await
     }
 
     async fn checkpoint(&self, lease: &Lease, checkpoint: &Checkpoint) -> Result<(), StoreError> {

@@ -5,7 +5,10 @@ use sqlx::types::Json;
 use time::OffsetDateTime;
 
 use super::super::{commit_unsynced, tell_others_of_cancel, wake_others};
-use super::{Database, QueryBuilder, Row, Tx, filters, instances, json, optional_json, point_in_time, project, read};
+use super::{
+    Database, QueryBuilder, Row, Tx, filters, instances, is_foreign_key_violation, json, optional_json, point_in_time,
+    project, read,
+};
 use crate::domain::ids::{ProjectId, VnfInstanceId, VnfLcmOpOccId};
 use crate::domain::instance::VnfInstance;
 use crate::domain::op_occ::{CancelMode, OpState, VnfLcmOpOcc};
@@ -19,7 +22,7 @@ pub(super) const TABLE: &str = "vnf_lcm_op_occs";
 macro_rules! columns {
     () => {
         "id, project_id, vnf_instance_id, operation, state, state_entered_time, start_time, is_automatic_invocation, \
-         params, cancel_mode, error, resource_changes, changed_info, traceparent"
+         params, cancel_mode, error, resource_changes, changed_info, target_pkg_id, traceparent"
     };
 }
 pub(super) use columns;
@@ -46,8 +49,8 @@ pub(super) async fn begin(db: &Database, op: &VnfLcmOpOcc, instance: &VnfInstanc
     let insert = sqlx::query(concat!(
         "INSERT INTO vnf_lcm_op_occs \
              (id, project_id, vnf_instance_id, operation, state, state_entered_time, start_time, \
-              is_automatic_invocation, params, changed_info, cancel_mode, traceparent, not_before) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, ",
+              is_automatic_invocation, params, changed_info, cancel_mode, target_pkg_id, traceparent, not_before) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, ",
         now!(),
         ") ON CONFLICT (vnf_instance_id) WHERE state IN ",
         live_states!(),
@@ -65,9 +68,15 @@ pub(super) async fn begin(db: &Database, op: &VnfLcmOpOcc, instance: &VnfInstanc
         .bind(Json(&op.params))
         .bind(op.changed_info.as_ref().map(Json))
         .bind(op.cancel.map(cancel_mode))
+        .bind(op.target_package.map(|id| id.to_string()))
         .bind(&op.traceparent)
         .execute(&mut *tx)
-        .await?;
+        .await;
+    let done = match done {
+        // The package is gone meanwhile.
+        Err(error) if is_foreign_key_violation(&error) => return Err(StoreError::Stale),
+        done => done?,
+    };
     if done.rows_affected() == 0 {
         let live = live(&mut tx, op.vnf_instance_id).await?;
         // On PostgreSQL it may have ended between the two statements.
@@ -117,6 +126,7 @@ pub(super) async fn resume(
          SET state = $3, state_entered_time = $4, attempt = 0, \
              steps_done = CASE WHEN $3 = 'ROLLING_BACK' THEN 0 ELSE steps_done END, \
              error = CASE WHEN $3 = 'PROCESSING' THEN NULL ELSE error END, \
+             target_pkg_id = CASE WHEN $3 = 'FAILED' THEN NULL ELSE target_pkg_id END, \
              not_before = ",
         now!(),
         " WHERE id = $1 AND project_id = $2 AND state = 'FAILED_TEMP'"
@@ -210,6 +220,7 @@ pub(super) fn op_occ(row: &Row) -> Result<VnfLcmOpOcc, Unreadable> {
         error: optional_json(row, "error")?,
         resource_changes: optional_json(row, "resource_changes")?,
         changed_info: optional_json(row, "changed_info")?,
+        target_package: row.try_get::<Option<&str>, _>("target_pkg_id")?.map(str::parse).transpose()?,
         traceparent: row.try_get("traceparent")?,
     })
 }

@@ -26,7 +26,8 @@ macro_rules! select {
     () => {
         "SELECT id, project_id, onboarding_state, operational_state, user_defined_data, created_at, \
                 vnfd, sha512, size, artifacts, problem, \
-                EXISTS (SELECT 1 FROM vnf_instances WHERE vnf_pkg_id = vnf_packages.id) AS in_use \
+                EXISTS (SELECT 1 FROM vnf_instances WHERE vnf_pkg_id = vnf_packages.id) \
+                    OR EXISTS (SELECT 1 FROM vnf_lcm_op_occs WHERE target_pkg_id = vnf_packages.id) AS in_use \
          FROM vnf_packages "
     };
 }
@@ -198,7 +199,7 @@ pub(super) async fn update(
     Err(StoreError::Stale)
 }
 
-/// That no instance refers to it is the foreign key's business, so none can come between a check and the deletion.
+/// That no instance or operation refers to it is the foreign keys' business, so none can come between a check and the deletion.
 pub(super) async fn delete(db: &Database, project: &ProjectId, id: VnfPkgId) -> Result<(), StoreError> {
     let delete = sqlx::query(
         "DELETE FROM vnf_packages \

@@ -1,7 +1,6 @@
 //! `vnf_resources`, the inventory. Its writes are parts of the conductor's transactions (`leases.rs`), which hold the fence.
 //! Each takes few statements however many rows it writes.
 
-use serde_json::{Map, Value};
 use sqlx::Row as _;
 use sqlx::types::Json;
 
@@ -37,7 +36,7 @@ pub(super) async fn all(db: &Database, instance: VnfInstanceId) -> Result<Vec<Re
     rows.iter().map(read).collect()
 }
 
-/// Adds `resources` after those that are there. A row that is there keeps its place and its state.
+/// Adds `resources` after those that are there. A row that is there keeps its place and its state, and says the rest anew.
 pub(super) async fn insert(tx: &mut Tx, instance: &str, resources: &[Resource]) -> Result<(), sqlx::Error> {
     for resources in resources.chunks(ROWS_PER_STATEMENT) {
         let mut insert = QueryBuilder::new(
@@ -109,23 +108,6 @@ pub(super) async fn set_states(
         });
         update.push(") UPDATE vnf_resources SET state = new.state, uid = new.uid, owned = new.owned");
         run_update(tx, update, instance, states.len()).await?;
-    }
-    Ok(())
-}
-
-/// Writes new intents. `NotFound` if a row is not there.
-pub(super) async fn set_manifests(
-    tx: &mut Tx,
-    instance: &str,
-    manifests: &[(ObjectKey, Map<String, Value>)],
-) -> Result<(), StoreError> {
-    for manifests in manifests.chunks(ROWS_PER_STATEMENT) {
-        let mut update = QueryBuilder::new("WITH new (api_version, kind, resource_name, manifest) AS (");
-        update.push_values(manifests, |mut values, (key, manifest)| {
-            values.push_bind(&key.api_version).push_bind(&key.kind).push_bind(&key.name).push_bind(Json(manifest));
-        });
-        update.push(") UPDATE vnf_resources SET manifest = new.manifest");
-        run_update(tx, update, instance, manifests.len()).await?;
     }
     Ok(())
 }

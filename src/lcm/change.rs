@@ -1,0 +1,170 @@
+//! Changing the package of a VNF (SOL003 clause 5.4.11a): what is checked before the 202, and the plan.
+//!
+//! `crate::api` calls the first through [`Acceptor`], the planner the second. What becomes of the objects is decided in
+//! `crate::domain::change`.
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use crate::domain::change::{NewPackage, backward, forward, kept, kept_levels, level_in_force, numbers};
+use crate::domain::ids::{VnfInstanceId, VnfLcmOpOccId};
+use crate::domain::instance::{InstantiatedVnfInfo, VnfInstance, VnfState};
+use crate::domain::namespace;
+use crate::domain::op_occ::{LcmOperation, VnfLcmOpOcc};
+use crate::domain::plan::Plan;
+use crate::domain::problem::Problem;
+use crate::domain::render;
+use crate::domain::scale::names;
+use crate::domain::vim::masked;
+use crate::domain::vnfd::Flavour;
+use crate::error::{ApiError, internal};
+use crate::lcm::accept::{Acceptor, instantiated, usable, without_nulls};
+use crate::lcm::modify::{self, refuse_excess};
+use crate::lcm::params::{ChangeParams, blocking, manifests};
+use crate::lcm::plan::{PlanError, Planner};
+use crate::sol003::v2::ChangeCurrentVnfPkgRequest;
+use crate::store::StoreError;
+
+/// The part of a ChangeCurrentVnfPkgRequest that planning needs.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ChangeRecord {
+    vnfd_id: String,
+    #[serde(default)]
+    additional_params: Map<String, Value>,
+}
+
+impl Acceptor<'_> {
+    /// Accepts CHANGE_VNFPKG, also to the package that the VNF has: after an operation that was failed half-way it brings the
+    /// VNF to what that says.
+    ///
+    /// # Errors
+    /// 404, 409 (NOT_INSTANTIATED, STOPPED, other operation), 400 and 422 as the parts of the request are wrong: no such
+    /// VNFD or flavour in it, a level it does not have, another namespace, manifests that are no good.
+    pub async fn change_vnfpkg(
+        &self,
+        id: VnfInstanceId,
+        request: ChangeCurrentVnfPkgRequest,
+    ) -> Result<VnfLcmOpOccId, ApiError> {
+        let mut instance = self.instance(id).await?;
+        let info = started(&instance)?;
+        let additional = request.additional_params.unwrap_or_default();
+        let params = ChangeParams::read(&additional)?;
+        stays(&instance, params.namespace.as_ref())?;
+        refuse_excess("extensions", request.extensions.as_ref())?;
+        refuse_excess("vnfConfigurableProperties", request.vnf_configurable_properties.as_ref())?;
+        let onboarded = match self.store.vnfd(self.project, &request.vnfd_id).await {
+            Err(StoreError::NotFound) => {
+                let text = format!("no onboarded VNF package has the vnfdId '{}'", request.vnfd_id);
+                return Err(Problem::impossible(text).into());
+            }
+            found => found?,
+        };
+        usable(&onboarded)?;
+        let flavour = onboarded.vnfd.flavour(&info.flavour_id)?.clone();
+        let levels = kept_levels(&flavour, &info.scale_levels)?;
+        refuse_unknown_vdus(&flavour, &params.vdus)?;
+        let files = self.store.definition_files(onboarded.package_id).await?;
+        blocking(move || {
+            let (_, manifests) = manifests(&files, params.definition_files.as_deref())?;
+            render::check(&manifests, &flavour)?;
+            numbers(&flavour, &levels, None, &manifests).map(drop)
+        })
+        .await?;
+
+        let mut connections = None;
+        if let Some(requested) = request.vim_connection_info {
+            let former = instance.clone();
+            let requested = serde_json::to_value(requested).map_err(|error| internal(&error))?;
+            let patch = Map::from_iter([(CONNECTIONS.to_owned(), requested)]);
+            connections = modify::apply(&mut instance, patch)?.get(CONNECTIONS).cloned();
+            self.check_connections(&former, &instance).await?;
+        }
+        let record = json!({
+            "vnfdId": request.vnfd_id,
+            "vimConnectionInfo": connections,
+            "additionalParams": masked(additional.into()),
+            "extensions": request.extensions,
+            "vnfConfigurableProperties": request.vnf_configurable_properties,
+        });
+        let op = self.op_occ(self.op_id(), LcmOperation::ChangeVnfpkg, without_nulls(record), &instance);
+        self.begin(VnfLcmOpOcc { target_package: Some(onboarded.package_id), ..op }, &instance).await
+    }
+}
+
+const CONNECTIONS: &str = "vimConnectionInfo";
+
+fn started(instance: &VnfInstance) -> Result<&InstantiatedVnfInfo, Problem> {
+    let info = instantiated(instance)?;
+    if info.vnf_state == VnfState::Started {
+        return Ok(info);
+    }
+    let text =
+        format!("VNF instance {} is STOPPED: start it (operate, changeStateTo STARTED), then change it", instance.id);
+    Err(Problem::conflict(text))
+}
+
+/// A namespace in the request must be the one that the VNF is in: there it stays.
+fn stays(instance: &VnfInstance, requested: Option<&Value>) -> Result<(), Problem> {
+    let Some(requested) = requested else { return Ok(()) };
+    let (requested, home) = (namespace::decide(Some(requested), &[])?, instance.metadata.namespace.as_ref());
+    if home == Some(&requested) {
+        return Ok(());
+    }
+    let home = home.map_or("no namespace", namespace::Namespace::as_str);
+    Err(Problem::impossible(format!(
+        "additionalParams.namespace is '{requested}', but VNF instance {} is in '{home}' and stays there: leave it out",
+        instance.id
+    )))
+}
+
+fn refuse_unknown_vdus(flavour: &Flavour, vdus: &[String]) -> Result<(), Problem> {
+    let unknown: Vec<&String> = vdus.iter().filter(|vdu| !flavour.vdus.contains_key(*vdu)).collect();
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    Err(Problem::impossible(format!(
+        "additionalParams.vdu_params names {}, which the new VNFD does not have; it has: {}",
+        names(unknown.into_iter()),
+        names(flavour.vdus.keys())
+    )))
+}
+
+impl Planner<'_> {
+    /// The plan of CHANGE_VNFPKG. Its rows are written step by step: a row says what its object is, or is just being made.
+    ///
+    /// # Errors
+    /// [`PlanError`]; nothing was changed.
+    pub(super) async fn change_vnfpkg(&self) -> Result<Plan, PlanError> {
+        let request: ChangeRecord = self.request()?;
+        let params = ChangeParams::read(&request.additional_params)?;
+        let info = self.info()?;
+        let onboarded = self.store.vnfd(&self.instance.project_id, &request.vnfd_id).await?;
+        let flavour = onboarded.vnfd.flavour(&info.flavour_id)?;
+        let scale_levels = kept_levels(flavour, &info.scale_levels)?;
+        let replicas = self.inventory.iter().filter_map(|row| Some((row.vdu_id.clone()?, row.replicas()?))).collect();
+        let flavour_before = self.flavour().await?;
+        let level = level_in_force(&flavour_before, &info.scale_levels, &replicas);
+        let (definition_files, manifests) = self.manifests(onboarded.package_id, params.definition_files).await?;
+        let numbers = numbers(flavour, &scale_levels, level, &manifests)?;
+        let mut after = self.rendered(&manifests, flavour, &numbers, false).await?;
+        let kept: Vec<_> = kept(self.inventory, &after, &self.scope.namespace).into_iter().cloned().collect();
+        after.extend(kept);
+        let instantiated = InstantiatedVnfInfo {
+            max_scale_levels: flavour.max_levels(),
+            scale_levels,
+            flavour_id: info.flavour_id.clone(),
+            vnf_state: VnfState::Started,
+            definition_files,
+            vnfcs: Vec::new(),
+            storages: Vec::new(),
+        };
+        Ok(Plan {
+            forward: forward(self.inventory, &after),
+            backward: Some(backward(self.inventory, &after)),
+            instantiated: Some(instantiated),
+            package: Some(NewPackage::of(onboarded.package_id, &onboarded.vnfd)),
+            ..Plan::default()
+        })
+    }
+}
