@@ -188,8 +188,8 @@ pub(super) async fn checkpoint(db: &Database, lease: &Lease, checkpoint: &Checkp
         let rows = db.writer.fetch_all_unsynced(update).await?;
         return if rows.len() == 1 { Ok(()) } else { Err(StoreError::LeaseLost) };
     }
-    let is_intent = |(_, state): &(ObjectKey, ResourceState)| *state == ResourceState::Intent;
-    let begins = !checkpoint.rows.is_empty() || checkpoint.states.iter().any(is_intent);
+    let states = checkpoint.states.iter().map(|(_, state)| state);
+    let begins = states.chain(checkpoint.rows.iter().map(|row| &row.state)).any(|state| *state == ResourceState::Intent);
     let mut tx = db.writer.begin().await?;
     let instance = fenced(&mut tx, update, lease).await?;
     resources::insert(&mut tx, &instance, &checkpoint.rows).await?;
