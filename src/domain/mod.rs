@@ -3,6 +3,7 @@
 pub mod drift;
 pub mod evidence;
 pub mod filter;
+pub mod grant;
 pub mod heal;
 pub mod ids;
 pub mod instance;

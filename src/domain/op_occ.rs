@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use time::OffsetDateTime;
 
+use crate::domain::grant::GrantReference;
 use crate::domain::ids::{ProjectId, VnfInstanceId, VnfLcmOpOccId};
 use crate::domain::instance::Vnfc;
 use crate::domain::problem::Problem;
@@ -202,6 +203,8 @@ pub struct VnfLcmOpOcc {
     pub changed_info: Option<Value>,
     /// The trace of the request that began it, as a W3C `traceparent`, if there is one.
     pub traceparent: Option<String>,
+    /// The grant that it was given, if an NFVO gives some.
+    pub grant: Option<GrantReference>,
 }
 
 /// `resourceChanges` (SOL003 clause 5.5.2.13).

@@ -6,6 +6,7 @@
 
 pub mod accept;
 pub mod access;
+pub mod grant;
 pub mod modify;
 pub mod params;
 pub mod plan;

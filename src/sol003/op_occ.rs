@@ -23,6 +23,9 @@ pub struct VnfLcmOpOcc {
     #[schema(value_type = String, format = DateTime)]
     start_time: OffsetDateTime,
     vnf_instance_id: String,
+    /// Present once an NFVO has granted the operation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    grant_id: Option<String>,
     operation: &'static str,
     is_automatic_invocation: bool,
     #[schema(value_type = Object)]
@@ -52,6 +55,9 @@ struct OpOccLinks {
     #[serde(rename = "self")]
     this: Link,
     vnf_instance: Link,
+    /// In the NFVO.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    grant: Option<Link>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cancel: Option<Link>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -75,6 +81,7 @@ impl VnfLcmOpOcc {
             state_entered_time: op.state_entered_time,
             start_time: op.start_time,
             vnf_instance_id: op.vnf_instance_id.to_string(),
+            grant_id: op.grant.as_ref().map(|grant| grant.id.clone()),
             operation: op.operation.as_str(),
             is_automatic_invocation: op.is_automatic_invocation,
             operation_params: params(&op.params, edition),
@@ -85,6 +92,7 @@ impl VnfLcmOpOcc {
             changed_info: op.changed_info.as_ref().map(|info| params(info, edition)),
             links: OpOccLinks {
                 vnf_instance: Link::to(format!("{root}/vnf_instances/{}", op.vnf_instance_id)),
+                grant: op.grant.as_ref().map(|grant| Link::to(grant.uri.clone())),
                 cancel: task("cancel", op.state.is_running()),
                 retry: task("retry", stopped),
                 rollback: task("rollback", stopped && can_roll_back(op.operation)),

@@ -133,6 +133,7 @@ impl Outbox {
             resource_changes: None,
             changed_info: None,
             traceparent: None,
+            grant: None,
         };
         self.store.begin_operation(&op, &instance).await.unwrap();
         op.id

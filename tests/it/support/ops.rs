@@ -120,6 +120,7 @@ impl Ops {
             resource_changes: None,
             changed_info: None,
             traceparent: None,
+            grant: None,
         };
         self.store.begin_operation(&op, &instance).await.unwrap();
         op

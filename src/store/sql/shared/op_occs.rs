@@ -6,6 +6,7 @@ use time::OffsetDateTime;
 
 use super::super::{tell_others_of_cancel, wake_others};
 use super::{Database, QueryBuilder, Row, Tx, filters, instances, json, optional_json, point_in_time, project, read};
+use crate::domain::grant::GrantReference;
 use crate::domain::ids::{ProjectId, VnfInstanceId, VnfLcmOpOccId};
 use crate::domain::instance::VnfInstance;
 use crate::domain::op_occ::{CancelMode, OpState, VnfLcmOpOcc};
@@ -19,7 +20,7 @@ pub(super) const TABLE: &str = "vnf_lcm_op_occs";
 macro_rules! columns {
     () => {
         "id, project_id, vnf_instance_id, operation, state, state_entered_time, start_time, is_automatic_invocation, \
-         params, cancel_mode, error, resource_changes, changed_info, traceparent"
+         params, cancel_mode, error, resource_changes, changed_info, traceparent, grant_id, grant_uri"
     };
 }
 pub(super) use columns;
@@ -193,6 +194,12 @@ fn id(row: &Row) -> Result<VnfLcmOpOccId, Unreadable> {
     Ok(row.try_get::<&str, _>("id")?.parse()?)
 }
 
+/// The grant that was received: only then it has an identifier.
+fn grant(row: &Row) -> Result<Option<GrantReference>, Unreadable> {
+    let Some(id) = row.try_get("grant_id")? else { return Ok(None) };
+    Ok(Some(GrantReference { id, uri: row.try_get("grant_uri")? }))
+}
+
 pub(super) fn op_occ(row: &Row) -> Result<VnfLcmOpOcc, Unreadable> {
     Ok(VnfLcmOpOcc {
         id: id(row)?,
@@ -209,5 +216,6 @@ pub(super) fn op_occ(row: &Row) -> Result<VnfLcmOpOcc, Unreadable> {
         resource_changes: optional_json(row, "resource_changes")?,
         changed_info: optional_json(row, "changed_info")?,
         traceparent: row.try_get("traceparent")?,
+        grant: grant(row)?,
     })
 }
