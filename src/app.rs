@@ -25,14 +25,17 @@ use crate::api::load::Load;
 use crate::api::rendered::Rendered;
 use crate::api::{self, Api};
 use crate::clock::{Clock, Ids, System};
+use crate::conductor::grant::Granting;
 use crate::conductor::{Conductor, Settings};
 use crate::config::{Config, Role};
 use crate::domain::ids::ProjectId;
 use crate::infra::Observer;
 use crate::infra::kubernetes::KubernetesDriver;
 use crate::metrics::{HttpMetrics, VimMetrics};
+use crate::nfvo::client::GrantClient;
 use crate::notify::Notifier;
 use crate::notify::callback::{CallbackError, Callbacks};
+use crate::outbound::OutboundError;
 use crate::package::files::PackageFiles;
 use crate::store::seal::{KeyError, KeyRing};
 use crate::store::{self, Store, StoreError};
@@ -60,6 +63,9 @@ pub enum AppError {
     /// Subscribers can't be reached.
     #[error("--callback-ca-file or --callback-certificate-file is of no use")]
     Callbacks(#[from] CallbackError),
+    /// The NFVO can't be reached.
+    #[error("--nfvo-ca-file or --nfvo-certificate-file is of no use")]
+    Nfvo(#[source] OutboundError),
     /// The database can't be used.
     #[error("the database can't be used")]
     Store(#[from] StoreError),
@@ -70,6 +76,9 @@ pub enum AppError {
 
 /// Objects have this long to be gone.
 const REMOVAL_TIMEOUT: Duration = Duration::from_secs(500);
+/// A grant is not asked for sooner after an operation was accepted: the notification of that has a head start of 100 ms
+/// before it.
+const GRANT_HEAD_START: Duration = Duration::from_millis(250);
 /// A connection that has not sent a complete request head after this long is closed.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// With several processes, an onboarding that began so long ago is nobody's any more.
@@ -117,6 +126,7 @@ pub async fn run(config: Config, stop: Stop, ready: impl FnOnce(SocketAddr)) -> 
     vims.register(&mut registry);
     http.register(&mut registry);
     let callbacks = Arc::new(Callbacks::new(&config.callbacks)?);
+    let granting = granting(&config, address, &mut registry)?;
     let owner = System.uuid().to_string();
     let notifier = Notifier::new(Arc::clone(&store), Arc::clone(&callbacks), owner.clone(), config.lease);
     notifier.metrics().register(&mut registry);
@@ -135,7 +145,7 @@ pub async fn run(config: Config, stop: Stop, ready: impl FnOnce(SocketAddr)) -> 
         };
         let driver = Arc::new(KubernetesDriver::counting(vims));
         let observer = Arc::clone(&driver) as Arc<dyn Observer>;
-        let conductor = Conductor::new(Arc::clone(&store), driver, Arc::new(System), settings);
+        let conductor = Conductor::granted(Arc::clone(&store), driver, Arc::new(System), settings, granting);
         conductor.metrics().register(&mut registry);
         let view = View::new(Arc::clone(&store), observer);
         [
@@ -151,6 +161,26 @@ pub async fn run(config: Config, stop: Stop, ready: impl FnOnce(SocketAddr)) -> 
     let served = server.await.map_err(io_error("the server failed".to_owned()));
     stop.begun.cancel();
     served.and(end.await.unwrap_or(Err(AppError::Panicked("end"))))
+}
+
+/// The beginning of every link.
+fn public_url(config: &Config, address: SocketAddr) -> String {
+    config.public_url.clone().unwrap_or_else(|| format!("http://{address}"))
+}
+
+/// How operations are granted, where this process works on any.
+fn granting(config: &Config, address: SocketAddr, registry: &mut Registry) -> Result<Option<Granting>, AppError> {
+    let Some(nfvo) = config.nfvo.as_ref().filter(|_| config.role != Role::Api) else { return Ok(None) };
+    let client = GrantClient::new(nfvo.client.clone()).map_err(AppError::Nfvo)?;
+    client.metrics().register(registry);
+    let (edition, patience) = (nfvo.edition, nfvo.patience);
+    Ok(Some(Granting {
+        nfvo: Arc::new(client),
+        edition,
+        base_url: public_url(config, address),
+        patience,
+        head_start: GRANT_HEAD_START,
+    }))
 }
 
 /// As `TcpListener::bind`, but with room for more than 128 connections that wait to be taken.
@@ -173,7 +203,7 @@ async fn api(
         .map_err(io_error("the folder of the packages can't be used".to_owned()))?;
     // Its own, as connections live on the runtime that opened them and HTTP workers have runtimes of their own.
     let driver = Arc::new(KubernetesDriver::counting(vims.clone()));
-    let public_url = config.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
+    let public_url = public_url(config, address);
     let api = web::Data::new(Api {
         store: Arc::clone(store),
         observer: Arc::clone(&driver) as Arc<dyn Observer>,
@@ -185,6 +215,7 @@ async fn api(
         public_url,
         callbacks,
         callback_test: config.callback_test,
+        granting: config.nfvo.is_some(),
         packages,
         runtime: Handle::current(),
         project: ProjectId::default(),

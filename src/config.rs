@@ -1,5 +1,7 @@
 //! The configuration of `gybe serve`: flags over environment over file over defaults, checked as a whole before anything starts.
 
+pub mod nfvo;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -8,6 +10,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
+use crate::config::nfvo::{NfvoConfig, NfvoOptions};
 use crate::infra::Patience;
 use crate::notify::callback;
 
@@ -72,6 +75,9 @@ pub struct Options {
     /// PEM file with the certificate and its key that are shown to subscribers who ask for TLS_CERT [default: none]
     #[arg(long, env = "GYBE_CALLBACK_CERTIFICATE_FILE")]
     pub callback_certificate_file: Option<PathBuf>,
+    /// The NFVO that grants operations: a table of the file.
+    #[command(flatten)]
+    pub nfvo: NfvoOptions,
     /// OTLP endpoint that traces go to, without credentials, such as http://collector:4318; `/v1/traces` is added
     /// [default: none, no traces]
     #[arg(long, env = "GYBE_OTLP_ENDPOINT")]
@@ -141,6 +147,8 @@ pub struct Config {
     pub callback_test: CallbackTest,
     /// How subscribers are reached.
     pub callbacks: callback::Settings,
+    /// The NFVO that grants operations, if one does.
+    pub nfvo: Option<NfvoConfig>,
     /// Where traces go, if anywhere; without credentials.
     pub otlp_endpoint: Option<String>,
     /// Largest package accepted, in bytes.
@@ -176,6 +184,14 @@ pub enum ConfigError {
     /// The file can't be read.
     #[error("the configuration file {} can't be read", path.display())]
     Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file with a secret can't be read.
+    #[error("the file {} can't be read", path.display())]
+    UnreadableSecret {
         /// Which file.
         path: PathBuf,
         /// Why.
@@ -233,6 +249,7 @@ impl Options {
             callback_link_local: self.callback_link_local.or(other.callback_link_local),
             callback_ca_file: self.callback_ca_file.or(other.callback_ca_file),
             callback_certificate_file: self.callback_certificate_file.or(other.callback_certificate_file),
+            nfvo: self.nfvo.or(other.nfvo),
             otlp_endpoint: self.otlp_endpoint.or(other.otlp_endpoint),
             max_package_size: self.max_package_size.or(other.max_package_size),
         }
@@ -296,6 +313,13 @@ impl Options {
         if !(1..=PAGE_LIMIT).contains(&page_size) {
             return unsound("--page-size must be from 1 to 10000");
         }
+        let link_local = self.callback_link_local.unwrap_or(false);
+        let nfvo = self.nfvo.resolve(link_local)?;
+        if nfvo.is_some() && role == Role::Conductor && public_url.is_none() {
+            return unsound(
+                "a conductor with --nfvo-url needs --public-url: links to the API, as the NFVO knows them, begin with it",
+            );
+        }
         Ok(Config {
             listen,
             database_url,
@@ -311,10 +335,11 @@ impl Options {
             patience: Patience { grace: Duration::from_secs(grace), timeout: Duration::from_secs(timeout) },
             callback_test: self.callback_test.unwrap_or(CallbackTest::Strict),
             callbacks: callback::Settings {
-                allow_link_local: self.callback_link_local.unwrap_or(false),
+                allow_link_local: link_local,
                 ca_file: self.callback_ca_file,
                 certificate_file: self.callback_certificate_file,
             },
+            nfvo,
             otlp_endpoint: self.otlp_endpoint,
             max_package_bytes: self.max_package_size.unwrap_or(1024).saturating_mul(1024 * 1024),
         })

@@ -1,7 +1,7 @@
 //! Gybe: an ETSI NFV-SOL 003 VNF Manager for containerised network functions on Kubernetes.
 //!
 //! `api` answers requests and, through `lcm`, writes them into `store`; `conductor` takes operations from there and drives
-//! them through `infra`; `view` keeps instances true between operations; what they decide is in `domain`, which does nothing. `docs/architecture.md` has the picture.
+//! them through `infra`, asking the `nfvo` first if there is one; `view` keeps instances true between operations; what they decide is in `domain`, which does nothing. `docs/architecture.md` has the picture.
 
 pub mod api;
 pub mod app;
@@ -14,7 +14,9 @@ pub mod error;
 pub mod infra;
 pub mod lcm;
 pub mod metrics;
+pub mod nfvo;
 pub mod notify;
+pub mod outbound;
 pub mod package;
 pub mod sol003;
 pub mod store;

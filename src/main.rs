@@ -65,7 +65,8 @@ struct DebugSettings {
 
 #[derive(clap::Args)]
 struct Settings {
-    /// TOML file whose keys are the names of the flags below, with underscores; flags and environment win over it
+    /// TOML file whose keys are the names of the flags below, with underscores, those of --nfvo-… in a table [nfvo]; flags and
+    /// environment win over it
     #[arg(long, value_name = "FILE", env = "GYBE_CONFIG")]
     config: Option<PathBuf>,
     #[command(flatten)]

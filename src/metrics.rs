@@ -232,14 +232,14 @@ impl HttpMetrics {
 // --- notifications --------------------------------------------------------------------------------------------------
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Delivery {
+struct Exchange {
     result: &'static str,
 }
 
 /// A notifier's.
 #[derive(Clone)]
 pub struct NotificationMetrics {
-    seconds: Histograms<Delivery>,
+    seconds: Histograms<Exchange>,
 }
 
 impl Default for NotificationMetrics {
@@ -251,13 +251,40 @@ impl Default for NotificationMetrics {
 impl NotificationMetrics {
     /// A notification was sent; the subscriber answered, or did not, after so long.
     pub fn sent(&self, result: &'static str, after: Duration) {
-        self.seconds.get_or_create(&Delivery { result }).observe(after.as_secs_f64());
+        self.seconds.get_or_create(&Exchange { result }).observe(after.as_secs_f64());
     }
 
     /// Makes them part of what is written out.
     pub fn register(&self, registry: &mut Registry) {
         let help = "From a notification to the subscriber's answer";
         registry.register_with_unit("gybe_notification_duration", help, Unit::Seconds, self.seconds.clone());
+    }
+}
+
+// --- grants ---------------------------------------------------------------------------------------------------------
+
+/// Those of the way to the NFVO.
+#[derive(Clone)]
+pub struct GrantMetrics {
+    seconds: Histograms<Exchange>,
+}
+
+impl Default for GrantMetrics {
+    fn default() -> Self {
+        Self { seconds: Histograms::new_with_constructor(call_seconds as fn() -> Histogram) }
+    }
+}
+
+impl GrantMetrics {
+    /// The NFVO was asked for a grant or looked for one; it answered, or did not, after so long.
+    pub fn exchanged(&self, result: &'static str, after: Duration) {
+        self.seconds.get_or_create(&Exchange { result }).observe(after.as_secs_f64());
+    }
+
+    /// Makes them part of what is written out.
+    pub fn register(&self, registry: &mut Registry) {
+        let help = "From a request for a grant, or a look for it, to the NFVO's answer";
+        registry.register_with_unit("gybe_grant_exchange_duration", help, Unit::Seconds, self.seconds.clone());
     }
 }
 

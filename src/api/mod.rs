@@ -63,6 +63,8 @@ pub struct Api {
     pub callbacks: Arc<Callbacks>,
     /// How callback URIs are tested.
     pub callback_test: CallbackTest,
+    /// Whether an NFVO grants operations.
+    pub granting: bool,
     /// The CSARs.
     pub packages: PackageFiles,
     /// The process's own runtime, for work that outlives its request: an HTTP worker's goes with the worker.
@@ -74,7 +76,13 @@ pub struct Api {
 impl Api {
     /// Accepts operations for the caller's project.
     pub fn acceptor(&self) -> Acceptor<'_> {
-        Acceptor { store: &*self.store, clock: &*self.clock, ids: &*self.ids, project: &self.project }
+        Acceptor {
+            store: &*self.store,
+            clock: &*self.clock,
+            ids: &*self.ids,
+            project: &self.project,
+            granting: self.granting,
+        }
     }
 }
 

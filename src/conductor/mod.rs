@@ -3,7 +3,7 @@
 //! [`Conductor::run`] sleeps until the store wakes it or something falls due, claims one operation at a time and runs
 //! each in a task of its own under a lease ([`lease`]). What an operation does is its stored plan; [`run`] replays it
 //! from the first step that is not done, [`steps`] does one step, [`finish`] says what the instance is afterwards.
-//! [`cancel`] is how it learns that it is to stop.
+//! [`cancel`] is how it learns that it is to stop, [`grant`] what an NFVO has to say before anything is made.
 //!
 //! A conductor may be killed anywhere: its lease runs out (on SQLite: is void when the process starts again) and the
 //! next claim goes on with the same step. Steps may therefore run twice, and are written so. An operation whose work panics
@@ -11,6 +11,7 @@
 
 pub mod cancel;
 pub mod finish;
+pub mod grant;
 pub mod lease;
 pub mod run;
 pub mod steps;
@@ -26,6 +27,7 @@ use tracing::field::Empty;
 
 use crate::clock::Clock;
 use crate::conductor::cancel::Cancel;
+use crate::conductor::grant::Granting;
 use crate::domain::op_occ::OpState;
 use crate::infra::{Driver, Patience};
 use crate::metrics::OperationMetrics;
@@ -53,6 +55,8 @@ pub struct Conductor {
     driver: Arc<dyn Driver>,
     clock: Arc<dyn Clock>,
     settings: Settings,
+    /// `None`: every operation is.
+    granting: Option<Granting>,
     slots: Arc<Semaphore>,
     metrics: OperationMetrics,
 }
@@ -68,8 +72,19 @@ const STORE_PAUSE: Duration = Duration::from_secs(1);
 impl Conductor {
     /// A conductor that is not running yet.
     pub fn new(store: Arc<dyn Store>, driver: Arc<dyn Driver>, clock: Arc<dyn Clock>, settings: Settings) -> Arc<Self> {
+        Self::granted(store, driver, clock, settings, None)
+    }
+
+    /// A conductor whose operations are granted by somebody, if anybody is to.
+    pub fn granted(
+        store: Arc<dyn Store>,
+        driver: Arc<dyn Driver>,
+        clock: Arc<dyn Clock>,
+        settings: Settings,
+        granting: Option<Granting>,
+    ) -> Arc<Self> {
         let slots = Arc::new(Semaphore::new(settings.max_operations));
-        Arc::new(Self { store, driver, clock, settings, slots, metrics: OperationMetrics::default() })
+        Arc::new(Self { store, driver, clock, settings, granting, slots, metrics: OperationMetrics::default() })
     }
 
     /// What it counts.
@@ -133,7 +148,7 @@ impl Conductor {
 
     /// Runs one claimed operation under its lease, until it ends, is put off or is somebody else's.
     async fn operate(&self, claimed: Claimed, cancels: watch::Receiver<()>, stop: &CancellationToken) {
-        let Claimed { lease, op, instance, plan, steps_done, attempt } = claimed;
+        let Claimed { lease, op, instance, plan, steps_done, attempt, pending_grant } = claimed;
         let _held = self.metrics.lease();
         let (operation, accepted) = (op.operation, op.start_time);
         let interrupted = stop.child_token();
@@ -151,6 +166,7 @@ impl Conductor {
             attempt,
             was_empty: false,
             begun: Vec::new(),
+            pending_grant,
         };
         let work = async {
             let verdict = task.run(&interrupted).await;

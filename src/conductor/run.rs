@@ -13,6 +13,7 @@ use crate::conductor::cancel::Cancel;
 use crate::conductor::steps::{StepError, Steps};
 use crate::conductor::{Conductor, finish};
 use crate::domain::evidence::EVIDENCE;
+use crate::domain::grant::PendingGrant;
 use crate::domain::instance::VnfInstance;
 use crate::domain::mask::Mask;
 use crate::domain::op_occ::{CancelMode, LcmOperation, OpEvent, OpState, VnfLcmOpOcc};
@@ -51,6 +52,8 @@ pub struct Task<'a> {
     pub was_empty: bool,
     /// What became an intent with the plan, and was not asked for yet.
     pub begun: Vec<ObjectKey>,
+    /// The grant that it waits for.
+    pub pending_grant: Option<PendingGrant>,
 }
 
 /// What becomes of the operation now.
@@ -59,6 +62,8 @@ pub enum Verdict {
     End(Box<Ending>),
     /// It is put off, to be claimed again after the delay.
     Postpone(Duration, u32, Option<Problem>),
+    /// It waits for a grant, to be looked for after the delay.
+    AwaitGrant(Duration, PendingGrant),
     /// It is somebody else's: nothing more is written.
     Lost,
 }
@@ -101,9 +106,9 @@ impl Task<'_> {
         if self.cancel.pending().is_some() {
             return Err(StepError::Cancelled);
         }
-        let scope = self.scope().await?;
+        let mut scope = self.scope().await?;
         if self.op.state == OpState::Starting {
-            inventory = self.start(scope.as_ref(), inventory).await?;
+            inventory = self.start(&mut scope, inventory, interrupted).await?;
         }
         let plan = self.plan.take().unwrap_or_default();
         let mut pods = None;
@@ -178,21 +183,25 @@ impl Task<'_> {
         }
     }
 
-    /// STARTING: plans, checks and stores the plan. Gives back the inventory as it is from now on.
-    async fn start(&mut self, scope: Option<&Scope>, inventory: Vec<Resource>) -> Result<Vec<Resource>, StepError> {
-        let Some(scope) = scope else {
-            return Err(StepError::Stopped(Problem::conflict("the VNF instance has no namespace")));
-        };
+    /// STARTING: plans, checks, has it granted if somebody is to, and stores the plan. Gives back the inventory as it is from
+    /// now on.
+    async fn start(
+        &mut self,
+        scope: &mut Option<Scope>,
+        inventory: Vec<Resource>,
+        interrupted: &CancellationToken,
+    ) -> Result<Vec<Resource>, StepError> {
         let conductor = self.conductor;
-        let planner = Planner {
-            store: &*conductor.store,
-            driver: &*conductor.driver,
-            scope,
-            op: &self.op,
-            instance: &self.instance,
-            inventory: &inventory,
+        let (plan, mut resources, granted) = match &conductor.granting {
+            None => {
+                let (plan, resources) = self.planned(scope.as_ref(), &inventory).await?;
+                (plan, resources, None)
+            }
+            Some(granting) => {
+                let (plan, resources, granted) = self.granted(granting, scope, &inventory, interrupted).await?;
+                (plan, resources, Some(granted))
+            }
         };
-        let (plan, mut resources) = planner.plan().await?;
         // What the first step makes is asked for next: its intents need no write of their own. Not of rows that are there,
         // for they keep their state.
         if let Some(Step::Apply { objects }) = plan.forward.first().filter(|_| inventory.is_empty()) {
@@ -200,14 +209,23 @@ impl Task<'_> {
             first.for_each(|row| row.state = ResourceState::Intent);
             self.begun.clone_from(objects);
         }
-        let ttl = conductor.settings.lease_ttl;
-        match conductor.store.store_plan(self.lease, ttl, &plan, &resources, conductor.clock.now()).await {
+        let (store, ttl, now) = (&conductor.store, conductor.settings.lease_ttl, conductor.clock.now());
+        let stored = match &granted {
+            None => store.store_plan(self.lease, ttl, &plan, &resources, now).await,
+            Some(granted) => store.store_granted_plan(self.lease, ttl, &plan, &resources, granted, now).await,
+        };
+        match stored {
             // It was asked to stop; the next claim knows how.
             Err(StoreError::Stale) => return Err(StepError::Interrupted),
             stored => stored?,
         }
         self.op.state = OpState::Processing;
         self.attempt = 0;
+        if let Some(granted) = granted {
+            // Writing the instance has counted its version up.
+            self.instance.version += i64::from(granted.instance.is_some());
+            self.op.grant = Some(granted.grant);
+        }
         self.plan = Some(plan);
         // Rows that are there keep state and place; without any, the inventory is what was planned.
         Ok(match (inventory.is_empty(), resources.is_empty()) {
@@ -217,9 +235,21 @@ impl Task<'_> {
         })
     }
 
-    /// Where the VNF lives; `None` for an operation that does nothing there.
-    async fn scope(&self) -> Result<Option<Scope>, StepError> {
-        if self.op.operation == LcmOperation::ModifyInfo {
+    /// The plan, and the inventory rows to be added or replaced.
+    pub(super) async fn planned(
+        &self,
+        scope: Option<&Scope>,
+        inventory: &[Resource],
+    ) -> Result<(Plan, Vec<Resource>), StepError> {
+        let (store, driver) = (&*self.conductor.store, &*self.conductor.driver);
+        let planner = Planner { store, driver, scope, op: &self.op, instance: &self.instance, inventory };
+        Ok(planner.plan().await?)
+    }
+
+    /// Where the VNF lives; `None` for an operation that does nothing there, and while a grant is to say so.
+    pub(super) async fn scope(&self) -> Result<Option<Scope>, StepError> {
+        let is_open = self.instance.home().is_none() && self.conductor.granting.is_some();
+        if self.op.operation == LcmOperation::ModifyInfo || is_open {
             return Ok(None);
         }
         let Some(namespace) = self.instance.metadata.namespace.clone() else { return Ok(None) };
@@ -247,6 +277,11 @@ impl Task<'_> {
                 tracing::error!(op.id = %self.op.id, error = &error as &dyn std::error::Error, "operation {} is put off: the store failed", self.op.id);
                 return Verdict::Postpone(back_off(self.attempt), self.attempt + 1, self.op.error.clone());
             }
+            StepError::Ungranted(delay, Some(pending)) => {
+                tracing::info!(op.id = %self.op.id, "operation {} waits for the grant at {}", self.op.id, pending.uri);
+                return Verdict::AwaitGrant(delay, pending);
+            }
+            StepError::Ungranted(delay, None) => return Verdict::Postpone(delay, 0, None),
             StepError::Interrupted => {
                 return Verdict::Postpone(Duration::ZERO, self.attempt, self.op.error.clone());
             }
@@ -315,6 +350,7 @@ pub async fn conclude(conductor: &Conductor, lease: Lease, verdict: Verdict) -> 
         Verdict::Postpone(delay, attempt, problem) => {
             conductor.store.postpone(lease, delay, attempt, problem.as_ref()).await
         }
+        Verdict::AwaitGrant(delay, pending) => conductor.store.await_grant(lease, delay, &pending).await,
         Verdict::Lost => Ok(()),
     };
     if let Err(error) = &written {

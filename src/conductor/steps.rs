@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::conductor::Conductor;
 use crate::conductor::cancel::Cancel;
 use crate::domain::change;
+use crate::domain::grant::PendingGrant;
 use crate::domain::operate::operated;
 use crate::domain::plan::{ReplicaChange, Step};
 use crate::domain::problem::Problem;
@@ -33,6 +34,8 @@ pub enum StepError {
     Interrupted,
     /// It was asked to stop.
     Cancelled,
+    /// The NFVO has not decided yet: it is looked for again after the delay. With what is to be noted for that, the first time.
+    Ungranted(Duration, Option<PendingGrant>),
 }
 
 impl From<StoreError> for StepError {

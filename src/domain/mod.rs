@@ -4,6 +4,7 @@ pub mod change;
 pub mod drift;
 pub mod evidence;
 pub mod filter;
+pub mod grant;
 pub mod heal;
 pub mod ids;
 pub mod instance;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use time::OffsetDateTime;
 
+use crate::domain::grant::GrantReference;
 use crate::domain::ids::{ProjectId, VnfInstanceId, VnfLcmOpOccId, VnfPkgId};
 use crate::domain::instance::Vnfc;
 use crate::domain::problem::Problem;
@@ -207,6 +208,8 @@ pub struct VnfLcmOpOcc {
     pub target_package: Option<VnfPkgId>,
     /// The trace of the request that began it, as a W3C `traceparent`, if there is one.
     pub traceparent: Option<String>,
+    /// The grant that it was given, if an NFVO gives some.
+    pub grant: Option<GrantReference>,
 }
 
 /// `resourceChanges` (SOL003 clause 5.5.2.13).

@@ -123,6 +123,11 @@ pub fn kinds(manifests: &[Manifest]) -> BTreeSet<(String, String)> {
     manifests.iter().map(kind).collect()
 }
 
+/// These kinds as if a cluster served them all, while it is not known which cluster it is to be.
+pub fn assumed(kinds: BTreeSet<(String, String)>) -> BTreeMap<(String, String), KindInfo> {
+    kinds.into_iter().map(|kind| (kind, KindInfo { plural: String::new(), namespaced: true })).collect()
+}
+
 /// The kinds that CustomResourceDefinitions among the manifests bring, and that discovery does not know before they are made.
 pub fn defined_kinds(manifests: &[Manifest]) -> BTreeMap<(String, String), KindInfo> {
     let definitions = manifests.iter().filter(|manifest| manifest.kind() == "CustomResourceDefinition");

@@ -187,6 +187,11 @@ pub enum VimCredential {
 }
 
 impl VimConnection {
+    /// Whether `vimType` is one that Gybe has a driver for.
+    pub fn is_kubernetes(&self) -> bool {
+        ["ETSINFV.KUBERNETES.V_1", "kubernetes"].contains(&self.vim_type.as_str())
+    }
+
     /// Whether both lead to the same cluster, whatever their credentials.
     pub fn same_cluster(&self, other: &Self) -> bool {
         let endpoint = |connection: &Self| connection.interface_info.get("endpoint").cloned();

@@ -38,6 +38,8 @@ pub struct Acceptor<'a> {
     pub ids: &'a dyn Ids,
     /// The caller's tenant.
     pub project: &'a ProjectId,
+    /// Whether an NFVO grants operations: it may say which VIM a VNF is to live in.
+    pub granting: bool,
 }
 
 impl Acceptor<'_> {
@@ -281,7 +283,7 @@ impl Acceptor<'_> {
             instance.vim_connections.insert(key.clone(), connection);
         }
         if instance.vim_connections.is_empty() {
-            let vim = self.default_vim().await?;
+            let Some(vim) = self.default_vim().await? else { return Ok(()) };
             let wire = VimConnectionInfo { vim_id: Some(vim.id.to_string()), ..VimConnectionInfo::default() };
             let connection = VimConnection { added_by: Some(op), ..wire.into() };
             instance.vim_connections.insert(DEFAULT_CONNECTION.to_owned(), connection);
@@ -294,13 +296,15 @@ impl Acceptor<'_> {
         Ok(())
     }
 
-    async fn default_vim(&self) -> Result<Vim, ApiError> {
+    /// `None` if there is none, and the grant is to name one.
+    async fn default_vim(&self) -> Result<Option<Vim>, ApiError> {
         match self.store.default_vim(self.project).await {
+            Err(StoreError::NotFound) if self.granting => Ok(None),
             Err(StoreError::NotFound) => Err(Problem::impossible(
                 "the request has no vimConnectionInfo and no default VIM is registered: give one, or register a VIM with is_default",
             )
             .into()),
-            other => Ok(other?),
+            other => Ok(Some(other?)),
         }
     }
 
@@ -332,7 +336,7 @@ impl Acceptor<'_> {
 
     async fn check_connection(&self, key: &str, connection: &VimConnection) -> Result<(), ApiError> {
         let wrong = |text: String| Problem::impossible(format!("vimConnectionInfo '{key}': {text}"));
-        if !["ETSINFV.KUBERNETES.V_1", "kubernetes"].contains(&connection.vim_type.as_str()) {
+        if !connection.is_kubernetes() {
             return Err(wrong(format!(
                 "vimType '{}' is not supported; use ETSINFV.KUBERNETES.V_1",
                 connection.vim_type
@@ -384,6 +388,7 @@ impl Acceptor<'_> {
             changed_info: None,
             target_package: None,
             traceparent: traces::traceparent(),
+            grant: None,
         }
     }
 

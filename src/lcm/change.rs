@@ -148,7 +148,7 @@ impl Planner<'_> {
         let (definition_files, manifests) = self.manifests(onboarded.package_id, params.definition_files).await?;
         let numbers = numbers(flavour, &scale_levels, level, &manifests)?;
         let mut after = self.rendered(&manifests, flavour, &numbers, false).await?;
-        let kept: Vec<_> = kept(self.inventory, &after, &self.scope.namespace).into_iter().cloned().collect();
+        let kept: Vec<_> = kept(self.inventory, &after, self.namespace()?).into_iter().cloned().collect();
         after.extend(kept);
         let instantiated = InstantiatedVnfInfo {
             max_scale_levels: flavour.max_levels(),

@@ -8,6 +8,7 @@
 pub mod accept;
 pub mod access;
 pub mod change;
+pub mod grant;
 pub mod modify;
 pub mod params;
 pub mod plan;

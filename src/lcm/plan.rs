@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use crate::domain::ids::VnfPkgId;
 use crate::domain::instance::{InstantiatedVnfInfo, VnfInstance, VnfState, Vnfc};
 use crate::domain::manifest::Manifest;
+use crate::domain::namespace::Namespace;
 use crate::domain::op_occ::{LcmOperation, VnfLcmOpOcc};
 use crate::domain::operate::{Stopping, stopping};
 use crate::domain::plan::{Plan, PodRef, ReplicaChange, Step, apply_all, operate, remove_all};
@@ -53,8 +54,8 @@ pub struct Planner<'a> {
     pub store: &'a dyn Store,
     /// Asked for kinds.
     pub driver: &'a dyn Driver,
-    /// Where the VNF lives.
-    pub scope: &'a Scope,
+    /// Where the VNF lives; `None`: a grant is to say so, and what is planned until then is only what it asks for.
+    pub scope: Option<&'a Scope>,
     /// The operation.
     pub op: &'a VnfLcmOpOcc,
     /// Its VNF instance.
@@ -140,12 +141,15 @@ impl Planner<'_> {
         create_namespace: bool,
     ) -> Result<Vec<Resource>, PlanError> {
         let mut kinds = render::defined_kinds(manifests);
-        kinds.extend(self.driver.discover(&self.scope.access, &render::kinds(manifests)).await?);
+        kinds.extend(match self.scope {
+            Some(scope) => self.driver.discover(&scope.access, &render::kinds(manifests)).await?,
+            None => render::assumed(render::kinds(manifests)),
+        });
         Ok(render::resources(&Rendering {
             manifests,
             flavour,
             instances: numbers,
-            namespace: &self.scope.namespace,
+            namespace: self.namespace()?,
             create_namespace,
             instance: self.instance.id,
             kinds: &kinds,
@@ -233,7 +237,7 @@ impl Planner<'_> {
         let ids = request.vnfc_instance_id.unwrap_or_default();
         // All pods are those there are now; named ones are those the caller saw, of which some may be gone by now.
         let observed = if ids.is_empty() {
-            self.driver.observe(self.scope, self.inventory, None).await?.vnfcs
+            self.driver.observe(self.scope()?, self.inventory, None).await?.vnfcs
         } else {
             Vec::new()
         };
@@ -288,6 +292,15 @@ impl Planner<'_> {
         };
         let objects: Vec<ObjectKey> = self.inventory.iter().map(|row| row.key.clone()).collect();
         Ok(Plan { forward: remove_all(&objects, grace_seconds), ..Plan::default() })
+    }
+
+    fn scope(&self) -> Result<&Scope, Problem> {
+        self.scope.ok_or_else(|| Problem::conflict("the VNF instance lives in no VIM"))
+    }
+
+    pub(super) fn namespace(&self) -> Result<&Namespace, Problem> {
+        let namespace = self.instance.metadata.namespace.as_ref();
+        namespace.ok_or_else(|| Problem::conflict("the VNF instance has no namespace"))
     }
 
     pub(super) fn info(&self) -> Result<&InstantiatedVnfInfo, Problem> {

@@ -10,7 +10,6 @@
 //! notification per VNF instance that was taken but not recorded: it is sent again, under the same id. What fails is sent
 //! again later, for a [`DAY`]; what the subscriber refuses is parked until the operator wants it sent again.
 
-pub mod address;
 pub mod callback;
 
 use std::sync::Arc;

@@ -6,6 +6,7 @@
 
 pub mod common;
 pub mod drift;
+pub mod grant;
 pub mod notification;
 pub mod op_occ;
 pub mod pkgm;

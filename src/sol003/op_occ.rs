@@ -24,6 +24,9 @@ pub struct VnfLcmOpOcc {
     #[schema(value_type = String, format = DateTime)]
     start_time: OffsetDateTime,
     vnf_instance_id: String,
+    /// Present once an NFVO has granted the operation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    grant_id: Option<String>,
     operation: &'static str,
     is_automatic_invocation: bool,
     #[schema(value_type = Object)]
@@ -56,6 +59,9 @@ struct OpOccLinks {
     #[serde(rename = "self")]
     this: Link,
     vnf_instance: Link,
+    /// In the NFVO.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    grant: Option<Link>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cancel: Option<Link>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -80,6 +86,7 @@ impl VnfLcmOpOcc {
             state_entered_time: op.state_entered_time,
             start_time: op.start_time,
             vnf_instance_id: op.vnf_instance_id.to_string(),
+            grant_id: op.grant.as_ref().map(|grant| grant.id.clone()),
             operation: op.operation.as_str(),
             is_automatic_invocation: op.is_automatic_invocation,
             operation_params: params(&op.params, edition),
@@ -91,6 +98,7 @@ impl VnfLcmOpOcc {
             modifications_triggered_by_vnf_pkg_change: modifications,
             links: OpOccLinks {
                 vnf_instance: Link::to(format!("{root}/vnf_instances/{}", op.vnf_instance_id)),
+                grant: op.grant.as_ref().map(|grant| Link::to(grant.uri.clone())),
                 cancel: task("cancel", op.state.is_running()),
                 retry: task("retry", stopped),
                 rollback: task("rollback", stopped && can_roll_back(op.operation)),

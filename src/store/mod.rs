@@ -19,6 +19,7 @@ use time::OffsetDateTime;
 use tokio::sync::{Notify, broadcast, watch};
 use uuid::Uuid;
 
+use crate::domain::grant::{GrantReference, PendingGrant};
 use crate::domain::ids::{ProjectId, SubscriptionId, VimId, VnfInstanceId, VnfLcmOpOccId, VnfPkgId};
 use crate::domain::instance::VnfInstance;
 use crate::domain::namespace::Namespace;
@@ -164,6 +165,17 @@ pub struct Claimed {
     pub steps_done: usize,
     /// How often the current step was put off because of passing errors.
     pub attempt: u32,
+    /// The grant that it waits for.
+    pub pending_grant: Option<PendingGrant>,
+}
+
+/// What an NFVO has granted to an operation.
+#[derive(Clone, Debug)]
+pub struct Granted {
+    /// The grant.
+    pub grant: GrantReference,
+    /// The instance as the grant makes it, of the version that was claimed; `None`: unchanged.
+    pub instance: Option<VnfInstance>,
 }
 
 /// What [`Store::claim`] found.
@@ -533,6 +545,19 @@ pub trait Store: Send + Sync {
         resources: &[Resource],
         now: OffsetDateTime,
     ) -> Result<(), StoreError>;
+    /// As [`Store::store_plan`], of an operation that an NFVO has granted.
+    async fn store_granted_plan(
+        &self,
+        lease: &Lease,
+        ttl: Duration,
+        plan: &Plan,
+        resources: &[Resource],
+        granted: &Granted,
+        now: OffsetDateTime,
+    ) -> Result<(), StoreError>;
+    /// Notes that the operation waits for a grant, puts it off for `delay` (not at all if a cancel request is pending) and
+    /// gives up the lease. `Stale` unless it is in STARTING.
+    async fn await_grant(&self, lease: Lease, delay: Duration, pending: &PendingGrant) -> Result<(), StoreError>;
     /// Marks rows that are `Planned` as `Intent` and adds those of `new`, before their objects are made; else as
     /// [`Store::renew`].
     async fn record_intent(

@@ -179,11 +179,22 @@ async fn verdict<F: Future<Output = ()>>(
 ) -> Verdict {
     let conductor = conductor(ops, gates);
     let claimed = work(ops.store.claim("test", LEASE, 1).await.unwrap());
-    let Claimed { lease, op, instance, plan, steps_done, attempt } = claimed;
+    let Claimed { lease, op, instance, plan, steps_done, attempt, pending_grant } = claimed;
     let cancel = Arc::new(Cancel::default());
     let (conductor, was_empty, begun) = (&*conductor, true, Vec::new());
-    let task =
-        Task { conductor, lease: &lease, cancel: &cancel, op, instance, plan, steps_done, attempt, was_empty, begun };
+    let task = Task {
+        conductor,
+        lease: &lease,
+        cancel: &cancel,
+        op,
+        instance,
+        plan,
+        steps_done,
+        attempt,
+        was_empty,
+        begun,
+        pending_grant,
+    };
     let never = CancellationToken::new();
     let (verdict, ()) = tokio::join!(task.run(&never), meanwhile(Arc::clone(&cancel)));
     verdict

@@ -84,6 +84,7 @@ async fn serve(ops: &Ops) -> Caller {
         rendered: Rendered::new("http://gybe".to_owned()),
         callbacks: Arc::new(Callbacks::new(&callback::Settings::default()).unwrap()),
         callback_test: CallbackTest::Strict,
+        granting: false,
         packages: PackageFiles::open(folder.path(), 1).unwrap(),
         runtime: tokio::runtime::Handle::current(),
         project: ProjectId::default(),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Each part of the crate, and the other parts it may use. `app` and `main` wire everything and may use all.
-const MAY_USE: [(&str, &[&str]); 16] = [
+const MAY_USE: [(&str, &[&str]); 18] = [
     ("domain", &[]),
     ("clock", &[]),
     ("traces", &[]),
@@ -15,11 +15,13 @@ const MAY_USE: [(&str, &[&str]); 16] = [
     ("store", &["domain", "metrics", "traces"]),
     ("debug", &["domain", "store"]),
     ("infra", &["domain", "metrics", "traces"]),
-    ("notify", &["domain", "metrics", "sol003", "store"]),
-    ("config", &["infra", "notify"]),
+    ("outbound", &["domain"]),
+    ("nfvo", &["domain", "metrics", "outbound", "sol003", "traces"]),
+    ("notify", &["domain", "metrics", "outbound", "sol003", "store"]),
+    ("config", &["domain", "infra", "nfvo", "notify", "outbound"]),
     ("error", &["clock", "domain", "store"]),
     ("lcm", &["clock", "domain", "error", "infra", "package", "sol003", "store", "traces"]),
-    ("conductor", &["clock", "domain", "error", "infra", "lcm", "metrics", "store", "traces"]),
+    ("conductor", &["clock", "domain", "error", "infra", "lcm", "metrics", "nfvo", "store", "traces"]),
     ("view", &["domain", "infra", "lcm", "store"]),
 ];
 

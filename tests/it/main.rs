@@ -14,6 +14,7 @@ mod error_handling;
 mod evidence;
 mod failures;
 mod filters;
+mod grants;
 mod http_rules;
 mod layering;
 mod levels;

@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use gybe::clock::{Clock as _, Ids as _, System};
+use gybe::conductor::grant::Granting;
 use gybe::conductor::{Conductor, Settings};
 use gybe::domain::ids::{ProjectId, VimId, VnfInstanceId, VnfLcmOpOccId};
 use gybe::domain::instance::{VnfInstance, VnfState};
@@ -24,6 +25,7 @@ use gybe::domain::operate::{Stopping, stopping};
 use gybe::domain::package::{Content, DefinitionFile};
 use gybe::domain::problem::Problem;
 use gybe::domain::resource::{ObjectKey, Resource, ResourceState};
+use gybe::domain::subscription::Edition;
 use gybe::domain::vim::{Secret, Secrets, Vim};
 use gybe::domain::vnfd::{Flavour, InstantiationLevel, ScalingAspect, Vdu, Vnfd};
 use gybe::infra::Patience;
@@ -38,8 +40,11 @@ use tempfile::TempDir;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use crate::support::chance::{Chance, seeds};
-use crate::support::faults::{Event, Fault, Faults, FaultyDriver, FaultyStore, NEEDED, Point, Process, Side};
+use crate::support::faults::{
+    Event, Fault, Faults, FaultyDriver, FaultyNfvo, FaultyStore, NEEDED, Point, Process, Side,
+};
 use crate::support::model::{Effects, ModelCluster, State};
+use crate::support::played_nfvo::{PlayedNfvo, Taking};
 use crate::support::{postgres, sample, store};
 
 // --- the operations ---------------------------------------------------------------------------------------------------
@@ -174,9 +179,9 @@ const READING: [&str; 6] = ["resources", "vim", "vnfd", "definition_files", "dis
 /// Whether the fault is one that can happen at the point.
 fn can_happen(fault: Fault, answer: Answer, point: &Point) -> bool {
     match (fault, point.side) {
-        (Fault::Twice | Fault::Refused | Fault::TakenOverUnsent, side) => side == Side::Cluster,
+        (Fault::Twice | Fault::Refused | Fault::TakenOverUnsent, side) => side != Side::Store,
         // What follows is the same as when the cluster refuses, after eleven attempts.
-        (Fault::FailsOn, Side::Cluster) => answer == Answer::Retry,
+        (Fault::FailsOn, Side::Cluster | Side::Nfvo) => answer == Answer::Retry,
         (Fault::FailsOn, Side::Store) if READING.contains(&point.call.as_str()) => answer == Answer::Retry,
         (Fault::FailsOn, Side::Store) => !NEEDED.contains(&point.call.as_str()),
         // After a call that only reads is before the next one, and nothing is lost with its answer.
@@ -279,6 +284,8 @@ struct World {
     url: String,
     store: Option<Arc<dyn Store>>,
     cluster: Arc<ModelCluster>,
+    /// Who grants operations, if anybody does.
+    nfvo: Option<Arc<PlayedNfvo>>,
     instance: VnfInstanceId,
     /// The VNFD it was made of, and what that can be changed to.
     vnfds: [String; 2],
@@ -290,6 +297,7 @@ struct World {
 struct Prepared {
     folder: TempDir,
     cluster: State,
+    granted: Option<Taking>,
     instance: VnfInstanceId,
     vnfds: [String; 2],
     op: Option<VnfLcmOpOccId>,
@@ -332,7 +340,7 @@ impl World {
             vnfds[1] = other.onboard(&*store).await.vnfd.id;
         }
         let instance = store::instance(&*store, &onboarded).await.id;
-        Self { url, store: Some(store), cluster: Arc::default(), instance, vnfds, _folder: folder }
+        Self { url, store: Some(store), cluster: Arc::default(), nfvo: None, instance, vnfds, _folder: folder }
     }
 
     async fn copy_of(prepared: &Prepared) -> Self {
@@ -341,14 +349,17 @@ impl World {
         let url = sqlite_url(&folder);
         let store = store::open(&url).await;
         let cluster = Arc::new(ModelCluster::holding(prepared.cluster.clone()));
+        let nfvo = prepared.granted.map(PlayedNfvo::new);
         let (instance, vnfds) = (prepared.instance, prepared.vnfds.clone());
-        Self { url, store: Some(store), cluster, instance, vnfds, _folder: Some(folder) }
+        Self { url, store: Some(store), cluster, nfvo, instance, vnfds, _folder: Some(folder) }
     }
 
     async fn prepared(self, op: Option<VnfLcmOpOccId>) -> Prepared {
         let folder = folder();
         self.execute(&format!("VACUUM INTO '{}'", database_in(&folder).display())).await;
-        Prepared { folder, cluster: self.cluster.state(), instance: self.instance, vnfds: self.vnfds.clone(), op }
+        let granted = self.nfvo.as_ref().map(|nfvo| nfvo.taking);
+        let (instance, vnfds) = (self.instance, self.vnfds.clone());
+        Prepared { folder, cluster: self.cluster.state(), granted, instance, vnfds, op }
     }
 
     fn store(&self) -> &Arc<dyn Store> {
@@ -398,7 +409,8 @@ impl World {
 
     /// Has the API accept a request.
     async fn accept(&self, (task, body): Request) -> VnfLcmOpOccId {
-        let acceptor = Acceptor { store: &**self.store(), clock: &System, ids: &System, project: &project() };
+        let acceptor =
+            Acceptor { store: &**self.store(), clock: &System, ids: &System, project: &project(), granting: false };
         let body = body.replace("the first", &self.vnfds[0]).replace("the other", &self.vnfds[1]);
         let (id, body) = (self.instance, serde_json::from_str::<Value>(&body).unwrap());
         fn read<T: serde::de::DeserializeOwned>(body: Value) -> T {
@@ -634,7 +646,14 @@ impl<'a> Run<'a> {
             removal_timeout: Duration::ZERO,
         };
         let store = Arc::new(FaultyStore(Arc::clone(&process)));
-        let conductor = Conductor::new(store, Arc::new(driver), Arc::new(System), settings);
+        let granting = self.world.nfvo.clone().map(|nfvo| Granting {
+            nfvo: Arc::new(FaultyNfvo { process: Arc::clone(&process), nfvo }),
+            edition: Edition::V2,
+            base_url: "http://vnfm".to_owned(),
+            patience: LEASE,
+            head_start: Duration::ZERO,
+        });
+        let conductor = Conductor::granted(store, Arc::new(driver), Arc::new(System), settings, granting);
         let (stop, faults) = (process.stop.clone(), Arc::clone(&self.faults));
         tokio::spawn(async move {
             conductor.run(stop).await;
@@ -709,11 +728,14 @@ struct Row {
     before: View,
     /// What there is when it was COMPLETED.
     completed: View,
+    /// How often a conductor had to wait for time to pass.
+    waited: usize,
 }
 
 impl Row {
-    async fn new(operation: &'static Operation, package: &Arc<Package>) -> Self {
+    async fn new(operation: &'static Operation, package: &Arc<Package>, granted: Option<Taking>) -> Self {
         let mut world = World::on_sqlite(package).await;
+        world.nfvo = granted.map(PlayedNfvo::new);
         carry_out(&mut world, operation.before).await;
         let before = world.view().await;
         let mut prepared = world.prepared(None).await;
@@ -742,8 +764,8 @@ impl Row {
         }
         let end = run.passed.iter().rposition(|point| point.call == "end_operation").unwrap();
         run.passed.truncate(end + 1);
-        let (points, outcome, package) = (run.passed, run.state, Arc::clone(package));
-        Self { operation, package, prepared, stop, points, outcome, effects, before, completed }
+        let (points, outcome, waited, package) = (run.passed, run.state, run.waited, Arc::clone(package));
+        Self { operation, package, prepared, stop, points, outcome, effects, before, completed, waited }
     }
 
     /// What there is while the VNF is started, of an operation that stops or starts it.
@@ -757,7 +779,8 @@ impl Row {
 
     /// Whether the point is before the end of STARTING, where nothing is made and nothing is asked for.
     fn is_starting(&self, point: usize) -> bool {
-        self.points.iter().position(|point| point.call == "store_plan").is_some_and(|planned| point <= planned)
+        let is_planned = |point: &Point| ["store_plan", "store_granted_plan"].contains(&point.call.as_str());
+        self.points.iter().position(is_planned).is_some_and(|planned| point <= planned)
     }
 
     /// Whether this fault at this point stops the operation; `None` where both are right.
@@ -798,7 +821,7 @@ impl Row {
         if matches!(fault, Fault::KilledBefore | Fault::KilledAfter | Fault::Stopped | Fault::Twice)
             || fault.is_cancel()
         {
-            assert_eq!(outcome.waited, 0, "whoever goes on does so at once");
+            assert!(outcome.waited <= self.waited, "whoever goes on does so at once, or when it would have anyway");
         }
         let why = outcome.stops.first().or(error.filter(|_| starting)).map(|problem| problem.kind.as_str());
         if fault.is_cancel() {
@@ -1006,7 +1029,7 @@ fn name_of((row, (point, fault, answer)): &Single<'_>) -> String {
 
 fn rows(package: Package, operations: impl Iterator<Item = &'static Operation>) -> Vec<Row> {
     let package = Arc::new(package);
-    operations.map(|operation| block_on(Row::new(operation, &package))).collect()
+    operations.map(|operation| block_on(Row::new(operation, &package, None))).collect()
 }
 
 /// The rows of [`OPERATIONS`].
@@ -1037,6 +1060,29 @@ fn every_operation_survives_every_fault_at_every_point() {
 #[test]
 fn every_change_of_package_survives_every_fault_at_every_point() {
     survive_every_fault_at_every_point(&changes());
+}
+
+/// From the request for a grant to the plan that is stored with it; what is before and after is as without an NFVO.
+#[test]
+fn every_operation_survives_every_fault_while_it_is_granted() {
+    let packages = [(Package::of_many_kinds(), &OPERATIONS[..]), (Package::changing(), &CHANGES[..])];
+    let granted = |operation: &&Operation| operation.way == Way::Forward && operation.request != MODIFY;
+    let both = [Taking::NoTime, Taking::ItsTime];
+    let mut rows: Vec<Row> = Vec::new();
+    for (package, operations) in packages {
+        let package = Arc::new(package);
+        let granted = operations.iter().filter(granted);
+        let row = |operation| both.map(|taking| block_on(Row::new(operation, &package, Some(taking))));
+        rows.extend(granted.flat_map(row));
+    }
+    let mut jobs: Vec<Single> = Vec::new();
+    for row in &rows {
+        let asks = row.points.iter().position(|point| point.side == Side::Nfvo).unwrap();
+        let cases = row.cases().into_iter().filter(|(point, ..)| *point >= asks && row.is_starting(*point));
+        jobs.extend(cases.map(|case| (row, case)));
+    }
+    assert!(rows.iter().any(|row| row.points.iter().any(|point| point.call == "await_grant")));
+    run_all(&jobs, name_of, |(row, trouble)| block_on(case(row, *trouble)));
 }
 
 // --- by chance --------------------------------------------------------------------------------------------------------

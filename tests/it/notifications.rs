@@ -134,6 +134,7 @@ impl Outbox {
             changed_info: None,
             target_package: None,
             traceparent: None,
+            grant: None,
         };
         self.store.begin_operation(&op, &instance).await.unwrap();
         op.id

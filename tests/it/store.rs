@@ -10,6 +10,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use futures::future::join_all;
+use gybe::domain::grant::{Asked, GrantReference, PendingGrant};
 use gybe::domain::ids::{ProjectId, VimId, VnfInstanceId, VnfLcmOpOccId, VnfPkgId};
 use gybe::domain::instance::{InstantiatedVnfInfo, VnfInstance, VnfMetadata, VnfState, Vnfc};
 use gybe::domain::namespace::Namespace;
@@ -23,7 +24,7 @@ use gybe::domain::vnfd::{Flavour, Vdu, Vnfd};
 use gybe::store::attributes::{self, filter};
 use gybe::store::seal::KeyRing;
 use gybe::store::{
-    Checkpoint, Claim, Claimed, Ended, Ending, Lease, Page, Queue, Store, StoreError, Whereabouts, connect,
+    Checkpoint, Claim, Claimed, Ended, Ending, Granted, Lease, Page, Queue, Store, StoreError, Whereabouts, connect,
     live_operations, migrate,
 };
 use serde_json::{Map, Value, json};
@@ -90,6 +91,7 @@ on_both_engines! {
     a_cancelled_operation_does_not_leave_starting
     a_cancel_request_is_signalled
     a_plan_is_stored_with_its_inventory
+    an_operation_waits_for_its_grant_and_is_stored_with_it
     a_second_plan_keeps_what_is_known_of_objects
     intent_is_recorded_of_planned_objects_only
     rows_are_added_before_their_objects_are_made_and_written_anew_with_what_came_of_it
@@ -258,6 +260,7 @@ impl Fixture {
             changed_info: Some(json!({"vnfInstanceName": "x"})),
             target_package: None,
             traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()),
+            grant: None,
         }
     }
 
@@ -1168,6 +1171,38 @@ async fn a_plan_is_stored_with_its_inventory(f: Fixture) {
     assert_eq!(f.store.plan(processing.id).await.unwrap(), Some(plan()));
 }
 
+async fn an_operation_waits_for_its_grant_and_is_stored_with_it(f: Fixture) {
+    let op = f.operation().await;
+    let claimed = f.claim(LONG).await;
+    assert_eq!(claimed.pending_grant, None);
+    let asked = Asked { add: vec!["a-1".to_owned()], remove: Vec::new() };
+    let pending = PendingGrant { uri: "http://nfvo/grants/g".to_owned(), asked };
+    f.store.await_grant(claimed.lease, LONG, &pending).await.unwrap();
+    assert!(matches!(f.store.claim("x", LONG, 1).await.unwrap(), Claim::Idle(Some(_))), "it is put off");
+    assert_eq!(f.op_occ(op.id).await, op, "it has no grant yet");
+    f.execute("UPDATE vnf_lcm_op_occs SET not_before = 0").await;
+    let claimed = f.claim(LONG).await;
+    assert_eq!(claimed.pending_grant.as_ref(), Some(&pending));
+    let mut instance = claimed.instance.clone();
+    instance.name = Some("as granted".to_owned());
+    let grant = GrantReference { id: "g".to_owned(), uri: pending.uri.clone() };
+    let granted = Granted { grant: grant.clone(), instance: Some(instance.clone()) };
+    let store =
+        async |lease| f.store.store_granted_plan(lease, LONG, &plan(), &[resource("a")], &granted, at(11)).await;
+    store(&claimed.lease).await.unwrap();
+    let after = f.op_occ(op.id).await;
+    assert_eq!((after.state, after.grant), (OpState::Processing, Some(grant)));
+    let written = f.store.instance(&instance.project_id, instance.id).await.unwrap();
+    assert_eq!((written.name, written.version), (instance.name.clone(), instance.version + 1));
+    assert_fails!(store(&claimed.lease).await, StoreError::Stale);
+    let lost = Lease { op: op.id, epoch: claimed.lease.epoch - 1 };
+    assert_fails!(store(&lost).await, StoreError::LeaseLost);
+    assert_fails!(f.store.await_grant(lost, LONG, &pending).await, StoreError::LeaseLost);
+    assert_fails!(f.store.await_grant(claimed.lease, LONG, &pending).await, StoreError::Stale);
+    let instance_now = f.store.instance(&instance.project_id, instance.id).await.unwrap();
+    assert_eq!(instance_now.version, instance.version + 1, "what is refused changes nothing");
+}
+
 async fn a_second_plan_keeps_what_is_known_of_objects(f: Fixture) {
     let claimed = f.processing().await;
     let checkpoint = Checkpoint { steps_done: 2, states: vec![(key("b"), present("u"))], ..Checkpoint::default() };
@@ -1686,7 +1721,7 @@ mod only_sqlite {
         let url = format!("sqlite://{}/new.db", dir.path().display());
         assert_eq!(
             migrate(&url).await.unwrap().applied,
-            ["1 initial", "2 traceparent", "3 tuning", "4 notifications", "5 lists", "6 change vnfpkg"]
+            ["1 initial", "2 traceparent", "3 tuning", "4 notifications", "5 lists", "6 change vnfpkg", "7 grants"]
         );
         assert!(migrate(&url).await.unwrap().applied.is_empty());
     }
@@ -1764,7 +1799,7 @@ mod only_postgres {
         assert!(refused.to_string().contains("gybe migrate"));
         assert_eq!(
             migrate(&database.url).await.unwrap().applied,
-            ["1 initial", "2 traceparent", "3 tuning", "4 notifications", "5 lists", "6 change vnfpkg"]
+            ["1 initial", "2 traceparent", "3 tuning", "4 notifications", "5 lists", "6 change vnfpkg", "7 grants"]
         );
         assert!(migrate(&database.url).await.unwrap().applied.is_empty());
         let store = connect(&database.url, KeyRing::parse(KEY).unwrap()).await.unwrap();

@@ -72,7 +72,7 @@ const STATE_ENTERED_TIME: Attribute =
     attribute("stateEnteredTime", Kind::Simple(Type::Time, "vnf_lcm_op_occs.state_entered_time"));
 const START_TIME: Attribute = attribute("startTime", Kind::Simple(Type::Time, "vnf_lcm_op_occs.start_time"));
 const VNF_INSTANCE_ID: Attribute = text("vnfInstanceId", "vnf_lcm_op_occs.vnf_instance_id");
-const GRANT_ID: Attribute = never("grantId");
+const GRANT_ID: Attribute = text("grantId", "vnf_lcm_op_occs.grant_id");
 const OPERATION: Attribute = attribute(
     "operation",
     Kind::Simple(

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use gybe::domain::grant::PendingGrant;
 use gybe::domain::ids::{ProjectId, SubscriptionId, VimId, VnfInstanceId, VnfLcmOpOccId, VnfPkgId};
 use gybe::domain::instance::VnfInstance;
 use gybe::domain::op_occ::{CancelMode, OpState, VnfLcmOpOcc};
@@ -23,9 +24,11 @@ use gybe::domain::subscription::{Notification, Subscription, Undelivered};
 use gybe::domain::vim::{Vim, VimAccess};
 use gybe::infra::{Driver, Ensured, InfraError, Kind, Observed, Patience, Scope};
 use gybe::metrics::StoreMetrics;
+use gybe::nfvo::{Decision, Nfvo, NfvoError};
+use gybe::sol003::grant::GrantRequest;
 use gybe::store::{
-    Checkpoint, Claim, Ended, Ending, Lease, Listed, OnboardedVnfd, Outbox, OutboxClaim, OutboxLease, Page, Queue,
-    Sent, Store, StoreError, Subscribed, Whereabouts,
+    Checkpoint, Claim, Ended, Ending, Granted, Lease, Listed, OnboardedVnfd, Outbox, OutboxClaim, OutboxLease, Page,
+    Queue, Sent, Store, StoreError, Subscribed, Whereabouts,
 };
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
@@ -82,6 +85,8 @@ pub enum Side {
     Store,
     /// The cluster.
     Cluster,
+    /// The NFVO that grants operations.
+    Nfvo,
 }
 
 /// A call that was made.
@@ -109,7 +114,7 @@ pub enum Event {
 /// The calls with which a conductor takes an operation up and lays it down. They do not fail on and on: a store that can't
 /// even write the end can't write that the operation failed, and a conductor that can't claim, or put off, does not count its
 /// attempts. While they are under way, nobody listens for cancel requests.
-pub const NEEDED: [&str; 3] = ["claim", "postpone", "end_operation"];
+pub const NEEDED: [&str; 4] = ["claim", "postpone", "await_grant", "end_operation"];
 
 /// A plan of faults, and the points that were passed, over all processes.
 pub struct Faults {
@@ -209,6 +214,16 @@ impl Failure for InfraError {
 
     fn lasting() -> Self {
         Self::Invalid("admission webhook denied the request".to_owned())
+    }
+}
+
+impl Failure for NfvoError {
+    fn passing() -> Self {
+        Self::Passing(Problem::new(504, "nfvo-unreachable", "the NFVO does not answer"))
+    }
+
+    fn lasting() -> Self {
+        Self::Lasting(Problem::new(403, "grant-refused", "the NFVO refused the grant"))
     }
 }
 
@@ -344,7 +359,7 @@ impl Process {
     /// After a call.
     async fn leave<T, E: Failure>(&self, side: Side, fault: Option<Fault>, answer: Result<T, E>) -> Result<T, E> {
         // The answer takes its time: what else was sent meanwhile takes effect before it is heard.
-        if side == Side::Cluster {
+        if side != Side::Store {
             tokio::task::yield_now().await;
         }
         self.alive().await;
@@ -352,7 +367,7 @@ impl Process {
             Some(Fault::KilledAfter | Fault::CancelledAndKilled(_)) => self.die().await,
             Some(Fault::PanicsAfter) => std::panic::resume_unwind(Box::new("an answer was not understood")),
             Some(Fault::ReplyLost) => return Err(E::passing()),
-            Some(Fault::TakenOver) if side == Side::Cluster => self.hold().await,
+            Some(Fault::TakenOver) if side != Side::Store => self.hold().await,
             _ => {}
         }
         answer
@@ -474,6 +489,8 @@ points! {
     fn cancel_operation(project: &ProjectId, id: VnfLcmOpOccId, mode: CancelMode) -> ();
     fn plan(id: VnfLcmOpOccId) -> Option<Plan>;
     fn store_plan(lease: &Lease, ttl: Duration, plan: &Plan, resources: &[Resource], now: OffsetDateTime) -> ();
+    fn store_granted_plan(lease: &Lease, ttl: Duration, plan: &Plan, resources: &[Resource], granted: &Granted, now: OffsetDateTime) -> ();
+    fn await_grant(lease: Lease, delay: Duration, pending: &PendingGrant) -> ();
     fn record_intent(lease: &Lease, ttl: Duration, objects: &[ObjectKey], new: &[Resource]) -> Option<CancelMode>;
     fn checkpoint(lease: &Lease, checkpoint: &Checkpoint) -> ();
     fn postpone(lease: Lease, delay: Duration, attempt: u32, error: Option<&Problem>) -> ();
@@ -573,5 +590,34 @@ impl Driver for FaultyDriver {
         pods: Option<Vec<Seen>>,
     ) -> Result<Observed, InfraError> {
         call!(self, "observe", observe(scope, resources, pods.clone()))
+    }
+}
+
+/// The NFVO as a process sees it.
+pub struct FaultyNfvo {
+    /// The process.
+    pub process: Arc<Process>,
+    /// The NFVO.
+    pub nfvo: Arc<dyn Nfvo>,
+}
+
+#[async_trait]
+impl Nfvo for FaultyNfvo {
+    async fn ask(&self, request: &GrantRequest) -> Result<Decision, NfvoError> {
+        let fault = self.process.enter::<NfvoError>(Side::Nfvo, "ask for grant").await?;
+        let mut answer = self.nfvo.ask(request).await;
+        if fault == Some(Fault::Twice) {
+            answer = self.nfvo.ask(request).await;
+        }
+        self.process.leave(Side::Nfvo, fault, answer).await
+    }
+
+    async fn look(&self, uri: &str) -> Result<Decision, NfvoError> {
+        let fault = self.process.enter::<NfvoError>(Side::Nfvo, "look for grant").await?;
+        let mut answer = self.nfvo.look(uri).await;
+        if fault == Some(Fault::Twice) {
+            answer = self.nfvo.look(uri).await;
+        }
+        self.process.leave(Side::Nfvo, fault, answer).await
     }
 }

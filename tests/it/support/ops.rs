@@ -121,6 +121,7 @@ impl Ops {
             changed_info: None,
             target_package: None,
             traceparent: None,
+            grant: None,
         };
         self.store.begin_operation(&op, &instance).await.unwrap();
         op

@@ -121,6 +121,7 @@ pub async fn failed_operation(store: &Arc<dyn Store>) -> VnfLcmOpOccId {
         changed_info: None,
         target_package: None,
         traceparent: None,
+        grant: None,
     };
     store.begin_operation(&op, &instance).await.unwrap();
     let claimed = work(store.claim("first", Duration::from_secs(600), 1).await.unwrap());

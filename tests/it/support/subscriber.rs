@@ -27,6 +27,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 pub enum Answer {
     /// Answers with that status, and that body.
     Status(u16, String),
+    /// Answers with that status, these headers, and that body.
+    With(u16, Vec<(&'static str, String)>, String),
     /// Redirects to that URI.
     Redirect(String),
     /// Closes the connection without an answer.
@@ -178,6 +180,10 @@ async fn respond(
     let response = Response::builder();
     let response = match answer {
         Answer::Status(status, body) => response.status(status).body(Full::from(body)),
+        Answer::With(status, headers, body) => {
+            let named = headers.iter().fold(response.status(status), |it, (name, value)| it.header(*name, value));
+            named.body(Full::from(body))
+        }
         Answer::Redirect(uri) => response.status(302).header("location", uri).body(Full::default()),
         Answer::Closes => return Err(std::io::Error::other("told to close")),
         Answer::Hangs => pending().await,

@@ -13,12 +13,13 @@ use time::OffsetDateTime;
 use super::super::{commit_unsynced, wake_others};
 use super::op_occs::{TABLE, columns, op_occ, running_states};
 use super::{Database, Query, QueryBuilder, Row, Tx, instances, optional_json, read, resources};
+use crate::domain::grant::PendingGrant;
 use crate::domain::op_occ::CancelMode;
 use crate::domain::plan::Plan;
 use crate::domain::problem::Problem;
 use crate::domain::resource::{ObjectKey, Resource, ResourceState};
 use crate::store::sql::convert::{Unreadable, count, enumerator, length, millis};
-use crate::store::{Checkpoint, Claim, Claimed, Ended, Ending, Lease, StoreError};
+use crate::store::{Checkpoint, Claim, Claimed, Ended, Ending, Granted, Lease, StoreError};
 
 /// The fence: $1 is the operation, $2 the epoch; see [`held_by`].
 macro_rules! held {
@@ -70,7 +71,7 @@ async fn take(db: &Database, owner: &str, ttl: Duration, most: u32) -> Result<Ve
     ));
     update.push_bind(length(ttl)).push(", lease_owner = ").push_bind(owner);
     update.push(concat!(
-        " WHERE id IN (SELECT id FROM due) RETURNING plan, steps_done, attempt, lease_epoch, ",
+        " WHERE id IN (SELECT id FROM due) RETURNING plan, steps_done, attempt, lease_epoch, grant_asked, ",
         columns!()
     ));
     Ok(db.writer.fetch_all_unsynced(update.build()).await?)
@@ -87,8 +88,14 @@ fn claimed(db: &Database, row: &Row, instances: &[Row]) -> Result<Claimed, Store
             plan: optional_json(row, "plan")?,
             steps_done: row.try_get::<i64, _>("steps_done")?.try_into()?,
             attempt: row.try_get::<i64, _>("attempt")?.try_into()?,
+            pending_grant: pending_grant(row)?,
         })
     })
+}
+
+fn pending_grant(row: &Row) -> Result<Option<PendingGrant>, Unreadable> {
+    let Some(asked) = optional_json(row, "grant_asked")? else { return Ok(None) };
+    Ok(Some(PendingGrant { uri: row.try_get("grant_uri")?, asked }))
 }
 
 /// The time until an operation is due or a lease ends, whichever comes first.
@@ -128,21 +135,31 @@ pub(super) async fn store_plan(
     ttl: Duration,
     plan: &Plan,
     resources: &[Resource],
+    granted: Option<&Granted>,
     now: OffsetDateTime,
 ) -> Result<(), StoreError> {
     let mut tx = db.writer.begin().await?;
     let update = concat!(
         "UPDATE vnf_lcm_op_occs \
          SET state = 'PROCESSING', state_entered_time = $3, plan = $4, steps_done = 0, attempt = 0, error = NULL, \
-             lease_until = ",
+             grant_id = $6, grant_uri = $7, grant_asked = NULL, lease_until = ",
         now!(),
         " + $5 WHERE ",
         held!(),
         " AND state = 'STARTING' AND cancel_mode IS NULL RETURNING vnf_instance_id"
     );
-    let update = held_by(sqlx::query(update), lease).bind(millis(now)).bind(Json(plan)).bind(length(ttl));
+    let grant = granted.map(|granted| &granted.grant);
+    let update = held_by(sqlx::query(update), lease)
+        .bind(millis(now))
+        .bind(Json(plan))
+        .bind(length(ttl))
+        .bind(grant.map(|grant| &grant.id))
+        .bind(grant.map(|grant| &grant.uri));
     let instance = fenced(&mut tx, update, lease).await?;
     resources::insert(&mut tx, &instance, resources).await?;
+    if let Some(instance) = granted.and_then(|granted| granted.instance.as_ref()) {
+        instances::replace(db, &mut tx, instance).await?;
+    }
     tx.commit().await?;
     db.signals.change();
     Ok(())
@@ -189,7 +206,8 @@ pub(super) async fn checkpoint(db: &Database, lease: &Lease, checkpoint: &Checkp
         return if rows.len() == 1 { Ok(()) } else { Err(StoreError::LeaseLost) };
     }
     let states = checkpoint.states.iter().map(|(_, state)| state);
-    let begins = states.chain(checkpoint.rows.iter().map(|row| &row.state)).any(|state| *state == ResourceState::Intent);
+    let begins =
+        states.chain(checkpoint.rows.iter().map(|row| &row.state)).any(|state| *state == ResourceState::Intent);
     let mut tx = db.writer.begin().await?;
     let instance = fenced(&mut tx, update, lease).await?;
     resources::insert(&mut tx, &instance, &checkpoint.rows).await?;
@@ -233,6 +251,31 @@ pub(super) async fn postpone(
         wake_others(&mut tx).await?;
     }
     let _ = commit_unsynced(tx).await?;
+    db.wake_ours();
+    Ok(())
+}
+
+/// Nobody else is told: whoever looks for work next finds when it is due.
+pub(super) async fn await_grant(
+    db: &Database,
+    lease: &Lease,
+    delay: Duration,
+    pending: &PendingGrant,
+) -> Result<(), StoreError> {
+    let update = concat!(
+        "UPDATE vnf_lcm_op_occs \
+         SET lease_owner = NULL, lease_until = 0, attempt = 0, error = NULL, grant_uri = $4, grant_asked = $5, \
+             not_before = ",
+        now!(),
+        " + CASE WHEN cancel_mode IS NULL THEN $3 ELSE 0 END WHERE ",
+        held!(),
+        " AND state = 'STARTING' RETURNING vnf_instance_id"
+    );
+    let update = sqlx::query(update);
+    let update = held_by(update, lease).bind(length(delay)).bind(&pending.uri).bind(Json(&pending.asked));
+    let mut tx = db.writer.begin().await?;
+    fenced(&mut tx, update, lease).await?;
+    tx.commit().await?;
     db.wake_ours();
     Ok(())
 }

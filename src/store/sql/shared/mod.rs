@@ -19,6 +19,7 @@ use tracing::Instrument as _;
 use tracing::field::Empty;
 
 use super::{Db, ENGINE, Held, Tx, Writer, bounded};
+use crate::domain::grant::PendingGrant;
 use crate::domain::ids::{ProjectId, SubscriptionId, VimId, VnfInstanceId, VnfLcmOpOccId, VnfPkgId};
 use crate::domain::instance::VnfInstance;
 use crate::domain::op_occ::{CancelMode, OpState, VnfLcmOpOcc};
@@ -36,8 +37,8 @@ use crate::store::sql::current::Current;
 use crate::store::sql::endings::Endings;
 use crate::store::sql::kept::KeptFiles;
 use crate::store::{
-    Checkpoint, Claim, Ended, Ending, Lease, Listed, OnboardedVnfd, Outbox, OutboxClaim, OutboxLease, Page, Queue,
-    Sent, Store, StoreError, Subscribed, Whereabouts,
+    Checkpoint, Claim, Ended, Ending, Granted, Lease, Listed, OnboardedVnfd, Outbox, OutboxClaim, OutboxLease, Page,
+    Queue, Sent, Store, StoreError, Subscribed, Whereabouts,
 };
 use crate::traces::TRACES;
 
@@ -346,7 +347,23 @@ impl Store for Database {
         resources: &[Resource],
         now: OffsetDateTime,
     ) -> Result<(), StoreError> {
-        self.counted(leases::store_plan(self, lease, ttl, plan, resources, now)).await
+        self.counted(leases::store_plan(self, lease, ttl, plan, resources, None, now)).await
+    }
+
+    async fn store_granted_plan(
+        &self,
+        lease: &Lease,
+        ttl: Duration,
+        plan: &Plan,
+        resources: &[Resource],
+        granted: &Granted,
+        now: OffsetDateTime,
+    ) -> Result<(), StoreError> {
+        self.counted(leases::store_plan(self, lease, ttl, plan, resources, Some(granted), now)).await
+    }
+
+    async fn await_grant(&self, lease: Lease, delay: Duration, pending: &PendingGrant) -> Result<(), StoreError> {
+        self.counted(leases::await_grant(self, &lease, delay, pending)).await
     }
 
     async fn record_intent(

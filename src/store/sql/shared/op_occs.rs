@@ -9,6 +9,7 @@ use super::{
     Database, QueryBuilder, Row, Tx, filters, instances, is_foreign_key_violation, json, optional_json, point_in_time,
     project, read,
 };
+use crate::domain::grant::GrantReference;
 use crate::domain::ids::{ProjectId, VnfInstanceId, VnfLcmOpOccId};
 use crate::domain::instance::VnfInstance;
 use crate::domain::op_occ::{CancelMode, OpState, VnfLcmOpOcc};
@@ -22,7 +23,7 @@ pub(super) const TABLE: &str = "vnf_lcm_op_occs";
 macro_rules! columns {
     () => {
         "id, project_id, vnf_instance_id, operation, state, state_entered_time, start_time, is_automatic_invocation, \
-         params, cancel_mode, error, resource_changes, changed_info, target_pkg_id, traceparent"
+         params, cancel_mode, error, resource_changes, changed_info, target_pkg_id, traceparent, grant_id, grant_uri"
     };
 }
 pub(super) use columns;
@@ -205,6 +206,12 @@ fn id(row: &Row) -> Result<VnfLcmOpOccId, Unreadable> {
     Ok(row.try_get::<&str, _>("id")?.parse()?)
 }
 
+/// The grant that was received: only then it has an identifier.
+fn grant(row: &Row) -> Result<Option<GrantReference>, Unreadable> {
+    let Some(id) = row.try_get("grant_id")? else { return Ok(None) };
+    Ok(Some(GrantReference { id, uri: row.try_get("grant_uri")? }))
+}
+
 pub(super) fn op_occ(row: &Row) -> Result<VnfLcmOpOcc, Unreadable> {
     Ok(VnfLcmOpOcc {
         id: id(row)?,
@@ -222,5 +229,6 @@ pub(super) fn op_occ(row: &Row) -> Result<VnfLcmOpOcc, Unreadable> {
         changed_info: optional_json(row, "changed_info")?,
         target_package: row.try_get::<Option<&str>, _>("target_pkg_id")?.map(str::parse).transpose()?,
         traceparent: row.try_get("traceparent")?,
+        grant: grant(row)?,
     })
 }

@@ -1,4 +1,4 @@
-//! Which addresses callbacks may go to. Asked by [`super::callback`] with the address that is about to be connected to, so
+//! Which addresses requests may go to. Asked by [`super::Outbound`] with the address that is about to be connected to, so
 //! that a name that first leads elsewhere does not help.
 //!
 //! Link-local addresses and those of cloud platforms' metadata services are refused unless the operator allows them: they
@@ -45,7 +45,7 @@ fn is_refused_v4(v4: Ipv4Addr) -> bool {
 
 /// Why `address` is not connected to.
 pub(super) fn refusal(address: IpAddr) -> String {
-    format!("{address} is link-local or a metadata service: callbacks there must be allowed with --callback-link-local")
+    format!("{address} is link-local or a metadata service: requests there must be allowed with --callback-link-local")
 }
 
 /// Asks the system, and leaves out what is refused unless `allow`.

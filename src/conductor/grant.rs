@@ -1,0 +1,150 @@
+//! STARTING where an NFVO grants operations (SOL003 clause 9): asks for a Grant after planning, goes on with what it brings.
+//!
+//! A Grant that the NFVO takes its time over is not waited for: where it will be is noted, the operation is put off and
+//! claimed again, by whichever process, to look. A process killed between asking and noting that asks again; the NFVO
+//! sees the same operation twice, which the standard allows. Once there is a stored plan nothing is asked for any more,
+//! so that a retry goes on with the Grant there is.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::conductor::run::Task;
+use crate::conductor::steps::StepError;
+use crate::domain::grant::{Demand, GrantReference, PendingGrant};
+use crate::domain::plan::Plan;
+use crate::domain::problem::Problem;
+use crate::domain::resource::Resource;
+use crate::domain::subscription::Edition;
+use crate::infra::Scope;
+use crate::lcm::grant::{request, settle};
+use crate::nfvo::{Decision, Nfvo, NfvoError};
+use crate::store::Granted;
+
+/// How operations are granted.
+#[derive(Clone)]
+pub struct Granting {
+    /// Who grants them.
+    pub nfvo: Arc<dyn Nfvo>,
+    /// The edition whose API the links in requests lead to.
+    pub edition: Edition,
+    /// Scheme, host and port of these links, without a slash at the end.
+    pub base_url: String,
+    /// From an operation's acceptance, its Grant is waited for so long.
+    pub patience: Duration,
+    /// From an operation's acceptance, it is not asked for before this: the answer to the request, and the notification
+    /// that the operation is STARTING, are to be there first (clause 5.4.1.1).
+    pub head_start: Duration,
+}
+
+/// The shortest and the longest pause before a Grant is looked for again, whatever the NFVO says.
+const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(60)];
+/// The longest pause if the NFVO says nothing.
+const LONGEST_OWN_PAUSE: Duration = Duration::from_secs(10);
+
+impl Task<'_> {
+    /// The plan, its inventory rows and what was granted. `scope` becomes the one that the Grant says.
+    ///
+    /// # Errors
+    /// [`StepError::Ungranted`] while the NFVO has not decided; else why there is no plan, or no Grant.
+    pub(super) async fn granted(
+        &mut self,
+        granting: &Granting,
+        scope: &mut Option<Scope>,
+        inventory: &[Resource],
+        interrupted: &CancellationToken,
+    ) -> Result<(Plan, Vec<Resource>, Granted), StepError> {
+        let (mut planned, asked, decision) = if let Some(PendingGrant { uri, asked }) = self.pending_grant.clone() {
+            (None, asked, self.answer(granting.nfvo.look(&uri), interrupted).await?)
+        } else {
+            let (plan, resources) = self.planned(scope.as_ref(), inventory).await?;
+            let demand = Demand::of(self.op.operation, &self.instance, &plan, inventory, &resources);
+            self.wait_until(granting.head_start, interrupted).await?;
+            let request = request(&self.op, &self.instance, &demand, granting.edition, &granting.base_url);
+            let decision = self.answer(granting.nfvo.ask(&request), interrupted).await?;
+            (Some((plan, resources)), demand.asked(), decision)
+        };
+        let (grant, uri) = match decision {
+            Decision::Granted { grant, uri } => (grant, uri),
+            Decision::Pending { uri, retry_after } => {
+                let delay = self.pause(granting.patience, retry_after)?;
+                let pending = self.pending_grant.is_none().then_some(PendingGrant { uri, asked });
+                return Err(StepError::Ungranted(delay, pending));
+            }
+        };
+        let settled = settle(&grant, &asked, &self.op, &self.instance).map_err(StepError::Stopped)?;
+        tracing::info!(op.id = %self.op.id, grant.id = grant.id, "operation {} is granted", self.op.id);
+        if let Some(instance) = &settled.instance {
+            self.instance = instance.clone();
+        }
+        if let Some(params) = settled.params {
+            self.op.params = params;
+            planned = None;
+        }
+        if settled.moved {
+            *scope = self.scope().await?;
+            planned = None;
+        }
+        let (plan, resources) = match planned {
+            Some(planned) => planned,
+            // What the cluster shows may have changed while the NFVO decided: it is planned for what is there now.
+            None => self.planned(scope.as_ref(), inventory).await?,
+        };
+        let grant = GrantReference { id: grant.id, uri };
+        Ok((plan, resources, Granted { grant, instance: settled.instance }))
+    }
+
+    /// Waits until so long after the operation's acceptance.
+    async fn wait_until(&self, head_start: Duration, interrupted: &CancellationToken) -> Result<(), StepError> {
+        let left = head_start.saturating_sub(self.waited()).min(head_start);
+        tokio::select! {
+            biased;
+            () = interrupted.cancelled() => Err(StepError::Interrupted),
+            () = self.cancel.asked() => Err(StepError::Cancelled),
+            () = tokio::time::sleep(left) => Ok(()),
+        }
+    }
+
+    /// Since the operation's acceptance, by the clocks of two processes.
+    fn waited(&self) -> Duration {
+        (self.conductor.clock.now() - self.op.start_time).try_into().unwrap_or(Duration::ZERO)
+    }
+
+    /// The NFVO's answer, unless something else is over before.
+    async fn answer(
+        &self,
+        exchange: impl Future<Output = Result<Decision, NfvoError>>,
+        interrupted: &CancellationToken,
+    ) -> Result<Decision, StepError> {
+        tokio::select! {
+            biased;
+            () = interrupted.cancelled() => Err(StepError::Interrupted),
+            // Nothing was made that would have to be known.
+            () = self.cancel.asked() => Err(StepError::Cancelled),
+            decision = exchange => decision.map_err(StepError::from),
+        }
+    }
+
+    /// How long until the Grant is looked for again.
+    fn pause(&self, patience: Duration, retry_after: Option<Duration>) -> Result<Duration, StepError> {
+        let waited = self.waited();
+        let left = patience.saturating_sub(waited);
+        if left.is_zero() {
+            let text = format!("the NFVO has not decided on the grant within {} seconds", patience.as_secs());
+            return Err(StepError::Stopped(Problem::new(504, "grant-timeout", text)));
+        }
+        let [shortest, longest] = PAUSES;
+        let pause = retry_after.unwrap_or_else(|| (waited / 4).min(LONGEST_OWN_PAUSE));
+        Ok(pause.clamp(shortest, longest).min(left))
+    }
+}
+
+impl From<NfvoError> for StepError {
+    fn from(error: NfvoError) -> Self {
+        match error {
+            NfvoError::Passing(problem) => Self::Passing(problem),
+            NfvoError::Lasting(problem) => Self::Stopped(problem),
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! Granting (SOL003 clause 9): from a plan to the request for a Grant, and from a Grant to what the operation goes on with.
+//! Called by the conductor in STARTING, where an NFVO is configured.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value};
+
+use crate::domain::grant::{Asked, Demand};
+use crate::domain::instance::VnfInstance;
+use crate::domain::op_occ::{LcmOperation, VnfLcmOpOcc};
+use crate::domain::problem::Problem;
+use crate::domain::scale::names;
+use crate::domain::subscription::Edition;
+use crate::domain::vim::VimConnection;
+use crate::lcm::params::{DEFINITION_FILES, InstantiateParams};
+use crate::sol003::grant::{Grant, GrantInfo, GrantRequest};
+
+/// A Grant brings at most so many VIM connections.
+const MAX_CONNECTIONS: usize = 16;
+/// Certificates and all, a VIM connection is no larger than this as JSON.
+const MAX_CONNECTION_BYTES: usize = 64 * 1024;
+
+/// What a Grant changes before the operation begins.
+#[derive(Debug, Default)]
+pub struct Settled {
+    /// The instance with the connections that the Grant brings; `None`: it brings none that are new.
+    pub instance: Option<VnfInstance>,
+    /// Whether the VNF is to live in another VIM than was planned for.
+    pub moved: bool,
+    /// The request's parameters with what the Grant says instead; `None`: nothing.
+    pub params: Option<Value>,
+}
+
+/// The request for what `demand` has, with links below `base` as the API of `edition` has them.
+pub fn request(
+    op: &VnfLcmOpOcc,
+    instance: &VnfInstance,
+    demand: &Demand,
+    edition: Edition,
+    base: &str,
+) -> GrantRequest {
+    GrantRequest::new(op, instance, demand, edition, base)
+}
+
+/// Checks a Grant against what was `asked`, and takes from it what is used: VIM connections that are not known yet (known
+/// ones are for PATCH to change, clause 9.5.2.3), the VIM to live in where the request left that open, and of the additional
+/// parameters `createNamespace`.
+///
+/// # Errors
+/// 502 if the Grant is another operation's, or leaves a resource unanswered; 422 if it says what can't be done, such as to
+/// move a VNF.
+pub fn settle(grant: &Grant, asked: &Asked, op: &VnfLcmOpOcc, instance: &VnfInstance) -> Result<Settled, Problem> {
+    if grant.vnf_lcm_op_occ_id != op.id.to_string() || grant.vnf_instance_id != instance.id.to_string() {
+        return Err(malformed("the grant is another operation's, by its vnfLcmOpOccId and vnfInstanceId"));
+    }
+    answered("addResources", &asked.add, grant.added())?;
+    answered("removeResources", &asked.remove, grant.removed())?;
+    let params = match (op.operation, &grant.additional_params) {
+        (LcmOperation::Instantiate, Some(granted)) => params(granted, op, instance)?,
+        _ => None,
+    };
+    let mut settled = instance.clone();
+    let new = connect(&mut settled, grant, op)?;
+    let moved = place(&mut settled, grant, op, new.first())?;
+    let changed = !new.is_empty() || moved;
+    Ok(Settled { instance: changed.then_some(settled), moved, params })
+}
+
+/// Each resource that was asked for is to be answered (clause 9.5.2.3).
+fn answered(list: &str, asked: &[String], infos: &[GrantInfo]) -> Result<(), Problem> {
+    let answers: BTreeSet<&String> = infos.iter().map(|info| &info.resource_definition_id).collect();
+    let missing: Vec<&String> = asked.iter().filter(|id| !answers.contains(id)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let text = format!("the grant does not answer, in {list}: {}", names(missing.into_iter()));
+    Err(Problem::new(502, "grant-incomplete", text))
+}
+
+/// Adds the connections that are new. Gives back their ids, in the Grant's order.
+fn connect(instance: &mut VnfInstance, grant: &Grant, op: &VnfLcmOpOcc) -> Result<Vec<String>, Problem> {
+    let connections = grant.connections();
+    if connections.len() > MAX_CONNECTIONS {
+        return Err(malformed(&format!("the grant brings more than {MAX_CONNECTIONS} VIM connections")));
+    }
+    let mut new = Vec::new();
+    for (id, wire) in connections {
+        let bytes = serde_json::to_vec(&wire).map_or(usize::MAX, |text| text.len()) + id.len();
+        if bytes > MAX_CONNECTION_BYTES || id.is_empty() {
+            let text = format!(
+                "the grant brings a VIM connection without an id, or of more than {MAX_CONNECTION_BYTES} bytes"
+            );
+            return Err(malformed(&text));
+        }
+        if instance.vim_connections.contains_key(&id) {
+            continue;
+        }
+        // Undone, an instantiation takes away what came with it.
+        let added_by = (op.operation == LcmOperation::Instantiate).then_some(op.id);
+        instance.vim_connections.insert(id.clone(), VimConnection { added_by, ..wire.into() });
+        new.push(id);
+    }
+    Ok(new)
+}
+
+/// Has the VNF live where the Grant says, if that is open; tells whether that is elsewhere than was planned for.
+fn place(instance: &mut VnfInstance, grant: &Grant, op: &VnfLcmOpOcc, first: Option<&String>) -> Result<bool, Problem> {
+    let infos = grant.added().iter().chain(grant.removed());
+    // Some NFVOs fill in nothing where they have nothing to say.
+    let wanted: BTreeSet<&String> =
+        infos.filter_map(|info| info.vim_connection_id.as_ref()).filter(|id| !id.is_empty()).collect();
+    if wanted.len() > 1 {
+        let all = names(wanted.into_iter());
+        return Err(Problem::impossible(format!(
+            "the grant spreads the VNF over several vimConnectionIds ({all}): it lives in one namespace of one cluster"
+        )));
+    }
+    let wanted = wanted.into_iter().next();
+    let home = instance.home().map(|(id, _)| id.clone());
+    let stands_in = home.as_ref().filter(|id| is_stand_in(instance, id, op)).cloned();
+    if home.is_some() && stands_in.is_none() {
+        return match wanted {
+            Some(wanted) if Some(wanted) != home.as_ref() => Err(Problem::impossible(format!(
+                "the grant would have the VNF in vimConnectionInfo '{wanted}': it is '{}' by its instantiation, and a VNF is not moved",
+                home.unwrap_or_default()
+            ))),
+            _ => Ok(false),
+        };
+    }
+    let Some(chosen) = wanted.or(first).or(home.as_ref()).cloned() else {
+        return Err(Problem::impossible(
+            "no VIM: the request has no vimConnectionInfo, no default VIM is registered, and the grant names none",
+        ));
+    };
+    let Some(connection) = instance.vim_connections.get(&chosen) else {
+        return Err(malformed(&format!("the grant does not say what its vimConnectionId '{chosen}' is")));
+    };
+    if !connection.is_kubernetes() {
+        return Err(Problem::impossible(format!(
+            "the grant would have the VNF in '{chosen}', of vimType '{}': use ETSINFV.KUBERNETES.V_1",
+            connection.vim_type
+        )));
+    }
+    if Some(&chosen) == home.as_ref() {
+        return Ok(false);
+    }
+    if let Some(stand_in) = stands_in {
+        instance.vim_connections.remove(&stand_in);
+    }
+    for (id, connection) in &mut instance.vim_connections {
+        connection.home = *id == chosen;
+    }
+    Ok(true)
+}
+
+/// Whether the connection is the default VIM's, taken because the request to instantiate has none.
+fn is_stand_in(instance: &VnfInstance, id: &str, op: &VnfLcmOpOcc) -> bool {
+    let requested = op.params.get("vimConnectionInfo").and_then(Value::as_object);
+    op.operation == LcmOperation::Instantiate
+        && instance.vim_connections.get(id).is_some_and(|connection| connection.added_by == Some(op.id))
+        && requested.is_none_or(|requested| !requested.contains_key(id))
+}
+
+/// What the Grant's parameters change of the request's. What was decided before the Grant was asked for, it can't change.
+fn params(granted: &Map<String, Value>, op: &VnfLcmOpOcc, instance: &VnfInstance) -> Result<Option<Value>, Problem> {
+    let read = |members: &Map<String, Value>| InstantiateParams::read(members);
+    let said = read(granted).map_err(|problem| malformed(&format!("the grant: {}", problem.detail)))?;
+    let requested = op.params.get("additionalParams").and_then(Value::as_object).cloned().unwrap_or_default();
+    let namespace = instance.metadata.namespace.as_ref().map(|namespace| Value::from(namespace.as_str()));
+    if said.namespace.is_some() && said.namespace != namespace {
+        return Err(Problem::impossible(
+            "the grant names another additionalParams.namespace than the one that was decided on when the operation was accepted",
+        ));
+    }
+    if said.definition_files.is_some() && said.definition_files != read(&requested)?.definition_files {
+        return Err(Problem::impossible(format!(
+            "the grant names other additionalParams.{DEFINITION_FILES} than those whose resources it was asked for"
+        )));
+    }
+    const CREATE: &str = "createNamespace";
+    let Some(create) = granted.get(CREATE) else { return Ok(None) };
+    if said.create_namespace == read(&requested)?.create_namespace {
+        return Ok(None);
+    }
+    let mut params = op.params.clone();
+    let mut additional = requested;
+    additional.insert(CREATE.to_owned(), create.clone());
+    if let Value::Object(members) = &mut params {
+        members.insert("additionalParams".to_owned(), additional.into());
+    }
+    Ok(Some(params))
+}
+
+/// 502: the Grant is of no use.
+fn malformed(text: &str) -> Problem {
+    Problem::new(502, "grant-malformed", text)
+}
