@@ -6,6 +6,7 @@ pub mod filter;
 pub mod heal;
 pub mod ids;
 pub mod instance;
+pub mod interface;
 pub mod manifest;
 pub mod mask;
 pub mod namespace;

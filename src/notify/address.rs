@@ -1,5 +1,5 @@
-//! Which addresses callbacks may go to. Asked by [`super::callback`] with the address that is about to be connected to, so
-//! that a name that first leads elsewhere does not help.
+//! Which addresses may be connected to on a caller's word: for callbacks, and for packages that are fetched. Asked with the
+//! address that is about to be connected to, so that a name that first leads elsewhere does not help.
 //!
 //! Link-local addresses and those of cloud platforms' metadata services are refused unless the operator allows them: they
 //! hand out credentials to whoever asks from the right machine. Loopback is not: an NFVO may be on the same host.
@@ -7,6 +7,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use http::Uri;
 use hyper_util::client::legacy::connect::dns::Name;
 use tower::util::{BoxCloneSyncService, service_fn};
 
@@ -44,8 +45,22 @@ fn is_refused_v4(v4: Ipv4Addr) -> bool {
 }
 
 /// Why `address` is not connected to.
-pub(super) fn refusal(address: IpAddr) -> String {
-    format!("{address} is link-local or a metadata service: callbacks there must be allowed with --callback-link-local")
+fn refusal(address: IpAddr) -> String {
+    format!(
+        "{address} is link-local or a metadata service: nothing is sent there (but callbacks, with --callback-link-local)"
+    )
+}
+
+/// Refuses a URI whose host is an address that is refused, unless `allow`: the resolver is asked for names only.
+///
+/// # Errors
+/// Why.
+pub(crate) fn check(uri: &Uri, allow: bool) -> Result<(), String> {
+    let literal = uri.host().and_then(|host| host.trim_start_matches('[').trim_end_matches(']').parse().ok());
+    match literal.filter(|address| !allow && is_refused(*address)) {
+        Some(address) => Err(refusal(address)),
+        None => Ok(()),
+    }
 }
 
 /// Asks the system, and leaves out what is refused unless `allow`.

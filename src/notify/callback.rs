@@ -6,7 +6,6 @@
 
 use std::collections::HashMap;
 use std::error::Error;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -14,7 +13,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
-use http::{Method, Request, StatusCode, Uri};
+use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
@@ -45,7 +44,8 @@ const TOKEN_MARGIN: Duration = Duration::from_secs(10);
 /// How long a token is good that does not say so.
 const TOKEN_LIFE: Duration = Duration::from_secs(60);
 
-type Https = Client<HttpsConnector<HttpConnector<Resolver>>, String>;
+/// A client that connects to nothing that [`address`] refuses.
+pub(crate) type Https = Client<HttpsConnector<HttpConnector<Resolver>>, String>;
 
 /// How subscribers are reached.
 #[derive(Clone, Debug, Default)]
@@ -132,17 +132,7 @@ impl Callbacks {
     /// [`CallbackError`].
     pub fn new(settings: &Settings) -> Result<Self, CallbackError> {
         let authorities = settings.ca_file.as_deref().map(certificates).transpose()?.unwrap_or_default();
-        let https = |certificate| {
-            let mut tcp = HttpConnector::new_with_resolver(address::resolver(settings.allow_link_local));
-            // The scheme is the TLS connector's matter.
-            tcp.enforce_http(false);
-            tcp.set_connect_timeout(Some(CONNECT_DEADLINE));
-            tcp.set_nodelay(true);
-            let tls = HttpsConnectorBuilder::new().with_tls_config(tls(&authorities, certificate)?);
-            let connector = tls.https_or_http().enable_http1().wrap_connector(tcp);
-            let mut pool = Client::builder(TokioExecutor::new());
-            Ok::<_, CallbackError>(pool.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE).build(connector))
-        };
+        let https = |certificate| https(settings.allow_link_local, &authorities, certificate);
         let certificate = settings.certificate_file.as_deref().map(identity).transpose()?;
         Ok(Self {
             plain: https(None)?,
@@ -255,7 +245,7 @@ impl Callbacks {
         let mut request = Request::builder()
             .method(method)
             .uri(&subscription.callback_uri)
-            .header("Version", subscription.edition.version())
+            .header("Version", subscription.version())
             .header(ACCEPT, "application/json");
         if !body.is_empty() {
             request = request.header(CONTENT_TYPE, "application/json");
@@ -275,11 +265,7 @@ impl Callbacks {
     }
 
     async fn exchange(&self, client: &Https, request: Request<String>) -> Result<(StatusCode, Vec<u8>), String> {
-        if let Some(address) = literal(request.uri()).filter(|address| address::is_refused(*address))
-            && !self.allow_link_local
-        {
-            return Err(address::refusal(address));
-        }
+        address::check(request.uri(), self.allow_link_local)?;
         let exchange = async {
             let answer = client.request(request).await.map_err(|error| chain(&error))?;
             let status = answer.status();
@@ -295,12 +281,32 @@ impl Callbacks {
     }
 }
 
-/// The address, if the host is one and not a name: the resolver is not asked then.
-fn literal(uri: &Uri) -> Option<IpAddr> {
-    uri.host()?.trim_start_matches('[').trim_end_matches(']').parse().ok()
+/// A client over connections that [`address`] lets through, to servers that these `authorities` vouch for (the system's, if
+/// there are none).
+///
+/// # Errors
+/// TLS can't be set up.
+pub(crate) fn https(
+    allow_link_local: bool,
+    authorities: &[CertificateDer<'static>],
+    identity: Option<Identity>,
+) -> Result<Https, CallbackError> {
+    let mut tcp = HttpConnector::new_with_resolver(address::resolver(allow_link_local));
+    // The scheme is the TLS connector's matter.
+    tcp.enforce_http(false);
+    tcp.set_connect_timeout(Some(CONNECT_DEADLINE));
+    tcp.set_nodelay(true);
+    let tls = HttpsConnectorBuilder::new().with_tls_config(tls(authorities, identity)?);
+    let connector = tls.https_or_http().enable_http1().wrap_connector(tcp);
+    let mut pool = Client::builder(TokioExecutor::new());
+    Ok(pool.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE).build(connector))
 }
 
-fn basic(user: Option<&str>, password: Option<&Secret>) -> Result<HeaderValue, String> {
+/// The `Authorization` of user name and password.
+///
+/// # Errors
+/// None: base64 can be a header.
+pub(crate) fn basic(user: Option<&str>, password: Option<&Secret>) -> Result<HeaderValue, String> {
     let password = password.map_or("", Secret::expose);
     sensitive(format!("Basic {}", BASE64.encode(format!("{}:{password}", user.unwrap_or_default()))))
 }
@@ -316,7 +322,7 @@ fn sensitive(text: String) -> Result<HeaderValue, String> {
     Ok(header)
 }
 
-type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+pub(crate) type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
 fn tls(authorities: &[CertificateDer<'static>], identity: Option<Identity>) -> Result<ClientConfig, CallbackError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -341,7 +347,11 @@ fn tls(authorities: &[CertificateDer<'static>], identity: Option<Identity>) -> R
     })
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, CallbackError> {
+/// The certificates of a PEM file: at least one.
+///
+/// # Errors
+/// [`CallbackError::File`].
+pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, CallbackError> {
     let unusable =
         |error: rustls::pki_types::pem::Error| CallbackError::File { path: path.to_owned(), reason: error.to_string() };
     let found: Vec<_> =

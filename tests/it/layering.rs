@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Each part of the crate, and the other parts it may use. `app` and `main` wire everything and may use all.
-const MAY_USE: [(&str, &[&str]); 16] = [
+const MAY_USE: [(&str, &[&str]); 17] = [
     ("domain", &[]),
     ("clock", &[]),
     ("traces", &[]),
@@ -17,6 +17,7 @@ const MAY_USE: [(&str, &[&str]); 16] = [
     ("infra", &["domain", "metrics", "traces"]),
     ("notify", &["domain", "metrics", "sol003", "store"]),
     ("config", &["infra", "notify"]),
+    ("fetch", &["domain", "notify"]),
     ("error", &["clock", "domain", "store"]),
     ("lcm", &["clock", "domain", "error", "infra", "package", "sol003", "store", "traces"]),
     ("conductor", &["clock", "domain", "error", "infra", "lcm", "metrics", "store", "traces"]),

@@ -13,6 +13,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use gybe::domain::ids::{ProjectId, SubscriptionId, VimId, VnfInstanceId, VnfLcmOpOccId, VnfPkgId};
 use gybe::domain::instance::VnfInstance;
+use gybe::domain::interface::Interface;
 use gybe::domain::op_occ::{CancelMode, OpState, VnfLcmOpOcc};
 use gybe::domain::package::{Content, DefinitionFile, OperationalState, VnfPackage};
 use gybe::domain::plan::{Plan, PodRef};
@@ -442,6 +443,7 @@ macro_rules! points {
 points! {
     fn create_package(package: &VnfPackage) -> ();
     fn package(project: &ProjectId, id: VnfPkgId) -> VnfPackage;
+    fn package_of_vnfd(project: &ProjectId, vnfd_id: &str) -> VnfPackage;
     fn packages(project: &ProjectId, page: &Page<'_>) -> Vec<VnfPackage>;
     fn begin_upload(project: &ProjectId, id: VnfPkgId, now: OffsetDateTime) -> ();
     fn begin_processing(id: VnfPkgId, now: OffsetDateTime) -> ();
@@ -480,7 +482,7 @@ points! {
     fn end_operation(lease: Lease, ending: &Ending) -> ();
     fn create_subscription(subscription: &Subscription) -> Subscribed;
     fn subscription(project: &ProjectId, id: SubscriptionId) -> Subscription;
-    fn subscriptions(project: &ProjectId) -> Vec<Subscription>;
+    fn subscriptions(project: &ProjectId, interface: Interface) -> Vec<Subscription>;
     fn delete_subscription(project: &ProjectId, id: SubscriptionId) -> ();
     fn undelivered(project: &ProjectId, id: SubscriptionId, limit: usize) -> Vec<Undelivered>;
     fn resend(project: &ProjectId, id: SubscriptionId) -> u64;

@@ -13,6 +13,7 @@ pub mod nfvo;
 pub mod ops;
 pub mod postgres;
 pub mod proxy;
+pub mod repository;
 pub mod sample;
 pub mod site;
 pub mod store;
