@@ -29,6 +29,7 @@ use crate::conductor::grant::Granting;
 use crate::conductor::{Conductor, Settings};
 use crate::config::{Config, Role};
 use crate::domain::ids::ProjectId;
+use crate::fetch::Sources;
 use crate::infra::Observer;
 use crate::infra::kubernetes::KubernetesDriver;
 use crate::metrics::{HttpMetrics, VimMetrics};
@@ -216,13 +217,14 @@ async fn api(
         callbacks,
         callback_test: config.callback_test,
         granting: config.nfvo.is_some(),
+        sources: Sources::new(config.package_sources.clone(), config.callbacks.ca_file.as_deref())?,
         packages,
         runtime: Handle::current(),
         project: ProjectId::default(),
     });
     // SQLite serves one process: whoever was reading a package is gone.
     let stale_after = if config.database_url.is_sqlite() { Duration::ZERO } else { ABANDONED };
-    api::packages::clear_abandoned(&api, stale_after).await?;
+    api::onboarding::clear_abandoned(&api, stale_after).await?;
     if !config.database_url.is_sqlite() {
         tokio::spawn(clear_abandoned(api.clone()));
     }
@@ -233,7 +235,7 @@ async fn api(
 async fn clear_abandoned(api: web::Data<Api>) {
     loop {
         tokio::time::sleep(ABANDONED / 6).await;
-        if let Err(error) = api::packages::clear_abandoned(&api, ABANDONED).await {
+        if let Err(error) = api::onboarding::clear_abandoned(&api, ABANDONED).await {
             tracing::warn!(error = &error as &dyn std::error::Error, "abandoned onboardings can't be looked for");
         }
     }

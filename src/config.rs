@@ -69,7 +69,7 @@ pub struct Options {
     /// Let callbacks go to link-local addresses and to metadata services of cloud platforms
     #[arg(long, env = "GYBE_CALLBACK_LINK_LOCAL", num_args = 0..=1, default_missing_value = "true")]
     pub callback_link_local: Option<bool>,
-    /// PEM file of the authorities that subscribers' certificates must be of [default: the system's]
+    /// PEM file of the authorities that certificates of subscribers and package sources must be of [default: the system's]
     #[arg(long, env = "GYBE_CALLBACK_CA_FILE")]
     pub callback_ca_file: Option<PathBuf>,
     /// PEM file with the certificate and its key that are shown to subscribers who ask for TLS_CERT [default: none]
@@ -78,6 +78,10 @@ pub struct Options {
     /// The NFVO that grants operations: a table of the file.
     #[command(flatten)]
     pub nfvo: NfvoOptions,
+    /// Hosts that packages may be fetched from by upload_from_uri, with commas between: `host`, `host:port`, or `*` for all, which
+    /// lets callers find out what answers within your network [default: none, nothing is fetched]
+    #[arg(long, env = "GYBE_PACKAGE_SOURCES", value_delimiter = ',')]
+    pub package_sources: Option<Vec<String>>,
     /// OTLP endpoint that traces go to, without credentials, such as http://collector:4318; `/v1/traces` is added
     /// [default: none, no traces]
     #[arg(long, env = "GYBE_OTLP_ENDPOINT")]
@@ -149,6 +153,8 @@ pub struct Config {
     pub callbacks: callback::Settings,
     /// The NFVO that grants operations, if one does.
     pub nfvo: Option<NfvoConfig>,
+    /// Hosts that packages may be fetched from, in lower case.
+    pub package_sources: Vec<String>,
     /// Where traces go, if anywhere; without credentials.
     pub otlp_endpoint: Option<String>,
     /// Largest package accepted, in bytes.
@@ -250,6 +256,7 @@ impl Options {
             callback_ca_file: self.callback_ca_file.or(other.callback_ca_file),
             callback_certificate_file: self.callback_certificate_file.or(other.callback_certificate_file),
             nfvo: self.nfvo.or(other.nfvo),
+            package_sources: self.package_sources.or(other.package_sources),
             otlp_endpoint: self.otlp_endpoint.or(other.otlp_endpoint),
             max_package_size: self.max_package_size.or(other.max_package_size),
         }
@@ -320,6 +327,11 @@ impl Options {
                 "a conductor with --nfvo-url needs --public-url: links to the API, as the NFVO knows them, begin with it",
             );
         }
+        let sources = self.package_sources.unwrap_or_default();
+        let sources: Vec<String> = sources.iter().map(|host| host.trim().to_ascii_lowercase()).collect();
+        if sources.iter().any(|host| host.is_empty() || host.contains(['/', '@', ' '])) {
+            return unsound("--package-sources must be hosts such as repository.example or repository.example:8443");
+        }
         Ok(Config {
             listen,
             database_url,
@@ -340,6 +352,7 @@ impl Options {
                 certificate_file: self.callback_certificate_file,
             },
             nfvo,
+            package_sources: sources,
             otlp_endpoint: self.otlp_endpoint,
             max_package_bytes: self.max_package_size.unwrap_or(1024).saturating_mul(1024 * 1024),
         })

@@ -11,6 +11,7 @@ pub mod config;
 pub mod debug;
 pub mod domain;
 pub mod error;
+pub mod fetch;
 pub mod infra;
 pub mod lcm;
 pub mod metrics;

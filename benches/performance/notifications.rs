@@ -7,6 +7,7 @@ use futures::StreamExt as _;
 use futures::future::join_all;
 use gybe::clock::{Clock as _, Ids as _, System};
 use gybe::domain::ids::{ProjectId, SubscriptionId};
+use gybe::domain::interface::Interface;
 use gybe::domain::subscription::{Edition, Subscription, Verbosity};
 use gybe::notify::Notifier;
 use gybe::notify::callback::{Callbacks, Settings};
@@ -86,6 +87,7 @@ async fn subscribe(store: &dyn Store) -> Subscriber {
     let subscription = Subscription {
         id: SubscriptionId(System.uuid()),
         project_id: ProjectId::default(),
+        interface: Interface::Lifecycle,
         edition: Edition::V2,
         callback_uri: subscriber.url.clone(),
         filter: Map::new(),

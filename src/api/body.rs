@@ -1,4 +1,4 @@
-//! Reading requests: JSON bodies, ids in paths, the edition of the API root. What can't be read is a 400 that says where.
+//! Reading requests: JSON bodies, ids in paths, the API and the edition of the root. What can't be read is a 400 that says where.
 
 use std::future::{Future, Ready, ready};
 use std::pin::Pin;
@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use super::load::{self, Load};
 use crate::domain::problem::Problem;
 use crate::error::{ApiError, internal, misread};
-use crate::sol003::Edition;
+use crate::sol003::{Edition, Interface};
 
 /// A JSON body. `serde_json` bounds its depth, [`load`] its size, [`BODY_TIMEOUT`] its time.
 pub struct Json<T>(pub T);
@@ -89,7 +89,22 @@ impl FromRequest for Edition {
     type Future = Ready<Result<Self, ApiError>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let missing = || internal(&std::io::Error::other("a route outside of an API root asks for its edition")).into();
-        ready(request.app_data::<Self>().copied().ok_or_else(missing))
+        ready(of_the_root(request))
     }
+}
+
+impl FromRequest for Interface {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(of_the_root(request))
+    }
+}
+
+/// What the scope of an API root says of it.
+fn of_the_root<T: Copy + 'static>(request: &HttpRequest) -> Result<T, ApiError> {
+    let missing =
+        || internal(&std::io::Error::other("a route outside of an API root asks for what only one has")).into();
+    request.app_data::<T>().copied().ok_or_else(missing)
 }

@@ -49,6 +49,15 @@ impl<'a> List<'a> {
         })
     }
 
+    /// Of these only those that match `condition` as well, a filter of our own.
+    ///
+    /// # Errors
+    /// The condition is none, which is a defect.
+    pub fn only(mut self, condition: &str, members: &Members) -> Result<Self, Problem> {
+        self.filter.and(attributes::filter(condition, members)?);
+        Ok(self)
+    }
+
     /// The page to ask the store for: one more than a page has tells whether there is a next one.
     pub fn page(&self) -> Page<'_> {
         Page { filter: &self.filter, after: self.after, limit: self.api.page_size + 1 }

@@ -9,7 +9,7 @@ use actix_web::{Error, HttpRequest, HttpResponse};
 
 use crate::domain::problem::Problem;
 use crate::error::{ApiError, PROBLEM_JSON, response};
-use crate::sol003::Edition;
+use crate::sol003::{Edition, Interface};
 
 /// Passes the request on and dresses the answer. An error of the framework is an answer like any other here.
 ///
@@ -33,12 +33,13 @@ pub async fn dress(
 
 /// The version of the API that serves `path` (SOL013 clause 9.3.3).
 fn version(path: &str) -> Option<&'static str> {
-    [Edition::V2, Edition::V1]
-        .into_iter()
-        .find(|edition| path.starts_with(edition.root()))
-        .map(Edition::version)
-        .or_else(|| path.starts_with("/vnfpkgm/").then_some(super::versions::PACKAGES))
-        .or_else(|| (path == "/vnflcm/api_versions").then_some(Edition::V2.version()))
+    let version = |interface: Interface| {
+        let (name, rest) = path.strip_prefix('/')?.split_once('/')?;
+        let root = [Edition::V1, Edition::V2].into_iter().find(|edition| path.starts_with(interface.root(*edition)));
+        let edition = root.or((rest == "api_versions").then_some(Edition::V2)).filter(|_| name == interface.name())?;
+        Some(interface.version(edition))
+    };
+    Interface::ALL.into_iter().find_map(version)
 }
 
 /// Gives an error answer that has no problem body one, and keeps the headers that belong to its status.

@@ -12,8 +12,10 @@ pub mod list;
 pub mod load;
 pub mod middleware;
 pub mod negotiate;
+pub mod onboarding;
 pub mod op_occs;
 pub mod openapi;
+pub mod package_content;
 pub mod packages;
 pub mod page;
 pub mod range;
@@ -27,6 +29,7 @@ pub mod vims;
 use std::sync::Arc;
 
 use actix_web::web::{self, ServiceConfig, delete, get, patch, post, put, resource, scope};
+use actix_web::{Resource, Route, Scope};
 
 use tokio::runtime::Handle;
 
@@ -34,11 +37,12 @@ use crate::api::rendered::Rendered;
 use crate::clock::{Clock, Ids};
 use crate::config::CallbackTest;
 use crate::domain::ids::ProjectId;
+use crate::fetch::Sources;
 use crate::infra::{Driver, Observer};
 use crate::lcm::accept::Acceptor;
 use crate::notify::callback::Callbacks;
 use crate::package::files::PackageFiles;
-use crate::sol003::Edition;
+use crate::sol003::{Edition, Interface};
 use crate::store::Store;
 
 /// What the handlers work with.
@@ -65,6 +69,8 @@ pub struct Api {
     pub callback_test: CallbackTest,
     /// Whether an NFVO grants operations.
     pub granting: bool,
+    /// Where packages may be fetched from.
+    pub sources: Sources,
     /// The CSARs.
     pub packages: PackageFiles,
     /// The process's own runtime, for work that outlives its request: an HTTP worker's goes with the worker.
@@ -92,11 +98,12 @@ pub const MAX_BODY: usize = 1024 * 1024;
 /// All resources.
 pub fn routes(config: &mut ServiceConfig) {
     config
-        .service(resource("/vnflcm/api_versions").route(get().to(versions::lcm_all)))
-        .service(scope(Edition::V1.root()).app_data(Edition::V1).configure(lcm))
-        .service(scope(Edition::V2.root()).app_data(Edition::V2).configure(lcm).configure(lcm_of_v2))
-        .service(resource("/vnfpkgm/api_versions").route(get().to(versions::packages)))
-        .service(scope("/vnfpkgm/v1").configure(packages))
+        .service(all_versions(Interface::Lifecycle))
+        .service(root(Interface::Lifecycle, Edition::V1).configure(lcm))
+        .service(root(Interface::Lifecycle, Edition::V2).configure(lcm).configure(lcm_of_v2))
+        .service(all_versions(Interface::Packages))
+        .service(root(Interface::Packages, Edition::V1).configure(packages))
+        .service(root(Interface::Packages, Edition::V2).configure(packages))
         .service(resource(["/v1.0/vims", "/v1.0/vims.json"]).route(get().to(vims::list)).route(post().to(vims::create)))
         .service(
             resource("/v1.0/vims/{id}")
@@ -108,9 +115,17 @@ pub fn routes(config: &mut ServiceConfig) {
         .default_service(web::to(middleware::unknown_path));
 }
 
+fn all_versions(interface: Interface) -> Resource {
+    resource(format!("/{}/api_versions", interface.name())).app_data(interface).route(get().to(versions::all))
+}
+
+fn root(interface: Interface, edition: Edition) -> Scope {
+    let root = scope(interface.root(edition)).app_data(interface).app_data(edition);
+    root.service(resource("/api_versions").route(get().to(versions::one)))
+}
+
 fn lcm(config: &mut ServiceConfig) {
     config
-        .service(resource("/api_versions").route(get().to(versions::lcm_one)))
         .service(resource("/vnf_instances").route(get().to(instances::list)).route(post().to(instances::create)))
         .service(
             resource("/vnf_instances/{id}")
@@ -133,16 +148,22 @@ fn lcm(config: &mut ServiceConfig) {
         .service(resource("/vnf_lcm_op_occs/{id}/rollback").route(post().to(op_occs::rollback)))
         .service(resource("/vnf_lcm_op_occs/{id}/fail").route(post().to(op_occs::fail)))
         .service(resource("/vnf_lcm_op_occs/{id}/cancel").route(post().to(op_occs::cancel)))
-        .service(
-            resource("/subscriptions").route(get().to(subscriptions::list)).route(post().to(subscriptions::create)),
-        )
-        .service(
-            resource("/subscriptions/{id}")
-                .route(get().to(subscriptions::show))
-                .route(delete().to(subscriptions::remove)),
-        )
-        .service(resource("/subscriptions/{id}/notifications").route(get().to(subscriptions::undelivered)))
-        .service(resource("/subscriptions/{id}/notifications/resend").route(post().to(subscriptions::resend)));
+        .configure(subscriptions_by(post().to(subscriptions::create)));
+}
+
+/// What subscriptions of all APIs have; they differ in what makes one.
+fn subscriptions_by(create: Route) -> impl FnOnce(&mut ServiceConfig) {
+    move |config: &mut ServiceConfig| {
+        config
+            .service(resource("/subscriptions").route(get().to(subscriptions::list)).route(create))
+            .service(
+                resource("/subscriptions/{id}")
+                    .route(get().to(subscriptions::show))
+                    .route(delete().to(subscriptions::remove)),
+            )
+            .service(resource("/subscriptions/{id}/notifications").route(get().to(subscriptions::undelivered)))
+            .service(resource("/subscriptions/{id}/notifications/resend").route(post().to(subscriptions::resend)));
+    }
 }
 
 /// What 2.6.1 does not have.
@@ -167,7 +188,7 @@ fn lcm_of_v2(config: &mut ServiceConfig) {
 
 fn packages(config: &mut ServiceConfig) {
     config
-        .service(resource("/api_versions").route(get().to(versions::packages)))
+        .configure(subscriptions_by(post().to(subscriptions::create_for_packages)))
         .service(resource("/vnf_packages").route(get().to(packages::list)).route(post().to(packages::create)))
         .service(
             resource("/vnf_packages/{id}")
@@ -177,13 +198,23 @@ fn packages(config: &mut ServiceConfig) {
         )
         .service(
             resource("/vnf_packages/{id}/package_content")
-                .route(put().to(packages::upload))
-                .route(get().to(packages::content)),
+                .route(put().to(onboarding::upload))
+                .route(get().to(package_content::content)),
         )
         .service(
-            resource("/vnf_packages/{id}/package_content/upload_from_uri").route(post().to(packages::upload_from_uri)),
+            resource("/vnf_packages/{id}/package_content/upload_from_uri")
+                .route(post().to(onboarding::upload_from_uri)),
         )
-        .service(resource("/vnf_packages/{id}/vnfd").route(get().to(packages::vnfd)))
-        .service(resource("/vnf_packages/{id}/manifest").route(get().to(packages::manifest)))
-        .service(resource("/vnf_packages/{id}/artifacts/{path:.*}").route(get().to(packages::artifact)));
+        .service(resource("/onboarded_vnf_packages").route(get().to(packages::list_onboarded)))
+        .service(resource("/onboarded_vnf_packages/{vnfd_id}").route(get().to(packages::show)))
+        .service(
+            resource("/onboarded_vnf_packages/{vnfd_id}/package_content").route(get().to(package_content::content)),
+        );
+    for package in ["/vnf_packages/{id}", "/onboarded_vnf_packages/{vnfd_id}"] {
+        config
+            .service(resource(format!("{package}/vnfd")).route(get().to(package_content::vnfd)))
+            .service(resource(format!("{package}/manifest")).route(get().to(package_content::manifest)))
+            .service(resource(format!("{package}/artifacts")).route(get().to(package_content::artifacts)))
+            .service(resource(format!("{package}/artifacts/{{path:.*}}")).route(get().to(package_content::artifact)));
+    }
 }

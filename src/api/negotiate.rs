@@ -11,10 +11,9 @@ use actix_web::http::header::{ACCEPT, ALLOW, HeaderMap, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
 
-use super::versions;
 use crate::domain::problem::Problem;
 use crate::error::response;
-use crate::sol003::Edition;
+use crate::sol003::{Edition, Interface};
 
 /// Passes the request on if its answer can be as it wants it.
 ///
@@ -55,29 +54,31 @@ fn allowed(headers: &HeaderMap) -> HeaderValue {
 }
 
 fn check(path: &str, method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
-    let Some((served, resource)) = below_a_root(path) else { return Ok(()) };
+    let Some((interface, edition, resource)) = below_a_root(path) else { return Ok(()) };
     if let Some(wanted) = headers.get("version") {
-        check_version(served, wanted)?;
+        check_version(interface, edition, wanted)?;
     }
-    if is_answered_with_json(resource, method) && !takes_json(headers) {
+    if is_answered_with_json(resource, method) && !takes(headers, "application/json") {
         let text = format!("{path} is answered with application/json, which the Accept header excludes");
         return Err(Problem::new(406, "not-acceptable", text));
     }
     Ok(())
 }
 
-/// The version of the API that serves `path`, and the resource below its root. `api_versions` is for those who don't know it
-/// yet.
-fn below_a_root(path: &str) -> Option<(&'static str, &str)> {
-    let editions = [Edition::V1, Edition::V2].map(|edition| (edition.root(), edition.version()));
-    let mut roots = editions.into_iter().chain([("/vnfpkgm/v1", versions::PACKAGES)]);
-    let found = roots.find_map(|(root, version)| Some((version, path.strip_prefix(root)?.strip_prefix('/')?)));
-    found.filter(|(_, resource)| *resource != "api_versions")
+/// The API that serves `path`, and the resource below its root. `api_versions` is for those who don't know the version yet.
+fn below_a_root(path: &str) -> Option<(Interface, Edition, &str)> {
+    let mut roots =
+        Interface::ALL.into_iter().flat_map(|interface| [(interface, Edition::V1), (interface, Edition::V2)]);
+    let found = roots.find_map(|(interface, edition)| {
+        Some((interface, edition, path.strip_prefix(interface.root(edition))?.strip_prefix('/')?))
+    });
+    found.filter(|(_, _, resource)| *resource != "api_versions")
 }
 
 /// 400 for what is no version, 406 for one that is not served. What follows the number names an implementation and does not
 /// matter.
-fn check_version(served: &'static str, wanted: &HeaderValue) -> Result<(), Problem> {
+fn check_version(interface: Interface, edition: Edition, wanted: &HeaderValue) -> Result<(), Problem> {
+    let served = interface.version(edition);
     let text = wanted.to_str().unwrap_or_default().trim();
     let number = text.split_once("-impl:").map_or(text, |(number, _)| number);
     let is_part = |part: &str| {
@@ -87,8 +88,9 @@ fn check_version(served: &'static str, wanted: &HeaderValue) -> Result<(), Probl
     if number.split('.').count() != 3 || !number.split('.').all(is_part) {
         return Err(Problem::malformed(format!("the Version header must be a version such as {served}")));
     }
-    // Package clients of different editions differ in the minor version; nothing that is served here does.
-    let is_served = number == served || (served == versions::PACKAGES && number.starts_with("1."));
+    // Package clients of 2.x editions differ in the minor version; nothing that is served to them does.
+    let is_lenient = (interface, edition) == (Interface::Packages, Edition::V1);
+    let is_served = number == served || (is_lenient && number.starts_with("1."));
     if is_served {
         return Ok(());
     }
@@ -100,7 +102,7 @@ fn is_answered_with_json(resource: &str, method: &Method) -> bool {
     let last = resource.rsplit('/').next().unwrap_or_default();
     match *method {
         Method::GET | Method::HEAD => {
-            !(["package_content", "vnfd", "manifest"].contains(&last) || resource.contains("/artifacts/"))
+            !(["package_content", "vnfd", "manifest", "artifacts"].contains(&last) || resource.contains("/artifacts/"))
         }
         Method::POST => ["vnf_instances", "vnf_packages", "subscriptions", "fail"].contains(&last),
         Method::PATCH => resource.starts_with("vnf_packages/"),
@@ -108,8 +110,9 @@ fn is_answered_with_json(resource: &str, method: &Method) -> bool {
     }
 }
 
-/// Whether the Accept header, if there is one, takes `application/json`: the most specific of its ranges decides.
-fn takes_json(headers: &HeaderMap) -> bool {
+/// Whether the Accept header, if there is one, takes `media_type`: the most specific of its ranges decides.
+pub fn takes(headers: &HeaderMap, media_type: &str) -> bool {
+    let family = media_type.split('/').next().unwrap_or_default();
     let mut decided = (0, true);
     let mut ranges = headers.get_all(ACCEPT).flat_map(|value| value.to_str().unwrap_or_default().split(',')).peekable();
     if ranges.peek().is_some() {
@@ -118,9 +121,9 @@ fn takes_json(headers: &HeaderMap) -> bool {
     for range in ranges {
         let mut parts = range.split(';').map(str::trim);
         let specific = match parts.next().unwrap_or_default().to_ascii_lowercase().as_str() {
-            "application/json" => 3,
-            "application/*" => 2,
+            exactly if exactly == media_type => 3,
             "*/*" => 1,
+            other if other.strip_suffix("/*") == Some(family) => 2,
             _ => continue,
         };
         let weight = parts.find_map(|part| part.strip_prefix("q=").or(part.strip_prefix("Q=")));

@@ -2,18 +2,19 @@
 
 use actix_web::{HttpResponse, web};
 use utoipa::OpenApi;
+use utoipa::openapi::{HttpMethod, PathItem, Paths, RefOr};
 
-use crate::api::{drift, instances, op_occs, packages, subscriptions, versions, vims};
+use crate::api::{drift, instances, onboarding, op_occs, package_content, packages, subscriptions, versions, vims};
 use crate::domain::problem::Problem;
 use crate::error::{ApiError, internal};
-use crate::sol003::v1;
+use crate::sol003::{Edition, Interface, pkgm, v1};
 
 #[derive(OpenApi)]
 #[openapi(
     info(title = "VNF lifecycle management (SOL003 3.3.1)", description = "", version = "2.0.0", license(name = "Apache-2.0", identifier = "Apache-2.0")),
     servers((url = "/vnflcm/v2")),
     paths(
-        versions::lcm_one,
+        versions::one,
         instances::list, instances::create, instances::show, instances::modify, instances::remove,
         instances::instantiate, instances::scale, instances::scale_to_level, instances::heal, instances::operate, instances::terminate,
         instances::change_vnfpkg,
@@ -32,16 +33,24 @@ struct LifecycleV1Types;
 
 #[derive(OpenApi)]
 #[openapi(
-    info(title = "VNF package management (SOL005)", description = "", version = "1.0.0", license(name = "Apache-2.0", identifier = "Apache-2.0")),
-    servers((url = "/vnfpkgm/v1")),
+    info(title = "VNF package management (SOL003 and SOL005 3.3.1)", description = "", version = "2.1.0", license(name = "Apache-2.0", identifier = "Apache-2.0")),
+    servers((url = "/vnfpkgm/v2")),
     paths(
-        versions::packages,
+        versions::one,
         packages::list, packages::create, packages::show, packages::modify, packages::remove,
-        packages::upload, packages::content, packages::upload_from_uri,
-        packages::vnfd, packages::manifest, packages::artifact,
+        onboarding::upload, onboarding::upload_from_uri,
+        package_content::content, package_content::vnfd, package_content::manifest, package_content::artifact,
+        package_content::artifacts,
+        subscriptions::list, subscriptions::create_for_packages, subscriptions::show, subscriptions::remove,
+        subscriptions::undelivered, subscriptions::resend,
     )
 )]
-struct Packages;
+struct PackagesV2;
+
+/// The types that 2.6.1 spells differently, in place of those of [`PackagesV2`].
+#[derive(OpenApi)]
+#[openapi(components(schemas(pkgm::v1::VnfPkgInfo)))]
+struct PackagesV1Types;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -56,7 +65,7 @@ struct Packages;
 struct Vims;
 
 /// Names of the documents.
-pub const NAMES: [&str; 4] = ["vnflcm-v1.json", "vnflcm-v2.json", "vnfpkgm-v1.json", "vims.json"];
+pub const NAMES: [&str; 5] = ["vnflcm-v1.json", "vnflcm-v2.json", "vnfpkgm-v1.json", "vnfpkgm-v2.json", "vims.json"];
 
 /// The text of a document; `None` if there is none of that name.
 ///
@@ -66,7 +75,8 @@ pub fn text(name: &str) -> Result<Option<String>, serde_json::Error> {
     let text = match name {
         "vnflcm-v1.json" => return lifecycle_v1().map(Some),
         "vnflcm-v2.json" => LifecycleV2::openapi().to_pretty_json(),
-        "vnfpkgm-v1.json" => Packages::openapi().to_pretty_json(),
+        "vnfpkgm-v1.json" => return packages_of(Edition::V1).map(Some),
+        "vnfpkgm-v2.json" => return packages_of(Edition::V2).map(Some),
         "vims.json" => Vims::openapi().to_pretty_json(),
         _ => return Ok(None),
     };
@@ -93,6 +103,48 @@ fn lifecycle_v1() -> Result<String, serde_json::Error> {
         text = text.replace(&format!("schemas/{ours}\""), &format!("schemas/{theirs}\""));
     }
     Ok(text + "\n")
+}
+
+/// Both editions have the same handlers, and subscriptions those of all APIs: the document of 2.6.1 is that of 3.3.1 with its
+/// own types and root. What can be read of a package is described by the id of its VNFD, too.
+fn packages_of(edition: Edition) -> Result<String, serde_json::Error> {
+    let mut document = PackagesV2::openapi();
+    describe_onboarded(&mut document.paths);
+    let subscriptions = ("LccnSubscription", "PkgmSubscription");
+    let mut renamed = vec![subscriptions];
+    if edition == Edition::V1 {
+        if let (Some(components), Some(own)) = (&mut document.components, PackagesV1Types::openapi().components) {
+            components.schemas.extend(own.schemas);
+        }
+        "VNF package management (SOL003 and SOL005 2.6.1)".clone_into(&mut document.info.title);
+        renamed.push(("VnfPkgInfoV2", "VnfPkgInfoV1"));
+    }
+    Interface::Packages.version(edition).clone_into(&mut document.info.version);
+    let mut text = document.to_pretty_json()?.replace("/vnfpkgm/v2", Interface::Packages.root(edition));
+    for (ours, theirs) in renamed {
+        text = text.replace(&format!("schemas/{ours}\""), &format!("schemas/{theirs}\""));
+    }
+    Ok(text + "\n")
+}
+
+/// Adds `/onboarded_vnf_packages/{vnfdId}`, which is read as `/vnf_packages/{id}` is.
+fn describe_onboarded(document: &mut Paths) {
+    let mut onboarded = Vec::new();
+    for (path, item) in &document.paths {
+        let (Some(below), Some(get)) = (path.strip_prefix("/vnf_packages"), &item.get) else { continue };
+        let mut get = get.clone();
+        get.operation_id = get.operation_id.map(|id| format!("{id}_onboarded"));
+        for parameter in get.parameters.iter_mut().flatten() {
+            if let RefOr::T(parameter) = parameter
+                && parameter.name == "id"
+            {
+                "vnfdId".clone_into(&mut parameter.name);
+            }
+        }
+        let path = format!("/onboarded_vnf_packages{}", below.replace("{id}", "{vnfdId}"));
+        onboarded.push((path, PathItem::from_http_methods([HttpMethod::Get], get)));
+    }
+    document.paths.extend(onboarded);
 }
 
 /// `GET /openapi/{name}`.

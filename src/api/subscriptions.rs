@@ -1,5 +1,5 @@
-//! `/subscriptions` of both editions (SOL003 clauses 5.4.18 and 5.4.19), and two extensions of ours below one: what was not
-//! delivered yet, and having it sent again.
+//! `/subscriptions` of both APIs that have them, in both editions (SOL003 clauses 5.4.18, 5.4.19, 10.4.7 and 10.4.8), and two
+//! extensions of ours below one: what was not delivered yet, and having it sent again.
 
 use actix_web::http::header::LOCATION;
 use actix_web::{HttpResponse, web};
@@ -12,10 +12,12 @@ use crate::domain::problem::Problem;
 use crate::domain::subscription::Subscription;
 use crate::error::{ApiError, internal};
 use crate::lcm::subscribe::Subscriber;
-use crate::sol003::Edition;
 use crate::sol003::common::ProblemDetails;
 use crate::sol003::notification::UndeliveredNotification;
-use crate::sol003::subscription::{LccnSubscription, LccnSubscriptionRequest};
+use crate::sol003::subscription::{
+    LccnSubscription, LccnSubscriptionRequest, PkgmSubscription, PkgmSubscriptionRequest,
+};
+use crate::sol003::{Edition, Interface};
 use crate::store::{StoreError, Subscribed};
 
 fn missing(id: SubscriptionId) -> impl Fn(StoreError) -> ApiError {
@@ -23,6 +25,12 @@ fn missing(id: SubscriptionId) -> impl Fn(StoreError) -> ApiError {
         StoreError::NotFound => Problem::not_found("subscription", &id.to_string()).into(),
         other => other.into(),
     }
+}
+
+/// The subscription, if it is one of that API.
+async fn found(api: &Api, interface: Interface, id: SubscriptionId) -> Result<Subscription, ApiError> {
+    let subscription = api.store.subscription(&api.project, id).await.map_err(missing(id))?;
+    if subscription.interface == interface { Ok(subscription) } else { Err(missing(id)(StoreError::NotFound)) }
 }
 
 /// Tests the callback URI as the configuration wants it.
@@ -51,7 +59,18 @@ async fn test(api: &Api, subscription: &Subscription) -> Result<(), ApiError> {
     }
 }
 
-/// `POST /subscriptions`.
+/// What a subscription is made with.
+fn subscriber(api: &Api) -> Subscriber<'_> {
+    Subscriber {
+        clock: &*api.clock,
+        ids: &*api.ids,
+        project: &api.project,
+        base_url: &api.public_url,
+        has_certificate: api.callbacks.has_certificate(),
+    }
+}
+
+/// `POST /subscriptions` of `/vnflcm`.
 #[utoipa::path(post, path = "/subscriptions", tag = "subscriptions", request_body = LccnSubscriptionRequest,
     responses((status = 201, body = LccnSubscription), (status = 303, description = "There is an equal subscription: Location"), (status = 422, description = "The callback URI did not pass its test, or what is asked for can't be", body = ProblemDetails)))]
 pub async fn create(
@@ -59,20 +78,27 @@ pub async fn create(
     edition: Edition,
     Json(request): Json<LccnSubscriptionRequest>,
 ) -> Result<HttpResponse, ApiError> {
-    let subscriber = Subscriber {
-        clock: &*api.clock,
-        ids: &*api.ids,
-        project: &api.project,
-        base_url: &api.public_url,
-        has_certificate: api.callbacks.has_certificate(),
-    };
-    let subscription = subscriber.subscription(edition, request)?;
-    test(&api, &subscription).await?;
-    let location = |id| (LOCATION, format!("{}{}/subscriptions/{id}", api.public_url, edition.root()));
-    Ok(match api.store.create_subscription(&subscription).await? {
+    subscribe(&api, &subscriber(&api).to_lifecycle(edition, request)?).await
+}
+
+/// `POST /subscriptions` of `/vnfpkgm`.
+#[utoipa::path(post, path = "/subscriptions", tag = "subscriptions", operation_id = "create_subscription", request_body = PkgmSubscriptionRequest,
+    responses((status = 201, body = PkgmSubscription), (status = 303, description = "There is an equal subscription: Location"), (status = 422, description = "The callback URI did not pass its test, or what is asked for can't be", body = ProblemDetails)))]
+pub async fn create_for_packages(
+    api: web::Data<Api>,
+    edition: Edition,
+    Json(request): Json<PkgmSubscriptionRequest>,
+) -> Result<HttpResponse, ApiError> {
+    subscribe(&api, &subscriber(&api).to_packages(edition, request)?).await
+}
+
+async fn subscribe(api: &Api, subscription: &Subscription) -> Result<HttpResponse, ApiError> {
+    test(api, subscription).await?;
+    let location = |id| (LOCATION, format!("{}{}/subscriptions/{id}", api.public_url, subscription.root()));
+    Ok(match api.store.create_subscription(subscription).await? {
         Subscribed::Now => HttpResponse::Created()
             .insert_header(location(subscription.id))
-            .json(LccnSubscription::new(&subscription, edition, &api.public_url)),
+            .json(LccnSubscription::new(subscription, subscription.edition, &api.public_url)),
         Subscribed::Already(id) => HttpResponse::SeeOther().insert_header(location(id)).finish(),
     })
 }
@@ -80,8 +106,8 @@ pub async fn create(
 /// `GET /subscriptions`.
 #[utoipa::path(get, path = "/subscriptions", tag = "subscriptions",
     responses((status = 200, description = "The subscriptions, oldest first", body = Vec<LccnSubscription>)))]
-pub async fn list(api: web::Data<Api>, edition: Edition) -> Result<HttpResponse, ApiError> {
-    let subscriptions = api.store.subscriptions(&api.project).await?;
+pub async fn list(api: web::Data<Api>, interface: Interface, edition: Edition) -> Result<HttpResponse, ApiError> {
+    let subscriptions = api.store.subscriptions(&api.project, interface).await?;
     let rendered: Vec<_> =
         subscriptions.iter().map(|one| LccnSubscription::new(one, edition, &api.public_url)).collect();
     Ok(HttpResponse::Ok().json(rendered))
@@ -90,15 +116,25 @@ pub async fn list(api: web::Data<Api>, edition: Edition) -> Result<HttpResponse,
 /// `GET /subscriptions/{id}`.
 #[utoipa::path(get, path = "/subscriptions/{id}", tag = "subscriptions", params(("id" = String, Path)),
     responses((status = 200, body = LccnSubscription), (status = 404, body = ProblemDetails)))]
-pub async fn show(api: web::Data<Api>, edition: Edition, Id(id): Id<SubscriptionId>) -> Result<HttpResponse, ApiError> {
-    let subscription = api.store.subscription(&api.project, id).await.map_err(missing(id))?;
+pub async fn show(
+    api: web::Data<Api>,
+    interface: Interface,
+    edition: Edition,
+    Id(id): Id<SubscriptionId>,
+) -> Result<HttpResponse, ApiError> {
+    let subscription = found(&api, interface, id).await?;
     Ok(HttpResponse::Ok().json(LccnSubscription::new(&subscription, edition, &api.public_url)))
 }
 
 /// `DELETE /subscriptions/{id}`.
 #[utoipa::path(delete, path = "/subscriptions/{id}", tag = "subscriptions", params(("id" = String, Path)),
     responses((status = 204), (status = 404, body = ProblemDetails)))]
-pub async fn remove(api: web::Data<Api>, Id(id): Id<SubscriptionId>) -> Result<HttpResponse, ApiError> {
+pub async fn remove(
+    api: web::Data<Api>,
+    interface: Interface,
+    Id(id): Id<SubscriptionId>,
+) -> Result<HttpResponse, ApiError> {
+    found(&api, interface, id).await?;
     api.store.delete_subscription(&api.project, id).await.map_err(missing(id))?;
     Ok(HttpResponse::NoContent().finish())
 }
@@ -106,8 +142,12 @@ pub async fn remove(api: web::Data<Api>, Id(id): Id<SubscriptionId>) -> Result<H
 /// `GET /subscriptions/{id}/notifications`: an extension.
 #[utoipa::path(get, path = "/subscriptions/{id}/notifications", tag = "subscriptions", params(("id" = String, Path)),
     responses((status = 200, description = "What is not delivered, in the order in which it is sent; no more than a page", body = Vec<UndeliveredNotification>), (status = 404, body = ProblemDetails)))]
-pub async fn undelivered(api: web::Data<Api>, Id(id): Id<SubscriptionId>) -> Result<HttpResponse, ApiError> {
-    let subscription = api.store.subscription(&api.project, id).await.map_err(missing(id))?;
+pub async fn undelivered(
+    api: web::Data<Api>,
+    interface: Interface,
+    Id(id): Id<SubscriptionId>,
+) -> Result<HttpResponse, ApiError> {
+    let subscription = found(&api, interface, id).await?;
     let undelivered = api.store.undelivered(&api.project, id, api.page_size).await?;
     let rendered: Vec<_> = undelivered.iter().map(|one| UndeliveredNotification::new(one, &subscription)).collect();
     Ok(HttpResponse::Ok().json(rendered))
@@ -116,7 +156,12 @@ pub async fn undelivered(api: web::Data<Api>, Id(id): Id<SubscriptionId>) -> Res
 /// `POST /subscriptions/{id}/notifications/resend`: an extension.
 #[utoipa::path(post, path = "/subscriptions/{id}/notifications/resend", tag = "subscriptions", params(("id" = String, Path)),
     responses((status = 202, description = "What was parked is sent again, and what waits is sent now"), (status = 404, body = ProblemDetails)))]
-pub async fn resend(api: web::Data<Api>, Id(id): Id<SubscriptionId>) -> Result<HttpResponse, ApiError> {
+pub async fn resend(
+    api: web::Data<Api>,
+    interface: Interface,
+    Id(id): Id<SubscriptionId>,
+) -> Result<HttpResponse, ApiError> {
+    found(&api, interface, id).await?;
     let number = api.store.resend(&api.project, id).await.map_err(missing(id))?;
     tracing::info!(subscription.id = %id, "{number} parked notifications are sent again");
     Ok(HttpResponse::Accepted().finish())

@@ -4,10 +4,7 @@ use actix_web::web;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::sol003::Edition;
-
-/// The version of the package API.
-pub const PACKAGES: &str = "1.0.0";
+use crate::sol003::{Edition, Interface};
 
 /// `ApiVersionInformation` (SOL013 clause 7.1.8).
 #[derive(Serialize, ToSchema)]
@@ -30,20 +27,16 @@ fn information(uri_prefix: &str, versions: &[&'static str]) -> web::Json<ApiVers
     web::Json(ApiVersionInformation { uri_prefix: uri_prefix.to_owned(), api_versions })
 }
 
-/// `GET /vnflcm/api_versions`.
-#[utoipa::path(get, path = "/vnflcm/api_versions", tag = "versions", responses((status = 200, body = ApiVersionInformation)))]
-pub async fn lcm_all() -> web::Json<ApiVersionInformation> {
-    information("/vnflcm", &[Edition::V1.version(), Edition::V2.version()])
+/// `GET /vnflcm/api_versions` and `GET /vnfpkgm/api_versions`.
+pub async fn all(interface: Interface) -> web::Json<ApiVersionInformation> {
+    information(
+        &format!("/{}", interface.name()),
+        &[Edition::V1, Edition::V2].map(|edition| interface.version(edition)),
+    )
 }
 
-/// `GET /vnflcm/v{1,2}/api_versions`.
+/// `GET /vnflcm/v{1,2}/api_versions` and `GET /vnfpkgm/v{1,2}/api_versions`.
 #[utoipa::path(get, path = "/api_versions", tag = "versions", responses((status = 200, body = ApiVersionInformation)))]
-pub async fn lcm_one(edition: Edition) -> web::Json<ApiVersionInformation> {
-    information(edition.root(), &[edition.version()])
-}
-
-/// `GET /vnfpkgm/api_versions` and `GET /vnfpkgm/v1/api_versions`.
-#[utoipa::path(get, path = "/api_versions", tag = "versions", responses((status = 200, body = ApiVersionInformation)))]
-pub async fn packages() -> web::Json<ApiVersionInformation> {
-    information("/vnfpkgm", &[PACKAGES])
+pub async fn one(interface: Interface, edition: Edition) -> web::Json<ApiVersionInformation> {
+    information(interface.root(edition), &[interface.version(edition)])
 }

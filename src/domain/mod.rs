@@ -8,6 +8,7 @@ pub mod grant;
 pub mod heal;
 pub mod ids;
 pub mod instance;
+pub mod interface;
 pub mod manifest;
 pub mod mask;
 pub mod namespace;

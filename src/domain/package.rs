@@ -89,6 +89,50 @@ pub struct ArtifactInfo {
     pub hash: String,
     /// `Content-Type`, where the package gives one.
     pub content_type: Option<String>,
+    /// The set of artifacts for others than NFV-MANO that the manifest puts it into (SOL004 clause 4.3.7).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub non_mano_artifact_set: Option<String>,
+    /// What it is there for, where TOSCA.meta says that it is no part of the VNF.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub classification: Option<ArtifactClassification>,
+    /// What the VNFD says of it, if it is a software image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<SoftwareImage>,
+}
+
+/// `artifactClassification` (SOL003 3.3.1 clause 10.5.3.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum ArtifactClassification {
+    /// The history of changes.
+    History,
+    /// For tests.
+    Testing,
+    /// A licence.
+    License,
+}
+
+/// A software image as the VNFD describes it (SOL001, `tosca.datatypes.nfv.SwImageData`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SoftwareImage {
+    /// Its node in the VNFD.
+    pub id: String,
+    /// `name`.
+    pub name: String,
+    /// `provider`; that of the VNF if there is none.
+    pub provider: String,
+    /// `version`.
+    pub version: String,
+    /// `container_format`, in capitals.
+    pub container_format: String,
+    /// `disk_format`, in capitals.
+    pub disk_format: String,
+    /// `min_disk`, in bytes.
+    pub min_disk: u64,
+    /// `min_ram`, in bytes; 0 if there is none.
+    pub min_ram: u64,
+    /// `size`, in bytes.
+    pub size: u64,
 }
 
 /// An artifact that can be a definition file: YAML or JSON, at most [`DefinitionFile::MAX_BYTES`].

@@ -1,4 +1,5 @@
-//! Subscriptions to lifecycle changes, and what is told of a change (SOL003 clauses 5.5.2.15 to 5.5.2.19).
+//! Subscriptions to changes of VNF instances and of VNF packages, and what is told of a change (SOL003 clauses 5.5.2.15 to
+//! 5.5.2.19 and 10.5.2.3 to 10.5.2.6).
 //!
 //! Which subscriptions a change matches is decided by the store, in the transaction of the change.
 
@@ -7,8 +8,10 @@ use serde_json::{Map, Value};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::domain::ids::{ProjectId, SubscriptionId, VnfInstanceId, VnfLcmOpOccId};
+use crate::domain::ids::{ProjectId, SubscriptionId, VnfInstanceId, VnfLcmOpOccId, VnfPkgId};
+use crate::domain::interface::Interface;
 use crate::domain::op_occ::{LcmOperation, OpState, ResourceChanges};
+use crate::domain::package::OperationalState;
 use crate::domain::problem::Problem;
 use crate::domain::vim::Secrets;
 
@@ -54,11 +57,13 @@ pub struct Subscription {
     pub id: SubscriptionId,
     /// The tenant.
     pub project_id: ProjectId,
+    /// What it is told of.
+    pub interface: Interface,
     /// What its notifications are written in.
     pub edition: Edition,
     /// Where they go.
     pub callback_uri: String,
-    /// `LifecycleChangeNotificationsFilter` as JSON, without empty members and with lists in order: equal filters are the
+    /// `LifecycleChangeNotificationsFilter` or `PkgmNotificationsFilter` as JSON, without empty members and with lists in order: equal filters are the
     /// same JSON.
     pub filter: Map<String, Value>,
     /// How much they say.
@@ -69,6 +74,18 @@ pub struct Subscription {
     pub base_url: String,
     /// When it was made: the order of the list.
     pub created_at: OffsetDateTime,
+}
+
+impl Subscription {
+    /// The version of the API that it is of.
+    pub const fn version(&self) -> &'static str {
+        self.interface.version(self.edition)
+    }
+
+    /// Path of the API root that it is of.
+    pub const fn root(&self) -> &'static str {
+        self.interface.root(self.edition)
+    }
 }
 
 /// `LcmOpOccNotificationVerbosityType` (3.3.1, clause 5.5.4.9).
@@ -128,14 +145,12 @@ pub struct Authentication {
 /// What one subscription is told of one change.
 #[derive(Clone, Debug)]
 pub struct Notification {
-    /// The place in the order in which notifications of one VNF instance are sent.
+    /// The place in the order in which notifications of one VNF instance, or of packages, are sent.
     pub position: i64,
     /// Its identifier, which stays however often it is sent, and is the same for all who are told of the change.
     pub id: Uuid,
     /// When the change was.
     pub time_stamp: OffsetDateTime,
-    /// The VNF instance.
-    pub vnf_instance_id: VnfInstanceId,
     /// What changed.
     pub change: Change,
 }
@@ -157,14 +172,42 @@ pub enum Change {
     /// `VnfLcmOperationOccurrenceNotification`: an operation entered a state.
     Operation(Box<OperationChange>),
     /// `VnfIdentifierCreationNotification`: the instance was made.
-    Created,
+    Created(VnfInstanceId),
     /// `VnfIdentifierDeletionNotification`: the instance is gone.
+    Deleted(VnfInstanceId),
+    /// `VnfPackageOnboardingNotification` or `VnfPackageChangeNotification`.
+    Package(Box<PackageChange>),
+}
+
+/// A package as it was when it changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PackageChange {
+    /// The package.
+    pub package: VnfPkgId,
+    /// Its VNFD.
+    pub vnfd_id: String,
+    /// The VNFMs that the VNFD names.
+    pub vnfm_info: Vec<String>,
+    /// What happened.
+    pub event: PackageEvent,
+}
+
+/// What happens to packages that subscribers are told of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PackageEvent {
+    /// It can be used.
+    Onboarded,
+    /// `OP_STATE_CHANGE`: it is in that state now.
+    OperationalState(OperationalState),
+    /// `PKG_DELETE`: it is gone.
     Deleted,
 }
 
 /// An operation as it was when it entered a state.
 #[derive(Clone, Debug)]
 pub struct OperationChange {
+    /// The VNF instance.
+    pub vnf_instance_id: VnfInstanceId,
     /// The op occurrence.
     pub op: VnfLcmOpOccId,
     /// What it does.
@@ -186,8 +229,12 @@ impl Change {
     pub const fn notification_type(&self) -> &'static str {
         match self {
             Self::Operation(_) => OPERATION_OCCURRENCE,
-            Self::Created => IDENTIFIER_CREATION,
-            Self::Deleted => IDENTIFIER_DELETION,
+            Self::Created(_) => IDENTIFIER_CREATION,
+            Self::Deleted(_) => IDENTIFIER_DELETION,
+            Self::Package(change) => match change.event {
+                PackageEvent::Onboarded => PACKAGE_ONBOARDING,
+                PackageEvent::OperationalState(_) | PackageEvent::Deleted => PACKAGE_CHANGE,
+            },
         }
     }
 }
@@ -198,3 +245,7 @@ pub const OPERATION_OCCURRENCE: &str = "VnfLcmOperationOccurrenceNotification";
 pub const IDENTIFIER_CREATION: &str = "VnfIdentifierCreationNotification";
 /// `notificationType` of a VNF instance that is gone.
 pub const IDENTIFIER_DELETION: &str = "VnfIdentifierDeletionNotification";
+/// `notificationType` of a package that can be used.
+pub const PACKAGE_ONBOARDING: &str = "VnfPackageOnboardingNotification";
+/// `notificationType` of a package that was enabled, disabled or deleted.
+pub const PACKAGE_CHANGE: &str = "VnfPackageChangeNotification";

@@ -1,6 +1,7 @@
 //! From a request to a subscription: all checks that need neither the database nor the subscriber.
 
 use http::Uri;
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::clock::{Clock, Ids};
@@ -11,8 +12,10 @@ use crate::domain::subscription::{
 };
 use crate::domain::vim::Secrets;
 use crate::error::internal;
+use crate::sol003::Interface;
 use crate::sol003::subscription::{
-    LccnSubscriptionRequest, LifecycleChangeNotificationsFilter, NotificationType, SubscriptionAuthentication,
+    LccnSubscriptionRequest, LifecycleChangeNotificationsFilter, NotificationType, PackageNotificationType,
+    PkgmNotificationsFilter, PkgmSubscriptionRequest, SubscriptionAuthentication,
 };
 
 /// A filter may be so large, as JSON text: every change is compared with it.
@@ -35,32 +38,54 @@ pub struct Subscriber<'a> {
 }
 
 impl Subscriber<'_> {
-    /// The subscription that `request` asks for.
+    /// The subscription to changes of VNF instances that `request` asks for.
     ///
     /// # Errors
     /// 422 for what can't be as it is.
-    pub fn subscription(&self, edition: Edition, request: LccnSubscriptionRequest) -> Result<Subscription, Problem> {
-        check_uri("callbackUri", &request.callback_uri)?;
-        let authentication = request.authentication.map(|given| authentication(given, self.has_certificate));
+    pub fn to_lifecycle(&self, edition: Edition, request: LccnSubscriptionRequest) -> Result<Subscription, Problem> {
+        let filter = lifecycle_filter(request.filter.unwrap_or_default())?;
+        let LccnSubscriptionRequest { callback_uri, authentication, verbosity, .. } = request;
+        let verbosity = verbosity.filter(|_| edition == Edition::V2).unwrap_or_default();
+        let subscription = self.subscription(Interface::Lifecycle, edition, callback_uri, authentication)?;
+        Ok(Subscription { filter, verbosity, ..subscription })
+    }
+
+    /// The subscription to changes of packages that `request` asks for.
+    ///
+    /// # Errors
+    /// 422 for what can't be as it is.
+    pub fn to_packages(&self, edition: Edition, request: PkgmSubscriptionRequest) -> Result<Subscription, Problem> {
+        let filter = package_filter(edition, request.filter.unwrap_or_default())?;
+        let PkgmSubscriptionRequest { callback_uri, authentication, .. } = request;
+        let subscription = self.subscription(Interface::Packages, edition, callback_uri, authentication)?;
+        Ok(Subscription { filter, ..subscription })
+    }
+
+    /// One that is told everything.
+    fn subscription(
+        &self,
+        interface: Interface,
+        edition: Edition,
+        callback_uri: String,
+        given: Option<SubscriptionAuthentication>,
+    ) -> Result<Subscription, Problem> {
+        check_uri("callbackUri", &callback_uri)?;
         Ok(Subscription {
             id: SubscriptionId(self.ids.uuid()),
             project_id: self.project.clone(),
+            interface,
             edition,
-            callback_uri: request.callback_uri,
-            filter: filter(request.filter.unwrap_or_default())?,
-            verbosity: match edition {
-                Edition::V1 => Verbosity::Full,
-                Edition::V2 => request.verbosity.unwrap_or_default(),
-            },
-            authentication: authentication.transpose()?,
+            callback_uri,
+            filter: Map::new(),
+            verbosity: Verbosity::Full,
+            authentication: given.map(|given| authentication(given, self.has_certificate)).transpose()?,
             base_url: self.base_url.to_owned(),
             created_at: self.clock.now(),
         })
     }
 }
 
-/// The filter as it is kept: equal filters are the same JSON.
-fn filter(filter: LifecycleChangeNotificationsFilter) -> Result<Map<String, Value>, Problem> {
+fn lifecycle_filter(filter: LifecycleChangeNotificationsFilter) -> Result<Map<String, Value>, Problem> {
     let of_operations = filter.notification_types.is_empty()
         || filter.notification_types.contains(&NotificationType::VnfLcmOperationOccurrenceNotification);
     let names_operations = !filter.operation_types.is_empty() || !filter.operation_states.is_empty();
@@ -69,6 +94,38 @@ fn filter(filter: LifecycleChangeNotificationsFilter) -> Result<Map<String, Valu
             "filter: operationTypes and operationStates are for VnfLcmOperationOccurrenceNotification, which notificationTypes leaves out",
         ));
     }
+    kept(&filter)
+}
+
+/// Only of changes can be said which packages, and in which state, are meant (clause 10.5.3.2).
+fn package_filter(edition: Edition, mut filter: PkgmNotificationsFilter) -> Result<Map<String, Value>, Problem> {
+    let of_changes = filter.notification_types.is_empty()
+        || filter.notification_types.contains(&PackageNotificationType::VnfPackageChangeNotification);
+    let names_changes =
+        !filter.vnf_pkg_id.is_empty() || !filter.operational_state.is_empty() || !filter.usage_state.is_empty();
+    if names_changes && !of_changes {
+        return Err(Problem::impossible(
+            "filter: vnfPkgId, operationalState and usageState are for VnfPackageChangeNotification, which notificationTypes leaves out",
+        ));
+    }
+    if edition == Edition::V1 {
+        // 2.6.1 has none, and what is not known is ignored.
+        filter.vnfm_info.clear();
+    }
+    let mut filter = kept(&filter)?;
+    for name in ["operationalState", "usageState"] {
+        // Shown as the schemas have it: one state, not a list of one.
+        if let Some(value) = filter.get_mut(name)
+            && let Some([only]) = value.as_array().map(Vec::as_slice)
+        {
+            *value = only.clone();
+        }
+    }
+    Ok(filter)
+}
+
+/// The filter as it is kept: equal filters are the same JSON.
+fn kept(filter: &impl Serialize) -> Result<Map<String, Value>, Problem> {
     let filter = serde_json::to_value(filter).map_err(|error| internal(&error))?;
     if filter.to_string().len() > MAX_FILTER {
         return Err(Problem::impossible(format!("filter: it is larger than {MAX_FILTER} bytes")));
@@ -164,8 +221,12 @@ fn authentication(given: SubscriptionAuthentication, has_certificate: bool) -> R
 mod tests {
     use super::*;
 
-    fn kept(given: Value) -> Result<Map<String, Value>, Problem> {
-        filter(serde_json::from_value(given).unwrap())
+    fn of_lifecycle(given: Value) -> Result<Map<String, Value>, Problem> {
+        lifecycle_filter(serde_json::from_value(given).unwrap())
+    }
+
+    fn of_packages(edition: Edition, given: Value) -> Result<Map<String, Value>, Problem> {
+        package_filter(edition, serde_json::from_value(given).unwrap())
     }
 
     #[test]
@@ -174,15 +235,36 @@ mod tests {
             "vnfInstanceSubscriptionFilter": { "vnfdIds": ["b", "a"], "vnfInstanceIds": [] } });
         let other = json!({ "vnfInstanceSubscriptionFilter": { "vnfdIds": ["a", "b"] },
             "operationStates": ["COMPLETED", "FAILED"] });
-        assert_eq!(kept(one).unwrap(), *other.as_object().unwrap());
-        assert_eq!(kept(other.clone()).unwrap(), *other.as_object().unwrap());
-        assert!(kept(json!({ "vnfInstanceSubscriptionFilter": {} })).unwrap().is_empty());
+        assert_eq!(of_lifecycle(one).unwrap(), *other.as_object().unwrap());
+        assert_eq!(of_lifecycle(other.clone()).unwrap(), *other.as_object().unwrap());
+        assert!(of_lifecycle(json!({ "vnfInstanceSubscriptionFilter": {} })).unwrap().is_empty());
     }
 
     #[test]
     fn operations_can_only_be_named_where_they_are_told_of() {
         let given = json!({ "notificationTypes": ["VnfIdentifierCreationNotification"], "operationTypes": ["HEAL"] });
-        assert_eq!(kept(given).unwrap_err().status, 422);
+        assert_eq!(of_lifecycle(given).unwrap_err().status, 422);
+    }
+
+    #[test]
+    fn states_of_packages_are_kept_one_by_one_and_only_where_changes_are_told() {
+        let given =
+            json!({ "operationalState": ["ENABLED"], "usageState": "IN_USE", "vnfmInfo": ["b", "a"], "vnfdId": [] });
+        let kept = json!({ "operationalState": "ENABLED", "usageState": "IN_USE" });
+        assert_eq!(Value::Object(of_packages(Edition::V1, given.clone()).unwrap()), kept);
+        let kept = json!({ "operationalState": "ENABLED", "usageState": "IN_USE", "vnfmInfo": ["a", "b"] });
+        assert_eq!(Value::Object(of_packages(Edition::V2, given).unwrap()), kept);
+        let given = json!({ "operationalState": ["ENABLED", "DISABLED"] });
+        assert_eq!(of_packages(Edition::V2, given).unwrap()["operationalState"], json!(["DISABLED", "ENABLED"]));
+        for name in ["vnfPkgId", "operationalState", "usageState"] {
+            let value = match name {
+                "vnfPkgId" => json!(["a"]),
+                "operationalState" => json!("ENABLED"),
+                _ => json!("IN_USE"),
+            };
+            let given = json!({ "notificationTypes": ["VnfPackageOnboardingNotification"], name: value });
+            assert_eq!(of_packages(Edition::V1, given).unwrap_err().status, 422, "{name}");
+        }
     }
 
     #[test]

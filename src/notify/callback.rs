@@ -127,7 +127,7 @@ impl Callbacks {
         let mut request = Request::builder()
             .method(method)
             .uri(&subscription.callback_uri)
-            .header("Version", subscription.edition.version())
+            .header("Version", subscription.version())
             .header(ACCEPT, "application/json");
         if !body.is_empty() {
             request = request.header(CONTENT_TYPE, "application/json");

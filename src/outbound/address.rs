@@ -1,5 +1,5 @@
-//! Which addresses requests may go to. Asked by [`super::Outbound`] with the address that is about to be connected to, so
-//! that a name that first leads elsewhere does not help.
+//! Which addresses may be connected to on a caller's word: for callbacks, and for packages that are fetched. Asked with the
+//! address that is about to be connected to, so that a name that first leads elsewhere does not help.
 //!
 //! Link-local addresses and those of cloud platforms' metadata services are refused unless the operator allows them: they
 //! hand out credentials to whoever asks from the right machine. Loopback is not: an NFVO may be on the same host.
@@ -7,6 +7,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use http::Uri;
 use hyper_util::client::legacy::connect::dns::Name;
 use tower::util::{BoxCloneSyncService, service_fn};
 
@@ -18,7 +19,7 @@ const METADATA_V6: [Ipv6Addr; 2] =
     [Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254), Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)];
 
 /// What turns names into addresses that may be connected to.
-pub(super) type Resolver = BoxCloneSyncService<Name, std::vec::IntoIter<SocketAddr>, io::Error>;
+pub type Resolver = BoxCloneSyncService<Name, std::vec::IntoIter<SocketAddr>, io::Error>;
 
 /// Whether nothing is to be sent there unless the operator allows it.
 pub fn is_refused(address: IpAddr) -> bool {
@@ -44,12 +45,26 @@ fn is_refused_v4(v4: Ipv4Addr) -> bool {
 }
 
 /// Why `address` is not connected to.
-pub(super) fn refusal(address: IpAddr) -> String {
-    format!("{address} is link-local or a metadata service: requests there must be allowed with --callback-link-local")
+fn refusal(address: IpAddr) -> String {
+    format!(
+        "{address} is link-local or a metadata service: nothing is sent there (but callbacks, with --callback-link-local)"
+    )
+}
+
+/// Refuses a URI whose host is an address that is refused, unless `allow`: the resolver is asked for names only.
+///
+/// # Errors
+/// Why.
+pub fn check(uri: &Uri, allow: bool) -> Result<(), String> {
+    let literal = uri.host().and_then(|host| host.trim_start_matches('[').trim_end_matches(']').parse().ok());
+    match literal.filter(|address| !allow && is_refused(*address)) {
+        Some(address) => Err(refusal(address)),
+        None => Ok(()),
+    }
 }
 
 /// Asks the system, and leaves out what is refused unless `allow`.
-pub(super) fn resolver(allow: bool) -> Resolver {
+pub fn resolver(allow: bool) -> Resolver {
     BoxCloneSyncService::new(service_fn(move |name: Name| async move {
         let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
         let allowed: Vec<_> = found.iter().copied().filter(|found| allow || !is_refused(found.ip())).collect();

@@ -1,4 +1,5 @@
-//! Requests to peers over HTTP: to subscribers ([`crate::notify`]), to the NFVO ([`crate::nfvo`]), and to the token endpoints of either.
+//! Requests to peers over HTTP: to subscribers ([`crate::notify`]), to the NFVO ([`crate::nfvo`]), to the token endpoints of
+//! either, and to where packages are fetched from ([`crate::fetch`]).
 //!
 //! Bounded in all they may take: connecting, the whole exchange, what is read of an answer. Redirects are not followed, and
 //! [`address`] says where nothing is sent to. What a peer takes for who we are (password, token, certificate) is here, too;
@@ -8,7 +9,6 @@ pub mod address;
 pub mod tokens;
 
 use std::error::Error;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use http::header::HeaderValue;
-use http::{HeaderMap, Request, StatusCode, Uri};
+use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
@@ -38,7 +38,8 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// A connection that was idle for so long is not used again: many servers close theirs soon after.
 const IDLE: Duration = Duration::from_secs(4);
 
-type Https = Client<HttpsConnector<HttpConnector<Resolver>>, String>;
+/// A client that connects to nothing that [`address`] refuses.
+pub type Https = Client<HttpsConnector<HttpConnector<Resolver>>, String>;
 
 /// How peers are reached.
 #[derive(Clone, Debug, Default)]
@@ -102,17 +103,7 @@ impl Outbound {
     /// [`OutboundError`].
     pub fn new(settings: &Settings, max_answer: usize) -> Result<Self, OutboundError> {
         let authorities = settings.ca_file.as_deref().map(certificates).transpose()?.unwrap_or_default();
-        let https = |certificate| {
-            let mut tcp = HttpConnector::new_with_resolver(address::resolver(settings.allow_link_local));
-            // The scheme is the TLS connector's matter.
-            tcp.enforce_http(false);
-            tcp.set_connect_timeout(Some(CONNECT_DEADLINE));
-            tcp.set_nodelay(true);
-            let tls = HttpsConnectorBuilder::new().with_tls_config(tls(&authorities, certificate)?);
-            let connector = tls.https_or_http().enable_http1().wrap_connector(tcp);
-            let mut pool = Client::builder(TokioExecutor::new());
-            Ok::<_, OutboundError>(pool.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE).build(connector))
-        };
+        let https = |certificate| https(settings.allow_link_local, &authorities, certificate);
         let certificate = settings.certificate_file.as_deref().map(identity).transpose()?;
         Ok(Self {
             plain: https(None)?,
@@ -132,11 +123,7 @@ impl Outbound {
     /// # Errors
     /// Why there was no answer.
     pub async fn exchange(&self, request: Request<String>, certified: bool) -> Result<Answer, String> {
-        if let Some(address) = literal(request.uri()).filter(|address| address::is_refused(*address))
-            && !self.allow_link_local
-        {
-            return Err(address::refusal(address));
-        }
+        address::check(request.uri(), self.allow_link_local)?;
         let client = self.certified.as_ref().filter(|_| certified).unwrap_or(&self.plain);
         let exchange = async {
             let answer = client.request(request).await.map_err(|error| chain(&error))?;
@@ -153,9 +140,25 @@ impl Outbound {
     }
 }
 
-/// The address, if the host is one and not a name: the resolver is not asked then.
-fn literal(uri: &Uri) -> Option<IpAddr> {
-    uri.host()?.trim_start_matches('[').trim_end_matches(']').parse().ok()
+/// A client over connections that [`address`] lets through, to servers that these `authorities` vouch for (the system's, if
+/// there are none).
+///
+/// # Errors
+/// TLS can't be set up.
+pub fn https(
+    allow_link_local: bool,
+    authorities: &[CertificateDer<'static>],
+    identity: Option<Identity>,
+) -> Result<Https, OutboundError> {
+    let mut tcp = HttpConnector::new_with_resolver(address::resolver(allow_link_local));
+    // The scheme is the TLS connector's matter.
+    tcp.enforce_http(false);
+    tcp.set_connect_timeout(Some(CONNECT_DEADLINE));
+    tcp.set_nodelay(true);
+    let tls = HttpsConnectorBuilder::new().with_tls_config(tls(authorities, identity)?);
+    let connector = tls.https_or_http().enable_http1().wrap_connector(tcp);
+    let mut pool = Client::builder(TokioExecutor::new());
+    Ok(pool.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE).build(connector))
 }
 
 /// `Authorization` with a password.
@@ -178,7 +181,8 @@ fn sensitive(text: String) -> Result<HeaderValue, String> {
     Ok(header)
 }
 
-type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+/// Certificates, and the key of the first.
+pub type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
 fn tls(authorities: &[CertificateDer<'static>], identity: Option<Identity>) -> Result<ClientConfig, OutboundError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -200,7 +204,11 @@ fn tls(authorities: &[CertificateDer<'static>], identity: Option<Identity>) -> R
     })
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, OutboundError> {
+/// The certificates of a PEM file: at least one.
+///
+/// # Errors
+/// [`OutboundError::File`].
+pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, OutboundError> {
     let unusable =
         |error: rustls::pki_types::pem::Error| OutboundError::File { path: path.to_owned(), reason: error.to_string() };
     let found: Vec<_> =

@@ -20,6 +20,7 @@ use zip::result::ZipError;
 
 use crate::domain::package::DefinitionFile;
 use crate::domain::problem::Problem;
+use crate::package::bundle::{Bundle, Member};
 
 /// How much a package may be.
 #[derive(Clone, Copy, Debug)]
@@ -135,6 +136,26 @@ impl Archive {
             CompressionMethod::Stored => (Box::new(content), size),
             _ => (Box::new(DeflateDecoder::new(content).take(size)), size),
         })
+    }
+
+    /// A ZIP of the files at `paths`, to be read while the archive is closed. `csar` is where the archive was opened.
+    ///
+    /// # Errors
+    /// As [`Archive::reader`]; 422 if it would be larger than 4 GiB.
+    pub fn bundle<'a>(mut self, csar: &Path, paths: impl IntoIterator<Item = &'a str>) -> Result<Bundle, Problem> {
+        let mut members = Vec::new();
+        for path in paths {
+            let entry = self.file(path)?;
+            members.push(Member {
+                path: path.to_owned(),
+                method: if entry.compression() == CompressionMethod::Stored { 0 } else { 8 },
+                crc32: entry.crc32(),
+                size: entry.size(),
+                start: entry.data_start().ok_or_else(|| damaged(path, &io::ErrorKind::InvalidData.into()))?,
+                compressed: entry.compressed_size(),
+            });
+        }
+        Bundle::new(File::open(csar).map_err(|error| unreadable(&error))?, &members)
     }
 
     /// The digest of the file at `path`, in lower-case hexadecimal digits.

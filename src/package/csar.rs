@@ -4,7 +4,7 @@
 //! YAML file at the root. Artifacts are listed with their hashes in TOSCA.meta, in the manifest (`*.mf`), or in both.
 //! Nothing is ever fetched: an artifact or an import that is a URL is refused.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{Cursor, Write};
 use std::path::Path;
 
@@ -13,9 +13,10 @@ use zip::ZipWriter;
 use zip::result::ZipResult;
 use zip::write::SimpleFileOptions;
 
-use crate::domain::package::{ArtifactInfo, Content, DefinitionFile};
+use crate::domain::package::{ArtifactClassification, ArtifactInfo, Content, DefinitionFile};
 use crate::domain::problem::Problem;
 use crate::package::archive::{self, Archive, Limits};
+use crate::package::bundle::Bundle;
 use crate::package::meta::{self, Artifact, Meta};
 use crate::package::vnfd::{self, Descriptor};
 use crate::package::yaml;
@@ -47,8 +48,12 @@ pub struct VnfdFiles {
 pub fn onboard(path: &Path, limits: &Limits) -> Result<Onboarded, Problem> {
     let mut archive = Archive::open(path, limits)?;
     let entry = Entry::find(&mut archive)?;
-    let artifacts = entry.artifacts(&mut archive)?;
-    let Descriptor { vnfd, .. } = entry.vnfd(&mut archive)?;
+    let mut artifacts = entry.artifacts(&mut archive)?;
+    let Descriptor { vnfd, images, .. } = entry.vnfd(&mut archive)?;
+    for artifact in &mut artifacts {
+        let image = images.iter().find(|image| image.paths.contains(&artifact.path));
+        artifact.image = image.map(|described| described.image.clone());
+    }
     let files = definition_files(&mut archive, &artifacts, limits)?;
     let (sha512, size) = archive::sha512(path)?;
     Ok(Onboarded { content: Content { vnfd, sha512, size, artifacts }, files })
@@ -66,30 +71,79 @@ pub fn vnfd(path: &Path, limits: &Limits) -> Result<VnfdFiles, Problem> {
     if let Some(meta) = archive.text(TOSCA_META)? {
         files.insert(0, (TOSCA_META.to_owned(), meta));
     }
-    let zip =
-        zipped(&files).map_err(|error| Problem::new(500, "internal", format!("the VNFD can't be packed: {error}")))?;
-    Ok(VnfdFiles { text, zip })
+    Ok(VnfdFiles { text, zip: zipped(&files)? })
 }
 
-/// The manifest (`*.mf`) of the CSAR at `path`; `None` if it has none.
+/// Path and text of the manifest (`*.mf`) of the CSAR at `path`; `None` if it has none.
 ///
 /// # Errors
 /// As [`onboard`].
-pub fn manifest(path: &Path, limits: &Limits) -> Result<Option<String>, Problem> {
+pub fn manifest(path: &Path, limits: &Limits) -> Result<Option<(String, String)>, Problem> {
     let mut archive = Archive::open(path, limits)?;
     match Entry::find(&mut archive)?.manifest {
-        Some((manifest, _)) => archive.text(&manifest),
+        Some((manifest, _)) => Ok(archive.text(&manifest)?.map(|text| (manifest, text))),
         None => Ok(None),
     }
 }
 
-fn zipped(files: &[(String, String)]) -> ZipResult<Vec<u8>> {
-    let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
-    for (path, text) in files {
-        writer.start_file(path.as_str(), SimpleFileOptions::default())?;
-        writer.write_all(text.as_bytes())?;
+/// What a ZIP of artifacts is to have (SOL003 3.3.1 clause 10.4.6). There are none outside of the CSAR.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// Not those that are in no set for others than NFV-MANO.
+    pub without_mano: bool,
+    /// Not those that are in one.
+    pub without_non_mano: bool,
+    /// Of those that are in one, these sets only.
+    pub sets: Option<BTreeSet<String>>,
+    /// With what they are signed with, if the package has that in files of its own.
+    pub signatures: bool,
+}
+
+impl Selection {
+    fn has(&self, artifact: &ArtifactInfo) -> bool {
+        match &artifact.non_mano_artifact_set {
+            None => !self.without_mano,
+            Some(set) => !self.without_non_mano && self.sets.as_ref().is_none_or(|sets| sets.contains(set)),
+        }
     }
-    Ok(writer.finish()?.into_inner())
+}
+
+/// A ZIP of those of the package's `artifacts` that are no software images, as `selection` wants it. The CSAR is at `path`.
+///
+/// # Errors
+/// As [`onboard`]; 422 if it would be larger than 4 GiB.
+pub fn bundle(
+    path: &Path,
+    limits: &Limits,
+    artifacts: &[ArtifactInfo],
+    selection: &Selection,
+) -> Result<Bundle, Problem> {
+    let mut archive = Archive::open(path, limits)?;
+    let artifacts = artifacts.iter().filter(|artifact| artifact.image.is_none() && selection.has(artifact));
+    let mut paths: BTreeSet<String> = artifacts.map(|artifact| artifact.path.clone()).collect();
+    if selection.signatures {
+        let lists = Entry::find(&mut archive)?.lists(&mut archive)?;
+        let signed = lists.iter().flat_map(|(_, list)| &list.artifacts).filter(|one| paths.contains(&one.path.text));
+        let signatures: Vec<String> = signed.flat_map(|one| one.signatures.iter().cloned()).collect();
+        paths.extend(signatures.into_iter().filter(|path| archive.size(path).is_some()));
+    }
+    archive.bundle(path, paths.iter().map(String::as_str))
+}
+
+/// A ZIP of these files, path and text.
+///
+/// # Errors
+/// 500 if they can't be packed, which is a defect.
+pub fn zipped(files: &[(String, String)]) -> Result<Vec<u8>, Problem> {
+    let zip = || -> ZipResult<Vec<u8>> {
+        let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
+        for (path, text) in files {
+            writer.start_file(path.as_str(), SimpleFileOptions::default())?;
+            writer.write_all(text.as_bytes())?;
+        }
+        Ok(writer.finish()?.into_inner())
+    };
+    zip().map_err(|error| Problem::new(500, "internal", format!("the files can't be packed: {error}")))
 }
 
 /// Where everything else of a package is named.
@@ -147,19 +201,42 @@ impl Entry {
 
     /// The artifacts of the manifest and of TOSCA.meta, each checked and listed once.
     fn artifacts(&self, archive: &mut Archive) -> Result<Vec<ArtifactInfo>, Problem> {
+        let lists = self.lists(archive)?;
         let mut verifier = Verifier { archive, digests: HashMap::new(), found: BTreeMap::new() };
-        if let Some(meta) = &self.meta {
-            verifier.verify(TOSCA_META, &meta.artifacts)?;
+        for (file, list) in &lists {
+            verifier.verify(file, &list.artifacts)?;
         }
+        let described = |artifact: ArtifactInfo| ArtifactInfo {
+            non_mano_artifact_set: lists.iter().find_map(|(_, list)| list.sets.get(&artifact.path).cloned()),
+            classification: self.classification(&artifact.path),
+            ..artifact
+        };
+        Ok(verifier.found.into_values().map(described).collect())
+    }
+
+    /// What TOSCA.meta and the manifest say, and where.
+    fn lists(&self, archive: &mut Archive) -> Result<Vec<(String, Meta)>, Problem> {
+        let mut lists: Vec<_> = self.meta.iter().map(|meta| (TOSCA_META.to_owned(), meta.clone())).collect();
         if let Some((manifest, place)) = &self.manifest {
-            let text = verifier.archive.text(manifest)?.ok_or_else(|| {
+            let text = archive.text(manifest)?.ok_or_else(|| {
                 Problem::impossible(format!(
                     "{place}: there is no file {manifest} in the CSAR; add the manifest or remove the line"
                 ))
             })?;
-            verifier.verify(manifest, &meta::read(manifest, &text)?.artifacts)?;
+            lists.push((manifest.clone(), meta::read(manifest, &text)?));
         }
-        Ok(verifier.found.into_values().collect())
+        Ok(lists)
+    }
+
+    /// What the artifact at `path` is there for, if TOSCA.meta names it, or the folder it is in, as no part of the VNF.
+    fn classification(&self, path: &str) -> Option<ArtifactClassification> {
+        let keys = &self.meta.as_ref()?.keys;
+        let is_in = |place: &str| {
+            let rest = path.strip_prefix(place.trim_end_matches('/'));
+            !place.is_empty() && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        let named = CLASSIFIED.into_iter().find(|(key, _)| keys.get(*key).is_some_and(|place| is_in(&place.text)));
+        named.map(|(_, classification)| classification)
     }
 
     fn vnfd(&self, archive: &mut Archive) -> Result<Descriptor, Problem> {
@@ -167,6 +244,13 @@ impl Entry {
         vnfd::read(path, place, &mut |path| archive.text(path))
     }
 }
+
+/// The keys of TOSCA.meta that name what is no part of the VNF (SOL004 clause 4.1.2.3).
+const CLASSIFIED: [(&str, ArtifactClassification); 3] = [
+    ("etsi-entry-change-log", ArtifactClassification::History),
+    ("etsi-entry-tests", ArtifactClassification::Testing),
+    ("etsi-entry-licenses", ArtifactClassification::License),
+];
 
 /// The name of the file at `path` without its extension, if that is one of `extensions`.
 fn stem<'a>(path: &'a str, extensions: &[&str]) -> Option<&'a str> {
@@ -232,6 +316,9 @@ impl Verifier<'_> {
             algorithm: artifact.algorithm.text.clone(),
             hash: artifact.hash.text.clone(),
             content_type: artifact.content_type.clone(),
+            non_mano_artifact_set: None,
+            classification: None,
+            image: None,
         };
         self.found.entry(path.clone()).or_insert(info);
         Ok(())

@@ -9,12 +9,14 @@ use std::collections::BTreeMap;
 use crate::domain::problem::Problem;
 
 /// What such a file says.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Meta {
     /// The keys, in lower case, of the blocks that are about no artifact; the first counts.
     pub keys: BTreeMap<String, Value>,
     /// The artifacts that are hashed, in order.
     pub artifacts: Vec<Artifact>,
+    /// `non_mano_artifact_sets` (SOL004 clause 4.3.7): the set of each path that is in one.
+    pub sets: BTreeMap<String, String>,
 }
 
 /// A value and the line it stands on.
@@ -27,7 +29,7 @@ pub struct Value {
 }
 
 /// One artifact.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Artifact {
     /// `Name` or `Source`: its path in the CSAR.
     pub path: Value,
@@ -37,6 +39,8 @@ pub struct Artifact {
     pub algorithm: Value,
     /// `Hash`.
     pub hash: Value,
+    /// `Signature` and `Certificate`: the paths of what it is signed with, where they are given.
+    pub signatures: Vec<String>,
 }
 
 /// Reads the `text` of `file`.
@@ -47,6 +51,8 @@ pub fn read(file: &str, text: &str) -> Result<Meta, Problem> {
     let mut meta = Meta::default();
     let mut block = BTreeMap::new();
     let mut last: Option<String> = None;
+    // The set whose sources follow; empty before the first.
+    let mut set: Option<String> = None;
     for (index, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
         let line_number = index + 1;
         if line.starts_with("-----BEGIN") {
@@ -56,10 +62,21 @@ pub fn read(file: &str, text: &str) -> Result<Meta, Problem> {
         if line.trim().is_empty() {
             meta.add(file, std::mem::take(&mut block))?;
             last = None;
+        } else if line.starts_with([' ', '\t'])
+            && let Some(name) = &mut set
+        {
+            match line.trim().split_once(':').map(|(key, value)| (key.trim(), unquoted(value.trim()))) {
+                Some((key, "")) => unquoted(key).clone_into(name),
+                Some((key, path)) if key.eq_ignore_ascii_case("source") => {
+                    meta.sets.insert(path.to_owned(), name.clone());
+                }
+                _ => {}
+            }
         } else if line.starts_with([' ', '\t']) {
             continue_value(&mut block, last.as_deref(), line.trim());
         } else if !line.starts_with('#') {
             let (key, value) = key_and_value(file, line_number, line)?;
+            set = (key == "non_mano_artifact_sets").then(String::new);
             let begins = matches!(key.as_str(), "name" | "source");
             if begins && block.keys().any(|key| matches!(key.as_str(), "name" | "source")) {
                 meta.add(file, std::mem::take(&mut block))?;
@@ -127,7 +144,9 @@ impl Meta {
                 };
                 let (algorithm, hash) = (required("algorithm", "Algorithm")?, required("hash", "Hash")?);
                 let content_type = block.remove("content-type").map(|value| value.text);
-                self.artifacts.push(Artifact { path, content_type, algorithm, hash });
+                let signatures = ["signature", "certificate"].into_iter().filter_map(|key| block.remove(key));
+                let signatures = signatures.map(|value| value.text).collect();
+                self.artifacts.push(Artifact { path, content_type, algorithm, hash, signatures });
                 Ok(())
             }
         }
@@ -167,6 +186,16 @@ mod tests {
         let meta = read("m", text).unwrap();
         assert_eq!(meta.artifacts.len(), 1);
         assert_eq!(meta.artifacts[0].hash.text, "ab");
+    }
+
+    #[test]
+    fn sets_of_artifacts_for_others_and_signatures_are_read() {
+        let text = "metadata:\n  a: b\nnon_mano_artifact_sets:\n  onap:\n    Source: a/b.yml\n\n    Source: 'c'\n  prv.x:\n    \
+                    source: d\nSource: a/b.yml\nAlgorithm: SHA-256\nHash: ab\nSignature: s.p7s\nCertificate: c.pem\n";
+        let meta = read("m", text).unwrap();
+        let sets: Vec<_> = meta.sets.iter().map(|(path, set)| (path.as_str(), set.as_str())).collect();
+        assert_eq!(sets, [("a/b.yml", "onap"), ("c", "onap"), ("d", "prv.x")]);
+        assert_eq!(meta.artifacts[0].signatures, ["s.p7s", "c.pem"]);
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! The VNFD (SOL001): its files by their imports, and of those the part that an operation on containers depends on.
 //!
 //! [`super::csar`] gives the entry file and a way to read others. What is read: the node of the VNF in the entry file, and of
-//! each file that says which flavour it is, the VDUs and the policies of scaling and instantiation levels. Networks,
-//! storages, images and the bulk of the types are passed over, but their files have to be there and to be YAML.
+//! each file that says which flavour it is, the VDUs and the policies of scaling and instantiation levels; and what there is
+//! to say of software images. Networks, storages and the bulk of the types are passed over, but their files have to be there
+//! and to be YAML.
 
+mod images;
 mod imports;
 mod policies;
 
@@ -12,6 +14,7 @@ use std::collections::BTreeMap;
 use crate::domain::problem::Problem;
 use crate::domain::vnfd::{Flavour, Vdu, Vnfd};
 use crate::package::yaml::At;
+pub use images::DescribedImage;
 use policies::Policies;
 
 /// How far a type may be derived from the one it is of.
@@ -27,6 +30,8 @@ pub struct Descriptor {
     pub vnfd: Vnfd,
     /// Its files, path and text, the entry first.
     pub files: Vec<(String, String)>,
+    /// The software images it describes.
+    pub images: Vec<DescribedImage>,
 }
 
 /// Gives the text of a file of the package; `None` if there is no such file.
@@ -40,8 +45,10 @@ pub fn read(entry: &str, place: &str, source: &mut Source<'_>) -> Result<Descrip
     let (files, documents) = imports::load(entry, place, source)?;
     let roots: Vec<At<'_>> =
         files.iter().zip(&documents).map(|((path, _), node)| At::root(path, "the VNFD", node)).collect();
-    let vnfd = Model::new(&roots).vnfd()?;
-    Ok(Descriptor { vnfd, files })
+    let model = Model::new(&roots);
+    let vnfd = model.vnfd()?;
+    let images = images::of(&model, &vnfd);
+    Ok(Descriptor { vnfd, files, images })
 }
 
 /// All files of a VNFD.
@@ -296,7 +303,7 @@ topology_template:
 
     #[test]
     fn a_vnfd_is_read_through_its_imports() {
-        let Descriptor { vnfd, files } = read_with(TOP, FLAVOUR).unwrap();
+        let Descriptor { vnfd, files, .. } = read_with(TOP, FLAVOUR).unwrap();
         let paths: Vec<&str> = files.iter().map(|(path, _)| path.as_str()).collect();
         assert_eq!(paths, ["Definitions/top.yaml", "Definitions/types.yaml", "Definitions/df/simple.yaml"]);
         assert_eq!((vnfd.id.as_str(), vnfd.version.as_str(), vnfd.software_version.as_str()), ("id-1", "1.1", "1.0"));
@@ -312,6 +319,33 @@ topology_template:
         assert_eq!(flavour.default_level.as_deref(), Some("little"));
         assert_eq!(flavour.levels["big"].scale_levels["x"], 2);
         assert_eq!(flavour.levels["big"].vdu_instances["A"], 5);
+    }
+
+    #[test]
+    fn software_images_are_what_the_standard_says_of_them() {
+        let data = "sw_image_data: {name: i, version: '3', container_format: bare, disk_format: qcow2, min_disk: 2 GiB, size: 100 MB}";
+        let described = format!(
+            "B:\n      type: example.Vdu\n      properties: {{name: b, {data}}}\n      artifacts: {{image: {{type: tosca.artifacts.nfv.SwImage, file: ../../Files/i.qcow2}}}}"
+        );
+        let with = |described: &str| {
+            read_with(TOP, &FLAVOUR.replacen("B:\n      type: example.Vdu\n      properties: {name: b}", described, 1))
+                .unwrap()
+                .images
+        };
+        let images = with(&described);
+        assert_eq!(images[0].paths, ["Files/i.qcow2", "../../Files/i.qcow2"]);
+        let image = &images[0].image;
+        assert_eq!((image.id.as_str(), image.provider.as_str(), image.disk_format.as_str()), ("B", "Example", "QCOW2"));
+        assert_eq!((image.min_disk, image.min_ram, image.size), (2 << 30, 0, 100_000_000));
+        for (from, to) in [
+            ("2 GiB", "much"),
+            ("bare", "crate"),
+            ("version: '3'", "v: 3"),
+            ("SwImage", "File"),
+            ("100 MB", "9999999 TiB"),
+        ] {
+            assert!(with(&described.replacen(from, to, 1)).is_empty(), "{to}");
+        }
     }
 
     #[test]

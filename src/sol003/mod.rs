@@ -1,7 +1,7 @@
 //! Wire types, as the standard spells them; no behaviour beyond conversion.
 //!
 //! [`v1`] is SOL003 2.6.1 (`/vnflcm/v1`: `vimConnectionInfo` is an array), [`v2`] is 3.3.1 (`/vnflcm/v2`: it is a map).
-//! Both show the same [`crate::domain`] instances. [`vim`] is Tacker's, [`drift`] our own, not the
+//! Both show the same [`crate::domain`] instances; [`pkgm`] has the two of packages. [`vim`] is Tacker's, [`drift`] our own, not the
 //! standard's.
 
 pub mod common;
@@ -15,4 +15,5 @@ pub mod v1;
 pub mod v2;
 pub mod vim;
 
+pub use crate::domain::interface::Interface;
 pub use crate::domain::subscription::Edition;

@@ -1,19 +1,23 @@
-//! What subscribers are sent (SOL003 clauses 5.5.2.17 to 5.5.2.19), in the edition of their subscription.
+//! What subscribers are sent (SOL003 clauses 5.5.2.17 to 5.5.2.19 and 10.5.2.5 to 10.5.2.6), in the edition of their
+//! subscription.
 
 use serde::Serialize;
 use serde_json::Value;
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 
+use crate::domain::ids::VnfInstanceId;
 use crate::domain::op_occ::OpState;
+use crate::domain::package::OperationalState;
 use crate::domain::problem::Problem;
 use crate::domain::subscription::{
-    Change, Edition, Notification as Domain, OperationChange, Subscription, Undelivered, Verbosity,
+    Change, Edition, Notification as Domain, OperationChange, PackageChange, PackageEvent, Subscription, Undelivered,
+    Verbosity,
 };
 use crate::sol003::common::{AffectedVnfc, Link, ResourceChanges};
 use crate::sol003::op_occ::changes;
 
-/// A notification of any of the three types.
+/// A notification of any type.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Notification {
@@ -23,11 +27,52 @@ pub struct Notification {
     #[serde(with = "time::serde::rfc3339")]
     #[schema(value_type = String, format = DateTime)]
     time_stamp: OffsetDateTime,
+    #[serde(flatten)]
+    change: Subject,
+}
+
+/// What notifications of one API have.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+enum Subject {
+    Instance(Box<InstanceNotification>),
+    Package(Box<PackageNotification>),
+}
+
+/// What notifications of VNF instances have.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct InstanceNotification {
     vnf_instance_id: String,
     #[serde(flatten)]
     operation: Option<Operation>,
     #[serde(rename = "_links")]
     links: LccnLinks,
+}
+
+/// What notifications of packages have (clauses 10.5.2.5 and 10.5.2.6).
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct PackageNotification {
+    vnf_pkg_id: String,
+    vnfd_id: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    vnfm_info: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    change_type: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    operational_state: Option<OperationalState>,
+    #[serde(rename = "_links")]
+    links: PkgmLinks,
+}
+
+/// `PkgmLinks` (clause 10.5.3.4).
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct PkgmLinks {
+    vnf_package: Link,
+    subscription: Link,
 }
 
 /// What `VnfLcmOperationOccurrenceNotification` has beyond the others.
@@ -90,23 +135,53 @@ impl UndeliveredNotification {
 impl Notification {
     /// What the subscriber is sent.
     pub fn new(notification: &Domain, subscription: &Subscription) -> Self {
-        let root = format!("{}{}", subscription.base_url, subscription.edition.root());
-        let operation = match &notification.change {
-            Change::Operation(change) => Some(&**change),
-            Change::Created | Change::Deleted => None,
+        let root = format!("{}{}", subscription.base_url, subscription.root());
+        let subscription_link = || Link::to(format!("{root}/subscriptions/{}", subscription.id));
+        let instance = |id: VnfInstanceId, operation: Option<&OperationChange>| {
+            Subject::Instance(Box::new(InstanceNotification {
+                vnf_instance_id: id.to_string(),
+                operation: operation.map(|change| Operation::new(change, subscription)),
+                links: LccnLinks {
+                    vnf_instance: Link::to(format!("{root}/vnf_instances/{id}")),
+                    subscription: subscription_link(),
+                    vnf_lcm_op_occ: operation.map(|change| Link::to(format!("{root}/vnf_lcm_op_occs/{}", change.op))),
+                },
+            }))
         };
         Self {
             id: notification.id.to_string(),
             notification_type: notification.change.notification_type(),
             subscription_id: subscription.id.to_string(),
             time_stamp: notification.time_stamp,
-            vnf_instance_id: notification.vnf_instance_id.to_string(),
-            operation: operation.map(|change| Operation::new(change, subscription)),
-            links: LccnLinks {
-                vnf_instance: Link::to(format!("{root}/vnf_instances/{}", notification.vnf_instance_id)),
-                subscription: Link::to(format!("{root}/subscriptions/{}", subscription.id)),
-                vnf_lcm_op_occ: operation.map(|operation| Link::to(format!("{root}/vnf_lcm_op_occs/{}", operation.op))),
+            change: match &notification.change {
+                Change::Created(id) | Change::Deleted(id) => instance(*id, None),
+                Change::Operation(change) => instance(change.vnf_instance_id, Some(change)),
+                Change::Package(change) => {
+                    let links = PkgmLinks {
+                        vnf_package: Link::to(format!("{root}/vnf_packages/{}", change.package)),
+                        subscription: subscription_link(),
+                    };
+                    Subject::Package(Box::new(PackageNotification::new(change, subscription.edition, links)))
+                }
             },
+        }
+    }
+}
+
+impl PackageNotification {
+    fn new(change: &PackageChange, edition: Edition, links: PkgmLinks) -> Self {
+        let (change_type, operational_state) = match change.event {
+            PackageEvent::Onboarded => (None, None),
+            PackageEvent::OperationalState(state) => (Some("OP_STATE_CHANGE"), Some(state)),
+            PackageEvent::Deleted => (Some("PKG_DELETE"), None),
+        };
+        Self {
+            vnf_pkg_id: change.package.to_string(),
+            vnfd_id: change.vnfd_id.clone(),
+            vnfm_info: if edition == Edition::V2 { change.vnfm_info.clone() } else { Vec::new() },
+            change_type,
+            operational_state,
+            links,
         }
     }
 }

@@ -1,13 +1,16 @@
-//! `LccnSubscription` and its request (SOL003 clauses 5.5.2.15 and 5.5.2.16). The editions differ in `verbosity`, which is
-//! of 3.3.1 alone.
+//! `LccnSubscription` and its request (SOL003 clauses 5.5.2.15 and 5.5.2.16), and `PkgmSubscription` with its own (clauses
+//! 10.5.2.3 and 10.5.2.4). The editions differ in `verbosity` and `vnfmInfo`, which are of 3.3.1 alone.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use crate::domain::interface::Interface;
+use crate::domain::package::OperationalState;
 use crate::domain::subscription::{AuthType, Edition, Subscription as Domain, Verbosity};
 use crate::domain::vim::Secret;
 use crate::sol003::common::Link;
+use crate::sol003::pkgm::PackageUsageState;
 
 /// `LccnSubscriptionRequest` (clause 5.5.2.15).
 #[derive(Debug, Deserialize, ToSchema)]
@@ -36,6 +39,65 @@ pub struct LifecycleChangeNotificationsFilter {
     pub operation_types: Vec<LcmOperationType>,
     /// Which states that operations enter.
     pub operation_states: Vec<LcmOperationStateType>,
+}
+
+/// `PkgmSubscriptionRequest` (clause 10.5.2.3).
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PkgmSubscriptionRequest {
+    /// What is told; everything if absent.
+    pub filter: Option<PkgmNotificationsFilter>,
+    /// Where it is told: an `http` or `https` URI.
+    pub callback_uri: String,
+    /// How Gybe shows who it is.
+    pub authentication: Option<SubscriptionAuthentication>,
+}
+
+/// `PkgmNotificationsFilter` (clause 10.5.3.2). All that is given must match; of a list, one entry.
+#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PkgmNotificationsFilter {
+    /// Which types of notification.
+    pub notification_types: Vec<PackageNotificationType>,
+    /// Packages of these products.
+    pub vnf_products_from_providers: Vec<VnfProductsFromProvider>,
+    /// Packages with these VNFDs.
+    pub vnfd_id: Vec<String>,
+    /// These packages.
+    pub vnf_pkg_id: Vec<String>,
+    /// Packages that are in this state after the change, or in one of these.
+    #[serde(deserialize_with = "one_or_more")]
+    #[schema(value_type = String)]
+    pub operational_state: Vec<OperationalState>,
+    /// Packages that are IN_USE or NOT_IN_USE; or a list.
+    #[serde(deserialize_with = "one_or_more")]
+    #[schema(value_type = String)]
+    pub usage_state: Vec<PackageUsageState>,
+    /// 3.3.1: packages for these VNFMs.
+    pub vnfm_info: Vec<String>,
+}
+
+/// `notificationType` of packages, spelt as on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub enum PackageNotificationType {
+    /// A package can be used.
+    VnfPackageOnboardingNotification,
+    /// A package was enabled, disabled or deleted.
+    VnfPackageChangeNotification,
+}
+
+/// The standard's text has a list where its schemas have one value.
+fn one_or_more<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum OneOrMore<T> {
+        One(T),
+        More(Vec<T>),
+    }
+    Ok(match OneOrMore::deserialize(deserializer)? {
+        OneOrMore::One(one) => vec![one],
+        OneOrMore::More(more) => more,
+    })
 }
 
 /// `VnfInstanceSubscriptionFilter` (clause 4.4.1.5).
@@ -167,7 +229,19 @@ pub struct ParamsOauth2ClientCredentials {
     pub token_endpoint: Option<String>,
 }
 
-/// `LccnSubscription` (clause 5.5.2.16). It never has the authentication.
+/// `PkgmSubscription` (clause 10.5.2.4), for the description of the API: [`LccnSubscription`] is written.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+#[expect(dead_code, reason = "describes; never constructed")]
+pub struct PkgmSubscription {
+    id: String,
+    filter: Option<PkgmNotificationsFilter>,
+    callback_uri: String,
+    #[schema(rename = "_links")]
+    links: SubscriptionLinks,
+}
+
+/// `LccnSubscription` (clause 5.5.2.16); without `verbosity` also a `PkgmSubscription`. It never has the authentication.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LccnSubscription {
@@ -196,9 +270,14 @@ impl LccnSubscription {
             id: subscription.id.to_string(),
             filter: subscription.filter.clone(),
             callback_uri: subscription.callback_uri.clone(),
-            verbosity: (edition == Edition::V2).then(|| subscription.verbosity.as_str()),
+            verbosity: ((subscription.interface, edition) == (Interface::Lifecycle, Edition::V2))
+                .then(|| subscription.verbosity.as_str()),
             links: SubscriptionLinks {
-                this: Link::to(format!("{base}{}/subscriptions/{}", edition.root(), subscription.id)),
+                this: Link::to(format!(
+                    "{base}{}/subscriptions/{}",
+                    subscription.interface.root(edition),
+                    subscription.id
+                )),
             },
         }
     }

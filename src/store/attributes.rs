@@ -126,6 +126,14 @@ pub struct Filter {
     pub(in crate::store) terms: Terms,
 }
 
+impl Filter {
+    /// Asks for what `other` asks for, too.
+    pub fn and(&mut self, other: Self) {
+        self.terms.own.extend(other.terms.own);
+        self.terms.entries.extend(other.terms.entries);
+    }
+}
+
 /// Conditions on the way to SQL, all of which must hold.
 #[derive(Debug, Default, PartialEq)]
 pub(in crate::store) struct Terms {

@@ -22,6 +22,7 @@ use uuid::Uuid;
 use crate::domain::grant::{GrantReference, PendingGrant};
 use crate::domain::ids::{ProjectId, SubscriptionId, VimId, VnfInstanceId, VnfLcmOpOccId, VnfPkgId};
 use crate::domain::instance::VnfInstance;
+use crate::domain::interface::Interface;
 use crate::domain::namespace::Namespace;
 use crate::domain::op_occ::{CancelMode, LcmOperation, OpState, VnfLcmOpOcc};
 use crate::domain::package::{Content, DefinitionFile, OperationalState, VnfPackage};
@@ -341,7 +342,7 @@ pub struct Whereabouts {
 pub enum Subscribed {
     /// The subscription was added.
     Now,
-    /// There is an equal one: with the same edition, callback URI, verbosity and filter.
+    /// There is an equal one: with the same API and edition, callback URI, verbosity and filter.
     Already(SubscriptionId),
 }
 
@@ -412,6 +413,8 @@ pub trait Store: Send + Sync {
     async fn create_package(&self, package: &VnfPackage) -> Result<(), StoreError>;
     /// One package.
     async fn package(&self, project: &ProjectId, id: VnfPkgId) -> Result<VnfPackage, StoreError>;
+    /// The onboarded package that has the VNFD of that id. `NotFound` if there is none.
+    async fn package_of_vnfd(&self, project: &ProjectId, vnfd_id: &str) -> Result<VnfPackage, StoreError>;
     /// A page of a project's packages, oldest first.
     async fn packages(&self, project: &ProjectId, page: &Page<'_>) -> Result<Vec<VnfPackage>, StoreError>;
     /// CREATED or ERROR → UPLOADING. `Stale` in any other state.
@@ -586,15 +589,15 @@ pub trait Store: Send + Sync {
 
     // --- subscriptions ------------------------------------------------------------------------------------------
     //
-    // Each change of an instance or an op occurrence puts a notification into the outbox for each subscription that it
+    // Each change of an instance, an op occurrence or an onboarded package puts a notification into the outbox for each subscription that it
     // matches, in its transaction.
 
     /// Adds a subscription, unless there is an equal one.
     async fn create_subscription(&self, subscription: &Subscription) -> Result<Subscribed, StoreError>;
     /// One subscription.
     async fn subscription(&self, project: &ProjectId, id: SubscriptionId) -> Result<Subscription, StoreError>;
-    /// All subscriptions of a project, oldest first.
-    async fn subscriptions(&self, project: &ProjectId) -> Result<Vec<Subscription>, StoreError>;
+    /// All subscriptions of a project to changes of that kind, oldest first.
+    async fn subscriptions(&self, project: &ProjectId, interface: Interface) -> Result<Vec<Subscription>, StoreError>;
     /// Removes a subscription and what was to be sent to it.
     async fn delete_subscription(&self, project: &ProjectId, id: SubscriptionId) -> Result<(), StoreError>;
     /// What is in the outbox for a subscription, in order, at most `limit`; nothing if there is no such subscription.
@@ -610,7 +613,7 @@ pub trait Store: Send + Sync {
     /// Takes the subscription that was put off longest ago of those that there is something to send to now and that nobody
     /// sends to (or whose lease ran out).
     async fn claim_subscription(&self, owner: &str, ttl: Duration) -> Result<OutboxClaim, StoreError>;
-    /// What is to be sent next, at most `limit`: one per VNF instance, the first that waits.
+    /// What is to be sent next, at most `limit`: one per VNF instance and one of packages, the first that waits.
     async fn next_notifications(&self, lease: &OutboxLease, limit: usize) -> Result<Vec<Notification>, StoreError>;
     /// Makes the lease run for `ttl` from now. `LeaseLost` if it is lost, as the three below.
     async fn renew_subscription(&self, lease: &OutboxLease, ttl: Duration) -> Result<(), StoreError>;

@@ -22,6 +22,7 @@ use gybe::domain::op_occ::LcmOperation::{
 use gybe::domain::op_occ::OpState::{
     self, Completed, Failed, FailedTemp, Processing, RolledBack, RollingBack, Starting,
 };
+use gybe::fetch::Sources;
 use gybe::infra::kubernetes::KubernetesDriver;
 use gybe::metrics::HttpMetrics;
 use gybe::notify::callback::{self, Callbacks};
@@ -85,6 +86,7 @@ async fn serve(ops: &Ops) -> Caller {
         callbacks: Arc::new(Callbacks::new(&callback::Settings::default()).unwrap()),
         callback_test: CallbackTest::Strict,
         granting: false,
+        sources: Sources::new(Vec::new(), None).unwrap(),
         packages: PackageFiles::open(folder.path(), 1).unwrap(),
         runtime: tokio::runtime::Handle::current(),
         project: ProjectId::default(),

@@ -8,7 +8,7 @@ use gybe::domain::ids::ProjectId;
 use gybe::domain::instance::{InstantiatedVnfInfo, VirtualStorage, VnfInstance, VnfMetadata, VnfState, Vnfc};
 use gybe::domain::namespace::Namespace;
 use gybe::domain::op_occ::{CancelMode, LcmOperation, OpState, ResourceChanges, VnfLcmOpOcc};
-use gybe::domain::package::{ArtifactInfo, VnfPackage};
+use gybe::domain::package::{ArtifactClassification, ArtifactInfo, SoftwareImage, VnfPackage};
 use gybe::domain::problem::Problem;
 use gybe::domain::vim::{Secret, VimConnection};
 use gybe::sol003::op_occ::VnfLcmOpOcc as OpOccWire;
@@ -204,7 +204,23 @@ async fn more_packages(f: &Fixture) {
         algorithm: "SHA-512".to_owned(),
         hash: "cd".to_owned(),
         content_type: Some("text/x-yaml".to_owned()),
+        non_mano_artifact_set: Some("onap".to_owned()),
+        classification: Some(ArtifactClassification::Testing),
+        image: None,
     });
+    let image = SoftwareImage {
+        id: "VDU1".to_owned(),
+        name: "image".to_owned(),
+        provider: "Company".to_owned(),
+        version: "7".to_owned(),
+        container_format: "BARE".to_owned(),
+        disk_format: "QCOW2".to_owned(),
+        min_disk: 2_000_000_000,
+        min_ram: 5,
+        size: 100,
+    };
+    let app = content.artifacts[0].clone();
+    content.artifacts.push(ArtifactInfo { path: "Files/image.qcow2".to_owned(), image: Some(image), ..app });
     f.store.finish_onboarding(whole.id, &content, &[], whole.created_at).await.unwrap();
 }
 
@@ -225,13 +241,16 @@ impl Site {
         let op = |edition| ops.iter().map(|op| json(serde_json::to_value(OpOccWire::new(op, edition, "")))).collect();
         let first = instances.iter().map(|one| json(serde_json::to_value(v1::VnfInstance::new(one, "")))).collect();
         let second = instances.iter().map(|one| json(serde_json::to_value(v2::VnfInstance::new(one, "")))).collect();
-        let packages_shown = all.iter().map(|one| json(serde_json::to_value(VnfPkgInfo::new(one, "")))).collect();
+        let shown = |edition| {
+            all.iter().map(|one| json(serde_json::to_value(VnfPkgInfo::new(one, edition, "")))).collect::<Vec<_>>()
+        };
         let lists = vec![
             list("vnf_instances", &vnf_instances::V1, first),
             list("vnf_instances", &vnf_instances::V2, second),
             list("vnf_lcm_op_occs", &op_occs::V1, op(Edition::V1)),
             list("vnf_lcm_op_occs", &op_occs::V2, op(Edition::V2)),
-            list("vnf_packages", &packages::V1, packages_shown),
+            list("vnf_packages", &packages::V1, shown(Edition::V1)),
+            list("vnf_packages", &packages::V2, shown(Edition::V2)),
         ];
         Self { fixture, lists }
     }
@@ -378,7 +397,7 @@ async fn texts_are_compared(site: &Site, list: &List, path: &[String], value: &s
     let is =
         |holds: fn(&str, &str) -> bool| move |other: &Value| other.as_str().is_some_and(|other| holds(other, value));
     // Both editions write times in UTC with as many digits as they need: as texts they are in another order.
-    let is_time = matches!(path[0].as_str(), "startTime" | "stateEnteredTime");
+    let is_time = matches!(path.last().unwrap().as_str(), "startTime" | "stateEnteredTime" | "createdAt");
     if !is_time {
         for (operator, holds) in [
             ("gt", (|a, b| a > b) as fn(&str, &str) -> bool),
@@ -453,7 +472,8 @@ async fn what_is_not_there_matches_nothing(site: Site) {
         (&vnf_instances::V2, "(neq,metadata/null,x)"),
         (&vnf_instances::V1, "(neq,instantiatedVnfInfo/extCpInfo/id,x)"),
         (&op_occs::V1, "(neq,grantId,x)"),
-        (&packages::V1, "(neq,softwareImages/name,x)"),
+        (&packages::V1, "(neq,softwareImages/userMetadata/a,x)"),
+        (&packages::V2, "(neq,packageSecurityOption,x)"),
         (&vnf_instances::V1, "(eq,metadata,x)"),
     ] {
         assert!(site.found(site.list(members), text).await.is_empty(), "{text}");
@@ -529,7 +549,7 @@ async fn pages_of_a_filtered_list_have_each_element_once(site: Site) {
 proptest! {
     #[test]
     fn no_filter_makes_the_reader_panic(text in "\\((eq|in|gt|cont),(id|metadata|vimConnectionInfo|startTime|instantiatedVnfInfo)(/[a-zA-Z@~01]{0,6}){0,3},.{0,12}\\)") {
-        for members in [&vnf_instances::V1, &vnf_instances::V2, &op_occs::V1, &op_occs::V2, &packages::V1] {
+        for members in [&vnf_instances::V1, &vnf_instances::V2, &op_occs::V1, &op_occs::V2, &packages::V1, &packages::V2] {
             let _ = filter(&text, members);
         }
     }

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use crate::support::gybe::{Answer, Gybe};
 
 const UNKNOWN: &str = "8f14e45f-ceea-467f-a8f4-0123456789ab";
-const ROOTS: [(&str, &str); 3] = [("/vnflcm/v1", "1.3.0"), ("/vnflcm/v2", "2.0.0"), ("/vnfpkgm/v1", "1.0.0")];
+const ROOTS: [(&str, &str); 4] =
+    [("/vnflcm/v1", "1.3.0"), ("/vnflcm/v2", "2.0.0"), ("/vnfpkgm/v1", "1.0.0"), ("/vnfpkgm/v2", "2.1.0")];
 
 /// The resources of `/vnflcm` with the methods they have.
 const LIFECYCLE: [(&str, &str); 20] = [
@@ -44,8 +45,8 @@ const OF_V2: [(&str, &str); 7] = [
     ("/vnf_snapshots/{id}/vnf_state_snapshot", "GET"),
 ];
 
-/// The resources of `/vnfpkgm/v1`.
-const PACKAGES: [(&str, &str); 8] = [
+/// The resources of `/vnfpkgm`.
+const PACKAGES: [(&str, &str); 20] = [
     ("/api_versions", "GET"),
     ("/vnf_packages", "GET, POST"),
     ("/vnf_packages/{id}", "GET, PATCH, DELETE"),
@@ -53,7 +54,19 @@ const PACKAGES: [(&str, &str); 8] = [
     ("/vnf_packages/{id}/package_content/upload_from_uri", "POST"),
     ("/vnf_packages/{id}/vnfd", "GET"),
     ("/vnf_packages/{id}/manifest", "GET"),
+    ("/vnf_packages/{id}/artifacts", "GET"),
     ("/vnf_packages/{id}/artifacts/Files/a.yaml", "GET"),
+    ("/onboarded_vnf_packages", "GET"),
+    ("/onboarded_vnf_packages/{id}", "GET"),
+    ("/onboarded_vnf_packages/{id}/package_content", "GET"),
+    ("/onboarded_vnf_packages/{id}/vnfd", "GET"),
+    ("/onboarded_vnf_packages/{id}/manifest", "GET"),
+    ("/onboarded_vnf_packages/{id}/artifacts", "GET"),
+    ("/onboarded_vnf_packages/{id}/artifacts/Files/a.yaml", "GET"),
+    ("/subscriptions", "GET, POST"),
+    ("/subscriptions/{id}", "GET, DELETE"),
+    ("/subscriptions/{id}/notifications", "GET"),
+    ("/subscriptions/{id}/notifications/resend", "POST"),
 ];
 
 /// All resources with the methods they have, of an id that nothing has.
@@ -65,6 +78,7 @@ fn resources() -> Vec<(String, &'static str)> {
         .chain(below("/vnflcm/v2", &LIFECYCLE))
         .chain(below("/vnflcm/v2", &OF_V2))
         .chain(below("/vnfpkgm/v1", &PACKAGES))
+        .chain(below("/vnfpkgm/v2", &PACKAGES))
         .collect()
 }
 
@@ -132,7 +146,7 @@ async fn every_answer_names_the_version_of_its_root() {
             assert_eq!(answer.headers["version"], version, "{method} {root}{rest}");
         }
     }
-    for (unversioned, newest) in [("/vnflcm/api_versions", "2.0.0"), ("/vnfpkgm/api_versions", "1.0.0")] {
+    for (unversioned, newest) in [("/vnflcm/api_versions", "2.0.0"), ("/vnfpkgm/api_versions", "2.1.0")] {
         assert_eq!(gybe.get(unversioned).await.headers["version"], newest);
     }
     let refused = send(&gybe, "GET", &path, &[("Version", "9.9.9")]).await;
@@ -148,8 +162,7 @@ async fn every_answer_names_the_version_of_its_root() {
 async fn a_version_may_be_left_out_and_must_be_one_that_is_served() {
     let gybe = Gybe::start();
     for (root, version) in ROOTS {
-        let list =
-            if root == "/vnfpkgm/v1" { "/vnfpkgm/v1/vnf_packages".to_owned() } else { format!("{root}/vnf_instances") };
+        let list = format!("{root}/{}", if root.starts_with("/vnfpkgm") { "vnf_packages" } else { "vnf_instances" });
         gybe.get(&list).await.expect(StatusCode::OK);
         let with_suffix = format!("{version}-impl:example.org:nfvo:3");
         for wanted in [version, &with_suffix] {

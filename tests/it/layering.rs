@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Each part of the crate, and the other parts it may use. `app` and `main` wire everything and may use all.
-const MAY_USE: [(&str, &[&str]); 18] = [
+const MAY_USE: [(&str, &[&str]); 19] = [
     ("domain", &[]),
     ("clock", &[]),
     ("traces", &[]),
@@ -16,6 +16,7 @@ const MAY_USE: [(&str, &[&str]); 18] = [
     ("debug", &["domain", "store"]),
     ("infra", &["domain", "metrics", "traces"]),
     ("outbound", &["domain"]),
+    ("fetch", &["domain", "outbound"]),
     ("nfvo", &["domain", "metrics", "outbound", "sol003", "traces"]),
     ("notify", &["domain", "metrics", "outbound", "sol003", "store"]),
     ("config", &["domain", "infra", "nfvo", "notify", "outbound"]),

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use gybe::clock::{Clock as _, Ids as _, System};
 use gybe::domain::ids::{ProjectId, SubscriptionId, VnfLcmOpOccId};
 use gybe::domain::instance::VnfInstance;
+use gybe::domain::interface::Interface;
 use gybe::domain::op_occ::{LcmOperation, OpState, VnfLcmOpOcc};
 use gybe::domain::package::Content;
 use gybe::domain::plan::Plan;
@@ -212,6 +213,7 @@ fn subscription(callback_uri: &str, filter: Value) -> Subscription {
     Subscription {
         id: SubscriptionId(System.uuid()),
         project_id: ProjectId::default(),
+        interface: Interface::Lifecycle,
         edition: Edition::V2,
         callback_uri: callback_uri.to_owned(),
         filter: filter.as_object().unwrap().clone(),
@@ -346,7 +348,7 @@ async fn equal_subscriptions_are_one(outbox: Outbox) {
     ] {
         outbox.subscribe(&Subscription { id: SubscriptionId(System.uuid()), ..different }).await;
     }
-    assert_eq!(outbox.store.subscriptions(&first.project_id).await.unwrap().len(), 5);
+    assert_eq!(outbox.store.subscriptions(&first.project_id, Interface::Lifecycle).await.unwrap().len(), 5);
 }
 
 async fn what_is_told_to_nobody_leaves_no_row(outbox: Outbox) {

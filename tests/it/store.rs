@@ -344,6 +344,9 @@ pub fn content(vnfd_id: &str) -> Content {
         algorithm: "SHA-256".to_owned(),
         hash: "00".to_owned(),
         content_type: None,
+        non_mano_artifact_set: None,
+        classification: None,
+        image: None,
     };
     Content { vnfd, sha512: "abc".to_owned(), size: 5_000_000_000, artifacts: vec![artifact] }
 }
@@ -1721,7 +1724,16 @@ mod only_sqlite {
         let url = format!("sqlite://{}/new.db", dir.path().display());
         assert_eq!(
             migrate(&url).await.unwrap().applied,
-            ["1 initial", "2 traceparent", "3 tuning", "4 notifications", "5 lists", "6 change vnfpkg", "7 grants"]
+            [
+                "1 initial",
+                "2 traceparent",
+                "3 tuning",
+                "4 notifications",
+                "5 lists",
+                "6 change vnfpkg",
+                "7 grants",
+                "8 package subscriptions"
+            ]
         );
         assert!(migrate(&url).await.unwrap().applied.is_empty());
     }
@@ -1799,7 +1811,16 @@ mod only_postgres {
         assert!(refused.to_string().contains("gybe migrate"));
         assert_eq!(
             migrate(&database.url).await.unwrap().applied,
-            ["1 initial", "2 traceparent", "3 tuning", "4 notifications", "5 lists", "6 change vnfpkg", "7 grants"]
+            [
+                "1 initial",
+                "2 traceparent",
+                "3 tuning",
+                "4 notifications",
+                "5 lists",
+                "6 change vnfpkg",
+                "7 grants",
+                "8 package subscriptions"
+            ]
         );
         assert!(migrate(&database.url).await.unwrap().applied.is_empty());
         let store = connect(&database.url, KeyRing::parse(KEY).unwrap()).await.unwrap();

@@ -81,7 +81,7 @@ fn imported(import: At<'_>) -> At<'_> {
 }
 
 /// `path` as seen from the file it is imported by.
-fn resolve(at: At<'_>, path: &str) -> Result<String, Problem> {
+pub(super) fn resolve(at: At<'_>, path: &str) -> Result<String, Problem> {
     if path.contains("://") {
         return Err(
             at.problem(format!("the import {path} is a URL, and nothing is fetched; put the file into the CSAR"))

@@ -4,15 +4,42 @@ use super::{Attribute, Kind, Members, Rows, Type, attribute, mandatory, never, t
 
 /// Of `/vnfpkgm/v1`.
 pub static V1: Members = Members::of(&[
-    text("id", "vnf_packages.id"),
-    text("vnfdId", "vnf_packages.vnfd_id"),
-    text("vnfProvider", "vnf_packages.vnfd ->> 'provider'"),
-    text("vnfProductName", "vnf_packages.vnfd ->> 'product_name'"),
-    text("vnfSoftwareVersion", "vnf_packages.vnfd ->> 'software_version'"),
-    text("vnfdVersion", "vnf_packages.vnfd ->> 'version'"),
-    attribute("checksum", Kind::Structure(Members::of(&CHECKSUM))),
-    never("softwareImages"),
-    attribute("additionalArtifacts", Kind::Array(Rows::Elements("vnf_packages.artifacts"), Members::of(&ARTIFACT))),
+    ID,
+    VNFD_ID,
+    PROVIDER,
+    PRODUCT_NAME,
+    SOFTWARE_VERSION,
+    VNFD_VERSION,
+    CHECKSUM,
+    attribute("softwareImages", Kind::Array(ARTIFACTS, Members::of(&IMAGE_V1))),
+    attribute("additionalArtifacts", Kind::Array(ARTIFACTS, Members::of(&ARTIFACT_V1))),
+    attribute(
+        "onboardingState",
+        Kind::Simple(
+            Type::Enumeration(&["CREATED", "UPLOADING", "PROCESSING", "ONBOARDED"]),
+            "CASE vnf_packages.onboarding_state WHEN 'ERROR' THEN 'CREATED' ELSE vnf_packages.onboarding_state END",
+        ),
+    ),
+    OPERATIONAL_STATE,
+    USAGE_STATE,
+    USER_DEFINED_DATA,
+    FAILURE_DETAILS,
+]);
+
+/// Of `/vnfpkgm/v2`.
+pub static V2: Members = Members::of(&[
+    ID,
+    VNFD_ID,
+    PROVIDER,
+    PRODUCT_NAME,
+    SOFTWARE_VERSION,
+    VNFD_VERSION,
+    never("compatibleSpecificationVersions"),
+    CHECKSUM,
+    never("packageSecurityOption"),
+    never("signingCertificate"),
+    attribute("softwareImages", Kind::Array(ARTIFACTS, Members::of(&IMAGE_V2))),
+    attribute("additionalArtifacts", Kind::Array(ARTIFACTS, Members::of(&ARTIFACT_V2))),
     attribute(
         "onboardingState",
         Kind::Simple(
@@ -20,31 +47,137 @@ pub static V1: Members = Members::of(&[
             "vnf_packages.onboarding_state",
         ),
     ),
-    attribute(
-        "operationalState",
-        Kind::Simple(Type::Enumeration(&["ENABLED", "DISABLED"]), "vnf_packages.operational_state"),
-    ),
-    attribute("usageState", Kind::Simple(Type::Enumeration(&["IN_USE", "NOT_IN_USE"]), USAGE_STATE)),
-    attribute("userDefinedData", Kind::Open("vnf_packages.user_defined_data")),
-    attribute("onboardingFailureDetails", Kind::Open("vnf_packages.problem")),
+    OPERATIONAL_STATE,
+    USAGE_STATE,
+    mandatory("vnfmInfo", Kind::Open("vnf_packages.vnfd -> 'vnfm_info'")),
+    USER_DEFINED_DATA,
+    FAILURE_DETAILS,
 ]);
 
 /// What a list does not show unless it is asked for.
 pub const NOT_BY_DEFAULT: &[&str] = &["softwareImages", "additionalArtifacts", "userDefinedData", "checksum"];
 
-const USAGE_STATE: &str = "CASE WHEN EXISTS (SELECT 1 FROM vnf_instances WHERE vnf_pkg_id = vnf_packages.id) \
-                             OR EXISTS (SELECT 1 FROM vnf_lcm_op_occs WHERE target_pkg_id = vnf_packages.id) \
-                           THEN 'IN_USE' ELSE 'NOT_IN_USE' END";
+/// Those that can be used, in either edition: what `onboarded_vnf_packages` has.
+pub const ONBOARDED: &str = "(eq,onboardingState,ONBOARDED)";
 
-static CHECKSUM: [Attribute; 2] = [
+const ID: Attribute = text("id", "vnf_packages.id");
+const VNFD_ID: Attribute = text("vnfdId", "vnf_packages.vnfd_id");
+const PROVIDER: Attribute = text("vnfProvider", "vnf_packages.vnfd ->> 'provider'");
+const PRODUCT_NAME: Attribute = text("vnfProductName", "vnf_packages.vnfd ->> 'product_name'");
+const SOFTWARE_VERSION: Attribute = text("vnfSoftwareVersion", "vnf_packages.vnfd ->> 'software_version'");
+const VNFD_VERSION: Attribute = text("vnfdVersion", "vnf_packages.vnfd ->> 'version'");
+const CHECKSUM: Attribute = attribute("checksum", Kind::Structure(Members::of(&CHECKSUM_MEMBERS)));
+const OPERATIONAL_STATE: Attribute = attribute(
+    "operationalState",
+    Kind::Simple(Type::Enumeration(&["ENABLED", "DISABLED"]), "vnf_packages.operational_state"),
+);
+const USAGE_STATE: Attribute = attribute(
+    "usageState",
+    Kind::Simple(
+        Type::Enumeration(&["IN_USE", "NOT_IN_USE"]),
+        "CASE WHEN EXISTS (SELECT 1 FROM vnf_instances WHERE vnf_pkg_id = vnf_packages.id) \
+           OR EXISTS (SELECT 1 FROM vnf_lcm_op_occs WHERE target_pkg_id = vnf_packages.id) \
+         THEN 'IN_USE' ELSE 'NOT_IN_USE' END",
+    ),
+);
+const USER_DEFINED_DATA: Attribute = attribute("userDefinedData", Kind::Open("vnf_packages.user_defined_data"));
+const FAILURE_DETAILS: Attribute = attribute("onboardingFailureDetails", Kind::Open("vnf_packages.problem"));
+
+static CHECKSUM_MEMBERS: [Attribute; 2] = [
     text("algorithm", "CASE WHEN vnf_packages.sha512 IS NOT NULL THEN 'SHA-512' END"),
     text("hash", "vnf_packages.sha512"),
 ];
-static ARTIFACT: [Attribute; 3] = [
-    text("artifactPath", "entry.value ->> 'path'"),
-    mandatory("checksum", Kind::Structure(Members::of(&ARTIFACT_CHECKSUM))),
-    attribute("metadata", Kind::Structure(Members::of(&ARTIFACT_METADATA))),
+
+/// Software images and additional artifacts are of one array: what an entry has not as the one that is asked for is NULL.
+const ARTIFACTS: Rows = Rows::Elements("vnf_packages.artifacts");
+
+/// Of an entry that is no software image.
+macro_rules! of_artifact {
+    ($value:literal) => {
+        concat!("CASE WHEN entry.value -> 'image' IS NULL THEN ", $value, " END")
+    };
+}
+/// Of an entry that is a software image.
+macro_rules! of_image {
+    ($value:literal) => {
+        concat!("CASE WHEN entry.value -> 'image' IS NOT NULL THEN ", $value, " END")
+    };
+}
+
+const PATH: Attribute = text("artifactPath", of_artifact!("entry.value ->> 'path'"));
+const ARTIFACT_CHECKSUM: Attribute = mandatory("checksum", Kind::Structure(Members::of(&ARTIFACT_CHECKSUM_MEMBERS)));
+const METADATA: Attribute = attribute("metadata", Kind::Structure(Members::of(&METADATA_MEMBERS)));
+const ARTIFACT_IS_ENCRYPTED: Attribute = attribute("isEncrypted", Kind::Simple(Type::Boolean, of_artifact!("false")));
+
+static ARTIFACT_V1: [Attribute; 3] = [PATH, ARTIFACT_CHECKSUM, METADATA];
+static ARTIFACT_V2: [Attribute; 7] = [
+    PATH,
+    never("artifactURI"),
+    ARTIFACT_CHECKSUM,
+    ARTIFACT_IS_ENCRYPTED,
+    text("nonManoArtifactSetId", of_artifact!("entry.value ->> 'non_mano_artifact_set'")),
+    attribute(
+        "artifactClassification",
+        Kind::Simple(
+            Type::Enumeration(&["HISTORY", "TESTING", "LICENSE"]),
+            of_artifact!("entry.value ->> 'classification'"),
+        ),
+    ),
+    METADATA,
 ];
-static ARTIFACT_CHECKSUM: [Attribute; 2] =
-    [text("algorithm", "entry.value ->> 'algorithm'"), text("hash", "entry.value ->> 'hash'")];
-static ARTIFACT_METADATA: [Attribute; 1] = [text("Content-Type", "entry.value ->> 'content_type'")];
+static ARTIFACT_CHECKSUM_MEMBERS: [Attribute; 2] = [
+    text("algorithm", of_artifact!("entry.value ->> 'algorithm'")),
+    text("hash", of_artifact!("entry.value ->> 'hash'")),
+];
+static METADATA_MEMBERS: [Attribute; 1] = [text("Content-Type", of_artifact!("entry.value ->> 'content_type'"))];
+
+static IMAGE_V1: [Attribute; 13] = [
+    IMAGE_ID,
+    IMAGE_NAME,
+    IMAGE_PROVIDER,
+    IMAGE_VERSION,
+    IMAGE_CHECKSUM,
+    CONTAINER_FORMAT,
+    DISK_FORMAT,
+    CREATED_AT,
+    MIN_DISK,
+    MIN_RAM,
+    SIZE,
+    never("userMetadata"),
+    IMAGE_PATH,
+];
+static IMAGE_V2: [Attribute; 15] = [
+    IMAGE_ID,
+    IMAGE_NAME,
+    IMAGE_PROVIDER,
+    IMAGE_VERSION,
+    IMAGE_CHECKSUM,
+    attribute("isEncrypted", Kind::Simple(Type::Boolean, of_image!("false"))),
+    CONTAINER_FORMAT,
+    DISK_FORMAT,
+    CREATED_AT,
+    MIN_DISK,
+    MIN_RAM,
+    SIZE,
+    never("userMetadata"),
+    IMAGE_PATH,
+    never("imageUri"),
+];
+const IMAGE_ID: Attribute = text("id", "entry.value -> 'image' ->> 'id'");
+const IMAGE_NAME: Attribute = text("name", "entry.value -> 'image' ->> 'name'");
+const IMAGE_PROVIDER: Attribute = text("provider", "entry.value -> 'image' ->> 'provider'");
+const IMAGE_VERSION: Attribute = text("version", "entry.value -> 'image' ->> 'version'");
+const IMAGE_CHECKSUM: Attribute = mandatory("checksum", Kind::Structure(Members::of(&IMAGE_CHECKSUM_MEMBERS)));
+const CONTAINER_FORMAT: Attribute = text("containerFormat", "entry.value -> 'image' ->> 'container_format'");
+const DISK_FORMAT: Attribute = text("diskFormat", "entry.value -> 'image' ->> 'disk_format'");
+const CREATED_AT: Attribute = attribute("createdAt", Kind::Simple(Type::Time, of_image!("vnf_packages.created_at")));
+const MIN_DISK: Attribute = number("minDisk", "entry.value -> 'image' ->> 'min_disk'");
+const MIN_RAM: Attribute = number("minRam", "entry.value -> 'image' ->> 'min_ram'");
+const SIZE: Attribute = number("size", "entry.value -> 'image' ->> 'size'");
+const IMAGE_PATH: Attribute = text("imagePath", of_image!("entry.value ->> 'path'"));
+static IMAGE_CHECKSUM_MEMBERS: [Attribute; 2] =
+    [text("algorithm", of_image!("entry.value ->> 'algorithm'")), text("hash", of_image!("entry.value ->> 'hash'"))];
+
+const fn number(name: &'static str, place: super::Sql) -> Attribute {
+    attribute(name, Kind::Simple(Type::Number, place))
+}

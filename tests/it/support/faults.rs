@@ -14,6 +14,7 @@ use async_trait::async_trait;
 use gybe::domain::grant::PendingGrant;
 use gybe::domain::ids::{ProjectId, SubscriptionId, VimId, VnfInstanceId, VnfLcmOpOccId, VnfPkgId};
 use gybe::domain::instance::VnfInstance;
+use gybe::domain::interface::Interface;
 use gybe::domain::op_occ::{CancelMode, OpState, VnfLcmOpOcc};
 use gybe::domain::package::{Content, DefinitionFile, OperationalState, VnfPackage};
 use gybe::domain::plan::{Plan, PodRef};
@@ -457,6 +458,7 @@ macro_rules! points {
 points! {
     fn create_package(package: &VnfPackage) -> ();
     fn package(project: &ProjectId, id: VnfPkgId) -> VnfPackage;
+    fn package_of_vnfd(project: &ProjectId, vnfd_id: &str) -> VnfPackage;
     fn packages(project: &ProjectId, page: &Page<'_>) -> Vec<VnfPackage>;
     fn begin_upload(project: &ProjectId, id: VnfPkgId, now: OffsetDateTime) -> ();
     fn begin_processing(id: VnfPkgId, now: OffsetDateTime) -> ();
@@ -497,7 +499,7 @@ points! {
     fn end_operation(lease: Lease, ending: &Ending) -> ();
     fn create_subscription(subscription: &Subscription) -> Subscribed;
     fn subscription(project: &ProjectId, id: SubscriptionId) -> Subscription;
-    fn subscriptions(project: &ProjectId) -> Vec<Subscription>;
+    fn subscriptions(project: &ProjectId, interface: Interface) -> Vec<Subscription>;
     fn delete_subscription(project: &ProjectId, id: SubscriptionId) -> ();
     fn undelivered(project: &ProjectId, id: SubscriptionId, limit: usize) -> Vec<Undelivered>;
     fn resend(project: &ProjectId, id: SubscriptionId) -> u64;

@@ -15,6 +15,7 @@ pub mod ops;
 pub mod played_nfvo;
 pub mod postgres;
 pub mod proxy;
+pub mod repository;
 pub mod sample;
 pub mod site;
 pub mod store;

@@ -19,6 +19,22 @@ pub fn pack(sample: &str) -> Vec<u8> {
     std::fs::read(file).unwrap()
 }
 
+/// The CSAR of a sample, each of whose files was changed by `edit` (path and text).
+pub fn edited(sample: &str, mut edit: impl FnMut(&str, &mut String)) -> Vec<u8> {
+    let mut packed = ZipArchive::new(Cursor::new(pack(sample))).unwrap();
+    let mut csar = ZipWriter::new(Cursor::new(Vec::new()));
+    for index in 0..packed.len() {
+        let mut entry = packed.by_index(index).unwrap();
+        let name = entry.name().unwrap().into_owned();
+        let mut text = String::new();
+        entry.read_to_string(&mut text).unwrap();
+        edit(&name, &mut text);
+        csar.start_file(name, SimpleFileOptions::default()).unwrap();
+        csar.write_all(text.as_bytes()).unwrap();
+    }
+    csar.finish().unwrap().into_inner()
+}
+
 /// The CSAR of sample `small` with `manifests` (path and text) as its only definition files.
 pub fn with_manifests(manifests: &[(&str, &str)]) -> Vec<u8> {
     of_version("1.0", manifests)

@@ -22,6 +22,7 @@ use super::{Db, ENGINE, Held, Tx, Writer, bounded};
 use crate::domain::grant::PendingGrant;
 use crate::domain::ids::{ProjectId, SubscriptionId, VimId, VnfInstanceId, VnfLcmOpOccId, VnfPkgId};
 use crate::domain::instance::VnfInstance;
+use crate::domain::interface::Interface;
 use crate::domain::op_occ::{CancelMode, OpState, VnfLcmOpOcc};
 use crate::domain::package::{Content, DefinitionFile, OperationalState, VnfPackage};
 use crate::domain::plan::Plan;
@@ -177,6 +178,10 @@ impl Store for Database {
 
     async fn package(&self, project: &ProjectId, id: VnfPkgId) -> Result<VnfPackage, StoreError> {
         self.counted(packages::one(self, project, id)).await
+    }
+
+    async fn package_of_vnfd(&self, project: &ProjectId, vnfd_id: &str) -> Result<VnfPackage, StoreError> {
+        self.counted(packages::of_vnfd(self, project, vnfd_id)).await
     }
 
     async fn packages(&self, project: &ProjectId, page: &Page<'_>) -> Result<Vec<VnfPackage>, StoreError> {
@@ -402,8 +407,8 @@ impl Store for Database {
         self.counted(subscriptions::one(self, project, id)).await
     }
 
-    async fn subscriptions(&self, project: &ProjectId) -> Result<Vec<Subscription>, StoreError> {
-        self.counted(subscriptions::all(self, project)).await
+    async fn subscriptions(&self, project: &ProjectId, interface: Interface) -> Result<Vec<Subscription>, StoreError> {
+        self.counted(subscriptions::all(self, project, interface)).await
     }
 
     async fn delete_subscription(&self, project: &ProjectId, id: SubscriptionId) -> Result<(), StoreError> {

@@ -1,18 +1,21 @@
 //! `notifications`, the outbox: what [`crate::notify`] does with it, and what operators see of it. Triggers fill it
-//! (migrations, 0004).
+//! (migrations, 0004 for VNF instances, 0008 for packages).
 //!
 //! Who sends to a subscription holds its lease, which is fenced as that of an operation (`leases.rs`). So there is one
-//! process at a time that sends to it, and the order per VNF instance is that of the positions.
+//! process at a time that sends to it, and the order per VNF instance, and over all packages, is that of the positions.
 
 use std::time::Duration;
 
+use serde::Deserialize;
 use sqlx::Row as _;
 
 use super::subscriptions::{TABLE as SUBSCRIPTIONS, columns, subscription};
-use super::{Database, Query, QueryBuilder, Row, Tx, optional_json, point_in_time, read};
-use crate::domain::ids::{ProjectId, SubscriptionId};
+use super::{Database, Query, QueryBuilder, Row, Tx, json, optional_json, point_in_time, read};
+use crate::domain::ids::{ProjectId, SubscriptionId, VnfInstanceId};
+use crate::domain::package::OperationalState;
 use crate::domain::subscription::{
-    Change, IDENTIFIER_CREATION, IDENTIFIER_DELETION, Notification, OPERATION_OCCURRENCE, OperationChange, Undelivered,
+    Change, IDENTIFIER_CREATION, IDENTIFIER_DELETION, Notification, OPERATION_OCCURRENCE, OperationChange,
+    PACKAGE_CHANGE, PACKAGE_ONBOARDING, PackageChange, PackageEvent, Undelivered,
 };
 use crate::store::sql::convert::{Unreadable, count, enumerator, length};
 use crate::store::{Addressee, Outbox, OutboxClaim, OutboxLease, Sent, StoreError};
@@ -51,7 +54,7 @@ macro_rules! first_due {
 macro_rules! columns_of_notification {
     () => {
         "position, id, notification_type, time_stamp, vnf_instance_id, vnf_lcm_op_occ_id, operation, operation_state, \
-         is_automatic_invocation, error, resource_changes, changed_info"
+         is_automatic_invocation, error, resource_changes, changed_info, vnf_package"
     };
 }
 
@@ -289,11 +292,33 @@ async fn fenced(tx: &mut Tx, update: Query<'_>) -> Result<(), StoreError> {
     if done.rows_affected() == 1 { Ok(()) } else { Err(StoreError::LeaseLost) }
 }
 
+/// What the triggers keep of a package that changed.
+#[derive(Deserialize)]
+struct ChangedPackage {
+    id: String,
+    vnfd_id: String,
+    vnfm_info: Vec<String>,
+    /// There if that is what changed.
+    operational_state: Option<OperationalState>,
+}
+
 fn notification(row: &Row) -> Result<Notification, Unreadable> {
-    let change = match row.try_get("notification_type")? {
-        IDENTIFIER_CREATION => Change::Created,
-        IDENTIFIER_DELETION => Change::Deleted,
+    let notification_type: &str = row.try_get("notification_type")?;
+    let instance = || -> Result<VnfInstanceId, Unreadable> { Ok(row.try_get::<&str, _>("vnf_instance_id")?.parse()?) };
+    let change = match notification_type {
+        IDENTIFIER_CREATION => Change::Created(instance()?),
+        IDENTIFIER_DELETION => Change::Deleted(instance()?),
+        PACKAGE_ONBOARDING | PACKAGE_CHANGE => {
+            let ChangedPackage { id, vnfd_id, vnfm_info, operational_state } = json(row, "vnf_package")?;
+            let event = match operational_state {
+                _ if notification_type == PACKAGE_ONBOARDING => PackageEvent::Onboarded,
+                Some(state) => PackageEvent::OperationalState(state),
+                None => PackageEvent::Deleted,
+            };
+            Change::Package(Box::new(PackageChange { package: id.parse()?, vnfd_id, vnfm_info, event }))
+        }
         OPERATION_OCCURRENCE => Change::Operation(Box::new(OperationChange {
+            vnf_instance_id: instance()?,
             op: row.try_get::<&str, _>("vnf_lcm_op_occ_id")?.parse()?,
             operation: enumerator(row.try_get("operation")?)?,
             state: enumerator(row.try_get("operation_state")?)?,
@@ -308,7 +333,6 @@ fn notification(row: &Row) -> Result<Notification, Unreadable> {
         position: row.try_get("position")?,
         id: row.try_get::<&str, _>("id")?.parse()?,
         time_stamp: point_in_time(row, "time_stamp")?,
-        vnf_instance_id: row.try_get::<&str, _>("vnf_instance_id")?.parse()?,
         change,
     })
 }

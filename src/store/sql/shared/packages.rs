@@ -60,6 +60,15 @@ pub(super) async fn one(db: &Database, project: &ProjectId, id: VnfPkgId) -> Res
     read(TABLE, &row.ok_or(StoreError::NotFound)?, package)
 }
 
+pub(super) async fn of_vnfd(db: &Database, project: &ProjectId, vnfd_id: &str) -> Result<VnfPackage, StoreError> {
+    let row = sqlx::query(concat!(select!(), "WHERE project_id = $1 AND vnfd_id = $2"))
+        .bind(&project.0)
+        .bind(vnfd_id)
+        .fetch_optional(&db.reader())
+        .await?;
+    read(TABLE, &row.ok_or(StoreError::NotFound)?, package)
+}
+
 pub(super) async fn list(db: &Database, project: &ProjectId, page: &Page<'_>) -> Result<Vec<VnfPackage>, StoreError> {
     let mut select = QueryBuilder::new(select!());
     filters::push_page(&mut select, "created_at", project, page);
@@ -136,6 +145,7 @@ pub(super) async fn finish_onboarding(
         insert.build().persistent(false).execute(&mut *tx).await?;
     }
     tx.commit().await?;
+    db.signals.change();
     Ok(())
 }
 
@@ -193,6 +203,7 @@ pub(super) async fn update(
     .bind(user_defined_data.map(Json));
     let done = db.writer.execute(update).await?;
     if done.rows_affected() == 1 {
+        db.signals.change();
         return Ok(());
     }
     one(db, project, id).await?;
@@ -212,6 +223,7 @@ pub(super) async fn delete(db: &Database, project: &ProjectId, id: VnfPkgId) -> 
     match done {
         Ok(done) if done.rows_affected() == 1 => {
             db.files.forget(id);
+            db.signals.change();
             Ok(())
         }
         Ok(_) => {

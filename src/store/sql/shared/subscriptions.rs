@@ -8,6 +8,7 @@ use sqlx::types::Json;
 use super::super::tell_others_of_subscription;
 use super::{Database, Row, json, optional_json, point_in_time, project, read};
 use crate::domain::ids::{ProjectId, SubscriptionId};
+use crate::domain::interface::Interface;
 use crate::domain::subscription::{Authentication, Edition, Subscription, Verbosity};
 use crate::store::seal::Context;
 use crate::store::sql::convert::{Unreadable, millis};
@@ -18,7 +19,7 @@ pub(super) const TABLE: &str = "subscriptions";
 /// What [`subscription`] reads.
 macro_rules! columns {
     () => {
-        "id, project_id, edition, callback_uri, filter, verbosity, authentication, secrets, base_url, created_at"
+        "id, project_id, interface, edition, callback_uri, filter, verbosity, authentication, secrets, base_url, created_at"
     };
 }
 pub(super) use columns;
@@ -31,14 +32,15 @@ pub(super) async fn create(db: &Database, subscription: &Subscription) -> Result
     let sealed = secrets.map(|secrets| db.seal(&sealed_at(&id), secrets)).transpose()?.flatten();
     let mut tx = db.writer.begin().await?;
     let insert = sqlx::query(
-        "INSERT INTO subscriptions (id, project_id, edition, callback_uri, filter, verbosity, authentication, secrets, \
-                                    base_url, only_vnf_instance_id, fingerprint, created_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) \
+        "INSERT INTO subscriptions (id, project_id, interface, edition, callback_uri, filter, verbosity, authentication, \
+                                    secrets, base_url, only_vnf_instance_id, fingerprint, created_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) \
          ON CONFLICT (project_id, fingerprint) DO NOTHING",
     );
     let done = insert
         .bind(id)
         .bind(&subscription.project_id.0)
+        .bind(subscription.interface.name())
         .bind(subscription.edition.as_str())
         .bind(&subscription.callback_uri)
         .bind(Json(&subscription.filter))
@@ -75,9 +77,17 @@ pub(super) async fn one(db: &Database, project: &ProjectId, id: SubscriptionId) 
     read(TABLE, &row.ok_or(StoreError::NotFound)?, |row| subscription(db, row))
 }
 
-pub(super) async fn all(db: &Database, project: &ProjectId) -> Result<Vec<Subscription>, StoreError> {
-    let select = concat!("SELECT ", columns!(), " FROM subscriptions WHERE project_id = $1 ORDER BY created_at, id");
-    let rows = sqlx::query(select).bind(&project.0).fetch_all(&db.reader()).await?;
+pub(super) async fn all(
+    db: &Database,
+    project: &ProjectId,
+    interface: Interface,
+) -> Result<Vec<Subscription>, StoreError> {
+    let select = concat!(
+        "SELECT ",
+        columns!(),
+        " FROM subscriptions WHERE project_id = $1 AND interface = $2 ORDER BY created_at, id"
+    );
+    let rows = sqlx::query(select).bind(&project.0).bind(interface.name()).fetch_all(&db.reader()).await?;
     rows.iter().map(|row| read(TABLE, row, |row| subscription(db, row))).collect()
 }
 
@@ -88,17 +98,26 @@ pub(super) async fn delete(db: &Database, project: &ProjectId, id: SubscriptionI
     if done.rows_affected() == 1 { Ok(()) } else { Err(StoreError::NotFound) }
 }
 
-/// The same for equal subscriptions only: edition, callback URI, verbosity and filter, but not who may call back.
+/// The same for equal subscriptions only: API and edition, callback URI, verbosity and filter, but not who may call back.
 fn fingerprint(subscription: &Subscription) -> String {
-    let Subscription { edition, callback_uri, verbosity, filter, .. } = subscription;
-    let whole = (edition.as_str(), callback_uri, verbosity.as_str(), filter);
+    let Subscription { interface, edition, callback_uri, verbosity, filter, .. } = subscription;
+    let root = match interface {
+        // As it was before there were others.
+        Interface::Lifecycle => edition.as_str(),
+        Interface::Packages => subscription.root(),
+    };
+    let whole = (root, callback_uri, verbosity.as_str(), filter);
     // Maps with string keys are always written.
     let text = serde_json::to_string(&whole).unwrap_or_default();
     hex::encode(digest(&SHA256, text.as_bytes()).as_ref())
 }
 
-/// The one VNF instance that the filter names; empty if it names several, or none.
+/// The one VNF instance that the filter names; empty if it names several, or none. The triggers look up by it who is to be
+/// told of a VNF instance, and who of a package.
 fn only_instance(subscription: &Subscription) -> &str {
+    if subscription.interface == Interface::Packages {
+        return "-";
+    }
     let ids = subscription.filter.get("vnfInstanceSubscriptionFilter").and_then(|filter| filter.get("vnfInstanceIds"));
     match ids.and_then(serde_json::Value::as_array).map(Vec::as_slice) {
         Some([only]) => only.as_str().unwrap_or_default(),
@@ -122,6 +141,10 @@ pub(super) fn subscription(db: &Database, row: &Row) -> Result<Subscription, Unr
     Ok(Subscription {
         id: id_of(row)?,
         project_id: project(row)?,
+        interface: match row.try_get("interface")? {
+            "vnfpkgm" => Interface::Packages,
+            _ => Interface::Lifecycle,
+        },
         edition: match row.try_get("edition")? {
             "V1" => Edition::V1,
             _ => Edition::V2,

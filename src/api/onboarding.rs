@@ -1,0 +1,141 @@
+//! How the content of packages gets here (SOL005 clauses 9.4.6 and 9.4.7): it is uploaded or fetched, then read and checked.
+
+use std::time::Duration;
+
+use actix_web::{HttpResponse, web};
+
+use crate::api::Api;
+use crate::api::body::{Id, Json};
+use crate::api::packages::missing;
+use crate::domain::ids::VnfPkgId;
+use crate::domain::package::Onboarding;
+use crate::domain::problem::Problem;
+use crate::error::{ApiError, internal};
+use crate::fetch::Source;
+use crate::lcm::params::blocking;
+use crate::package::archive::Limits;
+use crate::package::{csar, files};
+use crate::sol003::common::ProblemDetails;
+use crate::sol003::pkgm::UploadVnfPackageFromUriRequest;
+use crate::store::StoreError;
+
+/// `PUT /vnf_packages/{id}/package_content`. The content is on disk when this answers; it is checked afterwards, and
+/// `onboardingState` and `onboardingFailureDetails` tell how that went.
+#[utoipa::path(put, path = "/vnf_packages/{id}/package_content", tag = "vnf_packages", params(("id" = String, Path)),
+    request_body(content = Vec<u8>, content_type = "application/zip"),
+    responses((status = 202), (status = 409, description = "It has content already", body = ProblemDetails), (status = 413, body = ProblemDetails)))]
+pub async fn upload(
+    api: web::Data<Api>,
+    Id(id): Id<VnfPkgId>,
+    content: web::Payload,
+) -> Result<HttpResponse, ApiError> {
+    begin(&api, id).await?;
+    if let Err(problem) = api.packages.receive(id, api.ids.uuid(), content).await {
+        api.store.fail_onboarding(id, &problem, api.clock.now()).await?;
+        return Err(problem.into());
+    }
+    api.store.begin_processing(id, api.clock.now()).await?;
+    let runtime = api.runtime.clone();
+    runtime.spawn(async move { told(id, onboard(&api, id).await) });
+    Ok(HttpResponse::Accepted().finish())
+}
+
+async fn begin(api: &Api, id: VnfPkgId) -> Result<(), ApiError> {
+    api.store.begin_upload(&api.project, id, api.clock.now()).await.map_err(|error| match error {
+        StoreError::Stale => {
+            Problem::conflict(format!("VNF package {id} has content already, or an upload is under way")).into()
+        }
+        other => missing(id)(other),
+    })
+}
+
+/// Nobody waits for the outcome any more: the log has to tell.
+fn told(id: VnfPkgId, written: Result<(), StoreError>) {
+    if let Err(error) = written {
+        tracing::error!(vnf_package.id = %id, error = &error as &dyn std::error::Error, "the outcome of onboarding package {id} was not written");
+    }
+}
+
+/// `POST /vnf_packages/{id}/package_content/upload_from_uri`. The content is fetched after this answered; how that went,
+/// `onboardingState` and `onboardingFailureDetails` tell. User name and password go to that URI and nowhere else.
+#[utoipa::path(post, path = "/vnf_packages/{id}/package_content/upload_from_uri", tag = "vnf_packages", params(("id" = String, Path)),
+    request_body = UploadVnfPackageFromUriRequest,
+    responses((status = 202), (status = 400, body = ProblemDetails), (status = 403, description = "Nothing is fetched from there", body = ProblemDetails), (status = 409, description = "It has content already", body = ProblemDetails)))]
+pub async fn upload_from_uri(
+    api: web::Data<Api>,
+    Id(id): Id<VnfPkgId>,
+    Json(request): Json<UploadVnfPackageFromUriRequest>,
+) -> Result<HttpResponse, ApiError> {
+    api.store.package(&api.project, id).await.map_err(missing(id))?;
+    let UploadVnfPackageFromUriRequest { address_information, user_name, password } = request;
+    let source = api.sources.source(&address_information, user_name.as_deref(), password.as_ref())?;
+    begin(&api, id).await?;
+    let runtime = api.runtime.clone();
+    runtime.spawn(async move { told(id, fetch(&api, id, source).await) });
+    Ok(HttpResponse::Accepted().finish())
+}
+
+/// Fetches the content, then goes on as if it had been uploaded.
+async fn fetch(api: &Api, id: VnfPkgId, source: Source) -> Result<(), StoreError> {
+    let (host, now) = (source.host().to_owned(), || api.clock.now());
+    let received = match api.sources.fetch(source).await {
+        Ok(content) => api.packages.receive(id, api.ids.uuid(), content).await,
+        Err(problem) => Err(problem),
+    };
+    if let Err(problem) = received {
+        tracing::info!(vnf_package.id = %id, "package {id} was not had from {host}: {}", problem.detail);
+        return api.store.fail_onboarding(id, &problem, now()).await;
+    }
+    api.store.begin_processing(id, now()).await?;
+    onboard(api, id).await
+}
+
+/// Reads the content and records what was found.
+async fn onboard(api: &Api, id: VnfPkgId) -> Result<(), StoreError> {
+    let path = api.packages.path(id);
+    let now = || api.clock.now();
+    let found = match blocking(move || csar::onboard(&path, &Limits::default())).await {
+        Ok(found) => found,
+        Err(problem) => {
+            tracing::info!(vnf_package.id = %id, "package {id} is refused: {}", problem.detail);
+            api.packages.remove(id).await;
+            return api.store.fail_onboarding(id, &problem, now()).await;
+        }
+    };
+    match api.store.finish_onboarding(id, &found.content, &found.files, now()).await {
+        Err(StoreError::Duplicate(_)) => {
+            let text = format!(
+                "another package has the vnfdId '{}': delete that one, or give this descriptor another descriptor_id",
+                found.content.vnfd.id
+            );
+            api.store.fail_onboarding(id, &Problem::conflict(text), now()).await
+        }
+        // Something in it can't be stored, or the store failed: if it still does, the next start says so.
+        Err(error) => api.store.fail_onboarding(id, &internal(&error), now()).await,
+        Ok(()) => Ok(()),
+    }
+}
+
+/// Packages whose onboarding was cut off by the end of its process are marked so, and files without a package removed.
+/// Called at start, and now and then where there are several processes; `stale_after` is how long ago an onboarding must have begun for its process to be gone.
+///
+/// # Errors
+/// The store can't be asked.
+pub async fn clear_abandoned(api: &Api, stale_after: Duration) -> Result<(), StoreError> {
+    let now = api.clock.now();
+    let problem = Problem::new(500, "interrupted", "the VNFM stopped while it read the package: upload it again");
+    let failed = api.store.fail_abandoned_onboardings(now - stale_after, &problem, now).await?;
+    for id in failed {
+        tracing::warn!(vnf_package.id = %id, "the onboarding of package {id} was interrupted");
+    }
+    for (path, id) in api.packages.all().unwrap_or_default() {
+        let wanted = match api.store.package(&api.project, id).await {
+            Ok(package) => !matches!(package.onboarding, Onboarding::Created | Onboarding::Error(_)),
+            Err(error) => !matches!(error, StoreError::NotFound),
+        };
+        if !wanted {
+            files::remove(&path).await;
+        }
+    }
+    Ok(())
+}

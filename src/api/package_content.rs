@@ -1,0 +1,200 @@
+//! What packages hold (SOL003 clauses 10.4.4 to 10.4.6, SOL005 clauses 9.4.4 to 9.4.7), of both editions, by the id of the
+//! package or that of its VNFD: the CSAR itself, its VNFD, its manifest, its artifacts one by one or together.
+
+use std::collections::BTreeSet;
+
+use actix_files::NamedFile;
+use actix_web::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, ContentDisposition, DispositionType, HeaderValue};
+use actix_web::web::Query;
+use actix_web::{HttpRequest, HttpResponse, web};
+use mime::Mime;
+use serde::Deserialize;
+
+use crate::api::negotiate::takes;
+use crate::api::packages::Named;
+use crate::api::{Api, range};
+use crate::domain::package::ArtifactInfo;
+use crate::domain::problem::Problem;
+use crate::domain::scale::names;
+use crate::error::{ApiError, internal};
+use crate::lcm::params::blocking;
+use crate::package::archive::{Archive, Limits};
+use crate::package::csar::{self, Selection};
+use crate::sol003::common::ProblemDetails;
+use crate::sol003::pkgm::ArtifactParameters;
+
+const ZIP: &str = "application/zip";
+const TEXT: &str = "text/plain";
+
+/// `GET /vnf_packages/{id}/package_content`, with `Range`.
+#[utoipa::path(get, path = "/vnf_packages/{id}/package_content", tag = "vnf_packages", params(("id" = String, Path)),
+    responses((status = 200, body = Vec<u8>, content_type = "application/zip"), (status = 206), (status = 406, body = ProblemDetails), (status = 409, body = ProblemDetails), (status = 416, body = ProblemDetails)))]
+pub async fn content(api: web::Data<Api>, named: Named, request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    let (id, _) = named.onboarded(&api).await?;
+    refuse_unless_zip(&request, "a package")?;
+    let path = api.packages.path(id);
+    let file = blocking(move || NamedFile::open(path).map_err(|error| internal(&error))).await?;
+    let zip: Mime = ZIP.parse().map_err(|error: mime::FromStrError| internal(&error))?;
+    let disposition = ContentDisposition { disposition: DispositionType::Attachment, parameters: Vec::new() };
+    Ok(file.set_content_type(zip).set_content_disposition(disposition).into_response(&request))
+}
+
+fn refuse_unless_zip(request: &HttpRequest, what: &str) -> Result<(), Problem> {
+    if takes(request.headers(), ZIP) {
+        return Ok(());
+    }
+    Err(Problem::new(406, "not-acceptable", format!("{what} is application/zip, which the Accept header excludes")))
+}
+
+/// `GET /vnf_packages/{id}/vnfd`: text if the VNFD is one file and the caller takes text, else a ZIP.
+#[utoipa::path(get, path = "/vnf_packages/{id}/vnfd", tag = "vnf_packages", params(("id" = String, Path)),
+    responses((status = 200, description = "text/plain or application/zip, as Accept says"), (status = 406, body = ProblemDetails), (status = 409, body = ProblemDetails)))]
+pub async fn vnfd(api: web::Data<Api>, named: Named, request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    let (id, _) = named.onboarded(&api).await?;
+    let path = api.packages.path(id);
+    let files = blocking(move || csar::vnfd(&path, &Limits::default())).await?;
+    match files.text {
+        Some(text) if takes(request.headers(), TEXT) => Ok(HttpResponse::Ok().content_type(TEXT).body(text)),
+        None if !takes(request.headers(), ZIP) => {
+            Err(Problem::new(406, "not-acceptable", "the VNFD has several files: accept application/zip").into())
+        }
+        _ => {
+            refuse_unless_zip(&request, "a VNFD that is not text/plain")?;
+            Ok(HttpResponse::Ok().content_type(ZIP).body(files.zip))
+        }
+    }
+}
+
+/// `GET /vnf_packages/{id}/manifest`: text, or a ZIP that has it as its one file, if the caller takes nothing else.
+#[utoipa::path(get, path = "/vnf_packages/{id}/manifest", tag = "vnf_packages", params(("id" = String, Path)),
+    responses((status = 200, description = "text/plain or application/zip, as Accept says"), (status = 404, description = "The package has none", body = ProblemDetails), (status = 406, body = ProblemDetails), (status = 409, body = ProblemDetails)))]
+pub async fn manifest(api: web::Data<Api>, named: Named, request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    let (id, _) = named.onboarded(&api).await?;
+    let path = api.packages.path(id);
+    let manifest = blocking(move || csar::manifest(&path, &Limits::default())).await?;
+    let missing = || Problem::new(404, "not-found", format!("VNF package {id} has no manifest file"));
+    let (name, text) = manifest.ok_or_else(missing)?;
+    if takes(request.headers(), TEXT) {
+        return Ok(HttpResponse::Ok().content_type(TEXT).body(text));
+    }
+    refuse_unless_zip(&request, "a manifest that is not text/plain")?;
+    Ok(HttpResponse::Ok().content_type(ZIP).body(csar::zipped(&[(name, text)])?))
+}
+
+/// The parameter of a path that names an artifact, decoded.
+#[derive(Deserialize)]
+pub struct OfArtifact {
+    path: String,
+}
+
+/// `GET /vnf_packages/{id}/artifacts/{path}`, with `Range`.
+#[utoipa::path(get, path = "/vnf_packages/{id}/artifacts/{path}", tag = "vnf_packages", params(("id" = String, Path), ("path" = String, Path)),
+    responses((status = 200, description = "The artifact"), (status = 206), (status = 404, body = ProblemDetails), (status = 409, body = ProblemDetails), (status = 416, body = ProblemDetails)))]
+pub async fn artifact(
+    api: web::Data<Api>,
+    named: Named,
+    path: web::Path<OfArtifact>,
+    request: HttpRequest,
+) -> Result<HttpResponse, ApiError> {
+    let (id, content) = named.onboarded(&api).await?;
+    let OfArtifact { path: artifact } = path.into_inner();
+    let info = content.artifacts.iter().find(|info| info.path == artifact);
+    let info = info.ok_or_else(|| Problem::not_found("artifact", &artifact))?;
+    let media_type = info.content_type.as_deref().unwrap_or("application/octet-stream").to_owned();
+    let csar = api.packages.path(id);
+    let (reader, size) = blocking(move || Archive::open(&csar, &Limits::default())?.reader(&csar, &artifact)).await?;
+    Ok(attachment(range::answer(&request, reader, size), &media_type))
+}
+
+/// What the package calls it, where that can be a header. A browser is to keep it, not to show it.
+fn attachment(mut answer: HttpResponse, media_type: &str) -> HttpResponse {
+    if answer.status().is_success() {
+        answer.headers_mut().insert(CONTENT_DISPOSITION, HeaderValue::from_static("attachment"));
+        if let Ok(media_type) = HeaderValue::from_str(media_type) {
+            answer.headers_mut().insert(CONTENT_TYPE, media_type);
+        }
+    }
+    answer
+}
+
+/// `GET /vnf_packages/{id}/artifacts`, with `Range`: a ZIP of the artifacts that are no software images.
+#[utoipa::path(get, path = "/vnf_packages/{id}/artifacts", tag = "vnf_packages", params(("id" = String, Path), ArtifactParameters),
+    responses((status = 200, body = Vec<u8>, content_type = "application/zip"), (status = 206), (status = 400, body = ProblemDetails), (status = 406, body = ProblemDetails), (status = 409, body = ProblemDetails), (status = 416, body = ProblemDetails)))]
+pub async fn artifacts(api: web::Data<Api>, named: Named, request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    let selection = selection(request.query_string())?;
+    let (id, content) = named.onboarded(&api).await?;
+    refuse_unless_zip(&request, "a set of artifacts")?;
+    refuse_unknown_sets(&selection, &content.artifacts)?;
+    let csar = api.packages.path(id);
+    let bundle = blocking(move || csar::bundle(&csar, &Limits::default(), &content.artifacts, &selection)).await?;
+    let size = bundle.size();
+    Ok(attachment(range::answer(&request, bundle, size), ZIP))
+}
+
+/// Reads the flags, which have no value (or, as some clients write them, `true`), and the list of sets.
+fn selection(query: &str) -> Result<Selection, Problem> {
+    let parameters = Query::<Vec<(String, String)>>::from_query(query);
+    let parameters = parameters.map_err(|_| Problem::malformed("the query can't be read"))?.into_inner();
+    let mut selection = Selection::default();
+    for (name, value) in &parameters {
+        if name == "select_non_mano_artifact_sets" {
+            let sets: BTreeSet<String> = value.split(',').map(str::to_owned).collect();
+            selection.sets.get_or_insert_default().extend(sets);
+            continue;
+        }
+        let mut external = false;
+        let flag = match name.as_str() {
+            "exclude_all_mano_artifacts" => &mut selection.without_mano,
+            "exclude_all_non_mano_artifacts" => &mut selection.without_non_mano,
+            "include_signatures" => &mut selection.signatures,
+            // There are none: what is not in a CSAR is refused when it is onboarded.
+            "include_external_artifacts" => &mut external,
+            other => return Err(Problem::malformed(format!("artifacts have no parameter '{other}'"))),
+        };
+        if !matches!(value.as_str(), "" | "true") {
+            return Err(Problem::malformed(format!("{name} is a flag: leave out its value")));
+        }
+        *flag = true;
+    }
+    if selection.without_non_mano && selection.sets.is_some() {
+        let text = "exclude_all_non_mano_artifacts and select_non_mano_artifact_sets exclude each other";
+        return Err(Problem::malformed(text));
+    }
+    Ok(selection)
+}
+
+/// An empty ZIP would hide a typing error.
+fn refuse_unknown_sets(selection: &Selection, artifacts: &[ArtifactInfo]) -> Result<(), Problem> {
+    let known: BTreeSet<&String> =
+        artifacts.iter().filter_map(|artifact| artifact.non_mano_artifact_set.as_ref()).collect();
+    match selection.sets.iter().flatten().find(|set| !known.contains(set)) {
+        None => Ok(()),
+        Some(set) => Err(Problem::malformed(format!(
+            "select_non_mano_artifact_sets: the package has no set '{set}'; it has: {}",
+            names(known.into_iter())
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_select_artifacts() {
+        assert_eq!(selection("").unwrap(), Selection::default());
+        let all = selection(
+            "exclude_all_mano_artifacts&include_signatures=true&include_external_artifacts&select_non_mano_artifact_sets=a,b%2Fc",
+        );
+        let sets = Some(BTreeSet::from(["a".to_owned(), "b/c".to_owned()]));
+        let expected = Selection { without_mano: true, without_non_mano: false, sets, signatures: true };
+        assert_eq!(all.unwrap(), expected);
+        for wrong in [
+            "exclude_everything",
+            "include_signatures=no",
+            "exclude_all_non_mano_artifacts&select_non_mano_artifact_sets=a",
+        ] {
+            assert_eq!(selection(wrong).unwrap_err().status, 400, "{wrong}");
+        }
+    }
+}

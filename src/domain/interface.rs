@@ -1,0 +1,43 @@
+//! The APIs of SOL003 that Gybe serves, each in the two editions.
+
+use crate::domain::subscription::Edition;
+
+/// An API of SOL003.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Interface {
+    /// VNF lifecycle management (clause 5).
+    Lifecycle,
+    /// VNF package management (clause 10; what changes packages is SOL005's, clause 9).
+    Packages,
+}
+
+impl Interface {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Lifecycle, Self::Packages];
+
+    /// `apiName`: the first part of the path.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Lifecycle => "vnflcm",
+            Self::Packages => "vnfpkgm",
+        }
+    }
+
+    /// Path of the API root.
+    pub const fn root(self, edition: Edition) -> &'static str {
+        match (self, edition) {
+            (Self::Lifecycle, edition) => edition.root(),
+            (Self::Packages, Edition::V1) => "/vnfpkgm/v1",
+            (Self::Packages, Edition::V2) => "/vnfpkgm/v2",
+        }
+    }
+
+    /// The API's version.
+    pub const fn version(self, edition: Edition) -> &'static str {
+        match (self, edition) {
+            (Self::Lifecycle, edition) => edition.version(),
+            (Self::Packages, Edition::V1) => "1.0.0",
+            (Self::Packages, Edition::V2) => "2.1.0",
+        }
+    }
+}
