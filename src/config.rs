@@ -1,5 +1,7 @@
 //! The configuration of `gybe serve`: flags over environment over file over defaults, checked as a whole before anything starts.
 
+pub mod clients;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -8,6 +10,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
+use crate::config::clients::{Client, ClientOptions};
 use crate::infra::Patience;
 use crate::notify::callback;
 
@@ -79,6 +82,9 @@ pub struct Options {
     /// Largest package accepted, in MiB [default: 1024]
     #[arg(long, env = "GYBE_MAX_PACKAGE_SIZE")]
     pub max_package_size: Option<u64>,
+    /// Callers that are treated otherwise: `[[client]]` tables, of the file alone.
+    #[arg(skip)]
+    pub client: Vec<ClientOptions>,
 }
 
 /// A list of that many large instances still fits into memory.
@@ -145,6 +151,8 @@ pub struct Config {
     pub otlp_endpoint: Option<String>,
     /// Largest package accepted, in bytes.
     pub max_package_bytes: u64,
+    /// Callers that are treated otherwise; of several that a request is of, the first counts.
+    pub clients: Vec<Client>,
 }
 
 /// `sqlite://…` or `postgres://…`. `Debug` hides what may be a password.
@@ -235,6 +243,7 @@ impl Options {
             callback_certificate_file: self.callback_certificate_file.or(other.callback_certificate_file),
             otlp_endpoint: self.otlp_endpoint.or(other.otlp_endpoint),
             max_package_size: self.max_package_size.or(other.max_package_size),
+            client: if self.client.is_empty() { other.client } else { self.client },
         }
     }
 
@@ -259,10 +268,8 @@ impl Options {
         if sqlite && role != Role::All {
             return unsound("an SQLite database serves one process: use --role all, or PostgreSQL");
         }
-        let public_url = self.public_url.map(|url| url.trim_end_matches('/').to_owned());
-        if public_url.as_ref().is_some_and(|url| !url.starts_with("http://") && !url.starts_with("https://")) {
-            return unsound("--public-url must begin with http:// or https://");
-        }
+        let public_url = self.public_url.map(public_url).transpose();
+        let public_url = public_url.map_err(|text| ConfigError::Unsound(format!("--{text}")))?;
         if let Some(endpoint) = &self.otlp_endpoint {
             // Also so that it can be shown: credentials are for OTEL_EXPORTER_OTLP_HEADERS.
             let usable = |uri: http::Uri| {
@@ -296,6 +303,9 @@ impl Options {
         if !(1..=PAGE_LIMIT).contains(&page_size) {
             return unsound("--page-size must be from 1 to 10000");
         }
+        let callback_test = self.callback_test.unwrap_or(CallbackTest::Strict);
+        let clients = self.client.into_iter().map(|client| client.resolve(page_size, callback_test));
+        let clients = clients.collect::<Result<_, _>>()?;
         Ok(Config {
             listen,
             database_url,
@@ -309,7 +319,7 @@ impl Options {
             page_size,
             stop_delay: Duration::from_secs(self.stop_delay.unwrap_or(0)),
             patience: Patience { grace: Duration::from_secs(grace), timeout: Duration::from_secs(timeout) },
-            callback_test: self.callback_test.unwrap_or(CallbackTest::Strict),
+            callback_test,
             callbacks: callback::Settings {
                 allow_link_local: self.callback_link_local.unwrap_or(false),
                 ca_file: self.callback_ca_file,
@@ -317,6 +327,15 @@ impl Options {
             },
             otlp_endpoint: self.otlp_endpoint,
             max_package_bytes: self.max_package_size.unwrap_or(1024).saturating_mul(1024 * 1024),
+            clients,
         })
     }
+}
+
+/// The beginning of links, without a slash at its end.
+fn public_url(url: String) -> Result<String, &'static str> {
+    if url.starts_with("http://") || url.starts_with("https://") {
+        return Ok(url.trim_end_matches('/').to_owned());
+    }
+    Err("public-url must begin with http:// or https://")
 }

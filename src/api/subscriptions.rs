@@ -65,6 +65,7 @@ pub async fn create(
         project: &api.project,
         base_url: &api.public_url,
         has_certificate: api.callbacks.has_certificate(),
+        orphan_grace: api.profile.orphan_grace,
     };
     let subscription = subscriber.subscription(edition, request)?;
     test(&api, &subscription).await?;

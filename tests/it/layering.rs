@@ -16,7 +16,7 @@ const MAY_USE: [(&str, &[&str]); 16] = [
     ("debug", &["domain", "store"]),
     ("infra", &["domain", "metrics", "traces"]),
     ("notify", &["domain", "metrics", "sol003", "store"]),
-    ("config", &["infra", "notify"]),
+    ("config", &["domain", "infra", "notify"]),
     ("error", &["clock", "domain", "store"]),
     ("lcm", &["clock", "domain", "error", "infra", "package", "sol003", "store", "traces"]),
     ("conductor", &["clock", "domain", "error", "infra", "lcm", "metrics", "store", "traces"]),

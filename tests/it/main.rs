@@ -6,6 +6,7 @@ mod bad_input;
 mod bad_neighbours;
 mod cancel;
 mod chaos;
+mod clients;
 mod csar;
 mod drift;
 mod driver;

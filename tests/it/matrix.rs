@@ -19,7 +19,7 @@ use gybe::clock::{Clock as _, Ids as _, System};
 use gybe::conductor::{Conductor, Settings};
 use gybe::domain::ids::{ProjectId, VimId, VnfInstanceId, VnfLcmOpOccId};
 use gybe::domain::instance::{VnfInstance, VnfState};
-use gybe::domain::op_occ::{CancelMode, LcmOperation, OpEvent, OpState, VnfLcmOpOcc};
+use gybe::domain::op_occ::{CancelMode, LcmOperation, OpEvent, OpState, Remedy, Unattended, VnfLcmOpOcc};
 use gybe::domain::operate::{Stopping, stopping};
 use gybe::domain::package::{Content, DefinitionFile};
 use gybe::domain::problem::Problem;
@@ -66,7 +66,15 @@ enum Way {
     Back,
     /// It stopped half-way and is tried again.
     Again,
+    /// It stopped at its end and nobody decided in time: what is put to the test is that a conductor does.
+    Left,
 }
+
+/// What becomes of an operation that nobody decides about.
+const LEFT: Unattended = Unattended { after: Duration::from_secs(3600), remedy: Remedy::Rollback };
+/// What can go wrong while a conductor decides. What follows is a rollback as any other.
+const TROUBLES_OF_DECIDING: [Fault; 6] =
+    [Fault::KilledBefore, Fault::KilledAfter, Fault::FailsOnce, Fault::ReplyLost, Fault::TakenOver, Fault::Stopped];
 
 const INSTANTIATE: Request =
     ("instantiate", r#"{"flavourId":"simple","additionalParams":{"namespace":"vnf","createNamespace":true}}"#);
@@ -88,9 +96,10 @@ const LOSE: Request = ("lose", "Deployment udr, Pod probe");
 const MODIFY: Request = ("modify", r#"{"vnfInstanceName":"renamed","metadata":{"site":"north"}}"#);
 
 #[rustfmt::skip]
-const OPERATIONS: [Operation; 25] = [
+const OPERATIONS: [Operation; 26] = [
     Operation { name: "INSTANTIATE", before: &[], request: INSTANTIATE, way: Way::Forward },
     Operation { name: "INSTANTIATE rolled back", before: &[], request: INSTANTIATE, way: Way::Back },
+    Operation { name: "INSTANTIATE left alone", before: &[], request: INSTANTIATE, way: Way::Left },
     Operation { name: "INSTANTIATE retried", before: &[], request: INSTANTIATE, way: Way::Again },
     Operation { name: "INSTANTIATE over what is left", before: &[INSTANTIATE_AND_FAIL], request: INSTANTIATE, way: Way::Forward },
     Operation { name: "SCALE out", before: &[INSTANTIATE], request: SCALE_OUT, way: Way::Forward },
@@ -243,6 +252,10 @@ struct World {
     store: Option<Arc<dyn Store>>,
     cluster: Arc<ModelCluster>,
     instance: VnfInstanceId,
+    /// What becomes of the operations that are accepted if nobody decides.
+    unattended: Option<Unattended>,
+    /// Whether the time to decide is over.
+    is_left: bool,
     /// What removes the database when it goes. After the store.
     _folder: Option<TempDir>,
 }
@@ -287,7 +300,15 @@ impl World {
         }
         let onboarded = store::onboarded(&*store, &package.content, &package.files).await;
         let instance = store::instance(&*store, &onboarded).await;
-        Self { url, store: Some(store), cluster: Arc::default(), instance: instance.id, _folder: folder }
+        Self {
+            url,
+            store: Some(store),
+            cluster: Arc::default(),
+            instance: instance.id,
+            unattended: None,
+            is_left: false,
+            _folder: folder,
+        }
     }
 
     async fn copy_of(prepared: &Prepared) -> Self {
@@ -296,7 +317,15 @@ impl World {
         let url = sqlite_url(&folder);
         let store = store::open(&url).await;
         let cluster = Arc::new(ModelCluster::holding(prepared.cluster.clone()));
-        Self { url, store: Some(store), cluster, instance: prepared.instance, _folder: Some(folder) }
+        Self {
+            url,
+            store: Some(store),
+            cluster,
+            instance: prepared.instance,
+            unattended: None,
+            is_left: false,
+            _folder: Some(folder),
+        }
     }
 
     async fn prepared(self, op: Option<VnfLcmOpOccId>) -> Prepared {
@@ -352,7 +381,14 @@ impl World {
 
     /// Has the API accept a request.
     async fn accept(&self, (task, body): Request) -> VnfLcmOpOccId {
-        let acceptor = Acceptor { store: &**self.store(), clock: &System, ids: &System, project: &project() };
+        let acceptor = Acceptor {
+            store: &**self.store(),
+            clock: &System,
+            ids: &System,
+            project: &project(),
+            unattended: self.unattended,
+            vims_by_name: false,
+        };
         let (id, body) = (self.instance, serde_json::from_str::<Value>(body).unwrap());
         fn read<T: serde::de::DeserializeOwned>(body: Value) -> T {
             serde_json::from_value(body).unwrap()
@@ -532,11 +568,12 @@ impl<'a> Run<'a> {
                 Event::Waits if self.processes.iter().any(|process| process.is_busy() && !process.is_held()) => {}
                 Event::Waits => {
                     let op = self.world.op_occ(self.op).await;
-                    if op.state == OpState::FailedTemp {
+                    let is_left = op.state == OpState::FailedTemp && op.unattended == Some(LEFT) && self.world.is_left;
+                    if op.state == OpState::FailedTemp && !is_left {
                         assert_eq!(op.cancel, None, "a cancel request has taken effect or comes too late");
                         self.stops.push(op.error.clone().unwrap());
                     }
-                    if op.state.is_running() {
+                    if op.state.is_running() || is_left {
                         self.waited += 1;
                         if !self.world.delay_is_over(self.op).await {
                             self.waited_for_lease += 1;
@@ -676,7 +713,7 @@ impl Row {
         let cluster: Vec<usize> = points_of_cluster(&run.passed);
         let stop = match operation.way {
             Way::Forward => None,
-            Way::Back => cluster.last().copied(),
+            Way::Back | Way::Left => cluster.last().copied(),
             Way::Again => Some(cluster[cluster.len() / 2]),
         };
         if stop.is_some() {
@@ -761,11 +798,14 @@ impl Row {
 
     fn cases(&self) -> Vec<(usize, Fault, Answer)> {
         let mut cases = Vec::new();
+        let decision = self.points.iter().position(|point| point.call == "end_operation").unwrap();
         for (index, point) in self.points.iter().enumerate() {
             for (fault, answer) in TROUBLES {
                 let possible = answer != Answer::Rollback || self.operation.can_roll_back();
                 let asked_for = answer == Answer::Retry || !self.is_starting(index);
-                if possible && asked_for && can_happen(fault, answer, point) {
+                let deciding = index <= decision && TROUBLES_OF_DECIDING.contains(&fault);
+                let tested = self.operation.way != Way::Left || deciding;
+                if possible && asked_for && tested && can_happen(fault, answer, point) {
                     cases.push((index, fault, answer));
                 }
             }
@@ -782,6 +822,7 @@ impl Operation {
     /// Stops the operation at a point, if at any.
     async fn stop(&self, world: &mut World, point: Option<usize>) -> Option<VnfLcmOpOccId> {
         let plan = BTreeMap::from([(point?, Fault::Refused)]);
+        world.unattended = (self.way == Way::Left).then_some(LEFT);
         let op = world.accept(self.request).await;
         let stopped = Run::new(world, op, plan, &[]).settle().await;
         assert_eq!(stopped.state, OpState::FailedTemp, "{}", self.name);
@@ -791,6 +832,11 @@ impl Operation {
     /// Begins what is put to the test: `stopped` if it was stopped before.
     async fn begin(&self, world: &mut World, stopped: Option<VnfLcmOpOccId>) -> VnfLcmOpOccId {
         let Some(op) = stopped else { return world.accept(self.request).await };
+        if self.way == Way::Left {
+            world.time_passes().await;
+            world.is_left = true;
+            return op;
+        }
         world.answer(&world.op_occ(op).await, self.answer()).await;
         op
     }

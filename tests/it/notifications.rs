@@ -133,6 +133,7 @@ impl Outbox {
             resource_changes: None,
             changed_info: None,
             traceparent: None,
+            unattended: None,
         };
         self.store.begin_operation(&op, &instance).await.unwrap();
         op.id
@@ -215,6 +216,7 @@ fn subscription(callback_uri: &str, filter: Value) -> Subscription {
         verbosity: Verbosity::Full,
         authentication: None,
         base_url: "http://gybe.example".to_owned(),
+        orphan_grace: None,
         created_at: System.now(),
     }
 }

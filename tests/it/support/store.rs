@@ -120,6 +120,7 @@ pub async fn failed_operation(store: &Arc<dyn Store>) -> VnfLcmOpOccId {
         resource_changes: None,
         changed_info: None,
         traceparent: None,
+        unattended: None,
     };
     store.begin_operation(&op, &instance).await.unwrap();
     let claimed = work(store.claim("first", Duration::from_secs(600), 1).await.unwrap());
