@@ -20,6 +20,7 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::api::clients::Clients;
 use crate::api::health::Health;
 use crate::api::load::Load;
 use crate::api::rendered::Rendered;
@@ -27,6 +28,7 @@ use crate::api::{self, Api};
 use crate::clock::{Clock, Ids, System};
 use crate::conductor::grant::Granting;
 use crate::conductor::{Conductor, Settings};
+use crate::config::clients::Profile;
 use crate::config::{Config, Role};
 use crate::domain::ids::ProjectId;
 use crate::fetch::Sources;
@@ -212,15 +214,16 @@ async fn api(
         clock: Arc::new(System),
         ids: Arc::new(System),
         page_size: config.page_size,
-        rendered: Rendered::new(public_url.clone()),
+        rendered: Arc::new(Rendered::new(public_url.clone())),
         public_url,
         callbacks,
         callback_test: config.callback_test,
         granting: config.nfvo.is_some(),
-        sources: Sources::new(config.package_sources.clone(), config.callbacks.ca_file.as_deref())?,
-        packages,
+        sources: Arc::new(Sources::new(config.package_sources.clone(), config.callbacks.ca_file.as_deref())?),
+        packages: Arc::new(packages),
         runtime: Handle::current(),
         project: ProjectId::default(),
+        profile: Profile::default(),
     });
     // SQLite serves one process: whoever was reading a package is gone.
     let stale_after = if config.database_url.is_sqlite() { Duration::ZERO } else { ABANDONED };
@@ -253,8 +256,10 @@ fn serve(
     let workers = if api.is_some() { std::thread::available_parallelism().map_or(2, NonZero::get) } else { 1 };
     let (health, http) = (web::Data::new(health), web::Data::new(http));
     let load = web::Data::new(Load::new(config.max_requests, http.get_ref().clone()));
+    let clients = web::Data::new(api.as_ref().map(|api| Clients::new(api, &config.clients)).unwrap_or_default());
     let server = HttpServer::new(move || {
         App::new()
+            .app_data(clients.clone())
             .app_data(health.clone())
             .app_data(http.clone())
             .app_data(load.clone())
@@ -262,6 +267,7 @@ fn serve(
             .wrap(middleware::from_fn(api::access::observe))
             .wrap(middleware::from_fn(api::load::shed))
             .wrap(middleware::from_fn(api::middleware::dress))
+            .wrap(middleware::from_fn(api::clients::recognise))
             .wrap(middleware::NormalizePath::new(middleware::TrailingSlash::MergeOnly))
             .configure(api::health::routes)
             .configure(|config| {

@@ -1,5 +1,6 @@
 //! The configuration of `gybe serve`: flags over environment over file over defaults, checked as a whole before anything starts.
 
+pub mod clients;
 pub mod nfvo;
 
 use std::fmt;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
+use crate::config::clients::{Client, ClientOptions};
 use crate::config::nfvo::{NfvoConfig, NfvoOptions};
 use crate::infra::Patience;
 use crate::notify::callback;
@@ -89,6 +91,9 @@ pub struct Options {
     /// Largest package accepted, in MiB [default: 1024]
     #[arg(long, env = "GYBE_MAX_PACKAGE_SIZE")]
     pub max_package_size: Option<u64>,
+    /// Callers that are treated otherwise: `[[client]]` tables, of the file alone.
+    #[arg(skip)]
+    pub client: Vec<ClientOptions>,
 }
 
 /// A list of that many large instances still fits into memory.
@@ -159,6 +164,8 @@ pub struct Config {
     pub otlp_endpoint: Option<String>,
     /// Largest package accepted, in bytes.
     pub max_package_bytes: u64,
+    /// Callers that are treated otherwise; of several that a request is of, the first counts.
+    pub clients: Vec<Client>,
 }
 
 /// `sqlite://…` or `postgres://…`. `Debug` hides what may be a password.
@@ -259,6 +266,7 @@ impl Options {
             package_sources: self.package_sources.or(other.package_sources),
             otlp_endpoint: self.otlp_endpoint.or(other.otlp_endpoint),
             max_package_size: self.max_package_size.or(other.max_package_size),
+            client: if self.client.is_empty() { other.client } else { self.client },
         }
     }
 
@@ -283,10 +291,8 @@ impl Options {
         if sqlite && role != Role::All {
             return unsound("an SQLite database serves one process: use --role all, or PostgreSQL");
         }
-        let public_url = self.public_url.map(|url| url.trim_end_matches('/').to_owned());
-        if public_url.as_ref().is_some_and(|url| !url.starts_with("http://") && !url.starts_with("https://")) {
-            return unsound("--public-url must begin with http:// or https://");
-        }
+        let public_url = self.public_url.map(public_url).transpose();
+        let public_url = public_url.map_err(|text| ConfigError::Unsound(format!("--{text}")))?;
         if let Some(endpoint) = &self.otlp_endpoint {
             // Also so that it can be shown: credentials are for OTEL_EXPORTER_OTLP_HEADERS.
             let usable = |uri: http::Uri| {
@@ -332,6 +338,9 @@ impl Options {
         if sources.iter().any(|host| host.is_empty() || host.contains(['/', '@', ' '])) {
             return unsound("--package-sources must be hosts such as repository.example or repository.example:8443");
         }
+        let callback_test = self.callback_test.unwrap_or(CallbackTest::Strict);
+        let clients = self.client.into_iter().map(|client| client.resolve(page_size, callback_test));
+        let clients = clients.collect::<Result<_, _>>()?;
         Ok(Config {
             listen,
             database_url,
@@ -345,7 +354,7 @@ impl Options {
             page_size,
             stop_delay: Duration::from_secs(self.stop_delay.unwrap_or(0)),
             patience: Patience { grace: Duration::from_secs(grace), timeout: Duration::from_secs(timeout) },
-            callback_test: self.callback_test.unwrap_or(CallbackTest::Strict),
+            callback_test,
             callbacks: callback::Settings {
                 allow_link_local: link_local,
                 ca_file: self.callback_ca_file,
@@ -355,6 +364,15 @@ impl Options {
             package_sources: sources,
             otlp_endpoint: self.otlp_endpoint,
             max_package_bytes: self.max_package_size.unwrap_or(1024).saturating_mul(1024 * 1024),
+            clients,
         })
     }
+}
+
+/// The beginning of links, without a slash at its end.
+fn public_url(url: String) -> Result<String, &'static str> {
+    if url.starts_with("http://") || url.starts_with("https://") {
+        return Ok(url.trim_end_matches('/').to_owned());
+    }
+    Err("public-url must begin with http:// or https://")
 }

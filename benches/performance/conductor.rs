@@ -85,7 +85,15 @@ async fn prepare(url: &str, number: usize) -> Vec<VnfInstanceId> {
 /// Queues the operation for each of the instances.
 async fn accept(url: &str, instances: &[VnfInstanceId], operation: &str) {
     let (store, project) = (store::open(url).await, ProjectId::default());
-    let acceptor = Acceptor { store: &*store, clock: &System, ids: &System, project: &project, granting: false };
+    let acceptor = Acceptor {
+        store: &*store,
+        clock: &System,
+        ids: &System,
+        project: &project,
+        granting: false,
+        unattended: None,
+        vims_by_name: false,
+    };
     let accept = async |id: VnfInstanceId| match operation {
         "instantiate" => {
             let body = json!({ "flavourId": "simple", "additionalParams": { "namespace": "there" } });

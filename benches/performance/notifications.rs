@@ -94,6 +94,7 @@ async fn subscribe(store: &dyn Store) -> Subscriber {
         verbosity: Verbosity::Full,
         authentication: None,
         base_url: "http://127.0.0.1:9890".to_owned(),
+        orphan_grace: None,
         created_at: System.now(),
     };
     assert_eq!(store.create_subscription(&subscription).await.unwrap(), Subscribed::Now);

@@ -90,16 +90,27 @@ async fn texts(api: &Api, edition: Edition, selection: &Selection, listed: &[Lis
 
 /// `POST /vnf_instances`.
 #[utoipa::path(post, path = "/vnf_instances", tag = "vnf_instances", request_body = CreateVnfRequest,
-    responses((status = 201, body = v2::VnfInstance), (status = 422, description = "No such VNFD", body = ProblemDetails)))]
+    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 printable ASCII characters: as long as the VNF instance is there, the same request with the same key makes no second one")),
+    responses((status = 201, body = v2::VnfInstance), (status = 422, description = "No such VNFD, or another request had the Idempotency-Key", body = ProblemDetails)))]
 pub async fn create(
     api: web::Data<Api>,
     edition: Edition,
-    Json(request): Json<CreateVnfRequest>,
+    request: HttpRequest,
+    Json(body): Json<CreateVnfRequest>,
 ) -> Result<HttpResponse, ApiError> {
-    let instance = api.acceptor().create(request).await?;
+    let instance = api.acceptor().create(body, idempotency_key(&request)?).await?;
     let location = format!("{}{}/vnf_instances/{}", api.public_url, edition.root(), instance.id);
     let text = api.rendered.write(edition, &Selection::ALL, &instance)?;
     Ok(HttpResponse::Created().insert_header((LOCATION, location)).content_type(ContentType::json()).body(text))
+}
+
+/// The `Idempotency-Key`, if there is one.
+fn idempotency_key(request: &HttpRequest) -> Result<Option<String>, Problem> {
+    let mut keys = request.headers().get_all("idempotency-key");
+    let Some(key) = keys.next() else { return Ok(None) };
+    let key = key.to_str().ok().filter(|key| (1..=255).contains(&key.len()) && keys.next().is_none());
+    let wrong = || Problem::malformed("Idempotency-Key must be one text of 1 to 255 printable ASCII characters");
+    Ok(Some(key.ok_or_else(wrong)?.to_owned()))
 }
 
 /// `GET /vnf_instances/{id}`.

@@ -11,11 +11,14 @@ use crate::api::selectors::Selection;
 use crate::api::{Api, page};
 use crate::domain::problem::Problem;
 use crate::error::{ApiError, internal};
+use crate::sol003::Edition;
 use crate::store::attributes::{self, Filter, Members};
 use crate::store::{Page, Place};
 
 /// The parameters of a list.
 const PARAMETERS: [&str; 6] = ["filter", "all_fields", "fields", "exclude_fields", "exclude_default", page::MARKER];
+/// Those of them that say what is shown of its elements.
+const SELECTORS: &[&str] = PARAMETERS.split_at(1).1.split_at(4).0;
 
 /// A list as it is asked for.
 pub struct List<'a> {
@@ -40,12 +43,16 @@ impl<'a> List<'a> {
     ) -> Result<Self, Problem> {
         let parameters = parameters(request.uri())?;
         let value = |name: &str| parameters.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str());
+        // Tacker's way, which some clients know nothing else of.
+        let whole = api.profile.full_v1_lists && request.app_data() == Some(&Edition::V1);
+        let whole = whole && !SELECTORS.iter().any(|name| value(name).is_some());
+        let selector = |name: &str| if whole && name == "all_fields" { Some("") } else { value(name) };
         Ok(Self {
             api,
             request,
             filter: value("filter").map_or(Ok(Filter::default()), |text| attributes::filter(text, members))?,
             after: value(page::MARKER).map(page::place).transpose()?,
-            selection: Selection::read(value, members, not_by_default)?,
+            selection: Selection::read(selector, members, not_by_default)?,
         })
     }
 

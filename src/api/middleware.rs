@@ -7,6 +7,8 @@ use actix_web::http::header::{ALLOW, CONTENT_RANGE, CONTENT_TYPE, HeaderName, He
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpRequest, HttpResponse};
 
+use super::clients;
+use crate::config::clients::ErrorType;
 use crate::domain::problem::Problem;
 use crate::error::{ApiError, PROBLEM_JSON, response};
 use crate::sol003::{Edition, Interface};
@@ -24,6 +26,9 @@ pub async fn dress(
     let status = response.status();
     if status.is_client_error() || status.is_server_error() {
         response = describe(response, status);
+        if clients::error_type(response.request()) == ErrorType::Json {
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
     }
     if let Some(version) = version {
         response.headers_mut().insert(HeaderName::from_static("version"), HeaderValue::from_static(version));

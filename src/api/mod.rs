@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod body;
+pub mod clients;
 pub mod drift;
 pub mod health;
 pub mod instances;
@@ -36,6 +37,7 @@ use tokio::runtime::Handle;
 use crate::api::rendered::Rendered;
 use crate::clock::{Clock, Ids};
 use crate::config::CallbackTest;
+use crate::config::clients::Profile;
 use crate::domain::ids::ProjectId;
 use crate::fetch::Sources;
 use crate::infra::{Driver, Observer};
@@ -45,7 +47,8 @@ use crate::package::files::PackageFiles;
 use crate::sol003::{Edition, Interface};
 use crate::store::Store;
 
-/// What the handlers work with.
+/// What the handlers work with; a client with a profile has one of its own ([`clients`]).
+#[derive(Clone)]
 pub struct Api {
     /// The durable state.
     pub store: Arc<dyn Store>,
@@ -62,7 +65,7 @@ pub struct Api {
     /// The most elements that a list has.
     pub page_size: usize,
     /// Instances as they were sent last.
-    pub rendered: Rendered,
+    pub rendered: Arc<Rendered>,
     /// The way to subscribers.
     pub callbacks: Arc<Callbacks>,
     /// How callback URIs are tested.
@@ -70,13 +73,15 @@ pub struct Api {
     /// Whether an NFVO grants operations.
     pub granting: bool,
     /// Where packages may be fetched from.
-    pub sources: Sources,
+    pub sources: Arc<Sources>,
     /// The CSARs.
-    pub packages: PackageFiles,
+    pub packages: Arc<PackageFiles>,
     /// The process's own runtime, for work that outlives its request: an HTTP worker's goes with the worker.
     pub runtime: Handle,
     /// The tenant of every caller, as long as callers are not authenticated.
     pub project: ProjectId,
+    /// What is done otherwise for this caller.
+    pub profile: Profile,
 }
 
 impl Api {
@@ -88,6 +93,8 @@ impl Api {
             ids: &*self.ids,
             project: &self.project,
             granting: self.granting,
+            unattended: self.profile.unattended,
+            vims_by_name: self.profile.vims_by_name,
         }
     }
 }

@@ -4,13 +4,14 @@
 //! Lies closest to the routes of all that is around a request. Which resources expect a body is told from their paths, for
 //! a handler may have changed something by the time it knows.
 
-use actix_web::Error;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{ACCEPT, ALLOW, HeaderMap, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
+use actix_web::{Error, web};
 
+use super::Api;
 use crate::domain::problem::Problem;
 use crate::error::response;
 use crate::sol003::{Edition, Interface};
@@ -25,7 +26,7 @@ pub async fn negotiate(
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     // There is nothing to negotiate about what is not there.
     if request.match_pattern().is_some()
-        && let Err(problem) = check(request.path(), request.method(), request.headers())
+        && let Err(problem) = check(&request)
     {
         return Ok(request.into_response(response(&problem)));
     }
@@ -53,10 +54,16 @@ fn allowed(headers: &HeaderMap) -> HeaderValue {
     HeaderValue::try_from(format!("{routes}{head}{separator}OPTIONS")).unwrap_or(HeaderValue::from_static("OPTIONS"))
 }
 
-fn check(path: &str, method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
+fn check(request: &ServiceRequest) -> Result<(), Problem> {
+    let (path, method, headers) = (request.path(), request.method(), request.headers());
     let Some((interface, edition, resource)) = below_a_root(path) else { return Ok(()) };
-    if let Some(wanted) = headers.get("version") {
-        check_version(interface, edition, wanted)?;
+    match headers.get("version") {
+        Some(wanted) => check_version(interface, edition, wanted)?,
+        None if request.app_data::<web::Data<Api>>().is_some_and(|api| api.profile.version_required) => {
+            let served = interface.version(edition);
+            return Err(Problem::malformed(format!("the Version header is missing: send Version: {served}")));
+        }
+        None => {}
     }
     if is_answered_with_json(resource, method) && !takes(headers, "application/json") {
         let text = format!("{path} is answered with application/json, which the Accept header excludes");

@@ -67,6 +67,7 @@ fn subscriber(api: &Api) -> Subscriber<'_> {
         project: &api.project,
         base_url: &api.public_url,
         has_certificate: api.callbacks.has_certificate(),
+        orphan_grace: api.profile.orphan_grace,
     }
 }
 

@@ -3,7 +3,8 @@
 //! [`Conductor::run`] sleeps until the store wakes it or something falls due, claims one operation at a time and runs
 //! each in a task of its own under a lease ([`lease`]). What an operation does is its stored plan; [`run`] replays it
 //! from the first step that is not done, [`steps`] does one step, [`finish`] says what the instance is afterwards.
-//! [`cancel`] is how it learns that it is to stop, [`grant`] what an NFVO has to say before anything is made.
+//! [`cancel`] is how it learns that it is to stop, [`grant`] what an NFVO has to say before anything is made, [`unattended`] what
+//! is done where it stopped and nobody decides.
 //!
 //! A conductor may be killed anywhere: its lease runs out (on SQLite: is void when the process starts again) and the
 //! next claim goes on with the same step. Steps may therefore run twice, and are written so. An operation whose work panics
@@ -15,6 +16,7 @@ pub mod grant;
 pub mod lease;
 pub mod run;
 pub mod steps;
+pub mod unattended;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -150,7 +152,7 @@ impl Conductor {
     async fn operate(&self, claimed: Claimed, cancels: watch::Receiver<()>, stop: &CancellationToken) {
         let Claimed { lease, op, instance, plan, steps_done, attempt, pending_grant } = claimed;
         let _held = self.metrics.lease();
-        let (operation, accepted) = (op.operation, op.start_time);
+        let (operation, accepted, was_running) = (op.operation, op.start_time, op.state.is_running());
         let interrupted = stop.child_token();
         let done = CancellationToken::new();
         let cancel = Cancel::default();
@@ -180,7 +182,7 @@ impl Conductor {
             return;
         }
         let ended = match &verdict {
-            run::Verdict::End(ending) => Some((ending.to, ending.now)),
+            run::Verdict::End(ending) if was_running => Some((ending.to, ending.now)),
             _ => None,
         };
         if run::conclude(self, lease, verdict).await

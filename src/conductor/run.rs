@@ -11,7 +11,7 @@ use tracing::field::Empty;
 
 use crate::conductor::cancel::Cancel;
 use crate::conductor::steps::{StepError, Steps};
-use crate::conductor::{Conductor, finish};
+use crate::conductor::{Conductor, finish, unattended};
 use crate::domain::evidence::EVIDENCE;
 use crate::domain::grant::PendingGrant;
 use crate::domain::instance::VnfInstance;
@@ -90,6 +90,9 @@ impl Task<'_> {
     pub async fn run(mut self, interrupted: &CancellationToken) -> Verdict {
         tracing::info!(op.id = %self.op.id, vnf_instance.id = %self.instance.id, operation = self.op.operation.as_str(),
             state = self.op.state.as_str(), steps_done = self.steps_done, attempt = self.attempt, "operation {} claimed", self.op.id);
+        if let Some(ending) = unattended::ending(&self) {
+            return Verdict::End(Box::new(ending));
+        }
         // What a panic leaves half done is in the store and in the cluster, as after a kill: the steps are safe to run again.
         match AssertUnwindSafe(self.work(interrupted)).catch_unwind().await {
             Ok(Ok(ending)) => Verdict::End(Box::new(ending)),

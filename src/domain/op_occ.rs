@@ -3,6 +3,8 @@
 //! Pure. The API asks [`OpState::on`] before it writes a request, the conductor before it writes a result;
 //! the store repeats the *from* state in its WHERE, so that two callers can't both win.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -210,6 +212,46 @@ pub struct VnfLcmOpOcc {
     pub traceparent: Option<String>,
     /// The grant that it was given, if an NFVO gives some.
     pub grant: Option<GrantReference>,
+    /// What becomes of it if nobody decides; `None`: it waits for somebody as long as it takes.
+    pub unattended: Option<Unattended>,
+}
+
+/// What becomes of an operation in `FAILED_TEMP` that nobody retries, rolls back or fails: some NFVOs don't know that state
+/// and wait for a final one. Not visible to callers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unattended {
+    /// How long it waits for somebody.
+    pub after: Duration,
+    /// What is done then.
+    pub remedy: Remedy,
+}
+
+/// What is done with an operation that nobody decided about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Remedy {
+    /// It is rolled back; one that has no way back is failed. So is one that stops on the way back and is left again.
+    Rollback,
+    /// It is failed.
+    Fail,
+}
+
+impl Remedy {
+    /// The event that carries it out; `way_back`: whether the operation has one.
+    pub const fn event(self, way_back: bool) -> OpEvent {
+        match self {
+            Self::Rollback if way_back => OpEvent::Rollback,
+            Self::Rollback | Self::Fail => OpEvent::Fail,
+        }
+    }
+
+    /// The name in the database.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Rollback => "ROLLBACK",
+            Self::Fail => "FAIL",
+        }
+    }
 }
 
 /// `resourceChanges` (SOL003 clause 5.5.2.13).

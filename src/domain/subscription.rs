@@ -3,6 +3,8 @@
 //!
 //! Which subscriptions a change matches is decided by the store, in the transaction of the change.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
@@ -72,6 +74,8 @@ pub struct Subscription {
     pub authentication: Option<Authentication>,
     /// Scheme, host and port of the links in its notifications, as the subscriber came by them.
     pub base_url: String,
+    /// How long it is kept once all VNF instances that its filter names are gone, at least one; `None`: until it is removed.
+    pub orphan_grace: Option<Duration>,
     /// When it was made: the order of the list.
     pub created_at: OffsetDateTime,
 }

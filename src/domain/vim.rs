@@ -104,6 +104,9 @@ pub struct VimConnection {
     /// A registered VIM, whose endpoint and credentials are looked up at each use, so that rotation reaches the instance.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub vim_id: Option<String>,
+    /// What the caller calls that VIM, if not by its id: shown in place of it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub vim_name: Option<String>,
     /// `vimType`.
     pub vim_type: String,
     /// `interfaceInfo`.

@@ -5,12 +5,13 @@
 
 use std::collections::BTreeMap;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use serde_json::{Map, Value, json};
 
 use crate::clock::{Clock, Ids};
 use crate::domain::ids::{ProjectId, VimId, VnfInstanceId, VnfLcmOpOccId};
 use crate::domain::instance::{InstantiatedVnfInfo, VnfInstance, VnfMetadata, VnfState};
-use crate::domain::op_occ::{LcmOperation, OpState, VnfLcmOpOcc};
+use crate::domain::op_occ::{LcmOperation, OpState, Unattended, VnfLcmOpOcc};
 use crate::domain::package::OperationalState;
 use crate::domain::problem::Problem;
 use crate::domain::scale::{ScaleDirection, ScaleTarget, initial_levels, scaled, scaled_to};
@@ -21,11 +22,11 @@ use crate::error::ApiError;
 use crate::lcm::modify;
 use crate::lcm::params::{InstantiateParams, blocking, manifests};
 use crate::sol003::common::{
-    HealVnfRequest, OperateVnfRequest, ScaleType, ScaleVnfRequest, ScaleVnfToLevelRequest, StopType,
+    CreateVnfRequest, HealVnfRequest, OperateVnfRequest, ScaleType, ScaleVnfRequest, ScaleVnfToLevelRequest, StopType,
     TerminateVnfRequest, TerminationType,
 };
 use crate::sol003::v2::{InstantiateVnfRequest, VimConnectionInfo};
-use crate::store::{OnboardedVnfd, Store, StoreError};
+use crate::store::{IdempotencyKey, Made, OnboardedVnfd, Store, StoreError};
 use crate::traces;
 
 /// Turns requests into op occurrences.
@@ -40,6 +41,10 @@ pub struct Acceptor<'a> {
     pub project: &'a ProjectId,
     /// Whether an NFVO grants operations: it may say which VIM a VNF is to live in.
     pub granting: bool,
+    /// [`VnfLcmOpOcc::unattended`] of the operations.
+    pub unattended: Option<Unattended>,
+    /// Whether a `vimId` may also be the name of a registered VIM.
+    pub vims_by_name: bool,
 }
 
 impl Acceptor<'_> {
@@ -188,18 +193,22 @@ impl Acceptor<'_> {
         check_version(&former, if_match)?;
         let mut instance = former.clone();
         let changed = modify::apply(&mut instance, patch)?;
-        self.check_connections(&former, &instance).await?;
+        self.check_connections(&former, &mut instance).await?;
         let op = self.op_occ(self.op_id(), LcmOperation::ModifyInfo, changed.clone(), &instance);
         self.begin(VnfLcmOpOcc { changed_info: Some(changed), ..op }, &instance).await
     }
 
     /// Makes a VNF instance identifier.
     ///
+    /// `key`, if there is one, tells a request that is repeated from another one: it makes no second instance as long as the
+    /// first is there, which is given back.
+    ///
     /// # Errors
-    /// 422 if no enabled package has the VNFD, or the metadata uses the reserved key.
-    pub async fn create(&self, request: crate::sol003::common::CreateVnfRequest) -> Result<VnfInstance, ApiError> {
+    /// 422 if no enabled package has the VNFD, the metadata uses the reserved key, or `key` was that of another request.
+    pub async fn create(&self, request: CreateVnfRequest, key: Option<String>) -> Result<VnfInstance, ApiError> {
         modify::refuse_namespace(request.metadata.as_ref())?;
         modify::refuse_excess("metadata", request.metadata.as_ref())?;
+        let key = key.map(|key| idempotency_key(key, &request)).transpose()?;
         let unusable = || {
             Problem::impossible(format!("no onboarded and ENABLED VNF package has the vnfdId '{}'", request.vnfd_id))
         };
@@ -226,10 +235,19 @@ impl Acceptor<'_> {
             version: 0,
             created_at: self.clock.now(),
         };
-        match self.store.create_instance(&instance).await {
+        let made = match key {
+            None => self.store.create_instance(&instance).await.map(|()| Made::Now),
+            Some(key) => self.store.create_instance_once(&instance, &key).await,
+        };
+        match made {
             Err(StoreError::Stale) => Err(unusable().into()),
             Err(error) => Err(error.into()),
-            Ok(()) => Ok(instance),
+            Ok(Made::Now) => Ok(instance),
+            Ok(Made::Already(id)) => self.instance(id).await,
+            Ok(Made::Otherwise) => Err(Problem::impossible(
+                "another request had this Idempotency-Key: a new request needs a new key, a repeated one the same body",
+            )
+            .into()),
         }
     }
 
@@ -277,6 +295,7 @@ impl Acceptor<'_> {
         let had = instance.home().map(|(key, _)| key.clone());
         for (key, wire) in requested {
             let mut connection = VimConnection::from(wire.clone());
+            self.look_up_name(&mut connection).await?;
             self.check_connection(key, &connection).await?;
             let known = instance.vim_connections.get(key);
             connection.added_by = known.map_or(Some(op), |known| known.added_by);
@@ -324,14 +343,39 @@ impl Acceptor<'_> {
         .into())
     }
 
-    /// Those of the instance's connections that it did not have like this can be used, and it stays where it is.
-    pub(super) async fn check_connections(&self, former: &VnfInstance, instance: &VnfInstance) -> Result<(), ApiError> {
-        for (key, connection) in &instance.vim_connections {
-            if former.vim_connections.get(key) != Some(connection) {
+    /// Those of the instance's connections that it did not have like this can be used, and it stays where it is. VIMs that
+    /// are called by their names are looked up.
+    pub(super) async fn check_connections(
+        &self,
+        former: &VnfInstance,
+        instance: &mut VnfInstance,
+    ) -> Result<(), ApiError> {
+        for (key, connection) in &mut instance.vim_connections {
+            if former.vim_connections.get(key) != Some(&*connection) {
+                self.look_up_name(connection).await?;
                 self.check_connection(key, connection).await?;
             }
         }
         self.refuse_to_leave(former, instance).await
+    }
+
+    /// Finds the VIM that a connection calls by its name, whose type and access are then those that it is registered with.
+    async fn look_up_name(&self, connection: &mut VimConnection) -> Result<(), ApiError> {
+        let Some(name) = connection.vim_id.clone().filter(|id| self.vims_by_name && id.parse::<VimId>().is_err())
+        else {
+            return Ok(());
+        };
+        match self.store.vim_named(self.project, &name).await {
+            // Told as any other VIM that there is not.
+            Err(StoreError::NotFound) => {}
+            found => {
+                let vim = found?;
+                connection.vim_id = Some(vim.id.to_string());
+                connection.vim_name = Some(name);
+                connection.vim_type = vim.vim_type;
+            }
+        }
+        Ok(())
     }
 
     async fn check_connection(&self, key: &str, connection: &VimConnection) -> Result<(), ApiError> {
@@ -389,6 +433,7 @@ impl Acceptor<'_> {
             target_package: None,
             traceparent: traces::traceparent(),
             grant: None,
+            unattended: self.unattended,
         }
     }
 
@@ -484,6 +529,12 @@ pub(super) fn usable(onboarded: &OnboardedVnfd) -> Result<(), Problem> {
     }
     let text = format!("VNF package {} is DISABLED: set its operationalState to ENABLED", onboarded.package_id);
     Err(Problem::impossible(text))
+}
+
+/// What tells `request` from others that are sent with the same key.
+fn idempotency_key(key: String, request: &CreateVnfRequest) -> Result<IdempotencyKey, Problem> {
+    let text = serde_json::to_string(request).map_err(|error| crate::error::internal(&error))?;
+    Ok(IdempotencyKey { key, fingerprint: hex::encode(digest(&SHA256, text.as_bytes()).as_ref()) })
 }
 
 /// A request as it is recorded in the op occurrence.

@@ -78,7 +78,7 @@ impl Acceptor<'_> {
             let requested = serde_json::to_value(requested).map_err(|error| internal(&error))?;
             let patch = Map::from_iter([(CONNECTIONS.to_owned(), requested)]);
             connections = modify::apply(&mut instance, patch)?.get(CONNECTIONS).cloned();
-            self.check_connections(&former, &instance).await?;
+            self.check_connections(&former, &mut instance).await?;
         }
         let record = json!({
             "vnfdId": request.vnfd_id,

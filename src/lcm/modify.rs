@@ -83,6 +83,7 @@ fn connections(connections: &mut BTreeMap<String, VimConnection>, patch: Map<Str
         let mut connection = VimConnection::from(wire);
         if let Some(known) = connections.get(&key) {
             (connection.home, connection.added_by) = (known.home, known.added_by);
+            connection.vim_name = known.vim_name.clone().filter(|_| known.vim_id == connection.vim_id);
         }
         let shown = serde_json::to_value(VimConnectionInfo::from(&connection)).map_err(|error| internal(&error))?;
         public.insert(key.clone(), shown);

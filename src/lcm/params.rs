@@ -94,21 +94,35 @@ impl InstantiateParams {
         };
         let definition_files = match params.get(DEFINITION_FILES) {
             None => None,
-            Some(Value::Array(paths)) if paths.len() > MAX_DEFINITION_FILES => {
-                return Err(Problem::impossible(format!(
-                    "additionalParams.{DEFINITION_FILES} names more than {MAX_DEFINITION_FILES} files"
-                )));
-            }
             Some(Value::Array(paths)) => {
                 let paths: Option<Vec<String>> = paths.iter().map(|path| path.as_str().map(str::to_owned)).collect();
                 Some(paths.ok_or_else(|| {
                     Problem::malformed(format!("additionalParams.{DEFINITION_FILES} must be an array of strings"))
                 })?)
             }
+            // Again a string where every value is one: a JSON array, or paths with commas between.
+            Some(Value::String(text)) => Some(paths_in(text)?),
             Some(other) => return Err(wrong(DEFINITION_FILES, "an array of strings", other)),
         };
+        if definition_files.as_ref().is_some_and(|paths| paths.len() > MAX_DEFINITION_FILES) {
+            return Err(Problem::impossible(format!(
+                "additionalParams.{DEFINITION_FILES} names more than {MAX_DEFINITION_FILES} files"
+            )));
+        }
         Ok(Self { namespace: params.get("namespace").cloned(), create_namespace, definition_files })
     }
+}
+
+/// The paths that a text lists.
+fn paths_in(text: &str) -> Result<Vec<String>, Problem> {
+    if text.trim_start().starts_with('[') {
+        return serde_json::from_str(text).map_err(|_| {
+            Problem::malformed(format!(
+                "additionalParams.{DEFINITION_FILES} is a string that is no JSON array of strings"
+            ))
+        });
+    }
+    Ok(text.split(',').map(|path| path.trim().to_owned()).filter(|path| !path.is_empty()).collect())
 }
 
 /// The objects of the chosen definition files (all of the package if `chosen` is `None`), with the files' paths.
@@ -156,4 +170,46 @@ fn select(files: &[DefinitionFile], chosen: &[String]) -> Result<Vec<DefinitionF
     let mut seen = std::collections::HashSet::new();
     let order = chosen.iter().filter(|path| seen.insert(path.as_str()));
     Ok(order.filter_map(|path| files.iter().find(|file| file.path == *path).cloned()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(params: Value) -> Result<InstantiateParams, Problem> {
+        InstantiateParams::read(params.as_object().unwrap())
+    }
+
+    #[test]
+    fn values_that_are_strings_throughout_are_read_as_what_they_are_to_be() {
+        for (files, wanted) in [
+            (json!(["a.yaml", "b.yaml"]), &["a.yaml", "b.yaml"][..]),
+            (json!("a.yaml, b.yaml"), &["a.yaml", "b.yaml"]),
+            (json!(r#"["a.yaml"]"#), &["a.yaml"]),
+            (json!("a.yaml"), &["a.yaml"]),
+            (json!(""), &[]),
+        ] {
+            let params = read(json!({ "createNamespace": "true", DEFINITION_FILES: files })).unwrap();
+            assert!(params.create_namespace);
+            assert_eq!(params.definition_files.unwrap(), wanted);
+        }
+        assert!(!read(json!({ "createNamespace": "false" })).unwrap().create_namespace);
+    }
+
+    #[test]
+    fn what_can_not_be_meant_is_refused() {
+        for params in [
+            json!({ "createNamespace": "yes" }),
+            json!({ "createNamespace": 1 }),
+            json!({ DEFINITION_FILES: "[1]" }),
+            json!({ DEFINITION_FILES: 1 }),
+            json!({ DEFINITION_FILES: [1] }),
+        ] {
+            assert_eq!(read(params.clone()).unwrap_err().status, 400, "{params}");
+        }
+        let many = ",a.yaml".repeat(MAX_DEFINITION_FILES + 1);
+        assert_eq!(read(json!({ DEFINITION_FILES: many })).unwrap_err().status, 422);
+    }
 }

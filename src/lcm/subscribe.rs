@@ -1,5 +1,7 @@
 //! From a request to a subscription: all checks that need neither the database nor the subscriber.
 
+use std::time::Duration;
+
 use http::Uri;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -35,6 +37,8 @@ pub struct Subscriber<'a> {
     pub base_url: &'a str,
     /// Whether there is a certificate to show to who asks for TLS_CERT.
     pub has_certificate: bool,
+    /// [`Subscription::orphan_grace`].
+    pub orphan_grace: Option<Duration>,
 }
 
 impl Subscriber<'_> {
@@ -80,6 +84,7 @@ impl Subscriber<'_> {
             verbosity: Verbosity::Full,
             authentication: given.map(|given| authentication(given, self.has_certificate)).transpose()?,
             base_url: self.base_url.to_owned(),
+            orphan_grace: self.orphan_grace,
             created_at: self.clock.now(),
         })
     }

@@ -61,7 +61,7 @@ pub struct ListParameters {
 }
 
 /// `CreateVnfRequest` (clause 5.5.2.3).
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CreateVnfRequest {
     /// The VNFD to make an instance of.

@@ -44,6 +44,7 @@ impl From<VimConnectionInfo> for VimConnection {
         };
         Self {
             vim_id: wire.vim_id,
+            vim_name: None,
             vim_type: wire.vim_type.unwrap_or_else(|| "ETSINFV.KUBERNETES.V_1".to_owned()),
             interface_info: without_secrets(wire.interface_info),
             access_info,
@@ -60,7 +61,7 @@ impl From<&VimConnection> for VimConnectionInfo {
     fn from(connection: &VimConnection) -> Self {
         let full = |map: &Map<String, Value>| (!map.is_empty()).then(|| map.clone());
         Self {
-            vim_id: connection.vim_id.clone(),
+            vim_id: connection.vim_name.clone().or_else(|| connection.vim_id.clone()),
             vim_type: Some(connection.vim_type.clone()),
             interface_info: full(&connection.interface_info),
             access_info: full(&connection.access_info),

@@ -337,6 +337,26 @@ pub struct Whereabouts {
     pub kinds: BTreeSet<String>,
 }
 
+/// What tells a request that is repeated from another one (the `Idempotency-Key` header).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdempotencyKey {
+    /// As the caller sent it.
+    pub key: String,
+    /// The same for equal requests.
+    pub fingerprint: String,
+}
+
+/// What [`Store::create_instance_once`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Made {
+    /// The instance was added.
+    Now,
+    /// An equal request has made that one.
+    Already(VnfInstanceId),
+    /// Another request has used the key.
+    Otherwise,
+}
+
 /// What [`Store::create_subscription`] did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subscribed {
@@ -462,6 +482,8 @@ pub trait Store: Send + Sync {
     async fn create_vim(&self, vim: &Vim) -> Result<(), StoreError>;
     /// One VIM.
     async fn vim(&self, project: &ProjectId, id: VimId) -> Result<Vim, StoreError>;
+    /// The VIM of that name.
+    async fn vim_named(&self, project: &ProjectId, name: &str) -> Result<Vim, StoreError>;
     /// The project's default VIM. `NotFound` if it has none.
     async fn default_vim(&self, project: &ProjectId) -> Result<Vim, StoreError>;
     /// All VIMs of a project, oldest first.
@@ -475,6 +497,8 @@ pub trait Store: Send + Sync {
 
     /// Adds an instance. `Stale` if its package is no longer there and ENABLED.
     async fn create_instance(&self, instance: &VnfInstance) -> Result<(), StoreError>;
+    /// Adds an instance, unless a request with that key has made one that is still there.
+    async fn create_instance_once(&self, instance: &VnfInstance, key: &IdempotencyKey) -> Result<Made, StoreError>;
     /// One instance.
     async fn instance(&self, project: &ProjectId, id: VnfInstanceId) -> Result<VnfInstance, StoreError>;
     /// The version of one instance: what [`Store::instance`] would give has no older one.

@@ -15,6 +15,7 @@ use gybe::api::rendered::Rendered;
 use gybe::api::{self, Api};
 use gybe::clock::{Ids as _, System};
 use gybe::config::CallbackTest;
+use gybe::config::clients::Profile;
 use gybe::domain::ids::ProjectId;
 use gybe::domain::op_occ::LcmOperation::{
     self, ChangeVnfpkg, Heal, Instantiate, ModifyInfo, Operate, Scale, ScaleToLevel, Terminate,
@@ -82,14 +83,15 @@ async fn serve(ops: &Ops) -> Caller {
         ids: Arc::new(System),
         public_url: "http://gybe".to_owned(),
         page_size: 100,
-        rendered: Rendered::new("http://gybe".to_owned()),
+        rendered: Rendered::new("http://gybe".to_owned()).into(),
         callbacks: Arc::new(Callbacks::new(&callback::Settings::default()).unwrap()),
         callback_test: CallbackTest::Strict,
         granting: false,
-        sources: Sources::new(Vec::new(), None).unwrap(),
-        packages: PackageFiles::open(folder.path(), 1).unwrap(),
+        sources: Sources::new(Vec::new(), None).unwrap().into(),
+        packages: PackageFiles::open(folder.path(), 1).unwrap().into(),
         runtime: tokio::runtime::Handle::current(),
         project: ProjectId::default(),
+        profile: Profile::default(),
     });
     let load = web::Data::new(Load::new(1024, HttpMetrics::default()));
     let app = App::new().app_data(api).app_data(load).configure(api::routes);

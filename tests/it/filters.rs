@@ -95,6 +95,7 @@ fn instantiated(levels: u32, vnfcs: Vec<Vnfc>) -> InstantiatedVnfInfo {
 fn connection(name: &str, home: bool) -> VimConnection {
     VimConnection {
         vim_id: Some(format!("vim of {name}")),
+        vim_name: None,
         vim_type: "ETSINFV.KUBERNETES.V_1".to_owned(),
         interface_info: object(json!({ "endpoint": format!("https://{name}:6443"), "insecure": home })),
         access_info: object(json!({ "client_cert": format!("certificate of {name}") })),

@@ -7,6 +7,7 @@ mod bad_neighbours;
 mod cancel;
 mod change_vnfpkg;
 mod chaos;
+mod clients;
 mod csar;
 mod drift;
 mod driver;

@@ -20,7 +20,7 @@ use gybe::conductor::grant::Granting;
 use gybe::conductor::{Conductor, Settings};
 use gybe::domain::ids::{ProjectId, VimId, VnfInstanceId, VnfLcmOpOccId};
 use gybe::domain::instance::{VnfInstance, VnfState};
-use gybe::domain::op_occ::{CancelMode, LcmOperation, OpEvent, OpState, VnfLcmOpOcc};
+use gybe::domain::op_occ::{CancelMode, LcmOperation, OpEvent, OpState, Remedy, Unattended, VnfLcmOpOcc};
 use gybe::domain::operate::{Stopping, stopping};
 use gybe::domain::package::{Content, DefinitionFile};
 use gybe::domain::problem::Problem;
@@ -71,7 +71,15 @@ enum Way {
     Back,
     /// It stopped half-way and is tried again.
     Again,
+    /// It stopped at its end and nobody decided in time: what is put to the test is that a conductor does.
+    Left,
 }
+
+/// What becomes of an operation that nobody decides about.
+const LEFT: Unattended = Unattended { after: Duration::from_secs(3600), remedy: Remedy::Rollback };
+/// What can go wrong while a conductor decides. What follows is a rollback as any other.
+const TROUBLES_OF_DECIDING: [Fault; 6] =
+    [Fault::KilledBefore, Fault::KilledAfter, Fault::FailsOnce, Fault::ReplyLost, Fault::TakenOver, Fault::Stopped];
 
 const INSTANTIATE: Request =
     ("instantiate", r#"{"flavourId":"simple","additionalParams":{"namespace":"vnf","createNamespace":true}}"#);
@@ -98,9 +106,10 @@ const CHANGE_AND_FAIL: Request = ("change_vnfpkg and fail", r#"{"vnfdId":"the ot
 const CHANGE_BACK: Request = ("change_vnfpkg", r#"{"vnfdId":"the first"}"#);
 
 #[rustfmt::skip]
-const OPERATIONS: [Operation; 25] = [
+const OPERATIONS: [Operation; 26] = [
     Operation { name: "INSTANTIATE", before: &[], request: INSTANTIATE, way: Way::Forward },
     Operation { name: "INSTANTIATE rolled back", before: &[], request: INSTANTIATE, way: Way::Back },
+    Operation { name: "INSTANTIATE left alone", before: &[], request: INSTANTIATE, way: Way::Left },
     Operation { name: "INSTANTIATE retried", before: &[], request: INSTANTIATE, way: Way::Again },
     Operation { name: "INSTANTIATE over what is left", before: &[INSTANTIATE_AND_FAIL], request: INSTANTIATE, way: Way::Forward },
     Operation { name: "SCALE out", before: &[INSTANTIATE], request: SCALE_OUT, way: Way::Forward },
@@ -289,6 +298,10 @@ struct World {
     instance: VnfInstanceId,
     /// The VNFD it was made of, and what that can be changed to.
     vnfds: [String; 2],
+    /// What becomes of the operations that are accepted if nobody decides.
+    unattended: Option<Unattended>,
+    /// Whether the time to decide is over.
+    is_left: bool,
     /// What removes the database when it goes. After the store.
     _folder: Option<TempDir>,
 }
@@ -340,7 +353,17 @@ impl World {
             vnfds[1] = other.onboard(&*store).await.vnfd.id;
         }
         let instance = store::instance(&*store, &onboarded).await.id;
-        Self { url, store: Some(store), cluster: Arc::default(), nfvo: None, instance, vnfds, _folder: folder }
+        Self {
+            url,
+            store: Some(store),
+            cluster: Arc::default(),
+            nfvo: None,
+            instance,
+            vnfds,
+            unattended: None,
+            is_left: false,
+            _folder: folder,
+        }
     }
 
     async fn copy_of(prepared: &Prepared) -> Self {
@@ -349,9 +372,17 @@ impl World {
         let url = sqlite_url(&folder);
         let store = store::open(&url).await;
         let cluster = Arc::new(ModelCluster::holding(prepared.cluster.clone()));
-        let nfvo = prepared.granted.map(PlayedNfvo::new);
-        let (instance, vnfds) = (prepared.instance, prepared.vnfds.clone());
-        Self { url, store: Some(store), cluster, nfvo, instance, vnfds, _folder: Some(folder) }
+        Self {
+            url,
+            store: Some(store),
+            cluster,
+            nfvo: prepared.granted.map(PlayedNfvo::new),
+            instance: prepared.instance,
+            vnfds: prepared.vnfds.clone(),
+            unattended: None,
+            is_left: false,
+            _folder: Some(folder),
+        }
     }
 
     async fn prepared(self, op: Option<VnfLcmOpOccId>) -> Prepared {
@@ -409,8 +440,15 @@ impl World {
 
     /// Has the API accept a request.
     async fn accept(&self, (task, body): Request) -> VnfLcmOpOccId {
-        let acceptor =
-            Acceptor { store: &**self.store(), clock: &System, ids: &System, project: &project(), granting: false };
+        let acceptor = Acceptor {
+            store: &**self.store(),
+            clock: &System,
+            ids: &System,
+            project: &project(),
+            granting: false,
+            unattended: self.unattended,
+            vims_by_name: false,
+        };
         let body = body.replace("the first", &self.vnfds[0]).replace("the other", &self.vnfds[1]);
         let (id, body) = (self.instance, serde_json::from_str::<Value>(&body).unwrap());
         fn read<T: serde::de::DeserializeOwned>(body: Value) -> T {
@@ -595,11 +633,12 @@ impl<'a> Run<'a> {
                 Event::Waits if self.processes.iter().any(|process| process.is_busy() && !process.is_held()) => {}
                 Event::Waits => {
                     let op = self.world.op_occ(self.op).await;
-                    if op.state == OpState::FailedTemp {
+                    let is_left = op.state == OpState::FailedTemp && op.unattended == Some(LEFT) && self.world.is_left;
+                    if op.state == OpState::FailedTemp && !is_left {
                         assert_eq!(op.cancel, None, "a cancel request has taken effect or comes too late");
                         self.stops.push(op.error.clone().unwrap());
                     }
-                    if op.state.is_running() {
+                    if op.state.is_running() || is_left {
                         self.waited += 1;
                         if !self.world.delay_is_over(self.op).await {
                             self.waited_for_lease += 1;
@@ -750,7 +789,7 @@ impl Row {
         let cluster: Vec<usize> = points_of_cluster(&run.passed);
         let stop = match operation.way {
             Way::Forward => None,
-            Way::Back => cluster.last().copied(),
+            Way::Back | Way::Left => cluster.last().copied(),
             Way::Again => Some(cluster[cluster.len() / 2]),
         };
         if stop.is_some() {
@@ -837,11 +876,14 @@ impl Row {
 
     fn cases(&self) -> Vec<(usize, Fault, Answer)> {
         let mut cases = Vec::new();
+        let decision = self.points.iter().position(|point| point.call == "end_operation").unwrap();
         for (index, point) in self.points.iter().enumerate() {
             for (fault, answer) in TROUBLES {
                 let possible = answer != Answer::Rollback || self.operation.can_roll_back();
                 let asked_for = answer == Answer::Retry || !self.is_starting(index);
-                if possible && asked_for && can_happen(fault, answer, point) {
+                let deciding = index <= decision && TROUBLES_OF_DECIDING.contains(&fault);
+                let tested = self.operation.way != Way::Left || deciding;
+                if possible && asked_for && tested && can_happen(fault, answer, point) {
                     cases.push((index, fault, answer));
                 }
             }
@@ -858,6 +900,7 @@ impl Operation {
     /// Stops the operation at a point, if at any.
     async fn stop(&self, world: &mut World, point: Option<usize>) -> Option<VnfLcmOpOccId> {
         let plan = BTreeMap::from([(point?, Fault::Refused)]);
+        world.unattended = (self.way == Way::Left).then_some(LEFT);
         let op = world.accept(self.request).await;
         let stopped = Run::new(world, op, plan, &[]).settle().await;
         assert_eq!(stopped.state, OpState::FailedTemp, "{}", self.name);
@@ -867,6 +910,11 @@ impl Operation {
     /// Begins what is put to the test: `stopped` if it was stopped before.
     async fn begin(&self, world: &mut World, stopped: Option<VnfLcmOpOccId>) -> VnfLcmOpOccId {
         let Some(op) = stopped else { return world.accept(self.request).await };
+        if self.way == Way::Left {
+            world.time_passes().await;
+            world.is_left = true;
+            return op;
+        }
         world.answer(&world.op_occ(op).await, self.answer()).await;
         op
     }

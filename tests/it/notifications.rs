@@ -136,6 +136,7 @@ impl Outbox {
             target_package: None,
             traceparent: None,
             grant: None,
+            unattended: None,
         };
         self.store.begin_operation(&op, &instance).await.unwrap();
         op.id
@@ -220,6 +221,7 @@ fn subscription(callback_uri: &str, filter: Value) -> Subscription {
         verbosity: Verbosity::Full,
         authentication: None,
         base_url: "http://gybe.example".to_owned(),
+        orphan_grace: None,
         created_at: System.now(),
     }
 }

@@ -57,6 +57,7 @@ fn subscription(interface: Interface, filter: Value) -> Subscription {
         verbosity: Verbosity::Full,
         authentication: None,
         base_url: "http://gybe.example".to_owned(),
+        orphan_grace: None,
         created_at: System.now(),
     }
 }

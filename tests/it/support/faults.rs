@@ -28,8 +28,8 @@ use gybe::metrics::StoreMetrics;
 use gybe::nfvo::{Decision, Nfvo, NfvoError};
 use gybe::sol003::grant::GrantRequest;
 use gybe::store::{
-    Checkpoint, Claim, Ended, Ending, Granted, Lease, Listed, OnboardedVnfd, Outbox, OutboxClaim, OutboxLease, Page,
-    Queue, Sent, Store, StoreError, Subscribed, Whereabouts,
+    Checkpoint, Claim, Ended, Ending, Granted, IdempotencyKey, Lease, Listed, Made, OnboardedVnfd, Outbox, OutboxClaim,
+    OutboxLease, Page, Queue, Sent, Store, StoreError, Subscribed, Whereabouts,
 };
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
@@ -471,11 +471,13 @@ points! {
     fn definition_files(id: VnfPkgId) -> Arc<[DefinitionFile]>;
     fn create_vim(vim: &Vim) -> ();
     fn vim(project: &ProjectId, id: VimId) -> Vim;
+    fn vim_named(project: &ProjectId, name: &str) -> Vim;
     fn default_vim(project: &ProjectId) -> Vim;
     fn vims(project: &ProjectId) -> Vec<Vim>;
     fn update_vim(vim: &Vim) -> ();
     fn delete_vim(project: &ProjectId, id: VimId) -> ();
     fn create_instance(instance: &VnfInstance) -> ();
+    fn create_instance_once(instance: &VnfInstance, key: &IdempotencyKey) -> Made;
     fn instance(project: &ProjectId, id: VnfInstanceId) -> VnfInstance;
     fn instance_version(project: &ProjectId, id: VnfInstanceId) -> i64;
     fn list_instances(project: &ProjectId, page: &Page<'_>) -> Vec<Listed>;

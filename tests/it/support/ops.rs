@@ -9,7 +9,7 @@ use gybe::clock::{Clock as _, Ids as _, System};
 use gybe::domain::ids::{ProjectId, VnfInstanceId, VnfLcmOpOccId, VnfPkgId};
 use gybe::domain::instance::{VnfInstance, VnfMetadata};
 use gybe::domain::namespace::Namespace;
-use gybe::domain::op_occ::{LcmOperation, OpState, VnfLcmOpOcc};
+use gybe::domain::op_occ::{LcmOperation, OpState, Unattended, VnfLcmOpOcc};
 use gybe::domain::package::{Content, Onboarding, OperationalState, VnfPackage};
 use gybe::domain::plan::Plan;
 use gybe::domain::resource::{KindInfo, ObjectKey, Resource, ResourceState};
@@ -70,6 +70,7 @@ impl Ops {
     async fn instance(&self) -> VnfInstance {
         let connection = VimConnection {
             vim_id: None,
+            vim_name: None,
             vim_type: "kubernetes".to_owned(),
             interface_info: object(json!({ "endpoint": "https://cluster.invalid" })),
             access_info: Map::new(),
@@ -104,6 +105,16 @@ impl Ops {
 
     /// An operation in `state`, of an instance of its own.
     pub async fn begin(&self, operation: LcmOperation, state: OpState) -> VnfLcmOpOcc {
+        self.begin_unattended(operation, state, None).await
+    }
+
+    /// As [`Ops::begin`], with what becomes of it if nobody decides.
+    pub async fn begin_unattended(
+        &self,
+        operation: LcmOperation,
+        state: OpState,
+        unattended: Option<Unattended>,
+    ) -> VnfLcmOpOcc {
         let instance = self.instance().await;
         let op = VnfLcmOpOcc {
             id: VnfLcmOpOccId(System.uuid()),
@@ -122,6 +133,7 @@ impl Ops {
             target_package: None,
             traceparent: None,
             grant: None,
+            unattended,
         };
         self.store.begin_operation(&op, &instance).await.unwrap();
         op

@@ -122,6 +122,7 @@ pub async fn failed_operation(store: &Arc<dyn Store>) -> VnfLcmOpOccId {
         target_package: None,
         traceparent: None,
         grant: None,
+        unattended: None,
     };
     store.begin_operation(&op, &instance).await.unwrap();
     let claimed = work(store.claim("first", Duration::from_secs(600), 1).await.unwrap());

@@ -15,7 +15,7 @@ use crate::domain::instance::{VnfInstance, VnfMetadata};
 use crate::domain::vim::{Secrets, VimConnection};
 use crate::store::seal::Context;
 use crate::store::sql::convert::{Unreadable, millis};
-use crate::store::{Listed, Page, Place, StoreError, Whereabouts};
+use crate::store::{IdempotencyKey, Listed, Made, Page, Place, StoreError, Whereabouts};
 
 const TABLE: &str = "vnf_instances";
 
@@ -29,22 +29,63 @@ macro_rules! select {
 }
 
 /// The package's row is locked against a concurrent disable and delete: who comes second sees what the first did.
+macro_rules! insert {
+    ($columns:literal, $values:literal) => {
+        concat!(
+            "INSERT INTO vnf_instances \
+                 (id, project_id, vnf_instance_name, vnf_instance_description, vnfd_id, vnf_pkg_id, vnf_provider, \
+                  vnf_product_name, vnf_software_version, vnfd_version, vnf_metadata, extensions, \
+                  vnf_configurable_properties, vim_connections, vim_secrets, instantiated_vnf_info, version, created_at",
+            $columns,
+            ") SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18",
+            $values,
+            " FROM vnf_packages WHERE id = $6 AND project_id = $2 AND operational_state = 'ENABLED'",
+            for_share!()
+        )
+    };
+}
+
 pub(super) async fn create(db: &Database, instance: &VnfInstance) -> Result<(), StoreError> {
-    let insert = sqlx::query(concat!(
-        "INSERT INTO vnf_instances \
-             (id, project_id, vnf_instance_name, vnf_instance_description, vnfd_id, vnf_pkg_id, vnf_provider, \
-              vnf_product_name, vnf_software_version, vnfd_version, vnf_metadata, extensions, \
-              vnf_configurable_properties, vim_connections, vim_secrets, instantiated_vnf_info, version, created_at) \
-         SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18 \
-         FROM vnf_packages WHERE id = $6 AND project_id = $2 AND operational_state = 'ENABLED'",
-        for_share!()
-    ));
+    let insert = sqlx::query(insert!("", ""));
     let done = db.writer.execute(bind(db, insert, instance)?.bind(millis(instance.created_at))).await?;
     if done.rows_affected() == 0 {
         return Err(StoreError::Stale);
     }
     db.signals.change();
     Ok(())
+}
+
+/// There is no check before the act: of two equal requests at once, the index lets one in.
+pub(super) async fn create_once(
+    db: &Database,
+    instance: &VnfInstance,
+    key: &IdempotencyKey,
+) -> Result<Made, StoreError> {
+    let mut tx = db.writer.begin().await?;
+    let insert = sqlx::query(concat!(
+        insert!(", idempotency_key, request_fingerprint", ", $19, $20"),
+        " ON CONFLICT (project_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING"
+    ));
+    let insert = bind(db, insert, instance)?.bind(millis(instance.created_at)).bind(&key.key).bind(&key.fingerprint);
+    if insert.execute(&mut *tx).await?.rows_affected() == 1 {
+        tx.commit().await?;
+        db.signals.change();
+        return Ok(Made::Now);
+    }
+    let row =
+        sqlx::query("SELECT id, request_fingerprint FROM vnf_instances WHERE project_id = $1 AND idempotency_key = $2")
+            .bind(&instance.project_id.0)
+            .bind(&key.key)
+            .fetch_optional(&mut *tx)
+            .await?;
+    // Without such an instance it is the package that is not there.
+    let made = read(TABLE, &row.ok_or(StoreError::Stale)?, |row| {
+        let is_equal = row.try_get::<&str, _>("request_fingerprint")? == key.fingerprint;
+        Ok(if is_equal { Made::Already(row.try_get::<&str, _>("id")?.parse()?) } else { Made::Otherwise })
+    })?;
+    // On SQLite it may have been made by a transaction that shares this one's commit: others see it only after that.
+    tx.commit().await?;
+    Ok(made)
 }
 
 /// Replaces all but id, project and `created_at`, if the version is still `instance.version`, and counts that up.

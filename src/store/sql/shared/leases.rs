@@ -11,10 +11,10 @@ use sqlx::types::Json;
 use time::OffsetDateTime;
 
 use super::super::{commit_unsynced, wake_others};
-use super::op_occs::{TABLE, columns, op_occ, running_states};
+use super::op_occs::{TABLE, columns, for_conductors, op_occ};
 use super::{Database, Query, QueryBuilder, Row, Tx, instances, optional_json, read, resources};
 use crate::domain::grant::PendingGrant;
-use crate::domain::op_occ::CancelMode;
+use crate::domain::op_occ::{CancelMode, OpState};
 use crate::domain::plan::Plan;
 use crate::domain::problem::Problem;
 use crate::domain::resource::{ObjectKey, Resource, ResourceState};
@@ -54,8 +54,8 @@ pub(super) async fn claim(db: &Database, owner: &str, ttl: Duration, most: u32) 
 async fn take(db: &Database, owner: &str, ttl: Duration, most: u32) -> Result<Vec<Row>, StoreError> {
     let mut update = QueryBuilder::new(concat!(
         "WITH due AS MATERIALIZED ( \
-             SELECT id FROM vnf_lcm_op_occs WHERE state IN ",
-        running_states!(),
+             SELECT id FROM vnf_lcm_op_occs WHERE ",
+        for_conductors!(),
         " AND not_before <= ",
         now!(),
         " AND lease_until <= ",
@@ -103,8 +103,8 @@ async fn until_due(db: &Database) -> Result<Option<Duration>, StoreError> {
     let millis: Option<i64> = sqlx::query_scalar(concat!(
         "SELECT MIN(CASE WHEN lease_until > not_before THEN lease_until ELSE not_before END) - ",
         now!(),
-        " FROM vnf_lcm_op_occs WHERE state IN ",
-        running_states!()
+        " FROM vnf_lcm_op_occs WHERE ",
+        for_conductors!()
     ))
     .fetch_one(&db.reader())
     .await?;
@@ -155,8 +155,8 @@ pub(super) async fn store_plan(
         .bind(length(ttl))
         .bind(grant.map(|grant| &grant.id))
         .bind(grant.map(|grant| &grant.uri));
-    let instance = fenced(&mut tx, update, lease).await?;
-    resources::insert(&mut tx, &instance, resources).await?;
+    let row = fenced(&mut tx, update, lease).await?;
+    resources::insert(&mut tx, row.try_get("vnf_instance_id")?, resources).await?;
     if let Some(instance) = granted.and_then(|granted| granted.instance.as_ref()) {
         instances::replace(db, &mut tx, instance).await?;
     }
@@ -209,10 +209,11 @@ pub(super) async fn checkpoint(db: &Database, lease: &Lease, checkpoint: &Checkp
     let begins =
         states.chain(checkpoint.rows.iter().map(|row| &row.state)).any(|state| *state == ResourceState::Intent);
     let mut tx = db.writer.begin().await?;
-    let instance = fenced(&mut tx, update, lease).await?;
-    resources::insert(&mut tx, &instance, &checkpoint.rows).await?;
-    resources::set_states(&mut tx, &instance, &checkpoint.states).await?;
-    resources::remove(&mut tx, &instance, &checkpoint.removed).await?;
+    let row = fenced(&mut tx, update, lease).await?;
+    let instance = row.try_get("vnf_instance_id")?;
+    resources::insert(&mut tx, instance, &checkpoint.rows).await?;
+    resources::set_states(&mut tx, instance, &checkpoint.states).await?;
+    resources::remove(&mut tx, instance, &checkpoint.removed).await?;
     let unsynced = commit_unsynced(tx).await?;
     if begins {
         unsynced.synced().await?;
@@ -282,19 +283,26 @@ pub(super) async fn await_grant(
 
 /// An operation that stops on its way back forgets how far it got: going back again begins anew (every step is safe to run
 /// again), and so does a retry forward, whose steps have been undone in part.
+///
+/// One that somebody is to decide about within a time is due when that is over. It is then ended by a conductor, from
+/// FAILED_TEMP; should it come back there, there is no second way back.
 pub(super) async fn end_operation(db: &Database, lease: &Lease, ending: &Ending) -> Result<(), StoreError> {
     let mut tx = db.writer.begin().await?;
     let update = concat!(
         "UPDATE vnf_lcm_op_occs \
          SET state = $4, state_entered_time = $5, attempt = 0, cancel_mode = NULL, \
-             steps_done = CASE WHEN state = 'ROLLING_BACK' THEN 0 ELSE steps_done END, \
+             steps_done = CASE WHEN state = 'ROLLING_BACK' OR $4 = 'ROLLING_BACK' THEN 0 ELSE steps_done END, \
              error = CASE WHEN $4 = 'COMPLETED' THEN NULL ELSE COALESCE($6, error) END, \
              resource_changes = COALESCE($7, resource_changes), changed_info = COALESCE($8, changed_info), \
              target_pkg_id = CASE WHEN $4 IN ('COMPLETED', 'FAILED', 'ROLLED_BACK') THEN NULL ELSE target_pkg_id END, \
+             unattended_remedy = CASE WHEN state = 'FAILED_TEMP' THEN 'FAIL' ELSE unattended_remedy END, \
+             not_before = CASE WHEN $4 = 'FAILED_TEMP' AND unattended_after IS NOT NULL THEN ",
+        now!(),
+        " + unattended_after ELSE not_before END, \
              lease_owner = NULL, lease_until = 0 \
          WHERE ",
         held!(),
-        " AND state = $3 RETURNING vnf_instance_id"
+        " AND state = $3 RETURNING vnf_instance_id, unattended_after"
     );
     let update = held_by(sqlx::query(update), lease)
         .bind(ending.from.as_str())
@@ -303,15 +311,21 @@ pub(super) async fn end_operation(db: &Database, lease: &Lease, ending: &Ending)
         .bind(ending.error.as_ref().map(Json))
         .bind(ending.resource_changes.as_ref().map(Json))
         .bind(ending.changed_info.as_ref().map(Json));
-    let id = fenced(&mut tx, update, lease).await?;
+    let row = fenced(&mut tx, update, lease).await?;
+    let id: &str = row.try_get("vnf_instance_id")?;
+    let is_unattended = row.try_get::<Option<i64>, _>("unattended_after")?.is_some();
     if ending.discard_inventory {
-        resources::discard(&mut tx, &id).await?;
+        resources::discard(&mut tx, id).await?;
     }
     if let Some(instance) = &ending.instance {
         instances::replace(db, &mut tx, instance).await?;
     }
     tx.commit().await?;
     db.signals.change();
+    // There is more to do now, or at a time that nobody waits for yet.
+    if ending.to.is_running() || (ending.to == OpState::FailedTemp && is_unattended) {
+        db.wake_ours();
+    }
     if ending.to.is_final() {
         db.endings.tell(id.parse().map_or(Ended::Any, Ended::Of));
     }
@@ -323,11 +337,11 @@ fn held_by<'q>(query: Query<'q>, lease: &Lease) -> Query<'q> {
     query.bind(lease.op.to_string()).bind(lease.epoch)
 }
 
-/// Runs the UPDATE of the op occurrence that opens a conductor's transaction; returns the VNF instance's id.
-/// `LeaseLost` if the fence stopped it, `Stale` if the state did.
-async fn fenced(tx: &mut Tx, update: Query<'_>, lease: &Lease) -> Result<String, StoreError> {
+/// Runs the UPDATE of the op occurrence that opens a conductor's transaction; gives back what it returns, such as the VNF
+/// instance's id. `LeaseLost` if the fence stopped it, `Stale` if the state did.
+async fn fenced(tx: &mut Tx, update: Query<'_>, lease: &Lease) -> Result<Row, StoreError> {
     if let Some(row) = update.fetch_optional(&mut **tx).await? {
-        return Ok(row.try_get("vnf_instance_id")?);
+        return Ok(row);
     }
     let select = concat!("SELECT 1 FROM vnf_lcm_op_occs WHERE ", held!());
     let held = held_by(sqlx::query(select), lease).fetch_optional(&mut **tx).await?;

@@ -38,8 +38,8 @@ use crate::store::sql::current::Current;
 use crate::store::sql::endings::Endings;
 use crate::store::sql::kept::KeptFiles;
 use crate::store::{
-    Checkpoint, Claim, Ended, Ending, Granted, Lease, Listed, OnboardedVnfd, Outbox, OutboxClaim, OutboxLease, Page,
-    Queue, Sent, Store, StoreError, Subscribed, Whereabouts,
+    Checkpoint, Claim, Ended, Ending, Granted, IdempotencyKey, Lease, Listed, Made, OnboardedVnfd, Outbox, OutboxClaim,
+    OutboxLease, Page, Queue, Sent, Store, StoreError, Subscribed, Whereabouts,
 };
 use crate::traces::TRACES;
 
@@ -249,6 +249,10 @@ impl Store for Database {
         self.counted(vims::one(self, project, id)).await
     }
 
+    async fn vim_named(&self, project: &ProjectId, name: &str) -> Result<Vim, StoreError> {
+        self.counted(vims::named(self, project, name)).await
+    }
+
     async fn default_vim(&self, project: &ProjectId) -> Result<Vim, StoreError> {
         self.counted(vims::default(self, project)).await
     }
@@ -267,6 +271,10 @@ impl Store for Database {
 
     async fn create_instance(&self, instance: &VnfInstance) -> Result<(), StoreError> {
         self.counted(instances::create(self, instance)).await
+    }
+
+    async fn create_instance_once(&self, instance: &VnfInstance, key: &IdempotencyKey) -> Result<Made, StoreError> {
+        self.counted(instances::create_once(self, instance, key)).await
     }
 
     async fn instance(&self, project: &ProjectId, id: VnfInstanceId) -> Result<VnfInstance, StoreError> {

@@ -1,5 +1,7 @@
 //! `vnf_lcm_op_occs` as the API sees it: accept, show, resume, cancel. What conductors do with the rows is in `leases.rs`.
 
+use std::time::Duration;
+
 use sqlx::Row as _;
 use sqlx::types::Json;
 use time::OffsetDateTime;
@@ -12,9 +14,9 @@ use super::{
 use crate::domain::grant::GrantReference;
 use crate::domain::ids::{ProjectId, VnfInstanceId, VnfLcmOpOccId};
 use crate::domain::instance::VnfInstance;
-use crate::domain::op_occ::{CancelMode, OpState, VnfLcmOpOcc};
+use crate::domain::op_occ::{CancelMode, OpState, Unattended, VnfLcmOpOcc};
 use crate::domain::plan::Plan;
-use crate::store::sql::convert::{Unreadable, cancel_mode, enumerator, millis};
+use crate::store::sql::convert::{Unreadable, cancel_mode, enumerator, length, millis};
 use crate::store::{Ended, Page, StoreError};
 
 pub(super) const TABLE: &str = "vnf_lcm_op_occs";
@@ -23,7 +25,8 @@ pub(super) const TABLE: &str = "vnf_lcm_op_occs";
 macro_rules! columns {
     () => {
         "id, project_id, vnf_instance_id, operation, state, state_entered_time, start_time, is_automatic_invocation, \
-         params, cancel_mode, error, resource_changes, changed_info, target_pkg_id, traceparent, grant_id, grant_uri"
+         params, cancel_mode, error, resource_changes, changed_info, target_pkg_id, traceparent, grant_id, grant_uri, \
+         unattended_after, unattended_remedy"
     };
 }
 pub(super) use columns;
@@ -35,14 +38,22 @@ macro_rules! live_states {
     };
 }
 
-/// The states of the partial index `vnf_lcm_op_occs_due`, in its words: the index serves only who asks in these.
 macro_rules! running_states {
     () => {
         "('STARTING', 'PROCESSING', 'ROLLING_BACK')"
     };
 }
+
+/// What conductors work on once it is due: what the partial index `vnf_lcm_op_occs_due` has, in its words, as the index serves
+/// only who asks in these.
+macro_rules! for_conductors {
+    () => {
+        "(state IN ('STARTING', 'PROCESSING', 'ROLLING_BACK') \
+          OR (state = 'FAILED_TEMP' AND unattended_remedy IS NOT NULL))"
+    };
+}
+pub(super) use for_conductors;
 pub(super) use live_states;
-pub(super) use running_states;
 
 /// There is no check before the act: of two operations of one VNF instance that begin together, the index lets one in.
 pub(super) async fn begin(db: &Database, op: &VnfLcmOpOcc, instance: &VnfInstance) -> Result<(), StoreError> {
@@ -50,8 +61,9 @@ pub(super) async fn begin(db: &Database, op: &VnfLcmOpOcc, instance: &VnfInstanc
     let insert = sqlx::query(concat!(
         "INSERT INTO vnf_lcm_op_occs \
              (id, project_id, vnf_instance_id, operation, state, state_entered_time, start_time, \
-              is_automatic_invocation, params, changed_info, cancel_mode, target_pkg_id, traceparent, not_before) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, ",
+              is_automatic_invocation, params, changed_info, cancel_mode, target_pkg_id, traceparent, unattended_after, \
+              unattended_remedy, not_before) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, ",
         now!(),
         ") ON CONFLICT (vnf_instance_id) WHERE state IN ",
         live_states!(),
@@ -71,6 +83,8 @@ pub(super) async fn begin(db: &Database, op: &VnfLcmOpOcc, instance: &VnfInstanc
         .bind(op.cancel.map(cancel_mode))
         .bind(op.target_package.map(|id| id.to_string()))
         .bind(&op.traceparent)
+        .bind(op.unattended.map(|unattended| length(unattended.after)))
+        .bind(op.unattended.map(|unattended| unattended.remedy.as_str()))
         .execute(&mut *tx)
         .await;
     let done = match done {
@@ -113,7 +127,8 @@ pub(super) async fn list(db: &Database, project: &ProjectId, page: &Page<'_>) ->
 }
 
 /// Steps count per direction, so going back starts from 0. A retry goes on where it stopped; if that was on the way back,
-/// [`super::leases::end_operation`] has left 0 there.
+/// [`super::leases::end_operation`] has left 0 there. A conductor may be about to do what is done where nobody decides:
+/// without its lease it can't.
 pub(super) async fn resume(
     db: &Database,
     project: &ProjectId,
@@ -128,7 +143,7 @@ pub(super) async fn resume(
              steps_done = CASE WHEN $3 = 'ROLLING_BACK' THEN 0 ELSE steps_done END, \
              error = CASE WHEN $3 = 'PROCESSING' THEN NULL ELSE error END, \
              target_pkg_id = CASE WHEN $3 = 'FAILED' THEN NULL ELSE target_pkg_id END, \
-             not_before = ",
+             lease_owner = NULL, lease_until = 0, not_before = ",
         now!(),
         " WHERE id = $1 AND project_id = $2 AND state = 'FAILED_TEMP'"
     ))
@@ -230,5 +245,13 @@ pub(super) fn op_occ(row: &Row) -> Result<VnfLcmOpOcc, Unreadable> {
         target_package: row.try_get::<Option<&str>, _>("target_pkg_id")?.map(str::parse).transpose()?,
         traceparent: row.try_get("traceparent")?,
         grant: grant(row)?,
+        unattended: unattended(row)?,
     })
+}
+
+fn unattended(row: &Row) -> Result<Option<Unattended>, Unreadable> {
+    let after = row.try_get::<Option<i64>, _>("unattended_after")?;
+    let remedy = row.try_get::<Option<&str>, _>("unattended_remedy")?;
+    let (Some(after), Some(remedy)) = (after, remedy) else { return Ok(None) };
+    Ok(Some(Unattended { after: Duration::from_millis(after.try_into()?), remedy: enumerator(remedy)? }))
 }

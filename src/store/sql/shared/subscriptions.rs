@@ -1,6 +1,8 @@
 //! `subscriptions` as the API sees them. Their secrets are sealed on the way in and opened on the way out. What is sent to
 //! them is in `outbox.rs`.
 
+use std::time::Duration;
+
 use aws_lc_rs::digest::{SHA256, digest};
 use sqlx::Row as _;
 use sqlx::types::Json;
@@ -11,7 +13,7 @@ use crate::domain::ids::{ProjectId, SubscriptionId};
 use crate::domain::interface::Interface;
 use crate::domain::subscription::{Authentication, Edition, Subscription, Verbosity};
 use crate::store::seal::Context;
-use crate::store::sql::convert::{Unreadable, millis};
+use crate::store::sql::convert::{Unreadable, length, millis};
 use crate::store::{StoreError, Subscribed};
 
 pub(super) const TABLE: &str = "subscriptions";
@@ -19,10 +21,18 @@ pub(super) const TABLE: &str = "subscriptions";
 /// What [`subscription`] reads.
 macro_rules! columns {
     () => {
-        "id, project_id, interface, edition, callback_uri, filter, verbosity, authentication, secrets, base_url, created_at"
+        "id, project_id, interface, edition, callback_uri, filter, verbosity, authentication, secrets, base_url, orphan_grace, \
+         created_at"
     };
 }
 pub(super) use columns;
+
+/// What is not shown is left to be removed by the trigger `vnf_instances_orphan`.
+macro_rules! is_shown {
+    () => {
+        concat!("(expires_at IS NULL OR expires_at > ", now!(), ")")
+    };
+}
 
 pub(super) async fn create(db: &Database, subscription: &Subscription) -> Result<Subscribed, StoreError> {
     let id = subscription.id.to_string();
@@ -33,8 +43,8 @@ pub(super) async fn create(db: &Database, subscription: &Subscription) -> Result
     let mut tx = db.writer.begin().await?;
     let insert = sqlx::query(
         "INSERT INTO subscriptions (id, project_id, interface, edition, callback_uri, filter, verbosity, authentication, \
-                                    secrets, base_url, only_vnf_instance_id, fingerprint, created_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) \
+                                    secrets, base_url, only_vnf_instance_id, fingerprint, created_at, orphan_grace) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) \
          ON CONFLICT (project_id, fingerprint) DO NOTHING",
     );
     let done = insert
@@ -51,16 +61,24 @@ pub(super) async fn create(db: &Database, subscription: &Subscription) -> Result
         .bind(only_instance(subscription))
         .bind(&fingerprint)
         .bind(millis(subscription.created_at))
+        .bind(subscription.orphan_grace.map(length))
         .execute(&mut *tx)
         .await?;
     if done.rows_affected() == 0 {
-        let equal = sqlx::query("SELECT id FROM subscriptions WHERE project_id = $1 AND fingerprint = $2")
-            .bind(&subscription.project_id.0)
-            .bind(&fingerprint)
-            .fetch_optional(&mut *tx)
-            .await?;
+        // One that is not shown any more is shown again: somebody wants it.
+        let revive = concat!(
+            "UPDATE subscriptions SET expires_at = CASE WHEN ",
+            is_shown!(),
+            " THEN expires_at ELSE ",
+            now!(),
+            " + orphan_grace END WHERE project_id = $1 AND fingerprint = $2 RETURNING id"
+        );
+        let equal =
+            sqlx::query(revive).bind(&subscription.project_id.0).bind(&fingerprint).fetch_optional(&mut *tx).await?;
         // On PostgreSQL it may have gone between the two statements.
-        return read(TABLE, &equal.ok_or(StoreError::Stale)?, |row| Ok(Subscribed::Already(id_of(row)?)));
+        let equal = read(TABLE, &equal.ok_or(StoreError::Stale)?, id_of)?;
+        tx.commit().await?;
+        return Ok(Subscribed::Already(equal));
     }
     tell_others_of_subscription(&mut tx).await?;
     tx.commit().await?;
@@ -69,11 +87,9 @@ pub(super) async fn create(db: &Database, subscription: &Subscription) -> Result
 }
 
 pub(super) async fn one(db: &Database, project: &ProjectId, id: SubscriptionId) -> Result<Subscription, StoreError> {
-    let row = sqlx::query(concat!("SELECT ", columns!(), " FROM subscriptions WHERE id = $1 AND project_id = $2"))
-        .bind(id.to_string())
-        .bind(&project.0)
-        .fetch_optional(&db.reader())
-        .await?;
+    let select =
+        concat!("SELECT ", columns!(), " FROM subscriptions WHERE id = $1 AND project_id = $2 AND ", is_shown!());
+    let row = sqlx::query(select).bind(id.to_string()).bind(&project.0).fetch_optional(&db.reader()).await?;
     read(TABLE, &row.ok_or(StoreError::NotFound)?, |row| subscription(db, row))
 }
 
@@ -85,7 +101,9 @@ pub(super) async fn all(
     let select = concat!(
         "SELECT ",
         columns!(),
-        " FROM subscriptions WHERE project_id = $1 AND interface = $2 ORDER BY created_at, id"
+        " FROM subscriptions WHERE project_id = $1 AND interface = $2 AND ",
+        is_shown!(),
+        " ORDER BY created_at, id"
     );
     let rows = sqlx::query(select).bind(&project.0).bind(interface.name()).fetch_all(&db.reader()).await?;
     rows.iter().map(|row| read(TABLE, row, |row| subscription(db, row))).collect()
@@ -157,6 +175,11 @@ pub(super) fn subscription(db: &Database, row: &Row) -> Result<Subscription, Unr
         },
         authentication,
         base_url: row.try_get("base_url")?,
+        orphan_grace: row
+            .try_get::<Option<i64>, _>("orphan_grace")?
+            .map(u64::try_from)
+            .transpose()?
+            .map(Duration::from_millis),
         created_at: point_in_time(row, "created_at")?,
     })
 }

@@ -55,6 +55,15 @@ pub(super) async fn one(db: &Database, project: &ProjectId, id: VimId) -> Result
     read(TABLE, &row.ok_or(StoreError::NotFound)?, |row| vim(db, row))
 }
 
+pub(super) async fn named(db: &Database, project: &ProjectId, name: &str) -> Result<Vim, StoreError> {
+    let row = sqlx::query(concat!(select!(), "WHERE project_id = $1 AND name = $2"))
+        .bind(&project.0)
+        .bind(name)
+        .fetch_optional(&db.reader())
+        .await?;
+    read(TABLE, &row.ok_or(StoreError::NotFound)?, |row| vim(db, row))
+}
+
 pub(super) async fn default(db: &Database, project: &ProjectId) -> Result<Vim, StoreError> {
     let row = sqlx::query(concat!(select!(), "WHERE project_id = $1 AND is_default"))
         .bind(&project.0)

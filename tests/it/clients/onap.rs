@@ -1,0 +1,193 @@
+//! ONAP SO with its SOL003 adapter: `/vnflcm/v1`, no `Version`, a subscription per VNF that is never removed, a callback that
+//! takes POST alone, and a deletion in the middle of the callback that tells of the termination.
+//!
+//! Its grants are asked for of an NFVO, which it is too; here they are given locally.
+
+use std::sync::{Arc, Mutex};
+
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+
+use super::{Site, last, request_now};
+use crate::support::cluster::Cluster;
+use crate::support::subscriber::{Answer, Received, Subscriber};
+
+const HEADER: (&str, &str) = ("X-Client", "onap-so");
+const CONFIGURATION: &str = r#"
+[[client]]
+name = "ONAP SO"
+profile = "onap"
+header = { name = "X-Client", value = "onap-so" }
+"#;
+const LCN: &str = "/so/vnfm-adapter/v1/lcn/VnfLcmOperationOccurrenceNotification";
+const TOKEN: &str = "/oauth/token";
+
+/// The adapter as a server. In the callback that tells of the end of a termination it removes the instance, and keeps what
+/// came of that.
+fn adapter(gybe: &str, deleted: &Arc<Mutex<Vec<u16>>>) -> impl Fn(&Received) -> Answer + Send + Sync + 'static {
+    let (gybe, deleted) = (gybe.to_owned(), Arc::clone(deleted));
+    move |request| match (request.method.as_str(), request.path.as_str()) {
+        ("POST", TOKEN) => Answer::Status(200, json!({ "access_token": "of-so", "expires_in": 600 }).to_string()),
+        ("POST", LCN) if request.header("authorization") == Some("Bearer of-so") => {
+            let body = &request.body;
+            if body["operation"] == "TERMINATE" && body["operationState"] == "COMPLETED" {
+                let instance = body["_links"]["vnfInstance"]["href"].as_str().unwrap();
+                let path = instance.strip_prefix(&gybe).unwrap();
+                deleted.lock().unwrap().push(request_now(&gybe, &format!("DELETE {path}")));
+            }
+            Answer::Status(204, String::new())
+        }
+        ("POST", LCN) => Answer::Status(401, String::new()),
+        _ => Answer::Status(405, String::new()),
+    }
+}
+
+fn told(received: &[Received]) -> Vec<String> {
+    received.iter().filter(|one| one.path == LCN && one.method == "POST").map(Received::tells).collect()
+}
+
+#[tokio::test]
+async fn onap_makes_a_vnf_and_removes_it_in_the_callback_that_tells_of_its_end() {
+    let cluster = Cluster::running().await;
+    let namespace = cluster.namespace().await;
+    let Site { gybe, _file } = Site::start(CONFIGURATION);
+    let site = Site { gybe, _file };
+    let (gybe, so) = (&site.gybe, site.caller(&[HEADER]));
+    gybe.register_vim(&cluster.admin, "CloudOwner_RegionOne", false).await;
+    let vnfd = gybe.onboard("small").await;
+    let (adapter_server, deleted) = (Subscriber::start().await, Arc::default());
+    adapter_server.answer(adapter(&gybe.url, &deleted));
+
+    // It keeps the self link as the VNF's key.
+    let create = json!({ "vnfdId": vnfd, "vnfInstanceName": "my_vnf", "vnfInstanceDescription": "c4a7e2b0-aai" });
+    let created = so.post("/vnflcm/v1/vnf_instances", &create).await;
+    let vnf = created.expect(StatusCode::CREATED);
+    let key = vnf["_links"]["self"]["href"].as_str().unwrap().to_owned();
+    assert_eq!(created.location.as_deref(), Some(key.as_str()));
+    assert!(key.starts_with(&gybe.url));
+    assert_eq!(created.headers["version"], "1.3.0");
+
+    let subscription = json!({
+        "filter": {
+            "vnfInstanceSubscriptionFilter": { "vnfInstanceIds": [vnf["id"]] },
+            "notificationTypes": ["VnfLcmOperationOccurrenceNotification"],
+        },
+        "callbackUri": format!("{}{LCN}", adapter_server.url),
+        "authentication": {
+            "authType": ["OAUTH2_CLIENT_CREDENTIALS", "BASIC", "TLS_CERT"],
+            "paramsOauth2ClientCredentials":
+                { "clientId": "vnfm", "clientPassword": "s3cr3t", "tokenEndpoint": format!("{}{TOKEN}", adapter_server.url) },
+            "paramsBasic": { "userName": "vnfm", "password": "s3cr3t" },
+        },
+    });
+    let subscribed = so.post("/vnflcm/v1/subscriptions", &subscription).await;
+    subscribed.expect(StatusCode::CREATED);
+    assert!(!subscribed.text.contains("s3cr3t"));
+
+    // Terminating what is not there is a conflict that it looks into.
+    let terminate = json!({ "terminationType": "FORCEFUL" });
+    so.post(&format!("{key}/terminate"), &terminate).await.problem(409);
+    assert_eq!(so.get(&key).await.expect(StatusCode::OK)["instantiationState"], "NOT_INSTANTIATED");
+
+    let instantiate = json!({
+        "flavourId": "simple",
+        "vimConnectionInfo": [{
+            "id": "CloudOwner_RegionOne", "vimId": "CloudOwner_RegionOne", "vimType": "openstack",
+            "interfaceInfo": { "identityEndPoint": "http://keystone:5000/v3" },
+            "accessInfo": { "projectId": "tenant-1", "domainName": "Default",
+                "credentials": { "username": "admin", "password": "s3cr3t" } },
+        }],
+        "additionalParams": { "namespace": namespace.name.as_str(), "createNamespace": "false",
+            "lcm-kubernetes-def-files": "Files/kubernetes/deployment.yaml" },
+        "extVirtualLinks": [],
+    });
+    let op = so.begin(&key, "instantiate", &instantiate).await;
+    so.poll(&op, &["COMPLETED"]).await;
+    let received = adapter_server.until(|received| told(received).len() == 3).await;
+    assert_eq!(told(&received), ["STARTING", "PROCESSING", "COMPLETED"]);
+    let completed = &received.last().unwrap().body;
+    assert_eq!(completed["_links"]["vnfInstance"]["href"], key.as_str());
+    assert_eq!(completed["vnfLcmOpOccId"], last(&op));
+    let affected = completed["affectedVnfcs"].as_array().unwrap();
+    assert_eq!(affected.len(), 1);
+    for vnfc in affected {
+        assert_eq!(vnfc["changeType"], "ADDED");
+        assert_eq!(vnfc["computeResource"]["vimConnectionId"], "CloudOwner_RegionOne");
+        assert!(vnfc["id"].is_string() && vnfc["computeResource"]["resourceId"].is_string());
+    }
+    // What it reads of the instance when it is told so.
+    let instance = so.get(&key).await;
+    let connection = &instance.expect(StatusCode::OK)["vimConnectionInfo"][0];
+    assert_eq!(
+        (&connection["id"], &connection["vimId"]),
+        (&json!("CloudOwner_RegionOne"), &json!("CloudOwner_RegionOne"))
+    );
+    assert_eq!(connection["accessInfo"]["projectId"], "tenant-1");
+    assert!(!instance.text.contains("s3cr3t"), "{}", instance.text);
+
+    // Its job ends when it was told, and has removed the instance meanwhile.
+    so.begin(&key, "terminate", &terminate).await;
+    adapter_server.until(|received| told(received).len() == 6).await;
+    assert_eq!(*deleted.lock().unwrap(), [204]);
+    so.get(&key).await.problem(404);
+    let tests: Vec<_> = adapter_server.received().into_iter().filter(|one| one.method == "GET").collect();
+    assert_eq!(tests.len(), 1, "the callback was tested, and its 405 taken");
+    assert!(gybe.log().contains("answered 405"), "which the operator is told");
+}
+
+#[tokio::test]
+async fn without_the_profile_a_vim_has_no_name_and_a_callback_must_take_get() {
+    let cluster = Cluster::running().await;
+    let site = Site::start(CONFIGURATION);
+    let (gybe, stranger) = (&site.gybe, site.caller(&[("X-Client", "onap")]));
+    gybe.register_vim(&cluster.admin, "CloudOwner_RegionOne", false).await;
+    let vnfd = gybe.onboard("small").await;
+    let vnf = gybe.create("v1", &vnfd).await;
+    let connection = json!([{ "id": "a", "vimId": "CloudOwner_RegionOne", "vimType": "kubernetes" }]);
+    let instantiate = json!({ "flavourId": "simple", "vimConnectionInfo": connection });
+    let refused = stranger.post(&format!("{vnf}/instantiate"), &instantiate).await.problem(422);
+    assert!(refused.contains("CloudOwner_RegionOne"), "{refused}");
+    let adapter_server = Subscriber::start().await;
+    adapter_server.answer_status(405);
+    let subscription = json!({ "callbackUri": adapter_server.url });
+    stranger.post("/vnflcm/v1/subscriptions", &subscription).await.problem(422);
+    // What the VIM is called matters only when it is deleted.
+    let unknown = json!([{ "id": "a", "vimId": "CloudOwner_RegionTwo" }]);
+    let so = site.caller(&[HEADER]);
+    let instantiate = json!({ "flavourId": "simple", "vimConnectionInfo": unknown });
+    assert!(so.post(&format!("{vnf}/instantiate"), &instantiate).await.problem(422).contains("CloudOwner_RegionTwo"));
+}
+
+#[tokio::test]
+async fn a_subscription_to_an_instance_that_is_gone_goes_too() {
+    let configuration = CONFIGURATION.to_owned() + "orphan_subscriptions_after = 1\ncallback_test = 'off'\n";
+    let site = Site::start(&configuration);
+    let (gybe, so) = (&site.gybe, site.caller(&[HEADER]));
+    let vnfd = gybe.onboard("small").await;
+    let (vnf, other) = (gybe.create("v1", &vnfd).await, gybe.create("v1", &vnfd).await);
+    let request = |ids: Value, callback: &str| {
+        json!({ "callbackUri": format!("http://127.0.0.1:1/{callback}"),
+            "filter": { "vnfInstanceSubscriptionFilter": { "vnfInstanceIds": ids } } })
+    };
+    let subscribe = async |ids, callback: &str| {
+        let made = so.post("/vnflcm/v1/subscriptions", &request(ids, callback)).await.expect(StatusCode::CREATED);
+        made["_links"]["self"]["href"].as_str().unwrap().to_owned()
+    };
+    let orphan = subscribe(json!([last(&vnf)]), "one").await;
+    let kept = subscribe(json!([last(&vnf), last(&other)]), "both").await;
+    let of_all = subscribe(json!([]), "all").await;
+    gybe.delete(&vnf).await.expect(StatusCode::NO_CONTENT);
+
+    let hrefs = |list: &Value| -> Vec<String> {
+        let links =
+            list.as_array().unwrap().iter().map(|one| one["_links"]["self"]["href"].as_str().unwrap().to_owned());
+        links.collect()
+    };
+    let list = gybe.until("/vnflcm/v1/subscriptions", |list| list.as_array().unwrap().len() == 2).await;
+    assert_eq!(hrefs(&list), [kept.clone(), of_all.clone()]);
+    gybe.get(&orphan).await.problem(404);
+    // The other one goes with the last instance that it names.
+    gybe.delete(&other).await.expect(StatusCode::NO_CONTENT);
+    let list = gybe.until("/vnflcm/v1/subscriptions", |list| list.as_array().unwrap().len() == 1).await;
+    assert_eq!(hrefs(&list), [of_all]);
+}

@@ -1,0 +1,111 @@
+//! Settings of a client that are not of one known client alone, and that they are of nobody else.
+
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+
+use super::Site;
+use crate::support::gybe::binary;
+
+const CONFIGURATION: &str = r#"
+[[client]]
+name = "strict"
+header = { name = "X-Client", value = "strict" }
+version_required = true
+
+[[client]]
+name = "inside"
+header = { name = "X-Client", value = "inside" }
+public_url = "http://gybe.inside:9890/"
+page_size = 1
+error_type = "application/json"
+
+[[client]]
+name = "tacker"
+profile = "tacker"
+header = { name = "X-Client", value = "tacker" }
+"#;
+
+#[tokio::test]
+async fn a_strict_client_must_say_which_version_it_speaks() {
+    let site = Site::start(CONFIGURATION);
+    let path = "/vnflcm/v2/vnf_instances";
+    let strict = site.caller(&[("X-Client", "strict")]);
+    let refused = strict.get(path).await;
+    assert!(refused.problem(400).contains("Version: 2.0.0"), "{}", refused.text);
+    assert_eq!(refused.headers["version"], "2.0.0");
+    strict.get("/vnfpkgm/v1/vnf_packages").await.problem(400);
+    for exempt in ["/vnflcm/api_versions", "/vnflcm/v2/api_versions", "/v1.0/vims"] {
+        strict.get(exempt).await.expect(StatusCode::OK);
+    }
+    let with_version = site.caller(&[("X-Client", "strict"), ("Version", "2.0.0")]);
+    with_version.get(path).await.expect(StatusCode::OK);
+    for other in [&[("X-Client", "other")][..], &[]] {
+        site.caller(other).get(path).await.expect(StatusCode::OK);
+    }
+}
+
+#[tokio::test]
+async fn a_client_has_links_pages_and_errors_of_its_own() {
+    let site = Site::start(CONFIGURATION);
+    let (gybe, inside) = (&site.gybe, site.caller(&[("X-Client", "inside")]));
+    let vnfd = gybe.onboard("small").await;
+    let created = inside.post("/vnflcm/v2/vnf_instances", &json!({ "vnfdId": vnfd })).await;
+    let vnf = created.expect(StatusCode::CREATED);
+    let path = format!("/vnflcm/v2/vnf_instances/{}", vnf["id"].as_str().unwrap());
+    let of = |shown: &Value| shown["_links"]["self"]["href"].as_str().unwrap().to_owned();
+    assert_eq!(of(&vnf), format!("http://gybe.inside:9890{path}"));
+    assert_eq!(created.location, Some(of(&vnf)));
+    // In turn, so that what is kept of one answer is not shown to the other.
+    for _ in 0..2 {
+        assert_eq!(of(&inside.get(&path).await.expect(StatusCode::OK)), format!("http://gybe.inside:9890{path}"));
+        assert_eq!(of(&gybe.get(&path).await.expect(StatusCode::OK)), format!("{}{path}", gybe.url));
+    }
+    gybe.create("v2", &vnfd).await;
+    let list = inside.get("/vnflcm/v2/vnf_instances").await;
+    assert_eq!(list.expect(StatusCode::OK).as_array().unwrap().len(), 1);
+    assert!(list.headers["link"].to_str().unwrap().starts_with("<http://gybe.inside:9890/vnflcm/v2/vnf_instances?"));
+    assert_eq!(gybe.get("/vnflcm/v2/vnf_instances").await.expect(StatusCode::OK).as_array().unwrap().len(), 2);
+
+    let unknown = "/vnflcm/v2/vnf_instances/8f14e45f-ceea-467f-a8f4-0123456789ab";
+    let plain = inside.get(unknown).await;
+    assert_eq!((plain.status, plain.content_type.as_deref()), (StatusCode::NOT_FOUND, Some("application/json")));
+    gybe.get(unknown).await.problem(404);
+    // Anybody may say so.
+    let likes_json = [("Accept", "application/json, application/problem+json;q=0.1")];
+    assert_eq!(site.caller(&likes_json).get(unknown).await.content_type.as_deref(), Some("application/json"));
+    site.caller(&[("Accept", "application/json")]).get(unknown).await.problem(404);
+}
+
+#[tokio::test]
+async fn a_client_of_tacker_finds_lists_of_v1_complete() {
+    let site = Site::start(CONFIGURATION);
+    let vnfd = site.gybe.onboard("small").await;
+    let body = json!({ "vnfdId": vnfd, "metadata": { "site": "north" } });
+    site.gybe.post("/vnflcm/v1/vnf_instances", &body).await.expect(StatusCode::CREATED);
+    let shown = async |client: &str, path: &str| {
+        let list = site.caller(&[("X-Client", client)]).get(path).await.expect(StatusCode::OK);
+        list[0].get("metadata").is_some()
+    };
+    assert!(shown("tacker", "/vnflcm/v1/vnf_instances").await);
+    assert!(!shown("tacker", "/vnflcm/v2/vnf_instances").await, "v2 has selectors there, too");
+    assert!(!shown("tacker", "/vnflcm/v1/vnf_instances?exclude_default").await);
+    assert!(shown("tacker", "/vnflcm/v1/vnf_instances?fields=metadata").await);
+    assert!(!shown("other", "/vnflcm/v1/vnf_instances").await);
+}
+
+#[test]
+fn the_sample_configuration_is_one_and_a_wrong_one_says_where() {
+    let check = |file: &std::path::Path| {
+        std::process::Command::new(binary()).args(["check-config", "--config"]).arg(file).output().unwrap()
+    };
+    let sample = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("samples/clients.toml");
+    let shown = check(&sample);
+    assert!(shown.status.success(), "{}", String::from_utf8_lossy(&shown.stderr));
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    assert!(shown.contains("ONAP SO") && !shown.contains("4c1f0e"), "what recognises a client is not shown: {shown}");
+    let wrong = super::written("[[client]]\nname = 'a'\nprofile = 'onpa'\n");
+    let said = check(wrong.path());
+    assert!(!said.status.success());
+    let said = String::from_utf8(said.stderr).unwrap();
+    assert!(said.contains("line 3") && said.contains("onap"), "{said}");
+}

@@ -1,0 +1,245 @@
+//! Operations in FAILED_TEMP that nobody decides about: what the client's profile says is done, once, by whoever is there,
+//! across restarts. First the store, on both engines; then through the real binary, as ONAP meets it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use gybe::clock::{Clock as _, System};
+use gybe::conductor::{Conductor, Settings};
+use gybe::domain::op_occ::{LcmOperation, OpState, Remedy, Unattended, VnfLcmOpOcc};
+use gybe::domain::plan::Plan;
+use gybe::domain::problem::Problem;
+use gybe::infra::Patience;
+use gybe::infra::kubernetes::KubernetesDriver;
+use gybe::store::{Claim, Ending, Store, StoreError};
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use super::Site;
+use crate::support::cluster::Cluster;
+use crate::support::ops::Ops;
+use crate::support::postgres::Database;
+use crate::support::store::work;
+use crate::support::subscriber::{Received, Subscriber};
+
+/// Runs each case on both engines.
+macro_rules! on_both_engines {
+    ($($case:ident)*) => {
+        mod on_sqlite {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                super::$case(super::Ops::on_sqlite().await).await;
+            })*
+        }
+        mod on_postgres {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                super::$case(super::Ops::on_postgres().await).await;
+            })*
+        }
+    };
+}
+
+on_both_engines! {
+    an_operation_is_due_when_its_time_is_over_and_not_before
+    what_a_person_decides_meanwhile_counts
+    what_has_no_way_back_is_failed_and_what_has_one_is_rolled_back
+    what_stops_on_the_way_back_is_failed_the_next_time
+    who_is_killed_before_deciding_has_decided_nothing
+}
+
+const LONG: Duration = Duration::from_secs(600);
+const AT_ONCE: Option<Unattended> = Some(Unattended { after: Duration::ZERO, remedy: Remedy::Rollback });
+
+/// An operation in FAILED_TEMP with that plan, of which nobody else has claimed anything.
+async fn stopped(ops: &Ops, operation: LcmOperation, plan: &Plan, unattended: Option<Unattended>) -> VnfLcmOpOcc {
+    let op = ops.begin_unattended(operation, OpState::Starting, unattended).await;
+    let claimed = work(ops.store.claim("test", LONG, 1).await.unwrap());
+    assert_eq!(claimed.op.id, op.id);
+    ops.store.store_plan(&claimed.lease, LONG, plan, &[], System.now()).await.unwrap();
+    ops.store.end_operation(claimed.lease, &ending(OpState::Processing, OpState::FailedTemp)).await.unwrap();
+    op
+}
+
+fn ending(from: OpState, to: OpState) -> Ending {
+    Ending {
+        from,
+        to,
+        error: Some(Problem::new(500, "not-ready", "Pod a is not ready")),
+        instance: None,
+        resource_changes: None,
+        changed_info: None,
+        discard_inventory: false,
+        now: System.now(),
+    }
+}
+
+fn plan(backward: bool) -> Plan {
+    Plan { backward: backward.then(Vec::new), ..Plan::default() }
+}
+
+/// A conductor over that store, until it is dropped.
+fn conductor(store: &Arc<dyn Store>) -> impl Drop {
+    let settings = Settings {
+        owner: "decider".to_owned(),
+        max_operations: 1,
+        lease_ttl: LONG,
+        patience: Patience { grace: Duration::ZERO, timeout: Duration::ZERO },
+        removal_timeout: Duration::ZERO,
+    };
+    let driver = Arc::new(KubernetesDriver::counting(Default::default()));
+    let conductor = Conductor::new(Arc::clone(store), driver, Arc::new(System), settings);
+    let stop = CancellationToken::new();
+    tokio::spawn(conductor.run(stop.clone()));
+    stop.drop_guard()
+}
+
+/// The operation once it is over.
+async fn over(ops: &Ops, op: &VnfLcmOpOcc) -> VnfLcmOpOcc {
+    let begun = Instant::now();
+    loop {
+        let now = ops.show(op).await;
+        if now.state.is_final() {
+            return now;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "it is not over: {now:?}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn an_operation_is_due_when_its_time_is_over_and_not_before(ops: Ops) {
+    let later = Unattended { after: LONG, remedy: Remedy::Rollback };
+    stopped(&ops, LcmOperation::Instantiate, &plan(true), None).await;
+    assert!(
+        matches!(ops.store.claim("test", LONG, 9).await.unwrap(), Claim::Idle(None)),
+        "it waits for a person for good"
+    );
+    let op = stopped(&ops, LcmOperation::Instantiate, &plan(true), Some(later)).await;
+    match ops.store.claim("test", LONG, 9).await.unwrap() {
+        Claim::Idle(Some(due)) => assert!(due <= LONG && due > LONG / 2, "{due:?}"),
+        other => panic!("it is not due yet: {other:?}"),
+    }
+    assert_eq!(ops.show(&op).await.unattended, Some(later));
+    let now = stopped(&ops, LcmOperation::Instantiate, &plan(true), AT_ONCE).await;
+    let claimed = work(ops.store.claim("test", LONG, 9).await.unwrap());
+    assert_eq!((claimed.op.id, claimed.op.state, claimed.op.unattended), (now.id, OpState::FailedTemp, AT_ONCE));
+    assert!(claimed.plan.is_some());
+    let queue = ops.store.queue().await.unwrap();
+    assert_eq!(queue.waiting, 0, "nothing waits for a conductor: {queue:?}");
+}
+
+async fn what_a_person_decides_meanwhile_counts(ops: Ops) {
+    let op = stopped(&ops, LcmOperation::Instantiate, &plan(true), AT_ONCE).await;
+    let claimed = work(ops.store.claim("slow", LONG, 1).await.unwrap());
+    ops.store.resume_operation(&op.project_id, op.id, OpState::Processing, System.now()).await.unwrap();
+    let late = ops.store.end_operation(claimed.lease, &ending(OpState::FailedTemp, OpState::RollingBack)).await;
+    assert!(matches!(late, Err(StoreError::LeaseLost)), "{late:?}");
+    let retried = work(ops.store.claim("other", LONG, 1).await.unwrap());
+    assert_eq!((retried.op.id, retried.op.state), (op.id, OpState::Processing), "at once, whoever was about to decide");
+}
+
+async fn what_has_no_way_back_is_failed_and_what_has_one_is_rolled_back(ops: Ops) {
+    for (operation, way_back, remedy, wanted) in [
+        (LcmOperation::Instantiate, true, Remedy::Rollback, OpState::RolledBack),
+        (LcmOperation::Instantiate, true, Remedy::Fail, OpState::Failed),
+        (LcmOperation::Heal, false, Remedy::Rollback, OpState::Failed),
+    ] {
+        let op = stopped(&ops, operation, &plan(way_back), Some(Unattended { after: Duration::ZERO, remedy })).await;
+        let _conductor = conductor(&ops.store);
+        let over = over(&ops, &op).await;
+        let error = over.error.unwrap();
+        assert_eq!((over.state, over.is_automatic_invocation), (wanted, false), "{operation:?} {remedy:?}");
+        let done = if wanted == OpState::Failed { "it was failed" } else { "it was rolled back" };
+        assert!(error.detail.starts_with("Pod a is not ready; ") && error.detail.contains(done), "{}", error.detail);
+        assert_eq!(error.status, 500);
+    }
+}
+
+async fn what_stops_on_the_way_back_is_failed_the_next_time(ops: Ops) {
+    let op = stopped(&ops, LcmOperation::Instantiate, &plan(true), AT_ONCE).await;
+    let claimed = work(ops.store.claim("test", LONG, 1).await.unwrap());
+    ops.store.end_operation(claimed.lease, &ending(OpState::FailedTemp, OpState::RollingBack)).await.unwrap();
+    let back = work(ops.store.claim("test", LONG, 1).await.unwrap());
+    assert_eq!((back.op.id, back.op.state, back.steps_done), (op.id, OpState::RollingBack, 0));
+    ops.store.end_operation(back.lease, &ending(OpState::RollingBack, OpState::FailedTemp)).await.unwrap();
+    let again = work(ops.store.claim("test", LONG, 1).await.unwrap());
+    assert_eq!(again.op.unattended.map(|unattended| unattended.remedy), Some(Remedy::Fail));
+    ops.store.postpone(again.lease, Duration::ZERO, 0, None).await.unwrap();
+    let _conductor = conductor(&ops.store);
+    assert_eq!(over(&ops, &op).await.state, OpState::Failed);
+}
+
+async fn who_is_killed_before_deciding_has_decided_nothing(ops: Ops) {
+    let op = stopped(&ops, LcmOperation::Heal, &plan(false), AT_ONCE).await;
+    let killed = work(ops.store.claim("killed", Duration::from_millis(1), 1).await.unwrap());
+    assert_eq!(ops.show(&op).await.state, OpState::FailedTemp);
+    let _conductor = conductor(&ops.store);
+    assert_eq!(over(&ops, &op).await.state, OpState::Failed);
+    let late = ops.store.end_operation(killed.lease, &ending(OpState::FailedTemp, OpState::RollingBack)).await;
+    assert!(matches!(late, Err(StoreError::LeaseLost)), "{late:?}");
+}
+
+// --- as ONAP meets it -------------------------------------------------------------------------------------------------
+
+const CONFIGURATION: &str = r#"
+[[client]]
+name = "ONAP SO"
+profile = "onap"
+header = { name = "X-Client", value = "onap-so" }
+unattended_after = 3
+"#;
+
+/// What was told of the operation. One that the killed process had sent, and not noted, comes again under its id.
+fn told(received: &[Received], op: &str) -> Vec<String> {
+    let mut ids = BTreeSet::new();
+    let of_op = received.iter().filter(|one| one.body["vnfLcmOpOccId"] == op);
+    of_op.filter(|one| ids.insert(one.id())).map(Received::tells).collect()
+}
+
+/// Instantiates what never becomes ready; while it waits in FAILED_TEMP the process is killed. ONAP knows no such state.
+async fn left_alone(mut site: Site) {
+    let cluster = Cluster::running().await;
+    let (namespace, other) = (cluster.namespace().await, cluster.namespace().await);
+    site.gybe.register_vim(&cluster.admin, "CloudOwner_RegionOne", true).await;
+    let vnfd = site.gybe.onboard("broken/image-pull").await;
+    let subscriber = Subscriber::start().await;
+    let subscription = json!({ "callbackUri": subscriber.url });
+    site.gybe.post("/vnflcm/v1/subscriptions", &subscription).await.expect(StatusCode::CREATED);
+    let request = |namespace: &str| json!({ "flavourId": "simple", "additionalParams": { "namespace": namespace } });
+
+    let persons = site.gybe.create("v1", &vnfd).await;
+    let persons = site.gybe.begin(&persons, "instantiate", &request(other.name.as_str())).await;
+    site.gybe.until(&persons, |op| op["operationState"] == "FAILED_TEMP").await;
+    let vnf = site.gybe.create("v1", &vnfd).await;
+    let so = site.caller(&[("X-Client", "onap-so")]);
+    let op = so.begin(&vnf, "instantiate", &request(namespace.name.as_str())).await;
+    site.gybe.until(&op, |op| op["operationState"] == "FAILED_TEMP").await;
+    site.gybe.kill();
+    site.gybe.restart();
+
+    let ended = site.gybe.until(&op, |op| op["operationState"] == "ROLLED_BACK").await;
+    assert_eq!(ended["isAutomaticInvocation"], false);
+    let detail = ended["error"]["detail"].as_str().unwrap();
+    assert!(detail.contains("within 3 s") && detail.contains("rolled back"), "{detail}");
+    assert!(ended["error"]["evidence"].is_object(), "what led there stays");
+    assert!(cluster.marked(&namespace.name).await.is_empty(), "nothing is left");
+    let id = super::last(&op).to_owned();
+    let received = subscriber.until(|received| told(received, &id).len() == 5).await;
+    assert_eq!(told(&received, &id), ["STARTING", "PROCESSING", "FAILED_TEMP", "ROLLING_BACK", "ROLLED_BACK"]);
+    site.gybe.delete(&vnf).await.expect(StatusCode::NO_CONTENT);
+    let waiting: Value = site.gybe.get(&persons).await.expect(StatusCode::OK);
+    assert_eq!(waiting["operationState"], "FAILED_TEMP", "another caller's waits for a person");
+}
+
+#[tokio::test]
+async fn an_operation_that_onap_leaves_alone_ends_though_the_process_was_killed_on_sqlite() {
+    left_alone(Site::start(CONFIGURATION)).await;
+}
+
+#[tokio::test]
+async fn an_operation_that_onap_leaves_alone_ends_though_the_process_was_killed_on_postgresql() {
+    let database = Database::create().await;
+    left_alone(Site::start_on(&database.url, CONFIGURATION, &["--lease", "5"])).await;
+}
