@@ -142,12 +142,14 @@ pub async fn remove(api: web::Data<Api>, Id(id): Id<VnfPkgId>) -> Result<HttpRes
 /// `onboardingState` and `onboardingFailureDetails` tell how that went.
 #[utoipa::path(put, path = "/vnf_packages/{id}/package_content", tag = "vnf_packages", params(("id" = String, Path)),
     request_body(content = Vec<u8>, content_type = "application/zip"),
-    responses((status = 202), (status = 409, description = "It has content already", body = ProblemDetails), (status = 413, body = ProblemDetails)))]
+    responses((status = 202), (status = 409, description = "It has content already", body = ProblemDetails), (status = 413, body = ProblemDetails), (status = 415, body = ProblemDetails)))]
 pub async fn upload(
     api: web::Data<Api>,
     Id(id): Id<VnfPkgId>,
+    request: HttpRequest,
     content: web::Payload,
 ) -> Result<HttpResponse, ApiError> {
+    refuse_other_types(&request)?;
     api.store.begin_upload(&api.project, id, api.clock.now()).await.map_err(|error| match error {
         StoreError::Stale => {
             Problem::conflict(format!("VNF package {id} has content already, or an upload is under way")).into()
@@ -166,6 +168,19 @@ pub async fn upload(
         }
     });
     Ok(HttpResponse::Accepted().finish())
+}
+
+/// Before anything is stored: what is no ZIP as it arrives, such as a form with one in it, is none afterwards either.
+fn refuse_other_types(request: &HttpRequest) -> Result<(), Problem> {
+    let value = request.headers().get(CONTENT_TYPE).map(|value| value.to_str().unwrap_or_default());
+    let media_type = value.map(|value| value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
+    match media_type.as_deref() {
+        None | Some("application/zip" | "application/octet-stream" | "application/x-zip-compressed") => Ok(()),
+        Some(other) => {
+            let text = format!("Content-Type '{other}' is not supported; send the package as application/zip");
+            Err(Problem::new(415, "unsupported-media-type", text))
+        }
+    }
 }
 
 /// Reads the content and records what was found.
@@ -257,9 +272,7 @@ pub async fn vnfd(api: web::Data<Api>, Id(id): Id<VnfPkgId>, request: HttpReques
     let accept = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("*/*");
     let takes = |kind: &str, whole: &str| accept.contains(kind) || accept.contains(whole) || accept.contains("*/*");
     match files.text {
-        Some(text) if takes("text/plain", "text/*") => {
-            Ok(HttpResponse::Ok().content_type("text/plain; charset=utf-8").body(text))
-        }
+        Some(text) if takes("text/plain", "text/*") => Ok(HttpResponse::Ok().content_type("text/plain").body(text)),
         _ if takes("application/zip", "application/*") => {
             Ok(HttpResponse::Ok().content_type("application/zip").body(files.zip))
         }
@@ -275,7 +288,7 @@ pub async fn manifest(api: web::Data<Api>, Id(id): Id<VnfPkgId>) -> Result<HttpR
     let path = api.packages.path(id);
     let text = blocking(move || csar::manifest(&path, &Limits::default())).await?;
     let text = text.ok_or_else(|| Problem::new(404, "not-found", format!("VNF package {id} has no manifest file")))?;
-    Ok(HttpResponse::Ok().content_type("text/plain; charset=utf-8").body(text))
+    Ok(HttpResponse::Ok().content_type("text/plain").body(text))
 }
 
 /// `GET /vnf_packages/{id}/artifacts/{path}`, with `Range`.

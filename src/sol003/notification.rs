@@ -11,7 +11,7 @@ use crate::domain::subscription::{
     Change, Edition, Notification as Domain, OperationChange, Subscription, Undelivered, Verbosity,
 };
 use crate::sol003::common::{AffectedVnfc, Link, ResourceChanges};
-use crate::sol003::op_occ::params;
+use crate::sol003::op_occ::changed;
 
 /// A notification of any of the three types.
 #[derive(Debug, Serialize, ToSchema)]
@@ -123,7 +123,7 @@ impl Operation {
             verbosity: (subscription.edition == Edition::V2).then(|| subscription.verbosity.as_str()),
             vnf_lcm_op_occ_id: change.op.to_string(),
             affected_vnfcs: changes.map_or_else(Vec::new, |changes| ResourceChanges::new(changes).affected_vnfcs),
-            changed_info: change.changed_info.as_ref().filter(|_| full).map(|info| params(info, subscription.edition)),
+            changed_info: change.changed_info.as_ref().filter(|_| full).map(|info| changed(info, subscription.edition)),
             error: change.error.clone(),
         }
     }

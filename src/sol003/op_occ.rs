@@ -82,7 +82,7 @@ impl VnfLcmOpOcc {
             cancel_mode: op.cancel,
             error: op.error.clone(),
             resource_changes: op.resource_changes.as_ref().map(ResourceChanges::new),
-            changed_info: op.changed_info.as_ref().map(|info| params(info, edition)),
+            changed_info: op.changed_info.as_ref().map(|info| changed(info, edition)),
             links: OpOccLinks {
                 vnf_instance: Link::to(format!("{root}/vnf_instances/{}", op.vnf_instance_id)),
                 cancel: task("cancel", op.state.is_running()),
@@ -101,8 +101,22 @@ pub const fn can_roll_back(operation: LcmOperation) -> bool {
     matches!(operation, Instantiate | Scale | ScaleToLevel | Operate)
 }
 
+/// What was changed, kept as the merge patch that did it: a `null`, which is how that removes an attribute, is no value of one.
+pub fn changed(info: &Value, edition: Edition) -> Value {
+    let mut changed = params(info, edition);
+    if let Value::Object(attributes) = &mut changed {
+        attributes.retain(|_, value| !value.is_null());
+        match attributes.get_mut("vimConnectionInfo") {
+            Some(Value::Object(entries)) => entries.retain(|_, entry| !entry.is_null()),
+            Some(Value::Array(entries)) => entries.retain(|entry| !entry.is_null()),
+            _ => {}
+        }
+    }
+    changed
+}
+
 /// Operation parameters are kept in the form of 3.3.1; 2.6.1 has `vimConnectionInfo` as an array.
-pub fn params(params: &Value, edition: Edition) -> Value {
+fn params(params: &Value, edition: Edition) -> Value {
     let mut params = params.clone();
     if edition == Edition::V1
         && let Some(connections) = params.get_mut("vimConnectionInfo")

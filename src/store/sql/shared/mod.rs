@@ -384,8 +384,8 @@ impl Store for Database {
         self.counted(subscriptions::one(self, project, id)).await
     }
 
-    async fn subscriptions(&self, project: &ProjectId) -> Result<Vec<Subscription>, StoreError> {
-        self.counted(subscriptions::all(self, project)).await
+    async fn subscriptions(&self, project: &ProjectId, page: &Page<'_>) -> Result<Vec<Subscription>, StoreError> {
+        self.counted(subscriptions::list(self, project, page)).await
     }
 
     async fn delete_subscription(&self, project: &ProjectId, id: SubscriptionId) -> Result<(), StoreError> {

@@ -114,7 +114,6 @@ pub(super) async fn resume(
         "UPDATE vnf_lcm_op_occs \
          SET state = $3, state_entered_time = $4, attempt = 0, \
              steps_done = CASE WHEN $3 = 'ROLLING_BACK' THEN 0 ELSE steps_done END, \
-             error = CASE WHEN $3 = 'PROCESSING' THEN NULL ELSE error END, \
              not_before = ",
         now!(),
         " WHERE id = $1 AND project_id = $2 AND state = 'FAILED_TEMP'"

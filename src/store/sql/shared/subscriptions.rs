@@ -6,12 +6,12 @@ use sqlx::Row as _;
 use sqlx::types::Json;
 
 use super::super::tell_others_of_subscription;
-use super::{Database, Row, json, optional_json, point_in_time, project, read};
+use super::{Database, QueryBuilder, Row, filters, json, optional_json, point_in_time, project, read};
 use crate::domain::ids::{ProjectId, SubscriptionId};
 use crate::domain::subscription::{Authentication, Edition, Subscription, Verbosity};
 use crate::store::seal::Context;
 use crate::store::sql::convert::{Unreadable, millis};
-use crate::store::{StoreError, Subscribed};
+use crate::store::{Page, StoreError, Subscribed};
 
 pub(super) const TABLE: &str = "subscriptions";
 
@@ -75,9 +75,10 @@ pub(super) async fn one(db: &Database, project: &ProjectId, id: SubscriptionId) 
     read(TABLE, &row.ok_or(StoreError::NotFound)?, |row| subscription(db, row))
 }
 
-pub(super) async fn all(db: &Database, project: &ProjectId) -> Result<Vec<Subscription>, StoreError> {
-    let select = concat!("SELECT ", columns!(), " FROM subscriptions WHERE project_id = $1 ORDER BY created_at, id");
-    let rows = sqlx::query(select).bind(&project.0).fetch_all(&db.reader()).await?;
+pub(super) async fn list(db: &Database, project: &ProjectId, page: &Page<'_>) -> Result<Vec<Subscription>, StoreError> {
+    let mut select = QueryBuilder::new(concat!("SELECT ", columns!(), " FROM subscriptions"));
+    filters::push_page(&mut select, "created_at", project, page);
+    let rows = filters::fetch(db, &mut select).await?;
     rows.iter().map(|row| read(TABLE, row, |row| subscription(db, row))).collect()
 }
 
