@@ -65,7 +65,9 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     if bytes.windows(6).any(|window| window == br"\u0000") {
         return Err(Problem::malformed("the request body has the character U+0000, which can't be stored"));
     }
-    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    // What is skipped of it, too: a text that is none may not be stored, nor sent on.
+    let text = std::str::from_utf8(bytes).map_err(|_| Problem::malformed("the request body is not in UTF-8"))?;
+    let mut deserializer = serde_json::Deserializer::from_str(text);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| misread(&error))?;
     deserializer.end().map_err(|error| Problem::malformed(format!("the request body can't be read: {error}")))?;
     Ok(value)

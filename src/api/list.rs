@@ -99,7 +99,13 @@ impl<'a> List<'a> {
 fn parameters(uri: &Uri) -> Result<Vec<(String, String)>, Problem> {
     let unreadable = |_| Problem::malformed("the query can't be read");
     let query = uri.query().unwrap_or_default();
-    let parameters = Query::<Vec<(String, String)>>::from_query(query).map_err(unreadable)?.into_inner();
+    let mut parameters = Query::<Vec<(String, String)>>::from_query(query).map_err(unreadable)?.into_inner();
+    for (name, _) in &mut parameters {
+        // As `openstack vnflcm op list` spells it.
+        if name == "exclude-fields" {
+            "exclude_fields".clone_into(name);
+        }
+    }
     for (index, (name, _)) in parameters.iter().enumerate() {
         if !PARAMETERS.contains(&name.as_str()) {
             let all = PARAMETERS.join(", ");

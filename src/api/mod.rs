@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod body;
+pub mod browser;
 pub mod clients;
 pub mod drift;
 pub mod health;
@@ -113,11 +114,13 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(root(Interface::Packages, Edition::V2).configure(packages))
         .service(resource(["/v1.0/vims", "/v1.0/vims.json"]).route(get().to(vims::list)).route(post().to(vims::create)))
         .service(
-            resource("/v1.0/vims/{id}")
+            resource(["/v1.0/vims/{id}.json", "/v1.0/vims/{id}"])
                 .route(get().to(vims::show))
                 .route(put().to(vims::update))
                 .route(delete().to(vims::remove)),
         )
+        .service(resource("/openapi").route(get().to(browser::redirect)))
+        .service(resource("/openapi/").route(get().to(browser::page)))
         .service(resource("/openapi/{name}").route(get().to(openapi::document)))
         .default_service(web::to(middleware::unknown_path));
 }
@@ -175,22 +178,23 @@ fn subscriptions_by(create: Route) -> impl FnOnce(&mut ServiceConfig) {
 
 /// What 2.6.1 does not have.
 fn lcm_of_v2(config: &mut ServiceConfig) {
-    let snapshot = || get().to(unsupported::snapshots);
     config
         .service(
             resource(["/vnf_instances/{id}/change_vnfpkg", "/vnf_instances/{id}/change_current_vnfpkg"])
                 .route(post().to(instances::change_vnfpkg)),
         )
-        .service(resource("/vnf_instances/{id}/create_snapshot").route(post().to(unsupported::snapshot)))
-        .service(resource("/vnf_instances/{id}/revert_to_snapshot").route(post().to(unsupported::snapshot)))
-        .service(resource("/vnf_snapshots").route(snapshot()).route(post().to(unsupported::snapshots)))
+        .service(resource("/vnf_instances/{id}/create_snapshot").route(post().to(unsupported::create_snapshot)))
+        .service(resource("/vnf_instances/{id}/revert_to_snapshot").route(post().to(unsupported::revert_to_snapshot)))
+        .service(
+            resource("/vnf_snapshots").route(get().to(unsupported::snapshots)).route(post().to(unsupported::snapshots)),
+        )
         .service(
             resource("/vnf_snapshots/{id}")
-                .route(snapshot())
-                .route(patch().to(unsupported::snapshots))
-                .route(delete().to(unsupported::snapshots)),
+                .route(get().to(unsupported::snapshot))
+                .route(patch().to(unsupported::snapshot))
+                .route(delete().to(unsupported::snapshot)),
         )
-        .service(resource("/vnf_snapshots/{id}/vnf_state_snapshot").route(snapshot()));
+        .service(resource("/vnf_snapshots/{id}/vnf_state_snapshot").route(get().to(unsupported::snapshot_state)));
 }
 
 fn packages(config: &mut ServiceConfig) {

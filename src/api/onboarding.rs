@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use actix_web::{HttpResponse, web};
+use actix_web::http::header::CONTENT_TYPE;
+use actix_web::{HttpRequest, HttpResponse, web};
 
 use crate::api::Api;
 use crate::api::body::{Id, Json};
@@ -23,12 +24,14 @@ use crate::store::StoreError;
 /// `onboardingState` and `onboardingFailureDetails` tell how that went.
 #[utoipa::path(put, path = "/vnf_packages/{id}/package_content", tag = "vnf_packages", params(("id" = String, Path)),
     request_body(content = Vec<u8>, content_type = "application/zip"),
-    responses((status = 202), (status = 409, description = "It has content already", body = ProblemDetails), (status = 413, body = ProblemDetails)))]
+    responses((status = 202), (status = 409, description = "It has content already", body = ProblemDetails), (status = 413, body = ProblemDetails), (status = 415, body = ProblemDetails)))]
 pub async fn upload(
     api: web::Data<Api>,
     Id(id): Id<VnfPkgId>,
+    request: HttpRequest,
     content: web::Payload,
 ) -> Result<HttpResponse, ApiError> {
+    refuse_other_types(&request)?;
     begin(&api, id).await?;
     if let Err(problem) = api.packages.receive(id, api.ids.uuid(), content).await {
         api.store.fail_onboarding(id, &problem, api.clock.now()).await?;
@@ -38,6 +41,19 @@ pub async fn upload(
     let runtime = api.runtime.clone();
     runtime.spawn(async move { told(id, onboard(&api, id).await) });
     Ok(HttpResponse::Accepted().finish())
+}
+
+/// Before anything is stored: what is no ZIP as it arrives, such as a form with one in it, is none afterwards either.
+fn refuse_other_types(request: &HttpRequest) -> Result<(), Problem> {
+    let value = request.headers().get(CONTENT_TYPE).map(|value| value.to_str().unwrap_or_default());
+    let media_type = value.map(|value| value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
+    match media_type.as_deref() {
+        None | Some("application/zip" | "application/octet-stream" | "application/x-zip-compressed") => Ok(()),
+        Some(other) => {
+            let text = format!("Content-Type '{other}' is not supported; send the package as application/zip");
+            Err(Problem::new(415, "unsupported-media-type", text))
+        }
+    }
 }
 
 async fn begin(api: &Api, id: VnfPkgId) -> Result<(), ApiError> {

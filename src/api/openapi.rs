@@ -1,12 +1,22 @@
 //! The OpenAPI documents: made from the handlers and wire types, served at `/openapi/{name}` and checked in under `openapi/`.
 
+use std::fmt::Write as _;
+
+use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
 use utoipa::OpenApi;
-use utoipa::openapi::{HttpMethod, PathItem, Paths, RefOr};
+use utoipa::openapi::header::Header;
+use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
+use utoipa::openapi::{
+    ContentBuilder, HttpMethod, Object, OpenApi as Document, PathItem, Paths, Ref, RefOr, Required, Response, Type,
+};
 
-use crate::api::{drift, instances, onboarding, op_occs, package_content, packages, subscriptions, versions, vims};
+use crate::api::{
+    browser, drift, instances, onboarding, op_occs, package_content, packages, subscriptions, unsupported, versions,
+    vims,
+};
 use crate::domain::problem::Problem;
-use crate::error::{ApiError, internal};
+use crate::error::{ApiError, PROBLEM_JSON, internal};
 use crate::sol003::{Edition, Interface, pkgm, v1};
 
 #[derive(OpenApi)]
@@ -17,7 +27,7 @@ use crate::sol003::{Edition, Interface, pkgm, v1};
         versions::one,
         instances::list, instances::create, instances::show, instances::modify, instances::remove,
         instances::instantiate, instances::scale, instances::scale_to_level, instances::heal, instances::operate, instances::terminate,
-        instances::change_vnfpkg,
+        unsupported::change_flavour, unsupported::change_ext_conn,
         drift::show,
         op_occs::list, op_occs::show, op_occs::retry, op_occs::rollback, op_occs::fail, op_occs::cancel,
         subscriptions::list, subscriptions::create, subscriptions::show, subscriptions::remove,
@@ -25,6 +35,18 @@ use crate::sol003::{Edition, Interface, pkgm, v1};
     )
 )]
 struct LifecycleV2;
+
+/// What 2.6.1 does not have.
+#[derive(OpenApi)]
+#[openapi(paths(
+    instances::change_vnfpkg,
+    unsupported::create_snapshot,
+    unsupported::revert_to_snapshot,
+    unsupported::snapshots,
+    unsupported::snapshot,
+    unsupported::snapshot_state
+))]
+struct LifecycleOfV2;
 
 /// The types that 2.6.1 spells differently, in place of those of [`LifecycleV2`].
 #[derive(OpenApi)]
@@ -72,28 +94,95 @@ pub const NAMES: [&str; 5] = ["vnflcm-v1.json", "vnflcm-v2.json", "vnfpkgm-v1.js
 /// # Errors
 /// It can't be written as JSON: a defect.
 pub fn text(name: &str) -> Result<Option<String>, serde_json::Error> {
-    let text = match name {
+    let mut document = match name {
         "vnflcm-v1.json" => return lifecycle_v1().map(Some),
-        "vnflcm-v2.json" => LifecycleV2::openapi().to_pretty_json(),
+        "vnflcm-v2.json" => LifecycleV2::openapi(),
         "vnfpkgm-v1.json" => return packages_of(Edition::V1).map(Some),
         "vnfpkgm-v2.json" => return packages_of(Edition::V2).map(Some),
-        "vims.json" => Vims::openapi().to_pretty_json(),
+        "vims.json" => Vims::openapi(),
         _ => return Ok(None),
     };
-    text.map(|text| Some(text + "\n"))
+    if name == "vnflcm-v2.json" {
+        document.merge(LifecycleOfV2::openapi());
+    }
+    complete(&mut document);
+    document.to_pretty_json().map(|text| Some(text + "\n"))
 }
 
-/// Both editions have the same handlers: the document of 2.6.1 is that of 3.3.1 with its own types and root, and without what
-/// it does not have.
+/// Adds what is the same for all operations, and what OpenAPI demands beyond what the handlers say: an id that no other has,
+/// a description of each response, the media type of errors, the `Version` header of those that have a root.
+fn complete(document: &mut Document) {
+    let versioned = document.servers.is_some();
+    for (path, item) in &mut document.paths.paths {
+        let methods = [
+            ("get", &mut item.get),
+            ("put", &mut item.put),
+            ("post", &mut item.post),
+            ("patch", &mut item.patch),
+            ("delete", &mut item.delete),
+        ];
+        for (method, operation) in methods {
+            if let Some(operation) = operation {
+                operation.operation_id = Some(identifier(method, path));
+                complete_responses(operation, versioned);
+                if versioned {
+                    let version = ParameterBuilder::new()
+                        .name("Version")
+                        .parameter_in(ParameterIn::Header)
+                        .required(Required::False)
+                        .description(Some("The version of the API that is meant: 406 if it is not served here."))
+                        .schema(Some(Object::with_type(Type::String)));
+                    operation.parameters.get_or_insert_default().push(RefOr::T(version.build()));
+                }
+            }
+        }
+    }
+}
+
+/// Such as `get_vnf_instances_id`.
+fn identifier(method: &str, path: &str) -> String {
+    let words = path.split(|letter: char| !letter.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    words.fold(method.to_owned(), |mut id, word| {
+        // Writing to a string does not fail.
+        let _ = write!(id, "_{word}");
+        id
+    })
+}
+
+fn complete_responses(operation: &mut Operation, versioned: bool) {
+    let problem = ContentBuilder::new().schema(Some(Ref::from_schema_name("ProblemDetails"))).build();
+    let mut other = Response::new("Any other error");
+    other.content.insert(PROBLEM_JSON.to_owned(), RefOr::T(problem));
+    let responses = &mut operation.responses.responses;
+    responses.insert("default".to_owned(), RefOr::T(other));
+    for (status, response) in responses {
+        let RefOr::T(response) = response else { continue };
+        let code = status.parse().ok().and_then(|code| StatusCode::from_u16(code).ok());
+        if let (Some(code), true) = (code, response.description.is_empty()) {
+            code.canonical_reason().unwrap_or_default().clone_into(&mut response.description);
+        }
+        if code.is_some_and(|code| code.as_u16() >= 400)
+            && let Some(body) = response.content.shift_remove("application/json")
+        {
+            response.content.insert(PROBLEM_JSON.to_owned(), body);
+        }
+        if versioned {
+            let mut version = Header::default();
+            version.description = Some("The version that answers".to_owned());
+            response.headers.insert("Version".to_owned(), RefOr::T(version));
+        }
+    }
+}
+
+/// Both editions have the same handlers: the document of 2.6.1 is that of 3.3.1 with its own types and root.
 fn lifecycle_v1() -> Result<String, serde_json::Error> {
     let mut document = LifecycleV2::openapi();
-    document.paths.paths.remove("/vnf_instances/{id}/change_vnfpkg");
     if let (Some(components), Some(own)) = (&mut document.components, LifecycleV1Types::openapi().components) {
-        components.schemas.remove("ChangeCurrentVnfPkgRequest");
         components.schemas.extend(own.schemas);
     }
     "VNF lifecycle management (SOL003 2.6.1)".clone_into(&mut document.info.title);
     "1.3.0".clone_into(&mut document.info.version);
+    complete(&mut document);
     let mut text = document.to_pretty_json()?.replace("/vnflcm/v2", "/vnflcm/v1");
     for (ours, theirs) in [
         ("VnfInstanceV2", "VnfInstanceV1"),
@@ -120,6 +209,7 @@ fn packages_of(edition: Edition) -> Result<String, serde_json::Error> {
         renamed.push(("VnfPkgInfoV2", "VnfPkgInfoV1"));
     }
     Interface::Packages.version(edition).clone_into(&mut document.info.version);
+    complete(&mut document);
     let mut text = document.to_pretty_json()?.replace("/vnfpkgm/v2", Interface::Packages.root(edition));
     for (ours, theirs) in renamed {
         text = text.replace(&format!("schemas/{ours}\""), &format!("schemas/{theirs}\""));
@@ -133,7 +223,6 @@ fn describe_onboarded(document: &mut Paths) {
     for (path, item) in &document.paths {
         let (Some(below), Some(get)) = (path.strip_prefix("/vnf_packages"), &item.get) else { continue };
         let mut get = get.clone();
-        get.operation_id = get.operation_id.map(|id| format!("{id}_onboarded"));
         for parameter in get.parameters.iter_mut().flatten() {
             if let RefOr::T(parameter) = parameter
                 && parameter.name == "id"
@@ -148,12 +237,13 @@ fn describe_onboarded(document: &mut Paths) {
 }
 
 /// `GET /openapi/{name}`.
+/// `GET /openapi/{name}`: a document, or a file of the page that shows them.
 ///
 /// # Errors
 /// 404.
 pub async fn document(name: web::Path<String>) -> Result<HttpResponse, ApiError> {
-    match text(&name).map_err(|error| internal(&error))? {
-        Some(text) => Ok(HttpResponse::Ok().content_type("application/json").body(text)),
-        None => Err(Problem::not_found("the document", &name).into()),
+    if let Some(text) = text(&name).map_err(|error| internal(&error))? {
+        return Ok(HttpResponse::Ok().content_type("application/json").body(text));
     }
+    browser::file(&name).await?.ok_or_else(|| Problem::not_found("the document", &name).into())
 }

@@ -21,11 +21,15 @@ pub fn place(marker: &str) -> Result<Place, Problem> {
     place.ok_or_else(|| Problem::malformed(format!("{MARKER} is not one of ours: use the link as it was given")))
 }
 
-/// The link to the page after `last`, for a request of `uri`: with all of its other parameters.
+/// The link to the page after `last`, for a request of `uri`: with all of its other parameters. Flags get a value: Python's
+/// `parse_qs`, with which `openstack` takes the link apart, forgets parameters that have none.
 pub fn next(base: &str, uri: &Uri, last: &Place) -> (HeaderName, HeaderValue) {
     let kept = uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty() && !pair.starts_with(MARKER));
-    let marker = format!("{MARKER}={}.{}", last.at, last.id);
-    let query: Vec<_> = kept.chain([marker.as_str()]).collect();
+    let kept = kept.map(|pair| match pair.split_once('=') {
+        None | Some((_, "")) => format!("{}=true", pair.trim_end_matches('=')),
+        Some(_) => pair.to_owned(),
+    });
+    let query: Vec<_> = kept.chain([format!("{MARKER}={}.{}", last.at, last.id)]).collect();
     let link = format!("<{base}{}?{}>; rel=\"next\"", uri.path(), query.join("&"));
     // A URI has no character that a header may not have.
     (LINK, HeaderValue::try_from(link).unwrap_or_else(|_| HeaderValue::from_static("")))
@@ -41,7 +45,7 @@ mod tests {
         let uri = Uri::from_static("/vnf_instances?filter=(eq,id,1)&nextpage_opaque_marker=1.x&all_fields");
         let (_, link) = next("http://gybe", &uri, &last);
         let link = link.to_str().unwrap();
-        assert!(link.starts_with("<http://gybe/vnf_instances?filter=(eq,id,1)&all_fields&nextpage"), "{link}");
+        assert!(link.starts_with("<http://gybe/vnf_instances?filter=(eq,id,1)&all_fields=true&nextpage"), "{link}");
         let (_, marker) = link.split_once("marker=").unwrap();
         assert_eq!(place(marker.strip_suffix(">; rel=\"next\"").unwrap()).unwrap(), last);
     }

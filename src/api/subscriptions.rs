@@ -2,23 +2,25 @@
 //! extensions of ours below one: what was not delivered yet, and having it sent again.
 
 use actix_web::http::header::LOCATION;
-use actix_web::{HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 
 use crate::api::Api;
 use crate::api::body::{Id, Json};
+use crate::api::list::List;
 use crate::config::CallbackTest;
 use crate::domain::ids::SubscriptionId;
 use crate::domain::problem::Problem;
 use crate::domain::subscription::Subscription;
 use crate::error::{ApiError, internal};
 use crate::lcm::subscribe::Subscriber;
-use crate::sol003::common::ProblemDetails;
+use crate::sol003::common::{ListParameters, ProblemDetails};
 use crate::sol003::notification::UndeliveredNotification;
 use crate::sol003::subscription::{
     LccnSubscription, LccnSubscriptionRequest, PkgmSubscription, PkgmSubscriptionRequest,
 };
 use crate::sol003::{Edition, Interface};
-use crate::store::{StoreError, Subscribed};
+use crate::store::attributes::subscriptions as attributes;
+use crate::store::{Place, StoreError, Subscribed};
 
 fn missing(id: SubscriptionId) -> impl Fn(StoreError) -> ApiError {
     move |error| match error {
@@ -105,13 +107,20 @@ async fn subscribe(api: &Api, subscription: &Subscription) -> Result<HttpRespons
 }
 
 /// `GET /subscriptions`.
-#[utoipa::path(get, path = "/subscriptions", tag = "subscriptions",
-    responses((status = 200, description = "The subscriptions, oldest first", body = Vec<LccnSubscription>)))]
-pub async fn list(api: web::Data<Api>, interface: Interface, edition: Edition) -> Result<HttpResponse, ApiError> {
-    let subscriptions = api.store.subscriptions(&api.project, interface).await?;
-    let rendered: Vec<_> =
-        subscriptions.iter().map(|one| LccnSubscription::new(one, edition, &api.public_url)).collect();
-    Ok(HttpResponse::Ok().json(rendered))
+#[utoipa::path(get, path = "/subscriptions", tag = "subscriptions", params(ListParameters),
+    responses((status = 200, description = "The subscriptions, oldest first; Link leads to the next page", body = Vec<LccnSubscription>), (status = 400, body = ProblemDetails)))]
+pub async fn list(
+    api: web::Data<Api>,
+    interface: Interface,
+    edition: Edition,
+    request: HttpRequest,
+) -> Result<HttpResponse, ApiError> {
+    let list = List::read(&api, &request, attributes::of(interface, edition), &[])?;
+    let mut subscriptions = api.store.subscriptions(&api.project, interface, &list.page()).await?;
+    let last = list.cut(&mut subscriptions, |one| Place::of(one.created_at, one.id.0));
+    let element = |one: &Subscription| list.element(&LccnSubscription::new(one, edition, &api.public_url));
+    let elements: Vec<_> = subscriptions.iter().map(element).collect::<Result<_, _>>()?;
+    Ok(list.answer(&elements, last))
 }
 
 /// `GET /subscriptions/{id}`.

@@ -8,12 +8,15 @@ use crate::api::body::Id;
 use crate::domain::ids::VnfInstanceId;
 use crate::domain::problem::Problem;
 use crate::error::ApiError;
+use crate::sol003::common::ProblemDetails;
 use crate::store::StoreError;
 
 /// `POST /vnf_instances/{id}/change_flavour`.
 ///
 /// # Errors
 /// Always 404.
+#[utoipa::path(post, path = "/vnf_instances/{id}/change_flavour", tag = "vnf_instances", params(("id" = String, Path)),
+    responses((status = 404, description = "Not supported", body = ProblemDetails)))]
 pub async fn change_flavour(api: web::Data<Api>, Id(id): Id<VnfInstanceId>) -> Result<HttpResponse, ApiError> {
     refuse(&api, id, "change_flavour is not supported: terminate the VNF and instantiate it with the other flavourId")
         .await
@@ -23,23 +26,59 @@ pub async fn change_flavour(api: web::Data<Api>, Id(id): Id<VnfInstanceId>) -> R
 ///
 /// # Errors
 /// Always 404.
+#[utoipa::path(post, path = "/vnf_instances/{id}/change_ext_conn", tag = "vnf_instances", params(("id" = String, Path)),
+    responses((status = 404, description = "Not supported", body = ProblemDetails)))]
 pub async fn change_ext_conn(api: web::Data<Api>, Id(id): Id<VnfInstanceId>) -> Result<HttpResponse, ApiError> {
     refuse(&api, id, "change_ext_conn is not supported: how a CNF is connected is in its Kubernetes manifests").await
 }
 
-/// `POST /vnf_instances/{id}/create_snapshot` and `…/revert_to_snapshot`.
+/// `POST /vnf_instances/{id}/create_snapshot`.
 ///
 /// # Errors
 /// Always 404.
-pub async fn snapshot(api: web::Data<Api>, Id(id): Id<VnfInstanceId>) -> Result<HttpResponse, ApiError> {
+#[utoipa::path(post, path = "/vnf_instances/{id}/create_snapshot", tag = "vnf_instances", params(("id" = String, Path)),
+    responses((status = 404, description = "Not supported", body = ProblemDetails)))]
+pub async fn create_snapshot(api: web::Data<Api>, Id(id): Id<VnfInstanceId>) -> Result<HttpResponse, ApiError> {
     refuse(&api, id, SNAPSHOTS).await
 }
 
-/// `/vnf_snapshots` and what is below.
+/// `POST /vnf_instances/{id}/revert_to_snapshot`.
 ///
 /// # Errors
 /// Always 404.
+#[utoipa::path(post, path = "/vnf_instances/{id}/revert_to_snapshot", tag = "vnf_instances", params(("id" = String, Path)),
+    responses((status = 404, description = "Not supported", body = ProblemDetails)))]
+pub async fn revert_to_snapshot(api: web::Data<Api>, Id(id): Id<VnfInstanceId>) -> Result<HttpResponse, ApiError> {
+    refuse(&api, id, SNAPSHOTS).await
+}
+
+/// `/vnf_snapshots`.
+///
+/// # Errors
+/// Always 404.
+#[utoipa::path(method(get, post), path = "/vnf_snapshots", tag = "vnf_snapshots",
+    responses((status = 404, description = "Not supported", body = ProblemDetails)))]
 pub async fn snapshots() -> Result<HttpResponse, ApiError> {
+    Err(not_supported(SNAPSHOTS))
+}
+
+/// `/vnf_snapshots/{id}`.
+///
+/// # Errors
+/// Always 404.
+#[utoipa::path(method(get, patch, delete), path = "/vnf_snapshots/{id}", tag = "vnf_snapshots", params(("id" = String, Path)),
+    responses((status = 404, description = "Not supported", body = ProblemDetails)))]
+pub async fn snapshot() -> Result<HttpResponse, ApiError> {
+    Err(not_supported(SNAPSHOTS))
+}
+
+/// `GET /vnf_snapshots/{id}/vnf_state_snapshot`.
+///
+/// # Errors
+/// Always 404.
+#[utoipa::path(get, path = "/vnf_snapshots/{id}/vnf_state_snapshot", tag = "vnf_snapshots", params(("id" = String, Path)),
+    responses((status = 404, description = "Not supported", body = ProblemDetails)))]
+pub async fn snapshot_state() -> Result<HttpResponse, ApiError> {
     Err(not_supported(SNAPSHOTS))
 }
 

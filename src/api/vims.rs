@@ -3,17 +3,18 @@
 //! Registering asks the API server who the credential belongs to, which every authenticated user may: no right beyond
 //! that is needed, so that a ServiceAccount bound to one namespace can be registered.
 
-use actix_web::{HttpResponse, web};
-use serde_json::Value;
+use actix_web::web::Query;
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde_json::{Value, json};
 
 use crate::api::Api;
 use crate::api::body::{Id, Json};
 use crate::domain::ids::VimId;
 use crate::domain::problem::Problem;
 use crate::domain::vim::{Vim, split_secrets};
-use crate::error::ApiError;
+use crate::error::{ApiError, internal};
 use crate::sol003::common::ProblemDetails;
-use crate::sol003::vim::{CreateVim, Envelope, List, UpdateVim, Vim as Wire};
+use crate::sol003::vim::{CreateVim, Envelope, List, Parameters, UpdateVim, Vim as Wire};
 use crate::store::StoreError;
 
 fn missing(id: VimId) -> impl Fn(StoreError) -> ApiError {
@@ -41,12 +42,61 @@ async fn identify(api: &Api, vim: &mut Vim) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// `GET /v1.0/vims`.
-#[utoipa::path(get, path = "/v1.0/vims", tag = "vims", responses((status = 200, body = List)))]
-pub async fn list(api: web::Data<Api>) -> Result<HttpResponse, ApiError> {
+/// `GET /v1.0/vims`. Tacker's clients find a VIM by `?id=` or `?name=`, and take the first that is listed.
+#[utoipa::path(get, path = "/v1.0/vims", tag = "vims", params(Parameters),
+    responses((status = 200, body = List), (status = 400, body = ProblemDetails)))]
+pub async fn list(api: web::Data<Api>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    let wanted = Wanted::read(request.query_string())?;
     let vims = api.store.vims(&api.project).await?;
-    Ok(HttpResponse::Ok().json(List { vims: vims.iter().map(Wire::from).collect() }))
+    let shown = vims.iter().map(|vim| serde_json::to_value(Wire::from(vim)));
+    let shown: Vec<Value> = shown.collect::<Result<_, _>>().map_err(|error| internal(&error))?;
+    let listed: Vec<Value> = shown.into_iter().filter(|vim| wanted.matches(vim)).map(|vim| wanted.cut(vim)).collect();
+    Ok(HttpResponse::Ok().json(json!({ "vims": listed })))
 }
+
+/// What the query of the list asks for.
+struct Wanted {
+    /// Attributes with the values they are to have.
+    conditions: Vec<(String, String)>,
+    /// The attributes to show; all if none is named.
+    fields: Vec<String>,
+}
+
+impl Wanted {
+    /// 400 for a parameter that there is not: it would otherwise seem that every VIM was meant.
+    fn read(query: &str) -> Result<Self, Problem> {
+        let pairs = Query::<Vec<(String, String)>>::from_query(query);
+        let pairs = pairs.map_err(|_| Problem::malformed("the query can't be read"))?.into_inner();
+        let (fields, conditions): (Vec<_>, Vec<_>) = pairs.into_iter().partition(|(name, _)| name == "fields");
+        if let Some((other, _)) = conditions.iter().find(|(name, _)| !CONDITIONS.contains(&name.as_str())) {
+            let all = CONDITIONS.join(", ");
+            return Err(Problem::malformed(format!(
+                "the list of VIMs has no parameter '{other}': there are fields, {all}"
+            )));
+        }
+        let fields = fields.iter().flat_map(|(_, names)| names.split(',')).map(str::to_owned).collect();
+        Ok(Self { conditions, fields })
+    }
+
+    fn matches(&self, vim: &Value) -> bool {
+        let has = |name: &str, wanted: &str| match &vim[name] {
+            Value::Bool(value) => wanted.eq_ignore_ascii_case(if *value { "true" } else { "false" }),
+            value => value.as_str() == Some(wanted),
+        };
+        self.conditions.iter().all(|(name, wanted)| has(name, wanted))
+    }
+
+    fn cut(&self, mut vim: Value) -> Value {
+        if let (Value::Object(members), false) = (&mut vim, self.fields.is_empty()) {
+            members.retain(|name, _| self.fields.contains(name));
+        }
+        vim
+    }
+}
+
+/// What a VIM can be found by.
+const CONDITIONS: [&str; 9] =
+    ["id", "name", "type", "description", "auth_url", "tenant_id", "is_default", "shared", "status"];
 
 /// `POST /v1.0/vims`.
 #[utoipa::path(post, path = "/v1.0/vims", tag = "vims", request_body = Envelope<CreateVim>,

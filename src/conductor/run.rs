@@ -298,7 +298,8 @@ impl Task<'_> {
             StepError::Passing(problem) => problem,
         };
         // What led to rolling back stays in sight when that stops, too.
-        let before = self.op.error.as_ref().and_then(|error| error.extra.get(EVIDENCE));
+        let rolling_back = self.op.state == OpState::RollingBack;
+        let before = self.op.error.as_ref().filter(|_| rolling_back).and_then(|error| error.extra.get(EVIDENCE));
         let problem = match before {
             Some(evidence) => problem.with(EVIDENCE, evidence.clone()),
             None => problem,

@@ -90,7 +90,10 @@ impl Acceptor<'_> {
         let record = json!({
             "flavourId": request.flavour_id,
             "instantiationLevelId": request.instantiation_level_id,
+            "extVirtualLinks": request.ext_virtual_links,
+            "extManagedVirtualLinks": request.ext_managed_virtual_links,
             "vimConnectionInfo": connections,
+            "localizationLanguage": request.localization_language,
             "additionalParams": masked(additional.into()),
             "extensions": request.extensions,
             "vnfConfigurableProperties": request.vnf_configurable_properties,

@@ -121,12 +121,26 @@ pub fn changes(operation: LcmOperation, changes: Option<&Value>, edition: Editio
     match (operation, edition) {
         (LcmOperation::ChangeVnfpkg, Edition::V1) => (None, None),
         (LcmOperation::ChangeVnfpkg, Edition::V2) => (None, changes.cloned()),
-        _ => (changes.map(|info| params(info, edition)), None),
+        _ => (changes.map(|info| changed(info, edition)), None),
     }
 }
 
+/// What was changed, kept as the merge patch that did it: a `null`, which is how that removes an attribute, is no value of one.
+fn changed(info: &Value, edition: Edition) -> Value {
+    let mut changed = params(info, edition);
+    if let Value::Object(attributes) = &mut changed {
+        attributes.retain(|_, value| !value.is_null());
+        match attributes.get_mut("vimConnectionInfo") {
+            Some(Value::Object(entries)) => entries.retain(|_, entry| !entry.is_null()),
+            Some(Value::Array(entries)) => entries.retain(|entry| !entry.is_null()),
+            _ => {}
+        }
+    }
+    changed
+}
+
 /// Operation parameters are kept in the form of 3.3.1; 2.6.1 has `vimConnectionInfo` as an array.
-pub fn params(params: &Value, edition: Edition) -> Value {
+fn params(params: &Value, edition: Edition) -> Value {
     let mut params = params.clone();
     if edition == Edition::V1
         && let Some(connections) = params.get_mut("vimConnectionInfo")

@@ -57,6 +57,14 @@ pub struct InstantiateVnfRequest {
     pub instantiation_level_id: Option<String>,
     /// The VIM; the default VIM if absent.
     pub vim_connection_info: Option<Vec<VimConnectionInfo>>,
+    /// Without effect, kept for the record: how a CNF is connected is in its manifests.
+    #[schema(value_type = Option<Vec<Object>>)]
+    pub ext_virtual_links: Option<Vec<Map<String, Value>>>,
+    /// Without effect, kept for the record.
+    #[schema(value_type = Option<Vec<Object>>)]
+    pub ext_managed_virtual_links: Option<Vec<Map<String, Value>>>,
+    /// Without effect, kept for the record.
+    pub localization_language: Option<String>,
     /// `namespace`, `createNamespace`, `lcm-kubernetes-def-files`.
     #[schema(value_type = Option<Object>)]
     pub additional_params: Option<Map<String, Value>>,
@@ -74,6 +82,9 @@ impl From<InstantiateVnfRequest> for v2::InstantiateVnfRequest {
             vim_connection_info: request
                 .vim_connection_info
                 .map(|entries| entries.into_iter().map(|entry| (entry.id, entry.info)).collect()),
+            ext_virtual_links: request.ext_virtual_links,
+            ext_managed_virtual_links: request.ext_managed_virtual_links,
+            localization_language: request.localization_language,
             additional_params: request.additional_params,
             extensions: request.extensions,
             vnf_configurable_properties: None,

@@ -80,6 +80,14 @@ pub struct InstantiateVnfRequest {
     pub instantiation_level_id: Option<String>,
     /// The VIM; the default VIM if absent. Of several, the VNF lives in the first.
     pub vim_connection_info: Option<BTreeMap<String, VimConnectionInfo>>,
+    /// Without effect, kept for the record: how a CNF is connected is in its manifests.
+    #[schema(value_type = Option<Vec<Object>>)]
+    pub ext_virtual_links: Option<Vec<Map<String, Value>>>,
+    /// Without effect, kept for the record.
+    #[schema(value_type = Option<Vec<Object>>)]
+    pub ext_managed_virtual_links: Option<Vec<Map<String, Value>>>,
+    /// Without effect, kept for the record.
+    pub localization_language: Option<String>,
     /// The first in the caller's order, where there is one (2.6.1); else the order is that of the ids.
     #[serde(skip)]
     pub first_connection: Option<String>,

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::domain::vim::Vim as Domain;
 
@@ -15,10 +15,27 @@ pub struct Envelope<T> {
 }
 
 /// The envelope of a list.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes what `api::vims` writes, which may be parts of VIMs; never constructed")]
 pub struct List {
     /// The VIMs.
-    pub vims: Vec<Vim>,
+    vims: Vec<Vim>,
+}
+
+/// The parameters of the list. The others by which a VIM can be found are `type`, `description`, `auth_url`, `tenant_id`,
+/// `shared` and `status`.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "describes what `api::vims` reads; never constructed")]
+pub struct Parameters {
+    /// The VIM of that id.
+    id: Option<String>,
+    /// The VIM of that name.
+    name: Option<String>,
+    /// The default VIM, or all others.
+    is_default: Option<bool>,
+    /// The attributes to show, with commas between; all of them if it is absent.
+    fields: Option<String>,
 }
 
 /// `POST /v1.0/vims`.

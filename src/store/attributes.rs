@@ -14,6 +14,7 @@ use crate::domain::problem::Problem;
 
 pub mod op_occs;
 pub mod packages;
+pub mod subscriptions;
 pub mod vnf_instances;
 
 /// SQL for a value, in terms of the columns of the resource's table, or of `entry` within an array or a map. `MEMBERS_OF` is

@@ -620,8 +620,13 @@ pub trait Store: Send + Sync {
     async fn create_subscription(&self, subscription: &Subscription) -> Result<Subscribed, StoreError>;
     /// One subscription.
     async fn subscription(&self, project: &ProjectId, id: SubscriptionId) -> Result<Subscription, StoreError>;
-    /// All subscriptions of a project to changes of that kind, oldest first.
-    async fn subscriptions(&self, project: &ProjectId, interface: Interface) -> Result<Vec<Subscription>, StoreError>;
+    /// A page of a project's subscriptions to changes of that kind, oldest first.
+    async fn subscriptions(
+        &self,
+        project: &ProjectId,
+        interface: Interface,
+        page: &Page<'_>,
+    ) -> Result<Vec<Subscription>, StoreError>;
     /// Removes a subscription and what was to be sent to it.
     async fn delete_subscription(&self, project: &ProjectId, id: SubscriptionId) -> Result<(), StoreError>;
     /// What is in the outbox for a subscription, in order, at most `limit`; nothing if there is no such subscription.

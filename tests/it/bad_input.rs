@@ -240,6 +240,7 @@ async fn bodies_that_can_not_be_read_are_problems_too() {
         (b"".to_vec(), 400),
         (b"[]".to_vec(), 400),
         (b"{} {}".to_vec(), 400),
+        (b"{\"vnfdId\":\"x\",\"ignored\":\"\xff\"}".to_vec(), 400),
         (deep, 400),
         (vec![b' '; 2 << 20], 413),
     ] {

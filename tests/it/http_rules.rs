@@ -241,6 +241,13 @@ async fn a_body_of_another_type_is_415() {
     }
     let detail = typed(Method::PATCH, &path, "application/json-patch+json", &json!({})).await.problem(415);
     assert!(detail.contains("application/merge-patch+json"), "{detail}");
+    let package = gybe.post("/vnfpkgm/v1/vnf_packages", &json!({})).await.location.unwrap();
+    for media_type in ["multipart/form-data; boundary=x", "application/json", "application/x-www-form-urlencoded", ""] {
+        let content = format!("{package}/package_content");
+        let detail = typed(Method::PUT, &content, media_type, &json!({})).await.problem(415);
+        assert!(detail.contains("application/zip"), "{detail}");
+    }
+    assert_eq!(gybe.get(&package).await.expect(StatusCode::OK)["onboardingState"], "CREATED");
 }
 
 #[tokio::test]

@@ -121,8 +121,12 @@ async fn both_editions_show_the_same_instance() {
     inline["id"] = "my-vim".into();
     let request = json!({
         "flavourId": "simple", "vimConnectionInfo": [inline], "additionalParams": { "namespace": namespace.name.as_str() },
+        "extVirtualLinks": [{ "id": "n6", "resourceId": "r", "extCps": [] }], "localizationLanguage": "en",
     });
     let op = gybe.complete(&v1, "instantiate", &request).await;
+    for kept in ["flavourId", "extVirtualLinks", "localizationLanguage", "additionalParams"] {
+        assert_eq!(op["operationParams"][kept], request[kept], "{kept}");
+    }
     assert_eq!(op["operationParams"]["vimConnectionInfo"][0]["id"], "my-vim");
     let v2 = v1.replace("/v1/", "/v2/");
     let (first, second) = (gybe.get(&v1).await.expect(StatusCode::OK), gybe.get(&v2).await.expect(StatusCode::OK));

@@ -24,7 +24,8 @@ use gybe::domain::vim::{Secret, Secrets};
 use gybe::domain::vnfd::{Flavour, Vnfd};
 use gybe::notify::Notifier;
 use gybe::notify::callback::{Callbacks, Settings};
-use gybe::store::{Ending, OnboardedVnfd, OutboxClaim, Store, StoreError, Subscribed};
+use gybe::store::attributes::Filter;
+use gybe::store::{Ending, OnboardedVnfd, OutboxClaim, Page, Store, StoreError, Subscribed};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
@@ -350,7 +351,9 @@ async fn equal_subscriptions_are_one(outbox: Outbox) {
     ] {
         outbox.subscribe(&Subscription { id: SubscriptionId(System.uuid()), ..different }).await;
     }
-    assert_eq!(outbox.store.subscriptions(&first.project_id, Interface::Lifecycle).await.unwrap().len(), 5);
+    let all = Page { filter: &Filter::default(), after: None, limit: 10 };
+    let subscriptions = outbox.store.subscriptions(&first.project_id, Interface::Lifecycle, &all).await.unwrap();
+    assert_eq!(subscriptions.len(), 5);
 }
 
 async fn what_is_told_to_nobody_leaves_no_row(outbox: Outbox) {

@@ -1,35 +1,177 @@
-//! The OpenAPI documents that are checked in are those that the binary serves.
+//! The OpenAPI documents: valid, those that are checked in, complete, and true: what they say is what is served.
+
+use std::collections::BTreeSet;
+use std::path::Path;
 
 use gybe::api::openapi;
-use reqwest::StatusCode;
+use reqwest::{Method, StatusCode};
+use serde_json::Value;
 
-use crate::support::gybe::Gybe;
+use crate::support::documents::{document, resources};
+use crate::support::gybe::{Answer, Gybe};
+use crate::support::python;
 
 #[test]
 fn the_checked_in_documents_are_up_to_date() {
     for name in openapi::NAMES {
-        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("openapi").join(name);
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("openapi").join(name);
         let checked_in = std::fs::read_to_string(&path).unwrap_or_default();
         let current = openapi::text(name).unwrap().unwrap();
         assert!(checked_in == current, "{} is out of date: run `cargo run -- openapi`", path.display());
     }
 }
 
-#[tokio::test]
-async fn every_documented_path_and_method_is_served() {
-    let gybe = Gybe::start();
+#[test]
+fn the_documents_are_valid() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut check = python::script("documents.py");
     for name in openapi::NAMES {
-        let document = gybe.get(&format!("/openapi/{name}")).await.expect(StatusCode::OK);
-        let root = document["servers"][0]["url"].as_str().unwrap_or_default().to_owned();
-        for (path, methods) in document["paths"].as_object().unwrap() {
-            let path = format!("{root}{path}").replace("{id}", "8f14e45f-ceea-467f-a8f4-0123456789ab");
-            for method in methods.as_object().unwrap().keys() {
-                let method = method.to_uppercase().parse().unwrap();
-                let answer = gybe.send(gybe.client.request(method, gybe.uri(&path))).await;
-                assert_ne!(answer.status, StatusCode::METHOD_NOT_ALLOWED, "{path}");
-                assert!(!answer.text.contains("there is nothing at"), "{path}: {}", answer.text);
-                assert!(!answer.status.is_server_error(), "{path}: {}", answer.text);
+        let path = folder.path().join(name);
+        std::fs::write(&path, openapi::text(name).unwrap().unwrap()).unwrap();
+        check.arg(path);
+    }
+    let output = check.output().unwrap();
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && said.is_empty(), "{said}");
+}
+
+/// The paths in the table of routes, each as it is written there.
+#[test]
+fn every_resource_that_is_served_is_documented() {
+    let documented: String = openapi::NAMES.iter().map(|name| document(name)["paths"].to_string()).collect();
+    let routes = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/api/mod.rs")).unwrap();
+    let served: Vec<&str> = routes.split("resource(\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
+    assert!(served.len() > 30, "{served:?}");
+    for path in served {
+        // The documents themselves, and what is outside of the roots that have one.
+        if path.starts_with("/openapi") || path.ends_with("api_versions") {
+            continue;
+        }
+        let path = path.replace(":.*}", "}");
+        assert!(documented.contains(&format!("\"{path}\":")), "{path} is in no document");
+    }
+}
+
+async fn send(gybe: &Gybe, method: &str, path: &str, headers: &[(&str, &str)], body: &'static str) -> Answer {
+    let request = gybe.client.request(method.parse::<Method>().unwrap(), gybe.uri(path)).body(body);
+    gybe.send(headers.iter().fold(request, |request, (name, value)| request.header(*name, *value))).await
+}
+
+/// Whether it is a problem with `status` and `detail`.
+#[track_caller]
+fn is_problem(answer: &Answer, what: &str) {
+    assert_eq!(answer.content_type.as_deref(), Some("application/problem+json"), "{what}: {answer:?}");
+    let problem: Value = serde_json::from_str(&answer.text).unwrap();
+    assert_eq!(problem["status"], answer.status.as_u16(), "{what}: {problem}");
+    assert!(!problem["detail"].as_str().unwrap().is_empty(), "{what}: {problem}");
+}
+
+#[tokio::test]
+async fn every_documented_method_is_served_and_every_other_is_405_with_allow() {
+    let gybe = Gybe::start();
+    for resource in resources() {
+        let path = resource.somewhere();
+        let mut all: BTreeSet<&str> = resource.operations.iter().map(|operation| operation.method.as_str()).collect();
+        all.insert("OPTIONS");
+        if all.contains("GET") {
+            all.insert("HEAD");
+        }
+        for method in ["GET", "PUT", "POST", "PATCH", "DELETE", "TRACE", "PURGE"] {
+            let answer = send(&gybe, method, &path, &[], "").await;
+            let what = format!("{method} {path}");
+            assert_eq!(
+                answer.headers.get("version").map(|it| it.to_str().unwrap()),
+                resource.version.as_deref(),
+                "{what}"
+            );
+            if answer.status.is_client_error() {
+                is_problem(&answer, &what);
+            }
+            if resource.has(method) {
+                assert_ne!(answer.status, StatusCode::METHOD_NOT_ALLOWED, "{what}");
+                assert!(!answer.status.is_server_error(), "{what}: {}", answer.text);
+                assert!(!answer.text.contains("there is nothing at"), "{what}: {}", answer.text);
+            } else {
+                assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED, "{what}");
+                let allow: BTreeSet<&str> = answer.headers["allow"].to_str().unwrap().split(", ").collect();
+                assert_eq!(allow, all, "{what}");
             }
         }
     }
+}
+
+#[tokio::test]
+async fn bad_input_is_refused_by_a_problem_wherever_there_is_input() {
+    let gybe = Gybe::start();
+    for resource in resources() {
+        let path = resource.somewhere();
+        for operation in &resource.operations {
+            let (method, what) = (operation.method.as_str(), format!("{} {path}", operation.method));
+            let mut refused = Vec::new();
+            if resource.version.is_some() && !path.ends_with("/api_versions") {
+                refused.push((send(&gybe, method, &path, &[("Version", "first")], "").await, 400));
+                refused.push((send(&gybe, method, &path, &[("Version", "9.0.0")], "").await, 406));
+            }
+            if operation.reads_json {
+                let json = [("Content-Type", "application/json")];
+                for body in ["{", "[]", "null", "\u{feff}{}", "{\"a\":1}{"] {
+                    refused.push((send(&gybe, method, &path, &json, body).await, 400));
+                }
+                refused.push((send(&gybe, method, &path, &[("Content-Type", "text/xml")], "<a/>").await, 415));
+            }
+            if operation.is_list {
+                for query in
+                    ["attribute_not_exist=some_value", "filter=(eq,id)", "nextpage_opaque_marker=x", "fields=%ff"]
+                {
+                    refused.push((send(&gybe, method, &format!("{path}?{query}"), &[], "").await, 400));
+                }
+            }
+            for (answer, status) in refused {
+                assert_eq!(answer.status.as_u16(), status, "{what}: {answer:?}");
+                is_problem(&answer, &what);
+                assert_eq!(
+                    answer.headers.get("version").map(|it| it.to_str().unwrap()),
+                    resource.version.as_deref(),
+                    "{what}"
+                );
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_documents_are_served() {
+    let gybe = Gybe::start();
+    for name in openapi::NAMES {
+        assert_eq!(gybe.get(&format!("/openapi/{name}")).await.expect(StatusCode::OK), document(name));
+    }
+    gybe.get("/openapi/none.json").await.problem(404);
+}
+
+/// The values of an attribute in HTML.
+fn values<'a>(page: &'a str, attribute: &str) -> Vec<&'a str> {
+    let begin = format!("{attribute}=\"");
+    page.split(&begin).skip(1).map(|rest| rest.split('"').next().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_browser_is_shown_the_documents_with_nothing_from_elsewhere() {
+    let gybe = Gybe::start();
+    assert_eq!(gybe.get("/openapi").await.text, gybe.get("/openapi/").await.text, "it is redirected there");
+    let page = gybe.get("/openapi/").await;
+    assert_eq!(page.content_type.as_deref(), Some("text/html; charset=utf-8"));
+    assert!(page.headers["content-security-policy"].to_str().unwrap().contains("default-src 'self'"));
+    let files = [values(&page.text, "src"), values(&page.text, "href")].concat();
+    assert_eq!(files.len(), 5, "{files:?}");
+    for file in files {
+        assert!(!file.contains('/'), "{file}");
+        let response = gybe.client.get(gybe.uri(&format!("/openapi/{file}"))).send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK, "{file}");
+        assert!(response.bytes().await.unwrap().len() > 200, "{file}");
+    }
+    let start = gybe.get("/openapi/start.js").await.text;
+    assert!(openapi::NAMES.iter().all(|name| start.contains(name)) && !start.contains("//"), "{start}");
+    assert!(gybe.get("/openapi/swagger-ui-bundle.js").await.text.contains("SwaggerUIBundle"));
+    assert!(gybe.get("/openapi/LICENSE").await.text.contains("Apache License"));
+    gybe.get("/openapi/index.html").await.problem(404);
 }

@@ -8,7 +8,8 @@ use gybe::domain::ids::{ProjectId, SubscriptionId, VnfPkgId};
 use gybe::domain::interface::Interface;
 use gybe::domain::package::OperationalState;
 use gybe::domain::subscription::{Change, Edition, PackageChange, PackageEvent, Subscription, Undelivered, Verbosity};
-use gybe::store::{Store, Subscribed};
+use gybe::store::attributes::Filter;
+use gybe::store::{Page, Store, Subscribed};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
@@ -194,8 +195,9 @@ async fn subscriptions_of_one_api_are_not_told_of_the_other(f: Fixture) {
     assert!(
         matches!(&told[..], [Undelivered { notification, .. }] if matches!(notification.change, Change::Created(_)))
     );
+    let page = Page { filter: &Filter::default(), after: None, limit: 10 };
     for (interface, id) in [(Interface::Packages, packages), (Interface::Lifecycle, lifecycle)] {
-        let all = f.store.subscriptions(&ProjectId::default(), interface).await.unwrap();
+        let all = f.store.subscriptions(&ProjectId::default(), interface, &page).await.unwrap();
         assert_eq!(all.iter().map(|one| (one.interface, one.id)).collect::<Vec<_>>(), [(interface, id)]);
     }
     // The same callback URI and filter are another subscription in the other API.

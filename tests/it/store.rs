@@ -1406,7 +1406,7 @@ async fn a_failed_operation_is_retried_where_it_stopped(f: Fixture) {
     f.store.resume_operation(&op.project_id, op.id, OpState::Processing, at(30)).await.unwrap();
     let claimed = f.claim(LONG).await;
     assert_eq!((claimed.op.state, claimed.op.state_entered_time), (OpState::Processing, at(30)));
-    assert_eq!((claimed.op.error, claimed.steps_done, claimed.attempt), (None, 1, 0));
+    assert_eq!((claimed.op.error, claimed.steps_done, claimed.attempt), (Some(problem("first")), 1, 0));
 }
 
 async fn a_failed_operation_is_rolled_back_from_the_first_step(f: Fixture) {

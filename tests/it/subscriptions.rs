@@ -237,3 +237,47 @@ async fn the_life_of_a_cnf_is_told_in_both_editions() {
     }
     assert_eq!(subscribers[0].received()[1].body.get("verbosity"), None, "2.6.1 has none");
 }
+
+#[tokio::test]
+async fn the_list_of_subscriptions_is_filtered_and_has_pages() {
+    let database = Database::create().await;
+    for gybe in [
+        Gybe::start_with(&["--callback-test", "off", "--page-size", "2"]),
+        Gybe::start_on_with(&database.url, &["--callback-test", "off", "--page-size", "2"]),
+    ] {
+        let mut ids = Vec::new();
+        for (name, operation, verbosity) in
+            [("a", "SCALE", "FULL"), ("b", "HEAL", "SHORT"), ("c", "SCALE", "SHORT"), ("d", "TERMINATE", "FULL")]
+        {
+            let filter = json!({ "operationTypes": [operation] });
+            let request = json!({ "callbackUri": format!("http://127.0.0.1:9/{name}"), "filter": filter, "verbosity": verbosity });
+            let made = subscribe(&gybe, "v2", request).await.expect(StatusCode::CREATED);
+            ids.push(made["id"].as_str().unwrap().to_owned());
+        }
+        let listed = async |path: String| {
+            let (mut path, mut listed) = (Some(path), Vec::new());
+            while let Some(next) = path {
+                let page = gybe.get(&next).await;
+                let shown = page.expect(StatusCode::OK);
+                listed.extend(shown.as_array().unwrap().iter().map(|one| one["id"].as_str().unwrap().to_owned()));
+                let link = page.headers.get("link").map(|link| link.to_str().unwrap().to_owned());
+                path = link.map(|link| link[1..link.find('>').unwrap()].to_owned());
+            }
+            listed
+        };
+        let of = |chosen: &[usize]| chosen.iter().map(|index| ids[*index].clone()).collect::<Vec<_>>();
+        for (query, wanted) in [
+            ("", &[0, 1, 2, 3][..]),
+            ("?filter=(eq,callbackUri,http%3A%2F%2F127.0.0.1:9%2Fb)", &[1]),
+            ("?filter=(eq,filter/operationTypes,SCALE)", &[0, 2]),
+            ("?filter=(eq,verbosity,SHORT);(neq,filter/operationTypes,HEAL)", &[2]),
+            ("?filter=(cont,callbackUri,nowhere)", &[]),
+        ] {
+            assert_eq!(listed(format!("/vnflcm/v2/subscriptions{query}")).await, of(wanted), "{query}");
+        }
+        // 2.6.1 has no verbosity.
+        let path = "/vnflcm/v1/subscriptions?filter=(eq,verbosity,SHORT)";
+        assert!(gybe.get(path).await.problem(400).contains("verbosity"));
+        gybe.get("/vnflcm/v1/subscriptions?attribute_not_exist=some_value").await.problem(400);
+    }
+}

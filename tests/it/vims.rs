@@ -107,3 +107,35 @@ async fn secrets_never_come_back_and_are_nowhere_in_clear() {
     let terminated: Value = gybe.complete(&path, "terminate", &json!({ "terminationType": "FORCEFUL" })).await;
     assert_eq!(terminated["operationState"], "COMPLETED", "the sealed credential still opens");
 }
+
+#[tokio::test]
+async fn a_vim_is_found_by_its_attributes_and_nothing_else_is_listed() {
+    let cluster = Cluster::running().await;
+    let gybe = Gybe::start();
+    let first = gybe.register_vim(&cluster.admin, "first", true).await;
+    let second = gybe.register_vim(&cluster.admin, "second", false).await;
+    for (query, wanted) in [
+        ("", &[&first, &second][..]),
+        (&format!("?id={second}&fields=id"), &[&second]),
+        ("?name=second", &[&second]),
+        ("?is_default=True&type=kubernetes", &[&first]),
+        ("?name=first&is_default=false", &[]),
+        ("?name=", &[]),
+    ] {
+        for path in ["/v1.0/vims", "/v1.0/vims.json"] {
+            let listed = gybe.get(&format!("{path}{query}")).await.expect(StatusCode::OK);
+            let ids: Vec<&str> =
+                listed["vims"].as_array().unwrap().iter().map(|vim| vim["id"].as_str().unwrap()).collect();
+            assert_eq!(ids, wanted, "{path}{query}");
+        }
+    }
+    let fields = gybe.get("/v1.0/vims?fields=id&fields=name,status&name=first").await.expect(StatusCode::OK);
+    assert_eq!(fields["vims"], json!([{ "id": first, "name": "first", "status": "ACTIVE" }]));
+    for query in ["x=1", "auth_cred=a", "ID=1"] {
+        gybe.get(&format!("/v1.0/vims?{query}")).await.problem(400);
+    }
+    let path = format!("/v1.0/vims/{first}.json");
+    assert_eq!(gybe.get(&path).await.expect(StatusCode::OK)["vim"]["name"], "first");
+    gybe.delete(&path).await.expect(StatusCode::NO_CONTENT);
+    gybe.get(&path).await.problem(404);
+}

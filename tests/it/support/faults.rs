@@ -501,7 +501,7 @@ points! {
     fn end_operation(lease: Lease, ending: &Ending) -> ();
     fn create_subscription(subscription: &Subscription) -> Subscribed;
     fn subscription(project: &ProjectId, id: SubscriptionId) -> Subscription;
-    fn subscriptions(project: &ProjectId, interface: Interface) -> Vec<Subscription>;
+    fn subscriptions(project: &ProjectId, interface: Interface, page: &Page<'_>) -> Vec<Subscription>;
     fn delete_subscription(project: &ProjectId, id: SubscriptionId) -> ();
     fn undelivered(project: &ProjectId, id: SubscriptionId, limit: usize) -> Vec<Undelivered>;
     fn resend(project: &ProjectId, id: SubscriptionId) -> u64;

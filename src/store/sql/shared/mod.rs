@@ -415,8 +415,13 @@ impl Store for Database {
         self.counted(subscriptions::one(self, project, id)).await
     }
 
-    async fn subscriptions(&self, project: &ProjectId, interface: Interface) -> Result<Vec<Subscription>, StoreError> {
-        self.counted(subscriptions::all(self, project, interface)).await
+    async fn subscriptions(
+        &self,
+        project: &ProjectId,
+        interface: Interface,
+        page: &Page<'_>,
+    ) -> Result<Vec<Subscription>, StoreError> {
+        self.counted(subscriptions::list(self, project, interface, page)).await
     }
 
     async fn delete_subscription(&self, project: &ProjectId, id: SubscriptionId) -> Result<(), StoreError> {

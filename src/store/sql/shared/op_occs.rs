@@ -141,7 +141,6 @@ pub(super) async fn resume(
         "UPDATE vnf_lcm_op_occs \
          SET state = $3, state_entered_time = $4, attempt = 0, \
              steps_done = CASE WHEN $3 = 'ROLLING_BACK' THEN 0 ELSE steps_done END, \
-             error = CASE WHEN $3 = 'PROCESSING' THEN NULL ELSE error END, \
              target_pkg_id = CASE WHEN $3 = 'FAILED' THEN NULL ELSE target_pkg_id END, \
              lease_owner = NULL, lease_until = 0, not_before = ",
         now!(),

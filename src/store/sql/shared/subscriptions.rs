@@ -8,13 +8,13 @@ use sqlx::Row as _;
 use sqlx::types::Json;
 
 use super::super::tell_others_of_subscription;
-use super::{Database, Row, json, optional_json, point_in_time, project, read};
+use super::{Database, QueryBuilder, Row, filters, json, optional_json, point_in_time, project, read};
 use crate::domain::ids::{ProjectId, SubscriptionId};
 use crate::domain::interface::Interface;
 use crate::domain::subscription::{Authentication, Edition, Subscription, Verbosity};
 use crate::store::seal::Context;
 use crate::store::sql::convert::{Unreadable, length, millis};
-use crate::store::{StoreError, Subscribed};
+use crate::store::{Page, StoreError, Subscribed};
 
 pub(super) const TABLE: &str = "subscriptions";
 
@@ -93,19 +93,17 @@ pub(super) async fn one(db: &Database, project: &ProjectId, id: SubscriptionId) 
     read(TABLE, &row.ok_or(StoreError::NotFound)?, |row| subscription(db, row))
 }
 
-pub(super) async fn all(
+pub(super) async fn list(
     db: &Database,
     project: &ProjectId,
     interface: Interface,
+    page: &Page<'_>,
 ) -> Result<Vec<Subscription>, StoreError> {
-    let select = concat!(
-        "SELECT ",
-        columns!(),
-        " FROM subscriptions WHERE project_id = $1 AND interface = $2 AND ",
-        is_shown!(),
-        " ORDER BY created_at, id"
-    );
-    let rows = sqlx::query(select).bind(&project.0).bind(interface.name()).fetch_all(&db.reader()).await?;
+    let mut select =
+        QueryBuilder::new(concat!("SELECT ", columns!(), " FROM (SELECT * FROM subscriptions WHERE interface = "));
+    select.push_bind(interface.name()).push(concat!(" AND ", is_shown!(), ") AS subscriptions"));
+    filters::push_page(&mut select, "created_at", project, page);
+    let rows = filters::fetch(db, &mut select).await?;
     rows.iter().map(|row| read(TABLE, row, |row| subscription(db, row))).collect()
 }
 

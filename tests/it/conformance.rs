@@ -1,0 +1,66 @@
+//! docs/conformance.md can't rot: what is documented has a row there, and what a row names exists.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use crate::support::documents::resources;
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap_or_default()
+}
+
+/// The roots that a row's editions stand for.
+fn roots(editions: &str) -> Vec<&'static str> {
+    let root = |edition: &str| match edition {
+        "v1" => "/vnflcm/v1",
+        "v2" => "/vnflcm/v2",
+        "pkgm" => "/vnfpkgm/v1",
+        "Tacker" => "",
+        other => panic!("no edition is called {other}"),
+    };
+    editions.split_whitespace().map(root).collect()
+}
+
+/// What stands between backticks.
+fn quoted(text: &str) -> Vec<&str> {
+    text.split('`').skip(1).step_by(2).collect()
+}
+
+#[test]
+fn every_documented_method_has_a_row_and_every_test_that_is_named_is_there() {
+    let table = read("docs/conformance.md");
+    let mut rows = BTreeSet::new();
+    for line in table.lines() {
+        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+        let [_, method, resource, editions, _, tests, _] = cells[..] else { continue };
+        if ["method", "---"].contains(&method) {
+            continue;
+        }
+        assert!(!quoted(tests).is_empty(), "no test: {line}");
+        for root in roots(editions) {
+            let row = format!("{method} {root}{}", quoted(resource)[0]);
+            assert!(rows.insert(row), "twice: {line}");
+        }
+    }
+    let documented: BTreeSet<String> = resources()
+        .iter()
+        .flat_map(|resource| resource.operations.iter().map(move |one| format!("{} {}", one.method, resource.path)))
+        .collect();
+    assert!(documented.len() > 75, "{documented:?}");
+    assert_eq!(
+        rows.difference(&documented).collect::<Vec<_>>(),
+        Vec::<&String>::new(),
+        "rows of what is not documented"
+    );
+    assert_eq!(documented.difference(&rows).collect::<Vec<_>>(), Vec::<&String>::new(), "documented without a row");
+
+    let mut named = 0;
+    for (file, test) in quoted(&table).into_iter().filter_map(|text| text.split_once("::")) {
+        assert!(
+            read(&format!("tests/it/{file}.rs")).contains(&format!("fn {test}(")),
+            "docs/conformance.md names {file}::{test}, which is not there"
+        );
+        named += 1;
+    }
+    assert!(named > 60, "{named}");
+}

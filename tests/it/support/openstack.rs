@@ -1,0 +1,103 @@
+//! The real OpenStack client with its plug-in for Tacker, from PyPI (tests/python): a person at a terminal, without Keystone.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Child, ChildStdin, ChildStdout, Stdio};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::python;
+
+/// A client of one Gybe; ends when dropped.
+pub struct OpenStack {
+    child: Child,
+    commands: ChildStdin,
+    answers: BufReader<ChildStdout>,
+    url: String,
+    /// Where it has its files, and is at home.
+    folder: TempDir,
+}
+
+/// What a command printed.
+#[derive(Debug)]
+pub struct Output {
+    pub status: i64,
+    pub out: String,
+    pub err: String,
+}
+
+impl OpenStack {
+    /// A client of the VNFM at `url`.
+    pub fn of(url: &str) -> Self {
+        let folder = TempDir::new().unwrap();
+        let mut client = python::script("openstack_commands.py");
+        let mut child = client
+            .env_clear()
+            .env("HOME", folder.path())
+            .env("NO_PROXY", "*")
+            .env("PYTHONUTF8", "1")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (commands, answers) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
+        Self { child, commands, answers, url: url.to_owned(), folder }
+    }
+
+    /// `openstack --os-tacker-api-version VERSION ARGUMENTS…`
+    pub fn run(&mut self, version: &str, arguments: &[&str]) -> Output {
+        let mut all = vec!["--os-auth-type", "none", "--os-endpoint", &self.url, "--os-tacker-api-version", version];
+        all.extend(arguments);
+        writeln!(self.commands, "{}", json!(all)).unwrap();
+        let mut line = String::new();
+        self.answers.read_line(&mut line).unwrap();
+        let answer: Value = serde_json::from_str(&line).expect("the client's answer");
+        let text = |name: &str| answer[name].as_str().unwrap().to_owned();
+        Output { status: answer["status"].as_i64().unwrap(), out: text("out"), err: text("err") }
+    }
+
+    /// What a command prints that is to succeed.
+    #[track_caller]
+    pub fn does(&mut self, version: &str, arguments: &[&str]) -> String {
+        let output = self.run(version, arguments);
+        assert_eq!((output.status, output.err.as_str()), (0, ""), "{arguments:?}: {}", output.out);
+        output.out
+    }
+
+    /// The table that a command prints, as JSON: an object of `show`, an array of objects of `list`.
+    #[track_caller]
+    pub fn table(&mut self, version: &str, arguments: &[&str]) -> Value {
+        let mut all = arguments.to_vec();
+        // Before what may be a `--`.
+        let place = all.iter().position(|argument| *argument == "--").unwrap_or(all.len());
+        all.splice(place..place, ["-f", "json"]);
+        serde_json::from_str(&self.does(version, &all)).expect("the table as JSON")
+    }
+
+    /// What a command says that is to be refused.
+    #[track_caller]
+    pub fn fails(&mut self, version: &str, arguments: &[&str]) -> String {
+        let output = self.run(version, arguments);
+        assert_ne!(output.status, 0, "{arguments:?}: {}", output.out);
+        output.err
+    }
+
+    /// The path of a new file with that content.
+    pub fn file(&self, name: &str, content: impl AsRef<[u8]>) -> String {
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
+    /// The path of a file that a command is to write.
+    pub fn path(&self, name: &str) -> String {
+        self.folder.path().join(name).to_str().unwrap().to_owned()
+    }
+}
+
+impl Drop for OpenStack {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
