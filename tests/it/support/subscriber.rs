@@ -33,6 +33,8 @@ pub enum Answer {
     Closes,
     /// Never answers.
     Hangs,
+    /// Takes it, and says so after a while.
+    Late(Duration),
 }
 
 /// A request as it came.
@@ -173,7 +175,7 @@ async fn respond(
         taken: false,
     };
     let answer = answers.lock().unwrap()(&received);
-    received.taken = received.method == "POST" && matches!(&answer, Answer::Status(204, _));
+    received.taken = received.method == "POST" && matches!(&answer, Answer::Status(204, _) | Answer::Late(_));
     keep.send_modify(|all| all.push(received));
     let response = Response::builder();
     let response = match answer {
@@ -181,6 +183,10 @@ async fn respond(
         Answer::Redirect(uri) => response.status(302).header("location", uri).body(Full::default()),
         Answer::Closes => return Err(std::io::Error::other("told to close")),
         Answer::Hangs => pending().await,
+        Answer::Late(after) => {
+            tokio::time::sleep(after).await;
+            response.status(204).body(Full::default())
+        }
     };
     Ok(response.unwrap())
 }
