@@ -2,9 +2,6 @@
 #![no_main]
 
 #[allow(dead_code)]
-#[path = "../../tests/it/support/store.rs"]
-mod store;
-#[allow(dead_code)]
 #[path = "../subjects.rs"]
 mod subjects;
 

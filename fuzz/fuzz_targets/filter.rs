@@ -1,9 +1,6 @@
-//! Fuzzes the attribute filters of lists, down to the SQL that SQLite runs.
+//! Fuzzes the attribute filters of lists, and what they ask of each list.
 #![no_main]
 
-#[allow(dead_code)]
-#[path = "../../tests/it/support/store.rs"]
-mod store;
 #[allow(dead_code)]
 #[path = "../subjects.rs"]
 mod subjects;

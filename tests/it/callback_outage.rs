@@ -157,8 +157,6 @@ async fn away_for_long(mut gybe: Gybe, engine: &str) {
     check(&load, &beside.taken());
     let delivered = ids(&away.received());
     assert!(refused.iter().filter(|one| one.method == "POST").all(|one| delivered.contains(&one.id())));
-    assert!(refused.iter().any(|one| one.method == "POST" && !one.taken), "it was tried meanwhile");
-    gybe.until("/vnflcm/v2/vnf_lcm_op_occs", |ops| ops.as_array().is_some_and(|ops| !ops.is_empty())).await;
     println!(
         "callback outage on {engine}: {:.0} s; {} notifications were delivered within {:.1} s of its end, {twice} of them twice; \
          the slowest operation took {:.2} s, before the outage {:.2} s",

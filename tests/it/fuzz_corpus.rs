@@ -1,5 +1,5 @@
 //! The corpus that fuzzing has found (`fuzz/`, `scripts/fuzz`), given to what is fuzzed: whatever once went wrong, or came
-//! near it, does not go wrong now. And to PostgreSQL, which is not fuzzed.
+//! near it, does not go wrong now. The filters go to both databases, too, which are not fuzzed.
 
 use std::fmt::Write as _;
 use std::panic::catch_unwind;
@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 
 use gybe::domain::ids::ProjectId;
 use gybe::store::Page;
-use gybe::store::attributes::{filter, op_occs, packages, vnf_instances};
+use gybe::store::attributes::filter;
 
-use crate::support::postgres::Database;
-use crate::support::store;
+use crate::filters::Site;
+use crate::store::Fixture;
+use subjects::List;
 
 #[path = "../../fuzz/subjects.rs"]
 mod subjects;
@@ -61,32 +62,33 @@ fn yaml_of_the_corpus_is_read_or_refused() {
     replay("yaml", subjects::yaml);
 }
 
-#[tokio::test]
-async fn filters_of_the_corpus_are_sql_that_postgresql_runs_too() {
-    let database = Database::create().await;
-    let store = store::open(&database.url).await;
-    store::failed_operation(&store).await;
-    let project = ProjectId::default();
+/// Each filter of the corpus is one that the database runs, in every list whose filter it is.
+async fn run_filters(site: &Site) {
+    let (store, project) = (&site.fixture.store, ProjectId::default());
     let mut run = 0;
     for (name, input) in corpus("filter") {
         let Ok(text) = std::str::from_utf8(&input) else { continue };
-        for (list, members) in [
-            ("instances", &vnf_instances::V1),
-            ("instances", &vnf_instances::V2),
-            ("op occurrences", &op_occs::V1),
-            ("op occurrences", &op_occs::V2),
-            ("packages", &packages::V1),
-        ] {
+        for (list, members) in subjects::LISTS {
             let Ok(filter) = filter(text, members) else { continue };
             let page = Page { filter: &filter, after: None, limit: 10 };
             let read = match list {
-                "instances" => store.list_instances(&project, &page).await.map(drop),
-                "packages" => store.packages(&project, &page).await.map(drop),
-                _ => store.op_occs(&project, &page).await.map(drop),
+                List::Instances => store.list_instances(&project, &page).await.map(drop),
+                List::OpOccs => store.op_occs(&project, &page).await.map(drop),
+                List::Packages => store.packages(&project, &page).await.map(drop),
             };
-            read.unwrap_or_else(|error| panic!("{list} by {text} ({name}): {error:?}"));
+            read.unwrap_or_else(|error| panic!("{list:?} by {text} ({name}): {error:?}"));
             run += 1;
         }
     }
     assert!(run > 10, "{run} filters were run");
+}
+
+#[tokio::test]
+async fn filters_of_the_corpus_are_sql_that_sqlite_runs() {
+    run_filters(&Site::of(Fixture::sqlite().await).await).await;
+}
+
+#[tokio::test]
+async fn filters_of_the_corpus_are_sql_that_postgresql_runs() {
+    run_filters(&Site::of(Fixture::postgres().await).await).await;
 }

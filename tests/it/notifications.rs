@@ -29,6 +29,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -506,7 +507,9 @@ async fn a_subscription_whose_lease_ran_out_is_taken_over(outbox: Outbox) {
 
 async fn who_stops_waits_a_moment_for_what_was_sent(outbox: Outbox) {
     let subscriber = Subscriber::start().await;
-    subscriber.answer(|_| Answer::Late(Duration::from_millis(500)));
+    let answer = Arc::new(Notify::new());
+    let when = Arc::clone(&answer);
+    subscriber.answer(move |_| Answer::When(Arc::clone(&when)));
     let subscription = subscription(&subscriber.url, json!({}));
     outbox.subscribe(&subscription).await;
     let (callbacks, stop) = (Arc::new(Callbacks::new(&Settings::default()).unwrap()), CancellationToken::new());
@@ -515,6 +518,7 @@ async fn who_stops_waits_a_moment_for_what_was_sent(outbox: Outbox) {
     outbox.complete(&outbox.instance().await).await;
     subscriber.until(|received| !received.is_empty()).await;
     stop.cancel();
+    answer.notify_one();
     running.await.unwrap();
     assert_eq!(subscriber.received().len(), 1, "nothing more is sent");
     assert_eq!(outbox.waiting(subscription.id).await, ["STARTING", "PROCESSING", "COMPLETED"]);
