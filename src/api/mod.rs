@@ -7,6 +7,7 @@ pub mod access;
 pub mod body;
 pub mod browser;
 pub mod clients;
+pub mod connections;
 pub mod drift;
 pub mod health;
 pub mod instances;

@@ -5,8 +5,11 @@ use std::time::Duration;
 use actix_web::http::header::CONTENT_TYPE;
 use actix_web::{HttpRequest, HttpResponse, web};
 
+use tokio::sync::Semaphore;
+
 use crate::api::Api;
 use crate::api::body::{Id, Json};
+use crate::api::load::{self, Load};
 use crate::api::packages::missing;
 use crate::domain::ids::VnfPkgId;
 use crate::domain::package::Onboarding;
@@ -27,11 +30,13 @@ use crate::store::StoreError;
     responses((status = 202), (status = 409, description = "It has content already", body = ProblemDetails), (status = 413, body = ProblemDetails), (status = 415, body = ProblemDetails)))]
 pub async fn upload(
     api: web::Data<Api>,
+    load: web::Data<Load>,
     Id(id): Id<VnfPkgId>,
     request: HttpRequest,
     content: web::Payload,
 ) -> Result<HttpResponse, ApiError> {
     refuse_other_types(&request)?;
+    let _arriving = load::upload(&load, &request)?;
     begin(&api, id).await?;
     if let Err(problem) = api.packages.receive(id, api.ids.uuid(), content).await {
         api.store.fail_onboarding(id, &problem, api.clock.now()).await?;
@@ -106,11 +111,17 @@ async fn fetch(api: &Api, id: VnfPkgId, source: Source) -> Result<(), StoreError
     onboard(api, id).await
 }
 
+/// Packages that are checked at once; fewer than there are turns for [`blocking`], so that others need not wait for them.
+static CHECKS: Semaphore = Semaphore::const_new(4);
+
 /// Reads the content and records what was found.
 async fn onboard(api: &Api, id: VnfPkgId) -> Result<(), StoreError> {
     let path = api.packages.path(id);
     let now = || api.clock.now();
-    let found = match blocking(move || csar::onboard(&path, &Limits::default())).await {
+    let turn = CHECKS.acquire().await;
+    let found = blocking(move || csar::onboard(&path, &Limits::default())).await;
+    drop(turn);
+    let found = match found {
         Ok(found) => found,
         Err(problem) => {
             tracing::info!(vnf_package.id = %id, "package {id} is refused: {}", problem.detail);

@@ -2,15 +2,16 @@
 //!
 //! [`Conductor::run`] sleeps until the store wakes it or something falls due, claims one operation at a time and runs
 //! each in a task of its own under a lease ([`lease`]). What an operation does is its stored plan; [`run`] replays it
-//! from the first step that is not done, [`steps`] does one step, [`finish`] says what the instance is afterwards.
-//! [`cancel`] is how it learns that it is to stop, [`grant`] what an NFVO has to say before anything is made, [`unattended`] what
-//! is done where it stopped and nobody decides.
+//! from the first step that is not done, [`steps`] does one step, [`finish`] says what the instance is afterwards,
+//! [`conclude`] writes what became of it. [`cancel`] is how it learns that it is to stop, [`grant`] what an NFVO has to say before
+//! anything is made, [`unattended`] what is done where it stopped and nobody decides.
 //!
 //! A conductor may be killed anywhere: its lease runs out (on SQLite: is void when the process starts again) and the
 //! next claim goes on with the same step. Steps may therefore run twice, and are written so. An operation whose work panics
 //! is put off as by a passing error, at once and for so many attempts only.
 
 pub mod cancel;
+pub mod conclude;
 pub mod finish;
 pub mod grant;
 pub mod lease;
@@ -181,19 +182,14 @@ impl Conductor {
         if !kept {
             return;
         }
-        let ended = match &verdict {
-            run::Verdict::End(ending) if was_running => Some((ending.to, ending.now)),
-            _ => None,
-        };
-        if run::conclude(self, lease, verdict).await
-            && let Some((outcome, now)) = ended
-        {
+        let ended = conclude::conclude(self, lease, verdict, stop).await;
+        if let Some(outcome) = ended.filter(|_| was_running) {
             let trace = tracing::Span::current();
             trace.record("state.after", outcome.as_str());
             if outcome != OpState::Completed {
                 trace.record("otel.status_code", "ERROR");
             }
-            self.metrics.ended(operation, outcome, now - accepted);
+            self.metrics.ended(operation, outcome, self.clock.now() - accepted);
         }
     }
 }
