@@ -52,6 +52,7 @@ BEGIN
           AND (s.filter -> 'operationalState' IS NULL OR s.filter -> 'operationalState' ? package.operational_state)
           AND (s.filter -> 'usageState' IS NULL
                OR s.filter -> 'usageState' ? CASE WHEN EXISTS (SELECT 1 FROM vnf_instances WHERE vnf_pkg_id = package.id)
+                                                    OR EXISTS (SELECT 1 FROM vnf_lcm_op_occs WHERE target_pkg_id = package.id)
                                                   THEN 'IN_USE' ELSE 'NOT_IN_USE' END)
           AND (s.filter -> 'vnfmInfo' IS NULL
                OR EXISTS (SELECT 1 FROM jsonb_array_elements_text(package.vnfd -> 'vnfm_info') AS vnfm

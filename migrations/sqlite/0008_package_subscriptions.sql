@@ -42,6 +42,7 @@ BEGIN
       AND (s.filter ->> 'usageState' IS NULL
            OR EXISTS (SELECT 1 FROM json_each(s.filter, '$.usageState')
                       WHERE value = CASE WHEN EXISTS (SELECT 1 FROM vnf_instances WHERE vnf_pkg_id = NEW.vnf_pkg_id)
+                                           OR EXISTS (SELECT 1 FROM vnf_lcm_op_occs WHERE target_pkg_id = NEW.vnf_pkg_id)
                                          THEN 'IN_USE' ELSE 'NOT_IN_USE' END))
       AND (s.filter ->> 'vnfmInfo' IS NULL
            OR EXISTS (SELECT 1 FROM json_each(s.filter, '$.vnfmInfo') AS wanted
