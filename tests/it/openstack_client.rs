@@ -132,7 +132,7 @@ async fn packages_are_created_uploaded_listed_shown_updated_downloaded_and_delet
     let excluded = os.table("1", &["vnf", "package", "list", "--exclude_default"]);
     assert_eq!(column(&excluded, "Id").len(), 2);
     let filtered = os.table("1", &["vnf", "package", "list", "--filter", "(eq,vnfProductName,Core5g)"]);
-    assert_eq!(column(&filtered, "Id"), [first.clone()]);
+    assert_eq!(column(&filtered, "Id"), std::slice::from_ref(&first));
 
     let content = os.path("content.zip");
     os.does("1", &["vnf", "package", "download", "--file", &content, &first]);
@@ -390,7 +390,7 @@ async fn subscriptions_are_created_listed_shown_and_deleted_in_both_versions() {
         assert_eq!(column(&os.table(version, &["vnflcm", "subsc", "list"]), "ID"), [first.clone(), second.clone()]);
         let filter = format!("(eq,callbackUri,{}/{version}/b)", subscriber.url);
         let listed = os.table(version, &["vnflcm", "subsc", "list", "--filter", &filter]);
-        assert_eq!(column(&listed, "ID"), [second.clone()]);
+        assert_eq!(column(&listed, "ID"), std::slice::from_ref(&second));
         let shown = os.table(version, &["vnflcm", "subsc", "show", &second]);
         assert_eq!(text(&shown, "Callback URI"), format!("{}/{version}/b", subscriber.url));
         os.does(version, &["vnflcm", "subsc", "delete", &first, &second]);
