@@ -36,9 +36,11 @@ use crate::metrics::StoreMetrics;
 use crate::store::attributes::Filter;
 
 pub mod attributes;
+mod idempotency;
 pub mod seal;
 mod sql;
 
+pub use idempotency::{IdempotencyKey, Made};
 pub use sql::{Migrated, connect, live_operations, migrate};
 
 /// Why a store method did not do what was asked.
@@ -340,26 +342,6 @@ pub struct Whereabouts {
     pub namespace: Namespace,
     /// The kinds of its objects that realise VDUs or are volumes.
     pub kinds: BTreeSet<String>,
-}
-
-/// What tells a request that is repeated from another one (the `Idempotency-Key` header).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct IdempotencyKey {
-    /// As the caller sent it.
-    pub key: String,
-    /// The same for equal requests.
-    pub fingerprint: String,
-}
-
-/// What [`Store::create_instance_once`] did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Made {
-    /// The instance was added.
-    Now,
-    /// An equal request has made that one.
-    Already(VnfInstanceId),
-    /// Another request has used the key.
-    Otherwise,
 }
 
 /// What [`Store::create_subscription`] did.

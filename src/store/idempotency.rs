@@ -1,0 +1,23 @@
+//! The `Idempotency-Key` of a request that makes a VNF instance, and what comes of it.
+
+use crate::domain::ids::VnfInstanceId;
+
+/// What tells a request that is repeated from another one (the `Idempotency-Key` header).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdempotencyKey {
+    /// As the caller sent it.
+    pub key: String,
+    /// The same for equal requests.
+    pub fingerprint: String,
+}
+
+/// What [`Store::create_instance_once`](super::Store::create_instance_once) did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Made {
+    /// The instance was added.
+    Now,
+    /// An equal request has made that one.
+    Already(VnfInstanceId),
+    /// Another request has used the key.
+    Otherwise,
+}
