@@ -82,6 +82,12 @@ impl Steps<'_> {
         match step {
             Step::Apply { objects } => self.apply(index, self.rows(objects), false).await,
             Step::Change { rows } => self.apply(index, self.unmade(rows), true).await,
+            Step::Doubt { objects } => {
+                let there = |row: &Resource| matches!(row.state, ResourceState::Present { .. });
+                let rows = self.rows(objects).into_iter().filter(there);
+                let states = rows.map(|row| (row.key, ResourceState::Intent)).collect();
+                self.record(Checkpoint { states, ..done }).await
+            }
             Step::Clear { rows } => self.clear(index, rows).await,
             Step::SetReplicas { changes } => self.set_replicas(index, changes).await,
             Step::Operate { objects, vnf_state } => {

@@ -179,6 +179,7 @@ pub fn forward(before: &[Resource], after: &[Resource]) -> Vec<Step> {
     let awaited = after.iter().filter(|row| !find(before, &row.key).is_some_and(|now| has_run(now, row)));
     let mut steps = become_of(before, after);
     steps.push(await_ready(awaited));
+    steps.extend(doubt(dropped.iter()));
     steps.extend(remove_all(&dropped, None));
     if !freed.is_empty() {
         let ready = await_ready(freed.iter());
@@ -191,8 +192,10 @@ pub fn forward(before: &[Resource], after: &[Resource]) -> Vec<Step> {
 /// are waited for: a quota or a policy of it may be what keeps them from getting ready. Jobs are made again where they
 /// were removed, and not waited for: that they ran before may be what keeps them from succeeding.
 pub fn backward(before: &[Resource], after: &[Resource]) -> Vec<Step> {
+    let added = dropped(after, before);
     let mut steps = become_of(after, before);
-    steps.extend(remove_all(&dropped(after, before), None));
+    steps.extend(doubt(added.iter()));
+    steps.extend(remove_all(&added, None));
     let freed = freed(after, before);
     if !freed.is_empty() {
         steps.push(Step::Change { rows: freed });
@@ -210,9 +213,10 @@ fn become_of(from: &[Resource], to: &[Resource]) -> Vec<Step> {
     }
     let mut steps = Vec::new();
     for (class, rows) in classes {
-        let differs = |row: &&Resource| find(from, &row.key).is_some_and(|before| is_remade(before, row));
-        let remade: Vec<Resource> = rows.iter().filter(differs).cloned().collect();
+        let remade = |row: &&Resource| find(from, &row.key).is_some_and(|before| is_remade(before, row));
+        let remade: Vec<Resource> = rows.iter().filter(remade).cloned().collect();
         if !remade.is_empty() {
+            steps.extend(doubt(remade.iter().filter_map(|row| find(from, &row.key)).map(|row| &row.key)));
             steps.push(Step::Clear { rows: remade });
         }
         // Objects of the kinds that a definition brings can't be made before it is established.
@@ -221,6 +225,12 @@ fn become_of(from: &[Resource], to: &[Resource]) -> Vec<Step> {
         steps.extend(established);
     }
     steps
+}
+
+/// What comes before the removal of `objects`.
+fn doubt<'a>(objects: impl Iterator<Item = &'a ObjectKey>) -> Option<Step> {
+    let jobs: Vec<ObjectKey> = objects.filter(|key| key.kind == "Job").cloned().collect();
+    (!jobs.is_empty()).then_some(Step::Doubt { objects: jobs })
 }
 
 fn await_ready<'a>(rows: impl Iterator<Item = &'a Resource>) -> Step {

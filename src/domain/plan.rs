@@ -47,6 +47,12 @@ pub enum Step {
         /// Keys of inventory rows.
         objects: Vec<ObjectKey>,
     },
+    /// The rows don't say any more that the objects are there: they are about to be removed. It tells, if the removal is not
+    /// recorded, a Job that is to be made again from one that has run and is not to run again.
+    Doubt {
+        /// Keys of inventory rows.
+        objects: Vec<ObjectKey>,
+    },
     /// What can't become what these rows say by being changed is gone. Its rows say so already, and are `Planned`.
     Clear {
         /// What is to be.
@@ -104,6 +110,7 @@ impl Step {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Apply { .. } => "apply",
+            Self::Doubt { .. } => "doubt",
             Self::Clear { .. } => "clear",
             Self::Change { .. } => "change",
             Self::AwaitReady { .. } => "await ready",
@@ -119,6 +126,7 @@ impl Step {
     pub fn size(&self) -> usize {
         match self {
             Self::Apply { objects }
+            | Self::Doubt { objects }
             | Self::AwaitReady { objects }
             | Self::Operate { objects, .. }
             | Self::EndPods { objects, .. }

@@ -43,7 +43,9 @@ fn told(steps: &[Step]) -> Vec<String> {
     let of_keys = |keys: &[ObjectKey]| keys.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let told = |step: &Step| match step {
         Step::Clear { rows } | Step::Change { rows } => format!("{}: {}", step.name(), of_rows(rows)),
-        Step::AwaitReady { objects } | Step::Remove { objects, .. } => format!("{}: {}", step.name(), of_keys(objects)),
+        Step::Doubt { objects } | Step::AwaitReady { objects } | Step::Remove { objects, .. } => {
+            format!("{}: {}", step.name(), of_keys(objects))
+        }
         other => panic!("{other:?}"),
     };
     steps.iter().map(told).collect()
@@ -110,13 +112,15 @@ fn what_can_not_be_changed_is_made_anew_and_a_job_that_has_run_is_left_alone() {
         row("apps/v1 Deployment changed", template("b")),
         row("apps/v1 StatefulSet changed", template("b")),
     ];
-    let [forward, backward] = [forward(&before, &after), backward(&before, &after)].map(|steps| told(&steps));
-    assert_eq!(forward[0], "clear: Job changed, Pod changed, ReplicaSet changed");
-    assert!(forward[1].starts_with("change: Job changed, Job same, Pod changed, Pod same"));
-    assert!(forward[2].starts_with("await ready: Job changed, Pod changed"), "{}", forward[2]);
-    assert_eq!(forward.len(), 3);
-    assert_eq!((&backward[0], &backward[1]), (&forward[0], &forward[1]));
-    assert!(backward[2].starts_with("await ready: Pod changed, Pod same"), "no Job is waited for: {}", backward[2]);
+    let [there, back] = [forward(&before, &after), backward(&before, &after)].map(|steps| told(&steps));
+    assert_eq!(there[..2], ["doubt: Job changed", "clear: Job changed, Pod changed, ReplicaSet changed"]);
+    assert!(there[2].starts_with("change: Job changed, Job same, Pod changed, Pod same"));
+    assert!(there[3].starts_with("await ready: Job changed, Pod changed"), "{}", there[3]);
+    assert_eq!(there.len(), 4);
+    assert_eq!(back[..3], there[..3]);
+    assert!(back[3].starts_with("await ready: Pod changed, Pod same"), "no Job is waited for: {}", back[3]);
+    let dropped = told(&forward(&before[..1], &[]));
+    assert_eq!(dropped[1..], ["doubt: Job changed", "remove: Job changed"]);
 }
 
 #[test]
