@@ -20,6 +20,7 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::api::connections::{Connections, KEEP_ALIVE};
 use crate::api::health::Health;
 use crate::api::load::Load;
 use crate::api::rendered::Rendered;
@@ -78,7 +79,8 @@ const ABANDONED: Duration = Duration::from_secs(3600);
 const HAND_OVER: Duration = Duration::from_secs(10);
 /// After that, requests under way have this long.
 const DRAIN: Duration = Duration::from_secs(20);
-/// Connections open at once, if there may be twice as many open files: the database and the clusters need some, too.
+/// Connections open at once, which are two files each, if there may be twice as many files: the database and the clusters
+/// need some, too.
 /// Further ones wait for one of these to close, as those without a request soon do.
 const MAX_CONNECTIONS: usize = 8192;
 
@@ -220,15 +222,20 @@ fn serve(
     let workers = if api.is_some() { std::thread::available_parallelism().map_or(2, NonZero::get) } else { 1 };
     let (health, http) = (web::Data::new(health), web::Data::new(http));
     let load = web::Data::new(Load::new(config.max_requests, http.get_ref().clone()));
+    let most = MAX_CONNECTIONS.min(open_files() / 4);
+    let connections = web::Data::new(Connections::new(most, http.get_ref().clone()));
+    let opened = connections.clone();
     let server = HttpServer::new(move || {
         App::new()
             .app_data(health.clone())
             .app_data(http.clone())
             .app_data(load.clone())
+            .app_data(connections.clone())
             .wrap(middleware::from_fn(api::negotiate::negotiate))
             .wrap(middleware::from_fn(api::access::observe))
             .wrap(middleware::from_fn(api::load::shed))
             .wrap(middleware::from_fn(api::middleware::dress))
+            .wrap(middleware::from_fn(api::connections::spare))
             .wrap(middleware::NormalizePath::new(middleware::TrailingSlash::MergeOnly))
             .configure(api::health::routes)
             .configure(|config| {
@@ -240,8 +247,10 @@ fn serve(
     let server = server
         .disable_signals()
         .workers(workers)
-        .max_connections(MAX_CONNECTIONS.min(open_files() / 2) / workers)
+        .max_connections(most / workers)
         .client_request_timeout(HEAD_TIMEOUT)
+        .keep_alive(KEEP_ALIVE)
+        .on_connect(move |connection, kept| opened.opened(connection, kept))
         .shutdown_timeout(DRAIN.as_secs())
         // Not with HTTP/2 beside it: actix-web then waits without a limit for the first byte of a connection.
         .listen(socket)

@@ -48,12 +48,13 @@ pub struct OperationMetrics {
     outcomes: Family<Outcome, Counter>,
     seconds: Histograms<Outcome>,
     leases: Gauge,
+    unwritten: Counter,
 }
 
 impl Default for OperationMetrics {
     fn default() -> Self {
         let seconds = Histograms::new_with_constructor(operation_seconds as fn() -> Histogram);
-        Self { outcomes: Family::default(), seconds, leases: Gauge::default() }
+        Self { outcomes: Family::default(), seconds, leases: Gauge::default(), unwritten: Counter::default() }
     }
 }
 
@@ -63,6 +64,11 @@ impl OperationMetrics {
         let labels = Outcome { operation: operation.as_str(), outcome: outcome.as_str() };
         self.outcomes.get_or_create(&labels).inc();
         self.seconds.get_or_create(&labels).observe(after.as_seconds_f64());
+    }
+
+    /// The outcome of an operation could not be written.
+    pub fn unwritten(&self) {
+        self.unwritten.inc();
     }
 
     /// A lease is held until the value is dropped.
@@ -77,6 +83,8 @@ impl OperationMetrics {
         let help = "From the acceptance of an operation to its outcome";
         registry.register_with_unit("gybe_operation_duration", help, Unit::Seconds, self.seconds.clone());
         registry.register("gybe_leases_held", "Operations that this process works on", self.leases.clone());
+        let help = "Outcomes of operations that the database did not take, each try";
+        registry.register("gybe_operation_outcomes_unwritten", help, self.unwritten.clone());
     }
 }
 
@@ -177,14 +185,15 @@ pub struct HttpMetrics {
     seconds: Histograms<Route>,
     under_way: Gauge,
     bodies: Gauge,
+    connections: Gauge,
     shed: Counter,
 }
 
 impl Default for HttpMetrics {
     fn default() -> Self {
         let seconds = Histograms::new_with_constructor(call_seconds as fn() -> Histogram);
-        let (under_way, bodies) = (Gauge::default(), Gauge::default());
-        Self { answers: Family::default(), seconds, under_way, bodies, shed: Counter::default() }
+        let (under_way, bodies, connections) = (Gauge::default(), Gauge::default(), Gauge::default());
+        Self { answers: Family::default(), seconds, under_way, bodies, connections, shed: Counter::default() }
     }
 }
 
@@ -210,6 +219,17 @@ impl HttpMetrics {
         Held::new(&self.bodies)
     }
 
+    /// A connection is open until the value is dropped.
+    #[must_use]
+    pub fn connection(&self) -> Held {
+        Held::new(&self.connections)
+    }
+
+    /// The connections that are open.
+    pub fn connections(&self) -> usize {
+        self.connections.get().try_into().unwrap_or(0)
+    }
+
     /// A request was sent away, as there were too many, or too many large ones.
     pub fn shed(&self) {
         self.shed.inc();
@@ -224,6 +244,8 @@ impl HttpMetrics {
         registry.register("gybe_http_requests_under_way", help, self.under_way.clone());
         let help = "Requests whose bodies are arriving";
         registry.register("gybe_http_bodies_arriving", help, self.bodies.clone());
+        let help = "Connections of callers that are open";
+        registry.register("gybe_http_connections", help, self.connections.clone());
         let help = "Requests sent away with 503 as there were too many";
         registry.register("gybe_http_requests_shed", help, self.shed.clone());
     }

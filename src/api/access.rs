@@ -76,11 +76,10 @@ fn is_sane(id: &[u8]) -> bool {
 
 fn record(metrics: &HttpMetrics, answer: &ServiceResponse, begun: Instant, trace: &Span) {
     let request = answer.request();
-    let (method, status, duration) = (request.method().as_str(), answer.status().as_u16(), begun.elapsed());
+    let (method, status, duration) = (method(request.method()), answer.status().as_u16(), begun.elapsed());
     let route = request.match_pattern();
     let shown = route.as_deref().unwrap_or("-");
     if !trace.is_disabled() {
-        let method = self::method(request.method());
         traces::rename(trace, route.as_deref().map_or_else(|| method.to_owned(), |route| format!("{method} {route}")));
         trace.record("http.route", route.as_deref());
         trace.record("http.response.status_code", status);

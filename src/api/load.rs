@@ -3,7 +3,8 @@
 //! A request that is worked on has a [`Place`]; when there is none it is sent away with 503, before its body is read. While
 //! a body arrives its request has no place, so that slow senders take none from others; it gets one again after that, or a
 //! 503. Of the bodies of all requests only so many bytes are in memory: beyond [`FREE`] bytes of each, they share
-//! [`BODY_BYTES`]. Slow heads and bodies have their bounds in time (`app`, [`super::body`]).
+//! [`BODY_BYTES`]. Slow heads and bodies have their bounds in time (`app`, [`super::body`]). Packages, which go to the disk and
+//! may take long to arrive, have places of their own ([`upload`]).
 
 use std::sync::Arc;
 
@@ -27,9 +28,13 @@ const FREE: usize = 8 * 1024;
 /// read, a JSON text can take twenty times its size.
 const BODY_BYTES: usize = 16 * MAX_BODY;
 
+/// Packages that arrive at once.
+const UPLOADS: usize = 64;
+
 /// What requests share, in all workers together.
 pub struct Load {
     places: Arc<Semaphore>,
+    uploads: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
     metrics: HttpMetrics,
 }
@@ -47,7 +52,8 @@ impl Load {
     /// So many requests are worked on at once.
     pub fn new(requests: usize, metrics: HttpMetrics) -> Self {
         let places = Arc::new(Semaphore::new(requests.min(Semaphore::MAX_PERMITS)));
-        Self { places, bytes: Arc::new(Semaphore::new(BODY_BYTES)), metrics }
+        let (uploads, bytes) = (Arc::new(Semaphore::new(UPLOADS)), Arc::new(Semaphore::new(BODY_BYTES)));
+        Self { places, uploads, bytes, metrics }
     }
 
     fn place(&self) -> Result<Place, Problem> {
@@ -95,6 +101,23 @@ pub async fn shed(
         Err(problem) => return Ok(request.into_response(response(&problem))),
     };
     Ok(next.call(request).await?.map_into_boxed_body())
+}
+
+/// The right to send a package, until it is dropped.
+pub struct Upload {
+    _permit: OwnedSemaphorePermit,
+    _counted: Held,
+}
+
+/// Exchanges the [`Place`] of a request that [`shed`] let pass for one of those of uploads.
+///
+/// # Errors
+/// 503 if there is none.
+pub fn upload(load: &Load, request: &HttpRequest) -> Result<Upload, Problem> {
+    let permit = Arc::clone(&load.uploads).try_acquire_owned();
+    let permit = permit.map_err(|_| load.overloaded("too many packages are being uploaded"))?;
+    drop(request.extensions_mut().remove::<Place>());
+    Ok(Upload { _permit: permit, _counted: load.metrics.body() })
 }
 
 /// The body of a request that [`shed`] let pass.

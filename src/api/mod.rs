@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod body;
+pub mod connections;
 pub mod drift;
 pub mod health;
 pub mod instances;

@@ -9,10 +9,12 @@ use actix_web::http::header::{
 use actix_web::{HttpRequest, HttpResponse, web};
 use mime::Mime;
 use serde_json::{Map, Value};
+use tokio::sync::Semaphore;
 
 use crate::api::Api;
 use crate::api::body::{Id, Json};
 use crate::api::list::List;
+use crate::api::load::{self, Load};
 use crate::api::range;
 use crate::domain::ids::VnfPkgId;
 use crate::domain::package::{Content, Onboarding, OperationalState, VnfPackage};
@@ -145,9 +147,12 @@ pub async fn remove(api: web::Data<Api>, Id(id): Id<VnfPkgId>) -> Result<HttpRes
     responses((status = 202), (status = 409, description = "It has content already", body = ProblemDetails), (status = 413, body = ProblemDetails)))]
 pub async fn upload(
     api: web::Data<Api>,
+    load: web::Data<Load>,
     Id(id): Id<VnfPkgId>,
+    request: HttpRequest,
     content: web::Payload,
 ) -> Result<HttpResponse, ApiError> {
+    let _arriving = load::upload(&load, &request)?;
     api.store.begin_upload(&api.project, id, api.clock.now()).await.map_err(|error| match error {
         StoreError::Stale => {
             Problem::conflict(format!("VNF package {id} has content already, or an upload is under way")).into()
@@ -168,11 +173,17 @@ pub async fn upload(
     Ok(HttpResponse::Accepted().finish())
 }
 
+/// Packages that are checked at once; fewer than there are turns for [`blocking`], so that others need not wait for them.
+static CHECKS: Semaphore = Semaphore::const_new(4);
+
 /// Reads the content and records what was found.
 async fn onboard(api: &Api, id: VnfPkgId) -> Result<(), StoreError> {
     let path = api.packages.path(id);
     let now = || api.clock.now();
-    let found = match blocking(move || csar::onboard(&path, &Limits::default())).await {
+    let turn = CHECKS.acquire().await;
+    let found = blocking(move || csar::onboard(&path, &Limits::default())).await;
+    drop(turn);
+    let found = match found {
         Ok(found) => found,
         Err(problem) => {
             tracing::info!(vnf_package.id = %id, "package {id} is refused: {}", problem.detail);

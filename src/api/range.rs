@@ -54,7 +54,7 @@ struct Part<R> {
 fn pieces<R: Read + Send + 'static>(part: Part<R>) -> impl Stream<Item = io::Result<Bytes>> {
     stream::try_unfold(part, |part| async {
         let turn = tokio::task::spawn_blocking(|| part.turn()).await;
-        let turn = turn.map_err(io::Error::other).flatten();
+        let turn = turn.map_err(|_| io::Error::other("reading panicked")).flatten();
         turn.inspect_err(|error| tracing::warn!(error = error as &dyn std::error::Error, "an answer broke off"))
     })
 }

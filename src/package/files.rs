@@ -20,8 +20,9 @@ pub struct PackageFiles {
     max_bytes: u64,
 }
 
-/// So many bytes of an upload, unless they are the last, must arrive in this time.
-const PROGRESS: (u64, Duration) = (32 * 1024, Duration::from_secs(30));
+/// So many bytes of an upload, unless they are the last, must arrive in this time: 34 KiB a second. Whoever is slower than
+/// that can't upload a package of any size before [`UPLOAD_TIMEOUT`], and keeps a place from others.
+const PROGRESS: (u64, Duration) = (1024 * 1024, Duration::from_secs(30));
 /// An upload that takes longer is broken off. Less than what makes an onboarding count as abandoned, so that no two
 /// uploads of a package are ever under way.
 const UPLOAD_TIMEOUT: Duration = Duration::from_secs(50 * 60);

@@ -20,7 +20,7 @@ const INSTANCES: &str = "/vnflcm/v2/vnf_instances";
 const MIB: usize = 1 << 20;
 
 /// What a process has open.
-fn open_files(gybe: &Gybe) -> usize {
+pub fn open_files(gybe: &Gybe) -> usize {
     std::fs::read_dir(format!("/proc/{}/fd", gybe.child.id())).unwrap().count()
 }
 
@@ -40,13 +40,13 @@ fn cpu_seconds(gybe: &Gybe) -> f64 {
 }
 
 /// Thousands of connections are open files of the test, too.
-fn allow_many_files() {
+pub fn allow_many_files() {
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }).unwrap();
 }
 
 /// Waits until `condition` holds; nothing tells of it.
-async fn until(what: &str, condition: impl Fn() -> bool) {
+pub async fn until(what: &str, condition: impl Fn() -> bool) {
     let begun = Instant::now();
     while !condition() {
         assert!(begun.elapsed() < Duration::from_secs(90), "{what}");
@@ -54,16 +54,16 @@ async fn until(what: &str, condition: impl Fn() -> bool) {
     }
 }
 
-async fn connect(gybe: &str) -> TcpStream {
+pub async fn connect(gybe: &str) -> TcpStream {
     TcpStream::connect(gybe).await.unwrap()
 }
 
-fn address(gybe: &Gybe) -> String {
+pub fn address(gybe: &Gybe) -> String {
     gybe.url.strip_prefix("http://").unwrap().to_owned()
 }
 
 /// The beginning of a request with a body of `length` bytes.
-fn head(method: &str, path: &str, length: usize) -> String {
+pub fn head(method: &str, path: &str, length: usize) -> String {
     format!("{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n")
 }
 
@@ -106,7 +106,7 @@ async fn trickle(gybe: &str, first: String) -> (String, Duration) {
     }
 }
 
-fn status(answer: &str) -> u16 {
+pub fn status(answer: &str) -> u16 {
     answer.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)?.parse().ok()).unwrap_or(0)
 }
 
