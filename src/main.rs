@@ -105,6 +105,7 @@ fn run(command: Command) -> Result<(), Box<dyn Error>> {
                 config.otlp_endpoint.as_deref().map(Traces::start).transpose()?
             };
             telemetry::start(traces.as_ref());
+            telemetry::log_panics();
             let served = runtime.block_on(serve(config));
             if let Some(traces) = traces {
                 runtime.block_on(traces.finish());

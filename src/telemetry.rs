@@ -22,7 +22,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Registry};
 
 use crate::clock::{Clock as _, System};
-use crate::domain::problem::chain;
+use crate::domain::problem::{Panic, chain};
 use crate::traces::{TRACES, Traces};
 
 /// Starts logging, and handing spans to `traces`. Called once, by `main`.
@@ -47,6 +47,14 @@ pub fn start(traces: Option<&Traces>) {
         .with_tracked_inactivity(false)
         .with_filter(only_traces);
     tracing_subscriber::registry().with(logs).with(traces).init();
+}
+
+/// Has panics logged as all else is, with their place, and without what they may quote. Called once, by `main`.
+pub fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string);
+        tracing::error!(panic.place = place, "a fault of the program's own: {}", Panic::of(panic.payload()));
+    }));
 }
 
 /// Writes an event as one flat JSON object.

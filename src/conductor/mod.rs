@@ -2,7 +2,8 @@
 //!
 //! [`Conductor::run`] sleeps until the store wakes it or something falls due, claims one operation at a time and runs
 //! each in a task of its own under a lease ([`lease`]). What an operation does is its stored plan; [`run`] replays it
-//! from the first step that is not done, [`steps`] does one step, [`finish`] says what the instance is afterwards.
+//! from the first step that is not done, [`steps`] does one step, [`finish`] says what the instance is afterwards,
+//! [`conclude`] writes what became of it.
 //! [`cancel`] is how it learns that it is to stop.
 //!
 //! A conductor may be killed anywhere: its lease runs out (on SQLite: is void when the process starts again) and the
@@ -10,6 +11,7 @@
 //! is put off as by a passing error, at once and for so many attempts only.
 
 pub mod cancel;
+pub mod conclude;
 pub mod finish;
 pub mod lease;
 pub mod run;
@@ -163,19 +165,13 @@ impl Conductor {
         if !kept {
             return;
         }
-        let ended = match &verdict {
-            run::Verdict::End(ending) => Some((ending.to, ending.now)),
-            _ => None,
-        };
-        if run::conclude(self, lease, verdict).await
-            && let Some((outcome, now)) = ended
-        {
+        if let Some(outcome) = conclude::conclude(self, lease, verdict, stop).await {
             let trace = tracing::Span::current();
             trace.record("state.after", outcome.as_str());
             if outcome != OpState::Completed {
                 trace.record("otel.status_code", "ERROR");
             }
-            self.metrics.ended(operation, outcome, now - accepted);
+            self.metrics.ended(operation, outcome, self.clock.now() - accepted);
         }
     }
 }

@@ -1,6 +1,5 @@
 //! One claimed operation, from where its record says it stands to the next state, or to being put off.
 
-use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
@@ -17,7 +16,7 @@ use crate::domain::instance::VnfInstance;
 use crate::domain::mask::Mask;
 use crate::domain::op_occ::{CancelMode, LcmOperation, OpEvent, OpState, VnfLcmOpOcc};
 use crate::domain::plan::{Plan, Step};
-use crate::domain::problem::Problem;
+use crate::domain::problem::{Panic, Problem};
 use crate::domain::resource::{ObjectKey, Resource, ResourceState};
 use crate::domain::sight::Seen;
 use crate::domain::vim::VimAccess;
@@ -55,30 +54,20 @@ pub struct Task<'a> {
 
 /// What becomes of the operation now.
 pub enum Verdict {
-    /// It enters another state.
-    End(Box<Ending>),
+    /// It enters another state; how often the current step was put off before.
+    End(Box<Ending>, u32),
     /// It is put off, to be claimed again after the delay.
     Postpone(Duration, u32, Option<Problem>),
     /// It is somebody else's: nothing more is written.
     Lost,
 }
 
-/// A fault of ours in the middle of an operation. It counts as an attempt: another one may meet other circumstances.
-#[derive(Debug, thiserror::Error)]
-#[error("panicked: {0}")]
-struct Panic(String);
-
-impl From<Box<dyn Any + Send>> for Panic {
-    fn from(payload: Box<dyn Any + Send>) -> Self {
-        let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
-        Self(text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_default())
-    }
-}
-
 /// A passing error in STARTING is tried so often: about 15 seconds, as the caller still waits for a first sign.
 const STARTING_ATTEMPTS: u32 = 6;
 /// A passing error in a step is tried so often: about 3 minutes.
 const STEP_ATTEMPTS: u32 = 11;
+/// The longest delay before another try.
+pub(super) const LONGEST_DELAY: Duration = Duration::from_secs(30);
 
 impl Task<'_> {
     /// Runs until something is to be concluded. `interrupted` ends waiting: the lease is lost or the process stops.
@@ -87,10 +76,11 @@ impl Task<'_> {
             state = self.op.state.as_str(), steps_done = self.steps_done, attempt = self.attempt, "operation {} claimed", self.op.id);
         // What a panic leaves half done is in the store and in the cluster, as after a kill: the steps are safe to run again.
         match AssertUnwindSafe(self.work(interrupted)).catch_unwind().await {
-            Ok(Ok(ending)) => Verdict::End(Box::new(ending)),
+            Ok(Ok(ending)) => Verdict::End(Box::new(ending), self.attempt),
             Ok(Err(StepError::Store(StoreError::LeaseLost))) => Verdict::Lost,
             Ok(Err(error)) => self.stopped(error),
-            Err(panic) => self.stopped(StepError::Passing(internal(&Panic::from(panic)))),
+            // It counts as an attempt: another one may meet other circumstances.
+            Err(panic) => self.stopped(StepError::Passing(internal(&Panic::of(&*panic)))),
         }
     }
 
@@ -235,8 +225,7 @@ impl Task<'_> {
 
     /// What an error means: another try later, or the end of this state.
     fn stopped(&self, error: StepError) -> Verdict {
-        let starting = self.op.state == OpState::Starting;
-        let limit = if starting { STARTING_ATTEMPTS } else { STEP_ATTEMPTS };
+        let (starting, limit) = (self.op.state == OpState::Starting, attempts(self.op.state));
         let problem = match error {
             // An error that outlasts all attempts lies in what is written, not in the database, which took the attempts.
             StepError::Store(error) if self.attempt + 1 < limit => {
@@ -264,7 +253,7 @@ impl Task<'_> {
         let event = if starting { OpEvent::Refused } else { OpEvent::Stopped };
         let Ok(to) = self.op.state.on(event) else { return Verdict::Lost };
         tracing::warn!(op.id = %self.op.id, state = to.as_str(), "operation {} stopped: {}", self.op.id, problem.detail);
-        Verdict::End(Box::new(Ending {
+        let ending = Ending {
             from: self.op.state,
             to,
             error: Some(problem),
@@ -273,7 +262,8 @@ impl Task<'_> {
             resource_changes: None,
             discard_inventory: false,
             now: self.conductor.clock.now(),
-        }))
+        };
+        Verdict::End(Box::new(ending), self.attempt)
     }
 
     /// Why a cancelled operation stopped.
@@ -293,29 +283,14 @@ impl Task<'_> {
     }
 }
 
-/// The delay before try `attempt + 1`: half a second, doubled up to half a minute.
-fn back_off(attempt: u32) -> Duration {
-    Duration::from_millis(500 << attempt.min(6)).min(Duration::from_secs(30))
+/// How often something is tried in that state.
+pub(super) const fn attempts(state: OpState) -> u32 {
+    if matches!(state, OpState::Starting) { STARTING_ATTEMPTS } else { STEP_ATTEMPTS }
 }
 
-/// Writes the verdict; returns whether it is written. If the store fails now, the lease runs out and the operation is
-/// claimed again.
-pub async fn conclude(conductor: &Conductor, lease: Lease, verdict: Verdict) -> bool {
-    let op = lease.op;
-    let written = match verdict {
-        Verdict::End(ending) => {
-            tracing::info!(op.id = %op, state = ending.to.as_str(), "operation {op} is {}", ending.to.as_str());
-            conductor.store.end_operation(lease, &ending).await
-        }
-        Verdict::Postpone(delay, attempt, problem) => {
-            conductor.store.postpone(lease, delay, attempt, problem.as_ref()).await
-        }
-        Verdict::Lost => Ok(()),
-    };
-    if let Err(error) = &written {
-        tracing::error!(op.id = %op, error = error as &dyn std::error::Error, "the outcome of operation {op} was not written; it will be claimed again");
-    }
-    written.is_ok()
+/// The delay before try `attempt + 1`: half a second, doubled up to half a minute.
+pub(super) fn back_off(attempt: u32) -> Duration {
+    Duration::from_millis(500 << attempt.min(6)).min(LONGEST_DELAY)
 }
 
 impl From<PlanError> for StepError {

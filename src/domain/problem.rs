@@ -2,6 +2,8 @@
 //!
 //! It is domain data because op occurrences and packages keep one; `crate::error` turns one into an HTTP answer.
 
+use std::any::Any;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -22,6 +24,10 @@ pub struct Problem {
     pub extra: Map<String, Value>,
 }
 
+/// The longest `detail` that [`Problem::new`] takes, in bytes: it quotes what packages, clusters and callers say, and is
+/// kept, listed and sent to subscribers.
+const MAX_DETAIL: usize = 8 * 1024;
+
 impl Problem {
     /// A problem of the type `name` (kebab-case, without the URN prefix), whose title is the name in words.
     pub fn new(status: u16, name: &str, detail: impl Into<String>) -> Self {
@@ -29,7 +35,7 @@ impl Problem {
             kind: format!("urn:gybe:problem:{name}"),
             title: title_of(name),
             status,
-            detail: detail.into(),
+            detail: shortened(detail.into()),
             extra: Map::new(),
         }
     }
@@ -62,6 +68,14 @@ impl Problem {
     }
 }
 
+fn shortened(mut text: String) -> String {
+    if text.len() > MAX_DETAIL {
+        text.truncate(text.floor_char_boundary(MAX_DETAIL));
+        text.push('…');
+    }
+    text
+}
+
 fn title_of(name: &str) -> String {
     let words = name.replace('-', " ");
     let mut letters = words.chars();
@@ -78,4 +92,39 @@ pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
         }
     }
     texts.join(": ")
+}
+
+/// A fault of the program's own, with what the panic says as far as that can't be a secret: a message that stands in the
+/// program. One that was formatted may quote anything; the place that the log has tells which it was.
+#[derive(Debug, thiserror::Error)]
+#[error("panicked: {0}")]
+pub struct Panic(&'static str);
+
+impl Panic {
+    /// The panic of that payload.
+    pub fn of(payload: &(dyn Any + Send)) -> Self {
+        Self(payload.downcast_ref::<&'static str>().copied().unwrap_or("a formatted message, which is not shown"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::catch_unwind;
+
+    use super::*;
+
+    #[test]
+    fn of_a_panic_only_what_stands_in_the_program_is_told() {
+        let text = |panics: fn()| Panic::of(&*catch_unwind(panics).unwrap_err()).to_string();
+        assert_eq!(text(|| panic!("no such row")), "panicked: no such row");
+        let quoting = text(|| panic!("no row of {}", "hunter2".to_owned()));
+        assert_eq!(quoting, "panicked: a formatted message, which is not shown");
+    }
+
+    #[test]
+    fn what_is_told_is_bounded() {
+        let problem = Problem::impossible(format!("a{}", "ü".repeat(100_000)));
+        assert!(problem.detail.len() <= MAX_DETAIL + '…'.len_utf8() && problem.detail.ends_with("ü…"));
+        assert_eq!(Problem::impossible("short").detail, "short");
+    }
 }

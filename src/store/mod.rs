@@ -115,6 +115,11 @@ impl StoreError {
         }
     }
 
+    /// Whether it lies in the database, which may do the same later, and not in what was asked of it.
+    pub fn is_passing(&self) -> bool {
+        self.is_outage() || matches!(self, Self::Database(sqlx::Error::PoolTimedOut))
+    }
+
     /// What kind of failure it is, for the metrics; `None` if the store did its work by saying no.
     fn failure(&self) -> Option<&'static str> {
         match self {

@@ -271,7 +271,7 @@ async fn a_graceful_request_lets_requests_under_way_end_and_begins_no_others() {
         cancel.ask(Graceful);
         gates.let_pass("ensure");
     });
-    let Verdict::End(ending) = verdict.await else { panic!("it goes on") };
+    let Verdict::End(ending, _) = verdict.await else { panic!("it goes on") };
     assert_eq!(ending.to, OpState::FailedTemp);
     assert_eq!(ending.error.unwrap().detail, "cancelled by request (GRACEFUL) after step 1 of its plan");
     let states = states(&ops, &op).await;
@@ -310,7 +310,7 @@ async fn a_graceful_request_waits_until_what_is_being_removed_is_gone_and_a_forc
                 gates.let_pass("delete");
             }
         });
-        let Verdict::End(ending) = verdict.await else { panic!("it goes on") };
+        let Verdict::End(ending, _) = verdict.await else { panic!("it goes on") };
         assert_eq!((ending.to, ending.error.unwrap().detail.as_str()), (OpState::FailedTemp, detail));
     }
 }
@@ -389,7 +389,7 @@ async fn a_request_that_comes_after_the_last_step_has_no_effect() {
         gates.let_pass("observe");
     });
     let verdict = verdict.await;
-    assert!(matches!(&verdict, Verdict::End(ending) if ending.to == OpState::Completed));
+    assert!(matches!(&verdict, Verdict::End(ending, _) if ending.to == OpState::Completed));
 }
 
 #[tokio::test]
