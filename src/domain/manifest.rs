@@ -4,7 +4,8 @@
 
 use serde_json::{Map, Value};
 
-/// One object of a definition file. Reading has made sure of `apiVersion`, `kind` and `metadata.name`.
+/// One object of a definition file. Reading has made sure of `apiVersion`, `kind` and `metadata.name`; a review that has no name
+/// was given one, as the inventory needs it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Manifest {
     /// Path of the file in the package.
@@ -41,9 +42,21 @@ impl Manifest {
         format!("{}:{}", self.file, self.line)
     }
 
+    /// Whether it is a review, see [`is_review`].
+    pub fn is_review(&self) -> bool {
+        is_review(self.api_version())
+    }
+
     fn metadata(&self, member: &str) -> Option<&str> {
         self.object.get("metadata")?.get(member)?.as_str()
     }
+}
+
+/// Whether objects of this `apiVersion` are reviews, such as SelfSubjectAccessReview: questions that are answered, and of
+/// which nothing is there afterwards.
+pub fn is_review(api_version: &str) -> bool {
+    let group = api_version.split_once('/').map_or("", |(group, _)| group);
+    matches!(group, "authentication.k8s.io" | "authorization.k8s.io")
 }
 
 fn text<'a>(object: &'a Map<String, Value>, member: &str) -> &'a str {

@@ -152,8 +152,8 @@ impl<'a> Origin<'a> {
     }
 }
 
-/// Forces `namespace` upon the object of `manifest`: on itself if its kind is `namespaced`, and on the subjects of a
-/// (Cluster)RoleBinding that pointed at the namespace its own package used.
+/// Forces `namespace` upon the object of `manifest`: on itself if its kind is `namespaced`, on the subjects of a
+/// (Cluster)RoleBinding that pointed at the namespace its own package used, and on a review that asks about that one.
 pub fn place(manifest: &Manifest, namespaced: bool, namespace: &Namespace, origin: &Origin<'_>) -> Map<String, Value> {
     let mut object = manifest.object.clone();
     if let Some(Value::Object(metadata)) = object.get_mut("metadata") {
@@ -172,6 +172,13 @@ pub fn place(manifest: &Manifest, namespaced: bool, namespace: &Namespace, origi
         for subject in subjects.filter(|subject| origin.follows(subject, own)) {
             subject.insert("namespace".to_owned(), namespace.as_str().into());
         }
+    }
+    // What a review asks about the package's own namespace is meant for where the VNF lives.
+    if manifest.is_review()
+        && let Some(Value::Object(about)) = object.get_mut("spec").and_then(|spec| spec.get_mut("resourceAttributes"))
+        && about.get("namespace").and_then(Value::as_str) == Some(manifest.namespace().unwrap_or(origin.unset))
+    {
+        about.insert("namespace".to_owned(), namespace.as_str().into());
     }
     object
 }

@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::domain::manifest::Manifest;
+use crate::domain::manifest::{Manifest, is_review};
 use crate::domain::package::DefinitionFile;
 use crate::domain::problem::Problem;
 use crate::package::yaml::{self, At, Budget, Data, Node};
@@ -55,11 +55,16 @@ fn collect(file: &str, node: Node, into: &mut Vec<Manifest>) -> Result<(), Probl
     if let Some(items) = list_items(object)? {
         return items.into_iter().try_for_each(|item| collect(file, item, into));
     }
-    check(object)?;
+    let named = check(object)?;
     if into.len() == MAX_OBJECTS {
         return Err(object.problem(format!("a VNF has at most {MAX_OBJECTS} Kubernetes objects; use several VNFs")));
     }
-    into.push(Manifest { file: file.to_owned(), line: node.line, object: without_server_managed(node) });
+    let line = node.line;
+    let mut object = without_server_managed(node);
+    if !named {
+        name_review(&mut object, into.len());
+    }
+    into.push(Manifest { file: file.to_owned(), line, object });
     Ok(())
 }
 
@@ -86,7 +91,8 @@ fn list_items(list: At<'_>) -> Result<Option<Vec<Node>>, Problem> {
     Ok(Some(items.items()?.map(inherited).collect()))
 }
 
-fn check(object: At<'_>) -> Result<(), Problem> {
+/// Whether the object has a name, as all but reviews must.
+fn check(object: At<'_>) -> Result<bool, Problem> {
     // These become parts of URLs, and none may lead to another one.
     let version = object.required("apiVersion")?;
     let parts: Vec<&str> = version.text()?.split('/').collect();
@@ -99,8 +105,15 @@ fn check(object: At<'_>) -> Result<(), Problem> {
     if kind.text()?.is_empty() || !kind.text()?.chars().all(|letter| letter.is_ascii_alphanumeric()) {
         return Err(kind.problem(format!("kind '{}' is not like Deployment", excerpt(kind.text()?))));
     }
-    let metadata = object.required("metadata")?;
-    check_name(metadata)?;
+    let is_review = is_review(version.text()?);
+    let metadata = match object.member("metadata") {
+        None if is_review => return Ok(false),
+        _ => object.required("metadata")?,
+    };
+    let named = !is_review || metadata.entries()?.any(|member| member.key() == "name");
+    if named {
+        check_name(metadata)?;
+    }
     if let Some(namespace) = metadata.member("namespace") {
         namespace.text()?;
     }
@@ -108,7 +121,16 @@ fn check(object: At<'_>) -> Result<(), Problem> {
     for strings in ["labels", "annotations"].iter().filter_map(|member| metadata.member(member)) {
         strings.entries()?.try_for_each(|entry| entry.text().map(drop))?;
     }
-    Ok(())
+    Ok(named)
+}
+
+/// Gives a review without a name one by its place among the objects: Kubernetes wants none, the inventory does.
+fn name_review(review: &mut Map<String, Value>, place: usize) {
+    let kind = review.get("kind").and_then(Value::as_str).unwrap_or_default();
+    let name = format!("{}-{place}", excerpt(kind).to_ascii_lowercase());
+    if let Value::Object(metadata) = review.entry("metadata").or_insert_with(|| Map::new().into()) {
+        metadata.insert("name".to_owned(), name.into());
+    }
 }
 
 fn check_name(metadata: At<'_>) -> Result<(), Problem> {
@@ -189,6 +211,18 @@ mod tests {
             "f.yaml:3: items must be a list, and this is a number"
         );
         assert!(error("apiVersion: v1\nkind: List\n").starts_with("f.yaml:1: the object has no items; add it"));
+    }
+
+    #[test]
+    fn a_review_needs_no_name() {
+        let review = "apiVersion: authorization.k8s.io/v1\nkind: SelfSubjectAccessReview\n";
+        let text = format!("{review}---\n{review}metadata: {{namespace: x}}\n---\n{review}metadata: {{name: mine}}\n");
+        let all = read(&[file("f.yaml", text)]).unwrap();
+        let names: Vec<_> = all.iter().map(Manifest::name).collect();
+        assert_eq!(names, ["selfsubjectaccessreview-0", "selfsubjectaccessreview-1", "mine"]);
+        assert_eq!(all[1].namespace(), Some("x"));
+        assert!(error(&format!("{review}metadata: x\n")).starts_with("f.yaml:3: metadata must be a mapping"));
+        assert!(error(&format!("{review}metadata: {{name: ''}}\n")).contains("can't be a name"));
     }
 
     #[test]

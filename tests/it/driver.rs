@@ -237,6 +237,22 @@ async fn a_stateful_set_leaves_no_claim_behind() {
 }
 
 #[tokio::test]
+async fn claims_of_replicas_that_were_scaled_away_stay_until_the_set_is_removed() {
+    let vnf = Vnf::new().await;
+    let mut resources = vnf.render(&[("VDU1", "db")], &stateful_set(GOOD)).await;
+    for replicas in [3, 1] {
+        resources[0].manifest = resources[0].manifest_with_replicas(replicas);
+        vnf.ensure(&mut resources).await;
+        let observed = vnf.settled(&resources).await;
+        assert_eq!(observed.vnfcs.len(), replicas as usize);
+        let claims = vnf.names("v1", "PersistentVolumeClaim", "persistentvolumeclaims").await;
+        assert_eq!(claims, ["data-db-0", "data-db-1", "data-db-2"], "at {replicas} replicas");
+    }
+    vnf.remove(&resources[0]).await;
+    assert!(vnf.names("v1", "PersistentVolumeClaim", "persistentvolumeclaims").await.is_empty());
+}
+
+#[tokio::test]
 async fn claims_go_even_if_the_stateful_set_went_before_a_crash() {
     let vnf = Vnf::new().await;
     let mut resources = vnf.render(&[], &stateful_set(GOOD)).await;
@@ -417,9 +433,27 @@ spec: {resourceAttributes: {verb: create, group: apps, resource: deployments}}
 apiVersion: authorization.k8s.io/v1
 kind: LocalSubjectAccessReview
 metadata: {name: may-they}
-spec: {user: they, resourceAttributes: {namespace: NAMESPACE, verb: create, group: apps, resource: deployments}}
+spec: {user: they, resourceAttributes: {namespace: default, verb: create, group: apps, resource: deployments}}
+---
+apiVersion: authorization.k8s.io/v1
+kind: SelfSubjectRulesReview
+spec: {namespace: default}
+---
+apiVersion: authorization.k8s.io/v1
+kind: LocalSubjectAccessReview
+metadata: {namespace: default}
+spec: {user: they, resourceAttributes: {namespace: default, verb: create, group: apps, resource: deployments}}
+---
+apiVersion: authorization.k8s.io/v1
+kind: SubjectAccessReview
+spec: {user: they, resourceAttributes: {verb: create, group: apps, resource: deployments}}
+---
+apiVersion: authentication.k8s.io/v1
+kind: TokenReview
+spec: {token: of-nobody}
 ";
-    let mut resources = vnf.render(&[], &yaml.replace("NAMESPACE", vnf.scope.namespace.as_str())).await;
+    let mut resources = vnf.render(&[], yaml).await;
+    assert_eq!(resources.len(), 6);
     vnf.ensure(&mut resources).await;
     vnf.driver.await_ready(&vnf.scope, &resources, HASTY).await.unwrap();
     for resource in &resources {

@@ -14,6 +14,7 @@ use super::errors::CallError;
 use super::shared::is_shared;
 use super::watch::{Event, Source, follow, gone};
 use crate::domain::ids::VnfInstanceId;
+use crate::domain::manifest::is_review;
 use crate::domain::namespace::Namespace;
 use crate::domain::resource::{INSTANCE_LABEL, MANAGED_BY_LABEL, ObjectKey, Resource, ResourceState};
 use crate::infra::{Ensured, InfraError, Scope};
@@ -80,7 +81,7 @@ pub(super) fn is_other_uid(failed: &CallError) -> bool {
 
 /// Whether it is a review: it can be created, is answered, and is nowhere then.
 pub(super) fn is_question(key: &ObjectKey) -> bool {
-    matches!(key.group(), "authentication.k8s.io" | "authorization.k8s.io")
+    is_review(&key.api_version)
 }
 
 struct Object<'a> {
