@@ -25,9 +25,13 @@ pub fn is_refused(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(v4) => is_refused_v4(v4),
         IpAddr::V6(v6) => {
-            // What a NAT64 gateway makes of it.
+            // What gateways make of it: of NAT64 with the well-known prefix and the local one, of 6to4; and what is left
+            // of IPv4-compatible addresses.
+            let v4 = |high: u16, low: u16| Some(Ipv4Addr::from(u32::from(high) << 16 | u32::from(low)));
             let embedded = match v6.segments() {
-                [0x64, 0xff9b, 0, 0, 0, 0, high, low] => Some(Ipv4Addr::from(u32::from(high) << 16 | u32::from(low))),
+                [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x64, 0xff9b, 1, _, _, _, high, low] => v4(high, low),
+                [0x2002, high, low, ..] => v4(high, low),
+                [0, 0, 0, 0, 0, 0, high, low] if high != 0 => v4(high, low),
                 _ => None,
             };
             v6.is_unicast_link_local()
@@ -50,12 +54,24 @@ pub(super) fn refusal(address: IpAddr) -> String {
 
 /// Asks the system, and leaves out what is refused unless `allow`.
 pub(super) fn resolver(allow: bool) -> Resolver {
-    BoxCloneSyncService::new(service_fn(move |name: Name| async move {
-        let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-        let allowed: Vec<_> = found.iter().copied().filter(|found| allow || !is_refused(found.ip())).collect();
-        match found.first() {
-            Some(refused) if allowed.is_empty() => Err(io::Error::other(refusal(refused.ip()))),
-            _ => Ok(allowed.into_iter()),
+    resolver_of(allow, |name| async move { Ok(tokio::net::lookup_host((name.as_str(), 0)).await?.collect()) })
+}
+
+/// As [`resolver`], asking `look_up`. The addresses that are looked at here are the very ones that are connected to: what a
+/// name led to before, or would lead to next, is of no meaning.
+pub(super) fn resolver_of<F>(allow: bool, look_up: impl Fn(Name) -> F + Clone + Send + Sync + 'static) -> Resolver
+where
+    F: Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'static,
+{
+    BoxCloneSyncService::new(service_fn(move |name: Name| {
+        let found = look_up(name);
+        async move {
+            let found = found.await?;
+            let allowed: Vec<_> = found.iter().copied().filter(|found| allow || !is_refused(found.ip())).collect();
+            match found.first() {
+                Some(refused) if allowed.is_empty() => Err(io::Error::other(refusal(refused.ip()))),
+                _ => Ok(allowed.into_iter()),
+            }
         }
     }))
 }
@@ -71,6 +87,9 @@ mod tests {
             "169.254.0.1",
             "::ffff:169.254.169.254",
             "64:ff9b::a9fe:a9fe",
+            "64:ff9b:1::a9fe:a9fe",
+            "2002:a9fe:a9fe::1",
+            "::a9fe:a9fe",
             "fe80::1",
             "fd00:ec2::254",
             "100.100.100.200",
@@ -81,9 +100,41 @@ mod tests {
         ] {
             assert!(is_refused(refused.parse().unwrap()), "{refused}");
         }
-        for fine in ["127.0.0.1", "::1", "10.0.0.1", "192.168.1.1", "203.0.113.7", "2001:db8::1", "64:ff9b::a00:1"] {
+        for fine in [
+            "127.0.0.1",
+            "::1",
+            "2002:a00:1::1",
+            "10.0.0.1",
+            "192.168.1.1",
+            "203.0.113.7",
+            "2001:db8::1",
+            "64:ff9b::a00:1",
+        ] {
             assert!(!is_refused(fine.parse().unwrap()), "{fine}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_name_is_judged_by_what_it_leads_to_each_time_it_is_asked_for() {
+        use std::sync::Arc;
+        use std::sync::atomic::{AtomicUsize, Ordering};
+
+        use tower::ServiceExt as _;
+        // Harmless when it was checked, of both kinds when it is used, and then the metadata service alone.
+        let turns: Arc<[&[&str]]> =
+            [&["10.0.0.1"][..], &["169.254.169.254", "10.0.0.1", "fd00:ec2::254"], &["169.254.169.254"]].into();
+        let asked = Arc::new(AtomicUsize::new(0));
+        let rebound = resolver_of(false, move |_| {
+            let turn = turns[asked.fetch_add(1, Ordering::Relaxed)];
+            let addresses = turn.iter().map(|address| SocketAddr::new(address.parse().unwrap(), 0)).collect();
+            std::future::ready(Ok(addresses))
+        });
+        let ask = || rebound.clone().oneshot("nfvo.example".parse::<Name>().unwrap());
+        for _ in 0..2 {
+            let addresses: Vec<String> = ask().await.unwrap().map(|address| address.ip().to_string()).collect();
+            assert_eq!(addresses, ["10.0.0.1"]);
+        }
+        assert!(ask().await.unwrap_err().to_string().contains("169.254.169.254 is link-local or a metadata service"));
     }
 
     #[tokio::test]

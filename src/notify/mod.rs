@@ -13,13 +13,14 @@
 pub mod address;
 pub mod callback;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, interval_at};
+use tokio::time::{Instant, interval_at, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -51,6 +52,8 @@ const LONGEST_DELAY: Duration = Duration::from_secs(60);
 /// Without a wake-up, the store is asked again after this long: another process may have been killed that had something to
 /// send.
 const RESCAN: Duration = Duration::from_secs(10);
+/// When the process stops, what was sent has so long to be answered: whatever is not, is sent again by the next one.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
 /// The pause after the store failed.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
 
@@ -73,7 +76,7 @@ impl Notifier {
         self.metrics.clone()
     }
 
-    /// Works until `stop`; then what is under way is left as it stands, recorded as far as it is known, and given up.
+    /// Works until `stop`; then what was sent is waited for a moment, recorded as far as it is answered, and given up.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
         let tasks = TaskTracker::new();
         let slots = Arc::new(Semaphore::new(SUBSCRIBERS));
@@ -175,6 +178,10 @@ impl Notifier {
         let mut sending: FuturesUnordered<_> = wave.iter().map(send).collect();
         let (mut sent, mut failed) = (Sent::default(), None);
         let mut renewal = interval_at(Instant::now() + self.lease_ttl / 3, self.lease_ttl / 3);
+        let mut cut_off = pin!(async {
+            stop.cancelled().await;
+            sleep(LAST_ANSWERS).await;
+        });
         loop {
             tokio::select! {
                 reply = sending.next() => match reply {
@@ -188,7 +195,7 @@ impl Notifier {
                     Some((_, Reply::Failed(reason))) => failed = Some(reason),
                 },
                 _ = renewal.tick() => self.store.renew_subscription(lease, self.lease_ttl).await?,
-                () = stop.cancelled() => break,
+                () = &mut cut_off => break,
             }
         }
         Ok((sent, failed))

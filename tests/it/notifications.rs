@@ -29,6 +29,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -67,6 +68,7 @@ on_both_engines! {
     what_is_refused_is_parked_and_sent_again_when_asked
     what_can_not_be_delivered_for_long_is_given_up
     a_subscription_whose_lease_ran_out_is_taken_over
+    who_stops_waits_a_moment_for_what_was_sent
     a_subscription_that_goes_takes_its_notifications_along
 }
 
@@ -503,6 +505,29 @@ async fn a_subscription_whose_lease_ran_out_is_taken_over(outbox: Outbox) {
     assert_eq!(outbox.store.outbox_depth().await.unwrap().waiting, 3);
 }
 
+async fn who_stops_waits_a_moment_for_what_was_sent(outbox: Outbox) {
+    let subscriber = Subscriber::start().await;
+    let answer = Arc::new(Notify::new());
+    let when = Arc::clone(&answer);
+    subscriber.answer(move |_| Answer::When(Arc::clone(&when)));
+    let subscription = subscription(&subscriber.url, json!({}));
+    outbox.subscribe(&subscription).await;
+    let (callbacks, stop) = (Arc::new(Callbacks::new(&Settings::default()).unwrap()), CancellationToken::new());
+    let notifier = Notifier::new(Arc::clone(&outbox.store), callbacks, "stops".to_owned(), PATIENT);
+    let running = tokio::spawn(notifier.run(stop.clone()));
+    outbox.complete(&outbox.instance().await).await;
+    subscriber.until(|received| !received.is_empty()).await;
+    stop.cancel();
+    answer.notify_one();
+    running.await.unwrap();
+    assert_eq!(subscriber.received().len(), 1, "nothing more is sent");
+    assert_eq!(outbox.waiting(subscription.id).await, ["STARTING", "PROCESSING", "COMPLETED"]);
+    // Nor does it keep the subscription from the next one.
+    subscriber.answer_status(204);
+    let _notifier = outbox.notifier();
+    assert_eq!(told(&subscriber.until_taken(4).await), [CREATED, "STARTING", "PROCESSING", "COMPLETED"]);
+}
+
 async fn a_subscription_that_goes_takes_its_notifications_along(outbox: Outbox) {
     let subscription = subscription("http://127.0.0.1:1/", json!({}));
     outbox.subscribe(&subscription).await;
@@ -660,6 +685,31 @@ async fn a_certificate_is_shown_to_who_asks_for_it_and_to_nobody_else() {
     // The other one is not heard, as its connection shows no certificate.
     outbox.until(&without, |left| left[0].reason.is_some()).await;
     assert_eq!(subscriber.received().len(), 1);
+}
+
+#[tokio::test]
+async fn tokens_are_not_asked_for_and_redirects_not_followed_at_metadata_services() {
+    let (outbox, subscriber) = (Outbox::sqlite().await, Subscriber::start().await);
+    let _notifier = outbox.notifier();
+    subscriber.answer(|_| Answer::Redirect("http://169.254.169.254/latest/meta-data".to_owned()));
+    let token = {
+        let mut token = with_token(subscription(&subscriber.url, json!({})), "http://169.254.169.254/token");
+        token.authentication.as_mut().unwrap().auth_types = vec![AuthType::Oauth2ClientCredentials];
+        token
+    };
+    let redirected = subscription(&subscriber.url, json!({ "operationTypes": ["SCALE"] }));
+    outbox.subscribe(&token).await;
+    outbox.subscribe(&redirected).await;
+    outbox.instance().await;
+    let left = outbox.until(&token, |left| left[0].reason.is_some()).await;
+    let reason = left[0].reason.as_deref().unwrap();
+    assert!(reason.contains("the token endpoint gave no token") && reason.contains("metadata service"), "{reason}");
+    let left = outbox.until(&redirected, |left| left[0].is_parked).await;
+    assert!(left[0].reason.as_deref().unwrap().contains("redirects are not followed"));
+    let callbacks = Callbacks::new(&Settings::default()).unwrap();
+    let probed = callbacks.probe(&subscription("http://169.254.169.254/", json!({}))).await.unwrap_err();
+    assert!(probed.contains("metadata service"), "{probed}");
+    assert_eq!(callbacks.probe(&redirected).await.unwrap().as_u16(), 302);
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use rustls::ServerConfig;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -33,6 +33,8 @@ pub enum Answer {
     Closes,
     /// Never answers.
     Hangs,
+    /// Takes it, and says so when it is told to.
+    When(Arc<Notify>),
 }
 
 /// A request as it came.
@@ -173,7 +175,7 @@ async fn respond(
         taken: false,
     };
     let answer = answers.lock().unwrap()(&received);
-    received.taken = received.method == "POST" && matches!(&answer, Answer::Status(204, _));
+    received.taken = received.method == "POST" && matches!(&answer, Answer::Status(204, _) | Answer::When(_));
     keep.send_modify(|all| all.push(received));
     let response = Response::builder();
     let response = match answer {
@@ -181,6 +183,10 @@ async fn respond(
         Answer::Redirect(uri) => response.status(302).header("location", uri).body(Full::default()),
         Answer::Closes => return Err(std::io::Error::other("told to close")),
         Answer::Hangs => pending().await,
+        Answer::When(told) => {
+            told.notified().await;
+            response.status(204).body(Full::default())
+        }
     };
     Ok(response.unwrap())
 }

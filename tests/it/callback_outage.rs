@@ -1,0 +1,185 @@
+//! A subscriber that is out of reach for long, while operations go on and the process is killed: afterwards it has been told
+//! of everything, in order, each under the id it had first. Through the real binary. `GYBE_CALLBACK_OUTAGE` is how many
+//! seconds the subscriber is away (12; ten minutes in `scripts/callback-outage`).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+
+use crate::support::gybe::Gybe;
+use crate::support::postgres::Database;
+use crate::support::proxy::Proxy;
+use crate::support::subscriber::{Received, Subscriber};
+
+const INSTANCES: usize = 5;
+/// A lease of what is killed: nobody voids it on PostgreSQL.
+const LEASE: &str = "5";
+/// The longest pause between two tries, the time for the answer, and a lease: then all goes on.
+const RESUMPTION: Duration = Duration::from_secs(80);
+
+fn outage() -> Duration {
+    Duration::from_secs(std::env::var("GYBE_CALLBACK_OUTAGE").map_or(12, |text| text.parse().unwrap()))
+}
+
+/// Operations on all instances in turn, as an NFVO begins them.
+struct Load {
+    instances: Vec<String>,
+    /// How many of each were begun.
+    rounds: usize,
+    slowest: Duration,
+}
+
+impl Load {
+    async fn new(gybe: &Gybe) -> Self {
+        let vnfd = gybe.onboard("small").await;
+        let mut instances = Vec::new();
+        for _ in 0..INSTANCES {
+            instances.push(gybe.create("v2", &vnfd).await);
+        }
+        Self { instances, rounds: 0, slowest: Duration::ZERO }
+    }
+
+    /// One operation on each instance, to its end.
+    async fn round(&mut self, gybe: &Gybe) {
+        for instance in &self.instances {
+            let begun = Instant::now();
+            let answer = gybe.patch(instance, &json!({ "vnfInstanceName": format!("name {}", self.rounds) })).await;
+            answer.expect(StatusCode::ACCEPTED);
+            let op = gybe.settled(answer.location.as_deref().unwrap()).await;
+            assert_eq!(op["operationState"], "COMPLETED", "{op:#}");
+            self.slowest = self.slowest.max(begun.elapsed());
+        }
+        self.rounds += 1;
+    }
+
+    async fn until(&mut self, gybe: &Gybe, end: Instant) {
+        while Instant::now() < end {
+            self.round(gybe).await;
+            // Ten minutes are to be long, not busy.
+            tokio::time::sleep(outage() / 40).await;
+        }
+    }
+
+    fn notifications(&self) -> usize {
+        INSTANCES * (1 + 2 * self.rounds)
+    }
+
+    /// What a subscriber is to be told of each instance.
+    fn wanted(&self) -> Vec<String> {
+        let rounds = (0..self.rounds).flat_map(|round| ["PROCESSING".to_owned(), format!("COMPLETED name {round}")]);
+        ["VnfIdentifierCreationNotification".to_owned()].into_iter().chain(rounds).collect()
+    }
+}
+
+fn tells(received: &Received) -> String {
+    let name = received.body["changedInfo"]["vnfInstanceName"].as_str().map(|name| format!(" {name}"));
+    received.tells() + &name.unwrap_or_default()
+}
+
+/// Checks what was taken, each the first time, against what was to be told; gives back how many came twice.
+fn check(load: &Load, taken: &[Received]) -> usize {
+    let mut bodies = BTreeMap::<String, Value>::new();
+    let mut told = BTreeMap::<String, Vec<String>>::new();
+    let mut last = BTreeMap::<String, String>::new();
+    let mut twice = 0;
+    for one in taken {
+        let instance = one.body["vnfInstanceId"].as_str().unwrap().to_owned();
+        if let Some(first) = bodies.get(&one.id()) {
+            assert_eq!(*first, one.body, "what comes again is the same");
+            assert_eq!(last[&instance], one.id(), "and comes before anything else of its instance");
+            twice += 1;
+            continue;
+        }
+        bodies.insert(one.id(), one.body.clone());
+        last.insert(instance.clone(), one.id());
+        told.entry(instance).or_default().push(tells(one));
+    }
+    let wanted = load.wanted();
+    assert_eq!(told.len(), INSTANCES);
+    told.values().for_each(|told| assert_eq!(*told, wanted));
+    twice
+}
+
+async fn undelivered(gybe: &Gybe) -> usize {
+    let metrics = gybe.get("/metrics").await.text;
+    let name = "gybe_notifications_undelivered{state=\"waiting\"} ";
+    metrics.lines().find_map(|line| line.strip_prefix(name)?.parse().ok()).unwrap()
+}
+
+async fn away_for_long(mut gybe: Gybe, engine: &str) {
+    let (away, beside) = (Subscriber::start().await, Subscriber::start().await);
+    let way = Proxy::before(&away.url).await;
+    for uri in [format!("http://{}/cb", way.address()), format!("{}/cb", beside.url)] {
+        let made = gybe.post("/vnflcm/v2/subscriptions", &json!({ "callbackUri": uri })).await;
+        made.expect(StatusCode::CREATED);
+    }
+    let mut load = Load::new(&gybe).await;
+    load.round(&gybe).await;
+    let taken = |received: &[Received]| ids(received).len();
+    away.until(|received| taken(received) == load.notifications()).await;
+    let calm = load.slowest;
+
+    let (begun, part) = (Instant::now(), outage() / 4);
+    way.refuse();
+    load.until(&gybe, begun + part).await;
+    // Nothing goes through, and nobody says so.
+    way.fall_silent();
+    load.until(&gybe, begun + part * 2).await;
+    gybe.kill();
+    gybe.restart();
+    load.until(&gybe, begun + part * 3).await;
+    away.answer_status(503);
+    way.restore();
+    load.until(&gybe, begun + part * 4).await;
+    let lasted = begun.elapsed();
+    let refused = away.received();
+    // Whoever is not away has heard of everything meanwhile.
+    beside.until(|received| taken(received) == load.notifications()).await;
+    let left = undelivered(&gybe).await;
+    assert!(left >= load.notifications() - INSTANCES * 3, "{left} of {} wait", load.notifications());
+    assert!(load.slowest < calm + Duration::from_secs(5), "operations wait for nobody: {:?}, {calm:?}", load.slowest);
+
+    let ended = Instant::now();
+    away.answer_status(204);
+    // In the middle of it the process is killed once more.
+    let half = load.notifications() / 2;
+    let resumed = tokio::time::timeout(RESUMPTION, away.until(|received| taken(received) >= half)).await;
+    resumed.expect("it goes on by itself");
+    gybe.kill();
+    gybe.restart();
+    away.until(|received| taken(received) == load.notifications()).await;
+    let after = ended.elapsed();
+    let twice = check(&load, &away.taken());
+    // At most one for each instance and kill.
+    assert!(twice <= 2 * INSTANCES, "{twice} came twice");
+    check(&load, &beside.taken());
+    let delivered = ids(&away.received());
+    assert!(refused.iter().filter(|one| one.method == "POST").all(|one| delivered.contains(&one.id())));
+    println!(
+        "callback outage on {engine}: {:.0} s; {} notifications were delivered within {:.1} s of its end, {twice} of them twice; \
+         the slowest operation took {:.2} s, before the outage {:.2} s",
+        lasted.as_secs_f32(),
+        delivered.len(),
+        after.as_secs_f32(),
+        load.slowest.as_secs_f32(),
+        calm.as_secs_f32(),
+    );
+}
+
+/// The notifications that were taken, each once.
+fn ids(received: &[Received]) -> BTreeSet<String> {
+    received.iter().filter(|one| one.taken).map(Received::id).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_an_outage_with_kills_everything_is_delivered_on_sqlite() {
+    away_for_long(Gybe::start_with(&["--lease", LEASE]), "SQLite").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_an_outage_with_kills_everything_is_delivered_on_postgresql() {
+    let database = Database::create().await;
+    away_for_long(Gybe::start_on_with(&database.url, &["--lease", LEASE]), "PostgreSQL").await;
+}
