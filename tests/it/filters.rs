@@ -54,8 +54,8 @@ on_both_engines! {
 // --- what there is --------------------------------------------------------------------------------------------------
 
 /// A store with instances, op occurrences and packages that differ in everything.
-struct Site {
-    fixture: Fixture,
+pub struct Site {
+    pub fixture: Fixture,
     lists: Vec<List>,
 }
 
@@ -205,7 +205,7 @@ async fn more_packages(f: &Fixture) {
 }
 
 impl Site {
-    async fn of(fixture: Fixture) -> Self {
+    pub async fn of(fixture: Fixture) -> Self {
         let made = instances(&fixture).await;
         operations(&fixture, &made).await;
         more_packages(&fixture).await;

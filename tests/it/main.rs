@@ -4,8 +4,10 @@
 
 mod bad_input;
 mod bad_neighbours;
+mod callback_outage;
 mod cancel;
 mod chaos;
+mod connections;
 mod csar;
 mod drift;
 mod driver;
@@ -13,6 +15,7 @@ mod error_handling;
 mod evidence;
 mod failures;
 mod filters;
+mod fuzz_corpus;
 mod http_rules;
 mod layering;
 mod levels;
@@ -36,6 +39,7 @@ mod subscriptions;
 mod support;
 mod traces;
 mod transitions;
+mod unwritten;
 mod view;
 mod vim_faults;
 mod vims;
