@@ -3,16 +3,19 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kube::api::{ListParams, Patch, PatchParams};
 use reqwest::StatusCode;
 use serde_json::{Map, Value, json};
+use tokio::sync::Notify;
 
 use crate::support::cluster::{Cluster, TestNamespace};
 use crate::support::gybe::{Gybe, binary};
 use crate::support::postgres::Database;
 use crate::support::sample;
+use crate::support::subscriber::{Answer, Subscriber};
 
 const INSTANCES: &str = "/vnflcm/v2/vnf_instances";
 
@@ -174,15 +177,6 @@ fn unfinished(gybe: &Gybe, method: &str, path: &str) -> TcpStream {
     connection
 }
 
-/// A request that is worked on while its body arrives, as those with packages are.
-async fn unfinished_upload(gybe: &Gybe) -> TcpStream {
-    let package = gybe.post("/vnfpkgm/v1/vnf_packages", &json!({})).await.expect(StatusCode::CREATED);
-    let path = format!("/vnfpkgm/v1/vnf_packages/{}/package_content", package["id"].as_str().unwrap());
-    let connection = unfinished(gybe, "PUT", &path);
-    until_metric(gybe, "gybe_http_requests_under_way", 1.0).await;
-    connection
-}
-
 /// A request whose body is awaited.
 async fn unfinished_request(gybe: &Gybe) -> TcpStream {
     let connection = unfinished(gybe, "POST", INSTANCES);
@@ -205,7 +199,14 @@ fn finish(mut connection: TcpStream) -> String {
 #[tokio::test]
 async fn one_request_too_many_is_sent_away_and_the_probes_are_not() {
     let gybe = Gybe::start_with(&["--max-requests", "1"]);
-    let first = unfinished_upload(&gybe).await;
+    // The callback URI is tested meanwhile.
+    let (subscriber, tested) = (Subscriber::start().await, Arc::new(Notify::new()));
+    let when = Arc::clone(&tested);
+    subscriber.answer(move |_| Answer::When(Arc::clone(&when)));
+    let subscription = json!({ "callbackUri": subscriber.url });
+    let first = gybe.client.post(gybe.uri("/vnflcm/v2/subscriptions")).json(&subscription).send();
+    let first = tokio::spawn(first);
+    subscriber.until(|received| received.len() == 1).await;
     let answer = gybe.get(INSTANCES).await;
     assert!(answer.problem(503).contains("repeat the request later"));
     assert_eq!(answer.headers["retry-after"], "5");
@@ -213,7 +214,8 @@ async fn one_request_too_many_is_sent_away_and_the_probes_are_not() {
     assert_eq!(gybe.get("/readyz").await.status, StatusCode::OK);
     assert_eq!(metric(&gybe, "gybe_http_requests_shed_total").await, Some(1.0));
 
-    assert_eq!(finish(first), "HTTP/1.1 202", "who came first is answered");
+    tested.notify_one();
+    assert_eq!(first.await.unwrap().unwrap().status(), StatusCode::CREATED, "who came first is answered");
     gybe.get(INSTANCES).await.expect(StatusCode::OK);
 }
 
