@@ -280,18 +280,11 @@ impl Options {
         if public_url.as_ref().is_some_and(|url| !url.starts_with("http://") && !url.starts_with("https://")) {
             return unsound("--public-url must begin with http:// or https://");
         }
-        if let Some(endpoint) = &self.otlp_endpoint {
-            // Also so that it can be shown: credentials are for OTEL_EXPORTER_OTLP_HEADERS.
-            let usable = |uri: http::Uri| {
-                matches!(uri.scheme_str(), Some("http" | "https"))
-                    && uri.query().is_none()
-                    && uri.authority().is_some_and(|authority| !authority.as_str().contains('@'))
-            };
-            if !endpoint.parse().is_ok_and(usable) {
-                return unsound(
-                    "--otlp-endpoint must be an http:// or https:// URL without user, password and query; headers are taken from OTEL_EXPORTER_OTLP_HEADERS",
-                );
-            }
+        // Also so that it can be shown: credentials are for OTEL_EXPORTER_OTLP_HEADERS.
+        if self.otlp_endpoint.as_ref().is_some_and(|endpoint| !is_plain_url(endpoint)) {
+            return unsound(
+                "--otlp-endpoint must be an http:// or https:// URL without user, password and query; headers are taken from OTEL_EXPORTER_OTLP_HEADERS",
+            );
         }
         let lease = self.lease.unwrap_or(30);
         if !(5..=600).contains(&lease) {
@@ -344,4 +337,14 @@ impl Options {
             max_package_bytes: self.max_package_size.unwrap_or(1024).saturating_mul(1024 * 1024),
         })
     }
+}
+
+/// Whether it is an http(s) URL that can be shown: without credentials.
+fn is_plain_url(url: &str) -> bool {
+    let plain = |uri: http::Uri| {
+        matches!(uri.scheme_str(), Some("http" | "https"))
+            && uri.query().is_none()
+            && uri.authority().is_some_and(|authority| !authority.as_str().contains('@'))
+    };
+    url.parse().is_ok_and(plain)
 }
