@@ -293,18 +293,11 @@ impl Options {
         }
         let public_url = self.public_url.map(public_url).transpose();
         let public_url = public_url.map_err(|text| ConfigError::Unsound(format!("--{text}")))?;
-        if let Some(endpoint) = &self.otlp_endpoint {
-            // Also so that it can be shown: credentials are for OTEL_EXPORTER_OTLP_HEADERS.
-            let usable = |uri: http::Uri| {
-                matches!(uri.scheme_str(), Some("http" | "https"))
-                    && uri.query().is_none()
-                    && uri.authority().is_some_and(|authority| !authority.as_str().contains('@'))
-            };
-            if !endpoint.parse().is_ok_and(usable) {
-                return unsound(
-                    "--otlp-endpoint must be an http:// or https:// URL without user, password and query; headers are taken from OTEL_EXPORTER_OTLP_HEADERS",
-                );
-            }
+        // Also so that it can be shown: credentials are for OTEL_EXPORTER_OTLP_HEADERS.
+        if self.otlp_endpoint.as_ref().is_some_and(|endpoint| !is_plain_url(endpoint)) {
+            return unsound(
+                "--otlp-endpoint must be an http:// or https:// URL without user, password and query; headers are taken from OTEL_EXPORTER_OTLP_HEADERS",
+            );
         }
         let lease = self.lease.unwrap_or(30);
         if !(5..=600).contains(&lease) {
@@ -375,4 +368,14 @@ fn public_url(url: String) -> Result<String, &'static str> {
         return Ok(url.trim_end_matches('/').to_owned());
     }
     Err("public-url must begin with http:// or https://")
+}
+
+/// Whether it is an http(s) URL that can be shown: without credentials.
+fn is_plain_url(url: &str) -> bool {
+    let plain = |uri: http::Uri| {
+        matches!(uri.scheme_str(), Some("http" | "https"))
+            && uri.query().is_none()
+            && uri.authority().is_some_and(|authority| !authority.as_str().contains('@'))
+    };
+    url.parse().is_ok_and(plain)
 }

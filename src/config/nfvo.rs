@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
-use crate::config::ConfigError;
+use crate::config::{ConfigError, is_plain_url};
 use crate::domain::subscription::Edition;
 use crate::domain::vim::Secret;
 use crate::nfvo::client::{Credential, Settings};
@@ -158,15 +158,6 @@ impl NfvoOptions {
         let password = Secret::new(password.trim_end_matches(['\r', '\n']));
         Ok(Some(Credential { user, password, token_endpoint: self.token_endpoint.clone() }))
     }
-}
-
-fn is_plain_url(url: &str) -> bool {
-    let plain = |uri: http::Uri| {
-        matches!(uri.scheme_str(), Some("http" | "https"))
-            && uri.query().is_none()
-            && uri.authority().is_some_and(|authority| !authority.as_str().contains('@'))
-    };
-    url.parse().is_ok_and(plain)
 }
 
 #[cfg(test)]

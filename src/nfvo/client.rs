@@ -89,7 +89,7 @@ struct TheirProblem {
     detail: Option<String>,
 }
 
-/// What is read of a Grant besides, for where it is.
+/// Which of the two exchanges it is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Asking {
     Ask,

@@ -9,6 +9,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use crate::support::cluster::{Cluster, TestNamespace};
+use crate::support::front::{certificate, wanting};
 use crate::support::granter::{Granter, created, grant, problem};
 use crate::support::gybe::{Gybe, connection};
 use crate::support::postgres::Database;
@@ -63,11 +64,17 @@ impl Site {
 
     /// Asks for an instantiation that comes to nothing; gives back its error.
     async fn refused(&self, instance: &str) -> Value {
+        let error = self.rolled_back(instance).await;
+        self.nothing_was_made(instance).await;
+        error
+    }
+
+    /// As [`Site::refused`], while others of the site live.
+    async fn rolled_back(&self, instance: &str) -> Value {
         let op = self.gybe.begin(instance, "instantiate", &self.instantiation()).await;
         let op = self.gybe.settled(&op).await;
         assert_eq!(op["operationState"], "ROLLED_BACK", "{op:#}");
         assert_eq!(op.get("grantId"), None);
-        self.nothing_was_made(instance).await;
         op["error"].clone()
     }
 }
@@ -186,17 +193,11 @@ async fn the_whole_life_is_granted(site: Site, edition: &str) {
     assert_eq!(nfvo.requests().len(), 8, "once each");
     assert!(nfvo.server.received().iter().all(|one| one.method == "POST"), "what is granted at once is not looked for");
     requests_are_as_in_the_standard(nfvo);
-    gybe.complete_modification(&path).await;
+    let renamed = gybe.patch(&path, &json!({ "vnfInstanceName": "renamed" })).await;
+    renamed.expect(StatusCode::ACCEPTED);
+    let op = gybe.settled(&renamed.location.unwrap()).await;
+    assert_eq!((&op["operationState"], op.get("grantId")), (&json!("COMPLETED"), None));
     assert_eq!(nfvo.requests().len(), 8, "a change of attributes needs no grant");
-}
-
-impl Gybe {
-    async fn complete_modification(&self, path: &str) {
-        let answer = self.patch(path, &json!({ "vnfInstanceName": "renamed" })).await;
-        answer.expect(StatusCode::ACCEPTED);
-        let op = self.settled(&answer.location.unwrap()).await;
-        assert_eq!((&op["operationState"], op.get("grantId")), (&json!("COMPLETED"), None));
-    }
 }
 
 #[tokio::test]
@@ -394,20 +395,11 @@ async fn an_nfvo_that_is_down_is_asked_again_for_a_while() {
         }
     });
     let begun = site.gybe.begin(&back, "instantiate", &site.instantiation()).await;
-    site.refused_only(&gone).await;
+    let error = site.rolled_back(&gone).await;
+    assert_eq!(error["status"], 504);
+    assert!(error["detail"].as_str().unwrap().contains("the NFVO gave no grant"), "{error}");
     let op = site.gybe.settled(&begun).await;
     assert_eq!(op["operationState"], "COMPLETED", "{op:#}");
-}
-
-impl Site {
-    /// As [`Site::refused`], of one of two instances.
-    async fn refused_only(&self, instance: &str) {
-        let op = self.gybe.begin(instance, "instantiate", &self.instantiation()).await;
-        let op = self.gybe.settled(&op).await;
-        assert_eq!(op["operationState"], "ROLLED_BACK", "{op:#}");
-        assert_eq!((&op["error"]["status"], op.get("grantId")), (&json!(504), None));
-        assert!(op["error"]["detail"].as_str().unwrap().contains("the NFVO gave no grant"), "{op:#}");
-    }
 }
 
 /// As etsi-mano says no.
@@ -658,4 +650,48 @@ async fn a_token_is_had_used_and_had_anew_when_the_nfvo_does_not_take_it_any_mor
     assert_eq!(issued.load(std::sync::atomic::Ordering::Relaxed), 1, "a token is kept");
     site.gybe.complete(&path, "terminate", &json!({ "terminationType": "FORCEFUL" })).await;
     assert_eq!(issued.load(std::sync::atomic::Ordering::Relaxed), 2);
+}
+
+#[tokio::test]
+async fn an_nfvo_that_wants_a_certificate_is_shown_it_and_one_of_another_authority_is_not_trusted() {
+    let folder = tempfile::tempdir().unwrap();
+    let (server, client, stranger) = (certificate(), certificate(), certificate());
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (ours, theirs) = (file("ca.pem", &server.0), file("other.pem", &stranger.0));
+    let own = file("client.pem", &(client.0.clone() + &client.1));
+    let nfvo = Granter::at(Subscriber::start_tls(wanting(&server, &client)).await);
+    let with = arguments(&nfvo, &["--nfvo-ca-file", &ours, "--nfvo-certificate-file", &own]);
+    let gybe = Gybe::start_with(&with);
+    let without = Gybe::start_with(&arguments(&nfvo, &["--nfvo-ca-file", &theirs]));
+    let site = Site::on(nfvo, gybe).await;
+    let path = site.small("v2").await;
+    site.gybe.complete(&path, "instantiate", &site.instantiation()).await;
+    let asked = site.nfvo.requests().len();
+    let site = Site::on(site.nfvo, without).await;
+    let path = site.small("v2").await;
+    let error = site.refused(&path).await;
+    assert!(error["detail"].as_str().unwrap().contains("certificate"), "{error}");
+    assert_eq!((asked, site.nfvo.requests().len()), (1, 1));
+}
+
+#[test]
+fn the_configuration_is_shown_without_the_password() {
+    let check = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(crate::support::gybe::binary());
+        let run = command.arg("check-config").args(arguments).env("GYBE_NFVO_PASSWORD", "hunter22").output().unwrap();
+        (run.status.success(), String::from_utf8(run.stdout).unwrap() + &String::from_utf8(run.stderr).unwrap())
+    };
+    let (good, shown) = check(&["--nfvo-url", "https://nfvo/grant/v1/", "--nfvo-user", "gybe", "--nfvo-edition", "v1"]);
+    for said in ["\"https://nfvo/grant/v1\"", "BASIC", "\"gybe\"", "V1", "3600s"] {
+        assert!(good && shown.contains(said), "{said}: {shown}");
+    }
+    assert!(!shown.contains("hunter22"), "{shown}");
+    let postgres =
+        ["--database-url", "postgres://db/gybe", "--role", "conductor", "--nfvo-url", "https://nfvo/grant/v1"];
+    let (good, shown) = check(&postgres);
+    assert!(!good && shown.contains("needs --public-url"), "{shown}");
 }

@@ -26,16 +26,12 @@ use gybe::notify::Notifier;
 use gybe::notify::callback::{Callbacks, Settings};
 use gybe::store::attributes::Filter;
 use gybe::store::{Ending, OnboardedVnfd, OutboxClaim, Page, Store, StoreError, Subscribed};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::support::front::certificate;
+use crate::support::front::{certificate, wanting};
 use crate::support::postgres::Database;
 use crate::support::store::{instance, onboarded, open, work};
 use crate::support::subscriber::{Answer, Received, Subscriber};
@@ -669,16 +665,8 @@ async fn a_certificate_is_shown_to_who_asks_for_it_and_to_nobody_else() {
         ca_file: Some(file("ca.pem", &server.0)),
         certificate_file: Some(file("client.pem", &(client.0.clone() + &client.1))),
     };
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(client.0.as_bytes()).unwrap()).unwrap();
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build().unwrap();
-    let tls = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    let tls = tls.with_client_cert_verifier(verifier).with_single_cert(
-        vec![CertificateDer::from_pem_slice(server.0.as_bytes()).unwrap()],
-        PrivateKeyDer::from_pem_slice(server.1.as_bytes()).unwrap(),
-    );
-    let (outbox, subscriber) = (Outbox::sqlite().await, Subscriber::start_tls(tls.unwrap()).await);
+    let tls = wanting(&server, &client);
+    let (outbox, subscriber) = (Outbox::sqlite().await, Subscriber::start_tls(tls).await);
     let _notifier = Running::new(Arc::clone(&outbox.store), &settings);
     let asks = |asks: AuthType| {
         let mut subscription = with_basic(subscription(&format!("{}/{asks:?}", subscriber.url), json!({})));

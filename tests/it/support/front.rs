@@ -17,9 +17,10 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use reqwest::StatusCode;
-use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -234,4 +235,16 @@ pub fn certificate() -> (String, String) {
         .unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     [certificate, key].map(|path| std::fs::read_to_string(path).unwrap()).into()
+}
+
+/// A server with the certificate and key `server` that talks to those only who show the certificate `client`.
+pub fn wanting(server: &(String, String), client: &(String, String)) -> ServerConfig {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(client.0.as_bytes()).unwrap()).unwrap();
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build().unwrap();
+    let tls = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let own = vec![CertificateDer::from_pem_slice(server.0.as_bytes()).unwrap()];
+    let key = PrivateKeyDer::from_pem_slice(server.1.as_bytes()).unwrap();
+    tls.with_client_cert_verifier(verifier).with_single_cert(own, key).unwrap()
 }
