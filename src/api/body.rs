@@ -67,6 +67,10 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     }
     // What is skipped of it, too: a text that is none may not be stored, nor sent on.
     let text = std::str::from_utf8(bytes).map_err(|_| Problem::malformed("the request body is not in UTF-8"))?;
+    // Serde would take an array for the members of a structure, in their order.
+    if text.trim_start().starts_with('[') {
+        return Err(Problem::malformed("the request body must be a JSON object, and is an array"));
+    }
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| misread(&error))?;
     deserializer.end().map_err(|error| Problem::malformed(format!("the request body can't be read: {error}")))?;

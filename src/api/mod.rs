@@ -218,11 +218,11 @@ fn packages(config: &mut ServiceConfig) {
                 .route(post().to(onboarding::upload_from_uri)),
         )
         .service(resource("/onboarded_vnf_packages").route(get().to(packages::list_onboarded)))
-        .service(resource("/onboarded_vnf_packages/{vnfd_id}").route(get().to(packages::show)))
+        .service(resource("/onboarded_vnf_packages/{vnfdId}").route(get().to(packages::show)))
         .service(
-            resource("/onboarded_vnf_packages/{vnfd_id}/package_content").route(get().to(package_content::content)),
+            resource("/onboarded_vnf_packages/{vnfdId}/package_content").route(get().to(package_content::content)),
         );
-    for package in ["/vnf_packages/{id}", "/onboarded_vnf_packages/{vnfd_id}"] {
+    for package in ["/vnf_packages/{id}", "/onboarded_vnf_packages/{vnfdId}"] {
         config
             .service(resource(format!("{package}/vnfd")).route(get().to(package_content::vnfd)))
             .service(resource(format!("{package}/manifest")).route(get().to(package_content::manifest)))

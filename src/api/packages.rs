@@ -40,6 +40,7 @@ pub enum Named {
 
 /// The parameter of a path below `onboarded_vnf_packages`, decoded.
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct OfVnfd {
     vnfd_id: String,
 }

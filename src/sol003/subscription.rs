@@ -67,11 +67,11 @@ pub struct PkgmNotificationsFilter {
     pub vnf_pkg_id: Vec<String>,
     /// Packages that are in this state after the change, or in one of these.
     #[serde(deserialize_with = "one_or_more")]
-    #[schema(value_type = String)]
+    #[schema(value_type = Vec<String>)]
     pub operational_state: Vec<OperationalState>,
     /// Packages that are IN_USE or NOT_IN_USE; or a list.
     #[serde(deserialize_with = "one_or_more")]
-    #[schema(value_type = String)]
+    #[schema(value_type = Vec<String>)]
     pub usage_state: Vec<PackageUsageState>,
     /// 3.3.1: packages for these VNFMs.
     pub vnfm_info: Vec<String>,

@@ -113,7 +113,7 @@ async fn an_instantiation_that_can_not_be_is_refused_before_the_202() {
             (json!({}), 400, "flavourId"),
             (json!({ "flavourId": 1 }), 400, "flavourId"),
             (files(json!(["Files/kubernetes/none.yaml"])), 422, "Files/kubernetes/deployment.yaml"),
-            (files(json!("Files/kubernetes/deployment.yaml")), 400, "array of strings"),
+            (files(json!(5)), 400, "array of strings"),
             (unknown_vim, 422, UNKNOWN),
             (unknown_type, 422, "openstack"),
             (json!({ "flavourId": "simple", "vimConnectionInfo": [] }), 400, "vimConnectionInfo"),

@@ -64,7 +64,8 @@ pub fn address(gybe: &Gybe) -> String {
 
 /// The beginning of a request with a body of `length` bytes.
 pub fn head(method: &str, path: &str, length: usize) -> String {
-    format!("{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n")
+    let media_type = if method == "PUT" { "application/zip" } else { "application/json" };
+    format!("{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {media_type}\r\nContent-Length: {length}\r\n\r\n")
 }
 
 /// What is answered until the connection is closed, or broken off; all there is to be said is said within a minute.

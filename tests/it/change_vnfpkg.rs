@@ -171,7 +171,10 @@ fn the_namespace_that_the_vnf_lives_in_stays_with_it() {
     assert_eq!(names(&[row("v1 Namespace home", json!(2))]), [""; 0]);
 }
 
-fn flavour(aspects: &[(&str, u32, &[(&str, u32)])], initial: &[(&str, Option<u32>)]) -> Flavour {
+/// Name, highest level, and what a level adds to VDUs.
+type Aspect<'a> = (&'a str, u32, &'a [(&'a str, u32)]);
+
+fn flavour(aspects: &[Aspect<'_>], initial: &[(&str, Option<u32>)]) -> Flavour {
     let aspect = |max_level, deltas: &[(&str, u32)]| ScalingAspect {
         max_level,
         deltas: deltas.iter().map(|(vdu, delta)| ((*vdu).to_owned(), vec![*delta])).collect(),
@@ -961,7 +964,7 @@ async fn a_change_that_can_not_be_is_refused_before_the_202() {
         (with(json!({ "namespace": 5 })), 400, "namespace"),
         (with(json!({ "namespace": "" })), 400, "namespace"),
         (with(json!({ "lcm-kubernetes-def-files": ["Files/none.yaml"] })), 422, "Files/none.yaml"),
-        (with(json!({ "lcm-kubernetes-def-files": "Files/all.yaml" })), 400, "lcm-kubernetes-def-files"),
+        (with(json!({ "lcm-kubernetes-def-files": 5 })), 400, "lcm-kubernetes-def-files"),
         (json!({ "vnfdId": second, "vimConnectionInfo": { "default": moved } }), 409, "stays there"),
         (json!({ "vnfdId": second, "extensions": { "a": "x".repeat(70_000) } }), 422, "extensions"),
     ] {

@@ -11,14 +11,14 @@ fn read(path: &str) -> String {
 
 /// The roots that a row's editions stand for.
 fn roots(editions: &str) -> Vec<&'static str> {
-    let root = |edition: &str| match edition {
-        "v1" => "/vnflcm/v1",
-        "v2" => "/vnflcm/v2",
-        "pkgm" => "/vnfpkgm/v1",
-        "Tacker" => "",
+    let roots = |edition: &str| match edition {
+        "v1" => vec!["/vnflcm/v1"],
+        "v2" => vec!["/vnflcm/v2"],
+        "pkgm" => vec!["/vnfpkgm/v1", "/vnfpkgm/v2"],
+        "Tacker" => vec![""],
         other => panic!("no edition is called {other}"),
     };
-    editions.split_whitespace().map(root).collect()
+    editions.split_whitespace().flat_map(roots).collect()
 }
 
 /// What stands between backticks.

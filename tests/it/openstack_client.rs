@@ -217,6 +217,31 @@ async fn a_vnf_lives_from_create_to_delete_in_both_versions() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_vnf_gets_another_package() {
+    let cluster = Cluster::running().await;
+    let namespace = cluster.namespace().await;
+    let mut desk = Desk::of(Gybe::start());
+    let file = desk.openstack.file("vim.yaml", vim_file(&cluster, &namespace, "gybe", &["*"]).await);
+    let vim = text(&desk.openstack.table("1", &["vim", "register", "--config-file", &file, "cluster"]), "id");
+    let ((_, before), (_, after)) = (desk.onboard("core5g").await, desk.onboard("core5g-2").await);
+    let id = text(&desk.openstack.table("2", &["vnflcm", "create", &before]), "ID");
+    let request = desk.instantiation("2", &vim, &namespace);
+    desk.openstack.does("2", &["vnflcm", "instantiate", &id, &request]);
+    desk.completed("2", &id, "INSTANTIATE").await;
+
+    let request = std::fs::read_to_string("samples/requests/change-vnfpkg-core5g-2.json").unwrap();
+    assert!(request.contains(&after), "the request is for the sample");
+    let request = desk.openstack.file("change.json", request);
+    let said = desk.openstack.does("2", &["vnflcm", "change-vnfpkg", &id, &request]);
+    assert!(said.contains("has been accepted"), "{said}");
+    desk.completed("2", &id, "CHANGE_VNFPKG").await;
+    let shown = desk.openstack.table("2", &["vnflcm", "show", &id]);
+    assert_eq!(shown["VNFD ID"], after.as_str(), "{shown:#}");
+    desk.openstack.does("2", &["vnflcm", "terminate", "--termination-type", "FORCEFUL", "--D", &id]);
+    assert!(cluster.marked(&namespace.name).await.is_empty());
+}
+
 async fn lives(desk: &mut Desk, version: &str, vnfd: &str, vim: &str, namespace: &TestNamespace) {
     let create = ["vnflcm", "create", "--name", "core", "--description", "a core", vnfd];
     let created = desk.openstack.table(version, &create);

@@ -270,7 +270,8 @@ fn replicas_to_hand_over(intent: &Map<String, Value>, found: &DynamicObject, man
     };
     let mut owners = found.managed_fields().iter().filter(has_them).map(|entry| entry.manager.as_deref());
     let is_ours = owners.next() == Some(Some(manager)) && owners.next().is_none();
-    found.data.pointer("/spec/replicas").filter(|_| is_ours).cloned()
+    // None are what a VNF has that is being started: it begins with the default, for no autoscaler scales what has none.
+    found.data.pointer("/spec/replicas").filter(|replicas| is_ours && **replicas != json!(0)).cloned()
 }
 
 /// The manifest with the namespace it is for, whatever it says.
