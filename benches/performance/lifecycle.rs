@@ -4,9 +4,12 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use gybe::clock::{Clock as _, System};
 use gybe::domain::namespace::Namespace;
 use kube::Client;
 use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use crate::bare::{self, Bare};
 use crate::namespaces::Namespaces;
@@ -55,7 +58,7 @@ pub async fn measure() -> Section {
         "lifecycle",
         "Instantiate and terminate",
         "Real: the control plane (etcd without fsync) and its controllers, the binary on SQLite with every commit synced, \
-         HTTP on loopback. Played: kubelets (KWOK). Gybe: from the POST until GET, every two milliseconds, says COMPLETED. \
+         HTTP on loopback. Played: kubelets (KWOK). Gybe: from the POST until it is COMPLETED, by the operation's stateEnteredTime; it is asked for every 25 milliseconds. \
          kubectl: `apply` and `wait`, `delete --cascade=foreground --wait`. The bare client applies what Gybe applies, in the \
          same classes, and watches until it is ready, or gone with its pods and claims; it has no database, its manifests \
          are in memory. Medians of 15 runs (37 objects: 6) in turn, each in a namespace of its own, each beginning with the next of the three; \
@@ -96,12 +99,14 @@ async fn by_gybe(gybe: &Gybe, namespace: &Namespace, vnfd: &str) -> [Duration; 2
     let place = json!({ "flavourId": "simple", "additionalParams": { "namespace": namespace.as_str() } });
     let mut times = Vec::new();
     for (operation, body) in [("instantiate", place), ("terminate", json!({ "terminationType": "GRACEFUL" }))] {
-        let begun = Instant::now();
+        let begun = System.now();
         let op = gybe.begin(&path, operation, &body).await;
         let over = |op: &Value| !matches!(op["operationState"].as_str(), Some("STARTING" | "PROCESSING"));
-        let op = gybe.poll(&op, Duration::from_millis(2), over).await;
-        times.push(begun.elapsed());
+        // The others are told, and whoever asks all the time has a part of the cores that they all share.
+        let op = gybe.poll(&op, Duration::from_millis(25), over).await;
         assert_eq!(op["operationState"], "COMPLETED", "{op:#}");
+        let entered = OffsetDateTime::parse(op["stateEnteredTime"].as_str().unwrap(), &Rfc3339).unwrap();
+        times.push((entered - begun).unsigned_abs());
     }
     [times[0], times[1]]
 }
