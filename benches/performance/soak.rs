@@ -249,12 +249,15 @@ async fn live(gybe: &Gybe, vnfd: &str, namespace: &Namespace) {
     gybe.delete(&path).await.expect(StatusCode::NO_CONTENT);
 }
 
-/// What there is once the load is over: as little as at `begin`, or as much as there still is after [`QUIET`].
+/// What there is once the load is over: as little as at `begin`, or as much as there still is after [`QUIET`]. A thread that
+/// may block ends after ten seconds without work.
 async fn quiet(processes: &Processes, begin: &[Sample]) -> Vec<Sample> {
     let begun = Instant::now();
     loop {
         let now = processes.samples();
-        let back = |(now, begin): (&Sample, &Sample)| now.files <= begin.files && now.connections <= begin.connections;
+        let back = |(now, begin): (&Sample, &Sample)| {
+            now.files <= begin.files && now.connections <= begin.connections && now.threads <= begin.threads
+        };
         if now.iter().zip(begin).all(back) || begun.elapsed() > QUIET {
             return now;
         }

@@ -177,6 +177,7 @@ pub async fn remove(
         .into(),
         other => missing(id)(other),
     })?;
+    api.rendered.forget(id);
     Ok(HttpResponse::NoContent().finish())
 }
 
