@@ -52,11 +52,19 @@ fn operation(op: &LiveOperation) -> [String; 8] {
         op.vnf_instance_id.to_string(),
         op.operation.as_str().to_owned(),
         op.state.as_str().to_owned(),
-        op.steps.map_or_else(|| "-".to_owned(), |steps| format!("{} of {steps}", op.steps_done)),
+        step(op),
         op.attempt.to_string(),
         timestamp(op.not_before),
         op.error.as_ref().map_or_else(|| "-".to_owned(), |problem| shortened(&problem.detail)),
     ]
+}
+
+fn step(op: &LiveOperation) -> String {
+    match (op.steps, &op.awaited_grant) {
+        (Some(steps), _) => format!("{} of {steps}", op.steps_done),
+        (None, Some(_)) => "grant".to_owned(),
+        (None, None) => "-".to_owned(),
+    }
 }
 
 fn lease(held: Held<'_>) -> [String; 4] {
@@ -114,24 +122,28 @@ mod tests {
             steps: Some(4),
             attempt: 0,
             not_before: time,
+            awaited_grant: None,
             error: Some(Problem::conflict(format!("pod \u{1b}[31mamf\n{}", "x".repeat(SHOWN)))),
             lease: None,
         };
         let lease = LiveLease { owner: "one".to_owned(), epoch: 7, until: time };
         let running =
             LiveOperation { state: OpState::Starting, steps: None, error: None, lease: Some(lease), ..stopped.clone() };
-        vec![stopped, running]
+        let ungranted =
+            LiveOperation { awaited_grant: Some("http://nfvo/1".to_owned()), lease: None, ..running.clone() };
+        vec![stopped, running, ungranted]
     }
 
     #[test]
     fn a_table_has_a_line_per_operation_and_nothing_that_a_terminal_obeys() {
         let text = show(View::Operations, &operations(), false).unwrap();
         let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines.len(), 3);
+        assert_eq!(lines.len(), 4);
         assert!(lines[0].starts_with("OPERATION  ") && lines[0].ends_with("LAST ERROR"));
         assert!(lines[1].contains("  FAILED_TEMP  2 of 4  0        1970-01-01T00:00:00Z  pod  [31mamf x"), "{text}");
         assert!(lines[1].ends_with("x…"));
         assert!(lines[2].contains("  STARTING     -       0        1970-01-01T00:00:00Z  -"), "{text}");
+        assert!(lines[3].contains("  STARTING     grant   0        "), "{text}");
         assert!(!text.contains('\u{1b}'));
     }
 

@@ -99,37 +99,44 @@ async fn by_gybe(gybe: &Gybe, namespace: &Namespace, vnfd: &str) -> [Duration; 2
     let place = json!({ "flavourId": "simple", "additionalParams": { "namespace": namespace.as_str() } });
     let mut times = Vec::new();
     for (operation, body) in [("instantiate", place), ("terminate", json!({ "terminationType": "GRACEFUL" }))] {
-        let begun = System.now();
-        let op = gybe.begin(&path, operation, &body).await;
-        let over = |op: &Value| !matches!(op["operationState"].as_str(), Some("STARTING" | "PROCESSING"));
-        // The others are told, and whoever asks all the time has a part of the cores that they all share.
-        let op = gybe.poll(&op, Duration::from_millis(25), over).await;
-        assert_eq!(op["operationState"], "COMPLETED", "{op:#}");
-        let entered = OffsetDateTime::parse(op["stateEnteredTime"].as_str().unwrap(), &Rfc3339).unwrap();
-        times.push((entered - begun).unsigned_abs());
+        times.push(completed(gybe, &path, operation, &body).await);
     }
     [times[0], times[1]]
 }
 
+/// From the POST until the operation is COMPLETED, as its `stateEnteredTime` says.
+pub async fn completed(gybe: &Gybe, path: &str, operation: &str, body: &Value) -> Duration {
+    let begun = System.now();
+    let op = gybe.begin(path, operation, body).await;
+    let over = |op: &Value| !matches!(op["operationState"].as_str(), Some("STARTING" | "PROCESSING"));
+    // The others are told, and whoever asks all the time has a part of the cores that they all share.
+    let op = gybe.poll(&op, Duration::from_millis(25), over).await;
+    assert_eq!(op["operationState"], "COMPLETED", "{op:#}");
+    let entered = OffsetDateTime::parse(op["stateEnteredTime"].as_str().unwrap(), &Rfc3339).unwrap();
+    (entered - begun).unsigned_abs()
+}
+
 fn by_kubectl(namespace: &Namespace, subject: &Subject) -> [Duration; 2] {
-    let directory = PathBuf::from(std::env::var("GYBE_TEST_CLUSTER").unwrap());
-    let run = |arguments: &[&str]| {
-        let mut command = Command::new(directory.join("kubectl"));
-        command.arg("--kubeconfig").arg(directory.join("admin.kubeconfig"));
-        let done = command.args(["-n", namespace.as_str()]).args(arguments).output().unwrap();
-        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-    };
     let manifests = bare::folder(subject.sample);
     let begun = Instant::now();
-    run(&["apply", "-f", manifests.to_str().unwrap()]);
+    kubectl(namespace, &["apply", "-f", manifests.to_str().unwrap()]);
     for wait in subject.waits {
         let arguments: Vec<&str> = ["wait", "--timeout=60s"].into_iter().chain(wait.split(' ')).collect();
-        run(&arguments);
+        kubectl(namespace, &arguments);
     }
     let come = begun.elapsed();
     let begun = Instant::now();
-    run(&["delete", "--cascade=foreground", "--wait=true", "-f", manifests.to_str().unwrap()]);
+    kubectl(namespace, &["delete", "--cascade=foreground", "--wait=true", "-f", manifests.to_str().unwrap()]);
     [come, begun.elapsed()]
+}
+
+/// Runs `kubectl` in the namespace, as admin.
+pub fn kubectl(namespace: &Namespace, arguments: &[&str]) {
+    let directory = PathBuf::from(std::env::var("GYBE_TEST_CLUSTER").unwrap());
+    let mut command = Command::new(directory.join("kubectl"));
+    command.arg("--kubeconfig").arg(directory.join("admin.kubeconfig"));
+    let done = command.args(["-n", namespace.as_str()]).args(arguments).output().unwrap();
+    assert!(done.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
 }
 
 async fn by_bare(client: &Client, cluster: &Cluster, namespace: &Namespace, subject: &Subject) -> [Duration; 2] {

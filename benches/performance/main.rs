@@ -14,6 +14,7 @@ mod many;
 mod memory;
 mod namespaces;
 mod notifications;
+mod operations;
 mod played;
 mod process;
 mod report;
@@ -29,10 +30,21 @@ use report::Report;
 use tokio::runtime::Builder;
 
 /// What runs if nothing is named, in this order.
-const SECTIONS: [&str; 7] = ["lifecycle", "many", "api", "filters", "conductor", "notifications", "memory"];
+const SECTIONS: [&str; 8] =
+    ["lifecycle", "operations", "many", "api", "filters", "conductor", "notifications", "memory"];
 /// What the table shows: those, and the soak.
-const SHOWN: [&str; 9] =
-    ["lifecycle", "many", "api", "filters", "conductor", "notifications", "memory", "soak", "soak-postgres"];
+const SHOWN: [&str; 10] = [
+    "lifecycle",
+    "operations",
+    "many",
+    "api",
+    "filters",
+    "conductor",
+    "notifications",
+    "memory",
+    "soak",
+    "soak-postgres",
+];
 /// Runs if the argument does not say for how many seconds.
 const SOAK: Duration = Duration::from_secs(600);
 
@@ -54,6 +66,7 @@ fn section(name: &str) {
     println!("\n{name}");
     let section = match name {
         "lifecycle" => several_threads(lifecycle::measure()),
+        "operations" => several_threads(operations::measure()),
         "many" => several_threads(many::measure()),
         // One thread for the load generator: it shares the cores with the server.
         "api" => one_thread(api::measure()),

@@ -74,16 +74,7 @@ impl Conclusion<'_> {
             self.postpone(LONGEST_DELAY, attempt.saturating_add(1), Some(&problem)).await;
             return None;
         };
-        let bare = Ending {
-            from: ending.from,
-            to,
-            error: Some(problem),
-            instance: None,
-            resource_changes: None,
-            changed_info: None,
-            discard_inventory: false,
-            now: self.conductor.clock.now(),
-        };
+        let bare = Ending::bare(ending.from, to, Some(problem), self.conductor.clock.now());
         if self.write(&bare).await.is_ok() {
             return Some(bare.to);
         }

@@ -30,16 +30,8 @@ pub async fn ending(
         .state
         .on(OpEvent::Succeeded)
         .map_err(|error| StepError::Stopped(Problem::conflict(error.to_string())))?;
-    let mut ending = Ending {
-        from: task.op.state,
-        to,
-        error: task.op.error.clone().filter(|_| to == OpState::RolledBack),
-        instance: None,
-        resource_changes: None,
-        changed_info: None,
-        discard_inventory: false,
-        now: task.conductor.clock.now(),
-    };
+    let error = task.op.error.clone().filter(|_| to == OpState::RolledBack);
+    let mut ending = Ending::bare(task.op.state, to, error, task.conductor.clock.now());
     if task.op.operation == LcmOperation::Instantiate && to == OpState::RolledBack {
         ending.instance = undone(&task.op, &task.instance);
         ending.discard_inventory = true;

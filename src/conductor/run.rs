@@ -297,15 +297,9 @@ impl Task<'_> {
         let Ok(to) = self.op.state.on(event) else { return Verdict::Lost };
         tracing::warn!(op.id = %self.op.id, state = to.as_str(), "operation {} stopped: {}", self.op.id, problem.detail);
         let ending = Ending {
-            from: self.op.state,
-            to,
-            error: Some(problem),
             // What an earlier instantiation left is found by the namespace and the connection: with leftovers, they stay.
             instance: (starting && self.was_empty).then(|| finish::undone(&self.op, &self.instance)).flatten(),
-            resource_changes: None,
-            changed_info: None,
-            discard_inventory: false,
-            now: self.conductor.clock.now(),
+            ..Ending::bare(self.op.state, to, Some(problem), self.conductor.clock.now())
         };
         Verdict::End(Box::new(ending), self.attempt)
     }

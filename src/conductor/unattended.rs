@@ -16,16 +16,7 @@ pub fn ending(task: &Task<'_>) -> Option<Ending> {
     let to = task.op.state.on(event).ok()?;
     let error = explained(task.op.error.clone(), unattended, event);
     tracing::warn!(op.id = %task.op.id, state = to.as_str(), "nobody decided about operation {}: {}", task.op.id, error.detail);
-    Some(Ending {
-        from: task.op.state,
-        to,
-        error: Some(error),
-        instance: None,
-        resource_changes: None,
-        changed_info: None,
-        discard_inventory: false,
-        now: task.conductor.clock.now(),
-    })
+    Some(Ending::bare(task.op.state, to, Some(error), task.conductor.clock.now()))
 }
 
 /// The error that led to FAILED_TEMP, with what is done now.

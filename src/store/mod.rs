@@ -7,409 +7,38 @@
 //! Every method is written to be run to its end: callers don't wrap one in a timeout or a `select!`, for what was asked may
 //! happen all the same; the database's own timeouts bound them. A future that is dropped leaves no transaction open.
 
-use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use serde::Serialize;
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 use tokio::sync::{Notify, broadcast, watch};
-use uuid::Uuid;
 
-use crate::domain::grant::{GrantReference, PendingGrant};
+use crate::domain::grant::PendingGrant;
 use crate::domain::ids::{ProjectId, SubscriptionId, VimId, VnfInstanceId, VnfLcmOpOccId, VnfPkgId};
 use crate::domain::instance::VnfInstance;
 use crate::domain::interface::Interface;
-use crate::domain::namespace::Namespace;
-use crate::domain::op_occ::{CancelMode, LcmOperation, OpState, VnfLcmOpOcc};
+use crate::domain::op_occ::{CancelMode, OpState, VnfLcmOpOcc};
 use crate::domain::package::{Content, DefinitionFile, OperationalState, VnfPackage};
 use crate::domain::plan::Plan;
 use crate::domain::problem::Problem;
-use crate::domain::resource::{ObjectKey, Resource, ResourceState};
+use crate::domain::resource::{ObjectKey, Resource};
 use crate::domain::subscription::{Notification, Subscription, Undelivered};
-use crate::domain::vim::{Vim, VimConnection};
-use crate::domain::vnfd::Vnfd;
+use crate::domain::vim::Vim;
 use crate::metrics::StoreMetrics;
-use crate::store::attributes::Filter;
 
 pub mod attributes;
+mod error;
 mod idempotency;
+mod records;
 pub mod seal;
 mod sql;
 
+pub use error::StoreError;
 pub use idempotency::{IdempotencyKey, Made};
+pub use records::*;
 pub use sql::{Migrated, connect, live_operations, migrate};
-
-/// Why a store method did not do what was asked.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// There is no such row, or it is another project's.
-    #[error("no such row")]
-    NotFound,
-    /// The row is not in the state, or no longer of the version, that the caller saw.
-    #[error("the row changed meanwhile")]
-    Stale,
-    /// Another row has the same unique value.
-    #[error("{0} is taken")]
-    Duplicate(&'static str),
-    /// The VNF instance has an operation that is not over.
-    #[error("operation {0} of this VNF instance is not over")]
-    Busy(VnfLcmOpOccId),
-    /// Other rows refer to the row.
-    #[error("the row is in use")]
-    InUse,
-    /// The lease ran out and somebody else may hold the operation: write nothing more.
-    #[error("the lease is lost")]
-    LeaseLost,
-    /// A row can't be read back: a defect, or a key that is not the one it was sealed with.
-    #[error("{table} {id}: {reason}")]
-    Corrupt {
-        /// The table.
-        table: &'static str,
-        /// The row.
-        id: String,
-        /// What is wrong.
-        reason: String,
-    },
-    /// A secret can't be sealed.
-    #[error("the secrets can't be stored")]
-    Seal(#[source] seal::SealError),
-    /// The URL names no database that Gybe can use.
-    #[error("the database URL must be sqlite://PATH or postgres://...")]
-    Url,
-    /// Another process has the SQLite file open.
-    #[error("{} is in use by another process: a SQLite database serves one process; several need PostgreSQL", path.display())]
-    Held {
-        /// The database file.
-        path: PathBuf,
-    },
-    /// The database file or the lock file beside it can't be opened.
-    #[error("{} can't be opened", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The schema is not there or is an older release's.
-    #[error("the database's schema is not up to date: run `gybe migrate`")]
-    NotMigrated,
-    /// The database did not answer in time; a write may have taken effect.
-    #[error("the database does not answer")]
-    Silent,
-    /// The database did not answer as it should.
-    #[error("the database failed")]
-    Database(#[from] sqlx::Error),
-    /// The schema could not be brought up to date.
-    #[error("migrating the database failed")]
-    Migrate(#[from] sqlx::migrate::MigrateError),
-}
-
-impl StoreError {
-    /// Whether the database can't be reached at the moment. A write may have taken effect.
-    pub fn is_outage(&self) -> bool {
-        match self {
-            Self::Silent => true,
-            Self::Database(error) => is_outage(error),
-            _ => false,
-        }
-    }
-
-    /// Whether it lies in the database, which may do the same later, and not in what was asked of it.
-    pub fn is_passing(&self) -> bool {
-        self.is_outage() || matches!(self, Self::Database(sqlx::Error::PoolTimedOut))
-    }
-
-    /// What kind of failure it is, for the metrics; `None` if the store did its work by saying no.
-    fn failure(&self) -> Option<&'static str> {
-        match self {
-            Self::Database(sqlx::Error::PoolTimedOut) => Some("no-connection-free"),
-            Self::Database(_) | Self::Silent => Some("database"),
-            Self::Corrupt { .. } | Self::Seal(_) => Some("unreadable"),
-            Self::LeaseLost => Some("lease-lost"),
-            _ => None,
-        }
-    }
-}
-
-/// Whether the error is about the way to the database, or about the server on its way out or in, rather than about what was
-/// asked of it.
-fn is_outage(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::Io(_) | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => true,
-        // PostgreSQL's class 08 is of connections; 57P01 to 57P03 are said by a server that stops, crashed or starts.
-        sqlx::Error::Database(error) => error
-            .code()
-            .is_some_and(|code| code.starts_with("08") || matches!(code.as_ref(), "57P01" | "57P02" | "57P03")),
-        _ => false,
-    }
-}
-
-/// The right to work on one operation until it runs out. Not `Clone`: a conductor's write needs one.
-#[derive(Debug)]
-pub struct Lease {
-    /// The operation.
-    pub op: VnfLcmOpOccId,
-    /// The fence: each claim counts it up, each write of the conductor compares it.
-    pub epoch: i64,
-}
-
-/// A claimed operation with all that is needed to go on with it.
-#[derive(Debug)]
-pub struct Claimed {
-    /// The right to work on it.
-    pub lease: Lease,
-    /// The operation.
-    pub op: VnfLcmOpOcc,
-    /// Its VNF instance.
-    pub instance: VnfInstance,
-    /// The stored plan; `None` until it is planned.
-    pub plan: Option<Plan>,
-    /// Steps of the current direction (backward in ROLLING_BACK, else forward) that are done.
-    pub steps_done: usize,
-    /// How often the current step was put off because of passing errors.
-    pub attempt: u32,
-    /// The grant that it waits for.
-    pub pending_grant: Option<PendingGrant>,
-}
-
-/// What an NFVO has granted to an operation.
-#[derive(Clone, Debug)]
-pub struct Granted {
-    /// The grant.
-    pub grant: GrantReference,
-    /// The instance as the grant makes it, of the version that was claimed; `None`: unchanged.
-    pub instance: Option<VnfInstance>,
-}
-
-/// What [`Store::claim`] found.
-#[derive(Debug)]
-pub enum Claim {
-    /// Operations to work on: at least one.
-    Work(Vec<Claimed>),
-    /// Nothing is due; the time until something will be, if anything waits.
-    Idle(Option<Duration>),
-}
-
-/// What a finished step changed in the inventory. Written in one transaction with the step count.
-#[derive(Debug, Default)]
-pub struct Checkpoint {
-    /// Steps of the current direction done so far.
-    pub steps_done: usize,
-    /// Rows that say something else from now on, or are new. Those that are there keep place and state.
-    pub rows: Vec<Resource>,
-    /// New states of rows, those of `rows` among them.
-    pub states: Vec<(ObjectKey, ResourceState)>,
-    /// Rows whose objects are gone.
-    pub removed: Vec<ObjectKey>,
-}
-
-/// How an operation leaves a running state.
-#[derive(Debug)]
-pub struct Ending {
-    /// The state it leaves: must be the current one.
-    pub from: OpState,
-    /// The state it enters.
-    pub to: OpState,
-    /// Why, unless it succeeded. `None` keeps the error there is, except in COMPLETED.
-    pub error: Option<Problem>,
-    /// The instance as it is from now on, of the version that was claimed; `None`: unchanged.
-    pub instance: Option<VnfInstance>,
-    /// What was changed.
-    pub resource_changes: Option<crate::domain::op_occ::ResourceChanges>,
-    /// What became of the instance's own attributes. `None` keeps what there is.
-    pub changed_info: Option<Value>,
-    /// Whether the inventory of the instance is forgotten, all of its objects being gone: an INSTANTIATE was rolled back.
-    pub discard_inventory: bool,
-    /// When.
-    pub now: OffsetDateTime,
-}
-
-/// The operations that are not over.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Queue {
-    /// How many are in each state; those without any are left out.
-    pub states: Vec<(OpState, u64)>,
-    /// How many are due and held by nobody.
-    pub waiting: u64,
-    /// How long the one of them that has waited longest could have been worked on.
-    pub oldest: Option<Duration>,
-}
-
-/// An operation that is not over, for people who look for what it hangs on. It holds no secrets.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct LiveOperation {
-    /// Its identifier.
-    pub id: VnfLcmOpOccId,
-    /// Its VNF instance.
-    pub vnf_instance_id: VnfInstanceId,
-    /// What it does.
-    pub operation: LcmOperation,
-    /// Where it stands.
-    pub state: OpState,
-    /// Steps of the current direction that are done.
-    pub steps_done: u64,
-    /// Steps of the current direction; `None` until it is planned.
-    pub steps: Option<usize>,
-    /// How often the current step was put off.
-    pub attempt: u64,
-    /// Not worked on before this.
-    #[serde(with = "time::serde::rfc3339")]
-    pub not_before: OffsetDateTime,
-    /// Why it stopped or was put off last.
-    pub error: Option<Problem>,
-    /// Who works on it.
-    pub lease: Option<LiveLease>,
-}
-
-/// A lease that has not run out.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct LiveLease {
-    /// The conductor, as it calls itself in its log.
-    pub owner: String,
-    /// How often the operation was claimed.
-    pub epoch: i64,
-    /// When it runs out unless it is renewed.
-    #[serde(with = "time::serde::rfc3339")]
-    pub until: OffsetDateTime,
-}
-
-/// A place in a list, which is ordered by the time at which things began, then by id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// Milliseconds since the epoch.
-    pub at: i64,
-    /// What is there, or was there.
-    pub id: Uuid,
-}
-
-impl Place {
-    /// The place of what is called `id` and began at `time`.
-    pub fn of(time: OffsetDateTime, id: Uuid) -> Self {
-        Self { at: sql::millis(time), id }
-    }
-}
-
-/// A part of a list.
-#[derive(Clone, Copy, Debug)]
-pub struct Page<'a> {
-    /// Of what the list is to have.
-    pub filter: &'a Filter,
-    /// The place it begins after; `None`: at the beginning.
-    pub after: Option<Place>,
-    /// The most elements.
-    pub limit: usize,
-}
-
-/// An instance in a list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Listed {
-    /// Which.
-    pub id: VnfInstanceId,
-    /// Where.
-    pub place: Place,
-    /// Its present version.
-    pub version: i64,
-}
-
-/// The package that carries a VNFD, as instance operations need it.
-#[derive(Clone, Debug)]
-pub struct OnboardedVnfd {
-    /// The package.
-    pub package_id: VnfPkgId,
-    /// Whether it may be used for new instances.
-    pub operational_state: OperationalState,
-    /// The descriptor.
-    pub vnfd: Vnfd,
-}
-
-/// Where an INSTANTIATED instance is, and what of it is to be looked at.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Whereabouts {
-    /// The instance.
-    pub id: VnfInstanceId,
-    /// Its tenant.
-    pub project_id: ProjectId,
-    /// The `vimConnectionInfo` entry of the VIM it lives in.
-    pub home: Option<VimConnection>,
-    /// Where its objects are.
-    pub namespace: Namespace,
-    /// The kinds of its objects that realise VDUs or are volumes.
-    pub kinds: BTreeSet<String>,
-}
-
-/// What [`Store::create_subscription`] did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Subscribed {
-    /// The subscription was added.
-    Now,
-    /// There is an equal one: with the same API and edition, callback URI, verbosity and filter.
-    Already(SubscriptionId),
-}
-
-/// The right to send to a subscription until it runs out. Not `Clone`, as [`Lease`].
-#[derive(Debug)]
-pub struct OutboxLease {
-    /// The subscription.
-    pub subscription: SubscriptionId,
-    /// The fence: each claim counts it up, each write of who sends compares it.
-    pub epoch: i64,
-}
-
-/// A subscription to send to.
-#[derive(Debug)]
-pub struct Addressee {
-    /// The right to.
-    pub lease: OutboxLease,
-    /// The subscription.
-    pub subscription: Subscription,
-    /// How often it was put off since something was delivered.
-    pub attempt: u32,
-}
-
-/// What [`Store::claim_subscription`] found.
-#[derive(Debug)]
-pub enum OutboxClaim {
-    /// There is something to send.
-    Work(Box<Addressee>),
-    /// Nothing is due; the time until something will be, if anything waits.
-    Idle(Option<Duration>),
-}
-
-/// What became of notifications, by their positions.
-#[derive(Debug, Default)]
-pub struct Sent {
-    /// Taken by the subscriber.
-    pub delivered: Vec<i64>,
-    /// Not taken, with the reason, and not to be sent again by itself.
-    pub refused: Vec<(i64, String)>,
-}
-
-/// How much there is to send.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Outbox {
-    /// Notifications to be sent.
-    pub waiting: u64,
-    /// Notifications that are not sent any more unless the operator asks.
-    pub parked: u64,
-    /// How long the one that has waited longest could have been sent.
-    pub oldest: Option<Duration>,
-}
-
-/// What [`Store::endings`] tells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
-    /// An operation of this instance is over.
-    Of(VnfInstanceId),
-    /// Any may be, or a VIM was changed: look at all.
-    Any,
-}
 
 /// The durable state. See the module's documentation.
 #[async_trait]
@@ -671,6 +300,9 @@ pub trait Store: Send + Sync {
     /// on. One that lags behind must look at all instances, as after [`Ended::Any`]. Another process's may be missed if that
     /// process is killed.
     fn endings(&self) -> broadcast::Receiver<Ended>;
+    /// Returns once a power failure takes nothing of what is committed now: what others are to be told of, who would not
+    /// forget it.
+    async fn sync(&self) -> Result<(), StoreError>;
     /// One round trip to the database: whether it answers.
     async fn ping(&self) -> Result<(), StoreError>;
 }

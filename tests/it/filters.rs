@@ -22,24 +22,8 @@ use serde_json::{Map, Value, json};
 use crate::store::{Fixture, content};
 use crate::support::store::whole;
 
-macro_rules! on_both_engines {
-    ($($case:ident)*) => {
-        mod on_sqlite {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $case() {
-                super::$case(super::Site::of(super::Fixture::sqlite().await).await).await;
-            })*
-        }
-        mod on_postgres {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $case() {
-                super::$case(super::Site::of(super::Fixture::postgres().await).await).await;
-            })*
-        }
-    };
-}
-
 on_both_engines! {
+    Site::of(Fixture::sqlite().await), Site::of(Fixture::postgres().await);
     every_attribute_that_is_shown_is_found_by_its_value
     every_attribute_that_is_shown_is_compared_as_what_it_is
     keys_of_maps_are_found
@@ -172,15 +156,11 @@ async fn operations(f: &Fixture, instances: &[VnfInstance]) {
                 }
             };
             let failed = number == 1;
+            let to = if failed { OpState::FailedTemp } else { OpState::Completed };
+            let error = failed.then(|| Problem::conflict("quota").with("evidence", json!({ "logs": ["one", "two"] })));
             let ending = Ending {
-                from: OpState::Processing,
-                to: if failed { OpState::FailedTemp } else { OpState::Completed },
-                error: failed.then(|| Problem::conflict("quota").with("evidence", json!({ "logs": ["one", "two"] }))),
-                instance: None,
                 resource_changes: Some(ResourceChanges::between("east", &[vnfc(number)], &[vnfc(number + 1), vnfc(5)])),
-                changed_info: None,
-                discard_inventory: false,
-                now: op.start_time + Duration::from_millis(20),
+                ..Ending::bare(OpState::Processing, to, error, op.start_time + Duration::from_millis(20))
             };
             f.store.end_operation(claimed.lease, &ending).await.unwrap();
         }

@@ -286,6 +286,8 @@ async fn goes_on_after_a_kill(mut site: Site) {
     site.nfvo.take_time();
     let op = site.gybe.begin(&path, "instantiate", &site.instantiation()).await;
     site.nfvo.until_looked(1).await;
+    let shown = site.gybe.debug(&["ops"]);
+    assert!(shown.contains("  STARTING  grant  "), "{shown}");
     site.gybe.kill();
     site.nfvo.decide(|request| Answer::Status(200, grant(request).to_string()));
     site.gybe.restart();

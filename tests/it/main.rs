@@ -2,6 +2,10 @@
 //! and says where it is in the environment.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests say what they show in their names")]
 
+// Before those that use its macro.
+#[macro_use]
+mod engines;
+
 mod bad_input;
 mod bad_neighbours;
 mod callback_outage;

@@ -36,25 +36,8 @@ use crate::support::postgres::Database;
 use crate::support::store::{instance, onboarded, open, work};
 use crate::support::subscriber::{Answer, Received, Subscriber};
 
-/// Runs each case on both engines.
-macro_rules! on_both_engines {
-    ($($case:ident)*) => {
-        mod on_sqlite {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $case() {
-                super::$case(super::Outbox::sqlite().await).await;
-            })*
-        }
-        mod on_postgres {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $case() {
-                super::$case(super::Outbox::postgres().await).await;
-            })*
-        }
-    };
-}
-
 on_both_engines! {
+    Outbox::sqlite(), Outbox::postgres();
     an_operation_is_told_of_state_by_state
     what_a_filter_leaves_out_is_not_told
     equal_subscriptions_are_one
@@ -147,16 +130,9 @@ impl Outbox {
         if claimed.op.state == OpState::Starting {
             self.store.store_plan(&claimed.lease, PATIENT, &Plan::default(), &[], System.now()).await.unwrap();
         }
-        let ending = Ending {
-            from: if claimed.op.state == OpState::Starting { OpState::Processing } else { claimed.op.state },
-            to,
-            error: (to != OpState::Completed).then(|| Problem::conflict("stopped")),
-            instance: None,
-            resource_changes: None,
-            changed_info: None,
-            discard_inventory: false,
-            now: System.now(),
-        };
+        let from = if claimed.op.state == OpState::Starting { OpState::Processing } else { claimed.op.state };
+        let error = (to != OpState::Completed).then(|| Problem::conflict("stopped"));
+        let ending = Ending::bare(from, to, error, System.now());
         self.store.end_operation(claimed.lease, &ending).await.unwrap();
     }
 

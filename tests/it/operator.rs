@@ -2,7 +2,6 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,7 +11,7 @@ use serde_json::{Map, Value, json};
 use tokio::sync::Notify;
 
 use crate::support::cluster::{Cluster, TestNamespace};
-use crate::support::gybe::{Gybe, binary};
+use crate::support::gybe::Gybe;
 use crate::support::postgres::Database;
 use crate::support::sample;
 use crate::support::subscriber::{Answer, Subscriber};
@@ -58,14 +57,6 @@ async fn waiting(gybe: &Gybe, cluster: &Cluster, namespace: &TestNamespace) -> (
         tokio::task::yield_now().await;
     }
     (path, op)
-}
-
-/// What `gybe debug` prints.
-fn debug(gybe: &Gybe, arguments: &[&str]) -> String {
-    let mut command = Command::new(binary());
-    let output = command.arg("debug").args(arguments).args(["--database-url", &gybe.database_url]).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
 }
 
 #[tokio::test]
@@ -156,15 +147,15 @@ async fn debug_shows_what_hangs_beside_the_process_that_works_on_it() {
     let gybe = Gybe::start();
     let (path, op) = waiting(&gybe, &cluster, &namespace).await;
     let id = op.rsplit('/').next().unwrap();
-    let ops: Value = serde_json::from_str(&debug(&gybe, &["ops", "--json"])).unwrap();
+    let ops: Value = serde_json::from_str(&gybe.debug(&["ops", "--json"])).unwrap();
     assert_eq!(ops[0]["id"], id);
     assert!(path.ends_with(ops[0]["vnfInstanceId"].as_str().unwrap()));
     assert_eq!(ops[0]["operation"], "INSTANTIATE");
-    let leases: Value = serde_json::from_str(&debug(&gybe, &["leases", "--json"])).unwrap();
+    let leases: Value = serde_json::from_str(&gybe.debug(&["leases", "--json"])).unwrap();
     assert_eq!((&leases[0]["op"], &leases[0]["epoch"]), (&id.into(), &1.into()));
     assert_eq!(metric(&gybe, "gybe_leases_held").await, Some(1.0));
     for view in ["ops", "leases"] {
-        let table = debug(&gybe, &[view]);
+        let table = gybe.debug(&[view]);
         assert!(table.lines().nth(1).unwrap().starts_with(id), "{table}");
     }
 }
@@ -275,7 +266,7 @@ async fn a_graceful_stop_hands_operations_over_at_once() {
     let taken_over = until_metric(&second, "gybe_leases_held", 1.0).await;
     assert!(taken_over < Duration::from_secs(10), "the lease of 30 s was waited for: {taken_over:?}\n{}", first.log());
     assert!(first.child.wait().unwrap().success());
-    let leases: Value = serde_json::from_str(&debug(&second, &["leases", "--json"])).unwrap();
+    let leases: Value = serde_json::from_str(&second.debug(&["leases", "--json"])).unwrap();
     assert_eq!(leases[0]["epoch"], 2, "{leases}");
 
     let image = json!({ "spec": { "template": { "spec": { "containers": [{ "name": "app", "image": "registry.test/app:1" }] } } } });

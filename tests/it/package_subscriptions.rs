@@ -19,25 +19,8 @@ use crate::support::postgres::Database;
 use crate::support::sample;
 use crate::support::subscriber::{self, Received, Subscriber};
 
-/// Runs each case on both engines.
-macro_rules! on_both_engines {
-    ($($case:ident)*) => {
-        mod on_sqlite {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $case() {
-                super::$case(super::Fixture::sqlite().await).await;
-            })*
-        }
-        mod on_postgres {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $case() {
-                super::$case(super::Fixture::postgres().await).await;
-            })*
-        }
-    };
-}
-
 on_both_engines! {
+    Fixture::sqlite(), Fixture::postgres();
     each_change_of_an_onboarded_package_is_told_and_no_other
     what_a_filter_leaves_out_is_not_told
     subscriptions_of_one_api_are_not_told_of_the_other

@@ -35,25 +35,8 @@ use uuid::Uuid;
 use crate::support::postgres;
 use crate::support::store::{whole, work};
 
-/// Runs each case on both engines.
-macro_rules! on_both_engines {
-    ($($case:ident)*) => {
-        mod on_sqlite {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $case() {
-                super::$case(super::Fixture::sqlite().await).await;
-            })*
-        }
-        mod on_postgres {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $case() {
-                super::$case(super::Fixture::postgres().await).await;
-            })*
-        }
-    };
-}
-
 on_both_engines! {
+    Fixture::sqlite(), Fixture::postgres();
     packages_are_kept_and_listed_oldest_first
     onboarding_goes_through_its_states
     onboarding_keeps_what_it_found
@@ -436,8 +419,7 @@ fn vnfc() -> Vnfc {
 }
 
 pub fn ending(from: OpState, to: OpState) -> Ending {
-    let (error, instance, resource_changes, changed_info) = (None, None, None, None);
-    Ending { from, to, error, instance, resource_changes, changed_info, discard_inventory: false, now: at(20) }
+    Ending::bare(from, to, None, at(20))
 }
 
 /// All that an instance has. `Debug` hides the secrets, so they are compared apart.

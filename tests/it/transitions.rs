@@ -48,9 +48,7 @@ async fn act(store: Arc<dyn Store>, id: VnfLcmOpOccId, actor: Actor) -> Option<S
             let from = claimed.op.state;
             let to = from.on(event).unwrap();
             let error = (event == OpEvent::Stopped).then(|| Problem::conflict("stopped"));
-            let (instance, resource_changes, changed_info, now) = (None, None, None, System.now());
-            let ending =
-                Ending { from, to, error, instance, resource_changes, changed_info, discard_inventory: false, now };
+            let ending = Ending::bare(from, to, error, System.now());
             store.end_operation(claimed.lease, &ending).await.unwrap();
             Some((from, event, to))
         }

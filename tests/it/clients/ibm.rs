@@ -44,7 +44,7 @@ async fn cp4na_runs_a_vnf_through_its_life_by_notifications_alone() {
     let database = Database::create().await;
     let site = Site::start_on(&database.url, CONFIGURATION, &[]);
     let (gybe, driver) = (&site.gybe, site.caller(&[AUTHORIZATION]));
-    let vnfd = gybe.onboard("core5g").await;
+    let (vnfd, next) = (gybe.onboard("core5g").await, gybe.onboard("core5g-2").await);
     let callback = Subscriber::start().await;
     callback.answer(|request| Answer::Status(if request.method == "POST" { 204 } else { 405 }, String::new()));
     // By hand, once.
@@ -71,6 +71,8 @@ async fn cp4na_runs_a_vnf_through_its_life_by_notifications_alone() {
     done(&driver, &callback, &vnf, "scale", scale("SCALE_OUT")).await;
     done(&driver, &callback, &vnf, "scale", scale("SCALE_IN")).await;
     done(&driver, &callback, &vnf, "heal", json!({ "cause": "from CP4NA" })).await;
+    done(&driver, &callback, &vnf, "change_vnfpkg", json!({ "vnfdId": next })).await;
+    assert_eq!(driver.get(&vnf).await.expect(StatusCode::OK)["vnfdId"], next);
 
     // An error is plain JSON with status and detail, or the driver does not read it.
     let refused = driver.delete(&vnf).await;

@@ -1,7 +1,6 @@
 //! ONAP SO with its SOL003 adapter: `/vnflcm/v1`, no `Version`, a subscription per VNF that is never removed, a callback that
-//! takes POST alone, and a deletion in the middle of the callback that tells of the termination.
-//!
-//! Its grants are asked for of an NFVO, which it is too; here they are given locally.
+//! takes POST alone, and a deletion in the middle of the callback that tells of the termination. It is the NFVO that grants
+//! the operations, too: in its answer to the request, for the VNF that it knows by the self link.
 
 use std::sync::{Arc, Mutex};
 
@@ -19,21 +18,51 @@ name = "ONAP SO"
 profile = "onap"
 header = { name = "X-Client", value = "onap-so" }
 "#;
+const VIM: &str = "CloudOwner_RegionOne";
 const LCN: &str = "/so/vnfm-adapter/v1/lcn/VnfLcmOperationOccurrenceNotification";
 const TOKEN: &str = "/oauth/token";
+const GRANTS: &str = "/so/vnfm-adapter/v1/grants";
 
-/// The adapter as a server. In the callback that tells of the end of a termination it removes the instance, and keeps what
-/// came of that.
-fn adapter(gybe: &str, deleted: &Arc<Mutex<Vec<u16>>>) -> impl Fn(&Received) -> Answer + Send + Sync + 'static {
-    let (gybe, deleted) = (gybe.to_owned(), Arc::clone(deleted));
+/// What the adapter has come to know.
+#[derive(Default)]
+struct Known {
+    /// The self links of the VNFs it made.
+    vnfs: Mutex<Vec<String>>,
+    /// What came of its deletions.
+    deleted: Mutex<Vec<u16>>,
+}
+
+/// Its Grant, at once: it has no use for one that is asked for later. It knows the VNF by its link, and reads both lists.
+fn granted(request: &Value, known: &Known) -> Answer {
+    let vnf = request["_links"]["vnfInstance"]["href"].as_str().unwrap();
+    if !known.vnfs.lock().unwrap().iter().any(|known| known == vnf) || !request["removeResources"].is_array() {
+        return Answer::Status(500, String::new());
+    }
+    let added = request["addResources"].as_array().unwrap().iter();
+    let added: Value = added.map(|it| json!({ "resourceDefinitionId": it["id"], "vimConnectionId": VIM })).collect();
+    let grant = json!({
+        "id": "grant-1",
+        "vnfInstanceId": request["vnfInstanceId"],
+        "vnfLcmOpOccId": request["vnfLcmOpOccId"],
+        "addResources": added,
+        "_links": { "self": { "href": format!("http://so{GRANTS}/grant-1") } },
+    });
+    Answer::With(201, vec![("location", format!("http://so{GRANTS}/grant-1"))], grant.to_string())
+}
+
+/// The adapter as a server. In the callback that tells of the end of a termination it removes the instance.
+fn adapter(gybe: &str, known: &Arc<Known>) -> impl Fn(&Received) -> Answer + Send + Sync + 'static {
+    let (gybe, known) = (gybe.to_owned(), Arc::clone(known));
     move |request| match (request.method.as_str(), request.path.as_str()) {
+        ("POST", GRANTS) => granted(&request.body, &known),
+        ("GET", path) if path.starts_with(GRANTS) => Answer::Status(501, String::new()),
         ("POST", TOKEN) => Answer::Status(200, json!({ "access_token": "of-so", "expires_in": 600 }).to_string()),
         ("POST", LCN) if request.header("authorization") == Some("Bearer of-so") => {
             let body = &request.body;
             if body["operation"] == "TERMINATE" && body["operationState"] == "COMPLETED" {
                 let instance = body["_links"]["vnfInstance"]["href"].as_str().unwrap();
                 let path = instance.strip_prefix(&gybe).unwrap();
-                deleted.lock().unwrap().push(request_now(&gybe, &format!("DELETE {path}")));
+                known.deleted.lock().unwrap().push(request_now(&gybe, &format!("DELETE {path}")));
             }
             Answer::Status(204, String::new())
         }
@@ -50,13 +79,13 @@ fn told(received: &[Received]) -> Vec<String> {
 async fn onap_makes_a_vnf_and_removes_it_in_the_callback_that_tells_of_its_end() {
     let cluster = Cluster::running().await;
     let namespace = cluster.namespace().await;
-    let Site { gybe, _file } = Site::start(CONFIGURATION);
-    let site = Site { gybe, _file };
+    let (adapter_server, known) = (Subscriber::start().await, Arc::<Known>::default());
+    let nfvo = format!("[nfvo]\nurl = \"{}/so/vnfm-adapter/v1\"\nedition = \"v1\"\n", adapter_server.url);
+    let site = Site::start(&(nfvo + CONFIGURATION));
     let (gybe, so) = (&site.gybe, site.caller(&[HEADER]));
-    gybe.register_vim(&cluster.admin, "CloudOwner_RegionOne", false).await;
+    gybe.register_vim(&cluster.admin, VIM, false).await;
     let vnfd = gybe.onboard("small").await;
-    let (adapter_server, deleted) = (Subscriber::start().await, Arc::default());
-    adapter_server.answer(adapter(&gybe.url, &deleted));
+    adapter_server.answer(adapter(&gybe.url, &known));
 
     // It keeps the self link as the VNF's key.
     let create = json!({ "vnfdId": vnfd, "vnfInstanceName": "my_vnf", "vnfInstanceDescription": "c4a7e2b0-aai" });
@@ -66,6 +95,7 @@ async fn onap_makes_a_vnf_and_removes_it_in_the_callback_that_tells_of_its_end()
     assert_eq!(created.location.as_deref(), Some(key.as_str()));
     assert!(key.starts_with(&gybe.url));
     assert_eq!(created.headers["version"], "1.3.0");
+    known.vnfs.lock().unwrap().push(key.clone());
 
     let subscription = json!({
         "filter": {
@@ -92,7 +122,7 @@ async fn onap_makes_a_vnf_and_removes_it_in_the_callback_that_tells_of_its_end()
     let instantiate = json!({
         "flavourId": "simple",
         "vimConnectionInfo": [{
-            "id": "CloudOwner_RegionOne", "vimId": "CloudOwner_RegionOne", "vimType": "openstack",
+            "id": VIM, "vimId": VIM, "vimType": "openstack",
             "interfaceInfo": { "identityEndPoint": "http://keystone:5000/v3" },
             "accessInfo": { "projectId": "tenant-1", "domainName": "Default",
                 "credentials": { "username": "admin", "password": "s3cr3t" } },
@@ -105,30 +135,30 @@ async fn onap_makes_a_vnf_and_removes_it_in_the_callback_that_tells_of_its_end()
     so.poll(&op, &["COMPLETED"]).await;
     let received = adapter_server.until(|received| told(received).len() == 3).await;
     assert_eq!(told(&received), ["STARTING", "PROCESSING", "COMPLETED"]);
-    let completed = &received.last().unwrap().body;
+    let asked: Vec<_> = received.iter().filter(|one| one.path == GRANTS).collect();
+    assert_eq!(asked.len(), 1);
+    assert_eq!(asked[0].body["operation"], "INSTANTIATE");
+    let completed = &received.iter().rfind(|one| one.path == LCN).unwrap().body;
     assert_eq!(completed["_links"]["vnfInstance"]["href"], key.as_str());
     assert_eq!(completed["vnfLcmOpOccId"], last(&op));
     let affected = completed["affectedVnfcs"].as_array().unwrap();
     assert_eq!(affected.len(), 1);
     for vnfc in affected {
         assert_eq!(vnfc["changeType"], "ADDED");
-        assert_eq!(vnfc["computeResource"]["vimConnectionId"], "CloudOwner_RegionOne");
+        assert_eq!(vnfc["computeResource"]["vimConnectionId"], VIM);
         assert!(vnfc["id"].is_string() && vnfc["computeResource"]["resourceId"].is_string());
     }
     // What it reads of the instance when it is told so.
     let instance = so.get(&key).await;
     let connection = &instance.expect(StatusCode::OK)["vimConnectionInfo"][0];
-    assert_eq!(
-        (&connection["id"], &connection["vimId"]),
-        (&json!("CloudOwner_RegionOne"), &json!("CloudOwner_RegionOne"))
-    );
+    assert_eq!((&connection["id"], &connection["vimId"]), (&json!(VIM), &json!(VIM)));
     assert_eq!(connection["accessInfo"]["projectId"], "tenant-1");
     assert!(!instance.text.contains("s3cr3t"), "{}", instance.text);
 
     // Its job ends when it was told, and has removed the instance meanwhile.
     so.begin(&key, "terminate", &terminate).await;
     adapter_server.until(|received| told(received).len() == 6).await;
-    assert_eq!(*deleted.lock().unwrap(), [204]);
+    assert_eq!(*known.deleted.lock().unwrap(), [204]);
     so.get(&key).await.problem(404);
     let tests: Vec<_> = adapter_server.received().into_iter().filter(|one| one.method == "GET").collect();
     assert_eq!(tests.len(), 1, "the callback was tested, and its 405 taken");
@@ -140,13 +170,13 @@ async fn without_the_profile_a_vim_has_no_name_and_a_callback_must_take_get() {
     let cluster = Cluster::running().await;
     let site = Site::start(CONFIGURATION);
     let (gybe, stranger) = (&site.gybe, site.caller(&[("X-Client", "onap")]));
-    gybe.register_vim(&cluster.admin, "CloudOwner_RegionOne", false).await;
+    gybe.register_vim(&cluster.admin, VIM, false).await;
     let vnfd = gybe.onboard("small").await;
     let vnf = gybe.create("v1", &vnfd).await;
-    let connection = json!([{ "id": "a", "vimId": "CloudOwner_RegionOne", "vimType": "kubernetes" }]);
+    let connection = json!([{ "id": "a", "vimId": VIM, "vimType": "kubernetes" }]);
     let instantiate = json!({ "flavourId": "simple", "vimConnectionInfo": connection });
     let refused = stranger.post(&format!("{vnf}/instantiate"), &instantiate).await.problem(422);
-    assert!(refused.contains("CloudOwner_RegionOne"), "{refused}");
+    assert!(refused.contains(VIM), "{refused}");
     let adapter_server = Subscriber::start().await;
     adapter_server.answer_status(405);
     let subscription = json!({ "callbackUri": adapter_server.url });

@@ -24,25 +24,8 @@ use crate::support::postgres::Database;
 use crate::support::store::work;
 use crate::support::subscriber::{Received, Subscriber};
 
-/// Runs each case on both engines.
-macro_rules! on_both_engines {
-    ($($case:ident)*) => {
-        mod on_sqlite {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $case() {
-                super::$case(super::Ops::on_sqlite().await).await;
-            })*
-        }
-        mod on_postgres {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $case() {
-                super::$case(super::Ops::on_postgres().await).await;
-            })*
-        }
-    };
-}
-
 on_both_engines! {
+    Ops::on_sqlite(), Ops::on_postgres();
     an_operation_is_due_when_its_time_is_over_and_not_before
     what_a_person_decides_meanwhile_counts
     what_has_no_way_back_is_failed_and_what_has_one_is_rolled_back
@@ -64,16 +47,7 @@ async fn stopped(ops: &Ops, operation: LcmOperation, plan: &Plan, unattended: Op
 }
 
 fn ending(from: OpState, to: OpState) -> Ending {
-    Ending {
-        from,
-        to,
-        error: Some(Problem::new(500, "not-ready", "Pod a is not ready")),
-        instance: None,
-        resource_changes: None,
-        changed_info: None,
-        discard_inventory: false,
-        now: System.now(),
-    }
+    Ending::bare(from, to, Some(Problem::new(500, "not-ready", "Pod a is not ready")), System.now())
 }
 
 fn plan(backward: bool) -> Plan {

@@ -513,6 +513,7 @@ points! {
     fn put_off_subscription(lease: OutboxLease, delay: Duration, attempt: u32, reason: &str, patience: Duration) -> ();
     fn outbox_depth() -> Outbox;
     fn queue() -> Queue;
+    fn sync() -> ();
     fn ping() -> ();
 }
 

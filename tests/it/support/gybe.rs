@@ -163,6 +163,15 @@ impl Gybe {
         package["vnfdId"].as_str().unwrap().to_owned()
     }
 
+    /// What `gybe debug` prints.
+    pub fn debug(&self, arguments: &[&str]) -> String {
+        let mut command = Command::new(binary());
+        let output =
+            command.arg("debug").args(arguments).args(["--database-url", &self.database_url]).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
     /// Creates a VNF instance; gives back its path in `edition` (`v1`, `v2`).
     pub async fn create(&self, edition: &str, vnfd_id: &str) -> String {
         let path = format!("/vnflcm/{edition}/vnf_instances");

@@ -127,16 +127,8 @@ pub async fn failed_operation(store: &Arc<dyn Store>) -> VnfLcmOpOccId {
     store.begin_operation(&op, &instance).await.unwrap();
     let claimed = work(store.claim("first", Duration::from_secs(600), 1).await.unwrap());
     assert_eq!(claimed.op.id, op.id, "there is one operation to work on");
-    let ending = Ending {
-        from: OpState::Processing,
-        to: OpState::FailedTemp,
-        error: Some(Problem::conflict("stopped")),
-        instance: None,
-        resource_changes: None,
-        changed_info: None,
-        discard_inventory: false,
-        now: System.now(),
-    };
+    let error = Some(Problem::conflict("stopped"));
+    let ending = Ending::bare(OpState::Processing, OpState::FailedTemp, error, System.now());
     store.end_operation(claimed.lease, &ending).await.unwrap();
     op.id
 }

@@ -63,7 +63,7 @@ pub(in super::super) async fn operations(
 ) -> Result<Vec<LiveOperation>, StoreError> {
     let rows = sqlx::query(concat!(
         "SELECT id, vnf_instance_id, operation, state, steps_done, plan, attempt, not_before, error, lease_epoch, \
-         lease_until, CASE WHEN lease_until > ",
+         lease_until, CASE WHEN grant_id IS NULL THEN grant_uri END AS awaited_grant, CASE WHEN lease_until > ",
         now!(),
         " THEN lease_owner END AS holder FROM vnf_lcm_op_occs WHERE state IN ",
         live_states!(),
@@ -95,6 +95,7 @@ fn operation(row: &Row) -> Result<LiveOperation, Unreadable> {
         attempt: row.try_get::<i64, _>("attempt")?.try_into()?,
         not_before: point_in_time(row, "not_before")?,
         error: optional_json(row, "error")?,
+        awaited_grant: row.try_get("awaited_grant")?,
         lease: lease.transpose()?,
     })
 }

@@ -500,6 +500,10 @@ impl Store for Database {
         self.endings.subscribe()
     }
 
+    async fn sync(&self) -> Result<(), StoreError> {
+        Ok(self.writer.sync().await?)
+    }
+
     async fn ping(&self) -> Result<(), StoreError> {
         sqlx::query("SELECT 1").execute(&self.reader()).await?;
         Ok(())
