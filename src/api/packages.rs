@@ -169,23 +169,30 @@ pub async fn modify(
     if patch.operational_state.is_none() && patch.user_defined_data.is_none() {
         return Err(Problem::malformed("give operationalState, userDefinedData, or both").into());
     }
-    let package = api.store.package(&api.project, id).await.map_err(missing(id))?;
-    let data = patch.user_defined_data.as_ref().map(|patch| merged(package.user_defined_data, patch));
-    modify::refuse_excess("userDefinedData", data.as_ref())?;
-    api.store.update_package(&api.project, id, patch.operational_state, data.as_ref()).await.map_err(|error| {
-        match error {
-            StoreError::Stale => {
-                Problem::conflict(format!("VNF package {id} is not ONBOARDED, or is in that operationalState already"))
-                    .into()
-            }
-            other => missing(id)(other),
+    for _ in 0..MERGES {
+        let package = api.store.package(&api.project, id).await.map_err(missing(id))?;
+        if patch.operational_state.is_some_and(|state| !package.can_become(state)) {
+            let text = format!("VNF package {id} is not ONBOARDED, or is in that operationalState already");
+            return Err(Problem::conflict(text).into());
         }
-    })?;
-    Ok(HttpResponse::Ok().json(patch))
+        let data = patch.user_defined_data.as_ref().map(|patch| merged(&package.user_defined_data, patch));
+        modify::refuse_excess("userDefinedData", data.as_ref())?;
+        let data = data.as_ref().map(|merged| [&package.user_defined_data, merged]);
+        match api.store.update_package(&api.project, id, patch.operational_state, data).await {
+            Ok(()) => return Ok(HttpResponse::Ok().json(patch)),
+            // Another request came between: what it has written is merged with.
+            Err(StoreError::Stale) => {}
+            Err(error) => return Err(missing(id)(error)),
+        }
+    }
+    Err(Problem::conflict(format!("VNF package {id} is changed by others all the time: try again")).into())
 }
 
-fn merged(data: Map<String, Value>, patch: &Map<String, Value>) -> Map<String, Value> {
-    let mut document = Value::Object(data);
+/// A patch is merged so often, if others are always faster.
+const MERGES: usize = 16;
+
+fn merged(data: &Map<String, Value>, patch: &Map<String, Value>) -> Map<String, Value> {
+    let mut document = Value::Object(data.clone());
     json_patch::merge(&mut document, &Value::Object(patch.clone()));
     if let Value::Object(merged) = document { merged } else { Map::new() }
 }

@@ -27,6 +27,13 @@ pub struct VnfPackage {
     pub created_at: OffsetDateTime,
 }
 
+impl VnfPackage {
+    /// Whether its operational state can be changed to that one (SOL005 clause 9.5.2.3): from the other one, once onboarded.
+    pub fn can_become(&self, state: OperationalState) -> bool {
+        matches!(self.onboarding, Onboarding::Onboarded(_)) && self.operational_state != state
+    }
+}
+
 /// `onboardingState` (SOL005 clause 9.5.4.3) with what is known in it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Onboarding {

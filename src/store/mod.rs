@@ -76,13 +76,13 @@ pub trait Store: Send + Sync {
         now: OffsetDateTime,
     ) -> Result<Vec<VnfPkgId>, StoreError>;
     /// Changes the operational state from the other one (`Stale` if it is that already or the package is not onboarded)
-    /// and replaces the user data (the caller has merged them).
+    /// and replaces the user data by the second value (`Stale` if it is no longer the first).
     async fn update_package(
         &self,
         project: &ProjectId,
         id: VnfPkgId,
         state: Option<OperationalState>,
-        user_defined_data: Option<&Map<String, Value>>,
+        user_defined_data: Option<[&Map<String, Value>; 2]>,
     ) -> Result<(), StoreError>;
     /// Removes a package. `Stale` while it is ENABLED or being onboarded, `InUse` while an instance refers to it, or an
     /// operation that is not over.

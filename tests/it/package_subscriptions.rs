@@ -80,7 +80,7 @@ async fn whole_life(f: &Fixture, vnfd_id: &str) -> VnfPkgId {
     }
     store.finish_onboarding(package.id, &content(vnfd_id), &[], now()).await.unwrap();
     let data = json!({ "owner": "me" }).as_object().unwrap().clone();
-    store.update_package(&project, package.id, None, Some(&data)).await.unwrap();
+    store.update_package(&project, package.id, None, Some([&package.user_defined_data, &data])).await.unwrap();
     for state in [OperationalState::Disabled, OperationalState::Enabled, OperationalState::Disabled] {
         store.update_package(&project, package.id, Some(state), None).await.unwrap();
     }

@@ -1,6 +1,7 @@
 //! `/vnfpkgm` through the real binary: what both editions have. What is fetched from elsewhere is in `package_sources.rs`, what
 //! subscribers are told in `package_subscriptions.rs`.
 
+use futures::future::join_all;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
@@ -346,6 +347,14 @@ async fn the_data_of_users_is_merged_and_bounded() {
     let shown = gybe.get(&href).await.expect(StatusCode::OK);
     assert_eq!(shown["userDefinedData"], json!({ "b": 2, "c": { "d": 3 } }));
     gybe.patch(&href, &json!({ "operationalState": "ENABLED" })).await.problem(409);
+    let keys: Vec<String> = (0..12).map(|number| format!("at once {number}")).collect();
+    let patches: Vec<Value> = keys.iter().map(|key| json!({ "userDefinedData": { key: true } })).collect();
+    for patched in join_all(patches.iter().map(|patch| gybe.patch(&href, patch))).await {
+        patched.expect(StatusCode::OK);
+    }
+    let shown = gybe.get(&href).await.expect(StatusCode::OK);
+    assert!(keys.iter().all(|key| shown["userDefinedData"][key] == true), "none is lost: {shown:#}");
+
     let half = |name: &str| json!({ "userDefinedData": { name: "x".repeat(40_000) } });
     gybe.patch(&href, &half("first")).await.expect(StatusCode::OK);
     gybe.patch(&href, &half("second")).await.problem(422);

@@ -543,15 +543,19 @@ async fn packages_are_updated(f: Fixture) {
     let fresh = f.package();
     f.store.create_package(&fresh).await.unwrap();
     let onboarded = f.onboarded().await;
-    let data = object(json!({"new": null}));
+    let (none, data) = (Map::new(), object(json!({"new": null, "number": 1.50, "text": "ä"})));
+    let set = Some([&none, &data]);
     // Before onboarding, only the data.
     assert_fails!(f.store.update_package(&project, fresh.id, Some(Enabled), None).await, StoreError::Stale);
-    assert_fails!(f.store.update_package(&project, fresh.id, Some(Disabled), Some(&data)).await, StoreError::Stale);
-    f.store.update_package(&project, fresh.id, None, Some(&data)).await.unwrap();
+    assert_fails!(f.store.update_package(&project, fresh.id, Some(Disabled), set).await, StoreError::Stale);
+    f.store.update_package(&project, fresh.id, None, set).await.unwrap();
     assert_eq!(f.store.package(&project, fresh.id).await.unwrap().user_defined_data, data);
+    // Somebody else's change is not lost.
+    assert_fails!(f.store.update_package(&project, fresh.id, None, set).await, StoreError::Stale);
+    f.store.update_package(&project, fresh.id, None, Some([&data, &none])).await.unwrap();
 
-    assert_fails!(f.store.update_package(&project, onboarded, Some(Enabled), Some(&data)).await, StoreError::Stale);
-    f.store.update_package(&project, onboarded, Some(Disabled), Some(&data)).await.unwrap();
+    assert_fails!(f.store.update_package(&project, onboarded, Some(Enabled), set).await, StoreError::Stale);
+    f.store.update_package(&project, onboarded, Some(Disabled), set).await.unwrap();
     let updated = f.store.package(&project, onboarded).await.unwrap();
     assert_eq!((updated.operational_state, updated.user_defined_data), (Disabled, data));
     f.store.update_package(&project, onboarded, Some(Enabled), None).await.unwrap();
@@ -1639,7 +1643,10 @@ async fn another_projects_rows_are_not_found(f: Fixture) {
     let package = instance.vnf_pkg_id;
     assert_fails!(f.store.package(&other, package).await, StoreError::NotFound);
     assert_fails!(f.store.begin_upload(&other, package, at(1)).await, StoreError::NotFound);
-    assert_fails!(f.store.update_package(&other, package, None, Some(&Map::new())).await, StoreError::NotFound);
+    assert_fails!(
+        f.store.update_package(&other, package, None, Some([&Map::new(), &Map::new()])).await,
+        StoreError::NotFound
+    );
     assert_fails!(f.store.delete_package(&other, package).await, StoreError::NotFound);
     assert_fails!(f.store.vnfd(&other, &instance.vnfd_id).await, StoreError::NotFound);
     assert_fails!(f.store.vim(&other, vim.id).await, StoreError::NotFound);

@@ -465,7 +465,7 @@ points! {
     fn finish_onboarding(id: VnfPkgId, content: &Content, files: &[DefinitionFile], now: OffsetDateTime) -> ();
     fn fail_onboarding(id: VnfPkgId, problem: &Problem, now: OffsetDateTime) -> ();
     fn fail_abandoned_onboardings(before: OffsetDateTime, problem: &Problem, now: OffsetDateTime) -> Vec<VnfPkgId>;
-    fn update_package(project: &ProjectId, id: VnfPkgId, state: Option<OperationalState>, data: Option<&Map<String, Value>>) -> ();
+    fn update_package(project: &ProjectId, id: VnfPkgId, state: Option<OperationalState>, data: Option<[&Map<String, Value>; 2]>) -> ();
     fn delete_package(project: &ProjectId, id: VnfPkgId) -> ();
     fn vnfd(project: &ProjectId, vnfd_id: &str) -> OnboardedVnfd;
     fn definition_files(id: VnfPkgId) -> Arc<[DefinitionFile]>;

@@ -224,7 +224,7 @@ impl Store for Database {
         project: &ProjectId,
         id: VnfPkgId,
         state: Option<OperationalState>,
-        user_defined_data: Option<&Map<String, Value>>,
+        user_defined_data: Option<[&Map<String, Value>; 2]>,
     ) -> Result<(), StoreError> {
         self.counted(packages::update(self, project, id, state, user_defined_data)).await
     }

@@ -189,18 +189,20 @@ pub(super) async fn update(
     project: &ProjectId,
     id: VnfPkgId,
     state: Option<OperationalState>,
-    user_defined_data: Option<&Map<String, Value>>,
+    user_defined_data: Option<[&Map<String, Value>; 2]>,
 ) -> Result<(), StoreError> {
     let update = sqlx::query(
         "UPDATE vnf_packages \
          SET operational_state = COALESCE($3, operational_state), user_defined_data = COALESCE($4, user_defined_data) \
          WHERE id = $1 AND project_id = $2 \
-           AND ($3 IS NULL OR (onboarding_state = 'ONBOARDED' AND operational_state <> $3))",
+           AND ($3 IS NULL OR (onboarding_state = 'ONBOARDED' AND operational_state <> $3)) \
+           AND ($5 IS NULL OR user_defined_data = $5)",
     )
     .bind(id.to_string())
     .bind(&project.0)
     .bind(state.map(operational_state))
-    .bind(user_defined_data.map(Json));
+    .bind(user_defined_data.map(|[_, new]| Json(new)))
+    .bind(user_defined_data.map(|[old, _]| Json(old)));
     let done = db.writer.execute(update).await?;
     if done.rows_affected() == 1 {
         db.signals.change();
