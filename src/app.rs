@@ -179,13 +179,8 @@ fn granting(config: &Config, address: SocketAddr, registry: &mut Registry) -> Re
     let client = GrantClient::new(nfvo.client.clone()).map_err(AppError::Nfvo)?;
     client.metrics().register(registry);
     let (edition, patience) = (nfvo.edition, nfvo.patience);
-    Ok(Some(Granting {
-        nfvo: Arc::new(client),
-        edition,
-        base_url: public_url(config, address),
-        patience,
-        head_start: GRANT_HEAD_START,
-    }))
+    let base_url = nfvo.public_url.clone().unwrap_or_else(|| public_url(config, address));
+    Ok(Some(Granting { nfvo: Arc::new(client), edition, base_url, patience, head_start: GRANT_HEAD_START }))
 }
 
 /// As `TcpListener::bind`, but with room for more than 128 connections that wait to be taken.

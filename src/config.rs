@@ -321,7 +321,10 @@ impl Options {
         }
         let link_local = self.callback_link_local.unwrap_or(false);
         let nfvo = self.nfvo.resolve(link_local)?;
-        if nfvo.is_some() && role == Role::Conductor && public_url.is_none() {
+        if nfvo.as_ref().is_some_and(|nfvo| nfvo.public_url.is_none())
+            && role == Role::Conductor
+            && public_url.is_none()
+        {
             return unsound(
                 "a conductor with --nfvo-url needs --public-url: links to the API, as the NFVO knows them, begin with it",
             );

@@ -16,7 +16,7 @@ use crate::api::selectors::Selection;
 use crate::domain::ids::{VnfInstanceId, VnfLcmOpOccId};
 use crate::domain::problem::Problem;
 use crate::error::ApiError;
-use crate::lcm::accept::check_version;
+use crate::lcm::accept::changed;
 use crate::sol003::common::{
     CreateVnfRequest, HealVnfRequest, ListParameters, OperateVnfRequest, ProblemDetails, ScaleVnfRequest,
     ScaleVnfToLevelRequest, TerminateVnfRequest,
@@ -165,11 +165,9 @@ pub async fn remove(
     Id(id): Id<VnfInstanceId>,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
-    if let Some(versions) = if_match(&request) {
-        let instance = api.store.instance(&api.project, id).await.map_err(missing(id))?;
-        check_version(&instance, Some(&versions))?;
-    }
-    api.store.delete_instance(&api.project, id).await.map_err(|error| match error {
+    let versions = if_match(&request);
+    api.store.delete_instance(&api.project, id, versions.as_deref()).await.map_err(|error| match error {
+        StoreError::OtherVersion => changed().into(),
         StoreError::Stale => Problem::conflict(format!("VNF instance {id} is INSTANTIATED: terminate it first")).into(),
         StoreError::InUse => Problem::conflict(format!(
             "an instantiation of VNF instance {id} was failed and may have left objects: instantiate it again, then terminate it or roll the operation back"

@@ -11,7 +11,7 @@ use crate::api::selectors::Selection;
 use crate::api::{Api, page};
 use crate::domain::problem::Problem;
 use crate::error::{ApiError, internal};
-use crate::sol003::Edition;
+use crate::sol003::{Edition, Interface};
 use crate::store::attributes::{self, Filter, Members};
 use crate::store::{Page, Place};
 
@@ -44,7 +44,8 @@ impl<'a> List<'a> {
         let parameters = parameters(request.uri())?;
         let value = |name: &str| parameters.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str());
         // Tacker's way, which some clients know nothing else of.
-        let whole = api.profile.full_v1_lists && request.app_data() == Some(&Edition::V1);
+        let root = (request.app_data(), request.app_data());
+        let whole = api.profile.full_v1_lists && root == (Some(&Interface::Lifecycle), Some(&Edition::V1));
         let whole = whole && !SELECTORS.iter().any(|name| value(name).is_some());
         let selector = |name: &str| if whole && name == "all_fields" { Some("") } else { value(name) };
         Ok(Self {

@@ -38,14 +38,39 @@ pub async fn upload(
     refuse_other_types(&request)?;
     let _arriving = load::upload(&load, &request)?;
     begin(&api, id).await?;
+    let mut caller = Caller { api: api.clone(), id, is_there: true };
     if let Err(problem) = api.packages.receive(id, api.ids.uuid(), content).await {
         api.store.fail_onboarding(id, &problem, api.clock.now()).await?;
+        caller.is_there = false;
         return Err(problem.into());
     }
     api.store.begin_processing(id, api.clock.now()).await?;
+    caller.is_there = false;
     let runtime = api.runtime.clone();
     runtime.spawn(async move { told(id, onboard(&api, id).await) });
     Ok(HttpResponse::Accepted().finish())
+}
+
+/// Whose upload is under way. A connection that is reset ends the handler wherever it stands: the package is to be one that
+/// can be uploaded again all the same.
+struct Caller {
+    api: web::Data<Api>,
+    id: VnfPkgId,
+    /// Until the upload is over, either way.
+    is_there: bool,
+}
+
+impl Drop for Caller {
+    fn drop(&mut self) {
+        if !self.is_there {
+            return;
+        }
+        let (api, id) = (self.api.clone(), self.id);
+        self.api.runtime.spawn(async move {
+            let problem = Problem::malformed("the upload broke off: upload the package again");
+            told(id, api.store.fail_onboarding(id, &problem, api.clock.now()).await);
+        });
+    }
 }
 
 /// Before anything is stored: what is no ZIP as it arrives, such as a form with one in it, is none afterwards either.
@@ -129,18 +154,19 @@ async fn onboard(api: &Api, id: VnfPkgId) -> Result<(), StoreError> {
             return api.store.fail_onboarding(id, &problem, now()).await;
         }
     };
-    match api.store.finish_onboarding(id, &found.content, &found.files, now()).await {
-        Err(StoreError::Duplicate(_)) => {
-            let text = format!(
-                "another package has the vnfdId '{}': delete that one, or give this descriptor another descriptor_id",
-                found.content.vnfd.id
-            );
-            api.store.fail_onboarding(id, &Problem::conflict(text), now()).await
-        }
+    let problem = match api.store.finish_onboarding(id, &found.content, &found.files, now()).await {
+        Err(StoreError::Duplicate(_)) => Problem::conflict(format!(
+            "another package has the vnfdId '{}': delete that one, or give this descriptor another descriptor_id",
+            found.content.vnfd.id
+        )),
         // Something in it can't be stored, or the store failed: if it still does, the next start says so.
-        Err(error) => api.store.fail_onboarding(id, &internal(&error), now()).await,
-        Ok(()) => Ok(()),
-    }
+        Err(error) => internal(&error),
+        Ok(()) => return Ok(()),
+    };
+    api.store.fail_onboarding(id, &problem, now()).await?;
+    // Not before: if the store can't say whether the package is onboarded, its content is to be there.
+    api.packages.remove(id).await;
+    Ok(())
 }
 
 /// Packages whose onboarding was cut off by the end of its process are marked so, and files without a package removed.

@@ -53,6 +53,10 @@ pub fn answer(request: &HttpRequest, reader: impl Source, size: u64) -> HttpResp
         Err(_) => {
             HttpResponse::RangeNotSatisfiable().insert_header((CONTENT_RANGE, format!("bytes */{size}"))).finish()
         }
+        // Of nothing, no part can be had: RFC 9110 clause 14.1.2 wants one byte at least.
+        Ok(Some(_)) if size == 0 => {
+            HttpResponse::RangeNotSatisfiable().insert_header((CONTENT_RANGE, "bytes */0")).finish()
+        }
         Ok(Some(ranges)) if let [HttpRange { start, length }] = ranges[..] => {
             let shown = format!("bytes {start}-{}/{size}", start + length - 1);
             let mut partial = HttpResponse::PartialContent();

@@ -185,8 +185,17 @@ fn paths(parameter: &str, list: &str, members: &Members) -> Result<Vec<Path>, Pr
         let name = |name| if let Name::Member(name) = name { Some(name) } else { None };
         path.into_iter().map(name).collect::<Option<Path>>().ok_or_else(|| unknown(text))
     };
-    list.split(',').map(path).collect()
+    let mut paths = list.split(',').map(path).collect::<Result<Vec<Path>, _>>()?;
+    paths.sort_unstable();
+    paths.dedup();
+    if paths.len() > MAX_PATHS {
+        return Err(Problem::malformed(format!("{parameter} names more than {MAX_PATHS} attributes")));
+    }
+    Ok(paths)
 }
+
+/// A selector names at most so many attributes: each member of each element is looked for among them.
+const MAX_PATHS: usize = 128;
 
 fn is_attribute(members: &Members, path: &[Name]) -> bool {
     let Some((first, rest)) = path.split_first() else { return true };

@@ -3,6 +3,8 @@
 //! Registering asks the API server who the credential belongs to, which every authenticated user may: no right beyond
 //! that is needed, so that a ServiceAccount bound to one namespace can be registered.
 
+use std::time::Duration;
+
 use actix_web::web::Query;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::{Value, json};
@@ -11,7 +13,7 @@ use crate::api::Api;
 use crate::api::body::{Id, Json};
 use crate::domain::ids::VimId;
 use crate::domain::problem::Problem;
-use crate::domain::vim::{Vim, split_secrets};
+use crate::domain::vim::{Vim, masked_members, split_secrets};
 use crate::error::{ApiError, internal};
 use crate::sol003::common::ProblemDetails;
 use crate::sol003::vim::{CreateVim, Envelope, List, Parameters, UpdateVim, Vim as Wire};
@@ -120,12 +122,13 @@ pub async fn create(
         access_info,
         secrets,
         vim_project: project.unwrap_or("default").to_owned(),
-        extra: request.extra.unwrap_or_default(),
+        extra: masked_members(request.extra.unwrap_or_default()),
         is_default: request.is_default.unwrap_or(false),
         user_name: None,
         created_at: api.clock.now(),
         updated_at: None,
     };
+    refuse_long_name(&vim)?;
     identify(&api, &mut vim).await?;
     api.store.create_vim(&vim).await.map_err(missing(vim.id))?;
     Ok(HttpResponse::Created().json(Envelope { vim: Wire::from(&vim) }))
@@ -147,18 +150,41 @@ pub async fn update(
     Id(id): Id<VimId>,
     Json(Envelope { vim: request }): Json<Envelope<UpdateVim>>,
 ) -> Result<HttpResponse, ApiError> {
-    let mut vim = api.store.vim(&api.project, id).await.map_err(missing(id))?;
-    vim.name = request.name.unwrap_or(vim.name);
-    vim.description = request.description.unwrap_or(vim.description);
-    vim.is_default = request.is_default.unwrap_or(vim.is_default);
-    vim.extra = request.extra.unwrap_or(vim.extra);
-    vim.updated_at = Some(api.clock.now());
-    if let Some(auth_cred) = request.auth_cred {
-        (vim.access_info, vim.secrets) = split_secrets(auth_cred);
-        identify(&api, &mut vim).await?;
+    for _ in 0..UPDATES {
+        let mut vim = api.store.vim(&api.project, id).await.map_err(missing(id))?;
+        let seen = vim.updated_at;
+        vim.name = request.name.clone().unwrap_or(vim.name);
+        vim.description = request.description.clone().unwrap_or(vim.description);
+        vim.is_default = request.is_default.unwrap_or(vim.is_default);
+        vim.extra = request.extra.clone().map_or(vim.extra, masked_members);
+        // Later than what was seen, by whatever clock that was written: it tells whether another request came between.
+        let now = api.clock.now();
+        vim.updated_at = Some(seen.map_or(now, |seen| now.max(seen + Duration::from_millis(1))));
+        refuse_long_name(&vim)?;
+        if let Some(auth_cred) = &request.auth_cred {
+            (vim.access_info, vim.secrets) = split_secrets(auth_cred.clone());
+            identify(&api, &mut vim).await?;
+        }
+        match api.store.update_vim(&vim, seen).await {
+            Ok(()) => return Ok(HttpResponse::Ok().json(Envelope { vim: Wire::from(&vim) })),
+            // Another request came between: what it has written is changed.
+            Err(StoreError::Stale) => {}
+            Err(error) => return Err(missing(id)(error)),
+        }
     }
-    api.store.update_vim(&vim).await.map_err(missing(id))?;
-    Ok(HttpResponse::Ok().json(Envelope { vim: Wire::from(&vim) }))
+    Err(Problem::conflict(format!("VIM {id} is changed by others all the time: try again")).into())
+}
+
+/// A change is tried so often, if others are always faster.
+const UPDATES: usize = 4;
+/// The longest name, in characters, as of Tacker. PostgreSQL's index takes no text of any length.
+const LONGEST_NAME: usize = 255;
+
+fn refuse_long_name(vim: &Vim) -> Result<(), Problem> {
+    if vim.name.chars().count() <= LONGEST_NAME {
+        return Ok(());
+    }
+    Err(Problem::impossible(format!("the name has more than {LONGEST_NAME} characters")))
 }
 
 /// `DELETE /v1.0/vims/{id}`.

@@ -69,14 +69,16 @@ async fn changed(
     let mut instance = task.instance.clone();
     let before = instance.instantiated.take();
     let vim = instance.vim_connection_id().to_owned();
-    let vnfcs_before = before.as_ref().map(|info| info.vnfcs.clone()).unwrap_or_default();
+    let (vnfcs_before, storages_before) =
+        before.as_ref().map(|info| (info.vnfcs.clone(), info.storages.clone())).unwrap_or_default();
+    let there_before = (&*vnfcs_before, &*storages_before);
     if task.op.operation == LcmOperation::Terminate {
         instance.metadata.namespace = None;
         instance.vim_connections.clear();
-        return Ok((instance, ResourceChanges::between(&vim, &vnfcs_before, &[])));
+        return Ok((instance, ResourceChanges::between(&vim, there_before, (&[], &[]))));
     }
     let Observed { vnfcs, storages } = task.conductor.driver.observe(scope, inventory, pods).await?;
-    let changes = ResourceChanges::between(&vim, &vnfcs_before, &vnfcs);
+    let changes = ResourceChanges::between(&vim, there_before, (&vnfcs, &storages));
     let mut info = info(task, plan, before)?;
     info.vnfcs = vnfcs;
     info.storages = storages;

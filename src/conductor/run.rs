@@ -71,6 +71,9 @@ pub enum Verdict {
 const STARTING_ATTEMPTS: u32 = 6;
 /// A passing error in a step is tried so often: about 3 minutes.
 const STEP_ATTEMPTS: u32 = 11;
+/// After so many claims without a step done, passing errors among them, the operation itself may be what kills its workers:
+/// more than any outage or restart needs, and the end of a crash that would go round all processes for ever.
+const LOST_WORKERS: u32 = 24;
 /// The longest delay before another try.
 pub(super) const LONGEST_DELAY: Duration = Duration::from_secs(30);
 
@@ -81,6 +84,13 @@ impl Task<'_> {
             state = self.op.state.as_str(), steps_done = self.steps_done, attempt = self.attempt, "operation {} claimed", self.op.id);
         if let Some(ending) = unattended::ending(&self) {
             return Verdict::End(Box::new(ending), self.attempt);
+        }
+        if self.attempt >= LOST_WORKERS {
+            let text = format!(
+                "whoever worked on the operation was lost {} times at the same step: the operator finds why in the logs before the operation is retried",
+                self.attempt
+            );
+            return self.stopped(StepError::Stopped(Problem::new(500, "workers-lost", text)));
         }
         // What a panic leaves half done is in the store and in the cluster, as after a kill: the steps are safe to run again.
         match AssertUnwindSafe(self.work(interrupted)).catch_unwind().await {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
-use crate::config::{ConfigError, is_plain_url};
+use crate::config::{ConfigError, is_plain_url, public_url};
 use crate::domain::subscription::Edition;
 use crate::domain::vim::Secret;
 use crate::nfvo::client::{Credential, Settings};
@@ -28,6 +28,9 @@ pub struct NfvoOptions {
     /// The edition of SOL003 that the NFVO uses us by: the root its links to VNF instances lead to [default: v2]
     #[arg(id = "nfvo_edition", long = "nfvo-edition", env = "GYBE_NFVO_EDITION")]
     pub edition: Option<NfvoEdition>,
+    /// Scheme, host and port by which the NFVO knows this VNFM: the beginning of the links that it is sent [default: --public-url]
+    #[arg(id = "nfvo_public_url", long = "nfvo-public-url", env = "GYBE_NFVO_PUBLIC_URL")]
+    pub public_url: Option<String>,
     /// Version of the grant interface, as requests name it [default: 1.4.0]
     #[arg(id = "nfvo_api_version", long = "nfvo-api-version", env = "GYBE_NFVO_API_VERSION")]
     pub api_version: Option<String>,
@@ -68,6 +71,8 @@ pub struct NfvoConfig {
     pub client: Settings,
     /// The edition whose API the links lead to that it is sent.
     pub edition: Edition,
+    /// The beginning of these links, if it is another than for everybody.
+    pub public_url: Option<String>,
     /// How long it is waited for.
     pub patience: Duration,
 }
@@ -79,6 +84,7 @@ impl NfvoOptions {
         Self {
             url: self.url.or(other.url),
             edition: self.edition.or(other.edition),
+            public_url: self.public_url.or(other.public_url),
             api_version: self.api_version.or(other.api_version),
             user: self.user.or(other.user),
             password_file: self.password_file.or(other.password_file),
@@ -98,6 +104,7 @@ impl NfvoOptions {
         let Some(url) = &self.url else {
             let others = [
                 self.user.is_some(),
+                self.public_url.is_some(),
                 self.password_file.is_some(),
                 self.token_endpoint.is_some(),
                 self.ca_file.is_some(),
@@ -136,7 +143,9 @@ impl NfvoOptions {
             NfvoEdition::V1 => Edition::V1,
             NfvoEdition::V2 => Edition::V2,
         };
-        Ok(Some(NfvoConfig { client, edition, patience: Duration::from_secs(grant_timeout) }))
+        let public_url = self.public_url.clone().map(public_url).transpose();
+        let public_url = public_url.map_err(|text| ConfigError::Unsound(format!("--nfvo-{text}")))?;
+        Ok(Some(NfvoConfig { client, edition, public_url, patience: Duration::from_secs(grant_timeout) }))
     }
 
     fn credential(&self) -> Result<Option<Credential>, ConfigError> {

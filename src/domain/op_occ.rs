@@ -3,6 +3,7 @@
 //! Pure. The API asks [`OpState::on`] before it writes a request, the conductor before it writes a result;
 //! the store repeats the *from* state in its WHERE, so that two callers can't both win.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -11,7 +12,7 @@ use time::OffsetDateTime;
 
 use crate::domain::grant::GrantReference;
 use crate::domain::ids::{ProjectId, VnfInstanceId, VnfLcmOpOccId, VnfPkgId};
-use crate::domain::instance::Vnfc;
+use crate::domain::instance::{VirtualStorage, Vnfc};
 use crate::domain::problem::Problem;
 
 /// `LcmOperationType` (SOL003 clause 5.5.4.5), those that Gybe carries out.
@@ -261,21 +262,33 @@ pub struct ResourceChanges {
     pub vim_connection_id: String,
     /// VNFCs that came or went.
     pub affected_vnfcs: Vec<AffectedVnfc>,
+    /// Volume claims that came or went. Op occurrences of older versions have none.
+    #[serde(default)]
+    pub affected_storages: Vec<AffectedStorage>,
 }
 
 /// One VNFC that an operation touched.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AffectedVnfc {
     /// Came or went.
-    pub change: VnfcChange,
+    pub change: ChangeType,
     /// The VNFC.
     pub vnfc: Vnfc,
 }
 
-/// `changeType` of an affected VNFC.
+/// One volume claim that an operation touched.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AffectedStorage {
+    /// Came or went.
+    pub change: ChangeType,
+    /// The claim.
+    pub storage: VirtualStorage,
+}
+
+/// `changeType` of an affected VNFC or storage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum VnfcChange {
+pub enum ChangeType {
     /// It was not there before.
     Added,
     /// It is not there any more.
@@ -283,17 +296,32 @@ pub enum VnfcChange {
 }
 
 impl ResourceChanges {
-    /// What changed between two sets of VNFCs. A VNFC whose pod was replaced under the same name is both removed and added.
-    pub fn between(vim_connection_id: &str, before: &[Vnfc], after: &[Vnfc]) -> Self {
-        let missing_in = |set: &[Vnfc], vnfc: &Vnfc| !set.iter().any(|other| other.pod_uid == vnfc.pod_uid);
-        let removed = before.iter().filter(|vnfc| missing_in(after, vnfc)).map(|vnfc| (VnfcChange::Removed, vnfc));
-        let added = after.iter().filter(|vnfc| missing_in(before, vnfc)).map(|vnfc| (VnfcChange::Added, vnfc));
+    /// What changed between two sets of VNFCs, each with volume claims. A VNFC whose pod was replaced under the same name is
+    /// both removed and added.
+    pub fn between(
+        vim_connection_id: &str,
+        before: (&[Vnfc], &[VirtualStorage]),
+        after: (&[Vnfc], &[VirtualStorage]),
+    ) -> Self {
+        let vnfcs = changed(before.0, after.0, |vnfc| &vnfc.pod_uid);
+        let storages = changed(before.1, after.1, |storage| &storage.claim_uid);
         Self {
             vim_connection_id: vim_connection_id.to_owned(),
-            affected_vnfcs: removed
-                .chain(added)
-                .map(|(change, vnfc)| AffectedVnfc { change, vnfc: vnfc.clone() })
+            affected_vnfcs: vnfcs.map(|(change, vnfc)| AffectedVnfc { change, vnfc: vnfc.clone() }).collect(),
+            affected_storages: storages
+                .map(|(change, storage)| AffectedStorage { change, storage: storage.clone() })
                 .collect(),
         }
     }
+}
+
+/// First what went, then what came, each in its order.
+fn changed<'a, T>(
+    before: &'a [T],
+    after: &'a [T],
+    uid: impl Fn(&T) -> &String + Copy + 'a,
+) -> impl Iterator<Item = (ChangeType, &'a T)> {
+    let [were, are] = [before, after].map(|set| set.iter().map(uid).collect::<HashSet<&String>>());
+    let removed = before.iter().filter(move |one| !are.contains(uid(one))).map(|one| (ChangeType::Removed, one));
+    removed.chain(after.iter().filter(move |one| !were.contains(uid(one))).map(|one| (ChangeType::Added, one)))
 }

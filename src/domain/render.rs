@@ -13,6 +13,7 @@ use crate::domain::problem::Problem;
 use crate::domain::resource::{
     INSTANCE_LABEL, KindInfo, MANAGED_BY, MANAGED_BY_LABEL, ObjectKey, Resource, ResourceState,
 };
+use crate::domain::scale::MOST_INSTANCES;
 use crate::domain::vnfd::Flavour;
 
 /// Kinds that can realise a VDU.
@@ -54,6 +55,13 @@ pub fn check(manifests: &[Manifest], flavour: &Flavour) -> Result<(), Problem> {
             )));
         }
     }
+    if let Some(manifest) = manifests.iter().find(|manifest| has_too_many_pods(manifest)) {
+        return Err(Problem::impossible(format!(
+            "{} at {} has more than {MOST_INSTANCES} pods; no more are possible",
+            key(manifest),
+            manifest.place()
+        )));
+    }
     for (aspect_id, aspect) in &flavour.aspects {
         for (vdu_id, vdu) in aspect.deltas.keys().filter_map(|id| Some((id, flavour.vdus.get(id)?))) {
             let scalable =
@@ -67,6 +75,13 @@ pub fn check(manifests: &[Manifest], flavour: &Flavour) -> Result<(), Problem> {
         }
     }
     Ok(())
+}
+
+/// Whether a workload has, or a Job runs at once, more pods than one may. What is no number is the API server's to refuse.
+fn has_too_many_pods(manifest: &Manifest) -> bool {
+    let spec = manifest.object.get("spec");
+    let numbers = ["replicas", "parallelism"].into_iter().filter_map(|name| spec?.get(name)?.as_u64());
+    numbers.into_iter().any(|number| number > u64::from(MOST_INSTANCES))
 }
 
 /// The inventory rows of a VNF instance that is about to be made.

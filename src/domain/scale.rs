@@ -189,12 +189,20 @@ pub fn level_of(
     (fits(first) && unique).then_some(first)
 }
 
-/// Checks numbers of instances against the VDUs' profiles.
+/// A VDU has at most so many instances, whatever the VNFD says: each is shown, granted and looked at one by one.
+pub const MOST_INSTANCES: u32 = 10_000;
+
+/// Checks numbers of instances against the VDUs' profiles, and [`MOST_INSTANCES`].
 ///
 /// # Errors
 /// 422 naming the VDU, the number and the bounds.
 pub fn check_profiles(flavour: &Flavour, numbers: &BTreeMap<String, u32>) -> Result<(), Problem> {
     for (id, number) in numbers {
+        if *number > MOST_INSTANCES {
+            return Err(Problem::impossible(format!(
+                "VDU '{id}' would have {number} instances; at most {MOST_INSTANCES} are possible"
+            )));
+        }
         if let Some(vdu) = flavour.vdus.get(id)
             && !(vdu.min..=vdu.max).contains(number)
         {

@@ -98,6 +98,14 @@ pub fn masked(value: Value) -> Value {
     }
 }
 
+/// As [`masked`], of an object.
+pub fn masked_members(members: Map<String, Value>) -> Map<String, Value> {
+    match masked(members.into()) {
+        Value::Object(members) => members,
+        _ => Map::new(),
+    }
+}
+
 /// One entry of `vimConnectionInfo`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct VimConnection {

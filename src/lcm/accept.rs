@@ -66,6 +66,8 @@ impl Acceptor<'_> {
         let flavour = onboarded.vnfd.flavour(&request.flavour_id)?;
         initial_levels(flavour, request.instantiation_level_id.as_deref())?;
 
+        modify::refuse_excess("extensions", request.extensions.as_ref())?;
+        modify::refuse_excess("vnfConfigurableProperties", request.vnf_configurable_properties.as_ref())?;
         let additional = request.additional_params.unwrap_or_default();
         let params = InstantiateParams::read(&additional)?;
         let files = self.store.definition_files(onboarded.package_id).await?;
@@ -90,8 +92,8 @@ impl Acceptor<'_> {
         let record = json!({
             "flavourId": request.flavour_id,
             "instantiationLevelId": request.instantiation_level_id,
-            "extVirtualLinks": request.ext_virtual_links,
-            "extManagedVirtualLinks": request.ext_managed_virtual_links,
+            "extVirtualLinks": masked(json!(request.ext_virtual_links)),
+            "extManagedVirtualLinks": masked(json!(request.ext_managed_virtual_links)),
             "vimConnectionInfo": connections,
             "localizationLanguage": request.localization_language,
             "additionalParams": masked(additional.into()),
@@ -192,13 +194,26 @@ impl Acceptor<'_> {
         patch: Map<String, Value>,
         if_match: Option<&[i64]>,
     ) -> Result<VnfLcmOpOccId, ApiError> {
-        let former = self.instance(id).await?;
-        check_version(&former, if_match)?;
-        let mut instance = former.clone();
-        let changed = modify::apply(&mut instance, patch)?;
-        self.check_connections(&former, &mut instance).await?;
-        let op = self.op_occ(self.op_id(), LcmOperation::ModifyInfo, changed.clone(), &instance);
-        self.begin(VnfLcmOpOcc { changed_info: Some(changed), ..op }, &instance).await
+        let mut attempt = 1;
+        loop {
+            let former = self.instance(id).await?;
+            check_version(&former, if_match)?;
+            let mut instance = former.clone();
+            let changed = modify::apply(&mut instance, patch.clone())?;
+            refuse_large_record(&changed)?;
+            self.check_connections(&former, &mut instance).await?;
+            let op = self.op_occ(self.op_id(), LcmOperation::ModifyInfo, changed.clone(), &instance);
+            let op = VnfLcmOpOcc { changed_info: Some(changed), ..op };
+            match self.store.begin_operation(&op, &instance).await {
+                // It is changed as it is now: the view may have brought it up to date, which is nothing to the caller
+                // unless he said which version he takes.
+                Err(StoreError::Stale) if attempt < ATTEMPTS => attempt += 1,
+                begun => {
+                    begun?;
+                    return Ok(accepted(&op));
+                }
+            }
+        }
     }
 
     /// Makes a VNF instance identifier.
@@ -211,6 +226,7 @@ impl Acceptor<'_> {
     pub async fn create(&self, request: CreateVnfRequest, key: Option<String>) -> Result<VnfInstance, ApiError> {
         modify::refuse_namespace(request.metadata.as_ref())?;
         modify::refuse_excess("metadata", request.metadata.as_ref())?;
+        modify::refuse_long_texts(request.vnf_instance_name.as_deref(), request.vnf_instance_description.as_deref())?;
         let key = key.map(|key| idempotency_key(key, &request)).transpose()?;
         let unusable = || {
             Problem::impossible(format!("no onboarded and ENABLED VNF package has the vnfdId '{}'", request.vnfd_id))
@@ -304,6 +320,7 @@ impl Acceptor<'_> {
             connection.added_by = known.map_or(Some(op), |known| known.added_by);
             instance.vim_connections.insert(key.clone(), connection);
         }
+        modify::refuse_excess_connections(&instance.vim_connections)?;
         if instance.vim_connections.is_empty() {
             let Some(vim) = self.default_vim().await? else { return Ok(()) };
             let wire = VimConnectionInfo { vim_id: Some(vim.id.to_string()), ..VimConnectionInfo::default() };
@@ -441,6 +458,7 @@ impl Acceptor<'_> {
     }
 
     pub(super) async fn begin(&self, op: VnfLcmOpOcc, instance: &VnfInstance) -> Result<VnfLcmOpOccId, ApiError> {
+        refuse_large_record(&op.params)?;
         let mut fresh = None;
         let mut attempt = 1;
         loop {
@@ -455,9 +473,13 @@ impl Acceptor<'_> {
                 begun => break begun?,
             }
         }
-        tracing::info!(op.id = %op.id, vnf_instance.id = %instance.id, operation = op.operation.as_str(), "operation {} accepted", op.id);
-        Ok(op.id)
+        Ok(accepted(&op))
     }
+}
+
+fn accepted(op: &VnfLcmOpOcc) -> VnfLcmOpOccId {
+    tracing::info!(op.id = %op.id, vnf_instance.id = %op.vnf_instance_id, operation = op.operation.as_str(), "operation {} accepted", op.id);
+    op.id
 }
 
 /// How often an instance may change while an operation that leaves it as it is is accepted.
@@ -515,13 +537,16 @@ pub(super) fn instantiated(instance: &VnfInstance) -> Result<&InstantiatedVnfInf
 ///
 /// # Errors
 /// 412.
-pub fn check_version(instance: &VnfInstance, versions: Option<&[i64]>) -> Result<(), Problem> {
+fn check_version(instance: &VnfInstance, versions: Option<&[i64]>) -> Result<(), Problem> {
     match versions {
-        Some(versions) if !versions.contains(&instance.version) => {
-            Err(Problem::new(412, "precondition-failed", "the VNF instance changed: GET it again"))
-        }
+        Some(versions) if !versions.contains(&instance.version) => Err(changed()),
         _ => Ok(()),
     }
+}
+
+/// The instance is of no version that the caller takes.
+pub fn changed() -> Problem {
+    Problem::new(412, "precondition-failed", "the VNF instance changed: GET it again")
 }
 
 /// # Errors
@@ -540,9 +565,24 @@ fn idempotency_key(key: String, request: &CreateVnfRequest) -> Result<Idempotenc
     Ok(IdempotencyKey { key, fingerprint: hex::encode(digest(&SHA256, text.as_bytes()).as_ref()) })
 }
 
-/// A request as it is recorded in the op occurrence.
+/// A request as it is recorded in the op occurrence: without secrets.
 fn record(request: &impl serde::Serialize) -> Result<Value, Problem> {
-    serde_json::to_value(request).map_err(|error| crate::error::internal(&error))
+    let mut record = serde_json::to_value(request).map_err(|error| crate::error::internal(&error))?;
+    if let Some(additional) = record.get_mut("additionalParams") {
+        *additional = masked(additional.take());
+    }
+    Ok(record)
+}
+
+/// What an operation records of its request may be this large, as JSON text.
+const MAX_RECORD: usize = 256 * 1024;
+
+fn refuse_large_record(record: &Value) -> Result<(), Problem> {
+    let bytes = record.to_string().len();
+    if bytes <= MAX_RECORD {
+        return Ok(());
+    }
+    Err(Problem::impossible(format!("of the request, {bytes} bytes would be kept; at most {MAX_RECORD} are")))
 }
 
 pub(super) fn without_nulls(record: Value) -> Value {

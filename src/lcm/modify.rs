@@ -21,8 +21,10 @@ const ATTRIBUTES: [&str; 6] = [
 ];
 /// Metadata, extensions and the like may each be this large, as JSON text.
 const MAX_BYTES: usize = 64 * 1024;
-/// An instance has at most so many VIM connections.
-const MAX_CONNECTIONS: usize = 64;
+/// An instance has at most so many VIM connections, and all of them at most so many bytes as JSON text.
+const MAX_CONNECTIONS: (usize, usize) = (64, 256 * 1024);
+/// The longest name and the longest description, in characters, as of Tacker.
+const LONGEST: [(&str, usize); 2] = [("vnfInstanceName", 255), ("vnfInstanceDescription", 1024)];
 
 /// Applies `patch` to `instance`; gives back its public form, without secrets, for the record.
 ///
@@ -48,6 +50,7 @@ pub fn apply(instance: &mut VnfInstance, patch: Map<String, Value>) -> Result<Va
     json_patch::merge(&mut document, &patch);
     let text = |name: &str| document.get(name).and_then(Value::as_str).map(str::to_owned);
     (instance.name, instance.description) = (text("vnfInstanceName"), text("vnfInstanceDescription"));
+    refuse_long_texts(instance.name.as_deref(), instance.description.as_deref())?;
     let object = |name: &str| document.get(name).and_then(Value::as_object).cloned().unwrap_or_default();
     instance.metadata.user = object("metadata");
     instance.extensions = object("extensions");
@@ -76,8 +79,16 @@ fn connections(connections: &mut BTreeMap<String, VimConnection>, patch: Map<Str
             public.insert(key, Value::Null);
             continue;
         }
-        let mut document = connections.get(&key).map_or(json!({}), exposed);
+        let known = connections.get(&key).map_or(json!({}), exposed);
+        let mut document = known.clone();
         json_patch::merge(&mut document, &entry);
+        if document["interfaceInfo"] != known["interfaceInfo"] {
+            // A credential goes where it was given for, and nowhere else: elsewhere, the patch has to bring one.
+            document["accessInfo"] = connections.get(&key).map_or(json!({}), |known| json!(known.access_info));
+            if let Some(access) = entry.get("accessInfo") {
+                json_patch::merge(&mut document, &json!({ "accessInfo": access }));
+            }
+        }
         let wire: VimConnectionInfo = serde_json::from_value(document)
             .map_err(|_| Problem::malformed(format!("vimConnectionInfo.{key}: a member is of the wrong type")))?;
         let mut connection = VimConnection::from(wire);
@@ -89,12 +100,37 @@ fn connections(connections: &mut BTreeMap<String, VimConnection>, patch: Map<Str
         public.insert(key.clone(), shown);
         connections.insert(key, connection);
     }
-    if connections.len() > MAX_CONNECTIONS {
-        return Err(Problem::impossible(format!(
-            "a VNF instance has at most {MAX_CONNECTIONS} vimConnectionInfo entries"
-        )));
-    }
+    refuse_excess_connections(connections)?;
     Ok(Value::Object(public))
+}
+
+/// Refuses more connections than are kept, and larger ones.
+///
+/// # Errors
+/// 422.
+pub fn refuse_excess_connections(connections: &BTreeMap<String, VimConnection>) -> Result<(), Problem> {
+    let (most, most_bytes) = MAX_CONNECTIONS;
+    let bytes: usize =
+        connections.iter().map(|(key, connection)| key.len() + exposed(connection).to_string().len()).sum();
+    if connections.len() <= most && bytes <= most_bytes {
+        return Ok(());
+    }
+    Err(Problem::impossible(format!(
+        "a VNF instance has at most {most} vimConnectionInfo entries, of {most_bytes} bytes in all"
+    )))
+}
+
+/// Refuses names and descriptions that are longer than any.
+///
+/// # Errors
+/// 422.
+pub fn refuse_long_texts(name: Option<&str>, description: Option<&str>) -> Result<(), Problem> {
+    for (text, (attribute, longest)) in [name, description].into_iter().zip(LONGEST) {
+        if text.is_some_and(|text| text.chars().count() > longest) {
+            return Err(Problem::impossible(format!("{attribute} has more than {longest} characters")));
+        }
+    }
+    Ok(())
 }
 
 /// A connection with its secrets, as the caller once sent it, for merging into.

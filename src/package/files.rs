@@ -54,16 +54,12 @@ impl PackageFiles {
         upload: Uuid,
         chunks: impl Stream<Item = Result<B, E>> + Unpin,
     ) -> Result<(), Problem> {
-        let arriving = self.folder.join(format!("{id}.{upload}.upload"));
-        let written = match tokio::time::timeout(UPLOAD_TIMEOUT, self.write(&arriving, chunks)).await {
-            Ok(Ok(())) => tokio::fs::rename(&arriving, self.path(id)).await.map_err(|error| disk(&error)),
+        let arriving = Arriving(self.folder.join(format!("{id}.{upload}.upload")));
+        match tokio::time::timeout(UPLOAD_TIMEOUT, self.write(&arriving.0, chunks)).await {
+            Ok(Ok(())) => tokio::fs::rename(&arriving.0, self.path(id)).await.map_err(|error| disk(&error)),
             Ok(Err(problem)) => Err(problem),
             Err(_) => Err(late()),
-        };
-        if written.is_err() {
-            remove(&arriving).await;
         }
-        written
     }
 
     async fn write<B: AsRef<[u8]>, E>(
@@ -111,9 +107,23 @@ impl PackageFiles {
     }
 }
 
+/// A file that is written: unless it was put in place, it goes when this is dropped, as it is when the connection is reset
+/// that it comes from.
+struct Arriving(PathBuf);
+
+impl Drop for Arriving {
+    fn drop(&mut self) {
+        removed(&self.0, std::fs::remove_file(&self.0));
+    }
+}
+
 /// Removes a file; what can't be removed is logged.
 pub async fn remove(path: &Path) {
-    if let Err(error) = tokio::fs::remove_file(path).await
+    removed(path, tokio::fs::remove_file(path).await);
+}
+
+fn removed(path: &Path, result: io::Result<()>) {
+    if let Err(error) = result
         && error.kind() != io::ErrorKind::NotFound
     {
         tracing::warn!(path = %path.display(), error = &error as &dyn std::error::Error, "a package file can't be removed");

@@ -19,6 +19,8 @@ use policies::Policies;
 
 /// How far a type may be derived from the one it is of.
 const MAX_DERIVATIONS: usize = 32;
+/// The most characters of an identifier, a version or a name.
+const LONGEST_TEXT: usize = 255;
 
 const VNF: &str = "tosca.nodes.nfv.VNF";
 const VDUS: [&str; 2] = ["tosca.nodes.nfv.Vdu.Compute", "tosca.nodes.nfv.Vdu.OsContainerDeployableUnit"];
@@ -119,6 +121,7 @@ impl<'a> Model<'a> {
         self.derivation(node.member("type")?.node().as_text()?).find_map(default)
     }
 
+    /// A text of 1 to [`LONGEST_TEXT`] characters.
     fn required_text(&self, node: At<'a>, name: &'a str) -> Result<String, Problem> {
         let missing = || node.problem(format!("the node {} has no property {name}; add it", node.key()));
         let value = self.property(node, name).ok_or_else(missing)?;
@@ -127,7 +130,11 @@ impl<'a> Model<'a> {
             value
                 .problem(format!("{name} must be a string, and this is {}; put it in quotes", value.node().type_name()))
         })?;
-        if text.is_empty() { Err(missing()) } else { Ok(text.to_owned()) }
+        match text.chars().count() {
+            0 => Err(missing()),
+            1..=LONGEST_TEXT => Ok(text.to_owned()),
+            _ => Err(value.problem(format!("{name} has more than {LONGEST_TEXT} characters"))),
+        }
     }
 
     fn vnfm_info(&self, vnf: At<'a>) -> Result<Vec<String>, Problem> {

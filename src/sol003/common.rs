@@ -6,8 +6,8 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::domain::instance::{InstantiatedVnfInfo, VirtualStorage, VnfInstance, VnfMetadata, VnfState, Vnfc};
 use crate::domain::op_occ::{
-    AffectedVnfc as DomainAffectedVnfc, CancelMode as DomainCancelMode, ResourceChanges as DomainResourceChanges,
-    VnfcChange,
+    AffectedStorage, AffectedVnfc as DomainAffectedVnfc, CancelMode as DomainCancelMode, ChangeType,
+    ResourceChanges as DomainResourceChanges,
 };
 use crate::domain::scale::ScaleLevels;
 use crate::sol003::Edition;
@@ -465,6 +465,9 @@ impl VnfInstanceLinks {
 pub struct ResourceChanges {
     /// VNFCs that came or went.
     pub affected_vnfcs: Vec<AffectedVnfc>,
+    /// Volume claims that came or went.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub affected_virtual_storages: Vec<AffectedVirtualStorage>,
 }
 
 /// `AffectedVnfc` (clause 5.5.3.12).
@@ -481,18 +484,48 @@ pub struct AffectedVnfc {
     pub compute_resource: ResourceHandle,
 }
 
+/// `AffectedVirtualStorage` (clause 5.5.3.14).
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AffectedVirtualStorage {
+    /// The `virtualStorageResourceInfo` concerned.
+    pub id: String,
+    /// The claim's name: CNF descriptors don't describe storages.
+    pub virtual_storage_desc_id: String,
+    /// ADDED or REMOVED.
+    pub change_type: &'static str,
+    /// The claim.
+    pub storage_resource: ResourceHandle,
+}
+
+const fn change_type(change: ChangeType) -> &'static str {
+    match change {
+        ChangeType::Added => "ADDED",
+        ChangeType::Removed => "REMOVED",
+    }
+}
+
 impl ResourceChanges {
     /// The wire form.
     pub fn new(changes: &DomainResourceChanges) -> Self {
         let affected = |affected: &DomainAffectedVnfc| AffectedVnfc {
             id: affected.vnfc.pod_name.clone(),
             vdu_id: affected.vnfc.vdu_id.clone(),
-            change_type: match affected.change {
-                VnfcChange::Added => "ADDED",
-                VnfcChange::Removed => "REMOVED",
-            },
+            change_type: change_type(affected.change),
             compute_resource: compute_resource(&affected.vnfc, &changes.vim_connection_id),
         };
-        Self { affected_vnfcs: changes.affected_vnfcs.iter().map(affected).collect() }
+        let storage = |affected: &AffectedStorage| {
+            let info = VirtualStorageResourceInfo::new(&affected.storage, &changes.vim_connection_id);
+            AffectedVirtualStorage {
+                id: info.id,
+                virtual_storage_desc_id: info.virtual_storage_desc_id,
+                change_type: change_type(affected.change),
+                storage_resource: info.storage_resource,
+            }
+        };
+        Self {
+            affected_vnfcs: changes.affected_vnfcs.iter().map(affected).collect(),
+            affected_virtual_storages: changes.affected_storages.iter().map(storage).collect(),
+        }
     }
 }

@@ -14,7 +14,7 @@ use crate::domain::subscription::{
     Change, Edition, Notification as Domain, OperationChange, PackageChange, PackageEvent, Subscription, Undelivered,
     Verbosity,
 };
-use crate::sol003::common::{AffectedVnfc, Link, ResourceChanges};
+use crate::sol003::common::{AffectedVirtualStorage, AffectedVnfc, Link, ResourceChanges};
 use crate::sol003::op_occ::changes;
 
 /// A notification of any type.
@@ -88,6 +88,8 @@ struct Operation {
     vnf_lcm_op_occ_id: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     affected_vnfcs: Vec<AffectedVnfc>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    affected_virtual_storages: Vec<AffectedVirtualStorage>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     changed_info: Option<Value>,
@@ -189,7 +191,9 @@ impl PackageNotification {
 impl Operation {
     fn new(change: &OperationChange, subscription: &Subscription) -> Self {
         let full = subscription.verbosity == Verbosity::Full;
-        let affected = change.resource_changes.as_ref().filter(|_| full);
+        let affected = change.resource_changes.as_ref().filter(|_| full).map(ResourceChanges::new);
+        let (affected_vnfcs, affected_virtual_storages) =
+            affected.map(|affected| (affected.affected_vnfcs, affected.affected_virtual_storages)).unwrap_or_default();
         let changed_info = change.changed_info.as_ref().filter(|_| full);
         let (changed_info, modifications) = changes(change.operation, changed_info, subscription.edition);
         Self {
@@ -202,7 +206,8 @@ impl Operation {
             is_automatic_invocation: change.is_automatic_invocation,
             verbosity: (subscription.edition == Edition::V2).then(|| subscription.verbosity.as_str()),
             vnf_lcm_op_occ_id: change.op.to_string(),
-            affected_vnfcs: affected.map_or_else(Vec::new, |changes| ResourceChanges::new(changes).affected_vnfcs),
+            affected_vnfcs,
+            affected_virtual_storages,
             changed_info,
             modifications_triggered_by_vnf_pkg_change: modifications,
             error: change.error.clone(),

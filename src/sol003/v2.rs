@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
 use crate::domain::instance::VnfInstance as Domain;
-use crate::domain::vim::{VimConnection, masked, split_secrets};
+use crate::domain::vim::{VimConnection, masked_members, split_secrets};
 use crate::sol003::Edition;
 use crate::sol003::common::{InstantiatedAttributes, ScaleInfo, VnfInstanceAttributes, VnfcInfo, scale_infos};
 
@@ -38,18 +38,14 @@ pub struct VimConnectionInfo {
 impl From<VimConnectionInfo> for VimConnection {
     fn from(wire: VimConnectionInfo) -> Self {
         let (access_info, secrets) = split_secrets(wire.access_info.unwrap_or_default());
-        let without_secrets = |members: Option<Map<String, Value>>| match masked(members.unwrap_or_default().into()) {
-            Value::Object(members) => members,
-            _ => Map::new(),
-        };
         Self {
             vim_id: wire.vim_id,
             vim_name: None,
             vim_type: wire.vim_type.unwrap_or_else(|| "ETSINFV.KUBERNETES.V_1".to_owned()),
-            interface_info: without_secrets(wire.interface_info),
+            interface_info: masked_members(wire.interface_info.unwrap_or_default()),
             access_info,
             secrets,
-            extra: without_secrets(wire.extra),
+            extra: masked_members(wire.extra.unwrap_or_default()),
             home: false,
             added_by: None,
         }

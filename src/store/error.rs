@@ -14,6 +14,9 @@ pub enum StoreError {
     /// The row is not in the state, or no longer of the version, that the caller saw.
     #[error("the row changed meanwhile")]
     Stale,
+    /// The row is of no version that the caller takes.
+    #[error("the row is of another version")]
+    OtherVersion,
     /// Another row has the same unique value.
     #[error("{0} is taken")]
     Duplicate(&'static str),

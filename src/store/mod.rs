@@ -104,8 +104,9 @@ pub trait Store: Send + Sync {
     async fn default_vim(&self, project: &ProjectId) -> Result<Vim, StoreError>;
     /// All VIMs of a project, oldest first.
     async fn vims(&self, project: &ProjectId) -> Result<Vec<Vim>, StoreError>;
-    /// Replaces all but the id, project and `created_at`. Errors as [`Store::create_vim`].
-    async fn update_vim(&self, vim: &Vim) -> Result<(), StoreError>;
+    /// Replaces all but the id, project and `created_at`, if the VIM was last updated at `seen` (`Stale` if not). Errors as
+    /// [`Store::create_vim`].
+    async fn update_vim(&self, vim: &Vim, seen: Option<OffsetDateTime>) -> Result<(), StoreError>;
     /// Removes a VIM. `InUse` while a VNF instance's `vim_connections` name it in a `vim_id`.
     async fn delete_vim(&self, project: &ProjectId, id: VimId) -> Result<(), StoreError>;
 
@@ -123,9 +124,15 @@ pub trait Store: Send + Sync {
     async fn list_instances(&self, project: &ProjectId, page: &Page<'_>) -> Result<Vec<Listed>, StoreError>;
     /// Those of `ids` that are there, in any order.
     async fn instances(&self, project: &ProjectId, ids: &[VnfInstanceId]) -> Result<Vec<VnfInstance>, StoreError>;
-    /// Removes an instance that is NOT_INSTANTIATED. `Stale` if it is instantiated, `InUse` while its inventory has rows,
-    /// `Busy` while an operation is not over. Its finished op occurrences stay.
-    async fn delete_instance(&self, project: &ProjectId, id: VnfInstanceId) -> Result<(), StoreError>;
+    /// Removes an instance that is NOT_INSTANTIATED. `OtherVersion` unless it is of one of `versions`, if there are any,
+    /// `Stale` if it is instantiated, `InUse` while its inventory has rows, `Busy` while an operation is not over. Its
+    /// finished op occurrences stay.
+    async fn delete_instance(
+        &self,
+        project: &ProjectId,
+        id: VnfInstanceId,
+        versions: Option<&[i64]>,
+    ) -> Result<(), StoreError>;
     /// Where the INSTANTIATED ones of all projects are: of `ids`, or of all there are.
     async fn instantiated(&self, ids: Option<&[VnfInstanceId]>) -> Result<Vec<Whereabouts>, StoreError>;
     /// Replaces `instantiated_vnf_info` by that of `instance`, if the version is still `instance.version` (`Stale` if not),
@@ -173,7 +180,7 @@ pub trait Store: Send + Sync {
     // database's clock.
 
     /// Takes the operations, `most` at most, that have waited longest of those that are running, due, and held by nobody (or
-    /// whose lease ran out). One that can't be read is claimed all the same, so that it is in nobody's way until its lease ends.
+    /// whose lease ran out, which counts as an attempt). One that can't be read is claimed all the same, so that it is in nobody's way until its lease ends.
     async fn claim(&self, owner: &str, ttl: Duration, most: u32) -> Result<Claim, StoreError>;
     /// Makes the lease run for `ttl` from now; tells whether a cancel request is pending.
     async fn renew(&self, lease: &Lease, ttl: Duration) -> Result<Option<CancelMode>, StoreError>;

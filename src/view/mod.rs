@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::domain::ids::{ProjectId, VnfInstanceId};
 use crate::domain::namespace::Namespace;
 use crate::domain::sight::{SeenKind, kinds_for};
-use crate::domain::vim::VimAccess;
+use crate::domain::vim::{VimAccess, VimConnection};
 use crate::infra::{Observer, Sighting};
 use crate::lcm::access::{AccessError, access};
 use crate::store::{Ended, Store, StoreError, Whereabouts};
@@ -251,7 +251,9 @@ impl Eye {
         asked.into_iter().filter(|id| !there.contains(id)).for_each(|id| self.leave(id));
         let mut accesses: Vec<((ProjectId, Option<_>), VimAccess)> = Vec::new();
         for it in found {
-            let key = (it.project_id.clone(), it.home.clone());
+            // Who brought the connection, and what he calls it, differ from instance to instance of one VIM.
+            let home = it.home.clone().map(|home| VimConnection { added_by: None, vim_name: None, ..home });
+            let key = (it.project_id.clone(), home);
             if let Some((_, access)) = accesses.iter().find(|(known, _)| *known == key) {
                 self.settle(it, access.clone());
                 continue;

@@ -158,8 +158,12 @@ async fn operations(f: &Fixture, instances: &[VnfInstance]) {
             let failed = number == 1;
             let to = if failed { OpState::FailedTemp } else { OpState::Completed };
             let error = failed.then(|| Problem::conflict("quota").with("evidence", json!({ "logs": ["one", "two"] })));
+            let (before, after) = ([vnfc(number)], [vnfc(number + 1), vnfc(5)]);
+            let claim = |name: &str| VirtualStorage { claim_name: name.to_owned(), claim_uid: name.to_owned() };
+            let (claims_before, claims_after) = ([claim("kept"), claim("old")], [claim("kept"), claim("new")]);
+            let changes = ResourceChanges::between("east", (&before, &claims_before), (&after, &claims_after));
             let ending = Ending {
-                resource_changes: Some(ResourceChanges::between("east", &[vnfc(number)], &[vnfc(number + 1), vnfc(5)])),
+                resource_changes: Some(changes),
                 ..Ending::bare(OpState::Processing, to, error, op.start_time + Duration::from_millis(20))
             };
             f.store.end_operation(claimed.lease, &ending).await.unwrap();

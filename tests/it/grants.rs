@@ -281,6 +281,20 @@ async fn a_grant_that_takes_its_time_is_waited_for_with_nothing_made_and_asked_f
     }
 }
 
+#[tokio::test]
+async fn the_nfvo_is_sent_the_links_that_it_knows() {
+    let site = Site::new(&["--nfvo-public-url", "http://inside.example"]).await;
+    let path = site.small("v2").await;
+    site.gybe.complete(&path, "instantiate", &site.instantiation()).await;
+    let links = &site.nfvo.last()["_links"];
+    assert_eq!(
+        links["vnfInstance"]["href"],
+        format!("http://inside.example{path}"),
+        "as a client that is reached there"
+    );
+    assert!(links["vnfLcmOpOcc"]["href"].as_str().unwrap().starts_with("http://inside.example/vnflcm/v2/"));
+}
+
 async fn goes_on_after_a_kill(mut site: Site) {
     let path = site.small("v2").await;
     site.nfvo.take_time();

@@ -58,6 +58,11 @@ async fn whole_life(gybe: &Gybe, cluster: &Cluster, edition: &str) {
     assert_eq!((vnfcs(&instance, "AMF").len(), vnfcs(&instance, "NRF").len()), (1, 2));
     let added = op["resourceChanges"]["affectedVnfcs"].as_array().unwrap();
     assert!(added.iter().all(|vnfc| vnfc["changeType"] == "ADDED"));
+    let storages = op["resourceChanges"]["affectedVirtualStorages"].as_array().unwrap();
+    let shown = instance["instantiatedVnfInfo"]["virtualStorageResourceInfo"].as_array().unwrap();
+    assert!(storages.iter().all(|storage| storage["changeType"] == "ADDED"));
+    let resources = |of: &[Value]| of.iter().map(|one| one["storageResource"].clone()).collect::<Vec<_>>();
+    assert!(!shown.is_empty() && resources(storages) == resources(shown), "{storages:#?}");
     assert_eq!(added.len(), instance["instantiatedVnfInfo"]["vnfcResourceInfo"].as_array().unwrap().len());
     for pod in vnfcs(&instance, "UPF") {
         pods.get(&pod).await.expect("the VNFC is a real pod");
@@ -227,6 +232,18 @@ async fn an_attribute_change_is_an_operation_of_its_own() {
     assert!(gybe.patch(&path, &json!({ "vnfdId": "other" })).await.problem(422).contains("vnfdId"));
     let large = json!({ "metadata": { "a": "x".repeat(70_000) } });
     assert!(gybe.patch(&path, &large).await.problem(422).contains("metadata would have"));
+    let long = json!({ "vnfInstanceDescription": "x".repeat(1025) });
+    assert!(gybe.patch(&path, &long).await.problem(422).contains("1024 characters"));
+    let connection = json!({ "interfaceInfo": { "endpoint": "https://a" }, "accessInfo": { "bearer_token": "t" },
+        "extra": { "text": "x".repeat(270_000) } });
+    let large = json!({ "vimConnectionInfo": { "vim": connection } });
+    assert!(gybe.patch(&path, &large).await.problem(422).contains("in all"));
+    let large = json!({ "flavourId": "simple", "vimConnectionInfo": { "vim": {
+            "interfaceInfo": { "endpoint": "https://a" }, "accessInfo": { "bearer_token": "t" } } },
+        "additionalParams": { "namespace": "a", "text": "x".repeat(270_000) } });
+    assert!(gybe.post(&format!("{path}/instantiate"), &large).await.problem(422).contains("would be kept"));
+    let long = json!({ "vnfdId": vnfd, "vnfInstanceName": "x".repeat(256) });
+    gybe.post("/vnflcm/v2/vnf_instances", &long).await.problem(422);
     let stale = gybe.client.patch(gybe.uri(&path)).header("If-Match", "\"0\"").json(&patch);
     gybe.send(stale).await.problem(412);
     let stale = gybe.client.delete(gybe.uri(&path)).header("If-Match", "\"0\"");

@@ -131,6 +131,10 @@ async fn a_query_that_is_none_is_refused_and_told_why() {
             assert!(detail.contains(why), "{list}?{query}: {detail}");
         }
     }
+    let fields = |number: usize| (0..number).map(|n| format!("metadata/key{n}")).collect::<Vec<_>>().join(",");
+    gybe.get(&format!("/vnflcm/v2/vnf_instances?fields={}", fields(128))).await.expect(StatusCode::OK);
+    let many = gybe.get(&format!("/vnflcm/v2/vnf_instances?fields={}", fields(129))).await.problem(400);
+    assert!(many.contains("more than 128"), "{many}");
     let wrong_type = gybe.get(&format!("{OPERATIONS}?filter=(eq,isCancelPending,maybe)")).await.problem(400);
     assert!(wrong_type.contains("isCancelPending is true or false, not 'maybe'"), "{wrong_type}");
 }

@@ -231,7 +231,7 @@ async fn an_operation_is_told_of_state_by_state(outbox: Outbox) {
     outbox.store.resume_operation(&instance.project_id, op, OpState::Processing, System.now()).await.unwrap();
     outbox.end(OpState::FailedTemp).await;
     outbox.store.resume_operation(&instance.project_id, op, OpState::Failed, System.now()).await.unwrap();
-    outbox.store.delete_instance(&instance.project_id, instance.id).await.unwrap();
+    outbox.store.delete_instance(&instance.project_id, instance.id, None).await.unwrap();
 
     let received = subscriber.until_taken(8).await;
     let states = ["STARTING", "PROCESSING", "FAILED_TEMP", "PROCESSING", "FAILED_TEMP", "FAILED"];
@@ -306,7 +306,7 @@ async fn what_a_filter_leaves_out_is_not_told(outbox: Outbox) {
         wanted.push((subscription.id, filter, told));
     }
     outbox.complete(&instance).await;
-    outbox.store.delete_instance(&instance.project_id, instance.id).await.unwrap();
+    outbox.store.delete_instance(&instance.project_id, instance.id, None).await.unwrap();
     for (id, filter, told) in wanted {
         assert_eq!(outbox.waiting(id).await, told, "{filter}");
     }

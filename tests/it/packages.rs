@@ -1,6 +1,9 @@
 //! `/vnfpkgm` through the real binary: what both editions have. What is fetched from elsewhere is in `package_sources.rs`, what
 //! subscribers are told in `package_subscriptions.rs`.
 
+use std::io::Write as _;
+use std::time::Duration;
+
 use futures::future::join_all;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -398,4 +401,36 @@ async fn a_vnfd_is_onboarded_once() {
     assert_eq!(second["onboardingState"], "ERROR");
     let detail = second["onboardingFailureDetails"]["detail"].as_str().unwrap();
     assert!(detail.contains(package["vnfdId"].as_str().unwrap()), "{detail}");
+    // The content goes a moment after the state says what became of it.
+    let folder = gybe.folder().join("data/packages");
+    while std::fs::read_dir(&folder).unwrap().count() != 1 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_package_whose_upload_is_reset_can_be_uploaded_again() {
+    let gybe = Gybe::start();
+    let created = gybe.post("/vnfpkgm/v2/vnf_packages", &json!({})).await;
+    let href = created.location.clone().unwrap();
+    let path = href.strip_prefix(&gybe.url).unwrap();
+    let mut connection = std::net::TcpStream::connect(gybe.url.strip_prefix("http://").unwrap()).unwrap();
+    let head = format!(
+        "PUT {path}/package_content HTTP/1.1\r\nHost: x\r\nContent-Type: application/zip\r\nContent-Length: 1000\r\n\r\nPK"
+    );
+    connection.write_all(head.as_bytes()).unwrap();
+    gybe.poll(&href, Duration::from_millis(5), |it| it["onboardingState"] == "UPLOADING").await;
+    let folder = gybe.folder().join("data/packages");
+    while std::fs::read_dir(&folder).unwrap().count() == 0 {
+        tokio::task::yield_now().await;
+    }
+    // Without a good-bye.
+    rustix::net::sockopt::set_socket_linger(&connection, Some(Duration::ZERO)).unwrap();
+    drop(connection);
+    let package = gybe.poll(&href, Duration::from_millis(5), |it| it["onboardingState"] == "ERROR").await;
+    assert!(package["onboardingFailureDetails"]["detail"].as_str().unwrap().contains("broke off"), "{package:#}");
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
+    let again = gybe.client.put(gybe.uri(&format!("{href}/package_content"))).body(sample::pack("small"));
+    assert_eq!(again.send().await.unwrap().status(), StatusCode::ACCEPTED);
+    gybe.poll(&href, Duration::from_millis(5), |it| it["onboardingState"] == "ONBOARDED").await;
 }

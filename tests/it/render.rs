@@ -159,6 +159,18 @@ fn an_aspect_that_scales_nothing_is_refused() {
 }
 
 #[test]
+fn a_workload_of_more_pods_than_anybody_can_look_at_is_refused() {
+    for (kind, spec) in [
+        ("StatefulSet", json!({ "replicas": 10_001 })),
+        ("Job", json!({ "parallelism": 2_000_000_000, "completions": 2_000_000_000 })),
+    ] {
+        let problem = check(&[manifest("v1", kind, "many", spec)], &flavour()).unwrap_err();
+        assert!(problem.status == 422 && problem.detail.contains("many.yaml:3"), "{}", problem.detail);
+    }
+    assert!(check(&[manifest("apps/v1", "StatefulSet", "most", json!({ "replicas": 10_000 }))], &flavour()).is_ok());
+}
+
+#[test]
 fn the_kinds_that_a_package_defines_are_known_before_the_cluster_serves_them() {
     let spec = json!({
         "group": "example.test", "scope": "Namespaced", "names": { "kind": "Widget", "plural": "widgets" },

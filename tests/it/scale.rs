@@ -95,6 +95,15 @@ fn scaling_keeps_within_the_profile_of_the_vdu() {
 }
 
 #[test]
+fn no_vdu_has_more_instances_than_anybody_can_look_at_whatever_the_vnfd_allows() {
+    let mut flavour = flavour();
+    flavour.vdus.get_mut("a").unwrap().max = u32::MAX;
+    flavour.aspects.get_mut("uniform").unwrap().max_level = u32::MAX;
+    let problem = scaled(&flavour, &levels(1, 0), ScaleDirection::Out, "uniform", 2_000_000_000).unwrap_err();
+    assert!(problem.status == 422 && problem.detail.contains("at most 10000"), "{}", problem.detail);
+}
+
+#[test]
 fn an_unknown_aspect_is_refused_naming_those_there_are() {
     let problem = scaled(&flavour(), &levels(0, 0), ScaleDirection::Out, "sideways", 1).unwrap_err();
     assert!(problem.detail.contains("'sideways'") && problem.detail.contains("steps, uniform"), "{}", problem.detail);

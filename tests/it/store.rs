@@ -12,9 +12,11 @@ use std::time::Duration;
 use futures::future::join_all;
 use gybe::domain::grant::{Asked, GrantReference, PendingGrant};
 use gybe::domain::ids::{ProjectId, VimId, VnfInstanceId, VnfLcmOpOccId, VnfPkgId};
-use gybe::domain::instance::{InstantiatedVnfInfo, VnfInstance, VnfMetadata, VnfState, Vnfc};
+use gybe::domain::instance::{InstantiatedVnfInfo, VirtualStorage, VnfInstance, VnfMetadata, VnfState, Vnfc};
 use gybe::domain::namespace::Namespace;
-use gybe::domain::op_occ::{AffectedVnfc, CancelMode, LcmOperation, OpState, ResourceChanges, VnfLcmOpOcc, VnfcChange};
+use gybe::domain::op_occ::{
+    AffectedStorage, AffectedVnfc, CancelMode, ChangeType, LcmOperation, OpState, ResourceChanges, VnfLcmOpOcc,
+};
 use gybe::domain::package::{ArtifactInfo, Content, DefinitionFile, Onboarding, OperationalState, VnfPackage};
 use gybe::domain::plan::{Plan, Step};
 use gybe::domain::problem::Problem;
@@ -543,8 +545,8 @@ async fn packages_are_updated(f: Fixture) {
     let fresh = f.package();
     f.store.create_package(&fresh).await.unwrap();
     let onboarded = f.onboarded().await;
-    let (none, data) = (Map::new(), object(json!({"new": null, "number": 1.50, "text": "ä"})));
-    let set = Some([&none, &data]);
+    let (before, data) = (fresh.user_defined_data.clone(), object(json!({"new": null, "number": 1.50, "text": "ä"})));
+    let set = Some([&before, &data]);
     // Before onboarding, only the data.
     assert_fails!(f.store.update_package(&project, fresh.id, Some(Enabled), None).await, StoreError::Stale);
     assert_fails!(f.store.update_package(&project, fresh.id, Some(Disabled), set).await, StoreError::Stale);
@@ -552,7 +554,7 @@ async fn packages_are_updated(f: Fixture) {
     assert_eq!(f.store.package(&project, fresh.id).await.unwrap().user_defined_data, data);
     // Somebody else's change is not lost.
     assert_fails!(f.store.update_package(&project, fresh.id, None, set).await, StoreError::Stale);
-    f.store.update_package(&project, fresh.id, None, Some([&data, &none])).await.unwrap();
+    f.store.update_package(&project, fresh.id, None, Some([&data, &before])).await.unwrap();
 
     assert_fails!(f.store.update_package(&project, onboarded, Some(Enabled), set).await, StoreError::Stale);
     f.store.update_package(&project, onboarded, Some(Disabled), set).await.unwrap();
@@ -577,7 +579,7 @@ async fn packages_are_deleted_when_disabled_and_unused(f: Fixture) {
     assert_fails!(f.store.delete_package(&project, id).await, StoreError::Stale);
     f.store.update_package(&project, id, Some(OperationalState::Disabled), None).await.unwrap();
     assert_fails!(f.store.delete_package(&project, id).await, StoreError::InUse);
-    f.store.delete_instance(&project, instance.id).await.unwrap();
+    f.store.delete_instance(&project, instance.id, None).await.unwrap();
     assert!(!f.store.package(&project, id).await.unwrap().in_use);
     f.store.delete_package(&project, id).await.unwrap();
     assert!(f.store.definition_files(id).await.unwrap().is_empty());
@@ -682,9 +684,12 @@ async fn vims_are_updated(f: Fixture) {
         updated_at: Some(at(9)),
         ..before.clone()
     };
-    f.store.update_vim(&Vim { created_at: at(9), ..after.clone() }).await.unwrap();
+    f.store.update_vim(&Vim { created_at: at(9), ..after.clone() }, None).await.unwrap();
     assert_eq!(f.store.vim(&project, before.id).await.unwrap(), after);
-    assert_fails!(f.store.update_vim(&vim(f.uuid(), "none")).await, StoreError::NotFound);
+    assert_fails!(f.store.update_vim(&before, None).await, StoreError::Stale);
+    assert_fails!(f.store.update_vim(&before, Some(at(8))).await, StoreError::Stale);
+    f.store.update_vim(&Vim { updated_at: Some(at(10)), ..after }, Some(at(9))).await.unwrap();
+    assert_fails!(f.store.update_vim(&vim(f.uuid(), "none"), None).await, StoreError::NotFound);
     f.store.delete_vim(&project, before.id).await.unwrap();
     assert_fails!(f.store.delete_vim(&project, before.id).await, StoreError::NotFound);
 }
@@ -698,9 +703,9 @@ async fn a_vim_name_is_taken_once_and_so_is_the_default(f: Fixture) {
     let another_default = Vim { is_default: true, ..vim(f.uuid(), "c") };
     assert_fails!(f.store.create_vim(&another_default).await, StoreError::Duplicate("default VIM"));
     let renamed = Vim { name: "a".to_owned(), ..second.clone() };
-    assert_fails!(f.store.update_vim(&renamed).await, StoreError::Duplicate("name"));
+    assert_fails!(f.store.update_vim(&renamed, None).await, StoreError::Duplicate("name"));
     let promoted = Vim { is_default: true, ..second };
-    assert_fails!(f.store.update_vim(&promoted).await, StoreError::Duplicate("default VIM"));
+    assert_fails!(f.store.update_vim(&promoted, None).await, StoreError::Duplicate("default VIM"));
     // Each project has its own.
     f.store.create_vim(&Vim { project_id: elsewhere(), is_default: true, ..vim(f.uuid(), "a") }).await.unwrap();
 }
@@ -715,7 +720,7 @@ async fn a_vim_in_use_is_not_deleted(f: Fixture) {
     f.store.create_instance(&instance).await.unwrap();
     assert_fails!(f.store.delete_vim(&project, used.id).await, StoreError::InUse);
     f.store.delete_vim(&project, unused.id).await.unwrap();
-    f.store.delete_instance(&project, instance.id).await.unwrap();
+    f.store.delete_instance(&project, instance.id, None).await.unwrap();
     f.store.delete_vim(&project, used.id).await.unwrap();
 }
 
@@ -810,7 +815,7 @@ async fn the_pages_of_a_list_have_each_instance_once_in_a_stable_order(f: Fixtur
         let Some(last) = page.last() else { break };
         // What the next page begins after may be gone by then.
         after = Some(last.place);
-        f.store.delete_instance(&project, last.id).await.unwrap();
+        f.store.delete_instance(&project, last.id, None).await.unwrap();
         seen.extend(page.iter().map(|listed| listed.id.to_string()));
     }
     assert_eq!(seen, made.into_iter().map(|(_, id)| id).collect::<Vec<_>>());
@@ -838,11 +843,11 @@ async fn an_instance_is_deleted_when_nothing_is_left_of_it(f: Fixture) {
     let project = ProjectId::default();
     let claimed = f.processing().await;
     let id = claimed.instance.id;
-    assert_fails!(f.store.delete_instance(&project, id).await, StoreError::Busy(op) if op == claimed.op.id);
+    assert_fails!(f.store.delete_instance(&project, id, None).await, StoreError::Busy(op) if op == claimed.op.id);
     let instance = VnfInstance { instantiated: Some(instantiated()), ..claimed.instance };
     let completed = Ending { instance: Some(instance), ..ending(OpState::Processing, OpState::Completed) };
     f.store.end_operation(claimed.lease, &completed).await.unwrap();
-    assert_fails!(f.store.delete_instance(&project, id).await, StoreError::Stale);
+    assert_fails!(f.store.delete_instance(&project, id, None).await, StoreError::Stale);
 
     let instance = f.store.instance(&project, id).await.unwrap();
     f.store.begin_operation(&f.op(&instance), &instance).await.unwrap();
@@ -853,12 +858,14 @@ async fn an_instance_is_deleted_when_nothing_is_left_of_it(f: Fixture) {
     f.store.checkpoint(&claimed.lease, &removed).await.unwrap();
     let terminated = Ending { instance: Some(instance), ..ending(OpState::Processing, OpState::Completed) };
     f.store.end_operation(claimed.lease, &terminated).await.unwrap();
+    let version = f.store.instance(&project, id).await.unwrap().version;
+    assert_fails!(f.store.delete_instance(&project, id, Some(&[version - 1])).await, StoreError::OtherVersion);
     // An object is still in the inventory.
-    assert_fails!(f.store.delete_instance(&project, id).await, StoreError::InUse);
+    assert_fails!(f.store.delete_instance(&project, id, None).await, StoreError::InUse);
     f.execute("DELETE FROM vnf_resources").await;
-    f.store.delete_instance(&project, id).await.unwrap();
+    f.store.delete_instance(&project, id, Some(&[version - 1, version])).await.unwrap();
     assert_fails!(f.store.instance(&project, id).await, StoreError::NotFound);
-    assert_fails!(f.store.delete_instance(&project, id).await, StoreError::NotFound);
+    assert_fails!(f.store.delete_instance(&project, id, None).await, StoreError::NotFound);
     assert_eq!(f.store.op_occs(&project, &whole()).await.unwrap().len(), 2, "what was done stays known");
 }
 
@@ -1024,6 +1031,7 @@ async fn an_operation_whose_lease_ran_out_is_claimed_again(f: Fixture) {
     let dead = f.claim(Duration::ZERO).await;
     let heir = f.claim(LONG).await;
     assert_eq!((heir.op.id, heir.lease.epoch), (op.id, dead.lease.epoch + 1));
+    assert_eq!((dead.attempt, heir.attempt), (0, 1), "the operation may be what killed its worker");
     assert!(matches!(f.store.claim("third", LONG, 1).await.unwrap(), Claim::Idle(Some(_))));
 }
 
@@ -1311,7 +1319,7 @@ async fn progress_forgets_the_attempts_at_a_step(f: Fixture) {
     f.store.checkpoint(&claimed.lease, &Checkpoint { steps_done: 1, ..Checkpoint::default() }).await.unwrap();
     f.store.renew(&claimed.lease, Duration::ZERO).await.unwrap();
     let claimed = f.claim(LONG).await;
-    assert_eq!((claimed.steps_done, claimed.attempt, claimed.op.error), (1, 0, None));
+    assert_eq!((claimed.steps_done, claimed.attempt, claimed.op.error), (1, 1, None), "that the lease ran out is the first");
 }
 
 async fn a_postponed_operation_waits(f: Fixture) {
@@ -1340,7 +1348,11 @@ async fn an_operation_ends_with_its_instance(f: Fixture) {
     let instance = VnfInstance { instantiated: Some(instantiated()), ..claimed.instance };
     let changes = ResourceChanges {
         vim_connection_id: "vim1".to_owned(),
-        affected_vnfcs: vec![AffectedVnfc { change: VnfcChange::Added, vnfc: vnfc() }],
+        affected_vnfcs: vec![AffectedVnfc { change: ChangeType::Added, vnfc: vnfc() }],
+        affected_storages: vec![AffectedStorage {
+            change: ChangeType::Removed,
+            storage: VirtualStorage { claim_name: "data-0".to_owned(), claim_uid: "uid".to_owned() },
+        }],
     };
     let ending = Ending {
         instance: Some(instance.clone()),
@@ -1527,7 +1539,7 @@ async fn endings_are_told(f: Fixture) {
     let mut vim = vim(f.uuid(), "a");
     f.store.create_vim(&vim).await.unwrap();
     vim.description = "changed".to_owned();
-    f.store.update_vim(&vim).await.unwrap();
+    f.store.update_vim(&vim, None).await.unwrap();
     for expected in [Ended::Of(failed.vnf_instance_id), Ended::Of(id), Ended::Any] {
         while here.recv().await.unwrap() != expected {}
         if let Some(elsewhere) = &mut elsewhere {
@@ -1652,10 +1664,10 @@ async fn another_projects_rows_are_not_found(f: Fixture) {
     assert_fails!(f.store.vim(&other, vim.id).await, StoreError::NotFound);
     assert_fails!(f.store.default_vim(&other).await, StoreError::NotFound);
     let foreign = Vim { project_id: other.clone(), ..vim.clone() };
-    assert_fails!(f.store.update_vim(&foreign).await, StoreError::NotFound);
+    assert_fails!(f.store.update_vim(&foreign, None).await, StoreError::NotFound);
     assert_fails!(f.store.delete_vim(&other, vim.id).await, StoreError::NotFound);
     assert_fails!(f.store.instance(&other, instance.id).await, StoreError::NotFound);
-    assert_fails!(f.store.delete_instance(&other, instance.id).await, StoreError::NotFound);
+    assert_fails!(f.store.delete_instance(&other, instance.id, None).await, StoreError::NotFound);
     assert_fails!(f.store.op_occ(&other, op.id).await, StoreError::NotFound);
     assert_fails!(f.store.resume_operation(&other, op.id, OpState::Failed, at(1)).await, StoreError::NotFound);
     assert!(f.store.packages(&other, &whole()).await.unwrap().is_empty());

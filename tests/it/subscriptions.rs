@@ -4,6 +4,7 @@
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
+use crate::support::chance::Chance;
 use crate::support::cluster::Cluster;
 use crate::support::gybe::{Answer, Gybe};
 use crate::support::postgres::Database;
@@ -83,6 +84,35 @@ async fn what_can_not_be_subscribed_to_is_refused_and_nothing_is_kept() {
     }
     assert!(subscriber.received().is_empty(), "what is wrong in itself is not tested");
     assert_eq!(gybe.get("/vnflcm/v2/subscriptions").await.expect(StatusCode::OK), json!([]));
+}
+
+async fn any_text_may_stand_for_an_instance(gybe: Gybe) {
+    let subscriber = Subscriber::start().await;
+    let mut chance = Chance(7);
+    let noise: String = (0..20_000).map(|_| char::from(b'a' + chance.below(26) as u8)).collect();
+    for id in ["-", "", &noise] {
+        let filter = json!({ "vnfInstanceSubscriptionFilter": { "vnfInstanceIds": [id] } });
+        subscribe(&gybe, "v2", json!({ "callbackUri": subscriber.url, "filter": filter }))
+            .await
+            .expect(StatusCode::CREATED);
+    }
+    subscribe(&gybe, "v2", json!({ "callbackUri": subscriber.url })).await.expect(StatusCode::CREATED);
+    let vnfd = gybe.onboard("small").await;
+    gybe.create("v2", &vnfd).await;
+    let posts = |received: &[Received]| received.iter().filter(|one| one.method == "POST").count();
+    let received = subscriber.until(|received| posts(received) > 0).await;
+    assert_eq!(posts(&received), 1, "the one without a filter is told");
+}
+
+#[tokio::test]
+async fn any_text_may_stand_for_an_instance_in_a_filter_on_sqlite() {
+    any_text_may_stand_for_an_instance(Gybe::start()).await;
+}
+
+#[tokio::test]
+async fn any_text_may_stand_for_an_instance_in_a_filter_on_postgresql() {
+    let database = Database::create().await;
+    any_text_may_stand_for_an_instance(Gybe::start_on(&database.url)).await;
 }
 
 #[tokio::test]

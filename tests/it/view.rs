@@ -314,7 +314,7 @@ async fn many_instances_are_brought_up_to_date_while_whereabouts_are_read_again_
         for instance in &instances {
             // Whoever changes a VIM makes the view look at all.
             while f.store.instance(&instance.project_id, instance.id).await.unwrap().version == instance.version {
-                f.store.update_vim(&other).await.unwrap();
+                f.store.update_vim(&other, None).await.unwrap();
             }
         }
     };

@@ -87,6 +87,19 @@ async fn secrets_never_come_back_and_are_nowhere_in_clear() {
     let answer = gybe.patch(&path, &json!({ "vimConnectionInfo": { "vim1": patch } })).await;
     gybe.settled(answer.location.as_deref().unwrap()).await;
 
+    let params = json!({ "deployToken": token });
+    for (task, mut body) in [("heal", json!({ "cause": "test" })), ("operate", json!({ "changeStateTo": "STARTED" }))] {
+        body["additionalParams"] = params.clone();
+        let op = gybe.complete(&path, task, &body).await;
+        assert_eq!(op["operationParams"]["additionalParams"], json!({ "deployToken": "***" }));
+    }
+    let helm = json!({ "helm_info": { "masternode_ip": ["10.0.0.1"], "masternode_password": token } });
+    let vims = gybe.get("/v1.0/vims").await.expect(StatusCode::OK);
+    let vim = format!("/v1.0/vims/{}", vims["vims"][0]["id"].as_str().unwrap());
+    let put = gybe.client.put(gybe.uri(&vim)).json(&json!({ "vim": { "extra": helm } }));
+    let shown = gybe.send(put).await.expect(StatusCode::OK);
+    assert_eq!(shown["vim"]["extra"]["helm_info"]["masternode_ip"], json!(["10.0.0.1"]));
+
     let paths =
         ["/v1.0/vims", "/vnflcm/v1/vnf_instances", "/vnflcm/v2/vnf_instances", "/vnflcm/v2/vnf_lcm_op_occs", &path];
     for shown in paths {
@@ -138,4 +151,32 @@ async fn a_vim_is_found_by_its_attributes_and_nothing_else_is_listed() {
     assert_eq!(gybe.get(&path).await.expect(StatusCode::OK)["vim"]["name"], "first");
     gybe.delete(&path).await.expect(StatusCode::NO_CONTENT);
     gybe.get(&path).await.problem(404);
+}
+
+#[tokio::test]
+async fn a_stored_credential_goes_to_no_other_endpoint() {
+    let gybe = Gybe::start();
+    let vnfd = gybe.onboard("small").await;
+    let path = gybe.create("v2", &vnfd).await;
+    let patch = async |entry: Value| gybe.patch(&path, &json!({ "vimConnectionInfo": { "vim": entry } })).await;
+    let first = patch(json!({
+        "interfaceInfo": { "endpoint": "https://cluster.test" },
+        "accessInfo": { "bearer_token": "t0ken", "projectId": "p" },
+    }));
+    gybe.settled(&first.await.location.unwrap()).await;
+    for elsewhere in [
+        json!({ "interfaceInfo": { "endpoint": "https://other.test" } }),
+        json!({ "interfaceInfo": { "insecure": true } }),
+        json!({ "interfaceInfo": { "endpoint": "https://other.test" }, "accessInfo": { "projectId": "q" } }),
+    ] {
+        patch(elsewhere).await.problem(422);
+    }
+    let moved =
+        json!({ "interfaceInfo": { "endpoint": "https://other.test" }, "accessInfo": { "bearer_token": "other" } });
+    gybe.settled(&patch(moved).await.location.unwrap()).await;
+    let shown = gybe.get(&path).await.expect(StatusCode::OK);
+    assert_eq!(shown["vimConnectionInfo"]["vim"]["accessInfo"], json!({ "projectId": "p" }));
+    let rotated = patch(json!({ "accessInfo": { "bearer_token": "rotated" }, "extra": { "a": "b" } })).await;
+    gybe.settled(&rotated.location.unwrap()).await;
+    gybe.settled(&patch(json!({ "extra": { "a": "c" } })).await.location.unwrap()).await;
 }

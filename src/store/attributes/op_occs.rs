@@ -113,15 +113,18 @@ static CHANGES: [Attribute; 4] = [
     ),
     never("affectedVirtualLinks"),
     never("affectedExtLinkPorts"),
-    never("affectedVirtualStorages"),
+    attribute(
+        "affectedVirtualStorages",
+        Kind::Array(
+            Rows::Elements("vnf_lcm_op_occs.resource_changes -> 'affected_storages'"),
+            Members::of(&AFFECTED_STORAGE),
+        ),
+    ),
 ];
 static AFFECTED_VNFC: [Attribute; 11] = [
     text("id", "entry.value -> 'vnfc' ->> 'pod_name'"),
     text("vduId", "entry.value -> 'vnfc' ->> 'vdu_id'"),
-    attribute(
-        "changeType",
-        Kind::Simple(Type::Enumeration(&["ADDED", "REMOVED", "MODIFIED", "TEMPORARY"]), "entry.value ->> 'change'"),
-    ),
+    CHANGE_TYPE,
     mandatory("computeResource", Kind::Structure(Members::of(&COMPUTE_RESOURCE))),
     never("vnfdId"),
     never("resourceDefinitionId"),
@@ -130,6 +133,26 @@ static AFFECTED_VNFC: [Attribute; 11] = [
     never("affectedVnfcCpIds"),
     never("addedStorageResourceIds"),
     never("removedStorageResourceIds"),
+];
+const CHANGE_TYPE: Attribute = attribute(
+    "changeType",
+    Kind::Simple(Type::Enumeration(&["ADDED", "REMOVED", "MODIFIED", "TEMPORARY"]), "entry.value ->> 'change'"),
+);
+static AFFECTED_STORAGE: [Attribute; 8] = [
+    text("id", "entry.value -> 'storage' ->> 'claim_name'"),
+    text("virtualStorageDescId", "entry.value -> 'storage' ->> 'claim_name'"),
+    CHANGE_TYPE,
+    mandatory("storageResource", Kind::Structure(Members::of(&STORAGE_RESOURCE))),
+    never("vnfdId"),
+    never("resourceDefinitionId"),
+    never("zoneId"),
+    never("metadata"),
+];
+static STORAGE_RESOURCE: [Attribute; 4] = [
+    text("vimConnectionId", "vnf_lcm_op_occs.resource_changes ->> 'vim_connection_id'"),
+    text("resourceId", "entry.value -> 'storage' ->> 'claim_name'"),
+    text("vimLevelResourceType", "'PersistentVolumeClaim'"),
+    never("resourceProviderId"),
 ];
 static COMPUTE_RESOURCE: [Attribute; 4] = [
     text("vimConnectionId", "vnf_lcm_op_occs.resource_changes ->> 'vim_connection_id'"),

@@ -199,7 +199,7 @@ pub(super) async fn connect(path: &str, keys: KeyRing) -> Result<Arc<dyn Store>,
     run_migrations(&MIGRATIONS, &mut writer).await?;
     // We hold the file, so whoever held a lease is gone.
     for release in [
-        "UPDATE vnf_lcm_op_occs SET lease_owner = NULL, lease_until = 0 WHERE lease_until <> 0",
+        "UPDATE vnf_lcm_op_occs SET lease_owner = NULL, lease_until = 0, attempt = attempt + 1 WHERE lease_until <> 0",
         "UPDATE subscriptions SET lease_owner = NULL, lease_until = 0 WHERE lease_until <> 0",
     ] {
         sqlx::query(release).execute(&mut writer).await?;

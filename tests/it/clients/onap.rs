@@ -38,13 +38,16 @@ fn granted(request: &Value, known: &Known) -> Answer {
     if !known.vnfs.lock().unwrap().iter().any(|known| known == vnf) || !request["removeResources"].is_array() {
         return Answer::Status(500, String::new());
     }
-    let added = request["addResources"].as_array().unwrap().iter();
-    let added: Value = added.map(|it| json!({ "resourceDefinitionId": it["id"], "vimConnectionId": VIM })).collect();
+    let infos = |list: &str| -> Value {
+        let definitions = request[list].as_array().unwrap().iter();
+        definitions.map(|it| json!({ "resourceDefinitionId": it["id"], "vimConnectionId": VIM })).collect()
+    };
     let grant = json!({
         "id": "grant-1",
         "vnfInstanceId": request["vnfInstanceId"],
         "vnfLcmOpOccId": request["vnfLcmOpOccId"],
-        "addResources": added,
+        "addResources": infos("addResources"),
+        "removeResources": infos("removeResources"),
         "_links": { "self": { "href": format!("http://so{GRANTS}/grant-1") } },
     });
     Answer::With(201, vec![("location", format!("http://so{GRANTS}/grant-1"))], grant.to_string())

@@ -91,6 +91,9 @@ async fn a_client_of_tacker_finds_lists_of_v1_complete() {
     assert!(!shown("tacker", "/vnflcm/v1/vnf_instances?exclude_default").await);
     assert!(shown("tacker", "/vnflcm/v1/vnf_instances?fields=metadata").await);
     assert!(!shown("other", "/vnflcm/v1/vnf_instances").await);
+    let packages = site.caller(&[("X-Client", "tacker")]).get("/vnfpkgm/v1/vnf_packages").await;
+    let package = packages.expect(StatusCode::OK)[0].clone();
+    assert_eq!(package.get("softwareImages"), None, "lists of packages are as for everybody: {package:#}");
 }
 
 #[test]

@@ -474,7 +474,7 @@ points! {
     fn vim_named(project: &ProjectId, name: &str) -> Vim;
     fn default_vim(project: &ProjectId) -> Vim;
     fn vims(project: &ProjectId) -> Vec<Vim>;
-    fn update_vim(vim: &Vim) -> ();
+    fn update_vim(vim: &Vim, seen: Option<OffsetDateTime>) -> ();
     fn delete_vim(project: &ProjectId, id: VimId) -> ();
     fn create_instance(instance: &VnfInstance) -> ();
     fn create_instance_once(instance: &VnfInstance, key: &IdempotencyKey) -> Made;
@@ -482,7 +482,7 @@ points! {
     fn instance_version(project: &ProjectId, id: VnfInstanceId) -> i64;
     fn list_instances(project: &ProjectId, page: &Page<'_>) -> Vec<Listed>;
     fn instances(project: &ProjectId, ids: &[VnfInstanceId]) -> Vec<VnfInstance>;
-    fn delete_instance(project: &ProjectId, id: VnfInstanceId) -> ();
+    fn delete_instance(project: &ProjectId, id: VnfInstanceId, versions: Option<&[i64]>) -> ();
     fn instantiated(ids: Option<&[VnfInstanceId]>) -> Vec<Whereabouts>;
     fn refresh_instance(instance: &VnfInstance) -> ();
     fn resources(id: VnfInstanceId) -> Vec<Resource>;

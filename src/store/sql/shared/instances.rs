@@ -244,10 +244,15 @@ pub(super) async fn refresh(db: &Database, instance: &VnfInstance) -> Result<(),
 
 /// Locks the row first and looks at the rest after: an operation that begins meanwhile must change the row too, so either
 /// it is seen here or it finds the row gone.
-pub(super) async fn delete(db: &Database, project: &ProjectId, id: VnfInstanceId) -> Result<(), StoreError> {
+pub(super) async fn delete(
+    db: &Database,
+    project: &ProjectId,
+    id: VnfInstanceId,
+    versions: Option<&[i64]>,
+) -> Result<(), StoreError> {
     let mut tx = db.writer.begin().await?;
-    let instantiated = sqlx::query_scalar::<_, bool>(concat!(
-        "SELECT instantiated_vnf_info IS NOT NULL FROM vnf_instances WHERE id = $1 AND project_id = $2",
+    let (instantiated, version) = sqlx::query_as::<_, (bool, i64)>(concat!(
+        "SELECT instantiated_vnf_info IS NOT NULL, version FROM vnf_instances WHERE id = $1 AND project_id = $2",
         for_update!()
     ))
     .bind(id.to_string())
@@ -255,6 +260,9 @@ pub(super) async fn delete(db: &Database, project: &ProjectId, id: VnfInstanceId
     .fetch_optional(&mut *tx)
     .await?
     .ok_or(StoreError::NotFound)?;
+    if versions.is_some_and(|versions| !versions.contains(&version)) {
+        return Err(StoreError::OtherVersion);
+    }
     if let Some(live) = op_occs::live(&mut tx, id).await? {
         return Err(StoreError::Busy(live));
     }

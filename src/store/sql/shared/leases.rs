@@ -65,7 +65,8 @@ async fn take(db: &Database, owner: &str, ttl: Duration, most: u32) -> Result<Ve
     update.push(most);
     update.push(concat!(
         skip_locked!(),
-        ") UPDATE vnf_lcm_op_occs SET lease_epoch = lease_epoch + 1, lease_until = ",
+        ") UPDATE vnf_lcm_op_occs SET lease_epoch = lease_epoch + 1, \
+         attempt = CASE WHEN lease_until > 0 THEN attempt + 1 ELSE attempt END, lease_until = ",
         now!(),
         " + "
     ));

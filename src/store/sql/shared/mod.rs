@@ -261,8 +261,8 @@ impl Store for Database {
         self.counted(vims::all(self, project)).await
     }
 
-    async fn update_vim(&self, vim: &Vim) -> Result<(), StoreError> {
-        self.counted(vims::update(self, vim)).await
+    async fn update_vim(&self, vim: &Vim, seen: Option<OffsetDateTime>) -> Result<(), StoreError> {
+        self.counted(vims::update(self, vim, seen)).await
     }
 
     async fn delete_vim(&self, project: &ProjectId, id: VimId) -> Result<(), StoreError> {
@@ -293,8 +293,13 @@ impl Store for Database {
         self.counted(instances::some(self, project, ids)).await
     }
 
-    async fn delete_instance(&self, project: &ProjectId, id: VnfInstanceId) -> Result<(), StoreError> {
-        self.counted(instances::delete(self, project, id)).await
+    async fn delete_instance(
+        &self,
+        project: &ProjectId,
+        id: VnfInstanceId,
+        versions: Option<&[i64]>,
+    ) -> Result<(), StoreError> {
+        self.counted(instances::delete(self, project, id, versions)).await
     }
 
     async fn instantiated(&self, ids: Option<&[VnfInstanceId]>) -> Result<Vec<Whereabouts>, StoreError> {

@@ -9,7 +9,7 @@ use sqlx::types::Json;
 
 use super::super::tell_others_of_subscription;
 use super::{Database, QueryBuilder, Row, filters, json, optional_json, point_in_time, project, read};
-use crate::domain::ids::{ProjectId, SubscriptionId};
+use crate::domain::ids::{ProjectId, SubscriptionId, VnfInstanceId};
 use crate::domain::interface::Interface;
 use crate::domain::subscription::{Authentication, Edition, Subscription, Verbosity};
 use crate::store::seal::Context;
@@ -136,7 +136,8 @@ fn only_instance(subscription: &Subscription) -> &str {
     }
     let ids = subscription.filter.get("vnfInstanceSubscriptionFilter").and_then(|filter| filter.get("vnfInstanceIds"));
     match ids.and_then(serde_json::Value::as_array).map(Vec::as_slice) {
-        Some([only]) => only.as_str().unwrap_or_default(),
+        // What is no id is nobody's, and may be of any length.
+        Some([only]) => only.as_str().filter(|id| id.parse::<VnfInstanceId>().is_ok()).unwrap_or_default(),
         _ => "",
     }
 }

@@ -2,6 +2,7 @@
 
 use sqlx::Row as _;
 use sqlx::types::Json;
+use time::OffsetDateTime;
 
 use super::super::{VIM_NAME, violated};
 use super::{Database, Query, Row, is_unique_violation, json, point_in_time, project, read};
@@ -31,15 +32,16 @@ pub(super) async fn create(db: &Database, vim: &Vim) -> Result<(), StoreError> {
     Ok(())
 }
 
-pub(super) async fn update(db: &Database, vim: &Vim) -> Result<(), StoreError> {
+pub(super) async fn update(db: &Database, vim: &Vim, seen: Option<OffsetDateTime>) -> Result<(), StoreError> {
     let update = sqlx::query(
         "UPDATE vims SET name = $3, description = $4, vim_type = $5, endpoint = $6, access_info = $7, secrets = $8, \
                          vim_project = $9, extra = $10, is_default = $11, user_name = $12, updated_at = $13 \
-         WHERE id = $1 AND project_id = $2",
+         WHERE id = $1 AND project_id = $2 AND updated_at IS NOT DISTINCT FROM $14",
     );
-    let done = db.writer.execute(bind(db, update, vim)?).await.map_err(duplicate)?;
+    let done = db.writer.execute(bind(db, update, vim)?.bind(seen.map(millis))).await.map_err(duplicate)?;
     if done.rows_affected() == 0 {
-        return Err(StoreError::NotFound);
+        one(db, &vim.project_id, vim.id).await?;
+        return Err(StoreError::Stale);
     }
     // Its instances are reached in another way from now on.
     db.endings.tell(Ended::Any);
