@@ -24,6 +24,8 @@ use crate::store::{Checkpoint, Lease, StoreError};
 /// Why a step is not done.
 #[derive(Debug)]
 pub enum StepError {
+    /// The VIM said so, in words that may have anything in them.
+    Vim(InfraError),
     /// It may work later.
     Passing(Problem),
     /// It will not work by itself.
@@ -36,6 +38,12 @@ pub enum StepError {
     Cancelled,
     /// The NFVO has not decided yet: it is looked for again after the delay. With what is to be noted for that, the first time.
     Ungranted(Duration, Option<PendingGrant>),
+}
+
+impl From<InfraError> for StepError {
+    fn from(error: InfraError) -> Self {
+        Self::Vim(error)
+    }
 }
 
 impl From<StoreError> for StepError {
@@ -390,7 +398,7 @@ fn longest_grace(rows: &[Resource]) -> Duration {
     Duration::from_secs(rows.iter().map(Resource::termination_grace).max().unwrap_or(0).min(DAY))
 }
 
-/// One error for all: it passes only if all do, and says what each says, bounded.
+/// One error for all: it passes only if all do, and says what each of the first says.
 fn worst(errors: Vec<InfraError>) -> Result<(), StepError> {
     const SHOWN: usize = 10;
     let passing = |error: &InfraError| matches!(error, InfraError::Transient(_));
@@ -400,9 +408,13 @@ fn worst(errors: Vec<InfraError>) -> Result<(), StepError> {
         texts.push(format!("and {more} more"));
     }
     let Some(worst) = errors.into_iter().min_by_key(passing) else { return Ok(()) };
-    Err(match StepError::from(worst) {
-        StepError::Passing(problem) => StepError::Passing(Problem { detail: texts.join("; "), ..problem }),
-        StepError::Stopped(problem) => StepError::Stopped(Problem { detail: texts.join("; "), ..problem }),
-        other => other,
-    })
+    let of_its_kind = match worst {
+        InfraError::Transient(_) => InfraError::Transient,
+        InfraError::Denied(_) => InfraError::Denied,
+        InfraError::Conflict(_) => InfraError::Conflict,
+        InfraError::Invalid(_) => InfraError::Invalid,
+        InfraError::Gone(_) => InfraError::Gone,
+        InfraError::NotReady(_) => InfraError::NotReady,
+    };
+    Err(of_its_kind(texts.join("; ")).into())
 }
