@@ -56,6 +56,20 @@ async fn what_passes_is_told_without_secrets_and_counted_though_it_has_a_nul() {
 }
 
 #[tokio::test]
+async fn an_attempt_counts_though_what_is_said_of_it_is_not_taken() {
+    let ops = Ops::on_postgres().await;
+    ops.execute(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no'; END $$; \
+         CREATE TRIGGER refuse BEFORE UPDATE ON vnf_lcm_op_occs FOR EACH ROW \
+         WHEN (NEW.error::text LIKE '%vim-unreachable%') EXECUTE FUNCTION refuse()",
+    )
+    .await;
+    let (work, op) = answered(ops, 1, InfraError::Transient("later".to_owned())).await;
+    // The lease would run out long after this test.
+    assert_eq!(said(&work, &op).await.kind, "urn:gybe:problem:internal");
+}
+
+#[tokio::test]
 async fn what_stops_a_way_back_is_told_without_secrets() {
     let text = "it is\0 refused with hunter2";
     let (work, op) = answered(Ops::on_postgres().await, 1, InfraError::Invalid(text.to_owned())).await;
