@@ -111,9 +111,17 @@ impl Conclusion<'_> {
 
     async fn postpone(&self, delay: Duration, attempt: u32, problem: Option<&Problem>) {
         let op = self.lease.op;
-        if let Err(error) = self.conductor.store.postpone(self.same_lease(), delay, attempt, problem).await {
-            tracing::error!(op.id = %op, error = &error as &dyn std::error::Error, "operation {op} is not put off; it will be claimed again when its lease has run out");
+        let put_off = |problem| self.conductor.store.postpone(self.same_lease(), delay, attempt, problem);
+        let Err(mut error) = put_off(problem).await else { return };
+        if problem.is_some() && !error.is_passing() && !matches!(error, StoreError::LeaseLost) {
+            // What is said of the attempt is not taken. That there was one must be, or it would be made for ever.
+            let unsaid = internal(&Unwritten("of an attempt", error));
+            match put_off(Some(&unsaid)).await {
+                Ok(()) => return,
+                Err(again) => error = again,
+            }
         }
+        tracing::error!(op.id = %op, error = &error as &dyn std::error::Error, "operation {op} is not put off; it will be claimed again when its lease has run out");
     }
 
     /// A write takes the lease, and gives it back in no case; it is still ours after one that failed.

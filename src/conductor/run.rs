@@ -11,10 +11,10 @@ use tracing::field::Empty;
 use crate::conductor::cancel::Cancel;
 use crate::conductor::steps::{StepError, Steps};
 use crate::conductor::{Conductor, finish, unattended};
-use crate::domain::evidence::EVIDENCE;
+use crate::domain::evidence::{EVIDENCE, Evidence};
 use crate::domain::grant::PendingGrant;
 use crate::domain::instance::VnfInstance;
-use crate::domain::mask::Mask;
+use crate::domain::mask::{Mask, is_secret};
 use crate::domain::op_occ::{CancelMode, LcmOperation, OpEvent, OpState, VnfLcmOpOcc};
 use crate::domain::plan::{Plan, Step};
 use crate::domain::problem::{Panic, Problem};
@@ -25,6 +25,7 @@ use crate::error::internal;
 use crate::infra::{InfraError, Scope};
 use crate::lcm;
 use crate::lcm::access::AccessError;
+use crate::lcm::params::blocking;
 use crate::lcm::plan::{PlanError, Planner};
 use crate::store::{Ending, Lease, StoreError};
 use crate::traces::TRACES;
@@ -67,6 +68,15 @@ pub enum Verdict {
     Lost,
 }
 
+/// What was found until an operation could not go on.
+#[derive(Default)]
+struct Found {
+    /// The inventory, as the store has it.
+    inventory: Vec<Resource>,
+    /// What the cluster shows of the causes, if it was looked at.
+    evidence: Evidence,
+}
+
 /// A passing error in STARTING is tried so often: about 15 seconds, as the caller still waits for a first sign.
 const STARTING_ATTEMPTS: u32 = 6;
 /// A passing error in a step is tried so often: about 3 minutes.
@@ -93,35 +103,54 @@ impl Task<'_> {
             return self.stopped(StepError::Stopped(Problem::new(500, "workers-lost", text)));
         }
         // What a panic leaves half done is in the store and in the cluster, as after a kill: the steps are safe to run again.
-        match AssertUnwindSafe(self.work(interrupted)).catch_unwind().await {
+        let mut found = Found::default();
+        match AssertUnwindSafe(self.work(&mut found, interrupted)).catch_unwind().await {
             Ok(Ok(ending)) => Verdict::End(Box::new(ending), self.attempt),
             Ok(Err(StepError::Store(StoreError::LeaseLost))) => Verdict::Lost,
-            Ok(Err(error)) => self.stopped(error),
+            Ok(Err(error)) => self.stopped(error, found).await,
             // It counts as an attempt: another one may meet other circumstances.
-            Err(panic) => self.stopped(StepError::Passing(internal(&Panic::of(&*panic)))),
+            Err(panic) => self.stopped(StepError::Passing(internal(&Panic::of(&*panic))), found).await,
         }
     }
 
-    async fn work(&mut self, interrupted: &CancellationToken) -> Result<Ending, StepError> {
-        let mut inventory = self.conductor.store.resources(self.instance.id).await?;
-        self.was_empty = inventory.is_empty();
+    async fn work(&mut self, found: &mut Found, interrupted: &CancellationToken) -> Result<Ending, StepError> {
+        found.inventory = self.conductor.store.resources(self.instance.id).await?;
+        self.was_empty = found.inventory.is_empty();
         // Asked while nobody worked on it.
         if self.cancel.pending().is_some() {
             return Err(StepError::Cancelled);
         }
         let mut scope = self.scope().await?;
         if self.op.state == OpState::Starting {
-            inventory = self.start(&mut scope, inventory, interrupted).await?;
+            self.start(&mut scope, &mut found.inventory, interrupted).await?;
         }
         let plan = self.plan.take().unwrap_or_default();
+        let ending = self.carry_out(&plan, scope.as_ref(), found, interrupted).await;
+        // Whoever tells of an error has to know what is secret in the plan.
+        self.plan = Some(plan);
+        ending
+    }
+
+    async fn carry_out(
+        &mut self,
+        plan: &Plan,
+        scope: Option<&Scope>,
+        found: &mut Found,
+        interrupted: &CancellationToken,
+    ) -> Result<Ending, StepError> {
         let mut pods = None;
-        if let Some(scope) = &scope {
-            pods = match self.steps(&plan, scope, &mut inventory, interrupted).await {
+        if let Some(scope) = scope {
+            pods = match self.steps(plan, scope, &mut found.inventory, interrupted).await {
                 Ok(pods) => pods,
-                Err(error) => return Err(self.explained(error, scope, &plan, &inventory, interrupted).await),
+                Err(error) => {
+                    if self.ends_processing(&error) {
+                        found.evidence = self.evidence(scope, &found.inventory, interrupted).await?;
+                    }
+                    return Err(error);
+                }
             };
         }
-        finish::ending(self, scope.as_ref(), &plan, &inventory, pods).await
+        finish::ending(self, scope, plan, &found.inventory, pods).await
     }
 
     /// Does the steps that are left. Gives back the pods that the last one has shown, if it did.
@@ -158,50 +187,64 @@ impl Task<'_> {
         Ok(runner.pods)
     }
 
-    /// The error with what the cluster shows of its causes, if it ends PROCESSING: now nothing has been removed yet.
-    async fn explained(
+    /// Whether the error of a step ends PROCESSING: then nothing has been removed yet of what shows its causes.
+    fn ends_processing(&self, error: &StepError) -> bool {
+        let lasts = match error {
+            StepError::Vim(error) => !self.passes(error),
+            StepError::Stopped(_) => true,
+            _ => false,
+        };
+        lasts && self.op.state == OpState::Processing
+    }
+
+    /// Whether it is tried again after this error.
+    fn passes(&self, error: &InfraError) -> bool {
+        matches!(error, InfraError::Transient(_) | InfraError::Gone(_)) && self.attempt + 1 < attempts(self.op.state)
+    }
+
+    /// What the cluster shows of the causes of an error.
+    async fn evidence(
         &self,
-        error: StepError,
         scope: &Scope,
-        plan: &Plan,
         inventory: &[Resource],
         interrupted: &CancellationToken,
-    ) -> StepError {
-        let problem = match error {
-            StepError::Stopped(problem) => problem,
-            StepError::Passing(problem) if self.attempt + 1 >= STEP_ATTEMPTS => problem,
-            other => return other,
-        };
-        if self.op.state != OpState::Processing {
-            return StepError::Stopped(problem);
-        }
+    ) -> Result<Evidence, StepError> {
         tokio::select! {
             biased;
             // Whoever goes on meets the same error, and looks then.
-            () = interrupted.cancelled() => StepError::Interrupted,
-            evidence = self.conductor.driver.evidence(scope, inventory) => {
-                // Pods that are going may still tell of what was a secret before, others of what is to be one.
-                StepError::Stopped(evidence.explain(problem, &Mask::of(inventory.iter().chain(plan.rows()))))
-            }
+            () = interrupted.cancelled() => Err(StepError::Interrupted),
+            evidence = self.conductor.driver.evidence(scope, inventory) => Ok(evidence),
         }
     }
 
-    /// STARTING: plans, checks, has it granted if somebody is to, and stores the plan. Gives back the inventory as it is from
+    /// What the VIM said, and shows, as it may be kept, logged and told: bounded, and without secrets.
+    async fn told(&self, error: InfraError, found: Found) -> Problem {
+        let Found { inventory, evidence } = found;
+        let problem = problem(error);
+        // Pods that are going may still tell of what was a secret before, others of what is to be one.
+        let rows = inventory.iter().chain(self.plan.iter().flat_map(Plan::rows));
+        let secrets: Vec<Resource> = rows.filter(|row| is_secret(row)).cloned().collect();
+        // There may be megabytes of them.
+        let told = blocking(move || Ok(evidence.explain(problem, &Mask::of(&secrets))));
+        told.await.unwrap_or_else(|fault| fault)
+    }
+
+    /// STARTING: plans, checks, has it granted if somebody is to, and stores the plan. `inventory` becomes what it is from
     /// now on.
     async fn start(
         &mut self,
         scope: &mut Option<Scope>,
-        inventory: Vec<Resource>,
+        inventory: &mut Vec<Resource>,
         interrupted: &CancellationToken,
-    ) -> Result<Vec<Resource>, StepError> {
+    ) -> Result<(), StepError> {
         let conductor = self.conductor;
         let (plan, mut resources, granted) = match &conductor.granting {
             None => {
-                let (plan, resources) = self.planned(scope.as_ref(), &inventory).await?;
+                let (plan, resources) = self.planned(scope.as_ref(), inventory).await?;
                 (plan, resources, None)
             }
             Some(granting) => {
-                let (plan, resources, granted) = self.granted(granting, scope, &inventory, interrupted).await?;
+                let (plan, resources, granted) = self.granted(granting, scope, inventory, interrupted).await?;
                 (plan, resources, Some(granted))
             }
         };
@@ -231,11 +274,12 @@ impl Task<'_> {
         }
         self.plan = Some(plan);
         // Rows that are there keep state and place; without any, the inventory is what was planned.
-        Ok(match (inventory.is_empty(), resources.is_empty()) {
-            (_, true) => inventory,
-            (true, _) => resources,
-            (false, _) => conductor.store.resources(self.instance.id).await?,
-        })
+        match (inventory.is_empty(), resources.is_empty()) {
+            (_, true) => {}
+            (true, _) => *inventory = resources,
+            (false, _) => *inventory = conductor.store.resources(self.instance.id).await?,
+        }
+        Ok(())
     }
 
     /// The plan, and the inventory rows to be added or replaced.
@@ -271,7 +315,7 @@ impl Task<'_> {
     }
 
     /// What an error means: another try later, or the end of this state.
-    fn stopped(&self, error: StepError) -> Verdict {
+    async fn stopped(&self, error: StepError, found: Found) -> Verdict {
         let (starting, limit) = (self.op.state == OpState::Starting, attempts(self.op.state));
         let problem = match error {
             // An error that outlasts all attempts lies in what is written, not in the database, which took the attempts.
@@ -289,11 +333,10 @@ impl Task<'_> {
             }
             StepError::Store(error) => internal(&error),
             StepError::Cancelled => self.cancelled(),
+            StepError::Vim(error) if self.passes(&error) => return self.put_off(self.told(error, found).await),
+            StepError::Vim(error) => self.told(error, found).await,
             StepError::Stopped(problem) => problem,
-            StepError::Passing(problem) if self.attempt + 1 < limit => {
-                tracing::warn!(op.id = %self.op.id, attempt = self.attempt, "operation {} is put off: {}", self.op.id, problem.detail);
-                return Verdict::Postpone(back_off(self.attempt), self.attempt + 1, Some(problem));
-            }
+            StepError::Passing(problem) if self.attempt + 1 < limit => return self.put_off(problem),
             StepError::Passing(problem) => problem,
         };
         // What led to rolling back stays in sight when that stops, too.
@@ -312,6 +355,11 @@ impl Task<'_> {
             ..Ending::bare(self.op.state, to, Some(problem), self.conductor.clock.now())
         };
         Verdict::End(Box::new(ending), self.attempt)
+    }
+
+    fn put_off(&self, problem: Problem) -> Verdict {
+        tracing::warn!(op.id = %self.op.id, attempt = self.attempt, "operation {} is put off: {}", self.op.id, problem.detail);
+        Verdict::Postpone(back_off(self.attempt), self.attempt + 1, Some(problem))
     }
 
     /// Why a cancelled operation stopped.
@@ -351,16 +399,15 @@ impl From<PlanError> for StepError {
     }
 }
 
-impl From<InfraError> for StepError {
-    fn from(error: InfraError) -> Self {
-        let stopped = |status, name, detail| Self::Stopped(Problem::new(status, name, detail));
-        match error {
-            InfraError::Transient(detail) => Self::Passing(Problem::new(504, "vim-unreachable", detail)),
-            InfraError::Gone(detail) => Self::Passing(Problem::conflict(detail)),
-            InfraError::Denied(detail) => stopped(403, "vim-denied", detail),
-            InfraError::Conflict(detail) => stopped(409, "object-conflict", detail),
-            InfraError::Invalid(detail) => stopped(422, "object-refused", detail),
-            InfraError::NotReady(detail) => stopped(500, "not-ready", detail),
-        }
-    }
+/// What the VIM said, as a problem.
+fn problem(error: InfraError) -> Problem {
+    let (status, name, detail) = match error {
+        InfraError::Transient(detail) => (504, "vim-unreachable", detail),
+        InfraError::Gone(detail) => (409, "conflict", detail),
+        InfraError::Denied(detail) => (403, "vim-denied", detail),
+        InfraError::Conflict(detail) => (409, "object-conflict", detail),
+        InfraError::Invalid(detail) => (422, "object-refused", detail),
+        InfraError::NotReady(detail) => (500, "not-ready", detail),
+    };
+    Problem::new(status, name, detail)
 }

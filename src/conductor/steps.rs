@@ -24,6 +24,8 @@ use crate::store::{Checkpoint, Lease, StoreError};
 /// Why a step is not done.
 #[derive(Debug)]
 pub enum StepError {
+    /// The VIM said so, in words that may have anything in them.
+    Vim(InfraError),
     /// It may work later.
     Passing(Problem),
     /// It will not work by itself.
@@ -36,6 +38,12 @@ pub enum StepError {
     Cancelled,
     /// The NFVO has not decided yet: it is looked for again after the delay. With what is to be noted for that, the first time.
     Ungranted(Duration, Option<PendingGrant>),
+}
+
+impl From<InfraError> for StepError {
+    fn from(error: InfraError) -> Self {
+        Self::Vim(error)
+    }
 }
 
 impl From<StoreError> for StepError {
@@ -108,7 +116,7 @@ impl Steps<'_> {
             }
             Step::DeletePods { pods } => {
                 self.hold().await?;
-                let timeout = conductor.settings.removal_timeout + longest_grace(self.inventory);
+                let timeout = conductor.settings.removal_timeout + time_to_end(None, self.inventory);
                 let gone = conductor.driver.delete_pods(self.scope, pods, timeout);
                 let gone = self.answers(stream::once(gone)).await?.pop();
                 gone.ok_or(StepError::Cancelled)??;
@@ -122,7 +130,7 @@ impl Steps<'_> {
                 self.hold().await?;
                 let rows = self.rows(objects);
                 let grace = grace_seconds.map(|seconds| Duration::from_secs(seconds.into()));
-                let timeout = conductor.settings.removal_timeout + grace.unwrap_or_else(|| longest_grace(&rows));
+                let timeout = conductor.settings.removal_timeout + time_to_end(grace, &rows);
                 let ended = conductor.driver.end_pods(self.scope, &rows, grace, timeout);
                 let ended = self.answers(stream::once(ended)).await?.pop();
                 ended.ok_or(StepError::Cancelled)??;
@@ -277,8 +285,7 @@ impl Steps<'_> {
         let (scope, cancel) = (self.scope, self.cancel);
         let grace = grace.map(|seconds| Duration::from_secs(seconds.into()));
         let wanted = rows.len();
-        // Without a limit of the request's, pods take the time that their own manifests give them.
-        let timeout = conductor.settings.removal_timeout + grace.unwrap_or_else(|| longest_grace(&rows));
+        let timeout = conductor.settings.removal_timeout + time_to_end(grace, &rows);
         let removals = stream::iter(rows)
             .map(|row| async move {
                 let result = match cancel.pending() {
@@ -384,13 +391,15 @@ impl Then<'_> {
     }
 }
 
-/// The longest time that pods of `rows` are given to end.
-fn longest_grace(rows: &[Resource]) -> Duration {
-    const DAY: u64 = 24 * 3600;
-    Duration::from_secs(rows.iter().map(Resource::termination_grace).max().unwrap_or(0).min(DAY))
+/// The longest time that pods of `rows` are waited for to end: until the request has them killed, or as long as their own
+/// manifests give them. Either may be any number; what is stuck is to be heard of some day.
+fn time_to_end(grace: Option<Duration>, rows: &[Resource]) -> Duration {
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+    let own = || Duration::from_secs(rows.iter().map(Resource::termination_grace).max().unwrap_or(0));
+    grace.unwrap_or_else(own).min(DAY)
 }
 
-/// One error for all: it passes only if all do, and says what each says, bounded.
+/// One error for all: it passes only if all do, and says what each of the first says.
 fn worst(errors: Vec<InfraError>) -> Result<(), StepError> {
     const SHOWN: usize = 10;
     let passing = |error: &InfraError| matches!(error, InfraError::Transient(_));
@@ -400,9 +409,61 @@ fn worst(errors: Vec<InfraError>) -> Result<(), StepError> {
         texts.push(format!("and {more} more"));
     }
     let Some(worst) = errors.into_iter().min_by_key(passing) else { return Ok(()) };
-    Err(match StepError::from(worst) {
-        StepError::Passing(problem) => StepError::Passing(Problem { detail: texts.join("; "), ..problem }),
-        StepError::Stopped(problem) => StepError::Stopped(Problem { detail: texts.join("; "), ..problem }),
-        other => other,
-    })
+    let of_its_kind = match worst {
+        InfraError::Transient(_) => InfraError::Transient,
+        InfraError::Denied(_) => InfraError::Denied,
+        InfraError::Conflict(_) => InfraError::Conflict,
+        InfraError::Invalid(_) => InfraError::Invalid,
+        InfraError::Gone(_) => InfraError::Gone,
+        InfraError::NotReady(_) => InfraError::NotReady,
+    };
+    Err(of_its_kind(texts.join("; ")).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::domain::resource::KindInfo;
+
+    fn deployment(grace: &Value) -> Resource {
+        let manifest = json!({ "spec": { "template": { "spec": { "terminationGracePeriodSeconds": grace } } } });
+        Resource {
+            key: ObjectKey { api_version: "apps/v1".to_owned(), kind: "Deployment".to_owned(), name: "web".to_owned() },
+            info: KindInfo { plural: "deployments".to_owned(), namespaced: true },
+            vdu_id: None,
+            manifest: manifest.as_object().unwrap().clone(),
+            state: ResourceState::Planned,
+        }
+    }
+
+    #[test]
+    fn pods_are_waited_for_as_long_as_they_have_but_no_longer_than_a_day() {
+        let waited = |grace: Option<u32>, own: &[Value]| {
+            let rows: Vec<Resource> = own.iter().map(deployment).collect();
+            time_to_end(grace.map(|seconds| Duration::from_secs(seconds.into())), &rows).as_secs()
+        };
+        assert_eq!(waited(None, &[json!(60), json!(null)]), 60);
+        assert_eq!(waited(None, &[]), 0);
+        assert_eq!(waited(Some(0), &[json!(60)]), 0, "they are killed at once");
+        assert_eq!(waited(Some(600), &[json!(60)]), 600, "they are not killed before");
+        assert_eq!(waited(Some(u32::MAX), &[json!(60)]), 86_400);
+        assert_eq!(waited(None, &[json!(u64::MAX)]), 86_400);
+    }
+
+    #[test]
+    fn of_several_errors_the_one_that_lasts_tells_of_what_kind_they_are() {
+        let transient = || InfraError::Transient("later".to_owned());
+        let told = |errors| match worst(errors) {
+            Err(StepError::Vim(error)) => error,
+            other => panic!("{other:?}"),
+        };
+        assert!(worst(Vec::new()).is_ok());
+        assert_eq!(told(vec![transient(), transient()]), InfraError::Transient("later; later".to_owned()));
+        let mixed = vec![transient(), InfraError::Invalid("no".to_owned())];
+        assert_eq!(told(mixed), InfraError::Invalid("later; no".to_owned()));
+        let many = std::iter::repeat_with(transient).take(12).collect();
+        assert_eq!(told(many).to_string(), format!("{}and 2 more", "later; ".repeat(10)));
+    }
 }

@@ -111,15 +111,6 @@ impl Evidence {
     /// The same without secrets, with short texts, and with as many entries as fit.
     fn bounded(mut self, mask: &Mask) -> Self {
         let clean = |text: &mut String| *text = cut(&mask.apply(text), LONGEST_TEXT);
-        for object in &mut self.objects {
-            clean(&mut object.lacks);
-            for condition in &mut object.conditions {
-                clean(&mut condition.reason);
-                clean(&mut condition.message);
-            }
-            keep_within(&mut object.conditions, CONDITIONS_BUDGET);
-        }
-        self.events.iter_mut().for_each(|event| clean(&mut event.message));
         for log in &mut self.logs {
             // As a whole: a private key spans lines.
             log.lines = mask.apply_to_lines(&log.lines);
@@ -128,30 +119,46 @@ impl Evidence {
         self.notes.iter_mut().for_each(clean);
         self.notes.dedup();
         self.notes.truncate(NOTES);
-        keep_within(&mut self.objects, OBJECTS_BUDGET);
-        keep_within(&mut self.events, EVENTS_BUDGET);
+        keep_within(&mut self.objects, OBJECTS_BUDGET, |object| {
+            clean(&mut object.lacks);
+            keep_within(&mut object.conditions, CONDITIONS_BUDGET, |condition| {
+                [&mut condition.kind, &mut condition.reason, &mut condition.message].into_iter().for_each(clean);
+                plain(&mut condition.status);
+            });
+        });
+        keep_within(&mut self.events, EVENTS_BUDGET, |event| {
+            [&mut event.reason, &mut event.message].into_iter().for_each(clean);
+            [&mut event.object, &mut event.kind, &mut event.last_timestamp].into_iter().for_each(plain);
+        });
         let share = (LOGS_BUDGET / self.logs.len().max(1)).saturating_sub(AROUND_LINES);
         for log in &mut self.logs {
             // The newest lines tell most.
             log.lines.reverse();
-            keep_within(&mut log.lines, share);
+            keep_within(&mut log.lines, share, |_| ());
             log.lines.reverse();
         }
-        keep_within(&mut self.logs, LOGS_BUDGET);
+        keep_within(&mut self.logs, LOGS_BUDGET, |_| ());
         self
     }
 }
 
-/// Keeps the first entries, as long as their JSON is no longer than `budget` together.
-fn keep_within<T: Serialize>(entries: &mut Vec<T>, budget: usize) {
+/// Makes the first entries clean and keeps them, as long as their JSON is no longer than `budget` together. There may be
+/// many more, which nobody will read.
+fn keep_within<T: Serialize>(entries: &mut Vec<T>, budget: usize, mut clean: impl FnMut(&mut T)) {
     let mut left = budget;
-    let fitting = entries.iter().map_while(|entry| {
+    let fitting = entries.iter_mut().map_while(|entry| {
+        clean(entry);
         let length = serde_json::to_string(entry).ok()?.len();
         left = left.checked_sub(length + 1)?;
         Some(())
     });
     let fitting = fitting.count();
     entries.truncate(fitting);
+}
+
+/// A word that tells nothing, short and without control characters: who wrote the object may have put any there.
+fn plain(text: &mut String) {
+    *text = cut(text, LONGEST_TEXT).replace(char::is_control, " ");
 }
 
 /// At most `longest` bytes of the text, and a sign that there was more.
@@ -196,6 +203,19 @@ mod tests {
         for list in ["objects", "events", "logs", "notes"] {
             assert!(!evidence[list].as_array().unwrap().is_empty(), "{list}: the first are kept");
         }
+    }
+
+    #[test]
+    fn no_member_has_control_characters() {
+        let text = "x\0y".to_owned();
+        let [kind, status, reason, message] = [(); 4].map(|()| text.clone());
+        let condition = ConditionEvidence { kind, status, reason, message };
+        let object = ObjectEvidence { conditions: vec![condition], ..ObjectEvidence::default() };
+        let [object_of, kind, reason, last_timestamp] = [(); 4].map(|()| text.clone());
+        let event = EventEvidence { object: object_of, kind, reason, last_timestamp, ..EventEvidence::default() };
+        let evidence = Evidence { objects: vec![object], events: vec![event], ..Evidence::default() };
+        let told = serde_json::to_string(&evidence.bounded(&Mask::default())).unwrap();
+        assert_eq!((told.matches("x y").count(), told.contains("\\u0000")), (8, false), "{told}");
     }
 
     #[test]

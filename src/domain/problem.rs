@@ -68,12 +68,13 @@ impl Problem {
     }
 }
 
+/// The text as it can be kept: not too long, and without NUL, which PostgreSQL takes in no text.
 fn shortened(mut text: String) -> String {
     if text.len() > MAX_DETAIL {
         text.truncate(text.floor_char_boundary(MAX_DETAIL));
         text.push('…');
     }
-    text
+    if text.contains('\0') { text.replace('\0', " ") } else { text }
 }
 
 fn title_of(name: &str) -> String {
@@ -126,5 +127,10 @@ mod tests {
         let problem = Problem::impossible(format!("a{}", "ü".repeat(100_000)));
         assert!(problem.detail.len() <= MAX_DETAIL + '…'.len_utf8() && problem.detail.ends_with("ü…"));
         assert_eq!(Problem::impossible("short").detail, "short");
+    }
+
+    #[test]
+    fn what_no_database_takes_is_not_told() {
+        assert_eq!(Problem::impossible("a\0b\n").detail, "a b\n");
     }
 }

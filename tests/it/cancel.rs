@@ -32,7 +32,7 @@ const LONG: Duration = Duration::from_secs(60);
 const LEASE: Duration = Duration::from_secs(600);
 
 /// A cluster: each call says that it was made and then waits until the test lets it go on.
-struct Gates {
+pub struct Gates {
     /// Calls that were made, such as `ensure a`.
     calls: watch::Sender<Vec<String>>,
     /// Calls that may go on, by their beginning.
@@ -42,7 +42,7 @@ struct Gates {
 }
 
 impl Gates {
-    fn open(gates: &[&'static str]) -> Arc<Self> {
+    pub fn open(gates: &[&'static str]) -> Arc<Self> {
         Arc::new(Self {
             calls: watch::Sender::default(),
             open: watch::Sender::new(gates.to_vec()),
@@ -50,7 +50,7 @@ impl Gates {
         })
     }
 
-    fn fail(&self, call: &'static str, error: InfraError) {
+    pub fn fail(&self, call: &'static str, error: InfraError) {
         *self.fails.lock().unwrap() = Some((call, error));
     }
 
@@ -113,14 +113,14 @@ impl Driver for Gates {
 }
 
 /// A conductor at work.
-struct Work {
-    ops: Ops,
+pub struct Work {
+    pub ops: Ops,
     gates: Arc<Gates>,
     stop: CancellationToken,
 }
 
 impl Work {
-    fn begin(ops: Ops, gates: Arc<Gates>) -> Self {
+    pub fn begin(ops: Ops, gates: Arc<Gates>) -> Self {
         let stop = CancellationToken::new();
         tokio::spawn(conductor(&ops, &gates).run(stop.clone()));
         Self { ops, gates, stop }

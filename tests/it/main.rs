@@ -46,6 +46,7 @@ mod package_subscriptions;
 mod packages;
 mod render;
 mod restart;
+mod said;
 mod scale;
 mod schemas;
 mod store;

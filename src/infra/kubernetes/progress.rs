@@ -1,6 +1,7 @@
 //! How far the awaited objects are, and since when something is wrong with them: no I/O, time is a parameter.
 //!
-//! [`super::wait`] feeds in what the watches bring and asks [`Progress::assess`] after each.
+//! [`super::wait`] feeds in what the watches bring and asks [`Progress::assess`] after each time that they brought something:
+//! it goes over what is known once, however many objects are awaited.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
@@ -57,6 +58,17 @@ struct Awaited {
     topic: Topic,
     /// Kubernetes deletes it some time after its end.
     may_vanish: bool,
+}
+
+/// Pods and events by what they belong to: sorted once, so that not each of many objects goes through all of them.
+struct Sorted<'a> {
+    pods: Vec<&'a DynamicObject>,
+    /// By each uid of their owners, and by their own.
+    pods_by_uid: HashMap<&'a str, Vec<&'a DynamicObject>>,
+    /// By each of their labels' names and values.
+    pods_by_label: HashMap<&'a str, HashMap<&'a str, Vec<&'a DynamicObject>>>,
+    /// By the uid of what they are about.
+    events: HashMap<&'a str, Vec<&'a DynamicObject>>,
 }
 
 /// What one watch has brought: `None` until it has listed.
@@ -122,12 +134,13 @@ impl Progress {
     /// workload's status may tell before the watch of the pods does.
     pub fn pods(&self) -> Option<impl Iterator<Item = (&DynamicObject, Option<String>)>> {
         let pods = self.stores.get(&Topic::pods())?.as_ref()?;
+        let sorted = self.sorted();
         let mut deployments: HashMap<String, Option<String>> = HashMap::new();
         for awaited in self.awaited.iter().filter(|it| makes_pods(&it.key)) {
             let Some(object) = self.object(awaited) else { continue };
             let is_deployment = awaited.key.kind == "Deployment";
             let mut living = 0;
-            for pod in self.pods_of(awaited, object).filter(|pod| is_living(pod)) {
+            for pod in sorted.pods_of(awaited, object).into_iter().filter(|pod| is_living(pod)) {
                 living += 1;
                 if !is_of_present_template(object, pod) {
                     return None;
@@ -151,8 +164,12 @@ impl Progress {
     pub fn assess(&mut self, now: Instant, grace: Duration) -> Standing {
         let mut missing = Vec::new();
         let mut ailments = Vec::new();
+        let sorted = self.sorted();
         for awaited in &self.awaited {
-            let lacks = match self.look_at(awaited) {
+            let object = self.object(awaited);
+            let pods = object.map(|object| sorted.pods_of(awaited, object)).unwrap_or_default();
+            let events = object.map(|object| sorted.events_about(object)).unwrap_or_default();
+            let lacks = match self.look_at(awaited, &pods, events) {
                 Verdict::Ready => continue,
                 Verdict::Failed(text) => return Standing::Failed(format!("{} has failed: {text}", awaited.key)),
                 Verdict::Waiting(text) => text,
@@ -162,9 +179,9 @@ impl Progress {
                     text
                 }
             };
-            let found = self.ailments(awaited);
+            let found = ailments_of(awaited, &pods, events);
             let wrong = found.iter().find_map(|it| it.wrong.clone());
-            missing.push(wrong.unwrap_or_else(|| format!("{}: {lacks}{}", awaited.key, self.unready_pod(awaited))));
+            missing.push(wrong.unwrap_or_else(|| format!("{}: {lacks}{}", awaited.key, unready_pod(&pods))));
             ailments.extend(found);
         }
         match self.outlasting(&ailments, now, grace) {
@@ -175,7 +192,7 @@ impl Progress {
     }
 
     /// What the object, the events about it and its absence say of it.
-    fn look_at(&self, awaited: &Awaited) -> Verdict {
+    fn look_at(&self, awaited: &Awaited, pods: &[&DynamicObject], events: &[&DynamicObject]) -> Verdict {
         let Some(Some(objects)) = self.stores.get(&awaited.topic) else {
             return Verdict::Waiting("not looked at yet".to_owned());
         };
@@ -185,8 +202,8 @@ impl Progress {
             }
             Some(object) => match verdict(&awaited.key, object) {
                 // It is bound once a pod uses it, and is fine until then. The pod tells if it comes to that and fails.
-                Verdict::Waiting(_) if self.latest_event(awaited, object, &FOR_A_CONSUMER).is_some() => Verdict::Ready,
-                Verdict::Ready => self.look_at_pods(awaited, object),
+                Verdict::Waiting(_) if latest(events, &FOR_A_CONSUMER).is_some() => Verdict::Ready,
+                Verdict::Ready => self.look_at_pods(awaited, object, pods),
                 verdict => verdict,
             },
             None if awaited.may_vanish => Verdict::Ready,
@@ -196,13 +213,13 @@ impl Progress {
 
     /// Whether an object that is ready by its own status has the pods for it: its controller may not have heard yet of one
     /// that was deleted just now, and still count it.
-    fn look_at_pods(&self, awaited: &Awaited, object: &DynamicObject) -> Verdict {
+    fn look_at_pods(&self, awaited: &Awaited, object: &DynamicObject, pods: &[&DynamicObject]) -> Verdict {
         let Some(wanted) = pods_wanted(&awaited.key, object) else { return Verdict::Ready };
         match self.stores.get(&Topic::pods()) {
             None => Verdict::Ready,
             Some(None) => Verdict::Waiting("its pods are not looked at yet".to_owned()),
             Some(Some(_)) => {
-                let ready = self.pods_of(awaited, object).filter(|pod| is_living(pod) && is_ready(pod)).count();
+                let ready = pods.iter().filter(|pod| is_living(pod) && is_ready(pod)).count();
                 if ready >= wanted {
                     Verdict::Ready
                 } else {
@@ -210,37 +227,6 @@ impl Progress {
                 }
             }
         }
-    }
-
-    /// What its pods and the events about it tell of an object that is not ready.
-    fn ailments(&self, awaited: &Awaited) -> Vec<Ailment> {
-        let Some(object) = self.object(awaited) else { return Vec::new() };
-        let of_pods = self.pods_of(awaited, object).filter(|pod| is_living(pod)).flat_map(|pod| {
-            symptoms(pod).into_iter().map(|symptom| Ailment {
-                id: format!("{}/{}", pod.uid().unwrap_or_default(), symptom.container),
-                wrong: symptom.wrong.map(|wrong| match awaited.key.kind.as_str() {
-                    "Pod" => format!("{}: {wrong}", awaited.key),
-                    _ => format!("{}: pod {}: {wrong}", awaited.key, pod.name_any()),
-                }),
-            })
-        });
-        let of_events = self.latest_event(awaited, object, &STOPPED).filter(|event| {
-            // A pod that was made since then says that it goes on.
-            let made = |pod: &DynamicObject| pod.creation_timestamp().map(|time| seconds(&time.0.to_string()));
-            !self.pods_of(awaited, object).any(|pod| made(pod) >= Some(seconds(&time_of(event))))
-        });
-        let of_events = of_events.map(|event| Ailment {
-            id: format!("{}/events", awaited.key),
-            wrong: Some(format!("{}: {}", awaited.key, said(text(event, "/reason"), text(event, "/message")))),
-        });
-        of_pods.chain(of_events).collect()
-    }
-
-    /// The words of a pod that is not ready, though nothing is wrong with it.
-    fn unready_pod(&self, awaited: &Awaited) -> String {
-        let Some(object) = self.object(awaited) else { return String::new() };
-        let mut pods = self.pods_of(awaited, object).filter(|pod| is_living(pod) && !symptoms(pod).is_empty());
-        pods.next().map_or_else(String::new, |pod| format!("; pod {}: {}", pod.name_any(), unready(pod)))
     }
 
     /// The first that is wrong for `grace`, or when that will be.
@@ -263,28 +249,90 @@ impl Progress {
         self.stores.get(&awaited.topic)?.as_ref()?.get(&awaited.key.name)
     }
 
+    fn sorted(&self) -> Sorted<'_> {
+        let known =
+            |topic: &Topic| self.stores.get(topic).and_then(Option::as_ref).into_iter().flat_map(BTreeMap::values);
+        let mut sorted = Sorted {
+            pods: known(&Topic::pods()).collect(),
+            pods_by_uid: HashMap::new(),
+            pods_by_label: HashMap::new(),
+            events: HashMap::new(),
+        };
+        for pod in &sorted.pods {
+            let owners = pod.owner_references().iter().map(|owner| owner.uid.as_str());
+            let uids: HashSet<&str> = owners.chain(pod.metadata.uid.as_deref()).collect();
+            uids.into_iter().for_each(|uid| sorted.pods_by_uid.entry(uid).or_default().push(pod));
+            for (name, value) in pod.labels() {
+                sorted.pods_by_label.entry(name).or_default().entry(value).or_default().push(pod);
+            }
+        }
+        let events = self.stores.keys().filter(|topic| matches!(topic, Topic::Events(_))).flat_map(known);
+        events.for_each(|event| sorted.events.entry(text(event, "/involvedObject/uid")).or_default().push(event));
+        sorted
+    }
+}
+
+impl<'a> Sorted<'a> {
     /// The pods that are or were made for the object, or it itself.
-    fn pods_of<'a>(&'a self, awaited: &Awaited, object: &'a DynamicObject) -> impl Iterator<Item = &'a DynamicObject> {
-        let pods = self.stores.get(&Topic::pods()).and_then(Option::as_ref).into_iter().flat_map(BTreeMap::values);
-        let uid = object.metadata.uid.clone();
+    fn pods_of(&self, awaited: &Awaited, object: &DynamicObject) -> Vec<&'a DynamicObject> {
+        let own = || Some(self.pods_by_uid.get(object.metadata.uid.as_deref()?)?.clone());
         // Between a Deployment and its pods are ReplicaSets, that are not watched. By the API's contract its selector
         // selects none but its own.
         let selector = (awaited.key.kind == "Deployment").then(|| selector(object)).flatten();
-        pods.filter(move |pod| match &selector {
-            Some(selector) => selector.matches(pod.labels()),
-            None => pod.metadata.uid == uid || pod.owner_references().iter().any(|it| Some(&it.uid) == uid.as_ref()),
-        })
+        selector.map_or_else(|| own().unwrap_or_default(), |selector| self.selected(selector))
     }
 
-    /// The latest event about the object with one of these reasons.
-    fn latest_event(&self, awaited: &Awaited, object: &DynamicObject, reasons: &[&str]) -> Option<&DynamicObject> {
-        let events = self.stores.get(&Topic::Events(awaited.key.kind.clone()))?.as_ref()?.values();
-        let uid = object.metadata.uid.as_deref()?;
-        let about = |event: &&DynamicObject| {
-            text(event, "/involvedObject/uid") == uid && reasons.contains(&text(event, "/reason"))
+    fn selected(&self, selector: LabelSelector) -> Vec<&'a DynamicObject> {
+        let with = |(name, value): (&String, &String)| {
+            let pods = self.pods_by_label.get(name.as_str()).and_then(|values| values.get(value.as_str()));
+            pods.map_or(&[][..], Vec::as_slice)
         };
-        events.filter(about).max_by_key(|event| time_of(event))
+        // The rarest label leaves the fewest to be looked at.
+        let labels = selector.match_labels.iter().flatten();
+        let candidates = labels.map(with).min_by_key(|pods| pods.len()).unwrap_or(&self.pods);
+        let Ok(selector) = Selector::try_from(selector) else { return Vec::new() };
+        candidates.iter().copied().filter(|pod| selector.matches(pod.labels())).collect()
     }
+
+    fn events_about(&self, object: &DynamicObject) -> &[&'a DynamicObject] {
+        let events = object.metadata.uid.as_deref().and_then(|uid| self.events.get(uid));
+        events.map_or(&[], Vec::as_slice)
+    }
+}
+
+/// What its pods and the events about it tell of an object that is not ready.
+fn ailments_of(awaited: &Awaited, pods: &[&DynamicObject], events: &[&DynamicObject]) -> Vec<Ailment> {
+    let of_pods = pods.iter().filter(|pod| is_living(pod)).flat_map(|pod| {
+        symptoms(pod).into_iter().map(|symptom| Ailment {
+            id: format!("{}/{}", pod.uid().unwrap_or_default(), symptom.container),
+            wrong: symptom.wrong.map(|wrong| match awaited.key.kind.as_str() {
+                "Pod" => format!("{}: {wrong}", awaited.key),
+                _ => format!("{}: pod {}: {wrong}", awaited.key, pod.name_any()),
+            }),
+        })
+    });
+    let of_events = latest(events, &STOPPED).filter(|event| {
+        // A pod that was made since then says that it goes on.
+        let made = |pod: &DynamicObject| pod.creation_timestamp().map(|time| seconds(&time.0.to_string()));
+        let stopped = seconds(&time_of(event));
+        !pods.iter().any(|pod| made(pod).is_some_and(|made| made >= stopped))
+    });
+    let of_events = of_events.map(|event| Ailment {
+        id: format!("{}/events", awaited.key),
+        wrong: Some(format!("{}: {}", awaited.key, said(text(event, "/reason"), text(event, "/message")))),
+    });
+    of_pods.chain(of_events).collect()
+}
+
+/// The words of a pod that is not ready, though nothing is wrong with it.
+fn unready_pod(pods: &[&DynamicObject]) -> String {
+    let mut pods = pods.iter().filter(|pod| is_living(pod) && !symptoms(pod).is_empty());
+    pods.next().map_or_else(String::new, |pod| format!("; pod {}: {}", pod.name_any(), unready(pod)))
+}
+
+/// The latest of the events with one of these reasons.
+fn latest<'a>(events: &[&'a DynamicObject], reasons: &[&str]) -> Option<&'a DynamicObject> {
+    events.iter().copied().filter(|event| reasons.contains(&text(event, "/reason"))).max_by_key(|event| time_of(event))
 }
 
 impl Awaited {
@@ -317,9 +365,8 @@ fn is_of_present_template(workload: &DynamicObject, pod: &DynamicObject) -> bool
     !revision.is_empty() && pod.labels().get("controller-revision-hash").is_some_and(|it| it == revision)
 }
 
-fn selector(object: &DynamicObject) -> Option<Selector> {
-    let selector: LabelSelector = serde_json::from_value(object.data.pointer("/spec/selector")?.clone()).ok()?;
-    selector.try_into().ok()
+fn selector(object: &DynamicObject) -> Option<LabelSelector> {
+    serde_json::from_value(object.data.pointer("/spec/selector")?.clone()).ok()
 }
 
 /// When an event last happened.
@@ -566,6 +613,65 @@ mod tests {
         changed(&mut progress, pod("q", waits("ImagePullBackOff")));
         let later = now + GRACE;
         assert!(matches!(progress.assess(later, GRACE), Standing::Waiting(_, Some(end)) if end == later + GRACE));
+    }
+
+    #[test]
+    fn an_assessment_goes_over_many_objects_once() {
+        const MANY: usize = 2000;
+        let named = |number: usize, mut object: DynamicObject| {
+            object.metadata.name = Some(format!("web-{number}"));
+            object
+        };
+        let workload = |number, kind| {
+            let mut workload = named(number, workload(kind, 1));
+            workload.metadata.uid = Some(format!("{kind}-{number}"));
+            workload.data["spec"]["selector"] = json!({
+                "matchLabels": { "app": "web", "number": number.to_string() },
+                "matchExpressions": [{ "key": "app", "operator": "Exists" }],
+            });
+            workload
+        };
+        let pod = |number: usize, kind| {
+            let mut pod = named(number, ready_pod(&format!("{kind}-pod-{number}")));
+            pod.metadata.name = Some(format!("{kind}-{number}"));
+            pod.owner_references_mut()[0].uid = format!("{kind}-{number}");
+            if kind == "Deployment" {
+                pod.labels_mut().insert("number".to_owned(), number.to_string());
+            }
+            pod
+        };
+        let event = |number: usize| {
+            let about = format!("StatefulSet-{number}");
+            object(
+                json!({ "metadata": { "name": about }, "involvedObject": { "uid": about }, "reason": "FailedCreate" }),
+            )
+        };
+        let (mut resources, mut pods) = (Vec::new(), Vec::new());
+        for kind in ["Deployment", "StatefulSet"] {
+            pods.extend((0..MANY).map(|number| pod(number, kind)));
+            for number in 0..MANY {
+                let mut resource = resource("apps/v1", kind, json!({}));
+                resource.key.name = format!("web-{number}");
+                resources.push(resource);
+            }
+        }
+        let mut progress = Progress::new(&resources);
+        for kind in ["Deployment", "StatefulSet"] {
+            progress.learn(&objects(kind), Event::Listed((0..MANY).map(|number| workload(number, kind)).collect()));
+        }
+        let events = Topic::Events("StatefulSet".to_owned());
+        progress.learn(&events, Event::Listed((0..MANY).map(event).collect()));
+        let late = pods.pop().unwrap();
+        progress.learn(&Topic::pods(), Event::Listed(pods));
+        // This took minutes when each object went through all pods.
+        let now = Instant::now();
+        for _ in 0..5 {
+            let text = format!("StatefulSet web-{}: FailedCreate", MANY - 1);
+            assert_eq!(progress.assess(now, GRACE), Standing::Waiting(text, Some(now + GRACE)));
+        }
+        changed(&mut progress, late);
+        assert_eq!(progress.assess(Instant::now(), GRACE), Standing::Ready);
+        assert_eq!(progress.pods().unwrap().filter(|(_, deployment)| deployment.is_some()).count(), MANY);
     }
 
     #[test]

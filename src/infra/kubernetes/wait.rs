@@ -12,6 +12,9 @@ use crate::domain::resource::{INSTANCE_LABEL, KindInfo, Resource};
 use crate::domain::sight::{Seen, SeenKind};
 use crate::infra::{InfraError, Patience, Scope};
 
+/// So many events are taken in at a time, if so many are there. Each time, all that is known is looked at.
+const AT_ONCE: usize = 1000;
+
 /// All of `resources` are ready, or it is said which is not and why. Gives back the pods as [`Progress::pods`] has them.
 pub(super) async fn await_ready(
     cluster: &Cluster,
@@ -21,10 +24,11 @@ pub(super) async fn await_ready(
 ) -> Result<Option<Vec<Seen>>, InfraError> {
     let mut progress = Progress::new(resources);
     let topics: Vec<Topic> = progress.topics().cloned().collect();
-    let mut events = select_all(topics.into_iter().map(|topic| {
+    let events = select_all(topics.into_iter().map(|topic| {
         let source = source(cluster, scope, resources, &topic);
         follow(cluster, source).map(move |event| (topic.clone(), event))
     }));
+    let mut events = events.ready_chunks(AT_ONCE);
     let deadline = Instant::now() + patience.timeout;
     loop {
         let (lacks, alarm) = match progress.assess(Instant::now(), patience.grace) {
@@ -44,17 +48,22 @@ pub(super) async fn await_ready(
             return Err(not_ready(scope, &format!("not ready within {waited} s: {lacks}")));
         }
         let until = alarm.map_or(deadline, |alarm| alarm.min(deadline));
-        match timeout_at(until, events.next()).await {
-            Ok(Some((topic, Ok(event)))) => progress.learn(&topic, event),
-            // Without the right to see pods or events, the objects' own status has to do.
-            Ok(Some((topic, Err(InfraError::Denied(why))))) if !progress.needs(&topic) => {
-                tracing::debug!(namespace = %scope.namespace, "waiting without {topic:?}: {why}");
-                progress.forgo(&topic);
-            }
-            Ok(Some((_, Err(error)))) => return Err(error),
+        let events = match timeout_at(until, events.next()).await {
+            Ok(Some(events)) => events,
             Ok(None) => return Err(InfraError::Transient("the watches have ended".to_owned())),
             // The time is up, for an ailment or for all.
-            Err(_) => {}
+            Err(_) => continue,
+        };
+        for (topic, event) in events {
+            match event {
+                Ok(event) => progress.learn(&topic, event),
+                // Without the right to see pods or events, the objects' own status has to do.
+                Err(InfraError::Denied(why)) if !progress.needs(&topic) => {
+                    tracing::debug!(namespace = %scope.namespace, "waiting without {topic:?}: {why}");
+                    progress.forgo(&topic);
+                }
+                Err(error) => return Err(error),
+            }
         }
     }
 }

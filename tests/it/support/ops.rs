@@ -18,6 +18,8 @@ use gybe::domain::vnfd::{Flavour, Vnfd};
 use gybe::store::seal::KeyRing;
 use gybe::store::{Store, connect};
 use serde_json::{Map, Value, json};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions as _, Executor as _};
 
 use super::postgres::Database;
 use super::store::work;
@@ -40,6 +42,12 @@ impl Ops {
     pub async fn on_postgres() -> Self {
         let database = Database::create().await;
         Self::on(&database.url.clone(), Box::new(database)).await
+    }
+
+    /// Has a PostgreSQL database do something.
+    pub async fn execute(&self, statements: &'static str) {
+        let mut connection = self.url.parse::<PgConnectOptions>().unwrap().connect().await.unwrap();
+        connection.execute(statements).await.unwrap();
     }
 
     async fn on(url: &str, database: Box<dyn Any>) -> Self {
