@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use kube::core::Status;
 
+use super::bound::TooLong;
 use crate::domain::problem::chain;
 use crate::infra::InfraError;
 
@@ -37,10 +38,13 @@ impl CallError {
             kube::Error::BuildRequest(_) | kube::Error::HttpError(_) => {
                 Self { code: None, error: InfraError::Invalid(format!("no request can be made of it: {error}")) }
             }
-            other => Self {
-                code: None,
-                error: InfraError::Transient(format!("cannot reach the API server {endpoint}: {}", chain(other))),
-            },
+            other => {
+                let text = match too_long(other) {
+                    Some(too_long) => format!("the API server {endpoint} {too_long}"),
+                    None => format!("cannot reach the API server {endpoint}: {}", chain(other)),
+                };
+                Self { code: None, error: InfraError::Transient(text) }
+            }
         }
     }
 
@@ -49,6 +53,12 @@ impl CallError {
         let text = format!("the API server {endpoint} did not answer within {} s", waited.as_secs());
         Self { code: None, error: InfraError::Transient(text) }
     }
+}
+
+/// Whether it came of an answer that is not read to its end.
+fn too_long(error: &kube::Error) -> Option<&TooLong> {
+    let error: &(dyn std::error::Error + 'static) = error;
+    std::iter::successors(Some(error), |error| error.source()).find_map(|cause| cause.downcast_ref())
 }
 
 fn refusal(status: &Status, endpoint: &str) -> InfraError {
