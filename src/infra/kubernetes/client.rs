@@ -38,6 +38,7 @@ use crate::domain::resource::KindInfo;
 use crate::domain::vim::{VimAccess, VimCredential};
 use crate::infra::InfraError;
 use crate::metrics::VimMetrics;
+use crate::outbound::address;
 
 const CONNECT_DEADLINE: Duration = Duration::from_secs(4);
 /// A connection that is silent for so long is probed.
@@ -157,7 +158,7 @@ pub(super) fn api_resource(api_version: &str, kind: String, plural: String) -> A
 
 fn client(access: &VimAccess, metrics: &VimMetrics) -> Result<Client, String> {
     let config = config(access)?;
-    let mut tcp = HttpConnector::new();
+    let mut tcp = HttpConnector::new_with_resolver(address::resolver(false));
     // The scheme is the TLS connector's matter.
     tcp.enforce_http(false);
     tcp.set_connect_timeout(Some(CONNECT_DEADLINE));
@@ -197,6 +198,7 @@ fn config(access: &VimAccess) -> Result<Config, String> {
     if config.cluster_url.host().is_none_or(str::is_empty) || config.cluster_url.query().is_some() {
         return Err("its URL must have a host and no query".to_owned());
     }
+    address::check(&config.cluster_url, false)?;
     config.accept_invalid_certs = access.insecure;
     config.root_cert = match &access.ca {
         Some(pem) => Some(certificates(pem).map_err(|error| format!("its CA is no PEM: {error}"))?),
@@ -267,6 +269,10 @@ mod tests {
             let error = clients.get(&access(endpoint)).err().unwrap().to_string();
             assert!(error.contains("its URL "), "{endpoint}: {error}");
         }
+        for endpoint in ["https://169.254.169.254", "http://[fd00:ec2::23]:80/v1", "https://[::ffff:a9fe:a9fe]"] {
+            let error = clients.get(&access(endpoint)).err().unwrap().to_string();
+            assert!(error.contains("is link-local or a metadata service"), "{endpoint}: {error}");
+        }
         for token in ["two\nlines", "nul\0"] {
             let credential = VimCredential::BearerToken(Secret::new(token));
             let error = clients.get(&VimAccess { credential, ..access("https://a.test") }).err().unwrap().to_string();
@@ -290,6 +296,15 @@ mod tests {
             error.starts_with("the access to https://a.test cannot be used: ") && !error.contains("k3y"),
             "{error}"
         );
+    }
+
+    #[tokio::test]
+    async fn a_name_that_leads_to_a_metadata_service_is_not_connected_to() {
+        // 169.254.169.254 in decimal, which the system's resolver takes for a name.
+        let cluster = Clients::default().get(&access("http://2852039166")).unwrap();
+        let pods = cluster.pods(&Namespace::try_from("a".to_owned()).unwrap());
+        let InfraError::Transient(text) = cluster.find(&pods, "p").await.unwrap_err() else { panic!() };
+        assert!(text.contains("169.254.169.254 is link-local or a metadata service"), "{text}");
     }
 
     /// Where every request is answered with `head` and then `piece`, again and again for as long as somebody listens.
