@@ -265,6 +265,47 @@ async fn claims_go_even_if_the_stateful_set_went_before_a_crash() {
     assert!(vnf.names("v1", "PersistentVolumeClaim", "persistentvolumeclaims").await.is_empty());
 }
 
+/// Somebody deleted the set, and making it anew was refused.
+#[tokio::test]
+async fn claims_of_a_set_that_could_not_be_made_anew_go_unless_somebody_uses_them() {
+    let vnf = Vnf::new().await;
+    let mut resources = vnf.render(&[], &stateful_set(GOOD)).await;
+    vnf.ensure(&mut resources).await;
+    vnf.driver.await_ready(&vnf.scope, &resources, PATIENT).await.unwrap();
+    let api = vnf.cluster.api_of(&resources[0], &vnf.scope.namespace);
+    let planned = Resource { state: ResourceState::Planned, ..resources[0].clone() };
+    let claims = async || vnf.names("v1", "PersistentVolumeClaim", "persistentvolumeclaims").await;
+    // In place of it there is one of others, whose pods take the claims that there are.
+    vnf.patch(&resources[0], json!({ "metadata": { "labels": { INSTANCE_LABEL: null } } })).await;
+    vnf.remove(&planned).await;
+    assert_eq!(claims().await, ["data-db-0", "data-db-1"]);
+    api.delete("db", &DeleteParams::background()).await.unwrap();
+    while vnf.get(&resources[0]).await.is_some() {}
+    vnf.remove(&planned).await;
+    assert!(claims().await.is_empty());
+
+    // Who has no rights at all can give up what he could not make.
+    let rules = json!([{ "apiGroups": ["apps"], "resources": ["statefulsets"], "verbs": ["get"] }]);
+    let access = vnf.cluster.account(&vnf.scope.namespace, "poor", rules).await;
+    vnf.driver.remove(&Scope { access, ..vnf.scope.clone() }, &planned, None, LONG).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_lost_our_mark_is_left_alone_with_its_volumes() {
+    let vnf = Vnf::new().await;
+    let mut resources = vnf.render(&[], &(CONFIG_MAP.to_owned() + "---" + &stateful_set(GOOD))).await;
+    vnf.ensure(&mut resources).await;
+    vnf.driver.await_ready(&vnf.scope, &resources, PATIENT).await.unwrap();
+    let marks = [Value::Null, json!(System.uuid().to_string())];
+    for (resource, mark) in resources.iter().zip(marks) {
+        vnf.patch(resource, json!({ "metadata": { "labels": { INSTANCE_LABEL: mark } } })).await;
+        vnf.remove(resource).await;
+        assert_eq!(vnf.get(resource).await.unwrap().metadata.deletion_timestamp, None, "{}", resource.key);
+    }
+    let claims = vnf.names("v1", "PersistentVolumeClaim", "persistentvolumeclaims").await;
+    assert_eq!(claims, ["data-db-0", "data-db-1"]);
+}
+
 #[tokio::test]
 async fn what_needs_no_waiting_is_ready_at_once() {
     let vnf = Vnf::new().await;

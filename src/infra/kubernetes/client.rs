@@ -22,6 +22,7 @@ use hyper_util::client::legacy::{Client as HttpClient, Error as HttpError};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use kube::api::{Api, ApiResource, DynamicObject};
 use kube::client::{Body, ClientBuilder, ConfigExt as _};
+use kube::core::PartialObjectMeta;
 use kube::{Client, Config};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -116,11 +117,16 @@ impl Cluster {
 
     /// The object of that name, if there is one, and if its kind is served at all.
     pub async fn find(&self, api: &Api<DynamicObject>, name: &str) -> Result<Option<DynamicObject>, InfraError> {
-        match self.call(api.get(name)).await {
-            Ok(object) => Ok(Some(object)),
-            Err(failed) if failed.code == Some(404) => Ok(None),
-            Err(failed) => Err(failed.into()),
-        }
+        if_there(self.call(api.get(name)).await)
+    }
+
+    /// As [`Cluster::find`], of a possibly large object only its metadata.
+    pub async fn find_metadata(
+        &self,
+        api: &Api<DynamicObject>,
+        name: &str,
+    ) -> Result<Option<PartialObjectMeta<DynamicObject>>, InfraError> {
+        if_there(self.call(api.get_metadata(name)).await)
     }
 
     /// The objects of a kind: those of `namespace`, or the cluster's if the kind is not namespaced.
@@ -146,6 +152,14 @@ impl Cluster {
     /// The volume claims of `namespace`.
     pub fn claims(&self, namespace: &Namespace) -> Api<DynamicObject> {
         self.builtin("v1", "PersistentVolumeClaim", "persistentvolumeclaims", namespace)
+    }
+}
+
+fn if_there<T>(answer: Result<T, CallError>) -> Result<Option<T>, InfraError> {
+    match answer {
+        Ok(found) => Ok(Some(found)),
+        Err(failed) if failed.code == Some(404) => Ok(None),
+        Err(failed) => Err(failed.into()),
     }
 }
 

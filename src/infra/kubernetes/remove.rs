@@ -28,15 +28,18 @@ pub(super) async fn remove(
     grace: Option<Duration>,
     timeout: Duration,
 ) -> Result<(), InfraError> {
-    if resource.state == ResourceState::Planned {
-        return Ok(());
-    }
     let removal = Removal { cluster, scope, resource, deadline: Instant::now() + timeout };
-    if let Some(uid) = removal.doomed().await? {
-        removal.remove(&uid, grace).await?;
+    if resource.state == ResourceState::Planned {
+        return removal.remove_abandoned_claims().await;
+    }
+    match removal.find().await? {
+        Found::Doomed(uid) => removal.remove(&uid, grace).await?,
+        Found::Nothing => {}
+        // It keeps its volumes, too.
+        Found::Others => return Ok(()),
     }
     // Even if it was gone already: this may be the second run, after a crash in between.
-    removal.remove_claims().await
+    removal.remove_claims(removal.claims().await?).await
 }
 
 /// The pods are gone.
@@ -135,24 +138,34 @@ struct Removal<'a> {
     deadline: Instant,
 }
 
+/// What there is of the name of an object that is to go.
+enum Found {
+    /// Our object, of this uid.
+    Doomed(String),
+    /// None.
+    Nothing,
+    /// One that is not ours, or not any more.
+    Others,
+}
+
 impl Removal<'_> {
-    /// The uid of the object that is to go, if there is one and it is ours.
-    async fn doomed(&self) -> Result<Option<String>, InfraError> {
-        let (cluster, key) = (self.cluster, &self.resource.key);
-        let uid = match &self.resource.state {
-            ResourceState::Planned | ResourceState::Present { owned: false, .. } => None,
-            ResourceState::Present { uid, owned: true } => Some(uid.clone()),
-            ResourceState::Intent => {
-                let found = cluster.find(&self.api(), &key.name).await?;
-                found.filter(|found| is_ours(found, self.scope.instance)).and_then(|found| found.uid())
-            }
+    async fn find(&self) -> Result<Found, InfraError> {
+        let (cluster, scope, key, api) = (self.cluster, self.scope, &self.resource.key, self.api());
+        let known = match &self.resource.state {
+            ResourceState::Planned | ResourceState::Present { owned: false, .. } => return Ok(Found::Others),
+            ResourceState::Present { uid, owned: true } => Some(uid),
+            ResourceState::Intent => None,
         };
-        match uid {
-            Some(uid) if is_shared(key) => {
-                Ok(give_up(cluster, self.scope, key, &self.api(), &uid).await?.then_some(uid))
-            }
-            uid => Ok(uid),
+        let Some(found) = cluster.find_metadata(&api, &key.name).await? else { return Ok(Found::Nothing) };
+        let uid = found.uid().unwrap_or_default();
+        // Who took our mark off it, or made another in its place, has it.
+        if !is_ours(&found, scope.instance) || known.is_some_and(|known| *known != uid) {
+            return Ok(Found::Others);
         }
+        if is_shared(key) && !give_up(cluster, scope, key, &api, &uid).await? {
+            return Ok(Found::Others);
+        }
+        Ok(Found::Doomed(uid))
     }
 
     async fn remove(&self, uid: &str, grace: Option<Duration>) -> Result<(), InfraError> {
@@ -232,20 +245,42 @@ impl Removal<'_> {
         Ok(children.filter_map(|child| child.uid()).chain([uid.to_owned()]).collect())
     }
 
-    /// Deletes the claims that a StatefulSet made of its templates, which it leaves behind itself.
-    async fn remove_claims(&self) -> Result<(), InfraError> {
+    /// Deletes what a StatefulSet has left that was there before: it was deleted by somebody, and to be made anew, which was
+    /// refused.
+    async fn remove_abandoned_claims(&self) -> Result<(), InfraError> {
+        let claims = match self.claims().await {
+            // Where nothing was made, perhaps as nothing is allowed, there must be nothing in the way of giving up.
+            Err(InfraError::Denied(why)) => {
+                tracing::warn!(instance = %self.scope.instance, "claims of {} are not looked for: {why}", self.resource.key);
+                return Ok(());
+            }
+            claims => claims?,
+        };
+        // A set of that name is another's, and its pods have got hold of these.
+        if !claims.is_empty() && self.cluster.find_metadata(&self.api(), &self.resource.key.name).await?.is_some() {
+            return Ok(());
+        }
+        self.remove_claims(claims).await
+    }
+
+    /// The claims that a StatefulSet made of its templates, which it leaves behind itself.
+    async fn claims(&self) -> Result<Vec<DynamicObject>, InfraError> {
         let templates = claim_templates(self.resource);
         if templates.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let made = |claim: &DynamicObject| is_made_of(&claim.name_any(), &templates, &self.resource.key.name);
         let api = self.cluster.claims(&self.scope.namespace);
         let list = self.cluster.call(api.list(&ListParams::default().labels(&ours(self.scope)))).await?;
-        let claims: Vec<DynamicObject> = list.items.into_iter().filter(made).collect();
+        Ok(list.items.into_iter().filter(made).collect())
+    }
+
+    async fn remove_claims(&self, claims: Vec<DynamicObject>) -> Result<(), InfraError> {
         let uids: HashSet<String> = claims.iter().filter_map(DynamicObject::uid).collect();
         if uids.is_empty() {
             return Ok(());
         }
+        let api = self.cluster.claims(&self.scope.namespace);
         try_join_all(claims.iter().map(|claim| {
             let uid = claim.metadata.uid.as_deref().unwrap_or_default();
             delete(
