@@ -1295,6 +1295,20 @@ async fn a_wait_outlives_the_connections_it_began_on() {
 }
 
 #[tokio::test]
+async fn of_many_requests_only_so_many_are_made_at_once() {
+    let mut vnf = Vnf::new().await;
+    let proxy = Proxy::before(&vnf.cluster.admin.endpoint).await;
+    vnf.scope.access.endpoint = proxy.endpoint();
+    let kinds = (0..300).map(|number| (format!("g{number}.example.test/v1"), "Gadget".to_owned())).collect();
+    assert!(vnf.driver.discover(&vnf.scope.access, &kinds).await.unwrap().is_empty());
+    let pods: Vec<PodRef> =
+        (0..300).map(|number| PodRef { name: format!("p{number}"), uid: number.to_string() }).collect();
+    vnf.driver.delete_pods(&vnf.scope, &pods, LONG).await.unwrap();
+    // One more for some: it is made while another becomes free.
+    assert!(proxy.connections() < 50, "{}", proxy.connections());
+}
+
+#[tokio::test]
 async fn an_api_server_that_does_not_answer_is_not_waited_for() {
     let cluster = Cluster::running().await;
     let mute = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

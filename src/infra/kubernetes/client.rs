@@ -46,6 +46,8 @@ const CONNECT_DEADLINE: Duration = Duration::from_secs(4);
 const KEEPALIVE: Duration = Duration::from_secs(20);
 /// An API server that is busy may take seconds. Who waits and loses the right to, drops the call before that.
 const CALL_DEADLINE: Duration = Duration::from_secs(8);
+/// Requests that one task has under way, where it has many to make: beyond the first few the API server only queues them.
+pub(super) const AT_ONCE: usize = 16;
 /// After this without use a client is dropped, and with it its connections and its copy of the credential.
 const IDLE: Duration = Duration::from_secs(600);
 /// More accesses than this at a time: the one that was not used for the longest is dropped.

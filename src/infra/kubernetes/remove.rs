@@ -4,14 +4,14 @@ use std::collections::{HashMap, HashSet};
 use std::pin::pin;
 use std::time::Duration;
 
-use futures::future::{Either, select, try_join_all};
-use futures::stream::StreamExt as _;
+use futures::future::{Either, select};
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use kube::ResourceExt as _;
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Preconditions};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::apply::{api, is_ours};
-use super::client::Cluster;
+use super::client::{AT_ONCE, Cluster};
 use super::ready::{has_ended, makes_pods};
 use super::shared::{give_up, is_shared};
 use super::watch::{Event, Source, follow, gone};
@@ -51,8 +51,8 @@ pub(super) async fn delete_pods(
 ) -> Result<(), InfraError> {
     let deadline = Instant::now() + timeout;
     let api = cluster.pods(&scope.namespace);
-    let params = DeleteParams::default();
-    try_join_all(pods.iter().map(|pod| delete(cluster, &api, &pod.name, &pod.uid, params.clone()))).await?;
+    let named = pods.iter().map(|pod| (pod.name.as_str(), pod.uid.as_str()));
+    delete_all(cluster, &api, named, &DeleteParams::default()).await?;
     let uids = pods.iter().map(|pod| pod.uid.clone()).collect();
     let left = gone(cluster, Source::labelled(api, &ours(scope)), &uids, deadline).await?;
     all_gone("Pod", scope, &left)
@@ -281,17 +281,9 @@ impl Removal<'_> {
             return Ok(());
         }
         let api = self.cluster.claims(&self.scope.namespace);
-        try_join_all(claims.iter().map(|claim| {
-            let uid = claim.metadata.uid.as_deref().unwrap_or_default();
-            delete(
-                self.cluster,
-                &api,
-                claim.metadata.name.as_deref().unwrap_or_default(),
-                uid,
-                DeleteParams::background(),
-            )
-        }))
-        .await?;
+        let named =
+            claims.iter().filter_map(|claim| Some((claim.metadata.name.as_deref()?, claim.metadata.uid.as_deref()?)));
+        delete_all(self.cluster, &api, named, &DeleteParams::background()).await?;
         let left = gone(self.cluster, Source::labelled(api, &ours(self.scope)), &uids, self.deadline).await?;
         all_gone("PersistentVolumeClaim", self.scope, &left)
     }
@@ -299,6 +291,17 @@ impl Removal<'_> {
     fn api(&self) -> Api<DynamicObject> {
         api(self.cluster, self.scope, self.resource)
     }
+}
+
+/// Deletes the objects of these names and uids.
+async fn delete_all<'a>(
+    cluster: &Cluster,
+    api: &Api<DynamicObject>,
+    named: impl Iterator<Item = (&'a str, &'a str)>,
+    params: &DeleteParams,
+) -> Result<(), InfraError> {
+    let delete = async |(name, uid)| delete(cluster, api, name, uid, params.clone()).await.map(drop);
+    stream::iter(named.map(Ok)).try_for_each_concurrent(AT_ONCE, delete).await
 }
 
 /// Deletes the object with that uid and no other. Whether it is known to be gone already.

@@ -8,14 +8,12 @@ use kube::{Resource as _, ResourceExt as _};
 use serde_json::{Value, json};
 
 use super::apply::{is_namespace, is_ours};
-use super::client::{Cluster, api_resource};
+use super::client::{AT_ONCE, Cluster, api_resource};
 use super::discovery;
 use super::ready::text;
 use crate::domain::resource::{INSTANCE_LABEL, MANAGED_BY_LABEL, ObjectKey};
 use crate::infra::{InfraError, Scope};
 
-/// So many lists at a time.
-const AT_ONCE: usize = 8;
 /// Kinds that Kubernetes itself keeps in every namespace, for others' objects.
 const NOBODYS_KINDS: [&str; 5] = ["Event", "Endpoints", "EndpointSlice", "Lease", "ControllerRevision"];
 /// Objects that Kubernetes itself makes in every namespace.
