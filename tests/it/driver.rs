@@ -442,6 +442,51 @@ async fn a_definition_is_left_to_others_who_use_it() {
     api.delete(&resources[0].key.name, &DeleteParams::default()).await.unwrap();
 }
 
+/// As an owner in the metadata of others.
+fn owner(object: &DynamicObject) -> Value {
+    let types = object.types.as_ref().unwrap();
+    let (name, uid) = (object.name_any(), object.uid());
+    json!([{ "apiVersion": types.api_version, "kind": types.kind, "name": name, "uid": uid }])
+}
+
+#[tokio::test]
+async fn a_definition_is_left_to_those_whose_operator_makes_objects_of_it_but_not_to_our_own() {
+    let (vnf, neighbour) = (Vnf::new().await, Vnf::new().await);
+    let (group, yaml) = definition(&vnf);
+    let gadget = |name: &str, owner: Value| {
+        let metadata = json!({ "name": name, "ownerReferences": owner });
+        json!({ "apiVersion": format!("{group}/v1"), "kind": "Gadget", "metadata": metadata })
+    };
+    let settings = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "order" } });
+    for (other, is_left) in [(&neighbour, true), (&vnf, true), (&vnf, false)] {
+        let mut resources = vnf.render(&[], &(yaml.clone() + "---" + CONFIG_MAP)).await;
+        vnf.ensure(&mut resources).await;
+        vnf.driver.await_ready(&vnf.scope, &resources, PATIENT).await.unwrap();
+        let place = Some(&other.scope.namespace);
+        // Of an object of others, in their namespace or in ours; of one of ours, through another of the kind.
+        let cause = match is_left {
+            true => vnf.cluster.create("configmaps", place, settings.clone()).await,
+            false => vnf.get(&resources[1]).await.unwrap(),
+        };
+        let made = vnf.cluster.create("gadgets", place, gadget("g", owner(&cause))).await;
+        vnf.cluster.create("gadgets", place, gadget("h", owner(&made))).await;
+        vnf.remove(&resources[0]).await;
+        let left = vnf.get(&resources[0]).await;
+        assert_eq!(left.is_some(), is_left);
+        if let Some(left) = left {
+            assert_eq!(left.metadata.deletion_timestamp, None);
+            let api = vnf.cluster.api_of(&resources[0], &vnf.scope.namespace);
+            api.delete(&resources[0].key.name, &DeleteParams::default()).await.unwrap();
+            while vnf.get(&resources[0]).await.is_some() {}
+            vnf.cluster
+                .api("v1", "ConfigMap", "configmaps", place)
+                .delete("order", &DeleteParams::default())
+                .await
+                .unwrap();
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_definition_that_another_instance_made_is_used_as_it_is() {
     let (vnf, other) = (Vnf::new().await, Vnf::new().await);
@@ -956,6 +1001,40 @@ async fn a_namespace_that_we_made_is_left_to_others_who_are_in_it() {
         .delete(&resources[0].key.name, &DeleteParams::default())
         .await
         .unwrap();
+}
+
+/// Of an owner in the namespace it is the owner that counts; one outside is met nowhere else.
+#[tokio::test]
+async fn a_namespace_that_we_made_is_left_to_what_an_object_outside_owns_in_it() {
+    let mut vnf = Vnf::new().await;
+    let outside = format!("late-{}", vnf.scope.instance);
+    let class = json!({
+        "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": { "name": outside },
+        "provisioner": "example.test/none",
+    });
+    let class = vnf.cluster.create("storageclasses", None, class).await;
+    let (name, yaml) = new_namespace();
+    vnf.scope.namespace = name;
+    let mut resources = vnf.render(&[], &(yaml + "\n---" + CONFIG_MAP)).await;
+    vnf.ensure(&mut resources).await;
+    let secret = |name: &str, owner: Value| json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": name, "ownerReferences": owner } });
+    let ours = owner(&vnf.get(&resources[1]).await.unwrap());
+    vnf.cluster.create("secrets", Some(&vnf.scope.namespace), secret("made-of-ours", ours)).await;
+    let theirs = owner(&class);
+    vnf.cluster.create("secrets", Some(&vnf.scope.namespace), secret("theirs", theirs)).await;
+    vnf.remove(&resources[0]).await;
+    let left = vnf.get(&resources[0]).await.unwrap();
+    assert_eq!(left.metadata.deletion_timestamp, None);
+
+    // Without it, and ours once more, the namespace goes with all that is made of ours.
+    let secrets = vnf.cluster.api("v1", "Secret", "secrets", Some(&vnf.scope.namespace));
+    secrets.delete("theirs", &DeleteParams::default()).await.unwrap();
+    vnf.patch(&resources[0], json!({ "metadata": { "labels": { INSTANCE_LABEL: vnf.scope.instance.to_string() } } }))
+        .await;
+    vnf.remove(&resources[0]).await;
+    assert!(vnf.get(&resources[0]).await.is_none());
+    let classes = vnf.cluster.api("storage.k8s.io/v1", "StorageClass", "storageclasses", None);
+    classes.delete(&outside, &DeleteParams::default()).await.unwrap();
 }
 
 #[tokio::test]
