@@ -1283,7 +1283,7 @@ async fn a_role_in_the_namespace_is_enough_and_ends_there() {
     let words = ["get", "configmaps", elsewhere.name.as_str()];
     denied(vnf.driver.ensure(&away, &resources[0]).await.unwrap_err(), &words);
     denied(vnf.driver.await_ready(&away, &resources, PATIENT).await.unwrap_err(), &["list"]);
-    denied(vnf.driver.remove(&away, &resources[0], None, LONG).await.unwrap_err(), &["delete", "configmaps"]);
+    denied(vnf.driver.remove(&away, &resources[0], None, LONG).await.unwrap_err(), &["get", "configmaps"]);
     denied(vnf.driver.observe(&away, &resources, None).await.unwrap_err(), &["list"]);
     denied(vnf.driver.delete_pods(&away, &pods, LONG).await.unwrap_err(), &["delete", "pods"]);
     let secret = vnf.render(&[], "{apiVersion: v1, kind: Secret, metadata: {name: s}}").await;
