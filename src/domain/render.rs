@@ -39,7 +39,8 @@ pub struct Rendering<'a> {
     pub kinds: &'a BTreeMap<(String, String), KindInfo>,
 }
 
-/// Checks what can be checked of the manifests without a cluster: every object is named once, and every aspect scales something that can be scaled.
+/// Checks what can be checked of the manifests without a cluster: every object is named once, definitions are of the kinds they
+/// are named after, and every aspect scales something that can be scaled.
 ///
 /// # Errors
 /// 422 naming the objects and their places.
@@ -61,6 +62,11 @@ pub fn check(manifests: &[Manifest], flavour: &Flavour) -> Result<(), Problem> {
             key(manifest),
             manifest.place()
         )));
+    }
+    for definition in manifests.iter().filter(is_definition) {
+        if let Some(why) = misnamed(definition) {
+            return Err(Problem::impossible(format!("{} at {}: {why}", key(definition), definition.place())));
+        }
     }
     for (aspect_id, aspect) in &flavour.aspects {
         for (vdu_id, vdu) in aspect.deltas.keys().filter_map(|id| Some((id, flavour.vdus.get(id)?))) {
@@ -144,9 +150,40 @@ pub fn assumed(kinds: BTreeSet<(String, String)>) -> BTreeMap<(String, String), 
 }
 
 /// The kinds that CustomResourceDefinitions among the manifests bring, and that discovery does not know before they are made.
+///
+/// What discovery knows goes before this: a definition may be there already, and be another's. One that is misnamed brings
+/// nothing, so that such a definition has at least the group and the plural that are told here, and no other kind's objects are
+/// where these are looked for.
 pub fn defined_kinds(manifests: &[Manifest]) -> BTreeMap<(String, String), KindInfo> {
-    let definitions = manifests.iter().filter(|manifest| manifest.kind() == "CustomResourceDefinition");
+    let definitions = manifests.iter().filter(is_definition).filter(|definition| misnamed(definition).is_none());
     definitions.filter_map(|manifest| versions_of(manifest.object.get("spec")?)).flatten().collect()
+}
+
+fn is_definition(manifest: &&Manifest) -> bool {
+    manifest.kind() == "CustomResourceDefinition" && manifest.api_version().starts_with("apiextensions.k8s.io/")
+}
+
+/// What Kubernetes would say of the definition's name, and we must: the plural becomes a part of URLs before it is asked.
+fn misnamed(definition: &Manifest) -> Option<String> {
+    let spec = definition.object.get("spec")?;
+    let (group, plural) = (spec.get("group")?.as_str()?, spec.pointer("/names/plural")?.as_str()?);
+    if !is_label(plural) {
+        return Some(format!(
+            "spec.names.plural '{plural:.64}' is not 1 to 63 lower-case letters, digits and '-', beginning and ending with a letter or digit"
+        ));
+    }
+    let name = format!("{plural}.{group:.253}");
+    (definition.name() != name).then(|| format!("metadata.name must be {name}: spec.names.plural, a dot, spec.group"))
+}
+
+/// Whether it is a DNS label, as plurals are.
+fn is_label(text: &str) -> bool {
+    let alphanumeric = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let bytes = text.as_bytes();
+    bytes.len() <= 63
+        && bytes.iter().all(|byte| alphanumeric(byte) || *byte == b'-')
+        && bytes.first().is_some_and(alphanumeric)
+        && bytes.last().is_some_and(alphanumeric)
 }
 
 /// What the `spec` of a CustomResourceDefinition defines.

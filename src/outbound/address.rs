@@ -1,5 +1,6 @@
-//! Which addresses may be connected to on a caller's word: for callbacks, and for packages that are fetched. Asked with the
-//! address that is about to be connected to, so that a name that first leads elsewhere does not help.
+//! Which addresses may be connected to on a caller's word: for callbacks, for packages that are fetched, and for the API
+//! servers of VIMs. Asked with the address that is about to be connected to, so that a name that first leads elsewhere does
+//! not help.
 //!
 //! Link-local addresses and those of cloud platforms' metadata services are refused unless the operator allows them: they
 //! hand out credentials to whoever asks from the right machine. Loopback is not: an NFVO may be on the same host.
@@ -14,9 +15,10 @@ use tower::util::{BoxCloneSyncService, service_fn};
 /// Metadata services that are at no link-local address: of Alibaba, Azure and Oracle.
 const METADATA_V4: [Ipv4Addr; 3] =
     [Ipv4Addr::new(100, 100, 100, 200), Ipv4Addr::new(168, 63, 129, 16), Ipv4Addr::new(192, 0, 0, 192)];
-/// As above: of AWS and Google.
-const METADATA_V6: [Ipv6Addr; 2] =
-    [Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254), Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)];
+/// As above: of Google.
+const METADATA_V6: Ipv6Addr = Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254);
+/// How the addresses of all that AWS has within its machines begin: metadata, EKS Pod Identity, DNS, time.
+const AWS_V6: [u16; 2] = [0xfd00, 0xec2];
 
 /// What turns names into addresses that may be connected to.
 pub type Resolver = BoxCloneSyncService<Name, std::vec::IntoIter<SocketAddr>, io::Error>;
@@ -38,7 +40,8 @@ pub fn is_refused(address: IpAddr) -> bool {
             v6.is_unicast_link_local()
                 || v6.is_multicast()
                 || v6.is_unspecified()
-                || METADATA_V6.contains(&v6)
+                || v6 == METADATA_V6
+                || v6.segments().starts_with(&AWS_V6)
                 || embedded.is_some_and(is_refused_v4)
         }
     }
@@ -51,7 +54,7 @@ fn is_refused_v4(v4: Ipv4Addr) -> bool {
 /// Why `address` is not connected to.
 fn refusal(address: IpAddr) -> String {
     format!(
-        "{address} is link-local or a metadata service: nothing is sent there (but callbacks, with --callback-link-local)"
+        "{address} is link-local or a metadata service: nothing is sent there (for callbacks, --callback-link-local allows it)"
     )
 }
 
@@ -107,6 +110,8 @@ mod tests {
             "::a9fe:a9fe",
             "fe80::1",
             "fd00:ec2::254",
+            "fd00:ec2::23",
+            "fd20:ce::254",
             "100.100.100.200",
             "0.0.0.0",
             "::",
@@ -124,6 +129,7 @@ mod tests {
             "203.0.113.7",
             "2001:db8::1",
             "64:ff9b::a00:1",
+            "fd00:ec3::1",
         ] {
             assert!(!is_refused(fine.parse().unwrap()), "{fine}");
         }

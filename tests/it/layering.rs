@@ -14,7 +14,7 @@ const MAY_USE: [(&str, &[&str]); 19] = [
     ("package", &["domain"]),
     ("store", &["domain", "metrics", "traces"]),
     ("debug", &["domain", "store"]),
-    ("infra", &["domain", "metrics", "traces"]),
+    ("infra", &["domain", "metrics", "outbound", "traces"]),
     ("outbound", &["domain"]),
     ("fetch", &["domain", "outbound"]),
     ("nfvo", &["domain", "metrics", "outbound", "sol003", "traces"]),

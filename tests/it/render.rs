@@ -181,3 +181,27 @@ fn the_kinds_that_a_package_defines_are_known_before_the_cluster_serves_them() {
     let kinds = ["v1", "v2"].map(|version| ((format!("example.test/{version}"), "Widget".to_owned()), info.clone()));
     assert_eq!(defined_kinds(&[definition, deployment("amf")]), BTreeMap::from(kinds));
 }
+
+#[test]
+fn a_definition_that_is_not_of_the_kind_it_is_named_after_is_refused_and_brings_nothing() {
+    let definition = |name: &str, plural: &str| {
+        let spec = json!({
+            "group": "example.test", "scope": "Namespaced", "names": { "kind": "Widget", "plural": plural },
+            "versions": [{ "name": "v1" }],
+        });
+        manifest("apiextensions.k8s.io/v1", "CustomResourceDefinition", name, spec)
+    };
+    let long = "w".repeat(64);
+    let urls = ["", "../secrets", "widgets/x", "widgets?watch=true", "Widgets", "-widgets", "widgets.v1", &long];
+    for plural in urls {
+        let named = [definition(&format!("{plural}.example.test"), plural)];
+        let detail = check(&named, &Flavour::default()).unwrap_err().detail;
+        assert!(detail.contains(".example.test.yaml:3: spec.names.plural '") && detail.contains(plural), "{detail}");
+        assert!(defined_kinds(&named).is_empty(), "{plural}");
+    }
+    let others = [definition("widgets.example.test", "gadgets")];
+    let detail = check(&others, &Flavour::default()).unwrap_err().detail;
+    assert!(detail.contains("at widgets.example.test.yaml:3: metadata.name must be gadgets.example.test"), "{detail}");
+    assert!(defined_kinds(&others).is_empty());
+    assert!(check(&[definition("widgets.example.test", "widgets")], &Flavour::default()).is_ok());
+}

@@ -1319,7 +1319,11 @@ async fn progress_forgets_the_attempts_at_a_step(f: Fixture) {
     f.store.checkpoint(&claimed.lease, &Checkpoint { steps_done: 1, ..Checkpoint::default() }).await.unwrap();
     f.store.renew(&claimed.lease, Duration::ZERO).await.unwrap();
     let claimed = f.claim(LONG).await;
-    assert_eq!((claimed.steps_done, claimed.attempt, claimed.op.error), (1, 1, None), "that the lease ran out is the first");
+    assert_eq!(
+        (claimed.steps_done, claimed.attempt, claimed.op.error),
+        (1, 1, None),
+        "that the lease ran out is the first"
+    );
 }
 
 async fn a_postponed_operation_waits(f: Fixture) {

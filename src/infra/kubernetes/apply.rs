@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
-use kube::ResourceExt as _;
+use kube::ResourceExt;
 use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
 use serde_json::{Map, Value, json};
 use tokio::time::{Instant, timeout};
@@ -66,7 +66,7 @@ pub(super) fn api(cluster: &Cluster, scope: &Scope, resource: &Resource) -> Api<
 }
 
 /// Whether the object carries the instance's mark.
-pub(super) fn is_ours(object: &DynamicObject, instance: VnfInstanceId) -> bool {
+pub(super) fn is_ours(object: &impl ResourceExt, instance: VnfInstanceId) -> bool {
     object.labels().get(INSTANCE_LABEL).is_some_and(|id| *id == instance.to_string())
 }
 

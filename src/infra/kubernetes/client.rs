@@ -13,18 +13,24 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use futures::stream::StreamExt as _;
+use http::Response;
 use http::header::{AUTHORIZATION, HeaderValue};
-use hyper_util::client::legacy::Client as HttpClient;
+use http_body_util::{BodyStream, StreamBody};
 use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::{Client as HttpClient, Error as HttpError};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use kube::api::{Api, ApiResource, DynamicObject};
 use kube::client::{Body, ClientBuilder, ConfigExt as _};
+use kube::core::PartialObjectMeta;
 use kube::{Client, Config};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use tokio::time::{Instant, timeout};
+use tower::BoxError;
 use tower::util::service_fn;
 
+use super::bound::Bound;
 use super::count::{counted, is_watch};
 use super::discovery::Known;
 use super::errors::CallError;
@@ -33,12 +39,15 @@ use crate::domain::resource::KindInfo;
 use crate::domain::vim::{VimAccess, VimCredential};
 use crate::infra::InfraError;
 use crate::metrics::VimMetrics;
+use crate::outbound::address;
 
 const CONNECT_DEADLINE: Duration = Duration::from_secs(4);
 /// A connection that is silent for so long is probed.
 const KEEPALIVE: Duration = Duration::from_secs(20);
 /// An API server that is busy may take seconds. Who waits and loses the right to, drops the call before that.
 const CALL_DEADLINE: Duration = Duration::from_secs(8);
+/// Requests that one task has under way, where it has many to make: beyond the first few the API server only queues them.
+pub(super) const AT_ONCE: usize = 16;
 /// After this without use a client is dropped, and with it its connections and its copy of the credential.
 const IDLE: Duration = Duration::from_secs(600);
 /// More accesses than this at a time: the one that was not used for the longest is dropped.
@@ -110,11 +119,16 @@ impl Cluster {
 
     /// The object of that name, if there is one, and if its kind is served at all.
     pub async fn find(&self, api: &Api<DynamicObject>, name: &str) -> Result<Option<DynamicObject>, InfraError> {
-        match self.call(api.get(name)).await {
-            Ok(object) => Ok(Some(object)),
-            Err(failed) if failed.code == Some(404) => Ok(None),
-            Err(failed) => Err(failed.into()),
-        }
+        if_there(self.call(api.get(name)).await)
+    }
+
+    /// As [`Cluster::find`], of a possibly large object only its metadata.
+    pub async fn find_metadata(
+        &self,
+        api: &Api<DynamicObject>,
+        name: &str,
+    ) -> Result<Option<PartialObjectMeta<DynamicObject>>, InfraError> {
+        if_there(self.call(api.get_metadata(name)).await)
     }
 
     /// The objects of a kind: those of `namespace`, or the cluster's if the kind is not namespaced.
@@ -143,6 +157,14 @@ impl Cluster {
     }
 }
 
+fn if_there<T>(answer: Result<T, CallError>) -> Result<Option<T>, InfraError> {
+    match answer {
+        Ok(found) => Ok(Some(found)),
+        Err(failed) if failed.code == Some(404) => Ok(None),
+        Err(failed) => Err(failed.into()),
+    }
+}
+
 /// A kind as kube wants it.
 pub(super) fn api_resource(api_version: &str, kind: String, plural: String) -> ApiResource {
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
@@ -152,7 +174,7 @@ pub(super) fn api_resource(api_version: &str, kind: String, plural: String) -> A
 
 fn client(access: &VimAccess, metrics: &VimMetrics) -> Result<Client, String> {
     let config = config(access)?;
-    let mut tcp = HttpConnector::new();
+    let mut tcp = HttpConnector::new_with_resolver(address::resolver(false));
     // The scheme is the TLS connector's matter.
     tcp.enforce_http(false);
     tcp.set_connect_timeout(Some(CONNECT_DEADLINE));
@@ -166,7 +188,21 @@ fn client(access: &VimAccess, metrics: &VimMetrics) -> Result<Client, String> {
     let mut pool = HttpClient::builder(TokioExecutor::new());
     let calls = pool.pool_timer(TokioTimer::new()).build::<_, Body>(tls.clone());
     let watches = pool.pool_max_idle_per_host(0).build::<_, Body>(tls);
-    let http = service_fn(move |request| if is_watch(&request) { &watches } else { &calls }.request(request));
+    let http = service_fn(move |request| {
+        let lasts = is_watch(&request);
+        let answer = if lasts { &watches } else { &calls }.request(request);
+        async move {
+            let (head, body) = answer.await?.into_parts();
+            // What a watch is refused with is read to its end, as the answer to a call is.
+            let mut bound = if lasts && head.status.is_success() { Bound::of_lines() } else { Bound::of_all() };
+            let frames = BodyStream::new(body).map(move |frame| {
+                let frame = frame?;
+                bound.take(frame.data_ref().map_or(&[], |data| data))?;
+                Ok::<_, BoxError>(frame)
+            });
+            Ok::<_, HttpError>(Response::from_parts(head, StreamBody::new(frames)))
+        }
+    });
     let headers = config.extra_headers_layer().map_err(|error| error.to_string())?;
     let client = ClientBuilder::new(counted(http, &config.cluster_url, metrics), config.default_namespace.as_str());
     Ok(client.with_layer(&headers).with_layer(&config.base_uri_layer()).build())
@@ -178,6 +214,7 @@ fn config(access: &VimAccess) -> Result<Config, String> {
     if config.cluster_url.host().is_none_or(str::is_empty) || config.cluster_url.query().is_some() {
         return Err("its URL must have a host and no query".to_owned());
     }
+    address::check(&config.cluster_url, false)?;
     config.accept_invalid_certs = access.insecure;
     config.root_cert = match &access.ca {
         Some(pem) => Some(certificates(pem).map_err(|error| format!("its CA is no PEM: {error}"))?),
@@ -210,6 +247,10 @@ fn certificates(pem: &str) -> Result<Vec<Vec<u8>>, String> {
 
 #[cfg(test)]
 mod tests {
+    use kube::api::WatchParams;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
     use super::*;
     use crate::domain::vim::Secret;
 
@@ -244,6 +285,10 @@ mod tests {
             let error = clients.get(&access(endpoint)).err().unwrap().to_string();
             assert!(error.contains("its URL "), "{endpoint}: {error}");
         }
+        for endpoint in ["https://169.254.169.254", "http://[fd00:ec2::23]:80/v1", "https://[::ffff:a9fe:a9fe]"] {
+            let error = clients.get(&access(endpoint)).err().unwrap().to_string();
+            assert!(error.contains("is link-local or a metadata service"), "{endpoint}: {error}");
+        }
         for token in ["two\nlines", "nul\0"] {
             let credential = VimCredential::BearerToken(Secret::new(token));
             let error = clients.get(&VimAccess { credential, ..access("https://a.test") }).err().unwrap().to_string();
@@ -267,5 +312,65 @@ mod tests {
             error.starts_with("the access to https://a.test cannot be used: ") && !error.contains("k3y"),
             "{error}"
         );
+    }
+
+    #[tokio::test]
+    async fn a_name_that_leads_to_a_metadata_service_is_not_connected_to() {
+        // 169.254.169.254 in decimal, which the system's resolver takes for a name.
+        let cluster = Clients::default().get(&access("http://2852039166")).unwrap();
+        let pods = cluster.pods(&Namespace::try_from("a".to_owned()).unwrap());
+        let InfraError::Transient(text) = cluster.find(&pods, "p").await.unwrap_err() else { panic!() };
+        assert!(text.contains("169.254.169.254 is link-local or a metadata service"), "{text}");
+    }
+
+    /// Where every request is answered with `head` and then `piece`, again and again for as long as somebody listens.
+    async fn endless(head: &'static str, piece: &'static str) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            while let Ok((mut caller, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let _ = caller.read(&mut [0; 4096]).await;
+                    let _ = caller.write_all(format!("HTTP/1.1 {head}\r\nConnection: close\r\n\r\n").as_bytes()).await;
+                    let pieces = piece.repeat((64 << 10) / piece.len());
+                    while caller.write_all(pieces.as_bytes()).await.is_ok() {}
+                });
+            }
+        });
+        endpoint
+    }
+
+    #[tokio::test]
+    async fn an_answer_without_an_end_is_given_up() {
+        for head in ["200 OK", "403 Forbidden"] {
+            let endpoint = endless(head, "word ").await;
+            let cluster = Clients::default().get(&access(&endpoint)).unwrap();
+            let pods = cluster.pods(&Namespace::try_from("a".to_owned()).unwrap());
+            let error = cluster.find(&pods, "p").await.unwrap_err();
+            let text = format!("the API server {endpoint} answers with more than 64 MiB");
+            assert_eq!(error, InfraError::Transient(text), "{head}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_watch_may_go_on_for_ever_but_not_a_line_of_it() {
+        let event =
+            r#"{"type":"BOOKMARK","object":{"apiVersion":"v1","kind":"Pod","metadata":{"resourceVersion":"1"}}}"#;
+        let lines: &'static str = Box::leak(format!("{event}{}\n", " ".repeat(32 << 10)).into_boxed_str());
+        let namespace = Namespace::try_from("a".to_owned()).unwrap();
+        let watch = async |endpoint: &str| {
+            let cluster = Clients::default().get(&access(endpoint)).unwrap();
+            cluster.call(cluster.pods(&namespace).watch(&WatchParams::default(), "0")).await.map(|watch| watch.boxed())
+        };
+        let mut events = watch(&endless("200 OK", lines).await).await.unwrap();
+        for _ in 0..(70 << 20) / lines.len() {
+            events.next().await.unwrap().unwrap();
+        }
+        let mut events = watch(&endless("200 OK", "word ").await).await.unwrap();
+        let error = events.next().await.unwrap().unwrap_err();
+        assert!(crate::domain::problem::chain(&error).contains("16 MiB"), "{error:?}");
+        // The refusal of a watch is no watch.
+        let error = watch(&endless("403 Forbidden", "word\n").await).await.err().unwrap();
+        assert!(error.error.to_string().contains("answers with more than 64 MiB"), "{error:?}");
     }
 }

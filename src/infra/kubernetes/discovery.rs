@@ -6,19 +6,18 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use futures::future::try_join_all;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::APIResource;
 use tokio::time::Instant;
 
-use super::client::Cluster;
+use super::client::{AT_ONCE, Cluster};
 use crate::domain::resource::KindInfo;
 use crate::infra::{InfraError, Kind};
 
-/// So many requests at a time, where all group versions are asked for.
-const AT_ONCE: usize = 8;
 /// How long an answer is believed.
 const LIFE: Duration = Duration::from_secs(60);
+/// Bytes of names that are kept of a cluster. All that a large one serves has some 50 KiB.
+const MOST: usize = 1 << 20;
 
 /// The kinds of a group version.
 type Served = HashMap<String, KindInfo>;
@@ -36,10 +35,24 @@ impl Known {
         (asked.elapsed() < LIFE && all).then(|| served.clone())
     }
 
+    /// Keeps an answer, in place of older ones if there are too many, or not at all if it is too long. That there is nothing of
+    /// a group version is not worth keeping: it would be asked for again in any case.
     fn learn(&self, api_version: &str, served: &Served) {
+        if served.is_empty() || size(api_version, served) > MOST {
+            return;
+        }
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|_, (asked, _)| asked.elapsed() < LIFE);
         known.insert(api_version.to_owned(), (Instant::now(), served.clone()));
+        while known.iter().map(|(version, (_, served))| size(version, served)).sum::<usize>() > MOST {
+            let oldest = known.iter().min_by_key(|(_, (asked, _))| *asked).map(|(version, _)| version.clone());
+            oldest.and_then(|oldest| known.remove(&oldest));
+        }
     }
+}
+
+fn size(api_version: &str, served: &Served) -> usize {
+    api_version.len() + served.iter().map(|(kind, info)| kind.len() + info.plural.len()).sum::<usize>()
 }
 
 /// What the cluster says of `kinds`; those it does not serve are left out.
@@ -51,7 +64,7 @@ pub(super) async fn discover(
     for (api_version, kind) in kinds {
         wanted.entry(api_version).or_default().push(kind);
     }
-    let answers = wanted.into_iter().map(async |(api_version, kinds)| {
+    let questions = wanted.into_iter().map(async |(api_version, kinds)| {
         let served = match cluster.known.fresh(api_version, &kinds) {
             Some(served) => served,
             None => ask(cluster, api_version).await?,
@@ -61,7 +74,10 @@ pub(super) async fn discover(
             .filter_map(|kind| Some(((api_version.to_owned(), kind.to_owned()), served.get(kind)?.clone())));
         Ok::<Vec<_>, InfraError>(found.collect())
     });
-    Ok(try_join_all(answers).await?.into_iter().flatten().collect())
+    // From a Vec, as the compiler does not see that the stream of the closure can be sent between threads.
+    let questions: Vec<_> = questions.collect();
+    let answers: Vec<_> = stream::iter(questions).buffer_unordered(AT_ONCE).try_collect().await?;
+    Ok(answers.into_iter().flatten().collect())
 }
 
 async fn ask(cluster: &Cluster, api_version: &str) -> Result<Served, InfraError> {
@@ -105,5 +121,27 @@ async fn served(cluster: &Cluster, api_version: &str) -> Result<Vec<APIResource>
         Ok(list) => Ok(list.resources.into_iter().filter(|resource| !resource.name.contains('/')).collect()),
         Err(failed) if failed.code == Some(404) => Ok(Vec::new()),
         Err(failed) => Err(failed.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_bounded_and_what_was_learnt_first_goes_first() {
+        let known = Known::default();
+        let served = |letter: &str, size: usize| {
+            Served::from([("Kind".to_owned(), KindInfo { plural: letter.repeat(size), namespaced: true })])
+        };
+        let is_known = |version: &str| known.fresh(version, &["Kind"]).is_some();
+        for number in 0..5 {
+            known.learn(&format!("{number}/v1"), &served("x", MOST / 4));
+        }
+        assert_eq!(["0/v1", "1/v1", "2/v1", "3/v1", "4/v1"].map(is_known), [false, false, true, true, true]);
+        known.learn("long/v1", &served("x", MOST));
+        known.learn("none/v1", &Served::new());
+        assert!(!is_known("long/v1") && is_known("4/v1"));
+        assert_eq!(known.0.lock().unwrap().len(), 3);
     }
 }

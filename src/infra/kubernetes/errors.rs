@@ -1,11 +1,14 @@
 //! From what a call to the API server came to, to what the driver's caller is told.
 //!
-//! Kubernetes' own words are kept: they name verb, kind, object, namespace and user.
+//! Kubernetes' own words are kept: they name verb, kind, object, namespace and user. Those of others are not: whoever may name
+//! a VIM's address would read with them what else answers to HTTP in our network.
 
 use std::time::Duration;
 
 use kube::core::Status;
+use kube::core::response::StatusSummary;
 
+use super::bound::TooLong;
 use crate::domain::problem::chain;
 use crate::infra::InfraError;
 
@@ -28,20 +31,27 @@ impl CallError {
     /// What `error`, on a call to `endpoint`, means.
     pub fn of(error: &kube::Error, endpoint: &str) -> Self {
         match error {
+            kube::Error::Api(status) if status.code == 0 => Self::strange(endpoint),
             kube::Error::Api(status) => Self { code: Some(status.code), error: refusal(status, endpoint) },
             // An answer that is no JSON, or not of the expected kind, comes from something that is no API server.
-            kube::Error::SerdeError(_) | kube::Error::FromUtf8(_) => Self {
-                code: None,
-                error: InfraError::Transient(format!("{endpoint} does not answer as a Kubernetes API server does")),
-            },
+            kube::Error::SerdeError(_) | kube::Error::FromUtf8(_) => Self::strange(endpoint),
             kube::Error::BuildRequest(_) | kube::Error::HttpError(_) => {
                 Self { code: None, error: InfraError::Invalid(format!("no request can be made of it: {error}")) }
             }
-            other => Self {
-                code: None,
-                error: InfraError::Transient(format!("cannot reach the API server {endpoint}: {}", chain(other))),
-            },
+            other => {
+                let text = match too_long(other) {
+                    Some(too_long) => format!("the API server {endpoint} {too_long}"),
+                    None => format!("cannot reach the API server {endpoint}: {}", chain(other)),
+                };
+                Self { code: None, error: InfraError::Transient(text) }
+            }
         }
+    }
+
+    /// The answer is of something else than an API server.
+    fn strange(endpoint: &str) -> Self {
+        let text = format!("{endpoint} does not answer as a Kubernetes API server does");
+        Self { code: None, error: InfraError::Transient(text) }
     }
 
     /// There was no answer in time.
@@ -51,7 +61,16 @@ impl CallError {
     }
 }
 
+/// Whether it came of an answer that is not read to its end.
+fn too_long(error: &kube::Error) -> Option<&TooLong> {
+    let error: &(dyn std::error::Error + 'static) = error;
+    std::iter::successors(Some(error), |error| error.source()).find_map(|cause| cause.downcast_ref())
+}
+
 fn refusal(status: &Status, endpoint: &str) -> InfraError {
+    if !is_of_kubernetes(status) {
+        return of_another(status.code, endpoint);
+    }
     let message = message(status);
     match status.code {
         401 => InfraError::Denied(format!("the API server {endpoint} refused the credential: {message}")),
@@ -62,6 +81,26 @@ fn refusal(status: &Status, endpoint: &str) -> InfraError {
         500 if UNFIT.iter().any(|start| message.starts_with(start)) => InfraError::Invalid(without_values(&message)),
         408 | 410 | 429 | 500.. => InfraError::Transient(format!("the API server {endpoint} answers: {message}")),
         _ => InfraError::Invalid(message),
+    }
+}
+
+/// Whether the words are an API server's. kube makes a Status of any text, and reads any JSON object as one.
+fn is_of_kubernetes(status: &Status) -> bool {
+    status.status == Some(StatusSummary::Failure) && status.reason != NOT_READ
+}
+
+/// kube's reason for what is no JSON object.
+const NOT_READ: &str = "Failed to parse error data";
+
+/// What a refusal means whose words are not Kubernetes': a gateway's before it, or of one of the API server's handlers that
+/// know plain text only.
+fn of_another(code: u16, endpoint: &str) -> InfraError {
+    let text = format!("{endpoint} answers {code}, and not as a Kubernetes API server does");
+    match code {
+        401 => InfraError::Denied(text),
+        409 => InfraError::Conflict(text),
+        408 | 410 | 429 | 500.. => InfraError::Transient(text),
+        _ => InfraError::Invalid(text),
     }
 }
 
@@ -129,5 +168,29 @@ mod tests {
         let status = Status::failure("", "Teapot").with_code(418);
         let error = CallError::of(&kube::Error::Api(status.boxed()), "https://api.test");
         assert_eq!((error.code, error.error), (Some(418), InfraError::Invalid("418 Teapot".to_owned())));
+    }
+
+    #[test]
+    fn what_is_no_status_is_not_quoted_but_its_code_counts() {
+        let told = |status: Status| CallError::of(&kube::Error::Api(status.boxed()), "https://api.test");
+        for code in [401, 403, 404, 409, 429, 502] {
+            // As kube puts a text, and as it reads JSON that is none of Kubernetes'.
+            let text = Status::failure("hunter2", NOT_READ).with_code(code);
+            let json = Status { message: "hunter2".to_owned(), code, ..Status::default() };
+            for status in [text, json] {
+                let CallError { code: kept, error } = told(status);
+                let text = format!("https://api.test answers {code}, and not as a Kubernetes API server does");
+                let error_as = match code {
+                    401 => InfraError::Denied,
+                    409 => InfraError::Conflict,
+                    429.. => InfraError::Transient,
+                    _ => InfraError::Invalid,
+                };
+                assert_eq!((kept, error), (Some(code), error_as(text)));
+            }
+        }
+        let CallError { code, error } = told(Status { message: "hunter2".to_owned(), ..Status::default() });
+        let text = "https://api.test does not answer as a Kubernetes API server does";
+        assert_eq!((code, error), (None, InfraError::Transient(text.to_owned())));
     }
 }

@@ -1,6 +1,6 @@
 //! The [`Driver`] and [`Observer`] for Kubernetes: any kind, through discovery and `DynamicObject`.
 //!
-//! `client` reaches the clusters and bounds every call (`count` counts them), `errors` puts into words what comes of it.
+//! `client` reaches the clusters and bounds every call (`count` counts them, `bound` their answers), `errors` puts into words what comes of it.
 //! The verbs are in `discovery`, `apply`, `wait` (with `watch`, `progress` and `ready` under it), `remove` (with `shared`),
 //! `observe`, `drift` and `evidence`.
 
@@ -23,6 +23,7 @@ use crate::infra::{Driver, Ensured, InfraError, Kind, Observed, Observer, Patien
 use crate::metrics::VimMetrics;
 
 mod apply;
+mod bound;
 mod client;
 mod count;
 mod discovery;

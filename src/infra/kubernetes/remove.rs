@@ -4,14 +4,14 @@ use std::collections::{HashMap, HashSet};
 use std::pin::pin;
 use std::time::Duration;
 
-use futures::future::{Either, select, try_join_all};
-use futures::stream::StreamExt as _;
+use futures::future::{Either, select};
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use kube::ResourceExt as _;
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Preconditions};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::apply::{api, is_ours};
-use super::client::Cluster;
+use super::client::{AT_ONCE, Cluster};
 use super::ready::{has_ended, makes_pods};
 use super::shared::{give_up, is_shared};
 use super::watch::{Event, Source, follow, gone};
@@ -28,15 +28,18 @@ pub(super) async fn remove(
     grace: Option<Duration>,
     timeout: Duration,
 ) -> Result<(), InfraError> {
-    if resource.state == ResourceState::Planned {
-        return Ok(());
-    }
     let removal = Removal { cluster, scope, resource, deadline: Instant::now() + timeout };
-    if let Some(uid) = removal.doomed().await? {
-        removal.remove(&uid, grace).await?;
+    if resource.state == ResourceState::Planned {
+        return removal.remove_abandoned_claims().await;
+    }
+    match removal.find().await? {
+        Found::Doomed(uid) => removal.remove(&uid, grace).await?,
+        Found::Nothing => {}
+        // It keeps its volumes, too.
+        Found::Others => return Ok(()),
     }
     // Even if it was gone already: this may be the second run, after a crash in between.
-    removal.remove_claims().await
+    removal.remove_claims(removal.claims().await?).await
 }
 
 /// The pods are gone.
@@ -48,8 +51,8 @@ pub(super) async fn delete_pods(
 ) -> Result<(), InfraError> {
     let deadline = Instant::now() + timeout;
     let api = cluster.pods(&scope.namespace);
-    let params = DeleteParams::default();
-    try_join_all(pods.iter().map(|pod| delete(cluster, &api, &pod.name, &pod.uid, params.clone()))).await?;
+    let named = pods.iter().map(|pod| (pod.name.as_str(), pod.uid.as_str()));
+    delete_all(cluster, &api, named, &DeleteParams::default()).await?;
     let uids = pods.iter().map(|pod| pod.uid.clone()).collect();
     let left = gone(cluster, Source::labelled(api, &ours(scope)), &uids, deadline).await?;
     all_gone("Pod", scope, &left)
@@ -135,24 +138,34 @@ struct Removal<'a> {
     deadline: Instant,
 }
 
+/// What there is of the name of an object that is to go.
+enum Found {
+    /// Our object, of this uid.
+    Doomed(String),
+    /// None.
+    Nothing,
+    /// One that is not ours, or not any more.
+    Others,
+}
+
 impl Removal<'_> {
-    /// The uid of the object that is to go, if there is one and it is ours.
-    async fn doomed(&self) -> Result<Option<String>, InfraError> {
-        let (cluster, key) = (self.cluster, &self.resource.key);
-        let uid = match &self.resource.state {
-            ResourceState::Planned | ResourceState::Present { owned: false, .. } => None,
-            ResourceState::Present { uid, owned: true } => Some(uid.clone()),
-            ResourceState::Intent => {
-                let found = cluster.find(&self.api(), &key.name).await?;
-                found.filter(|found| is_ours(found, self.scope.instance)).and_then(|found| found.uid())
-            }
+    async fn find(&self) -> Result<Found, InfraError> {
+        let (cluster, scope, key, api) = (self.cluster, self.scope, &self.resource.key, self.api());
+        let known = match &self.resource.state {
+            ResourceState::Planned | ResourceState::Present { owned: false, .. } => return Ok(Found::Others),
+            ResourceState::Present { uid, owned: true } => Some(uid),
+            ResourceState::Intent => None,
         };
-        match uid {
-            Some(uid) if is_shared(key) => {
-                Ok(give_up(cluster, self.scope, key, &self.api(), &uid).await?.then_some(uid))
-            }
-            uid => Ok(uid),
+        let Some(found) = cluster.find_metadata(&api, &key.name).await? else { return Ok(Found::Nothing) };
+        let uid = found.uid().unwrap_or_default();
+        // Who took our mark off it, or made another in its place, has it.
+        if !is_ours(&found, scope.instance) || known.is_some_and(|known| *known != uid) {
+            return Ok(Found::Others);
         }
+        if is_shared(key) && !give_up(cluster, scope, key, &api, &uid).await? {
+            return Ok(Found::Others);
+        }
+        Ok(Found::Doomed(uid))
     }
 
     async fn remove(&self, uid: &str, grace: Option<Duration>) -> Result<(), InfraError> {
@@ -232,31 +245,45 @@ impl Removal<'_> {
         Ok(children.filter_map(|child| child.uid()).chain([uid.to_owned()]).collect())
     }
 
-    /// Deletes the claims that a StatefulSet made of its templates, which it leaves behind itself.
-    async fn remove_claims(&self) -> Result<(), InfraError> {
+    /// Deletes what a StatefulSet has left that was there before: it was deleted by somebody, and to be made anew, which was
+    /// refused.
+    async fn remove_abandoned_claims(&self) -> Result<(), InfraError> {
+        let claims = match self.claims().await {
+            // Where nothing was made, perhaps as nothing is allowed, there must be nothing in the way of giving up.
+            Err(InfraError::Denied(why)) => {
+                tracing::warn!(instance = %self.scope.instance, "claims of {} are not looked for: {why}", self.resource.key);
+                return Ok(());
+            }
+            claims => claims?,
+        };
+        // A set of that name is another's, and its pods have got hold of these.
+        if !claims.is_empty() && self.cluster.find_metadata(&self.api(), &self.resource.key.name).await?.is_some() {
+            return Ok(());
+        }
+        self.remove_claims(claims).await
+    }
+
+    /// The claims that a StatefulSet made of its templates, which it leaves behind itself.
+    async fn claims(&self) -> Result<Vec<DynamicObject>, InfraError> {
         let templates = claim_templates(self.resource);
         if templates.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let made = |claim: &DynamicObject| is_made_of(&claim.name_any(), &templates, &self.resource.key.name);
         let api = self.cluster.claims(&self.scope.namespace);
         let list = self.cluster.call(api.list(&ListParams::default().labels(&ours(self.scope)))).await?;
-        let claims: Vec<DynamicObject> = list.items.into_iter().filter(made).collect();
+        Ok(list.items.into_iter().filter(made).collect())
+    }
+
+    async fn remove_claims(&self, claims: Vec<DynamicObject>) -> Result<(), InfraError> {
         let uids: HashSet<String> = claims.iter().filter_map(DynamicObject::uid).collect();
         if uids.is_empty() {
             return Ok(());
         }
-        try_join_all(claims.iter().map(|claim| {
-            let uid = claim.metadata.uid.as_deref().unwrap_or_default();
-            delete(
-                self.cluster,
-                &api,
-                claim.metadata.name.as_deref().unwrap_or_default(),
-                uid,
-                DeleteParams::background(),
-            )
-        }))
-        .await?;
+        let api = self.cluster.claims(&self.scope.namespace);
+        let named =
+            claims.iter().filter_map(|claim| Some((claim.metadata.name.as_deref()?, claim.metadata.uid.as_deref()?)));
+        delete_all(self.cluster, &api, named, &DeleteParams::background()).await?;
         let left = gone(self.cluster, Source::labelled(api, &ours(self.scope)), &uids, self.deadline).await?;
         all_gone("PersistentVolumeClaim", self.scope, &left)
     }
@@ -264,6 +291,17 @@ impl Removal<'_> {
     fn api(&self) -> Api<DynamicObject> {
         api(self.cluster, self.scope, self.resource)
     }
+}
+
+/// Deletes the objects of these names and uids.
+async fn delete_all<'a>(
+    cluster: &Cluster,
+    api: &Api<DynamicObject>,
+    named: impl Iterator<Item = (&'a str, &'a str)>,
+    params: &DeleteParams,
+) -> Result<(), InfraError> {
+    let delete = async |(name, uid)| delete(cluster, api, name, uid, params.clone()).await.map(drop);
+    stream::iter(named.map(Ok)).try_for_each_concurrent(AT_ONCE, delete).await
 }
 
 /// Deletes the object with that uid and no other. Whether it is known to be gone already.

@@ -99,6 +99,11 @@ impl Proxy {
         self.open.clone().wait_for(|open| *open >= number).await.unwrap();
     }
 
+    /// How many connections were ever made.
+    pub fn connections(&self) -> u64 {
+        *self.accepted.borrow()
+    }
+
     /// Cuts all connections; new ones may be made.
     pub fn cut(&self) {
         self.cuts.send_replace(());
