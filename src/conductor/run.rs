@@ -95,13 +95,6 @@ impl Task<'_> {
         if let Some(ending) = unattended::ending(&self) {
             return Verdict::End(Box::new(ending), self.attempt);
         }
-        if self.attempt >= LOST_WORKERS {
-            let text = format!(
-                "whoever worked on the operation was lost {} times at the same step: the operator finds why in the logs before the operation is retried",
-                self.attempt
-            );
-            return self.stopped(StepError::Stopped(Problem::new(500, "workers-lost", text)));
-        }
         // What a panic leaves half done is in the store and in the cluster, as after a kill: the steps are safe to run again.
         let mut found = Found::default();
         match AssertUnwindSafe(self.work(&mut found, interrupted)).catch_unwind().await {
@@ -116,6 +109,13 @@ impl Task<'_> {
     async fn work(&mut self, found: &mut Found, interrupted: &CancellationToken) -> Result<Ending, StepError> {
         found.inventory = self.conductor.store.resources(self.instance.id).await?;
         self.was_empty = found.inventory.is_empty();
+        if self.attempt >= LOST_WORKERS {
+            let text = format!(
+                "whoever worked on the operation was lost {} times at the same step: find out why in the logs, then retry it",
+                self.attempt
+            );
+            return Err(StepError::Stopped(Problem::new(500, "workers-lost", text)));
+        }
         // Asked while nobody worked on it.
         if self.cancel.pending().is_some() {
             return Err(StepError::Cancelled);

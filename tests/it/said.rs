@@ -1,6 +1,8 @@
 //! What a VIM says when it refuses something or fails: kept, logged and told without secrets, bounded, and so that any database
 //! takes it, in every state and whether it passes or not.
 
+use std::time::Duration;
+
 use gybe::clock::{Clock as _, System};
 use gybe::domain::op_occ::{OpState, VnfLcmOpOcc};
 use gybe::domain::plan::{Plan, Step};
@@ -87,4 +89,22 @@ async fn many_long_answers_are_told_in_a_short_text() {
         let detail = said(&work, &op).await.detail;
         assert!(detail.len() < 2048 && detail.starts_with("long long"), "{} bytes", detail.len());
     }
+}
+
+#[tokio::test]
+async fn an_operation_that_kills_whoever_works_on_it_stops_in_the_end() {
+    let ops = Ops::on_sqlite().await;
+    let objects = vec![key("o")];
+    let op = ops.planned(&Plan { forward: vec![Step::Apply { objects }], ..Plan::default() }, &[resource("o")]).await;
+    for _ in 0..24 {
+        ops.store.claim("killed", Duration::ZERO, 1).await.unwrap();
+    }
+    let work = Work::begin(ops, Gates::open(&[""]));
+    let stopped = work.ops.settled(&op).await;
+    let error = stopped.error.unwrap();
+    assert_eq!(
+        (stopped.state, error.kind.as_str()),
+        (OpState::FailedTemp, "urn:gybe:problem:workers-lost"),
+        "{error:?}"
+    );
 }
