@@ -617,7 +617,7 @@ mod tests {
 
     #[test]
     fn an_assessment_goes_over_many_objects_once() {
-        const MANY: usize = 2000;
+        const MANY: usize = 5000;
         let named = |number: usize, mut object: DynamicObject| {
             object.metadata.name = Some(format!("web-{number}"));
             object
@@ -663,7 +663,7 @@ mod tests {
         progress.learn(&events, Event::Listed((0..MANY).map(event).collect()));
         let late = pods.pop().unwrap();
         progress.learn(&Topic::pods(), Event::Listed(pods));
-        // This took minutes when each object went through all pods.
+        // This took a minute when each object went through all pods.
         let now = Instant::now();
         for _ in 0..5 {
             let text = format!("StatefulSet web-{}: FailedCreate", MANY - 1);
