@@ -25,9 +25,13 @@ use crate::clock::{Clock as _, System};
 use crate::domain::problem::{Panic, chain};
 use crate::traces::{TRACES, Traces};
 
+/// What is logged unless `RUST_LOG` says otherwise. kube warns of an answer that is no JSON with all of it, whatever that is and
+/// however long; we tell of it in our own words.
+const FILTER: &str = "info,kube_client=error";
+
 /// Starts logging, and handing spans to `traces`. Called once, by `main`.
 pub fn start(traces: Option<&Traces>) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(FILTER));
     let not_traces = filter_fn(|metadata| metadata.target() != TRACES).with_max_level_hint(LevelFilter::TRACE);
     let logs = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let logs: Box<dyn Layer<Registry> + Send + Sync> = if std::io::stderr().is_terminal() {

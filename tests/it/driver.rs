@@ -61,6 +61,23 @@ impl Vnf {
         self.driver.await_ready(&self.scope, &resources, patience).await.map(|_| ())
     }
 
+    /// Makes a ResourceQuota; it counts once its controller has seen it.
+    async fn counted_by(&self, quota: &mut [Resource]) {
+        self.ensure(quota).await;
+        let quotas = self.cluster.api_of(&quota[0], &self.scope.namespace);
+        let mut events = quotas.watch(&WatchParams::default(), "0").await.unwrap().boxed();
+        loop {
+            match events.try_next().await.unwrap().unwrap() {
+                WatchEvent::Added(quota) | WatchEvent::Modified(quota)
+                    if quota.data.pointer("/status/hard").is_some() =>
+                {
+                    break;
+                }
+                _ => {}
+            }
+        }
+    }
+
     /// Why the objects do not become ready.
     async fn trouble(&self, yaml: &str) -> String {
         let start = Instant::now();
@@ -1154,23 +1171,15 @@ spec: {hard: {pods: 1}}
     for yaml in [deployment(GOOD), workload("StatefulSet", "db", GOOD), workload("ReplicaSet", "web", GOOD), daemon_set]
     {
         let vnf = Vnf::new().await;
-        let text = vnf.trouble(&format!("{quota}{yaml}")).await;
+        let text = format!("{quota}{yaml}");
+        let mut resources = vnf.render(&[], &text).await;
+        vnf.counted_by(&mut resources[..1]).await;
+        let text = vnf.trouble(&text).await;
         assert!(text.contains("exceeded quota: few"), "{text}");
     }
     let vnf = Vnf::new().await;
     let mut resources = vnf.render(&[], &(quota.replace("pods: 1", "pods: 0") + &pod(GOOD, ""))).await;
-    vnf.ensure(&mut resources[..1]).await;
-    // The quota counts once its controller has seen it.
-    let quotas = vnf.cluster.api_of(&resources[0], &vnf.scope.namespace);
-    let mut events = quotas.watch(&WatchParams::default(), "0").await.unwrap().boxed();
-    loop {
-        match events.try_next().await.unwrap().unwrap() {
-            WatchEvent::Added(quota) | WatchEvent::Modified(quota) if quota.data.pointer("/status/hard").is_some() => {
-                break;
-            }
-            _ => {}
-        }
-    }
+    vnf.counted_by(&mut resources[..1]).await;
     let error = vnf.driver.ensure(&vnf.scope, &resources[1]).await.unwrap_err();
     assert!(matches!(&error, InfraError::Invalid(text) if text.contains("exceeded quota: few")), "{error}");
 }
