@@ -141,14 +141,16 @@ fn push_found(query: &mut sqlx::QueryBuilder<Db>, json: &str, path: &[Name]) {
 /// somewhere in that of a column, both as serde_json writes them. Equal numbers can be spelled differently.
 fn push_hint(query: &mut sqlx::QueryBuilder<Db>, json: &str, _: &[Name], operator: Operator, texts: &[String]) {
     let sought = matches!(operator, Operator::Eq | Operator::In | Operator::Cont);
-    if !sought || json.contains("->") || texts.iter().any(|text| is_number(text)) {
+    let column = json.split_once(" -> ").map_or(json, |(column, _)| column);
+    let is_column = column.chars().all(|c| c.is_ascii_lowercase() || matches!(c, '_' | '.'));
+    if !sought || !is_column || texts.iter().any(|text| is_number(text)) {
         return;
     }
     query.push("(");
     for (index, text) in texts.iter().enumerate() {
         let quoted = serde_json::Value::from(text.as_str()).to_string();
         query.push(if index == 0 { "" } else { " OR " });
-        query.push(format!("instr({json}, ")).push_bind(quoted[1..quoted.len() - 1].to_owned()).push(") > 0");
+        query.push(format!("instr({column}, ")).push_bind(quoted[1..quoted.len() - 1].to_owned()).push(") > 0");
     }
     query.push(") AND ");
 }

@@ -36,17 +36,42 @@ fn push_terms(query: &mut QueryBuilder, terms: &Terms) {
         }
     }
     for Entry { rows, key, terms } in &terms.entries {
+        query.push(" AND ");
         let rows = match rows {
-            Rows::Elements(json) => elements(json),
+            Rows::Elements(json) => {
+                push_entry_hints(query, json, terms);
+                elements(json)
+            }
             Rows::Members(json) => members(json),
         };
-        query.push(format!(" AND EXISTS (SELECT 1 FROM {rows} AS entry WHERE true"));
+        query.push(format!("EXISTS (SELECT 1 FROM {rows} AS entry WHERE true"));
         if let Some(key) = key {
             query.push(" AND entry.key = ").push_bind(key.clone());
         }
         push_terms(query, terms);
         query.push(")");
     }
+}
+
+/// What holds wherever an element of `json` passes the terms, and is found out sooner.
+fn push_entry_hints(query: &mut QueryBuilder, json: &str, terms: &Terms) {
+    for term in &terms.own {
+        if let Term::Value(Test { operator, values: Values::Texts(texts) }, place) = term
+            && let Some(path) = path_in_entry(place)
+        {
+            push_hint(query, json, &path, *operator, texts);
+        }
+    }
+}
+
+/// The names that lead from an element to what is at `place`, if it is there as it is: `entry.value -> 'a' ->> 'b'`.
+fn path_in_entry(place: &str) -> Option<Vec<Name>> {
+    let names = place.strip_prefix("entry.value")?.split("->").skip(1);
+    let name = |text: &str| {
+        let name = text.trim_start_matches('>').trim().strip_prefix('\'')?.strip_suffix('\'')?;
+        name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_').then(|| Name::Member(name.to_owned()))
+    };
+    names.map(name).collect::<Option<Vec<Name>>>().filter(|path| !path.is_empty())
 }
 
 fn in_sql(place: &str) -> String {

@@ -48,8 +48,8 @@ macro_rules! running_states {
 /// only who asks in these.
 macro_rules! for_conductors {
     () => {
-        "(state IN ('STARTING', 'PROCESSING', 'ROLLING_BACK') \
-          OR (state = 'FAILED_TEMP' AND unattended_remedy IS NOT NULL))"
+        "CASE state WHEN 'FAILED_TEMP' THEN unattended_remedy IS NOT NULL \
+                    ELSE state IN ('STARTING', 'PROCESSING', 'ROLLING_BACK') END"
     };
 }
 pub(super) use for_conductors;
