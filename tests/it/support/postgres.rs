@@ -38,12 +38,6 @@ impl Database {
         Self::copy_of("template0").await
     }
 
-    /// Has the server count what is in the tables, as it does by itself within a minute.
-    pub async fn analyze(&self) {
-        let options: PgConnectOptions = self.url.parse().unwrap();
-        options.connect().await.unwrap().execute("ANALYZE").await.unwrap();
-    }
-
     async fn copy_of(template: &str) -> Self {
         let name = format!("gybe_test_{}", System.uuid().simple());
         execute(&format!("CREATE DATABASE {name} TEMPLATE {template}")).await.unwrap();
