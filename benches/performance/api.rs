@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use gybe::store::{connect, seal::KeyRing};
 use serde_json::{Value, json};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions as _, Executor as _};
 
 use crate::load::{self, Connection, Load, Outcome};
 use crate::played;
@@ -73,7 +75,8 @@ async fn measure_on(postgres: Option<&Database>, gybe: &mut Gybe, vim: &str, sec
     }
     create_instances(server.gybe, &server.create, MANY - there).await;
     if let Some(postgres) = postgres {
-        postgres.analyze().await;
+        let options: PgConnectOptions = postgres.url.parse().unwrap();
+        options.connect().await.unwrap().execute("ANALYZE").await.unwrap();
     }
     server.pages().await;
     server.instantiations().await;
