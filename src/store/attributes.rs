@@ -303,9 +303,12 @@ fn typed(kind: Type, condition: &Condition) -> Result<Test, Problem> {
     Ok(Test { operator, values })
 }
 
-/// Whether it is a JSON number that both engines take.
+/// Whether it is a JSON number that both engines take: PostgreSQL has none with an exponent of any size, though it be as good
+/// as 0.
 pub(in crate::store) fn is_number(text: &str) -> bool {
-    text.len() <= 40 && serde_json::from_str::<serde_json::Number>(text).is_ok()
+    let exponent = text.split_once(['e', 'E']).map_or("", |(_, exponent)| exponent);
+    let digits = exponent.trim_start_matches(['+', '-']).trim_start_matches('0').len();
+    text.len() <= 40 && digits <= 3 && serde_json::from_str::<serde_json::Number>(text).is_ok()
 }
 
 /// A date-time of RFC 3339 in milliseconds since the epoch. The `+` of an offset is a space here if the caller did not
@@ -383,6 +386,7 @@ mod tests {
     fn a_value_of_another_type_and_an_operator_that_makes_no_sense_are_refused() {
         assert_eq!(refusal("(eq,level,x)"), "filter: level is a number, not 'x'");
         assert_eq!(refusal("(eq,level,NaN)"), "filter: level is a number, not 'NaN'");
+        assert_eq!(refusal("(eq,level,9e-39999999999)"), "filter: level is a number, not '9e-39999999999'");
         assert_eq!(refusal("(eq,pending,1)"), "filter: pending is true or false, not '1'");
         assert_eq!(refusal("(eq,state,on)"), "filter: state is one of ON, OFF, not 'on'");
         assert_eq!(refusal("(lt,startTime,yesterday)"), "filter: startTime is no date-time: 'yesterday'");
