@@ -195,11 +195,11 @@ async fn well_behaved(gybe: &Gybe, vnfd_id: &str, stop: &CancellationToken) -> S
         let path = seen.timed(gybe.create("v2", vnfd_id)).await;
         let instance = seen.timed(gybe.get(&path)).await.expect(StatusCode::OK);
         assert!(path.ends_with(instance["id"].as_str().unwrap()));
-        let renamed = json!({ "vnfInstanceName": "x".repeat(20_000) });
-        seen.timed(gybe.patch(&path, &renamed)).await.expect(StatusCode::ACCEPTED);
-        let shown = gybe.until(&path, |instance| instance["vnfInstanceName"] == renamed["vnfInstanceName"]);
+        let noted = json!({ "metadata": { "note": "x".repeat(20_000) } });
+        seen.timed(gybe.patch(&path, &noted)).await.expect(StatusCode::ACCEPTED);
+        let shown = gybe.until(&path, |instance| instance["metadata"] == noted["metadata"]);
         seen.timed(shown).await;
-        // Its name is there before its operation has ended.
+        // The note is there before its operation has ended.
         while seen.timed(gybe.delete(&path)).await.status != StatusCode::NO_CONTENT {
             let ops = gybe.get("/vnflcm/v2/vnf_lcm_op_occs").await.expect(StatusCode::OK);
             assert!(ops.as_array().unwrap().iter().all(|op| op["operationState"] != "FAILED_TEMP"));
