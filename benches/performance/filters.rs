@@ -20,19 +20,22 @@ const REQUESTS: usize = 50;
 const EPOCH: usize = 1_760_000_000_000;
 
 /// What is asked for of instances: a filter, and how many it finds at most on a page of 100.
-const OF_INSTANCES: [(&str, &str); 8] = [
+const OF_INSTANCES: [(&str, &str); 11] = [
     ("no filter", ""),
     ("name, finds one", "(eq,vnfInstanceName,upf-777)"),
     ("part of a name", "(cont,vnfInstanceName,-99)"),
     ("state and provider", "(eq,instantiationState,INSTANTIATED);(neq,vnfProvider,Nobody)"),
     ("metadata", "(eq,metadata/namespace,edge-7)"),
     ("extensions, finds none", "(eq,extensions/site/row,none)"),
+    ("extensions, none is greater", "(gt,extensions/site/rack,9999)"),
+    ("part of metadata, finds none", "(cont,metadata/owner,nobody)"),
+    ("metadata, none is other", "(neq,metadata/owner,operations)"),
     ("pod, finds one", "(eq,instantiatedVnfInfo/vnfcResourceInfo/id,upf-500-0)"),
     ("VIM and scale level", "(eq,vimConnectionInfo/vim/vimId,v-3);(gte,instantiatedVnfInfo/scaleStatus/scaleLevel,1)"),
 ];
 
 /// The same of op occurrences.
-const OF_OPERATIONS: [(&str, &str); 14] = [
+const OF_OPERATIONS: [(&str, &str); 27] = [
     ("no filter", ""),
     ("state, finds all but few", "(eq,operationState,COMPLETED)"),
     ("state, finds few", "(eq,operationState,ROLLED_BACK)"),
@@ -49,7 +52,23 @@ const OF_OPERATIONS: [(&str, &str); 14] = [
     ),
     ("parameter, finds few", "(eq,operationParams/additionalParams/namespace,edge-7)"),
     ("parameter, finds none", "(eq,operationParams/additionalParams/namespace,none)"),
+    ("parameter, none is other", "(neq,operationParams/flavourId,simple)"),
+    ("parameter, none is greater", "(gt,operationParams/additionalParams/stage,99)"),
+    ("part of a parameter, finds none", "(cont,operationParams/additionalParams/namespace,nobody)"),
+    ("parameter that none has", "(neq,operationParams/aspectId,x)"),
+    ("key of parameters, finds none", "(eq,operationParams/@key,none)"),
+    (
+        "two parameters, never together",
+        "(eq,operationParams/additionalParams/stage,3);(eq,operationParams/additionalParams/round,2)",
+    ),
+    ("operation and parameter, never together", "(eq,operation,HEAL);(eq,operationParams/additionalParams/stage,3)"),
+    ("changed VNFC, finds one", "(eq,resourceChanges/affectedVnfcs/id,upf-77777)"),
     ("changed VNFC, finds none", "(eq,resourceChanges/affectedVnfcs/id,none)"),
+    ("part of a changed VNFC, finds none", "(cont,resourceChanges/affectedVnfcs/id,nobody)"),
+    ("change, none is other", "(neq,resourceChanges/affectedVnfcs/changeType,ADDED)"),
+    ("status of an error, none is greater", "(gt,error/status,599)"),
+    ("part of an error, finds none", "(cont,error/detail,none)"),
+    ("grant, finds none", "(eq,grantId,none)"),
 ];
 
 pub async fn measure() -> Section {
@@ -133,11 +152,13 @@ async fn fill(url: &str, package: &str) {
         connection.close().await.unwrap();
         return;
     }
-    statements.push("VACUUM ANALYZE".to_owned());
     let mut connection = sqlx::PgConnection::connect(url).await.unwrap();
     for statement in statements {
         sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut connection).await.unwrap();
     }
+    // Lists their values; for SQLite the process does when it starts.
+    gybe::store::migrate(url).await.unwrap();
+    sqlx::raw_sql("VACUUM ANALYZE").execute(&mut connection).await.unwrap();
 }
 
 fn instance(number: usize, package: &str) -> String {
@@ -169,7 +190,9 @@ fn operation(number: usize) -> String {
         1..4 => "FAILED",
         _ => "COMPLETED",
     };
+    let stage = number / INSTANCES % 5;
     let params = json!({ "flavourId": "simple", "additionalParams": { "namespace": format!("edge-{}", instance % 50),
+        "stage": stage, "round": stage,
         "lcm-kubernetes-def-files": ["Files/kubernetes/app.yaml"] } });
     let error =
         json!({ "type": "urn:gybe:problem:not-ready", "title": "Not ready", "status": 504, "detail": "x".repeat(300) });

@@ -101,6 +101,17 @@ impl Members {
     }
 }
 
+/// The names that `sql` leads on by from a JSON value: it is nothing but `-> 'a' ->> 'b'`, or empty.
+pub(in crate::store) fn names_from(sql: Sql) -> Option<Vec<&'static str>> {
+    let name = |text: &'static str| {
+        let name = text.trim_start_matches('>').trim().strip_prefix('\'')?.strip_suffix('\'')?;
+        name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_').then_some(name)
+    };
+    let mut steps = sql.split("->");
+    steps.next().filter(|before| before.trim().is_empty())?;
+    steps.map(name).collect()
+}
+
 /// There is no such attribute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unknown;

@@ -34,6 +34,7 @@ mod idempotency;
 mod records;
 pub mod seal;
 mod sql;
+mod values;
 
 pub use error::StoreError;
 pub use idempotency::{IdempotencyKey, Made};

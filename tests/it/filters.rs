@@ -123,11 +123,17 @@ async fn instances(f: &Fixture) -> Vec<VnfInstance> {
     made
 }
 
-/// An operation of each instance: one just begun, one that failed, one that is done, one with a cancel request.
+/// An operation of each instance: one just begun, one that failed, one that is done, one with a cancel request; and another
+/// that is done of the third.
 async fn operations(f: &Fixture, instances: &[VnfInstance]) {
-    let operations =
-        [LcmOperation::Instantiate, LcmOperation::Scale, LcmOperation::ModifyInfo, LcmOperation::ChangeVnfpkg];
-    for (number, instance) in instances.iter().enumerate() {
+    let operations = [
+        LcmOperation::Instantiate,
+        LcmOperation::Scale,
+        LcmOperation::ModifyInfo,
+        LcmOperation::ChangeVnfpkg,
+        LcmOperation::ChangeVnfpkg,
+    ];
+    for (number, instance) in instances.iter().chain([&instances[2]]).enumerate() {
         let plain = f.op(instance);
         let op = VnfLcmOpOcc {
             operation: operations[number],
@@ -142,12 +148,14 @@ async fn operations(f: &Fixture, instances: &[VnfInstance]) {
             changed_info: match number {
                 2 => Some(json!({ "vnfInstanceName": "new", "vimConnectionInfo": { "west": { "vimId": "w" } } })),
                 3 => Some(json!({ "vnfdId": "other", "extensions": { "site": "north" } })),
+                4 => Some(json!({ "vnfdId": "another", "extensions": { "sites": ["south", 5, true] } })),
                 _ => None,
             },
             ..plain
         };
-        f.store.begin_operation(&op, instance).await.unwrap();
-        if number == 1 || number == 2 {
+        let present = f.store.instance(&instance.project_id, instance.id).await.unwrap();
+        f.store.begin_operation(&op, &present).await.unwrap();
+        if matches!(number, 1 | 2 | 4) {
             // It is claimed first: the others have not begun, or are claimed and held.
             let claimed = loop {
                 let claimed = f.claim(Duration::from_secs(600)).await;
@@ -167,6 +175,9 @@ async fn operations(f: &Fixture, instances: &[VnfInstance]) {
                 ..Ending::bare(OpState::Processing, to, error, op.start_time + Duration::from_millis(20))
             };
             f.store.end_operation(claimed.lease, &ending).await.unwrap();
+            if failed {
+                f.store.resume_operation(&op.project_id, op.id, OpState::Failed, op.start_time).await.unwrap();
+            }
         }
     }
 }
@@ -404,17 +415,26 @@ async fn texts_are_compared(site: &Site, list: &List, path: &[String], value: &s
 
 async fn keys_of_maps_are_found(site: Site) {
     let list = site.list(&vnf_instances::V2);
-    let having = |path: &str, key: &str| -> Vec<String> {
-        let with =
-            list.elements.iter().filter(|element| element.pointer(path).is_some_and(|map| map.get(key).is_some()));
-        with.map(|element| element["id"].as_str().unwrap().to_owned()).collect()
-    };
-    let with = having("/vimConnectionInfo", "east");
+    let with = having_in(list, "/vimConnectionInfo", "east");
     assert_eq!(with.len(), 3);
     assert_eq!(site.found(list, "(eq,vimConnectionInfo/@key,east)").await, with);
-    assert_eq!(site.found(list, "(eq,metadata/@key,tags)").await, having("/metadata", "tags"));
-    assert_eq!(site.found(list, "(cont,extensions/deep/@key,fla)").await, having("/extensions/deep", "flag"));
+    assert_eq!(site.found(list, "(eq,metadata/@key,tags)").await, having_in(list, "/metadata", "tags"));
+    assert_eq!(site.found(list, "(cont,extensions/deep/@key,fla)").await, having_in(list, "/extensions/deep", "flag"));
     assert!(site.found(list, "(eq,metadata/@key,nothing)").await.is_empty());
+    let list = site.list(&op_occs::V2);
+    let changed = having_in(list, "/changedInfo", "vnfInstanceName");
+    assert_eq!(changed.len(), 1);
+    assert_eq!(site.found(list, "(eq,changedInfo/@key,vnfInstanceName)").await, changed);
+    assert_eq!(site.found(list, "(cont,operationParams/additionalParams/@key,spac,x)").await.len(), 5);
+    assert_eq!(site.found(list, "(neq,operationParams/additionalParams/@key,namespace)").await.len(), 5);
+    assert!(site.found(list, "(eq,operationParams/@key,additional)").await.is_empty());
+    assert!(site.found(list, "(gt,changedInfo/@key,zz)").await.is_empty());
+}
+
+/// The ids of those that have a member of that name.
+fn having_in(list: &List, path: &str, key: &str) -> Vec<String> {
+    let with = list.elements.iter().filter(|element| element.pointer(path).is_some_and(|map| map.get(key).is_some()));
+    with.map(|element| element["id"].as_str().unwrap().to_owned()).collect()
 }
 
 async fn conditions_through_one_array_are_about_one_entry(site: Site) {
@@ -444,9 +464,9 @@ async fn all_conditions_must_hold(site: Site) {
     let ops = site.list(&op_occs::V2);
     let time = ops.elements[1]["startTime"].as_str().unwrap();
     let since = format!("(gte,startTime,{time});(neq,operation,SCALE)");
-    assert_eq!(site.found(ops, &since).await.len(), 2);
+    assert_eq!(site.found(ops, &since).await.len(), 3);
     let later = site.found(ops, &format!("(gt,startTime,{time})")).await;
-    assert_eq!(later.len(), 2, "as points in time");
+    assert_eq!(later.len(), 3, "as points in time");
 }
 
 async fn what_is_not_there_matches_nothing(site: Site) {
@@ -528,7 +548,7 @@ async fn pages_of_a_filtered_list_have_each_element_once(site: Site) {
         seen.push(op.id.to_string());
     }
     assert_eq!(seen, site.page(list, &Page { filter: &filter, ..whole() }).await.unwrap());
-    assert_eq!(seen.iter().collect::<BTreeSet<_>>().len(), 3);
+    assert_eq!(seen.iter().collect::<BTreeSet<_>>().len(), 4);
 }
 
 proptest! {

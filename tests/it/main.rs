@@ -35,6 +35,7 @@ mod namespace;
 mod namespaces;
 mod notifications;
 mod op_occ;
+mod op_occ_values;
 mod openapi;
 mod openstack_client;
 mod operate;

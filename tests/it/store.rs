@@ -38,7 +38,7 @@ use crate::support::postgres;
 use crate::support::store::{whole, work};
 
 /// All there are, of either engine.
-const MIGRATIONS: [&str; 10] = [
+const MIGRATIONS: [&str; 11] = [
     "1 initial",
     "2 traceparent",
     "3 tuning",
@@ -49,6 +49,7 @@ const MIGRATIONS: [&str; 10] = [
     "8 package subscriptions",
     "9 clients",
     "10 claims",
+    "11 op occ values",
 ];
 
 on_both_engines! {
@@ -123,7 +124,7 @@ on_both_engines! {
 // --- fixture --------------------------------------------------------------------------------------------------------
 
 const LONG: Duration = Duration::from_secs(600);
-const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+pub const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 const OTHER_KEY: &str = "AQECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
 /// A store on a database of its own.
@@ -152,15 +153,23 @@ impl Fixture {
     }
 
     /// Closes the store and opens the database with other keys.
-    async fn reopen(self, keys: &str) -> Self {
+    pub async fn reopen(self, keys: &str) -> Self {
         let Self { store, url, next, _database } = self;
         drop(store);
         let store = connect(&url, KeyRing::parse(keys).unwrap()).await.unwrap();
         Self { store, url, next, _database }
     }
 
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub fn is_postgres(&self) -> bool {
+        self.url.starts_with("postgres")
+    }
+
     /// Runs a statement behind the store's back.
-    async fn execute(&self, statement: &str) {
+    pub async fn execute(&self, statement: &str) {
         let statement = sqlx::raw_sql(AssertSqlSafe(statement.to_owned()));
         if let Some(path) = self.url.strip_prefix("sqlite://") {
             let mut connection = sqlx::sqlite::SqliteConnectOptions::new().filename(path).connect().await.unwrap();
@@ -172,7 +181,7 @@ impl Fixture {
     }
 
     /// The one text that `query` selects.
-    async fn text(&self, query: &str) -> String {
+    pub async fn text(&self, query: &str) -> String {
         let query = sqlx::AssertSqlSafe(query.to_owned());
         if let Some(path) = self.url.strip_prefix("sqlite://") {
             let mut connection = sqlx::sqlite::SqliteConnectOptions::new().filename(path).connect().await.unwrap();

@@ -148,6 +148,11 @@ fn json_path(path: &[Name]) -> String {
     steps + "[*]"
 }
 
+/// Goes on after a column: that it is one of `numbers`.
+fn push_among(query: &mut sqlx::QueryBuilder<Db>, numbers: &[i64]) {
+    query.push("= ANY(").push_bind(numbers.to_vec()).push(")");
+}
+
 /// Which unique rule was broken: the index.
 fn violated(error: &dyn DatabaseError) -> Option<&str> {
     error.is_unique_violation().then(|| error.constraint()).flatten()
@@ -284,7 +289,9 @@ fn pool(options: &PgConnectOptions) -> PgPool {
 
 pub(super) async fn migrate(url: &str) -> Result<Migrated, StoreError> {
     let mut connection = url.parse::<PgConnectOptions>()?.connect().await?;
-    run_migrations(&MIGRATIONS, &mut connection).await
+    let migrated = run_migrations(&MIGRATIONS, &mut connection).await?;
+    shared::op_occ_values::list_missing(&mut connection).await?;
+    Ok(migrated)
 }
 
 pub(super) async fn live_operations(url: &str) -> Result<Vec<LiveOperation>, StoreError> {

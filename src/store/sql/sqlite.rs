@@ -155,6 +155,11 @@ fn push_hint(query: &mut sqlx::QueryBuilder<Db>, json: &str, _: &[Name], operato
     query.push(") AND ");
 }
 
+/// Goes on after a column: that it is one of `numbers`.
+fn push_among(query: &mut sqlx::QueryBuilder<Db>, numbers: &[i64]) {
+    query.push("IN (SELECT value FROM json_each(").push_bind(sqlx::types::Json(numbers.to_vec())).push("))");
+}
+
 /// Which unique rule was broken: the columns, for SQLite names no index.
 fn violated(error: &dyn DatabaseError) -> Option<&str> {
     error.message().strip_prefix("UNIQUE constraint failed: ")
@@ -199,6 +204,7 @@ pub(super) async fn connect(path: &str, keys: KeyRing) -> Result<Arc<dyn Store>,
     let options = options(path);
     let mut writer = options.connect().await?;
     run_migrations(&MIGRATIONS, &mut writer).await?;
+    shared::op_occ_values::list_missing(&mut writer).await?;
     // We hold the file, so whoever held a lease is gone.
     for release in [
         "UPDATE vnf_lcm_op_occs SET lease_owner = NULL, lease_until = 0, attempt = attempt + 1 WHERE lease_until <> 0",
@@ -223,7 +229,9 @@ pub(super) async fn connect(path: &str, keys: KeyRing) -> Result<Arc<dyn Store>,
 pub(super) async fn migrate(path: &str) -> Result<Migrated, StoreError> {
     let _lock = hold(Path::new(path))?;
     let mut connection = options(path).connect().await?;
-    run_migrations(&MIGRATIONS, &mut connection).await
+    let migrated = run_migrations(&MIGRATIONS, &mut connection).await?;
+    shared::op_occ_values::list_missing(&mut connection).await?;
+    Ok(migrated)
 }
 
 pub(super) async fn live_operations(path: &str) -> Result<Vec<LiveOperation>, StoreError> {

@@ -1,23 +1,51 @@
 //! Pages of filtered lists: the conditions of a [`Filter`](crate::store::attributes::Filter) as SQL, and the order that pages
 //! have. The places are our own texts (`crate::store::attributes`); all that a caller wrote is bound.
 
-use super::super::{elements, members, push_found, push_hint};
+use super::super::{elements, members, push_among, push_found, push_hint};
 use super::{Database, QueryBuilder, Row};
 use crate::domain::filter::{Name, Operator};
 use crate::domain::ids::ProjectId;
-use crate::store::attributes::{Entry, Rows, Term, Terms, Test, Values, is_number};
+use crate::store::attributes::{Entry, Rows, Sql, Term, Terms, Test, Values, is_number, names_from};
 use crate::store::sql::convert::count;
+use crate::store::values::{Sought, What};
 use crate::store::{Page, StoreError};
 
 /// Adds to `SELECT … FROM table` which rows of it are the page, and their order: by the time in `since`, then by id.
 pub(super) fn push_page(query: &mut QueryBuilder, since: &str, project: &ProjectId, page: &Page<'_>) {
+    push_conditions(query, since, project, page);
+    push_order(query, since, page);
+}
+
+/// Adds to `SELECT … FROM table` which rows of it may be on the page: those of these times that pass.
+///
+/// Their number bounds the work, not the page's: PostgreSQL would take from a limit that it need not look for the times, and
+/// read all rows in their order until the page is full.
+pub(super) fn push_candidates(
+    query: &mut QueryBuilder,
+    since: &str,
+    times: &[i64],
+    project: &ProjectId,
+    page: &Page<'_>,
+) {
+    push_conditions(query, since, project, page);
+    query.push(format!(" AND {since} "));
+    push_among(query, times);
+    // Nobody has so many; neither engine plans across a limit.
+    query.push(" LIMIT 1000000000");
+}
+
+/// Adds the order that pages have, and where this one ends.
+pub(super) fn push_order(query: &mut QueryBuilder, since: &str, page: &Page<'_>) {
+    query.push(format!(" ORDER BY {since}, id LIMIT ")).push_bind(count(page.limit));
+}
+
+fn push_conditions(query: &mut QueryBuilder, since: &str, project: &ProjectId, page: &Page<'_>) {
     query.push(" WHERE project_id = ").push_bind(project.0.clone());
     if let Some(place) = page.after {
         query.push(format!(" AND ({since}, id) > (")).push_bind(place.at).push(", ");
         query.push_bind(place.id.to_string()).push(")");
     }
     push_terms(query, &page.filter.terms);
-    query.push(format!(" ORDER BY {since}, id LIMIT ")).push_bind(count(page.limit));
 }
 
 /// Runs a statement that is as no other: it is not kept prepared.
@@ -65,13 +93,10 @@ fn push_entry_hints(query: &mut QueryBuilder, json: &str, terms: &Terms) {
 }
 
 /// The names that lead from an element to what is at `place`, if it is there as it is: `entry.value -> 'a' ->> 'b'`.
-fn path_in_entry(place: &str) -> Option<Vec<Name>> {
-    let names = place.strip_prefix("entry.value")?.split("->").skip(1);
-    let name = |text: &str| {
-        let name = text.trim_start_matches('>').trim().strip_prefix('\'')?.strip_suffix('\'')?;
-        name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_').then(|| Name::Member(name.to_owned()))
-    };
-    names.map(name).collect::<Option<Vec<Name>>>().filter(|path| !path.is_empty())
+fn path_in_entry(place: Sql) -> Option<Vec<Name>> {
+    let names = names_from(place.strip_prefix("entry.value")?)?;
+    let path = names.into_iter().map(|name| Name::Member(name.to_owned())).collect::<Vec<_>>();
+    (!path.is_empty()).then_some(path)
 }
 
 fn in_sql(place: &str) -> String {
@@ -86,8 +111,27 @@ fn push_open(query: &mut QueryBuilder, test: &Test, json: &str, path: &[Name]) {
     push_hint(query, json, path, operator, texts);
     query.push("EXISTS (SELECT 1 FROM ");
     push_found(query, json, path);
-    query.push(concat!(" WHERE CASE ", found_type!(), " WHEN 'string' THEN "));
-    push_texts(query, operator, texts, found_text!());
+    query.push(" WHERE ");
+    push_typed(query, operator, texts, &FOUND);
+    query.push(")");
+}
+
+/// SQL for what a value is, and for the value as that.
+struct Typed {
+    kind: &'static str,
+    text: &'static str,
+    number: &'static str,
+    boolean: &'static str,
+}
+
+const FOUND: Typed =
+    Typed { kind: found_type!(), text: found_text!(), number: found_number!(), boolean: found_boolean!() };
+/// In `vnf_lcm_op_occ_values`.
+const LISTED: Typed = Typed { kind: "kind", text: "value", number: "value", boolean: "value" };
+
+fn push_typed(query: &mut QueryBuilder, operator: Operator, texts: &[String], value: &Typed) {
+    query.push(format!("CASE {} WHEN 'string' THEN ", value.kind));
+    push_texts(query, operator, texts, value.text);
     query.push(" WHEN 'number' THEN ");
     let numbers: Vec<String> = texts.iter().filter(|text| is_number(text)).cloned().collect();
     match operator {
@@ -97,16 +141,30 @@ fn push_open(query: &mut QueryBuilder, test: &Test, json: &str, path: &[Name]) {
             query.push("true");
         }
         _ if numbers.is_empty() => push_false(query),
-        _ => push_numbers(query, operator, &numbers, found_number!()),
+        _ => push_numbers(query, operator, &numbers, value.number),
     }
     query.push(" WHEN 'boolean' THEN ");
     match operator {
         Operator::Eq | Operator::In | Operator::Neq | Operator::Nin => {
-            push_texts(query, operator, texts, found_boolean!());
+            push_texts(query, operator, texts, value.boolean);
         }
         _ => push_false(query),
     }
-    query.push(" ELSE false END)");
+    query.push(" ELSE false END");
+}
+
+/// Adds to conditions of rows of `vnf_lcm_op_occ_values` that they have what is sought.
+pub(super) fn push_sought(query: &mut QueryBuilder, sought: &Sought) {
+    query.push(" AND path = ").push_bind(sought.path).push(" AND (kind = 'unknown' OR ");
+    match &sought.what {
+        What::Text(test) => push_test(query, test, LISTED.text),
+        What::Value(Test { operator, values: Values::Texts(texts) }) => push_typed(query, *operator, texts, &LISTED),
+        What::Keys(parts) => push_texts(query, Operator::Cont, parts, LISTED.text),
+        What::Value(_) | What::Anything => {
+            query.push("true");
+        }
+    }
+    query.push(")");
 }
 
 fn push_false(query: &mut QueryBuilder) {

@@ -47,6 +47,7 @@ mod filters;
 pub(super) mod inspect;
 mod instances;
 mod leases;
+pub(super) mod op_occ_values;
 mod op_occs;
 mod outbox;
 mod packages;
