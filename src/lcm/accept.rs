@@ -100,7 +100,10 @@ impl Acceptor<'_> {
             "extensions": request.extensions,
             "vnfConfigurableProperties": request.vnf_configurable_properties,
         });
-        self.begin(self.op_occ(op, LcmOperation::Instantiate, without_nulls(record), &instance), &instance).await
+        let op = self.op_occ(op, LcmOperation::Instantiate, without_nulls(record), &instance);
+        refuse_large_record(&op.params)?;
+        self.store.begin_operation(&op, &instance).await?;
+        Ok(accepted(&op))
     }
 
     /// Accepts SCALE.
@@ -116,7 +119,7 @@ impl Acceptor<'_> {
             return Err(Problem::malformed("numberOfSteps must be at least 1").into());
         }
         scaled(&flavour, &info.scale_levels, direction(request.scale_type), &request.aspect_id, steps)?;
-        self.begin(self.op_occ(self.op_id(), LcmOperation::Scale, record(request)?, &instance), &instance).await
+        self.begin(self.op_occ(self.op_id(), LcmOperation::Scale, record(request)?, &instance), instance).await
     }
 
     /// Accepts SCALE_TO_LEVEL.
@@ -133,7 +136,7 @@ impl Acceptor<'_> {
         let info = instantiated(&instance)?;
         let flavour = self.scalable(&instance, info).await?;
         scaled_to(&flavour, &info.scale_levels, &target(request)?)?;
-        self.begin(self.op_occ(self.op_id(), LcmOperation::ScaleToLevel, record(request)?, &instance), &instance).await
+        self.begin(self.op_occ(self.op_id(), LcmOperation::ScaleToLevel, record(request)?, &instance), instance).await
     }
 
     /// Accepts HEAL.
@@ -143,7 +146,7 @@ impl Acceptor<'_> {
     pub async fn heal(&self, id: VnfInstanceId, request: &HealVnfRequest) -> Result<VnfLcmOpOccId, ApiError> {
         let instance = self.instance(id).await?;
         heal::select(&instantiated(&instance)?.vnfcs, request.vnfc_instance_id.as_deref().unwrap_or_default())?;
-        self.begin(self.op_occ(self.op_id(), LcmOperation::Heal, record(request)?, &instance), &instance).await
+        self.begin(self.op_occ(self.op_id(), LcmOperation::Heal, record(request)?, &instance), instance).await
     }
 
     /// Accepts OPERATE. A VNF that is in that state already is brought to it again: some of it may not be.
@@ -163,7 +166,7 @@ impl Acceptor<'_> {
         if request.graceful_stop_timeout.is_some() && request.stop_type != Some(StopType::Graceful) {
             return Err(Problem::impossible("gracefulStopTimeout goes with stopType GRACEFUL only").into());
         }
-        self.begin(self.op_occ(self.op_id(), LcmOperation::Operate, record(request)?, &instance), &instance).await
+        self.begin(self.op_occ(self.op_id(), LcmOperation::Operate, record(request)?, &instance), instance).await
     }
 
     /// Accepts TERMINATE.
@@ -179,7 +182,7 @@ impl Acceptor<'_> {
                 Problem::impossible("gracefulTerminationTimeout goes with terminationType GRACEFUL only").into()
             );
         }
-        self.begin(self.op_occ(self.op_id(), LcmOperation::Terminate, record(request)?, &instance), &instance).await
+        self.begin(self.op_occ(self.op_id(), LcmOperation::Terminate, record(request)?, &instance), instance).await
     }
 
     /// Accepts MODIFY_INFO: the new values are in the instance from now on; the operation reports them.
@@ -194,26 +197,15 @@ impl Acceptor<'_> {
         patch: Map<String, Value>,
         if_match: Option<&[i64]>,
     ) -> Result<VnfLcmOpOccId, ApiError> {
-        let mut attempt = 1;
-        loop {
-            let former = self.instance(id).await?;
+        let prepare = async |former: VnfInstance| {
             check_version(&former, if_match)?;
             let mut instance = former.clone();
             let changed = modify::apply(&mut instance, patch.clone())?;
-            refuse_large_record(&changed)?;
             self.check_connections(&former, &mut instance).await?;
             let op = self.op_occ(self.op_id(), LcmOperation::ModifyInfo, changed.clone(), &instance);
-            let op = VnfLcmOpOcc { changed_info: Some(changed), ..op };
-            match self.store.begin_operation(&op, &instance).await {
-                // It is changed as it is now: the view may have brought it up to date, which is nothing to the caller
-                // unless he said which version he takes.
-                Err(StoreError::Stale) if attempt < ATTEMPTS => attempt += 1,
-                begun => {
-                    begun?;
-                    return Ok(accepted(&op));
-                }
-            }
-        }
+            Ok((VnfLcmOpOcc { changed_info: Some(changed), ..op }, instance))
+        };
+        self.begin_on(self.instance(id).await?, prepare).await
     }
 
     /// Makes a VNF instance identifier.
@@ -457,23 +449,36 @@ impl Acceptor<'_> {
         }
     }
 
-    pub(super) async fn begin(&self, op: VnfLcmOpOcc, instance: &VnfInstance) -> Result<VnfLcmOpOccId, ApiError> {
-        refuse_large_record(&op.params)?;
-        let mut fresh = None;
+    /// Begins an operation that leaves an instantiated VNF instance as it is.
+    async fn begin(&self, op: VnfLcmOpOcc, instance: VnfInstance) -> Result<VnfLcmOpOccId, ApiError> {
+        let prepare = async |instance: VnfInstance| {
+            instantiated(&instance)?;
+            Ok((op.clone(), instance))
+        };
+        self.begin_on(instance, prepare).await
+    }
+
+    /// Begins the operation that `prepare` makes, with the instance as it leaves it. Should the instance have been changed
+    /// since it was read, once more: the view may have brought it up to date, which is nothing to the caller.
+    pub(super) async fn begin_on(
+        &self,
+        mut instance: VnfInstance,
+        prepare: impl AsyncFn(VnfInstance) -> Result<(VnfLcmOpOcc, VnfInstance), ApiError>,
+    ) -> Result<VnfLcmOpOccId, ApiError> {
+        let id = instance.id;
         let mut attempt = 1;
         loop {
-            match self.store.begin_operation(&op, fresh.as_ref().unwrap_or(instance)).await {
-                // These leave the instance as it is; the view may have brought it up to date since we looked.
-                Err(StoreError::Stale) if attempt < ATTEMPTS && leaves_instance(&op) => {
-                    let again = self.instance(instance.id).await?;
-                    instantiated(&again)?;
-                    fresh = Some(again);
-                    attempt += 1;
+            let (op, prepared) = prepare(instance).await?;
+            refuse_large_record(&op.params)?;
+            match self.store.begin_operation(&op, &prepared).await {
+                Err(StoreError::Stale) if attempt < ATTEMPTS => instance = self.instance(id).await?,
+                begun => {
+                    begun?;
+                    return Ok(accepted(&op));
                 }
-                begun => break begun?,
             }
+            attempt += 1;
         }
-        Ok(accepted(&op))
     }
 }
 
@@ -482,18 +487,8 @@ fn accepted(op: &VnfLcmOpOcc) -> VnfLcmOpOccId {
     op.id
 }
 
-/// How often an instance may change while an operation that leaves it as it is is accepted.
+/// How often it is tried to begin an operation of an instance that others change.
 const ATTEMPTS: u32 = 4;
-
-/// Whether accepting the operation changes nothing of the instance.
-fn leaves_instance(op: &VnfLcmOpOcc) -> bool {
-    use LcmOperation::{ChangeVnfpkg, Heal, Operate, Scale, ScaleToLevel, Terminate};
-    match op.operation {
-        Scale | ScaleToLevel | Heal | Operate | Terminate => true,
-        ChangeVnfpkg => op.params.get("vimConnectionInfo").is_none(),
-        _ => false,
-    }
-}
 
 /// Key of the `vimConnectionInfo` entry that stands for the default VIM.
 pub const DEFAULT_CONNECTION: &str = "default";

@@ -46,7 +46,7 @@ impl Acceptor<'_> {
         id: VnfInstanceId,
         request: ChangeCurrentVnfPkgRequest,
     ) -> Result<VnfLcmOpOccId, ApiError> {
-        let mut instance = self.instance(id).await?;
+        let instance = self.instance(id).await?;
         let info = started(&instance)?;
         let additional = request.additional_params.unwrap_or_default();
         let params = ChangeParams::read(&additional)?;
@@ -72,23 +72,25 @@ impl Acceptor<'_> {
         })
         .await?;
 
-        let mut connections = None;
-        if let Some(requested) = request.vim_connection_info {
-            let former = instance.clone();
-            let requested = serde_json::to_value(requested).map_err(|error| internal(&error))?;
-            let patch = Map::from_iter([(CONNECTIONS.to_owned(), requested)]);
-            connections = modify::apply(&mut instance, patch)?.get(CONNECTIONS).cloned();
-            self.check_connections(&former, &mut instance).await?;
-        }
+        let requested = serde_json::to_value(request.vim_connection_info).map_err(|error| internal(&error))?;
         let record = json!({
             "vnfdId": request.vnfd_id,
-            "vimConnectionInfo": connections,
             "additionalParams": masked(additional.into()),
             "extensions": request.extensions,
             "vnfConfigurableProperties": request.vnf_configurable_properties,
         });
-        let op = self.op_occ(self.op_id(), LcmOperation::ChangeVnfpkg, without_nulls(record), &instance);
-        self.begin(VnfLcmOpOcc { target_package: Some(onboarded.package_id), ..op }, &instance).await
+        let prepare = async |former: VnfInstance| {
+            started(&former)?;
+            let (mut instance, mut record) = (former.clone(), record.clone());
+            if !requested.is_null() {
+                let patch = Map::from_iter([(CONNECTIONS.to_owned(), requested.clone())]);
+                record[CONNECTIONS] = modify::apply(&mut instance, patch)?[CONNECTIONS].take();
+                self.check_connections(&former, &mut instance).await?;
+            }
+            let op = self.op_occ(self.op_id(), LcmOperation::ChangeVnfpkg, without_nulls(record), &instance);
+            Ok((VnfLcmOpOcc { target_package: Some(onboarded.package_id), ..op }, instance))
+        };
+        self.begin_on(instance, prepare).await
     }
 }
 

@@ -160,6 +160,15 @@ pub(in crate::store) fn sought(project: &ProjectId, filter: &Filter) -> Vec<Soug
     all
 }
 
+/// The terms of a filter that ask for nothing in JSON.
+pub(in crate::store) fn simple(filter: &Filter) -> impl Iterator<Item = &Term> {
+    filter.terms.own.iter().filter(|term| match term {
+        Term::Value(_, place) => place_of(place).is_none(),
+        Term::Open(..) => false,
+        Term::Never => true,
+    })
+}
+
 /// Of the terms of an op occurrence, or of an element of the array at `array`.
 fn seek(project: &ProjectId, terms: &Terms, array: Option<&(Column, Vec<&str>)>, all: &mut Vec<Sought>) {
     for term in &terms.own {

@@ -6,6 +6,7 @@
 #[macro_use]
 mod engines;
 
+mod accept;
 mod bad_input;
 mod bad_neighbours;
 mod callback_outage;

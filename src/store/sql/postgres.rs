@@ -82,6 +82,12 @@ macro_rules! position {
         "strpos"
     };
 }
+/// The function that makes a JSON array of the values of all rows; NULL, it may be, of none.
+macro_rules! gathered {
+    () => {
+        "json_agg"
+    };
+}
 /// What a value is that [`push_found`] finds, as JSON calls it, and its value as that.
 macro_rules! found_type {
     () => {

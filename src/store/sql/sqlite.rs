@@ -74,6 +74,12 @@ macro_rules! position {
         "instr"
     };
 }
+/// The function that makes a JSON array of the values of all rows; NULL, it may be, of none.
+macro_rules! gathered {
+    () => {
+        "json_group_array"
+    };
+}
 /// What a value is that [`push_found`] finds, as JSON calls it, and its value as that.
 macro_rules! found_type {
     () => {

@@ -55,14 +55,7 @@ pub(super) async fn fetch(db: &Database, query: &mut QueryBuilder) -> Result<Vec
 
 /// Adds the terms to conditions that are there.
 fn push_terms(query: &mut QueryBuilder, terms: &Terms) {
-    for term in &terms.own {
-        query.push(" AND ");
-        match term {
-            Term::Value(test, place) => push_test(query, test, &in_sql(place)),
-            Term::Open(test, json, path) => push_open(query, test, json, path),
-            Term::Never => push_false(query),
-        }
-    }
+    push_own(query, &terms.own);
     for Entry { rows, key, terms } in &terms.entries {
         query.push(" AND ");
         let rows = match rows {
@@ -78,6 +71,18 @@ fn push_terms(query: &mut QueryBuilder, terms: &Terms) {
         }
         push_terms(query, terms);
         query.push(")");
+    }
+}
+
+/// Adds terms that are about no entry of an array or a map.
+pub(super) fn push_own<'a>(query: &mut QueryBuilder, terms: impl IntoIterator<Item = &'a Term>) {
+    for term in terms {
+        query.push(" AND ");
+        match term {
+            Term::Value(test, place) => push_test(query, test, &in_sql(place)),
+            Term::Open(test, json, path) => push_open(query, test, json, path),
+            Term::Never => push_false(query),
+        }
     }
 }
 

@@ -11,8 +11,9 @@ use super::op_occs::TABLE;
 use super::{Database, QueryBuilder, Row, filters, optional_json, project, read};
 use crate::domain::ids::ProjectId;
 use crate::store::StoreError;
+use crate::store::attributes::Filter;
 use crate::store::sql::convert::count;
-use crate::store::values::{Column, Listed, Sought, listed};
+use crate::store::values::{Column, Listed, Sought, listed, simple};
 
 /// Op occurrences that are listed by one transaction when they are found over.
 const BATCH: usize = 500;
@@ -26,6 +27,16 @@ macro_rules! columns {
     };
 }
 pub(super) use columns;
+
+/// So many candidates are looked into rather than compared with more lists.
+const FEW: usize = 1000;
+
+/// Goes on with a table and conditions; see [`times`].
+macro_rules! times {
+    () => {
+        concat!("SELECT ", gathered!(), "(start_time) AS times FROM (SELECT DISTINCT start_time FROM ")
+    };
+}
 
 /// Times at which op occurrences began that may pass a filter, in their order.
 pub(super) struct Window {
@@ -113,44 +124,64 @@ fn values(row: &Row) -> Option<Vec<Entry>> {
     listed.map(|all| all.into_iter().map(|one| (time, one)).collect())
 }
 
-/// Of the times from `from` on, the first `most` at which something began that may have all that is sought, or less.
+/// Of the times from `from` on, the first `most` at which something began that may pass the filter, or less.
+///
+/// What is asked of simple attributes is one more list of times, from the index that has them.
 pub(super) async fn window(
     db: &Database,
     project: &ProjectId,
+    filter: &Filter,
     sought: &[Sought],
     from: i64,
     most: usize,
 ) -> Result<Window, StoreError> {
-    let mut unlisted = QueryBuilder::new("SELECT DISTINCT start_time FROM vnf_lcm_op_occs WHERE NOT listed");
-    unlisted.push(" AND project_id = ").push_bind(&project.0);
-    let mut window = times(db, &mut unlisted, from, most).await?;
-    let mut common: Option<Window> = None;
+    let mut lists = Vec::new();
+    if simple(filter).next().is_some() {
+        let mut select = of_project(project);
+        filters::push_own(&mut select, simple(filter));
+        lists.push(select);
+    }
     for sought in sought {
-        let mut select = QueryBuilder::new("SELECT DISTINCT start_time FROM vnf_lcm_op_occ_values WHERE true");
+        let mut select = QueryBuilder::new(concat!(times!(), "vnf_lcm_op_occ_values WHERE true"));
         filters::push_sought(&mut select, sought);
-        let having = times(db, &mut select, from, most).await?;
-        let is_all = having.to.is_none();
-        common = Some(match common {
-            Some(common) if !is_all => common.intersected(&having),
-            _ => having,
-        });
-        // They are few enough to be looked into.
-        if is_all {
+        lists.push(select);
+    }
+    let mut all: Option<Window> = None;
+    for mut list in lists {
+        let window = times(db, &mut list, from, most).await?;
+        if window.to.is_none() && window.times.len() <= FEW {
+            all = Some(window);
             break;
         }
+        all = Some(match all {
+            Some(all) => all.intersected(&window),
+            None => window,
+        });
     }
-    if let Some(common) = common {
-        window = window.united(common);
-    }
-    Ok(window)
+    let mut unlisted = of_project(project);
+    unlisted.push(" AND NOT listed");
+    let unlisted = times(db, &mut unlisted, from, most).await?;
+    Ok(match all {
+        Some(all) => all.united(unlisted),
+        None => unlisted,
+    })
 }
 
-/// The first `most` times from `from` on that `select` finds with these conditions.
+fn of_project(project: &ProjectId) -> QueryBuilder {
+    let mut select = QueryBuilder::new(concat!(times!(), "vnf_lcm_op_occs WHERE project_id = "));
+    select.push_bind(project.0.clone());
+    select
+}
+
+/// The first `most` times from `from` on that `select` finds with these conditions. In one row: a row each would cost more than
+/// finding them.
 async fn times(db: &Database, select: &mut QueryBuilder, from: i64, most: usize) -> Result<Window, StoreError> {
     select.push(" AND start_time >= ").push_bind(from);
-    select.push(" ORDER BY start_time LIMIT ").push_bind(count(most));
+    select.push(" ORDER BY start_time LIMIT ").push_bind(count(most)).push(") AS time");
     let rows = filters::fetch(db, select).await?;
-    let times = rows.iter().map(|row| row.try_get("start_time")).collect::<Result<Vec<i64>, _>>()?;
+    let times = rows.first().map(|row| optional_json::<Vec<i64>>(row, "times")).transpose()?.flatten();
+    let mut times = times.unwrap_or_default();
+    times.sort_unstable();
     let to = if times.len() == most { times.last().copied() } else { None };
     Ok(Window { times, to })
 }

@@ -132,7 +132,7 @@ pub(super) async fn list(db: &Database, project: &ProjectId, page: &Page<'_>) ->
     let mut from = page.after.map_or(i64::MIN, |place| place.at);
     let mut most = FIRST_WINDOW;
     loop {
-        let window = op_occ_values::window(db, project, &sought, from, most).await?;
+        let window = op_occ_values::window(db, project, page.filter, &sought, from, most).await?;
         if !window.times.is_empty() {
             let rest = Page { limit: page.limit - found.len(), ..*page };
             found.extend(among(db, project, &rest, Some(&window.times)).await?);
