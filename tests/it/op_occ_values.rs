@@ -186,7 +186,14 @@ fn any_json() -> impl Strategy<Value = Value> {
         Just(Value::Null),
         any::<bool>().prop_map(Value::from),
         (-2..3_i64).prop_map(Value::from),
-        Just(json!(1.5)),
+        prop::sample::select(vec![
+            json!(1.5),
+            json!(1.0),
+            json!(-0.0),
+            json!(1e20),
+            json!(u64::MAX),
+            json!(9_007_199_254_740_993_i64)
+        ]),
         prop::sample::select(vec!["", "1", "true", "ab", "b", "é\n@key"]).prop_map(Value::from),
     ];
     leaf.prop_recursive(4, 24, 4, |inner| {
@@ -207,7 +214,23 @@ fn any_filter() -> impl Strategy<Value = String> {
         prop_oneof![any_name().prop_map(|name| name.replace('/', "~1").replace('@', "~b")), Just("@key".to_owned())];
     let path = prop::collection::vec(name, 1..3).prop_map(|names| names.join("/"));
     let operator = prop::sample::select(vec!["eq", "neq", "in", "nin", "gt", "gte", "lt", "lte", "cont", "ncont"]);
-    let value = prop::sample::select(vec!["''", "1", "1.0", "-2", "1.5", "true", "ab", "b", "a", "'é\n~bkey'"]);
+    let value = prop::sample::select(vec![
+        "''",
+        "1",
+        "1.0",
+        "1e0",
+        "0",
+        "-2",
+        "1.5",
+        "100000000000000000000",
+        "18446744073709551615",
+        "9007199254740993",
+        "true",
+        "ab",
+        "b",
+        "a",
+        "'é\n~bkey'",
+    ]);
     let condition = (operator, path, value)
         .prop_map(|(operator, path, value)| format!("({operator},operationParams/{path},{value})"));
     prop::collection::vec(condition, 1..3).prop_map(|conditions| conditions.join(";"))

@@ -7,7 +7,7 @@ use crate::domain::filter::{Name, Operator};
 use crate::domain::ids::ProjectId;
 use crate::store::attributes::{Entry, Rows, Sql, Term, Terms, Test, Values, is_number, names_from};
 use crate::store::sql::convert::count;
-use crate::store::values::{Sought, What};
+use crate::store::values::{self, Sought, What};
 use crate::store::{Page, StoreError};
 
 /// Adds to `SELECT … FROM table` which rows of it are the page, and their order: by the time in `since`, then by id.
@@ -127,12 +127,19 @@ struct Typed {
     text: &'static str,
     number: &'static str,
     boolean: &'static str,
+    /// Whether a number is there as one of the texts that [`values::spellings`] tells.
+    is_spelled: bool,
 }
 
-const FOUND: Typed =
-    Typed { kind: found_type!(), text: found_text!(), number: found_number!(), boolean: found_boolean!() };
+const FOUND: Typed = Typed {
+    kind: found_type!(),
+    text: found_text!(),
+    number: found_number!(),
+    boolean: found_boolean!(),
+    is_spelled: false,
+};
 /// In `vnf_lcm_op_occ_values`.
-const LISTED: Typed = Typed { kind: "kind", text: "value", number: "value", boolean: "value" };
+const LISTED: Typed = Typed { kind: "kind", text: "value", number: "value", boolean: "value", is_spelled: true };
 
 fn push_typed(query: &mut QueryBuilder, operator: Operator, texts: &[String], value: &Typed) {
     query.push(format!("CASE {} WHEN 'string' THEN ", value.kind));
@@ -146,6 +153,12 @@ fn push_typed(query: &mut QueryBuilder, operator: Operator, texts: &[String], va
             query.push("true");
         }
         _ if numbers.is_empty() => push_false(query),
+        Operator::Eq | Operator::In
+            if value.is_spelled
+                && let Some(spellings) = values::spellings(&numbers) =>
+        {
+            push_texts(query, operator, &spellings, value.number);
+        }
         _ => push_numbers(query, operator, &numbers, value.number),
     }
     query.push(" WHEN 'boolean' THEN ");
