@@ -6,9 +6,10 @@ CREATE TABLE vnf_lcm_op_occ_values (
     path       BIGINT NOT NULL,
     start_time BIGINT NOT NULL,
     kind       TEXT   NOT NULL CHECK (kind IN ('string', 'number', 'boolean', 'keys', 'unknown')),
-    value      TEXT   NOT NULL,
-    PRIMARY KEY (path, start_time, kind, value)
+    value      TEXT   NOT NULL
 );
+-- Not unique: of two operations that began at the same time, one would wait for the other's end to be committed.
+CREATE INDEX vnf_lcm_op_occ_values_list ON vnf_lcm_op_occ_values (path, start_time, kind, value);
 
 -- Whether its values are listed. The release before lists none: what it ends is looked into.
 ALTER TABLE vnf_lcm_op_occs ADD COLUMN listed BOOLEAN NOT NULL DEFAULT false;

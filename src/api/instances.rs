@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::api::Api;
 use crate::api::body::{Id, Json};
-use crate::api::list::List;
+use crate::api::list::{List, PART, Texts};
 use crate::api::selectors::Selection;
 use crate::domain::ids::{VnfInstanceId, VnfLcmOpOccId};
 use crate::domain::problem::Problem;
@@ -68,24 +68,41 @@ fn attributes(edition: Edition) -> &'static Members {
     responses((status = 200, description = "The VNF instances, oldest first; Link leads to the next page", body = Vec<v2::VnfInstance>), (status = 400, body = ProblemDetails)))]
 pub async fn list(api: web::Data<Api>, edition: Edition, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let list = List::read(&api, &request, attributes(edition), vnf_instances::NOT_BY_DEFAULT)?;
-    let mut listed = api.store.list_instances(&api.project, &list.page()).await?;
-    let last = list.cut(&mut listed, |one| one.place);
-    let texts = texts(&api, edition, &list.selection, &listed).await?;
+    let listed = api.store.list_instances(&api.project, &list.page()).await?;
+    let mut texts = Texts::new(api.page_size);
+    for part in listed.chunks(PART) {
+        for (one, text) in written(&api, edition, &list.selection, part).await? {
+            if texts.is_full() {
+                let (texts, last) = texts.cut();
+                return Ok(list.answer(&texts, last));
+            }
+            texts.push(text, one.place);
+        }
+    }
+    // Some of them may be gone meanwhile.
+    let (texts, last) = if listed.len() > api.page_size { texts.cut() } else { texts.whole() };
     Ok(list.answer(&texts, last))
 }
 
 /// The JSON texts of what is shown of the listed instances; one that is gone meanwhile is left out.
-async fn texts(api: &Api, edition: Edition, selection: &Selection, listed: &[Listed]) -> Result<Vec<Bytes>, ApiError> {
-    let kept = |one: &Listed| api.rendered.kept(edition, selection, one.id, one.version).ok_or(one.id);
-    let texts: Vec<Result<Bytes, VnfInstanceId>> = listed.iter().map(kept).collect();
-    let missing: Vec<VnfInstanceId> = texts.iter().filter_map(|text| text.as_ref().err().copied()).collect();
+async fn written<'a>(
+    api: &Api,
+    edition: Edition,
+    selection: &Selection,
+    listed: &'a [Listed],
+) -> Result<impl Iterator<Item = (&'a Listed, Bytes)>, ApiError> {
+    let kept = |one: &Listed| api.rendered.kept(edition, selection, one.id, one.version);
+    let texts: Vec<Option<Bytes>> = listed.iter().map(kept).collect();
+    let missing = listed.iter().zip(&texts).filter(|(_, text)| text.is_none()).map(|(one, _)| one.id);
+    let missing: Vec<VnfInstanceId> = missing.collect();
     let mut written = HashMap::new();
     if !missing.is_empty() {
         for instance in api.store.instances(&api.project, &missing).await? {
             written.insert(instance.id, api.rendered.write(edition, selection, &instance)?);
         }
     }
-    Ok(texts.into_iter().filter_map(|text| text.map_or_else(|id| written.remove(&id), Some)).collect())
+    let text = move |(one, text): (&'a Listed, Option<Bytes>)| Some((one, text.or_else(|| written.remove(&one.id))?));
+    Ok(listed.iter().zip(texts).filter_map(text))
 }
 
 /// `POST /vnf_instances`.

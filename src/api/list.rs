@@ -13,10 +13,14 @@ use crate::domain::problem::Problem;
 use crate::error::{ApiError, internal};
 use crate::sol003::{Edition, Interface};
 use crate::store::attributes::{self, Filter, Members};
-use crate::store::{Page, Place};
+use crate::store::{Page, Place, StoreError};
 
 /// The parameters of a list.
 const PARAMETERS: [&str; 6] = ["filter", "all_fields", "fields", "exclude_fields", "exclude_default", page::MARKER];
+/// So many elements are read and held at a time: one may have hundreds of KiB.
+pub const PART: usize = 64;
+/// A page that has so many bytes gets no more elements, however many it might have.
+const PAGE_BYTES: usize = 8 * 1024 * 1024;
 /// Those of them that say what is shown of its elements.
 const SELECTORS: &[&str] = PARAMETERS.split_at(1).1.split_at(4).0;
 
@@ -71,19 +75,34 @@ impl<'a> List<'a> {
         Page { filter: &self.filter, after: self.after, limit: self.api.page_size + 1 }
     }
 
-    /// Cuts what the store gave down to a page; the place of the last element if there is a next page.
-    pub fn cut<T>(&self, found: &mut Vec<T>, place: impl Fn(&T) -> Place) -> Option<Place> {
-        let more = found.len() > self.api.page_size;
-        found.truncate(self.api.page_size);
-        found.last().filter(|_| more).map(place)
-    }
-
-    /// An element as it is shown.
+    /// The elements of the page as texts, and the place of the last if there is a next page. The store is asked for a part
+    /// of them after the other.
     ///
     /// # Errors
-    /// 500 if it can't be written as JSON, which is a defect.
-    pub fn element(&self, element: &impl Serialize) -> Result<Bytes, ApiError> {
-        self.selection.text(element).map_err(|error| internal(&error).into())
+    /// What `fetch` says; 500 if an element can't be written as JSON, which is a defect.
+    pub async fn gather<T, E: Serialize>(
+        &self,
+        fetch: impl AsyncFn(&Page<'_>) -> Result<Vec<T>, StoreError>,
+        place: impl Fn(&T) -> Place,
+        element: impl Fn(&T) -> E,
+    ) -> Result<(Vec<Bytes>, Option<Place>), ApiError> {
+        let mut texts = Texts::new(self.api.page_size);
+        loop {
+            let whole = self.page();
+            let limit = (whole.limit - texts.len()).min(PART);
+            let part = Page { after: texts.last.or(whole.after), limit, ..whole };
+            let found = fetch(&part).await?;
+            for one in &found {
+                if texts.is_full() {
+                    return Ok(texts.cut());
+                }
+                let text = self.selection.text(&element(one)).map_err(|error| internal(&error))?;
+                texts.push(text, place(one));
+            }
+            if found.len() < limit {
+                return Ok(texts.whole());
+            }
+        }
     }
 
     /// The answer: these elements, and the link to what comes after `last`.
@@ -93,6 +112,47 @@ impl<'a> List<'a> {
             response.insert_header(page::next(&self.api.public_url, self.request.uri(), &last));
         }
         response.content_type(ContentType::json()).body(array(elements))
+    }
+}
+
+/// Texts of a page's elements, in their order.
+pub struct Texts {
+    page_size: usize,
+    texts: Vec<Bytes>,
+    bytes: usize,
+    last: Option<Place>,
+}
+
+impl Texts {
+    /// None yet, of at most so many.
+    pub fn new(page_size: usize) -> Self {
+        Self { page_size, texts: Vec::new(), bytes: 0, last: None }
+    }
+
+    fn len(&self) -> usize {
+        self.texts.len()
+    }
+
+    /// Whether what comes next is on the next page.
+    pub fn is_full(&self) -> bool {
+        self.len() >= self.page_size || self.bytes >= PAGE_BYTES
+    }
+
+    /// Adds the next element.
+    pub fn push(&mut self, text: Bytes, place: Place) {
+        self.bytes += text.len();
+        self.texts.push(text);
+        self.last = Some(place);
+    }
+
+    /// There is a next page.
+    pub fn cut(self) -> (Vec<Bytes>, Option<Place>) {
+        (self.texts, self.last)
+    }
+
+    /// This is the last page.
+    pub fn whole(self) -> (Vec<Bytes>, Option<Place>) {
+        (self.texts, None)
     }
 }
 

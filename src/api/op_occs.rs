@@ -13,7 +13,7 @@ use crate::sol003::Edition;
 use crate::sol003::common::{CancelMode, ListParameters, ProblemDetails};
 use crate::sol003::op_occ::{VnfLcmOpOcc, can_roll_back};
 use crate::store::attributes::op_occs as attributes;
-use crate::store::{Place, StoreError};
+use crate::store::{Page, Place, StoreError};
 
 async fn find(api: &Api, id: VnfLcmOpOccId) -> Result<Domain, ApiError> {
     match api.store.op_occ(&api.project, id).await {
@@ -47,10 +47,9 @@ pub async fn list(api: web::Data<Api>, edition: Edition, request: HttpRequest) -
         Edition::V2 => &attributes::V2,
     };
     let list = List::read(&api, &request, attributes, attributes::NOT_BY_DEFAULT)?;
-    let mut ops = api.store.op_occs(&api.project, &list.page()).await?;
-    let last = list.cut(&mut ops, |op| Place::of(op.start_time, op.id.0));
-    let element = |op: &Domain| list.element(&VnfLcmOpOcc::new(op, edition, &api.public_url));
-    let elements: Vec<_> = ops.iter().map(element).collect::<Result<_, _>>()?;
+    let fetch = async |page: &Page<'_>| api.store.op_occs(&api.project, page).await;
+    let element = |op: &Domain| VnfLcmOpOcc::new(op, edition, &api.public_url);
+    let (elements, last) = list.gather(fetch, |op| Place::of(op.start_time, op.id.0), element).await?;
     Ok(list.answer(&elements, last))
 }
 

@@ -21,7 +21,7 @@ use crate::sol003::common::{ListParameters, ProblemDetails};
 use crate::sol003::pkgm::{CreateVnfPkgInfoRequest, VnfPkgInfo, VnfPkgInfoModifications, v2};
 use crate::sol003::{Edition, Interface};
 use crate::store::attributes::{Members, packages as attributes};
-use crate::store::{Place, StoreError};
+use crate::store::{Page, Place, StoreError};
 
 pub(super) fn missing(id: VnfPkgId) -> impl Fn(StoreError) -> ApiError {
     move |error| match error {
@@ -118,10 +118,10 @@ pub async fn list_onboarded(
 }
 
 async fn listed(api: &Api, edition: Edition, list: &List<'_>) -> Result<HttpResponse, ApiError> {
-    let mut packages = api.store.packages(&api.project, &list.page()).await?;
-    let last = list.cut(&mut packages, |package| Place::of(package.created_at, package.id.0));
-    let element = |package: &VnfPackage| list.element(&VnfPkgInfo::new(package, edition, &api.public_url));
-    let elements: Vec<_> = packages.iter().map(element).collect::<Result<_, _>>()?;
+    let fetch = async |page: &Page<'_>| api.store.packages(&api.project, page).await;
+    let element = |package: &VnfPackage| VnfPkgInfo::new(package, edition, &api.public_url);
+    let place = |package: &VnfPackage| Place::of(package.created_at, package.id.0);
+    let (elements, last) = list.gather(fetch, place, element).await?;
     Ok(list.answer(&elements, last))
 }
 

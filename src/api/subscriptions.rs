@@ -20,7 +20,7 @@ use crate::sol003::subscription::{
 };
 use crate::sol003::{Edition, Interface};
 use crate::store::attributes::subscriptions as attributes;
-use crate::store::{Place, StoreError, Subscribed};
+use crate::store::{Page, Place, StoreError, Subscribed};
 
 fn missing(id: SubscriptionId) -> impl Fn(StoreError) -> ApiError {
     move |error| match error {
@@ -116,10 +116,9 @@ pub async fn list(
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     let list = List::read(&api, &request, attributes::of(interface, edition), &[])?;
-    let mut subscriptions = api.store.subscriptions(&api.project, interface, &list.page()).await?;
-    let last = list.cut(&mut subscriptions, |one| Place::of(one.created_at, one.id.0));
-    let element = |one: &Subscription| list.element(&LccnSubscription::new(one, edition, &api.public_url));
-    let elements: Vec<_> = subscriptions.iter().map(element).collect::<Result<_, _>>()?;
+    let fetch = async |page: &Page<'_>| api.store.subscriptions(&api.project, interface, page).await;
+    let element = |one: &Subscription| LccnSubscription::new(one, edition, &api.public_url);
+    let (elements, last) = list.gather(fetch, |one| Place::of(one.created_at, one.id.0), element).await?;
     Ok(list.answer(&elements, last))
 }
 

@@ -58,8 +58,8 @@ pub(super) async fn list(connection: &mut Connection, row: &Row) -> Result<(), S
     Ok(())
 }
 
-/// Lists all that are over and are not listed; gives back how many.
-pub(in super::super) async fn list_missing(connection: &mut Connection) -> Result<usize, StoreError> {
+/// Lists all that are over and are not listed.
+pub(in super::super) async fn list_missing(connection: &mut Connection) -> Result<(), StoreError> {
     let select = concat!(
         "SELECT ",
         columns!(),
@@ -72,7 +72,7 @@ pub(in super::super) async fn list_missing(connection: &mut Connection) -> Resul
         let mut tx = connection.begin().await?;
         let select = sqlx::query(select).bind(&after.0).bind(after.1).bind(&after.2).bind(count(BATCH));
         let rows = select.fetch_all(&mut *tx).await?;
-        let Some(last) = rows.last() else { return Ok(number) };
+        let Some(last) = rows.last() else { break };
         after = (last.try_get("project_id")?, last.try_get("start_time")?, last.try_get("id")?);
         let (mut ids, mut all) = (Vec::new(), Vec::new());
         for row in &rows {
@@ -90,9 +90,13 @@ pub(in super::super) async fn list_missing(connection: &mut Connection) -> Resul
         tx.commit().await?;
         number += ids.len();
     }
+    if number > 0 {
+        tracing::info!(number, "the values of operations that another release has ended are listed");
+    }
+    Ok(())
 }
 
-/// Adds those that are not there.
+/// Adds values, or not where they are there.
 async fn insert(connection: &mut Connection, values: &[Entry]) -> Result<(), sqlx::Error> {
     if values.is_empty() {
         return Ok(());
