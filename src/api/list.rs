@@ -18,9 +18,9 @@ use crate::store::{Page, Place, StoreError};
 /// The parameters of a list.
 const PARAMETERS: [&str; 6] = ["filter", "all_fields", "fields", "exclude_fields", "exclude_default", page::MARKER];
 /// So many elements are read and held at a time: one may have hundreds of KiB.
-pub const PART: usize = 64;
+pub const PART: usize = 128;
 /// A page that has so many bytes gets no more elements, however many it might have.
-const PAGE_BYTES: usize = 8 * 1024 * 1024;
+const PAGE_BYTES: usize = 32 * 1024 * 1024;
 /// Those of them that say what is shown of its elements.
 const SELECTORS: &[&str] = PARAMETERS.split_at(1).1.split_at(4).0;
 
