@@ -11,7 +11,6 @@ use gybe::domain::instance::{InstantiatedVnfInfo, VnfInstance, VnfMetadata, VnfS
 use gybe::domain::namespace::Namespace;
 use gybe::domain::package::{Content, DefinitionFile};
 use gybe::domain::vim::{Secret, VimConnection};
-use gybe::domain::vnfd::{Flavour, Vnfd};
 use gybe::lcm::accept::Acceptor;
 use gybe::store::Store;
 use serde_json::{Map, Value, json};
@@ -19,7 +18,7 @@ use time::OffsetDateTime;
 use tokio::runtime::Handle;
 
 use crate::store::Fixture;
-use crate::support::store::onboarded;
+use crate::support::store::{onboarded, vnfd};
 
 const VNFD: &str = "b1bb0ce7-ebca-4fa7-95ed-4840d70a1177";
 
@@ -48,16 +47,7 @@ impl Clock for Interrupting {
 
 /// An instance that lives in a namespace, and a clock that interrupts.
 async fn instantiated(f: &Fixture) -> Interrupting {
-    let vnfd = Vnfd {
-        id: VNFD.to_owned(),
-        version: "1.0".to_owned(),
-        provider: "Company".to_owned(),
-        product_name: "Sample".to_owned(),
-        software_version: "1.0".to_owned(),
-        vnfm_info: Vec::new(),
-        flavours: BTreeMap::from([("simple".to_owned(), Flavour::default())]),
-    };
-    let content = Content { vnfd, sha512: "0".to_owned(), size: 1, artifacts: Vec::new() };
+    let content = Content { vnfd: vnfd(VNFD), sha512: "0".to_owned(), size: 1, artifacts: Vec::new() };
     let manifest = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: settings\n";
     let file = DefinitionFile { path: "Files/app.yaml".to_owned(), text: manifest.to_owned() };
     let package = onboarded(&*f.store, &content, &[file]).await.package_id;

@@ -1,9 +1,13 @@
 //! Filters of many op occurrences by what is in their JSON: found by their listed values, in windows of times, and the same is
 //! found of those whose values nobody has listed. That each attribute can be filtered by is in `filters.rs`.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use gybe::domain::ids::ProjectId;
+use gybe::domain::op_occ::{OpState, VnfLcmOpOcc};
 use gybe::store::attributes::{filter, op_occs};
-use gybe::store::{Page, Place};
+use gybe::store::{Claim, Ending, Page, Place};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
@@ -18,6 +22,7 @@ on_both_engines! {
     what_is_over_is_listed_when_a_release_that_lists_begins
     what_is_too_much_to_list_is_found
     any_filter_finds_the_same_in_any_json
+    what_ends_while_it_is_sought_is_found
 }
 
 /// More than a window of times has.
@@ -265,4 +270,33 @@ async fn any_filter_finds_the_same_in_any_json(f: Fixture) {
     for (text, before) in filters.iter().zip(before) {
         assert_eq!(found(&f, text, None, 1000).await, before, "{text}");
     }
+}
+
+async fn what_ends_while_it_is_sought_is_found(f: Fixture) {
+    const RUNNING: u32 = 60;
+    let package = f.onboarded().await;
+    for number in 0..RUNNING {
+        let instance = f.instance_of(package);
+        f.store.create_instance(&instance).await.unwrap();
+        let plain = f.op(&instance);
+        let start_time = plain.start_time + Duration::from_millis(number.into());
+        let op = VnfLcmOpOcc { state: OpState::Processing, start_time, ..plain };
+        f.store.begin_operation(&op, &instance).await.unwrap();
+    }
+    let Claim::Work(claimed) = f.store.claim("worker", Duration::from_secs(600), RUNNING).await.unwrap() else {
+        panic!()
+    };
+    let store = Arc::clone(&f.store);
+    let ending = tokio::spawn(async move {
+        for claimed in claimed {
+            let ending = Ending::bare(OpState::Processing, OpState::Completed, None, claimed.op.start_time);
+            store.end_operation(claimed.lease, &ending).await.unwrap();
+        }
+    });
+    let filter = filter("(eq,operationParams/flavourId,default)", &op_occs::V2).unwrap();
+    while !ending.is_finished() {
+        let page = Page { filter: &filter, after: None, limit: 1000 };
+        assert_eq!(f.store.op_occs(&ProjectId::default(), &page).await.unwrap().len(), 60);
+    }
+    ending.await.unwrap();
 }

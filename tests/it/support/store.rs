@@ -92,17 +92,22 @@ pub async fn instance(store: &dyn Store, onboarded: &OnboardedVnfd) -> VnfInstan
     instance
 }
 
-/// An operation in FAILED_TEMP, of an instance of its own.
-pub async fn failed_operation(store: &Arc<dyn Store>) -> VnfLcmOpOccId {
-    let vnfd = Vnfd {
-        id: "of-nothing".to_owned(),
+/// A VNFD of nothing.
+pub fn vnfd(id: &str) -> Vnfd {
+    Vnfd {
+        id: id.to_owned(),
         version: "1.0".to_owned(),
         provider: "Company".to_owned(),
         product_name: "Sample".to_owned(),
         software_version: "1.0".to_owned(),
         vnfm_info: Vec::new(),
         flavours: BTreeMap::from([("simple".to_owned(), Flavour::default())]),
-    };
+    }
+}
+
+/// An operation in FAILED_TEMP, of an instance of its own.
+pub async fn failed_operation(store: &Arc<dyn Store>) -> VnfLcmOpOccId {
+    let vnfd = vnfd("of-nothing");
     let content = Content { vnfd, sha512: "0".to_owned(), size: 1, artifacts: Vec::new() };
     let instance = instance(&**store, &onboarded(&**store, &content, &[]).await).await;
     let op = VnfLcmOpOcc {

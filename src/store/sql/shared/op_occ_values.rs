@@ -139,6 +139,10 @@ pub(super) async fn window(
     from: i64,
     most: usize,
 ) -> Result<Window, StoreError> {
+    // Before the values: what is listed in between is in both, and not in neither.
+    let mut unlisted = of_project(project);
+    unlisted.push(" AND NOT listed");
+    let unlisted = times(db, &mut unlisted, from, most).await?;
     let mut lists = Vec::new();
     if simple(filter).next().is_some() {
         let mut select = of_project(project);
@@ -162,9 +166,6 @@ pub(super) async fn window(
             None => window,
         });
     }
-    let mut unlisted = of_project(project);
-    unlisted.push(" AND NOT listed");
-    let unlisted = times(db, &mut unlisted, from, most).await?;
     Ok(match all {
         Some(all) => all.united(unlisted),
         None => unlisted,
