@@ -79,8 +79,9 @@ pub async fn list(api: web::Data<Api>, edition: Edition, request: HttpRequest) -
             texts.push(text, one.place);
         }
     }
-    // Some of them may be gone meanwhile.
-    let (texts, last) = if listed.len() > api.page_size { texts.cut() } else { texts.whole() };
+    let (texts, last) = texts.cut();
+    // Some of them, or all, may be gone meanwhile.
+    let last = last.or(listed.last().map(|one| one.place)).filter(|_| listed.len() > api.page_size);
     Ok(list.answer(&texts, last))
 }
 

@@ -15,6 +15,7 @@ use crate::domain::ids::VimId;
 use crate::domain::problem::Problem;
 use crate::domain::vim::{Vim, masked_members, split_secrets};
 use crate::error::{ApiError, internal};
+use crate::lcm::modify;
 use crate::sol003::common::ProblemDetails;
 use crate::sol003::vim::{CreateVim, Envelope, List, Parameters, UpdateVim, Vim as Wire};
 use crate::store::StoreError;
@@ -181,10 +182,7 @@ const UPDATES: usize = 4;
 const LONGEST_NAME: usize = 255;
 
 fn refuse_long_name(vim: &Vim) -> Result<(), Problem> {
-    if vim.name.chars().count() <= LONGEST_NAME {
-        return Ok(());
-    }
-    Err(Problem::impossible(format!("the name has more than {LONGEST_NAME} characters")))
+    modify::refuse_long("name", &vim.name, LONGEST_NAME)
 }
 
 /// `DELETE /v1.0/vims/{id}`.

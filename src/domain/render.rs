@@ -86,8 +86,8 @@ pub fn check(manifests: &[Manifest], flavour: &Flavour) -> Result<(), Problem> {
 /// Whether a workload has, or a Job runs at once, more pods than one may. What is no number is the API server's to refuse.
 fn has_too_many_pods(manifest: &Manifest) -> bool {
     let spec = manifest.object.get("spec");
-    let numbers = ["replicas", "parallelism"].into_iter().filter_map(|name| spec?.get(name)?.as_u64());
-    numbers.into_iter().any(|number| number > u64::from(MOST_INSTANCES))
+    let mut numbers = ["replicas", "parallelism"].into_iter().filter_map(|name| spec?.get(name)?.as_u64());
+    numbers.any(|number| number > u64::from(MOST_INSTANCES))
 }
 
 /// The inventory rows of a VNF instance that is about to be made.

@@ -573,11 +573,7 @@ fn record(request: &impl serde::Serialize) -> Result<Value, Problem> {
 const MAX_RECORD: usize = 256 * 1024;
 
 fn refuse_large_record(record: &Value) -> Result<(), Problem> {
-    let bytes = record.to_string().len();
-    if bytes <= MAX_RECORD {
-        return Ok(());
-    }
-    Err(Problem::impossible(format!("of the request, {bytes} bytes would be kept; at most {MAX_RECORD} are")))
+    modify::refuse_large("what is kept of the request", record, MAX_RECORD)
 }
 
 pub(super) fn without_nulls(record: Value) -> Value {

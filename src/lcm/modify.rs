@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::domain::instance::{NAMESPACE_KEY, VnfInstance};
@@ -110,14 +111,11 @@ fn connections(connections: &mut BTreeMap<String, VimConnection>, patch: Map<Str
 /// 422.
 pub fn refuse_excess_connections(connections: &BTreeMap<String, VimConnection>) -> Result<(), Problem> {
     let (most, most_bytes) = MAX_CONNECTIONS;
-    let bytes: usize =
-        connections.iter().map(|(key, connection)| key.len() + exposed(connection).to_string().len()).sum();
-    if connections.len() <= most && bytes <= most_bytes {
-        return Ok(());
+    if connections.len() > most {
+        return Err(Problem::impossible(format!("a VNF instance has at most {most} vimConnectionInfo entries")));
     }
-    Err(Problem::impossible(format!(
-        "a VNF instance has at most {most} vimConnectionInfo entries, of {most_bytes} bytes in all"
-    )))
+    let exposed: BTreeMap<_, _> = connections.iter().map(|(key, connection)| (key, exposed(connection))).collect();
+    refuse_large("vimConnectionInfo", &exposed, most_bytes)
 }
 
 /// Refuses names and descriptions that are longer than any.
@@ -126,11 +124,20 @@ pub fn refuse_excess_connections(connections: &BTreeMap<String, VimConnection>) 
 /// 422.
 pub fn refuse_long_texts(name: Option<&str>, description: Option<&str>) -> Result<(), Problem> {
     for (text, (attribute, longest)) in [name, description].into_iter().zip(LONGEST) {
-        if text.is_some_and(|text| text.chars().count() > longest) {
-            return Err(Problem::impossible(format!("{attribute} has more than {longest} characters")));
-        }
+        refuse_long(attribute, text.unwrap_or_default(), longest)?;
     }
     Ok(())
+}
+
+/// Refuses a text of more than so many characters.
+///
+/// # Errors
+/// 422.
+pub fn refuse_long(attribute: &str, text: &str, longest: usize) -> Result<(), Problem> {
+    if text.chars().count() <= longest {
+        return Ok(());
+    }
+    Err(Problem::impossible(format!("{attribute} has more than {longest} characters")))
 }
 
 /// A connection with its secrets, as the caller once sent it, for merging into.
@@ -165,9 +172,17 @@ pub fn refuse_namespace(metadata: Option<&Map<String, Value>>) -> Result<(), Pro
 /// # Errors
 /// 422.
 pub fn refuse_excess(name: &str, members: Option<&Map<String, Value>>) -> Result<(), Problem> {
-    let bytes = members.and_then(|members| serde_json::to_string(members).ok()).map_or(0, |text| text.len());
-    if bytes <= MAX_BYTES {
+    members.map_or(Ok(()), |members| refuse_large(name, members, MAX_BYTES))
+}
+
+/// Refuses what takes more than so many bytes as JSON text.
+///
+/// # Errors
+/// 422; 500 if it can't be written, which is a defect.
+pub(super) fn refuse_large(name: &str, value: &impl Serialize, most: usize) -> Result<(), Problem> {
+    let bytes = serde_json::to_string(value).map_err(|error| internal(&error))?.len();
+    if bytes <= most {
         return Ok(());
     }
-    Err(Problem::impossible(format!("{name} would have {bytes} bytes as JSON; at most {MAX_BYTES} are kept")))
+    Err(Problem::impossible(format!("{name} would have {bytes} bytes as JSON; at most {most} are kept")))
 }

@@ -89,7 +89,7 @@ impl Column {
 pub(in crate::store) fn listed(project: &ProjectId, columns: &[(Column, Value)]) -> Option<BTreeSet<Listed>> {
     let mut all = BTreeSet::new();
     for (column, value) in columns {
-        list(Root { project, column: *column }, &mut Vec::new(), value, &mut all);
+        list(&Way::to(project, *column), *column == Column::ResourceChanges, value, &mut all);
     }
     if all.len() > MAX_VALUES {
         let paths: BTreeSet<i64> = all.iter().map(|Listed(path, ..)| *path).collect();
@@ -98,7 +98,8 @@ pub(in crate::store) fn listed(project: &ProjectId, columns: &[(Column, Value)])
     (all.len() <= MAX_VALUES).then_some(all)
 }
 
-fn list<'a>(root: Root<'_>, path: &mut Vec<&'a str>, value: &'a Value, all: &mut BTreeSet<Listed>) {
+/// Work and what is added grow with the JSON text and no faster: callers choose names and values.
+fn list(way: &Way, is_ours: bool, value: &Value, all: &mut BTreeSet<Listed>) {
     let mut add = |path: i64, kind: Kind, value: String| {
         // PostgreSQL has no text with U+0000.
         let is_short = value.len() <= MAX_LENGTH && !value.contains('\0');
@@ -106,50 +107,66 @@ fn list<'a>(root: Root<'_>, path: &mut Vec<&'a str>, value: &'a Value, all: &mut
     };
     match value {
         Value::Null => {}
-        Value::Bool(boolean) => add(root.hash(path, false), Kind::Boolean, boolean.to_string()),
-        Value::Number(number) => add(root.hash(path, false), Kind::Number, number.to_string()),
-        Value::String(text) => add(root.hash(path, false), Kind::String, text.clone()),
+        Value::Bool(boolean) => add(way.path, Kind::Boolean, boolean.to_string()),
+        Value::Number(number) => add(way.path, Kind::Number, number.to_string()),
+        Value::String(text) => add(way.path, Kind::String, text.clone()),
         Value::Array(elements) => {
             for element in elements {
-                list(root, path, element, all);
+                list(way, is_ours, element, all);
             }
         }
         Value::Object(members) => {
-            let is_ours = root.column == Column::ResourceChanges;
             if !is_ours && !members.is_empty() {
                 let keys = members.keys().fold(BETWEEN_KEYS.to_owned(), |keys, key| keys + key + BETWEEN_KEYS);
-                add(root.hash(path, true), Kind::Keys, keys);
+                add(way.keys(), Kind::Keys, keys);
             }
             for (name, member) in members {
-                if is_ours && NOT_SHOWN.contains(&name.as_str()) {
-                    continue;
+                if !is_ours || !NOT_SHOWN.contains(&name.as_str()) {
+                    list(&way.member(name), is_ours, member, all);
                 }
-                path.push(name);
-                list(root, path, member, all);
-                path.pop();
             }
         }
     }
 }
 
-/// Where ways to values begin.
-#[derive(Clone, Copy)]
-struct Root<'a> {
-    project: &'a ProjectId,
-    column: Column,
+/// The way to a value: what was hashed of it so far, so that no name is hashed again for each value behind it.
+struct Way {
+    context: Context,
+    /// The hash of the way to the value.
+    path: i64,
 }
 
-impl Root<'_> {
-    /// Of the way to a value, or to the keys of an object. Names may have any character, hence their lengths.
-    fn hash(self, path: &[&str], of_keys: bool) -> i64 {
-        let mut context = Context::new(&SHA256);
-        for name in [self.project.0.as_str(), self.column.as_str()].iter().chain(path) {
-            context.update(&name.len().to_be_bytes());
-            context.update(name.as_bytes());
-        }
-        context.update(if of_keys { b"@" } else { b"=" });
-        context.finish().as_ref().iter().take(8).fold(0, |hash, byte| hash << 8 | i64::from(*byte))
+impl Way {
+    fn to(project: &ProjectId, column: Column) -> Self {
+        Self::of(Context::new(&SHA256), &project.0).member(column.as_str())
     }
+
+    /// On to what has this name.
+    fn member(&self, name: &str) -> Self {
+        Self::of(self.context.clone(), name)
+    }
+
+    fn along(self, names: &[&str]) -> Self {
+        names.iter().fold(self, |way, name| way.member(name))
+    }
+
+    /// The hash of the way to the keys of an object.
+    fn keys(&self) -> i64 {
+        finished(self.context.clone(), b"@")
+    }
+
+    /// Names may have any character, hence their lengths.
+    fn of(mut context: Context, name: &str) -> Self {
+        context.update(&name.len().to_be_bytes());
+        context.update(name.as_bytes());
+        let path = finished(context.clone(), b"=");
+        Self { context, path }
+    }
+}
+
+fn finished(mut context: Context, end: &[u8]) -> i64 {
+    context.update(end);
+    context.finish().as_ref().iter().take(8).fold(0, |hash, byte| hash << 8 | i64::from(*byte))
 }
 
 /// What whoever passes the filter has, each of these; what is likely to be had by the fewest comes first.
@@ -160,13 +177,15 @@ pub(in crate::store) fn sought(project: &ProjectId, filter: &Filter) -> Vec<Soug
     all
 }
 
-/// The texts that numbers equal to these are listed as: comparing texts takes half the time. `None`: a number is so large that
-/// numbers which differ are taken for equal.
+/// The texts that numbers equal to these are listed as: comparing texts takes half the time. `None`: a number is so large, or
+/// written with so many digits, that SQLite takes numbers for equal which differ.
 pub(in crate::store) fn spellings(numbers: &[String]) -> Option<Vec<String>> {
     const EXACT: f64 = 9_007_199_254_740_992.0;
+    const DIGITS: usize = 17;
     let mut all = Vec::new();
     for number in numbers {
-        let float: f64 = number.parse().ok().filter(|float: &f64| float.abs() < EXACT)?;
+        let digits = number.bytes().filter(u8::is_ascii_digit).count();
+        let float: f64 = number.parse().ok().filter(|float: &f64| digits <= DIGITS && float.abs() < EXACT)?;
         all.push(Number::from_f64(float)?.to_string());
         if float == 0.0 {
             all.extend(["0.0", "-0.0"].map(str::to_owned));
@@ -201,7 +220,7 @@ fn seek(project: &ProjectId, terms: &Terms, array: Option<&(Column, Vec<&str>)>,
                 };
                 if let (Some((column, path)), Values::Texts(_)) = (place, &test.values) {
                     all.push(Sought {
-                        path: Root { project, column }.hash(&path, false),
+                        path: Way::to(project, column).along(&path).path,
                         what: What::Text(test.clone()),
                     });
                 }
@@ -232,7 +251,8 @@ fn seek_open<'a>(
     };
     let member = |name: &'a Name| if let Name::Member(name) = name { Some(name.as_str()) } else { None };
     let path = path.iter().map(member).collect::<Option<Vec<&str>>>()?;
-    let path = Root { project, column }.hash(&[names, &path].concat(), of_keys);
+    let way = Way::to(project, column).along(names).along(&path);
+    let path = if of_keys { way.keys() } else { way.path };
     let what = if of_keys { seek_keys(test) } else { What::Value(test.clone()) };
     Some(Sought { path, what })
 }
@@ -244,13 +264,13 @@ fn seek_entry(project: &ProjectId, entry: &Entry, all: &mut Vec<Sought>) {
             let Some(array) = place_of(json) else { return };
             seek(project, &entry.terms, Some(&array), all);
             if all.len() == before {
-                let path = Root { project, column: array.0 }.hash(&[&array.1[..], &[IN_EACH_ELEMENT]].concat(), false);
+                let path = Way::to(project, array.0).along(&array.1).member(IN_EACH_ELEMENT).path;
                 all.push(Sought { path, what: What::Anything });
             }
         }
         Rows::Members(json) => {
             let Some((column, names)) = place_of(json) else { return };
-            let path = Root { project, column }.hash(&names, true);
+            let path = Way::to(project, column).along(&names).keys();
             let keys = entry.terms.own.iter().filter_map(|term| match term {
                 Term::Value(test, "entry.key") => Some(seek_keys(test)),
                 _ => None,
@@ -303,7 +323,8 @@ mod tests {
     use crate::store::attributes::filter;
 
     fn hash(column: Column, path: &[&str], of_keys: bool) -> i64 {
-        Root { project: &ProjectId::default(), column }.hash(path, of_keys)
+        let way = Way::to(&ProjectId::default(), column).along(path);
+        if of_keys { way.keys() } else { way.path }
     }
 
     fn values(column: Column, value: Value) -> Vec<(i64, Kind, String)> {
@@ -368,7 +389,7 @@ mod tests {
             hash(Column::Params, &["ab"], false),
             hash(Column::Params, &["a/b"], false),
             hash(Column::Error, &["a", "b"], false),
-            Root { project: &ProjectId("other".to_owned()), column: Column::Params }.hash(&["a", "b"], false),
+            Way::to(&ProjectId("other".to_owned()), Column::Params).along(&["a", "b"]).path,
         ];
         assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len());
     }
@@ -378,6 +399,15 @@ mod tests {
             .into_iter()
             .map(|sought| sought.path)
             .collect()
+    }
+
+    #[test]
+    fn a_long_name_is_hashed_once_for_all_values_behind_it() {
+        // Hashed for each, it would be 25 GB.
+        let long = "x".repeat(128 * 1024);
+        let values: Vec<Value> = (0..200_000).map(Value::from).collect();
+        let all = listed(&ProjectId::default(), &[(Column::Params, json!({ &long: values }))]).unwrap();
+        assert!(all.contains(&Listed(hash(Column::Params, &[&long], false), Kind::Unknown, String::new())));
     }
 
     #[test]
@@ -391,6 +421,7 @@ mod tests {
         }
         assert_eq!(spellings(&["9007199254740993".to_owned()]), None);
         assert_eq!(spellings(&["1e999".to_owned()]), None);
+        assert_eq!(spellings(&["1.000000000000000111".to_owned()]), None);
     }
 
     #[test]

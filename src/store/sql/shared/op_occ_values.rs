@@ -15,8 +15,8 @@ use crate::store::attributes::Filter;
 use crate::store::sql::convert::count;
 use crate::store::values::{Column, Listed, Sought, listed, simple};
 
-/// Op occurrences that are listed by one transaction when they are found over.
-const BATCH: usize = 500;
+/// Op occurrences that are listed by one transaction when they are found over: each may have half a MiB.
+const BATCH: usize = 50;
 
 type Connection = <Db as sqlx::Database>::Connection;
 
