@@ -35,7 +35,7 @@ const OF_INSTANCES: [(&str, &str); 11] = [
 ];
 
 /// The same of op occurrences.
-const OF_OPERATIONS: [(&str, &str); 27] = [
+const OF_OPERATIONS: [(&str, &str); 28] = [
     ("no filter", ""),
     ("state, finds all but few", "(eq,operationState,COMPLETED)"),
     ("state, finds few", "(eq,operationState,ROLLED_BACK)"),
@@ -62,6 +62,10 @@ const OF_OPERATIONS: [(&str, &str); 27] = [
         "(eq,operationParams/additionalParams/stage,3);(eq,operationParams/additionalParams/round,2)",
     ),
     ("operation and parameter, never together", "(eq,operation,HEAL);(eq,operationParams/additionalParams/stage,3)"),
+    (
+        "halves and all, never together",
+        "(gte,resourceChanges/affectedVnfcs/id,upf-5);(lt,resourceChanges/affectedVnfcs/id,upf-5);(neq,operationParams/flavourId,none)",
+    ),
     ("changed VNFC, finds one", "(eq,resourceChanges/affectedVnfcs/id,upf-77777)"),
     ("changed VNFC, finds none", "(eq,resourceChanges/affectedVnfcs/id,none)"),
     ("part of a changed VNFC, finds none", "(cont,resourceChanges/affectedVnfcs/id,nobody)"),

@@ -173,7 +173,7 @@ fn finished(mut context: Context, end: &[u8]) -> i64 {
 pub(in crate::store) fn sought(project: &ProjectId, filter: &Filter) -> Vec<Sought> {
     let mut all = Vec::new();
     seek(project, &filter.terms, None, &mut all);
-    all.sort_by_key(|sought| !sought.is_for_equality());
+    all.sort_by_key(Sought::commonness);
     all
 }
 
@@ -306,11 +306,16 @@ fn place_of(sql: Sql) -> Option<(Column, Vec<&'static str>)> {
 }
 
 impl Sought {
-    fn is_for_equality(&self) -> bool {
+    /// Of how many it is likely to be had: the more, the greater.
+    const fn commonness(&self) -> u8 {
         match &self.what {
-            What::Text(test) | What::Value(test) => matches!(test.operator, Operator::Eq | Operator::In),
-            What::Keys(_) => true,
-            What::Anything => false,
+            What::Text(test) | What::Value(test) => match test.operator {
+                Operator::Eq | Operator::In => 0,
+                Operator::Neq | Operator::Nin | Operator::Ncont => 2,
+                Operator::Gt | Operator::Gte | Operator::Lt | Operator::Lte | Operator::Cont => 1,
+            },
+            What::Keys(_) => 0,
+            What::Anything => 2,
         }
     }
 }
@@ -425,7 +430,7 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_seeks_its_values_where_they_are_listed_equal_ones_first() {
+    fn a_filter_seeks_its_values_where_they_are_listed_the_rarest_first() {
         let params = |path: &[&str]| hash(Column::Params, path, false);
         assert_eq!(paths("(eq,operationState,FAILED);(eq,id,1)"), [0_i64; 0], "columns are in the list's index");
         assert_eq!(
@@ -436,6 +441,10 @@ mod tests {
         assert_eq!(
             paths("(neq,resourceChanges/affectedVnfcs/changeType,ADDED);(eq,resourceChanges/affectedVnfcs/vduId,x)"),
             [vnfcs(&["vnfc", "vdu_id"]), vnfcs(&["change"])]
+        );
+        assert_eq!(
+            paths("(neq,operationParams/a,1);(lt,operationParams/b,1);(eq,operationParams/c,1)"),
+            [params(&["c"]), params(&["b"]), params(&["a"])]
         );
         assert_eq!(
             paths("(eq,resourceChanges/affectedVnfcs/computeResource/vimConnectionId,x)"),

@@ -95,6 +95,13 @@ fn cases() -> Vec<(String, Vec<u64>)> {
         (format!("(eq,{PARAMS}/odd,yes);(eq,{PARAMS}/even,yes)"), Vec::new()),
         (format!("(eq,{PARAMS}/odd,yes);(eq,{PARAMS}/rare,true)"), numbers(|number| number % 100 == 7)),
         (format!("(neq,operationParams/flavourId,none);(eq,{PARAMS}/last,true)"), vec![LAST]),
+        (format!("(gte,{VNFCS}/id,upf-5);(lt,{VNFCS}/id,upf-5);(neq,operationParams/flavourId,none)"), Vec::new()),
+        (
+            format!(
+                "(neq,operationParams/flavourId,none);(gte,{PARAMS}/level,1);(lt,{PARAMS}/level,2);(eq,{PARAMS}/odd,yes)"
+            ),
+            numbers(|number| number % 3 == 1 && number % 2 == 1),
+        ),
         ("(neq,operationParams/flavourId,simple)".to_owned(), Vec::new()),
         ("(eq,operationParams/flavourId,simple);(eq,operationState,FAILED)".to_owned(), numbers(|n| n % 500 == 3)),
         ("(cont,error/detail,xxx)".to_owned(), numbers(|number| number % 500 == 3)),

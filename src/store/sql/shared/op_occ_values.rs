@@ -157,14 +157,19 @@ pub(super) async fn window(
     let mut all: Option<Window> = None;
     for mut list in lists {
         let window = times(db, &mut list, from, most).await?;
-        if window.to.is_none() && window.times.len() <= FEW {
-            all = Some(window);
+        let (window, is_enough) = match all {
+            _ if window.to.is_none() && window.times.len() <= FEW => (window, true),
+            None => (window, false),
+            Some(all) => {
+                let both = all.intersected(&window);
+                let are_few = both.times.len() <= FEW;
+                (both, are_few)
+            }
+        };
+        all = Some(window);
+        if is_enough {
             break;
         }
-        all = Some(match all {
-            Some(all) => all.intersected(&window),
-            None => window,
-        });
     }
     Ok(match all {
         Some(all) => all.united(unlisted),
