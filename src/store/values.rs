@@ -108,6 +108,10 @@ fn list(way: &Way, is_ours: bool, value: &Value, all: &mut BTreeSet<Listed>) {
     match value {
         Value::Null => {}
         Value::Bool(boolean) => add(way.path, Kind::Boolean, boolean.to_string()),
+        // SQLite may read a number of more digits as its neighbour, unless it is an integer.
+        Value::Number(number) if !number.is_i64() && digits(&number.to_string()) > 15 => {
+            add(way.path, Kind::Unknown, String::new());
+        }
         Value::Number(number) => add(way.path, Kind::Number, number.to_string()),
         Value::String(text) => add(way.path, Kind::String, text.clone()),
         Value::Array(elements) => {
@@ -184,8 +188,7 @@ pub(in crate::store) fn spellings(numbers: &[String]) -> Option<Vec<String>> {
     const DIGITS: usize = 17;
     let mut all = Vec::new();
     for number in numbers {
-        let digits = number.bytes().filter(u8::is_ascii_digit).count();
-        let float: f64 = number.parse().ok().filter(|float: &f64| digits <= DIGITS && float.abs() < EXACT)?;
+        let float: f64 = number.parse().ok().filter(|float: &f64| digits(number) <= DIGITS && float.abs() < EXACT)?;
         all.push(Number::from_f64(float)?.to_string());
         if float == 0.0 {
             all.extend(["0.0", "-0.0"].map(str::to_owned));
@@ -196,6 +199,10 @@ pub(in crate::store) fn spellings(numbers: &[String]) -> Option<Vec<String>> {
         }
     }
     Some(all)
+}
+
+fn digits(number: &str) -> usize {
+    number.bytes().filter(u8::is_ascii_digit).count()
 }
 
 /// The terms of a filter that ask for nothing in JSON.
@@ -376,7 +383,7 @@ mod tests {
     #[test]
     fn what_is_long_or_much_may_be_anything() {
         let unknown = |path| at(Column::Error, path, Kind::Unknown, "");
-        for odd in ["x".repeat(MAX_LENGTH + 1), "\0".to_owned()] {
+        for odd in [json!("x".repeat(MAX_LENGTH + 1)), json!("\0"), json!(u64::MAX), json!(0.123_456_789_012_345_67)] {
             assert!(values(Column::Error, json!({ "detail": odd })).contains(&unknown(&["detail"])));
         }
         let many = json!({ "list": (0..=MAX_VALUES).collect::<Vec<_>>() });
