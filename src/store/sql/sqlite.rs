@@ -209,8 +209,7 @@ pub(super) async fn connect(path: &str, keys: KeyRing) -> Result<Arc<dyn Store>,
     let lock = hold(Path::new(path))?;
     let options = options(path);
     let mut writer = options.connect().await?;
-    run_migrations(&MIGRATIONS, &mut writer).await?;
-    shared::op_occ_values::list_missing(&mut writer).await?;
+    bring_up_to_date(&mut writer).await?;
     // We hold the file, so whoever held a lease is gone.
     for release in [
         "UPDATE vnf_lcm_op_occs SET lease_owner = NULL, lease_until = 0, attempt = attempt + 1 WHERE lease_until <> 0",
@@ -235,8 +234,12 @@ pub(super) async fn connect(path: &str, keys: KeyRing) -> Result<Arc<dyn Store>,
 pub(super) async fn migrate(path: &str) -> Result<Migrated, StoreError> {
     let _lock = hold(Path::new(path))?;
     let mut connection = options(path).connect().await?;
-    let migrated = run_migrations(&MIGRATIONS, &mut connection).await?;
-    shared::op_occ_values::list_missing(&mut connection).await?;
+    bring_up_to_date(&mut connection).await
+}
+
+async fn bring_up_to_date(connection: &mut SqliteConnection) -> Result<Migrated, StoreError> {
+    let migrated = run_migrations(&MIGRATIONS, connection).await?;
+    shared::op_occ_values::list_missing(connection).await?;
     Ok(migrated)
 }
 

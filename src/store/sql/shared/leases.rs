@@ -11,7 +11,7 @@ use sqlx::types::Json;
 use time::OffsetDateTime;
 
 use super::super::{commit_unsynced, wake_others};
-use super::op_occs::{TABLE, columns, for_conductors, op_occ};
+use super::op_occs::{TABLE, columns, final_states, for_conductors, op_occ};
 use super::{Database, Query, QueryBuilder, Row, Tx, instances, op_occ_values, optional_json, read, resources};
 use crate::domain::grant::PendingGrant;
 use crate::domain::op_occ::{CancelMode, OpState};
@@ -295,13 +295,16 @@ pub(super) async fn end_operation(db: &Database, lease: &Lease, ending: &Ending)
              steps_done = CASE WHEN state = 'ROLLING_BACK' OR $4 = 'ROLLING_BACK' THEN 0 ELSE steps_done END, \
              error = CASE WHEN $4 = 'COMPLETED' THEN NULL ELSE COALESCE($6, error) END, \
              resource_changes = COALESCE($7, resource_changes), changed_info = COALESCE($8, changed_info), \
-             target_pkg_id = CASE WHEN $4 IN ('COMPLETED', 'FAILED', 'ROLLED_BACK') THEN NULL ELSE target_pkg_id END, \
+             target_pkg_id = CASE WHEN $4 IN ",
+        final_states!(),
+        " THEN NULL ELSE target_pkg_id END, \
              unattended_remedy = CASE WHEN state = 'FAILED_TEMP' THEN 'FAIL' ELSE unattended_remedy END, \
              not_before = CASE WHEN $4 = 'FAILED_TEMP' AND unattended_after IS NOT NULL THEN ",
         now!(),
         " + unattended_after ELSE not_before END, \
-             lease_owner = NULL, lease_until = 0, listed = $4 IN ('COMPLETED', 'FAILED', 'ROLLED_BACK') \
-         WHERE ",
+             lease_owner = NULL, lease_until = 0, listed = $4 IN ",
+        final_states!(),
+        " WHERE ",
         held!(),
         " AND state = $3 RETURNING vnf_instance_id, unattended_after, ",
         op_occ_values::columns!()

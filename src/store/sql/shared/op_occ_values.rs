@@ -7,7 +7,7 @@ use sqlx::types::Json;
 use sqlx::{AssertSqlSafe, Connection as _, Row as _};
 
 use super::super::{Db, elements};
-use super::op_occs::TABLE;
+use super::op_occs::{TABLE, final_states};
 use super::{Database, QueryBuilder, Row, filters, optional_json, project, read};
 use crate::domain::ids::ProjectId;
 use crate::store::StoreError;
@@ -63,8 +63,9 @@ pub(in super::super) async fn list_missing(connection: &mut Connection) -> Resul
     let select = concat!(
         "SELECT ",
         columns!(),
-        " FROM vnf_lcm_op_occs WHERE NOT listed AND (project_id, start_time, id) > ($1, $2, $3) \
-         AND state IN ('COMPLETED', 'FAILED', 'ROLLED_BACK') ORDER BY project_id, start_time, id LIMIT $4"
+        " FROM vnf_lcm_op_occs WHERE NOT listed AND (project_id, start_time, id) > ($1, $2, $3) AND state IN ",
+        final_states!(),
+        " ORDER BY project_id, start_time, id LIMIT $4"
     );
     let mut after = (String::new(), 0_i64, String::new());
     let mut number = 0;

@@ -49,6 +49,12 @@ macro_rules! running_states {
     };
 }
 
+macro_rules! final_states {
+    () => {
+        "('COMPLETED', 'FAILED', 'ROLLED_BACK')"
+    };
+}
+
 /// What conductors work on once it is due: what the partial index `vnf_lcm_op_occs_due` has, in its words, as the index serves
 /// only who asks in these.
 macro_rules! for_conductors {
@@ -57,6 +63,7 @@ macro_rules! for_conductors {
                     ELSE state IN ('STARTING', 'PROCESSING', 'ROLLING_BACK') END"
     };
 }
+pub(super) use final_states;
 pub(super) use for_conductors;
 pub(super) use live_states;
 
