@@ -23,8 +23,8 @@ use tokio_util::sync::CancellationToken;
 use crate::api::clients::Clients;
 use crate::api::connections::{Connections, KEEP_ALIVE};
 use crate::api::health::Health;
+use crate::api::instance_cache::InstanceCache;
 use crate::api::load::Load;
-use crate::api::rendered::Rendered;
 use crate::api::{self, Api};
 use crate::clock::{Clock, Ids, System};
 use crate::conductor::grant::Granting;
@@ -211,7 +211,7 @@ async fn api(
         clock: Arc::new(System),
         ids: Arc::new(System),
         page_size: config.page_size,
-        rendered: Arc::new(Rendered::new(public_url.clone())),
+        instance_cache: Arc::new(InstanceCache::new(public_url.clone())),
         public_url,
         callbacks,
         callback_test: config.callback_test,
@@ -266,10 +266,10 @@ fn serve(
             .app_data(connections.clone())
             .wrap(middleware::from_fn(api::negotiate::negotiate))
             .wrap(middleware::from_fn(api::access::observe))
-            .wrap(middleware::from_fn(api::load::shed))
-            .wrap(middleware::from_fn(api::middleware::dress))
-            .wrap(middleware::from_fn(api::clients::recognise))
-            .wrap(middleware::from_fn(api::connections::spare))
+            .wrap(middleware::from_fn(api::load::limit_load))
+            .wrap(middleware::from_fn(api::middleware::problem_details))
+            .wrap(middleware::from_fn(api::clients::apply_client_profile))
+            .wrap(middleware::from_fn(api::connections::close_when_crowded))
             .wrap(middleware::NormalizePath::new(middleware::TrailingSlash::MergeOnly))
             .configure(api::health::routes)
             .configure(|config| {

@@ -72,7 +72,7 @@ pub fn internal(error: &(dyn std::error::Error + 'static)) -> Problem {
 
 /// A 400 for JSON that is not what was expected: where, and what was expected. The value itself may be a secret and is
 /// not repeated.
-pub fn misread(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
+pub fn invalid_body(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
     let inner = error.inner();
     let text = inner.to_string();
     let what = match text.split_once(", expected ") {
@@ -83,7 +83,7 @@ pub fn misread(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem
     };
     let path = error.path().to_string();
     let at = if path == "." { String::new() } else { format!("{path}: ") };
-    Problem::malformed(format!("the request body can't be read: {at}{what}"))
+    Problem::bad_request(format!("the request body can't be read: {at}{what}"))
 }
 
 /// The response for a problem.

@@ -88,9 +88,9 @@ impl Sources {
         address::check(&uri, false).map_err(refused)?;
         let is_ambiguous = user.is_some_and(|user| user.contains(':'));
         if is_ambiguous || (user.is_none() && password.is_some()) {
-            return Err(Problem::malformed("password needs a userName, which can't have a colon"));
+            return Err(Problem::bad_request("password needs a userName, which can't have a colon"));
         }
-        let authorization = user.map(|user| basic(Some(user), password)).transpose().map_err(Problem::malformed)?;
+        let authorization = user.map(|user| basic(Some(user), password)).transpose().map_err(Problem::bad_request)?;
         let place = Arc::clone(&self.places).try_acquire_owned();
         let place = place.map_err(|_| {
             Problem::new(503, "overloaded", "too many packages are being fetched: repeat the request later")
@@ -145,7 +145,7 @@ fn read(uri: &str) -> Result<Uri, Problem> {
     };
     let read = Some(uri).filter(|uri| uri.len() <= MAX_URI).and_then(|uri| uri.parse().ok()).filter(is_usable);
     read.ok_or_else(|| {
-        Problem::malformed(format!(
+        Problem::bad_request(format!(
             "addressInformation must be an absolute http or https URI of at most {MAX_URI} characters; user and password are given beside it"
         ))
     })

@@ -93,7 +93,7 @@ impl Traces {
         let delivery = tokio::spawn(deliver(exporter, spans, Arc::clone(&lost), stop.clone()));
         let provider = SdkTracerProvider::builder()
             .with_sampler(Sampler::ParentBased(Box::new(Beginnings)))
-            .with_span_processor(Queue { sender, lost })
+            .with_span_processor(SpanQueue { sender, lost })
             .build();
         Ok(Self { tracer: provider.tracer("gybe"), stop, delivery })
     }
@@ -172,18 +172,18 @@ impl ShouldSample for Beginnings {
 }
 
 /// The sending end.
-struct Queue {
+struct SpanQueue {
     sender: mpsc::Sender<SpanData>,
     lost: Arc<AtomicU64>,
 }
 
-impl fmt::Debug for Queue {
+impl fmt::Debug for SpanQueue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Queue").finish_non_exhaustive()
+        f.debug_struct("SpanQueue").finish_non_exhaustive()
     }
 }
 
-impl SpanProcessor for Queue {
+impl SpanProcessor for SpanQueue {
     fn on_start(&self, _: &mut SdkSpan, _: &Context) {}
 
     fn on_end(&self, span: SpanData) {

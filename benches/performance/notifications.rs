@@ -97,7 +97,7 @@ async fn subscribe(store: &dyn Store) -> Subscriber {
         orphan_grace: None,
         created_at: System.now(),
     };
-    assert_eq!(store.create_subscription(&subscription).await.unwrap(), Subscribed::Now);
+    assert_eq!(store.create_subscription(&subscription).await.unwrap(), Subscribed::Created);
     subscriber
 }
 

@@ -8,7 +8,7 @@ use gybe::clock::{Clock as _, Ids as _, System};
 use gybe::domain::ids::{ProjectId, VimId};
 use gybe::domain::plan::PodRef;
 use gybe::domain::resource::{KindInfo, Resource};
-use gybe::domain::sight::Seen;
+use gybe::domain::sight::ObservedObject;
 use gybe::domain::vim::{Secret, Secrets, Vim, VimAccess};
 use gybe::infra::{Driver, Ensured, InfraError, Kind, Observed, Patience, Scope};
 use serde_json::Map;
@@ -31,7 +31,12 @@ impl Driver for InstantDriver {
         Ok(Ensured { uid: System.uuid().to_string(), owned: true })
     }
 
-    async fn await_ready(&self, _: &Scope, _: &[Resource], _: Patience) -> Result<Option<Vec<Seen>>, InfraError> {
+    async fn await_ready(
+        &self,
+        _: &Scope,
+        _: &[Resource],
+        _: Patience,
+    ) -> Result<Option<Vec<ObservedObject>>, InfraError> {
         Ok(None)
     }
 
@@ -47,7 +52,7 @@ impl Driver for InstantDriver {
         Ok(())
     }
 
-    async fn observe(&self, _: &Scope, _: &[Resource], _: Option<Vec<Seen>>) -> Result<Observed, InfraError> {
+    async fn observe(&self, _: &Scope, _: &[Resource], _: Option<Vec<ObservedObject>>) -> Result<Observed, InfraError> {
         Ok(Observed::default())
     }
 }

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 
 use super::load::{self, Load};
 use crate::domain::problem::Problem;
-use crate::error::{ApiError, internal, misread};
+use crate::error::{ApiError, internal, invalid_body};
 use crate::sol003::{Edition, Interface};
 
 /// A JSON body. `serde_json` bounds its depth, [`load`] its size, [`BODY_TIMEOUT`] its time.
@@ -63,17 +63,17 @@ fn is_json(media_type: &str, method: &Method) -> bool {
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     // PostgreSQL has no NUL in texts; it is refused here, for SQLite too, rather than where it would be stored.
     if bytes.windows(6).any(|window| window == br"\u0000") {
-        return Err(Problem::malformed("the request body has the character U+0000, which can't be stored"));
+        return Err(Problem::bad_request("the request body has the character U+0000, which can't be stored"));
     }
     // What is skipped of it, too: a text that is none may not be stored, nor sent on.
-    let text = std::str::from_utf8(bytes).map_err(|_| Problem::malformed("the request body is not in UTF-8"))?;
+    let text = std::str::from_utf8(bytes).map_err(|_| Problem::bad_request("the request body is not in UTF-8"))?;
     // Serde would take an array for the members of a structure, in their order.
     if text.trim_start().starts_with('[') {
-        return Err(Problem::malformed("the request body must be a JSON object, and is an array"));
+        return Err(Problem::bad_request("the request body must be a JSON object, and is an array"));
     }
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| misread(&error))?;
-    deserializer.end().map_err(|error| Problem::malformed(format!("the request body can't be read: {error}")))?;
+    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| invalid_body(&error))?;
+    deserializer.end().map_err(|error| Problem::bad_request(format!("the request body can't be read: {error}")))?;
     Ok(value)
 }
 

@@ -16,7 +16,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
 use super::Api;
-use super::rendered::Rendered;
+use super::instance_cache::InstanceCache;
 use crate::config::clients::{Client, ErrorType};
 
 /// The clients, in the order in which they are looked at, with what the handlers work with.
@@ -45,7 +45,7 @@ fn of(client: &Client, api: &Api) -> Api {
         ..api.clone()
     };
     if let Some(url) = &client.public_url {
-        own.rendered = Arc::new(Rendered::new(url.clone()));
+        own.instance_cache = Arc::new(InstanceCache::new(url.clone()));
         own.public_url.clone_from(url);
     }
     own
@@ -64,7 +64,7 @@ fn user(headers: &HeaderMap) -> Option<String> {
 ///
 /// # Errors
 /// Those of the inner service.
-pub async fn recognise<B: MessageBody + 'static>(
+pub async fn apply_client_profile<B: MessageBody + 'static>(
     clients: web::Data<Clients>,
     mut request: ServiceRequest,
     next: Next<B>,

@@ -143,7 +143,7 @@ impl MessageBody for Sending {
 ///
 /// # Errors
 /// Those of the inner service.
-pub async fn spare(
+pub async fn close_when_crowded(
     connections: web::Data<Connections>,
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,

@@ -40,7 +40,7 @@ pub async fn show(api: web::Data<Api>, Id(id): Id<VnfInstanceId>) -> Result<Http
     };
     let access = access(&*api.store, &api.project, instance.home().map(|(_, connection)| connection)).await.map_err(
         |error| match error {
-            AccessError::Unusable(_) => Problem::impossible(error.to_string()).into(),
+            AccessError::Unusable(_) => Problem::unprocessable(error.to_string()).into(),
             AccessError::Store(error) => ApiError::from(error),
         },
     )?;
@@ -66,7 +66,7 @@ fn problem(error: InfraError) -> Problem {
         InfraError::Transient(detail) => Problem::new(504, "vim-unreachable", detail),
         InfraError::Conflict(detail) => Problem::new(409, "object-conflict", detail),
         InfraError::Invalid(detail) | InfraError::Gone(detail) | InfraError::NotReady(detail) => {
-            Problem::impossible(detail)
+            Problem::unprocessable(detail)
         }
     }
 }

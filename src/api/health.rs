@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::domain::op_occ::OpState;
 use crate::domain::problem::Problem;
 use crate::error::{ApiError, internal};
-use crate::store::{Outbox, Queue, Store, StoreError};
+use crate::store::{OutboxStats, QueueStats, Store, StoreError};
 
 /// The paths, which no load shuts out.
 pub const PATHS: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
@@ -42,11 +42,11 @@ pub struct Health {
     registry: Registry,
     gauges: Gauges,
     /// What the database said last.
-    seen: Arc<Mutex<Option<Seen>>>,
+    seen: Arc<Mutex<Option<QueueSample>>>,
 }
 
 /// What the database said, and when; `None` if it failed.
-type Seen = (Instant, Option<(Queue, Outbox)>);
+type QueueSample = (Instant, Option<(QueueStats, OutboxStats)>);
 
 /// What is read when it is asked for, not counted as it happens.
 #[derive(Clone, Default)]
@@ -75,7 +75,7 @@ impl Health {
     }
 
     /// What there is to do, as the database said within the last second; `None` if it does not answer.
-    async fn queue(&self) -> Option<(Queue, Outbox)> {
+    async fn queue(&self) -> Option<(QueueStats, OutboxStats)> {
         // One at a time asks: those who come meanwhile wait here for its answer.
         let mut seen = timeout(PATIENCE, Arc::clone(&self.seen).lock_owned()).await.ok()?;
         if let Some((at, queue)) = &*seen
@@ -118,7 +118,7 @@ impl Gauges {
         registry.register("process_open_fds", "Open files and connections", self.files.clone());
     }
 
-    fn set(&self, queue: Option<(Queue, Outbox)>) {
+    fn set(&self, queue: Option<(QueueStats, OutboxStats)>) {
         self.database.set(queue.is_some().into());
         // Without an answer, the figures stay as they were last seen; `gybe_database_up` tells that they are old.
         if let Some((queue, outbox)) = queue {

@@ -92,14 +92,14 @@ async fn written<'a>(
     selection: &Selection,
     listed: &'a [Listed],
 ) -> Result<impl Iterator<Item = (&'a Listed, Bytes)>, ApiError> {
-    let kept = |one: &Listed| api.rendered.kept(edition, selection, one.id, one.version);
+    let kept = |one: &Listed| api.instance_cache.kept(edition, selection, one.id, one.version);
     let texts: Vec<Option<Bytes>> = listed.iter().map(kept).collect();
     let missing = listed.iter().zip(&texts).filter(|(_, text)| text.is_none()).map(|(one, _)| one.id);
     let missing: Vec<VnfInstanceId> = missing.collect();
     let mut written = HashMap::new();
     if !missing.is_empty() {
         for instance in api.store.instances(&api.project, &missing).await? {
-            written.insert(instance.id, api.rendered.write(edition, selection, &instance)?);
+            written.insert(instance.id, api.instance_cache.write(edition, selection, &instance)?);
         }
     }
     let text = move |(one, text): (&'a Listed, Option<Bytes>)| Some((one, text.or_else(|| written.remove(&one.id))?));
@@ -118,7 +118,7 @@ pub async fn create(
 ) -> Result<HttpResponse, ApiError> {
     let instance = api.acceptor().create(body, idempotency_key(&request)?).await?;
     let location = format!("{}{}/vnf_instances/{}", api.public_url, edition.root(), instance.id);
-    let text = api.rendered.write(edition, &Selection::ALL, &instance)?;
+    let text = api.instance_cache.write(edition, &Selection::ALL, &instance)?;
     Ok(HttpResponse::Created().insert_header((LOCATION, location)).content_type(ContentType::json()).body(text))
 }
 
@@ -127,7 +127,7 @@ fn idempotency_key(request: &HttpRequest) -> Result<Option<String>, Problem> {
     let mut keys = request.headers().get_all("idempotency-key");
     let Some(key) = keys.next() else { return Ok(None) };
     let key = key.to_str().ok().filter(|key| (1..=255).contains(&key.len()) && keys.next().is_none());
-    let wrong = || Problem::malformed("Idempotency-Key must be one text of 1 to 255 printable ASCII characters");
+    let wrong = || Problem::bad_request("Idempotency-Key must be one text of 1 to 255 printable ASCII characters");
     Ok(Some(key.ok_or_else(wrong)?.to_owned()))
 }
 
@@ -136,11 +136,11 @@ fn idempotency_key(request: &HttpRequest) -> Result<Option<String>, Problem> {
     responses((status = 200, body = v2::VnfInstance), (status = 404, body = ProblemDetails)))]
 pub async fn show(api: web::Data<Api>, edition: Edition, Id(id): Id<VnfInstanceId>) -> Result<HttpResponse, ApiError> {
     let version = api.store.instance_version(&api.project, id).await.map_err(missing(id))?;
-    let (version, text) = match api.rendered.kept(edition, &Selection::ALL, id, version) {
+    let (version, text) = match api.instance_cache.kept(edition, &Selection::ALL, id, version) {
         Some(text) => (version, text),
         None => {
             let instance = api.store.instance(&api.project, id).await.map_err(missing(id))?;
-            (instance.version, api.rendered.write(edition, &Selection::ALL, &instance)?)
+            (instance.version, api.instance_cache.write(edition, &Selection::ALL, &instance)?)
         }
     };
     let etag = (ETAG, format!("\"{version}\""));
@@ -193,7 +193,7 @@ pub async fn remove(
         .into(),
         other => missing(id)(other),
     })?;
-    api.rendered.forget(id);
+    api.instance_cache.forget(id);
     Ok(HttpResponse::NoContent().finish())
 }
 

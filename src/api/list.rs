@@ -13,7 +13,7 @@ use crate::domain::problem::Problem;
 use crate::error::{ApiError, internal};
 use crate::sol003::{Edition, Interface};
 use crate::store::attributes::{self, Filter, Members};
-use crate::store::{Page, Place, StoreError};
+use crate::store::{Page, PageCursor, StoreError};
 
 /// The parameters of a list.
 const PARAMETERS: [&str; 6] = ["filter", "all_fields", "fields", "exclude_fields", "exclude_default", page::MARKER];
@@ -29,7 +29,7 @@ pub struct List<'a> {
     api: &'a Api,
     request: &'a HttpRequest,
     filter: Filter,
-    after: Option<Place>,
+    after: Option<PageCursor>,
     /// What is shown of each element.
     pub selection: Selection,
 }
@@ -83,9 +83,9 @@ impl<'a> List<'a> {
     pub async fn gather<T, E: Serialize>(
         &self,
         fetch: impl AsyncFn(&Page<'_>) -> Result<Vec<T>, StoreError>,
-        place: impl Fn(&T) -> Place,
+        place: impl Fn(&T) -> PageCursor,
         element: impl Fn(&T) -> E,
-    ) -> Result<(Vec<Bytes>, Option<Place>), ApiError> {
+    ) -> Result<(Vec<Bytes>, Option<PageCursor>), ApiError> {
         let mut texts = Texts::new(self.api.page_size);
         loop {
             let whole = self.page();
@@ -106,7 +106,7 @@ impl<'a> List<'a> {
     }
 
     /// The answer: these elements, and the link to what comes after `last`.
-    pub fn answer(&self, elements: &[Bytes], last: Option<Place>) -> HttpResponse {
+    pub fn answer(&self, elements: &[Bytes], last: Option<PageCursor>) -> HttpResponse {
         let mut response = HttpResponse::Ok();
         if let Some(last) = last {
             response.insert_header(page::next(&self.api.public_url, self.request.uri(), &last));
@@ -120,7 +120,7 @@ pub struct Texts {
     page_size: usize,
     texts: Vec<Bytes>,
     bytes: usize,
-    last: Option<Place>,
+    last: Option<PageCursor>,
 }
 
 impl Texts {
@@ -139,26 +139,26 @@ impl Texts {
     }
 
     /// Adds the next element.
-    pub fn push(&mut self, text: Bytes, place: Place) {
+    pub fn push(&mut self, text: Bytes, place: PageCursor) {
         self.bytes += text.len();
         self.texts.push(text);
         self.last = Some(place);
     }
 
     /// There is a next page.
-    pub fn cut(self) -> (Vec<Bytes>, Option<Place>) {
+    pub fn cut(self) -> (Vec<Bytes>, Option<PageCursor>) {
         (self.texts, self.last)
     }
 
     /// This is the last page.
-    pub fn whole(self) -> (Vec<Bytes>, Option<Place>) {
+    pub fn whole(self) -> (Vec<Bytes>, Option<PageCursor>) {
         (self.texts, None)
     }
 }
 
 /// The decoded parameters: each that a list has, and none twice.
 fn parameters(uri: &Uri) -> Result<Vec<(String, String)>, Problem> {
-    let unreadable = |_| Problem::malformed("the query can't be read");
+    let unreadable = |_| Problem::bad_request("the query can't be read");
     let query = uri.query().unwrap_or_default();
     let mut parameters = Query::<Vec<(String, String)>>::from_query(query).map_err(unreadable)?.into_inner();
     for (name, _) in &mut parameters {
@@ -170,10 +170,10 @@ fn parameters(uri: &Uri) -> Result<Vec<(String, String)>, Problem> {
     for (index, (name, _)) in parameters.iter().enumerate() {
         if !PARAMETERS.contains(&name.as_str()) {
             let all = PARAMETERS.join(", ");
-            return Err(Problem::malformed(format!("a list has no parameter '{name}': there are {all}")));
+            return Err(Problem::bad_request(format!("a list has no parameter '{name}': there are {all}")));
         }
         if parameters[..index].iter().any(|(other, _)| other == name) {
-            return Err(Problem::malformed(format!("the parameter {name} is given twice")));
+            return Err(Problem::bad_request(format!("the parameter {name} is given twice")));
         }
     }
     Ok(parameters)

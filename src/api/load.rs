@@ -1,6 +1,6 @@
 //! The bounds on what requests take, so that load costs callers time and never the process its memory.
 //!
-//! A request that is worked on has a [`Place`]; when there is none it is sent away with 503, before its body is read. While
+//! A request that is worked on has a [`Slot`]; when there is none it is sent away with 503, before its body is read. While
 //! a body arrives its request has no place, so that slow senders take none from others; it gets one again after that, or a
 //! 503. Of the bodies of all requests only so many bytes are in memory: beyond [`FREE`] bytes of each, they share
 //! [`BODY_BYTES`]. Slow heads and bodies have their bounds in time (`app`, [`super::body`]). Packages, which go to the disk and
@@ -40,7 +40,7 @@ pub struct Load {
 }
 
 /// A request's right to be worked on; it ends with the request.
-struct Place {
+struct Slot {
     _permit: OwnedSemaphorePermit,
     _counted: Held,
 }
@@ -56,9 +56,9 @@ impl Load {
         Self { places, uploads, bytes, metrics }
     }
 
-    fn place(&self) -> Result<Place, Problem> {
+    fn place(&self) -> Result<Slot, Problem> {
         match Arc::clone(&self.places).try_acquire_owned() {
-            Ok(permit) => Ok(Place { _permit: permit, _counted: self.metrics.request() }),
+            Ok(permit) => Ok(Slot { _permit: permit, _counted: self.metrics.request() }),
             Err(_) => Err(self.overloaded("too many requests are under way")),
         }
     }
@@ -79,7 +79,7 @@ impl Load {
     }
 
     fn overloaded(&self, what: &str) -> Problem {
-        self.metrics.shed();
+        self.metrics.limit_load();
         Problem::new(503, "overloaded", format!("{what}: repeat the request later"))
     }
 }
@@ -88,7 +88,7 @@ impl Load {
 ///
 /// # Errors
 /// Those of the inner service.
-pub async fn shed(
+pub async fn limit_load(
     load: web::Data<Load>,
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -109,18 +109,18 @@ pub struct Upload {
     _counted: Held,
 }
 
-/// Exchanges the [`Place`] of a request that [`shed`] let pass for one of those of uploads.
+/// Exchanges the [`Slot`] of a request that [`limit_load`] let pass for one of those of uploads.
 ///
 /// # Errors
 /// 503 if there is none.
 pub fn upload(load: &Load, request: &HttpRequest) -> Result<Upload, Problem> {
     let permit = Arc::clone(&load.uploads).try_acquire_owned();
     let permit = permit.map_err(|_| load.overloaded("too many packages are being uploaded"))?;
-    drop(request.extensions_mut().remove::<Place>());
+    drop(request.extensions_mut().remove::<Slot>());
     Ok(Upload { _permit: permit, _counted: load.metrics.body() })
 }
 
-/// The body of a request that [`shed`] let pass.
+/// The body of a request that [`limit_load`] let pass.
 ///
 /// # Errors
 /// 413 if it is larger than [`MAX_BODY`], 400 if it breaks off, 503 if there is no room for it, or no place afterwards.
@@ -130,11 +130,11 @@ pub async fn body(load: &Load, request: &HttpRequest, mut payload: Payload) -> R
     if announced.is_some_and(|announced| announced > MAX_BODY as u64) {
         return Err(too_large());
     }
-    drop(request.extensions_mut().remove::<Place>());
+    drop(request.extensions_mut().remove::<Slot>());
     let arriving = load.metrics.body();
     let (mut body, mut held) = (Vec::new(), None);
     while let Some(chunk) = payload.next().await {
-        let chunk = chunk.map_err(|_| Problem::malformed("the request body broke off"))?;
+        let chunk = chunk.map_err(|_| Problem::bad_request("the request body broke off"))?;
         let size = body.len() + chunk.len();
         if size > MAX_BODY {
             return Err(too_large());

@@ -17,7 +17,7 @@ use crate::sol003::{Edition, Interface};
 ///
 /// # Errors
 /// None: what the inner service fails with becomes a response.
-pub async fn dress(
+pub async fn problem_details(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {

@@ -10,6 +10,7 @@ pub mod clients;
 pub mod connections;
 pub mod drift;
 pub mod health;
+pub mod instance_cache;
 pub mod instances;
 pub mod list;
 pub mod load;
@@ -22,7 +23,6 @@ pub mod package_content;
 pub mod packages;
 pub mod page;
 pub mod range;
-pub mod rendered;
 pub mod selectors;
 pub mod subscriptions;
 pub mod unsupported;
@@ -36,7 +36,7 @@ use actix_web::{Resource, Route, Scope};
 
 use tokio::runtime::Handle;
 
-use crate::api::rendered::Rendered;
+use crate::api::instance_cache::InstanceCache;
 use crate::clock::{Clock, Ids};
 use crate::config::CallbackTest;
 use crate::config::clients::Profile;
@@ -67,7 +67,7 @@ pub struct Api {
     /// The most elements that a list has.
     pub page_size: usize,
     /// Instances as they were sent last.
-    pub rendered: Arc<Rendered>,
+    pub instance_cache: Arc<InstanceCache>,
     /// The way to subscribers.
     pub callbacks: Arc<Callbacks>,
     /// How callback URIs are tested.

@@ -61,7 +61,7 @@ fn check(request: &ServiceRequest) -> Result<(), Problem> {
         Some(wanted) => check_version(interface, edition, wanted)?,
         None if request.app_data::<web::Data<Api>>().is_some_and(|api| api.profile.version_required) => {
             let served = interface.version(edition);
-            return Err(Problem::malformed(format!("the Version header is missing: send Version: {served}")));
+            return Err(Problem::bad_request(format!("the Version header is missing: send Version: {served}")));
         }
         None => {}
     }
@@ -93,7 +93,7 @@ fn check_version(interface: Interface, edition: Edition, wanted: &HeaderValue) -
         digits && (part == "0" || !part.starts_with('0'))
     };
     if number.split('.').count() != 3 || !number.split('.').all(is_part) {
-        return Err(Problem::malformed(format!("the Version header must be a version such as {served}")));
+        return Err(Problem::bad_request(format!("the Version header must be a version such as {served}")));
     }
     // Package clients of 2.x editions differ in the minor version; nothing that is served to them does.
     let is_lenient = (interface, edition) == (Interface::Packages, Edition::V1);

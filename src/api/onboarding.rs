@@ -67,7 +67,7 @@ impl Drop for Caller {
         }
         let (api, id) = (self.api.clone(), self.id);
         self.api.runtime.spawn(async move {
-            let problem = Problem::malformed("the upload broke off: upload the package again");
+            let problem = Problem::bad_request("the upload broke off: upload the package again");
             told(id, api.store.fail_onboarding(id, &problem, api.clock.now()).await);
         });
     }

@@ -13,7 +13,7 @@ use crate::sol003::Edition;
 use crate::sol003::common::{CancelMode, ListParameters, ProblemDetails};
 use crate::sol003::op_occ::{VnfLcmOpOcc, can_roll_back};
 use crate::store::attributes::op_occs as attributes;
-use crate::store::{Page, Place, StoreError};
+use crate::store::{Page, PageCursor, StoreError};
 
 async fn find(api: &Api, id: VnfLcmOpOccId) -> Result<Domain, ApiError> {
     match api.store.op_occ(&api.project, id).await {
@@ -49,7 +49,7 @@ pub async fn list(api: web::Data<Api>, edition: Edition, request: HttpRequest) -
     let list = List::read(&api, &request, attributes, attributes::NOT_BY_DEFAULT)?;
     let fetch = async |page: &Page<'_>| api.store.op_occs(&api.project, page).await;
     let element = |op: &Domain| VnfLcmOpOcc::new(op, edition, &api.public_url);
-    let (elements, last) = list.gather(fetch, |op| Place::of(op.start_time, op.id.0), element).await?;
+    let (elements, last) = list.gather(fetch, |op| PageCursor::of(op.start_time, op.id.0), element).await?;
     Ok(list.answer(&elements, last))
 }
 

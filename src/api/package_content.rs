@@ -134,7 +134,7 @@ pub async fn artifacts(api: web::Data<Api>, named: Named, request: HttpRequest) 
 /// Reads the flags, which have no value (or, as some clients write them, `true`), and the list of sets.
 fn selection(query: &str) -> Result<Selection, Problem> {
     let parameters = Query::<Vec<(String, String)>>::from_query(query);
-    let parameters = parameters.map_err(|_| Problem::malformed("the query can't be read"))?.into_inner();
+    let parameters = parameters.map_err(|_| Problem::bad_request("the query can't be read"))?.into_inner();
     let mut selection = Selection::default();
     for (name, value) in &parameters {
         if name == "select_non_mano_artifact_sets" {
@@ -149,16 +149,16 @@ fn selection(query: &str) -> Result<Selection, Problem> {
             "include_signatures" => &mut selection.signatures,
             // There are none: what is not in a CSAR is refused when it is onboarded.
             "include_external_artifacts" => &mut external,
-            other => return Err(Problem::malformed(format!("artifacts have no parameter '{other}'"))),
+            other => return Err(Problem::bad_request(format!("artifacts have no parameter '{other}'"))),
         };
         if !matches!(value.as_str(), "" | "true") {
-            return Err(Problem::malformed(format!("{name} is a flag: leave out its value")));
+            return Err(Problem::bad_request(format!("{name} is a flag: leave out its value")));
         }
         *flag = true;
     }
     if selection.without_non_mano && selection.sets.is_some() {
         let text = "exclude_all_non_mano_artifacts and select_non_mano_artifact_sets exclude each other";
-        return Err(Problem::malformed(text));
+        return Err(Problem::bad_request(text));
     }
     Ok(selection)
 }
@@ -169,7 +169,7 @@ fn refuse_unknown_sets(selection: &Selection, artifacts: &[ArtifactInfo]) -> Res
         artifacts.iter().filter_map(|artifact| artifact.non_mano_artifact_set.as_ref()).collect();
     match selection.sets.iter().flatten().find(|set| !known.contains(set)) {
         None => Ok(()),
-        Some(set) => Err(Problem::malformed(format!(
+        Some(set) => Err(Problem::bad_request(format!(
             "select_non_mano_artifact_sets: the package has no set '{set}'; it has: {}",
             names(known.into_iter())
         ))),

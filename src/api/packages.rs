@@ -21,7 +21,7 @@ use crate::sol003::common::{ListParameters, ProblemDetails};
 use crate::sol003::pkgm::{CreateVnfPkgInfoRequest, VnfPkgInfo, VnfPkgInfoModifications, v2};
 use crate::sol003::{Edition, Interface};
 use crate::store::attributes::{Members, packages as attributes};
-use crate::store::{Page, Place, StoreError};
+use crate::store::{Page, PageCursor, StoreError};
 
 pub(super) fn missing(id: VnfPkgId) -> impl Fn(StoreError) -> ApiError {
     move |error| match error {
@@ -120,7 +120,7 @@ pub async fn list_onboarded(
 async fn listed(api: &Api, edition: Edition, list: &List<'_>) -> Result<HttpResponse, ApiError> {
     let fetch = async |page: &Page<'_>| api.store.packages(&api.project, page).await;
     let element = |package: &VnfPackage| VnfPkgInfo::new(package, edition, &api.public_url);
-    let place = |package: &VnfPackage| Place::of(package.created_at, package.id.0);
+    let place = |package: &VnfPackage| PageCursor::of(package.created_at, package.id.0);
     let (elements, last) = list.gather(fetch, place, element).await?;
     Ok(list.answer(&elements, last))
 }
@@ -167,7 +167,7 @@ pub async fn modify(
     Json(patch): Json<VnfPkgInfoModifications>,
 ) -> Result<HttpResponse, ApiError> {
     if patch.operational_state.is_none() && patch.user_defined_data.is_none() {
-        return Err(Problem::malformed("give operationalState, userDefinedData, or both").into());
+        return Err(Problem::bad_request("give operationalState, userDefinedData, or both").into());
     }
     for _ in 0..MERGES {
         let package = api.store.package(&api.project, id).await.map_err(missing(id))?;

@@ -7,7 +7,7 @@ use actix_web::http::Uri;
 use actix_web::http::header::{HeaderName, HeaderValue, LINK};
 
 use crate::domain::problem::Problem;
-use crate::store::Place;
+use crate::store::PageCursor;
 
 /// The parameter that tells where a page begins.
 pub const MARKER: &str = "nextpage_opaque_marker";
@@ -16,14 +16,15 @@ pub const MARKER: &str = "nextpage_opaque_marker";
 ///
 /// # Errors
 /// 400 for a marker that we never gave.
-pub fn place(marker: &str) -> Result<Place, Problem> {
-    let place = marker.split_once('.').and_then(|(at, id)| Some(Place { at: at.parse().ok()?, id: id.parse().ok()? }));
-    place.ok_or_else(|| Problem::malformed(format!("{MARKER} is not one of ours: use the link as it was given")))
+pub fn place(marker: &str) -> Result<PageCursor, Problem> {
+    let place =
+        marker.split_once('.').and_then(|(at, id)| Some(PageCursor { at: at.parse().ok()?, id: id.parse().ok()? }));
+    place.ok_or_else(|| Problem::bad_request(format!("{MARKER} is not one of ours: use the link as it was given")))
 }
 
 /// The link to the page after `last`, for a request of `uri`: with all of its other parameters. Flags get a value: Python's
 /// `parse_qs`, with which `openstack` takes the link apart, forgets parameters that have none.
-pub fn next(base: &str, uri: &Uri, last: &Place) -> (HeaderName, HeaderValue) {
+pub fn next(base: &str, uri: &Uri, last: &PageCursor) -> (HeaderName, HeaderValue) {
     let kept = uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty() && !pair.starts_with(MARKER));
     let kept = kept.map(|pair| match pair.split_once('=') {
         None | Some((_, "")) => format!("{}=true", pair.trim_end_matches('=')),
@@ -41,7 +42,7 @@ mod tests {
 
     #[test]
     fn a_marker_leads_back_to_the_place_it_was_made_of_and_keeps_the_other_parameters() {
-        let last = Place { at: 1_763_640_000_123, id: "8f14e45f-ceea-467f-a8f4-0123456789ab".parse().unwrap() };
+        let last = PageCursor { at: 1_763_640_000_123, id: "8f14e45f-ceea-467f-a8f4-0123456789ab".parse().unwrap() };
         let uri = Uri::from_static("/vnf_instances?filter=(eq,id,1)&nextpage_opaque_marker=1.x&all_fields");
         let (_, link) = next("http://gybe", &uri, &last);
         let link = link.to_str().unwrap();

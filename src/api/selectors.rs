@@ -63,7 +63,7 @@ impl Selection {
         let flag = |name: &str| match value(name) {
             None => Ok(false),
             Some(text) if text.is_empty() || text.eq_ignore_ascii_case("true") => Ok(true),
-            Some(_) => Err(Problem::malformed(format!("{name} takes no value"))),
+            Some(_) => Err(Problem::bad_request(format!("{name} takes no value"))),
         };
         let paths = |name: &str| value(name).map(|list| paths(name, list, members)).transpose();
         let (all, default) = (flag("all_fields")?, flag("exclude_default")?);
@@ -76,7 +76,7 @@ impl Selection {
             (false, None, Some(excluded), false) => (Form::Excluding, Vec::new(), excluded),
             _ => {
                 let detail = "of all_fields, fields, exclude_fields and exclude_default, only fields and exclude_default go together";
-                return Err(Problem::malformed(detail));
+                return Err(Problem::bad_request(detail));
             }
         };
         Ok(Self { members, form, fields, excluded })
@@ -179,7 +179,7 @@ impl Selection {
 
 /// The attributes in a list with commas between.
 fn paths(parameter: &str, list: &str, members: &Members) -> Result<Vec<Path>, Problem> {
-    let unknown = |text: &str| Problem::malformed(format!("{parameter}: there is no attribute '{text}'"));
+    let unknown = |text: &str| Problem::bad_request(format!("{parameter}: there is no attribute '{text}'"));
     let path = |text: &str| {
         let path = filter::path(text).filter(|path| is_attribute(members, path)).ok_or_else(|| unknown(text))?;
         let name = |name| if let Name::Member(name) = name { Some(name) } else { None };
@@ -189,7 +189,7 @@ fn paths(parameter: &str, list: &str, members: &Members) -> Result<Vec<Path>, Pr
     paths.sort_unstable();
     paths.dedup();
     if paths.len() > MAX_PATHS {
-        return Err(Problem::malformed(format!("{parameter} names more than {MAX_PATHS} attributes")));
+        return Err(Problem::bad_request(format!("{parameter} names more than {MAX_PATHS} attributes")));
     }
     Ok(paths)
 }

@@ -20,7 +20,7 @@ use crate::sol003::subscription::{
 };
 use crate::sol003::{Edition, Interface};
 use crate::store::attributes::subscriptions as attributes;
-use crate::store::{Page, Place, StoreError, Subscribed};
+use crate::store::{Page, PageCursor, StoreError, Subscribed};
 
 fn missing(id: SubscriptionId) -> impl Fn(StoreError) -> ApiError {
     move |error| match error {
@@ -45,7 +45,7 @@ async fn test(api: &Api, subscription: &Subscription) -> Result<(), ApiError> {
     let answer = api.runtime.spawn(async move { callbacks.probe(&tested).await }).await;
     let refused = |what: String| {
         let uri = &subscription.callback_uri;
-        Problem::impossible(format!(
+        Problem::unprocessable(format!(
             "the test of the callback URI {uri} failed: a GET must be answered with 204, but {what}"
         ))
     };
@@ -99,10 +99,10 @@ async fn subscribe(api: &Api, subscription: &Subscription) -> Result<HttpRespons
     test(api, subscription).await?;
     let location = |id| (LOCATION, format!("{}{}/subscriptions/{id}", api.public_url, subscription.root()));
     Ok(match api.store.create_subscription(subscription).await? {
-        Subscribed::Now => HttpResponse::Created()
+        Subscribed::Created => HttpResponse::Created()
             .insert_header(location(subscription.id))
             .json(LccnSubscription::new(subscription, subscription.edition, &api.public_url)),
-        Subscribed::Already(id) => HttpResponse::SeeOther().insert_header(location(id)).finish(),
+        Subscribed::Existing(id) => HttpResponse::SeeOther().insert_header(location(id)).finish(),
     })
 }
 
@@ -118,7 +118,7 @@ pub async fn list(
     let list = List::read(&api, &request, attributes::of(interface, edition), &[])?;
     let fetch = async |page: &Page<'_>| api.store.subscriptions(&api.project, interface, page).await;
     let element = |one: &Subscription| LccnSubscription::new(one, edition, &api.public_url);
-    let (elements, last) = list.gather(fetch, |one| Place::of(one.created_at, one.id.0), element).await?;
+    let (elements, last) = list.gather(fetch, |one| PageCursor::of(one.created_at, one.id.0), element).await?;
     Ok(list.answer(&elements, last))
 }
 

@@ -36,10 +36,10 @@ fn missing(id: VimId) -> impl Fn(StoreError) -> ApiError {
 
 /// Fills in who the credential belongs to, as the API server says; 422 if it can't be asked.
 async fn identify(api: &Api, vim: &mut Vim) -> Result<(), ApiError> {
-    let access = vim.access().map_err(|text| Problem::impossible(format!("auth_cred: {text}")))?;
+    let access = vim.access().map_err(|text| Problem::unprocessable(format!("auth_cred: {text}")))?;
     let user = api.driver.who_am_i(&access).await;
     let user = user.map_err(|error| {
-        Problem::impossible(format!("the VIM was not registered, as it could not be used: {error}"))
+        Problem::unprocessable(format!("the VIM was not registered, as it could not be used: {error}"))
     })?;
     vim.user_name = Some(user);
     Ok(())
@@ -69,11 +69,11 @@ impl Wanted {
     /// 400 for a parameter that there is not: it would otherwise seem that every VIM was meant.
     fn read(query: &str) -> Result<Self, Problem> {
         let pairs = Query::<Vec<(String, String)>>::from_query(query);
-        let pairs = pairs.map_err(|_| Problem::malformed("the query can't be read"))?.into_inner();
+        let pairs = pairs.map_err(|_| Problem::bad_request("the query can't be read"))?.into_inner();
         let (fields, conditions): (Vec<_>, Vec<_>) = pairs.into_iter().partition(|(name, _)| name == "fields");
         if let Some((other, _)) = conditions.iter().find(|(name, _)| !CONDITIONS.contains(&name.as_str())) {
             let all = CONDITIONS.join(", ");
-            return Err(Problem::malformed(format!(
+            return Err(Problem::bad_request(format!(
                 "the list of VIMs has no parameter '{other}': there are fields, {all}"
             )));
         }
@@ -109,7 +109,9 @@ pub async fn create(
     Json(Envelope { vim: request }): Json<Envelope<CreateVim>>,
 ) -> Result<HttpResponse, ApiError> {
     if request.vim_type != "kubernetes" {
-        return Err(Problem::impossible(format!("type '{}' is not supported; use kubernetes", request.vim_type)).into());
+        return Err(
+            Problem::unprocessable(format!("type '{}' is not supported; use kubernetes", request.vim_type)).into()
+        );
     }
     let (access_info, secrets) = split_secrets(request.auth_cred);
     let project = request.vim_project.as_ref().and_then(|project| project.get("name")).and_then(Value::as_str);

@@ -75,7 +75,7 @@ impl Task<'_> {
                 return Err(StepError::Ungranted(delay, pending));
             }
         };
-        let settled = settle(&grant, &asked, &self.op, &self.instance).map_err(StepError::Stopped)?;
+        let settled = settle(&grant, &asked, &self.op, &self.instance).map_err(StepError::Permanent)?;
         tracing::info!(op.id = %self.op.id, grant.id = grant.id, "operation {} is granted", self.op.id);
         if let Some(instance) = &settled.instance {
             self.instance = instance.clone();
@@ -134,7 +134,7 @@ impl Task<'_> {
         let left = patience.saturating_sub(waited);
         if left.is_zero() {
             let text = format!("the NFVO has not decided on the grant within {} seconds", patience.as_secs());
-            return Err(StepError::Stopped(Problem::new(504, "grant-timeout", text)));
+            return Err(StepError::Permanent(Problem::new(504, "grant-timeout", text)));
         }
         let [shortest, longest] = PAUSES;
         let pause = retry_after.unwrap_or_else(|| (waited / 4).min(LONGEST_OWN_PAUSE));
@@ -145,8 +145,8 @@ impl Task<'_> {
 impl From<NfvoError> for StepError {
     fn from(error: NfvoError) -> Self {
         match error {
-            NfvoError::Passing(problem) => Self::Passing(problem),
-            NfvoError::Lasting(problem) => Self::Stopped(problem),
+            NfvoError::Passing(problem) => Self::Retryable(problem),
+            NfvoError::Lasting(problem) => Self::Permanent(problem),
         }
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! [`Conductor::run`] sleeps until the store wakes it or something falls due, claims one operation at a time and runs
 //! each in a task of its own under a lease ([`lease`]). What an operation does is its stored plan; [`run`] replays it
-//! from the first step that is not done, [`steps`] does one step, [`finish`] says what the instance is afterwards,
-//! [`conclude`] writes what became of it. [`cancel`] is how it learns that it is to stop, [`grant`] what an NFVO has to say before
+//! from the first step that is not done, [`steps`] does one step, [`outcome`] says what the instance is afterwards,
+//! [`persist`] writes what became of it. [`cancel`] is how it learns that it is to stop, [`grant`] what an NFVO has to say before
 //! anything is made, [`unattended`] what is done where it stopped and nobody decides.
 //!
 //! A conductor may be killed anywhere: its lease runs out (on SQLite: is void when the process starts again) and the
@@ -11,10 +11,10 @@
 //! is put off as by a passing error, at once and for so many attempts only.
 
 pub mod cancel;
-pub mod conclude;
-pub mod finish;
 pub mod grant;
 pub mod lease;
+pub mod outcome;
+pub mod persist;
 pub mod run;
 pub mod steps;
 pub mod unattended;
@@ -182,7 +182,7 @@ impl Conductor {
         if !kept {
             return;
         }
-        let ended = conclude::conclude(self, lease, verdict, stop).await;
+        let ended = persist::persist(self, lease, verdict, stop).await;
         if let Some(outcome) = ended.filter(|_| was_running) {
             let trace = tracing::Span::current();
             trace.record("state.after", outcome.as_str());

@@ -10,7 +10,7 @@ use tracing::field::Empty;
 
 use crate::conductor::cancel::Cancel;
 use crate::conductor::steps::{StepError, Steps};
-use crate::conductor::{Conductor, finish, unattended};
+use crate::conductor::{Conductor, outcome, unattended};
 use crate::domain::evidence::{EVIDENCE, Evidence};
 use crate::domain::grant::PendingGrant;
 use crate::domain::instance::VnfInstance;
@@ -19,7 +19,7 @@ use crate::domain::op_occ::{CancelMode, LcmOperation, OpEvent, OpState, VnfLcmOp
 use crate::domain::plan::{Plan, Step};
 use crate::domain::problem::{Panic, Problem};
 use crate::domain::resource::{ObjectKey, Resource, ResourceState};
-use crate::domain::sight::Seen;
+use crate::domain::sight::ObservedObject;
 use crate::domain::vim::VimAccess;
 use crate::error::internal;
 use crate::infra::{InfraError, Scope};
@@ -27,7 +27,7 @@ use crate::lcm;
 use crate::lcm::access::AccessError;
 use crate::lcm::params::blocking;
 use crate::lcm::plan::{PlanError, Planner};
-use crate::store::{Ending, Lease, StoreError};
+use crate::store::{Lease, OperationOutcome, StoreError};
 use crate::traces::TRACES;
 
 /// A claimed operation at work.
@@ -59,7 +59,7 @@ pub struct Task<'a> {
 /// What becomes of the operation now.
 pub enum Verdict {
     /// It enters another state; how often the current step was put off before.
-    End(Box<Ending>, u32),
+    End(Box<OperationOutcome>, u32),
     /// It is put off, to be claimed again after the delay.
     Postpone(Duration, u32, Option<Problem>),
     /// It waits for a grant, to be looked for after the delay.
@@ -102,11 +102,15 @@ impl Task<'_> {
             Ok(Err(StepError::Store(StoreError::LeaseLost))) => Verdict::Lost,
             Ok(Err(error)) => self.stopped(error, found).await,
             // It counts as an attempt: another one may meet other circumstances.
-            Err(panic) => self.stopped(StepError::Passing(internal(&Panic::of(&*panic))), found).await,
+            Err(panic) => self.stopped(StepError::Retryable(internal(&Panic::of(&*panic))), found).await,
         }
     }
 
-    async fn work(&mut self, found: &mut Found, interrupted: &CancellationToken) -> Result<Ending, StepError> {
+    async fn work(
+        &mut self,
+        found: &mut Found,
+        interrupted: &CancellationToken,
+    ) -> Result<OperationOutcome, StepError> {
         found.inventory = self.conductor.store.resources(self.instance.id).await?;
         self.was_empty = found.inventory.is_empty();
         if self.attempt >= LOST_WORKERS {
@@ -114,7 +118,7 @@ impl Task<'_> {
                 "whoever worked on the operation was lost {} times at the same step: find out why in the logs, then retry it",
                 self.attempt
             );
-            return Err(StepError::Stopped(Problem::new(500, "workers-lost", text)));
+            return Err(StepError::Permanent(Problem::new(500, "workers-lost", text)));
         }
         // Asked while nobody worked on it.
         if self.cancel.pending().is_some() {
@@ -137,7 +141,7 @@ impl Task<'_> {
         scope: Option<&Scope>,
         found: &mut Found,
         interrupted: &CancellationToken,
-    ) -> Result<Ending, StepError> {
+    ) -> Result<OperationOutcome, StepError> {
         let mut pods = None;
         if let Some(scope) = scope {
             pods = match self.steps(plan, scope, &mut found.inventory, interrupted).await {
@@ -150,7 +154,7 @@ impl Task<'_> {
                 }
             };
         }
-        finish::ending(self, scope, plan, &found.inventory, pods).await
+        outcome::ending(self, scope, plan, &found.inventory, pods).await
     }
 
     /// Does the steps that are left. Gives back the pods that the last one has shown, if it did.
@@ -160,7 +164,7 @@ impl Task<'_> {
         scope: &Scope,
         inventory: &mut Vec<Resource>,
         interrupted: &CancellationToken,
-    ) -> Result<Option<Vec<Seen>>, StepError> {
+    ) -> Result<Option<Vec<ObservedObject>>, StepError> {
         let backward = self.op.state == OpState::RollingBack;
         let steps = if backward { plan.backward.as_deref().unwrap_or_default() } else { &plan.forward };
         let (conductor, lease, cancel) = (self.conductor, self.lease, self.cancel);
@@ -191,7 +195,7 @@ impl Task<'_> {
     fn ends_processing(&self, error: &StepError) -> bool {
         let lasts = match error {
             StepError::Vim(error) => !self.passes(error),
-            StepError::Stopped(_) => true,
+            StepError::Permanent(_) => true,
             _ => false,
         };
         lasts && self.op.state == OpState::Processing
@@ -309,7 +313,7 @@ impl Task<'_> {
         let access =
             lcm::access::access(store, &instance.project_id, instance.home().map(|(_, connection)| connection)).await;
         access.map_err(|error| match error {
-            AccessError::Unusable(_) => StepError::Stopped(Problem::impossible(error.to_string())),
+            AccessError::Unusable(_) => StepError::Permanent(Problem::unprocessable(error.to_string())),
             AccessError::Store(error) => error.into(),
         })
     }
@@ -335,9 +339,9 @@ impl Task<'_> {
             StepError::Cancelled => self.cancelled(),
             StepError::Vim(error) if self.passes(&error) => return self.put_off(self.told(error, found).await),
             StepError::Vim(error) => self.told(error, found).await,
-            StepError::Stopped(problem) => problem,
-            StepError::Passing(problem) if self.attempt + 1 < limit => return self.put_off(problem),
-            StepError::Passing(problem) => problem,
+            StepError::Permanent(problem) => problem,
+            StepError::Retryable(problem) if self.attempt + 1 < limit => return self.put_off(problem),
+            StepError::Retryable(problem) => problem,
         };
         // What led to rolling back stays in sight when that stops, too.
         let rolling_back = self.op.state == OpState::RollingBack;
@@ -349,10 +353,10 @@ impl Task<'_> {
         let event = if starting { OpEvent::Refused } else { OpEvent::Stopped };
         let Ok(to) = self.op.state.on(event) else { return Verdict::Lost };
         tracing::warn!(op.id = %self.op.id, state = to.as_str(), "operation {} stopped: {}", self.op.id, problem.detail);
-        let ending = Ending {
+        let ending = OperationOutcome {
             // What an earlier instantiation left is found by the namespace and the connection: with leftovers, they stay.
-            instance: (starting && self.was_empty).then(|| finish::undone(&self.op, &self.instance)).flatten(),
-            ..Ending::bare(self.op.state, to, Some(problem), self.conductor.clock.now())
+            instance: (starting && self.was_empty).then(|| outcome::undone(&self.op, &self.instance)).flatten(),
+            ..OperationOutcome::bare(self.op.state, to, Some(problem), self.conductor.clock.now())
         };
         Verdict::End(Box::new(ending), self.attempt)
     }
@@ -392,7 +396,7 @@ pub(super) fn back_off(attempt: u32) -> Duration {
 impl From<PlanError> for StepError {
     fn from(error: PlanError) -> Self {
         match error {
-            PlanError::Refused(problem) => Self::Stopped(problem),
+            PlanError::Refused(problem) => Self::Permanent(problem),
             PlanError::Infra(error) => error.into(),
             PlanError::Store(error) => error.into(),
         }

@@ -17,7 +17,7 @@ use crate::domain::operate::operated;
 use crate::domain::plan::{ReplicaChange, Step};
 use crate::domain::problem::Problem;
 use crate::domain::resource::{ObjectKey, Resource, ResourceState};
-use crate::domain::sight::Seen;
+use crate::domain::sight::ObservedObject;
 use crate::infra::{Ensured, InfraError, Scope};
 use crate::store::{Checkpoint, Lease, StoreError};
 
@@ -27,9 +27,9 @@ pub enum StepError {
     /// The VIM said so, in words that may have anything in them.
     Vim(InfraError),
     /// It may work later.
-    Passing(Problem),
+    Retryable(Problem),
     /// It will not work by itself.
-    Stopped(Problem),
+    Permanent(Problem),
     /// The store failed, or the lease is lost.
     Store(StoreError),
     /// The lease is lost or the process stops: somebody else goes on from here.
@@ -75,7 +75,7 @@ pub struct Steps<'a> {
     /// Intents of the first step that were written with the plan, just now: nothing was asked for yet, the lease is fresh.
     pub begun: Vec<ObjectKey>,
     /// The pods as the last step has shown them: not after a step that may have changed them.
-    pub pods: Option<Vec<Seen>>,
+    pub pods: Option<Vec<ObservedObject>>,
 }
 
 impl Steps<'_> {
@@ -90,13 +90,13 @@ impl Steps<'_> {
         match step {
             Step::Apply { objects } => self.apply(index, self.rows(objects), false).await,
             Step::Change { rows } => self.apply(index, self.unmade(rows), true).await,
-            Step::Doubt { objects } => {
+            Step::MarkUncertain { objects } => {
                 let there = |row: &Resource| matches!(row.state, ResourceState::Present { .. });
                 let rows = self.rows(objects).into_iter().filter(there);
                 let states = rows.map(|row| (row.key, ResourceState::Intent)).collect();
                 self.record(Checkpoint { states, ..done }).await
             }
-            Step::Clear { rows } => self.clear(index, rows).await,
+            Step::DeleteReplaced { rows } => self.clear(index, rows).await,
             Step::SetReplicas { changes } => self.set_replicas(index, changes).await,
             Step::Operate { objects, vnf_state } => {
                 let mut rows = self.rows(objects);

@@ -6,17 +6,17 @@
 use crate::conductor::run::Task;
 use crate::domain::op_occ::{OpEvent, OpState, Unattended};
 use crate::domain::problem::Problem;
-use crate::store::Ending;
+use crate::store::OperationOutcome;
 
 /// How `task` leaves FAILED_TEMP; `None` if it is not there.
-pub fn ending(task: &Task<'_>) -> Option<Ending> {
+pub fn ending(task: &Task<'_>) -> Option<OperationOutcome> {
     let unattended = task.op.unattended.filter(|_| task.op.state == OpState::FailedTemp)?;
     let way_back = task.plan.as_ref().is_some_and(|plan| plan.backward.is_some());
     let event = unattended.remedy.event(way_back);
     let to = task.op.state.on(event).ok()?;
     let error = explained(task.op.error.clone(), unattended, event);
     tracing::warn!(op.id = %task.op.id, state = to.as_str(), "nobody decided about operation {}: {}", task.op.id, error.detail);
-    Some(Ending::bare(task.op.state, to, Some(error), task.conductor.clock.now()))
+    Some(OperationOutcome::bare(task.op.state, to, Some(error), task.conductor.clock.now()))
 }
 
 /// The error that led to FAILED_TEMP, with what is done now.

@@ -97,7 +97,7 @@ pub fn kept_levels(flavour: &Flavour, before: &ScaleLevels) -> Result<ScaleLevel
         let Some(kept) = before.get(aspect) else { continue };
         let max = flavour.aspects.get(aspect).map_or(0, |aspect| aspect.max_level);
         if *kept > max {
-            return Err(Problem::impossible(format!(
+            return Err(Problem::unprocessable(format!(
                 "aspect '{aspect}' is at level {kept}, which the new VNFD does not have (0..={max}): scale in first"
             )));
         }
@@ -217,7 +217,7 @@ fn become_of(from: &[Resource], to: &[Resource]) -> Vec<Step> {
         let remade: Vec<Resource> = rows.iter().filter(remade).cloned().collect();
         if !remade.is_empty() {
             steps.extend(doubt(remade.iter().filter_map(|row| find(from, &row.key)).map(|row| &row.key)));
-            steps.push(Step::Clear { rows: remade });
+            steps.push(Step::DeleteReplaced { rows: remade });
         }
         // Objects of the kinds that a definition brings can't be made before it is established.
         let established = (class == Class::Definition).then(|| await_ready(rows.iter()));
@@ -230,7 +230,7 @@ fn become_of(from: &[Resource], to: &[Resource]) -> Vec<Step> {
 /// What comes before the removal of `objects`.
 fn doubt<'a>(objects: impl Iterator<Item = &'a ObjectKey>) -> Option<Step> {
     let jobs: Vec<ObjectKey> = objects.filter(|key| key.kind == "Job").cloned().collect();
-    (!jobs.is_empty()).then_some(Step::Doubt { objects: jobs })
+    (!jobs.is_empty()).then_some(Step::MarkUncertain { objects: jobs })
 }
 
 fn await_ready<'a>(rows: impl Iterator<Item = &'a Resource>) -> Step {

@@ -70,7 +70,7 @@ pub fn differences(actual: &Value, intended: &Value, manager: &str) -> Vec<Diffe
     let ours = after.iter().filter(is_ours).filter_map(|entry| entry.get("fieldsV1"));
     let others =
         others.iter().filter(|entry| !is_ours(entry)).filter_map(|entry| Some((entry, entry.get("fieldsV1")?)));
-    let place = Place { path: String::new(), shapes: ours.collect(), owners: others.collect() };
+    let place = ElementPath { path: String::new(), shapes: ours.collect(), owners: others.collect() };
     let mut found = Vec::new();
     place.compare(Some(&stripped(actual)), Some(&stripped(intended)), &mut found);
     found
@@ -91,7 +91,7 @@ fn stripped(object: &Value) -> Value {
 }
 
 /// A place in an object, with what managed fields (`FieldsV1`) say of it.
-struct Place<'a> {
+struct ElementPath<'a> {
     path: String,
     /// What the applied intent has there: tells how a list is merged.
     shapes: Vec<&'a Value>,
@@ -99,7 +99,7 @@ struct Place<'a> {
     owners: Vec<(&'a Value, &'a Value)>,
 }
 
-impl<'a> Place<'a> {
+impl<'a> ElementPath<'a> {
     /// The place below, under `token` of the path and `field` of `FieldsV1`.
     fn below(&self, token: &str, field: &str) -> Self {
         let token = token.replace('~', "~0").replace('/', "~1");

@@ -203,7 +203,10 @@ impl Counting<'_> {
             }
             Step::Change { rows: wanted } => wanted.iter().for_each(|row| self.change(row, rows)),
             // What is cleared is made anew by the change that follows.
-            Step::AwaitReady { .. } | Step::EndPods { .. } | Step::Clear { .. } | Step::Doubt { .. } => {}
+            Step::AwaitReady { .. }
+            | Step::EndPods { .. }
+            | Step::DeleteReplaced { .. }
+            | Step::MarkUncertain { .. } => {}
         }
     }
 

@@ -26,7 +26,7 @@ pub fn select<'a>(vnfcs: &'a [Vnfc], ids: &[String]) -> Result<Vec<&'a Vnfc>, Pr
     if unknown.is_empty() {
         return Ok(selected);
     }
-    Err(Problem::impossible(format!(
+    Err(Problem::unprocessable(format!(
         "vnfcInstanceId {} is not a VNFC of this VNF instance; GET the instance for instantiatedVnfInfo.vnfcResourceInfo",
         names(unknown.into_iter())
     )))

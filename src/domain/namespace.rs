@@ -66,9 +66,9 @@ pub fn decide(parameter: Option<&Value>, manifests: &[Manifest]) -> Result<Names
     match parameter {
         None => from_manifests(manifests),
         Some(Value::String(name)) => Namespace::try_from(name.clone())
-            .map_err(|error| Problem::malformed(format!("additionalParams.namespace: {error}"))),
+            .map_err(|error| Problem::bad_request(format!("additionalParams.namespace: {error}"))),
         Some(other) => {
-            Err(Problem::malformed(format!("additionalParams.namespace must be a string, not {}", type_name(other))))
+            Err(Problem::bad_request(format!("additionalParams.namespace must be a string, not {}", type_name(other))))
         }
     }
 }
@@ -90,14 +90,14 @@ fn from_manifests(manifests: &[Manifest]) -> Result<Namespace, Problem> {
         let list = named.iter().map(|(namespace, files)| {
             format!("{namespace} ({})", files.iter().copied().collect::<Vec<_>>().join(", "))
         });
-        return Err(Problem::impossible(format!(
+        return Err(Problem::unprocessable(format!(
             "the manifests name {} namespaces: {}. A VNF instance lives in one: give additionalParams.namespace, or correct the package",
             named.len(),
             list.collect::<Vec<_>>().join("; ")
         )));
     }
     let name = named.into_keys().next().unwrap_or("default");
-    Namespace::try_from(name.to_owned()).map_err(|error| Problem::impossible(format!("metadata.namespace: {error}")))
+    Namespace::try_from(name.to_owned()).map_err(|error| Problem::unprocessable(format!("metadata.namespace: {error}")))
 }
 
 /// Whether a built-in kind has no namespace. Only for [`decide`], which runs without a cluster; the planner asks discovery.

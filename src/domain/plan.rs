@@ -32,7 +32,7 @@ impl Plan {
     pub fn rows(&self) -> impl Iterator<Item = &Resource> {
         let steps = self.forward.iter().chain(self.backward.iter().flatten());
         steps.flat_map(|step| match step {
-            Step::Clear { rows } | Step::Change { rows } => rows.as_slice(),
+            Step::DeleteReplaced { rows } | Step::Change { rows } => rows.as_slice(),
             _ => &[],
         })
     }
@@ -49,12 +49,14 @@ pub enum Step {
     },
     /// The rows don't say any more that the objects are there: they are about to be removed. It tells, if the removal is not
     /// recorded, a Job that is to be made again from one that has run and is not to run again.
-    Doubt {
+    #[serde(alias = "doubt")]
+    MarkUncertain {
         /// Keys of inventory rows.
         objects: Vec<ObjectKey>,
     },
     /// What can't become what these rows say by being changed is gone. Its rows say so already, and are `Planned`.
-    Clear {
+    #[serde(alias = "clear")]
+    DeleteReplaced {
         /// What is to be.
         rows: Vec<Resource>,
     },
@@ -110,8 +112,8 @@ impl Step {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Apply { .. } => "apply",
-            Self::Doubt { .. } => "doubt",
-            Self::Clear { .. } => "clear",
+            Self::MarkUncertain { .. } => "mark uncertain",
+            Self::DeleteReplaced { .. } => "delete replaced",
             Self::Change { .. } => "change",
             Self::AwaitReady { .. } => "await ready",
             Self::SetReplicas { .. } => "set replicas",
@@ -126,12 +128,12 @@ impl Step {
     pub fn size(&self) -> usize {
         match self {
             Self::Apply { objects }
-            | Self::Doubt { objects }
+            | Self::MarkUncertain { objects }
             | Self::AwaitReady { objects }
             | Self::Operate { objects, .. }
             | Self::EndPods { objects, .. }
             | Self::Remove { objects, .. } => objects.len(),
-            Self::Clear { rows } | Self::Change { rows } => rows.len(),
+            Self::DeleteReplaced { rows } | Self::Change { rows } => rows.len(),
             Self::SetReplicas { changes } => changes.len(),
             Self::DeletePods { pods } => pods.len(),
         }

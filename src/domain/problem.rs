@@ -48,12 +48,12 @@ impl Problem {
     }
 
     /// 400: the request can't be read: syntax, wrong type, missing member.
-    pub fn malformed(detail: impl Into<String>) -> Self {
-        Self::new(400, "malformed-request", detail)
+    pub fn bad_request(detail: impl Into<String>) -> Self {
+        Self::new(400, "bad_request-request", detail)
     }
 
     /// 422: the request was understood and can't be carried out as it is.
-    pub fn impossible(detail: impl Into<String>) -> Self {
+    pub fn unprocessable(detail: impl Into<String>) -> Self {
         Self::new(422, "unprocessable", detail)
     }
 
@@ -124,13 +124,13 @@ mod tests {
 
     #[test]
     fn what_is_told_is_bounded() {
-        let problem = Problem::impossible(format!("a{}", "ü".repeat(100_000)));
+        let problem = Problem::unprocessable(format!("a{}", "ü".repeat(100_000)));
         assert!(problem.detail.len() <= MAX_DETAIL + '…'.len_utf8() && problem.detail.ends_with("ü…"));
-        assert_eq!(Problem::impossible("short").detail, "short");
+        assert_eq!(Problem::unprocessable("short").detail, "short");
     }
 
     #[test]
     fn what_no_database_takes_is_not_told() {
-        assert_eq!(Problem::impossible("a\0b\n").detail, "a b\n");
+        assert_eq!(Problem::unprocessable("a\0b\n").detail, "a b\n");
     }
 }

@@ -48,7 +48,7 @@ pub fn check(manifests: &[Manifest], flavour: &Flavour) -> Result<(), Problem> {
     let mut seen: HashMap<ObjectKey, &Manifest> = HashMap::new();
     for manifest in manifests {
         if let Some(first) = seen.insert(key(manifest), manifest) {
-            return Err(Problem::impossible(format!(
+            return Err(Problem::unprocessable(format!(
                 "{} is defined twice, at {} and {}; an object of a VNF has one definition",
                 key(manifest),
                 first.place(),
@@ -57,7 +57,7 @@ pub fn check(manifests: &[Manifest], flavour: &Flavour) -> Result<(), Problem> {
         }
     }
     if let Some(manifest) = manifests.iter().find(|manifest| has_too_many_pods(manifest)) {
-        return Err(Problem::impossible(format!(
+        return Err(Problem::unprocessable(format!(
             "{} at {} has more than {MOST_INSTANCES} pods; no more are possible",
             key(manifest),
             manifest.place()
@@ -65,7 +65,7 @@ pub fn check(manifests: &[Manifest], flavour: &Flavour) -> Result<(), Problem> {
     }
     for definition in manifests.iter().filter(is_definition) {
         if let Some(why) = misnamed(definition) {
-            return Err(Problem::impossible(format!("{} at {}: {why}", key(definition), definition.place())));
+            return Err(Problem::unprocessable(format!("{} at {}: {why}", key(definition), definition.place())));
         }
     }
     for (aspect_id, aspect) in &flavour.aspects {
@@ -73,7 +73,7 @@ pub fn check(manifests: &[Manifest], flavour: &Flavour) -> Result<(), Problem> {
             let scalable =
                 |manifest: &&Manifest| manifest.name() == vdu.name && SCALABLE_KINDS.contains(&manifest.kind());
             if manifests.iter().find(scalable).is_none() {
-                return Err(Problem::impossible(format!(
+                return Err(Problem::unprocessable(format!(
                     "aspect '{aspect_id}' scales VDU '{vdu_id}', but no Deployment, StatefulSet or ReplicaSet named '{}' is in the definition files",
                     vdu.name
                 )));
@@ -218,7 +218,7 @@ fn refuse_unknown_kinds(rendering: &Rendering<'_>) -> Result<(), Problem> {
     if unknown.is_empty() {
         return Ok(());
     }
-    Err(Problem::impossible(format!(
+    Err(Problem::unprocessable(format!(
         "the cluster does not serve the kind of: {}. Install its CustomResourceDefinition or correct the package; nothing was created",
         unknown.join("; ")
     )))

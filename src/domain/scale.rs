@@ -57,7 +57,7 @@ pub fn initial_levels(flavour: &Flavour, level: Option<&str>) -> Result<ScaleLev
     let mut levels: ScaleLevels = flavour.aspects.keys().map(|aspect| (aspect.clone(), 0)).collect();
     if let Some(name) = level.or(flavour.default_level.as_deref()) {
         let chosen = flavour.levels.get(name).ok_or_else(|| {
-            Problem::impossible(format!(
+            Problem::unprocessable(format!(
                 "instantiationLevelId '{name}' is not in the VNFD; it has: {}",
                 names(flavour.levels.keys())
             ))
@@ -106,7 +106,7 @@ pub fn scaled(
         ScaleDirection::In => current.checked_sub(steps),
     };
     let target = target.ok_or_else(|| {
-        Problem::impossible(format!(
+        Problem::unprocessable(format!(
             "numberOfSteps {steps} leaves the range of aspect '{aspect_id}': it is at level {current} of 0..={}",
             aspect.max_level
         ))
@@ -131,7 +131,7 @@ pub fn scaled_to(flavour: &Flavour, levels: &ScaleLevels, target: &ScaleTarget) 
             for (id, level) in wanted {
                 let max = aspect(flavour, id)?.max_level;
                 if *level > max {
-                    return Err(Problem::impossible(format!(
+                    return Err(Problem::unprocessable(format!(
                         "scaleLevel {level} of aspect '{id}' is not in 0..={max}"
                     )));
                 }
@@ -148,7 +148,7 @@ pub fn scaled_to(flavour: &Flavour, levels: &ScaleLevels, target: &ScaleTarget) 
 
 fn aspect<'a>(flavour: &'a Flavour, id: &str) -> Result<&'a ScalingAspect, Problem> {
     flavour.aspects.get(id).ok_or_else(|| {
-        Problem::impossible(format!("aspectId '{id}' is not in the VNFD; it has: {}", names(flavour.aspects.keys())))
+        Problem::unprocessable(format!("aspectId '{id}' is not in the VNFD; it has: {}", names(flavour.aspects.keys())))
     })
 }
 
@@ -199,14 +199,14 @@ pub const MOST_INSTANCES: u32 = 10_000;
 pub fn check_profiles(flavour: &Flavour, numbers: &BTreeMap<String, u32>) -> Result<(), Problem> {
     for (id, number) in numbers {
         if *number > MOST_INSTANCES {
-            return Err(Problem::impossible(format!(
+            return Err(Problem::unprocessable(format!(
                 "VDU '{id}' would have {number} instances; at most {MOST_INSTANCES} are possible"
             )));
         }
         if let Some(vdu) = flavour.vdus.get(id)
             && !(vdu.min..=vdu.max).contains(number)
         {
-            return Err(Problem::impossible(format!(
+            return Err(Problem::unprocessable(format!(
                 "VDU '{id}' would have {number} instances; its vdu_profile allows {} to {}",
                 vdu.min, vdu.max
             )));

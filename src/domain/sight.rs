@@ -1,6 +1,6 @@
 //! What is seen of a VNF instance in its cluster, cut down to what `instantiatedVnfInfo` is made of.
 //!
-//! Pure. Objects become [`Seen`] in `crate::infra`; an operation's end and the view (`crate::view`) conclude from them here.
+//! Pure. Objects become [`ObservedObject`] in `crate::infra`; an operation's end and the view (`crate::view`) conclude from them here.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -10,7 +10,7 @@ use crate::domain::resource::{Resource, ResourceState};
 
 /// The kinds that matter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum SeenKind {
+pub enum ObservedKind {
     /// A VNFC, if it descends from a VDU's workload.
     Pod,
     /// Has replicas.
@@ -25,11 +25,11 @@ pub enum SeenKind {
 
 /// An object that carries a VNF instance's label.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seen {
+pub struct ObservedObject {
     /// The instance that the label names.
     pub instance: VnfInstanceId,
     /// Its kind.
-    pub kind: SeenKind,
+    pub kind: ObservedKind,
     /// `metadata.name`.
     pub name: String,
     /// `metadata.uid`.
@@ -43,27 +43,27 @@ pub struct Seen {
 }
 
 /// The kinds to look at for an instance whose VDUs and volumes are of `kinds`.
-pub fn kinds_for<'a>(kinds: impl IntoIterator<Item = &'a str>) -> BTreeSet<SeenKind> {
+pub fn kinds_for<'a>(kinds: impl IntoIterator<Item = &'a str>) -> BTreeSet<ObservedKind> {
     let needed = kinds.into_iter().flat_map(|kind| match kind {
-        "Deployment" => [SeenKind::Deployment, SeenKind::ReplicaSet].as_slice(),
-        "ReplicaSet" => &[SeenKind::ReplicaSet],
-        "StatefulSet" => &[SeenKind::StatefulSet, SeenKind::Claim],
-        "PersistentVolumeClaim" => &[SeenKind::Claim],
+        "Deployment" => [ObservedKind::Deployment, ObservedKind::ReplicaSet].as_slice(),
+        "ReplicaSet" => &[ObservedKind::ReplicaSet],
+        "StatefulSet" => &[ObservedKind::StatefulSet, ObservedKind::Claim],
+        "PersistentVolumeClaim" => &[ObservedKind::Claim],
         _ => &[],
     });
-    needed.copied().chain([SeenKind::Pod]).collect()
+    needed.copied().chain([ObservedKind::Pod]).collect()
 }
 
 /// The living pods that descend from a workload with a VDU, by VDU and name. A pod belongs to a VDU by the chain of its
 /// owners' uids, never by its name.
-pub fn vnfcs(seen: &[Seen], inventory: &[Resource]) -> Vec<Vnfc> {
+pub fn vnfcs(seen: &[ObservedObject], inventory: &[Resource]) -> Vec<Vnfc> {
     let workloads = workloads(inventory);
     let between: HashMap<&str, &[String]> = seen
         .iter()
-        .filter(|it| it.kind == SeenKind::ReplicaSet)
+        .filter(|it| it.kind == ObservedKind::ReplicaSet)
         .map(|it| (it.uid.as_str(), it.owners.as_slice()))
         .collect();
-    let vnfc = |pod: &Seen| {
+    let vnfc = |pod: &ObservedObject| {
         let line = pod
             .owners
             .iter()
@@ -78,14 +78,14 @@ pub fn vnfcs(seen: &[Seen], inventory: &[Resource]) -> Vec<Vnfc> {
         })
     };
     let mut vnfcs: Vec<Vnfc> =
-        seen.iter().filter(|it| it.kind == SeenKind::Pod && it.living).filter_map(vnfc).collect();
+        seen.iter().filter(|it| it.kind == ObservedKind::Pod && it.living).filter_map(vnfc).collect();
     vnfcs.sort_by(|a, b| (&a.vdu_id, &a.pod_name).cmp(&(&b.vdu_id, &b.pod_name)));
     vnfcs
 }
 
 /// The volume claims, by name.
-pub fn storages(seen: &[Seen]) -> Vec<VirtualStorage> {
-    let claims = seen.iter().filter(|it| it.kind == SeenKind::Claim);
+pub fn storages(seen: &[ObservedObject]) -> Vec<VirtualStorage> {
+    let claims = seen.iter().filter(|it| it.kind == ObservedKind::Claim);
     let mut storages: Vec<VirtualStorage> =
         claims.map(|it| VirtualStorage { claim_name: it.name.clone(), claim_uid: it.uid.clone() }).collect();
     storages.sort_by(|a, b| a.claim_name.cmp(&b.claim_name));
@@ -93,7 +93,7 @@ pub fn storages(seen: &[Seen]) -> Vec<VirtualStorage> {
 }
 
 /// The replicas that the workloads of the VDUs are told to have now, by VDU.
-pub fn replicas(seen: &[Seen], inventory: &[Resource]) -> BTreeMap<String, u32> {
+pub fn replicas(seen: &[ObservedObject], inventory: &[Resource]) -> BTreeMap<String, u32> {
     let workloads = workloads(inventory);
     let living = seen.iter().filter(|it| it.living);
     living.filter_map(|it| Some((workloads.get(it.uid.as_str())?.vdu_id.clone()?, it.replicas?))).collect()

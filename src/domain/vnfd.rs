@@ -35,7 +35,10 @@ impl Vnfd {
     /// 422 naming the flavours there are.
     pub fn flavour(&self, id: &str) -> Result<&Flavour, Problem> {
         self.flavours.get(id).ok_or_else(|| {
-            Problem::impossible(format!("flavourId '{id}' is not in the VNFD; it has: {}", names(self.flavours.keys())))
+            Problem::unprocessable(format!(
+                "flavourId '{id}' is not in the VNFD; it has: {}",
+                names(self.flavours.keys())
+            ))
         })
     }
 }

@@ -17,7 +17,7 @@ use crate::domain::instance::{VirtualStorage, Vnfc};
 use crate::domain::namespace::Namespace;
 use crate::domain::plan::PodRef;
 use crate::domain::resource::{KindInfo, Resource};
-use crate::domain::sight::{Seen, SeenKind};
+use crate::domain::sight::{ObservedKind, ObservedObject};
 use crate::domain::vim::VimAccess;
 
 pub mod kubernetes;
@@ -117,7 +117,7 @@ pub trait Driver: Send + Sync {
         scope: &Scope,
         resources: &[Resource],
         patience: Patience,
-    ) -> Result<Option<Vec<Seen>>, InfraError>;
+    ) -> Result<Option<Vec<ObservedObject>>, InfraError>;
 
     /// The object is gone, with what it owns and the volumes claimed by its templates. Nothing is done to an object
     /// that is not ours: another uid, another owner's mark, or a Namespace that holds, or a CustomResourceDefinition that
@@ -156,19 +156,19 @@ pub trait Driver: Send + Sync {
         &self,
         scope: &Scope,
         resources: &[Resource],
-        pods: Option<Vec<Seen>>,
+        pods: Option<Vec<ObservedObject>>,
     ) -> Result<Observed, InfraError>;
 }
 
 /// What a watch tells.
 #[derive(Clone, Debug)]
-pub enum Sighting {
+pub enum WatchEvent {
     /// These are all there are.
-    All(Vec<Seen>),
+    All(Vec<ObservedObject>),
     /// This one came or changed.
-    Now(Seen),
+    Now(ObservedObject),
     /// This one is gone.
-    Gone(Seen),
+    Gone(ObservedObject),
     /// They can't be looked at, and why; it is tried again now and then.
     Hidden(InfraError),
 }
@@ -188,6 +188,6 @@ pub trait Observer: Send + Sync {
         &self,
         access: &VimAccess,
         namespace: &Namespace,
-        kind: SeenKind,
-    ) -> Result<BoxStream<'static, Sighting>, InfraError>;
+        kind: ObservedKind,
+    ) -> Result<BoxStream<'static, WatchEvent>, InfraError>;
 }

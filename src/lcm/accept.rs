@@ -26,7 +26,7 @@ use crate::sol003::common::{
     TerminateVnfRequest, TerminationType,
 };
 use crate::sol003::v2::{InstantiateVnfRequest, VimConnectionInfo};
-use crate::store::{IdempotencyKey, Made, OnboardedVnfd, Store, StoreError};
+use crate::store::{CreateOutcome, IdempotencyKey, OnboardedVnfd, Store, StoreError};
 use crate::traces;
 
 /// Turns requests into op occurrences.
@@ -116,7 +116,7 @@ impl Acceptor<'_> {
         let flavour = self.scalable(&instance, info).await?;
         let steps = request.number_of_steps.unwrap_or(1);
         if steps == 0 {
-            return Err(Problem::malformed("numberOfSteps must be at least 1").into());
+            return Err(Problem::bad_request("numberOfSteps must be at least 1").into());
         }
         scaled(&flavour, &info.scale_levels, direction(request.scale_type), &request.aspect_id, steps)?;
         self.begin(self.op_occ(self.op_id(), LcmOperation::Scale, record(request)?, &instance), instance).await
@@ -158,13 +158,13 @@ impl Acceptor<'_> {
         instantiated(&instance)?;
         if request.vnfc_instance_id.as_ref().is_some_and(|ids| !ids.is_empty()) {
             let text = "single VNFCs can't be stopped or started: Kubernetes replaces a pod that ends; leave vnfcInstanceId out, or scale";
-            return Err(Problem::impossible(text).into());
+            return Err(Problem::unprocessable(text).into());
         }
         if request.change_state_to == VnfState::Started && request.stop_type.is_some() {
-            return Err(Problem::impossible("stopType goes with changeStateTo STOPPED only").into());
+            return Err(Problem::unprocessable("stopType goes with changeStateTo STOPPED only").into());
         }
         if request.graceful_stop_timeout.is_some() && request.stop_type != Some(StopType::Graceful) {
-            return Err(Problem::impossible("gracefulStopTimeout goes with stopType GRACEFUL only").into());
+            return Err(Problem::unprocessable("gracefulStopTimeout goes with stopType GRACEFUL only").into());
         }
         self.begin(self.op_occ(self.op_id(), LcmOperation::Operate, record(request)?, &instance), instance).await
     }
@@ -179,7 +179,7 @@ impl Acceptor<'_> {
         let timed = request.graceful_termination_timeout.is_some();
         if timed && request.termination_type == TerminationType::Forceful {
             return Err(
-                Problem::impossible("gracefulTerminationTimeout goes with terminationType GRACEFUL only").into()
+                Problem::unprocessable("gracefulTerminationTimeout goes with terminationType GRACEFUL only").into()
             );
         }
         self.begin(self.op_occ(self.op_id(), LcmOperation::Terminate, record(request)?, &instance), instance).await
@@ -221,7 +221,7 @@ impl Acceptor<'_> {
         modify::refuse_long_texts(request.vnf_instance_name.as_deref(), request.vnf_instance_description.as_deref())?;
         let key = key.map(|key| idempotency_key(key, &request)).transpose()?;
         let unusable = || {
-            Problem::impossible(format!("no onboarded and ENABLED VNF package has the vnfdId '{}'", request.vnfd_id))
+            Problem::unprocessable(format!("no onboarded and ENABLED VNF package has the vnfdId '{}'", request.vnfd_id))
         };
         let onboarded = match self.store.vnfd(self.project, &request.vnfd_id).await {
             Err(StoreError::NotFound) => return Err(unusable().into()),
@@ -247,15 +247,15 @@ impl Acceptor<'_> {
             created_at: self.clock.now(),
         };
         let made = match key {
-            None => self.store.create_instance(&instance).await.map(|()| Made::Now),
+            None => self.store.create_instance(&instance).await.map(|()| CreateOutcome::Created),
             Some(key) => self.store.create_instance_once(&instance, &key).await,
         };
         match made {
             Err(StoreError::Stale) => Err(unusable().into()),
             Err(error) => Err(error.into()),
-            Ok(Made::Now) => Ok(instance),
-            Ok(Made::Already(id)) => self.instance(id).await,
-            Ok(Made::Otherwise) => Err(Problem::impossible(
+            Ok(CreateOutcome::Created) => Ok(instance),
+            Ok(CreateOutcome::Existing(id)) => self.instance(id).await,
+            Ok(CreateOutcome::KeyConflict) => Err(Problem::unprocessable(
                 "another request had this Idempotency-Key: a new request needs a new key, a repeated one the same body",
             )
             .into()),
@@ -331,7 +331,7 @@ impl Acceptor<'_> {
     async fn default_vim(&self) -> Result<Option<Vim>, ApiError> {
         match self.store.default_vim(self.project).await {
             Err(StoreError::NotFound) if self.granting => Ok(None),
-            Err(StoreError::NotFound) => Err(Problem::impossible(
+            Err(StoreError::NotFound) => Err(Problem::unprocessable(
                 "the request has no vimConnectionInfo and no default VIM is registered: give one, or register a VIM with is_default",
             )
             .into()),
@@ -391,7 +391,7 @@ impl Acceptor<'_> {
     }
 
     async fn check_connection(&self, key: &str, connection: &VimConnection) -> Result<(), ApiError> {
-        let wrong = |text: String| Problem::impossible(format!("vimConnectionInfo '{key}': {text}"));
+        let wrong = |text: String| Problem::unprocessable(format!("vimConnectionInfo '{key}': {text}"));
         if !connection.is_kubernetes() {
             return Err(wrong(format!(
                 "vimType '{}' is not supported; use ETSINFV.KUBERNETES.V_1",
@@ -512,12 +512,12 @@ pub fn target(request: &ScaleVnfToLevelRequest) -> Result<ScaleTarget, Problem> 
             let mut levels = BTreeMap::new();
             for info in infos {
                 if levels.insert(info.aspect_id.clone(), info.scale_level).is_some() {
-                    return Err(Problem::malformed(format!("scaleInfo names aspect '{}' twice", info.aspect_id)));
+                    return Err(Problem::bad_request(format!("scaleInfo names aspect '{}' twice", info.aspect_id)));
                 }
             }
             Ok(ScaleTarget::Aspects(levels))
         }
-        _ => Err(Problem::malformed("give either instantiationLevelId, or scaleInfo with an entry at least")),
+        _ => Err(Problem::bad_request("give either instantiationLevelId, or scaleInfo with an entry at least")),
     }
 }
 
@@ -551,7 +551,7 @@ pub(super) fn usable(onboarded: &OnboardedVnfd) -> Result<(), Problem> {
         return Ok(());
     }
     let text = format!("VNF package {} is DISABLED: set its operationalState to ENABLED", onboarded.package_id);
-    Err(Problem::impossible(text))
+    Err(Problem::unprocessable(text))
 }
 
 /// What tells `request` from others that are sent with the same key.

@@ -56,7 +56,7 @@ impl Acceptor<'_> {
         let onboarded = match self.store.vnfd(self.project, &request.vnfd_id).await {
             Err(StoreError::NotFound) => {
                 let text = format!("no onboarded VNF package has the vnfdId '{}'", request.vnfd_id);
-                return Err(Problem::impossible(text).into());
+                return Err(Problem::unprocessable(text).into());
             }
             found => found?,
         };
@@ -114,7 +114,7 @@ fn stays(instance: &VnfInstance, requested: Option<&Value>) -> Result<(), Proble
         return Ok(());
     }
     let home = home.map_or("no namespace", namespace::Namespace::as_str);
-    Err(Problem::impossible(format!(
+    Err(Problem::unprocessable(format!(
         "additionalParams.namespace is '{requested}', but VNF instance {} is in '{home}' and stays there: leave it out",
         instance.id
     )))
@@ -125,7 +125,7 @@ fn refuse_unknown_vdus(flavour: &Flavour, vdus: &[String]) -> Result<(), Problem
     if unknown.is_empty() {
         return Ok(());
     }
-    Err(Problem::impossible(format!(
+    Err(Problem::unprocessable(format!(
         "additionalParams.vdu_params names {}, which the new VNFD does not have; it has: {}",
         names(unknown.into_iter()),
         names(flavour.vdus.keys())

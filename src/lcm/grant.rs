@@ -51,7 +51,7 @@ pub fn request(
 /// move a VNF.
 pub fn settle(grant: &Grant, asked: &Asked, op: &VnfLcmOpOcc, instance: &VnfInstance) -> Result<Settled, Problem> {
     if grant.vnf_lcm_op_occ_id != op.id.to_string() || grant.vnf_instance_id != instance.id.to_string() {
-        return Err(malformed("the grant is another operation's, by its vnfLcmOpOccId and vnfInstanceId"));
+        return Err(bad_request("the grant is another operation's, by its vnfLcmOpOccId and vnfInstanceId"));
     }
     answered("addResources", &asked.add, grant.added())?;
     answered("removeResources", &asked.remove, grant.removed())?;
@@ -81,7 +81,7 @@ fn answered(list: &str, asked: &[String], infos: &[GrantInfo]) -> Result<(), Pro
 fn connect(instance: &mut VnfInstance, grant: &Grant, op: &VnfLcmOpOcc) -> Result<Vec<String>, Problem> {
     let connections = grant.connections();
     if connections.len() > MAX_CONNECTIONS {
-        return Err(malformed(&format!("the grant brings more than {MAX_CONNECTIONS} VIM connections")));
+        return Err(bad_request(&format!("the grant brings more than {MAX_CONNECTIONS} VIM connections")));
     }
     let mut new = Vec::new();
     for (id, wire) in connections {
@@ -90,7 +90,7 @@ fn connect(instance: &mut VnfInstance, grant: &Grant, op: &VnfLcmOpOcc) -> Resul
             let text = format!(
                 "the grant brings a VIM connection without an id, or of more than {MAX_CONNECTION_BYTES} bytes"
             );
-            return Err(malformed(&text));
+            return Err(bad_request(&text));
         }
         if instance.vim_connections.contains_key(&id) {
             continue;
@@ -111,7 +111,7 @@ fn place(instance: &mut VnfInstance, grant: &Grant, op: &VnfLcmOpOcc, first: Opt
         infos.filter_map(|info| info.vim_connection_id.as_ref()).filter(|id| !id.is_empty()).collect();
     if wanted.len() > 1 {
         let all = names(wanted.into_iter());
-        return Err(Problem::impossible(format!(
+        return Err(Problem::unprocessable(format!(
             "the grant spreads the VNF over several vimConnectionIds ({all}): it lives in one namespace of one cluster"
         )));
     }
@@ -120,7 +120,7 @@ fn place(instance: &mut VnfInstance, grant: &Grant, op: &VnfLcmOpOcc, first: Opt
     let stands_in = home.as_ref().filter(|id| is_stand_in(instance, id, op)).cloned();
     if home.is_some() && stands_in.is_none() {
         return match wanted {
-            Some(wanted) if Some(wanted) != home.as_ref() => Err(Problem::impossible(format!(
+            Some(wanted) if Some(wanted) != home.as_ref() => Err(Problem::unprocessable(format!(
                 "the grant would have the VNF in vimConnectionInfo '{wanted}': it is '{}' by its instantiation, and a VNF is not moved",
                 home.unwrap_or_default()
             ))),
@@ -128,15 +128,15 @@ fn place(instance: &mut VnfInstance, grant: &Grant, op: &VnfLcmOpOcc, first: Opt
         };
     }
     let Some(chosen) = wanted.or(first).or(home.as_ref()).cloned() else {
-        return Err(Problem::impossible(
+        return Err(Problem::unprocessable(
             "no VIM: the request has no vimConnectionInfo, no default VIM is registered, and the grant names none",
         ));
     };
     let Some(connection) = instance.vim_connections.get(&chosen) else {
-        return Err(malformed(&format!("the grant does not say what its vimConnectionId '{chosen}' is")));
+        return Err(bad_request(&format!("the grant does not say what its vimConnectionId '{chosen}' is")));
     };
     if !connection.is_kubernetes() {
-        return Err(Problem::impossible(format!(
+        return Err(Problem::unprocessable(format!(
             "the grant would have the VNF in '{chosen}', of vimType '{}': use ETSINFV.KUBERNETES.V_1",
             connection.vim_type
         )));
@@ -164,16 +164,16 @@ fn is_stand_in(instance: &VnfInstance, id: &str, op: &VnfLcmOpOcc) -> bool {
 /// What the Grant's parameters change of the request's. What was decided before the Grant was asked for, it can't change.
 fn params(granted: &Map<String, Value>, op: &VnfLcmOpOcc, instance: &VnfInstance) -> Result<Option<Value>, Problem> {
     let read = |members: &Map<String, Value>| InstantiateParams::read(members);
-    let said = read(granted).map_err(|problem| malformed(&format!("the grant: {}", problem.detail)))?;
+    let said = read(granted).map_err(|problem| bad_request(&format!("the grant: {}", problem.detail)))?;
     let requested = op.params.get("additionalParams").and_then(Value::as_object).cloned().unwrap_or_default();
     let namespace = instance.metadata.namespace.as_ref().map(|namespace| Value::from(namespace.as_str()));
     if said.namespace.is_some() && said.namespace != namespace {
-        return Err(Problem::impossible(
+        return Err(Problem::unprocessable(
             "the grant names another additionalParams.namespace than the one that was decided on when the operation was accepted",
         ));
     }
     if said.definition_files.is_some() && said.definition_files != read(&requested)?.definition_files {
-        return Err(Problem::impossible(format!(
+        return Err(Problem::unprocessable(format!(
             "the grant names other additionalParams.{DEFINITION_FILES} than those whose resources it was asked for"
         )));
     }
@@ -192,6 +192,6 @@ fn params(granted: &Map<String, Value>, op: &VnfLcmOpOcc, instance: &VnfInstance
 }
 
 /// 502: the Grant is of no use.
-fn malformed(text: &str) -> Problem {
-    Problem::new(502, "grant-malformed", text)
+fn bad_request(text: &str) -> Problem {
+    Problem::new(502, "grant-bad_request", text)
 }

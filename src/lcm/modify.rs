@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::domain::instance::{NAMESPACE_KEY, VnfInstance};
 use crate::domain::problem::Problem;
 use crate::domain::vim::{Secret, VimConnection};
-use crate::error::{internal, misread};
+use crate::error::{internal, invalid_body};
 use crate::sol003::v2::{VimConnectionInfo, VnfInfoModificationRequest};
 
 /// What can be changed; other members of a patch are ignored, as extensions of later editions.
@@ -33,14 +33,14 @@ const LONGEST: [(&str, usize); 2] = [("vnfInstanceName", 255), ("vnfInstanceDesc
 /// 400 if a member is of the wrong type; 422 for what can't be changed, and for more than is kept.
 pub fn apply(instance: &mut VnfInstance, patch: Map<String, Value>) -> Result<Value, Problem> {
     if let Some(name) = ["vnfdId", "vnfPkgId"].iter().find(|name| patch.contains_key(**name)) {
-        return Err(Problem::impossible(format!(
+        return Err(Problem::unprocessable(format!(
             "{name} can't be changed like this: POST …/change_vnfpkg changes the package of an INSTANTIATED VNF"
         )));
     }
     let known = patch.into_iter().filter(|(name, _)| ATTRIBUTES.contains(&name.as_str()));
     let patch: Value = known.collect();
     let typed: Result<VnfInfoModificationRequest, _> = serde_path_to_error::deserialize(&patch);
-    refuse_namespace(typed.map_err(|error| misread(&error))?.metadata.as_ref())?;
+    refuse_namespace(typed.map_err(|error| invalid_body(&error))?.metadata.as_ref())?;
     let mut document = json!({
         "vnfInstanceName": instance.name,
         "vnfInstanceDescription": instance.description,
@@ -91,7 +91,7 @@ fn connections(connections: &mut BTreeMap<String, VimConnection>, patch: Map<Str
             }
         }
         let wire: VimConnectionInfo = serde_json::from_value(document)
-            .map_err(|_| Problem::malformed(format!("vimConnectionInfo.{key}: a member is of the wrong type")))?;
+            .map_err(|_| Problem::bad_request(format!("vimConnectionInfo.{key}: a member is of the wrong type")))?;
         let mut connection = VimConnection::from(wire);
         if let Some(known) = connections.get(&key) {
             (connection.home, connection.added_by) = (known.home, known.added_by);
@@ -112,7 +112,7 @@ fn connections(connections: &mut BTreeMap<String, VimConnection>, patch: Map<Str
 pub fn refuse_excess_connections(connections: &BTreeMap<String, VimConnection>) -> Result<(), Problem> {
     let (most, most_bytes) = MAX_CONNECTIONS;
     if connections.len() > most {
-        return Err(Problem::impossible(format!("a VNF instance has at most {most} vimConnectionInfo entries")));
+        return Err(Problem::unprocessable(format!("a VNF instance has at most {most} vimConnectionInfo entries")));
     }
     let exposed: BTreeMap<_, _> = connections.iter().map(|(key, connection)| (key, exposed(connection))).collect();
     refuse_large("vimConnectionInfo", &exposed, most_bytes)
@@ -137,7 +137,7 @@ pub fn refuse_long(attribute: &str, text: &str, longest: usize) -> Result<(), Pr
     if text.chars().count() <= longest {
         return Ok(());
     }
-    Err(Problem::impossible(format!("{attribute} has more than {longest} characters")))
+    Err(Problem::unprocessable(format!("{attribute} has more than {longest} characters")))
 }
 
 /// A connection with its secrets, as the caller once sent it, for merging into.
@@ -161,7 +161,7 @@ fn exposed(connection: &VimConnection) -> Value {
 pub fn refuse_namespace(metadata: Option<&Map<String, Value>>) -> Result<(), Problem> {
     match metadata.and_then(|metadata| metadata.get(NAMESPACE_KEY)) {
         None => Ok(()),
-        Some(_) => Err(Problem::impossible(
+        Some(_) => Err(Problem::unprocessable(
             "metadata.namespace is reserved: the namespace is given by additionalParams.namespace when the VNF is instantiated, and stays",
         )),
     }
@@ -184,5 +184,5 @@ pub(super) fn refuse_large(name: &str, value: &impl Serialize, most: usize) -> R
     if bytes <= most {
         return Ok(());
     }
-    Err(Problem::impossible(format!("{name} would have {bytes} bytes as JSON; at most {most} are kept")))
+    Err(Problem::unprocessable(format!("{name} would have {bytes} bytes as JSON; at most {most} are kept")))
 }

@@ -53,11 +53,11 @@ impl ChangeParams {
                 let shown: String = other.chars().take(64).collect();
                 let text =
                     format!("additionalParams.upgrade_type '{shown}' is not supported: there is {ROLLING_UPDATE}");
-                return Err(Problem::impossible(text));
+                return Err(Problem::unprocessable(text));
             }
             Some(other) => {
                 let text = format!("additionalParams.upgrade_type must be a string, not {}", type_name(other));
-                return Err(Problem::malformed(text));
+                return Err(Problem::bad_request(text));
             }
         }
         let vdu = |entry: &Value| entry.get("vdu_id").and_then(Value::as_str).map(str::to_owned);
@@ -67,7 +67,7 @@ impl ChangeParams {
             Some(_) => None,
         };
         let wrong = "additionalParams.vdu_params must be an array of objects, each with a vdu_id";
-        Ok(Self { namespace, definition_files, vdus: vdus.ok_or_else(|| Problem::malformed(wrong))? })
+        Ok(Self { namespace, definition_files, vdus: vdus.ok_or_else(|| Problem::bad_request(wrong))? })
     }
 }
 
@@ -84,7 +84,7 @@ impl InstantiateParams {
     /// 400 naming the parameter that is of the wrong type.
     pub fn read(params: &Map<String, Value>) -> Result<Self, Problem> {
         let wrong = |name: &str, wanted: &str, value: &Value| {
-            Problem::malformed(format!("additionalParams.{name} must be {wanted}, not {}", type_name(value)))
+            Problem::bad_request(format!("additionalParams.{name} must be {wanted}, not {}", type_name(value)))
         };
         let create_namespace = match params.get("createNamespace") {
             None => false,
@@ -98,7 +98,7 @@ impl InstantiateParams {
             Some(Value::Array(paths)) => {
                 let paths: Option<Vec<String>> = paths.iter().map(|path| path.as_str().map(str::to_owned)).collect();
                 Some(paths.ok_or_else(|| {
-                    Problem::malformed(format!("additionalParams.{DEFINITION_FILES} must be an array of strings"))
+                    Problem::bad_request(format!("additionalParams.{DEFINITION_FILES} must be an array of strings"))
                 })?)
             }
             // Again a string where every value is one: a JSON array, or paths with commas between.
@@ -106,7 +106,7 @@ impl InstantiateParams {
             Some(other) => return Err(wrong(DEFINITION_FILES, "an array of strings", other)),
         };
         if definition_files.as_ref().is_some_and(|paths| paths.len() > MAX_DEFINITION_FILES) {
-            return Err(Problem::impossible(format!(
+            return Err(Problem::unprocessable(format!(
                 "additionalParams.{DEFINITION_FILES} names more than {MAX_DEFINITION_FILES} files"
             )));
         }
@@ -118,7 +118,7 @@ impl InstantiateParams {
 fn paths_in(text: &str) -> Result<Vec<String>, Problem> {
     if text.trim_start().starts_with('[') {
         return serde_json::from_str(text).map_err(|_| {
-            Problem::malformed(format!(
+            Problem::bad_request(format!(
                 "additionalParams.{DEFINITION_FILES} is a string that is no JSON array of strings"
             ))
         });
@@ -136,13 +136,13 @@ pub fn manifests(files: &[DefinitionFile], chosen: Option<&[String]>) -> Result<
         Some(chosen) => Cow::Owned(select(files, chosen)?),
     };
     if files.is_empty() {
-        return Err(Problem::impossible(format!(
+        return Err(Problem::unprocessable(format!(
             "there is no definition file to instantiate: name some in additionalParams.{DEFINITION_FILES}"
         )));
     }
     let manifests = manifest::read(&files)?;
     if manifests.is_empty() {
-        return Err(Problem::impossible("the definition files hold no Kubernetes object"));
+        return Err(Problem::unprocessable("the definition files hold no Kubernetes object"));
     }
     Ok((files.iter().map(|file| file.path.clone()).collect(), manifests))
 }
@@ -176,7 +176,7 @@ fn select(files: &[DefinitionFile], chosen: &[String]) -> Result<Vec<DefinitionF
     let has = |path: &String| files.iter().any(|file| file.path == *path);
     let missing: Vec<&String> = chosen.iter().filter(|path| !has(path)).collect();
     if !missing.is_empty() {
-        return Err(Problem::impossible(format!(
+        return Err(Problem::unprocessable(format!(
             "additionalParams.{DEFINITION_FILES} names {}, which the package does not list as a YAML or JSON artifact; it lists: {}",
             names(missing.into_iter()),
             names(files.iter().map(|file| &file.path))

@@ -218,7 +218,7 @@ impl Planner<'_> {
             .collect();
         if changes.is_empty() {
             let text = "no workload that this scales has replicas that are this VNFM's to set (a HorizontalPodAutoscaler may have them)";
-            return Err(Problem::impossible(text).into());
+            return Err(Problem::unprocessable(text).into());
         }
         let objects: Vec<ObjectKey> = changes.iter().map(|(change, _)| change.object.clone()).collect();
         let (forward, backward) = changes.into_iter().unzip();
@@ -273,7 +273,7 @@ impl Planner<'_> {
         };
         let (emptied, removed) = (those(Stopping::Emptied), those(Stopping::Removed));
         if emptied.is_empty() && removed.is_empty() {
-            return Err(Problem::impossible("the VNF has no workload that could be stopped or started").into());
+            return Err(Problem::unprocessable("the VNF has no workload that could be stopped or started").into());
         }
         let steps = |vnf_state, grace_seconds| operate(&emptied, &removed, vnf_state, grace_seconds);
         Ok(Plan {
@@ -309,6 +309,6 @@ impl Planner<'_> {
 
     pub(super) fn request<T: DeserializeOwned>(&self) -> Result<T, Problem> {
         serde_json::from_value(self.op.params.clone())
-            .map_err(|error| Problem::impossible(format!("the stored request can't be read: {error}")))
+            .map_err(|error| Problem::unprocessable(format!("the stored request can't be read: {error}")))
     }
 }

@@ -95,7 +95,7 @@ fn lifecycle_filter(filter: LifecycleChangeNotificationsFilter) -> Result<Map<St
         || filter.notification_types.contains(&NotificationType::VnfLcmOperationOccurrenceNotification);
     let names_operations = !filter.operation_types.is_empty() || !filter.operation_states.is_empty();
     if names_operations && !of_operations {
-        return Err(Problem::impossible(
+        return Err(Problem::unprocessable(
             "filter: operationTypes and operationStates are for VnfLcmOperationOccurrenceNotification, which notificationTypes leaves out",
         ));
     }
@@ -109,7 +109,7 @@ fn package_filter(edition: Edition, mut filter: PkgmNotificationsFilter) -> Resu
     let names_changes =
         !filter.vnf_pkg_id.is_empty() || !filter.operational_state.is_empty() || !filter.usage_state.is_empty();
     if names_changes && !of_changes {
-        return Err(Problem::impossible(
+        return Err(Problem::unprocessable(
             "filter: vnfPkgId, operationalState and usageState are for VnfPackageChangeNotification, which notificationTypes leaves out",
         ));
     }
@@ -133,7 +133,7 @@ fn package_filter(edition: Edition, mut filter: PkgmNotificationsFilter) -> Resu
 fn kept(filter: &impl Serialize) -> Result<Map<String, Value>, Problem> {
     let filter = serde_json::to_value(filter).map_err(|error| internal(&error))?;
     if filter.to_string().len() > MAX_FILTER {
-        return Err(Problem::impossible(format!("filter: it is larger than {MAX_FILTER} bytes")));
+        return Err(Problem::unprocessable(format!("filter: it is larger than {MAX_FILTER} bytes")));
     }
     Ok(match canonical(filter) {
         Value::Object(members) => members,
@@ -169,13 +169,13 @@ fn check_uri(name: &str, uri: &str) -> Result<(), Problem> {
     if uri.len() <= MAX_URI && uri.parse().is_ok_and(is_usable) {
         return Ok(());
     }
-    Err(Problem::impossible(format!(
+    Err(Problem::unprocessable(format!(
         "{name} must be an absolute http or https URI of at most {MAX_URI} characters, without user and password"
     )))
 }
 
 fn authentication(given: SubscriptionAuthentication, has_certificate: bool) -> Result<Authentication, Problem> {
-    let problem = |text: &str| Problem::impossible(format!("authentication: {text}"));
+    let problem = |text: &str| Problem::unprocessable(format!("authentication: {text}"));
     let SubscriptionAuthentication { mut auth_type, params_basic, params_oauth2_client_credentials } = given;
     let has = |wanted: AuthType| auth_type.contains(&wanted);
     if auth_type.is_empty() {

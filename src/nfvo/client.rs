@@ -173,13 +173,13 @@ impl GrantClient {
         let granted = if asking == Asking::Ask { StatusCode::CREATED } else { StatusCode::OK };
         match status {
             status if status == granted => {
-                let body = body.ok_or_else(|| malformed("is cut off, or larger than 4 MiB"))?;
+                let body = body.ok_or_else(|| bad_request("is cut off, or larger than 4 MiB"))?;
                 // serde's message could quote a credential.
                 let grant: Grant = serde_json::from_slice(&body).map_err(|error| {
-                    malformed(&format!("is no Grant, by line {} column {}", error.line(), error.column()))
+                    bad_request(&format!("is no Grant, by line {} column {}", error.line(), error.column()))
                 })?;
                 if grant.id.is_empty() || grant.id.len() > MAX_ID {
-                    return Err(malformed("has an id that is empty or too long"));
+                    return Err(bad_request("has an id that is empty or too long"));
                 }
                 let uri = if asking == Asking::Ask { self.place(&headers) } else { Some(uri.to_owned()) };
                 let uri = uri.unwrap_or_else(|| format!("{}/grants/{}", self.settings.url, grant.id));
@@ -188,7 +188,7 @@ impl GrantClient {
             StatusCode::ACCEPTED => {
                 let uri = if asking == Asking::Ask { self.place(&headers) } else { Some(uri.to_owned()) };
                 let uri =
-                    uri.ok_or_else(|| malformed("(202) has no Location that ends in the identifier of a grant"))?;
+                    uri.ok_or_else(|| bad_request("(202) has no Location that ends in the identifier of a grant"))?;
                 Ok(Decision::Pending { uri, retry_after: retry_after(&headers) })
             }
             StatusCode::FORBIDDEN => {
@@ -239,8 +239,8 @@ fn unreachable(reason: String) -> NfvoError {
 }
 
 /// 502: the Grant is of no use; `what` goes on after "its answer".
-fn malformed(what: &str) -> NfvoError {
-    NfvoError::Lasting(Problem::new(502, "grant-malformed", format!("the NFVO's answer {what}")))
+fn bad_request(what: &str) -> NfvoError {
+    NfvoError::Lasting(Problem::new(502, "grant-bad_request", format!("the NFVO's answer {what}")))
 }
 
 fn answered(status: StatusCode, body: Option<&[u8]>) -> String {

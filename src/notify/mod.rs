@@ -27,7 +27,7 @@ use crate::domain::subscription::{Notification as Domain, Subscription};
 use crate::metrics::NotificationMetrics;
 use crate::notify::callback::{Authorization, Callbacks, Reply};
 use crate::sol003::notification::Notification;
-use crate::store::{Addressee, OutboxClaim, OutboxLease, Sent, Store, StoreError};
+use crate::store::{ClaimedSubscription, OutboxClaim, OutboxLease, Sent, Store, StoreError};
 
 /// Sends notifications. See the module's documentation.
 pub struct Notifier {
@@ -116,8 +116,8 @@ impl Notifier {
     }
 
     /// Sends what there is for one subscription, until there is nothing more or something fails.
-    async fn serve(&self, addressee: Addressee, stop: &CancellationToken) {
-        let Addressee { lease, subscription, attempt } = addressee;
+    async fn serve(&self, addressee: ClaimedSubscription, stop: &CancellationToken) {
+        let ClaimedSubscription { lease, subscription, attempt } = addressee;
         let id = subscription.id;
         let done = match self.waves(&lease, &subscription, attempt, stop).await {
             Ok(Pause::Done) => self.store.release_subscription(lease).await,

@@ -454,7 +454,7 @@ mod tests {
     #[test]
     fn a_refused_package_says_why_and_is_as_good_as_new_where_there_is_no_error_state() {
         for (edition, state) in [(Edition::V1, "CREATED"), (Edition::V2, "ERROR")] {
-            let shown = rendered(&package(Onboarding::Error(Problem::impossible("why"))), edition);
+            let shown = rendered(&package(Onboarding::Error(Problem::unprocessable("why"))), edition);
             assert_eq!(shown["onboardingState"], state);
             assert_eq!(shown["onboardingFailureDetails"]["detail"], "why");
             assert_eq!(shown["onboardingFailureDetails"]["status"], 422);

@@ -197,7 +197,7 @@ pub(in crate::store) enum Values {
 /// # Errors
 /// 400: the text is no filter, names an attribute that there is not, or a value is not of the attribute's type.
 pub fn filter(text: &str, members: &Members) -> Result<Filter, Problem> {
-    let conditions = filter::parse(text).map_err(|error| Problem::malformed(format!("filter: {error}")))?;
+    let conditions = filter::parse(text).map_err(|error| Problem::bad_request(format!("filter: {error}")))?;
     let mut terms = Terms::default();
     for condition in &conditions {
         add(&mut terms, members, condition, &condition.path)?;
@@ -266,11 +266,11 @@ fn entry<'a>(terms: &'a mut Terms, rows: Rows, key: Option<&String>) -> &'a mut 
 }
 
 fn unknown(condition: &Condition) -> Problem {
-    Problem::malformed(format!("filter: there is no attribute {}", condition.attribute))
+    Problem::bad_request(format!("filter: there is no attribute {}", condition.attribute))
 }
 
 fn not_simple(condition: &Condition) -> Problem {
-    Problem::malformed(format!("filter: {} is no simple attribute: name one within it", condition.attribute))
+    Problem::bad_request(format!("filter: {} is no simple attribute: name one within it", condition.attribute))
 }
 
 /// Of JSON, whose values have types of their own.
@@ -279,7 +279,7 @@ fn untyped(condition: &Condition) -> Test {
 }
 
 fn typed(kind: Type, condition: &Condition) -> Result<Test, Problem> {
-    let wrong = |what: String| Problem::malformed(format!("filter: {} {what}", condition.attribute));
+    let wrong = |what: String| Problem::bad_request(format!("filter: {} {what}", condition.attribute));
     let operator = condition.operator;
     let texts = matches!(kind, Type::Text | Type::Enumeration(_));
     let within = matches!(operator, Operator::Cont | Operator::Ncont);

@@ -13,7 +13,7 @@ pub struct IdempotencyKey {
 
 /// What [`Store::create_instance_once`](super::Store::create_instance_once) did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Made {
+pub enum CreateOutcome {
     /// The instance was added.
     Now,
     /// An equal request has made that one.

@@ -37,7 +37,7 @@ mod sql;
 mod values;
 
 pub use error::StoreError;
-pub use idempotency::{IdempotencyKey, Made};
+pub use idempotency::{CreateOutcome, IdempotencyKey};
 pub use records::*;
 pub use sql::{Migrated, connect, live_operations, migrate};
 
@@ -116,7 +116,11 @@ pub trait Store: Send + Sync {
     /// Adds an instance. `Stale` if its package is no longer there and ENABLED.
     async fn create_instance(&self, instance: &VnfInstance) -> Result<(), StoreError>;
     /// Adds an instance, unless a request with that key has made one that is still there.
-    async fn create_instance_once(&self, instance: &VnfInstance, key: &IdempotencyKey) -> Result<Made, StoreError>;
+    async fn create_instance_once(
+        &self,
+        instance: &VnfInstance,
+        key: &IdempotencyKey,
+    ) -> Result<CreateOutcome, StoreError>;
     /// One instance.
     async fn instance(&self, project: &ProjectId, id: VnfInstanceId) -> Result<VnfInstance, StoreError>;
     /// The version of one instance: what [`Store::instance`] would give has no older one.
@@ -135,7 +139,7 @@ pub trait Store: Send + Sync {
         versions: Option<&[i64]>,
     ) -> Result<(), StoreError>;
     /// Where the INSTANTIATED ones of all projects are: of `ids`, or of all there are.
-    async fn instantiated(&self, ids: Option<&[VnfInstanceId]>) -> Result<Vec<Whereabouts>, StoreError>;
+    async fn instantiated(&self, ids: Option<&[VnfInstanceId]>) -> Result<Vec<InstanceLocation>, StoreError>;
     /// Replaces `instantiated_vnf_info` by that of `instance`, if the version is still `instance.version` (`Stale` if not),
     /// the instance is INSTANTIATED (`Stale`) and no operation of it is live (`Busy`).
     async fn refresh_instance(&self, instance: &VnfInstance) -> Result<(), StoreError>;
@@ -233,7 +237,7 @@ pub trait Store: Send + Sync {
     /// Ends the running state and gives up the lease: state, instance and notifications in one transaction.
     /// `Stale` if the operation is not in `ending.from`, or the version of the row is not that of `ending.instance`.
     /// A cancel request has taken effect or comes too late: it is cleared.
-    async fn end_operation(&self, lease: Lease, ending: &Ending) -> Result<(), StoreError>;
+    async fn end_operation(&self, lease: Lease, ending: &OperationOutcome) -> Result<(), StoreError>;
 
     // --- subscriptions ------------------------------------------------------------------------------------------
     //
@@ -288,9 +292,9 @@ pub trait Store: Send + Sync {
     // --- operators ----------------------------------------------------------------------------------------------
 
     /// How much there is to send.
-    async fn outbox_depth(&self) -> Result<Outbox, StoreError>;
+    async fn outbox_depth(&self) -> Result<OutboxStats, StoreError>;
     /// How much there is to do, from the index of what is not over.
-    async fn queue(&self) -> Result<Queue, StoreError>;
+    async fn queue(&self) -> Result<QueueStats, StoreError>;
     /// The failures of this store, as they are counted.
     fn metrics(&self) -> StoreMetrics;
 
@@ -305,9 +309,9 @@ pub trait Store: Send + Sync {
     /// claiming, so that none is missed; on PostgreSQL another process's can be: the next renewal tells of it all the same.
     fn cancels(&self) -> watch::Receiver<()>;
     /// Tells of instances whose operation has come to a final state, in this process or (PostgreSQL) in another, from now
-    /// on. One that lags behind must look at all instances, as after [`Ended::Any`]. Another process's may be missed if that
+    /// on. One that lags behind must look at all instances, as after [`OperationEnded::Any`]. Another process's may be missed if that
     /// process is killed.
-    fn endings(&self) -> broadcast::Receiver<Ended>;
+    fn endings(&self) -> broadcast::Receiver<OperationEnded>;
     /// Returns once a power failure takes nothing of what is committed now: what others are to be told of, who would not
     /// forget it.
     async fn sync(&self) -> Result<(), StoreError>;

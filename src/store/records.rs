@@ -85,7 +85,7 @@ pub struct Checkpoint {
 
 /// How an operation leaves a running state.
 #[derive(Debug)]
-pub struct Ending {
+pub struct OperationOutcome {
     /// The state it leaves: must be the current one.
     pub from: OpState,
     /// The state it enters.
@@ -104,7 +104,7 @@ pub struct Ending {
     pub now: OffsetDateTime,
 }
 
-impl Ending {
+impl OperationOutcome {
     /// One that changes nothing but the state of the operation and its error.
     pub fn bare(from: OpState, to: OpState, error: Option<Problem>, now: OffsetDateTime) -> Self {
         Self {
@@ -122,7 +122,7 @@ impl Ending {
 
 /// The operations that are not over.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Queue {
+pub struct QueueStats {
     /// How many are in each state; those without any are left out.
     pub states: Vec<(OpState, u64)>,
     /// How many are due and held by nobody.
@@ -175,14 +175,14 @@ pub struct LiveLease {
 
 /// A place in a list, which is ordered by the time at which things began, then by id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct PageCursor {
     /// Milliseconds since the epoch.
     pub at: i64,
     /// What is there, or was there.
     pub id: Uuid,
 }
 
-impl Place {
+impl PageCursor {
     /// The place of what is called `id` and began at `time`.
     pub fn of(time: OffsetDateTime, id: Uuid) -> Self {
         Self { at: sql::millis(time), id }
@@ -195,7 +195,7 @@ pub struct Page<'a> {
     /// Of what the list is to have.
     pub filter: &'a Filter,
     /// The place it begins after; `None`: at the beginning.
-    pub after: Option<Place>,
+    pub after: Option<PageCursor>,
     /// The most elements.
     pub limit: usize,
 }
@@ -206,7 +206,7 @@ pub struct Listed {
     /// Which.
     pub id: VnfInstanceId,
     /// Where.
-    pub place: Place,
+    pub place: PageCursor,
     /// Its present version.
     pub version: i64,
 }
@@ -224,7 +224,7 @@ pub struct OnboardedVnfd {
 
 /// Where an INSTANTIATED instance is, and what of it is to be looked at.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Whereabouts {
+pub struct InstanceLocation {
     /// The instance.
     pub id: VnfInstanceId,
     /// Its tenant.
@@ -257,7 +257,7 @@ pub struct OutboxLease {
 
 /// A subscription to send to.
 #[derive(Debug)]
-pub struct Addressee {
+pub struct ClaimedSubscription {
     /// The right to.
     pub lease: OutboxLease,
     /// The subscription.
@@ -270,7 +270,7 @@ pub struct Addressee {
 #[derive(Debug)]
 pub enum OutboxClaim {
     /// There is something to send.
-    Work(Box<Addressee>),
+    Work(Box<ClaimedSubscription>),
     /// Nothing is due; the time until something will be, if anything waits.
     Idle(Option<Duration>),
 }
@@ -286,7 +286,7 @@ pub struct Sent {
 
 /// How much there is to send.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Outbox {
+pub struct OutboxStats {
     /// Notifications to be sent.
     pub waiting: u64,
     /// Notifications that are not sent any more unless the operator asks.
@@ -297,7 +297,7 @@ pub struct Outbox {
 
 /// What [`Store::endings`] tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
+pub enum OperationEnded {
     /// An operation of this instance is over.
     Of(VnfInstanceId),
     /// Any may be, or a VIM was changed: look at all.

@@ -14,9 +14,9 @@ use crate::store::seal::KeyRing;
 use crate::store::{LiveOperation, Store, StoreError};
 
 mod convert;
-mod current;
+mod definition_cache;
 mod endings;
-mod kept;
+mod pool;
 mod postgres;
 mod sqlite;
 mod writer;

@@ -2,13 +2,13 @@
 //! follow pods that are replaced, replicas that are edited and objects that are removed behind our back.
 //!
 //! [`View::run`] is one loop, run by every process that conducts (`docs/adr/0005-watch-driven-view.md`). For each cluster
-//! access, namespace and kind there is one watch, shared by all instances there; what it tells is kept in a [`Room`], cut
+//! access, namespace and kind there is one watch, shared by all instances there; what it tells is kept in a [`NamespaceCache`], cut
 //! down to what matters. Where that changes for an instance, the instance is due: it is computed anew from the room and
 //! written, unless an operation is live, which then is waited for, or nothing differs. Nothing is asked of any cluster again
 //! and again; an instance to which nothing happens has no task, no timer and no row read.
 
+mod namespace_cache;
 mod refresh;
-mod room;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -22,13 +22,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::domain::ids::{ProjectId, VnfInstanceId};
 use crate::domain::namespace::Namespace;
-use crate::domain::sight::{SeenKind, kinds_for};
+use crate::domain::sight::{ObservedKind, kinds_for};
 use crate::domain::vim::{VimAccess, VimConnection};
-use crate::infra::{Observer, Sighting};
+use crate::infra::{Observer, WatchEvent};
 use crate::lcm::access::{AccessError, access};
-use crate::store::{Ended, Store, StoreError, Whereabouts};
+use crate::store::{InstanceLocation, OperationEnded, Store, StoreError};
+use namespace_cache::NamespaceCache;
 use refresh::{Outcome, refresh};
-use room::Room;
 
 /// What happens within this time of a first change is looked at together.
 const DEBOUNCE: Duration = Duration::from_millis(200);
@@ -55,14 +55,14 @@ impl View {
     /// Looks until `stop`.
     pub async fn run(self, stop: CancellationToken) {
         let mut endings = self.store.endings();
-        let mut eye = Eye::new(self);
+        let mut eye = ViewState::new(self);
         loop {
             let (due, rescan) = (eye.due, eye.scanned + RESCAN);
             tokio::select! {
                 () = stop.cancelled() => break,
                 ended = endings.recv() => match ended {
-                    Ok(Ended::Of(instance)) => eye.ended(instance),
-                    Ok(Ended::Any) | Err(RecvError::Lagged(_)) => eye.look_at_all(),
+                    Ok(OperationEnded::One(instance)) => eye.ended(instance),
+                    Ok(OperationEnded::Any) | Err(RecvError::Lagged(_)) => eye.look_at_all(),
                     Err(RecvError::Closed) => break,
                 },
                 Some((room, kind, sighting)) = eye.sightings.next() => eye.see(room, kind, sighting),
@@ -77,17 +77,17 @@ impl View {
 }
 
 /// Names a room for as long as it is there.
-type RoomId = u64;
+type NamespaceCacheId = u64;
 
 /// What is known to the view.
-struct Eye {
+struct ViewState {
     view: View,
-    rooms: HashMap<RoomId, Place>,
+    rooms: HashMap<NamespaceCacheId, CachedNamespace>,
     /// The rooms of a namespace: one per access.
-    by_namespace: HashMap<Namespace, Vec<RoomId>>,
-    next_room: RoomId,
+    by_namespace: HashMap<Namespace, Vec<NamespaceCacheId>>,
+    next_room: NamespaceCacheId,
     homes: HashMap<VnfInstanceId, Home>,
-    sightings: SelectAll<BoxStream<'static, (RoomId, SeenKind, Sighting)>>,
+    sightings: SelectAll<BoxStream<'static, (NamespaceCacheId, ObservedKind, WatchEvent)>>,
     /// Instances with something to be done; all others are as they should be.
     pending: HashMap<VnfInstanceId, Pending>,
     refreshing: FuturesUnordered<BoxFuture<'static, (VnfInstanceId, Outcome)>>,
@@ -101,17 +101,17 @@ struct Eye {
 }
 
 /// A room and where it is.
-struct Place {
+struct CachedNamespace {
     access: VimAccess,
     namespace: Namespace,
-    room: Room,
+    room: NamespaceCache,
     /// Ends its watches.
     closed: CancellationToken,
 }
 
 /// Where an instance is.
 struct Home {
-    room: RoomId,
+    room: NamespaceCacheId,
     project: ProjectId,
 }
 
@@ -125,7 +125,7 @@ enum Pending {
     Operation,
 }
 
-impl Eye {
+impl ViewState {
     fn new(view: View) -> Self {
         Self {
             view,
@@ -178,9 +178,9 @@ impl Eye {
         self.due_within(DEBOUNCE);
     }
 
-    fn see(&mut self, room: RoomId, kind: SeenKind, sighting: Sighting) {
+    fn see(&mut self, room: NamespaceCacheId, kind: ObservedKind, sighting: WatchEvent) {
         let Some(place) = self.rooms.get_mut(&room) else { return };
-        if let Sighting::Hidden(why) = &sighting
+        if let WatchEvent::Unavailable(why) = &sighting
             && !place.room.is_hidden(kind)
         {
             tracing::warn!(namespace = %place.namespace, "the {kind:?}s can't be watched; what depends on them is not kept up to date: {why}");
@@ -277,7 +277,7 @@ impl Eye {
     }
 
     /// The instance is in the room of that access and its namespace.
-    fn settle(&mut self, it: Whereabouts, access: VimAccess) {
+    fn settle(&mut self, it: InstanceLocation, access: VimAccess) {
         let kinds = kinds_for(it.kinds.iter().map(String::as_str));
         let there = self.by_namespace.get(&it.namespace).into_iter().flatten();
         let room = there.copied().find(|id| self.rooms.get(id).is_some_and(|place| place.access == access));
@@ -292,7 +292,7 @@ impl Eye {
                     let sightings = sightings.take_until(place.closed.clone().cancelled_owned());
                     self.sightings.push(sightings.map(move |sighting| (id, kind, sighting)).boxed());
                 }
-                Err(why) => self.sightings.push(stream::iter([(id, kind, Sighting::Hidden(why))]).boxed()),
+                Err(why) => self.sightings.push(stream::iter([(id, kind, WatchEvent::Unavailable(why))]).boxed()),
             }
         }
         let is_new = place.room.enter(it.id);
@@ -304,11 +304,14 @@ impl Eye {
         }
     }
 
-    fn open(&mut self, access: VimAccess, namespace: Namespace) -> RoomId {
+    fn open(&mut self, access: VimAccess, namespace: Namespace) -> NamespaceCacheId {
         let id = self.next_room;
         self.next_room += 1;
         self.by_namespace.entry(namespace.clone()).or_default().push(id);
-        self.rooms.insert(id, Place { access, namespace, room: Room::default(), closed: CancellationToken::new() });
+        self.rooms.insert(
+            id,
+            CachedNamespace { access, namespace, room: NamespaceCache::default(), closed: CancellationToken::new() },
+        );
         id
     }
 

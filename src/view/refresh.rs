@@ -1,11 +1,11 @@
 //! One instance brought up to date with what is seen of it: read, computed, compared, and written if it differs.
 
-use super::room::Sight;
+use super::room::InstanceSnapshot;
 use crate::domain::ids::{ProjectId, VnfInstanceId};
 use crate::domain::instance::{InstantiatedVnfInfo, VnfInstance, VnfState};
 use crate::domain::resource::Resource;
 use crate::domain::scale::level_of;
-use crate::domain::sight::{SeenKind, replicas, storages, vnfcs};
+use crate::domain::sight::{ObservedKind, replicas, storages, vnfcs};
 use crate::store::{Store, StoreError};
 
 /// How often the instance may change between reading and writing.
@@ -22,7 +22,7 @@ pub enum Outcome {
 }
 
 /// Brings the instance up to date.
-pub async fn refresh(store: &dyn Store, project: &ProjectId, id: VnfInstanceId, sight: &Sight) -> Outcome {
+pub async fn refresh(store: &dyn Store, project: &ProjectId, id: VnfInstanceId, sight: &InstanceSnapshot) -> Outcome {
     for _ in 0..ATTEMPTS {
         match attempt(store, project, id, sight).await {
             Ok(()) | Err(StoreError::NotFound) => return Outcome::Done,
@@ -38,7 +38,12 @@ pub async fn refresh(store: &dyn Store, project: &ProjectId, id: VnfInstanceId, 
     Outcome::Failed
 }
 
-async fn attempt(store: &dyn Store, project: &ProjectId, id: VnfInstanceId, sight: &Sight) -> Result<(), StoreError> {
+async fn attempt(
+    store: &dyn Store,
+    project: &ProjectId,
+    id: VnfInstanceId,
+    sight: &InstanceSnapshot,
+) -> Result<(), StoreError> {
     let instance = store.instance(project, id).await?;
     let Some(told) = &instance.instantiated else { return Ok(()) };
     let inventory = store.resources(id).await?;
@@ -57,12 +62,12 @@ async fn attempt(store: &dyn Store, project: &ProjectId, id: VnfInstanceId, sigh
 }
 
 /// What can't be seen stays as it was.
-fn see(info: &mut InstantiatedVnfInfo, inventory: &[Resource], sight: &Sight) {
+fn see(info: &mut InstantiatedVnfInfo, inventory: &[Resource], sight: &InstanceSnapshot) {
     let via_sets = inventory.iter().any(|row| row.vdu_id.is_some() && row.key.kind == "Deployment");
-    if sight.known.contains(&SeenKind::Pod) && (!via_sets || sight.known.contains(&SeenKind::ReplicaSet)) {
+    if sight.known.contains(&ObservedKind::Pod) && (!via_sets || sight.known.contains(&ObservedKind::ReplicaSet)) {
         info.vnfcs = vnfcs(&sight.objects, inventory);
     }
-    if sight.known.contains(&SeenKind::Claim) {
+    if sight.known.contains(&ObservedKind::Claim) {
         info.storages = storages(&sight.objects);
     }
 }
@@ -73,7 +78,7 @@ async fn set_levels(
     instance: &VnfInstance,
     info: &mut InstantiatedVnfInfo,
     inventory: &[Resource],
-    sight: &Sight,
+    sight: &InstanceSnapshot,
 ) -> Result<(), StoreError> {
     let vnfd = match store.vnfd(&instance.project_id, &instance.vnfd_id).await {
         Err(StoreError::NotFound) => return Ok(()),

@@ -122,7 +122,7 @@ async fn repeat<F: Future<Output = ()>>(stop: &CancellationToken, turn: impl Fn(
 }
 
 /// Bad requests over and over, each of which is answered by a 4xx or cut off.
-async fn malformed(gybe: String, stop: CancellationToken) -> usize {
+async fn bad_request(gybe: String, stop: CancellationToken) -> usize {
     let post = |body: &[u8]| [head("POST", INSTANCES, body.len()).as_bytes(), body].concat();
     let chunked = format!("POST {INSTANCES} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");
     let endless: Vec<u8> = chunked
@@ -177,9 +177,9 @@ async fn cut(gybe: String, stop: CancellationToken) -> usize {
 
 /// The longest that any answer took, and how many there were.
 #[derive(Default)]
-struct Seen(Duration, usize);
+struct ObservedObject(Duration, usize);
 
-impl Seen {
+impl ObservedObject {
     async fn timed<T>(&mut self, answer: impl Future<Output = T>) -> T {
         let begun = Instant::now();
         let answer = answer.await;
@@ -189,8 +189,8 @@ impl Seen {
 }
 
 /// Creates, shows and deletes instances.
-async fn well_behaved(gybe: &Gybe, vnfd_id: &str, stop: &CancellationToken) -> Seen {
-    let mut seen = Seen::default();
+async fn well_behaved(gybe: &Gybe, vnfd_id: &str, stop: &CancellationToken) -> ObservedObject {
+    let mut seen = ObservedObject::default();
     while !stop.is_cancelled() {
         let path = seen.timed(gybe.create("v2", vnfd_id)).await;
         let instance = seen.timed(gybe.get(&path)).await.expect(StatusCode::OK);
@@ -210,8 +210,8 @@ async fn well_behaved(gybe: &Gybe, vnfd_id: &str, stop: &CancellationToken) -> S
 }
 
 /// Instantiates and terminates.
-async fn lifecycles(gybe: &Gybe, vnfd_id: &str, namespace: &TestNamespace, stop: &CancellationToken) -> Seen {
-    let mut seen = Seen::default();
+async fn lifecycles(gybe: &Gybe, vnfd_id: &str, namespace: &TestNamespace, stop: &CancellationToken) -> ObservedObject {
+    let mut seen = ObservedObject::default();
     while !stop.is_cancelled() {
         let path = gybe.create("v1", vnfd_id).await;
         let request = json!({ "flavourId": "simple", "additionalParams": { "namespace": namespace.name.as_str() } });
@@ -256,7 +256,7 @@ async fn hostile_callers_are_refused_or_cut_off_and_others_notice_nothing() {
         slow.spawn(async move { trickle(&to, first).await });
     }
     let mut bad = JoinSet::new();
-    bad.spawn(malformed(to.clone(), stop.clone()));
+    bad.spawn(bad_request(to.clone(), stop.clone()));
     bad.spawn(cut(to, stop.clone()));
 
     let attack = async {

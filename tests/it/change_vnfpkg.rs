@@ -42,8 +42,8 @@ fn told(steps: &[Step]) -> Vec<String> {
     let of_rows = |rows: &[Resource]| rows.iter().map(|row| row.key.to_string()).collect::<Vec<_>>().join(", ");
     let of_keys = |keys: &[ObjectKey]| keys.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let told = |step: &Step| match step {
-        Step::Clear { rows } | Step::Change { rows } => format!("{}: {}", step.name(), of_rows(rows)),
-        Step::Doubt { objects } | Step::AwaitReady { objects } | Step::Remove { objects, .. } => {
+        Step::DeleteReplaced { rows } | Step::Change { rows } => format!("{}: {}", step.name(), of_rows(rows)),
+        Step::MarkUncertain { objects } | Step::AwaitReady { objects } | Step::Remove { objects, .. } => {
             format!("{}: {}", step.name(), of_keys(objects))
         }
         other => panic!("{other:?}"),

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crate::support::chance::Chance;
 use crate::support::fleet::{APIS, Fleet, PROCESSES, SHORT};
+use crate::support::rng::Chance;
 use crate::support::site::Site;
 
 /// How long the claim may take once it is possible: a conductor wakes when the lease of another one ends, but may be at its

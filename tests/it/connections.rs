@@ -12,8 +12,8 @@ use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
 use crate::bad_neighbours::{address, connect, head, open_files, status, until};
-use crate::support::chance::Chance;
 use crate::support::gybe::Gybe;
+use crate::support::rng::Chance;
 use crate::support::sample::pack;
 
 const INSTANCES: &str = "/vnflcm/v2/vnf_instances";

@@ -15,7 +15,7 @@ use gybe::sol003::op_occ::VnfLcmOpOcc as OpOccWire;
 use gybe::sol003::pkgm::VnfPkgInfo;
 use gybe::sol003::{Edition, v1, v2};
 use gybe::store::attributes::{Members, filter, op_occs, packages, vnf_instances};
-use gybe::store::{Ending, Page};
+use gybe::store::{OperationOutcome, Page};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
@@ -170,9 +170,9 @@ async fn operations(f: &Fixture, instances: &[VnfInstance]) {
             let claim = |name: &str| VirtualStorage { claim_name: name.to_owned(), claim_uid: name.to_owned() };
             let (claims_before, claims_after) = ([claim("kept"), claim("old")], [claim("kept"), claim("new")]);
             let changes = ResourceChanges::between("east", (&before, &claims_before), (&after, &claims_after));
-            let ending = Ending {
+            let ending = OperationOutcome {
                 resource_changes: Some(changes),
-                ..Ending::bare(OpState::Processing, to, error, op.start_time + Duration::from_millis(20))
+                ..OperationOutcome::bare(OpState::Processing, to, error, op.start_time + Duration::from_millis(20))
             };
             f.store.end_operation(claimed.lease, &ending).await.unwrap();
             if failed {
@@ -189,7 +189,7 @@ async fn more_packages(f: &Fixture) {
     let refused = f.package();
     f.store.create_package(&refused).await.unwrap();
     f.store.begin_upload(&project, refused.id, refused.created_at).await.unwrap();
-    f.store.fail_onboarding(refused.id, &Problem::impossible("no CSAR"), refused.created_at).await.unwrap();
+    f.store.fail_onboarding(refused.id, &Problem::unprocessable("no CSAR"), refused.created_at).await.unwrap();
     let whole = f.package();
     f.store.create_package(&whole).await.unwrap();
     f.store.begin_upload(&project, whole.id, whole.created_at).await.unwrap();
@@ -544,7 +544,7 @@ async fn pages_of_a_filtered_list_have_each_element_once(site: Site) {
     loop {
         let page = store.op_occs(&project, &Page { filter: &filter, after, limit: 1 }).await.unwrap();
         let Some(op) = page.last() else { break };
-        after = Some(gybe::store::Place::of(op.start_time, op.id.0));
+        after = Some(gybe::store::PageCursor::of(op.start_time, op.id.0));
         seen.push(op.id.to_string());
     }
     assert_eq!(seen, site.page(list, &Page { filter: &filter, ..whole() }).await.unwrap());

@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use crate::support::chance::Chance;
 use crate::support::documents::{self, Operation, Resource, UNKNOWN};
 use crate::support::gybe::Gybe;
+use crate::support::rng::Chance;
 
 /// Callers at once.
 const CALLERS: u64 = 4;

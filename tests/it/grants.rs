@@ -9,7 +9,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use crate::support::cluster::{Cluster, TestNamespace};
-use crate::support::front::{certificate, wanting};
+use crate::support::fault_proxy::{certificate, wanting};
 use crate::support::granter::{Granter, created, grant, problem};
 use crate::support::gybe::{Gybe, connection};
 use crate::support::postgres::Database;

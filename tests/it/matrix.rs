@@ -40,12 +40,12 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 use tempfile::TempDir;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-use crate::support::chance::{Chance, seeds};
 use crate::support::faults::{
     Event, Fault, Faults, FaultyDriver, FaultyNfvo, FaultyStore, NEEDED, Point, Process, Side,
 };
 use crate::support::model::{Effects, ModelCluster, State};
 use crate::support::played_nfvo::{PlayedNfvo, Taking};
+use crate::support::rng::{Chance, seeds};
 use crate::support::{postgres, sample, store};
 
 // --- the operations ---------------------------------------------------------------------------------------------------

@@ -25,19 +25,19 @@ use gybe::domain::vnfd::{Flavour, Vnfd};
 use gybe::notify::Notifier;
 use gybe::notify::callback::{Callbacks, Settings};
 use gybe::store::attributes::Filter;
-use gybe::store::{Ending, OnboardedVnfd, OutboxClaim, Page, Store, StoreError, Subscribed};
+use gybe::store::{OnboardedVnfd, OperationOutcome, OutboxClaim, Page, Store, StoreError, Subscribed};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::support::front::{certificate, wanting};
+use crate::support::fault_proxy::{certificate, wanting};
 use crate::support::postgres::Database;
 use crate::support::store::{instance, onboarded, open, work};
 use crate::support::subscriber::{Answer, Received, Subscriber};
 
 on_both_engines! {
-    Outbox::sqlite(), Outbox::postgres();
+    OutboxSite::sqlite(), OutboxSite::postgres();
     an_operation_is_told_of_state_by_state
     what_a_filter_leaves_out_is_not_told
     equal_subscriptions_are_one
@@ -56,14 +56,14 @@ on_both_engines! {
 const PATIENT: Duration = Duration::from_secs(30);
 
 /// A store of its own that VNF instances can be made in.
-struct Outbox {
+struct OutboxSite {
     store: Arc<dyn Store>,
     url: String,
     onboarded: OnboardedVnfd,
     _database: Box<dyn Any + Send + Sync>,
 }
 
-impl Outbox {
+impl OutboxSite {
     async fn sqlite() -> Self {
         let folder = tempfile::tempdir().unwrap();
         Self::new(format!("sqlite://{}/gybe.db", folder.path().display()), Box::new(folder)).await
@@ -95,7 +95,7 @@ impl Outbox {
     }
 
     async fn subscribe(&self, subscription: &Subscription) {
-        assert_eq!(self.store.create_subscription(subscription).await.unwrap(), Subscribed::Now);
+        assert_eq!(self.store.create_subscription(subscription).await.unwrap(), Subscribed::Created);
     }
 
     /// Begins an operation of the instance.
@@ -132,7 +132,7 @@ impl Outbox {
         }
         let from = if claimed.op.state == OpState::Starting { OpState::Processing } else { claimed.op.state };
         let error = (to != OpState::Completed).then(|| Problem::conflict("stopped"));
-        let ending = Ending::bare(from, to, error, System.now());
+        let ending = OperationOutcome::bare(from, to, error, System.now());
         self.store.end_operation(claimed.lease, &ending).await.unwrap();
     }
 
@@ -220,7 +220,7 @@ fn by_instance(received: &[Received]) -> BTreeMap<String, Vec<String>> {
 
 // --- what is told -----------------------------------------------------------------------------------------------------
 
-async fn an_operation_is_told_of_state_by_state(outbox: Outbox) {
+async fn an_operation_is_told_of_state_by_state(outbox: OutboxSite) {
     let subscriber = Subscriber::start().await;
     let _notifier = outbox.notifier();
     let subscription = subscription(&format!("{}/cb", subscriber.url), json!({}));
@@ -260,7 +260,7 @@ async fn an_operation_is_told_of_state_by_state(outbox: Outbox) {
     }
 }
 
-async fn what_a_filter_leaves_out_is_not_told(outbox: Outbox) {
+async fn what_a_filter_leaves_out_is_not_told(outbox: OutboxSite) {
     let other = outbox.instance().await;
     let instance = outbox.instance().await;
     let of_instances = |filter: Value| json!({ "vnfInstanceSubscriptionFilter": filter });
@@ -312,11 +312,11 @@ async fn what_a_filter_leaves_out_is_not_told(outbox: Outbox) {
     }
 }
 
-async fn equal_subscriptions_are_one(outbox: Outbox) {
+async fn equal_subscriptions_are_one(outbox: OutboxSite) {
     let first = subscription("http://nfvo/cb", json!({ "operationTypes": ["HEAL"] }));
     outbox.subscribe(&first).await;
     let again = Subscription { id: SubscriptionId(System.uuid()), ..first.clone() };
-    assert_eq!(outbox.store.create_subscription(&again).await.unwrap(), Subscribed::Already(first.id));
+    assert_eq!(outbox.store.create_subscription(&again).await.unwrap(), Subscribed::Existing(first.id));
     for different in [
         Subscription { callback_uri: "http://nfvo/other".to_owned(), ..again.clone() },
         Subscription { edition: Edition::V1, ..again.clone() },
@@ -330,7 +330,7 @@ async fn equal_subscriptions_are_one(outbox: Outbox) {
     assert_eq!(subscriptions.len(), 5);
 }
 
-async fn what_is_told_to_nobody_leaves_no_row(outbox: Outbox) {
+async fn what_is_told_to_nobody_leaves_no_row(outbox: OutboxSite) {
     let instance = outbox.instance().await;
     outbox.complete(&instance).await;
     outbox.subscribe(&subscription("http://nfvo/cb", json!({ "operationStates": ["FAILED"] }))).await;
@@ -339,7 +339,7 @@ async fn what_is_told_to_nobody_leaves_no_row(outbox: Outbox) {
     assert_eq!((depth.waiting, depth.parked, depth.oldest), (0, 0, None));
 }
 
-async fn the_answer_to_a_request_has_a_head_start(outbox: Outbox) {
+async fn the_answer_to_a_request_has_a_head_start(outbox: OutboxSite) {
     outbox.subscribe(&subscription("http://127.0.0.1:1/", json!({ "notificationTypes": [CREATED] }))).await;
     let made = outbox.instance().await;
     claim(&outbox).await;
@@ -347,7 +347,7 @@ async fn the_answer_to_a_request_has_a_head_start(outbox: Outbox) {
     assert!(System.now() - made.created_at >= Duration::from_millis(99));
 }
 
-async fn secrets_of_a_subscription_are_not_in_clear(outbox: Outbox) {
+async fn secrets_of_a_subscription_are_not_in_clear(outbox: OutboxSite) {
     let given = with_basic(subscription("http://nfvo/cb", json!({})));
     outbox.subscribe(&given).await;
     let kept = outbox.store.subscription(&given.project_id, given.id).await.unwrap();
@@ -366,7 +366,7 @@ async fn secrets_of_a_subscription_are_not_in_clear(outbox: Outbox) {
 
 // --- delivery ---------------------------------------------------------------------------------------------------------
 
-async fn after_an_outage_everything_is_delivered_in_order_under_its_first_id(outbox: Outbox) {
+async fn after_an_outage_everything_is_delivered_in_order_under_its_first_id(outbox: OutboxSite) {
     let subscriber = Subscriber::start().await;
     // Of each kind of outage one in turn.
     let turn = AtomicUsize::new(0);
@@ -400,7 +400,7 @@ async fn after_an_outage_everything_is_delivered_in_order_under_its_first_id(out
     assert!(before.iter().all(|one| ids.contains(&one.id())));
 }
 
-async fn a_dead_subscriber_keeps_nobody_else_waiting(outbox: Outbox) {
+async fn a_dead_subscriber_keeps_nobody_else_waiting(outbox: OutboxSite) {
     let (dead, living) = (Subscriber::start().await, Subscriber::start().await);
     dead.answer(|_| Answer::Hangs);
     let _notifier = outbox.notifier();
@@ -417,7 +417,7 @@ async fn a_dead_subscriber_keeps_nobody_else_waiting(outbox: Outbox) {
     assert_eq!(dead.received().len(), 1, "the next one waits for it");
 }
 
-async fn what_is_refused_is_parked_and_sent_again_when_asked(outbox: Outbox) {
+async fn what_is_refused_is_parked_and_sent_again_when_asked(outbox: OutboxSite) {
     let (subscriber, elsewhere) = (Subscriber::start().await, Subscriber::start().await);
     let trap = elsewhere.url.clone();
     subscriber.answer(move |received| match received.tells().as_str() {
@@ -449,7 +449,7 @@ async fn what_is_refused_is_parked_and_sent_again_when_asked(outbox: Outbox) {
     assert_eq!(received[2..].iter().map(Received::id).collect::<Vec<_>>(), ids);
 }
 
-async fn what_can_not_be_delivered_for_long_is_given_up(outbox: Outbox) {
+async fn what_can_not_be_delivered_for_long_is_given_up(outbox: OutboxSite) {
     let subscription = subscription("http://127.0.0.1:1/", json!({ "notificationTypes": [OPERATION] }));
     outbox.subscribe(&subscription).await;
     outbox.complete(&outbox.instance().await).await;
@@ -464,7 +464,7 @@ async fn what_can_not_be_delivered_for_long_is_given_up(outbox: Outbox) {
     assert!(parked.iter().all(|one| one.is_parked && one.reason.as_deref() == Some("given up: nobody there")));
 }
 
-async fn claim(outbox: &Outbox) -> gybe::store::Addressee {
+async fn claim(outbox: &OutboxSite) -> gybe::store::ClaimedSubscription {
     loop {
         match outbox.store.claim_subscription("test", PATIENT).await.unwrap() {
             OutboxClaim::Work(addressee) => return *addressee,
@@ -473,7 +473,7 @@ async fn claim(outbox: &Outbox) -> gybe::store::Addressee {
     }
 }
 
-async fn a_subscription_whose_lease_ran_out_is_taken_over(outbox: Outbox) {
+async fn a_subscription_whose_lease_ran_out_is_taken_over(outbox: OutboxSite) {
     outbox.subscribe(&subscription("http://127.0.0.1:1/", json!({ "notificationTypes": [OPERATION] }))).await;
     outbox.complete(&outbox.instance().await).await;
     let first = claim(&outbox).await;
@@ -487,7 +487,7 @@ async fn a_subscription_whose_lease_ran_out_is_taken_over(outbox: Outbox) {
     assert_eq!(outbox.store.outbox_depth().await.unwrap().waiting, 3);
 }
 
-async fn who_stops_waits_a_moment_for_what_was_sent(outbox: Outbox) {
+async fn who_stops_waits_a_moment_for_what_was_sent(outbox: OutboxSite) {
     let subscriber = Subscriber::start().await;
     let answer = Arc::new(Notify::new());
     let when = Arc::clone(&answer);
@@ -510,7 +510,7 @@ async fn who_stops_waits_a_moment_for_what_was_sent(outbox: Outbox) {
     assert_eq!(told(&subscriber.until_taken(4).await), [CREATED, "STARTING", "PROCESSING", "COMPLETED"]);
 }
 
-async fn a_subscription_that_goes_takes_its_notifications_along(outbox: Outbox) {
+async fn a_subscription_that_goes_takes_its_notifications_along(outbox: OutboxSite) {
     let subscription = subscription("http://127.0.0.1:1/", json!({}));
     outbox.subscribe(&subscription).await;
     outbox.complete(&outbox.instance().await).await;
@@ -523,7 +523,7 @@ async fn a_subscription_that_goes_takes_its_notifications_along(outbox: Outbox) 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_several_processes_one_delivers_each() {
     let subscriber = Subscriber::start().await;
-    let outbox = Outbox::postgres().await;
+    let outbox = OutboxSite::postgres().await;
     let _notifier = outbox.notifier();
     let beside = open(&outbox.url).await;
     let _other = Running::new(Arc::clone(&beside), &Settings::default());
@@ -585,7 +585,7 @@ async fn token_endpoint() -> Subscriber {
 
 #[tokio::test]
 async fn a_password_is_shown_to_who_asks_for_it() {
-    let (outbox, subscriber) = (Outbox::sqlite().await, Subscriber::start().await);
+    let (outbox, subscriber) = (OutboxSite::sqlite().await, Subscriber::start().await);
     let _notifier = outbox.notifier();
     outbox.subscribe(&with_basic(subscription(&subscriber.url, json!({})))).await;
     outbox.instance().await;
@@ -595,7 +595,8 @@ async fn a_password_is_shown_to_who_asks_for_it() {
 
 #[tokio::test]
 async fn a_token_is_asked_for_once_and_again_when_it_is_not_taken_any_more() {
-    let (outbox, subscriber, endpoint) = (Outbox::sqlite().await, Subscriber::start().await, token_endpoint().await);
+    let (outbox, subscriber, endpoint) =
+        (OutboxSite::sqlite().await, Subscriber::start().await, token_endpoint().await);
     let _notifier = outbox.notifier();
     outbox.subscribe(&with_token(subscription(&subscriber.url, json!({})), &endpoint.url)).await;
     outbox.complete(&outbox.instance().await).await;
@@ -618,7 +619,8 @@ async fn a_token_is_asked_for_once_and_again_when_it_is_not_taken_any_more() {
 
 #[tokio::test]
 async fn without_a_token_the_password_is_used_where_it_is_taken_too() {
-    let (outbox, subscriber, endpoint) = (Outbox::sqlite().await, Subscriber::start().await, Subscriber::start().await);
+    let (outbox, subscriber, endpoint) =
+        (OutboxSite::sqlite().await, Subscriber::start().await, Subscriber::start().await);
     endpoint.answer_status(500);
     let _notifier = outbox.notifier();
     outbox.subscribe(&with_token(subscription(&subscriber.url, json!({})), &endpoint.url)).await;
@@ -642,7 +644,7 @@ async fn a_certificate_is_shown_to_who_asks_for_it_and_to_nobody_else() {
         certificate_file: Some(file("client.pem", &(client.0.clone() + &client.1))),
     };
     let tls = wanting(&server, &client);
-    let (outbox, subscriber) = (Outbox::sqlite().await, Subscriber::start_tls(tls).await);
+    let (outbox, subscriber) = (OutboxSite::sqlite().await, Subscriber::start_tls(tls).await);
     let _notifier = Running::new(Arc::clone(&outbox.store), &settings);
     let asks = |asks: AuthType| {
         let mut subscription = with_basic(subscription(&format!("{}/{asks:?}", subscriber.url), json!({})));
@@ -663,7 +665,7 @@ async fn a_certificate_is_shown_to_who_asks_for_it_and_to_nobody_else() {
 
 #[tokio::test]
 async fn tokens_are_not_asked_for_and_redirects_not_followed_at_metadata_services() {
-    let (outbox, subscriber) = (Outbox::sqlite().await, Subscriber::start().await);
+    let (outbox, subscriber) = (OutboxSite::sqlite().await, Subscriber::start().await);
     let _notifier = outbox.notifier();
     subscriber.answer(|_| Answer::Redirect("http://169.254.169.254/latest/meta-data".to_owned()));
     let token = {
@@ -688,7 +690,7 @@ async fn tokens_are_not_asked_for_and_redirects_not_followed_at_metadata_service
 
 #[tokio::test]
 async fn callbacks_to_metadata_services_are_not_sent() {
-    let outbox = Outbox::sqlite().await;
+    let outbox = OutboxSite::sqlite().await;
     let _notifier = outbox.notifier();
     // As an address, and as what the system's resolver makes one of.
     for host in ["169.254.169.254", "[::ffff:169.254.169.254]", "2852039166"] {

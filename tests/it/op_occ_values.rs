@@ -7,7 +7,7 @@ use std::time::Duration;
 use gybe::domain::ids::ProjectId;
 use gybe::domain::op_occ::{OpState, VnfLcmOpOcc};
 use gybe::store::attributes::{filter, op_occs};
-use gybe::store::{Claim, Ending, Page, Place};
+use gybe::store::{Claim, OperationOutcome, Page, PageCursor};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
@@ -63,7 +63,7 @@ async fn listed(f: Fixture) -> Fixture {
 }
 
 /// The numbers of what a filter finds on a page.
-async fn found(f: &Fixture, text: &str, after: Option<Place>, limit: usize) -> Vec<u64> {
+async fn found(f: &Fixture, text: &str, after: Option<PageCursor>, limit: usize) -> Vec<u64> {
     let filter = filter(text, &op_occs::V2).unwrap();
     let page = Page { filter: &filter, after, limit };
     let ops = f.store.op_occs(&ProjectId::default(), &page).await.unwrap();
@@ -150,7 +150,7 @@ async fn pages_go_on_where_the_last_one_ended(f: Fixture) {
             let page = Page { filter: &filter, after, limit: 301 };
             let ops = f.store.op_occs(&ProjectId::default(), &page).await.unwrap();
             let Some(last) = ops.last() else { break };
-            after = Some(Place::of(last.start_time, last.id.0));
+            after = Some(PageCursor::of(last.start_time, last.id.0));
             seen.extend(ops.iter().map(|op| number(op.id.0)));
         }
         assert_eq!(seen, expected, "{text}");
@@ -296,7 +296,7 @@ async fn what_ends_while_it_is_sought_is_found(f: Fixture) {
     let store = Arc::clone(&f.store);
     let ending = tokio::spawn(async move {
         for claimed in claimed {
-            let ending = Ending::bare(OpState::Processing, OpState::Completed, None, claimed.op.start_time);
+            let ending = OperationOutcome::bare(OpState::Processing, OpState::Completed, None, claimed.op.start_time);
             store.end_operation(claimed.lease, &ending).await.unwrap();
         }
     });

@@ -8,7 +8,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use crate::support::cluster::{Cluster, TestNamespace};
-use crate::support::front::{Fault, Front};
+use crate::support::fault_proxy::{Fault, Front};
 use crate::support::gybe::Gybe;
 use crate::support::openstack::OpenStack;
 use crate::support::sample;

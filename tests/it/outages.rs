@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use reqwest::StatusCode;
 
-use crate::support::chance::Chance;
 use crate::support::fleet::{APIS, Fleet, LONG, PROCESSES, SHORT};
 use crate::support::postgres::Server;
 use crate::support::proxy::Proxy;
+use crate::support::rng::Chance;
 use crate::support::site::Site;
 
 /// While the database does not answer, callers are told so within this.

@@ -48,7 +48,7 @@ fn subscription(interface: Interface, filter: Value) -> Subscription {
 
 async fn subscribed(store: &dyn Store, interface: Interface, filter: Value) -> SubscriptionId {
     let subscription = subscription(interface, filter);
-    assert_eq!(store.create_subscription(&subscription).await.unwrap(), Subscribed::Now);
+    assert_eq!(store.create_subscription(&subscription).await.unwrap(), Subscribed::Created);
     subscription.id
 }
 
@@ -74,7 +74,7 @@ async fn whole_life(f: &Fixture, vnfd_id: &str) -> VnfPkgId {
         store.begin_upload(&project, package.id, now()).await.unwrap();
         store.begin_processing(package.id, now()).await.unwrap();
         if attempt == 0 {
-            let problem = gybe::domain::problem::Problem::impossible("no CSAR");
+            let problem = gybe::domain::problem::Problem::unprocessable("no CSAR");
             store.fail_onboarding(package.id, &problem, now()).await.unwrap();
         }
     }
@@ -186,10 +186,10 @@ async fn subscriptions_of_one_api_are_not_told_of_the_other(f: Fixture) {
     // The same callback URI and filter are another subscription in the other API.
     let one = subscription(Interface::Packages, json!({}));
     let other = Subscription { id: SubscriptionId(System.uuid()), interface: Interface::Lifecycle, ..one.clone() };
-    assert_eq!(f.store.create_subscription(&one).await.unwrap(), Subscribed::Now);
-    assert_eq!(f.store.create_subscription(&other).await.unwrap(), Subscribed::Now);
+    assert_eq!(f.store.create_subscription(&one).await.unwrap(), Subscribed::Created);
+    assert_eq!(f.store.create_subscription(&other).await.unwrap(), Subscribed::Created);
     let again = Subscription { id: SubscriptionId(System.uuid()), ..one.clone() };
-    assert_eq!(f.store.create_subscription(&again).await.unwrap(), Subscribed::Already(one.id));
+    assert_eq!(f.store.create_subscription(&again).await.unwrap(), Subscribed::Existing(one.id));
 }
 
 async fn a_change_that_is_refused_is_told_to_nobody(f: Fixture) {

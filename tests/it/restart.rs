@@ -16,10 +16,10 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 use sqlx::Connection as _;
 
-use crate::support::chance::{Chance, seeds};
 use crate::support::cluster::{Cluster, TestNamespace};
 use crate::support::gybe::Gybe;
 use crate::support::postgres::Database;
+use crate::support::rng::{Chance, seeds};
 
 // --- the operations ---------------------------------------------------------------------------------------------------
 
@@ -64,7 +64,7 @@ fn vnfcs(instance: &Value) -> BTreeMap<String, Vec<String>> {
 // --- what is seen -----------------------------------------------------------------------------------------------------
 
 /// The uids of the objects of the instance, by kind and name; those of pods that are to stay.
-struct Seen {
+struct ObservedObject {
     objects: BTreeMap<String, (String, Option<i64>)>,
     pods: BTreeMap<String, String>,
 }
@@ -83,7 +83,7 @@ struct Outcome {
 }
 
 impl Outcome {
-    fn of(before: &Seen, now: &Seen, instance: &Value) -> Self {
+    fn of(before: &ObservedObject, now: &ObservedObject, instance: &Value) -> Self {
         let info = &instance["instantiatedVnfInfo"];
         let vdus: BTreeMap<String, usize> = vnfcs(instance).into_iter().map(|(vdu, pods)| (vdu, pods.len())).collect();
         let kept = now.pods.values().filter(|uid| before.pods.values().any(|before| before == *uid)).count();
@@ -103,7 +103,7 @@ impl Outcome {
 }
 
 /// The objects that are there under another uid.
-fn replaced(before: &Seen, now: &Seen) -> BTreeSet<String> {
+fn replaced(before: &ObservedObject, now: &ObservedObject) -> BTreeSet<String> {
     let differs = |(name, (uid, _)): &(&String, &(String, _))| before.objects.get(*name).is_some_and(|it| it.0 != *uid);
     now.objects.iter().filter(differs).map(|(name, _)| name.clone()).collect()
 }
@@ -134,7 +134,7 @@ impl<'a> Life<'a> {
         self.gybe.get(&self.path).await.expect(StatusCode::OK)
     }
 
-    async fn see(&self) -> Seen {
+    async fn see(&self) -> ObservedObject {
         let (mut objects, mut pods) = (BTreeMap::new(), BTreeMap::new());
         for (kind, object) in self.cluster.marked(&self.namespace.name).await {
             let DynamicObject { metadata, data, .. } = object;
@@ -149,7 +149,7 @@ impl<'a> Life<'a> {
                 }
             }
         }
-        Seen { objects, pods }
+        ObservedObject { objects, pods }
     }
 
     /// The changes of the instance's objects from now on.
@@ -263,7 +263,7 @@ impl<'a> Life<'a> {
         }
     }
 
-    async fn comes_to(&self, before: &Seen, intended: Option<&Outcome>) -> (Seen, Outcome) {
+    async fn comes_to(&self, before: &ObservedObject, intended: Option<&Outcome>) -> (ObservedObject, Outcome) {
         let begun = Instant::now();
         loop {
             let (now, instance) = (self.see().await, self.instance().await);
@@ -282,7 +282,7 @@ impl<'a> Life<'a> {
     }
 
     /// The inventory has each object, and each is as it says.
-    async fn the_database_agrees_with_the_cluster(&self, now: &Seen) {
+    async fn the_database_agrees_with_the_cluster(&self, now: &ObservedObject) {
         // The volumes are the StatefulSet's.
         let there: BTreeSet<&str> =
             now.objects.keys().map(String::as_str).filter(|it| !it.starts_with("Pers")).collect();

@@ -4,7 +4,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use crate::support::cluster::{Cluster, TestNamespace};
-use crate::support::front::{Fault, Front};
+use crate::support::fault_proxy::{Fault, Front};
 use crate::support::gybe::{Answer, Gybe, connection};
 use crate::support::sample;
 use crate::support::schemas::{self, Answers, Schema, v1, v2};

@@ -26,8 +26,8 @@ use gybe::domain::vnfd::{Flavour, Vdu, Vnfd};
 use gybe::store::attributes::{self, filter};
 use gybe::store::seal::KeyRing;
 use gybe::store::{
-    Checkpoint, Claim, Claimed, Ended, Ending, Granted, Lease, Page, Queue, Store, StoreError, Whereabouts, connect,
-    live_operations, migrate,
+    Checkpoint, Claim, Claimed, Granted, InstanceLocation, Lease, OperationEnded, OperationOutcome, Page, QueueStats,
+    Store, StoreError, connect, live_operations, migrate,
 };
 use serde_json::{Map, Value, json};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
@@ -299,7 +299,7 @@ impl Fixture {
         let checkpoint = Checkpoint { steps_done: 1, ..Checkpoint::default() };
         self.store.checkpoint(&claimed.lease, &checkpoint).await.unwrap();
         let error = Some(problem("first"));
-        let ending = Ending { error, ..ending(OpState::Processing, OpState::FailedTemp) };
+        let ending = OperationOutcome { error, ..ending(OpState::Processing, OpState::FailedTemp) };
         self.store.end_operation(claimed.lease, &ending).await.unwrap();
         claimed.op
     }
@@ -310,7 +310,7 @@ impl Fixture {
         instance.metadata.namespace = Some(Namespace::try_from("edge".to_owned()).unwrap());
         instance.vim_connections.insert("vim".to_owned(), VimConnection { home: true, ..connection_to(None) });
         instance.instantiated = Some(instantiated());
-        let ending = Ending { instance: Some(instance), ..ending(OpState::Processing, OpState::Completed) };
+        let ending = OperationOutcome { instance: Some(instance), ..ending(OpState::Processing, OpState::Completed) };
         self.store.end_operation(claimed.lease, &ending).await.unwrap();
         claimed.instance.id
     }
@@ -443,8 +443,8 @@ fn vnfc() -> Vnfc {
     }
 }
 
-pub fn ending(from: OpState, to: OpState) -> Ending {
-    Ending::bare(from, to, None, at(20))
+pub fn ending(from: OpState, to: OpState) -> OperationOutcome {
+    OperationOutcome::bare(from, to, None, at(20))
 }
 
 /// All that an instance has. `Debug` hides the secrets, so they are compared apart.
@@ -650,7 +650,7 @@ async fn a_package_that_an_operation_brings_is_in_use_until_that_is_over(f: Fixt
                 assert_eq!(claimed.op.target_package, Some(target));
                 let changed_info = (to == Completed).then(|| json!({ "vnfdId": "new" }));
                 let error = (to != Completed).then(|| problem("stopped"));
-                let ending = Ending { error, changed_info, ..ending(state, to) };
+                let ending = OperationOutcome { error, changed_info, ..ending(state, to) };
                 f.store.end_operation(claimed.lease, &ending).await.unwrap();
             }
             state = to;
@@ -868,7 +868,7 @@ async fn an_instance_is_deleted_when_nothing_is_left_of_it(f: Fixture) {
     let id = claimed.instance.id;
     assert_fails!(f.store.delete_instance(&project, id, None).await, StoreError::Busy(op) if op == claimed.op.id);
     let instance = VnfInstance { instantiated: Some(instantiated()), ..claimed.instance };
-    let completed = Ending { instance: Some(instance), ..ending(OpState::Processing, OpState::Completed) };
+    let completed = OperationOutcome { instance: Some(instance), ..ending(OpState::Processing, OpState::Completed) };
     f.store.end_operation(claimed.lease, &completed).await.unwrap();
     assert_fails!(f.store.delete_instance(&project, id, None).await, StoreError::Stale);
 
@@ -879,7 +879,7 @@ async fn an_instance_is_deleted_when_nothing_is_left_of_it(f: Fixture) {
     let instance = VnfInstance { instantiated: None, ..claimed.instance };
     let removed = Checkpoint { steps_done: 1, removed: vec![key("a")], ..Checkpoint::default() };
     f.store.checkpoint(&claimed.lease, &removed).await.unwrap();
-    let terminated = Ending { instance: Some(instance), ..ending(OpState::Processing, OpState::Completed) };
+    let terminated = OperationOutcome { instance: Some(instance), ..ending(OpState::Processing, OpState::Completed) };
     f.store.end_operation(claimed.lease, &terminated).await.unwrap();
     let version = f.store.instance(&project, id).await.unwrap().version;
     assert_fails!(f.store.delete_instance(&project, id, Some(&[version - 1])).await, StoreError::OtherVersion);
@@ -1381,7 +1381,7 @@ async fn an_operation_ends_with_its_instance(f: Fixture) {
             storage: VirtualStorage { claim_name: "data-0".to_owned(), claim_uid: "uid".to_owned() },
         }],
     };
-    let ending = Ending {
+    let ending = OperationOutcome {
         instance: Some(instance.clone()),
         resource_changes: Some(changes.clone()),
         ..ending(OpState::Processing, OpState::Completed)
@@ -1404,7 +1404,7 @@ async fn an_operation_ends_with_its_inventory_forgotten_only_where_it_says_so(f:
         let claimed = f.processing().await;
         let id = claimed.instance.id;
         assert!(!f.store.resources(id).await.unwrap().is_empty());
-        let ending = Ending { discard_inventory, ..ending(OpState::Processing, OpState::Completed) };
+        let ending = OperationOutcome { discard_inventory, ..ending(OpState::Processing, OpState::Completed) };
         f.store.end_operation(claimed.lease, &ending).await.unwrap();
         assert_eq!(f.store.resources(id).await.unwrap().is_empty(), discard_inventory);
     }
@@ -1417,7 +1417,7 @@ async fn an_operation_ends_only_from_its_state(f: Fixture) {
     assert_fails!(f.store.end_operation(Lease { op, epoch }, &from_elsewhere).await, StoreError::Stale);
     // Nor with an instance that is not the one that was claimed.
     let old = VnfInstance { version: 0, ..claimed.instance };
-    let with_old = Ending { instance: Some(old), ..ending(OpState::Processing, OpState::Completed) };
+    let with_old = OperationOutcome { instance: Some(old), ..ending(OpState::Processing, OpState::Completed) };
     assert_fails!(f.store.end_operation(Lease { op, epoch }, &with_old).await, StoreError::Stale);
     assert_eq!(f.op_occ(op).await.state, OpState::Processing);
     f.store.renew(&claimed.lease, LONG).await.unwrap();
@@ -1448,7 +1448,7 @@ async fn a_retry_after_a_rollback_that_failed_starts_over(f: Fixture) {
     let claimed = f.claim(LONG).await;
     f.store.checkpoint(&claimed.lease, &Checkpoint { steps_done: 1, ..Checkpoint::default() }).await.unwrap();
     let error = Some(problem("second"));
-    let failed = Ending { error, ..ending(OpState::RollingBack, OpState::FailedTemp) };
+    let failed = OperationOutcome { error, ..ending(OpState::RollingBack, OpState::FailedTemp) };
     f.store.end_operation(claimed.lease, &failed).await.unwrap();
     assert_eq!(f.op_occ(op.id).await.error, Some(problem("second")));
     f.store.resume_operation(&op.project_id, op.id, OpState::Processing, at(40)).await.unwrap();
@@ -1515,7 +1515,7 @@ async fn instantiated_instances_are_found_with_what_there_is_to_look_at(f: Fixtu
     let id = f.instantiate(claimed).await;
     f.instance().await;
     let found = f.store.instantiated(None).await.unwrap();
-    let whereabouts = Whereabouts {
+    let whereabouts = InstanceLocation {
         id,
         project_id: ProjectId::default(),
         home: Some(VimConnection { home: true, ..connection_to(None) }),
@@ -1567,7 +1567,7 @@ async fn endings_are_told(f: Fixture) {
     f.store.create_vim(&vim).await.unwrap();
     vim.description = "changed".to_owned();
     f.store.update_vim(&vim, None).await.unwrap();
-    for expected in [Ended::Of(failed.vnf_instance_id), Ended::Of(id), Ended::Any] {
+    for expected in [OperationEnded::One(failed.vnf_instance_id), OperationEnded::One(id), OperationEnded::Any] {
         while here.recv().await.unwrap() != expected {}
         if let Some(elsewhere) = &mut elsewhere {
             while elsewhere.recv().await.unwrap() != expected {}
@@ -1639,7 +1639,7 @@ async fn a_caller_that_goes_away_leaves_no_transaction_behind(f: Fixture) {
 }
 
 async fn the_queue_tells_what_waits_and_for_how_long(f: Fixture) {
-    assert_eq!(f.store.queue().await.unwrap(), Queue::default());
+    assert_eq!(f.store.queue().await.unwrap(), QueueStats::default());
     f.failed().await;
     f.operation().await;
     let mut queue = f.store.queue().await.unwrap();
@@ -1664,7 +1664,7 @@ async fn live_operations_are_read_beside_the_process_that_serves(f: Fixture) {
     let held = seen.lease.as_ref().unwrap();
     assert_eq!((held.owner.as_str(), held.epoch), ("worker", lease.epoch));
     let error = Some(problem("why"));
-    let stopped = Ending { error: error.clone(), ..ending(OpState::Processing, OpState::FailedTemp) };
+    let stopped = OperationOutcome { error: error.clone(), ..ending(OpState::Processing, OpState::FailedTemp) };
     f.store.end_operation(lease, &stopped).await.unwrap();
     let live = live_operations(&f.url).await.unwrap();
     assert!(live[0].lease.is_none());

@@ -4,10 +4,10 @@
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use crate::support::chance::Chance;
 use crate::support::cluster::Cluster;
 use crate::support::gybe::{Answer, Gybe};
 use crate::support::postgres::Database;
+use crate::support::rng::Chance;
 use crate::support::subscriber::{self, Received, Subscriber};
 
 const NOWHERE: &str = "8f14e45f-ceea-467f-a8f4-0123456789ab";

@@ -10,7 +10,7 @@ use gybe::clock::{Clock as _, System};
 use gybe::domain::ids::{ProjectId, VnfLcmOpOccId};
 use gybe::domain::op_occ::{OpEvent, OpState};
 use gybe::domain::problem::Problem;
-use gybe::store::{Claim, Ending, Store, StoreError};
+use gybe::store::{Claim, OperationOutcome, Store, StoreError};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
@@ -48,7 +48,7 @@ async fn act(store: Arc<dyn Store>, id: VnfLcmOpOccId, actor: Actor) -> Option<S
             let from = claimed.op.state;
             let to = from.on(event).unwrap();
             let error = (event == OpEvent::Stopped).then(|| Problem::conflict("stopped"));
-            let ending = Ending::bare(from, to, error, System.now());
+            let ending = OperationOutcome::bare(from, to, error, System.now());
             store.end_operation(claimed.lease, &ending).await.unwrap();
             Some((from, event, to))
         }

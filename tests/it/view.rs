@@ -12,11 +12,11 @@ use gybe::domain::instance::VnfInstance;
 use gybe::domain::namespace::Namespace;
 use gybe::domain::op_occ::OpState;
 use gybe::domain::resource::{INSTANCE_LABEL, Resource};
-use gybe::domain::sight::SeenKind;
+use gybe::domain::sight::ObservedKind;
 use gybe::domain::vim::{Secret, VimAccess, VimConnection, VimCredential};
 use gybe::infra::kubernetes::KubernetesDriver;
-use gybe::infra::{InfraError, Observer, Scope, Sighting};
-use gybe::store::Ending;
+use gybe::infra::{InfraError, Observer, Scope, WatchEvent};
+use gybe::store::OperationOutcome;
 use gybe::view::View;
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams};
 use reqwest::StatusCode;
@@ -245,7 +245,7 @@ async fn without_a_right_to_watch_a_kind_the_rest_is_kept_true_and_it_is_said_on
 /// An observer that sees what it is told to.
 #[derive(Default)]
 struct Model {
-    watches: Mutex<Vec<(Namespace, SeenKind, mpsc::UnboundedSender<Sighting>)>>,
+    watches: Mutex<Vec<(Namespace, ObservedKind, mpsc::UnboundedSender<WatchEvent>)>>,
     opened: Notify,
 }
 
@@ -259,8 +259,8 @@ impl Observer for Model {
         &self,
         _: &VimAccess,
         namespace: &Namespace,
-        kind: SeenKind,
-    ) -> Result<BoxStream<'static, Sighting>, InfraError> {
+        kind: ObservedKind,
+    ) -> Result<BoxStream<'static, WatchEvent>, InfraError> {
         let (sender, receiver) = mpsc::unbounded_channel();
         self.watches.lock().unwrap().push((namespace.clone(), kind, sender));
         self.opened.notify_one();
@@ -270,7 +270,7 @@ impl Observer for Model {
 
 impl Model {
     /// The watch of the pods of a namespace, once it is open.
-    async fn pods(&self, namespace: &str) -> mpsc::UnboundedSender<Sighting> {
+    async fn pods(&self, namespace: &str) -> mpsc::UnboundedSender<WatchEvent> {
         loop {
             let watches = self.watches.lock().unwrap().clone();
             if let Some((_, _, sender)) = watches.into_iter().find(|(at, _, _)| at.as_str() == namespace) {
@@ -309,7 +309,7 @@ async fn many_instances_are_brought_up_to_date_while_whereabouts_are_read_again_
     let stop = CancellationToken::new();
     let view = View::new(Arc::clone(&f.store), Arc::clone(&model) as Arc<dyn Observer>);
     let running = tokio::spawn(view.run(stop.clone()));
-    model.pods("a").await.send(Sighting::All(Vec::new())).unwrap();
+    model.pods("a").await.send(WatchEvent::All(Vec::new())).unwrap();
     let refreshed = async {
         for instance in &instances {
             // Whoever changes a VIM makes the view look at all.
@@ -338,8 +338,8 @@ async fn instances_of_a_namespace_share_their_watches_which_end_with_the_last_of
         }
     };
     // Their pods are not there any more.
-    a.send(Sighting::All(Vec::new())).unwrap();
-    b.send(Sighting::All(Vec::new())).unwrap();
+    a.send(WatchEvent::All(Vec::new())).unwrap();
+    b.send(WatchEvent::All(Vec::new())).unwrap();
     for instance in &mut instances {
         refreshed(instance).await;
         *instance = f.store.instance(&instance.project_id, instance.id).await.unwrap();
@@ -352,7 +352,8 @@ async fn instances_of_a_namespace_share_their_watches_which_end_with_the_last_of
         f.store.begin_operation(&f.op(gone), gone).await.unwrap();
         let mut claimed = f.claim(Duration::from_secs(60)).await;
         claimed.instance.instantiated = None;
-        let ending = Ending { instance: Some(claimed.instance), ..ending(OpState::Starting, OpState::RolledBack) };
+        let ending =
+            OperationOutcome { instance: Some(claimed.instance), ..ending(OpState::Starting, OpState::RolledBack) };
         f.store.end_operation(claimed.lease, &ending).await.unwrap();
         if gone.id == instances[2].id {
             b.closed().await;
@@ -415,11 +416,11 @@ async fn long_lists_come_in_pages_and_what_the_api_server_has_forgotten_is_liste
     let credential = VimCredential::BearerToken(Secret::new("token"));
     let access = VimAccess { endpoint, ca: None, insecure: false, credential };
     let namespace = Namespace::try_from("a".to_owned()).unwrap();
-    let sightings = KubernetesDriver::new().watch(&access, &namespace, SeenKind::Pod).unwrap();
+    let sightings = KubernetesDriver::new().watch(&access, &namespace, ObservedKind::Pod).unwrap();
     let told: Vec<String> = sightings
         .map(|sighting| match sighting {
-            Sighting::All(seen) => format!("all {:?}", seen.iter().map(|it| it.name.as_str()).collect::<Vec<_>>()),
-            Sighting::Now(seen) => format!("{} {}", seen.name, if seen.living { "lives" } else { "goes" }),
+            WatchEvent::All(seen) => format!("all {:?}", seen.iter().map(|it| it.name.as_str()).collect::<Vec<_>>()),
+            WatchEvent::Changed(seen) => format!("{} {}", seen.name, if seen.living { "lives" } else { "goes" }),
             other => format!("{other:?}"),
         })
         .take(3)

@@ -45,7 +45,7 @@ pub(super) async fn ensure(cluster: &Cluster, scope: &Scope, resource: &Resource
             None => object.create(&intent).await?,
             Some(found) if !is_ours(&found, scope.instance) => return object.leave(&found),
             Some(found) if found.metadata.deletion_timestamp.is_some() => {
-                object.see_off(&found).await?;
+                object.wait_deleted(&found).await?;
                 None
             }
             Some(found) if known.is_some_and(|uid| found.metadata.uid.as_ref() != Some(uid)) => {
@@ -106,7 +106,7 @@ impl Object<'_> {
             }
             Ok(made) => {
                 if is_namespace(self.key) {
-                    self.furnished().await?;
+                    self.wait_service_account().await?;
                 }
                 Ok(Some(made))
             }
@@ -204,7 +204,7 @@ impl Object<'_> {
     }
 
     /// Waits until our object, that is being deleted, is gone.
-    async fn see_off(&self, found: &DynamicObject) -> Result<(), InfraError> {
+    async fn wait_deleted(&self, found: &DynamicObject) -> Result<(), InfraError> {
         let uids = HashSet::from([found.uid().unwrap_or_default()]);
         let source = Source::named(self.api.clone(), &self.key.name);
         let left = gone(self.cluster, source, &uids, Instant::now() + FAREWELL).await?;
@@ -216,7 +216,7 @@ impl Object<'_> {
     }
 
     /// Waits until the new Namespace takes pods: it gets its default ServiceAccount only a moment after it was made.
-    async fn furnished(&self) -> Result<(), InfraError> {
+    async fn wait_service_account(&self) -> Result<(), InfraError> {
         let namespace =
             Namespace::try_from(self.key.name.clone()).map_err(|error| InfraError::Invalid(error.to_string()))?;
         let accounts = self.cluster.builtin("v1", "ServiceAccount", "serviceaccounts", &namespace);

@@ -209,7 +209,7 @@ fn client(access: &VimAccess, metrics: &VimMetrics) -> Result<Client, String> {
 }
 
 fn config(access: &VimAccess) -> Result<Config, String> {
-    let url = access.endpoint.parse().map_err(|error| format!("its URL is malformed: {error}"))?;
+    let url = access.endpoint.parse().map_err(|error| format!("its URL is bad_request: {error}"))?;
     let mut config = Config::new(url);
     if config.cluster_url.host().is_none_or(str::is_empty) || config.cluster_url.query().is_some() {
         return Err("its URL must have a host and no query".to_owned());

@@ -17,9 +17,9 @@ use crate::domain::evidence::Evidence;
 use crate::domain::namespace::Namespace;
 use crate::domain::plan::PodRef;
 use crate::domain::resource::{KindInfo, Resource};
-use crate::domain::sight::{Seen, SeenKind};
+use crate::domain::sight::{ObservedKind, ObservedObject};
 use crate::domain::vim::VimAccess;
-use crate::infra::{Driver, Ensured, InfraError, Kind, Observed, Observer, Patience, Scope, Sighting};
+use crate::infra::{Driver, Ensured, InfraError, Kind, Observed, Observer, Patience, Scope, WatchEvent};
 use crate::metrics::VimMetrics;
 
 mod apply;
@@ -84,7 +84,7 @@ impl Driver for KubernetesDriver {
         scope: &Scope,
         resources: &[Resource],
         patience: Patience,
-    ) -> Result<Option<Vec<Seen>>, InfraError> {
+    ) -> Result<Option<Vec<ObservedObject>>, InfraError> {
         wait::await_ready(&*self.clients.get(&scope.access)?, scope, resources, patience).await
     }
 
@@ -123,7 +123,7 @@ impl Driver for KubernetesDriver {
         &self,
         scope: &Scope,
         resources: &[Resource],
-        pods: Option<Vec<Seen>>,
+        pods: Option<Vec<ObservedObject>>,
     ) -> Result<Observed, InfraError> {
         observe::observe(&*self.clients.get(&scope.access)?, scope, resources, pods).await
     }
@@ -139,8 +139,8 @@ impl Observer for KubernetesDriver {
         &self,
         access: &VimAccess,
         namespace: &Namespace,
-        kind: SeenKind,
-    ) -> Result<BoxStream<'static, Sighting>, InfraError> {
+        kind: ObservedKind,
+    ) -> Result<BoxStream<'static, WatchEvent>, InfraError> {
         Ok(observe::watch(self.clients.get(access)?, namespace.clone(), kind))
     }
 }

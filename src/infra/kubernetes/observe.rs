@@ -15,8 +15,8 @@ use super::ready::has_ended;
 use super::watch::{Event, Source, follow_as};
 use crate::domain::namespace::Namespace;
 use crate::domain::resource::{INSTANCE_LABEL, Resource, ResourceState};
-use crate::domain::sight::{Seen, SeenKind, kinds_for, storages, vnfcs};
-use crate::infra::{InfraError, Observed, Scope, Sighting};
+use crate::domain::sight::{ObservedKind, ObservedObject, kinds_for, storages, vnfcs};
+use crate::infra::{InfraError, Observed, Scope, WatchEvent};
 
 /// After this, a kind that could not be looked at is tried again: rights may have been granted.
 const HIDDEN_PAUSE: Duration = Duration::from_secs(300);
@@ -27,7 +27,7 @@ pub(super) async fn observe(
     cluster: &Cluster,
     scope: &Scope,
     resources: &[Resource],
-    pods: Option<Vec<Seen>>,
+    pods: Option<Vec<ObservedObject>>,
 ) -> Result<Observed, InfraError> {
     let is_claim = |resource: &Resource| resource.key.kind == "PersistentVolumeClaim";
     let told = resources.iter().filter(|resource| resource.vdu_id.is_some() || is_claim(resource));
@@ -40,35 +40,35 @@ pub(super) async fn observe(
     let between = async {
         match &pods {
             Some(pods) if lead_to(resources, pods) => Ok(Vec::new()),
-            _ => list_exactly(SeenKind::ReplicaSet).await,
+            _ => list_exactly(ObservedKind::ReplicaSet).await,
         }
     };
     let listed = async {
         match &pods {
             Some(pods) => Ok(pods.clone()),
-            None => list_exactly(SeenKind::Pod).await,
+            None => list_exactly(ObservedKind::Pod).await,
         }
     };
-    let (pods, between, claims) = try_join!(listed, between, list_exactly(SeenKind::Claim))?;
+    let (pods, between, claims) = try_join!(listed, between, list_exactly(ObservedKind::Claim))?;
     let all = [pods, between, claims].concat();
     Ok(Observed { vnfcs: vnfcs(&all, resources), storages: storages(&all) })
 }
 
 /// The instance's objects of a kind.
-async fn list(cluster: &Cluster, scope: &Scope, kind: SeenKind) -> Result<Vec<Seen>, InfraError> {
+async fn list(cluster: &Cluster, scope: &Scope, kind: ObservedKind) -> Result<Vec<ObservedObject>, InfraError> {
     let ours = ListParams::default().labels(&format!("{INSTANCE_LABEL}={}", scope.instance));
     match cluster.call(api(cluster, &scope.namespace, kind).list(&ours)).await {
         Ok(objects) => Ok(objects.iter().filter_map(|object| seen(object, kind)).collect()),
         Err(failed) => match InfraError::from(failed) {
             // A VNF without volumes must not need this right.
-            InfraError::Denied(_) if kind == SeenKind::Claim => Ok(Vec::new()),
+            InfraError::Denied(_) if kind == ObservedKind::Claim => Ok(Vec::new()),
             other => Err(other),
         },
     }
 }
 
 /// Whether each living one of `pods` has an owner in the inventory, or is in it.
-fn lead_to(inventory: &[Resource], pods: &[Seen]) -> bool {
+fn lead_to(inventory: &[Resource], pods: &[ObservedObject]) -> bool {
     let uids = inventory.iter().filter_map(|resource| match &resource.state {
         ResourceState::Present { uid, .. } => Some(uid),
         ResourceState::Planned | ResourceState::Intent => None,
@@ -78,7 +78,7 @@ fn lead_to(inventory: &[Resource], pods: &[Seen]) -> bool {
 }
 
 /// The objects of `kind` in `namespace` that carry any VNF instance's label, and every change of what matters of them.
-pub(super) fn watch(cluster: Arc<Cluster>, namespace: Namespace, kind: SeenKind) -> BoxStream<'static, Sighting> {
+pub(super) fn watch(cluster: Arc<Cluster>, namespace: Namespace, kind: ObservedKind) -> BoxStream<'static, WatchEvent> {
     let begin = move || {
         let source = Source::lasting(api(&cluster, &namespace, kind), INSTANCE_LABEL);
         follow_as(Arc::clone(&cluster), source, move |object| seen(&object, kind))
@@ -94,7 +94,7 @@ pub(super) fn watch(cluster: Arc<Cluster>, namespace: Namespace, kind: SeenKind)
         };
         match events.next().await {
             Some(Ok(event)) => Some((sighting(event), (begin, Some(events), pause))),
-            Some(Err(error)) => Some((Some(Sighting::Hidden(error)), (begin, None, HIDDEN_PAUSE))),
+            Some(Err(error)) => Some((Some(WatchEvent::Unavailable(error)), (begin, None, HIDDEN_PAUSE))),
             None => Some((None, (begin, None, HIDDEN_PAUSE))),
         }
     })
@@ -102,34 +102,34 @@ pub(super) fn watch(cluster: Arc<Cluster>, namespace: Namespace, kind: SeenKind)
     .boxed()
 }
 
-fn sighting(event: Event<Option<Seen>>) -> Option<Sighting> {
+fn sighting(event: Event<Option<ObservedObject>>) -> Option<WatchEvent> {
     match event {
-        Event::Listed(seen) => Some(Sighting::All(seen.into_iter().flatten().collect())),
-        Event::Changed(seen) => seen.map(Sighting::Now),
-        Event::Gone(seen) => seen.map(Sighting::Gone),
+        Event::Listed(seen) => Some(WatchEvent::All(seen.into_iter().flatten().collect())),
+        Event::Changed(seen) => seen.map(WatchEvent::Changed),
+        Event::Gone(seen) => seen.map(WatchEvent::Gone),
     }
 }
 
-fn api(cluster: &Cluster, namespace: &Namespace, kind: SeenKind) -> Api<DynamicObject> {
+fn api(cluster: &Cluster, namespace: &Namespace, kind: ObservedKind) -> Api<DynamicObject> {
     match kind {
-        SeenKind::Pod => cluster.pods(namespace),
-        SeenKind::Deployment => cluster.builtin("apps/v1", "Deployment", "deployments", namespace),
-        SeenKind::ReplicaSet => cluster.builtin("apps/v1", "ReplicaSet", "replicasets", namespace),
-        SeenKind::StatefulSet => cluster.builtin("apps/v1", "StatefulSet", "statefulsets", namespace),
-        SeenKind::Claim => cluster.claims(namespace),
+        ObservedKind::Pod => cluster.pods(namespace),
+        ObservedKind::Deployment => cluster.builtin("apps/v1", "Deployment", "deployments", namespace),
+        ObservedKind::ReplicaSet => cluster.builtin("apps/v1", "ReplicaSet", "replicasets", namespace),
+        ObservedKind::StatefulSet => cluster.builtin("apps/v1", "StatefulSet", "statefulsets", namespace),
+        ObservedKind::Claim => cluster.claims(namespace),
     }
 }
 
 /// What matters of an object; `None` if its label names no VNF instance.
-pub(super) fn seen(object: &DynamicObject, kind: SeenKind) -> Option<Seen> {
+pub(super) fn seen(object: &DynamicObject, kind: ObservedKind) -> Option<ObservedObject> {
     let replicas = object.data.pointer("/spec/replicas").and_then(Value::as_u64);
-    Some(Seen {
+    Some(ObservedObject {
         instance: object.labels().get(INSTANCE_LABEL)?.parse().ok()?,
         kind,
         name: object.name_any(),
         uid: object.uid()?,
         owners: object.owner_references().iter().map(|owner| owner.uid.clone()).collect(),
         replicas: replicas.and_then(|replicas| replicas.try_into().ok()),
-        living: object.metadata.deletion_timestamp.is_none() && !(kind == SeenKind::Pod && has_ended(object)),
+        living: object.metadata.deletion_timestamp.is_none() && !(kind == ObservedKind::Pod && has_ended(object)),
     })
 }

@@ -22,7 +22,7 @@ use crate::domain::resource::{ObjectKey, Resource};
 pub(super) struct Progress {
     awaited: Vec<Awaited>,
     stores: HashMap<Topic, Store>,
-    /// Since when something is wrong, by [`Ailment::id`].
+    /// Since when something is wrong, by [`Fault::id`].
     since: HashMap<String, Instant>,
 }
 
@@ -44,7 +44,7 @@ impl Topic {
 
 /// How things stand.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum Readiness {
     /// All objects are ready.
     Ready,
     /// This will not become ready.
@@ -75,7 +75,7 @@ struct Sorted<'a> {
 type Store = Option<BTreeMap<String, DynamicObject>>;
 
 /// Something that is, or may again be, wrong with an awaited object.
-struct Ailment {
+struct Fault {
     /// Tells it from others over time.
     id: String,
     /// What is wrong at the moment.
@@ -161,7 +161,7 @@ impl Progress {
     }
 
     /// How things stand at `now`. What is wrong for `grace` counts as failed.
-    pub fn assess(&mut self, now: Instant, grace: Duration) -> Standing {
+    pub fn assess(&mut self, now: Instant, grace: Duration) -> Readiness {
         let mut missing = Vec::new();
         let mut ailments = Vec::new();
         let sorted = self.sorted();
@@ -171,11 +171,11 @@ impl Progress {
             let events = object.map(|object| sorted.events_about(object)).unwrap_or_default();
             let lacks = match self.look_at(awaited, &pods, events) {
                 Verdict::Ready => continue,
-                Verdict::Failed(text) => return Standing::Failed(format!("{} has failed: {text}", awaited.key)),
+                Verdict::Failed(text) => return Readiness::Failed(format!("{} has failed: {text}", awaited.key)),
                 Verdict::Waiting(text) => text,
                 Verdict::Trouble(text) => {
                     ailments
-                        .push(Ailment { id: awaited.key.to_string(), wrong: Some(format!("{}: {text}", awaited.key)) });
+                        .push(Fault { id: awaited.key.to_string(), wrong: Some(format!("{}: {text}", awaited.key)) });
                     text
                 }
             };
@@ -185,9 +185,9 @@ impl Progress {
             ailments.extend(found);
         }
         match self.outlasting(&ailments, now, grace) {
-            Err(text) => Standing::Failed(text),
-            Ok(_) if missing.is_empty() => Standing::Ready,
-            Ok(until) => Standing::Waiting(missing.join("; "), until),
+            Err(text) => Readiness::Failed(text),
+            Ok(_) if missing.is_empty() => Readiness::Ready,
+            Ok(until) => Readiness::Waiting(missing.join("; "), until),
         }
     }
 
@@ -230,11 +230,11 @@ impl Progress {
     }
 
     /// The first that is wrong for `grace`, or when that will be.
-    fn outlasting(&mut self, ailments: &[Ailment], now: Instant, grace: Duration) -> Result<Option<Instant>, String> {
+    fn outlasting(&mut self, ailments: &[Fault], now: Instant, grace: Duration) -> Result<Option<Instant>, String> {
         let ids: HashSet<&str> = ailments.iter().map(|it| it.id.as_str()).collect();
         self.since.retain(|id, _| ids.contains(id.as_str()));
         let mut until: Option<Instant> = None;
-        for Ailment { id, wrong } in ailments {
+        for Fault { id, wrong } in ailments {
             let Some(wrong) = wrong else { continue };
             let end = *self.since.entry(id.clone()).or_insert(now) + grace;
             if end <= now {
@@ -301,9 +301,9 @@ impl<'a> Sorted<'a> {
 }
 
 /// What its pods and the events about it tell of an object that is not ready.
-fn ailments_of(awaited: &Awaited, pods: &[&DynamicObject], events: &[&DynamicObject]) -> Vec<Ailment> {
+fn ailments_of(awaited: &Awaited, pods: &[&DynamicObject], events: &[&DynamicObject]) -> Vec<Fault> {
     let of_pods = pods.iter().filter(|pod| is_living(pod)).flat_map(|pod| {
-        symptoms(pod).into_iter().map(|symptom| Ailment {
+        symptoms(pod).into_iter().map(|symptom| Fault {
             id: format!("{}/{}", pod.uid().unwrap_or_default(), symptom.container),
             wrong: symptom.wrong.map(|wrong| match awaited.key.kind.as_str() {
                 "Pod" => format!("{}: {wrong}", awaited.key),
@@ -317,7 +317,7 @@ fn ailments_of(awaited: &Awaited, pods: &[&DynamicObject], events: &[&DynamicObj
         let stopped = seconds(&time_of(event));
         !pods.iter().any(|pod| made(pod).is_some_and(|made| made >= stopped))
     });
-    let of_events = of_events.map(|event| Ailment {
+    let of_events = of_events.map(|event| Fault {
         id: format!("{}/events", awaited.key),
         wrong: Some(format!("{}: {}", awaited.key, said(text(event, "/reason"), text(event, "/message")))),
     });
@@ -473,16 +473,16 @@ mod tests {
         let now = Instant::now();
         let mut progress = Progress::new(&[resource("apps/v1", "Deployment", json!({}))]);
         let text = "Deployment web: not looked at yet".to_owned();
-        assert_eq!(progress.assess(now, GRACE), Standing::Waiting(text, None));
+        assert_eq!(progress.assess(now, GRACE), Readiness::Waiting(text, None));
         progress.learn(&objects("Deployment"), Event::Listed(vec![workload("Deployment", 0)]));
         let text = "Deployment web: 0 of 1 replicas available".to_owned();
-        assert_eq!(progress.assess(now, GRACE), Standing::Waiting(text, None));
+        assert_eq!(progress.assess(now, GRACE), Readiness::Waiting(text, None));
         progress.learn(&objects("Deployment"), Event::Changed(Box::new(workload("Deployment", 1))));
         let text = "Deployment web: its pods are not looked at yet".to_owned();
-        assert_eq!(progress.assess(now, GRACE), Standing::Waiting(text, None));
+        assert_eq!(progress.assess(now, GRACE), Readiness::Waiting(text, None));
         progress.learn(&Topic::pods(), Event::Listed(vec![ready_pod("p")]));
-        assert_eq!(progress.assess(now, GRACE), Standing::Ready);
-        assert_eq!(Progress::new(&[]).assess(now, GRACE), Standing::Ready);
+        assert_eq!(progress.assess(now, GRACE), Readiness::Ready);
+        assert_eq!(Progress::new(&[]).assess(now, GRACE), Readiness::Ready);
     }
 
     #[test]
@@ -493,11 +493,11 @@ mod tests {
             progress.learn(&objects(kind), Event::Listed(vec![workload(kind, 1)]));
             progress.learn(&Topic::pods(), Event::Listed(Vec::new()));
             let text = format!("{kind} web: 0 of 1 pods ready");
-            assert_eq!(progress.assess(now, GRACE), Standing::Waiting(text.clone(), None));
+            assert_eq!(progress.assess(now, GRACE), Readiness::Waiting(text.clone(), None));
             changed(&mut progress, pod("q", json!({ "running": {} })));
-            assert!(matches!(progress.assess(now, GRACE), Standing::Waiting(words, None) if words.starts_with(&text)));
+            assert!(matches!(progress.assess(now, GRACE), Readiness::Waiting(words, None) if words.starts_with(&text)));
             changed(&mut progress, ready_pod("q"));
-            assert_eq!(progress.assess(now, GRACE), Standing::Ready);
+            assert_eq!(progress.assess(now, GRACE), Readiness::Ready);
         }
     }
 
@@ -507,7 +507,7 @@ mod tests {
         progress.learn(&objects("Deployment"), Event::Listed(vec![workload("Deployment", 1)]));
         assert!(progress.pods().is_none(), "they are not looked at yet");
         progress.learn(&Topic::pods(), Event::Listed(vec![ready_pod("old"), ready_pod("new")]));
-        assert_eq!(progress.assess(Instant::now(), GRACE), Standing::Ready);
+        assert_eq!(progress.assess(Instant::now(), GRACE), Readiness::Ready);
         assert!(progress.pods().is_none(), "one of them is to go");
         progress.learn(&Topic::pods(), Event::Gone(Box::new(ready_pod("old"))));
         let pods = progress.pods().unwrap().map(|(pod, deployment)| (pod.name_any(), deployment));
@@ -524,7 +524,7 @@ mod tests {
             let mut progress = Progress::new(&[resource("apps/v1", kind, json!({}))]);
             progress.learn(&objects(kind), Event::Listed(vec![workload]));
             progress.learn(&Topic::pods(), Event::Listed(vec![pod]));
-            assert_eq!(progress.assess(Instant::now(), GRACE), Standing::Ready);
+            assert_eq!(progress.assess(Instant::now(), GRACE), Readiness::Ready);
             progress.pods().is_some()
         };
         let changed = |kind: &str| {
@@ -553,7 +553,7 @@ mod tests {
         let mut progress = Progress::new(&[resource("apps/v1", "Deployment", json!({}))]);
         progress.learn(&objects("Deployment"), Event::Listed(vec![workload("Deployment", 1)]));
         progress.forgo(&Topic::pods());
-        assert_eq!(progress.assess(Instant::now(), GRACE), Standing::Ready);
+        assert_eq!(progress.assess(Instant::now(), GRACE), Readiness::Ready);
     }
 
     #[test]
@@ -561,11 +561,11 @@ mod tests {
         let now = Instant::now();
         let mut progress = deployment(vec![pod("p", waits("ErrImagePull"))]);
         let text = |reason| format!("Deployment web: pod web-p: container c: {reason}");
-        assert_eq!(progress.assess(now, GRACE), Standing::Waiting(text("ErrImagePull"), Some(now + GRACE)));
+        assert_eq!(progress.assess(now, GRACE), Readiness::Waiting(text("ErrImagePull"), Some(now + GRACE)));
         changed(&mut progress, pod("p", waits("ImagePullBackOff")));
         let later = now + GRACE / 2;
-        assert_eq!(progress.assess(later, GRACE), Standing::Waiting(text("ImagePullBackOff"), Some(now + GRACE)));
-        assert_eq!(progress.assess(now + GRACE, GRACE), Standing::Failed(text("ImagePullBackOff")));
+        assert_eq!(progress.assess(later, GRACE), Readiness::Waiting(text("ImagePullBackOff"), Some(now + GRACE)));
+        assert_eq!(progress.assess(now + GRACE, GRACE), Readiness::Failed(text("ImagePullBackOff")));
     }
 
     #[test]
@@ -574,9 +574,9 @@ mod tests {
         let mut progress = deployment(vec![pod("p", waits("CrashLoopBackOff"))]);
         progress.assess(now, GRACE);
         changed(&mut progress, pod("p", json!({ "running": {} })));
-        assert!(matches!(progress.assess(now + GRACE, GRACE), Standing::Waiting(_, None)));
+        assert!(matches!(progress.assess(now + GRACE, GRACE), Readiness::Waiting(_, None)));
         changed(&mut progress, pod("p", waits("CrashLoopBackOff")));
-        assert!(matches!(progress.assess(now + GRACE, GRACE), Standing::Failed(_)));
+        assert!(matches!(progress.assess(now + GRACE, GRACE), Readiness::Failed(_)));
 
         let mut progress = deployment(vec![pod("p", waits("CrashLoopBackOff"))]);
         progress.assess(now, GRACE);
@@ -585,7 +585,7 @@ mod tests {
         changed(&mut progress, ready);
         progress.assess(now + GRACE, GRACE);
         changed(&mut progress, pod("p", waits("CrashLoopBackOff")));
-        assert!(matches!(progress.assess(now + GRACE, GRACE), Standing::Waiting(_, Some(_))));
+        assert!(matches!(progress.assess(now + GRACE, GRACE), Readiness::Waiting(_, Some(_))));
     }
 
     #[test]
@@ -605,14 +605,14 @@ mod tests {
             let mut progress = deployment(vec![pod]);
             progress.assess(now, GRACE);
             let text = "Deployment web: 0 of 1 replicas available".to_owned();
-            assert_eq!(progress.assess(now + GRACE, GRACE), Standing::Waiting(text, None));
+            assert_eq!(progress.assess(now + GRACE, GRACE), Readiness::Waiting(text, None));
         }
         let mut progress = deployment(vec![ill()]);
         progress.assess(now, GRACE);
         progress.learn(&Topic::pods(), Event::Gone(Box::new(ill())));
         changed(&mut progress, pod("q", waits("ImagePullBackOff")));
         let later = now + GRACE;
-        assert!(matches!(progress.assess(later, GRACE), Standing::Waiting(_, Some(end)) if end == later + GRACE));
+        assert!(matches!(progress.assess(later, GRACE), Readiness::Waiting(_, Some(end)) if end == later + GRACE));
     }
 
     #[test]
@@ -667,10 +667,10 @@ mod tests {
         let now = Instant::now();
         for _ in 0..5 {
             let text = format!("StatefulSet web-{}: FailedCreate", MANY - 1);
-            assert_eq!(progress.assess(now, GRACE), Standing::Waiting(text, Some(now + GRACE)));
+            assert_eq!(progress.assess(now, GRACE), Readiness::Waiting(text, Some(now + GRACE)));
         }
         changed(&mut progress, late);
-        assert_eq!(progress.assess(Instant::now(), GRACE), Standing::Ready);
+        assert_eq!(progress.assess(Instant::now(), GRACE), Readiness::Ready);
         assert_eq!(progress.pods().unwrap().filter(|(_, deployment)| deployment.is_some()).count(), MANY);
     }
 
@@ -680,7 +680,7 @@ mod tests {
         let mut progress = deployment(vec![pod("p", waits("ImagePullBackOff"))]);
         progress.assess(now, GRACE);
         progress.learn(&Topic::pods(), Event::Listed(Vec::new()));
-        assert!(matches!(progress.assess(now + GRACE, GRACE), Standing::Waiting(_, None)));
+        assert!(matches!(progress.assess(now + GRACE, GRACE), Readiness::Waiting(_, None)));
     }
 
     #[test]
@@ -688,15 +688,15 @@ mod tests {
         let now = Instant::now();
         let mut progress = deployment(Vec::new());
         progress.learn(&objects("Deployment"), Event::Listed(Vec::new()));
-        assert!(matches!(progress.assess(now, GRACE), Standing::Waiting(_, Some(_))));
+        assert!(matches!(progress.assess(now, GRACE), Readiness::Waiting(_, Some(_))));
         let text = "Deployment web: it is not there any more".to_owned();
-        assert_eq!(progress.assess(now + GRACE, GRACE), Standing::Failed(text));
+        assert_eq!(progress.assess(now + GRACE, GRACE), Readiness::Failed(text));
 
         let job = resource("batch/v1", "Job", json!({ "ttlSecondsAfterFinished": 0 }));
         let mut progress = Progress::new(&[job]);
         let topic = Topic::Objects("batch/v1".to_owned(), "Job".to_owned(), None);
         progress.learn(&topic, Event::Listed(Vec::new()));
-        assert_eq!(progress.assess(now, GRACE), Standing::Ready);
+        assert_eq!(progress.assess(now, GRACE), Readiness::Ready);
     }
 
     #[test]
@@ -714,9 +714,9 @@ mod tests {
         progress.learn(&events, Event::Listed(vec![event("2024-01-01T00:01:01Z")]));
         progress.learn(&Topic::pods(), Event::Listed(vec![pod("p", json!({ "running": {} }))]));
         let text = "StatefulSet web: FailedCreate: exceeded quota".to_owned();
-        assert_eq!(progress.assess(now, GRACE), Standing::Waiting(text.clone(), Some(now + GRACE)));
-        assert_eq!(progress.assess(now + GRACE, GRACE), Standing::Failed(text));
+        assert_eq!(progress.assess(now, GRACE), Readiness::Waiting(text.clone(), Some(now + GRACE)));
+        assert_eq!(progress.assess(now + GRACE, GRACE), Readiness::Failed(text));
         progress.learn(&events, Event::Listed(vec![event("2024-01-01T00:01:00Z")]));
-        assert!(matches!(progress.assess(now + GRACE, GRACE), Standing::Waiting(_, None)));
+        assert!(matches!(progress.assess(now + GRACE, GRACE), Readiness::Waiting(_, None)));
     }
 }

@@ -9,7 +9,7 @@ use super::observe::seen;
 use super::progress::{Progress, Standing, Topic};
 use super::watch::{Source, follow};
 use crate::domain::resource::{INSTANCE_LABEL, KindInfo, Resource};
-use crate::domain::sight::{Seen, SeenKind};
+use crate::domain::sight::{ObservedKind, ObservedObject};
 use crate::infra::{InfraError, Patience, Scope};
 
 /// So many events are taken in at a time, if so many are there. Each time, all that is known is looked at.
@@ -21,7 +21,7 @@ pub(super) async fn await_ready(
     scope: &Scope,
     resources: &[Resource],
     patience: Patience,
-) -> Result<Option<Vec<Seen>>, InfraError> {
+) -> Result<Option<Vec<ObservedObject>>, InfraError> {
     let mut progress = Progress::new(resources);
     let topics: Vec<Topic> = progress.topics().cloned().collect();
     let events = select_all(topics.into_iter().map(|topic| {
@@ -34,7 +34,7 @@ pub(super) async fn await_ready(
         let (lacks, alarm) = match progress.assess(Instant::now(), patience.grace) {
             Standing::Ready => {
                 let with_owner = |(pod, deployment)| {
-                    let mut pod = seen(pod, SeenKind::Pod)?;
+                    let mut pod = seen(pod, ObservedKind::Pod)?;
                     pod.owners.extend(deployment);
                     Some(pod)
                 };

@@ -2,15 +2,15 @@
 
 use tokio::sync::{broadcast, mpsc};
 
-use crate::store::Ended;
+use crate::store::OperationEnded;
 
 /// So many may wait for a receiver; beyond, it is told that it lags and looks at all instances.
 const WAITING: usize = 4096;
 
 /// Hands endings on.
 pub(super) struct Endings {
-    ours: broadcast::Sender<Ended>,
-    others: Option<mpsc::UnboundedSender<Ended>>,
+    ours: broadcast::Sender<OperationEnded>,
+    others: Option<mpsc::UnboundedSender<OperationEnded>>,
 }
 
 impl Endings {
@@ -20,13 +20,13 @@ impl Endings {
     }
 
     /// Within this process, and to whoever takes them to the others.
-    pub fn outbound() -> (Self, mpsc::UnboundedReceiver<Ended>) {
+    pub fn outbound() -> (Self, mpsc::UnboundedReceiver<OperationEnded>) {
         let (others, queue) = mpsc::unbounded_channel();
         (Self { ours: broadcast::Sender::new(WAITING), others: Some(others) }, queue)
     }
 
     /// Only after the commit. It is no matter if nobody listens.
-    pub fn tell(&self, ended: Ended) {
+    pub fn tell(&self, ended: OperationEnded) {
         let _ = self.ours.send(ended);
         if let Some(others) = &self.others {
             let _ = others.send(ended);
@@ -34,11 +34,11 @@ impl Endings {
     }
 
     /// What this process's receivers hear from, for what other processes told.
-    pub fn inbound(&self) -> broadcast::Sender<Ended> {
+    pub fn inbound(&self) -> broadcast::Sender<OperationEnded> {
         self.ours.clone()
     }
 
-    pub fn subscribe(&self) -> broadcast::Receiver<Ended> {
+    pub fn subscribe(&self) -> broadcast::Receiver<OperationEnded> {
         self.ours.subscribe()
     }
 }

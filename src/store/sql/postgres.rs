@@ -24,10 +24,10 @@ use tracing::Instrument as _;
 use crate::domain::filter::{Name, Operator};
 use crate::store::attributes::is_number;
 use crate::store::seal::KeyRing;
-use crate::store::sql::current::Current;
 use crate::store::sql::endings::Endings;
+use crate::store::sql::pool::Current;
 use crate::store::sql::{Migrated, Signals, run_migrations};
-use crate::store::{Ended, LiveOperation, Store, StoreError};
+use crate::store::{LiveOperation, OperationEnded, Store, StoreError};
 
 // --- what shared/ takes from its parent (the macros by being defined before it) -------------------------------------
 
@@ -372,7 +372,7 @@ async fn pass_on(
     options: PgConnectOptions,
     current: Current<Db>,
     signals: Signals,
-    endings: broadcast::Sender<Ended>,
+    endings: broadcast::Sender<OperationEnded>,
 ) {
     let mut listener = Some(listener);
     let mut delay = FIRST_RECONNECT_DELAY;
@@ -392,7 +392,7 @@ async fn pass_on(
             Ok(Some(told)) if told.channel() == ENDED_CHANNEL => {
                 for id in told.payload().split(',') {
                     // It is no matter if nobody listens.
-                    let _ = endings.send(id.parse().map_or(Ended::Any, Ended::Of));
+                    let _ = endings.send(id.parse().map_or(OperationEnded::Any, OperationEnded::One));
                 }
             }
             Ok(Some(told)) => match told.payload() {
@@ -403,7 +403,7 @@ async fn pass_on(
             Ok(None) => {
                 signals.cancel();
                 signals.subscribed();
-                let _ = endings.send(Ended::Any);
+                let _ = endings.send(OperationEnded::Any);
             }
             Err(error) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "listening for wake-ups failed");
@@ -423,15 +423,15 @@ async fn pass_on(
 
 /// Tells other processes of operations that are over, many at a time. Apart from the transactions that ended them: those
 /// would wait for each other. What is lost if this process is killed now, the others' views find when they look at all.
-async fn tell_others(current: Current<Db>, mut queue: mpsc::UnboundedReceiver<Ended>) {
+async fn tell_others(current: Current<Db>, mut queue: mpsc::UnboundedReceiver<OperationEnded>) {
     while let Some(first) = queue.recv().await {
         tokio::time::sleep(GATHER).await;
         let mut ids = Vec::new();
         let mut next = Some(first);
         while let Some(ended) = next {
             ids.push(match ended {
-                Ended::Of(id) => id.to_string(),
-                Ended::Any => ANY.to_owned(),
+                OperationEnded::One(id) => id.to_string(),
+                OperationEnded::Any => ANY.to_owned(),
             });
             next = if ids.len() < IDS_PER_PAYLOAD { queue.try_recv().ok() } else { None };
         }

@@ -12,7 +12,7 @@ use gybe::domain::plan::Plan;
 use gybe::domain::problem::Problem;
 use gybe::infra::Patience;
 use gybe::infra::kubernetes::KubernetesDriver;
-use gybe::store::{Claim, Ending, Store, StoreError};
+use gybe::store::{Claim, OperationOutcome, Store, StoreError};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -46,8 +46,8 @@ async fn stopped(ops: &Ops, operation: LcmOperation, plan: &Plan, unattended: Op
     op
 }
 
-fn ending(from: OpState, to: OpState) -> Ending {
-    Ending::bare(from, to, Some(Problem::new(500, "not-ready", "Pod a is not ready")), System.now())
+fn ending(from: OpState, to: OpState) -> OperationOutcome {
+    OperationOutcome::bare(from, to, Some(Problem::new(500, "not-ready", "Pod a is not ready")), System.now())
 }
 
 fn plan(backward: bool) -> Plan {

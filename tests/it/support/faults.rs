@@ -20,7 +20,7 @@ use gybe::domain::package::{Content, DefinitionFile, OperationalState, VnfPackag
 use gybe::domain::plan::{Plan, PodRef};
 use gybe::domain::problem::Problem;
 use gybe::domain::resource::{KindInfo, ObjectKey, Resource};
-use gybe::domain::sight::Seen;
+use gybe::domain::sight::ObservedObject;
 use gybe::domain::subscription::{Notification, Subscription, Undelivered};
 use gybe::domain::vim::{Vim, VimAccess};
 use gybe::infra::{Driver, Ensured, InfraError, Kind, Observed, Patience, Scope};
@@ -28,8 +28,9 @@ use gybe::metrics::StoreMetrics;
 use gybe::nfvo::{Decision, Nfvo, NfvoError};
 use gybe::sol003::grant::GrantRequest;
 use gybe::store::{
-    Checkpoint, Claim, Ended, Ending, Granted, IdempotencyKey, Lease, Listed, Made, OnboardedVnfd, Outbox, OutboxClaim,
-    OutboxLease, Page, Queue, Sent, Store, StoreError, Subscribed, Whereabouts,
+    Checkpoint, Claim, CreateOutcome, Granted, IdempotencyKey, InstanceLocation, Lease, Listed, OnboardedVnfd,
+    OperationEnded, OperationOutcome, OutboxClaim, OutboxLease, OutboxStats, Page, QueueStats, Sent, Store, StoreError,
+    Subscribed,
 };
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
@@ -448,7 +449,7 @@ macro_rules! points {
                 self.0.cancels.subscribe()
             }
 
-            fn endings(&self) -> broadcast::Receiver<Ended> {
+            fn endings(&self) -> broadcast::Receiver<OperationEnded> {
                 self.0.store.lock().unwrap().as_ref().unwrap().endings()
             }
         }
@@ -477,13 +478,13 @@ points! {
     fn update_vim(vim: &Vim, seen: Option<OffsetDateTime>) -> ();
     fn delete_vim(project: &ProjectId, id: VimId) -> ();
     fn create_instance(instance: &VnfInstance) -> ();
-    fn create_instance_once(instance: &VnfInstance, key: &IdempotencyKey) -> Made;
+    fn create_instance_once(instance: &VnfInstance, key: &IdempotencyKey) -> CreateOutcome;
     fn instance(project: &ProjectId, id: VnfInstanceId) -> VnfInstance;
     fn instance_version(project: &ProjectId, id: VnfInstanceId) -> i64;
     fn list_instances(project: &ProjectId, page: &Page<'_>) -> Vec<Listed>;
     fn instances(project: &ProjectId, ids: &[VnfInstanceId]) -> Vec<VnfInstance>;
     fn delete_instance(project: &ProjectId, id: VnfInstanceId, versions: Option<&[i64]>) -> ();
-    fn instantiated(ids: Option<&[VnfInstanceId]>) -> Vec<Whereabouts>;
+    fn instantiated(ids: Option<&[VnfInstanceId]>) -> Vec<InstanceLocation>;
     fn refresh_instance(instance: &VnfInstance) -> ();
     fn resources(id: VnfInstanceId) -> Vec<Resource>;
     fn begin_operation(op: &VnfLcmOpOcc, instance: &VnfInstance) -> ();
@@ -498,7 +499,7 @@ points! {
     fn record_intent(lease: &Lease, ttl: Duration, objects: &[ObjectKey], new: &[Resource]) -> Option<CancelMode>;
     fn checkpoint(lease: &Lease, checkpoint: &Checkpoint) -> ();
     fn postpone(lease: Lease, delay: Duration, attempt: u32, error: Option<&Problem>) -> ();
-    fn end_operation(lease: Lease, ending: &Ending) -> ();
+    fn end_operation(lease: Lease, ending: &OperationOutcome) -> ();
     fn create_subscription(subscription: &Subscription) -> Subscribed;
     fn subscription(project: &ProjectId, id: SubscriptionId) -> Subscription;
     fn subscriptions(project: &ProjectId, interface: Interface, page: &Page<'_>) -> Vec<Subscription>;
@@ -511,8 +512,8 @@ points! {
     fn record_sent(lease: &OutboxLease, ttl: Duration, sent: &Sent) -> ();
     fn release_subscription(lease: OutboxLease) -> ();
     fn put_off_subscription(lease: OutboxLease, delay: Duration, attempt: u32, reason: &str, patience: Duration) -> ();
-    fn outbox_depth() -> Outbox;
-    fn queue() -> Queue;
+    fn outbox_depth() -> OutboxStats;
+    fn queue() -> QueueStats;
     fn sync() -> ();
     fn ping() -> ();
 }
@@ -560,7 +561,7 @@ impl Driver for FaultyDriver {
         scope: &Scope,
         resources: &[Resource],
         patience: Patience,
-    ) -> Result<Option<Vec<Seen>>, InfraError> {
+    ) -> Result<Option<Vec<ObservedObject>>, InfraError> {
         call!(self, "await_ready", await_ready(scope, resources, patience))
     }
 
@@ -592,7 +593,7 @@ impl Driver for FaultyDriver {
         &self,
         scope: &Scope,
         resources: &[Resource],
-        pods: Option<Vec<Seen>>,
+        pods: Option<Vec<ObservedObject>>,
     ) -> Result<Observed, InfraError> {
         call!(self, "observe", observe(scope, resources, pods.clone()))
     }

@@ -1,13 +1,12 @@
 //! What several test modules need.
 
 pub mod audit;
-pub mod chance;
 pub mod cluster;
 pub mod collector;
 pub mod documents;
+pub mod fault_proxy;
 pub mod faults;
 pub mod fleet;
-pub mod front;
 pub mod granter;
 pub mod gybe;
 pub mod model;
@@ -19,6 +18,7 @@ pub mod postgres;
 pub mod proxy;
 pub mod python;
 pub mod repository;
+pub mod rng;
 pub mod sample;
 pub mod schemas;
 pub mod site;

@@ -14,7 +14,7 @@ use gybe::domain::ids::VnfInstanceId;
 use gybe::domain::instance::{VirtualStorage, Vnfc};
 use gybe::domain::plan::PodRef;
 use gybe::domain::resource::{INSTANCE_LABEL, KindInfo, ObjectKey, Resource, ResourceState};
-use gybe::domain::sight::Seen;
+use gybe::domain::sight::ObservedObject;
 use gybe::domain::vim::VimAccess;
 use gybe::infra::{Driver, Ensured, InfraError, Kind, Observed, Patience, Scope};
 use serde_json::{Map, Value};
@@ -313,7 +313,7 @@ impl Driver for ModelCluster {
         scope: &Scope,
         resources: &[Resource],
         _: Patience,
-    ) -> Result<Option<Vec<Seen>>, InfraError> {
+    ) -> Result<Option<Vec<ObservedObject>>, InfraError> {
         let state = self.locked();
         for resource in resources {
             let Some(object) = state.objects.get(&place(scope, resource)) else {
@@ -388,7 +388,7 @@ impl Driver for ModelCluster {
         &self,
         scope: &Scope,
         resources: &[Resource],
-        _: Option<Vec<Seen>>,
+        _: Option<Vec<ObservedObject>>,
     ) -> Result<Observed, InfraError> {
         let state = self.locked();
         let mut vnfcs = Vec::new();

@@ -13,7 +13,7 @@ use gybe::domain::problem::Problem;
 use gybe::domain::vnfd::{Flavour, Vnfd};
 use gybe::store::attributes::Filter;
 use gybe::store::seal::KeyRing;
-use gybe::store::{Claim, Claimed, Ending, OnboardedVnfd, Page, Store, StoreError, connect};
+use gybe::store::{Claim, Claimed, OnboardedVnfd, OperationOutcome, Page, Store, StoreError, connect};
 use serde_json::{Map, json};
 
 /// Opens the database of that URL.
@@ -133,7 +133,7 @@ pub async fn failed_operation(store: &Arc<dyn Store>) -> VnfLcmOpOccId {
     let claimed = work(store.claim("first", Duration::from_secs(600), 1).await.unwrap());
     assert_eq!(claimed.op.id, op.id, "there is one operation to work on");
     let error = Some(Problem::conflict("stopped"));
-    let ending = Ending::bare(OpState::Processing, OpState::FailedTemp, error, System.now());
+    let ending = OperationOutcome::bare(OpState::Processing, OpState::FailedTemp, error, System.now());
     store.end_operation(claimed.lease, &ending).await.unwrap();
     op.id
 }

@@ -14,10 +14,10 @@ use tokio_util::task::AbortOnDropHandle;
 use super::cluster::Cluster;
 
 /// An object by instance, kind and name.
-pub type Seen = (String, String, String);
+pub type ObservedObject = (String, String, String);
 
 /// What was seen: the uids that each had, and when the object with that uid was made, in seconds since the epoch.
-pub type Sightings = BTreeMap<Seen, BTreeMap<String, i64>>;
+pub type Sightings = BTreeMap<ObservedObject, BTreeMap<String, i64>>;
 
 type Book = Arc<Mutex<Sightings>>;
 

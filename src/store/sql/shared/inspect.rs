@@ -12,7 +12,7 @@ use super::{Database, Row, optional_json, point_in_time, read};
 use crate::domain::op_occ::OpState;
 use crate::domain::plan::Plan;
 use crate::store::sql::convert::{Unreadable, enumerator};
-use crate::store::{LiveLease, LiveOperation, Queue, StoreError};
+use crate::store::{LiveLease, LiveOperation, QueueStats, StoreError};
 
 /// Since when an operation could have been worked on, for as long as nobody does; NULL for all others.
 macro_rules! waits_since {
@@ -27,7 +27,7 @@ macro_rules! waits_since {
     };
 }
 
-pub(in super::super) async fn queue(db: &Database) -> Result<Queue, StoreError> {
+pub(in super::super) async fn queue(db: &Database) -> Result<QueueStats, StoreError> {
     let rows = sqlx::query(concat!(
         "SELECT state AS id, COUNT(*) AS number, COUNT(",
         waits_since!(),
@@ -41,7 +41,7 @@ pub(in super::super) async fn queue(db: &Database) -> Result<Queue, StoreError> 
     ))
     .fetch_all(&db.reader())
     .await?;
-    let mut queue = Queue::default();
+    let mut queue = QueueStats::default();
     for row in &rows {
         let (state, number, waiting, oldest) = read(TABLE, row, counts)?;
         queue.states.push((state, number));

@@ -15,7 +15,7 @@ use crate::domain::instance::{VnfInstance, VnfMetadata};
 use crate::domain::vim::{Secrets, VimConnection};
 use crate::store::seal::Context;
 use crate::store::sql::convert::{Unreadable, millis};
-use crate::store::{IdempotencyKey, Listed, Made, Page, Place, StoreError, Whereabouts};
+use crate::store::{CreateOutcome, IdempotencyKey, InstanceLocation, Listed, Page, PageCursor, StoreError};
 
 const TABLE: &str = "vnf_instances";
 
@@ -60,7 +60,7 @@ pub(super) async fn create_once(
     db: &Database,
     instance: &VnfInstance,
     key: &IdempotencyKey,
-) -> Result<Made, StoreError> {
+) -> Result<CreateOutcome, StoreError> {
     let mut tx = db.writer.begin().await?;
     let insert = sqlx::query(concat!(
         insert!(", idempotency_key, request_fingerprint", ", $19, $20"),
@@ -70,7 +70,7 @@ pub(super) async fn create_once(
     if insert.execute(&mut *tx).await?.rows_affected() == 1 {
         tx.commit().await?;
         db.signals.change();
-        return Ok(Made::Now);
+        return Ok(CreateOutcome::Created);
     }
     let row =
         sqlx::query("SELECT id, request_fingerprint FROM vnf_instances WHERE project_id = $1 AND idempotency_key = $2")
@@ -81,7 +81,11 @@ pub(super) async fn create_once(
     // Without such an instance it is the package that is not there.
     let made = read(TABLE, &row.ok_or(StoreError::Stale)?, |row| {
         let is_equal = row.try_get::<&str, _>("request_fingerprint")? == key.fingerprint;
-        Ok(if is_equal { Made::Already(row.try_get::<&str, _>("id")?.parse()?) } else { Made::Otherwise })
+        Ok(if is_equal {
+            CreateOutcome::Existing(row.try_get::<&str, _>("id")?.parse()?)
+        } else {
+            CreateOutcome::KeyConflict
+        })
     })?;
     // On SQLite it may have been made by a transaction that shares this one's commit: others see it only after that.
     tx.commit().await?;
@@ -152,7 +156,7 @@ pub(super) async fn list(db: &Database, project: &ProjectId, page: &Page<'_>) ->
     filters::push_page(&mut select, "created_at", project, page);
     let listed = |row: &Row| {
         let id = row.try_get::<&str, _>(0)?.parse()?;
-        Ok(Listed { id, place: Place { at: row.try_get(1)?, id: id.0 }, version: row.try_get(2)? })
+        Ok(Listed { id, place: PageCursor { at: row.try_get(1)?, id: id.0 }, version: row.try_get(2)? })
     };
     filters::fetch(db, &mut select).await?.iter().map(|row| read(TABLE, row, listed)).collect()
 }
@@ -170,7 +174,10 @@ pub(super) async fn some(
 }
 
 /// Two reads, not one transaction: what changes in between is told of by an ending.
-pub(super) async fn instantiated(db: &Database, ids: Option<&[VnfInstanceId]>) -> Result<Vec<Whereabouts>, StoreError> {
+pub(super) async fn instantiated(
+    db: &Database,
+    ids: Option<&[VnfInstanceId]>,
+) -> Result<Vec<InstanceLocation>, StoreError> {
     let mut select = QueryBuilder::new(
         "SELECT id, project_id, vnf_metadata, vim_connections, vim_secrets FROM vnf_instances \
          WHERE instantiated_vnf_info IS NOT NULL",
@@ -189,7 +196,7 @@ pub(super) async fn instantiated(db: &Database, ids: Option<&[VnfInstanceId]>) -
     let mut whereabouts = |row: &Row| {
         let id = row.try_get::<&str, _>("id")?;
         let metadata: VnfMetadata = json(row, "vnf_metadata")?;
-        Ok(Whereabouts {
+        Ok(InstanceLocation {
             id: id.parse()?,
             project_id: project(row)?,
             home: vim_connections(db, row)?.into_values().find(|connection| connection.home),

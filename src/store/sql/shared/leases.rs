@@ -19,7 +19,7 @@ use crate::domain::plan::Plan;
 use crate::domain::problem::Problem;
 use crate::domain::resource::{ObjectKey, Resource, ResourceState};
 use crate::store::sql::convert::{Unreadable, count, enumerator, length, millis};
-use crate::store::{Checkpoint, Claim, Claimed, Ended, Ending, Granted, Lease, StoreError};
+use crate::store::{Checkpoint, Claim, Claimed, Granted, Lease, OperationEnded, OperationOutcome, StoreError};
 
 /// The fence: $1 is the operation, $2 the epoch; see [`held_by`].
 macro_rules! held {
@@ -287,7 +287,7 @@ pub(super) async fn await_grant(
 ///
 /// One that somebody is to decide about within a time is due when that is over. It is then ended by a conductor, from
 /// FAILED_TEMP; should it come back there, there is no second way back.
-pub(super) async fn end_operation(db: &Database, lease: &Lease, ending: &Ending) -> Result<(), StoreError> {
+pub(super) async fn end_operation(db: &Database, lease: &Lease, ending: &OperationOutcome) -> Result<(), StoreError> {
     let mut tx = db.writer.begin().await?;
     let update = concat!(
         "UPDATE vnf_lcm_op_occs \
@@ -335,7 +335,7 @@ pub(super) async fn end_operation(db: &Database, lease: &Lease, ending: &Ending)
         db.wake_ours();
     }
     if ending.to.is_final() {
-        db.endings.tell(id.parse().map_or(Ended::Any, Ended::Of));
+        db.endings.tell(id.parse().map_or(OperationEnded::Any, OperationEnded::One));
     }
     Ok(())
 }

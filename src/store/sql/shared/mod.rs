@@ -34,12 +34,13 @@ use crate::metrics::StoreMetrics;
 use crate::store::seal::{Context, KeyRing, SealError};
 use crate::store::sql::Signals;
 use crate::store::sql::convert::{Unreadable, time};
-use crate::store::sql::current::Current;
+use crate::store::sql::definition_cache::KeptFiles;
 use crate::store::sql::endings::Endings;
-use crate::store::sql::kept::KeptFiles;
+use crate::store::sql::pool::Current;
 use crate::store::{
-    Checkpoint, Claim, Ended, Ending, Granted, IdempotencyKey, Lease, Listed, Made, OnboardedVnfd, Outbox, OutboxClaim,
-    OutboxLease, Page, Queue, Sent, Store, StoreError, Subscribed, Whereabouts,
+    Checkpoint, Claim, CreateOutcome, Granted, IdempotencyKey, InstanceLocation, Lease, Listed, OnboardedVnfd,
+    OperationEnded, OperationOutcome, OutboxClaim, OutboxLease, OutboxStats, Page, QueueStats, Sent, Store, StoreError,
+    Subscribed,
 };
 use crate::traces::TRACES;
 
@@ -274,7 +275,11 @@ impl Store for Database {
         self.counted(instances::create(self, instance)).await
     }
 
-    async fn create_instance_once(&self, instance: &VnfInstance, key: &IdempotencyKey) -> Result<Made, StoreError> {
+    async fn create_instance_once(
+        &self,
+        instance: &VnfInstance,
+        key: &IdempotencyKey,
+    ) -> Result<CreateOutcome, StoreError> {
         self.counted(instances::create_once(self, instance, key)).await
     }
 
@@ -303,7 +308,7 @@ impl Store for Database {
         self.counted(instances::delete(self, project, id, versions)).await
     }
 
-    async fn instantiated(&self, ids: Option<&[VnfInstanceId]>) -> Result<Vec<Whereabouts>, StoreError> {
+    async fn instantiated(&self, ids: Option<&[VnfInstanceId]>) -> Result<Vec<InstanceLocation>, StoreError> {
         self.counted(instances::instantiated(self, ids)).await
     }
 
@@ -409,7 +414,7 @@ impl Store for Database {
         self.counted(leases::postpone(self, &lease, delay, attempt, error)).await
     }
 
-    async fn end_operation(&self, lease: Lease, ending: &Ending) -> Result<(), StoreError> {
+    async fn end_operation(&self, lease: Lease, ending: &OperationOutcome) -> Result<(), StoreError> {
         self.counted(leases::end_operation(self, &lease, ending)).await
     }
 
@@ -478,11 +483,11 @@ impl Store for Database {
         self.counted(outbox::put_off(self, &lease, delay, attempt, reason, patience)).await
     }
 
-    async fn queue(&self) -> Result<Queue, StoreError> {
+    async fn queue(&self) -> Result<QueueStats, StoreError> {
         self.counted(inspect::queue(self)).await
     }
 
-    async fn outbox_depth(&self) -> Result<Outbox, StoreError> {
+    async fn outbox_depth(&self) -> Result<OutboxStats, StoreError> {
         self.counted(outbox::depth(self)).await
     }
 
@@ -502,7 +507,7 @@ impl Store for Database {
         self.signals.cancels.subscribe()
     }
 
-    fn endings(&self) -> broadcast::Receiver<Ended> {
+    fn endings(&self) -> broadcast::Receiver<OperationEnded> {
         self.endings.subscribe()
     }
 

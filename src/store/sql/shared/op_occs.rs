@@ -17,7 +17,7 @@ use crate::domain::instance::VnfInstance;
 use crate::domain::op_occ::{CancelMode, OpState, Unattended, VnfLcmOpOcc};
 use crate::domain::plan::Plan;
 use crate::store::sql::convert::{Unreadable, cancel_mode, enumerator, length, millis};
-use crate::store::{Ended, Page, StoreError, values};
+use crate::store::{OperationEnded, Page, StoreError, values};
 
 pub(super) const TABLE: &str = "vnf_lcm_op_occs";
 
@@ -214,7 +214,7 @@ pub(super) async fn resume(
     db.wake_ours();
     db.signals.change();
     if to.is_final() {
-        db.endings.tell(Ended::Of(one(db, project, id).await?.vnf_instance_id));
+        db.endings.tell(OperationEnded::One(one(db, project, id).await?.vnf_instance_id));
     }
     Ok(())
 }

@@ -18,7 +18,7 @@ use crate::domain::subscription::{
     PACKAGE_CHANGE, PACKAGE_ONBOARDING, PackageChange, PackageEvent, Undelivered,
 };
 use crate::store::sql::convert::{Unreadable, count, enumerator, length};
-use crate::store::{Addressee, Outbox, OutboxClaim, OutboxLease, Sent, StoreError};
+use crate::store::{ClaimedSubscription, OutboxClaim, OutboxLease, OutboxStats, Sent, StoreError};
 
 const TABLE: &str = "notifications";
 
@@ -88,7 +88,7 @@ pub(super) async fn claim(db: &Database, owner: &str, ttl: Duration) -> Result<O
         let claimed = read(SUBSCRIPTIONS, row, |row| {
             let subscription = subscription(db, row)?;
             let lease = OutboxLease { subscription: subscription.id, epoch: row.try_get("lease_epoch")? };
-            Ok(Addressee { lease, subscription, attempt: row.try_get::<i64, _>("attempt")?.try_into()? })
+            Ok(ClaimedSubscription { lease, subscription, attempt: row.try_get::<i64, _>("attempt")?.try_into()? })
         });
         match claimed {
             Ok(claimed) => return Ok(OutboxClaim::Work(Box::new(claimed))),
@@ -262,7 +262,7 @@ pub(super) async fn resend(db: &Database, project: &ProjectId, id: SubscriptionI
     Ok(done.rows_affected())
 }
 
-pub(super) async fn depth(db: &Database) -> Result<Outbox, StoreError> {
+pub(super) async fn depth(db: &Database) -> Result<OutboxStats, StoreError> {
     let row = sqlx::query(concat!(
         "SELECT COUNT(*) AS number, COUNT(parked) AS parked, ",
         now!(),
@@ -273,7 +273,7 @@ pub(super) async fn depth(db: &Database) -> Result<Outbox, StoreError> {
     let number = |column: &str| -> Result<u64, Unreadable> { Ok(row.try_get::<i64, _>(column)?.try_into()?) };
     read(TABLE, &row, |row| {
         let oldest = row.try_get::<Option<i64>, _>("oldest")?;
-        Ok(Outbox {
+        Ok(OutboxStats {
             waiting: number("number")? - number("parked")?,
             parked: number("parked")?,
             oldest: oldest.map(|millis| Duration::from_millis(millis.try_into().unwrap_or(0))),

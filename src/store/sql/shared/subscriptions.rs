@@ -78,12 +78,12 @@ pub(super) async fn create(db: &Database, subscription: &Subscription) -> Result
         // On PostgreSQL it may have gone between the two statements.
         let equal = read(TABLE, &equal.ok_or(StoreError::Stale)?, id_of)?;
         tx.commit().await?;
-        return Ok(Subscribed::Already(equal));
+        return Ok(Subscribed::Existing(equal));
     }
     tell_others_of_subscription(&mut tx).await?;
     tx.commit().await?;
     db.signals.subscribed();
-    Ok(Subscribed::Now)
+    Ok(Subscribed::Created)
 }
 
 pub(super) async fn one(db: &Database, project: &ProjectId, id: SubscriptionId) -> Result<Subscription, StoreError> {

@@ -10,7 +10,7 @@ use crate::domain::ids::{ProjectId, VimId};
 use crate::domain::vim::Vim;
 use crate::store::seal::Context;
 use crate::store::sql::convert::{Unreadable, millis, time};
-use crate::store::{Ended, StoreError};
+use crate::store::{OperationEnded, StoreError};
 
 const TABLE: &str = "vims";
 
@@ -44,7 +44,7 @@ pub(super) async fn update(db: &Database, vim: &Vim, seen: Option<OffsetDateTime
         return Err(StoreError::Stale);
     }
     // Its instances are reached in another way from now on.
-    db.endings.tell(Ended::Any);
+    db.endings.tell(OperationEnded::Any);
     Ok(())
 }
 

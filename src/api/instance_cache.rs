@@ -28,7 +28,7 @@ const CAPACITY: u64 = 16 * 1024 * 1024;
 const ENTRY: u64 = 128;
 
 /// The kept texts.
-pub struct Rendered {
+pub struct InstanceCache {
     /// The beginning of every link: scheme, host and port.
     base: String,
     texts: Cache<Key, Shown, Size>,
@@ -43,7 +43,7 @@ impl Weighter<Key, Shown> for Size {
     }
 }
 
-impl Rendered {
+impl InstanceCache {
     /// Nothing kept yet.
     pub fn new(base: String) -> Self {
         // About as many as there is room for of small ones.
@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn only_the_present_text_of_an_instance_is_kept_and_none_once_it_is_deleted() {
-        let rendered = Rendered::new("http://gybe".to_owned());
+        let rendered = InstanceCache::new("http://gybe".to_owned());
         let id = instance(1).id;
         let kept = |version| rendered.kept(Edition::V2, &Selection::ALL, id, version);
         assert_eq!(kept(1), None);

@@ -15,7 +15,7 @@ use crate::conductor::run::{LONGEST_DELAY, Verdict, attempts, back_off};
 use crate::domain::op_occ::{OpEvent, OpState};
 use crate::domain::problem::Problem;
 use crate::error::internal;
-use crate::store::{Ending, Lease, StoreError};
+use crate::store::{Lease, OperationOutcome, StoreError};
 
 /// The outcome is known and not written.
 #[derive(Debug, thiserror::Error)]
@@ -24,13 +24,13 @@ struct Unwritten(&'static str, #[source] StoreError);
 
 /// Writes the verdict. Gives back the state that the operation entered, if it did. If even putting it off fails, the lease
 /// runs out and the operation is claimed again.
-pub async fn conclude(
+pub async fn persist(
     conductor: &Conductor,
     lease: Lease,
     verdict: Verdict,
     stop: &CancellationToken,
 ) -> Option<OpState> {
-    let conclusion = Conclusion { conductor, lease, stop };
+    let conclusion = Persistence { conductor, lease, stop };
     match verdict {
         Verdict::Lost => None,
         Verdict::Postpone(delay, attempt, problem) => {
@@ -48,14 +48,14 @@ pub async fn conclude(
     }
 }
 
-struct Conclusion<'a> {
+struct Persistence<'a> {
     conductor: &'a Conductor,
     lease: Lease,
     stop: &'a CancellationToken,
 }
 
-impl Conclusion<'_> {
-    async fn end(&self, ending: &Ending, attempt: u32) -> Option<OpState> {
+impl Persistence<'_> {
+    async fn end(&self, ending: &OperationOutcome, attempt: u32) -> Option<OpState> {
         let error = match self.write(ending).await {
             Ok(()) => return Some(ending.to),
             Err(error) => error,
@@ -74,7 +74,7 @@ impl Conclusion<'_> {
             self.postpone(LONGEST_DELAY, attempt.saturating_add(1), Some(&problem)).await;
             return None;
         };
-        let bare = Ending::bare(ending.from, to, Some(problem), self.conductor.clock.now());
+        let bare = OperationOutcome::bare(ending.from, to, Some(problem), self.conductor.clock.now());
         if self.write(&bare).await.is_ok() {
             return Some(bare.to);
         }
@@ -84,7 +84,7 @@ impl Conclusion<'_> {
 
     /// Writes an ending, again if the database can't be reached: until it can, the lease must have run out, or the process
     /// stops.
-    async fn write(&self, ending: &Ending) -> Result<(), StoreError> {
+    async fn write(&self, ending: &OperationOutcome) -> Result<(), StoreError> {
         let Conductor { store, settings, metrics, .. } = self.conductor;
         let (op, to, begun) = (self.lease.op, ending.to.as_str(), Instant::now());
         let mut tried = 0;

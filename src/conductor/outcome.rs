@@ -10,9 +10,9 @@ use crate::domain::op_occ::{LcmOperation, OpEvent, OpState, ResourceChanges, Vnf
 use crate::domain::plan::Plan;
 use crate::domain::problem::Problem;
 use crate::domain::resource::Resource;
-use crate::domain::sight::Seen;
+use crate::domain::sight::ObservedObject;
 use crate::infra::{Observed, Scope};
-use crate::store::Ending;
+use crate::store::OperationOutcome;
 
 /// The ending of `task`, all steps of which are done; `pods` are those that the last one has shown.
 ///
@@ -23,15 +23,15 @@ pub async fn ending(
     scope: Option<&Scope>,
     plan: &Plan,
     inventory: &[Resource],
-    pods: Option<Vec<Seen>>,
-) -> Result<Ending, StepError> {
+    pods: Option<Vec<ObservedObject>>,
+) -> Result<OperationOutcome, StepError> {
     let to = task
         .op
         .state
         .on(OpEvent::Succeeded)
-        .map_err(|error| StepError::Stopped(Problem::conflict(error.to_string())))?;
+        .map_err(|error| StepError::Permanent(Problem::conflict(error.to_string())))?;
     let error = task.op.error.clone().filter(|_| to == OpState::RolledBack);
-    let mut ending = Ending::bare(task.op.state, to, error, task.conductor.clock.now());
+    let mut ending = OperationOutcome::bare(task.op.state, to, error, task.conductor.clock.now());
     if task.op.operation == LcmOperation::Instantiate && to == OpState::RolledBack {
         ending.instance = undone(&task.op, &task.instance);
         ending.discard_inventory = true;
@@ -64,7 +64,7 @@ async fn changed(
     scope: &Scope,
     plan: &Plan,
     inventory: &[Resource],
-    pods: Option<Vec<Seen>>,
+    pods: Option<Vec<ObservedObject>>,
 ) -> Result<(VnfInstance, ResourceChanges), StepError> {
     let mut instance = task.instance.clone();
     let before = instance.instantiated.take();
@@ -107,7 +107,7 @@ fn merge_attributes(instance: &mut VnfInstance, request: &Value) {
 }
 
 fn info(task: &Task<'_>, plan: &Plan, before: Option<InstantiatedVnfInfo>) -> Result<InstantiatedVnfInfo, StepError> {
-    let missing = || StepError::Stopped(Problem::conflict("the VNF instance is NOT_INSTANTIATED"));
+    let missing = || StepError::Permanent(Problem::conflict("the VNF instance is NOT_INSTANTIATED"));
     // Rolling back leaves all of it as it was.
     if task.op.state != OpState::Processing {
         return before.ok_or_else(missing);
