@@ -79,7 +79,7 @@ impl Load {
     }
 
     fn overloaded(&self, what: &str) -> Problem {
-        self.metrics.limit_load();
+        self.metrics.shed();
         Problem::new(503, "overloaded", format!("{what}: repeat the request later"))
     }
 }

@@ -166,11 +166,11 @@ pub enum WatchEvent {
     /// These are all there are.
     All(Vec<ObservedObject>),
     /// This one came or changed.
-    Now(ObservedObject),
+    Changed(ObservedObject),
     /// This one is gone.
     Gone(ObservedObject),
     /// They can't be looked at, and why; it is tried again now and then.
-    Hidden(InfraError),
+    Unavailable(InfraError),
 }
 
 /// A way to see what others do in clusters. Changes nothing there.

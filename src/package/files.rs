@@ -70,7 +70,7 @@ impl PackageFiles {
         let mut file = File::create(path).await.map_err(|error| disk(&error))?;
         let (mut size, mut seen, mut deadline) = (0, 0, Instant::now() + PROGRESS.1);
         while let Some(chunk) = timeout_at(deadline, chunks.next()).await.map_err(|_| late())? {
-            let chunk = chunk.map_err(|_| Problem::malformed("the upload broke off: upload the package again"))?;
+            let chunk = chunk.map_err(|_| Problem::bad_request("the upload broke off: upload the package again"))?;
             size += chunk.as_ref().len() as u64;
             if size - seen >= PROGRESS.0 {
                 (seen, deadline) = (size, Instant::now() + PROGRESS.1);

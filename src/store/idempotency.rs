@@ -15,9 +15,9 @@ pub struct IdempotencyKey {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CreateOutcome {
     /// The instance was added.
-    Now,
+    Created,
     /// An equal request has made that one.
-    Already(VnfInstanceId),
+    Existing(VnfInstanceId),
     /// Another request has used the key.
-    Otherwise,
+    KeyConflict,
 }

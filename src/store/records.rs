@@ -241,9 +241,9 @@ pub struct InstanceLocation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subscribed {
     /// The subscription was added.
-    Now,
+    Created,
     /// There is an equal one: with the same API and edition, callback URI, verbosity and filter.
-    Already(SubscriptionId),
+    Existing(SubscriptionId),
 }
 
 /// The right to send to a subscription until it runs out. Not `Clone`, as [`Lease`].
@@ -299,7 +299,7 @@ pub struct OutboxStats {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OperationEnded {
     /// An operation of this instance is over.
-    Of(VnfInstanceId),
+    One(VnfInstanceId),
     /// Any may be, or a VIM was changed: look at all.
     Any,
 }

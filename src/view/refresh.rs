@@ -1,6 +1,6 @@
 //! One instance brought up to date with what is seen of it: read, computed, compared, and written if it differs.
 
-use super::room::InstanceSnapshot;
+use super::namespace_cache::InstanceSnapshot;
 use crate::domain::ids::{ProjectId, VnfInstanceId};
 use crate::domain::instance::{InstantiatedVnfInfo, VnfInstance, VnfState};
 use crate::domain::resource::Resource;

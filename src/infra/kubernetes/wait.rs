@@ -6,7 +6,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::client::Cluster;
 use super::observe::seen;
-use super::progress::{Progress, Standing, Topic};
+use super::progress::{Progress, Readiness, Topic};
 use super::watch::{Source, follow};
 use crate::domain::resource::{INSTANCE_LABEL, KindInfo, Resource};
 use crate::domain::sight::{ObservedKind, ObservedObject};
@@ -32,7 +32,7 @@ pub(super) async fn await_ready(
     let deadline = Instant::now() + patience.timeout;
     loop {
         let (lacks, alarm) = match progress.assess(Instant::now(), patience.grace) {
-            Standing::Ready => {
+            Readiness::Ready => {
                 let with_owner = |(pod, deployment)| {
                     let mut pod = seen(pod, ObservedKind::Pod)?;
                     pod.owners.extend(deployment);
@@ -40,8 +40,8 @@ pub(super) async fn await_ready(
                 };
                 return Ok(progress.pods().map(|pods| pods.filter_map(with_owner).collect()));
             }
-            Standing::Failed(text) => return Err(not_ready(scope, &text)),
-            Standing::Waiting(lacks, alarm) => (lacks, alarm),
+            Readiness::Failed(text) => return Err(not_ready(scope, &text)),
+            Readiness::Waiting(lacks, alarm) => (lacks, alarm),
         };
         if Instant::now() >= deadline {
             let waited = patience.timeout.as_secs();
