@@ -10,7 +10,7 @@ use actix_web::test::{self, TestRequest};
 use actix_web::{App, web};
 use futures::FutureExt as _;
 use futures::future::{LocalBoxFuture, join_all};
-use gybe::api::instance_cache::Rendered;
+use gybe::api::instance_cache::InstanceCache;
 use gybe::api::load::Load;
 use gybe::api::{self, Api};
 use gybe::clock::{Ids as _, System};
@@ -83,7 +83,7 @@ async fn serve(ops: &Ops) -> Caller {
         ids: Arc::new(System),
         public_url: "http://gybe".to_owned(),
         page_size: 100,
-        rendered: Rendered::new("http://gybe".to_owned()).into(),
+        instance_cache: InstanceCache::new("http://gybe".to_owned()).into(),
         callbacks: Arc::new(Callbacks::new(&callback::Settings::default()).unwrap()),
         callback_test: CallbackTest::Strict,
         granting: false,

@@ -11,7 +11,7 @@ use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::chance::Chance;
+use super::rng::Chance;
 use super::fleet::{APIS, Fleet};
 
 const INSTANCES: &str = "/vnflcm/v2/vnf_instances";

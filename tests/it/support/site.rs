@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::audit::{Audit, Clock, Waits};
-use super::chance::Chance;
+use super::rng::Chance;
 use super::cluster::{Cluster, TestNamespace};
 use super::fleet::Fleet;
 use super::nfvo::{Nfvo, Order};
