@@ -20,7 +20,7 @@ mod process;
 mod report;
 mod soak;
 #[path = "../../tests/it/support/mod.rs"]
-#[expect(dead_code, clippy::expect_used, reason = "the tests' support has more than this needs")]
+#[expect(dead_code, unused_macros, clippy::expect_used, reason = "the tests' support has more than this needs")]
 mod support;
 
 use std::process::ExitCode;

@@ -2,7 +2,7 @@
 //! outbox of what they are to be told.
 //!
 //! [`Store`] has a method per use case, each one transaction; no transaction leaves it. The op occurrence rows are the
-//! conductor's queue. SQLite and PostgreSQL behave the same; `tests/it/store.rs` runs the same cases on both.
+//! conductor's queue. SQLite and PostgreSQL behave the same; `tests/it/store` runs the same cases on both.
 //!
 //! Every method is written to be run to its end: callers don't wrap one in a timeout or a `select!`, for what was asked may
 //! happen all the same; the database's own timeouts bound them. A future that is dropped leaves no transaction open.

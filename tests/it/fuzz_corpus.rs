@@ -10,8 +10,8 @@ use gybe::domain::ids::ProjectId;
 use gybe::store::Page;
 use gybe::store::attributes::filter;
 
-use crate::filters::Site;
-use crate::store::Fixture;
+use crate::store::filters::Site;
+use crate::support::store_fixture::Fixture;
 use subjects::List;
 
 #[path = "../../fuzz/subjects.rs"]

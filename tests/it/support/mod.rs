@@ -4,6 +4,8 @@ pub mod audit;
 pub mod cluster;
 pub mod collector;
 pub mod documents;
+#[macro_use]
+pub mod engines;
 pub mod fault_proxy;
 pub mod faults;
 pub mod fleet;
@@ -23,5 +25,6 @@ pub mod sample;
 pub mod schemas;
 pub mod site;
 pub mod store;
+pub mod store_fixture;
 pub mod subscriber;
 pub mod witness;

@@ -2,7 +2,7 @@
 //!
 //! It is no Kubernetes: everything is ready at once, and deletion takes no time. What it is exact about is who owns what,
 //! which uid an object has, which pods descend from it, and how often anything was made, changed or deleted
-//! ([`ModelCluster::effects`]), so that "done twice" can be seen. `tests/it/driver.rs` shows that the real driver keeps
+//! ([`ModelCluster::effects`]), so that "done twice" can be seen. `tests/it/driver` shows that the real driver keeps
 //! the same contract on a real control plane.
 
 use std::collections::{BTreeMap, BTreeSet};

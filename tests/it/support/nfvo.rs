@@ -11,8 +11,8 @@ use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::rng::Chance;
 use super::fleet::{APIS, Fleet};
+use super::rng::Chance;
 
 const INSTANCES: &str = "/vnflcm/v2/vnf_instances";
 const OPERATIONS: &str = "/vnflcm/v2/vnf_lcm_op_occs";

@@ -7,11 +7,11 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::audit::{Audit, Clock, Waits};
-use super::rng::Chance;
 use super::cluster::{Cluster, TestNamespace};
 use super::fleet::Fleet;
 use super::nfvo::{Nfvo, Order};
 use super::postgres::Database;
+use super::rng::Chance;
 use super::witness::Witness;
 
 /// A fleet with its load.

@@ -1,0 +1,54 @@
+//! What stopping and starting makes of an intent (`gybe::domain::operate`).
+
+use gybe::domain::instance::VnfState::{Started, Stopped};
+use gybe::domain::operate::{Stopping, operated, stopping};
+use gybe::domain::resource::{ObjectKey, Resource};
+use serde_json::{Map, Value, json};
+
+fn manifest(value: Value) -> Map<String, Value> {
+    value.as_object().unwrap().clone()
+}
+
+#[test]
+fn a_workload_that_was_stopped_is_started_with_exactly_what_it_was() {
+    for before in [
+        json!({ "metadata": { "name": "a" }, "spec": { "replicas": 3, "template": {} } }),
+        json!({ "metadata": { "name": "a", "annotations": { "mine": "1" } }, "spec": { "replicas": 0 } }),
+        json!({ "metadata": { "name": "autoscaled" }, "spec": { "template": {} } }),
+    ] {
+        let before = manifest(before);
+        let stopped = operated(&before, Stopped);
+        assert_eq!(stopped["spec"]["replicas"], 0);
+        assert_eq!(operated(&stopped, Stopped), stopped, "stopping twice forgets nothing");
+        assert_eq!(operated(&stopped, Started), before);
+        assert_eq!(operated(&before, Started), before);
+    }
+}
+
+#[test]
+fn a_stopped_workload_has_the_replicas_it_is_started_with_and_new_ones_start_it() {
+    let with = |manifest| Resource { manifest, ..ops::resource("a") };
+    let started = manifest(json!({ "metadata": { "name": "a" }, "spec": { "replicas": 3 } }));
+    let stopped = with(operated(&started, Stopped));
+    assert_eq!(stopped.replicas(), Some(3));
+    let scaled = with(stopped.manifest_with_replicas(5));
+    assert_eq!(scaled.replicas(), Some(5));
+    assert_eq!(operated(&scaled.manifest, Started), scaled.manifest, "nothing of having been stopped is left");
+}
+
+#[test]
+fn what_makes_pods_without_replicas_is_removed_and_what_makes_none_is_left() {
+    let how = |api_version: &str, kind: &str| {
+        stopping(&ObjectKey { api_version: api_version.to_owned(), kind: kind.to_owned(), name: "a".to_owned() })
+    };
+    for kind in ["Deployment", "StatefulSet", "ReplicaSet"] {
+        assert_eq!(how("apps/v1", kind), Stopping::Emptied, "{kind}");
+    }
+    assert_eq!(how("v1", "ReplicationController"), Stopping::Emptied);
+    for (api_version, kind) in [("apps/v1", "DaemonSet"), ("batch/v1", "CronJob"), ("v1", "Pod")] {
+        assert_eq!(how(api_version, kind), Stopping::Removed, "{kind}");
+    }
+    for (api_version, kind) in [("batch/v1", "Job"), ("v1", "Service"), ("example.org/v1", "Deployment")] {
+        assert_eq!(how(api_version, kind), Stopping::Untouched, "{kind}");
+    }
+}

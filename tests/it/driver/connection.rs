@@ -1,0 +1,147 @@
+//! Credentials, permissions and the connection to the API server.
+
+use std::time::{Duration, Instant};
+
+use futures::StreamExt as _;
+use futures::future::join;
+use gybe::domain::namespace::Namespace;
+use gybe::domain::plan::PodRef;
+use gybe::domain::resource::ResourceState;
+use gybe::domain::vim::{Secret, VimAccess, VimCredential};
+use gybe::infra::kubernetes::KubernetesDriver;
+use gybe::infra::{Driver as _, InfraError, Scope};
+use serde_json::{Value, json};
+
+use super::{CONFIG_MAP, GOOD, LONG, PATIENT, Vnf, deployment, pods, stateful_set};
+use crate::support::cluster::Cluster;
+use crate::support::proxy::Proxy;
+
+// Rights.
+
+/// A Role that lets a VNF instance live.
+fn rights() -> Value {
+    let all = ["get", "list", "watch", "create", "patch", "delete"];
+    json!([
+        { "apiGroups": ["apps"], "resources": ["deployments", "statefulsets", "replicasets"], "verbs": all },
+        { "apiGroups": [""], "resources": ["pods", "configmaps", "services", "persistentvolumeclaims"], "verbs": all },
+        { "apiGroups": [""], "resources": ["namespaces"], "verbs": ["get"] },
+    ])
+}
+
+#[tokio::test]
+async fn a_role_in_the_namespace_is_enough_and_ends_there() {
+    let mut vnf = Vnf::new().await;
+    vnf.scope.access = vnf.cluster.account(&vnf.scope.namespace, "gybe", rights()).await;
+    let user = format!("system:serviceaccount:{}:gybe", vnf.scope.namespace);
+    assert_eq!(vnf.driver.who_am_i(&vnf.scope.access).await.unwrap(), user);
+
+    let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": vnf.scope.namespace } });
+    let yaml = format!("{CONFIG_MAP}---{}---{}---\n{namespace}", deployment(GOOD), stateful_set(GOOD));
+    let mut resources = vnf.render(&[("VDU1", "web"), ("VDU2", "db")], &yaml).await;
+    vnf.ensure(&mut resources).await;
+    assert!(matches!(&resources[3].state, ResourceState::Present { owned: false, .. }));
+    let observed = vnf.settled(&resources).await;
+    assert_eq!((observed.vnfcs.len(), observed.storages.len()), (4, 2));
+    let pods = [PodRef { name: observed.vnfcs[0].pod_name.clone(), uid: observed.vnfcs[0].pod_uid.clone() }];
+    vnf.driver.delete_pods(&vnf.scope, &pods, LONG).await.unwrap();
+    vnf.driver.await_ready(&vnf.scope, &resources, PATIENT).await.unwrap();
+    for resource in resources.iter().rev() {
+        vnf.driver.remove(&vnf.scope, resource, Some(Duration::ZERO), LONG).await.unwrap();
+    }
+
+    let denied = |error: InfraError, words: &[&str]| {
+        let InfraError::Denied(text) = error else { panic!("{error}") };
+        assert!(text.contains(&user) && words.iter().all(|word| text.contains(word)), "{text}");
+    };
+    let elsewhere = vnf.cluster.namespace().await;
+    let away = Scope { namespace: elsewhere.name.clone(), ..vnf.scope.clone() };
+    let words = ["get", "configmaps", elsewhere.name.as_str()];
+    denied(vnf.driver.ensure(&away, &resources[0]).await.unwrap_err(), &words);
+    denied(vnf.driver.await_ready(&away, &resources, PATIENT).await.unwrap_err(), &["list"]);
+    denied(vnf.driver.remove(&away, &resources[0], None, LONG).await.unwrap_err(), &["get", "configmaps"]);
+    denied(vnf.driver.observe(&away, &resources, None).await.unwrap_err(), &["list"]);
+    denied(vnf.driver.delete_pods(&away, &pods, LONG).await.unwrap_err(), &["delete", "pods"]);
+    let secret = vnf.render(&[], "{apiVersion: v1, kind: Secret, metadata: {name: s}}").await;
+    denied(vnf.driver.ensure(&vnf.scope, &secret[0]).await.unwrap_err(), &["get", "secrets"]);
+}
+
+#[tokio::test]
+async fn readiness_needs_no_right_to_see_pods_or_events() {
+    let mut vnf = Vnf::new().await;
+    let rules =
+        json!([{ "apiGroups": ["apps"], "resources": ["*"], "verbs": ["get", "list", "watch", "create", "patch"] }]);
+    vnf.scope.access = vnf.cluster.account(&vnf.scope.namespace, "blind", rules).await;
+    vnf.run(&(deployment(GOOD) + "---" + &stateful_set(GOOD)), PATIENT).await.unwrap();
+}
+
+#[tokio::test]
+async fn who_the_credential_belongs_to_or_why_that_is_not_known() {
+    let cluster = Cluster::running().await;
+    let driver = KubernetesDriver::new();
+    assert_eq!(driver.who_am_i(&cluster.admin).await.unwrap(), "admin");
+    let token = VimCredential::BearerToken(Secret::new("n0t-a-t0ken"));
+    let endpoint = cluster.admin.endpoint.clone();
+
+    let error = driver.who_am_i(&VimAccess { credential: token.clone(), ..cluster.admin.clone() }).await.unwrap_err();
+    let text = format!("the API server {endpoint} refused the credential: Unauthorized");
+    assert_eq!(error, InfraError::Denied(text));
+
+    // Not the CA that signed: any other certificate will do.
+    let VimCredential::ClientCertificate { certificate, .. } = &cluster.admin.credential else { panic!() };
+    let wrong = VimAccess { ca: Some(certificate.clone()), ..cluster.admin.clone() };
+    let InfraError::Transient(text) = driver.who_am_i(&wrong).await.unwrap_err() else { panic!() };
+    assert!(text.contains(&endpoint) && text.contains("invalid peer certificate"), "{text}");
+    let trusting = VimAccess { insecure: true, ..wrong };
+    assert_eq!(driver.who_am_i(&trusting).await.unwrap(), "admin");
+
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let nowhere = VimAccess { endpoint: format!("https://{closed}"), ..cluster.admin.clone() };
+    let InfraError::Transient(text) = driver.who_am_i(&nowhere).await.unwrap_err() else { panic!() };
+    assert!(text.contains(&closed.to_string()) && text.contains("refused"), "{text}");
+}
+
+#[tokio::test]
+async fn a_wait_outlives_the_connections_it_began_on() {
+    let mut vnf = Vnf::new().await;
+    let proxy = Proxy::before(&vnf.cluster.admin.endpoint).await;
+    vnf.scope.access.endpoint = proxy.endpoint();
+    let mut resources = vnf.render(&[], &deployment("example.test/never-ready")).await;
+    vnf.ensure(&mut resources).await;
+    let change = async {
+        for _ in 0..3 {
+            proxy.until_connections(2).await;
+            proxy.cut();
+        }
+        let direct = Scope { access: vnf.cluster.admin.clone(), ..vnf.scope.clone() };
+        let changed = vnf.render(&[], &deployment(GOOD)).await;
+        vnf.driver.ensure(&direct, &changed[0]).await.unwrap();
+    };
+    let (ready, ()) = join(vnf.driver.await_ready(&vnf.scope, &resources, PATIENT), change).await;
+    ready.unwrap();
+}
+
+#[tokio::test]
+async fn of_many_requests_only_so_many_are_made_at_once() {
+    let mut vnf = Vnf::new().await;
+    let proxy = Proxy::before(&vnf.cluster.admin.endpoint).await;
+    vnf.scope.access.endpoint = proxy.endpoint();
+    let kinds = (0..300).map(|number| (format!("g{number}.example.test/v1"), "Gadget".to_owned())).collect();
+    assert!(vnf.driver.discover(&vnf.scope.access, &kinds).await.unwrap().is_empty());
+    let pods: Vec<PodRef> =
+        (0..300).map(|number| PodRef { name: format!("p{number}"), uid: number.to_string() }).collect();
+    vnf.driver.delete_pods(&vnf.scope, &pods, LONG).await.unwrap();
+    // One more for some: it is made while another becomes free.
+    assert!(proxy.connections() < 50, "{}", proxy.connections());
+}
+
+#[tokio::test]
+async fn an_api_server_that_does_not_answer_is_not_waited_for() {
+    let cluster = Cluster::running().await;
+    let mute = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", mute.local_addr().unwrap());
+    let access = VimAccess { endpoint: endpoint.clone(), ..cluster.admin };
+    let start = Instant::now();
+    let error = KubernetesDriver::new().who_am_i(&access).await.unwrap_err();
+    assert_eq!(error, InfraError::Transient(format!("the API server {endpoint} did not answer within 8 s")));
+    assert!(start.elapsed() < Duration::from_secs(10));
+}

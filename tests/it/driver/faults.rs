@@ -1,0 +1,141 @@
+//! Why objects do not become ready: each reason is reported, and early.
+
+use std::time::Duration;
+
+use futures::future::join;
+use gybe::infra::{Driver as _, InfraError, Patience};
+
+use super::{GOOD, PATIENT, Vnf, deployment, job, pod, pods, workload};
+
+// Troubles.
+
+#[tokio::test]
+async fn an_image_that_can_not_be_pulled_is_reported() {
+    for yaml in [
+        deployment("registry.invalid/x"),
+        workload("StatefulSet", "db", "registry.invalid/x"),
+        job("registry.invalid/x"),
+        pod("registry.invalid/x", ""),
+    ] {
+        let text = Vnf::new().await.trouble(&yaml).await;
+        assert!(
+            text.contains("container main: ErrImagePull") || text.contains("container main: ImagePullBackOff"),
+            "{text}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_crash_loop_is_reported() {
+    let vnf = Vnf::new().await;
+    let text = vnf.trouble(&deployment("example.test/crash-loop")).await;
+    let start = format!("in namespace {}: Deployment web: pod web-", vnf.scope.namespace);
+    assert!(text.starts_with(&start) && text.contains(": container main: CrashLoopBackOff: back-off "), "{text}");
+}
+
+#[tokio::test]
+async fn a_trouble_may_heal_within_its_grace() {
+    let vnf = Vnf::new().await;
+    let mut resources = vnf.render(&[], &deployment("registry.invalid/x")).await;
+    vnf.ensure(&mut resources).await;
+    let short = Patience { timeout: Duration::from_secs(3), ..PATIENT };
+    let error = vnf.driver.await_ready(&vnf.scope, &resources, short).await.unwrap_err();
+    assert!(
+        matches!(&error, InfraError::NotReady(text) if text.contains("not ready within 3 s") && text.contains("ImagePullBackOff")),
+        "{error}"
+    );
+    let heal = async {
+        let mut healed = vnf.render(&[], &deployment(GOOD)).await;
+        vnf.ensure(&mut healed).await;
+    };
+    let (ready, ()) = join(vnf.driver.await_ready(&vnf.scope, &resources, PATIENT), heal).await;
+    ready.unwrap();
+}
+
+#[tokio::test]
+async fn a_pod_that_no_node_takes_is_reported() {
+    let text = Vnf::new()
+        .await
+        .trouble(&deployment(GOOD).replace("{containers:", "{nodeSelector: {no: such}, containers:"))
+        .await;
+    assert!(text.contains("no node takes it (Unschedulable): "), "{text}");
+}
+
+#[tokio::test]
+async fn a_quota_that_is_used_up_is_reported() {
+    let quota = "
+apiVersion: v1
+kind: ResourceQuota
+metadata: {name: few}
+spec: {hard: {pods: 1}}
+---";
+    let daemon_set = workload("DaemonSet", "agent", GOOD).replace("  replicas: 2\n", "");
+    for yaml in [deployment(GOOD), workload("StatefulSet", "db", GOOD), workload("ReplicaSet", "web", GOOD), daemon_set]
+    {
+        let vnf = Vnf::new().await;
+        let text = format!("{quota}{yaml}");
+        let mut resources = vnf.render(&[], &text).await;
+        vnf.counted_by(&mut resources[..1]).await;
+        let text = vnf.trouble(&text).await;
+        assert!(text.contains("exceeded quota: few"), "{text}");
+    }
+    let vnf = Vnf::new().await;
+    let mut resources = vnf.render(&[], &(quota.replace("pods: 1", "pods: 0") + &pod(GOOD, ""))).await;
+    vnf.counted_by(&mut resources[..1]).await;
+    let error = vnf.driver.ensure(&vnf.scope, &resources[1]).await.unwrap_err();
+    assert!(matches!(&error, InfraError::Invalid(text) if text.contains("exceeded quota: few")), "{error}");
+}
+
+#[tokio::test]
+async fn a_claim_without_a_volume_is_reported() {
+    let claim = |class: &str| {
+        format!(
+            "
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {{name: data}}
+spec: {{storageClassName: '{class}', accessModes: [ReadWriteOnce], resources: {{requests: {{storage: 1Gi}}}}}}
+"
+        )
+    };
+    let text = Vnf::new().await.trouble(&claim("no-such-class")).await;
+    assert!(
+        text.contains("PersistentVolumeClaim data: ProvisioningFailed: ") && text.contains("no-such-class"),
+        "{text}"
+    );
+    let text = Vnf::new().await.trouble(&claim("")).await;
+    assert!(text.contains("PersistentVolumeClaim data: FailedBinding: "), "{text}");
+}
+
+#[tokio::test]
+async fn what_has_failed_for_good_is_reported_at_once() {
+    let vnf = Vnf::new().await;
+    let mut resources = vnf.render(&[], &job("example.test/crash-loop")).await;
+    vnf.ensure(&mut resources).await;
+    let error = vnf.driver.await_ready(&vnf.scope, &resources, PATIENT).await.unwrap_err();
+    assert!(
+        matches!(&error, InfraError::NotReady(text) if text.contains("Job once has failed: BackoffLimitExceeded")),
+        "{error}"
+    );
+    let error = vnf.run(&pod("example.test/crash-loop", ", restartPolicy: Never"), PATIENT).await.unwrap_err();
+    assert!(
+        matches!(&error, InfraError::NotReady(text) if text.contains("Pod lone has failed: the pod failed: container main exited with 1")),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn what_is_not_ready_in_time_says_what_it_waits_for() {
+    let vnf = Vnf::new().await;
+    let hurried = Patience { timeout: Duration::from_secs(2), ..PATIENT };
+    let error = vnf.run(&deployment("example.test/never-ready"), hurried).await.unwrap_err();
+    let InfraError::NotReady(text) = error else { panic!("{error}") };
+    let start = format!(
+        "in namespace {}: not ready within 2 s: Deployment web: 0 of 2 replicas available; pod web-",
+        vnf.scope.namespace
+    );
+    assert!(
+        text.starts_with(&start) && text.ends_with("ContainersNotReady: containers with unready status: [main]"),
+        "{text}"
+    );
+}

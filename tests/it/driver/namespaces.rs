@@ -1,0 +1,141 @@
+//! Namespaces: which are created, used and deleted.
+
+use gybe::clock::{Ids as _, System};
+use gybe::domain::namespace::Namespace;
+use gybe::domain::resource::{INSTANCE_LABEL, MANAGED_BY_LABEL, ResourceState};
+use gybe::domain::vim::Secret;
+use gybe::infra::{Driver as _, Ensured, InfraError};
+use kube::ResourceExt;
+use kube::api::DeleteParams;
+use serde_json::{Value, json};
+
+use super::{CONFIG_MAP, GOOD, HASTY, LONG, PATIENT, Vnf, owner, pod};
+use crate::support::cluster::{render, scope};
+
+// Namespaces.
+
+/// A namespace that is not there yet, and its manifest.
+fn new_namespace() -> (Namespace, String) {
+    let name = format!("test-{}", &System.uuid().simple().to_string()[..12]);
+    (
+        Namespace::try_from(name.clone()).unwrap(),
+        format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: {name}}}}}"),
+    )
+}
+
+#[tokio::test]
+async fn a_namespace_that_we_made_goes_when_it_is_empty() {
+    let mut vnf = Vnf::new().await;
+    let (name, yaml) = new_namespace();
+    vnf.scope.namespace = name;
+    // A bare pod is refused as long as the namespace has no ServiceAccount.
+    let mut resources = vnf.render(&[], &(yaml + "\n---" + &pod(GOOD, "") + "---" + CONFIG_MAP)).await;
+    vnf.ensure(&mut resources).await;
+    vnf.driver.await_ready(&vnf.scope, &resources, PATIENT).await.unwrap();
+    assert!(matches!(&resources[0].state, ResourceState::Present { owned: true, .. }));
+    // The pod goes first; the ConfigMap is ours and may go with the namespace.
+    vnf.remove(&resources[1]).await;
+    vnf.remove(&resources[0]).await;
+    assert!(vnf.get(&resources[0]).await.is_none());
+    vnf.remove(&resources[0]).await;
+}
+
+#[tokio::test]
+async fn a_namespace_that_we_made_is_left_to_others_who_are_in_it() {
+    let mut vnf = Vnf::new().await;
+    let (name, yaml) = new_namespace();
+    vnf.scope.namespace = name;
+    let mut resources = vnf.render(&[], &yaml).await;
+    vnf.ensure(&mut resources).await;
+    let second = scope(&vnf.scope.access, &vnf.scope.namespace);
+    let mut theirs = render(&vnf.driver, &second, &[], &(yaml + "\n---" + CONFIG_MAP)).await;
+    let namespace = vnf.driver.ensure(&second, &theirs[0]).await.unwrap();
+    assert!(!namespace.owned);
+    vnf.driver.ensure(&second, &theirs[1]).await.unwrap();
+
+    vnf.remove(&resources[0]).await;
+    let left = vnf.get(&resources[0]).await.unwrap();
+    assert!(left.metadata.deletion_timestamp.is_none());
+    assert!(!left.labels().contains_key(INSTANCE_LABEL) && !left.labels().contains_key(MANAGED_BY_LABEL));
+    // Run once more after a crash, with nobody in it by then: it was given up and stays.
+    theirs[1].state = ResourceState::Intent;
+    vnf.driver.remove(&second, &theirs[1], None, LONG).await.unwrap();
+    vnf.remove(&resources[0]).await;
+    theirs[0].state = ResourceState::Present { uid: namespace.uid, owned: namespace.owned };
+    vnf.driver.remove(&second, &theirs[0], None, LONG).await.unwrap();
+    assert!(vnf.get(&resources[0]).await.unwrap().metadata.deletion_timestamp.is_none());
+    vnf.cluster
+        .api_of(&resources[0], &vnf.scope.namespace)
+        .delete(&resources[0].key.name, &DeleteParams::default())
+        .await
+        .unwrap();
+}
+
+/// Of an owner in the namespace it is the owner that counts; one outside is met nowhere else.
+#[tokio::test]
+async fn a_namespace_that_we_made_is_left_to_what_an_object_outside_owns_in_it() {
+    let mut vnf = Vnf::new().await;
+    let outside = format!("late-{}", vnf.scope.instance);
+    let class = json!({
+        "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": { "name": outside },
+        "provisioner": "example.test/none",
+    });
+    let class = vnf.cluster.create("storageclasses", None, class).await;
+    let (name, yaml) = new_namespace();
+    vnf.scope.namespace = name;
+    let mut resources = vnf.render(&[], &(yaml + "\n---" + CONFIG_MAP)).await;
+    vnf.ensure(&mut resources).await;
+    let secret = |name: &str, owner: Value| json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": name, "ownerReferences": owner } });
+    let ours = owner(&vnf.get(&resources[1]).await.unwrap());
+    vnf.cluster.create("secrets", Some(&vnf.scope.namespace), secret("made-of-ours", ours)).await;
+    let theirs = owner(&class);
+    vnf.cluster.create("secrets", Some(&vnf.scope.namespace), secret("theirs", theirs)).await;
+    vnf.remove(&resources[0]).await;
+    let left = vnf.get(&resources[0]).await.unwrap();
+    assert_eq!(left.metadata.deletion_timestamp, None);
+
+    // Without it, and ours once more, the namespace goes with all that is made of ours.
+    let secrets = vnf.cluster.api("v1", "Secret", "secrets", Some(&vnf.scope.namespace));
+    secrets.delete("theirs", &DeleteParams::default()).await.unwrap();
+    vnf.patch(&resources[0], json!({ "metadata": { "labels": { INSTANCE_LABEL: vnf.scope.instance.to_string() } } }))
+        .await;
+    vnf.remove(&resources[0]).await;
+    assert!(vnf.get(&resources[0]).await.is_none());
+    let classes = vnf.cluster.api("storage.k8s.io/v1", "StorageClass", "storageclasses", None);
+    classes.delete(&outside, &DeleteParams::default()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_namespace_that_was_there_is_used_as_it_is_unless_it_goes() {
+    let vnf = Vnf::new().await;
+    let yaml =
+        format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: {}, labels: {{x: x}}}}}}", vnf.scope.namespace);
+    let resources = vnf.render(&[], &yaml).await;
+    let before = vnf.get(&resources[0]).await.unwrap();
+    let ensured = vnf.driver.ensure(&vnf.scope, &resources[0]).await.unwrap();
+    assert_eq!(ensured, Ensured { uid: before.uid().unwrap(), owned: false });
+    assert_eq!(vnf.get(&resources[0]).await.unwrap(), before);
+    vnf.driver.await_ready(&vnf.scope, &resources, HASTY).await.unwrap();
+
+    let config = vnf.render(&[], CONFIG_MAP).await;
+    vnf.driver.ensure(&vnf.scope, &config[0]).await.unwrap();
+    vnf.patch(&config[0], json!({ "metadata": { "finalizers": ["example.test/hold"] } })).await;
+    let name = vnf.scope.namespace.as_str();
+    vnf.cluster.api_of(&resources[0], &vnf.scope.namespace).delete(name, &DeleteParams::default()).await.unwrap();
+    let error = vnf.driver.ensure(&vnf.scope, &resources[0]).await.unwrap_err();
+    assert_eq!(error, InfraError::Transient(format!("Namespace {name} is being deleted")));
+    let pod = vnf.render(&[], &pod(GOOD, "")).await;
+    let error = vnf.driver.ensure(&vnf.scope, &pod[0]).await.unwrap_err();
+    assert!(matches!(&error, InfraError::Transient(text) if text.contains("being terminated")), "{error}");
+    vnf.patch(&config[0], json!({ "metadata": { "finalizers": null } })).await;
+}
+
+#[tokio::test]
+async fn a_missing_namespace_is_said_to_be_missing() {
+    let mut vnf = Vnf::new().await;
+    vnf.scope.namespace = new_namespace().0;
+    let resources = vnf.render(&[], CONFIG_MAP).await;
+    let error = vnf.driver.ensure(&vnf.scope, &resources[0]).await.unwrap_err();
+    let text = format!("namespaces \"{}\" not found", vnf.scope.namespace);
+    assert_eq!(error, InfraError::Invalid(text));
+}

@@ -1,0 +1,178 @@
+//! Objects of other instances and of others than Gybe are never taken over.
+
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use futures::future::join;
+use gybe::domain::plan::PodRef;
+use gybe::domain::resource::{INSTANCE_LABEL, MANAGED_BY_LABEL, ResourceState};
+use gybe::infra::{Driver as _, Ensured, InfraError};
+use kube::ResourceExt;
+use kube::api::{DeleteParams, DynamicObject, PostParams};
+use serde_json::json;
+
+use super::{CONFIG_MAP, GOOD, LONG, Vnf, pod};
+use crate::support::cluster::{render, scope};
+
+// Who owns what.
+
+#[tokio::test]
+async fn another_instances_object_is_a_conflict_that_names_it() {
+    let vnf = Vnf::new().await;
+    let mut resources = vnf.render(&[], CONFIG_MAP).await;
+    vnf.ensure(&mut resources).await;
+    let before = vnf.get(&resources[0]).await;
+
+    let second = scope(&vnf.scope.access, &vnf.scope.namespace);
+    let mut theirs = render(&vnf.driver, &second, &[], &CONFIG_MAP.replace("red", "blue")).await;
+    let error = vnf.driver.ensure(&second, &theirs[0]).await.unwrap_err();
+    let InfraError::Conflict(text) = error else { panic!("{error}") };
+    assert_eq!(
+        text,
+        format!(
+            "ConfigMap settings in namespace {} belongs to VNF instance {}",
+            vnf.scope.namespace, vnf.scope.instance
+        )
+    );
+    theirs[0].state = ResourceState::Intent;
+    vnf.driver.remove(&second, &theirs[0], None, LONG).await.unwrap();
+    assert_eq!(vnf.get(&resources[0]).await, before);
+}
+
+#[tokio::test]
+async fn of_instances_that_make_the_same_object_at_once_exactly_one_wins() {
+    let vnf = Vnf::new().await;
+    for round in 0..20 {
+        let yaml = CONFIG_MAP.replace("settings", &format!("settings-{round}"));
+        let scopes = [(); 4].map(|()| scope(&vnf.scope.access, &vnf.scope.namespace));
+        let attempts = scopes.iter().map(async |scope| {
+            let resources = render(&vnf.driver, scope, &[], &yaml).await;
+            vnf.driver.ensure(scope, &resources[0]).await
+        });
+        let results = futures::future::join_all(attempts).await;
+        let winners: Vec<usize> = (0..4).filter(|it| results[*it].is_ok()).collect();
+        assert_eq!(winners.len(), 1, "{results:?}");
+        let winner = scopes[winners[0]].instance.to_string();
+        for result in results.iter().filter(|it| it.is_err()) {
+            assert!(
+                matches!(result, Err(InfraError::Conflict(text)) if text.contains(&winner)),
+                "{result:?}, but {winner} won"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_object_that_is_not_gybes_is_a_conflict_and_stays_as_it_is() {
+    let vnf = Vnf::new().await;
+    let foreign = json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "data": { "colour": "red" },
+        "metadata": {
+            "name": "settings",
+            "labels": { MANAGED_BY_LABEL: "Helm" },
+            "annotations": { "meta.helm.sh/release-name": "shop" },
+        },
+    });
+    let before = vnf.cluster.create("configmaps", Some(&vnf.scope.namespace), foreign).await;
+    let resources = vnf.render(&[], CONFIG_MAP).await;
+    let error = vnf.driver.ensure(&vnf.scope, &resources[0]).await.unwrap_err();
+    let text = format!(
+        "ConfigMap settings in namespace {} exists and is not managed by Gybe (app.kubernetes.io/managed-by is Helm; \
+         Helm release shop; its fields were written by kubectl)",
+        vnf.scope.namespace
+    );
+    assert_eq!(error, InfraError::Conflict(text));
+    assert_eq!(vnf.get(&resources[0]).await.unwrap().resource_version(), before.resource_version());
+
+    let mut intended = resources[0].clone();
+    intended.state = ResourceState::Intent;
+    vnf.remove(&intended).await;
+    assert!(vnf.get(&resources[0]).await.is_some());
+}
+
+/// The other client's object contradicts ours in nothing, so that server-side apply alone would not notice.
+#[tokio::test]
+async fn an_object_that_somebody_makes_at_the_same_moment_is_not_taken_over() {
+    let vnf = Vnf::new().await;
+    for round in 0..60 {
+        let name = format!("settings-{round}");
+        let resources = vnf.render(&[], &CONFIG_MAP.replace("settings", &name)).await;
+        let foreign = json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "data": { "colour": "red" }, "metadata": { "name": name },
+        });
+        let api = vnf.cluster.api_of(&resources[0], &vnf.scope.namespace);
+        let foreign: DynamicObject = serde_json::from_value(foreign).unwrap();
+        let params = PostParams { field_manager: Some("kubectl".to_owned()), ..PostParams::default() };
+        let (ours, theirs) = join(vnf.driver.ensure(&vnf.scope, &resources[0]), api.create(&params, &foreign)).await;
+        let object = vnf.get(&resources[0]).await.unwrap();
+        let marked = object.labels().contains_key(INSTANCE_LABEL);
+        assert_eq!(object.data["data"], json!({ "colour": "red" }));
+        match (ours, theirs) {
+            (Ok(_), Err(_)) if marked => {}
+            (Err(InfraError::Conflict(_)), Ok(_)) if !marked => {}
+            (ours, theirs) => panic!("{ours:?} {theirs:?} {object:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_object_of_ours_that_somebody_replaces_at_the_same_moment_is_not_taken_over() {
+    let vnf = Vnf::new().await;
+    for round in 0..60 {
+        let name = format!("settings-{round}");
+        let mut resources = vnf.render(&[], &CONFIG_MAP.replace("settings", &name)).await;
+        vnf.ensure(&mut resources).await;
+        // Or else it would not be made anew.
+        resources[0].state = ResourceState::Intent;
+        let foreign = json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "data": { "colour": "red" }, "metadata": { "name": name },
+        });
+        let api = vnf.cluster.api_of(&resources[0], &vnf.scope.namespace);
+        let foreign: DynamicObject = serde_json::from_value(foreign).unwrap();
+        let replace = async {
+            tokio::time::sleep(Duration::from_micros(100) * round).await;
+            api.delete(&name, &DeleteParams::default()).await.unwrap();
+            api.create(&PostParams::default(), &foreign).await
+        };
+        let (ours, theirs) = join(vnf.driver.ensure(&vnf.scope, &resources[0]), replace).await;
+        let object = vnf.get(&resources[0]).await.unwrap();
+        let marked = object.labels().contains_key(INSTANCE_LABEL);
+        match (ours, theirs) {
+            // Ours was made again between their two calls.
+            (Ok(Ensured { uid, .. }), Err(_)) if marked && object.uid() == Some(uid.clone()) => {}
+            (Ok(Ensured { uid, .. }), Ok(made)) if !marked && made.uid() != Some(uid.clone()) => {}
+            (Err(InfraError::Conflict(_)), Ok(_)) if !marked => {}
+            (ours, theirs) => panic!("{ours:?} {theirs:?} {object:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_object_that_was_replaced_is_another_object() {
+    let vnf = Vnf::new().await;
+    let mut resources = vnf.render(&[("VDU1", "lone")], &(CONFIG_MAP.to_owned() + "---" + &pod(GOOD, ""))).await;
+    vnf.ensure(&mut resources).await;
+    let old = resources.clone();
+    for (resource, known) in resources.iter_mut().zip(&old) {
+        vnf.remove(known).await;
+        let error = vnf.driver.ensure(&vnf.scope, resource).await.unwrap_err();
+        assert!(matches!(error, InfraError::Gone(_)), "it is made anew only once its uid is forgotten: {error}");
+        assert!(vnf.get(resource).await.is_none());
+        resource.state = ResourceState::Intent;
+    }
+    vnf.ensure(&mut resources).await;
+    assert_ne!(old[0].state, resources[0].state);
+    for resource in &old {
+        let error = vnf.driver.ensure(&vnf.scope, resource).await.unwrap_err();
+        assert!(matches!(error, InfraError::Gone(_)), "{error}");
+    }
+
+    for resource in &old {
+        vnf.remove(resource).await;
+    }
+    let ResourceState::Present { uid, .. } = old[1].state.clone() else { panic!() };
+    vnf.driver.delete_pods(&vnf.scope, &[PodRef { name: "lone".to_owned(), uid }], LONG).await.unwrap();
+    for resource in &resources {
+        assert!(vnf.get(resource).await.unwrap().metadata.deletion_timestamp.is_none());
+    }
+}

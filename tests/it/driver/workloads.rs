@@ -1,0 +1,212 @@
+//! How workloads are created, become ready, change and are removed.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use futures::future::join;
+use gybe::domain::resource::{INSTANCE_LABEL, Resource, ResourceState};
+use gybe::domain::vim::Secret;
+use gybe::infra::{Driver as _, Ensured, InfraError, Observed};
+use kube::ResourceExt;
+use kube::api::DeleteParams;
+use serde_json::json;
+
+use super::{
+    CONFIG_MAP, GOOD, HASTY, LONG, PATIENT, Vnf, deployment, job, pod, pods, stateful_set, with_replicas, workload,
+};
+
+// What each kind goes through.
+
+async fn lives(yaml: &str, kind: &str, name: &str, number: usize) {
+    let vnf = Vnf::new().await;
+    let mut resources = vnf.render(&[("VDU1", name)], yaml).await;
+    vnf.ensure(&mut resources).await;
+    let observed = vnf.settled(&resources).await;
+    assert_eq!(pods(&observed), vec![("VDU1", kind, name); number]);
+    let object = vnf.get(&resources[0]).await.unwrap();
+    assert_eq!(object.labels()[INSTANCE_LABEL], vnf.scope.instance.to_string());
+    vnf.remove(&resources[0]).await;
+    assert!(vnf.get(&resources[0]).await.is_none());
+    assert_eq!(vnf.observe(&resources).await, Observed::default());
+    assert!(vnf.names("v1", "Pod", "pods").await.is_empty());
+    vnf.remove(&resources[0]).await;
+}
+
+#[tokio::test]
+async fn a_deployment_lives() {
+    lives(&deployment(GOOD), "Deployment", "web", 2).await;
+}
+
+#[tokio::test]
+async fn a_replica_set_lives() {
+    lives(&workload("ReplicaSet", "web", GOOD), "ReplicaSet", "web", 2).await;
+}
+
+#[tokio::test]
+async fn a_daemon_set_lives() {
+    // The test cluster has three nodes.
+    lives(&workload("DaemonSet", "agent", GOOD).replace("  replicas: 2\n", ""), "DaemonSet", "agent", 3).await;
+}
+
+#[tokio::test]
+async fn a_pod_lives() {
+    lives(&pod(GOOD, ""), "Pod", "lone", 1).await;
+}
+
+#[tokio::test]
+async fn a_job_completes_and_its_pods_are_no_vnfcs() {
+    lives(&job(GOOD), "Job", "once", 0).await;
+}
+
+#[tokio::test]
+async fn what_needs_no_waiting_is_ready_at_once() {
+    let vnf = Vnf::new().await;
+    let yaml = format!(
+        "{CONFIG_MAP}---
+{{apiVersion: v1, kind: Service, metadata: {{name: ext}}, spec: {{type: ExternalName, externalName: example.test}}}}
+---
+{{apiVersion: v1, kind: Service, metadata: {{name: lb}}, spec: {{type: LoadBalancer, ports: [{{port: 80}}]}}}}
+---
+{{apiVersion: networking.k8s.io/v1, kind: Ingress, metadata: {{name: in}}, spec: {{defaultBackend: {{service: {{name: lb, port: {{number: 80}}}}}}}}}}
+---
+{{apiVersion: policy/v1, kind: PodDisruptionBudget, metadata: {{name: pdb}}, spec: {{minAvailable: 1, selector: {{matchLabels: {{app: web}}}}}}}}
+---
+apiVersion: batch/v1
+kind: CronJob
+metadata: {{name: nightly}}
+spec: {{schedule: '0 0 * * *', jobTemplate: {{spec: {{template: {{spec: {{restartPolicy: Never, containers: [{{name: main, image: {GOOD}}}]}}}}}}}}}}
+---
+{}",
+        job(GOOD).replace("backoffLimit: 0", "suspend: true")
+    );
+    let mut resources = vnf.render(&[], &yaml).await;
+    vnf.ensure(&mut resources).await;
+    vnf.driver.await_ready(&vnf.scope, &resources, HASTY).await.unwrap();
+    for resource in &resources {
+        vnf.remove(resource).await;
+        assert!(vnf.get(resource).await.is_none(), "{}", resource.key);
+    }
+}
+
+// Changes.
+
+#[tokio::test]
+async fn ensuring_again_changes_nothing() {
+    let vnf = Vnf::new().await;
+    let mut resources = vnf.render(&[], &(CONFIG_MAP.to_owned() + "---" + &deployment(GOOD))).await;
+    vnf.ensure(&mut resources).await;
+    vnf.driver.await_ready(&vnf.scope, &resources, PATIENT).await.unwrap();
+    for resource in &resources {
+        let before = vnf.get(resource).await.unwrap();
+        let ensured = vnf.driver.ensure(&vnf.scope, resource).await.unwrap();
+        let after = vnf.get(resource).await.unwrap();
+        assert_eq!(ensured, Ensured { uid: before.uid().unwrap(), owned: true });
+        assert_eq!(after.metadata.generation, before.metadata.generation);
+        assert_eq!(after.uid(), before.uid());
+    }
+}
+
+#[tokio::test]
+async fn an_ensured_change_is_rolled_out_before_it_counts_as_ready() {
+    for yaml in [deployment(GOOD), stateful_set(GOOD)] {
+        let vnf = Vnf::new().await;
+        let mut resources = vnf.render(&[("VDU1", "web"), ("VDU2", "db")], &yaml).await;
+        vnf.ensure(&mut resources).await;
+        let before = vnf.settled(&resources).await;
+
+        let mut changed = vnf.render(&[("VDU1", "web"), ("VDU2", "db")], &yaml.replace(GOOD, "example.test/new")).await;
+        vnf.ensure(&mut changed).await;
+        let after = vnf.settled(&changed).await;
+        let uids = |observed: &Observed| observed.vnfcs.iter().map(|it| it.pod_uid.clone()).collect::<BTreeSet<_>>();
+        assert_eq!(after.vnfcs.len(), 2);
+        assert!(uids(&after).is_disjoint(&uids(&before)));
+    }
+}
+
+#[tokio::test]
+async fn scaling_waits_for_the_new_and_for_the_surplus() {
+    for yaml in [deployment(GOOD), stateful_set(GOOD), workload("ReplicaSet", "web", GOOD)] {
+        let vnf = Vnf::new().await;
+        let mut resources = vnf.render(&[("VDU1", "web"), ("VDU1", "db")], &yaml).await;
+        let name = resources[0].key.name.clone();
+        resources[0].vdu_id = Some("VDU1".to_owned());
+        vnf.ensure(&mut resources).await;
+        for replicas in [4, 1, 0, 2] {
+            let mut scaled = [with_replicas(&resources[0], replicas)];
+            vnf.ensure(&mut scaled).await;
+            assert_eq!(vnf.settled(&scaled).await.vnfcs.len(), replicas as usize, "{name}");
+        }
+        vnf.driver.remove(&vnf.scope, &resources[0], Some(Duration::ZERO), LONG).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_change_that_kubernetes_does_not_allow_is_invalid() {
+    let vnf = Vnf::new().await;
+    vnf.run(&stateful_set(GOOD), PATIENT).await.unwrap();
+    let changed = vnf.render(&[], &stateful_set(GOOD).replace("app: db", "app: base")).await;
+    let error = vnf.driver.ensure(&vnf.scope, &changed[0]).await.unwrap_err();
+    assert!(matches!(&error, InfraError::Invalid(text) if text.contains("updates to statefulset spec")), "{error}");
+
+    let unknown = vnf.render(&[], &deployment(GOOD).replace("replicas: 2", "copies: 2")).await;
+    let error = vnf.driver.ensure(&vnf.scope, &unknown[0]).await.unwrap_err();
+    assert!(matches!(&error, InfraError::Invalid(text) if text.contains("copies")), "{error}");
+    let secret = "{apiVersion: v1, kind: Secret, metadata: {name: s}, stringData: {x: [hunter2]}}";
+    let error = vnf.driver.ensure(&vnf.scope, &vnf.render(&[], secret).await[0]).await.unwrap_err();
+    let InfraError::Invalid(text) = error else { panic!("{error}") };
+    assert!(text.ends_with(".stringData.x: expected string"), "{text}");
+    let wrong = vnf.render(&[], &deployment(GOOD).replace("replicas: 2", "replicas: -2")).await;
+    let error = vnf.driver.ensure(&vnf.scope, &wrong[0]).await.unwrap_err();
+    assert!(matches!(&error, InfraError::Invalid(text) if text.contains("spec.replicas")), "{error}");
+}
+
+#[tokio::test]
+async fn an_object_that_somebody_deletes_is_missed() {
+    let vnf = Vnf::new().await;
+    let mut resources = vnf.render(&[], &deployment("example.test/never-ready")).await;
+    vnf.ensure(&mut resources).await;
+    let api = vnf.cluster.api_of(&resources[0], &vnf.scope.namespace);
+    let delete = async { api.delete("web", &DeleteParams::background()).await.unwrap() };
+    let (result, _) = join(vnf.driver.await_ready(&vnf.scope, &resources, HASTY), delete).await;
+    let text = format!("in namespace {}: Deployment web: it is not there any more", vnf.scope.namespace);
+    assert_eq!(result, Err(InfraError::NotReady(text)));
+}
+
+#[tokio::test]
+async fn what_was_not_made_is_not_removed_and_what_may_have_been_made_is() {
+    let vnf = Vnf::new().await;
+    let mut resources = vnf.render(&[], CONFIG_MAP).await;
+    vnf.ensure(&mut resources).await;
+    let state = |state| Resource { state, ..resources[0].clone() };
+    vnf.remove(&state(ResourceState::Planned)).await;
+    let uid = vnf.get(&resources[0]).await.unwrap().uid().unwrap();
+    vnf.remove(&state(ResourceState::Present { uid, owned: false })).await;
+    assert!(vnf.get(&resources[0]).await.is_some());
+    vnf.remove(&state(ResourceState::Intent)).await;
+    assert!(vnf.get(&resources[0]).await.is_none());
+}
+
+#[tokio::test]
+async fn finalizers_that_keep_an_object_are_named() {
+    let vnf = Vnf::new().await;
+    let mut resources = vnf.render(&[], &(CONFIG_MAP.to_owned() + "---" + &pod(GOOD, ""))).await;
+    vnf.ensure(&mut resources).await;
+    vnf.driver.await_ready(&vnf.scope, &resources, PATIENT).await.unwrap();
+    for resource in &resources {
+        vnf.patch(resource, json!({ "metadata": { "finalizers": ["example.test/hold"] } })).await;
+        let soon = Duration::from_millis(300);
+        let error = vnf.driver.remove(&vnf.scope, resource, None, soon).await.unwrap_err();
+        let text = format!(
+            "{} (waits for its finalizers example.test/hold) in namespace {} is not gone in time",
+            resource.key, vnf.scope.namespace
+        );
+        assert_eq!(error, InfraError::NotReady(text));
+    }
+    // Ours on its way out is waited for, then made anew.
+    let free = async || vnf.patch(&resources[0], json!({ "metadata": { "finalizers": null } })).await;
+    let anew = Resource { state: ResourceState::Intent, ..resources[0].clone() };
+    let (ensured, ()) = join(vnf.driver.ensure(&vnf.scope, &anew), free()).await;
+    let ResourceState::Present { uid, .. } = &resources[0].state else { panic!() };
+    assert_ne!(ensured.unwrap().uid, *uid);
+    vnf.patch(&resources[1], json!({ "metadata": { "finalizers": null } })).await;
+}

@@ -1,0 +1,162 @@
+//! How the notifier authenticates itself to subscribers, and which addresses it never calls.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use gybe::domain::subscription::{AuthType, CLIENT_PASSWORD, Subscription};
+use gybe::domain::vim::Secret;
+use gybe::notify::callback::{Callbacks, Settings};
+use serde_json::json;
+
+use super::{OutboxSite, Running, subscription, with_basic};
+use crate::support::fault_proxy::{certificate, wanting};
+use crate::support::subscriber::{Answer, Subscriber};
+
+fn with_token(subscription: Subscription, endpoint: &str) -> Subscription {
+    let mut subscription = with_basic(subscription);
+    let authentication = subscription.authentication.as_mut().unwrap();
+    authentication.auth_types.insert(0, AuthType::Oauth2ClientCredentials);
+    authentication.client_id = Some("gybe-client".to_owned());
+    authentication.token_endpoint = Some(endpoint.to_owned());
+    authentication.secrets.insert(CLIENT_PASSWORD.to_owned(), Secret::new("t0k3n"));
+    subscription
+}
+
+/// `user:password` as BASIC has it.
+fn basic(text: &str) -> String {
+    use base64::Engine as _;
+    format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(text))
+}
+
+/// A token endpoint: the first token is `one`, the second `two` and so on.
+async fn token_endpoint() -> Subscriber {
+    let endpoint = Subscriber::start().await;
+    let number = AtomicUsize::new(0);
+    endpoint.answer(move |_| {
+        let token = ["one", "two", "three"][number.fetch_add(1, Ordering::Relaxed)];
+        let body = json!({ "access_token": token, "token_type": "Bearer", "expires_in": 3600 });
+        Answer::Status(200, body.to_string())
+    });
+    endpoint
+}
+
+#[tokio::test]
+async fn a_password_is_shown_to_who_asks_for_it() {
+    let (outbox, subscriber) = (OutboxSite::sqlite().await, Subscriber::start().await);
+    let _notifier = outbox.notifier();
+    outbox.subscribe(&with_basic(subscription(&subscriber.url, json!({})))).await;
+    outbox.instance().await;
+    let received = subscriber.until_taken(1).await;
+    assert_eq!(received[0].header("authorization").unwrap(), basic("gybe-user:s3cr3t"));
+}
+
+#[tokio::test]
+async fn a_token_is_asked_for_once_and_again_when_it_is_not_taken_any_more() {
+    let (outbox, subscriber, endpoint) =
+        (OutboxSite::sqlite().await, Subscriber::start().await, token_endpoint().await);
+    let _notifier = outbox.notifier();
+    outbox.subscribe(&with_token(subscription(&subscriber.url, json!({})), &endpoint.url)).await;
+    outbox.complete(&outbox.instance().await).await;
+    let received = subscriber.until_taken(4).await;
+    assert!(received.iter().all(|one| one.header("authorization") == Some("Bearer one")));
+    let asked = endpoint.received();
+    assert_eq!(asked.len(), 1);
+    assert_eq!(asked[0].header("authorization").unwrap(), basic("gybe-client:t0k3n"));
+    assert_eq!(asked[0].header("content-type"), Some("application/x-www-form-urlencoded"));
+
+    subscriber.answer(|received| match received.header("authorization") {
+        Some("Bearer two") => Answer::Status(204, String::new()),
+        _ => Answer::Status(401, String::new()),
+    });
+    outbox.instance().await;
+    let received = subscriber.until_taken(5).await;
+    assert_eq!(received[4].header("authorization"), Some("Bearer two"));
+    assert_eq!(endpoint.received().len(), 2);
+}
+
+#[tokio::test]
+async fn without_a_token_the_password_is_used_where_it_is_taken_too() {
+    let (outbox, subscriber, endpoint) =
+        (OutboxSite::sqlite().await, Subscriber::start().await, Subscriber::start().await);
+    endpoint.answer_status(500);
+    let _notifier = outbox.notifier();
+    outbox.subscribe(&with_token(subscription(&subscriber.url, json!({})), &endpoint.url)).await;
+    outbox.instance().await;
+    let received = subscriber.until_taken(1).await;
+    assert_eq!(received[0].header("authorization").unwrap(), basic("gybe-user:s3cr3t"));
+}
+
+#[tokio::test]
+async fn a_certificate_is_shown_to_who_asks_for_it_and_to_nobody_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let (server, client) = (certificate(), certificate());
+    let file = |name: &str, text: &str| -> PathBuf {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let settings = Settings {
+        allow_link_local: false,
+        ca_file: Some(file("ca.pem", &server.0)),
+        certificate_file: Some(file("client.pem", &(client.0.clone() + &client.1))),
+    };
+    let tls = wanting(&server, &client);
+    let (outbox, subscriber) = (OutboxSite::sqlite().await, Subscriber::start_tls(tls).await);
+    let _notifier = Running::new(Arc::clone(&outbox.store), &settings);
+    let asks = |asks: AuthType| {
+        let mut subscription = with_basic(subscription(&format!("{}/{asks:?}", subscriber.url), json!({})));
+        subscription.authentication.as_mut().unwrap().auth_types = vec![asks];
+        subscription
+    };
+    let (without, with) = (asks(AuthType::Basic), asks(AuthType::TlsCert));
+    outbox.subscribe(&without).await;
+    outbox.subscribe(&with).await;
+    outbox.instance().await;
+    let received = subscriber.until_taken(1).await;
+    assert_eq!(received[0].path, "/TlsCert");
+    assert_eq!(received[0].header("authorization"), None);
+    // The other one is not heard, as its connection shows no certificate.
+    outbox.until(&without, |left| left[0].reason.is_some()).await;
+    assert_eq!(subscriber.received().len(), 1);
+}
+
+#[tokio::test]
+async fn tokens_are_not_asked_for_and_redirects_not_followed_at_metadata_services() {
+    let (outbox, subscriber) = (OutboxSite::sqlite().await, Subscriber::start().await);
+    let _notifier = outbox.notifier();
+    subscriber.answer(|_| Answer::Redirect("http://169.254.169.254/latest/meta-data".to_owned()));
+    let token = {
+        let mut token = with_token(subscription(&subscriber.url, json!({})), "http://169.254.169.254/token");
+        token.authentication.as_mut().unwrap().auth_types = vec![AuthType::Oauth2ClientCredentials];
+        token
+    };
+    let redirected = subscription(&subscriber.url, json!({ "operationTypes": ["SCALE"] }));
+    outbox.subscribe(&token).await;
+    outbox.subscribe(&redirected).await;
+    outbox.instance().await;
+    let left = outbox.until(&token, |left| left[0].reason.is_some()).await;
+    let reason = left[0].reason.as_deref().unwrap();
+    assert!(reason.contains("the token endpoint gave no token") && reason.contains("metadata service"), "{reason}");
+    let left = outbox.until(&redirected, |left| left[0].is_parked).await;
+    assert!(left[0].reason.as_deref().unwrap().contains("redirects are not followed"));
+    let callbacks = Callbacks::new(&Settings::default()).unwrap();
+    let probed = callbacks.probe(&subscription("http://169.254.169.254/", json!({}))).await.unwrap_err();
+    assert!(probed.contains("metadata service"), "{probed}");
+    assert_eq!(callbacks.probe(&redirected).await.unwrap().as_u16(), 302);
+}
+
+#[tokio::test]
+async fn callbacks_to_metadata_services_are_not_sent() {
+    let outbox = OutboxSite::sqlite().await;
+    let _notifier = outbox.notifier();
+    // As an address, and as what the system's resolver makes one of.
+    for host in ["169.254.169.254", "[::ffff:169.254.169.254]", "2852039166"] {
+        let subscription = subscription(&format!("http://{host}/latest"), json!({ "operationTypes": ["SCALE"] }));
+        outbox.subscribe(&subscription).await;
+        outbox.instance().await;
+        let left = outbox.until(&subscription, |left| left[0].reason.is_some()).await;
+        let reason = left[0].reason.as_deref().unwrap();
+        assert!(reason.contains("metadata service"), "{reason}");
+    }
+}

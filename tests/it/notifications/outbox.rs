@@ -1,0 +1,182 @@
+//! The outbox on both engines: which changes are notified to which subscription.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use gybe::clock::{Clock as _, Ids as _, System};
+use gybe::domain::ids::SubscriptionId;
+use gybe::domain::interface::Interface;
+use gybe::domain::op_occ::OpState;
+use gybe::domain::subscription::{Edition, Subscription, Verbosity};
+use gybe::store::attributes::Filter;
+use gybe::store::{Page, StoreError, Subscribed};
+use serde_json::{Value, json};
+
+use super::{CREATED, DELETED, OPERATION, OutboxSite, claim, subscription, told, with_basic};
+use crate::support::store::instance;
+use crate::support::subscriber::{Received, Subscriber};
+
+on_both_engines! {
+    OutboxSite::sqlite(), OutboxSite::postgres();
+    an_operation_is_told_of_state_by_state
+    what_a_filter_leaves_out_is_not_told
+    equal_subscriptions_are_one
+    what_is_told_to_nobody_leaves_no_row
+    the_answer_to_a_request_has_a_head_start
+    secrets_of_a_subscription_are_not_in_clear
+    a_subscription_that_goes_takes_its_notifications_along
+}
+
+async fn an_operation_is_told_of_state_by_state(outbox: OutboxSite) {
+    let subscriber = Subscriber::start().await;
+    let _notifier = outbox.notifier();
+    let subscription = subscription(&format!("{}/cb", subscriber.url), json!({}));
+    outbox.subscribe(&subscription).await;
+    let instance = outbox.instance().await;
+    let op = outbox.begin(&instance).await;
+    outbox.end(OpState::FailedTemp).await;
+    outbox.store.resume_operation(&instance.project_id, op, OpState::Processing, System.now()).await.unwrap();
+    outbox.end(OpState::FailedTemp).await;
+    outbox.store.resume_operation(&instance.project_id, op, OpState::Failed, System.now()).await.unwrap();
+    outbox.store.delete_instance(&instance.project_id, instance.id, None).await.unwrap();
+
+    let received = subscriber.until_taken(8).await;
+    let states = ["STARTING", "PROCESSING", "FAILED_TEMP", "PROCESSING", "FAILED_TEMP", "FAILED"];
+    assert_eq!(told(&received), [&[CREATED], &states[..], &[DELETED]].concat());
+    let ids: BTreeSet<String> = received.iter().map(Received::id).collect();
+    assert_eq!(ids.len(), 8, "each has an id of its own");
+    for one in &received {
+        assert_eq!((one.method.as_str(), one.path.as_str()), ("POST", "/cb"));
+        assert_eq!((one.header("version"), one.header("content-type")), (Some("2.0.0"), Some("application/json")));
+        assert_eq!(one.header("authorization"), None);
+        let (links, root) = (&one.body["_links"], "http://gybe.example/vnflcm/v2");
+        assert_eq!(links["vnfInstance"]["href"], format!("{root}/vnf_instances/{}", instance.id));
+        assert_eq!(links["subscription"]["href"], format!("{root}/subscriptions/{}", subscription.id));
+        assert_eq!(one.body["subscriptionId"], subscription.id.to_string());
+        assert_eq!(one.body["vnfInstanceId"], instance.id.to_string());
+        assert!(one.body["timeStamp"].as_str().unwrap().ends_with('Z'));
+    }
+    for one in &received[1..7] {
+        let result = !matches!(one.tells().as_str(), "STARTING" | "PROCESSING");
+        assert_eq!(one.body["notificationStatus"], if result { "RESULT" } else { "START" });
+        assert_eq!(one.body["error"].is_object(), result, "{:#}", one.body);
+        assert_eq!((&one.body["operation"], &one.body["verbosity"]), (&json!("HEAL"), &json!("FULL")));
+        assert_eq!(one.body["vnfLcmOpOccId"], op.to_string());
+        assert_eq!(one.body["isAutomaticInvocation"], false);
+        assert!(one.body["_links"]["vnfLcmOpOcc"]["href"].as_str().unwrap().ends_with(&op.to_string()));
+    }
+}
+
+async fn what_a_filter_leaves_out_is_not_told(outbox: OutboxSite) {
+    let other = outbox.instance().await;
+    let instance = outbox.instance().await;
+    let of_instances = |filter: Value| json!({ "vnfInstanceSubscriptionFilter": filter });
+    let products = |provider: &str, products: Value| {
+        of_instances(json!({ "vnfProductsFromProviders": [{ "vnfProvider": provider, "vnfProducts": products }] }))
+    };
+    let versions = |versions: Value| products("Company", json!([{ "vnfProductName": "Sample", "versions": versions }]));
+    let all = &["STARTING", "PROCESSING", "COMPLETED", DELETED][..];
+    let states = &all[..3];
+    let cases = [
+        (json!({}), all),
+        (json!({ "notificationTypes": [OPERATION] }), states),
+        (json!({ "notificationTypes": [DELETED, CREATED] }), &all[3..]),
+        (json!({ "operationStates": ["COMPLETED", "FAILED"], "notificationTypes": [OPERATION] }), &all[2..3]),
+        (json!({ "operationStates": ["COMPLETED"] }), &all[2..]),
+        (json!({ "operationTypes": ["HEAL", "SCALE"] }), all),
+        (json!({ "operationTypes": ["SCALE"] }), &all[3..]),
+        (of_instances(json!({ "vnfInstanceIds": [instance.id.to_string()] })), all),
+        (of_instances(json!({ "vnfInstanceIds": [instance.id.to_string(), other.id.to_string()] })), all),
+        (of_instances(json!({ "vnfInstanceIds": [other.id.to_string()] })), &[]),
+        (of_instances(json!({ "vnfInstanceNames": ["core", "edge"] })), all),
+        (of_instances(json!({ "vnfInstanceNames": ["edge"] })), &[]),
+        (of_instances(json!({ "vnfdIds": ["vnfd"] })), all),
+        (of_instances(json!({ "vnfdIds": ["another"] })), &[]),
+        (of_instances(json!({ "vnfdIds": ["vnfd"], "vnfInstanceNames": ["edge"] })), &[]),
+        (of_instances(json!({ "vnfProductsFromProviders": [{ "vnfProvider": "Company" }] })), all),
+        (
+            of_instances(json!({ "vnfProductsFromProviders": [{ "vnfProvider": "X" }, { "vnfProvider": "Company" }] })),
+            all,
+        ),
+        (products("X", json!([{ "vnfProductName": "Sample" }])), &[]),
+        (products("Company", json!([{ "vnfProductName": "Sample" }])), all),
+        (products("Company", json!([{ "vnfProductName": "Another" }])), &[]),
+        (versions(json!([{ "vnfSoftwareVersion": "2.0" }])), all),
+        (versions(json!([{ "vnfSoftwareVersion": "3.0" }])), &[]),
+        (versions(json!([{ "vnfSoftwareVersion": "2.0", "vnfdVersions": ["0.9", "1.0"] }])), all),
+        (versions(json!([{ "vnfSoftwareVersion": "2.0", "vnfdVersions": ["0.9"] }])), &[]),
+    ];
+    let mut wanted = Vec::new();
+    for (filter, told) in cases {
+        let subscription = subscription("http://127.0.0.1:1/", filter.clone());
+        outbox.subscribe(&subscription).await;
+        wanted.push((subscription.id, filter, told));
+    }
+    outbox.complete(&instance).await;
+    outbox.store.delete_instance(&instance.project_id, instance.id, None).await.unwrap();
+    for (id, filter, told) in wanted {
+        assert_eq!(outbox.waiting(id).await, told, "{filter}");
+    }
+}
+
+async fn equal_subscriptions_are_one(outbox: OutboxSite) {
+    let first = subscription("http://nfvo/cb", json!({ "operationTypes": ["HEAL"] }));
+    outbox.subscribe(&first).await;
+    let again = Subscription { id: SubscriptionId(System.uuid()), ..first.clone() };
+    assert_eq!(outbox.store.create_subscription(&again).await.unwrap(), Subscribed::Existing(first.id));
+    for different in [
+        Subscription { callback_uri: "http://nfvo/other".to_owned(), ..again.clone() },
+        Subscription { edition: Edition::V1, ..again.clone() },
+        Subscription { verbosity: Verbosity::Short, ..again.clone() },
+        Subscription { filter: serde_json::Map::new(), ..again.clone() },
+    ] {
+        outbox.subscribe(&Subscription { id: SubscriptionId(System.uuid()), ..different }).await;
+    }
+    let all = Page { filter: &Filter::default(), after: None, limit: 10 };
+    let subscriptions = outbox.store.subscriptions(&first.project_id, Interface::Lifecycle, &all).await.unwrap();
+    assert_eq!(subscriptions.len(), 5);
+}
+
+async fn what_is_told_to_nobody_leaves_no_row(outbox: OutboxSite) {
+    let instance = outbox.instance().await;
+    outbox.complete(&instance).await;
+    outbox.subscribe(&subscription("http://nfvo/cb", json!({ "operationStates": ["FAILED"] }))).await;
+    outbox.complete(&instance).await;
+    let depth = outbox.store.outbox_depth().await.unwrap();
+    assert_eq!((depth.waiting, depth.parked, depth.oldest), (0, 0, None));
+}
+
+async fn the_answer_to_a_request_has_a_head_start(outbox: OutboxSite) {
+    outbox.subscribe(&subscription("http://127.0.0.1:1/", json!({ "notificationTypes": [CREATED] }))).await;
+    let made = outbox.instance().await;
+    claim(&outbox).await;
+    // The database rounds to milliseconds.
+    assert!(System.now() - made.created_at >= Duration::from_millis(99));
+}
+
+async fn secrets_of_a_subscription_are_not_in_clear(outbox: OutboxSite) {
+    let given = with_basic(subscription("http://nfvo/cb", json!({})));
+    outbox.subscribe(&given).await;
+    let kept = outbox.store.subscription(&given.project_id, given.id).await.unwrap();
+    assert_eq!(kept.authentication, given.authentication);
+    let dump = if let Some(path) = outbox.url.strip_prefix("sqlite://") {
+        ["", "-wal"].map(|suffix| std::fs::read(format!("{path}{suffix}")).unwrap_or_default()).concat()
+    } else {
+        let mut connection = <sqlx::PgConnection as sqlx::Connection>::connect(&outbox.url).await.unwrap();
+        let row = sqlx::query_scalar::<_, String>("SELECT CAST(s AS text) FROM subscriptions AS s");
+        row.fetch_one(&mut connection).await.unwrap().into_bytes()
+    };
+    let has = |text: &str| dump.windows(text.len()).any(|window| window == text.as_bytes());
+    assert!(has("gybe-user"), "or this would look in the wrong place");
+    assert!(!has("s3cr3t"));
+}
+
+async fn a_subscription_that_goes_takes_its_notifications_along(outbox: OutboxSite) {
+    let subscription = subscription("http://127.0.0.1:1/", json!({}));
+    outbox.subscribe(&subscription).await;
+    outbox.complete(&outbox.instance().await).await;
+    outbox.store.delete_subscription(&subscription.project_id, subscription.id).await.unwrap();
+    assert_eq!(outbox.store.outbox_depth().await.unwrap().waiting, 0);
+    let again = outbox.store.delete_subscription(&subscription.project_id, subscription.id).await;
+    assert!(matches!(again, Err(StoreError::NotFound)));
+}

@@ -1,0 +1,15 @@
+//! Lifecycle operations of VNF instances, and what holds between them.
+
+mod accept;
+mod cancel;
+mod change_vnfpkg;
+mod drift;
+mod error_handling;
+mod failures;
+mod grants;
+mod levels;
+mod lifecycle;
+mod namespaces;
+mod operate;
+mod view;
+mod vim_errors;

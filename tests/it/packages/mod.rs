@@ -1,0 +1,7 @@
+//! VNF packages: reading them, and `/vnfpkgm`.
+
+mod csar;
+mod management;
+mod schemas;
+mod sources;
+mod subscriptions;

@@ -1,0 +1,310 @@
+//! A database and a model cluster with one VNF instance, between operations.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use gybe::clock::{Clock as _, Ids as _, System};
+use gybe::domain::ids::{ProjectId, VimId, VnfInstanceId, VnfLcmOpOccId};
+use gybe::domain::instance::VnfInstance;
+use gybe::domain::op_occ::{OpEvent, Unattended, VnfLcmOpOcc};
+use gybe::domain::resource::{ObjectKey, Resource};
+use gybe::domain::vim::{Secret, Secrets, Vim};
+use gybe::infra::{Observed, Scope};
+use gybe::lcm::accept::Acceptor;
+use gybe::lcm::access::access;
+use gybe::store::{Store, StoreError};
+use serde_json::{Map, Value};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
+use tempfile::TempDir;
+
+use super::operations::Request;
+use super::package::Package;
+use super::troubles::Answer;
+use crate::support::model::{ModelCluster, State};
+use crate::support::played_nfvo::{PlayedNfvo, Taking};
+use crate::support::store;
+
+/// No lease runs out by itself.
+pub const LEASE: Duration = Duration::from_secs(3600);
+
+/// A database and a cluster with a VNF instance, between operations.
+pub struct World {
+    pub url: String,
+    pub store: Option<Arc<dyn Store>>,
+    pub cluster: Arc<ModelCluster>,
+    /// Who grants operations, if anybody does.
+    pub nfvo: Option<Arc<PlayedNfvo>>,
+    pub instance: VnfInstanceId,
+    /// The VNFD it was made of, and what that can be changed to.
+    pub vnfds: [String; 2],
+    /// What becomes of the operations that are accepted if nobody decides.
+    pub unattended: Option<Unattended>,
+    /// Whether the time to decide is over.
+    pub is_left: bool,
+    /// What removes the database when it goes. After the store.
+    pub _folder: Option<TempDir>,
+}
+
+impl World {
+    pub async fn on_sqlite(package: &Package) -> Self {
+        let folder = folder();
+        Self::new(sqlite_url(&folder), Some(folder), package).await
+    }
+
+    pub async fn new(url: String, folder: Option<TempDir>, package: &Package) -> Self {
+        let store = store::open(&url).await;
+        if matches!(store.default_vim(&project()).await, Err(StoreError::NotFound)) {
+            register_vim(&*store).await;
+        }
+        let onboarded = package.onboard(&*store).await;
+        let vnfd = onboarded.vnfd.id.clone();
+        let mut vnfds = [vnfd.clone(), vnfd];
+        if let Some(other) = &package.other {
+            vnfds[1] = other.onboard(&*store).await.vnfd.id;
+        }
+        let instance = store::instance(&*store, &onboarded).await.id;
+        Self {
+            url,
+            store: Some(store),
+            cluster: Arc::default(),
+            nfvo: None,
+            instance,
+            vnfds,
+            unattended: None,
+            is_left: false,
+            _folder: folder,
+        }
+    }
+
+    pub async fn copy_of(prepared: &Prepared) -> Self {
+        let folder = folder();
+        std::fs::copy(database_in(&prepared.folder), database_in(&folder)).unwrap();
+        let url = sqlite_url(&folder);
+        let store = store::open(&url).await;
+        let cluster = Arc::new(ModelCluster::holding(prepared.cluster.clone()));
+        Self {
+            url,
+            store: Some(store),
+            cluster,
+            nfvo: prepared.granted.map(PlayedNfvo::new),
+            instance: prepared.instance,
+            vnfds: prepared.vnfds.clone(),
+            unattended: None,
+            is_left: false,
+            _folder: Some(folder),
+        }
+    }
+
+    pub async fn prepared(self, op: Option<VnfLcmOpOccId>) -> Prepared {
+        let folder = folder();
+        self.execute(&format!("VACUUM INTO '{}'", database_in(&folder).display())).await;
+        let granted = self.nfvo.as_ref().map(|nfvo| nfvo.taking);
+        let (instance, vnfds) = (self.instance, self.vnfds.clone());
+        Prepared { folder, cluster: self.cluster.state(), granted, instance, vnfds, op }
+    }
+
+    pub fn store(&self) -> &Arc<dyn Store> {
+        self.store.as_ref().unwrap()
+    }
+
+    /// The database is opened anew, as by a process that starts.
+    pub async fn reopen(&mut self) {
+        self.store = None;
+        self.store = Some(store::reopen(&self.url).await);
+    }
+
+    /// All delays and leases are over.
+    pub async fn time_passes(&self) {
+        self.execute("UPDATE vnf_lcm_op_occs SET lease_until = 0, not_before = 0").await;
+    }
+
+    /// The delay of the operation is over. Whether that is enough, as nobody has a lease of it.
+    pub async fn delay_is_over(&self, op: VnfLcmOpOccId) -> bool {
+        let due = format!("UPDATE vnf_lcm_op_occs SET not_before = 0 WHERE id = '{op}' AND lease_until = 0");
+        self.execute(&due).await > 0
+    }
+
+    /// Gives back the number of rows that were changed.
+    pub async fn execute(&self, statement: &str) -> u64 {
+        let statement = sqlx::raw_sql(AssertSqlSafe(statement.to_owned()));
+        if let Some(path) = self.url.strip_prefix("sqlite://") {
+            let mut connection = sqlx::sqlite::SqliteConnectOptions::new().filename(path).connect().await.unwrap();
+            statement.execute(&mut connection).await.unwrap().rows_affected()
+        } else {
+            let mut connection = sqlx::PgConnection::connect(&self.url).await.unwrap();
+            statement.execute(&mut connection).await.unwrap().rows_affected()
+        }
+    }
+
+    pub async fn instance(&self) -> VnfInstance {
+        self.store().instance(&project(), self.instance).await.unwrap()
+    }
+
+    pub async fn inventory(&self) -> Vec<Resource> {
+        self.store().resources(self.instance).await.unwrap()
+    }
+
+    /// What the view does a moment after an operation that has left the instance as it was: its pods are those there are.
+    pub async fn brought_up_to_date(&self) {
+        let mut instance = self.instance().await;
+        let Some(info) = &mut instance.instantiated else { return };
+        let home = self.instance().await;
+        let access = access(&**self.store(), &project(), home.home().map(|(_, connection)| connection)).await.unwrap();
+        let scope = Scope { access, namespace: home.metadata.namespace.unwrap(), instance: self.instance };
+        let Observed { vnfcs, storages } = self.cluster.observe(&scope, &self.inventory().await, None).await.unwrap();
+        (info.vnfcs, info.storages) = (vnfcs, storages);
+        self.store().refresh_instance(&instance).await.unwrap();
+    }
+
+    pub async fn op_occ(&self, id: VnfLcmOpOccId) -> VnfLcmOpOcc {
+        self.store().op_occ(&project(), id).await.unwrap()
+    }
+
+    /// Has the API accept a request.
+    pub async fn accept(&self, (task, body): Request) -> VnfLcmOpOccId {
+        let acceptor = Acceptor {
+            store: &**self.store(),
+            clock: &System,
+            ids: &System,
+            project: &project(),
+            granting: false,
+            unattended: self.unattended,
+            vims_by_name: false,
+        };
+        let body = body.replace("the first", &self.vnfds[0]).replace("the other", &self.vnfds[1]);
+        let (id, body) = (self.instance, serde_json::from_str::<Value>(&body).unwrap());
+        fn read<T: serde::de::DeserializeOwned>(body: Value) -> T {
+            serde_json::from_value(body).unwrap()
+        }
+        let accepted = match task {
+            "instantiate" | "instantiate and fail" => acceptor.instantiate(id, read(body)).await,
+            "scale" => acceptor.scale(id, &read(body)).await,
+            "scale_to_level" => acceptor.scale_to_level(id, &read(body)).await,
+            "heal" => acceptor.heal(id, &read(body)).await,
+            "operate" => acceptor.operate(id, &read(body)).await,
+            "change_vnfpkg" | "change_vnfpkg and fail" => acceptor.change_vnfpkg(id, read(body)).await,
+            "terminate" => acceptor.terminate(id, &read(body)).await,
+            "modify" => acceptor.modify(id, read(body), None).await,
+            other => panic!("no task is called {other}"),
+        };
+        accepted.unwrap()
+    }
+
+    /// Does what the API does for a task on an op occurrence.
+    pub async fn answer(&self, op: &VnfLcmOpOcc, answer: Answer) {
+        let event = match answer {
+            Answer::Retry => OpEvent::Retry,
+            Answer::Rollback => OpEvent::Rollback,
+            Answer::Fail => OpEvent::Fail,
+        };
+        let to = op.state.on(event).unwrap();
+        self.store().resume_operation(&project(), op.id, to, System.now()).await.unwrap();
+    }
+
+    pub async fn is_planned(&self, op: VnfLcmOpOccId) -> bool {
+        self.store().plan(op).await.unwrap().is_some()
+    }
+
+    /// All that is known of the instance and of the cluster.
+    pub async fn view(&self) -> View {
+        let instance = self.instance().await;
+        let state = self.cluster.state();
+        let objects = state.objects.iter().map(|(place, object)| {
+            let pods = state.pods.iter().filter(|pod| pod.owner == object.uid).count();
+            let manifest = serde_json::to_string_pretty(&object.manifest).unwrap();
+            (place.key.clone(), (manifest.replace(&self.instance.to_string(), "the instance"), pods))
+        });
+        let mut info = instance.instantiated;
+        if let Some(info) = &mut info {
+            info.storages.clear();
+            for vnfc in &mut info.vnfcs {
+                vnfc.pod_uid.clear();
+                vnfc.pod_name.clear();
+            }
+        }
+        let connections: Vec<&String> = instance.vim_connections.keys().collect();
+        View {
+            objects: objects.collect(),
+            claims: state.claims.keys().cloned().collect(),
+            instance: format!(
+                "{:#?}",
+                (instance.name, instance.vnfd_id, instance.metadata, instance.extensions, connections, info)
+            ),
+        }
+    }
+}
+
+/// A world to copy, on SQLite.
+pub struct Prepared {
+    pub folder: TempDir,
+    pub cluster: State,
+    pub granted: Option<Taking>,
+    pub instance: VnfInstanceId,
+    pub vnfds: [String; 2],
+    pub op: Option<VnfLcmOpOccId>,
+}
+
+/// A folder for a database, in memory where the system has such folders: no power fails here, and a case writes to the
+/// disk some fifty times otherwise.
+pub fn folder() -> TempDir {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() { TempDir::new_in(memory).unwrap() } else { TempDir::new().unwrap() }
+}
+
+pub fn sqlite_url(folder: &TempDir) -> String {
+    format!("sqlite://{}", database_in(folder).display())
+}
+
+pub fn database_in(folder: &TempDir) -> PathBuf {
+    folder.path().join("gybe.db")
+}
+
+pub fn project() -> ProjectId {
+    ProjectId::default()
+}
+
+/// What an instance and its cluster come to, without what differs from run to run (ids, uids, names of pods, times).
+#[derive(Clone)]
+pub struct View {
+    /// The objects: what was applied, and the number of pods.
+    pub objects: BTreeMap<ObjectKey, (String, usize)>,
+    pub claims: BTreeSet<String>,
+    /// The row.
+    pub instance: String,
+}
+
+impl View {
+    pub fn is(&self, wanted: &Self, what: &str) {
+        let keys: BTreeSet<&ObjectKey> = self.objects.keys().chain(wanted.objects.keys()).collect();
+        for key in keys {
+            assert_eq!(self.objects.get(key), wanted.objects.get(key), "{key} is not {what}");
+        }
+        assert_eq!(self.instance, wanted.instance, "the instance is not {what}");
+        // Volumes outlive the pods that a StatefulSet has no more, as Kubernetes keeps them for when it has them again.
+        let kept = wanted.objects.keys().any(|key| key.kind == "StatefulSet");
+        assert!(self.claims.is_superset(&wanted.claims), "{:?}", self.claims);
+        assert!(kept || self.claims == wanted.claims, "volumes are left over: {:?}", self.claims);
+    }
+}
+
+pub async fn register_vim(store: &dyn Store) {
+    let vim = Vim {
+        id: VimId(System.uuid()),
+        project_id: project(),
+        name: "model".to_owned(),
+        description: String::new(),
+        vim_type: "kubernetes".to_owned(),
+        endpoint: "https://cluster:6443".to_owned(),
+        access_info: Map::new(),
+        secrets: Secrets::from([("bearer_token".to_owned(), Secret::new("t0ken"))]),
+        vim_project: "default".to_owned(),
+        extra: Map::new(),
+        is_default: true,
+        user_name: None,
+        created_at: System.now(),
+        updated_at: None,
+    };
+    store.create_vim(&vim).await.unwrap();
+}

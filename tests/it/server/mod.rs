@@ -1,0 +1,4 @@
+//! Running Gybe: probes, metrics, logs, traces, load and shutdown.
+
+mod operator;
+mod traces;

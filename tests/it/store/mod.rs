@@ -1,0 +1,64 @@
+//! The store on both engines: each case of [`on_both_engines!`] runs once on SQLite and once on PostgreSQL.
+
+macro_rules! assert_fails {
+    ($result:expr, $error:pat $(if $guard:expr)?) => {
+        match $result {
+            Err($error) $(if $guard)? => {}
+            other => panic!("expected {}, got {other:?}", stringify!($error)),
+        }
+    };
+}
+
+mod access;
+mod cancel;
+pub mod filters;
+mod instances;
+mod op_occ_values;
+mod operations;
+mod packages;
+mod postgres;
+mod progress;
+mod queue;
+mod sqlite;
+mod transitions;
+mod vims;
+
+use gybe::domain::ids::{ProjectId, VnfLcmOpOccId};
+use gybe::domain::op_occ::{CancelMode, OpState};
+use gybe::store::{Checkpoint, Lease, StoreError};
+
+use crate::support::store_fixture::{Fixture, LONG, at, ending, key, plan, present, resource};
+
+/// All there are, of either engine.
+const MIGRATIONS: [&str; 11] = [
+    "1 initial",
+    "2 traceparent",
+    "3 tuning",
+    "4 notifications",
+    "5 lists",
+    "6 change vnfpkg",
+    "7 grants",
+    "8 package subscriptions",
+    "9 clients",
+    "10 claims",
+    "11 op occ values",
+];
+
+/// Every write with `lease`; each must be refused.
+async fn assert_lost(f: &Fixture, lease: Lease) {
+    let (op, epoch) = (lease.op, lease.epoch);
+    let again = || Lease { op, epoch };
+    let states = vec![(key("a"), present("zombie"))];
+    let checkpoint = Checkpoint { steps_done: 9, states, removed: vec![key("b")], ..Checkpoint::default() };
+    assert_fails!(f.store.renew(&lease, LONG).await, StoreError::LeaseLost);
+    assert_fails!(f.store.store_plan(&lease, LONG, &plan(), &[resource("z")], at(50)).await, StoreError::LeaseLost);
+    assert_fails!(f.store.record_intent(&lease, LONG, &[key("a")], &[resource("z")]).await, StoreError::LeaseLost);
+    assert_fails!(f.store.checkpoint(&lease, &checkpoint).await, StoreError::LeaseLost);
+    assert_fails!(f.store.postpone(again(), LONG, 9, None).await, StoreError::LeaseLost);
+    let ending = ending(OpState::Processing, OpState::Completed);
+    assert_fails!(f.store.end_operation(again(), &ending).await, StoreError::LeaseLost);
+}
+
+async fn cancel(f: &Fixture, id: VnfLcmOpOccId, mode: CancelMode) -> Result<(), StoreError> {
+    f.store.cancel_operation(&ProjectId::default(), id, mode).await
+}

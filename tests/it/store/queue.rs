@@ -1,0 +1,246 @@
+//! Operations as a queue: claims, leases and their loss, delays, and the signals that wake conductors.
+
+use std::collections::BTreeSet;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use gybe::domain::ids::{ProjectId, VnfLcmOpOccId};
+use gybe::domain::op_occ::{CancelMode, OpState};
+use gybe::store::{Checkpoint, Claim, Claimed, Lease, OperationOutcome, QueueStats, Store, live_operations};
+
+use super::{assert_lost, cancel};
+use crate::support::store::whole;
+use crate::support::store_fixture::{Fixture, LONG, assert_same, at, ending, key, plan, present, problem, resource};
+
+on_both_engines! {
+    Fixture::sqlite(), Fixture::postgres();
+    a_claim_gives_all_that_is_needed
+    the_operation_that_waited_longest_is_claimed_first
+    each_operation_is_claimed_once
+    an_operation_whose_lease_ran_out_is_claimed_again
+    a_conductor_that_lost_its_lease_writes_nothing
+    a_lease_that_ran_out_is_lost_though_nobody_took_over
+    a_renewed_lease_lasts
+    a_postponed_operation_waits
+    an_error_that_passes_does_not_hide_the_one_that_led_back
+    idle_tells_when_to_look_again
+    what_makes_work_wakes_the_conductors
+    the_queue_tells_what_waits_and_for_how_long
+    live_operations_are_read_beside_the_process_that_serves
+}
+
+async fn a_claim_gives_all_that_is_needed(f: Fixture) {
+    let op = f.operation().await;
+    let claimed = f.claim(Duration::ZERO).await;
+    assert_eq!(claimed.op, op);
+    assert_eq!((claimed.lease.op, claimed.lease.epoch), (op.id, 1));
+    assert_eq!((claimed.plan, claimed.steps_done, claimed.attempt), (None, 0, 0));
+    let instance = f.store.instance(&op.project_id, op.vnf_instance_id).await.unwrap();
+    assert_same(&claimed.instance, &instance);
+    // The lease ran out at once.
+    let claimed = f.claim(LONG).await;
+    f.store.store_plan(&claimed.lease, LONG, &plan(), &[], at(11)).await.unwrap();
+    let checkpoint = Checkpoint { steps_done: 1, ..Checkpoint::default() };
+    f.store.checkpoint(&claimed.lease, &checkpoint).await.unwrap();
+    f.store.postpone(claimed.lease, Duration::ZERO, 4, Some(&problem("later"))).await.unwrap();
+    let claimed = f.claim(LONG).await;
+    assert_eq!((claimed.plan, claimed.steps_done, claimed.attempt), (Some(plan()), 1, 4));
+    assert_eq!((claimed.op.state, claimed.op.state_entered_time), (OpState::Processing, at(11)));
+    assert_eq!(claimed.op.error, Some(problem("later")));
+    assert_eq!(claimed.lease.epoch, 3);
+}
+
+async fn the_operation_that_waited_longest_is_claimed_first(f: Fixture) {
+    let mut begun = Vec::new();
+    for _ in 0..5 {
+        begun.push(f.operation().await.id);
+    }
+    // In the same millisecond the id decides, and the ids count up.
+    for id in begun {
+        assert_eq!(f.claim(LONG).await.op.id, id);
+    }
+}
+
+async fn each_operation_is_claimed_once(f: Fixture) {
+    const OPERATIONS: usize = 200;
+    const WORKERS: usize = 8;
+    let package = f.onboarded().await;
+    for _ in 0..OPERATIONS {
+        let instance = f.instance_of(package);
+        f.store.create_instance(&instance).await.unwrap();
+        f.store.begin_operation(&f.op(&instance), &instance).await.unwrap();
+    }
+    let workers = (0..WORKERS).map(|worker| {
+        let store = Arc::clone(&f.store);
+        tokio::spawn(async move {
+            let mut done = Vec::new();
+            loop {
+                match store.claim(&format!("worker {worker}"), LONG, 3).await.unwrap() {
+                    Claim::Work(claimed) => {
+                        assert!((1..=3).contains(&claimed.len()));
+                        for claimed in claimed {
+                            done.push(complete(&*store, claimed).await);
+                        }
+                    }
+                    // Others hold what is left, or none is.
+                    Claim::Idle(Some(_)) => tokio::task::yield_now().await,
+                    Claim::Idle(None) => return done,
+                }
+            }
+        })
+    });
+    let done: Vec<_> = join_all(workers).await.into_iter().flat_map(Result::unwrap).collect();
+    assert_eq!(done.len(), OPERATIONS);
+    assert_eq!(done.iter().collect::<BTreeSet<_>>().len(), OPERATIONS);
+    let ops = f.store.op_occs(&ProjectId::default(), &whole()).await.unwrap();
+    assert!(ops.iter().all(|op| op.state == OpState::Completed));
+}
+
+/// Does all that an operation that makes one object writes.
+async fn complete(store: &dyn Store, claimed: Claimed) -> VnfLcmOpOccId {
+    store.store_plan(&claimed.lease, LONG, &plan(), &[resource("a")], at(1)).await.unwrap();
+    store.record_intent(&claimed.lease, LONG, &[key("a")], &[]).await.unwrap();
+    let states = vec![(key("a"), present("u"))];
+    let checkpoint = Checkpoint { steps_done: 2, states, ..Checkpoint::default() };
+    store.checkpoint(&claimed.lease, &checkpoint).await.unwrap();
+    store.end_operation(claimed.lease, &ending(OpState::Processing, OpState::Completed)).await.unwrap();
+    claimed.op.id
+}
+
+async fn an_operation_whose_lease_ran_out_is_claimed_again(f: Fixture) {
+    let op = f.operation().await;
+    let dead = f.claim(Duration::ZERO).await;
+    let heir = f.claim(LONG).await;
+    assert_eq!((heir.op.id, heir.lease.epoch), (op.id, dead.lease.epoch + 1));
+    assert_eq!((dead.attempt, heir.attempt), (0, 1), "the operation may be what killed its worker");
+    assert!(matches!(f.store.claim("third", LONG, 1).await.unwrap(), Claim::Idle(Some(_))));
+}
+
+async fn a_conductor_that_lost_its_lease_writes_nothing(f: Fixture) {
+    let zombie = f.processing().await;
+    f.execute("UPDATE vnf_lcm_op_occs SET lease_until = 1").await;
+    let heir = f.claim(LONG).await;
+    assert_lost(&f, zombie.lease).await;
+    assert_eq!(f.op_occ(heir.op.id).await, heir.op);
+    let inventory = f.store.resources(heir.instance.id).await.unwrap();
+    assert_eq!(inventory, [resource("a"), resource("b")]);
+    // Nor when the operation is over.
+    let (op, epoch) = (heir.op.id, heir.lease.epoch);
+    f.store.end_operation(heir.lease, &ending(OpState::Processing, OpState::Completed)).await.unwrap();
+    assert_lost(&f, Lease { op, epoch }).await;
+    assert_lost(&f, Lease { op: VnfLcmOpOccId(f.uuid()), epoch }).await;
+}
+
+async fn a_lease_that_ran_out_is_lost_though_nobody_took_over(f: Fixture) {
+    f.operation().await;
+    let claimed = f.claim(Duration::ZERO).await;
+    assert_lost(&f, claimed.lease).await;
+}
+
+async fn a_renewed_lease_lasts(f: Fixture) {
+    f.operation().await;
+    let claimed = f.claim(LONG).await;
+    assert_eq!(f.store.renew(&claimed.lease, 2 * LONG).await.unwrap(), None);
+    let Claim::Idle(Some(until)) = f.store.claim("other", LONG, 1).await.unwrap() else { panic!("claimed") };
+    assert!(until > LONG && until <= 2 * LONG, "{until:?}");
+    // It can be given up by making it short.
+    f.store.renew(&claimed.lease, Duration::ZERO).await.unwrap();
+    assert_eq!(f.claim(LONG).await.op.id, claimed.op.id);
+}
+
+async fn a_postponed_operation_waits(f: Fixture) {
+    let claimed = f.processing().await;
+    f.store.postpone(claimed.lease, LONG, 1, Some(&problem("later"))).await.unwrap();
+    let Claim::Idle(Some(until)) = f.store.claim("worker", LONG, 1).await.unwrap() else { panic!("claimed") };
+    assert!(until <= LONG && until > LONG / 2, "{until:?}");
+    let waiting = f.op_occ(claimed.op.id).await;
+    assert_eq!((waiting.state, waiting.error), (OpState::Processing, Some(problem("later"))));
+}
+
+async fn an_error_that_passes_does_not_hide_the_one_that_led_back(f: Fixture) {
+    let op = f.failed().await;
+    f.store.resume_operation(&op.project_id, op.id, OpState::RollingBack, at(30)).await.unwrap();
+    let claimed = f.claim(LONG).await;
+    f.store.postpone(claimed.lease, Duration::ZERO, 1, Some(&problem("passing"))).await.unwrap();
+    let claimed = f.claim(LONG).await;
+    assert_eq!((claimed.attempt, claimed.op.error), (1, Some(problem("first"))));
+    f.store.checkpoint(&claimed.lease, &Checkpoint { steps_done: 1, ..Checkpoint::default() }).await.unwrap();
+    f.store.end_operation(claimed.lease, &ending(OpState::RollingBack, OpState::RolledBack)).await.unwrap();
+    assert_eq!(f.op_occ(op.id).await.error, Some(problem("first")));
+}
+
+async fn idle_tells_when_to_look_again(f: Fixture) {
+    assert!(matches!(f.store.claim("worker", LONG, 1).await.unwrap(), Claim::Idle(None)));
+    f.operation().await;
+    let postponed = f.claim(LONG).await;
+    f.store.postpone(postponed.lease, 3 * LONG, 1, None).await.unwrap();
+    let until = async || match f.store.claim("worker", LONG, 1).await.unwrap() {
+        Claim::Idle(Some(until)) => until,
+        other => panic!("{other:?}"),
+    };
+    assert!(until().await > 2 * LONG);
+    // A lease that ends sooner counts too: its operation may have to be taken over.
+    f.operation().await;
+    f.claim(LONG).await;
+    assert!(until().await <= LONG);
+}
+
+async fn what_makes_work_wakes_the_conductors(f: Fixture) {
+    let wake = f.store.wake();
+    // Registered before, as conductors do.
+    macro_rules! wakes {
+        ($call:expr) => {{
+            let mut woken = pin!(wake.notified());
+            woken.as_mut().enable();
+            $call.await.unwrap();
+            woken.await;
+        }};
+    }
+    let instance = f.instance().await;
+    let op = f.op(&instance);
+    wakes!(f.store.begin_operation(&op, &instance));
+    let claimed = f.claim(LONG).await;
+    f.store.store_plan(&claimed.lease, LONG, &plan(), &[], at(11)).await.unwrap();
+    wakes!(f.store.postpone(claimed.lease, Duration::ZERO, 1, None));
+    let claimed = f.claim(LONG).await;
+    f.store.end_operation(claimed.lease, &ending(OpState::Processing, OpState::FailedTemp)).await.unwrap();
+    wakes!(f.store.resume_operation(&op.project_id, op.id, OpState::RollingBack, at(30)));
+    wakes!(cancel(&f, op.id, CancelMode::Graceful));
+}
+
+async fn the_queue_tells_what_waits_and_for_how_long(f: Fixture) {
+    assert_eq!(f.store.queue().await.unwrap(), QueueStats::default());
+    f.failed().await;
+    f.operation().await;
+    let mut queue = f.store.queue().await.unwrap();
+    queue.states.sort_by_key(|(state, _)| state.as_str());
+    assert_eq!(queue.states, [(OpState::FailedTemp, 1), (OpState::Starting, 1)]);
+    assert_eq!(queue.waiting, 1);
+    assert!(queue.oldest.unwrap() < LONG);
+    let claimed = f.claim(LONG).await;
+    let queue = f.store.queue().await.unwrap();
+    assert_eq!((queue.waiting, queue.oldest), (0, None), "what is held does not wait");
+    f.store.postpone(claimed.lease, LONG, 1, None).await.unwrap();
+    assert_eq!(f.store.queue().await.unwrap().waiting, 0, "what was put off does not wait");
+}
+
+async fn live_operations_are_read_beside_the_process_that_serves(f: Fixture) {
+    let Claimed { lease, op, .. } = f.processing().await;
+    f.store.checkpoint(&lease, &Checkpoint { steps_done: 1, ..Checkpoint::default() }).await.unwrap();
+    let live = live_operations(&f.url).await.unwrap();
+    let [seen] = live.as_slice() else { panic!("{live:?}") };
+    assert_eq!((seen.id, seen.vnf_instance_id, seen.state), (op.id, op.vnf_instance_id, OpState::Processing));
+    assert_eq!((seen.steps_done, seen.steps, seen.attempt), (1, Some(2), 0));
+    let held = seen.lease.as_ref().unwrap();
+    assert_eq!((held.owner.as_str(), held.epoch), ("worker", lease.epoch));
+    let error = Some(problem("why"));
+    let stopped = OperationOutcome { error: error.clone(), ..ending(OpState::Processing, OpState::FailedTemp) };
+    f.store.end_operation(lease, &stopped).await.unwrap();
+    let live = live_operations(&f.url).await.unwrap();
+    assert!(live[0].lease.is_none());
+    assert_eq!(live[0].error, error);
+    f.store.resume_operation(&op.project_id, op.id, OpState::Failed, at(13)).await.unwrap();
+    assert!(live_operations(&f.url).await.unwrap().is_empty(), "what is over is not shown");
+}
