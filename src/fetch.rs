@@ -20,7 +20,7 @@ use tokio::time::timeout;
 use tokio_util::bytes::Bytes;
 
 use crate::domain::problem::{Problem, chain};
-use crate::domain::vim::Secret;
+use crate::domain::secret::Secret;
 use crate::outbound::{Https, OutboundError, address, basic, certificates, https};
 
 /// The head of an answer must be there after this.

@@ -5,6 +5,7 @@
 
 pub mod api;
 pub mod app;
+pub mod blocking;
 pub mod clock;
 pub mod conductor;
 pub mod config;

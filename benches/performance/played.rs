@@ -8,8 +8,9 @@ use gybe::clock::{Clock as _, Ids as _, System};
 use gybe::domain::ids::{ProjectId, VimId};
 use gybe::domain::plan::PodRef;
 use gybe::domain::resource::{KindInfo, Resource};
+use gybe::domain::secret::Secret;
 use gybe::domain::sight::ObservedObject;
-use gybe::domain::vim::{Secret, Secrets, Vim, VimAccess};
+use gybe::domain::vim::{Secrets, Vim, VimAccess};
 use gybe::infra::{Driver, Ensured, InfraError, Kind, Observed, Patience, Scope};
 use serde_json::Map;
 

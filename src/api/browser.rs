@@ -12,8 +12,8 @@ use zip::ZipArchive;
 use zip::result::ZipError;
 
 use super::openapi;
+use crate::blocking::blocking;
 use crate::error::{ApiError, internal};
-use crate::lcm::params::blocking;
 
 /// What is served of the archive: the file, where the archive has it, its media type.
 const FILES: [(&str, &str, &str); 6] = [

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 use tracing::field::Empty;
 
+use crate::blocking::blocking;
 use crate::conductor::cancel::Cancel;
 use crate::conductor::steps::{StepError, Steps};
 use crate::conductor::{Conductor, outcome, unattended};
@@ -25,7 +26,6 @@ use crate::error::internal;
 use crate::infra::{InfraError, Scope};
 use crate::lcm;
 use crate::lcm::access::AccessError;
-use crate::lcm::params::blocking;
 use crate::lcm::plan::{PlanError, Planner};
 use crate::store::{Lease, OperationOutcome, StoreError};
 use crate::traces::TRACES;

@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use super::{CallbackTest, ConfigError, PAGE_LIMIT, public_url};
 use crate::domain::op_occ::{Remedy, Unattended};
-use crate::domain::vim::Secret;
+use crate::domain::secret::Secret;
 
 /// A `[[client]]` table. What is not set is as the profile has it, and else as for all callers.
 #[derive(Clone, Debug, Default, Deserialize)]

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::domain::instance::Vnfc;
 use crate::domain::problem::Problem;
-use crate::domain::scale::names;
+use crate::domain::text::names;
 
 /// The VNFCs named by `ids`; all if it is empty. An id is a `vnfcInfo.id` or a `vnfcResourceInfo.id`.
 ///

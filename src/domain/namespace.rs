@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::domain::manifest::Manifest;
 use crate::domain::problem::Problem;
+use crate::domain::text::{is_dns_label, type_name};
 
 /// The name of a namespace: a DNS label (RFC 1123 section 2.1, as Kubernetes restricts it), 1 to 63 characters.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -47,14 +48,8 @@ impl TryFrom<String> for Namespace {
     type Error = NotANamespace;
 
     fn try_from(name: String) -> Result<Self, NotANamespace> {
-        let alphanumeric = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-        let bytes = name.as_bytes();
-        let valid = (1..=63).contains(&bytes.len())
-            && bytes.iter().all(|byte| alphanumeric(byte) || *byte == b'-')
-            && bytes.first().is_some_and(alphanumeric)
-            && bytes.last().is_some_and(alphanumeric);
         // The text comes from outside: show no more of it than a name could have.
-        if valid { Ok(Self(name)) } else { Err(NotANamespace(name.chars().take(64).collect())) }
+        if is_dns_label(&name) { Ok(Self(name)) } else { Err(NotANamespace(name.chars().take(64).collect())) }
     }
 }
 
@@ -181,16 +176,4 @@ pub fn place(manifest: &Manifest, namespaced: bool, namespace: &Namespace, origi
         about.insert("namespace".to_owned(), namespace.as_str().into());
     }
     object
-}
-
-/// The JSON type of a value, for telling a caller what was sent.
-pub fn type_name(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "an array",
-        Value::Object(_) => "an object",
-    }
 }

@@ -14,6 +14,7 @@ use crate::domain::resource::{
     INSTANCE_LABEL, KindInfo, MANAGED_BY, MANAGED_BY_LABEL, ObjectKey, Resource, ResourceState,
 };
 use crate::domain::scale::MOST_INSTANCES;
+use crate::domain::text::is_dns_label;
 use crate::domain::vnfd::Flavour;
 
 /// Kinds that can realise a VDU.
@@ -167,23 +168,13 @@ fn is_definition(manifest: &&Manifest) -> bool {
 fn misnamed(definition: &Manifest) -> Option<String> {
     let spec = definition.object.get("spec")?;
     let (group, plural) = (spec.get("group")?.as_str()?, spec.pointer("/names/plural")?.as_str()?);
-    if !is_label(plural) {
+    if !is_dns_label(plural) {
         return Some(format!(
             "spec.names.plural '{plural:.64}' is not 1 to 63 lower-case letters, digits and '-', beginning and ending with a letter or digit"
         ));
     }
     let name = format!("{plural}.{group:.253}");
     (definition.name() != name).then(|| format!("metadata.name must be {name}: spec.names.plural, a dot, spec.group"))
-}
-
-/// Whether it is a DNS label, as plurals are.
-fn is_label(text: &str) -> bool {
-    let alphanumeric = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    let bytes = text.as_bytes();
-    bytes.len() <= 63
-        && bytes.iter().all(|byte| alphanumeric(byte) || *byte == b'-')
-        && bytes.first().is_some_and(alphanumeric)
-        && bytes.last().is_some_and(alphanumeric)
 }
 
 /// What the `spec` of a CustomResourceDefinition defines.

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::domain::problem::Problem;
+use crate::domain::text::names;
 use crate::domain::vnfd::{Flavour, InstantiationLevel, ScalingAspect};
 
 /// The scale level of each aspect.
@@ -226,15 +227,4 @@ pub fn added(flavour: &Flavour, levels: &ScaleLevels, id: &str) -> u32 {
             steps => steps.iter().take(level as usize).fold(0, |sum: u32, step| sum.saturating_add(*step)),
         })
         .fold(0, u32::saturating_add)
-}
-
-/// `a, b, c`, for telling the caller what there is; at most 20 of them.
-pub fn names<'a>(all: impl Iterator<Item = &'a String>) -> String {
-    const SHOWN: usize = 20;
-    let mut all = all.map(String::as_str);
-    let mut shown: Vec<&str> = all.by_ref().take(SHOWN).collect();
-    if all.next().is_some() {
-        shown.push("…");
-    }
-    if shown.is_empty() { "none".to_owned() } else { shown.join(", ") }
 }

@@ -1,37 +1,13 @@
 //! VIMs: registered ones, and the `vimConnectionInfo` that requests carry (SOL003 clause 4.4.1.6).
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
 use crate::domain::ids::{ProjectId, VimId, VnfLcmOpOccId};
-
-/// A text that must not be shown. `Debug` hides it; only [`Secret::expose`] gives it out, and only the store's sealing
-/// and the Kubernetes client have reason to call it.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Hides `text`.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// The hidden text.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
+use crate::domain::secret::Secret;
 
 /// The members of `accessInfo` and `auth_cred` that are secret, by name; sealed as one by the store.
 pub type Secrets = BTreeMap<String, Secret>;
@@ -77,33 +53,6 @@ pub fn split_secrets(access: Map<String, Value>) -> (Map<String, Value>, Secrets
         }
     }
     (public, secrets)
-}
-
-/// `value` with every member whose name sounds secret replaced by `***`: for free-form parameters, of which nobody can
-/// know what they are.
-pub fn masked(value: Value) -> Value {
-    const SECRET_NAMES: [&str; 6] = ["password", "passwd", "secret", "token", "credential", "private"];
-    match value {
-        Value::Object(members) => members
-            .into_iter()
-            .map(|(name, value)| {
-                let lower = name.to_ascii_lowercase();
-                let secret = SECRET_NAMES.iter().any(|word| lower.contains(word)) || lower.ends_with("key");
-                let hidden = secret && !value.is_null() && !value.is_boolean();
-                (name, if hidden { "***".into() } else { masked(value) })
-            })
-            .collect(),
-        Value::Array(items) => items.into_iter().map(masked).collect(),
-        other => other,
-    }
-}
-
-/// As [`masked`], of an object.
-pub fn masked_members(members: Map<String, Value>) -> Map<String, Value> {
-    match masked(members.into()) {
-        Value::Object(members) => members,
-        _ => Map::new(),
-    }
 }
 
 /// One entry of `vimConnectionInfo`.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::problem::Problem;
-use crate::domain::scale::names;
+use crate::domain::text::names;
 
 /// One onboarded VNFD.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use aws_lc_rs::digest::{SHA256, digest};
 use serde_json::{Map, Value, json};
 
+use crate::blocking::blocking;
 use crate::clock::{Clock, Ids};
 use crate::domain::ids::{ProjectId, VimId, VnfInstanceId, VnfLcmOpOccId};
 use crate::domain::instance::{InstantiatedVnfInfo, VnfInstance, VnfMetadata, VnfState};
@@ -15,12 +16,13 @@ use crate::domain::op_occ::{LcmOperation, OpState, Unattended, VnfLcmOpOcc};
 use crate::domain::package::OperationalState;
 use crate::domain::problem::Problem;
 use crate::domain::scale::{ScaleDirection, ScaleTarget, initial_levels, scaled, scaled_to};
-use crate::domain::vim::{Vim, VimConnection, masked};
+use crate::domain::secret::masked;
+use crate::domain::vim::{Vim, VimConnection};
 use crate::domain::vnfd::Flavour;
 use crate::domain::{heal, namespace, render};
 use crate::error::ApiError;
 use crate::lcm::modify;
-use crate::lcm::params::{InstantiateParams, blocking, manifests};
+use crate::lcm::params::{InstantiateParams, manifests};
 use crate::sol003::common::{
     CreateVnfRequest, HealVnfRequest, OperateVnfRequest, ScaleType, ScaleVnfRequest, ScaleVnfToLevelRequest, StopType,
     TerminateVnfRequest, TerminationType,

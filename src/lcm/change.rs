@@ -6,6 +6,7 @@
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use crate::blocking::blocking;
 use crate::domain::change::{NewPackage, backward, forward, kept, kept_levels, level_in_force, numbers};
 use crate::domain::ids::{VnfInstanceId, VnfLcmOpOccId};
 use crate::domain::instance::{InstantiatedVnfInfo, VnfInstance, VnfState};
@@ -14,13 +15,13 @@ use crate::domain::op_occ::{LcmOperation, VnfLcmOpOcc};
 use crate::domain::plan::Plan;
 use crate::domain::problem::Problem;
 use crate::domain::render;
-use crate::domain::scale::names;
-use crate::domain::vim::masked;
+use crate::domain::secret::masked;
+use crate::domain::text::names;
 use crate::domain::vnfd::Flavour;
 use crate::error::{ApiError, internal};
 use crate::lcm::accept::{Acceptor, instantiated, usable, without_nulls};
 use crate::lcm::modify::{self, refuse_excess};
-use crate::lcm::params::{ChangeParams, blocking, manifests};
+use crate::lcm::params::{ChangeParams, manifests};
 use crate::lcm::plan::{PlanError, Planner};
 use crate::sol003::v2::ChangeCurrentVnfPkgRequest;
 use crate::store::StoreError;

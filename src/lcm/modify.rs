@@ -7,7 +7,8 @@ use serde_json::{Map, Value, json};
 
 use crate::domain::instance::{NAMESPACE_KEY, VnfInstance};
 use crate::domain::problem::Problem;
-use crate::domain::vim::{Secret, VimConnection};
+use crate::domain::secret::Secret;
+use crate::domain::vim::VimConnection;
 use crate::error::{internal, invalid_body};
 use crate::sol003::v2::{VimConnectionInfo, VnfInfoModificationRequest};
 

@@ -3,14 +3,12 @@
 use std::borrow::Cow;
 
 use serde_json::{Map, Value};
-use tokio::sync::Semaphore;
 
 use crate::domain::manifest::Manifest;
-use crate::domain::namespace::type_name;
 use crate::domain::package::DefinitionFile;
-use crate::domain::problem::{Panic, Problem};
-use crate::domain::scale::names;
-use crate::error::internal;
+use crate::domain::problem::Problem;
+use crate::domain::text::names;
+use crate::domain::text::type_name;
 use crate::package::manifest;
 
 /// The `additionalParams` of an InstantiateVnfRequest that Gybe knows. Others are kept for the record.
@@ -147,31 +145,6 @@ pub fn manifests(files: &[DefinitionFile], chosen: Option<&[String]>) -> Result<
     Ok((files.iter().map(|file| file.path.clone()).collect(), manifests))
 }
 
-/// Works of [`blocking`] at once: each may take a core and tens of megabytes, and more of them would be no faster.
-const AT_ONCE: usize = 8;
-static TURNS: Semaphore = Semaphore::const_new(AT_ONCE);
-
-/// Runs work of some milliseconds (reading YAML) where it holds no other request up, when it is its turn.
-///
-/// # Errors
-/// Those of `work`; 500 if it panicked.
-pub async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
-) -> Result<T, Problem> {
-    // It is never closed. The turn ends with the work, also where nobody waits for that any more.
-    let turn = TURNS.acquire().await;
-    let work = move || {
-        let _turn = turn;
-        work()
-    };
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
-        Err(match error.try_into_panic() {
-            Ok(panic) => internal(&Panic::of(&*panic)),
-            Err(cancelled) => internal(&cancelled),
-        })
-    })
-}
-
 fn select(files: &[DefinitionFile], chosen: &[String]) -> Result<Vec<DefinitionFile>, Problem> {
     let has = |path: &String| files.iter().any(|file| file.path == *path);
     let missing: Vec<&String> = chosen.iter().filter(|path| !has(path)).collect();
@@ -190,11 +163,6 @@ fn select(files: &[DefinitionFile], chosen: &[String]) -> Result<Vec<DefinitionF
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::time::Duration;
-
-    use futures::future::join_all;
     use serde_json::json;
 
     use super::*;
@@ -232,31 +200,5 @@ mod tests {
         }
         let many = ",a.yaml".repeat(MAX_DEFINITION_FILES + 1);
         assert_eq!(read(json!({ DEFINITION_FILES: many })).unwrap_err().status, 422);
-    }
-
-    #[tokio::test]
-    async fn only_so_many_works_are_done_at_once_and_all_get_their_turn() {
-        let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-        let works = (0..5 * AT_ONCE).map(|number| {
-            let (running, most) = (Arc::clone(&running), Arc::clone(&most));
-            blocking(move || {
-                most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-                std::thread::sleep(Duration::from_millis(5));
-                running.fetch_sub(1, Ordering::SeqCst);
-                Ok(number)
-            })
-        });
-        let done: Vec<usize> = join_all(works).await.into_iter().map(Result::unwrap).collect();
-        assert_eq!(done, (0..5 * AT_ONCE).collect::<Vec<_>>());
-        assert!((2..=AT_ONCE).contains(&most.load(Ordering::SeqCst)), "{most:?}");
-    }
-
-    #[tokio::test]
-    async fn a_panic_is_an_error_that_quotes_nothing_and_gives_its_turn_back() {
-        for _ in 0..2 * AT_ONCE {
-            let problem = blocking::<()>(|| panic!("no row of {}", "hunter2".to_owned())).await.unwrap_err();
-            assert_eq!(problem.status, 500);
-            assert!(!problem.detail.contains("hunter2"));
-        }
     }
 }

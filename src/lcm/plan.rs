@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use crate::blocking::blocking;
 use crate::domain::ids::VnfPkgId;
 use crate::domain::instance::{InstantiatedVnfInfo, VnfInstance, VnfState, Vnfc};
 use crate::domain::manifest::Manifest;
@@ -21,7 +22,7 @@ use crate::domain::vnfd::Flavour;
 use crate::domain::{heal, scale};
 use crate::infra::{Driver, InfraError, Scope};
 use crate::lcm::accept::{direction, target};
-use crate::lcm::params::{InstantiateParams, blocking, manifests};
+use crate::lcm::params::{InstantiateParams, manifests};
 use crate::sol003::common::{
     HealVnfRequest, OperateVnfRequest, ScaleVnfRequest, ScaleVnfToLevelRequest, StopType, TerminateVnfRequest,
     TerminationType,

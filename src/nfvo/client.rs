@@ -18,7 +18,7 @@ use tracing::field::Empty;
 
 use crate::domain::mask::Mask;
 use crate::domain::problem::Problem;
-use crate::domain::vim::Secret;
+use crate::domain::secret::Secret;
 use crate::metrics::GrantMetrics;
 use crate::nfvo::{Decision, Nfvo, NfvoError};
 use crate::outbound::tokens::{Client, Tokens};

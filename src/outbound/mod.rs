@@ -28,7 +28,7 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::time::timeout;
 
 use crate::domain::problem::chain;
-use crate::domain::vim::Secret;
+use crate::domain::secret::Secret;
 use crate::outbound::address::Resolver;
 
 /// To be connected.

@@ -10,7 +10,7 @@ use http::{Request, StatusCode};
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use crate::domain::vim::Secret;
+use crate::domain::secret::Secret;
 use crate::outbound::{Authorization, Outbound, basic, bearer};
 
 /// A token is not used in its last seconds.

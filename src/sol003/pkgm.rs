@@ -8,7 +8,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::domain::package::{ArtifactInfo, Content, Onboarding, OperationalState, SoftwareImage, VnfPackage};
 use crate::domain::problem::Problem;
-use crate::domain::vim::Secret;
+use crate::domain::secret::Secret;
 use crate::domain::vnfd::Vnfd;
 use crate::sol003::common::{Link, ProblemDetails};
 use crate::sol003::{Edition, Interface};

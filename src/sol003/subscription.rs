@@ -7,8 +7,8 @@ use utoipa::ToSchema;
 
 use crate::domain::interface::Interface;
 use crate::domain::package::OperationalState;
+use crate::domain::secret::Secret;
 use crate::domain::subscription::{AuthType, Edition, Subscription as Domain, Verbosity};
-use crate::domain::vim::Secret;
 use crate::sol003::common::Link;
 use crate::sol003::pkgm::PackageUsageState;
 

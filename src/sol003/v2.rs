@@ -7,7 +7,8 @@ use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
 use crate::domain::instance::VnfInstance as Domain;
-use crate::domain::vim::{VimConnection, masked_members, split_secrets};
+use crate::domain::secret::masked_members;
+use crate::domain::vim::{VimConnection, split_secrets};
 use crate::sol003::Edition;
 use crate::sol003::common::{InstantiatedAttributes, ScaleInfo, VnfInstanceAttributes, VnfcInfo, scale_infos};
 

@@ -144,7 +144,8 @@ impl Context<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::vim::{Secret, Secrets};
+    use crate::domain::secret::Secret;
+    use crate::domain::vim::Secrets;
 
     const PLACE: Context<'_> = Context { table: "vims", column: "secrets", row: "1" };
 

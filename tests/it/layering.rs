@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Each part of the crate, and the other parts it may use. `app` and `main` wire everything and may use all.
-const MAY_USE: [(&str, &[&str]); 19] = [
+const MAY_USE: [(&str, &[&str]); 20] = [
     ("domain", &[]),
     ("clock", &[]),
     ("traces", &[]),
@@ -21,8 +21,9 @@ const MAY_USE: [(&str, &[&str]); 19] = [
     ("notify", &["domain", "metrics", "outbound", "sol003", "store"]),
     ("config", &["domain", "infra", "nfvo", "notify", "outbound"]),
     ("error", &["clock", "domain", "store"]),
-    ("lcm", &["clock", "domain", "error", "infra", "package", "sol003", "store", "traces"]),
-    ("conductor", &["clock", "domain", "error", "infra", "lcm", "metrics", "nfvo", "store", "traces"]),
+    ("blocking", &["domain", "error"]),
+    ("lcm", &["blocking", "clock", "domain", "error", "infra", "package", "sol003", "store", "traces"]),
+    ("conductor", &["blocking", "clock", "domain", "error", "infra", "lcm", "metrics", "nfvo", "store", "traces"]),
     ("view", &["domain", "infra", "lcm", "store"]),
 ];
 

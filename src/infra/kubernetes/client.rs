@@ -252,7 +252,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
-    use crate::domain::vim::Secret;
+    use crate::domain::secret::Secret;
 
     fn access(endpoint: &str) -> VimAccess {
         VimAccess {

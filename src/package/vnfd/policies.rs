@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::domain::problem::Problem;
-use crate::domain::scale::names;
+use crate::domain::text::names;
 use crate::domain::vnfd::{Flavour, InstantiationLevel, ScalingAspect, Vdu};
 use crate::package::yaml::At;
 

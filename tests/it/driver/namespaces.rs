@@ -3,7 +3,7 @@
 use gybe::clock::{Ids as _, System};
 use gybe::domain::namespace::Namespace;
 use gybe::domain::resource::{INSTANCE_LABEL, MANAGED_BY_LABEL, ResourceState};
-use gybe::domain::vim::Secret;
+use gybe::domain::secret::Secret;
 use gybe::infra::{Driver as _, Ensured, InfraError};
 use kube::ResourceExt;
 use kube::api::DeleteParams;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::future::join;
 use gybe::domain::resource::{INSTANCE_LABEL, Resource, ResourceState};
-use gybe::domain::vim::Secret;
+use gybe::domain::secret::Secret;
 use gybe::infra::{Driver as _, Ensured, InfraError, Observed};
 use kube::ResourceExt;
 use kube::api::DeleteParams;

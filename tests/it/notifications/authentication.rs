@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use gybe::domain::subscription::{AuthType, CLIENT_PASSWORD, Subscription};
-use gybe::domain::vim::Secret;
+use gybe::domain::secret::Secret;
 use gybe::notify::callback::{Callbacks, Settings};
 use serde_json::json;
 

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use gybe::domain::ids::ProjectId;
 use gybe::domain::instance::VnfInstance;
-use gybe::domain::vim::{Secret, Secrets, Vim};
+use gybe::domain::secret::Secret;
+use gybe::domain::vim::{Secrets, Vim};
 use gybe::store::StoreError;
 
 use crate::support::store_fixture::{Fixture, KEY, at, connection_to, elsewhere, vim};

@@ -14,7 +14,8 @@ use gybe::domain::package::{ArtifactInfo, Content, Onboarding, OperationalState,
 use gybe::domain::plan::{Plan, Step};
 use gybe::domain::problem::Problem;
 use gybe::domain::resource::{KindInfo, ObjectKey, Resource, ResourceState};
-use gybe::domain::vim::{Secret, Secrets, Vim, VimConnection};
+use gybe::domain::secret::Secret;
+use gybe::domain::vim::{Secrets, Vim, VimConnection};
 use gybe::domain::vnfd::{Flavour, Vdu, Vnfd};
 use gybe::store::seal::KeyRing;
 use gybe::store::{Checkpoint, Claimed, OperationOutcome, Store, StoreError, connect};
