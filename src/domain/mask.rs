@@ -1,129 +1,133 @@
-//! Taking secrets out of texts that come from a cluster: messages of objects and events, lines of logs.
+//! Hides secrets in texts that come from a cluster: messages of objects and events, lines of logs.
 //!
-//! [`Mask`] knows the values of the VNF's Secret objects, and what secrets look like in a text: credentials after
-//! `Bearer`, `password=…` and the like, passwords in URLs, JSON Web Tokens, private keys. It errs on the side of hiding.
+//! [`Mask`] hides the values of the VNF's Secret objects and whatever looks like a secret: credentials after `Bearer`,
+//! `password=…` and the like, passwords in URLs, JSON Web Tokens, private keys. When in doubt it hides.
 //!
-//! Packages and workloads write both the Secrets and the texts: however these are made, the work grows with their length
-//! and no faster.
+//! Packages and workloads write both the Secrets and the texts, so either may be hostile. All work here grows linearly with
+//! their length: each search below passes over a text once, and the `regex` crate does not backtrack.
+
+use std::sync::LazyLock;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use regex::Regex;
 use serde_json::Value;
 
 use crate::domain::resource::Resource;
 
-/// In place of a secret.
+/// Shown in place of a secret.
 const HIDDEN: &str = "***";
-/// Shorter values of Secret objects are no secrets, and would be found everywhere.
+/// Bytes. Shorter values of Secret objects are not hidden: they occur everywhere.
 const SHORTEST_SECRET: usize = 4;
-/// Longer texts are cut, before anything is looked for: less than what a `Problem` was cut to, so that such a one is known
-/// to be cut.
+/// Bytes. Longer texts are cut before the search. It is less than the limit of a `Problem`, so that a text that was cut to
+/// that limit counts as cut here.
 const LONGEST_TEXT: usize = 4 * 1024;
-/// What looks like a secret within a Secret's value is so many times longer than that, together, at most: it may be one
-/// in several ways, but a text may be made so that each of its letters begins another.
+/// Limits the total length of the secrets found within a value, as a multiple of the value's length: every letter of a
+/// hostile value may begin another one.
 const INNER: usize = 4;
 
-/// What the first and the last line of a private key have before its kind.
+/// A private key begins and ends with lines that have one of these before the kind of the key.
 const BEGIN: &str = "-----BEGIN ";
 const END: &str = "-----END ";
-/// What `name = value` is about if the value is a secret: a part of the name, in lower case.
-const NAMES: [&str; 12] = [
-    "password",
-    "passwd",
-    "passphrase",
-    "pwd",
-    "secret",
-    "token",
-    "credential",
-    "apikey",
-    "api_key",
-    "api-key",
-    "access_key",
-    "private_key",
-];
-/// What a credential follows, as in HTTP's `Authorization`.
+/// A credential follows one of these, as in HTTP's `Authorization`.
 const SCHEMES: [&str; 2] = ["bearer ", "basic "];
 
-/// Takes secrets out of texts.
+/// In lower-case text: a name whose value is a secret, from its telling part to its end.
+static SECRET_NAME: LazyLock<Regex> = LazyLock::new(|| {
+    regex("(?:password|passwd|passphrase|pwd|secret|token|credential|api[_-]?key|access_key|private_key)[\\w.-]*")
+});
+/// `scheme://user:password@host`, or all of it up to the password if the text ends there.
+static URL_PASSWORD: LazyLock<Regex> =
+    LazyLock::new(|| regex(r#"://(?:[^\s/?"':]*:([^\s/?"']*)@|[^\s/?"':@]*:([^\s/?"'@]*)\z)"#));
+/// Characters of a token, beginning as a JSON object in base64 does.
+static WEB_TOKEN: LazyLock<Regex> = LazyLock::new(|| regex(r"eyJ[A-Za-z0-9\-._~+/=]*"));
+
+#[expect(clippy::expect_used, reason = "the patterns are constants, and the tests compile each of them")]
+fn regex(pattern: &str) -> Regex {
+    Regex::new(pattern).expect("a valid pattern")
+}
+
+/// Hides secrets in texts.
 #[derive(Default)]
 pub struct Mask {
-    /// In ascending order: those that have a beginning in common are neighbours.
+    /// Sorted, so that values with a common beginning are neighbours. An automaton of all values would need a hundred times
+    /// the memory, and packages decide how many there are.
     values: Vec<String>,
-    /// For each of these, where the longest other one is that it begins with.
-    shorter: Vec<Option<usize>>,
+    /// For each value, the index of the longest other value that it begins with.
+    prefixes: Vec<Option<usize>>,
 }
 
 impl Mask {
-    /// Hides the values of the Secret objects among `inventory`, beside what looks like a secret.
+    /// Hides the values of the Secret objects in `inventory` and whatever looks like a secret.
     pub fn of<'a>(inventory: impl IntoIterator<Item = &'a Resource>) -> Self {
         let secrets = inventory.into_iter().filter(|row| is_secret(row));
         let mut values: Vec<String> = secrets.flat_map(values).filter(|it| it.len() >= SHORTEST_SECRET).collect();
         values.sort_unstable();
         values.dedup();
         let mut beginnings: Vec<usize> = Vec::new();
-        let shorter = values.iter().enumerate().map(|(at, value)| {
+        let prefixes = values.iter().enumerate().map(|(at, value)| {
             while beginnings.pop_if(|it| !value.starts_with(&values[*it])).is_some() {}
             let longest = beginnings.last().copied();
             beginnings.push(at);
             longest
         });
-        let shorter = shorter.collect();
-        Self { values, shorter }
+        let prefixes = prefixes.collect();
+        Self { values, prefixes }
     }
 
-    /// The text without secrets and without control characters, which no database or terminal needs. The end of a long one
-    /// is cut off.
+    /// The text without secrets and without control characters, which databases and terminals do not need. The end of a
+    /// long text is cut off.
     pub fn apply(&self, text: &str) -> String {
         let is_cut = text.len() > LONGEST_TEXT;
         let text = &text[..text.floor_char_boundary(LONGEST_TEXT)];
         let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-        let mut text = hide(&text, [self.known(&text, is_cut), suspicious(&text, is_cut)].concat());
+        let mut text = hide(&text, [self.known_values(&text, is_cut), suspicious(&text, is_cut)].concat());
         if is_cut {
             text.push('…');
         }
         text
     }
 
-    /// Where the text has values of Secret objects; of one that is cut, its end may be the beginning of a value.
-    fn known(&self, text: &str, is_cut: bool) -> Vec<Span> {
+    /// The values of Secret objects in the text. The end of a text that was cut may be the beginning of a value.
+    fn known_values(&self, text: &str, is_cut: bool) -> Vec<Span> {
         let spans = text.char_indices().filter_map(|(at, _)| {
             let rest = &text[at..];
             let next = self.values.partition_point(|value| value.as_str() <= rest);
             if is_cut && self.values.get(next).is_some_and(|value| value.starts_with(rest)) {
                 return Some(at..text.len());
             }
-            // All that `rest` begins with are beginnings of the last one that is not after it.
+            // Each value that `rest` begins with is a prefix of the last value that is not greater than `rest`.
             let last = next.checked_sub(1)?;
             let common = rest.bytes().zip(self.values[last].bytes()).take_while(|(a, b)| a == b).count();
-            let mut beginnings = std::iter::successors(Some(last), |it| self.shorter[*it]);
-            let longest = beginnings.find(|it| self.values[*it].len() <= common)?;
+            let mut prefixes = std::iter::successors(Some(last), |it| self.prefixes[*it]);
+            let longest = prefixes.find(|it| self.values[*it].len() <= common)?;
             Some(at..at + self.values[longest].len())
         });
         spans.collect()
     }
 
-    /// As [`Mask::apply`], for lines that follow each other: private keys are hidden from their first to their last one,
-    /// whether these are among the lines or before and after them.
+    /// [`Mask::apply`] for consecutive lines: private keys are hidden from their first to their last line, even if that line
+    /// comes before or after `lines`.
     pub fn apply_to_lines(&self, lines: &[String]) -> Vec<String> {
         let mark = |line: &&String, mark: &str| line.contains(mark) && line.contains("PRIVATE KEY-----");
         let first = lines.iter().find(|line| mark(line, BEGIN) || mark(line, END));
         let mut in_key = first.is_some_and(|line| !line.contains(BEGIN));
         let mask = |line: &String| {
-            let hidden = in_key || mark(&line, BEGIN);
-            in_key = hidden && !mark(&line, END);
-            if hidden { HIDDEN.to_owned() } else { self.apply(line) }
+            let is_hidden = in_key || mark(&line, BEGIN);
+            in_key = is_hidden && !mark(&line, END);
+            if is_hidden { HIDDEN.to_owned() } else { self.apply(line) }
         };
         lines.iter().map(mask).collect()
     }
 }
 
-/// Whether the row is of a Secret, whose values [`Mask::of`] hides.
+/// Whether the row is a Secret, whose values [`Mask::of`] hides.
 pub fn is_secret(row: &Resource) -> bool {
     row.key.api_version == "v1" && row.key.kind == "Secret"
 }
 
-/// What a Secret holds: each value as it is written, decoded, line by line, and what looks like a secret within a value
-/// that is a whole file.
+/// The contents of a Secret: each value as it is written, decoded, line by line, and the secrets within a value that is a
+/// whole file.
 fn values(secret: &Resource) -> Vec<String> {
     let texts = |member: &str| {
         let values = secret.manifest.get(member).and_then(Value::as_object).into_iter().flat_map(|it| it.values());
@@ -142,7 +146,7 @@ fn values(secret: &Resource) -> Vec<String> {
     values
 }
 
-/// What looks like a secret within the value, the shortest first, as far as it is not too much.
+/// The secrets within a value, the shortest first, up to the limit [`INNER`].
 fn inner(value: &str) -> impl Iterator<Item = &str> {
     let mut spans = suspicious(value, false);
     spans.sort_unstable_by_key(|span| span.len());
@@ -155,148 +159,100 @@ fn inner(value: &str) -> impl Iterator<Item = &str> {
 
 type Span = std::ops::Range<usize>;
 
-/// Where the text has what looks like a secret, or, where it is cut, may have gone on so.
+/// The spans that look like secrets, and, in a text that was cut, the spans at its end that may have continued so.
 fn suspicious(text: &str, is_cut: bool) -> Vec<Span> {
-    // The same bytes but for the case of ASCII letters, so that spans are of either.
+    // The same bytes but for the case of ASCII letters, so that spans fit both.
     let lower = text.to_ascii_lowercase();
-    [assignments(&lower), credentials(&lower, is_cut), url_passwords(&lower, is_cut), web_tokens(text, is_cut)].concat()
-}
-
-/// The ends of stretches of a text, asked for from its beginning to its end: none is gone through twice.
-struct Ends<'a> {
-    text: &'a str,
-    ends: fn(char) -> bool,
-    /// The stretch that was gone through last.
-    known: Span,
-}
-
-impl<'a> Ends<'a> {
-    fn new(text: &'a str, ends: fn(char) -> bool) -> Self {
-        Self { text, ends, known: 0..0 }
-    }
-
-    /// Where the stretch ends that `begin` is in.
-    fn of(&mut self, begin: usize) -> usize {
-        if !self.known.contains(&begin) {
-            let length = self.text[begin..].find(self.ends);
-            self.known = begin..length.map_or(self.text.len(), |length| begin + length);
-        }
-        self.known.end
-    }
+    let mut spans = assigned_values(&lower);
+    spans.extend(credentials(&lower, is_cut));
+    spans.extend(url_passwords(text, is_cut));
+    spans.extend(web_tokens(text, is_cut));
+    spans
 }
 
 /// The values of `password=…`, `"password": "…"`, `--password …` and the like.
-fn assignments(text: &str) -> Vec<Span> {
-    let mut named: Vec<Span> =
-        NAMES.iter().flat_map(|name| text.match_indices(name).map(|(at, _)| at..at + name.len())).collect();
-    named.sort_unstable_by_key(|name| name.start);
-    let mut values = Values {
-        text,
-        names: Ends::new(text, |c| !(c.is_alphanumeric() || matches!(c, '_' | '-' | '.'))),
-        quoted: Ends::new(text, is_quote),
-        bare: Ends::new(text, |c| c.is_whitespace() || matches!(c, ',' | ';' | '&' | '}' | ')')),
-        looked_to: 0,
-        word: 0,
+fn assigned_values(text: &str) -> Vec<Span> {
+    let closing_quotes = Stops::new(text, is_quote);
+    let separators = Stops::new(text, |c| c.is_whitespace() || matches!(c, ',' | ';' | '&' | '}' | ')'));
+    let value = |name: regex::Match<'_>| {
+        let after_name = &text[name.end()..];
+        let unquoted = after_name.trim_start_matches(is_quote);
+        let operator = unquoted.trim_start_matches(' ');
+        let assigned = operator.trim_start_matches(['=', ':', '>']);
+        // `--password value`. The word ends here, so that no two searches pass over the same word.
+        let is_flag = || {
+            let is_word_end = unquoted.len() == after_name.len() && operator.len() < unquoted.len();
+            is_word_end && word_before(text, name.end()).starts_with("--")
+        };
+        if assigned.len() == operator.len() && !is_flag() {
+            return None;
+        }
+        let spaced = assigned.trim_start_matches(' ');
+        let value = spaced.trim_start_matches(is_quote);
+        let begin = text.len() - value.len();
+        let scheme = SCHEMES.iter().find(|scheme| value.starts_with(*scheme)).map_or(0, |scheme| scheme.len());
+        let stops = if value.len() < spaced.len() { &closing_quotes } else { &separators };
+        let end = stops.first_from(begin + scheme);
+        (end > begin + scheme).then_some(begin..end)
     };
-    named.into_iter().filter_map(|name| values.next(&name)).collect()
+    SECRET_NAME.find_iter(text).filter_map(value).collect()
 }
 
 fn is_quote(c: char) -> bool {
     matches!(c, '"' | '\'' | '\\')
 }
 
-/// Finds the values of names, which are asked for in ascending order.
-struct Values<'a> {
-    text: &'a str,
-    names: Ends<'a>,
-    quoted: Ends<'a>,
-    bare: Ends<'a>,
-    /// Up to here the text was looked through for white space, and the last word that begins there begins at `word`.
-    looked_to: usize,
-    word: usize,
+/// The word that ends at `end`.
+fn word_before(text: &str, end: usize) -> &str {
+    text[..end].rsplit(char::is_whitespace).next().unwrap_or_default()
 }
 
-impl Values<'_> {
-    /// The value that belongs to the name that has `part` in it, if one does.
-    fn next(&mut self, part: &Span) -> Option<Span> {
-        let text = self.text;
-        // Of the parts of one name the first has found its value already.
-        let is_known = self.names.known.contains(&part.start);
-        let name_end = self.names.of(part.start);
-        if is_known {
-            return None;
-        }
-        let skip = |from: usize, wanted: fn(char) -> bool| {
-            text[from..].find(|c| !wanted(c)).map_or(text.len(), |length| from + length)
-        };
-        let after_quotes = skip(name_end, is_quote);
-        let separator = skip(after_quotes, |c| c == ' ');
-        let assigned = skip(separator, |c| matches!(c, '=' | ':' | '>'));
-        let is_flag = self.word_of(part.start).starts_with("--") && after_quotes == name_end && separator > name_end;
-        if assigned == separator && !is_flag {
-            return None;
-        }
-        let spaced = skip(assigned, |c| c == ' ');
-        let begin = skip(spaced, is_quote);
-        let scheme = SCHEMES.iter().find(|scheme| text[begin..].starts_with(*scheme));
-        let word = begin + scheme.map_or(0, |scheme| scheme.len());
-        let end = if begin > spaced { self.quoted.of(word) } else { self.bare.of(word) };
-        (end > word).then_some(begin..end)
+/// The positions of the characters that end a value. Values may overlap: this way the text is searched once for all.
+struct Stops(Vec<usize>);
+
+impl Stops {
+    fn new(text: &str, is_stop: fn(char) -> bool) -> Self {
+        Self(text.match_indices(is_stop).map(|(at, _)| at).chain([text.len()]).collect())
     }
 
-    /// The text from where the word begins that `at` is in.
-    fn word_of(&mut self, at: usize) -> &str {
-        let between = &self.text[self.looked_to..at];
-        if let Some((space, c)) = between.char_indices().rfind(|(_, c)| c.is_whitespace()) {
-            self.word = self.looked_to + space + c.len_utf8();
-        }
-        self.looked_to = at;
-        &self.text[self.word..]
+    /// The first stop that is not before `begin`; the end of the text is the last one.
+    fn first_from(&self, begin: usize) -> usize {
+        self.0[self.0.partition_point(|at| *at < begin)]
     }
 }
 
-/// What follows `Bearer` or `Basic`, if it may be a credential.
-fn credentials(text: &str, is_cut: bool) -> Vec<Span> {
-    let schemes = SCHEMES.iter().flat_map(|scheme| text.match_indices(scheme).map(|(at, _)| at + scheme.len()));
-    let credential = |begin: usize| {
-        let end = Ends::new(text, ends_word).of(begin);
+/// The words after `Bearer` or `Basic` that may be credentials.
+fn credentials(text: &str, is_cut: bool) -> impl Iterator<Item = Span> {
+    let begins = SCHEMES.iter().flat_map(|scheme| text.match_indices(scheme).map(|(at, _)| at + scheme.len()));
+    begins.filter_map(move |begin| {
+        let length = text[begin..].find(|c| !is_token_character(c));
+        let end = length.map_or(text.len(), |length| begin + length);
         (end - begin >= 8 || (is_cut && end == text.len())).then_some(begin..end)
-    };
-    schemes.filter_map(credential).collect()
+    })
+}
+
+/// RFC 6750 section 2.1: `b64token`.
+fn is_token_character(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | '~' | '+' | '/' | '=')
 }
 
 /// The passwords of `scheme://user:password@host`.
-fn url_passwords(text: &str, is_cut: bool) -> Vec<Span> {
-    let password = |(at, mark): (usize, &str)| {
-        let begin = at + mark.len();
-        let end = text[begin..].find(|c: char| c.is_whitespace() || matches!(c, '/' | '?' | '"' | '\''));
-        let authority = &text[begin..end.map_or(text.len(), |length| begin + length)];
-        let end = authority.rfind('@').or((is_cut && end.is_none()).then_some(authority.len()))?;
-        let colon = authority[..end].find(':')?;
-        Some(begin + colon + 1..begin + end)
-    };
-    text.match_indices("://").filter_map(password).collect()
+fn url_passwords(text: &str, is_cut: bool) -> impl Iterator<Item = Span> {
+    URL_PASSWORD.captures_iter(text).filter_map(move |url| {
+        let password = url.get(1).or_else(|| url.get(2).filter(|_| is_cut))?;
+        Some(password.range())
+    })
 }
 
 /// JSON Web Tokens, such as those of ServiceAccounts: three parts, of which the first is a JSON object.
-fn web_tokens(text: &str, is_cut: bool) -> Vec<Span> {
-    let mut words = Ends::new(text, ends_word);
-    let token = |(begin, _): (usize, &str)| {
-        // What begins within a word has no more parts than what began before it, and is hidden with that.
-        let is_known = words.known.contains(&begin);
-        let end = words.of(begin);
-        let is_token = || text[begin..end].matches('.').count() >= 2 || (is_cut && end == text.len());
-        (!is_known && is_token()).then_some(begin..end)
-    };
-    text.match_indices("eyJ").filter_map(token).collect()
+fn web_tokens(text: &str, is_cut: bool) -> impl Iterator<Item = Span> {
+    WEB_TOKEN
+        .find_iter(text)
+        .map(|token| token.range())
+        .filter(move |token| text[token.clone()].matches('.').count() >= 2 || (is_cut && token.end == text.len()))
 }
 
-/// Whether it is no character of a token.
-fn ends_word(c: char) -> bool {
-    !(c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | '~' | '+' | '/' | '='))
-}
-
-/// The text with each of `spans`, which may overlap, hidden. Those that touch are one.
+/// The text with each of `spans` hidden. Spans may overlap; those that touch are hidden as one.
 fn hide(text: &str, mut spans: Vec<Span>) -> String {
     spans.sort_by_key(|span| span.start);
     let mut shown = String::with_capacity(text.len());
@@ -330,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn what_looks_like_a_secret_is_hidden() {
+    fn hides_what_looks_like_a_secret() {
         for (text, shown) in [
             ("DB_PASSWORD=hunter2 next", "DB_PASSWORD=*** next"),
             ("password: hunter2, user: x", "password: ***, user: x"),
@@ -352,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn what_helps_stays() {
+    fn keeps_what_is_no_secret() {
         for text in [
             r#"secret "db-credentials" not found"#,
             "couldn't find key password in Secret x/db",
@@ -366,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn the_values_of_secret_objects_are_hidden_however_they_are_spelled() {
+    fn hides_values_of_secret_objects_in_every_spelling() {
         let mask = Mask::of(&[
             secret(
                 &json!({ "stringData": { "a": "hunter2", "b": "hunter2-and-more", "c": "one-line\nother-line\n" } }),
@@ -387,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn a_private_key_is_hidden_from_its_first_line_to_its_last() {
+    fn hides_a_private_key_from_its_first_line_to_its_last() {
         let lines = ["x", "-----BEGIN RSA PRIVATE KEY-----", "MIIE", "-----END RSA PRIVATE KEY-----", "y"];
         let lines: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
         assert_eq!(Mask::default().apply_to_lines(&lines), ["x", "***", "***", "***", "y"]);
@@ -396,14 +352,14 @@ mod tests {
     }
 
     #[test]
-    fn white_space_of_several_bytes_is_white_space() {
+    fn takes_white_space_of_several_bytes_for_white_space() {
         let secrets = Mask::of(&[]);
         assert_eq!(secrets.apply("a\u{a0}--token abcdefgh"), "a\u{a0}--token ***");
     }
 
     proptest! {
         #[test]
-        fn any_text_is_taken(text in "(password|--token|bearer |basic |://|eyJ|[-:=\"'\\\\ .@/\nÀé€]|.){0,24}") {
+        fn takes_any_text(text in "(password|--token|bearer |basic |://|eyJ|[-:=\"'\\\\ .@/\nÀé€]|.){0,24}") {
             let mask = Mask::of(&[secret(&json!({ "stringData": { "a": text } }))]);
             let masked = mask.apply(&text);
             prop_assert!(!masked.chars().any(char::is_control));
@@ -415,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn hostile_texts_take_no_longer_than_others() {
+    fn hostile_texts_take_linear_time() {
         // Each of these took minutes when its length was squared.
         for part in [
             "token", "token=", "token=\"", "--token", "token ", "eyj", "eyJ", "eyJ.", "://", "bearer ", "a:@", "aaaa\n",
@@ -440,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn values_that_overlap_or_begin_alike_are_hidden_whole() {
+    fn hides_values_that_overlap_or_have_a_common_beginning() {
         let values = json!({ "a": "abcd", "b": "cdefgh", "c": "abcd-e", "d": "abcz" });
         let mask = Mask::of(&[secret(&json!({ "stringData": values }))]);
         for (text, shown) in [
@@ -454,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_that_is_cut_in_half_is_hidden() {
+    fn hides_a_secret_that_is_cut_in_half() {
         let mask = Mask::of(&[secret(&json!({ "stringData": { "a": "correct horse battery staple" } }))]);
         for (secret, shown) in [
             ("correct horse battery staple", "***…"),
@@ -477,7 +433,7 @@ mod tests {
     }
 
     #[test]
-    fn control_characters_and_the_ends_of_long_texts_go() {
+    fn removes_control_characters_and_cuts_long_texts() {
         assert_eq!(Mask::default().apply("\u{1b}[31mred\u{0}\n"), " [31mred  ");
         let long = format!("x{}", "é".repeat(LONGEST_TEXT));
         assert!(Mask::default().apply(&long).ends_with("é…"), "cut between two characters");
