@@ -133,7 +133,7 @@ pub async fn run(config: Config, stop: Stop, ready: impl FnOnce(SocketAddr)) -> 
     let callbacks = Arc::new(Callbacks::new(&config.callbacks)?);
     let granting = granting(&config, address, &mut registry)?;
     let owner = System.uuid().to_string();
-    let notifier = Notifier::new(Arc::clone(&store), Arc::clone(&callbacks), owner.clone(), config.lease);
+    let notifier = Notifier::new(store.clone(), Arc::clone(&callbacks), owner.clone(), config.lease);
     notifier.metrics().register(&mut registry);
     let api = match config.role {
         Role::Conductor => None,

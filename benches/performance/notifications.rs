@@ -64,7 +64,7 @@ async fn deliver(store: Arc<dyn Store>, subscribers: &[Subscriber], changes: usi
     let callbacks = Arc::new(Callbacks::new(&Settings::default()).unwrap());
     let lease = Duration::from_secs(30);
     let begun = Instant::now();
-    let notifier = Notifier::new(Arc::clone(&store), callbacks, System.uuid().to_string(), lease);
+    let notifier = Notifier::new(store.clone(), callbacks, System.uuid().to_string(), lease);
     let _notifier = AbortOnDropHandle::new(tokio::spawn(notifier.run(CancellationToken::new())));
     join_all(subscribers.iter().map(|subscriber| subscriber.until(|received| received.len() >= changes))).await;
     let took = begun.elapsed();

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::domain::op_occ::OpState;
 use crate::domain::problem::Problem;
 use crate::error::{ApiError, internal};
-use crate::store::{OutboxStats, QueueStats, Store, StoreError};
+use crate::store::{HealthStore, OutboxStats, QueueStats, StoreError};
 
 /// The paths, which no load shuts out.
 pub const PATHS: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
@@ -37,7 +37,7 @@ struct State {
 
 /// What the three endpoints work with.
 pub struct Health {
-    store: Arc<dyn Store>,
+    store: Arc<dyn HealthStore>,
     stopping: CancellationToken,
     registry: Registry,
     gauges: Gauges,
@@ -64,7 +64,7 @@ struct Gauges {
 impl Health {
     /// Tells of `store` and of what is registered in `registry`; `stopping` says that the process is about to end.
     pub fn new(
-        store: Arc<dyn Store>,
+        store: Arc<dyn HealthStore>,
         stopping: CancellationToken,
         mut registry: Registry,
         started: OffsetDateTime,

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use crate::conductor::cancel::Cancel;
-use crate::store::{Lease, Store, StoreError};
+use crate::store::{Lease, LeaseStore, StoreError};
 
 /// Renews `lease` until `done`. Interrupts the operation when the lease is lost, or could not be renewed for two thirds
 /// of `ttl` by the monotonic clock. Requests under way are dropped then, and with them their connections; what an API server
@@ -21,7 +21,7 @@ use crate::store::{Lease, Store, StoreError};
 ///
 /// Returns whether the lease is still ours.
 pub async fn keep(
-    store: &Arc<dyn Store>,
+    store: Arc<dyn LeaseStore>,
     lease: &Lease,
     ttl: Duration,
     mut cancels: watch::Receiver<()>,
@@ -40,7 +40,7 @@ pub async fn keep(
         // call of the store is never dropped half-way.
         let begun = Instant::now();
         let renewal = tokio::spawn({
-            let (store, lease) = (Arc::clone(store), Lease { op: lease.op, epoch: lease.epoch });
+            let (store, lease) = (Arc::clone(&store), Lease { op: lease.op, epoch: lease.epoch });
             async move { store.renew(&lease, ttl).await }.in_current_span()
         });
         let renewed = match tokio::time::timeout_at(deadline, renewal).await {

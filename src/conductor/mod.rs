@@ -177,7 +177,7 @@ impl Conductor {
             verdict
         };
         let ttl = self.settings.lease_ttl;
-        let kept = lease::keep(&self.store, &lease, ttl, cancels, &cancel, &interrupted, &done);
+        let kept = lease::keep(self.store.clone(), &lease, ttl, cancels, &cancel, &interrupted, &done);
         let (verdict, kept) = tokio::join!(work, kept);
         if !kept {
             return;

@@ -1,7 +1,7 @@
 //! From a request to an op occurrence: everything that can be checked without the cluster is checked here, before the 202.
 //!
-//! Called by `crate::api`. What is accepted is written with [`Store::begin_operation`] in one transaction; after that
-//! the operation can't be lost.
+//! Called by `crate::api`. What is accepted is written with `begin_operation` of the store in one transaction; after that the
+//! operation can't be lost.
 
 use std::collections::BTreeMap;
 

@@ -3,7 +3,7 @@
 
 use crate::domain::ids::ProjectId;
 use crate::domain::vim::{VimAccess, VimConnection};
-use crate::store::{Store, StoreError};
+use crate::store::{StoreError, VimStore};
 
 /// Why there is no access.
 #[derive(Debug, thiserror::Error)]
@@ -21,7 +21,7 @@ pub enum AccessError {
 /// # Errors
 /// [`AccessError`].
 pub async fn access(
-    store: &dyn Store,
+    store: &dyn VimStore,
     project: &ProjectId,
     home: Option<&VimConnection>,
 ) -> Result<VimAccess, AccessError> {

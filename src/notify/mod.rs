@@ -27,11 +27,11 @@ use crate::domain::subscription::{Notification as Domain, Subscription};
 use crate::metrics::NotificationMetrics;
 use crate::notify::callback::{Authorization, Callbacks, Reply};
 use crate::sol003::notification::Notification;
-use crate::store::{ClaimedSubscription, OutboxClaim, OutboxLease, Sent, Store, StoreError};
+use crate::store::{ClaimedSubscription, OutboxClaim, OutboxLease, OutboxStore, Sent, StoreError};
 
 /// Sends notifications. See the module's documentation.
 pub struct Notifier {
-    store: Arc<dyn Store>,
+    store: Arc<dyn OutboxStore>,
     callbacks: Arc<Callbacks>,
     /// Who holds its leases: unique among the running processes.
     owner: String,
@@ -66,7 +66,12 @@ enum Pause {
 
 impl Notifier {
     /// A notifier that is not running yet.
-    pub fn new(store: Arc<dyn Store>, callbacks: Arc<Callbacks>, owner: String, lease_ttl: Duration) -> Arc<Self> {
+    pub fn new(
+        store: Arc<dyn OutboxStore>,
+        callbacks: Arc<Callbacks>,
+        owner: String,
+        lease_ttl: Duration,
+    ) -> Arc<Self> {
         Arc::new(Self { store, callbacks, owner, lease_ttl, metrics: NotificationMetrics::default() })
     }
 

@@ -23,7 +23,8 @@ mod writer;
 
 pub(super) use convert::millis;
 
-/// What a store tells its process; see [`Store::wake`], [`Store::cancels`] and [`Store::outbox`].
+/// The signals of a store to its own process: see `wake` and `cancels` of [`LeaseStore`](crate::store::LeaseStore) and
+/// `outbox` of [`OutboxStore`](crate::store::OutboxStore).
 #[derive(Clone)]
 struct Signals {
     wake: Arc<Notify>,

@@ -147,7 +147,7 @@ async fn who_stops_waits_a_moment_for_what_was_sent(outbox: OutboxSite) {
     let subscription = subscription(&subscriber.url, json!({}));
     outbox.subscribe(&subscription).await;
     let (callbacks, stop) = (Arc::new(Callbacks::new(&Settings::default()).unwrap()), CancellationToken::new());
-    let notifier = Notifier::new(Arc::clone(&outbox.store), callbacks, "stops".to_owned(), PATIENT);
+    let notifier = Notifier::new(outbox.store.clone(), callbacks, "stops".to_owned(), PATIENT);
     let running = tokio::spawn(notifier.run(stop.clone()));
     outbox.complete(&outbox.instance().await).await;
     subscriber.until(|received| !received.is_empty()).await;

@@ -28,9 +28,10 @@ use gybe::metrics::StoreMetrics;
 use gybe::nfvo::{Decision, Nfvo, NfvoError};
 use gybe::sol003::grant::GrantRequest;
 use gybe::store::{
-    Checkpoint, Claim, CreateOutcome, Granted, IdempotencyKey, InstanceLocation, Lease, Listed, OnboardedVnfd,
-    OperationEnded, OperationOutcome, OutboxClaim, OutboxLease, OutboxStats, Page, QueueStats, Sent, Store, StoreError,
-    Subscribed,
+    Checkpoint, Claim, CreateOutcome, Granted, HealthStore, IdempotencyKey, InstanceLocation, InstanceStore, Lease,
+    LeaseStore, Listed, OnboardedVnfd, OperationEnded, OperationOutcome, OperationStore, OutboxClaim, OutboxLease,
+    OutboxStats, OutboxStore, PackageStore, Page, QueueStats, Sent, Store, StoreError, Subscribed, SubscriptionStore,
+    VimStore,
 };
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
@@ -397,125 +398,164 @@ impl Drop for TellsWhenOver<'_> {
 /// The store as a process sees it.
 pub struct FaultyStore(pub Arc<Process>);
 
-/// Each method is a point.
+/// Implements a trait of the store for [`FaultyStore`]: each method of the list is a point; then come the methods that do more.
 macro_rules! points {
-    ($(fn $name:ident($($argument:ident: $type:ty),*) -> $answer:ty;)*) => {
+    ($trait:ident { $(fn $name:ident($($argument:ident: $type:ty),*) -> $answer:ty;)* } $($more:tt)*) => {
         #[async_trait]
-        impl Store for FaultyStore {
+        impl $trait for FaultyStore {
             $(async fn $name(&self, $($argument: $type),*) -> Result<$answer, StoreError> {
                 let fault = self.0.enter::<StoreError>(Side::Store, stringify!($name)).await?;
                 let answer = self.0.store().await.$name($($argument),*).await;
                 self.0.leave(Side::Store, fault, answer).await
             })*
 
-            async fn renew(&self, lease: &Lease, ttl: Duration) -> Result<Option<CancelMode>, StoreError> {
-                let _tells = TellsWhenOver(&self.0.renewals);
-                let fault = self.0.enter::<StoreError>(Side::Store, "renew").await?;
-                let answer = self.0.store().await.renew(lease, ttl).await;
-                self.0.leave(Side::Store, fault, answer).await
-            }
-
-            async fn claim(&self, owner: &str, ttl: Duration, most: u32) -> Result<Claim, StoreError> {
-                // One that was interrupted while it was held has gone on.
-                self.0.held.store(false, Ordering::Relaxed);
-                self.0.busy.store(false, Ordering::Relaxed);
-                let claim = async {
-                    let fault = self.0.enter::<StoreError>(Side::Store, "claim").await?;
-                    let answer = self.0.store().await.claim(owner, ttl, most).await;
-                    self.0.leave(Side::Store, fault, answer).await
-                };
-                let claim = claim.await;
-                match claim {
-                    Ok(Claim::Work(_)) => self.0.busy.store(true, Ordering::Relaxed),
-                    _ => self.0.faults.tell(Event::Waits),
-                }
-                claim
-            }
-
-            fn wake(&self) -> Arc<Notify> {
-                Arc::clone(&self.0.wake)
-            }
-
-            fn metrics(&self) -> StoreMetrics {
-                // A process that is dead has none that anybody reads.
-                self.0.store.lock().unwrap().as_ref().map_or_else(StoreMetrics::default, |store| store.metrics())
-            }
-
-            fn outbox(&self) -> Arc<Notify> {
-                self.0.store.lock().unwrap().as_ref().unwrap().outbox()
-            }
-
-            fn cancels(&self) -> watch::Receiver<()> {
-                self.0.cancels.subscribe()
-            }
-
-            fn endings(&self) -> broadcast::Receiver<OperationEnded> {
-                self.0.store.lock().unwrap().as_ref().unwrap().endings()
-            }
+            $($more)*
         }
     };
 }
 
 points! {
+    PackageStore {
     fn create_package(package: &VnfPackage) -> ();
-    fn package(project: &ProjectId, id: VnfPkgId) -> VnfPackage;
-    fn package_of_vnfd(project: &ProjectId, vnfd_id: &str) -> VnfPackage;
-    fn packages(project: &ProjectId, page: &Page<'_>) -> Vec<VnfPackage>;
-    fn begin_upload(project: &ProjectId, id: VnfPkgId, now: OffsetDateTime) -> ();
-    fn begin_processing(id: VnfPkgId, now: OffsetDateTime) -> ();
-    fn finish_onboarding(id: VnfPkgId, content: &Content, files: &[DefinitionFile], now: OffsetDateTime) -> ();
-    fn fail_onboarding(id: VnfPkgId, problem: &Problem, now: OffsetDateTime) -> ();
-    fn fail_abandoned_onboardings(before: OffsetDateTime, problem: &Problem, now: OffsetDateTime) -> Vec<VnfPkgId>;
-    fn update_package(project: &ProjectId, id: VnfPkgId, state: Option<OperationalState>, data: Option<[&Map<String, Value>; 2]>) -> ();
-    fn delete_package(project: &ProjectId, id: VnfPkgId) -> ();
-    fn vnfd(project: &ProjectId, vnfd_id: &str) -> OnboardedVnfd;
-    fn definition_files(id: VnfPkgId) -> Arc<[DefinitionFile]>;
-    fn create_vim(vim: &Vim) -> ();
-    fn vim(project: &ProjectId, id: VimId) -> Vim;
-    fn vim_named(project: &ProjectId, name: &str) -> Vim;
-    fn default_vim(project: &ProjectId) -> Vim;
-    fn vims(project: &ProjectId) -> Vec<Vim>;
-    fn update_vim(vim: &Vim, seen: Option<OffsetDateTime>) -> ();
-    fn delete_vim(project: &ProjectId, id: VimId) -> ();
-    fn create_instance(instance: &VnfInstance) -> ();
-    fn create_instance_once(instance: &VnfInstance, key: &IdempotencyKey) -> CreateOutcome;
-    fn instance(project: &ProjectId, id: VnfInstanceId) -> VnfInstance;
-    fn instance_version(project: &ProjectId, id: VnfInstanceId) -> i64;
-    fn list_instances(project: &ProjectId, page: &Page<'_>) -> Vec<Listed>;
-    fn instances(project: &ProjectId, ids: &[VnfInstanceId]) -> Vec<VnfInstance>;
-    fn delete_instance(project: &ProjectId, id: VnfInstanceId, versions: Option<&[i64]>) -> ();
-    fn instantiated(ids: Option<&[VnfInstanceId]>) -> Vec<InstanceLocation>;
-    fn refresh_instance(instance: &VnfInstance) -> ();
-    fn resources(id: VnfInstanceId) -> Vec<Resource>;
-    fn begin_operation(op: &VnfLcmOpOcc, instance: &VnfInstance) -> ();
-    fn op_occ(project: &ProjectId, id: VnfLcmOpOccId) -> VnfLcmOpOcc;
-    fn op_occs(project: &ProjectId, page: &Page<'_>) -> Vec<VnfLcmOpOcc>;
-    fn resume_operation(project: &ProjectId, id: VnfLcmOpOccId, to: OpState, now: OffsetDateTime) -> ();
-    fn cancel_operation(project: &ProjectId, id: VnfLcmOpOccId, mode: CancelMode) -> ();
-    fn plan(id: VnfLcmOpOccId) -> Option<Plan>;
-    fn store_plan(lease: &Lease, ttl: Duration, plan: &Plan, resources: &[Resource], now: OffsetDateTime) -> ();
-    fn store_granted_plan(lease: &Lease, ttl: Duration, plan: &Plan, resources: &[Resource], granted: &Granted, now: OffsetDateTime) -> ();
-    fn await_grant(lease: Lease, delay: Duration, pending: &PendingGrant) -> ();
-    fn record_intent(lease: &Lease, ttl: Duration, objects: &[ObjectKey], new: &[Resource]) -> Option<CancelMode>;
-    fn checkpoint(lease: &Lease, checkpoint: &Checkpoint) -> ();
-    fn postpone(lease: Lease, delay: Duration, attempt: u32, error: Option<&Problem>) -> ();
-    fn end_operation(lease: Lease, ending: &OperationOutcome) -> ();
-    fn create_subscription(subscription: &Subscription) -> Subscribed;
-    fn subscription(project: &ProjectId, id: SubscriptionId) -> Subscription;
-    fn subscriptions(project: &ProjectId, interface: Interface, page: &Page<'_>) -> Vec<Subscription>;
-    fn delete_subscription(project: &ProjectId, id: SubscriptionId) -> ();
-    fn undelivered(project: &ProjectId, id: SubscriptionId, limit: usize) -> Vec<Undelivered>;
-    fn resend(project: &ProjectId, id: SubscriptionId) -> u64;
-    fn claim_subscription(owner: &str, ttl: Duration) -> OutboxClaim;
-    fn next_notifications(lease: &OutboxLease, limit: usize) -> Vec<Notification>;
-    fn renew_subscription(lease: &OutboxLease, ttl: Duration) -> ();
-    fn record_sent(lease: &OutboxLease, ttl: Duration, sent: &Sent) -> ();
-    fn release_subscription(lease: OutboxLease) -> ();
-    fn put_off_subscription(lease: OutboxLease, delay: Duration, attempt: u32, reason: &str, patience: Duration) -> ();
-    fn outbox_depth() -> OutboxStats;
-    fn queue() -> QueueStats;
-    fn sync() -> ();
-    fn ping() -> ();
+        fn package(project: &ProjectId, id: VnfPkgId) -> VnfPackage;
+        fn package_of_vnfd(project: &ProjectId, vnfd_id: &str) -> VnfPackage;
+        fn packages(project: &ProjectId, page: &Page<'_>) -> Vec<VnfPackage>;
+        fn begin_upload(project: &ProjectId, id: VnfPkgId, now: OffsetDateTime) -> ();
+        fn begin_processing(id: VnfPkgId, now: OffsetDateTime) -> ();
+        fn finish_onboarding(id: VnfPkgId, content: &Content, files: &[DefinitionFile], now: OffsetDateTime) -> ();
+        fn fail_onboarding(id: VnfPkgId, problem: &Problem, now: OffsetDateTime) -> ();
+        fn fail_abandoned_onboardings(before: OffsetDateTime, problem: &Problem, now: OffsetDateTime) -> Vec<VnfPkgId>;
+        fn update_package(project: &ProjectId, id: VnfPkgId, state: Option<OperationalState>, data: Option<[&Map<String, Value>; 2]>) -> ();
+        fn delete_package(project: &ProjectId, id: VnfPkgId) -> ();
+        fn vnfd(project: &ProjectId, vnfd_id: &str) -> OnboardedVnfd;
+        fn definition_files(id: VnfPkgId) -> Arc<[DefinitionFile]>;
+    }
+}
+
+points! {
+    VimStore {
+        fn create_vim(vim: &Vim) -> ();
+        fn vim(project: &ProjectId, id: VimId) -> Vim;
+        fn vim_named(project: &ProjectId, name: &str) -> Vim;
+        fn default_vim(project: &ProjectId) -> Vim;
+        fn vims(project: &ProjectId) -> Vec<Vim>;
+        fn update_vim(vim: &Vim, seen: Option<OffsetDateTime>) -> ();
+        fn delete_vim(project: &ProjectId, id: VimId) -> ();
+    }
+}
+
+points! {
+    InstanceStore {
+        fn create_instance(instance: &VnfInstance) -> ();
+        fn create_instance_once(instance: &VnfInstance, key: &IdempotencyKey) -> CreateOutcome;
+        fn instance(project: &ProjectId, id: VnfInstanceId) -> VnfInstance;
+        fn instance_version(project: &ProjectId, id: VnfInstanceId) -> i64;
+        fn list_instances(project: &ProjectId, page: &Page<'_>) -> Vec<Listed>;
+        fn instances(project: &ProjectId, ids: &[VnfInstanceId]) -> Vec<VnfInstance>;
+        fn delete_instance(project: &ProjectId, id: VnfInstanceId, versions: Option<&[i64]>) -> ();
+        fn instantiated(ids: Option<&[VnfInstanceId]>) -> Vec<InstanceLocation>;
+        fn refresh_instance(instance: &VnfInstance) -> ();
+        fn resources(id: VnfInstanceId) -> Vec<Resource>;
+    }
+
+    fn endings(&self) -> broadcast::Receiver<OperationEnded> {
+        self.0.store.lock().unwrap().as_ref().unwrap().endings()
+    }
+}
+
+points! {
+    OperationStore {
+        fn begin_operation(op: &VnfLcmOpOcc, instance: &VnfInstance) -> ();
+        fn op_occ(project: &ProjectId, id: VnfLcmOpOccId) -> VnfLcmOpOcc;
+        fn op_occs(project: &ProjectId, page: &Page<'_>) -> Vec<VnfLcmOpOcc>;
+        fn resume_operation(project: &ProjectId, id: VnfLcmOpOccId, to: OpState, now: OffsetDateTime) -> ();
+        fn cancel_operation(project: &ProjectId, id: VnfLcmOpOccId, mode: CancelMode) -> ();
+        fn plan(id: VnfLcmOpOccId) -> Option<Plan>;
+    }
+}
+
+points! {
+    LeaseStore {
+        fn store_plan(lease: &Lease, ttl: Duration, plan: &Plan, resources: &[Resource], now: OffsetDateTime) -> ();
+        fn store_granted_plan(lease: &Lease, ttl: Duration, plan: &Plan, resources: &[Resource], granted: &Granted, now: OffsetDateTime) -> ();
+        fn await_grant(lease: Lease, delay: Duration, pending: &PendingGrant) -> ();
+        fn record_intent(lease: &Lease, ttl: Duration, objects: &[ObjectKey], new: &[Resource]) -> Option<CancelMode>;
+        fn checkpoint(lease: &Lease, checkpoint: &Checkpoint) -> ();
+        fn postpone(lease: Lease, delay: Duration, attempt: u32, error: Option<&Problem>) -> ();
+        fn end_operation(lease: Lease, ending: &OperationOutcome) -> ();
+        fn sync() -> ();
+    }
+
+    async fn renew(&self, lease: &Lease, ttl: Duration) -> Result<Option<CancelMode>, StoreError> {
+        let _tells = TellsWhenOver(&self.0.renewals);
+        let fault = self.0.enter::<StoreError>(Side::Store, "renew").await?;
+        let answer = self.0.store().await.renew(lease, ttl).await;
+        self.0.leave(Side::Store, fault, answer).await
+    }
+
+    async fn claim(&self, owner: &str, ttl: Duration, most: u32) -> Result<Claim, StoreError> {
+        // One that was interrupted while it was held has gone on.
+        self.0.held.store(false, Ordering::Relaxed);
+        self.0.busy.store(false, Ordering::Relaxed);
+        let claim = async {
+            let fault = self.0.enter::<StoreError>(Side::Store, "claim").await?;
+            let answer = self.0.store().await.claim(owner, ttl, most).await;
+            self.0.leave(Side::Store, fault, answer).await
+        };
+        let claim = claim.await;
+        match claim {
+            Ok(Claim::Work(_)) => self.0.busy.store(true, Ordering::Relaxed),
+            _ => self.0.faults.tell(Event::Waits),
+        }
+        claim
+    }
+
+    fn wake(&self) -> Arc<Notify> {
+        Arc::clone(&self.0.wake)
+    }
+
+    fn cancels(&self) -> watch::Receiver<()> {
+        self.0.cancels.subscribe()
+    }
+}
+
+points! {
+    SubscriptionStore {
+        fn create_subscription(subscription: &Subscription) -> Subscribed;
+        fn subscription(project: &ProjectId, id: SubscriptionId) -> Subscription;
+        fn subscriptions(project: &ProjectId, interface: Interface, page: &Page<'_>) -> Vec<Subscription>;
+        fn delete_subscription(project: &ProjectId, id: SubscriptionId) -> ();
+    }
+}
+
+points! {
+    OutboxStore {
+        fn undelivered(project: &ProjectId, id: SubscriptionId, limit: usize) -> Vec<Undelivered>;
+        fn resend(project: &ProjectId, id: SubscriptionId) -> u64;
+        fn claim_subscription(owner: &str, ttl: Duration) -> OutboxClaim;
+        fn next_notifications(lease: &OutboxLease, limit: usize) -> Vec<Notification>;
+        fn renew_subscription(lease: &OutboxLease, ttl: Duration) -> ();
+        fn record_sent(lease: &OutboxLease, ttl: Duration, sent: &Sent) -> ();
+        fn release_subscription(lease: OutboxLease) -> ();
+        fn put_off_subscription(lease: OutboxLease, delay: Duration, attempt: u32, reason: &str, patience: Duration) -> ();
+    }
+
+    fn outbox(&self) -> Arc<Notify> {
+        self.0.store.lock().unwrap().as_ref().unwrap().outbox()
+    }
+}
+
+points! {
+    HealthStore {
+        fn queue() -> QueueStats;
+        fn outbox_depth() -> OutboxStats;
+        fn ping() -> ();
+    }
+
+    fn metrics(&self) -> StoreMetrics {
+        // A process that is dead has none that anybody reads.
+        self.0.store.lock().unwrap().as_ref().map_or_else(StoreMetrics::default, |store| store.metrics())
+    }
 }
 
 /// The cluster as a process sees it.

@@ -4,15 +4,17 @@
 
 use std::time::Duration;
 
+use async_trait::async_trait;
 use sqlx::Row as _;
 
 use super::super::Db;
 use super::op_occs::{TABLE, live_states};
-use super::{Database, Row, optional_json, point_in_time, read};
+use super::{Database, Row, optional_json, outbox, point_in_time, read};
 use crate::domain::op_occ::OpState;
 use crate::domain::plan::Plan;
+use crate::metrics::StoreMetrics;
 use crate::store::sql::convert::{Unreadable, enumerator};
-use crate::store::{LiveLease, LiveOperation, QueueStats, StoreError};
+use crate::store::{HealthStore, LiveLease, LiveOperation, OutboxStats, QueueStats, StoreError};
 
 /// Since when an operation could have been worked on, for as long as nobody does; NULL for all others.
 macro_rules! waits_since {
@@ -27,28 +29,47 @@ macro_rules! waits_since {
     };
 }
 
-pub(in super::super) async fn queue(db: &Database) -> Result<QueueStats, StoreError> {
-    let rows = sqlx::query(concat!(
-        "SELECT state AS id, COUNT(*) AS number, COUNT(",
-        waits_since!(),
-        ") AS waiting, ",
-        now!(),
-        " - MIN(",
-        waits_since!(),
-        ") AS oldest FROM vnf_lcm_op_occs WHERE state IN ",
-        live_states!(),
-        " GROUP BY state"
-    ))
-    .fetch_all(&db.reader())
-    .await?;
-    let mut queue = QueueStats::default();
-    for row in &rows {
-        let (state, number, waiting, oldest) = read(TABLE, row, counts)?;
-        queue.states.push((state, number));
-        queue.waiting += waiting;
-        queue.oldest = queue.oldest.max(oldest);
+#[async_trait]
+impl HealthStore for Database {
+    async fn queue(&self) -> Result<QueueStats, StoreError> {
+        self.traced("inspect::queue", async {
+            let rows = sqlx::query(concat!(
+                "SELECT state AS id, COUNT(*) AS number, COUNT(",
+                waits_since!(),
+                ") AS waiting, ",
+                now!(),
+                " - MIN(",
+                waits_since!(),
+                ") AS oldest FROM vnf_lcm_op_occs WHERE state IN ",
+                live_states!(),
+                " GROUP BY state"
+            ))
+            .fetch_all(&self.reader())
+            .await?;
+            let mut queue = QueueStats::default();
+            for row in &rows {
+                let (state, number, waiting, oldest) = read(TABLE, row, counts)?;
+                queue.states.push((state, number));
+                queue.waiting += waiting;
+                queue.oldest = queue.oldest.max(oldest);
+            }
+            Ok(queue)
+        })
+        .await
     }
-    Ok(queue)
+
+    async fn outbox_depth(&self) -> Result<OutboxStats, StoreError> {
+        self.traced("outbox::depth", outbox::depth(self)).await
+    }
+
+    fn metrics(&self) -> StoreMetrics {
+        self.metrics.clone()
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        sqlx::query("SELECT 1").execute(&self.reader()).await?;
+        Ok(())
+    }
 }
 
 fn counts(row: &Row) -> Result<(OpState, u64, u64, Option<Duration>), Unreadable> {

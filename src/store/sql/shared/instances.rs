@@ -3,19 +3,26 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use async_trait::async_trait;
 use sqlx::Row as _;
 use sqlx::types::Json;
+use tokio::sync::broadcast;
 
 use super::super::commit_unsynced;
 use super::{
     Database, Query, QueryBuilder, Row, Tx, filters, json, op_occs, optional_json, point_in_time, project, read,
+    resources,
 };
 use crate::domain::ids::{ProjectId, VnfInstanceId};
 use crate::domain::instance::{VnfInstance, VnfMetadata};
+use crate::domain::resource::Resource;
 use crate::domain::vim::{Secrets, VimConnection};
 use crate::store::seal::Context;
 use crate::store::sql::convert::{Unreadable, millis};
-use crate::store::{CreateOutcome, IdempotencyKey, InstanceLocation, Listed, Page, PageCursor, StoreError};
+use crate::store::{
+    CreateOutcome, IdempotencyKey, InstanceLocation, InstanceStore, Listed, OperationEnded, Page, PageCursor,
+    StoreError,
+};
 
 const TABLE: &str = "vnf_instances";
 
@@ -45,51 +52,229 @@ macro_rules! insert {
     };
 }
 
-pub(super) async fn create(db: &Database, instance: &VnfInstance) -> Result<(), StoreError> {
-    let insert = sqlx::query(insert!("", ""));
-    let done = db.writer.execute(bind(db, insert, instance)?.bind(millis(instance.created_at))).await?;
-    if done.rows_affected() == 0 {
-        return Err(StoreError::Stale);
+#[async_trait]
+impl InstanceStore for Database {
+    async fn create_instance(&self, instance: &VnfInstance) -> Result<(), StoreError> {
+        self.traced("instances::create", async {
+            let insert = sqlx::query(insert!("", ""));
+            let done = self.writer.execute(bind(self, insert, instance)?.bind(millis(instance.created_at))).await?;
+            if done.rows_affected() == 0 {
+                return Err(StoreError::Stale);
+            }
+            self.signals.change();
+            Ok(())
+        })
+        .await
     }
-    db.signals.change();
-    Ok(())
-}
 
-/// There is no check before the act: of two equal requests at once, the index lets one in.
-pub(super) async fn create_once(
-    db: &Database,
-    instance: &VnfInstance,
-    key: &IdempotencyKey,
-) -> Result<CreateOutcome, StoreError> {
-    let mut tx = db.writer.begin().await?;
-    let insert = sqlx::query(concat!(
-        insert!(", idempotency_key, request_fingerprint", ", $19, $20"),
-        " ON CONFLICT (project_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING"
-    ));
-    let insert = bind(db, insert, instance)?.bind(millis(instance.created_at)).bind(&key.key).bind(&key.fingerprint);
-    if insert.execute(&mut *tx).await?.rows_affected() == 1 {
-        tx.commit().await?;
-        db.signals.change();
-        return Ok(CreateOutcome::Created);
-    }
-    let row =
-        sqlx::query("SELECT id, request_fingerprint FROM vnf_instances WHERE project_id = $1 AND idempotency_key = $2")
+    async fn create_instance_once(
+        &self,
+        instance: &VnfInstance,
+        key: &IdempotencyKey,
+    ) -> Result<CreateOutcome, StoreError> {
+        // There is no check before the act: of two equal requests at once, the index lets one in.
+        self.traced("instances::create_once", async {
+            let mut tx = self.writer.begin().await?;
+            let insert = sqlx::query(concat!(
+                insert!(", idempotency_key, request_fingerprint", ", $19, $20"),
+                " ON CONFLICT (project_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING"
+            ));
+            let insert =
+                bind(self, insert, instance)?.bind(millis(instance.created_at)).bind(&key.key).bind(&key.fingerprint);
+            if insert.execute(&mut *tx).await?.rows_affected() == 1 {
+                tx.commit().await?;
+                self.signals.change();
+                return Ok(CreateOutcome::Created);
+            }
+            let row = sqlx::query(
+                "SELECT id, request_fingerprint FROM vnf_instances WHERE project_id = $1 AND idempotency_key = $2",
+            )
             .bind(&instance.project_id.0)
             .bind(&key.key)
             .fetch_optional(&mut *tx)
             .await?;
-    // Without such an instance it is the package that is not there.
-    let made = read(TABLE, &row.ok_or(StoreError::Stale)?, |row| {
-        let is_equal = row.try_get::<&str, _>("request_fingerprint")? == key.fingerprint;
-        Ok(if is_equal {
-            CreateOutcome::Existing(row.try_get::<&str, _>("id")?.parse()?)
-        } else {
-            CreateOutcome::KeyConflict
+            // Without such an instance it is the package that is not there.
+            let made = read(TABLE, &row.ok_or(StoreError::Stale)?, |row| {
+                let is_equal = row.try_get::<&str, _>("request_fingerprint")? == key.fingerprint;
+                Ok(if is_equal {
+                    CreateOutcome::Existing(row.try_get::<&str, _>("id")?.parse()?)
+                } else {
+                    CreateOutcome::KeyConflict
+                })
+            })?;
+            // On SQLite it may have been made by a transaction that shares this one's commit: others see it only after that.
+            tx.commit().await?;
+            Ok(made)
         })
-    })?;
-    // On SQLite it may have been made by a transaction that shares this one's commit: others see it only after that.
-    tx.commit().await?;
-    Ok(made)
+        .await
+    }
+
+    async fn instance(&self, project: &ProjectId, id: VnfInstanceId) -> Result<VnfInstance, StoreError> {
+        self.traced("instances::one", async {
+            let row = sqlx::query(concat!(select!(), "WHERE id = $1 AND project_id = $2"))
+                .bind(id.to_string())
+                .bind(&project.0)
+                .fetch_optional(&self.reader())
+                .await?;
+            read(TABLE, &row.ok_or(StoreError::NotFound)?, |row| instance(self, row))
+        })
+        .await
+    }
+
+    async fn instance_version(&self, project: &ProjectId, id: VnfInstanceId) -> Result<i64, StoreError> {
+        self.traced("instances::version", async {
+            let version = sqlx::query_scalar("SELECT version FROM vnf_instances WHERE id = $1 AND project_id = $2")
+                .bind(id.to_string())
+                .bind(&project.0)
+                .fetch_optional(&self.reader())
+                .await?;
+            version.ok_or(StoreError::NotFound)
+        })
+        .await
+    }
+
+    async fn list_instances(&self, project: &ProjectId, page: &Page<'_>) -> Result<Vec<Listed>, StoreError> {
+        // On SQLite, without a filter, read from the index `vnf_instances_list` alone.
+        self.traced("instances::list", async {
+            let mut select = QueryBuilder::new("SELECT id, created_at, version FROM vnf_instances");
+            filters::push_page(&mut select, "created_at", project, page);
+            let listed = |row: &Row| {
+                let id = row.try_get::<&str, _>(0)?.parse()?;
+                Ok(Listed { id, place: PageCursor { at: row.try_get(1)?, id: id.0 }, version: row.try_get(2)? })
+            };
+            filters::fetch(self, &mut select).await?.iter().map(|row| read(TABLE, row, listed)).collect()
+        })
+        .await
+    }
+
+    async fn instances(&self, project: &ProjectId, ids: &[VnfInstanceId]) -> Result<Vec<VnfInstance>, StoreError> {
+        self.traced("instances::some", async {
+            let mut select = QueryBuilder::new(concat!(select!(), "WHERE project_id = "));
+            select.push_bind(&project.0);
+            push_ids(&mut select, "id", Some(ids));
+            let rows = select.build().persistent(false).fetch_all(&self.reader()).await?;
+            rows.iter().map(|row| read(TABLE, row, |row| instance(self, row))).collect()
+        })
+        .await
+    }
+
+    async fn delete_instance(
+        &self,
+        project: &ProjectId,
+        id: VnfInstanceId,
+        versions: Option<&[i64]>,
+    ) -> Result<(), StoreError> {
+        // Locks the row first and looks at the rest after: an operation that begins meanwhile must change the row too, so either
+        // it is seen here or it finds the row gone.
+        self.traced("instances::delete", async {
+            let mut tx = self.writer.begin().await?;
+            let (instantiated, version) = sqlx::query_as::<_, (bool, i64)>(concat!(
+        "SELECT instantiated_vnf_info IS NOT NULL, version FROM vnf_instances WHERE id = $1 AND project_id = $2",
+        for_update!()
+    ))
+    .bind(id.to_string())
+    .bind(&project.0)
+    .fetch_optional(&mut *tx)
+    .await?
+    .ok_or(StoreError::NotFound)?;
+            if versions.is_some_and(|versions| !versions.contains(&version)) {
+                return Err(StoreError::OtherVersion);
+            }
+            if let Some(live) = op_occs::live(&mut tx, id).await? {
+                return Err(StoreError::Busy(live));
+            }
+            if instantiated {
+                return Err(StoreError::Stale);
+            }
+            let resource = sqlx::query("SELECT 1 FROM vnf_resources WHERE vnf_instance_id = $1 LIMIT 1")
+                .bind(id.to_string())
+                .fetch_optional(&mut *tx)
+                .await?;
+            if resource.is_some() {
+                return Err(StoreError::InUse);
+            }
+            sqlx::query("DELETE FROM vnf_instances WHERE id = $1").bind(id.to_string()).execute(&mut *tx).await?;
+            tx.commit().await?;
+            self.signals.change();
+            Ok(())
+        })
+        .await
+    }
+
+    async fn instantiated(&self, ids: Option<&[VnfInstanceId]>) -> Result<Vec<InstanceLocation>, StoreError> {
+        // Two reads, not one transaction: what changes in between is told of by an ending.
+        self.traced("instances::instantiated", async {
+            let mut select = QueryBuilder::new(
+                "SELECT id, project_id, vnf_metadata, vim_connections, vim_secrets FROM vnf_instances \
+                 WHERE instantiated_vnf_info IS NOT NULL",
+            );
+            push_ids(&mut select, "id", ids);
+            let rows = select.build().persistent(false).fetch_all(&self.reader()).await?;
+            let mut select = QueryBuilder::new(
+                "SELECT DISTINCT vnf_instance_id AS id, kind FROM vnf_resources \
+                 WHERE (vdu_id IS NOT NULL OR kind = 'PersistentVolumeClaim')",
+            );
+            push_ids(&mut select, "vnf_instance_id", ids);
+            let mut kinds: HashMap<String, BTreeSet<String>> = HashMap::new();
+            for row in select.build().persistent(false).fetch_all(&self.reader()).await? {
+                kinds.entry(row.try_get("id")?).or_default().insert(row.try_get("kind")?);
+            }
+            let mut whereabouts = |row: &Row| {
+                let id = row.try_get::<&str, _>("id")?;
+                let metadata: VnfMetadata = json(row, "vnf_metadata")?;
+                Ok(InstanceLocation {
+                    id: id.parse()?,
+                    project_id: project(row)?,
+                    home: vim_connections(self, row)?.into_values().find(|connection| connection.home),
+                    namespace: metadata.namespace.ok_or("instantiated without a namespace")?,
+                    kinds: kinds.remove(id).unwrap_or_default(),
+                })
+            };
+            // One that can't be read must not keep the others from being looked at.
+            let readable = |row: &Row| {
+                let found = read(TABLE, row, &mut whereabouts);
+                found.inspect_err(|error| tracing::error!("a VNF instance is not kept up to date: {error}")).ok()
+            };
+            Ok(rows.iter().filter_map(readable).collect())
+        })
+        .await
+    }
+
+    async fn refresh_instance(&self, instance: &VnfInstance) -> Result<(), StoreError> {
+        // One statement decides: an operation that begins at the same time changes the row too, and so one of the two finds
+        // another version.
+        self.traced("instances::refresh", async {
+            let mut tx = self.writer.begin().await?;
+            let done = sqlx::query(concat!(
+                "UPDATE vnf_instances SET instantiated_vnf_info = $3, version = version + 1 \
+                 WHERE id = $1 AND version = $2 AND instantiated_vnf_info IS NOT NULL \
+                   AND NOT EXISTS (SELECT 1 FROM vnf_lcm_op_occs WHERE vnf_instance_id = $1 AND state IN ",
+                op_occs::live_states!(),
+                ")"
+            ))
+            .bind(instance.id.to_string())
+            .bind(instance.version)
+            .bind(instance.instantiated.as_ref().map(Json))
+            .execute(&mut *tx)
+            .await?;
+            if done.rows_affected() == 1 {
+                // What is seen in the cluster will be seen there again.
+                let _ = commit_unsynced(tx).await?;
+                return Ok(());
+            }
+            let live = op_occs::live(&mut tx, instance.id).await?;
+            Err(live.map_or(StoreError::Stale, StoreError::Busy))
+        })
+        .await
+    }
+
+    async fn resources(&self, id: VnfInstanceId) -> Result<Vec<Resource>, StoreError> {
+        self.traced("resources::all", resources::all(self, id)).await
+    }
+
+    fn endings(&self) -> broadcast::Receiver<OperationEnded> {
+        self.endings.subscribe()
+    }
 }
 
 /// Replaces all but id, project and `created_at`, if the version is still `instance.version`, and counts that up.
@@ -114,15 +299,6 @@ pub(super) async fn replace(db: &Database, tx: &mut Tx, instance: &VnfInstance) 
     Err(if there.is_some() { StoreError::Stale } else { StoreError::NotFound })
 }
 
-pub(super) async fn one(db: &Database, project: &ProjectId, id: VnfInstanceId) -> Result<VnfInstance, StoreError> {
-    let row = sqlx::query(concat!(select!(), "WHERE id = $1 AND project_id = $2"))
-        .bind(id.to_string())
-        .bind(&project.0)
-        .fetch_optional(&db.reader())
-        .await?;
-    read(TABLE, &row.ok_or(StoreError::NotFound)?, |row| instance(db, row))
-}
-
 /// The rows of the instances that the rows of op occurrences are about.
 pub(super) async fn of_operations(db: &Database, op_occs: &[Row]) -> Result<Vec<Row>, StoreError> {
     let mut select = QueryBuilder::new(concat!(select!(), "WHERE id IN ("));
@@ -141,77 +317,6 @@ pub(super) fn among(db: &Database, rows: &[Row], id: VnfInstanceId) -> Result<Vn
     read(TABLE, row.ok_or(StoreError::NotFound)?, |row| instance(db, row))
 }
 
-pub(super) async fn version(db: &Database, project: &ProjectId, id: VnfInstanceId) -> Result<i64, StoreError> {
-    let version = sqlx::query_scalar("SELECT version FROM vnf_instances WHERE id = $1 AND project_id = $2")
-        .bind(id.to_string())
-        .bind(&project.0)
-        .fetch_optional(&db.reader())
-        .await?;
-    version.ok_or(StoreError::NotFound)
-}
-
-/// On SQLite, without a filter, read from the index `vnf_instances_list` alone.
-pub(super) async fn list(db: &Database, project: &ProjectId, page: &Page<'_>) -> Result<Vec<Listed>, StoreError> {
-    let mut select = QueryBuilder::new("SELECT id, created_at, version FROM vnf_instances");
-    filters::push_page(&mut select, "created_at", project, page);
-    let listed = |row: &Row| {
-        let id = row.try_get::<&str, _>(0)?.parse()?;
-        Ok(Listed { id, place: PageCursor { at: row.try_get(1)?, id: id.0 }, version: row.try_get(2)? })
-    };
-    filters::fetch(db, &mut select).await?.iter().map(|row| read(TABLE, row, listed)).collect()
-}
-
-pub(super) async fn some(
-    db: &Database,
-    project: &ProjectId,
-    ids: &[VnfInstanceId],
-) -> Result<Vec<VnfInstance>, StoreError> {
-    let mut select = QueryBuilder::new(concat!(select!(), "WHERE project_id = "));
-    select.push_bind(&project.0);
-    push_ids(&mut select, "id", Some(ids));
-    let rows = select.build().persistent(false).fetch_all(&db.reader()).await?;
-    rows.iter().map(|row| read(TABLE, row, |row| instance(db, row))).collect()
-}
-
-/// Two reads, not one transaction: what changes in between is told of by an ending.
-pub(super) async fn instantiated(
-    db: &Database,
-    ids: Option<&[VnfInstanceId]>,
-) -> Result<Vec<InstanceLocation>, StoreError> {
-    let mut select = QueryBuilder::new(
-        "SELECT id, project_id, vnf_metadata, vim_connections, vim_secrets FROM vnf_instances \
-         WHERE instantiated_vnf_info IS NOT NULL",
-    );
-    push_ids(&mut select, "id", ids);
-    let rows = select.build().persistent(false).fetch_all(&db.reader()).await?;
-    let mut select = QueryBuilder::new(
-        "SELECT DISTINCT vnf_instance_id AS id, kind FROM vnf_resources \
-         WHERE (vdu_id IS NOT NULL OR kind = 'PersistentVolumeClaim')",
-    );
-    push_ids(&mut select, "vnf_instance_id", ids);
-    let mut kinds: HashMap<String, BTreeSet<String>> = HashMap::new();
-    for row in select.build().persistent(false).fetch_all(&db.reader()).await? {
-        kinds.entry(row.try_get("id")?).or_default().insert(row.try_get("kind")?);
-    }
-    let mut whereabouts = |row: &Row| {
-        let id = row.try_get::<&str, _>("id")?;
-        let metadata: VnfMetadata = json(row, "vnf_metadata")?;
-        Ok(InstanceLocation {
-            id: id.parse()?,
-            project_id: project(row)?,
-            home: vim_connections(db, row)?.into_values().find(|connection| connection.home),
-            namespace: metadata.namespace.ok_or("instantiated without a namespace")?,
-            kinds: kinds.remove(id).unwrap_or_default(),
-        })
-    };
-    // One that can't be read must not keep the others from being looked at.
-    let readable = |row: &Row| {
-        let found = read(TABLE, row, &mut whereabouts);
-        found.inspect_err(|error| tracing::error!("a VNF instance is not kept up to date: {error}")).ok()
-    };
-    Ok(rows.iter().filter_map(readable).collect())
-}
-
 /// Adds the condition that `column` is one of `ids`, if there are any to be one of.
 fn push_ids(query: &mut QueryBuilder, column: &str, ids: Option<&[VnfInstanceId]>) {
     let Some(ids) = ids else { return };
@@ -222,71 +327,6 @@ fn push_ids(query: &mut QueryBuilder, column: &str, ids: Option<&[VnfInstanceId]
         list.push_bind(id);
     });
     query.push(")");
-}
-
-/// One statement decides: an operation that begins at the same time changes the row too, and so one of the two finds
-/// another version.
-pub(super) async fn refresh(db: &Database, instance: &VnfInstance) -> Result<(), StoreError> {
-    let mut tx = db.writer.begin().await?;
-    let done = sqlx::query(concat!(
-        "UPDATE vnf_instances SET instantiated_vnf_info = $3, version = version + 1 \
-         WHERE id = $1 AND version = $2 AND instantiated_vnf_info IS NOT NULL \
-           AND NOT EXISTS (SELECT 1 FROM vnf_lcm_op_occs WHERE vnf_instance_id = $1 AND state IN ",
-        op_occs::live_states!(),
-        ")"
-    ))
-    .bind(instance.id.to_string())
-    .bind(instance.version)
-    .bind(instance.instantiated.as_ref().map(Json))
-    .execute(&mut *tx)
-    .await?;
-    if done.rows_affected() == 1 {
-        // What is seen in the cluster will be seen there again.
-        let _ = commit_unsynced(tx).await?;
-        return Ok(());
-    }
-    let live = op_occs::live(&mut tx, instance.id).await?;
-    Err(live.map_or(StoreError::Stale, StoreError::Busy))
-}
-
-/// Locks the row first and looks at the rest after: an operation that begins meanwhile must change the row too, so either
-/// it is seen here or it finds the row gone.
-pub(super) async fn delete(
-    db: &Database,
-    project: &ProjectId,
-    id: VnfInstanceId,
-    versions: Option<&[i64]>,
-) -> Result<(), StoreError> {
-    let mut tx = db.writer.begin().await?;
-    let (instantiated, version) = sqlx::query_as::<_, (bool, i64)>(concat!(
-        "SELECT instantiated_vnf_info IS NOT NULL, version FROM vnf_instances WHERE id = $1 AND project_id = $2",
-        for_update!()
-    ))
-    .bind(id.to_string())
-    .bind(&project.0)
-    .fetch_optional(&mut *tx)
-    .await?
-    .ok_or(StoreError::NotFound)?;
-    if versions.is_some_and(|versions| !versions.contains(&version)) {
-        return Err(StoreError::OtherVersion);
-    }
-    if let Some(live) = op_occs::live(&mut tx, id).await? {
-        return Err(StoreError::Busy(live));
-    }
-    if instantiated {
-        return Err(StoreError::Stale);
-    }
-    let resource = sqlx::query("SELECT 1 FROM vnf_resources WHERE vnf_instance_id = $1 LIMIT 1")
-        .bind(id.to_string())
-        .fetch_optional(&mut *tx)
-        .await?;
-    if resource.is_some() {
-        return Err(StoreError::InUse);
-    }
-    sqlx::query("DELETE FROM vnf_instances WHERE id = $1").bind(id.to_string()).execute(&mut *tx).await?;
-    tx.commit().await?;
-    db.signals.change();
-    Ok(())
 }
 
 /// Binds $1 to $17: all but `created_at`.

@@ -4,11 +4,14 @@
 //! write begins with an UPDATE of the op occurrence's row that compares both: a conductor that was thought dead changes
 //! nothing any more. That UPDATE also locks the row, so the operation can't be claimed between it and the commit.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use sqlx::Row as _;
 use sqlx::types::Json;
 use time::OffsetDateTime;
+use tokio::sync::{Notify, watch};
 
 use super::super::{commit_unsynced, wake_others};
 use super::op_occs::{TABLE, columns, final_states, for_conductors, op_occ};
@@ -19,7 +22,9 @@ use crate::domain::plan::Plan;
 use crate::domain::problem::Problem;
 use crate::domain::resource::{ObjectKey, Resource, ResourceState};
 use crate::store::sql::convert::{Unreadable, count, enumerator, length, millis};
-use crate::store::{Checkpoint, Claim, Claimed, Granted, Lease, OperationEnded, OperationOutcome, StoreError};
+use crate::store::{
+    Checkpoint, Claim, Claimed, Granted, Lease, LeaseStore, OperationEnded, OperationOutcome, StoreError,
+};
 
 /// The fence: $1 is the operation, $2 the epoch; see [`held_by`].
 macro_rules! held {
@@ -28,25 +33,268 @@ macro_rules! held {
     };
 }
 
-pub(super) async fn claim(db: &Database, owner: &str, ttl: Duration, most: u32) -> Result<Claim, StoreError> {
-    let rows = take(db, owner, ttl, most).await?;
-    if rows.is_empty() {
-        return Ok(Claim::Idle(until_due(db).await?));
+#[async_trait]
+impl LeaseStore for Database {
+    async fn claim(&self, owner: &str, ttl: Duration, most: u32) -> Result<Claim, StoreError> {
+        self.traced("leases::claim", async {
+            let rows = take(self, owner, ttl, most).await?;
+            if rows.is_empty() {
+                return Ok(Claim::Idle(until_due(self).await?));
+            }
+            // Nobody changes an instance but whoever holds the lease, which is us.
+            let instances = instances::of_operations(self, &rows).await?;
+            let (claimed, unreadable): (Vec<_>, Vec<_>) =
+                rows.iter().map(|row| claimed(self, row, &instances)).partition(Result::is_ok);
+            let mut unreadable = unreadable.into_iter().filter_map(Result::err);
+            if claimed.is_empty()
+                && let Some(error) = unreadable.next()
+            {
+                return Err(error);
+            }
+            for error in unreadable {
+                tracing::error!(error = &error as &dyn std::error::Error, "an operation can't be worked on");
+            }
+            Ok(Claim::Work(claimed.into_iter().filter_map(Result::ok).collect()))
+        })
+        .await
     }
-    // Nobody changes an instance but whoever holds the lease, which is us.
-    let instances = instances::of_operations(db, &rows).await?;
-    let (claimed, unreadable): (Vec<_>, Vec<_>) =
-        rows.iter().map(|row| claimed(db, row, &instances)).partition(Result::is_ok);
-    let mut unreadable = unreadable.into_iter().filter_map(Result::err);
-    if claimed.is_empty()
-        && let Some(error) = unreadable.next()
-    {
-        return Err(error);
+
+    async fn renew(&self, lease: &Lease, ttl: Duration) -> Result<Option<CancelMode>, StoreError> {
+        self.traced("leases::renew", async {
+            let update = concat!(
+                "UPDATE vnf_lcm_op_occs SET lease_until = ",
+                now!(),
+                " + $3 WHERE ",
+                held!(),
+                " RETURNING id, cancel_mode"
+            );
+            let rows = self.writer.fetch_all_unsynced(held_by(sqlx::query(update), lease).bind(length(ttl))).await?;
+            read(TABLE, rows.first().ok_or(StoreError::LeaseLost)?, requested)
+        })
+        .await
     }
-    for error in unreadable {
-        tracing::error!(error = &error as &dyn std::error::Error, "an operation can't be worked on");
+
+    async fn store_plan(
+        &self,
+        lease: &Lease,
+        ttl: Duration,
+        plan: &Plan,
+        resources: &[Resource],
+        now: OffsetDateTime,
+    ) -> Result<(), StoreError> {
+        self.traced("leases::store_plan", store_plan(self, lease, ttl, plan, resources, None, now)).await
     }
-    Ok(Claim::Work(claimed.into_iter().filter_map(Result::ok).collect()))
+
+    async fn store_granted_plan(
+        &self,
+        lease: &Lease,
+        ttl: Duration,
+        plan: &Plan,
+        resources: &[Resource],
+        granted: &Granted,
+        now: OffsetDateTime,
+    ) -> Result<(), StoreError> {
+        self.traced("leases::store_plan", store_plan(self, lease, ttl, plan, resources, Some(granted), now)).await
+    }
+
+    async fn await_grant(&self, lease: Lease, delay: Duration, pending: &PendingGrant) -> Result<(), StoreError> {
+        // Nobody else is told: whoever looks for work next finds when it is due.
+        self.traced("leases::await_grant", async {
+            let lease = &lease;
+            let update = concat!(
+                "UPDATE vnf_lcm_op_occs \
+                 SET lease_owner = NULL, lease_until = 0, attempt = 0, error = NULL, grant_uri = $4, grant_asked = $5, \
+                     not_before = ",
+                now!(),
+                " + CASE WHEN cancel_mode IS NULL THEN $3 ELSE 0 END WHERE ",
+                held!(),
+                " AND state = 'STARTING' RETURNING vnf_instance_id"
+            );
+            let update = sqlx::query(update);
+            let update = held_by(update, lease).bind(length(delay)).bind(&pending.uri).bind(Json(&pending.asked));
+            let mut tx = self.writer.begin().await?;
+            fenced(&mut tx, update, lease).await?;
+            tx.commit().await?;
+            self.wake_ours();
+            Ok(())
+        })
+        .await
+    }
+
+    async fn record_intent(
+        &self,
+        lease: &Lease,
+        ttl: Duration,
+        objects: &[ObjectKey],
+        new: &[Resource],
+    ) -> Result<Option<CancelMode>, StoreError> {
+        self.traced("leases::record_intent", async {
+            let mut tx = self.writer.begin().await?;
+            let update = concat!(
+                "UPDATE vnf_lcm_op_occs SET lease_until = ",
+                now!(),
+                " + $3 WHERE ",
+                held!(),
+                " RETURNING id, vnf_instance_id, cancel_mode"
+            );
+            let update = held_by(sqlx::query(update), lease).bind(length(ttl));
+            let row = update.fetch_optional(&mut *tx).await?.ok_or(StoreError::LeaseLost)?;
+            let instance = row.try_get("vnf_instance_id")?;
+            resources::mark_intent(&mut tx, instance, objects).await?;
+            resources::insert(&mut tx, instance, new).await?;
+            tx.commit().await?;
+            read(TABLE, &row, requested)
+        })
+        .await
+    }
+
+    async fn checkpoint(&self, lease: &Lease, checkpoint: &Checkpoint) -> Result<(), StoreError> {
+        // With a step done, what was said of the attempts at it is past; the error in ROLLING_BACK is the one that led there.
+        self.traced("leases::checkpoint", async {
+            let update = concat!(
+                "UPDATE vnf_lcm_op_occs \
+                 SET attempt = CASE WHEN steps_done = $3 THEN attempt ELSE 0 END, \
+                     error = CASE WHEN steps_done = $3 OR state = 'ROLLING_BACK' THEN error ELSE NULL END, \
+                     steps_done = $3 \
+                 WHERE ",
+                held!(),
+                " RETURNING vnf_instance_id"
+            );
+            let update = held_by(sqlx::query(update), lease).bind(count(checkpoint.steps_done));
+            if checkpoint.rows.is_empty() && checkpoint.states.is_empty() && checkpoint.removed.is_empty() {
+                let rows = self.writer.fetch_all_unsynced(update).await?;
+                return if rows.len() == 1 { Ok(()) } else { Err(StoreError::LeaseLost) };
+            }
+            let states = checkpoint.states.iter().map(|(_, state)| state);
+            let begins =
+                states.chain(checkpoint.rows.iter().map(|row| &row.state)).any(|state| *state == ResourceState::Intent);
+            let mut tx = self.writer.begin().await?;
+            let row = fenced(&mut tx, update, lease).await?;
+            let instance = row.try_get("vnf_instance_id")?;
+            resources::insert(&mut tx, instance, &checkpoint.rows).await?;
+            resources::set_states(&mut tx, instance, &checkpoint.states).await?;
+            resources::remove(&mut tx, instance, &checkpoint.removed).await?;
+            let unsynced = commit_unsynced(tx).await?;
+            if begins {
+                unsynced.synced().await?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn postpone(
+        &self,
+        lease: Lease,
+        delay: Duration,
+        attempt: u32,
+        error: Option<&Problem>,
+    ) -> Result<(), StoreError> {
+        self.traced("leases::postpone", async {
+            let lease = &lease;
+            let update = concat!(
+                "UPDATE vnf_lcm_op_occs \
+                 SET lease_owner = NULL, lease_until = 0, attempt = $4, \
+                     error = CASE WHEN state = 'ROLLING_BACK' THEN error ELSE $5 END, \
+                     not_before = ",
+                now!(),
+                " + CASE WHEN cancel_mode IS NULL THEN $3 ELSE 0 END WHERE ",
+                held!()
+            );
+            let mut tx = self.writer.begin().await?;
+            let done = held_by(sqlx::query(update), lease)
+                .bind(length(delay))
+                .bind(i64::from(attempt))
+                .bind(error.map(Json))
+                .execute(&mut *tx)
+                .await?;
+            if done.rows_affected() == 0 {
+                return Err(StoreError::LeaseLost);
+            }
+            // Handed over by a process that stops: another one may go on at once.
+            if delay.is_zero() {
+                wake_others(&mut tx).await?;
+            }
+            let _ = commit_unsynced(tx).await?;
+            self.wake_ours();
+            Ok(())
+        })
+        .await
+    }
+
+    async fn end_operation(&self, lease: Lease, ending: &OperationOutcome) -> Result<(), StoreError> {
+        // An operation that stops on its way back forgets how far it got: going back again begins anew (every step is safe to run
+        // again), and so does a retry forward, whose steps have been undone in part.
+        //
+        // One that somebody is to decide about within a time is due when that is over. It is then ended by a conductor, from
+        // FAILED_TEMP; should it come back there, there is no second way back.
+        self.traced("leases::end_operation", async {
+            let lease = &lease;
+            let mut tx = self.writer.begin().await?;
+            let update = concat!(
+                "UPDATE vnf_lcm_op_occs \
+                 SET state = $4, state_entered_time = $5, attempt = 0, cancel_mode = NULL, \
+                     steps_done = CASE WHEN state = 'ROLLING_BACK' OR $4 = 'ROLLING_BACK' THEN 0 ELSE steps_done END, \
+                     error = CASE WHEN $4 = 'COMPLETED' THEN NULL ELSE COALESCE($6, error) END, \
+                     resource_changes = COALESCE($7, resource_changes), changed_info = COALESCE($8, changed_info), \
+                     target_pkg_id = CASE WHEN $4 IN ",
+                final_states!(),
+                " THEN NULL ELSE target_pkg_id END, \
+                     unattended_remedy = CASE WHEN state = 'FAILED_TEMP' THEN 'FAIL' ELSE unattended_remedy END, \
+                     not_before = CASE WHEN $4 = 'FAILED_TEMP' AND unattended_after IS NOT NULL THEN ",
+                now!(),
+                " + unattended_after ELSE not_before END, \
+                     lease_owner = NULL, lease_until = 0, listed = $4 IN ",
+                final_states!(),
+                " WHERE ",
+                held!(),
+                " AND state = $3 RETURNING vnf_instance_id, unattended_after, ",
+                op_occ_values::columns!()
+            );
+            let update = held_by(sqlx::query(update), lease)
+                .bind(ending.from.as_str())
+                .bind(ending.to.as_str())
+                .bind(millis(ending.now))
+                .bind(ending.error.as_ref().map(Json))
+                .bind(ending.resource_changes.as_ref().map(Json))
+                .bind(ending.changed_info.as_ref().map(Json));
+            let row = fenced(&mut tx, update, lease).await?;
+            let id: &str = row.try_get("vnf_instance_id")?;
+            let is_unattended = row.try_get::<Option<i64>, _>("unattended_after")?.is_some();
+            if ending.to.is_final() {
+                op_occ_values::list(&mut tx, &row).await?;
+            }
+            if ending.discard_inventory {
+                resources::discard(&mut tx, id).await?;
+            }
+            if let Some(instance) = &ending.instance {
+                instances::replace(self, &mut tx, instance).await?;
+            }
+            tx.commit().await?;
+            self.signals.change();
+            // There is more to do now, or at a time that nobody waits for yet.
+            if ending.to.is_running() || (ending.to == OpState::FailedTemp && is_unattended) {
+                self.wake_ours();
+            }
+            if ending.to.is_final() {
+                self.endings.tell(id.parse().map_or(OperationEnded::Any, OperationEnded::One));
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    fn wake(&self) -> Arc<Notify> {
+        Arc::clone(&self.signals.wake)
+    }
+
+    fn cancels(&self) -> watch::Receiver<()> {
+        self.signals.cancels.subscribe()
+    }
+
+    async fn sync(&self) -> Result<(), StoreError> {
+        Ok(self.writer.sync().await?)
+    }
 }
 
 /// Gives leases. The number is part of the statement, for PostgreSQL would plan for any number otherwise: with the whole
@@ -112,18 +360,6 @@ async fn until_due(db: &Database) -> Result<Option<Duration>, StoreError> {
     Ok(millis.map(|millis| Duration::from_millis(millis.try_into().unwrap_or(0))))
 }
 
-pub(super) async fn renew(db: &Database, lease: &Lease, ttl: Duration) -> Result<Option<CancelMode>, StoreError> {
-    let update = concat!(
-        "UPDATE vnf_lcm_op_occs SET lease_until = ",
-        now!(),
-        " + $3 WHERE ",
-        held!(),
-        " RETURNING id, cancel_mode"
-    );
-    let rows = db.writer.fetch_all_unsynced(held_by(sqlx::query(update), lease).bind(length(ttl))).await?;
-    read(TABLE, rows.first().ok_or(StoreError::LeaseLost)?, requested)
-}
-
 /// The cancel request that is pending, if one is.
 fn requested(row: &Row) -> Result<Option<CancelMode>, Unreadable> {
     Ok(row.try_get::<Option<&str>, _>("cancel_mode")?.map(enumerator).transpose()?)
@@ -163,180 +399,6 @@ pub(super) async fn store_plan(
     }
     tx.commit().await?;
     db.signals.change();
-    Ok(())
-}
-
-pub(super) async fn record_intent(
-    db: &Database,
-    lease: &Lease,
-    ttl: Duration,
-    objects: &[ObjectKey],
-    new: &[Resource],
-) -> Result<Option<CancelMode>, StoreError> {
-    let mut tx = db.writer.begin().await?;
-    let update = concat!(
-        "UPDATE vnf_lcm_op_occs SET lease_until = ",
-        now!(),
-        " + $3 WHERE ",
-        held!(),
-        " RETURNING id, vnf_instance_id, cancel_mode"
-    );
-    let update = held_by(sqlx::query(update), lease).bind(length(ttl));
-    let row = update.fetch_optional(&mut *tx).await?.ok_or(StoreError::LeaseLost)?;
-    let instance = row.try_get("vnf_instance_id")?;
-    resources::mark_intent(&mut tx, instance, objects).await?;
-    resources::insert(&mut tx, instance, new).await?;
-    tx.commit().await?;
-    read(TABLE, &row, requested)
-}
-
-/// With a step done, what was said of the attempts at it is past; the error in ROLLING_BACK is the one that led there.
-pub(super) async fn checkpoint(db: &Database, lease: &Lease, checkpoint: &Checkpoint) -> Result<(), StoreError> {
-    let update = concat!(
-        "UPDATE vnf_lcm_op_occs \
-         SET attempt = CASE WHEN steps_done = $3 THEN attempt ELSE 0 END, \
-             error = CASE WHEN steps_done = $3 OR state = 'ROLLING_BACK' THEN error ELSE NULL END, \
-             steps_done = $3 \
-         WHERE ",
-        held!(),
-        " RETURNING vnf_instance_id"
-    );
-    let update = held_by(sqlx::query(update), lease).bind(count(checkpoint.steps_done));
-    if checkpoint.rows.is_empty() && checkpoint.states.is_empty() && checkpoint.removed.is_empty() {
-        let rows = db.writer.fetch_all_unsynced(update).await?;
-        return if rows.len() == 1 { Ok(()) } else { Err(StoreError::LeaseLost) };
-    }
-    let states = checkpoint.states.iter().map(|(_, state)| state);
-    let begins =
-        states.chain(checkpoint.rows.iter().map(|row| &row.state)).any(|state| *state == ResourceState::Intent);
-    let mut tx = db.writer.begin().await?;
-    let row = fenced(&mut tx, update, lease).await?;
-    let instance = row.try_get("vnf_instance_id")?;
-    resources::insert(&mut tx, instance, &checkpoint.rows).await?;
-    resources::set_states(&mut tx, instance, &checkpoint.states).await?;
-    resources::remove(&mut tx, instance, &checkpoint.removed).await?;
-    let unsynced = commit_unsynced(tx).await?;
-    if begins {
-        unsynced.synced().await?;
-    }
-    Ok(())
-}
-
-pub(super) async fn postpone(
-    db: &Database,
-    lease: &Lease,
-    delay: Duration,
-    attempt: u32,
-    error: Option<&Problem>,
-) -> Result<(), StoreError> {
-    let update = concat!(
-        "UPDATE vnf_lcm_op_occs \
-         SET lease_owner = NULL, lease_until = 0, attempt = $4, \
-             error = CASE WHEN state = 'ROLLING_BACK' THEN error ELSE $5 END, \
-             not_before = ",
-        now!(),
-        " + CASE WHEN cancel_mode IS NULL THEN $3 ELSE 0 END WHERE ",
-        held!()
-    );
-    let mut tx = db.writer.begin().await?;
-    let done = held_by(sqlx::query(update), lease)
-        .bind(length(delay))
-        .bind(i64::from(attempt))
-        .bind(error.map(Json))
-        .execute(&mut *tx)
-        .await?;
-    if done.rows_affected() == 0 {
-        return Err(StoreError::LeaseLost);
-    }
-    // Handed over by a process that stops: another one may go on at once.
-    if delay.is_zero() {
-        wake_others(&mut tx).await?;
-    }
-    let _ = commit_unsynced(tx).await?;
-    db.wake_ours();
-    Ok(())
-}
-
-/// Nobody else is told: whoever looks for work next finds when it is due.
-pub(super) async fn await_grant(
-    db: &Database,
-    lease: &Lease,
-    delay: Duration,
-    pending: &PendingGrant,
-) -> Result<(), StoreError> {
-    let update = concat!(
-        "UPDATE vnf_lcm_op_occs \
-         SET lease_owner = NULL, lease_until = 0, attempt = 0, error = NULL, grant_uri = $4, grant_asked = $5, \
-             not_before = ",
-        now!(),
-        " + CASE WHEN cancel_mode IS NULL THEN $3 ELSE 0 END WHERE ",
-        held!(),
-        " AND state = 'STARTING' RETURNING vnf_instance_id"
-    );
-    let update = sqlx::query(update);
-    let update = held_by(update, lease).bind(length(delay)).bind(&pending.uri).bind(Json(&pending.asked));
-    let mut tx = db.writer.begin().await?;
-    fenced(&mut tx, update, lease).await?;
-    tx.commit().await?;
-    db.wake_ours();
-    Ok(())
-}
-
-/// An operation that stops on its way back forgets how far it got: going back again begins anew (every step is safe to run
-/// again), and so does a retry forward, whose steps have been undone in part.
-///
-/// One that somebody is to decide about within a time is due when that is over. It is then ended by a conductor, from
-/// FAILED_TEMP; should it come back there, there is no second way back.
-pub(super) async fn end_operation(db: &Database, lease: &Lease, ending: &OperationOutcome) -> Result<(), StoreError> {
-    let mut tx = db.writer.begin().await?;
-    let update = concat!(
-        "UPDATE vnf_lcm_op_occs \
-         SET state = $4, state_entered_time = $5, attempt = 0, cancel_mode = NULL, \
-             steps_done = CASE WHEN state = 'ROLLING_BACK' OR $4 = 'ROLLING_BACK' THEN 0 ELSE steps_done END, \
-             error = CASE WHEN $4 = 'COMPLETED' THEN NULL ELSE COALESCE($6, error) END, \
-             resource_changes = COALESCE($7, resource_changes), changed_info = COALESCE($8, changed_info), \
-             target_pkg_id = CASE WHEN $4 IN ",
-        final_states!(),
-        " THEN NULL ELSE target_pkg_id END, \
-             unattended_remedy = CASE WHEN state = 'FAILED_TEMP' THEN 'FAIL' ELSE unattended_remedy END, \
-             not_before = CASE WHEN $4 = 'FAILED_TEMP' AND unattended_after IS NOT NULL THEN ",
-        now!(),
-        " + unattended_after ELSE not_before END, \
-             lease_owner = NULL, lease_until = 0, listed = $4 IN ",
-        final_states!(),
-        " WHERE ",
-        held!(),
-        " AND state = $3 RETURNING vnf_instance_id, unattended_after, ",
-        op_occ_values::columns!()
-    );
-    let update = held_by(sqlx::query(update), lease)
-        .bind(ending.from.as_str())
-        .bind(ending.to.as_str())
-        .bind(millis(ending.now))
-        .bind(ending.error.as_ref().map(Json))
-        .bind(ending.resource_changes.as_ref().map(Json))
-        .bind(ending.changed_info.as_ref().map(Json));
-    let row = fenced(&mut tx, update, lease).await?;
-    let id: &str = row.try_get("vnf_instance_id")?;
-    let is_unattended = row.try_get::<Option<i64>, _>("unattended_after")?.is_some();
-    if ending.to.is_final() {
-        op_occ_values::list(&mut tx, &row).await?;
-    }
-    if ending.discard_inventory {
-        resources::discard(&mut tx, id).await?;
-    }
-    if let Some(instance) = &ending.instance {
-        instances::replace(db, &mut tx, instance).await?;
-    }
-    tx.commit().await?;
-    db.signals.change();
-    // There is more to do now, or at a time that nobody waits for yet.
-    if ending.to.is_running() || (ending.to == OpState::FailedTemp && is_unattended) {
-        db.wake_ours();
-    }
-    if ending.to.is_final() {
-        db.endings.tell(id.parse().map_or(OperationEnded::Any, OperationEnded::One));
-    }
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use async_trait::async_trait;
 use sqlx::Row as _;
 use sqlx::types::Json;
 use time::OffsetDateTime;
@@ -17,7 +18,7 @@ use crate::domain::instance::VnfInstance;
 use crate::domain::op_occ::{CancelMode, OpState, Unattended, VnfLcmOpOcc};
 use crate::domain::plan::Plan;
 use crate::store::sql::convert::{Unreadable, cancel_mode, enumerator, length, millis};
-use crate::store::{OperationEnded, Page, StoreError, values};
+use crate::store::{OperationEnded, OperationStore, Page, StoreError, values};
 
 pub(super) const TABLE: &str = "vnf_lcm_op_occs";
 
@@ -67,56 +68,186 @@ pub(super) use final_states;
 pub(super) use for_conductors;
 pub(super) use live_states;
 
-/// There is no check before the act: of two operations of one VNF instance that begin together, the index lets one in.
-pub(super) async fn begin(db: &Database, op: &VnfLcmOpOcc, instance: &VnfInstance) -> Result<(), StoreError> {
-    let mut tx = db.writer.begin().await?;
-    let insert = sqlx::query(concat!(
-        "INSERT INTO vnf_lcm_op_occs \
-             (id, project_id, vnf_instance_id, operation, state, state_entered_time, start_time, \
-              is_automatic_invocation, params, changed_info, cancel_mode, target_pkg_id, traceparent, unattended_after, \
-              unattended_remedy, not_before) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, ",
-        now!(),
-        ") ON CONFLICT (vnf_instance_id) WHERE state IN ",
-        live_states!(),
-        " DO NOTHING"
-    ));
-    let done = insert
-        .bind(op.id.to_string())
-        .bind(&op.project_id.0)
-        .bind(op.vnf_instance_id.to_string())
-        .bind(op.operation.as_str())
-        .bind(op.state.as_str())
-        .bind(millis(op.state_entered_time))
-        .bind(millis(op.start_time))
-        .bind(op.is_automatic_invocation)
-        .bind(Json(&op.params))
-        .bind(op.changed_info.as_ref().map(Json))
-        .bind(op.cancel.map(cancel_mode))
-        .bind(op.target_package.map(|id| id.to_string()))
-        .bind(&op.traceparent)
-        .bind(op.unattended.map(|unattended| length(unattended.after)))
-        .bind(op.unattended.map(|unattended| unattended.remedy.as_str()))
-        .execute(&mut *tx)
-        .await;
-    let done = match done {
-        // The package is gone meanwhile.
-        Err(error) if is_foreign_key_violation(&error) => return Err(StoreError::Stale),
-        done => done?,
-    };
-    if done.rows_affected() == 0 {
-        let live = live(&mut tx, op.vnf_instance_id).await?;
-        // On PostgreSQL it may have ended between the two statements.
-        return Err(live.map_or(StoreError::Stale, StoreError::Busy));
+#[async_trait]
+impl OperationStore for Database {
+    async fn begin_operation(&self, op: &VnfLcmOpOcc, instance: &VnfInstance) -> Result<(), StoreError> {
+        // There is no check before the act: of two operations of one VNF instance that begin together, the index lets one in.
+        self.traced("op_occs::begin", async {
+            let mut tx = self.writer.begin().await?;
+            let insert = sqlx::query(concat!(
+                "INSERT INTO vnf_lcm_op_occs \
+                     (id, project_id, vnf_instance_id, operation, state, state_entered_time, start_time, \
+                      is_automatic_invocation, params, changed_info, cancel_mode, target_pkg_id, traceparent, \
+                      unattended_after, unattended_remedy, not_before) \
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, ",
+                now!(),
+                ") ON CONFLICT (vnf_instance_id) WHERE state IN ",
+                live_states!(),
+                " DO NOTHING"
+            ));
+            let done = insert
+                .bind(op.id.to_string())
+                .bind(&op.project_id.0)
+                .bind(op.vnf_instance_id.to_string())
+                .bind(op.operation.as_str())
+                .bind(op.state.as_str())
+                .bind(millis(op.state_entered_time))
+                .bind(millis(op.start_time))
+                .bind(op.is_automatic_invocation)
+                .bind(Json(&op.params))
+                .bind(op.changed_info.as_ref().map(Json))
+                .bind(op.cancel.map(cancel_mode))
+                .bind(op.target_package.map(|id| id.to_string()))
+                .bind(&op.traceparent)
+                .bind(op.unattended.map(|unattended| length(unattended.after)))
+                .bind(op.unattended.map(|unattended| unattended.remedy.as_str()))
+                .execute(&mut *tx)
+                .await;
+            let done = match done {
+                // The package is gone meanwhile.
+                Err(error) if is_foreign_key_violation(&error) => return Err(StoreError::Stale),
+                done => done?,
+            };
+            if done.rows_affected() == 0 {
+                let live = live(&mut tx, op.vnf_instance_id).await?;
+                // On PostgreSQL it may have ended between the two statements.
+                return Err(live.map_or(StoreError::Stale, StoreError::Busy));
+            }
+            instances::replace(self, &mut tx, instance).await?;
+            wake_others(&mut tx).await?;
+            let unsynced = commit_unsynced(tx).await?;
+            // Whoever claims it has to wait for the disk himself before he makes anything.
+            self.wake_ours();
+            self.signals.change();
+            unsynced.synced().await?;
+            Ok(())
+        })
+        .await
     }
-    instances::replace(db, &mut tx, instance).await?;
-    wake_others(&mut tx).await?;
-    let unsynced = commit_unsynced(tx).await?;
-    // Whoever claims it has to wait for the disk himself before he makes anything.
-    db.wake_ours();
-    db.signals.change();
-    unsynced.synced().await?;
-    Ok(())
+
+    async fn op_occ(&self, project: &ProjectId, id: VnfLcmOpOccId) -> Result<VnfLcmOpOcc, StoreError> {
+        self.traced("op_occs::one", one(self, project, id)).await
+    }
+
+    async fn op_occs(&self, project: &ProjectId, page: &Page<'_>) -> Result<Vec<VnfLcmOpOcc>, StoreError> {
+        // What the filter asks of JSON narrows down at which times the page's rows began, a window of times after the other, until
+        // the page is full.
+        self.traced("op_occs::list", async {
+            let sought = values::sought(project, page.filter);
+            if sought.is_empty() {
+                return among(self, project, page, None).await;
+            }
+            let mut found = Vec::new();
+            let mut from = page.after.map_or(i64::MIN, |place| place.at);
+            let mut most = FIRST_WINDOW;
+            loop {
+                let window = op_occ_values::window(self, project, page.filter, &sought, from, most).await?;
+                if !window.times.is_empty() {
+                    let rest = Page { limit: page.limit - found.len(), ..*page };
+                    found.extend(among(self, project, &rest, Some(&window.times)).await?);
+                }
+                match window.to {
+                    Some(to) if found.len() < page.limit => from = to + 1,
+                    _ => return Ok(found),
+                }
+                most = (most * 8).min(LAST_WINDOW);
+            }
+        })
+        .await
+    }
+
+    async fn resume_operation(
+        &self,
+        project: &ProjectId,
+        id: VnfLcmOpOccId,
+        to: OpState,
+        now: OffsetDateTime,
+    ) -> Result<(), StoreError> {
+        // Steps count per direction, so going back starts from 0. A retry goes on where it stopped; if that was on the way back,
+        // [`super::leases::end_operation`] has left 0 there. A conductor may be about to do what is done where nobody decides:
+        // without its lease it can't.
+        self.traced("op_occs::resume", async {
+            let mut tx = self.writer.begin().await?;
+            let done = sqlx::query(concat!(
+                "UPDATE vnf_lcm_op_occs \
+                 SET state = $3, state_entered_time = $4, attempt = 0, listed = $3 = 'FAILED', \
+                     steps_done = CASE WHEN $3 = 'ROLLING_BACK' THEN 0 ELSE steps_done END, \
+                     target_pkg_id = CASE WHEN $3 = 'FAILED' THEN NULL ELSE target_pkg_id END, \
+                     lease_owner = NULL, lease_until = 0, not_before = ",
+                now!(),
+                " WHERE id = $1 AND project_id = $2 AND state = 'FAILED_TEMP' RETURNING ",
+                op_occ_values::columns!()
+            ))
+            .bind(id.to_string())
+            .bind(&project.0)
+            .bind(to.as_str())
+            .bind(millis(now))
+            .fetch_optional(&mut *tx)
+            .await?;
+            let Some(row) = done else {
+                drop(tx);
+                one(self, project, id).await?;
+                return Err(StoreError::Stale);
+            };
+            if to.is_final() {
+                op_occ_values::list(&mut tx, &row).await?;
+            }
+            wake_others(&mut tx).await?;
+            tx.commit().await?;
+            self.wake_ours();
+            self.signals.change();
+            if to.is_final() {
+                self.endings.tell(OperationEnded::One(one(self, project, id).await?.vnf_instance_id));
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn cancel_operation(
+        &self,
+        project: &ProjectId,
+        id: VnfLcmOpOccId,
+        mode: CancelMode,
+    ) -> Result<(), StoreError> {
+        // One that waits for its next attempt becomes due; whoever holds one that is worked on finds the request when it renews.
+        self.traced("op_occs::cancel", async {
+            let mut tx = self.writer.begin().await?;
+            let update = concat!(
+                "UPDATE vnf_lcm_op_occs \
+                 SET cancel_mode = CASE WHEN cancel_mode = 'FORCEFUL' THEN cancel_mode ELSE $3 END, \
+                     not_before = CASE WHEN not_before > ",
+                now!(),
+                " THEN ",
+                now!(),
+                " ELSE not_before END \
+                 WHERE id = $1 AND project_id = $2 AND state IN ",
+                running_states!()
+            );
+            let update = sqlx::query(update).bind(id.to_string()).bind(&project.0).bind(cancel_mode(mode));
+            if update.execute(&mut *tx).await?.rows_affected() == 0 {
+                drop(tx);
+                one(self, project, id).await?;
+                return Err(StoreError::Stale);
+            }
+            tell_others_of_cancel(&mut tx).await?;
+            tx.commit().await?;
+            self.signals.cancel();
+            Ok(())
+        })
+        .await
+    }
+
+    async fn plan(&self, id: VnfLcmOpOccId) -> Result<Option<Plan>, StoreError> {
+        self.traced("op_occs::plan", async {
+            let row = sqlx::query("SELECT id, plan FROM vnf_lcm_op_occs WHERE id = $1")
+                .bind(id.to_string())
+                .fetch_optional(&self.reader())
+                .await?;
+            read(TABLE, &row.ok_or(StoreError::NotFound)?, |row| Ok(optional_json(row, "plan")?))
+        })
+        .await
+    }
 }
 
 pub(super) async fn one(db: &Database, project: &ProjectId, id: VnfLcmOpOccId) -> Result<VnfLcmOpOcc, StoreError> {
@@ -126,30 +257,6 @@ pub(super) async fn one(db: &Database, project: &ProjectId, id: VnfLcmOpOccId) -
         .fetch_optional(&db.reader())
         .await?;
     read(TABLE, &row.ok_or(StoreError::NotFound)?, op_occ)
-}
-
-/// What the filter asks of JSON narrows down at which times the page's rows began, a window of times after the other, until
-/// the page is full.
-pub(super) async fn list(db: &Database, project: &ProjectId, page: &Page<'_>) -> Result<Vec<VnfLcmOpOcc>, StoreError> {
-    let sought = values::sought(project, page.filter);
-    if sought.is_empty() {
-        return among(db, project, page, None).await;
-    }
-    let mut found = Vec::new();
-    let mut from = page.after.map_or(i64::MIN, |place| place.at);
-    let mut most = FIRST_WINDOW;
-    loop {
-        let window = op_occ_values::window(db, project, page.filter, &sought, from, most).await?;
-        if !window.times.is_empty() {
-            let rest = Page { limit: page.limit - found.len(), ..*page };
-            found.extend(among(db, project, &rest, Some(&window.times)).await?);
-        }
-        match window.to {
-            Some(to) if found.len() < page.limit => from = to + 1,
-            _ => return Ok(found),
-        }
-        most = (most * 8).min(LAST_WINDOW);
-    }
 }
 
 /// Which rows are the page is read from the index `vnf_lcm_op_occs_list` alone unless the filter asks for what is JSON: the
@@ -172,90 +279,6 @@ async fn among(
     }
     select.push(") AS page CROSS JOIN vnf_lcm_op_occs WHERE id = page_id ORDER BY start_time, id");
     filters::fetch(db, &mut select).await?.iter().map(|row| read(TABLE, row, op_occ)).collect()
-}
-
-/// Steps count per direction, so going back starts from 0. A retry goes on where it stopped; if that was on the way back,
-/// [`super::leases::end_operation`] has left 0 there. A conductor may be about to do what is done where nobody decides:
-/// without its lease it can't.
-pub(super) async fn resume(
-    db: &Database,
-    project: &ProjectId,
-    id: VnfLcmOpOccId,
-    to: OpState,
-    now: OffsetDateTime,
-) -> Result<(), StoreError> {
-    let mut tx = db.writer.begin().await?;
-    let done = sqlx::query(concat!(
-        "UPDATE vnf_lcm_op_occs \
-         SET state = $3, state_entered_time = $4, attempt = 0, listed = $3 = 'FAILED', \
-             steps_done = CASE WHEN $3 = 'ROLLING_BACK' THEN 0 ELSE steps_done END, \
-             target_pkg_id = CASE WHEN $3 = 'FAILED' THEN NULL ELSE target_pkg_id END, \
-             lease_owner = NULL, lease_until = 0, not_before = ",
-        now!(),
-        " WHERE id = $1 AND project_id = $2 AND state = 'FAILED_TEMP' RETURNING ",
-        op_occ_values::columns!()
-    ))
-    .bind(id.to_string())
-    .bind(&project.0)
-    .bind(to.as_str())
-    .bind(millis(now))
-    .fetch_optional(&mut *tx)
-    .await?;
-    let Some(row) = done else {
-        drop(tx);
-        one(db, project, id).await?;
-        return Err(StoreError::Stale);
-    };
-    if to.is_final() {
-        op_occ_values::list(&mut tx, &row).await?;
-    }
-    wake_others(&mut tx).await?;
-    tx.commit().await?;
-    db.wake_ours();
-    db.signals.change();
-    if to.is_final() {
-        db.endings.tell(OperationEnded::One(one(db, project, id).await?.vnf_instance_id));
-    }
-    Ok(())
-}
-
-/// One that waits for its next attempt becomes due; whoever holds one that is worked on finds the request when it renews.
-pub(super) async fn cancel(
-    db: &Database,
-    project: &ProjectId,
-    id: VnfLcmOpOccId,
-    mode: CancelMode,
-) -> Result<(), StoreError> {
-    let mut tx = db.writer.begin().await?;
-    let update = concat!(
-        "UPDATE vnf_lcm_op_occs \
-         SET cancel_mode = CASE WHEN cancel_mode = 'FORCEFUL' THEN cancel_mode ELSE $3 END, \
-             not_before = CASE WHEN not_before > ",
-        now!(),
-        " THEN ",
-        now!(),
-        " ELSE not_before END \
-         WHERE id = $1 AND project_id = $2 AND state IN ",
-        running_states!()
-    );
-    let update = sqlx::query(update).bind(id.to_string()).bind(&project.0).bind(cancel_mode(mode));
-    if update.execute(&mut *tx).await?.rows_affected() == 0 {
-        drop(tx);
-        one(db, project, id).await?;
-        return Err(StoreError::Stale);
-    }
-    tell_others_of_cancel(&mut tx).await?;
-    tx.commit().await?;
-    db.signals.cancel();
-    Ok(())
-}
-
-pub(super) async fn plan(db: &Database, id: VnfLcmOpOccId) -> Result<Option<Plan>, StoreError> {
-    let row = sqlx::query("SELECT id, plan FROM vnf_lcm_op_occs WHERE id = $1")
-        .bind(id.to_string())
-        .fetch_optional(&db.reader())
-        .await?;
-    read(TABLE, &row.ok_or(StoreError::NotFound)?, |row| Ok(optional_json(row, "plan")?))
 }
 
 /// The operation of the VNF instance that is not over.

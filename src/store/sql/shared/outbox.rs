@@ -4,10 +4,13 @@
 //! Who sends to a subscription holds its lease, which is fenced as that of an operation (`leases.rs`). So there is one
 //! process at a time that sends to it, and the order per VNF instance, and over all packages, is that of the positions.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use serde::Deserialize;
 use sqlx::Row as _;
+use tokio::sync::Notify;
 
 use super::subscriptions::{TABLE as SUBSCRIPTIONS, columns, subscription};
 use super::{Database, Query, QueryBuilder, Row, Tx, json, optional_json, point_in_time, read};
@@ -18,7 +21,7 @@ use crate::domain::subscription::{
     PACKAGE_CHANGE, PACKAGE_ONBOARDING, PackageChange, PackageEvent, Undelivered,
 };
 use crate::store::sql::convert::{Unreadable, count, enumerator, length};
-use crate::store::{ClaimedSubscription, OutboxClaim, OutboxLease, OutboxStats, Sent, StoreError};
+use crate::store::{ClaimedSubscription, OutboxClaim, OutboxLease, OutboxStats, OutboxStore, Sent, StoreError};
 
 const TABLE: &str = "notifications";
 
@@ -58,43 +61,232 @@ macro_rules! columns_of_notification {
     };
 }
 
-/// Looks first and takes after, so that nothing is written where nothing is due.
-pub(super) async fn claim(db: &Database, owner: &str, ttl: Duration) -> Result<OutboxClaim, StoreError> {
-    loop {
-        match due(db).await? {
-            Some(Duration::ZERO) => {}
-            due => return Ok(OutboxClaim::Idle(due)),
-        }
-        let update = concat!(
-            "UPDATE subscriptions SET lease_owner = $1, lease_epoch = lease_epoch + 1, lease_until = ",
-            now!(),
-            " + $2 WHERE id = (",
-            waiting!(),
-            "SELECT s.id FROM subscriptions AS s WHERE s.id IN (SELECT id FROM waiting) AND s.not_before <= ",
-            now!(),
-            " AND s.lease_until <= ",
-            now!(),
-            " AND ",
-            first_due!(),
-            " <= ",
-            now!(),
-            " ORDER BY s.not_before, s.id LIMIT 1",
-            skip_locked!(),
-            ") RETURNING lease_epoch, attempt, ",
-            columns!()
-        );
-        let rows = db.writer.fetch_all_unsynced(sqlx::query(update).bind(owner).bind(length(ttl))).await?;
-        let Some(row) = rows.first() else { return Ok(OutboxClaim::Idle(Some(Duration::from_millis(100)))) };
-        let claimed = read(SUBSCRIPTIONS, row, |row| {
-            let subscription = subscription(db, row)?;
-            let lease = OutboxLease { subscription: subscription.id, epoch: row.try_get("lease_epoch")? };
-            Ok(ClaimedSubscription { lease, subscription, attempt: row.try_get::<i64, _>("attempt")?.try_into()? })
-        });
-        match claimed {
-            Ok(claimed) => return Ok(OutboxClaim::Work(Box::new(claimed))),
-            // Its lease runs on, so that the others come first.
-            Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "a subscription can't be read"),
-        }
+#[async_trait]
+impl OutboxStore for Database {
+    async fn undelivered(
+        &self,
+        project: &ProjectId,
+        id: SubscriptionId,
+        limit: usize,
+    ) -> Result<Vec<Undelivered>, StoreError> {
+        self.traced("outbox::undelivered", async {
+            let select = concat!(
+                "SELECT ",
+                columns_of_notification!(),
+                ", parked, CASE WHEN parked IS NULL THEN (SELECT reason FROM subscriptions WHERE id = $1) END AS reason \
+                 FROM notifications WHERE subscription_id = $1 \
+                   AND EXISTS (SELECT 1 FROM subscriptions WHERE id = $1 AND project_id = $2) \
+                 ORDER BY position LIMIT $3"
+            );
+            let select = sqlx::query(select).bind(id.to_string()).bind(&project.0).bind(count(limit));
+            let undelivered = |row: &Row| {
+                let parked: Option<String> = row.try_get("parked")?;
+                let is_parked = parked.is_some();
+                let reason = parked.or(row.try_get("reason")?);
+                Ok(Undelivered { notification: notification(row)?, is_parked, reason })
+            };
+            select.fetch_all(&self.reader()).await?.iter().map(|row| read(TABLE, row, undelivered)).collect()
+        })
+        .await
+    }
+
+    async fn resend(&self, project: &ProjectId, id: SubscriptionId) -> Result<u64, StoreError> {
+        self.traced("outbox::resend", async {
+            let mut tx = self.writer.begin().await?;
+            // Nobody waits for the end of a delay that he has just ended the cause of.
+            let update =
+                sqlx::query("UPDATE subscriptions SET not_before = 0, attempt = 0 WHERE id = $1 AND project_id = $2");
+            if update.bind(id.to_string()).bind(&project.0).execute(&mut *tx).await?.rows_affected() == 0 {
+                return Err(StoreError::NotFound);
+            }
+            let update = concat!(
+                "UPDATE notifications SET parked = NULL, not_before = ",
+                now!(),
+                " WHERE subscription_id = $1 AND parked IS NOT NULL"
+            );
+            let done = sqlx::query(update).bind(id.to_string()).execute(&mut *tx).await?;
+            super::super::tell_others_of_subscription(&mut tx).await?;
+            tx.commit().await?;
+            self.signals.subscribed();
+            Ok(done.rows_affected())
+        })
+        .await
+    }
+
+    async fn claim_subscription(&self, owner: &str, ttl: Duration) -> Result<OutboxClaim, StoreError> {
+        // Looks first and takes after, so that nothing is written where nothing is due.
+        self.traced("outbox::claim", async {
+            loop {
+                match due(self).await? {
+                    Some(Duration::ZERO) => {}
+                    due => return Ok(OutboxClaim::Idle(due)),
+                }
+                let update = concat!(
+                    "UPDATE subscriptions SET lease_owner = $1, lease_epoch = lease_epoch + 1, lease_until = ",
+                    now!(),
+                    " + $2 WHERE id = (",
+                    waiting!(),
+                    "SELECT s.id FROM subscriptions AS s WHERE s.id IN (SELECT id FROM waiting) AND s.not_before <= ",
+                    now!(),
+                    " AND s.lease_until <= ",
+                    now!(),
+                    " AND ",
+                    first_due!(),
+                    " <= ",
+                    now!(),
+                    " ORDER BY s.not_before, s.id LIMIT 1",
+                    skip_locked!(),
+                    ") RETURNING lease_epoch, attempt, ",
+                    columns!()
+                );
+                let rows = self.writer.fetch_all_unsynced(sqlx::query(update).bind(owner).bind(length(ttl))).await?;
+                let Some(row) = rows.first() else { return Ok(OutboxClaim::Idle(Some(Duration::from_millis(100)))) };
+                let claimed = read(SUBSCRIPTIONS, row, |row| {
+                    let subscription = subscription(self, row)?;
+                    let lease = OutboxLease { subscription: subscription.id, epoch: row.try_get("lease_epoch")? };
+                    Ok(ClaimedSubscription {
+                        lease,
+                        subscription,
+                        attempt: row.try_get::<i64, _>("attempt")?.try_into()?,
+                    })
+                });
+                match claimed {
+                    Ok(claimed) => return Ok(OutboxClaim::Work(Box::new(claimed))),
+                    // Its lease runs on, so that the others come first.
+                    Err(error) => {
+                        tracing::error!(error = &error as &dyn std::error::Error, "a subscription can't be read")
+                    }
+                }
+            }
+        })
+        .await
+    }
+
+    async fn next_notifications(&self, lease: &OutboxLease, limit: usize) -> Result<Vec<Notification>, StoreError> {
+        // The next ones: per VNF instance the one that waits first, if it is due.
+        //
+        // Asked with MIN, not with NOT EXISTS: an outbox is empty when the planner looks and full when it matters, and a join of
+        // what it takes for nothing compares all with all.
+        self.traced("outbox::next", async {
+            let select = concat!(
+                "SELECT ",
+                columns_of_notification!(),
+                " FROM notifications AS n WHERE subscription_id = $1 AND parked IS NULL AND not_before <= ",
+                now!(),
+                " AND position = (SELECT MIN(first.position) FROM notifications AS first \
+                                   WHERE first.subscription_id = $1 AND first.vnf_instance_id = n.vnf_instance_id \
+                                     AND first.parked IS NULL) \
+                 ORDER BY position LIMIT $2"
+            );
+            let select = sqlx::query(select).bind(lease.subscription.to_string()).bind(count(limit));
+            let rows = select.fetch_all(&self.reader()).await?;
+            // What is told must not be taken back by a power failure.
+            if !rows.is_empty() {
+                self.writer.sync().await?;
+            }
+            rows.iter().map(|row| read(TABLE, row, notification)).collect()
+        })
+        .await
+    }
+
+    async fn renew_subscription(&self, lease: &OutboxLease, ttl: Duration) -> Result<(), StoreError> {
+        self.traced("outbox::renew", async {
+            let update = concat!("UPDATE subscriptions SET lease_until = ", now!(), " + $3 WHERE ", held!());
+            let done = self.writer.execute(held_by(sqlx::query(update), lease).bind(length(ttl))).await?;
+            if done.rows_affected() == 1 { Ok(()) } else { Err(StoreError::LeaseLost) }
+        })
+        .await
+    }
+
+    async fn record_sent(&self, lease: &OutboxLease, ttl: Duration, sent: &Sent) -> Result<(), StoreError> {
+        self.traced("outbox::record", async {
+            let mut tx = self.writer.begin().await?;
+            let delivered = !sent.delivered.is_empty();
+            let update = concat!(
+                "UPDATE subscriptions SET lease_until = ",
+                now!(),
+                " + $3, attempt = CASE WHEN $4 THEN 0 ELSE attempt END, \
+                       reason = CASE WHEN $4 THEN NULL ELSE reason END WHERE ",
+                held!()
+            );
+            fenced(&mut tx, held_by(sqlx::query(update), lease).bind(length(ttl)).bind(delivered)).await?;
+            if delivered {
+                let mut delete = QueryBuilder::new("DELETE FROM notifications WHERE subscription_id = ");
+                delete.push_bind(lease.subscription.to_string()).push(" AND position IN (");
+                let mut positions = delete.separated(", ");
+                for position in &sent.delivered {
+                    positions.push_bind(*position);
+                }
+                delete.push(")");
+                delete.build().persistent(false).execute(&mut *tx).await?;
+            }
+            for (position, reason) in &sent.refused {
+                sqlx::query("UPDATE notifications SET parked = $3 WHERE subscription_id = $1 AND position = $2")
+                    .bind(lease.subscription.to_string())
+                    .bind(position)
+                    .bind(reason)
+                    .execute(&mut *tx)
+                    .await?;
+            }
+            tx.commit().await?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn release_subscription(&self, lease: OutboxLease) -> Result<(), StoreError> {
+        self.traced("outbox::release", async {
+            let lease = &lease;
+            let update = concat!("UPDATE subscriptions SET lease_owner = NULL, lease_until = 0 WHERE ", held!());
+            let done = self.writer.execute(held_by(sqlx::query(update), lease)).await?;
+            if done.rows_affected() == 0 {
+                return Err(StoreError::LeaseLost);
+            }
+            // What another process put there meanwhile, it could not send: whoever sends looks again.
+            self.signals.wake_outbox();
+            Ok(())
+        })
+        .await
+    }
+
+    async fn put_off_subscription(
+        &self,
+        lease: OutboxLease,
+        delay: Duration,
+        attempt: u32,
+        reason: &str,
+        patience: Duration,
+    ) -> Result<(), StoreError> {
+        self.traced("outbox::put_off", async {
+            let lease = &lease;
+            let mut tx = self.writer.begin().await?;
+            let update = concat!(
+                "UPDATE subscriptions SET lease_owner = NULL, lease_until = 0, attempt = $3, reason = $4, not_before = ",
+                now!(),
+                " + $5 WHERE ",
+                held!()
+            );
+            let update = held_by(sqlx::query(update), lease).bind(i64::from(attempt)).bind(reason).bind(length(delay));
+            fenced(&mut tx, update).await?;
+            sqlx::query(concat!(
+                "UPDATE notifications SET parked = $2 WHERE subscription_id = $1 AND parked IS NULL AND not_before <= ",
+                now!(),
+                " - $3"
+            ))
+            .bind(lease.subscription.to_string())
+            .bind(format!("given up: {reason}"))
+            .bind(length(patience))
+            .execute(&mut *tx)
+            .await?;
+            tx.commit().await?;
+            self.signals.wake_outbox();
+            Ok(())
+        })
+        .await
+    }
+
+    fn outbox(&self) -> Arc<Notify> {
+        Arc::clone(&self.signals.outbox)
     }
 }
 
@@ -113,153 +305,6 @@ async fn due(db: &Database) -> Result<Option<Duration>, StoreError> {
     db.signals.counted(before, row.try_get::<i64, _>("number")? > 0);
     let due = row.try_get::<Option<i64>, _>("due")?;
     Ok(due.map(|millis| Duration::from_millis(millis.try_into().unwrap_or(0))))
-}
-
-/// The next ones: per VNF instance the one that waits first, if it is due.
-///
-/// Asked with MIN, not with NOT EXISTS: an outbox is empty when the planner looks and full when it matters, and a join of
-/// what it takes for nothing compares all with all.
-pub(super) async fn next(db: &Database, lease: &OutboxLease, limit: usize) -> Result<Vec<Notification>, StoreError> {
-    let select = concat!(
-        "SELECT ",
-        columns_of_notification!(),
-        " FROM notifications AS n WHERE subscription_id = $1 AND parked IS NULL AND not_before <= ",
-        now!(),
-        " AND position = (SELECT MIN(first.position) FROM notifications AS first \
-                           WHERE first.subscription_id = $1 AND first.vnf_instance_id = n.vnf_instance_id \
-                             AND first.parked IS NULL) \
-         ORDER BY position LIMIT $2"
-    );
-    let select = sqlx::query(select).bind(lease.subscription.to_string()).bind(count(limit));
-    let rows = select.fetch_all(&db.reader()).await?;
-    // What is told must not be taken back by a power failure.
-    if !rows.is_empty() {
-        db.writer.sync().await?;
-    }
-    rows.iter().map(|row| read(TABLE, row, notification)).collect()
-}
-
-pub(super) async fn renew(db: &Database, lease: &OutboxLease, ttl: Duration) -> Result<(), StoreError> {
-    let update = concat!("UPDATE subscriptions SET lease_until = ", now!(), " + $3 WHERE ", held!());
-    let done = db.writer.execute(held_by(sqlx::query(update), lease).bind(length(ttl))).await?;
-    if done.rows_affected() == 1 { Ok(()) } else { Err(StoreError::LeaseLost) }
-}
-
-pub(super) async fn record(db: &Database, lease: &OutboxLease, ttl: Duration, sent: &Sent) -> Result<(), StoreError> {
-    let mut tx = db.writer.begin().await?;
-    let delivered = !sent.delivered.is_empty();
-    let update = concat!(
-        "UPDATE subscriptions SET lease_until = ",
-        now!(),
-        " + $3, attempt = CASE WHEN $4 THEN 0 ELSE attempt END, reason = CASE WHEN $4 THEN NULL ELSE reason END WHERE ",
-        held!()
-    );
-    fenced(&mut tx, held_by(sqlx::query(update), lease).bind(length(ttl)).bind(delivered)).await?;
-    if delivered {
-        let mut delete = QueryBuilder::new("DELETE FROM notifications WHERE subscription_id = ");
-        delete.push_bind(lease.subscription.to_string()).push(" AND position IN (");
-        let mut positions = delete.separated(", ");
-        for position in &sent.delivered {
-            positions.push_bind(*position);
-        }
-        delete.push(")");
-        delete.build().persistent(false).execute(&mut *tx).await?;
-    }
-    for (position, reason) in &sent.refused {
-        sqlx::query("UPDATE notifications SET parked = $3 WHERE subscription_id = $1 AND position = $2")
-            .bind(lease.subscription.to_string())
-            .bind(position)
-            .bind(reason)
-            .execute(&mut *tx)
-            .await?;
-    }
-    tx.commit().await?;
-    Ok(())
-}
-
-pub(super) async fn release(db: &Database, lease: &OutboxLease) -> Result<(), StoreError> {
-    let update = concat!("UPDATE subscriptions SET lease_owner = NULL, lease_until = 0 WHERE ", held!());
-    let done = db.writer.execute(held_by(sqlx::query(update), lease)).await?;
-    if done.rows_affected() == 0 {
-        return Err(StoreError::LeaseLost);
-    }
-    // What another process put there meanwhile, it could not send: whoever sends looks again.
-    db.signals.wake_outbox();
-    Ok(())
-}
-
-pub(super) async fn put_off(
-    db: &Database,
-    lease: &OutboxLease,
-    delay: Duration,
-    attempt: u32,
-    reason: &str,
-    patience: Duration,
-) -> Result<(), StoreError> {
-    let mut tx = db.writer.begin().await?;
-    let update = concat!(
-        "UPDATE subscriptions SET lease_owner = NULL, lease_until = 0, attempt = $3, reason = $4, not_before = ",
-        now!(),
-        " + $5 WHERE ",
-        held!()
-    );
-    let update = held_by(sqlx::query(update), lease).bind(i64::from(attempt)).bind(reason).bind(length(delay));
-    fenced(&mut tx, update).await?;
-    sqlx::query(concat!(
-        "UPDATE notifications SET parked = $2 WHERE subscription_id = $1 AND parked IS NULL AND not_before <= ",
-        now!(),
-        " - $3"
-    ))
-    .bind(lease.subscription.to_string())
-    .bind(format!("given up: {reason}"))
-    .bind(length(patience))
-    .execute(&mut *tx)
-    .await?;
-    tx.commit().await?;
-    db.signals.wake_outbox();
-    Ok(())
-}
-
-pub(super) async fn undelivered(
-    db: &Database,
-    project: &ProjectId,
-    id: SubscriptionId,
-    limit: usize,
-) -> Result<Vec<Undelivered>, StoreError> {
-    let select = concat!(
-        "SELECT ",
-        columns_of_notification!(),
-        ", parked, CASE WHEN parked IS NULL THEN (SELECT reason FROM subscriptions WHERE id = $1) END AS reason \
-         FROM notifications WHERE subscription_id = $1 \
-           AND EXISTS (SELECT 1 FROM subscriptions WHERE id = $1 AND project_id = $2) ORDER BY position LIMIT $3"
-    );
-    let select = sqlx::query(select).bind(id.to_string()).bind(&project.0).bind(count(limit));
-    let undelivered = |row: &Row| {
-        let parked: Option<String> = row.try_get("parked")?;
-        let is_parked = parked.is_some();
-        let reason = parked.or(row.try_get("reason")?);
-        Ok(Undelivered { notification: notification(row)?, is_parked, reason })
-    };
-    select.fetch_all(&db.reader()).await?.iter().map(|row| read(TABLE, row, undelivered)).collect()
-}
-
-pub(super) async fn resend(db: &Database, project: &ProjectId, id: SubscriptionId) -> Result<u64, StoreError> {
-    let mut tx = db.writer.begin().await?;
-    // Nobody waits for the end of a delay that he has just ended the cause of.
-    let update = sqlx::query("UPDATE subscriptions SET not_before = 0, attempt = 0 WHERE id = $1 AND project_id = $2");
-    if update.bind(id.to_string()).bind(&project.0).execute(&mut *tx).await?.rows_affected() == 0 {
-        return Err(StoreError::NotFound);
-    }
-    let update = concat!(
-        "UPDATE notifications SET parked = NULL, not_before = ",
-        now!(),
-        " WHERE subscription_id = $1 AND parked IS NOT NULL"
-    );
-    let done = sqlx::query(update).bind(id.to_string()).execute(&mut *tx).await?;
-    super::super::tell_others_of_subscription(&mut tx).await?;
-    tx.commit().await?;
-    db.signals.subscribed();
-    Ok(done.rows_affected())
 }
 
 pub(super) async fn depth(db: &Database) -> Result<OutboxStats, StoreError> {

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use serde_json::{Map, Value};
 use sqlx::Row as _;
 use sqlx::types::Json;
@@ -18,7 +19,7 @@ use crate::domain::ids::{ProjectId, VnfPkgId};
 use crate::domain::package::{Content, DefinitionFile, Onboarding, OperationalState, VnfPackage};
 use crate::domain::problem::Problem;
 use crate::store::sql::convert::{Unreadable, enumerator, millis, operational_state};
-use crate::store::{OnboardedVnfd, Page, StoreError};
+use crate::store::{OnboardedVnfd, PackageStore, Page, StoreError};
 
 const TABLE: &str = "vnf_packages";
 
@@ -35,20 +36,260 @@ macro_rules! select {
 /// Files that go into one INSERT: each may have [`DefinitionFile::MAX_BYTES`].
 const FILES_PER_INSERT: usize = 32;
 
-pub(super) async fn create(db: &Database, package: &VnfPackage) -> Result<(), StoreError> {
-    let insert = sqlx::query(
-        "INSERT INTO vnf_packages \
-             (id, project_id, onboarding_state, onboarding_since, operational_state, user_defined_data, created_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $4)",
-    )
-    .bind(package.id.to_string())
-    .bind(&package.project_id.0)
-    .bind(Onboarding::Created.as_str())
-    .bind(millis(package.created_at))
-    .bind(operational_state(OperationalState::Disabled))
-    .bind(Json(&package.user_defined_data));
-    db.writer.execute(insert).await?;
-    Ok(())
+#[async_trait]
+impl PackageStore for Database {
+    async fn create_package(&self, package: &VnfPackage) -> Result<(), StoreError> {
+        self.traced("packages::create", async {
+            let insert = sqlx::query(
+                "INSERT INTO vnf_packages \
+                     (id, project_id, onboarding_state, onboarding_since, operational_state, user_defined_data, \
+                      created_at) \
+                 VALUES ($1, $2, $3, $4, $5, $6, $4)",
+            )
+            .bind(package.id.to_string())
+            .bind(&package.project_id.0)
+            .bind(Onboarding::Created.as_str())
+            .bind(millis(package.created_at))
+            .bind(operational_state(OperationalState::Disabled))
+            .bind(Json(&package.user_defined_data));
+            self.writer.execute(insert).await?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn package(&self, project: &ProjectId, id: VnfPkgId) -> Result<VnfPackage, StoreError> {
+        self.traced("packages::one", one(self, project, id)).await
+    }
+
+    async fn package_of_vnfd(&self, project: &ProjectId, vnfd_id: &str) -> Result<VnfPackage, StoreError> {
+        self.traced("packages::of_vnfd", async {
+            let row = sqlx::query(concat!(select!(), "WHERE project_id = $1 AND vnfd_id = $2"))
+                .bind(&project.0)
+                .bind(vnfd_id)
+                .fetch_optional(&self.reader())
+                .await?;
+            read(TABLE, &row.ok_or(StoreError::NotFound)?, package)
+        })
+        .await
+    }
+
+    async fn packages(&self, project: &ProjectId, page: &Page<'_>) -> Result<Vec<VnfPackage>, StoreError> {
+        self.traced("packages::list", async {
+            let mut select = QueryBuilder::new(select!());
+            filters::push_page(&mut select, "created_at", project, page);
+            filters::fetch(self, &mut select).await?.iter().map(|row| read(TABLE, row, package)).collect()
+        })
+        .await
+    }
+
+    async fn begin_upload(&self, project: &ProjectId, id: VnfPkgId, now: OffsetDateTime) -> Result<(), StoreError> {
+        self.traced("packages::begin_upload", async {
+            let update = sqlx::query(
+                "UPDATE vnf_packages SET onboarding_state = 'UPLOADING', onboarding_since = $3, problem = NULL \
+                 WHERE id = $1 AND project_id = $2 AND onboarding_state IN ('CREATED', 'ERROR')",
+            )
+            .bind(id.to_string())
+            .bind(&project.0)
+            .bind(millis(now));
+            let done = self.writer.execute(update).await?;
+            if done.rows_affected() == 1 {
+                return Ok(());
+            }
+            one(self, project, id).await?;
+            Err(StoreError::Stale)
+        })
+        .await
+    }
+
+    async fn begin_processing(&self, id: VnfPkgId, now: OffsetDateTime) -> Result<(), StoreError> {
+        self.traced("packages::begin_processing", async {
+            let update = sqlx::query(
+                "UPDATE vnf_packages SET onboarding_state = 'PROCESSING', onboarding_since = $2 \
+                 WHERE id = $1 AND onboarding_state = 'UPLOADING'",
+            )
+            .bind(id.to_string())
+            .bind(millis(now));
+            let done = self.writer.execute(update).await?;
+            stale_unless(done.rows_affected() == 1)
+        })
+        .await
+    }
+
+    async fn finish_onboarding(
+        &self,
+        id: VnfPkgId,
+        content: &Content,
+        files: &[DefinitionFile],
+        now: OffsetDateTime,
+    ) -> Result<(), StoreError> {
+        self.traced("packages::finish_onboarding", async {
+            let mut tx = self.writer.begin().await?;
+            let done = sqlx::query(
+                "UPDATE vnf_packages \
+                 SET onboarding_state = 'ONBOARDED', onboarding_since = $2, operational_state = 'ENABLED', \
+                     vnfd_id = $3, vnfd = $4, sha512 = $5, size = $6, artifacts = $7 \
+                 WHERE id = $1 AND onboarding_state = 'PROCESSING'",
+            )
+            .bind(id.to_string())
+            .bind(millis(now))
+            .bind(&content.vnfd.id)
+            .bind(Json(&content.vnfd))
+            .bind(&content.sha512)
+            .bind(i64::try_from(content.size).unwrap_or(i64::MAX))
+            .bind(Json(&content.artifacts))
+            .execute(&mut *tx)
+            .await;
+            let done = done.map_err(|error| {
+                if is_unique_violation(&error) { StoreError::Duplicate("the VNFD's id") } else { error.into() }
+            })?;
+            stale_unless(done.rows_affected() == 1)?;
+            for files in files.chunks(FILES_PER_INSERT) {
+                let mut insert = QueryBuilder::new("INSERT INTO vnf_package_files (vnf_pkg_id, path, content) ");
+                insert.push_values(files, |mut values, file| {
+                    values.push_bind(id.to_string()).push_bind(&file.path).push_bind(&file.text);
+                });
+                insert.build().persistent(false).execute(&mut *tx).await?;
+            }
+            tx.commit().await?;
+            self.signals.change();
+            Ok(())
+        })
+        .await
+    }
+
+    async fn fail_onboarding(&self, id: VnfPkgId, problem: &Problem, now: OffsetDateTime) -> Result<(), StoreError> {
+        self.traced("packages::fail_onboarding", async {
+            let update = sqlx::query(
+                "UPDATE vnf_packages SET onboarding_state = 'ERROR', onboarding_since = $2, problem = $3 \
+                 WHERE id = $1 AND onboarding_state IN ('UPLOADING', 'PROCESSING')",
+            )
+            .bind(id.to_string())
+            .bind(millis(now))
+            .bind(Json(problem));
+            let done = self.writer.execute(update).await?;
+            stale_unless(done.rows_affected() == 1)
+        })
+        .await
+    }
+
+    async fn fail_abandoned_onboardings(
+        &self,
+        before: OffsetDateTime,
+        problem: &Problem,
+        now: OffsetDateTime,
+    ) -> Result<Vec<VnfPkgId>, StoreError> {
+        self.traced("packages::fail_abandoned", async {
+            let update = sqlx::query(
+                "UPDATE vnf_packages SET onboarding_state = 'ERROR', onboarding_since = $2, problem = $3 \
+                 WHERE onboarding_state IN ('UPLOADING', 'PROCESSING') AND onboarding_since < $1 \
+                 RETURNING id",
+            )
+            .bind(millis(before))
+            .bind(millis(now))
+            .bind(Json(problem));
+            let rows = self.writer.fetch_all_unsynced(update).await?;
+            rows.iter().map(|row| read(TABLE, row, id)).collect()
+        })
+        .await
+    }
+
+    async fn update_package(
+        &self,
+        project: &ProjectId,
+        id: VnfPkgId,
+        state: Option<OperationalState>,
+        user_defined_data: Option<[&Map<String, Value>; 2]>,
+    ) -> Result<(), StoreError> {
+        self.traced("packages::update", async {
+            let update = sqlx::query(
+                "UPDATE vnf_packages \
+                 SET operational_state = COALESCE($3, operational_state), \
+                     user_defined_data = COALESCE($4, user_defined_data) \
+                 WHERE id = $1 AND project_id = $2 \
+                   AND ($3 IS NULL OR (onboarding_state = 'ONBOARDED' AND operational_state <> $3)) \
+                   AND ($5 IS NULL OR user_defined_data = $5)",
+            )
+            .bind(id.to_string())
+            .bind(&project.0)
+            .bind(state.map(operational_state))
+            .bind(user_defined_data.map(|[_, new]| Json(new)))
+            .bind(user_defined_data.map(|[old, _]| Json(old)));
+            let done = self.writer.execute(update).await?;
+            if done.rows_affected() == 1 {
+                self.signals.change();
+                return Ok(());
+            }
+            one(self, project, id).await?;
+            Err(StoreError::Stale)
+        })
+        .await
+    }
+
+    async fn delete_package(&self, project: &ProjectId, id: VnfPkgId) -> Result<(), StoreError> {
+        // That no instance or operation refers to it is the foreign keys' business, so none can come between a check and the deletion.
+        self.traced("packages::delete", async {
+            let delete = sqlx::query(
+                "DELETE FROM vnf_packages \
+                 WHERE id = $1 AND project_id = $2 \
+                   AND operational_state = 'DISABLED' AND onboarding_state NOT IN ('UPLOADING', 'PROCESSING')",
+            )
+            .bind(id.to_string())
+            .bind(&project.0);
+            let done = self.writer.execute(delete).await;
+            match done {
+                Ok(done) if done.rows_affected() == 1 => {
+                    self.files.forget(id);
+                    self.signals.change();
+                    Ok(())
+                }
+                Ok(_) => {
+                    one(self, project, id).await?;
+                    Err(StoreError::Stale)
+                }
+                Err(error) if is_foreign_key_violation(&error) => Err(StoreError::InUse),
+                Err(error) => Err(error.into()),
+            }
+        })
+        .await
+    }
+
+    async fn vnfd(&self, project: &ProjectId, vnfd_id: &str) -> Result<OnboardedVnfd, StoreError> {
+        self.traced("packages::vnfd", async {
+            let row = sqlx::query(
+                "SELECT id, operational_state, vnfd FROM vnf_packages WHERE project_id = $1 AND vnfd_id = $2",
+            )
+            .bind(&project.0)
+            .bind(vnfd_id)
+            .fetch_optional(&self.reader())
+            .await?;
+            read(TABLE, &row.ok_or(StoreError::NotFound)?, |row| {
+                Ok(OnboardedVnfd {
+                    package_id: id(row)?,
+                    operational_state: enumerator(row.try_get("operational_state")?)?,
+                    vnfd: json(row, "vnfd")?,
+                })
+            })
+        })
+        .await
+    }
+
+    async fn definition_files(&self, id: VnfPkgId) -> Result<Arc<[DefinitionFile]>, StoreError> {
+        self.traced("packages::definition_files", async {
+            if let Some(files) = self.files.get(id) {
+                return Ok(files);
+            }
+            let files =
+                sqlx::query_as("SELECT path, content FROM vnf_package_files WHERE vnf_pkg_id = $1 ORDER BY path")
+                    .bind(id.to_string())
+                    .fetch_all(&self.reader())
+                    .await?;
+            let files = files.into_iter().map(|(path, text)| DefinitionFile { path, text }).collect();
+            self.files.keep(id, &files);
+            Ok(files)
+        })
+        .await
+    }
 }
 
 pub(super) async fn one(db: &Database, project: &ProjectId, id: VnfPkgId) -> Result<VnfPackage, StoreError> {
@@ -58,212 +299,6 @@ pub(super) async fn one(db: &Database, project: &ProjectId, id: VnfPkgId) -> Res
         .fetch_optional(&db.reader())
         .await?;
     read(TABLE, &row.ok_or(StoreError::NotFound)?, package)
-}
-
-pub(super) async fn of_vnfd(db: &Database, project: &ProjectId, vnfd_id: &str) -> Result<VnfPackage, StoreError> {
-    let row = sqlx::query(concat!(select!(), "WHERE project_id = $1 AND vnfd_id = $2"))
-        .bind(&project.0)
-        .bind(vnfd_id)
-        .fetch_optional(&db.reader())
-        .await?;
-    read(TABLE, &row.ok_or(StoreError::NotFound)?, package)
-}
-
-pub(super) async fn list(db: &Database, project: &ProjectId, page: &Page<'_>) -> Result<Vec<VnfPackage>, StoreError> {
-    let mut select = QueryBuilder::new(select!());
-    filters::push_page(&mut select, "created_at", project, page);
-    filters::fetch(db, &mut select).await?.iter().map(|row| read(TABLE, row, package)).collect()
-}
-
-pub(super) async fn begin_upload(
-    db: &Database,
-    project: &ProjectId,
-    id: VnfPkgId,
-    now: OffsetDateTime,
-) -> Result<(), StoreError> {
-    let update = sqlx::query(
-        "UPDATE vnf_packages SET onboarding_state = 'UPLOADING', onboarding_since = $3, problem = NULL \
-         WHERE id = $1 AND project_id = $2 AND onboarding_state IN ('CREATED', 'ERROR')",
-    )
-    .bind(id.to_string())
-    .bind(&project.0)
-    .bind(millis(now));
-    let done = db.writer.execute(update).await?;
-    if done.rows_affected() == 1 {
-        return Ok(());
-    }
-    one(db, project, id).await?;
-    Err(StoreError::Stale)
-}
-
-pub(super) async fn begin_processing(db: &Database, id: VnfPkgId, now: OffsetDateTime) -> Result<(), StoreError> {
-    let update = sqlx::query(
-        "UPDATE vnf_packages SET onboarding_state = 'PROCESSING', onboarding_since = $2 \
-         WHERE id = $1 AND onboarding_state = 'UPLOADING'",
-    )
-    .bind(id.to_string())
-    .bind(millis(now));
-    let done = db.writer.execute(update).await?;
-    stale_unless(done.rows_affected() == 1)
-}
-
-pub(super) async fn finish_onboarding(
-    db: &Database,
-    id: VnfPkgId,
-    content: &Content,
-    files: &[DefinitionFile],
-    now: OffsetDateTime,
-) -> Result<(), StoreError> {
-    let mut tx = db.writer.begin().await?;
-    let done = sqlx::query(
-        "UPDATE vnf_packages \
-         SET onboarding_state = 'ONBOARDED', onboarding_since = $2, operational_state = 'ENABLED', \
-             vnfd_id = $3, vnfd = $4, sha512 = $5, size = $6, artifacts = $7 \
-         WHERE id = $1 AND onboarding_state = 'PROCESSING'",
-    )
-    .bind(id.to_string())
-    .bind(millis(now))
-    .bind(&content.vnfd.id)
-    .bind(Json(&content.vnfd))
-    .bind(&content.sha512)
-    .bind(i64::try_from(content.size).unwrap_or(i64::MAX))
-    .bind(Json(&content.artifacts))
-    .execute(&mut *tx)
-    .await;
-    let done =
-        done.map_err(
-            |error| {
-                if is_unique_violation(&error) { StoreError::Duplicate("the VNFD's id") } else { error.into() }
-            },
-        )?;
-    stale_unless(done.rows_affected() == 1)?;
-    for files in files.chunks(FILES_PER_INSERT) {
-        let mut insert = QueryBuilder::new("INSERT INTO vnf_package_files (vnf_pkg_id, path, content) ");
-        insert.push_values(files, |mut values, file| {
-            values.push_bind(id.to_string()).push_bind(&file.path).push_bind(&file.text);
-        });
-        insert.build().persistent(false).execute(&mut *tx).await?;
-    }
-    tx.commit().await?;
-    db.signals.change();
-    Ok(())
-}
-
-pub(super) async fn fail_onboarding(
-    db: &Database,
-    id: VnfPkgId,
-    problem: &Problem,
-    now: OffsetDateTime,
-) -> Result<(), StoreError> {
-    let update = sqlx::query(
-        "UPDATE vnf_packages SET onboarding_state = 'ERROR', onboarding_since = $2, problem = $3 \
-         WHERE id = $1 AND onboarding_state IN ('UPLOADING', 'PROCESSING')",
-    )
-    .bind(id.to_string())
-    .bind(millis(now))
-    .bind(Json(problem));
-    let done = db.writer.execute(update).await?;
-    stale_unless(done.rows_affected() == 1)
-}
-
-pub(super) async fn fail_abandoned(
-    db: &Database,
-    before: OffsetDateTime,
-    problem: &Problem,
-    now: OffsetDateTime,
-) -> Result<Vec<VnfPkgId>, StoreError> {
-    let update = sqlx::query(
-        "UPDATE vnf_packages SET onboarding_state = 'ERROR', onboarding_since = $2, problem = $3 \
-         WHERE onboarding_state IN ('UPLOADING', 'PROCESSING') AND onboarding_since < $1 \
-         RETURNING id",
-    )
-    .bind(millis(before))
-    .bind(millis(now))
-    .bind(Json(problem));
-    let rows = db.writer.fetch_all_unsynced(update).await?;
-    rows.iter().map(|row| read(TABLE, row, id)).collect()
-}
-
-pub(super) async fn update(
-    db: &Database,
-    project: &ProjectId,
-    id: VnfPkgId,
-    state: Option<OperationalState>,
-    user_defined_data: Option<[&Map<String, Value>; 2]>,
-) -> Result<(), StoreError> {
-    let update = sqlx::query(
-        "UPDATE vnf_packages \
-         SET operational_state = COALESCE($3, operational_state), user_defined_data = COALESCE($4, user_defined_data) \
-         WHERE id = $1 AND project_id = $2 \
-           AND ($3 IS NULL OR (onboarding_state = 'ONBOARDED' AND operational_state <> $3)) \
-           AND ($5 IS NULL OR user_defined_data = $5)",
-    )
-    .bind(id.to_string())
-    .bind(&project.0)
-    .bind(state.map(operational_state))
-    .bind(user_defined_data.map(|[_, new]| Json(new)))
-    .bind(user_defined_data.map(|[old, _]| Json(old)));
-    let done = db.writer.execute(update).await?;
-    if done.rows_affected() == 1 {
-        db.signals.change();
-        return Ok(());
-    }
-    one(db, project, id).await?;
-    Err(StoreError::Stale)
-}
-
-/// That no instance or operation refers to it is the foreign keys' business, so none can come between a check and the deletion.
-pub(super) async fn delete(db: &Database, project: &ProjectId, id: VnfPkgId) -> Result<(), StoreError> {
-    let delete = sqlx::query(
-        "DELETE FROM vnf_packages \
-         WHERE id = $1 AND project_id = $2 \
-           AND operational_state = 'DISABLED' AND onboarding_state NOT IN ('UPLOADING', 'PROCESSING')",
-    )
-    .bind(id.to_string())
-    .bind(&project.0);
-    let done = db.writer.execute(delete).await;
-    match done {
-        Ok(done) if done.rows_affected() == 1 => {
-            db.files.forget(id);
-            db.signals.change();
-            Ok(())
-        }
-        Ok(_) => {
-            one(db, project, id).await?;
-            Err(StoreError::Stale)
-        }
-        Err(error) if is_foreign_key_violation(&error) => Err(StoreError::InUse),
-        Err(error) => Err(error.into()),
-    }
-}
-
-pub(super) async fn vnfd(db: &Database, project: &ProjectId, vnfd_id: &str) -> Result<OnboardedVnfd, StoreError> {
-    let row =
-        sqlx::query("SELECT id, operational_state, vnfd FROM vnf_packages WHERE project_id = $1 AND vnfd_id = $2")
-            .bind(&project.0)
-            .bind(vnfd_id)
-            .fetch_optional(&db.reader())
-            .await?;
-    read(TABLE, &row.ok_or(StoreError::NotFound)?, |row| {
-        Ok(OnboardedVnfd {
-            package_id: id(row)?,
-            operational_state: enumerator(row.try_get("operational_state")?)?,
-            vnfd: json(row, "vnfd")?,
-        })
-    })
-}
-
-pub(super) async fn definition_files(db: &Database, id: VnfPkgId) -> Result<Arc<[DefinitionFile]>, StoreError> {
-    if let Some(files) = db.files.get(id) {
-        return Ok(files);
-    }
-    let files = sqlx::query_as("SELECT path, content FROM vnf_package_files WHERE vnf_pkg_id = $1 ORDER BY path")
-        .bind(id.to_string())
-        .fetch_all(&db.reader())
-        .await?;
-    let files = files.into_iter().map(|(path, text)| DefinitionFile { path, text }).collect();
-    db.files.keep(id, &files);
-    Ok(files)
 }
 
 fn stale_unless(done: bool) -> Result<(), StoreError> {

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use async_trait::async_trait;
 use aws_lc_rs::digest::{SHA256, digest};
 use sqlx::Row as _;
 use sqlx::types::Json;
@@ -14,7 +15,7 @@ use crate::domain::interface::Interface;
 use crate::domain::subscription::{Authentication, Edition, Subscription, Verbosity};
 use crate::store::seal::Context;
 use crate::store::sql::convert::{Unreadable, length, millis};
-use crate::store::{Page, StoreError, Subscribed};
+use crate::store::{Page, StoreError, Subscribed, SubscriptionStore};
 
 pub(super) const TABLE: &str = "subscriptions";
 
@@ -34,84 +35,110 @@ macro_rules! is_shown {
     };
 }
 
-pub(super) async fn create(db: &Database, subscription: &Subscription) -> Result<Subscribed, StoreError> {
-    let id = subscription.id.to_string();
-    let fingerprint = fingerprint(subscription);
-    let authentication = subscription.authentication.as_ref();
-    let secrets = authentication.map(|authentication| &authentication.secrets);
-    let sealed = secrets.map(|secrets| db.seal(&sealed_at(&id), secrets)).transpose()?.flatten();
-    let mut tx = db.writer.begin().await?;
-    let insert = sqlx::query(
-        "INSERT INTO subscriptions (id, project_id, interface, edition, callback_uri, filter, verbosity, authentication, \
-                                    secrets, base_url, only_vnf_instance_id, fingerprint, created_at, orphan_grace) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) \
-         ON CONFLICT (project_id, fingerprint) DO NOTHING",
-    );
-    let done = insert
-        .bind(id)
-        .bind(&subscription.project_id.0)
-        .bind(subscription.interface.name())
-        .bind(subscription.edition.as_str())
-        .bind(&subscription.callback_uri)
-        .bind(Json(&subscription.filter))
-        .bind(subscription.verbosity.as_str())
-        .bind(authentication.map(Json))
-        .bind(sealed)
-        .bind(&subscription.base_url)
-        .bind(only_instance(subscription))
-        .bind(&fingerprint)
-        .bind(millis(subscription.created_at))
-        .bind(subscription.orphan_grace.map(length))
-        .execute(&mut *tx)
-        .await?;
-    if done.rows_affected() == 0 {
-        // One that is not shown any more is shown again: somebody wants it.
-        let revive = concat!(
-            "UPDATE subscriptions SET expires_at = CASE WHEN ",
-            is_shown!(),
-            " THEN expires_at ELSE ",
-            now!(),
-            " + orphan_grace END WHERE project_id = $1 AND fingerprint = $2 RETURNING id"
-        );
-        let equal =
-            sqlx::query(revive).bind(&subscription.project_id.0).bind(&fingerprint).fetch_optional(&mut *tx).await?;
-        // On PostgreSQL it may have gone between the two statements.
-        let equal = read(TABLE, &equal.ok_or(StoreError::Stale)?, id_of)?;
-        tx.commit().await?;
-        return Ok(Subscribed::Existing(equal));
+#[async_trait]
+impl SubscriptionStore for Database {
+    async fn create_subscription(&self, subscription: &Subscription) -> Result<Subscribed, StoreError> {
+        self.traced("subscriptions::create", async {
+            let id = subscription.id.to_string();
+            let fingerprint = fingerprint(subscription);
+            let authentication = subscription.authentication.as_ref();
+            let secrets = authentication.map(|authentication| &authentication.secrets);
+            let sealed = secrets.map(|secrets| self.seal(&sealed_at(&id), secrets)).transpose()?.flatten();
+            let mut tx = self.writer.begin().await?;
+            let insert = sqlx::query(
+                "INSERT INTO subscriptions \
+                     (id, project_id, interface, edition, callback_uri, filter, verbosity, authentication, secrets, \
+                      base_url, only_vnf_instance_id, fingerprint, created_at, orphan_grace) \
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) \
+                 ON CONFLICT (project_id, fingerprint) DO NOTHING",
+            );
+            let done = insert
+                .bind(id)
+                .bind(&subscription.project_id.0)
+                .bind(subscription.interface.name())
+                .bind(subscription.edition.as_str())
+                .bind(&subscription.callback_uri)
+                .bind(Json(&subscription.filter))
+                .bind(subscription.verbosity.as_str())
+                .bind(authentication.map(Json))
+                .bind(sealed)
+                .bind(&subscription.base_url)
+                .bind(only_instance(subscription))
+                .bind(&fingerprint)
+                .bind(millis(subscription.created_at))
+                .bind(subscription.orphan_grace.map(length))
+                .execute(&mut *tx)
+                .await?;
+            if done.rows_affected() == 0 {
+                // One that is not shown any more is shown again: somebody wants it.
+                let revive = concat!(
+                    "UPDATE subscriptions SET expires_at = CASE WHEN ",
+                    is_shown!(),
+                    " THEN expires_at ELSE ",
+                    now!(),
+                    " + orphan_grace END WHERE project_id = $1 AND fingerprint = $2 RETURNING id"
+                );
+                let equal = sqlx::query(revive)
+                    .bind(&subscription.project_id.0)
+                    .bind(&fingerprint)
+                    .fetch_optional(&mut *tx)
+                    .await?;
+                // On PostgreSQL it may have gone between the two statements.
+                let equal = read(TABLE, &equal.ok_or(StoreError::Stale)?, id_of)?;
+                tx.commit().await?;
+                return Ok(Subscribed::Existing(equal));
+            }
+            tell_others_of_subscription(&mut tx).await?;
+            tx.commit().await?;
+            self.signals.subscribed();
+            Ok(Subscribed::Created)
+        })
+        .await
     }
-    tell_others_of_subscription(&mut tx).await?;
-    tx.commit().await?;
-    db.signals.subscribed();
-    Ok(Subscribed::Created)
-}
 
-pub(super) async fn one(db: &Database, project: &ProjectId, id: SubscriptionId) -> Result<Subscription, StoreError> {
-    let select =
-        concat!("SELECT ", columns!(), " FROM subscriptions WHERE id = $1 AND project_id = $2 AND ", is_shown!());
-    let row = sqlx::query(select).bind(id.to_string()).bind(&project.0).fetch_optional(&db.reader()).await?;
-    read(TABLE, &row.ok_or(StoreError::NotFound)?, |row| subscription(db, row))
-}
+    async fn subscription(&self, project: &ProjectId, id: SubscriptionId) -> Result<Subscription, StoreError> {
+        self.traced("subscriptions::one", async {
+            let select = concat!(
+                "SELECT ",
+                columns!(),
+                " FROM subscriptions WHERE id = $1 AND project_id = $2 AND ",
+                is_shown!()
+            );
+            let row = sqlx::query(select).bind(id.to_string()).bind(&project.0).fetch_optional(&self.reader()).await?;
+            read(TABLE, &row.ok_or(StoreError::NotFound)?, |row| subscription(self, row))
+        })
+        .await
+    }
 
-pub(super) async fn list(
-    db: &Database,
-    project: &ProjectId,
-    interface: Interface,
-    page: &Page<'_>,
-) -> Result<Vec<Subscription>, StoreError> {
-    let mut select =
-        QueryBuilder::new(concat!("SELECT ", columns!(), " FROM (SELECT * FROM subscriptions WHERE interface = "));
-    select.push_bind(interface.name()).push(concat!(" AND ", is_shown!(), ") AS subscriptions"));
-    filters::push_page(&mut select, "created_at", project, page);
-    let rows = filters::fetch(db, &mut select).await?;
-    rows.iter().map(|row| read(TABLE, row, |row| subscription(db, row))).collect()
-}
+    async fn subscriptions(
+        &self,
+        project: &ProjectId,
+        interface: Interface,
+        page: &Page<'_>,
+    ) -> Result<Vec<Subscription>, StoreError> {
+        self.traced("subscriptions::list", async {
+            let mut select = QueryBuilder::new(concat!(
+                "SELECT ",
+                columns!(),
+                " FROM (SELECT * FROM subscriptions WHERE interface = "
+            ));
+            select.push_bind(interface.name()).push(concat!(" AND ", is_shown!(), ") AS subscriptions"));
+            filters::push_page(&mut select, "created_at", project, page);
+            let rows = filters::fetch(self, &mut select).await?;
+            rows.iter().map(|row| read(TABLE, row, |row| subscription(self, row))).collect()
+        })
+        .await
+    }
 
-/// What waits in the outbox for it goes with it.
-pub(super) async fn delete(db: &Database, project: &ProjectId, id: SubscriptionId) -> Result<(), StoreError> {
-    let delete = sqlx::query("DELETE FROM subscriptions WHERE id = $1 AND project_id = $2");
-    let done = db.writer.execute(delete.bind(id.to_string()).bind(&project.0)).await?;
-    if done.rows_affected() == 1 { Ok(()) } else { Err(StoreError::NotFound) }
+    async fn delete_subscription(&self, project: &ProjectId, id: SubscriptionId) -> Result<(), StoreError> {
+        // What waits in the outbox for it goes with it.
+        self.traced("subscriptions::delete", async {
+            let delete = sqlx::query("DELETE FROM subscriptions WHERE id = $1 AND project_id = $2");
+            let done = self.writer.execute(delete.bind(id.to_string()).bind(&project.0)).await?;
+            if done.rows_affected() == 1 { Ok(()) } else { Err(StoreError::NotFound) }
+        })
+        .await
+    }
 }
 
 /// The same for equal subscriptions only: API and edition, callback URI, verbosity and filter, but not who may call back.

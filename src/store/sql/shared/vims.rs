@@ -1,5 +1,6 @@
 //! `vims`. Their secrets are sealed on the way in and opened on the way out.
 
+use async_trait::async_trait;
 use sqlx::Row as _;
 use sqlx::types::Json;
 use time::OffsetDateTime;
@@ -10,7 +11,7 @@ use crate::domain::ids::{ProjectId, VimId};
 use crate::domain::vim::Vim;
 use crate::store::seal::Context;
 use crate::store::sql::convert::{Unreadable, millis, time};
-use crate::store::{OperationEnded, StoreError};
+use crate::store::{OperationEnded, StoreError, VimStore};
 
 const TABLE: &str = "vims";
 
@@ -22,30 +23,100 @@ macro_rules! select {
     };
 }
 
-pub(super) async fn create(db: &Database, vim: &Vim) -> Result<(), StoreError> {
-    let insert = sqlx::query(
-        "INSERT INTO vims (id, project_id, name, description, vim_type, endpoint, access_info, secrets, vim_project, \
-                           extra, is_default, user_name, updated_at, created_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
-    );
-    db.writer.execute(bind(db, insert, vim)?.bind(millis(vim.created_at))).await.map_err(duplicate)?;
-    Ok(())
-}
-
-pub(super) async fn update(db: &Database, vim: &Vim, seen: Option<OffsetDateTime>) -> Result<(), StoreError> {
-    let update = sqlx::query(
-        "UPDATE vims SET name = $3, description = $4, vim_type = $5, endpoint = $6, access_info = $7, secrets = $8, \
-                         vim_project = $9, extra = $10, is_default = $11, user_name = $12, updated_at = $13 \
-         WHERE id = $1 AND project_id = $2 AND updated_at IS NOT DISTINCT FROM $14",
-    );
-    let done = db.writer.execute(bind(db, update, vim)?.bind(seen.map(millis))).await.map_err(duplicate)?;
-    if done.rows_affected() == 0 {
-        one(db, &vim.project_id, vim.id).await?;
-        return Err(StoreError::Stale);
+#[async_trait]
+impl VimStore for Database {
+    async fn create_vim(&self, vim: &Vim) -> Result<(), StoreError> {
+        self.traced("vims::create", async {
+            let insert = sqlx::query(
+                "INSERT INTO vims (id, project_id, name, description, vim_type, endpoint, access_info, secrets, vim_project, \
+                                   extra, is_default, user_name, updated_at, created_at) \
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+            );
+            self.writer.execute(bind(self, insert, vim)?.bind(millis(vim.created_at))).await.map_err(duplicate)?;
+            Ok(())
+        })
+        .await
     }
-    // Its instances are reached in another way from now on.
-    db.endings.tell(OperationEnded::Any);
-    Ok(())
+
+    async fn vim(&self, project: &ProjectId, id: VimId) -> Result<Vim, StoreError> {
+        self.traced("vims::one", one(self, project, id)).await
+    }
+
+    async fn vim_named(&self, project: &ProjectId, name: &str) -> Result<Vim, StoreError> {
+        self.traced("vims::named", async {
+            let row = sqlx::query(concat!(select!(), "WHERE project_id = $1 AND name = $2"))
+                .bind(&project.0)
+                .bind(name)
+                .fetch_optional(&self.reader())
+                .await?;
+            read(TABLE, &row.ok_or(StoreError::NotFound)?, |row| vim(self, row))
+        })
+        .await
+    }
+
+    async fn default_vim(&self, project: &ProjectId) -> Result<Vim, StoreError> {
+        self.traced("vims::default", async {
+            let row = sqlx::query(concat!(select!(), "WHERE project_id = $1 AND is_default"))
+                .bind(&project.0)
+                .fetch_optional(&self.reader())
+                .await?;
+            read(TABLE, &row.ok_or(StoreError::NotFound)?, |row| vim(self, row))
+        })
+        .await
+    }
+
+    async fn vims(&self, project: &ProjectId) -> Result<Vec<Vim>, StoreError> {
+        self.traced("vims::all", async {
+            let rows = sqlx::query(concat!(select!(), "WHERE project_id = $1 ORDER BY created_at, id"))
+                .bind(&project.0)
+                .fetch_all(&self.reader())
+                .await?;
+            rows.iter().map(|row| read(TABLE, row, |row| vim(self, row))).collect()
+        })
+        .await
+    }
+
+    async fn update_vim(&self, vim: &Vim, seen: Option<OffsetDateTime>) -> Result<(), StoreError> {
+        self.traced("vims::update", async {
+            let update = sqlx::query(
+                "UPDATE vims SET name = $3, description = $4, vim_type = $5, endpoint = $6, access_info = $7, secrets = $8, \
+                                 vim_project = $9, extra = $10, is_default = $11, user_name = $12, updated_at = $13 \
+                 WHERE id = $1 AND project_id = $2 AND updated_at IS NOT DISTINCT FROM $14",
+            );
+            let done = self.writer.execute(bind(self, update, vim)?.bind(seen.map(millis))).await.map_err(duplicate)?;
+            if done.rows_affected() == 0 {
+                one(self, &vim.project_id, vim.id).await?;
+                return Err(StoreError::Stale);
+            }
+            // Its instances are reached in another way from now on.
+            self.endings.tell(OperationEnded::Any);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn delete_vim(&self, project: &ProjectId, id: VimId) -> Result<(), StoreError> {
+        // A request that names the VIM may be accepted right after this looked: its operation then fails with "no such VIM", as
+        // it would have if it had come a moment later.
+        self.traced("vims::delete", async {
+            let delete = sqlx::query(concat!(
+                "DELETE FROM vims \
+                 WHERE id = $1 AND project_id = $2 \
+                   AND NOT EXISTS (SELECT 1 FROM vnf_instances AS i, ",
+                members_of!(),
+                "(i.vim_connections) AS connection WHERE i.project_id = $2 AND connection.value ->> 'vim_id' = $1)"
+            ))
+            .bind(id.to_string())
+            .bind(&project.0);
+            let done = self.writer.execute(delete).await?;
+            if done.rows_affected() == 1 {
+                return Ok(());
+            }
+            one(self, project, id).await?;
+            Err(StoreError::InUse)
+        })
+        .await
+    }
 }
 
 pub(super) async fn one(db: &Database, project: &ProjectId, id: VimId) -> Result<Vim, StoreError> {
@@ -55,51 +126,6 @@ pub(super) async fn one(db: &Database, project: &ProjectId, id: VimId) -> Result
         .fetch_optional(&db.reader())
         .await?;
     read(TABLE, &row.ok_or(StoreError::NotFound)?, |row| vim(db, row))
-}
-
-pub(super) async fn named(db: &Database, project: &ProjectId, name: &str) -> Result<Vim, StoreError> {
-    let row = sqlx::query(concat!(select!(), "WHERE project_id = $1 AND name = $2"))
-        .bind(&project.0)
-        .bind(name)
-        .fetch_optional(&db.reader())
-        .await?;
-    read(TABLE, &row.ok_or(StoreError::NotFound)?, |row| vim(db, row))
-}
-
-pub(super) async fn default(db: &Database, project: &ProjectId) -> Result<Vim, StoreError> {
-    let row = sqlx::query(concat!(select!(), "WHERE project_id = $1 AND is_default"))
-        .bind(&project.0)
-        .fetch_optional(&db.reader())
-        .await?;
-    read(TABLE, &row.ok_or(StoreError::NotFound)?, |row| vim(db, row))
-}
-
-pub(super) async fn all(db: &Database, project: &ProjectId) -> Result<Vec<Vim>, StoreError> {
-    let rows = sqlx::query(concat!(select!(), "WHERE project_id = $1 ORDER BY created_at, id"))
-        .bind(&project.0)
-        .fetch_all(&db.reader())
-        .await?;
-    rows.iter().map(|row| read(TABLE, row, |row| vim(db, row))).collect()
-}
-
-/// A request that names the VIM may be accepted right after this looked: its operation then fails with "no such VIM", as
-/// it would have if it had come a moment later.
-pub(super) async fn delete(db: &Database, project: &ProjectId, id: VimId) -> Result<(), StoreError> {
-    let delete = sqlx::query(concat!(
-        "DELETE FROM vims \
-         WHERE id = $1 AND project_id = $2 \
-           AND NOT EXISTS (SELECT 1 FROM vnf_instances AS i, ",
-        members_of!(),
-        "(i.vim_connections) AS connection WHERE i.project_id = $2 AND connection.value ->> 'vim_id' = $1)"
-    ))
-    .bind(id.to_string())
-    .bind(&project.0);
-    let done = db.writer.execute(delete).await?;
-    if done.rows_affected() == 1 {
-        return Ok(());
-    }
-    one(db, project, id).await?;
-    Err(StoreError::InUse)
 }
 
 /// Binds $1 to $13: all but `created_at`.

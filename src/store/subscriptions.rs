@@ -1,0 +1,38 @@
+//! Subscriptions in the store.
+
+use async_trait::async_trait;
+
+use crate::domain::ids::{ProjectId, SubscriptionId};
+use crate::domain::interface::Interface;
+use crate::domain::subscription::Subscription;
+use crate::store::{Page, StoreError};
+
+/// Subscriptions to notifications.
+///
+/// Each change of an instance, an op occurrence or an onboarded package puts a notification into the outbox for each
+/// subscription that it matches, in the same transaction.
+#[async_trait]
+pub trait SubscriptionStore: Send + Sync {
+    /// Adds a subscription, unless there is an equal one.
+    async fn create_subscription(&self, subscription: &Subscription) -> Result<Subscribed, StoreError>;
+    /// One subscription.
+    async fn subscription(&self, project: &ProjectId, id: SubscriptionId) -> Result<Subscription, StoreError>;
+    /// A page of a project's subscriptions to changes of that kind, oldest first.
+    async fn subscriptions(
+        &self,
+        project: &ProjectId,
+        interface: Interface,
+        page: &Page<'_>,
+    ) -> Result<Vec<Subscription>, StoreError>;
+    /// Removes a subscription and what was to be sent to it.
+    async fn delete_subscription(&self, project: &ProjectId, id: SubscriptionId) -> Result<(), StoreError>;
+}
+
+/// What [`SubscriptionStore::create_subscription`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subscribed {
+    /// The subscription was added.
+    Created,
+    /// There is an equal one: with the same API and edition, callback URI, verbosity and filter.
+    Existing(SubscriptionId),
+}

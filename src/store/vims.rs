@@ -1,0 +1,28 @@
+//! VIMs in the store.
+
+use async_trait::async_trait;
+use time::OffsetDateTime;
+
+use crate::domain::ids::{ProjectId, VimId};
+use crate::domain::vim::Vim;
+use crate::store::StoreError;
+
+/// VIMs and their credentials.
+#[async_trait]
+pub trait VimStore: Send + Sync {
+    /// Adds a VIM. `Duplicate("name")`, or `Duplicate("default VIM")` if it would be the second default of the project.
+    async fn create_vim(&self, vim: &Vim) -> Result<(), StoreError>;
+    /// One VIM.
+    async fn vim(&self, project: &ProjectId, id: VimId) -> Result<Vim, StoreError>;
+    /// The VIM of that name.
+    async fn vim_named(&self, project: &ProjectId, name: &str) -> Result<Vim, StoreError>;
+    /// The project's default VIM. `NotFound` if it has none.
+    async fn default_vim(&self, project: &ProjectId) -> Result<Vim, StoreError>;
+    /// All VIMs of a project, oldest first.
+    async fn vims(&self, project: &ProjectId) -> Result<Vec<Vim>, StoreError>;
+    /// Replaces all but the id, project and `created_at`, if the VIM was last updated at `seen` (`Stale` if not). Errors as
+    /// [`VimStore::create_vim`].
+    async fn update_vim(&self, vim: &Vim, seen: Option<OffsetDateTime>) -> Result<(), StoreError>;
+    /// Removes a VIM. `InUse` while a VNF instance's `vim_connections` name it in a `vim_id`.
+    async fn delete_vim(&self, project: &ProjectId, id: VimId) -> Result<(), StoreError>;
+}
