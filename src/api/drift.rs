@@ -51,22 +51,11 @@ pub async fn show(api: web::Data<Api>, Id(id): Id<VnfInstanceId>) -> Result<Http
     }
     let scope = Scope { access, namespace, instance: id };
     let objects = match tokio::time::timeout(DEADLINE, api.observer.drift(&scope, &resources)).await {
-        Ok(objects) => objects.map_err(problem)?,
+        Ok(objects) => objects.map_err(Problem::from)?,
         Err(_) => {
             let text = format!("{} did not answer everything within {} s", scope.access.endpoint, DEADLINE.as_secs());
-            return Err(problem(InfraError::Transient(text)).into());
+            return Err(Problem::from(InfraError::transient(text)).into());
         }
     };
     Ok(HttpResponse::Ok().json(Drift::new(scope.namespace.as_str(), objects)))
-}
-
-fn problem(error: InfraError) -> Problem {
-    match error {
-        InfraError::Denied(detail) => Problem::new(403, "vim-denied", detail),
-        InfraError::Transient(detail) => Problem::new(504, "vim-unreachable", detail),
-        InfraError::Conflict(detail) => Problem::new(409, "object-conflict", detail),
-        InfraError::Invalid(detail) | InfraError::Gone(detail) | InfraError::NotReady(detail) => {
-            Problem::unprocessable(detail)
-        }
-    }
 }

@@ -23,7 +23,7 @@ use crate::domain::resource::{ObjectKey, Resource, ResourceState};
 use crate::domain::sight::ObservedObject;
 use crate::domain::vim::VimAccess;
 use crate::error::internal;
-use crate::infra::{InfraError, Scope};
+use crate::infra::{InfraError, InfraErrorKind, Scope};
 use crate::lcm;
 use crate::lcm::access::AccessError;
 use crate::lcm::plan::{PlanError, Planner};
@@ -203,7 +203,8 @@ impl Task<'_> {
 
     /// Whether it is tried again after this error.
     fn passes(&self, error: &InfraError) -> bool {
-        matches!(error, InfraError::Transient(_) | InfraError::Gone(_)) && self.attempt + 1 < attempts(self.op.state)
+        matches!(error.kind, InfraErrorKind::Transient | InfraErrorKind::Gone)
+            && self.attempt + 1 < attempts(self.op.state)
     }
 
     /// What the cluster shows of the causes of an error.
@@ -224,7 +225,7 @@ impl Task<'_> {
     /// What the VIM said, and shows, as it may be kept, logged and told: bounded, and without secrets.
     async fn told(&self, error: InfraError, found: Found) -> Problem {
         let Found { inventory, evidence } = found;
-        let problem = problem(error);
+        let problem = Problem::from(error);
         // Pods that are going may still tell of what was a secret before, others of what is to be one.
         let rows = inventory.iter().chain(self.plan.iter().flat_map(Plan::rows));
         let secrets: Vec<Resource> = rows.filter(|row| is_secret(row)).cloned().collect();
@@ -401,17 +402,4 @@ impl From<PlanError> for StepError {
             PlanError::Store(error) => error.into(),
         }
     }
-}
-
-/// What the VIM said, as a problem.
-fn problem(error: InfraError) -> Problem {
-    let (status, name, detail) = match error {
-        InfraError::Transient(detail) => (504, "vim-unreachable", detail),
-        InfraError::Gone(detail) => (409, "conflict", detail),
-        InfraError::Denied(detail) => (403, "vim-denied", detail),
-        InfraError::Conflict(detail) => (409, "object-conflict", detail),
-        InfraError::Invalid(detail) => (422, "object-refused", detail),
-        InfraError::NotReady(detail) => (500, "not-ready", detail),
-    };
-    Problem::new(status, name, detail)
 }

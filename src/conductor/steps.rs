@@ -18,7 +18,7 @@ use crate::domain::plan::{ReplicaChange, Step};
 use crate::domain::problem::Problem;
 use crate::domain::resource::{ObjectKey, Resource, ResourceState};
 use crate::domain::sight::ObservedObject;
-use crate::infra::{Ensured, InfraError, Scope};
+use crate::infra::{Ensured, InfraError, InfraErrorKind, Scope};
 use crate::store::{Checkpoint, Lease, StoreError};
 
 /// Why a step is not done.
@@ -197,8 +197,9 @@ impl Steps<'_> {
         }
         self.inventory.extend(added.iter().cloned());
         let answers = self.ensure(rows).await?;
-        let (gone, mut answers): (Vec<_>, Vec<_>) =
-            answers.into_iter().partition(|(_, answer)| matches!(answer, Some(Err(InfraError::Gone(_)))));
+        let (gone, mut answers): (Vec<_>, Vec<_>) = answers
+            .into_iter()
+            .partition(|(_, answer)| matches!(answer, Some(Err(error)) if error.kind == InfraErrorKind::Gone));
         if !gone.is_empty() {
             // Deleted behind our back. They get other uids than those on record, which are to be forgotten before.
             let keys: Vec<ObjectKey> = gone.iter().filter_map(|(row, _)| self.known(&row.key)).cloned().collect();
@@ -222,7 +223,7 @@ impl Steps<'_> {
                     ensured += 1;
                 }
                 // Whether a passing error left the object there is not known: the row stays an intent.
-                Some(Err(error @ InfraError::Transient(_))) => errors.push(error),
+                Some(Err(error)) if error.is_transient() => errors.push(error),
                 // Refused, or not even asked for.
                 refused => {
                     match self.known(&row.key) {
@@ -402,22 +403,13 @@ fn time_to_end(grace: Option<Duration>, rows: &[Resource]) -> Duration {
 /// One error for all: it passes only if all do, and says what each of the first says.
 fn worst(errors: Vec<InfraError>) -> Result<(), StepError> {
     const SHOWN: usize = 10;
-    let passing = |error: &InfraError| matches!(error, InfraError::Transient(_));
     let more = errors.len().saturating_sub(SHOWN);
     let mut texts: Vec<String> = errors.iter().take(SHOWN).map(ToString::to_string).collect();
     if more > 0 {
         texts.push(format!("and {more} more"));
     }
-    let Some(worst) = errors.into_iter().min_by_key(passing) else { return Ok(()) };
-    let of_its_kind = match worst {
-        InfraError::Transient(_) => InfraError::Transient,
-        InfraError::Denied(_) => InfraError::Denied,
-        InfraError::Conflict(_) => InfraError::Conflict,
-        InfraError::Invalid(_) => InfraError::Invalid,
-        InfraError::Gone(_) => InfraError::Gone,
-        InfraError::NotReady(_) => InfraError::NotReady,
-    };
-    Err(of_its_kind(texts.join("; ")).into())
+    let Some(worst) = errors.into_iter().min_by_key(InfraError::is_transient) else { return Ok(()) };
+    Err(InfraError::new(worst.kind, texts.join("; ")).into())
 }
 
 #[cfg(test)]
@@ -454,15 +446,15 @@ mod tests {
 
     #[test]
     fn of_several_errors_the_one_that_lasts_tells_of_what_kind_they_are() {
-        let transient = || InfraError::Transient("later".to_owned());
+        let transient = || InfraError::transient("later");
         let told = |errors| match worst(errors) {
             Err(StepError::Vim(error)) => error,
             other => panic!("{other:?}"),
         };
         assert!(worst(Vec::new()).is_ok());
-        assert_eq!(told(vec![transient(), transient()]), InfraError::Transient("later; later".to_owned()));
-        let mixed = vec![transient(), InfraError::Invalid("no".to_owned())];
-        assert_eq!(told(mixed), InfraError::Invalid("later; no".to_owned()));
+        assert_eq!(told(vec![transient(), transient()]), InfraError::transient("later; later"));
+        let mixed = vec![transient(), InfraError::invalid("no")];
+        assert_eq!(told(mixed), InfraError::invalid("later; no"));
         let many = std::iter::repeat_with(transient).take(12).collect();
         assert_eq!(told(many).to_string(), format!("{}and 2 more", "later; ".repeat(10)));
     }

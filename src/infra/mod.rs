@@ -2,7 +2,7 @@
 //! [`kubernetes`] how both are done.
 //!
 //! Every verb says what is to hold and may be repeated. No verb retries for long by itself: a passing error comes back as
-//! [`InfraError::Transient`] and the conductor puts the step off.
+//! [`InfraErrorKind::Transient`] and the conductor puts the step off.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -20,7 +20,10 @@ use crate::domain::resource::{KindInfo, Resource};
 use crate::domain::sight::{ObservedKind, ObservedObject};
 use crate::domain::vim::VimAccess;
 
+mod error;
 pub mod kubernetes;
+
+pub use error::{InfraError, InfraErrorKind};
 
 /// Where a VNF instance lives: whose objects, in which namespace, of which cluster.
 #[derive(Clone, Debug)]
@@ -31,30 +34,6 @@ pub struct Scope {
     pub namespace: Namespace,
     /// The owner of the objects.
     pub instance: VnfInstanceId,
-}
-
-/// Why the cluster does not hold what was asked. The texts are for the caller: they name verb, kind, object, namespace
-/// and user as Kubernetes said it, and no secret.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum InfraError {
-    /// It may work later: no connection, a time-out, 429, 5xx. Whether the request took effect is not known.
-    #[error("{0}")]
-    Transient(String),
-    /// 401 or 403: the credential may not do this. Nothing was changed.
-    #[error("{0}")]
-    Denied(String),
-    /// The object belongs to somebody else. Nothing was changed.
-    #[error("{0}")]
-    Conflict(String),
-    /// The cluster refuses the object as it is, or does not know its kind. Nothing was changed.
-    #[error("{0}")]
-    Invalid(String),
-    /// The object that the inventory knows by its uid is not there any more. Nothing was changed.
-    #[error("{0}")]
-    Gone(String),
-    /// The object is there and will not become ready by waiting (or did not in time), and why.
-    #[error("{0}")]
-    NotReady(String),
 }
 
 /// An object that is there now.
@@ -103,10 +82,10 @@ pub trait Driver: Send + Sync {
 
     /// The object is there as its manifest says, carrying the instance's marks.
     ///
-    /// An object of that name that is not this instance's is a [`InfraError::Conflict`] that says whose it is, and stays
+    /// An object of that name that is not this instance's is a [`InfraErrorKind::Conflict`] that says whose it is, and stays
     /// as it is; but a Namespace or CustomResourceDefinition that is there is used as it is.
     ///
-    /// An object that was `Present` and is there no more is [`InfraError::Gone`]: it is made anew once its row is an `Intent`,
+    /// An object that was `Present` and is there no more is [`InfraErrorKind::Gone`]: it is made anew once its row is an `Intent`,
     /// for whoever removes it by the uid in its row would miss the new one.
     async fn ensure(&self, scope: &Scope, resource: &Resource) -> Result<Ensured, InfraError>;
 

@@ -177,7 +177,7 @@ mod tests {
     fn a_kind_that_is_hidden_holds_nobody_up_and_is_not_known() {
         let mut room = room(&[ObservedKind::Pod, ObservedKind::Claim]);
         room.take(ObservedKind::Pod, WatchEvent::All(vec![pod(A, "a")]));
-        let hidden = WatchEvent::Unavailable(InfraError::Denied("no".to_owned()));
+        let hidden = WatchEvent::Unavailable(InfraError::denied("no"));
         assert_eq!(told(room.take(ObservedKind::Claim, hidden)), [A, B]);
         let sight = room.sight(A);
         assert_eq!((sight.objects, sight.known), (vec![pod(A, "a")], BTreeSet::from([ObservedKind::Pod])));

@@ -18,7 +18,7 @@ use crate::domain::ids::VnfInstanceId;
 use crate::domain::manifest::is_review;
 use crate::domain::namespace::Namespace;
 use crate::domain::resource::{INSTANCE_LABEL, MANAGED_BY_LABEL, ObjectKey, Resource, ResourceState};
-use crate::infra::{Ensured, InfraError, Scope};
+use crate::infra::{Ensured, InfraError, InfraErrorKind, Scope};
 
 /// How often an object may change hands under our eyes before we put the matter off.
 const ATTEMPTS: usize = 4;
@@ -57,7 +57,7 @@ pub(super) async fn ensure(cluster: &Cluster, scope: &Scope, resource: &Resource
             return Ok(Ensured { uid: made.uid().unwrap_or_default(), owned: true });
         }
     }
-    Err(InfraError::Transient(format!("{object}, or what it depends on, is changed by others at the same time")))
+    Err(InfraError::transient(format!("{object}, or what it depends on, is changed by others at the same time")))
 }
 
 /// The objects of the resource's kind, where the instance's are.
@@ -77,7 +77,7 @@ pub(super) fn is_namespace(key: &ObjectKey) -> bool {
 
 /// Whether an apply failed as the object has another uid than the applied metadata: 422, as for any immutable field.
 pub(super) fn is_other_uid(failed: &CallError) -> bool {
-    matches!(&failed.error, InfraError::Invalid(text) if text.contains("metadata.uid: Invalid value"))
+    failed.error.kind == InfraErrorKind::Invalid && failed.error.detail.contains("metadata.uid: Invalid value")
 }
 
 /// Whether it is a review: it can be created, is answered, and is nowhere then.
@@ -159,7 +159,7 @@ impl Object<'_> {
         let metadata = self.api.namespace().map_or(json!({}), |namespace| json!({ "namespace": namespace }));
         intent.insert("metadata".to_owned(), metadata);
         let question = serde_json::from_value(Value::Object(intent))
-            .map_err(|error| InfraError::Invalid(format!("{self} is no Kubernetes object: {error}")))?;
+            .map_err(|error| InfraError::invalid(format!("{self} is no Kubernetes object: {error}")))?;
         self.cluster.call(self.api.create(&PostParams::default(), &question)).await?;
         Ok(())
     }
@@ -192,7 +192,7 @@ impl Object<'_> {
     fn leave(&self, found: &DynamicObject) -> Result<Ensured, InfraError> {
         if is_shared(self.key) {
             if found.metadata.deletion_timestamp.is_some() {
-                return Err(InfraError::Transient(format!("{} is being deleted", self.key)));
+                return Err(InfraError::transient(format!("{} is being deleted", self.key)));
             }
             return Ok(Ensured { uid: found.uid().unwrap_or_default(), owned: false });
         }
@@ -200,7 +200,7 @@ impl Object<'_> {
             Some(other) => format!("{self} belongs to VNF instance {other}"),
             None => format!("{self} exists and is not managed by Gybe{}", whose(found)),
         };
-        Err(InfraError::Conflict(text))
+        Err(InfraError::conflict(text))
     }
 
     /// Waits until our object, that is being deleted, is gone.
@@ -212,20 +212,21 @@ impl Object<'_> {
             return Ok(());
         }
         let finalizers = found.finalizers().join(", ");
-        Err(InfraError::Transient(format!("{self} is being deleted; it waits for its finalizers [{finalizers}]")))
+        Err(InfraError::transient(format!("{self} is being deleted; it waits for its finalizers [{finalizers}]")))
     }
 
     /// Waits until the new Namespace takes pods: it gets its default ServiceAccount only a moment after it was made.
     async fn wait_service_account(&self) -> Result<(), InfraError> {
         let namespace =
-            Namespace::try_from(self.key.name.clone()).map_err(|error| InfraError::Invalid(error.to_string()))?;
+            Namespace::try_from(self.key.name.clone()).map_err(|error| InfraError::invalid(error.to_string()))?;
         let accounts = self.cluster.builtin("v1", "ServiceAccount", "serviceaccounts", &namespace);
         let mut events = follow(self.cluster, Source::named(accounts, "default"));
         while let Ok(Some(event)) = timeout(FURNISHING, events.next()).await {
             match event {
                 Ok(Event::Listed(accounts)) if accounts.is_empty() => {}
                 // Who may not look, or finds no such account in time, will hear of it when a pod is refused.
-                Ok(_) | Err(InfraError::Denied(_)) => break,
+                Ok(_) => break,
+                Err(error) if error.kind == InfraErrorKind::Denied => break,
                 Err(error) => return Err(error),
             }
         }
@@ -233,18 +234,16 @@ impl Object<'_> {
     }
 
     fn gone(&self) -> InfraError {
-        InfraError::Gone(format!("{self} was deleted by somebody"))
+        InfraError::gone(format!("{self} was deleted by somebody"))
     }
 
     /// 404 when applying: the namespace is missing, or the kind's endpoint is not served (yet: it takes a moment after
     /// its definition was established).
     fn nowhere(&self, failed: CallError) -> InfraError {
-        match failed.error {
-            InfraError::Invalid(text) if text.starts_with("namespaces ") => InfraError::Invalid(text),
-            _ => {
-                InfraError::Transient(format!("the cluster does not serve {} {}", self.key.api_version, self.key.kind))
-            }
+        if failed.error.kind == InfraErrorKind::Invalid && failed.error.detail.starts_with("namespaces ") {
+            return failed.error;
         }
+        InfraError::transient(format!("the cluster does not serve {} {}", self.key.api_version, self.key.kind))
     }
 }
 

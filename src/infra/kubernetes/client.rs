@@ -74,7 +74,7 @@ impl Clients {
     /// The client for `access`.
     ///
     /// # Errors
-    /// [`InfraError::Invalid`] if the access is unusable as it is: no URL, no PEM.
+    /// [`InfraErrorKind::Invalid`] if the access is unusable as it is: no URL, no PEM.
     pub fn get(&self, access: &VimAccess) -> Result<Arc<Cluster>, InfraError> {
         let now = Instant::now();
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
@@ -105,7 +105,7 @@ pub(super) struct Cluster {
 impl Cluster {
     fn new(access: &VimAccess, metrics: &VimMetrics) -> Result<Self, InfraError> {
         let client = client(access, metrics)
-            .map_err(|why| InfraError::Invalid(format!("the access to {} cannot be used: {why}", access.endpoint)))?;
+            .map_err(|why| InfraError::invalid(format!("the access to {} cannot be used: {why}", access.endpoint)))?;
         Ok(Self { client, known: Known::default(), endpoint: access.endpoint.clone() })
     }
 
@@ -247,6 +247,7 @@ fn certificates(pem: &str) -> Result<Vec<Vec<u8>>, String> {
 
 #[cfg(test)]
 mod tests {
+    use crate::infra::InfraErrorKind;
     use kube::api::WatchParams;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
@@ -319,7 +320,9 @@ mod tests {
         // 169.254.169.254 in decimal, which the system's resolver takes for a name.
         let cluster = Clients::default().get(&access("http://2852039166")).unwrap();
         let pods = cluster.pods(&Namespace::try_from("a".to_owned()).unwrap());
-        let InfraError::Transient(text) = cluster.find(&pods, "p").await.unwrap_err() else { panic!() };
+        let error = cluster.find(&pods, "p").await.unwrap_err();
+        assert_eq!(error.kind, InfraErrorKind::Transient);
+        let text = error.detail;
         assert!(text.contains("169.254.169.254 is link-local or a metadata service"), "{text}");
     }
 
@@ -348,7 +351,7 @@ mod tests {
             let pods = cluster.pods(&Namespace::try_from("a".to_owned()).unwrap());
             let error = cluster.find(&pods, "p").await.unwrap_err();
             let text = format!("the API server {endpoint} answers with more than 64 MiB");
-            assert_eq!(error, InfraError::Transient(text), "{head}");
+            assert_eq!(error, InfraError::transient(text), "{head}");
         }
     }
 

@@ -11,7 +11,7 @@ use super::client::Cluster;
 use super::shared::is_shared;
 use crate::domain::drift::{Difference, DriftState, ObjectDrift, differences};
 use crate::domain::resource::{Resource, ResourceState};
-use crate::infra::{InfraError, Scope};
+use crate::infra::{InfraError, InfraErrorKind, Scope};
 
 /// So many objects at a time.
 const AT_ONCE: usize = 8;
@@ -54,16 +54,16 @@ async fn one(cluster: &Cluster, scope: &Scope, resource: &Resource) -> Result<Ob
             Ok(applied) => (Some(applied), None),
             Err(failed) if matches!(failed.code, Some(404 | 409)) || is_other_uid(&failed) => continue,
             // It was replaced by one that differs in what can't be changed.
-            Err(failed) => match failed.error {
-                InfraError::Invalid(why) => (None, Some(format!("the intent can't be applied to it: {why}"))),
-                other => return Err(other),
-            },
+            Err(failed) if failed.error.kind == InfraErrorKind::Invalid => {
+                (None, Some(format!("the intent can't be applied to it: {}", failed.error)))
+            }
+            Err(failed) => return Err(failed.into()),
         };
         let found = found(&live, applied.as_ref(), scope, resource)?;
         let changed = !found.is_empty() || detail.is_some();
         return Ok(told(if changed { DriftState::Changed } else { DriftState::InSync }, detail, found));
     }
-    Err(InfraError::Transient(format!("{} is changed by others at the same time", resource.key)))
+    Err(InfraError::transient(format!("{} is changed by others at the same time", resource.key)))
 }
 
 /// The differences, beginning with those that no manifest has words for: the object was replaced, or is being deleted.
@@ -90,7 +90,7 @@ fn found(
     }
     if let Some(applied) = applied {
         let json = |object: &DynamicObject| {
-            serde_json::to_value(object).map_err(|error| InfraError::Invalid(format!("{}: {error}", resource.key)))
+            serde_json::to_value(object).map_err(|error| InfraError::invalid(format!("{}: {error}", resource.key)))
         };
         found.extend(differences(&json(live)?, &json(applied)?, &manager(scope.instance)));
     }

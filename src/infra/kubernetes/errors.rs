@@ -36,14 +36,14 @@ impl CallError {
             // An answer that is no JSON, or not of the expected kind, comes from something that is no API server.
             kube::Error::SerdeError(_) | kube::Error::FromUtf8(_) => Self::strange(endpoint),
             kube::Error::BuildRequest(_) | kube::Error::HttpError(_) => {
-                Self { code: None, error: InfraError::Invalid(format!("no request can be made of it: {error}")) }
+                Self { code: None, error: InfraError::invalid(format!("no request can be made of it: {error}")) }
             }
             other => {
                 let text = match too_long(other) {
                     Some(too_long) => format!("the API server {endpoint} {too_long}"),
                     None => format!("cannot reach the API server {endpoint}: {}", chain(other)),
                 };
-                Self { code: None, error: InfraError::Transient(text) }
+                Self { code: None, error: InfraError::transient(text) }
             }
         }
     }
@@ -51,13 +51,13 @@ impl CallError {
     /// The answer is of something else than an API server.
     fn strange(endpoint: &str) -> Self {
         let text = format!("{endpoint} does not answer as a Kubernetes API server does");
-        Self { code: None, error: InfraError::Transient(text) }
+        Self { code: None, error: InfraError::transient(text) }
     }
 
     /// There was no answer in time.
     pub fn silence(endpoint: &str, waited: Duration) -> Self {
         let text = format!("the API server {endpoint} did not answer within {} s", waited.as_secs());
-        Self { code: None, error: InfraError::Transient(text) }
+        Self { code: None, error: InfraError::transient(text) }
     }
 }
 
@@ -73,14 +73,14 @@ fn refusal(status: &Status, endpoint: &str) -> InfraError {
     }
     let message = message(status);
     match status.code {
-        401 => InfraError::Denied(format!("the API server {endpoint} refused the credential: {message}")),
-        403 if passes(status) => InfraError::Transient(message),
+        401 => InfraError::denied(format!("the API server {endpoint} refused the credential: {message}")),
+        403 if passes(status) => InfraError::transient(message),
         // Authorizers name the user. The other 403s are admission's (quota, pod security): about the object, not the user.
-        403 if message.contains("User \"") || message.contains("user \"") => InfraError::Denied(message),
-        409 => InfraError::Conflict(message),
-        500 if UNFIT.iter().any(|start| message.starts_with(start)) => InfraError::Invalid(without_values(&message)),
-        408 | 410 | 429 | 500.. => InfraError::Transient(format!("the API server {endpoint} answers: {message}")),
-        _ => InfraError::Invalid(message),
+        403 if message.contains("User \"") || message.contains("user \"") => InfraError::denied(message),
+        409 => InfraError::conflict(message),
+        500 if UNFIT.iter().any(|start| message.starts_with(start)) => InfraError::invalid(without_values(&message)),
+        408 | 410 | 429 | 500.. => InfraError::transient(format!("the API server {endpoint} answers: {message}")),
+        _ => InfraError::invalid(message),
     }
 }
 
@@ -97,10 +97,10 @@ const NOT_READ: &str = "Failed to parse error data";
 fn of_another(code: u16, endpoint: &str) -> InfraError {
     let text = format!("{endpoint} answers {code}, and not as a Kubernetes API server does");
     match code {
-        401 => InfraError::Denied(text),
-        409 => InfraError::Conflict(text),
-        408 | 410 | 429 | 500.. => InfraError::Transient(text),
-        _ => InfraError::Invalid(text),
+        401 => InfraError::denied(text),
+        409 => InfraError::conflict(text),
+        408 | 410 | 429 | 500.. => InfraError::transient(text),
+        _ => InfraError::invalid(text),
     }
 }
 
@@ -126,6 +126,7 @@ fn message(status: &Status) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::infra::InfraErrorKind;
 
     fn told(code: u16, message: &str) -> InfraError {
         let status = Status::failure(message, "").with_code(code);
@@ -135,39 +136,39 @@ mod tests {
     #[test]
     fn a_403_of_the_authorizer_is_about_the_user_one_of_admission_about_the_object() {
         let text = r#"pods is forbidden: User "eve" cannot list resource "pods" in API group "" in the namespace "a""#;
-        assert_eq!(told(403, text), InfraError::Denied(text.to_owned()));
+        assert_eq!(told(403, text), InfraError::denied(text));
         let text = r#"roles "r" is forbidden: user "eve" (groups=["g"]) is attempting to grant RBAC permissions"#;
-        assert_eq!(told(403, text), InfraError::Denied(text.to_owned()));
+        assert_eq!(told(403, text), InfraError::denied(text));
         let text = r#"pods "p" is forbidden: exceeded quota: q, requested: pods=1, used: pods=1, limited: pods=1"#;
-        assert_eq!(told(403, text), InfraError::Invalid(text.to_owned()));
+        assert_eq!(told(403, text), InfraError::invalid(text));
         let text =
             r#"pods "p" is forbidden: error looking up service account a/default: serviceaccount "default" not found"#;
-        assert_eq!(told(403, text), InfraError::Transient(text.to_owned()));
+        assert_eq!(told(403, text), InfraError::transient(text));
     }
 
     #[test]
     fn what_may_pass_is_transient() {
         for code in [408, 410, 429, 500, 502, 503, 504] {
-            assert!(matches!(told(code, "later"), InfraError::Transient(_)), "{code}");
+            assert!(told(code, "later").is_transient(), "{code}");
         }
         for code in [400, 404, 405, 415, 422] {
-            assert_eq!(told(code, "no"), InfraError::Invalid("no".to_owned()), "{code}");
+            assert_eq!(told(code, "no"), InfraError::invalid("no"), "{code}");
         }
     }
 
     #[test]
     fn a_manifest_that_does_not_fit_is_invalid_and_not_quoted() {
         let text = "failed to create typed patch object (a/b; apps/v1, Kind=Deployment): .spec.x: field not declared";
-        assert_eq!(told(500, text), InfraError::Invalid(text.to_owned()));
+        assert_eq!(told(500, text), InfraError::invalid(text));
         let text = "failed to create typed patch object (a/s; /v1, Kind=Secret): .stringData: expected map";
-        assert_eq!(told(500, &format!("{text}, got &{{hunter2}}")), InfraError::Invalid(text.to_owned()));
+        assert_eq!(told(500, &format!("{text}, got &{{hunter2}}")), InfraError::invalid(text));
     }
 
     #[test]
     fn a_refusal_without_words_still_says_something() {
         let status = Status::failure("", "Teapot").with_code(418);
         let error = CallError::of(&kube::Error::Api(status.boxed()), "https://api.test");
-        assert_eq!((error.code, error.error), (Some(418), InfraError::Invalid("418 Teapot".to_owned())));
+        assert_eq!((error.code, error.error), (Some(418), InfraError::invalid("418 Teapot")));
     }
 
     #[test]
@@ -180,17 +181,17 @@ mod tests {
             for status in [text, json] {
                 let CallError { code: kept, error } = told(status);
                 let text = format!("https://api.test answers {code}, and not as a Kubernetes API server does");
-                let error_as = match code {
-                    401 => InfraError::Denied,
-                    409 => InfraError::Conflict,
-                    429.. => InfraError::Transient,
-                    _ => InfraError::Invalid,
+                let kind = match code {
+                    401 => InfraErrorKind::Denied,
+                    409 => InfraErrorKind::Conflict,
+                    429.. => InfraErrorKind::Transient,
+                    _ => InfraErrorKind::Invalid,
                 };
-                assert_eq!((kept, error), (Some(code), error_as(text)));
+                assert_eq!((kept, error), (Some(code), InfraError::new(kind, text)));
             }
         }
         let CallError { code, error } = told(Status { message: "hunter2".to_owned(), ..Status::default() });
         let text = "https://api.test does not answer as a Kubernetes API server does";
-        assert_eq!((code, error), (None, InfraError::Transient(text.to_owned())));
+        assert_eq!((code, error), (None, InfraError::transient(text)));
     }
 }

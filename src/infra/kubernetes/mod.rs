@@ -64,7 +64,7 @@ impl Driver for KubernetesDriver {
         let reviews: Api<SelfSubjectReview> = Api::all(cluster.client.clone());
         let review = cluster.call(reviews.create(&PostParams::default(), &SelfSubjectReview::default())).await?;
         let user = review.status.and_then(|status| status.user_info).and_then(|user| user.username);
-        user.ok_or_else(|| InfraError::Invalid("the API server does not say who the credential belongs to".to_owned()))
+        user.ok_or_else(|| InfraError::invalid("the API server does not say who the credential belongs to"))
     }
 
     async fn discover(

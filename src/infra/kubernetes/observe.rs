@@ -16,7 +16,7 @@ use super::watch::{Event, Source, follow_as};
 use crate::domain::namespace::Namespace;
 use crate::domain::resource::{INSTANCE_LABEL, Resource, ResourceState};
 use crate::domain::sight::{ObservedKind, ObservedObject, kinds_for, storages, vnfcs};
-use crate::infra::{InfraError, Observed, Scope, WatchEvent};
+use crate::infra::{InfraError, InfraErrorKind, Observed, Scope, WatchEvent};
 
 /// After this, a kind that could not be looked at is tried again: rights may have been granted.
 const HIDDEN_PAUSE: Duration = Duration::from_secs(300);
@@ -59,11 +59,9 @@ async fn list(cluster: &Cluster, scope: &Scope, kind: ObservedKind) -> Result<Ve
     let ours = ListParams::default().labels(&format!("{INSTANCE_LABEL}={}", scope.instance));
     match cluster.call(api(cluster, &scope.namespace, kind).list(&ours)).await {
         Ok(objects) => Ok(objects.iter().filter_map(|object| seen(object, kind)).collect()),
-        Err(failed) => match InfraError::from(failed) {
-            // A VNF without volumes must not need this right.
-            InfraError::Denied(_) if kind == ObservedKind::Claim => Ok(Vec::new()),
-            other => Err(other),
-        },
+        // A VNF without volumes must not need this right.
+        Err(failed) if failed.error.kind == InfraErrorKind::Denied && kind == ObservedKind::Claim => Ok(Vec::new()),
+        Err(failed) => Err(failed.into()),
     }
 }
 

@@ -18,7 +18,7 @@ use super::watch::{Event, Source, follow, gone};
 use crate::domain::order::{Class, class};
 use crate::domain::plan::PodRef;
 use crate::domain::resource::{INSTANCE_LABEL, Resource, ResourceState};
-use crate::infra::{InfraError, Scope};
+use crate::infra::{InfraError, InfraErrorKind, Scope};
 
 /// The object is gone, with its pods and the volumes claimed by its templates.
 pub(super) async fn remove(
@@ -87,7 +87,7 @@ pub(super) async fn end_pods(
         let until = kill_at.filter(|_| !killing).unwrap_or(deadline).min(deadline);
         match timeout_at(until, events.next()).await {
             Ok(Some(event)) => take(&mut left, event?, counts),
-            Ok(None) => return Err(InfraError::Transient("the watch of the pods has ended".to_owned())),
+            Ok(None) => return Err(InfraError::transient("the watch of the pods has ended")),
             Err(_) if Instant::now() >= deadline => {
                 let left: Vec<DynamicObject> = left.into_iter().flat_map(HashMap::into_values).collect();
                 return all_gone("Pod", scope, &left);
@@ -216,7 +216,7 @@ impl Removal<'_> {
                 Some(Ok(Event::Changed(pod))) => vec![*pod],
                 Some(Ok(Event::Gone(_))) => continue,
                 Some(Err(error)) => return error,
-                None => return InfraError::Transient("the watch of the pods has ended".to_owned()),
+                None => return InfraError::transient("the watch of the pods has ended"),
             };
             for pod in pods.iter().filter(|pod| descends(pod)) {
                 let (name, uid) = (pod.name_any(), pod.uid().unwrap_or_default());
@@ -250,8 +250,8 @@ impl Removal<'_> {
     async fn remove_abandoned_claims(&self) -> Result<(), InfraError> {
         let claims = match self.claims().await {
             // Where nothing was made, perhaps as nothing is allowed, there must be nothing in the way of giving up.
-            Err(InfraError::Denied(why)) => {
-                tracing::warn!(instance = %self.scope.instance, "claims of {} are not looked for: {why}", self.resource.key);
+            Err(error) if error.kind == InfraErrorKind::Denied => {
+                tracing::warn!(instance = %self.scope.instance, "claims of {} are not looked for: {error}", self.resource.key);
                 return Ok(());
             }
             claims => claims?,
@@ -329,7 +329,7 @@ fn all_gone(kind: &str, scope: &Scope, left: &[DynamicObject]) -> Result<(), Inf
     }
     let names: Vec<String> = left.iter().map(why_still_there).collect();
     let text = format!("{kind} {} in namespace {} is not gone in time", names.join(", "), scope.namespace);
-    Err(InfraError::NotReady(text))
+    Err(InfraError::not_ready(text))
 }
 
 fn why_still_there(object: &DynamicObject) -> String {

@@ -18,7 +18,7 @@ use super::discovery;
 use super::ready::text;
 use crate::domain::namespace::Namespace;
 use crate::domain::resource::{INSTANCE_LABEL, MANAGED_BY_LABEL, ObjectKey};
-use crate::infra::{InfraError, Scope};
+use crate::infra::{InfraError, InfraErrorKind, Scope};
 
 /// Objects per page of a list.
 const PAGE: u32 = 500;
@@ -78,7 +78,7 @@ pub(super) async fn give_up(
 
 /// What is in the namespace and neither ours nor Kubernetes' own: one of each kind. What we may not look at counts as well.
 async fn occupants(cluster: &Cluster, scope: &Scope, namespace: &str) -> Result<Vec<String>, InfraError> {
-    let home = Namespace::try_from(namespace.to_owned()).map_err(|error| InfraError::Invalid(error.to_string()))?;
+    let home = Namespace::try_from(namespace.to_owned()).map_err(|error| InfraError::invalid(error.to_string()))?;
     let lives_there = |kind: &APIResource| {
         let able = |verb: &str| kind.verbs.iter().any(|it| it == verb);
         kind.namespaced && able("list") && able("delete") && !NOBODYS_KINDS.contains(&kind.kind.as_str())
@@ -168,7 +168,7 @@ impl Look<'_> {
             let Some(info) = kinds.get(&kind) else { return Ok(false) };
             let api = self.cluster.api(&kind.0, &kind.1, info, &self.home);
             let found = match self.cluster.find_metadata(&api, &owner.name).await {
-                Err(InfraError::Denied(_)) => return Ok(false),
+                Err(error) if error.kind == InfraErrorKind::Denied => return Ok(false),
                 found => found?.filter(|found| found.uid().as_ref() == Some(&owner.uid)),
             };
             let Some(found) = found.filter(|found| !is_ours(found, self.scope.instance)) else { continue };

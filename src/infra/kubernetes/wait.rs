@@ -10,7 +10,7 @@ use super::progress::{Progress, Readiness, Topic};
 use super::watch::{Source, follow};
 use crate::domain::resource::{INSTANCE_LABEL, KindInfo, Resource};
 use crate::domain::sight::{ObservedKind, ObservedObject};
-use crate::infra::{InfraError, Patience, Scope};
+use crate::infra::{InfraError, InfraErrorKind, Patience, Scope};
 
 /// So many events are taken in at a time, if so many are there. Each time, all that is known is looked at.
 const AT_ONCE: usize = 1000;
@@ -50,7 +50,7 @@ pub(super) async fn await_ready(
         let until = alarm.map_or(deadline, |alarm| alarm.min(deadline));
         let events = match timeout_at(until, events.next()).await {
             Ok(Some(events)) => events,
-            Ok(None) => return Err(InfraError::Transient("the watches have ended".to_owned())),
+            Ok(None) => return Err(InfraError::transient("the watches have ended")),
             // The time is up, for an ailment or for all.
             Err(_) => continue,
         };
@@ -58,8 +58,8 @@ pub(super) async fn await_ready(
             match event {
                 Ok(event) => progress.learn(&topic, event),
                 // Without the right to see pods or events, the objects' own status has to do.
-                Err(InfraError::Denied(why)) if !progress.needs(&topic) => {
-                    tracing::debug!(namespace = %scope.namespace, "waiting without {topic:?}: {why}");
+                Err(error) if error.kind == InfraErrorKind::Denied && !progress.needs(&topic) => {
+                    tracing::debug!(namespace = %scope.namespace, "waiting without {topic:?}: {error}");
                     progress.forgo(&topic);
                 }
                 Err(error) => return Err(error),
@@ -69,7 +69,7 @@ pub(super) async fn await_ready(
 }
 
 fn not_ready(scope: &Scope, text: &str) -> InfraError {
-    InfraError::NotReady(format!("in namespace {}: {text}", scope.namespace))
+    InfraError::not_ready(format!("in namespace {}: {text}", scope.namespace))
 }
 
 fn source(cluster: &Cluster, scope: &Scope, resources: &[Resource], topic: &Topic) -> Source {

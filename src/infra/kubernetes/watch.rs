@@ -75,7 +75,7 @@ pub(super) enum Event<T = DynamicObject> {
 }
 
 /// The objects now, then every change. Ends only with an error: at once if the credential may not list or watch, and
-/// with [`InfraError::Transient`] if the API server stays out of reach.
+/// with [`InfraErrorKind::Transient`] if the API server stays out of reach.
 pub(super) fn follow(cluster: &Cluster, source: Source) -> BoxStream<'_, Result<Event, InfraError>> {
     follow_as(cluster, source, |object| object)
 }
@@ -142,7 +142,7 @@ impl<C: Borrow<Cluster>, T, K: Fn(DynamicObject) -> T> Follower<C, K> {
             match self.step().await {
                 Ok(Some(event)) => return Ok(event),
                 Ok(None) => {}
-                Err(error @ InfraError::Transient(_)) => self.fail(error).await?,
+                Err(error) if error.is_transient() => self.fail(error).await?,
                 Err(error) => return Err(error),
             }
         }
@@ -184,7 +184,7 @@ impl<C: Borrow<Cluster>, T, K: Fn(DynamicObject) -> T> Follower<C, K> {
                             self.failures = 0;
                             return Ok(None);
                         }
-                        Err(InfraError::Transient("the API server ends watches as soon as they begin".to_owned()))
+                        Err(InfraError::transient("the API server ends watches as soon as they begin"))
                     }
                 }
             }

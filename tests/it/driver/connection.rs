@@ -10,7 +10,7 @@ use gybe::domain::resource::ResourceState;
 use gybe::domain::secret::Secret;
 use gybe::domain::vim::{VimAccess, VimCredential};
 use gybe::infra::kubernetes::KubernetesDriver;
-use gybe::infra::{Driver as _, InfraError, Scope};
+use gybe::infra::{Driver as _, InfraError, InfraErrorKind, Scope};
 use serde_json::{Value, json};
 
 use super::{CONFIG_MAP, GOOD, LONG, PATIENT, Vnf, deployment, pods, stateful_set};
@@ -51,7 +51,7 @@ async fn a_role_in_the_namespace_is_enough_and_ends_there() {
     }
 
     let denied = |error: InfraError, words: &[&str]| {
-        let InfraError::Denied(text) = error else { panic!("{error}") };
+        let InfraError { kind: InfraErrorKind::Denied, detail: text, .. } = error else { panic!("{error}") };
         assert!(text.contains(&user) && words.iter().all(|word| text.contains(word)), "{text}");
     };
     let elsewhere = vnf.cluster.namespace().await;
@@ -85,19 +85,25 @@ async fn who_the_credential_belongs_to_or_why_that_is_not_known() {
 
     let error = driver.who_am_i(&VimAccess { credential: token.clone(), ..cluster.admin.clone() }).await.unwrap_err();
     let text = format!("the API server {endpoint} refused the credential: Unauthorized");
-    assert_eq!(error, InfraError::Denied(text));
+    assert_eq!((error.kind, error.detail), (InfraErrorKind::Denied, text));
 
     // Not the CA that signed: any other certificate will do.
     let VimCredential::ClientCertificate { certificate, .. } = &cluster.admin.credential else { panic!() };
     let wrong = VimAccess { ca: Some(certificate.clone()), ..cluster.admin.clone() };
-    let InfraError::Transient(text) = driver.who_am_i(&wrong).await.unwrap_err() else { panic!() };
+    let InfraError { kind: InfraErrorKind::Transient, detail: text, .. } = driver.who_am_i(&wrong).await.unwrap_err()
+    else {
+        panic!()
+    };
     assert!(text.contains(&endpoint) && text.contains("invalid peer certificate"), "{text}");
     let trusting = VimAccess { insecure: true, ..wrong };
     assert_eq!(driver.who_am_i(&trusting).await.unwrap(), "admin");
 
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let nowhere = VimAccess { endpoint: format!("https://{closed}"), ..cluster.admin.clone() };
-    let InfraError::Transient(text) = driver.who_am_i(&nowhere).await.unwrap_err() else { panic!() };
+    let InfraError { kind: InfraErrorKind::Transient, detail: text, .. } = driver.who_am_i(&nowhere).await.unwrap_err()
+    else {
+        panic!()
+    };
     assert!(text.contains(&closed.to_string()) && text.contains("refused"), "{text}");
 }
 
@@ -143,6 +149,9 @@ async fn an_api_server_that_does_not_answer_is_not_waited_for() {
     let access = VimAccess { endpoint: endpoint.clone(), ..cluster.admin };
     let start = Instant::now();
     let error = KubernetesDriver::new().who_am_i(&access).await.unwrap_err();
-    assert_eq!(error, InfraError::Transient(format!("the API server {endpoint} did not answer within 8 s")));
+    assert_eq!(
+        (error.kind, error.detail),
+        (InfraErrorKind::Transient, format!("the API server {endpoint} did not answer within 8 s"))
+    );
     assert!(start.elapsed() < Duration::from_secs(10));
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use futures::StreamExt as _;
 use futures::future::join;
 use gybe::domain::resource::{INSTANCE_LABEL, KindInfo, Resource, ResourceState};
-use gybe::infra::{Driver as _, InfraError};
+use gybe::infra::{Driver as _, InfraErrorKind};
 use kube::ResourceExt;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
@@ -145,7 +145,7 @@ async fn a_definition_that_another_instance_made_is_used_as_it_is() {
     assert_eq!((after.uid(), after.metadata.labels), (before.uid(), before.metadata.labels));
     // Right after it is established, the API server may still prepare the storage of its objects, and says so.
     while let Err(error) = vnf.driver.remove(&vnf.scope, &resources[0], None, LONG).await {
-        assert!(matches!(error, InfraError::Transient(_)), "{error}");
+        assert_eq!(error.kind, InfraErrorKind::Transient, "{error}");
     }
 }
 
@@ -200,7 +200,10 @@ async fn a_kind_that_is_not_served_may_be_served_later() {
     resource.manifest.insert("apiVersion".to_owned(), "example.test/v1".into());
     resource.manifest.insert("kind".to_owned(), "Gadget".into());
     let error = vnf.driver.ensure(&vnf.scope, &resource).await.unwrap_err();
-    assert_eq!(error, InfraError::Transient("the cluster does not serve example.test/v1 Gadget".to_owned()));
+    assert_eq!(
+        (error.kind, error.detail),
+        (InfraErrorKind::Transient, "the cluster does not serve example.test/v1 Gadget".to_owned())
+    );
     for state in [ResourceState::Intent, ResourceState::Present { uid: "u".to_owned(), owned: true }] {
         vnf.remove(&Resource { state, ..resource.clone() }).await;
     }

@@ -10,7 +10,7 @@ use gybe::domain::resource::{Resource, ResourceState};
 use gybe::domain::secret::Secret;
 use gybe::domain::vim::{VimAccess, VimCredential};
 use gybe::infra::kubernetes::KubernetesDriver;
-use gybe::infra::{Driver as _, Ensured, InfraError, Patience};
+use gybe::infra::{Driver as _, Ensured, InfraErrorKind, Patience};
 use kube::api::{DynamicObject, WatchEvent, WatchParams};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -169,7 +169,7 @@ async fn the_real_control_plane_shows_conditions_and_events_and_no_logs_of_nodes
     }
     let hasty = Patience { grace: Duration::ZERO, timeout: Duration::from_secs(60) };
     let failed = driver.await_ready(&scope, &resources, hasty).await;
-    assert!(matches!(failed, Err(InfraError::NotReady(_))), "{failed:?}");
+    assert!(failed.as_ref().is_err_and(|error| error.kind == InfraErrorKind::NotReady), "{failed:?}");
     // The Deployment's events are written beside its status.
     let events = cluster.api("v1", "Event", "events", Some(&namespace.name));
     let mut events = events.watch(&WatchParams::default(), "0").await.unwrap().boxed();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures::future::join;
-use gybe::infra::{Driver as _, InfraError, Patience};
+use gybe::infra::{Driver as _, InfraError, InfraErrorKind, Patience};
 
 use super::{GOOD, PATIENT, Vnf, deployment, job, pod, pods, workload};
 
@@ -41,7 +41,9 @@ async fn a_trouble_may_heal_within_its_grace() {
     let short = Patience { timeout: Duration::from_secs(3), ..PATIENT };
     let error = vnf.driver.await_ready(&vnf.scope, &resources, short).await.unwrap_err();
     assert!(
-        matches!(&error, InfraError::NotReady(text) if text.contains("not ready within 3 s") && text.contains("ImagePullBackOff")),
+        error.kind == InfraErrorKind::NotReady
+            && error.detail.contains("not ready within 3 s")
+            && error.detail.contains("ImagePullBackOff"),
         "{error}"
     );
     let heal = async {
@@ -83,7 +85,7 @@ spec: {hard: {pods: 1}}
     let mut resources = vnf.render(&[], &(quota.replace("pods: 1", "pods: 0") + &pod(GOOD, ""))).await;
     vnf.counted_by(&mut resources[..1]).await;
     let error = vnf.driver.ensure(&vnf.scope, &resources[1]).await.unwrap_err();
-    assert!(matches!(&error, InfraError::Invalid(text) if text.contains("exceeded quota: few")), "{error}");
+    assert!(error.kind == InfraErrorKind::Invalid && error.detail.contains("exceeded quota: few"), "{error}");
 }
 
 #[tokio::test]
@@ -114,12 +116,13 @@ async fn what_has_failed_for_good_is_reported_at_once() {
     vnf.ensure(&mut resources).await;
     let error = vnf.driver.await_ready(&vnf.scope, &resources, PATIENT).await.unwrap_err();
     assert!(
-        matches!(&error, InfraError::NotReady(text) if text.contains("Job once has failed: BackoffLimitExceeded")),
+        error.kind == InfraErrorKind::NotReady && error.detail.contains("Job once has failed: BackoffLimitExceeded"),
         "{error}"
     );
     let error = vnf.run(&pod("example.test/crash-loop", ", restartPolicy: Never"), PATIENT).await.unwrap_err();
     assert!(
-        matches!(&error, InfraError::NotReady(text) if text.contains("Pod lone has failed: the pod failed: container main exited with 1")),
+        error.kind == InfraErrorKind::NotReady
+            && error.detail.contains("Pod lone has failed: the pod failed: container main exited with 1"),
         "{error}"
     );
 }
@@ -129,7 +132,7 @@ async fn what_is_not_ready_in_time_says_what_it_waits_for() {
     let vnf = Vnf::new().await;
     let hurried = Patience { timeout: Duration::from_secs(2), ..PATIENT };
     let error = vnf.run(&deployment("example.test/never-ready"), hurried).await.unwrap_err();
-    let InfraError::NotReady(text) = error else { panic!("{error}") };
+    let InfraError { kind: InfraErrorKind::NotReady, detail: text, .. } = error else { panic!("{error}") };
     let start = format!(
         "in namespace {}: not ready within 2 s: Deployment web: 0 of 2 replicas available; pod web-",
         vnf.scope.namespace

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use futures::{StreamExt as _, TryStreamExt as _};
 use gybe::domain::resource::{INSTANCE_LABEL, Resource, ResourceState};
 use gybe::infra::kubernetes::KubernetesDriver;
-use gybe::infra::{Driver as _, Ensured, InfraError, Observed, Patience, Scope};
+use gybe::infra::{Driver as _, Ensured, InfraError, InfraErrorKind, Observed, Patience, Scope};
 use kube::ResourceExt;
 use kube::api::{DynamicObject, ListParams, Patch, PatchParams, WatchEvent, WatchParams};
 use serde_json::Value;
@@ -85,7 +85,9 @@ impl Vnf {
     /// Why the objects do not become ready.
     async fn trouble(&self, yaml: &str) -> String {
         let start = Instant::now();
-        let Err(InfraError::NotReady(text)) = self.run(yaml, HASTY).await else { panic!("it became ready") };
+        let Err(InfraError { kind: InfraErrorKind::NotReady, detail: text, .. }) = self.run(yaml, HASTY).await else {
+            panic!("it became ready")
+        };
         assert!(start.elapsed() < HASTY.timeout / 2, "that is not fast: {text}");
         text
     }

@@ -6,7 +6,7 @@ use futures::StreamExt as _;
 use futures::future::join;
 use gybe::domain::plan::PodRef;
 use gybe::domain::resource::{INSTANCE_LABEL, MANAGED_BY_LABEL, ResourceState};
-use gybe::infra::{Driver as _, Ensured, InfraError};
+use gybe::infra::{Driver as _, Ensured, InfraError, InfraErrorKind};
 use kube::ResourceExt;
 use kube::api::{DeleteParams, DynamicObject, PostParams};
 use serde_json::json;
@@ -26,7 +26,7 @@ async fn another_instances_object_is_a_conflict_that_names_it() {
     let second = scope(&vnf.scope.access, &vnf.scope.namespace);
     let mut theirs = render(&vnf.driver, &second, &[], &CONFIG_MAP.replace("red", "blue")).await;
     let error = vnf.driver.ensure(&second, &theirs[0]).await.unwrap_err();
-    let InfraError::Conflict(text) = error else { panic!("{error}") };
+    let InfraError { kind: InfraErrorKind::Conflict, detail: text, .. } = error else { panic!("{error}") };
     assert_eq!(
         text,
         format!(
@@ -55,7 +55,7 @@ async fn of_instances_that_make_the_same_object_at_once_exactly_one_wins() {
         let winner = scopes[winners[0]].instance.to_string();
         for result in results.iter().filter(|it| it.is_err()) {
             assert!(
-                matches!(result, Err(InfraError::Conflict(text)) if text.contains(&winner)),
+                matches!(result, Err(InfraError { kind: InfraErrorKind::Conflict, detail: text, .. }) if text.contains(&winner)),
                 "{result:?}, but {winner} won"
             );
         }
@@ -81,7 +81,7 @@ async fn an_object_that_is_not_gybes_is_a_conflict_and_stays_as_it_is() {
          Helm release shop; its fields were written by kubectl)",
         vnf.scope.namespace
     );
-    assert_eq!(error, InfraError::Conflict(text));
+    assert_eq!((error.kind, error.detail), (InfraErrorKind::Conflict, text));
     assert_eq!(vnf.get(&resources[0]).await.unwrap().resource_version(), before.resource_version());
 
     let mut intended = resources[0].clone();
@@ -109,7 +109,7 @@ async fn an_object_that_somebody_makes_at_the_same_moment_is_not_taken_over() {
         assert_eq!(object.data["data"], json!({ "colour": "red" }));
         match (ours, theirs) {
             (Ok(_), Err(_)) if marked => {}
-            (Err(InfraError::Conflict(_)), Ok(_)) if !marked => {}
+            (Err(InfraError { kind: InfraErrorKind::Conflict, .. }), Ok(_)) if !marked => {}
             (ours, theirs) => panic!("{ours:?} {theirs:?} {object:?}"),
         }
     }
@@ -141,7 +141,7 @@ async fn an_object_of_ours_that_somebody_replaces_at_the_same_moment_is_not_take
             // Ours was made again between their two calls.
             (Ok(Ensured { uid, .. }), Err(_)) if marked && object.uid() == Some(uid.clone()) => {}
             (Ok(Ensured { uid, .. }), Ok(made)) if !marked && made.uid() != Some(uid.clone()) => {}
-            (Err(InfraError::Conflict(_)), Ok(_)) if !marked => {}
+            (Err(InfraError { kind: InfraErrorKind::Conflict, .. }), Ok(_)) if !marked => {}
             (ours, theirs) => panic!("{ours:?} {theirs:?} {object:?}"),
         }
     }
@@ -156,7 +156,7 @@ async fn an_object_that_was_replaced_is_another_object() {
     for (resource, known) in resources.iter_mut().zip(&old) {
         vnf.remove(known).await;
         let error = vnf.driver.ensure(&vnf.scope, resource).await.unwrap_err();
-        assert!(matches!(error, InfraError::Gone(_)), "it is made anew only once its uid is forgotten: {error}");
+        assert_eq!(error.kind, InfraErrorKind::Gone, "it is made anew only once its uid is forgotten: {error}");
         assert!(vnf.get(resource).await.is_none());
         resource.state = ResourceState::Intent;
     }
@@ -164,7 +164,7 @@ async fn an_object_that_was_replaced_is_another_object() {
     assert_ne!(old[0].state, resources[0].state);
     for resource in &old {
         let error = vnf.driver.ensure(&vnf.scope, resource).await.unwrap_err();
-        assert!(matches!(error, InfraError::Gone(_)), "{error}");
+        assert_eq!(error.kind, InfraErrorKind::Gone, "{error}");
     }
 
     for resource in &old {

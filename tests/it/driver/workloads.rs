@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::future::join;
 use gybe::domain::resource::{INSTANCE_LABEL, Resource, ResourceState};
 use gybe::domain::secret::Secret;
-use gybe::infra::{Driver as _, Ensured, InfraError, Observed};
+use gybe::infra::{Driver as _, Ensured, InfraError, InfraErrorKind, Observed};
 use kube::ResourceExt;
 use kube::api::DeleteParams;
 use serde_json::json;
@@ -146,18 +146,18 @@ async fn a_change_that_kubernetes_does_not_allow_is_invalid() {
     vnf.run(&stateful_set(GOOD), PATIENT).await.unwrap();
     let changed = vnf.render(&[], &stateful_set(GOOD).replace("app: db", "app: base")).await;
     let error = vnf.driver.ensure(&vnf.scope, &changed[0]).await.unwrap_err();
-    assert!(matches!(&error, InfraError::Invalid(text) if text.contains("updates to statefulset spec")), "{error}");
+    assert!(error.kind == InfraErrorKind::Invalid && error.detail.contains("updates to statefulset spec"), "{error}");
 
     let unknown = vnf.render(&[], &deployment(GOOD).replace("replicas: 2", "copies: 2")).await;
     let error = vnf.driver.ensure(&vnf.scope, &unknown[0]).await.unwrap_err();
-    assert!(matches!(&error, InfraError::Invalid(text) if text.contains("copies")), "{error}");
+    assert!(error.kind == InfraErrorKind::Invalid && error.detail.contains("copies"), "{error}");
     let secret = "{apiVersion: v1, kind: Secret, metadata: {name: s}, stringData: {x: [hunter2]}}";
     let error = vnf.driver.ensure(&vnf.scope, &vnf.render(&[], secret).await[0]).await.unwrap_err();
-    let InfraError::Invalid(text) = error else { panic!("{error}") };
+    let InfraError { kind: InfraErrorKind::Invalid, detail: text, .. } = error else { panic!("{error}") };
     assert!(text.ends_with(".stringData.x: expected string"), "{text}");
     let wrong = vnf.render(&[], &deployment(GOOD).replace("replicas: 2", "replicas: -2")).await;
     let error = vnf.driver.ensure(&vnf.scope, &wrong[0]).await.unwrap_err();
-    assert!(matches!(&error, InfraError::Invalid(text) if text.contains("spec.replicas")), "{error}");
+    assert!(error.kind == InfraErrorKind::Invalid && error.detail.contains("spec.replicas"), "{error}");
 }
 
 #[tokio::test]
@@ -169,7 +169,8 @@ async fn an_object_that_somebody_deletes_is_missed() {
     let delete = async { api.delete("web", &DeleteParams::background()).await.unwrap() };
     let (result, _) = join(vnf.driver.await_ready(&vnf.scope, &resources, HASTY), delete).await;
     let text = format!("in namespace {}: Deployment web: it is not there any more", vnf.scope.namespace);
-    assert_eq!(result, Err(InfraError::NotReady(text)));
+    let error = result.unwrap_err();
+    assert_eq!((error.kind, error.detail), (InfraErrorKind::NotReady, text));
 }
 
 #[tokio::test]
@@ -200,7 +201,7 @@ async fn finalizers_that_keep_an_object_are_named() {
             "{} (waits for its finalizers example.test/hold) in namespace {} is not gone in time",
             resource.key, vnf.scope.namespace
         );
-        assert_eq!(error, InfraError::NotReady(text));
+        assert_eq!((error.kind, error.detail), (InfraErrorKind::NotReady, text));
     }
     // Ours on its way out is waited for, then made anew.
     let free = async || vnf.patch(&resources[0], json!({ "metadata": { "finalizers": null } })).await;

@@ -366,7 +366,7 @@ async fn an_operation_on_its_way_back_is_stopped_and_goes_back_again() {
 #[tokio::test]
 async fn an_operation_that_waits_for_its_next_attempt_is_cancelled_at_once() {
     let (work, op) = at_work(&["ensure"]).await;
-    work.gates.fail("ensure", InfraError::Transient("the API server is away".to_owned()));
+    work.gates.fail("ensure", InfraError::transient("the API server is away"));
     while work.ops.show(&op).await.error.is_none() {
         tokio::task::yield_now().await;
     }
@@ -411,7 +411,7 @@ async fn a_request_that_comes_after_the_last_step_has_no_effect() {
 #[tokio::test]
 async fn evidence_stays_in_sight_until_the_end() {
     let (work, op) = at_work(&["ensure", "await"]).await;
-    work.gates.fail("await", InfraError::NotReady("Deployment a: password=hunter2".to_owned()));
+    work.gates.fail("await", InfraError::not_ready("Deployment a: password=hunter2"));
     let stopped = work.ops.settled(&op).await.error.unwrap();
     assert_eq!(stopped.detail, "Deployment a: password=***");
     assert_eq!(stopped.extra[EVIDENCE]["notes"][0], "seen before it is removed");

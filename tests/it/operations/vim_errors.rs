@@ -8,7 +8,7 @@ use gybe::domain::op_occ::{OpState, VnfLcmOpOcc};
 use gybe::domain::plan::{Plan, Step};
 use gybe::domain::problem::Problem;
 use gybe::domain::resource::{ObjectKey, Resource, ResourceState};
-use gybe::infra::InfraError;
+use gybe::infra::{InfraError, InfraErrorKind};
 use serde_json::json;
 
 use super::cancel::{Gates, Work};
@@ -51,7 +51,7 @@ async fn said(work: &Work, op: &VnfLcmOpOcc) -> Problem {
 #[tokio::test]
 async fn what_passes_is_told_without_secrets_and_counted_though_it_has_a_nul() {
     let text = "webhook: no\0 connection with hunter2, token=abc";
-    let (work, op) = answered(Ops::on_postgres().await, 1, InfraError::Transient(text.to_owned())).await;
+    let (work, op) = answered(Ops::on_postgres().await, 1, InfraError::transient(text)).await;
     let error = said(&work, &op).await;
     assert_eq!((error.status, error.detail.as_str()), (504, "webhook: no  connection with ***, token=***"));
     assert_eq!(work.ops.show(&op).await.state, OpState::Processing, "it is tried again");
@@ -66,7 +66,7 @@ async fn an_attempt_counts_though_what_is_said_of_it_is_not_taken() {
          WHEN (NEW.error::text LIKE '%vim-unreachable%') EXECUTE FUNCTION refuse()",
     )
     .await;
-    let (work, op) = answered(ops, 1, InfraError::Transient("later".to_owned())).await;
+    let (work, op) = answered(ops, 1, InfraError::transient("later")).await;
     // The lease would run out long after this test.
     assert_eq!(said(&work, &op).await.kind, "urn:gybe:problem:internal");
 }
@@ -74,7 +74,7 @@ async fn an_attempt_counts_though_what_is_said_of_it_is_not_taken() {
 #[tokio::test]
 async fn what_stops_a_way_back_is_told_without_secrets() {
     let text = "it is\0 refused with hunter2";
-    let (work, op) = answered(Ops::on_postgres().await, 1, InfraError::Invalid(text.to_owned())).await;
+    let (work, op) = answered(Ops::on_postgres().await, 1, InfraError::invalid(text)).await;
     let forth = work.ops.settled(&op).await;
     assert_eq!((forth.state, forth.error.unwrap().detail), (OpState::FailedTemp, "it is  refused with ***".to_owned()));
     work.ops.store.resume_operation(&op.project_id, op.id, OpState::RollingBack, System.now()).await.unwrap();
@@ -84,8 +84,8 @@ async fn what_stops_a_way_back_is_told_without_secrets() {
 
 #[tokio::test]
 async fn many_long_answers_are_told_in_a_short_text() {
-    for error in [InfraError::Invalid, InfraError::Transient] {
-        let (work, op) = answered(Ops::on_sqlite().await, 30, error("long ".repeat(100_000))).await;
+    for kind in [InfraErrorKind::Invalid, InfraErrorKind::Transient] {
+        let (work, op) = answered(Ops::on_sqlite().await, 30, InfraError::new(kind, "long ".repeat(100_000))).await;
         let detail = said(&work, &op).await.detail;
         assert!(detail.len() < 2048 && detail.starts_with("long long"), "{} bytes", detail.len());
     }

@@ -280,19 +280,19 @@ impl Driver for ModelCluster {
         let place = place(scope, resource);
         let mut state = self.locked();
         if !is_served(&state, &resource.key) {
-            return Err(InfraError::Transient(format!("the cluster does not serve {}", resource.key.kind)));
+            return Err(InfraError::transient(format!("the cluster does not serve {}", resource.key.kind)));
         }
         if let Some(namespace) = place.namespace.as_ref().filter(|name| !has_namespace(&state, name)) {
-            return Err(InfraError::Invalid(format!("namespaces \"{namespace}\" not found")));
+            return Err(InfraError::invalid(format!("namespaces \"{namespace}\" not found")));
         }
         let there = state.objects.get(&place).map(|found| found.uid.as_str());
         if matches!(&resource.state, ResourceState::Present { uid, owned: true } if there != Some(uid)) {
-            return Err(InfraError::Gone(format!("{} was deleted", resource.key)));
+            return Err(InfraError::gone(format!("{} was deleted", resource.key)));
         }
         if let Some(found) = state.objects.get_mut(&place) {
             if owner(found) != Some(scope.instance.to_string()) {
                 let uid = found.uid.clone();
-                let taken = InfraError::Conflict(format!("{} belongs to {:?}", resource.key, owner(found)));
+                let taken = InfraError::conflict(format!("{} belongs to {:?}", resource.key, owner(found)));
                 return if is_shared(&resource.key) { Ok(Ensured { uid, owned: false }) } else { Err(taken) };
             }
             if found.manifest != resource.manifest {
@@ -317,11 +317,11 @@ impl Driver for ModelCluster {
         let state = self.locked();
         for resource in resources {
             let Some(object) = state.objects.get(&place(scope, resource)) else {
-                return Err(InfraError::NotReady(format!("{} is not there", resource.key)));
+                return Err(InfraError::not_ready(format!("{} is not there", resource.key)));
             };
             let pods = state.pods_of(&resource.key).len();
             if wanted_pods(&resource.key, object).is_some_and(|wanted| wanted != pods) {
-                return Err(InfraError::NotReady(format!("{} has {pods} pods", resource.key)));
+                return Err(InfraError::not_ready(format!("{} has {pods} pods", resource.key)));
             }
         }
         Ok(None)
@@ -362,7 +362,7 @@ impl Driver for ModelCluster {
     ) -> Result<(), InfraError> {
         let state = self.locked();
         match resources.iter().find(|resource| !state.pods_of(&resource.key).is_empty()) {
-            Some(resource) => Err(InfraError::NotReady(format!("{} has pods", resource.key))),
+            Some(resource) => Err(InfraError::not_ready(format!("{} has pods", resource.key))),
             None => Ok(()),
         }
     }

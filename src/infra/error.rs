@@ -1,0 +1,86 @@
+//! What goes wrong towards a cluster, and the problem that callers see of it.
+
+use crate::domain::problem::Problem;
+
+/// Why a cluster is not in the state that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{detail}")]
+pub struct InfraError {
+    /// What the caller can do about it.
+    pub kind: InfraErrorKind,
+    /// For the caller: verb, kind, object, namespace and user in Kubernetes' own words, and no secret.
+    pub detail: String,
+}
+
+/// What the caller of a [`super::Driver`] can do about an [`InfraError`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InfraErrorKind {
+    /// A retry may succeed: no connection, a time-out, 429, 5xx. The request may have taken effect.
+    Transient,
+    /// 401 or 403: the credential lacks the right. Nothing was changed.
+    Denied,
+    /// The object belongs to somebody else. Nothing was changed.
+    Conflict,
+    /// The cluster rejects the object, or does not serve its kind. Nothing was changed.
+    Invalid,
+    /// The object with the uid in the inventory no longer exists. Nothing was changed.
+    Gone,
+    /// The object exists, and waiting will not make it ready, or did not in time.
+    NotReady,
+}
+
+impl InfraError {
+    /// An error of that kind.
+    pub fn new(kind: InfraErrorKind, detail: impl Into<String>) -> Self {
+        Self { kind, detail: detail.into() }
+    }
+
+    /// An [`InfraErrorKind::Transient`] error.
+    pub fn transient(detail: impl Into<String>) -> Self {
+        Self::new(InfraErrorKind::Transient, detail)
+    }
+
+    /// An [`InfraErrorKind::Denied`] error.
+    pub fn denied(detail: impl Into<String>) -> Self {
+        Self::new(InfraErrorKind::Denied, detail)
+    }
+
+    /// An [`InfraErrorKind::Conflict`] error.
+    pub fn conflict(detail: impl Into<String>) -> Self {
+        Self::new(InfraErrorKind::Conflict, detail)
+    }
+
+    /// An [`InfraErrorKind::Invalid`] error.
+    pub fn invalid(detail: impl Into<String>) -> Self {
+        Self::new(InfraErrorKind::Invalid, detail)
+    }
+
+    /// An [`InfraErrorKind::Gone`] error.
+    pub fn gone(detail: impl Into<String>) -> Self {
+        Self::new(InfraErrorKind::Gone, detail)
+    }
+
+    /// An [`InfraErrorKind::NotReady`] error.
+    pub fn not_ready(detail: impl Into<String>) -> Self {
+        Self::new(InfraErrorKind::NotReady, detail)
+    }
+
+    /// Whether a retry may succeed.
+    pub const fn is_transient(&self) -> bool {
+        matches!(self.kind, InfraErrorKind::Transient)
+    }
+}
+
+impl From<InfraError> for Problem {
+    fn from(error: InfraError) -> Self {
+        let (status, name) = match error.kind {
+            InfraErrorKind::Transient => (504, "vim-unreachable"),
+            InfraErrorKind::Gone => (409, "conflict"),
+            InfraErrorKind::Denied => (403, "vim-denied"),
+            InfraErrorKind::Conflict => (409, "object-conflict"),
+            InfraErrorKind::Invalid => (422, "object-refused"),
+            InfraErrorKind::NotReady => (500, "not-ready"),
+        };
+        Self::new(status, name, error.detail)
+    }
+}
