@@ -9,9 +9,8 @@ use gybe::domain::ids::{ProjectId, VimId};
 use gybe::domain::plan::PodRef;
 use gybe::domain::resource::{KindInfo, Resource};
 use gybe::domain::secret::Secret;
-use gybe::domain::sight::ObservedObject;
 use gybe::domain::vim::{Secrets, Vim, VimAccess};
-use gybe::infra::{Driver, Ensured, InfraError, Kind, Observed, Patience, Scope};
+use gybe::infra::{Driver, Ensured, InfraError, Kind, Observed, Patience, PodSnapshot, Scope};
 use serde_json::Map;
 
 /// Every kind is served, every object is made, ready and gone the moment it is asked for, and nothing is to be observed.
@@ -32,13 +31,8 @@ impl Driver for InstantDriver {
         Ok(Ensured { uid: System.uuid().to_string(), owned: true })
     }
 
-    async fn await_ready(
-        &self,
-        _: &Scope,
-        _: &[Resource],
-        _: Patience,
-    ) -> Result<Option<Vec<ObservedObject>>, InfraError> {
-        Ok(None)
+    async fn await_ready(&self, _: &Scope, _: &[Resource], _: Patience) -> Result<PodSnapshot, InfraError> {
+        Ok(PodSnapshot::default())
     }
 
     async fn remove(&self, _: &Scope, _: &Resource, _: Option<Duration>, _: Duration) -> Result<(), InfraError> {
@@ -53,7 +47,7 @@ impl Driver for InstantDriver {
         Ok(())
     }
 
-    async fn observe(&self, _: &Scope, _: &[Resource], _: Option<Vec<ObservedObject>>) -> Result<Observed, InfraError> {
+    async fn observe(&self, _: &Scope, _: &[Resource], _: PodSnapshot) -> Result<Observed, InfraError> {
         Ok(Observed::default())
     }
 }

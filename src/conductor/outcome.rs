@@ -10,8 +10,7 @@ use crate::domain::op_occ::{LcmOperation, OpEvent, OpState, ResourceChanges, Vnf
 use crate::domain::plan::Plan;
 use crate::domain::problem::Problem;
 use crate::domain::resource::Resource;
-use crate::domain::sight::ObservedObject;
-use crate::infra::{Observed, Scope};
+use crate::infra::{Observed, PodSnapshot, Scope};
 use crate::store::OperationOutcome;
 
 /// The ending of `task`, all steps of which are done; `pods` are those that the last one has shown.
@@ -23,7 +22,7 @@ pub async fn ending(
     scope: Option<&Scope>,
     plan: &Plan,
     inventory: &[Resource],
-    pods: Option<Vec<ObservedObject>>,
+    pods: PodSnapshot,
 ) -> Result<OperationOutcome, StepError> {
     let to = task
         .op
@@ -64,7 +63,7 @@ async fn changed(
     scope: &Scope,
     plan: &Plan,
     inventory: &[Resource],
-    pods: Option<Vec<ObservedObject>>,
+    pods: PodSnapshot,
 ) -> Result<(VnfInstance, ResourceChanges), StepError> {
     let mut instance = task.instance.clone();
     let before = instance.instantiated.take();

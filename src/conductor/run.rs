@@ -20,10 +20,9 @@ use crate::domain::op_occ::{CancelMode, LcmOperation, OpEvent, OpState, VnfLcmOp
 use crate::domain::plan::{Plan, Step};
 use crate::domain::problem::{Panic, Problem};
 use crate::domain::resource::{ObjectKey, Resource, ResourceState};
-use crate::domain::sight::ObservedObject;
 use crate::domain::vim::VimAccess;
 use crate::error::internal;
-use crate::infra::{InfraError, InfraErrorKind, Scope};
+use crate::infra::{InfraError, InfraErrorKind, PodSnapshot, Scope};
 use crate::lcm;
 use crate::lcm::access::AccessError;
 use crate::lcm::plan::{PlanError, Planner};
@@ -142,7 +141,7 @@ impl Task<'_> {
         found: &mut Found,
         interrupted: &CancellationToken,
     ) -> Result<OperationOutcome, StepError> {
-        let mut pods = None;
+        let mut pods = PodSnapshot::default();
         if let Some(scope) = scope {
             pods = match self.steps(plan, scope, &mut found.inventory, interrupted).await {
                 Ok(pods) => pods,
@@ -164,14 +163,23 @@ impl Task<'_> {
         scope: &Scope,
         inventory: &mut Vec<Resource>,
         interrupted: &CancellationToken,
-    ) -> Result<Option<Vec<ObservedObject>>, StepError> {
+    ) -> Result<PodSnapshot, StepError> {
         let backward = self.op.state == OpState::RollingBack;
         let steps = if backward { plan.backward.as_deref().unwrap_or_default() } else { &plan.forward };
         let (conductor, lease, cancel) = (self.conductor, self.lease, self.cancel);
         let begun = std::mem::take(&mut self.begun);
         let keeps_rows = backward && self.op.operation == LcmOperation::Instantiate;
-        let mut runner =
-            Steps { conductor, lease, interrupted, cancel, keeps_rows, scope, inventory, begun, pods: None };
+        let mut runner = Steps {
+            conductor,
+            lease,
+            interrupted,
+            cancel,
+            keeps_rows,
+            scope,
+            inventory,
+            begun,
+            pods: PodSnapshot::default(),
+        };
         for (index, step) in steps.iter().enumerate().skip(self.steps_done) {
             if cancel.pending().is_some() {
                 return Err(StepError::Cancelled);

@@ -17,8 +17,7 @@ use crate::domain::operate::operated;
 use crate::domain::plan::{ReplicaChange, Step};
 use crate::domain::problem::Problem;
 use crate::domain::resource::{ObjectKey, Resource, ResourceState};
-use crate::domain::sight::ObservedObject;
-use crate::infra::{Ensured, InfraError, InfraErrorKind, Scope};
+use crate::infra::{Ensured, InfraError, InfraErrorKind, PodSnapshot, Scope};
 use crate::store::{Checkpoint, Lease, StoreError};
 
 /// Why a step is not done.
@@ -75,7 +74,7 @@ pub struct Steps<'a> {
     /// Intents of the first step that were written with the plan, just now: nothing was asked for yet, the lease is fresh.
     pub begun: Vec<ObjectKey>,
     /// The pods as the last step has shown them: not after a step that may have changed them.
-    pub pods: Option<Vec<ObservedObject>>,
+    pub pods: PodSnapshot,
 }
 
 impl Steps<'_> {
@@ -85,7 +84,7 @@ impl Steps<'_> {
     /// [`StepError`]; what was done is recorded, the step is not.
     pub async fn run(&mut self, index: usize, step: &Step, is_last: bool) -> Result<(), StepError> {
         let conductor = self.conductor;
-        self.pods = None;
+        self.pods = PodSnapshot::default();
         let done = Checkpoint { steps_done: index + 1, ..Checkpoint::default() };
         match step {
             Step::Apply { objects } => self.apply(index, self.rows(objects), false).await,

@@ -15,9 +15,9 @@ use crate::domain::evidence::Evidence;
 use crate::domain::ids::VnfInstanceId;
 use crate::domain::instance::{VirtualStorage, Vnfc};
 use crate::domain::namespace::Namespace;
+use crate::domain::observation::{ObservedKind, ObservedObject};
 use crate::domain::plan::PodRef;
 use crate::domain::resource::{KindInfo, Resource};
-use crate::domain::sight::{ObservedKind, ObservedObject};
 use crate::domain::vim::VimAccess;
 
 mod error;
@@ -64,6 +64,13 @@ pub struct Observed {
     pub storages: Vec<VirtualStorage>,
 }
 
+/// The pods of an instance as [`Driver::await_ready`] saw them last, for [`Driver::observe`] with the same scope.
+///
+/// It saves the last list call of an operation: an API server first reads from etcd before it lists a kind in which nothing
+/// happens, which takes a tenth of a second. Only drivers look inside. The default holds no pods, and makes `observe` list them.
+#[derive(Clone, Debug, Default)]
+pub struct PodSnapshot(Option<Vec<ObservedObject>>);
+
 /// A kind, by `apiVersion` and `kind`.
 pub type Kind = (String, String);
 
@@ -89,14 +96,14 @@ pub trait Driver: Send + Sync {
     /// for whoever removes it by the uid in its row would miss the new one.
     async fn ensure(&self, scope: &Scope, resource: &Resource) -> Result<Ensured, InfraError>;
 
-    /// All of `resources` are ready, as their kinds define it. Gives back the instance's pods, if waiting has shown them all
-    /// and none that is on its way out, for [`Driver::observe`].
+    /// Waits until all of `resources` are ready, as their kinds define it. The snapshot holds the instance's pods if the
+    /// watches have shown all of them and none that is being deleted.
     async fn await_ready(
         &self,
         scope: &Scope,
         resources: &[Resource],
         patience: Patience,
-    ) -> Result<Option<Vec<ObservedObject>>, InfraError>;
+    ) -> Result<PodSnapshot, InfraError>;
 
     /// The object is gone, with what it owns and the volumes claimed by its templates. Nothing is done to an object
     /// that is not ours: another uid, another owner's mark, or a Namespace that holds, or a CustomResourceDefinition that
@@ -130,13 +137,8 @@ pub trait Driver: Send + Sync {
         Evidence::default()
     }
 
-    /// The pods and volumes there are. `pods` that waiting has shown just now are not asked for again.
-    async fn observe(
-        &self,
-        scope: &Scope,
-        resources: &[Resource],
-        pods: Option<Vec<ObservedObject>>,
-    ) -> Result<Observed, InfraError>;
+    /// Reads the pods and volumes of the instance. Does not list the pods if `pods` holds them.
+    async fn observe(&self, scope: &Scope, resources: &[Resource], pods: PodSnapshot) -> Result<Observed, InfraError>;
 }
 
 /// What a watch tells.

@@ -20,7 +20,7 @@ use crate::domain::resource::{ObjectKey, Resource};
 use crate::domain::scale::{ScaleLevels, check_profiles, initial_levels, instances, scaled, scaled_to};
 use crate::domain::vnfd::Flavour;
 use crate::domain::{heal, scale};
-use crate::infra::{Driver, InfraError, Scope};
+use crate::infra::{Driver, InfraError, PodSnapshot, Scope};
 use crate::lcm::accept::{direction, target};
 use crate::lcm::params::{InstantiateParams, manifests};
 use crate::sol003::common::{
@@ -238,7 +238,7 @@ impl Planner<'_> {
         let ids = request.vnfc_instance_id.unwrap_or_default();
         // All pods are those there are now; named ones are those the caller saw, of which some may be gone by now.
         let observed = if ids.is_empty() {
-            self.driver.observe(self.scope()?, self.inventory, None).await?.vnfcs
+            self.driver.observe(self.scope()?, self.inventory, PodSnapshot::default()).await?.vnfcs
         } else {
             Vec::new()
         };

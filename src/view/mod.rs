@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::domain::ids::{ProjectId, VnfInstanceId};
 use crate::domain::namespace::Namespace;
-use crate::domain::sight::{ObservedKind, kinds_for};
+use crate::domain::observation::{ObservedKind, kinds_for};
 use crate::domain::vim::{VimAccess, VimConnection};
 use crate::infra::{Observer, WatchEvent};
 use crate::lcm::access::{AccessError, access};

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crate::domain::ids::VnfInstanceId;
-use crate::domain::sight::{ObservedKind, ObservedObject};
+use crate::domain::observation::{ObservedKind, ObservedObject};
 use crate::infra::WatchEvent;
 
 /// The objects of one kind of one instance, by uid.

@@ -3,9 +3,9 @@
 use super::namespace_cache::InstanceSnapshot;
 use crate::domain::ids::{ProjectId, VnfInstanceId};
 use crate::domain::instance::{InstantiatedVnfInfo, VnfInstance, VnfState};
+use crate::domain::observation::{ObservedKind, replicas, storages, vnfcs};
 use crate::domain::resource::Resource;
 use crate::domain::scale::level_of;
-use crate::domain::sight::{ObservedKind, replicas, storages, vnfcs};
 use crate::store::{Store, StoreError};
 
 /// How often the instance may change between reading and writing.

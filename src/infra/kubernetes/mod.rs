@@ -15,11 +15,11 @@ use kube::api::{Api, PostParams};
 use crate::domain::drift::ObjectDrift;
 use crate::domain::evidence::Evidence;
 use crate::domain::namespace::Namespace;
+use crate::domain::observation::ObservedKind;
 use crate::domain::plan::PodRef;
 use crate::domain::resource::{KindInfo, Resource};
-use crate::domain::sight::{ObservedKind, ObservedObject};
 use crate::domain::vim::VimAccess;
-use crate::infra::{Driver, Ensured, InfraError, Kind, Observed, Observer, Patience, Scope, WatchEvent};
+use crate::infra::{Driver, Ensured, InfraError, Kind, Observed, Observer, Patience, PodSnapshot, Scope, WatchEvent};
 use crate::metrics::VimMetrics;
 
 mod apply;
@@ -84,7 +84,7 @@ impl Driver for KubernetesDriver {
         scope: &Scope,
         resources: &[Resource],
         patience: Patience,
-    ) -> Result<Option<Vec<ObservedObject>>, InfraError> {
+    ) -> Result<PodSnapshot, InfraError> {
         wait::await_ready(&*self.clients.get(&scope.access)?, scope, resources, patience).await
     }
 
@@ -119,12 +119,7 @@ impl Driver for KubernetesDriver {
         }
     }
 
-    async fn observe(
-        &self,
-        scope: &Scope,
-        resources: &[Resource],
-        pods: Option<Vec<ObservedObject>>,
-    ) -> Result<Observed, InfraError> {
+    async fn observe(&self, scope: &Scope, resources: &[Resource], pods: PodSnapshot) -> Result<Observed, InfraError> {
         observe::observe(&*self.clients.get(&scope.access)?, scope, resources, pods).await
     }
 }

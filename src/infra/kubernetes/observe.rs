@@ -14,9 +14,9 @@ use super::client::Cluster;
 use super::ready::has_ended;
 use super::watch::{Event, Source, follow_as};
 use crate::domain::namespace::Namespace;
+use crate::domain::observation::{ObservedKind, ObservedObject, kinds_for, storages, vnfcs};
 use crate::domain::resource::{INSTANCE_LABEL, Resource, ResourceState};
-use crate::domain::sight::{ObservedKind, ObservedObject, kinds_for, storages, vnfcs};
-use crate::infra::{InfraError, InfraErrorKind, Observed, Scope, WatchEvent};
+use crate::infra::{InfraError, InfraErrorKind, Observed, PodSnapshot, Scope, WatchEvent};
 
 /// After this, a kind that could not be looked at is tried again: rights may have been granted.
 const HIDDEN_PAUSE: Duration = Duration::from_secs(300);
@@ -27,7 +27,7 @@ pub(super) async fn observe(
     cluster: &Cluster,
     scope: &Scope,
     resources: &[Resource],
-    pods: Option<Vec<ObservedObject>>,
+    PodSnapshot(pods): PodSnapshot,
 ) -> Result<Observed, InfraError> {
     let is_claim = |resource: &Resource| resource.key.kind == "PersistentVolumeClaim";
     let told = resources.iter().filter(|resource| resource.vdu_id.is_some() || is_claim(resource));

@@ -8,9 +8,9 @@ use super::client::Cluster;
 use super::observe::seen;
 use super::progress::{Progress, Readiness, Topic};
 use super::watch::{Source, follow};
+use crate::domain::observation::ObservedKind;
 use crate::domain::resource::{INSTANCE_LABEL, KindInfo, Resource};
-use crate::domain::sight::{ObservedKind, ObservedObject};
-use crate::infra::{InfraError, InfraErrorKind, Patience, Scope};
+use crate::infra::{InfraError, InfraErrorKind, Patience, PodSnapshot, Scope};
 
 /// So many events are taken in at a time, if so many are there. Each time, all that is known is looked at.
 const AT_ONCE: usize = 1000;
@@ -21,7 +21,7 @@ pub(super) async fn await_ready(
     scope: &Scope,
     resources: &[Resource],
     patience: Patience,
-) -> Result<Option<Vec<ObservedObject>>, InfraError> {
+) -> Result<PodSnapshot, InfraError> {
     let mut progress = Progress::new(resources);
     let topics: Vec<Topic> = progress.topics().cloned().collect();
     let events = select_all(topics.into_iter().map(|topic| {
@@ -38,7 +38,7 @@ pub(super) async fn await_ready(
                     pod.owners.extend(deployment);
                     Some(pod)
                 };
-                return Ok(progress.pods().map(|pods| pods.filter_map(with_owner).collect()));
+                return Ok(PodSnapshot(progress.pods().map(|pods| pods.filter_map(with_owner).collect())));
             }
             Readiness::Failed(text) => return Err(not_ready(scope, &text)),
             Readiness::Waiting(lacks, alarm) => (lacks, alarm),

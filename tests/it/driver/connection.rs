@@ -10,7 +10,7 @@ use gybe::domain::resource::ResourceState;
 use gybe::domain::secret::Secret;
 use gybe::domain::vim::{VimAccess, VimCredential};
 use gybe::infra::kubernetes::KubernetesDriver;
-use gybe::infra::{Driver as _, InfraError, InfraErrorKind, Scope};
+use gybe::infra::{Driver as _, InfraError, InfraErrorKind, PodSnapshot, Scope};
 use serde_json::{Value, json};
 
 use super::{CONFIG_MAP, GOOD, LONG, PATIENT, Vnf, deployment, pods, stateful_set};
@@ -60,7 +60,7 @@ async fn a_role_in_the_namespace_is_enough_and_ends_there() {
     denied(vnf.driver.ensure(&away, &resources[0]).await.unwrap_err(), &words);
     denied(vnf.driver.await_ready(&away, &resources, PATIENT).await.unwrap_err(), &["list"]);
     denied(vnf.driver.remove(&away, &resources[0], None, LONG).await.unwrap_err(), &["get", "configmaps"]);
-    denied(vnf.driver.observe(&away, &resources, None).await.unwrap_err(), &["list"]);
+    denied(vnf.driver.observe(&away, &resources, PodSnapshot::default()).await.unwrap_err(), &["list"]);
     denied(vnf.driver.delete_pods(&away, &pods, LONG).await.unwrap_err(), &["delete", "pods"]);
     let secret = vnf.render(&[], "{apiVersion: v1, kind: Secret, metadata: {name: s}}").await;
     denied(vnf.driver.ensure(&vnf.scope, &secret[0]).await.unwrap_err(), &["get", "secrets"]);

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use futures::{StreamExt as _, TryStreamExt as _};
 use gybe::domain::resource::{INSTANCE_LABEL, Resource, ResourceState};
 use gybe::infra::kubernetes::KubernetesDriver;
-use gybe::infra::{Driver as _, Ensured, InfraError, InfraErrorKind, Observed, Patience, Scope};
+use gybe::infra::{Driver as _, Ensured, InfraError, InfraErrorKind, Observed, Patience, PodSnapshot, Scope};
 use kube::ResourceExt;
 use kube::api::{DynamicObject, ListParams, Patch, PatchParams, WatchEvent, WatchParams};
 use serde_json::Value;
@@ -101,7 +101,7 @@ impl Vnf {
     }
 
     async fn observe(&self, resources: &[Resource]) -> Observed {
-        self.driver.observe(&self.scope, resources, None).await.unwrap()
+        self.driver.observe(&self.scope, resources, PodSnapshot::default()).await.unwrap()
     }
 
     async fn remove(&self, resource: &Resource) {

@@ -16,9 +16,8 @@ use gybe::domain::op_occ::CancelMode::{self, Forceful, Graceful};
 use gybe::domain::op_occ::{LcmOperation, OpState, VnfLcmOpOcc};
 use gybe::domain::plan::{Plan, PodRef, Step};
 use gybe::domain::resource::{KindInfo, Resource, ResourceState};
-use gybe::domain::sight::ObservedObject;
 use gybe::domain::vim::VimAccess;
-use gybe::infra::{Driver, Ensured, InfraError, Kind, Observed, Patience, Scope};
+use gybe::infra::{Driver, Ensured, InfraError, Kind, Observed, Patience, PodSnapshot, Scope};
 use gybe::store::Claimed;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -87,13 +86,8 @@ impl Driver for Gates {
         Ok(Ensured { uid: "uid".to_owned(), owned: true })
     }
 
-    async fn await_ready(
-        &self,
-        _: &Scope,
-        _: &[Resource],
-        _: Patience,
-    ) -> Result<Option<Vec<ObservedObject>>, InfraError> {
-        self.pass("await".to_owned()).await.map(|()| None)
+    async fn await_ready(&self, _: &Scope, _: &[Resource], _: Patience) -> Result<PodSnapshot, InfraError> {
+        self.pass("await".to_owned()).await.map(|()| PodSnapshot::default())
     }
 
     async fn remove(&self, _: &Scope, resource: &Resource, _: Option<Duration>, _: Duration) -> Result<(), InfraError> {
@@ -112,7 +106,7 @@ impl Driver for Gates {
         Evidence { notes: vec!["seen before it is removed".to_owned()], ..Evidence::default() }
     }
 
-    async fn observe(&self, _: &Scope, _: &[Resource], _: Option<Vec<ObservedObject>>) -> Result<Observed, InfraError> {
+    async fn observe(&self, _: &Scope, _: &[Resource], _: PodSnapshot) -> Result<Observed, InfraError> {
         self.pass("observe".to_owned()).await.map(|()| Observed::default())
     }
 }

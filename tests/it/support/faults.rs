@@ -20,10 +20,9 @@ use gybe::domain::package::{Content, DefinitionFile, OperationalState, VnfPackag
 use gybe::domain::plan::{Plan, PodRef};
 use gybe::domain::problem::Problem;
 use gybe::domain::resource::{KindInfo, ObjectKey, Resource};
-use gybe::domain::sight::ObservedObject;
 use gybe::domain::subscription::{Notification, Subscription, Undelivered};
 use gybe::domain::vim::{Vim, VimAccess};
-use gybe::infra::{Driver, Ensured, InfraError, Kind, Observed, Patience, Scope};
+use gybe::infra::{Driver, Ensured, InfraError, Kind, Observed, Patience, PodSnapshot, Scope};
 use gybe::metrics::StoreMetrics;
 use gybe::nfvo::{Decision, Nfvo, NfvoError};
 use gybe::sol003::grant::GrantRequest;
@@ -601,7 +600,7 @@ impl Driver for FaultyDriver {
         scope: &Scope,
         resources: &[Resource],
         patience: Patience,
-    ) -> Result<Option<Vec<ObservedObject>>, InfraError> {
+    ) -> Result<PodSnapshot, InfraError> {
         call!(self, "await_ready", await_ready(scope, resources, patience))
     }
 
@@ -629,12 +628,7 @@ impl Driver for FaultyDriver {
         call!(self, "delete_pods", delete_pods(scope, pods, timeout))
     }
 
-    async fn observe(
-        &self,
-        scope: &Scope,
-        resources: &[Resource],
-        pods: Option<Vec<ObservedObject>>,
-    ) -> Result<Observed, InfraError> {
+    async fn observe(&self, scope: &Scope, resources: &[Resource], pods: PodSnapshot) -> Result<Observed, InfraError> {
         call!(self, "observe", observe(scope, resources, pods.clone()))
     }
 }

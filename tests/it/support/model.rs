@@ -14,9 +14,8 @@ use gybe::domain::ids::VnfInstanceId;
 use gybe::domain::instance::{VirtualStorage, Vnfc};
 use gybe::domain::plan::PodRef;
 use gybe::domain::resource::{INSTANCE_LABEL, KindInfo, ObjectKey, Resource, ResourceState};
-use gybe::domain::sight::ObservedObject;
 use gybe::domain::vim::VimAccess;
-use gybe::infra::{Driver, Ensured, InfraError, Kind, Observed, Patience, Scope};
+use gybe::infra::{Driver, Ensured, InfraError, Kind, Observed, Patience, PodSnapshot, Scope};
 use serde_json::{Map, Value};
 
 /// The kinds that are served without a definition: apiVersion, kind, plural, whether namespaced.
@@ -308,12 +307,7 @@ impl Driver for ModelCluster {
         Ok(Ensured { uid: state.objects[&place].uid.clone(), owned: true })
     }
 
-    async fn await_ready(
-        &self,
-        scope: &Scope,
-        resources: &[Resource],
-        _: Patience,
-    ) -> Result<Option<Vec<ObservedObject>>, InfraError> {
+    async fn await_ready(&self, scope: &Scope, resources: &[Resource], _: Patience) -> Result<PodSnapshot, InfraError> {
         let state = self.locked();
         for resource in resources {
             let Some(object) = state.objects.get(&place(scope, resource)) else {
@@ -324,7 +318,7 @@ impl Driver for ModelCluster {
                 return Err(InfraError::not_ready(format!("{} has {pods} pods", resource.key)));
             }
         }
-        Ok(None)
+        Ok(PodSnapshot::default())
     }
 
     async fn remove(
@@ -384,12 +378,7 @@ impl Driver for ModelCluster {
         Ok(())
     }
 
-    async fn observe(
-        &self,
-        scope: &Scope,
-        resources: &[Resource],
-        _: Option<Vec<ObservedObject>>,
-    ) -> Result<Observed, InfraError> {
+    async fn observe(&self, scope: &Scope, resources: &[Resource], _: PodSnapshot) -> Result<Observed, InfraError> {
         let state = self.locked();
         let mut vnfcs = Vec::new();
         for resource in resources {
