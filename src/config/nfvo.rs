@@ -7,8 +7,8 @@ use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
 use crate::config::{ConfigError, is_plain_url, public_url};
+use crate::domain::interface::Edition;
 use crate::domain::secret::Secret;
-use crate::domain::subscription::Edition;
 use crate::nfvo::client::{Credential, Settings};
 use crate::outbound;
 

@@ -11,46 +11,11 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::domain::ids::{ProjectId, SubscriptionId, VnfInstanceId, VnfLcmOpOccId, VnfPkgId};
-use crate::domain::interface::Interface;
+use crate::domain::interface::{Edition, Interface};
 use crate::domain::op_occ::{LcmOperation, OpState, ResourceChanges};
 use crate::domain::package::OperationalState;
 use crate::domain::problem::Problem;
 use crate::domain::vim::Secrets;
-
-/// An edition of SOL003, by the API root a request came through.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Edition {
-    /// 2.6.1, `/vnflcm/v1`.
-    V1,
-    /// 3.3.1, `/vnflcm/v2`.
-    V2,
-}
-
-impl Edition {
-    /// The API's version.
-    pub const fn version(self) -> &'static str {
-        match self {
-            Self::V1 => "1.3.0",
-            Self::V2 => "2.0.0",
-        }
-    }
-
-    /// Path of the API root.
-    pub const fn root(self) -> &'static str {
-        match self {
-            Self::V1 => "/vnflcm/v1",
-            Self::V2 => "/vnflcm/v2",
-        }
-    }
-
-    /// The name in the database.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::V1 => "V1",
-            Self::V2 => "V2",
-        }
-    }
-}
 
 /// A subscription.
 #[derive(Clone, Debug)]

@@ -7,9 +7,9 @@ use serde_json::{Map, Value};
 
 use crate::domain::grant::{Asked, Demand};
 use crate::domain::instance::VnfInstance;
+use crate::domain::interface::Edition;
 use crate::domain::op_occ::{LcmOperation, VnfLcmOpOcc};
 use crate::domain::problem::Problem;
-use crate::domain::subscription::Edition;
 use crate::domain::text::names;
 use crate::domain::vim::VimConnection;
 use crate::lcm::params::{DEFINITION_FILES, InstantiateParams};

@@ -8,10 +8,9 @@ use serde_json::{Map, Value, json};
 
 use crate::clock::{Clock, Ids};
 use crate::domain::ids::{ProjectId, SubscriptionId};
+use crate::domain::interface::Edition;
 use crate::domain::problem::Problem;
-use crate::domain::subscription::{
-    AuthType, Authentication, CLIENT_PASSWORD, Edition, PASSWORD, Subscription, Verbosity,
-};
+use crate::domain::subscription::{AuthType, Authentication, CLIENT_PASSWORD, PASSWORD, Subscription, Verbosity};
 use crate::domain::vim::Secrets;
 use crate::error::internal;
 use crate::sol003::Interface;

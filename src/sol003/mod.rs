@@ -15,5 +15,4 @@ pub mod v1;
 pub mod v2;
 pub mod vim;
 
-pub use crate::domain::interface::Interface;
-pub use crate::domain::subscription::Edition;
+pub use crate::domain::interface::{Edition, Interface};

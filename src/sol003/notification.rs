@@ -7,12 +7,12 @@ use time::OffsetDateTime;
 use utoipa::ToSchema;
 
 use crate::domain::ids::VnfInstanceId;
+use crate::domain::interface::Edition;
 use crate::domain::op_occ::OpState;
 use crate::domain::package::OperationalState;
 use crate::domain::problem::Problem;
 use crate::domain::subscription::{
-    Change, Edition, Notification as Domain, OperationChange, PackageChange, PackageEvent, Subscription, Undelivered,
-    Verbosity,
+    Change, Notification as Domain, OperationChange, PackageChange, PackageEvent, Subscription, Undelivered, Verbosity,
 };
 use crate::sol003::common::{AffectedVirtualStorage, AffectedVnfc, Link, ResourceChanges};
 use crate::sol003::op_occ::changes;

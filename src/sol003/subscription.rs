@@ -5,10 +5,10 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use crate::domain::interface::Interface;
+use crate::domain::interface::{Edition, Interface};
 use crate::domain::package::OperationalState;
 use crate::domain::secret::Secret;
-use crate::domain::subscription::{AuthType, Edition, Subscription as Domain, Verbosity};
+use crate::domain::subscription::{AuthType, Subscription as Domain, Verbosity};
 use crate::sol003::common::Link;
 use crate::sol003::pkgm::PackageUsageState;
 

@@ -1,8 +1,7 @@
 //! `LccnSubscription` and `PkgmSubscription` (SOL003 clauses 5.5.2.16 and 10.5.2.8) over `subscriptions`.
 
 use super::{Attribute, Kind, Members, Type, attribute, text};
-use crate::domain::interface::Interface;
-use crate::domain::subscription::Edition;
+use crate::domain::interface::{Edition, Interface};
 
 /// Those of an API's subscriptions.
 pub fn of(interface: Interface, edition: Edition) -> &'static Members {

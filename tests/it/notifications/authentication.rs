@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use gybe::domain::subscription::{AuthType, CLIENT_PASSWORD, Subscription};
 use gybe::domain::secret::Secret;
+use gybe::domain::subscription::{AuthType, CLIENT_PASSWORD, Subscription};
 use gybe::notify::callback::{Callbacks, Settings};
 use serde_json::json;
 

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use gybe::clock::{Clock as _, Ids as _, System};
 use gybe::domain::ids::SubscriptionId;
-use gybe::domain::interface::Interface;
+use gybe::domain::interface::{Edition, Interface};
 use gybe::domain::op_occ::OpState;
-use gybe::domain::subscription::{Edition, Subscription, Verbosity};
+use gybe::domain::subscription::{Subscription, Verbosity};
 use gybe::store::attributes::Filter;
 use gybe::store::{Page, StoreError, Subscribed};
 use serde_json::{Value, json};

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 
 use gybe::clock::{Clock as _, Ids as _, System};
 use gybe::domain::ids::{ProjectId, SubscriptionId, VnfPkgId};
-use gybe::domain::interface::Interface;
+use gybe::domain::interface::{Edition, Interface};
 use gybe::domain::package::OperationalState;
-use gybe::domain::subscription::{Change, Edition, PackageChange, PackageEvent, Subscription, Undelivered, Verbosity};
+use gybe::domain::subscription::{Change, PackageChange, PackageEvent, Subscription, Undelivered, Verbosity};
 use gybe::store::attributes::Filter;
 use gybe::store::{Page, Store, Subscribed};
 use reqwest::StatusCode;

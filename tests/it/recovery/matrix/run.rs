@@ -8,10 +8,10 @@ use gybe::clock::{Ids as _, System};
 use gybe::conductor::grant::Granting;
 use gybe::conductor::{Conductor, Settings};
 use gybe::domain::ids::VnfLcmOpOccId;
+use gybe::domain::interface::Edition;
 use gybe::domain::op_occ::OpState;
 use gybe::domain::problem::Problem;
 use gybe::domain::resource::ResourceState;
-use gybe::domain::subscription::Edition;
 use gybe::infra::{Driver as _, Patience};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
