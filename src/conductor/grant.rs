@@ -12,8 +12,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::conductor::run::Task;
 use crate::conductor::steps::StepError;
-use crate::domain::grant::{Demand, GrantReference, PendingGrant};
+use crate::domain::grant::{Demand, PendingGrant};
 use crate::domain::interface::Edition;
+use crate::domain::op_occ::GrantReference;
 use crate::domain::plan::Plan;
 use crate::domain::problem::Problem;
 use crate::domain::resource::Resource;

@@ -16,15 +16,6 @@ use crate::domain::operate::{operated, started_replicas};
 use crate::domain::plan::{Plan, Step};
 use crate::domain::resource::{ObjectKey, Resource, ResourceState};
 
-/// A Grant (clause 9.5.2.3) that was received.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GrantReference {
-    /// Its identifier: `grantId` of the op occurrence.
-    pub id: String,
-    /// Where it is in the NFVO.
-    pub uri: String,
-}
-
 /// A Grant that the NFVO has not decided on yet (clause 9.4.2.3.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PendingGrant {

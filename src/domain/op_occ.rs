@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use time::OffsetDateTime;
 
-use crate::domain::grant::GrantReference;
 use crate::domain::ids::{ProjectId, VnfInstanceId, VnfLcmOpOccId, VnfPkgId};
 use crate::domain::instance::{VirtualStorage, Vnfc};
 use crate::domain::problem::Problem;
@@ -215,6 +214,15 @@ pub struct VnfLcmOpOcc {
     pub grant: Option<GrantReference>,
     /// What becomes of it if nobody decides; `None`: it waits for somebody as long as it takes.
     pub unattended: Option<Unattended>,
+}
+
+/// A Grant (SOL003 clause 9.5.2.3) that the NFVO gave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GrantReference {
+    /// Its identifier: `grantId` of the op occurrence.
+    pub id: String,
+    /// Where it is in the NFVO.
+    pub uri: String,
 }
 
 /// What becomes of an operation in `FAILED_TEMP` that nobody retries, rolls back or fails: some NFVOs don't know that state

@@ -8,10 +8,10 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use tokio::sync::{Notify, watch};
 
-use crate::domain::grant::{GrantReference, PendingGrant};
+use crate::domain::grant::PendingGrant;
 use crate::domain::ids::VnfLcmOpOccId;
 use crate::domain::instance::VnfInstance;
-use crate::domain::op_occ::{CancelMode, OpState, ResourceChanges, VnfLcmOpOcc};
+use crate::domain::op_occ::{CancelMode, GrantReference, OpState, ResourceChanges, VnfLcmOpOcc};
 use crate::domain::plan::Plan;
 use crate::domain::problem::Problem;
 use crate::domain::resource::{ObjectKey, Resource, ResourceState};

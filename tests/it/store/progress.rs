@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use gybe::domain::grant::{Asked, GrantReference, PendingGrant};
-use gybe::domain::op_occ::{OpState, VnfLcmOpOcc};
+use gybe::domain::grant::{Asked, PendingGrant};
+use gybe::domain::op_occ::{GrantReference, OpState, VnfLcmOpOcc};
 use gybe::domain::plan::Plan;
 use gybe::domain::resource::{ObjectKey, Resource, ResourceState};
 use gybe::store::{Checkpoint, Claim, Granted, Lease, StoreError};

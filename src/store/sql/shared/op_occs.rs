@@ -12,10 +12,9 @@ use super::{
     Database, QueryBuilder, Row, Tx, filters, instances, is_foreign_key_violation, json, op_occ_values, optional_json,
     point_in_time, project, read,
 };
-use crate::domain::grant::GrantReference;
 use crate::domain::ids::{ProjectId, VnfInstanceId, VnfLcmOpOccId};
 use crate::domain::instance::VnfInstance;
-use crate::domain::op_occ::{CancelMode, OpState, Unattended, VnfLcmOpOcc};
+use crate::domain::op_occ::{CancelMode, GrantReference, OpState, Unattended, VnfLcmOpOcc};
 use crate::domain::plan::Plan;
 use crate::store::sql::convert::{Unreadable, cancel_mode, enumerator, length, millis};
 use crate::store::{OperationEnded, OperationStore, Page, StoreError, values};
