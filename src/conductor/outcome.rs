@@ -87,7 +87,7 @@ async fn changed(
             merge_attributes(&mut instance, &task.op.params);
         }
         if let Some(package) = &plan.package {
-            package.give(&mut instance);
+            package.apply_to(&mut instance);
         }
     }
     instance.instantiated = Some(info);

@@ -6,10 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::domain::ids::VnfPkgId;
 use crate::domain::instance::VnfInstance;
 use crate::domain::manifest::Manifest;
 use crate::domain::namespace::Namespace;
@@ -19,50 +17,9 @@ use crate::domain::problem::Problem;
 use crate::domain::render::declared_replicas;
 use crate::domain::resource::{ObjectKey, Resource, ResourceState};
 use crate::domain::scale::{ScaleLevels, added, check_profiles, initial_levels, instances};
-use crate::domain::vnfd::{Flavour, Vnfd};
+use crate::domain::vnfd::Flavour;
 
 // --- the instance -----------------------------------------------------------------------------------------------------
-
-/// What a VNF instance shows of the package it has.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct NewPackage {
-    /// The package.
-    pub id: VnfPkgId,
-    /// `vnfdId`.
-    pub vnfd_id: String,
-    /// `vnfProvider`.
-    pub provider: String,
-    /// `vnfProductName`.
-    pub product_name: String,
-    /// `vnfSoftwareVersion`.
-    pub software_version: String,
-    /// `vnfdVersion`.
-    pub vnfd_version: String,
-}
-
-impl NewPackage {
-    /// That of the package `id`, which carries `vnfd`.
-    pub fn of(id: VnfPkgId, vnfd: &Vnfd) -> Self {
-        Self {
-            id,
-            vnfd_id: vnfd.id.clone(),
-            provider: vnfd.provider.clone(),
-            product_name: vnfd.product_name.clone(),
-            software_version: vnfd.software_version.clone(),
-            vnfd_version: vnfd.version.clone(),
-        }
-    }
-
-    /// Makes it the instance's.
-    pub fn give(&self, instance: &mut VnfInstance) {
-        instance.vnf_pkg_id = self.id;
-        instance.vnfd_id.clone_from(&self.vnfd_id);
-        instance.provider.clone_from(&self.provider);
-        instance.product_name.clone_from(&self.product_name);
-        instance.software_version.clone_from(&self.software_version);
-        instance.vnfd_version.clone_from(&self.vnfd_version);
-    }
-}
 
 /// `modificationsTriggeredByVnfPkgChange` (clause 5.5.2.12a): the attributes that are others now; of those that the request
 /// was merged into, what it said.

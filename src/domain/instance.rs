@@ -10,6 +10,7 @@ use crate::domain::ids::{ProjectId, VnfInstanceId, VnfPkgId};
 use crate::domain::namespace::Namespace;
 use crate::domain::scale::ScaleLevels;
 use crate::domain::vim::VimConnection;
+use crate::domain::vnfd::Vnfd;
 
 /// A VNF instance.
 #[derive(Clone, Debug)]
@@ -64,6 +65,47 @@ impl VnfInstance {
     /// The id of that entry; empty if there is none.
     pub fn vim_connection_id(&self) -> &str {
         self.home().map_or("", |(id, _)| id)
+    }
+}
+
+/// The attributes that a VNF instance takes from its package (SOL003 clause 5.5.2.2).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PackageAttributes {
+    /// The package.
+    pub id: VnfPkgId,
+    /// `vnfdId`.
+    pub vnfd_id: String,
+    /// `vnfProvider`.
+    pub provider: String,
+    /// `vnfProductName`.
+    pub product_name: String,
+    /// `vnfSoftwareVersion`.
+    pub software_version: String,
+    /// `vnfdVersion`.
+    pub vnfd_version: String,
+}
+
+impl PackageAttributes {
+    /// Those of the package `id` with the descriptor `vnfd`.
+    pub fn new(id: VnfPkgId, vnfd: &Vnfd) -> Self {
+        Self {
+            id,
+            vnfd_id: vnfd.id.clone(),
+            provider: vnfd.provider.clone(),
+            product_name: vnfd.product_name.clone(),
+            software_version: vnfd.software_version.clone(),
+            vnfd_version: vnfd.version.clone(),
+        }
+    }
+
+    /// Sets them on `instance`.
+    pub fn apply_to(&self, instance: &mut VnfInstance) {
+        instance.vnf_pkg_id = self.id;
+        instance.vnfd_id.clone_from(&self.vnfd_id);
+        instance.provider.clone_from(&self.provider);
+        instance.product_name.clone_from(&self.product_name);
+        instance.software_version.clone_from(&self.software_version);
+        instance.vnfd_version.clone_from(&self.vnfd_version);
     }
 }
 

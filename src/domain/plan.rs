@@ -4,8 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::change::NewPackage;
-use crate::domain::instance::{InstantiatedVnfInfo, VnfState};
+use crate::domain::instance::{InstantiatedVnfInfo, PackageAttributes, VnfState};
 use crate::domain::order::{Class, waves};
 use crate::domain::resource::{ObjectKey, Resource};
 use crate::domain::scale::ScaleLevels;
@@ -24,7 +23,7 @@ pub struct Plan {
     /// What an INSTANTIATE or a CHANGE_VNFPKG makes of the VNF, but for the pods and volumes that will be observed.
     pub instantiated: Option<InstantiatedVnfInfo>,
     /// The package that the VNF has once COMPLETED; `None` where the operation leaves it the one it has.
-    pub package: Option<NewPackage>,
+    pub package: Option<PackageAttributes>,
 }
 
 impl Plan {

@@ -7,9 +7,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::blocking::blocking;
-use crate::domain::change::{NewPackage, backward, forward, kept, kept_levels, level_in_force, numbers};
+use crate::domain::change::{backward, forward, kept, kept_levels, level_in_force, numbers};
 use crate::domain::ids::{VnfInstanceId, VnfLcmOpOccId};
-use crate::domain::instance::{InstantiatedVnfInfo, VnfInstance, VnfState};
+use crate::domain::instance::{InstantiatedVnfInfo, PackageAttributes, VnfInstance, VnfState};
 use crate::domain::namespace;
 use crate::domain::op_occ::{LcmOperation, VnfLcmOpOcc};
 use crate::domain::plan::Plan;
@@ -166,7 +166,7 @@ impl Planner<'_> {
             forward: forward(self.inventory, &after),
             backward: Some(backward(self.inventory, &after)),
             instantiated: Some(instantiated),
-            package: Some(NewPackage::of(onboarded.package_id, &onboarded.vnfd)),
+            package: Some(PackageAttributes::new(onboarded.package_id, &onboarded.vnfd)),
             ..Plan::default()
         })
     }
