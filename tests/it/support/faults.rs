@@ -211,11 +211,11 @@ impl Failure for StoreError {
 
 impl Failure for InfraError {
     fn passing() -> Self {
-        Self::Transient("the API server does not answer".to_owned())
+        Self::transient("the API server does not answer")
     }
 
     fn lasting() -> Self {
-        Self::Invalid("admission webhook denied the request".to_owned())
+        Self::invalid("admission webhook denied the request")
     }
 }
 
