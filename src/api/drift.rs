@@ -8,7 +8,7 @@ use crate::api::Api;
 use crate::api::body::Id;
 use crate::domain::ids::VnfInstanceId;
 use crate::domain::instance::VnfState;
-use crate::domain::operate::{Stopping, stopping};
+use crate::domain::operate::{StopMethod, stop_method};
 use crate::domain::problem::Problem;
 use crate::domain::resource::ResourceState;
 use crate::error::ApiError;
@@ -47,7 +47,7 @@ pub async fn show(api: web::Data<Api>, Id(id): Id<VnfInstanceId>) -> Result<Http
     let mut resources = api.store.resources(id).await?;
     if info.vnf_state == VnfState::Stopped {
         // They are not meant to be there before it is started.
-        resources.retain(|row| row.state != ResourceState::Planned || stopping(&row.key) != Stopping::Removed);
+        resources.retain(|row| row.state != ResourceState::Planned || stop_method(&row.key) != StopMethod::Delete);
     }
     let scope = Scope { access, namespace, instance: id };
     let objects = match tokio::time::timeout(DEADLINE, api.observer.drift(&scope, &resources)).await {

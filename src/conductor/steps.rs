@@ -13,9 +13,9 @@ use crate::conductor::Conductor;
 use crate::conductor::cancel::Cancel;
 use crate::domain::change;
 use crate::domain::grant::PendingGrant;
-use crate::domain::operate::operated;
 use crate::domain::plan::{ReplicaChange, Step};
 use crate::domain::problem::Problem;
+use crate::domain::replicas::with_vnf_state;
 use crate::domain::resource::{ObjectKey, Resource, ResourceState};
 use crate::infra::{Ensured, InfraError, InfraErrorKind, PodSnapshot, Scope};
 use crate::store::{Checkpoint, Lease, StoreError};
@@ -99,7 +99,7 @@ impl Steps<'_> {
             Step::SetReplicas { changes } => self.set_replicas(index, changes).await,
             Step::Operate { objects, vnf_state } => {
                 let mut rows = self.rows(objects);
-                rows.iter_mut().for_each(|row| row.manifest = operated(&row.manifest, *vnf_state));
+                rows.iter_mut().for_each(|row| row.manifest = with_vnf_state(&row.manifest, *vnf_state));
                 self.apply(index, rows, true).await
             }
             Step::AwaitReady { objects } => {

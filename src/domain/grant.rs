@@ -12,8 +12,8 @@ use serde_json::Value;
 use crate::domain::change::{has_run, is_remade};
 use crate::domain::instance::{InstantiatedVnfInfo, VnfInstance, Vnfc};
 use crate::domain::op_occ::LcmOperation;
-use crate::domain::operate::{operated, started_replicas};
 use crate::domain::plan::{Plan, Step};
+use crate::domain::replicas::{started_replicas, with_vnf_state};
 use crate::domain::resource::{ObjectKey, Resource, ResourceState};
 
 /// A Grant that the NFVO has not decided on yet (clause 9.4.2.3.1).
@@ -157,7 +157,7 @@ impl Counting<'_> {
             Step::Operate { objects, vnf_state } => {
                 for row in objects.iter().filter_map(row) {
                     let now = |manifest| replicas(manifest).unwrap_or(0);
-                    let (before, after) = (now(&row.manifest), now(&operated(&row.manifest, *vnf_state)));
+                    let (before, after) = (now(&row.manifest), now(&with_vnf_state(&row.manifest, *vnf_state)));
                     self.add_pods(row, before, after);
                     self.remove_pods(row, before.saturating_sub(after));
                 }
@@ -517,7 +517,7 @@ mod tests {
         let stop = demand(Some(&info), &operate(&keys, &[], VnfState::Stopped, None), &[database(4)], &[]);
         assert_eq!((stop.add.len(), stop.remove.len()), (0, 4));
         let mut stopped = database(4);
-        stopped.manifest = operated(&stopped.manifest, VnfState::Stopped);
+        stopped.manifest = with_vnf_state(&stopped.manifest, VnfState::Stopped);
         let start = demand(None, &operate(&keys, &[], VnfState::Started, None), &[stopped], &[]);
         assert_eq!((start.asked().add.len(), start.remove.len()), (4, 0));
         let again = demand(Some(&info), &operate(&keys, &[], VnfState::Started, None), &[database(4)], &[]);

@@ -20,6 +20,7 @@ pub mod package;
 pub mod plan;
 pub mod problem;
 pub mod render;
+pub mod replicas;
 pub mod resource;
 pub mod scale;
 pub mod secret;

@@ -8,8 +8,8 @@ use crate::domain::ids::VnfInstanceId;
 use crate::domain::instance::VnfState;
 use crate::domain::manifest::Manifest;
 use crate::domain::namespace::{Namespace, Origin, place};
-use crate::domain::operate::{operated, started_replicas};
 use crate::domain::problem::Problem;
+use crate::domain::replicas::{started_replicas, with_vnf_state};
 use crate::domain::resource::{
     INSTANCE_LABEL, KindInfo, MANAGED_BY, MANAGED_BY_LABEL, ObjectKey, Resource, ResourceState,
 };
@@ -107,7 +107,7 @@ pub fn resources(rendering: &Rendering<'_>) -> Result<Vec<Resource>, Problem> {
             let vdu = vdu_of(manifest, rendering.flavour);
             let object = place(manifest, info.namespaced, rendering.namespace, &origin);
             // It may have been exported from a VNF that was stopped.
-            let mut object = operated(&object, VnfState::Started);
+            let mut object = with_vnf_state(&object, VnfState::Started);
             mark(&mut object, rendering.instance);
             let stated = vdu.and_then(|id| rendering.instances.get(id)).copied();
             let scaled = vdu.is_some_and(|id| rendering.flavour.aspects.values().any(|it| it.deltas.contains_key(id)));

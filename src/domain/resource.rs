@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::domain::instance::VnfState;
-use crate::domain::operate::{operated, started_replicas};
+use crate::domain::replicas::{started_replicas, with_vnf_state};
 
 /// Label on every object we make.
 pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
@@ -114,7 +114,7 @@ impl Resource {
 
     /// The same intent with other replicas; of a workload that was stopped, it is started.
     pub fn manifest_with_replicas(&self, replicas: u32) -> Map<String, Value> {
-        let mut manifest = operated(&self.manifest, VnfState::Started);
+        let mut manifest = with_vnf_state(&self.manifest, VnfState::Started);
         if let Some(Value::Object(spec)) = manifest.get_mut("spec") {
             spec.insert("replicas".to_owned(), replicas.into());
         }

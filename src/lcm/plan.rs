@@ -12,7 +12,7 @@ use crate::domain::instance::{InstantiatedVnfInfo, VnfInstance, VnfState, Vnfc};
 use crate::domain::manifest::Manifest;
 use crate::domain::namespace::Namespace;
 use crate::domain::op_occ::{LcmOperation, VnfLcmOpOcc};
-use crate::domain::operate::{Stopping, stopping};
+use crate::domain::operate::{StopMethod, stop_method};
 use crate::domain::plan::{Plan, PodRef, ReplicaChange, Step, apply_all, operate, remove_all};
 use crate::domain::problem::Problem;
 use crate::domain::render::{self, Rendering};
@@ -251,7 +251,7 @@ impl Planner<'_> {
         // A Job that has run is not run again, and what is removed while the VNF is stopped comes back when it is started.
         let concerned = |resource: &&Resource| {
             resource.key.kind != "Job"
-                && !(is_stopped && stopping(&resource.key) == Stopping::Removed)
+                && !(is_stopped && stop_method(&resource.key) == StopMethod::Delete)
                 && (ids.is_empty() || vnfcs.iter().any(|vnfc| is_home(resource, vnfc)))
         };
         let objects: Vec<ObjectKey> = self.inventory.iter().filter(concerned).map(|row| row.key.clone()).collect();
@@ -269,10 +269,10 @@ impl Planner<'_> {
             Some(StopType::Forceful) | None => Some(0),
         };
         let those = |how| {
-            let rows = self.inventory.iter().filter(move |row| stopping(&row.key) == how);
+            let rows = self.inventory.iter().filter(move |row| stop_method(&row.key) == how);
             rows.map(|row| row.key.clone()).collect::<Vec<ObjectKey>>()
         };
-        let (emptied, removed) = (those(Stopping::Emptied), those(Stopping::Removed));
+        let (emptied, removed) = (those(StopMethod::ScaleToZero), those(StopMethod::Delete));
         if emptied.is_empty() && removed.is_empty() {
             return Err(Problem::unprocessable("the VNF has no workload that could be stopped or started").into());
         }

@@ -1,7 +1,8 @@
 //! What stopping and starting makes of an intent (`gybe::domain::operate`).
 
 use gybe::domain::instance::VnfState::{Started, Stopped};
-use gybe::domain::operate::{Stopping, operated, stopping};
+use gybe::domain::operate::{StopMethod, stop_method};
+use gybe::domain::replicas::with_vnf_state;
 use gybe::domain::resource::{ObjectKey, Resource};
 use serde_json::{Map, Value, json};
 
@@ -17,11 +18,11 @@ fn a_workload_that_was_stopped_is_started_with_exactly_what_it_was() {
         json!({ "metadata": { "name": "autoscaled" }, "spec": { "template": {} } }),
     ] {
         let before = manifest(before);
-        let stopped = operated(&before, Stopped);
+        let stopped = with_vnf_state(&before, Stopped);
         assert_eq!(stopped["spec"]["replicas"], 0);
-        assert_eq!(operated(&stopped, Stopped), stopped, "stopping twice forgets nothing");
-        assert_eq!(operated(&stopped, Started), before);
-        assert_eq!(operated(&before, Started), before);
+        assert_eq!(with_vnf_state(&stopped, Stopped), stopped, "stopping twice forgets nothing");
+        assert_eq!(with_vnf_state(&stopped, Started), before);
+        assert_eq!(with_vnf_state(&before, Started), before);
     }
 }
 
@@ -29,26 +30,26 @@ fn a_workload_that_was_stopped_is_started_with_exactly_what_it_was() {
 fn a_stopped_workload_has_the_replicas_it_is_started_with_and_new_ones_start_it() {
     let with = |manifest| Resource { manifest, ..ops::resource("a") };
     let started = manifest(json!({ "metadata": { "name": "a" }, "spec": { "replicas": 3 } }));
-    let stopped = with(operated(&started, Stopped));
+    let stopped = with(with_vnf_state(&started, Stopped));
     assert_eq!(stopped.replicas(), Some(3));
     let scaled = with(stopped.manifest_with_replicas(5));
     assert_eq!(scaled.replicas(), Some(5));
-    assert_eq!(operated(&scaled.manifest, Started), scaled.manifest, "nothing of having been stopped is left");
+    assert_eq!(with_vnf_state(&scaled.manifest, Started), scaled.manifest, "nothing of having been stopped is left");
 }
 
 #[test]
 fn what_makes_pods_without_replicas_is_removed_and_what_makes_none_is_left() {
     let how = |api_version: &str, kind: &str| {
-        stopping(&ObjectKey { api_version: api_version.to_owned(), kind: kind.to_owned(), name: "a".to_owned() })
+        stop_method(&ObjectKey { api_version: api_version.to_owned(), kind: kind.to_owned(), name: "a".to_owned() })
     };
     for kind in ["Deployment", "StatefulSet", "ReplicaSet"] {
-        assert_eq!(how("apps/v1", kind), Stopping::Emptied, "{kind}");
+        assert_eq!(how("apps/v1", kind), StopMethod::ScaleToZero, "{kind}");
     }
-    assert_eq!(how("v1", "ReplicationController"), Stopping::Emptied);
+    assert_eq!(how("v1", "ReplicationController"), StopMethod::ScaleToZero);
     for (api_version, kind) in [("apps/v1", "DaemonSet"), ("batch/v1", "CronJob"), ("v1", "Pod")] {
-        assert_eq!(how(api_version, kind), Stopping::Removed, "{kind}");
+        assert_eq!(how(api_version, kind), StopMethod::Delete, "{kind}");
     }
     for (api_version, kind) in [("batch/v1", "Job"), ("v1", "Service"), ("example.org/v1", "Deployment")] {
-        assert_eq!(how(api_version, kind), Stopping::Untouched, "{kind}");
+        assert_eq!(how(api_version, kind), StopMethod::LeaveAlone, "{kind}");
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use gybe::domain::ids::VnfLcmOpOccId;
 use gybe::domain::instance::VnfState;
 use gybe::domain::op_occ::{LcmOperation, OpState};
-use gybe::domain::operate::{Stopping, stopping};
+use gybe::domain::operate::{StopMethod, stop_method};
 use gybe::domain::resource::{Resource, ResourceState};
 use gybe::sol003::op_occ::can_roll_back;
 use gybe::store::Claim;
@@ -78,8 +78,9 @@ pub async fn the_database_agrees_with_the_cluster(world: &World, failed: bool) {
     }
     let info = world.instance().await.instantiated;
     let is_stopped = info.is_some_and(|info| info.vnf_state == VnfState::Stopped);
-    let waits =
-        |row: &Resource| is_stopped && row.state == ResourceState::Planned && stopping(&row.key) == Stopping::Removed;
+    let waits = |row: &Resource| {
+        is_stopped && row.state == ResourceState::Planned && stop_method(&row.key) == StopMethod::Delete
+    };
     for row in inventory.iter().filter(|row| !failed && !waits(row)) {
         assert!(objects.contains_key(&row.key), "{} has a row and is not there", row.key);
     }

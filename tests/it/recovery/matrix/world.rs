@@ -12,7 +12,7 @@ use gybe::domain::op_occ::{OpEvent, Unattended, VnfLcmOpOcc};
 use gybe::domain::resource::{ObjectKey, Resource};
 use gybe::domain::secret::Secret;
 use gybe::domain::vim::{Secrets, Vim};
-use gybe::infra::{Observed, PodSnapshot, Scope};
+use gybe::infra::{Driver as _, Observed, PodSnapshot, Scope};
 use gybe::lcm::accept::Acceptor;
 use gybe::lcm::access::access;
 use gybe::store::{Store, StoreError};
