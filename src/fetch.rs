@@ -19,7 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_util::bytes::Bytes;
 
-use crate::domain::problem::{Problem, chain};
+use crate::domain::problem::{Problem, ProblemType, chain};
 use crate::domain::secret::Secret;
 use crate::outbound::{Https, OutboundError, address, basic, certificates, https};
 
@@ -68,7 +68,7 @@ impl Sources {
     /// # Errors
     /// 400 for what is no URI of this kind, 403 if the operator does not allow it, 503 if too much is being fetched.
     pub fn source(&self, uri: &str, user: Option<&str>, password: Option<&Secret>) -> Result<Source, Problem> {
-        let refused = |text: String| Problem::new(403, "switched-off", text);
+        let refused = |text: String| Problem::new(ProblemType::FetchNotAllowed, text);
         if self.hosts.is_empty() {
             return Err(refused("this VNFM fetches no packages: PUT the content to package_content".to_owned()));
         }
@@ -93,7 +93,7 @@ impl Sources {
         let authorization = user.map(|user| basic(Some(user), password)).transpose().map_err(Problem::bad_request)?;
         let place = Arc::clone(&self.places).try_acquire_owned();
         let place = place.map_err(|_| {
-            Problem::new(503, "overloaded", "too many packages are being fetched: repeat the request later")
+            Problem::new(ProblemType::Overloaded, "too many packages are being fetched: repeat the request later")
         })?;
         Ok(Source { uri, authorization, place })
     }
@@ -104,8 +104,9 @@ impl Sources {
     /// 502: why it can't be had.
     pub async fn fetch(&self, source: Source) -> Result<BoxStream<'static, io::Result<Bytes>>, Problem> {
         let host = source.host().to_owned();
-        let failed =
-            |what: String| Problem::new(502, "source-failed", format!("the package can't be had from {host}: {what}"));
+        let failed = |what: String| {
+            Problem::new(ProblemType::FetchFailed, format!("the package can't be had from {host}: {what}"))
+        };
         let Source { uri, authorization, place } = source;
         let mut request = Request::get(uri).header(ACCEPT, "application/zip, application/octet-stream, */*;q=0.1");
         if let Some(authorization) = authorization {

@@ -1,4 +1,5 @@
-//! Reading requests: JSON bodies, ids in paths, the API and the edition of the root. What can't be read is a 400 that says where.
+//! Extractors: JSON bodies, identifiers in paths, the interface and the edition of the API root. A body that cannot be read is a
+//! 400 that names the place.
 
 use std::future::{Future, Ready, ready};
 use std::pin::Pin;
@@ -12,14 +13,14 @@ use actix_web::{FromRequest, HttpRequest, web};
 use serde::de::DeserializeOwned;
 
 use super::load::{self, Load};
-use crate::domain::problem::Problem;
+use crate::domain::problem::{Problem, ProblemType, problem};
 use crate::error::{ApiError, internal, invalid_body};
 use crate::sol003::{Edition, Interface};
 
-/// A JSON body. `serde_json` bounds its depth, [`load`] its size, [`BODY_TIMEOUT`] its time.
+/// A JSON body. `serde_json` bounds its depth, [`load`] its size, [`BODY_TIMEOUT`] the time that it takes to arrive.
 pub struct Json<T>(pub T);
 
-/// A body must be complete after this long.
+/// A body must arrive within this time.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
@@ -31,18 +32,31 @@ impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
         let (request, payload) = (request.clone(), payload.take());
         Box::pin(async move {
             if let Some(other) = media_type.filter(|media_type| !is_json(media_type, request.method())) {
-                let wanted = if request.method() == Method::PATCH { "merge-patch+json" } else { "json" };
-                let text = format!("Content-Type '{other}' is not supported; send application/{wanted}");
-                return Err(Problem::new(415, "unsupported-media-type", text).into());
+                let is_patch = request.method() == Method::PATCH;
+                return Err(problem!(
+                    ProblemType::UnsupportedMediaType,
+                    "Content-Type '{mediaType}' is not supported; send {allowed}",
+                    mediaType = other,
+                    allowed = if is_patch { "application/merge-patch+json" } else { "application/json" },
+                )
+                .into());
             }
-            let missing = || internal(&std::io::Error::other("a route outside of the bounds on load has a body"));
+            let missing = || internal(&std::io::Error::other("the route has a body and no load limits"));
             let load = request.app_data::<web::Data<Load>>().ok_or_else(missing)?;
             let bytes = tokio::time::timeout(BODY_TIMEOUT, load::body(load, &request, payload))
                 .await
-                .map_err(|_| Problem::new(408, "timeout", "the request body did not arrive in time"))??;
+                .map_err(|_| body_timeout())??;
             parse(&bytes).map(Self).map_err(ApiError)
         })
     }
+}
+
+fn body_timeout() -> Problem {
+    problem!(
+        ProblemType::RequestTimeout,
+        "the request body did not arrive within {limit} s: send it again",
+        limit = BODY_TIMEOUT.as_secs(),
+    )
 }
 
 fn media_type(request: &HttpRequest) -> Option<String> {
@@ -50,7 +64,7 @@ fn media_type(request: &HttpRequest) -> Option<String> {
     Some(value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
 }
 
-/// A PATCH is a merge patch; clients of Tacker also send it as JSON or as plain text.
+/// The body of a PATCH is a merge patch. Clients of Tacker send it as JSON or as plain text, too.
 fn is_json(media_type: &str, method: &Method) -> bool {
     match media_type {
         "application/json" => true,
@@ -59,25 +73,29 @@ fn is_json(media_type: &str, method: &Method) -> bool {
     }
 }
 
-/// Reads a JSON text; the error names the member.
+/// Parses a JSON text. The error names the path of the wrong value.
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    // PostgreSQL has no NUL in texts; it is refused here, for SQLite too, rather than where it would be stored.
+    // PostgreSQL stores no NUL in texts. Refused here for both databases, before anything is stored.
     if bytes.windows(6).any(|window| window == br"\u0000") {
-        return Err(Problem::bad_request("the request body has the character U+0000, which can't be stored"));
+        return Err(Problem::bad_request(
+            "the request body has the character U+0000, which cannot be stored: remove it",
+        ));
     }
-    // What is skipped of it, too: a text that is none may not be stored, nor sent on.
-    let text = std::str::from_utf8(bytes).map_err(|_| Problem::bad_request("the request body is not in UTF-8"))?;
-    // Serde would take an array for the members of a structure, in their order.
+    // The whole body, also the members that are skipped: some are stored and sent on as they are.
+    let text = std::str::from_utf8(bytes).map_err(|_| Problem::bad_request("the request body is not UTF-8"))?;
+    // Serde would read an array as the members of a structure, in order.
     if text.trim_start().starts_with('[') {
-        return Err(Problem::bad_request("the request body must be a JSON object, and is an array"));
+        return Err(Problem::bad_request("the request body is a JSON array; send an object"));
     }
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| invalid_body(&error))?;
-    deserializer.end().map_err(|error| Problem::bad_request(format!("the request body can't be read: {error}")))?;
+    deserializer.end().map_err(|error| {
+        problem!(ProblemType::BadRequest, "the request body cannot be read: {reason}", reason = error.to_string())
+    })?;
     Ok(value)
 }
 
-/// The `{id}` of a path. What is no UUID names nothing that exists: 404.
+/// The `{id}` of a path. A text that is not a UUID is a 404: all identifiers are UUIDs.
 pub struct Id<T>(pub T);
 
 impl<T: FromStr> FromRequest for Id<T> {
@@ -86,7 +104,7 @@ impl<T: FromStr> FromRequest for Id<T> {
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let text = request.match_info().get("id").unwrap_or_default();
-        ready(text.parse().map(Self).map_err(|_| Problem::not_found("the resource", text).into()))
+        ready(text.parse().map(Self).map_err(|_| Problem::not_found("resource", text).into()))
     }
 }
 
@@ -95,7 +113,7 @@ impl FromRequest for Edition {
     type Future = Ready<Result<Self, ApiError>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(of_the_root(request))
+        ready(api_root(request))
     }
 }
 
@@ -104,13 +122,12 @@ impl FromRequest for Interface {
     type Future = Ready<Result<Self, ApiError>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(of_the_root(request))
+        ready(api_root(request))
     }
 }
 
-/// What the scope of an API root says of it.
-fn of_the_root<T: Copy + 'static>(request: &HttpRequest) -> Result<T, ApiError> {
-    let missing =
-        || internal(&std::io::Error::other("a route outside of an API root asks for what only one has")).into();
+/// The data of the API root's scope.
+fn api_root<T: Copy + 'static>(request: &HttpRequest) -> Result<T, ApiError> {
+    let missing = || internal(&std::io::Error::other("the route is outside of an API root")).into();
     request.app_data::<T>().copied().ok_or_else(missing)
 }

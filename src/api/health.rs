@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::op_occ::OpState;
-use crate::domain::problem::Problem;
+use crate::domain::problem::{Problem, ProblemType};
 use crate::error::{ApiError, internal};
 use crate::store::{HealthStore, OutboxStats, QueueStats, StoreError};
 
@@ -168,7 +168,7 @@ async fn readiness(health: web::Data<Health>) -> Result<HttpResponse, ApiError> 
     if reasons.is_empty() {
         return Ok(HttpResponse::Ok().content_type(ContentType::plaintext()).body("ready\n"));
     }
-    Err(Problem::new(503, "not-ready", reasons.join("; ")).with("reasons", reasons).into())
+    Err(Problem::new(ProblemType::ServerNotReady, reasons.join("; ")).with("reasons", reasons).into())
 }
 
 async fn exposition(health: web::Data<Health>) -> Result<HttpResponse, ApiError> {

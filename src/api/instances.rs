@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::api::Api;
 use crate::api::body::{Id, Json};
-use crate::api::list::{List, PART, Texts};
+use crate::api::list::{BATCH, List, PageTexts};
 use crate::api::selectors::Selection;
 use crate::domain::ids::{VnfInstanceId, VnfLcmOpOccId};
 use crate::domain::problem::Problem;
@@ -69,20 +69,20 @@ fn attributes(edition: Edition) -> &'static Members {
 pub async fn list(api: web::Data<Api>, edition: Edition, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let list = List::read(&api, &request, attributes(edition), vnf_instances::NOT_BY_DEFAULT)?;
     let listed = api.store.list_instances(&api.project, &list.page()).await?;
-    let mut texts = Texts::new(api.page_size);
-    for part in listed.chunks(PART) {
+    let mut texts = PageTexts::new(api.page_size);
+    for part in listed.chunks(BATCH) {
         for (one, text) in written(&api, edition, &list.selection, part).await? {
             if texts.is_full() {
-                let (texts, last) = texts.cut();
-                return Ok(list.answer(&texts, last));
+                let (texts, last) = texts.with_next_page();
+                return Ok(list.response(&texts, last));
             }
             texts.push(text, one.place);
         }
     }
-    let (texts, last) = texts.cut();
+    let (texts, last) = texts.with_next_page();
     // Some of them, or all, may be gone meanwhile.
     let last = last.or(listed.last().map(|one| one.place)).filter(|_| listed.len() > api.page_size);
-    Ok(list.answer(&texts, last))
+    Ok(list.response(&texts, last))
 }
 
 /// The JSON texts of what is shown of the listed instances; one that is gone meanwhile is left out.

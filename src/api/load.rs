@@ -17,7 +17,7 @@ use futures::StreamExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{MAX_BODY, health};
-use crate::domain::problem::Problem;
+use crate::domain::problem::{Problem, ProblemType};
 use crate::error::response;
 use crate::metrics::{Held, HttpMetrics};
 
@@ -80,7 +80,7 @@ impl Load {
 
     fn overloaded(&self, what: &str) -> Problem {
         self.metrics.shed();
-        Problem::new(503, "overloaded", format!("{what}: repeat the request later"))
+        Problem::new(ProblemType::Overloaded, format!("{what}: repeat the request later"))
     }
 }
 
@@ -125,7 +125,7 @@ pub fn upload(load: &Load, request: &HttpRequest) -> Result<Upload, Problem> {
 /// # Errors
 /// 413 if it is larger than [`MAX_BODY`], 400 if it breaks off, 503 if there is no room for it, or no place afterwards.
 pub async fn body(load: &Load, request: &HttpRequest, mut payload: Payload) -> Result<Vec<u8>, Problem> {
-    let too_large = || Problem::new(413, "too-large", format!("the request body is larger than {MAX_BODY} bytes"));
+    let too_large = || Problem::new(ProblemType::TooLarge, format!("the request body is larger than {MAX_BODY} bytes"));
     let announced = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|announced| announced > MAX_BODY as u64) {
         return Err(too_large());

@@ -9,7 +9,7 @@ use actix_web::{Error, HttpRequest, HttpResponse};
 
 use super::clients;
 use crate::config::clients::ErrorType;
-use crate::domain::problem::Problem;
+use crate::domain::problem::{Problem, ProblemType};
 use crate::error::{ApiError, PROBLEM_JSON, response};
 use crate::sol003::{Edition, Interface};
 
@@ -57,13 +57,23 @@ fn describe(answer: ServiceResponse, status: StatusCode) -> ServiceResponse {
     let path = answer.request().path().to_owned();
     let problem = match status {
         StatusCode::METHOD_NOT_ALLOWED => {
-            Problem::new(405, "method-not-allowed", format!("{method} is not possible on {path}"))
+            Problem::new(ProblemType::MethodNotAllowed, format!("{method} is not possible on {path}"))
         }
-        StatusCode::NOT_FOUND => Problem::new(404, "not-found", format!("there is nothing at {path}")),
+        StatusCode::NOT_FOUND => Problem::new(ProblemType::NotFound, format!("there is nothing at {path}")),
         StatusCode::RANGE_NOT_SATISFIABLE => {
-            Problem::new(416, "range-not-satisfiable", "the content does not have the range that was asked for")
+            Problem::new(ProblemType::RangeNotSatisfiable, "the content does not have the range that was asked for")
         }
-        other => Problem::new(other.as_u16(), "refused", other.canonical_reason().unwrap_or("the request was refused")),
+        StatusCode::PRECONDITION_FAILED => {
+            Problem::new(ProblemType::PreconditionFailed, "the content does not match the conditions of the request")
+        }
+        status if status.is_server_error() => Problem::new(
+            ProblemType::Internal,
+            "the request failed: repeat it, and tell the operator if it fails again",
+        ),
+        status => Problem::new(
+            ProblemType::BadRequest,
+            status.canonical_reason().unwrap_or("the server refuses the request as it is"),
+        ),
     };
     let mut described = response(&problem);
     for (value, name) in kept.into_iter().flatten() {
@@ -77,5 +87,5 @@ fn describe(answer: ServiceResponse, status: StatusCode) -> ServiceResponse {
 /// # Errors
 /// Always 404.
 pub async fn unknown_path(request: HttpRequest) -> Result<HttpResponse, ApiError> {
-    Err(Problem::new(404, "not-found", format!("there is nothing at {}", request.path())).into())
+    Err(Problem::new(ProblemType::NotFound, format!("there is nothing at {}", request.path())).into())
 }

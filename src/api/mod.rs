@@ -22,6 +22,7 @@ pub mod openapi;
 pub mod package_content;
 pub mod packages;
 pub mod page;
+pub mod problems;
 pub mod range;
 pub mod selectors;
 pub mod subscriptions;
@@ -123,6 +124,7 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(resource("/openapi").route(get().to(browser::redirect)))
         .service(resource("/openapi/").route(get().to(browser::page)))
         .service(resource("/openapi/{name}").route(get().to(openapi::document)))
+        .configure(problems::routes)
         .default_service(web::to(middleware::unknown_path));
 }
 

@@ -1,8 +1,8 @@
-//! Before a request reaches its handler: whether its `Version` is served and its `Accept` can be met (SOL013 clauses 5.2 and 9),
-//! and what `HEAD` and `OPTIONS` are answered. After it: `Allow` with every 405.
+//! Content negotiation (SOL013 clauses 5.2 and 9): checks `Version` and `Accept` before the handler runs, serves `HEAD` and
+//! `OPTIONS`, and sets `Allow` in every 405.
 //!
-//! Lies closest to the routes of all that is around a request. Which resources expect a body is told from their paths, for
-//! a handler may have changed something by the time it knows.
+//! This is the innermost middleware. It knows from the path which resources have a JSON response: a handler would know only
+//! after it has changed something.
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -12,11 +12,11 @@ use actix_web::middleware::Next;
 use actix_web::{Error, web};
 
 use super::Api;
-use crate::domain::problem::Problem;
+use crate::domain::problem::{Problem, ProblemType, problem};
 use crate::error::response;
 use crate::sol003::{Edition, Interface};
 
-/// Passes the request on if its answer can be as it wants it.
+/// Calls the handler if it can respond as the request demands.
 ///
 /// # Errors
 /// Those of the inner service.
@@ -24,7 +24,7 @@ pub async fn negotiate(
     mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    // There is nothing to negotiate about what is not there.
+    // A path without a resource is a 404 whatever its headers say.
     if request.match_pattern().is_some()
         && let Err(problem) = check(&request)
     {
@@ -32,21 +32,21 @@ pub async fn negotiate(
     }
     let method = request.method().clone();
     if method == Method::HEAD {
-        // Of the answer to a HEAD, the server sends no body.
+        // The server drops the body of a response to HEAD.
         request.head_mut().method = Method::GET;
     }
-    let mut answer = next.call(request).await?.map_into_boxed_body();
-    if answer.status() == StatusCode::METHOD_NOT_ALLOWED {
-        let allowed = allowed(answer.headers());
+    let mut response = next.call(request).await?.map_into_boxed_body();
+    if response.status() == StatusCode::METHOD_NOT_ALLOWED {
+        let allowed = allowed(response.headers());
         if method == Method::OPTIONS {
-            *answer.response_mut().status_mut() = StatusCode::NO_CONTENT;
+            *response.response_mut().status_mut() = StatusCode::NO_CONTENT;
         }
-        answer.headers_mut().insert(ALLOW, allowed);
+        response.headers_mut().insert(ALLOW, allowed);
     }
-    Ok(answer)
+    Ok(response)
 }
 
-/// The methods of the routes, and the two that every resource has.
+/// The methods of the routes, and HEAD and OPTIONS, which this middleware serves.
 fn allowed(headers: &HeaderMap) -> HeaderValue {
     let routes = headers.get(ALLOW).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let head = if routes.split(", ").any(|method| method == "GET") { ", HEAD" } else { "" };
@@ -58,54 +58,72 @@ fn check(request: &ServiceRequest) -> Result<(), Problem> {
     let (path, method, headers) = (request.path(), request.method(), request.headers());
     let Some((interface, edition, resource)) = below_a_root(path) else { return Ok(()) };
     match headers.get("version") {
-        Some(wanted) => check_version(interface, edition, wanted)?,
+        Some(version) => check_version(interface, edition, version)?,
         None if request.app_data::<web::Data<Api>>().is_some_and(|api| api.profile.version_required) => {
-            let served = interface.version(edition);
-            return Err(Problem::bad_request(format!("the Version header is missing: send Version: {served}")));
+            return Err(problem!(
+                ProblemType::BadRequest,
+                "the Version header is missing: send Version: {allowed}",
+                allowed = interface.version(edition),
+            ));
         }
         None => {}
     }
-    if is_answered_with_json(resource, method) && !takes(headers, "application/json") {
-        let text = format!("{path} is answered with application/json, which the Accept header excludes");
-        return Err(Problem::new(406, "not-acceptable", text));
+    if responds_with_json(resource, method) && !accepts(headers, "application/json") {
+        return Err(problem!(
+            ProblemType::NotAcceptable,
+            "the Accept header excludes {allowed}, the media type of {path}: accept it",
+            allowed = "application/json",
+            path = path,
+        ));
     }
     Ok(())
 }
 
-/// The API that serves `path`, and the resource below its root. `api_versions` is for those who don't know the version yet.
+/// The API that serves `path`, and the path of the resource below its root. `api_versions` is exempt: clients read it before
+/// they know a version.
 fn below_a_root(path: &str) -> Option<(Interface, Edition, &str)> {
     let mut roots =
         Interface::ALL.into_iter().flat_map(|interface| [(interface, Edition::V1), (interface, Edition::V2)]);
-    let found = roots.find_map(|(interface, edition)| {
+    let root = roots.find_map(|(interface, edition)| {
         Some((interface, edition, path.strip_prefix(interface.root(edition))?.strip_prefix('/')?))
     });
-    found.filter(|(_, _, resource)| *resource != "api_versions")
+    root.filter(|(_, _, resource)| *resource != "api_versions")
 }
 
-/// 400 for what is no version, 406 for one that is not served. What follows the number names an implementation and does not
-/// matter.
-fn check_version(interface: Interface, edition: Edition, wanted: &HeaderValue) -> Result<(), Problem> {
+/// 400 for a text that is not a version, 406 for a version that is not served. A suffix `-impl:...` names an implementation and
+/// is ignored.
+fn check_version(interface: Interface, edition: Edition, header: &HeaderValue) -> Result<(), Problem> {
     let served = interface.version(edition);
-    let text = wanted.to_str().unwrap_or_default().trim();
+    let text = header.to_str().unwrap_or_default().trim();
     let number = text.split_once("-impl:").map_or(text, |(number, _)| number);
     let is_part = |part: &str| {
         let digits = !part.is_empty() && part.len() <= 9 && part.bytes().all(|byte| byte.is_ascii_digit());
         digits && (part == "0" || !part.starts_with('0'))
     };
     if number.split('.').count() != 3 || !number.split('.').all(is_part) {
-        return Err(Problem::bad_request(format!("the Version header must be a version such as {served}")));
+        return Err(problem!(
+            ProblemType::BadRequest,
+            "the Version header '{value}' is not a version: send Version: {allowed}",
+            value = text,
+            allowed = served,
+        ));
     }
-    // Package clients of 2.x editions differ in the minor version; nothing that is served to them does.
+    // Package clients of the 2.x editions send different minor versions; Gybe serves all of them the same.
     let is_lenient = (interface, edition) == (Interface::Packages, Edition::V1);
     let is_served = number == served || (is_lenient && number.starts_with("1."));
     if is_served {
         return Ok(());
     }
-    Err(Problem::new(406, "version-not-supported", format!("version {number} is not served here, but {served} is")))
+    Err(problem!(
+        ProblemType::VersionNotSupported,
+        "version {version} is not served here: send Version: {allowed}",
+        version = number,
+        allowed = served,
+    ))
 }
 
-/// Whether the answer, if nothing is wrong, has a JSON body.
-fn is_answered_with_json(resource: &str, method: &Method) -> bool {
+/// Whether a successful response has a JSON body.
+fn responds_with_json(resource: &str, method: &Method) -> bool {
     let last = resource.rsplit('/').next().unwrap_or_default();
     match *method {
         Method::GET | Method::HEAD => {
@@ -117,8 +135,8 @@ fn is_answered_with_json(resource: &str, method: &Method) -> bool {
     }
 }
 
-/// Whether the Accept header, if there is one, takes `media_type`: the most specific of its ranges decides.
-pub fn takes(headers: &HeaderMap, media_type: &str) -> bool {
+/// Whether the `Accept` header allows `media_type`: its most specific range decides. Without the header, all are allowed.
+pub fn accepts(headers: &HeaderMap, media_type: &str) -> bool {
     let family = media_type.split('/').next().unwrap_or_default();
     let mut decided = (0, true);
     let mut ranges = headers.get_all(ACCEPT).flat_map(|value| value.to_str().unwrap_or_default().split(',')).peekable();
@@ -134,9 +152,9 @@ pub fn takes(headers: &HeaderMap, media_type: &str) -> bool {
             _ => continue,
         };
         let weight = parts.find_map(|part| part.strip_prefix("q=").or(part.strip_prefix("Q=")));
-        let wanted = weight.is_none_or(|weight| weight.parse::<f32>().is_ok_and(|weight| weight > 0.0));
+        let allowed = weight.is_none_or(|weight| weight.parse::<f32>().is_ok_and(|weight| weight > 0.0));
         if specific > decided.0 {
-            decided = (specific, wanted);
+            decided = (specific, allowed);
         }
     }
     decided.1

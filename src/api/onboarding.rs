@@ -14,7 +14,7 @@ use crate::api::packages::missing;
 use crate::blocking::blocking;
 use crate::domain::ids::VnfPkgId;
 use crate::domain::package::Onboarding;
-use crate::domain::problem::Problem;
+use crate::domain::problem::{Problem, ProblemType};
 use crate::error::{ApiError, internal};
 use crate::fetch::Source;
 use crate::package::archive::Limits;
@@ -81,7 +81,7 @@ fn refuse_other_types(request: &HttpRequest) -> Result<(), Problem> {
         None | Some("application/zip" | "application/octet-stream" | "application/x-zip-compressed") => Ok(()),
         Some(other) => {
             let text = format!("Content-Type '{other}' is not supported; send the package as application/zip");
-            Err(Problem::new(415, "unsupported-media-type", text))
+            Err(Problem::new(ProblemType::UnsupportedMediaType, text))
         }
     }
 }
@@ -176,7 +176,7 @@ async fn onboard(api: &Api, id: VnfPkgId) -> Result<(), StoreError> {
 /// The store can't be asked.
 pub async fn clear_abandoned(api: &Api, stale_after: Duration) -> Result<(), StoreError> {
     let now = api.clock.now();
-    let problem = Problem::new(500, "interrupted", "the VNFM stopped while it read the package: upload it again");
+    let problem = Problem::new(ProblemType::Interrupted, "the VNFM stopped while it read the package: upload it again");
     let failed = api.store.fail_abandoned_onboardings(now - stale_after, &problem, now).await?;
     for id in failed {
         tracing::warn!(vnf_package.id = %id, "the onboarding of package {id} was interrupted");

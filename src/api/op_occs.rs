@@ -7,7 +7,7 @@ use crate::api::body::{Id, Json};
 use crate::api::list::List;
 use crate::domain::ids::VnfLcmOpOccId;
 use crate::domain::op_occ::{OpEvent, OpState, VnfLcmOpOcc as Domain};
-use crate::domain::problem::Problem;
+use crate::domain::problem::{Problem, ProblemType};
 use crate::error::ApiError;
 use crate::sol003::Edition;
 use crate::sol003::common::{CancelMode, ListParameters, ProblemDetails};
@@ -50,7 +50,7 @@ pub async fn list(api: web::Data<Api>, edition: Edition, request: HttpRequest) -
     let fetch = async |page: &Page<'_>| api.store.op_occs(&api.project, page).await;
     let element = |op: &Domain| VnfLcmOpOcc::new(op, edition, &api.public_url);
     let (elements, last) = list.gather(fetch, |op| PageCursor::of(op.start_time, op.id.0), element).await?;
-    Ok(list.answer(&elements, last))
+    Ok(list.response(&elements, last))
 }
 
 /// `GET /vnf_lcm_op_occs/{id}`.
@@ -77,7 +77,7 @@ pub async fn rollback(api: web::Data<Api>, Id(id): Id<VnfLcmOpOccId>) -> Result<
     let op = find(&api, id).await?;
     if !can_roll_back(op.operation) {
         let text = format!("{} can't be rolled back: retry or fail it", op.operation.as_str());
-        return Err(Problem::new(404, "not-supported", text).into());
+        return Err(Problem::new(ProblemType::NotSupported, text).into());
     }
     resume(&api, &op, OpEvent::Rollback).await?;
     Ok(HttpResponse::Accepted().finish())

@@ -10,12 +10,12 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use mime::Mime;
 use serde::Deserialize;
 
-use crate::api::negotiate::takes;
+use crate::api::negotiate::accepts;
 use crate::api::packages::Named;
 use crate::api::{Api, range};
 use crate::blocking::blocking;
 use crate::domain::package::ArtifactInfo;
-use crate::domain::problem::Problem;
+use crate::domain::problem::{Problem, ProblemType};
 use crate::domain::text::names;
 use crate::error::{ApiError, internal};
 use crate::package::archive::{Archive, Limits};
@@ -40,10 +40,13 @@ pub async fn content(api: web::Data<Api>, named: Named, request: HttpRequest) ->
 }
 
 fn refuse_unless_zip(request: &HttpRequest, what: &str) -> Result<(), Problem> {
-    if takes(request.headers(), ZIP) {
+    if accepts(request.headers(), ZIP) {
         return Ok(());
     }
-    Err(Problem::new(406, "not-acceptable", format!("{what} is application/zip, which the Accept header excludes")))
+    Err(Problem::new(
+        ProblemType::NotAcceptable,
+        format!("{what} is application/zip, which the Accept header excludes"),
+    ))
 }
 
 /// `GET /vnf_packages/{id}/vnfd`: text if the VNFD is one file and the caller takes text, else a ZIP.
@@ -54,9 +57,9 @@ pub async fn vnfd(api: web::Data<Api>, named: Named, request: HttpRequest) -> Re
     let path = api.packages.path(id);
     let files = blocking(move || csar::vnfd(&path, &Limits::default())).await?;
     match files.text {
-        Some(text) if takes(request.headers(), TEXT) => Ok(HttpResponse::Ok().content_type(TEXT).body(text)),
-        None if !takes(request.headers(), ZIP) => {
-            Err(Problem::new(406, "not-acceptable", "the VNFD has several files: accept application/zip").into())
+        Some(text) if accepts(request.headers(), TEXT) => Ok(HttpResponse::Ok().content_type(TEXT).body(text)),
+        None if !accepts(request.headers(), ZIP) => {
+            Err(Problem::new(ProblemType::NotAcceptable, "the VNFD has several files: accept application/zip").into())
         }
         _ => {
             refuse_unless_zip(&request, "a VNFD that is not text/plain")?;
@@ -72,9 +75,9 @@ pub async fn manifest(api: web::Data<Api>, named: Named, request: HttpRequest) -
     let (id, _) = named.onboarded(&api).await?;
     let path = api.packages.path(id);
     let manifest = blocking(move || csar::manifest(&path, &Limits::default())).await?;
-    let missing = || Problem::new(404, "not-found", format!("VNF package {id} has no manifest file"));
+    let missing = || Problem::new(ProblemType::NotFound, format!("VNF package {id} has no manifest file"));
     let (name, text) = manifest.ok_or_else(missing)?;
-    if takes(request.headers(), TEXT) {
+    if accepts(request.headers(), TEXT) {
         return Ok(HttpResponse::Ok().content_type(TEXT).body(text));
     }
     refuse_unless_zip(&request, "a manifest that is not text/plain")?;

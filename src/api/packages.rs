@@ -122,7 +122,7 @@ async fn listed(api: &Api, edition: Edition, list: &List<'_>) -> Result<HttpResp
     let element = |package: &VnfPackage| VnfPkgInfo::new(package, edition, &api.public_url);
     let place = |package: &VnfPackage| PageCursor::of(package.created_at, package.id.0);
     let (elements, last) = list.gather(fetch, place, element).await?;
-    Ok(list.answer(&elements, last))
+    Ok(list.response(&elements, last))
 }
 
 /// `POST /vnf_packages`.

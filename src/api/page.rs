@@ -1,36 +1,44 @@
-//! Paging of lists (SOL013 clause 5.4.2): a list that is longer than a page carries a link to the next one.
+//! Paging of lists (SOL013 clause 5.4.2): the `Link` header leads to the next page.
 //!
-//! The marker in the link is the place in the list's order, not a cursor of ours: it stays good when what it was made from
-//! is gone, in every process and for ever.
+//! The marker in the link is a position in the order of the list, and the server keeps no state for it. It stays valid for
+//! ever and in every process, also when the element that it was made of is deleted.
 
 use actix_web::http::Uri;
 use actix_web::http::header::{HeaderName, HeaderValue, LINK};
 
-use crate::domain::problem::Problem;
+use crate::domain::problem::{Problem, ProblemType, problem};
 use crate::store::PageCursor;
 
-/// The parameter that tells where a page begins.
+/// The query parameter with the position that a page begins after.
 pub const MARKER: &str = "nextpage_opaque_marker";
 
-/// The place that a page begins after.
+/// Reads a marker.
 ///
 /// # Errors
-/// 400 for a marker that we never gave.
-pub fn place(marker: &str) -> Result<PageCursor, Problem> {
-    let place =
+/// 400 for a text that is not a marker.
+pub fn cursor(marker: &str) -> Result<PageCursor, Problem> {
+    let cursor =
         marker.split_once('.').and_then(|(at, id)| Some(PageCursor { at: at.parse().ok()?, id: id.parse().ok()? }));
-    place.ok_or_else(|| Problem::bad_request(format!("{MARKER} is not one of ours: use the link as it was given")))
+    cursor.ok_or_else(|| {
+        problem!(
+            ProblemType::BadRequest,
+            "{parameter} '{value}' is not a marker of this server: use the link of the page before unchanged",
+            parameter = MARKER,
+            value = marker,
+        )
+    })
 }
 
-/// The link to the page after `last`, for a request of `uri`: with all of its other parameters. Flags get a value: Python's
-/// `parse_qs`, with which `openstack` takes the link apart, forgets parameters that have none.
+/// The link to the page after `last`, with all other parameters of the request's `uri`. Flags get the value `true`: `openstack`
+/// reads the link with Python's `parse_qs`, which drops parameters without a value.
 pub fn next(base: &str, uri: &Uri, last: &PageCursor) -> (HeaderName, HeaderValue) {
-    let kept = uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty() && !pair.starts_with(MARKER));
-    let kept = kept.map(|pair| match pair.split_once('=') {
+    let others =
+        uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty() && !pair.starts_with(MARKER));
+    let others = others.map(|pair| match pair.split_once('=') {
         None | Some((_, "")) => format!("{}=true", pair.trim_end_matches('=')),
         Some(_) => pair.to_owned(),
     });
-    let query: Vec<_> = kept.chain([format!("{MARKER}={}.{}", last.at, last.id)]).collect();
+    let query: Vec<_> = others.chain([format!("{MARKER}={}.{}", last.at, last.id)]).collect();
     let link = format!("<{base}{}?{}>; rel=\"next\"", uri.path(), query.join("&"));
     // A URI has no character that a header may not have.
     (LINK, HeaderValue::try_from(link).unwrap_or_else(|_| HeaderValue::from_static("")))
@@ -41,20 +49,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_marker_leads_back_to_the_place_it_was_made_of_and_keeps_the_other_parameters() {
+    fn link_has_the_cursor_and_the_other_parameters() {
         let last = PageCursor { at: 1_763_640_000_123, id: "8f14e45f-ceea-467f-a8f4-0123456789ab".parse().unwrap() };
         let uri = Uri::from_static("/vnf_instances?filter=(eq,id,1)&nextpage_opaque_marker=1.x&all_fields");
         let (_, link) = next("http://gybe", &uri, &last);
         let link = link.to_str().unwrap();
         assert!(link.starts_with("<http://gybe/vnf_instances?filter=(eq,id,1)&all_fields=true&nextpage"), "{link}");
         let (_, marker) = link.split_once("marker=").unwrap();
-        assert_eq!(place(marker.strip_suffix(">; rel=\"next\"").unwrap()).unwrap(), last);
+        assert_eq!(cursor(marker.strip_suffix(">; rel=\"next\"").unwrap()).unwrap(), last);
     }
 
     #[test]
-    fn a_marker_that_is_none_is_refused() {
+    fn rejects_texts_that_are_no_markers() {
         for marker in ["", "1", "1.2", "x.y", "x.8f14e45f-ceea-467f-a8f4-0123456789ab"] {
-            assert_eq!(place(marker).unwrap_err().status, 400, "{marker}");
+            assert_eq!(cursor(marker).unwrap_err().status, 400, "{marker}");
         }
     }
 }

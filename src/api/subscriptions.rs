@@ -119,7 +119,7 @@ pub async fn list(
     let fetch = async |page: &Page<'_>| api.store.subscriptions(&api.project, interface, page).await;
     let element = |one: &Subscription| LccnSubscription::new(one, edition, &api.public_url);
     let (elements, last) = list.gather(fetch, |one| PageCursor::of(one.created_at, one.id.0), element).await?;
-    Ok(list.answer(&elements, last))
+    Ok(list.response(&elements, last))
 }
 
 /// `GET /subscriptions/{id}`.

@@ -6,7 +6,7 @@ use actix_web::{HttpResponse, web};
 use crate::api::Api;
 use crate::api::body::Id;
 use crate::domain::ids::VnfInstanceId;
-use crate::domain::problem::Problem;
+use crate::domain::problem::{Problem, ProblemType};
 use crate::error::ApiError;
 use crate::sol003::common::ProblemDetails;
 use crate::store::StoreError;
@@ -97,5 +97,5 @@ async fn refuse(api: &Api, id: VnfInstanceId, text: &str) -> Result<HttpResponse
 }
 
 fn not_supported(text: &str) -> ApiError {
-    Problem::new(404, "not-supported", text).into()
+    Problem::new(ProblemType::NotSupported, text).into()
 }

@@ -1,7 +1,7 @@
-//! `/v1.0/vims`: registering clusters, in Tacker's form.
+//! `/v1.0/vims`: registration of clusters, in Tacker's form.
 //!
-//! Registering asks the API server who the credential belongs to, which every authenticated user may: no right beyond
-//! that is needed, so that a ServiceAccount bound to one namespace can be registered.
+//! Registration asks the API server for the user name of the credential (SelfSubjectReview). Every authenticated user may do
+//! that, so a ServiceAccount with rights in one namespace only can be registered.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::api::Api;
 use crate::api::body::{Id, Json};
 use crate::domain::ids::VimId;
-use crate::domain::problem::Problem;
+use crate::domain::problem::{Problem, ProblemType, Values, problem};
 use crate::domain::secret::masked_members;
 use crate::domain::vim::{Vim, split_secrets};
 use crate::error::{ApiError, internal};
@@ -21,27 +21,37 @@ use crate::sol003::common::ProblemDetails;
 use crate::sol003::vim::{CreateVim, Envelope, List, Parameters, UpdateVim, Vim as Wire};
 use crate::store::StoreError;
 
-fn missing(id: VimId) -> impl Fn(StoreError) -> ApiError {
-    move |error| match error {
+fn store_error(id: VimId) -> impl Fn(StoreError) -> ApiError {
+    move |error| {
+        match error {
         StoreError::NotFound => Problem::not_found("VIM", &id.to_string()).into(),
-        StoreError::InUse => Problem::conflict(format!(
-            "VIM {id} is in use: a VNF instance's vimConnectionInfo names it; terminate or change that instance first"
-        ))
+        StoreError::InUse => problem!(
+            ProblemType::InUse,
+            "VIM {id} is in use: the vimConnectionInfo of a VNF instance names it; terminate or change that instance first",
+            id = id.to_string(),
+        )
         .into(),
-        StoreError::Duplicate("default VIM") => {
-            Problem::conflict("the project has a default VIM already: set its is_default to false first").into()
-        }
+        StoreError::Duplicate("default VIM") => Problem::new(
+            ProblemType::AlreadyExists,
+            "the project has a default VIM already: set its is_default to false first",
+        )
+        .into(),
         other => other.into(),
+    }
     }
 }
 
-/// Fills in who the credential belongs to, as the API server says; 422 if it can't be asked.
+/// Asks the API server for the user name of the VIM's credential. 422 if it does not answer, or refuses the credential.
 async fn identify(api: &Api, vim: &mut Vim) -> Result<(), ApiError> {
-    let access = vim.access().map_err(|text| Problem::unprocessable(format!("auth_cred: {text}")))?;
-    let user = api.driver.who_am_i(&access).await;
-    let user = user.map_err(|error| {
-        Problem::unprocessable(format!("the VIM was not registered, as it could not be used: {error}"))
-    })?;
+    let unusable = |reason| {
+        problem!(
+            ProblemType::VimUnusable,
+            "the VIM cannot be used and was not stored: {reason}; correct auth_url or auth_cred",
+            reason = reason,
+        )
+    };
+    let access = vim.access().map_err(|reason| unusable(format!("auth_cred: {reason}")))?;
+    let user = api.driver.who_am_i(&access).await.map_err(|error| unusable(error.to_string()))?;
     vim.user_name = Some(user);
     Ok(())
 }
@@ -50,47 +60,51 @@ async fn identify(api: &Api, vim: &mut Vim) -> Result<(), ApiError> {
 #[utoipa::path(get, path = "/v1.0/vims", tag = "vims", params(Parameters),
     responses((status = 200, body = List), (status = 400, body = ProblemDetails)))]
 pub async fn list(api: web::Data<Api>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
-    let wanted = Wanted::read(request.query_string())?;
+    let query = VimQuery::read(request.query_string())?;
     let vims = api.store.vims(&api.project).await?;
-    let shown = vims.iter().map(|vim| serde_json::to_value(Wire::from(vim)));
-    let shown: Vec<Value> = shown.collect::<Result<_, _>>().map_err(|error| internal(&error))?;
-    let listed: Vec<Value> = shown.into_iter().filter(|vim| wanted.matches(vim)).map(|vim| wanted.cut(vim)).collect();
-    Ok(HttpResponse::Ok().json(json!({ "vims": listed })))
+    let vims = vims.iter().map(|vim| serde_json::to_value(Wire::from(vim)));
+    let vims: Vec<Value> = vims.collect::<Result<_, _>>().map_err(|error| internal(&error))?;
+    let vims: Vec<Value> = vims.into_iter().filter(|vim| query.matches(vim)).map(|vim| query.select(vim)).collect();
+    Ok(HttpResponse::Ok().json(json!({ "vims": vims })))
 }
 
-/// What the query of the list asks for.
-struct Wanted {
-    /// Attributes with the values they are to have.
+/// The query of the list.
+struct VimQuery {
+    /// Attributes and the values that a VIM must have.
     conditions: Vec<(String, String)>,
-    /// The attributes to show; all if none is named.
+    /// The attributes to show; all if empty.
     fields: Vec<String>,
 }
 
-impl Wanted {
-    /// 400 for a parameter that there is not: it would otherwise seem that every VIM was meant.
+impl VimQuery {
+    /// 400 for an unknown parameter: ignoring it would list every VIM.
     fn read(query: &str) -> Result<Self, Problem> {
         let pairs = Query::<Vec<(String, String)>>::from_query(query);
-        let pairs = pairs.map_err(|_| Problem::bad_request("the query can't be read"))?.into_inner();
+        let pairs = pairs
+            .map_err(|_| Problem::bad_request("the query string is not valid: percent-encode it as a form"))?
+            .into_inner();
         let (fields, conditions): (Vec<_>, Vec<_>) = pairs.into_iter().partition(|(name, _)| name == "fields");
         if let Some((other, _)) = conditions.iter().find(|(name, _)| !CONDITIONS.contains(&name.as_str())) {
-            let all = CONDITIONS.join(", ");
-            return Err(Problem::bad_request(format!(
-                "the list of VIMs has no parameter '{other}': there are fields, {all}"
-            )));
+            return Err(problem!(
+                ProblemType::BadRequest,
+                "unknown query parameter '{parameter}'; supported: {allowed}",
+                parameter = other,
+                allowed = ["fields"].iter().chain(&CONDITIONS).collect::<Values>(),
+            ));
         }
         let fields = fields.iter().flat_map(|(_, names)| names.split(',')).map(str::to_owned).collect();
         Ok(Self { conditions, fields })
     }
 
     fn matches(&self, vim: &Value) -> bool {
-        let has = |name: &str, wanted: &str| match &vim[name] {
-            Value::Bool(value) => wanted.eq_ignore_ascii_case(if *value { "true" } else { "false" }),
-            value => value.as_str() == Some(wanted),
+        let has = |name: &str, expected: &str| match &vim[name] {
+            Value::Bool(value) => expected.eq_ignore_ascii_case(if *value { "true" } else { "false" }),
+            value => value.as_str() == Some(expected),
         };
-        self.conditions.iter().all(|(name, wanted)| has(name, wanted))
+        self.conditions.iter().all(|(name, expected)| has(name, expected))
     }
 
-    fn cut(&self, mut vim: Value) -> Value {
+    fn select(&self, mut vim: Value) -> Value {
         if let (Value::Object(members), false) = (&mut vim, self.fields.is_empty()) {
             members.retain(|name, _| self.fields.contains(name));
         }
@@ -98,21 +112,25 @@ impl Wanted {
     }
 }
 
-/// What a VIM can be found by.
+/// The attributes that the list can be filtered by.
 const CONDITIONS: [&str; 9] =
     ["id", "name", "type", "description", "auth_url", "tenant_id", "is_default", "shared", "status"];
 
 /// `POST /v1.0/vims`.
 #[utoipa::path(post, path = "/v1.0/vims", tag = "vims", request_body = Envelope<CreateVim>,
-    responses((status = 201, body = Envelope<Wire>), (status = 409, body = ProblemDetails), (status = 422, description = "The cluster can't be used", body = ProblemDetails)))]
+    responses((status = 201, body = Envelope<Wire>), (status = 409, body = ProblemDetails), (status = 422, description = "The cluster cannot be used", body = ProblemDetails)))]
 pub async fn create(
     api: web::Data<Api>,
     Json(Envelope { vim: request }): Json<Envelope<CreateVim>>,
 ) -> Result<HttpResponse, ApiError> {
     if request.vim_type != "kubernetes" {
-        return Err(
-            Problem::unprocessable(format!("type '{}' is not supported; use kubernetes", request.vim_type)).into()
-        );
+        return Err(problem!(
+            ProblemType::Unprocessable,
+            "VIM type '{vimType}' is not supported; use {allowed}",
+            vimType = request.vim_type,
+            allowed = "kubernetes",
+        )
+        .into());
     }
     let (access_info, secrets) = split_secrets(request.auth_cred);
     let project = request.vim_project.as_ref().and_then(|project| project.get("name")).and_then(Value::as_str);
@@ -134,7 +152,7 @@ pub async fn create(
     };
     refuse_long_name(&vim)?;
     identify(&api, &mut vim).await?;
-    api.store.create_vim(&vim).await.map_err(missing(vim.id))?;
+    api.store.create_vim(&vim).await.map_err(store_error(vim.id))?;
     Ok(HttpResponse::Created().json(Envelope { vim: Wire::from(&vim) }))
 }
 
@@ -142,7 +160,7 @@ pub async fn create(
 #[utoipa::path(get, path = "/v1.0/vims/{id}", tag = "vims", params(("id" = String, Path)),
     responses((status = 200, body = Envelope<Wire>), (status = 404, body = ProblemDetails)))]
 pub async fn show(api: web::Data<Api>, Id(id): Id<VimId>) -> Result<HttpResponse, ApiError> {
-    let vim = api.store.vim(&api.project, id).await.map_err(missing(id))?;
+    let vim = api.store.vim(&api.project, id).await.map_err(store_error(id))?;
     Ok(HttpResponse::Ok().json(Envelope { vim: Wire::from(&vim) }))
 }
 
@@ -155,33 +173,35 @@ pub async fn update(
     Json(Envelope { vim: request }): Json<Envelope<UpdateVim>>,
 ) -> Result<HttpResponse, ApiError> {
     for _ in 0..UPDATES {
-        let mut vim = api.store.vim(&api.project, id).await.map_err(missing(id))?;
-        let seen = vim.updated_at;
+        let mut vim = api.store.vim(&api.project, id).await.map_err(store_error(id))?;
+        let read_version = vim.updated_at;
         vim.name = request.name.clone().unwrap_or(vim.name);
         vim.description = request.description.clone().unwrap_or(vim.description);
         vim.is_default = request.is_default.unwrap_or(vim.is_default);
         vim.extra = request.extra.clone().map_or(vim.extra, masked_members);
-        // Later than what was seen, by whatever clock that was written: it tells whether another request came between.
+        // Always later than the version that was read, also if another process with a faster clock wrote that one: the store
+        // compares it to detect a concurrent update.
         let now = api.clock.now();
-        vim.updated_at = Some(seen.map_or(now, |seen| now.max(seen + Duration::from_millis(1))));
+        vim.updated_at = Some(read_version.map_or(now, |read| now.max(read + Duration::from_millis(1))));
         refuse_long_name(&vim)?;
         if let Some(auth_cred) = &request.auth_cred {
             (vim.access_info, vim.secrets) = split_secrets(auth_cred.clone());
             identify(&api, &mut vim).await?;
         }
-        match api.store.update_vim(&vim, seen).await {
+        match api.store.update_vim(&vim, read_version).await {
             Ok(()) => return Ok(HttpResponse::Ok().json(Envelope { vim: Wire::from(&vim) })),
-            // Another request came between: what it has written is changed.
+            // Another request updated the VIM meanwhile: apply the change to the new version.
             Err(StoreError::Stale) => {}
-            Err(error) => return Err(missing(id)(error)),
+            Err(error) => return Err(store_error(id)(error)),
         }
     }
-    Err(Problem::conflict(format!("VIM {id} is changed by others all the time: try again")).into())
+    let detail = "other clients change the VIM all the time: repeat the request";
+    Err(Problem::new(ProblemType::ConcurrentChange, detail).into())
 }
 
-/// A change is tried so often, if others are always faster.
+/// Attempts to update a VIM that other clients update at the same time.
 const UPDATES: usize = 4;
-/// The longest name, in characters, as of Tacker. PostgreSQL's index takes no text of any length.
+/// The longest name in characters, as in Tacker. An index of PostgreSQL limits the length of its texts.
 const LONGEST_NAME: usize = 255;
 
 fn refuse_long_name(vim: &Vim) -> Result<(), Problem> {
@@ -192,6 +212,6 @@ fn refuse_long_name(vim: &Vim) -> Result<(), Problem> {
 #[utoipa::path(delete, path = "/v1.0/vims/{id}", tag = "vims", params(("id" = String, Path)),
     responses((status = 204), (status = 409, description = "An instance uses it", body = ProblemDetails)))]
 pub async fn remove(api: web::Data<Api>, Id(id): Id<VimId>) -> Result<HttpResponse, ApiError> {
-    api.store.delete_vim(&api.project, id).await.map_err(missing(id))?;
+    api.store.delete_vim(&api.project, id).await.map_err(store_error(id))?;
     Ok(HttpResponse::NoContent().finish())
 }

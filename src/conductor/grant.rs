@@ -16,7 +16,7 @@ use crate::domain::grant::{Demand, PendingGrant};
 use crate::domain::interface::Edition;
 use crate::domain::op_occ::GrantReference;
 use crate::domain::plan::Plan;
-use crate::domain::problem::Problem;
+use crate::domain::problem::{Problem, ProblemType};
 use crate::domain::resource::Resource;
 use crate::infra::Scope;
 use crate::lcm::grant::{request, settle};
@@ -135,7 +135,7 @@ impl Task<'_> {
         let left = patience.saturating_sub(waited);
         if left.is_zero() {
             let text = format!("the NFVO has not decided on the grant within {} seconds", patience.as_secs());
-            return Err(StepError::Permanent(Problem::new(504, "grant-timeout", text)));
+            return Err(StepError::Permanent(Problem::new(ProblemType::GrantTimeout, text)));
         }
         let [shortest, longest] = PAUSES;
         let pause = retry_after.unwrap_or_else(|| (waited / 4).min(LONGEST_OWN_PAUSE));

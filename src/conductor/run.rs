@@ -18,7 +18,7 @@ use crate::domain::instance::VnfInstance;
 use crate::domain::mask::{Mask, is_secret};
 use crate::domain::op_occ::{CancelMode, LcmOperation, OpEvent, OpState, VnfLcmOpOcc};
 use crate::domain::plan::{Plan, Step};
-use crate::domain::problem::{Panic, Problem};
+use crate::domain::problem::{Panic, Problem, ProblemType};
 use crate::domain::resource::{ObjectKey, Resource, ResourceState};
 use crate::domain::vim::VimAccess;
 use crate::error::internal;
@@ -117,7 +117,7 @@ impl Task<'_> {
                 "whoever worked on the operation was lost {} times at the same step: find out why in the logs, then retry it",
                 self.attempt
             );
-            return Err(StepError::Permanent(Problem::new(500, "workers-lost", text)));
+            return Err(StepError::Permanent(Problem::new(ProblemType::WorkersLost, text)));
         }
         // Asked while nobody worked on it.
         if self.cancel.pending().is_some() {
@@ -387,7 +387,7 @@ impl Task<'_> {
         };
         let attempt = self.op.error.as_ref().filter(|_| self.attempt > 0);
         let attempt = attempt.map_or_else(String::new, |error| format!("; before that: {}", error.detail));
-        Problem::new(409, "cancelled", format!("cancelled by request ({mode}) {progress}{attempt}"))
+        Problem::new(ProblemType::Cancelled, format!("cancelled by request ({mode}) {progress}{attempt}"))
             .with("cancelMode", mode)
     }
 }

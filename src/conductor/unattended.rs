@@ -37,6 +37,7 @@ mod tests {
 
     use super::*;
     use crate::domain::op_occ::Remedy;
+    use crate::domain::problem::ProblemType;
 
     #[test]
     fn what_has_no_way_back_is_failed() {
@@ -47,7 +48,7 @@ mod tests {
 
     #[test]
     fn the_error_keeps_what_it_says_and_tells_what_was_done() {
-        let error = Problem::new(500, "not-ready", "Pod a is not ready").with("evidence", "kept");
+        let error = Problem::new(ProblemType::VnfNotReady, "Pod a is not ready").with("evidence", "kept");
         let unattended = Unattended { after: Duration::from_secs(60), remedy: Remedy::Rollback };
         let told = explained(Some(error), unattended, OpEvent::Rollback);
         assert!(told.detail.starts_with("Pod a is not ready; ") && told.detail.contains("60 s"), "{}", told.detail);

@@ -19,6 +19,7 @@ pub mod order;
 pub mod package;
 pub mod plan;
 pub mod problem;
+pub mod problem_type;
 pub mod render;
 pub mod replicas;
 pub mod resource;

@@ -1,41 +1,72 @@
-//! `ProblemDetails` (RFC 9457, SOL013 clause 6.3): what a caller is told when something is wrong.
+//! `ProblemDetails` (RFC 9457, SOL013 clause 6.3): an error as clients read it.
 //!
-//! It is domain data because op occurrences and packages keep one; `crate::error` turns one into an HTTP answer.
+//! Op occurrences and packages store problems, so the type belongs to the domain. `crate::error` makes HTTP responses of them.
 
 use std::any::Any;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// A problem as the caller reads it. `detail` says what is wrong and what the caller can do.
+pub use crate::domain::problem_type::ProblemType;
+
+/// A problem. `detail` says what is wrong, what is allowed, and what the caller can do.
+///
+/// `urn`, `title` and `status` are texts and a number, not a [`ProblemType`]: a database may hold problems of types that another
+/// release has.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Problem {
-    /// A stable URN that programs can compare, `urn:gybe:problem:<name>`.
+    /// [`ProblemType::urn`].
     #[serde(rename = "type")]
-    pub kind: String,
-    /// A short text, the same for each problem of this type.
+    pub urn: String,
+    /// [`ProblemType::title`].
     pub title: String,
-    /// The HTTP status code.
+    /// [`ProblemType::status`].
     pub status: u16,
-    /// What happened here, and what to do.
+    /// What happened, and what to do. At most 8 KiB.
     pub detail: String,
-    /// Further members, such as the objects or the operation concerned.
+    /// Extension members (RFC 9457 clause 3.2), in camel case: among them, each value that `detail` quotes.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
 
-/// The longest `detail` that [`Problem::new`] takes, in bytes: it quotes what packages, clusters and callers say, and is
-/// kept, listed and sent to subscribers.
+/// A problem whose `detail` quotes values. Each value is named, and becomes a member of that name:
+///
+/// ```ignore
+/// let problem = problem!(ProblemType::Conflict, "VNF instance {id} is {state}", id = "i-1", state = "STARTING");
+/// assert_eq!(problem.detail, "VNF instance i-1 is STARTING");
+/// assert_eq!(problem.extra["state"], "STARTING");
+/// ```
+///
+/// A value is `Display` and `Serialize`. A text that names a value not listed does not compile, nor does a value that the text
+/// does not name: `format!` takes no variables from the surroundings if its text comes from a macro such as `concat!`.
+macro_rules! problem {
+    ($type:expr, $text:literal $(, $member:ident = $value:expr)* $(,)?) => {{
+        #[allow(non_snake_case, reason = "the names are those of JSON members")]
+        let problem = match ($(&$value,)*) {
+            ($($member,)*) => $crate::domain::problem::Problem::new($type, format!(concat!($text), $($member = $member),*))
+                $(.quoting(stringify!($member), $member))*,
+        };
+        problem
+    }};
+}
+pub(crate) use problem;
+
+/// The longest `detail`, in bytes. It quotes packages, clusters and callers, and is stored, listed and sent to subscribers.
 const MAX_DETAIL: usize = 8 * 1024;
+/// The longest text of a quoted member, in bytes.
+const MAX_QUOTED: usize = 1024;
+/// The most elements of a quoted member.
+const MAX_ELEMENTS: usize = 100;
 
 impl Problem {
-    /// A problem of the type `name` (kebab-case, without the URN prefix), whose title is the name in words.
-    pub fn new(status: u16, name: &str, detail: impl Into<String>) -> Self {
+    /// A problem whose `detail` quotes no value; for others, see [`problem!`].
+    pub fn new(kind: ProblemType, detail: impl Into<String>) -> Self {
         Self {
-            kind: format!("urn:gybe:problem:{name}"),
-            title: title_of(name),
-            status,
-            detail: shortened(detail.into()),
+            urn: kind.urn().to_owned(),
+            title: kind.title().to_owned(),
+            status: kind.status(),
+            detail: storable(detail.into(), MAX_DETAIL),
             extra: Map::new(),
         }
     }
@@ -43,66 +74,115 @@ impl Problem {
     /// The same problem with one more member.
     #[must_use]
     pub fn with(mut self, member: &str, value: impl Into<Value>) -> Self {
+        debug_assert!(
+            !["type", "title", "status", "detail", "instance"].contains(&member),
+            "{member} is RFC 9457's own"
+        );
         self.extra.insert(member.to_owned(), value.into());
         self
     }
 
-    /// 400: the request can't be read: syntax, wrong type, missing member.
+    /// The same problem with a value that `detail` quotes as a member. Long texts and lists are cut.
+    #[must_use]
+    pub fn quoting(self, member: &str, value: &(impl Serialize + ?Sized)) -> Self {
+        let value = match serde_json::to_value(value) {
+            Ok(Value::String(text)) => storable(text, MAX_QUOTED).into(),
+            Ok(Value::Array(mut elements)) => {
+                elements.truncate(MAX_ELEMENTS);
+                let cut = |element| {
+                    if let Value::String(text) = element { storable(text, MAX_QUOTED).into() } else { element }
+                };
+                elements.into_iter().map(cut).collect()
+            }
+            Ok(other) => other,
+            // A map whose keys are no texts: none is quoted.
+            Err(_) => return self,
+        };
+        self.with(member, value)
+    }
+
+    /// The same problem with a link to the documentation of its type, below `base`: scheme, host and port, or nothing for a
+    /// link relative to the request. Types of other releases have none.
+    #[must_use]
+    pub fn with_help(self, base: &str) -> Self {
+        match ProblemType::by_urn(&self.urn) {
+            Some(kind) => self.with("help", format!("{base}/problems/{}", kind.name())),
+            None => self,
+        }
+    }
+
+    /// 400: the request cannot be read: syntax, wrong type, missing member.
     pub fn bad_request(detail: impl Into<String>) -> Self {
-        Self::new(400, "bad_request-request", detail)
+        Self::new(ProblemType::BadRequest, detail)
     }
 
-    /// 422: the request was understood and can't be carried out as it is.
+    /// 422: Gybe understands the request and cannot carry it out as it is.
     pub fn unprocessable(detail: impl Into<String>) -> Self {
-        Self::new(422, "unprocessable", detail)
+        Self::new(ProblemType::Unprocessable, detail)
     }
 
-    /// 404: there is no such resource.
-    pub fn not_found(what: &str, id: &str) -> Self {
-        Self::new(404, "not-found", format!("{what} {id} does not exist"))
+    /// 422: the CSAR, its VNFD or its manifest is wrong.
+    pub fn invalid_package(detail: impl Into<String>) -> Self {
+        Self::new(ProblemType::InvalidPackage, detail)
+    }
+
+    /// 404: there is no such resource. `resource` is a noun, such as "VNF instance".
+    pub fn not_found(resource: &str, id: &str) -> Self {
+        problem!(ProblemType::NotFound, "{resource} {id} does not exist", resource = resource, id = id)
     }
 
     /// 409: the resource is not in a state that allows this.
     pub fn conflict(detail: impl Into<String>) -> Self {
-        Self::new(409, "conflict", detail)
+        Self::new(ProblemType::Conflict, detail)
     }
 }
 
-/// The text as it can be kept: not too long, and without NUL, which PostgreSQL takes in no text.
-fn shortened(mut text: String) -> String {
-    if text.len() > MAX_DETAIL {
-        text.truncate(text.floor_char_boundary(MAX_DETAIL));
+/// Several values that a `detail` quotes: joined by commas there, an array as a member.
+#[derive(Clone, Debug, Serialize)]
+#[serde(transparent)]
+pub struct Values(Vec<String>);
+
+impl<T: ToString> FromIterator<T> for Values {
+    fn from_iter<I: IntoIterator<Item = T>>(values: I) -> Self {
+        Self(values.into_iter().map(|value| value.to_string()).collect())
+    }
+}
+
+impl fmt::Display for Values {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0.join(", "))
+    }
+}
+
+/// The text, at most `longest` bytes long, and without NUL, which PostgreSQL stores in no text.
+fn storable(mut text: String, longest: usize) -> String {
+    if text.len() > longest {
+        text.truncate(text.floor_char_boundary(longest));
         text.push('…');
     }
     if text.contains('\0') { text.replace('\0', " ") } else { text }
 }
 
-fn title_of(name: &str) -> String {
-    let words = name.replace('-', " ");
-    let mut letters = words.chars();
-    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
-}
-
-/// An error with the causes behind it on one line, each said once.
+/// An error and its causes in one line, without repetitions.
 pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut texts: Vec<String> = Vec::new();
     for cause in std::iter::successors(Some(error), |error| error.source()) {
         let text = cause.to_string();
-        if !texts.iter().any(|said| said.contains(&text)) {
+        if !texts.iter().any(|earlier| earlier.contains(&text)) {
             texts.push(text);
         }
     }
     texts.join(": ")
 }
 
-/// A fault of the program's own, with what the panic says as far as that can't be a secret: a message that stands in the
-/// program. One that was formatted may quote anything; the place that the log has tells which it was.
+/// A panic. Its text is shown only if it is a literal in the program: a formatted one may quote a secret. The log has the
+/// place of the panic.
 #[derive(Debug, thiserror::Error)]
 #[error("panicked: {0}")]
 pub struct Panic(&'static str);
 
 impl Panic {
-    /// The panic of that payload.
+    /// The panic with that payload.
     pub fn of(payload: &(dyn Any + Send)) -> Self {
         Self(payload.downcast_ref::<&'static str>().copied().unwrap_or("a formatted message, which is not shown"))
     }
@@ -115,7 +195,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_a_panic_only_what_stands_in_the_program_is_told() {
+    fn shows_literal_panic_messages_only() {
         let text = |panics: fn()| Panic::of(&*catch_unwind(panics).unwrap_err()).to_string();
         assert_eq!(text(|| panic!("no such row")), "panicked: no such row");
         let quoting = text(|| panic!("no row of {}", "hunter2".to_owned()));
@@ -123,14 +203,36 @@ mod tests {
     }
 
     #[test]
-    fn what_is_told_is_bounded() {
+    fn cuts_long_details() {
         let problem = Problem::unprocessable(format!("a{}", "ü".repeat(100_000)));
         assert!(problem.detail.len() <= MAX_DETAIL + '…'.len_utf8() && problem.detail.ends_with("ü…"));
         assert_eq!(Problem::unprocessable("short").detail, "short");
     }
 
     #[test]
-    fn what_no_database_takes_is_not_told() {
+    fn replaces_nul() {
         assert_eq!(Problem::unprocessable("a\0b\n").detail, "a b\n");
+        assert_eq!(problem!(ProblemType::Conflict, "{id}", id = "a\0b").extra["id"], "a b");
+    }
+
+    #[test]
+    fn quoted_values_are_members() {
+        let allowed: Values = ["a", "b"].into_iter().collect();
+        let problem = problem!(ProblemType::BadRequest, "'{vnfdId}': {allowed}", vnfdId = 7, allowed = allowed);
+        assert_eq!(problem.detail, "'7': a, b");
+        assert_eq!(Value::Object(problem.extra), serde_json::json!({ "vnfdId": 7, "allowed": ["a", "b"] }));
+        let long: Values = std::iter::repeat_n("x".repeat(5000), 500).collect();
+        let problem = problem!(ProblemType::BadRequest, "{allowed}", allowed = long);
+        assert!(problem.extra["allowed"].to_string().len() <= MAX_ELEMENTS * (MAX_QUOTED + 10));
+    }
+
+    #[test]
+    fn reads_problems_of_unknown_types() {
+        let stored = r#"{"type":"urn:gybe:problem:disk","title":"Disk","status":507,"detail":"full","more":[1]}"#;
+        let problem: Problem = serde_json::from_str(stored).unwrap();
+        assert_eq!((problem.status, problem.title.as_str()), (507, "Disk"));
+        assert_eq!(serde_json::to_string(&problem).unwrap(), stored);
+        assert_eq!(problem.clone().with_help(""), problem);
+        assert_eq!(Problem::conflict("x").with_help("http://a").extra["help"], "http://a/problems/conflict");
     }
 }

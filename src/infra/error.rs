@@ -1,6 +1,6 @@
 //! What goes wrong towards a cluster, and the problem that callers see of it.
 
-use crate::domain::problem::Problem;
+use crate::domain::problem::{Problem, ProblemType};
 
 /// Why a cluster is not in the state that was asked for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -73,14 +73,14 @@ impl InfraError {
 
 impl From<InfraError> for Problem {
     fn from(error: InfraError) -> Self {
-        let (status, name) = match error.kind {
-            InfraErrorKind::Transient => (504, "vim-unreachable"),
-            InfraErrorKind::Gone => (409, "conflict"),
-            InfraErrorKind::Denied => (403, "vim-denied"),
-            InfraErrorKind::Conflict => (409, "object-conflict"),
-            InfraErrorKind::Invalid => (422, "object-refused"),
-            InfraErrorKind::NotReady => (500, "not-ready"),
+        let kind = match error.kind {
+            InfraErrorKind::Transient => ProblemType::VimUnreachable,
+            InfraErrorKind::Gone => ProblemType::ObjectGone,
+            InfraErrorKind::Denied => ProblemType::VimDenied,
+            InfraErrorKind::Conflict => ProblemType::ObjectConflict,
+            InfraErrorKind::Invalid => ProblemType::ObjectRefused,
+            InfraErrorKind::NotReady => ProblemType::VnfNotReady,
         };
-        Self::new(status, name, error.detail)
+        Self::new(kind, error.detail)
     }
 }

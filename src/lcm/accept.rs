@@ -14,7 +14,7 @@ use crate::domain::ids::{ProjectId, VimId, VnfInstanceId, VnfLcmOpOccId};
 use crate::domain::instance::{InstantiatedVnfInfo, VnfInstance, VnfMetadata, VnfState};
 use crate::domain::op_occ::{LcmOperation, OpState, Unattended, VnfLcmOpOcc};
 use crate::domain::package::OperationalState;
-use crate::domain::problem::Problem;
+use crate::domain::problem::{Problem, ProblemType};
 use crate::domain::scale::{ScaleDirection, ScaleTarget, initial_levels, scaled, scaled_to};
 use crate::domain::secret::masked;
 use crate::domain::vim::{Vim, VimConnection};
@@ -282,9 +282,11 @@ impl Acceptor<'_> {
     async fn scalable(&self, instance: &VnfInstance, info: &InstantiatedVnfInfo) -> Result<Flavour, ApiError> {
         let flavour = self.vnfd(instance).await?.vnfd.flavour(&info.flavour_id)?.clone();
         if flavour.aspects.is_empty() {
-            return Err(
-                Problem::new(404, "not-supported", "the VNFD has no scaling aspects: this VNF can't scale").into()
-            );
+            return Err(Problem::new(
+                ProblemType::NotSupported,
+                "the VNFD has no scaling aspects: this VNF can't scale",
+            )
+            .into());
         }
         if info.vnf_state == VnfState::Stopped {
             let text = format!(
@@ -543,7 +545,7 @@ fn check_version(instance: &VnfInstance, versions: Option<&[i64]>) -> Result<(),
 
 /// The instance is of no version that the caller takes.
 pub fn changed() -> Problem {
-    Problem::new(412, "precondition-failed", "the VNF instance changed: GET it again")
+    Problem::new(ProblemType::PreconditionFailed, "the VNF instance changed: GET it again")
 }
 
 /// # Errors

@@ -9,7 +9,7 @@ use crate::domain::grant::{Asked, Demand};
 use crate::domain::instance::VnfInstance;
 use crate::domain::interface::Edition;
 use crate::domain::op_occ::{LcmOperation, VnfLcmOpOcc};
-use crate::domain::problem::Problem;
+use crate::domain::problem::{Problem, ProblemType};
 use crate::domain::text::names;
 use crate::domain::vim::VimConnection;
 use crate::lcm::params::{DEFINITION_FILES, InstantiateParams};
@@ -74,7 +74,7 @@ fn answered(list: &str, asked: &[String], infos: &[GrantInfo]) -> Result<(), Pro
         return Ok(());
     }
     let text = format!("the grant does not answer, in {list}: {}", names(missing.into_iter()));
-    Err(Problem::new(502, "grant-incomplete", text))
+    Err(Problem::new(ProblemType::GrantIncomplete, text))
 }
 
 /// Adds the connections that are new. Gives back their ids, in the Grant's order.
@@ -193,5 +193,5 @@ fn params(granted: &Map<String, Value>, op: &VnfLcmOpOcc, instance: &VnfInstance
 
 /// 502: the Grant is of no use.
 fn bad_request(text: &str) -> Problem {
-    Problem::new(502, "grant-bad_request", text)
+    Problem::new(ProblemType::GrantInvalid, text)
 }

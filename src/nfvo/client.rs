@@ -17,7 +17,7 @@ use tracing::Instrument as _;
 use tracing::field::Empty;
 
 use crate::domain::mask::Mask;
-use crate::domain::problem::Problem;
+use crate::domain::problem::{Problem, ProblemType};
 use crate::domain::secret::Secret;
 use crate::metrics::GrantMetrics;
 use crate::nfvo::{Decision, Nfvo, NfvoError};
@@ -194,7 +194,7 @@ impl GrantClient {
             StatusCode::FORBIDDEN => {
                 let said = said(body.as_deref()).unwrap_or_else(|| "without a reason".to_owned());
                 let text = format!("the NFVO refused the grant: {said}");
-                Err(NfvoError::Lasting(Problem::new(403, "grant-refused", text)))
+                Err(NfvoError::Lasting(Problem::new(ProblemType::GrantRefused, text)))
             }
             StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS => {
                 Err(unreachable(answered(status, body.as_deref())))
@@ -202,7 +202,7 @@ impl GrantClient {
             status if status.is_server_error() => Err(unreachable(answered(status, body.as_deref()))),
             status => {
                 let text = format!("the NFVO gave no grant: {}", answered(status, body.as_deref()));
-                Err(NfvoError::Lasting(Problem::new(502, "grant-failed", text)))
+                Err(NfvoError::Lasting(Problem::new(ProblemType::GrantFailed, text)))
             }
         }
     }
@@ -235,12 +235,12 @@ impl Nfvo for GrantClient {
 }
 
 fn unreachable(reason: String) -> NfvoError {
-    NfvoError::Passing(Problem::new(504, "nfvo-unreachable", format!("the NFVO gave no grant: {reason}")))
+    NfvoError::Passing(Problem::new(ProblemType::NfvoUnreachable, format!("the NFVO gave no grant: {reason}")))
 }
 
 /// 502: the Grant is of no use; `what` goes on after "its answer".
 fn bad_request(what: &str) -> NfvoError {
-    NfvoError::Lasting(Problem::new(502, "grant-bad_request", format!("the NFVO's answer {what}")))
+    NfvoError::Lasting(Problem::new(ProblemType::GrantInvalid, format!("the NFVO's answer {what}")))
 }
 
 fn answered(status: StatusCode, body: Option<&[u8]>) -> String {

@@ -19,7 +19,7 @@ use zip::read::{ZipArchive, ZipFile, ZipFileEntry};
 use zip::result::ZipError;
 
 use crate::domain::package::DefinitionFile;
-use crate::domain::problem::Problem;
+use crate::domain::problem::{Problem, ProblemType};
 use crate::package::bundle::{Bundle, Member};
 
 /// How much a package may be.
@@ -109,14 +109,14 @@ impl Archive {
         let Some(size) = self.size(path) else { return Ok(None) };
         if size > DefinitionFile::MAX_BYTES {
             let most = DefinitionFile::MAX_BYTES;
-            return Err(Problem::unprocessable(format!(
+            return Err(Problem::invalid_package(format!(
                 "{path}: {size} bytes are more than the {most} that are read; split the file"
             )));
         }
         let mut bytes = Vec::new();
         self.file(path)?.read_to_end(&mut bytes).map_err(|error| damaged(path, &error))?;
         let text = String::from_utf8(bytes);
-        text.map(Some).map_err(|_| Problem::unprocessable(format!("{path}: is not UTF-8; save it as UTF-8 text")))
+        text.map(Some).map_err(|_| Problem::invalid_package(format!("{path}: is not UTF-8; save it as UTF-8 text")))
     }
 
     /// The file at `path` for itself, to be read while the archive is closed, and its size in bytes. `csar` is where the
@@ -268,7 +268,7 @@ fn check_size(path: &str, entry: &ZipFileEntry<'_>, total: u64, limits: &Limits)
 }
 
 fn refused(what: &str) -> Problem {
-    Problem::unprocessable(format!("the CSAR is refused: {what}. Correct it and upload the package again"))
+    Problem::invalid_package(format!("the CSAR is refused: {what}. Correct it and upload the package again"))
 }
 
 fn too_many(limits: &Limits) -> Problem {
@@ -293,7 +293,10 @@ fn is_content(error: &io::Error) -> bool {
 }
 
 fn unreadable(error: &io::Error) -> Problem {
-    Problem::new(500, "package-unreadable", format!("the package can't be read from the storage of packages: {error}"))
+    Problem::new(
+        ProblemType::PackageUnreadable,
+        format!("the package can't be read from the storage of packages: {error}"),
+    )
 }
 
 /// The file, of which no more can be read than the allowance, as long as there is one.

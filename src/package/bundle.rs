@@ -70,7 +70,7 @@ impl Bundle {
     /// 422 if it would be larger than the 4 GiB that a plain ZIP can have.
     pub fn new(csar: File, members: &[Member]) -> Result<Self, Problem> {
         let too_large = || {
-            Problem::unprocessable(
+            Problem::invalid_package(
                 "together these files have more than 4 GiB: get them one by one, or the whole package",
             )
         };

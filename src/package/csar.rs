@@ -14,7 +14,7 @@ use zip::result::ZipResult;
 use zip::write::SimpleFileOptions;
 
 use crate::domain::package::{ArtifactClassification, ArtifactInfo, Content, DefinitionFile};
-use crate::domain::problem::Problem;
+use crate::domain::problem::{Problem, ProblemType};
 use crate::package::archive::{self, Archive, Limits};
 use crate::package::bundle::Bundle;
 use crate::package::meta::{self, Artifact, Meta};
@@ -143,7 +143,7 @@ pub fn zipped(files: &[(String, String)]) -> Result<Vec<u8>, Problem> {
         }
         Ok(writer.finish()?.into_inner())
     };
-    zip().map_err(|error| Problem::new(500, "internal", format!("the files can't be packed: {error}")))
+    zip().map_err(|error| Problem::new(ProblemType::Internal, format!("the files can't be packed: {error}")))
 }
 
 /// Where everything else of a package is named.
@@ -170,7 +170,7 @@ impl Entry {
             Some((value.text.clone(), format!("{TOSCA_META}:{}", value.line)))
         };
         let definitions = named("entry-definitions").ok_or_else(|| {
-            Problem::unprocessable(format!(
+            Problem::invalid_package(format!(
                 "{TOSCA_META}:1: there is no Entry-Definitions; add a line 'Entry-Definitions: <path of the VNFD>'"
             ))
         })?;
@@ -184,13 +184,13 @@ impl Entry {
         let definitions: Vec<&str> =
             root.iter().copied().filter(|path| stem(path, &["yaml", "yml"]).is_some()).collect();
         let [definitions] = definitions.as_slice() else {
-            return Err(Problem::unprocessable(no_entry(archive, &definitions)));
+            return Err(Problem::invalid_package(no_entry(archive, &definitions)));
         };
         let name = stem(definitions, &["yaml", "yml"]);
         let manifests = root.iter().copied().filter(|path| stem(path, &["mf"]).is_some());
         let (own, others): (Vec<&str>, Vec<&str>) = manifests.partition(|path| stem(path, &["mf"]) == name);
         if let Some(other) = others.first() {
-            return Err(Problem::unprocessable(format!(
+            return Err(Problem::invalid_package(format!(
                 "{other}: a CSAR without {TOSCA_META} has one manifest, called as its VNFD {definitions} is; rename it"
             )));
         }
@@ -219,7 +219,7 @@ impl Entry {
         let mut lists: Vec<_> = self.meta.iter().map(|meta| (TOSCA_META.to_owned(), meta.clone())).collect();
         if let Some((manifest, place)) = &self.manifest {
             let text = archive.text(manifest)?.ok_or_else(|| {
-                Problem::unprocessable(format!(
+                Problem::invalid_package(format!(
                     "{place}: there is no file {manifest} in the CSAR; add the manifest or remove the line"
                 ))
             })?;
@@ -286,7 +286,7 @@ impl Verifier<'_> {
     }
 
     fn verify_one(&mut self, file: &str, artifact: &Artifact) -> Result<(), Problem> {
-        let wrong = |line: usize, what: String| Err(Problem::unprocessable(format!("{file}:{line}: {what}")));
+        let wrong = |line: usize, what: String| Err(Problem::invalid_package(format!("{file}:{line}: {what}")));
         let path = &artifact.path.text;
         if path.contains("://") || path.starts_with("file:") {
             let what = format!("the artifact {path} is a URL, and nothing is fetched; put the file into the CSAR");
@@ -368,7 +368,7 @@ fn definition_files(
         }
         total += size;
         if total > limits.definition_bytes {
-            return Err(Problem::unprocessable(format!(
+            return Err(Problem::invalid_package(format!(
                 "the YAML and JSON artifacts have more than {} bytes; the last is {path}. Leave out those that are no Kubernetes manifests",
                 limits.definition_bytes
             )));

@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
 use crate::domain::ids::VnfPkgId;
-use crate::domain::problem::Problem;
+use crate::domain::problem::{Problem, ProblemType};
 
 /// The folder of the CSARs.
 #[derive(Clone, Debug)]
@@ -77,8 +77,7 @@ impl PackageFiles {
             }
             if size > self.max_bytes {
                 return Err(Problem::new(
-                    413,
-                    "too-large",
+                    ProblemType::TooLarge,
                     format!("the package is larger than the {} bytes that this VNFM takes", self.max_bytes),
                 ));
             }
@@ -131,10 +130,10 @@ fn removed(path: &Path, result: io::Result<()>) {
 }
 
 fn late() -> Problem {
-    Problem::new(408, "timeout", "the package content did not arrive in time: upload it again")
+    Problem::new(ProblemType::RequestTimeout, "the package content did not arrive in time: upload it again")
 }
 
 fn disk(error: &io::Error) -> Problem {
     tracing::error!(error = error as &dyn std::error::Error, "a package can't be written to disk");
-    Problem::new(507, "disk", "the VNFM can't write the package to its disk: tell its operator")
+    Problem::new(ProblemType::StorageFailed, "the VNFM can't write the package to its disk: tell its operator")
 }

@@ -112,7 +112,7 @@ fn unquoted(text: &str) -> &str {
 }
 
 fn problem(file: &str, line: usize, what: &str) -> Problem {
-    Problem::unprocessable(format!("{file}:{line}: {what}"))
+    Problem::invalid_package(format!("{file}:{line}: {what}"))
 }
 
 impl Meta {

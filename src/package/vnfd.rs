@@ -66,7 +66,9 @@ impl<'a> Model<'a> {
     }
 
     fn vnfd(&self) -> Result<Vnfd, Problem> {
-        let Some(entry) = self.files.first().copied() else { return Err(Problem::unprocessable("the VNFD is empty")) };
+        let Some(entry) = self.files.first().copied() else {
+            return Err(Problem::invalid_package("the VNFD is empty"));
+        };
         let vnf = self.nodes(entry)?.into_iter().find(|node| self.is_a(*node, &[VNF])).ok_or_else(|| {
             entry.problem(format!(
                 "topology_template.node_templates has no node whose type is derived from {VNF}; add the node of the VNF, \

@@ -123,7 +123,7 @@ fn too_much(file: &str, line: usize) -> Problem {
 }
 
 fn problem(file: &str, line: usize, what: &str) -> Problem {
-    Problem::unprocessable(format!("{file}:{line}: {what}"))
+    Problem::invalid_package(format!("{file}:{line}: {what}"))
 }
 
 /// Builds the trees from the parser's events.

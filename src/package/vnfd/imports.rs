@@ -22,11 +22,13 @@ pub(super) fn load(entry: &str, place: &str, source: &mut Source<'_>) -> Result<
     let (mut size, mut budget) = (0, Budget::default());
     while let Some((path, place)) = wanted.pop_front() {
         let text = source(&path)?.ok_or_else(|| {
-            Problem::unprocessable(format!("{place}: there is no file {path} in the CSAR; add it or correct the path"))
+            Problem::invalid_package(format!(
+                "{place}: there is no file {path} in the CSAR; add it or correct the path"
+            ))
         })?;
         size += text.len();
         if files.len() == MAX_FILES || size > MAX_BYTES {
-            return Err(Problem::unprocessable(format!(
+            return Err(Problem::invalid_package(format!(
                 "{place}: the VNFD has more than {MAX_FILES} files or {MAX_BYTES} bytes; import less"
             )));
         }
@@ -46,11 +48,11 @@ fn only_document(path: &str, text: &str, budget: &mut Budget) -> Result<Node, Pr
     let mut documents = yaml::documents(path, text, budget)?.into_iter();
     match (documents.next(), documents.next()) {
         (Some(node), None) if node.as_map().is_some() => Ok(node),
-        (Some(_), Some(second)) => Err(Problem::unprocessable(format!(
+        (Some(_), Some(second)) => Err(Problem::invalid_package(format!(
             "{path}:{}: a file of a VNFD is one YAML document, and this is another; remove the '---'",
             second.line
         ))),
-        _ => Err(Problem::unprocessable(format!(
+        _ => Err(Problem::invalid_package(format!(
             "{path}:1: a file of a VNFD is a mapping with tosca_definitions_version; correct the file"
         ))),
     }

@@ -121,11 +121,11 @@ async fn a_query_that_is_none_is_refused_and_told_why() {
             ("filter=(eq,id,1", "at character 9"),
             ("filter=", "at character 1"),
             ("filter=(eq,id,%00)", "U+0000"),
-            ("id.eq=1", "no parameter 'id.eq'"),
-            ("attribute_not_exist=some_value", "no parameter 'attribute_not_exist'"),
+            ("id.eq=1", "unknown query parameter 'id.eq'"),
+            ("attribute_not_exist=some_value", "unknown query parameter 'attribute_not_exist'"),
             ("fields=nothing", "there is no attribute 'nothing'"),
             ("all_fields&exclude_default", "only fields and exclude_default go together"),
-            ("nextpage_opaque_marker=mine", "not one of ours"),
+            ("nextpage_opaque_marker=mine", "not a marker of this server"),
         ] {
             let detail = gybe.get(&format!("{list}?{query}")).await.problem(400);
             assert!(detail.contains(why), "{list}?{query}: {detail}");

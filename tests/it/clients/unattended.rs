@@ -9,7 +9,7 @@ use gybe::clock::{Clock as _, System};
 use gybe::conductor::{Conductor, Settings};
 use gybe::domain::op_occ::{LcmOperation, OpState, Remedy, Unattended, VnfLcmOpOcc};
 use gybe::domain::plan::Plan;
-use gybe::domain::problem::Problem;
+use gybe::domain::problem::{Problem, ProblemType};
 use gybe::infra::Patience;
 use gybe::infra::kubernetes::KubernetesDriver;
 use gybe::store::{Claim, OperationOutcome, Store, StoreError};
@@ -47,7 +47,7 @@ async fn stopped(ops: &Ops, operation: LcmOperation, plan: &Plan, unattended: Op
 }
 
 fn ending(from: OpState, to: OpState) -> OperationOutcome {
-    OperationOutcome::bare(from, to, Some(Problem::new(500, "not-ready", "Pod a is not ready")), System.now())
+    OperationOutcome::bare(from, to, Some(Problem::new(ProblemType::VnfNotReady, "Pod a is not ready")), System.now())
 }
 
 fn plan(backward: bool) -> Plan {

@@ -135,7 +135,7 @@ impl Work {
         let error = op.error.unwrap();
         assert_eq!((op.state, op.cancel), (state, None), "{error:?}");
         assert_eq!(
-            (error.kind.as_str(), &error.extra["cancelMode"]),
+            (error.urn.as_str(), &error.extra["cancelMode"]),
             ("urn:gybe:problem:cancelled", &mode.as_str().into())
         );
         error.detail

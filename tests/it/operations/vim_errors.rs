@@ -68,7 +68,7 @@ async fn an_attempt_counts_though_what_is_said_of_it_is_not_taken() {
     .await;
     let (work, op) = answered(ops, 1, InfraError::transient("later")).await;
     // The lease would run out long after this test.
-    assert_eq!(said(&work, &op).await.kind, "urn:gybe:problem:internal");
+    assert_eq!(said(&work, &op).await.urn, "urn:gybe:problem:internal");
 }
 
 #[tokio::test]
@@ -103,7 +103,7 @@ async fn an_operation_that_kills_whoever_works_on_it_stops_in_the_end() {
     let stopped = work.ops.settled(&op).await;
     let error = stopped.error.unwrap();
     assert_eq!(
-        (stopped.state, error.kind.as_str()),
+        (stopped.state, error.urn.as_str()),
         (OpState::FailedTemp, "urn:gybe:problem:workers-lost"),
         "{error:?}"
     );

@@ -18,7 +18,7 @@ use gybe::domain::interface::Interface;
 use gybe::domain::op_occ::{CancelMode, OpState, VnfLcmOpOcc};
 use gybe::domain::package::{Content, DefinitionFile, OperationalState, VnfPackage};
 use gybe::domain::plan::{Plan, PodRef};
-use gybe::domain::problem::Problem;
+use gybe::domain::problem::{Problem, ProblemType};
 use gybe::domain::resource::{KindInfo, ObjectKey, Resource};
 use gybe::domain::subscription::{Notification, Subscription, Undelivered};
 use gybe::domain::vim::{Vim, VimAccess};
@@ -221,11 +221,11 @@ impl Failure for InfraError {
 
 impl Failure for NfvoError {
     fn passing() -> Self {
-        Self::Passing(Problem::new(504, "nfvo-unreachable", "the NFVO does not answer"))
+        Self::Passing(Problem::new(ProblemType::NfvoUnreachable, "the NFVO does not answer"))
     }
 
     fn lasting() -> Self {
-        Self::Lasting(Problem::new(403, "grant-refused", "the NFVO refused the grant"))
+        Self::Lasting(Problem::new(ProblemType::GrantRefused, "the NFVO refused the grant"))
     }
 }
 

@@ -127,7 +127,7 @@ impl Row {
         {
             assert!(outcome.waited <= self.waited, "whoever goes on does so at once, or when it would have anyway");
         }
-        let why = outcome.stops.first().or(error.filter(|_| starting)).map(|problem| problem.kind.as_str());
+        let why = outcome.stops.first().or(error.filter(|_| starting)).map(|problem| problem.urn.as_str());
         if fault.is_cancel() {
             assert_eq!(outcome.cancels.len(), 1);
             assert_eq!(outcome.cancels[0] == OpState::Starting, starting);
