@@ -32,9 +32,10 @@ use crate::conductor::{Conductor, Settings};
 use crate::config::clients::Profile;
 use crate::config::{Config, Role};
 use crate::domain::ids::ProjectId;
-use crate::fetch::Sources;
+use crate::fetch::PackageSources;
 use crate::infra::Observer;
 use crate::infra::kubernetes::KubernetesDriver;
+use crate::lcm::onboarding::Onboarder;
 use crate::metrics::{HttpMetrics, VimMetrics};
 use crate::nfvo::client::GrantClient;
 use crate::notify::Notifier;
@@ -85,8 +86,6 @@ const REMOVAL_TIMEOUT: Duration = Duration::from_secs(500);
 const GRANT_HEAD_START: Duration = Duration::from_millis(250);
 /// A connection that has not sent a complete request head after this long is closed.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// With several processes, an onboarding that began so long ago is nobody's any more.
-const ABANDONED: Duration = Duration::from_secs(3600);
 /// At the end, operations have this long to be handed over. It takes a write each; only a database that is cut off takes longer.
 const HAND_OVER: Duration = Duration::from_secs(10);
 /// After that, requests under way have this long.
@@ -137,7 +136,7 @@ pub async fn run(config: Config, stop: Stop, ready: impl FnOnce(SocketAddr)) -> 
     notifier.metrics().register(&mut registry);
     let api = match config.role {
         Role::Conductor => None,
-        Role::All | Role::Api => Some(api(&config, &store, address, &vims, callbacks).await?),
+        Role::All | Role::Api => Some(api(&config, &store, address, &vims, callbacks, &owner).await?),
     };
     let notifying = tokio::spawn(vital("notifier", notifier.run(stop.begun.clone()), stop.clone()));
     let working = (config.role != Role::Api).then(|| {
@@ -158,7 +157,11 @@ pub async fn run(config: Config, stop: Stop, ready: impl FnOnce(SocketAddr)) -> 
             tokio::spawn(vital("view", view.run(stop.begun.clone()), stop.clone())),
         ]
     });
-    let parts = working.into_iter().flatten().chain([notifying]).collect();
+    let onboarding = api.as_ref().map(|api| {
+        let onboarder = Arc::clone(&api.onboarder);
+        tokio::spawn(vital("onboarder", onboarder.run(stop.begun.clone()), stop.clone()))
+    });
+    let parts = working.into_iter().flatten().chain([notifying]).chain(onboarding).collect();
     let health = Health::new(store, stop.begun.clone(), registry, started);
     let server = serve(&config, socket, api, health, http)?;
     let end = tokio::spawn(end(server.handle(), parts, stop.clone(), config.stop_delay));
@@ -198,9 +201,14 @@ async fn api(
     address: SocketAddr,
     vims: &VimMetrics,
     callbacks: Arc<Callbacks>,
+    owner: &str,
 ) -> Result<web::Data<Api>, AppError> {
     let packages = PackageFiles::open(&config.data_dir, config.max_package_bytes)
-        .map_err(io_error("the folder of the packages can't be used".to_owned()))?;
+        .map_err(io_error("the directory of the packages can't be used".to_owned()))?;
+    let packages = Arc::new(packages);
+    let sources = PackageSources::new(config.package_sources.clone(), config.callbacks.ca_file.as_deref())?;
+    let onboarder =
+        Onboarder::new(Arc::clone(store), Arc::clone(&packages), Arc::new(sources), owner.to_owned(), config.lease);
     // Its own, as connections live on the runtime that opened them and HTTP workers have runtimes of their own.
     let driver = Arc::new(KubernetesDriver::counting(vims.clone()));
     let public_url = public_url(config, address);
@@ -216,29 +224,14 @@ async fn api(
         callbacks,
         callback_test: config.callback_test,
         granting: config.nfvo.is_some(),
-        sources: Arc::new(Sources::new(config.package_sources.clone(), config.callbacks.ca_file.as_deref())?),
-        packages: Arc::new(packages),
+        onboarder,
+        packages,
         runtime: Handle::current(),
         project: ProjectId::default(),
         profile: Profile::default(),
     });
-    // SQLite serves one process: whoever was reading a package is gone.
-    let stale_after = if config.database_url.is_sqlite() { Duration::ZERO } else { ABANDONED };
-    api::onboarding::clear_abandoned(&api, stale_after).await?;
-    if !config.database_url.is_sqlite() {
-        tokio::spawn(clear_abandoned(api.clone()));
-    }
+    api.onboarder.remove_orphans(&api.project).await?;
     Ok(api)
-}
-
-/// Other processes may end in the middle of an onboarding at any time.
-async fn clear_abandoned(api: web::Data<Api>) {
-    loop {
-        tokio::time::sleep(ABANDONED / 6).await;
-        if let Err(error) = api::onboarding::clear_abandoned(&api, ABANDONED).await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "abandoned onboardings can't be looked for");
-        }
-    }
 }
 
 /// The HTTP server, which runs when it is awaited.

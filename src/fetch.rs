@@ -1,9 +1,9 @@
-//! Fetches the content of packages from where callers say that it is (`upload_from_uri`), if the operator lets them.
+//! Fetches the content of packages from a URI that a caller names (`upload_from_uri`), if the operator allows the host.
 //!
-//! A caller who can have Gybe fetch what he likes reaches what only Gybe's machine reaches. So nothing is fetched unless
-//! `--package-sources` names the host; what is connected to is looked at as with callbacks ([`crate::outbound::address`]); no
-//! redirect is followed; and what went wrong is told without a word of what the other side answered. Sizes and times
-//! are bounded here until the answer begins, and by [`crate::package::files`] from then on.
+//! Gybe reaches servers that its callers don't. So it fetches nothing unless `--package-sources` names the host, checks the
+//! address as it does for callbacks ([`crate::outbound::address`]), follows no redirects, and repeats nothing of the
+//! response in an error. Time is bounded here until the response begins; [`crate::package::files`] bounds size and time of
+//! the body.
 
 use std::io;
 use std::path::Path;
@@ -19,115 +19,144 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_util::bytes::Bytes;
 
-use crate::domain::problem::{Problem, ProblemType, chain};
-use crate::domain::secret::Secret;
+use crate::domain::package::PackageSource;
+use crate::domain::problem::{Problem, ProblemType, chain, problem};
 use crate::outbound::{Https, OutboundError, address, basic, certificates, https};
 
-/// The head of an answer must be there after this.
+/// The head of a response must arrive within this time.
 const DEADLINE: Duration = Duration::from_secs(30);
-/// So many packages are fetched at once: each may take the whole package size on disk before it is refused.
-const AT_ONCE: usize = 8;
-/// A URI may be so long.
+/// Packages fetched concurrently: each may take the largest package size on disk before it is refused.
+const CONCURRENCY: usize = 8;
+/// Characters of a URI.
 const MAX_URI: usize = 2048;
 
-/// Where packages may be had.
-pub struct Sources {
+/// The hosts that packages may be fetched from, and the client that does.
+pub struct PackageSources {
     hosts: Vec<String>,
     client: Https,
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
 }
 
-/// Content to be fetched.
-pub struct Source {
+/// A source that was checked.
+#[derive(Debug)]
+pub struct FetchRequest {
     uri: Uri,
     authorization: Option<HeaderValue>,
-    place: OwnedSemaphorePermit,
 }
 
-impl Source {
-    /// The host that has it. Path and query could be secrets.
+/// The right to fetch a package, held until its content has arrived.
+#[derive(Debug)]
+pub struct FetchPermit(#[expect(dead_code, reason = "held, not read")] Option<OwnedSemaphorePermit>);
+
+impl FetchRequest {
+    /// The host, which may be shown. Path and query may hold secrets.
     pub fn host(&self) -> &str {
         self.uri.host().unwrap_or_default()
     }
 }
 
-impl Sources {
-    /// Those of `hosts`: `host` (at the port of the scheme), `host:port`, or `*` for all there are; if it is empty, none.
-    /// Over TLS, the servers are those that the PEM file `ca_file` vouches for, or the system's authorities.
+impl PackageSources {
+    /// Allows `hosts`: each is `host` (at the port of the scheme), `host:port`, or `*` for any; none if it is empty. Servers
+    /// are verified with the authorities in the PEM file `ca_file`, or those of the system.
     ///
     /// # Errors
-    /// The file is of no use.
+    /// The file can't be used.
     pub fn new(hosts: Vec<String>, ca_file: Option<&Path>) -> Result<Self, OutboundError> {
         let authorities = ca_file.map(certificates).transpose()?.unwrap_or_default();
         let client = https(false, &authorities, None)?;
-        Ok(Self { hosts, client, places: Arc::new(Semaphore::new(AT_ONCE)) })
+        Ok(Self { hosts, client, permits: Arc::new(Semaphore::new(CONCURRENCY)) })
     }
 
-    /// What a caller wants fetched, if it may be.
+    /// Checks that `source` may be fetched.
     ///
     /// # Errors
-    /// 400 for what is no URI of this kind, 403 if the operator does not allow it, 503 if too much is being fetched.
-    pub fn source(&self, uri: &str, user: Option<&str>, password: Option<&Secret>) -> Result<Source, Problem> {
+    /// 400 for an unusable URI or user name, 403 if the operator does not allow the host.
+    pub fn request(&self, source: &PackageSource) -> Result<FetchRequest, Problem> {
         let refused = |text: String| Problem::new(ProblemType::FetchNotAllowed, text);
         if self.hosts.is_empty() {
             return Err(refused("this VNFM fetches no packages: PUT the content to package_content".to_owned()));
         }
-        let uri = read(uri)?;
+        let uri = parse(source.uri.expose())?;
         let host = uri.host().unwrap_or_default().to_ascii_lowercase();
         let port = uri.port_u16();
-        let is = |allowed: &String| match port {
+        let is_allowed = |allowed: &String| match port {
             _ if allowed == "*" => true,
             Some(port) => *allowed == format!("{host}:{port}") || (*allowed == host && port == default_port(&uri)),
             None => *allowed == host || *allowed == format!("{host}:{}", default_port(&uri)),
         };
-        if !self.hosts.iter().any(is) {
-            return Err(refused(format!(
-                "this VNFM fetches no packages from {host}: the operator can allow it with --package-sources"
-            )));
+        if !self.hosts.iter().any(is_allowed) {
+            return Err(problem!(
+                ProblemType::FetchNotAllowed,
+                "this VNFM fetches no packages from {host}: the operator can allow it with --package-sources",
+                host = host,
+            ));
         }
         address::check(&uri, false).map_err(refused)?;
+        let (user, password) = (source.user_name.as_deref(), source.password.as_ref());
         let is_ambiguous = user.is_some_and(|user| user.contains(':'));
         if is_ambiguous || (user.is_none() && password.is_some()) {
             return Err(Problem::bad_request("password needs a userName, which can't have a colon"));
         }
         let authorization = user.map(|user| basic(Some(user), password)).transpose().map_err(Problem::bad_request)?;
-        let place = Arc::clone(&self.places).try_acquire_owned();
-        let place = place.map_err(|_| {
-            Problem::new(ProblemType::Overloaded, "too many packages are being fetched: repeat the request later")
-        })?;
-        Ok(Source { uri, authorization, place })
+        Ok(FetchRequest { uri, authorization })
     }
 
-    /// Begins to fetch. The place is held until the content has arrived or is given up.
+    /// A permit, if one is free.
     ///
     /// # Errors
-    /// 502: why it can't be had.
-    pub async fn fetch(&self, source: Source) -> Result<BoxStream<'static, io::Result<Bytes>>, Problem> {
-        let host = source.host().to_owned();
-        let failed = |what: String| {
-            Problem::new(ProblemType::FetchFailed, format!("the package can't be had from {host}: {what}"))
+    /// 503.
+    pub fn try_permit(&self) -> Result<FetchPermit, Problem> {
+        let permit = Arc::clone(&self.permits).try_acquire_owned().map_err(|_| {
+            Problem::new(ProblemType::Overloaded, "too many packages are being fetched: repeat the request later")
+        })?;
+        Ok(FetchPermit(Some(permit)))
+    }
+
+    /// A permit, once one is free.
+    pub async fn permit(&self) -> FetchPermit {
+        // The semaphore is never closed.
+        FetchPermit(Arc::clone(&self.permits).acquire_owned().await.ok())
+    }
+
+    /// Sends the request and gives back the content as it arrives.
+    ///
+    /// # Errors
+    /// 502 with the reason.
+    pub async fn fetch(
+        &self,
+        request: FetchRequest,
+        permit: FetchPermit,
+    ) -> Result<BoxStream<'static, io::Result<Bytes>>, Problem> {
+        let host = request.host().to_owned();
+        let failed = |reason: String| {
+            problem!(
+                ProblemType::FetchFailed,
+                "the package can't be fetched from {host}: {reason}",
+                host = host,
+                reason = reason,
+            )
         };
-        let Source { uri, authorization, place } = source;
+        let FetchRequest { uri, authorization } = request;
         let mut request = Request::get(uri).header(ACCEPT, "application/zip, application/octet-stream, */*;q=0.1");
         if let Some(authorization) = authorization {
             request = request.header(AUTHORIZATION, authorization);
         }
         let request = request.body(String::new()).map_err(|error| failed(error.to_string()))?;
-        let answer = match timeout(DEADLINE, self.client.request(request)).await {
-            Ok(Ok(answer)) => answer,
+        let response = match timeout(DEADLINE, self.client.request(request)).await {
+            Ok(Ok(response)) => response,
             Ok(Err(error)) => return Err(failed(chain(&error))),
             Err(_) => return Err(failed(format!("no answer within {DEADLINE:?}"))),
         };
-        match answer.status() {
+        match response.status() {
             StatusCode::OK => {
-                let content = answer.into_body().into_data_stream().map(move |chunk| {
-                    let _held = &place;
+                let content = response.into_body().into_data_stream().map(move |chunk| {
+                    let _held = &permit;
                     chunk.map_err(io::Error::other)
                 });
                 Ok(content.boxed())
             }
             status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
-                Err(failed(format!("the answer is {status}; see to userName and password")))
+                Err(failed(format!("the answer is {status}; check userName and password")))
             }
             status if status.is_redirection() => {
                 Err(failed(format!("the answer is {status}, and redirects are not followed: give the URI it leads to")))
@@ -137,17 +166,17 @@ impl Sources {
     }
 }
 
-/// An absolute `http` or `https` URI, without user and password, which would be shown.
-fn read(uri: &str) -> Result<Uri, Problem> {
+/// An absolute `http` or `https` URI without user and password, which errors would show.
+fn parse(uri: &str) -> Result<Uri, Problem> {
     let is_usable = |uri: &Uri| {
         matches!(uri.scheme_str(), Some("http" | "https"))
             && uri.host().is_some_and(|host| !host.is_empty())
             && uri.authority().is_some_and(|authority| !authority.as_str().contains('@'))
     };
-    let read = Some(uri).filter(|uri| uri.len() <= MAX_URI).and_then(|uri| uri.parse().ok()).filter(is_usable);
-    read.ok_or_else(|| {
+    let parsed = Some(uri).filter(|uri| uri.len() <= MAX_URI).and_then(|uri| uri.parse().ok()).filter(is_usable);
+    parsed.ok_or_else(|| {
         Problem::bad_request(format!(
-            "addressInformation must be an absolute http or https URI of at most {MAX_URI} characters; user and password are given beside it"
+            "addressInformation must be an absolute http or https URI of at most {MAX_URI} characters; give user and password in userName and password"
         ))
     })
 }
@@ -159,14 +188,19 @@ fn default_port(uri: &Uri) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::secret::Secret;
+
+    fn source(uri: &str) -> PackageSource {
+        PackageSource { uri: Secret::new(uri), user_name: None, password: None }
+    }
 
     fn status(hosts: &[&str], uri: &str) -> u16 {
-        let sources = Sources::new(hosts.iter().map(|&host| host.to_owned()).collect(), None).unwrap();
-        sources.source(uri, None, None).map_or_else(|problem| problem.status, |_| 202)
+        let sources = PackageSources::new(hosts.iter().map(|&host| host.to_owned()).collect(), None).unwrap();
+        sources.request(&source(uri)).map_or_else(|problem| problem.status, |_| 202)
     }
 
     #[test]
-    fn packages_are_fetched_from_hosts_that_are_allowed_and_no_others() {
+    fn fetches_only_from_allowed_hosts() {
         let hosts = ["repo.example", "other.example:8443"];
         for allowed in
             ["http://repo.example/a.csar", "https://REPO.example:443/a.csar?token=x", "https://other.example:8443/"]
@@ -195,25 +229,28 @@ mod tests {
     }
 
     #[test]
-    fn only_so_many_are_fetched_at_once() {
-        let sources = Sources::new(vec!["*".to_owned()], None).unwrap();
-        let fetch = || sources.source("http://repo.example/", None, None);
-        let held: Vec<_> = (0..AT_ONCE).map(|_| fetch().unwrap()).collect();
-        assert_eq!(fetch().err().unwrap().status, 503);
+    fn limits_concurrent_fetches() {
+        let sources = PackageSources::new(vec!["*".to_owned()], None).unwrap();
+        let held: Vec<_> = (0..CONCURRENCY).map(|_| sources.try_permit().unwrap()).collect();
+        assert_eq!(sources.try_permit().err().unwrap().status, 503);
         drop(held);
-        assert!(fetch().is_ok());
+        assert!(sources.try_permit().is_ok());
     }
 
     #[test]
     fn a_password_needs_a_user_name() {
-        let sources = Sources::new(vec!["*".to_owned()], None).unwrap();
-        let secret: Secret = serde_json::from_str("\"s3cr3t\"").unwrap();
-        for (user, password) in [(None, Some(&secret)), (Some("a:b"), Some(&secret))] {
-            let problem = sources.source("http://repo.example/", user, password).err().unwrap();
+        let sources = PackageSources::new(vec!["*".to_owned()], None).unwrap();
+        let with = |user: Option<&str>| PackageSource {
+            user_name: user.map(str::to_owned),
+            password: Some(Secret::new("s3cr3t")),
+            ..source("http://repo.example/")
+        };
+        for user in [None, Some("a:b")] {
+            let problem = sources.request(&with(user)).err().unwrap();
             assert_eq!(problem.status, 400);
             assert!(!problem.detail.contains("s3cr3t"));
         }
-        let source = sources.source("http://repo.example/", Some("a"), Some(&secret)).unwrap();
-        assert!(source.authorization.unwrap().is_sensitive());
+        let request = sources.request(&with(Some("a"))).unwrap();
+        assert!(request.authorization.unwrap().is_sensitive());
     }
 }

@@ -42,9 +42,9 @@ use crate::clock::{Clock, Ids};
 use crate::config::CallbackTest;
 use crate::config::clients::Profile;
 use crate::domain::ids::ProjectId;
-use crate::fetch::Sources;
 use crate::infra::{Driver, Observer};
 use crate::lcm::accept::Acceptor;
+use crate::lcm::onboarding::Onboarder;
 use crate::notify::callback::Callbacks;
 use crate::package::files::PackageFiles;
 use crate::sol003::{Edition, Interface};
@@ -75,8 +75,8 @@ pub struct Api {
     pub callback_test: CallbackTest,
     /// Whether an NFVO grants operations.
     pub granting: bool,
-    /// Where packages may be fetched from.
-    pub sources: Arc<Sources>,
+    /// Takes the content of packages.
+    pub onboarder: Arc<Onboarder>,
     /// The CSARs.
     pub packages: Arc<PackageFiles>,
     /// The process's own runtime, for work that outlives its request: an HTTP worker's goes with the worker.

@@ -30,9 +30,8 @@ const TEXT: &str = "text/plain";
 #[utoipa::path(get, path = "/vnf_packages/{id}/package_content", tag = "vnf_packages", params(("id" = String, Path)),
     responses((status = 200, body = Vec<u8>, content_type = "application/zip"), (status = 206), (status = 406, body = ProblemDetails), (status = 409, body = ProblemDetails), (status = 416, body = ProblemDetails)))]
 pub async fn content(api: web::Data<Api>, named: Named, request: HttpRequest) -> Result<HttpResponse, ApiError> {
-    let (id, _) = named.onboarded(&api).await?;
+    let (_, path, _) = named.onboarded(&api).await?;
     refuse_unless_zip(&request, "a package")?;
-    let path = api.packages.path(id);
     let file = blocking(move || NamedFile::open(path).map_err(|error| internal(&error))).await?;
     let zip: Mime = ZIP.parse().map_err(|error: mime::FromStrError| internal(&error))?;
     let disposition = ContentDisposition { disposition: DispositionType::Attachment, parameters: Vec::new() };
@@ -53,8 +52,7 @@ fn refuse_unless_zip(request: &HttpRequest, what: &str) -> Result<(), Problem> {
 #[utoipa::path(get, path = "/vnf_packages/{id}/vnfd", tag = "vnf_packages", params(("id" = String, Path)),
     responses((status = 200, description = "text/plain or application/zip, as Accept says"), (status = 406, body = ProblemDetails), (status = 409, body = ProblemDetails)))]
 pub async fn vnfd(api: web::Data<Api>, named: Named, request: HttpRequest) -> Result<HttpResponse, ApiError> {
-    let (id, _) = named.onboarded(&api).await?;
-    let path = api.packages.path(id);
+    let (_, path, _) = named.onboarded(&api).await?;
     let files = blocking(move || csar::vnfd(&path, &Limits::default())).await?;
     match files.text {
         Some(text) if accepts(request.headers(), TEXT) => Ok(HttpResponse::Ok().content_type(TEXT).body(text)),
@@ -72,8 +70,7 @@ pub async fn vnfd(api: web::Data<Api>, named: Named, request: HttpRequest) -> Re
 #[utoipa::path(get, path = "/vnf_packages/{id}/manifest", tag = "vnf_packages", params(("id" = String, Path)),
     responses((status = 200, description = "text/plain or application/zip, as Accept says"), (status = 404, description = "The package has none", body = ProblemDetails), (status = 406, body = ProblemDetails), (status = 409, body = ProblemDetails)))]
 pub async fn manifest(api: web::Data<Api>, named: Named, request: HttpRequest) -> Result<HttpResponse, ApiError> {
-    let (id, _) = named.onboarded(&api).await?;
-    let path = api.packages.path(id);
+    let (id, path, _) = named.onboarded(&api).await?;
     let manifest = blocking(move || csar::manifest(&path, &Limits::default())).await?;
     let missing = || Problem::new(ProblemType::NotFound, format!("VNF package {id} has no manifest file"));
     let (name, text) = manifest.ok_or_else(missing)?;
@@ -99,12 +96,11 @@ pub async fn artifact(
     path: web::Path<OfArtifact>,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
-    let (id, content) = named.onboarded(&api).await?;
+    let (_, csar, content) = named.onboarded(&api).await?;
     let OfArtifact { path: artifact } = path.into_inner();
     let info = content.artifacts.iter().find(|info| info.path == artifact);
     let info = info.ok_or_else(|| Problem::not_found("artifact", &artifact))?;
     let media_type = info.content_type.as_deref().unwrap_or("application/octet-stream").to_owned();
-    let csar = api.packages.path(id);
     let (reader, size) = blocking(move || Archive::open(&csar, &Limits::default())?.reader(&csar, &artifact)).await?;
     Ok(attachment(range::answer(&request, reader, size), &media_type))
 }
@@ -125,10 +121,9 @@ fn attachment(mut answer: HttpResponse, media_type: &str) -> HttpResponse {
     responses((status = 200, body = Vec<u8>, content_type = "application/zip"), (status = 206), (status = 400, body = ProblemDetails), (status = 406, body = ProblemDetails), (status = 409, body = ProblemDetails), (status = 416, body = ProblemDetails)))]
 pub async fn artifacts(api: web::Data<Api>, named: Named, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let selection = selection(request.query_string())?;
-    let (id, content) = named.onboarded(&api).await?;
+    let (_, csar, content) = named.onboarded(&api).await?;
     refuse_unless_zip(&request, "a set of artifacts")?;
     refuse_unknown_sets(&selection, &content.artifacts)?;
-    let csar = api.packages.path(id);
     let bundle = blocking(move || csar::bundle(&csar, &Limits::default(), &content.artifacts, &selection)).await?;
     let size = bundle.size();
     Ok(attachment(range::answer(&request, bundle, size), ZIP))

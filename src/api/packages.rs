@@ -2,6 +2,7 @@
 //! say of packages. What packages hold is in [`super::package_content`], how it gets there in [`super::onboarding`].
 
 use std::future::{Ready, ready};
+use std::path::PathBuf;
 
 use actix_web::dev::Payload;
 use actix_web::http::header::LOCATION;
@@ -78,14 +79,14 @@ impl Named {
         }
     }
 
-    /// The package's id, and what it holds.
+    /// The package's id, its CSAR, and what onboarding read from that.
     ///
     /// # Errors
     /// 404, and 409 until it is onboarded.
-    pub async fn onboarded(self, api: &Api) -> Result<(VnfPkgId, Box<Content>), ApiError> {
-        let VnfPackage { id, onboarding, .. } = self.package(api).await?;
+    pub async fn onboarded(self, api: &Api) -> Result<(VnfPkgId, PathBuf, Box<Content>), ApiError> {
+        let VnfPackage { id, onboarding, content_epoch, .. } = self.package(api).await?;
         match onboarding {
-            Onboarding::Onboarded(content) => Ok((id, content)),
+            Onboarding::Onboarded(content) => Ok((id, api.packages.path(id, content_epoch), content)),
             other => Err(Problem::conflict(format!("VNF package {id} is {}, not ONBOARDED", other.as_str())).into()),
         }
     }
@@ -139,6 +140,7 @@ pub async fn create(
         onboarding: Onboarding::Created,
         operational_state: OperationalState::Disabled,
         in_use: false,
+        content_epoch: 0,
         user_defined_data: request.user_defined_data.unwrap_or_default(),
         created_at: api.clock.now(),
     };
@@ -211,6 +213,6 @@ pub async fn remove(api: web::Data<Api>, Id(id): Id<VnfPkgId>) -> Result<HttpRes
         }
         other => missing(id)(other),
     })?;
-    api.packages.remove(id).await;
+    api.packages.remove_through(id, i64::MAX).await;
     Ok(HttpResponse::NoContent().finish())
 }

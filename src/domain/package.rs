@@ -6,6 +6,7 @@ use time::OffsetDateTime;
 
 use crate::domain::ids::{ProjectId, VnfPkgId};
 use crate::domain::problem::Problem;
+use crate::domain::secret::Secret;
 use crate::domain::vnfd::Vnfd;
 
 /// A VNF package.
@@ -21,6 +22,8 @@ pub struct VnfPackage {
     pub operational_state: OperationalState,
     /// Whether any VNF instance, or operation that is not over, refers to it.
     pub in_use: bool,
+    /// The lease under which its content arrived; the name of the CSAR has it. 0 before the first upload.
+    pub content_epoch: i64,
     /// `userDefinedData`.
     pub user_defined_data: Map<String, Value>,
     /// When the row was made: the order of lists.
@@ -62,7 +65,32 @@ impl Onboarding {
     }
 }
 
-/// What onboarding found in the CSAR.
+/// Where the content of a package is fetched from (SOL005 clause 9.5.2.4).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PackageSource {
+    /// `addressInformation`. Path and query may hold secrets.
+    pub uri: Secret,
+    /// `userName`.
+    pub user_name: Option<String>,
+    /// `password`.
+    pub password: Option<Secret>,
+}
+
+/// An onboarding whose process is gone, as the process that takes over finds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum InterruptedOnboarding {
+    /// UPLOADING by the client. The rest of the content never comes.
+    Upload,
+    /// UPLOADING from this source.
+    Fetch(PackageSource),
+    /// PROCESSING.
+    Check {
+        /// [`VnfPackage::content_epoch`].
+        content_epoch: i64,
+    },
+}
+
+/// The result of reading a CSAR.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Content {
     /// The descriptor.

@@ -10,6 +10,7 @@ pub mod access;
 pub mod change;
 pub mod grant;
 pub mod modify;
+pub mod onboarding;
 pub mod params;
 pub mod plan;
 pub mod subscribe;

@@ -341,6 +341,7 @@ mod tests {
             onboarding,
             operational_state: OperationalState::Disabled,
             in_use: false,
+            content_epoch: 0,
             user_defined_data: Map::new(),
             created_at: OffsetDateTime::UNIX_EPOCH,
         }

@@ -13,6 +13,7 @@ mod error;
 mod health;
 mod instances;
 mod leases;
+mod onboarding;
 mod operations;
 mod outbox;
 mod packages;
@@ -27,6 +28,7 @@ pub use error::StoreError;
 pub use health::*;
 pub use instances::*;
 pub use leases::*;
+pub use onboarding::*;
 pub use operations::OperationStore;
 pub use outbox::*;
 pub use packages::*;
@@ -37,12 +39,21 @@ pub use vims::VimStore;
 
 /// The whole store. A caller that needs one part of it takes that trait.
 pub trait Store:
-    PackageStore + VimStore + InstanceStore + OperationStore + LeaseStore + SubscriptionStore + OutboxStore + HealthStore
+    PackageStore
+    + OnboardingStore
+    + VimStore
+    + InstanceStore
+    + OperationStore
+    + LeaseStore
+    + SubscriptionStore
+    + OutboxStore
+    + HealthStore
 {
 }
 
 impl<T> Store for T where
     T: PackageStore
+        + OnboardingStore
         + VimStore
         + InstanceStore
         + OperationStore

@@ -4,11 +4,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde_json::{Map, Value};
-use time::OffsetDateTime;
 
 use crate::domain::ids::{ProjectId, VnfPkgId};
-use crate::domain::package::{Content, DefinitionFile, OperationalState, VnfPackage};
-use crate::domain::problem::Problem;
+use crate::domain::package::{DefinitionFile, OperationalState, VnfPackage};
 use crate::domain::vnfd::Vnfd;
 use crate::store::{Page, StoreError};
 
@@ -23,28 +21,6 @@ pub trait PackageStore: Send + Sync {
     async fn package_of_vnfd(&self, project: &ProjectId, vnfd_id: &str) -> Result<VnfPackage, StoreError>;
     /// A page of a project's packages, oldest first.
     async fn packages(&self, project: &ProjectId, page: &Page<'_>) -> Result<Vec<VnfPackage>, StoreError>;
-    /// CREATED or ERROR → UPLOADING. `Stale` in any other state.
-    async fn begin_upload(&self, project: &ProjectId, id: VnfPkgId, now: OffsetDateTime) -> Result<(), StoreError>;
-    /// UPLOADING → PROCESSING.
-    async fn begin_processing(&self, id: VnfPkgId, now: OffsetDateTime) -> Result<(), StoreError>;
-    /// PROCESSING → ONBOARDED and ENABLED, with the definition files' texts. `Duplicate` if the project has the VNFD already.
-    async fn finish_onboarding(
-        &self,
-        id: VnfPkgId,
-        content: &Content,
-        files: &[DefinitionFile],
-        now: OffsetDateTime,
-    ) -> Result<(), StoreError>;
-    /// UPLOADING or PROCESSING → ERROR.
-    async fn fail_onboarding(&self, id: VnfPkgId, problem: &Problem, now: OffsetDateTime) -> Result<(), StoreError>;
-    /// Every package that has been UPLOADING or PROCESSING since before `before` → ERROR with `problem`: whoever worked on it is gone.
-    /// Returns their ids.
-    async fn fail_abandoned_onboardings(
-        &self,
-        before: OffsetDateTime,
-        problem: &Problem,
-        now: OffsetDateTime,
-    ) -> Result<Vec<VnfPkgId>, StoreError>;
     /// Changes the operational state from the other one (`Stale` if it is that already or the package is not onboarded)
     /// and replaces the user data by the second value (`Stale` if it is no longer the first).
     async fn update_package(

@@ -30,6 +30,7 @@ struct Signals {
     wake: Arc<Notify>,
     cancels: watch::Sender<()>,
     outbox: Arc<Notify>,
+    onboardings: Arc<Notify>,
     /// 0: when it was last looked there were no subscriptions, and none has been made since. Else there may be some.
     subscriptions: Arc<AtomicU64>,
 }
@@ -40,6 +41,7 @@ impl Default for Signals {
             wake: Arc::default(),
             cancels: watch::Sender::default(),
             outbox: Arc::default(),
+            onboardings: Arc::default(),
             subscriptions: Arc::new(AtomicU64::new(1)),
         }
     }
@@ -62,6 +64,11 @@ impl Signals {
         if self.subscriptions.load(Ordering::SeqCst) > 0 {
             self.wake_outbox();
         }
+    }
+
+    /// An onboarding began or may be taken over: the next lease to run out may be another one.
+    fn onboarding(&self) {
+        self.onboardings.notify_waiters();
     }
 
     /// There may be something to send.

@@ -181,6 +181,11 @@ async fn tell_others_of_cancel(connection: &mut PgConnection) -> Result<(), sqlx
     sqlx::query("SELECT pg_notify($1, $2)").bind(CHANNEL).bind(CANCEL).execute(connection).await.map(drop)
 }
 
+/// Signals all processes, once the transaction commits, that an onboarding began or may be taken over.
+async fn tell_others_of_onboarding(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query("SELECT pg_notify($1, $2)").bind(CHANNEL).bind(ONBOARDING).execute(connection).await.map(drop)
+}
+
 /// Tells all processes, once the transaction commits, that there is a subscription.
 async fn tell_others_of_subscription(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     sqlx::query("SELECT pg_notify($1, $2)").bind(CHANNEL).bind(SUBSCRIBED).execute(connection).await.map(drop)
@@ -241,6 +246,8 @@ static MIGRATIONS: Migrator = sqlx::migrate!("./migrations/postgres");
 const CHANNEL: &str = "gybe_wake";
 /// The payload of a notification that tells of a cancel request.
 const CANCEL: &str = "cancel";
+/// The payload of a notification that an onboarding began or may be taken over.
+const ONBOARDING: &str = "onboarding";
 /// The payload of a notification that tells of a subscription.
 const SUBSCRIBED: &str = "subscribed";
 /// Its payload: the ids of instances whose operations are over, with commas between, or [`ANY`].
@@ -398,11 +405,13 @@ async fn pass_on(
             Ok(Some(told)) => match told.payload() {
                 CANCEL => signals.cancel(),
                 SUBSCRIBED => signals.subscribed(),
+                ONBOARDING => signals.onboarding(),
                 _ => signals.work(),
             },
             Ok(None) => {
                 signals.cancel();
                 signals.subscribed();
+                signals.onboarding();
                 let _ = endings.send(OperationEnded::Any);
             }
             Err(error) => {

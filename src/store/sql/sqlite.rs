@@ -192,6 +192,11 @@ async fn tell_others_of_cancel(_: &mut SqliteConnection) -> Result<(), sqlx::Err
 }
 
 /// As [`wake_others`].
+async fn tell_others_of_onboarding(_: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    Ok(())
+}
+
+/// As [`wake_others`].
 async fn tell_others_of_subscription(_: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     Ok(())
 }
@@ -214,6 +219,7 @@ pub(super) async fn connect(path: &str, keys: KeyRing) -> Result<Arc<dyn Store>,
     for release in [
         "UPDATE vnf_lcm_op_occs SET lease_owner = NULL, lease_until = 0, attempt = attempt + 1 WHERE lease_until <> 0",
         "UPDATE subscriptions SET lease_owner = NULL, lease_until = 0 WHERE lease_until <> 0",
+        "UPDATE vnf_packages SET lease_owner = NULL, lease_until = 0 WHERE lease_until <> 0",
     ] {
         sqlx::query(release).execute(&mut writer).await?;
     }

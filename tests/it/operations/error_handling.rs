@@ -4,6 +4,7 @@
 use std::fmt::Display;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::dev::Service as _;
 use actix_web::test::{self, TestRequest};
@@ -23,8 +24,9 @@ use gybe::domain::op_occ::LcmOperation::{
 use gybe::domain::op_occ::OpState::{
     self, Completed, Failed, FailedTemp, Processing, RolledBack, RollingBack, Starting,
 };
-use gybe::fetch::Sources;
+use gybe::fetch::PackageSources;
 use gybe::infra::kubernetes::KubernetesDriver;
+use gybe::lcm::onboarding::Onboarder;
 use gybe::metrics::HttpMetrics;
 use gybe::notify::callback::{self, Callbacks};
 use gybe::package::files::PackageFiles;
@@ -75,7 +77,11 @@ type Caller = Box<dyn Fn(TestRequest) -> LocalBoxFuture<'static, (u16, Value)>>;
 /// The API over a store, without a conductor.
 async fn serve(ops: &Ops) -> Caller {
     let folder = tempfile::tempdir().unwrap();
+    let packages = Arc::new(PackageFiles::open(folder.path(), 1).unwrap());
+    let sources = PackageSources::new(Vec::new(), None).unwrap().into();
+    let lease = Duration::from_secs(30);
     let api = web::Data::new(Api {
+        onboarder: Onboarder::new(Arc::clone(&ops.store), Arc::clone(&packages), sources, "test".to_owned(), lease),
         store: Arc::clone(&ops.store),
         driver: Arc::new(KubernetesDriver::new()),
         observer: Arc::new(KubernetesDriver::new()),
@@ -87,8 +93,7 @@ async fn serve(ops: &Ops) -> Caller {
         callbacks: Arc::new(Callbacks::new(&callback::Settings::default()).unwrap()),
         callback_test: CallbackTest::Strict,
         granting: false,
-        sources: Sources::new(Vec::new(), None).unwrap().into(),
-        packages: PackageFiles::open(folder.path(), 1).unwrap().into(),
+        packages,
         runtime: tokio::runtime::Handle::current(),
         project: ProjectId::default(),
         profile: Profile::default(),

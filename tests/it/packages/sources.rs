@@ -107,11 +107,11 @@ async fn what_can_not_be_had_is_told_and_can_be_uploaded_again() {
     let metadata = "302 Found\r\nLocation: http://169.254.169.254/latest/meta-data";
     for (sent, told) in [
         (Sent::head("404 Not Found"), "the answer is 404"),
-        (Sent::head("401 Unauthorized"), "see to userName and password"),
+        (Sent::head("401 Unauthorized"), "check userName and password"),
         (Sent::head("204 No Content"), "the answer is 204"),
         (Sent::head("500 Internal Server Error\r\nX-Secret: s3cr3t"), "the answer is 500"),
         (Sent::head(metadata), "redirects are not followed"),
-        (Sent::Whole(b"no HTTP".to_vec()), "the package can't be had"),
+        (Sent::Whole(b"no HTTP".to_vec()), "the package can't be fetched"),
         (cut_off, "broke off"),
         (Sent::content(b"no zip"), "no intact ZIP archive"),
     ] {
@@ -139,23 +139,31 @@ async fn a_source_without_an_end_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_process_that_is_killed_while_it_fetches_leaves_a_package_that_says_so() {
-    let head = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\nPK".to_vec();
-    let repository = Repository::start(Sent::Stalls(head)).await;
+async fn a_process_that_is_killed_while_it_fetches_is_followed_by_one_that_fetches_again() {
+    let csar = sample::pack("small");
+    let stalled = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\nPK".to_vec();
+    let repository = Repository::start(Sent::Stalls(stalled)).await;
     let mut gybe = Gybe::start_with(&["--package-sources", &repository.host]);
     let (href, task) = created(&gybe).await;
-    let request = json!({ "addressInformation": format!("http://{}/", repository.host) });
+    let uri = format!("http://{}/?token=t0k3n", repository.host);
+    let request = json!({ "addressInformation": uri, "userName": "nfvo", "password": "s3cr3t" });
     gybe.post(&task, &request).await.expect(StatusCode::ACCEPTED);
     let folder = gybe.folder().join("data/packages");
-    // It waits for what does not come.
+    // It waits for bytes that do not come.
     while std::fs::read_dir(&folder).unwrap().count() == 0 {
         tokio::task::yield_now().await;
     }
     assert_eq!(gybe.get(&href).await.expect(StatusCode::OK)["onboardingState"], "UPLOADING");
     gybe.delete(&href).await.problem(409);
     gybe.kill();
+    repository.send(Sent::content(&csar));
     gybe.restart();
-    let package = gybe.get(&href).await.expect(StatusCode::OK);
-    assert!(failure(&package).contains("stopped"), "{package:#}");
-    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
+    let package = gybe.until(&href, |package| package["onboardingState"] == "ONBOARDED").await;
+    assert_eq!(package["vnfdId"], "73931552-9c18-4c34-b436-5587710fb0b6");
+    let content = gybe.client.get(gybe.uri(&format!("{href}/package_content"))).send().await.unwrap();
+    assert!(content.bytes().await.unwrap() == csar);
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1, "nothing is left of the first attempt");
+    let requests = repository.requests();
+    assert_eq!(requests.len(), 2);
+    assert_eq!(requests[0], requests[1], "the second request has the credentials of the first");
 }

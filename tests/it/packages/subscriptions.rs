@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::support::gybe::{Answer, Gybe};
 use crate::support::postgres::Database;
 use crate::support::sample;
-use crate::support::store_fixture::{Fixture, content};
+use crate::support::store_fixture::{Fixture, LONG};
 use crate::support::subscriber::{self, Received, Subscriber};
 
 on_both_engines! {
@@ -68,17 +68,12 @@ async fn events(store: &dyn Store, id: SubscriptionId) -> Vec<PackageEvent> {
 /// A new package goes through all that can happen to one.
 async fn whole_life(f: &Fixture, vnfd_id: &str) -> VnfPkgId {
     let (store, project, package) = (&f.store, ProjectId::default(), f.package());
-    let now = || System.now();
     store.create_package(&package).await.unwrap();
-    for attempt in 0..2 {
-        store.begin_upload(&project, package.id, now()).await.unwrap();
-        store.begin_processing(package.id, now()).await.unwrap();
-        if attempt == 0 {
-            let problem = gybe::domain::problem::Problem::unprocessable("no CSAR");
-            store.fail_onboarding(package.id, &problem, now()).await.unwrap();
-        }
-    }
-    store.finish_onboarding(package.id, &content(vnfd_id), &[], now()).await.unwrap();
+    let refused = f.uploading(package.id).await.unwrap();
+    store.finish_upload(&refused, LONG).await.unwrap();
+    let problem = gybe::domain::problem::Problem::unprocessable("no CSAR");
+    store.fail_onboarding(&refused, &problem).await.unwrap();
+    f.onboard(package.id, vnfd_id).await.unwrap();
     let data = json!({ "owner": "me" }).as_object().unwrap().clone();
     store.update_package(&project, package.id, None, Some([&package.user_defined_data, &data])).await.unwrap();
     for state in [OperationalState::Disabled, OperationalState::Enabled, OperationalState::Disabled] {

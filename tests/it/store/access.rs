@@ -30,7 +30,7 @@ async fn another_projects_rows_are_not_found(f: Fixture) {
     let instance = f.store.instance(&mine, op.vnf_instance_id).await.unwrap();
     let package = instance.vnf_pkg_id;
     assert_fails!(f.store.package(&other, package).await, StoreError::NotFound);
-    assert_fails!(f.store.begin_upload(&other, package, at(1)).await, StoreError::NotFound);
+    assert_fails!(f.store.begin_upload(&other, package, None, "test", LONG).await, StoreError::NotFound);
     assert_fails!(
         f.store.update_package(&other, package, None, Some([&Map::new(), &Map::new()])).await,
         StoreError::NotFound

@@ -21,7 +21,7 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
 use crate::support::store::whole;
-use crate::support::store_fixture::{Fixture, content};
+use crate::support::store_fixture::{Fixture, LONG, content};
 
 on_both_engines! {
     Site::of(Fixture::sqlite().await), Site::of(Fixture::postgres().await);
@@ -189,12 +189,12 @@ async fn more_packages(f: &Fixture) {
     f.store.create_package(&fresh).await.unwrap();
     let refused = f.package();
     f.store.create_package(&refused).await.unwrap();
-    f.store.begin_upload(&project, refused.id, refused.created_at).await.unwrap();
-    f.store.fail_onboarding(refused.id, &Problem::unprocessable("no CSAR"), refused.created_at).await.unwrap();
+    let lease = f.uploading(refused.id).await.unwrap();
+    f.store.fail_onboarding(&lease, &Problem::unprocessable("no CSAR")).await.unwrap();
     let whole = f.package();
     f.store.create_package(&whole).await.unwrap();
-    f.store.begin_upload(&project, whole.id, whole.created_at).await.unwrap();
-    f.store.begin_processing(whole.id, whole.created_at).await.unwrap();
+    let lease = f.uploading(whole.id).await.unwrap();
+    f.store.finish_upload(&lease, LONG).await.unwrap();
     let mut content = content("whole");
     content.artifacts.push(ArtifactInfo {
         path: "Files/app.yaml".to_owned(),
@@ -218,7 +218,7 @@ async fn more_packages(f: &Fixture) {
     };
     let app = content.artifacts[0].clone();
     content.artifacts.push(ArtifactInfo { path: "Files/image.qcow2".to_owned(), image: Some(image), ..app });
-    f.store.finish_onboarding(whole.id, &content, &[], whole.created_at).await.unwrap();
+    f.store.finish_onboarding(&lease, &content, &[]).await.unwrap();
 }
 
 impl Site {

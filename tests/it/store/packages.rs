@@ -1,10 +1,15 @@
 //! VNF packages in the store.
 
+use std::time::Duration;
+
 use gybe::domain::ids::{ProjectId, VnfLcmOpOccId};
 use gybe::domain::op_occ::{LcmOperation, OpState, VnfLcmOpOcc};
-use gybe::domain::package::{DefinitionFile, Onboarding, OperationalState, VnfPackage};
+use gybe::domain::package::{
+    DefinitionFile, InterruptedOnboarding, Onboarding, OperationalState, PackageSource, VnfPackage,
+};
+use gybe::domain::secret::Secret;
 use gybe::store::attributes::{self, filter};
-use gybe::store::{OperationOutcome, Page, StoreError};
+use gybe::store::{ClaimedOnboarding, OnboardingClaim, OnboardingLease, OperationOutcome, Page, StoreError};
 use serde_json::json;
 
 use crate::support::store::whole;
@@ -16,7 +21,9 @@ on_both_engines! {
     onboarding_goes_through_its_states
     onboarding_keeps_what_it_found
     a_vnfd_is_onboarded_once_per_project
-    abandoned_onboardings_fail
+    an_interrupted_onboarding_is_taken_over_when_its_lease_runs_out
+    a_process_that_lost_its_lease_writes_nothing
+    every_process_hears_of_an_onboarding
     packages_are_updated
     packages_are_deleted_when_disabled_and_unused
     a_package_that_an_operation_brings_is_in_use_until_that_is_over
@@ -42,34 +49,36 @@ async fn onboarding_goes_through_its_states(f: Fixture) {
     f.store.create_package(&package).await.unwrap();
     let state = async || f.store.package(&project, id).await.unwrap().onboarding;
 
-    assert_fails!(f.store.begin_processing(id, at(1)).await, StoreError::Stale);
-    assert_fails!(f.store.finish_onboarding(id, &content("d"), &[], at(1)).await, StoreError::Stale);
-    assert_fails!(f.store.fail_onboarding(id, &problem("x"), at(1)).await, StoreError::Stale);
-    f.store.begin_upload(&project, id, at(1)).await.unwrap();
+    let lease = f.uploading(id).await.unwrap();
     assert_eq!(state().await, Onboarding::Uploading);
-    assert_fails!(f.store.begin_upload(&project, id, at(1)).await, StoreError::Stale);
-    f.store.begin_processing(id, at(2)).await.unwrap();
+    assert_fails!(f.uploading(id).await, StoreError::Stale);
+    assert_fails!(f.store.finish_onboarding(&lease, &content("d"), &[]).await, StoreError::Stale);
+    f.store.finish_upload(&lease, LONG).await.unwrap();
     assert_eq!(state().await, Onboarding::Processing);
-    f.store.fail_onboarding(id, &problem("no good"), at(3)).await.unwrap();
+    assert_eq!(f.store.package(&project, id).await.unwrap().content_epoch, lease.epoch);
+    assert_fails!(f.store.finish_upload(&lease, LONG).await, StoreError::Stale);
+    f.store.fail_onboarding(&lease, &problem("no good")).await.unwrap();
     assert_eq!(state().await, Onboarding::Error(problem("no good")));
+    assert_fails!(f.store.finish_upload(&lease, LONG).await, StoreError::LeaseLost);
+    assert_fails!(f.store.fail_onboarding(&lease, &problem("x")).await, StoreError::LeaseLost);
     // It may be uploaded again.
     f.onboard(id, "d").await.unwrap();
     let onboarded = f.store.package(&project, id).await.unwrap();
     assert_eq!(onboarded.onboarding, Onboarding::Onboarded(Box::new(content("d"))));
     assert_eq!(onboarded.operational_state, OperationalState::Enabled);
-    assert_fails!(f.store.begin_upload(&project, id, at(4)).await, StoreError::Stale);
+    assert_fails!(f.uploading(id).await, StoreError::Stale);
 }
 
 async fn onboarding_keeps_what_it_found(f: Fixture) {
     let project = ProjectId::default();
     let package = f.package();
     f.store.create_package(&package).await.unwrap();
-    f.store.begin_upload(&project, package.id, at(1)).await.unwrap();
-    f.store.begin_processing(package.id, at(2)).await.unwrap();
+    let lease = f.uploading(package.id).await.unwrap();
+    f.store.finish_upload(&lease, LONG).await.unwrap();
     let file = |path: String| DefinitionFile { text: format!("# {path} ü\n"), path };
     let mut files: Vec<_> = (0..70).map(|n| file(format!("b/{n:02}.yaml"))).collect();
     files.extend(["a.yaml", "B.yaml", "é.yaml"].map(|path| file(path.to_owned())));
-    f.store.finish_onboarding(package.id, &content("d"), &files, at(3)).await.unwrap();
+    f.store.finish_onboarding(&lease, &content("d"), &files).await.unwrap();
 
     let vnfd = f.store.vnfd(&project, "d").await.unwrap();
     assert_eq!((vnfd.package_id, vnfd.operational_state), (package.id, OperationalState::Enabled));
@@ -91,31 +100,96 @@ async fn a_vnfd_is_onboarded_once_per_project(f: Fixture) {
         f.store.create_package(package).await.unwrap();
     }
     f.onboard(first.id, "d").await.unwrap();
-    assert_fails!(f.onboard(second.id, "d").await, StoreError::Duplicate(_));
-    // Nothing of it was kept, and it can be told.
-    f.store.fail_onboarding(second.id, &problem("taken"), at(4)).await.unwrap();
-    f.store.begin_upload(&elsewhere(), foreign.id, at(1)).await.unwrap();
-    f.store.begin_processing(foreign.id, at(2)).await.unwrap();
-    f.store.finish_onboarding(foreign.id, &content("d"), &[], at(3)).await.unwrap();
+    let lease = f.uploading(second.id).await.unwrap();
+    f.store.finish_upload(&lease, LONG).await.unwrap();
+    assert_fails!(f.store.finish_onboarding(&lease, &content("d"), &[]).await, StoreError::Duplicate(_));
+    // Nothing of it was kept, and the reason can be recorded.
+    f.store.fail_onboarding(&lease, &problem("taken")).await.unwrap();
+    let lease = f.store.begin_upload(&elsewhere(), foreign.id, None, "test", LONG).await.unwrap();
+    f.store.finish_upload(&lease, LONG).await.unwrap();
+    f.store.finish_onboarding(&lease, &content("d"), &[]).await.unwrap();
     assert_eq!(f.store.vnfd(&project, "d").await.unwrap().package_id, first.id);
     assert_eq!(f.store.vnfd(&elsewhere(), "d").await.unwrap().package_id, foreign.id);
 }
 
-async fn abandoned_onboardings_fail(f: Fixture) {
+/// What a process finds when it takes over.
+async fn claimed(f: &Fixture) -> ClaimedOnboarding {
+    match f.store.claim_onboarding("other", LONG).await.unwrap() {
+        OnboardingClaim::Work(claimed) => *claimed,
+        OnboardingClaim::Idle(due) => panic!("nothing is due before {due:?}"),
+    }
+}
+
+async fn an_interrupted_onboarding_is_taken_over_when_its_lease_runs_out(f: Fixture) {
     let project = ProjectId::default();
-    let [created, old, recent] = [f.package(), f.package(), f.package()];
-    for package in [&created, &old, &recent] {
+    let [created, uploaded, fetched, checked] = [f.package(), f.package(), f.package(), f.package()];
+    for package in [&created, &uploaded, &fetched, &checked] {
         f.store.create_package(package).await.unwrap();
     }
-    f.store.begin_upload(&project, old.id, at(1)).await.unwrap();
-    f.store.begin_upload(&project, recent.id, at(1)).await.unwrap();
-    f.store.begin_processing(recent.id, at(5)).await.unwrap();
-    let failed = f.store.fail_abandoned_onboardings(at(5), &problem("abandoned"), at(9)).await.unwrap();
-    assert_eq!(failed, [old.id]);
-    let state = async |id| f.store.package(&project, id).await.unwrap().onboarding;
-    assert_eq!(state(old.id).await, Onboarding::Error(problem("abandoned")));
-    assert_eq!(state(recent.id).await, Onboarding::Processing);
-    assert_eq!(state(created.id).await, Onboarding::Created);
+    let source = PackageSource {
+        uri: Secret::new("https://repo.example/a.csar?token=t0k3n"),
+        user_name: Some("nfvo".to_owned()),
+        password: Some(Secret::new("s3cr3t")),
+    };
+    let begin = async |package: &VnfPackage, source: Option<&PackageSource>| {
+        f.store.begin_upload(&project, package.id, source, "killed", Duration::ZERO).await.unwrap()
+    };
+    begin(&uploaded, None).await;
+    let [upload, fetch] = [InterruptedOnboarding::Upload, InterruptedOnboarding::Fetch(source.clone())];
+    assert_eq!(claimed(&f).await.interrupted, upload);
+    begin(&fetched, Some(&source)).await;
+    let claim = claimed(&f).await;
+    assert_eq!((claim.lease.package, claim.lease.epoch, claim.interrupted), (fetched.id, 2, fetch));
+    let lease = f.uploading(checked.id).await.unwrap();
+    let due = f.store.claim_onboarding("other", LONG).await.unwrap();
+    assert!(matches!(due, OnboardingClaim::Idle(Some(due)) if due <= LONG && due > LONG / 2), "{due:?}");
+    f.store.finish_upload(&lease, Duration::ZERO).await.unwrap();
+    let claim = claimed(&f).await;
+    let content_epoch = lease.epoch;
+    assert_eq!(claim.interrupted, InterruptedOnboarding::Check { content_epoch });
+    assert_eq!((claim.lease.package, claim.lease.epoch), (checked.id, content_epoch + 1));
+    f.store.finish_onboarding(&claim.lease, &content("d"), &[]).await.unwrap();
+    let onboarded = f.store.package(&project, checked.id).await.unwrap();
+    assert_eq!((onboarded.onboarding.as_str(), onboarded.content_epoch), ("ONBOARDED", content_epoch));
+}
+
+async fn a_process_that_lost_its_lease_writes_nothing(f: Fixture) {
+    let package = f.package();
+    f.store.create_package(&package).await.unwrap();
+    let zombie = f.store.begin_upload(&package.project_id, package.id, None, "zombie", LONG).await.unwrap();
+    f.store.finish_upload(&zombie, Duration::ZERO).await.unwrap();
+    let fresh = claimed(&f).await.lease;
+    for lease in [&zombie, &OnboardingLease { package: package.id, epoch: fresh.epoch + 1 }] {
+        assert_fails!(f.store.renew_onboarding(lease, LONG).await, StoreError::LeaseLost);
+        assert_fails!(f.store.finish_upload(lease, LONG).await, StoreError::LeaseLost);
+        assert_fails!(f.store.finish_onboarding(lease, &content("d"), &[]).await, StoreError::LeaseLost);
+        assert_fails!(f.store.fail_onboarding(lease, &problem("x")).await, StoreError::LeaseLost);
+    }
+    assert_fails!(f.store.release_onboarding(zombie).await, StoreError::LeaseLost);
+    f.store.renew_onboarding(&fresh, LONG).await.unwrap();
+    f.store.release_onboarding(fresh).await.unwrap();
+    let next = claimed(&f).await.lease;
+    f.store.finish_onboarding(&next, &content("d"), &[]).await.unwrap();
+    assert_fails!(f.store.fail_onboarding(&next, &problem("x")).await, StoreError::LeaseLost);
+    let idle = f.store.claim_onboarding("other", LONG).await.unwrap();
+    assert!(matches!(idle, OnboardingClaim::Idle(None)), "{idle:?}");
+}
+
+async fn every_process_hears_of_an_onboarding(f: Fixture) {
+    let package = f.package();
+    f.store.create_package(&package).await.unwrap();
+    let wake = f.store.onboardings();
+    for begins in [true, false] {
+        let mut woken = std::pin::pin!(wake.notified());
+        woken.as_mut().enable();
+        if begins {
+            f.uploading(package.id).await.unwrap();
+        } else {
+            // Nobody else holds the epoch of the first lease.
+            f.store.release_onboarding(OnboardingLease { package: package.id, epoch: 1 }).await.unwrap();
+        }
+        woken.await;
+    }
 }
 
 async fn packages_are_updated(f: Fixture) {
@@ -147,10 +221,10 @@ async fn packages_are_deleted_when_disabled_and_unused(f: Fixture) {
     let package = f.package();
     let id = package.id;
     f.store.create_package(&package).await.unwrap();
-    f.store.begin_upload(&project, id, at(1)).await.unwrap();
-    f.store.begin_processing(id, at(2)).await.unwrap();
+    let lease = f.uploading(id).await.unwrap();
+    f.store.finish_upload(&lease, LONG).await.unwrap();
     let file = DefinitionFile { path: "a.yaml".to_owned(), text: String::new() };
-    f.store.finish_onboarding(id, &content("d"), &[file], at(3)).await.unwrap();
+    f.store.finish_onboarding(&lease, &content("d"), &[file]).await.unwrap();
     let instance = f.instance_of(id);
     f.store.create_instance(&instance).await.unwrap();
     assert!(f.store.package(&project, id).await.unwrap().in_use);
@@ -167,9 +241,9 @@ async fn packages_are_deleted_when_disabled_and_unused(f: Fixture) {
 
     let uploading = f.package();
     f.store.create_package(&uploading).await.unwrap();
-    f.store.begin_upload(&project, uploading.id, at(1)).await.unwrap();
+    let lease = f.uploading(uploading.id).await.unwrap();
     assert_fails!(f.store.delete_package(&project, uploading.id).await, StoreError::Stale);
-    f.store.fail_onboarding(uploading.id, &problem("x"), at(2)).await.unwrap();
+    f.store.fail_onboarding(&lease, &problem("x")).await.unwrap();
     f.store.delete_package(&project, uploading.id).await.unwrap();
 }
 

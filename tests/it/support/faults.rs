@@ -16,7 +16,7 @@ use gybe::domain::ids::{ProjectId, SubscriptionId, VimId, VnfInstanceId, VnfLcmO
 use gybe::domain::instance::VnfInstance;
 use gybe::domain::interface::Interface;
 use gybe::domain::op_occ::{CancelMode, OpState, VnfLcmOpOcc};
-use gybe::domain::package::{Content, DefinitionFile, OperationalState, VnfPackage};
+use gybe::domain::package::{Content, DefinitionFile, OperationalState, PackageSource, VnfPackage};
 use gybe::domain::plan::{Plan, PodRef};
 use gybe::domain::problem::{Problem, ProblemType};
 use gybe::domain::resource::{KindInfo, ObjectKey, Resource};
@@ -28,9 +28,9 @@ use gybe::nfvo::{Decision, Nfvo, NfvoError};
 use gybe::sol003::grant::GrantRequest;
 use gybe::store::{
     Checkpoint, Claim, CreateOutcome, Granted, HealthStore, IdempotencyKey, InstanceLocation, InstanceStore, Lease,
-    LeaseStore, Listed, OnboardedVnfd, OperationEnded, OperationOutcome, OperationStore, OutboxClaim, OutboxLease,
-    OutboxStats, OutboxStore, PackageStore, Page, QueueStats, Sent, Store, StoreError, Subscribed, SubscriptionStore,
-    VimStore,
+    LeaseStore, Listed, OnboardedVnfd, OnboardingClaim, OnboardingLease, OnboardingStore, OperationEnded,
+    OperationOutcome, OperationStore, OutboxClaim, OutboxLease, OutboxStats, OutboxStore, PackageStore, Page,
+    QueueStats, Sent, Store, StoreError, Subscribed, SubscriptionStore, VimStore,
 };
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
@@ -419,15 +419,25 @@ points! {
         fn package(project: &ProjectId, id: VnfPkgId) -> VnfPackage;
         fn package_of_vnfd(project: &ProjectId, vnfd_id: &str) -> VnfPackage;
         fn packages(project: &ProjectId, page: &Page<'_>) -> Vec<VnfPackage>;
-        fn begin_upload(project: &ProjectId, id: VnfPkgId, now: OffsetDateTime) -> ();
-        fn begin_processing(id: VnfPkgId, now: OffsetDateTime) -> ();
-        fn finish_onboarding(id: VnfPkgId, content: &Content, files: &[DefinitionFile], now: OffsetDateTime) -> ();
-        fn fail_onboarding(id: VnfPkgId, problem: &Problem, now: OffsetDateTime) -> ();
-        fn fail_abandoned_onboardings(before: OffsetDateTime, problem: &Problem, now: OffsetDateTime) -> Vec<VnfPkgId>;
         fn update_package(project: &ProjectId, id: VnfPkgId, state: Option<OperationalState>, data: Option<[&Map<String, Value>; 2]>) -> ();
         fn delete_package(project: &ProjectId, id: VnfPkgId) -> ();
         fn vnfd(project: &ProjectId, vnfd_id: &str) -> OnboardedVnfd;
         fn definition_files(id: VnfPkgId) -> Arc<[DefinitionFile]>;
+    }
+}
+
+points! {
+    OnboardingStore {
+        fn begin_upload(project: &ProjectId, id: VnfPkgId, source: Option<&PackageSource>, owner: &str, ttl: Duration) -> OnboardingLease;
+        fn finish_upload(lease: &OnboardingLease, ttl: Duration) -> ();
+        fn finish_onboarding(lease: &OnboardingLease, content: &Content, files: &[DefinitionFile]) -> ();
+        fn fail_onboarding(lease: &OnboardingLease, problem: &Problem) -> ();
+        fn renew_onboarding(lease: &OnboardingLease, ttl: Duration) -> ();
+        fn release_onboarding(lease: OnboardingLease) -> ();
+        fn claim_onboarding(owner: &str, ttl: Duration) -> OnboardingClaim;
+    }
+    fn onboardings(&self) -> Arc<Notify> {
+        self.0.store.lock().unwrap().as_ref().unwrap().onboardings()
     }
 }
 

@@ -60,13 +60,14 @@ impl Ops {
             onboarding: Onboarding::Created,
             operational_state: OperationalState::Disabled,
             in_use: false,
+            content_epoch: 0,
             user_defined_data: Map::new(),
             created_at: System.now(),
         };
         store.create_package(&row).await.unwrap();
-        store.begin_upload(&row.project_id, package, System.now()).await.unwrap();
-        store.begin_processing(package, System.now()).await.unwrap();
-        store.finish_onboarding(package, &content(), &[], System.now()).await.unwrap();
+        let lease = store.begin_upload(&row.project_id, package, None, "test", Duration::from_secs(60)).await.unwrap();
+        store.finish_upload(&lease, Duration::from_secs(60)).await.unwrap();
+        store.finish_onboarding(&lease, &content(), &[]).await.unwrap();
         Self { store, url: url.to_owned(), package, _database: database }
     }
 

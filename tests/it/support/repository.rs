@@ -34,6 +34,7 @@ impl Sent {
 pub struct Repository {
     /// Host and port.
     pub host: String,
+    sent: Arc<Mutex<Sent>>,
     requests: Arc<Mutex<Vec<String>>>,
     _server: AbortOnDropHandle<()>,
 }
@@ -43,13 +44,20 @@ impl Repository {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let host = listener.local_addr().unwrap().to_string();
         let requests = Arc::<Mutex<Vec<String>>>::default();
-        let seen = Arc::clone(&requests);
+        let sent = Arc::new(Mutex::new(sent));
+        let (seen, sends) = (Arc::clone(&requests), Arc::clone(&sent));
         let server = tokio::spawn(async move {
             while let Ok((connection, _)) = listener.accept().await {
-                tokio::spawn(answer(connection, sent.clone(), Arc::clone(&seen)));
+                let sent = sends.lock().unwrap().clone();
+                tokio::spawn(answer(connection, sent, Arc::clone(&seen)));
             }
         });
-        Self { host, requests, _server: AbortOnDropHandle::new(server) }
+        Self { host, sent, requests, _server: AbortOnDropHandle::new(server) }
+    }
+
+    /// Answers with `sent` from now on.
+    pub fn send(&self, sent: Sent) {
+        *self.sent.lock().unwrap() = sent;
     }
 
     /// The heads of the requests that came.

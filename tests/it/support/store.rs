@@ -56,13 +56,14 @@ pub async fn onboarded(store: &dyn Store, content: &Content, files: &[Definition
         onboarding: Onboarding::Created,
         operational_state: OperationalState::Disabled,
         in_use: false,
+        content_epoch: 0,
         user_defined_data: Map::new(),
         created_at: System.now(),
     };
     store.create_package(&created).await.unwrap();
-    store.begin_upload(&project, id, System.now()).await.unwrap();
-    store.begin_processing(id, System.now()).await.unwrap();
-    store.finish_onboarding(id, content, files, System.now()).await.unwrap();
+    let lease = store.begin_upload(&project, id, None, "test", Duration::from_secs(60)).await.unwrap();
+    store.finish_upload(&lease, Duration::from_secs(60)).await.unwrap();
+    store.finish_onboarding(&lease, content, files).await.unwrap();
     store.vnfd(&project, &content.vnfd.id).await.unwrap()
 }
 

@@ -18,7 +18,7 @@ use gybe::domain::secret::Secret;
 use gybe::domain::vim::{Secrets, Vim, VimConnection};
 use gybe::domain::vnfd::{Flavour, Vdu, Vnfd};
 use gybe::store::seal::KeyRing;
-use gybe::store::{Checkpoint, Claimed, OperationOutcome, Store, StoreError, connect};
+use gybe::store::{Checkpoint, Claimed, OnboardingLease, OperationOutcome, Store, StoreError, connect};
 use serde_json::{Map, Value, json};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 use time::OffsetDateTime;
@@ -107,6 +107,7 @@ impl Fixture {
             onboarding: Onboarding::Created,
             operational_state: OperationalState::Disabled,
             in_use: false,
+            content_epoch: 0,
             user_defined_data: object(json!({"owner": "Zoë", "n": 1.5})),
             created_at: at(0),
         }
@@ -120,10 +121,15 @@ impl Fixture {
         package.id
     }
 
+    /// Begins an upload of the default project's package.
+    pub async fn uploading(&self, id: VnfPkgId) -> Result<OnboardingLease, StoreError> {
+        self.store.begin_upload(&ProjectId::default(), id, None, "test", LONG).await
+    }
+
     pub async fn onboard(&self, id: VnfPkgId, vnfd_id: &str) -> Result<(), StoreError> {
-        self.store.begin_upload(&ProjectId::default(), id, at(1)).await?;
-        self.store.begin_processing(id, at(2)).await?;
-        self.store.finish_onboarding(id, &content(vnfd_id), &[], at(3)).await
+        let lease = self.uploading(id).await?;
+        self.store.finish_upload(&lease, LONG).await?;
+        self.store.finish_onboarding(&lease, &content(vnfd_id), &[]).await
     }
 
     pub fn instance_of(&self, package: VnfPkgId) -> VnfInstance {

@@ -29,6 +29,7 @@ mod filters;
 pub(super) mod inspect;
 mod instances;
 mod leases;
+mod onboarding;
 pub(super) mod op_occ_values;
 mod op_occs;
 mod outbox;

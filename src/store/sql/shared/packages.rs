@@ -1,7 +1,7 @@
 //! `vnf_packages` and `vnf_package_files`.
 //!
-//! A package's row is changed by the API and by the task that reads an upload; each statement names the state it leaves in
-//! its WHERE, so that only one of two can win.
+//! Two requests may change a row at a time. Each statement names the state it leaves in its WHERE, so that only one of them
+//! wins. [`super::onboarding`] has the statements of onboarding.
 
 use std::sync::Arc;
 
@@ -9,32 +9,24 @@ use async_trait::async_trait;
 use serde_json::{Map, Value};
 use sqlx::Row as _;
 use sqlx::types::Json;
-use time::OffsetDateTime;
 
-use super::{
-    Database, QueryBuilder, Row, filters, is_foreign_key_violation, is_unique_violation, json, point_in_time, project,
-    read,
-};
+use super::{Database, QueryBuilder, Row, filters, is_foreign_key_violation, json, point_in_time, project, read};
 use crate::domain::ids::{ProjectId, VnfPkgId};
 use crate::domain::package::{Content, DefinitionFile, Onboarding, OperationalState, VnfPackage};
-use crate::domain::problem::Problem;
 use crate::store::sql::convert::{Unreadable, enumerator, millis, operational_state};
 use crate::store::{OnboardedVnfd, PackageStore, Page, StoreError};
 
-const TABLE: &str = "vnf_packages";
+pub(super) const TABLE: &str = "vnf_packages";
 
 macro_rules! select {
     () => {
         "SELECT id, project_id, onboarding_state, operational_state, user_defined_data, created_at, \
-                vnfd, sha512, size, artifacts, problem, \
+                vnfd, sha512, size, artifacts, problem, content_epoch, \
                 EXISTS (SELECT 1 FROM vnf_instances WHERE vnf_pkg_id = vnf_packages.id) \
                     OR EXISTS (SELECT 1 FROM vnf_lcm_op_occs WHERE target_pkg_id = vnf_packages.id) AS in_use \
          FROM vnf_packages "
     };
 }
-
-/// Files that go into one INSERT: each may have [`DefinitionFile::MAX_BYTES`].
-const FILES_PER_INSERT: usize = 32;
 
 #[async_trait]
 impl PackageStore for Database {
@@ -42,16 +34,15 @@ impl PackageStore for Database {
         self.traced("packages::create", async {
             let insert = sqlx::query(
                 "INSERT INTO vnf_packages \
-                     (id, project_id, onboarding_state, onboarding_since, operational_state, user_defined_data, \
-                      created_at) \
-                 VALUES ($1, $2, $3, $4, $5, $6, $4)",
+                     (id, project_id, onboarding_state, operational_state, user_defined_data, created_at) \
+                 VALUES ($1, $2, $3, $4, $5, $6)",
             )
             .bind(package.id.to_string())
             .bind(&package.project_id.0)
             .bind(Onboarding::Created.as_str())
-            .bind(millis(package.created_at))
             .bind(operational_state(OperationalState::Disabled))
-            .bind(Json(&package.user_defined_data));
+            .bind(Json(&package.user_defined_data))
+            .bind(millis(package.created_at));
             self.writer.execute(insert).await?;
             Ok(())
         })
@@ -79,117 +70,6 @@ impl PackageStore for Database {
             let mut select = QueryBuilder::new(select!());
             filters::push_page(&mut select, "created_at", project, page);
             filters::fetch(self, &mut select).await?.iter().map(|row| read(TABLE, row, package)).collect()
-        })
-        .await
-    }
-
-    async fn begin_upload(&self, project: &ProjectId, id: VnfPkgId, now: OffsetDateTime) -> Result<(), StoreError> {
-        self.traced("packages::begin_upload", async {
-            let update = sqlx::query(
-                "UPDATE vnf_packages SET onboarding_state = 'UPLOADING', onboarding_since = $3, problem = NULL \
-                 WHERE id = $1 AND project_id = $2 AND onboarding_state IN ('CREATED', 'ERROR')",
-            )
-            .bind(id.to_string())
-            .bind(&project.0)
-            .bind(millis(now));
-            let done = self.writer.execute(update).await?;
-            if done.rows_affected() == 1 {
-                return Ok(());
-            }
-            one(self, project, id).await?;
-            Err(StoreError::Stale)
-        })
-        .await
-    }
-
-    async fn begin_processing(&self, id: VnfPkgId, now: OffsetDateTime) -> Result<(), StoreError> {
-        self.traced("packages::begin_processing", async {
-            let update = sqlx::query(
-                "UPDATE vnf_packages SET onboarding_state = 'PROCESSING', onboarding_since = $2 \
-                 WHERE id = $1 AND onboarding_state = 'UPLOADING'",
-            )
-            .bind(id.to_string())
-            .bind(millis(now));
-            let done = self.writer.execute(update).await?;
-            stale_unless(done.rows_affected() == 1)
-        })
-        .await
-    }
-
-    async fn finish_onboarding(
-        &self,
-        id: VnfPkgId,
-        content: &Content,
-        files: &[DefinitionFile],
-        now: OffsetDateTime,
-    ) -> Result<(), StoreError> {
-        self.traced("packages::finish_onboarding", async {
-            let mut tx = self.writer.begin().await?;
-            let done = sqlx::query(
-                "UPDATE vnf_packages \
-                 SET onboarding_state = 'ONBOARDED', onboarding_since = $2, operational_state = 'ENABLED', \
-                     vnfd_id = $3, vnfd = $4, sha512 = $5, size = $6, artifacts = $7 \
-                 WHERE id = $1 AND onboarding_state = 'PROCESSING'",
-            )
-            .bind(id.to_string())
-            .bind(millis(now))
-            .bind(&content.vnfd.id)
-            .bind(Json(&content.vnfd))
-            .bind(&content.sha512)
-            .bind(i64::try_from(content.size).unwrap_or(i64::MAX))
-            .bind(Json(&content.artifacts))
-            .execute(&mut *tx)
-            .await;
-            let done = done.map_err(|error| {
-                if is_unique_violation(&error) { StoreError::Duplicate("the VNFD's id") } else { error.into() }
-            })?;
-            stale_unless(done.rows_affected() == 1)?;
-            for files in files.chunks(FILES_PER_INSERT) {
-                let mut insert = QueryBuilder::new("INSERT INTO vnf_package_files (vnf_pkg_id, path, content) ");
-                insert.push_values(files, |mut values, file| {
-                    values.push_bind(id.to_string()).push_bind(&file.path).push_bind(&file.text);
-                });
-                insert.build().persistent(false).execute(&mut *tx).await?;
-            }
-            tx.commit().await?;
-            self.signals.change();
-            Ok(())
-        })
-        .await
-    }
-
-    async fn fail_onboarding(&self, id: VnfPkgId, problem: &Problem, now: OffsetDateTime) -> Result<(), StoreError> {
-        self.traced("packages::fail_onboarding", async {
-            let update = sqlx::query(
-                "UPDATE vnf_packages SET onboarding_state = 'ERROR', onboarding_since = $2, problem = $3 \
-                 WHERE id = $1 AND onboarding_state IN ('UPLOADING', 'PROCESSING')",
-            )
-            .bind(id.to_string())
-            .bind(millis(now))
-            .bind(Json(problem));
-            let done = self.writer.execute(update).await?;
-            stale_unless(done.rows_affected() == 1)
-        })
-        .await
-    }
-
-    async fn fail_abandoned_onboardings(
-        &self,
-        before: OffsetDateTime,
-        problem: &Problem,
-        now: OffsetDateTime,
-    ) -> Result<Vec<VnfPkgId>, StoreError> {
-        self.traced("packages::fail_abandoned", async {
-            let update = sqlx::query(
-                "UPDATE vnf_packages SET onboarding_state = 'ERROR', onboarding_since = $2, problem = $3 \
-                 WHERE onboarding_state IN ('UPLOADING', 'PROCESSING') AND onboarding_since < $1 \
-                 RETURNING id",
-            )
-            .bind(millis(before))
-            .bind(millis(now))
-            .bind(Json(problem));
-            let rows = self.writer.fetch_all_unsynced(update).await?;
-            rows.iter().map(|row| read(TABLE, row, id)).collect()
         })
         .await
     }
@@ -301,11 +181,7 @@ pub(super) async fn one(db: &Database, project: &ProjectId, id: VnfPkgId) -> Res
     read(TABLE, &row.ok_or(StoreError::NotFound)?, package)
 }
 
-fn stale_unless(done: bool) -> Result<(), StoreError> {
-    if done { Ok(()) } else { Err(StoreError::Stale) }
-}
-
-fn id(row: &Row) -> Result<VnfPkgId, Unreadable> {
+pub(super) fn id(row: &Row) -> Result<VnfPkgId, Unreadable> {
     Ok(row.try_get::<&str, _>("id")?.parse()?)
 }
 
@@ -329,6 +205,7 @@ fn package(row: &Row) -> Result<VnfPackage, Unreadable> {
         onboarding,
         operational_state: enumerator(row.try_get("operational_state")?)?,
         in_use: row.try_get("in_use")?,
+        content_epoch: row.try_get("content_epoch")?,
         user_defined_data: json(row, "user_defined_data")?,
         created_at: point_in_time(row, "created_at")?,
     })

@@ -1,0 +1,383 @@
+//! Onboarding of packages (SOL005 clauses 9.4.6 and 9.4.7): the content is uploaded or fetched, then read and checked.
+//!
+//! A package is onboarded under a lease, as an operation is. The API process that accepts the request takes the lease and
+//! normally finishes. If it is killed, the lease runs out, and [`Onboarder::run`] of any process that serves the same data
+//! directory takes over:
+//!
+//! | what the other process did | what happens |
+//! |---|---|
+//! | it received an upload (UPLOADING) | ERROR: the rest of the bytes never comes; the client uploads again |
+//! | it fetched from a URI (UPLOADING) | the content is fetched again |
+//! | it checked the content (PROCESSING) | the content is checked again |
+//!
+//! A CSAR is on disk before a package is PROCESSING. Its file is named after the lease under which it arrived, so a process
+//! that lost its lease never touches the file of the next one.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::Stream;
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, interval_at, sleep};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::blocking::blocking;
+use crate::domain::ids::{ProjectId, VnfPkgId};
+use crate::domain::package::{InterruptedOnboarding, Onboarding, PackageSource, VnfPackage};
+use crate::domain::problem::{Problem, ProblemType, problem};
+use crate::error::{ApiError, internal};
+use crate::fetch::{FetchPermit, FetchRequest, PackageSources};
+use crate::package::archive::Limits;
+use crate::package::csar;
+use crate::package::files::PackageFiles;
+use crate::store::{ClaimedOnboarding, OnboardingClaim, OnboardingLease, Store, StoreError};
+
+/// Packages checked concurrently: fewer than the slots of [`blocking`], so that requests always find one.
+static CHECKS: Semaphore = Semaphore::const_new(4);
+/// Packages taken over from other processes concurrently.
+const TAKEOVERS: usize = 8;
+/// A package is checked by this many processes that do not survive it; then the package is at fault.
+const ATTEMPTS: i64 = 5;
+/// The pause after the store fails.
+const STORE_PAUSE: Duration = Duration::from_secs(1);
+
+/// Onboards packages. See the module's documentation.
+pub struct Onboarder {
+    store: Arc<dyn Store>,
+    files: Arc<PackageFiles>,
+    sources: Arc<PackageSources>,
+    /// The holder of the leases: unique among the running processes.
+    owner: String,
+    lease_ttl: Duration,
+    /// The process's runtime: work must outlive its request, and the runtime of an HTTP worker ends with the worker.
+    runtime: Handle,
+    tasks: TaskTracker,
+    /// Set when the process ends.
+    stopping: CancellationToken,
+}
+
+impl Onboarder {
+    /// An onboarder that accepts content; [`Onboarder::run`] takes over from processes that were killed. Leases are held
+    /// for `lease_ttl` unless renewed.
+    pub fn new(
+        store: Arc<dyn Store>,
+        files: Arc<PackageFiles>,
+        sources: Arc<PackageSources>,
+        owner: String,
+        lease_ttl: Duration,
+    ) -> Arc<Self> {
+        let (runtime, tasks) = (Handle::current(), TaskTracker::new());
+        Arc::new(Self { store, files, sources, owner, lease_ttl, runtime, tasks, stopping: CancellationToken::new() })
+    }
+
+    /// Writes `content` to disk and hands it over to be checked. `onboardingState` and `onboardingFailureDetails` show the
+    /// result of the check.
+    ///
+    /// # Errors
+    /// 404; 409 if the package has content or an upload is under way; those of [`PackageFiles::receive`].
+    pub async fn upload<B: AsRef<[u8]>, E>(
+        self: &Arc<Self>,
+        project: &ProjectId,
+        id: VnfPkgId,
+        content: impl Stream<Item = Result<B, E>> + Unpin,
+    ) -> Result<(), ApiError> {
+        let lease = self.begin(project, id, None).await?;
+        let mut upload = UploadGuard { onboarder: Arc::clone(self), lease, is_over: false };
+        let lease = &upload.lease;
+        let received = self.under_lease(lease, self.files.receive(id, lease.epoch, content)).await;
+        let ended = self.end_upload(lease, received).await;
+        upload.is_over = true;
+        ended?;
+        let lease = again(&upload.lease);
+        self.spawn(async move |onboarder| onboarder.check(&lease, lease.epoch).await);
+        Ok(())
+    }
+
+    /// Fetches the content of a package from `source` after this returns, then has it checked, as after an upload.
+    ///
+    /// # Errors
+    /// 404; 409 as [`Onboarder::upload`]; those of [`PackageSources::request`] and [`PackageSources::try_permit`].
+    pub async fn fetch(
+        self: &Arc<Self>,
+        project: &ProjectId,
+        id: VnfPkgId,
+        source: &PackageSource,
+    ) -> Result<(), ApiError> {
+        self.store.package(project, id).await.map_err(|error| refusal(id, error))?;
+        let request = self.sources.request(source)?;
+        let permit = self.sources.try_permit()?;
+        let lease = self.begin(project, id, Some(source)).await?;
+        self.spawn(async move |onboarder| onboarder.fetch_and_check(lease, request, Some(permit)).await);
+        Ok(())
+    }
+
+    /// Takes over the packages of processes whose lease ran out, until `stop`. Sleeps until the store signals that an
+    /// onboarding began somewhere, or until the next lease runs out. Then gives back what it fetches, and finishes what it
+    /// checks.
+    pub async fn run(self: Arc<Self>, stop: CancellationToken) {
+        let wake = self.store.onboardings();
+        let slots = Arc::new(Semaphore::new(TAKEOVERS));
+        while !stop.is_cancelled() {
+            let slot = tokio::select! {
+                () = stop.cancelled() => break,
+                slot = Arc::clone(&slots).acquire_owned() => slot,
+            };
+            // Registered before the claim: a signal between the claim and the sleep is not lost.
+            let mut woken = pin!(wake.notified());
+            woken.as_mut().enable();
+            let due = match self.store.claim_onboarding(&self.owner, self.lease_ttl).await {
+                Ok(OnboardingClaim::Work(claimed)) => {
+                    self.spawn(async move |onboarder| {
+                        let _slot = slot;
+                        onboarder.resume(*claimed).await
+                    });
+                    continue;
+                }
+                Ok(OnboardingClaim::Idle(due)) => due,
+                Err(error) => {
+                    tracing::error!(error = &error as &dyn std::error::Error, "no onboarding can be claimed");
+                    Some(STORE_PAUSE)
+                }
+            };
+            drop(slot);
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = woken => {}
+                Some(()) = async { Some(sleep(due?).await) } => {}
+            }
+        }
+        self.stopping.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    /// Removes the files that no package refers to: those of a process that was killed before it could.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub async fn remove_orphans(&self, project: &ProjectId) -> Result<(), StoreError> {
+        for (id, epoch) in self.files.all().unwrap_or_default() {
+            let is_orphan = match self.store.package(project, id).await {
+                Ok(VnfPackage { onboarding: Onboarding::Created | Onboarding::Error(_), .. }) => true,
+                Ok(VnfPackage { onboarding: Onboarding::Uploading, .. }) => false,
+                Ok(VnfPackage { content_epoch, .. }) => epoch < content_epoch,
+                Err(StoreError::NotFound) => true,
+                Err(error) => return Err(error),
+            };
+            if is_orphan {
+                self.files.remove_through(id, epoch).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn begin(
+        &self,
+        project: &ProjectId,
+        id: VnfPkgId,
+        source: Option<&PackageSource>,
+    ) -> Result<OnboardingLease, ApiError> {
+        let begun = self.store.begin_upload(project, id, source, &self.owner, self.lease_ttl).await;
+        begun.map_err(|error| refusal(id, error))
+    }
+
+    /// Records that all of the content has arrived, or why it has not.
+    async fn end_upload(
+        &self,
+        lease: &OnboardingLease,
+        received: Result<Result<(), Problem>, StoreError>,
+    ) -> Result<(), ApiError> {
+        let id = lease.package;
+        let ended = match received {
+            Ok(Ok(())) => self.store.finish_upload(lease, self.lease_ttl).await,
+            Ok(Err(problem)) => {
+                self.store.fail_onboarding(lease, &problem).await?;
+                return Err(problem.into());
+            }
+            Err(error) => Err(error),
+        };
+        match ended {
+            Err(StoreError::LeaseLost) => {
+                // The file is of no use to anybody. After any other error the package may be PROCESSING all the same.
+                self.files.remove_through(id, lease.epoch).await;
+                Err(Problem::conflict(format!("the upload of VNF package {id} was interrupted: upload it again"))
+                    .into())
+            }
+            other => Ok(other?),
+        }
+    }
+
+    /// Fetches the content, then checks it. Waits for a permit without `permit`.
+    async fn fetch_and_check(
+        &self,
+        lease: OnboardingLease,
+        request: FetchRequest,
+        permit: Option<FetchPermit>,
+    ) -> Result<(), StoreError> {
+        let (id, host) = (lease.package, request.host().to_owned());
+        let fetch = async {
+            let permit = match permit {
+                Some(permit) => permit,
+                None => self.sources.permit().await,
+            };
+            let content = self.sources.fetch(request, permit).await?;
+            self.files.receive(id, lease.epoch, content).await
+        };
+        let fetch_or_stop = async {
+            tokio::select! {
+                fetched = fetch => Some(fetched),
+                () = self.stopping.cancelled() => None,
+            }
+        };
+        match self.under_lease(&lease, fetch_or_stop).await? {
+            None => return self.store.release_onboarding(lease).await,
+            Some(Err(problem)) => {
+                tracing::info!(vnf_package.id = %id, "package {id} was not fetched from {host}: {}", problem.detail);
+                return self.store.fail_onboarding(&lease, &problem).await;
+            }
+            Some(Ok(())) => {}
+        }
+        self.store.finish_upload(&lease, self.lease_ttl).await?;
+        self.check(&lease, lease.epoch).await
+    }
+
+    /// Reads the content that arrived under the lease `content_epoch`, and records the result.
+    async fn check(&self, lease: &OnboardingLease, content_epoch: i64) -> Result<(), StoreError> {
+        let id = lease.package;
+        let path = self.files.path(id, content_epoch);
+        let read = async {
+            let _slot = CHECKS.acquire().await;
+            blocking(move || csar::onboard(&path, &Limits::default())).await
+        };
+        let onboarded = match self.under_lease(lease, read).await? {
+            Ok(onboarded) => onboarded,
+            Err(problem) => {
+                tracing::info!(vnf_package.id = %id, "package {id} is refused: {}", problem.detail);
+                self.files.remove_through(id, content_epoch).await;
+                return self.store.fail_onboarding(lease, &problem).await;
+            }
+        };
+        let problem = match self.store.finish_onboarding(lease, &onboarded.content, &onboarded.files).await {
+            Ok(()) => {
+                self.files.remove_through(id, content_epoch - 1).await;
+                return Ok(());
+            }
+            Err(StoreError::Duplicate(_)) => Problem::conflict(format!(
+                "another package has the vnfdId '{}': delete that one, or give this descriptor another descriptor_id",
+                onboarded.content.vnfd.id
+            )),
+            // The lease runs out, and the package is checked again.
+            Err(error) if error.is_passing() || matches!(error, StoreError::LeaseLost) => return Err(error),
+            // Something in it can't be stored.
+            Err(error) => internal(&error),
+        };
+        self.store.fail_onboarding(lease, &problem).await?;
+        // Not before: until the store knows that the package is not onboarded, the content must be there.
+        self.files.remove_through(id, content_epoch).await;
+        Ok(())
+    }
+
+    /// Goes on where another process stopped.
+    async fn resume(&self, claimed: ClaimedOnboarding) -> Result<(), StoreError> {
+        let ClaimedOnboarding { lease, interrupted } = claimed;
+        let id = lease.package;
+        tracing::warn!(vnf_package.id = %id, lease.epoch, "the onboarding of package {id} was interrupted and goes on here");
+        let problem = match interrupted {
+            InterruptedOnboarding::Fetch(source) => match self.sources.request(&source) {
+                Ok(request) => return self.fetch_and_check(lease, request, None).await,
+                Err(problem) => problem,
+            },
+            InterruptedOnboarding::Check { content_epoch } if lease.epoch - content_epoch < ATTEMPTS => {
+                return self.check(&lease, content_epoch).await;
+            }
+            InterruptedOnboarding::Check { .. } => problem!(
+                ProblemType::Interrupted,
+                "the VNFM stopped {attempts} times while it read the package: tell its operator",
+                attempts = ATTEMPTS,
+            ),
+            InterruptedOnboarding::Upload => {
+                let text = "the VNFM stopped while it received the package: upload it again";
+                Problem::new(ProblemType::Interrupted, text)
+            }
+        };
+        self.files.remove_through(id, lease.epoch).await;
+        self.store.fail_onboarding(&lease, &problem).await
+    }
+
+    /// Runs `work` and renews the lease meanwhile. Gives `work` up if the lease is lost.
+    async fn under_lease<T>(&self, lease: &OnboardingLease, work: impl Future<Output = T>) -> Result<T, StoreError> {
+        let mut work = pin!(work);
+        let mut renewal = interval_at(Instant::now() + self.lease_ttl / 3, self.lease_ttl / 3);
+        loop {
+            tokio::select! {
+                done = &mut work => return Ok(done),
+                _ = renewal.tick() => {}
+            }
+            match self.store.renew_onboarding(lease, self.lease_ttl).await {
+                Err(StoreError::LeaseLost) => return Err(StoreError::LeaseLost),
+                Err(error) => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::warn!(error, "the lease of package {} can't be renewed", lease.package);
+                }
+                Ok(()) => {}
+            }
+        }
+    }
+
+    /// Runs `work` on the process's runtime. Nobody waits for its result, so the log has its error.
+    fn spawn<W>(self: &Arc<Self>, work: impl FnOnce(Arc<Self>) -> W)
+    where
+        W: Future<Output = Result<(), StoreError>> + Send + 'static,
+    {
+        let work = work(Arc::clone(self));
+        let work = async move {
+            if let Err(error) = work.await {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(
+                    error,
+                    "the onboarding of a package was not recorded; it goes on when its lease runs out"
+                );
+            }
+        };
+        self.tasks.spawn_on(work, &self.runtime);
+    }
+}
+
+/// An upload under way. A reset connection drops the handler at any point; the package must accept another upload at once
+/// all the same.
+struct UploadGuard {
+    onboarder: Arc<Onboarder>,
+    lease: OnboardingLease,
+    is_over: bool,
+}
+
+impl Drop for UploadGuard {
+    fn drop(&mut self) {
+        if self.is_over {
+            return;
+        }
+        let lease = again(&self.lease);
+        self.onboarder.spawn(async move |onboarder| {
+            let problem = Problem::bad_request("the upload broke off: upload the package again");
+            onboarder.store.fail_onboarding(&lease, &problem).await
+        });
+    }
+}
+
+/// The same lease for a task that goes on with it.
+const fn again(lease: &OnboardingLease) -> OnboardingLease {
+    OnboardingLease { package: lease.package, epoch: lease.epoch }
+}
+
+fn refusal(id: VnfPkgId, error: StoreError) -> ApiError {
+    match error {
+        StoreError::Stale => {
+            Problem::conflict(format!("VNF package {id} has content already, or an upload is under way")).into()
+        }
+        StoreError::NotFound => Problem::not_found("VNF package", &id.to_string()).into(),
+        other => other.into(),
+    }
+}
