@@ -73,8 +73,8 @@ impl OperationMetrics {
 
     /// A lease is held until the value is dropped.
     #[must_use]
-    pub fn lease(&self) -> Held {
-        Held::new(&self.leases)
+    pub fn lease(&self) -> GaugeGuard {
+        GaugeGuard::new(&self.leases)
     }
 
     /// Makes them part of what is written out.
@@ -89,16 +89,16 @@ impl OperationMetrics {
 }
 
 /// Counts as one while it lives, however the work that it stands for ends.
-pub struct Held(Gauge);
+pub struct GaugeGuard(Gauge);
 
-impl Held {
+impl GaugeGuard {
     fn new(gauge: &Gauge) -> Self {
         gauge.inc();
         Self(gauge.clone())
     }
 }
 
-impl Drop for Held {
+impl Drop for GaugeGuard {
     fn drop(&mut self) {
         self.0.dec();
     }
@@ -209,20 +209,20 @@ impl HttpMetrics {
 
     /// A request is worked on until the value is dropped.
     #[must_use]
-    pub fn request(&self) -> Held {
-        Held::new(&self.under_way)
+    pub fn request(&self) -> GaugeGuard {
+        GaugeGuard::new(&self.under_way)
     }
 
     /// The body of a request arrives until the value is dropped.
     #[must_use]
-    pub fn body(&self) -> Held {
-        Held::new(&self.bodies)
+    pub fn body(&self) -> GaugeGuard {
+        GaugeGuard::new(&self.bodies)
     }
 
     /// A connection is open until the value is dropped.
     #[must_use]
-    pub fn connection(&self) -> Held {
-        Held::new(&self.connections)
+    pub fn connection(&self) -> GaugeGuard {
+        GaugeGuard::new(&self.connections)
     }
 
     /// The connections that are open.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use gybe::clock::{Ids as _, System};
-use gybe::conductor::{Conductor, Settings};
+use gybe::conductor::{Conductor, ConductorConfig};
 use gybe::domain::ids::{ProjectId, VnfInstanceId};
 use gybe::domain::op_occ::OpState;
 use gybe::infra::Patience;
@@ -172,7 +172,7 @@ impl Drop for Worker {
 pub async fn work(url: &str) {
     let store: Arc<dyn Store> = store::open(url).await;
     let patience = Patience { grace: Duration::from_secs(30), timeout: Duration::from_secs(500) };
-    let settings = Settings {
+    let settings = ConductorConfig {
         owner: System.uuid().to_string(),
         max_operations: 64,
         lease_ttl: Duration::from_secs(30),

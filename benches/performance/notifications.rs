@@ -10,7 +10,7 @@ use gybe::domain::ids::{ProjectId, SubscriptionId};
 use gybe::domain::interface::{Edition, Interface};
 use gybe::domain::subscription::{Subscription, Verbosity};
 use gybe::notify::Notifier;
-use gybe::notify::callback::{Callbacks, Settings};
+use gybe::notify::callback::{Callbacks, OutboundConfig};
 use gybe::package::archive::Limits;
 use gybe::package::csar;
 use gybe::store::{OnboardedVnfd, Store, Subscribed};
@@ -61,7 +61,7 @@ async fn measure_on(database: &str, url: &str, subscribers: usize, section: &mut
 
 /// Empties the outbox.
 async fn deliver(store: Arc<dyn Store>, subscribers: &[Subscriber], changes: usize) -> serde_json::Value {
-    let callbacks = Arc::new(Callbacks::new(&Settings::default()).unwrap());
+    let callbacks = Arc::new(Callbacks::new(&OutboundConfig::default()).unwrap());
     let lease = Duration::from_secs(30);
     let begun = Instant::now();
     let notifier = Notifier::new(store.clone(), callbacks, System.uuid().to_string(), lease);

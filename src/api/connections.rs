@@ -28,7 +28,7 @@ use rustix::net::{Shutdown, shutdown, sockopt::set_tcp_user_timeout};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::metrics::{Held, HttpMetrics};
+use crate::metrics::{GaugeGuard, HttpMetrics};
 
 /// A connection that was idle for so long after an answer is closed: later than those of clients and proxies, most of which
 /// give up theirs within 60 seconds.
@@ -76,7 +76,7 @@ impl Connections {
 struct Kept {
     connection: Rc<Connection>,
     _watch: AbortOnDropHandle<()>,
-    _counted: Held,
+    _counted: GaugeGuard,
 }
 
 struct Connection {

@@ -19,7 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::{MAX_BODY, health};
 use crate::domain::problem::{Problem, ProblemType};
 use crate::error::response;
-use crate::metrics::{Held, HttpMetrics};
+use crate::metrics::{GaugeGuard, HttpMetrics};
 
 /// So many bytes of each body are taken without asking whether others leave room: what most requests have at the most, so
 /// that those are never sent away for the sake of a few large ones.
@@ -42,7 +42,7 @@ pub struct Load {
 /// A request's right to be worked on; it ends with the request.
 struct Slot {
     _permit: OwnedSemaphorePermit,
-    _counted: Held,
+    _counted: GaugeGuard,
 }
 
 /// A body's bytes beyond [`FREE`], kept until the end of the request, as long as what was read from them.
@@ -106,7 +106,7 @@ pub async fn limit_load(
 /// The right to send a package, until it is dropped.
 pub struct Upload {
     _permit: OwnedSemaphorePermit,
-    _counted: Held,
+    _counted: GaugeGuard,
 }
 
 /// Exchanges the [`Slot`] of a request that [`limit_load`] let pass for one of those of uploads.

@@ -39,7 +39,7 @@ use crate::traces::{self, TRACES};
 
 /// How a conductor works.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct ConductorConfig {
     /// Who holds its leases: unique among the running processes.
     pub owner: String,
     /// Operations worked on at once.
@@ -57,7 +57,7 @@ pub struct Conductor {
     store: Arc<dyn Store>,
     driver: Arc<dyn Driver>,
     clock: Arc<dyn Clock>,
-    settings: Settings,
+    settings: ConductorConfig,
     /// `None`: every operation is.
     granting: Option<Granting>,
     slots: Arc<Semaphore>,
@@ -74,7 +74,12 @@ const STORE_PAUSE: Duration = Duration::from_secs(1);
 
 impl Conductor {
     /// A conductor that is not running yet.
-    pub fn new(store: Arc<dyn Store>, driver: Arc<dyn Driver>, clock: Arc<dyn Clock>, settings: Settings) -> Arc<Self> {
+    pub fn new(
+        store: Arc<dyn Store>,
+        driver: Arc<dyn Driver>,
+        clock: Arc<dyn Clock>,
+        settings: ConductorConfig,
+    ) -> Arc<Self> {
         Self::granted(store, driver, clock, settings, None)
     }
 
@@ -83,7 +88,7 @@ impl Conductor {
         store: Arc<dyn Store>,
         driver: Arc<dyn Driver>,
         clock: Arc<dyn Clock>,
-        settings: Settings,
+        settings: ConductorConfig,
         granting: Option<Granting>,
     ) -> Arc<Self> {
         let slots = Arc::new(Semaphore::new(settings.max_operations));

@@ -22,7 +22,7 @@ use crate::domain::secret::Secret;
 use crate::metrics::GrantMetrics;
 use crate::nfvo::{Decision, Nfvo, NfvoError};
 use crate::outbound::tokens::{Client, Tokens};
-use crate::outbound::{Answer, Authorization, Outbound, OutboundError, Settings as Way, basic};
+use crate::outbound::{Answer, Authorization, Outbound, OutboundConfig, OutboundError, basic};
 use crate::sol003::grant::{Grant, GrantRequest};
 use crate::traces::TRACES;
 
@@ -35,7 +35,7 @@ const MAX_ID: usize = 255;
 
 /// How the NFVO is reached.
 #[derive(Clone)]
-pub struct Settings {
+pub struct NfvoEndpoint {
     /// Root of its grant interface with the version, such as `https://nfvo/grant/v1`, without a slash at the end.
     pub url: String,
     /// `Version` of requests.
@@ -43,7 +43,7 @@ pub struct Settings {
     /// As whom, if by name.
     pub credential: Option<Credential>,
     /// Addresses, authorities and the certificate.
-    pub way: Way,
+    pub outbound: OutboundConfig,
 }
 
 /// Who Gybe is to the NFVO.
@@ -57,26 +57,33 @@ pub struct Credential {
     pub token_endpoint: Option<String>,
 }
 
-impl fmt::Debug for Settings {
+impl NfvoEndpoint {
+    /// Name of the authentication method, as SOL003 spells it.
+    pub fn authentication(&self) -> &'static str {
+        match &self.credential {
+            Some(Credential { token_endpoint: Some(_), .. }) => "OAUTH2_CLIENT_CREDENTIALS",
+            Some(Credential { token_endpoint: None, .. }) => "BASIC",
+            None => "no password",
+        }
+    }
+}
+
+impl fmt::Debug for NfvoEndpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let by_name = self.credential.as_ref().map(|it| match it.token_endpoint {
-            Some(_) => "OAUTH2_CLIENT_CREDENTIALS",
-            None => "BASIC",
-        });
-        f.debug_struct("Settings")
+        f.debug_struct("NfvoEndpoint")
             .field("url", &self.url)
             .field("api_version", &self.api_version)
-            .field("authentication", &by_name)
+            .field("authentication", &self.authentication())
             .field("user", &self.credential.as_ref().map(|it| &it.user))
             .field("token_endpoint", &self.credential.as_ref().and_then(|it| it.token_endpoint.as_ref()))
-            .field("way", &self.way)
+            .field("outbound", &self.outbound)
             .finish()
     }
 }
 
 /// The way to the NFVO.
 pub struct GrantClient {
-    settings: Settings,
+    endpoint: NfvoEndpoint,
     outbound: Outbound,
     tokens: Tokens<()>,
     metrics: GrantMetrics,
@@ -97,13 +104,13 @@ enum Asking {
 }
 
 impl GrantClient {
-    /// The way as `settings` have it.
+    /// A client of the grant interface at `endpoint`.
     ///
     /// # Errors
     /// [`OutboundError`].
-    pub fn new(settings: Settings) -> Result<Self, OutboundError> {
-        let outbound = Outbound::new(&settings.way, MAX_ANSWER)?;
-        Ok(Self { settings, outbound, tokens: Tokens::default(), metrics: GrantMetrics::default() })
+    pub fn new(endpoint: NfvoEndpoint) -> Result<Self, OutboundError> {
+        let outbound = Outbound::new(&endpoint.outbound, MAX_ANSWER)?;
+        Ok(Self { endpoint, outbound, tokens: Tokens::default(), metrics: GrantMetrics::default() })
     }
 
     /// What it counts.
@@ -144,7 +151,7 @@ impl GrantClient {
         let mut request = Request::builder()
             .method(method)
             .uri(uri)
-            .header("Version", &self.settings.api_version)
+            .header("Version", &self.endpoint.api_version)
             .header(ACCEPT, "application/json, application/problem+json");
         if !body.is_empty() {
             request = request.header(CONTENT_TYPE, "application/json");
@@ -157,7 +164,7 @@ impl GrantClient {
     }
 
     async fn authorization(&self) -> Result<Authorization, String> {
-        let Some(Credential { user, password, token_endpoint }) = &self.settings.credential else {
+        let Some(Credential { user, password, token_endpoint }) = &self.endpoint.credential else {
             return Ok(Authorization::default());
         };
         let Some(endpoint) = token_endpoint else {
@@ -182,7 +189,7 @@ impl GrantClient {
                     return Err(bad_request("has an id that is empty or too long"));
                 }
                 let uri = if asking == Asking::Ask { self.place(&headers) } else { Some(uri.to_owned()) };
-                let uri = uri.unwrap_or_else(|| format!("{}/grants/{}", self.settings.url, grant.id));
+                let uri = uri.unwrap_or_else(|| format!("{}/grants/{}", self.endpoint.url, grant.id));
                 Ok(Decision::Granted { grant: Box::new(grant), uri })
             }
             StatusCode::ACCEPTED => {
@@ -215,14 +222,14 @@ impl GrantClient {
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%:@".contains(&byte);
         let is_id =
             !id.is_empty() && id.len() <= MAX_ID && !matches!(id, "." | ".." | "grants") && id.bytes().all(is_plain);
-        is_id.then(|| format!("{}/grants/{id}", self.settings.url))
+        is_id.then(|| format!("{}/grants/{id}", self.endpoint.url))
     }
 }
 
 #[async_trait]
 impl Nfvo for GrantClient {
     async fn ask(&self, request: &GrantRequest) -> Result<Decision, NfvoError> {
-        let uri = format!("{}/grants", self.settings.url);
+        let uri = format!("{}/grants", self.endpoint.url);
         let body = serde_json::to_string(request).map_err(|error| unreachable(error.to_string()))?;
         self.call(Asking::Ask, &uri, body).await
     }
@@ -230,7 +237,7 @@ impl Nfvo for GrantClient {
     /// The root may have been configured anew since the Grant was asked for: it is the one that counts.
     async fn look(&self, uri: &str) -> Result<Decision, NfvoError> {
         let id = uri.rsplit('/').next().unwrap_or_default();
-        self.call(Asking::Look, &format!("{}/grants/{id}", self.settings.url), String::new()).await
+        self.call(Asking::Look, &format!("{}/grants/{id}", self.endpoint.url), String::new()).await
     }
 }
 
@@ -278,7 +285,8 @@ mod tests {
 
     fn client() -> GrantClient {
         let (url, api_version) = ("http://nfvo/grant/v1".to_owned(), "1.4.0".to_owned());
-        GrantClient::new(Settings { url, api_version, credential: None, way: Way::default() }).unwrap()
+        GrantClient::new(NfvoEndpoint { url, api_version, credential: None, outbound: OutboundConfig::default() })
+            .unwrap()
     }
 
     fn headers(name: &'static str, value: &str) -> HeaderMap {
@@ -332,7 +340,10 @@ mod tests {
             token_endpoint: Some("http://tokens".to_owned()),
         };
         let (url, api_version) = ("http://nfvo".to_owned(), "1.4.0".to_owned());
-        let shown = format!("{:?}", Settings { url, api_version, credential: Some(credential), way: Way::default() });
+        let shown = format!(
+            "{:?}",
+            NfvoEndpoint { url, api_version, credential: Some(credential), outbound: OutboundConfig::default() }
+        );
         assert!(shown.contains("OAUTH2_CLIENT_CREDENTIALS") && !shown.contains("hunter22"), "{shown}");
     }
 }

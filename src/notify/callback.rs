@@ -11,7 +11,7 @@ use crate::domain::subscription::{AuthType, Authentication, CLIENT_PASSWORD, PAS
 use crate::outbound::tokens::{Client, Tokens};
 use crate::outbound::{Outbound, basic};
 
-pub use crate::outbound::{Authorization, OutboundError as CallbackError, Settings};
+pub use crate::outbound::{Authorization, OutboundConfig, OutboundError as CallbackError};
 
 /// So much of an answer is read; its status says the rest.
 const MAX_ANSWER: usize = 64 * 1024;
@@ -49,7 +49,7 @@ impl Callbacks {
     ///
     /// # Errors
     /// [`CallbackError`].
-    pub fn new(settings: &Settings) -> Result<Self, CallbackError> {
+    pub fn new(settings: &OutboundConfig) -> Result<Self, CallbackError> {
         Ok(Self { outbound: Outbound::new(settings, MAX_ANSWER)?, tokens: Tokens::default() })
     }
 

@@ -43,7 +43,7 @@ pub type Https = Client<HttpsConnector<HttpConnector<Resolver>>, String>;
 
 /// How peers are reached.
 #[derive(Clone, Debug, Default)]
-pub struct Settings {
+pub struct OutboundConfig {
     /// Whether link-local addresses and metadata services may be.
     pub allow_link_local: bool,
     /// PEM file of the authorities that peers' certificates must be of, in place of the system's.
@@ -101,7 +101,7 @@ impl Outbound {
     ///
     /// # Errors
     /// [`OutboundError`].
-    pub fn new(settings: &Settings, max_answer: usize) -> Result<Self, OutboundError> {
+    pub fn new(settings: &OutboundConfig, max_answer: usize) -> Result<Self, OutboundError> {
         let authorities = settings.ca_file.as_deref().map(certificates).transpose()?.unwrap_or_default();
         let https = |certificate| https(settings.allow_link_local, &authorities, certificate);
         let certificate = settings.certificate_file.as_deref().map(identity).transpose()?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gybe::clock::{Clock as _, System};
-use gybe::conductor::{Conductor, Settings};
+use gybe::conductor::{Conductor, ConductorConfig};
 use gybe::domain::op_occ::{LcmOperation, OpState, Remedy, Unattended, VnfLcmOpOcc};
 use gybe::domain::plan::Plan;
 use gybe::domain::problem::{Problem, ProblemType};
@@ -56,7 +56,7 @@ fn plan(backward: bool) -> Plan {
 
 /// A conductor over that store, until it is dropped.
 fn conductor(store: &Arc<dyn Store>) -> impl Drop {
-    let settings = Settings {
+    let settings = ConductorConfig {
         owner: "decider".to_owned(),
         max_operations: 1,
         lease_ttl: LONG,

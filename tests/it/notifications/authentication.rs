@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use gybe::domain::secret::Secret;
 use gybe::domain::subscription::{AuthType, CLIENT_PASSWORD, Subscription};
-use gybe::notify::callback::{Callbacks, Settings};
+use gybe::notify::callback::{Callbacks, OutboundConfig};
 use serde_json::json;
 
 use super::{OutboxSite, Running, subscription, with_basic};
@@ -96,7 +96,7 @@ async fn a_certificate_is_shown_to_who_asks_for_it_and_to_nobody_else() {
         std::fs::write(&path, text).unwrap();
         path
     };
-    let settings = Settings {
+    let settings = OutboundConfig {
         allow_link_local: false,
         ca_file: Some(file("ca.pem", &server.0)),
         certificate_file: Some(file("client.pem", &(client.0.clone() + &client.1))),
@@ -140,7 +140,7 @@ async fn tokens_are_not_asked_for_and_redirects_not_followed_at_metadata_service
     assert!(reason.contains("the token endpoint gave no token") && reason.contains("metadata service"), "{reason}");
     let left = outbox.until(&redirected, |left| left[0].is_parked).await;
     assert!(left[0].reason.as_deref().unwrap().contains("redirects are not followed"));
-    let callbacks = Callbacks::new(&Settings::default()).unwrap();
+    let callbacks = Callbacks::new(&OutboundConfig::default()).unwrap();
     let probed = callbacks.probe(&subscription("http://169.254.169.254/", json!({}))).await.unwrap_err();
     assert!(probed.contains("metadata service"), "{probed}");
     assert_eq!(callbacks.probe(&redirected).await.unwrap().as_u16(), 302);

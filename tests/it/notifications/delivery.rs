@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use gybe::clock::Clock as _;
 use gybe::notify::Notifier;
-use gybe::notify::callback::{Callbacks, Settings};
+use gybe::notify::callback::{Callbacks, OutboundConfig};
 use gybe::store::{OutboxClaim, StoreError};
 use serde_json::json;
 use tokio::sync::Notify;
@@ -146,7 +146,7 @@ async fn who_stops_waits_a_moment_for_what_was_sent(outbox: OutboxSite) {
     subscriber.answer(move |_| Answer::When(Arc::clone(&when)));
     let subscription = subscription(&subscriber.url, json!({}));
     outbox.subscribe(&subscription).await;
-    let (callbacks, stop) = (Arc::new(Callbacks::new(&Settings::default()).unwrap()), CancellationToken::new());
+    let (callbacks, stop) = (Arc::new(Callbacks::new(&OutboundConfig::default()).unwrap()), CancellationToken::new());
     let notifier = Notifier::new(outbox.store.clone(), callbacks, "stops".to_owned(), PATIENT);
     let running = tokio::spawn(notifier.run(stop.clone()));
     outbox.complete(&outbox.instance().await).await;
@@ -168,7 +168,7 @@ async fn of_several_processes_one_delivers_each() {
     let outbox = OutboxSite::postgres().await;
     let _notifier = outbox.notifier();
     let beside = open(&outbox.url).await;
-    let _other = Running::new(Arc::clone(&beside), &Settings::default());
+    let _other = Running::new(Arc::clone(&beside), &OutboundConfig::default());
     outbox.subscribe(&subscription(&subscriber.url, json!({}))).await;
     for _ in 0..20 {
         let first = outbox.instance().await;

@@ -24,7 +24,7 @@ use gybe::domain::subscription::{AuthType, Authentication, PASSWORD, Subscriptio
 use gybe::domain::vim::Secrets;
 use gybe::domain::vnfd::{Flavour, Vnfd};
 use gybe::notify::Notifier;
-use gybe::notify::callback::{Callbacks, Settings};
+use gybe::notify::callback::{Callbacks, OutboundConfig};
 use gybe::store::{OnboardedVnfd, OperationOutcome, OutboxClaim, Store, Subscribed};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -149,7 +149,7 @@ impl OutboxSite {
     }
 
     fn notifier(&self) -> Running {
-        Running::new(Arc::clone(&self.store), &Settings::default())
+        Running::new(Arc::clone(&self.store), &OutboundConfig::default())
     }
 }
 
@@ -159,7 +159,7 @@ struct Running {
 }
 
 impl Running {
-    fn new(store: Arc<dyn Store>, settings: &Settings) -> Self {
+    fn new(store: Arc<dyn Store>, settings: &OutboundConfig) -> Self {
         let callbacks = Arc::new(Callbacks::new(settings).unwrap());
         let notifier = Notifier::new(store, callbacks, System.uuid().to_string(), PATIENT);
         Self { _task: AbortOnDropHandle::new(tokio::spawn(notifier.run(CancellationToken::new()))) }

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use gybe::clock::{Clock as _, System};
 use gybe::conductor::cancel::Cancel;
 use gybe::conductor::run::{Task, Verdict};
-use gybe::conductor::{Conductor, Settings};
+use gybe::conductor::{Conductor, ConductorConfig};
 use gybe::domain::evidence::{EVIDENCE, Evidence};
 use gybe::domain::instance::{InstantiatedVnfInfo, VnfState};
 use gybe::domain::namespace::Namespace;
@@ -159,7 +159,7 @@ impl Drop for Work {
 
 /// A conductor that does not work yet.
 fn conductor(ops: &Ops, gates: &Arc<Gates>) -> Arc<Conductor> {
-    let settings = Settings {
+    let settings = ConductorConfig {
         owner: "test".to_owned(),
         max_operations: 4,
         lease_ttl: LEASE,

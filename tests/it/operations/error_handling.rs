@@ -90,7 +90,7 @@ async fn serve(ops: &Ops) -> Caller {
         public_url: "http://gybe".to_owned(),
         page_size: 100,
         instance_cache: InstanceCache::new("http://gybe".to_owned()).into(),
-        callbacks: Arc::new(Callbacks::new(&callback::Settings::default()).unwrap()),
+        callbacks: Arc::new(Callbacks::new(&callback::OutboundConfig::default()).unwrap()),
         callback_test: CallbackTest::Strict,
         granting: false,
         packages,

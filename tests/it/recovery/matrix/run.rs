@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use gybe::clock::{Ids as _, System};
 use gybe::conductor::grant::Granting;
-use gybe::conductor::{Conductor, Settings};
+use gybe::conductor::{Conductor, ConductorConfig};
 use gybe::domain::ids::VnfLcmOpOccId;
 use gybe::domain::interface::Edition;
 use gybe::domain::op_occ::OpState;
@@ -128,7 +128,7 @@ impl<'a> Run<'a> {
     pub fn start(&mut self) {
         let process = Process::new(&self.faults, Arc::clone(self.world.store()));
         let driver = FaultyDriver { process: Arc::clone(&process), cluster: self.world.cluster.clone() };
-        let settings = Settings {
+        let settings = ConductorConfig {
             owner: System.uuid().to_string(),
             max_operations: 1,
             lease_ttl: LEASE,
