@@ -28,7 +28,7 @@ use crate::api::load::Load;
 use crate::api::{self, Api};
 use crate::clock::{Clock, Ids, System};
 use crate::conductor::grant::Granting;
-use crate::conductor::{Conductor, Settings};
+use crate::conductor::{Conductor, ConductorConfig};
 use crate::config::clients::Profile;
 use crate::config::{Config, Role};
 use crate::domain::ids::ProjectId;
@@ -117,34 +117,35 @@ pub struct Stop {
 /// [`AppError`]: it could not begin, or the server failed.
 pub async fn run(config: Config, stop: Stop, ready: impl FnOnce(SocketAddr)) -> Result<(), AppError> {
     let started = System.now();
-    let data_dir = &config.data_dir;
+    let data_dir = &config.options.data_dir;
     // Packages may hold Secrets: nobody else's business.
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir);
     made.map_err(io_error(format!("the folder {} can't be made", data_dir.display())))?;
     let keys = keys(&config)?;
-    let store = store::connect(&config.database_url.0, keys).await?;
-    let socket = listen(config.listen).map_err(io_error(format!("{} can't be listened on", config.listen)))?;
+    let store = store::connect(&config.options.database.database_url.0, keys).await?;
+    let socket =
+        listen(config.options.listen).map_err(io_error(format!("{} can't be listened on", config.options.listen)))?;
     let address = socket.local_addr().map_err(io_error("the socket has no address".to_owned()))?;
     let (vims, http, mut registry) = (VimMetrics::default(), HttpMetrics::default(), Registry::default());
     store.metrics().register(&mut registry);
     vims.register(&mut registry);
     http.register(&mut registry);
-    let callbacks = Arc::new(Callbacks::new(&config.callbacks)?);
+    let callbacks = Arc::new(Callbacks::new(&config.options.outbound())?);
     let granting = granting(&config, address, &mut registry)?;
     let owner = System.uuid().to_string();
-    let notifier = Notifier::new(store.clone(), Arc::clone(&callbacks), owner.clone(), config.lease);
+    let notifier = Notifier::new(store.clone(), Arc::clone(&callbacks), owner.clone(), config.options.lease);
     notifier.metrics().register(&mut registry);
-    let api = match config.role {
+    let api = match config.options.role {
         Role::Conductor => None,
         Role::All | Role::Api => Some(api(&config, &store, address, &vims, callbacks, &owner).await?),
     };
     let notifying = tokio::spawn(vital("notifier", notifier.run(stop.begun.clone()), stop.clone()));
-    let working = (config.role != Role::Api).then(|| {
-        let settings = Settings {
+    let working = (config.options.role != Role::Api).then(|| {
+        let settings = ConductorConfig {
             owner,
-            max_operations: config.max_operations,
-            lease_ttl: config.lease,
-            patience: config.patience,
+            max_operations: config.options.max_operations,
+            lease_ttl: config.options.lease,
+            patience: config.options.patience(),
             removal_timeout: REMOVAL_TIMEOUT,
         };
         let driver = Arc::new(KubernetesDriver::counting(vims));
@@ -164,7 +165,7 @@ pub async fn run(config: Config, stop: Stop, ready: impl FnOnce(SocketAddr)) -> 
     let parts = working.into_iter().flatten().chain([notifying]).chain(onboarding).collect();
     let health = Health::new(store, stop.begun.clone(), registry, started);
     let server = serve(&config, socket, api, health, http)?;
-    let end = tokio::spawn(end(server.handle(), parts, stop.clone(), config.stop_delay));
+    let end = tokio::spawn(end(server.handle(), parts, stop.clone(), config.options.stop_delay));
     ready(address);
     let served = server.await.map_err(io_error("the server failed".to_owned()));
     stop.begun.cancel();
@@ -173,15 +174,15 @@ pub async fn run(config: Config, stop: Stop, ready: impl FnOnce(SocketAddr)) -> 
 
 /// The beginning of every link.
 fn public_url(config: &Config, address: SocketAddr) -> String {
-    config.public_url.clone().unwrap_or_else(|| format!("http://{address}"))
+    config.options.public_url.clone().unwrap_or_else(|| format!("http://{address}"))
 }
 
 /// How operations are granted, where this process works on any.
 fn granting(config: &Config, address: SocketAddr, registry: &mut Registry) -> Result<Option<Granting>, AppError> {
-    let Some(nfvo) = config.nfvo.as_ref().filter(|_| config.role != Role::Api) else { return Ok(None) };
-    let client = GrantClient::new(nfvo.client.clone()).map_err(AppError::Nfvo)?;
+    let Some(nfvo) = config.nfvo.as_ref().filter(|_| config.options.role != Role::Api) else { return Ok(None) };
+    let client = GrantClient::new(nfvo.endpoint.clone()).map_err(AppError::Nfvo)?;
     client.metrics().register(registry);
-    let (edition, patience) = (nfvo.edition, nfvo.patience);
+    let (edition, patience) = (nfvo.edition, nfvo.grant_timeout);
     let base_url = nfvo.public_url.clone().unwrap_or_else(|| public_url(config, address));
     Ok(Some(Granting { nfvo: Arc::new(client), edition, base_url, patience, head_start: GRANT_HEAD_START }))
 }
@@ -203,12 +204,12 @@ async fn api(
     callbacks: Arc<Callbacks>,
     owner: &str,
 ) -> Result<web::Data<Api>, AppError> {
-    let packages = PackageFiles::open(&config.data_dir, config.max_package_bytes)
+    let packages = PackageFiles::open(&config.options.data_dir, config.options.max_package_bytes())
         .map_err(io_error("the directory of the packages can't be used".to_owned()))?;
     let packages = Arc::new(packages);
-    let sources = PackageSources::new(config.package_sources.clone(), config.callbacks.ca_file.as_deref())?;
+    let sources = PackageSources::new(config.options.package_sources.clone(), config.options.outbound_ca_file.as_deref())?;
     let onboarder =
-        Onboarder::new(Arc::clone(store), Arc::clone(&packages), Arc::new(sources), owner.to_owned(), config.lease);
+        Onboarder::new(Arc::clone(store), Arc::clone(&packages), Arc::new(sources), owner.to_owned(), config.options.lease);
     // Its own, as connections live on the runtime that opened them and HTTP workers have runtimes of their own.
     let driver = Arc::new(KubernetesDriver::counting(vims.clone()));
     let public_url = public_url(config, address);
@@ -218,11 +219,11 @@ async fn api(
         driver,
         clock: Arc::new(System),
         ids: Arc::new(System),
-        page_size: config.page_size,
+        page_size: config.options.page_size,
         instance_cache: Arc::new(InstanceCache::new(public_url.clone())),
         public_url,
         callbacks,
-        callback_test: config.callback_test,
+        callback_test: config.options.callback_test,
         granting: config.nfvo.is_some(),
         onboarder,
         packages,
@@ -245,7 +246,7 @@ fn serve(
     // Who watches a conductor does not need all cores.
     let workers = if api.is_some() { std::thread::available_parallelism().map_or(2, NonZero::get) } else { 1 };
     let (health, http) = (web::Data::new(health), web::Data::new(http));
-    let load = web::Data::new(Load::new(config.max_requests, http.get_ref().clone()));
+    let load = web::Data::new(Load::new(config.options.max_requests, http.get_ref().clone()));
     let clients = web::Data::new(api.as_ref().map(|api| Clients::new(api, &config.clients)).unwrap_or_default());
     let most = MAX_CONNECTIONS.min(open_files() / 4);
     let connections = web::Data::new(Connections::new(most, http.get_ref().clone()));
@@ -281,7 +282,7 @@ fn serve(
         .shutdown_timeout(DRAIN.as_secs())
         // Not with HTTP/2 beside it: actix-web then waits without a limit for the first byte of a connection.
         .listen(socket)
-        .map_err(io_error(format!("{} can't be served on", config.listen)))?;
+        .map_err(io_error(format!("{} can't be served on", config.options.listen)))?;
     Ok(server.run())
 }
 
@@ -327,16 +328,16 @@ async fn vital(name: &'static str, work: impl Future<Output = ()>, stop: Stop) -
 
 /// The sealing keys: of the file, of the environment, or (SQLite) of the data folder.
 fn keys(config: &Config) -> Result<KeyRing, AppError> {
-    if let Some(path) = &config.key_file {
+    if let Some(path) = &config.options.key_file {
         return read_keys(path);
     }
     if let Ok(text) = std::env::var("GYBE_KEY") {
         return Ok(KeyRing::parse(&text)?);
     }
-    if !config.database_url.is_sqlite() {
+    if !config.options.database.database_url.is_sqlite() {
         return Err(AppError::NoKey);
     }
-    let path = config.data_dir.join("gybe.key");
+    let path = config.options.data_dir.join("gybe.key");
     if !path.exists() {
         write_secret(&path, &KeyRing::generate_text()?)
             .map_err(io_error(format!("the key file {} can't be written", path.display())))?;

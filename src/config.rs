@@ -1,384 +1,307 @@
-//! The configuration of `gybe serve`: flags over environment over file over defaults, checked as a whole before anything starts.
+//! The configuration of the `gybe` command.
+//!
+//! Each option is declared once, in [`Options`] or [`NfvoOptions`], with its name, environment variable, default, range and help
+//! text. Values of the configuration file ([`file`]) become defaults of these options, so that the command line comes before the
+//! environment, the environment before the file, and the file before the declared default. [`Config::new`] checks what concerns
+//! several options at once.
 
 pub mod clients;
+pub mod effective;
+pub mod file;
 pub mod nfvo;
+pub mod values;
 
-use std::fmt;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::{ArgAction, Args, ValueEnum};
 use serde::Deserialize;
 
 use crate::config::clients::{Client, ClientOptions};
 use crate::config::nfvo::{NfvoConfig, NfvoOptions};
+use crate::config::values::{DatabaseUrl, WEEK, base_url, database_url, number, package_source, plain_url, seconds};
 use crate::infra::Patience;
-use crate::notify::callback;
+use crate::outbound::OutboundConfig;
 
-/// What can be set. All members are optional, so that sources can be laid over each other; [`Options::resolve`] fills the rest in.
-#[derive(Args, Clone, Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Options {
-    /// Address and port to serve on [default: 127.0.0.1:9890]
-    #[arg(long, env = "GYBE_LISTEN")]
-    pub listen: Option<SocketAddr>,
-    /// `sqlite://path` or `postgres://user:password@host/name` [default: sqlite://gybe.db]
-    #[arg(long, env = "GYBE_DATABASE_URL", hide_env_values = true)]
-    pub database_url: Option<String>,
-    /// Folder of the packages; several API processes share one [default: gybe-data]
-    #[arg(long, env = "GYBE_DATA_DIR")]
-    pub data_dir: Option<PathBuf>,
-    /// What this process does [default: all]
-    #[arg(long, env = "GYBE_ROLE")]
-    pub role: Option<Role>,
-    /// Scheme, host and port under which callers reach the API, for absolute links [default: http://LISTEN]
-    #[arg(long, env = "GYBE_PUBLIC_URL")]
-    pub public_url: Option<String>,
-    /// Serve beyond loopback although callers are not authenticated
-    #[arg(long, env = "GYBE_INSECURE_LISTEN", num_args = 0..=1, default_missing_value = "true")]
-    pub insecure_listen: Option<bool>,
-    /// File with the keys that seal secrets, one base64 text of 32 bytes a line, the newest first
-    /// [default: the environment's GYBE_KEY; with SQLite, DATA_DIR/gybe.key, made at the first start]
-    #[arg(long, env = "GYBE_KEY_FILE")]
-    pub key_file: Option<PathBuf>,
-    /// Seconds without a sign of life after which a conductor's operations are taken over by another one, and within which
-    /// it stops touching them; each takes a small write every sixth of it [default: 30]
-    #[arg(long, env = "GYBE_LEASE")]
-    pub lease: Option<u64>,
-    /// Operations that this process works on at once [default: 64]
-    #[arg(long, env = "GYBE_MAX_OPERATIONS")]
-    pub max_operations: Option<usize>,
-    /// Requests that this process works on at once; further ones are answered with 503 [default: 1024]
-    #[arg(long, env = "GYBE_MAX_REQUESTS")]
-    pub max_requests: Option<usize>,
-    /// The most elements that a list has; a longer one goes on with a link [default: 1000]
-    #[arg(long, env = "GYBE_PAGE_SIZE")]
-    pub page_size: Option<usize>,
-    /// Seconds to go on answering after SIGTERM while /readyz says 503, for load balancers to notice; a second SIGTERM
-    /// cuts them short [default: 0]
-    #[arg(long, env = "GYBE_STOP_DELAY")]
-    pub stop_delay: Option<u64>,
-    /// Seconds an object may be in trouble (image pull, crash loop, quota, unschedulable) before its operation fails [default: 30]
-    #[arg(long, env = "GYBE_READY_GRACE")]
-    pub ready_grace: Option<u64>,
-    /// Seconds an object has to become ready [default: 500]
-    #[arg(long, env = "GYBE_READY_TIMEOUT")]
-    pub ready_timeout: Option<u64>,
-    /// How the callback URI of a subscription is tested [default: strict]
-    #[arg(long, env = "GYBE_CALLBACK_TEST")]
-    pub callback_test: Option<CallbackTest>,
-    /// Let callbacks go to link-local addresses and to metadata services of cloud platforms
-    #[arg(long, env = "GYBE_CALLBACK_LINK_LOCAL", num_args = 0..=1, default_missing_value = "true")]
-    pub callback_link_local: Option<bool>,
-    /// PEM file of the authorities that certificates of subscribers and package sources must be of [default: the system's]
-    #[arg(long, env = "GYBE_CALLBACK_CA_FILE")]
-    pub callback_ca_file: Option<PathBuf>,
-    /// PEM file with the certificate and its key that are shown to subscribers who ask for TLS_CERT [default: none]
-    #[arg(long, env = "GYBE_CALLBACK_CERTIFICATE_FILE")]
-    pub callback_certificate_file: Option<PathBuf>,
-    /// The NFVO that grants operations: a table of the file.
-    #[command(flatten)]
-    pub nfvo: NfvoOptions,
-    /// Hosts that packages may be fetched from by upload_from_uri, with commas between: `host`, `host:port`, or `*` for all, which
-    /// lets callers find out what answers within your network [default: none, nothing is fetched]
-    #[arg(long, env = "GYBE_PACKAGE_SOURCES", value_delimiter = ',')]
-    pub package_sources: Option<Vec<String>>,
-    /// OTLP endpoint that traces go to, without credentials, such as http://collector:4318; `/v1/traces` is added
-    /// [default: none, no traces]
-    #[arg(long, env = "GYBE_OTLP_ENDPOINT")]
-    pub otlp_endpoint: Option<String>,
-    /// Largest package accepted, in MiB [default: 1024]
-    #[arg(long, env = "GYBE_MAX_PACKAGE_SIZE")]
-    pub max_package_size: Option<u64>,
-    /// Callers that are treated otherwise: `[[client]]` tables, of the file alone.
-    #[arg(skip)]
-    pub client: Vec<ClientOptions>,
+/// Elements of a page. A page of 10,000 large instances still fits into memory.
+pub const PAGE_SIZES: RangeInclusive<usize> = 1..=10_000;
+
+/// The options of all commands that read the database.
+#[derive(Args, Clone, Debug)]
+pub struct DatabaseOptions {
+    /// TOML file with values for the options of `gybe serve`; its keys are their names, with underscores, those of --nfvo-… in a
+    /// table [nfvo]. Command line and environment take precedence
+    #[arg(long, value_name = "FILE", env = "GYBE_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// `sqlite://path` or `postgres://user:password@host/name`
+    #[arg(long, value_name = "URL", env = "GYBE_DATABASE_URL", hide_env_values = true)]
+    #[arg(default_value = "sqlite://gybe.db", value_parser = database_url())]
+    pub database_url: DatabaseUrl,
 }
 
-/// A list of that many large instances still fits into memory.
-const PAGE_LIMIT: usize = 10_000;
-/// Seconds of a week.
-const WEEK: u64 = 7 * 24 * 3600;
+/// The options of `gybe serve`.
+#[derive(Args, Clone, Debug)]
+pub struct Options {
+    #[command(flatten)]
+    pub database: DatabaseOptions,
+    /// Address and port to serve on
+    #[arg(long, value_name = "ADDRESS:PORT", env = "GYBE_LISTEN", default_value = "127.0.0.1:9890")]
+    pub listen: SocketAddr,
+    /// Directory of the packages; all API processes of one database share it
+    #[arg(long, value_name = "DIRECTORY", env = "GYBE_DATA_DIR", default_value = "gybe-data")]
+    pub data_dir: PathBuf,
+    /// What this process does
+    #[arg(long, env = "GYBE_ROLE", value_enum, default_value_t = Role::All)]
+    pub role: Role,
+    /// Scheme, host and port under which clients reach the API; links begin with it. A [[client]] table may set another one for
+    /// its client [default: http:// and the address of --listen]
+    #[arg(long, value_name = "URL", env = "GYBE_PUBLIC_URL", value_parser = base_url)]
+    pub public_url: Option<String>,
+    /// Serve beyond loopback although callers are not authenticated
+    #[arg(long, value_name = "BOOLEAN", env = "GYBE_INSECURE_LISTEN", action = ArgAction::Set)]
+    #[arg(default_value_t = false, num_args = 0..=1, default_missing_value = "true")]
+    pub insecure_listen: bool,
+    /// File with the keys that seal secrets: one base64 text of 32 bytes per line, the newest first
+    /// [default: the environment variable GYBE_KEY; with SQLite gybe.key in --data-dir, created at the first start]
+    #[arg(long, value_name = "FILE", env = "GYBE_KEY_FILE")]
+    pub key_file: Option<PathBuf>,
+    /// Seconds that a conductor holds an operation without renewing its lease. Then another conductor takes the operation over
+    #[arg(long, value_name = "SECONDS", env = "GYBE_LEASE")]
+    #[arg(default_value = "30", value_parser = seconds(5..=600))]
+    pub lease: Duration,
+    /// Operations that this process works on at the same time
+    #[arg(long, value_name = "COUNT", env = "GYBE_MAX_OPERATIONS")]
+    #[arg(default_value_t = 64, value_parser = number(1..=10_000))]
+    pub max_operations: usize,
+    /// Requests that this process works on at the same time; it answers further ones with 503
+    #[arg(long, value_name = "COUNT", env = "GYBE_MAX_REQUESTS")]
+    #[arg(default_value_t = 1024, value_parser = number(1..=1_000_000))]
+    pub max_requests: usize,
+    /// Elements of a list in one page; a longer list has a link to the next page
+    #[arg(long, value_name = "COUNT", env = "GYBE_PAGE_SIZE")]
+    #[arg(default_value_t = 1000, value_parser = number(PAGE_SIZES))]
+    pub page_size: usize,
+    /// Seconds to go on answering after SIGTERM while /readyz answers 503, so that load balancers notice. A second SIGTERM ends
+    /// the delay
+    #[arg(long, value_name = "SECONDS", env = "GYBE_STOP_DELAY")]
+    #[arg(default_value = "0", value_parser = seconds(0..=WEEK))]
+    pub stop_delay: Duration,
+    /// Seconds that an object may have a fault (image pull, crash loop, quota, unschedulable) before its operation fails
+    #[arg(long, value_name = "SECONDS", env = "GYBE_READY_GRACE")]
+    #[arg(default_value = "30", value_parser = seconds(0..=WEEK))]
+    pub ready_grace: Duration,
+    /// Seconds within which an object must become ready
+    #[arg(long, value_name = "SECONDS", env = "GYBE_READY_TIMEOUT")]
+    #[arg(default_value = "500", value_parser = seconds(0..=WEEK))]
+    pub ready_timeout: Duration,
+    /// How the callback URI of a new subscription is tested
+    #[arg(long, env = "GYBE_CALLBACK_TEST", value_enum, default_value_t = CallbackTest::Strict)]
+    pub callback_test: CallbackTest,
+    /// Allow requests to subscribers, token endpoints and the NFVO to go to link-local addresses and cloud metadata services
+    #[arg(long, value_name = "BOOLEAN", env = "GYBE_OUTBOUND_LINK_LOCAL", action = ArgAction::Set)]
+    #[arg(default_value_t = false, num_args = 0..=1, default_missing_value = "true")]
+    pub outbound_link_local: bool,
+    /// PEM file of the certificate authorities of subscribers, token endpoints, package sources and the NFVO
+    /// [default: those of the system]
+    #[arg(long, value_name = "FILE", env = "GYBE_OUTBOUND_CA_FILE")]
+    pub outbound_ca_file: Option<PathBuf>,
+    /// PEM file with the client certificate, and its key, for the NFVO and for subscribers that use TLS_CERT [default: none]
+    #[arg(long, value_name = "FILE", env = "GYBE_OUTBOUND_CERTIFICATE_FILE")]
+    pub outbound_certificate_file: Option<PathBuf>,
+    /// Hosts that upload_from_uri may fetch packages from, separated by commas: `host`, `host:port`, or `*` for all. With `*`,
+    /// callers can find out which hosts in your network answer [default: none, upload_from_uri is refused]
+    #[arg(long, value_name = "HOSTS", env = "GYBE_PACKAGE_SOURCES")]
+    #[arg(value_delimiter = ',', value_parser = package_source)]
+    pub package_sources: Vec<String>,
+    /// OTLP endpoint for traces, without credentials, such as http://collector:4318. `/v1/traces` is appended
+    /// [default: none, no traces]
+    #[arg(long, value_name = "URL", env = "GYBE_OTLP_ENDPOINT", value_parser = plain_url())]
+    pub otlp_endpoint: Option<String>,
+    /// Size of the largest package that is accepted, in MiB
+    #[arg(long, value_name = "MIB", env = "GYBE_MAX_PACKAGE_SIZE")]
+    #[arg(default_value_t = 1024, value_parser = number(1..=1024 * 1024))]
+    pub max_package_size: u64,
+    #[command(flatten)]
+    pub nfvo: NfvoOptions,
+}
+
+impl Options {
+    /// How long to wait for objects to become ready.
+    pub fn patience(&self) -> Patience {
+        Patience { grace: self.ready_grace, timeout: self.ready_timeout }
+    }
+
+    /// How subscribers and their token endpoints are reached.
+    pub fn outbound(&self) -> OutboundConfig {
+        OutboundConfig {
+            allow_link_local: self.outbound_link_local,
+            ca_file: self.outbound_ca_file.clone(),
+            certificate_file: self.outbound_certificate_file.clone(),
+        }
+    }
+
+    /// Size of the largest package that is accepted, in bytes.
+    pub fn max_package_bytes(&self) -> u64 {
+        self.max_package_size * 1024 * 1024
+    }
+}
 
 /// What a process does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ValueEnum)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Role {
-    /// API and conductor.
+    /// Answers requests and works on operations.
     All,
-    /// Answers requests only.
+    /// Answers requests.
     Api,
-    /// Works on operations only.
+    /// Works on operations.
     Conductor,
 }
 
-/// How the callback URI of a subscription is tested before it is accepted.
+/// How the callback URI of a new subscription is tested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum CallbackTest {
-    /// A GET must be answered with 204, as the standard has it.
+    /// A GET must be answered with 204, as SOL003 requires.
     Strict,
-    /// A GET must be answered, also by saying that the resource is not for GET; which is logged.
+    /// A GET must be answered, also with the statement that the resource does not support GET; that is logged.
     Lenient,
-    /// It is not tested.
+    /// No test.
     Off,
 }
 
-/// A configuration that holds together.
+/// The configuration of a serving process, checked as a whole.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Address and port to serve on.
-    pub listen: SocketAddr,
-    /// The database.
-    pub database_url: DatabaseUrl,
-    /// Folder of the packages.
-    pub data_dir: PathBuf,
-    /// What this process does.
-    pub role: Role,
-    /// Beginning of every link, without a slash at the end; `None`: the address served on.
-    pub public_url: Option<String>,
-    /// File with the sealing keys.
-    pub key_file: Option<PathBuf>,
-    /// A conductor that gives no sign of life for so long is succeeded.
-    pub lease: Duration,
-    /// Operations worked on at once.
-    pub max_operations: usize,
-    /// Requests worked on at once.
-    pub max_requests: usize,
-    /// The most elements of a list.
-    pub page_size: usize,
-    /// How long to go on answering once stopping.
-    pub stop_delay: Duration,
-    /// How long to wait for readiness.
-    pub patience: Patience,
-    /// How callback URIs are tested.
-    pub callback_test: CallbackTest,
-    /// How subscribers are reached.
-    pub callbacks: callback::Settings,
-    /// The NFVO that grants operations, if one does.
+    pub options: Options,
+    /// The NFVO that grants operations; `None`: operations need no grant.
     pub nfvo: Option<NfvoConfig>,
-    /// Hosts that packages may be fetched from, in lower case.
-    pub package_sources: Vec<String>,
-    /// Where traces go, if anywhere; without credentials.
-    pub otlp_endpoint: Option<String>,
-    /// Largest package accepted, in bytes.
-    pub max_package_bytes: u64,
-    /// Callers that are treated otherwise; of several that a request is of, the first counts.
+    /// Clients with profiles or settings of their own. The first one that matches a request applies.
     pub clients: Vec<Client>,
-}
-
-/// `sqlite://…` or `postgres://…`. `Debug` hides what may be a password.
-#[derive(Clone)]
-pub struct DatabaseUrl(pub String);
-
-impl DatabaseUrl {
-    /// Whether it names an SQLite file, which serves one process.
-    pub fn is_sqlite(&self) -> bool {
-        self.0.starts_with("sqlite:")
-    }
-}
-
-impl fmt::Debug for DatabaseUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (scheme, rest) = self.0.split_once("://").unwrap_or(("", &self.0));
-        // A password may also be a parameter; only user, host and name are of interest.
-        let rest = rest.split('?').next().unwrap_or_default();
-        match rest.rsplit_once('@') {
-            Some((user, host)) => write!(f, "{scheme}://{}:***@{host}", user.split(':').next().unwrap_or_default()),
-            None => write!(f, "{scheme}://{rest}"),
-        }
-    }
 }
 
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// The file can't be read.
-    #[error("the configuration file {} can't be read", path.display())]
-    Unreadable {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
+    /// The configuration file can't be read.
+    #[error("cannot read the configuration file {}", path.display())]
+    Unreadable { path: PathBuf, source: std::io::Error },
     /// A file with a secret can't be read.
-    #[error("the file {} can't be read", path.display())]
-    UnreadableSecret {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The file is no configuration. Its text is not shown: it may hold a password.
-    #[error("the configuration file {} is wrong, line {line}: {message}", path.display())]
+    #[error("cannot read the file {}", path.display())]
+    UnreadableSecret { path: PathBuf, source: std::io::Error },
+    /// The configuration file is not valid. Its text is not shown, as it may hold a password.
+    #[error("configuration file {}, line {line}: {message}", path.display())]
     Malformed {
-        /// Which file.
         path: PathBuf,
-        /// Where, from 1.
+        /// From 1.
         line: usize,
-        /// Why.
         message: String,
     },
-    /// The settings don't go together.
+    /// Options contradict each other.
     #[error("{0}")]
-    Unsound(String),
+    Inconsistent(String),
 }
 
-impl Options {
-    /// The options of a TOML file whose keys are the flags' names with underscores.
+impl Config {
+    /// Checks the options together, and completes `clients` with their profiles.
     ///
     /// # Errors
-    /// The file can't be read, or says what there is no option for.
-    pub fn from_file(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
-        toml::from_str(&text).map_err(|error| {
-            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
-            let line = before.matches('\n').count() + 1;
-            ConfigError::Malformed { path: path.to_owned(), line, message: error.message().to_owned() }
-        })
-    }
-
-    /// These options, and where they say nothing those of `other`.
-    #[must_use]
-    pub fn or(self, other: Self) -> Self {
-        Self {
-            listen: self.listen.or(other.listen),
-            database_url: self.database_url.or(other.database_url),
-            data_dir: self.data_dir.or(other.data_dir),
-            role: self.role.or(other.role),
-            public_url: self.public_url.or(other.public_url),
-            insecure_listen: self.insecure_listen.or(other.insecure_listen),
-            key_file: self.key_file.or(other.key_file),
-            lease: self.lease.or(other.lease),
-            max_operations: self.max_operations.or(other.max_operations),
-            max_requests: self.max_requests.or(other.max_requests),
-            page_size: self.page_size.or(other.page_size),
-            stop_delay: self.stop_delay.or(other.stop_delay),
-            ready_grace: self.ready_grace.or(other.ready_grace),
-            ready_timeout: self.ready_timeout.or(other.ready_timeout),
-            callback_test: self.callback_test.or(other.callback_test),
-            callback_link_local: self.callback_link_local.or(other.callback_link_local),
-            callback_ca_file: self.callback_ca_file.or(other.callback_ca_file),
-            callback_certificate_file: self.callback_certificate_file.or(other.callback_certificate_file),
-            nfvo: self.nfvo.or(other.nfvo),
-            package_sources: self.package_sources.or(other.package_sources),
-            otlp_endpoint: self.otlp_endpoint.or(other.otlp_endpoint),
-            max_package_size: self.max_package_size.or(other.max_package_size),
-            client: if self.client.is_empty() { other.client } else { self.client },
-        }
-    }
-
-    /// The configuration, with defaults for what is not set.
-    ///
-    /// # Errors
-    /// [`ConfigError::Unsound`], saying which settings and what to do.
-    pub fn resolve(self) -> Result<Config, ConfigError> {
-        let unsound = |text: &str| Err(ConfigError::Unsound(text.to_owned()));
-        let listen = self.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 9890)));
-        let role = self.role.unwrap_or(Role::All);
-        let database_url = DatabaseUrl(self.database_url.unwrap_or_else(|| "sqlite://gybe.db".to_owned()));
-        if role != Role::Conductor && !listen.ip().is_loopback() && !self.insecure_listen.unwrap_or(false) {
-            return unsound(
-                "callers are not authenticated, so that --listen beyond loopback lets anybody in: put an authenticating proxy in front, or say --insecure-listen",
+    /// [`ConfigError::Inconsistent`], which names the options and what to do; [`ConfigError::UnreadableSecret`].
+    pub fn new(options: Options, clients: Vec<ClientOptions>) -> Result<Self, ConfigError> {
+        let inconsistent = |text: &str| Err(ConfigError::Inconsistent(text.to_owned()));
+        let (role, listen) = (options.role, options.listen);
+        if role != Role::Conductor && !listen.ip().is_loopback() && !options.insecure_listen {
+            return inconsistent(
+                "callers are not authenticated, so --listen must be a loopback address: put an authenticating proxy in front of it, or set --insecure-listen",
             );
         }
-        let sqlite = database_url.is_sqlite();
-        if !sqlite && !["postgres://", "postgresql://"].iter().any(|scheme| database_url.0.starts_with(scheme)) {
-            return unsound("--database-url must begin with sqlite:// or postgres://");
+        if options.database.database_url.is_sqlite() && role != Role::All {
+            return inconsistent("an SQLite database serves one process: use --role all, or PostgreSQL");
         }
-        if sqlite && role != Role::All {
-            return unsound("an SQLite database serves one process: use --role all, or PostgreSQL");
-        }
-        let public_url = self.public_url.map(public_url).transpose();
-        let public_url = public_url.map_err(|text| ConfigError::Unsound(format!("--{text}")))?;
-        // Also so that it can be shown: credentials are for OTEL_EXPORTER_OTLP_HEADERS.
-        if self.otlp_endpoint.as_ref().is_some_and(|endpoint| !is_plain_url(endpoint)) {
-            return unsound(
-                "--otlp-endpoint must be an http:// or https:// URL without user, password and query; headers are taken from OTEL_EXPORTER_OTLP_HEADERS",
+        let clients: Vec<Client> =
+            clients.into_iter().map(|client| client.resolve(&options)).collect::<Result<_, _>>()?;
+        let nfvo = options.nfvo.resolve(&options.outbound(), &clients)?;
+        let needs_public_url = nfvo.as_ref().is_some_and(|nfvo| nfvo.public_url.is_none());
+        if needs_public_url && role == Role::Conductor && options.public_url.is_none() {
+            return inconsistent(
+                "a conductor with --nfvo-url needs --public-url: grant requests contain links to the API, which begin with it",
             );
         }
-        let lease = self.lease.unwrap_or(30);
-        if !(5..=600).contains(&lease) {
-            return unsound("--lease must be 5 to 600");
-        }
-        let max_operations = self.max_operations.unwrap_or(64);
-        if !(1..=10_000).contains(&max_operations) {
-            return unsound("--max-operations must be 1 to 10000");
-        }
-        let (grace, timeout) = (self.ready_grace.unwrap_or(30), self.ready_timeout.unwrap_or(500));
-        if grace.max(timeout) > WEEK {
-            return unsound("--ready-grace and --ready-timeout must be at most a week (604800)");
-        }
-        let max_requests = self.max_requests.unwrap_or(1024);
-        if max_requests == 0 {
-            return unsound("--max-requests must be at least 1");
-        }
-        let page_size = self.page_size.unwrap_or(1000);
-        if !(1..=PAGE_LIMIT).contains(&page_size) {
-            return unsound("--page-size must be from 1 to 10000");
-        }
-        let link_local = self.callback_link_local.unwrap_or(false);
-        let nfvo = self.nfvo.resolve(link_local)?;
-        if nfvo.as_ref().is_some_and(|nfvo| nfvo.public_url.is_none())
-            && role == Role::Conductor
-            && public_url.is_none()
-        {
-            return unsound(
-                "a conductor with --nfvo-url needs --public-url: links to the API, as the NFVO knows them, begin with it",
-            );
-        }
-        let sources = self.package_sources.unwrap_or_default();
-        let sources: Vec<String> = sources.iter().map(|host| host.trim().to_ascii_lowercase()).collect();
-        if sources.iter().any(|host| host.is_empty() || host.contains(['/', '@', ' '])) {
-            return unsound("--package-sources must be hosts such as repository.example or repository.example:8443");
-        }
-        let callback_test = self.callback_test.unwrap_or(CallbackTest::Strict);
-        let clients = self.client.into_iter().map(|client| client.resolve(page_size, callback_test));
-        let clients = clients.collect::<Result<_, _>>()?;
-        Ok(Config {
-            listen,
-            database_url,
-            data_dir: self.data_dir.unwrap_or_else(|| PathBuf::from("gybe-data")),
-            role,
-            public_url,
-            key_file: self.key_file,
-            lease: Duration::from_secs(lease),
-            max_operations,
-            max_requests,
-            page_size,
-            stop_delay: Duration::from_secs(self.stop_delay.unwrap_or(0)),
-            patience: Patience { grace: Duration::from_secs(grace), timeout: Duration::from_secs(timeout) },
-            callback_test,
-            callbacks: callback::Settings {
-                allow_link_local: link_local,
-                ca_file: self.callback_ca_file,
-                certificate_file: self.callback_certificate_file,
-            },
-            nfvo,
-            package_sources: sources,
-            otlp_endpoint: self.otlp_endpoint,
-            max_package_bytes: self.max_package_size.unwrap_or(1024).saturating_mul(1024 * 1024),
-            clients,
-        })
+        Ok(Self { options, nfvo, clients })
     }
 }
 
-/// The beginning of links, without a slash at its end.
-fn public_url(url: String) -> Result<String, &'static str> {
-    if url.starts_with("http://") || url.starts_with("https://") {
-        return Ok(url.trim_end_matches('/').to_owned());
-    }
-    Err("public-url must begin with http:// or https://")
-}
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::path::Path;
 
-/// Whether it is an http(s) URL that can be shown: without credentials.
-fn is_plain_url(url: &str) -> bool {
-    let plain = |uri: http::Uri| {
-        matches!(uri.scheme_str(), Some("http" | "https"))
-            && uri.query().is_none()
-            && uri.authority().is_some_and(|authority| !authority.as_str().contains('@'))
-    };
-    url.parse().is_ok_and(plain)
+    use clap::{Command, FromArgMatches as _};
+
+    use super::*;
+    use crate::config::file::ConfigFile;
+
+    /// The configuration of these arguments with this text as configuration file.
+    pub(crate) fn config(arguments: &[&str], file: &str) -> Result<Config, String> {
+        let file = ConfigFile::parse(Path::new("gybe.toml"), file).map_err(|error| error.to_string())?;
+        // Not the environment of whoever runs the tests.
+        let command = Options::augment_args(Command::new("gybe").no_binary_name(true))
+            .mut_args(|arg| arg.env(clap::builder::Resettable::Reset));
+        let matches = file.defaults_for(command).try_get_matches_from(arguments).map_err(|error| error.to_string())?;
+        let options = Options::from_arg_matches(&matches).map_err(|error| error.to_string())?;
+        Config::new(options, file.clients).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn command_line_precedes_file_precedes_default() {
+        let file = "lease = 60\npage_size = 7\npackage_sources = ['A.example', 'b:8443']\ninsecure_listen = true";
+        let options = config(&["--page-size", "9"], file).unwrap().options;
+        assert_eq!(options.page_size, 9);
+        assert_eq!(options.lease, Duration::from_secs(60));
+        assert_eq!(options.package_sources, ["a.example", "b:8443"]);
+        assert!(options.insecure_listen);
+        assert_eq!(options.max_requests, 1024);
+        assert_eq!(options.listen.to_string(), "127.0.0.1:9890");
+        assert!(!config(&["--insecure-listen=false"], file).unwrap().options.insecure_listen);
+        assert!(config(&["--insecure-listen"], "").unwrap().options.insecure_listen);
+    }
+
+    #[test]
+    fn names_file_line_and_allowed_values() {
+        for (file, expected) in [
+            (
+                "role = 'all'\nlease = 3",
+                "gybe.toml, line 2: invalid value '3' for '--lease <SECONDS>': must be a whole number from 5 to 600",
+            ),
+            (
+                "\n\npage_size = 'many'",
+                "line 3: invalid value 'many' for '--page-size <COUNT>': must be a whole number from 1 to 10000",
+            ),
+            ("role = 'boss'", "possible values: all, api, conductor"),
+            ("lease = [1]", "'lease' must be a string, a number, a boolean or a list of strings"),
+            ("leese = 30", "line 1: unknown key 'leese'"),
+            ("config = 'other.toml'", "unknown key 'config'"),
+            ("[nfvo]\nuri = 'x'", "line 2: unknown key 'nfvo.uri'"),
+            ("lease =", "line 1: "),
+        ] {
+            let error = config(&[], file).unwrap_err();
+            assert!(error.contains(expected), "{file}: {error}");
+        }
+    }
+
+    #[test]
+    fn refuses_inconsistent_options_and_says_what_to_do() {
+        for (arguments, expected) in [
+            (&["--listen", "0.0.0.0:9890"][..], "--insecure-listen"),
+            (&["--role", "api"], "--role all, or PostgreSQL"),
+            (&["--database-url", "mysql://gybe:s3cret@db"], "--database-url must begin with sqlite:// or postgres://"),
+            (&["--public-url", "gybe"], "must begin with http://"),
+            (&["--package-sources", "https://a"], "must be a host"),
+            (&["--package-sources", "a,"], "must be a host"),
+            (&["--ready-timeout", "604801"], "must be a whole number from 0 to 604800"),
+        ] {
+            let error = config(arguments, "").unwrap_err();
+            assert!(error.contains(expected) && !error.contains("s3cret"), "{arguments:?}: {error}");
+        }
+    }
 }

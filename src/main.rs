@@ -3,14 +3,15 @@
 use std::error::Error;
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use gybe::api::openapi;
 use gybe::app::Stop;
-use gybe::config::{Config, ConfigError, Options};
+use gybe::config::file::ConfigFile;
+use gybe::config::{Config, ConfigError, DatabaseOptions, Options, effective};
 use gybe::debug::{self, View};
 use gybe::domain::problem::chain;
 use gybe::traces::Traces;
@@ -20,7 +21,7 @@ use tokio::signal::unix::{SignalKind, signal};
 /// A VNF Manager (ETSI NFV-SOL 003) for containerised network functions on Kubernetes.
 #[derive(Parser)]
 #[command(version)]
-struct Arguments {
+struct Cli {
     #[command(subcommand)]
     command: Command,
 }
@@ -28,66 +29,81 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Answer requests and work on operations until SIGTERM or SIGINT
-    Serve(Settings),
-    /// Bring the database's schema up to date
-    Migrate(Settings),
+    Serve(Options),
+    /// Bring the database schema up to date
+    Migrate(DatabaseOptions),
     /// Write the OpenAPI documents
     Openapi {
-        /// Folder to write to
+        /// Directory to write to
         #[arg(default_value = "openapi")]
         folder: PathBuf,
     },
-    /// Show what a database says of operations that are not over; a process may serve on it meanwhile
+    /// Show the operations in a database that are not finished; a process may serve on it at the same time
     Debug {
         #[command(subcommand)]
         view: DebugView,
     },
-    /// Check the configuration and print what it comes to
-    CheckConfig(Settings),
+    /// Check the configuration of `gybe serve` and print the effective values, without secrets
+    CheckConfig(Options),
 }
 
 #[derive(Subcommand)]
 enum DebugView {
-    /// Operations that are not over: where they stand, and why they stopped or wait
-    Ops(DebugSettings),
-    /// Who works on which operation, and until when unless it goes on
-    Leases(DebugSettings),
+    /// Unfinished operations: state, progress, and why they stopped or wait
+    Ops(DebugOptions),
+    /// Leases: which process works on which operation, and when its lease expires
+    Leases(DebugOptions),
 }
 
 #[derive(clap::Args)]
-struct DebugSettings {
+struct DebugOptions {
     /// Print JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    settings: Settings,
+    database: DatabaseOptions,
 }
 
-#[derive(clap::Args)]
-struct Settings {
-    /// TOML file whose keys are the names of the flags below, with underscores, those of --nfvo-… in a table [nfvo]; flags and
-    /// environment win over it
-    #[arg(long, value_name = "FILE", env = "GYBE_CONFIG")]
-    config: Option<PathBuf>,
-    #[command(flatten)]
-    options: Options,
+/// A parsed command line.
+struct Invocation {
+    command: Command,
+    /// Of the innermost subcommand.
+    matches: ArgMatches,
+    file: Option<ConfigFile>,
 }
 
-impl Settings {
-    fn resolve(self) -> Result<Config, ConfigError> {
-        let file = self.config.as_deref().map(Options::from_file).transpose()?;
-        self.options.or(file.unwrap_or_default()).resolve()
+impl Invocation {
+    /// Parses the command line, and once more if it names a configuration file, which supplies defaults. Ends the process if the
+    /// command line is wrong or asks for help.
+    fn parse() -> Result<Self, ConfigError> {
+        let path = innermost(&Cli::command().get_matches()).try_get_one::<PathBuf>("config").ok().flatten().cloned();
+        let file = path.as_deref().map(ConfigFile::read).transpose()?;
+        let mut command = Cli::command();
+        if let Some(file) = &file {
+            command = file.defaults_for(command);
+        }
+        let matches = command.get_matches();
+        let Cli { command } = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+        Ok(Self { command, matches: innermost(&matches).clone(), file })
+    }
+
+    fn config(&self, options: &Options) -> Result<Config, ConfigError> {
+        let clients = self.file.as_ref().map(|file| file.clients.clone()).unwrap_or_default();
+        Config::new(options.clone(), clients)
     }
 }
 
+fn innermost(matches: &ArgMatches) -> &ArgMatches {
+    matches.subcommand().map_or(matches, |(_, matches)| innermost(matches))
+}
+
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    // Two TLS libraries' defaults must not be left to chance: the first use decides, and panics if there is none.
+    // rustls is built with one provider, but panics on first use if a dependency ever brings a second one and none is chosen.
     if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
         eprintln!("gybe: the TLS provider is set already");
         return ExitCode::FAILURE;
     }
-    match run(arguments.command) {
+    match Invocation::parse().map_err(Into::into).and_then(run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("gybe: {}", chain(&*error));
@@ -96,81 +112,84 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> Result<(), Box<dyn Error>> {
-    match command {
-        Command::Serve(settings) => {
-            let config = settings.resolve()?;
-            let runtime = runtime()?;
-            let traces = {
-                let _within = runtime.enter();
-                config.otlp_endpoint.as_deref().map(Traces::start).transpose()?
-            };
-            telemetry::start(traces.as_ref());
-            telemetry::log_panics();
-            let served = runtime.block_on(serve(config));
-            if let Some(traces) = traces {
-                runtime.block_on(traces.finish());
-            }
-            // A package that is being read is not waited for; it counts as abandoned.
-            runtime.shutdown_timeout(Duration::from_secs(1));
-            served
-        }
-        Command::Migrate(settings) => {
-            telemetry::start(None);
-            let config = settings.resolve()?;
-            let migrated = runtime()?.block_on(store::migrate(&config.database_url.0))?;
-            for migration in &migrated.applied {
-                println!("applied {migration}");
-            }
-            println!("the schema is up to date");
-            Ok(())
-        }
-        Command::Openapi { folder } => {
-            std::fs::create_dir_all(&folder)?;
-            for name in openapi::NAMES {
-                let text = openapi::text(name)?.unwrap_or_default();
-                std::fs::write(folder.join(name), text)?;
-            }
-            Ok(())
-        }
-        Command::Debug { view } => {
-            telemetry::start(None);
-            let (view, DebugSettings { json, settings }) = match view {
-                DebugView::Ops(settings) => (View::Operations, settings),
-                DebugView::Leases(settings) => (View::Leases, settings),
-            };
-            let operations = runtime()?.block_on(store::live_operations(&settings.resolve()?.database_url.0))?;
-            std::io::stdout().write_all(debug::show(view, &operations, json)?.as_bytes())?;
-            Ok(())
-        }
-        Command::CheckConfig(settings) => {
-            let config = settings.resolve()?;
-            println!("{config:#?}");
+fn run(invocation: Invocation) -> Result<(), Box<dyn Error>> {
+    match &invocation.command {
+        Command::Serve(options) => serve(invocation.config(options)?),
+        Command::Migrate(database) => migrate(database),
+        Command::Openapi { folder } => write_openapi(folder),
+        Command::Debug { view: DebugView::Ops(options) } => show_operations(View::Operations, options),
+        Command::Debug { view: DebugView::Leases(options) } => show_operations(View::Leases, options),
+        Command::CheckConfig(options) => {
+            let config = invocation.config(options)?;
+            print!("{}", effective::describe(&config, &invocation.matches, invocation.file.as_ref()));
             Ok(())
         }
     }
+}
+
+fn serve(config: Config) -> Result<(), Box<dyn Error>> {
+    let runtime = runtime()?;
+    let traces = {
+        let _entered = runtime.enter();
+        config.options.otlp_endpoint.as_deref().map(Traces::start).transpose()?
+    };
+    telemetry::start(traces.as_ref());
+    telemetry::log_panics();
+    let served = runtime.block_on(serve_until_signal(config));
+    if let Some(traces) = traces {
+        runtime.block_on(traces.finish());
+    }
+    // Does not wait for a package that a thread still reads; its onboarding counts as abandoned.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    served
+}
+
+fn migrate(database: &DatabaseOptions) -> Result<(), Box<dyn Error>> {
+    telemetry::start(None);
+    let migrated = runtime()?.block_on(store::migrate(&database.database_url.0))?;
+    for migration in &migrated.applied {
+        println!("applied {migration}");
+    }
+    println!("the schema is up to date");
+    Ok(())
+}
+
+fn write_openapi(folder: &Path) -> Result<(), Box<dyn Error>> {
+    std::fs::create_dir_all(folder)?;
+    for name in openapi::NAMES {
+        let text = openapi::text(name)?.unwrap_or_default();
+        std::fs::write(folder.join(name), text)?;
+    }
+    Ok(())
+}
+
+fn show_operations(view: View, options: &DebugOptions) -> Result<(), Box<dyn Error>> {
+    telemetry::start(None);
+    let operations = runtime()?.block_on(store::live_operations(&options.database.database_url.0))?;
+    std::io::stdout().write_all(debug::show(view, &operations, options.json)?.as_bytes())?;
+    Ok(())
 }
 
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()
 }
 
-async fn serve(config: Config) -> Result<(), Box<dyn Error>> {
+async fn serve_until_signal(config: Config) -> Result<(), Box<dyn Error>> {
     let stop = Stop::default();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let stopping = stop.clone();
     tokio::spawn(async move {
-        for (token, how) in [(stopping.begun, "stopping"), (stopping.at_once, "stopping without delay")] {
+        for (token, message) in [(stopping.begun, "stopping"), (stopping.at_once, "stopping without delay")] {
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
             }
-            tracing::info!("{how}");
+            tracing::info!("{message}");
             token.cancel();
         }
     });
-    let role = config.role;
+    let role = config.options.role;
     let announce = |address: SocketAddr| println!("gybe serves on http://{address} (role {role:?})");
     app::run(config, stop, announce).await?;
     Ok(())

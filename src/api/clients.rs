@@ -33,7 +33,7 @@ impl Clients {
         let headers = |name: &str| request.headers().get_all(name).map(|value| value.as_bytes()).collect();
         let user = user(request.headers());
         let peer = request.peer_addr().map(|address| address.ip());
-        self.0.iter().find(|(client, _)| client.is(headers, user.as_deref(), peer))
+        self.0.iter().find(|(client, _)| client.matches(headers, user.as_deref(), peer))
     }
 }
 

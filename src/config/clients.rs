@@ -1,21 +1,22 @@
-//! Client profiles: what is done otherwise for a caller whose habits contradict the standard, or those of others
+//! Client profiles: what Gybe does differently for a client whose behaviour contradicts the standard or other clients
 //! (docs/clients.md).
 //!
-//! The configuration file has a `[[client]]` table for each such caller: how it is recognised, which profile it has, and the
-//! settings that differ from that. `crate::api::clients` recognises callers and applies the settings; this file says what
-//! they are.
+//! The configuration file has a `[[client]]` table for each such client: how requests are matched to it, its profile, and
+//! settings that differ from the profile. `crate::api::clients` matches requests and applies the settings.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
-use super::{CallbackTest, ConfigError, PAGE_LIMIT, public_url};
+use super::values::base_url;
+use super::{CallbackTest, ConfigError, Options, PAGE_SIZES};
 use crate::domain::op_occ::{Remedy, Unattended};
 use crate::domain::secret::Secret;
 
-/// A `[[client]]` table. What is not set is as the profile has it, and else as for all callers.
+/// A `[[client]]` table. A missing setting follows the profile; if the profile has none, it follows the options of the process.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ClientOptions {
@@ -25,6 +26,7 @@ pub struct ClientOptions {
     user: Option<String>,
     network: Option<IpNet>,
     public_url: Option<String>,
+    #[serde(deserialize_with = "page_size")]
     page_size: Option<usize>,
     callback_test: Option<CallbackTest>,
     version_required: Option<bool>,
@@ -36,24 +38,23 @@ pub struct ClientOptions {
     orphan_subscriptions_after: Option<Seconds>,
 }
 
-/// A header by which a client is recognised.
+/// A header that identifies a client.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Header {
-    /// Its name.
     pub name: String,
-    /// Its whole value; hidden, as it may be known to the proxy alone.
+    /// The exact value. Secret, as it may be known to the proxy alone.
     pub value: Secret,
 }
 
-/// The clients that are known.
+/// The known profiles.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum Preset {
-    /// One that does as the standard says, such as Itential's adapter or etsi-mano.
+    /// Clients that follow the standard, such as Itential's adapter or etsi-mano.
     #[default]
     Standard,
-    /// One that was written for OpenStack Tacker.
+    /// Clients written for OpenStack Tacker.
     Tacker,
     /// ONAP SO with its SOL003 adapter.
     Onap,
@@ -63,7 +64,7 @@ enum Preset {
     Openmsa,
 }
 
-/// A number of seconds, or `"never"`: what a profile would do by itself is not done.
+/// A number of seconds, or `"never"`, which turns off what the profile does.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(untagged, expecting = "expected a number of seconds or \"never\"")]
 enum Seconds {
@@ -84,65 +85,60 @@ enum UnattendedRemedy {
     Fail,
 }
 
-/// `Content-Type` of answers other than success.
+/// `Content-Type` of error responses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 pub enum ErrorType {
-    /// As the standard has it.
+    /// The standard's type.
     #[default]
     #[serde(rename = "application/problem+json")]
     ProblemJson,
-    /// For clients that read nothing else.
+    /// For clients that read only this type.
     #[serde(rename = "application/json")]
     Json,
 }
 
-/// A caller that is treated otherwise.
+/// A client with a profile or with settings of its own.
 #[derive(Clone, Debug)]
 pub struct Client {
-    /// What the operator calls it.
     pub name: String,
-    /// How it is recognised: whatever is given must hold.
+    /// A request matches if it meets all criteria that are set: this header …
     pub header: Option<Header>,
-    /// As above.
+    /// … this user name of HTTP Basic …
     pub user: Option<String>,
-    /// As above.
+    /// … and a connection from this network.
     pub network: Option<IpNet>,
-    /// Beginning of every link, for this client; `None`: as for all.
+    /// The start of links for this client; `None`: the same as for all clients.
     pub public_url: Option<String>,
-    /// The most elements of a list, for this client.
+    /// Elements of a list in one page.
     pub page_size: usize,
-    /// How its callback URIs are tested.
     pub callback_test: CallbackTest,
-    /// The rest.
     pub profile: Profile,
 }
 
-/// What is done otherwise for a client; the default is what the standard says.
+/// What Gybe does differently for a client. The default follows the standard.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Profile {
-    /// Requests without a `Version` header are refused with 400.
+    /// Refuse requests without a `Version` header with 400.
     pub version_required: bool,
-    /// What errors are sent as.
     pub error_type: ErrorType,
-    /// Lists at `/vnflcm/v1` leave nothing out unless there is a selector.
+    /// Lists at `/vnflcm/v1` contain all attributes unless the request has a selector.
     pub full_v1_lists: bool,
     /// A `vimId` may also be the name of a registered VIM.
     pub vims_by_name: bool,
-    /// What becomes of its operations in FAILED_TEMP if nobody decides.
+    /// What to do with an operation of this client that stays in FAILED_TEMP; `None`: wait for a decision.
     pub unattended: Option<Unattended>,
-    /// How long its subscriptions are kept once all VNF instances that they name are gone; `None`: until they are removed.
+    /// How long to keep a subscription after all VNF instances that it names are gone; `None`: until it is deleted.
     pub orphan_grace: Option<Duration>,
 }
 
-/// ONAP waits for a final state for three hours: an hour for people, and time enough to roll back.
+/// ONAP waits three hours for a final state. An hour for a person to decide leaves enough time to roll back.
 const ONAP_UNATTENDED: u32 = 3600;
-/// IBM's driver and openmsa take FAILED_TEMP for the end: what they do next is to find the operation over.
+/// IBM's driver and openmsa take FAILED_TEMP for a final state. Their next request must find the operation in one.
 const SOON: u32 = 300;
-/// By then what was to be told is delivered or given up.
+/// After a day every notification is delivered or parked.
 const DAY: u32 = 24 * 3600;
 
 impl Preset {
-    /// What it sets.
     fn options(self) -> ClientOptions {
         let standard = ClientOptions::default();
         match self {
@@ -162,11 +158,21 @@ impl Preset {
                 ..standard
             },
             Self::Openmsa => ClientOptions {
-                page_size: Some(PAGE_LIMIT),
+                page_size: Some(*PAGE_SIZES.end()),
                 full_v1_lists: Some(true),
                 unattended_after: Some(Seconds::After(SOON)),
                 ..standard
             },
+        }
+    }
+}
+
+impl ErrorType {
+    /// The media type.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ProblemJson => "application/problem+json",
+            Self::Json => "application/json",
         }
     }
 }
@@ -181,7 +187,7 @@ impl Seconds {
 }
 
 impl ClientOptions {
-    /// These options, and where they say nothing those of their profile.
+    /// Takes missing settings from the profile.
     fn with_profile(self) -> Self {
         let profile = self.profile.options();
         Self {
@@ -198,33 +204,32 @@ impl ClientOptions {
         }
     }
 
-    /// The client; `page_size` and `callback_test` are what holds for all callers.
+    /// Completes the client with its profile and with `process`, the options of the process.
     ///
     /// # Errors
-    /// [`ConfigError::Unsound`], naming the client.
-    pub fn resolve(self, page_size: usize, callback_test: CallbackTest) -> Result<Client, ConfigError> {
+    /// [`ConfigError::Inconsistent`], naming the client.
+    pub fn resolve(self, process: &Options) -> Result<Client, ConfigError> {
         let options = self.with_profile();
-        let unsound = |text: &str| ConfigError::Unsound(format!("client '{}': {text}", options.name));
+        let inconsistent = |text: &str| ConfigError::Inconsistent(format!("client '{}': {text}", options.name));
         if options.name.is_empty() {
-            return Err(unsound("it needs a name"));
+            return Err(inconsistent("every [[client]] table needs a name"));
         }
         if options.header.as_ref().is_some_and(|header| header.name.parse::<http::HeaderName>().is_err()) {
-            return Err(unsound("header.name is no name of a header"));
-        }
-        let page_size = options.page_size.unwrap_or(page_size);
-        if !(1..=PAGE_LIMIT).contains(&page_size) {
-            return Err(unsound("page_size must be from 1 to 10000"));
+            return Err(inconsistent("header.name must be the name of an HTTP header"));
         }
         let unattended = options.unattended_after.and_then(Seconds::duration);
         let remedy = match options.unattended_remedy {
-            Some(_) if unattended.is_none() => return Err(unsound("unattended_remedy goes with unattended_after")),
+            Some(_) if unattended.is_none() => {
+                return Err(inconsistent("unattended_remedy has no effect without unattended_after: set both or none"));
+            }
             Some(UnattendedRemedy::Fail) => Remedy::Fail,
             Some(UnattendedRemedy::Rollback) | None => Remedy::Rollback,
         };
+        let public_url = options.public_url.as_deref().map(base_url).transpose();
         Ok(Client {
-            public_url: options.public_url.clone().map(public_url).transpose().map_err(unsound)?,
-            page_size,
-            callback_test: options.callback_test.unwrap_or(callback_test),
+            public_url: public_url.map_err(|allowed| inconsistent(&format!("public_url {allowed}")))?,
+            page_size: options.page_size.unwrap_or(process.page_size),
+            callback_test: options.callback_test.unwrap_or(process.callback_test),
             profile: Profile {
                 version_required: options.version_required.unwrap_or_default(),
                 error_type: options.error_type.unwrap_or_default(),
@@ -242,28 +247,43 @@ impl ClientOptions {
 }
 
 impl Client {
-    /// Whether a request is of this client. `header` looks the values of a header up; `user` is the name of HTTP Basic.
+    /// Whether a request comes from this client. `headers` returns the values of a header; `user` is the user name of HTTP
+    /// Basic.
     ///
-    /// A header that is there twice recognises nobody: the caller may have added to what the proxy said.
-    pub fn is<'a>(&self, headers: impl Fn(&str) -> Vec<&'a [u8]>, user: Option<&str>, peer: Option<IpAddr>) -> bool {
+    /// A header with several values matches no client: the caller may have added one to the proxy's.
+    pub fn matches<'a>(
+        &self,
+        headers: impl Fn(&str) -> Vec<&'a [u8]>,
+        user: Option<&str>,
+        peer: Option<IpAddr>,
+    ) -> bool {
         self.header.as_ref().is_none_or(|header| headers(&header.name) == [header.value.expose().as_bytes()])
             && self.user.as_deref().is_none_or(|wanted| user == Some(wanted))
             && self.network.is_none_or(|network| peer.is_some_and(|peer| network.contains(&peer.to_canonical())))
     }
 }
 
+/// A whole number in [`PAGE_SIZES`]. serde's own messages name Rust types.
+fn page_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usize>, D::Error> {
+    let value = toml::Value::deserialize(deserializer)?;
+    let number = value.as_integer().and_then(|number| usize::try_from(number).ok());
+    let allowed = number.filter(|number| PAGE_SIZES.contains(number));
+    let (first, last) = (PAGE_SIZES.start(), PAGE_SIZES.end());
+    let refused = || D::Error::custom(format!("page_size must be a whole number from {first} to {last}"));
+    allowed.map(Some).ok_or_else(refused)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Options;
+    use crate::config::tests::config;
 
-    fn clients(text: &str) -> Result<Vec<Client>, ConfigError> {
-        let options: Options = toml::from_str(text).map_err(|error| ConfigError::Unsound(error.to_string()))?;
-        options.resolve().map(|config| config.clients)
+    fn clients(text: &str) -> Result<Vec<Client>, String> {
+        config(&[], text).map(|config| config.clients)
     }
 
     #[test]
-    fn a_client_has_its_profile_and_what_it_sets_itself() {
+    fn own_settings_precede_the_profile_and_the_profile_the_process() {
         let all = clients(
             r#"
             page_size = 7
@@ -288,13 +308,13 @@ mod tests {
         assert_eq!((onap.page_size, onap.callback_test), (7, CallbackTest::Lenient));
         assert_eq!(onap.public_url.as_deref(), Some("http://inside:9890"));
         assert!(onap.profile.vims_by_name && onap.profile.orphan_grace.is_some());
-        assert_eq!((msa.page_size, msa.profile.unattended), (PAGE_LIMIT, None));
+        assert_eq!((msa.page_size, msa.profile.unattended), (10_000, None));
         assert_eq!((others.page_size, others.callback_test), (7, CallbackTest::Off));
         assert_eq!(others.profile, Profile::default());
     }
 
     #[test]
-    fn what_a_client_can_not_be_is_refused() {
+    fn refuses_invalid_tables() {
         for wrong in [
             "profile = 'onap'",
             "name = 'a'\nsettings = {}",
@@ -303,6 +323,7 @@ mod tests {
             "name = 'a'\nnetwork = '10.0.0.0/33'",
             "name = 'a'\nheader = { name = 'a b', value = 'c' }",
             "name = 'a'\npage_size = 0",
+            "name = 'a'\npage_size = '7'",
             "name = 'a'\npublic_url = 'gybe'",
             "name = 'a'\nunattended_after = 'soon'",
             "name = 'a'\nunattended_remedy = 'fail'",
@@ -312,20 +333,20 @@ mod tests {
     }
 
     #[test]
-    fn a_client_is_recognised_by_all_that_is_given() {
+    fn matches_only_if_all_criteria_are_met() {
         let text = "[[client]]\nname = 'a'\nheader = { name = 'X-Client', value = 'onap' }\nuser = 'so'\nnetwork = '10.0.0.0/8'";
         let client = clients(text).unwrap().remove(0);
         let inside = Some("::ffff:10.1.2.3".parse().unwrap());
-        let is = |values: &[&'static str], user, peer| {
-            client.is(|_| values.iter().map(|it| it.as_bytes()).collect(), user, peer)
+        let matches = |values: &[&'static str], user, peer| {
+            client.matches(|_| values.iter().map(|it| it.as_bytes()).collect(), user, peer)
         };
-        assert!(is(&["onap"], Some("so"), inside));
-        assert!(!is(&["onap"], Some("so"), Some("192.0.2.1".parse().unwrap())));
-        assert!(!is(&["onap"], Some("so"), None));
-        assert!(!is(&["onap"], None, inside));
-        assert!(!is(&["ibm"], Some("so"), inside));
-        assert!(!is(&["onap", "onap"], Some("so"), inside), "the caller added one");
-        assert!(!is(&[], Some("so"), inside));
-        assert!(!format!("{client:?}").contains("onap"), "what recognises a client may be a secret");
+        assert!(matches(&["onap"], Some("so"), inside));
+        assert!(!matches(&["onap"], Some("so"), Some("192.0.2.1".parse().unwrap())));
+        assert!(!matches(&["onap"], Some("so"), None));
+        assert!(!matches(&["onap"], None, inside));
+        assert!(!matches(&["ibm"], Some("so"), inside));
+        assert!(!matches(&["onap", "onap"], Some("so"), inside), "the caller added one");
+        assert!(!matches(&[], Some("so"), inside));
+        assert!(!format!("{client:?}").contains("onap"), "the value of the header may be a secret");
     }
 }

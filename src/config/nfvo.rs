@@ -1,62 +1,70 @@
-//! The part of the configuration that is about the NFVO that grants operations: `--nfvo-…`, or `[nfvo]` in the file.
+//! The options for the NFVO that grants operations: `--nfvo-…`, or `[nfvo]` in the configuration file.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use serde::Deserialize;
 
-use crate::config::{ConfigError, is_plain_url, public_url};
-use crate::domain::interface::Edition;
+use crate::config::ConfigError;
+use crate::config::clients::Client;
+use crate::config::values::{WEEK, plain_url, seconds, version};
 use crate::domain::secret::Secret;
-use crate::nfvo::client::{Credential, Settings};
-use crate::outbound;
+use crate::domain::interface::Edition;
+use crate::nfvo::client::{Credential, NfvoEndpoint};
+use crate::outbound::OutboundConfig;
 
-/// The environment's password, if there is no file with it.
+/// Environment variable with the password, for use without a file.
 const PASSWORD: &str = "GYBE_NFVO_PASSWORD";
-/// A grant that takes longer than a week is none.
-const WEEK: u64 = 7 * 24 * 3600;
 
-/// What can be set about the NFVO.
-#[derive(Args, Clone, Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+// Identifiers of arguments are unique in a command, so each field needs its prefix in `id` and `long`.
+#[derive(Args, Clone, Debug)]
 pub struct NfvoOptions {
-    /// Root, with its version, of the grant interface of an NFVO that is to grant every operation before anything is made,
-    /// such as https://nfvo.example/grant/v1 [default: none, operations need no grant]
-    #[arg(id = "nfvo_url", long = "nfvo-url", env = "GYBE_NFVO_URL")]
+    /// Root, with its version, of the grant interface of the NFVO that grants every operation, such as
+    /// https://nfvo.example/grant/v1 [default: none, operations need no grant]
+    #[arg(id = "nfvo_url", long = "nfvo-url", value_name = "URL", env = "GYBE_NFVO_URL", value_parser = plain_url())]
     pub url: Option<String>,
-    /// The edition of SOL003 that the NFVO uses us by: the root its links to VNF instances lead to [default: v2]
+    /// Edition of SOL003 through which the NFVO uses Gybe: links in grant requests lead to /vnflcm/v1 or /vnflcm/v2
     #[arg(id = "nfvo_edition", long = "nfvo-edition", env = "GYBE_NFVO_EDITION")]
-    pub edition: Option<NfvoEdition>,
-    /// Scheme, host and port by which the NFVO knows this VNFM: the beginning of the links that it is sent [default: --public-url]
-    #[arg(id = "nfvo_public_url", long = "nfvo-public-url", env = "GYBE_NFVO_PUBLIC_URL")]
-    pub public_url: Option<String>,
-    /// Version of the grant interface, as requests name it [default: 1.4.0]
-    #[arg(id = "nfvo_api_version", long = "nfvo-api-version", env = "GYBE_NFVO_API_VERSION")]
-    pub api_version: Option<String>,
-    /// User name (BASIC), or with --nfvo-token-endpoint client identifier (OAUTH2_CLIENT_CREDENTIALS), that the NFVO knows us by
-    #[arg(id = "nfvo_user", long = "nfvo-user", env = "GYBE_NFVO_USER")]
+    #[arg(value_enum, default_value_t = NfvoEdition::V2)]
+    pub edition: NfvoEdition,
+    /// Name of the [[client]] table that describes the NFVO: links in grant requests begin with its public_url
+    /// [default: none, they begin with --public-url]
+    #[arg(id = "nfvo_client", long = "nfvo-client", value_name = "NAME", env = "GYBE_NFVO_CLIENT")]
+    pub client: Option<String>,
+    /// Version of the grant interface, for the Version header of requests
+    #[arg(id = "nfvo_api_version", long = "nfvo-api-version", value_name = "VERSION", env = "GYBE_NFVO_API_VERSION")]
+    #[arg(default_value = "1.4.0", value_parser = version)]
+    pub api_version: String,
+    /// User name for HTTP Basic; with --nfvo-token-endpoint the client identifier for OAuth 2.0 client credentials
+    #[arg(id = "nfvo_user", long = "nfvo-user", value_name = "NAME", env = "GYBE_NFVO_USER")]
     pub user: Option<String>,
-    /// File with the password of --nfvo-user [default: the environment's GYBE_NFVO_PASSWORD]
-    #[arg(id = "nfvo_password_file", long = "nfvo-password-file", env = "GYBE_NFVO_PASSWORD_FILE")]
+    /// File with the password of --nfvo-user [default: the environment variable GYBE_NFVO_PASSWORD]
+    #[arg(
+        id = "nfvo_password_file",
+        long = "nfvo-password-file",
+        value_name = "FILE",
+        env = "GYBE_NFVO_PASSWORD_FILE"
+    )]
     pub password_file: Option<PathBuf>,
-    /// Where tokens for the NFVO are had
-    #[arg(id = "nfvo_token_endpoint", long = "nfvo-token-endpoint", env = "GYBE_NFVO_TOKEN_ENDPOINT")]
+    /// OAuth 2.0 token endpoint of the NFVO
+    #[arg(id = "nfvo_token_endpoint", long = "nfvo-token-endpoint", value_name = "URL")]
+    #[arg(env = "GYBE_NFVO_TOKEN_ENDPOINT", value_parser = plain_url())]
     pub token_endpoint: Option<String>,
-    /// PEM file of the authorities that the certificates of NFVO and token endpoint must be of [default: the system's]
-    #[arg(id = "nfvo_ca_file", long = "nfvo-ca-file", env = "GYBE_NFVO_CA_FILE")]
+    /// PEM file of the certificate authorities of the NFVO and its token endpoint [default: --outbound-ca-file]
+    #[arg(id = "nfvo_ca_file", long = "nfvo-ca-file", value_name = "FILE", env = "GYBE_NFVO_CA_FILE")]
     pub ca_file: Option<PathBuf>,
-    /// PEM file with the certificate and its key that are shown to the NFVO [default: none]
-    #[arg(id = "nfvo_certificate_file", long = "nfvo-certificate-file", env = "GYBE_NFVO_CERTIFICATE_FILE")]
+    /// PEM file with the client certificate, and its key, for the NFVO [default: --outbound-certificate-file]
+    #[arg(id = "nfvo_certificate_file", long = "nfvo-certificate-file", value_name = "FILE")]
+    #[arg(env = "GYBE_NFVO_CERTIFICATE_FILE")]
     pub certificate_file: Option<PathBuf>,
-    /// Seconds from an operation's acceptance in which the NFVO is to decide [default: 3600]
-    #[arg(id = "nfvo_grant_timeout", long = "nfvo-grant-timeout", env = "GYBE_NFVO_GRANT_TIMEOUT")]
-    pub grant_timeout: Option<u64>,
+    /// Seconds, from the acceptance of an operation, within which the NFVO must decide
+    #[arg(id = "nfvo_grant_timeout", long = "nfvo-grant-timeout", value_name = "SECONDS")]
+    #[arg(env = "GYBE_NFVO_GRANT_TIMEOUT", default_value = "3600", value_parser = seconds(1..=WEEK))]
+    pub grant_timeout: Duration,
 }
 
 /// An edition of SOL003.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ValueEnum)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum NfvoEdition {
     /// 2.6.1, `/vnflcm/v1`.
     V1,
@@ -67,92 +75,69 @@ pub enum NfvoEdition {
 /// The NFVO that grants operations.
 #[derive(Clone, Debug)]
 pub struct NfvoConfig {
-    /// How it is reached.
-    pub client: Settings,
-    /// The edition whose API the links lead to that it is sent.
+    pub endpoint: NfvoEndpoint,
+    /// The edition of the API that links in grant requests lead to.
     pub edition: Edition,
-    /// The beginning of these links, if it is another than for everybody.
+    /// The start of these links; `None`: the same as for all clients.
     pub public_url: Option<String>,
-    /// How long it is waited for.
-    pub patience: Duration,
+    /// From the acceptance of an operation to the NFVO's decision.
+    pub grant_timeout: Duration,
 }
 
 impl NfvoOptions {
-    /// These options, and where they say nothing those of `other`.
-    #[must_use]
-    pub fn or(self, other: Self) -> Self {
-        Self {
-            url: self.url.or(other.url),
-            edition: self.edition.or(other.edition),
-            public_url: self.public_url.or(other.public_url),
-            api_version: self.api_version.or(other.api_version),
-            user: self.user.or(other.user),
-            password_file: self.password_file.or(other.password_file),
-            token_endpoint: self.token_endpoint.or(other.token_endpoint),
-            ca_file: self.ca_file.or(other.ca_file),
-            certificate_file: self.certificate_file.or(other.certificate_file),
-            grant_timeout: self.grant_timeout.or(other.grant_timeout),
-        }
-    }
-
-    /// The NFVO, if there is one; `allow_link_local` as for callbacks.
+    /// The NFVO, if there is one. What these options leave open follows `outbound`, and its links those of its client.
     ///
     /// # Errors
-    /// [`ConfigError`], saying which settings and what to do.
-    pub fn resolve(self, allow_link_local: bool) -> Result<Option<NfvoConfig>, ConfigError> {
-        let unsound = |text: &str| ConfigError::Unsound(text.to_owned());
-        let Some(url) = &self.url else {
-            let others = [
-                self.user.is_some(),
-                self.public_url.is_some(),
-                self.password_file.is_some(),
-                self.token_endpoint.is_some(),
-                self.ca_file.is_some(),
-                self.certificate_file.is_some(),
-            ];
-            return if others.contains(&true) {
-                Err(unsound("--nfvo-… is of no use without --nfvo-url"))
-            } else {
-                Ok(None)
-            };
+    /// [`ConfigError`], which names the options and what to do.
+    pub fn resolve(&self, outbound: &OutboundConfig, clients: &[Client]) -> Result<Option<NfvoConfig>, ConfigError> {
+        let Some(url) = &self.url else { return self.refuse_all().map(|()| None) };
+        let public_url = match &self.client {
+            Some(name) => {
+                let client = clients.iter().find(|client| client.name == *name);
+                let unknown = || inconsistent(&format!("--nfvo-client '{name}' is not the name of a [[client]] table"));
+                client.ok_or_else(unknown)?.public_url.clone()
+            }
+            None => None,
         };
-        if !is_plain_url(url) || self.token_endpoint.as_ref().is_some_and(|endpoint| !is_plain_url(endpoint)) {
-            let text = "--nfvo-url and --nfvo-token-endpoint must be http:// or https:// URLs without user, password and query";
-            return Err(unsound(text));
-        }
-        let api_version = self.api_version.clone().unwrap_or_else(|| "1.4.0".to_owned());
-        let parts: Vec<&str> = api_version.split('.').collect();
-        if parts.len() != 3 || parts.iter().any(|part| part.parse::<u16>().is_err()) {
-            return Err(unsound("--nfvo-api-version must be three numbers, such as 1.4.0"));
-        }
-        let grant_timeout = self.grant_timeout.unwrap_or(3600);
-        if !(1..=WEEK).contains(&grant_timeout) {
-            return Err(unsound("--nfvo-grant-timeout must be 1 to 604800 (a week)"));
-        }
-        let client = Settings {
-            url: url.trim_end_matches('/').to_owned(),
-            api_version,
+        let endpoint = NfvoEndpoint {
+            url: url.clone(),
+            api_version: self.api_version.clone(),
             credential: self.credential()?,
-            way: outbound::Settings {
-                allow_link_local,
-                ca_file: self.ca_file,
-                certificate_file: self.certificate_file,
+            outbound: OutboundConfig {
+                allow_link_local: outbound.allow_link_local,
+                ca_file: self.ca_file.clone().or_else(|| outbound.ca_file.clone()),
+                certificate_file: self.certificate_file.clone().or_else(|| outbound.certificate_file.clone()),
             },
         };
-        let edition = match self.edition.unwrap_or(NfvoEdition::V2) {
+        let edition = match self.edition {
             NfvoEdition::V1 => Edition::V1,
             NfvoEdition::V2 => Edition::V2,
         };
-        let public_url = self.public_url.clone().map(public_url).transpose();
-        let public_url = public_url.map_err(|text| ConfigError::Unsound(format!("--nfvo-{text}")))?;
-        Ok(Some(NfvoConfig { client, edition, public_url, patience: Duration::from_secs(grant_timeout) }))
+        Ok(Some(NfvoConfig { endpoint, edition, public_url, grant_timeout: self.grant_timeout }))
+    }
+
+    /// Without an NFVO no option may be set that only makes sense with one.
+    fn refuse_all(&self) -> Result<(), ConfigError> {
+        let set = [
+            ("client", self.client.is_some()),
+            ("user", self.user.is_some()),
+            ("password-file", self.password_file.is_some()),
+            ("token-endpoint", self.token_endpoint.is_some()),
+            ("ca-file", self.ca_file.is_some()),
+            ("certificate-file", self.certificate_file.is_some()),
+        ];
+        match set.into_iter().find(|(_, is_set)| *is_set) {
+            Some((name, _)) => {
+                Err(inconsistent(&format!("--nfvo-{name} has no effect without --nfvo-url: set both or none")))
+            }
+            None => Ok(()),
+        }
     }
 
     fn credential(&self) -> Result<Option<Credential>, ConfigError> {
-        let unsound = |text: &str| ConfigError::Unsound(text.to_owned());
         let Some(user) = self.user.clone() else {
             return if self.password_file.is_some() || self.token_endpoint.is_some() {
-                Err(unsound("--nfvo-password-file and --nfvo-token-endpoint need --nfvo-user"))
+                Err(inconsistent("--nfvo-password-file and --nfvo-token-endpoint need --nfvo-user"))
             } else {
                 Ok(None)
             };
@@ -160,49 +145,72 @@ impl NfvoOptions {
         let password = match &self.password_file {
             Some(path) => std::fs::read_to_string(path)
                 .map_err(|source| ConfigError::UnreadableSecret { path: path.clone(), source })?,
-            None => std::env::var(PASSWORD)
-                .map_err(|_| unsound("--nfvo-user needs a password: set --nfvo-password-file or GYBE_NFVO_PASSWORD"))?,
+            None => std::env::var(PASSWORD).map_err(|_| {
+                inconsistent("--nfvo-user needs a password: set --nfvo-password-file or GYBE_NFVO_PASSWORD")
+            })?,
         };
-        // Editors end files with a line's end, which is part of no password.
+        // Editors end files with a line break, which is not part of the password.
         let password = Secret::new(password.trim_end_matches(['\r', '\n']));
         Ok(Some(Credential { user, password, token_endpoint: self.token_endpoint.clone() }))
     }
 }
 
+fn inconsistent(text: &str) -> ConfigError {
+    ConfigError::Inconsistent(text.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
-    use super::*;
-
-    fn options(text: &str) -> NfvoOptions {
-        toml::from_str(text).unwrap()
-    }
+    use crate::config::tests::config;
 
     #[test]
-    fn what_does_not_go_together_is_refused_with_what_to_do() {
-        for (text, said) in [
-            ("user = 'gybe'", "without --nfvo-url"),
-            ("url = 'nfvo/grant/v1'", "must be http://"),
+    fn refuses_inconsistent_options_and_says_what_to_do() {
+        for (table, expected) in [
+            ("user = 'gybe'", "--nfvo-user has no effect without --nfvo-url"),
+            ("url = 'nfvo/grant/v1'", "must be an http://"),
             ("url = 'https://gybe:secret@nfvo/grant/v1'", "without user"),
             ("url = 'https://nfvo/grant/v1'\ntoken_endpoint = 'https://nfvo/token'", "need --nfvo-user"),
             ("url = 'https://nfvo/grant/v1'\nuser = 'gybe'\npassword_file = '/nonexistent'", "/nonexistent"),
             ("url = 'https://nfvo/grant/v1'\napi_version = '1.4'", "three numbers"),
-            ("url = 'https://nfvo/grant/v1'\ngrant_timeout = 0", "1 to 604800"),
+            ("url = 'https://nfvo/grant/v1'\ngrant_timeout = 0", "from 1 to 604800"),
+            ("url = 'https://nfvo/grant/v1'\nclient = 'so'", "--nfvo-client 'so' is not the name"),
         ] {
-            let refused = options(text).resolve(false).unwrap_err().to_string();
-            assert!(refused.contains(said) && !refused.contains("secret"), "{text}: {refused}");
+            let error = config(&[], &format!("[nfvo]\n{table}")).unwrap_err();
+            assert!(error.contains(expected) && !error.contains("secret"), "{table}: {error}");
         }
-        assert!(options("").resolve(false).unwrap().is_none());
+        assert!(config(&[], "").unwrap().nfvo.is_none());
     }
 
     #[test]
-    fn the_password_is_a_file_s_first_line_and_is_not_shown() {
+    fn reads_the_password_from_the_file_and_does_not_show_it() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "hunter22\n").unwrap();
-        let text =
-            format!("url = 'https://nfvo/grant/v1/'\nuser = 'gybe'\npassword_file = '{}'", file.path().display());
-        let config = options(&text).resolve(false).unwrap().unwrap();
-        assert_eq!(config.client.url, "https://nfvo/grant/v1");
-        assert_eq!(config.client.credential.as_ref().unwrap().password.expose(), "hunter22");
+        let path = file.path().display();
+        let text = format!("[nfvo]\nurl = 'https://nfvo/grant/v1/'\nuser = 'gybe'\npassword_file = '{path}'");
+        let config = config(&[], &text).unwrap();
+        let endpoint = &config.nfvo.as_ref().unwrap().endpoint;
+        assert_eq!(endpoint.url, "https://nfvo/grant/v1");
+        assert_eq!(endpoint.credential.as_ref().unwrap().password.expose(), "hunter22");
         assert!(!format!("{config:#?}").contains("hunter22"));
+    }
+
+    #[test]
+    fn takes_links_from_its_client_and_files_from_the_outbound_options() {
+        let text = r#"
+            public_url = "https://vnfm.example"
+            outbound_ca_file = "all.pem"
+            outbound_certificate_file = "all.pem"
+            [nfvo]
+            url = "https://nfvo/grant/v1"
+            client = "so"
+            ca_file = "nfvo.pem"
+            [[client]]
+            name = "so"
+            public_url = "http://inside:9890/"
+        "#;
+        let nfvo = config(&[], text).unwrap().nfvo.unwrap();
+        assert_eq!(nfvo.public_url.as_deref(), Some("http://inside:9890"));
+        assert_eq!(nfvo.endpoint.outbound.ca_file.unwrap().to_str(), Some("nfvo.pem"));
+        assert_eq!(nfvo.endpoint.outbound.certificate_file.unwrap().to_str(), Some("all.pem"));
     }
 }

@@ -54,7 +54,7 @@ fn is_refused_v4(v4: Ipv4Addr) -> bool {
 /// Why `address` is not connected to.
 fn refusal(address: IpAddr) -> String {
     format!(
-        "{address} is link-local or a metadata service: nothing is sent there (for callbacks, --callback-link-local allows it)"
+        "{address} is link-local or a metadata service: nothing is sent there (--outbound-link-local allows it for subscribers, token endpoints and the NFVO)"
     )
 }
 

@@ -161,7 +161,6 @@ pub enum NotificationType {
 /// `LcmOperationType` (clause 5.5.4.5): all of 3.3.1, of which Gybe carries out some.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-#[expect(missing_docs, reason = "the names say what the standard says")]
 pub enum LcmOperationType {
     Instantiate,
     Scale,
@@ -180,7 +179,6 @@ pub enum LcmOperationType {
 /// `LcmOperationStateType` (clause 5.5.4.6).
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-#[expect(missing_docs, reason = "the names say what the standard says")]
 pub enum LcmOperationStateType {
     Starting,
     Processing,

@@ -94,8 +94,14 @@ fn the_configuration_is_shown_without_the_password() {
         (run.status.success(), String::from_utf8(run.stdout).unwrap() + &String::from_utf8(run.stderr).unwrap())
     };
     let (good, shown) = check(&["--nfvo-url", "https://nfvo/grant/v1/", "--nfvo-user", "gybe", "--nfvo-edition", "v1"]);
-    for said in ["\"https://nfvo/grant/v1\"", "BASIC", "\"gybe\"", "V1", "3600s"] {
-        assert!(good && shown.contains(said), "{said}: {shown}");
+    for line in [
+        "nfvo.url = \"https://nfvo/grant/v1/\"  # command line",
+        "# Requests to the NFVO authenticate with BASIC",
+        "nfvo.user = \"gybe\"",
+        "nfvo.edition = \"v1\"",
+        "nfvo.grant_timeout = 3600  # default",
+    ] {
+        assert!(good && shown.contains(line), "{line}: {shown}");
     }
     assert!(!shown.contains("hunter22"), "{shown}");
     let postgres =

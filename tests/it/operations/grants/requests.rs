@@ -171,7 +171,10 @@ spec:
 
 #[tokio::test]
 async fn the_nfvo_is_sent_the_links_that_it_knows() {
-    let site = Site::new(&["--nfvo-public-url", "http://inside.example"]).await;
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    let client = "[[client]]\nname = 'nfvo'\nuser = 'nfvo'\npublic_url = 'http://inside.example'\n";
+    std::io::Write::write_all(&mut file, client.as_bytes()).unwrap();
+    let site = Site::new(&["--config", file.path().to_str().unwrap(), "--nfvo-client", "nfvo"]).await;
     let path = site.small("v2").await;
     site.gybe.complete(&path, "instantiate", &site.instantiation()).await;
     let links = &site.nfvo.last()["_links"];
