@@ -1,5 +1,5 @@
-//! What is fuzzed: a function per target, which fails by panicking. `fuzz_targets/` gives them to libFuzzer, and
-//! `tests/it/fuzz_corpus.rs` what libFuzzer has found.
+//! One function per fuzz target, which panics on a violation. `fuzz_targets/` passes them to libFuzzer;
+//! `tests/it/fuzz_corpus.rs` runs them on the corpus.
 
 use std::io::{Cursor, Write as _};
 
@@ -18,27 +18,27 @@ use serde_json::Value;
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
-/// What is told to a caller is no longer than this, in bytes, whatever he sent.
+/// Length limit of a problem's `detail`, in bytes.
 const LONGEST_DETAIL: usize = 16 * 1024;
 
-/// A refusal says that it was the input, and says it briefly.
-fn refused(problem: &Problem, status: u16) {
+/// A refusal has the status of a client error and a short `detail`.
+fn assert_refusal(problem: &Problem, status: u16) {
     assert_eq!(problem.status, status, "{problem:?}");
     assert!(problem.detail.len() <= LONGEST_DETAIL, "{} bytes of {}", problem.detail.len(), &problem.detail[..100]);
 }
 
 // --- filters ----------------------------------------------------------------------------------------------------------
 
-/// The attribute filter in `data`: read, written and read again, and read as the filter of each list. What a database makes of
-/// it is asked where there is one, `tests/it/fuzz_corpus.rs`.
+/// Parses the attribute filter in `data`, writes it, parses it again, and applies it to the attributes of each list.
+/// `tests/it/fuzz_corpus.rs` runs it on databases.
 pub fn filter(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let Ok(conditions) = filter::parse(text) else { return };
     let written: Vec<String> = conditions.iter().map(written).collect();
     let written = written.join(";");
-    // Quotes and escapes may make it longer than a filter may be.
+    // Quotes and escapes can exceed the length limit of filters.
     if written.len() <= filter::MAX_LENGTH {
-        let again = filter::parse(&written).expect("what was written is a filter");
+        let again = filter::parse(&written).expect("a written filter can be parsed");
         let meaning = |all: &[Condition]| -> Vec<_> {
             all.iter().map(|it| (it.operator, it.path.clone(), it.values.clone())).collect()
         };
@@ -46,7 +46,7 @@ pub fn filter(data: &[u8]) {
     }
     for (_, members) in LISTS {
         if let Err(problem) = attributes::filter(text, members) {
-            refused(&problem, 400);
+            assert_refusal(&problem, 400);
         }
     }
 }
@@ -74,7 +74,7 @@ pub static LISTS: [(List, &Members); 5] = [
     (List::Packages, &packages::V1),
 ];
 
-/// What is listed.
+/// The kind of a list's elements.
 #[derive(Clone, Copy, Debug)]
 pub enum List {
     Instances,
@@ -84,7 +84,7 @@ pub enum List {
 
 // --- packages ---------------------------------------------------------------------------------------------------------
 
-/// Small, so that what is beyond them is soon reached.
+/// Small, so that fuzzing exceeds them soon.
 const LIMITS: Limits = Limits {
     entries: 50,
     file_bytes: 4 << 20,
@@ -95,11 +95,11 @@ const LIMITS: Limits = Limits {
     definition_bytes: 1 << 20,
 };
 
-/// What begins a line before the path of a file, in data that is a list of files.
+/// Start of the line that names a file, in data that lists files.
 const FILE: &str = "=== ";
 
-/// A package is read, and all that can be asked of it later. `data` is an archive, or a list of files (`=== path`, then the
-/// text), of which one is made: no chance would find a checksum.
+/// Onboards the package in `data` and reads everything that the API serves of it. `data` is an archive, or a list of files
+/// (`=== path`, then the text) that this function packs, as random changes never produce a valid checksum.
 pub fn csar(data: &[u8]) {
     let archive = match listed(data) {
         Some(files) => packed(&files),
@@ -112,12 +112,12 @@ pub fn csar(data: &[u8]) {
     for refusal in
         [onboarded.as_ref().err().cloned(), package::vnfd(path, &LIMITS).err(), package::manifest(path, &LIMITS).err()]
     {
-        refusal.iter().for_each(|problem| refused(problem, 422));
+        refusal.iter().for_each(|problem| assert_refusal(problem, 422));
     }
     let Ok(onboarded) = onboarded else { return };
-    sane(&onboarded.content.vnfd);
+    check_descriptor(&onboarded.content.vnfd);
     if let Err(problem) = manifest::read(&onboarded.files) {
-        refused(&problem, 422);
+        assert_refusal(&problem, 422);
     }
     for artifact in &onboarded.content.artifacts {
         let opened = Archive::open(path, &LIMITS).expect("it was opened before");
@@ -126,18 +126,18 @@ pub fn csar(data: &[u8]) {
     }
 }
 
-/// Path and text of each file; `None` if it is no list of files.
+/// Path and text of each file; `None` if `data` does not list files.
 fn listed(data: &[u8]) -> Option<Vec<(&str, &str)>> {
     let list = std::str::from_utf8(data).ok()?.strip_prefix(FILE)?;
     Some(list.split("\n=== ").map(|file| file.split_once('\n').unwrap_or((file, ""))).collect())
 }
 
-/// The files as an archive. `#HASH path` in a text is the SHA-256 of that file.
+/// An archive of the files. Replaces `#HASH path` in a text by the SHA-256 of that file.
 fn packed(files: &[(&str, &str)]) -> Vec<u8> {
     let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
     for (path, text) in files {
         let hashed: Vec<String> = text.split('\n').map(|line| with_hash(line, files)).collect();
-        // A name that occurs twice is refused here already.
+        // The writer refuses a name that occurs twice.
         if archive.start_file(*path, SimpleFileOptions::default()).is_ok() {
             archive.write_all(hashed.join("\n").as_bytes()).expect("memory takes it");
         }
@@ -153,7 +153,7 @@ fn with_hash(line: &str, files: &[(&str, &str)]) -> String {
     named.unwrap_or_else(|| line.to_owned())
 }
 
-/// The descriptor whose entry is the first of the files that `data` lists.
+/// Reads the descriptor whose entry file is the first one that `data` lists.
 pub fn vnfd(data: &[u8]) {
     let Some(files) = listed(data) else { return };
     let Some((entry, _)) = files.first() else { return };
@@ -161,14 +161,14 @@ pub fn vnfd(data: &[u8]) {
     match descriptor::read(entry, "meta:1", &mut |path| Ok(find(path))) {
         Ok(Descriptor { vnfd, files, .. }) => {
             assert!(!files.is_empty());
-            sane(&vnfd);
+            check_descriptor(&vnfd);
         }
-        Err(problem) => refused(&problem, 422),
+        Err(problem) => assert_refusal(&problem, 422),
     }
 }
 
-/// All that an operation works out of a descriptor can be, and it is stored as it is.
-fn sane(vnfd: &Vnfd) {
+/// Computes all levels and instance counts that operations derive from a descriptor, and stores it as JSON and back.
+fn check_descriptor(vnfd: &Vnfd) {
     let text = serde_json::to_string(vnfd).expect("it is stored as JSON");
     assert_eq!(serde_json::from_str::<Vnfd>(&text).expect("and read back"), *vnfd);
     for flavour in vnfd.flavours.values() {
@@ -178,8 +178,8 @@ fn sane(vnfd: &Vnfd) {
             let numbers = instances(flavour, &at, level.map(String::as_str));
             for (id, aspect) in flavour.aspects.iter().take(8) {
                 assert!(at.get(id).is_none_or(|level| *level <= aspect.max_level));
-                if let Some(seen) = level_of(flavour, &at, id, &numbers) {
-                    assert!(seen <= aspect.max_level);
+                if let Some(level) = level_of(flavour, &at, id, &numbers) {
+                    assert!(level <= aspect.max_level);
                 }
                 for steps in [1, aspect.max_level, u32::MAX] {
                     for direction in [ScaleDirection::Out, ScaleDirection::In] {
@@ -196,12 +196,12 @@ fn sane(vnfd: &Vnfd) {
 
 // --- YAML -------------------------------------------------------------------------------------------------------------
 
-/// The text as documents, and as Kubernetes objects. What is read can be stored and read back.
+/// Parses the text as documents and as Kubernetes objects, stores them as JSON and reads them back.
 pub fn yaml(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     match yaml::documents("f.yaml", text, &mut Budget::default()) {
         Ok(documents) => {
-            yaml::check_syntax("f.yaml", text).expect("what is read is YAML");
+            yaml::check_syntax("f.yaml", text).expect("a parsed document is YAML");
             for node in documents {
                 assert!((1..=text.len() + 1).contains(&node.line));
                 let value = Value::from(node);
@@ -209,7 +209,7 @@ pub fn yaml(data: &[u8]) {
                 assert_eq!(serde_json::from_str::<Value>(&json).expect("and read back"), value);
             }
         }
-        Err(problem) => refused(&problem, 422),
+        Err(problem) => assert_refusal(&problem, 422),
     }
     let file = DefinitionFile { path: "f.yaml".to_owned(), text: text.to_owned() };
     match manifest::read(&[file]) {
@@ -218,6 +218,6 @@ pub fn yaml(data: &[u8]) {
                 assert!(!object.kind().is_empty() && !object.name().is_empty() && !object.api_version().is_empty());
             }
         }
-        Err(problem) => refused(&problem, 422),
+        Err(problem) => assert_refusal(&problem, 422),
     }
 }

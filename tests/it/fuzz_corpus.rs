@@ -1,7 +1,8 @@
-//! The corpus that fuzzing has found (`fuzz/`, `scripts/fuzz`), given to what is fuzzed: whatever once went wrong, or came
-//! near it, does not go wrong now. The filters go to both databases, too, which are not fuzzed.
+//! Runs the fuzz targets' functions on every input of `fuzz/corpus`: seeds, regressions and what fuzzing has found. Runs the
+//! filters on both databases, too, which fuzzing does not.
 
 use std::fmt::Write as _;
+use std::io::Read as _;
 use std::panic::catch_unwind;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -13,20 +14,30 @@ use gybe::store::attributes::filter;
 use crate::store::filters::Site;
 use crate::support::store_fixture::Fixture;
 use subjects::List;
+use zip::ZipArchive;
 
 #[path = "../../fuzz/subjects.rs"]
 mod subjects;
 
-/// No input takes longer, in a debug build on a busy machine. libFuzzer's limit is as long, for its own.
+/// Time limit for an input, in a debug build on a busy machine. `scripts/fuzz` sets the same limit.
 const LONGEST: Duration = Duration::from_secs(10);
 
-/// Name and content of the target's inputs.
+/// Name and content of the target's inputs: the files of `corpus/TARGET` and the entries of `corpus/TARGET.zip`.
 fn corpus(target: &str) -> Vec<(String, Vec<u8>)> {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
-    let paths = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let inputs: Vec<_> =
-        paths.map(|path| (path.file_name().unwrap().display().to_string(), std::fs::read(&path).unwrap())).collect();
-    assert!(!inputs.is_empty(), "{target} has a corpus");
+    let corpus = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
+    let files = std::fs::read_dir(corpus.join(target)).unwrap().map(|entry| entry.unwrap().path());
+    let mut inputs: Vec<_> =
+        files.map(|path| (path.file_name().unwrap().display().to_string(), std::fs::read(&path).unwrap())).collect();
+    assert!(!inputs.is_empty(), "{target} has named inputs");
+    let archive = std::fs::File::open(corpus.join(format!("{target}.zip"))).unwrap();
+    let mut archive = ZipArchive::new(archive).unwrap();
+    assert!(!archive.is_empty(), "{target} has inputs of fuzzing");
+    for index in 0..archive.len() {
+        let mut entry = archive.by_index(index).unwrap();
+        let mut content = Vec::new();
+        entry.read_to_end(&mut content).unwrap();
+        inputs.push((entry.name().to_owned(), content));
+    }
     inputs
 }
 
