@@ -8,8 +8,8 @@ use clap::{Args, ValueEnum};
 use crate::config::ConfigError;
 use crate::config::clients::Client;
 use crate::config::values::{WEEK, plain_url, seconds, version};
-use crate::domain::secret::Secret;
 use crate::domain::interface::Edition;
+use crate::domain::secret::Secret;
 use crate::nfvo::client::{Credential, NfvoEndpoint};
 use crate::outbound::OutboundConfig;
 
