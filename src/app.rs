@@ -1,4 +1,4 @@
-//! The only place that wires the parts together. Called by `main` and by the tests that want a whole process in theirs.
+//! Connects the parts of a process, and stops them in order. Only `main` calls it.
 
 use std::io;
 use std::net::SocketAddr;
@@ -46,85 +46,73 @@ use crate::store::seal::{KeyError, KeyRing};
 use crate::store::{self, Store, StoreError};
 use crate::view::View;
 
-/// Why the process does not serve.
+/// Why the process cannot serve.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
-    /// The sealing keys can't be had.
-    #[error("the keys that seal secrets can't be used")]
+    #[error("cannot use the keys that seal secrets")]
     Key(#[from] KeyError),
-    /// There is no key, and none may be made up: several processes need the same.
+    /// No key is set, and Gybe does not create one, because several processes need the same.
     #[error(
-        "PostgreSQL is shared by several processes, which need the same sealing key: set --key-file or GYBE_KEY (32 random bytes in base64, such as `openssl rand -base64 32` prints)"
+        "a sealing key is missing, which all processes on a PostgreSQL database share: set --key-file or GYBE_KEY to 32 random bytes in base64 (`openssl rand -base64 32`)"
     )]
     NoKey,
-    /// A file or socket can't be used.
-    #[error("{what}")]
-    Io {
-        /// What was tried.
-        what: String,
-        /// Why not.
-        source: io::Error,
-    },
-    /// Subscribers can't be reached.
-    #[error("--callback-ca-file or --callback-certificate-file is of no use")]
+    #[error("{message}")]
+    Io { message: String, source: io::Error },
+    #[error("--outbound-ca-file or --outbound-certificate-file is not valid")]
     Callbacks(#[from] CallbackError),
-    /// The NFVO can't be reached.
-    #[error("--nfvo-ca-file or --nfvo-certificate-file is of no use")]
+    #[error("--nfvo-ca-file or --nfvo-certificate-file is not valid")]
     Nfvo(#[source] OutboundError),
-    /// The database can't be used.
-    #[error("the database can't be used")]
+    #[error("cannot use the database")]
     Store(#[from] StoreError),
-    /// A defect: the log has the panic.
+    /// A defect. The log contains the panic.
     #[error("the {0} panicked")]
     Panicked(&'static str),
 }
 
-/// Objects have this long to be gone.
+/// Time for objects to disappear after their deletion.
 const REMOVAL_TIMEOUT: Duration = Duration::from_secs(500);
-/// A grant is not asked for sooner after an operation was accepted: the notification of that has a head start of 100 ms
-/// before it.
+/// Time from the acceptance of an operation to its grant request, so that the notification of STARTING arrives before.
 const GRANT_HEAD_START: Duration = Duration::from_millis(250);
-/// A connection that has not sent a complete request head after this long is closed.
+/// Time for a new connection to send a complete request head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// At the end, operations have this long to be handed over. It takes a write each; only a database that is cut off takes longer.
+/// Time to hand over operations at the end. Each takes one write; only an unreachable database takes longer.
 const HAND_OVER: Duration = Duration::from_secs(10);
-/// After that, requests under way have this long.
+/// Time for pending requests after that.
 const DRAIN: Duration = Duration::from_secs(20);
-/// Connections open at once, which are two files each, if there may be twice as many files: the database and the clusters
-/// need some, too.
-/// Further ones wait for one of these to close, as those without a request soon do.
+/// Open client connections, if the limit of file descriptors allows: each uses two, and client connections use at most half of
+/// all, so that the database and clusters keep the rest. Further connections wait until one closes.
 const MAX_CONNECTIONS: usize = 8192;
 
-/// Connections that wait to be taken. The system drops any further ones without a word, and has a limit of its own.
+/// Connections that the kernel queues before they are accepted. It drops further ones silently, and has a limit of its own.
 const BACKLOG: u32 = 4096;
 
-/// The conductor, the view or the notifier at work.
+/// The running conductor, view or notifier.
 type Part = JoinHandle<Result<(), AppError>>;
 
-/// How a process is told to end.
+/// Signals that stop a process.
 #[derive(Clone, Debug, Default)]
 pub struct Stop {
-    /// It is not ready any more, claims nothing more and hands its operations over; after `--stop-delay` it answers no more.
+    /// Report not ready, claim nothing more and hand over operations; stop answering after `--stop-delay`.
     pub begun: CancellationToken,
-    /// It does not wait for the end of the delay.
+    /// End the delay.
     pub at_once: CancellationToken,
 }
 
-/// Serves until `stop`. `ready` is told the address once requests are answered: with `--role conductor` only those of
-/// [`api::health`].
+/// Serves until `stop`. Calls `ready` with the address once requests are answered; with `--role conductor` these are only the
+/// endpoints of [`api::health`].
 ///
 /// # Errors
-/// [`AppError`]: it could not begin, or the server failed.
+/// [`AppError`]: the process could not start, or the server failed.
 pub async fn run(config: Config, stop: Stop, ready: impl FnOnce(SocketAddr)) -> Result<(), AppError> {
     let started = System.now();
     let data_dir = &config.options.data_dir;
-    // Packages may hold Secrets: nobody else's business.
+    // Packages may contain Secrets, so other users must not read them.
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir);
-    made.map_err(io_error(format!("the folder {} can't be made", data_dir.display())))?;
+    made.map_err(io_error(format!("cannot create the directory {}", data_dir.display())))?;
     let keys = keys(&config)?;
     let store = store::connect(&config.options.database.database_url.0, keys).await?;
     let socket =
-        listen(config.options.listen).map_err(io_error(format!("{} can't be listened on", config.options.listen)))?;
+        listen(config.options.listen).map_err(io_error(format!("cannot listen on {}", config.options.listen)))?;
     let address = socket.local_addr().map_err(io_error("the socket has no address".to_owned()))?;
     let (vims, http, mut registry) = (VimMetrics::default(), HttpMetrics::default(), Registry::default());
     store.metrics().register(&mut registry);
@@ -172,12 +160,12 @@ pub async fn run(config: Config, stop: Stop, ready: impl FnOnce(SocketAddr)) -> 
     served.and(end.await.unwrap_or(Err(AppError::Panicked("end"))))
 }
 
-/// The beginning of every link.
+/// The start of links.
 fn public_url(config: &Config, address: SocketAddr) -> String {
     config.options.public_url.clone().unwrap_or_else(|| format!("http://{address}"))
 }
 
-/// How operations are granted, where this process works on any.
+/// Grants for the operations of this process; `None` without an NFVO, and if this process has no conductor.
 fn granting(config: &Config, address: SocketAddr, registry: &mut Registry) -> Result<Option<Granting>, AppError> {
     let Some(nfvo) = config.nfvo.as_ref().filter(|_| config.options.role != Role::Api) else { return Ok(None) };
     let client = GrantClient::new(nfvo.endpoint.clone()).map_err(AppError::Nfvo)?;
@@ -187,7 +175,7 @@ fn granting(config: &Config, address: SocketAddr, registry: &mut Registry) -> Re
     Ok(Some(Granting { nfvo: Arc::new(client), edition, base_url, patience, head_start: GRANT_HEAD_START }))
 }
 
-/// As `TcpListener::bind`, but with room for more than 128 connections that wait to be taken.
+/// Like `TcpListener::bind`, which queues only 128 connections.
 fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     socket.set_reuseaddr(true)?;
@@ -195,7 +183,7 @@ fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     socket.listen(BACKLOG)?.into_std()
 }
 
-/// What the API's handlers work with.
+/// The state of the API's handlers.
 async fn api(
     config: &Config,
     store: &Arc<dyn Store>,
@@ -205,12 +193,12 @@ async fn api(
     owner: &str,
 ) -> Result<web::Data<Api>, AppError> {
     let packages = PackageFiles::open(&config.options.data_dir, config.options.max_package_bytes())
-        .map_err(io_error("the directory of the packages can't be used".to_owned()))?;
+        .map_err(io_error("cannot use the directory of the packages".to_owned()))?;
     let packages = Arc::new(packages);
     let sources = PackageSources::new(config.options.package_sources.clone(), config.options.outbound_ca_file.as_deref())?;
     let onboarder =
         Onboarder::new(Arc::clone(store), Arc::clone(&packages), Arc::new(sources), owner.to_owned(), config.options.lease);
-    // Its own, as connections live on the runtime that opened them and HTTP workers have runtimes of their own.
+    // Separate from the conductor's: connections live on the runtime that opened them, and HTTP workers have their own runtimes.
     let driver = Arc::new(KubernetesDriver::counting(vims.clone()));
     let public_url = public_url(config, address);
     let api = web::Data::new(Api {
@@ -243,7 +231,7 @@ fn serve(
     health: Health,
     http: HttpMetrics,
 ) -> Result<Server, AppError> {
-    // Who watches a conductor does not need all cores.
+    // Probes of a conductor do not need all cores.
     let workers = if api.is_some() { std::thread::available_parallelism().map_or(2, NonZero::get) } else { 1 };
     let (health, http) = (web::Data::new(health), web::Data::new(http));
     let load = web::Data::new(Load::new(config.options.max_requests, http.get_ref().clone()));
@@ -280,13 +268,13 @@ fn serve(
         .keep_alive(KEEP_ALIVE)
         .on_connect(move |connection, kept| opened.opened(connection, kept))
         .shutdown_timeout(DRAIN.as_secs())
-        // Not with HTTP/2 beside it: actix-web then waits without a limit for the first byte of a connection.
+        // Without HTTP/2: with it, actix-web waits without a limit for the first byte of a connection.
         .listen(socket)
-        .map_err(io_error(format!("{} can't be served on", config.options.listen)))?;
+        .map_err(io_error(format!("cannot serve on {}", config.options.listen)))?;
     Ok(server.run())
 }
 
-/// How many files may be open at once, after raising the number as far as the process may.
+/// Raises the limit of file descriptors as far as the process may, and returns it.
 fn open_files() -> usize {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, ..limit };
@@ -294,10 +282,10 @@ fn open_files() -> usize {
     limit.current.and_then(|files| files.try_into().ok()).unwrap_or(usize::MAX)
 }
 
-/// Once told so, ends first conductor and view and, not before `delay` is over, the server, both gracefully.
+/// Waits for `stop`, then ends the parts and after them, not before `delay` is over, the server.
 ///
-/// In this order because a connection to the database lives on the runtime that opened it, which may be one of the
-/// server's workers: operations can't be handed over through it any more when that worker is gone.
+/// The order matters: a connection to the database lives on the runtime that opened it, which may be one of the
+/// server's workers. Without that worker, operations cannot be handed over through the connection.
 async fn end(server: ServerHandle, parts: Vec<Part>, stop: Stop, delay: Duration) -> Result<(), AppError> {
     stop.begun.cancelled().await;
     let delay = async {
@@ -308,16 +296,16 @@ async fn end(server: ServerHandle, parts: Vec<Part>, stop: Stop, delay: Duration
     };
     let handed_over = tokio::time::timeout(HAND_OVER, join_all(parts));
     let parts = tokio::join!(handed_over, delay).0.unwrap_or_else(|_| {
-        tracing::error!("operations could not be handed over; others go on when their leases run out");
+        tracing::error!("cannot hand over operations in time; other conductors take them over when their leases expire");
         Vec::new()
     });
     server.stop(true).await;
-    // None is ever aborted: one that did not end by itself has said so.
+    // No part is aborted. A part that panicked returns an error.
     parts.into_iter().flatten().collect()
 }
 
-/// Runs a part of the process that it is of no use without. Should it panic, the process stops as if told to, and fails, so
-/// that whoever watches over it starts it again.
+/// Runs a part without which the process is useless. If it panics, the process stops in order and fails, so that its supervisor
+/// restarts it.
 async fn vital(name: &'static str, work: impl Future<Output = ()>, stop: Stop) -> Result<(), AppError> {
     AssertUnwindSafe(work).catch_unwind().await.map_err(|_| {
         tracing::error!("the {name} panicked: the process stops");
@@ -326,7 +314,7 @@ async fn vital(name: &'static str, work: impl Future<Output = ()>, stop: Stop) -
     })
 }
 
-/// The sealing keys: of the file, of the environment, or (SQLite) of the data folder.
+/// The sealing keys: from the file, the environment, or (SQLite) the data directory.
 fn keys(config: &Config) -> Result<KeyRing, AppError> {
     if let Some(path) = &config.options.key_file {
         return read_keys(path);
@@ -340,19 +328,19 @@ fn keys(config: &Config) -> Result<KeyRing, AppError> {
     let path = config.options.data_dir.join("gybe.key");
     if !path.exists() {
         write_secret(&path, &KeyRing::generate_text()?)
-            .map_err(io_error(format!("the key file {} can't be written", path.display())))?;
-        tracing::info!(path = %path.display(), "a key was made that seals secrets; without it they can't be read again: back it up");
+            .map_err(io_error(format!("cannot write the key file {}", path.display())))?;
+        tracing::info!(path = %path.display(), "created the key that seals secrets; back it up, as secrets cannot be read without it");
     }
     read_keys(&path)
 }
 
 fn read_keys(path: &Path) -> Result<KeyRing, AppError> {
     let text =
-        std::fs::read_to_string(path).map_err(io_error(format!("the key file {} can't be read", path.display())))?;
+        std::fs::read_to_string(path).map_err(io_error(format!("cannot read the key file {}", path.display())))?;
     Ok(KeyRing::parse(&text)?)
 }
 
-/// Writes a file that only its owner can read; fails if it is there.
+/// Writes a file that only its owner can read; fails if it exists.
 fn write_secret(path: &Path, text: &str) -> io::Result<()> {
     use std::io::Write;
     use std::os::unix::fs::OpenOptionsExt;
@@ -361,8 +349,8 @@ fn write_secret(path: &Path, text: &str) -> io::Result<()> {
     file.sync_all()
 }
 
-fn io_error(what: String) -> impl FnOnce(io::Error) -> AppError {
-    move |source| AppError::Io { what, source }
+fn io_error(message: String) -> impl FnOnce(io::Error) -> AppError {
+    move |source| AppError::Io { message, source }
 }
 
 #[cfg(test)]
@@ -370,7 +358,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_part_that_panics_stops_the_process_and_fails_it() {
+    async fn panicking_part_stops_the_process_with_an_error() {
         let stop = Stop::default();
         let ended = vital("view", async { panic!("a defect") }, stop.clone()).await;
         assert_eq!(ended.unwrap_err().to_string(), "the view panicked");

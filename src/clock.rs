@@ -1,24 +1,21 @@
-//! Time and identifiers as parameters. Nothing else in the crate reads the system clock or draws a UUID;
-//! `clippy.toml` enforces it.
+//! Time and identifiers as parameters. Only this module reads the system clock and generates UUIDs; `clippy.toml` enforces it.
 
 use std::time::Duration;
 
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-/// Tells the time.
 pub trait Clock: Send + Sync {
-    /// The present, in UTC, whole milliseconds (the store keeps no more).
+    /// The current time in UTC, in whole milliseconds, as the store has no finer resolution.
     fn now(&self) -> OffsetDateTime;
 }
 
-/// Draws identifiers.
 pub trait Ids: Send + Sync {
-    /// A fresh UUID.
+    /// A new random UUID.
     fn uuid(&self) -> Uuid;
 }
 
-/// The system's clock and random identifiers.
+/// The system clock and random identifiers.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct System;
 
@@ -31,7 +28,7 @@ impl Clock for System {
 }
 
 impl Ids for System {
-    #[expect(clippy::disallowed_methods, reason = "the one place that draws identifiers")]
+    #[expect(clippy::disallowed_methods, reason = "the one place that generates identifiers")]
     fn uuid(&self) -> Uuid {
         Uuid::new_v4()
     }

@@ -1,5 +1,5 @@
-//! `gybe debug`: the operations that are not over, as a table for people or as JSON for scripts. `main` reads them from the
-//! database; what is here only writes them down.
+//! `gybe debug`: formats unfinished operations as a table for people or as JSON for scripts. `main` reads them from the
+//! database.
 
 use std::fmt::Write as _;
 
@@ -10,39 +10,39 @@ use time::format_description::well_known::Rfc3339;
 use crate::domain::ids::VnfLcmOpOccId;
 use crate::store::{LiveLease, LiveOperation};
 
-/// What is shown of the operations.
+/// What to show of the operations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum View {
-    /// Where each stands.
+    /// State and progress of each operation.
     Operations,
-    /// Who works on those that somebody works on.
+    /// The leases of claimed operations.
     Leases,
 }
 
-/// The longest error in a table, in characters.
-const SHOWN: usize = 100;
+/// Length limit of an error in a table, in characters.
+const MAX_ERROR: usize = 100;
 
 #[derive(Serialize)]
-struct Held<'a> {
+struct LeaseRow<'a> {
     op: VnfLcmOpOccId,
     #[serde(flatten)]
     lease: &'a LiveLease,
 }
 
-/// `operations` in that view, with an end of line.
+/// Formats `operations`; the text ends with a line break.
 ///
 /// # Errors
-/// They can't be written as JSON: a defect.
+/// Serialisation as JSON failed: a defect.
 pub fn show(view: View, operations: &[LiveOperation], json: bool) -> Result<String, serde_json::Error> {
-    let held = || operations.iter().filter_map(|op| op.lease.as_ref().map(|lease| Held { op: op.id, lease }));
+    let leases = || operations.iter().filter_map(|op| op.lease.as_ref().map(|lease| LeaseRow { op: op.id, lease }));
     Ok(match (view, json) {
         (View::Operations, true) => serde_json::to_string_pretty(operations)? + "\n",
-        (View::Leases, true) => serde_json::to_string_pretty(&held().collect::<Vec<_>>())? + "\n",
+        (View::Leases, true) => serde_json::to_string_pretty(&leases().collect::<Vec<_>>())? + "\n",
         (View::Operations, false) => {
             let header = ["OPERATION", "INSTANCE", "KIND", "STATE", "STEP", "ATTEMPT", "NOT BEFORE", "LAST ERROR"];
             table(header, operations.iter().map(operation))
         }
-        (View::Leases, false) => table(["OPERATION", "OWNER", "EPOCH", "UNTIL"], held().map(lease)),
+        (View::Leases, false) => table(["OPERATION", "OWNER", "EPOCH", "UNTIL"], leases().map(lease)),
     })
 }
 
@@ -67,24 +67,24 @@ fn step(op: &LiveOperation) -> String {
     }
 }
 
-fn lease(held: Held<'_>) -> [String; 4] {
-    [held.op.to_string(), held.lease.owner.clone(), held.lease.epoch.to_string(), timestamp(held.lease.until)]
+fn lease(row: LeaseRow<'_>) -> [String; 4] {
+    [row.op.to_string(), row.lease.owner.clone(), row.lease.epoch.to_string(), timestamp(row.lease.until)]
 }
 
 fn timestamp(time: OffsetDateTime) -> String {
     time.format(&Rfc3339).unwrap_or_else(|_| "-".to_owned())
 }
 
-/// On one line, and nothing that a terminal would obey: errors quote what clusters and manifests say.
+/// One line without control characters, as errors quote clusters and manifests and a terminal would obey them.
 fn shortened(text: &str) -> String {
-    let mut shown: String = text.chars().take(SHOWN).map(|c| if c.is_control() { ' ' } else { c }).collect();
-    if text.chars().nth(SHOWN).is_some() {
+    let mut shown: String = text.chars().take(MAX_ERROR).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if text.chars().nth(MAX_ERROR).is_some() {
         shown.push('…');
     }
     shown
 }
 
-/// Columns as wide as their widest cell; the last one as it is.
+/// Pads columns to their widest cell.
 fn table<const N: usize>(header: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
     let rows: Vec<[String; N]> = std::iter::once(header.map(str::to_owned)).chain(rows).collect();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
@@ -123,7 +123,7 @@ mod tests {
             attempt: 0,
             not_before: time,
             awaited_grant: None,
-            error: Some(Problem::conflict(format!("pod \u{1b}[31mamf\n{}", "x".repeat(SHOWN)))),
+            error: Some(Problem::conflict(format!("pod \u{1b}[31mamf\n{}", "x".repeat(MAX_ERROR)))),
             lease: None,
         };
         let lease = LiveLease { owner: "one".to_owned(), epoch: 7, until: time };
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_has_a_line_per_operation_and_nothing_that_a_terminal_obeys() {
+    fn prints_a_line_per_operation_without_control_characters() {
         let text = show(View::Operations, &operations(), false).unwrap();
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 4);
@@ -148,15 +148,15 @@ mod tests {
     }
 
     #[test]
-    fn leases_are_those_that_somebody_holds() {
+    fn prints_only_claimed_operations_as_leases() {
         let text = show(View::Leases, &operations(), false).unwrap();
         assert_eq!(text.lines().count(), 2);
         assert!(text.ends_with("  one    7      1970-01-01T00:00:00Z\n"), "{text}");
         let json = show(View::Leases, &operations(), true).unwrap();
         let json: serde_json::Value = serde_json::from_str(&json).unwrap();
-        let wanted = serde_json::json!([{
+        let expected = serde_json::json!([{
             "op": Uuid::nil().to_string(), "owner": "one", "epoch": 7, "until": "1970-01-01T00:00:00Z",
         }]);
-        assert_eq!(json, wanted);
+        assert_eq!(json, expected);
     }
 }

@@ -1,7 +1,8 @@
 //! Gybe: an ETSI NFV-SOL 003 VNF Manager for containerised network functions on Kubernetes.
 //!
-//! `api` answers requests and, through `lcm`, writes them into `store`; `conductor` takes operations from there and drives
-//! them through `infra`, asking the `nfvo` first if there is one; `view` keeps instances true between operations; what they decide is in `domain`, which does nothing. `docs/architecture.md` has the picture.
+//! `api` answers requests and, through `lcm`, writes them to `store`. `conductor` claims operations there and executes them
+//! through `infra`, after a grant by the `nfvo` if there is one. `view` updates instances between operations. `domain` contains
+//! the decisions, as pure functions. `docs/architecture.md` has the picture.
 
 pub mod api;
 pub mod app;

@@ -1,8 +1,8 @@
-//! Logs, to standard error: text for a terminal, a JSON object a line for everything else. `RUST_LOG` filters them.
-//! Beside them, on their own, traces ([`crate::traces`]).
+//! Logs to standard error: text on a terminal, otherwise one JSON object per line. `RUST_LOG` filters them. `main` sets them up,
+//! with the layer for traces ([`crate::traces`]).
 //!
-//! An object has `timestamp`, `level`, `message` and `target`, the members of the event, and those of the spans it happened
-//! in, such as `op.id`: all on one level and none twice, so that one query finds whatever is about one operation.
+//! An object has `timestamp`, `level`, `message` and `target`, the members of the event, and those of its spans, such as
+//! `op.id`: all on one level and none twice, so that one query finds everything about an operation.
 
 use std::error::Error;
 use std::fmt;
@@ -25,11 +25,11 @@ use crate::clock::{Clock as _, System};
 use crate::domain::problem::{Panic, chain};
 use crate::traces::{TRACES, Traces};
 
-/// What is logged unless `RUST_LOG` says otherwise. kube warns of an answer that is no JSON with all of it, whatever that is and
-/// however long; we tell of it in our own words.
+/// The default of `RUST_LOG`. Warnings of kube are off because they quote responses that are not JSON in full; Gybe reports these
+/// itself.
 const FILTER: &str = "info,kube_client=error";
 
-/// Starts logging, and handing spans to `traces`. Called once, by `main`.
+/// Starts logging, and passes spans to `traces`. `main` calls it once.
 pub fn start(traces: Option<&Traces>) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(FILTER));
     let not_traces = filter_fn(|metadata| metadata.target() != TRACES).with_max_level_hint(LevelFilter::TRACE);
@@ -44,7 +44,7 @@ pub fn start(traces: Option<&Traces>) {
     let only_traces = filter_fn(|metadata| metadata.target() == TRACES).with_max_level_hint(LevelFilter::INFO);
     let traces = tracing_opentelemetry::layer()
         .with_tracer(traces.tracer())
-        // Where in the code a span was made, in which thread, and for how long it waited, is not the operator's matter.
+        // Operators do not need code location, thread and idle time of a span.
         .with_location(false)
         .with_target(false)
         .with_threads(false)
@@ -53,11 +53,11 @@ pub fn start(traces: Option<&Traces>) {
     tracing_subscriber::registry().with(logs).with(traces).init();
 }
 
-/// Has panics logged as all else is, with their place, and without what they may quote. Called once, by `main`.
+/// Logs panics like other events, with their location, and without texts that may quote secrets. `main` calls it once.
 pub fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string);
-        tracing::error!(panic.place = place, "a fault of the program's own: {}", Panic::of(panic.payload()));
+        tracing::error!(panic.place = place, "a defect in Gybe: {}", Panic::of(panic.payload()));
     }));
 }
 
@@ -82,7 +82,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> FormatEvent<S, JsonFields> for Flat
         event: &Event<'_>,
     ) -> fmt::Result {
         let mut members = Members(Map::new());
-        // From the outermost on: what is said further in is said of the same thing more closely.
+        // From the outermost span inwards, so that the more specific value wins.
         for span in context.event_scope().into_iter().flat_map(|scope| scope.from_root()) {
             if let Some(fields) = span.extensions().get::<FormattedFields<JsonFields>>()
                 && let Ok(fields) = serde_json::from_str::<Map<String, Value>>(fields)
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_one_flat_object_with_the_members_of_its_spans_none_of_them_twice() {
+    fn writes_one_flat_object_with_the_members_of_all_spans() {
         let buffer = Buffer::default();
         let writer = buffer.clone();
         let logs = tracing_subscriber::fmt().fmt_fields(JsonFields::new()).event_format(Flat);

@@ -1,10 +1,10 @@
-//! OTLP traces, where an endpoint is configured: whom they go to, and how they are tied to those of callers.
+//! OTLP traces, if an endpoint is configured: delivery to the collector, and links to the traces of clients.
 //!
-//! A span that belongs into traces is made with the target [`TRACES`]; logs leave these out, and traces all others, so that
-//! neither changes with the other. Without an endpoint nobody wants the target, and such a span is never made.
-//! Attributes are identifiers, names, numbers and states: no text that a caller or a cluster wrote.
+//! Spans for traces have the target [`TRACES`]. Logs ignore these, and traces all others, so that neither affects the other.
+//! Without an endpoint no layer wants the target, and such spans are disabled. Attributes are identifiers, names, numbers and
+//! states, never text from clients or clusters.
 //!
-//! Nobody ever waits for the collector. Ended spans go into a bounded queue; what finds it full, or can't be delivered, is
+//! Nothing waits for the collector. Ended spans go into a bounded queue. Spans that find it full, or cannot be delivered, are
 //! lost, and the log says so once.
 
 use std::collections::HashMap;
@@ -32,32 +32,31 @@ use tokio_util::sync::CancellationToken;
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-/// The target of spans that belong into traces. No module's name, so that what modules log is not among them.
+/// The target of spans for traces. It is not the name of a module, so that events of modules do not have it.
 pub const TRACES: &str = "otlp";
 
-/// Ended spans that wait to be sent; about a kilobyte each.
+/// Length of the queue of ended spans, of about a kilobyte each.
 const QUEUE: usize = 4096;
-/// Spans sent at once.
+/// Spans in one request.
 const BATCH: usize = 512;
-/// So long, fewer than that are gathered.
+/// Time to collect spans when there are fewer than that.
 const GATHER: Duration = Duration::from_millis(200);
-/// A request to the collector has this long.
+/// Deadline of a request to the collector.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
-/// At the end, the queue has this long to be sent.
+/// Time to send the queue at the end.
 const FLUSH: Duration = Duration::from_secs(5);
 
-/// Why there are no traces.
+/// Why traces cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum TracesError {
-    /// The system's certificates can't be read.
-    #[error("the system's CA certificates, by which the OTLP endpoint is verified, can't be read")]
+    #[error("cannot read the CA certificates of the system, which the OTLP endpoint needs")]
     Certificates(#[source] std::io::Error),
-    /// The endpoint, or an `OTEL_EXPORTER_OTLP_…` variable, is wrong.
-    #[error("the OTLP exporter can't be made")]
+    /// The endpoint, or an `OTEL_EXPORTER_OTLP_…` variable, is not valid.
+    #[error("cannot create the OTLP exporter")]
     Exporter(#[from] ExporterBuildError),
 }
 
-/// The way to a collector.
+/// Delivery to a collector.
 pub struct Traces {
     tracer: SdkTracer,
     stop: CancellationToken,
@@ -65,11 +64,11 @@ pub struct Traces {
 }
 
 impl Traces {
-    /// Sends to `endpoint` (scheme, host, port and perhaps a path, to which `/v1/traces` is added), from a task on the
-    /// current runtime. Headers, such as credentials, come from `OTEL_EXPORTER_OTLP_HEADERS`.
+    /// Starts a task on the current runtime that sends to `endpoint`: scheme, host, port and an optional path, to which
+    /// `/v1/traces` is appended. Headers, such as credentials, come from `OTEL_EXPORTER_OTLP_HEADERS`.
     ///
     /// # Errors
-    /// [`TracesError`]. That nobody listens there is none.
+    /// [`TracesError`]. An unreachable endpoint is not an error.
     pub fn start(endpoint: &str) -> Result<Self, TracesError> {
         let exporter = opentelemetry_otlp::SpanExporter::builder()
             .with_http()
@@ -92,28 +91,28 @@ impl Traces {
         let (lost, stop) = (Arc::new(AtomicU64::new(0)), CancellationToken::new());
         let delivery = tokio::spawn(deliver(exporter, spans, Arc::clone(&lost), stop.clone()));
         let provider = SdkTracerProvider::builder()
-            .with_sampler(Sampler::ParentBased(Box::new(Beginnings)))
+            .with_sampler(Sampler::ParentBased(Box::new(RootSampler)))
             .with_span_processor(SpanQueue { sender, lost })
             .build();
         Ok(Self { tracer: provider.tracer("gybe"), stop, delivery })
     }
 
-    /// What makes spans of `tracing` into spans for the collector.
+    /// Converts spans of `tracing` into spans for the collector.
     pub fn tracer(&self) -> SdkTracer {
         self.tracer.clone()
     }
 
-    /// Sends what is left, for as long as [`FLUSH`].
+    /// Sends the rest of the queue, for at most [`FLUSH`].
     pub async fn finish(self) {
         self.stop.cancel();
         if tokio::time::timeout(FLUSH, self.delivery).await.is_err() {
-            tracing::warn!("the last traces were not delivered in time");
+            tracing::warn!("cannot deliver the last traces in time");
         }
     }
 }
 
-/// Makes `span` the child of the one that a caller's `traceparent` and `tracestate` name (W3C Trace Context). What can't
-/// be read there is ignored. To be called before the span is entered.
+/// Makes `span` the child of the span in the `traceparent` and `tracestate` of a request (W3C Trace Context). Ignores invalid
+/// values. Must be called before the span is entered.
 pub fn continue_from<'a>(span: &Span, header: impl Fn(&str) -> Option<&'a str>) {
     if span.is_disabled() {
         return;
@@ -121,11 +120,11 @@ pub fn continue_from<'a>(span: &Span, header: impl Fn(&str) -> Option<&'a str>) 
     let names = ["traceparent", "tracestate"];
     let carrier: HashMap<_, _> = names.into_iter().filter_map(|name| Some((name, header(name)?))).collect();
     let parent = TraceContextPropagator::new().extract(&Carrier(carrier));
-    // Fails only where the span is of no trace.
+    // Fails only if the span belongs to no trace.
     drop(span.set_parent(parent));
 }
 
-/// Names a span that has begun already.
+/// Renames a span that has started.
 pub fn rename(span: &Span, name: String) {
     span.context().span().update_name(name);
 }
@@ -149,11 +148,11 @@ impl Extractor for Carrier<'_> {
     }
 }
 
-/// Traces begin with a request or an operation. What a process does on its own, such as asking for work, is of no trace.
+/// Starts traces with requests and operations. Background work of a process, such as polling for work, has no trace.
 #[derive(Clone, Debug)]
-struct Beginnings;
+struct RootSampler;
 
-impl ShouldSample for Beginnings {
+impl ShouldSample for RootSampler {
     fn should_sample(
         &self,
         _: Option<&Context>,
@@ -171,7 +170,7 @@ impl ShouldSample for Beginnings {
     }
 }
 
-/// The sending end.
+/// The sending end of the queue.
 struct SpanQueue {
     sender: mpsc::Sender<SpanData>,
     lost: Arc<AtomicU64>,
@@ -201,7 +200,7 @@ impl SpanProcessor for SpanQueue {
     }
 }
 
-/// Sends what arrives until `stop`, and then what is left.
+/// Sends spans until `stop`, and then the rest of the queue.
 async fn deliver(
     exporter: impl SpanExporter,
     mut spans: mpsc::Receiver<SpanData>,
@@ -226,7 +225,7 @@ async fn deliver(
             Err(error) => {
                 lost.fetch_add(count as u64, Ordering::Relaxed);
                 if !failing {
-                    tracing::warn!(error = error as &dyn std::error::Error, "traces can't be delivered and are lost");
+                    tracing::warn!(error = error as &dyn std::error::Error, "cannot deliver traces; they are lost");
                 }
             }
             Ok(()) => {

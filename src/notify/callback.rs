@@ -8,7 +8,7 @@ use http::{Method, Request, StatusCode};
 
 use crate::domain::ids::SubscriptionId;
 use crate::domain::subscription::{AuthType, Authentication, CLIENT_PASSWORD, PASSWORD, Subscription};
-use crate::outbound::tokens::{Client, Tokens};
+use crate::outbound::tokens::{TokenCache, TokenClient};
 use crate::outbound::{Outbound, basic};
 
 pub use crate::outbound::{Authorization, OutboundConfig, OutboundError as CallbackError};
@@ -41,7 +41,7 @@ impl Reply {
 /// The way to subscribers.
 pub struct Callbacks {
     outbound: Outbound,
-    tokens: Tokens<SubscriptionId>,
+    tokens: TokenCache<SubscriptionId>,
 }
 
 impl Callbacks {
@@ -50,7 +50,7 @@ impl Callbacks {
     /// # Errors
     /// [`CallbackError`].
     pub fn new(settings: &OutboundConfig) -> Result<Self, CallbackError> {
-        Ok(Self { outbound: Outbound::new(settings, MAX_ANSWER)?, tokens: Tokens::default() })
+        Ok(Self { outbound: Outbound::new(settings, MAX_ANSWER)?, tokens: TokenCache::default() })
     }
 
     /// Whether there is a certificate to show.
@@ -66,7 +66,7 @@ impl Callbacks {
         };
         match status {
             status if status.is_success() => Reply::Taken,
-            StatusCode::UNAUTHORIZED if authorization.is_kept_token => {
+            StatusCode::UNAUTHORIZED if authorization.is_cached_token => {
                 self.tokens.forget(&subscription.id);
                 Reply::Failed("the subscriber does not take the token any more: the next one is asked for".to_owned())
             }
@@ -100,7 +100,7 @@ impl Callbacks {
         let password = takes(AuthType::Basic)
             .then(|| basic(authentication.user_name.as_deref(), authentication.secrets.get(PASSWORD)));
         if takes(AuthType::Oauth2ClientCredentials) {
-            let client = Client {
+            let client = TokenClient {
                 endpoint: authentication.token_endpoint.as_deref().unwrap_or_default(),
                 id: authentication.client_id.as_deref(),
                 password: authentication.secrets.get(CLIENT_PASSWORD),
@@ -114,7 +114,7 @@ impl Callbacks {
                 }
             }
         }
-        Ok(Authorization { header: password.transpose()?, is_kept_token: false })
+        Ok(Authorization { header: password.transpose()?, is_cached_token: false })
     }
 
     async fn call(

@@ -1,9 +1,8 @@
-//! Requests to peers over HTTP: to subscribers ([`crate::notify`]), to the NFVO ([`crate::nfvo`]), to the token endpoints of
-//! either, and to where packages are fetched from ([`crate::fetch`]).
+//! HTTP requests to peers: subscribers ([`crate::notify`]), the NFVO ([`crate::nfvo`]), token endpoints of both, and package
+//! sources ([`crate::fetch`]).
 //!
-//! Bounded in all they may take: connecting, the whole exchange, what is read of an answer. Redirects are not followed, and
-//! [`address`] says where nothing is sent to. What a peer takes for who we are (password, token, certificate) is here, too;
-//! secrets are in no text that this gives back.
+//! Connection, exchange and response size are bounded. Redirects are not followed. [`address`] lists refused addresses.
+//! Authentication to peers (password, token, certificate) is here, too. Returned texts contain no secrets.
 
 pub mod address;
 pub mod tokens;
@@ -31,106 +30,98 @@ use crate::domain::problem::chain;
 use crate::domain::secret::Secret;
 use crate::outbound::address::Resolver;
 
-/// To be connected.
+/// Deadline for a connection.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
-/// To have the answer.
+/// Deadline for the whole exchange.
 const DEADLINE: Duration = Duration::from_secs(10);
-/// A connection that was idle for so long is not used again: many servers close theirs soon after.
+/// Connections that were idle for longer are not reused, as many servers close them soon after.
 const IDLE: Duration = Duration::from_secs(4);
 
-/// A client that connects to nothing that [`address`] refuses.
+/// A client that refuses the addresses of [`address`].
 pub type Https = Client<HttpsConnector<HttpConnector<Resolver>>, String>;
 
-/// How peers are reached.
+/// Address rules and TLS files for peers.
 #[derive(Clone, Debug, Default)]
 pub struct OutboundConfig {
-    /// Whether link-local addresses and metadata services may be.
+    /// Whether link-local addresses and metadata services are permitted.
     pub allow_link_local: bool,
-    /// PEM file of the authorities that peers' certificates must be of, in place of the system's.
+    /// PEM file of the certificate authorities of peers, instead of the system's.
     pub ca_file: Option<PathBuf>,
-    /// PEM file with certificate and key that are shown to peers who take them.
+    /// PEM file with client certificate and key, for peers that ask for one.
     pub certificate_file: Option<PathBuf>,
 }
 
-/// Why peers can't be reached at all.
+/// Why no client can be created.
 #[derive(Debug, thiserror::Error)]
 pub enum OutboundError {
-    /// The file can't be used. What is in it is not shown.
-    #[error("the file {} can't be used: {reason}", path.display())]
-    File {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        reason: String,
-    },
-    /// TLS can't be set up.
-    #[error("TLS can't be set up")]
+    /// Never quotes the content of the file.
+    #[error("cannot use the file {}: {reason}", path.display())]
+    File { path: PathBuf, reason: String },
+    #[error("cannot set up TLS")]
     Tls(#[from] rustls::Error),
 }
 
-/// How requests show who sends them.
+/// The authentication of a request.
 #[derive(Clone, Default)]
 pub struct Authorization {
-    /// `Authorization`.
+    /// The `Authorization` header.
     pub header: Option<HeaderValue>,
-    /// It is a token that was good for an earlier request.
-    pub is_kept_token: bool,
+    /// It contains a cached token, which the peer may have revoked.
+    pub is_cached_token: bool,
 }
 
-/// What a peer answered.
-pub struct Answer {
-    /// The status.
+/// The response of a peer.
+pub struct PeerResponse {
     pub status: StatusCode,
-    /// The headers.
     pub headers: HeaderMap,
-    /// The body; `None` if it was cut off or is longer than what is read.
+    /// `None` if the body was cut off or exceeds the limit.
     pub body: Option<Vec<u8>>,
 }
 
-/// The way to peers. Its connections live on the runtime that first asks for them.
+/// A client for peers. Its connections live on the runtime that opens them.
 pub struct Outbound {
     plain: Https,
-    /// Shows the operator's certificate, if there is one.
+    /// With the operator's client certificate, if there is one.
     certified: Option<Https>,
     allow_link_local: bool,
-    max_answer: usize,
+    max_response: usize,
 }
 
 impl Outbound {
-    /// The way as `settings` have it. Of an answer's body, at most `max_answer` bytes are read.
+    /// Reads at most `max_response` bytes of the body of a response.
     ///
     /// # Errors
     /// [`OutboundError`].
-    pub fn new(settings: &OutboundConfig, max_answer: usize) -> Result<Self, OutboundError> {
-        let authorities = settings.ca_file.as_deref().map(certificates).transpose()?.unwrap_or_default();
-        let https = |certificate| https(settings.allow_link_local, &authorities, certificate);
-        let certificate = settings.certificate_file.as_deref().map(identity).transpose()?;
+    pub fn new(config: &OutboundConfig, max_response: usize) -> Result<Self, OutboundError> {
+        let authorities = config.ca_file.as_deref().map(certificates).transpose()?.unwrap_or_default();
+        let https = |certificate| https(config.allow_link_local, &authorities, certificate);
+        let certificate = config.certificate_file.as_deref().map(identity).transpose()?;
         Ok(Self {
             plain: https(None)?,
             certified: certificate.map(|certificate| https(Some(certificate))).transpose()?,
-            allow_link_local: settings.allow_link_local,
-            max_answer,
+            allow_link_local: config.allow_link_local,
+            max_response,
         })
     }
 
-    /// Whether there is a certificate to show.
+    /// Whether there is a client certificate.
     pub const fn has_certificate(&self) -> bool {
         self.certified.is_some()
     }
 
-    /// Sends `request`; with `certified`, shows the certificate to who asks for one, if there is one.
+    /// Sends `request`. With `certified`, presents the client certificate, if there is one and the peer asks for it.
     ///
     /// # Errors
-    /// Why there was no answer.
-    pub async fn exchange(&self, request: Request<String>, certified: bool) -> Result<Answer, String> {
+    /// The reason why there is no response.
+    pub async fn exchange(&self, request: Request<String>, certified: bool) -> Result<PeerResponse, String> {
         address::check(request.uri(), self.allow_link_local)?;
         let client = self.certified.as_ref().filter(|_| certified).unwrap_or(&self.plain);
         let exchange = async {
-            let answer = client.request(request).await.map_err(|error| chain(&error))?;
-            let (head, body) = answer.into_parts();
-            // A connection whose answers are read can be used again.
-            let body = Limited::new(body, self.max_answer).collect().await;
-            Ok(Answer {
+            let response = client.request(request).await.map_err(|error| chain(&error))?;
+            let (head, body) = response.into_parts();
+            // Reading the body allows the connection to be reused.
+            let body = Limited::new(body, self.max_response).collect().await;
+            Ok(PeerResponse {
                 status: head.status,
                 headers: head.headers,
                 body: body.ok().map(|body| body.to_bytes().to_vec()),
@@ -140,18 +131,17 @@ impl Outbound {
     }
 }
 
-/// A client over connections that [`address`] lets through, to servers that these `authorities` vouch for (the system's, if
-/// there are none).
+/// A client that trusts `authorities`, or those of the system if there are none, and refuses the addresses of [`address`].
 ///
 /// # Errors
-/// TLS can't be set up.
+/// [`OutboundError::Tls`].
 pub fn https(
     allow_link_local: bool,
     authorities: &[CertificateDer<'static>],
     identity: Option<Identity>,
 ) -> Result<Https, OutboundError> {
     let mut tcp = HttpConnector::new_with_resolver(address::resolver(allow_link_local));
-    // The scheme is the TLS connector's matter.
+    // The TLS connector checks the scheme.
     tcp.enforce_http(false);
     tcp.set_connect_timeout(Some(CONNECT_DEADLINE));
     tcp.set_nodelay(true);
@@ -161,10 +151,10 @@ pub fn https(
     Ok(pool.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE).build(connector))
 }
 
-/// `Authorization` with a password.
+/// The `Authorization` header of HTTP Basic.
 ///
 /// # Errors
-/// It has characters that no header has.
+/// A header cannot contain these characters.
 pub fn basic(user: Option<&str>, password: Option<&Secret>) -> Result<HeaderValue, String> {
     let password = password.map_or("", Secret::expose);
     sensitive(format!("Basic {}", BASE64.encode(format!("{}:{password}", user.unwrap_or_default()))))
@@ -176,21 +166,21 @@ fn bearer(token: &Secret) -> Result<HeaderValue, String> {
 
 fn sensitive(text: String) -> Result<HeaderValue, String> {
     let mut header =
-        HeaderValue::try_from(text).map_err(|_| "the token has characters that no token has".to_owned())?;
+        HeaderValue::try_from(text).map_err(|_| "the credential contains characters that an HTTP header cannot contain".to_owned())?;
     header.set_sensitive(true);
     Ok(header)
 }
 
-/// Certificates, and the key of the first.
+/// A certificate chain and the key of its first certificate.
 pub type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
 fn tls(authorities: &[CertificateDer<'static>], identity: Option<Identity>) -> Result<ClientConfig, OutboundError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     let builder = if authorities.is_empty() {
-        // A system without any is no reason not to start: peers may all be http.
+        // Start without certificates of the system, too, as all peers may use http.
         builder.clone().with_native_roots().unwrap_or_else(|error| {
-            tracing::warn!(error = &error as &dyn Error, "the system has no certificates: no https peer is trusted");
+            tracing::warn!(error = &error as &dyn Error, "the system has no CA certificates: https peers cannot be verified");
             builder.with_root_certificates(RootCertStore::empty())
         })
     } else {
@@ -204,7 +194,7 @@ fn tls(authorities: &[CertificateDer<'static>], identity: Option<Identity>) -> R
     })
 }
 
-/// The certificates of a PEM file: at least one.
+/// Reads the certificates of a PEM file; at least one.
 ///
 /// # Errors
 /// [`OutboundError::File`].
@@ -214,7 +204,7 @@ pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Outboun
     let found: Vec<_> =
         CertificateDer::pem_file_iter(path).map_err(unusable)?.collect::<Result<_, _>>().map_err(unusable)?;
     if found.is_empty() {
-        let reason = "it has no certificate in PEM".to_owned();
+        let reason = "it contains no PEM certificate".to_owned();
         return Err(OutboundError::File { path: path.to_owned(), reason });
     }
     Ok(found)
