@@ -195,9 +195,15 @@ async fn api(
     let packages = PackageFiles::open(&config.options.data_dir, config.options.max_package_bytes())
         .map_err(io_error("cannot use the directory of the packages".to_owned()))?;
     let packages = Arc::new(packages);
-    let sources = PackageSources::new(config.options.package_sources.clone(), config.options.outbound_ca_file.as_deref())?;
-    let onboarder =
-        Onboarder::new(Arc::clone(store), Arc::clone(&packages), Arc::new(sources), owner.to_owned(), config.options.lease);
+    let sources =
+        PackageSources::new(config.options.package_sources.clone(), config.options.outbound_ca_file.as_deref())?;
+    let onboarder = Onboarder::new(
+        Arc::clone(store),
+        Arc::clone(&packages),
+        Arc::new(sources),
+        owner.to_owned(),
+        config.options.lease,
+    );
     // Separate from the conductor's: connections live on the runtime that opened them, and HTTP workers have their own runtimes.
     let driver = Arc::new(KubernetesDriver::counting(vims.clone()));
     let public_url = public_url(config, address);
@@ -296,7 +302,9 @@ async fn end(server: ServerHandle, parts: Vec<Part>, stop: Stop, delay: Duration
     };
     let handed_over = tokio::time::timeout(HAND_OVER, join_all(parts));
     let parts = tokio::join!(handed_over, delay).0.unwrap_or_else(|_| {
-        tracing::error!("cannot hand over operations in time; other conductors take them over when their leases expire");
+        tracing::error!(
+            "cannot hand over operations in time; other conductors take them over when their leases expire"
+        );
         Vec::new()
     });
     server.stop(true).await;

@@ -20,7 +20,7 @@ use crate::domain::problem::{Problem, ProblemType};
 use crate::domain::resource::Resource;
 use crate::infra::Scope;
 use crate::lcm::grant::{request, settle};
-use crate::nfvo::{Decision, Nfvo, NfvoError};
+use crate::nfvo::{GrantDecision, Nfvo, NfvoError};
 use crate::store::Granted;
 
 /// How operations are granted.
@@ -57,7 +57,7 @@ impl Task<'_> {
         interrupted: &CancellationToken,
     ) -> Result<(Plan, Vec<Resource>, Granted), StepError> {
         let (mut planned, asked, decision) = if let Some(PendingGrant { uri, asked }) = self.pending_grant.clone() {
-            (None, asked, self.answer(granting.nfvo.look(&uri), interrupted).await?)
+            (None, asked, self.answer(granting.nfvo.poll_grant(&uri), interrupted).await?)
         } else {
             let (plan, resources) = self.planned(scope.as_ref(), inventory).await?;
             let demand = Demand::of(self.op.operation, &self.instance, &plan, inventory, &resources);
@@ -65,12 +65,12 @@ impl Task<'_> {
             // The NFVO would know of an operation that a power failure takes from us.
             self.conductor.store.sync().await?;
             let request = request(&self.op, &self.instance, &demand, granting.edition, &granting.base_url);
-            let decision = self.answer(granting.nfvo.ask(&request), interrupted).await?;
+            let decision = self.answer(granting.nfvo.request_grant(&request), interrupted).await?;
             (Some((plan, resources)), demand.asked(), decision)
         };
         let (grant, uri) = match decision {
-            Decision::Granted { grant, uri } => (grant, uri),
-            Decision::Pending { uri, retry_after } => {
+            GrantDecision::Granted { grant, uri } => (grant, uri),
+            GrantDecision::Pending { uri, retry_after } => {
                 let delay = self.pause(granting.patience, retry_after)?;
                 let pending = self.pending_grant.is_none().then_some(PendingGrant { uri, asked });
                 return Err(StepError::Ungranted(delay, pending));
@@ -117,9 +117,9 @@ impl Task<'_> {
     /// The NFVO's answer, unless something else is over before.
     async fn answer(
         &self,
-        exchange: impl Future<Output = Result<Decision, NfvoError>>,
+        exchange: impl Future<Output = Result<GrantDecision, NfvoError>>,
         interrupted: &CancellationToken,
-    ) -> Result<Decision, StepError> {
+    ) -> Result<GrantDecision, StepError> {
         tokio::select! {
             biased;
             () = interrupted.cancelled() => Err(StepError::Interrupted),
@@ -146,8 +146,8 @@ impl Task<'_> {
 impl From<NfvoError> for StepError {
     fn from(error: NfvoError) -> Self {
         match error {
-            NfvoError::Passing(problem) => Self::Retryable(problem),
-            NfvoError::Lasting(problem) => Self::Permanent(problem),
+            NfvoError::Retryable(problem) => Self::Retryable(problem),
+            NfvoError::Permanent(problem) => Self::Permanent(problem),
         }
     }
 }

@@ -1,7 +1,7 @@
-//! The NFVO's grant interface over HTTP (SOL003 clause 9.4). How requests are made and bounded is [`crate::outbound`]'s.
+//! The grant interface of the NFVO over HTTP (SOL003 clause 9.4), for the conductor. [`crate::outbound`] sends the requests.
 //!
-//! Credentials go to the configured URL only: of the `Location` of a Grant nothing but its last segment, the grant's
-//! identifier, is used.
+//! Credentials go to the configured URL only: of the `Location` of a grant, only the last segment is used, which is the
+//! identifier of the grant.
 
 use std::fmt;
 use std::time::Duration;
@@ -20,40 +20,37 @@ use crate::domain::mask::Mask;
 use crate::domain::problem::{Problem, ProblemType};
 use crate::domain::secret::Secret;
 use crate::metrics::GrantMetrics;
-use crate::nfvo::{Decision, Nfvo, NfvoError};
-use crate::outbound::tokens::{Client, Tokens};
-use crate::outbound::{Answer, Authorization, Outbound, OutboundConfig, OutboundError, basic};
+use crate::nfvo::{GrantDecision, Nfvo, NfvoError};
+use crate::outbound::tokens::{TokenCache, TokenClient};
+use crate::outbound::{Authorization, Outbound, OutboundConfig, OutboundError, PeerResponse, basic};
 use crate::sol003::grant::{Grant, GrantRequest};
 use crate::traces::TRACES;
 
-/// A Grant for a VNF of thousands of pods has room.
-const MAX_ANSWER: usize = 4 * 1024 * 1024;
-/// So much of what the NFVO wrote is told.
+/// Size limit of a response, in bytes. A grant for thousands of pods fits.
+const MAX_RESPONSE: usize = 4 * 1024 * 1024;
+/// Length limit of a text of the NFVO in errors, in characters.
 const MAX_TEXT: usize = 1000;
-/// No identifier of a grant is longer.
+/// Length limit of the identifier of a grant, in bytes.
 const MAX_ID: usize = 255;
 
-/// How the NFVO is reached.
+/// The grant interface of an NFVO.
 #[derive(Clone)]
 pub struct NfvoEndpoint {
-    /// Root of its grant interface with the version, such as `https://nfvo/grant/v1`, without a slash at the end.
+    /// Root with the version, such as `https://nfvo/grant/v1`, without a slash at the end.
     pub url: String,
-    /// `Version` of requests.
+    /// `Version` header of requests.
     pub api_version: String,
-    /// As whom, if by name.
     pub credential: Option<Credential>,
-    /// Addresses, authorities and the certificate.
     pub outbound: OutboundConfig,
 }
 
-/// Who Gybe is to the NFVO.
+/// The account of Gybe at the NFVO.
 #[derive(Clone)]
 pub struct Credential {
     /// User name, or client identifier.
     pub user: String,
-    /// The password of it.
     pub password: Secret,
-    /// Where a token is had for it (OAUTH2_CLIENT_CREDENTIALS); `None`: it is shown itself (BASIC).
+    /// Token endpoint for OAUTH2_CLIENT_CREDENTIALS; `None`: BASIC.
     pub token_endpoint: Option<String>,
 }
 
@@ -81,26 +78,26 @@ impl fmt::Debug for NfvoEndpoint {
     }
 }
 
-/// The way to the NFVO.
+/// A client of the grant interface.
 pub struct GrantClient {
     endpoint: NfvoEndpoint,
     outbound: Outbound,
-    tokens: Tokens<()>,
+    tokens: TokenCache<()>,
     metrics: GrantMetrics,
 }
 
-/// What is read of the NFVO's problem details.
+/// The problem details of the NFVO.
 #[derive(Deserialize)]
-struct TheirProblem {
+struct NfvoProblem {
     title: Option<String>,
     detail: Option<String>,
 }
 
-/// Which of the two exchanges it is.
+/// The two exchanges of the interface.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Asking {
-    Ask,
-    Look,
+enum Exchange {
+    Request,
+    Poll,
 }
 
 impl GrantClient {
@@ -109,44 +106,43 @@ impl GrantClient {
     /// # Errors
     /// [`OutboundError`].
     pub fn new(endpoint: NfvoEndpoint) -> Result<Self, OutboundError> {
-        let outbound = Outbound::new(&endpoint.outbound, MAX_ANSWER)?;
-        Ok(Self { endpoint, outbound, tokens: Tokens::default(), metrics: GrantMetrics::default() })
+        let outbound = Outbound::new(&endpoint.outbound, MAX_RESPONSE)?;
+        Ok(Self { endpoint, outbound, tokens: TokenCache::default(), metrics: GrantMetrics::default() })
     }
 
-    /// What it counts.
     pub fn metrics(&self) -> GrantMetrics {
         self.metrics.clone()
     }
 
-    async fn call(&self, asking: Asking, uri: &str, body: String) -> Result<Decision, NfvoError> {
-        let (begun, method) = (Instant::now(), if asking == Asking::Ask { Method::POST } else { Method::GET });
+    async fn call(&self, exchange: Exchange, uri: &str, body: String) -> Result<GrantDecision, NfvoError> {
+        let (start, method) = (Instant::now(), if exchange == Exchange::Request { Method::POST } else { Method::GET });
         let span = tracing::info_span!(target: TRACES, "grant", otel.kind = "client", otel.status_code = Empty,
             otel.name = format!("NFVO {method} grant"), http.request.method = method.as_str(), result = Empty);
         let decision = async {
-            let (answer, authorization) = self.exchange(method, uri, body).await.map_err(unreachable)?;
-            if answer.status == StatusCode::UNAUTHORIZED && authorization.is_kept_token {
+            let (response, authorization) = self.send(method, uri, body).await.map_err(unreachable)?;
+            if response.status == StatusCode::UNAUTHORIZED && authorization.is_cached_token {
                 self.tokens.forget(&());
-                return Err(unreachable("it does not take the token any more: the next one is asked for".to_owned()));
+                return Err(unreachable("it refused the token (401); the next attempt requests a new one".to_owned()));
             }
-            self.understand(asking, uri, answer)
+            self.decision(exchange, uri, response)
         };
         let decision = decision.instrument(span.clone()).await;
         let result = match &decision {
-            Ok(Decision::Granted { .. }) => "granted",
-            Ok(Decision::Pending { .. }) => "pending",
-            Err(NfvoError::Passing(_)) => "failed",
-            Err(NfvoError::Lasting(problem)) if problem.status == 403 => "refused",
-            Err(NfvoError::Lasting(_)) => "unusable",
+            Ok(GrantDecision::Granted { .. }) => "granted",
+            Ok(GrantDecision::Pending { .. }) => "pending",
+            Err(NfvoError::Retryable(_)) => "failed",
+            Err(NfvoError::Permanent(problem)) if problem.status == 403 => "refused",
+            Err(NfvoError::Permanent(_)) => "unusable",
         };
         span.record("result", result);
         if decision.is_err() {
             span.record("otel.status_code", "ERROR");
         }
-        self.metrics.exchanged(result, begun.elapsed());
+        self.metrics.exchanged(result, start.elapsed());
         decision
     }
 
-    async fn exchange(&self, method: Method, uri: &str, body: String) -> Result<(Answer, Authorization), String> {
+    async fn send(&self, method: Method, uri: &str, body: String) -> Result<(PeerResponse, Authorization), String> {
         let authorization = self.authorization().await?;
         let mut request = Request::builder()
             .method(method)
@@ -169,39 +165,39 @@ impl GrantClient {
         };
         let Some(endpoint) = token_endpoint else {
             let header = Some(basic(Some(user), Some(password))?);
-            return Ok(Authorization { header, is_kept_token: false });
+            return Ok(Authorization { header, is_cached_token: false });
         };
-        let client = Client { endpoint, id: Some(user), password: Some(password), certified: true };
+        let client = TokenClient { endpoint, id: Some(user), password: Some(password), certified: true };
         self.tokens.authorization((), &self.outbound, &client).await
     }
 
-    fn understand(&self, asking: Asking, uri: &str, answer: Answer) -> Result<Decision, NfvoError> {
-        let Answer { status, headers, body } = answer;
-        let granted = if asking == Asking::Ask { StatusCode::CREATED } else { StatusCode::OK };
+    fn decision(&self, exchange: Exchange, uri: &str, response: PeerResponse) -> Result<GrantDecision, NfvoError> {
+        let PeerResponse { status, headers, body } = response;
+        let granted = if exchange == Exchange::Request { StatusCode::CREATED } else { StatusCode::OK };
         match status {
             status if status == granted => {
-                let body = body.ok_or_else(|| bad_request("is cut off, or larger than 4 MiB"))?;
+                let body = body.ok_or_else(|| invalid_grant("is cut off, or larger than 4 MiB"))?;
                 // serde's message could quote a credential.
                 let grant: Grant = serde_json::from_slice(&body).map_err(|error| {
-                    bad_request(&format!("is no Grant, by line {} column {}", error.line(), error.column()))
+                    invalid_grant(&format!("is not a valid Grant: line {}, column {}", error.line(), error.column()))
                 })?;
                 if grant.id.is_empty() || grant.id.len() > MAX_ID {
-                    return Err(bad_request("has an id that is empty or too long"));
+                    return Err(invalid_grant("has an id that is empty or longer than 255 bytes"));
                 }
-                let uri = if asking == Asking::Ask { self.place(&headers) } else { Some(uri.to_owned()) };
+                let uri = if exchange == Exchange::Request { self.grant_uri(&headers) } else { Some(uri.to_owned()) };
                 let uri = uri.unwrap_or_else(|| format!("{}/grants/{}", self.endpoint.url, grant.id));
-                Ok(Decision::Granted { grant: Box::new(grant), uri })
+                Ok(GrantDecision::Granted { grant: Box::new(grant), uri })
             }
             StatusCode::ACCEPTED => {
-                let uri = if asking == Asking::Ask { self.place(&headers) } else { Some(uri.to_owned()) };
+                let uri = if exchange == Exchange::Request { self.grant_uri(&headers) } else { Some(uri.to_owned()) };
                 let uri =
-                    uri.ok_or_else(|| bad_request("(202) has no Location that ends in the identifier of a grant"))?;
-                Ok(Decision::Pending { uri, retry_after: retry_after(&headers) })
+                    uri.ok_or_else(|| invalid_grant("(202) has no Location that ends with the identifier of a grant"))?;
+                Ok(GrantDecision::Pending { uri, retry_after: retry_after(&headers) })
             }
             StatusCode::FORBIDDEN => {
-                let said = said(body.as_deref()).unwrap_or_else(|| "without a reason".to_owned());
-                let text = format!("the NFVO refused the grant: {said}");
-                Err(NfvoError::Lasting(Problem::new(ProblemType::GrantRefused, text)))
+                let reason = problem_text(body.as_deref()).unwrap_or_else(|| "it gave no reason".to_owned());
+                let text = format!("the NFVO refused the grant: {reason}");
+                Err(NfvoError::Permanent(Problem::new(ProblemType::GrantRefused, text)))
             }
             StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS => {
                 Err(unreachable(answered(status, body.as_deref())))
@@ -209,13 +205,13 @@ impl GrantClient {
             status if status.is_server_error() => Err(unreachable(answered(status, body.as_deref()))),
             status => {
                 let text = format!("the NFVO gave no grant: {}", answered(status, body.as_deref()));
-                Err(NfvoError::Lasting(Problem::new(ProblemType::GrantFailed, text)))
+                Err(NfvoError::Permanent(Problem::new(ProblemType::GrantFailed, text)))
             }
         }
     }
 
-    /// The grant's URI below the configured root, by the last segment of `Location`.
-    fn place(&self, headers: &HeaderMap) -> Option<String> {
+    /// The URI of the grant: the configured root with the last segment of `Location`.
+    fn grant_uri(&self, headers: &HeaderMap) -> Option<String> {
         let location = headers.get(LOCATION)?.to_str().ok()?;
         let path = location.split(['?', '#']).next()?;
         let id = path.trim_end_matches('/').rsplit('/').next()?;
@@ -228,45 +224,45 @@ impl GrantClient {
 
 #[async_trait]
 impl Nfvo for GrantClient {
-    async fn ask(&self, request: &GrantRequest) -> Result<Decision, NfvoError> {
+    async fn request_grant(&self, request: &GrantRequest) -> Result<GrantDecision, NfvoError> {
         let uri = format!("{}/grants", self.endpoint.url);
         let body = serde_json::to_string(request).map_err(|error| unreachable(error.to_string()))?;
-        self.call(Asking::Ask, &uri, body).await
+        self.call(Exchange::Request, &uri, body).await
     }
 
-    /// The root may have been configured anew since the Grant was asked for: it is the one that counts.
-    async fn look(&self, uri: &str) -> Result<Decision, NfvoError> {
+    /// Uses the configured root, as it may have changed since the request.
+    async fn poll_grant(&self, uri: &str) -> Result<GrantDecision, NfvoError> {
         let id = uri.rsplit('/').next().unwrap_or_default();
-        self.call(Asking::Look, &format!("{}/grants/{id}", self.endpoint.url), String::new()).await
+        self.call(Exchange::Poll, &format!("{}/grants/{id}", self.endpoint.url), String::new()).await
     }
 }
 
 fn unreachable(reason: String) -> NfvoError {
-    NfvoError::Passing(Problem::new(ProblemType::NfvoUnreachable, format!("the NFVO gave no grant: {reason}")))
+    NfvoError::Retryable(Problem::new(ProblemType::NfvoUnreachable, format!("the NFVO gave no grant: {reason}")))
 }
 
-/// 502: the Grant is of no use; `what` goes on after "its answer".
-fn bad_request(what: &str) -> NfvoError {
-    NfvoError::Lasting(Problem::new(ProblemType::GrantInvalid, format!("the NFVO's answer {what}")))
+/// `defect` continues "the NFVO's answer".
+fn invalid_grant(defect: &str) -> NfvoError {
+    NfvoError::Permanent(Problem::new(ProblemType::GrantInvalid, format!("the NFVO's answer {defect}")))
 }
 
 fn answered(status: StatusCode, body: Option<&[u8]>) -> String {
-    match said(body) {
-        Some(said) => format!("it answered {status}: {said}"),
+    match problem_text(body) {
+        Some(text) => format!("it answered {status}: {text}"),
         None => format!("it answered {status}"),
     }
 }
 
-/// What the NFVO's problem details say, if the body has some.
-fn said(body: Option<&[u8]>) -> Option<String> {
-    let TheirProblem { title, detail } = serde_json::from_slice(body?).ok()?;
-    let said =
+/// Title and detail of the NFVO's problem details, masked and shortened; `None` if the body contains none.
+fn problem_text(body: Option<&[u8]>) -> Option<String> {
+    let NfvoProblem { title, detail } = serde_json::from_slice(body?).ok()?;
+    let text =
         [title, detail].into_iter().flatten().filter(|text| !text.trim().is_empty()).collect::<Vec<_>>().join(": ");
-    let said: String = Mask::default().apply(&said).chars().take(MAX_TEXT).collect();
-    (!said.is_empty()).then_some(said)
+    let text: String = Mask::default().apply(&text).chars().take(MAX_TEXT).collect();
+    (!text.is_empty()).then_some(text)
 }
 
-/// Seconds, or a date (RFC 9110 clause 10.2.3), of which the answer's own `Date` says how far off it is.
+/// The delay in `Retry-After`: seconds, or a date (RFC 9110 clause 10.2.3), which is compared with the response's `Date`.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = text.parse() {
@@ -296,9 +292,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nothing_but_the_identifier_is_taken_from_a_location() {
+    async fn uses_only_the_identifier_of_a_location() {
         let client = client();
-        for (location, place) in [
+        for (location, uri) in [
             ("http://nfvo/grant/v1/grants/g-1", Some("http://nfvo/grant/v1/grants/g-1")),
             ("https://evil.example/g-1?x=/y#z", Some("http://nfvo/grant/v1/grants/g-1")),
             ("/grant/v1/grants/g-1/", Some("http://nfvo/grant/v1/grants/g-1")),
@@ -307,13 +303,13 @@ mod tests {
             ("g 1", None),
             ("", None),
         ] {
-            assert_eq!(client.place(&headers("location", location)).as_deref(), place, "{location}");
+            assert_eq!(client.grant_uri(&headers("location", location)).as_deref(), uri, "{location}");
         }
-        assert_eq!(client.place(&HeaderMap::new()), None);
+        assert_eq!(client.grant_uri(&HeaderMap::new()), None);
     }
 
     #[test]
-    fn retry_after_is_read_in_both_of_its_forms() {
+    fn reads_both_forms_of_retry_after() {
         assert_eq!(retry_after(&headers("retry-after", "7")), Some(Duration::from_secs(7)));
         let mut dated = headers("retry-after", "Wed, 25 Nov 2026 18:00:30 GMT");
         dated.insert("date", HeaderValue::from_static("Wed, 25 Nov 2026 18:00:00 GMT"));
@@ -324,16 +320,16 @@ mod tests {
     }
 
     #[test]
-    fn what_the_nfvo_says_is_bounded_and_without_secrets() {
+    fn bounds_and_masks_the_text_of_the_nfvo() {
         let body = serde_json::json!({ "title": "No", "detail": format!("password=hunter22 {}", "x".repeat(5000)) });
-        let said = said(Some(body.to_string().as_bytes())).unwrap();
-        assert!(said.starts_with("No: password=*** xxx") && said.chars().count() == MAX_TEXT, "{said}");
-        assert_eq!(super::said(Some(b"<html>")), None);
-        assert_eq!(super::said(Some(b"{}")), None);
+        let text = problem_text(Some(body.to_string().as_bytes())).unwrap();
+        assert!(text.starts_with("No: password=*** xxx") && text.chars().count() == MAX_TEXT, "{text}");
+        assert_eq!(problem_text(Some(b"<html>")), None);
+        assert_eq!(problem_text(Some(b"{}")), None);
     }
 
     #[test]
-    fn settings_are_shown_without_the_password() {
+    fn debug_output_hides_the_password() {
         let credential = Credential {
             user: "gybe".to_owned(),
             password: Secret::new("hunter22"),

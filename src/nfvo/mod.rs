@@ -1,7 +1,7 @@
-//! Towards the NFVO: [`Nfvo`] is what the conductor asks, [`client`] how it is done over HTTP.
+//! Grants from the NFVO: the interface [`Nfvo`] for the conductor, and [`client`], which implements it over HTTP.
 //!
-//! A Grant is asked for once and then, if the NFVO takes its time, looked for; both may be repeated. No call waits for the
-//! NFVO's decision beyond one HTTP exchange: that is what the queue of operations is for.
+//! The conductor requests a grant once, and polls it if the NFVO does not decide at once; both may be repeated. Each call is one
+//! HTTP exchange. The queue of operations does the waiting.
 
 pub mod client;
 
@@ -12,43 +12,37 @@ use async_trait::async_trait;
 use crate::domain::problem::Problem;
 use crate::sol003::grant::{Grant, GrantRequest};
 
-/// What the NFVO says.
+/// The answer of the NFVO.
 #[derive(Debug)]
-pub enum Decision {
-    /// Yes.
+pub enum GrantDecision {
     Granted {
-        /// What is granted.
         grant: Box<Grant>,
-        /// Where it is.
         uri: String,
     },
-    /// Nothing yet.
+    /// Not decided yet. The grant will be at `uri`; poll it after `retry_after`, if the NFVO gave a delay.
     Pending {
-        /// Where the Grant will be.
         uri: String,
-        /// When to look again, if the NFVO says so.
         retry_after: Option<Duration>,
     },
 }
 
-/// Why there is no Grant. The texts are for the caller; what the NFVO wrote is in them, bounded and without what looks like a
-/// secret.
+/// Why there is no grant. The texts are for clients. They contain the NFVO's text, bounded and masked.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum NfvoError {
-    /// It may work later: no connection, no answer in time, 408, 425, 429, 5xx.
+    /// A later attempt may succeed: no connection, no answer in time, 408, 425, 429, 5xx.
     #[error("{}", .0.detail)]
-    Passing(Problem),
-    /// It was refused, or the answer is none that time would make better.
+    Retryable(Problem),
+    /// The NFVO refused, or its answer is not valid.
     #[error("{}", .0.detail)]
-    Lasting(Problem),
+    Permanent(Problem),
 }
 
-/// A way to the NFVO. See the module's documentation.
+/// The grant interface of an NFVO.
 #[async_trait]
 pub trait Nfvo: Send + Sync {
-    /// Asks for a Grant (`POST …/grants`, clause 9.4.2.3.1).
-    async fn ask(&self, request: &GrantRequest) -> Result<Decision, NfvoError>;
+    /// Requests a grant (`POST …/grants`, SOL003 clause 9.4.2.3.1).
+    async fn request_grant(&self, request: &GrantRequest) -> Result<GrantDecision, NfvoError>;
 
-    /// Looks for the Grant that is, or will be, at `uri` (`GET …/grants/{grantId}`, clause 9.4.3.3.2).
-    async fn look(&self, uri: &str) -> Result<Decision, NfvoError>;
+    /// Reads the grant at `uri` (`GET …/grants/{grantId}`, SOL003 clause 9.4.3.3.2).
+    async fn poll_grant(&self, uri: &str) -> Result<GrantDecision, NfvoError>;
 }

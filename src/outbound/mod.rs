@@ -165,8 +165,8 @@ fn bearer(token: &Secret) -> Result<HeaderValue, String> {
 }
 
 fn sensitive(text: String) -> Result<HeaderValue, String> {
-    let mut header =
-        HeaderValue::try_from(text).map_err(|_| "the credential contains characters that an HTTP header cannot contain".to_owned())?;
+    let mut header = HeaderValue::try_from(text)
+        .map_err(|_| "the credential contains characters that an HTTP header cannot contain".to_owned())?;
     header.set_sensitive(true);
     Ok(header)
 }
@@ -180,7 +180,10 @@ fn tls(authorities: &[CertificateDer<'static>], identity: Option<Identity>) -> R
     let builder = if authorities.is_empty() {
         // Start without certificates of the system, too, as all peers may use http.
         builder.clone().with_native_roots().unwrap_or_else(|error| {
-            tracing::warn!(error = &error as &dyn Error, "the system has no CA certificates: https peers cannot be verified");
+            tracing::warn!(
+                error = &error as &dyn Error,
+                "the system has no CA certificates: https peers cannot be verified"
+            );
             builder.with_root_certificates(RootCertStore::empty())
         })
     } else {

@@ -102,5 +102,6 @@ async fn request_token(outbound: &Outbound, client: &TokenClient<'_>) -> Result<
         return Err(format!("it answered {}", response.status));
     }
     // serde's message could quote the token.
-    serde_json::from_slice(&response.body.unwrap_or_default()).map_err(|_| "its answer contains no access_token".to_owned())
+    serde_json::from_slice(&response.body.unwrap_or_default())
+        .map_err(|_| "its answer contains no access_token".to_owned())
 }

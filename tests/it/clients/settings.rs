@@ -1,4 +1,4 @@
-//! Settings of a client that are not of one known client alone, and that they are of nobody else.
+//! Settings that any client can have, and that they apply to that client only.
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -26,7 +26,7 @@ header = { name = "X-Client", value = "tacker" }
 "#;
 
 #[tokio::test]
-async fn a_strict_client_must_say_which_version_it_speaks() {
+async fn requires_version_header_from_a_strict_client() {
     let site = Site::start(CONFIGURATION);
     let path = "/vnflcm/v2/vnf_instances";
     let strict = site.caller(&[("X-Client", "strict")]);
@@ -45,20 +45,20 @@ async fn a_strict_client_must_say_which_version_it_speaks() {
 }
 
 #[tokio::test]
-async fn a_client_has_links_pages_and_errors_of_its_own() {
+async fn applies_own_links_pages_and_error_type() {
     let site = Site::start(CONFIGURATION);
     let (gybe, inside) = (&site.gybe, site.caller(&[("X-Client", "inside")]));
     let vnfd = gybe.onboard("small").await;
     let created = inside.post("/vnflcm/v2/vnf_instances", &json!({ "vnfdId": vnfd })).await;
     let vnf = created.expect(StatusCode::CREATED);
     let path = format!("/vnflcm/v2/vnf_instances/{}", vnf["id"].as_str().unwrap());
-    let of = |shown: &Value| shown["_links"]["self"]["href"].as_str().unwrap().to_owned();
-    assert_eq!(of(&vnf), format!("http://gybe.inside:9890{path}"));
-    assert_eq!(created.location, Some(of(&vnf)));
-    // In turn, so that what is kept of one answer is not shown to the other.
+    let self_link = |shown: &Value| shown["_links"]["self"]["href"].as_str().unwrap().to_owned();
+    assert_eq!(self_link(&vnf), format!("http://gybe.inside:9890{path}"));
+    assert_eq!(created.location, Some(self_link(&vnf)));
+    // Alternately, so that a cached response of one client is not sent to the other.
     for _ in 0..2 {
-        assert_eq!(of(&inside.get(&path).await.expect(StatusCode::OK)), format!("http://gybe.inside:9890{path}"));
-        assert_eq!(of(&gybe.get(&path).await.expect(StatusCode::OK)), format!("{}{path}", gybe.url));
+        assert_eq!(self_link(&inside.get(&path).await.expect(StatusCode::OK)), format!("http://gybe.inside:9890{path}"));
+        assert_eq!(self_link(&gybe.get(&path).await.expect(StatusCode::OK)), format!("{}{path}", gybe.url));
     }
     gybe.create("v2", &vnfd).await;
     let list = inside.get("/vnflcm/v2/vnf_instances").await;
@@ -70,14 +70,14 @@ async fn a_client_has_links_pages_and_errors_of_its_own() {
     let plain = inside.get(unknown).await;
     assert_eq!((plain.status, plain.content_type.as_deref()), (StatusCode::NOT_FOUND, Some("application/json")));
     gybe.get(unknown).await.problem(404);
-    // Anybody may say so.
+    // Any request may ask for that.
     let likes_json = [("Accept", "application/json, application/problem+json;q=0.1")];
     assert_eq!(site.caller(&likes_json).get(unknown).await.content_type.as_deref(), Some("application/json"));
     site.caller(&[("Accept", "application/json")]).get(unknown).await.problem(404);
 }
 
 #[tokio::test]
-async fn a_client_of_tacker_finds_lists_of_v1_complete() {
+async fn lists_all_attributes_of_v1_for_a_tacker_client() {
     let site = Site::start(CONFIGURATION);
     let vnfd = site.gybe.onboard("small").await;
     let body = json!({ "vnfdId": vnfd, "metadata": { "site": "north" } });
@@ -87,17 +87,17 @@ async fn a_client_of_tacker_finds_lists_of_v1_complete() {
         list[0].get("metadata").is_some()
     };
     assert!(shown("tacker", "/vnflcm/v1/vnf_instances").await);
-    assert!(!shown("tacker", "/vnflcm/v2/vnf_instances").await, "v2 has selectors there, too");
+    assert!(!shown("tacker", "/vnflcm/v2/vnf_instances").await, "clients of v2 can use selectors");
     assert!(!shown("tacker", "/vnflcm/v1/vnf_instances?exclude_default").await);
     assert!(shown("tacker", "/vnflcm/v1/vnf_instances?fields=metadata").await);
     assert!(!shown("other", "/vnflcm/v1/vnf_instances").await);
     let packages = site.caller(&[("X-Client", "tacker")]).get("/vnfpkgm/v1/vnf_packages").await;
     let package = packages.expect(StatusCode::OK)[0].clone();
-    assert_eq!(package.get("softwareImages"), None, "lists of packages are as for everybody: {package:#}");
+    assert_eq!(package.get("softwareImages"), None, "lists of packages do not change: {package:#}");
 }
 
 #[test]
-fn the_sample_configuration_is_one_and_a_wrong_one_says_where() {
+fn accepts_the_sample_and_names_the_line_of_an_error() {
     let check = |file: &std::path::Path| {
         std::process::Command::new(binary()).args(["check-config", "--config"]).arg(file).output().unwrap()
     };
@@ -105,10 +105,10 @@ fn the_sample_configuration_is_one_and_a_wrong_one_says_where() {
     let shown = check(&sample);
     assert!(shown.status.success(), "{}", String::from_utf8_lossy(&shown.stderr));
     let shown = String::from_utf8(shown.stdout).unwrap();
-    assert!(shown.contains("ONAP SO") && !shown.contains("4c1f0e"), "what recognises a client is not shown: {shown}");
+    assert!(shown.contains("ONAP SO") && !shown.contains("4c1f0e"), "the value of a header is not shown: {shown}");
     let wrong = super::written("[[client]]\nname = 'a'\nprofile = 'onpa'\n");
-    let said = check(wrong.path());
-    assert!(!said.status.success());
-    let said = String::from_utf8(said.stderr).unwrap();
-    assert!(said.contains("line 3") && said.contains("onap"), "{said}");
+    let output = check(wrong.path());
+    assert!(!output.status.success());
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("line 3") && error.contains("onap"), "{error}");
 }

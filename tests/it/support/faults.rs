@@ -24,7 +24,7 @@ use gybe::domain::subscription::{Notification, Subscription, Undelivered};
 use gybe::domain::vim::{Vim, VimAccess};
 use gybe::infra::{Driver, Ensured, InfraError, Kind, Observed, Patience, PodSnapshot, Scope};
 use gybe::metrics::StoreMetrics;
-use gybe::nfvo::{Decision, Nfvo, NfvoError};
+use gybe::nfvo::{GrantDecision, Nfvo, NfvoError};
 use gybe::sol003::grant::GrantRequest;
 use gybe::store::{
     Checkpoint, Claim, CreateOutcome, Granted, HealthStore, IdempotencyKey, InstanceLocation, InstanceStore, Lease,
@@ -653,20 +653,20 @@ pub struct FaultyNfvo {
 
 #[async_trait]
 impl Nfvo for FaultyNfvo {
-    async fn ask(&self, request: &GrantRequest) -> Result<Decision, NfvoError> {
+    async fn request_grant(&self, request: &GrantRequest) -> Result<GrantDecision, NfvoError> {
         let fault = self.process.enter::<NfvoError>(Side::Nfvo, "ask for grant").await?;
-        let mut answer = self.nfvo.ask(request).await;
+        let mut answer = self.nfvo.request_grant(request).await;
         if fault == Some(Fault::Twice) {
-            answer = self.nfvo.ask(request).await;
+            answer = self.nfvo.request_grant(request).await;
         }
         self.process.leave(Side::Nfvo, fault, answer).await
     }
 
-    async fn look(&self, uri: &str) -> Result<Decision, NfvoError> {
+    async fn poll_grant(&self, uri: &str) -> Result<GrantDecision, NfvoError> {
         let fault = self.process.enter::<NfvoError>(Side::Nfvo, "look for grant").await?;
-        let mut answer = self.nfvo.look(uri).await;
+        let mut answer = self.nfvo.poll_grant(uri).await;
         if fault == Some(Fault::Twice) {
-            answer = self.nfvo.look(uri).await;
+            answer = self.nfvo.poll_grant(uri).await;
         }
         self.process.leave(Side::Nfvo, fault, answer).await
     }

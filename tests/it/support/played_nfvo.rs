@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use gybe::nfvo::{Decision, Nfvo, NfvoError};
+use gybe::nfvo::{GrantDecision, Nfvo, NfvoError};
 use gybe::sol003::grant::GrantRequest;
 use serde_json::Value;
 
@@ -33,14 +33,14 @@ impl PlayedNfvo {
     }
 }
 
-fn granted(request: &Value, uri: &str) -> Decision {
+fn granted(request: &Value, uri: &str) -> GrantDecision {
     let grant = serde_json::from_value(grant(request)).unwrap();
-    Decision::Granted { grant: Box::new(grant), uri: uri.to_owned() }
+    GrantDecision::Granted { grant: Box::new(grant), uri: uri.to_owned() }
 }
 
 #[async_trait]
 impl Nfvo for PlayedNfvo {
-    async fn ask(&self, request: &GrantRequest) -> Result<Decision, NfvoError> {
+    async fn request_grant(&self, request: &GrantRequest) -> Result<GrantDecision, NfvoError> {
         let request = serde_json::to_value(request).unwrap();
         let uri = format!("http://nfvo/grants/grant-{}", request["vnfLcmOpOccId"].as_str().unwrap());
         if self.taking == Taking::NoTime {
@@ -48,16 +48,16 @@ impl Nfvo for PlayedNfvo {
         }
         // Asked again, it is the same to it.
         self.asked.lock().unwrap().entry(uri.clone()).or_insert((request, 0));
-        Ok(Decision::Pending { uri, retry_after: None })
+        Ok(GrantDecision::Pending { uri, retry_after: None })
     }
 
-    async fn look(&self, uri: &str) -> Result<Decision, NfvoError> {
+    async fn poll_grant(&self, uri: &str) -> Result<GrantDecision, NfvoError> {
         let mut asked = self.asked.lock().unwrap();
         let (request, looks) = asked.get_mut(uri).unwrap();
         *looks += 1;
         if *looks > 1 {
             return Ok(granted(request, uri));
         }
-        Ok(Decision::Pending { uri: uri.to_owned(), retry_after: None })
+        Ok(GrantDecision::Pending { uri: uri.to_owned(), retry_after: None })
     }
 }
