@@ -57,6 +57,11 @@ impl From<StoreError> for ApiError {
             StoreError::Database(sqlx::Error::PoolTimedOut) => {
                 Problem::new(ProblemType::Overloaded, "all database connections are busy: repeat the request later")
             }
+            error @ StoreError::FilterDeadline => Problem::unprocessable(format!(
+                "{error}, and was stopped: add a condition that selects fewer resources by an attribute that is not in JSON; \
+                 for op occurrences these are id, vnfInstanceId, operation, operationState, startTime, stateEnteredTime, \
+                 isAutomaticInvocation, isCancelPending, cancelMode and grantId"
+            )),
             error if error.is_outage() => {
                 tracing::warn!(error.chain = chain(&error), "request failed: the database cannot be reached");
                 Problem::new(

@@ -139,6 +139,11 @@ pub struct Filter {
 }
 
 impl Filter {
+    /// Whether it selects everything.
+    pub fn is_empty(&self) -> bool {
+        self.terms.own.is_empty() && self.terms.entries.is_empty()
+    }
+
     /// Asks for what `other` asks for, too.
     pub fn and(&mut self, other: Self) {
         self.terms.own.extend(other.terms.own);

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::domain::ids::VnfLcmOpOccId;
 use crate::store::seal;
+use crate::store::sql::FILTER_DEADLINE;
 
 /// Why a store method did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +61,9 @@ pub enum StoreError {
         #[source]
         source: std::io::Error,
     },
+    /// A statement of a filtered list was stopped at its deadline.
+    #[error("the filter takes longer than {} s", FILTER_DEADLINE.as_secs())]
+    FilterDeadline,
     /// The schema is not there or is an older release's.
     #[error("the database's schema is not up to date: run `gybe migrate`")]
     NotMigrated,
@@ -96,6 +100,7 @@ impl StoreError {
             Self::Database(_) | Self::Silent => Some("database"),
             Self::Corrupt { .. } | Self::Seal(_) => Some("unreadable"),
             Self::LeaseLost => Some("lease-lost"),
+            Self::FilterDeadline => Some("filter-deadline"),
             _ => None,
         }
     }

@@ -21,7 +21,6 @@ mod page;
 pub mod seal;
 mod sql;
 mod subscriptions;
-mod values;
 mod vims;
 
 pub use error::StoreError;

@@ -48,9 +48,8 @@ pub const NOT_BY_DEFAULT: &[&str] =
 
 const PARAMS: &str = "vnf_lcm_op_occs.params";
 // What the instance became is in one column, and shown under another name where it came of another package.
-pub(in crate::store) const CHANGED: &str =
-    "(CASE WHEN vnf_lcm_op_occs.operation <> 'CHANGE_VNFPKG' THEN vnf_lcm_op_occs.changed_info END)";
-pub(in crate::store) const MODIFICATIONS: &str =
+const CHANGED: &str = "(CASE WHEN vnf_lcm_op_occs.operation <> 'CHANGE_VNFPKG' THEN vnf_lcm_op_occs.changed_info END)";
+const MODIFICATIONS: &str =
     "(CASE WHEN vnf_lcm_op_occs.operation = 'CHANGE_VNFPKG' THEN vnf_lcm_op_occs.changed_info END)";
 
 const ID: Attribute = text("id", "vnf_lcm_op_occs.id");

@@ -26,7 +26,7 @@ use crate::store::attributes::is_number;
 use crate::store::seal::KeyRing;
 use crate::store::sql::endings::Endings;
 use crate::store::sql::pool::Current;
-use crate::store::sql::{Migrated, Signals, run_migrations};
+use crate::store::sql::{FILTER_CONNECTIONS, FILTER_DEADLINE, Migrated, Signals, run_migrations};
 use crate::store::{LiveOperation, OperationEnded, Store, StoreError};
 
 // --- what shared/ takes from its parent (the macros by being defined before it) -------------------------------------
@@ -80,12 +80,6 @@ macro_rules! text_order {
 macro_rules! position {
     () => {
         "strpos"
-    };
-}
-/// The function that makes a JSON array of the values of all rows; NULL, it may be, of none.
-macro_rules! gathered {
-    () => {
-        "json_agg"
     };
 }
 /// What a value is that [`push_found`] finds, as JSON calls it, and its value as that.
@@ -154,11 +148,6 @@ fn json_path(path: &[Name]) -> String {
     steps + "[*]"
 }
 
-/// Goes on after a column: that it is one of `numbers`.
-fn push_among(query: &mut sqlx::QueryBuilder<Db>, numbers: &[i64]) {
-    query.push("= ANY(").push_bind(numbers.to_vec()).push(")");
-}
-
 /// Which unique rule was broken: the index.
 fn violated(error: &dyn DatabaseError) -> Option<&str> {
     error.is_unique_violation().then(|| error.constraint()).flatten()
@@ -189,6 +178,25 @@ async fn tell_others_of_onboarding(connection: &mut PgConnection) -> Result<(), 
 /// Tells all processes, once the transaction commits, that there is a subscription.
 async fn tell_others_of_subscription(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     sqlx::query("SELECT pg_notify($1, $2)").bind(CHANNEL).bind(SUBSCRIBED).execute(connection).await.map(drop)
+}
+
+/// Runs the statements of filtered lists, on connections of their own, where the server stops a statement at
+/// [`FILTER_DEADLINE`].
+#[derive(Clone)]
+struct FilterReader(Current<Db>);
+
+impl FilterReader {
+    async fn fetch_all(&self, query: &mut sqlx::QueryBuilder<Db>) -> Result<Vec<PgRow>, StoreError> {
+        let rows = query.build().persistent(false).fetch_all(&self.0.get()).await;
+        rows.map_err(|error| match &error {
+            sqlx::Error::Database(stopped) if stopped.code().is_some_and(|code| code == Self::QUERY_CANCELED) => {
+                StoreError::FilterDeadline
+            }
+            _ => error.into(),
+        })
+    }
+
+    const QUERY_CANCELED: &str = "57014";
 }
 
 /// The way to write: any connection of the pool.
@@ -275,13 +283,21 @@ pub(super) async fn connect(url: &str, keys: KeyRing) -> Result<Arc<dyn Store>, 
     let pool = pool(&options);
     check_schema(&mut *pool.acquire().await?).await?;
     let current = Current::new(pool);
+    let filter_reader = FilterReader(Current::new(filter_pool(&options)));
     let signals = Signals::default();
     let listener = listen(&options).await?;
     let (endings, queue) = Endings::outbound();
-    let listening = tokio::spawn(pass_on(listener, options, current.clone(), signals.clone(), endings.inbound()));
+    let listening = tokio::spawn(pass_on(
+        listener,
+        options,
+        current.clone(),
+        filter_reader.clone(),
+        signals.clone(),
+        endings.inbound(),
+    ));
     let telling = tokio::spawn(tell_others(current.clone(), queue));
     let tasks = [AbortOnDropHandle::new(listening), AbortOnDropHandle::new(telling)];
-    Ok(Arc::new(shared::Database::new(current.clone(), Writer(current), keys, signals, endings, tasks)))
+    Ok(Arc::new(shared::Database::new(current.clone(), filter_reader, Writer(current), keys, signals, endings, tasks)))
 }
 
 /// Callers don't put deadlines on the store's methods (a query given up half-way still runs); the server does.
@@ -300,11 +316,17 @@ fn pool(options: &PgConnectOptions) -> PgPool {
     pool.connect_lazy_with(options.clone())
 }
 
+/// Opens connections when they are needed. The last setting of `statement_timeout` holds.
+fn filter_pool(options: &PgConnectOptions) -> PgPool {
+    let deadline = format!("{}s", FILTER_DEADLINE.as_secs());
+    let options = options.clone().options([("statement_timeout", deadline)]);
+    let pool = PgPoolOptions::new().max_connections(FILTER_CONNECTIONS).acquire_timeout(FILTER_DEADLINE);
+    pool.connect_lazy_with(options)
+}
+
 pub(super) async fn migrate(url: &str) -> Result<Migrated, StoreError> {
     let mut connection = url.parse::<PgConnectOptions>()?.connect().await?;
-    let migrated = run_migrations(&MIGRATIONS, &mut connection).await?;
-    shared::op_occ_values::list_missing(&mut connection).await?;
-    Ok(migrated)
+    run_migrations(&MIGRATIONS, &mut connection).await
 }
 
 pub(super) async fn live_operations(url: &str) -> Result<Vec<LiveOperation>, StoreError> {
@@ -378,6 +400,7 @@ async fn pass_on(
     listener: PgListener,
     options: PgConnectOptions,
     current: Current<Db>,
+    filter_reader: FilterReader,
     signals: Signals,
     endings: broadcast::Sender<OperationEnded>,
 ) {
@@ -420,6 +443,7 @@ async fn pass_on(
                     // Whoever waits for a connection of the old one is told at once; those in use are closed when, and if,
                     // their statements end.
                     drop(current.replace(pool(&options)).close());
+                    drop(filter_reader.0.replace(filter_pool(&options)).close());
                 }
                 // It may be in any condition: start afresh.
                 listener = None;

@@ -7,12 +7,12 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::error::DatabaseError;
 use sqlx::migrate::Migrator;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions, SqliteConnection};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous};
+use sqlx::{ConnectOptions, SqliteConnection, SqlitePool};
 
 use crate::domain::filter::{Name, Operator};
 use crate::store::attributes::is_number;
@@ -20,7 +20,7 @@ use crate::store::seal::KeyRing;
 use crate::store::sql::endings::Endings;
 use crate::store::sql::pool::Current;
 use crate::store::sql::writer::{Log, Tx, Unsynced, Writer};
-use crate::store::sql::{Migrated, Signals, run_migrations};
+use crate::store::sql::{FILTER_CONNECTIONS, FILTER_DEADLINE, Migrated, Signals, run_migrations};
 use crate::store::{LiveOperation, Store, StoreError};
 
 // --- what shared/ takes from its parent (the macros by being defined before it) -------------------------------------
@@ -72,12 +72,6 @@ macro_rules! text_order {
 macro_rules! position {
     () => {
         "instr"
-    };
-}
-/// The function that makes a JSON array of the values of all rows; NULL, it may be, of none.
-macro_rules! gathered {
-    () => {
-        "json_group_array"
     };
 }
 /// What a value is that [`push_found`] finds, as JSON calls it, and its value as that.
@@ -161,11 +155,6 @@ fn push_hint(query: &mut sqlx::QueryBuilder<Db>, json: &str, _: &[Name], operato
     query.push(") AND ");
 }
 
-/// Goes on after a column: that it is one of `numbers`.
-fn push_among(query: &mut sqlx::QueryBuilder<Db>, numbers: &[i64]) {
-    query.push("IN (SELECT value FROM json_each(").push_bind(sqlx::types::Json(numbers.to_vec())).push("))");
-}
-
 /// Which unique rule was broken: the columns, for SQLite names no index.
 fn violated(error: &dyn DatabaseError) -> Option<&str> {
     error.message().strip_prefix("UNIQUE constraint failed: ")
@@ -201,6 +190,45 @@ async fn tell_others_of_subscription(_: &mut SqliteConnection) -> Result<(), sql
     Ok(())
 }
 
+/// Runs the statements of filtered lists, on read connections of their own.
+struct FilterReader {
+    pool: SqlitePool,
+    /// From the start of the statement to its end.
+    deadline: Duration,
+}
+
+impl FilterReader {
+    /// Opens connections when they are needed, and closes them when they are idle: each has a page cache.
+    fn new(options: SqliteConnectOptions) -> Self {
+        let pool = SqlitePoolOptions::new().test_before_acquire(false).max_connections(FILTER_CONNECTIONS);
+        let pool = pool.idle_timeout(Duration::from_secs(60)).acquire_timeout(FILTER_DEADLINE);
+        Self { pool: pool.connect_lazy_with(options.read_only(true)), deadline: FILTER_DEADLINE }
+    }
+
+    /// Runs the query. SQLite itself stops the statement at the deadline, and when the caller drops the future: it asks the
+    /// progress handler every [`STEPS`](Self::STEPS) instructions of its virtual machine.
+    async fn fetch_all(&self, query: &mut sqlx::QueryBuilder<Db>) -> Result<Vec<SqliteRow>, StoreError> {
+        let mut connection = self.pool.acquire().await?;
+        let deadline = Instant::now() + self.deadline;
+        let caller = Arc::new(());
+        let caller_waits = Arc::downgrade(&caller);
+        let goes_on = move || caller_waits.strong_count() > 0 && Instant::now() < deadline;
+        connection.lock_handle().await?.set_progress_handler(Self::STEPS, goes_on);
+        let rows = query.build().persistent(false).fetch_all(&mut *connection).await;
+        rows.map_err(|error| match &error {
+            sqlx::Error::Database(stopped) if stopped.code().is_some_and(|code| code == Self::INTERRUPT) => {
+                StoreError::FilterDeadline
+            }
+            _ => error.into(),
+        })
+    }
+
+    /// About a millisecond.
+    const STEPS: i32 = 10_000;
+    /// `SQLITE_INTERRUPT`.
+    const INTERRUPT: &str = "9";
+}
+
 #[expect(clippy::duplicate_mod, reason = "compiled once per engine: docs/adr/0002-one-sql-for-two-engines.md")]
 #[path = "shared/mod.rs"]
 mod shared;
@@ -214,7 +242,7 @@ pub(super) async fn connect(path: &str, keys: KeyRing) -> Result<Arc<dyn Store>,
     let lock = hold(Path::new(path))?;
     let options = options(path);
     let mut writer = options.connect().await?;
-    bring_up_to_date(&mut writer).await?;
+    run_migrations(&MIGRATIONS, &mut writer).await?;
     // We hold the file, so whoever held a lease is gone.
     for release in [
         "UPDATE vnf_lcm_op_occs SET lease_owner = NULL, lease_until = 0, attempt = attempt + 1 WHERE lease_until <> 0",
@@ -226,9 +254,10 @@ pub(super) async fn connect(path: &str, keys: KeyRing) -> Result<Arc<dyn Store>,
     let log = Log::open(Path::new(path)).map_err(|source| StoreError::File { path: PathBuf::from(path), source })?;
     // The connections never go stale: no need to test, replace or close them.
     let pool = SqlitePoolOptions::new().test_before_acquire(false).max_lifetime(None).idle_timeout(None);
-    let reader = pool.max_connections(READERS).connect_with(options.read_only(true)).await?;
+    let reader = pool.max_connections(READERS).connect_with(options.clone().read_only(true)).await?;
     Ok(Arc::new(shared::Database::new(
         Current::new(reader),
+        FilterReader::new(options),
         Writer::new(writer, log, lock),
         keys,
         Signals::default(),
@@ -240,13 +269,7 @@ pub(super) async fn connect(path: &str, keys: KeyRing) -> Result<Arc<dyn Store>,
 pub(super) async fn migrate(path: &str) -> Result<Migrated, StoreError> {
     let _lock = hold(Path::new(path))?;
     let mut connection = options(path).connect().await?;
-    bring_up_to_date(&mut connection).await
-}
-
-async fn bring_up_to_date(connection: &mut SqliteConnection) -> Result<Migrated, StoreError> {
-    let migrated = run_migrations(&MIGRATIONS, connection).await?;
-    shared::op_occ_values::list_missing(connection).await?;
-    Ok(migrated)
+    run_migrations(&MIGRATIONS, &mut connection).await
 }
 
 pub(super) async fn live_operations(path: &str) -> Result<Vec<LiveOperation>, StoreError> {

@@ -13,7 +13,7 @@ mod access;
 mod cancel;
 pub mod filters;
 mod instances;
-mod op_occ_values;
+mod json_filters;
 mod operations;
 mod packages;
 mod postgres;
@@ -21,6 +21,7 @@ mod progress;
 mod queue;
 mod sqlite;
 mod transitions;
+mod upgrade;
 mod vims;
 
 use gybe::domain::ids::{ProjectId, VnfLcmOpOccId};
@@ -30,7 +31,7 @@ use gybe::store::{Checkpoint, Lease, StoreError};
 use crate::support::store_fixture::{Fixture, LONG, at, ending, key, plan, present, resource};
 
 /// All there are, of either engine.
-const MIGRATIONS: [&str; 11] = [
+const MIGRATIONS: [&str; 12] = [
     "1 initial",
     "2 traceparent",
     "3 tuning",
@@ -42,6 +43,7 @@ const MIGRATIONS: [&str; 11] = [
     "9 clients",
     "10 claims",
     "11 op occ values",
+    "12 drop op occ values",
 ];
 
 /// Every write with `lease`; each must be refused.

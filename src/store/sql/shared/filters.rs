@@ -1,61 +1,45 @@
 //! Pages of filtered lists: the conditions of a [`Filter`](crate::store::attributes::Filter) as SQL, and the order that pages
 //! have. The places are our own texts (`crate::store::attributes`); all that a caller wrote is bound.
 
-use super::super::{elements, members, push_among, push_found, push_hint};
+use super::super::{elements, members, push_found, push_hint};
 use super::{Database, QueryBuilder, Row};
 use crate::domain::filter::{Name, Operator};
 use crate::domain::ids::ProjectId;
 use crate::store::attributes::{Entry, Rows, Sql, Term, Terms, Test, Values, is_number, names_from};
 use crate::store::sql::convert::count;
-use crate::store::values::{self, Sought, What};
 use crate::store::{Page, StoreError};
 
-/// Adds to `SELECT … FROM table` which rows of it are the page, and their order: by the time in `since`, then by id.
+/// Appends to `SELECT … FROM table` the conditions, the order and the limit of a page. Rows are ordered by the time in
+/// column `since`, then by id.
 pub(super) fn push_page(query: &mut QueryBuilder, since: &str, project: &ProjectId, page: &Page<'_>) {
-    push_conditions(query, since, project, page);
-    push_order(query, since, page);
-}
-
-/// Adds to `SELECT … FROM table` which rows of it may be on the page: those of these times that pass.
-///
-/// Their number bounds the work, not the page's: PostgreSQL would take from a limit that it need not look for the times, and
-/// read all rows in their order until the page is full.
-pub(super) fn push_candidates(
-    query: &mut QueryBuilder,
-    since: &str,
-    times: &[i64],
-    project: &ProjectId,
-    page: &Page<'_>,
-) {
-    push_conditions(query, since, project, page);
-    query.push(format!(" AND {since} "));
-    push_among(query, times);
-    // Nobody has so many; neither engine plans across a limit.
-    query.push(" LIMIT 1000000000");
-}
-
-/// Adds the order that pages have, and where this one ends.
-pub(super) fn push_order(query: &mut QueryBuilder, since: &str, page: &Page<'_>) {
+    query.push(" WHERE project_id = ").push_bind(project.0.clone());
+    if let Some(cursor) = page.after {
+        query.push(format!(" AND ({since}, id) > (")).push_bind(cursor.at).push(", ");
+        query.push_bind(cursor.id.to_string()).push(")");
+    }
+    push_terms(query, &page.filter.terms);
     query.push(format!(" ORDER BY {since}, id LIMIT ")).push_bind(count(page.limit));
 }
 
-fn push_conditions(query: &mut QueryBuilder, since: &str, project: &ProjectId, page: &Page<'_>) {
-    query.push(" WHERE project_id = ").push_bind(project.0.clone());
-    if let Some(place) = page.after {
-        query.push(format!(" AND ({since}, id) > (")).push_bind(place.at).push(", ");
-        query.push_bind(place.id.to_string()).push(")");
+/// Runs the query of a page. A page with a filter may read all rows of the table: it uses the connections and the deadline
+/// of [`FilterReader`](super::super::FilterReader). Each query text is used once, so it is not kept prepared.
+pub(super) async fn fetch(db: &Database, query: &mut QueryBuilder, page: &Page<'_>) -> Result<Vec<Row>, StoreError> {
+    if page.filter.is_empty() {
+        return Ok(query.build().persistent(false).fetch_all(&db.reader()).await?);
     }
-    push_terms(query, &page.filter.terms);
-}
-
-/// Runs a statement that is as no other: it is not kept prepared.
-pub(super) async fn fetch(db: &Database, query: &mut QueryBuilder) -> Result<Vec<Row>, StoreError> {
-    Ok(query.build().persistent(false).fetch_all(&db.reader()).await?)
+    db.filter_reader.fetch_all(query).await
 }
 
 /// Adds the terms to conditions that are there.
 fn push_terms(query: &mut QueryBuilder, terms: &Terms) {
-    push_own(query, &terms.own);
+    for term in &terms.own {
+        query.push(" AND ");
+        match term {
+            Term::Value(test, place) => push_test(query, test, &in_sql(place)),
+            Term::Open(test, json, path) => push_open(query, test, json, path),
+            Term::Never => push_false(query),
+        }
+    }
     for Entry { rows, key, terms } in &terms.entries {
         query.push(" AND ");
         let rows = match rows {
@@ -71,18 +55,6 @@ fn push_terms(query: &mut QueryBuilder, terms: &Terms) {
         }
         push_terms(query, terms);
         query.push(")");
-    }
-}
-
-/// Adds terms that are about no entry of an array or a map.
-pub(super) fn push_own<'a>(query: &mut QueryBuilder, terms: impl IntoIterator<Item = &'a Term>) {
-    for term in terms {
-        query.push(" AND ");
-        match term {
-            Term::Value(test, place) => push_test(query, test, &in_sql(place)),
-            Term::Open(test, json, path) => push_open(query, test, json, path),
-            Term::Never => push_false(query),
-        }
     }
 }
 
@@ -117,72 +89,33 @@ fn push_open(query: &mut QueryBuilder, test: &Test, json: &str, path: &[Name]) {
     query.push("EXISTS (SELECT 1 FROM ");
     push_found(query, json, path);
     query.push(" WHERE ");
-    push_typed(query, operator, texts, &FOUND);
+    push_typed(query, operator, texts);
     query.push(")");
 }
 
-/// SQL for what a value is, and for the value as that.
-struct Typed {
-    kind: &'static str,
-    text: &'static str,
-    number: &'static str,
-    boolean: &'static str,
-    /// Whether a number is there as one of the texts that [`values::spellings`] tells.
-    is_spelled: bool,
-}
-
-const FOUND: Typed = Typed {
-    kind: found_type!(),
-    text: found_text!(),
-    number: found_number!(),
-    boolean: found_boolean!(),
-    is_spelled: false,
-};
-/// In `vnf_lcm_op_occ_values`.
-const LISTED: Typed = Typed { kind: "kind", text: "value", number: "value", boolean: "value", is_spelled: true };
-
-fn push_typed(query: &mut QueryBuilder, operator: Operator, texts: &[String], value: &Typed) {
-    query.push(format!("CASE {} WHEN 'string' THEN ", value.kind));
-    push_texts(query, operator, texts, value.text);
+/// Compares `found.value` with the texts as the JSON type that it has.
+fn push_typed(query: &mut QueryBuilder, operator: Operator, texts: &[String]) {
+    query.push(concat!("CASE ", found_type!(), " WHEN 'string' THEN "));
+    push_texts(query, operator, texts, found_text!());
     query.push(" WHEN 'number' THEN ");
     let numbers: Vec<String> = texts.iter().filter(|text| is_number(text)).cloned().collect();
     match operator {
         Operator::Cont | Operator::Ncont => push_false(query),
-        // No number equals a text that is none.
+        // A number differs from every text that is not a number.
         Operator::Neq | Operator::Nin if numbers.is_empty() => {
             query.push("true");
         }
         _ if numbers.is_empty() => push_false(query),
-        Operator::Eq | Operator::In
-            if value.is_spelled
-                && let Some(spellings) = values::spellings(&numbers) =>
-        {
-            push_texts(query, operator, &spellings, value.number);
-        }
-        _ => push_numbers(query, operator, &numbers, value.number),
+        _ => push_numbers(query, operator, &numbers, found_number!()),
     }
     query.push(" WHEN 'boolean' THEN ");
     match operator {
         Operator::Eq | Operator::In | Operator::Neq | Operator::Nin => {
-            push_texts(query, operator, texts, value.boolean);
+            push_texts(query, operator, texts, found_boolean!());
         }
         _ => push_false(query),
     }
     query.push(" ELSE false END");
-}
-
-/// Adds to conditions of rows of `vnf_lcm_op_occ_values` that they have what is sought.
-pub(super) fn push_sought(query: &mut QueryBuilder, sought: &Sought) {
-    query.push(" AND path = ").push_bind(sought.path).push(" AND (kind = 'unknown' OR ");
-    match &sought.what {
-        What::Text(test) => push_test(query, test, LISTED.text),
-        What::Value(Test { operator, values: Values::Texts(texts) }) => push_typed(query, *operator, texts, &LISTED),
-        What::Keys(parts) => push_texts(query, Operator::Cont, parts, LISTED.text),
-        What::Value(_) | What::Anything => {
-            query.push("true");
-        }
-    }
-    query.push(")");
 }
 
 fn push_false(query: &mut QueryBuilder) {

@@ -142,7 +142,7 @@ impl InstanceStore for Database {
                 let id = row.try_get::<&str, _>(0)?.parse()?;
                 Ok(Listed { id, place: PageCursor { at: row.try_get(1)?, id: id.0 }, version: row.try_get(2)? })
             };
-            filters::fetch(self, &mut select).await?.iter().map(|row| read(TABLE, row, listed)).collect()
+            filters::fetch(self, &mut select, page).await?.iter().map(|row| read(TABLE, row, listed)).collect()
         })
         .await
     }

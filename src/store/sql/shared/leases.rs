@@ -15,7 +15,7 @@ use tokio::sync::{Notify, watch};
 
 use super::super::{commit_unsynced, wake_others};
 use super::op_occs::{TABLE, columns, final_states, for_conductors, op_occ};
-use super::{Database, Query, QueryBuilder, Row, Tx, instances, op_occ_values, optional_json, read, resources};
+use super::{Database, Query, QueryBuilder, Row, Tx, instances, optional_json, read, resources};
 use crate::domain::grant::PendingGrant;
 use crate::domain::op_occ::{CancelMode, OpState};
 use crate::domain::plan::Plan;
@@ -244,12 +244,9 @@ impl LeaseStore for Database {
                      not_before = CASE WHEN $4 = 'FAILED_TEMP' AND unattended_after IS NOT NULL THEN ",
                 now!(),
                 " + unattended_after ELSE not_before END, \
-                     lease_owner = NULL, lease_until = 0, listed = $4 IN ",
-                final_states!(),
-                " WHERE ",
+                     lease_owner = NULL, lease_until = 0 WHERE ",
                 held!(),
-                " AND state = $3 RETURNING vnf_instance_id, unattended_after, ",
-                op_occ_values::columns!()
+                " AND state = $3 RETURNING vnf_instance_id, unattended_after"
             );
             let update = held_by(sqlx::query(update), lease)
                 .bind(ending.from.as_str())
@@ -261,9 +258,6 @@ impl LeaseStore for Database {
             let row = fenced(&mut tx, update, lease).await?;
             let id: &str = row.try_get("vnf_instance_id")?;
             let is_unattended = row.try_get::<Option<i64>, _>("unattended_after")?.is_some();
-            if ending.to.is_final() {
-                op_occ_values::list(&mut tx, &row).await?;
-            }
             if ending.discard_inventory {
                 resources::discard(&mut tx, id).await?;
             }

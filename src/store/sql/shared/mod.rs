@@ -13,7 +13,7 @@ use time::OffsetDateTime;
 use tracing::Instrument as _;
 use tracing::field::Empty;
 
-use super::{Db, ENGINE, Held, Tx, Writer, bounded};
+use super::{Db, ENGINE, FilterReader, Held, Tx, Writer, bounded};
 use crate::domain::ids::ProjectId;
 use crate::metrics::StoreMetrics;
 use crate::store::StoreError;
@@ -30,7 +30,6 @@ pub(super) mod inspect;
 mod instances;
 mod leases;
 mod onboarding;
-pub(super) mod op_occ_values;
 mod op_occs;
 mod outbox;
 mod packages;
@@ -46,6 +45,7 @@ type QueryBuilder = sqlx::QueryBuilder<Db>;
 /// A database of one engine.
 pub(super) struct Database {
     reader: Current<Db>,
+    filter_reader: FilterReader,
     writer: Writer,
     keys: KeyRing,
     signals: Signals,
@@ -58,6 +58,7 @@ pub(super) struct Database {
 impl Database {
     pub(super) fn new(
         reader: Current<Db>,
+        filter_reader: FilterReader,
         writer: Writer,
         keys: KeyRing,
         signals: Signals,
@@ -65,7 +66,7 @@ impl Database {
         held: Held,
     ) -> Self {
         let (files, metrics) = (KeptFiles::new(), StoreMetrics::default());
-        Self { reader, writer, keys, signals, endings, files, metrics, _held: held }
+        Self { reader, filter_reader, writer, keys, signals, endings, files, metrics, _held: held }
     }
 
     /// For statements outside a transaction that only read. For all others: `writer`.

@@ -9,22 +9,17 @@ use time::OffsetDateTime;
 
 use super::super::{commit_unsynced, tell_others_of_cancel, wake_others};
 use super::{
-    Database, QueryBuilder, Row, Tx, filters, instances, is_foreign_key_violation, json, op_occ_values, optional_json,
-    point_in_time, project, read,
+    Database, QueryBuilder, Row, Tx, filters, instances, is_foreign_key_violation, json, optional_json, point_in_time,
+    project, read,
 };
 use crate::domain::ids::{ProjectId, VnfInstanceId, VnfLcmOpOccId};
 use crate::domain::instance::VnfInstance;
 use crate::domain::op_occ::{CancelMode, GrantReference, OpState, Unattended, VnfLcmOpOcc};
 use crate::domain::plan::Plan;
 use crate::store::sql::convert::{Unreadable, cancel_mode, enumerator, length, millis};
-use crate::store::{OperationEnded, OperationStore, Page, StoreError, values};
+use crate::store::{OperationEnded, OperationStore, Page, StoreError};
 
 pub(super) const TABLE: &str = "vnf_lcm_op_occs";
-
-/// Times in the first window of a filtered list: enough for a page of what is common.
-const FIRST_WINDOW: usize = 1000;
-/// Times in the largest.
-const LAST_WINDOW: usize = 64_000;
 
 /// What [`op_occ`] reads.
 macro_rules! columns {
@@ -129,28 +124,14 @@ impl OperationStore for Database {
     }
 
     async fn op_occs(&self, project: &ProjectId, page: &Page<'_>) -> Result<Vec<VnfLcmOpOcc>, StoreError> {
-        // What the filter asks of JSON narrows down at which times the page's rows began, a window of times after the other, until
-        // the page is full.
+        // The subquery selects the rows of the page. It reads the index `vnf_lcm_op_occs_list` alone unless the filter names
+        // an attribute in JSON, because the rows are large. CROSS JOIN makes SQLite read the selected rows after that.
         self.traced("op_occs::list", async {
-            let sought = values::sought(project, page.filter);
-            if sought.is_empty() {
-                return among(self, project, page, None).await;
-            }
-            let mut found = Vec::new();
-            let mut from = page.after.map_or(i64::MIN, |place| place.at);
-            let mut most = FIRST_WINDOW;
-            loop {
-                let window = op_occ_values::window(self, project, page.filter, &sought, from, most).await?;
-                if !window.times.is_empty() {
-                    let rest = Page { limit: page.limit - found.len(), ..*page };
-                    found.extend(among(self, project, &rest, Some(&window.times)).await?);
-                }
-                match window.to {
-                    Some(to) if found.len() < page.limit => from = to + 1,
-                    _ => return Ok(found),
-                }
-                most = (most * 8).min(LAST_WINDOW);
-            }
+            let mut select =
+                QueryBuilder::new(concat!("SELECT ", columns!(), " FROM (SELECT id AS page_id FROM vnf_lcm_op_occs"));
+            filters::push_page(&mut select, "start_time", project, page);
+            select.push(") AS page CROSS JOIN vnf_lcm_op_occs WHERE id = page_id ORDER BY start_time, id");
+            filters::fetch(self, &mut select, page).await?.iter().map(|row| read(TABLE, row, op_occ)).collect()
         })
         .await
     }
@@ -169,27 +150,23 @@ impl OperationStore for Database {
             let mut tx = self.writer.begin().await?;
             let done = sqlx::query(concat!(
                 "UPDATE vnf_lcm_op_occs \
-                 SET state = $3, state_entered_time = $4, attempt = 0, listed = $3 = 'FAILED', \
+                 SET state = $3, state_entered_time = $4, attempt = 0, \
                      steps_done = CASE WHEN $3 = 'ROLLING_BACK' THEN 0 ELSE steps_done END, \
                      target_pkg_id = CASE WHEN $3 = 'FAILED' THEN NULL ELSE target_pkg_id END, \
                      lease_owner = NULL, lease_until = 0, not_before = ",
                 now!(),
-                " WHERE id = $1 AND project_id = $2 AND state = 'FAILED_TEMP' RETURNING ",
-                op_occ_values::columns!()
+                " WHERE id = $1 AND project_id = $2 AND state = 'FAILED_TEMP'"
             ))
             .bind(id.to_string())
             .bind(&project.0)
             .bind(to.as_str())
             .bind(millis(now))
-            .fetch_optional(&mut *tx)
+            .execute(&mut *tx)
             .await?;
-            let Some(row) = done else {
+            if done.rows_affected() == 0 {
                 drop(tx);
                 one(self, project, id).await?;
                 return Err(StoreError::Stale);
-            };
-            if to.is_final() {
-                op_occ_values::list(&mut tx, &row).await?;
             }
             wake_others(&mut tx).await?;
             tx.commit().await?;
@@ -256,28 +233,6 @@ pub(super) async fn one(db: &Database, project: &ProjectId, id: VnfLcmOpOccId) -
         .fetch_optional(&db.reader())
         .await?;
     read(TABLE, &row.ok_or(StoreError::NotFound)?, op_occ)
-}
-
-/// Which rows are the page is read from the index `vnf_lcm_op_occs_list` alone unless the filter asks for what is JSON: the
-/// rows are large. Only then the rows of the page are read; CROSS JOIN has SQLite do it in this order.
-async fn among(
-    db: &Database,
-    project: &ProjectId,
-    page: &Page<'_>,
-    times: Option<&[i64]>,
-) -> Result<Vec<VnfLcmOpOcc>, StoreError> {
-    let mut select = QueryBuilder::new(concat!("SELECT ", columns!(), " FROM (SELECT id AS page_id FROM "));
-    if let Some(times) = times {
-        select.push("(SELECT id, start_time FROM vnf_lcm_op_occs");
-        filters::push_candidates(&mut select, "start_time", times, project, page);
-        select.push(") AS candidate");
-        filters::push_order(&mut select, "start_time", page);
-    } else {
-        select.push("vnf_lcm_op_occs");
-        filters::push_page(&mut select, "start_time", project, page);
-    }
-    select.push(") AS page CROSS JOIN vnf_lcm_op_occs WHERE id = page_id ORDER BY start_time, id");
-    filters::fetch(db, &mut select).await?.iter().map(|row| read(TABLE, row, op_occ)).collect()
 }
 
 /// The operation of the VNF instance that is not over.

@@ -69,7 +69,7 @@ impl PackageStore for Database {
         self.traced("packages::list", async {
             let mut select = QueryBuilder::new(select!());
             filters::push_page(&mut select, "created_at", project, page);
-            filters::fetch(self, &mut select).await?.iter().map(|row| read(TABLE, row, package)).collect()
+            filters::fetch(self, &mut select, page).await?.iter().map(|row| read(TABLE, row, package)).collect()
         })
         .await
     }

@@ -124,7 +124,7 @@ impl SubscriptionStore for Database {
             ));
             select.push_bind(interface.name()).push(concat!(" AND ", is_shown!(), ") AS subscriptions"));
             filters::push_page(&mut select, "created_at", project, page);
-            let rows = filters::fetch(self, &mut select).await?;
+            let rows = filters::fetch(self, &mut select, page).await?;
             rows.iter().map(|row| read(TABLE, row, |row| subscription(self, row))).collect()
         })
         .await

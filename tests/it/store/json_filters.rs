@@ -1,31 +1,27 @@
-//! Filters of many op occurrences by what is in their JSON: found by their listed values, in windows of times, and the same is
-//! found of those whose values nobody has listed. That each attribute can be filtered by is in `filters.rs`.
+//! Filters of many op occurrences by attributes in JSON: they find the right rows, page after page, and a slow one is stopped
+//! and keeps nobody else waiting. `filters.rs` tests each attribute.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gybe::domain::ids::ProjectId;
-use gybe::domain::op_occ::{OpState, VnfLcmOpOcc};
 use gybe::store::attributes::{filter, op_occs};
-use gybe::store::{Claim, OperationOutcome, Page, PageCursor};
+use gybe::store::{Page, PageCursor, StoreError};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
 
-use crate::support::store_fixture::{Fixture, KEY};
+use crate::support::store_fixture::Fixture;
+use crate::support::store::whole;
 
 on_both_engines! {
     Fixture::sqlite(), Fixture::postgres();
-    what_is_found_does_not_depend_on_what_is_listed
-    pages_go_on_where_the_last_one_ended
-    what_is_over_is_listed_when_a_release_that_lists_begins
-    what_is_too_much_to_list_is_found
-    any_filter_finds_the_same_in_any_json
-    what_ends_while_it_is_sought_is_found
+    finds_the_right_operations
+    returns_page_after_page
+    agrees_with_a_simple_evaluation_on_random_json
+    stops_a_slow_filter_at_its_deadline
 }
 
-/// More than a window of times has.
 const OPERATIONS: u64 = 2500;
 
 /// Op occurrences that are over, two at each time. Their levels go around in threes; one in a hundred is `rare`, the very last is
@@ -51,15 +47,6 @@ async fn many(f: &Fixture) {
         rows.collect::<Vec<_>>().join(", ")
     ))
     .await;
-}
-
-/// Has the values listed as an upgrade does.
-async fn listed(f: Fixture) -> Fixture {
-    if f.is_postgres() {
-        gybe::store::migrate(f.url()).await.unwrap();
-        return f;
-    }
-    f.reopen(KEY).await
 }
 
 /// The numbers of what a filter finds on a page.
@@ -120,75 +107,30 @@ fn cases() -> Vec<(String, Vec<u64>)> {
     ]
 }
 
-async fn what_is_found_does_not_depend_on_what_is_listed(f: Fixture) {
+async fn finds_the_right_operations(f: Fixture) {
     many(&f).await;
-    for (text, expected) in cases() {
-        assert_eq!(found(&f, &text, None, 5000).await, expected, "nothing is listed: {text}");
-    }
-    let f = listed(f).await;
-    assert_eq!(f.text("SELECT CAST(COUNT(*) AS TEXT) FROM vnf_lcm_op_occs WHERE NOT listed").await, "0");
     for (text, expected) in cases() {
         assert_eq!(found(&f, &text, None, 5000).await, expected, "{text}");
         assert_eq!(found(&f, &text, None, 2).await, expected.get(..2).unwrap_or(&expected), "the first two of {text}");
     }
-    f.execute("UPDATE vnf_lcm_op_occs SET listed = false WHERE start_time % 7 = 0").await;
-    for (text, expected) in cases() {
-        assert_eq!(found(&f, &text, None, 5000).await, expected, "some are not listed: {text}");
-    }
 }
 
-async fn pages_go_on_where_the_last_one_ended(f: Fixture) {
+async fn returns_page_after_page(f: Fixture) {
     many(&f).await;
-    let f = listed(f).await;
     for (text, expected) in [
         (format!("(eq,{PARAMS}/odd,yes)"), numbers(|number| number % 2 == 1)),
         (format!("(eq,{PARAMS}/rare,true)"), numbers(|number| number % 100 == 7)),
     ] {
         let filter = filter(&text, &op_occs::V2).unwrap();
-        let (mut seen, mut after) = (Vec::new(), None);
+        let (mut all, mut after) = (Vec::new(), None);
         loop {
             let page = Page { filter: &filter, after, limit: 301 };
             let ops = f.store.op_occs(&ProjectId::default(), &page).await.unwrap();
             let Some(last) = ops.last() else { break };
             after = Some(PageCursor::of(last.start_time, last.id.0));
-            seen.extend(ops.iter().map(|op| number(op.id.0)));
+            all.extend(ops.iter().map(|op| number(op.id.0)));
         }
-        assert_eq!(seen, expected, "{text}");
-    }
-}
-
-async fn what_is_over_is_listed_when_a_release_that_lists_begins(f: Fixture) {
-    const VALUES: &str = "SELECT CAST(COUNT(*) AS TEXT) FROM vnf_lcm_op_occ_values";
-    many(&f).await;
-    f.execute("UPDATE vnf_lcm_op_occs SET state = 'FAILED_TEMP', vnf_instance_id = id WHERE start_time % 2 = 0").await;
-    let f = listed(f).await;
-    let (first, unlisted) =
-        (f.text(VALUES).await, "SELECT CAST(COUNT(*) AS TEXT) FROM vnf_lcm_op_occs WHERE NOT listed");
-    assert_ne!(first, "0");
-    assert_eq!(f.text(unlisted).await, (OPERATIONS / 2).to_string(), "what is not over may change");
-    let f = listed(f).await;
-    assert_eq!(f.text(VALUES).await, first, "once");
-}
-
-async fn what_is_too_much_to_list_is_found(f: Fixture) {
-    many(&f).await;
-    let wide: serde_json::Map<_, _> = (0..300).map(|n| (format!("k{n}"), json!(n))).collect();
-    let long = json!({ "additionalParams": { "text": "y".repeat(1000) + "z", "nul": "a\u{0}b" } });
-    // PostgreSQL's JSON can't have the character.
-    let long = if f.is_postgres() { json!({ "additionalParams": { "text": "y".repeat(1000) + "z" } }) } else { long };
-    let many_values = json!({ "additionalParams": { "list": (0..300).collect::<Vec<_>>() } });
-    for (number, params) in [(1000, &json!({ "additionalParams": wide })), (1500, &long), (2000, &many_values)] {
-        f.execute(&format!("UPDATE vnf_lcm_op_occs SET params = '{params}' WHERE id LIKE '{number:08x}-%'")).await;
-    }
-    let f = listed(f).await;
-    assert_eq!(f.text("SELECT CAST(COUNT(*) AS TEXT) FROM vnf_lcm_op_occs WHERE NOT listed").await, "1");
-    for (text, expected) in [
-        (format!("(eq,{PARAMS}/k299,299)"), vec![1000]),
-        (format!("(cont,{PARAMS}/text,yz)"), vec![1500]),
-        (format!("(eq,{PARAMS}/list,299)"), vec![2000]),
-        (format!("(eq,{PARAMS}/list,300)"), Vec::new()),
-    ] {
-        assert_eq!(found(&f, &text, None, 10).await, expected, "{text}");
+        assert_eq!(all, expected, "{text}");
     }
 }
 
@@ -221,13 +163,16 @@ fn any_name() -> impl Strategy<Value = String> {
     prop::sample::select(vec!["a", "b", "a/b", "@key", "1"]).prop_map(str::to_owned)
 }
 
-fn any_filter() -> impl Strategy<Value = String> {
-    let name =
-        prop_oneof![any_name().prop_map(|name| name.replace('/', "~1").replace('@', "~b")), Just("@key".to_owned())];
-    let path = prop::collection::vec(name, 1..3).prop_map(|names| names.join("/"));
+/// An operator, the names that lead to the attribute, and a value.
+type Condition = (&'static str, Vec<String>, &'static str);
+
+const KEYS: &str = "@key of a map";
+
+fn any_condition() -> impl Strategy<Value = Condition> {
+    let name = prop_oneof![5 => any_name(), 1 => Just(KEYS.to_owned())];
     let operator = prop::sample::select(vec!["eq", "neq", "in", "nin", "gt", "gte", "lt", "lte", "cont", "ncont"]);
     let value = prop::sample::select(vec![
-        "''",
+        "",
         "1",
         "1.0",
         "1e0",
@@ -241,69 +186,147 @@ fn any_filter() -> impl Strategy<Value = String> {
         "ab",
         "b",
         "a",
-        "'é\n~bkey'",
+        "é\n@key",
     ]);
-    let condition = (operator, path, value)
-        .prop_map(|(operator, path, value)| format!("({operator},operationParams/{path},{value})"));
-    prop::collection::vec(condition, 1..3).prop_map(|conditions| conditions.join(";"))
+    (operator, prop::collection::vec(name, 1..3), value)
 }
 
-async fn any_filter_finds_the_same_in_any_json(f: Fixture) {
+fn in_filter((operator, path, value): &Condition) -> String {
+    let name =
+        |name: &String| if name == KEYS { "@key".to_owned() } else { name.replace('/', "~1").replace('@', "~b") };
+    let path = path.iter().map(name).collect::<Vec<_>>().join("/");
+    format!("({operator},operationParams/{path},'{value}')")
+}
+
+/// Whether the condition holds for the JSON value: an evaluation that is simple rather than fast.
+fn holds((operator, path, value): &Condition, json: &Value) -> bool {
+    let mut values = vec![json.clone()];
+    for name in path {
+        values = values.iter().flat_map(elements).flat_map(|value| member(&value, name)).collect();
+    }
+    values.iter().flat_map(elements).any(|found| compare(operator, &found, value))
+}
+
+/// The elements of an array; any other value is its own element.
+fn elements(value: &Value) -> Vec<Value> {
+    if let Value::Array(elements) = value { elements.clone() } else { vec![value.clone()] }
+}
+
+fn member(value: &Value, name: &str) -> Vec<Value> {
+    let Value::Object(members) = value else { return Vec::new() };
+    if name == KEYS {
+        return members.keys().map(|key| json!(key)).collect();
+    }
+    members.get(name).cloned().into_iter().collect()
+}
+
+/// Compares a value as the JSON type that it has.
+fn compare(operator: &str, found: &Value, value: &str) -> bool {
+    use std::cmp::Ordering::{Equal, Greater, Less};
+    let text = match found {
+        Value::String(text) => text.clone(),
+        Value::Bool(_) if matches!(operator, "eq" | "in" | "neq" | "nin") => found.to_string(),
+        _ => String::new(),
+    };
+    let order = match found {
+        Value::String(_) => text.as_str().cmp(value),
+        Value::Bool(_) if text.is_empty() => return false,
+        Value::Bool(_) => text.as_str().cmp(value),
+        Value::Number(number) => match value.parse::<f64>() {
+            Ok(value) => number.as_f64().unwrap().partial_cmp(&value).unwrap(),
+            Err(_) => return matches!(operator, "neq" | "nin"),
+        },
+        _ => return false,
+    };
+    match operator {
+        "eq" | "in" => order == Equal,
+        "neq" | "nin" => order != Equal,
+        "gt" => order == Greater,
+        "gte" => order != Less,
+        "lt" => order == Less,
+        "lte" => order != Greater,
+        "cont" => found.is_string() && text.contains(value),
+        "ncont" => found.is_string() && !text.contains(value),
+        other => panic!("{other}"),
+    }
+}
+
+async fn agrees_with_a_simple_evaluation_on_random_json(f: Fixture) {
     let mut runner = TestRunner::deterministic();
-    let mut draw = |strategy: &BoxedStrategy<Value>| strategy.new_tree(&mut runner).unwrap().current();
     let members = prop::collection::btree_map(any_name(), any_json(), 2..5);
     let params = members.prop_map(|members| Value::Object(members.into_iter().collect())).boxed();
-    let rows: Vec<_> = (0..300).map(|number| {
+    let params: Vec<_> = (0..300).map(|_| params.new_tree(&mut runner).unwrap().current()).collect();
+    let rows = params.iter().enumerate().map(|(number, params)| {
         format!(
             "('{number:08x}-0000-4000-9000-000000000000', 'default', '00000000-0000-4000-8000-000000000000', 'HEAL', \
-             'COMPLETED', 1, {number}, false, '{}', 0)",
-            draw(&params)
+             'COMPLETED', 1, {number}, false, '{params}', 0)"
         )
-    }).collect();
+    });
     f.execute(&format!(
         "INSERT INTO vnf_lcm_op_occs (id, project_id, vnf_instance_id, operation, state, state_entered_time, start_time, \
          is_automatic_invocation, params, not_before) VALUES {}",
-        rows.join(", ")
+        rows.collect::<Vec<_>>().join(", ")
     ))
     .await;
-    let filters: Vec<_> = (0..500).map(|_| any_filter().new_tree(&mut runner).unwrap().current()).collect();
-    let mut before = Vec::new();
-    for text in &filters {
-        before.push(found(&f, text, None, 1000).await);
+    let conditions = prop::collection::vec(any_condition(), 1..3);
+    let mut filters_that_find = 0;
+    for _ in 0..500 {
+        let conditions = conditions.new_tree(&mut runner).unwrap().current();
+        let text = conditions.iter().map(in_filter).collect::<Vec<_>>().join(";");
+        let holds = |params: &Value| conditions.iter().all(|condition| holds(condition, params));
+        let expected: Vec<_> =
+            (0..).zip(&params).filter(|(_, params)| holds(params)).map(|(number, _)| number).collect();
+        assert_eq!(found(&f, &text, None, 1000).await, expected, "{text}");
+        filters_that_find += u32::from(!expected.is_empty());
     }
-    let met = before.iter().filter(|found| !found.is_empty()).count();
-    assert!(met > 100, "of 500 filters only {met} find something");
-    let f = listed(f).await;
-    for (text, before) in filters.iter().zip(before) {
-        assert_eq!(found(&f, text, None, 1000).await, before, "{text}");
-    }
+    assert!(filters_that_find > 100, "of 500 filters only {filters_that_find} find something");
 }
 
-async fn what_ends_while_it_is_sought_is_found(f: Fixture) {
-    const RUNNING: u32 = 60;
-    let package = f.onboarded().await;
-    for number in 0..RUNNING {
-        let instance = f.instance_of(package);
-        f.store.create_instance(&instance).await.unwrap();
-        let plain = f.op(&instance);
-        let start_time = plain.start_time + Duration::from_millis(number.into());
-        let op = VnfLcmOpOcc { state: OpState::Processing, start_time, ..plain };
-        f.store.begin_operation(&op, &instance).await.unwrap();
-    }
-    let Claim::Work(claimed) = f.store.claim("worker", Duration::from_secs(600), RUNNING).await.unwrap() else {
-        panic!()
+/// Rows that take a filter by JSON a minute: each has an array of 500,000 objects.
+async fn slow_rows(f: &Fixture) {
+    let array = if f.is_postgres() {
+        "(SELECT jsonb_agg(jsonb_build_object('a', n)) FROM generate_series(1, 500000) AS n)"
+    } else {
+        "(WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 500000) \
+         SELECT json_group_array(json_object('a', n)) FROM numbers)"
     };
-    let store = Arc::clone(&f.store);
-    let ending = tokio::spawn(async move {
-        for claimed in claimed {
-            let ending = OperationOutcome::bare(OpState::Processing, OpState::Completed, None, claimed.op.start_time);
-            store.end_operation(claimed.lease, &ending).await.unwrap();
+    let object = if f.is_postgres() { "jsonb_build_object" } else { "json_object" };
+    f.execute(&format!(
+        "INSERT INTO vnf_lcm_op_occs (id, project_id, vnf_instance_id, operation, state, state_entered_time, start_time, \
+         is_automatic_invocation, params, not_before) \
+         SELECT '0000000' || column1 || '-0000-4000-9000-000000000000', 'default', '00000000-0000-4000-8000-000000000000', \
+                'HEAL', 'COMPLETED', 1, column1, false, {object}('list', {array}), 0 \
+         FROM (VALUES (1), (2), (3), (4)) AS rows"
+    ))
+    .await;
+}
+
+async fn stops_a_slow_filter_at_its_deadline(f: Fixture) {
+    slow_rows(&f).await;
+    // Each condition but the last holds for the last element of the array only.
+    let text = format!("{}(eq,operationParams/list/a,0)", "(eq,operationParams/list/a,500000);".repeat(15));
+    let filter = filter(&text, &op_occs::V2).unwrap();
+    let page = Page { filter: &filter, after: None, limit: 10 };
+    let project = ProjectId::default();
+    let begun = Instant::now();
+    let slow = async || f.store.op_occs(&project, &page).await;
+    let others = async {
+        let mut longest = Duration::ZERO;
+        for _ in 0..20 {
+            let begun = Instant::now();
+            f.store.instances(&project, &[]).await.unwrap();
+            f.store.list_instances(&project, &whole()).await.unwrap();
+            longest = longest.max(begun.elapsed());
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
-    });
-    let filter = filter("(eq,operationParams/flavourId,default)", &op_occs::V2).unwrap();
-    while !ending.is_finished() {
-        let page = Page { filter: &filter, after: None, limit: 1000 };
-        assert_eq!(f.store.op_occs(&ProjectId::default(), &page).await.unwrap().len(), 60);
+        longest
+    };
+    let (first, second, third, longest) = tokio::join!(slow(), slow(), slow(), others);
+    for result in [first, second] {
+        assert!(matches!(result, Err(StoreError::FilterDeadline)), "{result:?}");
     }
-    ending.await.unwrap();
+    // It waits for a connection until the first two are stopped.
+    assert!(third.is_err(), "{third:?}");
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+    assert!(longest < Duration::from_secs(2), "a list without a filter took {longest:?}");
 }
