@@ -4,7 +4,7 @@
 use std::io::{Cursor, Write as _};
 
 use aws_lc_rs::digest;
-use gybe::domain::filter::{self, Condition, Name};
+use gybe::domain::filter::{self, Condition, PathSegment};
 use gybe::domain::package::DefinitionFile;
 use gybe::domain::problem::Problem;
 use gybe::domain::scale::{ScaleDirection, added, initial_levels, instances, level_of, scaled};
@@ -45,7 +45,7 @@ pub fn filter(data: &[u8]) {
         assert_eq!(meaning(&again), meaning(&conditions), "{written}");
     }
     for (_, members) in LISTS {
-        if let Err(problem) = attributes::filter(text, members) {
+        if let Err(problem) = attributes::parse_filter(text, members) {
             assert_refusal(&problem, 400);
         }
     }
@@ -57,8 +57,8 @@ fn written(condition: &Condition) -> String {
         .path
         .iter()
         .map(|name| match name {
-            Name::Member(name) => escape(name),
-            Name::Key => "@key".to_owned(),
+            PathSegment::Member(name) => escape(name),
+            PathSegment::Key => "@key".to_owned(),
         })
         .collect();
     let values: Vec<String> = condition.values.iter().map(|it| format!(",'{}'", it.replace('\'', "''"))).collect();

@@ -55,7 +55,7 @@ impl<'a> List<'a> {
         Ok(Self {
             api,
             request,
-            filter: value("filter").map_or(Ok(Filter::default()), |text| attributes::filter(text, members))?,
+            filter: value("filter").map_or(Ok(Filter::default()), |text| attributes::parse_filter(text, members))?,
             after: value(page::MARKER).map(page::cursor).transpose()?,
             selection: Selection::read(selector, members, not_by_default)?,
         })
@@ -66,7 +66,7 @@ impl<'a> List<'a> {
     /// # Errors
     /// The condition cannot be read: a defect.
     pub fn only(mut self, condition: &str, members: &Members) -> Result<Self, Problem> {
-        self.filter.and(attributes::filter(condition, members)?);
+        self.filter.and(attributes::parse_filter(condition, members)?);
         Ok(self)
     }
 

@@ -5,9 +5,9 @@ use actix_web::web::Bytes;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::domain::filter::{self, Name};
+use crate::domain::filter::{self, PathSegment};
 use crate::domain::problem::Problem;
-use crate::store::attributes::{Attribute, Kind, Members};
+use crate::store::attributes::{Attribute, AttributeKind, Members};
 
 /// The way to an attribute: for a map, the key is one of the names.
 type Path = Vec<String>;
@@ -105,7 +105,7 @@ impl Selection {
         match value {
             Value::Array(elements) => elements.iter_mut().for_each(|element| self.prune(element, members, path)),
             Value::Object(object) => self.retain(object, path, |selection, name, member, path| {
-                match members.get(&Name::Member(name.to_owned())) {
+                match members.get(&PathSegment::Member(name.to_owned())) {
                     Ok(Some(attribute)) => selection.keeps_known(member, attribute, path),
                     Ok(None) => selection.keeps(member, &ANY, path),
                     // No attribute but part of the representation, such as `_links`.
@@ -133,10 +133,12 @@ impl Selection {
     fn keeps_known(&self, member: &mut Value, attribute: &Attribute, path: &mut Path) -> bool {
         match &attribute.kind {
             _ if attribute.mandatory => true,
-            Kind::Simple(..) => true,
-            Kind::Structure(members) | Kind::Array(_, members) => self.keeps(member, members, path),
-            Kind::Open(_) | Kind::OpenMembers(..) | Kind::Never => self.keeps(member, &ANY, path),
-            Kind::Map(_, members) => match (self.fate(path), member) {
+            AttributeKind::Simple(..) => true,
+            AttributeKind::Structure(members) | AttributeKind::Array(_, members) => self.keeps(member, members, path),
+            AttributeKind::Open(_) | AttributeKind::OpenMembers(..) | AttributeKind::Never => {
+                self.keeps(member, &ANY, path)
+            }
+            AttributeKind::Map(_, members) => match (self.fate(path), member) {
                 (Fate::Partly, Value::Object(entries)) => {
                     self.retain(entries, path, |selection, _, entry, path| selection.keeps(entry, members, path));
                     true
@@ -179,10 +181,10 @@ impl Selection {
 
 /// The attributes in a list with commas between.
 fn paths(parameter: &str, list: &str, members: &Members) -> Result<Vec<Path>, Problem> {
-    let unknown = |text: &str| Problem::bad_request(format!("{parameter}: there is no attribute '{text}'"));
+    let unknown = |text: &str| Problem::bad_request(format!("{parameter}: unknown attribute '{text}'"));
     let path = |text: &str| {
         let path = filter::path(text).filter(|path| is_attribute(members, path)).ok_or_else(|| unknown(text))?;
-        let name = |name| if let Name::Member(name) = name { Some(name) } else { None };
+        let name = |name| if let PathSegment::Member(name) = name { Some(name) } else { None };
         path.into_iter().map(name).collect::<Option<Path>>().ok_or_else(|| unknown(text))
     };
     let mut paths = list.split(',').map(path).collect::<Result<Vec<Path>, _>>()?;
@@ -197,18 +199,18 @@ fn paths(parameter: &str, list: &str, members: &Members) -> Result<Vec<Path>, Pr
 /// A selector names at most so many attributes: each member of each element is looked for among them.
 const MAX_PATHS: usize = 128;
 
-fn is_attribute(members: &Members, path: &[Name]) -> bool {
+fn is_attribute(members: &Members, path: &[PathSegment]) -> bool {
     let Some((first, rest)) = path.split_first() else { return true };
     let Ok(known) = members.get(first) else { return false };
     match known.map(|attribute| &attribute.kind) {
-        None | Some(Kind::Open(_) | Kind::Never) => true,
-        Some(Kind::Simple(..)) => rest.is_empty(),
-        Some(Kind::Structure(members) | Kind::Array(_, members)) => is_attribute(members, rest),
-        Some(Kind::Map(_, members)) => rest.split_first().is_none_or(|(_, rest)| is_attribute(members, rest)),
-        Some(Kind::OpenMembers(_, names)) => match rest.first() {
+        None | Some(AttributeKind::Open(_) | AttributeKind::Never) => true,
+        Some(AttributeKind::Simple(..)) => rest.is_empty(),
+        Some(AttributeKind::Structure(members) | AttributeKind::Array(_, members)) => is_attribute(members, rest),
+        Some(AttributeKind::Map(_, members)) => rest.split_first().is_none_or(|(_, rest)| is_attribute(members, rest)),
+        Some(AttributeKind::OpenMembers(_, names)) => match rest.first() {
             None => true,
-            Some(Name::Member(name)) => names.contains(&name.as_str()),
-            Some(Name::Key) => false,
+            Some(PathSegment::Member(name)) => names.contains(&name.as_str()),
+            Some(PathSegment::Key) => false,
         },
     }
 }
@@ -320,7 +322,7 @@ mod tests {
     fn an_attribute_that_there_is_not_is_refused_by_its_name() {
         for name in ["nothing", "", "id/x", "vimConnectionInfo/nothing", "vimConnectionInfo/@key", "a//b"] {
             let Err(problem) = read(&[("fields", name)], &V1) else { panic!("{name}") };
-            assert_eq!((problem.status, problem.detail), (400, format!("fields: there is no attribute '{name}'")));
+            assert_eq!((problem.status, problem.detail), (400, format!("fields: unknown attribute '{name}'")));
         }
         assert!(read(&[("exclude_fields", "instantiatedVnfInfo/extCpInfo,metadata/x/y")], &V1).is_ok());
         assert!(read(&[("all_fields", "no")], &V1).is_err());

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use gybe::domain::ids::ProjectId;
 use gybe::store::Page;
-use gybe::store::attributes::filter;
+use gybe::store::attributes::parse_filter;
 
 use crate::store::filters::Site;
 use crate::support::store_fixture::Fixture;
@@ -80,7 +80,7 @@ async fn run_filters(site: &Site) {
     for (name, input) in corpus("filter") {
         let Ok(text) = std::str::from_utf8(&input) else { continue };
         for (list, members) in subjects::LISTS {
-            let Ok(filter) = filter(text, members) else { continue };
+            let Ok(filter) = parse_filter(text, members) else { continue };
             let page = Page { filter: &filter, after: None, limit: 10 };
             let read = match list {
                 List::Instances => store.list_instances(&project, &page).await.map(drop),

@@ -1,8 +1,8 @@
 //! `VnfLcmOpOcc` (SOL003 clause 5.5.2.13) over `vnf_lcm_op_occs`.
 
-use super::{Attribute, Kind, Members, Rows, Type, attribute, mandatory, never, text};
+use super::{Attribute, AttributeKind, AttributeType, JsonRows, Members, attribute, mandatory, never, text};
 
-/// Of 2.6.1.
+/// Attributes in edition 2.6.1.
 pub static V1: Members = Members::of(&[
     ID,
     STATE,
@@ -12,16 +12,16 @@ pub static V1: Members = Members::of(&[
     GRANT_ID,
     OPERATION,
     IS_AUTOMATIC_INVOCATION,
-    attribute("operationParams", Kind::Structure(with_connections(&PARAMS_CONNECTIONS, PARAMS))),
+    attribute("operationParams", AttributeKind::Structure(with_connections(&PARAMS_CONNECTIONS, PARAMS))),
     IS_CANCEL_PENDING,
     CANCEL_MODE,
     ERROR,
     RESOURCE_CHANGES,
-    attribute("changedInfo", Kind::Structure(with_connections(&CHANGED_CONNECTIONS, CHANGED))),
+    attribute("changedInfo", AttributeKind::Structure(with_connections(&CHANGED_CONNECTIONS, CHANGED))),
     CHANGED_EXT_CONNECTIVITY,
 ]);
 
-/// Of 3.3.1.
+/// Attributes in edition 3.3.1.
 pub static V2: Members = Members::of(&[
     ID,
     STATE,
@@ -31,23 +31,23 @@ pub static V2: Members = Members::of(&[
     GRANT_ID,
     OPERATION,
     IS_AUTOMATIC_INVOCATION,
-    attribute("operationParams", Kind::Open(PARAMS)),
+    attribute("operationParams", AttributeKind::Open(PARAMS)),
     IS_CANCEL_PENDING,
     CANCEL_MODE,
     ERROR,
     RESOURCE_CHANGES,
-    attribute("changedInfo", Kind::Open(CHANGED)),
+    attribute("changedInfo", AttributeKind::Open(CHANGED)),
     CHANGED_EXT_CONNECTIVITY,
-    attribute("modificationsTriggeredByVnfPkgChange", Kind::Open(MODIFICATIONS)),
+    attribute("modificationsTriggeredByVnfPkgChange", AttributeKind::Open(MODIFICATIONS)),
     never("vnfSnapshotInfoId"),
 ]);
 
-/// What a list does not show unless it is asked for.
+/// Attributes that a list leaves out by default (SOL003 clause 5.4.12.3.2).
 pub const NOT_BY_DEFAULT: &[&str] =
     &["operationParams", "error", "resourceChanges", "changedInfo", "changedExtConnectivity"];
 
 const PARAMS: &str = "vnf_lcm_op_occs.params";
-// What the instance became is in one column, and shown under another name where it came of another package.
+// The API shows the column `changed_info` as `changedInfo`, or as `modificationsTriggeredByVnfPkgChange` for CHANGE_VNFPKG.
 const CHANGED: &str = "(CASE WHEN vnf_lcm_op_occs.operation <> 'CHANGE_VNFPKG' THEN vnf_lcm_op_occs.changed_info END)";
 const MODIFICATIONS: &str =
     "(CASE WHEN vnf_lcm_op_occs.operation = 'CHANGE_VNFPKG' THEN vnf_lcm_op_occs.changed_info END)";
@@ -55,8 +55,8 @@ const MODIFICATIONS: &str =
 const ID: Attribute = text("id", "vnf_lcm_op_occs.id");
 const STATE: Attribute = attribute(
     "operationState",
-    Kind::Simple(
-        Type::Enumeration(&[
+    AttributeKind::Simple(
+        AttributeType::Enumeration(&[
             "STARTING",
             "PROCESSING",
             "COMPLETED",
@@ -69,14 +69,15 @@ const STATE: Attribute = attribute(
     ),
 );
 const STATE_ENTERED_TIME: Attribute =
-    attribute("stateEnteredTime", Kind::Simple(Type::Time, "vnf_lcm_op_occs.state_entered_time"));
-const START_TIME: Attribute = attribute("startTime", Kind::Simple(Type::Time, "vnf_lcm_op_occs.start_time"));
+    attribute("stateEnteredTime", AttributeKind::Simple(AttributeType::Time, "vnf_lcm_op_occs.state_entered_time"));
+const START_TIME: Attribute =
+    attribute("startTime", AttributeKind::Simple(AttributeType::Time, "vnf_lcm_op_occs.start_time"));
 const VNF_INSTANCE_ID: Attribute = text("vnfInstanceId", "vnf_lcm_op_occs.vnf_instance_id");
 const GRANT_ID: Attribute = text("grantId", "vnf_lcm_op_occs.grant_id");
 const OPERATION: Attribute = attribute(
     "operation",
-    Kind::Simple(
-        Type::Enumeration(&[
+    AttributeKind::Simple(
+        AttributeType::Enumeration(&[
             "INSTANTIATE",
             "SCALE",
             "SCALE_TO_LEVEL",
@@ -93,21 +94,27 @@ const OPERATION: Attribute = attribute(
         "vnf_lcm_op_occs.operation",
     ),
 );
-const IS_AUTOMATIC_INVOCATION: Attribute =
-    attribute("isAutomaticInvocation", Kind::Simple(Type::Boolean, "vnf_lcm_op_occs.is_automatic_invocation"));
-const IS_CANCEL_PENDING: Attribute =
-    attribute("isCancelPending", Kind::Simple(Type::Boolean, "(vnf_lcm_op_occs.cancel_mode IS NOT NULL)"));
-const CANCEL_MODE: Attribute =
-    attribute("cancelMode", Kind::Simple(Type::Enumeration(&["GRACEFUL", "FORCEFUL"]), "vnf_lcm_op_occs.cancel_mode"));
-const ERROR: Attribute = attribute("error", Kind::Open("vnf_lcm_op_occs.error"));
-const RESOURCE_CHANGES: Attribute = attribute("resourceChanges", Kind::Structure(Members::of(&CHANGES)));
+const IS_AUTOMATIC_INVOCATION: Attribute = attribute(
+    "isAutomaticInvocation",
+    AttributeKind::Simple(AttributeType::Boolean, "vnf_lcm_op_occs.is_automatic_invocation"),
+);
+const IS_CANCEL_PENDING: Attribute = attribute(
+    "isCancelPending",
+    AttributeKind::Simple(AttributeType::Boolean, "(vnf_lcm_op_occs.cancel_mode IS NOT NULL)"),
+);
+const CANCEL_MODE: Attribute = attribute(
+    "cancelMode",
+    AttributeKind::Simple(AttributeType::Enumeration(&["GRACEFUL", "FORCEFUL"]), "vnf_lcm_op_occs.cancel_mode"),
+);
+const ERROR: Attribute = attribute("error", AttributeKind::Open("vnf_lcm_op_occs.error"));
+const RESOURCE_CHANGES: Attribute = attribute("resourceChanges", AttributeKind::Structure(Members::of(&CHANGES)));
 const CHANGED_EXT_CONNECTIVITY: Attribute = never("changedExtConnectivity");
 
 static CHANGES: [Attribute; 4] = [
     attribute(
         "affectedVnfcs",
-        Kind::Array(
-            Rows::Elements("vnf_lcm_op_occs.resource_changes -> 'affected_vnfcs'"),
+        AttributeKind::Array(
+            JsonRows::Elements("vnf_lcm_op_occs.resource_changes -> 'affected_vnfcs'"),
             Members::of(&AFFECTED_VNFC),
         ),
     ),
@@ -115,8 +122,8 @@ static CHANGES: [Attribute; 4] = [
     never("affectedExtLinkPorts"),
     attribute(
         "affectedVirtualStorages",
-        Kind::Array(
-            Rows::Elements("vnf_lcm_op_occs.resource_changes -> 'affected_storages'"),
+        AttributeKind::Array(
+            JsonRows::Elements("vnf_lcm_op_occs.resource_changes -> 'affected_storages'"),
             Members::of(&AFFECTED_STORAGE),
         ),
     ),
@@ -125,7 +132,7 @@ static AFFECTED_VNFC: [Attribute; 11] = [
     text("id", "entry.value -> 'vnfc' ->> 'pod_name'"),
     text("vduId", "entry.value -> 'vnfc' ->> 'vdu_id'"),
     CHANGE_TYPE,
-    mandatory("computeResource", Kind::Structure(Members::of(&COMPUTE_RESOURCE))),
+    mandatory("computeResource", AttributeKind::Structure(Members::of(&COMPUTE_RESOURCE))),
     never("vnfdId"),
     never("resourceDefinitionId"),
     never("zoneId"),
@@ -136,13 +143,16 @@ static AFFECTED_VNFC: [Attribute; 11] = [
 ];
 const CHANGE_TYPE: Attribute = attribute(
     "changeType",
-    Kind::Simple(Type::Enumeration(&["ADDED", "REMOVED", "MODIFIED", "TEMPORARY"]), "entry.value ->> 'change'"),
+    AttributeKind::Simple(
+        AttributeType::Enumeration(&["ADDED", "REMOVED", "MODIFIED", "TEMPORARY"]),
+        "entry.value ->> 'change'",
+    ),
 );
 static AFFECTED_STORAGE: [Attribute; 8] = [
     text("id", "entry.value -> 'storage' ->> 'claim_name'"),
     text("virtualStorageDescId", "entry.value -> 'storage' ->> 'claim_name'"),
     CHANGE_TYPE,
-    mandatory("storageResource", Kind::Structure(Members::of(&STORAGE_RESOURCE))),
+    mandatory("storageResource", AttributeKind::Structure(Members::of(&STORAGE_RESOURCE))),
     never("vnfdId"),
     never("resourceDefinitionId"),
     never("zoneId"),
@@ -161,7 +171,7 @@ static COMPUTE_RESOURCE: [Attribute; 4] = [
     never("resourceProviderId"),
 ];
 
-/// What the JSON has, but for `vimConnectionInfo`: 2.6.1 shows the map as an array.
+/// All members of the JSON. 2.6.1 shows the map `vimConnectionInfo` as an array.
 const fn with_connections(connections: &'static [Attribute], json: &'static str) -> Members {
     Members { known: connections, rest: Some(json) }
 }
@@ -169,9 +179,9 @@ const fn with_connections(connections: &'static [Attribute], json: &'static str)
 const CONNECTION: Members = Members { known: &[text("id", "entry.key")], rest: Some("entry.value") };
 static PARAMS_CONNECTIONS: [Attribute; 1] = [attribute(
     "vimConnectionInfo",
-    Kind::Array(Rows::Members("vnf_lcm_op_occs.params -> 'vimConnectionInfo'"), CONNECTION),
+    AttributeKind::Array(JsonRows::Members("vnf_lcm_op_occs.params -> 'vimConnectionInfo'"), CONNECTION),
 )];
 static CHANGED_CONNECTIONS: [Attribute; 1] = [attribute(
     "vimConnectionInfo",
-    Kind::Array(Rows::Members("vnf_lcm_op_occs.changed_info -> 'vimConnectionInfo'"), CONNECTION),
+    AttributeKind::Array(JsonRows::Members("vnf_lcm_op_occs.changed_info -> 'vimConnectionInfo'"), CONNECTION),
 )];

@@ -1,8 +1,8 @@
 //! `VnfPkgInfo` (SOL005 clause 9.5.2.5, SOL003 clause 10.5.2.2) over `vnf_packages`.
 
-use super::{Attribute, Kind, Members, Rows, Type, attribute, mandatory, never, text};
+use super::{Attribute, AttributeKind, AttributeType, JsonRows, Members, attribute, mandatory, never, text};
 
-/// Of `/vnfpkgm/v1`.
+/// Attributes at `/vnfpkgm/v1`.
 pub static V1: Members = Members::of(&[
     ID,
     VNFD_ID,
@@ -11,12 +11,12 @@ pub static V1: Members = Members::of(&[
     SOFTWARE_VERSION,
     VNFD_VERSION,
     CHECKSUM,
-    attribute("softwareImages", Kind::Array(ARTIFACTS, Members::of(&IMAGE_V1))),
-    attribute("additionalArtifacts", Kind::Array(ARTIFACTS, Members::of(&ARTIFACT_V1))),
+    attribute("softwareImages", AttributeKind::Array(ARTIFACTS, Members::of(&IMAGE_V1))),
+    attribute("additionalArtifacts", AttributeKind::Array(ARTIFACTS, Members::of(&ARTIFACT_V1))),
     attribute(
         "onboardingState",
-        Kind::Simple(
-            Type::Enumeration(&["CREATED", "UPLOADING", "PROCESSING", "ONBOARDED"]),
+        AttributeKind::Simple(
+            AttributeType::Enumeration(&["CREATED", "UPLOADING", "PROCESSING", "ONBOARDED"]),
             "CASE vnf_packages.onboarding_state WHEN 'ERROR' THEN 'CREATED' ELSE vnf_packages.onboarding_state END",
         ),
     ),
@@ -26,7 +26,7 @@ pub static V1: Members = Members::of(&[
     FAILURE_DETAILS,
 ]);
 
-/// Of `/vnfpkgm/v2`.
+/// Attributes at `/vnfpkgm/v2`.
 pub static V2: Members = Members::of(&[
     ID,
     VNFD_ID,
@@ -38,26 +38,26 @@ pub static V2: Members = Members::of(&[
     CHECKSUM,
     never("packageSecurityOption"),
     never("signingCertificate"),
-    attribute("softwareImages", Kind::Array(ARTIFACTS, Members::of(&IMAGE_V2))),
-    attribute("additionalArtifacts", Kind::Array(ARTIFACTS, Members::of(&ARTIFACT_V2))),
+    attribute("softwareImages", AttributeKind::Array(ARTIFACTS, Members::of(&IMAGE_V2))),
+    attribute("additionalArtifacts", AttributeKind::Array(ARTIFACTS, Members::of(&ARTIFACT_V2))),
     attribute(
         "onboardingState",
-        Kind::Simple(
-            Type::Enumeration(&["CREATED", "UPLOADING", "PROCESSING", "ONBOARDED", "ERROR"]),
+        AttributeKind::Simple(
+            AttributeType::Enumeration(&["CREATED", "UPLOADING", "PROCESSING", "ONBOARDED", "ERROR"]),
             "vnf_packages.onboarding_state",
         ),
     ),
     OPERATIONAL_STATE,
     USAGE_STATE,
-    mandatory("vnfmInfo", Kind::Open("vnf_packages.vnfd -> 'vnfm_info'")),
+    mandatory("vnfmInfo", AttributeKind::Open("vnf_packages.vnfd -> 'vnfm_info'")),
     USER_DEFINED_DATA,
     FAILURE_DETAILS,
 ]);
 
-/// What a list does not show unless it is asked for.
+/// Attributes that a list leaves out by default (SOL003 clause 10.4.2.3.2).
 pub const NOT_BY_DEFAULT: &[&str] = &["softwareImages", "additionalArtifacts", "userDefinedData", "checksum"];
 
-/// Those that can be used, in either edition: what `onboarded_vnf_packages` has.
+/// The filter of the resource `onboarded_vnf_packages`, in either edition.
 pub const ONBOARDED: &str = "(eq,onboardingState,ONBOARDED)";
 
 const ID: Attribute = text("id", "vnf_packages.id");
@@ -66,38 +66,39 @@ const PROVIDER: Attribute = text("vnfProvider", "vnf_packages.vnfd ->> 'provider
 const PRODUCT_NAME: Attribute = text("vnfProductName", "vnf_packages.vnfd ->> 'product_name'");
 const SOFTWARE_VERSION: Attribute = text("vnfSoftwareVersion", "vnf_packages.vnfd ->> 'software_version'");
 const VNFD_VERSION: Attribute = text("vnfdVersion", "vnf_packages.vnfd ->> 'version'");
-const CHECKSUM: Attribute = attribute("checksum", Kind::Structure(Members::of(&CHECKSUM_MEMBERS)));
+const CHECKSUM: Attribute = attribute("checksum", AttributeKind::Structure(Members::of(&CHECKSUM_MEMBERS)));
 const OPERATIONAL_STATE: Attribute = attribute(
     "operationalState",
-    Kind::Simple(Type::Enumeration(&["ENABLED", "DISABLED"]), "vnf_packages.operational_state"),
+    AttributeKind::Simple(AttributeType::Enumeration(&["ENABLED", "DISABLED"]), "vnf_packages.operational_state"),
 );
 const USAGE_STATE: Attribute = attribute(
     "usageState",
-    Kind::Simple(
-        Type::Enumeration(&["IN_USE", "NOT_IN_USE"]),
+    AttributeKind::Simple(
+        AttributeType::Enumeration(&["IN_USE", "NOT_IN_USE"]),
         "CASE WHEN EXISTS (SELECT 1 FROM vnf_instances WHERE vnf_pkg_id = vnf_packages.id) \
            OR EXISTS (SELECT 1 FROM vnf_lcm_op_occs WHERE target_pkg_id = vnf_packages.id) \
          THEN 'IN_USE' ELSE 'NOT_IN_USE' END",
     ),
 );
-const USER_DEFINED_DATA: Attribute = attribute("userDefinedData", Kind::Open("vnf_packages.user_defined_data"));
-const FAILURE_DETAILS: Attribute = attribute("onboardingFailureDetails", Kind::Open("vnf_packages.problem"));
+const USER_DEFINED_DATA: Attribute =
+    attribute("userDefinedData", AttributeKind::Open("vnf_packages.user_defined_data"));
+const FAILURE_DETAILS: Attribute = attribute("onboardingFailureDetails", AttributeKind::Open("vnf_packages.problem"));
 
 static CHECKSUM_MEMBERS: [Attribute; 2] = [
     text("algorithm", "CASE WHEN vnf_packages.sha512 IS NOT NULL THEN 'SHA-512' END"),
     text("hash", "vnf_packages.sha512"),
 ];
 
-/// Software images and additional artifacts are of one array: what an entry has not as the one that is asked for is NULL.
-const ARTIFACTS: Rows = Rows::Elements("vnf_packages.artifacts");
+/// The array has software images and additional artifacts. The attributes of one kind are NULL for entries of the other.
+const ARTIFACTS: JsonRows = JsonRows::Elements("vnf_packages.artifacts");
 
-/// Of an entry that is no software image.
+/// The value if the entry is an additional artifact.
 macro_rules! of_artifact {
     ($value:literal) => {
         concat!("CASE WHEN entry.value -> 'image' IS NULL THEN ", $value, " END")
     };
 }
-/// Of an entry that is a software image.
+/// The value if the entry is a software image.
 macro_rules! of_image {
     ($value:literal) => {
         concat!("CASE WHEN entry.value -> 'image' IS NOT NULL THEN ", $value, " END")
@@ -105,9 +106,11 @@ macro_rules! of_image {
 }
 
 const PATH: Attribute = text("artifactPath", of_artifact!("entry.value ->> 'path'"));
-const ARTIFACT_CHECKSUM: Attribute = mandatory("checksum", Kind::Structure(Members::of(&ARTIFACT_CHECKSUM_MEMBERS)));
-const METADATA: Attribute = attribute("metadata", Kind::Structure(Members::of(&METADATA_MEMBERS)));
-const ARTIFACT_IS_ENCRYPTED: Attribute = attribute("isEncrypted", Kind::Simple(Type::Boolean, of_artifact!("false")));
+const ARTIFACT_CHECKSUM: Attribute =
+    mandatory("checksum", AttributeKind::Structure(Members::of(&ARTIFACT_CHECKSUM_MEMBERS)));
+const METADATA: Attribute = attribute("metadata", AttributeKind::Structure(Members::of(&METADATA_MEMBERS)));
+const ARTIFACT_IS_ENCRYPTED: Attribute =
+    attribute("isEncrypted", AttributeKind::Simple(AttributeType::Boolean, of_artifact!("false")));
 
 static ARTIFACT_V1: [Attribute; 3] = [PATH, ARTIFACT_CHECKSUM, METADATA];
 static ARTIFACT_V2: [Attribute; 7] = [
@@ -118,8 +121,8 @@ static ARTIFACT_V2: [Attribute; 7] = [
     text("nonManoArtifactSetId", of_artifact!("entry.value ->> 'non_mano_artifact_set'")),
     attribute(
         "artifactClassification",
-        Kind::Simple(
-            Type::Enumeration(&["HISTORY", "TESTING", "LICENSE"]),
+        AttributeKind::Simple(
+            AttributeType::Enumeration(&["HISTORY", "TESTING", "LICENSE"]),
             of_artifact!("entry.value ->> 'classification'"),
         ),
     ),
@@ -152,7 +155,7 @@ static IMAGE_V2: [Attribute; 15] = [
     IMAGE_PROVIDER,
     IMAGE_VERSION,
     IMAGE_CHECKSUM,
-    attribute("isEncrypted", Kind::Simple(Type::Boolean, of_image!("false"))),
+    attribute("isEncrypted", AttributeKind::Simple(AttributeType::Boolean, of_image!("false"))),
     CONTAINER_FORMAT,
     DISK_FORMAT,
     CREATED_AT,
@@ -167,10 +170,11 @@ const IMAGE_ID: Attribute = text("id", "entry.value -> 'image' ->> 'id'");
 const IMAGE_NAME: Attribute = text("name", "entry.value -> 'image' ->> 'name'");
 const IMAGE_PROVIDER: Attribute = text("provider", "entry.value -> 'image' ->> 'provider'");
 const IMAGE_VERSION: Attribute = text("version", "entry.value -> 'image' ->> 'version'");
-const IMAGE_CHECKSUM: Attribute = mandatory("checksum", Kind::Structure(Members::of(&IMAGE_CHECKSUM_MEMBERS)));
+const IMAGE_CHECKSUM: Attribute = mandatory("checksum", AttributeKind::Structure(Members::of(&IMAGE_CHECKSUM_MEMBERS)));
 const CONTAINER_FORMAT: Attribute = text("containerFormat", "entry.value -> 'image' ->> 'container_format'");
 const DISK_FORMAT: Attribute = text("diskFormat", "entry.value -> 'image' ->> 'disk_format'");
-const CREATED_AT: Attribute = attribute("createdAt", Kind::Simple(Type::Time, of_image!("vnf_packages.created_at")));
+const CREATED_AT: Attribute =
+    attribute("createdAt", AttributeKind::Simple(AttributeType::Time, of_image!("vnf_packages.created_at")));
 const MIN_DISK: Attribute = number("minDisk", "entry.value -> 'image' ->> 'min_disk'");
 const MIN_RAM: Attribute = number("minRam", "entry.value -> 'image' ->> 'min_ram'");
 const SIZE: Attribute = number("size", "entry.value -> 'image' ->> 'size'");
@@ -179,5 +183,5 @@ static IMAGE_CHECKSUM_MEMBERS: [Attribute; 2] =
     [text("algorithm", of_image!("entry.value ->> 'algorithm'")), text("hash", of_image!("entry.value ->> 'hash'"))];
 
 const fn number(name: &'static str, place: super::Sql) -> Attribute {
-    attribute(name, Kind::Simple(Type::Number, place))
+    attribute(name, AttributeKind::Simple(AttributeType::Number, place))
 }

@@ -1,9 +1,9 @@
 //! `LccnSubscription` and `PkgmSubscription` (SOL003 clauses 5.5.2.16 and 10.5.2.8) over `subscriptions`.
 
-use super::{Attribute, Kind, Members, Type, attribute, text};
+use super::{Attribute, AttributeKind, AttributeType, Members, attribute, text};
 use crate::domain::interface::{Edition, Interface};
 
-/// Those of an API's subscriptions.
+/// Attributes of the subscriptions of an API.
 pub fn of(interface: Interface, edition: Edition) -> &'static Members {
     match (interface, edition) {
         (Interface::Lifecycle, Edition::V2) => &WITH_VERBOSITY,
@@ -17,9 +17,12 @@ static WITH_VERBOSITY: Members = Members::of(&[
     ID,
     FILTER,
     CALLBACK_URI,
-    attribute("verbosity", Kind::Simple(Type::Enumeration(&["FULL", "SHORT"]), "subscriptions.verbosity")),
+    attribute(
+        "verbosity",
+        AttributeKind::Simple(AttributeType::Enumeration(&["FULL", "SHORT"]), "subscriptions.verbosity"),
+    ),
 ]);
 
 const ID: Attribute = text("id", "subscriptions.id");
-const FILTER: Attribute = attribute("filter", Kind::Open("subscriptions.filter"));
+const FILTER: Attribute = attribute("filter", AttributeKind::Open("subscriptions.filter"));
 const CALLBACK_URI: Attribute = text("callbackUri", "subscriptions.callback_uri");

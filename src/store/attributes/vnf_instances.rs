@@ -1,9 +1,9 @@
 //! `VnfInstance` (SOL003 clause 5.5.2.2) over `vnf_instances`.
 
-use super::{Attribute, Kind, Members, Rows, Type, attribute, mandatory, never, text};
+use super::{Attribute, AttributeKind, AttributeType, JsonRows, Members, attribute, mandatory, never, text};
 use crate::domain::vim::PUBLIC_ACCESS;
 
-/// Of 2.6.1.
+/// Attributes in edition 2.6.1.
 pub static V1: Members = Members::of(&[
     ID,
     NAME,
@@ -18,11 +18,11 @@ pub static V1: Members = Members::of(&[
     STATE,
     METADATA,
     EXTENSIONS,
-    attribute("vimConnectionInfo", Kind::Array(CONNECTIONS, Members::of(&CONNECTION_V1))),
-    attribute("instantiatedVnfInfo", Kind::Structure(Members::of(&INSTANTIATED_V1))),
+    attribute("vimConnectionInfo", AttributeKind::Array(CONNECTIONS, Members::of(&CONNECTION_V1))),
+    attribute("instantiatedVnfInfo", AttributeKind::Structure(Members::of(&INSTANTIATED_V1))),
 ]);
 
-/// Of 3.3.1.
+/// Attributes in edition 3.3.1.
 pub static V2: Members = Members::of(&[
     ID,
     NAME,
@@ -36,11 +36,11 @@ pub static V2: Members = Members::of(&[
     STATE,
     METADATA,
     EXTENSIONS,
-    attribute("vimConnectionInfo", Kind::Map(CONNECTIONS, Members::of(&CONNECTION_V2))),
-    attribute("instantiatedVnfInfo", Kind::Structure(Members::of(&INSTANTIATED_V2))),
+    attribute("vimConnectionInfo", AttributeKind::Map(CONNECTIONS, Members::of(&CONNECTION_V2))),
+    attribute("instantiatedVnfInfo", AttributeKind::Structure(Members::of(&INSTANTIATED_V2))),
 ]);
 
-/// What a list does not show unless it is asked for.
+/// Attributes that a list leaves out by default (SOL003 clause 5.4.2.3.2).
 pub const NOT_BY_DEFAULT: &[&str] =
     &["vnfConfigurableProperties", "vimConnectionInfo", "instantiatedVnfInfo", "metadata", "extensions"];
 
@@ -53,24 +53,24 @@ const PRODUCT_NAME: Attribute = text("vnfProductName", "vnf_instances.vnf_produc
 const SOFTWARE_VERSION: Attribute = text("vnfSoftwareVersion", "vnf_instances.vnf_software_version");
 const VNFD_VERSION: Attribute = text("vnfdVersion", "vnf_instances.vnfd_version");
 const PROPERTIES: Attribute =
-    attribute("vnfConfigurableProperties", Kind::Open("vnf_instances.vnf_configurable_properties"));
-const METADATA: Attribute = attribute("metadata", Kind::Open("vnf_instances.vnf_metadata"));
-const EXTENSIONS: Attribute = attribute("extensions", Kind::Open("vnf_instances.extensions"));
+    attribute("vnfConfigurableProperties", AttributeKind::Open("vnf_instances.vnf_configurable_properties"));
+const METADATA: Attribute = attribute("metadata", AttributeKind::Open("vnf_instances.vnf_metadata"));
+const EXTENSIONS: Attribute = attribute("extensions", AttributeKind::Open("vnf_instances.extensions"));
 const STATE: Attribute = attribute(
     "instantiationState",
-    Kind::Simple(
-        Type::Enumeration(&["NOT_INSTANTIATED", "INSTANTIATED"]),
+    AttributeKind::Simple(
+        AttributeType::Enumeration(&["NOT_INSTANTIATED", "INSTANTIATED"]),
         "CASE WHEN vnf_instances.instantiated_vnf_info IS NULL THEN 'NOT_INSTANTIATED' ELSE 'INSTANTIATED' END",
     ),
 );
 
-const CONNECTIONS: Rows = Rows::Members("vnf_instances.vim_connections");
+const CONNECTIONS: JsonRows = JsonRows::Members("vnf_instances.vim_connections");
 const VIM_ID: Attribute = text("vimId", "entry.value ->> 'vim_id'");
 const VIM_TYPE: Attribute = text("vimType", "entry.value ->> 'vim_type'");
-const INTERFACE_INFO: Attribute = attribute("interfaceInfo", Kind::Open("entry.value -> 'interface_info'"));
+const INTERFACE_INFO: Attribute = attribute("interfaceInfo", AttributeKind::Open("entry.value -> 'interface_info'"));
 const ACCESS_INFO: Attribute =
-    attribute("accessInfo", Kind::OpenMembers("entry.value -> 'access_info'", &PUBLIC_ACCESS));
-const EXTRA: Attribute = attribute("extra", Kind::Open("entry.value -> 'extra'"));
+    attribute("accessInfo", AttributeKind::OpenMembers("entry.value -> 'access_info'", &PUBLIC_ACCESS));
+const EXTRA: Attribute = attribute("extra", AttributeKind::Open("entry.value -> 'extra'"));
 static CONNECTION_V1: [Attribute; 6] = [text("id", "entry.key"), VIM_ID, VIM_TYPE, INTERFACE_INFO, ACCESS_INFO, EXTRA];
 static CONNECTION_V2: [Attribute; 5] = [VIM_ID, VIM_TYPE, INTERFACE_INFO, ACCESS_INFO, EXTRA];
 
@@ -104,23 +104,26 @@ static INSTANTIATED_V2: [Attribute; 15] = [
     OTHER_VIRTUAL_LINKS,
     attribute(
         "maxScaleLevels",
-        Kind::Array(Rows::Members("vnf_instances.instantiated_vnf_info -> 'max_scale_levels'"), SCALE_INFO),
+        AttributeKind::Array(
+            JsonRows::Members("vnf_instances.instantiated_vnf_info -> 'max_scale_levels'"),
+            SCALE_INFO,
+        ),
     ),
-    attribute("vnfcInfo", Kind::Array(VNFCS, Members::of(&VNFC_INFO))),
-    attribute("metadata", Kind::Structure(Members::of(&INSTANTIATED_METADATA))),
+    attribute("vnfcInfo", AttributeKind::Array(VNFCS, Members::of(&VNFC_INFO))),
+    attribute("metadata", AttributeKind::Structure(Members::of(&INSTANTIATED_METADATA))),
 ];
 
 const FLAVOUR_ID: Attribute = text("flavourId", "vnf_instances.instantiated_vnf_info ->> 'flavour_id'");
-const STATES: Type = Type::Enumeration(&["STARTED", "STOPPED"]);
+const STATES: AttributeType = AttributeType::Enumeration(&["STARTED", "STOPPED"]);
 const VNF_STATE: Attribute =
-    attribute("vnfState", Kind::Simple(STATES, "vnf_instances.instantiated_vnf_info ->> 'vnf_state'"));
+    attribute("vnfState", AttributeKind::Simple(STATES, "vnf_instances.instantiated_vnf_info ->> 'vnf_state'"));
 const SCALE_STATUS: Attribute = attribute(
     "scaleStatus",
-    Kind::Array(Rows::Members("vnf_instances.instantiated_vnf_info -> 'scale_levels'"), SCALE_INFO),
+    AttributeKind::Array(JsonRows::Members("vnf_instances.instantiated_vnf_info -> 'scale_levels'"), SCALE_INFO),
 );
 const SCALE_INFO: Members = Members::of(&[
     text("aspectId", "entry.key"),
-    attribute("scaleLevel", Kind::Simple(Type::Number, "entry.value")),
+    attribute("scaleLevel", AttributeKind::Simple(AttributeType::Number, "entry.value")),
     never("vnfdId"),
 ]);
 const EXT_CPS: Attribute = never("extCpInfo");
@@ -128,17 +131,18 @@ const EXT_VIRTUAL_LINKS: Attribute = never("extVirtualLinkInfo");
 const EXT_MANAGED_VIRTUAL_LINKS: Attribute = never("extManagedVirtualLinkInfo");
 const MONITORING_PARAMETERS: Attribute = never("monitoringParameters");
 const LANGUAGE: Attribute = never("localizationLanguage");
-// The editions' texts and schemas call it by two names.
+// The text and the schemas of the standard use different names.
 const VIRTUAL_LINKS: Attribute = never("vnfVirtualLinkResourceInfo");
 const OTHER_VIRTUAL_LINKS: Attribute = never("virtualLinkResourceInfo");
 
-const VNFCS: Rows = Rows::Elements("vnf_instances.instantiated_vnf_info -> 'vnfcs'");
-const VNFC_RESOURCES: Attribute = attribute("vnfcResourceInfo", Kind::Array(VNFCS, Members::of(&VNFC_RESOURCE)));
+const VNFCS: JsonRows = JsonRows::Elements("vnf_instances.instantiated_vnf_info -> 'vnfcs'");
+const VNFC_RESOURCES: Attribute =
+    attribute("vnfcResourceInfo", AttributeKind::Array(VNFCS, Members::of(&VNFC_RESOURCE)));
 static VNFC_RESOURCE: [Attribute; 9] = [
     text("id", "entry.value ->> 'pod_name'"),
     text("vduId", "entry.value ->> 'vdu_id'"),
-    mandatory("computeResource", Kind::Structure(Members::of(&COMPUTE_RESOURCE))),
-    attribute("metadata", Kind::Structure(Members::of(&VNFC_METADATA))),
+    mandatory("computeResource", AttributeKind::Structure(Members::of(&COMPUTE_RESOURCE))),
+    attribute("metadata", AttributeKind::Structure(Members::of(&VNFC_METADATA))),
     never("vnfdId"),
     never("zoneId"),
     never("storageResourceIds"),
@@ -157,11 +161,11 @@ static VNFC_INFO: [Attribute; 5] = [
     text("id", "(entry.value ->> 'vdu_id') || '-' || (entry.value ->> 'pod_name')"),
     text("vduId", "entry.value ->> 'vdu_id'"),
     text("vnfcResourceInfoId", "entry.value ->> 'pod_name'"),
-    attribute("vnfcState", Kind::Simple(STATES, "'STARTED'")),
+    attribute("vnfcState", AttributeKind::Simple(STATES, "'STARTED'")),
     never("vnfcConfigurableProperties"),
 ];
 
-/// The connection that is the VNF's home, as `resourceHandle`s name it.
+/// The VIM connection that hosts the VNF, as in `ResourceHandle`.
 const HOME: Attribute = text(
     "vimConnectionId",
     "COALESCE((SELECT connection.key FROM MEMBERS_OF(vnf_instances.vim_connections) AS connection \
@@ -170,12 +174,15 @@ const HOME: Attribute = text(
 
 const STORAGES: Attribute = attribute(
     "virtualStorageResourceInfo",
-    Kind::Array(Rows::Elements("vnf_instances.instantiated_vnf_info -> 'storages'"), Members::of(&STORAGE)),
+    AttributeKind::Array(
+        JsonRows::Elements("vnf_instances.instantiated_vnf_info -> 'storages'"),
+        Members::of(&STORAGE),
+    ),
 );
 static STORAGE: [Attribute; 7] = [
     text("id", "entry.value ->> 'claim_name'"),
     text("virtualStorageDescId", "entry.value ->> 'claim_name'"),
-    mandatory("storageResource", Kind::Structure(Members::of(&STORAGE_RESOURCE))),
+    mandatory("storageResource", AttributeKind::Structure(Members::of(&STORAGE_RESOURCE))),
     never("vnfdId"),
     never("zoneId"),
     never("reservationId"),
@@ -194,5 +201,8 @@ static INSTANTIATED_METADATA: [Attribute; 2] = [
         "CASE WHEN vnf_instances.instantiated_vnf_info IS NOT NULL \
          THEN vnf_instances.vnf_metadata ->> 'namespace' END",
     ),
-    attribute("lcm-kubernetes-def-files", Kind::Open("vnf_instances.instantiated_vnf_info -> 'definition_files'")),
+    attribute(
+        "lcm-kubernetes-def-files",
+        AttributeKind::Open("vnf_instances.instantiated_vnf_info -> 'definition_files'"),
+    ),
 ];

@@ -21,7 +21,7 @@ use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
 
-use crate::domain::filter::{Name, Operator};
+use crate::domain::filter::{Operator, PathSegment};
 use crate::store::attributes::is_number;
 use crate::store::seal::KeyRing;
 use crate::store::sql::endings::Endings;
@@ -116,13 +116,19 @@ fn members(json: &str) -> String {
 
 /// The values at `path` in `json` as rows `found`: elements where there are arrays, on the way or at its end, which is what
 /// a lax path means.
-fn push_found(query: &mut sqlx::QueryBuilder<Db>, json: &str, path: &[Name]) {
+fn push_found(query: &mut sqlx::QueryBuilder<Db>, json: &str, path: &[PathSegment]) {
     query.push(format!("jsonb_path_query({json}, CAST(")).push_bind(json_path(path));
     query.push(" AS jsonpath), '{}', true) AS found(value)");
 }
 
 /// What holds wherever the values at `path` in `json` pass the test, and is found out sooner: one call instead of a subquery.
-fn push_hint(query: &mut sqlx::QueryBuilder<Db>, json: &str, path: &[Name], operator: Operator, texts: &[String]) {
+fn push_hint(
+    query: &mut sqlx::QueryBuilder<Db>,
+    json: &str,
+    path: &[PathSegment],
+    operator: Operator,
+    texts: &[String],
+) {
     if !matches!(operator, Operator::Eq | Operator::In) {
         return;
     }
@@ -137,12 +143,12 @@ fn push_hint(query: &mut sqlx::QueryBuilder<Db>, json: &str, path: &[Name], oper
     query.push(format!("{json} @? CAST(")).push_bind(filter).push(" AS jsonpath) AND ");
 }
 
-fn json_path(path: &[Name]) -> String {
+fn json_path(path: &[PathSegment]) -> String {
     let mut steps = "lax $".to_owned();
     for name in path {
         match name {
-            Name::Member(name) => steps.push_str(&format!(".{}", serde_json::Value::from(name.as_str()))),
-            Name::Key => steps.push_str(".keyvalue().key"),
+            PathSegment::Member(name) => steps.push_str(&format!(".{}", serde_json::Value::from(name.as_str()))),
+            PathSegment::Key => steps.push_str(".keyvalue().key"),
         }
     }
     steps + "[*]"

@@ -14,7 +14,7 @@ use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous};
 use sqlx::{ConnectOptions, SqliteConnection, SqlitePool};
 
-use crate::domain::filter::{Name, Operator};
+use crate::domain::filter::{Operator, PathSegment};
 use crate::store::attributes::is_number;
 use crate::store::seal::KeyRing;
 use crate::store::sql::endings::Endings;
@@ -110,7 +110,7 @@ fn members(json: &str) -> String {
 /// The values at `path` in `json` as rows `found`: elements where there are arrays, on the way or at its end.
 ///
 /// `json_each` reads JSON texts alone, while the values it gives are none unless they are objects or arrays.
-fn push_found(query: &mut sqlx::QueryBuilder<Db>, json: &str, path: &[Name]) {
+fn push_found(query: &mut sqlx::QueryBuilder<Db>, json: &str, path: &[PathSegment]) {
     query.push("(SELECT 1) AS root");
     let mut array =
         format!("CASE json_type({json}) WHEN 'array' THEN {json} WHEN 'object' THEN json_array(json({json})) END");
@@ -121,14 +121,14 @@ fn push_found(query: &mut sqlx::QueryBuilder<Db>, json: &str, path: &[Name]) {
              JOIN json_each(CASE step{depth}.type WHEN 'object' THEN step{depth}.value END) AS {member} ON "
         ));
         array = match name {
-            Name::Member(name) => {
+            PathSegment::Member(name) => {
                 query.push(format!("{member}.key = ")).push_bind(name.clone());
                 format!(
                     "CASE {member}.type WHEN 'array' THEN {member}.value WHEN 'object' THEN '[' || {member}.value || ']' \
                      WHEN 'true' THEN '[true]' WHEN 'false' THEN '[false]' ELSE json_array({member}.value) END"
                 )
             }
-            Name::Key => {
+            PathSegment::Key => {
                 query.push("true");
                 format!("json_array({member}.key)")
             }
@@ -139,7 +139,7 @@ fn push_found(query: &mut sqlx::QueryBuilder<Db>, json: &str, path: &[Name]) {
 
 /// What holds wherever the values at `path` in `json` pass the test, and is found out sooner: that the JSON text of a value is
 /// somewhere in that of a column, both as serde_json writes them. Equal numbers can be spelled differently.
-fn push_hint(query: &mut sqlx::QueryBuilder<Db>, json: &str, _: &[Name], operator: Operator, texts: &[String]) {
+fn push_hint(query: &mut sqlx::QueryBuilder<Db>, json: &str, _: &[PathSegment], operator: Operator, texts: &[String]) {
     let sought = matches!(operator, Operator::Eq | Operator::In | Operator::Cont);
     let column = json.split_once(" -> ").map_or(json, |(column, _)| column);
     let is_column = column.chars().all(|c| c.is_ascii_lowercase() || matches!(c, '_' | '.'));

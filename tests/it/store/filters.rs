@@ -15,7 +15,7 @@ use gybe::domain::vim::VimConnection;
 use gybe::sol003::op_occ::VnfLcmOpOcc as OpOccWire;
 use gybe::sol003::pkgm::VnfPkgInfo;
 use gybe::sol003::{Edition, v1, v2};
-use gybe::store::attributes::{Members, filter, op_occs, packages, vnf_instances};
+use gybe::store::attributes::{Members, op_occs, packages, parse_filter, vnf_instances};
 use gybe::store::{OperationOutcome, Page};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
@@ -254,7 +254,7 @@ impl Site {
 
     /// The ids that the database finds.
     async fn found(&self, list: &List, text: &str) -> Vec<String> {
-        let filter = filter(text, list.members).unwrap_or_else(|problem| panic!("{text}: {}", problem.detail));
+        let filter = parse_filter(text, list.members).unwrap_or_else(|problem| panic!("{text}: {}", problem.detail));
         self.page(list, &Page { filter: &filter, ..whole() }).await.unwrap_or_else(|error| panic!("{text}: {error:?}"))
     }
 
@@ -526,19 +526,19 @@ async fn nothing_a_caller_writes_is_sql(site: Site) {
 
 async fn secrets_are_not_found(site: Site) {
     for (members, way) in [(&vnf_instances::V1, "vimConnectionInfo"), (&vnf_instances::V2, "vimConnectionInfo/east")] {
-        let problem = filter(&format!("(eq,{way}/accessInfo/bearer_token,s3cret)"), members).unwrap_err();
-        assert!(problem.detail.contains("there is no attribute"), "{}", problem.detail);
+        let problem = parse_filter(&format!("(eq,{way}/accessInfo/bearer_token,s3cret)"), members).unwrap_err();
+        assert!(problem.detail.contains("unknown attribute"), "{}", problem.detail);
         let shown = format!("(cont,{way}/accessInfo/client_cert,certificate)");
         assert_eq!(site.found(site.list(members), &shown).await.len(), 3);
         for internal in ["home", "added_by", "secrets"] {
-            assert!(filter(&format!("(neq,{way}/{internal},x)"), members).is_err(), "{internal} is not shown");
+            assert!(parse_filter(&format!("(neq,{way}/{internal},x)"), members).is_err(), "{internal} is not shown");
         }
     }
 }
 
 async fn pages_of_a_filtered_list_have_each_element_once(site: Site) {
     let list = site.list(&op_occs::V2);
-    let filter = filter("(in,operation,INSTANTIATE,MODIFY_INFO,CHANGE_VNFPKG)", list.members).unwrap();
+    let filter = parse_filter("(in,operation,INSTANTIATE,MODIFY_INFO,CHANGE_VNFPKG)", list.members).unwrap();
     let (store, project) = (&site.fixture.store, ProjectId::default());
     let mut seen = Vec::new();
     let mut after = None;
@@ -556,7 +556,7 @@ proptest! {
     #[test]
     fn no_filter_makes_the_reader_panic(text in "\\((eq|in|gt|cont),(id|metadata|vimConnectionInfo|startTime|instantiatedVnfInfo)(/[a-zA-Z@~01]{0,6}){0,3},.{0,12}\\)") {
         for members in [&vnf_instances::V1, &vnf_instances::V2, &op_occs::V1, &op_occs::V2, &packages::V1, &packages::V2] {
-            let _ = filter(&text, members);
+            let _ = parse_filter(&text, members);
         }
     }
 }

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use gybe::domain::ids::ProjectId;
-use gybe::store::attributes::{filter, op_occs};
+use gybe::store::attributes::{op_occs, parse_filter};
 use gybe::store::{Page, PageCursor, StoreError};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
@@ -51,7 +51,7 @@ async fn many(f: &Fixture) {
 
 /// The numbers of what a filter finds on a page.
 async fn found(f: &Fixture, text: &str, after: Option<PageCursor>, limit: usize) -> Vec<u64> {
-    let filter = filter(text, &op_occs::V2).unwrap();
+    let filter = parse_filter(text, &op_occs::V2).unwrap();
     let page = Page { filter: &filter, after, limit };
     let ops = f.store.op_occs(&ProjectId::default(), &page).await.unwrap();
     ops.iter().map(|op| number(op.id.0)).collect()
@@ -121,7 +121,7 @@ async fn returns_page_after_page(f: Fixture) {
         (format!("(eq,{PARAMS}/odd,yes)"), numbers(|number| number % 2 == 1)),
         (format!("(eq,{PARAMS}/rare,true)"), numbers(|number| number % 100 == 7)),
     ] {
-        let filter = filter(&text, &op_occs::V2).unwrap();
+        let filter = parse_filter(&text, &op_occs::V2).unwrap();
         let (mut all, mut after) = (Vec::new(), None);
         loop {
             let page = Page { filter: &filter, after, limit: 301 };
@@ -305,7 +305,7 @@ async fn stops_a_slow_filter_at_its_deadline(f: Fixture) {
     slow_rows(&f).await;
     // Each condition but the last holds for the last element of the array only.
     let text = format!("{}(eq,operationParams/list/a,0)", "(eq,operationParams/list/a,500000);".repeat(15));
-    let filter = filter(&text, &op_occs::V2).unwrap();
+    let filter = parse_filter(&text, &op_occs::V2).unwrap();
     let page = Page { filter: &filter, after: None, limit: 10 };
     let project = ProjectId::default();
     let begun = Instant::now();

@@ -8,7 +8,7 @@ use gybe::domain::package::{
     DefinitionFile, InterruptedOnboarding, Onboarding, OperationalState, PackageSource, VnfPackage,
 };
 use gybe::domain::secret::Secret;
-use gybe::store::attributes::{self, filter};
+use gybe::store::attributes::{self, parse_filter};
 use gybe::store::{ClaimedOnboarding, OnboardingClaim, OnboardingLease, OperationOutcome, Page, StoreError};
 use serde_json::json;
 
@@ -254,7 +254,7 @@ async fn a_package_that_an_operation_brings_is_in_use_until_that_is_over(f: Fixt
         let (instance, target) = (f.instance().await, f.onboarded().await);
         let in_use = async || f.store.package(&project, target).await.unwrap().in_use;
         let usage = async |state: &str| {
-            let filter = filter(&format!("(eq,usageState,{state})"), &attributes::packages::V1).unwrap();
+            let filter = parse_filter(&format!("(eq,usageState,{state})"), &attributes::packages::V1).unwrap();
             let page = Page { filter: &filter, ..whole() };
             f.store.packages(&project, &page).await.unwrap().iter().any(|package| package.id == target)
         };

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::path::Path;
 
 use gybe::domain::ids::ProjectId;
-use gybe::store::attributes::{filter, op_occs};
+use gybe::store::attributes::{op_occs, parse_filter};
 use gybe::store::{Page, migrate};
 use serde_json::json;
 use sqlx::migrate::Migrator;
@@ -73,7 +73,7 @@ async fn drops_the_list_of_values(old: OldDatabase) {
     .await;
     migrate(&old.url).await.unwrap();
     let store = store::open(&old.url).await;
-    let filter = filter("(eq,operationParams/additionalParams/namespace,edge)", &op_occs::V2).unwrap();
+    let filter = parse_filter("(eq,operationParams/additionalParams/namespace,edge)", &op_occs::V2).unwrap();
     let page = Page { filter: &filter, after: None, limit: 10 };
     assert_eq!(store.op_occs(&ProjectId::default(), &page).await.unwrap().len(), 1);
 }

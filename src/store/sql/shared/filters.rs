@@ -1,11 +1,13 @@
-//! Pages of filtered lists: the conditions of a [`Filter`](crate::store::attributes::Filter) as SQL, and the order that pages
-//! have. The places are our own texts (`crate::store::attributes`); all that a caller wrote is bound.
+//! The SQL of a page of a list: the conditions of its [`Filter`](crate::store::attributes::Filter), its order and its limit.
+//! The expressions for attributes are constants of `crate::store::attributes`; text of a caller is always bound.
 
 use super::super::{elements, members, push_found, push_hint};
 use super::{Database, QueryBuilder, Row};
-use crate::domain::filter::{Name, Operator};
+use crate::domain::filter::{Operator, PathSegment};
 use crate::domain::ids::ProjectId;
-use crate::store::attributes::{Entry, Rows, Sql, Term, Terms, Test, Values, is_number, names_from};
+use crate::store::attributes::{
+    EntryTerms, FilterTerm, FilterTerms, JsonRows, Operands, Sql, ValueTest, is_number, member_names,
+};
 use crate::store::sql::convert::count;
 use crate::store::{Page, StoreError};
 
@@ -30,24 +32,24 @@ pub(super) async fn fetch(db: &Database, query: &mut QueryBuilder, page: &Page<'
     db.filter_reader.fetch_all(query).await
 }
 
-/// Adds the terms to conditions that are there.
-fn push_terms(query: &mut QueryBuilder, terms: &Terms) {
+/// Appends ` AND …` for each term.
+fn push_terms(query: &mut QueryBuilder, terms: &FilterTerms) {
     for term in &terms.own {
         query.push(" AND ");
         match term {
-            Term::Value(test, place) => push_test(query, test, &in_sql(place)),
-            Term::Open(test, json, path) => push_open(query, test, json, path),
-            Term::Never => push_false(query),
+            FilterTerm::Value(test, sql) => push_test(query, test, &sql.replace("MEMBERS_OF", members_of!())),
+            FilterTerm::Open(test, json, path) => push_open(query, test, json, path),
+            FilterTerm::Never => push_false(query),
         }
     }
-    for Entry { rows, key, terms } in &terms.entries {
+    for EntryTerms { rows, key, terms } in &terms.entries {
         query.push(" AND ");
         let rows = match rows {
-            Rows::Elements(json) => {
+            JsonRows::Elements(json) => {
                 push_entry_hints(query, json, terms);
                 elements(json)
             }
-            Rows::Members(json) => members(json),
+            JsonRows::Members(json) => members(json),
         };
         query.push(format!("EXISTS (SELECT 1 FROM {rows} AS entry WHERE true"));
         if let Some(key) = key {
@@ -58,32 +60,28 @@ fn push_terms(query: &mut QueryBuilder, terms: &Terms) {
     }
 }
 
-/// What holds wherever an element of `json` passes the terms, and is found out sooner.
-fn push_entry_hints(query: &mut QueryBuilder, json: &str, terms: &Terms) {
+/// Appends a cheap condition that holds whenever an element of `json` meets the terms, so that most rows fail early.
+fn push_entry_hints(query: &mut QueryBuilder, json: &str, terms: &FilterTerms) {
     for term in &terms.own {
-        if let Term::Value(Test { operator, values: Values::Texts(texts) }, place) = term
-            && let Some(path) = path_in_entry(place)
+        if let FilterTerm::Value(ValueTest { operator, operands: Operands::Texts(texts) }, sql) = term
+            && let Some(path) = path_in_entry(sql)
         {
             push_hint(query, json, &path, *operator, texts);
         }
     }
 }
 
-/// The names that lead from an element to what is at `place`, if it is there as it is: `entry.value -> 'a' ->> 'b'`.
-fn path_in_entry(place: Sql) -> Option<Vec<Name>> {
-    let names = names_from(place.strip_prefix("entry.value")?)?;
-    let path = names.into_iter().map(|name| Name::Member(name.to_owned())).collect::<Vec<_>>();
+/// The path inside an element, if `sql` is plain member access: `entry.value -> 'a' ->> 'b'`.
+fn path_in_entry(sql: Sql) -> Option<Vec<PathSegment>> {
+    let names = member_names(sql.strip_prefix("entry.value")?)?;
+    let path = names.into_iter().map(|name| PathSegment::Member(name.to_owned())).collect::<Vec<_>>();
     (!path.is_empty()).then_some(path)
 }
 
-fn in_sql(place: &str) -> String {
-    place.replace("MEMBERS_OF", members_of!())
-}
-
-/// A test of what is at `path` in `json`, where each value is compared as what it is: one of several if there are arrays on
-/// the way or at its end. Numbers are compared with what can be read as one, texts and booleans with the text of it.
-fn push_open(query: &mut QueryBuilder, test: &Test, json: &str, path: &[Name]) {
-    let Values::Texts(texts) = &test.values else { return push_false(query) };
+/// Tests the values at `path` in `json`. Arrays on the path or at its end are unwrapped; one value that meets the test is
+/// enough.
+fn push_open(query: &mut QueryBuilder, test: &ValueTest, json: &str, path: &[PathSegment]) {
+    let Operands::Texts(texts) = &test.operands else { return push_false(query) };
     let operator = test.operator;
     push_hint(query, json, path, operator, texts);
     query.push("EXISTS (SELECT 1 FROM ");
@@ -93,7 +91,8 @@ fn push_open(query: &mut QueryBuilder, test: &Test, json: &str, path: &[Name]) {
     query.push(")");
 }
 
-/// Compares `found.value` with the texts as the JSON type that it has.
+/// Compares `found.value` as the JSON type that it has: a number with the operands that are numbers, a string or a boolean
+/// with the texts.
 fn push_typed(query: &mut QueryBuilder, operator: Operator, texts: &[String]) {
     query.push(concat!("CASE ", found_type!(), " WHEN 'string' THEN "));
     push_texts(query, operator, texts, found_text!());
@@ -122,16 +121,16 @@ fn push_false(query: &mut QueryBuilder) {
     query.push("false");
 }
 
-/// A test of a value that has the type of what it is compared with. NULL, where there is no value, passes none.
-fn push_test(query: &mut QueryBuilder, test: &Test, value: &str) {
+/// Tests a value that has the type of the operands. No test holds for NULL, which stands for an absent value.
+fn push_test(query: &mut QueryBuilder, test: &ValueTest, value: &str) {
     let operator = test.operator;
-    match &test.values {
-        Values::Texts(texts) => push_texts(query, operator, texts, value),
-        Values::Numbers(numbers) => push_numbers(query, operator, numbers, value),
-        Values::Booleans(booleans) => push_comparison(query, operator, value, booleans, |query, boolean| {
+    match &test.operands {
+        Operands::Texts(texts) => push_texts(query, operator, texts, value),
+        Operands::Numbers(numbers) => push_numbers(query, operator, numbers, value),
+        Operands::Booleans(booleans) => push_comparison(query, operator, value, booleans, |query, boolean| {
             query.push_bind(*boolean);
         }),
-        Values::Times(times) => push_comparison(query, operator, value, times, |query, time| {
+        Operands::Times(times) => push_comparison(query, operator, value, times, |query, time| {
             query.push_bind(*time);
         }),
     }
@@ -145,7 +144,7 @@ fn push_numbers(query: &mut QueryBuilder, operator: Operator, numbers: &[String]
 
 fn push_texts(query: &mut QueryBuilder, operator: Operator, texts: &[String], value: &str) {
     if !matches!(operator, Operator::Cont | Operator::Ncont) {
-        // Which is greater, both engines tell by the bytes; for equality an index would not serve another order than its own.
+        // Both engines order texts by their bytes. Equality keeps the column's collation, so that its index can serve it.
         let equality = matches!(operator, Operator::Eq | Operator::In | Operator::Neq | Operator::Nin);
         let value = format!("({value}){}", if equality { "" } else { text_order!() });
         return push_comparison(query, operator, &value, texts, |query, text| {
@@ -164,8 +163,8 @@ fn push_comparison<T>(
     query: &mut QueryBuilder,
     operator: Operator,
     value: &str,
-    with: &[T],
-    push_one: impl Fn(&mut QueryBuilder, &T),
+    operands: &[T],
+    push_operand: impl Fn(&mut QueryBuilder, &T),
 ) {
     let (comparison, end) = match operator {
         Operator::Eq | Operator::In => (" IN (", ")"),
@@ -174,13 +173,13 @@ fn push_comparison<T>(
         Operator::Gte => (" >= ", ""),
         Operator::Lt => (" < ", ""),
         Operator::Lte => (" <= ", ""),
-        // Of texts alone: `push_texts`.
+        // Only texts have these operators: see `push_texts`.
         Operator::Cont | Operator::Ncont => return push_false(query),
     };
     query.push(value).push(comparison);
-    for (index, one) in with.iter().enumerate() {
+    for (index, operand) in operands.iter().enumerate() {
         query.push(if index == 0 { "" } else { ", " });
-        push_one(query, one);
+        push_operand(query, operand);
     }
     query.push(end);
 }
