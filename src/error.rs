@@ -9,7 +9,7 @@ use actix_web::{HttpResponse, ResponseError};
 use crate::clock::{Ids, System};
 use crate::domain::op_occ::IllegalTransition;
 use crate::domain::problem::{Problem, ProblemType, chain, problem};
-use crate::store::StoreError;
+use crate::store::{FILTER_DEADLINE, StoreError};
 
 /// The media type of every error body.
 pub const PROBLEM_JSON: &str = "application/problem+json";
@@ -57,11 +57,11 @@ impl From<StoreError> for ApiError {
             StoreError::Database(sqlx::Error::PoolTimedOut) => {
                 Problem::new(ProblemType::Overloaded, "all database connections are busy: repeat the request later")
             }
-            error @ StoreError::FilterDeadline => Problem::unprocessable(format!(
-                "{error}, and was stopped: add a condition that selects fewer resources by an attribute that is not in JSON; \
-                 for op occurrences these are id, vnfInstanceId, operation, operationState, startTime, stateEnteredTime, \
-                 isAutomaticInvocation, isCancelPending, cancelMode and grantId"
-            )),
+            StoreError::FilterDeadline => problem!(
+                ProblemType::FilterTooSlow,
+                "the filter took longer than {seconds} s and was stopped: add a condition on an attribute that is not in JSON; for op occurrences these are id, vnfInstanceId, operation, operationState, startTime, stateEnteredTime, isAutomaticInvocation, isCancelPending, cancelMode and grantId",
+                seconds = FILTER_DEADLINE.as_secs(),
+            ),
             error if error.is_outage() => {
                 tracing::warn!(error.chain = chain(&error), "request failed: the database cannot be reached");
                 Problem::new(

@@ -60,7 +60,7 @@ impl Persistence<'_> {
             Ok(()) => return Some(ending.to),
             Err(error) => error,
         };
-        if error.is_passing() || matches!(error, StoreError::LeaseLost) {
+        if error.is_transient() || matches!(error, StoreError::LeaseLost) {
             return None;
         }
         let problem = internal(&Unwritten(ending.to.as_str(), error));
@@ -98,7 +98,7 @@ impl Persistence<'_> {
             }
             let delay = back_off(tried);
             tracing::error!(op.id = %op, error = &error as &dyn std::error::Error, "the outcome {to} of operation {op} was not written");
-            if !error.is_passing() || self.stop.is_cancelled() || begun.elapsed() + delay > settings.lease_ttl {
+            if !error.is_transient() || self.stop.is_cancelled() || begun.elapsed() + delay > settings.lease_ttl {
                 return Err(error);
             }
             tokio::select! {
@@ -113,7 +113,7 @@ impl Persistence<'_> {
         let op = self.lease.op;
         let put_off = |problem| self.conductor.store.postpone(self.same_lease(), delay, attempt, problem);
         let Err(mut error) = put_off(problem).await else { return };
-        if problem.is_some() && !error.is_passing() && !matches!(error, StoreError::LeaseLost) {
+        if problem.is_some() && !error.is_transient() && !matches!(error, StoreError::LeaseLost) {
             // What is said of the attempt is not taken. That there was one must be, or it would be made for ever.
             let unsaid = internal(&Unwritten("of an attempt", error));
             match put_off(Some(&unsaid)).await {

@@ -132,6 +132,9 @@ problem_types! {
     RangeNotSatisfiable, "range-not-satisfiable", 416, "Range not satisfiable", AfterChange,
         "The content does not have the bytes that the `Range` header asks for.",
         "Ask for a range within the size that `Content-Range` gives.";
+    FilterTooSlow, "filter-too-slow", 422, "Filter too slow", AfterChange,
+        "The filter of a list reads so many resources that it was stopped.",
+        "Add a condition on an attribute that is not in JSON, as `detail` says.";
     IdempotencyKeyReused, "idempotency-key-reused", 422, "Idempotency key reused", AfterChange,
         "The `Idempotency-Key` was used before with another request.",
         "Send a new key for a new request.";

@@ -1,103 +1,103 @@
-//! What can go wrong in the store, and which of it passes by itself. Callers get it from every method of [`super::Store`].
+//! The errors of the store, and which of them are transient. Every method of [`super::Store`] returns them.
 
 use std::path::PathBuf;
 
 use crate::domain::ids::VnfLcmOpOccId;
 use crate::store::seal;
-use crate::store::sql::FILTER_DEADLINE;
+use crate::store::FILTER_DEADLINE;
 
-/// Why a store method did not do what was asked.
+/// Why a method of the store failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// There is no such row, or it is another project's.
+    /// The row does not exist, or belongs to another project.
     #[error("no such row")]
     NotFound,
-    /// The row is not in the state, or no longer of the version, that the caller saw.
+    /// The row no longer has the state or the version that the caller read.
     #[error("the row changed meanwhile")]
     Stale,
-    /// The row is of no version that the caller takes.
-    #[error("the row is of another version")]
+    /// The row has none of the versions that the caller accepts.
+    #[error("the row has another version")]
     OtherVersion,
     /// Another row has the same unique value.
-    #[error("{0} is taken")]
+    #[error("{0} is already used")]
     Duplicate(&'static str),
-    /// The VNF instance has an operation that is not over.
-    #[error("operation {0} of this VNF instance is not over")]
+    /// The VNF instance has a live operation.
+    #[error("operation {0} of this VNF instance has not ended")]
     Busy(VnfLcmOpOccId),
     /// Other rows refer to the row.
     #[error("the row is in use")]
     InUse,
-    /// The lease ran out and somebody else may hold the operation: write nothing more.
+    /// The lease expired and another conductor may hold the operation. The caller must not write anything more.
     #[error("the lease is lost")]
     LeaseLost,
-    /// A row can't be read back: a defect, or a key that is not the one it was sealed with.
+    /// A row cannot be read: a defect, or the key that sealed its secrets is missing.
     #[error("{table} {id}: {reason}")]
     Corrupt {
         /// The table.
         table: &'static str,
-        /// The row.
+        /// The identifier of the row.
         id: String,
-        /// What is wrong.
+        /// Why it cannot be read.
         reason: String,
     },
-    /// A secret can't be sealed.
-    #[error("the secrets can't be stored")]
+    /// The secrets of a row cannot be sealed.
+    #[error("the secrets cannot be sealed")]
     Seal(#[source] seal::SealError),
-    /// The URL names no database that Gybe can use.
+    /// The URL does not name a database of a supported engine.
     #[error("the database URL must be sqlite://PATH or postgres://...")]
-    Url,
-    /// Another process has the SQLite file open.
-    #[error("{} is in use by another process: a SQLite database serves one process; several need PostgreSQL", path.display())]
-    Held {
+    InvalidUrl,
+    /// Another process uses the SQLite file.
+    #[error("{} is in use by another process: SQLite supports one process; use PostgreSQL for several", path.display())]
+    FileInUse {
         /// The database file.
         path: PathBuf,
     },
-    /// The database file or the lock file beside it can't be opened.
-    #[error("{} can't be opened", path.display())]
+    /// The database file or its lock file cannot be opened.
+    #[error("{} cannot be opened", path.display())]
     File {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: std::io::Error,
     },
-    /// A statement of a filtered list was stopped at its deadline.
+    /// The statement of a filtered list was stopped at its deadline.
     #[error("the filter takes longer than {} s", FILTER_DEADLINE.as_secs())]
     FilterDeadline,
-    /// The schema is not there or is an older release's.
+    /// The schema is missing or belongs to an older release.
     #[error("the database's schema is not up to date: run `gybe migrate`")]
     NotMigrated,
-    /// The database did not answer in time; a write may have taken effect.
+    /// The database did not answer in time. A write may have taken effect.
     #[error("the database does not answer")]
-    Silent,
-    /// The database did not answer as it should.
+    NoAnswer,
+    /// The database returned an error.
     #[error("the database failed")]
     Database(#[from] sqlx::Error),
-    /// The schema could not be brought up to date.
+    /// A migration failed.
     #[error("migrating the database failed")]
     Migrate(#[from] sqlx::migrate::MigrateError),
 }
 
 impl StoreError {
-    /// Whether the database can't be reached at the moment. A write may have taken effect.
+    /// Whether the database is unreachable. A write may have taken effect.
     pub fn is_outage(&self) -> bool {
         match self {
-            Self::Silent => true,
+            Self::NoAnswer => true,
             Self::Database(error) => is_outage(error),
             _ => false,
         }
     }
 
-    /// Whether it lies in the database, which may do the same later, and not in what was asked of it.
-    pub fn is_passing(&self) -> bool {
+    /// Whether the same call can succeed later: the database is unreachable or has no free connection.
+    pub fn is_transient(&self) -> bool {
         self.is_outage() || matches!(self, Self::Database(sqlx::Error::PoolTimedOut))
     }
 
-    /// What kind of failure it is, for the metrics; `None` if the store did its work by saying no.
+    /// The kind of failure for the metrics. `None`: the store works, and refused the call.
     pub(super) fn failure(&self) -> Option<&'static str> {
         match self {
             Self::Database(sqlx::Error::PoolTimedOut) => Some("no-connection-free"),
-            Self::Database(_) | Self::Silent => Some("database"),
+            Self::Database(_) | Self::NoAnswer => Some("database"),
             Self::Corrupt { .. } | Self::Seal(_) => Some("unreadable"),
             Self::LeaseLost => Some("lease-lost"),
             Self::FilterDeadline => Some("filter-deadline"),
@@ -106,12 +106,11 @@ impl StoreError {
     }
 }
 
-/// Whether the error is about the way to the database, or about the server on its way out or in, rather than about what was
-/// asked of it.
+/// Whether the connection failed, or the server is starting or stopping.
 fn is_outage(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(_) | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => true,
-        // PostgreSQL's class 08 is of connections; 57P01 to 57P03 are said by a server that stops, crashed or starts.
+        // PostgreSQL: class 08 is connection errors; 57P01 to 57P03 come from a server that stops, has crashed or starts.
         sqlx::Error::Database(error) => error
             .code()
             .is_some_and(|code| code.starts_with("08") || matches!(code.as_ref(), "57P01" | "57P02" | "57P03")),

@@ -32,7 +32,7 @@ pub use operations::OperationStore;
 pub use outbox::*;
 pub use packages::*;
 pub use page::*;
-pub use sql::{Migrated, connect, live_operations, migrate};
+pub use sql::{FILTER_DEADLINE, Migrated, connect, live_operations, migrate};
 pub use subscriptions::*;
 pub use vims::VimStore;
 

@@ -26,7 +26,7 @@ pub(super) use convert::millis;
 
 /// A statement of a filtered list is stopped after this time. A filter by an attribute in JSON reads about 400,000 op
 /// occurrences per second, so it reaches this deadline with two million.
-pub(super) const FILTER_DEADLINE: Duration = Duration::from_secs(5);
+pub const FILTER_DEADLINE: Duration = Duration::from_secs(5);
 /// Connections for filtered lists, per process. A filter keeps a core of the database busy while it reads; further
 /// requests with a filter wait for a connection.
 const FILTER_CONNECTIONS: u32 = 2;
@@ -118,7 +118,7 @@ pub struct Migrated {
 /// dropped.
 ///
 /// # Errors
-/// [`StoreError::Url`], [`StoreError::Held`], [`StoreError::File`], [`StoreError::NotMigrated`], or what the database says.
+/// [`StoreError::InvalidUrl`], [`StoreError::FileInUse`], [`StoreError::File`], [`StoreError::NotMigrated`], or what the database says.
 pub async fn connect(url: &str, keys: KeyRing) -> Result<Arc<dyn Store>, StoreError> {
     match engine(url)? {
         Engine::Sqlite(path) => sqlite::connect(path, keys).await,
@@ -140,7 +140,7 @@ pub async fn migrate(url: &str) -> Result<Migrated, StoreError> {
 /// The operations that are not over, oldest first. Reads only and takes no lock: beside a process that serves, too.
 ///
 /// # Errors
-/// As [`connect`], except [`StoreError::Held`].
+/// As [`connect`], except [`StoreError::FileInUse`].
 pub async fn live_operations(url: &str) -> Result<Vec<LiveOperation>, StoreError> {
     match engine(url)? {
         Engine::Sqlite(path) => sqlite::live_operations(path).await,
@@ -158,7 +158,7 @@ fn engine(url: &str) -> Result<Engine<'_>, StoreError> {
         Some(("sqlite", path)) if !path.is_empty() && path != ":memory:" => Ok(Engine::Sqlite(path)),
         Some(("postgres" | "postgresql", _)) => Ok(Engine::Postgres),
         // The URL may hold a password: it is not repeated.
-        _ => Err(StoreError::Url),
+        _ => Err(StoreError::InvalidUrl),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Values as both engines keep them.
+//! Conversions between domain values and column values, the same for both engines.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use crate::domain::op_occ::CancelMode;
 use crate::domain::package::OperationalState;
 
-/// Why a row can't be read.
+/// Why a row cannot be read.
 pub(super) type Unreadable = Box<dyn std::error::Error + Send + Sync>;
 
 /// A point in time as milliseconds since the epoch.
@@ -18,23 +18,23 @@ pub(in crate::store) fn millis(time: OffsetDateTime) -> i64 {
     i64::try_from(time.unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX)
 }
 
-/// The point in time back.
+/// The point in time of milliseconds since the epoch.
 pub(super) fn time(millis: i64) -> Result<OffsetDateTime, Unreadable> {
     Ok(OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000)?)
 }
 
-/// A length of time in milliseconds; beyond ten years it makes no difference, and sums don't overflow.
+/// A duration in milliseconds, at most ten years, so that sums do not overflow.
 pub(super) fn length(duration: Duration) -> i64 {
     const TEN_YEARS: Duration = Duration::from_hours(24 * 3652);
     i64::try_from(duration.min(TEN_YEARS).as_millis()).unwrap_or(i64::MAX)
 }
 
-/// A count. No count gets near the limit.
+/// A count as a column value. Counts never reach the limit.
 pub(super) fn count(number: usize) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// The enumerator of that name, which is the same in the database as on the wire.
+/// The enumerator of that name. The database uses the names of the wire format.
 pub(super) fn enumerator<'a, T: Deserialize<'a>>(name: &'a str) -> Result<T, ValueError> {
     T::deserialize(StrDeserializer::new(name))
 }

@@ -1,6 +1,6 @@
-//! The definition files of packages that are instantiated now, kept by package: each instantiation reads them twice, when it is
-//! accepted and when it is planned. What a package holds never changes once it is onboarded, and its id is not given again.
-//! Used by `shared/packages.rs`.
+//! A cache of the definition files of packages. Each instantiation reads them twice: when it is accepted and when it is
+//! planned. The content of an onboarded package never changes and its identifier is never reused, so an entry never becomes
+//! stale. `shared/packages.rs` uses the cache.
 
 use std::sync::Arc;
 
@@ -10,44 +10,41 @@ use quick_cache::sync::Cache;
 use crate::domain::ids::VnfPkgId;
 use crate::domain::package::DefinitionFile;
 
-/// What is kept takes at most so many bytes, about.
+/// Approximate maximum size in bytes.
 const CAPACITY: u64 = 16 * 1024 * 1024;
-/// What an entry, and what a file takes beside its text, about.
+/// Approximate size in bytes of an entry, and of a file without its text.
 const OVERHEAD: usize = 128;
 
-/// The kept files.
-pub(super) struct KeptFiles(Cache<VnfPkgId, Arc<[DefinitionFile]>, Size>);
+/// Definition files by package.
+pub(super) struct DefinitionFileCache(Cache<VnfPkgId, Arc<[DefinitionFile]>, FilesWeighter>);
 
 #[derive(Clone)]
-struct Size;
+struct FilesWeighter;
 
-impl Weighter<VnfPkgId, Arc<[DefinitionFile]>> for Size {
+impl Weighter<VnfPkgId, Arc<[DefinitionFile]>> for FilesWeighter {
     fn weight(&self, _: &VnfPkgId, files: &Arc<[DefinitionFile]>) -> u64 {
         let size = |file: &DefinitionFile| OVERHEAD + file.path.len() + file.text.len();
         (OVERHEAD + files.iter().map(size).sum::<usize>()) as u64
     }
 }
 
-impl KeptFiles {
-    /// None yet.
+impl DefinitionFileCache {
     pub fn new() -> Self {
-        Self(Cache::with_weighter((CAPACITY / 16384) as usize, CAPACITY, Size))
+        Self(Cache::with_weighter((CAPACITY / 16384) as usize, CAPACITY, FilesWeighter))
     }
 
-    /// Those of the package, if they are kept.
     pub fn get(&self, id: VnfPkgId) -> Option<Arc<[DefinitionFile]>> {
         self.0.get(&id)
     }
 
-    /// Keeps those of the package. A package without any may not be onboarded yet.
-    pub fn keep(&self, id: VnfPkgId, files: &Arc<[DefinitionFile]>) {
+    /// Adds the files of a package. A package without files may not be onboarded yet: it is not added.
+    pub fn insert(&self, id: VnfPkgId, files: &Arc<[DefinitionFile]>) {
         if !files.is_empty() {
             self.0.insert(id, Arc::clone(files));
         }
     }
 
-    /// The package is deleted.
-    pub fn forget(&self, id: VnfPkgId) {
+    pub fn remove(&self, id: VnfPkgId) {
         self.0.remove(&id);
     }
 }

@@ -1,40 +1,42 @@
-//! Who hears that an operation is over: the view of this process at once, those of others through [`Endings::outbound`].
+//! Broadcasts that an operation has ended: to the view of this process directly, and to other processes through
+//! [`Endings::with_other_processes`].
 
 use tokio::sync::{broadcast, mpsc};
 
 use crate::store::OperationEnded;
 
-/// So many may wait for a receiver; beyond, it is told that it lags and looks at all instances.
-const WAITING: usize = 4096;
+/// Maximum number of events that wait for a receiver. A receiver that lags behind is told so and reads all instances.
+const CAPACITY: usize = 4096;
 
-/// Hands endings on.
+/// The senders of [`OperationEnded`].
 pub(super) struct Endings {
     ours: broadcast::Sender<OperationEnded>,
     others: Option<mpsc::UnboundedSender<OperationEnded>>,
 }
 
 impl Endings {
-    /// Within this process only.
-    pub fn here() -> Self {
-        Self { ours: broadcast::Sender::new(WAITING), others: None }
+    /// Sends within this process only.
+    pub fn within_process() -> Self {
+        Self { ours: broadcast::Sender::new(CAPACITY), others: None }
     }
 
-    /// Within this process, and to whoever takes them to the others.
-    pub fn outbound() -> (Self, mpsc::UnboundedReceiver<OperationEnded>) {
+    /// Sends within this process, and to the returned receiver, which forwards to other processes.
+    pub fn with_other_processes() -> (Self, mpsc::UnboundedReceiver<OperationEnded>) {
         let (others, queue) = mpsc::unbounded_channel();
-        (Self { ours: broadcast::Sender::new(WAITING), others: Some(others) }, queue)
+        (Self { ours: broadcast::Sender::new(CAPACITY), others: Some(others) }, queue)
     }
 
-    /// Only after the commit. It is no matter if nobody listens.
-    pub fn tell(&self, ended: OperationEnded) {
+    /// Call it only after the commit.
+    pub fn send(&self, ended: OperationEnded) {
+        // Fails if there is no receiver.
         let _ = self.ours.send(ended);
         if let Some(others) = &self.others {
             let _ = others.send(ended);
         }
     }
 
-    /// What this process's receivers hear from, for what other processes told.
-    pub fn inbound(&self) -> broadcast::Sender<OperationEnded> {
+    /// The sender to the receivers of this process, for events of other processes.
+    pub fn local_sender(&self) -> broadcast::Sender<OperationEnded> {
         self.ours.clone()
     }
 

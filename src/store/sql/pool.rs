@@ -1,14 +1,14 @@
-//! A connection pool that can be replaced while it is in use: where connections may die without a word, waiting for each of
-//! them to be found out takes longer than making new ones.
+//! A connection pool that can be replaced while it is in use. When a server falls silent, each connection of a pool would
+//! wait for a timeout of its own; new connections are available sooner.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
 use sqlx::Pool;
 
-/// The pool of the moment. Clones share it.
-pub(super) struct Current<D: sqlx::Database>(Arc<RwLock<Pool<D>>>);
+/// A connection pool that can be replaced. Clones share the pool.
+pub(super) struct ReplaceablePool<D: sqlx::Database>(Arc<RwLock<Pool<D>>>);
 
-impl<D: sqlx::Database> Current<D> {
+impl<D: sqlx::Database> ReplaceablePool<D> {
     pub fn new(pool: Pool<D>) -> Self {
         Self(Arc::new(RwLock::new(pool)))
     }
@@ -17,13 +17,13 @@ impl<D: sqlx::Database> Current<D> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// From now on `pool` is used; gives back the one before.
+    /// Replaces the pool. Returns the previous one.
     pub fn replace(&self, pool: Pool<D>) -> Pool<D> {
         std::mem::replace(&mut *self.0.write().unwrap_or_else(PoisonError::into_inner), pool)
     }
 }
 
-impl<D: sqlx::Database> Clone for Current<D> {
+impl<D: sqlx::Database> Clone for ReplaceablePool<D> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
     }

@@ -25,7 +25,7 @@ use crate::domain::filter::{Operator, PathSegment};
 use crate::store::attributes::is_number;
 use crate::store::seal::KeyRing;
 use crate::store::sql::endings::Endings;
-use crate::store::sql::pool::Current;
+use crate::store::sql::pool::ReplaceablePool;
 use crate::store::sql::{FILTER_CONNECTIONS, FILTER_DEADLINE, Migrated, Signals, run_migrations};
 use crate::store::{LiveOperation, OperationEnded, Store, StoreError};
 
@@ -162,7 +162,7 @@ fn violated(error: &dyn DatabaseError) -> Option<&str> {
 /// Gives `work` up after [`SILENCE`]. What it has sent may take effect all the same: leases are compared where it does, and
 /// callers are told that they don't know.
 async fn bounded<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-    timeout(SILENCE, work).await.unwrap_or(Err(StoreError::Silent))
+    timeout(SILENCE, work).await.unwrap_or(Err(StoreError::NoAnswer))
 }
 
 /// Wakes the conductors of all processes once the transaction commits. Commits that notify wait for each other across the
@@ -189,7 +189,7 @@ async fn tell_others_of_subscription(connection: &mut PgConnection) -> Result<()
 /// Runs the statements of filtered lists, on connections of their own, where the server stops a statement at
 /// [`FILTER_DEADLINE`].
 #[derive(Clone)]
-struct FilterReader(Current<Db>);
+struct FilterReader(ReplaceablePool<Db>);
 
 impl FilterReader {
     async fn fetch_all(&self, query: &mut sqlx::QueryBuilder<Db>) -> Result<Vec<PgRow>, StoreError> {
@@ -206,7 +206,7 @@ impl FilterReader {
 }
 
 /// The way to write: any connection of the pool.
-struct Writer(Current<Db>);
+struct Writer(ReplaceablePool<Db>);
 
 impl Writer {
     /// Begins a transaction: the only place that does. One that is dropped rolls back, a moment later.
@@ -288,18 +288,18 @@ pub(super) async fn connect(url: &str, keys: KeyRing) -> Result<Arc<dyn Store>, 
     let options = options(url)?;
     let pool = pool(&options);
     check_schema(&mut *pool.acquire().await?).await?;
-    let current = Current::new(pool);
-    let filter_reader = FilterReader(Current::new(filter_pool(&options)));
+    let current = ReplaceablePool::new(pool);
+    let filter_reader = FilterReader(ReplaceablePool::new(filter_pool(&options)));
     let signals = Signals::default();
     let listener = listen(&options).await?;
-    let (endings, queue) = Endings::outbound();
+    let (endings, queue) = Endings::with_other_processes();
     let listening = tokio::spawn(pass_on(
         listener,
         options,
         current.clone(),
         filter_reader.clone(),
         signals.clone(),
-        endings.inbound(),
+        endings.local_sender(),
     ));
     let telling = tokio::spawn(tell_others(current.clone(), queue));
     let tasks = [AbortOnDropHandle::new(listening), AbortOnDropHandle::new(telling)];
@@ -405,7 +405,7 @@ fn is_silence(error: &sqlx::Error) -> bool {
 async fn pass_on(
     listener: PgListener,
     options: PgConnectOptions,
-    current: Current<Db>,
+    current: ReplaceablePool<Db>,
     filter_reader: FilterReader,
     signals: Signals,
     endings: broadcast::Sender<OperationEnded>,
@@ -462,7 +462,7 @@ async fn pass_on(
 
 /// Tells other processes of operations that are over, many at a time. Apart from the transactions that ended them: those
 /// would wait for each other. What is lost if this process is killed now, the others' views find when they look at all.
-async fn tell_others(current: Current<Db>, mut queue: mpsc::UnboundedReceiver<OperationEnded>) {
+async fn tell_others(current: ReplaceablePool<Db>, mut queue: mpsc::UnboundedReceiver<OperationEnded>) {
     while let Some(first) = queue.recv().await {
         tokio::time::sleep(GATHER).await;
         let mut ids = Vec::new();

@@ -18,7 +18,7 @@ use crate::domain::filter::{Operator, PathSegment};
 use crate::store::attributes::is_number;
 use crate::store::seal::KeyRing;
 use crate::store::sql::endings::Endings;
-use crate::store::sql::pool::Current;
+use crate::store::sql::pool::ReplaceablePool;
 use crate::store::sql::writer::{Log, Tx, Unsynced, Writer};
 use crate::store::sql::{FILTER_CONNECTIONS, FILTER_DEADLINE, Migrated, Signals, run_migrations};
 use crate::store::{LiveOperation, Store, StoreError};
@@ -256,12 +256,12 @@ pub(super) async fn connect(path: &str, keys: KeyRing) -> Result<Arc<dyn Store>,
     let pool = SqlitePoolOptions::new().test_before_acquire(false).max_lifetime(None).idle_timeout(None);
     let reader = pool.max_connections(READERS).connect_with(options.clone().read_only(true)).await?;
     Ok(Arc::new(shared::Database::new(
-        Current::new(reader),
+        ReplaceablePool::new(reader),
         FilterReader::new(options),
         Writer::new(writer, log, lock),
         keys,
         Signals::default(),
-        Endings::here(),
+        Endings::within_process(),
         (),
     )))
 }
@@ -301,7 +301,7 @@ fn hold(path: &Path) -> Result<File, StoreError> {
     let lock = open(&lock_path)?;
     match lock.try_lock() {
         Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Err(StoreError::Held { path: path.to_owned() }),
+        Err(TryLockError::WouldBlock) => return Err(StoreError::FileInUse { path: path.to_owned() }),
         Err(TryLockError::Error(source)) => return Err(StoreError::File { path: lock_path, source }),
     }
     open(path)?;

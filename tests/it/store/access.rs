@@ -125,7 +125,7 @@ async fn the_database_answers(f: Fixture) {
 async fn a_url_of_another_kind_is_refused_without_repeating_it() {
     for url in ["mysql://user:s3cr3t@host/db", "gybe.db", "sqlite://", "sqlite://:memory:", "sqlite::memory:"] {
         let refused = connect(url, KeyRing::parse(KEY).unwrap()).await.err().unwrap();
-        assert!(matches!(refused, StoreError::Url), "{refused:?}");
+        assert!(matches!(refused, StoreError::InvalidUrl), "{refused:?}");
         assert!(!format!("{refused} {refused:?}").contains("s3cr3t"));
     }
 }

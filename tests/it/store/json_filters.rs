@@ -11,8 +11,8 @@ use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
 
-use crate::support::store_fixture::Fixture;
 use crate::support::store::whole;
+use crate::support::store_fixture::Fixture;
 
 on_both_engines! {
     Fixture::sqlite(), Fixture::postgres();

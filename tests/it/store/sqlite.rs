@@ -13,9 +13,9 @@ use crate::support::store_fixture::{Fixture, KEY, LONG, plan};
 async fn a_second_process_is_refused() {
     let f = Fixture::sqlite().await;
     let refused = connect(&f.url, KeyRing::parse(KEY).unwrap()).await.err().unwrap();
-    assert!(matches!(refused, StoreError::Held { .. }), "{refused:?}");
+    assert!(matches!(refused, StoreError::FileInUse { .. }), "{refused:?}");
     assert!(refused.to_string().contains("gybe.db is in use by another process"), "{refused}");
-    assert_fails!(migrate(&f.url).await, StoreError::Held { .. });
+    assert_fails!(migrate(&f.url).await, StoreError::FileInUse { .. });
     f.reopen(KEY).await;
 }
 

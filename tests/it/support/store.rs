@@ -25,7 +25,7 @@ pub async fn open(url: &str) -> Arc<dyn Store> {
 pub async fn reopen(url: &str) -> Arc<dyn Store> {
     loop {
         match connect(url, keys()).await {
-            Err(StoreError::Held { .. }) => tokio::task::yield_now().await,
+            Err(StoreError::FileInUse { .. }) => tokio::task::yield_now().await,
             other => break other.unwrap(),
         }
     }

@@ -17,7 +17,7 @@ use crate::domain::ids::{ProjectId, VnfInstanceId};
 use crate::domain::instance::{VnfInstance, VnfMetadata};
 use crate::domain::resource::Resource;
 use crate::domain::vim::{Secrets, VimConnection};
-use crate::store::seal::Context;
+use crate::store::seal::SealContext;
 use crate::store::sql::convert::{Unreadable, millis};
 use crate::store::{
     CreateOutcome, IdempotencyKey, InstanceLocation, InstanceStore, Listed, OperationEnded, Page, PageCursor,
@@ -359,8 +359,8 @@ fn bind<'q>(db: &Database, query: Query<'q>, instance: &VnfInstance) -> Result<Q
         .bind(instance.version))
 }
 
-const fn sealed_at(id: &str) -> Context<'_> {
-    Context { table: TABLE, column: "vim_secrets", row: id }
+const fn sealed_at(id: &str) -> SealContext<'_> {
+    SealContext { table: TABLE, column: "vim_secrets", row: id }
 }
 
 fn vim_connections(db: &Database, row: &Row) -> Result<BTreeMap<String, VimConnection>, Unreadable> {

@@ -271,7 +271,7 @@ impl LeaseStore for Database {
                 self.wake_ours();
             }
             if ending.to.is_final() {
-                self.endings.tell(id.parse().map_or(OperationEnded::Any, OperationEnded::One));
+                self.endings.send(id.parse().map_or(OperationEnded::Any, OperationEnded::One));
             }
             Ok(())
         })

@@ -17,12 +17,12 @@ use super::{Db, ENGINE, FilterReader, Held, Tx, Writer, bounded};
 use crate::domain::ids::ProjectId;
 use crate::metrics::StoreMetrics;
 use crate::store::StoreError;
-use crate::store::seal::{Context, KeyRing, SealError};
+use crate::store::seal::{KeyRing, SealContext, SealError};
 use crate::store::sql::Signals;
 use crate::store::sql::convert::{Unreadable, time};
-use crate::store::sql::definition_cache::KeptFiles;
+use crate::store::sql::definition_cache::DefinitionFileCache;
 use crate::store::sql::endings::Endings;
-use crate::store::sql::pool::Current;
+use crate::store::sql::pool::ReplaceablePool;
 use crate::traces::TRACES;
 
 mod filters;
@@ -44,20 +44,20 @@ type QueryBuilder = sqlx::QueryBuilder<Db>;
 
 /// A database of one engine.
 pub(super) struct Database {
-    reader: Current<Db>,
+    reader: ReplaceablePool<Db>,
     filter_reader: FilterReader,
     writer: Writer,
     keys: KeyRing,
     signals: Signals,
     endings: Endings,
-    files: KeptFiles,
+    files: DefinitionFileCache,
     metrics: StoreMetrics,
     _held: Held,
 }
 
 impl Database {
     pub(super) fn new(
-        reader: Current<Db>,
+        reader: ReplaceablePool<Db>,
         filter_reader: FilterReader,
         writer: Writer,
         keys: KeyRing,
@@ -65,7 +65,7 @@ impl Database {
         endings: Endings,
         held: Held,
     ) -> Self {
-        let (files, metrics) = (KeptFiles::new(), StoreMetrics::default());
+        let (files, metrics) = (DefinitionFileCache::new(), StoreMetrics::default());
         Self { reader, filter_reader, writer, keys, signals, endings, files, metrics, _held: held }
     }
 
@@ -99,7 +99,7 @@ impl Database {
     /// Seals `secrets`; none are NULL, so that a row without any needs no key.
     fn seal<K: Serialize, V: Serialize>(
         &self,
-        context: &Context<'_>,
+        context: &SealContext<'_>,
         secrets: &BTreeMap<K, V>,
     ) -> Result<Option<Vec<u8>>, StoreError> {
         if secrets.is_empty() {
@@ -111,7 +111,7 @@ impl Database {
     /// Opens what [`Database::seal`] made.
     fn open<K: DeserializeOwned + Ord, V: DeserializeOwned>(
         &self,
-        context: &Context<'_>,
+        context: &SealContext<'_>,
         sealed: Option<Vec<u8>>,
     ) -> Result<BTreeMap<K, V>, SealError> {
         sealed.map_or_else(|| Ok(BTreeMap::new()), |sealed| self.keys.open(context, &sealed))

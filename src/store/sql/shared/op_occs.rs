@@ -173,7 +173,7 @@ impl OperationStore for Database {
             self.wake_ours();
             self.signals.change();
             if to.is_final() {
-                self.endings.tell(OperationEnded::One(one(self, project, id).await?.vnf_instance_id));
+                self.endings.send(OperationEnded::One(one(self, project, id).await?.vnf_instance_id));
             }
             Ok(())
         })

@@ -119,7 +119,7 @@ impl PackageStore for Database {
             let done = self.writer.execute(delete).await;
             match done {
                 Ok(done) if done.rows_affected() == 1 => {
-                    self.files.forget(id);
+                    self.files.remove(id);
                     self.signals.change();
                     Ok(())
                 }
@@ -165,7 +165,7 @@ impl PackageStore for Database {
                     .fetch_all(&self.reader())
                     .await?;
             let files = files.into_iter().map(|(path, text)| DefinitionFile { path, text }).collect();
-            self.files.keep(id, &files);
+            self.files.insert(id, &files);
             Ok(files)
         })
         .await

@@ -13,7 +13,7 @@ use super::{Database, QueryBuilder, Row, filters, json, optional_json, point_in_
 use crate::domain::ids::{ProjectId, SubscriptionId, VnfInstanceId};
 use crate::domain::interface::{Edition, Interface};
 use crate::domain::subscription::{Authentication, Subscription, Verbosity};
-use crate::store::seal::Context;
+use crate::store::seal::SealContext;
 use crate::store::sql::convert::{Unreadable, length, millis};
 use crate::store::{Page, StoreError, Subscribed, SubscriptionStore};
 
@@ -169,8 +169,8 @@ fn only_instance(subscription: &Subscription) -> &str {
     }
 }
 
-const fn sealed_at(id: &str) -> Context<'_> {
-    Context { table: TABLE, column: "secrets", row: id }
+const fn sealed_at(id: &str) -> SealContext<'_> {
+    SealContext { table: TABLE, column: "secrets", row: id }
 }
 
 fn id_of(row: &Row) -> Result<SubscriptionId, Unreadable> {

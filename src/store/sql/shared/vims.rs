@@ -9,7 +9,7 @@ use super::super::{VIM_NAME, violated};
 use super::{Database, Query, Row, is_unique_violation, json, point_in_time, project, read};
 use crate::domain::ids::{ProjectId, VimId};
 use crate::domain::vim::Vim;
-use crate::store::seal::Context;
+use crate::store::seal::SealContext;
 use crate::store::sql::convert::{Unreadable, millis, time};
 use crate::store::{OperationEnded, StoreError, VimStore};
 
@@ -89,7 +89,7 @@ impl VimStore for Database {
                 return Err(StoreError::Stale);
             }
             // Its instances are reached in another way from now on.
-            self.endings.tell(OperationEnded::Any);
+            self.endings.send(OperationEnded::Any);
             Ok(())
         })
         .await
@@ -148,8 +148,8 @@ fn bind<'q>(db: &Database, query: Query<'q>, vim: &Vim) -> Result<Query<'q>, Sto
         .bind(vim.updated_at.map(millis)))
 }
 
-const fn sealed_at(id: &str) -> Context<'_> {
-    Context { table: TABLE, column: "secrets", row: id }
+const fn sealed_at(id: &str) -> SealContext<'_> {
+    SealContext { table: TABLE, column: "secrets", row: id }
 }
 
 fn duplicate(error: sqlx::Error) -> StoreError {
