@@ -270,7 +270,7 @@ impl Onboarder {
                 onboarded.content.vnfd.id
             )),
             // The lease runs out, and the package is checked again.
-            Err(error) if error.is_passing() || matches!(error, StoreError::LeaseLost) => return Err(error),
+            Err(error) if error.is_transient() || matches!(error, StoreError::LeaseLost) => return Err(error),
             // Something in it can't be stored.
             Err(error) => internal(&error),
         };

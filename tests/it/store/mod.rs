@@ -31,7 +31,7 @@ use gybe::store::{Checkpoint, Lease, StoreError};
 use crate::support::store_fixture::{Fixture, LONG, at, ending, key, plan, present, resource};
 
 /// All there are, of either engine.
-const MIGRATIONS: [&str; 12] = [
+const MIGRATIONS: &[&str] = &[
     "1 initial",
     "2 traceparent",
     "3 tuning",
@@ -44,6 +44,7 @@ const MIGRATIONS: [&str; 12] = [
     "10 claims",
     "11 op occ values",
     "12 drop op occ values",
+    "20 onboarding leases",
 ];
 
 /// Every write with `lease`; each must be refused.
