@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use crate::domain::ids::VnfLcmOpOccId;
-use crate::store::seal;
 use crate::store::FILTER_DEADLINE;
+use crate::store::seal;
 
 /// Why a method of the store failed.
 #[derive(Debug, thiserror::Error)]

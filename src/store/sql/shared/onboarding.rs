@@ -17,7 +17,7 @@ use super::{Database, Query, QueryBuilder, Row, is_unique_violation, read};
 use crate::domain::ids::{ProjectId, VnfPkgId};
 use crate::domain::package::{Content, DefinitionFile, InterruptedOnboarding, PackageSource};
 use crate::domain::problem::Problem;
-use crate::store::seal::Context;
+use crate::store::seal::SealContext;
 use crate::store::sql::convert::{Unreadable, length};
 use crate::store::{ClaimedOnboarding, OnboardingClaim, OnboardingLease, OnboardingStore, StoreError};
 
@@ -230,8 +230,8 @@ fn source(db: &Database, row: &Row) -> Result<Option<PackageSource>, Unreadable>
     Ok(opened.ok())
 }
 
-const fn sealed_at(id: &str) -> Context<'_> {
-    Context { table: TABLE, column: "source", row: id }
+const fn sealed_at(id: &str) -> SealContext<'_> {
+    SealContext { table: TABLE, column: "source", row: id }
 }
 
 fn lease(row: &Row) -> Result<OnboardingLease, Unreadable> {
