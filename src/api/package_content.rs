@@ -1,5 +1,5 @@
-//! What packages hold (SOL003 clauses 10.4.4 to 10.4.6, SOL005 clauses 9.4.4 to 9.4.7), of both editions, by the id of the
-//! package or that of its VNFD: the CSAR itself, its VNFD, its manifest, its artifacts one by one or together.
+//! The content of packages (SOL003 clauses 10.4.4 to 10.4.6, SOL005 clauses 9.4.4 to 9.4.7) in both editions, by the id of the
+//! package or of its VNFD: the CSAR, its VNFD, its manifest, single artifacts, and a ZIP of artifacts.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use mime::Mime;
 use serde::Deserialize;
 
 use crate::api::negotiate::accepts;
-use crate::api::packages::Named;
+use crate::api::packages::PackageId;
 use crate::api::{Api, range};
 use crate::blocking::blocking;
 use crate::domain::package::ArtifactInfo;
@@ -29,8 +29,8 @@ const TEXT: &str = "text/plain";
 /// `GET /vnf_packages/{id}/package_content`, with `Range`.
 #[utoipa::path(get, path = "/vnf_packages/{id}/package_content", tag = "vnf_packages", params(("id" = String, Path)),
     responses((status = 200, body = Vec<u8>, content_type = "application/zip"), (status = 206), (status = 406, body = ProblemDetails), (status = 409, body = ProblemDetails), (status = 416, body = ProblemDetails)))]
-pub async fn content(api: web::Data<Api>, named: Named, request: HttpRequest) -> Result<HttpResponse, ApiError> {
-    let (_, path, _) = named.onboarded(&api).await?;
+pub async fn content(api: web::Data<Api>, package: PackageId, request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    let (_, path, _) = package.onboarded(&api).await?;
     refuse_unless_zip(&request, "a package")?;
     let file = blocking(move || NamedFile::open(path).map_err(|error| internal(&error))).await?;
     let zip: Mime = ZIP.parse().map_err(|error: mime::FromStrError| internal(&error))?;
@@ -48,11 +48,11 @@ fn refuse_unless_zip(request: &HttpRequest, what: &str) -> Result<(), Problem> {
     ))
 }
 
-/// `GET /vnf_packages/{id}/vnfd`: text if the VNFD is one file and the caller takes text, else a ZIP.
+/// `GET /vnf_packages/{id}/vnfd`: text if the VNFD is one file and the caller accepts text, else a ZIP.
 #[utoipa::path(get, path = "/vnf_packages/{id}/vnfd", tag = "vnf_packages", params(("id" = String, Path)),
     responses((status = 200, description = "text/plain or application/zip, as Accept says"), (status = 406, body = ProblemDetails), (status = 409, body = ProblemDetails)))]
-pub async fn vnfd(api: web::Data<Api>, named: Named, request: HttpRequest) -> Result<HttpResponse, ApiError> {
-    let (_, path, _) = named.onboarded(&api).await?;
+pub async fn vnfd(api: web::Data<Api>, package: PackageId, request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    let (_, path, _) = package.onboarded(&api).await?;
     let files = blocking(move || csar::vnfd(&path, &Limits::default())).await?;
     match files.text {
         Some(text) if accepts(request.headers(), TEXT) => Ok(HttpResponse::Ok().content_type(TEXT).body(text)),
@@ -66,11 +66,11 @@ pub async fn vnfd(api: web::Data<Api>, named: Named, request: HttpRequest) -> Re
     }
 }
 
-/// `GET /vnf_packages/{id}/manifest`: text, or a ZIP that has it as its one file, if the caller takes nothing else.
+/// `GET /vnf_packages/{id}/manifest`: text, or a ZIP of the one file if the caller accepts nothing else.
 #[utoipa::path(get, path = "/vnf_packages/{id}/manifest", tag = "vnf_packages", params(("id" = String, Path)),
     responses((status = 200, description = "text/plain or application/zip, as Accept says"), (status = 404, description = "The package has none", body = ProblemDetails), (status = 406, body = ProblemDetails), (status = 409, body = ProblemDetails)))]
-pub async fn manifest(api: web::Data<Api>, named: Named, request: HttpRequest) -> Result<HttpResponse, ApiError> {
-    let (id, path, _) = named.onboarded(&api).await?;
+pub async fn manifest(api: web::Data<Api>, package: PackageId, request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    let (id, path, _) = package.onboarded(&api).await?;
     let manifest = blocking(move || csar::manifest(&path, &Limits::default())).await?;
     let missing = || Problem::new(ProblemType::NotFound, format!("VNF package {id} has no manifest file"));
     let (name, text) = manifest.ok_or_else(missing)?;
@@ -83,7 +83,7 @@ pub async fn manifest(api: web::Data<Api>, named: Named, request: HttpRequest) -
 
 /// The parameter of a path that names an artifact, decoded.
 #[derive(Deserialize)]
-pub struct OfArtifact {
+pub struct ArtifactPath {
     path: String,
 }
 
@@ -92,12 +92,12 @@ pub struct OfArtifact {
     responses((status = 200, description = "The artifact"), (status = 206), (status = 404, body = ProblemDetails), (status = 409, body = ProblemDetails), (status = 416, body = ProblemDetails)))]
 pub async fn artifact(
     api: web::Data<Api>,
-    named: Named,
-    path: web::Path<OfArtifact>,
+    package: PackageId,
+    path: web::Path<ArtifactPath>,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
-    let (_, csar, content) = named.onboarded(&api).await?;
-    let OfArtifact { path: artifact } = path.into_inner();
+    let (_, csar, content) = package.onboarded(&api).await?;
+    let ArtifactPath { path: artifact } = path.into_inner();
     let info = content.artifacts.iter().find(|info| info.path == artifact);
     let info = info.ok_or_else(|| Problem::not_found("artifact", &artifact))?;
     let media_type = info.content_type.as_deref().unwrap_or("application/octet-stream").to_owned();
@@ -105,7 +105,7 @@ pub async fn artifact(
     Ok(attachment(range::answer(&request, reader, size), &media_type))
 }
 
-/// What the package calls it, where that can be a header. A browser is to keep it, not to show it.
+/// Sets the media type that the package states, if it is a valid header. A browser saves the artifact and does not show it.
 fn attachment(mut answer: HttpResponse, media_type: &str) -> HttpResponse {
     if answer.status().is_success() {
         answer.headers_mut().insert(CONTENT_DISPOSITION, HeaderValue::from_static("attachment"));
@@ -119,9 +119,13 @@ fn attachment(mut answer: HttpResponse, media_type: &str) -> HttpResponse {
 /// `GET /vnf_packages/{id}/artifacts`, with `Range`: a ZIP of the artifacts that are no software images.
 #[utoipa::path(get, path = "/vnf_packages/{id}/artifacts", tag = "vnf_packages", params(("id" = String, Path), ArtifactParameters),
     responses((status = 200, body = Vec<u8>, content_type = "application/zip"), (status = 206), (status = 400, body = ProblemDetails), (status = 406, body = ProblemDetails), (status = 409, body = ProblemDetails), (status = 416, body = ProblemDetails)))]
-pub async fn artifacts(api: web::Data<Api>, named: Named, request: HttpRequest) -> Result<HttpResponse, ApiError> {
+pub async fn artifacts(
+    api: web::Data<Api>,
+    package: PackageId,
+    request: HttpRequest,
+) -> Result<HttpResponse, ApiError> {
     let selection = selection(request.query_string())?;
-    let (_, csar, content) = named.onboarded(&api).await?;
+    let (_, csar, content) = package.onboarded(&api).await?;
     refuse_unless_zip(&request, "a set of artifacts")?;
     refuse_unknown_sets(&selection, &content.artifacts)?;
     let bundle = blocking(move || csar::bundle(&csar, &Limits::default(), &content.artifacts, &selection)).await?;
@@ -145,7 +149,7 @@ fn selection(query: &str) -> Result<Selection, Problem> {
             "exclude_all_mano_artifacts" => &mut selection.without_mano,
             "exclude_all_non_mano_artifacts" => &mut selection.without_non_mano,
             "include_signatures" => &mut selection.signatures,
-            // There are none: what is not in a CSAR is refused when it is onboarded.
+            // There are none: onboarding refuses artifacts outside of the CSAR.
             "include_external_artifacts" => &mut external,
             other => return Err(Problem::bad_request(format!("artifacts have no parameter '{other}'"))),
         };
@@ -161,7 +165,7 @@ fn selection(query: &str) -> Result<Selection, Problem> {
     Ok(selection)
 }
 
-/// An empty ZIP would hide a typing error.
+/// Refuses unknown sets: an empty ZIP would hide a typing error.
 fn refuse_unknown_sets(selection: &Selection, artifacts: &[ArtifactInfo]) -> Result<(), Problem> {
     let known: BTreeSet<&String> =
         artifacts.iter().filter_map(|artifact| artifact.non_mano_artifact_set.as_ref()).collect();

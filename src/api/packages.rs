@@ -1,5 +1,5 @@
-//! `/vnf_packages` and `/onboarded_vnf_packages` of both editions (SOL005 clause 9.4; SOL003 clause 10 for reading): what they
-//! say of packages. What packages hold is in [`super::package_content`], how it gets there in [`super::onboarding`].
+//! `/vnf_packages` and `/onboarded_vnf_packages` in both editions (SOL005 clause 9.4; SOL003 clause 10 for reading).
+//! [`super::package_content`] serves the content of packages, [`super::onboarding`] receives it.
 
 use std::future::{Ready, ready};
 use std::path::PathBuf;
@@ -31,38 +31,38 @@ pub(super) fn missing(id: VnfPkgId) -> impl Fn(StoreError) -> ApiError {
     }
 }
 
-/// A package as a path names it.
-pub enum Named {
+/// The package that a path names.
+pub enum PackageId {
     /// `/vnf_packages/{id}`.
     ById(VnfPkgId),
-    /// `/onboarded_vnf_packages/{vnfdId}`: onboarded, or not there.
+    /// `/onboarded_vnf_packages/{vnfdId}`: onboarded packages only.
     ByVnfd(String),
 }
 
 /// The parameter of a path below `onboarded_vnf_packages`, decoded.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct OfVnfd {
+struct VnfdIdPath {
     vnfd_id: String,
 }
 
-impl FromRequest for Named {
+impl FromRequest for PackageId {
     type Error = ApiError;
     type Future = Ready<Result<Self, ApiError>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        match request.match_info().load::<OfVnfd>() {
-            // No VNFD is called so, and PostgreSQL can't be asked for it.
-            Ok(OfVnfd { vnfd_id }) if vnfd_id.contains('\0') => {
+        match request.match_info().load::<VnfdIdPath>() {
+            // No VNFD has such an id, and PostgreSQL refuses it in a query.
+            Ok(VnfdIdPath { vnfd_id }) if vnfd_id.contains('\0') => {
                 ready(Err(Problem::not_found("the resource", "with U+0000 in its id").into()))
             }
-            Ok(OfVnfd { vnfd_id }) => ready(Ok(Self::ByVnfd(vnfd_id))),
+            Ok(VnfdIdPath { vnfd_id }) => ready(Ok(Self::ByVnfd(vnfd_id))),
             Err(_) => ready(Id::from_request(request, payload).into_inner().map(|Id(id)| Self::ById(id))),
         }
     }
 }
 
-impl Named {
+impl PackageId {
     /// The package.
     ///
     /// # Errors
@@ -154,8 +154,8 @@ pub async fn create(
 /// `GET /vnf_packages/{id}` and `/onboarded_vnf_packages/{vnfdId}`.
 #[utoipa::path(get, path = "/vnf_packages/{id}", tag = "vnf_packages", params(("id" = String, Path)),
     responses((status = 200, body = v2::VnfPkgInfo), (status = 404, body = ProblemDetails)))]
-pub async fn show(api: web::Data<Api>, edition: Edition, named: Named) -> Result<HttpResponse, ApiError> {
-    let package = named.package(&api).await?;
+pub async fn show(api: web::Data<Api>, edition: Edition, package: PackageId) -> Result<HttpResponse, ApiError> {
+    let package = package.package(&api).await?;
     Ok(HttpResponse::Ok().json(VnfPkgInfo::new(&package, edition, &api.public_url)))
 }
 
@@ -182,7 +182,7 @@ pub async fn modify(
         let data = data.as_ref().map(|merged| [&package.user_defined_data, merged]);
         match api.store.update_package(&api.project, id, patch.operational_state, data).await {
             Ok(()) => return Ok(HttpResponse::Ok().json(patch)),
-            // Another request came between: what it has written is merged with.
+            // Another request changed the package: merge with the new data.
             Err(StoreError::Stale) => {}
             Err(error) => return Err(missing(id)(error)),
         }
@@ -190,7 +190,7 @@ pub async fn modify(
     Err(Problem::conflict(format!("VNF package {id} is changed by others all the time: try again")).into())
 }
 
-/// A patch is merged so often, if others are always faster.
+/// Attempts to merge a patch while other requests change the package.
 const MERGES: usize = 16;
 
 fn merged(data: &Map<String, Value>, patch: &Map<String, Value>) -> Map<String, Value> {

@@ -19,7 +19,7 @@ use crate::domain::plan::Plan;
 use crate::domain::problem::{Problem, ProblemType};
 use crate::domain::resource::Resource;
 use crate::infra::Scope;
-use crate::lcm::grant::{request, settle};
+use crate::lcm::grant::{apply, request};
 use crate::nfvo::{GrantDecision, Nfvo, NfvoError};
 use crate::store::Granted;
 
@@ -76,16 +76,16 @@ impl Task<'_> {
                 return Err(StepError::Ungranted(delay, pending));
             }
         };
-        let settled = settle(&grant, &asked, &self.op, &self.instance).map_err(StepError::Permanent)?;
+        let changes = apply(&grant, &asked, &self.op, &self.instance).map_err(StepError::Permanent)?;
         tracing::info!(op.id = %self.op.id, grant.id = grant.id, "operation {} is granted", self.op.id);
-        if let Some(instance) = &settled.instance {
+        if let Some(instance) = &changes.instance {
             self.instance = instance.clone();
         }
-        if let Some(params) = settled.params {
+        if let Some(params) = changes.params {
             self.op.params = params;
             planned = None;
         }
-        if settled.moved {
+        if changes.moved {
             *scope = self.scope().await?;
             planned = None;
         }
@@ -95,7 +95,7 @@ impl Task<'_> {
             None => self.planned(scope.as_ref(), inventory).await?,
         };
         let grant = GrantReference { id: grant.id, uri };
-        Ok((plan, resources, Granted { grant, instance: settled.instance }))
+        Ok((plan, resources, Granted { grant, instance: changes.instance }))
     }
 
     /// Waits until so long after the operation's acceptance.

@@ -1,47 +1,46 @@
-//! From a request to an op occurrence: everything that can be checked without the cluster is checked here, before the 202.
+//! Turns LCM requests into op occurrences. Everything that can be checked without the cluster is checked here, before the 202.
 //!
-//! Called by `crate::api`. What is accepted is written with `begin_operation` of the store in one transaction; after that the
-//! operation can't be lost.
+//! `crate::api` calls it. `begin_operation` of the store writes an accepted operation in one transaction; after that it can't
+//! be lost.
 
 use std::collections::BTreeMap;
 
-use aws_lc_rs::digest::{SHA256, digest};
 use serde_json::{Map, Value, json};
 
 use crate::blocking::blocking;
 use crate::clock::{Clock, Ids};
-use crate::domain::ids::{ProjectId, VimId, VnfInstanceId, VnfLcmOpOccId};
-use crate::domain::instance::{InstantiatedVnfInfo, VnfInstance, VnfMetadata, VnfState};
+use crate::domain::ids::{ProjectId, VnfInstanceId, VnfLcmOpOccId};
+use crate::domain::instance::{InstantiatedVnfInfo, VnfInstance, VnfState};
 use crate::domain::op_occ::{LcmOperation, OpState, Unattended, VnfLcmOpOcc};
 use crate::domain::package::OperationalState;
 use crate::domain::problem::{Problem, ProblemType};
 use crate::domain::scale::{ScaleDirection, ScaleTarget, initial_levels, scaled, scaled_to};
 use crate::domain::secret::masked;
-use crate::domain::vim::{Vim, VimConnection};
 use crate::domain::vnfd::Flavour;
 use crate::domain::{heal, namespace, render};
 use crate::error::ApiError;
 use crate::lcm::modify;
 use crate::lcm::params::{InstantiateParams, manifests};
+use crate::lcm::vim_connections::VimConnections;
 use crate::sol003::common::{
-    CreateVnfRequest, HealVnfRequest, OperateVnfRequest, ScaleType, ScaleVnfRequest, ScaleVnfToLevelRequest, StopType,
+    HealVnfRequest, OperateVnfRequest, ScaleType, ScaleVnfRequest, ScaleVnfToLevelRequest, StopType,
     TerminateVnfRequest, TerminationType,
 };
 use crate::sol003::v2::{InstantiateVnfRequest, VimConnectionInfo};
-use crate::store::{CreateOutcome, IdempotencyKey, OnboardedVnfd, Store, StoreError};
+use crate::store::{OnboardedVnfd, Store, StoreError};
 use crate::traces;
 
 /// Turns requests into op occurrences.
 pub struct Acceptor<'a> {
-    /// Where they are written.
+    /// Receives the op occurrences.
     pub store: &'a dyn Store,
-    /// Tells `startTime`.
+    /// For `startTime`.
     pub clock: &'a dyn Clock,
-    /// Draws their ids.
+    /// For the ids of op occurrences.
     pub ids: &'a dyn Ids,
     /// The caller's tenant.
     pub project: &'a ProjectId,
-    /// Whether an NFVO grants operations: it may say which VIM a VNF is to live in.
+    /// Whether an NFVO grants operations: it may name the VIM of a VNF.
     pub granting: bool,
     /// [`VnfLcmOpOcc::unattended`] of the operations.
     pub unattended: Option<Unattended>,
@@ -86,17 +85,18 @@ impl Acceptor<'_> {
         let op = VnfLcmOpOccId(self.ids.uuid());
         let requested = request.vim_connection_info.unwrap_or_default();
         let former = instance.clone();
-        self.settle(&mut instance, &requested, request.first_connection, op).await?;
+        let connections = self.connections();
+        connections.add(&mut instance, &requested, request.first_connection, op).await?;
         instance.metadata.namespace = Some(namespace);
-        self.refuse_to_leave(&former, &instance).await?;
-        let connections: BTreeMap<&String, VimConnectionInfo> =
+        connections.refuse_to_leave(&former, &instance).await?;
+        let recorded: BTreeMap<&String, VimConnectionInfo> =
             requested.keys().filter_map(|key| Some((key, instance.vim_connections.get(key)?.into()))).collect();
         let record = json!({
             "flavourId": request.flavour_id,
             "instantiationLevelId": request.instantiation_level_id,
             "extVirtualLinks": masked(json!(request.ext_virtual_links)),
             "extManagedVirtualLinks": masked(json!(request.ext_managed_virtual_links)),
-            "vimConnectionInfo": connections,
+            "vimConnectionInfo": recorded,
             "localizationLanguage": request.localization_language,
             "additionalParams": masked(additional.into()),
             "extensions": request.extensions,
@@ -151,7 +151,7 @@ impl Acceptor<'_> {
         self.begin(self.op_occ(self.op_id(), LcmOperation::Heal, record(request)?, &instance), instance).await
     }
 
-    /// Accepts OPERATE. A VNF that is in that state already is brought to it again: some of it may not be.
+    /// Accepts OPERATE. A VNF that is in the requested state already is brought to it again: some objects may not be in it.
     ///
     /// # Errors
     /// 404, 409, 422 (single VNFCs, a stop type or time-out that does not go with the rest).
@@ -187,9 +187,9 @@ impl Acceptor<'_> {
         self.begin(self.op_occ(self.op_id(), LcmOperation::Terminate, record(request)?, &instance), instance).await
     }
 
-    /// Accepts MODIFY_INFO: the new values are in the instance from now on; the operation reports them.
+    /// Accepts MODIFY_INFO: the instance has the new values at once, and the operation reports them.
     ///
-    /// `patch` is a merge patch (RFC 7396) with `vimConnectionInfo` as a map; `if_match` the versions that the caller takes.
+    /// `patch` is a merge patch (RFC 7396) with `vimConnectionInfo` as a map; `if_match` has the versions of `If-Match`.
     ///
     /// # Errors
     /// 404, 409 (another operation; moving a living VNF to another cluster), 412, 422 (`metadata.namespace`, `vnfdId`).
@@ -203,65 +203,11 @@ impl Acceptor<'_> {
             check_version(&former, if_match)?;
             let mut instance = former.clone();
             let changed = modify::apply(&mut instance, patch.clone())?;
-            self.check_connections(&former, &mut instance).await?;
+            self.connections().check(&former, &mut instance).await?;
             let op = self.op_occ(self.op_id(), LcmOperation::ModifyInfo, changed.clone(), &instance);
             Ok((VnfLcmOpOcc { changed_info: Some(changed), ..op }, instance))
         };
         self.begin_on(self.instance(id).await?, prepare).await
-    }
-
-    /// Makes a VNF instance identifier.
-    ///
-    /// `key`, if there is one, tells a request that is repeated from another one: it makes no second instance as long as the
-    /// first is there, which is given back.
-    ///
-    /// # Errors
-    /// 422 if no enabled package has the VNFD, the metadata uses the reserved key, or `key` was that of another request.
-    pub async fn create(&self, request: CreateVnfRequest, key: Option<String>) -> Result<VnfInstance, ApiError> {
-        modify::refuse_namespace(request.metadata.as_ref())?;
-        modify::refuse_excess("metadata", request.metadata.as_ref())?;
-        modify::refuse_long_texts(request.vnf_instance_name.as_deref(), request.vnf_instance_description.as_deref())?;
-        let key = key.map(|key| idempotency_key(key, &request)).transpose()?;
-        let unusable = || {
-            Problem::unprocessable(format!("no onboarded and ENABLED VNF package has the vnfdId '{}'", request.vnfd_id))
-        };
-        let onboarded = match self.store.vnfd(self.project, &request.vnfd_id).await {
-            Err(StoreError::NotFound) => return Err(unusable().into()),
-            other => other?,
-        };
-        let instance = VnfInstance {
-            id: VnfInstanceId(self.ids.uuid()),
-            project_id: self.project.clone(),
-            name: request.vnf_instance_name,
-            description: request.vnf_instance_description,
-            vnfd_id: request.vnfd_id.clone(),
-            vnf_pkg_id: onboarded.package_id,
-            provider: onboarded.vnfd.provider,
-            product_name: onboarded.vnfd.product_name,
-            software_version: onboarded.vnfd.software_version,
-            vnfd_version: onboarded.vnfd.version,
-            metadata: VnfMetadata { namespace: None, user: request.metadata.unwrap_or_default() },
-            extensions: Map::new(),
-            configurable_properties: Map::new(),
-            vim_connections: BTreeMap::new(),
-            instantiated: None,
-            version: 0,
-            created_at: self.clock.now(),
-        };
-        let made = match key {
-            None => self.store.create_instance(&instance).await.map(|()| CreateOutcome::Created),
-            Some(key) => self.store.create_instance_once(&instance, &key).await,
-        };
-        match made {
-            Err(StoreError::Stale) => Err(unusable().into()),
-            Err(error) => Err(error.into()),
-            Ok(CreateOutcome::Created) => Ok(instance),
-            Ok(CreateOutcome::Existing(id)) => self.instance(id).await,
-            Ok(CreateOutcome::KeyConflict) => Err(Problem::unprocessable(
-                "another request had this Idempotency-Key: a new request needs a new key, a repeated one the same body",
-            )
-            .into()),
-        }
     }
 
     pub(super) async fn instance(&self, id: VnfInstanceId) -> Result<VnfInstance, ApiError> {
@@ -278,7 +224,7 @@ impl Acceptor<'_> {
     /// The flavour of a VNF that can scale.
     ///
     /// # Errors
-    /// 404 if the VNFD has no scaling aspects, 409 if it is stopped: with no replicas at all it is at no level.
+    /// 404 if the VNFD has no scaling aspects; 409 if the VNF is stopped: without replicas it is at no scale level.
     async fn scalable(&self, instance: &VnfInstance, info: &InstantiatedVnfInfo) -> Result<Flavour, ApiError> {
         let flavour = self.vnfd(instance).await?.vnfd.flavour(&info.flavour_id)?.clone();
         if flavour.aspects.is_empty() {
@@ -298,130 +244,16 @@ impl Acceptor<'_> {
         Ok(flavour)
     }
 
-    /// Puts the requested connections into the instance, or the default VIM if there is none at all, and chooses the one
-    /// that the VNF is to live in: the request's first, else the one it had, else the first there is.
-    async fn settle(
-        &self,
-        instance: &mut VnfInstance,
-        requested: &BTreeMap<String, VimConnectionInfo>,
-        first: Option<String>,
-        op: VnfLcmOpOccId,
-    ) -> Result<(), ApiError> {
-        let had = instance.home().map(|(key, _)| key.clone());
-        for (key, wire) in requested {
-            let mut connection = VimConnection::from(wire.clone());
-            self.look_up_name(&mut connection).await?;
-            self.check_connection(key, &connection).await?;
-            let known = instance.vim_connections.get(key);
-            connection.added_by = known.map_or(Some(op), |known| known.added_by);
-            instance.vim_connections.insert(key.clone(), connection);
-        }
-        modify::refuse_excess_connections(&instance.vim_connections)?;
-        if instance.vim_connections.is_empty() {
-            let Some(vim) = self.default_vim().await? else { return Ok(()) };
-            let wire = VimConnectionInfo { vim_id: Some(vim.id.to_string()), ..VimConnectionInfo::default() };
-            let connection = VimConnection { added_by: Some(op), ..wire.into() };
-            instance.vim_connections.insert(DEFAULT_CONNECTION.to_owned(), connection);
-        }
-        let chosen = first.or_else(|| requested.keys().next().cloned()).or(had);
-        let chosen = chosen.or_else(|| instance.vim_connections.keys().next().cloned());
-        for (key, connection) in &mut instance.vim_connections {
-            connection.home = Some(key) == chosen.as_ref();
-        }
-        Ok(())
-    }
-
-    /// `None` if there is none, and the grant is to name one.
-    async fn default_vim(&self) -> Result<Option<Vim>, ApiError> {
-        match self.store.default_vim(self.project).await {
-            Err(StoreError::NotFound) if self.granting => Ok(None),
-            Err(StoreError::NotFound) => Err(Problem::unprocessable(
-                "the request has no vimConnectionInfo and no default VIM is registered: give one, or register a VIM with is_default",
-            )
-            .into()),
-            other => Ok(Some(other?)),
-        }
-    }
-
-    /// A VNF that has objects somewhere stays there: nothing could remove them from elsewhere.
-    async fn refuse_to_leave(&self, former: &VnfInstance, instance: &VnfInstance) -> Result<(), ApiError> {
-        let (Some((key, home)), Some(namespace)) = (former.home(), &former.metadata.namespace) else { return Ok(()) };
-        let stays = instance.home().is_some_and(|(_, now)| now.same_cluster(home));
-        if (stays && instance.metadata.namespace.as_ref() == Some(namespace))
-            || self.store.resources(former.id).await?.is_empty()
-        {
-            return Ok(());
-        }
-        Err(Problem::conflict(format!(
-            "the VNF has, or may have, objects in namespace '{namespace}' of the VIM of vimConnectionInfo '{key}': it stays \
-             there until it is terminated or its instantiation is rolled back; credentials may change"
-        ))
-        .into())
-    }
-
-    /// Those of the instance's connections that it did not have like this can be used, and it stays where it is. VIMs that
-    /// are called by their names are looked up.
-    pub(super) async fn check_connections(
-        &self,
-        former: &VnfInstance,
-        instance: &mut VnfInstance,
-    ) -> Result<(), ApiError> {
-        for (key, connection) in &mut instance.vim_connections {
-            if former.vim_connections.get(key) != Some(&*connection) {
-                self.look_up_name(connection).await?;
-                self.check_connection(key, connection).await?;
-            }
-        }
-        self.refuse_to_leave(former, instance).await
-    }
-
-    /// Finds the VIM that a connection calls by its name, whose type and access are then those that it is registered with.
-    async fn look_up_name(&self, connection: &mut VimConnection) -> Result<(), ApiError> {
-        let Some(name) = connection.vim_id.clone().filter(|id| self.vims_by_name && id.parse::<VimId>().is_err())
-        else {
-            return Ok(());
-        };
-        match self.store.vim_named(self.project, &name).await {
-            // Told as any other VIM that there is not.
-            Err(StoreError::NotFound) => {}
-            found => {
-                let vim = found?;
-                connection.vim_id = Some(vim.id.to_string());
-                connection.vim_name = Some(name);
-                connection.vim_type = vim.vim_type;
-            }
-        }
-        Ok(())
-    }
-
-    async fn check_connection(&self, key: &str, connection: &VimConnection) -> Result<(), ApiError> {
-        let wrong = |text: String| Problem::unprocessable(format!("vimConnectionInfo '{key}': {text}"));
-        if !connection.is_kubernetes() {
-            return Err(wrong(format!(
-                "vimType '{}' is not supported; use ETSINFV.KUBERNETES.V_1",
-                connection.vim_type
-            ))
-            .into());
-        }
-        if connection.inline_access().map_err(wrong)?.is_some() {
-            return Ok(());
-        }
-        let id = connection.vim_id.as_deref();
-        let id = id.ok_or_else(|| wrong("give a vimId, or interfaceInfo.endpoint with accessInfo".to_owned()))?;
-        let unknown = || wrong(format!("there is no VIM '{id}'; GET /v1.0/vims lists them"));
-        // One spelling: deleting a VIM looks for it in the instances.
-        let vim_id: VimId = id.parse().ok().filter(|parsed: &VimId| parsed.to_string() == id).ok_or_else(unknown)?;
-        match self.store.vim(self.project, vim_id).await {
-            Err(StoreError::NotFound) => Err(unknown().into()),
-            other => Ok(other.map(drop)?),
-        }
+    pub(super) fn connections(&self) -> VimConnections<'_> {
+        let Self { store, project, granting, vims_by_name, .. } = *self;
+        VimConnections { store, project, granting, vims_by_name }
     }
 
     pub(super) fn op_id(&self) -> VnfLcmOpOccId {
         VnfLcmOpOccId(self.ids.uuid())
     }
 
-    /// The op occurrence of an operation that begins now.
+    /// The op occurrence of an operation that starts now.
     pub(super) fn op_occ(
         &self,
         id: VnfLcmOpOccId,
@@ -453,7 +285,7 @@ impl Acceptor<'_> {
         }
     }
 
-    /// Begins an operation that leaves an instantiated VNF instance as it is.
+    /// Begins an operation that does not change the instance when it starts.
     async fn begin(&self, op: VnfLcmOpOcc, instance: VnfInstance) -> Result<VnfLcmOpOccId, ApiError> {
         let prepare = async |instance: VnfInstance| {
             instantiated(&instance)?;
@@ -462,8 +294,8 @@ impl Acceptor<'_> {
         self.begin_on(instance, prepare).await
     }
 
-    /// Begins the operation that `prepare` makes, with the instance as it leaves it. Should the instance have been changed
-    /// since it was read, once more: the view may have brought it up to date, which is nothing to the caller.
+    /// Begins the operation that `prepare` creates, with the instance that it returns. If the instance changed since it was
+    /// read, reads it and calls `prepare` again: the view may have refreshed it, which is no conflict for the caller.
     pub(super) async fn begin_on(
         &self,
         mut instance: VnfInstance,
@@ -491,11 +323,8 @@ fn accepted(op: &VnfLcmOpOcc) -> VnfLcmOpOccId {
     op.id
 }
 
-/// How often it is tried to begin an operation of an instance that others change.
+/// Attempts to begin an operation of an instance that changes meanwhile.
 const ATTEMPTS: u32 = 4;
-
-/// Key of the `vimConnectionInfo` entry that stands for the default VIM.
-pub const DEFAULT_CONNECTION: &str = "default";
 
 /// The direction of a scale request.
 pub const fn direction(scale_type: ScaleType) -> ScaleDirection {
@@ -505,10 +334,10 @@ pub const fn direction(scale_type: ScaleType) -> ScaleDirection {
     }
 }
 
-/// Where a request to scale to a level leads.
+/// The target of a request to scale to a level.
 ///
 /// # Errors
-/// 400 unless it says so in exactly one way, each aspect once.
+/// 400 unless the request has exactly one kind of target and names each aspect once.
 pub fn target(request: &ScaleVnfToLevelRequest) -> Result<ScaleTarget, Problem> {
     match (&request.instantiation_level_id, request.scale_info.as_deref()) {
         (Some(level), None) => Ok(ScaleTarget::Level(level.clone())),
@@ -532,7 +361,7 @@ pub(super) fn instantiated(instance: &VnfInstance) -> Result<&InstantiatedVnfInf
         .ok_or_else(|| Problem::conflict(format!("VNF instance {} is NOT_INSTANTIATED", instance.id)))
 }
 
-/// 412 unless one of `versions` (of `If-Match`) is the instance's, or there is no such condition.
+/// Checks the condition of `If-Match`, if there is one: one of `versions` must be the instance's.
 ///
 /// # Errors
 /// 412.
@@ -543,13 +372,13 @@ fn check_version(instance: &VnfInstance, versions: Option<&[i64]>) -> Result<(),
     }
 }
 
-/// The instance is of no version that the caller takes.
+/// 412: the instance has none of the versions of `If-Match`.
 pub fn changed() -> Problem {
     Problem::new(ProblemType::PreconditionFailed, "the VNF instance changed: GET it again")
 }
 
 /// # Errors
-/// 422 for a package that is not to be used for anything new.
+/// 422 if the package is DISABLED.
 pub(super) fn usable(onboarded: &OnboardedVnfd) -> Result<(), Problem> {
     if onboarded.operational_state == OperationalState::Enabled {
         return Ok(());
@@ -558,13 +387,7 @@ pub(super) fn usable(onboarded: &OnboardedVnfd) -> Result<(), Problem> {
     Err(Problem::unprocessable(text))
 }
 
-/// What tells `request` from others that are sent with the same key.
-fn idempotency_key(key: String, request: &CreateVnfRequest) -> Result<IdempotencyKey, Problem> {
-    let text = serde_json::to_string(request).map_err(|error| crate::error::internal(&error))?;
-    Ok(IdempotencyKey { key, fingerprint: hex::encode(digest(&SHA256, text.as_bytes()).as_ref()) })
-}
-
-/// A request as it is recorded in the op occurrence: without secrets.
+/// The request as the op occurrence records it: without secrets.
 fn record(request: &impl serde::Serialize) -> Result<Value, Problem> {
     let mut record = serde_json::to_value(request).map_err(|error| crate::error::internal(&error))?;
     if let Some(additional) = record.get_mut("additionalParams") {
@@ -573,7 +396,7 @@ fn record(request: &impl serde::Serialize) -> Result<Value, Problem> {
     Ok(record)
 }
 
-/// What an operation records of its request may be this large, as JSON text.
+/// The largest recorded request of an operation, in bytes of JSON text.
 const MAX_RECORD: usize = 256 * 1024;
 
 fn refuse_large_record(record: &Value) -> Result<(), Problem> {

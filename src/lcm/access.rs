@@ -1,5 +1,5 @@
-//! How to reach the cluster of a VNF instance: by its own `vimConnectionInfo`, or as the VIM it names is registered now, so
-//! that a rotated credential is used from the next look on.
+//! Resolves how to reach the cluster of a VNF instance: from its own `vimConnectionInfo`, or from the present registration of
+//! the VIM that it names, so that a rotated credential takes effect at the next use.
 
 use crate::domain::ids::ProjectId;
 use crate::domain::vim::{VimAccess, VimConnection};
@@ -8,15 +8,15 @@ use crate::store::{StoreError, VimStore};
 /// Why there is no access.
 #[derive(Debug, thiserror::Error)]
 pub enum AccessError {
-    /// The connection is of no use; the text is for the caller.
+    /// The connection can't be used. The text is for the caller.
     #[error("vimConnectionInfo: {0}")]
     Unusable(String),
-    /// The store could not be asked.
+    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// The access to the VIM that an instance lives in.
+/// The access to the VIM `home`, where an instance lives.
 ///
 /// # Errors
 /// [`AccessError`].

@@ -1,7 +1,7 @@
-//! Changing the package of a VNF (SOL003 clause 5.4.11a): what is checked before the 202, and the plan.
+//! The change of a VNF's package (SOL003 clause 5.4.11a): the checks before the 202, and the plan.
 //!
-//! `crate::api` calls the first through [`Acceptor`], the planner the second. What becomes of the objects is decided in
-//! `crate::domain::change`.
+//! `crate::api` calls the first through [`Acceptor`], the planner the second. `crate::domain::change` decides how each object
+//! changes.
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -26,7 +26,7 @@ use crate::lcm::plan::{PlanError, Planner};
 use crate::sol003::v2::ChangeCurrentVnfPkgRequest;
 use crate::store::StoreError;
 
-/// The part of a ChangeCurrentVnfPkgRequest that planning needs.
+/// The part of a ChangeCurrentVnfPkgRequest that a plan needs.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct ChangeRecord {
@@ -36,12 +36,12 @@ struct ChangeRecord {
 }
 
 impl Acceptor<'_> {
-    /// Accepts CHANGE_VNFPKG, also to the package that the VNF has: after an operation that was failed half-way it brings the
-    /// VNF to what that says.
+    /// Accepts CHANGE_VNFPKG, also to the present package of the VNF: after an operation that failed half-way, that brings the
+    /// VNF to the state of the package.
     ///
     /// # Errors
-    /// 404, 409 (NOT_INSTANTIATED, STOPPED, other operation), 400 and 422 as the parts of the request are wrong: no such
-    /// VNFD or flavour in it, a level it does not have, another namespace, manifests that are no good.
+    /// 404, 409 (NOT_INSTANTIATED, STOPPED, other operation), 400 and 422 for errors in the request: unknown VNFD, flavour or
+    /// level, another namespace, invalid manifests.
     pub async fn change_vnfpkg(
         &self,
         id: VnfInstanceId,
@@ -86,7 +86,7 @@ impl Acceptor<'_> {
             if !requested.is_null() {
                 let patch = Map::from_iter([(CONNECTIONS.to_owned(), requested.clone())]);
                 record[CONNECTIONS] = modify::apply(&mut instance, patch)?[CONNECTIONS].take();
-                self.check_connections(&former, &mut instance).await?;
+                self.connections().check(&former, &mut instance).await?;
             }
             let op = self.op_occ(self.op_id(), LcmOperation::ChangeVnfpkg, without_nulls(record), &instance);
             Ok((VnfLcmOpOcc { target_package: Some(onboarded.package_id), ..op }, instance))
@@ -107,7 +107,7 @@ fn started(instance: &VnfInstance) -> Result<&InstantiatedVnfInfo, Problem> {
     Err(Problem::conflict(text))
 }
 
-/// A namespace in the request must be the one that the VNF is in: there it stays.
+/// Refuses a namespace other than that of the VNF, which it never leaves.
 fn stays(instance: &VnfInstance, requested: Option<&Value>) -> Result<(), Problem> {
     let Some(requested) = requested else { return Ok(()) };
     let (requested, home) = (namespace::decide(Some(requested), &[])?, instance.metadata.namespace.as_ref());
@@ -134,10 +134,10 @@ fn refuse_unknown_vdus(flavour: &Flavour, vdus: &[String]) -> Result<(), Problem
 }
 
 impl Planner<'_> {
-    /// The plan of CHANGE_VNFPKG. Its rows are written step by step: a row says what its object is, or is just being made.
+    /// The plan of CHANGE_VNFPKG. Each step writes its rows: a row describes its object as it is or as the step makes it.
     ///
     /// # Errors
-    /// [`PlanError`]; nothing was changed.
+    /// [`PlanError`]; nothing has changed.
     pub(super) async fn change_vnfpkg(&self) -> Result<Plan, PlanError> {
         let request: ChangeRecord = self.request()?;
         let params = ChangeParams::read(&request.additional_params)?;

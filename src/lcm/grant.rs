@@ -1,5 +1,5 @@
-//! Granting (SOL003 clause 9): from a plan to the request for a Grant, and from a Grant to what the operation goes on with.
-//! Called by the conductor in STARTING, where an NFVO is configured.
+//! Granting (SOL003 clause 9): makes the request for a Grant from a plan, and applies a Grant to the operation. The conductor
+//! calls it in STARTING if an NFVO is configured.
 
 use std::collections::BTreeSet;
 
@@ -15,23 +15,23 @@ use crate::domain::vim::VimConnection;
 use crate::lcm::params::{DEFINITION_FILES, InstantiateParams};
 use crate::sol003::grant::{Grant, GrantInfo, GrantRequest};
 
-/// A Grant brings at most so many VIM connections.
+/// The most VIM connections in a Grant.
 const MAX_CONNECTIONS: usize = 16;
-/// Certificates and all, a VIM connection is no larger than this as JSON.
+/// The largest VIM connection, certificates included, in bytes of JSON text.
 const MAX_CONNECTION_BYTES: usize = 64 * 1024;
 
-/// What a Grant changes before the operation begins.
+/// The changes that a Grant makes before the operation begins.
 #[derive(Debug, Default)]
-pub struct Settled {
-    /// The instance with the connections that the Grant brings; `None`: it brings none that are new.
+pub struct GrantChanges {
+    /// The instance with the connections of the Grant; `None`: the Grant has no new ones.
     pub instance: Option<VnfInstance>,
-    /// Whether the VNF is to live in another VIM than was planned for.
+    /// Whether the VNF goes to another VIM than planned.
     pub moved: bool,
-    /// The request's parameters with what the Grant says instead; `None`: nothing.
+    /// The parameters of the request with those of the Grant; `None`: unchanged.
     pub params: Option<Value>,
 }
 
-/// The request for what `demand` has, with links below `base` as the API of `edition` has them.
+/// The request for the resources of `demand`. Its links begin with `base` and are those of `edition`.
 pub fn request(
     op: &VnfLcmOpOcc,
     instance: &VnfInstance,
@@ -42,14 +42,12 @@ pub fn request(
     GrantRequest::new(op, instance, demand, edition, base)
 }
 
-/// Checks a Grant against what was `asked`, and takes from it what is used: VIM connections that are not known yet (known
-/// ones are for PATCH to change, clause 9.5.2.3), the VIM to live in where the request left that open, and of the additional
-/// parameters `createNamespace`.
+/// Checks a Grant against the request `asked` and applies it: new VIM connections (only PATCH changes known ones, clause
+/// 9.5.2.3), the VIM of the VNF where the request left it open, and `createNamespace` of the additional parameters.
 ///
 /// # Errors
-/// 502 if the Grant is another operation's, or leaves a resource unanswered; 422 if it says what can't be done, such as to
-/// move a VNF.
-pub fn settle(grant: &Grant, asked: &Asked, op: &VnfLcmOpOcc, instance: &VnfInstance) -> Result<Settled, Problem> {
+/// 502 if the Grant is of another operation or omits a resource; 422 if it demands the impossible, such as to move a VNF.
+pub fn apply(grant: &Grant, asked: &Asked, op: &VnfLcmOpOcc, instance: &VnfInstance) -> Result<GrantChanges, Problem> {
     if grant.vnf_lcm_op_occ_id != op.id.to_string() || grant.vnf_instance_id != instance.id.to_string() {
         return Err(bad_request("the grant is another operation's, by its vnfLcmOpOccId and vnfInstanceId"));
     }
@@ -59,14 +57,14 @@ pub fn settle(grant: &Grant, asked: &Asked, op: &VnfLcmOpOcc, instance: &VnfInst
         (LcmOperation::Instantiate, Some(granted)) => params(granted, op, instance)?,
         _ => None,
     };
-    let mut settled = instance.clone();
-    let new = connect(&mut settled, grant, op)?;
-    let moved = place(&mut settled, grant, op, new.first())?;
+    let mut granted = instance.clone();
+    let new = connect(&mut granted, grant, op)?;
+    let moved = place(&mut granted, grant, op, new.first())?;
     let changed = !new.is_empty() || moved;
-    Ok(Settled { instance: changed.then_some(settled), moved, params })
+    Ok(GrantChanges { instance: changed.then_some(granted), moved, params })
 }
 
-/// Each resource that was asked for is to be answered (clause 9.5.2.3).
+/// Checks that the Grant has each requested resource (clause 9.5.2.3).
 fn answered(list: &str, asked: &[String], infos: &[GrantInfo]) -> Result<(), Problem> {
     let answers: BTreeSet<&String> = infos.iter().map(|info| &info.resource_definition_id).collect();
     let missing: Vec<&String> = asked.iter().filter(|id| !answers.contains(id)).collect();
@@ -77,7 +75,7 @@ fn answered(list: &str, asked: &[String], infos: &[GrantInfo]) -> Result<(), Pro
     Err(Problem::new(ProblemType::GrantIncomplete, text))
 }
 
-/// Adds the connections that are new. Gives back their ids, in the Grant's order.
+/// Adds the new connections. Returns their ids in the Grant's order.
 fn connect(instance: &mut VnfInstance, grant: &Grant, op: &VnfLcmOpOcc) -> Result<Vec<String>, Problem> {
     let connections = grant.connections();
     if connections.len() > MAX_CONNECTIONS {
@@ -95,7 +93,7 @@ fn connect(instance: &mut VnfInstance, grant: &Grant, op: &VnfLcmOpOcc) -> Resul
         if instance.vim_connections.contains_key(&id) {
             continue;
         }
-        // Undone, an instantiation takes away what came with it.
+        // The rollback of an instantiation removes them again.
         let added_by = (op.operation == LcmOperation::Instantiate).then_some(op.id);
         instance.vim_connections.insert(id.clone(), VimConnection { added_by, ..wire.into() });
         new.push(id);
@@ -103,10 +101,10 @@ fn connect(instance: &mut VnfInstance, grant: &Grant, op: &VnfLcmOpOcc) -> Resul
     Ok(new)
 }
 
-/// Has the VNF live where the Grant says, if that is open; tells whether that is elsewhere than was planned for.
+/// Makes the VIM of the Grant the home of the VNF if the request left it open. Returns whether that is not the planned one.
 fn place(instance: &mut VnfInstance, grant: &Grant, op: &VnfLcmOpOcc, first: Option<&String>) -> Result<bool, Problem> {
     let infos = grant.added().iter().chain(grant.removed());
-    // Some NFVOs fill in nothing where they have nothing to say.
+    // Some NFVOs send empty strings for absent ids.
     let wanted: BTreeSet<&String> =
         infos.filter_map(|info| info.vim_connection_id.as_ref()).filter(|id| !id.is_empty()).collect();
     if wanted.len() > 1 {
@@ -153,7 +151,7 @@ fn place(instance: &mut VnfInstance, grant: &Grant, op: &VnfLcmOpOcc, first: Opt
     Ok(true)
 }
 
-/// Whether the connection is the default VIM's, taken because the request to instantiate has none.
+/// Whether the connection is that of the default VIM, chosen because the instantiation request has none.
 fn is_stand_in(instance: &VnfInstance, id: &str, op: &VnfLcmOpOcc) -> bool {
     let requested = op.params.get("vimConnectionInfo").and_then(Value::as_object);
     op.operation == LcmOperation::Instantiate
@@ -161,7 +159,7 @@ fn is_stand_in(instance: &VnfInstance, id: &str, op: &VnfLcmOpOcc) -> bool {
         && requested.is_none_or(|requested| !requested.contains_key(id))
 }
 
-/// What the Grant's parameters change of the request's. What was decided before the Grant was asked for, it can't change.
+/// The parameters of the request as the Grant changes them. It can't change what was decided before it was requested.
 fn params(granted: &Map<String, Value>, op: &VnfLcmOpOcc, instance: &VnfInstance) -> Result<Option<Value>, Problem> {
     let read = |members: &Map<String, Value>| InstantiateParams::read(members);
     let said = read(granted).map_err(|problem| bad_request(&format!("the grant: {}", problem.detail)))?;
@@ -191,7 +189,7 @@ fn params(granted: &Map<String, Value>, op: &VnfLcmOpOcc, instance: &VnfInstance
     Ok(Some(params))
 }
 
-/// 502: the Grant is of no use.
+/// 502: the Grant can't be used.
 fn bad_request(text: &str) -> Problem {
     Problem::new(ProblemType::GrantInvalid, text)
 }

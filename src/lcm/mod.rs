@@ -1,16 +1,18 @@
-//! Lifecycle management: what stands between a request and the conductor.
+//! Lifecycle management: everything between a request and the conductor.
 //!
 //! [`accept`] checks a request against instance, VNFD and package before the 202 and turns it into an op occurrence;
-//! [`plan`] turns an op occurrence into steps when a conductor takes it. Both read the request through [`params`].
-//! [`change`] has
-//! both for the change of package. [`access`] tells how the instance's cluster is reached.
+//! [`plan`] turns an op occurrence into steps when a conductor takes it. Both read the request through [`params`]; [`change`]
+//! has both for the change of package. [`access`] resolves how to reach an instance's cluster. [`onboarding`] takes packages
+//! in.
 
 pub mod accept;
 pub mod access;
 pub mod change;
+pub mod create;
 pub mod grant;
 pub mod modify;
 pub mod onboarding;
 pub mod params;
 pub mod plan;
 pub mod subscribe;
+mod vim_connections;

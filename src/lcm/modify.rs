@@ -1,4 +1,4 @@
-//! Changing the attributes of a VNF instance: the merge patch of `PATCH /vnf_instances/{id}` (SOL003 clause 5.4.3.3.4, RFC 7396).
+//! Changes the attributes of a VNF instance: the merge patch of `PATCH /vnf_instances/{id}` (SOL003 clause 5.4.3.3.4, RFC 7396).
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::domain::vim::VimConnection;
 use crate::error::{internal, invalid_body};
 use crate::sol003::v2::{VimConnectionInfo, VnfInfoModificationRequest};
 
-/// What can be changed; other members of a patch are ignored, as extensions of later editions.
+/// The attributes that can change. Other members of a patch are ignored: they may be of later editions.
 const ATTRIBUTES: [&str; 6] = [
     "vnfInstanceName",
     "vnfInstanceDescription",
@@ -21,17 +21,17 @@ const ATTRIBUTES: [&str; 6] = [
     "vnfConfigurableProperties",
     "vimConnectionInfo",
 ];
-/// Metadata, extensions and the like may each be this large, as JSON text.
+/// The largest metadata, extensions and the like, each in bytes of JSON text.
 const MAX_BYTES: usize = 64 * 1024;
-/// An instance has at most so many VIM connections, and all of them at most so many bytes as JSON text.
+/// The most VIM connections of an instance, and their largest total size in bytes of JSON text.
 const MAX_CONNECTIONS: (usize, usize) = (64, 256 * 1024);
-/// The longest name and the longest description, in characters, as of Tacker.
+/// The longest name and description in characters, as in Tacker.
 const LONGEST: [(&str, usize); 2] = [("vnfInstanceName", 255), ("vnfInstanceDescription", 1024)];
 
-/// Applies `patch` to `instance`; gives back its public form, without secrets, for the record.
+/// Applies `patch` to `instance`. Returns the patch without secrets, for the op occurrence.
 ///
 /// # Errors
-/// 400 if a member is of the wrong type; 422 for what can't be changed, and for more than is kept.
+/// 400 if a member is of the wrong type; 422 for an attribute that can't change or is too large.
 pub fn apply(instance: &mut VnfInstance, patch: Map<String, Value>) -> Result<Value, Problem> {
     if let Some(name) = ["vnfdId", "vnfPkgId"].iter().find(|name| patch.contains_key(**name)) {
         return Err(Problem::unprocessable(format!(
@@ -72,7 +72,7 @@ pub fn apply(instance: &mut VnfInstance, patch: Map<String, Value>) -> Result<Va
     Ok(changed)
 }
 
-/// Merges a patch of connections, entry by entry; gives back its public form.
+/// Merges a patch of connections, entry by entry. Returns the patch without secrets.
 fn connections(connections: &mut BTreeMap<String, VimConnection>, patch: Map<String, Value>) -> Result<Value, Problem> {
     let mut public = Map::new();
     for (key, entry) in patch {
@@ -85,7 +85,7 @@ fn connections(connections: &mut BTreeMap<String, VimConnection>, patch: Map<Str
         let mut document = known.clone();
         json_patch::merge(&mut document, &entry);
         if document["interfaceInfo"] != known["interfaceInfo"] {
-            // A credential goes where it was given for, and nowhere else: elsewhere, the patch has to bring one.
+            // A credential is sent only to the endpoint it was given for. A patch with another endpoint must have its own.
             document["accessInfo"] = connections.get(&key).map_or(json!({}), |known| json!(known.access_info));
             if let Some(access) = entry.get("accessInfo") {
                 json_patch::merge(&mut document, &json!({ "accessInfo": access }));
@@ -106,7 +106,7 @@ fn connections(connections: &mut BTreeMap<String, VimConnection>, patch: Map<Str
     Ok(Value::Object(public))
 }
 
-/// Refuses more connections than are kept, and larger ones.
+/// Refuses too many or too large connections.
 ///
 /// # Errors
 /// 422.
@@ -119,7 +119,7 @@ pub fn refuse_excess_connections(connections: &BTreeMap<String, VimConnection>) 
     refuse_large("vimConnectionInfo", &exposed, most_bytes)
 }
 
-/// Refuses names and descriptions that are longer than any.
+/// Refuses too long names and descriptions.
 ///
 /// # Errors
 /// 422.
@@ -130,7 +130,7 @@ pub fn refuse_long_texts(name: Option<&str>, description: Option<&str>) -> Resul
     Ok(())
 }
 
-/// Refuses a text of more than so many characters.
+/// Refuses a text of more than `longest` characters.
 ///
 /// # Errors
 /// 422.
@@ -141,7 +141,7 @@ pub fn refuse_long(attribute: &str, text: &str, longest: usize) -> Result<(), Pr
     Err(Problem::unprocessable(format!("{attribute} has more than {longest} characters")))
 }
 
-/// A connection with its secrets, as the caller once sent it, for merging into.
+/// A connection with its secrets, as the caller sent it: the target of a merge.
 fn exposed(connection: &VimConnection) -> Value {
     let secrets =
         connection.secrets.iter().map(|(name, secret): (&String, &Secret)| (name.clone(), secret.expose().into()));
@@ -155,7 +155,7 @@ fn exposed(connection: &VimConnection) -> Value {
     })
 }
 
-/// Refuses the metadata key that is ours.
+/// Refuses the reserved metadata key `namespace`.
 ///
 /// # Errors
 /// 422.
@@ -168,7 +168,7 @@ pub fn refuse_namespace(metadata: Option<&Map<String, Value>>) -> Result<(), Pro
     }
 }
 
-/// Refuses more than is kept of a free-form attribute.
+/// Refuses a too large free-form attribute.
 ///
 /// # Errors
 /// 422.
@@ -176,10 +176,10 @@ pub fn refuse_excess(name: &str, members: Option<&Map<String, Value>>) -> Result
     members.map_or(Ok(()), |members| refuse_large(name, members, MAX_BYTES))
 }
 
-/// Refuses what takes more than so many bytes as JSON text.
+/// Refuses a value of more than `most` bytes as JSON text.
 ///
 /// # Errors
-/// 422; 500 if it can't be written, which is a defect.
+/// 422; 500 if the value can't be serialized, which is a defect.
 pub(super) fn refuse_large(name: &str, value: &impl Serialize, most: usize) -> Result<(), Problem> {
     let bytes = serde_json::to_string(value).map_err(|error| internal(&error))?.len();
     if bytes <= most {

@@ -1,4 +1,4 @@
-//! What Gybe reads of `additionalParams`, and the definition files they name.
+//! Reads `additionalParams` and the definition files that they name.
 
 use std::borrow::Cow;
 
@@ -16,7 +16,7 @@ use crate::package::manifest;
 pub struct InstantiateParams {
     /// `namespace`, as sent: [`crate::domain::namespace::decide`] checks it.
     pub namespace: Option<Value>,
-    /// `createNamespace`: make the namespace if it is not there.
+    /// `createNamespace`: create the namespace if it does not exist.
     pub create_namespace: bool,
     /// `lcm-kubernetes-def-files`: paths in the package; absent: all definition files of the package.
     pub definition_files: Option<Vec<String>>,
@@ -28,20 +28,20 @@ pub struct InstantiateParams {
 pub struct ChangeParams {
     /// `namespace`, as sent.
     pub namespace: Option<Value>,
-    /// As for an instantiation, of the new package.
+    /// As [`InstantiateParams::definition_files`], in the new package.
     pub definition_files: Option<Vec<String>>,
-    /// The `vdu_id` of each of `vdu_params`. That they are changed is nothing special: all objects are.
+    /// The `vdu_id` of each of `vdu_params`. Validated only; every object is updated anyway.
     pub vdus: Vec<String>,
 }
 
-/// The `upgrade_type` that there is: each workload is changed by its own strategy.
+/// The only `upgrade_type`: each workload is updated by its own strategy.
 const ROLLING_UPDATE: &str = "RollingUpdate";
 
 impl ChangeParams {
     /// Reads them.
     ///
     /// # Errors
-    /// 400 naming the parameter that is of the wrong type; 422 for an `upgrade_type` that there is not.
+    /// 400 naming a parameter of the wrong type; 422 for an unknown `upgrade_type`.
     pub fn read(params: &Map<String, Value>) -> Result<Self, Problem> {
         let InstantiateParams { namespace, definition_files, .. } = InstantiateParams::read(params)?;
         match params.get("upgrade_type") {
@@ -72,14 +72,14 @@ impl ChangeParams {
 /// `additionalParams` key of the definition files, as Tacker names it.
 pub const DEFINITION_FILES: &str = "lcm-kubernetes-def-files";
 
-/// A request names at most so many definition files.
+/// The most definition files that a request names.
 const MAX_DEFINITION_FILES: usize = 1000;
 
 impl InstantiateParams {
     /// Reads them.
     ///
     /// # Errors
-    /// 400 naming the parameter that is of the wrong type.
+    /// 400 naming a parameter of the wrong type.
     pub fn read(params: &Map<String, Value>) -> Result<Self, Problem> {
         let wrong = |name: &str, wanted: &str, value: &Value| {
             Problem::bad_request(format!("additionalParams.{name} must be {wanted}, not {}", type_name(value)))
@@ -99,7 +99,7 @@ impl InstantiateParams {
                     Problem::bad_request(format!("additionalParams.{DEFINITION_FILES} must be an array of strings"))
                 })?)
             }
-            // Again a string where every value is one: a JSON array, or paths with commas between.
+            // From NFVOs that send strings only: a JSON array, or paths separated by commas.
             Some(Value::String(text)) => Some(paths_in(text)?),
             Some(other) => return Err(wrong(DEFINITION_FILES, "an array of strings", other)),
         };
@@ -112,7 +112,7 @@ impl InstantiateParams {
     }
 }
 
-/// The paths that a text lists.
+/// The paths in a text: a JSON array, or separated by commas.
 fn paths_in(text: &str) -> Result<Vec<String>, Problem> {
     if text.trim_start().starts_with('[') {
         return serde_json::from_str(text).map_err(|_| {
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn values_that_are_strings_throughout_are_read_as_what_they_are_to_be() {
+    fn reads_values_sent_as_strings() {
         for (files, wanted) in [
             (json!(["a.yaml", "b.yaml"]), &["a.yaml", "b.yaml"][..]),
             (json!("a.yaml, b.yaml"), &["a.yaml", "b.yaml"]),
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_not_be_meant_is_refused() {
+    fn rejects_values_of_other_types() {
         for params in [
             json!({ "createNamespace": "yes" }),
             json!({ "createNamespace": 1 }),

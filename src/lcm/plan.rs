@@ -1,4 +1,4 @@
-//! From an op occurrence to its plan. Runs in STARTING, before anything is changed; the plan is stored and never made again.
+//! Makes the plan of an op occurrence. It runs in STARTING, before anything changes; the plan is stored and never made again.
 
 use std::collections::BTreeMap;
 
@@ -32,13 +32,13 @@ use crate::store::{Store, StoreError};
 /// Why there is no plan.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
-    /// It can't be done as asked.
+    /// The operation is impossible as requested.
     #[error("{}", .0.detail)]
     Refused(Problem),
-    /// The cluster could not be asked.
+    /// The cluster failed.
     #[error(transparent)]
     Infra(#[from] InfraError),
-    /// The store could not be asked.
+    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -49,13 +49,13 @@ impl From<Problem> for PlanError {
     }
 }
 
-/// What a plan is made of.
+/// The inputs of a plan.
 pub struct Planner<'a> {
     /// Packages and inventory.
     pub store: &'a dyn Store,
-    /// Asked for kinds.
+    /// For the discovery of kinds.
     pub driver: &'a dyn Driver,
-    /// Where the VNF lives; `None`: a grant is to say so, and what is planned until then is only what it asks for.
+    /// Where the VNF lives; `None`: a grant decides, and the plan until then only serves to request it.
     pub scope: Option<&'a Scope>,
     /// The operation.
     pub op: &'a VnfLcmOpOcc,
@@ -65,7 +65,7 @@ pub struct Planner<'a> {
     pub inventory: &'a [Resource],
 }
 
-/// The part of an InstantiateVnfRequest that planning needs.
+/// The part of an InstantiateVnfRequest that a plan needs.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct InstantiateRecord {
@@ -76,10 +76,10 @@ struct InstantiateRecord {
 }
 
 impl Planner<'_> {
-    /// The plan, and the inventory rows to be added or replaced.
+    /// The plan, and the inventory rows to add or replace.
     ///
     /// # Errors
-    /// [`PlanError`]; nothing was changed.
+    /// [`PlanError`]; nothing has changed.
     pub async fn plan(&self) -> Result<(Plan, Vec<Resource>), PlanError> {
         Ok(match self.op.operation {
             LcmOperation::Instantiate => self.instantiate().await?,
@@ -104,7 +104,7 @@ impl Planner<'_> {
         let numbers = instances(flavour, &levels, level);
         let resources = self.rendered(&manifests, flavour, &numbers, params.create_namespace).await?;
         let wanted: Vec<ObjectKey> = resources.iter().map(|resource| resource.key.clone()).collect();
-        // What an earlier instantiation that was failed has left, and this one does not want.
+        // Leftovers of an earlier, failed instantiation that this one does not use.
         let leftover: Vec<ObjectKey> =
             self.inventory.iter().map(|resource| &resource.key).filter(|key| !wanted.contains(key)).cloned().collect();
         let mut forward = remove_all(&leftover, Some(0));
@@ -133,7 +133,7 @@ impl Planner<'_> {
         Ok(blocking(move || manifests(&files, chosen.as_deref())).await?)
     }
 
-    /// The inventory rows that the manifests come to, with these numbers of instances of VDUs.
+    /// The inventory rows for the manifests, with these numbers of instances of VDUs.
     pub(super) async fn rendered(
         &self,
         manifests: &[Manifest],
@@ -178,8 +178,8 @@ impl Planner<'_> {
         self.rescaled(&flavour, after, &numbers)
     }
 
-    /// The number of instances of each of `vdus` after scaling between these levels. A VDU that the VNFD gives no initial
-    /// number moves from the replicas it has by the difference of the deltas.
+    /// The number of instances of each of `vdus` after scaling between these levels. A VDU without an initial number in the
+    /// VNFD changes its present replicas by the difference of the deltas.
     fn numbers<'v>(
         &self,
         flavour: &Flavour,
@@ -200,7 +200,7 @@ impl Planner<'_> {
             .collect()
     }
 
-    /// The VDUs get these numbers of instances, the VNF these levels.
+    /// The plan that gives the VDUs these numbers of instances and the VNF these levels.
     fn rescaled(
         &self,
         flavour: &Flavour,
@@ -227,7 +227,7 @@ impl Planner<'_> {
         Ok(Plan { forward: set(forward), backward: Some(set(backward)), scale_levels: Some(after), ..Plan::default() })
     }
 
-    /// The flavour the VNF has.
+    /// The flavour of the VNF.
     pub(super) async fn flavour(&self) -> Result<Flavour, PlanError> {
         let onboarded = self.store.vnfd(&self.instance.project_id, &self.instance.vnfd_id).await?;
         Ok(onboarded.vnfd.flavour(&self.info()?.flavour_id)?.clone())
@@ -236,7 +236,7 @@ impl Planner<'_> {
     async fn heal(&self) -> Result<Plan, PlanError> {
         let request: HealVnfRequest = self.request()?;
         let ids = request.vnfc_instance_id.unwrap_or_default();
-        // All pods are those there are now; named ones are those the caller saw, of which some may be gone by now.
+        // Without ids, all present pods. With ids, the pods that the caller saw; some may be gone by now.
         let observed = if ids.is_empty() {
             self.driver.observe(self.scope()?, self.inventory, PodSnapshot::default()).await?.vnfcs
         } else {
@@ -248,7 +248,7 @@ impl Planner<'_> {
             vnfc.workload_kind == resource.key.kind && vnfc.workload_name == resource.key.name
         };
         let is_stopped = self.info()?.vnf_state == VnfState::Stopped;
-        // A Job that has run is not run again, and what is removed while the VNF is stopped comes back when it is started.
+        // A Job that has run does not run again. Objects that a stopped VNF does not have come back when it starts.
         let concerned = |resource: &&Resource| {
             resource.key.kind != "Job"
                 && !(is_stopped && stop_method(&resource.key) == StopMethod::Delete)
@@ -256,7 +256,7 @@ impl Planner<'_> {
         };
         let objects: Vec<ObjectKey> = self.inventory.iter().filter(concerned).map(|row| row.key.clone()).collect();
         let pods = vnfcs.iter().map(|vnfc| PodRef { name: vnfc.pod_name.clone(), uid: vnfc.pod_uid.clone() });
-        // Applying brings back what was removed or changed behind our back, and bare pods.
+        // Apply restores objects that others removed or changed, and bare pods.
         let mut forward = vec![Step::DeletePods { pods: pods.collect() }];
         forward.extend(apply_all(&objects));
         Ok(Plan { forward, ..Plan::default() })

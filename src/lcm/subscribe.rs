@@ -1,4 +1,4 @@
-//! From a request to a subscription: all checks that need neither the database nor the subscriber.
+//! Turns requests into subscriptions, with all checks that need neither the database nor the subscriber.
 
 use std::time::Duration;
 
@@ -19,32 +19,32 @@ use crate::sol003::subscription::{
     PkgmNotificationsFilter, PkgmSubscriptionRequest, SubscriptionAuthentication,
 };
 
-/// A filter may be so large, as JSON text: every change is compared with it.
+/// The largest filter in bytes of JSON text: it is compared with every change.
 const MAX_FILTER: usize = 64 * 1024;
-/// A URI may be so long.
+/// The longest URI in bytes.
 const MAX_URI: usize = 2048;
 
-/// What subscriptions are made with.
+/// Makes subscriptions.
 pub struct Subscriber<'a> {
     /// Time.
     pub clock: &'a dyn Clock,
     /// Identifiers.
     pub ids: &'a dyn Ids,
-    /// Whose it is.
+    /// The owner.
     pub project: &'a ProjectId,
-    /// Scheme, host and port that callers reach us under.
+    /// Scheme, host and port of the links in notifications.
     pub base_url: &'a str,
-    /// Whether there is a certificate to show to who asks for TLS_CERT.
+    /// Whether there is a client certificate for TLS_CERT.
     pub has_certificate: bool,
     /// [`Subscription::orphan_grace`].
     pub orphan_grace: Option<Duration>,
 }
 
 impl Subscriber<'_> {
-    /// The subscription to changes of VNF instances that `request` asks for.
+    /// The subscription to changes of VNF instances.
     ///
     /// # Errors
-    /// 422 for what can't be as it is.
+    /// 422.
     pub fn to_lifecycle(&self, edition: Edition, request: LccnSubscriptionRequest) -> Result<Subscription, Problem> {
         let filter = lifecycle_filter(request.filter.unwrap_or_default())?;
         let LccnSubscriptionRequest { callback_uri, authentication, verbosity, .. } = request;
@@ -53,10 +53,10 @@ impl Subscriber<'_> {
         Ok(Subscription { filter, verbosity, ..subscription })
     }
 
-    /// The subscription to changes of packages that `request` asks for.
+    /// The subscription to changes of packages.
     ///
     /// # Errors
-    /// 422 for what can't be as it is.
+    /// 422.
     pub fn to_packages(&self, edition: Edition, request: PkgmSubscriptionRequest) -> Result<Subscription, Problem> {
         let filter = package_filter(edition, request.filter.unwrap_or_default())?;
         let PkgmSubscriptionRequest { callback_uri, authentication, .. } = request;
@@ -64,7 +64,7 @@ impl Subscriber<'_> {
         Ok(Subscription { filter, ..subscription })
     }
 
-    /// One that is told everything.
+    /// A subscription to everything.
     fn subscription(
         &self,
         interface: Interface,
@@ -101,7 +101,7 @@ fn lifecycle_filter(filter: LifecycleChangeNotificationsFilter) -> Result<Map<St
     kept(&filter)
 }
 
-/// Only of changes can be said which packages, and in which state, are meant (clause 10.5.3.2).
+/// Only a filter for changes may name packages and their states (clause 10.5.3.2).
 fn package_filter(edition: Edition, mut filter: PkgmNotificationsFilter) -> Result<Map<String, Value>, Problem> {
     let of_changes = filter.notification_types.is_empty()
         || filter.notification_types.contains(&PackageNotificationType::VnfPackageChangeNotification);
@@ -113,12 +113,12 @@ fn package_filter(edition: Edition, mut filter: PkgmNotificationsFilter) -> Resu
         ));
     }
     if edition == Edition::V1 {
-        // 2.6.1 has none, and what is not known is ignored.
+        // Unknown in 2.6.1, so ignored.
         filter.vnfm_info.clear();
     }
     let mut filter = kept(&filter)?;
     for name in ["operationalState", "usageState"] {
-        // Shown as the schemas have it: one state, not a list of one.
+        // The schemas have one state, not a list.
         if let Some(value) = filter.get_mut(name)
             && let Some([only]) = value.as_array().map(Vec::as_slice)
         {
@@ -128,7 +128,7 @@ fn package_filter(edition: Edition, mut filter: PkgmNotificationsFilter) -> Resu
     Ok(filter)
 }
 
-/// The filter as it is kept: equal filters are the same JSON.
+/// The stored form of a filter: equal filters are equal JSON.
 fn kept(filter: &impl Serialize) -> Result<Map<String, Value>, Problem> {
     let filter = serde_json::to_value(filter).map_err(|error| internal(&error))?;
     if filter.to_string().len() > MAX_FILTER {
@@ -140,7 +140,7 @@ fn kept(filter: &impl Serialize) -> Result<Map<String, Value>, Problem> {
     })
 }
 
-/// Lists are sets here: in order, nothing twice. What is empty says nothing and is left out.
+/// Lists are sets: sorted, without duplicates. Empty lists and members are left out.
 fn canonical(value: Value) -> Value {
     let is_empty = |value: &Value| *value == json!([]) || *value == json!({});
     match value {
@@ -158,7 +158,7 @@ fn canonical(value: Value) -> Value {
     }
 }
 
-/// An absolute `http` or `https` URI. Without user and password, as it is shown.
+/// An absolute `http` or `https` URI without user and password, which responses would show.
 fn check_uri(name: &str, uri: &str) -> Result<(), Problem> {
     let is_usable = |uri: Uri| {
         matches!(uri.scheme_str(), Some("http" | "https"))
@@ -197,7 +197,7 @@ fn authentication(given: SubscriptionAuthentication, has_certificate: bool) -> R
         let (Some(name), Some(password)) = (params.user_name, params.password) else {
             return Err(problem("paramsBasic must have userName and password: nothing was agreed otherwise"));
         };
-        // It ends the name on the wire.
+        // A colon ends the user name on the wire.
         if name.contains(':') {
             return Err(problem("userName can't have a colon"));
         }
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_filters_are_kept_as_the_same_text() {
+    fn equal_filters_have_the_same_text() {
         let one = json!({ "operationStates": ["FAILED", "COMPLETED", "FAILED"], "operationTypes": [],
             "vnfInstanceSubscriptionFilter": { "vnfdIds": ["b", "a"], "vnfInstanceIds": [] } });
         let other = json!({ "vnfInstanceSubscriptionFilter": { "vnfdIds": ["a", "b"] },
@@ -245,13 +245,13 @@ mod tests {
     }
 
     #[test]
-    fn operations_can_only_be_named_where_they_are_told_of() {
+    fn rejects_operations_in_filters_for_other_notifications() {
         let given = json!({ "notificationTypes": ["VnfIdentifierCreationNotification"], "operationTypes": ["HEAL"] });
         assert_eq!(of_lifecycle(given).unwrap_err().status, 422);
     }
 
     #[test]
-    fn states_of_packages_are_kept_one_by_one_and_only_where_changes_are_told() {
+    fn keeps_single_package_states_and_only_for_changes() {
         let given =
             json!({ "operationalState": ["ENABLED"], "usageState": "IN_USE", "vnfmInfo": ["b", "a"], "vnfdId": [] });
         let kept = json!({ "operationalState": "ENABLED", "usageState": "IN_USE" });
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn a_uri_must_be_one_that_can_be_called_and_shown() {
+    fn rejects_unusable_uris() {
         for good in ["http://nfvo:8080/cb?x=1", "https://[fd00::1]/"] {
             check_uri("callbackUri", good).unwrap();
         }
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn parameters_belong_to_the_types_that_are_listed() {
+    fn rejects_parameters_of_other_authentication_types() {
         let given = |value: Value| authentication(serde_json::from_value(value).unwrap(), false);
         let basic = json!({ "userName": "gybe", "password": "s3cr3t" });
         let token = json!({ "clientId": "gybe", "clientPassword": "s3cr3t", "tokenEndpoint": "http://nfvo/token" });

@@ -1,9 +1,8 @@
-//! A CSAR as a bounded set of files. [`super::csar`] reads everything through here; nothing is ever unpacked to disk.
+//! A CSAR as a bounded set of files. [`super::csar`] reads all files by it; nothing is ever unpacked to disk.
 //!
-//! [`Archive::open`] refuses what a package has no use for and an attacker has: names that lead out of the archive, links,
-//! names that occur twice, encrypted or oddly compressed entries, a directory that says something else than the entries,
-//! and entries that inflate beyond the [`Limits`]. The sizes checked are those the archive declares; the zip reader fails
-//! when an entry goes on beyond its own.
+//! [`Archive::open`] refuses what only an attacker needs: names that lead out of the archive, links, duplicate names,
+//! encrypted or unusually compressed entries, a directory that contradicts the entries, and entries that inflate beyond the
+//! [`Limits`]. It checks the declared sizes; the zip reader fails if an entry is longer than it declares.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -22,7 +21,7 @@ use crate::domain::package::DefinitionFile;
 use crate::domain::problem::{Problem, ProblemType};
 use crate::package::bundle::{Bundle, Member};
 
-/// How much a package may be.
+/// Bounds of a package.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Files and directories: 10,000.
@@ -55,7 +54,7 @@ impl Default for Limits {
     }
 }
 
-/// Below this, how well a file is compressed does not matter.
+/// Smaller files may be compressed by any ratio. Bytes.
 const RATIO_FLOOR: u64 = 1 << 20;
 
 /// An open CSAR whose entries have been checked.
@@ -72,7 +71,7 @@ impl Archive {
     /// 422 saying what is wrong with it; 500 if the file can't be read.
     pub fn open(path: &Path, limits: &Limits) -> Result<Self, Problem> {
         let file = File::open(path).map_err(|error| unreadable(&error))?;
-        // Entries are counted only after all of them have been read, and each costs memory: stop the reading in time.
+        // The zip reader counts entries only after it has read all, and each takes memory. So the read is cut off.
         let allowance = Rc::new(Cell::new(Some(limits.entries as u64 * (limits.path_bytes as u64 + 256) + (1 << 20))));
         let metered = BufReader::new(Metered { file, allowance: Rc::clone(&allowance) });
         let mut zip = ZipArchive::new(metered).map_err(|error| match allowance.get() {
@@ -119,8 +118,8 @@ impl Archive {
         text.map(Some).map_err(|_| Problem::invalid_package(format!("{path}: is not UTF-8; save it as UTF-8 text")))
     }
 
-    /// The file at `path` for itself, to be read while the archive is closed, and its size in bytes. `csar` is where the
-    /// archive was opened. The checksum of the ZIP is not looked at again: that of the package was when it was onboarded.
+    /// A reader of the file at `path` that outlives the archive, and the size of the file in bytes. `csar` is the path of the
+    /// archive. The checksum of the ZIP is not verified again: onboarding verified that of the package.
     ///
     /// # Errors
     /// 404 if there is no such file, 422 if it is damaged, 500 if reading fails.
@@ -138,7 +137,7 @@ impl Archive {
         })
     }
 
-    /// A ZIP of the files at `paths`, to be read while the archive is closed. `csar` is where the archive was opened.
+    /// A ZIP of the files at `paths` that outlives the archive. `csar` is the path of the archive.
     ///
     /// # Errors
     /// As [`Archive::reader`]; 422 if it would be larger than 4 GiB.
@@ -286,7 +285,7 @@ fn damaged(path: &str, error: &io::Error) -> Problem {
     if is_content(error) { refused(&format!("its entry '{path}' is damaged ({error})")) } else { unreadable(error) }
 }
 
-/// Whether an error speaks of what is in the file, and not of the file's storage.
+/// Whether the error is about the content of the file, not about its storage.
 fn is_content(error: &io::Error) -> bool {
     use io::ErrorKind::{InvalidData, InvalidInput, Other, UnexpectedEof};
     matches!(error.kind(), InvalidData | InvalidInput | Other | UnexpectedEof)
@@ -299,7 +298,7 @@ fn unreadable(error: &io::Error) -> Problem {
     )
 }
 
-/// The file, of which no more can be read than the allowance, as long as there is one.
+/// A file that can be read up to an allowance, if there is one.
 struct Metered {
     file: File,
     allowance: Rc<Cell<Option<u64>>>,

@@ -1,7 +1,7 @@
-//! A ZIP of some of a CSAR's files that is made while it is sent ([`super::archive::Archive::bundle`]).
+//! A ZIP of some files of a CSAR that is made while it is sent ([`super::archive::Archive::bundle`]).
 //!
-//! The files are copied as they are compressed in the CSAR, so that nothing is unpacked, the size is known before the first
-//! byte, and any part can be sent by itself. In memory are only the headers: some 700 bytes a file at the most.
+//! The compressed files are copied from the CSAR as they are. So nothing is unpacked, the size is known before the first byte,
+//! and any range can be sent. Only the headers are in memory: at most 700 bytes a file.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -10,28 +10,28 @@ use std::os::unix::fs::FileExt as _;
 
 use crate::domain::problem::Problem;
 
-/// A file of the bundle as the CSAR has it.
+/// A file of the bundle, as stored in the CSAR.
 #[derive(Debug)]
 pub struct Member {
     /// Its path.
     pub path: String,
     /// 0: stored, 8: deflated.
     pub method: u16,
-    /// Of what it holds.
+    /// CRC-32 of the content.
     pub crc32: u32,
-    /// Of what it holds, in bytes.
+    /// Size of the content in bytes.
     pub size: u64,
-    /// Where its compressed content begins in the CSAR.
+    /// Offset of the compressed content in the CSAR.
     pub start: u64,
-    /// Of its compressed content, in bytes.
+    /// Size of the compressed content in bytes.
     pub compressed: u64,
 }
 
-/// The ZIP, to be read from its beginning on.
+/// The ZIP, read from its beginning.
 pub struct Bundle {
     csar: File,
     parts: VecDeque<Part>,
-    /// What has been read of the first part.
+    /// The bytes of the first part that were read.
     done: u64,
     size: u64,
 }
@@ -39,7 +39,7 @@ pub struct Bundle {
 enum Part {
     /// Headers.
     Bytes(Vec<u8>),
-    /// This part of the CSAR.
+    /// A range of the CSAR.
     Copied { start: u64, length: u64 },
 }
 
@@ -54,13 +54,13 @@ impl Part {
 
 /// Names are UTF-8.
 const FLAGS: u16 = 1 << 11;
-/// What a reader must be able to: deflate.
+/// The ZIP version that a reader needs: deflate.
 const VERSION: u16 = 20;
-/// Made on Unix, so that [`MODE`] counts.
+/// Made on Unix, so that readers use [`MODE`].
 const MADE_BY: u16 = 3 << 8 | VERSION;
 /// A regular file that its owner may write and all may read.
 const MODE: u32 = 0o100_644 << 16;
-/// The first of January 1980, the earliest there is: times would only make equal files different.
+/// 1 January 1980, the earliest date: real times would make equal files differ.
 const DATE: u16 = 1 << 5 | 1;
 
 impl Bundle {
@@ -109,12 +109,12 @@ impl Bundle {
         Ok(Self { csar, parts, done: 0, size })
     }
 
-    /// Of the whole, in bytes.
+    /// Size of the ZIP in bytes.
     pub const fn size(&self) -> u64 {
         self.size
     }
 
-    /// Passes over the next `bytes`, without reading them.
+    /// Skips the next `bytes` without reading them.
     pub fn skip(&mut self, mut bytes: u64) {
         while let Some(part) = self.parts.front() {
             let left = part.length() - self.done;
@@ -130,7 +130,7 @@ impl Bundle {
 }
 
 impl Member {
-    /// What both of its headers have, from the version to the length of the name.
+    /// The part that both headers have, from the version to the length of the name.
     fn common(&self) -> Option<Vec<u8>> {
         let word = |size: u64| u32::try_from(size).ok();
         let mut common = Vec::with_capacity(24);

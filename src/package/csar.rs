@@ -1,6 +1,6 @@
-//! From an uploaded CSAR to what is kept of it: [`onboard`] checks and reads a package, the others serve parts of it later.
+//! Reads CSARs: [`onboard`] checks and reads an uploaded package, the other functions serve parts of it later.
 //!
-//! The forms of SOL004: with `TOSCA-Metadata/TOSCA.meta` that names the VNFD, or without it and with the VNFD as the one
+//! Both forms of SOL004 are supported: with `TOSCA-Metadata/TOSCA.meta` that names the VNFD, or without it and with the VNFD as the one
 //! YAML file at the root. Artifacts are listed with their hashes in TOSCA.meta, in the manifest (`*.mf`), or in both.
 //! Nothing is ever fetched: an artifact or an import that is a URL is refused.
 
@@ -23,10 +23,10 @@ use crate::package::yaml;
 
 const TOSCA_META: &str = "TOSCA-Metadata/TOSCA.meta";
 
-/// What onboarding makes of a CSAR.
+/// The result of onboarding a CSAR.
 #[derive(Debug)]
 pub struct Onboarded {
-    /// What the package is.
+    /// The descriptor, the artifacts and the digest.
     pub content: Content,
     /// The artifacts that can be definition files.
     pub files: Vec<DefinitionFile>,
@@ -47,9 +47,9 @@ pub struct VnfdFiles {
 /// 422 naming file and line of the first thing that is wrong and what to do; 500 if the storage fails.
 pub fn onboard(path: &Path, limits: &Limits) -> Result<Onboarded, Problem> {
     let mut archive = Archive::open(path, limits)?;
-    let entry = Entry::find(&mut archive)?;
-    let mut artifacts = entry.artifacts(&mut archive)?;
-    let Descriptor { vnfd, images, .. } = entry.vnfd(&mut archive)?;
+    let index = PackageIndex::find(&mut archive)?;
+    let mut artifacts = index.artifacts(&mut archive)?;
+    let Descriptor { vnfd, images, .. } = index.vnfd(&mut archive)?;
     for artifact in &mut artifacts {
         let image = images.iter().find(|image| image.paths.contains(&artifact.path));
         artifact.image = image.map(|described| described.image.clone());
@@ -65,8 +65,8 @@ pub fn onboard(path: &Path, limits: &Limits) -> Result<Onboarded, Problem> {
 /// As [`onboard`].
 pub fn vnfd(path: &Path, limits: &Limits) -> Result<VnfdFiles, Problem> {
     let mut archive = Archive::open(path, limits)?;
-    let entry = Entry::find(&mut archive)?;
-    let mut files = entry.vnfd(&mut archive)?.files;
+    let index = PackageIndex::find(&mut archive)?;
+    let mut files = index.vnfd(&mut archive)?.files;
     let text = if let [(_, text)] = files.as_slice() { Some(text.clone()) } else { None };
     if let Some(meta) = archive.text(TOSCA_META)? {
         files.insert(0, (TOSCA_META.to_owned(), meta));
@@ -80,22 +80,22 @@ pub fn vnfd(path: &Path, limits: &Limits) -> Result<VnfdFiles, Problem> {
 /// As [`onboard`].
 pub fn manifest(path: &Path, limits: &Limits) -> Result<Option<(String, String)>, Problem> {
     let mut archive = Archive::open(path, limits)?;
-    match Entry::find(&mut archive)?.manifest {
+    match PackageIndex::find(&mut archive)?.manifest {
         Some((manifest, _)) => Ok(archive.text(&manifest)?.map(|text| (manifest, text))),
         None => Ok(None),
     }
 }
 
-/// What a ZIP of artifacts is to have (SOL003 3.3.1 clause 10.4.6). There are none outside of the CSAR.
+/// The selection of artifacts for a ZIP (SOL003 3.3.1 clause 10.4.6). All artifacts are in the CSAR.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
-    /// Not those that are in no set for others than NFV-MANO.
+    /// Exclude artifacts that are in no non-MANO set.
     pub without_mano: bool,
-    /// Not those that are in one.
+    /// Exclude artifacts that are in one.
     pub without_non_mano: bool,
-    /// Of those that are in one, these sets only.
+    /// Of the non-MANO artifacts, only these sets.
     pub sets: Option<BTreeSet<String>>,
-    /// With what they are signed with, if the package has that in files of its own.
+    /// Include signatures and certificates that are files of the package.
     pub signatures: bool,
 }
 
@@ -108,7 +108,7 @@ impl Selection {
     }
 }
 
-/// A ZIP of those of the package's `artifacts` that are no software images, as `selection` wants it. The CSAR is at `path`.
+/// A ZIP of the selected `artifacts` of the CSAR at `path`, without software images.
 ///
 /// # Errors
 /// As [`onboard`]; 422 if it would be larger than 4 GiB.
@@ -122,7 +122,7 @@ pub fn bundle(
     let artifacts = artifacts.iter().filter(|artifact| artifact.image.is_none() && selection.has(artifact));
     let mut paths: BTreeSet<String> = artifacts.map(|artifact| artifact.path.clone()).collect();
     if selection.signatures {
-        let lists = Entry::find(&mut archive)?.lists(&mut archive)?;
+        let lists = PackageIndex::find(&mut archive)?.lists(&mut archive)?;
         let signed = lists.iter().flat_map(|(_, list)| &list.artifacts).filter(|one| paths.contains(&one.path.text));
         let signatures: Vec<String> = signed.flat_map(|one| one.signatures.iter().cloned()).collect();
         paths.extend(signatures.into_iter().filter(|path| archive.size(path).is_some()));
@@ -146,17 +146,17 @@ pub fn zipped(files: &[(String, String)]) -> Result<Vec<u8>, Problem> {
     zip().map_err(|error| Problem::new(ProblemType::Internal, format!("the files can't be packed: {error}")))
 }
 
-/// Where everything else of a package is named.
-struct Entry {
-    /// The path of the VNFD, and where it is named.
+/// The files that name all others of a package.
+struct PackageIndex {
+    /// The path of the VNFD, and the file and line that names it.
     definitions: (String, String),
-    /// The manifest and where it is named.
+    /// The manifest, and the file and line that names it.
     manifest: Option<(String, String)>,
     /// TOSCA.meta.
     meta: Option<Meta>,
 }
 
-impl Entry {
+impl PackageIndex {
     fn find(archive: &mut Archive) -> Result<Self, Problem> {
         match archive.text(TOSCA_META)? {
             Some(text) => Self::named(meta::read(TOSCA_META, &text)?),
@@ -214,7 +214,7 @@ impl Entry {
         Ok(verifier.found.into_values().map(described).collect())
     }
 
-    /// What TOSCA.meta and the manifest say, and where.
+    /// TOSCA.meta and the manifest with their paths.
     fn lists(&self, archive: &mut Archive) -> Result<Vec<(String, Meta)>, Problem> {
         let mut lists: Vec<_> = self.meta.iter().map(|meta| (TOSCA_META.to_owned(), meta.clone())).collect();
         if let Some((manifest, place)) = &self.manifest {
@@ -228,7 +228,7 @@ impl Entry {
         Ok(lists)
     }
 
-    /// What the artifact at `path` is there for, if TOSCA.meta names it, or the folder it is in, as no part of the VNF.
+    /// The classification of the artifact at `path`, if TOSCA.meta names it or its directory as no part of the VNF.
     fn classification(&self, path: &str) -> Option<ArtifactClassification> {
         let keys = &self.meta.as_ref()?.keys;
         let is_in = |place: &str| {
@@ -245,7 +245,7 @@ impl Entry {
     }
 }
 
-/// The keys of TOSCA.meta that name what is no part of the VNF (SOL004 clause 4.1.2.3).
+/// The keys of TOSCA.meta for files that are no part of the VNF (SOL004 clause 4.1.2.3).
 const CLASSIFIED: [(&str, ArtifactClassification); 3] = [
     ("etsi-entry-change-log", ArtifactClassification::History),
     ("etsi-entry-tests", ArtifactClassification::Testing),
@@ -259,7 +259,7 @@ fn stem<'a>(path: &'a str, extensions: &[&str]) -> Option<&'a str> {
 }
 
 fn no_entry(archive: &Archive, at_root: &[&str]) -> String {
-    // A frequent slip: the directory was packed instead of what is in it.
+    // A frequent mistake: the ZIP has the directory instead of its content.
     if let Some(directory) = archive.paths().find_map(|path| path.strip_suffix(TOSCA_META)?.strip_suffix('/')) {
         return format!(
             "the CSAR has {directory}/{TOSCA_META}, but not {TOSCA_META}: pack what is in the directory {directory}, \
@@ -273,7 +273,7 @@ fn no_entry(archive: &Archive, at_root: &[&str]) -> String {
     )
 }
 
-/// Checks artifacts against their hashes. No file is hashed twice, however often it is listed.
+/// Checks artifacts against their hashes. A file that is listed several times is hashed once.
 struct Verifier<'a> {
     archive: &'a mut Archive,
     digests: HashMap<(String, &'static str), String>,
@@ -351,8 +351,8 @@ fn algorithm(name: &str) -> Option<(&'static str, &'static digest::Algorithm)> {
     }
 }
 
-/// The listed YAML and JSON files outside the VNFD. Whether they are Kubernetes objects is asked when an operation names
-/// them: a Helm chart's values are none, and no reason to refuse the package.
+/// The listed YAML and JSON files outside the VNFD. They need not be Kubernetes objects until an operation names them: the
+/// values of a Helm chart, for one, are none.
 fn definition_files(
     archive: &mut Archive,
     artifacts: &[ArtifactInfo],
@@ -374,7 +374,7 @@ fn definition_files(
             )));
         }
         let Some(text) = archive.text(path)? else { continue };
-        // A template is YAML only after it was rendered.
+        // A template is YAML only after it is rendered.
         if !text.contains("{{") {
             yaml::check_syntax(path, &text)?;
         }

@@ -1,7 +1,7 @@
 //! The Kubernetes objects of a package's definition files.
 //!
-//! The API calls [`read`] before it answers 202, the planner when it makes a plan: what [`Manifest`] promises about an
-//! object is made sure of here, so that mistakes which need no cluster to be seen are told with file and line.
+//! The API calls [`read`] before the 202, the planner when it makes a plan. It ensures what [`Manifest`] promises, so that
+//! errors that need no cluster are reported with file and line.
 
 use serde_json::{Map, Value};
 
@@ -13,9 +13,8 @@ use crate::package::yaml::{self, At, Budget, Data, Node};
 /// The most objects one VNF instance is made of.
 pub const MAX_OBJECTS: usize = 2_000;
 
-/// What only the cluster may say of an object. A manifest has it when it was pasted from `kubectl get -o yaml`, and then
-/// it speaks of another object: a `resourceVersion` would make the request fail, an `ownerReferences` would have
-/// the object collected as garbage.
+/// Metadata that only the cluster sets. Manifests have it when they were pasted from `kubectl get -o yaml`, and then it belongs
+/// to another object: a `resourceVersion` would fail the request, and `ownerReferences` would get the object garbage-collected.
 const SERVER_MANAGED: [&str; 9] = [
     "creationTimestamp",
     "deletionGracePeriodSeconds",
@@ -28,11 +27,11 @@ const SERVER_MANAGED: [&str; 9] = [
     "uid",
 ];
 
-/// The objects of `files`, in the order of the files and of the documents in each; the items of a `List` stand for
-/// themselves. What only a server may set is taken out.
+/// The objects of `files`, in the order of the files and of the documents in each. A `List` is replaced by its items. Fields
+/// that only the server sets are removed.
 ///
 /// # Errors
-/// 422 naming file and line of the first thing that is no Kubernetes object with a fixed name.
+/// 422 naming file and line of the first document that is no Kubernetes object with a fixed name.
 pub fn read(files: &[DefinitionFile]) -> Result<Vec<Manifest>, Problem> {
     let (mut manifests, mut budget) = (Vec::new(), Budget::default());
     for file in files {
@@ -68,7 +67,7 @@ fn collect(file: &str, node: Node, into: &mut Vec<Manifest>) -> Result<(), Probl
     Ok(())
 }
 
-/// The items of a `List` or `…List` document; a typed list's items may leave it to the list to say what they are.
+/// The items of a `List` or `…List` document. Items of a typed list may take their kind from the list.
 fn list_items(list: At<'_>) -> Result<Option<Vec<Node>>, Problem> {
     let kind = list.member("kind").and_then(|kind| kind.node().as_text()).unwrap_or_default();
     let named = list.member("metadata").is_some_and(|metadata| metadata.member("name").is_some());
@@ -91,9 +90,9 @@ fn list_items(list: At<'_>) -> Result<Option<Vec<Node>>, Problem> {
     Ok(Some(items.items()?.map(inherited).collect()))
 }
 
-/// Whether the object has a name, as all but reviews must.
+/// Checks the name of the object. Only reviews may have none.
 fn check(object: At<'_>) -> Result<bool, Problem> {
-    // These become parts of URLs, and none may lead to another one.
+    // These become segments of URLs and must not change the path.
     let version = object.required("apiVersion")?;
     let parts: Vec<&str> = version.text()?.split('/').collect();
     let word = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '.' | '-');
@@ -117,14 +116,14 @@ fn check(object: At<'_>) -> Result<bool, Problem> {
     if let Some(namespace) = metadata.member("namespace") {
         namespace.text()?;
     }
-    // A bare `1.0` or `yes` is no string, and Kubernetes would say so only in the middle of an operation.
+    // A bare `1.0` or `yes` is no string; Kubernetes would refuse it only in the middle of an operation.
     for strings in ["labels", "annotations"].iter().filter_map(|member| metadata.member(member)) {
         strings.entries()?.try_for_each(|entry| entry.text().map(drop))?;
     }
     Ok(named)
 }
 
-/// Gives a review without a name one by its place among the objects: Kubernetes wants none, the inventory does.
+/// Names a review without a name by its position among the objects: Kubernetes needs no name, the inventory does.
 fn name_review(review: &mut Map<String, Value>, place: usize) {
     let kind = review.get("kind").and_then(Value::as_str).unwrap_or_default();
     let name = format!("{}-{place}", excerpt(kind).to_ascii_lowercase());
@@ -152,7 +151,7 @@ fn check_name(metadata: At<'_>) -> Result<(), Problem> {
     Ok(())
 }
 
-/// As much of a text as a message needs.
+/// The beginning of a text, for an error message.
 fn excerpt(text: &str) -> String {
     text.chars().take(100).collect()
 }
@@ -184,7 +183,7 @@ mod tests {
     const OBJECT: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: c\n";
 
     #[test]
-    fn objects_come_in_order_with_their_places() {
+    fn reads_objects_in_order_with_file_and_line() {
         let first = file("a.yaml", format!("---\n{OBJECT}---\n# nothing\n---\n{}", OBJECT.replace(": c", ": d")));
         let second = file("b.json", r#"{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"e"}}"#);
         let all = read(&[first, second]).unwrap();
@@ -198,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_stand_for_their_items() {
+    fn replaces_lists_by_their_items() {
         let text = "apiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: Secret\n  metadata: {name: a}\n\
                     - kind: ConfigMapList\n  apiVersion: v1\n  items:\n  - metadata: {name: b}\n";
         let all = read(&[file("f.yaml", text)]).unwrap();
@@ -214,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_review_needs_no_name() {
+    fn accepts_a_review_without_a_name() {
         let review = "apiVersion: authorization.k8s.io/v1\nkind: SelfSubjectAccessReview\n";
         let text = format!("{review}---\n{review}metadata: {{namespace: x}}\n---\n{review}metadata: {{name: mine}}\n");
         let all = read(&[file("f.yaml", text)]).unwrap();
@@ -226,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_server_says_is_taken_out() {
+    fn removes_fields_that_only_the_server_sets() {
         let text = "apiVersion: v1\nkind: Pod\nmetadata:\n  name: p\n  uid: x\n  resourceVersion: '5'\n  labels:\n    \
                     generation: '2'\n  managedFields: []\n  ownerReferences: [{uid: y}]\n  creationTimestamp: null\n  \
                     namespace:\n  selfLink: /x\nspec: {a: 1}\nstatus: {phase: Running}\n";
@@ -236,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_object_is_told_with_its_place() {
+    fn rejects_other_documents_with_file_and_line() {
         let pod = "apiVersion: v1\nkind: Pod\n";
         let cases = [
             ("just a text\n".to_owned(), "1: a Kubernetes object is a mapping with apiVersion"),
@@ -268,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn what_many_small_files_expand_to_is_bounded() {
+    fn bounds_the_expansion_of_many_small_files() {
         let row = vec!["*a"; 900].join(", ");
         let text = format!("{OBJECT}data:\n  a: &a [1, 2, 3, 4, 5, 6, 7, 8, 9, 0]\n  b: [{row}]\n");
         let files: Vec<DefinitionFile> =
@@ -278,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn the_number_of_objects_is_bounded() {
+    fn bounds_the_number_of_objects() {
         let text = format!("---\n{OBJECT}").repeat(MAX_OBJECTS);
         assert_eq!(read(&[file("f.yaml", text.as_str())]).unwrap().len(), MAX_OBJECTS);
         assert!(error(&format!("{text}---\n{OBJECT}")).contains("at most 2000"));

@@ -1,27 +1,27 @@
 //! `TOSCA-Metadata/TOSCA.meta` (TOSCA Simple Profile clause 6.2) and the manifest `*.mf` (SOL004 clause 4.3.2): blocks of
 //! `Key: value` lines, one block per artifact. [`super::csar`] acts on them.
 //!
-//! Read as Tacker reads them, and a little more forgiving: the case of keys does not matter, a new `Name` or `Source` begins
-//! a new block even without a blank line, values may be quoted, and unknown keys are passed over.
+//! Slightly more lenient than Tacker: the case of keys does not matter, a new `Name` or `Source` begins a new block even
+//! without a blank line, values may be quoted, and unknown keys are ignored.
 
 use std::collections::BTreeMap;
 
 use crate::domain::problem::Problem;
 
-/// What such a file says.
+/// The content of such a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Meta {
-    /// The keys, in lower case, of the blocks that are about no artifact; the first counts.
-    pub keys: BTreeMap<String, Value>,
+    /// The keys, in lower case, of the blocks that describe no artifact. The first value of a key counts.
+    pub keys: BTreeMap<String, LocatedValue>,
     /// The artifacts that are hashed, in order.
     pub artifacts: Vec<Artifact>,
     /// `non_mano_artifact_sets` (SOL004 clause 4.3.7): the set of each path that is in one.
     pub sets: BTreeMap<String, String>,
 }
 
-/// A value and the line it stands on.
+/// A value and its line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Value {
+pub struct LocatedValue {
     /// From 1.
     pub line: usize,
     /// The value, without quotes.
@@ -32,13 +32,13 @@ pub struct Value {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Artifact {
     /// `Name` or `Source`: its path in the CSAR.
-    pub path: Value,
+    pub path: LocatedValue,
     /// `Content-Type`.
     pub content_type: Option<String>,
     /// `Algorithm`.
-    pub algorithm: Value,
+    pub algorithm: LocatedValue,
     /// `Hash`.
-    pub hash: Value,
+    pub hash: LocatedValue,
     /// `Signature` and `Certificate`: the paths of what it is signed with, where they are given.
     pub signatures: Vec<String>,
 }
@@ -46,17 +46,17 @@ pub struct Artifact {
 /// Reads the `text` of `file`.
 ///
 /// # Errors
-/// 422 naming file and line of what is not understood.
+/// 422 naming file and line of the first syntax error.
 pub fn read(file: &str, text: &str) -> Result<Meta, Problem> {
     let mut meta = Meta::default();
     let mut block = BTreeMap::new();
     let mut last: Option<String> = None;
-    // The set whose sources follow; empty before the first.
+    // The set of the sources that follow; empty before the first.
     let mut set: Option<String> = None;
     for (index, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
         let line_number = index + 1;
         if line.starts_with("-----BEGIN") {
-            // The signature of the manifest is the last thing in it.
+            // The signature is the end of a manifest.
             break;
         }
         if line.trim().is_empty() {
@@ -91,16 +91,16 @@ pub fn read(file: &str, text: &str) -> Result<Meta, Problem> {
     Ok(meta)
 }
 
-fn key_and_value(file: &str, line: usize, text: &str) -> Result<(String, Value), Problem> {
+fn key_and_value(file: &str, line: usize, text: &str) -> Result<(String, LocatedValue), Problem> {
     let Some((key, value)) = text.split_once(':') else {
         let shown: String = text.chars().take(40).collect();
         return Err(problem(file, line, &format!("'{shown}' is not like 'Key: value'; correct or remove the line")));
     };
-    Ok((key.trim().to_ascii_lowercase(), Value { line, text: unquoted(value.trim()).to_owned() }))
+    Ok((key.trim().to_ascii_lowercase(), LocatedValue { line, text: unquoted(value.trim()).to_owned() }))
 }
 
-/// An indented line goes on with the value above it; under `metadata:` that is data which is not used here.
-fn continue_value(block: &mut BTreeMap<String, Value>, last: Option<&str>, more: &str) {
+/// An indented line continues the value above it. The data under `metadata:` is not used.
+fn continue_value(block: &mut BTreeMap<String, LocatedValue>, last: Option<&str>, more: &str) {
     if let Some(value) = last.filter(|key| *key != "metadata").and_then(|key| block.get_mut(key)) {
         value.text.push_str(more);
     }
@@ -116,8 +116,8 @@ fn problem(file: &str, line: usize, what: &str) -> Problem {
 }
 
 impl Meta {
-    /// A block is done. One that names a file without hashing it (TOSCA allows that) says nothing to us.
-    fn add(&mut self, file: &str, mut block: BTreeMap<String, Value>) -> Result<(), Problem> {
+    /// Ends a block. One that names a file without a hash, as TOSCA allows, is ignored.
+    fn add(&mut self, file: &str, mut block: BTreeMap<String, LocatedValue>) -> Result<(), Problem> {
         let path = block.remove("name").or_else(|| block.remove("source"));
         let hashed = block.contains_key("algorithm") || block.contains_key("hash");
         match path {
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn blocks_are_read_with_their_lines() {
+    fn reads_blocks_with_their_lines() {
         let text = "\u{feff}TOSCA-Meta-File-Version: 1.0\r\nCreated-by: me\r\nEntry-Definitions: Definitions/\r\n top.yaml\r\n\r\n\r\n\
                     Name: a.yaml\r\nContent-Type: application/yaml\r\nAlgorithm: sha-256\r\nHash: ab\r\n  cd\r\n\
                     Source: b.yaml\r\nAlgorithm: SHA-512\r\nHash: 00\r\nSignature: x.p7s\r\n\r\nName: unhashed.txt\r\n";
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_manifest_may_have_metadata_and_a_signature() {
+    fn accepts_a_manifest_with_metadata_and_signature() {
         let text = "metadata:\n  vnf_product_name: x\n  a: b\n# comment\n\nSource: a\nAlgorithm: SHA-256\nHash: 'ab'\n\n\
                     -----BEGIN CMS-----\nMIGDBgsqhkiG9w0BCRABCaB0\n-----END CMS-----\n";
         let meta = read("m", text).unwrap();
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn sets_of_artifacts_for_others_and_signatures_are_read() {
+    fn reads_non_mano_artifact_sets_and_signatures() {
         let text = "metadata:\n  a: b\nnon_mano_artifact_sets:\n  onap:\n    Source: a/b.yml\n\n    Source: 'c'\n  prv.x:\n    \
                     source: d\nSource: a/b.yml\nAlgorithm: SHA-256\nHash: ab\nSignature: s.p7s\nCertificate: c.pem\n";
         let meta = read("m", text).unwrap();
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_told_with_their_line() {
+    fn rejects_syntax_errors_with_their_line() {
         let cases = [
             ("a: b\nnonsense\n", "m:2: 'nonsense' is not like 'Key: value'"),
             ("Name: a\nHash: 00\n", "m:1: the artifact a has no Algorithm; add a line"),

@@ -1,8 +1,9 @@
-//! Reading VNF packages: bytes that somebody else made, up to no good until shown otherwise.
+//! Reads VNF packages. Treat every package as hostile.
 //!
-//! [`csar`] is what the API calls. Under it [`archive`] opens the file within bounds, [`bundle`] sends parts of it, [`meta`] reads what is listed where,
-//! [`vnfd`] the descriptor and [`manifest`] the Kubernetes objects, both over [`yaml`].
-//! All of it is synchronous and touches nothing but the archive: callers run it in `spawn_blocking`.
+//! API and onboarding call [`csar`]. It opens the file within bounds by [`archive`], reads the lists of artifacts by [`meta`]
+//! and the descriptor by [`vnfd`], and sends parts by [`bundle`]. [`manifest`] reads the Kubernetes objects; [`yaml`] is below
+//! it and [`vnfd`]. [`files`] keeps the CSARs on disk. All but that is synchronous and reads only the archive: run it by
+//! [`crate::blocking`].
 
 pub mod archive;
 pub mod bundle;

@@ -1,12 +1,12 @@
-//! The VNFD (SOL001): its files by their imports, and of those the part that an operation on containers depends on.
+//! Reads the part of a VNFD (SOL001) that operations on containers depend on.
 //!
-//! [`super::csar`] gives the entry file and a way to read others. What is read: the node of the VNF in the entry file, and of
-//! each file that says which flavour it is, the VDUs and the policies of scaling and instantiation levels; and what there is
-//! to say of software images. Networks, storages and the bulk of the types are passed over, but their files have to be there
-//! and to be YAML.
+//! [`super::csar`] calls [`read`] with the entry file and a reader of the other files. This reads the node of the VNF in the
+//! entry file; the VDUs and the policies of scaling and instantiation levels in each file that states a flavour; and the
+//! software images. It ignores networks, storages and most types, but their files must exist and be YAML.
 
 mod images;
 mod imports;
+mod model;
 mod policies;
 
 use std::collections::BTreeMap;
@@ -15,12 +15,9 @@ use crate::domain::problem::Problem;
 use crate::domain::vnfd::{Flavour, Vdu, Vnfd};
 use crate::package::yaml::At;
 pub use images::DescribedImage;
+pub use imports::FileReader;
+use model::Model;
 use policies::Policies;
-
-/// How far a type may be derived from the one it is of.
-const MAX_DERIVATIONS: usize = 32;
-/// The most characters of an identifier, a version or a name.
-const LONGEST_TEXT: usize = 255;
 
 const VNF: &str = "tosca.nodes.nfv.VNF";
 const VDUS: [&str; 2] = ["tosca.nodes.nfv.Vdu.Compute", "tosca.nodes.nfv.Vdu.OsContainerDeployableUnit"];
@@ -28,7 +25,7 @@ const VDUS: [&str; 2] = ["tosca.nodes.nfv.Vdu.Compute", "tosca.nodes.nfv.Vdu.OsC
 /// A VNFD that was read.
 #[derive(Debug)]
 pub struct Descriptor {
-    /// What it says.
+    /// Its content.
     pub vnfd: Vnfd,
     /// Its files, path and text, the entry first.
     pub files: Vec<(String, String)>,
@@ -36,111 +33,49 @@ pub struct Descriptor {
     pub images: Vec<DescribedImage>,
 }
 
-/// Gives the text of a file of the package; `None` if there is no such file.
-pub type Source<'a> = dyn FnMut(&str) -> Result<Option<String>, Problem> + 'a;
-
-/// Reads the VNFD whose entry file is `entry`, which is named at `place`.
+/// Reads the VNFD with the entry file `entry`. If that is missing, the error names `place`, where the package mentions it.
 ///
 /// # Errors
 /// 422 naming file and line of the first thing that is missing or contradicts another, and what to do.
-pub fn read(entry: &str, place: &str, source: &mut Source<'_>) -> Result<Descriptor, Problem> {
-    let (files, documents) = imports::load(entry, place, source)?;
+pub fn read(entry: &str, place: &str, read_file: &mut FileReader<'_>) -> Result<Descriptor, Problem> {
+    let (files, documents) = imports::load(entry, place, read_file)?;
     let roots: Vec<At<'_>> =
         files.iter().zip(&documents).map(|((path, _), node)| At::root(path, "the VNFD", node)).collect();
-    let model = Model::new(&roots);
-    let vnfd = model.vnfd()?;
-    let images = images::of(&model, &vnfd);
+    let reader = Reader { model: Model::new(&roots) };
+    let vnfd = reader.vnfd()?;
+    let images = images::of(&reader.model, &vnfd);
     Ok(Descriptor { vnfd, files, images })
 }
 
-/// All files of a VNFD.
-struct Model<'a> {
-    files: &'a [At<'a>],
-    types: BTreeMap<&'a str, At<'a>>,
+/// The part of a VNFD that operations depend on.
+struct Reader<'a> {
+    model: Model<'a>,
 }
 
-impl<'a> Model<'a> {
-    fn new(files: &'a [At<'a>]) -> Self {
-        let types = files.iter().filter_map(|file| file.member("node_types")?.entries().ok()).flatten();
-        Self { files, types: types.map(|node_type| (node_type.key(), node_type)).collect() }
-    }
-
+impl<'a> Reader<'a> {
     fn vnfd(&self) -> Result<Vnfd, Problem> {
-        let Some(entry) = self.files.first().copied() else {
+        let Some(entry) = self.model.files.first().copied() else {
             return Err(Problem::invalid_package("the VNFD is empty"));
         };
-        let vnf = self.nodes(entry)?.into_iter().find(|node| self.is_a(*node, &[VNF])).ok_or_else(|| {
+        let vnf = self.model.nodes(entry)?.into_iter().find(|node| self.model.is_a(*node, &[VNF])).ok_or_else(|| {
             entry.problem(format!(
                 "topology_template.node_templates has no node whose type is derived from {VNF}; add the node of the VNF, \
                  or import the file that has its type"
             ))
         })?;
         Ok(Vnfd {
-            id: self.required_text(vnf, "descriptor_id")?,
-            version: self.required_text(vnf, "descriptor_version")?,
-            provider: self.required_text(vnf, "provider")?,
-            product_name: self.required_text(vnf, "product_name")?,
-            software_version: self.required_text(vnf, "software_version")?,
+            id: self.model.required_text(vnf, "descriptor_id")?,
+            version: self.model.required_text(vnf, "descriptor_version")?,
+            provider: self.model.required_text(vnf, "provider")?,
+            product_name: self.model.required_text(vnf, "product_name")?,
+            software_version: self.model.required_text(vnf, "software_version")?,
             vnfm_info: self.vnfm_info(vnf)?,
             flavours: self.flavours(entry, vnf)?,
         })
     }
 
-    fn nodes(&self, file: At<'a>) -> Result<Vec<At<'a>>, Problem> {
-        let templates = file.member("topology_template").and_then(|topology| topology.member("node_templates"));
-        templates.map_or(Ok(Vec::new()), |templates| Ok(templates.entries()?.collect()))
-    }
-
-    fn is_a(&self, node: At<'a>, wanted: &[&str]) -> bool {
-        let Some(name) = node.member("type").and_then(|name| name.node().as_text()) else { return false };
-        self.derivation(name).any(|name| wanted.contains(&name))
-    }
-
-    /// A type and those it is derived from.
-    fn derivation(&self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        let parent = |name: &&'a str| self.types.get(name)?.member("derived_from")?.node().as_text();
-        std::iter::successors(Some(name), parent).take(MAX_DERIVATIONS)
-    }
-
-    /// A property of a node: as the node has it, or else the default of the input it is got from or of the node's type.
-    fn property(&self, node: At<'a>, name: &'a str) -> Option<At<'a>> {
-        let own = node.member("properties").and_then(|properties| properties.member(name));
-        match own {
-            Some(value) if value.member("get_input").is_none() => Some(value),
-            Some(value) => self.input_default(value).or_else(|| self.type_default(node, name)),
-            None => self.type_default(node, name),
-        }
-    }
-
-    fn input_default(&self, value: At<'a>) -> Option<At<'a>> {
-        let input = value.member("get_input")?.node().as_text()?;
-        let file = self.files.iter().find(|file| file.file() == value.file())?;
-        file.member("topology_template")?.member("inputs")?.member(input)?.member("default")
-    }
-
-    fn type_default(&self, node: At<'a>, name: &'a str) -> Option<At<'a>> {
-        let default = |type_name| self.types.get(type_name)?.member("properties")?.member(name)?.member("default");
-        self.derivation(node.member("type")?.node().as_text()?).find_map(default)
-    }
-
-    /// A text of 1 to [`LONGEST_TEXT`] characters.
-    fn required_text(&self, node: At<'a>, name: &'a str) -> Result<String, Problem> {
-        let missing = || node.problem(format!("the node {} has no property {name}; add it", node.key()));
-        let value = self.property(node, name).ok_or_else(missing)?;
-        // Of a default, the key says only `default`.
-        let text = value.node().as_text().ok_or_else(|| {
-            value
-                .problem(format!("{name} must be a string, and this is {}; put it in quotes", value.node().type_name()))
-        })?;
-        match text.chars().count() {
-            0 => Err(missing()),
-            1..=LONGEST_TEXT => Ok(text.to_owned()),
-            _ => Err(value.problem(format!("{name} has more than {LONGEST_TEXT} characters"))),
-        }
-    }
-
     fn vnfm_info(&self, vnf: At<'a>) -> Result<Vec<String>, Problem> {
-        let Some(value) = self.property(vnf, "vnfm_info") else { return Ok(Vec::new()) };
+        let Some(value) = self.model.property(vnf, "vnfm_info") else { return Ok(Vec::new()) };
         if let Some(text) = value.node().as_text() {
             return Ok(vec![text.to_owned()]);
         }
@@ -149,7 +84,7 @@ impl<'a> Model<'a> {
 
     fn flavours(&self, entry: At<'a>, vnf: At<'a>) -> Result<BTreeMap<String, Flavour>, Problem> {
         let mut flavours: BTreeMap<String, (At<'a>, Flavour)> = BTreeMap::new();
-        let stated = self.files.iter().filter_map(|file| Some((*file, flavour_id(*file)?)));
+        let stated = self.model.files.iter().filter_map(|file| Some((*file, flavour_id(*file)?)));
         for (file, id) in stated {
             let name = id.text()?.to_owned();
             if let Some((first, _)) = flavours.get(&name) {
@@ -159,7 +94,7 @@ impl<'a> Model<'a> {
             flavours.insert(name, (file, self.flavour(file)?));
         }
         if flavours.is_empty()
-            && let Some(id) = self.property(vnf, "flavour_id").filter(|id| id.node().as_text().is_some())
+            && let Some(id) = self.model.property(vnf, "flavour_id").filter(|id| id.node().as_text().is_some())
         {
             flavours.insert(id.text()?.to_owned(), (entry, self.flavour(entry)?));
         }
@@ -173,11 +108,11 @@ impl<'a> Model<'a> {
 
     fn flavour(&self, file: At<'a>) -> Result<Flavour, Problem> {
         let mut flavour = Flavour::default();
-        for node in self.nodes(file)? {
-            if self.is_a(node, &VDUS) {
+        for node in self.model.nodes(file)? {
+            if self.model.is_a(node, &VDUS) {
                 flavour.vdus.insert(node.key().to_owned(), self.vdu(node)?);
-            } else if self.is_a(node, &[VNF])
-                && let Some(description) = self.property(node, "flavour_description")
+            } else if self.model.is_a(node, &[VNF])
+                && let Some(description) = self.model.property(node, "flavour_description")
             {
                 flavour.description = description.node().as_text().unwrap_or_default().to_owned();
             }
@@ -187,9 +122,9 @@ impl<'a> Model<'a> {
     }
 
     fn vdu(&self, node: At<'a>) -> Result<Vdu, Problem> {
-        let profile = self.property(node, "vdu_profile");
+        let profile = self.model.property(node, "vdu_profile");
         let bound = |name| profile.and_then(|profile| profile.member(name)).map(At::number).transpose();
-        // The standard wants both; where one is missing, nothing is bounded.
+        // The standard requires both; without one, the number is unbounded.
         let min = bound("min_number_of_instances")?.unwrap_or(0);
         let max = bound("max_number_of_instances")?.unwrap_or(u32::MAX);
         if min > max {
@@ -198,7 +133,7 @@ impl<'a> Model<'a> {
                 at.problem(format!("the vdu_profile of {} allows {min} to {max} instances; correct it", node.key()))
             );
         }
-        Ok(Vdu { name: self.required_text(node, "name")?, min, max, initial: None })
+        Ok(Vdu { name: self.model.required_text(node, "name")?, min, max, initial: None })
     }
 }
 

@@ -1,7 +1,7 @@
-//! The grant interface, of which Gybe is the client (SOL003 clause 9): `GrantRequest`, and what Gybe reads of a `Grant`.
+//! The grant interface (SOL003 clause 9), of which Gybe is the client: `GrantRequest`, and the part of `Grant` that Gybe reads.
 //!
-//! The editions spell the request alike. A Grant has its VIM connections as an array `vimConnections` in 2.6.1 and as a map
-//! `vimConnectionInfo` in 3.3.1: either is read from any NFVO.
+//! Both editions have the same request. A Grant has its VIM connections in an array `vimConnections` in 2.6.1 and in a map
+//! `vimConnectionInfo` in 3.3.1; Gybe reads both from any NFVO.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,14 +15,14 @@ use crate::domain::op_occ::{LcmOperation, VnfLcmOpOcc};
 use crate::sol003::common::Link;
 use crate::sol003::{Edition, v1, v2};
 
-/// `GrantRequest` (clause 9.5.2.2). Lists that are empty are there: some NFVOs read them without looking.
+/// `GrantRequest` (clause 9.5.2.2). Empty lists are sent: some NFVOs require them.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GrantRequest {
     vnf_instance_id: String,
     vnf_lcm_op_occ_id: String,
     vnfd_id: String,
-    /// Of CHANGE_VNFPKG: the VNFD that the VNF is to have.
+    /// For CHANGE_VNFPKG: the VNFD of the new package.
     #[serde(skip_serializing_if = "Option::is_none")]
     dst_vnfd_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -54,13 +54,13 @@ struct ResourceDefinition {
     #[serde(skip_serializing_if = "Option::is_none")]
     resource_template_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    resource: Option<Handle>,
+    resource: Option<ResourceHandle>,
 }
 
-/// `ResourceHandle` (clause 4.4.1.7) of what is there.
+/// `ResourceHandle` (clause 4.4.1.7) of an existing resource.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Handle {
+struct ResourceHandle {
     vim_connection_id: String,
     resource_id: String,
     vim_level_resource_type: String,
@@ -93,8 +93,7 @@ struct GrantRequestLinks {
 }
 
 impl GrantRequest {
-    /// What `op` of `instance` asks for with `demand`, with links below `base` (scheme, host and port) as the API of
-    /// `edition` has them.
+    /// The request of `op` for `demand`. Its links begin with `base` (scheme, host and port) and are those of `edition`.
     pub fn new(op: &VnfLcmOpOcc, instance: &VnfInstance, demand: &Demand, edition: Edition, base: &str) -> Self {
         let root = format!("{base}{}", edition.root());
         let home = instance.vim_connection_id();
@@ -128,7 +127,7 @@ impl GrantRequest {
 impl ResourceDefinition {
     fn new(definition: &Definition, vim_connection_id: &str) -> Self {
         let Definition { id, kind, vdu_id, template, existing } = definition.clone();
-        let handle = |(resource_id, vim_level_resource_type)| Handle {
+        let handle = |(resource_id, vim_level_resource_type)| ResourceHandle {
             vim_connection_id: vim_connection_id.to_owned(),
             resource_id,
             vim_level_resource_type,
@@ -157,15 +156,15 @@ impl PlacementConstraint {
     }
 }
 
-/// `Grant` (clause 9.5.2.3), what Gybe reads of it. Not read: what is about reservations, images, zones and networks.
+/// The part of `Grant` (clause 9.5.2.3) that Gybe reads: nothing of reservations, images, zones and networks.
 #[derive(Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Grant {
     /// Its identifier.
     pub id: String,
-    /// Whose it is.
+    /// The VNF instance.
     pub vnf_instance_id: String,
-    /// Which operation's it is.
+    /// The operation.
     pub vnf_lcm_op_occ_id: String,
     #[serde(default)]
     vim_connections: Option<Vec<v1::VimConnectionInfo>>,
@@ -175,35 +174,35 @@ pub struct Grant {
     add_resources: Option<Vec<GrantInfo>>,
     #[serde(default)]
     remove_resources: Option<Vec<GrantInfo>>,
-    /// For the VNFM.
+    /// `additionalParams`.
     #[serde(default)]
     pub additional_params: Option<Map<String, Value>>,
 }
 
-/// `GrantInfo` (clause 9.5.3.3), what Gybe reads of it.
+/// The part of `GrantInfo` (clause 9.5.3.3) that Gybe reads.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GrantInfo {
-    /// The definition that it answers.
+    /// `resourceDefinitionId` of the request.
     pub resource_definition_id: String,
-    /// The VIM that the resource is to be in.
+    /// The VIM for the resource.
     pub vim_connection_id: Option<String>,
 }
 
 impl Grant {
-    /// The VIM connections that it brings, in its order.
+    /// The VIM connections in the order of the Grant.
     pub fn connections(&self) -> Vec<(String, v2::VimConnectionInfo)> {
         let array = self.vim_connections.iter().flatten().map(|entry| (entry.id.clone(), entry.info.clone()));
         let map = self.vim_connection_info.iter().flatten().map(|(id, info)| (id.clone(), info.clone()));
         array.chain(map).collect()
     }
 
-    /// What is granted to be added.
+    /// The granted additions.
     pub fn added(&self) -> &[GrantInfo] {
         self.add_resources.as_deref().unwrap_or_default()
     }
 
-    /// What is granted to be removed.
+    /// The granted removals.
     pub fn removed(&self) -> &[GrantInfo] {
         self.remove_resources.as_deref().unwrap_or_default()
     }

@@ -1,8 +1,8 @@
-//! Wire types, as the standard spells them; no behaviour beyond conversion.
+//! Wire types as the standard spells them, without behaviour beyond conversion.
 //!
 //! [`v1`] is SOL003 2.6.1 (`/vnflcm/v1`: `vimConnectionInfo` is an array), [`v2`] is 3.3.1 (`/vnflcm/v2`: it is a map).
-//! Both show the same [`crate::domain`] instances; [`pkgm`] has the two of packages. [`vim`] is Tacker's, [`drift`] our own, not the
-//! standard's.
+//! Both show the same [`crate::domain`] instances. [`pkgm`] has both editions of packages. [`vim`] is Tacker's API, [`drift`] an
+//! extension of ours.
 
 pub mod common;
 pub mod drift;

@@ -1,20 +1,19 @@
-//! VNF packages as SOL005 clause 9.5 and SOL003 clause 10.5 write them: what both editions share. [`v1`] has what is of 2.6.1
-//! (`/vnfpkgm/v1`), [`v2`] what is of 3.3.1 (`/vnfpkgm/v2`).
+//! VNF packages on the wire (SOL005 clause 9.5, SOL003 clause 10.5): requests, and resources in both editions. [`v1`] is 2.6.1
+//! (`/vnfpkgm/v1`), [`v2`] is 3.3.1 (`/vnfpkgm/v2`).
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use time::OffsetDateTime;
 use utoipa::{IntoParams, ToSchema};
 
-use crate::domain::package::{ArtifactInfo, Content, Onboarding, OperationalState, SoftwareImage, VnfPackage};
-use crate::domain::problem::Problem;
+use crate::domain::package::{OperationalState, VnfPackage};
 use crate::domain::secret::Secret;
-use crate::domain::vnfd::Vnfd;
-use crate::sol003::common::{Link, ProblemDetails};
-use crate::sol003::{Edition, Interface};
+use crate::sol003::Edition;
 
+mod attributes;
 pub mod v1;
 pub mod v2;
+
+pub use attributes::*;
 
 /// `CreateVnfPkgInfoRequest` (SOL005 clause 9.5.2.2).
 #[derive(Debug, Deserialize, ToSchema)]
@@ -64,23 +63,23 @@ pub struct UploadVnfPackageFromUriRequest {
     pub address_information: String,
     /// User name there.
     pub user_name: Option<String>,
-    /// Password there. Neither is kept.
+    /// Password there. Gybe keeps both, sealed, until the content has arrived.
     #[schema(value_type = Option<String>)]
     pub password: Option<Secret>,
 }
 
-/// A package in an edition.
+/// A package in one of the editions.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub enum VnfPkgInfo {
-    /// As 2.6.1 has it.
+    /// 2.6.1.
     V1(Box<v1::VnfPkgInfo>),
-    /// As 3.3.1 has it.
+    /// 3.3.1.
     V2(Box<v2::VnfPkgInfo>),
 }
 
 impl VnfPkgInfo {
-    /// The package as clients of `edition` see it; `base` is the URL under which they reach us.
+    /// The package in `edition`; links begin with `base`.
     pub fn new(package: &VnfPackage, edition: Edition, base: &str) -> Self {
         match edition {
             Edition::V1 => Self::V1(Box::new(v1::VnfPkgInfo::new(package, base))),
@@ -89,250 +88,21 @@ impl VnfPkgInfo {
     }
 }
 
-/// What `VnfPkgInfo` (SOL005 clause 9.5.2.5) has in both editions.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct VnfPkgAttributes {
-    /// The package.
-    id: String,
-    /// `descriptor_id`; like the next five, from ONBOARDED on.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    vnfd_id: Option<String>,
-    /// `provider`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    vnf_provider: Option<String>,
-    /// `product_name`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    vnf_product_name: Option<String>,
-    /// `software_version`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    vnf_software_version: Option<String>,
-    /// `descriptor_version`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    vnfd_version: Option<String>,
-    /// Of the whole CSAR.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    checksum: Option<Checksum>,
-    /// Whether new instances may be made of it.
-    #[schema(value_type = PackageOperationalState)]
-    operational_state: OperationalState,
-    /// Whether any VNF instance refers to it.
-    usage_state: PackageUsageState,
-    /// The caller's own data.
-    #[serde(skip_serializing_if = "Map::is_empty")]
-    #[schema(value_type = Option<Object>)]
-    user_defined_data: Map<String, Value>,
-    /// Why the content was refused, until other content is uploaded. 2.6.1 has no such attribute: there it is an extension,
-    /// without which nobody could learn why.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<ProblemDetails>)]
-    onboarding_failure_details: Option<Problem>,
-    /// Related resources.
-    #[serde(rename = "_links")]
-    links: VnfPkgLinks,
-}
-
-impl VnfPkgAttributes {
-    fn new(package: &VnfPackage, edition: Edition, base: &str) -> Self {
-        let this = format!("{base}{}/vnf_packages/{}", Interface::Packages.root(edition), package.id);
-        let content = content(package);
-        let vnfd = |text: fn(&Vnfd) -> &String| content.map(|content| text(&content.vnfd).clone());
-        Self {
-            id: package.id.to_string(),
-            vnfd_id: vnfd(|vnfd| &vnfd.id),
-            vnf_provider: vnfd(|vnfd| &vnfd.provider),
-            vnf_product_name: vnfd(|vnfd| &vnfd.product_name),
-            vnf_software_version: vnfd(|vnfd| &vnfd.software_version),
-            vnfd_version: vnfd(|vnfd| &vnfd.version),
-            checksum: content.map(|content| Checksum { algorithm: "SHA-512".to_owned(), hash: content.sha512.clone() }),
-            operational_state: package.operational_state,
-            usage_state: if package.in_use { PackageUsageState::InUse } else { PackageUsageState::NotInUse },
-            user_defined_data: package.user_defined_data.clone(),
-            onboarding_failure_details: match &package.onboarding {
-                Onboarding::Error(problem) => Some(problem.clone()),
-                _ => None,
-            },
-            links: VnfPkgLinks {
-                vnfd: content.map(|_| Link::to(format!("{this}/vnfd"))),
-                package_content: Link::to(format!("{this}/package_content")),
-                this: Link::to(this),
-            },
-        }
-    }
-}
-
-/// What onboarding found, if it did.
-fn content(package: &VnfPackage) -> Option<&Content> {
-    match &package.onboarding {
-        Onboarding::Onboarded(content) => Some(content),
-        Onboarding::Created | Onboarding::Uploading | Onboarding::Processing | Onboarding::Error(_) => None,
-    }
-}
-
-/// The software images of a package.
-fn images(package: &VnfPackage) -> impl Iterator<Item = (&ArtifactInfo, &SoftwareImage)> {
-    let artifacts = content(package).into_iter().flat_map(|content| &content.artifacts);
-    artifacts.filter_map(|artifact| Some((artifact, artifact.image.as_ref()?)))
-}
-
-/// The other artifacts that a package lists.
-fn additional_artifacts(package: &VnfPackage) -> impl Iterator<Item = &ArtifactInfo> {
-    let artifacts = content(package).into_iter().flat_map(|content| &content.artifacts);
-    artifacts.filter(|artifact| artifact.image.is_none())
-}
-
-/// What `VnfPackageArtifactInfo` (SOL003 clause 10.5.3.3) has in both editions.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct ArtifactAttributes {
-    /// Path in the CSAR.
-    artifact_path: String,
-    /// As the package states it.
-    checksum: Checksum,
-    /// `Content-Type`, if the package states it.
-    #[serde(skip_serializing_if = "Map::is_empty")]
-    #[schema(value_type = Option<Object>)]
-    metadata: Map<String, Value>,
-}
-
-impl From<&ArtifactInfo> for ArtifactAttributes {
-    fn from(artifact: &ArtifactInfo) -> Self {
-        let content_type = artifact.content_type.iter();
-        Self {
-            artifact_path: artifact.path.clone(),
-            checksum: artifact.into(),
-            metadata: content_type.map(|value| ("Content-Type".to_owned(), value.clone().into())).collect(),
-        }
-    }
-}
-
-/// What `VnfPackageSoftwareImageInfo` (SOL003 clause 10.5.3.2) has in both editions.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct SoftwareImageAttributes {
-    /// The node of the VNFD that it is of.
-    id: String,
-    /// Its name.
-    name: String,
-    /// Who made it.
-    provider: String,
-    /// Its version.
-    version: String,
-    /// As the package states it.
-    checksum: Checksum,
-    /// AKI, AMI, ARI, BARE, DOCKER, OVA or OVF.
-    container_format: String,
-    /// AKI, AMI, ARI, ISO, QCOW2, RAW, VDI, VHD, VHDX or VMDK.
-    disk_format: String,
-    /// When the package was created here: VNFDs don't say since when there is an image.
-    #[serde(with = "time::serde::rfc3339")]
-    #[schema(value_type = String, format = DateTime)]
-    created_at: OffsetDateTime,
-    /// The disk it needs, in bytes.
-    min_disk: u64,
-    /// The memory it needs, in bytes; 0 if the VNFD does not say.
-    min_ram: u64,
-    /// Its size, in bytes.
-    size: u64,
-    /// Path in the CSAR.
-    image_path: String,
-}
-
-impl SoftwareImageAttributes {
-    fn new(package: &VnfPackage, artifact: &ArtifactInfo, image: &SoftwareImage) -> Self {
-        Self {
-            id: image.id.clone(),
-            name: image.name.clone(),
-            provider: image.provider.clone(),
-            version: image.version.clone(),
-            checksum: artifact.into(),
-            container_format: image.container_format.clone(),
-            disk_format: image.disk_format.clone(),
-            created_at: package.created_at,
-            min_disk: image.min_disk,
-            min_ram: image.min_ram,
-            size: image.size,
-            image_path: artifact.path.clone(),
-        }
-    }
-}
-
-/// `Checksum` (SOL003 clause 10.5.3.4).
-#[derive(Debug, Serialize, ToSchema)]
-pub struct Checksum {
-    /// Such as `SHA-256`.
-    pub algorithm: String,
-    /// Hexadecimal digits.
-    pub hash: String,
-}
-
-impl From<&ArtifactInfo> for Checksum {
-    fn from(artifact: &ArtifactInfo) -> Self {
-        Self { algorithm: artifact.algorithm.clone(), hash: artifact.hash.clone() }
-    }
-}
-
-/// `PackageOnboardingStateType` (SOL005 clause 9.5.4.3), for the description of the API.
-#[derive(ToSchema)]
-#[schema(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum PackageOnboardingState {
-    /// No content yet.
-    Created,
-    /// Content is arriving.
-    Uploading,
-    /// Content is being checked.
-    Processing,
-    /// Ready for use.
-    Onboarded,
-    /// The content was refused; of 3.3.1 alone.
-    Error,
-}
-
-/// `PackageOperationalStateType` (SOL005 clause 9.5.4.4), for the description of the API.
-#[derive(ToSchema)]
-#[schema(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum PackageOperationalState {
-    /// New instances may be made.
-    Enabled,
-    /// No new instances.
-    Disabled,
-}
-
-/// `PackageUsageStateType` (SOL005 clause 9.5.4.5).
-#[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum PackageUsageState {
-    /// There are instances of it.
-    InUse,
-    /// There are none.
-    NotInUse,
-}
-
-/// `_links` of a [`VnfPkgInfo`].
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct VnfPkgLinks {
-    /// The package.
-    #[serde(rename = "self")]
-    pub this: Link,
-    /// The VNFD; from ONBOARDED on.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub vnfd: Option<Link>,
-    /// The CSAR.
-    pub package_content: Link,
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
     use serde_json::json;
+    use time::OffsetDateTime;
     use utoipa::PartialSchema;
     use uuid::Uuid;
 
     use super::*;
     use crate::domain::ids::{ProjectId, VnfPkgId};
-    use crate::domain::package::ArtifactClassification;
+    use crate::domain::package::{ArtifactClassification, ArtifactInfo, Content, Onboarding, SoftwareImage};
+    use crate::domain::problem::Problem;
+    use crate::domain::vnfd::Vnfd;
+    use crate::sol003::Interface;
 
     fn package(onboarding: Onboarding) -> VnfPackage {
         VnfPackage {
@@ -352,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_package_without_content_says_so() {
+    fn shows_a_package_without_content() {
         for edition in [Edition::V1, Edition::V2] {
             let root = Interface::Packages.root(edition);
             let url = format!("https://vnfm:9890{root}/vnf_packages/00000000-0000-0000-0000-000000000000");
@@ -411,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn an_onboarded_package_shows_its_content() {
+    fn shows_the_content_of_an_onboarded_package() {
         for edition in [Edition::V1, Edition::V2] {
             let shown = rendered(&onboarded(), edition);
             assert_eq!(shown["vnfdId"], "id");
@@ -433,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn the_editions_differ_in_what_they_say_of_artifacts_and_vnfms() {
+    fn editions_differ_in_artifacts_and_vnfm_info() {
         let checksum = json!({"algorithm": "SHA-256", "hash": "ab"});
         let (first, second) = (rendered(&onboarded(), Edition::V1), rendered(&onboarded(), Edition::V2));
         let expected = json!([
@@ -453,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_package_says_why_and_is_as_good_as_new_where_there_is_no_error_state() {
+    fn shows_a_refused_package_with_the_reason_and_as_created_in_v1() {
         for (edition, state) in [(Edition::V1, "CREATED"), (Edition::V2, "ERROR")] {
             let shown = rendered(&package(Onboarding::Error(Problem::unprocessable("why"))), edition);
             assert_eq!(shown["onboardingState"], state);
@@ -464,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn modifications_are_what_was_sent() {
+    fn modifications_round_trip() {
         let sent = json!({"operationalState": "ENABLED"});
         let patch: VnfPkgInfoModifications = serde_json::from_value(sent.clone()).unwrap();
         assert_eq!(serde_json::to_value(patch).unwrap(), sent);
@@ -473,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn the_schema_demands_what_every_package_has() {
+    fn schema_requires_the_attributes_of_every_package() {
         let schema = serde_json::to_value(VnfPkgAttributes::schema()).unwrap();
         assert_eq!(schema["required"], json!(["id", "operationalState", "usageState", "_links"]));
     }

@@ -1,10 +1,11 @@
 //! The software images that a VNFD describes (SOL001 clause 6.5): `sw_image_data` of a VDU or a storage, and the artifact beside
 //! it that is the image.
 //!
-//! Nothing of a CNF's life depends on them, so that what is said of an image in another way than the standard's is no reason
-//! to refuse a package: it is then an artifact like others.
+//! The lifecycle of a CNF does not depend on them. So an image that is not described as the standard requires is no error: it
+//! is listed as any other artifact.
 
-use super::{Model, imports};
+use super::imports;
+use super::model::Model;
 use crate::domain::package::SoftwareImage;
 use crate::domain::vnfd::Vnfd;
 use crate::package::yaml::{At, Data};
@@ -16,13 +17,13 @@ const DISK_FORMATS: [&str; 10] = ["AKI", "AMI", "ARI", "ISO", "QCOW2", "RAW", "V
 /// A software image, and the paths that its file may have in the CSAR.
 #[derive(Debug)]
 pub struct DescribedImage {
-    /// As seen from the file of the VNFD, as the standard has it, and as seen from the root.
+    /// Relative to the file of the VNFD, as the standard says, and relative to the root.
     pub paths: Vec<String>,
-    /// What is said of it.
+    /// Its description.
     pub image: SoftwareImage,
 }
 
-/// All of them.
+/// The software images of a VNFD.
 pub(super) fn of<'a>(model: &Model<'a>, vnfd: &Vnfd) -> Vec<DescribedImage> {
     let nodes = model.files.iter().filter_map(|file| model.nodes(*file).ok()).flatten();
     nodes.filter_map(|node| image(model, node, vnfd)).collect()

@@ -1,27 +1,29 @@
-//! The files of a VNFD, found by their imports from the entry on. Bounded in number and size; nothing outside of the CSAR.
+//! Finds the files of a VNFD by their imports, from the entry file on. They are bounded in number and size, and all in the CSAR.
 
 use std::collections::{BTreeSet, VecDeque};
 
-use super::Source;
 use crate::domain::problem::Problem;
 use crate::package::yaml::{self, At, Budget, Node};
 
 /// The most files of a VNFD.
 const MAX_FILES: usize = 100;
-/// The most a VNFD has in all.
+/// The most bytes of all files of a VNFD.
 const MAX_BYTES: usize = 8 * 1024 * 1024;
+
+/// Reads the text of a file of the package by its path; `None` if there is no such file.
+pub type FileReader<'a> = dyn FnMut(&str) -> Result<Option<String>, Problem> + 'a;
 
 /// Path and text.
 type Files = Vec<(String, String)>;
 
-/// The files that `entry`, which is named at `place`, leads to by its imports, and their documents.
-pub(super) fn load(entry: &str, place: &str, source: &mut Source<'_>) -> Result<(Files, Vec<Node>), Problem> {
+/// The files that `entry` imports, directly or not, and their documents. Errors about `entry` name `place`.
+pub(super) fn load(entry: &str, place: &str, read_file: &mut FileReader<'_>) -> Result<(Files, Vec<Node>), Problem> {
     let (mut files, mut documents) = (Files::new(), Vec::new());
     let mut seen = BTreeSet::from([entry.to_owned()]);
     let mut wanted = VecDeque::from([(entry.to_owned(), place.to_owned())]);
     let (mut size, mut budget) = (0, Budget::default());
     while let Some((path, place)) = wanted.pop_front() {
-        let text = source(&path)?.ok_or_else(|| {
+        let text = read_file(&path)?.ok_or_else(|| {
             Problem::invalid_package(format!(
                 "{place}: there is no file {path} in the CSAR; add it or correct the path"
             ))
@@ -58,7 +60,7 @@ fn only_document(path: &str, text: &str, budget: &mut Budget) -> Result<Node, Pr
     }
 }
 
-/// The paths a file imports, and where it does.
+/// The paths that a file imports, with file and line of each import.
 fn imports(root: At<'_>) -> Result<Vec<(String, String)>, Problem> {
     let Some(list) = root.member("imports") else { return Ok(Vec::new()) };
     let items: Vec<At<'_>> =
@@ -66,7 +68,7 @@ fn imports(root: At<'_>) -> Result<Vec<(String, String)>, Problem> {
     let mut imports = Vec::new();
     for import in items.into_iter().map(imported) {
         let path = import.text()?;
-        // What the standard's own types say is known here.
+        // The types of the standard are built in.
         let standard = path.rsplit('/').next().is_some_and(|name| name.starts_with("etsi_nfv_sol001_"));
         if !(standard && path.contains("://")) {
             imports.push((resolve(import, path)?, format!("{}:{}", import.file(), import.node().line)));
@@ -75,14 +77,14 @@ fn imports(root: At<'_>) -> Result<Vec<(String, String)>, Problem> {
     Ok(imports)
 }
 
-/// Where an import has its path: `path`, `file: path`, `name: path` or `name: {file: path}`.
+/// The path of an import: `path`, `file: path`, `name: path` or `name: {file: path}`.
 fn imported(import: At<'_>) -> At<'_> {
     let only = || import.entries().ok()?.next();
     let file = import.member("file").or_else(|| only().map(|named| named.member("file").unwrap_or(named)));
     file.unwrap_or(import)
 }
 
-/// `path` as seen from the file it is imported by.
+/// Resolves `path` against the file that imports it.
 pub(super) fn resolve(at: At<'_>, path: &str) -> Result<String, Problem> {
     if path.contains("://") {
         return Err(

@@ -7,7 +7,7 @@ use crate::domain::text::names;
 use crate::domain::vnfd::{Flavour, InstantiationLevel, ScalingAspect, Vdu};
 use crate::package::yaml::At;
 
-/// The policies of one flavour's file, in the order in which they have to be read.
+/// The policies of one flavour's file, in the order of evaluation.
 #[derive(Default)]
 pub(super) struct Policies<'a> {
     aspects: Vec<At<'a>>,
@@ -52,7 +52,7 @@ impl<'a> Policies<'a> {
     }
 }
 
-/// The names of each aspect's steps, where it has any.
+/// The names of each aspect's steps, if it has any.
 type Steps<'a> = BTreeMap<String, Vec<At<'a>>>;
 
 fn property<'a>(policy: At<'a>, name: &'a str) -> Result<At<'a>, Problem> {
@@ -98,7 +98,7 @@ fn deltas(policy: At<'_>, flavour: &mut Flavour, steps: &Steps<'_>) -> Result<()
     Ok(())
 }
 
-/// How many instances each step of the aspect adds: a step that `list` has nothing for adds none.
+/// The instances that each step of the aspect adds: none for a step that `list` does not have.
 fn step_numbers(aspect: &str, list: At<'_>, steps: &Steps<'_>) -> Result<Vec<u32>, Problem> {
     let mut numbers = BTreeMap::new();
     for delta in list.entries()? {
@@ -205,7 +205,7 @@ fn check_profile(at: At<'_>, id: &str, vdu: &Vdu, number: u32) -> Result<(), Pro
     )))
 }
 
-/// The VDUs a policy is for.
+/// The target VDUs of a policy.
 fn targets(policy: At<'_>, flavour: &Flavour) -> Result<Vec<String>, Problem> {
     let mut targets = Vec::new();
     for target in policy.required("targets")?.items()? {

@@ -2,7 +2,7 @@
 
 use serde_json::Number;
 
-use super::Data;
+use super::node::Data;
 
 /// The value of the plain (unquoted) scalar `text`; `None` for infinities and not-a-number, which JSON can't hold.
 pub(super) fn plain(text: &str) -> Option<Data> {

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use crate::domain::package::{Onboarding, VnfPackage};
 use crate::sol003::Edition;
-use crate::sol003::pkgm::{
+use crate::sol003::pkgm::attributes::{
     ArtifactAttributes, SoftwareImageAttributes, VnfPkgAttributes, additional_artifacts, images,
 };
 

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use crate::domain::package::{ArtifactClassification, ArtifactInfo, VnfPackage};
 use crate::sol003::Edition;
-use crate::sol003::pkgm::{
+use crate::sol003::pkgm::attributes::{
     ArtifactAttributes, PackageOnboardingState, SoftwareImageAttributes, VnfPkgAttributes, additional_artifacts,
     content, images,
 };
