@@ -22,7 +22,7 @@ use serde::Deserialize;
 use crate::config::clients::{Client, ClientOptions};
 use crate::config::nfvo::{NfvoConfig, NfvoOptions};
 use crate::config::values::{DatabaseUrl, WEEK, base_url, database_url, number, package_source, plain_url, seconds};
-use crate::infra::Patience;
+use crate::infra::ReadinessTimeouts;
 use crate::outbound::OutboundConfig;
 
 /// Elements of a page. A page of 10,000 large instances still fits into memory.
@@ -129,8 +129,8 @@ pub struct Options {
 
 impl Options {
     /// How long to wait for objects to become ready.
-    pub fn patience(&self) -> Patience {
-        Patience { grace: self.ready_grace, timeout: self.ready_timeout }
+    pub fn patience(&self) -> ReadinessTimeouts {
+        ReadinessTimeouts { grace: self.ready_grace, timeout: self.ready_timeout }
     }
 
     /// How subscribers and their token endpoints are reached.

@@ -14,7 +14,7 @@ use gybe::clock::{Ids as _, System};
 use gybe::conductor::{Conductor, ConductorConfig};
 use gybe::domain::ids::{ProjectId, VnfInstanceId};
 use gybe::domain::op_occ::OpState;
-use gybe::infra::Patience;
+use gybe::infra::ReadinessTimeouts;
 use gybe::lcm::accept::Acceptor;
 use gybe::package::archive::Limits;
 use gybe::package::csar;
@@ -171,7 +171,7 @@ impl Drop for Worker {
 /// What a conductor process does.
 pub async fn work(url: &str) {
     let store: Arc<dyn Store> = store::open(url).await;
-    let patience = Patience { grace: Duration::from_secs(30), timeout: Duration::from_secs(500) };
+    let patience = ReadinessTimeouts { grace: Duration::from_secs(30), timeout: Duration::from_secs(500) };
     let settings = ConductorConfig {
         owner: System.uuid().to_string(),
         max_operations: 64,

@@ -10,7 +10,9 @@ use gybe::domain::plan::PodRef;
 use gybe::domain::resource::{KindInfo, Resource};
 use gybe::domain::secret::Secret;
 use gybe::domain::vim::{Secrets, Vim, VimAccess};
-use gybe::infra::{Driver, Ensured, InfraError, Kind, Observed, Patience, PodSnapshot, Scope};
+use gybe::infra::{
+    AppliedObject, Driver, InfraError, ObjectKind, ObservedResources, PodSnapshot, ReadinessTimeouts, Scope,
+};
 use serde_json::Map;
 
 /// Every kind is served, every object is made, ready and gone the moment it is asked for, and nothing is to be observed.
@@ -22,16 +24,20 @@ impl Driver for InstantDriver {
         Ok("played".to_owned())
     }
 
-    async fn discover(&self, _: &VimAccess, kinds: &BTreeSet<Kind>) -> Result<BTreeMap<Kind, KindInfo>, InfraError> {
-        let info = |kind: &Kind| KindInfo { plural: format!("{}s", kind.1.to_lowercase()), namespaced: true };
+    async fn discover(
+        &self,
+        _: &VimAccess,
+        kinds: &BTreeSet<ObjectKind>,
+    ) -> Result<BTreeMap<ObjectKind, KindInfo>, InfraError> {
+        let info = |kind: &ObjectKind| KindInfo { plural: format!("{}s", kind.1.to_lowercase()), namespaced: true };
         Ok(kinds.iter().map(|kind| (kind.clone(), info(kind))).collect())
     }
 
-    async fn ensure(&self, _: &Scope, _: &Resource) -> Result<Ensured, InfraError> {
-        Ok(Ensured { uid: System.uuid().to_string(), owned: true })
+    async fn ensure(&self, _: &Scope, _: &Resource) -> Result<AppliedObject, InfraError> {
+        Ok(AppliedObject { uid: System.uuid().to_string(), owned: true })
     }
 
-    async fn await_ready(&self, _: &Scope, _: &[Resource], _: Patience) -> Result<PodSnapshot, InfraError> {
+    async fn await_ready(&self, _: &Scope, _: &[Resource], _: ReadinessTimeouts) -> Result<PodSnapshot, InfraError> {
         Ok(PodSnapshot::default())
     }
 
@@ -47,8 +53,8 @@ impl Driver for InstantDriver {
         Ok(())
     }
 
-    async fn observe(&self, _: &Scope, _: &[Resource], _: PodSnapshot) -> Result<Observed, InfraError> {
-        Ok(Observed::default())
+    async fn observe(&self, _: &Scope, _: &[Resource], _: PodSnapshot) -> Result<ObservedResources, InfraError> {
+        Ok(ObservedResources::default())
     }
 }
 

@@ -32,7 +32,7 @@ use crate::clock::Clock;
 use crate::conductor::cancel::Cancel;
 use crate::conductor::grant::Granting;
 use crate::domain::op_occ::OpState;
-use crate::infra::{Driver, Patience};
+use crate::infra::{Driver, ReadinessTimeouts};
 use crate::metrics::OperationMetrics;
 use crate::store::{Claim, Claimed, Store};
 use crate::traces::{self, TRACES};
@@ -47,7 +47,7 @@ pub struct ConductorConfig {
     /// A lease that is not renewed for so long is up for others.
     pub lease_ttl: Duration,
     /// How long to wait for objects to become ready.
-    pub patience: Patience,
+    pub patience: ReadinessTimeouts,
     /// How long to wait for objects to be gone.
     pub removal_timeout: Duration,
 }

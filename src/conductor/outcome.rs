@@ -10,7 +10,7 @@ use crate::domain::op_occ::{LcmOperation, OpEvent, OpState, ResourceChanges, Vnf
 use crate::domain::plan::Plan;
 use crate::domain::problem::Problem;
 use crate::domain::resource::Resource;
-use crate::infra::{Observed, PodSnapshot, Scope};
+use crate::infra::{ObservedResources, PodSnapshot, Scope};
 use crate::store::OperationOutcome;
 
 /// The ending of `task`, all steps of which are done; `pods` are those that the last one has shown.
@@ -76,7 +76,7 @@ async fn changed(
         instance.vim_connections.clear();
         return Ok((instance, ResourceChanges::between(&vim, there_before, (&[], &[]))));
     }
-    let Observed { vnfcs, storages } = task.conductor.driver.observe(scope, inventory, pods).await?;
+    let ObservedResources { vnfcs, storages } = task.conductor.driver.observe(scope, inventory, pods).await?;
     let changes = ResourceChanges::between(&vim, there_before, (&vnfcs, &storages));
     let mut info = info(task, plan, before)?;
     info.vnfcs = vnfcs;

@@ -17,7 +17,7 @@ use crate::domain::plan::{ReplicaChange, Step};
 use crate::domain::problem::Problem;
 use crate::domain::replicas::with_vnf_state;
 use crate::domain::resource::{ObjectKey, Resource, ResourceState};
-use crate::infra::{Ensured, InfraError, InfraErrorKind, PodSnapshot, Scope};
+use crate::infra::{AppliedObject, InfraError, InfraErrorKind, PodSnapshot, Scope};
 use crate::store::{Checkpoint, Lease, StoreError};
 
 /// Why a step is not done.
@@ -213,7 +213,7 @@ impl Steps<'_> {
         let mut errors = Vec::new();
         for (row, result) in answers {
             match result {
-                Some(Ok(Ensured { uid, owned })) => {
+                Some(Ok(AppliedObject { uid, owned })) => {
                     // Of another version of its group, it is the same object.
                     checkpoint.removed.extend(self.known(&row.key).filter(|known| **known != row.key).cloned());
                     let state = ResourceState::Present { uid, owned };
@@ -250,7 +250,7 @@ impl Steps<'_> {
     async fn ensure(
         &self,
         rows: Vec<Resource>,
-    ) -> Result<Vec<(Resource, Option<Result<Ensured, InfraError>>)>, StepError> {
+    ) -> Result<Vec<(Resource, Option<Result<AppliedObject, InfraError>>)>, StepError> {
         let (conductor, scope, cancel) = (self.conductor, self.scope, self.cancel);
         let answers = stream::iter(rows).map(|row| async move {
             let answer = match cancel.pending() {

@@ -1,8 +1,8 @@
-//! Towards the clusters: [`Driver`] is what the conductor asks for, [`Observer`] what looks and changes nothing,
-//! [`kubernetes`] how both are done.
+//! Access to the clusters: the conductor changes them through [`Driver`], drift and the view read them through [`Observer`].
+//! [`kubernetes`] implements both.
 //!
-//! Every verb says what is to hold and may be repeated. No verb retries for long by itself: a passing error comes back as
-//! [`InfraErrorKind::Transient`] and the conductor puts the step off.
+//! Every method of [`Driver`] states the result it must reach, and may be repeated. None retries for long: it returns a temporary
+//! error as [`InfraErrorKind::Transient`], and the conductor postpones the step.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub mod kubernetes;
 
 pub use error::{InfraError, InfraErrorKind};
 
-/// Where a VNF instance lives: whose objects, in which namespace, of which cluster.
+/// Where a VNF instance lives: cluster, namespace, and the owner of the objects.
 #[derive(Clone, Debug)]
 pub struct Scope {
     /// The cluster and the credential.
@@ -36,20 +36,20 @@ pub struct Scope {
     pub instance: VnfInstanceId,
 }
 
-/// An object that is there now.
+/// An object that [`Driver::ensure`] made or found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ensured {
+pub struct AppliedObject {
     /// `metadata.uid`.
     pub uid: String,
-    /// Whether it is ours to delete: false for a Namespace or CustomResourceDefinition that was there before, and for
-    /// what leaves no object behind, such as a SelfSubjectAccessReview.
+    /// Whether we may delete it: false for a Namespace or CustomResourceDefinition that existed before, and for a review, which
+    /// leaves no object.
     pub owned: bool,
 }
 
 /// How long to wait for readiness.
 #[derive(Clone, Copy, Debug)]
-pub struct Patience {
-    /// After this, an object that is in trouble (image pull, crash loop, quota, unschedulable) counts as failed.
+pub struct ReadinessTimeouts {
+    /// After this, an object with a fault (image pull, crash loop, quota, unschedulable) counts as failed.
     pub grace: Duration,
     /// After this, an object that is not ready counts as failed.
     pub timeout: Duration,
@@ -57,7 +57,7 @@ pub struct Patience {
 
 /// The pods and volumes of a VNF instance.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Observed {
+pub struct ObservedResources {
     /// Pods that descend from a workload with a VDU, by VDU and name.
     pub vnfcs: Vec<Vnfc>,
     /// Volume claims of the instance, by name.
@@ -72,29 +72,29 @@ pub struct Observed {
 pub struct PodSnapshot(Option<Vec<ObservedObject>>);
 
 /// A kind, by `apiVersion` and `kind`.
-pub type Kind = (String, String);
+pub type ObjectKind = (String, String);
 
-/// A way to reach clusters. See the module's documentation.
+/// Changes objects in clusters. See the module documentation.
 #[async_trait]
 pub trait Driver: Send + Sync {
     /// Asks the API server who the credential belongs to (SelfSubjectReview: every authenticated user may).
     async fn who_am_i(&self, access: &VimAccess) -> Result<String, InfraError>;
 
-    /// What the cluster knows of these kinds. Kinds it does not serve are left out.
+    /// Asks the cluster about these kinds. Leaves out those that it does not serve.
     async fn discover(
         &self,
         access: &VimAccess,
-        kinds: &BTreeSet<Kind>,
-    ) -> Result<BTreeMap<Kind, KindInfo>, InfraError>;
+        kinds: &BTreeSet<ObjectKind>,
+    ) -> Result<BTreeMap<ObjectKind, KindInfo>, InfraError>;
 
-    /// The object is there as its manifest says, carrying the instance's marks.
+    /// Makes or updates the object so that it is as its manifest says.
     ///
-    /// An object of that name that is not this instance's is a [`InfraErrorKind::Conflict`] that says whose it is, and stays
-    /// as it is; but a Namespace or CustomResourceDefinition that is there is used as it is.
-    ///
-    /// An object that was `Present` and is there no more is [`InfraErrorKind::Gone`]: it is made anew once its row is an `Intent`,
-    /// for whoever removes it by the uid in its row would miss the new one.
-    async fn ensure(&self, scope: &Scope, resource: &Resource) -> Result<Ensured, InfraError>;
+    /// # Errors
+    /// - [`InfraErrorKind::Conflict`], with the owner, if an object of that name belongs to somebody else; it stays as it is. But a
+    ///   Namespace or CustomResourceDefinition that exists is used as it is.
+    /// - [`InfraErrorKind::Gone`] if the row is `Present` and the object with its uid is gone. The caller sets the row to `Intent`
+    ///   before it asks again: with the old uid in the row, a removal would miss the new object.
+    async fn ensure(&self, scope: &Scope, resource: &Resource) -> Result<AppliedObject, InfraError>;
 
     /// Waits until all of `resources` are ready, as their kinds define it. The snapshot holds the instance's pods if the
     /// watches have shown all of them and none that is being deleted.
@@ -102,13 +102,14 @@ pub trait Driver: Send + Sync {
         &self,
         scope: &Scope,
         resources: &[Resource],
-        patience: Patience,
+        timeouts: ReadinessTimeouts,
     ) -> Result<PodSnapshot, InfraError>;
 
-    /// The object is gone, with what it owns and the volumes claimed by its templates. Nothing is done to an object
-    /// that is not ours: another uid, another owner's mark, or a Namespace that holds, or a CustomResourceDefinition that
-    /// defines, others' objects.
-    /// Pods are killed after `grace` (see [`crate::domain::plan::Step::Remove`]).
+    /// Removes the object with its dependents and the volumes claimed by its templates, and waits until they are gone.
+    ///
+    /// Leaves an object that is not ours as it is: one with another uid or another owner's label, and a Namespace or
+    /// CustomResourceDefinition that objects of others depend on. Kills pods after `grace` (see
+    /// [`crate::domain::plan::Step::Remove`]).
     async fn remove(
         &self,
         scope: &Scope,
@@ -117,7 +118,7 @@ pub trait Driver: Send + Sync {
         timeout: Duration,
     ) -> Result<(), InfraError>;
 
-    /// The workloads, whose intents have no replicas, have no pods any more. Those that still run after `grace` are killed.
+    /// Waits until the workloads, which are scaled to 0, have no pods. Kills the pods that still run after `grace`.
     async fn end_pods(
         &self,
         scope: &Scope,
@@ -126,45 +127,48 @@ pub trait Driver: Send + Sync {
         timeout: Duration,
     ) -> Result<(), InfraError>;
 
-    /// The pods are gone: deleted with their uid as precondition, waited for.
+    /// Deletes the pods, with their uid as precondition, and waits until they are gone.
     async fn delete_pods(&self, scope: &Scope, pods: &[PodRef], timeout: Duration) -> Result<(), InfraError>;
 
-    /// What is not ready of `resources`, and what the cluster shows of the reasons. Takes a few seconds at most: what can't
-    /// be read in time, or may not be read, is left out with a note. Secrets are not masked.
-    ///
-    /// A driver that keeps nothing to look at finds nothing.
+    /// Collects what the cluster shows of those of `resources` that are not ready. Takes a few seconds at most, and notes what it could
+    /// not read in time or may not read. Secrets are not masked.
     async fn evidence(&self, _scope: &Scope, _resources: &[Resource]) -> Evidence {
         Evidence::default()
     }
 
     /// Reads the pods and volumes of the instance. Does not list the pods if `pods` holds them.
-    async fn observe(&self, scope: &Scope, resources: &[Resource], pods: PodSnapshot) -> Result<Observed, InfraError>;
+    async fn observe(
+        &self,
+        scope: &Scope,
+        resources: &[Resource],
+        pods: PodSnapshot,
+    ) -> Result<ObservedResources, InfraError>;
 }
 
-/// What a watch tells.
+/// An event of [`Observer::watch`].
 #[derive(Clone, Debug)]
 pub enum WatchEvent {
-    /// These are all there are.
+    /// All objects there are.
     All(Vec<ObservedObject>),
-    /// This one came or changed.
+    /// This object was made or changed.
     Changed(ObservedObject),
-    /// This one is gone.
+    /// This object is gone.
     Gone(ObservedObject),
-    /// They can't be looked at, and why; it is tried again now and then.
+    /// The objects cannot be watched, and why. The watch tries again every few minutes.
     Unavailable(InfraError),
 }
 
-/// A way to see what others do in clusters. Changes nothing there.
+/// Reads objects in clusters, and changes nothing.
 #[async_trait]
 pub trait Observer: Send + Sync {
-    /// How each object of the inventory stands to its intent, in the inventory's order.
+    /// Compares each object of the inventory with its intent; in the order of the inventory.
     async fn drift(&self, scope: &Scope, resources: &[Resource]) -> Result<Vec<ObjectDrift>, InfraError>;
 
-    /// The objects of `kind` in the namespace that carry any VNF instance's label, and their changes, for ever: with one
-    /// watch, however many instances there are. Cluster out of reach: nothing comes until it is there again, and then all.
+    /// The objects of `kind` in the namespace that carry the label of any VNF instance, then their changes, without end. One watch
+    /// serves all instances. While the cluster is out of reach nothing comes; then all objects come again.
     ///
     /// # Errors
-    /// The access is unusable as it is.
+    /// [`InfraErrorKind::Invalid`] if the access cannot be used.
     fn watch(
         &self,
         access: &VimAccess,

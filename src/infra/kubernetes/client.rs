@@ -1,12 +1,12 @@
-//! Clients: one per access, kept and shared, built from the access alone.
+//! Clients of clusters: one per [`VimAccess`], cached and shared, built from the access alone.
 //!
-//! Neither the process's kubeconfig nor its proxy environment has a say. Nothing is retried here: kube's own retry would
-//! send a request twice that may have taken effect. [`Cluster::call`] bounds every call; a conductor that lost its lease
-//! drops those that change something before that, so that none is under way when the next owner may begin.
+//! The kubeconfig and the proxy variables of the process have no effect. Nothing is retried here: kube's own retry would repeat a
+//! request that may have taken effect. [`Cluster::call`] sets a deadline on every call. A conductor that loses its lease drops its
+//! calls before that deadline, so that no change is under way when the next owner may begin.
 //!
-//! HTTP/1.1 on purpose: an API server takes only so many streams on one HTTP/2 connection, and watches of many operations
-//! would keep out the calls of all. Connections of calls are pooled; each watch has one of its own, that ends with it: taken
-//! from the pool, it would leave none to the call that comes next, which waits for a handshake then.
+//! The clients speak HTTP/1.1: an API server limits the streams of one HTTP/2 connection, and the watches of many operations would
+//! use them all up. Connections of calls are pooled. Each watch has a connection of its own, which ends with it: a watch that takes
+//! a connection from the pool makes the next call wait for a handshake.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -30,10 +30,10 @@ use tokio::time::{Instant, timeout};
 use tower::BoxError;
 use tower::util::service_fn;
 
-use super::bound::Bound;
-use super::count::{counted, is_watch};
-use super::discovery::Known;
-use super::errors::CallError;
+use super::call_error::CallError;
+use super::call_metrics::{is_watch, measured};
+use super::discovery_cache::DiscoveryCache;
+use super::response_limit::ResponseLimit;
 use crate::domain::namespace::Namespace;
 use crate::domain::resource::KindInfo;
 use crate::domain::vim::{VimAccess, VimCredential};
@@ -42,63 +42,63 @@ use crate::metrics::VimMetrics;
 use crate::outbound::address;
 
 const CONNECT_DEADLINE: Duration = Duration::from_secs(4);
-/// A connection that is silent for so long is probed.
+/// A connection that is silent for this long is probed.
 const KEEPALIVE: Duration = Duration::from_secs(20);
-/// An API server that is busy may take seconds. Who waits and loses the right to, drops the call before that.
+/// A busy API server may take seconds. A conductor that loses its lease drops the call earlier.
 const CALL_DEADLINE: Duration = Duration::from_secs(8);
-/// Requests that one task has under way, where it has many to make: beyond the first few the API server only queues them.
-pub(super) const AT_ONCE: usize = 16;
-/// After this without use a client is dropped, and with it its connections and its copy of the credential.
-const IDLE: Duration = Duration::from_secs(600);
-/// More accesses than this at a time: the one that was not used for the longest is dropped.
-const MOST: usize = 64;
+/// The most requests that one task sends at a time: the API server queues more than a few anyway.
+pub(super) const MAX_CONCURRENT_CALLS: usize = 16;
+/// A client that is unused for this long is dropped, with its connections and its copy of the credential.
+const MAX_IDLE: Duration = Duration::from_secs(600);
+/// The most clients that are kept. Beyond that, the least recently used one is dropped.
+const MAX_CLIENTS: usize = 64;
 
-/// The clients in use.
+/// The cached clients.
 #[derive(Default)]
 pub(super) struct Clients {
-    entries: Mutex<Vec<Entry>>,
+    cached: Mutex<Vec<CachedCluster>>,
     metrics: VimMetrics,
 }
 
-struct Entry {
+struct CachedCluster {
     access: VimAccess,
     cluster: Arc<Cluster>,
-    used: Instant,
+    last_used: Instant,
 }
 
 impl Clients {
     pub fn new(metrics: VimMetrics) -> Self {
-        Self { entries: Mutex::default(), metrics }
+        Self { cached: Mutex::default(), metrics }
     }
 
-    /// The client for `access`.
+    /// The client for `access`, from the cache or new.
     ///
     /// # Errors
-    /// [`InfraErrorKind::Invalid`] if the access is unusable as it is: no URL, no PEM.
+    /// [`InfraErrorKind::Invalid`] if the access cannot be used: a malformed URL or PEM.
     pub fn get(&self, access: &VimAccess) -> Result<Arc<Cluster>, InfraError> {
         let now = Instant::now();
-        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        entries.retain(|entry| now - entry.used < IDLE);
-        if let Some(entry) = entries.iter_mut().find(|entry| entry.access == *access) {
-            entry.used = now;
+        let mut cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
+        cached.retain(|entry| now - entry.last_used < MAX_IDLE);
+        if let Some(entry) = cached.iter_mut().find(|entry| entry.access == *access) {
+            entry.last_used = now;
             return Ok(entry.cluster.clone());
         }
         let cluster = Arc::new(Cluster::new(access, &self.metrics)?);
-        let oldest = entries.iter().enumerate().min_by_key(|(_, entry)| entry.used).map(|(at, _)| at);
-        if let Some(at) = oldest.filter(|_| entries.len() >= MOST) {
-            entries.swap_remove(at);
+        let oldest = cached.iter().enumerate().min_by_key(|(_, entry)| entry.last_used).map(|(at, _)| at);
+        if let Some(at) = oldest.filter(|_| cached.len() >= MAX_CLIENTS) {
+            cached.swap_remove(at);
         }
-        entries.push(Entry { access: access.clone(), cluster: cluster.clone(), used: now });
+        cached.push(CachedCluster { access: access.clone(), cluster: cluster.clone(), last_used: now });
         Ok(cluster)
     }
 }
 
 /// A cluster, reached with one credential.
 pub(super) struct Cluster {
-    /// For requests; each goes through [`Cluster::call`].
+    /// Every request of this client goes through [`Cluster::call`].
     pub client: Client,
     /// What discovery said lately.
-    pub known: Known,
+    pub discovery: DiscoveryCache,
     endpoint: String,
 }
 
@@ -106,32 +106,32 @@ impl Cluster {
     fn new(access: &VimAccess, metrics: &VimMetrics) -> Result<Self, InfraError> {
         let client = client(access, metrics)
             .map_err(|why| InfraError::invalid(format!("the access to {} cannot be used: {why}", access.endpoint)))?;
-        Ok(Self { client, known: Known::default(), endpoint: access.endpoint.clone() })
+        Ok(Self { client, discovery: DiscoveryCache::default(), endpoint: access.endpoint.clone() })
     }
 
-    /// Waits for the answer to a request, no longer than the deadline of calls.
+    /// Waits for the answer to a request, at most [`CALL_DEADLINE`].
     pub async fn call<T>(&self, request: impl Future<Output = kube::Result<T>>) -> Result<T, CallError> {
         match timeout(CALL_DEADLINE, request).await {
-            Ok(answer) => answer.map_err(|error| CallError::of(&error, &self.endpoint)),
-            Err(_) => Err(CallError::silence(&self.endpoint, CALL_DEADLINE)),
+            Ok(answer) => answer.map_err(|error| CallError::from_kube(&error, &self.endpoint)),
+            Err(_) => Err(CallError::no_answer(&self.endpoint, CALL_DEADLINE)),
         }
     }
 
-    /// The object of that name, if there is one, and if its kind is served at all.
+    /// The object of that name; `None` if it does not exist, or its kind is not served.
     pub async fn find(&self, api: &Api<DynamicObject>, name: &str) -> Result<Option<DynamicObject>, InfraError> {
-        if_there(self.call(api.get(name)).await)
+        none_if_404(self.call(api.get(name)).await)
     }
 
-    /// As [`Cluster::find`], of a possibly large object only its metadata.
+    /// As [`Cluster::find`], but reads only the metadata: the object may be large.
     pub async fn find_metadata(
         &self,
         api: &Api<DynamicObject>,
         name: &str,
     ) -> Result<Option<PartialObjectMeta<DynamicObject>>, InfraError> {
-        if_there(self.call(api.get_metadata(name)).await)
+        none_if_404(self.call(api.get_metadata(name)).await)
     }
 
-    /// The objects of a kind: those of `namespace`, or the cluster's if the kind is not namespaced.
+    /// The API of a kind: in `namespace`, or of the cluster if the kind is not namespaced.
     pub fn api(&self, api_version: &str, kind: &str, info: &KindInfo, namespace: &Namespace) -> Api<DynamicObject> {
         let resource = api_resource(api_version, kind.to_owned(), info.plural.clone());
         if info.namespaced {
@@ -141,23 +141,23 @@ impl Cluster {
         }
     }
 
-    /// The objects of a namespaced kind that every cluster has.
+    /// The API of a namespaced kind that every cluster serves.
     pub fn builtin(&self, api_version: &str, kind: &str, plural: &str, namespace: &Namespace) -> Api<DynamicObject> {
         self.api(api_version, kind, &KindInfo { plural: plural.to_owned(), namespaced: true }, namespace)
     }
 
-    /// The pods of `namespace`.
+    /// The API of the pods of `namespace`.
     pub fn pods(&self, namespace: &Namespace) -> Api<DynamicObject> {
         self.builtin("v1", "Pod", "pods", namespace)
     }
 
-    /// The volume claims of `namespace`.
+    /// The API of the volume claims of `namespace`.
     pub fn claims(&self, namespace: &Namespace) -> Api<DynamicObject> {
         self.builtin("v1", "PersistentVolumeClaim", "persistentvolumeclaims", namespace)
     }
 }
 
-fn if_there<T>(answer: Result<T, CallError>) -> Result<Option<T>, InfraError> {
+fn none_if_404<T>(answer: Result<T, CallError>) -> Result<Option<T>, InfraError> {
     match answer {
         Ok(found) => Ok(Some(found)),
         Err(failed) if failed.code == Some(404) => Ok(None),
@@ -175,12 +175,12 @@ pub(super) fn api_resource(api_version: &str, kind: String, plural: String) -> A
 fn client(access: &VimAccess, metrics: &VimMetrics) -> Result<Client, String> {
     let config = config(access)?;
     let mut tcp = HttpConnector::new_with_resolver(address::resolver(false));
-    // The scheme is the TLS connector's matter.
+    // The TLS connector around it checks the scheme.
     tcp.enforce_http(false);
     tcp.set_connect_timeout(Some(CONNECT_DEADLINE));
-    // A PATCH goes out in two writes. Without this, the second would wait for the first one's delayed ACK, 40 ms.
+    // A PATCH is sent in two writes. Without TCP_NODELAY, the second would wait for the delayed ACK of the first, 40 ms.
     tcp.set_nodelay(true);
-    // A watch may have nothing to say for long: that its connection died without a word is found out within a minute.
+    // A watch may be silent for long. Probes find a dead connection within a minute.
     tcp.set_keepalive(Some(KEEPALIVE));
     tcp.set_keepalive_interval(Some(KEEPALIVE / 4));
     tcp.set_keepalive_retries(Some(4));
@@ -189,27 +189,28 @@ fn client(access: &VimAccess, metrics: &VimMetrics) -> Result<Client, String> {
     let calls = pool.pool_timer(TokioTimer::new()).build::<_, Body>(tls.clone());
     let watches = pool.pool_max_idle_per_host(0).build::<_, Body>(tls);
     let http = service_fn(move |request| {
-        let lasts = is_watch(&request);
-        let answer = if lasts { &watches } else { &calls }.request(request);
+        let is_watch = is_watch(&request);
+        let answer = if is_watch { &watches } else { &calls }.request(request);
         async move {
             let (head, body) = answer.await?.into_parts();
-            // What a watch is refused with is read to its end, as the answer to a call is.
-            let mut bound = if lasts && head.status.is_success() { Bound::of_lines() } else { Bound::of_all() };
+            // The refusal of a watch is read to its end, like the answer to a call.
+            let is_stream = is_watch && head.status.is_success();
+            let mut limit = if is_stream { ResponseLimit::per_line() } else { ResponseLimit::whole() };
             let frames = BodyStream::new(body).map(move |frame| {
                 let frame = frame?;
-                bound.take(frame.data_ref().map_or(&[], |data| data))?;
+                limit.count(frame.data_ref().map_or(&[], |data| data))?;
                 Ok::<_, BoxError>(frame)
             });
             Ok::<_, HttpError>(Response::from_parts(head, StreamBody::new(frames)))
         }
     });
     let headers = config.extra_headers_layer().map_err(|error| error.to_string())?;
-    let client = ClientBuilder::new(counted(http, &config.cluster_url, metrics), config.default_namespace.as_str());
+    let client = ClientBuilder::new(measured(http, &config.cluster_url, metrics), config.default_namespace.as_str());
     Ok(client.with_layer(&headers).with_layer(&config.base_uri_layer()).build())
 }
 
 fn config(access: &VimAccess) -> Result<Config, String> {
-    let url = access.endpoint.parse().map_err(|error| format!("its URL is bad_request: {error}"))?;
+    let url = access.endpoint.parse().map_err(|error| format!("its URL is malformed: {error}"))?;
     let mut config = Config::new(url);
     if config.cluster_url.host().is_none_or(str::is_empty) || config.cluster_url.query().is_some() {
         return Err("its URL must have a host and no query".to_owned());
@@ -217,16 +218,16 @@ fn config(access: &VimAccess) -> Result<Config, String> {
     address::check(&config.cluster_url, false)?;
     config.accept_invalid_certs = access.insecure;
     config.root_cert = match &access.ca {
-        Some(pem) => Some(certificates(pem).map_err(|error| format!("its CA is no PEM: {error}"))?),
-        // Where nothing is verified, it must not matter whether the system has roots.
+        Some(pem) => Some(certificates(pem).map_err(|error| format!("its CA is not PEM: {error}"))?),
+        // Nothing is verified: do not fail on a system without root certificates.
         None if access.insecure || access.endpoint.starts_with("http://") => Some(Vec::new()),
         None => None,
     };
     match &access.credential {
         VimCredential::BearerToken(token) => {
-            // Tokens are often read from files, with the end of the line.
+            // A token that was read from a file may end with a line break.
             let mut bearer = HeaderValue::try_from(format!("Bearer {}", token.expose().trim()))
-                .map_err(|_| "its bearer token has characters that no token has".to_owned())?;
+                .map_err(|_| "its bearer token has characters that no HTTP header may have".to_owned())?;
             bearer.set_sensitive(true);
             config.headers.push((AUTHORIZATION, bearer));
         }
@@ -242,7 +243,7 @@ fn certificates(pem: &str) -> Result<Vec<Vec<u8>>, String> {
     let certificates: Vec<Vec<u8>> = CertificateDer::pem_slice_iter(pem.as_bytes())
         .map(|der| der.map(|der| der.to_vec()).map_err(|error| error.to_string()))
         .collect::<Result<_, _>>()?;
-    if certificates.is_empty() { Err("there is no certificate in it".to_owned()) } else { Ok(certificates) }
+    if certificates.is_empty() { Err("it holds no certificate".to_owned()) } else { Ok(certificates) }
 }
 
 #[cfg(test)]
@@ -265,22 +266,22 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_client_is_kept_until_it_is_idle_or_one_too_many() {
+    async fn keeps_a_limited_number_of_clients() {
         let clients = Clients::default();
         let first = clients.get(&access("https://a.test")).unwrap();
         assert!(Arc::ptr_eq(&first, &clients.get(&access("https://a.test")).unwrap()));
         let other =
             VimAccess { credential: VimCredential::BearerToken(Secret::new("rotated")), ..access("https://a.test") };
         assert!(!Arc::ptr_eq(&first, &clients.get(&other).unwrap()));
-        for number in 0..MOST {
+        for number in 0..MAX_CLIENTS {
             clients.get(&access(&format!("https://{number}.test"))).unwrap();
         }
-        assert_eq!(clients.entries.lock().unwrap().len(), MOST);
+        assert_eq!(clients.cached.lock().unwrap().len(), MAX_CLIENTS);
         assert!(!Arc::ptr_eq(&first, &clients.get(&access("https://a.test")).unwrap()));
     }
 
     #[tokio::test]
-    async fn an_access_that_can_not_work_says_why() {
+    async fn names_what_is_wrong_with_an_access() {
         let clients = Clients::default();
         for endpoint in ["https://", "https:///x", "https://a b.test", "https://a.test/?x=y", "/x", ""] {
             let error = clients.get(&access(endpoint)).err().unwrap().to_string();
@@ -293,14 +294,11 @@ mod tests {
         for token in ["two\nlines", "nul\0"] {
             let credential = VimCredential::BearerToken(Secret::new(token));
             let error = clients.get(&VimAccess { credential, ..access("https://a.test") }).err().unwrap().to_string();
-            assert!(error.ends_with("its bearer token has characters that no token has"), "{error}");
+            assert!(error.ends_with("its bearer token has characters that no HTTP header may have"), "{error}");
         }
         let broken = VimAccess { ca: Some("no PEM".to_owned()), ..access("https://a.test") };
         let error = clients.get(&broken).err().unwrap().to_string();
-        assert_eq!(
-            error,
-            "the access to https://a.test cannot be used: its CA is no PEM: there is no certificate in it"
-        );
+        assert_eq!(error, "the access to https://a.test cannot be used: its CA is not PEM: it holds no certificate");
         let broken = VimAccess {
             credential: VimCredential::ClientCertificate {
                 certificate: "c3rtificate".to_owned(),
@@ -316,8 +314,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_name_that_leads_to_a_metadata_service_is_not_connected_to() {
-        // 169.254.169.254 in decimal, which the system's resolver takes for a name.
+    async fn does_not_connect_to_a_name_of_a_metadata_service() {
+        // 169.254.169.254 in decimal: a name to us, an address to the system's resolver.
         let cluster = Clients::default().get(&access("http://2852039166")).unwrap();
         let pods = cluster.pods(&Namespace::try_from("a".to_owned()).unwrap());
         let error = cluster.find(&pods, "p").await.unwrap_err();
@@ -326,8 +324,8 @@ mod tests {
         assert!(text.contains("169.254.169.254 is link-local or a metadata service"), "{text}");
     }
 
-    /// Where every request is answered with `head` and then `piece`, again and again for as long as somebody listens.
-    async fn endless(head: &'static str, piece: &'static str) -> String {
+    /// A server that answers every request with `head` and then `piece` without end.
+    async fn endless_server(head: &'static str, piece: &'static str) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(async move {
@@ -344,9 +342,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_without_an_end_is_given_up() {
+    async fn gives_up_an_endless_answer() {
         for head in ["200 OK", "403 Forbidden"] {
-            let endpoint = endless(head, "word ").await;
+            let endpoint = endless_server(head, "word ").await;
             let cluster = Clients::default().get(&access(&endpoint)).unwrap();
             let pods = cluster.pods(&Namespace::try_from("a".to_owned()).unwrap());
             let error = cluster.find(&pods, "p").await.unwrap_err();
@@ -356,7 +354,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_watch_may_go_on_for_ever_but_not_a_line_of_it() {
+    async fn limits_a_watch_by_its_lines() {
         let event =
             r#"{"type":"BOOKMARK","object":{"apiVersion":"v1","kind":"Pod","metadata":{"resourceVersion":"1"}}}"#;
         let lines: &'static str = Box::leak(format!("{event}{}\n", " ".repeat(32 << 10)).into_boxed_str());
@@ -365,15 +363,15 @@ mod tests {
             let cluster = Clients::default().get(&access(endpoint)).unwrap();
             cluster.call(cluster.pods(&namespace).watch(&WatchParams::default(), "0")).await.map(|watch| watch.boxed())
         };
-        let mut events = watch(&endless("200 OK", lines).await).await.unwrap();
+        let mut events = watch(&endless_server("200 OK", lines).await).await.unwrap();
         for _ in 0..(70 << 20) / lines.len() {
             events.next().await.unwrap().unwrap();
         }
-        let mut events = watch(&endless("200 OK", "word ").await).await.unwrap();
+        let mut events = watch(&endless_server("200 OK", "word ").await).await.unwrap();
         let error = events.next().await.unwrap().unwrap_err();
         assert!(crate::domain::problem::chain(&error).contains("16 MiB"), "{error:?}");
-        // The refusal of a watch is no watch.
-        let error = watch(&endless("403 Forbidden", "word\n").await).await.err().unwrap();
+        // The refusal of a watch has the limit of an answer.
+        let error = watch(&endless_server("403 Forbidden", "word\n").await).await.err().unwrap();
         assert!(error.error.to_string().contains("answers with more than 64 MiB"), "{error:?}");
     }
 }

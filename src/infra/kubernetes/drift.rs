@@ -1,73 +1,73 @@
-//! What differs from the intent. The API server is asked what applying the intent again would make of each object
-//! (`dryRun=All`), and that is compared with the object as it is. Nothing is changed.
+//! Compares each object with its intent: the API server says by a dry run (`dryRun=All`) what applying the intent again would make
+//! of the object. Changes nothing.
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use kube::ResourceExt as _;
 use kube::api::{DynamicObject, Patch, PatchParams};
 use serde_json::Value;
 
-use super::apply::{api, is_other_uid, is_ours, is_question, manager, placed, set_metadata};
+use super::apply::{api, intent_in_namespace, is_other_uid, is_review_object, set_metadata};
 use super::client::Cluster;
-use super::shared::is_shared;
+use super::ownership::{field_manager, is_owned, is_shared};
 use crate::domain::drift::{Difference, DriftState, ObjectDrift, differences};
 use crate::domain::resource::{Resource, ResourceState};
 use crate::infra::{InfraError, InfraErrorKind, Scope};
 
-/// So many objects at a time.
-const AT_ONCE: usize = 8;
-/// How often an object may change under our eyes.
-const ATTEMPTS: usize = 4;
+/// Objects that are compared at a time.
+const MAX_CONCURRENT: usize = 8;
+/// How often others may change an object during the comparison.
+const MAX_ATTEMPTS: usize = 4;
 
-/// How each object of the inventory stands to its intent, in the inventory's order. Reviews leave no object and are left out.
+/// The drift of each object of the inventory, in the order of the inventory. Leaves out reviews, which leave no object.
 pub(super) async fn drift(
     cluster: &Cluster,
     scope: &Scope,
     resources: &[Resource],
 ) -> Result<Vec<ObjectDrift>, InfraError> {
-    let looks: Vec<_> = resources
+    let comparisons: Vec<_> = resources
         .iter()
-        .filter(|resource| !is_question(&resource.key))
-        .map(|resource| one(cluster, scope, resource))
+        .filter(|resource| !is_review_object(&resource.key))
+        .map(|resource| compare(cluster, scope, resource))
         .collect();
-    stream::iter(looks).buffered(AT_ONCE).try_collect().await
+    stream::iter(comparisons).buffered(MAX_CONCURRENT).try_collect().await
 }
 
-async fn one(cluster: &Cluster, scope: &Scope, resource: &Resource) -> Result<ObjectDrift, InfraError> {
+async fn compare(cluster: &Cluster, scope: &Scope, resource: &Resource) -> Result<ObjectDrift, InfraError> {
     let api = api(cluster, scope, resource);
-    let params = PatchParams { dry_run: true, ..PatchParams::apply(&manager(scope.instance)).force() };
-    let told = |state, detail, differences| ObjectDrift { key: resource.key.clone(), state, detail, differences };
-    for _ in 0..ATTEMPTS {
+    let params = PatchParams { dry_run: true, ..PatchParams::apply(&field_manager(scope.instance)).force() };
+    let drift = |state, detail, differences| ObjectDrift { key: resource.key.clone(), state, detail, differences };
+    for _ in 0..MAX_ATTEMPTS {
         let Some(live) = cluster.find(&api, &resource.key.name).await? else {
-            return Ok(told(DriftState::Missing, None, Vec::new()));
+            return Ok(drift(DriftState::Missing, None, Vec::new()));
         };
-        if !is_ours(&live, scope.instance) {
-            // A Namespace or CustomResourceDefinition that was there is used as it is: that is the intent.
+        if !is_owned(&live, scope.instance) {
+            // A Namespace or CustomResourceDefinition that existed before is used as it is: that is the intent.
             let state = if is_shared(&resource.key) { DriftState::InSync } else { DriftState::Foreign };
-            return Ok(told(state, None, Vec::new()));
+            return Ok(drift(state, None, Vec::new()));
         }
-        let mut intent = placed(resource, scope);
+        let mut intent = intent_in_namespace(resource, scope);
         set_metadata(&mut intent, "uid", live.metadata.uid.clone().map(Value::from));
         let (applied, detail) = match cluster.call(api.patch(&resource.key.name, &params, &Patch::Apply(intent))).await
         {
-            // Another change came in between: it must not be taken for ours.
+            // Somebody changed it since we read it. That change must not count as a difference.
             Ok(applied) if applied.metadata.resource_version != live.metadata.resource_version => continue,
             Ok(applied) => (Some(applied), None),
             Err(failed) if matches!(failed.code, Some(404 | 409)) || is_other_uid(&failed) => continue,
-            // It was replaced by one that differs in what can't be changed.
+            // Somebody replaced it with one that differs in an immutable field.
             Err(failed) if failed.error.kind == InfraErrorKind::Invalid => {
-                (None, Some(format!("the intent can't be applied to it: {}", failed.error)))
+                (None, Some(format!("the intent cannot be applied: {}", failed.error)))
             }
             Err(failed) => return Err(failed.into()),
         };
-        let found = found(&live, applied.as_ref(), scope, resource)?;
-        let changed = !found.is_empty() || detail.is_some();
-        return Ok(told(if changed { DriftState::Changed } else { DriftState::InSync }, detail, found));
+        let differences = all_differences(&live, applied.as_ref(), scope, resource)?;
+        let changed = !differences.is_empty() || detail.is_some();
+        return Ok(drift(if changed { DriftState::Changed } else { DriftState::InSync }, detail, differences));
     }
-    Err(InfraError::transient(format!("{} is changed by others at the same time", resource.key)))
+    Err(InfraError::transient(format!("others change {} at the same time", resource.key)))
 }
 
-/// The differences, beginning with those that no manifest has words for: the object was replaced, or is being deleted.
-fn found(
+/// The differences, first those of the metadata: the object was replaced, or is being deleted. Values of Secrets are masked.
+fn all_differences(
     live: &DynamicObject,
     applied: Option<&DynamicObject>,
     scope: &Scope,
@@ -92,7 +92,7 @@ fn found(
         let json = |object: &DynamicObject| {
             serde_json::to_value(object).map_err(|error| InfraError::invalid(format!("{}: {error}", resource.key)))
         };
-        found.extend(differences(&json(live)?, &json(applied)?, &manager(scope.instance)));
+        found.extend(differences(&json(live)?, &json(applied)?, &field_manager(scope.instance)));
     }
     if resource.key.api_version == "v1" && resource.key.kind == "Secret" {
         found.iter_mut().filter(|it| ["/data", "/stringData"].iter().any(|at| it.path.starts_with(at))).for_each(mask);

@@ -1,8 +1,11 @@
 //! The [`Driver`] and [`Observer`] for Kubernetes: any kind, through discovery and `DynamicObject`.
 //!
-//! `client` reaches the clusters and bounds every call (`count` counts them, `bound` their answers), `errors` puts into words what comes of it.
-//! The verbs are in `discovery`, `apply`, `wait` (with `watch`, `progress` and `ready` under it), `remove` (with `shared`),
-//! `observe`, `drift` and `evidence`.
+//! - [`client`]: connections, deadlines and credentials; [`call_metrics`], [`response_limit`] and [`call_error`] belong to it.
+//! - [`discovery`]: which kinds a cluster serves.
+//! - [`apply`]: makes and updates objects. [`ownership`]: whose an object is.
+//! - [`readiness`]: waits until objects are ready; the rules of each kind are in [`readiness::rules`].
+//! - [`remove`], [`end_pods`], [`delete`]: remove objects and pods. [`shared_objects`]: what may not be removed.
+//! - [`observe`], [`drift`], [`evidence`]: read without changing anything. [`watch`]: follows objects as they change.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -19,39 +22,44 @@ use crate::domain::observation::ObservedKind;
 use crate::domain::plan::PodRef;
 use crate::domain::resource::{KindInfo, Resource};
 use crate::domain::vim::VimAccess;
-use crate::infra::{Driver, Ensured, InfraError, Kind, Observed, Observer, Patience, PodSnapshot, Scope, WatchEvent};
+use crate::infra::{
+    AppliedObject, Driver, InfraError, ObjectKind, ObservedResources, Observer, PodSnapshot, ReadinessTimeouts, Scope,
+    WatchEvent,
+};
 use crate::metrics::VimMetrics;
 
 mod apply;
-mod bound;
+mod call_error;
+mod call_metrics;
 mod client;
-mod count;
+mod delete;
 mod discovery;
+mod discovery_cache;
 mod drift;
-mod errors;
+mod end_pods;
 mod evidence;
+mod fields;
 mod observe;
-mod progress;
-mod ready;
+mod ownership;
+mod readiness;
 mod remove;
-mod shared;
-mod wait;
+mod response_limit;
+mod shared_objects;
 mod watch;
 
-/// Reaches Kubernetes clusters. Shared by all that run on one Tokio runtime: a connection lives on the runtime that first
-/// needs it, so what runs on another (an HTTP server's worker threads) has a driver of its own.
+/// The driver for Kubernetes clusters. Use one per Tokio runtime, shared by its tasks: a connection lives on the runtime that opened
+/// it, so the worker threads of the HTTP server have a driver of their own.
 #[derive(Default)]
 pub struct KubernetesDriver {
     clients: client::Clients,
 }
 
 impl KubernetesDriver {
-    /// A driver that has not reached any cluster yet.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// As [`KubernetesDriver::new`], counting its calls in `metrics`, which drivers may share.
+    /// A driver that counts its calls in `metrics`, which several drivers may share.
     pub fn counting(metrics: VimMetrics) -> Self {
         Self { clients: client::Clients::new(metrics) }
     }
@@ -70,12 +78,12 @@ impl Driver for KubernetesDriver {
     async fn discover(
         &self,
         access: &VimAccess,
-        kinds: &BTreeSet<Kind>,
-    ) -> Result<BTreeMap<Kind, KindInfo>, InfraError> {
+        kinds: &BTreeSet<ObjectKind>,
+    ) -> Result<BTreeMap<ObjectKind, KindInfo>, InfraError> {
         discovery::discover(&*self.clients.get(access)?, kinds).await
     }
 
-    async fn ensure(&self, scope: &Scope, resource: &Resource) -> Result<Ensured, InfraError> {
+    async fn ensure(&self, scope: &Scope, resource: &Resource) -> Result<AppliedObject, InfraError> {
         apply::ensure(&*self.clients.get(&scope.access)?, scope, resource).await
     }
 
@@ -83,9 +91,9 @@ impl Driver for KubernetesDriver {
         &self,
         scope: &Scope,
         resources: &[Resource],
-        patience: Patience,
+        timeouts: ReadinessTimeouts,
     ) -> Result<PodSnapshot, InfraError> {
-        wait::await_ready(&*self.clients.get(&scope.access)?, scope, resources, patience).await
+        readiness::await_ready(&*self.clients.get(&scope.access)?, scope, resources, timeouts).await
     }
 
     async fn remove(
@@ -105,11 +113,11 @@ impl Driver for KubernetesDriver {
         grace: Option<Duration>,
         timeout: Duration,
     ) -> Result<(), InfraError> {
-        remove::end_pods(&*self.clients.get(&scope.access)?, scope, resources, grace, timeout).await
+        end_pods::end_pods(&*self.clients.get(&scope.access)?, scope, resources, grace, timeout).await
     }
 
     async fn delete_pods(&self, scope: &Scope, pods: &[PodRef], timeout: Duration) -> Result<(), InfraError> {
-        remove::delete_pods(&*self.clients.get(&scope.access)?, scope, pods, timeout).await
+        end_pods::delete_pods(&*self.clients.get(&scope.access)?, scope, pods, timeout).await
     }
 
     async fn evidence(&self, scope: &Scope, resources: &[Resource]) -> Evidence {
@@ -119,7 +127,12 @@ impl Driver for KubernetesDriver {
         }
     }
 
-    async fn observe(&self, scope: &Scope, resources: &[Resource], pods: PodSnapshot) -> Result<Observed, InfraError> {
+    async fn observe(
+        &self,
+        scope: &Scope,
+        resources: &[Resource],
+        pods: PodSnapshot,
+    ) -> Result<ObservedResources, InfraError> {
         observe::observe(&*self.clients.get(&scope.access)?, scope, resources, pods).await
     }
 }

@@ -1,4 +1,4 @@
-//! Which pods, workloads and volumes VNF instances have: listed once, or watched as they change.
+//! Reads the pods, workloads and volumes of VNF instances: once, or by watches.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -11,62 +11,63 @@ use kube::api::{Api, DynamicObject, ListParams};
 use serde_json::Value;
 
 use super::client::Cluster;
-use super::ready::has_ended;
-use super::watch::{Event, Source, follow_as};
+use super::ownership::instance_selector;
+use super::readiness::pods::has_ended;
+use super::watch::{ListWatch, ObjectEvent, follow_as};
 use crate::domain::namespace::Namespace;
 use crate::domain::observation::{ObservedKind, ObservedObject, kinds_for, storages, vnfcs};
 use crate::domain::resource::{INSTANCE_LABEL, Resource, ResourceState};
-use crate::infra::{InfraError, InfraErrorKind, Observed, PodSnapshot, Scope, WatchEvent};
+use crate::infra::{InfraError, InfraErrorKind, ObservedResources, PodSnapshot, Scope, WatchEvent};
 
-/// After this, a kind that could not be looked at is tried again: rights may have been granted.
-const HIDDEN_PAUSE: Duration = Duration::from_secs(300);
+/// When to try again to watch a kind that the credential may not watch: somebody may have granted the right.
+const DENIED_PAUSE: Duration = Duration::from_secs(300);
 
-/// The pods and volumes there are. Only kinds that the VNF can have are asked for, and not `pods` that are known: an API
-/// server that is asked for a kind in which nothing happens first makes sure that nothing did, a tenth of a second.
+/// Reads the pods and volumes of the instance. Lists only kinds that the VNF can have, and not the pods if the snapshot holds
+/// them: before it lists a kind in which nothing happens, an API server reads from etcd, which takes a tenth of a second.
 pub(super) async fn observe(
     cluster: &Cluster,
     scope: &Scope,
     resources: &[Resource],
     PodSnapshot(pods): PodSnapshot,
-) -> Result<Observed, InfraError> {
+) -> Result<ObservedResources, InfraError> {
     let is_claim = |resource: &Resource| resource.key.kind == "PersistentVolumeClaim";
-    let told = resources.iter().filter(|resource| resource.vdu_id.is_some() || is_claim(resource));
-    let kinds = kinds_for(told.map(|resource| resource.key.kind.as_str()));
-    let list_exactly = async |kind| match kinds.contains(&kind) {
+    let observed = resources.iter().filter(|resource| resource.vdu_id.is_some() || is_claim(resource));
+    let kinds = kinds_for(observed.map(|resource| resource.key.kind.as_str()));
+    let list_if_needed = async |kind| match kinds.contains(&kind) {
         true => list(cluster, scope, kind).await,
         false => Ok(Vec::new()),
     };
-    // What stands between Deployments and their pods is not asked for if each pod's owners lead to the inventory anyway.
-    let between = async {
+    // The ReplicaSets between Deployments and pods are not needed if the owners of each pod are in the inventory.
+    let replica_sets = async {
         match &pods {
-            Some(pods) if lead_to(resources, pods) => Ok(Vec::new()),
-            _ => list_exactly(ObservedKind::ReplicaSet).await,
+            Some(pods) if all_owned_by(resources, pods) => Ok(Vec::new()),
+            _ => list_if_needed(ObservedKind::ReplicaSet).await,
         }
     };
     let listed = async {
         match &pods {
             Some(pods) => Ok(pods.clone()),
-            None => list_exactly(ObservedKind::Pod).await,
+            None => list_if_needed(ObservedKind::Pod).await,
         }
     };
-    let (pods, between, claims) = try_join!(listed, between, list_exactly(ObservedKind::Claim))?;
-    let all = [pods, between, claims].concat();
-    Ok(Observed { vnfcs: vnfcs(&all, resources), storages: storages(&all) })
+    let (pods, replica_sets, claims) = try_join!(listed, replica_sets, list_if_needed(ObservedKind::Claim))?;
+    let all = [pods, replica_sets, claims].concat();
+    Ok(ObservedResources { vnfcs: vnfcs(&all, resources), storages: storages(&all) })
 }
 
-/// The instance's objects of a kind.
+/// Lists the objects of a kind of the instance.
 async fn list(cluster: &Cluster, scope: &Scope, kind: ObservedKind) -> Result<Vec<ObservedObject>, InfraError> {
-    let ours = ListParams::default().labels(&format!("{INSTANCE_LABEL}={}", scope.instance));
-    match cluster.call(api(cluster, &scope.namespace, kind).list(&ours)).await {
-        Ok(objects) => Ok(objects.iter().filter_map(|object| seen(object, kind)).collect()),
+    let params = ListParams::default().labels(&instance_selector(scope.instance));
+    match cluster.call(api(cluster, &scope.namespace, kind).list(&params)).await {
+        Ok(objects) => Ok(objects.iter().filter_map(|object| observed_object(object, kind)).collect()),
         // A VNF without volumes must not need this right.
         Err(failed) if failed.error.kind == InfraErrorKind::Denied && kind == ObservedKind::Claim => Ok(Vec::new()),
         Err(failed) => Err(failed.into()),
     }
 }
 
-/// Whether each living one of `pods` has an owner in the inventory, or is in it.
-fn lead_to(inventory: &[Resource], pods: &[ObservedObject]) -> bool {
+/// Whether each active one of `pods` has an owner in the inventory, or is in it.
+fn all_owned_by(inventory: &[Resource], pods: &[ObservedObject]) -> bool {
     let uids = inventory.iter().filter_map(|resource| match &resource.state {
         ResourceState::Present { uid, .. } => Some(uid),
         ResourceState::Planned | ResourceState::Intent => None,
@@ -75,36 +76,36 @@ fn lead_to(inventory: &[Resource], pods: &[ObservedObject]) -> bool {
     pods.iter().filter(|pod| pod.living).all(|pod| pod.owners.iter().chain([&pod.uid]).any(|uid| uids.contains(uid)))
 }
 
-/// The objects of `kind` in `namespace` that carry any VNF instance's label, and every change of what matters of them.
+/// The objects of `kind` in `namespace` that carry the label of any VNF instance, and their changes.
 pub(super) fn watch(cluster: Arc<Cluster>, namespace: Namespace, kind: ObservedKind) -> BoxStream<'static, WatchEvent> {
-    let begin = move || {
-        let source = Source::lasting(api(&cluster, &namespace, kind), INSTANCE_LABEL);
-        follow_as(Arc::clone(&cluster), source, move |object| seen(&object, kind))
+    let open = move || {
+        let target = ListWatch::lasting(api(&cluster, &namespace, kind), INSTANCE_LABEL);
+        follow_as(Arc::clone(&cluster), target, move |object| observed_object(&object, kind))
     };
     let pause = Duration::ZERO;
-    stream::unfold((begin, None, pause), |(begin, running, pause)| async move {
+    stream::unfold((open, None, pause), |(open, running, pause)| async move {
         let mut events = match running {
             Some(events) => events,
             None => {
                 tokio::time::sleep(pause).await;
-                begin()
+                open()
             }
         };
         match events.next().await {
-            Some(Ok(event)) => Some((sighting(event), (begin, Some(events), pause))),
-            Some(Err(error)) => Some((Some(WatchEvent::Unavailable(error)), (begin, None, HIDDEN_PAUSE))),
-            None => Some((None, (begin, None, HIDDEN_PAUSE))),
+            Some(Ok(event)) => Some((watch_event(event), (open, Some(events), pause))),
+            Some(Err(error)) => Some((Some(WatchEvent::Unavailable(error)), (open, None, DENIED_PAUSE))),
+            None => Some((None, (open, None, DENIED_PAUSE))),
         }
     })
     .filter_map(std::future::ready)
     .boxed()
 }
 
-fn sighting(event: Event<Option<ObservedObject>>) -> Option<WatchEvent> {
+fn watch_event(event: ObjectEvent<Option<ObservedObject>>) -> Option<WatchEvent> {
     match event {
-        Event::Listed(seen) => Some(WatchEvent::All(seen.into_iter().flatten().collect())),
-        Event::Changed(seen) => seen.map(WatchEvent::Changed),
-        Event::Gone(seen) => seen.map(WatchEvent::Gone),
+        ObjectEvent::Listed(objects) => Some(WatchEvent::All(objects.into_iter().flatten().collect())),
+        ObjectEvent::Changed(object) => object.map(WatchEvent::Changed),
+        ObjectEvent::Deleted(object) => object.map(WatchEvent::Gone),
     }
 }
 
@@ -118,8 +119,8 @@ fn api(cluster: &Cluster, namespace: &Namespace, kind: ObservedKind) -> Api<Dyna
     }
 }
 
-/// What matters of an object; `None` if its label names no VNF instance.
-pub(super) fn seen(object: &DynamicObject, kind: ObservedKind) -> Option<ObservedObject> {
+/// The observed fields of an object; `None` if its label names no VNF instance.
+pub(super) fn observed_object(object: &DynamicObject, kind: ObservedKind) -> Option<ObservedObject> {
     let replicas = object.data.pointer("/spec/replicas").and_then(Value::as_u64);
     Some(ObservedObject {
         instance: object.labels().get(INSTANCE_LABEL)?.parse().ok()?,

@@ -1,26 +1,27 @@
-//! Removing objects by the inventory: what the uid says is ours, what descends from it, and the volumes claimed for it.
+//! Removes an object by its inventory row: the object with the uid of the row, what descends from it, and the volumes claimed for it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::pin::pin;
 use std::time::Duration;
 
+use futures::StreamExt as _;
 use futures::future::{Either, select};
-use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use kube::ResourceExt as _;
-use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Preconditions};
-use tokio::time::{Instant, sleep_until, timeout_at};
+use kube::api::{Api, DeleteParams, DynamicObject, ListParams};
+use tokio::time::{Instant, sleep_until};
 
-use super::apply::{api, is_ours};
-use super::client::{AT_ONCE, Cluster};
-use super::ready::{has_ended, makes_pods};
-use super::shared::{give_up, is_shared};
-use super::watch::{Event, Source, follow, gone};
+use super::apply::api;
+use super::client::Cluster;
+use super::delete::{check_deleted, delete, delete_all};
+use super::ownership::{instance_selector, is_owned, is_shared};
+use super::readiness::rules::makes_pods;
+use super::shared_objects::may_delete;
+use super::watch::{ListWatch, ObjectEvent, follow, wait_until_deleted};
 use crate::domain::order::{Class, class};
-use crate::domain::plan::PodRef;
-use crate::domain::resource::{INSTANCE_LABEL, Resource, ResourceState};
+use crate::domain::resource::{Resource, ResourceState};
 use crate::infra::{InfraError, InfraErrorKind, Scope};
 
-/// The object is gone, with its pods and the volumes claimed by its templates.
+/// Removes the object with its pods and the volumes claimed by its templates: [`crate::infra::Driver::remove`].
 pub(super) async fn remove(
     cluster: &Cluster,
     scope: &Scope,
@@ -32,103 +33,14 @@ pub(super) async fn remove(
     if resource.state == ResourceState::Planned {
         return removal.remove_abandoned_claims().await;
     }
-    match removal.find().await? {
-        Found::Doomed(uid) => removal.remove(&uid, grace).await?,
-        Found::Nothing => {}
-        // It keeps its volumes, too.
-        Found::Others => return Ok(()),
+    match removal.target().await? {
+        RemovalTarget::Ours(uid) => removal.remove(&uid, grace).await?,
+        RemovalTarget::Absent => {}
+        // A foreign object keeps its volumes, too.
+        RemovalTarget::Foreign => return Ok(()),
     }
-    // Even if it was gone already: this may be the second run, after a crash in between.
+    // Even if the object was gone already: a crash may have interrupted the first run here.
     removal.remove_claims(removal.claims().await?).await
-}
-
-/// The pods are gone.
-pub(super) async fn delete_pods(
-    cluster: &Cluster,
-    scope: &Scope,
-    pods: &[PodRef],
-    timeout: Duration,
-) -> Result<(), InfraError> {
-    let deadline = Instant::now() + timeout;
-    let api = cluster.pods(&scope.namespace);
-    let named = pods.iter().map(|pod| (pod.name.as_str(), pod.uid.as_str()));
-    delete_all(cluster, &api, named, &DeleteParams::default()).await?;
-    let uids = pods.iter().map(|pod| pod.uid.clone()).collect();
-    let left = gone(cluster, Source::labelled(api, &ours(scope)), &uids, deadline).await?;
-    all_gone("Pod", scope, &left)
-}
-
-/// The pods of the workloads are gone, which have no replicas and so delete them. Who has ended by itself may stay: its
-/// controller does not count it, and keeps it for people to look at.
-pub(super) async fn end_pods(
-    cluster: &Cluster,
-    scope: &Scope,
-    resources: &[Resource],
-    grace: Option<Duration>,
-    timeout: Duration,
-) -> Result<(), InfraError> {
-    let begun = Instant::now();
-    let (deadline, kill_at) = (begun + timeout, grace.map(|grace| begun + grace));
-    let makers = makers(cluster, scope, resources).await?;
-    let counts =
-        |pod: &DynamicObject| !has_ended(pod) && pod.owner_references().iter().any(|owner| makers.contains(&owner.uid));
-    let api = cluster.pods(&scope.namespace);
-    let mut events = follow(cluster, Source::labelled(api.clone(), &ours(scope)));
-    let (mut left, mut killed) = (None::<HashMap<String, DynamicObject>>, HashSet::new());
-    loop {
-        let killing = kill_at.is_some_and(|at| Instant::now() >= at);
-        if left.as_ref().is_some_and(HashMap::is_empty) {
-            return Ok(());
-        }
-        // Also those that are made only now, by a controller that has not heard yet.
-        for (uid, pod) in left.iter().flatten().filter(|(uid, _)| killing && killed.insert((*uid).clone())) {
-            delete(cluster, &api, &pod.name_any(), uid, DeleteParams::default().grace_period(0)).await?;
-        }
-        let until = kill_at.filter(|_| !killing).unwrap_or(deadline).min(deadline);
-        match timeout_at(until, events.next()).await {
-            Ok(Some(event)) => take(&mut left, event?, counts),
-            Ok(None) => return Err(InfraError::transient("the watch of the pods has ended")),
-            Err(_) if Instant::now() >= deadline => {
-                let left: Vec<DynamicObject> = left.into_iter().flat_map(HashMap::into_values).collect();
-                return all_gone("Pod", scope, &left);
-            }
-            // It is time to kill.
-            Err(_) => {}
-        }
-    }
-}
-
-/// The uids of the workloads and of those between them and their pods.
-async fn makers(cluster: &Cluster, scope: &Scope, resources: &[Resource]) -> Result<HashSet<String>, InfraError> {
-    let uids = resources.iter().filter_map(|resource| match &resource.state {
-        ResourceState::Present { uid, .. } => Some(uid.clone()),
-        ResourceState::Planned | ResourceState::Intent => None,
-    });
-    let mut makers: HashSet<String> = uids.collect();
-    if resources.iter().any(|resource| resource.key.kind == "Deployment") {
-        let sets = cluster.builtin("apps/v1", "ReplicaSet", "replicasets", &scope.namespace);
-        let sets = cluster.call(sets.list(&ListParams::default().labels(&ours(scope)))).await?;
-        let theirs = sets.iter().filter(|set| set.owner_references().iter().any(|owner| makers.contains(&owner.uid)));
-        let theirs: Vec<String> = theirs.filter_map(DynamicObject::uid).collect();
-        makers.extend(theirs);
-    }
-    Ok(makers)
-}
-
-/// Keeps the pods that count, by uid; `None` until they were listed.
-fn take(pods: &mut Option<HashMap<String, DynamicObject>>, event: Event, counts: impl Fn(&DynamicObject) -> bool) {
-    match (event, pods) {
-        (Event::Listed(all), pods) => {
-            *pods = Some(all.into_iter().filter(counts).filter_map(|pod| Some((pod.uid()?, pod))).collect());
-        }
-        (Event::Changed(pod), Some(pods)) if counts(&pod) => {
-            pods.insert(pod.uid().unwrap_or_default(), *pod);
-        }
-        (Event::Changed(pod) | Event::Gone(pod), Some(pods)) => {
-            pods.remove(&pod.uid().unwrap_or_default());
-        }
-        (_, None) => {}
-    }
 }
 
 struct Removal<'a> {
@@ -138,39 +50,39 @@ struct Removal<'a> {
     deadline: Instant,
 }
 
-/// What there is of the name of an object that is to go.
-enum Found {
+/// The object that has the name in the row.
+enum RemovalTarget {
     /// Our object, of this uid.
-    Doomed(String),
-    /// None.
-    Nothing,
-    /// One that is not ours, or not any more.
-    Others,
+    Ours(String),
+    /// There is no such object.
+    Absent,
+    /// An object that is not ours, or not any more.
+    Foreign,
 }
 
 impl Removal<'_> {
-    async fn find(&self) -> Result<Found, InfraError> {
+    async fn target(&self) -> Result<RemovalTarget, InfraError> {
         let (cluster, scope, key, api) = (self.cluster, self.scope, &self.resource.key, self.api());
-        let known = match &self.resource.state {
-            ResourceState::Planned | ResourceState::Present { owned: false, .. } => return Ok(Found::Others),
+        let known_uid = match &self.resource.state {
+            ResourceState::Planned | ResourceState::Present { owned: false, .. } => return Ok(RemovalTarget::Foreign),
             ResourceState::Present { uid, owned: true } => Some(uid),
             ResourceState::Intent => None,
         };
-        let Some(found) = cluster.find_metadata(&api, &key.name).await? else { return Ok(Found::Nothing) };
+        let Some(found) = cluster.find_metadata(&api, &key.name).await? else { return Ok(RemovalTarget::Absent) };
         let uid = found.uid().unwrap_or_default();
-        // Who took our mark off it, or made another in its place, has it.
-        if !is_ours(&found, scope.instance) || known.is_some_and(|known| *known != uid) {
-            return Ok(Found::Others);
+        // Somebody took our label off it, or made another object in its place: it is theirs now.
+        if !is_owned(&found, scope.instance) || known_uid.is_some_and(|known| *known != uid) {
+            return Ok(RemovalTarget::Foreign);
         }
-        if is_shared(key) && !give_up(cluster, scope, key, &api, &uid).await? {
-            return Ok(Found::Others);
+        if is_shared(key) && !may_delete(cluster, scope, key, &api, &uid).await? {
+            return Ok(RemovalTarget::Foreign);
         }
-        Ok(Found::Doomed(uid))
+        Ok(RemovalTarget::Ours(uid))
     }
 
     async fn remove(&self, uid: &str, grace: Option<Duration>) -> Result<(), InfraError> {
         let key = &self.resource.key;
-        // With dependents, the object's end is to be the end of them all.
+        // In the foreground, the object is gone only after all its dependents.
         let params = match class(key) {
             Class::Workload | Class::Custom if key.kind != "Pod" => DeleteParams::foreground(),
             _ => DeleteParams::background(),
@@ -190,13 +102,13 @@ impl Removal<'_> {
     }
 
     async fn wait(&self, uid: &str) -> Result<(), InfraError> {
-        let source = Source::named(self.api(), &self.resource.key.name);
-        let left = gone(self.cluster, source, &HashSet::from([uid.to_owned()]), self.deadline).await?;
-        all_gone(&self.resource.key.kind, self.scope, &left)
+        let target = ListWatch::by_name(self.api(), &self.resource.key.name);
+        let left = wait_until_deleted(self.cluster, target, &HashSet::from([uid.to_owned()]), self.deadline).await?;
+        check_deleted(&self.resource.key.kind, self.scope, &left)
     }
 
-    /// From `time` on, kills every pod that descends from the object: also those that are made only then, as a
-    /// controller may replace a killed pod until it learns that it is to go itself. Ends only if it can't go on.
+    /// From `time` on, kills every pod that descends from the object, including new ones: a controller replaces killed pods until it
+    /// learns that it is being deleted itself. Returns only on an error.
     async fn kill(&self, uid: &str, time: Instant) -> InfraError {
         sleep_until(time).await;
         let ancestors = match self.ancestors(uid).await {
@@ -208,13 +120,14 @@ impl Removal<'_> {
                 || pod.owner_references().iter().any(|it| ancestors.contains(&it.uid))
         };
         let api = self.cluster.pods(&self.scope.namespace);
-        let mut events = follow(self.cluster, Source::labelled(api.clone(), &ours(self.scope)));
+        let mut events =
+            follow(self.cluster, ListWatch::by_labels(api.clone(), &instance_selector(self.scope.instance)));
         let mut killed = HashSet::new();
         loop {
             let pods = match events.next().await {
-                Some(Ok(Event::Listed(pods))) => pods,
-                Some(Ok(Event::Changed(pod))) => vec![*pod],
-                Some(Ok(Event::Gone(_))) => continue,
+                Some(Ok(ObjectEvent::Listed(pods))) => pods,
+                Some(Ok(ObjectEvent::Changed(pod))) => vec![*pod],
+                Some(Ok(ObjectEvent::Deleted(_))) => continue,
                 Some(Err(error)) => return error,
                 None => return InfraError::transient("the watch of the pods has ended"),
             };
@@ -230,12 +143,13 @@ impl Removal<'_> {
         }
     }
 
-    /// The uids of the object and of those between it and its pods.
+    /// The uids of the object, and of the objects between it and its pods.
     async fn ancestors(&self, uid: &str) -> Result<HashSet<String>, InfraError> {
-        let (namespace, labelled) = (&self.scope.namespace, ListParams::default().labels(&ours(self.scope)));
+        let (namespace, labelled) =
+            (&self.scope.namespace, ListParams::default().labels(&instance_selector(self.scope.instance)));
         let (between, params) = match self.resource.key.kind.as_str() {
             "Deployment" => (self.cluster.builtin("apps/v1", "ReplicaSet", "replicasets", namespace), labelled),
-            // The template of a CronJob's Jobs need not carry our label, only that of their pods does.
+            // The Jobs of a CronJob need not carry our label; only their pods do.
             "CronJob" => (self.cluster.builtin("batch/v1", "Job", "jobs", namespace), ListParams::default()),
             _ => return Ok(HashSet::from([uid.to_owned()])),
         };
@@ -245,34 +159,35 @@ impl Removal<'_> {
         Ok(children.filter_map(|child| child.uid()).chain([uid.to_owned()]).collect())
     }
 
-    /// Deletes what a StatefulSet has left that was there before: it was deleted by somebody, and to be made anew, which was
-    /// refused.
+    /// Deletes the claims that an earlier StatefulSet left: somebody deleted the set, and the cluster refused to make it again.
     async fn remove_abandoned_claims(&self) -> Result<(), InfraError> {
         let claims = match self.claims().await {
-            // Where nothing was made, perhaps as nothing is allowed, there must be nothing in the way of giving up.
+            // Nothing was made, perhaps because the credential may do nothing: that must not block the rollback.
             Err(error) if error.kind == InfraErrorKind::Denied => {
-                tracing::warn!(instance = %self.scope.instance, "claims of {} are not looked for: {error}", self.resource.key);
+                tracing::warn!(instance = %self.scope.instance, "claims of {} are not removed: {error}", self.resource.key);
                 return Ok(());
             }
             claims => claims?,
         };
-        // A set of that name is another's, and its pods have got hold of these.
+        // A set of that name belongs to somebody else, whose pods use these claims now.
         if !claims.is_empty() && self.cluster.find_metadata(&self.api(), &self.resource.key.name).await?.is_some() {
             return Ok(());
         }
         self.remove_claims(claims).await
     }
 
-    /// The claims that a StatefulSet made of its templates, which it leaves behind itself.
+    /// The claims that a StatefulSet made from its templates. Kubernetes does not delete them with it.
     async fn claims(&self) -> Result<Vec<DynamicObject>, InfraError> {
         let templates = claim_templates(self.resource);
         if templates.is_empty() {
             return Ok(Vec::new());
         }
-        let made = |claim: &DynamicObject| is_made_of(&claim.name_any(), &templates, &self.resource.key.name);
+        let is_from_template =
+            |claim: &DynamicObject| is_made_of(&claim.name_any(), &templates, &self.resource.key.name);
         let api = self.cluster.claims(&self.scope.namespace);
-        let list = self.cluster.call(api.list(&ListParams::default().labels(&ours(self.scope)))).await?;
-        Ok(list.items.into_iter().filter(made).collect())
+        let list =
+            self.cluster.call(api.list(&ListParams::default().labels(&instance_selector(self.scope.instance)))).await?;
+        Ok(list.items.into_iter().filter(is_from_template).collect())
     }
 
     async fn remove_claims(&self, claims: Vec<DynamicObject>) -> Result<(), InfraError> {
@@ -284,63 +199,14 @@ impl Removal<'_> {
         let named =
             claims.iter().filter_map(|claim| Some((claim.metadata.name.as_deref()?, claim.metadata.uid.as_deref()?)));
         delete_all(self.cluster, &api, named, &DeleteParams::background()).await?;
-        let left = gone(self.cluster, Source::labelled(api, &ours(self.scope)), &uids, self.deadline).await?;
-        all_gone("PersistentVolumeClaim", self.scope, &left)
+        let target = ListWatch::by_labels(api, &instance_selector(self.scope.instance));
+        let left = wait_until_deleted(self.cluster, target, &uids, self.deadline).await?;
+        check_deleted("PersistentVolumeClaim", self.scope, &left)
     }
 
     fn api(&self) -> Api<DynamicObject> {
         api(self.cluster, self.scope, self.resource)
     }
-}
-
-/// Deletes the objects of these names and uids.
-async fn delete_all<'a>(
-    cluster: &Cluster,
-    api: &Api<DynamicObject>,
-    named: impl Iterator<Item = (&'a str, &'a str)>,
-    params: &DeleteParams,
-) -> Result<(), InfraError> {
-    let delete = async |(name, uid)| delete(cluster, api, name, uid, params.clone()).await.map(drop);
-    stream::iter(named.map(Ok)).try_for_each_concurrent(AT_ONCE, delete).await
-}
-
-/// Deletes the object with that uid and no other. Whether it is known to be gone already.
-async fn delete(
-    cluster: &Cluster,
-    api: &Api<DynamicObject>,
-    name: &str,
-    uid: &str,
-    params: DeleteParams,
-) -> Result<bool, InfraError> {
-    let params = params.preconditions(Preconditions { uid: Some(uid.to_owned()), resource_version: None });
-    match cluster.call(api.delete(name, &params)).await {
-        // A Status for an answer means that nothing is left; the object, that it is on its way out.
-        Ok(answer) => Ok(answer.is_right()),
-        Err(failed) if failed.code == Some(404) => Ok(true),
-        // It has another uid: the one that is meant is gone, as waiting for it will find.
-        Err(failed) if failed.code == Some(409) => Ok(false),
-        Err(failed) => Err(failed.into()),
-    }
-}
-
-fn all_gone(kind: &str, scope: &Scope, left: &[DynamicObject]) -> Result<(), InfraError> {
-    if left.is_empty() {
-        return Ok(());
-    }
-    let names: Vec<String> = left.iter().map(why_still_there).collect();
-    let text = format!("{kind} {} in namespace {} is not gone in time", names.join(", "), scope.namespace);
-    Err(InfraError::not_ready(text))
-}
-
-fn why_still_there(object: &DynamicObject) -> String {
-    match object.finalizers() {
-        [] => object.name_any(),
-        finalizers => format!("{} (waits for its finalizers {})", object.name_any(), finalizers.join(", ")),
-    }
-}
-
-fn ours(scope: &Scope) -> String {
-    format!("{INSTANCE_LABEL}={}", scope.instance)
 }
 
 /// The names of a StatefulSet's claim templates.
@@ -362,7 +228,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_claim_is_known_by_template_set_and_ordinal() {
+    fn recognises_claims_by_template_set_and_ordinal() {
         let made = |claim| is_made_of(claim, &["data", "log"], "db");
         assert!(made("data-db-0") && made("log-db-12"));
         assert!(

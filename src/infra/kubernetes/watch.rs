@@ -1,10 +1,10 @@
-//! Following objects as they change, for [`super::wait`] and [`super::remove`], and for [`super::observe`] for as long as
-//! the process lives.
+//! Follows objects as they change: for an operation ([`super::readiness`], [`super::remove`]), and for [`super::observe`] as long
+//! as the process lives.
 //!
-//! A watch of an operation is never trusted for long: it is opened for [`RELIST`], and after its end, however it came about
-//! (time, 410, a broken connection, silence), the objects are listed again. A lasting one is to cost nothing while nothing
-//! happens: after its end it goes on where it was, and only what the API server no longer remembers (410), or a watch that
-//! breaks as soon as it begins, leads to another list. It never gives up on a server out of reach.
+//! The watch of an operation is open for [`OPERATION_WATCH`] at most. However it ends (time, 410, a broken connection, silence), the
+//! objects are listed again. A lasting watch must cost nothing while nothing happens: it goes on from the version it has seen, and
+//! lists again only if the API server has forgotten that version (410) or the watch breaks as soon as it begins. It never gives up
+//! on a server out of reach.
 
 use std::borrow::Borrow;
 use std::collections::HashSet;
@@ -18,102 +18,106 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use super::client::Cluster;
 use crate::infra::InfraError;
 
-/// How long a watch of an operation is kept open.
-const RELIST: Duration = Duration::from_secs(30);
-/// How long a lasting watch is kept open. A connection that died without a word is found by TCP keep-alive before that.
-const LASTING: Duration = Duration::from_secs(290);
-/// Beyond that, how long the server may take to end a watch.
+/// How long a watch of an operation stays open.
+const OPERATION_WATCH: Duration = Duration::from_secs(30);
+/// How long a lasting watch stays open. TCP keep-alive finds a dead connection before that.
+const LASTING_WATCH: Duration = Duration::from_secs(290);
+/// How much longer the server may take to end a watch.
 const SLACK: Duration = Duration::from_secs(5);
 /// A watch that ends sooner counts as a failure.
-const SHORT: Duration = Duration::from_secs(5);
-/// So many failures in a row are survived; a lasting watch survives any number, and says so at this one.
-const FAILURES: u32 = 6;
-/// The pause after the first of them; it doubles with each.
-const PAUSE: Duration = Duration::from_millis(100);
+const MIN_WATCH: Duration = Duration::from_secs(5);
+/// Failures in a row before an operation's watch gives up. A lasting watch logs a warning at this number and goes on.
+const MAX_FAILURES: u32 = 6;
+/// The pause after the first failure; it doubles with each.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause.
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+const MAX_PAUSE: Duration = Duration::from_secs(5);
 /// Objects per page of a list that may be long.
 const PAGE: u32 = 500;
 
-/// Which objects.
-pub(super) struct Source {
+/// Which objects to list and watch.
+pub(super) struct ListWatch {
     api: Api<DynamicObject>,
     list: ListParams,
     lasting: bool,
 }
 
-impl Source {
-    /// Those that the label selector selects, however many, for ever.
+impl ListWatch {
+    /// The objects that the label selector selects, page by page, for as long as the process lives.
     pub fn lasting(api: Api<DynamicObject>, selector: &str) -> Self {
         Self { api, list: ListParams::default().labels(selector).limit(PAGE), lasting: true }
     }
 
-    /// Those that the label selector selects.
-    pub fn labelled(api: Api<DynamicObject>, selector: &str) -> Self {
+    /// The objects that the label selector selects.
+    pub fn by_labels(api: Api<DynamicObject>, selector: &str) -> Self {
         Self { api, list: ListParams::default().labels(selector), lasting: false }
     }
 
-    /// Those that the field selector selects.
-    pub fn with_fields(api: Api<DynamicObject>, selector: &str) -> Self {
+    /// The objects that the field selector selects.
+    pub fn by_fields(api: Api<DynamicObject>, selector: &str) -> Self {
         Self { api, list: ListParams::default().fields(selector), lasting: false }
     }
 
-    /// The one of that name.
-    pub fn named(api: Api<DynamicObject>, name: &str) -> Self {
-        Self::with_fields(api, &format!("metadata.name={name}"))
+    /// The object of that name.
+    pub fn by_name(api: Api<DynamicObject>, name: &str) -> Self {
+        Self::by_fields(api, &format!("metadata.name={name}"))
+    }
+
+    const fn watch_time(&self) -> Duration {
+        if self.lasting { LASTING_WATCH } else { OPERATION_WATCH }
     }
 }
 
-/// What is learnt of the objects, or of what is kept of them.
-pub(super) enum Event<T = DynamicObject> {
-    /// These are all there are.
+/// A change of the objects, or of what is kept of them.
+pub(super) enum ObjectEvent<T = DynamicObject> {
+    /// All objects there are.
     Listed(Vec<T>),
-    /// This one came or changed.
+    /// This object was made or changed.
     Changed(Box<T>),
-    /// This one is gone.
-    Gone(Box<T>),
+    /// This object was deleted.
+    Deleted(Box<T>),
 }
 
-/// The objects now, then every change. Ends only with an error: at once if the credential may not list or watch, and
-/// with [`InfraErrorKind::Transient`] if the API server stays out of reach.
-pub(super) fn follow(cluster: &Cluster, source: Source) -> BoxStream<'_, Result<Event, InfraError>> {
-    follow_as(cluster, source, |object| object)
+/// The objects now, then every change. Ends only with an error: at once if the credential may not list or watch, and with
+/// [`InfraErrorKind::Transient`](crate::infra::InfraErrorKind::Transient) if the API server stays out of reach.
+pub(super) fn follow(cluster: &Cluster, target: ListWatch) -> BoxStream<'_, Result<ObjectEvent, InfraError>> {
+    follow_as(cluster, target, |object| object)
 }
 
-/// As [`follow`], keeping of each object no more than `keep` does.
+/// As [`follow`], but keeps of each object only what `keep` returns.
 pub(super) fn follow_as<'a, T: Send + 'a>(
     cluster: impl Borrow<Cluster> + Send + Sync + 'a,
-    source: Source,
+    target: ListWatch,
     keep: impl Fn(DynamicObject) -> T + Send + Sync + 'a,
-) -> BoxStream<'a, Result<Event<T>, InfraError>> {
-    let follower = Follower { cluster, source, keep, state: State::Start, failures: 0 };
+) -> BoxStream<'a, Result<ObjectEvent<T>, InfraError>> {
+    let follower = Follower { cluster, target, keep, state: FollowState::Start, failures: 0 };
     stream::try_unfold(follower, |mut follower| async move { Ok(Some((follower.next().await?, follower))) }).boxed()
 }
 
-/// Waits until none of `uids` is among the objects; those that still are at the deadline are returned. Looks at least
-/// once, however near the deadline is.
-pub(super) async fn gone(
+/// Waits until no object has one of `uids`, and returns those that are left at the deadline. Lists at least once, however near
+/// the deadline is.
+pub(super) async fn wait_until_deleted(
     cluster: &Cluster,
-    source: Source,
+    target: ListWatch,
     uids: &HashSet<String>,
     deadline: Instant,
 ) -> Result<Vec<DynamicObject>, InfraError> {
-    let listed = |objects: Vec<DynamicObject>| -> Vec<DynamicObject> {
+    let awaited = |objects: Vec<DynamicObject>| -> Vec<DynamicObject> {
         objects.into_iter().filter(|object| object.uid().is_some_and(|uid| uids.contains(&uid))).collect()
     };
-    let mut events = follow(cluster, source);
+    let mut events = follow(cluster, target);
     let mut left = match events.next().await.transpose()? {
-        Some(Event::Listed(objects)) => listed(objects),
+        Some(ObjectEvent::Listed(objects)) => awaited(objects),
         _ => Vec::new(),
     };
     while !left.is_empty() {
         let Ok(Some(event)) = timeout_at(deadline, events.next()).await else { break };
         match event? {
-            Event::Listed(objects) => left = listed(objects),
-            Event::Changed(changed) => {
+            ObjectEvent::Listed(objects) => left = awaited(objects),
+            ObjectEvent::Changed(changed) => {
                 left.iter_mut().filter(|it| it.uid() == changed.uid()).for_each(|it| *it = (*changed).clone());
             }
-            Event::Gone(gone) => left.retain(|it| it.uid() != gone.uid()),
+            ObjectEvent::Deleted(deleted) => left.retain(|it| it.uid() != deleted.uid()),
         }
     }
     Ok(left)
@@ -121,66 +125,71 @@ pub(super) async fn gone(
 
 struct Follower<C, K> {
     cluster: C,
-    source: Source,
+    target: ListWatch,
     keep: K,
-    state: State,
+    state: FollowState,
     failures: u32,
 }
 
-enum State {
-    /// To be listed.
+enum FollowState {
+    /// The objects must be listed.
     Start,
-    /// Known up to this version, to be watched from there.
+    /// The objects are known up to this version; a watch must be opened from there.
     Known(String),
-    /// Watched since then, known up to this version.
-    Watched(BoxStream<'static, kube::Result<WatchEvent<DynamicObject>>>, Instant, String),
+    /// A watch is open.
+    Watching { events: BoxStream<'static, kube::Result<WatchEvent<DynamicObject>>>, since: Instant, version: String },
 }
 
 impl<C: Borrow<Cluster>, T, K: Fn(DynamicObject) -> T> Follower<C, K> {
-    async fn next(&mut self) -> Result<Event<T>, InfraError> {
+    async fn next(&mut self) -> Result<ObjectEvent<T>, InfraError> {
         loop {
             match self.step().await {
                 Ok(Some(event)) => return Ok(event),
                 Ok(None) => {}
-                Err(error) if error.is_transient() => self.fail(error).await?,
+                Err(error) if error.is_transient() => self.back_off(error).await?,
                 Err(error) => return Err(error),
             }
         }
     }
 
-    async fn step(&mut self) -> Result<Option<Event<T>>, InfraError> {
+    async fn step(&mut self) -> Result<Option<ObjectEvent<T>>, InfraError> {
         match &mut self.state {
-            State::Start => {
+            FollowState::Start => {
                 let (objects, version) = self.list().await?;
-                self.state = State::Known(version);
-                Ok(Some(Event::Listed(objects)))
+                self.state = FollowState::Known(version);
+                Ok(Some(ObjectEvent::Listed(objects)))
             }
-            State::Known(version) => {
+            FollowState::Known(version) => {
                 let params = WatchParams {
-                    label_selector: self.source.list.label_selector.clone(),
-                    field_selector: self.source.list.field_selector.clone(),
-                    bookmarks: self.source.lasting,
-                    ..WatchParams::default().timeout(span(self.source.lasting).as_secs() as u32)
+                    label_selector: self.target.list.label_selector.clone(),
+                    field_selector: self.target.list.field_selector.clone(),
+                    bookmarks: self.target.lasting,
+                    ..WatchParams::default().timeout(self.target.watch_time().as_secs() as u32)
                 };
-                let watch = self.cluster.borrow().call(self.source.api.watch(&params, version)).await?;
-                self.state = State::Watched(watch.boxed(), Instant::now(), std::mem::take(version));
+                let watch = self.cluster.borrow().call(self.target.api.watch(&params, version)).await?;
+                let version = std::mem::take(version);
+                self.state = FollowState::Watching { events: watch.boxed(), since: Instant::now(), version };
                 Ok(None)
             }
-            State::Watched(watch, since, version) => {
-                match timeout(span(self.source.lasting) + SLACK, watch.next()).await {
+            FollowState::Watching { events, since, version } => {
+                match timeout(self.target.watch_time() + SLACK, events.next()).await {
                     Ok(Some(Ok(event))) if !matches!(event, WatchEvent::Error(_)) => {
                         self.failures = 0;
                         if let Some(latest) = version_of(&event) {
                             *version = latest;
                         }
-                        Ok(change(event, &self.keep))
+                        Ok(object_event(event, &self.keep))
                     }
                     ended => {
-                        let forgotten = matches!(ended, Ok(Some(Ok(_))));
+                        // An error event is the 410 of a version that the API server has forgotten.
+                        let is_forgotten = matches!(ended, Ok(Some(Ok(_))));
                         let (since, version) = (*since, std::mem::take(version));
-                        self.state =
-                            if self.source.lasting && !forgotten { State::Known(version) } else { State::Start };
-                        if since.elapsed() >= SHORT {
+                        self.state = if self.target.lasting && !is_forgotten {
+                            FollowState::Known(version)
+                        } else {
+                            FollowState::Start
+                        };
+                        if since.elapsed() >= MIN_WATCH {
                             self.failures = 0;
                             return Ok(None);
                         }
@@ -191,12 +200,12 @@ impl<C: Borrow<Cluster>, T, K: Fn(DynamicObject) -> T> Follower<C, K> {
         }
     }
 
-    /// All objects, page by page, and the version they are of.
+    /// Lists all objects, page by page; returns them with the version of the list.
     async fn list(&mut self) -> Result<(Vec<T>, String), InfraError> {
-        let mut params = self.source.list.clone();
+        let mut params = self.target.list.clone();
         let mut objects = Vec::new();
         loop {
-            let page = self.cluster.borrow().call(self.source.api.list(&params)).await?;
+            let page = self.cluster.borrow().call(self.target.api.list(&params)).await?;
             objects.extend(page.items.into_iter().map(&self.keep));
             params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
             if params.continue_token.is_none() {
@@ -205,23 +214,19 @@ impl<C: Borrow<Cluster>, T, K: Fn(DynamicObject) -> T> Follower<C, K> {
         }
     }
 
-    /// Gives up after too many failures, unless it is to last, or pauses and begins anew.
-    async fn fail(&mut self, error: InfraError) -> Result<(), InfraError> {
-        if self.failures == FAILURES {
-            if !self.source.lasting {
+    /// Pauses before the next list. Returns the error after too many failures, unless the watch is a lasting one.
+    async fn back_off(&mut self, error: InfraError) -> Result<(), InfraError> {
+        if self.failures == MAX_FAILURES {
+            if !self.target.lasting {
                 return Err(error);
             }
-            tracing::warn!("a watch is interrupted, and tried again until it works: {error}");
+            tracing::warn!("a watch is interrupted; retrying until it works: {error}");
         }
-        self.state = State::Start;
-        sleep((PAUSE * 2_u32.pow(self.failures.min(FAILURES + 1))).min(LONGEST_PAUSE)).await;
+        self.state = FollowState::Start;
+        sleep((FIRST_PAUSE * 2_u32.pow(self.failures.min(MAX_FAILURES + 1))).min(MAX_PAUSE)).await;
         self.failures = self.failures.saturating_add(1);
         Ok(())
     }
-}
-
-const fn span(lasting: bool) -> Duration {
-    if lasting { LASTING } else { RELIST }
 }
 
 fn version_of(event: &WatchEvent<DynamicObject>) -> Option<String> {
@@ -234,10 +239,10 @@ fn version_of(event: &WatchEvent<DynamicObject>) -> Option<String> {
     }
 }
 
-fn change<T>(event: WatchEvent<DynamicObject>, keep: impl Fn(DynamicObject) -> T) -> Option<Event<T>> {
+fn object_event<T>(event: WatchEvent<DynamicObject>, keep: impl Fn(DynamicObject) -> T) -> Option<ObjectEvent<T>> {
     match event {
-        WatchEvent::Added(object) | WatchEvent::Modified(object) => Some(Event::Changed(Box::new(keep(object)))),
-        WatchEvent::Deleted(object) => Some(Event::Gone(Box::new(keep(object)))),
+        WatchEvent::Added(object) | WatchEvent::Modified(object) => Some(ObjectEvent::Changed(Box::new(keep(object)))),
+        WatchEvent::Deleted(object) => Some(ObjectEvent::Deleted(Box::new(keep(object)))),
         WatchEvent::Bookmark(_) | WatchEvent::Error(_) => None,
     }
 }

@@ -57,7 +57,10 @@ async fn applies_own_links_pages_and_error_type() {
     assert_eq!(created.location, Some(self_link(&vnf)));
     // Alternately, so that a cached response of one client is not sent to the other.
     for _ in 0..2 {
-        assert_eq!(self_link(&inside.get(&path).await.expect(StatusCode::OK)), format!("http://gybe.inside:9890{path}"));
+        assert_eq!(
+            self_link(&inside.get(&path).await.expect(StatusCode::OK)),
+            format!("http://gybe.inside:9890{path}")
+        );
         assert_eq!(self_link(&gybe.get(&path).await.expect(StatusCode::OK)), format!("{}{path}", gybe.url));
     }
     gybe.create("v2", &vnfd).await;

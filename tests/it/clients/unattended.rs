@@ -10,7 +10,7 @@ use gybe::conductor::{Conductor, ConductorConfig};
 use gybe::domain::op_occ::{LcmOperation, OpState, Remedy, Unattended, VnfLcmOpOcc};
 use gybe::domain::plan::Plan;
 use gybe::domain::problem::{Problem, ProblemType};
-use gybe::infra::Patience;
+use gybe::infra::ReadinessTimeouts;
 use gybe::infra::kubernetes::KubernetesDriver;
 use gybe::store::{Claim, OperationOutcome, Store, StoreError};
 use reqwest::StatusCode;
@@ -60,7 +60,7 @@ fn conductor(store: &Arc<dyn Store>) -> impl Drop {
         owner: "decider".to_owned(),
         max_operations: 1,
         lease_ttl: LONG,
-        patience: Patience { grace: Duration::ZERO, timeout: Duration::ZERO },
+        patience: ReadinessTimeouts { grace: Duration::ZERO, timeout: Duration::ZERO },
         removal_timeout: Duration::ZERO,
     };
     let driver = Arc::new(KubernetesDriver::counting(Default::default()));

@@ -10,7 +10,7 @@ use gybe::domain::resource::{Resource, ResourceState};
 use gybe::domain::secret::Secret;
 use gybe::domain::vim::{VimAccess, VimCredential};
 use gybe::infra::kubernetes::KubernetesDriver;
-use gybe::infra::{Driver as _, Ensured, InfraErrorKind, Patience};
+use gybe::infra::{AppliedObject, Driver as _, InfraErrorKind, ReadinessTimeouts};
 use kube::api::{DynamicObject, WatchEvent, WatchParams};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -164,10 +164,10 @@ async fn the_real_control_plane_shows_conditions_and_events_and_no_logs_of_nodes
     let (driver, scope) = (KubernetesDriver::new(), scope(&cluster.admin, &namespace.name));
     let mut resources = render(&driver, &scope, &[], CRASHING).await;
     for row in &mut resources {
-        let Ensured { uid, owned } = driver.ensure(&scope, row).await.unwrap();
+        let AppliedObject { uid, owned } = driver.ensure(&scope, row).await.unwrap();
         row.state = ResourceState::Present { uid, owned };
     }
-    let hasty = Patience { grace: Duration::ZERO, timeout: Duration::from_secs(60) };
+    let hasty = ReadinessTimeouts { grace: Duration::ZERO, timeout: Duration::from_secs(60) };
     let failed = driver.await_ready(&scope, &resources, hasty).await;
     assert!(failed.as_ref().is_err_and(|error| error.kind == InfraErrorKind::NotReady), "{failed:?}");
     // The Deployment's events are written beside its status.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures::future::join;
-use gybe::infra::{Driver as _, InfraError, InfraErrorKind, Patience};
+use gybe::infra::{Driver as _, InfraError, InfraErrorKind, ReadinessTimeouts};
 
 use super::{GOOD, PATIENT, Vnf, deployment, job, pod, pods, workload};
 
@@ -38,7 +38,7 @@ async fn a_trouble_may_heal_within_its_grace() {
     let vnf = Vnf::new().await;
     let mut resources = vnf.render(&[], &deployment("registry.invalid/x")).await;
     vnf.ensure(&mut resources).await;
-    let short = Patience { timeout: Duration::from_secs(3), ..PATIENT };
+    let short = ReadinessTimeouts { timeout: Duration::from_secs(3), ..PATIENT };
     let error = vnf.driver.await_ready(&vnf.scope, &resources, short).await.unwrap_err();
     assert!(
         error.kind == InfraErrorKind::NotReady
@@ -130,7 +130,7 @@ async fn what_has_failed_for_good_is_reported_at_once() {
 #[tokio::test]
 async fn what_is_not_ready_in_time_says_what_it_waits_for() {
     let vnf = Vnf::new().await;
-    let hurried = Patience { timeout: Duration::from_secs(2), ..PATIENT };
+    let hurried = ReadinessTimeouts { timeout: Duration::from_secs(2), ..PATIENT };
     let error = vnf.run(&deployment("example.test/never-ready"), hurried).await.unwrap_err();
     let InfraError { kind: InfraErrorKind::NotReady, detail: text, .. } = error else { panic!("{error}") };
     let start = format!(

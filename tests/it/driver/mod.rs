@@ -15,7 +15,9 @@ use std::time::{Duration, Instant};
 use futures::{StreamExt as _, TryStreamExt as _};
 use gybe::domain::resource::{INSTANCE_LABEL, Resource, ResourceState};
 use gybe::infra::kubernetes::KubernetesDriver;
-use gybe::infra::{Driver as _, Ensured, InfraError, InfraErrorKind, Observed, Patience, PodSnapshot, Scope};
+use gybe::infra::{
+    AppliedObject, Driver as _, InfraError, InfraErrorKind, ObservedResources, PodSnapshot, ReadinessTimeouts, Scope,
+};
 use kube::ResourceExt;
 use kube::api::{DynamicObject, ListParams, Patch, PatchParams, WatchEvent, WatchParams};
 use serde_json::Value;
@@ -26,10 +28,10 @@ use crate::support::cluster::{Cluster, TestNamespace, render, scope};
 const LONG: Duration = Duration::from_secs(60);
 
 /// For what is to become ready.
-const PATIENT: Patience = Patience { grace: Duration::from_secs(30), timeout: LONG };
+const PATIENT: ReadinessTimeouts = ReadinessTimeouts { grace: Duration::from_secs(30), timeout: LONG };
 
 /// For what is not: a trouble that is seen counts.
-const HASTY: Patience = Patience { grace: Duration::ZERO, timeout: LONG };
+const HASTY: ReadinessTimeouts = ReadinessTimeouts { grace: Duration::ZERO, timeout: LONG };
 
 /// A VNF instance in a namespace of its own.
 struct Vnf {
@@ -53,13 +55,13 @@ impl Vnf {
 
     async fn ensure(&self, resources: &mut [Resource]) {
         for resource in resources {
-            let Ensured { uid, owned } = self.driver.ensure(&self.scope, resource).await.unwrap();
+            let AppliedObject { uid, owned } = self.driver.ensure(&self.scope, resource).await.unwrap();
             resource.state = ResourceState::Present { uid, owned };
         }
     }
 
     /// Makes the objects and says what comes of waiting for them.
-    async fn run(&self, yaml: &str, patience: Patience) -> Result<(), InfraError> {
+    async fn run(&self, yaml: &str, patience: ReadinessTimeouts) -> Result<(), InfraError> {
         let mut resources = self.render(&[], yaml).await;
         self.ensure(&mut resources).await;
         self.driver.await_ready(&self.scope, &resources, patience).await.map(|_| ())
@@ -93,14 +95,14 @@ impl Vnf {
     }
 
     /// Waits until the objects are ready. What is observed with what waiting has shown is what is observed without.
-    async fn settled(&self, resources: &[Resource]) -> Observed {
+    async fn settled(&self, resources: &[Resource]) -> ObservedResources {
         let pods = self.driver.await_ready(&self.scope, resources, PATIENT).await.unwrap();
         let observed = self.driver.observe(&self.scope, resources, pods).await.unwrap();
         assert_eq!(observed, self.observe(resources).await);
         observed
     }
 
-    async fn observe(&self, resources: &[Resource]) -> Observed {
+    async fn observe(&self, resources: &[Resource]) -> ObservedResources {
         self.driver.observe(&self.scope, resources, PodSnapshot::default()).await.unwrap()
     }
 
@@ -126,7 +128,7 @@ impl Vnf {
     }
 }
 
-fn pods(observed: &Observed) -> Vec<(&str, &str, &str)> {
+fn pods(observed: &ObservedResources) -> Vec<(&str, &str, &str)> {
     observed.vnfcs.iter().map(|it| (it.vdu_id.as_str(), it.workload_kind.as_str(), it.workload_name.as_str())).collect()
 }
 

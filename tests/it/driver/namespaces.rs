@@ -4,7 +4,7 @@ use gybe::clock::{Ids as _, System};
 use gybe::domain::namespace::Namespace;
 use gybe::domain::resource::{INSTANCE_LABEL, MANAGED_BY_LABEL, ResourceState};
 use gybe::domain::secret::Secret;
-use gybe::infra::{Driver as _, Ensured, InfraErrorKind};
+use gybe::infra::{AppliedObject, Driver as _, InfraErrorKind};
 use kube::ResourceExt;
 use kube::api::DeleteParams;
 use serde_json::{Value, json};
@@ -113,7 +113,7 @@ async fn a_namespace_that_was_there_is_used_as_it_is_unless_it_goes() {
     let resources = vnf.render(&[], &yaml).await;
     let before = vnf.get(&resources[0]).await.unwrap();
     let ensured = vnf.driver.ensure(&vnf.scope, &resources[0]).await.unwrap();
-    assert_eq!(ensured, Ensured { uid: before.uid().unwrap(), owned: false });
+    assert_eq!(ensured, AppliedObject { uid: before.uid().unwrap(), owned: false });
     assert_eq!(vnf.get(&resources[0]).await.unwrap(), before);
     vnf.driver.await_ready(&vnf.scope, &resources, HASTY).await.unwrap();
 

@@ -6,7 +6,7 @@ use futures::StreamExt as _;
 use futures::future::join;
 use gybe::domain::plan::PodRef;
 use gybe::domain::resource::{INSTANCE_LABEL, MANAGED_BY_LABEL, ResourceState};
-use gybe::infra::{Driver as _, Ensured, InfraError, InfraErrorKind};
+use gybe::infra::{AppliedObject, Driver as _, InfraError, InfraErrorKind};
 use kube::ResourceExt;
 use kube::api::{DeleteParams, DynamicObject, PostParams};
 use serde_json::json;
@@ -139,8 +139,8 @@ async fn an_object_of_ours_that_somebody_replaces_at_the_same_moment_is_not_take
         let marked = object.labels().contains_key(INSTANCE_LABEL);
         match (ours, theirs) {
             // Ours was made again between their two calls.
-            (Ok(Ensured { uid, .. }), Err(_)) if marked && object.uid() == Some(uid.clone()) => {}
-            (Ok(Ensured { uid, .. }), Ok(made)) if !marked && made.uid() != Some(uid.clone()) => {}
+            (Ok(AppliedObject { uid, .. }), Err(_)) if marked && object.uid() == Some(uid.clone()) => {}
+            (Ok(AppliedObject { uid, .. }), Ok(made)) if !marked && made.uid() != Some(uid.clone()) => {}
             (Err(InfraError { kind: InfraErrorKind::Conflict, .. }), Ok(_)) if !marked => {}
             (ours, theirs) => panic!("{ours:?} {theirs:?} {object:?}"),
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::future::join;
 use gybe::domain::resource::{INSTANCE_LABEL, Resource, ResourceState};
 use gybe::domain::secret::Secret;
-use gybe::infra::{Driver as _, Ensured, InfraError, InfraErrorKind, Observed};
+use gybe::infra::{AppliedObject, Driver as _, InfraError, InfraErrorKind, ObservedResources};
 use kube::ResourceExt;
 use kube::api::DeleteParams;
 use serde_json::json;
@@ -27,7 +27,7 @@ async fn lives(yaml: &str, kind: &str, name: &str, number: usize) {
     assert_eq!(object.labels()[INSTANCE_LABEL], vnf.scope.instance.to_string());
     vnf.remove(&resources[0]).await;
     assert!(vnf.get(&resources[0]).await.is_none());
-    assert_eq!(vnf.observe(&resources).await, Observed::default());
+    assert_eq!(vnf.observe(&resources).await, ObservedResources::default());
     assert!(vnf.names("v1", "Pod", "pods").await.is_empty());
     vnf.remove(&resources[0]).await;
 }
@@ -100,7 +100,7 @@ async fn ensuring_again_changes_nothing() {
         let before = vnf.get(resource).await.unwrap();
         let ensured = vnf.driver.ensure(&vnf.scope, resource).await.unwrap();
         let after = vnf.get(resource).await.unwrap();
-        assert_eq!(ensured, Ensured { uid: before.uid().unwrap(), owned: true });
+        assert_eq!(ensured, AppliedObject { uid: before.uid().unwrap(), owned: true });
         assert_eq!(after.metadata.generation, before.metadata.generation);
         assert_eq!(after.uid(), before.uid());
     }
@@ -117,7 +117,8 @@ async fn an_ensured_change_is_rolled_out_before_it_counts_as_ready() {
         let mut changed = vnf.render(&[("VDU1", "web"), ("VDU2", "db")], &yaml.replace(GOOD, "example.test/new")).await;
         vnf.ensure(&mut changed).await;
         let after = vnf.settled(&changed).await;
-        let uids = |observed: &Observed| observed.vnfcs.iter().map(|it| it.pod_uid.clone()).collect::<BTreeSet<_>>();
+        let uids =
+            |observed: &ObservedResources| observed.vnfcs.iter().map(|it| it.pod_uid.clone()).collect::<BTreeSet<_>>();
         assert_eq!(after.vnfcs.len(), 2);
         assert!(uids(&after).is_disjoint(&uids(&before)));
     }

@@ -17,7 +17,9 @@ use gybe::domain::op_occ::{LcmOperation, OpState, VnfLcmOpOcc};
 use gybe::domain::plan::{Plan, PodRef, Step};
 use gybe::domain::resource::{KindInfo, Resource, ResourceState};
 use gybe::domain::vim::VimAccess;
-use gybe::infra::{Driver, Ensured, InfraError, Kind, Observed, Patience, PodSnapshot, Scope};
+use gybe::infra::{
+    AppliedObject, Driver, InfraError, ObjectKind, ObservedResources, PodSnapshot, ReadinessTimeouts, Scope,
+};
 use gybe::store::Claimed;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -77,16 +79,20 @@ impl Driver for Gates {
         Ok("somebody".to_owned())
     }
 
-    async fn discover(&self, _: &VimAccess, _: &BTreeSet<Kind>) -> Result<BTreeMap<Kind, KindInfo>, InfraError> {
+    async fn discover(
+        &self,
+        _: &VimAccess,
+        _: &BTreeSet<ObjectKind>,
+    ) -> Result<BTreeMap<ObjectKind, KindInfo>, InfraError> {
         self.pass("discover".to_owned()).await.map(|()| BTreeMap::new())
     }
 
-    async fn ensure(&self, _: &Scope, resource: &Resource) -> Result<Ensured, InfraError> {
+    async fn ensure(&self, _: &Scope, resource: &Resource) -> Result<AppliedObject, InfraError> {
         self.pass(format!("ensure {}", resource.key.name)).await?;
-        Ok(Ensured { uid: "uid".to_owned(), owned: true })
+        Ok(AppliedObject { uid: "uid".to_owned(), owned: true })
     }
 
-    async fn await_ready(&self, _: &Scope, _: &[Resource], _: Patience) -> Result<PodSnapshot, InfraError> {
+    async fn await_ready(&self, _: &Scope, _: &[Resource], _: ReadinessTimeouts) -> Result<PodSnapshot, InfraError> {
         self.pass("await".to_owned()).await.map(|()| PodSnapshot::default())
     }
 
@@ -106,8 +112,8 @@ impl Driver for Gates {
         Evidence { notes: vec!["seen before it is removed".to_owned()], ..Evidence::default() }
     }
 
-    async fn observe(&self, _: &Scope, _: &[Resource], _: PodSnapshot) -> Result<Observed, InfraError> {
-        self.pass("observe".to_owned()).await.map(|()| Observed::default())
+    async fn observe(&self, _: &Scope, _: &[Resource], _: PodSnapshot) -> Result<ObservedResources, InfraError> {
+        self.pass("observe".to_owned()).await.map(|()| ObservedResources::default())
     }
 }
 
@@ -163,7 +169,7 @@ fn conductor(ops: &Ops, gates: &Arc<Gates>) -> Arc<Conductor> {
         owner: "test".to_owned(),
         max_operations: 4,
         lease_ttl: LEASE,
-        patience: Patience { grace: LONG, timeout: LONG },
+        patience: ReadinessTimeouts { grace: LONG, timeout: LONG },
         removal_timeout: LONG,
     };
     let driver = Arc::clone(gates) as Arc<dyn Driver>;

@@ -22,7 +22,9 @@ use gybe::domain::problem::{Problem, ProblemType};
 use gybe::domain::resource::{KindInfo, ObjectKey, Resource};
 use gybe::domain::subscription::{Notification, Subscription, Undelivered};
 use gybe::domain::vim::{Vim, VimAccess};
-use gybe::infra::{Driver, Ensured, InfraError, Kind, Observed, Patience, PodSnapshot, Scope};
+use gybe::infra::{
+    AppliedObject, Driver, InfraError, ObjectKind, ObservedResources, PodSnapshot, ReadinessTimeouts, Scope,
+};
 use gybe::metrics::StoreMetrics;
 use gybe::nfvo::{GrantDecision, Nfvo, NfvoError};
 use gybe::sol003::grant::GrantRequest;
@@ -596,12 +598,12 @@ impl Driver for FaultyDriver {
     async fn discover(
         &self,
         access: &VimAccess,
-        kinds: &BTreeSet<Kind>,
-    ) -> Result<BTreeMap<Kind, KindInfo>, InfraError> {
+        kinds: &BTreeSet<ObjectKind>,
+    ) -> Result<BTreeMap<ObjectKind, KindInfo>, InfraError> {
         call!(self, "discover", discover(access, kinds))
     }
 
-    async fn ensure(&self, scope: &Scope, resource: &Resource) -> Result<Ensured, InfraError> {
+    async fn ensure(&self, scope: &Scope, resource: &Resource) -> Result<AppliedObject, InfraError> {
         call!(self, &format!("ensure {}", resource.key), ensure(scope, resource))
     }
 
@@ -609,7 +611,7 @@ impl Driver for FaultyDriver {
         &self,
         scope: &Scope,
         resources: &[Resource],
-        patience: Patience,
+        patience: ReadinessTimeouts,
     ) -> Result<PodSnapshot, InfraError> {
         call!(self, "await_ready", await_ready(scope, resources, patience))
     }
@@ -638,7 +640,12 @@ impl Driver for FaultyDriver {
         call!(self, "delete_pods", delete_pods(scope, pods, timeout))
     }
 
-    async fn observe(&self, scope: &Scope, resources: &[Resource], pods: PodSnapshot) -> Result<Observed, InfraError> {
+    async fn observe(
+        &self,
+        scope: &Scope,
+        resources: &[Resource],
+        pods: PodSnapshot,
+    ) -> Result<ObservedResources, InfraError> {
         call!(self, "observe", observe(scope, resources, pods.clone()))
     }
 }

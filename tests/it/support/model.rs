@@ -15,7 +15,9 @@ use gybe::domain::instance::{VirtualStorage, Vnfc};
 use gybe::domain::plan::PodRef;
 use gybe::domain::resource::{INSTANCE_LABEL, KindInfo, ObjectKey, Resource, ResourceState};
 use gybe::domain::vim::VimAccess;
-use gybe::infra::{Driver, Ensured, InfraError, Kind, Observed, Patience, PodSnapshot, Scope};
+use gybe::infra::{
+    AppliedObject, Driver, InfraError, ObjectKind, ObservedResources, PodSnapshot, ReadinessTimeouts, Scope,
+};
 use serde_json::{Map, Value};
 
 /// The kinds that are served without a definition: apiVersion, kind, plural, whether namespaced.
@@ -268,14 +270,18 @@ impl Driver for ModelCluster {
         Ok("model".to_owned())
     }
 
-    async fn discover(&self, _: &VimAccess, kinds: &BTreeSet<Kind>) -> Result<BTreeMap<Kind, KindInfo>, InfraError> {
+    async fn discover(
+        &self,
+        _: &VimAccess,
+        kinds: &BTreeSet<ObjectKind>,
+    ) -> Result<BTreeMap<ObjectKind, KindInfo>, InfraError> {
         let served = KINDS.iter().map(|&(api_version, kind, plural, namespaced)| {
             ((api_version.to_owned(), kind.to_owned()), KindInfo { plural: plural.to_owned(), namespaced })
         });
         Ok(served.filter(|(kind, _)| kinds.contains(kind)).collect())
     }
 
-    async fn ensure(&self, scope: &Scope, resource: &Resource) -> Result<Ensured, InfraError> {
+    async fn ensure(&self, scope: &Scope, resource: &Resource) -> Result<AppliedObject, InfraError> {
         let place = place(scope, resource);
         let mut state = self.locked();
         if !is_served(&state, &resource.key) {
@@ -292,7 +298,7 @@ impl Driver for ModelCluster {
             if owner(found) != Some(scope.instance.to_string()) {
                 let uid = found.uid.clone();
                 let taken = InfraError::conflict(format!("{} belongs to {:?}", resource.key, owner(found)));
-                return if is_shared(&resource.key) { Ok(Ensured { uid, owned: false }) } else { Err(taken) };
+                return if is_shared(&resource.key) { Ok(AppliedObject { uid, owned: false }) } else { Err(taken) };
             }
             if found.manifest != resource.manifest {
                 found.manifest = resource.manifest.clone();
@@ -304,10 +310,15 @@ impl Driver for ModelCluster {
             self.did(&resource.key, |effects| effects.created += 1);
         }
         self.control(&mut state);
-        Ok(Ensured { uid: state.objects[&place].uid.clone(), owned: true })
+        Ok(AppliedObject { uid: state.objects[&place].uid.clone(), owned: true })
     }
 
-    async fn await_ready(&self, scope: &Scope, resources: &[Resource], _: Patience) -> Result<PodSnapshot, InfraError> {
+    async fn await_ready(
+        &self,
+        scope: &Scope,
+        resources: &[Resource],
+        _: ReadinessTimeouts,
+    ) -> Result<PodSnapshot, InfraError> {
         let state = self.locked();
         for resource in resources {
             let Some(object) = state.objects.get(&place(scope, resource)) else {
@@ -378,7 +389,12 @@ impl Driver for ModelCluster {
         Ok(())
     }
 
-    async fn observe(&self, scope: &Scope, resources: &[Resource], _: PodSnapshot) -> Result<Observed, InfraError> {
+    async fn observe(
+        &self,
+        scope: &Scope,
+        resources: &[Resource],
+        _: PodSnapshot,
+    ) -> Result<ObservedResources, InfraError> {
         let state = self.locked();
         let mut vnfcs = Vec::new();
         for resource in resources {
@@ -399,6 +415,6 @@ impl Driver for ModelCluster {
         let volumes = objects.iter().filter(|(key, _)| key.kind == "PersistentVolumeClaim");
         let volumes = volumes.map(|(key, object)| (key.name.clone(), object.uid.clone()));
         let storages = made.chain(volumes).map(|(claim_name, claim_uid)| VirtualStorage { claim_name, claim_uid });
-        Ok(Observed { vnfcs, storages: storages.collect() })
+        Ok(ObservedResources { vnfcs, storages: storages.collect() })
     }
 }

@@ -108,7 +108,10 @@ async fn a_grant_that_is_of_no_use_is_rolled_back_with_what_is_wrong() {
     };
     type Rule = Box<dyn Fn(&Value) -> Answer + Send + Sync>;
     let cases: [(Rule, &str); 10] = [
-        (Box::new(|request| Answer::With(201, vec![], grant(request).to_string()[1..].to_owned())), "is not a valid Grant"),
+        (
+            Box::new(|request| Answer::With(201, vec![], grant(request).to_string()[1..].to_owned())),
+            "is not a valid Grant",
+        ),
         (Box::new(|_| Answer::Status(201, "{\"id\":\"g\"}".to_owned())), "is not a valid Grant"),
         (Box::new(|_| Answer::Status(201, " ".repeat(5 * 1024 * 1024))), "larger than 4 MiB"),
         (Box::new(|_| Answer::Status(202, String::new())), "has no Location"),

@@ -12,7 +12,7 @@ use gybe::domain::interface::Edition;
 use gybe::domain::op_occ::OpState;
 use gybe::domain::problem::Problem;
 use gybe::domain::resource::ResourceState;
-use gybe::infra::{Driver as _, Patience};
+use gybe::infra::{Driver as _, ReadinessTimeouts};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::operations::{LOSE, Request};
@@ -132,7 +132,7 @@ impl<'a> Run<'a> {
             owner: System.uuid().to_string(),
             max_operations: 1,
             lease_ttl: LEASE,
-            patience: Patience { grace: Duration::ZERO, timeout: Duration::ZERO },
+            patience: ReadinessTimeouts { grace: Duration::ZERO, timeout: Duration::ZERO },
             removal_timeout: Duration::ZERO,
         };
         let store = Arc::new(FaultyStore(Arc::clone(&process)));

@@ -12,7 +12,7 @@ use gybe::domain::op_occ::{OpEvent, Unattended, VnfLcmOpOcc};
 use gybe::domain::resource::{ObjectKey, Resource};
 use gybe::domain::secret::Secret;
 use gybe::domain::vim::{Secrets, Vim};
-use gybe::infra::{Driver as _, Observed, PodSnapshot, Scope};
+use gybe::infra::{Driver as _, ObservedResources, PodSnapshot, Scope};
 use gybe::lcm::accept::Acceptor;
 use gybe::lcm::access::access;
 use gybe::store::{Store, StoreError};
@@ -154,7 +154,7 @@ impl World {
         let home = self.instance().await;
         let access = access(&**self.store(), &project(), home.home().map(|(_, connection)| connection)).await.unwrap();
         let scope = Scope { access, namespace: home.metadata.namespace.unwrap(), instance: self.instance };
-        let Observed { vnfcs, storages } =
+        let ObservedResources { vnfcs, storages } =
             self.cluster.observe(&scope, &self.inventory().await, PodSnapshot::default()).await.unwrap();
         (info.vnfcs, info.storages) = (vnfcs, storages);
         self.store().refresh_instance(&instance).await.unwrap();

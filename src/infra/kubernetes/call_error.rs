@@ -1,23 +1,22 @@
-//! From what a call to the API server came to, to what the driver's caller is told.
+//! From the failure of a call to an [`InfraError`].
 //!
-//! Kubernetes' own words are kept: they name verb, kind, object, namespace and user. Those of others are not: whoever may name
-//! a VIM's address would read with them what else answers to HTTP in our network.
+//! The error quotes the messages of Kubernetes, which name verb, kind, object, namespace and user. It does not quote other
+//! servers: a caller may name any address as a VIM, and would read the answers of other HTTP servers in our network.
 
 use std::time::Duration;
 
 use kube::core::Status;
 use kube::core::response::StatusSummary;
 
-use super::bound::TooLong;
+use super::response_limit::ResponseTooLong;
 use crate::domain::problem::chain;
 use crate::infra::InfraError;
 
-/// Why a call failed. `?` makes the [`InfraError`] of it; who expects a certain refusal looks at the code first.
+/// Why a call failed. `?` turns it into an [`InfraError`]; code that expects a certain refusal looks at `code` first.
 #[derive(Debug)]
 pub(super) struct CallError {
     /// The HTTP status, if there was an answer.
     pub code: Option<u16>,
-    /// What the driver's caller is told.
     pub error: InfraError,
 }
 
@@ -28,15 +27,15 @@ impl From<CallError> for InfraError {
 }
 
 impl CallError {
-    /// What `error`, on a call to `endpoint`, means.
-    pub fn of(error: &kube::Error, endpoint: &str) -> Self {
+    /// The failure of a call to `endpoint`.
+    pub fn from_kube(error: &kube::Error, endpoint: &str) -> Self {
         match error {
-            kube::Error::Api(status) if status.code == 0 => Self::strange(endpoint),
+            kube::Error::Api(status) if status.code == 0 => Self::not_kubernetes(endpoint),
             kube::Error::Api(status) => Self { code: Some(status.code), error: refusal(status, endpoint) },
-            // An answer that is no JSON, or not of the expected kind, comes from something that is no API server.
-            kube::Error::SerdeError(_) | kube::Error::FromUtf8(_) => Self::strange(endpoint),
+            // An API server answers with JSON of the expected kind; this is another server.
+            kube::Error::SerdeError(_) | kube::Error::FromUtf8(_) => Self::not_kubernetes(endpoint),
             kube::Error::BuildRequest(_) | kube::Error::HttpError(_) => {
-                Self { code: None, error: InfraError::invalid(format!("no request can be made of it: {error}")) }
+                Self { code: None, error: InfraError::invalid(format!("the request cannot be built: {error}")) }
             }
             other => {
                 let text = match too_long(other) {
@@ -48,53 +47,55 @@ impl CallError {
         }
     }
 
-    /// The answer is of something else than an API server.
-    fn strange(endpoint: &str) -> Self {
+    /// The answer of a server that is not an API server.
+    fn not_kubernetes(endpoint: &str) -> Self {
         let text = format!("{endpoint} does not answer as a Kubernetes API server does");
         Self { code: None, error: InfraError::transient(text) }
     }
 
     /// There was no answer in time.
-    pub fn silence(endpoint: &str, waited: Duration) -> Self {
+    pub fn no_answer(endpoint: &str, waited: Duration) -> Self {
         let text = format!("the API server {endpoint} did not answer within {} s", waited.as_secs());
         Self { code: None, error: InfraError::transient(text) }
     }
 }
 
-/// Whether it came of an answer that is not read to its end.
-fn too_long(error: &kube::Error) -> Option<&TooLong> {
+/// The cause of the error, if it is an answer beyond its limit.
+fn too_long(error: &kube::Error) -> Option<&ResponseTooLong> {
     let error: &(dyn std::error::Error + 'static) = error;
     std::iter::successors(Some(error), |error| error.source()).find_map(|cause| cause.downcast_ref())
 }
 
 fn refusal(status: &Status, endpoint: &str) -> InfraError {
-    if !is_of_kubernetes(status) {
-        return of_another(status.code, endpoint);
+    if !is_from_kubernetes(status) {
+        return refusal_of_other_server(status.code, endpoint);
     }
     let message = message(status);
     match status.code {
         401 => InfraError::denied(format!("the API server {endpoint} refused the credential: {message}")),
-        403 if passes(status) => InfraError::transient(message),
-        // Authorizers name the user. The other 403s are admission's (quota, pod security): about the object, not the user.
+        403 if is_temporary(status) => InfraError::transient(message),
+        // An authorizer names the user. Every other 403 comes from admission (quota, pod security), and is about the object.
         403 if message.contains("User \"") || message.contains("user \"") => InfraError::denied(message),
         409 => InfraError::conflict(message),
-        500 if UNFIT.iter().any(|start| message.starts_with(start)) => InfraError::invalid(without_values(&message)),
+        500 if SCHEMA_MISMATCH.iter().any(|start| message.starts_with(start)) => {
+            InfraError::invalid(without_values(&message))
+        }
         408 | 410 | 429 | 500.. => InfraError::transient(format!("the API server {endpoint} answers: {message}")),
         _ => InfraError::invalid(message),
     }
 }
 
-/// Whether the words are an API server's. kube makes a Status of any text, and reads any JSON object as one.
-fn is_of_kubernetes(status: &Status) -> bool {
-    status.status == Some(StatusSummary::Failure) && status.reason != NOT_READ
+/// Whether an API server wrote the status. kube makes a Status of any text, and reads any JSON object as one.
+fn is_from_kubernetes(status: &Status) -> bool {
+    status.status == Some(StatusSummary::Failure) && status.reason != NOT_JSON
 }
 
-/// kube's reason for what is no JSON object.
-const NOT_READ: &str = "Failed to parse error data";
+/// kube's reason for an answer that is not a JSON object.
+const NOT_JSON: &str = "Failed to parse error data";
 
-/// What a refusal means whose words are not Kubernetes': a gateway's before it, or of one of the API server's handlers that
-/// know plain text only.
-fn of_another(code: u16, endpoint: &str) -> InfraError {
+/// The error of a refusal without a Kubernetes status: from a gateway, or from a handler of the API server that answers in plain
+/// text.
+fn refusal_of_other_server(code: u16, endpoint: &str) -> InfraError {
     let text = format!("{endpoint} answers {code}, and not as a Kubernetes API server does");
     match code {
         401 => InfraError::denied(text),
@@ -104,16 +105,16 @@ fn of_another(code: u16, endpoint: &str) -> InfraError {
     }
 }
 
-/// How server-side apply's words begin on a manifest that does not fit the schema. It answers 500 to that.
-const UNFIT: [&str; 2] = ["failed to create typed patch object", "failed to convert new object"];
+/// How the messages of server-side apply begin for a manifest that does not match the schema. It answers 500.
+const SCHEMA_MISMATCH: [&str; 2] = ["failed to create typed patch object", "failed to convert new object"];
 
-/// It quotes what it found in place of what it expected: a Secret's contents, too.
+/// The message without the values it quotes: they may be those of a Secret.
 fn without_values(message: &str) -> String {
     message.split_once(", got &").map_or(message, |(expected, _)| expected).to_owned()
 }
 
-/// 403s that time heals: the namespace is on its way out, or so new that its default ServiceAccount is not there yet.
-fn passes(status: &Status) -> bool {
+/// Whether a 403 passes with time: the namespace is being deleted, or so new that it has no default ServiceAccount yet.
+fn is_temporary(status: &Status) -> bool {
     let causes = status.details.iter().flat_map(|details| &details.causes);
     causes.into_iter().any(|cause| cause.reason == "NamespaceTerminating")
         || status.message.contains("error looking up service account")
@@ -128,58 +129,58 @@ mod tests {
     use super::*;
     use crate::infra::InfraErrorKind;
 
-    fn told(code: u16, message: &str) -> InfraError {
+    fn error_of(code: u16, message: &str) -> InfraError {
         let status = Status::failure(message, "").with_code(code);
-        CallError::of(&kube::Error::Api(status.boxed()), "https://api.test").error
+        CallError::from_kube(&kube::Error::Api(status.boxed()), "https://api.test").error
     }
 
     #[test]
-    fn a_403_of_the_authorizer_is_about_the_user_one_of_admission_about_the_object() {
+    fn a_403_is_denied_if_it_names_the_user_and_invalid_otherwise() {
         let text = r#"pods is forbidden: User "eve" cannot list resource "pods" in API group "" in the namespace "a""#;
-        assert_eq!(told(403, text), InfraError::denied(text));
+        assert_eq!(error_of(403, text), InfraError::denied(text));
         let text = r#"roles "r" is forbidden: user "eve" (groups=["g"]) is attempting to grant RBAC permissions"#;
-        assert_eq!(told(403, text), InfraError::denied(text));
+        assert_eq!(error_of(403, text), InfraError::denied(text));
         let text = r#"pods "p" is forbidden: exceeded quota: q, requested: pods=1, used: pods=1, limited: pods=1"#;
-        assert_eq!(told(403, text), InfraError::invalid(text));
+        assert_eq!(error_of(403, text), InfraError::invalid(text));
         let text =
             r#"pods "p" is forbidden: error looking up service account a/default: serviceaccount "default" not found"#;
-        assert_eq!(told(403, text), InfraError::transient(text));
+        assert_eq!(error_of(403, text), InfraError::transient(text));
     }
 
     #[test]
-    fn what_may_pass_is_transient() {
+    fn time_outs_and_server_errors_are_transient() {
         for code in [408, 410, 429, 500, 502, 503, 504] {
-            assert!(told(code, "later").is_transient(), "{code}");
+            assert!(error_of(code, "later").is_transient(), "{code}");
         }
         for code in [400, 404, 405, 415, 422] {
-            assert_eq!(told(code, "no"), InfraError::invalid("no"), "{code}");
+            assert_eq!(error_of(code, "no"), InfraError::invalid("no"), "{code}");
         }
     }
 
     #[test]
-    fn a_manifest_that_does_not_fit_is_invalid_and_not_quoted() {
+    fn a_schema_mismatch_is_invalid_and_quotes_no_values() {
         let text = "failed to create typed patch object (a/b; apps/v1, Kind=Deployment): .spec.x: field not declared";
-        assert_eq!(told(500, text), InfraError::invalid(text));
+        assert_eq!(error_of(500, text), InfraError::invalid(text));
         let text = "failed to create typed patch object (a/s; /v1, Kind=Secret): .stringData: expected map";
-        assert_eq!(told(500, &format!("{text}, got &{{hunter2}}")), InfraError::invalid(text));
+        assert_eq!(error_of(500, &format!("{text}, got &{{hunter2}}")), InfraError::invalid(text));
     }
 
     #[test]
-    fn a_refusal_without_words_still_says_something() {
+    fn a_refusal_without_a_message_names_code_and_reason() {
         let status = Status::failure("", "Teapot").with_code(418);
-        let error = CallError::of(&kube::Error::Api(status.boxed()), "https://api.test");
+        let error = CallError::from_kube(&kube::Error::Api(status.boxed()), "https://api.test");
         assert_eq!((error.code, error.error), (Some(418), InfraError::invalid("418 Teapot")));
     }
 
     #[test]
-    fn what_is_no_status_is_not_quoted_but_its_code_counts() {
-        let told = |status: Status| CallError::of(&kube::Error::Api(status.boxed()), "https://api.test");
+    fn does_not_quote_other_servers_but_keeps_their_code() {
+        let call_error = |status: Status| CallError::from_kube(&kube::Error::Api(status.boxed()), "https://api.test");
         for code in [401, 403, 404, 409, 429, 502] {
-            // As kube puts a text, and as it reads JSON that is none of Kubernetes'.
-            let text = Status::failure("hunter2", NOT_READ).with_code(code);
+            // As kube represents a text, and JSON that is not from Kubernetes.
+            let text = Status::failure("hunter2", NOT_JSON).with_code(code);
             let json = Status { message: "hunter2".to_owned(), code, ..Status::default() };
             for status in [text, json] {
-                let CallError { code: kept, error } = told(status);
+                let CallError { code: kept, error } = call_error(status);
                 let text = format!("https://api.test answers {code}, and not as a Kubernetes API server does");
                 let kind = match code {
                     401 => InfraErrorKind::Denied,
@@ -190,7 +191,7 @@ mod tests {
                 assert_eq!((kept, error), (Some(code), InfraError::new(kind, text)));
             }
         }
-        let CallError { code, error } = told(Status { message: "hunter2".to_owned(), ..Status::default() });
+        let CallError { code, error } = call_error(Status { message: "hunter2".to_owned(), ..Status::default() });
         let text = "https://api.test does not answer as a Kubernetes API server does";
         assert_eq!((code, error), (None, InfraError::transient(text)));
     }

@@ -1,4 +1,4 @@
-//! Counts and traces the requests to a cluster, between kube's client and the connections: nothing goes past it.
+//! Measures and traces every request to a cluster: a layer between kube's client and the connections.
 
 use std::sync::Arc;
 
@@ -13,8 +13,8 @@ use tracing::{Instrument as _, Span};
 use crate::metrics::VimMetrics;
 use crate::traces::TRACES;
 
-/// `http`, each of whose requests is counted as one to the cluster at `url`.
-pub(super) fn counted<S, B>(
+/// `http` with metrics and traces for the cluster at `url`.
+pub(super) fn measured<S, B>(
     http: S,
     url: &Uri,
     metrics: &VimMetrics,
@@ -24,8 +24,8 @@ where
     B: Send,
     S::Error: Send,
 {
-    let address = url.port_u16().map_or_else(String::new, |port| format!(":{port}"));
-    let vim = metrics.vim(&format!("{}{address}", url.host().unwrap_or_default()));
+    let port = url.port_u16().map_or_else(String::new, |port| format!(":{port}"));
+    let vim = metrics.vim(&format!("{}{port}", url.host().unwrap_or_default()));
     let metrics = metrics.clone();
     service_fn(move |request: Request<Body>| {
         let (metrics, vim) = (metrics.clone(), Arc::clone(&vim));
@@ -34,21 +34,21 @@ where
         let span = tracing::info_span!(target: TRACES, "call", otel.name = format!("VIM {verb}"), otel.kind = "client",
             otel.status_code = Empty, server.address = &*vim, http.request.method = request.method().as_str(),
             url.path = request.uri().path(), http.response.status_code = Empty, result = Empty);
-        let call = Call { metrics, vim, verb, result: "given-up", begun: Instant::now(), span: span.clone() };
+        let call = PendingCall { metrics, vim, verb, result: "given-up", begun: Instant::now(), span: span.clone() };
         let answer = http.clone().oneshot(request);
         let answered = async move {
             let answer = answer.await;
             let status = answer.as_ref().ok().map(|answer| answer.status());
             call.span.record("http.response.status_code", status.map(|status| status.as_u16()));
-            call.over(status.map_or("unreachable", result));
+            call.finish(status.map_or("unreachable", result));
             answer
         };
         answered.instrument(span)
     })
 }
 
-/// A request under way. Counted when it is over, or dropped because nobody waits for its answer any more.
-struct Call {
+/// A request under way. It is counted when it is dropped: after its answer, or as `given-up` if its caller stopped waiting.
+struct PendingCall {
     metrics: VimMetrics,
     vim: Arc<str>,
     verb: &'static str,
@@ -57,13 +57,13 @@ struct Call {
     span: Span,
 }
 
-impl Call {
-    fn over(mut self, result: &'static str) {
+impl PendingCall {
+    fn finish(mut self, result: &'static str) {
         self.result = result;
     }
 }
 
-impl Drop for Call {
+impl Drop for PendingCall {
     fn drop(&mut self) {
         self.span.record("result", self.result);
         if !matches!(self.result, "ok" | "absent") {
@@ -73,7 +73,7 @@ impl Drop for Call {
     }
 }
 
-/// Whether the answer goes on for as long as somebody listens.
+/// Whether the request opens a watch, whose answer does not end by itself.
 pub(super) fn is_watch(request: &Request<Body>) -> bool {
     request.uri().query().is_some_and(|query| query.contains("watch=true"))
 }

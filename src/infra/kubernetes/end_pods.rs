@@ -1,0 +1,113 @@
+//! Ends pods: single ones, and all pods of workloads that are scaled to 0.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use kube::ResourceExt as _;
+use kube::api::{DeleteParams, DynamicObject, ListParams};
+use tokio::time::{Instant, timeout_at};
+
+use super::client::Cluster;
+use super::delete::{check_deleted, delete, delete_all};
+use super::ownership::instance_selector;
+use super::readiness::pods::has_ended;
+use super::watch::{ListWatch, ObjectEvent, follow, wait_until_deleted};
+use crate::domain::plan::PodRef;
+use crate::domain::resource::{Resource, ResourceState};
+use crate::infra::{InfraError, Scope};
+
+/// Deletes the pods and waits until they are gone: [`crate::infra::Driver::delete_pods`].
+pub(super) async fn delete_pods(
+    cluster: &Cluster,
+    scope: &Scope,
+    pods: &[PodRef],
+    timeout: Duration,
+) -> Result<(), InfraError> {
+    let deadline = Instant::now() + timeout;
+    let api = cluster.pods(&scope.namespace);
+    let named = pods.iter().map(|pod| (pod.name.as_str(), pod.uid.as_str()));
+    delete_all(cluster, &api, named, &DeleteParams::default()).await?;
+    let uids = pods.iter().map(|pod| pod.uid.clone()).collect();
+    let left =
+        wait_until_deleted(cluster, ListWatch::by_labels(api, &instance_selector(scope.instance)), &uids, deadline)
+            .await?;
+    check_deleted("Pod", scope, &left)
+}
+
+/// Waits until the workloads, which have no replicas, have deleted their pods: [`crate::infra::Driver::end_pods`]. A pod that has ended
+/// by itself may stay: its controller keeps it for people to look at.
+pub(super) async fn end_pods(
+    cluster: &Cluster,
+    scope: &Scope,
+    resources: &[Resource],
+    grace: Option<Duration>,
+    timeout: Duration,
+) -> Result<(), InfraError> {
+    let start = Instant::now();
+    let (deadline, kill_at) = (start + timeout, grace.map(|grace| start + grace));
+    let owners = owner_uids(cluster, scope, resources).await?;
+    let counts =
+        |pod: &DynamicObject| !has_ended(pod) && pod.owner_references().iter().any(|owner| owners.contains(&owner.uid));
+    let api = cluster.pods(&scope.namespace);
+    let mut events = follow(cluster, ListWatch::by_labels(api.clone(), &instance_selector(scope.instance)));
+    let (mut left, mut killed) = (None::<HashMap<String, DynamicObject>>, HashSet::new());
+    loop {
+        let is_past_grace = kill_at.is_some_and(|at| Instant::now() >= at);
+        if left.as_ref().is_some_and(HashMap::is_empty) {
+            return Ok(());
+        }
+        // A controller that has not seen the new replicas yet may still make pods: kill these too.
+        for (uid, pod) in left.iter().flatten().filter(|(uid, _)| is_past_grace && killed.insert((*uid).clone())) {
+            delete(cluster, &api, &pod.name_any(), uid, DeleteParams::default().grace_period(0)).await?;
+        }
+        let until = kill_at.filter(|_| !is_past_grace).unwrap_or(deadline).min(deadline);
+        match timeout_at(until, events.next()).await {
+            Ok(Some(event)) => apply(&mut left, event?, counts),
+            Ok(None) => return Err(InfraError::transient("the watch of the pods has ended")),
+            Err(_) if Instant::now() >= deadline => {
+                let left: Vec<DynamicObject> = left.into_iter().flat_map(HashMap::into_values).collect();
+                return check_deleted("Pod", scope, &left);
+            }
+            // The grace is over: kill.
+            Err(_) => {}
+        }
+    }
+}
+
+/// The uids of the workloads, and of the ReplicaSets between them and their pods.
+async fn owner_uids(cluster: &Cluster, scope: &Scope, resources: &[Resource]) -> Result<HashSet<String>, InfraError> {
+    let uids = resources.iter().filter_map(|resource| match &resource.state {
+        ResourceState::Present { uid, .. } => Some(uid.clone()),
+        ResourceState::Planned | ResourceState::Intent => None,
+    });
+    let mut owners: HashSet<String> = uids.collect();
+    if resources.iter().any(|resource| resource.key.kind == "Deployment") {
+        let sets = cluster.builtin("apps/v1", "ReplicaSet", "replicasets", &scope.namespace);
+        let sets = cluster.call(sets.list(&ListParams::default().labels(&instance_selector(scope.instance)))).await?;
+        let theirs = sets.iter().filter(|set| set.owner_references().iter().any(|owner| owners.contains(&owner.uid)));
+        let theirs: Vec<String> = theirs.filter_map(DynamicObject::uid).collect();
+        owners.extend(theirs);
+    }
+    Ok(owners)
+}
+
+/// Applies an event to the pods that count, by uid; `None` until the first list.
+fn apply(
+    pods: &mut Option<HashMap<String, DynamicObject>>,
+    event: ObjectEvent,
+    counts: impl Fn(&DynamicObject) -> bool,
+) {
+    match (event, pods) {
+        (ObjectEvent::Listed(all), pods) => {
+            *pods = Some(all.into_iter().filter(counts).filter_map(|pod| Some((pod.uid()?, pod))).collect());
+        }
+        (ObjectEvent::Changed(pod), Some(pods)) if counts(&pod) => {
+            pods.insert(pod.uid().unwrap_or_default(), *pod);
+        }
+        (ObjectEvent::Changed(pod) | ObjectEvent::Deleted(pod), Some(pods)) => {
+            pods.remove(&pod.uid().unwrap_or_default());
+        }
+        (_, None) => {}
+    }
+}

@@ -1,0 +1,109 @@
+//! Waiting until objects are ready: the watches and the clock.
+//!
+//! - [`rules`]: when an object of each kind is ready. A new rule goes there.
+//! - [`pods`] and [`events`]: what is wrong with a pod, and which events tell of a fault.
+//! - [`progress`]: all awaited objects together, and how long a fault may last.
+//! - [`index`]: pods and events by the objects they belong to.
+
+use futures::stream::{StreamExt as _, select_all};
+use kube::api::{Api, DynamicObject};
+use tokio::time::{Instant, timeout_at};
+
+use self::progress::{Progress, Readiness, WatchSubject};
+use super::client::Cluster;
+use super::observe::observed_object;
+use super::ownership::instance_selector;
+use super::watch::{ListWatch, follow};
+use crate::domain::observation::ObservedKind;
+use crate::domain::resource::{KindInfo, Resource};
+use crate::infra::{InfraError, InfraErrorKind, PodSnapshot, ReadinessTimeouts, Scope};
+
+pub(super) mod events;
+mod index;
+pub(super) mod pods;
+mod progress;
+pub(super) mod rules;
+
+/// The most events that are taken in before the next assessment, which passes over all objects.
+const MAX_BATCH: usize = 1000;
+
+/// Waits until all of `resources` are ready.
+///
+/// # Errors
+/// [`InfraErrorKind::NotReady`] names the objects that failed or were not ready in time, and why.
+pub(super) async fn await_ready(
+    cluster: &Cluster,
+    scope: &Scope,
+    resources: &[Resource],
+    timeouts: ReadinessTimeouts,
+) -> Result<PodSnapshot, InfraError> {
+    let mut progress = Progress::new(resources);
+    let subjects: Vec<WatchSubject> = progress.subjects().cloned().collect();
+    let events = select_all(subjects.into_iter().map(|subject| {
+        let target = list_watch(cluster, scope, resources, &subject);
+        follow(cluster, target).map(move |event| (subject.clone(), event))
+    }));
+    let mut events = events.ready_chunks(MAX_BATCH);
+    let deadline = Instant::now() + timeouts.timeout;
+    loop {
+        let (missing, grace_ends) = match progress.assess(Instant::now(), timeouts.grace) {
+            Readiness::Ready => return Ok(snapshot(&progress)),
+            Readiness::Failed(text) => return Err(not_ready(scope, &text)),
+            Readiness::Waiting(missing, grace_ends) => (missing, grace_ends),
+        };
+        if Instant::now() >= deadline {
+            let waited = timeouts.timeout.as_secs();
+            return Err(not_ready(scope, &format!("not ready within {waited} s: {missing}")));
+        }
+        let until = grace_ends.map_or(deadline, |end| end.min(deadline));
+        let events = match timeout_at(until, events.next()).await {
+            Ok(Some(events)) => events,
+            Ok(None) => return Err(InfraError::transient("the watches have ended")),
+            // The grace of a fault is over, or the time for all.
+            Err(_) => continue,
+        };
+        for (subject, event) in events {
+            match event {
+                Ok(event) => progress.apply(&subject, event),
+                // Without the right to watch pods or events, the status of the objects has to do.
+                Err(error) if error.kind == InfraErrorKind::Denied && !progress.is_required(&subject) => {
+                    tracing::debug!(namespace = %scope.namespace, "waiting without {subject:?}: {error}");
+                    progress.ignore(&subject);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+fn snapshot(progress: &Progress) -> PodSnapshot {
+    let with_deployment = |(pod, deployment)| {
+        let mut pod = observed_object(pod, ObservedKind::Pod)?;
+        pod.owners.extend(deployment);
+        Some(pod)
+    };
+    PodSnapshot(progress.pods().map(|pods| pods.filter_map(with_deployment).collect()))
+}
+
+fn not_ready(scope: &Scope, text: &str) -> InfraError {
+    InfraError::not_ready(format!("in namespace {}: {text}", scope.namespace))
+}
+
+fn list_watch(cluster: &Cluster, scope: &Scope, resources: &[Resource], subject: &WatchSubject) -> ListWatch {
+    match subject {
+        WatchSubject::EventsAbout(kind) => {
+            let events = cluster.builtin("v1", "Event", "events", &scope.namespace);
+            ListWatch::by_fields(events, &format!("involvedObject.kind={kind}"))
+        }
+        WatchSubject::Objects { api_version, kind, name } => {
+            let resource = resources.iter().find(|it| it.key.api_version == *api_version && it.key.kind == *kind);
+            let pods = || KindInfo { plural: "pods".to_owned(), namespaced: true };
+            let info = resource.map_or_else(pods, |it| it.info.clone());
+            let api: Api<DynamicObject> = cluster.api(api_version, kind, &info, &scope.namespace);
+            match name {
+                Some(name) => ListWatch::by_name(api, name),
+                None => ListWatch::by_labels(api, &instance_selector(scope.instance)),
+            }
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Pods: whether one counts, whether it is ready, and what is wrong with it.
+
+use kube::api::DynamicObject;
+use serde_json::Value;
+
+use super::super::fields::{condition, explanation, is_true, list, text, value_text};
+
+/// A container of a pod that is not ready.
+#[derive(Debug, PartialEq, Eq)]
+pub(in super::super) struct ContainerFault {
+    /// The container; empty for the pod itself.
+    pub container: String,
+    /// What is wrong at the moment. `None`: nothing shows, but the container is not ready either, as between two crashes.
+    pub reason: Option<String>,
+}
+
+/// The containers of a pod that are not ready, and the pod itself if no node has room for it.
+pub(in super::super) fn container_faults(pod: &DynamicObject) -> Vec<ContainerFault> {
+    let mut faults = Vec::new();
+    if let Some(scheduled) = condition(pod, "PodScheduled")
+        && (scheduled.status, scheduled.reason) == ("False", "Unschedulable")
+    {
+        let reason = Some(format!("no node takes it (Unschedulable): {}", scheduled.message));
+        faults.push(ContainerFault { container: String::new(), reason });
+    }
+    for status in ["/status/initContainerStatuses", "/status/containerStatuses"].iter().flat_map(|it| list(pod, it)) {
+        let is_ready = status.get("ready") == Some(&Value::Bool(true));
+        if is_ready || has_succeeded(status) {
+            continue;
+        }
+        let container = value_text(status, "/name").to_owned();
+        let reason = match value_text(status, "/state/waiting/reason") {
+            // Every container waits for these two at first.
+            "" | "ContainerCreating" | "PodInitializing" => None,
+            reason => {
+                let message = value_text(status, "/state/waiting/message");
+                Some(format!("container {container}: {}", explanation(reason, message)))
+            }
+        };
+        faults.push(ContainerFault { container, reason });
+    }
+    faults
+}
+
+/// Whether a container, by its status, has ended without an error.
+pub(in super::super) fn has_succeeded(container_status: &Value) -> bool {
+    container_status.pointer("/state/terminated/exitCode").is_some_and(|code| code == 0)
+}
+
+/// Why a pod without a container fault is not ready yet.
+pub(in super::super) fn unready_reason(pod: &DynamicObject) -> String {
+    match condition(pod, "Ready") {
+        Some(ready) => ready.explanation(),
+        None => format!("phase {}", text(pod, "/status/phase")),
+    }
+}
+
+/// Whether the pod is ready.
+pub(super) fn is_ready(pod: &DynamicObject) -> bool {
+    is_true(pod, "Ready")
+}
+
+/// Whether the pod has run to its end, with or without an error.
+pub(in super::super) fn has_ended(pod: &DynamicObject) -> bool {
+    matches!(text(pod, "/status/phase"), "Succeeded" | "Failed")
+}
+
+/// Whether the pod counts: it is not being deleted, and has not ended. Its controller replaces the others.
+pub(super) fn is_active(pod: &DynamicObject) -> bool {
+    pod.metadata.deletion_timestamp.is_none() && !has_ended(pod)
+}
+
+/// Why a failed pod failed: the exit codes of its containers, or the pod's own reason.
+pub(super) fn failure_reason(pod: &DynamicObject) -> String {
+    let exits: Vec<String> = list(pod, "/status/containerStatuses")
+        .filter_map(|status| {
+            let code = status.pointer("/state/terminated/exitCode")?.as_i64().filter(|code| *code != 0)?;
+            Some(format!("container {} exited with {code}", value_text(status, "/name")))
+        })
+        .collect();
+    if exits.is_empty() {
+        return explanation(text(pod, "/status/reason"), text(pod, "/status/message"));
+    }
+    exits.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn faults(status: Value) -> Vec<(String, Option<String>)> {
+        let pod = serde_json::from_value(json!({ "metadata": { "name": "x" }, "status": status })).unwrap();
+        container_faults(&pod).into_iter().map(|fault| (fault.container, fault.reason)).collect()
+    }
+
+    #[test]
+    fn names_what_keeps_each_container_from_being_ready() {
+        let waiting = |reason: &str| json!({ "name": "c", "ready": false, "state": { "waiting": { "reason": reason, "message": "m" } } });
+        for reason in ["ContainerCreating", "PodInitializing"] {
+            assert_eq!(faults(json!({ "containerStatuses": [waiting(reason)] })), [("c".to_owned(), None)]);
+        }
+        let reasons =
+            ["ImagePullBackOff", "ErrImagePull", "InvalidImageName", "CrashLoopBackOff", "CreateContainerConfigError"];
+        for reason in reasons {
+            let fault = ("c".to_owned(), Some(format!("container c: {reason}: m")));
+            assert_eq!(faults(json!({ "containerStatuses": [waiting(reason)] })), [fault.clone()]);
+            assert_eq!(faults(json!({ "initContainerStatuses": [waiting(reason)] })), [fault]);
+        }
+        let healthy = json!({ "name": "c", "ready": true, "state": { "running": {} } });
+        let done = json!({ "name": "i", "ready": false, "state": { "terminated": { "exitCode": 0 } } });
+        assert_eq!(faults(json!({ "initContainerStatuses": [done], "containerStatuses": [healthy] })), []);
+        let running = json!({ "name": "c", "ready": false, "state": { "running": {} } });
+        assert_eq!(faults(json!({ "containerStatuses": [running] })), [("c".to_owned(), None)]);
+    }
+
+    #[test]
+    fn names_a_pod_that_no_node_takes() {
+        let scheduled = |reason: &str| json!({ "conditions": [{ "type": "PodScheduled", "status": "False", "reason": reason, "message": "0/3 nodes" }] });
+        let text = "no node takes it (Unschedulable): 0/3 nodes".to_owned();
+        assert_eq!(faults(scheduled("Unschedulable")), [(String::new(), Some(text))]);
+        assert_eq!(faults(scheduled("SchedulingGated")), []);
+    }
+}

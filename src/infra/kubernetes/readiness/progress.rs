@@ -1,0 +1,307 @@
+//! How far the awaited objects are, and since when each fault lasts. No I/O; the time is a parameter.
+//!
+//! [`super::await_ready`] feeds in the events of the watches and calls [`Progress::assess`] after each batch of them. An
+//! assessment passes over all objects once, however many are awaited.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
+
+use kube::ResourceExt as _;
+use kube::api::DynamicObject;
+use tokio::time::Instant;
+
+use super::super::fields::{explanation, text};
+use super::super::watch::ObjectEvent;
+use super::events::{CREATION_FAILED, WAITS_FOR_CONSUMER, last_time, latest, reports_by_events, to_second};
+use super::index::OwnerIndex;
+use super::pods::{container_faults, is_active, is_ready, unready_reason};
+use super::rules::{ObjectStatus, has_rule, makes_pods, object_status, wanted_pods};
+use crate::domain::resource::{ObjectKey, Resource};
+
+/// The awaited objects as the watches have shown them.
+pub(super) struct Progress {
+    awaited: Vec<AwaitedObject>,
+    stores: HashMap<WatchSubject, ObjectStore>,
+    /// Since when each fault lasts, by [`Fault::id`].
+    faulty_since: HashMap<String, Instant>,
+}
+
+/// What one watch shows.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum WatchSubject {
+    /// The objects of a kind.
+    Objects {
+        api_version: String,
+        kind: String,
+        /// Of a cluster-scoped kind: only the object of this name.
+        name: Option<String>,
+    },
+    /// The events about objects of this kind.
+    EventsAbout(String),
+}
+
+impl WatchSubject {
+    /// All pods of the instance: the bare ones, and those of workloads, whose faults are their workload's.
+    pub fn pods() -> Self {
+        Self::Objects { api_version: "v1".to_owned(), kind: "Pod".to_owned(), name: None }
+    }
+}
+
+/// The state of all awaited objects together.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Readiness {
+    /// All objects are ready.
+    Ready,
+    /// One of them will not become ready, and why.
+    Failed(String),
+    /// Not ready: what is missing, and when it counts as failed if nothing changes until then.
+    Waiting(String, Option<Instant>),
+}
+
+struct AwaitedObject {
+    key: ObjectKey,
+    subject: WatchSubject,
+    /// Whether Kubernetes deletes it some time after its end.
+    has_ttl: bool,
+}
+
+/// The objects of one watch by name: `None` until it has listed them.
+type ObjectStore = Option<BTreeMap<String, DynamicObject>>;
+
+/// A fault of an awaited object.
+struct Fault {
+    /// The same for the same fault at a later time.
+    id: String,
+    /// What is wrong at the moment. `None`: nothing shows, and the fault is not over either.
+    reason: Option<String>,
+}
+
+impl Progress {
+    /// Awaits those of `resources` whose kinds have a readiness rule.
+    pub fn new(resources: &[Resource]) -> Self {
+        let awaited: Vec<AwaitedObject> =
+            resources.iter().filter(|it| has_rule(&it.key)).map(AwaitedObject::new).collect();
+        let mut subjects: HashSet<WatchSubject> = awaited.iter().map(|it| it.subject.clone()).collect();
+        for key in awaited.iter().map(|it| &it.key) {
+            subjects.extend(makes_pods(key).then(WatchSubject::pods));
+            subjects.extend(reports_by_events(&key.kind).then(|| WatchSubject::EventsAbout(key.kind.clone())));
+        }
+        let stores = subjects.into_iter().map(|subject| (subject, None)).collect();
+        Self { awaited, stores, faulty_since: HashMap::new() }
+    }
+
+    /// What to watch.
+    pub fn subjects(&self) -> impl Iterator<Item = &WatchSubject> {
+        self.stores.keys()
+    }
+
+    /// Whether readiness cannot be known without this watch. The others only give better and earlier reasons.
+    pub fn is_required(&self, subject: &WatchSubject) -> bool {
+        self.awaited.iter().any(|it| it.subject == *subject)
+    }
+
+    /// Takes in an event of a watch.
+    pub fn apply(&mut self, subject: &WatchSubject, event: ObjectEvent) {
+        let Some(store) = self.stores.get_mut(subject) else { return };
+        match (event, store) {
+            (ObjectEvent::Listed(objects), store) => {
+                *store = Some(objects.into_iter().map(|it| (it.name_any(), it)).collect());
+            }
+            (ObjectEvent::Changed(object), Some(objects)) => {
+                objects.insert(object.name_any(), *object);
+            }
+            (ObjectEvent::Deleted(object), Some(objects)) => {
+                objects.remove(&object.name_any());
+            }
+            (_, None) => {}
+        }
+    }
+
+    /// Goes on without a watch that the credential may not have.
+    pub fn ignore(&mut self, subject: &WatchSubject) {
+        self.stores.remove(subject);
+    }
+
+    /// All pods of the instance once all objects are ready, each with the uid of its Deployment if a Deployment's ReplicaSet
+    /// made it.
+    ///
+    /// `None` without a watch of the pods, and while that watch may be behind: the status of a workload may tell of a change
+    /// before the watch of the pods does.
+    pub fn pods(&self) -> Option<impl Iterator<Item = (&DynamicObject, Option<String>)>> {
+        let pods = self.stores.get(&WatchSubject::pods())?.as_ref()?;
+        let index = self.index();
+        let mut deployments: HashMap<String, Option<String>> = HashMap::new();
+        for awaited in self.awaited.iter().filter(|it| makes_pods(&it.key)) {
+            let Some(object) = self.object(awaited) else { continue };
+            let is_deployment = awaited.key.kind == "Deployment";
+            let mut active = 0;
+            for pod in index.pods_of(&awaited.key.kind, object).into_iter().filter(|pod| is_active(pod)) {
+                active += 1;
+                if !is_of_present_template(object, pod) {
+                    return None;
+                }
+                if is_deployment {
+                    let other = deployments.insert(pod.name_any(), object.uid());
+                    // If selectors overlap, or somebody else made the pod, only its chain of owners tells whose it is.
+                    if other.is_some() || !pod.owner_references().iter().any(|owner| owner.kind == "ReplicaSet") {
+                        return None;
+                    }
+                }
+            }
+            if active != wanted_pods(&awaited.key, object).unwrap_or(0) {
+                return None;
+            }
+        }
+        Some(pods.values().map(move |pod| (pod, deployments.remove(&pod.name_any()).flatten())))
+    }
+
+    /// The state at `now`. A fault that lasts for `grace` fails.
+    pub fn assess(&mut self, now: Instant, grace: Duration) -> Readiness {
+        let mut missing = Vec::new();
+        let mut faults = Vec::new();
+        let index = self.index();
+        for awaited in &self.awaited {
+            let object = self.object(awaited);
+            let pods = object.map(|object| index.pods_of(&awaited.key.kind, object)).unwrap_or_default();
+            let events = object.map(|object| index.events_about(object)).unwrap_or_default();
+            let lacks = match self.status_of(awaited, &pods, events) {
+                ObjectStatus::Ready => continue,
+                ObjectStatus::Failed(text) => return Readiness::Failed(format!("{} has failed: {text}", awaited.key)),
+                ObjectStatus::InProgress(text) => text,
+                ObjectStatus::Faulty(text) => {
+                    let reason = Some(format!("{}: {text}", awaited.key));
+                    faults.push(Fault { id: awaited.key.to_string(), reason });
+                    text
+                }
+            };
+            let found = faults_of(awaited, &pods, events);
+            let reason = found.iter().find_map(|fault| fault.reason.clone());
+            missing.push(reason.unwrap_or_else(|| format!("{}: {lacks}{}", awaited.key, first_unready_pod(&pods))));
+            faults.extend(found);
+        }
+        match self.check_grace(&faults, now, grace) {
+            Err(text) => Readiness::Failed(text),
+            Ok(_) if missing.is_empty() => Readiness::Ready,
+            Ok(until) => Readiness::Waiting(missing.join("; "), until),
+        }
+    }
+
+    /// What the object or its absence, its pods and the events about it say.
+    fn status_of(&self, awaited: &AwaitedObject, pods: &[&DynamicObject], events: &[&DynamicObject]) -> ObjectStatus {
+        let Some(Some(objects)) = self.stores.get(&awaited.subject) else {
+            return ObjectStatus::InProgress("not listed yet".to_owned());
+        };
+        match objects.get(&awaited.key.name) {
+            Some(object) if object.metadata.deletion_timestamp.is_some() => {
+                ObjectStatus::Faulty("it is being deleted".to_owned())
+            }
+            Some(object) => match object_status(&awaited.key, object) {
+                // The claim is bound once a pod uses it, and counts as ready until then. If binding fails, the pod tells.
+                ObjectStatus::InProgress(_) if latest(events, &WAITS_FOR_CONSUMER).is_some() => ObjectStatus::Ready,
+                ObjectStatus::Ready => self.status_of_pods(awaited, object, pods),
+                status => status,
+            },
+            None if awaited.has_ttl => ObjectStatus::Ready,
+            None => ObjectStatus::Faulty("it is not there any more".to_owned()),
+        }
+    }
+
+    /// Whether an object that is ready by its own status has ready pods: its controller may still count a pod that was deleted
+    /// a moment ago.
+    fn status_of_pods(&self, awaited: &AwaitedObject, object: &DynamicObject, pods: &[&DynamicObject]) -> ObjectStatus {
+        let Some(wanted) = wanted_pods(&awaited.key, object) else { return ObjectStatus::Ready };
+        match self.stores.get(&WatchSubject::pods()) {
+            None => ObjectStatus::Ready,
+            Some(None) => ObjectStatus::InProgress("its pods are not listed yet".to_owned()),
+            Some(Some(_)) => {
+                let ready = pods.iter().filter(|pod| is_active(pod) && is_ready(pod)).count();
+                if ready >= wanted {
+                    ObjectStatus::Ready
+                } else {
+                    ObjectStatus::InProgress(format!("{ready} of {wanted} pods ready"))
+                }
+            }
+        }
+    }
+
+    /// When the first of the faults has lasted for `grace`; as an error, a fault that has.
+    fn check_grace(&mut self, faults: &[Fault], now: Instant, grace: Duration) -> Result<Option<Instant>, String> {
+        let ids: HashSet<&str> = faults.iter().map(|fault| fault.id.as_str()).collect();
+        self.faulty_since.retain(|id, _| ids.contains(id.as_str()));
+        let mut until: Option<Instant> = None;
+        for Fault { id, reason } in faults {
+            let Some(reason) = reason else { continue };
+            let end = *self.faulty_since.entry(id.clone()).or_insert(now) + grace;
+            if end <= now {
+                return Err(reason.clone());
+            }
+            until = Some(until.map_or(end, |until| until.min(end)));
+        }
+        Ok(until)
+    }
+
+    fn object(&self, awaited: &AwaitedObject) -> Option<&DynamicObject> {
+        self.stores.get(&awaited.subject)?.as_ref()?.get(&awaited.key.name)
+    }
+
+    fn index(&self) -> OwnerIndex<'_> {
+        let objects = |subject: &WatchSubject| {
+            self.stores.get(subject).and_then(Option::as_ref).into_iter().flat_map(BTreeMap::values)
+        };
+        let events = self.stores.keys().filter(|subject| matches!(subject, WatchSubject::EventsAbout(_)));
+        OwnerIndex::new(objects(&WatchSubject::pods()).collect(), events.flat_map(objects))
+    }
+}
+
+impl AwaitedObject {
+    fn new(resource: &Resource) -> Self {
+        let ObjectKey { api_version, kind, name } = resource.key.clone();
+        let name = (!resource.info.namespaced).then_some(name);
+        let spec = resource.manifest.get("spec");
+        let has_ttl = spec.is_some_and(|spec| spec.get("ttlSecondsAfterFinished").is_some());
+        Self { key: resource.key.clone(), subject: WatchSubject::Objects { api_version, kind, name }, has_ttl }
+    }
+}
+
+/// The faults of an object that is not ready, by its pods and the events about it.
+fn faults_of(awaited: &AwaitedObject, pods: &[&DynamicObject], events: &[&DynamicObject]) -> Vec<Fault> {
+    let of_pods = pods.iter().filter(|pod| is_active(pod)).flat_map(|pod| {
+        container_faults(pod).into_iter().map(|fault| Fault {
+            id: format!("{}/{}", pod.uid().unwrap_or_default(), fault.container),
+            reason: fault.reason.map(|reason| match awaited.key.kind.as_str() {
+                "Pod" => format!("{}: {reason}", awaited.key),
+                _ => format!("{}: pod {}: {reason}", awaited.key, pod.name_any()),
+            }),
+        })
+    });
+    let of_events = latest(events, &CREATION_FAILED).filter(|event| {
+        // A pod that was made since then shows that the controller goes on.
+        let made = |pod: &DynamicObject| pod.creation_timestamp().map(|time| to_second(&time.0.to_string()));
+        let failed = to_second(&last_time(event));
+        !pods.iter().any(|pod| made(pod).is_some_and(|made| made >= failed))
+    });
+    let of_events = of_events.map(|event| Fault {
+        id: format!("{}/events", awaited.key),
+        reason: Some(format!("{}: {}", awaited.key, explanation(text(event, "/reason"), text(event, "/message")))),
+    });
+    of_pods.chain(of_events).collect()
+}
+
+/// The first pod that is not ready, for a message about a workload without a fault.
+fn first_unready_pod(pods: &[&DynamicObject]) -> String {
+    let mut pods = pods.iter().filter(|pod| is_active(pod) && !container_faults(pod).is_empty());
+    pods.next().map_or_else(String::new, |pod| format!("; pod {}: {}", pod.name_any(), unready_reason(pod)))
+}
+
+/// Whether the pod is surely of the template that its workload has now: the workload never had another, or the pod names its
+/// revision.
+fn is_of_present_template(workload: &DynamicObject, pod: &DynamicObject) -> bool {
+    if workload.metadata.generation == Some(1) {
+        return true;
+    }
+    let revision = text(workload, "/status/updateRevision");
+    !revision.is_empty() && pod.labels().get("controller-revision-hash").is_some_and(|it| it == revision)
+}
+
+#[cfg(test)]
+mod tests;
