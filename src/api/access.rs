@@ -1,8 +1,8 @@
-//! Around every request that is worked on: its id, its line in the log, its place in the metrics, its trace.
-//! (One that [`super::load`] sends away is only counted: logging it would add to the load.)
+//! The access log: a middleware that gives each request an id, a log line, metrics and a trace span. Requests that
+//! [`super::load`] rejects are only counted: logging them would add to the load.
 //!
-//! The id is the caller's `X-Request-Id` if that is one, else made here. Whatever is logged on the way carries it, and the
-//! answer returns it.
+//! The id is the client's `X-Request-Id` if it is valid, otherwise a new UUID. Each log line of the request and the response
+//! carry it.
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use tracing::field::Empty;
 use tracing::{Instrument as _, Span};
 
-use super::health;
+use crate::api::health;
 use crate::clock::{Ids, System};
 use crate::error::ApiError;
 use crate::metrics::HttpMetrics;
@@ -22,27 +22,27 @@ use crate::traces::{self, TRACES};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Passes the request on, counts it and logs it.
+/// Calls the inner service, then counts and logs the request.
 ///
 /// # Errors
-/// None: what the inner service fails with is a response by then.
+/// None: an error of the inner service is a response by now.
 pub async fn observe(
     metrics: web::Data<HttpMetrics>,
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    let begun = Instant::now();
+    let start = Instant::now();
     let id = request_id(request.headers());
     let span = tracing::info_span!("request", request.id = id.to_str().unwrap_or_default());
     let trace = span.in_scope(|| trace(&request));
-    let answered = next.call(request).instrument(trace.clone()).instrument(span.clone());
-    let mut answer = answered.await?.map_into_boxed_body();
-    answer.headers_mut().insert(REQUEST_ID, id);
-    span.in_scope(|| record(&metrics, &answer, begun, &trace));
-    Ok(answer)
+    let call = next.call(request).instrument(trace.clone()).instrument(span.clone());
+    let mut response = call.await?.map_into_boxed_body();
+    response.headers_mut().insert(REQUEST_ID, id);
+    span.in_scope(|| record(&metrics, &response, start, &trace));
+    Ok(response)
 }
 
-/// The request's span, in the trace of the caller if it is in one. Probes are of none.
+/// The trace span of the request, a child of the client's span if it sent one. Probes have none.
 fn trace(request: &ServiceRequest) -> Span {
     if health::PATHS.contains(&request.path()) {
         return Span::none();
@@ -54,7 +54,7 @@ fn trace(request: &ServiceRequest) -> Span {
     span
 }
 
-/// A known method, or what stands for all others.
+/// A known method, or `_OTHER` for all others, as OpenTelemetry's conventions say.
 fn method(method: &Method) -> &str {
     const KNOWN: [Method; 7] =
         [Method::GET, Method::POST, Method::PATCH, Method::PUT, Method::DELETE, Method::HEAD, Method::OPTIONS];
@@ -62,23 +62,23 @@ fn method(method: &Method) -> &str {
 }
 
 fn request_id(headers: &HeaderMap) -> HeaderValue {
-    let theirs = headers.get(REQUEST_ID).filter(|value| is_sane(value.as_bytes()));
-    theirs.cloned().unwrap_or_else(|| {
-        // A UUID has no character that a header may not have.
+    let sent = headers.get(REQUEST_ID).filter(|value| is_valid_id(value.as_bytes()));
+    sent.cloned().unwrap_or_else(|| {
+        // A UUID is always a valid header value.
         HeaderValue::try_from(System.uuid().to_string()).unwrap_or_else(|_| HeaderValue::from_static("none"))
     })
 }
 
-/// Short, and nothing that could be taken for something else in a log.
-fn is_sane(id: &[u8]) -> bool {
+/// Whether the id is short and has no character that could forge or break a log line.
+fn is_valid_id(id: &[u8]) -> bool {
     (1..=128).contains(&id.len()) && id.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/+=@".contains(byte))
 }
 
-fn record(metrics: &HttpMetrics, answer: &ServiceResponse, begun: Instant, trace: &Span) {
-    let request = answer.request();
-    let (method, status, duration) = (method(request.method()), answer.status().as_u16(), begun.elapsed());
+fn record(metrics: &HttpMetrics, response: &ServiceResponse, start: Instant, trace: &Span) {
+    let request = response.request();
+    let (method, status, duration) = (method(request.method()), response.status().as_u16(), start.elapsed());
     let route = request.match_pattern();
-    let shown = route.as_deref().unwrap_or("-");
+    let route_name = route.as_deref().unwrap_or("-");
     if !trace.is_disabled() {
         traces::rename(trace, route.as_deref().map_or_else(|| method.to_owned(), |route| format!("{method} {route}")));
         trace.record("http.route", route.as_deref());
@@ -88,25 +88,25 @@ fn record(metrics: &HttpMetrics, answer: &ServiceResponse, begun: Instant, trace
         }
     }
     let milliseconds = duration.as_micros() as f64 / 1000.0;
-    let error = answer.response().error().and_then(|error| error.as_error::<ApiError>());
+    let error = response.response().error().and_then(|error| error.as_error::<ApiError>());
     let error = error.and_then(|ApiError(problem)| problem.extra.get("errorId")?.as_str());
-    if health::PATHS.contains(&shown) {
+    if health::PATHS.contains(&route_name) {
         tracing::debug!(
             http.method = method,
-            http.route = shown,
+            http.route = route_name,
             http.status = status,
             duration_ms = milliseconds,
             error.id = error,
-            "{method} {shown} {status}"
+            "{method} {route_name} {status}"
         );
     } else {
         tracing::info!(
             http.method = method,
-            http.route = shown,
+            http.route = route_name,
             http.status = status,
             duration_ms = milliseconds,
             error.id = error,
-            "{method} {shown} {status}"
+            "{method} {route_name} {status}"
         );
     }
     metrics.answered(route, method, status, duration);
@@ -117,11 +117,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_id_that_could_forge_a_log_or_fill_it_is_replaced() {
-        for (theirs, sane) in [("req-7f3a/1.2:3", true), ("", false), ("a b", false), ("\"", false), ("{x}", false)] {
-            assert_eq!(is_sane(theirs.as_bytes()), sane, "{theirs}");
+    fn rejects_request_ids_that_could_forge_or_fill_a_log() {
+        for (id, valid) in [("req-7f3a/1.2:3", true), ("", false), ("a b", false), ("\"", false), ("{x}", false)] {
+            assert_eq!(is_valid_id(id.as_bytes()), valid, "{id}");
         }
-        assert!(is_sane(&[b'x'; 128]));
-        assert!(!is_sane(&[b'x'; 129]));
+        assert!(is_valid_id(&[b'x'; 128]));
+        assert!(!is_valid_id(&[b'x'; 129]));
     }
 }

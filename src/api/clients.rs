@@ -1,8 +1,8 @@
-//! Which client a request is of, and what it is treated with from there on (docs/clients.md).
+//! Client profiles (docs/clients.md): a middleware that recognises the client of a request and gives handlers the [`Api`] of
+//! its profile.
 //!
-//! Lies around all that looks at a request's meaning. The handlers, and what is around them, work with the [`Api`] of the
-//! caller's client and need not know that there are several; where no client is configured, or none recognised, it is that of
-//! all. Callers are recognised, not authenticated: a profile gives no rights.
+//! It runs before all middleware that interprets the request. The handlers need not know that there are several [`Api`]s.
+//! Requests of unknown clients get the default one. Clients are recognised, not authenticated: a profile grants no rights.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,44 +15,44 @@ use actix_web::{Error, HttpRequest, web};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
-use super::Api;
-use super::instance_cache::InstanceCache;
+use crate::api::Api;
+use crate::api::instance_cache::InstanceCache;
 use crate::config::clients::{Client, ErrorType};
 
-/// The clients, in the order in which they are looked at, with what the handlers work with.
+/// The configured clients, each with its [`Api`]. The first one that matches a request applies.
 #[derive(Default)]
 pub struct Clients(Vec<(Client, web::Data<Api>)>);
 
 impl Clients {
-    /// The clients of the configuration, each with an [`Api`] like `api` but for what its profile says.
+    /// The clients of the configuration. The [`Api`] of each is `api` with the settings of the profile.
     pub fn new(api: &Api, clients: &[Client]) -> Self {
-        Self(clients.iter().map(|client| (client.clone(), web::Data::new(of(client, api)))).collect())
+        Self(clients.iter().map(|client| (client.clone(), web::Data::new(api_of(client, api)))).collect())
     }
 
-    fn of(&self, request: &ServiceRequest) -> Option<&(Client, web::Data<Api>)> {
+    fn find(&self, request: &ServiceRequest) -> Option<&(Client, web::Data<Api>)> {
         let headers = |name: &str| request.headers().get_all(name).map(|value| value.as_bytes()).collect();
-        let user = user(request.headers());
+        let user = basic_user(request.headers());
         let peer = request.peer_addr().map(|address| address.ip());
         self.0.iter().find(|(client, _)| client.matches(headers, user.as_deref(), peer))
     }
 }
 
-fn of(client: &Client, api: &Api) -> Api {
-    let mut own = Api {
+fn api_of(client: &Client, api: &Api) -> Api {
+    let mut api = Api {
         page_size: client.page_size,
         callback_test: client.callback_test,
         profile: client.profile.clone(),
         ..api.clone()
     };
     if let Some(url) = &client.public_url {
-        own.instance_cache = Arc::new(InstanceCache::new(url.clone()));
-        own.public_url.clone_from(url);
+        api.instance_cache = Arc::new(InstanceCache::new(url.clone()));
+        api.public_url.clone_from(url);
     }
-    own
+    api
 }
 
 /// The user name of HTTP Basic (RFC 7617).
-fn user(headers: &HeaderMap) -> Option<String> {
+fn basic_user(headers: &HeaderMap) -> Option<String> {
     let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
     let (scheme, credentials) = value.split_once(' ')?;
     let decoded = BASE64.decode(credentials.trim()).ok().filter(|_| scheme.eq_ignore_ascii_case("basic"))?;
@@ -60,7 +60,7 @@ fn user(headers: &HeaderMap) -> Option<String> {
     Some(user.to_owned())
 }
 
-/// Passes the request on with the [`Api`] of its client.
+/// Calls the inner service with the [`Api`] of the client.
 ///
 /// # Errors
 /// Those of the inner service.
@@ -70,19 +70,19 @@ pub async fn apply_client_profile<B: MessageBody + 'static>(
     next: Next<B>,
 ) -> Result<ServiceResponse<B>, Error> {
     if !clients.0.is_empty()
-        && let Some((client, api)) = clients.of(&request)
+        && let Some((client, api)) = clients.find(&request)
     {
         tracing::debug!(client.name = %client.name, "the request is of client {}", client.name);
-        let mut own = Extensions::new();
-        own.insert(api.clone());
-        // Data that is added later is found first.
-        request.add_data_container(Rc::new(own));
+        let mut data = Extensions::new();
+        data.insert(api.clone());
+        // The framework looks in the container that was added last first.
+        request.add_data_container(Rc::new(data));
     }
     next.call(request).await
 }
 
-/// What an error is sent as: as the caller's profile has it, or as its `Accept` header does, if that speaks of problems and
-/// likes plain JSON better.
+/// The media type of error responses: that of the client's profile, or plain JSON if the `Accept` header names both types and
+/// prefers plain JSON.
 pub fn error_type(request: &HttpRequest) -> ErrorType {
     let profile = request.app_data::<web::Data<Api>>().map(|api| api.profile.error_type);
     if profile == Some(ErrorType::Json) || prefers_json(request.headers()) {
@@ -91,12 +91,12 @@ pub fn error_type(request: &HttpRequest) -> ErrorType {
     ErrorType::ProblemJson
 }
 
-/// A client that asks for `application/json` alone is told of errors as the standard has it all the same, and knows that.
+/// A client that accepts `application/json` alone still gets `application/problem+json`, as the standard demands.
 fn prefers_json(headers: &HeaderMap) -> bool {
-    let weight = |wanted: &str| {
+    let weight = |media_type: &str| {
         let ranges = headers.get_all(ACCEPT).flat_map(|value| value.to_str().unwrap_or_default().split(','));
         ranges.map(|range| range.split(';').map(str::trim)).find_map(|mut parts| {
-            parts.next().filter(|name| name.eq_ignore_ascii_case(wanted))?;
+            parts.next().filter(|name| name.eq_ignore_ascii_case(media_type))?;
             let weight = parts.find_map(|part| part.strip_prefix("q=").or(part.strip_prefix("Q=")));
             Some(weight.map_or(1.0, |weight| weight.parse::<f32>().unwrap_or(0.0)))
         })
@@ -112,9 +112,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_user_of_basic_is_read_and_nothing_else() {
+    fn reads_the_user_of_basic_only() {
         let user = |value: &str| {
-            user(TestRequest::default().insert_header((AUTHORIZATION, value)).to_http_request().headers())
+            basic_user(TestRequest::default().insert_header((AUTHORIZATION, value)).to_http_request().headers())
         };
         assert_eq!(user("Basic aWJtOnM6M2NyM3Q=").as_deref(), Some("ibm"));
         assert_eq!(user("basic aWJtOg==").as_deref(), Some("ibm"));
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn plain_json_is_for_those_who_say_that_they_like_it_better() {
+    fn sends_plain_json_to_clients_that_prefer_it() {
         for (accept, plain) in [
             ("application/json", false),
             ("*/*", false),

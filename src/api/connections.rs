@@ -1,13 +1,12 @@
-//! Callers' connections: how long one stays open that nobody uses, and when one is cut whose caller does not go on.
+//! Limits of clients' connections: the time that idle and stalled ones stay open.
 //!
-//! Clients keep pools. Should the server close a connection at the moment at which a client sends a request over it, the
-//! client can't know whether the request was seen, and a POST fails. So connections are kept for longer than clients and
-//! proxies keep theirs. That must not let idle ones use up what `app` allows in all: while more than half of that are open,
-//! each answer is the last on its connection, which the client is told with it. The other half so stays for those who come.
+//! Clients keep connection pools. If the server closes a connection just when a client sends a request over it, the client
+//! cannot know whether the server received the request, and a POST fails. So Gybe keeps connections longer than clients and
+//! proxies do. Idle connections must not use up all that `app` allows: while more than half of them are open, each response is
+//! the last on its connection (`Connection: close`). The other half stays free for new clients.
 //!
-//! The server (actix) has limits for the head of a connection's first request and for a connection that is idle, none for a
-//! further head that is begun and not ended, and none for a caller who does not read. The first is [`watch`]ed for here, the
-//! second is left to the system.
+//! The server (actix) limits the time of the first request's head and of idle connections. It does not limit the head of a
+//! further request: [`watch`] does. Nor does it limit a client that does not read: the kernel does, by `TCP_USER_TIMEOUT`.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -30,50 +29,49 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::metrics::{GaugeGuard, HttpMetrics};
 
-/// A connection that was idle for so long after an answer is closed: later than those of clients and proxies, most of which
-/// give up theirs within 60 seconds.
+/// Idle connections are closed after this time: later than most clients and proxies close theirs, which is within 60 seconds.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(75);
-/// A connection has a complete request, or takes an answer that is in memory, within this time after the last one. A request
-/// that is begun when the connection is about to be closed so has ten seconds for its head, as the first one has.
+/// A connection without a request under way is cut after this time. It is 10 s longer than [`KEEP_ALIVE`]: a request that begins
+/// just before has 10 s for its head, as the first one of a connection has.
 const UNUSED: Duration = Duration::from_secs(85);
-/// A caller must take something of what waits for him within this time.
+/// A client must acknowledge data within this time (`TCP_USER_TIMEOUT`).
 const UNREAD: Duration = Duration::from_secs(30);
 
-/// The connections that are open, in all workers together.
+/// The open connections of all HTTP workers.
 pub struct Connections {
-    most: usize,
+    limit: usize,
     metrics: HttpMetrics,
 }
 
 impl Connections {
-    /// So many may be open. Each takes two files.
-    pub const fn new(most: usize, metrics: HttpMetrics) -> Self {
-        Self { most, metrics }
+    /// At most `limit` connections may be open. Each uses two file descriptors.
+    pub const fn new(limit: usize, metrics: HttpMetrics) -> Self {
+        Self { limit, metrics }
     }
 
-    /// Called with each new connection and what is kept as long as it is there.
-    pub fn opened(&self, connection: &dyn Any, kept: &mut Extensions) {
+    /// The server calls it with each new connection, and with the data that lives as long as the connection.
+    pub fn opened(&self, connection: &dyn Any, data: &mut Extensions) {
         let counted = self.metrics.connection();
         let Some(stream) = connection.downcast_ref::<TcpStream>() else { return };
         let limited = set_tcp_user_timeout(stream, UNREAD.as_millis() as u32);
-        // The stream itself is the server's: another file of it serves to cut it off.
+        // The server owns the stream. A second file descriptor serves to shut it down.
         let socket = limited.map_err(std::io::Error::from).and_then(|()| stream.as_fd().try_clone_to_owned());
         let socket = socket.inspect_err(|error| {
-            tracing::warn!(error = error as &dyn std::error::Error, "a connection has no limits of time");
+            tracing::warn!(error = error as &dyn std::error::Error, "the time of a connection cannot be limited");
         });
         let connection =
-            Rc::new(Connection { socket: socket.ok(), busy: Cell::new(0), free: Cell::new(Instant::now()) });
+            Rc::new(Connection { socket: socket.ok(), requests: Cell::new(0), idle_since: Cell::new(Instant::now()) });
         let watch = actix_web::rt::spawn(watch(Rc::downgrade(&connection)));
-        kept.insert(Kept { connection, _watch: AbortOnDropHandle::new(watch), _counted: counted });
+        data.insert(ConnectionData { connection, _watch: AbortOnDropHandle::new(watch), _counted: counted });
     }
 
     fn are_many(&self) -> bool {
-        self.metrics.connections() > self.most / 2
+        self.metrics.connections() > self.limit / 2
     }
 }
 
-/// What is kept as long as the connection is there.
-struct Kept {
+/// The data of a connection.
+struct ConnectionData {
     connection: Rc<Connection>,
     _watch: AbortOnDropHandle<()>,
     _counted: GaugeGuard,
@@ -81,22 +79,22 @@ struct Kept {
 
 struct Connection {
     socket: Option<OwnedFd>,
-    /// Requests under way.
-    busy: Cell<usize>,
-    /// Since when there are none.
-    free: Cell<Instant>,
+    /// The requests under way.
+    requests: Cell<usize>,
+    /// The end of the last request.
+    idle_since: Cell<Instant>,
 }
 
-/// Cuts the connection off once it is unused for too long.
+/// Shuts the connection down when it has had no request for [`UNUSED`].
 async fn watch(connection: Weak<Connection>) {
     let mut due = Instant::now() + UNUSED;
     loop {
         sleep_until(due).await;
         let Some(connection) = connection.upgrade() else { return };
         let now = Instant::now();
-        let end = if connection.busy.get() > 0 { now } else { connection.free.get() } + UNUSED;
+        let end = if connection.requests.get() > 0 { now } else { connection.idle_since.get() } + UNUSED;
         if end <= now {
-            // It may have ended by itself.
+            // An error means that the connection has ended by itself.
             let _ended = connection.socket.as_ref().map(|socket| shutdown(socket, Shutdown::Both));
             return;
         }
@@ -104,30 +102,30 @@ async fn watch(connection: Weak<Connection>) {
     }
 }
 
-/// A request is under way until the value is dropped.
-struct Busy(Rc<Connection>);
+/// A request under way, until the value is dropped.
+struct ActiveRequest(Rc<Connection>);
 
-impl Busy {
+impl ActiveRequest {
     fn new(connection: &Rc<Connection>) -> Self {
-        connection.busy.update(|number| number + 1);
+        connection.requests.update(|number| number + 1);
         Self(Rc::clone(connection))
     }
 }
 
-impl Drop for Busy {
+impl Drop for ActiveRequest {
     fn drop(&mut self) {
-        self.0.busy.update(|number| number - 1);
-        self.0.free.set(Instant::now());
+        self.0.requests.update(|number| number - 1);
+        self.0.idle_since.set(Instant::now());
     }
 }
 
-/// The body of an answer that is not in memory: the request is under way until all of it is sent.
-struct Sending {
+/// A response body that is read while it is sent: the request is under way until the end of the body.
+struct StreamedBody {
     body: BoxBody,
-    _busy: Option<Busy>,
+    _request: Option<ActiveRequest>,
 }
 
-impl MessageBody for Sending {
+impl MessageBody for StreamedBody {
     type Error = <BoxBody as MessageBody>::Error;
 
     fn size(&self) -> BodySize {
@@ -139,7 +137,7 @@ impl MessageBody for Sending {
     }
 }
 
-/// Passes the request on, whose connection is used meanwhile, and ends with the answer if too many are open.
+/// Calls the inner service and counts the request as under way. Closes the connection after the response if too many are open.
 ///
 /// # Errors
 /// Those of the inner service.
@@ -148,13 +146,15 @@ pub async fn close_when_crowded(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    let busy = request.conn_data::<Kept>().map(|kept| Busy::new(&kept.connection));
-    let mut answer = next.call(request).await?.map_into_boxed_body();
+    let active = request.conn_data::<ConnectionData>().map(|data| ActiveRequest::new(&data.connection));
+    let mut response = next.call(request).await?.map_into_boxed_body();
     if connections.are_many() {
-        answer.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+        response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
     }
-    Ok(answer.map_body(|_, body| match body.size() {
+    Ok(response.map_body(|_, body| match body.size() {
         BodySize::None => body,
-        _ => body.try_into_bytes().map_or_else(|body| BoxBody::new(Sending { body, _busy: busy }), BoxBody::new),
+        _ => body
+            .try_into_bytes()
+            .map_or_else(|body| BoxBody::new(StreamedBody { body, _request: active }), BoxBody::new),
     }))
 }

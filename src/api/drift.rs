@@ -1,4 +1,4 @@
-//! `/vnf_instances/{id}/drift`: read from the cluster while the caller waits.
+//! `/vnf_instances/{id}/drift`, an extension of Gybe. The handler reads the cluster while the client waits.
 
 use std::time::Duration;
 
@@ -9,16 +9,16 @@ use crate::api::body::Id;
 use crate::domain::ids::VnfInstanceId;
 use crate::domain::instance::VnfState;
 use crate::domain::operate::{StopMethod, stop_method};
-use crate::domain::problem::Problem;
+use crate::domain::problem::{Problem, ProblemType, problem};
 use crate::domain::resource::ResourceState;
 use crate::error::ApiError;
-use crate::infra::{InfraError, Scope};
+use crate::infra::Scope;
 use crate::lcm::access::{AccessError, access};
 use crate::sol003::common::ProblemDetails;
 use crate::sol003::drift::Drift;
 use crate::store::StoreError;
 
-/// The cluster has this long to answer everything.
+/// The cluster must answer all requests within this time.
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// `GET /vnf_instances/{id}/drift`.
@@ -36,25 +36,36 @@ pub async fn show(api: web::Data<Api>, Id(id): Id<VnfInstanceId>) -> Result<Http
         other => ApiError::from(other),
     })?;
     let (Some(namespace), Some(info)) = (instance.metadata.namespace.clone(), &instance.instantiated) else {
-        return Err(Problem::conflict(format!("VNF instance {id} is NOT_INSTANTIATED: it has no objects")).into());
+        return Err(problem!(
+            ProblemType::Conflict,
+            "VNF instance {id} is {state} and has no objects: instantiate it first",
+            id = id.to_string(),
+            state = "NOT_INSTANTIATED",
+        )
+        .into());
     };
     let access = access(&*api.store, &api.project, instance.home().map(|(_, connection)| connection)).await.map_err(
         |error| match error {
-            AccessError::Unusable(_) => Problem::unprocessable(error.to_string()).into(),
+            AccessError::Unusable(_) => Problem::new(ProblemType::VimUnusable, error.to_string()).into(),
             AccessError::Store(error) => ApiError::from(error),
         },
     )?;
     let mut resources = api.store.resources(id).await?;
     if info.vnf_state == VnfState::Stopped {
-        // They are not meant to be there before it is started.
+        // Stopping removed these objects; starting creates them again.
         resources.retain(|row| row.state != ResourceState::Planned || stop_method(&row.key) != StopMethod::Delete);
     }
     let scope = Scope { access, namespace, instance: id };
     let objects = match tokio::time::timeout(DEADLINE, api.observer.drift(&scope, &resources)).await {
         Ok(objects) => objects.map_err(Problem::from)?,
         Err(_) => {
-            let text = format!("{} did not answer everything within {} s", scope.access.endpoint, DEADLINE.as_secs());
-            return Err(Problem::from(InfraError::transient(text)).into());
+            return Err(problem!(
+                ProblemType::VimUnreachable,
+                "{endpoint} did not answer all requests within {limit} s: repeat the request later",
+                endpoint = scope.access.endpoint,
+                limit = DEADLINE.as_secs(),
+            )
+            .into());
         }
     };
     Ok(HttpResponse::Ok().json(Drift::new(scope.namespace.as_str(), objects)))

@@ -1,5 +1,5 @@
-//! `/healthz`, `/readyz` and `/metrics`: what the process says of itself, to whatever runs and watches it. Every process
-//! serves them, with or without the API. None needs a credential, and none tells a secret.
+//! `/healthz`, `/readyz` and `/metrics`, for supervisors and monitoring. Every process serves them, with or without the API.
+//! They need no credential and show no secrets.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -18,37 +18,37 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::op_occ::OpState;
-use crate::domain::problem::{Problem, ProblemType};
+use crate::domain::problem::{Problem, ProblemType, Values, problem};
 use crate::error::{ApiError, internal};
 use crate::store::{HealthStore, OutboxStats, QueueStats, StoreError};
 
-/// The paths, which no load shuts out.
+/// The paths. Load shedding never affects them.
 pub const PATHS: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 
-/// What the database said serves all who ask for so long: it is not to be kept busy from outside.
+/// Requests within this time share one query of the database, so that probes cannot overload it.
 const FRESH: Duration = Duration::from_secs(1);
-/// A database that has not answered by then does not answer.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// The database must answer within this time.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct State {
     state: &'static str,
 }
 
-/// What the three endpoints work with.
+/// The state of the three endpoints.
 pub struct Health {
     store: Arc<dyn HealthStore>,
     stopping: CancellationToken,
     registry: Registry,
     gauges: Gauges,
-    /// What the database said last.
-    seen: Arc<Mutex<Option<QueueSample>>>,
+    /// The last answer of the database.
+    sample: Arc<Mutex<Option<QueueSample>>>,
 }
 
-/// What the database said, and when; `None` if it failed.
+/// The time and the result of a query; `None` if it failed.
 type QueueSample = (Instant, Option<(QueueStats, OutboxStats)>);
 
-/// What is read when it is asked for, not counted as it happens.
+/// Figures that are read at each request for `/metrics`. `crate::metrics` counts the others as events happen.
 #[derive(Clone, Default)]
 struct Gauges {
     database: Gauge,
@@ -62,7 +62,7 @@ struct Gauges {
 }
 
 impl Health {
-    /// Tells of `store` and of what is registered in `registry`; `stopping` says that the process is about to end.
+    /// `registry` has the metrics to serve. `stopping` is cancelled when the process begins to stop.
     pub fn new(
         store: Arc<dyn HealthStore>,
         stopping: CancellationToken,
@@ -71,44 +71,44 @@ impl Health {
     ) -> Self {
         let gauges = Gauges::default();
         gauges.register(&mut registry, started);
-        Self { store, stopping, registry, gauges, seen: Arc::default() }
+        Self { store, stopping, registry, gauges, sample: Arc::default() }
     }
 
-    /// What there is to do, as the database said within the last second; `None` if it does not answer.
+    /// The queue and the outbox, at most [`FRESH`] old; `None` if the database does not answer.
     async fn queue(&self) -> Option<(QueueStats, OutboxStats)> {
-        // One at a time asks: those who come meanwhile wait here for its answer.
-        let mut seen = timeout(PATIENCE, Arc::clone(&self.seen).lock_owned()).await.ok()?;
-        if let Some((at, queue)) = &*seen
+        // One request at a time asks the database. The others wait here for its answer.
+        let mut sample = timeout(QUERY_TIMEOUT, Arc::clone(&self.sample).lock_owned()).await.ok()?;
+        if let Some((at, queue)) = &*sample
             && at.elapsed() < FRESH
         {
             return queue.clone();
         }
-        // In a task of its own, as calls of the store are run to their end, however long that takes.
+        // In a task of its own: a call of the store must run to its end, also after the timeout.
         let store = Arc::clone(&self.store);
-        let asked = tokio::spawn(async move {
+        let query = tokio::spawn(async move {
             let queue = async { Ok::<_, StoreError>((store.queue().await?, store.outbox_depth().await?)) };
             let queue = queue.await.inspect_err(|error| {
                 tracing::warn!(error = error as &dyn std::error::Error, "the database does not answer");
             });
             let queue = queue.ok();
-            *seen = Some((Instant::now(), queue.clone()));
+            *sample = Some((Instant::now(), queue.clone()));
             queue
         });
-        timeout(PATIENCE, asked).await.ok()?.ok()?
+        timeout(QUERY_TIMEOUT, query).await.ok()?.ok()?
     }
 }
 
 impl Gauges {
     fn register(&self, registry: &mut Registry, started: OffsetDateTime) {
         registry.register("gybe_database_up", "Whether the database answers", self.database.clone());
-        registry.register("gybe_operations_live", "Operations that are not over", self.live.clone());
-        let help = "Operations that are due and that no process works on";
+        registry.register("gybe_operations_live", "Operations that have not ended", self.live.clone());
+        let help = "Operations that are due and not claimed";
         registry.register("gybe_operations_waiting", help, self.waiting.clone());
-        let help = "How long the operation that has waited longest has been due";
+        let help = "The time that the oldest waiting operation has been due";
         registry.register_with_unit("gybe_operations_oldest_waiting", help, Unit::Seconds, self.oldest.clone());
-        let help = "Notifications that are not delivered: waiting, or parked until the operator asks";
+        let help = "Undelivered notifications: waiting, or parked until an operator resends them";
         registry.register("gybe_notifications_undelivered", help, self.outbox.clone());
-        let help = "How long the notification that has waited longest could have been sent";
+        let help = "The time that the oldest waiting notification has been due";
         let oldest = self.oldest_notification.clone();
         registry.register_with_unit("gybe_notifications_oldest_waiting", help, Unit::Seconds, oldest);
         let start = Gauge::<i64>::default();
@@ -120,7 +120,7 @@ impl Gauges {
 
     fn set(&self, queue: Option<(QueueStats, OutboxStats)>) {
         self.database.set(queue.is_some().into());
-        // Without an answer, the figures stay as they were last seen; `gybe_database_up` tells that they are old.
+        // Without an answer the figures keep their last values; `gybe_database_up` shows that they are old.
         if let Some((queue, outbox)) = queue {
             for state in OpState::ALL.into_iter().filter(|state| !state.is_final()) {
                 let number = queue.states.iter().find(|(of, _)| *of == state).map_or(0, |(_, number)| *number);
@@ -145,7 +145,7 @@ fn resident_bytes() -> Option<i64> {
     Some(kibibytes * 1024)
 }
 
-/// The three resources. Needs a [`Health`] in the application's data.
+/// The three resources. The application's data must have a [`Health`].
 pub fn routes(config: &mut ServiceConfig) {
     let [live, ready, metrics] = PATHS;
     config
@@ -168,7 +168,7 @@ async fn readiness(health: web::Data<Health>) -> Result<HttpResponse, ApiError> 
     if reasons.is_empty() {
         return Ok(HttpResponse::Ok().content_type(ContentType::plaintext()).body("ready\n"));
     }
-    Err(Problem::new(ProblemType::ServerNotReady, reasons.join("; ")).with("reasons", reasons).into())
+    Err(problem!(ProblemType::ServerNotReady, "{reasons}", reasons = reasons.into_iter().collect::<Values>()).into())
 }
 
 async fn exposition(health: web::Data<Health>) -> Result<HttpResponse, ApiError> {

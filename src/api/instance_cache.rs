@@ -1,91 +1,89 @@
-//! VNF instances as they go over the wire, whole and as lists show them, kept with their version: what did not change is not
-//! read and written out again.
+//! A cache of VNF instances as JSON texts, for [`super::instances`]. It saves reading and serializing unchanged instances.
 //!
-//! An instance's version counts up with every change of what a caller can see of it (it is the ETag). Which one is the
-//! present comes from the database with every request, also when other processes write there, so nothing is ever
-//! invalidated: an old text is just no longer what is asked for, and the next one takes its place. What is kept grows with
-//! the instances, not with their changes. Used by [`super::instances`].
+//! The version of an instance grows with each change that a client can see (it is the ETag). Each request reads the present
+//! version from the database, also if other processes write there. So no entry is ever invalidated: a text of an old version
+//! does not match, and the text of the new version replaces it. There is one entry per instance, edition and form.
 
 use actix_web::web::Bytes;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
-use crate::api::selectors::{Form, Selection};
+use crate::api::selectors::{Selection, SelectionForm};
 use crate::domain::ids::VnfInstanceId;
 use crate::domain::instance::VnfInstance;
 use crate::error::{ApiError, internal};
 use crate::sol003::{Edition, v1, v2};
 
-type Key = (VnfInstanceId, Edition, Form);
-/// A text and the version it shows.
-type Shown = (i64, Bytes);
+type Key = (VnfInstanceId, Edition, SelectionForm);
+/// The version of an instance and its text.
+type VersionedText = (i64, Bytes);
 
-/// The forms that texts are kept in; callers' own selections are too many.
-const KEPT: [Form; 2] = [Form::All, Form::Default];
-/// What is kept takes at most so many bytes.
+/// The selections that are cached. There are too many others.
+const CACHED_FORMS: [SelectionForm; 2] = [SelectionForm::All, SelectionForm::Default];
+/// The size of the cache in bytes.
 const CAPACITY: u64 = 16 * 1024 * 1024;
-/// What an entry takes beside its text, about.
-const ENTRY: u64 = 128;
+/// The approximate size of an entry without its text, in bytes.
+const ENTRY_OVERHEAD: u64 = 128;
 
-/// The kept texts.
+/// The cache.
 pub struct InstanceCache {
-    /// The beginning of every link: scheme, host and port.
+    /// The start of each link in the texts: scheme, host and port.
     base: String,
-    texts: Cache<Key, Shown, Size>,
+    texts: Cache<Key, VersionedText, EntryWeight>,
 }
 
 #[derive(Clone)]
-struct Size;
+struct EntryWeight;
 
-impl Weighter<Key, Shown> for Size {
-    fn weight(&self, _: &Key, (_, text): &Shown) -> u64 {
-        text.len() as u64 + ENTRY
+impl Weighter<Key, VersionedText> for EntryWeight {
+    fn weight(&self, _: &Key, (_, text): &VersionedText) -> u64 {
+        text.len() as u64 + ENTRY_OVERHEAD
     }
 }
 
 impl InstanceCache {
-    /// Nothing kept yet.
+    /// An empty cache of texts with links below `base`.
     pub fn new(base: String) -> Self {
-        // About as many as there is room for of small ones.
-        let texts = Cache::with_weighter((CAPACITY / 1024) as usize, CAPACITY, Size);
+        // An estimate of the number of entries, for small texts.
+        let texts = Cache::with_weighter((CAPACITY / 1024) as usize, CAPACITY, EntryWeight);
         Self { base, texts }
     }
 
-    /// The text of what is shown of that version, if it is kept.
-    pub fn kept(&self, edition: Edition, selection: &Selection, id: VnfInstanceId, version: i64) -> Option<Bytes> {
-        let form = keeping(selection)?;
-        self.texts.get(&(id, edition, form)).filter(|(shown, _)| *shown == version).map(|(_, text)| text)
+    /// The text of that version, if the cache has it.
+    pub fn get(&self, edition: Edition, selection: &Selection, id: VnfInstanceId, version: i64) -> Option<Bytes> {
+        let form = cached_form(selection)?;
+        self.texts.get(&(id, edition, form)).filter(|(cached, _)| *cached == version).map(|(_, text)| text)
     }
 
-    /// Writes out what is shown of an instance, and keeps the text if it is of a form that is asked for again and again.
+    /// Serializes an instance, and caches the text if the selection is one of the cached ones.
     ///
     /// # Errors
-    /// 500 if it can't be written as JSON, which is a defect.
-    pub fn write(&self, edition: Edition, selection: &Selection, instance: &VnfInstance) -> Result<Bytes, ApiError> {
+    /// 500 if it cannot be serialized: a defect.
+    pub fn render(&self, edition: Edition, selection: &Selection, instance: &VnfInstance) -> Result<Bytes, ApiError> {
         let text = match edition {
             Edition::V1 => selection.text(&v1::VnfInstance::new(instance, &self.base)),
             Edition::V2 => selection.text(&v2::VnfInstance::new(instance, &self.base)),
         };
         let text = text.map_err(|error| internal(&error))?;
-        if let Some(form) = keeping(selection) {
+        if let Some(form) = cached_form(selection) {
             self.texts.insert((instance.id, edition, form), (instance.version, text.clone()));
         }
         Ok(text)
     }
 
-    /// The instance is deleted. If another process did that, its texts stay until their room is wanted.
-    pub fn forget(&self, id: VnfInstanceId) {
+    /// Drops the texts of a deleted instance. If another process deleted it, they stay until the cache evicts them.
+    pub fn remove(&self, id: VnfInstanceId) {
         for edition in [Edition::V1, Edition::V2] {
-            for form in KEPT {
+            for form in CACHED_FORMS {
                 self.texts.remove(&(id, edition, form));
             }
         }
     }
 }
 
-/// The form of the selection if texts are kept in it.
-fn keeping(selection: &Selection) -> Option<Form> {
-    KEPT.contains(&selection.form()).then(|| selection.form())
+/// The form of the selection if it is a cached one.
+fn cached_form(selection: &Selection) -> Option<SelectionForm> {
+    CACHED_FORMS.contains(&selection.form()).then(|| selection.form())
 }
 
 #[cfg(test)]
@@ -123,18 +121,18 @@ mod tests {
     }
 
     #[test]
-    fn only_the_present_text_of_an_instance_is_kept_and_none_once_it_is_deleted() {
-        let rendered = InstanceCache::new("http://gybe".to_owned());
+    fn keeps_one_version_and_none_of_a_deleted_instance() {
+        let cache = InstanceCache::new("http://gybe".to_owned());
         let id = instance(1).id;
-        let kept = |version| rendered.kept(Edition::V2, &Selection::ALL, id, version);
-        assert_eq!(kept(1), None);
-        let first = rendered.write(Edition::V2, &Selection::ALL, &instance(1)).unwrap();
-        assert_eq!(kept(1), Some(first));
-        assert_eq!(kept(2), None, "it has changed");
-        let second = rendered.write(Edition::V2, &Selection::ALL, &instance(2)).unwrap();
-        assert_eq!((kept(1), kept(2)), (None, Some(second)));
-        assert_eq!(rendered.texts.len(), 1);
-        rendered.forget(id);
-        assert_eq!(rendered.texts.len(), 0);
+        let cached = |version| cache.get(Edition::V2, &Selection::ALL, id, version);
+        assert_eq!(cached(1), None);
+        let first = cache.render(Edition::V2, &Selection::ALL, &instance(1)).unwrap();
+        assert_eq!(cached(1), Some(first));
+        assert_eq!(cached(2), None, "it has changed");
+        let second = cache.render(Edition::V2, &Selection::ALL, &instance(2)).unwrap();
+        assert_eq!((cached(1), cached(2)), (None, Some(second)));
+        assert_eq!(cache.texts.len(), 1);
+        cache.remove(id);
+        assert_eq!(cache.texts.len(), 0);
     }
 }

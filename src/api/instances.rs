@@ -14,7 +14,7 @@ use crate::api::body::{Id, Json};
 use crate::api::list::{BATCH, List, PageTexts};
 use crate::api::selectors::Selection;
 use crate::domain::ids::{VnfInstanceId, VnfLcmOpOccId};
-use crate::domain::problem::Problem;
+use crate::domain::problem::{Problem, ProblemType, problem};
 use crate::error::ApiError;
 use crate::lcm::accept::changed;
 use crate::sol003::common::{
@@ -25,7 +25,7 @@ use crate::sol003::{Edition, v1, v2};
 use crate::store::attributes::{Members, vnf_instances};
 use crate::store::{Listed, StoreError};
 
-/// The body of an instantiation in either edition, as that of 3.3.1.
+/// The body of an instantiate request. A body of 2.6.1 is converted to 3.3.1.
 pub struct Instantiate(v2::InstantiateVnfRequest);
 
 impl FromRequest for Instantiate {
@@ -42,14 +42,14 @@ impl FromRequest for Instantiate {
     }
 }
 
-fn missing(id: VnfInstanceId) -> impl Fn(StoreError) -> ApiError {
+fn store_error(id: VnfInstanceId) -> impl Fn(StoreError) -> ApiError {
     move |error| match error {
         StoreError::NotFound => Problem::not_found("VNF instance", &id.to_string()).into(),
         other => other.into(),
     }
 }
 
-/// The answer to an accepted operation: 202, no body, the op occurrence's absolute URI.
+/// The response to an accepted operation: 202 without a body; `Location` is the absolute URI of the op occurrence.
 fn accepted(api: &Api, edition: Edition, op: VnfLcmOpOccId) -> HttpResponse {
     let location = format!("{}{}/vnf_lcm_op_occs/{op}", api.public_url, edition.root());
     HttpResponse::Accepted().insert_header((LOCATION, location)).finish()
@@ -70,8 +70,8 @@ pub async fn list(api: web::Data<Api>, edition: Edition, request: HttpRequest) -
     let list = List::read(&api, &request, attributes(edition), vnf_instances::NOT_BY_DEFAULT)?;
     let listed = api.store.list_instances(&api.project, &list.page()).await?;
     let mut texts = PageTexts::new(api.page_size);
-    for part in listed.chunks(BATCH) {
-        for (one, text) in written(&api, edition, &list.selection, part).await? {
+    for batch in listed.chunks(BATCH) {
+        for (one, text) in rendered(&api, edition, &list.selection, batch).await? {
             if texts.is_full() {
                 let (texts, last) = texts.with_next_page();
                 return Ok(list.response(&texts, last));
@@ -80,36 +80,36 @@ pub async fn list(api: web::Data<Api>, edition: Edition, request: HttpRequest) -
         }
     }
     let (texts, last) = texts.with_next_page();
-    // Some of them, or all, may be gone meanwhile.
+    // Listed instances may be deleted by now, even all of them: then the last listed one still leads to the next page.
     let last = last.or(listed.last().map(|one| one.place)).filter(|_| listed.len() > api.page_size);
     Ok(list.response(&texts, last))
 }
 
-/// The JSON texts of what is shown of the listed instances; one that is gone meanwhile is left out.
-async fn written<'a>(
+/// The JSON texts of the listed instances, from the cache or the store. Leaves out instances that were deleted meanwhile.
+async fn rendered<'a>(
     api: &Api,
     edition: Edition,
     selection: &Selection,
     listed: &'a [Listed],
 ) -> Result<impl Iterator<Item = (&'a Listed, Bytes)>, ApiError> {
-    let kept = |one: &Listed| api.instance_cache.kept(edition, selection, one.id, one.version);
-    let texts: Vec<Option<Bytes>> = listed.iter().map(kept).collect();
+    let cached = |one: &Listed| api.instance_cache.get(edition, selection, one.id, one.version);
+    let texts: Vec<Option<Bytes>> = listed.iter().map(cached).collect();
     let missing = listed.iter().zip(&texts).filter(|(_, text)| text.is_none()).map(|(one, _)| one.id);
     let missing: Vec<VnfInstanceId> = missing.collect();
-    let mut written = HashMap::new();
+    let mut rendered = HashMap::new();
     if !missing.is_empty() {
         for instance in api.store.instances(&api.project, &missing).await? {
-            written.insert(instance.id, api.instance_cache.write(edition, selection, &instance)?);
+            rendered.insert(instance.id, api.instance_cache.render(edition, selection, &instance)?);
         }
     }
-    let text = move |(one, text): (&'a Listed, Option<Bytes>)| Some((one, text.or_else(|| written.remove(&one.id))?));
+    let text = move |(one, text): (&'a Listed, Option<Bytes>)| Some((one, text.or_else(|| rendered.remove(&one.id))?));
     Ok(listed.iter().zip(texts).filter_map(text))
 }
 
 /// `POST /vnf_instances`.
 #[utoipa::path(post, path = "/vnf_instances", tag = "vnf_instances", request_body = CreateVnfRequest,
-    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 printable ASCII characters: as long as the VNF instance is there, the same request with the same key makes no second one")),
-    responses((status = 201, body = v2::VnfInstance), (status = 422, description = "No such VNFD, or another request had the Idempotency-Key", body = ProblemDetails)))]
+    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 printable ASCII characters. As long as the VNF instance exists, the same request with the same key creates no second one.")),
+    responses((status = 201, body = v2::VnfInstance), (status = 422, description = "No such VNFD, or the Idempotency-Key belongs to another request", body = ProblemDetails)))]
 pub async fn create(
     api: web::Data<Api>,
     edition: Edition,
@@ -118,7 +118,7 @@ pub async fn create(
 ) -> Result<HttpResponse, ApiError> {
     let instance = api.acceptor().create(body, idempotency_key(&request)?).await?;
     let location = format!("{}{}/vnf_instances/{}", api.public_url, edition.root(), instance.id);
-    let text = api.instance_cache.write(edition, &Selection::ALL, &instance)?;
+    let text = api.instance_cache.render(edition, &Selection::ALL, &instance)?;
     Ok(HttpResponse::Created().insert_header((LOCATION, location)).content_type(ContentType::json()).body(text))
 }
 
@@ -127,7 +127,11 @@ fn idempotency_key(request: &HttpRequest) -> Result<Option<String>, Problem> {
     let mut keys = request.headers().get_all("idempotency-key");
     let Some(key) = keys.next() else { return Ok(None) };
     let key = key.to_str().ok().filter(|key| (1..=255).contains(&key.len()) && keys.next().is_none());
-    let wrong = || Problem::bad_request("Idempotency-Key must be one text of 1 to 255 printable ASCII characters");
+    let wrong = || {
+        Problem::bad_request(
+            "the Idempotency-Key header is not valid: send one key of 1 to 255 printable ASCII characters",
+        )
+    };
     Ok(Some(key.ok_or_else(wrong)?.to_owned()))
 }
 
@@ -135,12 +139,12 @@ fn idempotency_key(request: &HttpRequest) -> Result<Option<String>, Problem> {
 #[utoipa::path(get, path = "/vnf_instances/{id}", tag = "vnf_instances", params(("id" = String, Path)),
     responses((status = 200, body = v2::VnfInstance), (status = 404, body = ProblemDetails)))]
 pub async fn show(api: web::Data<Api>, edition: Edition, Id(id): Id<VnfInstanceId>) -> Result<HttpResponse, ApiError> {
-    let version = api.store.instance_version(&api.project, id).await.map_err(missing(id))?;
-    let (version, text) = match api.instance_cache.kept(edition, &Selection::ALL, id, version) {
+    let version = api.store.instance_version(&api.project, id).await.map_err(store_error(id))?;
+    let (version, text) = match api.instance_cache.get(edition, &Selection::ALL, id, version) {
         Some(text) => (version, text),
         None => {
-            let instance = api.store.instance(&api.project, id).await.map_err(missing(id))?;
-            (instance.version, api.instance_cache.write(edition, &Selection::ALL, &instance)?)
+            let instance = api.store.instance(&api.project, id).await.map_err(store_error(id))?;
+            (instance.version, api.instance_cache.render(edition, &Selection::ALL, &instance)?)
         }
     };
     let etag = (ETAG, format!("\"{version}\""));
@@ -165,7 +169,7 @@ pub async fn modify(
     Ok(accepted(&api, edition, op))
 }
 
-/// The versions that `If-Match` names; `None` if there is no such header, or it is `*`. What is no ETag of ours matches none.
+/// The versions in `If-Match`; `None` without the header and for `*`. A tag that Gybe did not make matches no version.
 fn if_match(request: &HttpRequest) -> Option<Vec<i64>> {
     let mut headers = request.headers().get_all(IF_MATCH).peekable();
     headers.peek()?;
@@ -186,14 +190,22 @@ pub async fn remove(
     let versions = if_match(&request);
     api.store.delete_instance(&api.project, id, versions.as_deref()).await.map_err(|error| match error {
         StoreError::OtherVersion => changed().into(),
-        StoreError::Stale => Problem::conflict(format!("VNF instance {id} is INSTANTIATED: terminate it first")).into(),
-        StoreError::InUse => Problem::conflict(format!(
-            "an instantiation of VNF instance {id} was failed and may have left objects: instantiate it again, then terminate it or roll the operation back"
-        ))
+        StoreError::Stale => problem!(
+            ProblemType::Conflict,
+            "VNF instance {id} is {state}: terminate it first",
+            id = id.to_string(),
+            state = "INSTANTIATED",
+        )
         .into(),
-        other => missing(id)(other),
+        StoreError::InUse => problem!(
+            ProblemType::InUse,
+            "an instantiation of VNF instance {id} was failed and may have left objects: instantiate it again, then terminate it or roll the operation back",
+            id = id.to_string(),
+        )
+        .into(),
+        other => store_error(id)(other),
     })?;
-    api.instance_cache.forget(id);
+    api.instance_cache.remove(id);
     Ok(HttpResponse::NoContent().finish())
 }
 

@@ -1,10 +1,9 @@
-//! The bounds on what requests take, so that load costs callers time and never the process its memory.
+//! Load limits: they bound the requests under way and the memory of their bodies. Load beyond them gets 503.
 //!
-//! A request that is worked on has a [`Slot`]; when there is none it is sent away with 503, before its body is read. While
-//! a body arrives its request has no place, so that slow senders take none from others; it gets one again after that, or a
-//! 503. Of the bodies of all requests only so many bytes are in memory: beyond [`FREE`] bytes of each, they share
-//! [`BODY_BYTES`]. Slow heads and bodies have their bounds in time (`app`, [`super::body`]). Packages, which go to the disk and
-//! may take long to arrive, have places of their own ([`upload`]).
+//! A request needs a [`Slot`] while Gybe processes it. Without a free slot it gets 503 before its body is read. It gives the
+//! slot back while its body arrives, so that slow senders block nobody, and takes a new one afterwards, or gets 503. The first
+//! [`FREE_BYTES`] of each body are free; beyond that, all bodies share [`BODY_BYTES`]. `app` and [`super::body`] bound the time
+//! of slow heads and bodies. Packages are written to disk and may arrive for long: they have slots of their own ([`upload`]).
 
 use std::sync::Arc;
 
@@ -16,58 +15,61 @@ use actix_web::{Error, HttpMessage as _, HttpRequest, web};
 use futures::StreamExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{MAX_BODY, health};
-use crate::domain::problem::{Problem, ProblemType};
+use crate::api::health;
+use crate::domain::problem::{Problem, ProblemType, problem};
 use crate::error::response;
 use crate::metrics::{GaugeGuard, HttpMetrics};
 
-/// So many bytes of each body are taken without asking whether others leave room: what most requests have at the most, so
-/// that those are never sent away for the sake of a few large ones.
-const FREE: usize = 8 * 1024;
-/// The bytes that all bodies have beyond that, from their arrival to the answer: as many as sixteen of the largest. Once
-/// read, a JSON text can take twenty times its size.
+/// The largest request body that is not a package, in bytes.
+pub const MAX_BODY: usize = 1024 * 1024;
+
+/// The bytes of each body that do not count towards [`BODY_BYTES`]. Most bodies are smaller: a few large ones never cause a
+/// 503 for them.
+const FREE_BYTES: usize = 8 * 1024;
+/// The bytes that all bodies share, from their arrival to the response: sixteen of the largest. Parsed JSON can take twenty
+/// times the memory of its text.
 const BODY_BYTES: usize = 16 * MAX_BODY;
 
-/// Packages that arrive at once.
+/// The most packages that arrive at the same time.
 const UPLOADS: usize = 64;
 
-/// What requests share, in all workers together.
+/// The limits, which all HTTP workers share.
 pub struct Load {
-    places: Arc<Semaphore>,
+    slots: Arc<Semaphore>,
     uploads: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
     metrics: HttpMetrics,
 }
 
-/// A request's right to be worked on; it ends with the request.
+/// The right of a request to be processed. It lives in the request's extensions and ends with the request.
 struct Slot {
     _permit: OwnedSemaphorePermit,
     _counted: GaugeGuard,
 }
 
-/// A body's bytes beyond [`FREE`], kept until the end of the request, as long as what was read from them.
-struct Bytes(#[expect(dead_code, reason = "held, not read")] OwnedSemaphorePermit);
+/// The share of [`BODY_BYTES`] of a body. It ends with the request, as the values that were parsed from the body do.
+struct BodyBytes(#[expect(dead_code, reason = "held, not read")] OwnedSemaphorePermit);
 
 impl Load {
-    /// So many requests are worked on at once.
+    /// Limits for at most `requests` at the same time.
     pub fn new(requests: usize, metrics: HttpMetrics) -> Self {
-        let places = Arc::new(Semaphore::new(requests.min(Semaphore::MAX_PERMITS)));
+        let slots = Arc::new(Semaphore::new(requests.min(Semaphore::MAX_PERMITS)));
         let (uploads, bytes) = (Arc::new(Semaphore::new(UPLOADS)), Arc::new(Semaphore::new(BODY_BYTES)));
-        Self { places, uploads, bytes, metrics }
+        Self { slots, uploads, bytes, metrics }
     }
 
-    fn place(&self) -> Result<Slot, Problem> {
-        match Arc::clone(&self.places).try_acquire_owned() {
+    fn slot(&self) -> Result<Slot, Problem> {
+        match Arc::clone(&self.slots).try_acquire_owned() {
             Ok(permit) => Ok(Slot { _permit: permit, _counted: self.metrics.request() }),
             Err(_) => Err(self.overloaded("too many requests are under way")),
         }
     }
 
-    /// Makes room for a body of `size` bytes of which `held` are held already.
-    fn make_room(&self, held: &mut Option<OwnedSemaphorePermit>, size: usize) -> Result<(), Problem> {
+    /// Extends `held`, the share of a body, to a body of `size` bytes.
+    fn reserve(&self, held: &mut Option<OwnedSemaphorePermit>, size: usize) -> Result<(), Problem> {
         let missing =
-            size.saturating_sub(FREE).saturating_sub(held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits));
-        // At most MAX_BODY.
+            size.saturating_sub(FREE_BYTES).saturating_sub(held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits));
+        // It fits into a u32: a body has at most MAX_BODY bytes.
         let Some(missing) = u32::try_from(missing).ok().filter(|missing| *missing > 0) else { return Ok(()) };
         let more = Arc::clone(&self.bytes).try_acquire_many_owned(missing);
         let more = more.map_err(|_| self.overloaded("too many large request bodies are under way"))?;
@@ -80,11 +82,11 @@ impl Load {
 
     fn overloaded(&self, what: &str) -> Problem {
         self.metrics.shed();
-        Problem::new(ProblemType::Overloaded, format!("{what}: repeat the request later"))
+        problem!(ProblemType::Overloaded, "{reason}: repeat the request later", reason = what)
     }
 }
 
-/// Passes the request on if there is a place for it; the health endpoints always have one.
+/// Calls the inner service if a slot is free. The health endpoints need none: load shedding never affects them.
 ///
 /// # Errors
 /// Those of the inner service.
@@ -96,23 +98,23 @@ pub async fn limit_load(
     if health::PATHS.contains(&request.path()) {
         return Ok(next.call(request).await?.map_into_boxed_body());
     }
-    match load.place() {
-        Ok(place) => request.extensions_mut().insert(place),
+    match load.slot() {
+        Ok(slot) => request.extensions_mut().insert(slot),
         Err(problem) => return Ok(request.into_response(response(&problem))),
     };
     Ok(next.call(request).await?.map_into_boxed_body())
 }
 
-/// The right to send a package, until it is dropped.
+/// The right to upload a package, until it is dropped.
 pub struct Upload {
     _permit: OwnedSemaphorePermit,
     _counted: GaugeGuard,
 }
 
-/// Exchanges the [`Slot`] of a request that [`limit_load`] let pass for one of those of uploads.
+/// Exchanges the [`Slot`] of a request for an upload slot.
 ///
 /// # Errors
-/// 503 if there is none.
+/// 503 if none is free.
 pub fn upload(load: &Load, request: &HttpRequest) -> Result<Upload, Problem> {
     let permit = Arc::clone(&load.uploads).try_acquire_owned();
     let permit = permit.map_err(|_| load.overloaded("too many packages are being uploaded"))?;
@@ -120,12 +122,15 @@ pub fn upload(load: &Load, request: &HttpRequest) -> Result<Upload, Problem> {
     Ok(Upload { _permit: permit, _counted: load.metrics.body() })
 }
 
-/// The body of a request that [`limit_load`] let pass.
+/// Receives the body of a request that has a [`Slot`].
 ///
 /// # Errors
-/// 413 if it is larger than [`MAX_BODY`], 400 if it breaks off, 503 if there is no room for it, or no place afterwards.
+/// 413 if it is larger than [`MAX_BODY`], 400 if the connection breaks off, 503 if the bodies have no bytes left, or if no slot
+/// is free afterwards.
 pub async fn body(load: &Load, request: &HttpRequest, mut payload: Payload) -> Result<Vec<u8>, Problem> {
-    let too_large = || Problem::new(ProblemType::TooLarge, format!("the request body is larger than {MAX_BODY} bytes"));
+    let too_large = || {
+        problem!(ProblemType::TooLarge, "the request body is larger than {limit} bytes: send less", limit = MAX_BODY)
+    };
     let announced = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|announced| announced > MAX_BODY as u64) {
         return Err(too_large());
@@ -134,19 +139,19 @@ pub async fn body(load: &Load, request: &HttpRequest, mut payload: Payload) -> R
     let arriving = load.metrics.body();
     let (mut body, mut held) = (Vec::new(), None);
     while let Some(chunk) = payload.next().await {
-        let chunk = chunk.map_err(|_| Problem::bad_request("the request body broke off"))?;
+        let chunk = chunk.map_err(|_| Problem::bad_request("the request body broke off: send the request again"))?;
         let size = body.len() + chunk.len();
         if size > MAX_BODY {
             return Err(too_large());
         }
-        load.make_room(&mut held, size)?;
+        load.reserve(&mut held, size)?;
         body.extend_from_slice(&chunk);
     }
     drop(arriving);
     let mut extensions = request.extensions_mut();
-    extensions.insert(load.place()?);
+    extensions.insert(load.slot()?);
     if let Some(held) = held {
-        extensions.insert(Bytes(held));
+        extensions.insert(BodyBytes(held));
     }
     Ok(body)
 }

@@ -1,4 +1,4 @@
-//! Around every request: errors of the framework become `application/problem+json`, and the `Version` header is set.
+//! The outer middleware: makes `application/problem+json` of the framework's errors and sets the `Version` header.
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -9,14 +9,14 @@ use actix_web::{Error, HttpRequest, HttpResponse};
 
 use super::clients;
 use crate::config::clients::ErrorType;
-use crate::domain::problem::{Problem, ProblemType};
+use crate::domain::problem::{Problem, ProblemType, problem};
 use crate::error::{ApiError, PROBLEM_JSON, response};
 use crate::sol003::{Edition, Interface};
 
-/// Passes the request on and dresses the answer. An error of the framework is an answer like any other here.
+/// Calls the inner service and gives its error responses a problem body. The framework's errors are responses here.
 ///
 /// # Errors
-/// None: what the inner service fails with becomes a response.
+/// None: an error of the inner service is a response by now.
 pub async fn problem_details(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -25,7 +25,7 @@ pub async fn problem_details(
     let mut response = next.call(request).await?.map_into_boxed_body();
     let status = response.status();
     if status.is_client_error() || status.is_server_error() {
-        response = describe(response, status);
+        response = with_problem_body(response, status);
         if clients::error_type(response.request()) == ErrorType::Json {
             response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
@@ -47,45 +47,56 @@ fn version(path: &str) -> Option<&'static str> {
     Interface::ALL.into_iter().find_map(version)
 }
 
-/// Gives an error answer that has no problem body one, and keeps the headers that belong to its status.
-fn describe(answer: ServiceResponse, status: StatusCode) -> ServiceResponse {
-    if answer.headers().get(CONTENT_TYPE).is_some_and(|value| value == PROBLEM_JSON) {
-        return answer;
+/// Adds a problem body unless the error response has one. Keeps the headers that belong to the status.
+fn with_problem_body(original: ServiceResponse, status: StatusCode) -> ServiceResponse {
+    if original.headers().get(CONTENT_TYPE).is_some_and(|value| value == PROBLEM_JSON) {
+        return original;
     }
-    let kept = [ALLOW, CONTENT_RANGE].map(|name| Some((answer.headers().get(&name)?.clone(), name)));
-    let method = answer.request().method().clone();
-    let path = answer.request().path().to_owned();
-    let problem = match status {
+    let headers = [ALLOW, CONTENT_RANGE].map(|name| Some((name.clone(), original.headers().get(&name)?.clone())));
+    let mut response = response(&framework_problem(original.request(), status));
+    for (name, value) in headers.into_iter().flatten() {
+        response.headers_mut().insert(name, value);
+    }
+    original.into_response(response)
+}
+
+/// The problem for a status that the framework, and no handler, responded with.
+fn framework_problem(request: &HttpRequest, status: StatusCode) -> Problem {
+    match status {
         StatusCode::METHOD_NOT_ALLOWED => {
-            Problem::new(ProblemType::MethodNotAllowed, format!("{method} is not possible on {path}"))
+            problem!(
+                ProblemType::MethodNotAllowed,
+                "{path} has no method {method}: the Allow header lists those that it has",
+                path = request.path(),
+                method = request.method().as_str(),
+            )
         }
-        StatusCode::NOT_FOUND => Problem::new(ProblemType::NotFound, format!("there is nothing at {path}")),
+        StatusCode::NOT_FOUND => nothing_at(request.path()),
         StatusCode::RANGE_NOT_SATISFIABLE => {
-            Problem::new(ProblemType::RangeNotSatisfiable, "the content does not have the range that was asked for")
+            Problem::new(ProblemType::RangeNotSatisfiable, "the content does not have the range in the Range header")
         }
-        StatusCode::PRECONDITION_FAILED => {
-            Problem::new(ProblemType::PreconditionFailed, "the content does not match the conditions of the request")
-        }
+        StatusCode::PRECONDITION_FAILED => Problem::new(
+            ProblemType::PreconditionFailed,
+            "the content does not meet the conditions in the request's headers",
+        ),
         status if status.is_server_error() => Problem::new(
             ProblemType::Internal,
             "the request failed: repeat it, and tell the operator if it fails again",
         ),
         status => Problem::new(
             ProblemType::BadRequest,
-            status.canonical_reason().unwrap_or("the server refuses the request as it is"),
+            status.canonical_reason().unwrap_or("the server cannot read the request"),
         ),
-    };
-    let mut described = response(&problem);
-    for (value, name) in kept.into_iter().flatten() {
-        described.headers_mut().insert(name, value);
     }
-    answer.into_response(described)
 }
 
-/// What no resource serves.
+fn nothing_at(path: &str) -> Problem {
+    problem!(ProblemType::NotFound, "there is nothing at {path}", path = path)
+}
+/// Serves all paths without a resource.
 ///
 /// # Errors
 /// Always 404.
 pub async fn unknown_path(request: HttpRequest) -> Result<HttpResponse, ApiError> {
-    Err(Problem::new(ProblemType::NotFound, format!("there is nothing at {}", request.path())).into())
+    Err(nothing_at(request.path()).into())
 }

@@ -1,7 +1,8 @@
-//! The HTTP API: thin handlers, a file per resource. A handler reads the request, calls `lcm` or `store`, and renders.
+//! The HTTP API: short handlers, a file per resource. A handler reads the request, calls `lcm` or `store`, and renders the
+//! response.
 //!
-//! [`routes`] is the table of all resources. Every answer other than success is `application/problem+json`, those of the
-//! framework included ([`middleware`]).
+//! [`routes`] is the table of all resources. Every error response is `application/problem+json`, also those of the framework
+//! ([`middleware`]).
 
 pub mod access;
 pub mod body;
@@ -50,28 +51,25 @@ use crate::package::files::PackageFiles;
 use crate::sol003::{Edition, Interface};
 use crate::store::Store;
 
-/// What the handlers work with; a client with a profile has one of its own ([`clients`]).
+/// The dependencies and settings of the handlers. A client with a profile has its own ([`clients`]).
 #[derive(Clone)]
 pub struct Api {
-    /// The durable state.
     pub store: Arc<dyn Store>,
-    /// Asked when a VIM is registered.
+    /// Checks VIMs at their registration.
     pub driver: Arc<dyn Driver>,
-    /// Asked for drift.
+    /// Finds drift.
     pub observer: Arc<dyn Observer>,
-    /// Time.
     pub clock: Arc<dyn Clock>,
-    /// Identifiers.
     pub ids: Arc<dyn Ids>,
-    /// Scheme, host and port that callers reach us under, without a slash at the end: the beginning of every link.
+    /// The scheme, host and port of links, as clients reach Gybe; without a slash at the end.
     pub public_url: String,
-    /// The most elements that a list has.
+    /// The most elements of a page of a list.
     pub page_size: usize,
-    /// Instances as they were sent last.
+    /// The JSON texts of instances.
     pub instance_cache: Arc<InstanceCache>,
-    /// The way to subscribers.
+    /// The client for subscribers' callback URIs.
     pub callbacks: Arc<Callbacks>,
-    /// How callback URIs are tested.
+    /// The test of callback URIs of new subscriptions.
     pub callback_test: CallbackTest,
     /// Whether an NFVO grants operations.
     pub granting: bool,
@@ -79,16 +77,16 @@ pub struct Api {
     pub onboarder: Arc<Onboarder>,
     /// The CSARs.
     pub packages: Arc<PackageFiles>,
-    /// The process's own runtime, for work that outlives its request: an HTTP worker's goes with the worker.
+    /// The runtime of the process, for work that outlives its request: the runtime of an HTTP worker ends with the worker.
     pub runtime: Handle,
-    /// The tenant of every caller, as long as callers are not authenticated.
+    /// The project of every client, as long as clients are not authenticated.
     pub project: ProjectId,
-    /// What is done otherwise for this caller.
+    /// The client's profile.
     pub profile: Profile,
 }
 
 impl Api {
-    /// Accepts operations for the caller's project.
+    /// The acceptor of operations for the client's project.
     pub fn acceptor(&self) -> Acceptor<'_> {
         Acceptor {
             store: &*self.store,
@@ -101,9 +99,6 @@ impl Api {
         }
     }
 }
-
-/// The largest request body that is not a package, in bytes.
-pub const MAX_BODY: usize = 1024 * 1024;
 
 /// All resources.
 pub fn routes(config: &mut ServiceConfig) {
@@ -123,7 +118,7 @@ pub fn routes(config: &mut ServiceConfig) {
         )
         .service(resource("/openapi").route(get().to(browser::redirect)))
         .service(resource("/openapi/").route(get().to(browser::page)))
-        .service(resource("/openapi/{name}").route(get().to(openapi::document)))
+        .service(resource("/openapi/{name}").route(get().to(browser::document)))
         .configure(problems::routes)
         .default_service(web::to(middleware::unknown_path));
 }
@@ -164,7 +159,7 @@ fn lcm(config: &mut ServiceConfig) {
         .configure(subscriptions_by(post().to(subscriptions::create)));
 }
 
-/// What subscriptions of all APIs have; they differ in what makes one.
+/// The resources of subscriptions. The APIs differ in the handler `create` only.
 fn subscriptions_by(create: Route) -> impl FnOnce(&mut ServiceConfig) {
     move |config: &mut ServiceConfig| {
         config
@@ -179,7 +174,7 @@ fn subscriptions_by(create: Route) -> impl FnOnce(&mut ServiceConfig) {
     }
 }
 
-/// What 2.6.1 does not have.
+/// The resources that 2.6.1 does not have.
 fn lcm_of_v2(config: &mut ServiceConfig) {
     config
         .service(

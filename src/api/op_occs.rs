@@ -7,7 +7,7 @@ use crate::api::body::{Id, Json};
 use crate::api::list::List;
 use crate::domain::ids::VnfLcmOpOccId;
 use crate::domain::op_occ::{OpEvent, OpState, VnfLcmOpOcc as Domain};
-use crate::domain::problem::{Problem, ProblemType};
+use crate::domain::problem::{Problem, ProblemType, Values, problem};
 use crate::error::ApiError;
 use crate::sol003::Edition;
 use crate::sol003::common::{CancelMode, ListParameters, ProblemDetails};
@@ -15,7 +15,7 @@ use crate::sol003::op_occ::{VnfLcmOpOcc, can_roll_back};
 use crate::store::attributes::op_occs as attributes;
 use crate::store::{Page, PageCursor, StoreError};
 
-async fn find(api: &Api, id: VnfLcmOpOccId) -> Result<Domain, ApiError> {
+async fn op_occ(api: &Api, id: VnfLcmOpOccId) -> Result<Domain, ApiError> {
     match api.store.op_occ(&api.project, id).await {
         Err(StoreError::NotFound) => Err(Problem::not_found("operation occurrence", &id.to_string()).into()),
         other => Ok(other?),
@@ -24,16 +24,10 @@ async fn find(api: &Api, id: VnfLcmOpOccId) -> Result<Domain, ApiError> {
 
 /// Moves an occurrence out of FAILED_TEMP, the only state that error handling starts from.
 async fn resume(api: &Api, op: &Domain, event: OpEvent) -> Result<OpState, ApiError> {
-    let not_stopped = |state: OpState| {
-        Problem::conflict(format!(
-            "operation {} is in {}; retry, rollback and fail are for operations in FAILED_TEMP",
-            op.id,
-            state.as_str()
-        ))
-    };
+    let not_stopped = |state: OpState| wrong_state(op.id, state, "retry, rollback and fail", &[OpState::FailedTemp]);
     let to = op.state.on(event).map_err(|_| not_stopped(op.state))?;
     match api.store.resume_operation(&api.project, op.id, to, api.clock.now()).await {
-        Err(StoreError::Stale) => Err(not_stopped(find(api, op.id).await?.state).into()),
+        Err(StoreError::Stale) => Err(not_stopped(op_occ(api, op.id).await?.state).into()),
         other => Ok(other.map(|()| to)?),
     }
 }
@@ -57,7 +51,7 @@ pub async fn list(api: web::Data<Api>, edition: Edition, request: HttpRequest) -
 #[utoipa::path(get, path = "/vnf_lcm_op_occs/{id}", tag = "vnf_lcm_op_occs", params(("id" = String, Path)),
     responses((status = 200, body = VnfLcmOpOcc), (status = 404, body = ProblemDetails)))]
 pub async fn show(api: web::Data<Api>, edition: Edition, Id(id): Id<VnfLcmOpOccId>) -> Result<HttpResponse, ApiError> {
-    let op = find(&api, id).await?;
+    let op = op_occ(&api, id).await?;
     Ok(HttpResponse::Ok().json(VnfLcmOpOcc::new(&op, edition, &api.public_url)))
 }
 
@@ -65,19 +59,23 @@ pub async fn show(api: web::Data<Api>, edition: Edition, Id(id): Id<VnfLcmOpOccI
 #[utoipa::path(post, path = "/vnf_lcm_op_occs/{id}/retry", tag = "vnf_lcm_op_occs", params(("id" = String, Path)),
     responses((status = 202), (status = 409, body = ProblemDetails)))]
 pub async fn retry(api: web::Data<Api>, Id(id): Id<VnfLcmOpOccId>) -> Result<HttpResponse, ApiError> {
-    let op = find(&api, id).await?;
+    let op = op_occ(&api, id).await?;
     resume(&api, &op, OpEvent::Retry).await?;
     Ok(HttpResponse::Accepted().finish())
 }
 
 /// `POST /vnf_lcm_op_occs/{id}/rollback`.
 #[utoipa::path(post, path = "/vnf_lcm_op_occs/{id}/rollback", tag = "vnf_lcm_op_occs", params(("id" = String, Path)),
-    responses((status = 202), (status = 404, description = "The operation has no way back", body = ProblemDetails), (status = 409, body = ProblemDetails)))]
+    responses((status = 202), (status = 404, description = "The operation cannot be rolled back", body = ProblemDetails), (status = 409, body = ProblemDetails)))]
 pub async fn rollback(api: web::Data<Api>, Id(id): Id<VnfLcmOpOccId>) -> Result<HttpResponse, ApiError> {
-    let op = find(&api, id).await?;
+    let op = op_occ(&api, id).await?;
     if !can_roll_back(op.operation) {
-        let text = format!("{} can't be rolled back: retry or fail it", op.operation.as_str());
-        return Err(Problem::new(ProblemType::NotSupported, text).into());
+        return Err(problem!(
+            ProblemType::NotSupported,
+            "{operation} cannot be rolled back: retry it or fail it",
+            operation = op.operation.as_str(),
+        )
+        .into());
     }
     resume(&api, &op, OpEvent::Rollback).await?;
     Ok(HttpResponse::Accepted().finish())
@@ -87,9 +85,9 @@ pub async fn rollback(api: web::Data<Api>, Id(id): Id<VnfLcmOpOccId>) -> Result<
 #[utoipa::path(post, path = "/vnf_lcm_op_occs/{id}/fail", tag = "vnf_lcm_op_occs", params(("id" = String, Path)),
     responses((status = 200, body = VnfLcmOpOcc), (status = 409, body = ProblemDetails)))]
 pub async fn fail(api: web::Data<Api>, edition: Edition, Id(id): Id<VnfLcmOpOccId>) -> Result<HttpResponse, ApiError> {
-    let op = find(&api, id).await?;
+    let op = op_occ(&api, id).await?;
     resume(&api, &op, OpEvent::Fail).await?;
-    let op = find(&api, id).await?;
+    let op = op_occ(&api, id).await?;
     Ok(HttpResponse::Ok().json(VnfLcmOpOcc::new(&op, edition, &api.public_url)))
 }
 
@@ -106,16 +104,23 @@ pub async fn cancel(
 ) -> Result<HttpResponse, ApiError> {
     match api.store.cancel_operation(&api.project, id, request.cancel_mode).await {
         Ok(()) => Ok(HttpResponse::Accepted().finish()),
-        // The lookup tells the state, or that there is no such operation.
-        Err(StoreError::Stale | StoreError::NotFound) => Err(not_running(&find(&api, id).await?).into()),
+        // The lookup gives the state for the error, or 404.
+        Err(StoreError::Stale | StoreError::NotFound) => {
+            let running = [OpState::Starting, OpState::Processing, OpState::RollingBack];
+            Err(wrong_state(id, op_occ(&api, id).await?.state, "cancel", &running).into())
+        }
         Err(error) => Err(error.into()),
     }
 }
 
-fn not_running(op: &Domain) -> Problem {
-    Problem::conflict(format!(
-        "operation {} is in {}; cancel is for operations in STARTING, PROCESSING and ROLLING_BACK",
-        op.id,
-        op.state.as_str()
-    ))
+/// 409: the tasks named in `tasks` need the operation in one of the `allowed` states.
+fn wrong_state(id: VnfLcmOpOccId, state: OpState, tasks: &str, allowed: &[OpState]) -> Problem {
+    problem!(
+        ProblemType::Conflict,
+        "operation {id} is in {state}; {tasks} are for operations in {allowed}",
+        id = id.to_string(),
+        state = state.as_str(),
+        tasks = tasks,
+        allowed = allowed.iter().map(|state| state.as_str()).collect::<Values>(),
+    )
 }

@@ -1,22 +1,22 @@
-//! The OpenAPI documents: made from the handlers and wire types, served at `/openapi/{name}` and checked in under `openapi/`.
+//! The OpenAPI documents, generated from the handlers and the wire types. [`super::browser`] serves them; `gybe openapi` writes
+//! them to the files in `openapi/`.
 
 use std::fmt::Write as _;
 
 use actix_web::http::StatusCode;
-use actix_web::{HttpResponse, web};
 use utoipa::OpenApi;
 use utoipa::openapi::header::Header;
 use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
 use utoipa::openapi::{
-    ContentBuilder, HttpMethod, Object, OpenApi as Document, PathItem, Paths, Ref, RefOr, Required, Response, Type,
+    ContentBuilder, HttpMethod, Object, OpenApi as Document, PathItem, Paths, Ref, RefOr, Required, Response, Schema,
+    Type,
 };
 
 use crate::api::{
-    browser, drift, instances, onboarding, op_occs, package_content, packages, subscriptions, unsupported, versions,
-    vims,
+    drift, instances, onboarding, op_occs, package_content, packages, subscriptions, unsupported, versions, vims,
 };
-use crate::domain::problem::Problem;
-use crate::error::{ApiError, PROBLEM_JSON, internal};
+use crate::domain::problem::ProblemType;
+use crate::error::PROBLEM_JSON;
 use crate::sol003::{Edition, Interface, pkgm, v1};
 
 #[derive(OpenApi)]
@@ -36,7 +36,7 @@ use crate::sol003::{Edition, Interface, pkgm, v1};
 )]
 struct LifecycleV2;
 
-/// What 2.6.1 does not have.
+/// The resources that 2.6.1 does not have.
 #[derive(OpenApi)]
 #[openapi(paths(
     instances::change_vnfpkg,
@@ -86,13 +86,13 @@ struct PackagesV1Types;
 )]
 struct Vims;
 
-/// Names of the documents.
+/// The names of the documents.
 pub const NAMES: [&str; 5] = ["vnflcm-v1.json", "vnflcm-v2.json", "vnfpkgm-v1.json", "vnfpkgm-v2.json", "vims.json"];
 
-/// The text of a document; `None` if there is none of that name.
+/// The text of a document; `None` for an unknown name.
 ///
 /// # Errors
-/// It can't be written as JSON: a defect.
+/// The document cannot be serialized: a defect.
 pub fn text(name: &str) -> Result<Option<String>, serde_json::Error> {
     let mut document = match name {
         "vnflcm-v1.json" => return lifecycle_v1().map(Some),
@@ -109,9 +109,10 @@ pub fn text(name: &str) -> Result<Option<String>, serde_json::Error> {
     document.to_pretty_json().map(|text| Some(text + "\n"))
 }
 
-/// Adds what is the same for all operations, and what OpenAPI demands beyond what the handlers say: an id that no other has,
-/// a description of each response, the media type of errors, the `Version` header of those that have a root.
+/// Adds the parts that are the same for all operations: a unique id, the description of each response, the media type of errors,
+/// the `Version` header of versioned APIs. Also lists the problem types.
 fn complete(document: &mut Document) {
+    describe_problem_types(document);
     let versioned = document.servers.is_some();
     for (path, item) in &mut document.paths.paths {
         let methods = [
@@ -130,7 +131,7 @@ fn complete(document: &mut Document) {
                         .name("Version")
                         .parameter_in(ParameterIn::Header)
                         .required(Required::False)
-                        .description(Some("The version of the API that is meant: 406 if it is not served here."))
+                        .description(Some("The version of the API. 406 if it is not served here."))
                         .schema(Some(Object::with_type(Type::String)));
                     operation.parameters.get_or_insert_default().push(RefOr::T(version.build()));
                 }
@@ -139,11 +140,21 @@ fn complete(document: &mut Document) {
     }
 }
 
+/// Adds the types to the description of `type`.
+fn describe_problem_types(document: &mut Document) {
+    let Some(components) = &mut document.components else { return };
+    let Some(RefOr::T(Schema::Object(details))) = components.schemas.get_mut("ProblemDetails") else { return };
+    if let Some(RefOr::T(Schema::Object(member))) = details.properties.get_mut("type") {
+        let types: Vec<&str> = ProblemType::ALL.iter().map(|one| one.urn()).collect();
+        member.description = Some(format!("The URN of the problem's type: {}.", types.join(", ")));
+    }
+}
+
 /// Such as `get_vnf_instances_id`.
 fn identifier(method: &str, path: &str) -> String {
     let words = path.split(|letter: char| !letter.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
     words.fold(method.to_owned(), |mut id, word| {
-        // Writing to a string does not fail.
+        // Writing to a string cannot fail.
         let _ = write!(id, "_{word}");
         id
     })
@@ -168,13 +179,13 @@ fn complete_responses(operation: &mut Operation, versioned: bool) {
         }
         if versioned {
             let mut version = Header::default();
-            version.description = Some("The version that answers".to_owned());
+            version.description = Some("The version of the API".to_owned());
             response.headers.insert("Version".to_owned(), RefOr::T(version));
         }
     }
 }
 
-/// Both editions have the same handlers: the document of 2.6.1 is that of 3.3.1 with its own types and root.
+/// The document of 2.6.1: both editions have the same handlers, so it is that of 3.3.1 with other types and another root.
 fn lifecycle_v1() -> Result<String, serde_json::Error> {
     let mut document = LifecycleV2::openapi();
     if let (Some(components), Some(own)) = (&mut document.components, LifecycleV1Types::openapi().components) {
@@ -194,8 +205,8 @@ fn lifecycle_v1() -> Result<String, serde_json::Error> {
     Ok(text + "\n")
 }
 
-/// Both editions have the same handlers, and subscriptions those of all APIs: the document of 2.6.1 is that of 3.3.1 with its
-/// own types and root. What can be read of a package is described by the id of its VNFD, too.
+/// The document of package management. Both editions have the same handlers, and subscriptions have the handlers of the
+/// lifecycle API, so it replaces types and root. Adds the resources below `/onboarded_vnf_packages`.
 fn packages_of(edition: Edition) -> Result<String, serde_json::Error> {
     let mut document = PackagesV2::openapi();
     describe_onboarded(&mut document.paths);
@@ -217,7 +228,7 @@ fn packages_of(edition: Edition) -> Result<String, serde_json::Error> {
     Ok(text + "\n")
 }
 
-/// Adds `/onboarded_vnf_packages/{vnfdId}`, which is read as `/vnf_packages/{id}` is.
+/// Adds `/onboarded_vnf_packages/{vnfdId}`, which has the GETs of `/vnf_packages/{id}`.
 fn describe_onboarded(document: &mut Paths) {
     let mut onboarded = Vec::new();
     for (path, item) in &document.paths {
@@ -234,16 +245,4 @@ fn describe_onboarded(document: &mut Paths) {
         onboarded.push((path, PathItem::from_http_methods([HttpMethod::Get], get)));
     }
     document.paths.extend(onboarded);
-}
-
-/// `GET /openapi/{name}`.
-/// `GET /openapi/{name}`: a document, or a file of the page that shows them.
-///
-/// # Errors
-/// 404.
-pub async fn document(name: web::Path<String>) -> Result<HttpResponse, ApiError> {
-    if let Some(text) = text(&name).map_err(|error| internal(&error))? {
-        return Ok(HttpResponse::Ok().content_type("application/json").body(text));
-    }
-    browser::file(&name).await?.ok_or_else(|| Problem::not_found("the document", &name).into())
 }

@@ -15,8 +15,7 @@ use crate::api::packages::PackageId;
 use crate::api::{Api, range};
 use crate::blocking::blocking;
 use crate::domain::package::ArtifactInfo;
-use crate::domain::problem::{Problem, ProblemType};
-use crate::domain::text::names;
+use crate::domain::problem::{Problem, ProblemType, Values, problem};
 use crate::error::{ApiError, internal};
 use crate::package::archive::{Archive, Limits};
 use crate::package::csar::{self, Selection};
@@ -42,9 +41,11 @@ fn refuse_unless_zip(request: &HttpRequest, what: &str) -> Result<(), Problem> {
     if accepts(request.headers(), ZIP) {
         return Ok(());
     }
-    Err(Problem::new(
+    Err(problem!(
         ProblemType::NotAcceptable,
-        format!("{what} is application/zip, which the Accept header excludes"),
+        "the Accept header excludes {allowed}, the media type of {content}: accept it",
+        allowed = ZIP,
+        content = what,
     ))
 }
 
@@ -57,7 +58,8 @@ pub async fn vnfd(api: web::Data<Api>, package: PackageId, request: HttpRequest)
     match files.text {
         Some(text) if accepts(request.headers(), TEXT) => Ok(HttpResponse::Ok().content_type(TEXT).body(text)),
         None if !accepts(request.headers(), ZIP) => {
-            Err(Problem::new(ProblemType::NotAcceptable, "the VNFD has several files: accept application/zip").into())
+            Err(problem!(ProblemType::NotAcceptable, "the VNFD has several files: accept {allowed}", allowed = ZIP)
+                .into())
         }
         _ => {
             refuse_unless_zip(&request, "a VNFD that is not text/plain")?;
@@ -72,7 +74,7 @@ pub async fn vnfd(api: web::Data<Api>, package: PackageId, request: HttpRequest)
 pub async fn manifest(api: web::Data<Api>, package: PackageId, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let (id, path, _) = package.onboarded(&api).await?;
     let manifest = blocking(move || csar::manifest(&path, &Limits::default())).await?;
-    let missing = || Problem::new(ProblemType::NotFound, format!("VNF package {id} has no manifest file"));
+    let missing = || problem!(ProblemType::NotFound, "VNF package {id} has no manifest file", id = id.to_string());
     let (name, text) = manifest.ok_or_else(missing)?;
     if accepts(request.headers(), TEXT) {
         return Ok(HttpResponse::Ok().content_type(TEXT).body(text));
@@ -102,7 +104,7 @@ pub async fn artifact(
     let info = info.ok_or_else(|| Problem::not_found("artifact", &artifact))?;
     let media_type = info.content_type.as_deref().unwrap_or("application/octet-stream").to_owned();
     let (reader, size) = blocking(move || Archive::open(&csar, &Limits::default())?.reader(&csar, &artifact)).await?;
-    Ok(attachment(range::answer(&request, reader, size), &media_type))
+    Ok(attachment(range::response(&request, reader, size), &media_type))
 }
 
 /// Sets the media type that the package states, if it is a valid header. A browser saves the artifact and does not show it.
@@ -130,13 +132,24 @@ pub async fn artifacts(
     refuse_unknown_sets(&selection, &content.artifacts)?;
     let bundle = blocking(move || csar::bundle(&csar, &Limits::default(), &content.artifacts, &selection)).await?;
     let size = bundle.size();
-    Ok(attachment(range::answer(&request, bundle, size), ZIP))
+    Ok(attachment(range::response(&request, bundle, size), ZIP))
 }
+
+/// The query parameters of `artifacts`.
+const PARAMETERS: [&str; 5] = [
+    "exclude_all_mano_artifacts",
+    "exclude_all_non_mano_artifacts",
+    "include_external_artifacts",
+    "include_signatures",
+    "select_non_mano_artifact_sets",
+];
 
 /// Reads the flags, which have no value (or, as some clients write them, `true`), and the list of sets.
 fn selection(query: &str) -> Result<Selection, Problem> {
     let parameters = Query::<Vec<(String, String)>>::from_query(query);
-    let parameters = parameters.map_err(|_| Problem::bad_request("the query can't be read"))?.into_inner();
+    let parameters = parameters
+        .map_err(|_| Problem::bad_request("the query string is not valid: percent-encode it as a form"))?
+        .into_inner();
     let mut selection = Selection::default();
     for (name, value) in &parameters {
         if name == "select_non_mano_artifact_sets" {
@@ -151,10 +164,22 @@ fn selection(query: &str) -> Result<Selection, Problem> {
             "include_signatures" => &mut selection.signatures,
             // There are none: onboarding refuses artifacts outside of the CSAR.
             "include_external_artifacts" => &mut external,
-            other => return Err(Problem::bad_request(format!("artifacts have no parameter '{other}'"))),
+            other => {
+                return Err(problem!(
+                    ProblemType::BadRequest,
+                    "unknown query parameter '{parameter}'; supported: {allowed}",
+                    parameter = other,
+                    allowed = Values::from_iter(PARAMETERS),
+                ));
+            }
         };
         if !matches!(value.as_str(), "" | "true") {
-            return Err(Problem::bad_request(format!("{name} is a flag: leave out its value")));
+            return Err(problem!(
+                ProblemType::BadRequest,
+                "query parameter '{parameter}' is a flag and has the value '{value}': leave the value out",
+                parameter = name,
+                value = value,
+            ));
         }
         *flag = true;
     }
@@ -171,10 +196,12 @@ fn refuse_unknown_sets(selection: &Selection, artifacts: &[ArtifactInfo]) -> Res
         artifacts.iter().filter_map(|artifact| artifact.non_mano_artifact_set.as_ref()).collect();
     match selection.sets.iter().flatten().find(|set| !known.contains(set)) {
         None => Ok(()),
-        Some(set) => Err(Problem::bad_request(format!(
-            "select_non_mano_artifact_sets: the package has no set '{set}'; it has: {}",
-            names(known.into_iter())
-        ))),
+        Some(set) => Err(problem!(
+            ProblemType::BadRequest,
+            "select_non_mano_artifact_sets: the package has no set '{set}'; it has: {allowed}",
+            set = set,
+            allowed = known.into_iter().collect::<Values>(),
+        )),
     }
 }
 

@@ -15,7 +15,7 @@ use crate::api::body::{Id, Json};
 use crate::api::list::List;
 use crate::domain::ids::VnfPkgId;
 use crate::domain::package::{Content, Onboarding, OperationalState, VnfPackage};
-use crate::domain::problem::Problem;
+use crate::domain::problem::{Problem, ProblemType, problem};
 use crate::error::ApiError;
 use crate::lcm::modify;
 use crate::sol003::common::{ListParameters, ProblemDetails};
@@ -54,7 +54,7 @@ impl FromRequest for PackageId {
         match request.match_info().load::<VnfdIdPath>() {
             // No VNFD has such an id, and PostgreSQL refuses it in a query.
             Ok(VnfdIdPath { vnfd_id }) if vnfd_id.contains('\0') => {
-                ready(Err(Problem::not_found("the resource", "with U+0000 in its id").into()))
+                ready(Err(Problem::not_found("resource", "with U+0000 in its id").into()))
             }
             Ok(VnfdIdPath { vnfd_id }) => ready(Ok(Self::ByVnfd(vnfd_id))),
             Err(_) => ready(Id::from_request(request, payload).into_inner().map(|Id(id)| Self::ById(id))),
@@ -87,7 +87,14 @@ impl PackageId {
         let VnfPackage { id, onboarding, content_epoch, .. } = self.package(api).await?;
         match onboarding {
             Onboarding::Onboarded(content) => Ok((id, api.packages.path(id, content_epoch), content)),
-            other => Err(Problem::conflict(format!("VNF package {id} is {}, not ONBOARDED", other.as_str())).into()),
+            other => Err(problem!(
+                ProblemType::Conflict,
+                "VNF package {id} is {state}: wait until it is {allowed}, or upload its content",
+                id = id.to_string(),
+                state = other.as_str(),
+                allowed = "ONBOARDED",
+            )
+            .into()),
         }
     }
 }
@@ -169,13 +176,22 @@ pub async fn modify(
     Json(patch): Json<VnfPkgInfoModifications>,
 ) -> Result<HttpResponse, ApiError> {
     if patch.operational_state.is_none() && patch.user_defined_data.is_none() {
-        return Err(Problem::bad_request("give operationalState, userDefinedData, or both").into());
+        return Err(Problem::bad_request(
+            "the body has no member to change: send operationalState, userDefinedData, or both",
+        )
+        .into());
     }
     for _ in 0..MERGES {
         let package = api.store.package(&api.project, id).await.map_err(missing(id))?;
         if patch.operational_state.is_some_and(|state| !package.can_become(state)) {
-            let text = format!("VNF package {id} is not ONBOARDED, or is in that operationalState already");
-            return Err(Problem::conflict(text).into());
+            return Err(problem!(
+                ProblemType::Conflict,
+                "VNF package {id} is {onboardingState} and {operationalState}: only an ONBOARDED package can change its operationalState, and only to the other one",
+                id = id.to_string(),
+                onboardingState = package.onboarding.as_str(),
+                operationalState = package.operational_state.as_str(),
+            )
+            .into());
         }
         let data = patch.user_defined_data.as_ref().map(|patch| merged(&package.user_defined_data, patch));
         modify::refuse_excess("userDefinedData", data.as_ref())?;
@@ -187,7 +203,8 @@ pub async fn modify(
             Err(error) => return Err(missing(id)(error)),
         }
     }
-    Err(Problem::conflict(format!("VNF package {id} is changed by others all the time: try again")).into())
+    let detail = "other clients change the VNF package all the time: repeat the request";
+    Err(Problem::new(ProblemType::ConcurrentChange, detail).into())
 }
 
 /// Attempts to merge a patch while other requests change the package.
@@ -204,13 +221,18 @@ fn merged(data: &Map<String, Value>, patch: &Map<String, Value>) -> Map<String, 
     responses((status = 204), (status = 409, description = "ENABLED or IN_USE", body = ProblemDetails)))]
 pub async fn remove(api: web::Data<Api>, Id(id): Id<VnfPkgId>) -> Result<HttpResponse, ApiError> {
     api.store.delete_package(&api.project, id).await.map_err(|error| match error {
-        StoreError::Stale => Problem::conflict(format!(
-            "VNF package {id} is ENABLED or being onboarded: set operationalState to DISABLED first"
-        ))
+        StoreError::Stale => problem!(
+            ProblemType::Conflict,
+            "VNF package {id} is ENABLED or being onboarded: set operationalState to DISABLED first",
+            id = id.to_string(),
+        )
         .into(),
-        StoreError::InUse => {
-            Problem::conflict(format!("VNF package {id} is IN_USE: delete the VNF instances made of it first, or wait until they were changed to another")).into()
-        }
+        StoreError::InUse => problem!(
+            ProblemType::InUse,
+            "VNF package {id} is IN_USE: delete its VNF instances first, or change them to another package",
+            id = id.to_string(),
+        )
+        .into(),
         other => missing(id)(other),
     })?;
     api.packages.remove_through(id, i64::MAX).await;

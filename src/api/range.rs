@@ -1,6 +1,5 @@
-//! Answers with bytes that are read while they are sent, or with the part of them that `Range` asks for. For artifacts,
-//! which are compressed in their CSAR: nothing is unpacked to disk or to memory for them, one by one or together. (What is a
-//! file by itself, actix-files serves.)
+//! Streamed responses with ranges (RFC 9110 clause 14), for artifacts, which are compressed in their CSAR: the body is read
+//! while it is sent, and nothing is unpacked to disk or to memory. actix-files serves plain files.
 
 use std::io::{self, Read};
 
@@ -13,39 +12,39 @@ use futures::{Stream, stream};
 
 use crate::package::bundle::Bundle;
 
-/// What is in memory of an answer at a time.
-const PIECE: u64 = 64 * 1024;
-/// So much of what is before the range is dropped in one turn: some 10 ms. A caller that left is noticed between turns.
-const SKIP: u64 = 4 * 1024 * 1024;
+/// The bytes of a response in memory at a time.
+const CHUNK: u64 = 64 * 1024;
+/// The bytes before the range that one step skips, in about 10 ms. Gybe notices between steps that a client has left.
+const SKIP_STEP: u64 = 4 * 1024 * 1024;
 
-/// What answers are read from.
-pub trait Source: Read + Send + 'static {
-    /// Passes over some of the next `bytes`, and tells how many: 0 if there is nothing more.
+/// Content that a response is read from.
+pub trait RangeSource: Read + Send + 'static {
+    /// Skips at most `bytes` and returns the number of bytes skipped: 0 at the end of the content.
     ///
     /// # Errors
-    /// What reading fails with.
+    /// The content cannot be read.
     fn skip(&mut self, bytes: u64) -> io::Result<u64>;
 }
 
-/// What comes after can't be had without what is before.
-impl Source for Box<dyn Read + Send> {
+/// A compressed stream: skipped bytes are read and dropped.
+impl RangeSource for Box<dyn Read + Send> {
     fn skip(&mut self, bytes: u64) -> io::Result<u64> {
-        io::copy(&mut self.take(bytes.min(SKIP)), &mut io::sink())
+        io::copy(&mut self.take(bytes.min(SKIP_STEP)), &mut io::sink())
     }
 }
 
-impl Source for Bundle {
+impl RangeSource for Bundle {
     fn skip(&mut self, bytes: u64) -> io::Result<u64> {
         Self::skip(self, bytes);
         Ok(bytes)
     }
 }
 
-/// A 200 with all `size` bytes of `reader`, a 206 with those that the request's `Range` asks for, or a 416.
+/// A 200 with all `size` bytes of `reader`, a 206 with those of the request's `Range`, or a 416.
 ///
-/// A `Range` of another unit or of several parts is ignored, as is one with `If-Range`, since no validators are given out
-/// (RFC 9110 clauses 13.1.5 and 14.2).
-pub fn answer(request: &HttpRequest, reader: impl Source, size: u64) -> HttpResponse {
+/// Ignores a `Range` of another unit or of several parts, and one with `If-Range`, as Gybe sends no validators (RFC 9110
+/// clauses 13.1.5 and 14.2).
+pub fn response(request: &HttpRequest, reader: impl RangeSource, size: u64) -> HttpResponse {
     let headers = request.headers();
     let range = headers.get(RANGE).filter(|_| !headers.contains_key(IF_RANGE)).and_then(|value| value.to_str().ok());
     let ranges = range.filter(|range| range.starts_with("bytes=")).map(|range| HttpRange::parse(range, size));
@@ -53,57 +52,57 @@ pub fn answer(request: &HttpRequest, reader: impl Source, size: u64) -> HttpResp
         Err(_) => {
             HttpResponse::RangeNotSatisfiable().insert_header((CONTENT_RANGE, format!("bytes */{size}"))).finish()
         }
-        // Of nothing, no part can be had: RFC 9110 clause 14.1.2 wants one byte at least.
+        // A range has at least one byte (RFC 9110 clause 14.1.2), and empty content has none.
         Ok(Some(_)) if size == 0 => {
             HttpResponse::RangeNotSatisfiable().insert_header((CONTENT_RANGE, "bytes */0")).finish()
         }
         Ok(Some(ranges)) if let [HttpRange { start, length }] = ranges[..] => {
-            let shown = format!("bytes {start}-{}/{size}", start + length - 1);
+            let content_range = format!("bytes {start}-{}/{size}", start + length - 1);
             let mut partial = HttpResponse::PartialContent();
-            partial.insert_header((CONTENT_RANGE, shown));
-            body(partial, Part { reader, skip: start, left: length })
+            partial.insert_header((CONTENT_RANGE, content_range));
+            with_body(partial, Part { reader, skip: start, left: length })
         }
-        Ok(_) => body(HttpResponse::Ok(), Part { reader, skip: 0, left: size }),
+        Ok(_) => with_body(HttpResponse::Ok(), Part { reader, skip: 0, left: size }),
     }
 }
 
-fn body(mut head: HttpResponseBuilder, part: Part<impl Source>) -> HttpResponse {
+fn with_body(mut head: HttpResponseBuilder, part: Part<impl RangeSource>) -> HttpResponse {
     head.insert_header((ACCEPT_RANGES, "bytes")).insert_header((CONTENT_LENGTH, part.left));
-    head.body(SizedStream::new(part.left, pieces(part)))
+    head.body(SizedStream::new(part.left, chunks(part)))
 }
 
-/// What is still to be read.
+/// The bytes of the content that are still to be skipped and sent.
 struct Part<R> {
     reader: R,
     skip: u64,
     left: u64,
 }
 
-/// The pieces of a part. An empty one says only that bytes before the part were skipped; [`SizedStream`] sends none.
-fn pieces<R: Source>(part: Part<R>) -> impl Stream<Item = io::Result<Bytes>> {
+/// The chunks of a part. An empty chunk stands for skipped bytes; [`SizedStream`] sends none of them.
+fn chunks<R: RangeSource>(part: Part<R>) -> impl Stream<Item = io::Result<Bytes>> {
     stream::try_unfold(part, |part| async {
-        let turn = tokio::task::spawn_blocking(|| part.turn()).await;
-        let turn = turn.map_err(|_| io::Error::other("reading panicked")).flatten();
-        turn.inspect_err(|error| tracing::warn!(error = error as &dyn std::error::Error, "an answer broke off"))
+        let step = tokio::task::spawn_blocking(|| part.step()).await;
+        let step = step.map_err(|_| io::Error::other("reading panicked")).flatten();
+        step.inspect_err(|error| tracing::warn!(error = error as &dyn std::error::Error, "a response broke off"))
     })
 }
 
-impl<R: Source> Part<R> {
-    fn turn(mut self) -> io::Result<Option<(Bytes, Self)>> {
+impl<R: RangeSource> Part<R> {
+    fn step(mut self) -> io::Result<Option<(Bytes, Self)>> {
         if self.skip > 0 {
-            self.skip -= some(self.reader.skip(self.skip)?)?;
+            self.skip -= not_zero(self.reader.skip(self.skip)?)?;
             return Ok(Some((Bytes::new(), self)));
         }
         if self.left == 0 {
             return Ok(None);
         }
-        let mut piece = Vec::new();
-        self.left -= some(self.reader.by_ref().take(self.left.min(PIECE)).read_to_end(&mut piece)? as u64)?;
-        Ok(Some((piece.into(), self)))
+        let mut chunk = Vec::new();
+        self.left -= not_zero(self.reader.by_ref().take(self.left.min(CHUNK)).read_to_end(&mut chunk)? as u64)?;
+        Ok(Some((chunk.into(), self)))
     }
 }
 
-/// The count, unless there was nothing more to read where there should be.
-fn some(count: u64) -> io::Result<u64> {
+/// The count; an error if the content ended early.
+fn not_zero(count: u64) -> io::Result<u64> {
     if count > 0 { Ok(count) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }

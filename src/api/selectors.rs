@@ -1,60 +1,60 @@
-//! Attribute selectors (SOL013 clause 5.3): what a list leaves out of its elements. Only structures, arrays and maps that need
-//! not be there can be left out; what is simple or mandatory always stays.
+//! Attribute selectors (SOL013 clause 5.3): which attributes of its elements a list shows. Only optional structures, arrays and
+//! maps can be left out; simple and mandatory attributes always stay.
 
 use actix_web::web::Bytes;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::domain::filter::{self, PathSegment};
-use crate::domain::problem::Problem;
+use crate::domain::problem::{Problem, ProblemType, problem};
 use crate::store::attributes::{Attribute, AttributeKind, Members};
 
-/// The way to an attribute: for a map, the key is one of the names.
+/// The names that lead to an attribute. The key of a map's entry is one of them.
 type Path = Vec<String>;
 
-/// What is shown of each element of a list.
+/// The attributes of each element that a list shows.
 pub struct Selection {
     members: &'static Members,
-    form: Form,
-    /// Shown, whatever else is left out.
+    form: SelectionForm,
+    /// Always shown.
     fields: Vec<Path>,
     /// Left out.
     excluded: Vec<Path>,
 }
 
-/// Which selection it is.
+/// The combination of selectors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Form {
-    /// Everything.
+pub enum SelectionForm {
+    /// All attributes.
     All,
-    /// All but what the standard leaves out by default.
+    /// All but those that the standard leaves out by default.
     Default,
-    /// All but what was named, or what is left out by default and was not named.
+    /// All but the excluded ones: those named, or those left out by default and not named.
     Excluding,
-    /// Nothing but what was named.
+    /// The named ones only.
     Only,
 }
 
-/// What becomes of an attribute that can be left out.
-enum Fate {
-    Kept,
-    LeftOut,
-    /// It depends on which of its attributes.
-    Partly,
+/// Whether an optional attribute is shown.
+enum Visibility {
+    Shown,
+    Hidden,
+    /// Some of its own attributes are shown, others hidden.
+    Partial,
 }
 
-/// Of what has no fixed shape: everything in it may be left out.
+/// The members of a value without a fixed schema: each may be left out.
 static ANY: Members = Members { known: &[], rest: Some("") };
 static NONE: Members = Members::of(&[]);
 
 impl Selection {
-    /// Everything, as the resource on its own is shown.
-    pub const ALL: Self = Self { members: &NONE, form: Form::All, fields: Vec::new(), excluded: Vec::new() };
+    /// All attributes, as a resource is shown outside of lists.
+    pub const ALL: Self = Self { members: &NONE, form: SelectionForm::All, fields: Vec::new(), excluded: Vec::new() };
 
-    /// Reads the selectors among the parameters that `value` looks up.
+    /// Reads the selectors. `value` looks up a query parameter.
     ///
     /// # Errors
-    /// 400: they contradict each other, or name an attribute that there is not.
+    /// 400 for selectors that exclude each other, and for unknown attributes.
     pub fn read<'a>(
         value: impl Fn(&str) -> Option<&'a str>,
         members: &'static Members,
@@ -63,36 +63,41 @@ impl Selection {
         let flag = |name: &str| match value(name) {
             None => Ok(false),
             Some(text) if text.is_empty() || text.eq_ignore_ascii_case("true") => Ok(true),
-            Some(_) => Err(Problem::bad_request(format!("{name} takes no value"))),
+            Some(value) => Err(problem!(
+                ProblemType::BadRequest,
+                "query parameter '{parameter}' is a flag and has the value '{value}': leave the value out",
+                parameter = name,
+                value = value,
+            )),
         };
         let paths = |name: &str| value(name).map(|list| paths(name, list, members)).transpose();
         let (all, default) = (flag("all_fields")?, flag("exclude_default")?);
         let not_by_default = || not_by_default.iter().map(|name| vec![(*name).to_owned()]).collect();
         let (form, fields, excluded) = match (all, paths("fields")?, paths("exclude_fields")?, default) {
-            (true, None, None, false) => (Form::All, Vec::new(), Vec::new()),
-            (false, None, None, _) => (Form::Default, Vec::new(), not_by_default()),
-            (false, Some(fields), None, false) => (Form::Only, fields, Vec::new()),
-            (false, Some(fields), None, true) => (Form::Excluding, fields, not_by_default()),
-            (false, None, Some(excluded), false) => (Form::Excluding, Vec::new(), excluded),
+            (true, None, None, false) => (SelectionForm::All, Vec::new(), Vec::new()),
+            (false, None, None, _) => (SelectionForm::Default, Vec::new(), not_by_default()),
+            (false, Some(fields), None, false) => (SelectionForm::Only, fields, Vec::new()),
+            (false, Some(fields), None, true) => (SelectionForm::Excluding, fields, not_by_default()),
+            (false, None, Some(excluded), false) => (SelectionForm::Excluding, Vec::new(), excluded),
             _ => {
-                let detail = "of all_fields, fields, exclude_fields and exclude_default, only fields and exclude_default go together";
+                let detail = "of all_fields, fields, exclude_fields and exclude_default, only fields and exclude_default go together: leave the others out";
                 return Err(Problem::bad_request(detail));
             }
         };
         Ok(Self { members, form, fields, excluded })
     }
 
-    /// Which selection it is.
-    pub const fn form(&self) -> Form {
+    /// The combination of selectors.
+    pub const fn form(&self) -> SelectionForm {
         self.form
     }
 
-    /// The JSON text of what is shown of `element`.
+    /// The JSON text of `element` with the selected attributes.
     ///
     /// # Errors
-    /// It can't be written as JSON: a defect.
+    /// The element cannot be serialized: a defect.
     pub fn text(&self, element: &impl Serialize) -> Result<Bytes, serde_json::Error> {
-        if self.form == Form::All {
+        if self.form == SelectionForm::All {
             return Ok(serde_json::to_vec(element)?.into());
         }
         let mut value = serde_json::to_value(element)?;
@@ -100,7 +105,7 @@ impl Selection {
         Ok(serde_json::to_vec(&value)?.into())
     }
 
-    /// Takes what is left out from the structure, or from each of an array, at `path`.
+    /// Removes the hidden attributes from the structure, or from each structure in the array, at `path`.
     fn prune(&self, value: &mut Value, members: &Members, path: &mut Path) {
         match value {
             Value::Array(elements) => elements.iter_mut().for_each(|element| self.prune(element, members, path)),
@@ -108,7 +113,7 @@ impl Selection {
                 match members.get(&PathSegment::Member(name.to_owned())) {
                     Ok(Some(attribute)) => selection.keeps_known(member, attribute, path),
                     Ok(None) => selection.keeps(member, &ANY, path),
-                    // No attribute but part of the representation, such as `_links`.
+                    // Not an attribute, but part of the representation, such as `_links`.
                     Err(_) => true,
                 }
             }),
@@ -138,50 +143,57 @@ impl Selection {
             AttributeKind::Open(_) | AttributeKind::OpenMembers(..) | AttributeKind::Never => {
                 self.keeps(member, &ANY, path)
             }
-            AttributeKind::Map(_, members) => match (self.fate(path), member) {
-                (Fate::Partly, Value::Object(entries)) => {
+            AttributeKind::Map(_, members) => match (self.visibility(path), member) {
+                (Visibility::Partial, Value::Object(entries)) => {
                     self.retain(entries, path, |selection, _, entry, path| selection.keeps(entry, members, path));
                     true
                 }
-                (fate, _) => !matches!(fate, Fate::LeftOut),
+                (visibility, _) => !matches!(visibility, Visibility::Hidden),
             },
         }
     }
 
-    /// Whether what is at `path` stays; if only parts of it do, the others are taken out.
+    /// Whether the value at `path` stays. Removes its hidden attributes if it stays in part.
     fn keeps(&self, member: &mut Value, members: &Members, path: &mut Path) -> bool {
         if !member.is_object() && !member.is_array() {
             return true;
         }
-        match self.fate(path) {
-            Fate::Kept => true,
-            Fate::LeftOut => false,
-            Fate::Partly => {
+        match self.visibility(path) {
+            Visibility::Shown => true,
+            Visibility::Hidden => false,
+            Visibility::Partial => {
                 self.prune(member, members, path);
                 true
             }
         }
     }
 
-    fn fate(&self, path: &Path) -> Fate {
+    fn visibility(&self, path: &Path) -> Visibility {
         let within = |paths: &[Path]| paths.iter().any(|other| other.len() > path.len() && other.starts_with(path));
         if self.fields.contains(path) {
-            Fate::Kept
+            Visibility::Shown
         } else if within(&self.fields) {
-            Fate::Partly
-        } else if self.form == Form::Only || self.excluded.iter().any(|other| path.starts_with(other)) {
-            Fate::LeftOut
+            Visibility::Partial
+        } else if self.form == SelectionForm::Only || self.excluded.iter().any(|other| path.starts_with(other)) {
+            Visibility::Hidden
         } else if within(&self.excluded) {
-            Fate::Partly
+            Visibility::Partial
         } else {
-            Fate::Kept
+            Visibility::Shown
         }
     }
 }
 
-/// The attributes in a list with commas between.
+/// The attributes in a comma-separated list.
 fn paths(parameter: &str, list: &str, members: &Members) -> Result<Vec<Path>, Problem> {
-    let unknown = |text: &str| Problem::bad_request(format!("{parameter}: unknown attribute '{text}'"));
+    let unknown = |text: &str| {
+        problem!(
+            ProblemType::BadRequest,
+            "{parameter}: unknown attribute '{attribute}'",
+            parameter = parameter,
+            attribute = text,
+        )
+    };
     let path = |text: &str| {
         let path = filter::path(text).filter(|path| is_attribute(members, path)).ok_or_else(|| unknown(text))?;
         let name = |name| if let PathSegment::Member(name) = name { Some(name) } else { None };
@@ -191,12 +203,18 @@ fn paths(parameter: &str, list: &str, members: &Members) -> Result<Vec<Path>, Pr
     paths.sort_unstable();
     paths.dedup();
     if paths.len() > MAX_PATHS {
-        return Err(Problem::bad_request(format!("{parameter} names more than {MAX_PATHS} attributes")));
+        return Err(problem!(
+            ProblemType::BadRequest,
+            "{parameter} names {number} attributes, more than {limit}: name fewer",
+            parameter = parameter,
+            number = paths.len(),
+            limit = MAX_PATHS,
+        ));
     }
     Ok(paths)
 }
 
-/// A selector names at most so many attributes: each member of each element is looked for among them.
+/// The most attributes in a selector. Each member of each element is compared with them.
 const MAX_PATHS: usize = 128;
 
 fn is_attribute(members: &Members, path: &[PathSegment]) -> bool {
@@ -227,7 +245,7 @@ mod tests {
         Selection::read(value, members, NOT_BY_DEFAULT)
     }
 
-    /// What is left of an instance by these selectors.
+    /// The attributes of an instance that these selectors show.
     fn shown(query: &[(&'static str, &'static str)]) -> Value {
         serde_json::from_slice(&read(query, &V2).unwrap().text(&instance()).unwrap()).unwrap()
     }
@@ -254,26 +272,26 @@ mod tests {
     const STAYING: [&str; 4] = ["_links", "id", "instantiationState", "vnfInstanceName"];
 
     #[test]
-    fn without_selectors_the_defaults_of_the_standard_are_left_out() {
+    fn hides_the_standards_defaults_without_selectors() {
         assert_eq!(names(&shown(&[])), STAYING);
         assert_eq!(shown(&[("exclude_default", "")]), shown(&[]));
     }
 
     #[test]
-    fn all_fields_leaves_nothing_out() {
+    fn all_fields_shows_everything() {
         assert_eq!(shown(&[("all_fields", "")]), instance());
         assert_eq!(shown(&[("all_fields", "True")]), instance());
     }
 
     #[test]
-    fn fields_adds_exactly_what_it_names() {
+    fn fields_shows_exactly_the_named_attributes() {
         let shown = shown(&[("fields", "metadata,extensions,vnfInstanceName")]);
         assert_eq!(shown["metadata"], instance()["metadata"]);
         assert_eq!(names(&shown), ["_links", "extensions", "id", "instantiationState", "metadata", "vnfInstanceName"]);
     }
 
     #[test]
-    fn fields_within_a_structure_keeps_the_simple_and_mandatory_rest_of_it() {
+    fn fields_within_a_structure_keeps_its_simple_and_mandatory_attributes() {
         let expected = json!({
             "flavourId": "simple",
             "vnfcResourceInfo": [{ "id": "pod", "computeResource": { "resourceId": "pod" }, "metadata": { "podUid": "u" } }],
@@ -288,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn exclude_fields_leaves_out_what_it_names_and_nothing_else() {
+    fn exclude_fields_hides_exactly_the_named_attributes() {
         let query = [("exclude_fields", "metadata,instantiatedVnfInfo/vnfcResourceInfo/metadata,id,metadata/site")];
         let mut expected = instance();
         expected.as_object_mut().unwrap().remove("metadata");
@@ -297,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_with_exclude_default_leaves_out_the_defaults_that_are_not_named() {
+    fn fields_with_exclude_default_hides_unnamed_defaults() {
         let shown = shown(&[("fields", "extensions,instantiatedVnfInfo/scaleStatus"), ("exclude_default", "")]);
         let mut expected = json!({ "extensions": {}, "instantiatedVnfInfo": { "flavourId": "simple" } });
         expected["instantiatedVnfInfo"]["scaleStatus"] = instance()["instantiatedVnfInfo"]["scaleStatus"].clone();
@@ -308,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn selectors_that_contradict_each_other_are_refused() {
+    fn rejects_contradictory_selectors() {
         let given =
             [("all_fields", ""), ("fields", "metadata"), ("exclude_fields", "metadata"), ("exclude_default", "")];
         for bits in 0..16_usize {
@@ -319,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn an_attribute_that_there_is_not_is_refused_by_its_name() {
+    fn rejects_unknown_attribute() {
         for name in ["nothing", "", "id/x", "vimConnectionInfo/nothing", "vimConnectionInfo/@key", "a//b"] {
             let Err(problem) = read(&[("fields", name)], &V1) else { panic!("{name}") };
             assert_eq!((problem.status, problem.detail), (400, format!("fields: unknown attribute '{name}'")));

@@ -9,7 +9,7 @@ use crate::api::body::{Id, Json};
 use crate::api::list::List;
 use crate::config::CallbackTest;
 use crate::domain::ids::SubscriptionId;
-use crate::domain::problem::Problem;
+use crate::domain::problem::{Problem, ProblemType, problem};
 use crate::domain::subscription::Subscription;
 use crate::error::{ApiError, internal};
 use crate::lcm::subscribe::Subscriber;
@@ -43,11 +43,13 @@ async fn test(api: &Api, subscription: &Subscription) -> Result<(), ApiError> {
     let (callbacks, tested) = (api.callbacks.clone(), subscription.clone());
     // On the process's own runtime, where the connections live.
     let answer = api.runtime.spawn(async move { callbacks.probe(&tested).await }).await;
-    let refused = |what: String| {
-        let uri = &subscription.callback_uri;
-        Problem::unprocessable(format!(
-            "the test of the callback URI {uri} failed: a GET must be answered with 204, but {what}"
-        ))
+    let refused = |reason: String| {
+        problem!(
+            ProblemType::Unprocessable,
+            "the test of the callback URI {callbackUri} failed: it must respond to a GET with 204, but {reason}",
+            callbackUri = subscription.callback_uri.to_string(),
+            reason = reason,
+        )
     };
     let status = answer.map_err(|error| internal(&error))?.map_err(refused)?;
     match (api.callback_test, status.as_u16()) {

@@ -1,5 +1,5 @@
-//! Tasks and resources that SOL003 has and this VNFM has not. The standard's answer is 404: the task resource does
-//! not exist for such a VNF. Its problem says so, to tell it from a wrong id.
+//! Tasks and resources of SOL003 that Gybe does not support. The standard demands 404: the task resource does not exist for
+//! such a VNF. The problem type tells it from a wrong id.
 
 use actix_web::{HttpResponse, web};
 
@@ -29,7 +29,8 @@ pub async fn change_flavour(api: web::Data<Api>, Id(id): Id<VnfInstanceId>) -> R
 #[utoipa::path(post, path = "/vnf_instances/{id}/change_ext_conn", tag = "vnf_instances", params(("id" = String, Path)),
     responses((status = 404, description = "Not supported", body = ProblemDetails)))]
 pub async fn change_ext_conn(api: web::Data<Api>, Id(id): Id<VnfInstanceId>) -> Result<HttpResponse, ApiError> {
-    refuse(&api, id, "change_ext_conn is not supported: how a CNF is connected is in its Kubernetes manifests").await
+    refuse(&api, id, "change_ext_conn is not supported: the Kubernetes manifests of the CNF define its connections")
+        .await
 }
 
 /// `POST /vnf_instances/{id}/create_snapshot`.
@@ -83,14 +84,14 @@ pub async fn snapshot_state() -> Result<HttpResponse, ApiError> {
 }
 
 const SNAPSHOTS: &str =
-    "snapshots are not supported: Kubernetes has none of workloads; back the VNF's data up by its own means";
+    "snapshots are not supported: Kubernetes has none of workloads; back up the data with the means of the VNF";
 
-/// Says that a task is not supported, if there is such a VNF instance.
+/// 404: no such VNF instance, or the task is not supported.
 async fn refuse(api: &Api, id: VnfInstanceId, text: &str) -> Result<HttpResponse, ApiError> {
     match api.store.instance_version(&api.project, id).await {
         Err(StoreError::NotFound) => Err(Problem::not_found("VNF instance", &id.to_string()).into()),
-        found => {
-            found?;
+        other => {
+            other?;
             Err(not_supported(text))
         }
     }

@@ -14,7 +14,6 @@ pub struct ApiVersionInformation {
     api_versions: Vec<ApiVersion>,
 }
 
-/// One version.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct ApiVersion {

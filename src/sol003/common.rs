@@ -1,4 +1,4 @@
-//! Types that both editions share (SOL003 2.6.1 and 3.3.1 spell them alike, or one has optional members more).
+//! Wire types that both editions share (SOL003 2.6.1 and 3.3.1 are the same, or one has more optional members).
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -16,15 +16,17 @@ use crate::sol003::Edition;
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "describes the body that `error::response` writes; never constructed")]
 pub struct ProblemDetails {
-    /// Stable URN of the problem's type.
+    /// The URN of the problem's type.
     #[schema(rename = "type")]
     kind: Option<String>,
-    /// Short text, the same for each problem of the type.
+    /// A short text, the same for each problem of the type.
     title: Option<String>,
     /// The HTTP status code.
     status: u16,
-    /// What happened, and what to do.
+    /// What is wrong, what is allowed, and what to do. Each value in it is also a member of its own.
     detail: String,
+    /// A link to the documentation of the type.
+    help: Option<String>,
 }
 
 /// `Link` (SOL013 clause 6.4).
@@ -46,17 +48,17 @@ impl Link {
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "describes what `api::list` reads; never constructed")]
 pub struct ListParameters {
-    /// Conditions that all must hold, such as `(eq,vnfProvider,Company);(in,vnfdId,a,b)`.
+    /// Conditions that an element must all meet, such as `(eq,vnfProvider,Company);(in,vnfdId,a,b)`.
     filter: Option<String>,
-    /// Leave nothing out. It needs no value.
+    /// Show all attributes. A flag without a value.
     all_fields: Option<String>,
-    /// Of structures, arrays and maps that can be left out, show these only.
+    /// Of the optional structures, arrays and maps, show only these.
     fields: Option<String>,
-    /// Leave these structures, arrays and maps out.
+    /// Do not show these structures, arrays and maps.
     exclude_fields: Option<String>,
-    /// Leave out what is left out by default: as without selectors, or beside `fields`. It needs no value.
+    /// Do not show the attributes that are left out by default: alone, or with `fields`. A flag without a value.
     exclude_default: Option<String>,
-    /// As the Link header of the page before gave it.
+    /// The marker in the Link header of the page before.
     nextpage_opaque_marker: Option<String>,
 }
 
@@ -64,13 +66,13 @@ pub struct ListParameters {
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CreateVnfRequest {
-    /// The VNFD to make an instance of.
+    /// The VNFD of the new instance.
     pub vnfd_id: String,
-    /// Name for people.
+    /// A display name.
     pub vnf_instance_name: Option<String>,
-    /// Description for people.
+    /// A description.
     pub vnf_instance_description: Option<String>,
-    /// The caller's own data; `namespace` is reserved.
+    /// The client's own data. `namespace` is reserved.
     #[schema(value_type = Option<Object>)]
     pub metadata: Option<Map<String, Value>>,
 }
@@ -88,7 +90,7 @@ pub struct ScaleVnfRequest {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1)]
     pub number_of_steps: Option<u32>,
-    /// Ignored by Gybe, kept for the record.
+    /// Ignored. The op occurrence records it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub additional_params: Option<Map<String, Value>>,
@@ -104,7 +106,7 @@ pub struct ScaleVnfToLevelRequest {
     /// The levels to go to; aspects that are not named stay where they are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scale_info: Option<Vec<ScaleInfo>>,
-    /// Ignored by Gybe, kept for the record.
+    /// Ignored. The op occurrence records it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub additional_params: Option<Map<String, Value>>,
@@ -130,7 +132,7 @@ pub struct HealVnfRequest {
     /// Why, for the record.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
-    /// Ignored by Gybe, kept for the record.
+    /// Ignored. The op occurrence records it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub additional_params: Option<Map<String, Value>>,
@@ -140,19 +142,19 @@ pub struct HealVnfRequest {
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct OperateVnfRequest {
-    /// The state wanted.
+    /// The new state.
     #[schema(value_type = VnfOperationalStateType)]
     pub change_state_to: VnfState,
-    /// STOPPED only: FORCEFUL, the default, kills pods at once, GRACEFUL lets them end.
+    /// For STOPPED only. FORCEFUL, the default, kills pods at once; GRACEFUL lets them end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stop_type: Option<StopType>,
-    /// GRACEFUL only: seconds after which pods that still run are killed; absent: as long as it takes.
+    /// For GRACEFUL only: pods that still run after this many seconds are killed. Unlimited if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub graceful_stop_timeout: Option<u32>,
-    /// Refused unless empty: Kubernetes can't stop single pods.
+    /// Must be empty: Kubernetes cannot stop single pods.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vnfc_instance_id: Option<Vec<String>>,
-    /// Ignored by Gybe, kept for the record.
+    /// Ignored. The op occurrence records it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub additional_params: Option<Map<String, Value>>,
@@ -164,11 +166,11 @@ pub struct OperateVnfRequest {
 pub enum StopType {
     /// Pods are killed at once.
     Forceful,
-    /// Pods get their time to end.
+    /// Pods have time to end.
     Graceful,
 }
 
-// For the documents only: the domain's type is what is read and written.
+// For the OpenAPI documents only: requests and responses use the domain's type.
 /// `VnfOperationalStateType` (clause 5.5.4.3).
 #[derive(ToSchema)]
 #[schema(rename_all = "SCREAMING_SNAKE_CASE")]
@@ -185,10 +187,10 @@ pub enum VnfOperationalStateType {
 pub struct TerminateVnfRequest {
     /// FORCEFUL kills pods at once, GRACEFUL lets them end.
     pub termination_type: TerminationType,
-    /// GRACEFUL only: seconds after which pods that still run are killed; absent: as long as it takes.
+    /// For GRACEFUL only: pods that still run after this many seconds are killed. Unlimited if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub graceful_termination_timeout: Option<u32>,
-    /// Ignored by Gybe, kept for the record.
+    /// Ignored. The op occurrence records it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub additional_params: Option<Map<String, Value>>,
@@ -200,7 +202,7 @@ pub struct TerminateVnfRequest {
 pub enum TerminationType {
     /// Pods are killed at once.
     Forceful,
-    /// Pods get their time to end.
+    /// Pods have time to end.
     Graceful,
 }
 
@@ -208,19 +210,19 @@ pub enum TerminationType {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CancelMode {
-    /// GRACEFUL lets requests to the VIM that are under way end, FORCEFUL does not wait for them.
+    /// GRACEFUL waits for the requests to the VIM that are under way; FORCEFUL does not.
     #[schema(value_type = CancelModeType)]
     pub cancel_mode: DomainCancelMode,
 }
 
-// For the documents only: the domain's type is what is read and written.
+// For the OpenAPI documents only: requests and responses use the domain's type.
 /// `CancelModeType` (clause 5.5.4.7).
 #[derive(ToSchema)]
 #[schema(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum CancelModeType {
-    /// Requests to the VIM that are under way are finished first.
+    /// Requests to the VIM that are under way end first.
     Graceful,
-    /// Waiting is interrupted.
+    /// Requests to the VIM that are under way are not waited for.
     Forceful,
 }
 
@@ -299,7 +301,7 @@ pub struct VnfcInfo {
     pub vdu_id: String,
     /// Its `vnfcResourceInfo`.
     pub vnfc_resource_info_id: String,
-    /// Always STARTED: a pod that does not run is not listed.
+    /// Always STARTED: only running pods are listed.
     pub vnfc_state: &'static str,
 }
 
@@ -321,7 +323,7 @@ impl VnfcInfo {
 pub struct VirtualStorageResourceInfo {
     /// The claim's name.
     pub id: String,
-    /// The claim's name: CNF descriptors don't describe storages.
+    /// The claim's name: descriptors of CNFs do not describe storages.
     pub virtual_storage_desc_id: String,
     /// The claim.
     pub storage_resource: ResourceHandle,
@@ -342,7 +344,7 @@ impl VirtualStorageResourceInfo {
     }
 }
 
-/// What both editions show alike of a VNF instance (clause 5.5.2.2).
+/// The attributes of a VNF instance that both editions have (clause 5.5.2.2).
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct VnfInstanceAttributes {
@@ -389,7 +391,7 @@ impl VnfInstanceAttributes {
     }
 }
 
-/// What both editions show alike of an instantiated VNF.
+/// The attributes of an instantiated VNF that both editions have.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct InstantiatedAttributes {
@@ -490,7 +492,7 @@ pub struct AffectedVnfc {
 pub struct AffectedVirtualStorage {
     /// The `virtualStorageResourceInfo` concerned.
     pub id: String,
-    /// The claim's name: CNF descriptors don't describe storages.
+    /// The claim's name: descriptors of CNFs do not describe storages.
     pub virtual_storage_desc_id: String,
     /// ADDED or REMOVED.
     pub change_type: &'static str,

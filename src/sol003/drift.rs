@@ -1,4 +1,4 @@
-//! `GET …/vnf_instances/{id}/drift`: an extension of ours, the same at both API roots.
+//! `GET …/vnf_instances/{id}/drift`, an extension of Gybe: the same at both API roots.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -6,24 +6,24 @@ use utoipa::ToSchema;
 
 use crate::domain::drift::{Author, Difference as DomainDifference, DriftState, ObjectDrift};
 
-/// A report has at most so many differences, however many there are.
-const MOST: usize = 1000;
-/// A value of more bytes is only said to be there.
-const LONGEST: usize = 1024;
+/// The most differences in a report.
+const MAX_DIFFERENCES: usize = 1000;
+/// The longest value that is shown, in bytes of JSON. Of a longer one, only the length is shown.
+const MAX_VALUE: usize = 1024;
 
-/// How the objects of a VNF instance stand to their intent.
+/// The differences between the objects of a VNF instance and their intent.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Drift {
     /// Whether nothing differs.
     in_sync: bool,
-    /// Where they are; objects of cluster-scoped kinds apart.
+    /// The namespace of the objects, except those of cluster-scoped kinds.
     namespace: String,
     /// All objects of the inventory.
     objects: Vec<ObjectState>,
 }
 
-/// One object.
+/// An object of the inventory.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ObjectState {
@@ -33,38 +33,38 @@ pub struct ObjectState {
     kind: String,
     /// `metadata.name`.
     name: String,
-    /// `IN_SYNC`; `CHANGED`; `MISSING`: it is not there; `FOREIGN`: the object of that name is somebody else's.
+    /// `IN_SYNC`; `CHANGED`; `MISSING`: it does not exist; `FOREIGN`: the object of this name belongs to somebody else.
     state: &'static str,
-    /// What more there is to say.
+    /// The reason for the state.
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<String>,
-    /// Where it is not as intended.
+    /// The differences from the intent.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     differences: Vec<Difference>,
-    /// How many more differences there are than are shown.
+    /// The number of differences that are not shown.
     #[serde(skip_serializing_if = "Option::is_none")]
     more_differences: Option<usize>,
 }
 
-/// A place where an object differs from its intent.
+/// A difference between an object and its intent.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Difference {
-    /// JSON pointer into the object as it is; `-` in it: an element that the list does not have.
+    /// A JSON pointer into the actual object. `-` stands for an element that the list lacks.
     path: String,
-    /// What it should be; null: nothing should be there. A Secret's values are `***`, a long value is its length.
+    /// The intended value; null if there should be none. The values of a Secret are `***`; of a long value, the length is shown.
     #[schema(value_type = Object)]
     intended: Value,
-    /// What it is; null: nothing is there.
+    /// The actual value; null if there is none.
     #[schema(value_type = Object)]
     actual: Value,
-    /// The field manager that set it, such as `kubectl-edit`. Absent if that does not show, as for what was removed.
+    /// The field manager that set the actual value, such as `kubectl-edit`. Absent if unknown, as for a removed value.
     #[serde(skip_serializing_if = "Option::is_none")]
     manager: Option<String>,
-    /// How: `Apply` or `Update`.
+    /// The kind of the request that set it: `Apply` or `Update`.
     #[serde(skip_serializing_if = "Option::is_none")]
     operation: Option<String>,
-    /// When.
+    /// The time at which it was set.
     #[serde(skip_serializing_if = "Option::is_none")]
     time: Option<String>,
 }
@@ -72,7 +72,7 @@ pub struct Difference {
 impl Drift {
     /// The wire form, bounded in size.
     pub fn new(namespace: &str, objects: Vec<ObjectDrift>) -> Self {
-        let mut left = MOST;
+        let mut left = MAX_DIFFERENCES;
         Self {
             in_sync: objects.iter().all(|object| object.state == DriftState::InSync),
             namespace: namespace.to_owned(),
@@ -122,7 +122,7 @@ impl From<DomainDifference> for Difference {
 fn bounded(value: Option<Value>) -> Value {
     let value = value.unwrap_or_default();
     match value.to_string().len() {
-        length if length > LONGEST => format!("({length} bytes)").into(),
+        length if length > MAX_VALUE => format!("({length} bytes)").into(),
         _ => value,
     }
 }

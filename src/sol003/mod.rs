@@ -1,8 +1,7 @@
-//! Wire types as the standard spells them, without behaviour beyond conversion.
+//! Wire types, as the standard defines them, and their conversion from and to [`crate::domain`]; no other behaviour.
 //!
-//! [`v1`] is SOL003 2.6.1 (`/vnflcm/v1`: `vimConnectionInfo` is an array), [`v2`] is 3.3.1 (`/vnflcm/v2`: it is a map).
-//! Both show the same [`crate::domain`] instances. [`pkgm`] has both editions of packages. [`vim`] is Tacker's API, [`drift`] an
-//! extension of ours.
+//! [`v1`] is SOL003 2.6.1 (`/vnflcm/v1`: `vimConnectionInfo` is an array), [`v2`] is 3.3.1 (`/vnflcm/v2`: it is a map). [`pkgm`] has
+//! both editions of packages. Not of the standard: [`vim`] is Tacker's, [`drift`] Gybe's own.
 
 pub mod common;
 pub mod drift;

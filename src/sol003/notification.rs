@@ -210,7 +210,7 @@ impl Operation {
             affected_virtual_storages,
             changed_info,
             modifications_triggered_by_vnf_pkg_change: modifications,
-            error: change.error.clone(),
+            error: change.error.clone().map(|problem| problem.with_help(&subscription.base_url)),
         }
     }
 }

@@ -35,8 +35,8 @@ pub struct VnfLcmOpOcc {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<CancelModeType>)]
     cancel_mode: Option<CancelMode>,
-    /// Why it stopped. An extension, `evidence`, tells of `objects` that were not ready with their conditions, `events`
-    /// about them, last lines of the `logs` of their containers, and in `notes` what could not be read; secrets are masked.
+    /// Why the operation stopped. The extension `evidence` has the `objects` that were not ready with their conditions, `events`
+    /// about them, the last lines of the `logs` of their containers, and `notes` about what could not be read. Secrets are masked.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<crate::sol003::common::ProblemDetails>)]
     error: Option<Problem>,
@@ -52,7 +52,7 @@ pub struct VnfLcmOpOcc {
     links: OpOccLinks,
 }
 
-/// `_links` of an op occurrence. A task link is there only while the task is possible.
+/// `_links` of an op occurrence. It has the link of a task only while the task is possible.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct OpOccLinks {
@@ -92,7 +92,7 @@ impl VnfLcmOpOcc {
             operation_params: params(&op.params, edition),
             is_cancel_pending: op.cancel.is_some(),
             cancel_mode: op.cancel,
-            error: op.error.clone(),
+            error: op.error.clone().map(|problem| problem.with_help(base)),
             resource_changes: op.resource_changes.as_ref().map(ResourceChanges::new),
             changed_info,
             modifications_triggered_by_vnf_pkg_change: modifications,

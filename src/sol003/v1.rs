@@ -12,9 +12,9 @@ use crate::sol003::{Edition, v2};
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[schema(as = VimConnectionInfoV1)]
 pub struct VimConnectionInfo {
-    /// Its identifier, chosen by the caller.
+    /// Its identifier, which the client chooses.
     pub id: String,
-    /// The rest.
+    /// The other members.
     #[serde(flatten)]
     pub info: v2::VimConnectionInfo,
 }
@@ -31,8 +31,8 @@ pub fn connection_array(map: Map<String, Value>) -> Value {
         .collect()
 }
 
-/// The map form of an array of connections, for merging a patch. What is no entry with an `id` is left for the type
-/// check to tell.
+/// Converts an array of connections to the map form, to merge a patch. Leaves an array with a wrong entry as it is: the type
+/// check refuses it.
 pub fn connection_map(array: &mut Value) {
     let Value::Array(entries) = array else { return };
     let id = |entry: &Value| entry.get("id")?.as_str().map(str::to_owned);
@@ -46,7 +46,7 @@ pub fn connection_map(array: &mut Value) {
     }
 }
 
-/// `InstantiateVnfRequest` (clause 5.5.2.4), what Gybe reads of it.
+/// `InstantiateVnfRequest` (clause 5.5.2.4), the members that Gybe reads.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = InstantiateVnfRequestV1)]
@@ -57,18 +57,18 @@ pub struct InstantiateVnfRequest {
     pub instantiation_level_id: Option<String>,
     /// The VIM; the default VIM if absent.
     pub vim_connection_info: Option<Vec<VimConnectionInfo>>,
-    /// Without effect, kept for the record: how a CNF is connected is in its manifests.
+    /// Ignored: the manifests of a CNF define its connections. The op occurrence records it.
     #[schema(value_type = Option<Vec<Object>>)]
     pub ext_virtual_links: Option<Vec<Map<String, Value>>>,
-    /// Without effect, kept for the record.
+    /// Ignored. The op occurrence records it.
     #[schema(value_type = Option<Vec<Object>>)]
     pub ext_managed_virtual_links: Option<Vec<Map<String, Value>>>,
-    /// Without effect, kept for the record.
+    /// Ignored. The op occurrence records it.
     pub localization_language: Option<String>,
     /// `namespace`, `createNamespace`, `lcm-kubernetes-def-files`.
     #[schema(value_type = Option<Object>)]
     pub additional_params: Option<Map<String, Value>>,
-    /// Merged into the instance's.
+    /// Merged into the attribute of the instance.
     #[schema(value_type = Option<Object>)]
     pub extensions: Option<Map<String, Value>>,
 }
@@ -92,7 +92,7 @@ impl From<InstantiateVnfRequest> for v2::InstantiateVnfRequest {
     }
 }
 
-/// `VnfInfoModificationRequest` (clause 5.5.2.12). An entry of `vimConnectionInfo` is merged into the one of its `id`, or added.
+/// `VnfInfoModificationRequest` (clause 5.5.2.12). An entry of `vimConnectionInfo` is merged into the entry with its `id`, or added.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = VnfInfoModificationRequestV1)]

@@ -30,7 +30,7 @@ pub struct VimConnectionInfo {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub access_info: Option<Map<String, Value>>,
-    /// Anything.
+    /// The client's own data.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub extra: Option<Map<String, Value>>,
@@ -54,7 +54,7 @@ impl From<VimConnectionInfo> for VimConnection {
 }
 
 impl From<&VimConnection> for VimConnectionInfo {
-    /// The public part: without the secrets.
+    /// The connection without its secrets.
     fn from(connection: &VimConnection) -> Self {
         let full = |map: &Map<String, Value>| (!map.is_empty()).then(|| map.clone());
         Self {
@@ -67,7 +67,7 @@ impl From<&VimConnection> for VimConnectionInfo {
     }
 }
 
-/// `InstantiateVnfRequest` (clause 5.5.2.4), what Gybe reads of it.
+/// `InstantiateVnfRequest` (clause 5.5.2.4), the members that Gybe reads.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct InstantiateVnfRequest {
@@ -75,46 +75,46 @@ pub struct InstantiateVnfRequest {
     pub flavour_id: String,
     /// The instantiation level; the VNFD's default if absent.
     pub instantiation_level_id: Option<String>,
-    /// The VIM; the default VIM if absent. Of several, the VNF lives in the first.
+    /// The VIM; the default VIM if absent. With several entries, the VNF lives in the first.
     pub vim_connection_info: Option<BTreeMap<String, VimConnectionInfo>>,
-    /// Without effect, kept for the record: how a CNF is connected is in its manifests.
+    /// Ignored: the manifests of a CNF define its connections. The op occurrence records it.
     #[schema(value_type = Option<Vec<Object>>)]
     pub ext_virtual_links: Option<Vec<Map<String, Value>>>,
-    /// Without effect, kept for the record.
+    /// Ignored. The op occurrence records it.
     #[schema(value_type = Option<Vec<Object>>)]
     pub ext_managed_virtual_links: Option<Vec<Map<String, Value>>>,
-    /// Without effect, kept for the record.
+    /// Ignored. The op occurrence records it.
     pub localization_language: Option<String>,
-    /// The first in the caller's order, where there is one (2.6.1); else the order is that of the ids.
+    /// The first entry of the array in 2.6.1. The map of 3.3.1 has the order of the ids.
     #[serde(skip)]
     pub first_connection: Option<String>,
     /// `namespace`, `createNamespace`, `lcm-kubernetes-def-files`.
     #[schema(value_type = Option<Object>)]
     pub additional_params: Option<Map<String, Value>>,
-    /// Merged into the instance's.
+    /// Merged into the attribute of the instance.
     #[schema(value_type = Option<Object>)]
     pub extensions: Option<Map<String, Value>>,
-    /// Merged into the instance's.
+    /// Merged into the attribute of the instance.
     #[schema(value_type = Option<Object>)]
     pub vnf_configurable_properties: Option<Map<String, Value>>,
 }
 
-/// `ChangeCurrentVnfPkgRequest` (clause 5.5.2.11a), what Gybe reads of it.
+/// `ChangeCurrentVnfPkgRequest` (clause 5.5.2.11a), the members that Gybe reads.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ChangeCurrentVnfPkgRequest {
-    /// The VNFD of the package that the VNF is to have.
+    /// The VNFD of the new package.
     pub vnfd_id: String,
-    /// Merged into the instance's at once, and not undone by a rollback; the VNF stays in the VIM it is in.
+    /// Merged into the attribute of the instance at once. A rollback does not undo it. The VNF stays in its VIM.
     pub vim_connection_info: Option<BTreeMap<String, VimConnectionInfo>>,
-    /// `lcm-kubernetes-def-files`, as for an instantiation. `namespace`, if it is there, is the one that the VNF is in;
-    /// `upgrade_type` is `RollingUpdate`; `vdu_params` names VDUs by `vdu_id`, though all are changed.
+    /// `lcm-kubernetes-def-files`, as for an instantiation. `namespace` must be the present one, `upgrade_type` must be
+    /// `RollingUpdate`. `vdu_params` is validated only: all VDUs are changed.
     #[schema(value_type = Option<Object>)]
     pub additional_params: Option<Map<String, Value>>,
-    /// Merged into the instance's.
+    /// Merged into the attribute of the instance.
     #[schema(value_type = Option<Object>)]
     pub extensions: Option<Map<String, Value>>,
-    /// Merged into the instance's.
+    /// Merged into the attribute of the instance.
     #[schema(value_type = Option<Object>)]
     pub vnf_configurable_properties: Option<Map<String, Value>>,
 }

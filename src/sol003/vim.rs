@@ -22,8 +22,7 @@ pub struct List {
     vims: Vec<Vim>,
 }
 
-/// The parameters of the list. The others by which a VIM can be found are `type`, `description`, `auth_url`, `tenant_id`,
-/// `shared` and `status`.
+/// The parameters of the list. `type`, `description`, `auth_url`, `tenant_id`, `shared` and `status` are supported, too.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "describes what `api::vims` reads; never constructed")]
@@ -34,7 +33,7 @@ pub struct Parameters {
     name: Option<String>,
     /// The default VIM, or all others.
     is_default: Option<bool>,
-    /// The attributes to show, with commas between; all of them if it is absent.
+    /// The attributes to show, separated by commas; all if absent.
     fields: Option<String>,
 }
 
@@ -46,41 +45,41 @@ pub struct CreateVim {
     pub vim_type: String,
     /// Unique within the project.
     pub name: String,
-    /// For people.
+    /// A description.
     pub description: Option<String>,
     /// URL of the API server.
     pub auth_url: String,
     /// `bearer_token`, or `client_cert` with `client_key`; `ssl_ca_cert` (PEM) or `insecure: true`.
     #[schema(value_type = Object)]
     pub auth_cred: Map<String, Value>,
-    /// `name`.
+    /// The project in the VIM: `name`.
     #[schema(value_type = Option<Object>)]
     pub vim_project: Option<Map<String, Value>>,
-    /// Whether requests that name no VIM mean this one.
+    /// Whether requests without a VIM use this one.
     pub is_default: Option<bool>,
-    /// Anything.
+    /// The client's own data.
     #[schema(value_type = Option<Object>)]
     pub extra: Option<Map<String, Value>>,
 }
 
-/// `PUT /v1.0/vims/{id}`: what is absent stays.
+/// `PUT /v1.0/vims/{id}`: absent members keep their values.
 #[derive(Debug, Deserialize, ToSchema)]
 pub struct UpdateVim {
     /// Unique within the project.
     pub name: Option<String>,
-    /// For people.
+    /// A description.
     pub description: Option<String>,
     /// Replaces the credentials as a whole.
     #[schema(value_type = Option<Object>)]
     pub auth_cred: Option<Map<String, Value>>,
-    /// Whether requests that name no VIM mean this one.
+    /// Whether requests without a VIM use this one.
     pub is_default: Option<bool>,
-    /// Replaces the former.
+    /// Replaces all of `extra`.
     #[schema(value_type = Option<Object>)]
     pub extra: Option<Map<String, Value>>,
 }
 
-/// A VIM as it is shown: secrets as `***`.
+/// A VIM in responses. Secrets are shown as `***`.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Vim {
     id: String,

@@ -71,7 +71,7 @@ impl VnfPkgAttributes {
             usage_state: if package.in_use { PackageUsageState::InUse } else { PackageUsageState::NotInUse },
             user_defined_data: package.user_defined_data.clone(),
             onboarding_failure_details: match &package.onboarding {
-                Onboarding::Error(problem) => Some(problem.clone()),
+                Onboarding::Error(problem) => Some(problem.clone().with_help(base)),
                 _ => None,
             },
             links: VnfPkgLinks {
