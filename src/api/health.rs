@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::op_occ::OpState;
-use crate::domain::problem::{Problem, ProblemType, Values, problem};
+use crate::domain::problem::{ProblemType, Values, problem};
 use crate::error::{ApiError, internal};
 use crate::store::{HealthStore, OutboxStats, QueueStats, StoreError};
 

@@ -189,7 +189,10 @@ pub async fn modify(
                 "VNF package {id} is {onboardingState} and {operationalState}: only an ONBOARDED package can change its operationalState, and only to the other one",
                 id = id.to_string(),
                 onboardingState = package.onboarding.as_str(),
-                operationalState = package.operational_state.as_str(),
+                operationalState = match package.operational_state {
+                    OperationalState::Enabled => "ENABLED",
+                    OperationalState::Disabled => "DISABLED",
+                },
             )
             .into());
         }
