@@ -3,8 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::domain::instance::Vnfc;
-use crate::domain::problem::Problem;
-use crate::domain::text::names;
+use crate::domain::problem::{Problem, ProblemType, Values, problem};
 
 /// The VNFCs named by `ids`; all if it is empty. An id is a `vnfcInfo.id` or a `vnfcResourceInfo.id`.
 ///
@@ -26,8 +25,9 @@ pub fn select<'a>(vnfcs: &'a [Vnfc], ids: &[String]) -> Result<Vec<&'a Vnfc>, Pr
     if unknown.is_empty() {
         return Ok(selected);
     }
-    Err(Problem::unprocessable(format!(
-        "vnfcInstanceId {} is not a VNFC of this VNF instance; GET the instance for instantiatedVnfInfo.vnfcResourceInfo",
-        names(unknown.into_iter())
-    )))
+    Err(problem!(
+        ProblemType::Unprocessable,
+        "vnfcInstanceId {vnfcInstanceId} is not a VNFC of this VNF instance; GET the instance for instantiatedVnfInfo.vnfcResourceInfo",
+        vnfcInstanceId = unknown.into_iter().collect::<Values>(),
+    ))
 }

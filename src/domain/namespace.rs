@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::domain::manifest::Manifest;
-use crate::domain::problem::Problem;
+use crate::domain::problem::{Problem, ProblemType, Values, problem};
 use crate::domain::text::{is_dns_label, type_name};
 
 /// The name of a namespace: a DNS label (RFC 1123 section 2.1, as Kubernetes restricts it), 1 to 63 characters.
@@ -61,11 +61,21 @@ pub fn decide(parameter: Option<&Value>, manifests: &[Manifest]) -> Result<Names
     match parameter {
         None => from_manifests(manifests),
         Some(Value::String(name)) => Namespace::try_from(name.clone())
-            .map_err(|error| Problem::bad_request(format!("additionalParams.namespace: {error}"))),
-        Some(other) => {
-            Err(Problem::bad_request(format!("additionalParams.namespace must be a string, not {}", type_name(other))))
-        }
+            .map_err(|error| invalid(ProblemType::BadRequest, PARAMETER, name, &error.to_string())),
+        Some(other) => Err(problem!(
+            ProblemType::BadRequest,
+            "{parameter} must be {expected}, not {actual}",
+            parameter = PARAMETER,
+            expected = "a string",
+            actual = type_name(other),
+        )),
     }
+}
+
+const PARAMETER: &str = "additionalParams.namespace";
+
+fn invalid(kind: ProblemType, parameter: &str, value: &str, reason: &str) -> Problem {
+    problem!(kind, "{parameter}: {reason}", parameter = parameter, reason = reason).quoting("value", value)
 }
 
 /// The namespaces that the manifests name, with the files that do.
@@ -85,14 +95,18 @@ fn from_manifests(manifests: &[Manifest]) -> Result<Namespace, Problem> {
         let list = named.iter().map(|(namespace, files)| {
             format!("{namespace} ({})", files.iter().copied().collect::<Vec<_>>().join(", "))
         });
-        return Err(Problem::unprocessable(format!(
-            "the manifests name {} namespaces: {}. A VNF instance lives in one: give additionalParams.namespace, or correct the package",
-            named.len(),
-            list.collect::<Vec<_>>().join("; ")
-        )));
+        return Err(problem!(
+            ProblemType::Unprocessable,
+            "the manifests name {number} namespaces: {places}. A VNF instance lives in one: give {parameter}, or correct the package",
+            number = named.len(),
+            places = list.collect::<Vec<_>>().join("; "),
+            parameter = PARAMETER,
+        )
+        .quoting("namespaces", &named.keys().collect::<Values>()));
     }
     let name = named.into_keys().next().unwrap_or("default");
-    Namespace::try_from(name.to_owned()).map_err(|error| Problem::unprocessable(format!("metadata.namespace: {error}")))
+    Namespace::try_from(name.to_owned())
+        .map_err(|error| invalid(ProblemType::Unprocessable, "metadata.namespace", name, &error.to_string()))
 }
 
 /// Whether a built-in kind has no namespace. Only for [`decide`], which runs without a cluster; the planner asks discovery.

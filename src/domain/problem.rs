@@ -137,7 +137,7 @@ impl Problem {
     }
 }
 
-/// Several values that a `detail` quotes: joined by commas there, an array as a member.
+/// Several values that a `detail` quotes. The text has the first 20, joined by commas; the member is an array.
 #[derive(Clone, Debug, Serialize)]
 #[serde(transparent)]
 pub struct Values(Vec<String>);
@@ -150,7 +150,12 @@ impl<T: ToString> FromIterator<T> for Values {
 
 impl fmt::Display for Values {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0.join(", "))
+        const SHOWN: usize = 20;
+        if self.0.is_empty() {
+            return formatter.write_str("none");
+        }
+        formatter.write_str(&self.0[..self.0.len().min(SHOWN)].join(", "))?;
+        if self.0.len() > SHOWN { formatter.write_str(", …") } else { Ok(()) }
     }
 }
 

@@ -8,7 +8,7 @@ use crate::domain::ids::VnfInstanceId;
 use crate::domain::instance::VnfState;
 use crate::domain::manifest::Manifest;
 use crate::domain::namespace::{Namespace, Origin, place};
-use crate::domain::problem::Problem;
+use crate::domain::problem::{Problem, ProblemType, Values, problem};
 use crate::domain::replicas::{started_replicas, with_vnf_state};
 use crate::domain::resource::{
     INSTANCE_LABEL, KindInfo, MANAGED_BY, MANAGED_BY_LABEL, ObjectKey, Resource, ResourceState,
@@ -49,24 +49,33 @@ pub fn check(manifests: &[Manifest], flavour: &Flavour) -> Result<(), Problem> {
     let mut seen: HashMap<ObjectKey, &Manifest> = HashMap::new();
     for manifest in manifests {
         if let Some(first) = seen.insert(key(manifest), manifest) {
-            return Err(Problem::unprocessable(format!(
-                "{} is defined twice, at {} and {}; an object of a VNF has one definition",
-                key(manifest),
-                first.place(),
-                manifest.place()
-            )));
+            return Err(problem!(
+                ProblemType::Unprocessable,
+                "{object} is defined twice, at {first} and {second}; an object of a VNF has one definition",
+                object = key(manifest).to_string(),
+                first = first.place(),
+                second = manifest.place(),
+            ));
         }
     }
     if let Some(manifest) = manifests.iter().find(|manifest| has_too_many_pods(manifest)) {
-        return Err(Problem::unprocessable(format!(
-            "{} at {} has more than {MOST_INSTANCES} pods; no more are possible",
-            key(manifest),
-            manifest.place()
-        )));
+        return Err(problem!(
+            ProblemType::Unprocessable,
+            "{object} at {place} has more than {limit} pods; no more are possible",
+            object = key(manifest).to_string(),
+            place = manifest.place(),
+            limit = MOST_INSTANCES,
+        ));
     }
     for definition in manifests.iter().filter(is_definition) {
         if let Some(why) = misnamed(definition) {
-            return Err(Problem::unprocessable(format!("{} at {}: {why}", key(definition), definition.place())));
+            return Err(problem!(
+                ProblemType::Unprocessable,
+                "{object} at {place}: {reason}",
+                object = key(definition).to_string(),
+                place = definition.place(),
+                reason = why,
+            ));
         }
     }
     for (aspect_id, aspect) in &flavour.aspects {
@@ -74,10 +83,13 @@ pub fn check(manifests: &[Manifest], flavour: &Flavour) -> Result<(), Problem> {
             let scalable =
                 |manifest: &&Manifest| manifest.name() == vdu.name && SCALABLE_KINDS.contains(&manifest.kind());
             if manifests.iter().find(scalable).is_none() {
-                return Err(Problem::unprocessable(format!(
-                    "aspect '{aspect_id}' scales VDU '{vdu_id}', but no Deployment, StatefulSet or ReplicaSet named '{}' is in the definition files",
-                    vdu.name
-                )));
+                return Err(problem!(
+                    ProblemType::Unprocessable,
+                    "aspect '{aspectId}' scales VDU '{vduId}', but no Deployment, StatefulSet or ReplicaSet named '{name}' is in the definition files",
+                    aspectId = aspect_id,
+                    vduId = vdu_id,
+                    name = vdu.name,
+                ));
             }
         }
     }
@@ -209,10 +221,11 @@ fn refuse_unknown_kinds(rendering: &Rendering<'_>) -> Result<(), Problem> {
     if unknown.is_empty() {
         return Ok(());
     }
-    Err(Problem::unprocessable(format!(
-        "the cluster does not serve the kind of: {}. Install its CustomResourceDefinition or correct the package; nothing was created",
-        unknown.join("; ")
-    )))
+    Err(problem!(
+        ProblemType::ObjectRefused,
+        "the cluster does not serve the kind of: {objects}. Install its CustomResourceDefinition or correct the package; nothing was created",
+        objects = unknown.into_iter().collect::<Values>(),
+    ))
 }
 
 fn vdu_of<'a>(manifest: &Manifest, flavour: &'a Flavour) -> Option<&'a String> {

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::domain::problem::Problem;
+use crate::domain::problem::{Problem, ProblemType, Values, problem};
 use crate::domain::text::names;
 use crate::domain::vnfd::{Flavour, InstantiationLevel, ScalingAspect};
 
@@ -58,10 +58,12 @@ pub fn initial_levels(flavour: &Flavour, level: Option<&str>) -> Result<ScaleLev
     let mut levels: ScaleLevels = flavour.aspects.keys().map(|aspect| (aspect.clone(), 0)).collect();
     if let Some(name) = level.or(flavour.default_level.as_deref()) {
         let chosen = flavour.levels.get(name).ok_or_else(|| {
-            Problem::unprocessable(format!(
-                "instantiationLevelId '{name}' is not in the VNFD; it has: {}",
-                names(flavour.levels.keys())
-            ))
+            problem!(
+                ProblemType::Unprocessable,
+                "instantiationLevelId '{instantiationLevelId}' is not in the VNFD; it has: {allowed}",
+                instantiationLevelId = name,
+                allowed = flavour.levels.keys().collect::<Values>(),
+            )
         })?;
         levels.extend(chosen.scale_levels.iter().map(|(aspect, level)| (aspect.clone(), *level)));
     }
@@ -107,10 +109,14 @@ pub fn scaled(
         ScaleDirection::In => current.checked_sub(steps),
     };
     let target = target.ok_or_else(|| {
-        Problem::unprocessable(format!(
-            "numberOfSteps {steps} leaves the range of aspect '{aspect_id}': it is at level {current} of 0..={}",
-            aspect.max_level
-        ))
+        problem!(
+            ProblemType::Unprocessable,
+            "numberOfSteps {numberOfSteps} leaves the range of aspect '{aspectId}': it is at level {scaleLevel} of 0..={limit}",
+            numberOfSteps = steps,
+            aspectId = aspect_id,
+            scaleLevel = current,
+            limit = aspect.max_level,
+        )
     })?;
     let mut after = levels.clone();
     after.insert(aspect_id.to_owned(), target);
@@ -132,9 +138,13 @@ pub fn scaled_to(flavour: &Flavour, levels: &ScaleLevels, target: &ScaleTarget) 
             for (id, level) in wanted {
                 let max = aspect(flavour, id)?.max_level;
                 if *level > max {
-                    return Err(Problem::unprocessable(format!(
-                        "scaleLevel {level} of aspect '{id}' is not in 0..={max}"
-                    )));
+                    return Err(problem!(
+                        ProblemType::Unprocessable,
+                        "scaleLevel {scaleLevel} of aspect '{aspectId}' is not in 0..={limit}",
+                        scaleLevel = level,
+                        aspectId = id,
+                        limit = max,
+                    ));
                 }
             }
             levels.clone().into_iter().chain(wanted.clone()).collect()
@@ -149,7 +159,12 @@ pub fn scaled_to(flavour: &Flavour, levels: &ScaleLevels, target: &ScaleTarget) 
 
 fn aspect<'a>(flavour: &'a Flavour, id: &str) -> Result<&'a ScalingAspect, Problem> {
     flavour.aspects.get(id).ok_or_else(|| {
-        Problem::unprocessable(format!("aspectId '{id}' is not in the VNFD; it has: {}", names(flavour.aspects.keys())))
+        problem!(
+            ProblemType::Unprocessable,
+            "aspectId '{aspectId}' is not in the VNFD; it has: {allowed}",
+            aspectId = id,
+            allowed = flavour.aspects.keys().collect::<Values>(),
+        )
     })
 }
 
@@ -200,17 +215,25 @@ pub const MOST_INSTANCES: u32 = 10_000;
 pub fn check_profiles(flavour: &Flavour, numbers: &BTreeMap<String, u32>) -> Result<(), Problem> {
     for (id, number) in numbers {
         if *number > MOST_INSTANCES {
-            return Err(Problem::unprocessable(format!(
-                "VDU '{id}' would have {number} instances; at most {MOST_INSTANCES} are possible"
-            )));
+            return Err(problem!(
+                ProblemType::Unprocessable,
+                "VDU '{vduId}' would have {number} instances; at most {limit} are possible",
+                vduId = id,
+                number = number,
+                limit = MOST_INSTANCES,
+            ));
         }
         if let Some(vdu) = flavour.vdus.get(id)
             && !(vdu.min..=vdu.max).contains(number)
         {
-            return Err(Problem::unprocessable(format!(
-                "VDU '{id}' would have {number} instances; its vdu_profile allows {} to {}",
-                vdu.min, vdu.max
-            )));
+            return Err(problem!(
+                ProblemType::Unprocessable,
+                "VDU '{vduId}' would have {number} instances; its vdu_profile allows {minimum} to {maximum}",
+                vduId = id,
+                number = number,
+                minimum = vdu.min,
+                maximum = vdu.max,
+            ));
         }
     }
     Ok(())

@@ -6,8 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::problem::Problem;
-use crate::domain::text::names;
+use crate::domain::problem::{Problem, ProblemType, Values, problem};
 
 /// One onboarded VNFD.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,10 +34,12 @@ impl Vnfd {
     /// 422 naming the flavours there are.
     pub fn flavour(&self, id: &str) -> Result<&Flavour, Problem> {
         self.flavours.get(id).ok_or_else(|| {
-            Problem::unprocessable(format!(
-                "flavourId '{id}' is not in the VNFD; it has: {}",
-                names(self.flavours.keys())
-            ))
+            problem!(
+                ProblemType::Unprocessable,
+                "flavourId '{flavourId}' is not in the VNFD; it has: {allowed}",
+                flavourId = id,
+                allowed = self.flavours.keys().collect::<Values>(),
+            )
         })
     }
 }

@@ -18,7 +18,7 @@ use zip::read::{ZipArchive, ZipFile, ZipFileEntry};
 use zip::result::ZipError;
 
 use crate::domain::package::DefinitionFile;
-use crate::domain::problem::{Problem, ProblemType};
+use crate::domain::problem::{Problem, ProblemType, problem};
 use crate::package::bundle::{Bundle, Member};
 
 /// Bounds of a package.
@@ -108,14 +108,18 @@ impl Archive {
         let Some(size) = self.size(path) else { return Ok(None) };
         if size > DefinitionFile::MAX_BYTES {
             let most = DefinitionFile::MAX_BYTES;
-            return Err(Problem::invalid_package(format!(
-                "{path}: {size} bytes are more than the {most} that are read; split the file"
-            )));
+            return Err(problem!(
+                ProblemType::InvalidPackage,
+                "{file}: {size} bytes are more than the {limit} that Gybe reads; split the file",
+                file = path,
+                size = size,
+                limit = most,
+            ));
         }
         let mut bytes = Vec::new();
         self.file(path)?.read_to_end(&mut bytes).map_err(|error| damaged(path, &error))?;
         let text = String::from_utf8(bytes);
-        text.map(Some).map_err(|_| Problem::invalid_package(format!("{path}: is not UTF-8; save it as UTF-8 text")))
+        text.map(Some).map_err(|_| problem!(ProblemType::InvalidPackage, "{file}: is not UTF-8; save it as UTF-8 text", file = path))
     }
 
     /// A reader of the file at `path` that outlives the archive, and the size of the file in bytes. `csar` is the path of the
@@ -124,7 +128,7 @@ impl Archive {
     /// # Errors
     /// 404 if there is no such file, 422 if it is damaged, 500 if reading fails.
     pub fn reader(mut self, csar: &Path, path: &str) -> Result<(Box<dyn Read + Send>, u64), Problem> {
-        let size = self.size(path).ok_or_else(|| Problem::not_found("the artifact", path))?;
+        let size = self.size(path).ok_or_else(|| Problem::not_found("artifact", path))?;
         let entry = self.file(path)?;
         let start = entry.data_start().ok_or_else(|| damaged(path, &io::ErrorKind::InvalidData.into()))?;
         let (method, compressed) = (entry.compression(), entry.compressed_size());
@@ -167,7 +171,7 @@ impl Archive {
     }
 
     fn file(&mut self, path: &str) -> Result<ZipFile<'_, BufReader<Metered>>, Problem> {
-        let (index, _) = *self.files.get(path).ok_or_else(|| Problem::not_found("the artifact", path))?;
+        let (index, _) = *self.files.get(path).ok_or_else(|| Problem::not_found("artifact", path))?;
         self.zip.by_index(index).map_err(|error| damaged(path, &io::Error::from(error)))
     }
 }
@@ -267,7 +271,11 @@ fn check_size(path: &str, entry: &ZipFileEntry<'_>, total: u64, limits: &Limits)
 }
 
 fn refused(what: &str) -> Problem {
-    Problem::invalid_package(format!("the CSAR is refused: {what}. Correct it and upload the package again"))
+    problem!(
+        ProblemType::InvalidPackage,
+        "the CSAR is refused: {reason}. Correct it and upload the package again",
+        reason = what,
+    )
 }
 
 fn too_many(limits: &Limits) -> Problem {
@@ -292,9 +300,10 @@ fn is_content(error: &io::Error) -> bool {
 }
 
 fn unreadable(error: &io::Error) -> Problem {
-    Problem::new(
+    problem!(
         ProblemType::PackageUnreadable,
-        format!("the package can't be read from the storage of packages: {error}"),
+        "the package cannot be read from the disk: {reason}; tell the operator",
+        reason = error.to_string(),
     )
 }
 

@@ -14,7 +14,7 @@ use zip::result::ZipResult;
 use zip::write::SimpleFileOptions;
 
 use crate::domain::package::{ArtifactClassification, ArtifactInfo, Content, DefinitionFile};
-use crate::domain::problem::{Problem, ProblemType};
+use crate::domain::problem::{Problem, ProblemType, problem};
 use crate::package::archive::{self, Archive, Limits};
 use crate::package::bundle::Bundle;
 use crate::package::meta::{self, Artifact, Meta};
@@ -170,9 +170,8 @@ impl PackageIndex {
             Some((value.text.clone(), format!("{TOSCA_META}:{}", value.line)))
         };
         let definitions = named("entry-definitions").ok_or_else(|| {
-            Problem::invalid_package(format!(
-                "{TOSCA_META}:1: there is no Entry-Definitions; add a line 'Entry-Definitions: <path of the VNFD>'"
-            ))
+            let reason = "there is no Entry-Definitions; add a line 'Entry-Definitions: <path of the VNFD>'";
+            yaml::problem(TOSCA_META, 1, reason)
         })?;
         let manifest = named("etsi-entry-manifest").or_else(|| named("entry-manifest"));
         Ok(Self { definitions, manifest, meta: Some(meta) })
@@ -190,9 +189,13 @@ impl PackageIndex {
         let manifests = root.iter().copied().filter(|path| stem(path, &["mf"]).is_some());
         let (own, others): (Vec<&str>, Vec<&str>) = manifests.partition(|path| stem(path, &["mf"]) == name);
         if let Some(other) = others.first() {
-            return Err(Problem::invalid_package(format!(
-                "{other}: a CSAR without {TOSCA_META} has one manifest, called as its VNFD {definitions} is; rename it"
-            )));
+            return Err(problem!(
+                ProblemType::InvalidPackage,
+                "{file}: a CSAR without {meta} has one manifest with the name of its VNFD, {vnfd}; rename it",
+                file = other,
+                meta = TOSCA_META,
+                vnfd = definitions,
+            ));
         }
         let place = "the root of the CSAR".to_owned();
         let manifest = own.first().map(|path| ((*path).to_owned(), place.clone()));
@@ -219,9 +222,12 @@ impl PackageIndex {
         let mut lists: Vec<_> = self.meta.iter().map(|meta| (TOSCA_META.to_owned(), meta.clone())).collect();
         if let Some((manifest, place)) = &self.manifest {
             let text = archive.text(manifest)?.ok_or_else(|| {
-                Problem::invalid_package(format!(
-                    "{place}: there is no file {manifest} in the CSAR; add the manifest or remove the line"
-                ))
+                problem!(
+                    ProblemType::InvalidPackage,
+                    "{place}: there is no file {file} in the CSAR; add the manifest or remove the line",
+                    place = place,
+                    file = manifest,
+                )
             })?;
             lists.push((manifest.clone(), meta::read(manifest, &text)?));
         }
@@ -286,7 +292,7 @@ impl Verifier<'_> {
     }
 
     fn verify_one(&mut self, file: &str, artifact: &Artifact) -> Result<(), Problem> {
-        let wrong = |line: usize, what: String| Err(Problem::invalid_package(format!("{file}:{line}: {what}")));
+        let wrong = |line: usize, what: String| Err(yaml::problem(file, line, &what));
         let path = &artifact.path.text;
         if path.contains("://") || path.starts_with("file:") {
             let what = format!("the artifact {path} is a URL, and nothing is fetched; put the file into the CSAR");
@@ -368,10 +374,12 @@ fn definition_files(
         }
         total += size;
         if total > limits.definition_bytes {
-            return Err(Problem::invalid_package(format!(
-                "the YAML and JSON artifacts have more than {} bytes; the last is {path}. Leave out those that are no Kubernetes manifests",
-                limits.definition_bytes
-            )));
+            return Err(problem!(
+                ProblemType::InvalidPackage,
+                "the YAML and JSON artifacts have more than {limit} bytes; the last is {file}. Leave out those that are no Kubernetes manifests",
+                limit = limits.definition_bytes,
+                file = path,
+            ));
         }
         let Some(text) = archive.text(path)? else { continue };
         // A template is YAML only after it is rendered.

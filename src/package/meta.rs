@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use crate::domain::problem::Problem;
+use crate::package::yaml::problem;
 
 /// The content of such a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -109,10 +110,6 @@ fn continue_value(block: &mut BTreeMap<String, LocatedValue>, last: Option<&str>
 fn unquoted(text: &str) -> &str {
     let within = |quote| text.strip_prefix(quote).and_then(|text: &str| text.strip_suffix(quote));
     within('"').or_else(|| within('\'')).unwrap_or(text)
-}
-
-fn problem(file: &str, line: usize, what: &str) -> Problem {
-    Problem::invalid_package(format!("{file}:{line}: {what}"))
 }
 
 impl Meta {

@@ -20,8 +20,8 @@ use crate::domain::package::DefinitionFile;
 use crate::domain::problem::Problem;
 pub use at::At;
 use composer::Composer;
-pub use limits::{Budget, MAX_DEPTH};
-use limits::{problem, too_much};
+use limits::too_much;
+pub use limits::{Budget, MAX_DEPTH, problem};
 pub use node::{Data, Node};
 
 /// The documents of `text`, without those that hold nothing.

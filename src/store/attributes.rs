@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::domain::filter::{self, Condition, Operator, PathSegment};
-use crate::domain::problem::Problem;
+use crate::domain::problem::{Problem, ProblemType, problem};
 
 pub mod op_occs;
 pub mod packages;
@@ -202,7 +202,7 @@ pub(in crate::store) enum Operands {
 /// # Errors
 /// 400: a syntax error, an unknown attribute, or a value that does not have the attribute's type.
 pub fn parse_filter(text: &str, members: &Members) -> Result<Filter, Problem> {
-    let conditions = filter::parse(text).map_err(|error| Problem::bad_request(format!("filter: {error}")))?;
+    let conditions = filter::parse(text).map_err(|error| problem!(ProblemType::BadRequest, "filter: {reason}", reason = error.to_string()))?;
     let mut terms = FilterTerms::default();
     for condition in &conditions {
         add_condition(&mut terms, members, condition, &condition.path)?;
@@ -278,11 +278,15 @@ fn entry_terms<'a>(terms: &'a mut FilterTerms, rows: JsonRows, key: Option<&Stri
 }
 
 fn unknown(condition: &Condition) -> Problem {
-    Problem::bad_request(format!("filter: unknown attribute '{}'", condition.attribute))
+    problem!(ProblemType::BadRequest, "filter: unknown attribute '{attribute}'", attribute = condition.attribute)
 }
 
 fn not_simple(condition: &Condition) -> Problem {
-    Problem::bad_request(format!("filter: '{}' is not a simple attribute: name one inside it", condition.attribute))
+    problem!(
+        ProblemType::BadRequest,
+        "filter: '{attribute}' is not a simple attribute: name one inside it",
+        attribute = condition.attribute,
+    )
 }
 
 /// A test of a value in JSON, which has a type of its own.
@@ -291,7 +295,15 @@ fn untyped_test(condition: &Condition) -> ValueTest {
 }
 
 fn typed_test(kind: AttributeType, condition: &Condition) -> Result<ValueTest, Problem> {
-    let wrong = |what: String| Problem::bad_request(format!("filter: '{}' {what}", condition.attribute));
+    let wrong = |reason: String| {
+        problem!(
+            ProblemType::BadRequest,
+            "filter: '{attribute}' {reason}",
+            attribute = condition.attribute,
+            reason = reason,
+        )
+        .quoting("values", &condition.values)
+    };
     let operator = condition.operator;
     let is_text = matches!(kind, AttributeType::Text | AttributeType::Enumeration(_));
     let searches = matches!(operator, Operator::Cont | Operator::Ncont);

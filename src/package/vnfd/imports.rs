@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use crate::domain::problem::Problem;
+use crate::domain::problem::{Problem, ProblemType, problem};
 use crate::package::yaml::{self, At, Budget, Node};
 
 /// The most files of a VNFD.
@@ -24,15 +24,22 @@ pub(super) fn load(entry: &str, place: &str, read_file: &mut FileReader<'_>) -> 
     let (mut size, mut budget) = (0, Budget::default());
     while let Some((path, place)) = wanted.pop_front() {
         let text = read_file(&path)?.ok_or_else(|| {
-            Problem::invalid_package(format!(
-                "{place}: there is no file {path} in the CSAR; add it or correct the path"
-            ))
+            problem!(
+                ProblemType::InvalidPackage,
+                "{place}: there is no file {file} in the CSAR; add it or correct the path",
+                place = place,
+                file = path,
+            )
         })?;
         size += text.len();
         if files.len() == MAX_FILES || size > MAX_BYTES {
-            return Err(Problem::invalid_package(format!(
-                "{place}: the VNFD has more than {MAX_FILES} files or {MAX_BYTES} bytes; import less"
-            )));
+            return Err(problem!(
+                ProblemType::InvalidPackage,
+                "{place}: the VNFD has more than {limit} files or {maxBytes} bytes; import less",
+                place = place,
+                limit = MAX_FILES,
+                maxBytes = MAX_BYTES,
+            ));
         }
         let node = only_document(&path, &text, &mut budget)?;
         for (import, place) in imports(At::root(&path, "the VNFD", &node))? {
@@ -50,13 +57,16 @@ fn only_document(path: &str, text: &str, budget: &mut Budget) -> Result<Node, Pr
     let mut documents = yaml::documents(path, text, budget)?.into_iter();
     match (documents.next(), documents.next()) {
         (Some(node), None) if node.as_map().is_some() => Ok(node),
-        (Some(_), Some(second)) => Err(Problem::invalid_package(format!(
-            "{path}:{}: a file of a VNFD is one YAML document, and this is another; remove the '---'",
-            second.line
-        ))),
-        _ => Err(Problem::invalid_package(format!(
-            "{path}:1: a file of a VNFD is a mapping with tosca_definitions_version; correct the file"
-        ))),
+        (Some(_), Some(second)) => Err(yaml::problem(
+            path,
+            second.line,
+            "a file of a VNFD is one YAML document, and this is another; remove the '---'",
+        )),
+        _ => Err(yaml::problem(
+            path,
+            1,
+            "a file of a VNFD is a mapping with tosca_definitions_version; correct the file",
+        )),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The bounds of what is read, and the errors of it.
 
 use super::node::{Data, Node};
-use crate::domain::problem::Problem;
+use crate::domain::problem::{Problem, ProblemType, problem};
 
 /// Mappings and sequences within each other. Kubernetes' deepest CustomResourceDefinitions have about 40; what is
 /// accepted here must stay below the 128 levels that `serde_json` reads back from the database.
@@ -57,7 +57,7 @@ pub(super) fn too_much(file: &str, line: usize) -> Problem {
     problem(file, line, &what)
 }
 
-/// 422: `file:line: what`.
-pub(super) fn problem(file: &str, line: usize, what: &str) -> Problem {
-    Problem::invalid_package(format!("{file}:{line}: {what}"))
+/// 422: `file:line: reason`.
+pub fn problem(file: &str, line: usize, reason: &str) -> Problem {
+    problem!(ProblemType::InvalidPackage, "{file}:{line}: {reason}", file = file, line = line, reason = reason)
 }
