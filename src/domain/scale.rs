@@ -5,7 +5,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::domain::problem::{Problem, ProblemType, Values, problem};
-use crate::domain::text::names;
 use crate::domain::vnfd::{Flavour, InstantiationLevel, ScalingAspect};
 
 /// The scale level of each aspect.

@@ -119,7 +119,9 @@ impl Archive {
         let mut bytes = Vec::new();
         self.file(path)?.read_to_end(&mut bytes).map_err(|error| damaged(path, &error))?;
         let text = String::from_utf8(bytes);
-        text.map(Some).map_err(|_| problem!(ProblemType::InvalidPackage, "{file}: is not UTF-8; save it as UTF-8 text", file = path))
+        text.map(Some).map_err(|_| {
+            problem!(ProblemType::InvalidPackage, "{file}: is not UTF-8; save it as UTF-8 text", file = path)
+        })
     }
 
     /// A reader of the file at `path` that outlives the archive, and the size of the file in bytes. `csar` is the path of the

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use gybe::api::openapi;
+use gybe::domain::problem::ProblemType;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
@@ -43,8 +44,8 @@ fn every_resource_that_is_served_is_documented() {
     let served: Vec<&str> = routes.split("resource(\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
     assert!(served.len() > 30, "{served:?}");
     for path in served {
-        // The documents themselves, and what is outside of the roots that have one.
-        if path.starts_with("/openapi") || path.ends_with("api_versions") {
+        // The documentation itself, and the resources outside of the roots that have a document.
+        if path.starts_with("/openapi") || path.starts_with("/problems") || path.ends_with("api_versions") {
             continue;
         }
         let path = path.replace(":.*}", "}");
@@ -64,6 +65,10 @@ fn is_problem(answer: &Answer, what: &str) {
     let problem: Value = serde_json::from_str(&answer.text).unwrap();
     assert_eq!(problem["status"], answer.status.as_u16(), "{what}: {problem}");
     assert!(!problem["detail"].as_str().unwrap().is_empty(), "{what}: {problem}");
+    let name = problem["type"].as_str().unwrap().strip_prefix("urn:gybe:problem:").unwrap();
+    assert_eq!(problem["help"], format!("/problems/{name}"), "{what}: {problem}");
+    let documented = ProblemType::by_name(name).unwrap();
+    assert_eq!((documented.status(), documented.title()), (answer.status.as_u16(), problem["title"].as_str().unwrap()));
 }
 
 #[tokio::test]
@@ -146,6 +151,22 @@ async fn the_documents_are_served() {
         assert_eq!(gybe.get(&format!("/openapi/{name}")).await.expect(StatusCode::OK), document(name));
     }
     gybe.get("/openapi/none.json").await.problem(404);
+}
+
+#[tokio::test]
+async fn serves_the_documentation_of_each_problem_type() {
+    let gybe = Gybe::start();
+    let all = gybe.get("/problems").await;
+    assert_eq!(all.content_type.as_deref(), Some("text/plain; charset=utf-8"));
+    for one in ProblemType::ALL {
+        let page = gybe.get(&format!("/problems/{}", one.name())).await;
+        assert_eq!(page.status, StatusCode::OK, "{}", one.name());
+        assert!(page.text.contains(one.urn()) && all.text.contains(&page.text), "{}", page.text);
+    }
+    gybe.get("/problems/none").await.problem(404);
+    for name in openapi::NAMES {
+        assert!(document(name).to_string().contains(ProblemType::VimDenied.urn()), "{name}");
+    }
 }
 
 /// The values of an attribute in HTML.
