@@ -202,7 +202,8 @@ pub(in crate::store) enum Operands {
 /// # Errors
 /// 400: a syntax error, an unknown attribute, or a value that does not have the attribute's type.
 pub fn parse_filter(text: &str, members: &Members) -> Result<Filter, Problem> {
-    let conditions = filter::parse(text).map_err(|error| problem!(ProblemType::BadRequest, "filter: {reason}", reason = error.to_string()))?;
+    let conditions = filter::parse(text)
+        .map_err(|error| problem!(ProblemType::BadRequest, "filter: {reason}", reason = error.to_string()))?;
     let mut terms = FilterTerms::default();
     for condition in &conditions {
         add_condition(&mut terms, members, condition, &condition.path)?;
