@@ -7,7 +7,6 @@ use actix_web::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use actix_web::{HttpResponse, ResponseError};
 
 use crate::clock::{Ids, System};
-use crate::domain::op_occ::IllegalTransition;
 use crate::domain::problem::{Problem, ProblemType, chain, problem};
 use crate::store::{FILTER_DEADLINE, StoreError};
 
@@ -22,12 +21,6 @@ pub struct ApiError(pub Problem);
 impl From<Problem> for ApiError {
     fn from(problem: Problem) -> Self {
         Self(problem)
-    }
-}
-
-impl From<IllegalTransition> for ApiError {
-    fn from(error: IllegalTransition) -> Self {
-        Self(Problem::conflict(error.to_string()))
     }
 }
 

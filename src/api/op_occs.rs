@@ -6,12 +6,13 @@ use crate::api::Api;
 use crate::api::body::{Id, Json};
 use crate::api::list::List;
 use crate::domain::ids::VnfLcmOpOccId;
-use crate::domain::op_occ::{OpEvent, OpState, VnfLcmOpOcc as Domain};
+use crate::domain::op_occ::{OpState, VnfLcmOpOcc as Domain};
 use crate::domain::problem::{Problem, ProblemType, Values, problem};
+use crate::domain::transition::OpEvent;
 use crate::error::ApiError;
 use crate::sol003::Edition;
 use crate::sol003::common::{CancelMode, ListParameters, ProblemDetails};
-use crate::sol003::op_occ::{VnfLcmOpOcc, can_roll_back};
+use crate::sol003::op_occ::VnfLcmOpOcc;
 use crate::store::attributes::op_occs as attributes;
 use crate::store::{Page, PageCursor, StoreError};
 
@@ -23,12 +24,11 @@ async fn op_occ(api: &Api, id: VnfLcmOpOccId) -> Result<Domain, ApiError> {
 }
 
 /// Moves an occurrence out of FAILED_TEMP, the only state that error handling starts from.
-async fn resume(api: &Api, op: &Domain, event: OpEvent) -> Result<OpState, ApiError> {
+async fn resume(api: &Api, op: &Domain, event: OpEvent) -> Result<(), ApiError> {
     let not_stopped = |state: OpState| wrong_state(op.id, state, "retry, rollback and fail", &[OpState::FailedTemp]);
-    let to = op.state.on(event).map_err(|_| not_stopped(op.state))?;
-    match api.store.resume_operation(&api.project, op.id, to, api.clock.now()).await {
+    match api.store.resume_operation(&api.project, op.id, event, api.clock.now()).await {
         Err(StoreError::Stale) => Err(not_stopped(op_occ(api, op.id).await?.state).into()),
-        other => Ok(other.map(|()| to)?),
+        other => Ok(other?),
     }
 }
 
@@ -69,7 +69,7 @@ pub async fn retry(api: web::Data<Api>, Id(id): Id<VnfLcmOpOccId>) -> Result<Htt
     responses((status = 202), (status = 404, description = "The operation cannot be rolled back", body = ProblemDetails), (status = 409, body = ProblemDetails)))]
 pub async fn rollback(api: web::Data<Api>, Id(id): Id<VnfLcmOpOccId>) -> Result<HttpResponse, ApiError> {
     let op = op_occ(&api, id).await?;
-    if !can_roll_back(op.operation) {
+    if !op.operation.can_roll_back() {
         return Err(problem!(
             ProblemType::NotSupported,
             "{operation} cannot be rolled back: retry it or fail it",

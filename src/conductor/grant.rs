@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::conductor::run::Task;
+use crate::conductor::run::Execution;
 use crate::conductor::steps::StepError;
 use crate::domain::grant::{Demand, PendingGrant};
 use crate::domain::interface::Edition;
@@ -44,11 +44,11 @@ const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(60)];
 /// The longest pause if the NFVO says nothing.
 const LONGEST_OWN_PAUSE: Duration = Duration::from_secs(10);
 
-impl Task<'_> {
+impl Execution<'_> {
     /// The plan, its inventory rows and what was granted. `scope` becomes the one that the Grant says.
     ///
     /// # Errors
-    /// [`StepError::Ungranted`] while the NFVO has not decided; else why there is no plan, or no Grant.
+    /// [`StepError::GrantPending`] while the NFVO has not decided; otherwise the reason why there is no plan or no Grant.
     pub(super) async fn granted(
         &mut self,
         granting: &Granting,
@@ -73,7 +73,7 @@ impl Task<'_> {
             GrantDecision::Pending { uri, retry_after } => {
                 let delay = self.pause(granting.patience, retry_after)?;
                 let pending = self.pending_grant.is_none().then_some(PendingGrant { uri, asked });
-                return Err(StepError::Ungranted(delay, pending));
+                return Err(StepError::GrantPending { retry_after: delay, pending });
             }
         };
         let changes = apply(&grant, &asked, &self.op, &self.instance).map_err(StepError::Permanent)?;

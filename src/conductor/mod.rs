@@ -163,7 +163,7 @@ impl Conductor {
         let done = CancellationToken::new();
         let cancel = Cancel::default();
         op.cancel.into_iter().for_each(|mode| cancel.ask(mode));
-        let task = run::Task {
+        let execution = run::Execution {
             conductor: self,
             lease: &lease,
             cancel: &cancel,
@@ -172,22 +172,22 @@ impl Conductor {
             plan,
             steps_done,
             attempt,
-            was_empty: false,
-            begun: Vec::new(),
+            inventory_was_empty: false,
+            stored_intents: Vec::new(),
             pending_grant,
         };
         let work = async {
-            let verdict = task.run(&interrupted).await;
+            let conclusion = execution.run(&interrupted).await;
             done.cancel();
-            verdict
+            conclusion
         };
         let ttl = self.settings.lease_ttl;
         let kept = lease::keep(self.store.clone(), &lease, ttl, cancels, &cancel, &interrupted, &done);
-        let (verdict, kept) = tokio::join!(work, kept);
+        let (conclusion, kept) = tokio::join!(work, kept);
         if !kept {
             return;
         }
-        let ended = persist::persist(self, lease, verdict, stop).await;
+        let ended = persist::persist(self, lease, conclusion, stop).await;
         if let Some(outcome) = ended.filter(|_| was_running) {
             let trace = tracing::Span::current();
             trace.record("state.after", outcome.as_str());

@@ -1,7 +1,6 @@
-//! One claimed operation, from where its record says it stands to the next state, or to being put off.
+//! Runs one claimed operation, from where its record stands to the next state, or until it is postponed.
 
 use std::panic::AssertUnwindSafe;
-use std::time::Duration;
 
 use futures::FutureExt as _;
 use tokio_util::sync::CancellationToken;
@@ -16,26 +15,28 @@ use crate::domain::evidence::{EVIDENCE, Evidence};
 use crate::domain::grant::PendingGrant;
 use crate::domain::instance::VnfInstance;
 use crate::domain::mask::{Mask, is_secret};
-use crate::domain::op_occ::{CancelMode, LcmOperation, OpEvent, OpState, VnfLcmOpOcc};
+use crate::domain::op_occ::{CancelMode, LcmOperation, OpState, VnfLcmOpOcc};
 use crate::domain::plan::{Plan, Step};
 use crate::domain::problem::{Panic, Problem, ProblemType};
 use crate::domain::resource::{ObjectKey, Resource, ResourceState};
+use crate::domain::retry;
+use crate::domain::transition::{OpEvent, OpRecord, Update, transition};
 use crate::domain::vim::VimAccess;
 use crate::error::internal;
 use crate::infra::{InfraError, InfraErrorKind, PodSnapshot, Scope};
 use crate::lcm;
 use crate::lcm::access::AccessError;
 use crate::lcm::plan::{PlanError, Planner};
-use crate::store::{Lease, OperationOutcome, StoreError};
+use crate::store::{Lease, OperationOutcome, PlannedOperation, StoreError};
 use crate::traces::TRACES;
 
-/// A claimed operation at work.
-pub struct Task<'a> {
+/// A claimed operation that a conductor works on.
+pub struct Execution<'a> {
     /// The conductor that claimed it.
     pub conductor: &'a Conductor,
     /// The right to work on it.
     pub lease: &'a Lease,
-    /// Whether it is to stop.
+    /// The cancel request, as soon as there is one.
     pub cancel: &'a Cancel,
     /// The operation.
     pub op: VnfLcmOpOcc,
@@ -45,118 +46,132 @@ pub struct Task<'a> {
     pub plan: Option<Plan>,
     /// Steps of the current direction that are done.
     pub steps_done: usize,
-    /// How often the current step was put off.
+    /// Attempts at the current step that failed.
     pub attempt: u32,
-    /// Whether the inventory was empty when the operation was claimed; false until it was read.
-    pub was_empty: bool,
-    /// What became an intent with the plan, and was not asked for yet.
-    pub begun: Vec<ObjectKey>,
+    /// Whether the inventory was empty when the operation was claimed; false until it is read.
+    pub inventory_was_empty: bool,
+    /// Objects whose intents were stored together with the plan, and that no request was sent for yet.
+    pub stored_intents: Vec<ObjectKey>,
     /// The grant that it waits for.
     pub pending_grant: Option<PendingGrant>,
 }
 
-/// What becomes of the operation now.
-pub enum Verdict {
-    /// It enters another state; how often the current step was put off before.
-    End(Box<OperationOutcome>, u32),
-    /// It is put off, to be claimed again after the delay.
-    Postpone(Duration, u32, Option<Problem>),
-    /// It waits for a grant, to be looked for after the delay.
-    AwaitGrant(Duration, PendingGrant),
-    /// It is somebody else's: nothing more is written.
-    Lost,
+/// What the conductor writes when it stops working on an operation.
+pub enum Conclusion {
+    /// The operation enters another state.
+    End {
+        /// The state, and what else changes.
+        outcome: Box<OperationOutcome>,
+        /// The operation as it was before.
+        record: OpRecord,
+    },
+    /// The operation is postponed.
+    Postpone {
+        /// How it changes.
+        update: Update,
+        /// The error, if the update replaces the present one.
+        error: Option<Problem>,
+    },
+    /// The operation waits for a grant.
+    AwaitGrant {
+        /// How it changes.
+        update: Update,
+        /// Where the grant will be.
+        pending: PendingGrant,
+    },
+    /// Another conductor has the operation: this one writes nothing more.
+    LeaseLost,
 }
 
-/// What was found until an operation could not go on.
+/// What a run learned of the cluster before it stopped.
 #[derive(Default)]
-struct Found {
+struct ClusterFindings {
     /// The inventory, as the store has it.
     inventory: Vec<Resource>,
-    /// What the cluster shows of the causes, if it was looked at.
+    /// What the cluster shows of the causes of an error, if it was asked.
     evidence: Evidence,
 }
 
-/// A passing error in STARTING is tried so often: about 15 seconds, as the caller still waits for a first sign.
-const STARTING_ATTEMPTS: u32 = 6;
-/// A passing error in a step is tried so often: about 3 minutes.
-const STEP_ATTEMPTS: u32 = 11;
-/// After so many claims without a step done, passing errors among them, the operation itself may be what kills its workers:
-/// more than any outage or restart needs, and the end of a crash that would go round all processes for ever.
-const LOST_WORKERS: u32 = 24;
-/// The longest delay before another try.
-pub(super) const LONGEST_DELAY: Duration = Duration::from_secs(30);
-
-impl Task<'_> {
-    /// Runs until something is to be concluded. `interrupted` ends waiting: the lease is lost or the process stops.
-    pub async fn run(mut self, interrupted: &CancellationToken) -> Verdict {
+impl Execution<'_> {
+    /// Runs until there is a conclusion. `interrupted` ends waiting: the lease is lost or the process stops.
+    pub async fn run(mut self, interrupted: &CancellationToken) -> Conclusion {
         tracing::info!(op.id = %self.op.id, vnf_instance.id = %self.instance.id, operation = self.op.operation.as_str(),
             state = self.op.state.as_str(), steps_done = self.steps_done, attempt = self.attempt, "operation {} claimed", self.op.id);
-        if let Some(ending) = unattended::ending(&self) {
-            return Verdict::End(Box::new(ending), self.attempt);
+        if let Some(outcome) = unattended::outcome(&self) {
+            return self.end(outcome);
         }
-        // What a panic leaves half done is in the store and in the cluster, as after a kill: the steps are safe to run again.
-        let mut found = Found::default();
-        match AssertUnwindSafe(self.work(&mut found, interrupted)).catch_unwind().await {
-            Ok(Ok(ending)) => Verdict::End(Box::new(ending), self.attempt),
-            Ok(Err(StepError::Store(StoreError::LeaseLost))) => Verdict::Lost,
-            Ok(Err(error)) => self.stopped(error, found).await,
-            // It counts as an attempt: another one may meet other circumstances.
-            Err(panic) => self.stopped(StepError::Retryable(internal(&Panic::of(&*panic))), found).await,
+        // A panic leaves the same behind as a kill, in the store and in the cluster: the steps are safe to run again.
+        let mut findings = ClusterFindings::default();
+        match AssertUnwindSafe(self.work(&mut findings, interrupted)).catch_unwind().await {
+            Ok(Ok(outcome)) => self.end(outcome),
+            Ok(Err(StepError::Store(StoreError::LeaseLost))) => Conclusion::LeaseLost,
+            Ok(Err(error)) => self.conclude(error, findings).await,
+            // It counts as a failed attempt: the next one may meet other circumstances.
+            Err(panic) => self.conclude(StepError::Retryable(internal(&Panic::of(&*panic))), findings).await,
         }
+    }
+
+    /// The operation as [`transition`] needs it.
+    pub(super) const fn record(&self) -> OpRecord {
+        OpRecord::of(&self.op, self.steps_done, self.attempt)
+    }
+
+    fn end(&self, outcome: OperationOutcome) -> Conclusion {
+        Conclusion::End { outcome: Box::new(outcome), record: self.record() }
     }
 
     async fn work(
         &mut self,
-        found: &mut Found,
+        findings: &mut ClusterFindings,
         interrupted: &CancellationToken,
     ) -> Result<OperationOutcome, StepError> {
-        found.inventory = self.conductor.store.resources(self.instance.id).await?;
-        self.was_empty = found.inventory.is_empty();
-        if self.attempt >= LOST_WORKERS {
+        findings.inventory = self.conductor.store.resources(self.instance.id).await?;
+        self.inventory_was_empty = findings.inventory.is_empty();
+        if self.attempt >= retry::MAX_CLAIMS_WITHOUT_PROGRESS {
             let text = format!(
-                "whoever worked on the operation was lost {} times at the same step: find out why in the logs, then retry it",
+                "{} processes stopped working on the operation at the same step: find the cause in the logs, then retry it",
                 self.attempt
             );
             return Err(StepError::Permanent(Problem::new(ProblemType::WorkersLost, text)));
         }
-        // Asked while nobody worked on it.
+        // The request arrived while no conductor worked on the operation.
         if self.cancel.pending().is_some() {
             return Err(StepError::Cancelled);
         }
         let mut scope = self.scope().await?;
         if self.op.state == OpState::Starting {
-            self.start(&mut scope, &mut found.inventory, interrupted).await?;
+            self.start(&mut scope, &mut findings.inventory, interrupted).await?;
         }
         let plan = self.plan.take().unwrap_or_default();
-        let ending = self.carry_out(&plan, scope.as_ref(), found, interrupted).await;
-        // Whoever tells of an error has to know what is secret in the plan.
+        let outcome = self.carry_out(&plan, scope.as_ref(), findings, interrupted).await;
+        // The secrets of the plan must be masked in errors.
         self.plan = Some(plan);
-        ending
+        outcome
     }
 
     async fn carry_out(
         &mut self,
         plan: &Plan,
         scope: Option<&Scope>,
-        found: &mut Found,
+        findings: &mut ClusterFindings,
         interrupted: &CancellationToken,
     ) -> Result<OperationOutcome, StepError> {
         let mut pods = PodSnapshot::default();
         if let Some(scope) = scope {
-            pods = match self.steps(plan, scope, &mut found.inventory, interrupted).await {
+            pods = match self.steps(plan, scope, &mut findings.inventory, interrupted).await {
                 Ok(pods) => pods,
                 Err(error) => {
-                    if self.ends_processing(&error) {
-                        found.evidence = self.evidence(scope, &found.inventory, interrupted).await?;
+                    if self.stops_processing(&error) {
+                        findings.evidence = self.evidence(scope, &findings.inventory, interrupted).await?;
                     }
                     return Err(error);
                 }
             };
         }
-        outcome::ending(self, scope, plan, &found.inventory, pods).await
+        outcome::succeeded(self, scope, plan, &findings.inventory, pods).await
     }
 
-    /// Does the steps that are left. Gives back the pods that the last one has shown, if it did.
+    /// Does the remaining steps. Returns the pods that the last one has shown, if it did.
     async fn steps(
         &mut self,
         plan: &Plan,
@@ -167,7 +182,7 @@ impl Task<'_> {
         let backward = self.op.state == OpState::RollingBack;
         let steps = if backward { plan.backward.as_deref().unwrap_or_default() } else { &plan.forward };
         let (conductor, lease, cancel) = (self.conductor, self.lease, self.cancel);
-        let begun = std::mem::take(&mut self.begun);
+        let stored_intents = std::mem::take(&mut self.stored_intents);
         let keeps_rows = backward && self.op.operation == LcmOperation::Instantiate;
         let mut runner = Steps {
             conductor,
@@ -177,7 +192,8 @@ impl Task<'_> {
             keeps_rows,
             scope,
             inventory,
-            begun,
+            record: self.record(),
+            stored_intents,
             pods: PodSnapshot::default(),
         };
         for (index, step) in steps.iter().enumerate().skip(self.steps_done) {
@@ -191,7 +207,7 @@ impl Task<'_> {
                 span.record("otel.status_code", "ERROR");
             })?;
             self.steps_done = index + 1;
-            // The next step has its own attempts. What follows the last one shares them, for that may run again with it.
+            // The next step has attempts of its own. What follows the last step shares its attempts, and may run again with it.
             if !is_last {
                 self.attempt = 0;
             }
@@ -199,20 +215,10 @@ impl Task<'_> {
         Ok(runner.pods)
     }
 
-    /// Whether the error of a step ends PROCESSING: then nothing has been removed yet of what shows its causes.
-    fn ends_processing(&self, error: &StepError) -> bool {
-        let lasts = match error {
-            StepError::Vim(error) => !self.passes(error),
-            StepError::Permanent(_) => true,
-            _ => false,
-        };
-        lasts && self.op.state == OpState::Processing
-    }
-
-    /// Whether it is tried again after this error.
-    fn passes(&self, error: &InfraError) -> bool {
-        matches!(error.kind, InfraErrorKind::Transient | InfraErrorKind::Gone)
-            && self.attempt + 1 < attempts(self.op.state)
+    /// Whether `error` ends PROCESSING. If so, the objects that show its causes are all still there.
+    fn stops_processing(&self, error: &StepError) -> bool {
+        let stops = || transition(&self.record(), event(error)).is_ok_and(|update| update.changes_state());
+        self.op.state == OpState::Processing && matches!(error, StepError::Vim(_) | StepError::Permanent(_)) && stops()
     }
 
     /// What the cluster shows of the causes of an error.
@@ -224,26 +230,26 @@ impl Task<'_> {
     ) -> Result<Evidence, StepError> {
         tokio::select! {
             biased;
-            // Whoever goes on meets the same error, and looks then.
+            // The conductor that goes on meets the same error and asks then.
             () = interrupted.cancelled() => Err(StepError::Interrupted),
             evidence = self.conductor.driver.evidence(scope, inventory) => Ok(evidence),
         }
     }
 
-    /// What the VIM said, and shows, as it may be kept, logged and told: bounded, and without secrets.
-    async fn told(&self, error: InfraError, found: Found) -> Problem {
-        let Found { inventory, evidence } = found;
+    /// The error of the VIM and its evidence as callers may see it and logs may have it: bounded, and without secrets.
+    async fn explain(&self, error: InfraError, findings: ClusterFindings) -> Problem {
+        let ClusterFindings { inventory, evidence } = findings;
         let problem = Problem::from(error);
-        // Pods that are going may still tell of what was a secret before, others of what is to be one.
+        // Terminating pods may still show secrets from before the operation, new pods those of the plan.
         let rows = inventory.iter().chain(self.plan.iter().flat_map(Plan::rows));
         let secrets: Vec<Resource> = rows.filter(|row| is_secret(row)).cloned().collect();
-        // There may be megabytes of them.
-        let told = blocking(move || Ok(evidence.explain(problem, &Mask::of(&secrets))));
-        told.await.unwrap_or_else(|fault| fault)
+        // The secrets may have megabytes.
+        let explained = blocking(move || Ok(evidence.explain(problem, &Mask::of(&secrets))));
+        explained.await.unwrap_or_else(|fault| fault)
     }
 
-    /// STARTING: plans, checks, has it granted if somebody is to, and stores the plan. `inventory` becomes what it is from
-    /// now on.
+    /// STARTING: plans, checks, asks for a grant if an NFVO gives grants, and stores the plan. Updates `inventory` to what the
+    /// store has then.
     async fn start(
         &mut self,
         scope: &mut Option<Scope>,
@@ -261,32 +267,30 @@ impl Task<'_> {
                 (plan, resources, Some(granted))
             }
         };
-        // What the first step makes is asked for next: its intents need no write of their own. Not of rows that are there,
-        // for they keep their state.
+        // The first step follows at once: the intents of its objects need no write of their own. Rows that exist keep their
+        // state.
         if let Some(Step::Apply { objects }) = plan.forward.first().filter(|_| inventory.is_empty()) {
             let first = resources.iter_mut().filter(|row| objects.contains(&row.key));
             first.for_each(|row| row.state = ResourceState::Intent);
-            self.begun.clone_from(objects);
+            self.stored_intents.clone_from(objects);
         }
-        let (store, ttl, now) = (&conductor.store, conductor.settings.lease_ttl, conductor.clock.now());
-        let stored = match &granted {
-            None => store.store_plan(self.lease, ttl, &plan, &resources, now).await,
-            Some(granted) => store.store_granted_plan(self.lease, ttl, &plan, &resources, granted, now).await,
-        };
-        match stored {
-            // It was asked to stop; the next claim knows how.
+        let update = self.transition(OpEvent::Granted)?;
+        let planned = PlannedOperation { plan: &plan, resources: &resources, granted: granted.as_ref() };
+        let (ttl, now) = (conductor.settings.lease_ttl, conductor.clock.now());
+        match conductor.store.store_plan(self.lease, ttl, &update, &planned, now).await {
+            // A cancel request is pending; the next claim finds it.
             Err(StoreError::Stale) => return Err(StepError::Interrupted),
             stored => stored?,
         }
-        self.op.state = OpState::Processing;
+        self.op.state = update.to;
         self.attempt = 0;
         if let Some(granted) = granted {
-            // Writing the instance has counted its version up.
+            // The write has incremented the version of the instance.
             self.instance.version += i64::from(granted.instance.is_some());
             self.op.grant = Some(granted.grant);
         }
         self.plan = Some(plan);
-        // Rows that are there keep state and place; without any, the inventory is what was planned.
+        // Rows that exist keep state and position. Without any, the inventory is what was planned.
         match (inventory.is_empty(), resources.is_empty()) {
             (_, true) => {}
             (true, _) => *inventory = resources,
@@ -306,7 +310,7 @@ impl Task<'_> {
         Ok(planner.plan().await?)
     }
 
-    /// Where the VNF lives; `None` for an operation that does nothing there, and while a grant is to say so.
+    /// Where the VNF is; `None` for an operation that does nothing there, and while the grant is still to name the VIM.
     pub(super) async fn scope(&self) -> Result<Option<Scope>, StepError> {
         let is_open = self.instance.home().is_none() && self.conductor.granting.is_some();
         if self.op.operation == LcmOperation::ModifyInfo || is_open {
@@ -316,7 +320,7 @@ impl Task<'_> {
         Ok(Some(Scope { access: self.access().await?, namespace, instance: self.instance.id }))
     }
 
-    /// The credentials, looked up afresh at each run, so that a rotation reaches running operations.
+    /// The credentials, read anew by each run, so that a rotated credential reaches running operations.
     async fn access(&self) -> Result<VimAccess, StepError> {
         let (store, instance) = (&*self.conductor.store, &self.instance);
         let access =
@@ -327,52 +331,52 @@ impl Task<'_> {
         })
     }
 
-    /// What an error means: another try later, or the end of this state.
-    async fn stopped(&self, error: StepError, found: Found) -> Verdict {
-        let (starting, limit) = (self.op.state == OpState::Starting, attempts(self.op.state));
+    /// The update for `event`, which the state allows unless the record was changed by hand.
+    pub(super) fn transition(&self, event: OpEvent) -> Result<Update, StepError> {
+        let update = transition(&self.record(), event);
+        update.map_err(|error| StepError::Permanent(Problem::conflict(error.to_string())))
+    }
+
+    /// The conclusion of a run that ended with an error: another attempt later, or another state.
+    async fn conclude(&self, error: StepError, findings: ClusterFindings) -> Conclusion {
+        let Ok(update) = transition(&self.record(), event(&error)) else { return Conclusion::LeaseLost };
+        let op = self.op.id;
         let problem = match error {
-            // An error that outlasts all attempts lies in what is written, not in the database, which took the attempts.
-            StepError::Store(error) if self.attempt + 1 < limit => {
-                tracing::error!(op.id = %self.op.id, error = &error as &dyn std::error::Error, "operation {} is put off: the store failed", self.op.id);
-                return Verdict::Postpone(back_off(self.attempt), self.attempt + 1, self.op.error.clone());
+            StepError::Store(error) if !update.changes_state() => {
+                tracing::error!(op.id = %op, error = &error as &dyn std::error::Error, "operation {op} is postponed: the store failed");
+                return Conclusion::Postpone { update, error: None };
             }
-            StepError::Ungranted(delay, Some(pending)) => {
-                tracing::info!(op.id = %self.op.id, "operation {} waits for the grant at {}", self.op.id, pending.uri);
-                return Verdict::AwaitGrant(delay, pending);
+            StepError::GrantPending { pending: Some(pending), .. } => {
+                tracing::info!(op.id = %op, "operation {op} waits for the grant at {}", pending.uri);
+                return Conclusion::AwaitGrant { update, pending };
             }
-            StepError::Ungranted(delay, None) => return Verdict::Postpone(delay, 0, None),
-            StepError::Interrupted => {
-                return Verdict::Postpone(Duration::ZERO, self.attempt, self.op.error.clone());
+            StepError::GrantPending { pending: None, .. } | StepError::Interrupted => {
+                return Conclusion::Postpone { update, error: None };
             }
+            // An error that outlasts all attempts lies in the data, not in the database, which recorded the attempts.
             StepError::Store(error) => internal(&error),
             StepError::Cancelled => self.cancelled(),
-            StepError::Vim(error) if self.passes(&error) => return self.put_off(self.told(error, found).await),
-            StepError::Vim(error) => self.told(error, found).await,
-            StepError::Permanent(problem) => problem,
-            StepError::Retryable(problem) if self.attempt + 1 < limit => return self.put_off(problem),
-            StepError::Retryable(problem) => problem,
+            StepError::Vim(error) => self.explain(error, findings).await,
+            StepError::Permanent(problem) | StepError::Retryable(problem) => problem,
         };
-        // What led to rolling back stays in sight when that stops, too.
-        let rolling_back = self.op.state == OpState::RollingBack;
-        let before = self.op.error.as_ref().filter(|_| rolling_back).and_then(|error| error.extra.get(EVIDENCE));
-        let problem = match before {
+        if !update.changes_state() {
+            tracing::warn!(op.id = %op, attempt = self.attempt, "operation {op} is postponed: {}", problem.detail);
+            return Conclusion::Postpone { update, error: Some(problem) };
+        }
+        // The evidence that led to rolling back stays visible when rolling back stops, too.
+        let is_rolling_back = self.op.state == OpState::RollingBack;
+        let evidence = self.op.error.as_ref().filter(|_| is_rolling_back).and_then(|error| error.extra.get(EVIDENCE));
+        let problem = match evidence {
             Some(evidence) => problem.with(EVIDENCE, evidence.clone()),
             None => problem,
         };
-        let event = if starting { OpEvent::Refused } else { OpEvent::Stopped };
-        let Ok(to) = self.op.state.on(event) else { return Verdict::Lost };
-        tracing::warn!(op.id = %self.op.id, state = to.as_str(), "operation {} stopped: {}", self.op.id, problem.detail);
-        let ending = OperationOutcome {
-            // What an earlier instantiation left is found by the namespace and the connection: with leftovers, they stay.
-            instance: (starting && self.was_empty).then(|| outcome::undone(&self.op, &self.instance)).flatten(),
-            ..OperationOutcome::bare(self.op.state, to, Some(problem), self.conductor.clock.now())
-        };
-        Verdict::End(Box::new(ending), self.attempt)
-    }
-
-    fn put_off(&self, problem: Problem) -> Verdict {
-        tracing::warn!(op.id = %self.op.id, attempt = self.attempt, "operation {} is put off: {}", self.op.id, problem.detail);
-        Verdict::Postpone(back_off(self.attempt), self.attempt + 1, Some(problem))
+        tracing::warn!(op.id = %op, state = update.to.as_str(), "operation {op} stopped: {}", problem.detail);
+        let is_undone = update.to == OpState::RolledBack && self.inventory_was_empty;
+        self.end(OperationOutcome {
+            // An inventory that an earlier instantiation left needs the namespace and the connection: both stay.
+            instance: is_undone.then(|| outcome::undone(&self.op, &self.instance)).flatten(),
+            ..OperationOutcome::of(update, Some(problem), self.conductor.clock.now())
+        })
     }
 
     /// Why a cancelled operation stopped.
@@ -392,14 +396,19 @@ impl Task<'_> {
     }
 }
 
-/// How often something is tried in that state.
-pub(super) const fn attempts(state: OpState) -> u32 {
-    if matches!(state, OpState::Starting) { STARTING_ATTEMPTS } else { STEP_ATTEMPTS }
-}
-
-/// The delay before try `attempt + 1`: half a second, doubled up to half a minute.
-pub(super) fn back_off(attempt: u32) -> Duration {
-    Duration::from_millis(500 << attempt.min(6)).min(LONGEST_DELAY)
+/// The event that an error is for the operation.
+fn event(error: &StepError) -> OpEvent {
+    match error {
+        StepError::Vim(error) if matches!(error.kind, InfraErrorKind::Transient | InfraErrorKind::Gone) => {
+            OpEvent::AttemptFailed
+        }
+        StepError::Retryable(_) => OpEvent::AttemptFailed,
+        StepError::Vim(_) | StepError::Permanent(_) => OpEvent::Stopped,
+        StepError::Store(_) => OpEvent::StoreFailed,
+        StepError::Interrupted => OpEvent::Interrupted,
+        StepError::Cancelled => OpEvent::Cancelled,
+        StepError::GrantPending { retry_after, .. } => OpEvent::GrantPending(*retry_after),
+    }
 }
 
 impl From<PlanError> for StepError {

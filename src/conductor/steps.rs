@@ -1,7 +1,7 @@
-//! Doing one step of a plan and recording it.
+//! Does one step of a plan and records it.
 //!
-//! The objects of a step are worked on together. Rows say `Intent` before a request that may make an object is sent and
-//! `Present` or `Planned` after its answer, so that whoever goes on after a crash knows what may be there.
+//! The objects of a step are worked on together. Their rows say `Intent` before a request that may make an object, and
+//! `Present` or `Planned` after its answer, so that the conductor that goes on after a crash knows which objects may exist.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -17,26 +17,32 @@ use crate::domain::plan::{ReplicaChange, Step};
 use crate::domain::problem::Problem;
 use crate::domain::replicas::with_vnf_state;
 use crate::domain::resource::{ObjectKey, Resource, ResourceState};
+use crate::domain::transition::{OpEvent, OpRecord, transition};
 use crate::infra::{AppliedObject, InfraError, InfraErrorKind, PodSnapshot, Scope};
 use crate::store::{Checkpoint, Lease, StoreError};
 
 /// Why a step is not done.
 #[derive(Debug)]
 pub enum StepError {
-    /// The VIM said so, in words that may have anything in them.
+    /// An error of the VIM. Its text may contain secrets.
     Vim(InfraError),
     /// It may work later.
     Retryable(Problem),
-    /// It will not work by itself.
+    /// It fails again unless somebody changes something.
     Permanent(Problem),
     /// The store failed, or the lease is lost.
     Store(StoreError),
-    /// The lease is lost or the process stops: somebody else goes on from here.
+    /// The lease is lost or the process stops: another conductor goes on from here.
     Interrupted,
-    /// It was asked to stop.
+    /// A cancel request takes effect.
     Cancelled,
-    /// The NFVO has not decided yet: it is looked for again after the delay. With what is to be noted for that, the first time.
-    Ungranted(Duration, Option<PendingGrant>),
+    /// The NFVO has not decided on the grant yet.
+    GrantPending {
+        /// The conductor looks for the grant again after this delay.
+        retry_after: Duration,
+        /// Where the grant will be; `None` if that is stored already.
+        pending: Option<PendingGrant>,
+    },
 }
 
 impl From<InfraError> for StepError {
@@ -56,36 +62,38 @@ const CONCURRENCY: usize = 16;
 
 /// Runs the steps of one operation over its inventory.
 pub struct Steps<'a> {
-    /// Store and driver.
+    /// The conductor that works on the operation.
     pub conductor: &'a Conductor,
     /// The right to write.
     pub lease: &'a Lease,
-    /// Ends waiting for the cluster. Calls of the store are always run to their end.
+    /// Ends waiting for the cluster. Calls of the store always run to their end.
     pub interrupted: &'a CancellationToken,
-    /// Whether the operation is to stop.
+    /// The cancel request, as soon as there is one.
     pub cancel: &'a Cancel,
-    /// Whether the rows of what is removed stay: those of an instantiation, which came with its plan, as it is rolled back;
-    /// a retry may make the objects again.
+    /// The operation as the store has it.
+    pub record: OpRecord,
+    /// Whether the rows of removed objects stay: when an INSTANTIATE is rolled back, as its rows came with its plan and a retry
+    /// may make the objects again.
     pub keeps_rows: bool,
     /// Where the objects are.
     pub scope: &'a Scope,
-    /// The rows; kept as the store has them.
+    /// The inventory, as the store has it.
     pub inventory: &'a mut Vec<Resource>,
-    /// Intents of the first step that were written with the plan, just now: nothing was asked for yet, the lease is fresh.
-    pub begun: Vec<ObjectKey>,
-    /// The pods as the last step has shown them: not after a step that may have changed them.
+    /// Intents of the first step that were stored with the plan just now: no request was sent yet, the lease is fresh.
+    pub stored_intents: Vec<ObjectKey>,
+    /// The pods as the last step has shown them; none after a step that may have changed them.
     pub pods: PodSnapshot,
 }
 
 impl Steps<'_> {
-    /// Does step `index` and records it; of the last one only what it did to objects, for the end says that it is done.
+    /// Does step `index` and records it. Of the last step only changes of objects are recorded: the outcome says that it is done.
     ///
     /// # Errors
-    /// [`StepError`]; what was done is recorded, the step is not.
+    /// [`StepError`]. The finished part of the step is recorded, the step is not.
     pub async fn run(&mut self, index: usize, step: &Step, is_last: bool) -> Result<(), StepError> {
         let conductor = self.conductor;
         self.pods = PodSnapshot::default();
-        let done = Checkpoint { steps_done: index + 1, ..Checkpoint::default() };
+        let done = StepChanges { steps_done: index + 1, ..StepChanges::default() };
         match step {
             Step::Apply { objects } => self.apply(index, self.rows(objects), false).await,
             Step::Change { rows } => self.apply(index, self.unmade(rows), true).await,
@@ -93,7 +101,7 @@ impl Steps<'_> {
                 let there = |row: &Resource| matches!(row.state, ResourceState::Present { .. });
                 let rows = self.rows(objects).into_iter().filter(there);
                 let states = rows.map(|row| (row.key, ResourceState::Intent)).collect();
-                self.record(Checkpoint { states, ..done }).await
+                self.record(StepChanges { states, ..done }).await
             }
             Step::DeleteReplaced { rows } => self.clear(index, rows).await,
             Step::SetReplicas { changes } => self.set_replicas(index, changes).await,
@@ -123,7 +131,7 @@ impl Steps<'_> {
                 let is_gone = |row: &&Resource| matches!(&row.state, ResourceState::Present { uid, .. } if pods.iter().any(|pod| pod.uid == *uid));
                 let gone = self.inventory.iter().filter(is_gone);
                 let states = gone.map(|row| (row.key.clone(), ResourceState::Planned)).collect();
-                self.record(Checkpoint { states, ..done }).await
+                self.record(StepChanges { states, ..done }).await
             }
             Step::EndPods { objects, grace_seconds } => {
                 self.hold().await?;
@@ -179,8 +187,8 @@ impl Steps<'_> {
     async fn apply(&mut self, index: usize, rows: Vec<Resource>, are_new: bool) -> Result<(), StepError> {
         let Conductor { store, settings, .. } = self.conductor;
         let wanted = rows.len();
-        let mut absent = std::mem::take(&mut self.begun);
-        let has_begun = !absent.is_empty();
+        let mut absent = std::mem::take(&mut self.stored_intents);
+        let has_stored_intents = !absent.is_empty();
         let (known, added): (Vec<_>, Vec<_>) = rows.iter().partition(|row| self.known(&row.key).is_some());
         let planned = known.into_iter().filter(|row| row.state == ResourceState::Planned);
         absent.extend(planned.filter_map(|row| self.known(&row.key)).cloned());
@@ -188,7 +196,7 @@ impl Steps<'_> {
             added.into_iter().map(|row| Resource { state: ResourceState::Intent, ..row.clone() }).collect();
         if absent.is_empty() && added.is_empty() {
             self.hold().await?;
-        } else if !has_begun
+        } else if !has_stored_intents
             && let Some(mode) = store.record_intent(self.lease, settings.lease_ttl, &absent, &added).await?
         {
             // Nothing is asked for then, and the rows are `Planned` again, or gone.
@@ -203,22 +211,22 @@ impl Steps<'_> {
             // Deleted behind our back. They get other uids than those on record, which are to be forgotten before.
             let keys: Vec<ObjectKey> = gone.iter().filter_map(|(row, _)| self.known(&row.key)).cloned().collect();
             let states = keys.iter().map(|key| (key.clone(), ResourceState::Intent)).collect();
-            self.record(Checkpoint { steps_done: index, states, ..Checkpoint::default() }).await?;
+            self.record(StepChanges { steps_done: index, states, ..StepChanges::default() }).await?;
             absent.extend(keys);
             let anew = gone.into_iter().map(|(row, _)| Resource { state: ResourceState::Intent, ..row });
             answers.extend(self.ensure(anew.collect()).await?);
         }
         let mut ensured = 0;
-        let mut checkpoint = Checkpoint { steps_done: index, ..Checkpoint::default() };
+        let mut changes = StepChanges { steps_done: index, ..StepChanges::default() };
         let mut errors = Vec::new();
         for (row, result) in answers {
             match result {
                 Some(Ok(AppliedObject { uid, owned })) => {
                     // Of another version of its group, it is the same object.
-                    checkpoint.removed.extend(self.known(&row.key).filter(|known| **known != row.key).cloned());
+                    changes.removed.extend(self.known(&row.key).filter(|known| **known != row.key).cloned());
                     let state = ResourceState::Present { uid, owned };
-                    checkpoint.states.push((row.key.clone(), state.clone()));
-                    checkpoint.rows.extend(are_new.then_some(Resource { state, ..row }));
+                    changes.states.push((row.key.clone(), state.clone()));
+                    changes.rows.extend(are_new.then_some(Resource { state, ..row }));
                     ensured += 1;
                 }
                 // Whether a passing error left the object there is not known: the row stays an intent.
@@ -226,11 +234,9 @@ impl Steps<'_> {
                 // Refused, or not even asked for.
                 refused => {
                     match self.known(&row.key) {
-                        Some(key) if added.iter().any(|added| added.key == *key) => {
-                            checkpoint.removed.push(key.clone())
-                        }
+                        Some(key) if added.iter().any(|added| added.key == *key) => changes.removed.push(key.clone()),
                         Some(key) if absent.contains(key) => {
-                            checkpoint.states.push((key.clone(), ResourceState::Planned));
+                            changes.states.push((key.clone(), ResourceState::Planned));
                         }
                         _ => {}
                     }
@@ -239,9 +245,9 @@ impl Steps<'_> {
             }
         }
         if ensured == wanted {
-            checkpoint.steps_done = index + 1;
+            changes.steps_done = index + 1;
         }
-        self.record(checkpoint).await?;
+        self.record(changes).await?;
         worst(errors)?;
         if ensured == wanted { Ok(()) } else { Err(StepError::Cancelled) }
     }
@@ -267,7 +273,7 @@ impl Steps<'_> {
         let is_doomed = |now: &&Resource| change::find(wanted, &now.key).is_some_and(|row| change::is_remade(now, row));
         let doomed: Vec<Resource> = self.inventory.iter().filter(is_doomed).cloned().collect();
         if doomed.is_empty() {
-            return self.record(Checkpoint { steps_done: index + 1, ..Checkpoint::default() }).await;
+            return self.record(StepChanges { steps_done: index + 1, ..StepChanges::default() }).await;
         }
         self.remove(index, doomed, None, Then::Become(wanted)).await
     }
@@ -297,7 +303,7 @@ impl Steps<'_> {
             .buffer_unordered(CONCURRENCY);
         let answers: Vec<(ObjectKey, Option<Result<(), InfraError>>)> = self.answers(removals).await?;
         let mut removed = 0;
-        let mut checkpoint = Checkpoint { steps_done: index, ..Checkpoint::default() };
+        let mut changes = StepChanges { steps_done: index, ..StepChanges::default() };
         let mut errors = Vec::new();
         for (key, result) in answers {
             match result {
@@ -306,14 +312,14 @@ impl Steps<'_> {
                     errors.push(error);
                     continue;
                 }
-                Some(Ok(())) => then.record(key, &mut checkpoint),
+                Some(Ok(())) => then.record(key, &mut changes),
             }
             removed += 1;
         }
         if removed == wanted {
-            checkpoint.steps_done = index + 1;
+            changes.steps_done = index + 1;
         }
-        self.record(checkpoint).await?;
+        self.record(changes).await?;
         worst(errors)?;
         if removed == wanted { Ok(()) } else { Err(StepError::Cancelled) }
     }
@@ -346,9 +352,14 @@ impl Steps<'_> {
         change::find(self.inventory, key).map(|row| &row.key)
     }
 
-    /// Writes the checkpoint and brings the rows in memory to the same state.
-    async fn record(&mut self, checkpoint: Checkpoint) -> Result<(), StepError> {
+    /// Writes `changes` and makes them in memory, too.
+    async fn record(&mut self, changes: StepChanges) -> Result<(), StepError> {
+        let StepChanges { steps_done, rows, states, removed } = changes;
+        let update = transition(&self.record, OpEvent::Progressed(steps_done));
+        let update = update.map_err(|error| StepError::Permanent(Problem::conflict(error.to_string())))?;
+        let checkpoint = Checkpoint { update, rows, states, removed };
         self.conductor.store.checkpoint(self.lease, &checkpoint).await?;
+        self.record.steps_done = steps_done;
         self.inventory.retain(|row| !checkpoint.removed.contains(&row.key));
         for new in checkpoint.rows {
             match self.inventory.iter_mut().find(|row| row.key == new.key) {
@@ -365,7 +376,18 @@ impl Steps<'_> {
     }
 }
 
-/// What becomes of the row of an object that was removed.
+/// What a step changes, in part or as a whole.
+#[derive(Default)]
+struct StepChanges {
+    /// Steps of the current direction that are done then.
+    steps_done: usize,
+    /// See [`Checkpoint`].
+    rows: Vec<Resource>,
+    states: Vec<(ObjectKey, ResourceState)>,
+    removed: Vec<ObjectKey>,
+}
+
+/// What happens to the row of an object that was removed.
 #[derive(Clone, Copy)]
 enum Then<'a> {
     /// There is none any more.
@@ -377,15 +399,15 @@ enum Then<'a> {
 }
 
 impl Then<'_> {
-    fn record(self, key: ObjectKey, checkpoint: &mut Checkpoint) {
+    fn record(self, key: ObjectKey, changes: &mut StepChanges) {
         match self {
-            Self::Forgotten => checkpoint.removed.push(key),
-            Self::Planned => checkpoint.states.push((key, ResourceState::Planned)),
+            Self::Forgotten => changes.removed.push(key),
+            Self::Planned => changes.states.push((key, ResourceState::Planned)),
             Self::Become(wanted) => {
                 let Some(row) = change::find(wanted, &key) else { return };
-                checkpoint.states.push((row.key.clone(), ResourceState::Planned));
-                checkpoint.rows.push(row.clone());
-                checkpoint.removed.extend((row.key != key).then_some(key));
+                changes.states.push((row.key.clone(), ResourceState::Planned));
+                changes.rows.push(row.clone());
+                changes.removed.extend((row.key != key).then_some(key));
             }
         }
     }

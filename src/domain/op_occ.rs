@@ -1,9 +1,6 @@
-//! The lifecycle management operation occurrence and its state machine (SOL003 clause 5.6.2.2, figure 5.6.2.2-1).
-//!
-//! Pure. The API asks [`OpState::on`] before it writes a request, the conductor before it writes a result;
-//! the store repeats the *from* state in its WHERE, so that two callers can't both win.
+//! The lifecycle management operation occurrence (SOL003 clause 5.5.2.13): its record and its states. What an event does to it
+//! is decided in [`crate::domain::transition`].
 
-use std::collections::HashSet;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -11,8 +8,9 @@ use serde_json::Value;
 use time::OffsetDateTime;
 
 use crate::domain::ids::{ProjectId, VnfInstanceId, VnfLcmOpOccId, VnfPkgId};
-use crate::domain::instance::{VirtualStorage, Vnfc};
+use crate::domain::instance::VnfInstance;
 use crate::domain::problem::Problem;
+use crate::domain::resource_changes::ResourceChanges;
 
 /// `LcmOperationType` (SOL003 clause 5.5.4.5), those that Gybe carries out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -78,24 +76,6 @@ impl OpState {
         matches!(self, Self::Starting | Self::Processing | Self::RollingBack)
     }
 
-    /// The state that follows when `event` happens.
-    ///
-    /// # Errors
-    /// [`IllegalTransition`] where figure 5.6.2.2-1 has no such arrow.
-    pub const fn on(self, event: OpEvent) -> Result<Self, IllegalTransition> {
-        use OpEvent::{Cancelled, Fail, Granted, Refused, Retry, Rollback, Stopped, Succeeded};
-        let next = match (self, event) {
-            (Self::Starting, Granted) | (Self::FailedTemp, Retry) => Self::Processing,
-            (Self::Starting, Refused | Cancelled) | (Self::RollingBack, Succeeded) => Self::RolledBack,
-            (Self::Processing, Succeeded) => Self::Completed,
-            (Self::Processing | Self::RollingBack, Stopped | Cancelled) => Self::FailedTemp,
-            (Self::FailedTemp, Rollback) => Self::RollingBack,
-            (Self::FailedTemp, Fail) => Self::Failed,
-            _ => return Err(IllegalTransition { from: self, event }),
-        };
-        Ok(next)
-    }
-
     /// The name on the wire and in the database.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -121,6 +101,19 @@ impl CancelMode {
 }
 
 impl LcmOperation {
+    /// Whether POST …/rollback is possible in FAILED_TEMP (clause 5.4.14): whether its plans have a way back.
+    pub const fn can_roll_back(self) -> bool {
+        match self {
+            Self::Instantiate | Self::Scale | Self::ScaleToLevel | Self::Operate | Self::ChangeVnfpkg => true,
+            Self::Heal | Self::Terminate | Self::ModifyInfo => false,
+        }
+    }
+
+    /// The state that it begins in: a change of attributes needs no grant, so it has no STARTING (clause 5.4.4.3.4).
+    pub const fn initial_state(self) -> OpState {
+        if matches!(self, Self::ModifyInfo) { OpState::Processing } else { OpState::Starting }
+    }
+
     /// The name on the wire and in the database.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -134,37 +127,6 @@ impl LcmOperation {
             Self::ModifyInfo => "MODIFY_INFO",
         }
     }
-}
-
-/// What can happen to an op occurrence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OpEvent {
-    /// Planned, checked and granted.
-    Granted,
-    /// The checks or the grant said no, before anything was changed.
-    Refused,
-    /// All steps are done.
-    Succeeded,
-    /// An error that time does not heal, or that did not heal in time.
-    Stopped,
-    /// The cancel request took effect.
-    Cancelled,
-    /// `POST …/retry`.
-    Retry,
-    /// `POST …/rollback`.
-    Rollback,
-    /// `POST …/fail`.
-    Fail,
-}
-
-/// An event that the state does not allow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{event:?} is not possible in state {}", from.as_str())]
-pub struct IllegalTransition {
-    /// The state it happened in.
-    pub from: OpState,
-    /// What happened.
-    pub event: OpEvent,
 }
 
 /// How a running operation is to be cancelled (SOL003 clause 5.5.4.7).
@@ -216,6 +178,37 @@ pub struct VnfLcmOpOcc {
     pub unattended: Option<Unattended>,
 }
 
+impl VnfLcmOpOcc {
+    /// An operation on `instance` that is accepted now.
+    pub fn starting(
+        id: VnfLcmOpOccId,
+        operation: LcmOperation,
+        instance: &VnfInstance,
+        params: Value,
+        now: OffsetDateTime,
+    ) -> Self {
+        Self {
+            id,
+            project_id: instance.project_id.clone(),
+            vnf_instance_id: instance.id,
+            operation,
+            state: operation.initial_state(),
+            state_entered_time: now,
+            start_time: now,
+            is_automatic_invocation: false,
+            params,
+            cancel: None,
+            error: None,
+            resource_changes: None,
+            changed_info: None,
+            target_package: None,
+            traceparent: None,
+            grant: None,
+            unattended: None,
+        }
+    }
+}
+
 /// A Grant (SOL003 clause 9.5.2.3) that the NFVO gave.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GrantReference {
@@ -246,14 +239,6 @@ pub enum Remedy {
 }
 
 impl Remedy {
-    /// The event that carries it out; `way_back`: whether the operation has one.
-    pub const fn event(self, way_back: bool) -> OpEvent {
-        match self {
-            Self::Rollback if way_back => OpEvent::Rollback,
-            Self::Rollback | Self::Fail => OpEvent::Fail,
-        }
-    }
-
     /// The name in the database.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -261,75 +246,4 @@ impl Remedy {
             Self::Fail => "FAIL",
         }
     }
-}
-
-/// `resourceChanges` (SOL003 clause 5.5.2.13).
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct ResourceChanges {
-    /// The `vimConnectionInfo` entry of the VIM they are in.
-    pub vim_connection_id: String,
-    /// VNFCs that came or went.
-    pub affected_vnfcs: Vec<AffectedVnfc>,
-    /// Volume claims that came or went. Op occurrences of older versions have none.
-    #[serde(default)]
-    pub affected_storages: Vec<AffectedStorage>,
-}
-
-/// One VNFC that an operation touched.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct AffectedVnfc {
-    /// Came or went.
-    pub change: ChangeType,
-    /// The VNFC.
-    pub vnfc: Vnfc,
-}
-
-/// One volume claim that an operation touched.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct AffectedStorage {
-    /// Came or went.
-    pub change: ChangeType,
-    /// The claim.
-    pub storage: VirtualStorage,
-}
-
-/// `changeType` of an affected VNFC or storage.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum ChangeType {
-    /// It was not there before.
-    Added,
-    /// It is not there any more.
-    Removed,
-}
-
-impl ResourceChanges {
-    /// What changed between two sets of VNFCs, each with volume claims. A VNFC whose pod was replaced under the same name is
-    /// both removed and added.
-    pub fn between(
-        vim_connection_id: &str,
-        before: (&[Vnfc], &[VirtualStorage]),
-        after: (&[Vnfc], &[VirtualStorage]),
-    ) -> Self {
-        let vnfcs = changed(before.0, after.0, |vnfc| &vnfc.pod_uid);
-        let storages = changed(before.1, after.1, |storage| &storage.claim_uid);
-        Self {
-            vim_connection_id: vim_connection_id.to_owned(),
-            affected_vnfcs: vnfcs.map(|(change, vnfc)| AffectedVnfc { change, vnfc: vnfc.clone() }).collect(),
-            affected_storages: storages
-                .map(|(change, storage)| AffectedStorage { change, storage: storage.clone() })
-                .collect(),
-        }
-    }
-}
-
-/// First what went, then what came, each in its order.
-fn changed<'a, T>(
-    before: &'a [T],
-    after: &'a [T],
-    uid: impl Fn(&T) -> &String + Copy + 'a,
-) -> impl Iterator<Item = (ChangeType, &'a T)> {
-    let [were, are] = [before, after].map(|set| set.iter().map(uid).collect::<HashSet<&String>>());
-    let removed = before.iter().filter(move |one| !are.contains(uid(one))).map(|one| (ChangeType::Removed, one));
-    removed.chain(after.iter().filter(move |one| !were.contains(uid(one))).map(|one| (ChangeType::Added, one)))
 }

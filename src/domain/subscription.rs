@@ -12,9 +12,10 @@ use uuid::Uuid;
 
 use crate::domain::ids::{ProjectId, SubscriptionId, VnfInstanceId, VnfLcmOpOccId, VnfPkgId};
 use crate::domain::interface::{Edition, Interface};
-use crate::domain::op_occ::{LcmOperation, OpState, ResourceChanges};
+use crate::domain::op_occ::{LcmOperation, OpState};
 use crate::domain::package::OperationalState;
 use crate::domain::problem::Problem;
+use crate::domain::resource_changes::ResourceChanges;
 use crate::domain::vim::Secrets;
 
 /// A subscription.

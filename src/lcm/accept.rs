@@ -11,7 +11,7 @@ use crate::blocking::blocking;
 use crate::clock::{Clock, Ids};
 use crate::domain::ids::{ProjectId, VnfInstanceId, VnfLcmOpOccId};
 use crate::domain::instance::{InstantiatedVnfInfo, VnfInstance, VnfState};
-use crate::domain::op_occ::{LcmOperation, OpState, Unattended, VnfLcmOpOcc};
+use crate::domain::op_occ::{LcmOperation, Unattended, VnfLcmOpOcc};
 use crate::domain::package::OperationalState;
 use crate::domain::problem::{Problem, ProblemType};
 use crate::domain::scale::{ScaleDirection, ScaleTarget, initial_levels, scaled, scaled_to};
@@ -261,27 +261,10 @@ impl Acceptor<'_> {
         params: Value,
         instance: &VnfInstance,
     ) -> VnfLcmOpOcc {
-        let now = self.clock.now();
-        // A change of attributes needs no grant, and so has no STARTING (clause 5.4.4.3.4).
-        let state = if operation == LcmOperation::ModifyInfo { OpState::Processing } else { OpState::Starting };
         VnfLcmOpOcc {
-            id,
-            project_id: self.project.clone(),
-            vnf_instance_id: instance.id,
-            operation,
-            state,
-            state_entered_time: now,
-            start_time: now,
-            is_automatic_invocation: false,
-            params,
-            cancel: None,
-            error: None,
-            resource_changes: None,
-            changed_info: None,
-            target_package: None,
             traceparent: traces::traceparent(),
-            grant: None,
             unattended: self.unattended,
+            ..VnfLcmOpOcc::starting(id, operation, instance, params, self.clock.now())
         }
     }
 

@@ -5,9 +5,9 @@ use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::domain::instance::{InstantiatedVnfInfo, VirtualStorage, VnfInstance, VnfMetadata, VnfState, Vnfc};
-use crate::domain::op_occ::{
-    AffectedStorage, AffectedVnfc as DomainAffectedVnfc, CancelMode as DomainCancelMode, ChangeType,
-    ResourceChanges as DomainResourceChanges,
+use crate::domain::op_occ::CancelMode as DomainCancelMode;
+use crate::domain::resource_changes::{
+    AffectedStorage, AffectedVnfc as DomainAffectedVnfc, ChangeType, ResourceChanges as DomainResourceChanges,
 };
 use crate::domain::scale::ScaleLevels;
 use crate::sol003::Edition;

@@ -1,13 +1,14 @@
-//! `VnfLcmOpOcc` (SOL003 clause 5.5.2.13). The editions differ in `operationParams`, which is a free object here, and in that
-//! 2.6.1 knows of no change of package.
+//! `VnfLcmOpOcc` (SOL003 clause 5.5.2.13). The editions differ in `operationParams`, a free object here, and 2.6.1 has no change
+//! of package.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 
-use crate::domain::op_occ::{CancelMode, LcmOperation, OpState, VnfLcmOpOcc as Domain};
+use crate::domain::op_occ::{CancelMode, LcmOperation, VnfLcmOpOcc as Domain};
 use crate::domain::problem::Problem;
+use crate::domain::transition::OpEvent;
 use crate::sol003::common::{CancelModeType, Link, ResourceChanges};
 use crate::sol003::{Edition, v1};
 
@@ -77,8 +78,7 @@ impl VnfLcmOpOcc {
     pub fn new(op: &Domain, edition: Edition, base: &str) -> Self {
         let root = format!("{base}{}", edition.root());
         let href = format!("{root}/vnf_lcm_op_occs/{}", op.id);
-        let stopped = op.state == OpState::FailedTemp;
-        let task = |name: &str, possible: bool| possible.then(|| Link::to(format!("{href}/{name}")));
+        let task = |name: &str, event| op.allows(event).then(|| Link::to(format!("{href}/{name}")));
         let (changed_info, modifications) = changes(op.operation, op.changed_info.as_ref(), edition);
         Self {
             id: op.id.to_string(),
@@ -99,24 +99,18 @@ impl VnfLcmOpOcc {
             links: OpOccLinks {
                 vnf_instance: Link::to(format!("{root}/vnf_instances/{}", op.vnf_instance_id)),
                 grant: op.grant.as_ref().map(|grant| Link::to(grant.uri.clone())),
-                cancel: task("cancel", op.state.is_running()),
-                retry: task("retry", stopped),
-                rollback: task("rollback", stopped && can_roll_back(op.operation)),
-                fail: task("fail", stopped),
+                cancel: task("cancel", OpEvent::CancelRequested(CancelMode::Graceful)),
+                retry: task("retry", OpEvent::Retry),
+                rollback: task("rollback", OpEvent::Rollback),
+                fail: task("fail", OpEvent::Fail),
                 this: Link::to(href),
             },
         }
     }
 }
 
-/// Whether an operation has a way back (clause 5.6.2.2).
-pub const fn can_roll_back(operation: LcmOperation) -> bool {
-    use LcmOperation::{ChangeVnfpkg, Instantiate, Operate, Scale, ScaleToLevel};
-    matches!(operation, Instantiate | Scale | ScaleToLevel | Operate | ChangeVnfpkg)
-}
-
-/// `changedInfo` and `modificationsTriggeredByVnfPkgChange` of an operation that made these changes to the instance: never
-/// both.
+/// `changedInfo` and `modificationsTriggeredByVnfPkgChange` of an operation that changed the instance's attributes; at most one
+/// of them is present.
 pub fn changes(operation: LcmOperation, changes: Option<&Value>, edition: Edition) -> (Option<Value>, Option<Value>) {
     match (operation, edition) {
         (LcmOperation::ChangeVnfpkg, Edition::V1) => (None, None),
@@ -125,7 +119,7 @@ pub fn changes(operation: LcmOperation, changes: Option<&Value>, edition: Editio
     }
 }
 
-/// What was changed, kept as the merge patch that did it: a `null`, which is how that removes an attribute, is no value of one.
+/// The changed attributes. They are stored as a merge patch, whose `null` removes an attribute and is not a value.
 fn changed(info: &Value, edition: Edition) -> Value {
     let mut changed = params(info, edition);
     if let Value::Object(attributes) = &mut changed {
@@ -139,7 +133,7 @@ fn changed(info: &Value, edition: Edition) -> Value {
     changed
 }
 
-/// Operation parameters are kept in the form of 3.3.1; 2.6.1 has `vimConnectionInfo` as an array.
+/// Operation parameters are stored in the form of 3.3.1; in 2.6.1 `vimConnectionInfo` is an array.
 fn params(params: &Value, edition: Edition) -> Value {
     let mut params = params.clone();
     if edition == Edition::V1

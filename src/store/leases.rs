@@ -11,48 +11,42 @@ use tokio::sync::{Notify, watch};
 use crate::domain::grant::PendingGrant;
 use crate::domain::ids::VnfLcmOpOccId;
 use crate::domain::instance::VnfInstance;
-use crate::domain::op_occ::{CancelMode, GrantReference, OpState, ResourceChanges, VnfLcmOpOcc};
+use crate::domain::op_occ::{CancelMode, GrantReference, VnfLcmOpOcc};
 use crate::domain::plan::Plan;
 use crate::domain::problem::Problem;
 use crate::domain::resource::{ObjectKey, Resource, ResourceState};
+use crate::domain::resource_changes::ResourceChanges;
+use crate::domain::transition::Update;
 use crate::store::StoreError;
 
 /// Op occurrences as conductors work on them.
 ///
-/// Each write fails with `LeaseLost`, and changes nothing, unless the lease is the last one of the operation and has not
+/// The conductor decides with [`crate::domain::transition`], as the lease makes its record of the operation the only one.
+/// Each write fails with `LeaseLost`, and changes nothing, unless the lease is the latest one of the operation and has not
 /// expired by the clock of the database.
 #[async_trait]
 pub trait LeaseStore: Send + Sync {
-    /// Takes the operations, `most` at most, that have waited longest of those that are running, due, and held by nobody (or
-    /// whose lease ran out, which counts as an attempt). One that can't be read is claimed all the same, so that it is in nobody's way until its lease ends.
+    /// Claims the operations that have waited longest, `most` at most: those that are due and that nobody holds. A lease that
+    /// expired counts as a failed attempt. Operations that can't be read are claimed too, so that they block nobody until
+    /// their leases expire.
     async fn claim(&self, owner: &str, ttl: Duration, most: u32) -> Result<Claim, StoreError>;
-    /// Makes the lease run for `ttl` from now; tells whether a cancel request is pending.
+    /// Makes the lease expire `ttl` from now. Returns the pending cancel request.
     async fn renew(&self, lease: &Lease, ttl: Duration) -> Result<Option<CancelMode>, StoreError>;
-    /// STARTING → PROCESSING (`Stale` in any other state, and if a cancel request is pending) with the plan and the inventory rows of what it will make, none
-    /// twice. Rows that exist keep their state and place and get the new intent; the others come after them. Makes the lease
-    /// run for `ttl` from now.
+    /// Stores the plan of an operation in STARTING with the inventory rows of the objects that it will make, and makes the
+    /// lease expire `ttl` from now. Rows that exist keep their state and position and get the new intent; the others come
+    /// after them. `Stale` in any other state, and while a cancel request is pending.
     async fn store_plan(
         &self,
         lease: &Lease,
         ttl: Duration,
-        plan: &Plan,
-        resources: &[Resource],
+        update: &Update,
+        planned: &PlannedOperation<'_>,
         now: OffsetDateTime,
     ) -> Result<(), StoreError>;
-    /// As [`LeaseStore::store_plan`], of an operation that an NFVO has granted.
-    async fn store_granted_plan(
-        &self,
-        lease: &Lease,
-        ttl: Duration,
-        plan: &Plan,
-        resources: &[Resource],
-        granted: &Granted,
-        now: OffsetDateTime,
-    ) -> Result<(), StoreError>;
-    /// Notes that the operation waits for a grant, puts it off for `delay` (not at all if a cancel request is pending) and
-    /// gives up the lease. `Stale` unless it is in STARTING.
-    async fn await_grant(&self, lease: Lease, delay: Duration, pending: &PendingGrant) -> Result<(), StoreError>;
-    /// Marks rows that are `Planned` as `Intent` and adds those of `new`, before their objects are made; else as
+    /// Records where the NFVO will publish the grant, postpones the operation and releases the lease. `Stale` unless it is
+    /// in STARTING.
+    async fn await_grant(&self, lease: Lease, update: &Update, pending: &PendingGrant) -> Result<(), StoreError>;
+    /// Marks rows that are `Planned` as `Intent` and adds the rows of `new`, before their objects are made. Otherwise like
     /// [`LeaseStore::renew`].
     async fn record_intent(
         &self,
@@ -61,43 +55,36 @@ pub trait LeaseStore: Send + Sync {
         objects: &[ObjectKey],
         new: &[Resource],
     ) -> Result<Option<CancelMode>, StoreError>;
-    /// Records finished work; with a further step done, `attempt` starts at 0 again. `NotFound`, and nothing is recorded, if
-    /// a row that gets a state is not there. No row may be named twice in `states` or in `rows`.
+    /// Records finished work. `NotFound`, and nothing is recorded, if a row of `states` does not exist. No row may occur twice
+    /// in `states` or in `rows`.
     async fn checkpoint(&self, lease: &Lease, checkpoint: &Checkpoint) -> Result<(), StoreError>;
-    /// Puts the operation off for `delay` (not at all if a cancel request is pending) and gives up the lease. `attempt` and `error` say why; in ROLLING_BACK the error
-    /// that led there stays instead.
-    async fn postpone(
-        &self,
-        lease: Lease,
-        delay: Duration,
-        attempt: u32,
-        error: Option<&Problem>,
-    ) -> Result<(), StoreError>;
-    /// Ends the running state and gives up the lease: state, instance and notifications in one transaction.
-    /// `Stale` if the operation is not in `ending.from`, or the version of the row is not that of `ending.instance`.
-    /// A cancel request has taken effect or comes too late: it is cleared.
-    async fn end_operation(&self, lease: Lease, ending: &OperationOutcome) -> Result<(), StoreError>;
-    /// Fires (`notify_waiters`) when there may be something to claim: register (`Notified::enable`) before looking. It can
-    /// fire for nothing, and on PostgreSQL another process's can be missed: look now and then all the same.
+    /// Postpones the operation and releases the lease. `error` is written if the update replaces the present one.
+    async fn postpone(&self, lease: Lease, update: &Update, error: Option<&Problem>) -> Result<(), StoreError>;
+    /// Moves the operation to another state and releases the lease: state, instance and notifications in one transaction.
+    /// `Stale` if the operation is in another state than `update.from`, or if the instance has another version.
+    async fn end_operation(&self, lease: Lease, outcome: &OperationOutcome) -> Result<(), StoreError>;
+    /// Fires (`notify_waiters`) when there may be something to claim. Register (`Notified::enable`) before looking. It can
+    /// fire without cause, and on PostgreSQL a signal of another process can be lost: look from time to time, too.
     fn wake(&self) -> Arc<Notify>;
-    /// Changes when a running operation, of any process, was asked to stop: [`LeaseStore::renew`] tells which. Subscribe before
-    /// claiming, so that none is missed; on PostgreSQL another process's can be: the next renewal tells of it all the same.
+    /// Changes when somebody cancels a running operation, in this process or another: [`LeaseStore::renew`] says which one.
+    /// Subscribe before claiming, so that no signal is lost. On PostgreSQL a signal of another process can be lost; the next
+    /// renewal finds the request all the same.
     fn cancels(&self) -> watch::Receiver<()>;
-    /// Returns once a power failure takes nothing of what is committed now: what others are to be told of, who would not
-    /// forget it.
+    /// Returns once all that is committed now outlives a power failure. Call it before telling others, who would not forget
+    /// it.
     async fn sync(&self) -> Result<(), StoreError>;
 }
 
-/// The right to work on one operation until it runs out. Not `Clone`: a conductor's write needs one.
+/// The right to work on one operation until it expires. Not `Clone`: each write of a conductor needs one.
 #[derive(Debug)]
 pub struct Lease {
     /// The operation.
     pub op: VnfLcmOpOccId,
-    /// The fence: each claim counts it up, each write of the conductor compares it.
+    /// The fence: each claim increments it, each write of the conductor compares it.
     pub epoch: i64,
 }
 
-/// A claimed operation with all that is needed to go on with it.
+/// A claimed operation with all that a conductor needs to go on with it.
 #[derive(Debug)]
 pub struct Claimed {
     /// The right to work on it.
@@ -106,26 +93,37 @@ pub struct Claimed {
     pub op: VnfLcmOpOcc,
     /// Its VNF instance.
     pub instance: VnfInstance,
-    /// The stored plan; `None` until it is planned.
+    /// The stored plan; `None` in STARTING.
     pub plan: Option<Plan>,
     /// Steps of the current direction (backward in ROLLING_BACK, else forward) that are done.
     pub steps_done: usize,
-    /// How often the current step was put off because of passing errors.
+    /// Attempts at the current step that failed.
     pub attempt: u32,
-    /// The grant that it waits for.
+    /// The grant that the operation waits for.
     pub pending_grant: Option<PendingGrant>,
 }
 
-/// What an NFVO has granted to an operation.
+/// The result of planning an operation.
+#[derive(Clone, Copy, Debug)]
+pub struct PlannedOperation<'a> {
+    /// The plan.
+    pub plan: &'a Plan,
+    /// The inventory rows of the objects that the plan makes, none twice.
+    pub resources: &'a [Resource],
+    /// The grant, if an NFVO grants operations.
+    pub granted: Option<&'a Granted>,
+}
+
+/// The grant of an NFVO for an operation.
 #[derive(Clone, Debug)]
 pub struct Granted {
-    /// The grant.
+    /// The reference to the grant.
     pub grant: GrantReference,
-    /// The instance as the grant makes it, of the version that was claimed; `None`: unchanged.
+    /// The instance as the grant changes it, of the version that was claimed; `None`: unchanged.
     pub instance: Option<VnfInstance>,
 }
 
-/// What [`LeaseStore::claim`] found.
+/// The result of [`LeaseStore::claim`].
 #[derive(Debug)]
 pub enum Claim {
     /// Operations to work on: at least one.
@@ -134,12 +132,12 @@ pub enum Claim {
     Idle(Option<Duration>),
 }
 
-/// What a finished step changed in the inventory. Written in one transaction with the step count.
-#[derive(Debug, Default)]
+/// Finished work, written in one transaction: progress of the operation and changes of the inventory.
+#[derive(Debug)]
 pub struct Checkpoint {
-    /// Steps of the current direction done so far.
-    pub steps_done: usize,
-    /// Rows that say something else from now on, or are new. Those that are there keep place and state.
+    /// What it changes in the op occurrence.
+    pub update: Update,
+    /// Inventory rows to write. Those that exist keep position and state.
     pub rows: Vec<Resource>,
     /// New states of rows, those of `rows` among them.
     pub states: Vec<(ObjectKey, ResourceState)>,
@@ -147,33 +145,37 @@ pub struct Checkpoint {
     pub removed: Vec<ObjectKey>,
 }
 
-/// How an operation leaves a running state.
+impl Checkpoint {
+    /// A checkpoint that leaves the inventory as it is.
+    pub const fn of(update: Update) -> Self {
+        Self { update, rows: Vec::new(), states: Vec::new(), removed: Vec::new() }
+    }
+}
+
+/// How an operation leaves a state.
 #[derive(Debug)]
 pub struct OperationOutcome {
-    /// The state it leaves: must be the current one.
-    pub from: OpState,
-    /// The state it enters.
-    pub to: OpState,
-    /// Why, unless it succeeded. `None` keeps the error there is, except in COMPLETED.
+    /// What changes in the op occurrence.
+    pub update: Update,
+    /// The error, if the update replaces the present one.
     pub error: Option<Problem>,
-    /// The instance as it is from now on, of the version that was claimed; `None`: unchanged.
+    /// The instance from now on, of the version that was claimed; `None`: unchanged.
     pub instance: Option<VnfInstance>,
-    /// What was changed.
+    /// Changes of VNFCs and storages; `None` keeps the stored ones.
     pub resource_changes: Option<ResourceChanges>,
-    /// What became of the instance's own attributes. `None` keeps what there is.
+    /// Changes of the instance's attributes; `None` keeps the stored ones.
     pub changed_info: Option<Value>,
-    /// Whether the inventory of the instance is forgotten, all of its objects being gone: an INSTANTIATE was rolled back.
+    /// Whether all rows of the instance's inventory are deleted: an INSTANTIATE was rolled back and all its objects are gone.
     pub discard_inventory: bool,
     /// When.
     pub now: OffsetDateTime,
 }
 
 impl OperationOutcome {
-    /// One that changes nothing but the state of the operation and its error.
-    pub fn bare(from: OpState, to: OpState, error: Option<Problem>, now: OffsetDateTime) -> Self {
+    /// An outcome that changes nothing but the op occurrence.
+    pub const fn of(update: Update, error: Option<Problem>, now: OffsetDateTime) -> Self {
         Self {
-            from,
-            to,
+            update,
             error,
             instance: None,
             resource_changes: None,

@@ -6,7 +6,6 @@ use serde::Deserialize;
 use serde::de::value::{Error as ValueError, StrDeserializer};
 use time::OffsetDateTime;
 
-use crate::domain::op_occ::CancelMode;
 use crate::domain::package::OperationalState;
 
 /// Why a row cannot be read.
@@ -43,12 +42,5 @@ pub(super) const fn operational_state(state: OperationalState) -> &'static str {
     match state {
         OperationalState::Enabled => "ENABLED",
         OperationalState::Disabled => "DISABLED",
-    }
-}
-
-pub(super) const fn cancel_mode(mode: CancelMode) -> &'static str {
-    match mode {
-        CancelMode::Graceful => "GRACEFUL",
-        CancelMode::Forceful => "FORCEFUL",
     }
 }

@@ -10,6 +10,8 @@ use gybe::conductor::{Conductor, ConductorConfig};
 use gybe::domain::op_occ::{LcmOperation, OpState, Remedy, Unattended, VnfLcmOpOcc};
 use gybe::domain::plan::Plan;
 use gybe::domain::problem::{Problem, ProblemType};
+use gybe::domain::transition::OpEvent;
+use gybe::domain::transition::OpRecord;
 use gybe::infra::ReadinessTimeouts;
 use gybe::infra::kubernetes::KubernetesDriver;
 use gybe::store::{Claim, OperationOutcome, Store, StoreError};
@@ -21,7 +23,7 @@ use super::Site;
 use crate::support::cluster::Cluster;
 use crate::support::ops::Ops;
 use crate::support::postgres::Database;
-use crate::support::store::work;
+use crate::support::store::{outcome, postponement, record, store_plan, work};
 use crate::support::subscriber::{Received, Subscriber};
 
 on_both_engines! {
@@ -41,13 +43,17 @@ async fn stopped(ops: &Ops, operation: LcmOperation, plan: &Plan, unattended: Op
     let op = ops.begin_unattended(operation, OpState::Starting, unattended).await;
     let claimed = work(ops.store.claim("test", LONG, 1).await.unwrap());
     assert_eq!(claimed.op.id, op.id);
-    ops.store.store_plan(&claimed.lease, LONG, plan, &[], System.now()).await.unwrap();
-    ops.store.end_operation(claimed.lease, &ending(OpState::Processing, OpState::FailedTemp)).await.unwrap();
+    store_plan(&*ops.store, &claimed.lease, LONG, plan, &[], System.now()).await.unwrap();
+    ops.store
+        .end_operation(claimed.lease, &ending(OpState::Processing, OpState::FailedTemp, unattended))
+        .await
+        .unwrap();
     op
 }
 
-fn ending(from: OpState, to: OpState) -> OperationOutcome {
-    OperationOutcome::bare(from, to, Some(Problem::new(ProblemType::VnfNotReady, "Pod a is not ready")), System.now())
+fn ending(from: OpState, to: OpState, unattended: Option<Unattended>) -> OperationOutcome {
+    let record = OpRecord { unattended, ..record(from) };
+    outcome(&record, to, Some(Problem::new(ProblemType::VnfNotReady, "Pod a is not ready")), System.now())
 }
 
 fn plan(backward: bool) -> Plan {
@@ -107,8 +113,9 @@ async fn an_operation_is_due_when_its_time_is_over_and_not_before(ops: Ops) {
 async fn what_a_person_decides_meanwhile_counts(ops: Ops) {
     let op = stopped(&ops, LcmOperation::Instantiate, &plan(true), AT_ONCE).await;
     let claimed = work(ops.store.claim("slow", LONG, 1).await.unwrap());
-    ops.store.resume_operation(&op.project_id, op.id, OpState::Processing, System.now()).await.unwrap();
-    let late = ops.store.end_operation(claimed.lease, &ending(OpState::FailedTemp, OpState::RollingBack)).await;
+    ops.store.resume_operation(&op.project_id, op.id, OpEvent::Retry, System.now()).await.unwrap();
+    let late =
+        ops.store.end_operation(claimed.lease, &ending(OpState::FailedTemp, OpState::RollingBack, AT_ONCE)).await;
     assert!(matches!(late, Err(StoreError::LeaseLost)), "{late:?}");
     let retried = work(ops.store.claim("other", LONG, 1).await.unwrap());
     assert_eq!((retried.op.id, retried.op.state), (op.id, OpState::Processing), "at once, whoever was about to decide");
@@ -134,13 +141,13 @@ async fn what_has_no_way_back_is_failed_and_what_has_one_is_rolled_back(ops: Ops
 async fn what_stops_on_the_way_back_is_failed_the_next_time(ops: Ops) {
     let op = stopped(&ops, LcmOperation::Instantiate, &plan(true), AT_ONCE).await;
     let claimed = work(ops.store.claim("test", LONG, 1).await.unwrap());
-    ops.store.end_operation(claimed.lease, &ending(OpState::FailedTemp, OpState::RollingBack)).await.unwrap();
+    ops.store.end_operation(claimed.lease, &ending(OpState::FailedTemp, OpState::RollingBack, AT_ONCE)).await.unwrap();
     let back = work(ops.store.claim("test", LONG, 1).await.unwrap());
     assert_eq!((back.op.id, back.op.state, back.steps_done), (op.id, OpState::RollingBack, 0));
-    ops.store.end_operation(back.lease, &ending(OpState::RollingBack, OpState::FailedTemp)).await.unwrap();
+    ops.store.end_operation(back.lease, &ending(OpState::RollingBack, OpState::FailedTemp, AT_ONCE)).await.unwrap();
     let again = work(ops.store.claim("test", LONG, 1).await.unwrap());
     assert_eq!(again.op.unattended.map(|unattended| unattended.remedy), Some(Remedy::Fail));
-    ops.store.postpone(again.lease, Duration::ZERO, 0, None).await.unwrap();
+    ops.store.postpone(again.lease, &postponement(OpState::FailedTemp, Duration::ZERO, 0), None).await.unwrap();
     let _conductor = conductor(&ops.store);
     assert_eq!(over(&ops, &op).await.state, OpState::Failed);
 }
@@ -151,7 +158,7 @@ async fn who_is_killed_before_deciding_has_decided_nothing(ops: Ops) {
     assert_eq!(ops.show(&op).await.state, OpState::FailedTemp);
     let _conductor = conductor(&ops.store);
     assert_eq!(over(&ops, &op).await.state, OpState::Failed);
-    let late = ops.store.end_operation(killed.lease, &ending(OpState::FailedTemp, OpState::RollingBack)).await;
+    let late = ops.store.end_operation(killed.lease, &ending(OpState::FailedTemp, OpState::RollingBack, AT_ONCE)).await;
     assert!(matches!(late, Err(StoreError::LeaseLost)), "{late:?}");
 }
 

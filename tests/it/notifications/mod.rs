@@ -25,13 +25,13 @@ use gybe::domain::vim::Secrets;
 use gybe::domain::vnfd::{Flavour, Vnfd};
 use gybe::notify::Notifier;
 use gybe::notify::callback::{Callbacks, OutboundConfig};
-use gybe::store::{OnboardedVnfd, OperationOutcome, OutboxClaim, Store, Subscribed};
+use gybe::store::{OnboardedVnfd, OutboxClaim, Store, Subscribed};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::support::postgres::Database;
-use crate::support::store::{instance, onboarded, open, work};
+use crate::support::store::{instance, onboarded, open, outcome, record, store_plan, work};
 use crate::support::subscriber::Received;
 
 const PATIENT: Duration = Duration::from_secs(30);
@@ -82,25 +82,8 @@ impl OutboxSite {
     /// Begins an operation of the instance.
     async fn begin(&self, instance: &VnfInstance) -> VnfLcmOpOccId {
         let instance = self.store.instance(&instance.project_id, instance.id).await.unwrap();
-        let op = VnfLcmOpOcc {
-            id: VnfLcmOpOccId(System.uuid()),
-            project_id: instance.project_id.clone(),
-            vnf_instance_id: instance.id,
-            operation: LcmOperation::Heal,
-            state: OpState::Starting,
-            state_entered_time: System.now(),
-            start_time: System.now(),
-            is_automatic_invocation: false,
-            params: json!({}),
-            cancel: None,
-            error: None,
-            resource_changes: None,
-            changed_info: None,
-            target_package: None,
-            traceparent: None,
-            grant: None,
-            unattended: None,
-        };
+        let id = VnfLcmOpOccId(System.uuid());
+        let op = VnfLcmOpOcc::starting(id, LcmOperation::Heal, &instance, json!({}), System.now());
         self.store.begin_operation(&op, &instance).await.unwrap();
         op.id
     }
@@ -109,11 +92,11 @@ impl OutboxSite {
     async fn end(&self, to: OpState) {
         let claimed = work(self.store.claim("test", PATIENT, 1).await.unwrap());
         if claimed.op.state == OpState::Starting {
-            self.store.store_plan(&claimed.lease, PATIENT, &Plan::default(), &[], System.now()).await.unwrap();
+            store_plan(&*self.store, &claimed.lease, PATIENT, &Plan::default(), &[], System.now()).await.unwrap();
         }
         let from = if claimed.op.state == OpState::Starting { OpState::Processing } else { claimed.op.state };
         let error = (to != OpState::Completed).then(|| Problem::conflict("stopped"));
-        let ending = OperationOutcome::bare(from, to, error, System.now());
+        let ending = outcome(&record(from), to, error, System.now());
         self.store.end_operation(claimed.lease, &ending).await.unwrap();
     }
 

@@ -8,6 +8,7 @@ use gybe::domain::ids::SubscriptionId;
 use gybe::domain::interface::{Edition, Interface};
 use gybe::domain::op_occ::OpState;
 use gybe::domain::subscription::{Subscription, Verbosity};
+use gybe::domain::transition::OpEvent;
 use gybe::store::attributes::Filter;
 use gybe::store::{Page, StoreError, Subscribed};
 use serde_json::{Value, json};
@@ -35,9 +36,9 @@ async fn an_operation_is_told_of_state_by_state(outbox: OutboxSite) {
     let instance = outbox.instance().await;
     let op = outbox.begin(&instance).await;
     outbox.end(OpState::FailedTemp).await;
-    outbox.store.resume_operation(&instance.project_id, op, OpState::Processing, System.now()).await.unwrap();
+    outbox.store.resume_operation(&instance.project_id, op, OpEvent::Retry, System.now()).await.unwrap();
     outbox.end(OpState::FailedTemp).await;
-    outbox.store.resume_operation(&instance.project_id, op, OpState::Failed, System.now()).await.unwrap();
+    outbox.store.resume_operation(&instance.project_id, op, OpEvent::Fail, System.now()).await.unwrap();
     outbox.store.delete_instance(&instance.project_id, instance.id, None).await.unwrap();
 
     let received = subscriber.until_taken(8).await;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use gybe::clock::{Clock as _, System};
 use gybe::conductor::cancel::Cancel;
-use gybe::conductor::run::{Task, Verdict};
+use gybe::conductor::run::{Conclusion, Execution};
 use gybe::conductor::{Conductor, ConductorConfig};
 use gybe::domain::evidence::{EVIDENCE, Evidence};
 use gybe::domain::instance::{InstantiatedVnfInfo, VnfState};
@@ -16,6 +16,7 @@ use gybe::domain::op_occ::CancelMode::{self, Forceful, Graceful};
 use gybe::domain::op_occ::{LcmOperation, OpState, VnfLcmOpOcc};
 use gybe::domain::plan::{Plan, PodRef, Step};
 use gybe::domain::resource::{KindInfo, Resource, ResourceState};
+use gybe::domain::transition::OpEvent;
 use gybe::domain::vim::VimAccess;
 use gybe::infra::{
     AppliedObject, Driver, InfraError, ObjectKind, ObservedResources, PodSnapshot, ReadinessTimeouts, Scope,
@@ -147,8 +148,8 @@ impl Work {
         error.detail
     }
 
-    async fn resume(&self, op: &VnfLcmOpOcc, to: OpState) {
-        self.ops.store.resume_operation(&op.project_id, op.id, to, System.now()).await.unwrap();
+    async fn resume(&self, op: &VnfLcmOpOcc, event: OpEvent) {
+        self.ops.store.resume_operation(&op.project_id, op.id, event, System.now()).await.unwrap();
     }
 }
 
@@ -177,17 +178,17 @@ fn conductor(ops: &Ops, gates: &Arc<Gates>) -> Arc<Conductor> {
 }
 
 /// Runs an INSTANTIATE until it is to be concluded; `meanwhile` is told how to have it stop.
-async fn verdict<F: Future<Output = ()>>(
+async fn conclusion<F: Future<Output = ()>>(
     ops: &Ops,
     gates: &Arc<Gates>,
     meanwhile: impl FnOnce(Arc<Cancel>) -> F,
-) -> Verdict {
+) -> Conclusion {
     let conductor = conductor(ops, gates);
     let claimed = work(ops.store.claim("test", LEASE, 1).await.unwrap());
     let Claimed { lease, op, instance, plan, steps_done, attempt, pending_grant } = claimed;
     let cancel = Arc::new(Cancel::default());
-    let (conductor, was_empty, begun) = (&*conductor, true, Vec::new());
-    let task = Task {
+    let (conductor, inventory_was_empty, stored_intents) = (&*conductor, true, Vec::new());
+    let execution = Execution {
         conductor,
         lease: &lease,
         cancel: &cancel,
@@ -196,13 +197,13 @@ async fn verdict<F: Future<Output = ()>>(
         plan,
         steps_done,
         attempt,
-        was_empty,
-        begun,
+        inventory_was_empty,
+        stored_intents,
         pending_grant,
     };
     let never = CancellationToken::new();
-    let (verdict, ()) = tokio::join!(task.run(&never), meanwhile(Arc::clone(&cancel)));
-    verdict
+    let (conclusion, ()) = tokio::join!(execution.run(&never), meanwhile(Arc::clone(&cancel)));
+    conclusion
 }
 
 /// Makes `a`, then `b` and 20 others, and waits for them; back: removes all.
@@ -282,14 +283,14 @@ async fn a_graceful_request_lets_requests_under_way_end_and_begins_no_others() {
     let (plan, inventory) = plan();
     let op = ops.planned(&plan, &inventory).await;
     let gates = Gates::open(&["ensure a"]);
-    let verdict = verdict(&ops, &gates, async |cancel: Arc<Cancel>| {
+    let conclusion = conclusion(&ops, &gates, async |cancel: Arc<Cancel>| {
         gates.called("ensure b").await;
         cancel.ask(Graceful);
         gates.let_pass("ensure");
     });
-    let Verdict::End(ending, _) = verdict.await else { panic!("it goes on") };
-    assert_eq!(ending.to, OpState::FailedTemp);
-    assert_eq!(ending.error.unwrap().detail, "cancelled by request (GRACEFUL) after step 1 of its plan");
+    let Conclusion::End { outcome, .. } = conclusion.await else { panic!("it goes on") };
+    assert_eq!(outcome.update.to, OpState::FailedTemp);
+    assert_eq!(outcome.error.unwrap().detail, "cancelled by request (GRACEFUL) after step 1 of its plan");
     let states = states(&ops, &op).await;
     let calls = gates.calls.borrow().len();
     assert!(calls < 22, "some waited for their turn");
@@ -319,27 +320,27 @@ async fn a_graceful_request_waits_until_what_is_being_removed_is_gone_and_a_forc
         let forward = vec![Step::DeletePods { pods: Vec::new() }, Step::AwaitReady { objects: Vec::new() }];
         ops.planned(&Plan { forward, ..Plan::default() }, &[]).await;
         let gates = Gates::open(&[]);
-        let verdict = verdict(&ops, &gates, async |cancel: Arc<Cancel>| {
+        let conclusion = conclusion(&ops, &gates, async |cancel: Arc<Cancel>| {
             gates.called("delete").await;
             cancel.ask(mode);
             if mode == Graceful {
                 gates.let_pass("delete");
             }
         });
-        let Verdict::End(ending, _) = verdict.await else { panic!("it goes on") };
-        assert_eq!((ending.to, ending.error.unwrap().detail.as_str()), (OpState::FailedTemp, detail));
+        let Conclusion::End { outcome, .. } = conclusion.await else { panic!("it goes on") };
+        assert_eq!((outcome.update.to, outcome.error.unwrap().detail.as_str()), (OpState::FailedTemp, detail));
     }
 }
 
 #[tokio::test]
 async fn a_cancelled_instantiation_is_retried_or_rolled_back() {
-    for (to, end) in [(OpState::Processing, OpState::Completed), (OpState::RollingBack, OpState::RolledBack)] {
+    for (event, end) in [(OpEvent::Retry, OpState::Completed), (OpEvent::Rollback, OpState::RolledBack)] {
         let (work, op) = at_work(&["ensure"]).await;
         work.gates.called("await").await;
         work.cancel(&op, Graceful).await;
         work.cancelled(&op, OpState::FailedTemp, Graceful).await;
         ["await", "remove", "observe"].into_iter().for_each(|gate| work.gates.let_pass(gate));
-        work.resume(&op, to).await;
+        work.resume(&op, event).await;
         let done = work.ops.settled(&op).await;
         assert_eq!((done.state, done.cancel), (end, None), "{:?}", done.error);
         assert_eq!(states(&work.ops, &op).await.len(), if end == OpState::Completed { 22 } else { 0 });
@@ -352,13 +353,13 @@ async fn an_operation_on_its_way_back_is_stopped_and_goes_back_again() {
     work.gates.called("await").await;
     work.cancel(&op, Graceful).await;
     work.cancelled(&op, OpState::FailedTemp, Graceful).await;
-    work.resume(&op, OpState::RollingBack).await;
+    work.resume(&op, OpEvent::Rollback).await;
     work.gates.called("remove b").await;
     work.cancel(&op, Forceful).await;
     let detail = work.cancelled(&op, OpState::FailedTemp, Forceful).await;
     assert_eq!(detail, "cancelled by request (FORCEFUL) before its first step on the way back was done");
     work.gates.let_pass("remove");
-    work.resume(&op, OpState::RollingBack).await;
+    work.resume(&op, OpEvent::Rollback).await;
     assert_eq!(work.ops.settled(&op).await.state, OpState::RolledBack);
     assert!(states(&work.ops, &op).await.is_empty());
 }
@@ -398,14 +399,14 @@ async fn a_request_that_comes_after_the_last_step_has_no_effect() {
     let (plan, inventory) = plan();
     let op = ops.planned(&plan, &inventory).await;
     let gates = Gates::open(&["ensure", "await"]);
-    let verdict = verdict(&ops, &gates, async |cancel: Arc<Cancel>| {
+    let conclusion = conclusion(&ops, &gates, async |cancel: Arc<Cancel>| {
         gates.called("observe").await;
         ops.store.cancel_operation(&op.project_id, op.id, Forceful).await.unwrap();
         cancel.ask(Forceful);
         gates.let_pass("observe");
     });
-    let verdict = verdict.await;
-    assert!(matches!(&verdict, Verdict::End(ending, _) if ending.to == OpState::Completed));
+    let conclusion = conclusion.await;
+    assert!(matches!(&conclusion, Conclusion::End { outcome, .. } if outcome.update.to == OpState::Completed));
 }
 
 #[tokio::test]
@@ -415,7 +416,7 @@ async fn evidence_stays_in_sight_until_the_end() {
     let stopped = work.ops.settled(&op).await.error.unwrap();
     assert_eq!(stopped.detail, "Deployment a: password=***");
     assert_eq!(stopped.extra[EVIDENCE]["notes"][0], "seen before it is removed");
-    work.resume(&op, OpState::RollingBack).await;
+    work.resume(&op, OpEvent::Rollback).await;
     work.gates.called("remove b").await;
     assert_eq!(work.ops.show(&op).await.error, Some(stopped.clone()));
     work.cancel(&op, Forceful).await;
@@ -423,6 +424,6 @@ async fn evidence_stays_in_sight_until_the_end() {
     let again = work.ops.show(&op).await.error.unwrap();
     assert_eq!(again.extra[EVIDENCE], stopped.extra[EVIDENCE], "though the error is another");
     work.gates.let_pass("remove");
-    work.resume(&op, OpState::RollingBack).await;
+    work.resume(&op, OpEvent::Rollback).await;
     assert_eq!(work.ops.settled(&op).await.error, Some(again));
 }

@@ -8,6 +8,7 @@ use gybe::domain::op_occ::{OpState, VnfLcmOpOcc};
 use gybe::domain::plan::{Plan, Step};
 use gybe::domain::problem::Problem;
 use gybe::domain::resource::{ObjectKey, Resource, ResourceState};
+use gybe::domain::transition::OpEvent;
 use gybe::infra::{InfraError, InfraErrorKind};
 use serde_json::json;
 
@@ -77,7 +78,7 @@ async fn what_stops_a_way_back_is_told_without_secrets() {
     let (work, op) = answered(Ops::on_postgres().await, 1, InfraError::invalid(text)).await;
     let forth = work.ops.settled(&op).await;
     assert_eq!((forth.state, forth.error.unwrap().detail), (OpState::FailedTemp, "it is  refused with ***".to_owned()));
-    work.ops.store.resume_operation(&op.project_id, op.id, OpState::RollingBack, System.now()).await.unwrap();
+    work.ops.store.resume_operation(&op.project_id, op.id, OpEvent::Rollback, System.now()).await.unwrap();
     let back = work.ops.settled(&op).await;
     assert_eq!((back.state, back.error.unwrap().detail), (OpState::FailedTemp, "it is  refused with ***".to_owned()));
 }

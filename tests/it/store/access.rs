@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::Poll;
 
 use gybe::domain::ids::ProjectId;
-use gybe::domain::op_occ::OpState;
+use gybe::domain::transition::OpEvent;
 use gybe::domain::vim::Vim;
 use gybe::store::seal::KeyRing;
 use gybe::store::{Claim, StoreError, connect};
@@ -45,7 +45,7 @@ async fn another_projects_rows_are_not_found(f: Fixture) {
     assert_fails!(f.store.instance(&other, instance.id).await, StoreError::NotFound);
     assert_fails!(f.store.delete_instance(&other, instance.id, None).await, StoreError::NotFound);
     assert_fails!(f.store.op_occ(&other, op.id).await, StoreError::NotFound);
-    assert_fails!(f.store.resume_operation(&other, op.id, OpState::Failed, at(1)).await, StoreError::NotFound);
+    assert_fails!(f.store.resume_operation(&other, op.id, OpEvent::Fail, at(1)).await, StoreError::NotFound);
     assert!(f.store.packages(&other, &whole()).await.unwrap().is_empty());
     assert!(f.store.vims(&other).await.unwrap().is_empty());
     assert_fails!(f.store.instance_version(&other, instance.id).await, StoreError::NotFound);

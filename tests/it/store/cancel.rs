@@ -5,6 +5,7 @@ use gybe::domain::op_occ::{CancelMode, OpState, VnfLcmOpOcc};
 use gybe::store::{Claim, StoreError};
 
 use super::cancel;
+use crate::support::store::{postponement, store_plan};
 use crate::support::store_fixture::{Fixture, LONG, at, elsewhere, ending, plan, problem, resource};
 
 on_both_engines! {
@@ -49,7 +50,7 @@ async fn only_a_running_operation_is_cancelled(f: Fixture) {
 
 async fn an_operation_that_waits_is_due_once_cancelled(f: Fixture) {
     let claimed = f.processing().await;
-    f.store.postpone(claimed.lease, LONG, 3, Some(&problem("down"))).await.unwrap();
+    f.store.postpone(claimed.lease, &postponement(OpState::Processing, LONG, 3), Some(&problem("down"))).await.unwrap();
     assert!(matches!(f.store.claim("worker", LONG, 1).await.unwrap(), Claim::Idle(Some(_))));
     cancel(&f, claimed.op.id, CancelMode::Graceful).await.unwrap();
     let claimed = f.claim(LONG).await;
@@ -59,7 +60,7 @@ async fn an_operation_that_waits_is_due_once_cancelled(f: Fixture) {
 async fn a_cancelled_operation_is_not_put_off(f: Fixture) {
     let claimed = f.processing().await;
     cancel(&f, claimed.op.id, CancelMode::Graceful).await.unwrap();
-    f.store.postpone(claimed.lease, LONG, 1, None).await.unwrap();
+    f.store.postpone(claimed.lease, &postponement(OpState::Processing, LONG, 1), None).await.unwrap();
     assert_eq!(f.claim(LONG).await.op.cancel, Some(CancelMode::Graceful));
 }
 
@@ -67,7 +68,7 @@ async fn a_cancelled_operation_does_not_leave_starting(f: Fixture) {
     f.operation().await;
     let claimed = f.claim(LONG).await;
     cancel(&f, claimed.op.id, CancelMode::Graceful).await.unwrap();
-    let stored = f.store.store_plan(&claimed.lease, LONG, &plan(), &[resource("a")], at(11)).await;
+    let stored = store_plan(&*f.store, &claimed.lease, LONG, &plan(), &[resource("a")], at(11)).await;
     assert_fails!(stored, StoreError::Stale);
     assert_eq!(f.op_occ(claimed.op.id).await.state, OpState::Starting);
     assert!(f.store.resources(claimed.instance.id).await.unwrap().is_empty());

@@ -7,10 +7,12 @@ use std::time::Duration;
 use gybe::domain::ids::ProjectId;
 use gybe::domain::instance::{InstantiatedVnfInfo, VirtualStorage, VnfInstance, VnfMetadata, VnfState, Vnfc};
 use gybe::domain::namespace::Namespace;
-use gybe::domain::op_occ::{CancelMode, LcmOperation, OpState, ResourceChanges, VnfLcmOpOcc};
+use gybe::domain::op_occ::{CancelMode, LcmOperation, OpState, VnfLcmOpOcc};
 use gybe::domain::package::{ArtifactClassification, ArtifactInfo, SoftwareImage, VnfPackage};
 use gybe::domain::problem::Problem;
+use gybe::domain::resource_changes::ResourceChanges;
 use gybe::domain::secret::Secret;
+use gybe::domain::transition::OpEvent;
 use gybe::domain::vim::VimConnection;
 use gybe::sol003::op_occ::VnfLcmOpOcc as OpOccWire;
 use gybe::sol003::pkgm::VnfPkgInfo;
@@ -20,7 +22,7 @@ use gybe::store::{OperationOutcome, Page};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
-use crate::support::store::whole;
+use crate::support::store::{outcome, record, whole};
 use crate::support::store_fixture::{Fixture, LONG, content};
 
 on_both_engines! {
@@ -173,11 +175,11 @@ async fn operations(f: &Fixture, instances: &[VnfInstance]) {
             let changes = ResourceChanges::between("east", (&before, &claims_before), (&after, &claims_after));
             let ending = OperationOutcome {
                 resource_changes: Some(changes),
-                ..OperationOutcome::bare(OpState::Processing, to, error, op.start_time + Duration::from_millis(20))
+                ..outcome(&record(OpState::Processing), to, error, op.start_time + Duration::from_millis(20))
             };
             f.store.end_operation(claimed.lease, &ending).await.unwrap();
             if failed {
-                f.store.resume_operation(&op.project_id, op.id, OpState::Failed, op.start_time).await.unwrap();
+                f.store.resume_operation(&op.project_id, op.id, OpEvent::Fail, op.start_time).await.unwrap();
             }
         }
     }

@@ -11,7 +11,7 @@ use gybe::domain::vim::{Secrets, VimConnection};
 use gybe::store::{Checkpoint, InstanceLocation, OperationOutcome, Page, StoreError};
 use serde_json::{Value, json};
 
-use crate::support::store::whole;
+use crate::support::store::{progress, store_plan, whole};
 use crate::support::store_fixture::{
     Fixture, LONG, assert_same, at, connection_to, elsewhere, ending, instantiated, key, object, plan,
 };
@@ -115,9 +115,9 @@ async fn an_instance_is_deleted_when_nothing_is_left_of_it(f: Fixture) {
     let instance = f.store.instance(&project, id).await.unwrap();
     f.store.begin_operation(&f.op(&instance), &instance).await.unwrap();
     let claimed = f.claim(LONG).await;
-    f.store.store_plan(&claimed.lease, LONG, &plan(), &[], at(12)).await.unwrap();
+    store_plan(&*f.store, &claimed.lease, LONG, &plan(), &[], at(12)).await.unwrap();
     let instance = VnfInstance { instantiated: None, ..claimed.instance };
-    let removed = Checkpoint { steps_done: 1, removed: vec![key("a")], ..Checkpoint::default() };
+    let removed = Checkpoint { removed: vec![key("a")], ..progress(OpState::Processing, 1) };
     f.store.checkpoint(&claimed.lease, &removed).await.unwrap();
     let terminated = OperationOutcome { instance: Some(instance), ..ending(OpState::Processing, OpState::Completed) };
     f.store.end_operation(claimed.lease, &terminated).await.unwrap();

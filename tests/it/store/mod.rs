@@ -28,6 +28,7 @@ use gybe::domain::ids::{ProjectId, VnfLcmOpOccId};
 use gybe::domain::op_occ::{CancelMode, OpState};
 use gybe::store::{Checkpoint, Lease, StoreError};
 
+use crate::support::store::{postponement, progress, store_plan};
 use crate::support::store_fixture::{Fixture, LONG, at, ending, key, plan, present, resource};
 
 /// All there are, of either engine.
@@ -52,12 +53,15 @@ async fn assert_lost(f: &Fixture, lease: Lease) {
     let (op, epoch) = (lease.op, lease.epoch);
     let again = || Lease { op, epoch };
     let states = vec![(key("a"), present("zombie"))];
-    let checkpoint = Checkpoint { steps_done: 9, states, removed: vec![key("b")], ..Checkpoint::default() };
+    let checkpoint = Checkpoint { states, removed: vec![key("b")], ..progress(OpState::Processing, 9) };
     assert_fails!(f.store.renew(&lease, LONG).await, StoreError::LeaseLost);
-    assert_fails!(f.store.store_plan(&lease, LONG, &plan(), &[resource("z")], at(50)).await, StoreError::LeaseLost);
+    assert_fails!(store_plan(&*f.store, &lease, LONG, &plan(), &[resource("z")], at(50)).await, StoreError::LeaseLost);
     assert_fails!(f.store.record_intent(&lease, LONG, &[key("a")], &[resource("z")]).await, StoreError::LeaseLost);
     assert_fails!(f.store.checkpoint(&lease, &checkpoint).await, StoreError::LeaseLost);
-    assert_fails!(f.store.postpone(again(), LONG, 9, None).await, StoreError::LeaseLost);
+    assert_fails!(
+        f.store.postpone(again(), &postponement(OpState::Processing, LONG, 9), None).await,
+        StoreError::LeaseLost
+    );
     let ending = ending(OpState::Processing, OpState::Completed);
     assert_fails!(f.store.end_operation(again(), &ending).await, StoreError::LeaseLost);
 }

@@ -6,11 +6,13 @@ use std::sync::Arc;
 use futures::future::join_all;
 use gybe::domain::ids::{ProjectId, VnfLcmOpOccId};
 use gybe::domain::instance::{VirtualStorage, VnfInstance};
-use gybe::domain::op_occ::{AffectedStorage, AffectedVnfc, ChangeType, OpState, ResourceChanges, VnfLcmOpOcc};
+use gybe::domain::op_occ::{OpState, VnfLcmOpOcc};
+use gybe::domain::resource_changes::{AffectedStorage, AffectedVnfc, ChangeType, ResourceChanges};
+use gybe::domain::transition::OpEvent;
 use gybe::store::seal::KeyRing;
-use gybe::store::{Checkpoint, Claim, Lease, OperationEnded, OperationOutcome, StoreError, connect};
+use gybe::store::{Claim, Lease, OperationEnded, OperationOutcome, StoreError, connect};
 
-use crate::support::store::whole;
+use crate::support::store::{outcome, progress, record, store_plan, whole};
 use crate::support::store_fixture::{
     Fixture, KEY, LONG, assert_same, at, elsewhere, ending, instantiated, plan, problem, vim, vnfc,
 };
@@ -76,12 +78,12 @@ async fn one_operation_of_an_instance_is_live(f: Fixture) {
 
     // In FAILED_TEMP it is still not over; once it is, the next may begin.
     let claimed = f.claim(LONG).await;
-    f.store.store_plan(&claimed.lease, LONG, &plan(), &[], at(11)).await.unwrap();
+    store_plan(&*f.store, &claimed.lease, LONG, &plan(), &[], at(11)).await.unwrap();
     f.store.end_operation(claimed.lease, &ending(OpState::Processing, OpState::FailedTemp)).await.unwrap();
     let instance = f.store.instance(&instance.project_id, instance.id).await.unwrap();
     let next = f.op(&instance);
     assert_fails!(f.store.begin_operation(&next, &instance).await, StoreError::Busy(live) if live == *winner);
-    f.store.resume_operation(&instance.project_id, *winner, OpState::Failed, at(30)).await.unwrap();
+    f.store.resume_operation(&instance.project_id, *winner, OpEvent::Fail, at(30)).await.unwrap();
     f.store.begin_operation(&next, &instance).await.unwrap();
 }
 
@@ -155,7 +157,7 @@ async fn a_failed_operation_is_retried_where_it_stopped(f: Fixture) {
     let failed = f.op_occ(op.id).await;
     assert_eq!((failed.state, failed.error), (OpState::FailedTemp, Some(problem("first"))));
     assert!(matches!(f.store.claim("worker", LONG, 1).await.unwrap(), Claim::Idle(None)));
-    f.store.resume_operation(&op.project_id, op.id, OpState::Processing, at(30)).await.unwrap();
+    f.store.resume_operation(&op.project_id, op.id, OpEvent::Retry, at(30)).await.unwrap();
     let claimed = f.claim(LONG).await;
     assert_eq!((claimed.op.state, claimed.op.state_entered_time), (OpState::Processing, at(30)));
     assert_eq!((claimed.op.error, claimed.steps_done, claimed.attempt), (Some(problem("first")), 1, 0));
@@ -163,7 +165,7 @@ async fn a_failed_operation_is_retried_where_it_stopped(f: Fixture) {
 
 async fn a_failed_operation_is_rolled_back_from_the_first_step(f: Fixture) {
     let op = f.failed().await;
-    f.store.resume_operation(&op.project_id, op.id, OpState::RollingBack, at(30)).await.unwrap();
+    f.store.resume_operation(&op.project_id, op.id, OpEvent::Rollback, at(30)).await.unwrap();
     let claimed = f.claim(LONG).await;
     assert_eq!((claimed.op.state, claimed.steps_done, claimed.attempt), (OpState::RollingBack, 0, 0));
     assert_eq!((claimed.plan, claimed.op.error), (Some(plan()), Some(problem("first"))));
@@ -171,30 +173,30 @@ async fn a_failed_operation_is_rolled_back_from_the_first_step(f: Fixture) {
 
 async fn a_retry_after_a_rollback_that_failed_starts_over(f: Fixture) {
     let op = f.failed().await;
-    f.store.resume_operation(&op.project_id, op.id, OpState::RollingBack, at(30)).await.unwrap();
+    f.store.resume_operation(&op.project_id, op.id, OpEvent::Rollback, at(30)).await.unwrap();
     let claimed = f.claim(LONG).await;
-    f.store.checkpoint(&claimed.lease, &Checkpoint { steps_done: 1, ..Checkpoint::default() }).await.unwrap();
+    f.store.checkpoint(&claimed.lease, &progress(OpState::RollingBack, 1)).await.unwrap();
     let error = Some(problem("second"));
-    let failed = OperationOutcome { error, ..ending(OpState::RollingBack, OpState::FailedTemp) };
+    let failed = outcome(&record(OpState::RollingBack), OpState::FailedTemp, error, at(20));
     f.store.end_operation(claimed.lease, &failed).await.unwrap();
     assert_eq!(f.op_occ(op.id).await.error, Some(problem("second")));
-    f.store.resume_operation(&op.project_id, op.id, OpState::Processing, at(40)).await.unwrap();
+    f.store.resume_operation(&op.project_id, op.id, OpEvent::Retry, at(40)).await.unwrap();
     assert_eq!(f.claim(LONG).await.steps_done, 0);
 }
 
 async fn only_a_failed_operation_is_resumed(f: Fixture) {
     let op = f.operation().await;
-    let resume = async |id, to| f.store.resume_operation(&ProjectId::default(), id, to, at(30)).await;
-    assert_fails!(resume(op.id, OpState::Processing).await, StoreError::Stale);
-    assert_fails!(resume(VnfLcmOpOccId(f.uuid()), OpState::Processing).await, StoreError::NotFound);
+    let resume = async |id, event| f.store.resume_operation(&ProjectId::default(), id, event, at(30)).await;
+    assert_fails!(resume(op.id, OpEvent::Retry).await, StoreError::Stale);
+    assert_fails!(resume(VnfLcmOpOccId(f.uuid()), OpEvent::Retry).await, StoreError::NotFound);
     let claimed = f.claim(LONG).await;
     f.store.end_operation(claimed.lease, &ending(OpState::Starting, OpState::RolledBack)).await.unwrap();
-    assert_fails!(resume(op.id, OpState::Failed).await, StoreError::Stale);
+    assert_fails!(resume(op.id, OpEvent::Fail).await, StoreError::Stale);
     let failed = f.failed().await.id;
-    resume(failed, OpState::Failed).await.unwrap();
+    resume(failed, OpEvent::Fail).await.unwrap();
     let op = f.op_occ(failed).await;
     assert_eq!((op.state, op.state_entered_time, op.error), (OpState::Failed, at(30), Some(problem("first"))));
-    assert_fails!(resume(failed, OpState::RollingBack).await, StoreError::Stale);
+    assert_fails!(resume(failed, OpEvent::Rollback).await, StoreError::Stale);
 }
 
 async fn endings_are_told(f: Fixture) {
@@ -206,7 +208,7 @@ async fn endings_are_told(f: Fixture) {
     };
     let mut elsewhere = there.as_ref().map(|store| store.endings());
     let failed = f.failed().await;
-    f.store.resume_operation(&failed.project_id, failed.id, OpState::Failed, at(30)).await.unwrap();
+    f.store.resume_operation(&failed.project_id, failed.id, OpEvent::Fail, at(30)).await.unwrap();
     let claimed = f.processing().await;
     let id = f.instantiate(claimed).await;
     let mut vim = vim(f.uuid(), "a");

@@ -8,12 +8,13 @@ use gybe::domain::package::{
     DefinitionFile, InterruptedOnboarding, Onboarding, OperationalState, PackageSource, VnfPackage,
 };
 use gybe::domain::secret::Secret;
+use gybe::domain::transition::OpEvent;
 use gybe::store::attributes::{self, parse_filter};
 use gybe::store::{ClaimedOnboarding, OnboardingClaim, OnboardingLease, OperationOutcome, Page, StoreError};
 use serde_json::json;
 
-use crate::support::store::whole;
-use crate::support::store_fixture::{Fixture, LONG, at, content, elsewhere, ending, object, problem};
+use crate::support::store::{outcome, record, whole};
+use crate::support::store_fixture::{Fixture, LONG, at, content, elsewhere, object, problem};
 
 on_both_engines! {
     Fixture::sqlite(), Fixture::postgres();
@@ -249,6 +250,7 @@ async fn packages_are_deleted_when_disabled_and_unused(f: Fixture) {
 
 async fn a_package_that_an_operation_brings_is_in_use_until_that_is_over(f: Fixture) {
     use OpState::{Completed, Failed, FailedTemp, Processing, RolledBack, RollingBack};
+    let event = |to| if to == RollingBack { OpEvent::Rollback } else { OpEvent::Fail };
     let project = ProjectId::default();
     for way in [&[Completed][..], &[FailedTemp, Failed], &[FailedTemp, RollingBack, RolledBack], &[RolledBack]] {
         let (instance, target) = (f.instance().await, f.onboarded().await);
@@ -274,13 +276,13 @@ async fn a_package_that_an_operation_brings_is_in_use_until_that_is_over(f: Fixt
             assert!(in_use().await && usage("IN_USE").await, "{state:?}");
             assert_fails!(f.store.delete_package(&project, target).await, StoreError::InUse);
             if state == FailedTemp {
-                f.store.resume_operation(&project, op.id, to, at(30)).await.unwrap();
+                f.store.resume_operation(&project, op.id, event(to), at(30)).await.unwrap();
             } else {
                 let claimed = f.claim(LONG).await;
                 assert_eq!(claimed.op.target_package, Some(target));
                 let changed_info = (to == Completed).then(|| json!({ "vnfdId": "new" }));
                 let error = (to != Completed).then(|| problem("stopped"));
-                let ending = OperationOutcome { error, changed_info, ..ending(state, to) };
+                let ending = OperationOutcome { changed_info, ..outcome(&record(state), to, error, at(20)) };
                 f.store.end_operation(claimed.lease, &ending).await.unwrap();
             }
             state = to;

@@ -6,9 +6,11 @@ use gybe::domain::grant::{Asked, PendingGrant};
 use gybe::domain::op_occ::{GrantReference, OpState, VnfLcmOpOcc};
 use gybe::domain::plan::Plan;
 use gybe::domain::resource::{ObjectKey, Resource, ResourceState};
-use gybe::store::{Checkpoint, Claim, Granted, Lease, StoreError};
+use gybe::domain::transition::{OpEvent, transition};
+use gybe::store::{Checkpoint, Claim, Granted, Lease, PlannedOperation, StoreError};
 use serde_json::json;
 
+use crate::support::store::{postponement, progress, record, store_plan};
 use crate::support::store_fixture::{Fixture, LONG, at, ending, key, object, plan, present, problem, resource};
 
 on_both_engines! {
@@ -27,13 +29,13 @@ async fn a_plan_is_stored_with_its_inventory(f: Fixture) {
     let op = f.operation().await;
     let claimed = f.claim(LONG).await;
     let planned = [resource("b"), resource("a"), Resource { vdu_id: None, state: present("u"), ..resource("c") }];
-    f.store.store_plan(&claimed.lease, LONG, &plan(), &planned, at(11)).await.unwrap();
+    store_plan(&*f.store, &claimed.lease, LONG, &plan(), &planned, at(11)).await.unwrap();
     assert_eq!(f.store.plan(op.id).await.unwrap(), Some(plan()));
     assert_eq!(f.store.resources(op.vnf_instance_id).await.unwrap(), planned);
     let processing = VnfLcmOpOcc { state: OpState::Processing, state_entered_time: at(11), ..op };
     assert_eq!(f.op_occ(processing.id).await, processing);
     // Once.
-    let again = f.store.store_plan(&claimed.lease, LONG, &Plan::default(), &[resource("z")], at(12)).await;
+    let again = store_plan(&*f.store, &claimed.lease, LONG, &Plan::default(), &[resource("z")], at(12)).await;
     assert_fails!(again, StoreError::Stale);
     assert_eq!(f.store.plan(processing.id).await.unwrap(), Some(plan()));
 }
@@ -44,7 +46,8 @@ async fn an_operation_waits_for_its_grant_and_is_stored_with_it(f: Fixture) {
     assert_eq!(claimed.pending_grant, None);
     let asked = Asked { add: vec!["a-1".to_owned()], remove: Vec::new() };
     let pending = PendingGrant { uri: "http://nfvo/grants/g".to_owned(), asked };
-    f.store.await_grant(claimed.lease, LONG, &pending).await.unwrap();
+    let waiting = transition(&record(OpState::Starting), OpEvent::GrantPending(LONG)).unwrap();
+    f.store.await_grant(claimed.lease, &waiting, &pending).await.unwrap();
     assert!(matches!(f.store.claim("x", LONG, 1).await.unwrap(), Claim::Idle(Some(_))), "it is put off");
     assert_eq!(f.op_occ(op.id).await, op, "it has no grant yet");
     f.execute("UPDATE vnf_lcm_op_occs SET not_before = 0").await;
@@ -54,8 +57,10 @@ async fn an_operation_waits_for_its_grant_and_is_stored_with_it(f: Fixture) {
     instance.name = Some("as granted".to_owned());
     let grant = GrantReference { id: "g".to_owned(), uri: pending.uri.clone() };
     let granted = Granted { grant: grant.clone(), instance: Some(instance.clone()) };
-    let store =
-        async |lease| f.store.store_granted_plan(lease, LONG, &plan(), &[resource("a")], &granted, at(11)).await;
+    let update = transition(&record(OpState::Starting), OpEvent::Granted).unwrap();
+    let (plan, resources) = (plan(), [resource("a")]);
+    let planned = PlannedOperation { plan: &plan, resources: &resources, granted: Some(&granted) };
+    let store = async |lease| f.store.store_plan(lease, LONG, &update, &planned, at(11)).await;
     store(&claimed.lease).await.unwrap();
     let after = f.op_occ(op.id).await;
     assert_eq!((after.state, after.grant), (OpState::Processing, Some(grant)));
@@ -64,29 +69,29 @@ async fn an_operation_waits_for_its_grant_and_is_stored_with_it(f: Fixture) {
     assert_fails!(store(&claimed.lease).await, StoreError::Stale);
     let lost = Lease { op: op.id, epoch: claimed.lease.epoch - 1 };
     assert_fails!(store(&lost).await, StoreError::LeaseLost);
-    assert_fails!(f.store.await_grant(lost, LONG, &pending).await, StoreError::LeaseLost);
-    assert_fails!(f.store.await_grant(claimed.lease, LONG, &pending).await, StoreError::Stale);
+    assert_fails!(f.store.await_grant(lost, &waiting, &pending).await, StoreError::LeaseLost);
+    assert_fails!(f.store.await_grant(claimed.lease, &waiting, &pending).await, StoreError::Stale);
     let instance_now = f.store.instance(&instance.project_id, instance.id).await.unwrap();
     assert_eq!(instance_now.version, instance.version + 1, "what is refused changes nothing");
 }
 
 async fn a_second_plan_keeps_what_is_known_of_objects(f: Fixture) {
     let claimed = f.processing().await;
-    let checkpoint = Checkpoint { steps_done: 2, states: vec![(key("b"), present("u"))], ..Checkpoint::default() };
+    let checkpoint = Checkpoint { states: vec![(key("b"), present("u"))], ..progress(OpState::Processing, 2) };
     f.store.checkpoint(&claimed.lease, &checkpoint).await.unwrap();
     f.store.end_operation(claimed.lease, &ending(OpState::Processing, OpState::Completed)).await.unwrap();
     let instance = f.store.instance(&claimed.op.project_id, claimed.instance.id).await.unwrap();
     f.store.begin_operation(&f.op(&instance), &instance).await.unwrap();
     let claimed = f.claim(LONG).await;
     let changed = Resource { manifest: object(json!({"spec": {"replicas": 5}})), ..resource("b") };
-    f.store.store_plan(&claimed.lease, LONG, &plan(), &[resource("new"), changed.clone()], at(12)).await.unwrap();
+    store_plan(&*f.store, &claimed.lease, LONG, &plan(), &[resource("new"), changed.clone()], at(12)).await.unwrap();
     let expected = [resource("a"), Resource { state: present("u"), ..changed }, resource("new")];
     assert_eq!(f.store.resources(instance.id).await.unwrap(), expected);
 }
 
 async fn intent_is_recorded_of_planned_objects_only(f: Fixture) {
     let claimed = f.processing().await;
-    let checkpoint = Checkpoint { steps_done: 0, states: vec![(key("b"), present("u"))], ..Checkpoint::default() };
+    let checkpoint = Checkpoint { states: vec![(key("b"), present("u"))], ..progress(OpState::Processing, 0) };
     f.store.checkpoint(&claimed.lease, &checkpoint).await.unwrap();
     f.store.record_intent(&claimed.lease, LONG, &[key("a"), key("b"), key("none")], &[]).await.unwrap();
     let states = async || -> Vec<_> {
@@ -111,10 +116,10 @@ async fn rows_are_added_before_their_objects_are_made_and_written_anew_with_what
     let beta = Resource { key: key_of_beta.clone(), vdu_id: Some("VDU9".to_owned()), state: present("u"), ..begun };
     let anew = Resource { manifest: object(json!({"spec": {}})), vdu_id: None, ..new };
     let checkpoint = Checkpoint {
-        steps_done: 1,
         rows: vec![beta.clone(), anew.clone()],
         states: vec![(key_of_beta, present("u"))],
         removed: vec![key("a")],
+        ..progress(OpState::Processing, 1)
     };
     f.store.checkpoint(&claimed.lease, &checkpoint).await.unwrap();
     assert_eq!(rows().await, [resource("b"), anew, beta], "what was there keeps its place and its state");
@@ -125,32 +130,30 @@ async fn a_checkpoint_is_all_or_nothing(f: Fixture) {
     let manifest = object(json!({"spec": {"replicas": 2}}));
     let unowned = ResourceState::Present { uid: "u".to_owned(), owned: false };
     let of_unknown = Checkpoint {
-        steps_done: 1,
         states: vec![(key("a"), ResourceState::Intent), (key("none"), ResourceState::Intent)],
-        ..Checkpoint::default()
+        ..progress(OpState::Processing, 1)
     };
     assert_fails!(f.store.checkpoint(&claimed.lease, &of_unknown).await, StoreError::NotFound);
     let of_unknown = Checkpoint {
-        steps_done: 1,
         rows: vec![Resource { manifest: manifest.clone(), ..resource("new") }],
         states: vec![(key("none"), ResourceState::Intent)],
-        removed: Vec::new(),
+        ..progress(OpState::Processing, 1)
     };
     assert_fails!(f.store.checkpoint(&claimed.lease, &of_unknown).await, StoreError::NotFound);
     assert_eq!(f.store.resources(claimed.instance.id).await.unwrap(), [resource("a"), resource("b")]);
 
     let checkpoint = Checkpoint {
-        steps_done: 1,
         rows: vec![Resource { manifest: manifest.clone(), ..resource("a") }],
         states: vec![(key("a"), unowned.clone()), (key("b"), ResourceState::Intent)],
         removed: vec![key("b"), key("none")],
+        ..progress(OpState::Processing, 1)
     };
     f.store.checkpoint(&claimed.lease, &checkpoint).await.unwrap();
     let kept = f.store.resources(claimed.instance.id).await.unwrap();
     assert_eq!(kept, [Resource { manifest, state: unowned, ..resource("a") }]);
     // Back to where nothing was made.
     let states = vec![(key("a"), ResourceState::Planned)];
-    f.store.checkpoint(&claimed.lease, &Checkpoint { steps_done: 1, states, ..Checkpoint::default() }).await.unwrap();
+    f.store.checkpoint(&claimed.lease, &Checkpoint { states, ..progress(OpState::Processing, 1) }).await.unwrap();
     assert_eq!(f.store.resources(claimed.instance.id).await.unwrap()[0].state, ResourceState::Planned);
 }
 
@@ -159,32 +162,35 @@ async fn large_inventories_are_written(f: Fixture) {
     let claimed = f.claim(LONG).await;
     let objects: Vec<_> = (0..2500).map(|n| resource(&format!("object-{n}"))).collect();
     let keys: Vec<_> = objects.iter().map(|object| object.key.clone()).collect();
-    f.store.store_plan(&claimed.lease, LONG, &plan(), &objects, at(11)).await.unwrap();
+    store_plan(&*f.store, &claimed.lease, LONG, &plan(), &objects, at(11)).await.unwrap();
     assert_eq!(f.store.resources(op.vnf_instance_id).await.unwrap(), objects);
     f.store.record_intent(&claimed.lease, LONG, &keys, &[]).await.unwrap();
     let states = keys.iter().map(|key| (key.clone(), present(&key.name))).collect();
     let of = |row: &Resource| Resource { manifest: object(json!({"of": row.key.name})), ..row.clone() };
     let rows = objects.iter().map(of).collect();
-    let checkpoint = Checkpoint { steps_done: 1, rows, states, removed: Vec::new() };
+    let checkpoint = Checkpoint { rows, states, ..progress(OpState::Processing, 1) };
     f.store.checkpoint(&claimed.lease, &checkpoint).await.unwrap();
     for (at, object) in f.store.resources(op.vnf_instance_id).await.unwrap().iter().enumerate() {
         assert_eq!(object.key, keys[at]);
         assert_eq!(object.state, present(&object.key.name));
         assert_eq!(object.manifest["of"], object.key.name);
     }
-    let removed = Checkpoint { steps_done: 2, removed: keys, ..Checkpoint::default() };
+    let removed = Checkpoint { removed: keys, ..progress(OpState::Processing, 2) };
     f.store.checkpoint(&claimed.lease, &removed).await.unwrap();
     assert!(f.store.resources(op.vnf_instance_id).await.unwrap().is_empty());
 }
 
 async fn progress_forgets_the_attempts_at_a_step(f: Fixture) {
     let claimed = f.processing().await;
-    f.store.postpone(claimed.lease, Duration::ZERO, 3, Some(&problem("later"))).await.unwrap();
+    f.store
+        .postpone(claimed.lease, &postponement(OpState::Processing, Duration::ZERO, 3), Some(&problem("later")))
+        .await
+        .unwrap();
     let claimed = f.claim(LONG).await;
     // What is recorded within a step leaves them alone.
-    f.store.checkpoint(&claimed.lease, &Checkpoint::default()).await.unwrap();
+    f.store.checkpoint(&claimed.lease, &progress(OpState::Processing, 0)).await.unwrap();
     assert_eq!(f.op_occ(claimed.op.id).await.error, Some(problem("later")));
-    f.store.checkpoint(&claimed.lease, &Checkpoint { steps_done: 1, ..Checkpoint::default() }).await.unwrap();
+    f.store.checkpoint(&claimed.lease, &progress(OpState::Processing, 1)).await.unwrap();
     f.store.renew(&claimed.lease, Duration::ZERO).await.unwrap();
     let claimed = f.claim(LONG).await;
     assert_eq!(

@@ -8,10 +8,11 @@ use std::time::Duration;
 use futures::future::join_all;
 use gybe::domain::ids::{ProjectId, VnfLcmOpOccId};
 use gybe::domain::op_occ::{CancelMode, OpState};
+use gybe::domain::transition::OpEvent;
 use gybe::store::{Checkpoint, Claim, Claimed, Lease, OperationOutcome, QueueStats, Store, live_operations};
 
 use super::{assert_lost, cancel};
-use crate::support::store::whole;
+use crate::support::store::{postponement, progress, store_plan, whole};
 use crate::support::store_fixture::{Fixture, LONG, assert_same, at, ending, key, plan, present, problem, resource};
 
 on_both_engines! {
@@ -41,10 +42,13 @@ async fn a_claim_gives_all_that_is_needed(f: Fixture) {
     assert_same(&claimed.instance, &instance);
     // The lease ran out at once.
     let claimed = f.claim(LONG).await;
-    f.store.store_plan(&claimed.lease, LONG, &plan(), &[], at(11)).await.unwrap();
-    let checkpoint = Checkpoint { steps_done: 1, ..Checkpoint::default() };
+    store_plan(&*f.store, &claimed.lease, LONG, &plan(), &[], at(11)).await.unwrap();
+    let checkpoint = progress(OpState::Processing, 1);
     f.store.checkpoint(&claimed.lease, &checkpoint).await.unwrap();
-    f.store.postpone(claimed.lease, Duration::ZERO, 4, Some(&problem("later"))).await.unwrap();
+    f.store
+        .postpone(claimed.lease, &postponement(OpState::Processing, Duration::ZERO, 4), Some(&problem("later")))
+        .await
+        .unwrap();
     let claimed = f.claim(LONG).await;
     assert_eq!((claimed.plan, claimed.steps_done, claimed.attempt), (Some(plan()), 1, 4));
     assert_eq!((claimed.op.state, claimed.op.state_entered_time), (OpState::Processing, at(11)));
@@ -100,10 +104,10 @@ async fn each_operation_is_claimed_once(f: Fixture) {
 
 /// Does all that an operation that makes one object writes.
 async fn complete(store: &dyn Store, claimed: Claimed) -> VnfLcmOpOccId {
-    store.store_plan(&claimed.lease, LONG, &plan(), &[resource("a")], at(1)).await.unwrap();
+    store_plan(store, &claimed.lease, LONG, &plan(), &[resource("a")], at(1)).await.unwrap();
     store.record_intent(&claimed.lease, LONG, &[key("a")], &[]).await.unwrap();
     let states = vec![(key("a"), present("u"))];
-    let checkpoint = Checkpoint { steps_done: 2, states, ..Checkpoint::default() };
+    let checkpoint = Checkpoint { states, ..progress(OpState::Processing, 2) };
     store.checkpoint(&claimed.lease, &checkpoint).await.unwrap();
     store.end_operation(claimed.lease, &ending(OpState::Processing, OpState::Completed)).await.unwrap();
     claimed.op.id
@@ -152,7 +156,10 @@ async fn a_renewed_lease_lasts(f: Fixture) {
 
 async fn a_postponed_operation_waits(f: Fixture) {
     let claimed = f.processing().await;
-    f.store.postpone(claimed.lease, LONG, 1, Some(&problem("later"))).await.unwrap();
+    f.store
+        .postpone(claimed.lease, &postponement(OpState::Processing, LONG, 1), Some(&problem("later")))
+        .await
+        .unwrap();
     let Claim::Idle(Some(until)) = f.store.claim("worker", LONG, 1).await.unwrap() else { panic!("claimed") };
     assert!(until <= LONG && until > LONG / 2, "{until:?}");
     let waiting = f.op_occ(claimed.op.id).await;
@@ -161,12 +168,15 @@ async fn a_postponed_operation_waits(f: Fixture) {
 
 async fn an_error_that_passes_does_not_hide_the_one_that_led_back(f: Fixture) {
     let op = f.failed().await;
-    f.store.resume_operation(&op.project_id, op.id, OpState::RollingBack, at(30)).await.unwrap();
+    f.store.resume_operation(&op.project_id, op.id, OpEvent::Rollback, at(30)).await.unwrap();
     let claimed = f.claim(LONG).await;
-    f.store.postpone(claimed.lease, Duration::ZERO, 1, Some(&problem("passing"))).await.unwrap();
+    f.store
+        .postpone(claimed.lease, &postponement(OpState::RollingBack, Duration::ZERO, 1), Some(&problem("passing")))
+        .await
+        .unwrap();
     let claimed = f.claim(LONG).await;
     assert_eq!((claimed.attempt, claimed.op.error), (1, Some(problem("first"))));
-    f.store.checkpoint(&claimed.lease, &Checkpoint { steps_done: 1, ..Checkpoint::default() }).await.unwrap();
+    f.store.checkpoint(&claimed.lease, &progress(OpState::RollingBack, 1)).await.unwrap();
     f.store.end_operation(claimed.lease, &ending(OpState::RollingBack, OpState::RolledBack)).await.unwrap();
     assert_eq!(f.op_occ(op.id).await.error, Some(problem("first")));
 }
@@ -175,7 +185,7 @@ async fn idle_tells_when_to_look_again(f: Fixture) {
     assert!(matches!(f.store.claim("worker", LONG, 1).await.unwrap(), Claim::Idle(None)));
     f.operation().await;
     let postponed = f.claim(LONG).await;
-    f.store.postpone(postponed.lease, 3 * LONG, 1, None).await.unwrap();
+    f.store.postpone(postponed.lease, &postponement(OpState::Processing, 3 * LONG, 1), None).await.unwrap();
     let until = async || match f.store.claim("worker", LONG, 1).await.unwrap() {
         Claim::Idle(Some(until)) => until,
         other => panic!("{other:?}"),
@@ -202,11 +212,11 @@ async fn what_makes_work_wakes_the_conductors(f: Fixture) {
     let op = f.op(&instance);
     wakes!(f.store.begin_operation(&op, &instance));
     let claimed = f.claim(LONG).await;
-    f.store.store_plan(&claimed.lease, LONG, &plan(), &[], at(11)).await.unwrap();
-    wakes!(f.store.postpone(claimed.lease, Duration::ZERO, 1, None));
+    store_plan(&*f.store, &claimed.lease, LONG, &plan(), &[], at(11)).await.unwrap();
+    wakes!(f.store.postpone(claimed.lease, &postponement(OpState::Processing, Duration::ZERO, 1), None));
     let claimed = f.claim(LONG).await;
     f.store.end_operation(claimed.lease, &ending(OpState::Processing, OpState::FailedTemp)).await.unwrap();
-    wakes!(f.store.resume_operation(&op.project_id, op.id, OpState::RollingBack, at(30)));
+    wakes!(f.store.resume_operation(&op.project_id, op.id, OpEvent::Rollback, at(30)));
     wakes!(cancel(&f, op.id, CancelMode::Graceful));
 }
 
@@ -222,13 +232,13 @@ async fn the_queue_tells_what_waits_and_for_how_long(f: Fixture) {
     let claimed = f.claim(LONG).await;
     let queue = f.store.queue().await.unwrap();
     assert_eq!((queue.waiting, queue.oldest), (0, None), "what is held does not wait");
-    f.store.postpone(claimed.lease, LONG, 1, None).await.unwrap();
+    f.store.postpone(claimed.lease, &postponement(OpState::Processing, LONG, 1), None).await.unwrap();
     assert_eq!(f.store.queue().await.unwrap().waiting, 0, "what was put off does not wait");
 }
 
 async fn live_operations_are_read_beside_the_process_that_serves(f: Fixture) {
     let Claimed { lease, op, .. } = f.processing().await;
-    f.store.checkpoint(&lease, &Checkpoint { steps_done: 1, ..Checkpoint::default() }).await.unwrap();
+    f.store.checkpoint(&lease, &progress(OpState::Processing, 1)).await.unwrap();
     let live = live_operations(&f.url).await.unwrap();
     let [seen] = live.as_slice() else { panic!("{live:?}") };
     assert_eq!((seen.id, seen.vnf_instance_id, seen.state), (op.id, op.vnf_instance_id, OpState::Processing));
@@ -241,6 +251,6 @@ async fn live_operations_are_read_beside_the_process_that_serves(f: Fixture) {
     let live = live_operations(&f.url).await.unwrap();
     assert!(live[0].lease.is_none());
     assert_eq!(live[0].error, error);
-    f.store.resume_operation(&op.project_id, op.id, OpState::Failed, at(13)).await.unwrap();
+    f.store.resume_operation(&op.project_id, op.id, OpEvent::Fail, at(13)).await.unwrap();
     assert!(live_operations(&f.url).await.unwrap().is_empty(), "what is over is not shown");
 }

@@ -1,5 +1,5 @@
 //! Callers and conductors that come at once: each transition of an op occurrence happens once, and only if the state
-//! machine has it (`gybe::domain::op_occ`). On the real store, with callers that do what the API does and conductors that
+//! machine has it (`gybe::domain::transition`). On the real store, with callers that do what the API does and conductors that
 //! do what theirs do.
 
 use std::sync::Arc;
@@ -8,12 +8,14 @@ use std::time::Duration;
 use futures::future::join_all;
 use gybe::clock::{Clock as _, System};
 use gybe::domain::ids::{ProjectId, VnfLcmOpOccId};
-use gybe::domain::op_occ::{OpEvent, OpState};
+use gybe::domain::op_occ::OpState;
 use gybe::domain::problem::Problem;
+use gybe::domain::transition::{OpEvent, transition};
 use gybe::store::{Claim, OperationOutcome, Store, StoreError};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
+use crate::support::store::record;
 use crate::support::{postgres, store};
 
 const LONG: Duration = Duration::from_secs(600);
@@ -30,13 +32,17 @@ enum Actor {
 /// A transition that was written.
 type Step = (OpState, OpEvent, OpState);
 
+fn target(from: OpState, event: OpEvent) -> Option<OpState> {
+    transition(&record(from), event).ok().map(|update| update.to)
+}
+
 /// Tries, and gives back the transition if it happened.
 async fn act(store: Arc<dyn Store>, id: VnfLcmOpOccId, actor: Actor) -> Option<Step> {
     match actor {
         Actor::Caller(event) => {
             let from = store.op_occ(&ProjectId::default(), id).await.unwrap().state;
-            let to = from.on(event).ok()?;
-            match store.resume_operation(&ProjectId::default(), id, to, System.now()).await {
+            let to = target(from, event)?;
+            match store.resume_operation(&ProjectId::default(), id, event, System.now()).await {
                 Ok(()) => Some((from, event, to)),
                 Err(StoreError::Stale) => None,
                 Err(error) => panic!("{error}"),
@@ -46,11 +52,10 @@ async fn act(store: Arc<dyn Store>, id: VnfLcmOpOccId, actor: Actor) -> Option<S
             let Claim::Work(mut claimed) = store.claim("conductor", LONG, 1).await.unwrap() else { return None };
             let claimed = claimed.pop().unwrap();
             let from = claimed.op.state;
-            let to = from.on(event).unwrap();
+            let update = transition(&record(from), event).unwrap();
             let error = (event == OpEvent::Stopped).then(|| Problem::conflict("stopped"));
-            let ending = OperationOutcome::bare(from, to, error, System.now());
-            store.end_operation(claimed.lease, &ending).await.unwrap();
-            Some((from, event, to))
+            store.end_operation(claimed.lease, &OperationOutcome::of(update, error, System.now())).await.unwrap();
+            Some((from, event, update.to))
         }
     }
 }
@@ -73,7 +78,7 @@ async fn each_transition_happens_once(store: Arc<dyn Store>, actors: Vec<Actor>)
     assert!(is_a_walk(&steps, end), "{actors:?} led to {end:?} by {steps:?}");
     let conductors = actors.iter().any(|actor| matches!(actor, Actor::Conductor(_)));
     assert!(conductors || steps.len() == 1, "of callers alone, one is served: {steps:?}");
-    assert!(steps.iter().all(|(from, event, to)| from.on(*event).ok() == Some(*to)));
+    assert!(steps.iter().all(|(from, event, to)| target(*from, *event) == Some(*to)));
     // The next case begins with nothing to claim. A claim passes over a row that is still locked, as it is for a moment after
     // a caller was refused: only the answer that nothing will fall due says that nothing is left.
     while !matches!(store.claim("last", Duration::ZERO, 1).await.unwrap(), Claim::Idle(None)) {

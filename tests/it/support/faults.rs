@@ -21,6 +21,7 @@ use gybe::domain::plan::{Plan, PodRef};
 use gybe::domain::problem::{Problem, ProblemType};
 use gybe::domain::resource::{KindInfo, ObjectKey, Resource};
 use gybe::domain::subscription::{Notification, Subscription, Undelivered};
+use gybe::domain::transition::{OpEvent, Update};
 use gybe::domain::vim::{Vim, VimAccess};
 use gybe::infra::{
     AppliedObject, Driver, InfraError, ObjectKind, ObservedResources, PodSnapshot, ReadinessTimeouts, Scope,
@@ -29,9 +30,9 @@ use gybe::metrics::StoreMetrics;
 use gybe::nfvo::{GrantDecision, Nfvo, NfvoError};
 use gybe::sol003::grant::GrantRequest;
 use gybe::store::{
-    Checkpoint, Claim, CreateOutcome, Granted, HealthStore, IdempotencyKey, InstanceLocation, InstanceStore, Lease,
-    LeaseStore, Listed, OnboardedVnfd, OnboardingClaim, OnboardingLease, OnboardingStore, OperationEnded,
-    OperationOutcome, OperationStore, OutboxClaim, OutboxLease, OutboxStats, OutboxStore, PackageStore, Page,
+    Checkpoint, Claim, CreateOutcome, HealthStore, IdempotencyKey, InstanceLocation, InstanceStore, Lease, LeaseStore,
+    Listed, OnboardedVnfd, OnboardingClaim, OnboardingLease, OnboardingStore, OperationEnded, OperationOutcome,
+    OperationStore, OutboxClaim, OutboxLease, OutboxStats, OutboxStore, PackageStore, Page, PlannedOperation,
     QueueStats, Sent, Store, StoreError, Subscribed, SubscriptionStore, VimStore,
 };
 use serde_json::{Map, Value};
@@ -479,7 +480,7 @@ points! {
         fn begin_operation(op: &VnfLcmOpOcc, instance: &VnfInstance) -> ();
         fn op_occ(project: &ProjectId, id: VnfLcmOpOccId) -> VnfLcmOpOcc;
         fn op_occs(project: &ProjectId, page: &Page<'_>) -> Vec<VnfLcmOpOcc>;
-        fn resume_operation(project: &ProjectId, id: VnfLcmOpOccId, to: OpState, now: OffsetDateTime) -> ();
+        fn resume_operation(project: &ProjectId, id: VnfLcmOpOccId, event: OpEvent, now: OffsetDateTime) -> ();
         fn cancel_operation(project: &ProjectId, id: VnfLcmOpOccId, mode: CancelMode) -> ();
         fn plan(id: VnfLcmOpOccId) -> Option<Plan>;
     }
@@ -487,13 +488,12 @@ points! {
 
 points! {
     LeaseStore {
-        fn store_plan(lease: &Lease, ttl: Duration, plan: &Plan, resources: &[Resource], now: OffsetDateTime) -> ();
-        fn store_granted_plan(lease: &Lease, ttl: Duration, plan: &Plan, resources: &[Resource], granted: &Granted, now: OffsetDateTime) -> ();
-        fn await_grant(lease: Lease, delay: Duration, pending: &PendingGrant) -> ();
+        fn store_plan(lease: &Lease, ttl: Duration, update: &Update, planned: &PlannedOperation<'_>, now: OffsetDateTime) -> ();
+        fn await_grant(lease: Lease, update: &Update, pending: &PendingGrant) -> ();
         fn record_intent(lease: &Lease, ttl: Duration, objects: &[ObjectKey], new: &[Resource]) -> Option<CancelMode>;
         fn checkpoint(lease: &Lease, checkpoint: &Checkpoint) -> ();
-        fn postpone(lease: Lease, delay: Duration, attempt: u32, error: Option<&Problem>) -> ();
-        fn end_operation(lease: Lease, ending: &OperationOutcome) -> ();
+        fn postpone(lease: Lease, update: &Update, error: Option<&Problem>) -> ();
+        fn end_operation(lease: Lease, outcome: &OperationOutcome) -> ();
         fn sync() -> ();
     }
 

@@ -23,7 +23,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions as _, Executor as _};
 
 use super::postgres::Database;
-use super::store::work;
+use super::store::{postponement, store_plan, work};
 
 /// A store with one package in it, on a database of its own.
 pub struct Ops {
@@ -126,25 +126,10 @@ impl Ops {
         unattended: Option<Unattended>,
     ) -> VnfLcmOpOcc {
         let instance = self.instance().await;
-        let op = VnfLcmOpOcc {
-            id: VnfLcmOpOccId(System.uuid()),
-            project_id: ProjectId::default(),
-            vnf_instance_id: instance.id,
-            operation,
-            state,
-            state_entered_time: System.now(),
-            start_time: System.now(),
-            is_automatic_invocation: false,
-            params: json!({ "flavourId": "default" }),
-            cancel: None,
-            error: None,
-            resource_changes: None,
-            changed_info: None,
-            target_package: None,
-            traceparent: None,
-            grant: None,
-            unattended,
-        };
+        let id = VnfLcmOpOccId(System.uuid());
+        let params = json!({ "flavourId": "default" });
+        let op = VnfLcmOpOcc::starting(id, operation, &instance, params, System.now());
+        let op = VnfLcmOpOcc { state, unattended, ..op };
         self.store.begin_operation(&op, &instance).await.unwrap();
         op
     }
@@ -153,8 +138,8 @@ impl Ops {
     pub async fn planned(&self, plan: &Plan, inventory: &[Resource]) -> VnfLcmOpOcc {
         let op = self.begin(LcmOperation::Instantiate, OpState::Starting).await;
         let claimed = work(self.store.claim("test", Duration::from_secs(60), 1).await.unwrap());
-        self.store.store_plan(&claimed.lease, Duration::from_secs(60), plan, inventory, System.now()).await.unwrap();
-        self.store.postpone(claimed.lease, Duration::ZERO, 0, None).await.unwrap();
+        store_plan(&*self.store, &claimed.lease, Duration::from_secs(60), plan, inventory, System.now()).await.unwrap();
+        self.store.postpone(claimed.lease, &postponement(OpState::Processing, Duration::ZERO, 0), None).await.unwrap();
         op
     }
 

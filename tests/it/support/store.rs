@@ -9,12 +9,19 @@ use gybe::domain::ids::{ProjectId, VnfInstanceId, VnfLcmOpOccId, VnfPkgId};
 use gybe::domain::instance::{VnfInstance, VnfMetadata};
 use gybe::domain::op_occ::{LcmOperation, OpState, VnfLcmOpOcc};
 use gybe::domain::package::{Content, DefinitionFile, Onboarding, OperationalState, VnfPackage};
+use gybe::domain::plan::Plan;
 use gybe::domain::problem::Problem;
+use gybe::domain::resource::Resource;
+use gybe::domain::transition::{Due, ErrorUpdate, OpEvent, OpRecord, Update, transition};
 use gybe::domain::vnfd::{Flavour, Vnfd};
 use gybe::store::attributes::Filter;
 use gybe::store::seal::KeyRing;
-use gybe::store::{Claim, Claimed, OnboardedVnfd, OperationOutcome, Page, Store, StoreError, connect};
+use gybe::store::{
+    Checkpoint, Claim, Claimed, Lease, OnboardedVnfd, OperationOutcome, Page, PlannedOperation, Store, StoreError,
+    connect,
+};
 use serde_json::{Map, json};
+use time::OffsetDateTime;
 
 /// Opens the database of that URL.
 pub async fn open(url: &str) -> Arc<dyn Store> {
@@ -111,32 +118,59 @@ pub async fn failed_operation(store: &Arc<dyn Store>) -> VnfLcmOpOccId {
     let vnfd = vnfd("of-nothing");
     let content = Content { vnfd, sha512: "0".to_owned(), size: 1, artifacts: Vec::new() };
     let instance = instance(&**store, &onboarded(&**store, &content, &[]).await).await;
-    let op = VnfLcmOpOcc {
-        id: VnfLcmOpOccId(System.uuid()),
-        project_id: instance.project_id.clone(),
-        vnf_instance_id: instance.id,
-        operation: LcmOperation::Instantiate,
-        state: OpState::Processing,
-        state_entered_time: System.now(),
-        start_time: System.now(),
-        is_automatic_invocation: false,
-        params: json!({}),
-        cancel: None,
-        error: None,
-        resource_changes: None,
-        changed_info: None,
-        target_package: None,
-        traceparent: None,
-        grant: None,
-        unattended: None,
-    };
+    let id = VnfLcmOpOccId(System.uuid());
+    let op = VnfLcmOpOcc::starting(id, LcmOperation::Instantiate, &instance, json!({}), System.now());
+    let op = VnfLcmOpOcc { state: OpState::Processing, ..op };
     store.begin_operation(&op, &instance).await.unwrap();
     let claimed = work(store.claim("first", Duration::from_secs(600), 1).await.unwrap());
     assert_eq!(claimed.op.id, op.id, "there is one operation to work on");
     let error = Some(Problem::conflict("stopped"));
-    let ending = OperationOutcome::bare(OpState::Processing, OpState::FailedTemp, error, System.now());
+    let ending = outcome(&record(OpState::Processing), OpState::FailedTemp, error, System.now());
     store.end_operation(claimed.lease, &ending).await.unwrap();
     op.id
+}
+
+/// An INSTANTIATE in `state`, as the state machine needs it.
+pub const fn record(state: OpState) -> OpRecord {
+    let operation = LcmOperation::Instantiate;
+    OpRecord { operation, state, steps_done: 0, attempt: 0, cancel: None, unattended: None }
+}
+
+/// The outcome that takes an operation to `to`. Without an error, the present one stays.
+pub fn outcome(record: &OpRecord, to: OpState, error: Option<Problem>, now: OffsetDateTime) -> OperationOutcome {
+    use OpEvent::{Fail, Granted, LeftUnattended, Retry, Rollback, Stopped, Succeeded};
+    let events = [LeftUnattended, Succeeded, Stopped, Granted, Retry, Rollback, Fail];
+    let mut updates = events.into_iter().filter_map(|event| transition(record, event).ok());
+    let mut update = updates.find(|update| update.to == to).unwrap();
+    if error.is_none() && update.error == ErrorUpdate::Replace {
+        update.error = ErrorUpdate::Keep;
+    }
+    OperationOutcome::of(update, error, now)
+}
+
+/// The checkpoint of an operation in `state` that has done so many steps, the last of them just now; of 0, within the first.
+pub fn progress(state: OpState, steps_done: usize) -> Checkpoint {
+    let record = OpRecord { steps_done: steps_done.saturating_sub(1), ..record(state) };
+    Checkpoint::of(transition(&record, OpEvent::Progressed(steps_done)).unwrap())
+}
+
+/// What postpones an operation in `state` after an error that may pass.
+pub fn postponement(state: OpState, delay: Duration, attempt: u32) -> Update {
+    let update = transition(&record(state), OpEvent::AttemptFailed).unwrap();
+    Update { attempt: Some(attempt), due: Some(Due::After(delay)), ..update }
+}
+
+/// Stores the plan of an operation in STARTING.
+pub async fn store_plan(
+    store: &dyn Store,
+    lease: &Lease,
+    ttl: Duration,
+    plan: &Plan,
+    resources: &[Resource],
+    now: OffsetDateTime,
+) -> Result<(), StoreError> {
+    let update = transition(&record(OpState::Starting), OpEvent::Granted).unwrap();
+    store.store_plan(lease, ttl, &update, &PlannedOperation { plan, resources, granted: None }, now).await
 }
 
 /// The operation that was claimed.

@@ -18,14 +18,14 @@ use gybe::domain::secret::Secret;
 use gybe::domain::vim::{Secrets, Vim, VimConnection};
 use gybe::domain::vnfd::{Flavour, Vdu, Vnfd};
 use gybe::store::seal::KeyRing;
-use gybe::store::{Checkpoint, Claimed, OnboardingLease, OperationOutcome, Store, StoreError, connect};
+use gybe::store::{Claimed, OnboardingLease, OperationOutcome, Store, StoreError, connect};
 use serde_json::{Map, Value, json};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::support::postgres;
-use crate::support::store::work;
+use crate::support::store::{outcome, progress, record, store_plan, work};
 
 pub const LONG: Duration = Duration::from_secs(600);
 
@@ -162,24 +162,12 @@ impl Fixture {
     }
 
     pub fn op(&self, instance: &VnfInstance) -> VnfLcmOpOcc {
+        let id = VnfLcmOpOccId(self.uuid());
+        let params = json!({"flavourId": "default"});
         VnfLcmOpOcc {
-            id: VnfLcmOpOccId(self.uuid()),
-            project_id: instance.project_id.clone(),
-            vnf_instance_id: instance.id,
-            operation: LcmOperation::Instantiate,
-            state: OpState::Starting,
-            state_entered_time: at(10),
-            start_time: at(10),
-            is_automatic_invocation: false,
-            params: json!({"flavourId": "default"}),
-            cancel: None,
-            error: None,
-            resource_changes: None,
             changed_info: Some(json!({"vnfInstanceName": "x"})),
-            target_package: None,
             traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()),
-            grant: None,
-            unattended: None,
+            ..VnfLcmOpOcc::starting(id, LcmOperation::Instantiate, instance, params, at(10))
         }
     }
 
@@ -199,17 +187,17 @@ impl Fixture {
     pub async fn processing(&self) -> Claimed {
         self.operation().await;
         let claimed = self.claim(LONG).await;
-        self.store.store_plan(&claimed.lease, LONG, &plan(), &[resource("a"), resource("b")], at(11)).await.unwrap();
+        store_plan(&*self.store, &claimed.lease, LONG, &plan(), &[resource("a"), resource("b")], at(11)).await.unwrap();
         claimed
     }
 
     /// An operation that failed after its first step.
     pub async fn failed(&self) -> VnfLcmOpOcc {
         let claimed = self.processing().await;
-        let checkpoint = Checkpoint { steps_done: 1, ..Checkpoint::default() };
+        let checkpoint = progress(OpState::Processing, 1);
         self.store.checkpoint(&claimed.lease, &checkpoint).await.unwrap();
         let error = Some(problem("first"));
-        let ending = OperationOutcome { error, ..ending(OpState::Processing, OpState::FailedTemp) };
+        let ending = outcome(&record(OpState::Processing), OpState::FailedTemp, error, at(20));
         self.store.end_operation(claimed.lease, &ending).await.unwrap();
         claimed.op
     }
@@ -354,7 +342,7 @@ pub fn vnfc() -> Vnfc {
 }
 
 pub fn ending(from: OpState, to: OpState) -> OperationOutcome {
-    OperationOutcome::bare(from, to, None, at(20))
+    outcome(&record(from), to, None, at(20))
 }
 
 /// All that an instance has. `Debug` hides the secrets, so they are compared apart.

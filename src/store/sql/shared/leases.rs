@@ -14,16 +14,16 @@ use time::OffsetDateTime;
 use tokio::sync::{Notify, watch};
 
 use super::super::{commit_unsynced, wake_others};
-use super::op_occs::{TABLE, columns, final_states, for_conductors, op_occ};
+use super::op_occs::{TABLE, columns, for_conductors, op_occ, push_state, push_update};
 use super::{Database, Query, QueryBuilder, Row, Tx, instances, optional_json, read, resources};
 use crate::domain::grant::PendingGrant;
-use crate::domain::op_occ::{CancelMode, OpState};
-use crate::domain::plan::Plan;
+use crate::domain::op_occ::CancelMode;
 use crate::domain::problem::Problem;
 use crate::domain::resource::{ObjectKey, Resource, ResourceState};
-use crate::store::sql::convert::{Unreadable, count, enumerator, length, millis};
+use crate::domain::transition::{Due, Update};
+use crate::store::sql::convert::{Unreadable, enumerator, length};
 use crate::store::{
-    Checkpoint, Claim, Claimed, Granted, Lease, LeaseStore, OperationEnded, OperationOutcome, StoreError,
+    Checkpoint, Claim, Claimed, Lease, LeaseStore, OperationEnded, OperationOutcome, PlannedOperation, StoreError,
 };
 
 /// The fence: $1 is the operation, $2 the epoch; see [`held_by`].
@@ -32,6 +32,9 @@ macro_rules! held {
         concat!("id = $1 AND lease_epoch = $2 AND lease_until > ", now!())
     };
 }
+
+/// Begins an UPDATE that releases the lease.
+const RELEASE: &str = "UPDATE vnf_lcm_op_occs SET lease_owner = NULL, lease_until = 0";
 
 #[async_trait]
 impl LeaseStore for Database {
@@ -78,42 +81,47 @@ impl LeaseStore for Database {
         &self,
         lease: &Lease,
         ttl: Duration,
-        plan: &Plan,
-        resources: &[Resource],
+        update: &Update,
+        planned: &PlannedOperation<'_>,
         now: OffsetDateTime,
     ) -> Result<(), StoreError> {
-        self.traced("leases::store_plan", store_plan(self, lease, ttl, plan, resources, None, now)).await
-    }
-
-    async fn store_granted_plan(
-        &self,
-        lease: &Lease,
-        ttl: Duration,
-        plan: &Plan,
-        resources: &[Resource],
-        granted: &Granted,
-        now: OffsetDateTime,
-    ) -> Result<(), StoreError> {
-        self.traced("leases::store_plan", store_plan(self, lease, ttl, plan, resources, Some(granted), now)).await
-    }
-
-    async fn await_grant(&self, lease: Lease, delay: Duration, pending: &PendingGrant) -> Result<(), StoreError> {
-        // Nobody else is told: whoever looks for work next finds when it is due.
-        self.traced("leases::await_grant", async {
-            let lease = &lease;
-            let update = concat!(
-                "UPDATE vnf_lcm_op_occs \
-                 SET lease_owner = NULL, lease_until = 0, attempt = 0, error = NULL, grant_uri = $4, grant_asked = $5, \
-                     not_before = ",
-                now!(),
-                " + CASE WHEN cancel_mode IS NULL THEN $3 ELSE 0 END WHERE ",
-                held!(),
-                " AND state = 'STARTING' RETURNING vnf_instance_id"
-            );
-            let update = sqlx::query(update);
-            let update = held_by(update, lease).bind(length(delay)).bind(&pending.uri).bind(Json(&pending.asked));
+        self.traced("leases::store_plan", async {
+            let grant = planned.granted.map(|granted| &granted.grant);
+            let mut query = QueryBuilder::new("UPDATE vnf_lcm_op_occs SET grant_asked = NULL");
+            query.push(", plan = ").push_bind(Json(planned.plan));
+            query.push(", grant_id = ").push_bind(grant.map(|grant| &grant.id));
+            query.push(", grant_uri = ").push_bind(grant.map(|grant| &grant.uri));
+            query.push(concat!(", lease_until = ", now!(), " + ")).push_bind(length(ttl));
+            push_state(&mut query, update, now);
+            push_update(&mut query, update, None);
+            push_fence(&mut query, lease);
+            // A cancel request that arrived meanwhile takes effect in STARTING.
+            query.push(" AND cancel_mode IS NULL");
+            push_from(&mut query, update);
             let mut tx = self.writer.begin().await?;
-            fenced(&mut tx, update, lease).await?;
+            let row = fenced(&mut tx, query.push(" RETURNING vnf_instance_id").build(), lease).await?;
+            resources::insert(&mut tx, row.try_get("vnf_instance_id")?, planned.resources).await?;
+            if let Some(instance) = planned.granted.and_then(|granted| granted.instance.as_ref()) {
+                instances::replace(self, &mut tx, instance).await?;
+            }
+            tx.commit().await?;
+            self.signals.change();
+            Ok(())
+        })
+        .await
+    }
+
+    async fn await_grant(&self, lease: Lease, update: &Update, pending: &PendingGrant) -> Result<(), StoreError> {
+        // Wakes no other process: each finds out when the operation is due the next time it looks for work.
+        self.traced("leases::await_grant", async {
+            let mut query = QueryBuilder::new(RELEASE);
+            query.push(", grant_uri = ").push_bind(&pending.uri);
+            query.push(", grant_asked = ").push_bind(Json(&pending.asked));
+            push_update(&mut query, update, None);
+            push_fence(&mut query, &lease);
+            push_from(&mut query, update);
+            let mut tx = self.writer.begin().await?;
+            fenced(&mut tx, query.push(" RETURNING id").build(), &lease).await?;
             tx.commit().await?;
             self.wake_ours();
             Ok(())
@@ -149,18 +157,11 @@ impl LeaseStore for Database {
     }
 
     async fn checkpoint(&self, lease: &Lease, checkpoint: &Checkpoint) -> Result<(), StoreError> {
-        // With a step done, what was said of the attempts at it is past; the error in ROLLING_BACK is the one that led there.
         self.traced("leases::checkpoint", async {
-            let update = concat!(
-                "UPDATE vnf_lcm_op_occs \
-                 SET attempt = CASE WHEN steps_done = $3 THEN attempt ELSE 0 END, \
-                     error = CASE WHEN steps_done = $3 OR state = 'ROLLING_BACK' THEN error ELSE NULL END, \
-                     steps_done = $3 \
-                 WHERE ",
-                held!(),
-                " RETURNING vnf_instance_id"
-            );
-            let update = held_by(sqlx::query(update), lease).bind(count(checkpoint.steps_done));
+            let mut query = QueryBuilder::new("UPDATE vnf_lcm_op_occs SET lease_epoch = lease_epoch");
+            push_update(&mut query, &checkpoint.update, None);
+            push_fence(&mut query, lease);
+            let update = query.push(" RETURNING vnf_instance_id").build();
             if checkpoint.rows.is_empty() && checkpoint.states.is_empty() && checkpoint.removed.is_empty() {
                 let rows = self.writer.fetch_all_unsynced(update).await?;
                 return if rows.len() == 1 { Ok(()) } else { Err(StoreError::LeaseLost) };
@@ -183,36 +184,17 @@ impl LeaseStore for Database {
         .await
     }
 
-    async fn postpone(
-        &self,
-        lease: Lease,
-        delay: Duration,
-        attempt: u32,
-        error: Option<&Problem>,
-    ) -> Result<(), StoreError> {
+    async fn postpone(&self, lease: Lease, update: &Update, error: Option<&Problem>) -> Result<(), StoreError> {
         self.traced("leases::postpone", async {
-            let lease = &lease;
-            let update = concat!(
-                "UPDATE vnf_lcm_op_occs \
-                 SET lease_owner = NULL, lease_until = 0, attempt = $4, \
-                     error = CASE WHEN state = 'ROLLING_BACK' THEN error ELSE $5 END, \
-                     not_before = ",
-                now!(),
-                " + CASE WHEN cancel_mode IS NULL THEN $3 ELSE 0 END WHERE ",
-                held!()
-            );
+            let mut query = QueryBuilder::new(RELEASE);
+            push_update(&mut query, update, error);
+            push_fence(&mut query, &lease);
             let mut tx = self.writer.begin().await?;
-            let done = held_by(sqlx::query(update), lease)
-                .bind(length(delay))
-                .bind(i64::from(attempt))
-                .bind(error.map(Json))
-                .execute(&mut *tx)
-                .await?;
-            if done.rows_affected() == 0 {
+            if query.build().execute(&mut *tx).await?.rows_affected() == 0 {
                 return Err(StoreError::LeaseLost);
             }
-            // Handed over by a process that stops: another one may go on at once.
-            if delay.is_zero() {
+            // A process that stops hands its operations over: another one may go on at once.
+            if update.due == Some(Due::After(Duration::ZERO)) {
                 wake_others(&mut tx).await?;
             }
             let _ = commit_unsynced(tx).await?;
@@ -222,55 +204,37 @@ impl LeaseStore for Database {
         .await
     }
 
-    async fn end_operation(&self, lease: Lease, ending: &OperationOutcome) -> Result<(), StoreError> {
-        // An operation that stops on its way back forgets how far it got: going back again begins anew (every step is safe to run
-        // again), and so does a retry forward, whose steps have been undone in part.
-        //
-        // One that somebody is to decide about within a time is due when that is over. It is then ended by a conductor, from
-        // FAILED_TEMP; should it come back there, there is no second way back.
+    async fn end_operation(&self, lease: Lease, outcome: &OperationOutcome) -> Result<(), StoreError> {
         self.traced("leases::end_operation", async {
-            let lease = &lease;
+            let update = &outcome.update;
+            let mut query = QueryBuilder::new(RELEASE);
+            push_state(&mut query, update, outcome.now);
+            push_update(&mut query, update, outcome.error.as_ref());
+            if let Some(changes) = &outcome.resource_changes {
+                query.push(", resource_changes = ").push_bind(Json(changes));
+            }
+            if let Some(info) = &outcome.changed_info {
+                query.push(", changed_info = ").push_bind(Json(info));
+            }
+            push_fence(&mut query, &lease);
+            push_from(&mut query, update);
+            query.push(" RETURNING vnf_instance_id");
             let mut tx = self.writer.begin().await?;
-            let update = concat!(
-                "UPDATE vnf_lcm_op_occs \
-                 SET state = $4, state_entered_time = $5, attempt = 0, cancel_mode = NULL, \
-                     steps_done = CASE WHEN state = 'ROLLING_BACK' OR $4 = 'ROLLING_BACK' THEN 0 ELSE steps_done END, \
-                     error = CASE WHEN $4 = 'COMPLETED' THEN NULL ELSE COALESCE($6, error) END, \
-                     resource_changes = COALESCE($7, resource_changes), changed_info = COALESCE($8, changed_info), \
-                     target_pkg_id = CASE WHEN $4 IN ",
-                final_states!(),
-                " THEN NULL ELSE target_pkg_id END, \
-                     unattended_remedy = CASE WHEN state = 'FAILED_TEMP' THEN 'FAIL' ELSE unattended_remedy END, \
-                     not_before = CASE WHEN $4 = 'FAILED_TEMP' AND unattended_after IS NOT NULL THEN ",
-                now!(),
-                " + unattended_after ELSE not_before END, \
-                     lease_owner = NULL, lease_until = 0 WHERE ",
-                held!(),
-                " AND state = $3 RETURNING vnf_instance_id, unattended_after"
-            );
-            let update = held_by(sqlx::query(update), lease)
-                .bind(ending.from.as_str())
-                .bind(ending.to.as_str())
-                .bind(millis(ending.now))
-                .bind(ending.error.as_ref().map(Json))
-                .bind(ending.resource_changes.as_ref().map(Json))
-                .bind(ending.changed_info.as_ref().map(Json));
-            let row = fenced(&mut tx, update, lease).await?;
+            let row = fenced(&mut tx, query.build(), &lease).await?;
             let id: &str = row.try_get("vnf_instance_id")?;
-            let is_unattended = row.try_get::<Option<i64>, _>("unattended_after")?.is_some();
-            if ending.discard_inventory {
+            if outcome.discard_inventory {
                 resources::discard(&mut tx, id).await?;
             }
-            if let Some(instance) = &ending.instance {
+            if let Some(instance) = &outcome.instance {
                 instances::replace(self, &mut tx, instance).await?;
             }
             tx.commit().await?;
             self.signals.change();
-            // There is more to do now, or at a time that nobody waits for yet.
-            if ending.to.is_running() || (ending.to == OpState::FailedTemp && is_unattended) {
+            // There is work now, or at a time that no conductor waits for yet.
+            if update.to.is_running() || update.due.is_some() {
                 self.wake_ours();
             }
-            if ending.to.is_final() {
+            if update.to.is_final() {
                 self.endings.send(id.parse().map_or(OperationEnded::Any, OperationEnded::One));
             }
             Ok(())
@@ -359,46 +323,20 @@ fn requested(row: &Row) -> Result<Option<CancelMode>, Unreadable> {
     Ok(row.try_get::<Option<&str>, _>("cancel_mode")?.map(enumerator).transpose()?)
 }
 
-/// An operation whose cancel request was accepted in STARTING does not get out of it.
-pub(super) async fn store_plan(
-    db: &Database,
-    lease: &Lease,
-    ttl: Duration,
-    plan: &Plan,
-    resources: &[Resource],
-    granted: Option<&Granted>,
-    now: OffsetDateTime,
-) -> Result<(), StoreError> {
-    let mut tx = db.writer.begin().await?;
-    let update = concat!(
-        "UPDATE vnf_lcm_op_occs \
-         SET state = 'PROCESSING', state_entered_time = $3, plan = $4, steps_done = 0, attempt = 0, error = NULL, \
-             grant_id = $6, grant_uri = $7, grant_asked = NULL, lease_until = ",
-        now!(),
-        " + $5 WHERE ",
-        held!(),
-        " AND state = 'STARTING' AND cancel_mode IS NULL RETURNING vnf_instance_id"
-    );
-    let grant = granted.map(|granted| &granted.grant);
-    let update = held_by(sqlx::query(update), lease)
-        .bind(millis(now))
-        .bind(Json(plan))
-        .bind(length(ttl))
-        .bind(grant.map(|grant| &grant.id))
-        .bind(grant.map(|grant| &grant.uri));
-    let row = fenced(&mut tx, update, lease).await?;
-    resources::insert(&mut tx, row.try_get("vnf_instance_id")?, resources).await?;
-    if let Some(instance) = granted.and_then(|granted| granted.instance.as_ref()) {
-        instances::replace(db, &mut tx, instance).await?;
-    }
-    tx.commit().await?;
-    db.signals.change();
-    Ok(())
-}
-
 /// Binds what `held!` compares: $1 and $2.
 fn held_by<'q>(query: Query<'q>, lease: &Lease) -> Query<'q> {
     query.bind(lease.op.to_string()).bind(lease.epoch)
+}
+
+/// Ends an UPDATE with the fence, as `held!`.
+fn push_fence(query: &mut QueryBuilder, lease: &Lease) {
+    query.push(" WHERE id = ").push_bind(lease.op.to_string()).push(" AND lease_epoch = ").push_bind(lease.epoch);
+    query.push(concat!(" AND lease_until > ", now!()));
+}
+
+/// Adds the condition that the op occurrence is still in the state that the update was decided for.
+fn push_from(query: &mut QueryBuilder, update: &Update) {
+    query.push(" AND state = ").push_bind(update.from.as_str());
 }
 
 /// Runs the UPDATE of the op occurrence that opens a conductor's transaction; gives back what it returns, such as the VNF

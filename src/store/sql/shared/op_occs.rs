@@ -14,9 +14,11 @@ use super::{
 };
 use crate::domain::ids::{ProjectId, VnfInstanceId, VnfLcmOpOccId};
 use crate::domain::instance::VnfInstance;
-use crate::domain::op_occ::{CancelMode, GrantReference, OpState, Unattended, VnfLcmOpOcc};
+use crate::domain::op_occ::{CancelMode, GrantReference, Unattended, VnfLcmOpOcc};
 use crate::domain::plan::Plan;
-use crate::store::sql::convert::{Unreadable, cancel_mode, enumerator, length, millis};
+use crate::domain::problem::Problem;
+use crate::domain::transition::{CancelUpdate, Due, ErrorUpdate, OpEvent, OpRecord, Update, transition};
+use crate::store::sql::convert::{Unreadable, count, enumerator, length, millis};
 use crate::store::{OperationEnded, OperationStore, Page, StoreError};
 
 pub(super) const TABLE: &str = "vnf_lcm_op_occs";
@@ -38,18 +40,6 @@ macro_rules! live_states {
     };
 }
 
-macro_rules! running_states {
-    () => {
-        "('STARTING', 'PROCESSING', 'ROLLING_BACK')"
-    };
-}
-
-macro_rules! final_states {
-    () => {
-        "('COMPLETED', 'FAILED', 'ROLLED_BACK')"
-    };
-}
-
 /// What conductors work on once it is due: what the partial index `vnf_lcm_op_occs_due` has, in its words, as the index serves
 /// only who asks in these.
 macro_rules! for_conductors {
@@ -58,7 +48,6 @@ macro_rules! for_conductors {
                     ELSE state IN ('STARTING', 'PROCESSING', 'ROLLING_BACK') END"
     };
 }
-pub(super) use final_states;
 pub(super) use for_conductors;
 pub(super) use live_states;
 
@@ -90,7 +79,7 @@ impl OperationStore for Database {
                 .bind(op.is_automatic_invocation)
                 .bind(Json(&op.params))
                 .bind(op.changed_info.as_ref().map(Json))
-                .bind(op.cancel.map(cancel_mode))
+                .bind(op.cancel.map(CancelMode::as_str))
                 .bind(op.target_package.map(|id| id.to_string()))
                 .bind(&op.traceparent)
                 .bind(op.unattended.map(|unattended| length(unattended.after)))
@@ -140,40 +129,23 @@ impl OperationStore for Database {
         &self,
         project: &ProjectId,
         id: VnfLcmOpOccId,
-        to: OpState,
+        event: OpEvent,
         now: OffsetDateTime,
     ) -> Result<(), StoreError> {
-        // Steps count per direction, so going back starts from 0. A retry goes on where it stopped; if that was on the way back,
-        // [`super::leases::end_operation`] has left 0 there. A conductor may be about to do what is done where nobody decides:
-        // without its lease it can't.
+        // A conductor may hold the operation, to do what is to happen if nobody decides. Releasing its lease prevents that.
         self.traced("op_occs::resume", async {
             let mut tx = self.writer.begin().await?;
-            let done = sqlx::query(concat!(
-                "UPDATE vnf_lcm_op_occs \
-                 SET state = $3, state_entered_time = $4, attempt = 0, \
-                     steps_done = CASE WHEN $3 = 'ROLLING_BACK' THEN 0 ELSE steps_done END, \
-                     target_pkg_id = CASE WHEN $3 = 'FAILED' THEN NULL ELSE target_pkg_id END, \
-                     lease_owner = NULL, lease_until = 0, not_before = ",
-                now!(),
-                " WHERE id = $1 AND project_id = $2 AND state = 'FAILED_TEMP'"
-            ))
-            .bind(id.to_string())
-            .bind(&project.0)
-            .bind(to.as_str())
-            .bind(millis(now))
-            .execute(&mut *tx)
-            .await?;
-            if done.rows_affected() == 0 {
-                drop(tx);
-                one(self, project, id).await?;
-                return Err(StoreError::Stale);
-            }
+            let (update, instance) = decide(&mut tx, project, id, event).await?;
+            let mut query = QueryBuilder::new("UPDATE vnf_lcm_op_occs SET lease_owner = NULL, lease_until = 0");
+            push_state(&mut query, &update, now);
+            push_update(&mut query, &update, None);
+            query.push(" WHERE id = ").push_bind(id.to_string()).build().execute(&mut *tx).await?;
             wake_others(&mut tx).await?;
             tx.commit().await?;
             self.wake_ours();
             self.signals.change();
-            if to.is_final() {
-                self.endings.send(OperationEnded::One(one(self, project, id).await?.vnf_instance_id));
+            if update.to.is_final() {
+                self.endings.send(OperationEnded::One(instance));
             }
             Ok(())
         })
@@ -186,26 +158,13 @@ impl OperationStore for Database {
         id: VnfLcmOpOccId,
         mode: CancelMode,
     ) -> Result<(), StoreError> {
-        // One that waits for its next attempt becomes due; whoever holds one that is worked on finds the request when it renews.
+        // The conductor that holds the operation finds the request when it renews the lease.
         self.traced("op_occs::cancel", async {
             let mut tx = self.writer.begin().await?;
-            let update = concat!(
-                "UPDATE vnf_lcm_op_occs \
-                 SET cancel_mode = CASE WHEN cancel_mode = 'FORCEFUL' THEN cancel_mode ELSE $3 END, \
-                     not_before = CASE WHEN not_before > ",
-                now!(),
-                " THEN ",
-                now!(),
-                " ELSE not_before END \
-                 WHERE id = $1 AND project_id = $2 AND state IN ",
-                running_states!()
-            );
-            let update = sqlx::query(update).bind(id.to_string()).bind(&project.0).bind(cancel_mode(mode));
-            if update.execute(&mut *tx).await?.rows_affected() == 0 {
-                drop(tx);
-                one(self, project, id).await?;
-                return Err(StoreError::Stale);
-            }
+            let (update, _) = decide(&mut tx, project, id, OpEvent::CancelRequested(mode)).await?;
+            let mut query = QueryBuilder::new("UPDATE vnf_lcm_op_occs SET lease_epoch = lease_epoch");
+            push_update(&mut query, &update, None);
+            query.push(" WHERE id = ").push_bind(id.to_string()).build().execute(&mut *tx).await?;
             tell_others_of_cancel(&mut tx).await?;
             tx.commit().await?;
             self.signals.cancel();
@@ -243,6 +202,95 @@ pub(super) async fn live(tx: &mut Tx, instance: VnfInstanceId) -> Result<Option<
             .fetch_optional(&mut **tx)
             .await?;
     row.map(|row| read(TABLE, &row, id)).transpose()
+}
+
+/// Locks the op occurrence until the end of the transaction and decides what `event` of a caller does to it. Also returns the
+/// VNF instance. `Stale` if the state does not allow the event.
+async fn decide(
+    tx: &mut Tx,
+    project: &ProjectId,
+    id: VnfLcmOpOccId,
+    event: OpEvent,
+) -> Result<(Update, VnfInstanceId), StoreError> {
+    let select = concat!(
+        "SELECT id, vnf_instance_id, operation, state, steps_done, attempt, cancel_mode, unattended_after, unattended_remedy \
+         FROM vnf_lcm_op_occs WHERE id = $1 AND project_id = $2",
+        for_update!()
+    );
+    let row = sqlx::query(select).bind(id.to_string()).bind(&project.0).fetch_optional(&mut **tx).await?;
+    let (record, instance) = read(TABLE, &row.ok_or(StoreError::NotFound)?, |row| {
+        let record = OpRecord {
+            operation: enumerator(row.try_get("operation")?)?,
+            state: enumerator(row.try_get("state")?)?,
+            steps_done: row.try_get::<i64, _>("steps_done")?.try_into()?,
+            attempt: row.try_get::<i64, _>("attempt")?.try_into()?,
+            cancel: row.try_get::<Option<&str>, _>("cancel_mode")?.map(enumerator).transpose()?,
+            unattended: unattended(row)?,
+        };
+        Ok((record, row.try_get::<&str, _>("vnf_instance_id")?.parse()?))
+    })?;
+    Ok((transition(&record, event).map_err(|_| StoreError::Stale)?, instance))
+}
+
+/// Adds the new state to an UPDATE that sets something already.
+pub(super) fn push_state(query: &mut QueryBuilder, update: &Update, now: OffsetDateTime) {
+    query.push(", state = ").push_bind(update.to.as_str());
+    query.push(", state_entered_time = ").push_bind(millis(now));
+}
+
+/// Adds what `update` changes, but for the state, to an UPDATE that sets something already. `error` is the new error.
+///
+/// A cancel request may arrive between decision and write. An operation that is postponed with one pending is due now.
+pub(super) fn push_update(query: &mut QueryBuilder, update: &Update, error: Option<&Problem>) {
+    if let Some(steps_done) = update.steps_done {
+        query.push(", steps_done = ").push_bind(count(steps_done));
+    }
+    if let Some(attempt) = update.attempt {
+        query.push(", attempt = ").push_bind(i64::from(attempt));
+    }
+    match update.error {
+        ErrorUpdate::Keep => {}
+        ErrorUpdate::Clear => {
+            query.push(", error = NULL");
+        }
+        ErrorUpdate::Replace => {
+            query.push(", error = ").push_bind(error.map(Json));
+        }
+    }
+    match update.cancel {
+        CancelUpdate::Keep => {}
+        CancelUpdate::Clear => {
+            query.push(", cancel_mode = NULL");
+        }
+        CancelUpdate::Set(mode) => {
+            query.push(", cancel_mode = ").push_bind(mode.as_str());
+        }
+    }
+    if update.releases_target_package {
+        query.push(", target_pkg_id = NULL");
+    }
+    if let Some(remedy) = update.remedy {
+        query.push(", unattended_remedy = ").push_bind(remedy.as_str());
+    }
+    match update.due {
+        None => {}
+        Some(Due::NoLaterThanNow) => {
+            query.push(concat!(
+                ", not_before = CASE WHEN not_before > ",
+                now!(),
+                " THEN ",
+                now!(),
+                " ELSE not_before END"
+            ));
+        }
+        Some(Due::After(delay)) if update.cancel == CancelUpdate::Keep => {
+            query.push(concat!(", not_before = ", now!(), " + CASE WHEN cancel_mode IS NULL THEN "));
+            query.push_bind(length(delay)).push(" ELSE 0 END");
+        }
+        Some(Due::After(delay)) => {
+            query.push(concat!(", not_before = ", now!(), " + ")).push_bind(length(delay));
+        }
+    }
 }
 
 fn id(row: &Row) -> Result<VnfLcmOpOccId, Unreadable> {

@@ -7,7 +7,6 @@ use gybe::domain::instance::VnfState;
 use gybe::domain::op_occ::{LcmOperation, OpState};
 use gybe::domain::operate::{StopMethod, stop_method};
 use gybe::domain::resource::{Resource, ResourceState};
-use gybe::sol003::op_occ::can_roll_back;
 use gybe::store::Claim;
 
 use super::operations::{CHANGE, HEAL_ALL, INSTANTIATE, KILL, LOSE, START};
@@ -22,7 +21,7 @@ pub async fn check(row: &Row, world: &World, op: VnfLcmOpOccId, state: OpState, 
     let op = world.op_occ(op).await;
     assert_eq!(op.error.is_some(), state != OpState::Completed, "the error in {state:?}: {:?}", op.error);
     assert_eq!(op.cancel, None, "a cancel request has taken effect or comes too late");
-    assert_eq!(can_roll_back(op.operation), row.operation.can_roll_back());
+    assert_eq!(op.operation.can_roll_back(), row.operation.can_roll_back());
     let idle = world.store().claim("nobody", LEASE, 1).await.unwrap();
     assert!(matches!(idle, Claim::Idle(None)), "nothing is left to do: {idle:?}");
 

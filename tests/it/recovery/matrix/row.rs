@@ -6,7 +6,6 @@ use std::sync::Arc;
 use gybe::domain::ids::VnfLcmOpOccId;
 use gybe::domain::op_occ::OpState;
 use gybe::domain::problem::Problem;
-use gybe::sol003::op_occ::can_roll_back;
 
 use super::operations::{Operation, START, STOP, Way};
 use super::package::Package;
@@ -83,7 +82,7 @@ impl Row {
 
     /// Whether the point is before the end of STARTING, where nothing is made and nothing is asked for.
     pub fn is_starting(&self, point: usize) -> bool {
-        let is_planned = |point: &Point| ["store_plan", "store_granted_plan"].contains(&point.call.as_str());
+        let is_planned = |point: &Point| point.call == "store_plan";
         self.points.iter().position(is_planned).is_some_and(|planned| point <= planned)
     }
 

@@ -8,9 +8,10 @@ use std::time::Duration;
 use gybe::clock::{Clock as _, Ids as _, System};
 use gybe::domain::ids::{ProjectId, VimId, VnfInstanceId, VnfLcmOpOccId};
 use gybe::domain::instance::VnfInstance;
-use gybe::domain::op_occ::{OpEvent, Unattended, VnfLcmOpOcc};
+use gybe::domain::op_occ::{Unattended, VnfLcmOpOcc};
 use gybe::domain::resource::{ObjectKey, Resource};
 use gybe::domain::secret::Secret;
+use gybe::domain::transition::OpEvent;
 use gybe::domain::vim::{Secrets, Vim};
 use gybe::infra::{Driver as _, ObservedResources, PodSnapshot, Scope};
 use gybe::lcm::accept::Acceptor;
@@ -201,8 +202,7 @@ impl World {
             Answer::Rollback => OpEvent::Rollback,
             Answer::Fail => OpEvent::Fail,
         };
-        let to = op.state.on(event).unwrap();
-        self.store().resume_operation(&project(), op.id, to, System.now()).await.unwrap();
+        self.store().resume_operation(&project(), op.id, event, System.now()).await.unwrap();
     }
 
     pub async fn is_planned(&self, op: VnfLcmOpOccId) -> bool {

@@ -1,0 +1,48 @@
+//! When a conductor tries a failed step again, and when it gives up.
+
+use std::time::Duration;
+
+use crate::domain::op_occ::OpState;
+
+/// Attempts in STARTING: about 15 seconds, because the caller still waits for a first sign.
+const STARTING_ATTEMPTS: u32 = 6;
+/// Attempts at a step: about 3 minutes.
+const STEP_ATTEMPTS: u32 = 11;
+/// Claims of an operation without a step done, retryable errors among them. More than any outage or restart needs: beyond it
+/// the operation itself may be what kills its conductors, and the crash must not go round all processes for ever.
+pub const MAX_CLAIMS_WITHOUT_PROGRESS: u32 = 24;
+/// The longest delay before another attempt.
+pub const LONGEST_DELAY: Duration = Duration::from_secs(30);
+
+/// The delay after failed attempt `attempt`, counted from 0: half a second, doubled with each up to [`LONGEST_DELAY`].
+pub fn delay(attempt: u32) -> Duration {
+    Duration::from_millis(500 << attempt.min(6)).min(LONGEST_DELAY)
+}
+
+/// Whether failed attempt `attempt`, counted from 0, was the last one in `state`.
+pub const fn is_last(state: OpState, attempt: u32) -> bool {
+    let attempts = if matches!(state, OpState::Starting) { STARTING_ATTEMPTS } else { STEP_ATTEMPTS };
+    attempt.saturating_add(1) >= attempts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn total(state: OpState) -> Duration {
+        (0..).take_while(|attempt| !is_last(state, *attempt)).map(delay).sum()
+    }
+
+    #[test]
+    fn gives_up_after_15_seconds_in_starting_and_3_minutes_in_a_step() {
+        assert_eq!(total(OpState::Starting), Duration::from_millis(15_500));
+        assert_eq!(total(OpState::Processing), Duration::from_millis(151_500));
+        assert_eq!(total(OpState::RollingBack), total(OpState::Processing));
+    }
+
+    #[test]
+    fn delay_is_bounded() {
+        assert_eq!(delay(0), Duration::from_millis(500));
+        assert_eq!(delay(u32::MAX), LONGEST_DELAY);
+    }
+}
