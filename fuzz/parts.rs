@@ -10,12 +10,3 @@ pub mod package;
 pub mod store {
     pub mod attributes;
 }
-
-/// Stands in for `src/blocking.rs`, whose handling of panics needs the rest of Gybe.
-pub mod blocking {
-    use crate::domain::problem::Problem;
-
-    pub async fn blocking<T>(work: impl FnOnce() -> Result<T, Problem>) -> Result<T, Problem> {
-        work()
-    }
-}
