@@ -55,7 +55,7 @@ pub fn kept_levels(flavour: &Flavour, before: &ScaleLevels) -> Result<ScaleLevel
         let max = flavour.aspects.get(aspect).map_or(0, |aspect| aspect.max_level);
         if *kept > max {
             return Err(Problem::unprocessable(format!(
-                "aspect '{aspect}' is at level {kept}, which the new VNFD does not have (0..={max}): scale in first"
+                "aspect '{aspect}' is at level {kept}, but the new VNFD allows 0 to {max}: scale in first"
             )));
         }
         *level = *kept;

@@ -110,7 +110,7 @@ pub fn scaled(
     let target = target.ok_or_else(|| {
         problem!(
             ProblemType::Unprocessable,
-            "numberOfSteps {numberOfSteps} leaves the range of aspect '{aspectId}': it is at level {scaleLevel} of 0..={limit}",
+            "numberOfSteps {numberOfSteps} leaves the range of aspect '{aspectId}', which is at level {scaleLevel} and allows 0 to {limit}",
             numberOfSteps = steps,
             aspectId = aspect_id,
             scaleLevel = current,
@@ -139,7 +139,7 @@ pub fn scaled_to(flavour: &Flavour, levels: &ScaleLevels, target: &ScaleTarget) 
                 if *level > max {
                     return Err(problem!(
                         ProblemType::Unprocessable,
-                        "scaleLevel {scaleLevel} of aspect '{aspectId}' is not in 0..={limit}",
+                        "scaleLevel {scaleLevel} of aspect '{aspectId}' is not allowed: 0 to {limit}",
                         scaleLevel = level,
                         aspectId = id,
                         limit = max,

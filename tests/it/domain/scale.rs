@@ -81,7 +81,7 @@ fn scaling_keeps_within_the_aspects_levels() {
     for steps in [3, u32::MAX] {
         let problem = out(steps).unwrap_err();
         assert_eq!(problem.status, 422);
-        assert!(problem.detail.contains("level 1 of 0..=3"), "{}", problem.detail);
+        assert!(problem.detail.contains("level 1 and allows 0 to 3"), "{}", problem.detail);
     }
     assert!(scaled(&flavour(), &levels(1, 0), ScaleDirection::In, "uniform", 2).is_err());
 }

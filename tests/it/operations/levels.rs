@@ -101,7 +101,7 @@ async fn a_level_that_can_not_be_is_refused_before_the_202() {
         (json!({ "instantiationLevelId": "large", "scaleInfo": [smf(json!(1))] }), 400, "either"),
         (json!({ "scaleInfo": [smf(json!(1)), smf(json!(2))] }), 400, "'smf' twice"),
         (json!({ "scaleInfo": [smf(json!(-1))] }), 400, "scaleInfo[0].scaleLevel"),
-        (json!({ "scaleInfo": [smf(json!(9))] }), 422, "0..="),
+        (json!({ "scaleInfo": [smf(json!(9))] }), 422, "0 to"),
         (json!({ "scaleInfo": [{ "aspectId": "none", "scaleLevel": 1 }] }), 422, "subscriber_data"),
         (json!({ "instantiationLevelId": "huge" }), 422, "default, large"),
     ] {
