@@ -73,11 +73,11 @@ pub struct Options {
     pub lease: Duration,
     /// Operations that this process works on at the same time
     #[arg(long, value_name = "COUNT", env = "GYBE_MAX_OPERATIONS")]
-    #[arg(default_value_t = 64, value_parser = number(1..=10_000))]
+    #[arg(default_value_t = 64, value_parser = number(1..=10_000_usize))]
     pub max_operations: usize,
     /// Requests that this process works on at the same time; it answers further ones with 503
     #[arg(long, value_name = "COUNT", env = "GYBE_MAX_REQUESTS")]
-    #[arg(default_value_t = 1024, value_parser = number(1..=1_000_000))]
+    #[arg(default_value_t = 1024, value_parser = number(1..=1_000_000_usize))]
     pub max_requests: usize,
     /// Elements of a list in one page; a longer list has a link to the next page
     #[arg(long, value_name = "COUNT", env = "GYBE_PAGE_SIZE")]
@@ -121,7 +121,7 @@ pub struct Options {
     pub otlp_endpoint: Option<String>,
     /// Size of the largest package that is accepted, in MiB
     #[arg(long, value_name = "MIB", env = "GYBE_MAX_PACKAGE_SIZE")]
-    #[arg(default_value_t = 1024, value_parser = number(1..=1024 * 1024))]
+    #[arg(default_value_t = 1024, value_parser = number(1..=1024 * 1024_u64))]
     pub max_package_size: u64,
     #[command(flatten)]
     pub nfvo: NfvoOptions,
