@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::conductor::run::Execution;
 use crate::conductor::steps::StepError;
-use crate::domain::grant::{Demand, PendingGrant};
+use crate::domain::grant::{PendingGrant, ResourceRequest};
 use crate::domain::interface::Edition;
 use crate::domain::op_occ::GrantReference;
 use crate::domain::plan::Plan;
@@ -60,13 +60,13 @@ impl Execution<'_> {
             (None, asked, self.answer(granting.nfvo.poll_grant(&uri), interrupted).await?)
         } else {
             let (plan, resources) = self.planned(scope.as_ref(), inventory).await?;
-            let demand = Demand::of(self.op.operation, &self.instance, &plan, inventory, &resources);
+            let demand = ResourceRequest::new(self.op.operation, &self.instance, &plan, inventory, &resources);
             self.wait_until(granting.head_start, interrupted).await?;
             // The NFVO would know of an operation that a power failure takes from us.
             self.conductor.store.sync().await?;
             let request = request(&self.op, &self.instance, &demand, granting.edition, &granting.base_url);
             let decision = self.answer(granting.nfvo.request_grant(&request), interrupted).await?;
-            (Some((plan, resources)), demand.asked(), decision)
+            (Some((plan, resources)), demand.ids(), decision)
         };
         let (grant, uri) = match decision {
             GrantDecision::Granted { grant, uri } => (grant, uri),

@@ -175,7 +175,7 @@ impl Steps<'_> {
     /// wanted any more as it was has a row as it was: it is written anew once the object is as wanted.
     fn unmade(&self, wanted: &[Resource]) -> Vec<Resource> {
         let with_state = |row: &Resource| match change::find(self.inventory, &row.key) {
-            Some(now) if change::has_run(now, row) => None,
+            Some(now) if change::is_unchanged_job(now, row) => None,
             Some(now) => Some(Resource { state: now.state.clone(), ..row.clone() }),
             None => Some(row.clone()),
         };
@@ -270,7 +270,8 @@ impl Steps<'_> {
 
     /// Removes what can't be changed into what `wanted` says.
     async fn clear(&mut self, index: usize, wanted: &[Resource]) -> Result<(), StepError> {
-        let is_doomed = |now: &&Resource| change::find(wanted, &now.key).is_some_and(|row| change::is_remade(now, row));
+        let is_doomed =
+            |now: &&Resource| change::find(wanted, &now.key).is_some_and(|row| change::must_be_replaced(now, row));
         let doomed: Vec<Resource> = self.inventory.iter().filter(is_doomed).cloned().collect();
         if doomed.is_empty() {
             return self.record(StepChanges { steps_done: index + 1, ..StepChanges::default() }).await;

@@ -1,8 +1,8 @@
-//! From the objects of one package to those of another (CHANGE_VNFPKG, SOL003 clause 5.4.11a), and back.
+//! The steps from the objects of one package to those of another (CHANGE_VNFPKG, SOL003 clause 5.4.11a), and back.
 //!
-//! Pure; `crate::lcm::change` asks for the steps, the conductor does them. Nothing old is removed on the way forward before
-//! everything new is ready. What either way meets may be of the old package, of the new one, or not there: each step
-//! looks at the inventory when it is done (`docs/adr/0009-change-of-package.md`).
+//! `crate::lcm::change` asks for the steps and the conductor runs them. On the way forward nothing old is removed before everything
+//! new is ready. An object may be of the old package, of the new one, or absent when a step meets it: each step reads the inventory
+//! when it runs (`docs/adr/0009-change-of-package.md`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,8 +21,8 @@ use crate::domain::vnfd::Flavour;
 
 // --- the instance -----------------------------------------------------------------------------------------------------
 
-/// `modificationsTriggeredByVnfPkgChange` (clause 5.5.2.12a): the attributes that are others now; of those that the request
-/// was merged into, what it said.
+/// `modificationsTriggeredByVnfPkgChange` (clause 5.5.2.12a): the attributes that changed; of those that the request is merged
+/// into, the value in the request.
 pub fn modifications(before: &VnfInstance, after: &VnfInstance, request: &Value) -> Value {
     let texts = [
         ("vnfdId", &before.vnfd_id, &after.vnfd_id),
@@ -44,27 +44,27 @@ pub fn modifications(before: &VnfInstance, after: &VnfInstance, request: &Value)
 
 // --- levels -----------------------------------------------------------------------------------------------------------
 
-/// The scale levels with the new flavour: those that the VNF has; of aspects that are new, those of an instantiation.
+/// The scale levels under the new flavour: the present ones, and the initial level of each new aspect.
 ///
 /// # Errors
 /// 422 if the VNF is at a level that the new flavour does not have.
-pub fn kept_levels(flavour: &Flavour, before: &ScaleLevels) -> Result<ScaleLevels, Problem> {
+pub fn levels_under(flavour: &Flavour, before: &ScaleLevels) -> Result<ScaleLevels, Problem> {
     let mut levels = initial_levels(flavour, None)?;
     for (aspect, level) in &mut levels {
-        let Some(kept) = before.get(aspect) else { continue };
+        let Some(present) = before.get(aspect) else { continue };
         let max = flavour.aspects.get(aspect).map_or(0, |aspect| aspect.max_level);
-        if *kept > max {
+        if *present > max {
             return Err(Problem::unprocessable(format!(
-                "aspect '{aspect}' is at level {kept}, but the new VNFD allows 0 to {max}: scale in first"
+                "aspect '{aspect}' is at level {present}, but the new VNFD allows 0 to {max}: scale in first"
             )));
         }
-        *level = *kept;
+        *level = *present;
     }
     Ok(levels)
 }
 
-/// The instantiation level that fits the levels and the replicas that a VNF has, by VDU; the default one if several do.
-pub fn level_in_force<'a>(
+/// The instantiation level that matches the scale levels and the replicas (by VDU) of a VNF; the default one if several match.
+pub fn matching_level<'a>(
     flavour: &'a Flavour,
     levels: &ScaleLevels,
     replicas: &BTreeMap<String, u32>,
@@ -79,12 +79,12 @@ pub fn level_in_force<'a>(
     flavour.default_level.iter().chain(flavour.levels.keys()).find(fits).map(String::as_str)
 }
 
-/// The number of instances of each VDU that the new flavour states at `levels` (and at that instantiation level, if they are
-/// its levels). Of a VDU that is scaled and has no initial number, the manifest's is that of an instantiation.
+/// The number of instances of each VDU at `levels` of the new flavour. `level` is the instantiation level that has these levels, if
+/// any. For a scaled VDU without an initial number, the replicas in the manifest are the initial number.
 ///
 /// # Errors
 /// 422 if a VDU that is scaled would leave the bounds of its profile.
-pub fn numbers(
+pub fn instance_numbers(
     flavour: &Flavour,
     levels: &ScaleLevels,
     level: Option<&str>,
@@ -106,63 +106,64 @@ pub fn numbers(
 
 // --- the objects ------------------------------------------------------------------------------------------------------
 
-/// Whether an object that is as `before` says is removed and made anew to be as `after` says: where the API server refuses the
-/// change of what it ran with, or pods would stay that are of no use any more, and nothing is lost by it.
-pub fn is_remade(before: &Resource, after: &Resource) -> bool {
+/// Whether an object must be deleted and made again to get from `before` to `after`: the API server refuses the update, or the old
+/// pods would stay. Only kinds that lose no data by it.
+pub fn must_be_replaced(before: &Resource, after: &Resource) -> bool {
     let template = |row: &Resource| row.manifest.get("spec").and_then(|spec| spec.get("template")).cloned();
     match (after.key.group(), after.key.kind.as_str()) {
         ("batch", "Job") | ("", "Pod") => before.manifest != after.manifest,
-        // Their controllers leave the pods alone that they have.
+        // Their controllers do not replace the pods they have.
         ("apps", "ReplicaSet") | ("", "ReplicationController") => template(before) != template(after),
         _ => false,
     }
 }
 
-/// Whether it is a Job that `now` says is there as `wanted`: it has run, or runs, and is not to run again.
-pub fn has_run(now: &Resource, wanted: &Resource) -> bool {
-    wanted.key.kind == "Job" && matches!(now.state, ResourceState::Present { .. }) && !is_remade(now, wanted)
+/// Whether the object is a Job that exists as `wanted`: it has run, or runs, and must not run again.
+pub fn is_unchanged_job(now: &Resource, wanted: &Resource) -> bool {
+    wanted.key.kind == "Job" && matches!(now.state, ResourceState::Present { .. }) && !must_be_replaced(now, wanted)
 }
 
-/// The rows of `before` that a package does not have and the VNF keeps: the Namespace it lives in.
-pub fn kept<'a>(before: &'a [Resource], after: &[Resource], home: &Namespace) -> Vec<&'a Resource> {
+/// The rows of `before` that the VNF keeps although the new package lacks them: the Namespace it lives in.
+pub fn retained_rows<'a>(before: &'a [Resource], after: &[Resource], home: &Namespace) -> Vec<&'a Resource> {
     let is_home =
         |row: &&Resource| row.key.kind == "Namespace" && row.key.group().is_empty() && row.key.name == home.as_str();
     before.iter().filter(is_home).filter(|row| find(after, &row.key).is_none()).collect()
 }
 
-/// The way from `before` to `after`.
+/// The steps from `before` to `after`.
 pub fn forward(before: &[Resource], after: &[Resource]) -> Vec<Step> {
-    let (dropped, freed) = (dropped(before, after), freed(before, after));
-    let awaited = after.iter().filter(|row| !find(before, &row.key).is_some_and(|now| has_run(now, row)));
-    let mut steps = become_of(before, after);
+    let (dropped, released) = (keys_missing_in(after, before), released_by_autoscaler(before, after));
+    let awaited = after.iter().filter(|row| !find(before, &row.key).is_some_and(|now| is_unchanged_job(now, row)));
+    let mut steps = change_steps(before, after);
     steps.push(await_ready(awaited));
-    steps.extend(doubt(dropped.iter()));
+    steps.extend(mark_jobs_uncertain(dropped.iter()));
     steps.extend(remove_all(&dropped, None));
-    if !freed.is_empty() {
-        let ready = await_ready(freed.iter());
-        steps.extend([Step::Change { rows: freed }, ready]);
+    if !released.is_empty() {
+        let ready = await_ready(released.iter());
+        steps.extend([Step::Change { rows: released }, ready]);
     }
     steps
 }
 
-/// The way back from anywhere on the way from `before` to `after`. What the new package added goes before the old objects
-/// are waited for: a quota or a policy of it may be what keeps them from getting ready. Jobs are made again where they
-/// were removed, and not waited for: that they ran before may be what keeps them from succeeding.
+/// The steps back to `before` from any point of the way to `after`.
+///
+/// Objects that the new package added are removed before the wait for the old ones: a new quota or policy may keep these from getting
+/// ready. Removed Jobs are made again and not awaited: they ran before, and may fail for that reason.
 pub fn backward(before: &[Resource], after: &[Resource]) -> Vec<Step> {
-    let added = dropped(after, before);
-    let mut steps = become_of(after, before);
-    steps.extend(doubt(added.iter()));
+    let added = keys_missing_in(before, after);
+    let mut steps = change_steps(after, before);
+    steps.extend(mark_jobs_uncertain(added.iter()));
     steps.extend(remove_all(&added, None));
-    let freed = freed(after, before);
-    if !freed.is_empty() {
-        steps.push(Step::Change { rows: freed });
+    let released = released_by_autoscaler(after, before);
+    if !released.is_empty() {
+        steps.push(Step::Change { rows: released });
     }
     steps.push(await_ready(before.iter().filter(|row| row.key.kind != "Job")));
     steps
 }
 
-/// Brings what may be as `from` says to what `to` says, class by class.
-fn become_of(from: &[Resource], to: &[Resource]) -> Vec<Step> {
+/// The steps that change objects from `from` to `to`, class by class.
+fn change_steps(from: &[Resource], to: &[Resource]) -> Vec<Step> {
     let mut classes = BTreeMap::<Class, Vec<Resource>>::new();
     for row in to {
         let row = Resource { state: ResourceState::Planned, ..row.clone() };
@@ -170,13 +171,15 @@ fn become_of(from: &[Resource], to: &[Resource]) -> Vec<Step> {
     }
     let mut steps = Vec::new();
     for (class, rows) in classes {
-        let remade = |row: &&Resource| find(from, &row.key).is_some_and(|before| is_remade(before, row));
-        let remade: Vec<Resource> = rows.iter().filter(remade).cloned().collect();
-        if !remade.is_empty() {
-            steps.extend(doubt(remade.iter().filter_map(|row| find(from, &row.key)).map(|row| &row.key)));
-            steps.push(Step::DeleteReplaced { rows: remade });
+        let is_replaced = |row: &&Resource| find(from, &row.key).is_some_and(|before| must_be_replaced(before, row));
+        let replaced: Vec<Resource> = rows.iter().filter(is_replaced).cloned().collect();
+        if !replaced.is_empty() {
+            steps.extend(mark_jobs_uncertain(
+                replaced.iter().filter_map(|row| find(from, &row.key)).map(|row| &row.key),
+            ));
+            steps.push(Step::DeleteReplaced { rows: replaced });
         }
-        // Objects of the kinds that a definition brings can't be made before it is established.
+        // Objects of the defined kinds cannot be made before the definition is established.
         let established = (class == Class::Definition).then(|| await_ready(rows.iter()));
         steps.push(Step::Change { rows });
         steps.extend(established);
@@ -184,8 +187,8 @@ fn become_of(from: &[Resource], to: &[Resource]) -> Vec<Step> {
     steps
 }
 
-/// What comes before the removal of `objects`.
-fn doubt<'a>(objects: impl Iterator<Item = &'a ObjectKey>) -> Option<Step> {
+/// The step before the removal of `objects`, if Jobs are among them.
+fn mark_jobs_uncertain<'a>(objects: impl Iterator<Item = &'a ObjectKey>) -> Option<Step> {
     let jobs: Vec<ObjectKey> = objects.filter(|key| key.kind == "Job").cloned().collect();
     (!jobs.is_empty()).then_some(Step::MarkUncertain { objects: jobs })
 }
@@ -194,24 +197,24 @@ fn await_ready<'a>(rows: impl Iterator<Item = &'a Resource>) -> Step {
     Step::AwaitReady { objects: rows.map(|row| row.key.clone()).collect() }
 }
 
-/// The objects of `from` that are not in `to`.
-fn dropped(from: &[Resource], to: &[Resource]) -> Vec<ObjectKey> {
-    from.iter().map(|row| &row.key).filter(|key| find(to, key).is_none()).cloned().collect()
+/// The keys of `rows` that `others` lacks.
+fn keys_missing_in(others: &[Resource], rows: &[Resource]) -> Vec<ObjectKey> {
+    rows.iter().map(|row| &row.key).filter(|key| find(others, key).is_none()).cloned().collect()
 }
 
-/// The workloads of `to` whose replicas an autoscaler of `from` had, and no autoscaler of `to` has: until that one was gone,
-/// it may have changed them again.
-fn freed(from: &[Resource], to: &[Resource]) -> Vec<Resource> {
-    let (then, now) = (targets(from), targets(to));
-    let freed = to.iter().filter(|row| {
+/// The workloads of `to` whose replicas an autoscaler of `from` sets and no autoscaler of `to`. They are changed once more when that
+/// autoscaler is gone: until then it may have changed the replicas again.
+fn released_by_autoscaler(from: &[Resource], to: &[Resource]) -> Vec<Resource> {
+    let (before, after) = (autoscaled(from), autoscaled(to));
+    let released = to.iter().filter(|row| {
         let target = (row.key.kind.as_str(), row.key.name.as_str());
-        row.replicas().is_some() && then.contains(&target) && !now.contains(&target)
+        row.replicas().is_some() && before.contains(&target) && !after.contains(&target)
     });
-    freed.map(|row| Resource { state: ResourceState::Planned, ..row.clone() }).collect()
+    released.map(|row| Resource { state: ResourceState::Planned, ..row.clone() }).collect()
 }
 
-/// Kind and name of what the HorizontalPodAutoscalers among `rows` scale.
-fn targets(rows: &[Resource]) -> BTreeSet<(&str, &str)> {
+/// Kind and name of the workloads that the HorizontalPodAutoscalers among `rows` scale.
+fn autoscaled(rows: &[Resource]) -> BTreeSet<(&str, &str)> {
     let autoscalers = rows.iter().filter(|row| row.key.kind == "HorizontalPodAutoscaler");
     autoscalers
         .filter_map(|row| {
@@ -221,7 +224,7 @@ fn targets(rows: &[Resource]) -> BTreeSet<(&str, &str)> {
         .collect()
 }
 
-/// The row of the object that `key` names, in whatever version.
+/// The row of the object that `key` names, in any version of its group.
 pub fn find<'a>(rows: &'a [Resource], key: &ObjectKey) -> Option<&'a Resource> {
     rows.iter().find(|row| row.key.is_same_object(key))
 }

@@ -1,49 +1,47 @@
-//! Drift: what differs between an object in its cluster and its intent, and whose doing it is.
+//! Drift: where an object in its cluster differs from its intent, and who changed it.
 //!
-//! Pure. The cluster is asked by `crate::infra`, which has the API server say what applying the intent again would make of
-//! the object (a dry run), and compares that with the object as it is: so defaults, quantities and merged lists count as
-//! Kubernetes counts them, and what differs is exactly what a heal would change.
+//! `crate::infra` applies the intent as a dry run and compares the result with the object. So defaults, quantities and merged lists
+//! are compared as Kubernetes compares them, and the differences are exactly what a heal would change.
 
 use serde_json::{Map, Value};
 
 use crate::domain::resource::ObjectKey;
 
-/// How an object stands to its intent.
+/// An object compared with its intent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DriftState {
-    /// It is as intended.
+    /// The object is as intended.
     InSync,
-    /// It is there and not as intended.
+    /// The object exists and differs.
     Changed,
-    /// It is not there.
+    /// The object does not exist.
     Missing,
-    /// There is an object of that name that is not this VNF instance's.
+    /// An object of that name belongs to somebody else.
     Foreign,
 }
 
-/// One object of the inventory.
+/// The drift of one object of the inventory.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ObjectDrift {
     /// Which object.
     pub key: ObjectKey,
-    /// How it stands to its intent.
     pub state: DriftState,
-    /// What more there is to say, such as why the intent can't be applied to it any more.
+    /// An explanation, such as why the intent cannot be applied any more.
     pub detail: Option<String>,
-    /// Where it differs, if it is CHANGED.
+    /// The differences of an object that is CHANGED.
     pub differences: Vec<Difference>,
 }
 
-/// A place where an object differs from its intent.
+/// A field that differs from the intent.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Difference {
-    /// JSON pointer (RFC 6901) into the object as it is; `-` in it: an element that the list does not have.
+    /// JSON pointer (RFC 6901) into the actual object; `-` stands for an element that its list lacks.
     pub path: String,
-    /// What the intent makes of it; `None`: nothing should be there.
+    /// The intended value; `None` if the field should be absent.
     pub intended: Option<Value>,
-    /// What is there; `None`: nothing is.
+    /// The actual value; `None` if the field is absent.
     pub actual: Option<Value>,
-    /// Who set what is there, if it shows. What was removed has nobody's name on it.
+    /// Who set the actual value, if known. Nobody is recorded for a field that was removed.
     pub author: Option<Author>,
 }
 
@@ -58,8 +56,8 @@ pub struct Author {
     pub time: Option<String>,
 }
 
-/// Where `actual` differs from `intended`, which is the same object after the intent was applied to it (as a dry run) by
-/// the field manager `manager`. What the API server itself keeps (status, generation, managed fields) is left out.
+/// The differences between `actual` and `intended`, the result of applying the intent to it as a dry run with the field manager
+/// `manager`. Leaves out the fields that the API server maintains: status, generation, managed fields.
 pub fn differences(actual: &Value, intended: &Value, manager: &str) -> Vec<Difference> {
     let entries = |object: &'_ Value| -> Vec<Value> {
         let entries = object.pointer("/metadata/managedFields").and_then(Value::as_array);
@@ -70,14 +68,14 @@ pub fn differences(actual: &Value, intended: &Value, manager: &str) -> Vec<Diffe
     let ours = after.iter().filter(is_ours).filter_map(|entry| entry.get("fieldsV1"));
     let others =
         others.iter().filter(|entry| !is_ours(entry)).filter_map(|entry| Some((entry, entry.get("fieldsV1")?)));
-    let place = ElementPath { path: String::new(), shapes: ours.collect(), owners: others.collect() };
+    let root = ElementPath { path: String::new(), intent_fields: ours.collect(), owners: others.collect() };
     let mut found = Vec::new();
-    place.compare(Some(&stripped(actual)), Some(&stripped(intended)), &mut found);
+    root.compare(Some(&without_server_fields(actual)), Some(&without_server_fields(intended)), &mut found);
     found
 }
 
-/// The object without what no intent has a say in.
-fn stripped(object: &Value) -> Value {
+/// The object without the fields that the API server maintains.
+fn without_server_fields(object: &Value) -> Value {
     let mut object = object.clone();
     if let Value::Object(members) = &mut object {
         members.remove("status");
@@ -90,24 +88,24 @@ fn stripped(object: &Value) -> Value {
     object
 }
 
-/// A place in an object, with what managed fields (`FieldsV1`) say of it.
+/// A path into an object, with the managed fields (`FieldsV1`) at it.
 struct ElementPath<'a> {
     path: String,
-    /// What the applied intent has there: tells how a list is merged.
-    shapes: Vec<&'a Value>,
-    /// Which other manager has what there.
+    /// The fields of the applied intent: they show how Kubernetes merges a list.
+    intent_fields: Vec<&'a Value>,
+    /// The fields of each other manager, with its entry.
     owners: Vec<(&'a Value, &'a Value)>,
 }
 
 impl<'a> ElementPath<'a> {
-    /// The place below, under `token` of the path and `field` of `FieldsV1`.
-    fn below(&self, token: &str, field: &str) -> Self {
+    /// The path of a child: `token` in the path, `field` in `FieldsV1`.
+    fn child(&self, token: &str, field: &str) -> Self {
         let token = token.replace('~', "~0").replace('/', "~1");
-        // A manager that has a place as a whole (a leaf) has what is below it.
+        // A manager that owns a field as a whole (a leaf) owns all below it.
         let within = |fields: &'a Value| if is_leaf(fields) { Some(fields) } else { fields.get(field) };
         Self {
             path: format!("{}/{token}", self.path),
-            shapes: self.shapes.iter().filter_map(|fields| fields.get(field)).collect(),
+            intent_fields: self.intent_fields.iter().filter_map(|fields| fields.get(field)).collect(),
             owners: self.owners.iter().filter_map(|(entry, fields)| Some((*entry, within(fields)?))).collect(),
         }
     }
@@ -118,7 +116,7 @@ impl<'a> ElementPath<'a> {
             (Some(Value::Object(actual)), Some(Value::Object(intended))) => {
                 let added = intended.keys().filter(|name| !actual.contains_key(*name));
                 for name in actual.keys().chain(added) {
-                    self.below(name, &format!("f:{name}")).compare(actual.get(name), intended.get(name), found);
+                    self.child(name, &format!("f:{name}")).compare(actual.get(name), intended.get(name), found);
                 }
             }
             (Some(Value::Array(actual)), Some(Value::Array(intended))) if !self.merge_keys().is_empty() => {
@@ -133,28 +131,28 @@ impl<'a> ElementPath<'a> {
         }
     }
 
-    /// Compares lists whose elements Kubernetes tells apart by some of their members, in whatever order they are.
+    /// Compares lists whose elements Kubernetes identifies by some of their members; the order does not matter.
     fn compare_elements(&self, actual: &[Value], intended: &[Value], found: &mut Vec<Difference>) {
         let keys = self.merge_keys();
         let same = |a: &Value, b: &Value| keys.iter().all(|key| a.get(key) == b.get(key));
         for (index, element) in actual.iter().enumerate() {
-            let twin = intended.iter().find(|other| same(element, other));
-            self.below(&index.to_string(), &field_of(element, &keys)).compare(Some(element), twin, found);
+            let counterpart = intended.iter().find(|other| same(element, other));
+            self.child(&index.to_string(), &field_of(element, &keys)).compare(Some(element), counterpart, found);
         }
         for element in intended.iter().filter(|element| !actual.iter().any(|other| same(element, other))) {
-            self.below("-", &field_of(element, &keys)).compare(None, Some(element), found);
+            self.child("-", &field_of(element, &keys)).compare(None, Some(element), found);
         }
     }
 
-    /// The members that tell the elements of the list apart; none if it is no such list.
+    /// The members that identify the elements of the list; none for other lists.
     fn merge_keys(&self) -> Vec<String> {
-        let fields = self.shapes.iter().filter_map(|fields| fields.as_object()).flat_map(Map::keys);
+        let fields = self.intent_fields.iter().filter_map(|fields| fields.as_object()).flat_map(Map::keys);
         let mut keys =
             fields.filter_map(|field| serde_json::from_str::<Map<String, Value>>(field.strip_prefix("k:")?).ok());
         keys.next().map(|key| key.into_iter().map(|(name, _)| name).collect()).unwrap_or_default()
     }
 
-    /// The manager that has this place, or something below it; of several the last to come.
+    /// The manager that owns this field, or a field below it; the latest of several.
     fn author(&self) -> Option<Author> {
         let text = |entry: &Value, name: &str| entry.get(name).and_then(Value::as_str).map(str::to_owned);
         let authors = self.owners.iter().filter_map(|(entry, _)| {
@@ -172,7 +170,7 @@ fn is_leaf(fields: &Value) -> bool {
     fields.as_object().is_some_and(Map::is_empty)
 }
 
-/// The `FieldsV1` name of a list's element: `k:` and its keys, as JSON with the names in order.
+/// The `FieldsV1` name of an element of a list: `k:` and its keys as JSON, in the order of their names.
 fn field_of(element: &Value, keys: &[String]) -> String {
     let members: Map<String, Value> =
         keys.iter().filter_map(|key| Some((key.clone(), element.get(key)?.clone()))).collect();
@@ -194,14 +192,14 @@ mod tests {
     }
 
     #[test]
-    fn what_the_api_server_keeps_is_no_drift() {
+    fn fields_of_the_api_server_are_no_drift() {
         let actual = json!({ "metadata": { "resourceVersion": "7", "generation": 2 }, "status": { "replicas": 3 } });
         let intended = json!({ "metadata": { "resourceVersion": "7", "generation": 3 }, "status": {} });
         assert_eq!(differences(&actual, &intended, "us"), []);
     }
 
     #[test]
-    fn a_changed_field_is_its_managers() {
+    fn names_the_latest_manager_of_a_changed_field() {
         let managed = [
             owned("early", "2026-01-01T00:00:00Z", json!({ "f:spec": { "f:replicas": {} } })),
             owned("late", "2026-01-02T00:00:00Z", json!({ "f:spec": { "f:replicas": {} } })),
@@ -216,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn elements_are_told_apart_by_their_keys_in_whatever_order() {
+    fn compares_elements_by_their_keys_in_any_order() {
         let shape = json!({ "f:env": { r#"k:{"name":"A"}"#: {}, r#"k:{"name":"B"}"#: {}, r#"k:{"name":"C"}"#: {} } });
         let other = json!({ "f:env": { r#"k:{"name":"A"}"#: { "f:value": {} } } });
         let actual = json!({
@@ -233,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_without_keys_differs_as_a_whole_and_names_are_escaped() {
+    fn compares_a_list_without_keys_as_a_whole_and_escapes_names() {
         let actual = json!({ "metadata": { "annotations": { "a.b/c~d": "x" } }, "args": [1, 2] });
         let intended = json!({ "metadata": { "annotations": {} }, "args": [2, 1] });
         assert_eq!(

@@ -1,5 +1,6 @@
-//! What a cluster shows of the causes when an operation stops. A driver collects it before anything is removed; it is kept
-//! in the op occurrence's `error`, bounded and without secrets, until the op occurrence ends and after.
+//! Evidence: what a cluster shows of the cause when an operation stops.
+//!
+//! A driver collects it before anything is removed. The `error` of the op occurrence keeps it, limited in size and without secrets.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -10,28 +11,29 @@ use crate::domain::problem::Problem;
 /// The member of a [`Problem`] that holds evidence: an extension, as RFC 9457 clause 3.2 allows.
 pub const EVIDENCE: &str = "evidence";
 
-/// Bytes of all conditions, of all events and of all logs, as JSON: together, 16 KiB with what is around them.
+/// Bytes of all conditions, all events and all logs, as JSON. Together with the rest of the JSON they make 16 KiB.
 const OBJECTS_BUDGET: usize = 5 * 1024;
 const EVENTS_BUDGET: usize = 4 * 1024;
 const LOGS_BUDGET: usize = 6 * 1024;
-/// Of these, the conditions of one object, and what is around the lines of a log (two names).
+/// Bytes of the conditions of one object.
 const CONDITIONS_BUDGET: usize = 1536;
-const AROUND_LINES: usize = 400;
-/// Longer texts are cut.
-const LONGEST_TEXT: usize = 400;
-/// A longer `detail` is cut: the evidence has the rest.
-const LONGEST_DETAIL: usize = 1024;
-/// So many notes are kept.
-const NOTES: usize = 5;
+/// Bytes of a log without its lines: the names of pod and container.
+const LOG_OVERHEAD: usize = 400;
+/// Bytes of a text; longer texts are cut.
+const MAX_TEXT: usize = 400;
+/// Bytes of `detail`; a longer one is cut, for the evidence has the rest.
+const MAX_DETAIL: usize = 1024;
+/// Notes that are kept.
+const MAX_NOTES: usize = 5;
 
-/// What was found. The first of each list are the most telling ones: if something does not fit, the last go.
+/// The evidence. Each list begins with the most useful entries; the last entries are dropped if they do not fit.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Evidence {
     /// Objects that are not ready.
     pub objects: Vec<ObjectEvidence>,
-    /// What Kubernetes reported about them, newest first.
+    /// The events about them, newest first.
     pub events: Vec<EventEvidence>,
-    /// What their failing containers said last.
+    /// The last log lines of their failing containers.
     pub logs: Vec<LogEvidence>,
     /// What could not be read, and why.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -45,7 +47,7 @@ pub struct ObjectEvidence {
     pub kind: String,
     /// `metadata.name`.
     pub name: String,
-    /// What it lacks, in words.
+    /// What it lacks to be ready.
     pub lacks: String,
     /// `status.conditions`.
     pub conditions: Vec<ConditionEvidence>,
@@ -69,7 +71,7 @@ pub struct ConditionEvidence {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EventEvidence {
-    /// Kind and name of what it is about.
+    /// Kind and name of the object it is about.
     pub object: String,
     /// `Normal` or `Warning`.
     #[serde(rename = "type")]
@@ -91,34 +93,39 @@ pub struct LogEvidence {
     pub pod: String,
     /// The container in it.
     pub container: String,
-    /// Whether it is the log of the container that ran, and ended, before the present one.
+    /// Whether it is the log of the previous run of the container.
     pub previous: bool,
     /// The last lines, oldest first.
     pub lines: Vec<String>,
 }
 
 impl Evidence {
-    /// `problem` with this as a member, both without secrets and no longer than they may be.
+    /// `problem` with the evidence as a member; both limited in size, and without secrets.
     pub fn explain(self, problem: Problem, mask: &Mask) -> Problem {
-        let detail = cut(&mask.apply(&problem.detail), LONGEST_DETAIL);
-        let problem = Problem { detail, ..problem };
+        let detail = cut(&mask.apply(&problem.detail), MAX_DETAIL);
+        let mut problem = Problem { detail, ..problem };
+        for member in problem.extra.values_mut() {
+            if let Value::String(text) = member {
+                *text = cut(&mask.apply(text), MAX_TEXT);
+            }
+        }
         if self == Self::default() {
             return problem;
         }
         problem.with(EVIDENCE, serde_json::to_value(self.bounded(mask)).unwrap_or_default())
     }
 
-    /// The same without secrets, with short texts, and with as many entries as fit.
+    /// The evidence without secrets, with short texts, and with as many entries as fit.
     fn bounded(mut self, mask: &Mask) -> Self {
-        let clean = |text: &mut String| *text = cut(&mask.apply(text), LONGEST_TEXT);
+        let clean = |text: &mut String| *text = cut(&mask.apply(text), MAX_TEXT);
         for log in &mut self.logs {
-            // As a whole: a private key spans lines.
+            // All lines together: a private key spans lines.
             log.lines = mask.apply_to_lines(&log.lines);
-            log.lines.iter_mut().for_each(|line| *line = cut(line, LONGEST_TEXT));
+            log.lines.iter_mut().for_each(|line| *line = cut(line, MAX_TEXT));
         }
         self.notes.iter_mut().for_each(clean);
         self.notes.dedup();
-        self.notes.truncate(NOTES);
+        self.notes.truncate(MAX_NOTES);
         keep_within(&mut self.objects, OBJECTS_BUDGET, |object| {
             clean(&mut object.lacks);
             keep_within(&mut object.conditions, CONDITIONS_BUDGET, |condition| {
@@ -130,9 +137,9 @@ impl Evidence {
             [&mut event.reason, &mut event.message].into_iter().for_each(clean);
             [&mut event.object, &mut event.kind, &mut event.last_timestamp].into_iter().for_each(plain);
         });
-        let share = (LOGS_BUDGET / self.logs.len().max(1)).saturating_sub(AROUND_LINES);
+        let share = (LOGS_BUDGET / self.logs.len().max(1)).saturating_sub(LOG_OVERHEAD);
         for log in &mut self.logs {
-            // The newest lines tell most.
+            // Keep the newest lines.
             log.lines.reverse();
             keep_within(&mut log.lines, share, |_| ());
             log.lines.reverse();
@@ -142,8 +149,7 @@ impl Evidence {
     }
 }
 
-/// Makes the first entries clean and keeps them, as long as their JSON is no longer than `budget` together. There may be
-/// many more, which nobody will read.
+/// Cleans and keeps the first entries, up to `budget` bytes of JSON. Does not clean the rest, of which there may be many.
 fn keep_within<T: Serialize>(entries: &mut Vec<T>, budget: usize, mut clean: impl FnMut(&mut T)) {
     let mut left = budget;
     let fitting = entries.iter_mut().map_while(|entry| {
@@ -156,22 +162,22 @@ fn keep_within<T: Serialize>(entries: &mut Vec<T>, budget: usize, mut clean: imp
     entries.truncate(fitting);
 }
 
-/// A word that tells nothing, short and without control characters: who wrote the object may have put any there.
+/// Shortens a word that holds no secret, and removes control characters, which the author of the object may have put there.
 fn plain(text: &mut String) {
-    *text = cut(text, LONGEST_TEXT).replace(char::is_control, " ");
+    *text = cut(text, MAX_TEXT).replace(char::is_control, " ");
 }
 
-/// At most `longest` bytes of the text, and a sign that there was more.
-fn cut(text: &str, longest: usize) -> String {
-    if text.len() <= longest {
+/// At most `max` bytes of the text, with `…` if it was longer.
+fn cut(text: &str, max: usize) -> String {
+    if text.len() <= max {
         return text.to_owned();
     }
-    let end = (0..=longest).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    let end = (0..=max).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
     format!("{}…", &text[..end])
 }
 
 impl ConditionEvidence {
-    /// The condition that `value` is, as Kubernetes writes it.
+    /// Reads a condition as Kubernetes writes it.
     pub fn read(value: &Value) -> Self {
         let text = |name: &str| value.get(name).and_then(Value::as_str).unwrap_or("").to_owned();
         Self { kind: text("type"), status: text("status"), reason: text("reason"), message: text("message") }
@@ -182,7 +188,7 @@ impl ConditionEvidence {
 mod tests {
     use super::*;
 
-    fn much() -> Evidence {
+    fn large_evidence() -> Evidence {
         let text = "x\u{1}\"é".repeat(1000);
         let condition = ConditionEvidence { message: text.clone(), ..ConditionEvidence::default() };
         let object =
@@ -194,9 +200,9 @@ mod tests {
     }
 
     #[test]
-    fn evidence_is_bounded_whatever_was_found() {
-        let problem = much().explain(Problem::conflict("d".repeat(9000)), &Mask::default());
-        assert!(problem.detail.len() <= LONGEST_DETAIL + '…'.len_utf8());
+    fn limits_the_size_of_any_evidence() {
+        let problem = large_evidence().explain(Problem::conflict("d".repeat(9000)), &Mask::default());
+        assert!(problem.detail.len() <= MAX_DETAIL + '…'.len_utf8());
         let evidence = &problem.extra[EVIDENCE];
         let length = evidence.to_string().len();
         assert!(length <= 18 * 1024, "{length}");

@@ -1,15 +1,15 @@
-//! What an operation asks the NFVO for (granting, SOL003 clause 9): the resources that its plan adds and removes.
+//! The resources that an operation adds and removes, as it asks the NFVO for them (granting, SOL003 clause 9).
 //!
-//! Pure. A VDU's instances, which are pods, are COMPUTE resources, volume claims are STORAGE. What a plan adds and removes
-//! follows from its steps, whatever the operation, and their identifiers from names and numbers: planned again, it asks for
-//! the same. Of a DaemonSet nobody knows how many pods the cluster will make: it counts as one.
+//! Pods of VDUs are COMPUTE resources, volume claims are STORAGE. The resources follow from the steps of the plan, their identifiers
+//! from names and numbers: the same plan always asks for the same. A DaemonSet counts as one pod, because only the cluster knows how
+//! many it makes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::domain::change::{has_run, is_remade};
+use crate::domain::change::{is_unchanged_job, must_be_replaced};
 use crate::domain::instance::{InstantiatedVnfInfo, VnfInstance, Vnfc};
 use crate::domain::op_occ::LcmOperation;
 use crate::domain::plan::{Plan, Step};
@@ -19,18 +19,18 @@ use crate::domain::resource::{ObjectKey, Resource, ResourceState};
 /// A Grant that the NFVO has not decided on yet (clause 9.4.2.3.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PendingGrant {
-    /// Where it will be.
+    /// The URI at which it will appear.
     pub uri: String,
-    /// The identifiers of the resources that it is to answer.
-    pub asked: Asked,
+    /// The resources that it must cover.
+    pub asked: ResourceIds,
 }
 
-/// Identifiers of resource definitions, as they were asked for.
+/// Identifiers of the resource definitions of a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Asked {
-    /// Of those to be added.
+pub struct ResourceIds {
+    /// Resources to add.
     pub add: Vec<String>,
-    /// Of those to be removed.
+    /// Resources to remove.
     pub remove: Vec<String>,
 }
 
@@ -44,57 +44,57 @@ pub enum ResourceType {
     Storage,
 }
 
-/// A resource that is added or removed.
+/// A resource to add or remove (`ResourceDefinition`, clause 9.5.3.2).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Definition {
+pub struct GrantedResource {
     /// Its identifier in the request.
     pub id: String,
-    /// What it is.
+    /// Its type.
     pub kind: ResourceType,
-    /// The VDU that it belongs to, if any.
+    /// Its VDU, if any.
     pub vdu_id: Option<String>,
-    /// Of one that is added: what the VNFD or the package calls it.
+    /// Of a resource to add: its name in the VNFD or in the package.
     pub template: Option<String>,
-    /// Of one that is there: its name in the cluster, and the kind of object that it comes from.
+    /// Of an existing resource: its name in the cluster, and the kind of object that it comes from.
     pub existing: Option<(String, String)>,
 }
 
-/// How far instances are to be apart.
+/// How far apart instances must be (`PlacementConstraint.scope`, clause 9.5.3.6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum Scope {
-    /// On nodes of their own.
+pub enum PlacementScope {
+    /// Each on another node.
     NfviNode,
-    /// In zones of their own.
+    /// Each in another zone.
     Zone,
 }
 
-/// Instances of one workload that are to be apart.
+/// Instances of one workload that must be apart (`PlacementConstraint` with anti-affinity).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Apart {
+pub struct AntiAffinity {
     /// How far.
-    pub scope: Scope,
-    /// Those that are added, by the identifiers of their definitions.
+    pub scope: PlacementScope,
+    /// The instances to add, by their identifiers in the request.
     pub added: Vec<String>,
-    /// Those that are there and stay, by their names.
+    /// The existing instances that stay, by their names.
     pub existing: Vec<String>,
 }
 
-/// What an operation asks for.
+/// The resources that an operation asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Demand {
-    /// What it adds.
-    pub add: Vec<Definition>,
-    /// What it removes.
-    pub remove: Vec<Definition>,
-    /// What of it is to be apart.
-    pub apart: Vec<Apart>,
+pub struct ResourceRequest {
+    /// Resources to add.
+    pub add: Vec<GrantedResource>,
+    /// Resources to remove.
+    pub remove: Vec<GrantedResource>,
+    /// Which of them must be apart.
+    pub apart: Vec<AntiAffinity>,
 }
 
-impl Demand {
-    /// What an operation adds and removes that does `plan` with an `inventory` as it is, and `planned` rows to be added or
-    /// replaced.
-    pub fn of(
+impl ResourceRequest {
+    /// The resources that `plan` adds and removes, given the present `inventory` and the `planned` rows that are added to it or
+    /// replace rows of it.
+    pub fn new(
         operation: LcmOperation,
         instance: &VnfInstance,
         plan: &Plan,
@@ -104,42 +104,42 @@ impl Demand {
         let info = instance.instantiated.as_ref();
         let rows: BTreeMap<&ObjectKey, &Resource> =
             inventory.iter().chain(planned).map(|row| (&row.key, row)).collect();
-        let mut counting =
-            Counting { info, demand: Self::default(), numbers: BTreeMap::new(), changed: BTreeSet::new() };
+        let mut counter =
+            ResourceCounter { info, request: Self::default(), numbers: BTreeMap::new(), changed: BTreeSet::new() };
         for step in &plan.forward {
-            counting.step(step, &rows, planned);
+            counter.step(step, &rows, planned);
         }
         if operation == LcmOperation::Terminate {
-            // Whatever made them: pods and claims of custom resources are not told by a manifest.
-            counting.demand.remove.clear();
-            info.into_iter().for_each(|info| counting.remove_all(info));
+            // All there are: no manifest names the pods and claims of custom resources.
+            counter.request.remove.clear();
+            info.into_iter().for_each(|info| counter.remove_all(info));
         }
-        counting.demand
+        counter.request
     }
 
-    /// The identifiers that a Grant is to answer.
-    pub fn asked(&self) -> Asked {
-        let ids = |definitions: &[Definition]| definitions.iter().map(|it| it.id.clone()).collect();
-        Asked { add: ids(&self.add), remove: ids(&self.remove) }
+    /// The identifiers that a Grant must cover.
+    pub fn ids(&self) -> ResourceIds {
+        let ids = |definitions: &[GrantedResource]| definitions.iter().map(|it| it.id.clone()).collect();
+        ResourceIds { add: ids(&self.add), remove: ids(&self.remove) }
     }
 }
 
-/// A demand that grows step by step.
-struct Counting<'a> {
+/// Adds up the resources step by step.
+struct ResourceCounter<'a> {
     info: Option<&'a InstantiatedVnfInfo>,
-    demand: Demand,
-    /// How many were added of what is called so.
+    request: ResourceRequest,
+    /// How many resources of each name were added.
     numbers: BTreeMap<String, u32>,
-    /// What a change of package was counted for.
+    /// The objects whose change was counted.
     changed: BTreeSet<ObjectKey>,
 }
 
-impl Counting<'_> {
+impl ResourceCounter<'_> {
     fn step(&mut self, step: &Step, rows: &BTreeMap<&ObjectKey, &Resource>, planned: &[Resource]) {
         let row = |key: &ObjectKey| rows.get(key).copied();
         match step {
             Step::Apply { objects } => {
-                // A row that is planned now replaces what an earlier instantiation left, if it left anything.
+                // A row that is planned now replaces one that an earlier instantiation left.
                 let made =
                     |row: &&Resource| row.state == ResourceState::Planned || planned.iter().any(|it| it.key == row.key);
                 for row in objects.iter().filter_map(row).filter(made) {
@@ -162,20 +162,20 @@ impl Counting<'_> {
                     self.remove_pods(row, before.saturating_sub(after));
                 }
             }
-            // Whatever controls them makes others.
+            // The controller of each pod makes another one.
             Step::DeletePods { pods } => {
                 for pod in pods {
                     let vnfc = self.info.and_then(|info| info.vnfcs.iter().find(|vnfc| vnfc.pod_name == pod.name));
                     let vdu_id = vnfc.map(|vnfc| vnfc.vdu_id.clone());
                     let kind = vnfc.map_or("Pod", |vnfc| &vnfc.workload_kind).to_owned();
-                    self.demand.remove.push(Definition {
+                    self.request.remove.push(GrantedResource {
                         id: format!("remove-compute-{}", pod.name),
                         kind: ResourceType::Compute,
                         vdu_id: vdu_id.clone(),
                         template: None,
                         existing: Some((pod.name.clone(), kind)),
                     });
-                    self.demand.add.push(Definition {
+                    self.request.add.push(GrantedResource {
                         id: format!("add-compute-for-{}", pod.name),
                         kind: ResourceType::Compute,
                         template: vdu_id.clone(),
@@ -193,7 +193,7 @@ impl Counting<'_> {
                 }
             }
             Step::Change { rows: wanted } => wanted.iter().for_each(|row| self.change(row, rows)),
-            // What is cleared is made anew by the change that follows.
+            // The `Change` that follows counts objects that are replaced.
             Step::AwaitReady { .. }
             | Step::EndPods { .. }
             | Step::DeleteReplaced { .. }
@@ -201,9 +201,9 @@ impl Counting<'_> {
         }
     }
 
-    /// What becomes of an object that is to be as `wanted` says. Pods that are replaced one by one are no more and no fewer.
+    /// Counts the change of an object to `wanted`. A rolling replacement of pods counts as no change.
     fn change(&mut self, wanted: &Resource, rows: &BTreeMap<&ObjectKey, &Resource>) {
-        // Replicas that an autoscaler had are set twice.
+        // A workload that an autoscaler scaled is changed twice.
         if !self.changed.insert(wanted.key.clone()) {
             return;
         }
@@ -212,11 +212,11 @@ impl Counting<'_> {
         };
         match rows.values().find(is_there) {
             None => self.add(wanted, 0, pods(wanted)),
-            Some(now) if is_remade(now, wanted) => {
+            Some(now) if must_be_replaced(now, wanted) => {
                 self.remove_pods(now, u32::MAX);
                 self.add(wanted, 0, pods(wanted));
             }
-            Some(now) if has_run(now, wanted) || now.key.kind == "PersistentVolumeClaim" => {}
+            Some(now) if is_unchanged_job(now, wanted) || now.key.kind == "PersistentVolumeClaim" => {}
             Some(now) => {
                 let (before, after) = (pods(now), pods(wanted));
                 self.add(wanted, before, after);
@@ -225,19 +225,19 @@ impl Counting<'_> {
         }
     }
 
-    /// What the object makes when it has `after` instances and not `before`.
+    /// Counts what the object makes when it goes from `before` to `after` instances.
     fn add(&mut self, row: &Resource, before: u32, after: u32) {
         self.add_pods(row, before, after);
         if row.key.kind == "PersistentVolumeClaim" {
             self.push(ResourceType::Storage, &row.key.name, row.vdu_id.as_ref());
         }
         for template in claim_templates(row) {
-            // Claims outlive the pods that a StatefulSet has no more.
-            let is_there = |ordinal: &u32| {
+            // The claims of a StatefulSet outlive its pods.
+            let exists = |ordinal: &u32| {
                 let name = format!("{template}-{}-{ordinal}", row.key.name);
                 self.info.is_some_and(|info| info.storages.iter().any(|storage| storage.claim_name == name))
             };
-            let new = (before..after).filter(|ordinal| !is_there(ordinal)).count();
+            let new = (before..after).filter(|ordinal| !exists(ordinal)).count();
             for _ in 0..new {
                 self.push(ResourceType::Storage, template, row.vdu_id.as_ref());
             }
@@ -247,16 +247,16 @@ impl Counting<'_> {
     fn add_pods(&mut self, row: &Resource, before: u32, after: u32) {
         let Some(vdu) = &row.vdu_id else { return };
         let added: Vec<String> = (before..after).map(|_| self.push(ResourceType::Compute, vdu, Some(vdu))).collect();
-        let there: Vec<String> =
+        let existing: Vec<String> =
             pods_of(self.info, row).map(|vnfc| vnfc.pod_name.clone()).take(before as usize).collect();
-        if !added.is_empty() && added.len() + there.len() > 1 {
-            let scopes = apart(row).into_iter();
-            let apart = scopes.map(|scope| Apart { scope, added: added.clone(), existing: there.clone() });
-            self.demand.apart.extend(apart);
+        if !added.is_empty() && added.len() + existing.len() > 1 {
+            let scopes = anti_affinity_scopes(row).into_iter();
+            let apart = scopes.map(|scope| AntiAffinity { scope, added: added.clone(), existing: existing.clone() });
+            self.request.apart.extend(apart);
         }
     }
 
-    /// Gives back the identifier.
+    /// Adds a resource; returns its identifier.
     fn push(&mut self, kind: ResourceType, template: &str, vdu_id: Option<&String>) -> String {
         let what = match kind {
             ResourceType::Compute => format!("add-compute-{template}"),
@@ -266,12 +266,12 @@ impl Counting<'_> {
         *number += 1;
         let id = format!("{what}-{number}");
         let (vdu_id, template) = (vdu_id.cloned(), Some(template.to_owned()));
-        self.demand.add.push(Definition { id: id.clone(), kind, vdu_id, template, existing: None });
+        self.request.add.push(GrantedResource { id: id.clone(), kind, vdu_id, template, existing: None });
         id
     }
 
-    /// So many pods of the workload, the last ones of a StatefulSet, as it removes these first; of others nobody knows which
-    /// the cluster will choose.
+    /// Removes `number` pods of the workload. A StatefulSet deletes its last pods first; which pods another workload deletes is not
+    /// known.
     fn remove_pods(&mut self, row: &Resource, number: u32) {
         let mut pods: Vec<&Vnfc> = pods_of(self.info, row).collect();
         let ordinal = |vnfc: &Vnfc| vnfc.pod_name.rsplit('-').next().and_then(|last| last.parse::<u32>().ok());
@@ -279,26 +279,26 @@ impl Counting<'_> {
             pods.sort_by_key(|vnfc| ordinal(vnfc));
         }
         let removed = pods.iter().rev().take(number as usize).map(|vnfc| removed_pod(vnfc));
-        self.demand.remove.extend(removed);
+        self.request.remove.extend(removed);
     }
 
     fn remove_claims(&mut self, row: &Resource) {
         let is_of = |claim: &str| {
-            let made = |template: &str| {
+            let ordinal = |template: &str| {
                 let rest = claim.strip_prefix(template)?.strip_prefix('-')?;
                 rest.strip_prefix(row.key.name.as_str())?.strip_prefix('-')?.parse::<u32>().ok()
             };
             (row.key.kind == "PersistentVolumeClaim" && row.key.name == claim)
-                || claim_templates(row).into_iter().any(|template| made(template).is_some())
+                || claim_templates(row).into_iter().any(|template| ordinal(template).is_some())
         };
         let claims = self.info.into_iter().flat_map(|info| &info.storages).filter(|it| is_of(&it.claim_name));
-        let removed: Vec<Definition> = claims.map(|storage| removed_claim(&storage.claim_name)).collect();
-        self.demand.remove.extend(removed);
+        let removed: Vec<GrantedResource> = claims.map(|storage| removed_claim(&storage.claim_name)).collect();
+        self.request.remove.extend(removed);
     }
 
     fn remove_all(&mut self, info: &InstantiatedVnfInfo) {
         let (pods, claims) = (info.vnfcs.iter().map(removed_pod), info.storages.iter());
-        self.demand.remove.extend(pods.chain(claims.map(|storage| removed_claim(&storage.claim_name))));
+        self.request.remove.extend(pods.chain(claims.map(|storage| removed_claim(&storage.claim_name))));
     }
 }
 
@@ -307,8 +307,8 @@ fn pods_of<'r>(info: Option<&'r InstantiatedVnfInfo>, row: &'r Resource) -> impl
     vnfcs.filter(|vnfc| vnfc.workload_kind == row.key.kind && vnfc.workload_name == row.key.name)
 }
 
-fn removed_pod(vnfc: &Vnfc) -> Definition {
-    Definition {
+fn removed_pod(vnfc: &Vnfc) -> GrantedResource {
+    GrantedResource {
         id: format!("remove-compute-{}", vnfc.pod_name),
         kind: ResourceType::Compute,
         vdu_id: Some(vnfc.vdu_id.clone()),
@@ -317,8 +317,8 @@ fn removed_pod(vnfc: &Vnfc) -> Definition {
     }
 }
 
-fn removed_claim(name: &str) -> Definition {
-    Definition {
+fn removed_claim(name: &str) -> GrantedResource {
+    GrantedResource {
         id: format!("remove-storage-{name}"),
         kind: ResourceType::Storage,
         vdu_id: None,
@@ -330,13 +330,13 @@ fn removed_claim(name: &str) -> Definition {
 /// How many pods the object makes by its intent.
 fn pods(row: &Resource) -> u32 {
     match row.key.kind.as_str() {
-        // What an autoscaler sets begins with 1, as Kubernetes has it.
+        // An autoscaled workload begins with 1, Kubernetes' default.
         "Deployment" | "StatefulSet" | "ReplicaSet" => replicas(&row.manifest).unwrap_or(1),
         _ => 1,
     }
 }
 
-/// `spec.replicas` as they are now; of a workload whose replicas are an autoscaler's, the 1 that Kubernetes begins with.
+/// `spec.replicas` as they are now; of an autoscaled workload 1, Kubernetes' default.
 fn replicas(manifest: &serde_json::Map<String, Value>) -> Option<u32> {
     let number = manifest.get("spec")?.get("replicas").and_then(Value::as_u64);
     match (number, started_replicas(manifest)) {
@@ -351,15 +351,15 @@ fn claim_templates(row: &Resource) -> Vec<&str> {
     templates.into_iter().flatten().filter_map(|template| template.pointer("/metadata/name")?.as_str()).collect()
 }
 
-/// How far the pods of the workload must be from each other: by required anti-affinity to what has the pods' own labels.
-fn apart(row: &Resource) -> BTreeSet<Scope> {
+/// How far apart the pods of the workload must be: by required anti-affinity to their own labels.
+fn anti_affinity_scopes(row: &Resource) -> BTreeSet<PlacementScope> {
     let spec = row.manifest.get("spec");
     let template = spec.and_then(|spec| spec.get("template"));
     let terms = template.and_then(|template| {
         template.pointer("/spec/affinity/podAntiAffinity/requiredDuringSchedulingIgnoredDuringExecution")?.as_array()
     });
     let labels = template.and_then(|template| template.pointer("/metadata/labels"));
-    let is_of_these = |term: &&Value| {
+    let selects_own_pods = |term: &&Value| {
         let selector = term.get("labelSelector").and_then(Value::as_object);
         let wanted = selector.filter(|it| it.len() == 1).and_then(|it| it.get("matchLabels")?.as_object());
         wanted.zip(labels).is_some_and(|(wanted, labels)| {
@@ -367,11 +367,11 @@ fn apart(row: &Resource) -> BTreeSet<Scope> {
         })
     };
     let scope = |term: &Value| match term.get("topologyKey")?.as_str()? {
-        "kubernetes.io/hostname" => Some(Scope::NfviNode),
-        "topology.kubernetes.io/zone" => Some(Scope::Zone),
+        "kubernetes.io/hostname" => Some(PlacementScope::NfviNode),
+        "topology.kubernetes.io/zone" => Some(PlacementScope::Zone),
         _ => None,
     };
-    terms.into_iter().flatten().filter(is_of_these).filter_map(scope).collect()
+    terms.into_iter().flatten().filter(selects_own_pods).filter_map(scope).collect()
 }
 
 #[cfg(test)]
@@ -420,12 +420,21 @@ mod tests {
         }
     }
 
-    fn demand(info: Option<&InstantiatedVnfInfo>, steps: &[Step], rows: &[Resource], planned: &[Resource]) -> Demand {
-        let mut counting =
-            Counting { info, demand: Demand::default(), numbers: BTreeMap::new(), changed: BTreeSet::new() };
+    fn demand(
+        info: Option<&InstantiatedVnfInfo>,
+        steps: &[Step],
+        rows: &[Resource],
+        planned: &[Resource],
+    ) -> ResourceRequest {
+        let mut counter = ResourceCounter {
+            info,
+            request: ResourceRequest::default(),
+            numbers: BTreeMap::new(),
+            changed: BTreeSet::new(),
+        };
         let all = rows.iter().chain(planned).map(|row| (&row.key, row)).collect();
-        steps.iter().for_each(|step| counting.step(step, &all, planned));
-        counting.demand
+        steps.iter().for_each(|step| counter.step(step, &all, planned));
+        counter.request
     }
 
     fn database(replicas: u32) -> Resource {
@@ -447,7 +456,7 @@ mod tests {
         ];
         let keys: Vec<ObjectKey> = planned.iter().map(|row| row.key.clone()).collect();
         let demand = demand(None, &apply_all(&keys), &[], &planned);
-        let mut asked = demand.asked().add;
+        let mut asked = demand.ids().add;
         asked.sort();
         assert_eq!(
             asked,
@@ -464,7 +473,7 @@ mod tests {
         );
         assert!(demand.remove.is_empty());
         let added = ["add-compute-AMF-1", "add-compute-AMF-2"].map(str::to_owned).to_vec();
-        assert_eq!(demand.apart, [Apart { scope: Scope::NfviNode, added, existing: Vec::new() }]);
+        assert_eq!(demand.apart, [AntiAffinity { scope: PlacementScope::NfviNode, added, existing: Vec::new() }]);
     }
 
     #[test]
@@ -472,10 +481,10 @@ mod tests {
         let set = |replicas| [Step::SetReplicas { changes: vec![ReplicaChange { object: database(0).key, replicas }] }];
         let info = info();
         let out = demand(Some(&info), &set(13), &[database(11)], &[]);
-        assert_eq!(out.asked().add, ["add-compute-DB-1", "add-compute-DB-2", "add-storage-data-1"]);
+        assert_eq!(out.ids().add, ["add-compute-DB-1", "add-compute-DB-2", "add-storage-data-1"]);
         assert!(out.remove.is_empty());
         let scaled_in = demand(Some(&info), &set(9), &[database(11)], &[]);
-        assert_eq!(scaled_in.asked().remove, ["remove-compute-db-10", "remove-compute-db-2"]);
+        assert_eq!(scaled_in.ids().remove, ["remove-compute-db-10", "remove-compute-db-2"]);
         assert!(scaled_in.add.is_empty());
     }
 
@@ -495,9 +504,9 @@ mod tests {
         });
         let demand = demand(Some(&info), &steps, &before, &[]);
         let computes =
-            |definitions: &[Definition]| definitions.iter().filter(|it| it.kind == ResourceType::Compute).count();
+            |definitions: &[GrantedResource]| definitions.iter().filter(|it| it.kind == ResourceType::Compute).count();
         assert_eq!(computes(&demand.add), 3, "two more of the one, and the new one: {:?}", demand.add);
-        assert_eq!(demand.asked().remove, ["remove-compute-old-0"]);
+        assert_eq!(demand.ids().remove, ["remove-compute-old-0"]);
     }
 
     #[test]
@@ -506,8 +515,8 @@ mod tests {
         let mut steps = vec![Step::DeletePods { pods }];
         steps.extend(apply_all(&[database(0).key]));
         let demand = demand(Some(&info()), &steps, &[database(11)], &[]);
-        assert_eq!(demand.asked().remove, ["remove-compute-db-1"]);
-        assert_eq!(demand.asked().add, ["add-compute-for-db-1"]);
+        assert_eq!(demand.ids().remove, ["remove-compute-db-1"]);
+        assert_eq!(demand.ids().add, ["add-compute-for-db-1"]);
         assert_eq!(demand.add[0].vdu_id.as_deref(), Some("DB"));
     }
 
@@ -519,9 +528,9 @@ mod tests {
         let mut stopped = database(4);
         stopped.manifest = with_vnf_state(&stopped.manifest, VnfState::Stopped);
         let start = demand(None, &operate(&keys, &[], VnfState::Started, None), &[stopped], &[]);
-        assert_eq!((start.asked().add.len(), start.remove.len()), (4, 0));
+        assert_eq!((start.ids().add.len(), start.remove.len()), (4, 0));
         let again = demand(Some(&info), &operate(&keys, &[], VnfState::Started, None), &[database(4)], &[]);
-        assert_eq!(again, Demand::default());
+        assert_eq!(again, ResourceRequest::default());
     }
 
     #[test]
@@ -530,6 +539,6 @@ mod tests {
         info.storages.push(VirtualStorage { claim_name: "data-db-x-1".to_owned(), claim_uid: String::new() });
         let demand = demand(Some(&info), &remove_all(&[database(0).key], None), &[database(4)], &[]);
         assert_eq!(demand.remove.len(), 5);
-        assert_eq!(demand.asked().remove.last().unwrap(), "remove-storage-data-db-11");
+        assert_eq!(demand.ids().remove.last().unwrap(), "remove-storage-data-db-11");
     }
 }

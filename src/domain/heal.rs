@@ -1,14 +1,14 @@
-//! Which pods a heal request means (SOL003 clause 5.4.9, SOL002 for `vnfcInstanceId`).
+//! The pods that a heal request names (SOL003 clause 5.4.9, SOL002 for `vnfcInstanceId`).
 
 use std::collections::BTreeSet;
 
 use crate::domain::instance::Vnfc;
 use crate::domain::problem::{Problem, ProblemType, Values, problem};
 
-/// The VNFCs named by `ids`; all if it is empty. An id is a `vnfcInfo.id` or a `vnfcResourceInfo.id`.
+/// The VNFCs with these `ids`, or all if there are none. An id is a `vnfcInfo.id` or a `vnfcResourceInfo.id`.
 ///
 /// # Errors
-/// 422 naming the ids that no VNFC has.
+/// 422 with the ids that no VNFC has.
 pub fn select<'a>(vnfcs: &'a [Vnfc], ids: &[String]) -> Result<Vec<&'a Vnfc>, Problem> {
     if ids.is_empty() {
         return Ok(vnfcs.iter().collect());
@@ -16,7 +16,7 @@ pub fn select<'a>(vnfcs: &'a [Vnfc], ids: &[String]) -> Result<Vec<&'a Vnfc>, Pr
     let mut unknown: BTreeSet<&String> = ids.iter().collect();
     let mut selected = Vec::new();
     for vnfc in vnfcs {
-        // Both forms may be given.
+        // A request may name a VNFC by both ids.
         let by_name = unknown.remove(&vnfc.pod_name);
         if unknown.remove(&vnfc.info_id()) || by_name {
             selected.push(vnfc);

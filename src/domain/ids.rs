@@ -1,4 +1,4 @@
-//! Typed identifiers. One type per resource, so that an op occurrence's id can't stand where an instance's is wanted.
+//! Identifiers: one type per resource, so that the compiler tells the id of an op occurrence from that of an instance.
 //!
 //! All are UUIDs; the caller supplies the randomness (see [`crate::clock::Ids`]).
 

@@ -1,4 +1,4 @@
-//! The VNF instance (SOL003 clause 5.5.2.2) as Gybe keeps it: one model behind both editions of the API.
+//! The VNF instance (SOL003 clause 5.5.2.2): one model behind both editions of the API.
 
 use std::collections::BTreeMap;
 
@@ -45,9 +45,9 @@ pub struct VnfInstance {
     pub vim_connections: BTreeMap<String, VimConnection>,
     /// Present while the instance is INSTANTIATED.
     pub instantiated: Option<InstantiatedVnfInfo>,
-    /// Counts the changes to the row: the ETag, and what a compare-and-swap compares.
+    /// Counts the changes of the row: the ETag, and the value that a compare-and-swap compares.
     pub version: i64,
-    /// When the row was made: the order of lists.
+    /// When the row was made; lists are in this order.
     pub created_at: OffsetDateTime,
 }
 
@@ -109,14 +109,14 @@ impl PackageAttributes {
     }
 }
 
-/// The key of [`VnfMetadata`] that callers can't write.
+/// The key of [`VnfMetadata`] that callers cannot write.
 pub const NAMESPACE_KEY: &str = "namespace";
 
-/// `vnf_instances.vnf_metadata`: the caller's keys, and under the reserved key `namespace` the one namespace the VNF
-/// lives in, from the moment instantiation is accepted until termination or rollback ended. It is stored nowhere else.
+/// `vnf_instances.vnf_metadata`: the caller's keys, and under the reserved key `namespace` the namespace of the VNF, from the 202 of
+/// its instantiation to the end of termination or rollback. The namespace is stored nowhere else.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct VnfMetadata {
-    /// Where all namespaced objects of the VNF are.
+    /// The namespace of all namespaced objects of the VNF.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub namespace: Option<Namespace>,
     /// The caller's keys; never `namespace`.

@@ -1,11 +1,11 @@
-//! A Kubernetes object as a package's definition file has it, with the place it was read from.
+//! A Kubernetes object as it stands in a definition file of a package, with its position there.
 //!
 //! `crate::package::manifest` reads them out of YAML; [`crate::domain::namespace`] and [`crate::domain::render`] turn them into intents.
 
 use serde_json::{Map, Value};
 
-/// One object of a definition file. Reading has made sure of `apiVersion`, `kind` and `metadata.name`; a review that has no name
-/// was given one, as the inventory needs it.
+/// One object of a definition file. It has `apiVersion`, `kind` and `metadata.name`: the reader checks this, and names a review without
+/// a name, because the inventory needs one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Manifest {
     /// Path of the file in the package.
@@ -37,8 +37,8 @@ impl Manifest {
         self.metadata("namespace").filter(|name| !name.is_empty())
     }
 
-    /// `file:line`, for telling a package's author where to look.
-    pub fn place(&self) -> String {
+    /// `file:line`, for error messages.
+    pub fn position(&self) -> String {
         format!("{}:{}", self.file, self.line)
     }
 
@@ -52,8 +52,7 @@ impl Manifest {
     }
 }
 
-/// Whether objects of this `apiVersion` are reviews, such as SelfSubjectAccessReview: questions that are answered, and of
-/// which nothing is there afterwards.
+/// Whether objects of this `apiVersion` are reviews, such as SelfSubjectAccessReview: creating one gives an answer and leaves no object.
 pub fn is_review(api_version: &str) -> bool {
     let group = api_version.split_once('/').map_or("", |(group, _)| group);
     matches!(group, "authentication.k8s.io" | "authorization.k8s.io")

@@ -1,4 +1,4 @@
-//! What Gybe decides, without doing anything: no I/O, no clock, no async. Everything else depends on this, it on nothing.
+//! The decisions, as pure functions: no I/O, no clock, no async. All other modules may use this one; it uses none of them.
 
 pub mod change;
 pub mod drift;

@@ -1,7 +1,7 @@
-//! The one namespace a VNF instance lives in: how it is decided, checked and forced upon the objects.
+//! The namespace of a VNF instance: decides it, checks it, and puts the objects into it.
 //!
 //! Precedence: `additionalParams.namespace`, else the one namespace that the manifests name, else `default`.
-//! [`decide`] runs in the API before the 202; [`place`] in the planner, once discovery has told which kinds are namespaced.
+//! [`decide`] runs in the API before the 202. [`place`] runs in the planner, which knows from discovery which kinds are namespaced.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -37,7 +37,7 @@ impl From<Namespace> for String {
     }
 }
 
-/// Why a text is no namespace's name.
+/// A text that is not the name of a namespace.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "'{0}' is not a namespace name: use 1 to 63 lower-case letters, digits and '-', beginning and ending with a letter or digit"
@@ -48,7 +48,7 @@ impl TryFrom<String> for Namespace {
     type Error = NotANamespace;
 
     fn try_from(name: String) -> Result<Self, NotANamespace> {
-        // The text comes from outside: show no more of it than a name could have.
+        // The text comes from a caller: quote no more of it than a name can have.
         if is_dns_label(&name) { Ok(Self(name)) } else { Err(NotANamespace(name.chars().take(64).collect())) }
     }
 }
@@ -56,7 +56,7 @@ impl TryFrom<String> for Namespace {
 /// Decides the namespace from the request's `additionalParams.namespace` and the manifests.
 ///
 /// # Errors
-/// 400 if the parameter is no string or no DNS label; 422 if it is absent and the manifests name several namespaces.
+/// 400 if the parameter is not a string or not a DNS label; 422 if it is absent and the manifests name several namespaces.
 pub fn decide(parameter: Option<&Value>, manifests: &[Manifest]) -> Result<Namespace, Problem> {
     match parameter {
         None => from_manifests(manifests),
@@ -78,8 +78,8 @@ fn invalid(kind: ProblemType, parameter: &str, value: &str, reason: &str) -> Pro
     problem!(kind, "{parameter}: {reason}", parameter = parameter, reason = reason).quoting("value", value)
 }
 
-/// The namespaces that the manifests name, with the files that do.
-fn named(manifests: &[Manifest]) -> BTreeMap<&str, BTreeSet<&str>> {
+/// The namespaces that the manifests name, each with its files.
+fn named_namespaces(manifests: &[Manifest]) -> BTreeMap<&str, BTreeSet<&str>> {
     let mut named: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for manifest in manifests.iter().filter(|manifest| !is_cluster_scoped(manifest)) {
         if let Some(namespace) = manifest.namespace() {
@@ -90,14 +90,14 @@ fn named(manifests: &[Manifest]) -> BTreeMap<&str, BTreeSet<&str>> {
 }
 
 fn from_manifests(manifests: &[Manifest]) -> Result<Namespace, Problem> {
-    let named = named(manifests);
+    let named = named_namespaces(manifests);
     if named.len() > 1 {
         let list = named.iter().map(|(namespace, files)| {
             format!("{namespace} ({})", files.iter().copied().collect::<Vec<_>>().join(", "))
         });
         return Err(problem!(
             ProblemType::Unprocessable,
-            "the manifests name {number} namespaces: {places}. A VNF instance lives in one: give {parameter}, or correct the package",
+            "the manifests name {number} namespaces: {places}. A VNF instance has one: set {parameter}, or correct the package",
             number = named.len(),
             places = list.collect::<Vec<_>>().join("; "),
             parameter = PARAMETER,
@@ -109,7 +109,7 @@ fn from_manifests(manifests: &[Manifest]) -> Result<Namespace, Problem> {
         .map_err(|error| invalid(ProblemType::Unprocessable, "metadata.namespace", name, &error.to_string()))
 }
 
-/// Whether a built-in kind has no namespace. Only for [`decide`], which runs without a cluster; the planner asks discovery.
+/// Whether a built-in kind is cluster-scoped. For [`decide`], which runs without a cluster; the planner knows it from discovery.
 fn is_cluster_scoped(manifest: &Manifest) -> bool {
     let group = manifest.api_version().split_once('/').map_or("", |(group, _)| group);
     match (group, manifest.kind()) {
@@ -131,27 +131,27 @@ fn is_cluster_scoped(manifest: &Manifest) -> bool {
     }
 }
 
-/// Where a package's objects were meant to be before they are placed: what tells which subjects of its bindings follow.
-pub struct Origin<'a> {
-    /// What an object that names no namespace counts as: the one that the package names, else `default`.
+/// The namespaces that a package itself uses: they show which subjects of its bindings move with it.
+pub struct PackageNamespaces<'a> {
+    /// The namespace of an object that names none: the one that the package names, else `default`.
     unset: &'a str,
     /// The ServiceAccounts of the package, as (namespace, name).
     accounts: BTreeSet<(&'a str, &'a str)>,
 }
 
-impl<'a> Origin<'a> {
-    /// The origin of `manifests`.
+impl<'a> PackageNamespaces<'a> {
+    /// The namespaces that `manifests` use.
     pub fn of(manifests: &'a [Manifest]) -> Self {
-        let named = named(manifests);
+        let named = named_namespaces(manifests);
         let unset = if named.len() == 1 { named.into_keys().next() } else { None }.unwrap_or("default");
         let accounts = manifests.iter().filter(|manifest| manifest.kind() == "ServiceAccount");
         let accounts = accounts.map(|manifest| (manifest.namespace().unwrap_or(unset), manifest.name())).collect();
         Self { unset, accounts }
     }
 
-    /// Whether a subject goes where the package goes: a ServiceAccount that names no namespace, that of its binding
-    /// (`own`), or that the package brings.
-    fn follows(&self, subject: &Map<String, Value>, own: Option<&str>) -> bool {
+    /// Whether a subject moves with the package: a ServiceAccount that names no namespace or that of its binding (`own`), or that the
+    /// package brings.
+    fn moves(&self, subject: &Map<String, Value>, own: Option<&str>) -> bool {
         let text = |member: &str| subject.get(member).and_then(Value::as_str).filter(|text| !text.is_empty());
         if text("kind") != Some("ServiceAccount") {
             return false;
@@ -161,9 +161,14 @@ impl<'a> Origin<'a> {
     }
 }
 
-/// Forces `namespace` upon the object of `manifest`: on itself if its kind is `namespaced`, on the subjects of a
-/// (Cluster)RoleBinding that pointed at the namespace its own package used, and on a review that asks about that one.
-pub fn place(manifest: &Manifest, namespaced: bool, namespace: &Namespace, origin: &Origin<'_>) -> Map<String, Value> {
+/// The object of `manifest` in `namespace`: its own namespace if its kind is `namespaced`, the subjects of a (Cluster)RoleBinding that
+/// move with the package, and the namespace that a review asks about.
+pub fn place(
+    manifest: &Manifest,
+    namespaced: bool,
+    namespace: &Namespace,
+    origin: &PackageNamespaces<'_>,
+) -> Map<String, Value> {
     let mut object = manifest.object.clone();
     if let Some(Value::Object(metadata)) = object.get_mut("metadata") {
         if namespaced {
@@ -178,11 +183,11 @@ pub fn place(manifest: &Manifest, namespaced: bool, namespace: &Namespace, origi
         // A cluster-wide binding has no namespace of its own.
         let own = namespaced.then(|| manifest.namespace().unwrap_or(origin.unset));
         let subjects = subjects.iter_mut().filter_map(Value::as_object_mut);
-        for subject in subjects.filter(|subject| origin.follows(subject, own)) {
+        for subject in subjects.filter(|subject| origin.moves(subject, own)) {
             subject.insert("namespace".to_owned(), namespace.as_str().into());
         }
     }
-    // What a review asks about the package's own namespace is meant for where the VNF lives.
+    // A review of the package's own namespace means the namespace of the VNF.
     if manifest.is_review()
         && let Some(Value::Object(about)) = object.get_mut("spec").and_then(|spec| spec.get_mut("resourceAttributes"))
         && about.get("namespace").and_then(Value::as_str) == Some(manifest.namespace().unwrap_or(origin.unset))

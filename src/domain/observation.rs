@@ -1,6 +1,7 @@
-//! What is seen of a VNF instance in its cluster, cut down to what `instantiatedVnfInfo` is made of.
+//! From the objects of a VNF instance in its cluster to `instantiatedVnfInfo`.
 //!
-//! Pure. Objects become [`ObservedObject`] in `crate::infra`; an operation's end and the view (`crate::view`) conclude from them here.
+//! `crate::infra` reads objects as [`ObservedObject`]. The end of an operation and `crate::view` compute VNFCs, storages and replicas
+//! from them here.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -8,10 +9,10 @@ use crate::domain::ids::VnfInstanceId;
 use crate::domain::instance::{VirtualStorage, Vnfc};
 use crate::domain::resource::{Resource, ResourceState};
 
-/// The kinds that matter.
+/// The observed kinds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ObservedKind {
-    /// A VNFC, if it descends from a VDU's workload.
+    /// A VNFC, if it descends from the workload of a VDU.
     Pod,
     /// Has replicas.
     Deployment,
@@ -38,11 +39,11 @@ pub struct ObservedObject {
     pub owners: Vec<String>,
     /// `spec.replicas`.
     pub replicas: Option<u32>,
-    /// Whether it is there to stay: not being deleted, nor a pod that has ended.
-    pub living: bool,
+    /// Whether it is neither being deleted nor a pod that has ended.
+    pub active: bool,
 }
 
-/// The kinds to look at for an instance whose VDUs and volumes are of `kinds`.
+/// The kinds to observe for an instance whose VDUs and volumes are of `kinds`.
 pub fn kinds_for<'a>(kinds: impl IntoIterator<Item = &'a str>) -> BTreeSet<ObservedKind> {
     let needed = kinds.into_iter().flat_map(|kind| match kind {
         "Deployment" => [ObservedKind::Deployment, ObservedKind::ReplicaSet].as_slice(),
@@ -54,21 +55,21 @@ pub fn kinds_for<'a>(kinds: impl IntoIterator<Item = &'a str>) -> BTreeSet<Obser
     needed.copied().chain([ObservedKind::Pod]).collect()
 }
 
-/// The living pods that descend from a workload with a VDU, by VDU and name. A pod belongs to a VDU by the chain of its
-/// owners' uids, never by its name.
-pub fn vnfcs(seen: &[ObservedObject], inventory: &[Resource]) -> Vec<Vnfc> {
+/// The active pods that descend from a workload with a VDU, sorted by VDU and name. A pod belongs to a VDU by the uids of its chain of
+/// owners, never by its name.
+pub fn vnfcs(objects: &[ObservedObject], inventory: &[Resource]) -> Vec<Vnfc> {
     let workloads = workloads(inventory);
-    let between: HashMap<&str, &[String]> = seen
+    let replica_sets: HashMap<&str, &[String]> = objects
         .iter()
         .filter(|it| it.kind == ObservedKind::ReplicaSet)
         .map(|it| (it.uid.as_str(), it.owners.as_slice()))
         .collect();
     let vnfc = |pod: &ObservedObject| {
-        let line = pod
+        let ancestors = pod
             .owners
             .iter()
-            .flat_map(|owner| between.get(owner.as_str()).copied().unwrap_or_default().iter().chain([owner]));
-        let workload = line.chain([&pod.uid]).find_map(|uid| workloads.get(uid.as_str()))?;
+            .flat_map(|owner| replica_sets.get(owner.as_str()).copied().unwrap_or_default().iter().chain([owner]));
+        let workload = ancestors.chain([&pod.uid]).find_map(|uid| workloads.get(uid.as_str()))?;
         Some(Vnfc {
             vdu_id: workload.vdu_id.clone()?,
             pod_name: pod.name.clone(),
@@ -78,25 +79,25 @@ pub fn vnfcs(seen: &[ObservedObject], inventory: &[Resource]) -> Vec<Vnfc> {
         })
     };
     let mut vnfcs: Vec<Vnfc> =
-        seen.iter().filter(|it| it.kind == ObservedKind::Pod && it.living).filter_map(vnfc).collect();
+        objects.iter().filter(|it| it.kind == ObservedKind::Pod && it.active).filter_map(vnfc).collect();
     vnfcs.sort_by(|a, b| (&a.vdu_id, &a.pod_name).cmp(&(&b.vdu_id, &b.pod_name)));
     vnfcs
 }
 
 /// The volume claims, by name.
-pub fn storages(seen: &[ObservedObject]) -> Vec<VirtualStorage> {
-    let claims = seen.iter().filter(|it| it.kind == ObservedKind::Claim);
+pub fn storages(objects: &[ObservedObject]) -> Vec<VirtualStorage> {
+    let claims = objects.iter().filter(|it| it.kind == ObservedKind::Claim);
     let mut storages: Vec<VirtualStorage> =
         claims.map(|it| VirtualStorage { claim_name: it.name.clone(), claim_uid: it.uid.clone() }).collect();
     storages.sort_by(|a, b| a.claim_name.cmp(&b.claim_name));
     storages
 }
 
-/// The replicas that the workloads of the VDUs are told to have now, by VDU.
-pub fn replicas(seen: &[ObservedObject], inventory: &[Resource]) -> BTreeMap<String, u32> {
+/// `spec.replicas` of the workloads of the VDUs, by VDU.
+pub fn replicas(objects: &[ObservedObject], inventory: &[Resource]) -> BTreeMap<String, u32> {
     let workloads = workloads(inventory);
-    let living = seen.iter().filter(|it| it.living);
-    living.filter_map(|it| Some((workloads.get(it.uid.as_str())?.vdu_id.clone()?, it.replicas?))).collect()
+    let active = objects.iter().filter(|it| it.active);
+    active.filter_map(|it| Some((workloads.get(it.uid.as_str())?.vdu_id.clone()?, it.replicas?))).collect()
 }
 
 /// The workloads that realise VDUs, by their uids.

@@ -1,4 +1,4 @@
-//! The order in which objects of different kinds are made. They are deleted in the reverse order.
+//! The order in which objects of different kinds are made, and deleted in reverse.
 
 use crate::domain::resource::ObjectKey;
 
@@ -7,7 +7,7 @@ use crate::domain::resource::ObjectKey;
 pub enum Class {
     /// `Namespace`.
     Namespace,
-    /// `CustomResourceDefinition`, `APIService`: other objects may be of the kinds they define.
+    /// `CustomResourceDefinition`, `APIService`: they define the kinds of other objects.
     Definition,
     /// `ResourceQuota`, `LimitRange`, `PriorityClass`: must hold before the first pod.
     Limit,
@@ -21,9 +21,9 @@ pub enum Class {
     Storage,
     /// `Service`, `Endpoints`, `EndpointSlice`: before the pods that get their environment from them.
     Service,
-    /// What makes pods.
+    /// Objects that make pods.
     Workload,
-    /// What stands on workloads and services: autoscalers, disruption budgets, `Ingress`.
+    /// Objects that refer to workloads and services: autoscalers, disruption budgets, `Ingress`.
     Attachment,
     /// Everything else.
     Custom,
@@ -48,7 +48,7 @@ pub fn class(key: &ObjectKey) -> Class {
     }
 }
 
-/// Splits `keys` into the waves they are made in: those of one class together, in order.
+/// Groups `keys` by class, in the order in which the classes are made.
 pub fn waves(keys: impl IntoIterator<Item = ObjectKey>) -> Vec<(Class, Vec<ObjectKey>)> {
     let mut by_class = std::collections::BTreeMap::<Class, Vec<ObjectKey>>::new();
     for key in keys {

@@ -1,4 +1,4 @@
-//! The VNF package (SOL005 clause 9.5.2.5, `VnfPkgInfo`) as Gybe keeps it.
+//! The VNF package (SOL005 clause 9.5.2.5, `VnfPkgInfo`).
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -16,28 +16,28 @@ pub struct VnfPackage {
     pub id: VnfPkgId,
     /// The tenant.
     pub project_id: ProjectId,
-    /// Where onboarding stands.
+    /// The state of onboarding.
     pub onboarding: Onboarding,
-    /// Whether new instances may be made of it. DISABLED until onboarded.
+    /// Whether instances may be created from it. DISABLED until onboarded.
     pub operational_state: OperationalState,
-    /// Whether any VNF instance, or operation that is not over, refers to it.
+    /// Whether a VNF instance or a live operation refers to it.
     pub in_use: bool,
     /// The lease under which its content arrived; the name of the CSAR has it. 0 before the first upload.
     pub content_epoch: i64,
     /// `userDefinedData`.
     pub user_defined_data: Map<String, Value>,
-    /// When the row was made: the order of lists.
+    /// When the row was made; lists are in this order.
     pub created_at: OffsetDateTime,
 }
 
 impl VnfPackage {
-    /// Whether its operational state can be changed to that one (SOL005 clause 9.5.2.3): from the other one, once onboarded.
+    /// Whether its operational state may change to `state` (SOL005 clause 9.5.2.3): it is onboarded, and in the other state.
     pub fn can_become(&self, state: OperationalState) -> bool {
         matches!(self.onboarding, Onboarding::Onboarded(_)) && self.operational_state != state
     }
 }
 
-/// `onboardingState` (SOL005 clause 9.5.4.3) with what is known in it.
+/// `onboardingState` (SOL005 clause 9.5.4.3) with the data of each state.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Onboarding {
     /// No content yet.
@@ -48,7 +48,7 @@ pub enum Onboarding {
     Processing,
     /// Ready for use.
     Onboarded(Box<Content>),
-    /// The content was no good, or did not arrive; it may be uploaded again.
+    /// The content was invalid or did not arrive; it may be uploaded again.
     Error(Problem),
 }
 
@@ -124,13 +124,13 @@ pub struct ArtifactInfo {
     pub hash: String,
     /// `Content-Type`, where the package gives one.
     pub content_type: Option<String>,
-    /// The set of artifacts for others than NFV-MANO that the manifest puts it into (SOL004 clause 4.3.7).
+    /// The non-MANO artifact set of the manifest that it belongs to (SOL004 clause 4.3.7).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub non_mano_artifact_set: Option<String>,
-    /// What it is there for, where TOSCA.meta says that it is no part of the VNF.
+    /// Its purpose, if TOSCA.meta says that it is not part of the VNF.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub classification: Option<ArtifactClassification>,
-    /// What the VNFD says of it, if it is a software image.
+    /// The VNFD's description, if it is a software image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<SoftwareImage>,
 }
@@ -170,7 +170,7 @@ pub struct SoftwareImage {
     pub size: u64,
 }
 
-/// An artifact that can be a definition file: YAML or JSON, at most [`DefinitionFile::MAX_BYTES`].
+/// An artifact in YAML or JSON of at most [`DefinitionFile::MAX_BYTES`]: it can be a definition file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DefinitionFile {
     /// Path in the CSAR.
@@ -180,6 +180,6 @@ pub struct DefinitionFile {
 }
 
 impl DefinitionFile {
-    /// Larger files are no definition files: a Kubernetes object is at most about this size (etcd's request limit).
+    /// About the largest size of a Kubernetes object (etcd's request limit).
     pub const MAX_BYTES: u64 = 1_500_000;
 }

@@ -1,6 +1,6 @@
 //! The plan of an operation: computed once, stored with the op occurrence, replayed after a crash.
 //!
-//! Every step says what is to hold afterwards, so that running it again, in whole or in part, changes nothing more.
+//! Every step states the result it must reach. A second run of a step, or of a part of it, changes nothing more.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,25 +9,25 @@ use crate::domain::order::{Class, waves};
 use crate::domain::resource::{ObjectKey, Resource};
 use crate::domain::scale::ScaleLevels;
 
-/// What an operation does, and what undoes it.
+/// The steps of an operation, the steps that undo them, and the attributes of the VNF afterwards.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     /// The steps to COMPLETED.
     pub forward: Vec<Step>,
-    /// The steps from FAILED_TEMP to ROLLED_BACK; `None` where the operation can't be rolled back.
+    /// The steps from FAILED_TEMP to ROLLED_BACK; `None` if the operation cannot be rolled back.
     pub backward: Option<Vec<Step>>,
-    /// The scale levels that hold once COMPLETED; `None` where the operation leaves them alone.
+    /// The scale levels once COMPLETED; `None` if the operation does not change them.
     pub scale_levels: Option<ScaleLevels>,
-    /// The state that the VNF is in once COMPLETED; `None` where the operation leaves it alone.
+    /// The state of the VNF once COMPLETED; `None` if the operation does not change it.
     pub vnf_state: Option<VnfState>,
-    /// What an INSTANTIATE or a CHANGE_VNFPKG makes of the VNF, but for the pods and volumes that will be observed.
+    /// `instantiatedVnfInfo` after an INSTANTIATE or a CHANGE_VNFPKG, without pods and volumes: these are observed at the end.
     pub instantiated: Option<InstantiatedVnfInfo>,
-    /// The package that the VNF has once COMPLETED; `None` where the operation leaves it the one it has.
+    /// The package of the VNF once COMPLETED; `None` if the operation does not change it.
     pub package: Option<PackageAttributes>,
 }
 
 impl Plan {
-    /// What its steps write into the inventory, in either direction.
+    /// The inventory rows that its steps write, in either direction.
     pub fn rows(&self) -> impl Iterator<Item = &Resource> {
         let steps = self.forward.iter().chain(self.backward.iter().flatten());
         steps.flat_map(|step| match step {
@@ -37,77 +37,76 @@ impl Plan {
     }
 }
 
-/// One step. The objects of a step don't depend on each other and are worked on together.
+/// One step. The objects of a step do not depend on each other; the conductor handles them together.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", tag = "step")]
 pub enum Step {
-    /// The objects are there as their intents say.
+    /// Make or update the objects by their inventory rows.
     Apply {
         /// Keys of inventory rows.
         objects: Vec<ObjectKey>,
     },
-    /// The rows don't say any more that the objects are there: they are about to be removed. It tells, if the removal is not
-    /// recorded, a Job that is to be made again from one that has run and is not to run again.
+    /// Set the rows to `Intent` before their objects are removed. If a crash loses the record of the removal, this tells a Job that
+    /// must be made again from one that has run and must not run again.
     #[serde(alias = "doubt")]
     MarkUncertain {
         /// Keys of inventory rows.
         objects: Vec<ObjectKey>,
     },
-    /// What can't become what these rows say by being changed is gone. Its rows say so already, and are `Planned`.
+    /// Delete the objects that cannot be updated in place to these rows. Their inventory rows become `Planned` before that.
     #[serde(alias = "clear")]
     DeleteReplaced {
-        /// What is to be.
+        /// The rows of the new package.
         rows: Vec<Resource>,
     },
-    /// The objects are there as these rows say, and the rows are those of the inventory.
+    /// Make or update the objects as these rows say, and write the rows into the inventory.
     Change {
-        /// What is to be.
+        /// The rows of the new package.
         rows: Vec<Resource>,
     },
-    /// The objects are ready.
+    /// Wait until the objects are ready.
     AwaitReady {
         /// Keys of inventory rows.
         objects: Vec<ObjectKey>,
     },
-    /// The workloads have these replicas, in their intents and in the cluster.
+    /// Set the replicas of the workloads, in the inventory and in the cluster.
     SetReplicas {
         /// The workloads.
         changes: Vec<ReplicaChange>,
     },
-    /// The workloads are stopped (without replicas) or started (with those they had), in their intents and in the cluster.
+    /// Scale the workloads to 0, or back to the replicas they had, in the inventory and in the cluster.
     Operate {
         /// Keys of inventory rows.
         objects: Vec<ObjectKey>,
-        /// Which of the two.
+        /// Stopped: to 0; started: back.
         vnf_state: VnfState,
     },
-    /// The workloads, which have no replicas, have no pods any more.
+    /// Wait until the workloads, which are scaled to 0, have no pods.
     EndPods {
         /// Keys of inventory rows.
         objects: Vec<ObjectKey>,
         /// As for [`Step::Remove`].
         grace_seconds: Option<u32>,
     },
-    /// The pods are gone; whatever controls them makes others.
+    /// Delete the pods. Their controllers make others.
     DeletePods {
         /// The pods.
         pods: Vec<PodRef>,
     },
-    /// The objects, what they own and the volumes claimed by their templates are gone.
+    /// Remove the objects, their dependents, and the volumes claimed by their templates.
     Remove {
         /// Keys of inventory rows.
         objects: Vec<ObjectKey>,
-        /// Seconds after which pods that still run are killed; 0: at once, `None`: they get the time their own
-        /// `terminationGracePeriodSeconds` gives them.
+        /// Seconds until pods that still run are killed; 0 kills at once. `None`: the `terminationGracePeriodSeconds` of the pods.
         grace_seconds: Option<u32>,
-        /// Whether the rows stay, as the objects are to be made again.
+        /// Whether the rows stay, because the objects will be made again.
         #[serde(default)]
         keep_rows: bool,
     },
 }
 
 impl Step {
-    /// What kind of step it is, in a word or two.
+    /// The name of the step in traces.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Apply { .. } => "apply",
@@ -123,7 +122,7 @@ impl Step {
         }
     }
 
-    /// How many objects it is about.
+    /// The number of its objects.
     pub fn size(&self) -> usize {
         match self {
             Self::Apply { objects }
@@ -144,7 +143,7 @@ impl Step {
 pub struct ReplicaChange {
     /// The workload.
     pub object: ObjectKey,
-    /// Its `spec.replicas` afterwards.
+    /// The new `spec.replicas`.
     pub replicas: u32,
 }
 
@@ -157,12 +156,12 @@ pub struct PodRef {
     pub uid: String,
 }
 
-/// Makes all `objects`, class by class, and waits until all are ready.
+/// The steps that make all `objects`, class by class, and wait until all are ready.
 pub fn apply_all(objects: &[ObjectKey]) -> Vec<Step> {
     let mut steps = Vec::new();
     for (class, objects) in waves(objects.iter().cloned()) {
         steps.push(Step::Apply { objects: objects.clone() });
-        // Objects of the kinds that a definition brings can't be made before it is established.
+        // Objects of the defined kinds cannot be made before the definition is established.
         if class == Class::Definition {
             steps.push(Step::AwaitReady { objects });
         }
@@ -171,31 +170,31 @@ pub fn apply_all(objects: &[ObjectKey]) -> Vec<Step> {
     steps
 }
 
-/// Removes all `objects`, class by class in reverse.
+/// The steps that remove all `objects`, class by class in reverse.
 pub fn remove_all(objects: &[ObjectKey], grace_seconds: Option<u32>) -> Vec<Step> {
     let waves = waves(objects.iter().cloned());
     waves.into_iter().rev().map(|(_, objects)| Step::Remove { objects, grace_seconds, keep_rows: false }).collect()
 }
 
-/// Brings the VNF of these objects, sorted by how they are stopped, to `vnf_state`.
+/// The steps that bring a VNF to `vnf_state`. Its objects are sorted by [`StopMethod`](crate::domain::operate::StopMethod).
 pub fn operate(
-    emptied: &[ObjectKey],
-    removed: &[ObjectKey],
+    scaled: &[ObjectKey],
+    deleted: &[ObjectKey],
     vnf_state: VnfState,
     grace_seconds: Option<u32>,
 ) -> Vec<Step> {
-    let [emptied, removed] = [emptied, removed].map(<[ObjectKey]>::to_vec);
-    let operate = Step::Operate { objects: emptied.clone(), vnf_state };
+    let [scaled, deleted] = [scaled, deleted].map(<[ObjectKey]>::to_vec);
+    let operate = Step::Operate { objects: scaled.clone(), vnf_state };
     let steps = match vnf_state {
         VnfState::Stopped => vec![
             operate,
-            Step::Remove { objects: removed, grace_seconds, keep_rows: true },
-            Step::EndPods { objects: emptied.clone(), grace_seconds },
-            Step::AwaitReady { objects: emptied },
+            Step::Remove { objects: deleted, grace_seconds, keep_rows: true },
+            Step::EndPods { objects: scaled.clone(), grace_seconds },
+            Step::AwaitReady { objects: scaled },
         ],
         VnfState::Started => {
-            let all = [emptied, removed.clone()].concat();
-            vec![operate, Step::Apply { objects: removed }, Step::AwaitReady { objects: all }]
+            let all = [scaled, deleted.clone()].concat();
+            vec![operate, Step::Apply { objects: deleted }, Step::AwaitReady { objects: all }]
         }
     };
     steps.into_iter().filter(|step| step.size() > 0).collect()

@@ -1,4 +1,5 @@
-//! From a package's manifests to the intents of one VNF instance: placed in its namespace, marked, with the replicas the VNFD states.
+//! Renders the manifests of a package as the intents of one VNF instance: in its namespace, with its labels and the replicas of the
+//! VNFD.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -7,13 +8,13 @@ use serde_json::{Map, Value, json};
 use crate::domain::ids::VnfInstanceId;
 use crate::domain::instance::VnfState;
 use crate::domain::manifest::Manifest;
-use crate::domain::namespace::{Namespace, Origin, place};
+use crate::domain::namespace::{Namespace, PackageNamespaces, place};
 use crate::domain::problem::{Problem, ProblemType, Values, problem};
 use crate::domain::replicas::{started_replicas, with_vnf_state};
 use crate::domain::resource::{
     INSTANCE_LABEL, KindInfo, MANAGED_BY, MANAGED_BY_LABEL, ObjectKey, Resource, ResourceState,
 };
-use crate::domain::scale::MOST_INSTANCES;
+use crate::domain::scale::MAX_INSTANCES;
 use crate::domain::text::is_dns_label;
 use crate::domain::vnfd::Flavour;
 
@@ -22,29 +23,29 @@ const VDU_KINDS: [&str; 5] = ["Deployment", "StatefulSet", "DaemonSet", "Replica
 /// Those of them that have `spec.replicas`.
 const SCALABLE_KINDS: [&str; 3] = ["Deployment", "StatefulSet", "ReplicaSet"];
 
-/// All that [`resources`] depends on.
-pub struct Rendering<'a> {
+/// The input of [`resources`].
+pub struct RenderInput<'a> {
     /// The objects of the definition files, in order.
     pub manifests: &'a [Manifest],
     /// The chosen flavour.
     pub flavour: &'a Flavour,
     /// The number of instances the VNFD states for each VDU.
     pub instances: &'a BTreeMap<String, u32>,
-    /// Where the VNF lives.
+    /// The namespace of the VNF.
     pub namespace: &'a Namespace,
-    /// Whether the namespace is to be made if it is not there.
+    /// Whether to make the namespace if the package does not.
     pub create_namespace: bool,
     /// The owner.
     pub instance: VnfInstanceId,
-    /// What discovery says of each (apiVersion, kind).
+    /// The kinds from discovery, by (apiVersion, kind).
     pub kinds: &'a BTreeMap<(String, String), KindInfo>,
 }
 
-/// Checks what can be checked of the manifests without a cluster: every object is named once, definitions are of the kinds they
-/// are named after, and every aspect scales something that can be scaled.
+/// Checks the manifests without a cluster: each object is defined once, no workload has too many pods, each CustomResourceDefinition has
+/// the name that Kubernetes requires, and each aspect scales an existing workload.
 ///
 /// # Errors
-/// 422 naming the objects and their places.
+/// 422 with the objects and their positions.
 pub fn check(manifests: &[Manifest], flavour: &Flavour) -> Result<(), Problem> {
     let mut seen: HashMap<ObjectKey, &Manifest> = HashMap::new();
     for manifest in manifests {
@@ -53,18 +54,18 @@ pub fn check(manifests: &[Manifest], flavour: &Flavour) -> Result<(), Problem> {
                 ProblemType::Unprocessable,
                 "{object} is defined twice, at {first} and {second}; an object of a VNF has one definition",
                 object = key(manifest).to_string(),
-                first = first.place(),
-                second = manifest.place(),
+                first = first.position(),
+                second = manifest.position(),
             ));
         }
     }
     if let Some(manifest) = manifests.iter().find(|manifest| has_too_many_pods(manifest)) {
         return Err(problem!(
             ProblemType::Unprocessable,
-            "{object} at {place} has more than {limit} pods; no more are possible",
+            "{object} at {place} has more than {limit} pods, which is the limit",
             object = key(manifest).to_string(),
-            place = manifest.place(),
-            limit = MOST_INSTANCES,
+            place = manifest.position(),
+            limit = MAX_INSTANCES,
         ));
     }
     for definition in manifests.iter().filter(is_definition) {
@@ -73,7 +74,7 @@ pub fn check(manifests: &[Manifest], flavour: &Flavour) -> Result<(), Problem> {
                 ProblemType::Unprocessable,
                 "{object} at {place}: {reason}",
                 object = key(definition).to_string(),
-                place = definition.place(),
+                place = definition.position(),
                 reason = why,
             ));
         }
@@ -96,33 +97,33 @@ pub fn check(manifests: &[Manifest], flavour: &Flavour) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Whether a workload has, or a Job runs at once, more pods than one may. What is no number is the API server's to refuse.
+/// Whether a workload has, or a Job runs at a time, too many pods. The API server refuses a value that is not a number.
 fn has_too_many_pods(manifest: &Manifest) -> bool {
     let spec = manifest.object.get("spec");
     let mut numbers = ["replicas", "parallelism"].into_iter().filter_map(|name| spec?.get(name)?.as_u64());
-    numbers.any(|number| number > u64::from(MOST_INSTANCES))
+    numbers.any(|number| number > u64::from(MAX_INSTANCES))
 }
 
-/// The inventory rows of a VNF instance that is about to be made.
+/// The inventory rows of a new VNF instance.
 ///
 /// # Errors
-/// 422 naming the objects whose kind the cluster does not serve.
-pub fn resources(rendering: &Rendering<'_>) -> Result<Vec<Resource>, Problem> {
-    refuse_unknown_kinds(rendering)?;
-    let origin = Origin::of(rendering.manifests);
-    let autoscaled = autoscaled(rendering.manifests);
-    let mut resources: Vec<Resource> = rendering
+/// 422 with the objects whose kind the cluster does not serve.
+pub fn resources(input: &RenderInput<'_>) -> Result<Vec<Resource>, Problem> {
+    refuse_unknown_kinds(input)?;
+    let origin = PackageNamespaces::of(input.manifests);
+    let autoscaled = autoscaled(input.manifests);
+    let mut resources: Vec<Resource> = input
         .manifests
         .iter()
         .filter_map(|manifest| {
-            let info = rendering.kinds.get(&kind(manifest))?;
-            let vdu = vdu_of(manifest, rendering.flavour);
-            let object = place(manifest, info.namespaced, rendering.namespace, &origin);
-            // It may have been exported from a VNF that was stopped.
+            let info = input.kinds.get(&kind(manifest))?;
+            let vdu = vdu_of(manifest, input.flavour);
+            let object = place(manifest, info.namespaced, input.namespace, &origin);
+            // The manifest may be an export from a stopped VNF.
             let mut object = with_vnf_state(&object, VnfState::Started);
-            mark(&mut object, rendering.instance);
-            let stated = vdu.and_then(|id| rendering.instances.get(id)).copied();
-            let scaled = vdu.is_some_and(|id| rendering.flavour.aspects.values().any(|it| it.deltas.contains_key(id)));
+            mark(&mut object, input.instance);
+            let stated = vdu.and_then(|id| input.instances.get(id)).copied();
+            let scaled = vdu.is_some_and(|id| input.flavour.aspects.values().any(|it| it.deltas.contains_key(id)));
             set_replicas(&mut object, manifest, stated, scaled, &autoscaled);
             Some(Resource {
                 key: key(manifest),
@@ -134,15 +135,14 @@ pub fn resources(rendering: &Rendering<'_>) -> Result<Vec<Resource>, Problem> {
         })
         .collect();
     let brings_namespace =
-        |resource: &Resource| resource.key.kind == "Namespace" && resource.key.name == rendering.namespace.as_str();
-    if rendering.create_namespace && !resources.iter().any(brings_namespace) {
-        resources.insert(0, namespace_resource(rendering));
+        |resource: &Resource| resource.key.kind == "Namespace" && resource.key.name == input.namespace.as_str();
+    if input.create_namespace && !resources.iter().any(brings_namespace) {
+        resources.insert(0, namespace_resource(input));
     }
     Ok(resources)
 }
 
-/// The replicas that the manifests give the workload that realises the VDU of that name: 1, Kubernetes' default, if they do
-/// not say.
+/// The replicas in the manifest of the workload of that VDU; 1, Kubernetes' default, if it states none.
 pub fn declared_replicas(manifests: &[Manifest], vdu: &str) -> u32 {
     let workload = manifests.iter().find(|it| it.name() == vdu && SCALABLE_KINDS.contains(&it.kind()));
     let replicas = workload.and_then(|it| match started_replicas(&it.object) {
@@ -152,21 +152,20 @@ pub fn declared_replicas(manifests: &[Manifest], vdu: &str) -> u32 {
     replicas.unwrap_or(1)
 }
 
-/// The (apiVersion, kind) pairs that discovery is to be asked for.
+/// The (apiVersion, kind) pairs of the manifests, for discovery.
 pub fn kinds(manifests: &[Manifest]) -> BTreeSet<(String, String)> {
     manifests.iter().map(kind).collect()
 }
 
-/// These kinds as if a cluster served them all, while it is not known which cluster it is to be.
+/// These kinds as if a cluster served them all, for use before the cluster is known.
 pub fn assumed(kinds: BTreeSet<(String, String)>) -> BTreeMap<(String, String), KindInfo> {
     kinds.into_iter().map(|kind| (kind, KindInfo { plural: String::new(), namespaced: true })).collect()
 }
 
-/// The kinds that CustomResourceDefinitions among the manifests bring, and that discovery does not know before they are made.
+/// The kinds that CustomResourceDefinitions among the manifests define. Discovery does not know them before the definitions are made.
 ///
-/// What discovery knows goes before this: a definition may be there already, and be another's. One that is misnamed brings
-/// nothing, so that such a definition has at least the group and the plural that are told here, and no other kind's objects are
-/// where these are looked for.
+/// Answers of discovery take precedence: a definition of that name may exist and belong to somebody else. A misnamed definition counts
+/// for nothing. So the definition that gets made has this group and plural, and no objects of another kind are taken for these.
 pub fn defined_kinds(manifests: &[Manifest]) -> BTreeMap<(String, String), KindInfo> {
     let definitions = manifests.iter().filter(is_definition).filter(|definition| misnamed(definition).is_none());
     definitions.filter_map(|manifest| versions_of(manifest.object.get("spec")?)).flatten().collect()
@@ -176,7 +175,7 @@ fn is_definition(manifest: &&Manifest) -> bool {
     manifest.kind() == "CustomResourceDefinition" && manifest.api_version().starts_with("apiextensions.k8s.io/")
 }
 
-/// What Kubernetes would say of the definition's name, and we must: the plural becomes a part of URLs before it is asked.
+/// Why the name of a definition is wrong. Kubernetes checks the same, but we use the plural in URLs before it does.
 fn misnamed(definition: &Manifest) -> Option<String> {
     let spec = definition.object.get("spec")?;
     let (group, plural) = (spec.get("group")?.as_str()?, spec.pointer("/names/plural")?.as_str()?);
@@ -189,7 +188,7 @@ fn misnamed(definition: &Manifest) -> Option<String> {
     (definition.name() != name).then(|| format!("metadata.name must be {name}: spec.names.plural, a dot, spec.group"))
 }
 
-/// What the `spec` of a CustomResourceDefinition defines.
+/// The kinds that the `spec` of a CustomResourceDefinition defines, one per version.
 fn versions_of(spec: &Value) -> Option<Vec<((String, String), KindInfo)>> {
     let text = |value: &Value| value.as_str().map(str::to_owned);
     let (group, kind) = (text(spec.get("group")?)?, text(spec.pointer("/names/kind")?)?);
@@ -211,12 +210,12 @@ fn key(manifest: &Manifest) -> ObjectKey {
     }
 }
 
-fn refuse_unknown_kinds(rendering: &Rendering<'_>) -> Result<(), Problem> {
-    let unknown: Vec<String> = rendering
+fn refuse_unknown_kinds(input: &RenderInput<'_>) -> Result<(), Problem> {
+    let unknown: Vec<String> = input
         .manifests
         .iter()
-        .filter(|manifest| !rendering.kinds.contains_key(&kind(manifest)))
-        .map(|manifest| format!("{} {} at {}", manifest.api_version(), manifest.kind(), manifest.place()))
+        .filter(|manifest| !input.kinds.contains_key(&kind(manifest)))
+        .map(|manifest| format!("{} {} at {}", manifest.api_version(), manifest.kind(), manifest.position()))
         .collect();
     if unknown.is_empty() {
         return Ok(());
@@ -233,7 +232,7 @@ fn vdu_of<'a>(manifest: &Manifest, flavour: &'a Flavour) -> Option<&'a String> {
     flavour.vdus.iter().find(|(_, vdu)| realises && vdu.name == manifest.name()).map(|(id, _)| id)
 }
 
-/// Names of (kind, name) that a HorizontalPodAutoscaler of the package owns the replicas of.
+/// The workloads, as (kind, name), whose replicas a HorizontalPodAutoscaler of the package sets.
 fn autoscaled(manifests: &[Manifest]) -> BTreeSet<(String, String)> {
     manifests
         .iter()
@@ -245,8 +244,8 @@ fn autoscaled(manifests: &[Manifest]) -> BTreeSet<(String, String)> {
         .collect()
 }
 
-/// The VNFD's number wins over the manifest's; where the VNFD says nothing and an autoscaler has the replicas, we leave
-/// the field to it: applying it again would undo its work.
+/// Sets the replicas: the number of the VNFD, else that of the manifest. If the VNFD states none and an autoscaler sets the replicas, the
+/// field is removed: each apply would undo the autoscaler's work.
 fn set_replicas(
     object: &mut Map<String, Value>,
     manifest: &Manifest,
@@ -261,15 +260,15 @@ fn set_replicas(
     if let Some(number) = stated {
         spec.insert("replicas".to_owned(), number.into());
     } else if scaled {
-        // Kubernetes' default, said aloud: scaling starts from the replicas of the intent.
+        // Kubernetes' default, made explicit: scaling starts from the replicas of the intent.
         spec.entry("replicas").or_insert_with(|| 1.into());
     } else if autoscaled.contains(&(manifest.kind().to_owned(), manifest.name().to_owned())) {
         spec.remove("replicas");
     }
 }
 
-/// Puts our labels on the object, and the instance's on the pods it makes and on the claims its templates make. A
-/// selector may ask pods for the author's `managed-by`, so that this label is left as it is there.
+/// Puts our labels on the object, and the instance label on the pods and claims that its templates make. A selector may use the author's
+/// `managed-by` label of the pods, so that label stays as it is there.
 fn mark(object: &mut Map<String, Value>, instance: VnfInstanceId) {
     label(object, instance);
     set_label(object, MANAGED_BY_LABEL, MANAGED_BY);
@@ -306,13 +305,13 @@ fn set_label(object: &mut Map<String, Value>, name: &str, value: &str) {
     }
 }
 
-fn namespace_resource(rendering: &Rendering<'_>) -> Resource {
-    let name = rendering.namespace.as_str();
+fn namespace_resource(input: &RenderInput<'_>) -> Resource {
+    let name = input.namespace.as_str();
     let mut object = Map::new();
     object.insert("apiVersion".to_owned(), "v1".into());
     object.insert("kind".to_owned(), "Namespace".into());
     object.insert("metadata".to_owned(), json!({ "name": name }));
-    mark(&mut object, rendering.instance);
+    mark(&mut object, input.instance);
     Resource {
         key: ObjectKey { api_version: "v1".to_owned(), kind: "Namespace".to_owned(), name: name.to_owned() },
         info: KindInfo { plural: "namespaces".to_owned(), namespaced: false },

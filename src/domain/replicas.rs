@@ -11,7 +11,7 @@ use crate::domain::instance::VnfState;
 /// autoscaler sets them.
 pub const REPLICAS_ANNOTATION: &str = "gybe.dev/started-replicas";
 
-/// The intent of a workload with replicas when its VNF is in `state`. One that is so already is not changed.
+/// The intent of a workload with replicas while its VNF is in `state`. An intent in that state stays as it is.
 pub fn with_vnf_state(manifest: &Map<String, Value>, state: VnfState) -> Map<String, Value> {
     let mut manifest = manifest.clone();
     match (state, started_replicas(&manifest)) {
@@ -28,14 +28,13 @@ pub fn with_vnf_state(manifest: &Map<String, Value>, state: VnfState) -> Map<Str
     manifest
 }
 
-/// The replicas that a stopped workload is to have when it is started, if it is stopped; of these `None` if they are an
-/// autoscaler's.
+/// The replicas that a stopped workload gets back at the start; `None` if it is not stopped, `Some(None)` if an autoscaler sets them.
 pub fn started_replicas(manifest: &Map<String, Value>) -> Option<Option<u32>> {
     let text = manifest.get("metadata")?.get("annotations")?.get(REPLICAS_ANNOTATION)?.as_str()?;
     Some(text.parse().ok())
 }
 
-/// Sets `spec.replicas`, or takes it away; gives back what it was.
+/// Sets or removes `spec.replicas`; returns the old value.
 fn set_replicas(manifest: &mut Map<String, Value>, replicas: Option<Value>) -> Option<Value> {
     let Some(Value::Object(spec)) = manifest.get_mut("spec") else { return None };
     match replicas {
@@ -44,7 +43,7 @@ fn set_replicas(manifest: &mut Map<String, Value>, replicas: Option<Value>) -> O
     }
 }
 
-/// Sets the annotation, or takes it away, and then leaves no annotations behind that were not there.
+/// Sets or removes the annotation. A removal also removes an empty `annotations`.
 fn set_annotation(manifest: &mut Map<String, Value>, text: Option<String>) {
     let Some(Value::Object(metadata)) = manifest.get_mut("metadata") else { return };
     let annotations = metadata.entry("annotations").or_insert_with(|| Value::Object(Map::new()));

@@ -1,7 +1,7 @@
 //! The inventory: the objects of a VNF instance in its cluster, one row of `vnf_resources` each.
 //!
-//! A row is written before the object is made and removed after the object is gone, so that terminate and rollback
-//! work from the rows alone and nothing is left behind, wherever a process is killed.
+//! A row is written before its object is made, and removed after its object is gone. So terminate and rollback need only the rows, and
+//! leave nothing behind, wherever a process is killed.
 
 use std::fmt;
 
@@ -18,7 +18,7 @@ pub const MANAGED_BY: &str = "gybe";
 /// Label on every object we make, on pod templates and on volume claim templates: the VNF instance's id.
 pub const INSTANCE_LABEL: &str = "gybe.dev/vnf-instance-id";
 
-/// What names an object among those of one VNF instance. Its namespace is the instance's.
+/// Identifies an object of a VNF instance. Its namespace is that of the instance.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ObjectKey {
     /// `apiVersion`, such as `apps/v1`.
@@ -40,7 +40,7 @@ impl ObjectKey {
         self.api_version.split_once('/').map_or(self.api_version.as_str(), |(_, version)| version)
     }
 
-    /// Whether it is the same object to the cluster, which serves it in each version of its group.
+    /// Whether both keys name the same object: the cluster serves it in each version of its group.
     pub fn is_same_object(&self, other: &Self) -> bool {
         (self.group(), &self.kind, &self.name) == (other.group(), &other.kind, &other.name)
     }
@@ -52,7 +52,7 @@ impl fmt::Display for ObjectKey {
     }
 }
 
-/// What the cluster's discovery says of a kind.
+/// A kind as discovery describes it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KindInfo {
     /// The resource's name in URLs, such as `deployments`.
@@ -61,41 +61,39 @@ pub struct KindInfo {
     pub namespaced: bool,
 }
 
-/// One object of a VNF instance. In a plan it is what the row is to say, without the state.
+/// One object of a VNF instance: its inventory row. In a plan, the row to be written, without the state.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Resource {
-    /// Which object.
     pub key: ObjectKey,
     /// Its kind, as discovered when the operation was planned.
     pub info: KindInfo,
     /// The VDU it realises, if any.
     pub vdu_id: Option<String>,
-    /// The whole intent, as it is applied.
+    /// The intent: the whole object as it is applied.
     pub manifest: Map<String, Value>,
-    /// What is known of it in the cluster.
     #[serde(skip)]
     pub state: ResourceState,
 }
 
-/// What is known of an object in the cluster.
+/// What is known about an object in the cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum ResourceState {
-    /// It has not been made: no request was sent, or the cluster refused it.
+    /// It was not made: no request was sent, or the cluster refused it.
     #[default]
     Planned,
     /// A request to make it may have been sent.
     Intent,
-    /// It is there.
+    /// It was made or found.
     Present {
         /// `metadata.uid`.
         uid: String,
-        /// Whether we made it. A Namespace or CustomResourceDefinition that was there before us is used and never deleted.
+        /// Whether we made it. A Namespace or CustomResourceDefinition that existed before is used and never deleted.
         owned: bool,
     },
 }
 
 impl Resource {
-    /// `spec.replicas` of the intent; of a workload that is stopped, those it has when it is started.
+    /// `spec.replicas` of the intent; of a stopped workload, the replicas that it gets back.
     pub fn replicas(&self) -> Option<u32> {
         if let Some(replicas) = started_replicas(&self.manifest) {
             return replicas;
@@ -103,16 +101,15 @@ impl Resource {
         self.manifest.get("spec")?.get("replicas")?.as_u64()?.try_into().ok()
     }
 
-    /// The time that the pods of this object are given to end, in seconds: `terminationGracePeriodSeconds`, 30 if it
-    /// does not say.
+    /// `terminationGracePeriodSeconds` of the pods of this object; 30 by default.
     pub fn termination_grace(&self) -> u64 {
         let own = self.manifest.get("spec");
         let template = own.and_then(|spec| spec.get("template")).and_then(|template| template.get("spec"));
-        let says = |spec: &Value| spec.get("terminationGracePeriodSeconds")?.as_u64();
-        template.or(own).and_then(says).unwrap_or(30)
+        let grace = |spec: &Value| spec.get("terminationGracePeriodSeconds")?.as_u64();
+        template.or(own).and_then(grace).unwrap_or(30)
     }
 
-    /// The same intent with other replicas; of a workload that was stopped, it is started.
+    /// The same intent with other replicas. A stopped workload is started.
     pub fn manifest_with_replicas(&self, replicas: u32) -> Map<String, Value> {
         let mut manifest = with_vnf_state(&self.manifest, VnfState::Started);
         if let Some(Value::Object(spec)) = manifest.get_mut("spec") {

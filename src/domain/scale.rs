@@ -1,6 +1,6 @@
-//! How many instances each VDU has: instantiation levels, scale levels and deltas (SOL001 clause 6.10, SOL003 clause 5.4.5).
+//! The number of instances of each VDU: instantiation levels, scale levels and deltas (SOL001 clause 6.10, SOL003 clause 5.4.5).
 //!
-//! Pure arithmetic over the VNFD; called by the API to refuse impossible requests before the 202, and by the planner.
+//! The API calls it to refuse impossible requests before the 202, the planner to compute replicas.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ use crate::domain::vnfd::{Flavour, InstantiationLevel, ScalingAspect};
 /// The scale level of each aspect.
 pub type ScaleLevels = BTreeMap<String, u32>;
 
-/// Whether a scale request adds or removes.
+/// The direction of a scale request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ScaleDirection {
     /// `SCALE_OUT`.
@@ -19,17 +19,17 @@ pub enum ScaleDirection {
     In,
 }
 
-/// Where SCALE_TO_LEVEL leads (SOL003 clause 5.5.2.6).
+/// The target of SCALE_TO_LEVEL (SOL003 clause 5.5.2.6).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ScaleTarget {
     /// The instantiation level of that id: its scale levels and its numbers of instances.
     Level(String),
-    /// These levels of these aspects; the others stay where they are.
+    /// Levels of some aspects; the others keep theirs.
     Aspects(ScaleLevels),
 }
 
 impl ScaleTarget {
-    /// The instantiation level in force afterwards, if one was named.
+    /// The instantiation level of the target, if it names one.
     pub fn level(&self) -> Option<&str> {
         match self {
             Self::Level(name) => Some(name),
@@ -37,7 +37,7 @@ impl ScaleTarget {
         }
     }
 
-    /// The VDUs whose numbers of instances it is about.
+    /// The VDUs whose numbers of instances may change.
     pub fn vdus<'a>(&self, flavour: &'a Flavour) -> BTreeSet<&'a String> {
         match self {
             Self::Level(_) => flavour.vdus.keys().collect(),
@@ -49,7 +49,7 @@ impl ScaleTarget {
     }
 }
 
-/// The scale levels a VNF starts at: those of `level`, or of the default level, or 0 for every aspect.
+/// The scale levels of a new VNF: those of `level`, or of the default level, or 0 for every aspect.
 ///
 /// # Errors
 /// 422 if the flavour has no such level.
@@ -69,17 +69,17 @@ pub fn initial_levels(flavour: &Flavour, level: Option<&str>) -> Result<ScaleLev
     Ok(levels)
 }
 
-/// The number of instances the VNFD states for each VDU at `levels`; a VDU it says nothing about is left out, and
-/// keeps the replicas of its manifest.
+/// The number of instances that the VNFD states for each VDU at `levels`. A VDU without a number is left out, and keeps the replicas of
+/// its manifest.
 ///
-/// `level` is the instantiation level in force, if `levels` are that level's: its `VduInstantiationLevels` win over the deltas.
+/// `level` is the instantiation level that has these `levels`, if any: its `VduInstantiationLevels` take precedence over the deltas.
 pub fn instances(flavour: &Flavour, levels: &ScaleLevels, level: Option<&str>) -> BTreeMap<String, u32> {
     let stated = level.or(flavour.default_level.as_deref()).and_then(|name| flavour.levels.get(name));
     flavour
         .vdus
         .iter()
         .filter_map(|(id, vdu)| {
-            // Aspects that a level does not name are at 0 in it.
+            // An aspect that an instantiation level does not name is at 0.
             let named = |at: &InstantiationLevel, aspect| at.scale_levels.get(aspect).copied().unwrap_or(0);
             let from_level = stated.filter(|at| levels.iter().all(|(aspect, level)| named(at, aspect) == *level));
             let number = from_level
@@ -149,9 +149,9 @@ pub fn scaled_to(flavour: &Flavour, levels: &ScaleLevels, target: &ScaleTarget) 
             levels.clone().into_iter().chain(wanted.clone()).collect()
         }
     };
-    let concerned = target.vdus(flavour);
+    let scaled_vdus = target.vdus(flavour);
     let mut numbers = instances(flavour, &after, target.level());
-    numbers.retain(|vdu, _| concerned.contains(vdu));
+    numbers.retain(|vdu, _| scaled_vdus.contains(vdu));
     check_profiles(flavour, &numbers)?;
     Ok(after)
 }
@@ -167,9 +167,10 @@ fn aspect<'a>(flavour: &'a Flavour, id: &str) -> Result<&'a ScalingAspect, Probl
     })
 }
 
-/// The level of an aspect by the replicas that its VDUs really have, where the VNFD's numbers for exactly one level are
-/// those; the present level if they fit it. `None`: no level fits, or nobody could tell which (another aspect scales the
-/// same VDU), or a VDU is not known or has no numbers of its own.
+/// The level of an aspect that matches the actual replicas of its VDUs; the present level if it matches.
+///
+/// `None` if no level or more than one matches, if another aspect scales the same VDU, or if a VDU is unknown or has no numbers of its
+/// own.
 pub fn level_of(
     flavour: &Flavour,
     levels: &ScaleLevels,
@@ -194,7 +195,7 @@ pub fn level_of(
     if others.flat_map(|(_, other)| other.deltas.keys()).any(|vdu| aspect.deltas.contains_key(vdu)) {
         return None;
     }
-    // No number falls as the level rises: the first level at which all are reached is the only candidate.
+    // No number decreases with the level, so the first level that reaches all numbers is the only candidate.
     let (mut first, mut last) = (0, aspect.max_level);
     while first < last {
         let middle = first + (last - first) / 2;
@@ -204,22 +205,22 @@ pub fn level_of(
     (fits(first) && unique).then_some(first)
 }
 
-/// A VDU has at most so many instances, whatever the VNFD says: each is shown, granted and looked at one by one.
-pub const MOST_INSTANCES: u32 = 10_000;
+/// The most instances of a VDU, whatever the VNFD says: each is shown, granted and observed one by one.
+pub const MAX_INSTANCES: u32 = 10_000;
 
-/// Checks numbers of instances against the VDUs' profiles, and [`MOST_INSTANCES`].
+/// Checks numbers of instances against the VDUs' profiles, and [`MAX_INSTANCES`].
 ///
 /// # Errors
 /// 422 naming the VDU, the number and the bounds.
 pub fn check_profiles(flavour: &Flavour, numbers: &BTreeMap<String, u32>) -> Result<(), Problem> {
     for (id, number) in numbers {
-        if *number > MOST_INSTANCES {
+        if *number > MAX_INSTANCES {
             return Err(problem!(
                 ProblemType::Unprocessable,
-                "VDU '{vduId}' would have {number} instances; at most {limit} are possible",
+                "VDU '{vduId}' would have {number} instances; the limit is {limit}",
                 vduId = id,
                 number = number,
-                limit = MOST_INSTANCES,
+                limit = MAX_INSTANCES,
             ));
         }
         if let Some(vdu) = flavour.vdus.get(id)

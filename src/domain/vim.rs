@@ -12,7 +12,7 @@ use crate::domain::secret::Secret;
 /// The members of `accessInfo` and `auth_cred` that are secret, by name; sealed as one by the store.
 pub type Secrets = BTreeMap<String, Secret>;
 
-/// The members of `accessInfo` and `auth_cred` that are shown. All others are taken for secret, whatever they are called.
+/// The members of `accessInfo` and `auth_cred` that are public. All others are secret, whatever their names.
 pub const PUBLIC_ACCESS: [&str; 17] = [
     "client_cert",
     "client_id",
@@ -33,8 +33,8 @@ pub const PUBLIC_ACCESS: [&str; 17] = [
     "username",
 ];
 
-/// Splits the members of `accessInfo` (or `auth_cred`) into public and secret ones. A secret that is no string is kept
-/// as its JSON text.
+/// Splits the members of `accessInfo` (or `auth_cred`) into public and secret ones. A secret that is not a
+/// string is stored as its JSON text.
 pub fn split_secrets(access: Map<String, Value>) -> (Map<String, Value>, Secrets) {
     let mut public = Map::new();
     let mut secrets = Secrets::new();
@@ -61,7 +61,7 @@ pub struct VimConnection {
     /// A registered VIM, whose endpoint and credentials are looked up at each use, so that rotation reaches the instance.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub vim_id: Option<String>,
-    /// What the caller calls that VIM, if not by its id: shown in place of it.
+    /// The name by which the caller refers to that VIM, if not its id: shown in place of the id.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub vim_name: Option<String>,
     /// `vimType`.
@@ -78,10 +78,10 @@ pub struct VimConnection {
     /// `extra`.
     #[serde(default)]
     pub extra: Map<String, Value>,
-    /// Whether the VNF lives in this VIM: chosen when instantiation is accepted, until termination or rollback ended.
+    /// Whether the VNF lives in this VIM: from the 202 of its instantiation to the end of termination or rollback.
     #[serde(default)]
     pub home: bool,
-    /// The INSTANTIATE that brought the entry; undone, it takes the entry away again.
+    /// The INSTANTIATE that added the entry; its rollback removes the entry.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub added_by: Option<VnfLcmOpOccId>,
 }
@@ -109,9 +109,9 @@ pub struct Vim {
     pub vim_project: String,
     /// `extra`.
     pub extra: Map<String, Value>,
-    /// Whether a request without `vimConnectionInfo` means this VIM. One per project.
+    /// Whether a request without `vimConnectionInfo` uses this VIM. One per project.
     pub is_default: bool,
-    /// Who the API server says the credential belongs to, as asked at registration.
+    /// The user of the credential, as the API server named it at registration.
     pub user_name: Option<String>,
     /// When it was registered.
     pub created_at: OffsetDateTime,
@@ -119,20 +119,20 @@ pub struct Vim {
     pub updated_at: Option<OffsetDateTime>,
 }
 
-/// How to reach a cluster and as whom: what the driver needs, from a registered VIM or an inline connection.
+/// How to reach a cluster, and as which user: from a registered VIM or an inline connection.
 #[derive(Clone, Debug, PartialEq)]
 pub struct VimAccess {
     /// URL of the API server.
     pub endpoint: String,
-    /// PEM of the authorities that may have signed its certificate; none: the system's.
+    /// PEM of the authorities that sign its certificate; the system's if `None`.
     pub ca: Option<String>,
-    /// Take any certificate. Only ever by the caller's explicit word.
+    /// Accept any certificate. Only if the caller says so.
     pub insecure: bool,
     /// How the client shows who it is.
     pub credential: VimCredential,
 }
 
-/// How a client shows who it is.
+/// How a client authenticates.
 #[derive(Clone, Debug, PartialEq)]
 pub enum VimCredential {
     /// `Authorization: Bearer`.
@@ -147,18 +147,18 @@ pub enum VimCredential {
 }
 
 impl VimConnection {
-    /// Whether `vimType` is one that Gybe has a driver for.
+    /// Whether Gybe has a driver for `vimType`.
     pub fn is_kubernetes(&self) -> bool {
         ["ETSINFV.KUBERNETES.V_1", "kubernetes"].contains(&self.vim_type.as_str())
     }
 
-    /// Whether both lead to the same cluster, whatever their credentials.
+    /// Whether both refer to the same cluster, with the same or other credentials.
     pub fn same_cluster(&self, other: &Self) -> bool {
         let endpoint = |connection: &Self| connection.interface_info.get("endpoint").cloned();
         self.vim_id == other.vim_id && endpoint(self) == endpoint(other)
     }
 
-    /// The access an inline connection spells out; `None` if it only names a registered VIM.
+    /// The access of an inline connection; `None` if it only names a registered VIM.
     ///
     /// # Errors
     /// What is missing or of the wrong type, as a text for the caller.
@@ -190,10 +190,10 @@ impl Vim {
 fn access(endpoint: &str, info: &Map<String, Value>, secrets: &Secrets) -> Result<VimAccess, String> {
     let authority = endpoint.split_once("://").map(|(_, rest)| rest.split('/').next().unwrap_or_default());
     if authority.is_some_and(|authority| authority.contains('@')) {
-        return Err("the endpoint must not hold a user or password: use the credentials' members".to_owned());
+        return Err("the endpoint must not hold a user or password: use the members for credentials".to_owned());
     }
     if !endpoint.starts_with("https://") && !endpoint.starts_with("http://") {
-        return Err(format!("the endpoint '{endpoint}' is not an http(s) URL"));
+        return Err(format!("the endpoint '{endpoint}' is not an http or https URL"));
     }
     let text = |name: &str| match info.get(name) {
         None | Some(Value::Null) => Ok(None),
@@ -207,13 +207,13 @@ fn access(endpoint: &str, info: &Map<String, Value>, secrets: &Secrets) -> Resul
         Some(_) => return Err("insecure must be true or false".to_owned()),
     };
     if !insecure && !endpoint.starts_with("https://") {
-        return Err("over plain http anybody can read the credentials: use https, or say insecure: true".to_owned());
+        return Err("plain http exposes the credentials: use https, or set insecure to true".to_owned());
     }
     let certificate = text("client_cert")?;
     let credential = match (secrets.get("bearer_token"), certificate, secrets.get("client_key")) {
         (Some(token), _, _) => VimCredential::BearerToken(token.clone()),
         (None, Some(certificate), Some(key)) => VimCredential::ClientCertificate { certificate, key: key.clone() },
-        _ => return Err("give a bearer_token, or client_cert with client_key".to_owned()),
+        _ => return Err("set bearer_token, or client_cert and client_key".to_owned()),
     };
     Ok(VimAccess { endpoint: endpoint.to_owned(), ca: text("ssl_ca_cert")?, insecure, credential })
 }

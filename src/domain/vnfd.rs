@@ -1,4 +1,4 @@
-//! The VNF descriptor as Gybe needs it: flavours, VDUs, scaling aspects, instantiation levels (SOL001).
+//! The parts of the VNF descriptor that Gybe uses: flavours, VDUs, scaling aspects, instantiation levels (SOL001).
 //!
 //! `crate::package::vnfd` reads it out of a CSAR; [`crate::domain::scale`] computes with it.
 
@@ -21,7 +21,7 @@ pub struct Vnfd {
     pub product_name: String,
     /// `software_version`.
     pub software_version: String,
-    /// `vnfm_info`: the VNFMs the package says it works with.
+    /// `vnfm_info`: the VNFMs that the package supports.
     pub vnfm_info: Vec<String>,
     /// Deployment flavours by their `flavour_id`. Never empty.
     pub flavours: BTreeMap<String, Flavour>,
@@ -31,7 +31,7 @@ impl Vnfd {
     /// The flavour of that id.
     ///
     /// # Errors
-    /// 422 naming the flavours there are.
+    /// 422 with the flavours of the VNFD.
     pub fn flavour(&self, id: &str) -> Result<&Flavour, Problem> {
         self.flavours.get(id).ok_or_else(|| {
             problem!(
@@ -55,7 +55,7 @@ pub struct Flavour {
     pub aspects: BTreeMap<String, ScalingAspect>,
     /// Instantiation levels by `instantiationLevelId`.
     pub levels: BTreeMap<String, InstantiationLevel>,
-    /// The level taken when a request names none.
+    /// The level of a request that names none.
     pub default_level: Option<String>,
 }
 

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::blocking::blocking;
-use crate::domain::change::{backward, forward, kept, kept_levels, level_in_force, numbers};
+use crate::domain::change::{backward, forward, instance_numbers, levels_under, matching_level, retained_rows};
 use crate::domain::ids::{VnfInstanceId, VnfLcmOpOccId};
 use crate::domain::instance::{InstantiatedVnfInfo, PackageAttributes, VnfInstance, VnfState};
 use crate::domain::namespace;
@@ -63,13 +63,13 @@ impl Acceptor<'_> {
         };
         usable(&onboarded)?;
         let flavour = onboarded.vnfd.flavour(&info.flavour_id)?.clone();
-        let levels = kept_levels(&flavour, &info.scale_levels)?;
+        let levels = levels_under(&flavour, &info.scale_levels)?;
         refuse_unknown_vdus(&flavour, &params.vdus)?;
         let files = self.store.definition_files(onboarded.package_id).await?;
         blocking(move || {
             let (_, manifests) = manifests(&files, params.definition_files.as_deref())?;
             render::check(&manifests, &flavour)?;
-            numbers(&flavour, &levels, None, &manifests).map(drop)
+            instance_numbers(&flavour, &levels, None, &manifests).map(drop)
         })
         .await?;
 
@@ -144,14 +144,14 @@ impl Planner<'_> {
         let info = self.info()?;
         let onboarded = self.store.vnfd(&self.instance.project_id, &request.vnfd_id).await?;
         let flavour = onboarded.vnfd.flavour(&info.flavour_id)?;
-        let scale_levels = kept_levels(flavour, &info.scale_levels)?;
+        let scale_levels = levels_under(flavour, &info.scale_levels)?;
         let replicas = self.inventory.iter().filter_map(|row| Some((row.vdu_id.clone()?, row.replicas()?))).collect();
         let flavour_before = self.flavour().await?;
-        let level = level_in_force(&flavour_before, &info.scale_levels, &replicas);
+        let level = matching_level(&flavour_before, &info.scale_levels, &replicas);
         let (definition_files, manifests) = self.manifests(onboarded.package_id, params.definition_files).await?;
-        let numbers = numbers(flavour, &scale_levels, level, &manifests)?;
+        let numbers = instance_numbers(flavour, &scale_levels, level, &manifests)?;
         let mut after = self.rendered(&manifests, flavour, &numbers, false).await?;
-        let kept: Vec<_> = kept(self.inventory, &after, self.namespace()?).into_iter().cloned().collect();
+        let kept: Vec<_> = retained_rows(self.inventory, &after, self.namespace()?).into_iter().cloned().collect();
         after.extend(kept);
         let instantiated = InstantiatedVnfInfo {
             max_scale_levels: flavour.max_levels(),

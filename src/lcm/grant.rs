@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
-use crate::domain::grant::{Asked, Demand};
+use crate::domain::grant::{ResourceIds, ResourceRequest};
 use crate::domain::instance::VnfInstance;
 use crate::domain::interface::Edition;
 use crate::domain::op_occ::{LcmOperation, VnfLcmOpOcc};
@@ -35,7 +35,7 @@ pub struct GrantChanges {
 pub fn request(
     op: &VnfLcmOpOcc,
     instance: &VnfInstance,
-    demand: &Demand,
+    demand: &ResourceRequest,
     edition: Edition,
     base: &str,
 ) -> GrantRequest {
@@ -47,7 +47,12 @@ pub fn request(
 ///
 /// # Errors
 /// 502 if the Grant is of another operation or omits a resource; 422 if it demands the impossible, such as to move a VNF.
-pub fn apply(grant: &Grant, asked: &Asked, op: &VnfLcmOpOcc, instance: &VnfInstance) -> Result<GrantChanges, Problem> {
+pub fn apply(
+    grant: &Grant,
+    asked: &ResourceIds,
+    op: &VnfLcmOpOcc,
+    instance: &VnfInstance,
+) -> Result<GrantChanges, Problem> {
     if grant.vnf_lcm_op_occ_id != op.id.to_string() || grant.vnf_instance_id != instance.id.to_string() {
         return Err(bad_request("the grant is another operation's, by its vnfLcmOpOccId and vnfInstanceId"));
     }

@@ -15,7 +15,7 @@ use crate::domain::op_occ::{LcmOperation, VnfLcmOpOcc};
 use crate::domain::operate::{StopMethod, stop_method};
 use crate::domain::plan::{Plan, PodRef, ReplicaChange, Step, apply_all, operate, remove_all};
 use crate::domain::problem::Problem;
-use crate::domain::render::{self, Rendering};
+use crate::domain::render::{self, RenderInput};
 use crate::domain::resource::{ObjectKey, Resource};
 use crate::domain::scale::{ScaleLevels, check_profiles, initial_levels, instances, scaled, scaled_to};
 use crate::domain::vnfd::Flavour;
@@ -146,7 +146,7 @@ impl Planner<'_> {
             Some(scope) => self.driver.discover(&scope.access, &render::kinds(manifests)).await?,
             None => render::assumed(render::kinds(manifests)),
         });
-        Ok(render::resources(&Rendering {
+        Ok(render::resources(&RenderInput {
             manifests,
             flavour,
             instances: numbers,

@@ -187,7 +187,7 @@ mod tests {
         let first = file("a.yaml", format!("---\n{OBJECT}---\n# nothing\n---\n{}", OBJECT.replace(": c", ": d")));
         let second = file("b.json", r#"{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"e"}}"#);
         let all = read(&[first, second]).unwrap();
-        let seen: Vec<_> = all.iter().map(|m| (m.place(), m.kind(), m.name())).collect();
+        let seen: Vec<_> = all.iter().map(|m| (m.position(), m.kind(), m.name())).collect();
         let expected = [
             ("a.yaml:2".to_owned(), "ConfigMap", "c"),
             ("a.yaml:9".to_owned(), "ConfigMap", "d"),

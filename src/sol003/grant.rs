@@ -9,7 +9,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::domain::grant::{Apart, Definition, Demand, ResourceType, Scope};
+use crate::domain::grant::{AntiAffinity, GrantedResource, PlacementScope, ResourceRequest, ResourceType};
 use crate::domain::instance::VnfInstance;
 use crate::domain::op_occ::{LcmOperation, VnfLcmOpOcc};
 use crate::sol003::common::Link;
@@ -71,7 +71,7 @@ struct ResourceHandle {
 #[serde(rename_all = "camelCase")]
 struct PlacementConstraint {
     affinity_or_anti_affinity: &'static str,
-    scope: Scope,
+    scope: PlacementScope,
     resource: Vec<ConstraintResourceRef>,
 }
 
@@ -94,10 +94,16 @@ struct GrantRequestLinks {
 
 impl GrantRequest {
     /// The request of `op` for `demand`. Its links begin with `base` (scheme, host and port) and are those of `edition`.
-    pub fn new(op: &VnfLcmOpOcc, instance: &VnfInstance, demand: &Demand, edition: Edition, base: &str) -> Self {
+    pub fn new(
+        op: &VnfLcmOpOcc,
+        instance: &VnfInstance,
+        demand: &ResourceRequest,
+        edition: Edition,
+        base: &str,
+    ) -> Self {
         let root = format!("{base}{}", edition.root());
         let home = instance.vim_connection_id();
-        let definitions = |of: &[Definition]| of.iter().map(|it| ResourceDefinition::new(it, home)).collect();
+        let definitions = |of: &[GrantedResource]| of.iter().map(|it| ResourceDefinition::new(it, home)).collect();
         let asked = |name: &str| op.params.get(name).filter(|value| !value.is_null()).cloned();
         let text = |name: &str| asked(name)?.as_str().map(str::to_owned);
         let flavour = instance.instantiated.as_ref().map(|info| info.flavour_id.clone());
@@ -125,8 +131,8 @@ impl GrantRequest {
 }
 
 impl ResourceDefinition {
-    fn new(definition: &Definition, vim_connection_id: &str) -> Self {
-        let Definition { id, kind, vdu_id, template, existing } = definition.clone();
+    fn new(definition: &GrantedResource, vim_connection_id: &str) -> Self {
+        let GrantedResource { id, kind, vdu_id, template, existing } = definition.clone();
         let handle = |(resource_id, vim_level_resource_type)| ResourceHandle {
             vim_connection_id: vim_connection_id.to_owned(),
             resource_id,
@@ -137,7 +143,7 @@ impl ResourceDefinition {
 }
 
 impl PlacementConstraint {
-    fn new(apart: &Apart, vim_connection_id: &str) -> Self {
+    fn new(apart: &AntiAffinity, vim_connection_id: &str) -> Self {
         let added = apart.added.iter().map(|id| ConstraintResourceRef {
             id_type: "GRANT",
             resource_id: id.clone(),

@@ -133,7 +133,7 @@ mod tests {
             uid,
             owners: Vec::new(),
             replicas: None,
-            living: true,
+            active: true,
         }
     }
 
@@ -157,7 +157,7 @@ mod tests {
         assert_eq!(told(room.take(ObservedKind::Deployment, WatchEvent::All(Vec::new()))), [A, B]);
         assert_eq!(room.take(ObservedKind::Pod, WatchEvent::Changed(pod(A, "b"))), [], "nothing that matters changed");
         assert_eq!(
-            room.take(ObservedKind::Pod, WatchEvent::Changed(ObservedObject { living: false, ..pod(A, "b") })),
+            room.take(ObservedKind::Pod, WatchEvent::Changed(ObservedObject { active: false, ..pod(A, "b") })),
             [A]
         );
         assert_eq!(room.take(ObservedKind::Pod, WatchEvent::Gone(pod(A, "b"))), [A]);

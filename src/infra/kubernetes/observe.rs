@@ -73,7 +73,7 @@ fn all_owned_by(inventory: &[Resource], pods: &[ObservedObject]) -> bool {
         ResourceState::Planned | ResourceState::Intent => None,
     });
     let uids: HashSet<&String> = uids.collect();
-    pods.iter().filter(|pod| pod.living).all(|pod| pod.owners.iter().chain([&pod.uid]).any(|uid| uids.contains(uid)))
+    pods.iter().filter(|pod| pod.active).all(|pod| pod.owners.iter().chain([&pod.uid]).any(|uid| uids.contains(uid)))
 }
 
 /// The objects of `kind` in `namespace` that carry the label of any VNF instance, and their changes.
@@ -129,6 +129,6 @@ pub(super) fn observed_object(object: &DynamicObject, kind: ObservedKind) -> Opt
         uid: object.uid()?,
         owners: object.owner_references().iter().map(|owner| owner.uid.clone()).collect(),
         replicas: replicas.and_then(|replicas| replicas.try_into().ok()),
-        living: object.metadata.deletion_timestamp.is_none() && !(kind == ObservedKind::Pod && has_ended(object)),
+        active: object.metadata.deletion_timestamp.is_none() && !(kind == ObservedKind::Pod && has_ended(object)),
     })
 }

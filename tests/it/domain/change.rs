@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use gybe::domain::change::{backward, forward, kept, kept_levels, level_in_force, numbers};
+use gybe::domain::change::{backward, forward, instance_numbers, levels_under, matching_level, retained_rows};
 use gybe::domain::manifest::Manifest;
 use gybe::domain::namespace::Namespace;
 use gybe::domain::package::DefinitionFile;
@@ -153,8 +153,9 @@ fn a_workload_whose_autoscaler_is_dropped_gets_its_replicas_once_that_is_gone() 
 fn the_namespace_that_the_vnf_lives_in_stays_with_it() {
     let home = Namespace::try_from("home".to_owned()).unwrap();
     let before = [row("v1 Namespace home", json!(1)), row("v1 Namespace other", json!(1))];
-    let names =
-        |after: &[Resource]| kept(&before, after, &home).iter().map(|row| row.key.name.clone()).collect::<Vec<_>>();
+    let names = |after: &[Resource]| {
+        retained_rows(&before, after, &home).iter().map(|row| row.key.name.clone()).collect::<Vec<_>>()
+    };
     assert_eq!(names(&[]), ["home"]);
     assert_eq!(names(&[row("v1 Namespace home", json!(2))]), [""; 0]);
 }
@@ -192,9 +193,9 @@ fn levels_are_kept_and_new_aspects_begin_where_an_instantiation_would() {
         default_level: Some("default".to_owned()),
         ..flavour(&[("kept", 3, &[("A", 1)]), ("new", 2, &[("A", 1)])], &[("A", Some(1))])
     };
-    let after = kept_levels(&flavour, &levels(&[("kept", 3), ("dropped", 7)])).unwrap();
+    let after = levels_under(&flavour, &levels(&[("kept", 3), ("dropped", 7)])).unwrap();
     assert_eq!(after, levels(&[("kept", 3), ("new", 2)]));
-    let refused = kept_levels(&flavour, &levels(&[("kept", 4)])).unwrap_err();
+    let refused = levels_under(&flavour, &levels(&[("kept", 4)])).unwrap_err();
     assert_eq!(refused.status, 422);
     assert!(refused.detail.contains("'kept' is at level 4") && refused.detail.contains("0 to 3"), "{}", refused.detail);
 }
@@ -203,9 +204,9 @@ fn levels_are_kept_and_new_aspects_begin_where_an_instantiation_would() {
 fn the_numbers_are_those_of_the_new_vnfd_at_the_levels_that_are_kept() {
     let three = "{apiVersion: apps/v1, kind: Deployment, metadata: {name: b}, spec: {replicas: 3}}";
     let flavour = flavour(&[("a", 4, &[("A", 2), ("B", 1)])], &[("A", Some(1)), ("B", None), ("C", None)]);
-    let stated = numbers(&flavour, &levels(&[("a", 2)]), None, &manifests(three)).unwrap();
+    let stated = instance_numbers(&flavour, &levels(&[("a", 2)]), None, &manifests(three)).unwrap();
     assert_eq!(stated, levels(&[("A", 5), ("B", 5)]), "of C the manifest says it");
-    let refused = numbers(&flavour, &levels(&[("a", 8)]), None, &manifests(three)).unwrap_err();
+    let refused = instance_numbers(&flavour, &levels(&[("a", 8)]), None, &manifests(three)).unwrap_err();
     assert_eq!(refused.status, 422);
 }
 
@@ -218,9 +219,9 @@ fn a_vnf_that_was_instantiated_at_a_level_without_aspects_stays_at_it() {
         ..flavour(&[], &[("A", None)])
     };
     let (before, after) = (with(1, 4), with(2, 6));
-    let level = level_in_force(&before, &levels(&[]), &levels(&[("A", 4)]));
+    let level = matching_level(&before, &levels(&[]), &levels(&[("A", 4)]));
     assert_eq!(level, Some("large"));
-    assert_eq!(numbers(&after, &levels(&[]), level, &[]).unwrap(), levels(&[("A", 6)]));
-    assert_eq!(level_in_force(&before, &levels(&[]), &levels(&[("A", 1)])), Some("small"));
-    assert_eq!(level_in_force(&before, &levels(&[]), &levels(&[("A", 3)])), None);
+    assert_eq!(instance_numbers(&after, &levels(&[]), level, &[]).unwrap(), levels(&[("A", 6)]));
+    assert_eq!(matching_level(&before, &levels(&[]), &levels(&[("A", 1)])), Some("small"));
+    assert_eq!(matching_level(&before, &levels(&[]), &levels(&[("A", 3)])), None);
 }

@@ -1,7 +1,7 @@
 //! The namespace decision (`gybe::domain::namespace`) and what it does to objects.
 
 use gybe::domain::manifest::Manifest;
-use gybe::domain::namespace::{Namespace, Origin, decide, place};
+use gybe::domain::namespace::{Namespace, PackageNamespaces, decide, place};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -80,9 +80,9 @@ fn a_parameter_that_is_no_dns_label_is_a_400() {
 #[test]
 fn placing_forces_the_namespace_on_namespaced_objects_alone() {
     let target = namespace("target");
-    let placed = place(&config_map("a.yaml", Some("x")), true, &target, &Origin::of(&[]));
+    let placed = place(&config_map("a.yaml", Some("x")), true, &target, &PackageNamespaces::of(&[]));
     assert_eq!(placed["metadata"]["namespace"], "target");
-    let placed = place(&config_map("a.yaml", Some("x")), false, &target, &Origin::of(&[]));
+    let placed = place(&config_map("a.yaml", Some("x")), false, &target, &PackageNamespaces::of(&[]));
     assert_eq!(placed["metadata"].get("namespace"), None);
 }
 
@@ -98,7 +98,7 @@ fn subjects_that_pointed_at_the_packages_namespace_follow_and_others_stay() {
             { "kind": "Group", "name": "system:serviceaccounts:edge" },
         ],
     });
-    let placed = place(&manifest("b.yaml", binding), true, &namespace("target"), &Origin::of(&[]));
+    let placed = place(&manifest("b.yaml", binding), true, &namespace("target"), &PackageNamespaces::of(&[]));
     let namespaces: Vec<_> = placed["subjects"].as_array().unwrap().iter().map(|s| s["namespace"].as_str()).collect();
     assert_eq!(namespaces, [Some("target"), Some("target"), Some("monitoring"), None]);
 }
@@ -115,7 +115,7 @@ fn a_cluster_role_binding_follows_the_accounts_that_the_package_brings() {
         ],
     });
     let manifests = [manifest("a.yaml", account), manifest("b.yaml", binding)];
-    let placed = place(&manifests[1], false, &namespace("target"), &Origin::of(&manifests));
+    let placed = place(&manifests[1], false, &namespace("target"), &PackageNamespaces::of(&manifests));
     assert_eq!(placed["subjects"][0]["namespace"], "target");
     assert_eq!(placed["subjects"][1]["namespace"], "edge");
 }
@@ -131,7 +131,7 @@ fn subjects_follow_where_the_package_names_its_namespace_once_and_leaves_it_unse
         ],
     });
     let manifests = [config_map("c.yaml", Some("edge")), manifest("a.yaml", account), manifest("b.yaml", binding)];
-    let placed = place(&manifests[2], true, &namespace("target"), &Origin::of(&manifests));
+    let placed = place(&manifests[2], true, &namespace("target"), &PackageNamespaces::of(&manifests));
     assert_eq!(placed["subjects"][0]["namespace"], "target");
     assert_eq!(placed["subjects"][1]["namespace"], "default", "the package is not of this namespace");
 }

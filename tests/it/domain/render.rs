@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use gybe::domain::ids::VnfInstanceId;
 use gybe::domain::manifest::Manifest;
 use gybe::domain::namespace::Namespace;
-use gybe::domain::render::{Rendering, check, defined_kinds, kinds, resources};
+use gybe::domain::render::{RenderInput, check, defined_kinds, kinds, resources};
 use gybe::domain::replicas::REPLICAS_ANNOTATION;
 use gybe::domain::resource::{INSTANCE_LABEL, KindInfo, Resource};
 use gybe::domain::vnfd::{Flavour, ScalingAspect, Vdu};
@@ -44,7 +44,7 @@ fn render_with(
         let namespaced = kind.1 != "Namespace";
         (kind, KindInfo { plural: "things".to_owned(), namespaced })
     });
-    resources(&Rendering {
+    resources(&RenderInput {
         manifests,
         flavour,
         instances: &instances.iter().map(|(vdu, number)| ((*vdu).to_owned(), *number)).collect(),
@@ -124,7 +124,7 @@ fn the_namespace_is_made_only_if_asked_for_and_not_twice() {
 #[test]
 fn a_kind_that_the_cluster_does_not_serve_is_refused_with_its_place() {
     let manifests = [manifest("example.invalid/v1", "Widget", "w", json!({}))];
-    let problem = resources(&Rendering {
+    let problem = resources(&RenderInput {
         manifests: &manifests,
         flavour: &flavour(),
         instances: &BTreeMap::new(),

@@ -421,7 +421,7 @@ async fn long_lists_come_in_pages_and_what_the_api_server_has_forgotten_is_liste
     let told: Vec<String> = sightings
         .map(|sighting| match sighting {
             WatchEvent::All(seen) => format!("all {:?}", seen.iter().map(|it| it.name.as_str()).collect::<Vec<_>>()),
-            WatchEvent::Changed(seen) => format!("{} {}", seen.name, if seen.living { "lives" } else { "goes" }),
+            WatchEvent::Changed(seen) => format!("{} {}", seen.name, if seen.active { "lives" } else { "goes" }),
             other => format!("{other:?}"),
         })
         .take(3)

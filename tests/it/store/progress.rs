@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gybe::domain::grant::{Asked, PendingGrant};
+use gybe::domain::grant::{PendingGrant, ResourceIds};
 use gybe::domain::op_occ::{GrantReference, OpState, VnfLcmOpOcc};
 use gybe::domain::plan::Plan;
 use gybe::domain::resource::{ObjectKey, Resource, ResourceState};
@@ -44,7 +44,7 @@ async fn an_operation_waits_for_its_grant_and_is_stored_with_it(f: Fixture) {
     let op = f.operation().await;
     let claimed = f.claim(LONG).await;
     assert_eq!(claimed.pending_grant, None);
-    let asked = Asked { add: vec!["a-1".to_owned()], remove: Vec::new() };
+    let asked = ResourceIds { add: vec!["a-1".to_owned()], remove: Vec::new() };
     let pending = PendingGrant { uri: "http://nfvo/grants/g".to_owned(), asked };
     let waiting = transition(&record(OpState::Starting), OpEvent::GrantPending(LONG)).unwrap();
     f.store.await_grant(claimed.lease, &waiting, &pending).await.unwrap();

@@ -11,7 +11,7 @@ use gybe::clock::{Ids as _, System};
 use gybe::domain::ids::VnfInstanceId;
 use gybe::domain::namespace::Namespace;
 use gybe::domain::package::DefinitionFile;
-use gybe::domain::render::{Rendering, kinds, resources};
+use gybe::domain::render::{RenderInput, kinds, resources};
 use gybe::domain::resource::{INSTANCE_LABEL, Resource};
 use gybe::domain::secret::Secret;
 use gybe::domain::vim::{VimAccess, VimCredential};
@@ -179,7 +179,7 @@ pub async fn render(driver: &dyn Driver, scope: &Scope, vdus: &[(&str, &str)], y
     let vdu = |(id, name): &(&str, &str)| {
         ((*id).to_owned(), Vdu { name: (*name).to_owned(), min: 0, max: 10, initial: None })
     };
-    let rendering = Rendering {
+    let rendering = RenderInput {
         manifests: &manifests,
         flavour: &Flavour { vdus: vdus.iter().map(vdu).collect(), ..Flavour::default() },
         instances: &BTreeMap::new(),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use gybe::domain::change::{kept, numbers};
+use gybe::domain::change::{instance_numbers, retained_rows};
 use gybe::domain::namespace::Namespace;
 use kube::api::{Patch, PatchParams};
 use reqwest::StatusCode;

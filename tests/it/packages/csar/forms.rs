@@ -21,7 +21,7 @@ fn a_package_with_tosca_metadata() {
     assert_eq!(onboarded.content.sha512, hex::encode(digest::digest(&digest::SHA512, &bytes)));
     let [artifact] = onboarded.content.artifacts.as_slice() else { panic!("{:?}", onboarded.content.artifacts) };
     assert_eq!((artifact.path.as_str(), artifact.algorithm.as_str()), ("Files/app.yaml", "SHA-256"));
-    assert_eq!(manifest::read(&onboarded.files).unwrap()[0].place(), "Files/app.yaml:1");
+    assert_eq!(manifest::read(&onboarded.files).unwrap()[0].position(), "Files/app.yaml:1");
 }
 
 #[test]
