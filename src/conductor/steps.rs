@@ -431,7 +431,7 @@ fn worst(errors: Vec<InfraError>) -> Result<(), StepError> {
         texts.push(format!("and {more} more"));
     }
     let Some(worst) = errors.into_iter().min_by_key(InfraError::is_transient) else { return Ok(()) };
-    Err(InfraError::new(worst.kind, texts.join("; ")).into())
+    Err(InfraError { detail: texts.join("; "), ..worst }.into())
 }
 
 #[cfg(test)]

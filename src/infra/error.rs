@@ -1,4 +1,6 @@
-//! What goes wrong towards a cluster, and the problem that callers see of it.
+//! Errors of clusters, and the problems that callers see of them.
+
+use std::collections::BTreeMap;
 
 use crate::domain::problem::{Problem, ProblemType};
 
@@ -10,6 +12,8 @@ pub struct InfraError {
     pub kind: InfraErrorKind,
     /// For the caller: verb, kind, object, namespace and user in Kubernetes' own words, and no secret.
     pub detail: String,
+    /// The values that `detail` quotes, by the name of the member that each becomes in a [`Problem`].
+    pub quoted: BTreeMap<&'static str, String>,
 }
 
 /// What the caller of a [`super::Driver`] can do about an [`InfraError`].
@@ -32,7 +36,7 @@ pub enum InfraErrorKind {
 impl InfraError {
     /// An error of that kind.
     pub fn new(kind: InfraErrorKind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into() }
+        Self { kind, detail: detail.into(), quoted: BTreeMap::new() }
     }
 
     /// An [`InfraErrorKind::Transient`] error.
@@ -65,6 +69,13 @@ impl InfraError {
         Self::new(InfraErrorKind::NotReady, detail)
     }
 
+    /// The same error with a value that `detail` quotes.
+    #[must_use]
+    pub fn quoting(mut self, member: &'static str, value: impl ToString) -> Self {
+        self.quoted.insert(member, value.to_string());
+        self
+    }
+
     /// Whether a retry may succeed.
     pub const fn is_transient(&self) -> bool {
         matches!(self.kind, InfraErrorKind::Transient)
@@ -81,6 +92,9 @@ impl From<InfraError> for Problem {
             InfraErrorKind::Invalid => ProblemType::ObjectRefused,
             InfraErrorKind::NotReady => ProblemType::VnfNotReady,
         };
-        Self::new(kind, error.detail)
+        error
+            .quoted
+            .iter()
+            .fold(Self::new(kind, error.detail), |problem, (member, value)| problem.quoting(member, value))
     }
 }

@@ -56,7 +56,8 @@ pub(super) async fn ensure(cluster: &Cluster, scope: &Scope, resource: &Resource
             return Ok(AppliedObject { uid: applied.uid().unwrap_or_default(), owned: true });
         }
     }
-    Err(InfraError::transient(format!("others change {object}, or an object that it depends on, at the same time")))
+    let detail = format!("others change {object}, or an object that it depends on, at the same time");
+    Err(object.error(InfraErrorKind::Transient, detail))
 }
 
 /// The API of the resource's kind in the namespace of the instance.
@@ -175,15 +176,20 @@ impl Target<'_> {
     fn reuse_or_refuse(&self, found: &DynamicObject) -> Result<AppliedObject, InfraError> {
         if is_shared(self.key) {
             if found.metadata.deletion_timestamp.is_some() {
-                return Err(InfraError::transient(format!("{} is being deleted", self.key)));
+                return Err(self.error(InfraErrorKind::Transient, format!("{} is being deleted", self.key)));
             }
             return Ok(AppliedObject { uid: found.uid().unwrap_or_default(), owned: false });
         }
-        let text = match found.labels().get(INSTANCE_LABEL) {
-            Some(other) => format!("{self} belongs to VNF instance {other}"),
-            None => format!("{self} exists and is not managed by Gybe{}", describe_owner(found)),
-        };
-        Err(InfraError::conflict(text))
+        Err(match found.labels().get(INSTANCE_LABEL) {
+            Some(owner) => {
+                let detail = format!("{self} belongs to VNF instance {owner}");
+                self.error(InfraErrorKind::Conflict, detail).quoting("ownerVnfInstanceId", owner)
+            }
+            None => {
+                let detail = format!("{self} exists and is not managed by Gybe{}", describe_owner(found));
+                self.error(InfraErrorKind::Conflict, detail)
+            }
+        })
     }
 
     /// Waits until our object, which is being deleted, is gone.
@@ -195,7 +201,8 @@ impl Target<'_> {
             return Ok(());
         }
         let finalizers = found.finalizers().join(", ");
-        Err(InfraError::transient(format!("{self} is being deleted; it waits for its finalizers [{finalizers}]")))
+        let detail = format!("{self} is being deleted; it waits for its finalizers [{finalizers}]");
+        Err(self.error(InfraErrorKind::Transient, detail).quoting("finalizers", finalizers))
     }
 
     /// Waits until the new Namespace has its default ServiceAccount, a moment after it was made: before that, pods are refused.
@@ -216,8 +223,16 @@ impl Target<'_> {
         Ok(())
     }
 
+    fn error(&self, kind: InfraErrorKind, detail: String) -> InfraError {
+        let error = InfraError::new(kind, detail).quoting("object", self.key);
+        match self.api.namespace() {
+            Some(namespace) => error.quoting("namespace", namespace),
+            None => error,
+        }
+    }
+
     fn gone(&self) -> InfraError {
-        InfraError::gone(format!("{self} was deleted by somebody"))
+        self.error(InfraErrorKind::Gone, format!("somebody deleted {self}"))
     }
 
     /// The error of an apply that ends with 404: the namespace is missing, or the kind is not served. It may be served a moment
@@ -226,7 +241,9 @@ impl Target<'_> {
         if failed.error.kind == InfraErrorKind::Invalid && failed.error.detail.starts_with("namespaces ") {
             return failed.error;
         }
-        InfraError::transient(format!("the cluster does not serve {} {}", self.key.api_version, self.key.kind))
+        let ObjectKey { api_version, kind, .. } = self.key;
+        let error = InfraError::transient(format!("the cluster does not serve {api_version} {kind}"));
+        error.quoting("apiVersion", api_version).quoting("kind", kind)
     }
 }
 

@@ -10,7 +10,7 @@ use kube::core::response::StatusSummary;
 
 use super::response_limit::ResponseTooLong;
 use crate::domain::problem::chain;
-use crate::infra::InfraError;
+use crate::infra::{InfraError, InfraErrorKind};
 
 /// Why a call failed. `?` turns it into an [`InfraError`]; code that expects a certain refusal looks at `code` first.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ impl CallError {
                     Some(too_long) => format!("the API server {endpoint} {too_long}"),
                     None => format!("cannot reach the API server {endpoint}: {}", chain(other)),
                 };
-                Self { code: None, error: InfraError::transient(text) }
+                Self { code: None, error: InfraError::transient(text).quoting("endpoint", endpoint) }
             }
         }
     }
@@ -50,13 +50,14 @@ impl CallError {
     /// The answer of a server that is not an API server.
     fn not_kubernetes(endpoint: &str) -> Self {
         let text = format!("{endpoint} does not answer as a Kubernetes API server does");
-        Self { code: None, error: InfraError::transient(text) }
+        Self { code: None, error: InfraError::transient(text).quoting("endpoint", endpoint) }
     }
 
     /// There was no answer in time.
     pub fn no_answer(endpoint: &str, waited: Duration) -> Self {
         let text = format!("the API server {endpoint} did not answer within {} s", waited.as_secs());
-        Self { code: None, error: InfraError::transient(text) }
+        let error = InfraError::transient(text).quoting("endpoint", endpoint).quoting("seconds", waited.as_secs());
+        Self { code: None, error }
     }
 }
 
@@ -72,15 +73,18 @@ fn refusal(status: &Status, endpoint: &str) -> InfraError {
     }
     let message = message(status);
     match status.code {
-        401 => InfraError::denied(format!("the API server {endpoint} refused the credential: {message}")),
+        401 => InfraError::denied(format!("the API server {endpoint} refused the credential: {message}"))
+            .quoting("endpoint", endpoint),
         403 if is_temporary(status) => InfraError::transient(message),
         // An authorizer names the user. Every other 403 comes from admission (quota, pod security), and is about the object.
-        403 if message.contains("User \"") || message.contains("user \"") => InfraError::denied(message),
+        403 if message.contains("User \"") || message.contains("user \"") => forbidden(message),
         409 => InfraError::conflict(message),
         500 if SCHEMA_MISMATCH.iter().any(|start| message.starts_with(start)) => {
             InfraError::invalid(without_values(&message))
         }
-        408 | 410 | 429 | 500.. => InfraError::transient(format!("the API server {endpoint} answers: {message}")),
+        408 | 410 | 429 | 500.. => {
+            InfraError::transient(format!("the API server {endpoint} answers: {message}")).quoting("endpoint", endpoint)
+        }
         _ => InfraError::invalid(message),
     }
 }
@@ -90,6 +94,22 @@ fn is_from_kubernetes(status: &Status) -> bool {
     status.status == Some(StatusSummary::Failure) && status.reason != NOT_JSON
 }
 
+/// The refusal of an authorizer, with the values that its message names. They stand nowhere else in the answer.
+fn forbidden(message: String) -> InfraError {
+    let between = |start: &str, end: &str| {
+        let (_, rest) = message.split_once(start)?;
+        rest.split_once(end).map(|(value, _)| value.to_owned())
+    };
+    let values = [
+        ("user", between("ser \"", "\"")),
+        ("verb", between("\" cannot ", " resource")),
+        ("resource", between(" resource \"", "\"")),
+        ("namespace", between("in the namespace \"", "\"")),
+    ];
+    let quoted: Vec<_> = values.into_iter().filter_map(|(member, value)| Some((member, value?))).collect();
+    quoted.into_iter().fold(InfraError::denied(message), |error, (member, value)| error.quoting(member, value))
+}
+
 /// kube's reason for an answer that is not a JSON object.
 const NOT_JSON: &str = "Failed to parse error data";
 
@@ -97,12 +117,13 @@ const NOT_JSON: &str = "Failed to parse error data";
 /// text.
 fn refusal_of_other_server(code: u16, endpoint: &str) -> InfraError {
     let text = format!("{endpoint} answers {code}, and not as a Kubernetes API server does");
-    match code {
-        401 => InfraError::denied(text),
-        409 => InfraError::conflict(text),
-        408 | 410 | 429 | 500.. => InfraError::transient(text),
-        _ => InfraError::invalid(text),
-    }
+    let kind = match code {
+        401 => InfraErrorKind::Denied,
+        409 => InfraErrorKind::Conflict,
+        408 | 410 | 429 | 500.. => InfraErrorKind::Transient,
+        _ => InfraErrorKind::Invalid,
+    };
+    InfraError::new(kind, text).quoting("endpoint", endpoint).quoting("vimStatus", code)
 }
 
 /// How the messages of server-side apply begin for a manifest that does not match the schema. It answers 500.
@@ -127,7 +148,6 @@ fn message(status: &Status) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::infra::InfraErrorKind;
 
     fn error_of(code: u16, message: &str) -> InfraError {
         let status = Status::failure(message, "").with_code(code);
@@ -137,9 +157,12 @@ mod tests {
     #[test]
     fn a_403_is_denied_if_it_names_the_user_and_invalid_otherwise() {
         let text = r#"pods is forbidden: User "eve" cannot list resource "pods" in API group "" in the namespace "a""#;
-        assert_eq!(error_of(403, text), InfraError::denied(text));
+        let error = error_of(403, text);
+        assert_eq!((error.kind, error.detail.as_str()), (InfraErrorKind::Denied, text));
+        let quoted = [("namespace", "a"), ("resource", "pods"), ("user", "eve"), ("verb", "list")];
+        assert!(error.quoted.iter().map(|(member, value)| (*member, value.as_str())).eq(quoted), "{error:?}");
         let text = r#"roles "r" is forbidden: user "eve" (groups=["g"]) is attempting to grant RBAC permissions"#;
-        assert_eq!(error_of(403, text), InfraError::denied(text));
+        assert_eq!(error_of(403, text), InfraError::denied(text).quoting("user", "eve"));
         let text = r#"pods "p" is forbidden: exceeded quota: q, requested: pods=1, used: pods=1, limited: pods=1"#;
         assert_eq!(error_of(403, text), InfraError::invalid(text));
         let text =
@@ -188,11 +211,11 @@ mod tests {
                     429.. => InfraErrorKind::Transient,
                     _ => InfraErrorKind::Invalid,
                 };
-                assert_eq!((kept, error), (Some(code), InfraError::new(kind, text)));
+                assert_eq!((kept, error.kind, error.detail), (Some(code), kind, text));
             }
         }
         let CallError { code, error } = call_error(Status { message: "hunter2".to_owned(), ..Status::default() });
         let text = "https://api.test does not answer as a Kubernetes API server does";
-        assert_eq!((code, error), (None, InfraError::transient(text)));
+        assert_eq!((code, error), (None, InfraError::transient(text).quoting("endpoint", "https://api.test")));
     }
 }

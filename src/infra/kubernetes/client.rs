@@ -104,8 +104,10 @@ pub(super) struct Cluster {
 
 impl Cluster {
     fn new(access: &VimAccess, metrics: &VimMetrics) -> Result<Self, InfraError> {
-        let client = client(access, metrics)
-            .map_err(|why| InfraError::invalid(format!("the access to {} cannot be used: {why}", access.endpoint)))?;
+        let client = client(access, metrics).map_err(|reason| {
+            let detail = format!("the access to {} cannot be used: {reason}", access.endpoint);
+            InfraError::invalid(detail).quoting("endpoint", &access.endpoint).quoting("reason", reason)
+        })?;
         Ok(Self { client, discovery: DiscoveryCache::default(), endpoint: access.endpoint.clone() })
     }
 
@@ -349,7 +351,7 @@ mod tests {
             let pods = cluster.pods(&Namespace::try_from("a".to_owned()).unwrap());
             let error = cluster.find(&pods, "p").await.unwrap_err();
             let text = format!("the API server {endpoint} answers with more than 64 MiB");
-            assert_eq!(error, InfraError::transient(text), "{head}");
+            assert_eq!((error.kind, error.detail), (InfraErrorKind::Transient, text), "{head}");
         }
     }
 

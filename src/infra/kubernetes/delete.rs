@@ -44,7 +44,7 @@ pub(super) fn check_deleted(kind: &str, scope: &Scope, left: &[DynamicObject]) -
     }
     let names: Vec<String> = left.iter().map(with_finalizers).collect();
     let text = format!("{kind} {} in namespace {} is not gone in time", names.join(", "), scope.namespace);
-    Err(InfraError::not_ready(text))
+    Err(InfraError::not_ready(text).quoting("namespace", &scope.namespace))
 }
 
 fn with_finalizers(object: &DynamicObject) -> String {

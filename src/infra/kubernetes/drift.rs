@@ -63,7 +63,8 @@ async fn compare(cluster: &Cluster, scope: &Scope, resource: &Resource) -> Resul
         let changed = !differences.is_empty() || detail.is_some();
         return Ok(drift(if changed { DriftState::Changed } else { DriftState::InSync }, detail, differences));
     }
-    Err(InfraError::transient(format!("others change {} at the same time", resource.key)))
+    Err(InfraError::transient(format!("others change {} at the same time", resource.key))
+        .quoting("object", &resource.key))
 }
 
 /// The differences, first those of the metadata: the object was replaced, or is being deleted. Values of Secrets are masked.

@@ -86,7 +86,7 @@ fn snapshot(progress: &Progress) -> PodSnapshot {
 }
 
 fn not_ready(scope: &Scope, text: &str) -> InfraError {
-    InfraError::not_ready(format!("in namespace {}: {text}", scope.namespace))
+    InfraError::not_ready(format!("in namespace {}: {text}", scope.namespace)).quoting("namespace", &scope.namespace)
 }
 
 fn list_watch(cluster: &Cluster, scope: &Scope, resources: &[Resource], subject: &WatchSubject) -> ListWatch {
