@@ -1,9 +1,9 @@
 //! The store on SQLite and on PostgreSQL.
 //!
-//! `sql/shared/` has every statement once. Both engines take `$1`, `RETURNING`, `ON CONFLICT` and JSON the same way, so its
-//! files are compiled twice: as children of `sql/sqlite.rs` and of `sql/postgres.rs`, which bring what differs (the driver
-//! type, the clock in SQL, row locks, how to write, how an error tells which rule was broken, how other processes are
-//! woken, how long to wait). docs/adr/0002-one-sql-for-two-engines.md has the reasons.
+//! `sql/shared/` has every statement once. Both engines accept the same syntax for `$1`, `RETURNING`, `ON CONFLICT` and JSON,
+//! so its files are compiled twice: as children of `sql/sqlite.rs` and of `sql/postgres.rs`. These define the differences:
+//! the driver type, the clock in SQL, row locks, the writer, the name of a violated constraint, notifications to other
+//! processes, and deadlines. docs/adr/0002-one-sql-for-two-engines.md has the reasons.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -39,7 +39,7 @@ struct Signals {
     cancels: watch::Sender<()>,
     outbox: Arc<Notify>,
     onboardings: Arc<Notify>,
-    /// 0: when it was last looked there were no subscriptions, and none has been made since. Else there may be some.
+    /// 0: there were no subscriptions at the last count and none was created since. Otherwise there may be some.
     subscriptions: Arc<AtomicU64>,
 }
 
@@ -56,18 +56,18 @@ impl Default for Signals {
 }
 
 impl Signals {
-    /// There may be something to claim.
+    /// There may be an operation to claim.
     fn work(&self) {
         self.wake.notify_waiters();
     }
 
-    /// A running operation was asked to stop; one that was put off is due.
+    /// A cancel request: a running operation is to stop, a postponed one is due.
     fn cancel(&self) {
         self.cancels.send_replace(());
         self.work();
     }
 
-    /// A state was changed, of which subscribers may be told. Costs nothing where there are none.
+    /// A state has changed, and the outbox may have a notification of it. Costs nothing without subscriptions.
     fn change(&self) {
         if self.subscriptions.load(Ordering::SeqCst) > 0 {
             self.wake_outbox();
@@ -79,46 +79,46 @@ impl Signals {
         self.onboardings.notify_waiters();
     }
 
-    /// There may be something to send.
+    /// There may be a notification to send.
     fn wake_outbox(&self) {
         self.outbox.notify_waiters();
     }
 
-    /// A subscription was made, here or in another process.
+    /// A subscription was created, in this process or in another one.
     fn subscribed(&self) {
         self.subscriptions.fetch_add(1, Ordering::SeqCst);
         self.wake_outbox();
     }
 
-    /// What [`Signals::counted`] wants to know before the database is asked.
+    /// Call it before counting the subscriptions, for [`Signals::counted`].
     fn subscriptions(&self) -> u64 {
         self.subscriptions.load(Ordering::SeqCst)
     }
 
-    /// There are subscriptions, or none. One that was made since `before` is not overlooked.
+    /// Sets the result of a count. A subscription that was created since `before` was read is not overlooked.
     fn counted(&self, before: u64, any: bool) {
         let (from, to) = if any { (0, 1) } else { (before, 0) };
-        // It fails if it is known already, or if one was made meanwhile.
+        // Fails if nothing changes, or if a subscription was created meanwhile.
         let _ = self.subscriptions.compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst);
     }
 }
 
-/// What [`migrate`] did.
+/// The result of [`migrate`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Migrated {
-    /// The migrations that were applied now, oldest first, such as `1 initial`.
+    /// The migrations that it applied, oldest first, such as `1 initial`.
     pub applied: Vec<String>,
 }
 
-/// Opens the database that `url` names: `sqlite://PATH` or `postgres://…`. `keys` seal the secrets in it.
+/// Opens the database with this URL: `sqlite://PATH` or `postgres://…`. `keys` seal its secrets.
 ///
-/// SQLite: the file is made if need be, migrated, and held until the store is dropped: no second process gets in. So
-/// whoever held leases is gone, and interrupted operations are claimable at once.
-/// PostgreSQL: the schema must be there; a background task on the current runtime listens for wake-ups until the store is
-/// dropped.
+/// SQLite: creates the file if it is missing, migrates it, and locks it until the store is dropped, so that no other process
+/// can open it. The holders of leases are gone then, so interrupted operations can be claimed at once.
+/// PostgreSQL: the schema must be up to date. A background task on the current runtime listens for notifications until the
+/// store is dropped.
 ///
 /// # Errors
-/// [`StoreError::InvalidUrl`], [`StoreError::FileInUse`], [`StoreError::File`], [`StoreError::NotMigrated`], or what the database says.
+/// [`StoreError::InvalidUrl`], [`StoreError::FileInUse`], [`StoreError::File`], [`StoreError::NotMigrated`], or an error of the database.
 pub async fn connect(url: &str, keys: KeyRing) -> Result<Arc<dyn Store>, StoreError> {
     match engine(url)? {
         Engine::Sqlite(path) => sqlite::connect(path, keys).await,
@@ -126,7 +126,7 @@ pub async fn connect(url: &str, keys: KeyRing) -> Result<Arc<dyn Store>, StoreEr
     }
 }
 
-/// Brings the schema of the database that `url` names up to date, whichever of its migrations are missing.
+/// Applies the missing migrations to the database with this URL.
 ///
 /// # Errors
 /// As [`connect`].
@@ -137,7 +137,7 @@ pub async fn migrate(url: &str) -> Result<Migrated, StoreError> {
     }
 }
 
-/// The operations that are not over, oldest first. Reads only and takes no lock: beside a process that serves, too.
+/// The live operations, oldest first. It only reads and takes no lock, so it works while another process uses the database.
 ///
 /// # Errors
 /// As [`connect`], except [`StoreError::FileInUse`].
@@ -157,12 +157,12 @@ fn engine(url: &str) -> Result<Engine<'_>, StoreError> {
     match url.split_once("://") {
         Some(("sqlite", path)) if !path.is_empty() && path != ":memory:" => Ok(Engine::Sqlite(path)),
         Some(("postgres" | "postgresql", _)) => Ok(Engine::Postgres),
-        // The URL may hold a password: it is not repeated.
+        // The URL may contain a password: the error does not quote it.
         _ => Err(StoreError::InvalidUrl),
     }
 }
 
-/// Applies the missing ones of `migrations` and tells which they were.
+/// Applies the missing `migrations`. Returns those that it applied.
 async fn run_migrations<C: sqlx::migrate::Migrate>(
     migrations: &sqlx::migrate::Migrator,
     connection: &mut C,

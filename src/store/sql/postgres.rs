@@ -1,11 +1,12 @@
 //! PostgreSQL: any number of processes on one database.
 //!
-//! Rows are locked where two transactions could both pass a check; leases are compared with the database's clock, never
-//! with a process's. NOTIFY tells other processes' conductors that there is work; it only saves them waiting for their timer.
+//! Transactions lock a row where two of them could pass the same check. Leases are compared with the clock of the database,
+//! never with the clock of a process. NOTIFY tells the conductors of other processes that there is work; without it they find
+//! the work at their next poll.
 //!
-//! A server, or what lies between, may fall silent without closing a connection. Nobody waits for it longer than [`SILENCE`].
-//! The connection that listens finds out first, as it is asked for a sign of life when it is quiet; then all connections are
-//! given up, since a statement could wait on each of them for as long as TCP tries, a quarter of an hour.
+//! A server or the network may fall silent without closing the connections. No call waits longer than [`SILENCE`]. The
+//! listening connection detects it first: it sends a probe when it hears nothing. Then the pools are replaced, because a
+//! statement on each of the old connections could wait as long as TCP retries, about 15 minutes.
 
 use std::collections::HashMap;
 use std::io;
@@ -29,20 +30,20 @@ use crate::store::sql::pool::ReplaceablePool;
 use crate::store::sql::{FILTER_CONNECTIONS, FILTER_DEADLINE, Migrated, Signals, run_migrations};
 use crate::store::{LiveOperation, OperationEnded, Store, StoreError};
 
-// --- what shared/ takes from its parent (the macros by being defined before it) -------------------------------------
+// --- used by shared/ (macros must be defined before it) --------------------------------------------------------------
 
 type Db = sqlx::Postgres;
-/// The tasks that listen to other processes and tell them: they end with the store.
-type Held = [AbortOnDropHandle<()>; 2];
+/// The tasks that receive notifications from other processes and send them. They end with the store.
+type BackgroundTasks = [AbortOnDropHandle<()>; 2];
 
 type Tx = sqlx::Transaction<'static, Db>;
 type Query<'q> = sqlx::query::Query<'q, Db, PgArguments>;
-/// As OpenTelemetry calls it.
+/// The name in OpenTelemetry's semantic conventions.
 const ENGINE: &str = "postgresql";
-/// What [`violated`] tells of the unique index on a VIM's name.
+/// The result of [`violated`] for the unique index on the name of a VIM.
 const VIM_NAME: &str = "vims_name";
 
-/// The present in milliseconds since the epoch: of the statement, not of the transaction.
+/// The current time in milliseconds since the epoch, when the expression is evaluated; not the start of the transaction.
 macro_rules! now {
     () => {
         "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint)"
@@ -58,31 +59,31 @@ macro_rules! for_share {
         " FOR SHARE"
     };
 }
-/// As an UPDATE locks that leaves the key alone: rows that others refer to are not passed over.
+/// The lock of an UPDATE that does not change the key. It does not skip rows that a foreign key check has locked.
 macro_rules! skip_locked {
     () => {
         " FOR NO KEY UPDATE SKIP LOCKED"
     };
 }
-/// The table function that gives the members of a JSON object as (key, value).
+/// The table function that returns the members of a JSON object as (key, value).
 macro_rules! members_of {
     () => {
         "jsonb_each"
     };
 }
-/// The order of texts by their bytes.
+/// The collation that orders texts by their bytes.
 macro_rules! text_order {
     () => {
         " COLLATE \"C\""
     };
 }
-/// The function that tells where in a text another begins, 0 if nowhere.
+/// The function that returns the position of one text in another, counted from 1; 0 if it does not occur.
 macro_rules! position {
     () => {
         "strpos"
     };
 }
-/// What a value is that [`push_found`] finds, as JSON calls it, and its value as that.
+/// The JSON type of a value that [`push_found`] returns, and the value as that type.
 macro_rules! found_type {
     () => {
         "jsonb_typeof(found.value)"
@@ -109,19 +110,18 @@ fn elements(json: &str) -> String {
     format!("jsonb_array_elements({json})")
 }
 
-/// The members of what may be a JSON object as rows.
+/// The members of a JSON value as rows; no rows unless it is an object.
 fn members(json: &str) -> String {
     format!("jsonb_each(CASE jsonb_typeof({json}) WHEN 'object' THEN {json} END)")
 }
 
-/// The values at `path` in `json` as rows `found`: elements where there are arrays, on the way or at its end, which is what
-/// a lax path means.
+/// The values at `path` in `json` as rows `found`. Arrays on the path and at its end are unwrapped: the path is lax.
 fn push_found(query: &mut sqlx::QueryBuilder<Db>, json: &str, path: &[PathSegment]) {
     query.push(format!("jsonb_path_query({json}, CAST(")).push_bind(json_path(path));
     query.push(" AS jsonpath), '{}', true) AS found(value)");
 }
 
-/// What holds wherever the values at `path` in `json` pass the test, and is found out sooner: one call instead of a subquery.
+/// A cheap condition that holds whenever a value at `path` in `json` passes the test: one function call, no subquery.
 fn push_hint(
     query: &mut sqlx::QueryBuilder<Db>,
     json: &str,
@@ -154,25 +154,25 @@ fn json_path(path: &[PathSegment]) -> String {
     steps + "[*]"
 }
 
-/// Which unique rule was broken: the index.
+/// The violated unique constraint: the name of its index.
 fn violated(error: &dyn DatabaseError) -> Option<&str> {
     error.is_unique_violation().then(|| error.constraint()).flatten()
 }
 
-/// Gives `work` up after [`SILENCE`]. What it has sent may take effect all the same: leases are compared where it does, and
-/// callers are told that they don't know.
-async fn bounded<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-    timeout(SILENCE, work).await.unwrap_or(Err(StoreError::NoAnswer))
+/// Stops waiting for a call after [`SILENCE`]. Its statements may still take effect: the error says so, and writes of
+/// conductors are fenced by their lease.
+async fn bounded<T>(call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    timeout(SILENCE, call).await.unwrap_or(Err(StoreError::NoAnswer))
 }
 
-/// Wakes the conductors of all processes once the transaction commits. Commits that notify wait for each other across the
-/// whole server, so only what makes work does this: not checkpoints, not renewals.
-async fn wake_others(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+/// Wakes the conductors of all processes when the transaction commits. Commits with NOTIFY run one at a time in the whole
+/// server, so only changes that create work notify: not checkpoints, not renewals.
+async fn notify_work(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     sqlx::query("SELECT pg_notify($1, '')").bind(CHANNEL).execute(connection).await.map(drop)
 }
 
-/// Tells the conductors of all processes, once the transaction commits, that a running operation was asked to stop.
-async fn tell_others_of_cancel(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+/// Signals a cancel request to the conductors of all processes when the transaction commits.
+async fn notify_cancel(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     sqlx::query("SELECT pg_notify($1, $2)").bind(CHANNEL).bind(CANCEL).execute(connection).await.map(drop)
 }
 
@@ -181,8 +181,8 @@ async fn tell_others_of_onboarding(connection: &mut PgConnection) -> Result<(), 
     sqlx::query("SELECT pg_notify($1, $2)").bind(CHANNEL).bind(ONBOARDING).execute(connection).await.map(drop)
 }
 
-/// Tells all processes, once the transaction commits, that there is a subscription.
-async fn tell_others_of_subscription(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+/// Signals a new subscription to all processes when the transaction commits.
+async fn notify_subscription(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     sqlx::query("SELECT pg_notify($1, $2)").bind(CHANNEL).bind(SUBSCRIBED).execute(connection).await.map(drop)
 }
 
@@ -205,14 +205,14 @@ impl FilterReader {
     const QUERY_CANCELED: &str = "57014";
 }
 
-/// The way to write: any connection of the pool.
+/// Writes on any connection of the pool.
 struct Writer(ReplaceablePool<Db>);
 
 impl Writer {
-    /// Begins a transaction: the only place that does. One that is dropped rolls back, a moment later.
+    /// Begins a transaction. It rolls back soon after it is dropped. All transactions begin here.
     ///
     /// BEGIN runs on a task of its own, because sqlx 0.9.0 loses track of it when the future is dropped: the connection
-    /// goes back to the pool inside a transaction, and the next borrower's writes are never committed
+    /// returns to the pool inside a transaction, and the writes of the next borrower are never committed
     /// (<https://github.com/transact-rs/sqlx/issues/4393>).
     async fn begin(&self) -> Result<Tx, sqlx::Error> {
         let pool = self.0.get();
@@ -258,29 +258,30 @@ mod shared;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations/postgres");
 const CHANNEL: &str = "gybe_wake";
-/// The payload of a notification that tells of a cancel request.
+/// The payload of a notification of a cancel request.
 const CANCEL: &str = "cancel";
 /// The payload of a notification that an onboarding began or may be taken over.
 const ONBOARDING: &str = "onboarding";
-/// The payload of a notification that tells of a subscription.
+/// The payload of a notification of a new subscription.
 const SUBSCRIBED: &str = "subscribed";
-/// Its payload: the ids of instances whose operations are over, with commas between, or [`ANY`].
+/// Its payload: the identifiers of instances whose operation has ended, separated by commas, or [`ANY`].
 const ENDED_CHANNEL: &str = "gybe_ended";
 const ANY: &str = "*";
-/// Endings are gathered for so long before other processes are told, for commits that notify wait for each other.
-const GATHER: Duration = Duration::from_millis(100);
-/// A payload has less than 8000 bytes.
+/// Ended operations are collected for this time before other processes are notified, because commits with NOTIFY run one at
+/// a time.
+const COLLECT: Duration = Duration::from_millis(100);
+/// PostgreSQL limits a payload to less than 8000 bytes.
 const IDS_PER_PAYLOAD: usize = 200;
-/// Per process. PostgreSQL allows 100 by default, and no request or operation needs more than one at a time.
+/// Connections per process. PostgreSQL allows 100 by default. No request or operation uses more than one at a time.
 const CONNECTIONS: u32 = 10;
-/// A server that is there ends a statement itself before that ([`options`]).
+/// The deadline of a call. A live server ends a statement before that: see [`options`].
 const SILENCE: Duration = Duration::from_secs(12);
-/// To get a connection: a free one, or a new one.
+/// The time to get a free connection or open a new one.
 const ACQUIRE: Duration = Duration::from_secs(8);
-/// A listener that heard nothing for so long asks for a sign of life.
+/// The listener sends a probe after this time without a notification.
 const QUIET: Duration = Duration::from_secs(5);
-/// It is given so long.
-const SIGN_OF_LIFE: Duration = Duration::from_secs(3);
+/// The deadline of the probe.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 const FIRST_RECONNECT_DELAY: Duration = Duration::from_millis(100);
 const LAST_RECONNECT_DELAY: Duration = Duration::from_secs(10);
 
@@ -293,7 +294,7 @@ pub(super) async fn connect(url: &str, keys: KeyRing) -> Result<Arc<dyn Store>, 
     let signals = Signals::default();
     let listener = listen(&options).await?;
     let (endings, queue) = Endings::with_other_processes();
-    let listening = tokio::spawn(pass_on(
+    let listening = tokio::spawn(forward_notifications(
         listener,
         options,
         current.clone(),
@@ -301,18 +302,18 @@ pub(super) async fn connect(url: &str, keys: KeyRing) -> Result<Arc<dyn Store>, 
         signals.clone(),
         endings.local_sender(),
     ));
-    let telling = tokio::spawn(tell_others(current.clone(), queue));
-    let tasks = [AbortOnDropHandle::new(listening), AbortOnDropHandle::new(telling)];
+    let notifying = tokio::spawn(notify_endings(current.clone(), queue));
+    let tasks = [AbortOnDropHandle::new(listening), AbortOnDropHandle::new(notifying)];
     Ok(Arc::new(shared::Database::new(current.clone(), filter_reader, Writer(current), keys, signals, endings, tasks)))
 }
 
-/// Callers don't put deadlines on the store's methods (a query given up half-way still runs); the server does.
+/// The server enforces the deadlines of statements: a query that a client stops waiting for would still run.
 fn options(url: &str) -> Result<PgConnectOptions, StoreError> {
     Ok(url.parse::<PgConnectOptions>()?.application_name("gybe").options([
         ("statement_timeout", "10s"),
         ("lock_timeout", "5s"),
         ("idle_in_transaction_session_timeout", "10s"),
-        // Every statement is over before it would be compiled.
+        // Every statement is too short to be worth compiling.
         ("jit", "off"),
     ]))
 }
@@ -341,8 +342,8 @@ pub(super) async fn live_operations(url: &str) -> Result<Vec<LiveOperation>, Sto
     shared::inspect::operations(&mut connection).await
 }
 
-/// Every migration we know must have been applied as we know it. Ones we don't know are no error: a newer release has
-/// migrated ahead of us, and migrations leave room for the release before.
+/// Checks that every migration of this release is applied, unchanged. Further migrations are accepted: they belong to a newer
+/// release.
 async fn check_schema(connection: &mut PgConnection) -> Result<(), StoreError> {
     let table = &MIGRATIONS.table_name;
     let made = sqlx::query_scalar::<_, bool>("SELECT to_regclass($1) IS NOT NULL")
@@ -369,7 +370,7 @@ async fn check_schema(connection: &mut PgConnection) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// A listener on a connection of its own: it is never idle, and must not take one of the pool's.
+/// A listener on a connection of its own: it would keep a connection of the pool for ever.
 async fn listen(options: &PgConnectOptions) -> Result<PgListener, sqlx::Error> {
     let single = PgPoolOptions::new().max_connections(1).max_lifetime(None).idle_timeout(None).acquire_timeout(ACQUIRE);
     let single = single.connect_lazy_with(options.clone());
@@ -381,17 +382,17 @@ async fn listen(options: &PgConnectOptions) -> Result<PgListener, sqlx::Error> {
     timeout(SILENCE, connecting).await.unwrap_or_else(|_| Err(silent()))
 }
 
-/// The next notification; `None` when the connection was lost and is there again.
-async fn heard(listener: &mut PgListener) -> Result<Option<PgNotification>, sqlx::Error> {
+/// The next notification. `None`: the connection was lost and is restored.
+async fn next_notification(listener: &mut PgListener) -> Result<Option<PgNotification>, sqlx::Error> {
     loop {
         if let Ok(event) = timeout(QUIET, listener.try_recv()).await {
             return event;
         }
-        timeout(SIGN_OF_LIFE, listener.execute("SELECT 1")).await.unwrap_or_else(|_| Err(silent()))?;
+        timeout(PROBE_TIMEOUT, listener.execute("SELECT 1")).await.unwrap_or_else(|_| Err(silent()))?;
     }
 }
 
-/// As TCP says it, if only much later.
+/// The error that TCP would return, much later.
 fn silent() -> sqlx::Error {
     sqlx::Error::Io(io::ErrorKind::TimedOut.into())
 }
@@ -400,9 +401,10 @@ fn is_silence(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::Io(error) if error.kind() == io::ErrorKind::TimedOut)
 }
 
-/// Turns notifications into wake-ups, for ever. When the connection was lost, so may have been notifications: being
-/// connected again counts as one of each kind. When the server has fallen silent, `current` is replaced.
-async fn pass_on(
+/// Forwards notifications of other processes to the signals of this process, for ever. Notifications may be lost with the
+/// connection, so a restored connection counts as one notification of each kind. When the server falls silent, the pools are
+/// replaced.
+async fn forward_notifications(
     listener: PgListener,
     options: PgConnectOptions,
     current: ReplaceablePool<Db>,
@@ -414,8 +416,8 @@ async fn pass_on(
     let mut delay = FIRST_RECONNECT_DELAY;
     loop {
         let event = match &mut listener {
-            // Reconnects by itself after the usual ways to lose a connection, and then returns None.
-            Some(listener) => heard(listener).await,
+            // It reconnects by itself after most errors, and returns None then.
+            Some(listener) => next_notification(listener).await,
             None => listen(&options).await.map(|fresh| {
                 listener = Some(fresh);
                 None
@@ -425,13 +427,13 @@ async fn pass_on(
             delay = FIRST_RECONNECT_DELAY;
         }
         match event {
-            Ok(Some(told)) if told.channel() == ENDED_CHANNEL => {
-                for id in told.payload().split(',') {
-                    // It is no matter if nobody listens.
+            Ok(Some(notification)) if notification.channel() == ENDED_CHANNEL => {
+                for id in notification.payload().split(',') {
+                    // Fails if there is no receiver.
                     let _ = endings.send(id.parse().map_or(OperationEnded::Any, OperationEnded::One));
                 }
             }
-            Ok(Some(told)) => match told.payload() {
+            Ok(Some(notification)) => match notification.payload() {
                 CANCEL => signals.cancel(),
                 SUBSCRIBED => signals.subscribed(),
                 ONBOARDING => signals.onboarding(),
@@ -446,12 +448,12 @@ async fn pass_on(
             Err(error) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "listening for wake-ups failed");
                 if is_silence(&error) && listener.is_some() {
-                    // Whoever waits for a connection of the old one is told at once; those in use are closed when, and if,
-                    // their statements end.
+                    // Callers that wait for a connection of the old pool fail at once. Its connections close when their
+                    // statements end.
                     drop(current.replace(pool(&options)).close());
                     drop(filter_reader.0.replace(filter_pool(&options)).close());
                 }
-                // It may be in any condition: start afresh.
+                // Its state is unknown: make a new one.
                 listener = None;
                 tokio::time::sleep(delay).await;
                 delay = (delay * 2).min(LAST_RECONNECT_DELAY);
@@ -460,11 +462,11 @@ async fn pass_on(
     }
 }
 
-/// Tells other processes of operations that are over, many at a time. Apart from the transactions that ended them: those
-/// would wait for each other. What is lost if this process is killed now, the others' views find when they look at all.
-async fn tell_others(current: ReplaceablePool<Db>, mut queue: mpsc::UnboundedReceiver<OperationEnded>) {
+/// Notifies other processes of ended operations, many at a time, and not in the transactions that end them: these would wait
+/// for each other. If this process is killed first, the views of the others find the change at their next full read.
+async fn notify_endings(current: ReplaceablePool<Db>, mut queue: mpsc::UnboundedReceiver<OperationEnded>) {
     while let Some(first) = queue.recv().await {
-        tokio::time::sleep(GATHER).await;
+        tokio::time::sleep(COLLECT).await;
         let mut ids = Vec::new();
         let mut next = Some(first);
         while let Some(ended) = next {
@@ -475,11 +477,11 @@ async fn tell_others(current: ReplaceablePool<Db>, mut queue: mpsc::UnboundedRec
             next = if ids.len() < IDS_PER_PAYLOAD { queue.try_recv().ok() } else { None };
         }
         let notify = sqlx::query("SELECT pg_notify($1, $2)").bind(ENDED_CHANNEL).bind(ids.join(","));
-        let told = bounded(async { Ok(notify.execute(&current.get()).await?) }).await;
-        if let Err(error) = told {
+        let sent = bounded(async { Ok(notify.execute(&current.get()).await?) }).await;
+        if let Err(error) = sent {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
-                "other processes can't be told of ended operations"
+                "notifying other processes of ended operations failed"
             );
         }
     }

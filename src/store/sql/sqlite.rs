@@ -1,7 +1,6 @@
 //! SQLite: one file, one process, one writer.
 //!
-//! Writes go through one connection, in transactions that share `fsync`s ([`super::writer`]). Reads have connections of their
-//! own that can't write.
+//! Writes use one connection ([`super::writer`]). Reads use read-only connections of their own.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt;
@@ -23,24 +22,24 @@ use crate::store::sql::writer::{Log, Tx, Unsynced, Writer};
 use crate::store::sql::{FILTER_CONNECTIONS, FILTER_DEADLINE, Migrated, Signals, run_migrations};
 use crate::store::{LiveOperation, Store, StoreError};
 
-// --- what shared/ takes from its parent (the macros by being defined before it) -------------------------------------
+// --- used by shared/ (macros must be defined before it) --------------------------------------------------------------
 
 type Db = sqlx::Sqlite;
-/// Nothing: the writer has the lock file.
-type Held = ();
+/// SQLite needs no background tasks.
+type BackgroundTasks = ();
 
-/// As OpenTelemetry calls it.
+/// The name in OpenTelemetry's semantic conventions.
 const ENGINE: &str = "sqlite";
-/// What [`violated`] tells of the unique index on a VIM's name.
+/// The result of [`violated`] for the unique index on the name of a VIM.
 const VIM_NAME: &str = "vims.project_id, vims.name";
 
-/// The present in milliseconds since the epoch; one value throughout a statement.
+/// The current time in milliseconds since the epoch; constant within a statement.
 macro_rules! now {
     () => {
         "CAST(round(unixepoch('subsec') * 1000) AS INTEGER)"
     };
 }
-/// There is one writer: nobody to lock rows against.
+/// No row locks are needed: there is one writer.
 macro_rules! for_update {
     () => {
         ""
@@ -56,25 +55,25 @@ macro_rules! skip_locked {
         ""
     };
 }
-/// The table function that gives the members of a JSON object as (key, value).
+/// The table function that returns the members of a JSON object as (key, value).
 macro_rules! members_of {
     () => {
         "json_each"
     };
 }
-/// The order of texts by their bytes.
+/// The collation that orders texts by their bytes.
 macro_rules! text_order {
     () => {
         ""
     };
 }
-/// The function that tells where in a text another begins, 0 if nowhere.
+/// The function that returns the position of one text in another, counted from 1; 0 if it does not occur.
 macro_rules! position {
     () => {
         "instr"
     };
 }
-/// What a value is that [`push_found`] finds, as JSON calls it, and its value as that.
+/// The JSON type of a value that [`push_found`] returns, and the value as that type.
 macro_rules! found_type {
     () => {
         "CASE found.type WHEN 'text' THEN 'string' WHEN 'integer' THEN 'number' WHEN 'real' THEN 'number' \
@@ -102,14 +101,14 @@ fn elements(json: &str) -> String {
     format!("json_each({json})")
 }
 
-/// The members of what may be a JSON object as rows.
+/// The members of a JSON value as rows; no rows unless it is an object.
 fn members(json: &str) -> String {
     format!("json_each(CASE json_type({json}) WHEN 'object' THEN {json} END)")
 }
 
-/// The values at `path` in `json` as rows `found`: elements where there are arrays, on the way or at its end.
+/// The values at `path` in `json` as rows `found`. Arrays on the path and at its end are unwrapped.
 ///
-/// `json_each` reads JSON texts alone, while the values it gives are none unless they are objects or arrays.
+/// `json_each` accepts JSON texts only, but returns scalars as SQL values: these are converted to JSON again.
 fn push_found(query: &mut sqlx::QueryBuilder<Db>, json: &str, path: &[PathSegment]) {
     query.push("(SELECT 1) AS root");
     let mut array =
@@ -137,13 +136,14 @@ fn push_found(query: &mut sqlx::QueryBuilder<Db>, json: &str, path: &[PathSegmen
     query.push(format!(" JOIN json_each({array}) AS found"));
 }
 
-/// What holds wherever the values at `path` in `json` pass the test, and is found out sooner: that the JSON text of a value is
-/// somewhere in that of a column, both as serde_json writes them. Equal numbers can be spelled differently.
+/// A cheap condition that holds whenever a value at `path` in `json` passes the test: the JSON text of an operand occurs in the
+/// JSON text of the column. serde_json has written both. Numbers have no such condition, because equal numbers may have
+/// different texts.
 fn push_hint(query: &mut sqlx::QueryBuilder<Db>, json: &str, _: &[PathSegment], operator: Operator, texts: &[String]) {
-    let sought = matches!(operator, Operator::Eq | Operator::In | Operator::Cont);
+    let has_hint = matches!(operator, Operator::Eq | Operator::In | Operator::Cont);
     let column = json.split_once(" -> ").map_or(json, |(column, _)| column);
     let is_column = column.chars().all(|c| c.is_ascii_lowercase() || matches!(c, '_' | '.'));
-    if !sought || !is_column || texts.iter().any(|text| is_number(text)) {
+    if !has_hint || !is_column || texts.iter().any(|text| is_number(text)) {
         return;
     }
     query.push("(");
@@ -155,14 +155,14 @@ fn push_hint(query: &mut sqlx::QueryBuilder<Db>, json: &str, _: &[PathSegment], 
     query.push(") AND ");
 }
 
-/// Which unique rule was broken: the columns, for SQLite names no index.
+/// The violated unique constraint: SQLite names its columns, not its index.
 fn violated(error: &dyn DatabaseError) -> Option<&str> {
     error.message().strip_prefix("UNIQUE constraint failed: ")
 }
 
-/// The file answers.
-async fn bounded<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-    work.await
+/// The deadline of a call. A file needs none.
+async fn bounded<T>(call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    call.await
 }
 
 /// Ends the transaction; returns once everybody sees it.
@@ -170,23 +170,23 @@ async fn commit_unsynced(tx: Tx) -> Result<Unsynced, sqlx::Error> {
     tx.commit_unsynced().await
 }
 
-/// There is no other process to wake.
-async fn wake_others(_: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+/// SQLite has no other process to notify.
+async fn notify_work(_: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     Ok(())
 }
 
-/// As [`wake_others`].
-async fn tell_others_of_cancel(_: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+/// As [`notify_work`].
+async fn notify_cancel(_: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     Ok(())
 }
 
-/// As [`wake_others`].
+/// As [`notify_work`].
 async fn tell_others_of_onboarding(_: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     Ok(())
 }
 
-/// As [`wake_others`].
-async fn tell_others_of_subscription(_: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+/// As [`notify_work`].
+async fn notify_subscription(_: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     Ok(())
 }
 
@@ -239,11 +239,11 @@ static MIGRATIONS: Migrator = sqlx::migrate!("./migrations/sqlite");
 const READERS: u32 = 4;
 
 pub(super) async fn connect(path: &str, keys: KeyRing) -> Result<Arc<dyn Store>, StoreError> {
-    let lock = hold(Path::new(path))?;
+    let lock = lock_file(Path::new(path))?;
     let options = options(path);
     let mut writer = options.connect().await?;
     run_migrations(&MIGRATIONS, &mut writer).await?;
-    // We hold the file, so whoever held a lease is gone.
+    // This process holds the lock file, so the processes that held leases are gone.
     for release in [
         "UPDATE vnf_lcm_op_occs SET lease_owner = NULL, lease_until = 0, attempt = attempt + 1 WHERE lease_until <> 0",
         "UPDATE subscriptions SET lease_owner = NULL, lease_until = 0 WHERE lease_until <> 0",
@@ -252,7 +252,7 @@ pub(super) async fn connect(path: &str, keys: KeyRing) -> Result<Arc<dyn Store>,
         sqlx::query(release).execute(&mut writer).await?;
     }
     let log = Log::open(Path::new(path)).map_err(|source| StoreError::File { path: PathBuf::from(path), source })?;
-    // The connections never go stale: no need to test, replace or close them.
+    // Connections to a file never become stale: no need to test or replace them.
     let pool = SqlitePoolOptions::new().test_before_acquire(false).max_lifetime(None).idle_timeout(None);
     let reader = pool.max_connections(READERS).connect_with(options.clone().read_only(true)).await?;
     Ok(Arc::new(shared::Database::new(
@@ -267,7 +267,7 @@ pub(super) async fn connect(path: &str, keys: KeyRing) -> Result<Arc<dyn Store>,
 }
 
 pub(super) async fn migrate(path: &str) -> Result<Migrated, StoreError> {
-    let _lock = hold(Path::new(path))?;
+    let _lock = lock_file(Path::new(path))?;
     let mut connection = options(path).connect().await?;
     run_migrations(&MIGRATIONS, &mut connection).await
 }
@@ -288,9 +288,9 @@ fn options(path: &str) -> SqliteConnectOptions {
         .busy_timeout(Duration::from_secs(5))
 }
 
-/// Makes sure that the database file exists, for its owner's eyes only (SQLite gives its side files the same mode), and
-/// takes the lock file beside it. The system releases that when the process ends, however it ends.
-fn hold(path: &Path) -> Result<File, StoreError> {
+/// Creates the database file if it is missing, readable by its owner only (SQLite's side files get the same mode), and locks
+/// the lock file beside it. The operating system releases the lock when the process ends, also after a kill.
+fn lock_file(path: &Path) -> Result<File, StoreError> {
     let open = |path: &Path| {
         let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path);
         file.map_err(|source| StoreError::File { path: path.to_owned(), source })

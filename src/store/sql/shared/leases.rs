@@ -13,7 +13,7 @@ use sqlx::types::Json;
 use time::OffsetDateTime;
 use tokio::sync::{Notify, watch};
 
-use super::super::{commit_unsynced, wake_others};
+use super::super::{commit_unsynced, notify_work};
 use super::op_occs::{TABLE, columns, for_conductors, op_occ, push_state, push_update};
 use super::{Database, Query, QueryBuilder, Row, Tx, instances, optional_json, read, resources};
 use crate::domain::grant::PendingGrant;
@@ -195,7 +195,7 @@ impl LeaseStore for Database {
             }
             // A process that stops hands its operations over: another one may go on at once.
             if update.due == Some(Due::After(Duration::ZERO)) {
-                wake_others(&mut tx).await?;
+                notify_work(&mut tx).await?;
             }
             let _ = commit_unsynced(tx).await?;
             self.wake_ours();

@@ -13,7 +13,7 @@ use time::OffsetDateTime;
 use tracing::Instrument as _;
 use tracing::field::Empty;
 
-use super::{Db, ENGINE, FilterReader, Held, Tx, Writer, bounded};
+use super::{BackgroundTasks, Db, ENGINE, FilterReader, Tx, Writer, bounded};
 use crate::domain::ids::ProjectId;
 use crate::metrics::StoreMetrics;
 use crate::store::StoreError;
@@ -52,7 +52,7 @@ pub(super) struct Database {
     endings: Endings,
     files: DefinitionFileCache,
     metrics: StoreMetrics,
-    _held: Held,
+    _tasks: BackgroundTasks,
 }
 
 impl Database {
@@ -63,10 +63,10 @@ impl Database {
         keys: KeyRing,
         signals: Signals,
         endings: Endings,
-        held: Held,
+        tasks: BackgroundTasks,
     ) -> Self {
         let (files, metrics) = (DefinitionFileCache::new(), StoreMetrics::default());
-        Self { reader, filter_reader, writer, keys, signals, endings, files, metrics, _held: held }
+        Self { reader, filter_reader, writer, keys, signals, endings, files, metrics, _tasks: tasks }
     }
 
     /// For statements outside a transaction that only read. For all others: `writer`.

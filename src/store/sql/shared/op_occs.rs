@@ -7,7 +7,7 @@ use sqlx::Row as _;
 use sqlx::types::Json;
 use time::OffsetDateTime;
 
-use super::super::{commit_unsynced, tell_others_of_cancel, wake_others};
+use super::super::{commit_unsynced, notify_cancel, notify_work};
 use super::{
     Database, QueryBuilder, Row, Tx, filters, instances, is_foreign_key_violation, json, optional_json, point_in_time,
     project, read,
@@ -97,7 +97,7 @@ impl OperationStore for Database {
                 return Err(live.map_or(StoreError::Stale, StoreError::Busy));
             }
             instances::replace(self, &mut tx, instance).await?;
-            wake_others(&mut tx).await?;
+            notify_work(&mut tx).await?;
             let unsynced = commit_unsynced(tx).await?;
             // Whoever claims it has to wait for the disk himself before he makes anything.
             self.wake_ours();
@@ -140,7 +140,7 @@ impl OperationStore for Database {
             push_state(&mut query, &update, now);
             push_update(&mut query, &update, None);
             query.push(" WHERE id = ").push_bind(id.to_string()).build().execute(&mut *tx).await?;
-            wake_others(&mut tx).await?;
+            notify_work(&mut tx).await?;
             tx.commit().await?;
             self.wake_ours();
             self.signals.change();
@@ -165,7 +165,7 @@ impl OperationStore for Database {
             let mut query = QueryBuilder::new("UPDATE vnf_lcm_op_occs SET lease_epoch = lease_epoch");
             push_update(&mut query, &update, None);
             query.push(" WHERE id = ").push_bind(id.to_string()).build().execute(&mut *tx).await?;
-            tell_others_of_cancel(&mut tx).await?;
+            notify_cancel(&mut tx).await?;
             tx.commit().await?;
             self.signals.cancel();
             Ok(())

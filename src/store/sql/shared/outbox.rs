@@ -105,7 +105,7 @@ impl OutboxStore for Database {
                 " WHERE subscription_id = $1 AND parked IS NOT NULL"
             );
             let done = sqlx::query(update).bind(id.to_string()).execute(&mut *tx).await?;
-            super::super::tell_others_of_subscription(&mut tx).await?;
+            super::super::notify_subscription(&mut tx).await?;
             tx.commit().await?;
             self.signals.subscribed();
             Ok(done.rows_affected())

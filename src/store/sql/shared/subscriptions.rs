@@ -8,7 +8,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use sqlx::Row as _;
 use sqlx::types::Json;
 
-use super::super::tell_others_of_subscription;
+use super::super::notify_subscription;
 use super::{Database, QueryBuilder, Row, filters, json, optional_json, point_in_time, project, read};
 use crate::domain::ids::{ProjectId, SubscriptionId, VnfInstanceId};
 use crate::domain::interface::{Edition, Interface};
@@ -88,7 +88,7 @@ impl SubscriptionStore for Database {
                 tx.commit().await?;
                 return Ok(Subscribed::Existing(equal));
             }
-            tell_others_of_subscription(&mut tx).await?;
+            notify_subscription(&mut tx).await?;
             tx.commit().await?;
             self.signals.subscribed();
             Ok(Subscribed::Created)
