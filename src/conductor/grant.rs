@@ -62,8 +62,6 @@ impl Execution<'_> {
             let (plan, resources) = self.planned(scope.as_ref(), inventory).await?;
             let demand = ResourceRequest::new(self.op.operation, &self.instance, &plan, inventory, &resources);
             self.wait_until(granting.head_start, interrupted).await?;
-            // The NFVO would know of an operation that a power failure takes from us.
-            self.conductor.store.sync().await?;
             let request = request(&self.op, &self.instance, &demand, granting.edition, &granting.base_url);
             let decision = self.answer(granting.nfvo.request_grant(&request), interrupted).await?;
             (Some((plan, resources)), demand.ids(), decision)

@@ -70,9 +70,6 @@ pub trait LeaseStore: Send + Sync {
     /// Subscribe before claiming, so that no signal is lost. On PostgreSQL a signal of another process can be lost; the next
     /// renewal finds the request all the same.
     fn cancels(&self) -> watch::Receiver<()>;
-    /// Returns once all that is committed now outlives a power failure. Call it before telling others, who would not forget
-    /// it.
-    async fn sync(&self) -> Result<(), StoreError>;
 }
 
 /// The right to work on one operation until it expires. Not `Clone`: each write of a conductor needs one.

@@ -225,29 +225,10 @@ impl Writer {
         query.execute(&self.0.get()).await
     }
 
-    /// As [`Writer::execute`], with the rows that the statement gives back. The server syncs all commits.
-    async fn fetch_all_unsynced(&self, query: Query<'_>) -> Result<Vec<PgRow>, sqlx::Error> {
+    /// As [`Writer::execute`], for a statement that returns rows.
+    async fn fetch_all(&self, query: Query<'_>) -> Result<Vec<PgRow>, sqlx::Error> {
         query.fetch_all(&self.0.get()).await
     }
-
-    /// What can be seen is on the server's disk.
-    async fn sync(&self) -> Result<(), sqlx::Error> {
-        Ok(())
-    }
-}
-
-/// A commit, which the server has synced.
-struct Unsynced;
-
-impl Unsynced {
-    async fn synced(self) -> Result<(), sqlx::Error> {
-        Ok(())
-    }
-}
-
-/// Ends the transaction.
-async fn commit_unsynced(tx: Tx) -> Result<Unsynced, sqlx::Error> {
-    tx.commit().await.map(|()| Unsynced)
 }
 
 #[expect(clippy::duplicate_mod, reason = "compiled once per engine: docs/adr/0002-one-sql-for-two-engines.md")]

@@ -18,7 +18,7 @@ use crate::store::attributes::is_number;
 use crate::store::seal::KeyRing;
 use crate::store::sql::endings::Endings;
 use crate::store::sql::pool::ReplaceablePool;
-use crate::store::sql::writer::{Log, Tx, Unsynced, Writer};
+use crate::store::sql::writer::{Tx, Writer};
 use crate::store::sql::{FILTER_CONNECTIONS, FILTER_DEADLINE, Migrated, Signals, run_migrations};
 use crate::store::{LiveOperation, Store, StoreError};
 
@@ -165,11 +165,6 @@ async fn bounded<T>(call: impl Future<Output = Result<T, StoreError>>) -> Result
     call.await
 }
 
-/// Ends the transaction; returns once everybody sees it.
-async fn commit_unsynced(tx: Tx) -> Result<Unsynced, sqlx::Error> {
-    tx.commit_unsynced().await
-}
-
 /// SQLite has no other process to notify.
 async fn notify_work(_: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     Ok(())
@@ -251,14 +246,13 @@ pub(super) async fn connect(path: &str, keys: KeyRing) -> Result<Arc<dyn Store>,
     ] {
         sqlx::query(release).execute(&mut writer).await?;
     }
-    let log = Log::open(Path::new(path)).map_err(|source| StoreError::File { path: PathBuf::from(path), source })?;
     // Connections to a file never become stale: no need to test or replace them.
     let pool = SqlitePoolOptions::new().test_before_acquire(false).max_lifetime(None).idle_timeout(None);
     let reader = pool.max_connections(READERS).connect_with(options.clone().read_only(true)).await?;
     Ok(Arc::new(shared::Database::new(
         ReplaceablePool::new(reader),
         FilterReader::new(options),
-        Writer::new(writer, log, lock),
+        Writer::new(writer, lock),
         keys,
         Signals::default(),
         Endings::within_process(),
@@ -276,14 +270,12 @@ pub(super) async fn live_operations(path: &str) -> Result<Vec<LiveOperation>, St
     shared::inspect::operations(&mut options(path).read_only(true).connect().await?).await
 }
 
-/// `synchronous = NORMAL`: SQLite syncs at checkpoints only, and [`super::writer`] does where something must outlive a power
-/// failure, such as an operation that is answered with 202. FULL would have each commit wait for an fsync of its own, the next
-/// transaction too.
+/// `synchronous = FULL`: a commit is on the disk when it returns, so a power failure never loses an answered request.
 fn options(path: &str) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(path)
         .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Normal)
+        .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
         .busy_timeout(Duration::from_secs(5))
 }

@@ -1,19 +1,23 @@
-//! The one writer of SQLite. Transactions run one after the other, each with a commit of its own, and share `fsync`s.
+//! The one writer of SQLite. Transactions that wait at the same time share one commit, and so its `fsync`.
 //!
-//! SQLite syncs nothing here but at checkpoints (`synchronous = NORMAL`): what is committed is in the log, is seen by everybody
-//! from then on, and outlives the process. [`Tx::commit`] returns once it outlives a power failure, too: once the log is on
-//! the disk up to there ([`Log`]). One `fsync` serves all who committed before it began, and others commit meanwhile. The log
-//! is written in the order of commits: whatever is on the disk, all that was committed before is there with it.
+//! Under `synchronous = FULL` each COMMIT waits for the disk, for milliseconds. Transactions that arrive meanwhile wait for
+//! the connection. They then run one after the other, each in a savepoint of one SQLite transaction: a [`Batch`]. The last
+//! one that nobody waits behind commits the batch, and [`Tx::commit`] of each returns after that. A transaction that arrives
+//! alone is a batch of its own and commits at once.
 //!
-//! Whatever touches the connection beyond the caller's own statements runs in a task of its own: a caller that is dropped
-//! half-way (a closed connection drops the request's handler) must not leave a transaction open.
+//! A transaction that fails or is dropped rolls back to its savepoint; the others of the batch are unaffected. If the COMMIT
+//! fails, nothing of the batch is written and each of its transactions returns the error.
+//!
+//! Readers see a batch only when it is on the disk: SQLite publishes a commit after the `fsync`.
+//!
+//! A caller can be dropped at any point: a closed connection drops the handler of its request. So everything beyond the
+//! caller's own statements (BEGIN, RELEASE, COMMIT, ROLLBACK) runs on a task of its own, which always finishes.
 
 use std::fs::File;
 use std::io;
 use std::ops::{Deref, DerefMut};
-use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use sqlx::sqlite::{SqliteArguments, SqliteQueryResult, SqliteRow};
 use sqlx::{Executor as _, Sqlite, SqliteConnection};
@@ -21,70 +25,77 @@ use tokio::runtime::Handle;
 use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 use tracing::Instrument as _;
 
-/// Said of every commit after one that the disk did not take.
-const FAILED: &str = "the disk has failed: what is stored is not safe until it works and gybe is started again";
+/// Maximum number of transactions in a batch: the first one waits for all of them.
+const BATCH_SIZE: usize = 64;
 
 type Query<'q> = sqlx::query::Query<'q, Sqlite, SqliteArguments>;
 
-/// The writer. Its clones are the same one.
+/// The result of a batch's commit; `None` until then.
+type CommitResult = Option<Result<(), Arc<sqlx::Error>>>;
+
+/// The writer. Clones share the connection.
 #[derive(Clone)]
 pub(super) struct Writer {
     shared: Arc<Shared>,
 }
 
 struct Shared {
-    connection: Arc<Mutex<SqliteConnection>>,
-    log: Log,
-    /// A caller's runtime may end before his transaction does.
+    connection: Arc<Mutex<WriteConnection>>,
+    /// Number of callers that wait for the connection.
+    waiting: AtomicUsize,
+    /// The runtime of the store. The runtime of a caller may end before its transaction does.
     runtime: Handle,
-    /// Held as long as anything may be written.
+    /// The lock file: held as long as anything can still be written.
     _lock: File,
 }
 
-/// SQLite's write-ahead log, as far as getting it to the disk goes.
-pub(super) struct Log {
-    file: Arc<File>,
-    /// Commits so far.
-    committed: AtomicU64,
-    /// So many of them are on the disk; `None` once it has failed: what the system has not written then, it may forget.
-    synced: watch::Sender<Option<u64>>,
-    /// Whose turn it is to sync, for all.
-    turn: Mutex<()>,
+struct WriteConnection {
+    connection: SqliteConnection,
+    /// The open batch.
+    batch: Option<Batch>,
 }
 
-/// A transaction. One that is dropped rolls back.
+/// The transactions of one COMMIT.
+struct Batch {
+    /// Number of transactions that wait for the COMMIT.
+    size: usize,
+    result: watch::Sender<CommitResult>,
+}
+
+/// A transaction. It rolls back when it is dropped.
 pub(super) struct Tx {
     shared: Arc<Shared>,
-    /// There until the transaction ends.
-    connection: Option<OwnedMutexGuard<SqliteConnection>>,
-}
-
-/// A commit that everybody sees, and that a power failure may still take away.
-#[must_use]
-pub(super) struct Unsynced {
-    shared: Arc<Shared>,
-    /// Which commit it is, counted from 1.
-    number: u64,
+    /// `None` once the transaction has ended.
+    connection: Option<OwnedMutexGuard<WriteConnection>>,
 }
 
 impl Writer {
-    /// Writes through `connection`, to `log`, ending transactions on the current runtime, and holds `lock` until the last has
-    /// ended.
-    pub(super) fn new(connection: SqliteConnection, log: Log, lock: File) -> Self {
-        let connection = Arc::new(Mutex::new(connection));
-        Self { shared: Arc::new(Shared { connection, log, runtime: Handle::current(), _lock: lock }) }
+    /// Writes through `connection`. Transactions end on the current runtime. Holds `lock` until the last one has ended.
+    pub(super) fn new(connection: SqliteConnection, lock: File) -> Self {
+        let connection = Arc::new(Mutex::new(WriteConnection { connection, batch: None }));
+        let waiting = AtomicUsize::new(0);
+        Self { shared: Arc::new(Shared { connection, waiting, runtime: Handle::current(), _lock: lock }) }
     }
 
-    /// Begins a transaction once it is its turn.
+    /// Waits for the connection and begins a transaction.
     ///
     /// # Errors
-    /// What the database says.
+    /// An error of the database.
     pub(super) async fn begin(&self) -> Result<Tx, sqlx::Error> {
         let shared = Arc::clone(&self.shared);
+        shared.waiting.fetch_add(1, Ordering::SeqCst);
         let begin = async move {
-            let mut connection = Arc::clone(&shared.connection).lock_owned().await;
-            connection.execute("BEGIN IMMEDIATE").await?;
-            Ok(Tx { shared, connection: Some(connection) })
+            let connection = Arc::clone(&shared.connection).lock_owned().await;
+            shared.waiting.fetch_sub(1, Ordering::SeqCst);
+            let mut tx = Tx { shared, connection: None };
+            let connection = tx.connection.insert(connection);
+            if connection.batch.is_some() {
+                connection.connection.execute("SAVEPOINT tx").await?;
+            } else {
+                connection.connection.execute("BEGIN IMMEDIATE; SAVEPOINT tx").await?;
+                connection.batch = Some(Batch { size: 0, result: watch::Sender::new(None) });
+            }
+            Ok(tx)
         };
         let begun = self.shared.runtime.spawn(begin.in_current_span());
         begun.await.map_err(|_| sqlx::Error::WorkerCrashed)?
@@ -93,126 +104,80 @@ impl Writer {
     /// Runs a statement as a transaction of its own.
     ///
     /// # Errors
-    /// What the database says.
+    /// An error of the database.
     pub(super) async fn execute(&self, query: Query<'_>) -> Result<SqliteQueryResult, sqlx::Error> {
         let mut tx = self.begin().await?;
-        let done = query.execute(&mut *tx).await?;
+        let result = query.execute(&mut *tx).await?;
         tx.commit().await?;
-        Ok(done)
+        Ok(result)
     }
 
-    /// As [`Writer::execute`], with the rows that the statement gives back, and without waiting for the disk.
+    /// As [`Writer::execute`], for a statement that returns rows.
     ///
     /// # Errors
-    /// What the database says.
-    pub(super) async fn fetch_all_unsynced(&self, query: Query<'_>) -> Result<Vec<SqliteRow>, sqlx::Error> {
+    /// An error of the database.
+    pub(super) async fn fetch_all(&self, query: Query<'_>) -> Result<Vec<SqliteRow>, sqlx::Error> {
         let mut tx = self.begin().await?;
         let rows = query.fetch_all(&mut *tx).await?;
-        let _ = tx.commit_unsynced().await?;
+        tx.commit().await?;
         Ok(rows)
-    }
-
-    /// Returns once all that is committed now is on the disk.
-    ///
-    /// # Errors
-    /// The disk failed.
-    pub(super) async fn sync(&self) -> Result<(), sqlx::Error> {
-        let number = self.shared.log.committed.load(Ordering::SeqCst);
-        Unsynced { shared: Arc::clone(&self.shared), number }.synced().await
     }
 }
 
 impl Tx {
-    /// Ends the transaction; returns once it is on the disk.
+    /// Ends the transaction. Returns when it is on the disk, with the others of its batch.
     ///
     /// # Errors
-    /// What the database says: nothing is written then. Or the disk failed.
-    pub(super) async fn commit(self) -> Result<(), sqlx::Error> {
-        self.commit_unsynced().await?.synced().await
-    }
-
-    /// Ends the transaction; returns once everybody sees it.
-    ///
-    /// # Errors
-    /// What the database says. Nothing is written then.
-    pub(super) async fn commit_unsynced(mut self) -> Result<Unsynced, sqlx::Error> {
+    /// The error of the batch's COMMIT. Nothing of the batch is written then.
+    pub(super) async fn commit(mut self) -> Result<(), sqlx::Error> {
         let Some(mut connection) = self.connection.take() else { return Err(sqlx::Error::WorkerCrashed) };
         let shared = Arc::clone(&self.shared);
         let end = async move {
-            if let Err(error) = connection.execute("COMMIT").await {
-                // It fails if the database has done so itself.
-                let _ = connection.execute("ROLLBACK").await;
-                return Err(error);
+            let Some(batch) = &mut connection.batch else { return Err(sqlx::Error::WorkerCrashed) };
+            batch.size += 1;
+            let mut result = batch.result.subscribe();
+            let released = connection.connection.execute("RELEASE tx").await.map(drop);
+            connection.end_transaction(&shared, released).await;
+            drop(connection);
+            match result.wait_for(Option::is_some).await.as_deref() {
+                Ok(Some(Ok(()))) => Ok(()),
+                Ok(Some(Err(error))) => Err(sqlx::Error::Io(io::Error::other(Arc::clone(error)))),
+                _ => Err(sqlx::Error::WorkerCrashed),
             }
-            let number = shared.log.committed.fetch_add(1, Ordering::SeqCst) + 1;
-            Ok(Unsynced { shared, number })
         };
-        let ended = self.shared.runtime.spawn(end.in_current_span());
-        ended.await.map_err(|_| sqlx::Error::WorkerCrashed)?
-    }
-}
-
-impl Unsynced {
-    /// Returns once the commit is on the disk.
-    ///
-    /// # Errors
-    /// The disk failed, now or before.
-    pub(super) async fn synced(self) -> Result<(), sqlx::Error> {
         let runtime = self.shared.runtime.clone();
-        let sync = async move { self.shared.log.sync(self.number).await };
-        runtime.spawn(sync.in_current_span()).await.map_err(|_| sqlx::Error::WorkerCrashed)?
+        runtime.spawn(end.in_current_span()).await.map_err(|_| sqlx::Error::WorkerCrashed)?
     }
 }
 
-impl Log {
-    /// The log of the database at `path`, which is open.
-    ///
-    /// # Errors
-    /// It can't be opened, or its folder can't be synced, after which the log is there for good.
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
-        let mut log = path.as_os_str().to_owned();
-        log.push("-wal");
-        let file = File::open(log)?;
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
-        Ok(Self::of(file))
-    }
-
-    fn of(file: File) -> Self {
-        let synced = watch::Sender::new(Some(0));
-        Self { file: Arc::new(file), committed: AtomicU64::new(0), synced, turn: Mutex::new(()) }
-    }
-
-    /// Returns once commit `number` is on the disk.
-    async fn sync(&self, number: u64) -> Result<(), sqlx::Error> {
-        let mut synced = self.synced.subscribe();
-        let reached = async {
-            let known = synced.wait_for(|synced| synced.is_none_or(|synced| synced >= number)).await;
-            known.ok().and_then(|known| *known)
+impl WriteConnection {
+    /// After a transaction of the batch: commits the batch if nobody waits to join it. `ended` is the result of ending the
+    /// savepoint. It fails if SQLite has rolled back everything itself, as it does when the disk is full; then the whole batch
+    /// has failed.
+    async fn end_transaction(&mut self, shared: &Shared, ended: Result<(), sqlx::Error>) {
+        let is_last = shared.waiting.load(Ordering::SeqCst) == 0;
+        let Some(batch) = self.batch.take_if(|batch| ended.is_err() || is_last || batch.size >= BATCH_SIZE) else {
+            return;
         };
-        let _turn = tokio::select! {
-            biased;
-            known = reached => return known.map(drop).ok_or_else(|| sqlx::Error::Io(io::Error::other(FAILED))),
-            turn = self.turn.lock() => turn,
+        let committed = match ended {
+            Ok(()) => self.connection.execute("COMMIT").await.map(drop),
+            Err(error) => Err(error),
         };
-        let all = self.committed.load(Ordering::SeqCst);
-        let file = Arc::clone(&self.file);
-        let done = tokio::task::spawn_blocking(move || file.sync_data()).await;
-        let done = done.unwrap_or_else(|lost| Err(io::Error::other(lost)));
-        if let Err(error) = &done {
-            tracing::error!(error = error as &dyn std::error::Error, "{FAILED}");
+        if committed.is_err() {
+            // Fails if SQLite has rolled back already.
+            let _ = self.connection.execute("ROLLBACK").await;
         }
-        self.synced.send_replace(done.is_ok().then_some(all));
-        done.map_err(sqlx::Error::Io)
+        batch.result.send_replace(Some(committed.map_err(Arc::new)));
     }
 }
 
 impl Drop for Tx {
     fn drop(&mut self) {
         let Some(mut connection) = self.connection.take() else { return };
+        let shared = Arc::clone(&self.shared);
         self.shared.runtime.spawn(async move {
-            // It fails if the database has done so itself.
-            let _ = connection.execute("ROLLBACK").await;
+            let undone = connection.connection.execute("ROLLBACK TO tx; RELEASE tx").await.map(drop);
+            connection.end_transaction(&shared, undone).await;
         });
     }
 }
@@ -222,14 +187,14 @@ impl Deref for Tx {
 
     #[expect(clippy::expect_used, reason = "only what consumes the transaction takes the connection")]
     fn deref(&self) -> &SqliteConnection {
-        self.connection.as_deref().expect("a transaction that is not over")
+        &self.connection.as_ref().expect("the transaction has not ended").connection
     }
 }
 
 impl DerefMut for Tx {
     #[expect(clippy::expect_used, reason = "as in deref")]
     fn deref_mut(&mut self) -> &mut SqliteConnection {
-        self.connection.as_deref_mut().expect("a transaction that is not over")
+        &mut self.connection.as_mut().expect("the transaction has not ended").connection
     }
 }
 
@@ -241,8 +206,11 @@ mod tests {
     use sqlx::ConnectOptions as _;
     use sqlx::sqlite::SqliteConnectOptions;
     use tempfile::TempDir;
+    use tokio::task::JoinHandle;
 
     use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(30);
 
     struct Database {
         folder: TempDir,
@@ -256,26 +224,39 @@ mod tests {
             let tables = "CREATE TABLE numbers (number INTEGER PRIMARY KEY); \
                           CREATE TABLE twins (number INTEGER REFERENCES numbers DEFERRABLE INITIALLY DEFERRED)";
             connection.execute(tables).await.unwrap();
-            let log = Log::open(&folder.path().join("test.db")).unwrap();
             let lock = File::create(folder.path().join("test.lock")).unwrap();
-            Self { folder, writer: Writer::new(connection, log, lock) }
+            Self { folder, writer: Writer::new(connection, lock) }
         }
 
-        fn log(&self) -> &Log {
-            &self.writer.shared.log
-        }
-
-        /// What another connection sees.
+        /// The numbers that another connection reads.
         async fn numbers(&self) -> Vec<i64> {
             let mut connection = options(&self.folder).connect().await.unwrap();
             sqlx::query_scalar("SELECT number FROM numbers ORDER BY 1").fetch_all(&mut connection).await.unwrap()
         }
 
-        /// Begins to write `number` and to wait for the disk; returns once everybody sees it.
-        async fn write(&self, number: i64) -> tokio::task::JoinHandle<Result<(), sqlx::Error>> {
-            let mut tx = self.writer.begin().await.unwrap();
-            insert(&mut tx, number).await;
-            tokio::spawn(tx.commit_unsynced().await.unwrap().synced())
+        /// Begins `count` transactions while another one is open. Returns when all of them wait.
+        async fn waiting(&self, count: usize) -> Vec<JoinHandle<Result<Tx, sqlx::Error>>> {
+            let begin = |_| {
+                let writer = self.writer.clone();
+                tokio::spawn(async move { writer.begin().await })
+            };
+            let begun = (0..count).map(begin).collect();
+            let all_wait = async {
+                while self.writer.shared.waiting.load(Ordering::SeqCst) < count {
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::time::timeout(PATIENCE, all_wait).await.unwrap();
+            begun
+        }
+
+        /// Two transactions of one batch: the first waits for the commit, the second is open.
+        async fn batch_of_two(&self) -> (JoinHandle<Result<(), sqlx::Error>>, Tx) {
+            let mut first = self.writer.begin().await.unwrap();
+            insert(&mut first, 1).await;
+            let mut waiting = self.waiting(1).await;
+            let first = tokio::spawn(first.commit());
+            (first, waiting.remove(0).await.unwrap().unwrap())
         }
     }
 
@@ -289,7 +270,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn transactions_that_come_at_once_are_all_written() {
+    async fn writes_all_concurrent_transactions() {
         let database = Database::new().await;
         let writes = (0..500).map(|number| {
             let writer = database.writer.clone();
@@ -301,43 +282,47 @@ mod tests {
         });
         join_all(writes).await.into_iter().for_each(Result::unwrap);
         assert_eq!(database.numbers().await, (0..500).filter(|number| number % 3 != 0).collect::<Vec<_>>());
-        assert_eq!(*database.log().synced.borrow(), Some(database.log().committed.load(Ordering::SeqCst)));
     }
 
     #[tokio::test]
-    async fn nobody_returns_before_the_disk_has_it_and_one_sync_serves_all_who_wait() {
+    async fn shares_a_commit_and_returns_after_it() {
         let database = Database::new().await;
-        let turn = database.log().turn.lock().await;
-        let waiting = [database.write(1).await, database.write(2).await, database.write(3).await];
-        assert_eq!(database.numbers().await, [1, 2, 3]);
-        assert!(waiting.iter().all(|write| !write.is_finished()));
-        drop(turn);
-        let [first, second, third] = waiting;
+        let (first, mut second) = database.batch_of_two().await;
+        assert!(database.numbers().await.is_empty(), "the first is not committed while the second is open");
+        assert!(!first.is_finished());
+        insert(&mut second, 2).await;
+        second.commit().await.unwrap();
         first.await.unwrap().unwrap();
-        assert_eq!(*database.log().synced.borrow(), Some(3));
-        let _nobody_syncs_again = database.log().turn.lock().await;
-        second.await.unwrap().unwrap();
-        third.await.unwrap().unwrap();
-        database.writer.sync().await.unwrap();
+        assert_eq!(database.numbers().await, [1, 2]);
     }
 
     #[tokio::test]
-    async fn a_disk_that_failed_is_not_trusted_again() {
+    async fn rolls_back_only_the_dropped_transaction_of_a_batch() {
         let database = Database::new().await;
-        let (_reader, pipe) = io::pipe().unwrap();
-        let log = Log::of(File::from(std::os::fd::OwnedFd::from(pipe)));
-        assert!(log.sync(1).await.is_err(), "a pipe can't be synced");
-        let again = log.sync(1).await.unwrap_err().to_string();
-        assert!(again.contains("the disk has failed"), "{again}");
-        database.writer.sync().await.unwrap();
+        let (first, mut second) = database.batch_of_two().await;
+        insert(&mut second, 2).await;
+        drop(second);
+        first.await.unwrap().unwrap();
+        assert_eq!(database.numbers().await, [1]);
     }
 
     #[tokio::test]
-    async fn a_caller_that_goes_away_leaves_nothing_open() {
+    async fn a_failed_statement_does_not_harm_the_batch() {
+        let database = Database::new().await;
+        let (first, mut second) = database.batch_of_two().await;
+        insert(&mut second, 2).await;
+        second.execute("INSERT INTO numbers VALUES (1)").await.unwrap_err();
+        drop(second);
+        first.await.unwrap().unwrap();
+        assert_eq!(database.numbers().await, [1]);
+    }
+
+    #[tokio::test]
+    async fn a_caller_that_is_dropped_leaves_nothing_open() {
         let database = Database::new().await;
         let first = database.writer.begin().await.unwrap();
-        for _ in 0..3 {
-            drop(tokio::time::timeout(Duration::ZERO, database.writer.begin()).await);
+        for waiting in database.waiting(3).await {
+            waiting.abort();
         }
         first.commit().await.unwrap();
         let mut last = database.writer.begin().await.unwrap();
@@ -351,15 +336,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_commit_that_fails_harms_no_other() {
+    async fn a_failed_commit_fails_its_batch_and_no_other() {
         let database = Database::new().await;
-        let mut bad = database.writer.begin().await.unwrap();
-        insert(&mut bad, 1).await;
-        bad.execute("INSERT INTO twins VALUES (7)").await.unwrap();
-        let failed = bad.commit().await.unwrap_err();
+        let (first, mut second) = database.batch_of_two().await;
+        second.execute("INSERT INTO twins VALUES (7)").await.unwrap();
+        let failed = second.commit().await.unwrap_err();
         assert!(format!("{failed:?}").contains("FOREIGN KEY"), "{failed:?}");
+        first.await.unwrap().unwrap_err();
         assert!(database.numbers().await.is_empty());
-        database.write(3).await.await.unwrap().unwrap();
+
+        let mut next = database.writer.begin().await.unwrap();
+        insert(&mut next, 3).await;
+        next.commit().await.unwrap();
         assert_eq!(database.numbers().await, [3]);
     }
 }

@@ -494,7 +494,6 @@ points! {
         fn checkpoint(lease: &Lease, checkpoint: &Checkpoint) -> ();
         fn postpone(lease: Lease, update: &Update, error: Option<&Problem>) -> ();
         fn end_operation(lease: Lease, outcome: &OperationOutcome) -> ();
-        fn sync() -> ();
     }
 
     async fn renew(&self, lease: &Lease, ttl: Duration) -> Result<Option<CancelMode>, StoreError> {

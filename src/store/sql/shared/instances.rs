@@ -8,7 +8,6 @@ use sqlx::Row as _;
 use sqlx::types::Json;
 use tokio::sync::broadcast;
 
-use super::super::commit_unsynced;
 use super::{
     Database, Query, QueryBuilder, Row, Tx, filters, json, op_occs, optional_json, point_in_time, project, read,
     resources,
@@ -259,7 +258,7 @@ impl InstanceStore for Database {
             .await?;
             if done.rows_affected() == 1 {
                 // What is seen in the cluster will be seen there again.
-                let _ = commit_unsynced(tx).await?;
+                tx.commit().await?;
                 return Ok(());
             }
             let live = op_occs::live(&mut tx, instance.id).await?;

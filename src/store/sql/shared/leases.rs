@@ -13,13 +13,13 @@ use sqlx::types::Json;
 use time::OffsetDateTime;
 use tokio::sync::{Notify, watch};
 
-use super::super::{commit_unsynced, notify_work};
+use super::super::notify_work;
 use super::op_occs::{TABLE, columns, for_conductors, op_occ, push_state, push_update};
 use super::{Database, Query, QueryBuilder, Row, Tx, instances, optional_json, read, resources};
 use crate::domain::grant::PendingGrant;
 use crate::domain::op_occ::CancelMode;
 use crate::domain::problem::Problem;
-use crate::domain::resource::{ObjectKey, Resource, ResourceState};
+use crate::domain::resource::{ObjectKey, Resource};
 use crate::domain::transition::{Due, Update};
 use crate::store::sql::convert::{Unreadable, enumerator, length};
 use crate::store::{
@@ -71,7 +71,7 @@ impl LeaseStore for Database {
                 held!(),
                 " RETURNING id, cancel_mode"
             );
-            let rows = self.writer.fetch_all_unsynced(held_by(sqlx::query(update), lease).bind(length(ttl))).await?;
+            let rows = self.writer.fetch_all(held_by(sqlx::query(update), lease).bind(length(ttl))).await?;
             read(TABLE, rows.first().ok_or(StoreError::LeaseLost)?, requested)
         })
         .await
@@ -163,23 +163,16 @@ impl LeaseStore for Database {
             push_fence(&mut query, lease);
             let update = query.push(" RETURNING vnf_instance_id").build();
             if checkpoint.rows.is_empty() && checkpoint.states.is_empty() && checkpoint.removed.is_empty() {
-                let rows = self.writer.fetch_all_unsynced(update).await?;
+                let rows = self.writer.fetch_all(update).await?;
                 return if rows.len() == 1 { Ok(()) } else { Err(StoreError::LeaseLost) };
             }
-            let states = checkpoint.states.iter().map(|(_, state)| state);
-            let begins =
-                states.chain(checkpoint.rows.iter().map(|row| &row.state)).any(|state| *state == ResourceState::Intent);
             let mut tx = self.writer.begin().await?;
             let row = fenced(&mut tx, update, lease).await?;
             let instance = row.try_get("vnf_instance_id")?;
             resources::insert(&mut tx, instance, &checkpoint.rows).await?;
             resources::set_states(&mut tx, instance, &checkpoint.states).await?;
             resources::remove(&mut tx, instance, &checkpoint.removed).await?;
-            let unsynced = commit_unsynced(tx).await?;
-            if begins {
-                unsynced.synced().await?;
-            }
-            Ok(())
+            Ok(tx.commit().await?)
         })
         .await
     }
@@ -197,7 +190,7 @@ impl LeaseStore for Database {
             if update.due == Some(Due::After(Duration::ZERO)) {
                 notify_work(&mut tx).await?;
             }
-            let _ = commit_unsynced(tx).await?;
+            tx.commit().await?;
             self.wake_ours();
             Ok(())
         })
@@ -249,10 +242,6 @@ impl LeaseStore for Database {
     fn cancels(&self) -> watch::Receiver<()> {
         self.signals.cancels.subscribe()
     }
-
-    async fn sync(&self) -> Result<(), StoreError> {
-        Ok(self.writer.sync().await?)
-    }
 }
 
 /// Gives leases. The number is part of the statement, for PostgreSQL would plan for any number otherwise: with the whole
@@ -281,7 +270,7 @@ async fn take(db: &Database, owner: &str, ttl: Duration, most: u32) -> Result<Ve
         " WHERE id IN (SELECT id FROM due) RETURNING plan, steps_done, attempt, lease_epoch, grant_asked, ",
         columns!()
     ));
-    Ok(db.writer.fetch_all_unsynced(update.build()).await?)
+    Ok(db.writer.fetch_all(update.build()).await?)
 }
 
 fn claimed(db: &Database, row: &Row, instances: &[Row]) -> Result<Claimed, StoreError> {

@@ -189,7 +189,7 @@ impl OnboardingStore for Database {
                 now!(),
                 " + $2 WHERE id IN (SELECT id FROM due) RETURNING id, lease_epoch, onboarding_state, content_epoch, source"
             );
-            let rows = self.writer.fetch_all_unsynced(sqlx::query(update).bind(owner).bind(length(ttl))).await?;
+            let rows = self.writer.fetch_all(sqlx::query(update).bind(owner).bind(length(ttl))).await?;
             let Some(row) = rows.first() else { return Ok(OnboardingClaim::Idle(until_due(self).await?)) };
             let claimed = read(TABLE, row, |row| {
                 let interrupted = match row.try_get("onboarding_state")? {

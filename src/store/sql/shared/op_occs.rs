@@ -7,7 +7,7 @@ use sqlx::Row as _;
 use sqlx::types::Json;
 use time::OffsetDateTime;
 
-use super::super::{commit_unsynced, notify_cancel, notify_work};
+use super::super::{notify_cancel, notify_work};
 use super::{
     Database, QueryBuilder, Row, Tx, filters, instances, is_foreign_key_violation, json, optional_json, point_in_time,
     project, read,
@@ -98,11 +98,9 @@ impl OperationStore for Database {
             }
             instances::replace(self, &mut tx, instance).await?;
             notify_work(&mut tx).await?;
-            let unsynced = commit_unsynced(tx).await?;
-            // Whoever claims it has to wait for the disk himself before he makes anything.
+            tx.commit().await?;
             self.wake_ours();
             self.signals.change();
-            unsynced.synced().await?;
             Ok(())
         })
         .await

@@ -139,7 +139,7 @@ impl OutboxStore for Database {
                     ") RETURNING lease_epoch, attempt, ",
                     columns!()
                 );
-                let rows = self.writer.fetch_all_unsynced(sqlx::query(update).bind(owner).bind(length(ttl))).await?;
+                let rows = self.writer.fetch_all(sqlx::query(update).bind(owner).bind(length(ttl))).await?;
                 let Some(row) = rows.first() else { return Ok(OutboxClaim::Idle(Some(Duration::from_millis(100)))) };
                 let claimed = read(SUBSCRIPTIONS, row, |row| {
                     let subscription = subscription(self, row)?;
@@ -180,10 +180,6 @@ impl OutboxStore for Database {
             );
             let select = sqlx::query(select).bind(lease.subscription.to_string()).bind(count(limit));
             let rows = select.fetch_all(&self.reader()).await?;
-            // What is told must not be taken back by a power failure.
-            if !rows.is_empty() {
-                self.writer.sync().await?;
-            }
             rows.iter().map(|row| read(TABLE, row, notification)).collect()
         })
         .await
