@@ -1,4 +1,4 @@
-//! How long filtered lists take with much in the database, on SQLite and on PostgreSQL.
+//! Response times of filtered lists over a large database, on SQLite and on PostgreSQL.
 
 use serde_json::json;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _};
@@ -14,12 +14,12 @@ const INSTANCES: usize = 1_000;
 const OPERATIONS: usize = 100_000;
 /// Rows of one INSERT.
 const BATCH: usize = 500;
-/// How often each list is asked for.
+/// Requests per list.
 const REQUESTS: usize = 50;
-/// When the first operation began, in milliseconds since the epoch; each further one a second later.
+/// Start time of the first operation, in milliseconds since the epoch. Each further one starts a second later.
 const EPOCH: usize = 1_760_000_000_000;
 
-/// What is asked for of instances: a filter, and how many it finds at most on a page of 100.
+/// Filters of instances, with a name.
 const OF_INSTANCES: [(&str, &str); 11] = [
     ("no filter", ""),
     ("name, finds one", "(eq,vnfInstanceName,upf-777)"),
@@ -34,7 +34,7 @@ const OF_INSTANCES: [(&str, &str); 11] = [
     ("VIM and scale level", "(eq,vimConnectionInfo/vim/vimId,v-3);(gte,instantiatedVnfInfo/scaleStatus/scaleLevel,1)"),
 ];
 
-/// The same of op occurrences.
+/// Filters of op occurrences, with a name.
 const OF_OPERATIONS: [(&str, &str); 28] = [
     ("no filter", ""),
     ("state, finds all but few", "(eq,operationState,COMPLETED)"),
@@ -80,8 +80,8 @@ pub async fn measure() -> Section {
         "filters",
         "Filtered lists",
         "Real: the binary, HTTP/1.1 on loopback, both databases, with 1,000 instances and 100,000 op occurrences whose rows \
-         were written into the database, plans of 1.5 kB included. Pages of 100, one connection. What finds nothing is the \
-         longest: all is looked at. PostgreSQL was vacuumed once, as it does by itself after so many rows.",
+         were written into the database, with plans of 1.5 kB. Pages of 100, one connection. A filter that finds nothing takes \
+         longest: it reads everything. PostgreSQL was vacuumed once, as it does by itself after so many rows.",
         &["list", "filter", "database", "answers", "median ms", "p99 ms", "CPU µs"],
     );
     let mut gybe = Gybe::start_with(&["--page-size", "100"]);
@@ -127,7 +127,7 @@ fn instance_id(number: usize) -> String {
     format!("{number:08x}-0000-4000-8000-000000000000")
 }
 
-/// Writes the rows: as SQL that both engines read.
+/// Inserts the rows, by SQL that both engines accept.
 async fn fill(url: &str, package: &str) {
     let instances: Vec<String> = (0..INSTANCES).map(|number| instance(number, package)).collect();
     let operations: Vec<String> = (0..OPERATIONS).map(operation).collect();
@@ -160,8 +160,6 @@ async fn fill(url: &str, package: &str) {
     for statement in statements {
         sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut connection).await.unwrap();
     }
-    // Lists their values; for SQLite the process does when it starts.
-    gybe::store::migrate(url).await.unwrap();
     sqlx::raw_sql("VACUUM ANALYZE").execute(&mut connection).await.unwrap();
 }
 

@@ -1,5 +1,5 @@
-//! Lists over HTTP: filters, selectors, pages, and that what is read is never older than the last change. That each attribute
-//! can be filtered by is in `store/filters.rs`.
+//! Lists over HTTP: filters, selectors, pages, and that a read is never older than the last change. `store/filters.rs` tests the
+//! filter of each attribute.
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use crate::support::postgres::Database;
 const OPERATIONS: &str = "/vnflcm/v2/vnf_lcm_op_occs";
 const PACKAGES: &str = "/vnfpkgm/v1/vnf_packages";
 
-/// All pages of a list, by following its links: the ids on each.
+/// The identifiers on each page of a list, found by its links.
 async fn pages(gybe: &Gybe, path: &str) -> Vec<Vec<String>> {
     let mut next = Some(path.to_owned());
     let mut pages = Vec::new();
@@ -32,7 +32,7 @@ fn names(value: &Value) -> Vec<&str> {
     value.as_object().unwrap().keys().map(String::as_str).collect()
 }
 
-/// Five finished changes of one instance; gives back its id.
+/// Five completed changes of one instance. Returns its identifier.
 async fn five_operations(gybe: &Gybe) -> String {
     let vnfd = gybe.onboard("small").await;
     let path = gybe.create("v2", &vnfd).await;
@@ -45,7 +45,7 @@ async fn five_operations(gybe: &Gybe) -> String {
     path.rsplit_once('/').unwrap().1.to_owned()
 }
 
-async fn filtered_lists_have_pages(gybe: &Gybe) {
+async fn pages_filtered_lists(gybe: &Gybe) {
     let instance = five_operations(gybe).await;
     for _ in 0..4 {
         gybe.post(PACKAGES, &json!({ "userDefinedData": { "owner": "me, (too)" } })).await.expect(StatusCode::CREATED);
@@ -71,18 +71,18 @@ async fn filtered_lists_have_pages(gybe: &Gybe) {
 }
 
 #[tokio::test]
-async fn filtered_lists_have_pages_on_sqlite() {
-    filtered_lists_have_pages(&Gybe::start_with(&["--page-size", "2"])).await;
+async fn pages_filtered_lists_on_sqlite() {
+    pages_filtered_lists(&Gybe::start_with(&["--page-size", "2"])).await;
 }
 
 #[tokio::test]
-async fn filtered_lists_have_pages_on_postgres() {
+async fn pages_filtered_lists_on_postgres() {
     let database = Database::create().await;
-    filtered_lists_have_pages(&Gybe::start_on_with(&database.url, &["--page-size", "2"])).await;
+    pages_filtered_lists(&Gybe::start_on_with(&database.url, &["--page-size", "2"])).await;
 }
 
 #[tokio::test]
-async fn lists_leave_out_what_the_standard_says_and_show_what_is_asked_for() {
+async fn lists_apply_default_exclusions_and_selectors() {
     let gybe = Gybe::start();
     five_operations(&gybe).await;
     let first = async |path: &str| gybe.get(path).await.expect(StatusCode::OK)[0].clone();
@@ -111,7 +111,7 @@ async fn lists_leave_out_what_the_standard_says_and_show_what_is_asked_for() {
 }
 
 #[tokio::test]
-async fn a_query_that_is_none_is_refused_and_told_why() {
+async fn rejects_invalid_queries_with_the_reason() {
     let gybe = Gybe::start();
     for list in ["/vnflcm/v1/vnf_instances", "/vnflcm/v2/vnf_instances", OPERATIONS, PACKAGES] {
         for (query, why) in [
@@ -140,7 +140,7 @@ async fn a_query_that_is_none_is_refused_and_told_why() {
 }
 
 #[tokio::test]
-async fn a_list_longer_than_a_page_leads_on_by_its_link_to_the_last_page_which_has_none() {
+async fn links_each_page_to_the_next_except_the_last() {
     let gybe = Gybe::start_with(&["--page-size", "2"]);
     let vnfd = gybe.onboard("small").await;
     let mut made = Vec::new();
@@ -163,7 +163,7 @@ async fn a_list_longer_than_a_page_leads_on_by_its_link_to_the_last_page_which_h
 }
 
 #[tokio::test]
-async fn what_is_read_again_shows_the_change_in_between() {
+async fn a_read_after_a_change_shows_the_change() {
     let gybe = Gybe::start();
     let vnfd = gybe.onboard("small").await;
     let path = gybe.create("v2", &vnfd).await;
@@ -203,7 +203,7 @@ async fn large_ones(gybe: &Gybe) {
 }
 
 #[tokio::test]
-async fn a_page_ends_before_it_gets_too_large() {
+async fn ends_a_page_before_it_gets_too_large() {
     let gybe = Gybe::start();
     large_ones(&gybe).await;
     let instances = "/vnflcm/v2/vnf_instances";

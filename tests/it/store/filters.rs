@@ -1,5 +1,5 @@
-//! Attribute filters against what the API shows: for each attribute of each resource, on both engines, the list that is
-//! filtered by it in the database is the one that is filtered here in what a GET gives.
+//! Attribute filters, compared with the answers of GET: for each attribute of each resource, on both engines, the database
+//! finds the same elements as a filter over the answers in this file.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -27,26 +27,26 @@ use crate::support::store_fixture::{Fixture, LONG, content};
 
 on_both_engines! {
     Site::of(Fixture::sqlite().await), Site::of(Fixture::postgres().await);
-    every_attribute_that_is_shown_is_found_by_its_value
-    every_attribute_that_is_shown_is_compared_as_what_it_is
-    keys_of_maps_are_found
-    conditions_through_one_array_are_about_one_entry
-    all_conditions_must_hold
-    what_is_not_there_matches_nothing
-    nothing_a_caller_writes_is_sql
-    secrets_are_not_found
+    finds_each_shown_attribute_by_its_value
+    compares_each_shown_attribute_by_its_type
+    finds_keys_of_maps
+    applies_conditions_on_one_array_to_one_entry
+    requires_all_conditions
+    matches_no_absent_attribute
+    never_runs_text_of_a_caller_as_sql
+    does_not_find_secrets
     pages_of_a_filtered_list_have_each_element_once
 }
 
-// --- what there is --------------------------------------------------------------------------------------------------
+// --- rows in the database -------------------------------------------------------------------------------------------
 
-/// A store with instances, op occurrences and packages that differ in everything.
+/// A store with instances, op occurrences and packages that differ in every attribute.
 pub struct Site {
     pub fixture: Fixture,
     lists: Vec<List>,
 }
 
-/// A resource's attributes, and all of its elements as a GET shows them, in the order of the list.
+/// The attributes of a resource, and all elements of its list as a GET shows them, in order.
 struct List {
     name: &'static str,
     members: &'static Members,
@@ -126,8 +126,8 @@ async fn instances(f: &Fixture) -> Vec<VnfInstance> {
     made
 }
 
-/// An operation of each instance: one just begun, one that failed, one that is done, one with a cancel request; and another
-/// that is done of the third.
+/// One operation per instance: one just begun, one failed, one completed, one with a cancel request; and a second completed
+/// one of the third instance.
 async fn operations(f: &Fixture, instances: &[VnfInstance]) {
     let operations = [
         LcmOperation::Instantiate,
@@ -159,7 +159,7 @@ async fn operations(f: &Fixture, instances: &[VnfInstance]) {
         let present = f.store.instance(&instance.project_id, instance.id).await.unwrap();
         f.store.begin_operation(&op, &present).await.unwrap();
         if matches!(number, 1 | 2 | 4) {
-            // It is claimed first: the others have not begun, or are claimed and held.
+            // A claim returns it: the others have not begun or are leased.
             let claimed = loop {
                 let claimed = f.claim(Duration::from_secs(600)).await;
                 if claimed.op.id == op.id {
@@ -254,7 +254,7 @@ impl Site {
         Self { fixture, lists }
     }
 
-    /// The ids that the database finds.
+    /// The identifiers that the database finds.
     async fn found(&self, list: &List, text: &str) -> Vec<String> {
         let filter = parse_filter(text, list.members).unwrap_or_else(|problem| panic!("{text}: {}", problem.detail));
         self.page(list, &Page { filter: &filter, ..whole() }).await.unwrap_or_else(|error| panic!("{text}: {error:?}"))
@@ -276,16 +276,16 @@ impl Site {
     }
 }
 
-// --- the same, in what is shown -------------------------------------------------------------------------------------
+// --- the same filters over the answers of GET ------------------------------------------------------------------------
 
 impl List {
-    /// The ids of those that have such a value at `path`.
+    /// The identifiers of elements with a value at `path` for which `holds` is true.
     fn expected(&self, path: &[String], holds: impl Fn(&Value) -> bool) -> Vec<String> {
         let with = self.elements.iter().filter(|element| values_at(element, path).into_iter().any(&holds));
         with.map(|element| element["id"].as_str().unwrap().to_owned()).collect()
     }
 
-    /// Each attribute that any of them has, and the values that it has.
+    /// Each attribute that an element has, with its values.
     fn attributes(&self) -> BTreeMap<Vec<String>, Vec<Value>> {
         let mut attributes = BTreeMap::new();
         for element in &self.elements {
@@ -311,7 +311,7 @@ fn leaves(value: &Value, path: &mut Vec<String>, into: &mut BTreeMap<Vec<String>
     }
 }
 
-/// The simple values at `path`, of all elements where there are arrays.
+/// The simple values at `path`; arrays are unwrapped.
 fn values_at<'a>(value: &'a Value, path: &[String]) -> Vec<&'a Value> {
     match value {
         Value::Array(elements) => elements.iter().flat_map(|element| values_at(element, path)).collect(),
@@ -341,7 +341,7 @@ fn condition(operator: &str, path: &[String], value: &Value) -> String {
     format!("({operator},{},{})", attribute(path), quoted(&text(value)))
 }
 
-async fn every_attribute_that_is_shown_is_found_by_its_value(site: Site) {
+async fn finds_each_shown_attribute_by_its_value(site: Site) {
     for list in &site.lists {
         let attributes = list.attributes();
         assert!(attributes.len() > 15, "{}: {attributes:?}", list.name);
@@ -362,14 +362,14 @@ async fn every_attribute_that_is_shown_is_found_by_its_value(site: Site) {
     }
 }
 
-async fn every_attribute_that_is_shown_is_compared_as_what_it_is(site: Site) {
+async fn compares_each_shown_attribute_by_its_type(site: Site) {
     for list in &site.lists {
         for (path, values) in list.attributes() {
             for value in values.iter().take(4) {
                 match value {
                     Value::Bool(_) => {}
                     Value::Number(number) => {
-                        // Beside it in an array may be texts.
+                        // An array may contain texts beside the number.
                         let (number, digits) = (number.as_f64().unwrap(), number.to_string());
                         let text = |other: &Value, holds: fn(&str, &str) -> bool| {
                             other.as_str().is_some_and(|other| holds(other, &digits))
@@ -395,7 +395,7 @@ async fn every_attribute_that_is_shown_is_compared_as_what_it_is(site: Site) {
 async fn texts_are_compared(site: &Site, list: &List, path: &[String], value: &str) {
     let is =
         |holds: fn(&str, &str) -> bool| move |other: &Value| other.as_str().is_some_and(|other| holds(other, value));
-    // Both editions write times in UTC with as many digits as they need: as texts they are in another order.
+    // Times are written in UTC with as many digits as needed, so the order of their texts is different.
     let is_time = matches!(path.last().unwrap().as_str(), "startTime" | "stateEnteredTime" | "createdAt");
     if !is_time {
         for (operator, holds) in [
@@ -416,7 +416,7 @@ async fn texts_are_compared(site: &Site, list: &List, path: &[String], value: &s
     }
 }
 
-async fn keys_of_maps_are_found(site: Site) {
+async fn finds_keys_of_maps(site: Site) {
     let list = site.list(&vnf_instances::V2);
     let with = having_in(list, "/vimConnectionInfo", "east");
     assert_eq!(with.len(), 3);
@@ -434,13 +434,13 @@ async fn keys_of_maps_are_found(site: Site) {
     assert!(site.found(list, "(gt,changedInfo/@key,zz)").await.is_empty());
 }
 
-/// The ids of those that have a member of that name.
+/// The identifiers of elements that have a member of that name.
 fn having_in(list: &List, path: &str, key: &str) -> Vec<String> {
     let with = list.elements.iter().filter(|element| element.pointer(path).is_some_and(|map| map.get(key).is_some()));
     with.map(|element| element["id"].as_str().unwrap().to_owned()).collect()
 }
 
-async fn conditions_through_one_array_are_about_one_entry(site: Site) {
+async fn applies_conditions_on_one_array_to_one_entry(site: Site) {
     let list = site.list(&vnf_instances::V2);
     let levels = |aspect: &str, level: u32| {
         format!(
@@ -457,7 +457,7 @@ async fn conditions_through_one_array_are_about_one_entry(site: Site) {
     assert_eq!(site.found(list, home).await.len(), 1);
 }
 
-async fn all_conditions_must_hold(site: Site) {
+async fn requires_all_conditions(site: Site) {
     let list = site.list(&vnf_instances::V1);
     let east = site.found(list, "(eq,instantiationState,INSTANTIATED)").await;
     assert_eq!(east.len(), 2);
@@ -472,7 +472,7 @@ async fn all_conditions_must_hold(site: Site) {
     assert_eq!(later.len(), 3, "as points in time");
 }
 
-async fn what_is_not_there_matches_nothing(site: Site) {
+async fn matches_no_absent_attribute(site: Site) {
     for (members, text) in [
         (&vnf_instances::V2, "(neq,metadata/nothing,x)"),
         (&vnf_instances::V2, "(ncont,metadata/nothing/at/all,x)"),
@@ -488,7 +488,7 @@ async fn what_is_not_there_matches_nothing(site: Site) {
     }
 }
 
-async fn nothing_a_caller_writes_is_sql(site: Site) {
+async fn never_runs_text_of_a_caller_as_sql(site: Site) {
     let hostile = [
         "x'; DROP TABLE vnf_instances; --",
         "$1",
@@ -526,7 +526,7 @@ async fn nothing_a_caller_writes_is_sql(site: Site) {
     }
 }
 
-async fn secrets_are_not_found(site: Site) {
+async fn does_not_find_secrets(site: Site) {
     for (members, way) in [(&vnf_instances::V1, "vimConnectionInfo"), (&vnf_instances::V2, "vimConnectionInfo/east")] {
         let problem = parse_filter(&format!("(eq,{way}/accessInfo/bearer_token,s3cret)"), members).unwrap_err();
         assert!(problem.detail.contains("unknown attribute"), "{}", problem.detail);
@@ -556,7 +556,7 @@ async fn pages_of_a_filtered_list_have_each_element_once(site: Site) {
 
 proptest! {
     #[test]
-    fn no_filter_makes_the_reader_panic(text in "\\((eq|in|gt|cont),(id|metadata|vimConnectionInfo|startTime|instantiatedVnfInfo)(/[a-zA-Z@~01]{0,6}){0,3},.{0,12}\\)") {
+    fn parser_never_panics(text in "\\((eq|in|gt|cont),(id|metadata|vimConnectionInfo|startTime|instantiatedVnfInfo)(/[a-zA-Z@~01]{0,6}){0,3},.{0,12}\\)") {
         for members in [&vnf_instances::V1, &vnf_instances::V2, &op_occs::V1, &op_occs::V2, &packages::V1, &packages::V2] {
             let _ = parse_filter(&text, members);
         }

@@ -1,5 +1,5 @@
-//! Filters of many op occurrences by attributes in JSON: they find the right rows, page after page, and a slow one is stopped
-//! and keeps nobody else waiting. `filters.rs` tests each attribute.
+//! Filters of many op occurrences by attributes in JSON: they find the right rows, page after page. A slow filter is stopped and
+//! delays only other filters. `filters.rs` tests each attribute.
 
 use std::time::{Duration, Instant};
 
@@ -24,8 +24,8 @@ on_both_engines! {
 
 const OPERATIONS: u64 = 2500;
 
-/// Op occurrences that are over, two at each time. Their levels go around in threes; one in a hundred is `rare`, the very last is
-/// `last`; none has both `odd` and `even`.
+/// Ended op occurrences, two per start time. Their levels repeat 0, 1, 2; one in a hundred is `rare`, the last one is `last`; none
+/// has both `odd` and `even`.
 async fn many(f: &Fixture) {
     let rows = (0..OPERATIONS).map(|number| {
         let parity = if number % 2 == 0 { "even" } else { "odd" };
@@ -49,7 +49,7 @@ async fn many(f: &Fixture) {
     .await;
 }
 
-/// The numbers of what a filter finds on a page.
+/// The numbers of the op occurrences that a filter finds on a page.
 async fn found(f: &Fixture, text: &str, after: Option<PageCursor>, limit: usize) -> Vec<u64> {
     let filter = parse_filter(text, &op_occs::V2).unwrap();
     let page = Page { filter: &filter, after, limit };
@@ -69,7 +69,7 @@ const LAST: u64 = OPERATIONS - 1;
 const PARAMS: &str = "operationParams/additionalParams";
 const VNFCS: &str = "resourceChanges/affectedVnfcs";
 
-/// Filters, and what they find.
+/// Filters, and the numbers of the op occurrences that they find.
 fn cases() -> Vec<(String, Vec<u64>)> {
     vec![
         (format!("(eq,{PARAMS}/level,1)"), numbers(|number| number % 3 == 1)),
@@ -134,7 +134,7 @@ async fn returns_page_after_page(f: Fixture) {
     }
 }
 
-/// JSON of few names and few values, so that filters meet some.
+/// JSON with few different names and values, so that random filters find some.
 fn any_json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),

@@ -1,5 +1,5 @@
-//! `vnf_instances`. Written by the API when it makes or deletes one, by the view while no operation is live ([`refresh`]),
-//! else only together with an operation's state: by [`super::op_occs::begin`] and [`super::leases::end_operation`].
+//! `vnf_instances`. The API inserts and deletes rows. The view updates a row while no operation of the instance is live. All
+//! other updates are in the transaction that changes the state of an operation: they use [`replace`].
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -34,7 +34,8 @@ macro_rules! select {
     };
 }
 
-/// The package's row is locked against a concurrent disable and delete: who comes second sees what the first did.
+/// Locks the row of the package, so that a concurrent disable or delete of the package sees the instance, or this statement
+/// sees the change of the package.
 macro_rules! insert {
     ($columns:literal, $values:literal) => {
         concat!(
@@ -71,7 +72,7 @@ impl InstanceStore for Database {
         instance: &VnfInstance,
         key: &IdempotencyKey,
     ) -> Result<CreateOutcome, StoreError> {
-        // There is no check before the act: of two equal requests at once, the index lets one in.
+        // The unique index decides between two equal requests at the same time: a check before the INSERT would race.
         self.traced("instances::create_once", async {
             let mut tx = self.writer.begin().await?;
             let insert = sqlx::query(concat!(
@@ -92,8 +93,8 @@ impl InstanceStore for Database {
             .bind(&key.key)
             .fetch_optional(&mut *tx)
             .await?;
-            // Without such an instance it is the package that is not there.
-            let made = read(TABLE, &row.ok_or(StoreError::Stale)?, |row| {
+            // No instance has the key, so the package is missing or disabled.
+            let outcome = read(TABLE, &row.ok_or(StoreError::Stale)?, |row| {
                 let is_equal = row.try_get::<&str, _>("request_fingerprint")? == key.fingerprint;
                 Ok(if is_equal {
                     CreateOutcome::Existing(row.try_get::<&str, _>("id")?.parse()?)
@@ -101,9 +102,9 @@ impl InstanceStore for Database {
                     CreateOutcome::KeyConflict
                 })
             })?;
-            // On SQLite it may have been made by a transaction that shares this one's commit: others see it only after that.
+            // On SQLite, a transaction of the same batch may have inserted it: it is visible after the commit.
             tx.commit().await?;
-            Ok(made)
+            Ok(outcome)
         })
         .await
     }
@@ -133,7 +134,7 @@ impl InstanceStore for Database {
     }
 
     async fn list_instances(&self, project: &ProjectId, page: &Page<'_>) -> Result<Vec<Listed>, StoreError> {
-        // On SQLite, without a filter, read from the index `vnf_instances_list` alone.
+        // On SQLite, a list without a filter reads only the index `vnf_instances_list`.
         self.traced("instances::list", async {
             let mut select = QueryBuilder::new("SELECT id, created_at, version FROM vnf_instances");
             filters::push_page(&mut select, "created_at", project, page);
@@ -163,8 +164,8 @@ impl InstanceStore for Database {
         id: VnfInstanceId,
         versions: Option<&[i64]>,
     ) -> Result<(), StoreError> {
-        // Locks the row first and looks at the rest after: an operation that begins meanwhile must change the row too, so either
-        // it is seen here or it finds the row gone.
+        // Locks the row first and checks after that. An operation that begins meanwhile must update the row too: either it is
+        // visible here, or it finds the row deleted.
         self.traced("instances::delete", async {
             let mut tx = self.writer.begin().await?;
             let (instantiated, version) = sqlx::query_as::<_, (bool, i64)>(concat!(
@@ -201,7 +202,7 @@ impl InstanceStore for Database {
     }
 
     async fn instantiated(&self, ids: Option<&[VnfInstanceId]>) -> Result<Vec<InstanceLocation>, StoreError> {
-        // Two reads, not one transaction: what changes in between is told of by an ending.
+        // Two reads without a transaction: `endings` reports a change between them.
         self.traced("instances::instantiated", async {
             let mut select = QueryBuilder::new(
                 "SELECT id, project_id, vnf_metadata, vim_connections, vim_secrets FROM vnf_instances \
@@ -218,7 +219,7 @@ impl InstanceStore for Database {
             for row in select.build().persistent(false).fetch_all(&self.reader()).await? {
                 kinds.entry(row.try_get("id")?).or_default().insert(row.try_get("kind")?);
             }
-            let mut whereabouts = |row: &Row| {
+            let mut location = |row: &Row| {
                 let id = row.try_get::<&str, _>("id")?;
                 let metadata: VnfMetadata = json(row, "vnf_metadata")?;
                 Ok(InstanceLocation {
@@ -229,10 +230,10 @@ impl InstanceStore for Database {
                     kinds: kinds.remove(id).unwrap_or_default(),
                 })
             };
-            // One that can't be read must not keep the others from being looked at.
+            // An unreadable row must not hide the others.
             let readable = |row: &Row| {
-                let found = read(TABLE, row, &mut whereabouts);
-                found.inspect_err(|error| tracing::error!("a VNF instance is not kept up to date: {error}")).ok()
+                let location = read(TABLE, row, &mut location);
+                location.inspect_err(|error| tracing::error!("cannot watch a VNF instance: {error}")).ok()
             };
             Ok(rows.iter().filter_map(readable).collect())
         })
@@ -240,8 +241,8 @@ impl InstanceStore for Database {
     }
 
     async fn refresh_instance(&self, instance: &VnfInstance) -> Result<(), StoreError> {
-        // One statement decides: an operation that begins at the same time changes the row too, and so one of the two finds
-        // another version.
+        // One statement checks and updates. An operation that begins at the same time updates the row too, so one of the two
+        // finds another version.
         self.traced("instances::refresh", async {
             let mut tx = self.writer.begin().await?;
             let done = sqlx::query(concat!(
@@ -257,7 +258,6 @@ impl InstanceStore for Database {
             .execute(&mut *tx)
             .await?;
             if done.rows_affected() == 1 {
-                // What is seen in the cluster will be seen there again.
                 tx.commit().await?;
                 return Ok(());
             }
@@ -276,7 +276,8 @@ impl InstanceStore for Database {
     }
 }
 
-/// Replaces all but id, project and `created_at`, if the version is still `instance.version`, and counts that up.
+/// Replaces all columns but `id`, `project_id` and `created_at`, and increases the version. `Stale` unless the row has the
+/// version `instance.version`.
 pub(super) async fn replace(db: &Database, tx: &mut Tx, instance: &VnfInstance) -> Result<(), StoreError> {
     let update = sqlx::query(
         "UPDATE vnf_instances \
@@ -290,15 +291,15 @@ pub(super) async fn replace(db: &Database, tx: &mut Tx, instance: &VnfInstance) 
     if done.rows_affected() == 1 {
         return Ok(());
     }
-    let there = sqlx::query("SELECT 1 FROM vnf_instances WHERE id = $1 AND project_id = $2")
+    let exists = sqlx::query("SELECT 1 FROM vnf_instances WHERE id = $1 AND project_id = $2")
         .bind(instance.id.to_string())
         .bind(&instance.project_id.0)
         .fetch_optional(&mut **tx)
         .await?;
-    Err(if there.is_some() { StoreError::Stale } else { StoreError::NotFound })
+    Err(if exists.is_some() { StoreError::Stale } else { StoreError::NotFound })
 }
 
-/// The rows of the instances that the rows of op occurrences are about.
+/// The rows of the instances of these op occurrences.
 pub(super) async fn of_operations(db: &Database, op_occs: &[Row]) -> Result<Vec<Row>, StoreError> {
     let mut select = QueryBuilder::new(concat!(select!(), "WHERE id IN ("));
     let mut ids = select.separated(", ");
@@ -309,26 +310,26 @@ pub(super) async fn of_operations(db: &Database, op_occs: &[Row]) -> Result<Vec<
     Ok(select.build().fetch_all(&db.reader()).await?)
 }
 
-/// The instance of that id among the rows.
+/// The instance with this identifier among the rows.
 pub(super) fn among(db: &Database, rows: &[Row], id: VnfInstanceId) -> Result<VnfInstance, StoreError> {
     let id = id.to_string();
     let row = rows.iter().find(|row| row.try_get("id").is_ok_and(|other: &str| other == id));
     read(TABLE, row.ok_or(StoreError::NotFound)?, |row| instance(db, row))
 }
 
-/// Adds the condition that `column` is one of `ids`, if there are any to be one of.
+/// Appends the condition that `column` is one of `ids`. `None` appends nothing.
 fn push_ids(query: &mut QueryBuilder, column: &str, ids: Option<&[VnfInstanceId]>) {
     let Some(ids) = ids else { return };
     query.push(" AND ").push(column).push(" IN (");
     let mut list = query.separated(", ");
-    // An empty list is no SQL; no id is empty.
+    // An empty list is a syntax error, so the list has one text that is not an identifier.
     ids.iter().map(ToString::to_string).chain([String::new()]).for_each(|id| {
         list.push_bind(id);
     });
     query.push(")");
 }
 
-/// Binds $1 to $17: all but `created_at`.
+/// Binds $1 to $17: all columns but `created_at`.
 fn bind<'q>(db: &Database, query: Query<'q>, instance: &VnfInstance) -> Result<Query<'q>, StoreError> {
     let id = instance.id.to_string();
     let secrets: BTreeMap<&str, &Secrets> = instance
