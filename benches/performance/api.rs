@@ -1,4 +1,4 @@
-//! How many requests a second the API answers, on SQLite and on PostgreSQL.
+//! Requests per second that the API serves, on SQLite and on PostgreSQL.
 
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
@@ -8,20 +8,20 @@ use serde_json::{Value, json};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions as _, Executor as _};
 
+use crate::fake_driver;
 use crate::load::{self, Connection, Load, Outcome};
-use crate::played;
 use crate::process::Process;
 use crate::report::{Section, figure, millis};
-use crate::support::gybe::{Gybe, KEY};
+use crate::support::gybe::{Gybe, KEY, instantiate_request};
 use crate::support::postgres::Database;
 
 /// The instances of the newer edition.
 pub const INSTANCES: &str = "/vnflcm/v2/vnf_instances";
 const CONNECTIONS: [usize; 3] = [1, 8, 32];
-/// The instances there are when pages are read.
+/// The number of instances when pages are read.
 pub const MANY: usize = 10_000;
 
-/// A server with the sample `small` onboarded and its address.
+/// A server with the sample `small` onboarded, and its address.
 struct Server<'a> {
     database: &'static str,
     gybe: &'a Gybe,
@@ -41,7 +41,7 @@ pub async fn measure() -> Section {
          within a minute.",
         &["request", "database", "connections", "answers", "per second", "median ms", "p99 ms", "CPU µs"],
     );
-    // A VIM that takes connections and says nothing.
+    // A VIM that accepts connections and never responds.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let vim = format!("https://{}", silent.local_addr().unwrap());
 
@@ -61,7 +61,7 @@ async fn measure_on(postgres: Option<&Database>, gybe: &mut Gybe, vim: &str, sec
     let create = load::post(INSTANCES, &json!({ "vnfdId": vnfd }).to_string());
     let mut server = Server { database, gybe, create, section };
     let one = server.gybe.create("v2", &vnfd).await;
-    // Not counted: whatever the first requests have to set up.
+    // Not measured: the first requests set things up.
     server.run(32, 1000, 200, load::get(&one)).await;
     for connections in CONNECTIONS {
         let outcome = server.run(connections, 100_000, 200, load::get(&one)).await;
@@ -87,7 +87,7 @@ impl Server<'_> {
         self.run_each(connections, requests, wanted, move |_| request.clone()).await
     }
 
-    /// Runs the load; also returns the microseconds of CPU that the server used for a request.
+    /// Runs the load; also returns the microseconds of CPU per request on the server.
     async fn run_each(
         &self,
         connections: usize,
@@ -112,7 +112,7 @@ impl Server<'_> {
         self.section.row(row);
     }
 
-    /// Reads a list of [`MANY`] instances: page after page if the server pages, else the whole of it.
+    /// Reads a list of [`MANY`] instances, page by page.
     async fn pages(&mut self) {
         let mut connection = Connection::open(&address(self.gybe)).await;
         let first = connection.ask(&load::get(INSTANCES), 200).await;
@@ -124,7 +124,7 @@ impl Server<'_> {
             link = connection.ask(pages.last().unwrap(), 200).await.next_page();
         }
         let request = format!("GET vnf_instances: {entries} of {MANY}");
-        // The whole list takes so long that requests for it must not wait for each other.
+        // Reading the whole list takes so long that requests must not wait for each other.
         let (requests, connections) = if pages.len() > 1 { (20_000, &CONNECTIONS[..]) } else { (5, &CONNECTIONS[..1]) };
         let pages = Arc::new(pages);
         for &connections in connections {
@@ -138,7 +138,7 @@ impl Server<'_> {
     /// Instantiates an instance with each request.
     async fn instantiations(&mut self) {
         const REQUESTS: usize = 2_000;
-        let body = json!({ "flavourId": "simple", "additionalParams": { "namespace": "there" } }).to_string();
+        let body = instantiate_request("there").to_string();
         for connections in CONNECTIONS {
             let instances = Arc::new(create_instances(self.gybe, &self.create, REQUESTS).await);
             let body = body.clone();
@@ -149,7 +149,7 @@ impl Server<'_> {
     }
 }
 
-/// Creates so many instances with `request`; returns their paths.
+/// Creates `number` instances with `request`; returns their paths.
 pub async fn create_instances(gybe: &Gybe, request: &[u8], number: usize) -> Vec<String> {
     let paths = Arc::new(Mutex::new(Vec::new()));
     let tasks: Vec<_> = (0..32)
@@ -171,16 +171,16 @@ pub async fn create_instances(gybe: &Gybe, request: &[u8], number: usize) -> Vec
     std::mem::take(&mut *paths.lock().unwrap())
 }
 
-/// Puts a default VIM into the database, which nobody asks whether it answers.
+/// Writes a default VIM to the database, without the check that it responds.
 async fn add_vim(gybe: &mut Gybe, endpoint: &str) {
     gybe.kill();
     let store = connect(&gybe.database_url, KeyRing::parse(KEY).unwrap()).await.unwrap();
-    store.create_vim(&played::vim(endpoint)).await.unwrap();
+    store.create_vim(&fake_driver::vim(endpoint)).await.unwrap();
     drop(store);
     gybe.restart();
 }
 
-/// Host and port.
+/// Host and port of the URL.
 pub fn address(gybe: &Gybe) -> String {
     gybe.url.trim_start_matches("http://").to_owned()
 }

@@ -1,7 +1,7 @@
-//! The bare client: what any program must do to make the same objects and have them ready, and nothing else. It applies
-//! class after class, all objects of a class at once (as Gybe does), then watches until all are ready; it deletes class
-//! after class in reverse and watches until all are gone. No database, no check of who owns what, no inventory; manifests
-//! and kinds are in memory before it begins.
+//! The bare client does the minimum that any program must do to create the same objects and have them ready. It applies
+//! class after class, all objects of a class concurrently (as Gybe does), and watches until all are ready; it deletes
+//! the classes in reverse and watches until all are gone. It has no database, no ownership check and no inventory;
+//! manifests and kinds are in memory before it starts.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -25,19 +25,19 @@ use serde_json::Value;
 
 use crate::support::cluster::{Cluster, render, scope};
 
-/// The kinds that become ready only some time after they were made.
+/// The kinds that become ready some time after creation.
 const AWAITED: [&str; 5] = ["Deployment", "StatefulSet", "DaemonSet", "Job", "PersistentVolumeClaim"];
 
 /// The objects of a package for one namespace.
 pub struct Bare {
     client: Client,
     namespace: Namespace,
-    /// In the order in which they are made.
+    /// In the order of creation.
     waves: Vec<Vec<Resource>>,
 }
 
 impl Bare {
-    /// The sample's objects for `namespace`. Nothing is made yet.
+    /// The sample's objects for `namespace`. Nothing is created yet.
     pub async fn new(client: &Client, cluster: &Cluster, sample: &str, namespace: &Namespace) -> Self {
         let scope = scope(&cluster.admin, namespace);
         let resources = render(&KubernetesDriver::new(), &scope, &[], &manifests(sample)).await;
@@ -48,7 +48,7 @@ impl Bare {
         Self { client: client.clone(), namespace: namespace.clone(), waves: waves.collect() }
     }
 
-    /// Makes all objects and waits until they are ready.
+    /// Creates all objects and waits until they are ready.
     pub async fn apply(&self) {
         let params = PatchParams::apply("bare");
         for wave in &self.waves {
@@ -58,16 +58,16 @@ impl Bare {
             };
             join_all(wave.iter().map(apply)).await;
         }
-        join_all(AWAITED.map(|kind| self.until_ready(kind))).await;
+        join_all(AWAITED.map(|kind| self.wait_ready(kind))).await;
     }
 
     /// Watches the objects of a kind until all are ready.
-    async fn until_ready(&self, kind: &str) {
+    async fn wait_ready(&self, kind: &str) {
         let resources: Vec<&Resource> = self.waves.iter().flatten().filter(|it| it.key.kind == kind).collect();
         let Some(first) = resources.first() else { return };
         let mut left: HashSet<&str> = resources.iter().map(|resource| resource.key.name.as_str()).collect();
         let api = self.api(&first.key.api_version, kind, &first.info.plural);
-        // From version 0, the watch begins with all that is there.
+        // From version 0, the watch starts with all existing objects.
         let mut events = pin!(api.watch(&WatchParams::default(), "0").await.unwrap());
         while !left.is_empty() {
             if let WatchEvent::Added(object) | WatchEvent::Modified(object) = events.try_next().await.unwrap().unwrap()
@@ -106,7 +106,7 @@ impl Bare {
 }
 
 async fn until_deleted(api: &Api<DynamicObject>, name: &str, params: &DeleteParams) {
-    // Only what has finalizers goes by and by; of some other kinds, the answer shows the object that is gone.
+    // Only objects with finalizers are deleted later; for some other kinds, the response contains the deleted object.
     let Some(object) = api.delete(name, params).await.unwrap().left() else { return };
     if object.finalizers().is_empty() {
         return;
@@ -116,7 +116,7 @@ async fn until_deleted(api: &Api<DynamicObject>, name: &str, params: &DeletePara
     while !matches!(events.try_next().await.unwrap().unwrap(), WatchEvent::Deleted(_)) {}
 }
 
-/// The names of the volume claims that a StatefulSet's templates make.
+/// The names of the volume claims from a StatefulSet's templates.
 fn claims_of(resource: &Resource) -> Vec<String> {
     let templates = resource.manifest.get("spec").and_then(|spec| spec.get("volumeClaimTemplates")?.as_array());
     let names = templates.into_iter().flatten().map(|template| template["metadata"]["name"].as_str().unwrap());
@@ -150,7 +150,7 @@ fn manifests(sample: &str) -> String {
     texts.join("\n---\n")
 }
 
-/// Where a sample's manifests are.
+/// The folder of a sample's manifests.
 pub fn folder(sample: &str) -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("samples").join(sample).join("Files/kubernetes")
 }

@@ -1,7 +1,7 @@
-//! How many operations a second conductors work through when the cluster costs nothing.
+//! Operations per second that conductors complete when the cluster costs nothing.
 //!
-//! Each conductor process is this program again, run as [`WORKER`]: it opens the database, says `ready`, works from the
-//! first line on its input until that ends, and says how many operations have ended whenever that changed.
+//! Each conductor process is this program again, run as [`WORKER`]: it opens the database, prints `ready`, works from
+//! the first line on its input until the input ends, and prints the number of completed operations after each change.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, Command, Stdio};
@@ -25,15 +25,16 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
-use crate::played::{InstantDriver, vim};
+use crate::fake_driver::{InstantDriver, vim};
 use crate::process::Process;
 use crate::report::{Section, figure};
+use crate::support::gybe::instantiate_request;
 use crate::support::postgres::Database;
 use crate::support::{sample, store};
 
-/// The argument that makes this program a conductor; the database's URL follows.
+/// The argument that makes this program a conductor; the URL of the database follows.
 pub const WORKER: &str = "conduct";
-/// Whoever needs longer is stuck.
+/// The time limit.
 const DEADLINE: Duration = Duration::from_secs(300);
 
 pub async fn measure() -> Section {
@@ -96,7 +97,7 @@ async fn accept(url: &str, instances: &[VnfInstanceId], operation: &str) {
     };
     let accept = async |id: VnfInstanceId| match operation {
         "instantiate" => {
-            let body = json!({ "flavourId": "simple", "additionalParams": { "namespace": "there" } });
+            let body = instantiate_request("there");
             acceptor.instantiate(id, serde_json::from_value(body).unwrap()).await
         }
         _ => {
@@ -115,7 +116,7 @@ async fn all_completed(url: &str, operation: &str) {
     assert!(unfinished.is_none(), "{operation}: {unfinished:?}");
 }
 
-/// The time that so many conductors take from now until as many operations have ended, and the CPU time they use.
+/// The time from now until that many operations have ended, with so many conductors, and the CPU time they use.
 fn run(url: &str, conductors: usize, operations: usize) -> (Duration, Duration) {
     let (tell, ended) = mpsc::channel();
     let mut workers: Vec<Worker> = (0..conductors).map(|number| Worker::start(url, number, tell.clone())).collect();
@@ -138,13 +139,13 @@ fn until_ended(ended: &Receiver<(usize, usize)>, conductors: usize, operations: 
     }
 }
 
-/// A conductor process, ended when dropped.
+/// A conductor process; it ends when dropped.
 struct Worker {
     child: Child,
 }
 
 impl Worker {
-    /// Returns once it is ready. It will tell `number` and how many operations it has ended.
+    /// Starts a conductor and waits until it is ready. It then sends `number` with its count of ended operations.
     fn start(url: &str, number: usize, tell: mpsc::Sender<(usize, usize)>) -> Self {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args([WORKER, url]).stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -153,7 +154,7 @@ impl Worker {
         assert_eq!(lines.next().as_deref(), Some("ready"));
         std::thread::spawn(move || {
             for line in lines {
-                // Nobody listens any more once all have ended.
+                // The receiver is gone after all have ended.
                 let _ = tell.send((number, line.parse().unwrap()));
             }
         });
@@ -168,7 +169,7 @@ impl Drop for Worker {
     }
 }
 
-/// What a conductor process does.
+/// The conductor process.
 pub async fn work(url: &str) {
     let store: Arc<dyn Store> = store::open(url).await;
     let patience = ReadinessTimeouts { grace: Duration::from_secs(30), timeout: Duration::from_secs(500) };
@@ -188,7 +189,7 @@ pub async fn work(url: &str) {
     tokio::spawn(conductor.run(CancellationToken::new()));
     let mut told = 0;
     loop {
-        // Until this process is killed. Five milliseconds are little beside the seconds that are measured.
+        // Until this process is killed. Five milliseconds are negligible beside the measured seconds.
         tokio::time::sleep(Duration::from_millis(5)).await;
         let count = ended(&registry);
         if count != told {
@@ -198,7 +199,7 @@ pub async fn work(url: &str) {
     }
 }
 
-/// How many operations have ended, however they did.
+/// The number of ended operations, whatever their outcome.
 fn ended(registry: &Registry) -> usize {
     let mut metrics = String::new();
     text::encode(&mut metrics, registry).unwrap();

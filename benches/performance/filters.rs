@@ -12,7 +12,7 @@ use crate::support::postgres::Database;
 
 const INSTANCES: usize = 1_000;
 const OPERATIONS: usize = 100_000;
-/// Rows of one INSERT.
+/// Rows per INSERT.
 const BATCH: usize = 500;
 /// Requests per list.
 const REQUESTS: usize = 50;

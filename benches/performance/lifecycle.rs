@@ -1,4 +1,4 @@
-//! How long a VNF takes to come and to go: Gybe against `kubectl` and against the bare client, in turn.
+//! Duration of instantiation and termination: Gybe, `kubectl` and the bare client, alternately.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -15,14 +15,14 @@ use crate::bare::{self, Bare};
 use crate::namespaces::Namespaces;
 use crate::report::{Section, figure, median, millis};
 use crate::support::cluster::Cluster;
-use crate::support::gybe::Gybe;
+use crate::support::gybe::{Gybe, instantiate_request};
 
-/// A sample, and what `kubectl wait` waits for.
+/// A sample, and the resources that `kubectl wait` waits for.
 struct Subject {
     sample: &'static str,
     objects: usize,
-    /// How often each is measured: in turn with the others, beginning with another one each time, so that each follows on each
-    /// other one, and has the cluster busy with what that left, equally often.
+    /// The number of measurements. Each round starts with another candidate, so that each follows each other one
+    /// equally often: the cluster is still busy with what the previous one left.
     runs: usize,
     waits: &'static [&'static str],
 }
@@ -42,7 +42,7 @@ const SUBJECTS: [Subject; 2] = [
     },
 ];
 
-/// The times of coming and of going, run by run.
+/// The times of instantiation and termination, run by run.
 #[derive(Default)]
 struct Times([Vec<Duration>; 2]);
 
@@ -96,7 +96,7 @@ pub async fn measure() -> Section {
 
 async fn by_gybe(gybe: &Gybe, namespace: &Namespace, vnfd: &str) -> [Duration; 2] {
     let path = gybe.create("v2", vnfd).await;
-    let place = json!({ "flavourId": "simple", "additionalParams": { "namespace": namespace.as_str() } });
+    let place = instantiate_request(namespace.as_str());
     let mut times = Vec::new();
     for (operation, body) in [("instantiate", place), ("terminate", json!({ "terminationType": "GRACEFUL" }))] {
         times.push(completed(gybe, &path, operation, &body).await);
@@ -104,12 +104,12 @@ async fn by_gybe(gybe: &Gybe, namespace: &Namespace, vnfd: &str) -> [Duration; 2
     [times[0], times[1]]
 }
 
-/// From the POST until the operation is COMPLETED, as its `stateEnteredTime` says.
+/// From the POST to COMPLETED, by `stateEnteredTime`.
 pub async fn completed(gybe: &Gybe, path: &str, operation: &str, body: &Value) -> Duration {
     let begun = System.now();
     let op = gybe.begin(path, operation, body).await;
     let over = |op: &Value| !matches!(op["operationState"].as_str(), Some("STARTING" | "PROCESSING"));
-    // The others are told, and whoever asks all the time has a part of the cores that they all share.
+    // The others are notified by watches; frequent polling would take CPU time that all share.
     let op = gybe.poll(&op, Duration::from_millis(25), over).await;
     assert_eq!(op["operationState"], "COMPLETED", "{op:#}");
     let entered = OffsetDateTime::parse(op["stateEnteredTime"].as_str().unwrap(), &Rfc3339).unwrap();
@@ -130,7 +130,7 @@ fn by_kubectl(namespace: &Namespace, subject: &Subject) -> [Duration; 2] {
     [come, begun.elapsed()]
 }
 
-/// Runs `kubectl` in the namespace, as admin.
+/// Runs `kubectl` in the namespace, as administrator.
 pub fn kubectl(namespace: &Namespace, arguments: &[&str]) {
     let directory = PathBuf::from(std::env::var("GYBE_TEST_CLUSTER").unwrap());
     let mut command = Command::new(directory.join("kubectl"));

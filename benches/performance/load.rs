@@ -1,5 +1,5 @@
-//! A load generator for HTTP/1.1 on loopback: prebuilt requests over kept connections, one at a time on each, so that the
-//! generator costs little of the cores that it shares with the server.
+//! A load generator for HTTP/1.1 on loopback: prebuilt requests over kept connections, one at a time on each, so that
+//! it uses little of the CPU that it shares with the server.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,35 +8,35 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// No load goes on for longer.
+/// The time limit of a load.
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// What is sent. It ends with the last request, or after [`LONGEST`].
+/// A load. It ends with the last request, or after [`LONGEST`].
 #[derive(Clone)]
 pub struct Load {
     /// Host and port.
     pub address: String,
-    /// Connections, each with one request at a time under way.
+    /// The number of connections, each with one request at a time.
     pub connections: usize,
-    /// Requests at most, over all connections.
+    /// The most requests, over all connections.
     pub requests: usize,
-    /// The status that every answer must have.
+    /// The required status of every response.
     pub wanted: u16,
 }
 
-/// What a load came to.
+/// The result of a load.
 pub struct Outcome {
-    /// Answers.
+    /// The number of responses.
     pub answers: usize,
-    /// Answers a second.
+    /// Responses per second.
     pub rate: f64,
-    /// The time that half of the answers took at most.
+    /// The median response time.
     pub median: Duration,
-    /// The time that 99 of 100 answers took at most.
+    /// The 99th percentile of the response time.
     pub p99: Duration,
 }
 
-/// An answer.
+/// A response.
 pub struct Answer {
     /// Status line and header fields.
     pub head: String,
@@ -51,7 +51,7 @@ impl Answer {
         fields.find_map(|(field, value)| field.eq_ignore_ascii_case(name).then_some(value))
     }
 
-    /// Where the list goes on (SOL013 clause 5.4.2.3): path and query.
+    /// The path and query of the next page (SOL013 clause 5.4.2.3).
     pub fn next_page(&self) -> Option<String> {
         let (target, parameters) = self.header("link")?.split_once('>')?;
         parameters.contains("next").then(|| path_of(target.trim_start_matches('<')))
@@ -108,14 +108,14 @@ impl Connection {
         Self { stream, buffer: Vec::new() }
     }
 
-    /// Sends a request and reads the answer, which is to have that status.
+    /// Sends a request and reads the response, which must have that status.
     pub async fn ask(&mut self, request: &[u8], wanted: u16) -> Answer {
         let head = self.send(request, wanted).await;
         let text = String::from_utf8(self.buffer[..head].to_vec()).unwrap();
         Answer { head: text, body: self.buffer[head..].to_vec() }
     }
 
-    /// As [`Connection::ask`], but the answer is left in the buffer. Returns the length of its head.
+    /// As [`Connection::ask`], but leaves the response in the buffer. Returns the length of its head.
     async fn send(&mut self, request: &[u8], wanted: u16) -> usize {
         let Self { stream, buffer } = self;
         stream.write_all(request).await.unwrap();
@@ -127,7 +127,7 @@ impl Connection {
             assert!(stream.read_buf(buffer).await.unwrap() > 0, "the server closed the connection");
         };
         let text = String::from_utf8_lossy(&buffer[..head]).to_ascii_lowercase();
-        // Without it, as in a 202, there is no body.
+        // Without a length, as in a 202, there is no body.
         let length = text.lines().find_map(|line| line.strip_prefix("content-length: "));
         let length: usize = length.map_or(0, |length| length.trim().parse().unwrap());
         let status: u16 = text[9..12].parse().unwrap();

@@ -1,12 +1,14 @@
-//! Gybe's benchmarks, in one program. `scripts/bench` starts what they need and runs it; `scripts/soak` runs the soak.
+//! Gybe's benchmarks, in one program. `scripts/bench` starts what they need and runs them; `scripts/soak` runs the soak
+//! test.
 //!
-//! The arguments name the sections to run; `table` shows what is in the file of results as Markdown (docs/performance.md
-//! has that table). Each section says what was real and what was played.
+//! The arguments name the sections to run; `table` prints the stored results as Markdown (the tables in
+//! docs/performance.md). Each section states what is real and what is fake.
 #![expect(clippy::unwrap_used, reason = "a benchmark that can't run has nothing to say")]
 
 mod api;
 mod bare;
 mod conductor;
+mod fake_driver;
 mod filters;
 mod lifecycle;
 mod load;
@@ -15,7 +17,6 @@ mod memory;
 mod namespaces;
 mod notifications;
 mod operations;
-mod played;
 mod process;
 mod report;
 mod soak;
@@ -29,10 +30,10 @@ use std::time::Duration;
 use report::Report;
 use tokio::runtime::Builder;
 
-/// What runs if nothing is named, in this order.
+/// The sections without an argument, in this order.
 const SECTIONS: [&str; 8] =
     ["lifecycle", "operations", "many", "api", "filters", "conductor", "notifications", "memory"];
-/// What the table shows: those, and the soak.
+/// The sections of the table.
 const SHOWN: [&str; 10] = [
     "lifecycle",
     "operations",
@@ -45,11 +46,11 @@ const SHOWN: [&str; 10] = [
     "soak",
     "soak-postgres",
 ];
-/// Runs if the argument does not say for how many seconds.
+/// The default duration of the soak test.
 const SOAK: Duration = Duration::from_secs(600);
 
 fn main() -> ExitCode {
-    // cargo adds a flag of its own.
+    // cargo adds an argument.
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {

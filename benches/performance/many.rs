@@ -1,4 +1,4 @@
-//! Many instantiations at once: Gybe against the bare client firing the same.
+//! Many concurrent instantiations: Gybe and the bare client with the same load.
 
 use std::time::{Duration, Instant};
 
@@ -14,9 +14,9 @@ use crate::namespaces::Namespaces;
 use crate::process::Process;
 use crate::report::{Section, figure, median, millis};
 use crate::support::cluster::Cluster;
-use crate::support::gybe::Gybe;
+use crate::support::gybe::{Gybe, instantiate_request};
 
-/// How many at once, and how often that is measured, in turn with the bare client.
+/// The number of concurrent instantiations, and of measurements, alternating with the bare client.
 const LOADS: [(usize, usize); 2] = [(50, 5), (500, 1)];
 
 pub async fn measure() -> Section {
@@ -54,14 +54,14 @@ pub async fn measure() -> Section {
     section
 }
 
-/// The time of all, and of the one that took longest.
+/// The total time, and the longest single time.
 async fn by_gybe(gybe: &Gybe, namespaces: &[Namespace], vnfd: &str) -> (Duration, Duration) {
     let mut paths = Vec::new();
     for _ in namespaces {
         paths.push(gybe.create("v2", vnfd).await);
     }
     let begin = async |(path, namespace): (&String, &Namespace)| {
-        let body = json!({ "flavourId": "simple", "additionalParams": { "namespace": namespace.as_str() } });
+        let body = instantiate_request(namespace.as_str());
         gybe.begin(path, "instantiate", &body).await
     };
     let begun = Instant::now();
@@ -69,7 +69,7 @@ async fn by_gybe(gybe: &Gybe, namespaces: &[Namespace], vnfd: &str) -> (Duration
     let mut worst = Duration::ZERO;
     for op in &ops {
         let over = |op: &Value| !matches!(op["operationState"].as_str(), Some("STARTING" | "PROCESSING"));
-        // One is asked for at a time, so that asking costs little however many there are.
+        // One op occurrence is polled at a time, so that polling costs little for any number.
         let op = gybe.poll(op, Duration::from_millis(10), over).await;
         assert_eq!(op["operationState"], "COMPLETED", "{op:#}");
         worst = worst.max(length(&op));
@@ -79,7 +79,7 @@ async fn by_gybe(gybe: &Gybe, namespaces: &[Namespace], vnfd: &str) -> (Duration
         gybe.begin(path, "terminate", &json!({ "terminationType": "FORCEFUL" })).await;
     }
     for path in &paths {
-        gybe.until(path, |instance| instance["instantiationState"] == "NOT_INSTANTIATED").await;
+        gybe.wait_until(path, |instance| instance["instantiationState"] == "NOT_INSTANTIATED").await;
     }
     (all, worst)
 }
@@ -90,14 +90,14 @@ fn length(op: &Value) -> Duration {
     (time("stateEnteredTime") - time("startTime")).unsigned_abs()
 }
 
-/// The time of all.
+/// The total time.
 async fn by_bare(client: &Client, cluster: &Cluster, namespaces: &[Namespace]) -> Duration {
     let mut bares = Vec::new();
     for namespace in namespaces {
         bares.push(Bare::new(client, cluster, "small", namespace).await);
     }
     let begun = Instant::now();
-    // A task each, so that they share the cores as Gybe's do.
+    // A task each, so that they share the CPUs as Gybe's do.
     let tasks: Vec<_> = bares.into_iter().map(|bare| tokio::spawn(async move { bare.apply().await })).collect();
     for task in tasks {
         task.await.unwrap();

@@ -1,4 +1,4 @@
-//! How much memory a process needs, and how soon it serves.
+//! Memory of a process, and time to serve.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use crate::report::{Section, figure, median, millis};
 use crate::support::gybe::Gybe;
 use crate::support::postgres::Database;
 
-/// Starts are measured so often.
+/// The number of measured starts.
 const RUNS: usize = 10;
 
 pub async fn measure() -> Section {
@@ -59,12 +59,12 @@ fn process(gybe: &Gybe) -> Process {
     Process(gybe.child.id())
 }
 
-/// The memory of a new process that has answered once.
+/// The memory of a new process that has served one request.
 async fn restarted(gybe: &mut Gybe) -> u64 {
     gybe.kill();
     gybe.restart();
     Connection::open(&address(gybe)).await.ask(&get("/readyz"), 200).await;
-    // What begins beside the server (the view looks at all instances) is to be over.
+    // The work at the start, such as the view of all instances, must be over.
     tokio::time::sleep(Duration::from_secs(2)).await;
     process(gybe).resident_kib()
 }
@@ -79,7 +79,7 @@ fn starts(gybe: &mut Gybe) -> Vec<Duration> {
     (0..RUNS).map(start).collect()
 }
 
-/// Reads the whole list, page after page if the server pages.
+/// Reads the whole list, page by page.
 async fn read_all(gybe: &Gybe) {
     let mut connection = Connection::open(&address(gybe)).await;
     let mut next = Some(INSTANCES.to_owned());

@@ -1,4 +1,4 @@
-//! Namespaces for a measurement, made before it and gone before the next one begins.
+//! Namespaces for a measurement, created before it and gone before the next one.
 
 use std::fmt::Debug;
 use std::time::{Duration, Instant};
@@ -13,23 +13,23 @@ use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-/// Says which namespaces belong together.
+/// The label of these namespaces.
 const LABEL: &str = "gybe.dev/benchmark";
-/// Namespaces made or deleted at once.
+/// The number of concurrent requests.
 const AT_ONCE: usize = 16;
-/// They are gone within this.
+/// The time limit of deletion.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// Some namespaces.
+/// A set of namespaces.
 pub struct Namespaces {
     client: Client,
     label: String,
-    /// Their names.
+    /// The names.
     pub names: Vec<Namespace>,
 }
 
 impl Namespaces {
-    /// So many new ones, in which pods can be made.
+    /// Creates `number` namespaces in which pods can be created.
     pub async fn create(client: &Client, number: usize) -> Self {
         let label = System.uuid().simple().to_string();
         let names =
@@ -56,8 +56,8 @@ async fn create(client: &Client, name: String, label: &str) -> Namespace {
     let object = json!({ "metadata": { "name": name, "labels": { LABEL: label } } });
     let api: Api<Object> = Api::all(client.clone());
     api.create(&PostParams::default(), &serde_json::from_value(object).unwrap()).await.unwrap();
-    // What controllers put into a new namespace: no pod is admitted before its ServiceAccount is there, and work that is
-    // still going on would count against whoever is measured first.
+    // Wait for what controllers add to a new namespace: pods are admitted only after their ServiceAccount exists, and
+    // remaining work would distort the first measurement.
     until_there::<ServiceAccount>(client, &name, "default").await;
     until_there::<ConfigMap>(client, &name, "kube-root-ca.crt").await;
     Namespace::try_from(name).unwrap()

@@ -1,4 +1,4 @@
-//! How many notifications a second go through the outbox, and what filling it costs whoever changes a state.
+//! Notifications per second through the outbox, and the cost of writing to it for state changes.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -66,10 +66,10 @@ async fn deliver(store: Arc<dyn Store>, subscribers: &[Subscriber], changes: usi
     let begun = Instant::now();
     let notifier = Notifier::new(store.clone(), callbacks, System.uuid().to_string(), lease);
     let _notifier = AbortOnDropHandle::new(tokio::spawn(notifier.run(CancellationToken::new())));
-    join_all(subscribers.iter().map(|subscriber| subscriber.until(|received| received.len() >= changes))).await;
+    join_all(subscribers.iter().map(|subscriber| subscriber.wait_until(|received| received.len() >= changes))).await;
     let took = begun.elapsed();
     for subscriber in subscribers {
-        assert_eq!(subscriber.taken().len(), changes, "each once");
+        assert_eq!(subscriber.accepted().len(), changes, "each once");
     }
     rate(changes * subscribers.len(), took)
 }

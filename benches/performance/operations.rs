@@ -1,4 +1,4 @@
-//! How long each operation on a VNF that is there takes: Gybe against what a person would do with `kubectl`.
+//! Duration of each operation on an existing VNF: Gybe and the equivalent `kubectl` commands.
 
 use std::time::{Duration, Instant};
 
@@ -10,20 +10,20 @@ use crate::lifecycle::{completed, kubectl};
 use crate::namespaces::Namespaces;
 use crate::report::{Section, figure, median, millis};
 use crate::support::cluster::Cluster;
-use crate::support::gybe::Gybe;
+use crate::support::gybe::{Gybe, instantiate_request};
 
 const RUNS: usize = 6;
 
 /// An operation and its counterpart.
 struct Operation {
-    /// As the task resource is called, with what is done.
+    /// The name of the task resource, with the change.
     name: &'static str,
     request: Value,
-    /// The `kubectl` commands, one after the other.
+    /// The `kubectl` commands in order.
     commands: Vec<String>,
 }
 
-/// In the order in which a VNF goes through them. `second` is the package it is changed to, `amf` a VNFC.
+/// The operations in order. `second` is the package of the change, `amf` a VNFC.
 fn operations(second: &str, amf: &str) -> Vec<Operation> {
     let rolled = |name: &str| format!("rollout status deployment/{name} --timeout=60s");
     let scaled = |name: &str, replicas: usize| format!("scale deployment/{name} --replicas={replicas}");
@@ -99,7 +99,7 @@ pub async fn measure() -> Section {
     section
 }
 
-/// What tells the request from others, for the table.
+/// The part of the request that distinguishes it, for the table.
 fn said(request: &Value) -> String {
     let texts = ["type", "aspectId", "changeStateTo"].iter().filter_map(|member| request[member].as_str());
     texts.collect::<Vec<_>>().join(" ")
@@ -107,7 +107,7 @@ fn said(request: &Value) -> String {
 
 async fn by_gybe(gybe: &Gybe, namespace: &Namespace, first: &str, second: &str) -> Vec<Duration> {
     let path = gybe.create("v2", first).await;
-    let place = json!({ "flavourId": "simple", "additionalParams": { "namespace": namespace.as_str() } });
+    let place = instantiate_request(namespace.as_str());
     gybe.complete(&path, "instantiate", &place).await;
     let mut times = Vec::new();
     for number in 0..operations("", "").len() {

@@ -1,12 +1,12 @@
-//! What `/proc` says of a process: memory, CPU time, files, connections, threads.
+//! Figures of a process from `/proc`: memory, CPU time, files, connections, threads.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// What `/proc/PID/stat` counts in: 100 a second, whatever the kernel's own clock does.
+/// The unit of `/proc/PID/stat`: always 100 ticks a second.
 const TICK: Duration = Duration::from_millis(10);
 
-/// A process of which `/proc` tells.
+/// A process to measure.
 #[derive(Clone, Copy, Debug)]
 pub struct Process(pub u32);
 
@@ -23,41 +23,41 @@ impl Process {
         line.unwrap().split_whitespace().next().unwrap().parse().unwrap()
     }
 
-    /// Memory in RAM, in KiB.
+    /// Resident memory in KiB.
     pub fn resident_kib(self) -> u64 {
         self.status("VmRSS")
     }
 
-    /// The most memory in RAM since [`Process::forget_peak`], in KiB.
+    /// The peak of resident memory since [`Process::forget_peak`], in KiB.
     pub fn peak_kib(self) -> u64 {
         self.status("VmHWM")
     }
 
-    /// Begins the peak anew.
+    /// Resets the peak.
     pub fn forget_peak(self) {
         std::fs::write(format!("/proc/{}/clear_refs", self.0), "5").unwrap();
     }
 
-    /// Its threads.
+    /// The number of threads.
     pub fn threads(self) -> u64 {
         self.status("Threads")
     }
 
-    /// CPU time used so far, in user mode and in the kernel.
+    /// CPU time so far, in user mode and in the kernel.
     pub fn cpu(self) -> Duration {
         let stat = self.read("stat");
-        // The name before may have spaces; after it, user time is the 12th field and system time the 13th.
+        // The name in front may contain spaces; after it, user time is the 12th field and system time the 13th.
         let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
         let ticks: u32 = fields[11..13].iter().map(|ticks| ticks.parse::<u32>().unwrap()).sum();
         TICK * ticks
     }
 
-    /// Open files, sockets included.
+    /// The number of open files, sockets included.
     pub fn files(self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.0)).unwrap().count()
     }
 
-    /// Established TCP connections by the port at the other end.
+    /// Established TCP connections by remote port.
     pub fn connections(self) -> BTreeMap<u16, usize> {
         const ESTABLISHED: &str = "01";
         let files = std::fs::read_dir(format!("/proc/{}/fd", self.0)).unwrap();

@@ -1,20 +1,20 @@
-//! The results: written as JSON (one file, a part replaced when its section runs again) and shown as Markdown tables.
+//! The results, stored as JSON (a section replaces its earlier result) and printed as Markdown tables.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-/// Where the results are kept, unless `GYBE_BENCH_RESULTS` names another file.
+/// The file of the results, unless `GYBE_BENCH_RESULTS` names another one.
 const DEFAULT: &str = "target/bench/results.json";
 
-/// What one section measured.
+/// The result of a section.
 pub struct Section {
-    /// The argument that runs it, and its key in the file.
+    /// The argument that runs the section, and its key in the file.
     pub name: &'static str,
-    /// What it is about.
+    /// The subject.
     pub title: &'static str,
-    /// What was real, what was played, and what else must be known to read the figures.
+    /// What is real and what is fake, and other facts that are needed to read the figures.
     pub real: &'static str,
     /// The names of the columns, with units.
     pub columns: &'static [&'static str],
@@ -22,12 +22,12 @@ pub struct Section {
 }
 
 impl Section {
-    /// One without rows.
+    /// A section without rows.
     pub fn new(name: &'static str, title: &'static str, real: &'static str, columns: &'static [&'static str]) -> Self {
         Self { name, title, real, columns, rows: Vec::new() }
     }
 
-    /// Adds a row, a value for each column, and shows it: a long run is to be watched.
+    /// Adds a row, a value per column, and prints it: long runs show their progress.
     pub fn row(&mut self, values: Vec<Value>) {
         assert_eq!(values.len(), self.columns.len(), "a value for each column");
         let row = Value::from(values);
@@ -36,14 +36,14 @@ impl Section {
     }
 }
 
-/// The file.
+/// The file of results.
 pub struct Report {
     path: PathBuf,
     document: Value,
 }
 
 impl Report {
-    /// The file with what earlier runs left in it.
+    /// Opens the file with earlier results.
     pub fn open() -> Self {
         let path = std::env::var_os("GYBE_BENCH_RESULTS").map(PathBuf::from);
         let path = path.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(DEFAULT));
@@ -54,7 +54,7 @@ impl Report {
         Self { path, document }
     }
 
-    /// Replaces the section, with the facts of this run: machine, commit and date, as `scripts/bench` says them.
+    /// Replaces the section, with machine, commit and date of this run from `scripts/bench`.
     pub fn keep(&mut self, section: Section) {
         let facts = std::env::var("GYBE_BENCH_FACTS").ok();
         let facts: Value = facts.map_or(json!({}), |facts| serde_json::from_str(&facts).unwrap());
@@ -71,7 +71,7 @@ impl Report {
         println!("\n{} written", self.path.display());
     }
 
-    /// All that is in the file, as Markdown, in the order of `names`.
+    /// All sections as Markdown, in the order of `names`.
     pub fn markdown(&self, names: &[&str]) -> String {
         let sections = names.iter().filter_map(|name| self.document.get(name));
         sections.map(markdown).collect::<Vec<_>>().join("\n")
@@ -110,7 +110,7 @@ fn cell(value: &Value) -> String {
     }
 }
 
-/// A figure with two digits after the point below ten, one below a hundred, none from there on.
+/// A figure with two decimals below ten, one below a hundred, and none above.
 pub fn figure(number: f64) -> Value {
     let places = if number.abs() < 10.0 {
         100.0
@@ -128,7 +128,7 @@ pub fn millis(time: Duration) -> Value {
     figure(time.as_secs_f64() * 1000.0)
 }
 
-/// The one in the middle.
+/// The median.
 pub fn median(mut times: Vec<Duration>) -> Duration {
     times.sort();
     times[times.len() / 2]

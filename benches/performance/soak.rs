@@ -1,4 +1,4 @@
-//! A steady load for a long time: does memory stay flat, and do files, connections and watches come back?
+//! A steady load for a long time: memory must stay flat, and files, connections and watches must be released.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -24,21 +24,21 @@ use crate::support::cluster::Cluster;
 use crate::support::gybe::Gybe;
 use crate::support::postgres::Database;
 
-/// A VNF's life begins so often.
+/// The interval between starts of a VNF life cycle.
 const LIFE_EVERY: Duration = Duration::from_secs(2);
-/// A GET is sent so often, unless as many as [`READS`] are not answered yet.
+/// The interval between GETs, unless [`READS`] are unanswered.
 const GET_EVERY: Duration = Duration::from_millis(20);
 const READS: usize = 8;
 const SAMPLE_EVERY: Duration = Duration::from_secs(5);
-/// The VNFs live in these many namespaces, one at a time in each. If all are taken, no life begins.
+/// The number of namespaces, with one VNF at a time in each. While all are in use, no life cycle starts.
 const NAMESPACES: usize = 8;
-/// Kept connections are closed after a minute and a half without use; what is still open later is a leak.
+/// Kept connections are closed after 90 seconds without use; a connection that is open later is a leak.
 const QUIET: Duration = Duration::from_secs(180);
-/// Growth over the second half that is no leak: so much, or this share of what there is.
+/// Growth over the second half that is not a leak: this amount, or this share of the value.
 const GROWTH_KIB: f64 = 1024.0;
 const GROWTH_SHARE: f64 = 0.05;
 
-/// What was counted of a process at one moment.
+/// The figures of a process at one moment.
 #[derive(Clone, Copy)]
 struct Sample {
     resident_kib: u64,
@@ -53,7 +53,7 @@ struct Processes {
     api: Gybe,
     conductor: Option<Gybe>,
     cluster_port: u16,
-    /// What removes the database, after the processes.
+    /// Deletes the database after the processes have ended.
     _database: Option<Database>,
 }
 
@@ -101,21 +101,21 @@ impl Drop for Processes {
     }
 }
 
-/// Where samples and logs are left.
+/// The folder of samples and logs.
 fn results() -> PathBuf {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench");
     std::fs::create_dir_all(&folder).unwrap();
     folder
 }
 
-/// How much the load has done.
+/// The number of completed life cycles and reads.
 #[derive(Default)]
 struct Done {
     lives: AtomicUsize,
     reads: AtomicUsize,
 }
 
-/// Runs the load for so long. The second value says whether all came back to where it began.
+/// Runs the load for that time. The second value tells whether everything was released.
 pub async fn measure(length: Duration, split: bool) -> (Section, bool) {
     let mut section = Section::new(
         if split { "soak-postgres" } else { "soak" },
@@ -184,7 +184,7 @@ pub async fn measure(length: Duration, split: bool) -> (Section, bool) {
     (section, good)
 }
 
-/// Puts the load on the processes; returns what was sampled meanwhile and writes it to a file.
+/// Runs the load; returns the samples and writes them to a file.
 async fn run(
     processes: &Processes,
     vnfd: &str,
@@ -231,7 +231,7 @@ async fn run(
     sampled
 }
 
-/// The whole life of a VNF.
+/// The life cycle of a VNF.
 async fn live(gybe: &Gybe, vnfd: &str, namespace: &Namespace) {
     let path = gybe.create("v2", vnfd).await;
     let files = ["amf", "smf", "subscriber-data"].map(|name| format!("Files/kubernetes/{name}.yaml"));
@@ -249,8 +249,8 @@ async fn live(gybe: &Gybe, vnfd: &str, namespace: &Namespace) {
     gybe.delete(&path).await.expect(StatusCode::NO_CONTENT);
 }
 
-/// What there is once the load is over: as little as at `begin`, or as much as there still is after [`QUIET`]. A thread that
-/// may block ends after ten seconds without work.
+/// The figures after the load: as low as at `begin`, or those after [`QUIET`]. Threads for blocking calls end after ten
+/// seconds without work.
 async fn quiet(processes: &Processes, begin: &[Sample]) -> Vec<Sample> {
     let begun = Instant::now();
     loop {
@@ -265,7 +265,7 @@ async fn quiet(processes: &Processes, begin: &[Sample]) -> Vec<Sample> {
     }
 }
 
-/// How much higher the line through the points ends than it begins.
+/// The increase of the regression line through the points.
 fn growth(points: &[f64]) -> f64 {
     let number = points.len() as f64;
     let (mean_at, mean) = ((number - 1.0) / 2.0, points.iter().sum::<f64>() / number);
@@ -278,7 +278,7 @@ fn growth(points: &[f64]) -> f64 {
     if squares > 0.0 { both / squares * (number - 1.0) } else { 0.0 }
 }
 
-/// The watches that the API server has open, of all its clients.
+/// The number of open watches of all clients of the API server.
 async fn watches(client: &Client) -> usize {
     let metrics = client.request_text(Request::get("/metrics").body(Vec::new()).unwrap()).await.unwrap();
     let open = metrics
@@ -287,7 +287,7 @@ async fn watches(client: &Client) -> usize {
     open.map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap() as usize).sum()
 }
 
-/// The samples as a table, for plotting.
+/// The samples as a table for plotting.
 struct Csv(File);
 
 impl Csv {

@@ -1,4 +1,4 @@
-//! docs/conformance.md can't rot: what is documented has a row there, and what a row names exists.
+//! Keeps docs/conformance.md true: every documented method has a row, and every test that a row names exists.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -9,7 +9,7 @@ fn read(path: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap_or_default()
 }
 
-/// The roots that a row's editions stand for.
+/// The API roots of the editions in a row.
 fn roots(editions: &str) -> Vec<&'static str> {
     let roots = |edition: &str| match edition {
         "v1" => vec!["/vnflcm/v1"],
@@ -21,13 +21,13 @@ fn roots(editions: &str) -> Vec<&'static str> {
     editions.split_whitespace().flat_map(roots).collect()
 }
 
-/// What stands between backticks.
+/// The texts between backticks.
 fn quoted(text: &str) -> Vec<&str> {
     text.split('`').skip(1).step_by(2).collect()
 }
 
 #[test]
-fn every_documented_method_has_a_row_and_every_test_that_is_named_is_there() {
+fn every_documented_method_has_a_row_and_every_named_test_exists() {
     let table = read("docs/conformance.md");
     let mut rows = BTreeSet::new();
     for line in table.lines() {

@@ -11,8 +11,8 @@ use gybe::domain::ids::ProjectId;
 use gybe::store::Page;
 use gybe::store::attributes::parse_filter;
 
-use crate::store::filters::Site;
-use crate::support::store_fixture::Fixture;
+use crate::store::filters::FilterFixture;
+use crate::support::store_fixture::StoreFixture;
 use subjects::List;
 use zip::ZipArchive;
 
@@ -22,7 +22,7 @@ mod subjects;
 /// Time limit for an input, in a debug build on a busy machine. `scripts/fuzz` sets the same limit.
 const LONGEST: Duration = Duration::from_secs(10);
 
-/// Name and content of the target's inputs: the files of `corpus/TARGET` and the entries of `corpus/TARGET.zip`.
+/// Names and contents of the inputs of a target.
 fn corpus(target: &str) -> Vec<(String, Vec<u8>)> {
     let corpus = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
     let files = std::fs::read_dir(corpus.join(target)).unwrap().map(|entry| entry.unwrap().path());
@@ -36,7 +36,7 @@ fn corpus(target: &str) -> Vec<(String, Vec<u8>)> {
         let mut entry = archive.by_index(index).unwrap();
         let mut content = Vec::new();
         entry.read_to_end(&mut content).unwrap();
-        inputs.push((entry.name().to_owned(), content));
+        inputs.push((entry.name().unwrap().into_owned(), content));
     }
     inputs
 }
@@ -54,28 +54,28 @@ fn replay(target: &str, subject: fn(&[u8])) {
 }
 
 #[test]
-fn filters_of_the_corpus_are_read_or_refused() {
+fn corpus_filters_are_parsed_or_rejected() {
     replay("filter", subjects::filter);
 }
 
 #[test]
-fn packages_of_the_corpus_are_read_or_refused() {
+fn corpus_packages_are_parsed_or_rejected() {
     replay("csar", subjects::csar);
 }
 
 #[test]
-fn descriptors_of_the_corpus_are_read_or_refused() {
+fn corpus_descriptors_are_parsed_or_rejected() {
     replay("vnfd", subjects::vnfd);
 }
 
 #[test]
-fn yaml_of_the_corpus_is_read_or_refused() {
+fn corpus_yaml_is_parsed_or_rejected() {
     replay("yaml", subjects::yaml);
 }
 
-/// Each filter of the corpus is one that the database runs, in every list whose filter it is.
-async fn run_filters(site: &Site) {
-    let (store, project) = (&site.fixture.store, ProjectId::default());
+/// The database accepts every filter of the corpus, in each list whose attributes it uses.
+async fn run_filters(filters: &FilterFixture) {
+    let (store, project) = (&filters.fixture.store, ProjectId::default());
     let mut run = 0;
     for (name, input) in corpus("filter") {
         let Ok(text) = std::str::from_utf8(&input) else { continue };
@@ -95,11 +95,11 @@ async fn run_filters(site: &Site) {
 }
 
 #[tokio::test]
-async fn filters_of_the_corpus_are_sql_that_sqlite_runs() {
-    run_filters(&Site::of(Fixture::sqlite().await).await).await;
+async fn corpus_filters_run_on_sqlite() {
+    run_filters(&FilterFixture::of(StoreFixture::sqlite().await).await).await;
 }
 
 #[tokio::test]
-async fn filters_of_the_corpus_are_sql_that_postgresql_runs() {
-    run_filters(&Site::of(Fixture::postgres().await).await).await;
+async fn corpus_filters_run_on_postgresql() {
+    run_filters(&FilterFixture::of(StoreFixture::postgres().await).await).await;
 }

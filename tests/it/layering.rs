@@ -1,9 +1,9 @@
-//! Dependencies between modules point inwards (docs/architecture.md). The compiler does not mind if they don't; this does.
+//! Dependencies between modules point inwards (docs/architecture.md). The compiler does not check this.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// Each part of the crate, and the other parts it may use. `app` and `main` wire everything and may use all.
+/// Each part of the crate with the parts it may use. `app` and `main` wire everything and may use all.
 const MAY_USE: [(&str, &[&str]); 20] = [
     ("domain", &[]),
     ("clock", &[]),
@@ -27,7 +27,7 @@ const MAY_USE: [(&str, &[&str]); 20] = [
     ("view", &["domain", "infra", "lcm", "store"]),
 ];
 
-/// What the code of a part (its comments aside) names of the crate.
+/// The parts of the crate that a part names in code, not in comments.
 fn uses(part: &str) -> BTreeSet<String> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = vec![source.join(format!("{part}.rs"))];
@@ -61,6 +61,6 @@ fn dependencies_point_inwards() {
 }
 
 #[test]
-fn the_rule_sees_what_is_used() {
+fn the_check_finds_a_forbidden_dependency() {
     assert!(uses("api").contains("lcm"), "or it would say yes to everything");
 }

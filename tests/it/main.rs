@@ -2,7 +2,7 @@
 //! and passes its location in the environment.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests say what they show in their names")]
 
-// First: it defines a macro that the others use.
+// First, because it defines a macro that the others use.
 #[macro_use]
 mod support;
 

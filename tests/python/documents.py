@@ -1,4 +1,4 @@
-"""Checks that the OpenAPI documents named by the arguments are valid; prints what is wrong."""
+"""Checks that the OpenAPI documents named by the arguments are valid; prints each error."""
 
 import json
 import sys

@@ -1,7 +1,7 @@
-"""Runs commands of the OpenStack client: one for each line of standard input, a JSON array of the arguments of `openstack`.
+"""Runs commands of the OpenStack client.
 
-What the client printed, and its exit status, is a line of standard output each. A command is a process of its own, as it is
-when `openstack` is typed; only what it imports is imported once for all of them.
+Each line of standard input is a JSON array of arguments of `openstack`. For each, a line of standard output has its output
+and its exit status. Each command runs in a process of its own, as in a shell; only the imports are shared.
 """
 
 import json

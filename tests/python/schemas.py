@@ -1,8 +1,8 @@
-"""Holds answers against JSON Schemas.
+"""Validates values against JSON Schemas.
 
-Standard input has a line for each: a JSON array of a name for people, the path of a schema, the name of one of its
-definitions or null, whether it is an array of such, and the answer. What is wrong is printed, a line for each error; nothing
-is if all is well.
+Each line of standard input is a JSON array: a name for messages, the path of a schema, the name of one of its
+definitions or null, whether the value is an array of such, whether the schema is closed (members that it does not have
+are errors), and the value. Prints a line for each error.
 """
 
 import functools
@@ -13,10 +13,23 @@ from jsonschema import validators
 from jsonschema.validators import Draft7Validator
 
 
+def close(schema):
+    """Forbids members that a schema does not have, in all its parts."""
+    if isinstance(schema, dict):
+        if "properties" in schema:
+            schema.setdefault("additionalProperties", False)
+        schema = schema.values()
+    if not isinstance(schema, str):
+        for part in schema if hasattr(schema, "__iter__") else ():
+            close(part)
+
+
 @functools.cache
-def validator(path, definition, is_list):
+def validator(path, definition, is_list, is_closed):
     with open(path) as file:
         schema = json.load(file)
+    if is_closed:
+        close(schema)
     if definition is not None:
         schema = {"definitions": schema["definitions"], "$ref": f"#/definitions/{definition}"}
     if is_list:
@@ -27,6 +40,6 @@ def validator(path, definition, is_list):
 
 
 for line in sys.stdin:
-    name, path, definition, is_list, answer = json.loads(line)
-    for error in validator(path, definition, is_list).iter_errors(answer):
+    name, path, definition, is_list, is_closed, value = json.loads(line)
+    for error in validator(path, definition, is_list, is_closed).iter_errors(value):
         print(f"{name}: {error.json_path}: {error.message[:300]}")

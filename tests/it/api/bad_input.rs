@@ -1,4 +1,4 @@
-//! Bad input through the real binary: each is answered by a problem that says what to do, and nothing is made.
+//! Bad input through the real binary: each is rejected by a problem that tells what to do, without any effect.
 
 use std::io::Write as _;
 
@@ -8,13 +8,13 @@ use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
 use crate::support::cluster::Cluster;
-use crate::support::gybe::{Gybe, connection};
+use crate::support::gybe::{Gybe, connection, instantiate_request};
 use crate::support::sample;
 
 const UNKNOWN: &str = "8f14e45f-ceea-467f-a8f4-0123456789ab";
 
-/// The `detail` of why a CSAR was not onboarded.
-async fn refusal(gybe: &Gybe, csar: &[u8]) -> String {
+/// The `detail` of the error of a CSAR that is rejected.
+async fn rejection(gybe: &Gybe, csar: &[u8]) -> String {
     let package = gybe.upload(csar).await;
     assert_eq!(package["onboardingState"], "CREATED", "{package:#}");
     assert_eq!(package["operationalState"], "DISABLED");
@@ -38,7 +38,7 @@ fn with_symlink() -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_bad_package_says_what_is_wrong_with_it() {
+async fn reports_what_is_wrong_with_a_package() {
     let gybe = Gybe::start();
     let zeros = vec![0; 64 << 20];
     let many: Vec<(String, &[u8])> = (0..10_001).map(|n| (format!("Files/{n}"), &b""[..])).collect();
@@ -55,28 +55,28 @@ async fn a_bad_package_says_what_is_wrong_with_it() {
         (sample::pack("broken/no-entry-definitions"), "TOSCA-Metadata/TOSCA.meta"),
         (sample::pack("broken/bad-vnfd"), "application"),
     ] {
-        let detail = refusal(&gybe, &csar).await;
+        let detail = rejection(&gybe, &csar).await;
         assert!(detail.to_lowercase().contains(&wanted.to_lowercase()), "wanted {wanted}: {detail}");
     }
     assert_eq!(gybe.get("/vnflcm/v2/vnf_instances").await.expect(StatusCode::OK), json!([]));
 }
 
 #[tokio::test]
-async fn a_package_that_was_refused_can_be_uploaded_again() {
+async fn a_rejected_package_can_be_uploaded_again() {
     let gybe = Gybe::start();
     let package = gybe.upload(b"no zip").await;
     let content = format!("{}/package_content", package["_links"]["self"]["href"].as_str().unwrap());
     let upload = || gybe.client.put(gybe.uri(&content)).header("Content-Type", "application/zip");
     gybe.send(upload().body(sample::pack("small"))).await.expect(StatusCode::ACCEPTED);
     let href = package["_links"]["self"]["href"].as_str().unwrap();
-    let package = gybe.until(href, |package| package["onboardingState"] == "ONBOARDED").await;
+    let package = gybe.wait_until(href, |package| package["onboardingState"] == "ONBOARDED").await;
     assert_eq!(package["operationalState"], "ENABLED");
     assert_eq!(package.get("onboardingFailureDetails"), None);
     assert!(gybe.send(upload().body("again")).await.problem(409).contains("content already"));
 }
 
-/// Posts each body to `instantiate`; none may leave an operation behind.
-async fn refused_to_instantiate(gybe: &Gybe, path: &str, requests: &[(Value, u16, &str)]) {
+/// Posts each body to `instantiate`; none may create an op occurrence.
+async fn check_instantiation_rejected(gybe: &Gybe, path: &str, requests: &[(Value, u16, &str)]) {
     for (request, status, wanted) in requests {
         let detail = gybe.post(&format!("{path}/instantiate"), request).await.problem(*status);
         assert!(detail.contains(wanted), "{request}: {detail}");
@@ -87,12 +87,12 @@ async fn refused_to_instantiate(gybe: &Gybe, path: &str, requests: &[(Value, u16
 }
 
 #[tokio::test]
-async fn an_instantiation_that_can_not_be_is_refused_before_the_202() {
+async fn rejects_impossible_instantiation_before_the_202() {
     let cluster = Cluster::running().await;
     let gybe = Gybe::start();
     let vnfd = gybe.onboard("small").await;
     let path = gybe.create("v2", &vnfd).await;
-    refused_to_instantiate(&gybe, &path, &[(json!({ "flavourId": "simple" }), 422, "no default VIM")]).await;
+    check_instantiation_rejected(&gybe, &path, &[(json!({ "flavourId": "simple" }), 422, "no default VIM")]).await;
     gybe.register_vim(&cluster.admin, "cluster", true).await;
     let namespace = |value: Value| json!({ "flavourId": "simple", "additionalParams": { "namespace": value } });
     let mut unknown_type = connection(&cluster.admin);
@@ -101,7 +101,7 @@ async fn an_instantiation_that_can_not_be_is_refused_before_the_202() {
     let unknown_vim = json!({ "flavourId": "simple", "vimConnectionInfo": { "v": { "vimId": UNKNOWN } } });
     let files =
         |files: Value| json!({ "flavourId": "simple", "additionalParams": { "lcm-kubernetes-def-files": files } });
-    refused_to_instantiate(
+    check_instantiation_rejected(
         &gybe,
         &path,
         &[
@@ -123,27 +123,27 @@ async fn an_instantiation_that_can_not_be_is_refused_before_the_202() {
 }
 
 #[tokio::test]
-async fn two_namespaces_without_the_parameter_are_refused_naming_the_files() {
+async fn rejects_manifests_with_two_namespaces_and_names_the_files() {
     let cluster = Cluster::running().await;
     let gybe = Gybe::start();
     gybe.register_vim(&cluster.admin, "cluster", true).await;
     let vnfd = gybe.onboard("broken/two-namespaces").await;
     let path = gybe.create("v2", &vnfd).await;
     let wanted = "north (Files/kubernetes/deployment.yaml); south (Files/kubernetes/service.yaml)";
-    refused_to_instantiate(&gybe, &path, &[(json!({ "flavourId": "simple" }), 422, wanted)]).await;
+    check_instantiation_rejected(&gybe, &path, &[(json!({ "flavourId": "simple" }), 422, wanted)]).await;
 }
 
 #[tokio::test]
-async fn an_unknown_kind_ends_the_operation_before_anything_is_made() {
+async fn unknown_kind_fails_the_operation_before_anything_is_created() {
     let cluster = Cluster::running().await;
     let namespace = cluster.namespace().await;
     let gybe = Gybe::start();
     gybe.register_vim(&cluster.admin, "cluster", true).await;
     let vnfd = gybe.onboard("broken/unknown-kind").await;
     let path = gybe.create("v2", &vnfd).await;
-    let request = json!({ "flavourId": "simple", "additionalParams": { "namespace": namespace.name.as_str() } });
+    let request = instantiate_request(namespace.name.as_str());
     let op = gybe.begin(&path, "instantiate", &request).await;
-    let op = gybe.settled(&op).await;
+    let op = gybe.wait_ended(&op).await;
     assert_eq!(op["operationState"], "ROLLED_BACK");
     let detail = op["error"]["detail"].as_str().unwrap();
     assert!(detail.contains("example.invalid/v1 Widget at Files/kubernetes/widget.yaml:"), "{detail}");
@@ -153,7 +153,7 @@ async fn an_unknown_kind_ends_the_operation_before_anything_is_made() {
 }
 
 #[tokio::test]
-async fn a_vim_that_can_not_be_used_is_not_registered() {
+async fn rejects_registration_of_an_unusable_vim() {
     let cluster = Cluster::running().await;
     let gybe = Gybe::start();
     let good = crate::support::gybe::vim(&cluster.admin, "x", false);
@@ -183,7 +183,7 @@ async fn a_vim_that_can_not_be_used_is_not_registered() {
 }
 
 #[tokio::test]
-async fn an_inline_vim_that_can_not_be_used_ends_the_operation_with_nothing_made() {
+async fn unusable_inline_vim_fails_the_operation_and_creates_nothing() {
     let cluster = Cluster::running().await;
     let gybe = Gybe::start();
     let vnfd = gybe.onboard("small").await;
@@ -192,14 +192,14 @@ async fn an_inline_vim_that_can_not_be_used_ends_the_operation_with_nothing_made
     wrong["accessInfo"] = json!({ "bearer_token": "wrong-token" });
     let request = json!({ "flavourId": "simple", "vimConnectionInfo": { "v": wrong } });
     let op = gybe.begin(&path, "instantiate", &request).await;
-    let op = gybe.settled(&op).await;
+    let op = gybe.wait_ended(&op).await;
     assert_eq!((op["operationState"].as_str(), &op["error"]["status"]), (Some("ROLLED_BACK"), &json!(403)));
     let instance = gybe.get(&path).await.expect(StatusCode::OK);
     assert_eq!((&instance["vimConnectionInfo"], &instance["metadata"]), (&json!({}), &json!({})));
 }
 
 #[tokio::test]
-async fn scaling_and_healing_what_is_not_there_is_refused() {
+async fn rejects_scaling_and_healing_of_unknown_targets() {
     let cluster = Cluster::running().await;
     let namespace = cluster.namespace().await;
     let gybe = Gybe::start();
@@ -208,7 +208,7 @@ async fn scaling_and_healing_what_is_not_there_is_refused() {
     let path = gybe.create("v2", &vnfd).await;
     let scale = |aspect: &str, steps: u32| json!({ "type": "SCALE_OUT", "aspectId": aspect, "numberOfSteps": steps });
     assert!(gybe.post(&format!("{path}/scale"), &scale("amf", 1)).await.problem(409).contains("NOT_INSTANTIATED"));
-    let request = json!({ "flavourId": "simple", "additionalParams": { "namespace": namespace.name.as_str() } });
+    let request = instantiate_request(namespace.name.as_str());
     gybe.complete(&path, "instantiate", &request).await;
     for (task, request, status, wanted) in [
         ("scale", scale("sideways", 1), 422, "amf, smf, subscriber_data"),
@@ -230,7 +230,7 @@ async fn scaling_and_healing_what_is_not_there_is_refused() {
 }
 
 #[tokio::test]
-async fn bodies_that_can_not_be_read_are_problems_too() {
+async fn rejects_unreadable_bodies_with_a_problem() {
     let gybe = Gybe::start();
     let instances = gybe.uri("/vnflcm/v2/vnf_instances");
     let post = |body: Vec<u8>| gybe.client.post(&instances).header("Content-Type", "application/json").body(body);
@@ -256,7 +256,7 @@ async fn bodies_that_can_not_be_read_are_problems_too() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_404_and_a_wrong_method_405_with_allow() {
+async fn unknown_resource_is_404_and_wrong_method_is_405_with_allow() {
     let gybe = Gybe::start();
     for path in [
         format!("/vnflcm/v2/vnf_instances/{UNKNOWN}"),

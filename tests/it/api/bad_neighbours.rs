@@ -1,5 +1,5 @@
-//! Callers that misbehave, or that are too many, beside others that don't: these notice nothing, nothing is lost, and the
-//! process keeps within its bounds. Through the real binary.
+//! Misbehaving or too many callers beside well-behaved ones: the latter are not affected, nothing is lost, and the
+//! process keeps its limits. Through the real binary.
 
 use std::future::Future;
 use std::time::{Duration, Instant};
@@ -13,25 +13,25 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::cluster::{Cluster, TestNamespace};
-use crate::support::gybe::Gybe;
+use crate::support::gybe::{Gybe, instantiate_request};
 
 const INSTANCES: &str = "/vnflcm/v2/vnf_instances";
 /// A MiB.
 const MIB: usize = 1 << 20;
 
-/// What a process has open.
+/// The number of open files of a process.
 pub fn open_files(gybe: &Gybe) -> usize {
     std::fs::read_dir(format!("/proc/{}/fd", gybe.child.id())).unwrap().count()
 }
 
-/// A line of the process's status, in MiB: `VmRSS` is what it has of the memory, `VmHWM` the most it ever had.
+/// A line of `/proc/PID/status` in MiB: `VmRSS` is the resident memory, `VmHWM` its peak.
 fn memory(gybe: &Gybe, line: &str) -> usize {
     let status = std::fs::read_to_string(format!("/proc/{}/status", gybe.child.id())).unwrap();
     let value = status.lines().find_map(|one| one.strip_prefix(line)?.strip_prefix(':')).unwrap();
     value.trim().trim_end_matches(" kB").parse::<usize>().unwrap() / 1024
 }
 
-/// The seconds of CPU that the process has used.
+/// The CPU time of the process in seconds.
 fn cpu_seconds(gybe: &Gybe) -> f64 {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", gybe.child.id())).unwrap();
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
@@ -39,14 +39,14 @@ fn cpu_seconds(gybe: &Gybe) -> f64 {
     (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / 100.0
 }
 
-/// Thousands of connections are open files of the test, too.
+/// Raises the limit of open files: the test itself opens thousands of connections.
 pub fn allow_many_files() {
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }).unwrap();
 }
 
-/// Waits until `condition` holds; nothing tells of it.
-pub async fn until(what: &str, condition: impl Fn() -> bool) {
+/// Polls until `condition` holds.
+pub async fn wait_until(what: &str, condition: impl Fn() -> bool) {
     let begun = Instant::now();
     while !condition() {
         assert!(begun.elapsed() < Duration::from_secs(90), "{what}");
@@ -62,34 +62,35 @@ pub fn address(gybe: &Gybe) -> String {
     gybe.url.strip_prefix("http://").unwrap().to_owned()
 }
 
-/// The beginning of a request with a body of `length` bytes.
+/// The head of a request with a body of `length` bytes.
 pub fn head(method: &str, path: &str, length: usize) -> String {
     let media_type = if method == "PUT" { "application/zip" } else { "application/json" };
     format!("{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {media_type}\r\nContent-Length: {length}\r\n\r\n")
 }
 
-/// What is answered until the connection is closed, or broken off; all there is to be said is said within a minute.
-async fn answers(connection: &mut (impl tokio::io::AsyncRead + Unpin)) -> String {
+/// Reads until the connection is closed or reset, for a minute at most.
+async fn read_to_end(connection: &mut (impl tokio::io::AsyncRead + Unpin)) -> String {
     let mut answer = Vec::new();
     let read = connection.read_to_end(&mut answer);
-    // A connection that is cut while more is sent to it ends with an error, after what was answered.
+    // A connection that is closed during a write ends with an error after the response.
     let _cut = tokio::time::timeout(Duration::from_secs(60), read).await.expect("the connection is closed in time");
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-/// Sends `bytes` and reads what is answered, also while they are still being sent.
+/// Sends `bytes` and reads the response concurrently.
 async fn exchange(gybe: &str, bytes: Vec<u8>) -> String {
     let (mut from, mut to) = connect(gybe).await.into_split();
     let sending = async {
-        // Who refuses a body may stop reading it.
+        // A server that rejects a body may stop reading it.
         let _refused = to.write_all(&bytes).await;
         let _refused = to.shutdown().await;
     };
-    tokio::join!(answers(&mut from), sending).0
+    tokio::join!(read_to_end(&mut from), sending).0
 }
 
-/// Sends `first`, then a byte a second, until it is answered or cut off; gives back the answer and how long that took.
-async fn trickle(gybe: &str, first: String) -> (String, Duration) {
+/// Sends `first`, then a byte a second, until there is a response or the connection is closed; returns the response and
+/// the duration.
+async fn send_slowly(gybe: &str, first: String) -> (String, Duration) {
     let begun = Instant::now();
     let (mut from, mut to) = connect(gybe).await.into_split();
     let sending = async {
@@ -102,7 +103,7 @@ async fn trickle(gybe: &str, first: String) -> (String, Duration) {
         }
     };
     tokio::select! {
-        answer = answers(&mut from) => (answer, begun.elapsed()),
+        answer = read_to_end(&mut from) => (answer, begun.elapsed()),
         () = sending => unreachable!(),
     }
 }
@@ -111,7 +112,7 @@ pub fn status(answer: &str) -> u16 {
     answer.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)?.parse().ok()).unwrap_or(0)
 }
 
-/// Repeats `turn` until `stop`; gives back how often.
+/// Repeats `turn` until `stop`; returns the number of turns.
 async fn repeat<F: Future<Output = ()>>(stop: &CancellationToken, turn: impl Fn() -> F) -> usize {
     let mut turns = 0;
     while !stop.is_cancelled() {
@@ -121,7 +122,7 @@ async fn repeat<F: Future<Output = ()>>(stop: &CancellationToken, turn: impl Fn(
     turns
 }
 
-/// Bad requests over and over, each of which is answered by a 4xx or cut off.
+/// Sends bad requests; each must be answered by a 4xx or a closed connection.
 async fn bad_request(gybe: String, stop: CancellationToken) -> usize {
     let post = |body: &[u8]| [head("POST", INSTANCES, body.len()).as_bytes(), body].concat();
     let chunked = format!("POST {INSTANCES} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");
@@ -158,8 +159,8 @@ async fn bad_request(gybe: String, stop: CancellationToken) -> usize {
     repeat(&stop, turn).await
 }
 
-/// Connections that are cut in the middle of a request, or of its answer.
-async fn cut(gybe: String, stop: CancellationToken) -> usize {
+/// Closes connections in the middle of a request or of its response.
+async fn abort_requests(gybe: String, stop: CancellationToken) -> usize {
     let turn = || async {
         for request in
             [head("POST", INSTANCES, 1000) + "{", "GET /vnflcm/v2/vnf_ins".to_owned(), head("GET", INSTANCES, 0)]
@@ -168,18 +169,18 @@ async fn cut(gybe: String, stop: CancellationToken) -> usize {
             connection.write_all(request.as_bytes()).await.unwrap();
             connection.set_zero_linger().unwrap();
         }
-        // What was cut is worked on all the same; this keeps pace with it, so that it is a nuisance and no overload.
+        // The server still handles these requests. The pace keeps them a nuisance rather than an overload.
         let answer = exchange(&gybe, head("GET", INSTANCES, 0).into_bytes()).await;
         assert_eq!(status(&answer), 200, "{answer}");
     };
     repeat(&stop, turn).await
 }
 
-/// The longest that any answer took, and how many there were.
+/// The longest response time, and the number of responses.
 #[derive(Default)]
-struct ObservedObject(Duration, usize);
+struct Observations(Duration, usize);
 
-impl ObservedObject {
+impl Observations {
     async fn timed<T>(&mut self, answer: impl Future<Output = T>) -> T {
         let begun = Instant::now();
         let answer = answer.await;
@@ -188,18 +189,18 @@ impl ObservedObject {
     }
 }
 
-/// Creates, shows and deletes instances.
-async fn well_behaved(gybe: &Gybe, vnfd_id: &str, stop: &CancellationToken) -> ObservedObject {
-    let mut seen = ObservedObject::default();
+/// Creates, reads and deletes instances.
+async fn run_reads(gybe: &Gybe, vnfd_id: &str, stop: &CancellationToken) -> Observations {
+    let mut seen = Observations::default();
     while !stop.is_cancelled() {
         let path = seen.timed(gybe.create("v2", vnfd_id)).await;
         let instance = seen.timed(gybe.get(&path)).await.expect(StatusCode::OK);
         assert!(path.ends_with(instance["id"].as_str().unwrap()));
         let noted = json!({ "metadata": { "note": "x".repeat(20_000) } });
         seen.timed(gybe.patch(&path, &noted)).await.expect(StatusCode::ACCEPTED);
-        let shown = gybe.until(&path, |instance| instance["metadata"] == noted["metadata"]);
+        let shown = gybe.wait_until(&path, |instance| instance["metadata"] == noted["metadata"]);
         seen.timed(shown).await;
-        // The note is there before its operation has ended.
+        // The change is visible before its operation has ended.
         while seen.timed(gybe.delete(&path)).await.status != StatusCode::NO_CONTENT {
             let ops = gybe.get("/vnflcm/v2/vnf_lcm_op_occs").await.expect(StatusCode::OK);
             assert!(ops.as_array().unwrap().iter().all(|op| op["operationState"] != "FAILED_TEMP"));
@@ -209,12 +210,17 @@ async fn well_behaved(gybe: &Gybe, vnfd_id: &str, stop: &CancellationToken) -> O
     seen
 }
 
-/// Instantiates and terminates.
-async fn lifecycles(gybe: &Gybe, vnfd_id: &str, namespace: &TestNamespace, stop: &CancellationToken) -> ObservedObject {
-    let mut seen = ObservedObject::default();
+/// Runs instantiations and terminations.
+async fn run_life_cycles(
+    gybe: &Gybe,
+    vnfd_id: &str,
+    namespace: &TestNamespace,
+    stop: &CancellationToken,
+) -> Observations {
+    let mut seen = Observations::default();
     while !stop.is_cancelled() {
         let path = gybe.create("v1", vnfd_id).await;
-        let request = json!({ "flavourId": "simple", "additionalParams": { "namespace": namespace.name.as_str() } });
+        let request = instantiate_request(namespace.name.as_str());
         seen.timed(gybe.complete(&path, "instantiate", &request)).await;
         seen.timed(gybe.complete(&path, "terminate", &json!({ "terminationType": "FORCEFUL" }))).await;
         gybe.delete(&path).await.expect(StatusCode::NO_CONTENT);
@@ -223,7 +229,7 @@ async fn lifecycles(gybe: &Gybe, vnfd_id: &str, namespace: &TestNamespace, stop:
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn hostile_callers_are_refused_or_cut_off_and_others_notice_nothing() {
+async fn hostile_callers_are_rejected_without_effect_on_others() {
     allow_many_files();
     let cluster = Cluster::running().await;
     let namespace = cluster.namespace().await;
@@ -242,7 +248,7 @@ async fn hostile_callers_are_refused_or_cut_off_and_others_notice_nothing() {
         idle.spawn(async move {
             let mut connection = connect(&to).await;
             let begun = Instant::now();
-            (status(&answers(&mut connection).await), begun.elapsed())
+            (status(&read_to_end(&mut connection).await), begun.elapsed())
         });
     }
     let mut slow = JoinSet::new();
@@ -253,11 +259,11 @@ async fn hostile_callers_are_refused_or_cut_off_and_others_notice_nothing() {
             1..100 => "GET / HTTP/1.1\r\nX: ".to_owned(),
             _ => head("POST", INSTANCES, 1000) + "{",
         };
-        slow.spawn(async move { trickle(&to, first).await });
+        slow.spawn(async move { send_slowly(&to, first).await });
     }
     let mut bad = JoinSet::new();
     bad.spawn(bad_request(to.clone(), stop.clone()));
-    bad.spawn(cut(to, stop.clone()));
+    bad.spawn(abort_requests(to, stop.clone()));
 
     let attack = async {
         let mut longest = Duration::ZERO;
@@ -275,8 +281,8 @@ async fn hostile_callers_are_refused_or_cut_off_and_others_notice_nothing() {
         stop.cancel();
         longest
     };
-    let good = futures::future::join_all((0..3).map(|_| well_behaved(&gybe, &vnfd_id, &stop)));
-    let (longest_idle, good, whole) = tokio::join!(attack, good, lifecycles(&gybe, &vnfd_id, &namespace, &stop));
+    let good = futures::future::join_all((0..3).map(|_| run_reads(&gybe, &vnfd_id, &stop)));
+    let (longest_idle, good, whole) = tokio::join!(attack, good, run_life_cycles(&gybe, &vnfd_id, &namespace, &stop));
     let turns: Vec<usize> = bad.join_all().await;
     assert!(turns.iter().all(|turns| *turns > 0), "{turns:?}");
 
@@ -291,7 +297,7 @@ async fn hostile_callers_are_refused_or_cut_off_and_others_notice_nothing() {
     assert!(answered > 20 && whole.1 >= 2);
     assert!(slowest < Duration::from_secs(15), "somebody waited for {slowest:?}");
     assert!(peak < rss + 250, "{peak} MiB");
-    until("the files are closed again", || open_files(&gybe) <= files + 20).await;
+    wait_until("the files are closed again", || open_files(&gybe) <= files + 20).await;
     assert_eq!(gybe.get(INSTANCES).await.expect(StatusCode::OK), json!([]));
     let ops = gybe.get("/vnflcm/v2/vnf_lcm_op_occs").await.expect(StatusCode::OK);
     let unfinished = ops.as_array().unwrap().iter().filter(|op| op["operationState"] != "COMPLETED").count();
@@ -299,12 +305,12 @@ async fn hostile_callers_are_refused_or_cut_off_and_others_notice_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn large_bodies_beyond_the_memory_for_them_are_sent_away_and_small_ones_are_not() {
+async fn rejects_large_bodies_beyond_the_memory_limit_but_serves_small_ones() {
     let gybe = Gybe::start();
     let vnfd_id = gybe.onboard("small").await;
     let instance = gybe.create("v2", &vnfd_id).await;
     let before = memory(&gybe, "VmRSS");
-    // As much memory as can be had of a MiB of JSON.
+    // A MiB of JSON that needs as much memory as possible.
     let text =
         format!("{{\"flavourId\":\"simple\",\"additionalParams\":{{\"a\":[{}0]}}}}", "[],".repeat((MIB - 100) / 3));
     let path = format!("{INSTANCES}/8f14e45f-ceea-467f-a8f4-0123456789ab/instantiate");
@@ -323,10 +329,10 @@ async fn large_bodies_beyond_the_memory_for_them_are_sent_away_and_small_ones_ar
                 }
                 let _refused = sender.shutdown().await;
             };
-            tokio::join!(answers(&mut from), sending).0
+            tokio::join!(read_to_end(&mut from), sending).0
         });
     }
-    // Sixteen fit.
+    // Sixteen fit into the limit.
     let shed = || async {
         let metrics = gybe.get("/metrics").await.text;
         metrics
@@ -360,7 +366,7 @@ async fn large_bodies_beyond_the_memory_for_them_are_sent_away_and_small_ones_ar
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn callers_can_not_take_the_files_that_operations_need() {
+async fn callers_cannot_exhaust_the_file_descriptors_of_operations() {
     let cluster = Cluster::running().await;
     let namespace = cluster.namespace().await;
     let gybe = Gybe::start_with_files(256);
@@ -371,11 +377,11 @@ async fn callers_can_not_take_the_files_that_operations_need() {
     let mut idle = JoinSet::new();
     for _ in 0..200 {
         let to = address(&gybe);
-        idle.spawn(async move { answers(&mut connect(&to).await).await });
+        idle.spawn(async move { read_to_end(&mut connect(&to).await).await });
     }
-    until("as many connections are taken as may be", || open_files(&gybe) >= files + 100).await;
-    // Over the connection that is open already.
-    let request = json!({ "flavourId": "simple", "additionalParams": { "namespace": namespace.name.as_str() } });
+    wait_until("as many connections are taken as may be", || open_files(&gybe) >= files + 100).await;
+    // Over the connection that is already open.
+    let request = instantiate_request(namespace.name.as_str());
     gybe.complete(&path, "instantiate", &request).await;
     assert!(open_files(&gybe) < 250, "some are left for what is not asked by callers");
     let fresh = reqwest::Client::new().get(gybe.uri(INSTANCES)).send().await.unwrap();

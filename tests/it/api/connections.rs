@@ -1,5 +1,5 @@
-//! How long callers' connections last: kept for the next request, cut where nobody reads, and never so many that there is no
-//! room for those who come. Through the real binary.
+//! The lifetime of callers' connections: kept alive between requests, closed where the caller does not read, and
+//! limited in number. Through the real binary.
 
 use std::io::{Cursor, Write as _};
 use std::time::{Duration, Instant};
@@ -11,16 +11,16 @@ use tokio::net::{TcpSocket, TcpStream};
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
-use super::bad_neighbours::{address, connect, head, open_files, status, until};
+use super::bad_neighbours::{address, connect, head, open_files, status, wait_until};
 use crate::support::gybe::Gybe;
-use crate::support::rng::Chance;
+use crate::support::rng::Rng;
 use crate::support::sample::pack;
 
 const INSTANCES: &str = "/vnflcm/v2/vnf_instances";
-/// What clients and proxies keep an idle connection for, at the most, as a rule.
+/// The longest time that clients and proxies usually keep an idle connection.
 const POOLED: Duration = Duration::from_secs(60);
 
-/// A connection over which one request after the other is sent.
+/// A connection for consecutive requests.
 struct Kept(TcpStream);
 
 impl Kept {
@@ -32,7 +32,7 @@ impl Kept {
         self.0.write_all(text.as_bytes()).await.unwrap();
     }
 
-    /// The next answer, without its body; what there is of one if the connection is closed before.
+    /// Reads the head of the next response; a part of it if the connection is closed.
     async fn answer(&mut self) -> String {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
@@ -55,7 +55,7 @@ impl Kept {
 }
 
 #[tokio::test]
-async fn a_connection_is_kept_for_longer_than_clients_keep_theirs() {
+async fn keeps_connections_open_longer_than_clients_do() {
     let gybe = Gybe::start();
     let (mut used, mut unused) = (Kept::to(&gybe).await, Kept::to(&gybe).await);
     assert_eq!((status(&used.ask().await), status(&unused.ask().await)), (200, 200));
@@ -67,7 +67,7 @@ async fn a_connection_is_kept_for_longer_than_clients_keep_theirs() {
 }
 
 #[tokio::test]
-async fn a_request_may_come_in_pieces_over_a_kept_connection() {
+async fn accepts_a_request_in_pieces_over_a_kept_connection() {
     let gybe = Gybe::start();
     let mut kept = Kept::to(&gybe).await;
     assert_eq!(status(&kept.ask().await), 200);
@@ -80,7 +80,7 @@ async fn a_request_may_come_in_pieces_over_a_kept_connection() {
 }
 
 #[tokio::test]
-async fn a_request_that_is_never_finished_is_given_up_over_a_kept_connection_too() {
+async fn closes_a_kept_connection_whose_request_never_completes() {
     let gybe = Gybe::start();
     let mut kept = Kept::to(&gybe).await;
     assert_eq!(status(&kept.ask().await), 200);
@@ -90,8 +90,8 @@ async fn a_request_that_is_never_finished_is_given_up_over_a_kept_connection_too
 }
 
 #[tokio::test]
-async fn idle_connections_leave_room_for_those_who_come() {
-    // Callers have 64 connections then.
+async fn closes_idle_connections_when_new_ones_need_room() {
+    // With this limit, callers have 64 connections.
     let gybe = Gybe::start_with_files(256);
     let mut idle = Vec::new();
     for _ in 0..120 {
@@ -113,18 +113,18 @@ async fn idle_connections_leave_room_for_those_who_come() {
     assert!((1..=45).contains(&open.unwrap()), "{open:?}");
 }
 
-/// The CSAR of sample `small` with a file of so many bytes, that can't be compressed, beside.
+/// The CSAR of sample `small` with an incompressible file of that size.
 fn large(bytes: usize) -> Vec<u8> {
     let mut csar = ZipWriter::new_append(Cursor::new(pack("small"))).unwrap();
     csar.start_file("Files/large", SimpleFileOptions::default()).unwrap();
-    let mut chance = Chance(7);
-    let content: Vec<u8> = (0..bytes / 8).flat_map(|_| chance.next().to_le_bytes()).collect();
+    let mut rng = Rng(7);
+    let content: Vec<u8> = (0..bytes / 8).flat_map(|_| rng.next().to_le_bytes()).collect();
     csar.write_all(&content).unwrap();
     csar.finish().unwrap().into_inner()
 }
 
 #[tokio::test]
-async fn who_does_not_take_his_answer_is_cut_off() {
+async fn closes_the_connection_of_a_caller_that_does_not_read() {
     let gybe = Gybe::start();
     let package = gybe.upload(&large(32 << 20)).await;
     assert_eq!(package["onboardingState"], "ONBOARDED");
@@ -136,21 +136,21 @@ async fn who_does_not_take_his_answer_is_cut_off() {
         socket.set_recv_buffer_size(64 * 1024).unwrap();
         let mut reader = socket.connect(address(&gybe).parse().unwrap()).await.unwrap();
         reader.write_all(head("GET", &content, 0).as_bytes()).await.unwrap();
-        // It has begun.
+        // The download has started.
         assert_eq!(reader.read_u8().await.unwrap(), b'H');
         readers.push(reader);
     }
     assert!(open_files(&gybe) >= files + 20);
     let begun = Instant::now();
-    until("the connections of those who don't read are closed", || open_files(&gybe) < files + 10).await;
+    wait_until("the connections of those who don't read are closed", || open_files(&gybe) < files + 10).await;
     println!("20 readers who took nothing were cut off after {:?}", begun.elapsed());
-    // Who reads, has all of it.
+    // A caller that reads gets everything.
     let whole = gybe.client.get(gybe.uri(&content)).send().await.unwrap().bytes().await.unwrap();
     assert!(whole.len() > 32 << 20);
 }
 
 #[tokio::test]
-async fn packages_that_arrive_slowly_take_nobodys_place() {
+async fn slow_uploads_do_not_block_other_requests() {
     let gybe = Gybe::start_with(&["--max-requests", "2"]);
     let mut slow = Vec::new();
     for _ in 0..4 {
@@ -159,7 +159,7 @@ async fn packages_that_arrive_slowly_take_nobodys_place() {
         let path = format!("/vnfpkgm/v1/vnf_packages/{}/package_content", package["id"].as_str().unwrap());
         let mut sender = connect(&address(&gybe)).await;
         sender.write_all((head("PUT", &path, 1000) + "x").as_bytes()).await.unwrap();
-        gybe.until(&href, |package| package["onboardingState"] == "UPLOADING").await;
+        gybe.wait_until(&href, |package| package["onboardingState"] == "UPLOADING").await;
         slow.push(sender);
     }
     gybe.get(INSTANCES).await.expect(StatusCode::OK);

@@ -1,8 +1,8 @@
-//! A great many requests that make no sense, to every resource of the OpenAPI documents and beside them: each is refused with
-//! a 4xx that is a problem, and nothing is changed by any of them.
+//! Random nonsense requests to every resource of the OpenAPI documents and to other paths: each is rejected by a 4xx
+//! problem, and none changes anything.
 //!
-//! `GYBE_GARBAGE_REQUESTS` (20,000) of them follow from `GYBE_GARBAGE_SEED` (1); `scripts/garbage` sends a million. Each has one
-//! defect at least that must be found, so that all must be refused, and then some noise.
+//! `GYBE_GARBAGE_REQUESTS` requests (20,000) are derived from `GYBE_GARBAGE_SEED` (1); `scripts/garbage` sends a
+//! million. Each has at least one defect that the server must find, so that each must be rejected, and some noise.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -15,32 +15,32 @@ use serde_json::{Value, json};
 
 use crate::support::documents::{self, Operation, Resource, UNKNOWN};
 use crate::support::gybe::Gybe;
-use crate::support::rng::Chance;
+use crate::support::rng::Rng;
 
-/// Callers at once.
+/// Concurrent callers.
 const CALLERS: u64 = 4;
-/// No answer takes as long.
+/// The longest response time.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// The characters of what is drawn; some mean something to somebody.
+/// The characters of random texts; some have a meaning in HTTP, JSON or filters.
 const LETTERS: &[u8] = b"abcxyzAZ019-_.~!$&'()*+,;=:@/?#[]{}|\\\"<>^`% \t\x01\x7f\x80\xc3\xa9\xff";
 
-/// What is sent to.
-struct World {
+/// The targets of requests.
+struct Targets {
     resources: Vec<Resource>,
-    /// Of things that are there, by the name of the collection they are in.
+    /// Existing ids by the name of their collection.
     ids: BTreeMap<&'static str, String>,
 }
 
-/// What is wrong with a request.
+/// The defect of a request.
 #[derive(Clone, Copy, Debug)]
 enum Defect {
-    /// The body of a request that has a JSON one.
+    /// The body, of an operation that has a JSON body.
     Body,
-    /// Its media type.
+    /// The media type of the body.
     MediaType,
     /// The `Version` header.
     Version,
-    /// The `Accept` header, at a list.
+    /// The `Accept` header of a list.
     Accept,
     /// The query of a list.
     Query,
@@ -48,25 +48,25 @@ enum Defect {
     Method,
     /// The path.
     Path,
-    /// It is hardly HTTP.
+    /// The request is not HTTP.
     Protocol,
 }
 
-/// A request, as it goes over the wire.
-struct Shot {
+/// A request as bytes.
+struct RandomRequest {
     defect: Defect,
     bytes: Vec<u8>,
 }
 
-fn text(chance: &mut Chance, longest: usize) -> Vec<u8> {
-    (0..chance.below(longest)).map(|_| chance.one_of(LETTERS)).collect()
+fn text(rng: &mut Rng, longest: usize) -> Vec<u8> {
+    (0..rng.below(longest)).map(|_| rng.choose(LETTERS)).collect()
 }
 
-/// As it may stand in a URI: what may not is escaped, mostly.
-fn escaped(chance: &mut Chance, longest: usize) -> String {
+/// Random text for a URI; most reserved characters are escaped.
+fn escaped(rng: &mut Rng, longest: usize) -> String {
     let mut escaped = String::new();
-    for byte in text(chance, longest) {
-        if byte.is_ascii_alphanumeric() || (b"-_.~!$&'()*+,;=:@".contains(&byte) && chance.below(2) == 0) {
+    for byte in text(rng, longest) {
+        if byte.is_ascii_alphanumeric() || (b"-_.~!$&'()*+,;=:@".contains(&byte) && rng.below(2) == 0) {
             escaped.push(char::from(byte));
         } else {
             let _ = write!(escaped, "%{byte:02x}");
@@ -75,21 +75,21 @@ fn escaped(chance: &mut Chance, longest: usize) -> String {
     escaped
 }
 
-impl World {
-    fn shot(&self, chance: &mut Chance) -> Shot {
-        let resource = &self.resources[chance.below(self.resources.len())];
-        let operation = &resource.operations[chance.below(resource.operations.len())];
-        let defect = defect(chance, resource, operation);
+impl Targets {
+    fn random_request(&self, rng: &mut Rng) -> RandomRequest {
+        let resource = &self.resources[rng.below(self.resources.len())];
+        let operation = &resource.operations[rng.below(resource.operations.len())];
+        let defect = defect(rng, resource, operation);
         let mut method = operation.method.clone();
-        let mut path = self.path(chance, resource);
+        let mut path = self.path(rng, resource);
         let mut query = String::new();
         let mut headers: Vec<(&str, String)> = Vec::new();
         let mut body = Vec::new();
         if operation.reads_json && !matches!(defect, Defect::MediaType) {
             let patch = ["application/merge-patch+json", "application/json", "text/plain"];
-            let kind = if method == "PATCH" { chance.one_of(&patch) } else { "application/json" };
+            let kind = if method == "PATCH" { rng.choose(&patch) } else { "application/json" };
             headers.push(("Content-Type", kind.to_owned()));
-            body = broken_body(chance, &operation.members);
+            body = broken_body(rng, &operation.members);
         }
         match defect {
             Defect::Body => {}
@@ -102,7 +102,7 @@ impl World {
                     "json",
                     "/",
                 ];
-                headers.push(("Content-Type", chance.one_of(&kinds).to_owned()));
+                headers.push(("Content-Type", rng.choose(&kinds).to_owned()));
                 body = br#"{"vnfdId":"x","vim":{}}"#.to_vec();
             }
             Defect::Version => {
@@ -118,21 +118,21 @@ impl World {
                     "99999999999999999999.0.0",
                     "٣.0.0",
                 ];
-                headers.push(("Version", chance.one_of(&versions).to_owned()));
+                headers.push(("Version", rng.choose(&versions).to_owned()));
             }
             Defect::Accept => {
                 let kinds = ["text/html", "application/xml", "application/json;q=0", "", "application/jso", ";;,,"];
-                headers.push(("Accept", chance.one_of(&kinds).to_owned()));
+                headers.push(("Accept", rng.choose(&kinds).to_owned()));
             }
-            Defect::Query => query = broken_query(chance),
-            Defect::Method => method = other_method(chance, resource),
-            Defect::Path => path = other_path(chance, &path),
-            Defect::Protocol => return protocol(chance, &path),
+            Defect::Query => query = broken_query(rng),
+            Defect::Method => method = other_method(rng, resource),
+            Defect::Path => path = other_path(rng, &path),
+            Defect::Protocol => return protocol(rng, &path),
         }
-        if query.is_empty() && chance.below(4) == 0 && !operation.is_list && !path.starts_with("/v1.0/vims") {
-            query = format!("?{}", escaped(chance, 40));
+        if query.is_empty() && rng.below(4) == 0 && !operation.is_list && !path.starts_with("/v1.0/vims") {
+            query = format!("?{}", escaped(rng, 40));
         }
-        noise(chance, &mut headers);
+        noise(rng, &mut headers);
         let mut bytes = format!("{method} {path}{query} HTTP/1.1\r\nHost: gybe\r\n").into_bytes();
         for (name, value) in headers {
             bytes.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
@@ -142,26 +142,26 @@ impl World {
         }
         bytes.extend_from_slice(b"\r\n");
         bytes.extend_from_slice(&body);
-        Shot { defect, bytes }
+        RandomRequest { defect, bytes }
     }
 
-    /// The resource's path, to something that is there, that could be, or that can't.
-    fn path(&self, chance: &mut Chance, resource: &Resource) -> String {
+    /// The path of the resource with an existing, possible or impossible id.
+    fn path(&self, rng: &mut Rng, resource: &Resource) -> String {
         let collection = resource.path.split("/{id}").next().unwrap().rsplit('/').next().unwrap();
-        let id = match (chance.below(4), self.ids.get(collection)) {
+        let id = match (rng.below(4), self.ids.get(collection)) {
             (0 | 1, Some(id)) => id.clone(),
-            (2, _) => escaped(chance, 60),
+            (2, _) => escaped(rng, 60),
             _ => UNKNOWN.to_owned(),
         };
-        let rest = if chance.below(2) == 0 { "Files/kubernetes/none.yaml".to_owned() } else { escaped(chance, 80) };
+        let rest = if rng.below(2) == 0 { "Files/kubernetes/none.yaml".to_owned() } else { escaped(rng, 80) };
         resource.path.replace("{id}", if id.is_empty() { UNKNOWN } else { &id }).replace("{path}", &rest)
     }
 }
 
-/// One that the operation can have.
-fn defect(chance: &mut Chance, resource: &Resource, operation: &Operation) -> Defect {
+/// A defect that the operation can have.
+fn defect(rng: &mut Rng, resource: &Resource, operation: &Operation) -> Defect {
     let mut possible = vec![Defect::Method, Defect::Path];
-    if chance.below(10) == 0 {
+    if rng.below(10) == 0 {
         possible.push(Defect::Protocol);
     }
     if operation.reads_json {
@@ -173,32 +173,32 @@ fn defect(chance: &mut Chance, resource: &Resource, operation: &Operation) -> De
     if operation.is_list {
         possible.extend([Defect::Accept, Defect::Query, Defect::Query, Defect::Query]);
     }
-    chance.one_of(&possible)
+    rng.choose(&possible)
 }
 
-/// What can't be read as what the operation takes, whose members these are.
-fn broken_body(chance: &mut Chance, members: &[(String, String)]) -> Vec<u8> {
-    match chance.below(8) {
+/// A body that cannot be read as a request of the operation with these members.
+fn broken_body(rng: &mut Rng, members: &[(String, String)]) -> Vec<u8> {
+    match rng.below(8) {
         0 => {
-            let mut random = text(chance, 400);
+            let mut random = text(rng, 400);
             random.insert(0, b'}');
             random
         }
-        1 => chance
-            .one_of(&["", "null", "7", "[]", "\"{}\"", "true", "[{}]", "1e999", "-", "{}{}", "{},", "{'a':1}"])
+        1 => rng
+            .choose(&["", "null", "7", "[]", "\"{}\"", "true", "[{}]", "1e999", "-", "{}{}", "{},", "{'a':1}"])
             .into(),
-        2 => format!("{{\"a\":{}", "[".repeat(1 + chance.below(3000))).into_bytes(),
+        2 => format!("{{\"a\":{}", "[".repeat(1 + rng.below(3000))).into_bytes(),
         3 => format!("{{\"userDefinedData\":{}1{}", "{\"a\":".repeat(200), "}".repeat(201)).into_bytes(),
         4 => b"{\"a\":\"\\u0000\"}".to_vec(),
         5 => b"{\"a\":\"\xff\xfe\"}".to_vec(),
         _ if members.is_empty() => b"{".to_vec(),
         _ => {
-            let (name, kind) = &members[chance.below(members.len())];
+            let (name, kind) = &members[rng.below(members.len())];
             let wrong: Value = match kind.as_str() {
-                "number" | "integer" => chance.one_of(&["\"1\"", "-1", "1.5", "{}", "1e99", "4294967296"]),
-                "boolean" => chance.one_of(&["\"true\"", "1", "[]"]),
-                "string" => chance.one_of(&["1", "{}", "[\"a\"]", "false"]),
-                _ => chance.one_of(&["1", "\"x\"", "false"]),
+                "number" | "integer" => rng.choose(&["\"1\"", "-1", "1.5", "{}", "1e99", "4294967296"]),
+                "boolean" => rng.choose(&["\"true\"", "1", "[]"]),
+                "string" => rng.choose(&["1", "{}", "[\"a\"]", "false"]),
+                _ => rng.choose(&["1", "\"x\"", "false"]),
             }
             .parse()
             .unwrap();
@@ -207,42 +207,42 @@ fn broken_body(chance: &mut Chance, members: &[(String, String)]) -> Vec<u8> {
     }
 }
 
-fn broken_query(chance: &mut Chance) -> String {
-    let junk = escaped(chance, 60);
-    match chance.below(7) {
+fn broken_query(rng: &mut Rng) -> String {
+    let junk = escaped(rng, 60);
+    match rng.below(7) {
         0 => format!("?filter={junk}("),
-        1 => format!("?filter=({},id,{junk}(", chance.one_of(&["eq", "neq", "in", "cont", "foo", ""])),
+        1 => format!("?filter=({},id,{junk}(", rng.choose(&["eq", "neq", "in", "cont", "foo", ""])),
         2 => format!("?nextpage_opaque_marker={junk}"),
         3 => format!("?fields={junk},"),
         4 => format!("?x{junk}=1"),
         5 => format!("?all_fields&exclude_default&{junk}"),
-        _ => format!("?filter=(eq,{}id,{junk})", "a/".repeat(1 + chance.below(2000))),
+        _ => format!("?filter=(eq,{}id,{junk})", "a/".repeat(1 + rng.below(2000))),
     }
 }
 
-fn other_method(chance: &mut Chance, resource: &Resource) -> String {
+fn other_method(rng: &mut Rng, resource: &Resource) -> String {
     let methods = ["GET", "POST", "PUT", "PATCH", "DELETE", "TRACE", "PROPFIND", "get", "X-Y"];
     let others: Vec<&str> = methods.into_iter().filter(|method| !resource.has(method)).collect();
-    chance.one_of(&others).to_owned()
+    rng.choose(&others).to_owned()
 }
 
-/// A path that nothing is at.
-fn other_path(chance: &mut Chance, path: &str) -> String {
-    let junk = escaped(chance, 60);
-    match chance.below(5) {
+/// A path without a resource.
+fn other_path(rng: &mut Rng, path: &str) -> String {
+    let junk = escaped(rng, 60);
+    match rng.below(5) {
         0 => format!("{path}/nothing{junk}"),
         1 => format!("/nothing{junk}{path}"),
         2 => format!("{path}%2f..%2f..%2fnothing{junk}"),
-        3 => format!("/{}", "nothing/".repeat(1 + chance.below(3000))),
+        3 => format!("/{}", "nothing/".repeat(1 + rng.below(3000))),
         _ => path.to_uppercase() + "/NOTHING",
     }
 }
 
-/// What is hardly HTTP; the connection ends with it.
-fn protocol(chance: &mut Chance, path: &str) -> Shot {
-    let junk = format!("!{}", String::from_utf8_lossy(&text(chance, 80)));
+/// Bytes that are not HTTP; the server closes the connection.
+fn protocol(rng: &mut Rng, path: &str) -> RandomRequest {
+    let junk = format!("!{}", String::from_utf8_lossy(&text(rng, 80)));
     let head = format!("GET {path} HTTP/1.1\r\nHost: gybe\r\nConnection: close\r\n");
-    let bytes = match chance.below(9) {
+    let bytes = match rng.below(9) {
         0 => format!("{junk}\r\n\r\n"),
         1 => format!("GET {path}\r\n\r\n"),
         2 => format!("GET {path} HTTP/9.9\r\nHost: gybe\r\n\r\n"),
@@ -251,13 +251,13 @@ fn protocol(chance: &mut Chance, path: &str) -> Shot {
         5 => format!("{head}Content-Length: {junk}\r\n\r\n"),
         6 => format!("{head}Content-Length: 1\r\nContent-Length: 2\r\n\r\nab"),
         7 => format!("{head}Transfer-Encoding: chunked\r\n\r\n{junk}\r\n"),
-        _ => format!("{head}X: {}\r\n\r\n", "x".repeat(chance.below(200_000))),
+        _ => format!("{head}X: {}\r\n\r\n", "x".repeat(rng.below(200_000))),
     };
-    Shot { defect: Defect::Protocol, bytes: bytes.into_bytes() }
+    RandomRequest { defect: Defect::Protocol, bytes: bytes.into_bytes() }
 }
 
-/// Headers that are of no consequence.
-fn noise(chance: &mut Chance, headers: &mut Vec<(&str, String)>) {
+/// Headers without effect.
+fn noise(rng: &mut Rng, headers: &mut Vec<(&str, String)>) {
     for name in [
         "If-Match",
         "If-None-Match",
@@ -268,14 +268,14 @@ fn noise(chance: &mut Chance, headers: &mut Vec<(&str, String)>) {
         "traceparent",
         "Accept-Encoding",
     ] {
-        if chance.below(6) == 0 {
-            let value: Vec<u8> = text(chance, 60).into_iter().filter(|byte| (32..127).contains(byte)).collect();
+        if rng.below(6) == 0 {
+            let value: Vec<u8> = text(rng, 60).into_iter().filter(|byte| (32..127).contains(byte)).collect();
             headers.push((name, String::from_utf8(value).unwrap().trim().to_owned()));
         }
     }
 }
 
-/// A connection, made again when it was closed.
+/// A connection, opened again when it was closed.
 struct Caller {
     address: String,
     connection: Option<BufReader<TcpStream>>,
@@ -285,9 +285,9 @@ struct Caller {
 type Answer = (u16, String, Vec<u8>);
 
 impl Caller {
-    /// The answer; `None` if the connection was closed instead.
+    /// The response; `None` if the connection was closed instead.
     fn send(&mut self, bytes: &[u8]) -> Option<Answer> {
-        // The first may find that the connection was closed meanwhile. No request does anything, so that it can be repeated.
+        // The server may have closed the kept connection. No request has an effect, so it can be repeated.
         self.exchange(bytes).or_else(|| self.exchange(bytes))
     }
 
@@ -298,7 +298,7 @@ impl Caller {
             connection.set_nodelay(true).unwrap();
             BufReader::new(connection)
         });
-        // Fails where the rest is not waited for.
+        // An error where the server does not read the rest.
         let _ = connection.get_mut().write_all(bytes);
         let answer = read(&mut connection)?;
         self.connection = Some(connection);
@@ -333,12 +333,12 @@ fn read(connection: &mut BufReader<TcpStream>) -> Option<Answer> {
     Some((status, media_type, body))
 }
 
-/// Sends `requests` of them; gives back how many were answered with which status.
-fn call(address: &str, world: &World, mut chance: Chance, requests: usize) -> BTreeMap<u16, usize> {
+/// Sends `requests` requests; returns the number of responses by status.
+fn call(address: &str, world: &Targets, mut rng: Rng, requests: usize) -> BTreeMap<u16, usize> {
     let mut caller = Caller { address: address.to_owned(), connection: None };
     let mut answered = BTreeMap::new();
     for _ in 0..requests {
-        let shot = world.shot(&mut chance);
+        let shot = world.random_request(&mut rng);
         let shown =
             || format!("{:?}: {}", shot.defect, String::from_utf8_lossy(&shot.bytes[..shot.bytes.len().min(2000)]));
         let Some((status, media_type, body)) = caller.send(&shot.bytes) else {
@@ -350,7 +350,7 @@ fn call(address: &str, world: &World, mut chance: Chance, requests: usize) -> BT
             assert!(status < 500, "{status} to {}", shown());
         } else {
             assert!((400..500).contains(&status), "{status} to {}", shown());
-            // What the server refuses before it is a request has no body.
+            // The server rejects bytes that are not a request without a body.
             if !body.is_empty() || ![400, 431].contains(&status) {
                 assert_eq!(media_type, "application/problem+json", "{status} to {}", shown());
                 let problem: Value = serde_json::from_slice(&body).unwrap();
@@ -363,12 +363,12 @@ fn call(address: &str, world: &World, mut chance: Chance, requests: usize) -> BT
     answered
 }
 
-/// Something of each kind that can be had without a cluster.
-async fn world(gybe: &Gybe) -> World {
+/// Creates one of each resource that needs no cluster.
+async fn create_targets(gybe: &Gybe) -> Targets {
     let vnfd = gybe.onboard("small").await;
     let instance = gybe.create("v2", &vnfd).await;
     let op = gybe.patch(&instance, &json!({ "metadata": { "a": "b" } })).await.location.unwrap();
-    gybe.settled(&op).await;
+    gybe.wait_ended(&op).await;
     let package = gybe.post("/vnfpkgm/v1/vnf_packages", &json!({})).await.expect(StatusCode::CREATED);
     let subscription = json!({
         "callbackUri": "http://127.0.0.1:9", "filter": { "vnfInstanceSubscriptionFilter": { "vnfInstanceIds": [UNKNOWN] } },
@@ -381,11 +381,11 @@ async fn world(gybe: &Gybe) -> World {
         ("vnf_packages", package["id"].as_str().unwrap().to_owned()),
         ("subscriptions", subscription["id"].as_str().unwrap().to_owned()),
     ]);
-    World { resources: documents::resources(), ids }
+    Targets { resources: documents::resources(), ids }
 }
 
-/// All that can be seen.
-async fn everything(gybe: &Gybe) -> Vec<Value> {
+/// Everything that the API shows.
+async fn read_all(gybe: &Gybe) -> Vec<Value> {
     let mut all = Vec::new();
     for list in [
         "/vnflcm/v2/vnf_instances?all_fields",
@@ -399,8 +399,8 @@ async fn everything(gybe: &Gybe) -> Vec<Value> {
     all
 }
 
-/// The rows of each table, whether they can be seen or not.
-async fn rows(gybe: &Gybe) -> BTreeMap<String, i64> {
+/// The rows of all tables, visible or not.
+async fn row_counts(gybe: &Gybe) -> BTreeMap<String, i64> {
     let pool = sqlx::SqlitePool::connect(&gybe.database_url).await.unwrap();
     let tables = "SELECT name FROM sqlite_master WHERE type = 'table'";
     let tables: Vec<String> = sqlx::query_scalar(tables).fetch_all(&pool).await.unwrap();
@@ -417,20 +417,20 @@ fn number(name: &str, default: u64) -> u64 {
 }
 
 #[tokio::test]
-async fn nothing_comes_of_requests_that_make_no_sense() {
+async fn rejects_nonsense_requests_without_side_effects() {
     let (seed, requests) = (number("GYBE_GARBAGE_SEED", 1), number("GYBE_GARBAGE_REQUESTS", 20_000));
     println!("GYBE_GARBAGE_SEED={seed}");
     let gybe = Gybe::start_with(&["--callback-test", "off"]);
-    let world = world(&gybe).await;
-    let (seen, stored) = (everything(&gybe).await, rows(&gybe).await);
-    let (mut chance, begun) = (Chance(seed), Instant::now());
+    let world = create_targets(&gybe).await;
+    let (seen, stored) = (read_all(&gybe).await, row_counts(&gybe).await);
+    let (mut rng, begun) = (Rng(seed), Instant::now());
     let address = gybe.url.strip_prefix("http://").unwrap();
     let mut answered: BTreeMap<u16, usize> = BTreeMap::new();
     std::thread::scope(|scope| {
         let callers: Vec<_> = (0..CALLERS)
             .map(|_| {
-                let (world, chance) = (&world, chance.fork());
-                scope.spawn(move || call(address, world, chance, usize::try_from(requests / CALLERS).unwrap()))
+                let (world, rng) = (&world, rng.fork());
+                scope.spawn(move || call(address, world, rng, usize::try_from(requests / CALLERS).unwrap()))
             })
             .collect();
         for caller in callers {
@@ -440,8 +440,8 @@ async fn nothing_comes_of_requests_that_make_no_sense() {
         }
     });
     println!("{requests} requests that make no sense in {:.0?}: {answered:?}", begun.elapsed());
-    assert_eq!(everything(&gybe).await, seen);
-    assert_eq!(rows(&gybe).await, stored);
+    assert_eq!(read_all(&gybe).await, seen);
+    assert_eq!(row_counts(&gybe).await, stored);
     assert!(!gybe.log().contains("panicked"), "{}", gybe.log());
     for status in [400, 404, 405, 406, 415] {
         assert!(answered.get(&status).is_some_and(|number| *number > 50), "{answered:?}");

@@ -1,16 +1,16 @@
-//! What SOL013 asks of every resource: `Version`, `Accept` and `Content-Type`, methods with `Allow`, `HEAD` and `OPTIONS`, and the
-//! tasks that a VNFM need not have.
+//! The rules of SOL013 for every resource: `Version`, `Accept` and `Content-Type`, methods with `Allow`, `HEAD` and
+//! `OPTIONS`, and optional tasks.
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::support::gybe::{Answer, Gybe};
+use crate::support::gybe::{ApiResponse, Gybe};
 
 const UNKNOWN: &str = "8f14e45f-ceea-467f-a8f4-0123456789ab";
 const ROOTS: [(&str, &str); 4] =
     [("/vnflcm/v1", "1.3.0"), ("/vnflcm/v2", "2.0.0"), ("/vnfpkgm/v1", "1.0.0"), ("/vnfpkgm/v2", "2.1.0")];
 
-/// The resources of `/vnflcm` with the methods they have.
+/// The resources of `/vnflcm` with their methods.
 const LIFECYCLE: [(&str, &str); 20] = [
     ("/api_versions", "GET"),
     ("/vnf_instances", "GET, POST"),
@@ -34,7 +34,7 @@ const LIFECYCLE: [(&str, &str); 20] = [
     ("/nothing", ""),
 ];
 
-/// Those that `/vnflcm/v2` alone has.
+/// The resources of `/vnflcm/v2` only.
 const OF_V2: [(&str, &str); 7] = [
     ("/vnf_instances/{id}/change_vnfpkg", "POST"),
     ("/vnf_instances/{id}/change_current_vnfpkg", "POST"),
@@ -69,7 +69,7 @@ const PACKAGES: [(&str, &str); 20] = [
     ("/subscriptions/{id}/notifications/resend", "POST"),
 ];
 
-/// All resources with the methods they have, of an id that nothing has.
+/// All resources with their methods, with an unknown id.
 fn resources() -> Vec<(String, &'static str)> {
     let below = |root: &'static str, resources: &'static [(&'static str, &'static str)]| {
         resources.iter().map(move |(path, methods)| (format!("{root}{path}").replace("{id}", UNKNOWN), *methods))
@@ -82,20 +82,20 @@ fn resources() -> Vec<(String, &'static str)> {
         .collect()
 }
 
-async fn send(gybe: &Gybe, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+async fn send(gybe: &Gybe, method: &str, path: &str, headers: &[(&str, &str)]) -> ApiResponse {
     let request = gybe.client.request(method.parse::<Method>().unwrap(), gybe.uri(path));
     gybe.send(headers.iter().fold(request, |request, (name, value)| request.header(*name, *value))).await
 }
 
-/// The methods that `Allow` names, in order.
-fn allowed(answer: &Answer) -> Vec<&str> {
+/// The methods in `Allow`, sorted.
+fn allowed(answer: &ApiResponse) -> Vec<&str> {
     let mut methods: Vec<&str> = answer.headers["allow"].to_str().unwrap().split(", ").collect();
     methods.sort_unstable();
     methods
 }
 
 #[tokio::test]
-async fn every_other_method_is_405_with_allow_also_on_an_unknown_id() {
+async fn unsupported_method_is_405_with_allow_even_for_an_unknown_id() {
     let gybe = Gybe::start();
     for (path, methods) in resources() {
         let mut all: Vec<&str> = methods.split(", ").filter(|method| !method.is_empty()).collect();
@@ -124,7 +124,7 @@ async fn every_other_method_is_405_with_allow_also_on_an_unknown_id() {
 }
 
 #[tokio::test]
-async fn a_head_is_answered_as_a_get_without_its_body() {
+async fn head_returns_the_headers_of_get() {
     let gybe = Gybe::start();
     let path = gybe.create("v2", &gybe.onboard("small").await).await;
     for path in [path.as_str(), "/vnflcm/v1/vnf_instances", "/vnfpkgm/v1/vnf_packages", "/healthz", "/vnflcm/v2/none"] {
@@ -137,7 +137,7 @@ async fn a_head_is_answered_as_a_get_without_its_body() {
 }
 
 #[tokio::test]
-async fn every_answer_names_the_version_of_its_root() {
+async fn every_response_has_the_version_of_its_root() {
     let gybe = Gybe::start();
     let path = gybe.create("v2", &gybe.onboard("small").await).await;
     for (root, version) in ROOTS {
@@ -159,7 +159,7 @@ async fn every_answer_names_the_version_of_its_root() {
 }
 
 #[tokio::test]
-async fn a_version_may_be_left_out_and_must_be_one_that_is_served() {
+async fn version_header_is_optional_but_must_be_supported() {
     let gybe = Gybe::start();
     for (root, version) in ROOTS {
         let list = format!("{root}/{}", if root.starts_with("/vnfpkgm") { "vnf_packages" } else { "vnf_instances" });
@@ -176,7 +176,7 @@ async fn a_version_may_be_left_out_and_must_be_one_that_is_served() {
             let detail = send(&gybe, "GET", &list, &[("Version", wanted)]).await.problem(406);
             assert!(detail.contains(version), "{wanted}: {detail}");
         }
-        // Who asks for the versions does not know them yet; what is not there has none.
+        // A client that requests the API versions does not know them yet; an unknown path has none.
         send(&gybe, "GET", &format!("{root}/api_versions"), &[("Version", "9.0.0")]).await.expect(StatusCode::OK);
         send(&gybe, "GET", &format!("{root}/nothing"), &[("Version", "9.0.0")]).await.problem(404);
     }
@@ -187,7 +187,7 @@ async fn a_version_may_be_left_out_and_must_be_one_that_is_served() {
 }
 
 #[tokio::test]
-async fn nothing_is_made_for_a_caller_who_can_not_take_the_answer() {
+async fn unacceptable_media_type_is_406_before_any_effect() {
     let gybe = Gybe::start();
     let vnfd = gybe.onboard("small").await;
     let body = json!({ "vnfdId": vnfd });
@@ -206,7 +206,7 @@ async fn nothing_is_made_for_a_caller_who_can_not_take_the_answer() {
 }
 
 #[tokio::test]
-async fn an_answer_without_a_body_or_of_another_type_is_not_bound_to_json() {
+async fn accept_is_ignored_where_the_response_is_not_json() {
     let gybe = Gybe::start();
     let package = gybe.upload(&crate::support::sample::pack("small")).await;
     let path = gybe.create("v2", package["vnfdId"].as_str().unwrap()).await;
@@ -218,7 +218,7 @@ async fn an_answer_without_a_body_or_of_another_type_is_not_bound_to_json() {
 }
 
 #[tokio::test]
-async fn a_body_of_another_type_is_415() {
+async fn wrong_content_type_is_415() {
     let gybe = Gybe::start();
     let path = gybe.create("v2", &gybe.onboard("small").await).await;
     let typed = |method: Method, path: &str, media_type: &str, body: &Value| {
@@ -237,7 +237,7 @@ async fn a_body_of_another_type_is_415() {
     for media_type in ["application/merge-patch+json", "application/json", "text/plain"] {
         let patched = typed(Method::PATCH, &path, media_type, &json!({ "vnfInstanceName": media_type })).await;
         patched.expect(StatusCode::ACCEPTED);
-        gybe.settled(&patched.location.unwrap()).await;
+        gybe.wait_ended(&patched.location.unwrap()).await;
     }
     let detail = typed(Method::PATCH, &path, "application/json-patch+json", &json!({})).await.problem(415);
     assert!(detail.contains("application/merge-patch+json"), "{detail}");
@@ -251,7 +251,7 @@ async fn a_body_of_another_type_is_415() {
 }
 
 #[tokio::test]
-async fn a_task_that_is_not_supported_is_404_and_says_so() {
+async fn unsupported_task_is_404_with_the_reason() {
     let gybe = Gybe::start();
     let vnfd = gybe.onboard("small").await;
     for (edition, tasks) in [
@@ -274,7 +274,7 @@ async fn a_task_that_is_not_supported_is_404_and_says_so() {
 }
 
 #[tokio::test]
-async fn a_change_is_made_only_to_the_version_that_if_match_names() {
+async fn change_requires_the_version_in_if_match() {
     let gybe = Gybe::start();
     let path = gybe.create("v1", &gybe.onboard("small").await).await;
     let patch = |name: &str, if_match: &str| {
@@ -289,7 +289,7 @@ async fn a_change_is_made_only_to_the_version_that_if_match_names() {
     let change = async |if_match: &str| {
         let changed = patch("changed", if_match).await;
         changed.expect(StatusCode::ACCEPTED);
-        gybe.settled(&changed.location.unwrap()).await;
+        gybe.wait_ended(&changed.location.unwrap()).await;
     };
     change(&seen).await;
     change("*").await;

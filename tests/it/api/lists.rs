@@ -40,7 +40,7 @@ async fn five_operations(gybe: &Gybe) -> String {
         let change = json!({ "vnfInstanceDescription": number.to_string(), "metadata": { "number": number } });
         let op = gybe.patch(&path, &change).await;
         op.expect(StatusCode::ACCEPTED);
-        gybe.settled(&op.location.unwrap()).await;
+        gybe.wait_ended(&op.location.unwrap()).await;
     }
     path.rsplit_once('/').unwrap().1.to_owned()
 }
@@ -60,7 +60,7 @@ async fn pages_filtered_lists(gybe: &Gybe) {
         all.dedup();
         assert_eq!(all.len(), 5, "{list}: each is there once");
     }
-    // Encoded as Tacker's client does.
+    // In the encoding of Tacker's client.
     let mine =
         pages(gybe, &format!("{PACKAGES}?filter=%28eq%2CuserDefinedData%2Fowner%2C%27me%2C+%28too%29%27%29")).await;
     assert_eq!(mine.iter().map(Vec::len).collect::<Vec<_>>(), [2, 2]);
@@ -175,7 +175,7 @@ async fn a_read_after_a_change_shows_the_change() {
             assert_eq!(gybe.get(&path).await.expect(StatusCode::OK)["vnfInstanceName"], name);
             assert_eq!(gybe.get(list).await.expect(StatusCode::OK)[0]["vnfInstanceName"], name);
         }
-        gybe.settled(&op.location.unwrap()).await;
+        gybe.wait_ended(&op.location.unwrap()).await;
     }
     gybe.delete(&path).await.expect(StatusCode::NO_CONTENT);
     assert_eq!(gybe.get(list).await.expect(StatusCode::OK), json!([]));

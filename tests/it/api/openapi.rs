@@ -1,4 +1,4 @@
-//! The OpenAPI documents: valid, those that are checked in, complete, and true: what they say is what is served.
+//! The OpenAPI documents: valid, up to date, complete, and equal to what is served.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -9,11 +9,11 @@ use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
 use crate::support::documents::{document, resources};
-use crate::support::gybe::{Answer, Gybe};
+use crate::support::gybe::{ApiResponse, Gybe};
 use crate::support::python;
 
 #[test]
-fn the_checked_in_documents_are_up_to_date() {
+fn checked_in_documents_are_up_to_date() {
     for name in openapi::NAMES {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("openapi").join(name);
         let checked_in = std::fs::read_to_string(&path).unwrap_or_default();
@@ -23,7 +23,7 @@ fn the_checked_in_documents_are_up_to_date() {
 }
 
 #[test]
-fn the_documents_are_valid() {
+fn documents_are_valid() {
     let folder = tempfile::tempdir().unwrap();
     let mut check = python::script("documents.py");
     for name in openapi::NAMES {
@@ -36,9 +36,9 @@ fn the_documents_are_valid() {
     assert!(output.status.success() && said.is_empty(), "{said}");
 }
 
-/// The paths in the table of routes, each as it is written there.
+/// The paths in the table of routes, as written there.
 #[test]
-fn every_resource_that_is_served_is_documented() {
+fn every_served_resource_is_documented() {
     let documented: String = openapi::NAMES.iter().map(|name| document(name)["paths"].to_string()).collect();
     let routes = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/api/mod.rs")).unwrap();
     let served: Vec<&str> = routes.split("resource(\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
@@ -53,14 +53,14 @@ fn every_resource_that_is_served_is_documented() {
     }
 }
 
-async fn send(gybe: &Gybe, method: &str, path: &str, headers: &[(&str, &str)], body: &'static str) -> Answer {
+async fn send(gybe: &Gybe, method: &str, path: &str, headers: &[(&str, &str)], body: &'static str) -> ApiResponse {
     let request = gybe.client.request(method.parse::<Method>().unwrap(), gybe.uri(path)).body(body);
     gybe.send(headers.iter().fold(request, |request, (name, value)| request.header(*name, *value))).await
 }
 
-/// Whether it is a problem with `status` and `detail`.
+/// Checks that the response is a problem with `status` and `detail`.
 #[track_caller]
-fn is_problem(answer: &Answer, what: &str) {
+fn is_problem(answer: &ApiResponse, what: &str) {
     assert_eq!(answer.content_type.as_deref(), Some("application/problem+json"), "{what}: {answer:?}");
     let problem: Value = serde_json::from_str(&answer.text).unwrap();
     assert_eq!(problem["status"], answer.status.as_u16(), "{what}: {problem}");
@@ -72,7 +72,7 @@ fn is_problem(answer: &Answer, what: &str) {
 }
 
 #[tokio::test]
-async fn every_documented_method_is_served_and_every_other_is_405_with_allow() {
+async fn documented_methods_are_served_and_others_are_405_with_allow() {
     let gybe = Gybe::start();
     for resource in resources() {
         let path = resource.somewhere();
@@ -106,7 +106,7 @@ async fn every_documented_method_is_served_and_every_other_is_405_with_allow() {
 }
 
 #[tokio::test]
-async fn bad_input_is_refused_by_a_problem_wherever_there_is_input() {
+async fn every_resource_rejects_bad_input_with_a_problem() {
     let gybe = Gybe::start();
     for resource in resources() {
         let path = resource.somewhere();
@@ -145,7 +145,7 @@ async fn bad_input_is_refused_by_a_problem_wherever_there_is_input() {
 }
 
 #[tokio::test]
-async fn the_documents_are_served() {
+async fn documents_are_served() {
     let gybe = Gybe::start();
     for name in openapi::NAMES {
         assert_eq!(gybe.get(&format!("/openapi/{name}")).await.expect(StatusCode::OK), document(name));
@@ -169,14 +169,14 @@ async fn serves_the_documentation_of_each_problem_type() {
     }
 }
 
-/// The values of an attribute in HTML.
+/// The values of an attribute in an HTML text.
 fn values<'a>(page: &'a str, attribute: &str) -> Vec<&'a str> {
     let begin = format!("{attribute}=\"");
     page.split(&begin).skip(1).map(|rest| rest.split('"').next().unwrap()).collect()
 }
 
 #[tokio::test]
-async fn a_browser_is_shown_the_documents_with_nothing_from_elsewhere() {
+async fn documentation_page_loads_nothing_from_other_hosts() {
     let gybe = Gybe::start();
     assert_eq!(gybe.get("/openapi").await.text, gybe.get("/openapi/").await.text, "it is redirected there");
     let page = gybe.get("/openapi/").await;

@@ -7,10 +7,10 @@ use crate::support::cluster::Cluster;
 use crate::support::gybe::{Gybe, connection, vim};
 
 #[tokio::test]
-async fn a_vim_is_registered_shown_changed_and_removed() {
+async fn a_vim_is_registered_shown_updated_and_deleted() {
     let cluster = Cluster::running().await;
     let namespace = cluster.namespace().await;
-    // No right at all: registering asks only who the token belongs to.
+    // A credential without permissions: registration only asks who it belongs to.
     let nobody = cluster.account(&namespace.name, "nobody", json!([])).await;
     let gybe = Gybe::start();
     let id = gybe.register_vim(&nobody, "first", true).await;
@@ -35,7 +35,7 @@ async fn a_vim_is_registered_shown_changed_and_removed() {
 }
 
 #[tokio::test]
-async fn a_vim_in_use_is_not_removed_and_a_rotated_credential_reaches_its_instances() {
+async fn a_vim_in_use_cannot_be_deleted_and_a_rotated_credential_takes_effect() {
     let cluster = Cluster::running().await;
     let namespace = cluster.namespace().await;
     let everything = json!([{ "apiGroups": ["*"], "resources": ["*"], "verbs": ["*"] }]);
@@ -52,19 +52,19 @@ async fn a_vim_in_use_is_not_removed_and_a_rotated_credential_reaches_its_instan
         "additionalParams": { "namespace": namespace.name.as_str() },
     });
     let op = gybe.begin(&path, "instantiate", &request).await;
-    assert_eq!(gybe.settled(&op).await["operationState"], "FAILED_TEMP", "the account may do nothing");
+    assert_eq!(gybe.wait_ended(&op).await["operationState"], "FAILED_TEMP", "the account may do nothing");
     assert!(gybe.delete(&format!("/v1.0/vims/{id}")).await.problem(409).contains("in use"));
 
     let new = json!({ "vim": { "auth_cred": vim(&second, "", false)["vim"]["auth_cred"] } });
     gybe.put(&format!("/v1.0/vims/{id}"), &new).await.expect(StatusCode::OK);
     gybe.post(&format!("{op}/retry"), &json!({})).await.expect(StatusCode::ACCEPTED);
-    assert_eq!(gybe.settled(&op).await["operationState"], "COMPLETED");
+    assert_eq!(gybe.wait_ended(&op).await["operationState"], "COMPLETED");
     gybe.complete(&path, "terminate", &json!({ "terminationType": "FORCEFUL" })).await;
     gybe.delete(&format!("/v1.0/vims/{id}")).await.expect(StatusCode::NO_CONTENT);
 }
 
 #[tokio::test]
-async fn secrets_never_come_back_and_are_nowhere_in_clear() {
+async fn secrets_are_never_returned_nor_stored_in_clear() {
     let cluster = Cluster::running().await;
     let namespace = cluster.namespace().await;
     let everything = json!([{ "apiGroups": ["*"], "resources": ["*"], "verbs": ["*"] }]);
@@ -85,7 +85,7 @@ async fn secrets_never_come_back_and_are_nowhere_in_clear() {
     patch["accessInfo"]["credentials"] = json!({ "username": "u", "anything": token });
     patch["extra"] = json!({ "apiToken": token, "area": "a" });
     let answer = gybe.patch(&path, &json!({ "vimConnectionInfo": { "vim1": patch } })).await;
-    gybe.settled(answer.location.as_deref().unwrap()).await;
+    gybe.wait_ended(answer.location.as_deref().unwrap()).await;
 
     let params = json!({ "deployToken": token });
     for (task, mut body) in [("heal", json!({ "cause": "test" })), ("operate", json!({ "changeStateTo": "STARTED" }))] {
@@ -122,7 +122,7 @@ async fn secrets_never_come_back_and_are_nowhere_in_clear() {
 }
 
 #[tokio::test]
-async fn a_vim_is_found_by_its_attributes_and_nothing_else_is_listed() {
+async fn vims_are_filtered_by_attributes() {
     let cluster = Cluster::running().await;
     let gybe = Gybe::start();
     let first = gybe.register_vim(&cluster.admin, "first", true).await;
@@ -154,7 +154,7 @@ async fn a_vim_is_found_by_its_attributes_and_nothing_else_is_listed() {
 }
 
 #[tokio::test]
-async fn a_stored_credential_goes_to_no_other_endpoint() {
+async fn stored_credentials_are_never_sent_to_another_endpoint() {
     let gybe = Gybe::start();
     let vnfd = gybe.onboard("small").await;
     let path = gybe.create("v2", &vnfd).await;
@@ -163,7 +163,7 @@ async fn a_stored_credential_goes_to_no_other_endpoint() {
         "interfaceInfo": { "endpoint": "https://cluster.test" },
         "accessInfo": { "bearer_token": "t0ken", "projectId": "p" },
     }));
-    gybe.settled(&first.await.location.unwrap()).await;
+    gybe.wait_ended(&first.await.location.unwrap()).await;
     for elsewhere in [
         json!({ "interfaceInfo": { "endpoint": "https://other.test" } }),
         json!({ "interfaceInfo": { "insecure": true } }),
@@ -173,10 +173,10 @@ async fn a_stored_credential_goes_to_no_other_endpoint() {
     }
     let moved =
         json!({ "interfaceInfo": { "endpoint": "https://other.test" }, "accessInfo": { "bearer_token": "other" } });
-    gybe.settled(&patch(moved).await.location.unwrap()).await;
+    gybe.wait_ended(&patch(moved).await.location.unwrap()).await;
     let shown = gybe.get(&path).await.expect(StatusCode::OK);
     assert_eq!(shown["vimConnectionInfo"]["vim"]["accessInfo"], json!({ "projectId": "p" }));
     let rotated = patch(json!({ "accessInfo": { "bearer_token": "rotated" }, "extra": { "a": "b" } })).await;
-    gybe.settled(&rotated.location.unwrap()).await;
-    gybe.settled(&patch(json!({ "extra": { "a": "c" } })).await.location.unwrap()).await;
+    gybe.wait_ended(&rotated.location.unwrap()).await;
+    gybe.wait_ended(&patch(json!({ "extra": { "a": "c" } })).await.location.unwrap()).await;
 }

@@ -1,14 +1,14 @@
-//! IBM CP4NA with its SOL003 driver: `/vnflcm/v2` without `Version`, HTTP Basic; a 202 must have no body; it never asks for an
-//! op occurrence but waits for the first notification that is a RESULT; errors are read if they are plain JSON.
+//! IBM CP4NA with its SOL003 driver: `/vnflcm/v2` without `Version`, HTTP Basic. A 202 must have no body. It never
+//! reads op occurrences but waits for the first notification of type RESULT. It reads errors only as plain JSON.
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use super::{Caller, Site, last};
+use super::{Caller, ConfiguredGybe, last_segment};
 use crate::support::cluster::Cluster;
 use crate::support::gybe::connection;
 use crate::support::postgres::Database;
-use crate::support::subscriber::{Answer, Received, Subscriber};
+use crate::support::subscriber::{Received, Reply, Subscriber};
 
 const CONFIGURATION: &str = r#"
 [[client]]
@@ -20,34 +20,38 @@ user = "cp4na"
 const AUTHORIZATION: (&str, &str) = ("Authorization", "Basic Y3A0bmE6czNjcjN0");
 const LCN: &str = "/vnflcm/v2/notifications";
 
-/// What was told of the operation.
+/// The notifications of the operation.
 fn of<'a>(received: &'a [Received], op: &str) -> Vec<&'a Value> {
     let all = received.iter().map(|one| &one.body);
     all.filter(|body| body["vnfLcmOpOccId"] == op).collect()
 }
 
-/// The driver's way: an operation is over with the first notification of it that is a RESULT.
+/// Waits as the driver does: the first RESULT notification ends the operation.
 async fn done(driver: &Caller<'_>, callback: &Subscriber, instance: &str, operation: &str, body: Value) {
     let location = driver.begin(instance, operation, &body).await;
-    let op = last(&location);
+    let op = last_segment(&location);
     let received =
-        callback.until(|received| of(received, op).iter().any(|one| one["notificationStatus"] == "RESULT")).await;
-    let told = of(&received, op);
-    assert_eq!(told.len(), 1, "of the states it subscribed to there is one, and no earlier RESULT: {told:#?}");
-    assert_eq!(told[0]["operationState"], "COMPLETED", "{operation}: {:#}\n{}", told[0], driver.gybe.log());
+        callback.wait_until(|received| of(received, op).iter().any(|one| one["notificationStatus"] == "RESULT")).await;
+    let summaries = of(&received, op);
+    assert_eq!(
+        summaries.len(),
+        1,
+        "of the states it subscribed to there is one, and no earlier RESULT: {summaries:#?}"
+    );
+    assert_eq!(summaries[0]["operationState"], "COMPLETED", "{operation}: {:#}\n{}", summaries[0], driver.gybe.log());
 }
 
 #[tokio::test]
-async fn cp4na_runs_a_vnf_through_its_life_by_notifications_alone() {
+async fn cp4na_follows_the_life_cycle_by_notifications_alone() {
     let cluster = Cluster::running().await;
     let namespace = cluster.namespace().await;
     let database = Database::create().await;
-    let site = Site::start_on(&database.url, CONFIGURATION, &[]);
-    let (gybe, driver) = (&site.gybe, site.caller(&[AUTHORIZATION]));
+    let server = ConfiguredGybe::start_on(&database.url, CONFIGURATION, &[]);
+    let (gybe, driver) = (&server.gybe, server.caller(&[AUTHORIZATION]));
     let (vnfd, next) = (gybe.onboard("core5g").await, gybe.onboard("core5g-2").await);
     let callback = Subscriber::start().await;
-    callback.answer(|request| Answer::Status(if request.method == "POST" { 204 } else { 405 }, String::new()));
-    // By hand, once.
+    callback.answer(|request| Reply::Status(if request.method == "POST" { 204 } else { 405 }, String::new()));
+    // The driver's user creates this by hand, once.
     let subscription = json!({
         "callbackUri": format!("{}{LCN}", callback.url),
         "filter": { "notificationTypes": ["VnfLcmOperationOccurrenceNotification"],
@@ -74,7 +78,7 @@ async fn cp4na_runs_a_vnf_through_its_life_by_notifications_alone() {
     done(&driver, &callback, &vnf, "change_vnfpkg", json!({ "vnfdId": next })).await;
     assert_eq!(driver.get(&vnf).await.expect(StatusCode::OK)["vnfdId"], next);
 
-    // An error is plain JSON with status and detail, or the driver does not read it.
+    // The driver reads an error only if it is plain JSON with status and detail.
     let refused = driver.delete(&vnf).await;
     assert_eq!(refused.status, StatusCode::CONFLICT);
     assert_eq!(refused.content_type.as_deref(), Some("application/json"));

@@ -1,15 +1,15 @@
-//! `Idempotency-Key`: a create that is repeated makes no second VNF instance, whoever the client is, on both databases.
+//! `Idempotency-Key`: a repeated create returns the first VNF instance, for every client, on both databases.
 
 use futures::future::join_all;
 use reqwest::StatusCode;
 use serde_json::json;
 
-use crate::support::gybe::{Answer, Gybe};
+use crate::support::gybe::{ApiResponse, Gybe};
 use crate::support::postgres::Database;
 
 const INSTANCES: &str = "/vnflcm/v2/vnf_instances";
 
-async fn create(gybe: &Gybe, key: &str, body: &serde_json::Value) -> Answer {
+async fn create(gybe: &Gybe, key: &str, body: &serde_json::Value) -> ApiResponse {
     gybe.send(gybe.client.post(gybe.uri(INSTANCES)).header("Idempotency-Key", key).json(body)).await
 }
 
@@ -17,7 +17,7 @@ async fn number(gybe: &Gybe) -> usize {
     gybe.get(INSTANCES).await.expect(StatusCode::OK).as_array().unwrap().len()
 }
 
-async fn a_repeated_create_makes_no_second_instance(gybe: Gybe) {
+async fn check_repeated_create(gybe: Gybe) {
     let vnfd = gybe.onboard("small").await;
     let body = json!({ "vnfdId": vnfd, "vnfInstanceName": "core", "metadata": { "site": "north" } });
     let first = create(&gybe, "a", &body).await;
@@ -36,13 +36,13 @@ async fn a_repeated_create_makes_no_second_instance(gybe: Gybe) {
     gybe.post(INSTANCES, &other).await.expect(StatusCode::CREATED);
     assert_eq!(number(&gybe).await, 3, "without a key each request makes one");
 
-    // As many at once make one.
+    // Concurrent requests create one.
     let at_once = join_all((0..8).map(|_| create(&gybe, "c", &body))).await;
     let ids: Vec<_> = at_once.iter().map(|answer| answer.expect(StatusCode::CREATED)["id"].clone()).collect();
     assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
     assert_eq!(number(&gybe).await, 4);
 
-    // When it is gone, its key is free.
+    // After its deletion, its key can be used again.
     gybe.delete(&path).await.expect(StatusCode::NO_CONTENT);
     assert_ne!(create(&gybe, "a", &body).await.expect(StatusCode::CREATED)["id"], made["id"]);
     let unknown = json!({ "vnfdId": "8f14e45f-ceea-467f-a8f4-0123456789ab" });
@@ -55,12 +55,12 @@ async fn a_repeated_create_makes_no_second_instance(gybe: Gybe) {
 }
 
 #[tokio::test]
-async fn a_repeated_create_makes_no_second_instance_on_sqlite() {
-    a_repeated_create_makes_no_second_instance(Gybe::start()).await;
+async fn repeated_create_returns_the_first_instance_on_sqlite() {
+    check_repeated_create(Gybe::start()).await;
 }
 
 #[tokio::test]
-async fn a_repeated_create_makes_no_second_instance_on_postgresql() {
+async fn repeated_create_returns_the_first_instance_on_postgresql() {
     let database = Database::create().await;
-    a_repeated_create_makes_no_second_instance(Gybe::start_on(&database.url)).await;
+    check_repeated_create(Gybe::start_on(&database.url)).await;
 }

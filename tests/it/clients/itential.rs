@@ -1,5 +1,5 @@
-//! Itential's adapter: `/vnflcm/v1` with URLs put together of parts that may be empty, and requests that are given up after
-//! five seconds and tried again. It needs no profile.
+//! Itential's adapter: `/vnflcm/v1` with URLs built from parts that may be empty, and requests that time out after five
+//! seconds and are repeated. It needs no profile.
 
 use std::io::Write as _;
 use std::net::TcpStream;
@@ -7,11 +7,12 @@ use std::net::TcpStream;
 use reqwest::StatusCode;
 use serde_json::json;
 
-use super::{Site, last};
+use super::{ConfiguredGybe, last_segment};
 use crate::support::cluster::Cluster;
+use crate::support::gybe::instantiate_request;
 
-/// Sends a request and does not wait for the answer.
-fn give_up(base: &str, path: &str, body: &str) -> TcpStream {
+/// Sends a request and does not wait for the response.
+fn send_and_time_out(base: &str, path: &str, body: &str) -> TcpStream {
     let address = base.strip_prefix("http://").unwrap();
     let mut connection = TcpStream::connect(address).unwrap();
     let length = body.len();
@@ -24,11 +25,11 @@ fn give_up(base: &str, path: &str, body: &str) -> TcpStream {
 }
 
 #[tokio::test]
-async fn itential_tries_again_what_it_gave_up_and_is_told_of_the_operation_that_runs() {
+async fn itential_retry_is_refused_with_the_running_operation() {
     let cluster = Cluster::running().await;
     let namespace = cluster.namespace().await;
-    let site = Site::start("");
-    let (gybe, adapter) = (&site.gybe, site.caller(&[("Authorization", "Bearer token")]));
+    let server = ConfiguredGybe::start("");
+    let (gybe, adapter) = (&server.gybe, server.caller(&[("Authorization", "Bearer token")]));
     gybe.register_vim(&cluster.admin, "cluster", true).await;
     let vnfd = gybe.onboard("core5g").await;
 
@@ -42,9 +43,9 @@ async fn itential_tries_again_what_it_gave_up_and_is_told_of_the_operation_that_
         1
     );
 
-    let instantiate = json!({ "flavourId": "simple", "additionalParams": { "namespace": namespace.name.as_str() } });
-    let given_up = give_up(&gybe.url, &format!("{path}/instantiate?"), &instantiate.to_string());
-    let running = gybe.until("/vnflcm/v1/vnf_lcm_op_occs", |all| !all.as_array().unwrap().is_empty()).await;
+    let instantiate = instantiate_request(namespace.name.as_str());
+    let given_up = send_and_time_out(&gybe.url, &format!("{path}/instantiate?"), &instantiate.to_string());
+    let running = gybe.wait_until("/vnflcm/v1/vnf_lcm_op_occs", |all| !all.as_array().unwrap().is_empty()).await;
     drop(given_up);
     let again = adapter.post(&format!("{path}/instantiate?"), &instantiate).await;
     let told = again.problem(409);
@@ -55,7 +56,7 @@ async fn itential_tries_again_what_it_gave_up_and_is_told_of_the_operation_that_
     let op = format!("{root}/vnf_lcm_op_occs/{op}?");
     adapter.poll(&op, &["COMPLETED"]).await;
     let op = adapter.begin(&path, "terminate?", &json!({ "terminationType": "FORCEFUL" })).await;
-    adapter.poll(&format!("{root}/vnf_lcm_op_occs/{}?", last(&op)), &["COMPLETED"]).await;
+    adapter.poll(&format!("{root}/vnf_lcm_op_occs/{}?", last_segment(&op)), &["COMPLETED"]).await;
     adapter.delete(&format!("{path}?")).await.expect(StatusCode::NO_CONTENT);
     assert_eq!(adapter.get(&format!("{root}/vnf_instances?")).await.expect(StatusCode::OK), json!([]));
 }

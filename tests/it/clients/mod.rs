@@ -1,6 +1,6 @@
-//! Clients as they are: each is replayed with what it sends, in its order, from create to delete, on the real control plane
-//! through the real binary with the profile it has (docs/clients.md). A file per client, and one per setting that is not of
-//! one client alone.
+//! Known clients: each test replays the requests of a client, in its order, from create to delete, on the real control
+//! plane through the real binary with the client's profile (docs/clients.md). Settings that belong to no single client
+//! have their own files.
 
 mod etsi_mano;
 mod ibm;
@@ -21,50 +21,56 @@ use reqwest::Method;
 use serde_json::Value;
 use tempfile::NamedTempFile;
 
-use crate::support::gybe::{Answer, Gybe};
+use crate::support::gybe::{ApiResponse, Gybe};
 
 /// A running Gybe with a configuration file.
-struct Site {
+struct ConfiguredGybe {
     gybe: Gybe,
-    /// Read again at each start.
+    /// Read at each start.
     _file: NamedTempFile,
 }
 
-impl Site {
-    /// With this text as configuration file.
+impl ConfiguredGybe {
+    /// Starts with this configuration.
     fn start(configuration: &str) -> Self {
-        let file = written(configuration);
-        Self { gybe: Gybe::start_with(&["--config", file.path().to_str().unwrap()]), _file: file }
+        Self::start_with(configuration, &[])
     }
 
-    /// As [`Site::start`], on the PostgreSQL database of that URL, with further arguments.
+    /// As [`ConfiguredGybe::start`], with further arguments.
+    fn start_with(configuration: &str, arguments: &[&str]) -> Self {
+        let file = config_file(configuration);
+        let arguments = [&["--config", file.path().to_str().unwrap()], arguments].concat();
+        Self { gybe: Gybe::start_with(&arguments), _file: file }
+    }
+
+    /// As [`ConfiguredGybe::start`], on the PostgreSQL database of that URL, with further arguments.
     fn start_on(database_url: &str, configuration: &str, arguments: &[&str]) -> Self {
-        let file = written(configuration);
+        let file = config_file(configuration);
         let arguments = [&["--config", file.path().to_str().unwrap()], arguments].concat();
         Self { gybe: Gybe::start_on_with(database_url, &arguments), _file: file }
     }
 
-    /// Someone who sends these headers with each request.
+    /// A client that sends these headers with each request.
     fn caller(&self, headers: &[(&'static str, &str)]) -> Caller<'_> {
         let headers = headers.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
         Caller { gybe: &self.gybe, headers }
     }
 }
 
-fn written(configuration: &str) -> NamedTempFile {
+fn config_file(configuration: &str) -> NamedTempFile {
     let mut file = NamedTempFile::new().unwrap();
     file.write_all(configuration.as_bytes()).unwrap();
     file
 }
 
-/// A client, as far as HTTP goes.
+/// A client: it sends its headers with each request.
 struct Caller<'a> {
     gybe: &'a Gybe,
     headers: BTreeMap<&'static str, String>,
 }
 
 impl Caller<'_> {
-    async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Answer {
+    async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> ApiResponse {
         let mut request = self.gybe.client.request(method, self.gybe.uri(path));
         for (name, value) in &self.headers {
             request = request.header(*name, value);
@@ -75,19 +81,19 @@ impl Caller<'_> {
         self.gybe.send(request).await
     }
 
-    async fn get(&self, path: &str) -> Answer {
+    async fn get(&self, path: &str) -> ApiResponse {
         self.send(Method::GET, path, None).await
     }
 
-    async fn post(&self, path: &str, body: &Value) -> Answer {
+    async fn post(&self, path: &str, body: &Value) -> ApiResponse {
         self.send(Method::POST, path, Some(body)).await
     }
 
-    async fn delete(&self, path: &str) -> Answer {
+    async fn delete(&self, path: &str) -> ApiResponse {
         self.send(Method::DELETE, path, None).await
     }
 
-    /// Begins an operation; gives back its `Location`. Its answer has no body: some clients take one for an error.
+    /// Starts an operation and returns its `Location`. The 202 has no body, which some clients take for an error.
     async fn begin(&self, instance: &str, operation: &str, body: &Value) -> String {
         let answer = self.post(&format!("{instance}/{operation}"), body).await;
         assert_eq!((answer.status.as_u16(), answer.text.as_str()), (202, ""), "{operation}");
@@ -97,7 +103,7 @@ impl Caller<'_> {
         location
     }
 
-    /// Asks for the op occurrence again and again until it is in one of these states.
+    /// Polls the op occurrence until it is in one of these states.
     async fn poll(&self, op: &str, states: &[&str]) -> Value {
         loop {
             let op = self.get(op).await.expect(reqwest::StatusCode::OK);
@@ -115,13 +121,13 @@ impl Caller<'_> {
     }
 }
 
-/// The last segment of a path, which clients take for the id.
-fn last(path: &str) -> &str {
+/// The last segment of a path, which clients use as id.
+fn last_segment(path: &str) -> &str {
     path.rsplit('/').next().unwrap()
 }
 
-/// A request without a runtime, as whoever is called back makes one in the middle of that. Gives back the status.
-fn request_now(base: &str, head: &str) -> u16 {
+/// Sends a blocking request, as a client does inside a callback; returns the status.
+fn blocking_request(base: &str, head: &str) -> u16 {
     let address = base.strip_prefix("http://").unwrap();
     let mut connection = TcpStream::connect(address).unwrap();
     connection.set_read_timeout(Some(Duration::from_secs(30))).unwrap();

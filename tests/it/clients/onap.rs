@@ -1,15 +1,15 @@
-//! ONAP SO with its SOL003 adapter: `/vnflcm/v1`, no `Version`, a subscription per VNF that is never removed, a callback that
-//! takes POST alone, and a deletion in the middle of the callback that tells of the termination. It is the NFVO that grants
-//! the operations, too: in its answer to the request, for the VNF that it knows by the self link.
+//! ONAP SO with its SOL003 adapter: `/vnflcm/v1`, no `Version`, a subscription per VNF that is never deleted, a
+//! callback that accepts POST only, and a deletion inside the callback that reports the termination. It also grants
+//! operations: in its response to the request, for the VNF that it knows by the self link.
 
 use std::sync::{Arc, Mutex};
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use super::{Site, last, request_now};
+use super::{ConfiguredGybe, blocking_request, last_segment};
 use crate::support::cluster::Cluster;
-use crate::support::subscriber::{Answer, Received, Subscriber};
+use crate::support::subscriber::{Received, Reply, Subscriber};
 
 const HEADER: (&str, &str) = ("X-Client", "onap-so");
 const CONFIGURATION: &str = r#"
@@ -23,20 +23,20 @@ const LCN: &str = "/so/vnfm-adapter/v1/lcn/VnfLcmOperationOccurrenceNotification
 const TOKEN: &str = "/oauth/token";
 const GRANTS: &str = "/so/vnfm-adapter/v1/grants";
 
-/// What the adapter has come to know.
+/// The state of the adapter.
 #[derive(Default)]
 struct Known {
-    /// The self links of the VNFs it made.
+    /// The self links of the VNFs it created.
     vnfs: Mutex<Vec<String>>,
-    /// What came of its deletions.
+    /// The results of its deletions.
     deleted: Mutex<Vec<u16>>,
 }
 
-/// Its Grant, at once: it has no use for one that is asked for later. It knows the VNF by its link, and reads both lists.
-fn granted(request: &Value, known: &Known) -> Answer {
+/// Its Grant, returned at once: it does not implement deferred ones. It finds the VNF by its link and reads both lists.
+fn granted(request: &Value, known: &Known) -> Reply {
     let vnf = request["_links"]["vnfInstance"]["href"].as_str().unwrap();
     if !known.vnfs.lock().unwrap().iter().any(|known| known == vnf) || !request["removeResources"].is_array() {
-        return Answer::Status(500, String::new());
+        return Reply::Status(500, String::new());
     }
     let infos = |list: &str| -> Value {
         let definitions = request[list].as_array().unwrap().iter();
@@ -50,47 +50,47 @@ fn granted(request: &Value, known: &Known) -> Answer {
         "removeResources": infos("removeResources"),
         "_links": { "self": { "href": format!("http://so{GRANTS}/grant-1") } },
     });
-    Answer::With(201, vec![("location", format!("http://so{GRANTS}/grant-1"))], grant.to_string())
+    Reply::With(201, vec![("location", format!("http://so{GRANTS}/grant-1"))], grant.to_string())
 }
 
-/// The adapter as a server. In the callback that tells of the end of a termination it removes the instance.
-fn adapter(gybe: &str, known: &Arc<Known>) -> impl Fn(&Received) -> Answer + Send + Sync + 'static {
+/// The adapter as a server. It deletes the instance inside the callback that reports the end of a termination.
+fn adapter(gybe: &str, known: &Arc<Known>) -> impl Fn(&Received) -> Reply + Send + Sync + 'static {
     let (gybe, known) = (gybe.to_owned(), Arc::clone(known));
     move |request| match (request.method.as_str(), request.path.as_str()) {
         ("POST", GRANTS) => granted(&request.body, &known),
-        ("GET", path) if path.starts_with(GRANTS) => Answer::Status(501, String::new()),
-        ("POST", TOKEN) => Answer::Status(200, json!({ "access_token": "of-so", "expires_in": 600 }).to_string()),
+        ("GET", path) if path.starts_with(GRANTS) => Reply::Status(501, String::new()),
+        ("POST", TOKEN) => Reply::Status(200, json!({ "access_token": "of-so", "expires_in": 600 }).to_string()),
         ("POST", LCN) if request.header("authorization") == Some("Bearer of-so") => {
             let body = &request.body;
             if body["operation"] == "TERMINATE" && body["operationState"] == "COMPLETED" {
                 let instance = body["_links"]["vnfInstance"]["href"].as_str().unwrap();
                 let path = instance.strip_prefix(&gybe).unwrap();
-                known.deleted.lock().unwrap().push(request_now(&gybe, &format!("DELETE {path}")));
+                known.deleted.lock().unwrap().push(blocking_request(&gybe, &format!("DELETE {path}")));
             }
-            Answer::Status(204, String::new())
+            Reply::Status(204, String::new())
         }
-        ("POST", LCN) => Answer::Status(401, String::new()),
-        _ => Answer::Status(405, String::new()),
+        ("POST", LCN) => Reply::Status(401, String::new()),
+        _ => Reply::Status(405, String::new()),
     }
 }
 
-fn told(received: &[Received]) -> Vec<String> {
-    received.iter().filter(|one| one.path == LCN && one.method == "POST").map(Received::tells).collect()
+fn summaries(received: &[Received]) -> Vec<String> {
+    received.iter().filter(|one| one.path == LCN && one.method == "POST").map(Received::summary).collect()
 }
 
 #[tokio::test]
-async fn onap_makes_a_vnf_and_removes_it_in_the_callback_that_tells_of_its_end() {
+async fn onap_deletes_a_vnf_inside_the_callback_that_reports_termination() {
     let cluster = Cluster::running().await;
     let namespace = cluster.namespace().await;
     let (adapter_server, known) = (Subscriber::start().await, Arc::<Known>::default());
     let nfvo = format!("[nfvo]\nurl = \"{}/so/vnfm-adapter/v1\"\nedition = \"v1\"\n", adapter_server.url);
-    let site = Site::start(&(nfvo + CONFIGURATION));
-    let (gybe, so) = (&site.gybe, site.caller(&[HEADER]));
+    let server = ConfiguredGybe::start(&(nfvo + CONFIGURATION));
+    let (gybe, so) = (&server.gybe, server.caller(&[HEADER]));
     gybe.register_vim(&cluster.admin, VIM, false).await;
     let vnfd = gybe.onboard("small").await;
     adapter_server.answer(adapter(&gybe.url, &known));
 
-    // It keeps the self link as the VNF's key.
+    // It uses the self link as the key of the VNF.
     let create = json!({ "vnfdId": vnfd, "vnfInstanceName": "my_vnf", "vnfInstanceDescription": "c4a7e2b0-aai" });
     let created = so.post("/vnflcm/v1/vnf_instances", &create).await;
     let vnf = created.expect(StatusCode::CREATED);
@@ -117,7 +117,7 @@ async fn onap_makes_a_vnf_and_removes_it_in_the_callback_that_tells_of_its_end()
     subscribed.expect(StatusCode::CREATED);
     assert!(!subscribed.text.contains("s3cr3t"));
 
-    // Terminating what is not there is a conflict that it looks into.
+    // Terminating an instance that is not instantiated is a conflict that it examines.
     let terminate = json!({ "terminationType": "FORCEFUL" });
     so.post(&format!("{key}/terminate"), &terminate).await.problem(409);
     assert_eq!(so.get(&key).await.expect(StatusCode::OK)["instantiationState"], "NOT_INSTANTIATED");
@@ -136,14 +136,14 @@ async fn onap_makes_a_vnf_and_removes_it_in_the_callback_that_tells_of_its_end()
     });
     let op = so.begin(&key, "instantiate", &instantiate).await;
     so.poll(&op, &["COMPLETED"]).await;
-    let received = adapter_server.until(|received| told(received).len() == 3).await;
-    assert_eq!(told(&received), ["STARTING", "PROCESSING", "COMPLETED"]);
+    let received = adapter_server.wait_until(|received| summaries(received).len() == 3).await;
+    assert_eq!(summaries(&received), ["STARTING", "PROCESSING", "COMPLETED"]);
     let asked: Vec<_> = received.iter().filter(|one| one.path == GRANTS).collect();
     assert_eq!(asked.len(), 1);
     assert_eq!(asked[0].body["operation"], "INSTANTIATE");
     let completed = &received.iter().rfind(|one| one.path == LCN).unwrap().body;
     assert_eq!(completed["_links"]["vnfInstance"]["href"], key.as_str());
-    assert_eq!(completed["vnfLcmOpOccId"], last(&op));
+    assert_eq!(completed["vnfLcmOpOccId"], last_segment(&op));
     let affected = completed["affectedVnfcs"].as_array().unwrap();
     assert_eq!(affected.len(), 1);
     for vnfc in affected {
@@ -151,16 +151,16 @@ async fn onap_makes_a_vnf_and_removes_it_in_the_callback_that_tells_of_its_end()
         assert_eq!(vnfc["computeResource"]["vimConnectionId"], VIM);
         assert!(vnfc["id"].is_string() && vnfc["computeResource"]["resourceId"].is_string());
     }
-    // What it reads of the instance when it is told so.
+    // The attributes that it reads after the notification.
     let instance = so.get(&key).await;
     let connection = &instance.expect(StatusCode::OK)["vimConnectionInfo"][0];
     assert_eq!((&connection["id"], &connection["vimId"]), (&json!(VIM), &json!(VIM)));
     assert_eq!(connection["accessInfo"]["projectId"], "tenant-1");
     assert!(!instance.text.contains("s3cr3t"), "{}", instance.text);
 
-    // Its job ends when it was told, and has removed the instance meanwhile.
+    // Its job ends with the notification, after it has deleted the instance.
     so.begin(&key, "terminate", &terminate).await;
-    adapter_server.until(|received| told(received).len() == 6).await;
+    adapter_server.wait_until(|received| summaries(received).len() == 6).await;
     assert_eq!(*known.deleted.lock().unwrap(), [204]);
     so.get(&key).await.problem(404);
     let tests: Vec<_> = adapter_server.received().into_iter().filter(|one| one.method == "GET").collect();
@@ -169,10 +169,10 @@ async fn onap_makes_a_vnf_and_removes_it_in_the_callback_that_tells_of_its_end()
 }
 
 #[tokio::test]
-async fn without_the_profile_a_vim_has_no_name_and_a_callback_must_take_get() {
+async fn without_the_onap_profile_vim_names_are_ignored_and_callbacks_are_tested() {
     let cluster = Cluster::running().await;
-    let site = Site::start(CONFIGURATION);
-    let (gybe, stranger) = (&site.gybe, site.caller(&[("X-Client", "onap")]));
+    let server = ConfiguredGybe::start(CONFIGURATION);
+    let (gybe, stranger) = (&server.gybe, server.caller(&[("X-Client", "onap")]));
     gybe.register_vim(&cluster.admin, VIM, false).await;
     let vnfd = gybe.onboard("small").await;
     let vnf = gybe.create("v1", &vnfd).await;
@@ -184,18 +184,18 @@ async fn without_the_profile_a_vim_has_no_name_and_a_callback_must_take_get() {
     adapter_server.answer_status(405);
     let subscription = json!({ "callbackUri": adapter_server.url });
     stranger.post("/vnflcm/v1/subscriptions", &subscription).await.problem(422);
-    // What the VIM is called matters only when it is deleted.
+    // The name of the VIM matters only for deletion.
     let unknown = json!([{ "id": "a", "vimId": "CloudOwner_RegionTwo" }]);
-    let so = site.caller(&[HEADER]);
+    let so = server.caller(&[HEADER]);
     let instantiate = json!({ "flavourId": "simple", "vimConnectionInfo": unknown });
     assert!(so.post(&format!("{vnf}/instantiate"), &instantiate).await.problem(422).contains("CloudOwner_RegionTwo"));
 }
 
 #[tokio::test]
-async fn a_subscription_to_an_instance_that_is_gone_goes_too() {
+async fn a_subscription_to_one_instance_is_deleted_with_it() {
     let configuration = CONFIGURATION.to_owned() + "orphan_subscriptions_after = 1\ncallback_test = 'off'\n";
-    let site = Site::start(&configuration);
-    let (gybe, so) = (&site.gybe, site.caller(&[HEADER]));
+    let server = ConfiguredGybe::start(&configuration);
+    let (gybe, so) = (&server.gybe, server.caller(&[HEADER]));
     let vnfd = gybe.onboard("small").await;
     let (vnf, other) = (gybe.create("v1", &vnfd).await, gybe.create("v1", &vnfd).await);
     let request = |ids: Value, callback: &str| {
@@ -206,8 +206,8 @@ async fn a_subscription_to_an_instance_that_is_gone_goes_too() {
         let made = so.post("/vnflcm/v1/subscriptions", &request(ids, callback)).await.expect(StatusCode::CREATED);
         made["_links"]["self"]["href"].as_str().unwrap().to_owned()
     };
-    let orphan = subscribe(json!([last(&vnf)]), "one").await;
-    let kept = subscribe(json!([last(&vnf), last(&other)]), "both").await;
+    let orphan = subscribe(json!([last_segment(&vnf)]), "one").await;
+    let kept = subscribe(json!([last_segment(&vnf), last_segment(&other)]), "both").await;
     let of_all = subscribe(json!([]), "all").await;
     gybe.delete(&vnf).await.expect(StatusCode::NO_CONTENT);
 
@@ -216,11 +216,11 @@ async fn a_subscription_to_an_instance_that_is_gone_goes_too() {
             list.as_array().unwrap().iter().map(|one| one["_links"]["self"]["href"].as_str().unwrap().to_owned());
         links.collect()
     };
-    let list = gybe.until("/vnflcm/v1/subscriptions", |list| list.as_array().unwrap().len() == 2).await;
+    let list = gybe.wait_until("/vnflcm/v1/subscriptions", |list| list.as_array().unwrap().len() == 2).await;
     assert_eq!(hrefs(&list), [kept.clone(), of_all.clone()]);
     gybe.get(&orphan).await.problem(404);
-    // The other one goes with the last instance that it names.
+    // The other subscription is deleted with the last instance that it names.
     gybe.delete(&other).await.expect(StatusCode::NO_CONTENT);
-    let list = gybe.until("/vnflcm/v1/subscriptions", |list| list.as_array().unwrap().len() == 1).await;
+    let list = gybe.wait_until("/vnflcm/v1/subscriptions", |list| list.as_array().unwrap().len() == 1).await;
     assert_eq!(hrefs(&list), [of_all]);
 }

@@ -1,10 +1,10 @@
-//! The workflows of openmsa: `/vnflcm/v1` with nothing but a flavour, `detail` of every error, polling; of the list of all op
-//! occurrences the last one of the VNF counts.
+//! The workflows of openmsa: `/vnflcm/v1` with only a flavour, `detail` of every error, polling. It uses the last op
+//! occurrence of the VNF in the list of all.
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use super::{Caller, Site, last};
+use super::{Caller, ConfiguredGybe, last_segment};
 use crate::support::cluster::Cluster;
 use crate::support::sample;
 
@@ -16,23 +16,23 @@ profile = "openmsa"
 network = "127.0.0.0/8"
 "#;
 
-/// The op occurrence that it takes for the VNF's: the last of the array that is.
+/// The op occurrence that it uses: the last one of the VNF in the array.
 async fn last_of(msa: &Caller<'_>, vnf: &str) -> Value {
     let answer = msa.get("/vnflcm/v1/vnf_lcm_op_occs").await;
     assert!(!answer.headers.contains_key("link"), "it follows none");
     let all = answer.expect(StatusCode::OK);
-    let of_vnf = all.as_array().unwrap().iter().rfind(|op| op["vnfInstanceId"] == last(vnf));
+    let of_vnf = all.as_array().unwrap().iter().rfind(|op| op["vnfInstanceId"] == last_segment(vnf));
     of_vnf.unwrap().clone()
 }
 
 #[tokio::test]
-async fn msa_instantiates_by_flavour_alone_and_looks_at_the_last_op_occurrence() {
+async fn openmsa_instantiates_with_the_flavour_alone_and_polls_the_last_op_occurrence() {
     let cluster = Cluster::running().await;
     let namespace = cluster.namespace().await;
-    let site = Site::start(CONFIGURATION);
-    let (gybe, msa) = (&site.gybe, site.caller(&[("Authorization", "Bearer of-keycloak")]));
+    let server = ConfiguredGybe::start(CONFIGURATION);
+    let (gybe, msa) = (&server.gybe, server.caller(&[("Authorization", "Bearer of-keycloak")]));
     gybe.register_vim(&cluster.admin, "default", true).await;
-    // It says nothing of a namespace: the manifests do.
+    // It sends no namespace: the manifests name one.
     let manifest = format!(
         "
 apiVersion: apps/v1
@@ -56,12 +56,12 @@ spec:
 
     let op = msa.begin(&vnf, "instantiate", &json!({ "flavourId": "simple" })).await;
     msa.poll(&op, &["COMPLETED"]).await;
-    // More of them than a page of all others has.
+    // More op occurrences than fit on a page.
     for cause in ["first", "second"] {
         let op = msa.begin(&vnf, "heal", &json!({ "cause": cause })).await;
         msa.poll(&op, &["COMPLETED"]).await;
         let found = last_of(&msa, &vnf).await;
-        assert_eq!(found["id"], last(&op));
+        assert_eq!(found["id"], last_segment(&op));
         assert_eq!(found["operationParams"]["cause"], cause, "lists leave nothing out");
     }
     let shown = msa.get("/vnflcm/v1/vnf_instances").await.expect(StatusCode::OK);
@@ -74,5 +74,5 @@ spec:
     msa.poll(&op, &["COMPLETED"]).await;
     msa.delete(&vnf).await.expect(StatusCode::NO_CONTENT);
     let gone = msa.get(&vnf).await;
-    assert!(gone.problem(404).contains(last(&vnf)));
+    assert!(gone.problem(404).contains(last_segment(&vnf)));
 }

@@ -1,14 +1,14 @@
-//! The real OpenStack client leads CNFs through their whole lives, by every command of its plug-in for Tacker that applies to a
-//! CNF. `vim` and `vnf package` are commands of `--os-tacker-api-version 1` alone, as is `vnflcm op cancel`: the plug-in has no
-//! others, and both versions of the rest use what these register.
+//! The real OpenStack client runs CNFs through their life cycle, with every command of its Tacker plug-in that applies
+//! to CNFs. `vim`, `vnf package` and `vnflcm op cancel` exist only with `--os-tacker-api-version 1`; both versions use
+//! what they register.
 //!
-//! Each test has runtime threads of its own beside the one that waits for the client.
+//! Each test has runtime threads of its own, because one thread waits for the client.
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use crate::support::cluster::{Cluster, TestNamespace};
-use crate::support::fault_proxy::{Fault, Front};
+use crate::support::fault_proxy::{FaultProxy, ProxyFault};
 use crate::support::gybe::Gybe;
 use crate::support::openstack::OpenStack;
 use crate::support::sample;
@@ -16,7 +16,7 @@ use crate::support::subscriber::Subscriber;
 
 const VERSIONS: [&str; 2] = ["1", "2"];
 
-/// A VIM file as `vim register --config-file` reads it, of an account that may do `verbs` with everything in the namespace.
+/// A file for `vim register --config-file`, with an account that has `verbs` on everything in the namespace.
 async fn vim_file(cluster: &Cluster, namespace: &TestNamespace, name: &str, verbs: &[&str]) -> String {
     let rules = verbs.iter().map(|verb| json!({ "apiGroups": ["*"], "resources": ["*"], "verbs": [verb] })).collect();
     config(&cluster.account(&namespace.name, name, rules).await)
@@ -24,7 +24,7 @@ async fn vim_file(cluster: &Cluster, namespace: &TestNamespace, name: &str, verb
 
 fn config(access: &gybe::domain::vim::VimAccess) -> String {
     let gybe::domain::vim::VimCredential::BearerToken(token) = &access.credential else { panic!("a token is wanted") };
-    // JSON is YAML.
+    // JSON is valid YAML.
     json!({
         "auth_url": access.endpoint, "bearer_token": token.expose(), "ssl_ca_cert": access.ca,
         "project_name": "default", "type": "kubernetes",
@@ -41,30 +41,30 @@ fn column(list: &Value, column: &str) -> Vec<String> {
     list.as_array().unwrap().iter().map(|row| text(row, column)).collect()
 }
 
-/// A person at a terminal with the client of a Gybe.
-struct Desk {
+/// A user of the client.
+struct ClientFixture {
     gybe: Gybe,
     openstack: OpenStack,
 }
 
-impl Desk {
+impl ClientFixture {
     fn of(gybe: Gybe) -> Self {
         let openstack = OpenStack::of(&gybe.url);
         Self { gybe, openstack }
     }
 
-    /// Onboards a sample; gives back the ids of the package and of its VNFD.
+    /// Onboards a sample; returns the ids of the package and of its VNFD.
     async fn onboard(&mut self, sample: &str) -> (String, String) {
         let package = text(&self.openstack.table("1", &["vnf", "package", "create"]), "ID");
         let csar = self.openstack.file("package.zip", sample::pack(sample));
         self.openstack.does("1", &["vnf", "package", "upload", "--path", &csar, &package]);
         let href = format!("/vnfpkgm/v1/vnf_packages/{package}");
-        self.gybe.until(&href, |package| package["onboardingState"] == "ONBOARDED").await;
+        self.gybe.wait_until(&href, |package| package["onboardingState"] == "ONBOARDED").await;
         let shown = self.openstack.table("1", &["vnf", "package", "show", &package]);
         (package, text(&shown, "VNFD ID"))
     }
 
-    /// The file of an instantiation in the form of the version.
+    /// The file of an instantiation for the version.
     fn instantiation(&self, version: &str, vim: &str, namespace: &TestNamespace) -> String {
         let connection = json!({ "id": "vim1", "vimId": vim, "vimType": "kubernetes" });
         let connections = match version {
@@ -78,17 +78,17 @@ impl Desk {
         self.openstack.file(&format!("instantiate-{version}.json"), request.to_string())
     }
 
-    /// The op occurrence that was begun last, once it needs nobody's work.
-    async fn settled(&mut self, version: &str, instance: &str) -> Value {
+    /// Waits until no conductor has to work on the latest op occurrence, and returns it.
+    async fn wait_ended(&mut self, version: &str, instance: &str) -> Value {
         let filter = format!("(eq,vnfInstanceId,{instance})");
         let listed = self.openstack.table(version, &["vnflcm", "op", "list", "--filter", &filter]);
         let op = column(&listed, "ID").pop().unwrap();
-        self.gybe.settled(&format!("/vnflcm/v{version}/vnf_lcm_op_occs/{op}")).await;
+        self.gybe.wait_ended(&format!("/vnflcm/v{version}/vnf_lcm_op_occs/{op}")).await;
         self.openstack.table(version, &["vnflcm", "op", "show", &op])
     }
 
     async fn completed(&mut self, version: &str, instance: &str, operation: &str) -> Value {
-        let op = self.settled(version, instance).await;
+        let op = self.wait_ended(version, instance).await;
         assert_eq!(
             (op["Operation"].as_str(), op["Operation State"].as_str()),
             (Some(operation), Some("COMPLETED")),
@@ -101,8 +101,8 @@ impl Desk {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn packages_are_created_uploaded_listed_shown_updated_downloaded_and_deleted() {
-    let mut desk = Desk::of(Gybe::start_with(&["--page-size", "1"]));
-    let os = &mut desk.openstack;
+    let mut client = ClientFixture::of(Gybe::start_with(&["--page-size", "1"]));
+    let os = &mut client.openstack;
     let created = os.table("1", &["vnf", "package", "create", "--user-data", "owner=lab", "--user-data", "a=b"]);
     assert_eq!(created["User Defined Data"], json!({ "owner": "lab", "a": "b" }), "{created:#}");
     assert_eq!(created["Onboarding State"], "CREATED");
@@ -111,17 +111,17 @@ async fn packages_are_created_uploaded_listed_shown_updated_downloaded_and_delet
     let said = os.does("1", &["vnf", "package", "upload", "--path", &csar, &first]);
     assert_eq!(said, format!("Upload request for VNF package {first} has been accepted.\n"));
     let href = format!("/vnfpkgm/v1/vnf_packages/{first}");
-    desk.gybe.until(&href, |package| package["onboardingState"] == "ONBOARDED").await;
-    let (second, _) = desk.onboard("no-metadata").await;
+    client.gybe.wait_until(&href, |package| package["onboardingState"] == "ONBOARDED").await;
+    let (second, _) = client.onboard("no-metadata").await;
 
-    let os = &mut desk.openstack;
+    let os = &mut client.openstack;
     let shown = os.table("1", &["vnf", "package", "show", &first]);
     assert_eq!(shown["VNF Product Name"], "Core5g");
     assert_eq!((&shown["Operational State"], &shown["Usage State"]), (&json!("ENABLED"), &json!("NOT_IN_USE")));
     assert_eq!(shown["Checksum"]["algorithm"], "SHA-512");
     assert!(shown["Additional Artifacts"].as_array().unwrap().len() > 5, "{shown:#}");
 
-    // Each of the two is on a page of its own.
+    // Each of the two is on its own page.
     assert_eq!(column(&os.table("1", &["vnf", "package", "list"]), "Id"), [first.clone(), second.clone()]);
     for selector in [&["--all_fields"][..], &["--fields", "checksum"], &["--exclude_fields", "userDefinedData"]] {
         let listed = os.table("1", &[&["vnf", "package", "list"], selector].concat());
@@ -166,8 +166,8 @@ async fn packages_are_created_uploaded_listed_shown_updated_downloaded_and_delet
 async fn vims_are_registered_listed_shown_set_and_deleted_by_name_and_by_id() {
     let cluster = Cluster::running().await;
     let namespace = cluster.namespace().await;
-    let mut desk = Desk::of(Gybe::start());
-    let os = &mut desk.openstack;
+    let mut client = ClientFixture::of(Gybe::start());
+    let os = &mut client.openstack;
     let (first, second) = (
         os.file("first.yaml", vim_file(&cluster, &namespace, "first", &[]).await),
         os.file("second.yaml", vim_file(&cluster, &namespace, "second", &[]).await),
@@ -205,59 +205,59 @@ async fn vims_are_registered_listed_shown_set_and_deleted_by_name_and_by_id() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_vnf_lives_from_create_to_delete_in_both_versions() {
+async fn a_vnf_goes_through_its_whole_life_cycle_in_both_versions() {
     let cluster = Cluster::running().await;
     let namespace = cluster.namespace().await;
-    let mut desk = Desk::of(Gybe::start());
-    let file = desk.openstack.file("vim.yaml", vim_file(&cluster, &namespace, "gybe", &["*"]).await);
-    let vim = text(&desk.openstack.table("1", &["vim", "register", "--config-file", &file, "cluster"]), "id");
-    let (_, vnfd) = desk.onboard("core5g").await;
+    let mut client = ClientFixture::of(Gybe::start());
+    let file = client.openstack.file("vim.yaml", vim_file(&cluster, &namespace, "gybe", &["*"]).await);
+    let vim = text(&client.openstack.table("1", &["vim", "register", "--config-file", &file, "cluster"]), "id");
+    let (_, vnfd) = client.onboard("core5g").await;
     for version in VERSIONS {
-        lives(&mut desk, version, &vnfd, &vim, &namespace).await;
+        check_life_cycle(&mut client, version, &vnfd, &vim, &namespace).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_vnf_gets_another_package() {
+async fn the_package_of_a_vnf_is_changed() {
     let cluster = Cluster::running().await;
     let namespace = cluster.namespace().await;
-    let mut desk = Desk::of(Gybe::start());
-    let file = desk.openstack.file("vim.yaml", vim_file(&cluster, &namespace, "gybe", &["*"]).await);
-    let vim = text(&desk.openstack.table("1", &["vim", "register", "--config-file", &file, "cluster"]), "id");
-    let ((_, before), (_, after)) = (desk.onboard("core5g").await, desk.onboard("core5g-2").await);
-    let id = text(&desk.openstack.table("2", &["vnflcm", "create", &before]), "ID");
-    let request = desk.instantiation("2", &vim, &namespace);
-    desk.openstack.does("2", &["vnflcm", "instantiate", &id, &request]);
-    desk.completed("2", &id, "INSTANTIATE").await;
+    let mut client = ClientFixture::of(Gybe::start());
+    let file = client.openstack.file("vim.yaml", vim_file(&cluster, &namespace, "gybe", &["*"]).await);
+    let vim = text(&client.openstack.table("1", &["vim", "register", "--config-file", &file, "cluster"]), "id");
+    let ((_, before), (_, after)) = (client.onboard("core5g").await, client.onboard("core5g-2").await);
+    let id = text(&client.openstack.table("2", &["vnflcm", "create", &before]), "ID");
+    let request = client.instantiation("2", &vim, &namespace);
+    client.openstack.does("2", &["vnflcm", "instantiate", &id, &request]);
+    client.completed("2", &id, "INSTANTIATE").await;
 
     let request = std::fs::read_to_string("samples/requests/change-vnfpkg-core5g-2.json").unwrap();
     assert!(request.contains(&after), "the request is for the sample");
-    let request = desk.openstack.file("change.json", request);
-    let said = desk.openstack.does("2", &["vnflcm", "change-vnfpkg", &id, &request]);
+    let request = client.openstack.file("change.json", request);
+    let said = client.openstack.does("2", &["vnflcm", "change-vnfpkg", &id, &request]);
     assert!(said.contains("has been accepted"), "{said}");
-    desk.completed("2", &id, "CHANGE_VNFPKG").await;
-    let shown = desk.openstack.table("2", &["vnflcm", "show", &id]);
+    client.completed("2", &id, "CHANGE_VNFPKG").await;
+    let shown = client.openstack.table("2", &["vnflcm", "show", &id]);
     assert_eq!(shown["VNFD ID"], after.as_str(), "{shown:#}");
-    desk.openstack.does("2", &["vnflcm", "terminate", "--termination-type", "FORCEFUL", "--D", &id]);
+    client.openstack.does("2", &["vnflcm", "terminate", "--termination-type", "FORCEFUL", "--D", &id]);
     assert!(cluster.marked(&namespace.name).await.is_empty());
 }
 
-async fn lives(desk: &mut Desk, version: &str, vnfd: &str, vim: &str, namespace: &TestNamespace) {
+async fn check_life_cycle(client: &mut ClientFixture, version: &str, vnfd: &str, vim: &str, namespace: &TestNamespace) {
     let create = ["vnflcm", "create", "--name", "core", "--description", "a core", vnfd];
-    let created = desk.openstack.table(version, &create);
+    let created = client.openstack.table(version, &create);
     assert_eq!(created["Instantiation State"], "NOT_INSTANTIATED");
     assert_eq!(created["VNF Instance Description"], "a core");
     assert_eq!(created.get("VNF Package ID").is_some(), version == "1", "{created:#}");
     let id = text(&created, "ID");
 
-    let request = desk.instantiation(version, vim, namespace);
-    let said = desk.openstack.does(version, &["vnflcm", "instantiate", &id, &request]);
+    let request = client.instantiation(version, vim, namespace);
+    let said = client.openstack.does(version, &["vnflcm", "instantiate", &id, &request]);
     assert_eq!(said, format!("Instantiate request for VNF Instance {id} has been accepted.\n"));
-    let op = desk.completed(version, &id, "INSTANTIATE").await;
+    let op = client.completed(version, &id, "INSTANTIATE").await;
     assert_eq!(op["Operation Parameters"]["additionalParams"]["namespace"], namespace.name.as_str(), "{op:#}");
     assert!(!op["Resource Changes"]["affectedVnfcs"].as_array().unwrap().is_empty(), "{op:#}");
 
-    let os = &mut desk.openstack;
+    let os = &mut client.openstack;
     let listed = os.table(version, &["vnflcm", "list"]);
     let ours = listed.as_array().unwrap().iter().find(|row| row["ID"] == id.as_str()).unwrap();
     assert_eq!((&ours["Instantiation State"], &ours["VNFD ID"]), (&json!("INSTANTIATED"), &json!(vnfd)));
@@ -268,103 +268,103 @@ async fn lives(desk: &mut Desk, version: &str, vnfd: &str, vim: &str, namespace:
 
     let update = os.file("update.json", json!({ "vnfInstanceName": "renamed", "metadata": { "a": "b" } }).to_string());
     os.does(version, &["vnflcm", "update", "--I", &update, &id]);
-    let op = desk.completed(version, &id, "MODIFY_INFO").await;
+    let op = client.completed(version, &id, "MODIFY_INFO").await;
     assert_eq!(op["Changed Info"]["vnfInstanceName"], "renamed", "{op:#}");
 
-    let level = async |desk: &mut Desk| {
-        let info = desk.openstack.table(version, &["vnflcm", "show", &id])["Instantiated Vnf Info"].clone();
+    let level = async |client: &mut ClientFixture| {
+        let info = client.openstack.table(version, &["vnflcm", "show", &id])["Instantiated Vnf Info"].clone();
         let levels = info["scaleStatus"].as_array().unwrap().clone();
         levels.iter().find(|level| level["aspectId"] == "amf").unwrap()["scaleLevel"].as_u64().unwrap()
     };
-    let before = level(desk).await;
+    let before = level(client).await;
     let scale = ["vnflcm", "scale", "--type", "SCALE_OUT", "--aspect-id", "amf", "--number-of-steps", "1", &id];
-    let said = desk.openstack.does(version, &scale);
+    let said = client.openstack.does(version, &scale);
     assert_eq!(said, format!("Scale request for VNF Instance {id} has been accepted.\n"));
-    desk.completed(version, &id, "SCALE").await;
-    assert_eq!(level(desk).await, before + 1);
-    let extra = desk.openstack.file("extra.json", json!({ "additionalParams": { "why": "test" } }).to_string());
+    client.completed(version, &id, "SCALE").await;
+    assert_eq!(level(client).await, before + 1);
+    let extra = client.openstack.file("extra.json", json!({ "additionalParams": { "why": "test" } }).to_string());
     let scale = ["vnflcm", "scale", "--type", "SCALE_IN", "--aspect-id", "amf", "--additional-param-file", &extra, &id];
-    desk.openstack.does(version, &scale);
-    let op = desk.completed(version, &id, "SCALE").await;
+    client.openstack.does(version, &scale);
+    let op = client.completed(version, &id, "SCALE").await;
     assert_eq!(op["Operation Parameters"]["additionalParams"], json!({ "why": "test" }));
-    assert_eq!(level(desk).await, before);
+    assert_eq!(level(client).await, before);
 
-    let shown = desk.openstack.table(version, &["vnflcm", "show", &id]);
+    let shown = client.openstack.table(version, &["vnflcm", "show", &id]);
     let vnfcs = if version == "1" { "vnfcResourceInfo" } else { "vnfcInfo" };
     let vnfc = text(&shown["Instantiated Vnf Info"][vnfcs][0], "id");
     let heal = ["vnflcm", "heal", "--cause", "test", "--vnfc-instance", &vnfc, "--", &id];
-    let said = desk.openstack.does(version, &heal);
+    let said = client.openstack.does(version, &heal);
     assert_eq!(said, format!("Heal request for VNF Instance {id} has been accepted.\n"));
-    let op = desk.completed(version, &id, "HEAL").await;
+    let op = client.completed(version, &id, "HEAL").await;
     assert_eq!(op["Operation Parameters"]["vnfcInstanceId"], json!([vnfc]));
-    desk.openstack.does(version, &["vnflcm", "heal", &id]);
-    desk.completed(version, &id, "HEAL").await;
+    client.openstack.does(version, &["vnflcm", "heal", &id]);
+    client.completed(version, &id, "HEAL").await;
 
-    let refused = desk.openstack.fails(version, &["vnflcm", "delete", &id]);
+    let refused = client.openstack.fails(version, &["vnflcm", "delete", &id]);
     assert!(refused.contains("terminate it first"), "{refused}");
-    let nothing = desk.openstack.file("change.json", json!({ "extVirtualLinks": [] }).to_string());
-    let refused = desk.openstack.fails(version, &["vnflcm", "change-ext-conn", &id, &nothing]);
+    let nothing = client.openstack.file("change.json", json!({ "extVirtualLinks": [] }).to_string());
+    let refused = client.openstack.fails(version, &["vnflcm", "change-ext-conn", &id, &nothing]);
     assert!(refused.contains("change_ext_conn is not supported"), "{refused}");
 
     let terminate =
         ["vnflcm", "terminate", "--termination-type", "GRACEFUL", "--graceful-termination-timeout", "1", &id];
-    let said = desk.openstack.does(version, &terminate);
+    let said = client.openstack.does(version, &terminate);
     assert_eq!(said, format!("Terminate request for VNF Instance '{id}' has been accepted.\n"));
-    desk.completed(version, &id, "TERMINATE").await;
-    let said = desk.openstack.does(version, &["vnflcm", "delete", &id]);
+    client.completed(version, &id, "TERMINATE").await;
+    let said = client.openstack.does(version, &["vnflcm", "delete", &id]);
     assert_eq!(said, format!("Vnf instance '{id}' is deleted successfully\n"));
 
-    // At once: created with its instantiation, terminated with its deletion.
-    let created = desk.openstack.does(version, &["vnflcm", "create", "--I", &request, vnfd, "-f", "json"]);
+    // Combined commands: create with instantiation, terminate with deletion.
+    let created = client.openstack.does(version, &["vnflcm", "create", "--I", &request, vnfd, "-f", "json"]);
     let (said, table) = created.split_once('\n').unwrap();
     let id = text(&serde_json::from_str(table).unwrap(), "ID");
     assert_eq!(said, format!("VNF Instance {id} is created and instantiation request has been accepted."));
-    desk.completed(version, &id, "INSTANTIATE").await;
-    let said = desk.openstack.does(version, &["vnflcm", "terminate", "--termination-type", "FORCEFUL", "--D", &id]);
+    client.completed(version, &id, "INSTANTIATE").await;
+    let said = client.openstack.does(version, &["vnflcm", "terminate", "--termination-type", "FORCEFUL", "--D", &id]);
     assert!(said.ends_with(&format!("VNF Instance '{id}' is deleted successfully\n")), "{said}");
-    desk.gybe.get(&format!("/vnflcm/v{version}/vnf_instances/{id}")).await.problem(404);
+    client.gybe.get(&format!("/vnflcm/v{version}/vnf_instances/{id}")).await.problem(404);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn operations_are_retried_rolled_back_failed_and_cancelled() {
     let cluster = Cluster::running().await;
     let namespace = cluster.namespace().await;
-    let mut desk = Desk::of(Gybe::start());
-    let nobody = desk.openstack.file("nobody.yaml", vim_file(&cluster, &namespace, "nobody", &[]).await);
-    let allowed = desk.openstack.file("allowed.yaml", vim_file(&cluster, &namespace, "allowed", &["*"]).await);
-    let vim = text(&desk.openstack.table("1", &["vim", "register", "--config-file", &nobody, "vim"]), "id");
-    let (_, vnfd) = desk.onboard("small").await;
+    let mut client = ClientFixture::of(Gybe::start());
+    let nobody = client.openstack.file("nobody.yaml", vim_file(&cluster, &namespace, "nobody", &[]).await);
+    let allowed = client.openstack.file("allowed.yaml", vim_file(&cluster, &namespace, "allowed", &["*"]).await);
+    let vim = text(&client.openstack.table("1", &["vim", "register", "--config-file", &nobody, "vim"]), "id");
+    let (_, vnfd) = client.onboard("small").await;
     for version in VERSIONS {
-        // Of an account that may do nothing, operations fail.
-        desk.openstack.table("1", &["vim", "set", "--config-file", &nobody, "vim"]);
-        let request = desk.instantiation(version, &vim, &namespace);
-        let id = text(&desk.openstack.table(version, &["vnflcm", "create", &vnfd]), "ID");
-        desk.openstack.does(version, &["vnflcm", "instantiate", &id, &request]);
-        let op = desk.settled(version, &id).await;
+        // With an account without permissions, operations fail.
+        client.openstack.table("1", &["vim", "set", "--config-file", &nobody, "vim"]);
+        let request = client.instantiation(version, &vim, &namespace);
+        let id = text(&client.openstack.table(version, &["vnflcm", "create", &vnfd]), "ID");
+        client.openstack.does(version, &["vnflcm", "instantiate", &id, &request]);
+        let op = client.wait_ended(version, &id).await;
         assert_eq!(op["Operation State"], "FAILED_TEMP", "{op:#}");
         assert_eq!(op["Error"]["status"], 403, "{op:#}");
         let op = text(&op, "ID");
-        let said = desk.openstack.does(version, &["vnflcm", "op", "retry", &op]);
+        let said = client.openstack.does(version, &["vnflcm", "op", "retry", &op]);
         assert_eq!(said, format!("Retry request for LCM operation {op} has been accepted\n"));
-        assert_eq!(desk.settled(version, &id).await["Operation State"], "FAILED_TEMP");
-        desk.openstack.table("1", &["vim", "set", "--config-file", &allowed, "vim"]);
-        let said = desk.openstack.does(version, &["vnflcm", "op", "rollback", &op]);
+        assert_eq!(client.wait_ended(version, &id).await["Operation State"], "FAILED_TEMP");
+        client.openstack.table("1", &["vim", "set", "--config-file", &allowed, "vim"]);
+        let said = client.openstack.does(version, &["vnflcm", "op", "rollback", &op]);
         assert_eq!(said, format!("Rollback request for LCM operation {op} has been accepted\n"));
-        let rolled_back = desk.settled(version, &id).await;
+        let rolled_back = client.wait_ended(version, &id).await;
         assert_eq!(rolled_back["Operation State"], "ROLLED_BACK", "{rolled_back:#}");
 
-        desk.openstack.table("1", &["vim", "set", "--config-file", &nobody, "vim"]);
-        desk.openstack.does(version, &["vnflcm", "instantiate", &id, &request]);
-        let op = text(&desk.settled(version, &id).await, "ID");
-        let failed = desk.openstack.table(version, &["vnflcm", "op", "fail", &op]);
+        client.openstack.table("1", &["vim", "set", "--config-file", &nobody, "vim"]);
+        client.openstack.does(version, &["vnflcm", "instantiate", &id, &request]);
+        let op = text(&client.wait_ended(version, &id).await, "ID");
+        let failed = client.openstack.table(version, &["vnflcm", "op", "fail", &op]);
         assert_eq!((text(&failed, "ID"), text(&failed, "Operation State")), (op.clone(), "FAILED".to_owned()));
-        let refused = desk.openstack.fails(version, &["vnflcm", "op", "retry", &op]);
+        let refused = client.openstack.fails(version, &["vnflcm", "op", "retry", &op]);
         assert!(refused.contains("FAILED"), "{refused}");
 
-        // The list by what is shown of it; the client has a spelling of its own for what is to be left out.
-        let listed = desk.openstack.table(version, &["vnflcm", "op", "list", "--fields", "operationParams"]);
+        // Lists with selected attributes; the client has its own spelling for exclusions.
+        let listed = client.openstack.table(version, &["vnflcm", "op", "list", "--fields", "operationParams"]);
         assert!(column(&listed, "Operation State").contains(&"ROLLED_BACK".to_owned()), "{listed:#}");
-        desk.openstack.table(version, &["vnflcm", "op", "list", "--exclude-fields", "operationParams"]);
+        client.openstack.table(version, &["vnflcm", "op", "list", "--exclude-fields", "operationParams"]);
     }
 }
 
@@ -374,20 +374,20 @@ async fn an_operation_is_cancelled() {
     let namespace = cluster.namespace().await;
     let rules = json!([{ "apiGroups": ["*"], "resources": ["*"], "verbs": ["*"] }]);
     let account = cluster.account(&namespace.name, "gybe", rules).await;
-    let front = Front::of(&cluster.admin).await;
-    let mut desk = Desk::of(Gybe::start());
-    let file = desk.openstack.file("vim.yaml", config(&front.access(&account)));
-    let vim = text(&desk.openstack.table("1", &["vim", "register", "--config-file", &file, "front"]), "id");
-    let (_, vnfd) = desk.onboard("small").await;
-    let request = desk.instantiation("1", &vim, &namespace);
-    let id = text(&desk.openstack.table("1", &["vnflcm", "create", &vnfd]), "ID");
-    front.set(Fault::Answers(StatusCode::SERVICE_UNAVAILABLE, 1));
-    desk.openstack.does("1", &["vnflcm", "instantiate", &id, &request]);
-    let op = text(&desk.openstack.table("1", &["vnflcm", "op", "list"])[0], "ID");
-    let cancelled = desk.openstack.run("1", &["vnflcm", "op", "cancel", "--cancel-mode", "FORCEFUL", &op]);
-    // It says so, and then fails at showing a table of the 202, which has no body (so with Tacker, too).
+    let proxy = FaultProxy::of(&cluster.admin).await;
+    let mut client = ClientFixture::of(Gybe::start());
+    let file = client.openstack.file("vim.yaml", config(&proxy.access(&account)));
+    let vim = text(&client.openstack.table("1", &["vim", "register", "--config-file", &file, "front"]), "id");
+    let (_, vnfd) = client.onboard("small").await;
+    let request = client.instantiation("1", &vim, &namespace);
+    let id = text(&client.openstack.table("1", &["vnflcm", "create", &vnfd]), "ID");
+    proxy.set(ProxyFault::Answers(StatusCode::SERVICE_UNAVAILABLE, 1));
+    client.openstack.does("1", &["vnflcm", "instantiate", &id, &request]);
+    let op = text(&client.openstack.table("1", &["vnflcm", "op", "list"])[0], "ID");
+    let cancelled = client.openstack.run("1", &["vnflcm", "op", "cancel", "--cancel-mode", "FORCEFUL", &op]);
+    // It reports success and then fails to show a table of the 202, which has no body (also with Tacker).
     assert_eq!(cancelled.out, format!("Cancel request for LCM operation {op} has been accepted\n"), "{cancelled:?}");
-    let settled = desk.settled("1", &id).await;
+    let settled = client.wait_ended("1", &id).await;
     assert_eq!(settled["Operation State"], "ROLLED_BACK", "{settled:#}");
     assert_eq!(settled["Error"]["cancelMode"], "FORCEFUL", "{settled:#}");
 }
@@ -395,8 +395,8 @@ async fn an_operation_is_cancelled() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn subscriptions_are_created_listed_shown_and_deleted_in_both_versions() {
     let subscriber = Subscriber::start().await;
-    let mut desk = Desk::of(Gybe::start());
-    let os = &mut desk.openstack;
+    let mut client = ClientFixture::of(Gybe::start());
+    let os = &mut client.openstack;
     for version in VERSIONS {
         let request = |name: &str| {
             json!({
@@ -408,7 +408,7 @@ async fn subscriptions_are_created_listed_shown_and_deleted_in_both_versions() {
         let first = os.table(version, &["vnflcm", "subsc", "create", &a]);
         assert_eq!(first["Filter"], json!({ "operationTypes": ["INSTANTIATE"] }), "{first:#}");
         let first = text(&first, "ID");
-        // There is none like it twice; the client posts again to where it is redirected, so that it ends with an error.
+        // An equal subscription exists; the client follows the redirect with another POST and ends with an error.
         let refused = os.fails(version, &["vnflcm", "subsc", "create", &a]);
         assert!(refused.contains(&format!("/subscriptions/{first}")), "{refused}");
         let second = text(&os.table(version, &["vnflcm", "subsc", "create", &b]), "ID");
@@ -424,13 +424,13 @@ async fn subscriptions_are_created_listed_shown_and_deleted_in_both_versions() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_versions_of_the_interface_are_shown() {
-    let mut desk = Desk::of(Gybe::start());
+async fn api_versions_are_shown() {
+    let mut client = ClientFixture::of(Gybe::start());
     for version in VERSIONS {
-        let all = desk.openstack.does(version, &["vnflcm", "versions", "-f", "json"]);
+        let all = client.openstack.does(version, &["vnflcm", "versions", "-f", "json"]);
         assert!(all.contains("1.3.0") && all.contains("2.0.0"), "{all}");
         for (major, shown, other) in [("1", "1.3.0", "2.0.0"), ("2", "2.0.0", "1.3.0")] {
-            let one = desk.openstack.does(version, &["vnflcm", "versions", "--major-version", major]);
+            let one = client.openstack.does(version, &["vnflcm", "versions", "--major-version", major]);
             assert!(one.contains(shown) && !one.contains(other), "{one}");
         }
     }

@@ -3,7 +3,7 @@
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use super::Site;
+use super::ConfiguredGybe;
 use crate::support::gybe::binary;
 
 const CONFIGURATION: &str = r#"
@@ -27,9 +27,9 @@ header = { name = "X-Client", value = "tacker" }
 
 #[tokio::test]
 async fn requires_version_header_from_a_strict_client() {
-    let site = Site::start(CONFIGURATION);
+    let server = ConfiguredGybe::start(CONFIGURATION);
     let path = "/vnflcm/v2/vnf_instances";
-    let strict = site.caller(&[("X-Client", "strict")]);
+    let strict = server.caller(&[("X-Client", "strict")]);
     let refused = strict.get(path).await;
     assert!(refused.problem(400).contains("Version: 2.0.0"), "{}", refused.text);
     assert_eq!(refused.headers["version"], "2.0.0");
@@ -37,17 +37,17 @@ async fn requires_version_header_from_a_strict_client() {
     for exempt in ["/vnflcm/api_versions", "/vnflcm/v2/api_versions", "/v1.0/vims"] {
         strict.get(exempt).await.expect(StatusCode::OK);
     }
-    let with_version = site.caller(&[("X-Client", "strict"), ("Version", "2.0.0")]);
+    let with_version = server.caller(&[("X-Client", "strict"), ("Version", "2.0.0")]);
     with_version.get(path).await.expect(StatusCode::OK);
     for other in [&[("X-Client", "other")][..], &[]] {
-        site.caller(other).get(path).await.expect(StatusCode::OK);
+        server.caller(other).get(path).await.expect(StatusCode::OK);
     }
 }
 
 #[tokio::test]
 async fn applies_own_links_pages_and_error_type() {
-    let site = Site::start(CONFIGURATION);
-    let (gybe, inside) = (&site.gybe, site.caller(&[("X-Client", "inside")]));
+    let server = ConfiguredGybe::start(CONFIGURATION);
+    let (gybe, inside) = (&server.gybe, server.caller(&[("X-Client", "inside")]));
     let vnfd = gybe.onboard("small").await;
     let created = inside.post("/vnflcm/v2/vnf_instances", &json!({ "vnfdId": vnfd })).await;
     let vnf = created.expect(StatusCode::CREATED);
@@ -75,18 +75,18 @@ async fn applies_own_links_pages_and_error_type() {
     gybe.get(unknown).await.problem(404);
     // Any request may ask for that.
     let likes_json = [("Accept", "application/json, application/problem+json;q=0.1")];
-    assert_eq!(site.caller(&likes_json).get(unknown).await.content_type.as_deref(), Some("application/json"));
-    site.caller(&[("Accept", "application/json")]).get(unknown).await.problem(404);
+    assert_eq!(server.caller(&likes_json).get(unknown).await.content_type.as_deref(), Some("application/json"));
+    server.caller(&[("Accept", "application/json")]).get(unknown).await.problem(404);
 }
 
 #[tokio::test]
 async fn lists_all_attributes_of_v1_for_a_tacker_client() {
-    let site = Site::start(CONFIGURATION);
-    let vnfd = site.gybe.onboard("small").await;
+    let server = ConfiguredGybe::start(CONFIGURATION);
+    let vnfd = server.gybe.onboard("small").await;
     let body = json!({ "vnfdId": vnfd, "metadata": { "site": "north" } });
-    site.gybe.post("/vnflcm/v1/vnf_instances", &body).await.expect(StatusCode::CREATED);
+    server.gybe.post("/vnflcm/v1/vnf_instances", &body).await.expect(StatusCode::CREATED);
     let shown = async |client: &str, path: &str| {
-        let list = site.caller(&[("X-Client", client)]).get(path).await.expect(StatusCode::OK);
+        let list = server.caller(&[("X-Client", client)]).get(path).await.expect(StatusCode::OK);
         list[0].get("metadata").is_some()
     };
     assert!(shown("tacker", "/vnflcm/v1/vnf_instances").await);
@@ -94,7 +94,7 @@ async fn lists_all_attributes_of_v1_for_a_tacker_client() {
     assert!(!shown("tacker", "/vnflcm/v1/vnf_instances?exclude_default").await);
     assert!(shown("tacker", "/vnflcm/v1/vnf_instances?fields=metadata").await);
     assert!(!shown("other", "/vnflcm/v1/vnf_instances").await);
-    let packages = site.caller(&[("X-Client", "tacker")]).get("/vnfpkgm/v1/vnf_packages").await;
+    let packages = server.caller(&[("X-Client", "tacker")]).get("/vnfpkgm/v1/vnf_packages").await;
     let package = packages.expect(StatusCode::OK)[0].clone();
     assert_eq!(package.get("softwareImages"), None, "lists of packages do not change: {package:#}");
 }
@@ -109,7 +109,7 @@ fn accepts_the_sample_and_names_the_line_of_an_error() {
     assert!(shown.status.success(), "{}", String::from_utf8_lossy(&shown.stderr));
     let shown = String::from_utf8(shown.stdout).unwrap();
     assert!(shown.contains("ONAP SO") && !shown.contains("4c1f0e"), "the value of a header is not shown: {shown}");
-    let wrong = super::written("[[client]]\nname = 'a'\nprofile = 'onpa'\n");
+    let wrong = super::config_file("[[client]]\nname = 'a'\nprofile = 'onpa'\n");
     let output = check(wrong.path());
     assert!(!output.status.success());
     let error = String::from_utf8(output.stderr).unwrap();

@@ -1,5 +1,5 @@
-//! Operations in FAILED_TEMP that nobody decides about: what the client's profile says is done, once, by whoever is there,
-//! across restarts. First the store, on both engines; then through the real binary, as ONAP meets it.
+//! Operations in FAILED_TEMP without a decision: the remedy in the client's profile is applied once, by any process,
+//! across restarts. First on the store of both engines, then through the real binary with ONAP's profile.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,27 +19,33 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::Site;
+use super::ConfiguredGybe;
 use crate::support::cluster::Cluster;
-use crate::support::ops::Ops;
+use crate::support::gybe::{SHORT_GRACE, instantiate_request};
+use crate::support::op_occ_fixture::OpOccFixture;
 use crate::support::postgres::Database;
 use crate::support::store::{outcome, postponement, record, store_plan, work};
 use crate::support::subscriber::{Received, Subscriber};
 
 on_both_engines! {
-    Ops::on_sqlite(), Ops::on_postgres();
-    an_operation_is_due_when_its_time_is_over_and_not_before
-    what_a_person_decides_meanwhile_counts
-    what_has_no_way_back_is_failed_and_what_has_one_is_rolled_back
-    what_stops_on_the_way_back_is_failed_the_next_time
-    who_is_killed_before_deciding_has_decided_nothing
+    OpOccFixture::on_sqlite(), OpOccFixture::on_postgres();
+    an_abandoned_operation_is_claimed_only_after_its_deadline
+    a_decision_by_a_person_takes_precedence
+    an_abandoned_operation_is_rolled_back_if_possible_and_failed_otherwise
+    an_abandoned_rollback_that_stops_is_failed
+    a_conductor_killed_before_deciding_leaves_no_decision
 }
 
 const LONG: Duration = Duration::from_secs(600);
 const AT_ONCE: Option<Unattended> = Some(Unattended { after: Duration::ZERO, remedy: Remedy::Rollback });
 
-/// An operation in FAILED_TEMP with that plan, of which nobody else has claimed anything.
-async fn stopped(ops: &Ops, operation: LcmOperation, plan: &Plan, unattended: Option<Unattended>) -> VnfLcmOpOcc {
+/// Creates an operation in FAILED_TEMP with that plan.
+async fn stopped(
+    ops: &OpOccFixture,
+    operation: LcmOperation,
+    plan: &Plan,
+    unattended: Option<Unattended>,
+) -> VnfLcmOpOcc {
     let op = ops.begin_unattended(operation, OpState::Starting, unattended).await;
     let claimed = work(ops.store.claim("test", LONG, 1).await.unwrap());
     assert_eq!(claimed.op.id, op.id);
@@ -60,7 +66,7 @@ fn plan(backward: bool) -> Plan {
     Plan { backward: backward.then(Vec::new), ..Plan::default() }
 }
 
-/// A conductor over that store, until it is dropped.
+/// A conductor on that store; it stops when dropped.
 fn conductor(store: &Arc<dyn Store>) -> impl Drop {
     let settings = ConductorConfig {
         owner: "decider".to_owned(),
@@ -76,8 +82,8 @@ fn conductor(store: &Arc<dyn Store>) -> impl Drop {
     stop.drop_guard()
 }
 
-/// The operation once it is over.
-async fn over(ops: &Ops, op: &VnfLcmOpOcc) -> VnfLcmOpOcc {
+/// Waits until the operation has ended.
+async fn over(ops: &OpOccFixture, op: &VnfLcmOpOcc) -> VnfLcmOpOcc {
     let begun = Instant::now();
     loop {
         let now = ops.show(op).await;
@@ -89,7 +95,7 @@ async fn over(ops: &Ops, op: &VnfLcmOpOcc) -> VnfLcmOpOcc {
     }
 }
 
-async fn an_operation_is_due_when_its_time_is_over_and_not_before(ops: Ops) {
+async fn an_abandoned_operation_is_claimed_only_after_its_deadline(ops: OpOccFixture) {
     let later = Unattended { after: LONG, remedy: Remedy::Rollback };
     stopped(&ops, LcmOperation::Instantiate, &plan(true), None).await;
     assert!(
@@ -110,7 +116,7 @@ async fn an_operation_is_due_when_its_time_is_over_and_not_before(ops: Ops) {
     assert_eq!(queue.waiting, 0, "nothing waits for a conductor: {queue:?}");
 }
 
-async fn what_a_person_decides_meanwhile_counts(ops: Ops) {
+async fn a_decision_by_a_person_takes_precedence(ops: OpOccFixture) {
     let op = stopped(&ops, LcmOperation::Instantiate, &plan(true), AT_ONCE).await;
     let claimed = work(ops.store.claim("slow", LONG, 1).await.unwrap());
     ops.store.resume_operation(&op.project_id, op.id, OpEvent::Retry, System.now()).await.unwrap();
@@ -121,7 +127,7 @@ async fn what_a_person_decides_meanwhile_counts(ops: Ops) {
     assert_eq!((retried.op.id, retried.op.state), (op.id, OpState::Processing), "at once, whoever was about to decide");
 }
 
-async fn what_has_no_way_back_is_failed_and_what_has_one_is_rolled_back(ops: Ops) {
+async fn an_abandoned_operation_is_rolled_back_if_possible_and_failed_otherwise(ops: OpOccFixture) {
     for (operation, way_back, remedy, wanted) in [
         (LcmOperation::Instantiate, true, Remedy::Rollback, OpState::RolledBack),
         (LcmOperation::Instantiate, true, Remedy::Fail, OpState::Failed),
@@ -138,7 +144,7 @@ async fn what_has_no_way_back_is_failed_and_what_has_one_is_rolled_back(ops: Ops
     }
 }
 
-async fn what_stops_on_the_way_back_is_failed_the_next_time(ops: Ops) {
+async fn an_abandoned_rollback_that_stops_is_failed(ops: OpOccFixture) {
     let op = stopped(&ops, LcmOperation::Instantiate, &plan(true), AT_ONCE).await;
     let claimed = work(ops.store.claim("test", LONG, 1).await.unwrap());
     ops.store.end_operation(claimed.lease, &ending(OpState::FailedTemp, OpState::RollingBack, AT_ONCE)).await.unwrap();
@@ -152,7 +158,7 @@ async fn what_stops_on_the_way_back_is_failed_the_next_time(ops: Ops) {
     assert_eq!(over(&ops, &op).await.state, OpState::Failed);
 }
 
-async fn who_is_killed_before_deciding_has_decided_nothing(ops: Ops) {
+async fn a_conductor_killed_before_deciding_leaves_no_decision(ops: OpOccFixture) {
     let op = stopped(&ops, LcmOperation::Heal, &plan(false), AT_ONCE).await;
     let killed = work(ops.store.claim("killed", Duration::from_millis(1), 1).await.unwrap());
     assert_eq!(ops.show(&op).await.state, OpState::FailedTemp);
@@ -162,8 +168,6 @@ async fn who_is_killed_before_deciding_has_decided_nothing(ops: Ops) {
     assert!(matches!(late, Err(StoreError::LeaseLost)), "{late:?}");
 }
 
-// --- as ONAP meets it -------------------------------------------------------------------------------------------------
-
 const CONFIGURATION: &str = r#"
 [[client]]
 name = "ONAP SO"
@@ -172,55 +176,58 @@ header = { name = "X-Client", value = "onap-so" }
 unattended_after = 3
 "#;
 
-/// What was told of the operation. One that the killed process had sent, and not noted, comes again under its id.
-fn told(received: &[Received], op: &str) -> Vec<String> {
+/// The notifications of the operation. One that the killed process had sent, but not recorded, is repeated under its
+/// id.
+fn summaries(received: &[Received], op: &str) -> Vec<String> {
     let mut ids = BTreeSet::new();
     let of_op = received.iter().filter(|one| one.body["vnfLcmOpOccId"] == op);
-    of_op.filter(|one| ids.insert(one.id())).map(Received::tells).collect()
+    of_op.filter(|one| ids.insert(one.id())).map(Received::summary).collect()
 }
 
-/// Instantiates what never becomes ready; while it waits in FAILED_TEMP the process is killed. ONAP knows no such state.
-async fn left_alone(mut site: Site) {
+/// Instantiates a VNF that never becomes ready and kills the process while the operation is in FAILED_TEMP. ONAP does
+/// not know that state.
+async fn check_abandoned(mut server: ConfiguredGybe) {
     let cluster = Cluster::running().await;
     let (namespace, other) = (cluster.namespace().await, cluster.namespace().await);
-    site.gybe.register_vim(&cluster.admin, "CloudOwner_RegionOne", true).await;
-    let vnfd = site.gybe.onboard("broken/image-pull").await;
+    server.gybe.register_vim(&cluster.admin, "CloudOwner_RegionOne", true).await;
+    let vnfd = server.gybe.onboard("broken/image-pull").await;
     let subscriber = Subscriber::start().await;
     let subscription = json!({ "callbackUri": subscriber.url });
-    site.gybe.post("/vnflcm/v1/subscriptions", &subscription).await.expect(StatusCode::CREATED);
-    let request = |namespace: &str| json!({ "flavourId": "simple", "additionalParams": { "namespace": namespace } });
+    server.gybe.post("/vnflcm/v1/subscriptions", &subscription).await.expect(StatusCode::CREATED);
+    let request = |namespace: &str| instantiate_request(namespace);
 
-    let persons = site.gybe.create("v1", &vnfd).await;
-    let persons = site.gybe.begin(&persons, "instantiate", &request(other.name.as_str())).await;
-    site.gybe.until(&persons, |op| op["operationState"] == "FAILED_TEMP").await;
-    let vnf = site.gybe.create("v1", &vnfd).await;
-    let so = site.caller(&[("X-Client", "onap-so")]);
+    let persons = server.gybe.create("v1", &vnfd).await;
+    let persons = server.gybe.begin(&persons, "instantiate", &request(other.name.as_str())).await;
+    server.gybe.wait_until(&persons, |op| op["operationState"] == "FAILED_TEMP").await;
+    let vnf = server.gybe.create("v1", &vnfd).await;
+    let so = server.caller(&[("X-Client", "onap-so")]);
     let op = so.begin(&vnf, "instantiate", &request(namespace.name.as_str())).await;
-    site.gybe.until(&op, |op| op["operationState"] == "FAILED_TEMP").await;
-    site.gybe.kill();
-    site.gybe.restart();
+    server.gybe.wait_until(&op, |op| op["operationState"] == "FAILED_TEMP").await;
+    server.gybe.kill();
+    server.gybe.restart();
 
-    let ended = site.gybe.until(&op, |op| op["operationState"] == "ROLLED_BACK").await;
+    let ended = server.gybe.wait_until(&op, |op| op["operationState"] == "ROLLED_BACK").await;
     assert_eq!(ended["isAutomaticInvocation"], false);
     let detail = ended["error"]["detail"].as_str().unwrap();
     assert!(detail.contains("within 3 s") && detail.contains("rolled back"), "{detail}");
     assert!(ended["error"]["evidence"].is_object(), "what led there stays");
     assert!(cluster.marked(&namespace.name).await.is_empty(), "nothing is left");
-    let id = super::last(&op).to_owned();
-    let received = subscriber.until(|received| told(received, &id).len() == 5).await;
-    assert_eq!(told(&received, &id), ["STARTING", "PROCESSING", "FAILED_TEMP", "ROLLING_BACK", "ROLLED_BACK"]);
-    site.gybe.delete(&vnf).await.expect(StatusCode::NO_CONTENT);
-    let waiting: Value = site.gybe.get(&persons).await.expect(StatusCode::OK);
+    let id = super::last_segment(&op).to_owned();
+    let received = subscriber.wait_until(|received| summaries(received, &id).len() == 5).await;
+    assert_eq!(summaries(&received, &id), ["STARTING", "PROCESSING", "FAILED_TEMP", "ROLLING_BACK", "ROLLED_BACK"]);
+    server.gybe.delete(&vnf).await.expect(StatusCode::NO_CONTENT);
+    let waiting: Value = server.gybe.get(&persons).await.expect(StatusCode::OK);
     assert_eq!(waiting["operationState"], "FAILED_TEMP", "another caller's waits for a person");
 }
 
 #[tokio::test]
-async fn an_operation_that_onap_leaves_alone_ends_though_the_process_was_killed_on_sqlite() {
-    left_alone(Site::start(CONFIGURATION)).await;
+async fn an_abandoned_onap_operation_ends_despite_a_kill_on_sqlite() {
+    check_abandoned(ConfiguredGybe::start_with(CONFIGURATION, &SHORT_GRACE)).await;
 }
 
 #[tokio::test]
-async fn an_operation_that_onap_leaves_alone_ends_though_the_process_was_killed_on_postgresql() {
+async fn an_abandoned_onap_operation_ends_despite_a_kill_on_postgresql() {
     let database = Database::create().await;
-    left_alone(Site::start_on(&database.url, CONFIGURATION, &["--lease", "5"])).await;
+    let arguments = [&["--lease", "5"], &SHORT_GRACE[..]].concat();
+    check_abandoned(ConfiguredGybe::start_on(&database.url, CONFIGURATION, &arguments)).await;
 }

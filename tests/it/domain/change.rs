@@ -12,7 +12,7 @@ use gybe::domain::vnfd::{Flavour, InstantiationLevel, ScalingAspect, Vdu};
 use gybe::package::manifest;
 use serde_json::{Value, json};
 
-/// A row of an object that is there; `what` is its apiVersion, kind and name.
+/// The row of an existing object; `what` is its apiVersion, kind and name.
 fn row(what: &str, spec: Value) -> Resource {
     let [api_version, kind, name] = what.split(' ').collect::<Vec<_>>()[..] else { panic!("{what}") };
     let object = json!({ "apiVersion": api_version, "kind": kind, "metadata": { "name": name }, "spec": spec });
@@ -25,8 +25,8 @@ fn row(what: &str, spec: Value) -> Resource {
     }
 }
 
-/// The steps in words.
-fn told(steps: &[Step]) -> Vec<String> {
+/// The steps as text.
+fn describe(steps: &[Step]) -> Vec<String> {
     let of_rows = |rows: &[Resource]| rows.iter().map(|row| row.key.to_string()).collect::<Vec<_>>().join(", ");
     let of_keys = |keys: &[ObjectKey]| keys.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let told = |step: &Step| match step {
@@ -40,7 +40,7 @@ fn told(steps: &[Step]) -> Vec<String> {
 }
 
 #[test]
-fn what_is_new_is_ready_before_what_is_old_goes_and_on_the_way_back_it_goes_before_the_old_is_waited_for() {
+fn new_objects_are_ready_before_old_ones_are_deleted_and_rollback_reverses_this() {
     let before = [
         row("v1 ConfigMap settings", json!(1)),
         row("v1 Service old", json!(1)),
@@ -54,7 +54,7 @@ fn what_is_new_is_ready_before_what_is_old_goes_and_on_the_way_back_it_goes_befo
         row("apps/v1 Deployment new", json!(1)),
     ];
     assert_eq!(
-        told(&forward(&before, &after)),
+        describe(&forward(&before, &after)),
         [
             "change: ResourceQuota new",
             "change: ConfigMap settings",
@@ -65,7 +65,7 @@ fn what_is_new_is_ready_before_what_is_old_goes_and_on_the_way_back_it_goes_befo
         ]
     );
     assert_eq!(
-        told(&backward(&before, &after)),
+        describe(&backward(&before, &after)),
         [
             "change: ConfigMap settings",
             "change: Service old",
@@ -78,7 +78,7 @@ fn what_is_new_is_ready_before_what_is_old_goes_and_on_the_way_back_it_goes_befo
 }
 
 #[test]
-fn what_can_not_be_changed_is_made_anew_and_a_job_that_has_run_is_left_alone() {
+fn immutable_objects_are_recreated_and_completed_jobs_are_kept() {
     let template = |image: &str| json!({ "template": { "spec": { "containers": [{ "image": image }] } } });
     let before = [
         row("batch/v1 Job changed", template("a")),
@@ -100,30 +100,30 @@ fn what_can_not_be_changed_is_made_anew_and_a_job_that_has_run_is_left_alone() {
         row("apps/v1 Deployment changed", template("b")),
         row("apps/v1 StatefulSet changed", template("b")),
     ];
-    let [there, back] = [forward(&before, &after), backward(&before, &after)].map(|steps| told(&steps));
+    let [there, back] = [forward(&before, &after), backward(&before, &after)].map(|steps| describe(&steps));
     assert_eq!(there[..2], ["doubt: Job changed", "clear: Job changed, Pod changed, ReplicaSet changed"]);
     assert!(there[2].starts_with("change: Job changed, Job same, Pod changed, Pod same"));
     assert!(there[3].starts_with("await ready: Job changed, Pod changed"), "{}", there[3]);
     assert_eq!(there.len(), 4);
     assert_eq!(back[..3], there[..3]);
     assert!(back[3].starts_with("await ready: Pod changed, Pod same"), "no Job is waited for: {}", back[3]);
-    let dropped = told(&forward(&before[..1], &[]));
+    let dropped = describe(&forward(&before[..1], &[]));
     assert_eq!(dropped[1..], ["doubt: Job changed", "remove: Job changed"]);
 }
 
 #[test]
-fn an_object_in_another_version_of_its_group_is_the_same_object() {
+fn an_object_in_another_api_version_of_its_group_is_the_same_object() {
     let before = [row("autoscaling/v1 HorizontalPodAutoscaler web", json!(1))];
     let after = [row("autoscaling/v2 HorizontalPodAutoscaler web", json!(1))];
     let objects = ["change: HorizontalPodAutoscaler web", "await ready: HorizontalPodAutoscaler web"];
-    assert_eq!(told(&forward(&before, &after)), objects);
-    assert_eq!(told(&backward(&before, &after)), objects);
+    assert_eq!(describe(&forward(&before, &after)), objects);
+    assert_eq!(describe(&backward(&before, &after)), objects);
     let other = [row("example.org/v2 HorizontalPodAutoscaler web", json!(1))];
-    assert_eq!(told(&forward(&before, &other))[2], "remove: HorizontalPodAutoscaler web");
+    assert_eq!(describe(&forward(&before, &other))[2], "remove: HorizontalPodAutoscaler web");
 }
 
 #[test]
-fn a_workload_whose_autoscaler_is_dropped_gets_its_replicas_once_that_is_gone() {
+fn replicas_are_set_after_a_dropped_autoscaler_is_deleted() {
     let autoscaler = |name: &str, target: &str| {
         row(
             &format!("autoscaling/v2 HorizontalPodAutoscaler {name}"),
@@ -135,7 +135,7 @@ fn a_workload_whose_autoscaler_is_dropped_gets_its_replicas_once_that_is_gone() 
     };
     let before = [deployment("a", None), deployment("b", None), autoscaler("a", "a"), autoscaler("b", "b")];
     let after = [deployment("a", Some(3)), deployment("b", None), autoscaler("b", "b")];
-    let steps = told(&forward(&before, &after));
+    let steps = describe(&forward(&before, &after));
     let end = ["remove: HorizontalPodAutoscaler a", "change: Deployment a", "await ready: Deployment a"];
     assert_eq!(steps[steps.len() - 3..], end);
     let before = [deployment("a", Some(3))];
@@ -146,11 +146,11 @@ fn a_workload_whose_autoscaler_is_dropped_gets_its_replicas_once_that_is_gone() 
         "change: Deployment a",
         "await ready: Deployment a",
     ];
-    assert_eq!(told(&backward(&before, &after)), back);
+    assert_eq!(describe(&backward(&before, &after)), back);
 }
 
 #[test]
-fn the_namespace_that_the_vnf_lives_in_stays_with_it() {
+fn the_namespace_of_the_vnf_is_never_deleted_by_a_change() {
     let home = Namespace::try_from("home".to_owned()).unwrap();
     let before = [row("v1 Namespace home", json!(1)), row("v1 Namespace other", json!(1))];
     let names = |after: &[Resource]| {
@@ -160,7 +160,7 @@ fn the_namespace_that_the_vnf_lives_in_stays_with_it() {
     assert_eq!(names(&[row("v1 Namespace home", json!(2))]), [""; 0]);
 }
 
-/// Name, highest level, and what a level adds to VDUs.
+/// Name, highest level, and the increase of each VDU per level.
 type Aspect<'a> = (&'a str, u32, &'a [(&'a str, u32)]);
 
 fn flavour(aspects: &[Aspect<'_>], initial: &[(&str, Option<u32>)]) -> Flavour {
@@ -185,7 +185,7 @@ fn manifests(yaml: &str) -> Vec<Manifest> {
 }
 
 #[test]
-fn levels_are_kept_and_new_aspects_begin_where_an_instantiation_would() {
+fn levels_are_kept_and_new_aspects_start_at_their_default() {
     let level =
         InstantiationLevel { scale_levels: levels(&[("kept", 1), ("new", 2)]), ..InstantiationLevel::default() };
     let flavour = Flavour {
@@ -201,7 +201,7 @@ fn levels_are_kept_and_new_aspects_begin_where_an_instantiation_would() {
 }
 
 #[test]
-fn the_numbers_are_those_of_the_new_vnfd_at_the_levels_that_are_kept() {
+fn instance_counts_follow_the_new_vnfd_at_the_kept_levels() {
     let three = "{apiVersion: apps/v1, kind: Deployment, metadata: {name: b}, spec: {replicas: 3}}";
     let flavour = flavour(&[("a", 4, &[("A", 2), ("B", 1)])], &[("A", Some(1)), ("B", None), ("C", None)]);
     let stated = instance_numbers(&flavour, &levels(&[("a", 2)]), None, &manifests(three)).unwrap();
@@ -211,7 +211,7 @@ fn the_numbers_are_those_of_the_new_vnfd_at_the_levels_that_are_kept() {
 }
 
 #[test]
-fn a_vnf_that_was_instantiated_at_a_level_without_aspects_stays_at_it() {
+fn an_instantiation_level_without_aspects_is_kept() {
     let at = |number| InstantiationLevel { vdu_instances: levels(&[("A", number)]), ..InstantiationLevel::default() };
     let with = |small, large| Flavour {
         levels: BTreeMap::from([("large".to_owned(), at(large)), ("small".to_owned(), at(small))]),

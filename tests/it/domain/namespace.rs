@@ -1,4 +1,4 @@
-//! The namespace decision (`gybe::domain::namespace`) and what it does to objects.
+//! The choice of the namespace (`gybe::domain::namespace`) and its effect on objects.
 
 use gybe::domain::manifest::Manifest;
 use gybe::domain::namespace::{Namespace, PackageNamespaces, decide, place};
@@ -28,7 +28,7 @@ fn the_parameter_wins_over_the_manifests() {
 }
 
 #[test]
-fn without_the_parameter_the_manifests_one_namespace_is_taken() {
+fn uses_the_only_namespace_of_the_manifests() {
     assert_eq!(decide(None, &[config_map("a.yaml", Some("x"))]).unwrap().as_str(), "x");
 }
 
@@ -39,13 +39,13 @@ fn unset_beside_x_counts_as_x() {
 }
 
 #[test]
-fn default_is_taken_where_nothing_is_named() {
+fn uses_default_if_no_namespace_is_named() {
     assert_eq!(decide(None, &[config_map("a.yaml", None)]).unwrap().as_str(), "default");
     assert_eq!(decide(None, &[]).unwrap().as_str(), "default");
 }
 
 #[test]
-fn two_namespaces_without_the_parameter_are_refused_naming_files_and_namespaces() {
+fn rejects_two_namespaces_and_names_files_and_namespaces() {
     let manifests = [config_map("a.yaml", Some("x")), config_map("b.yaml", Some("y")), config_map("c.yaml", Some("y"))];
     let problem = decide(None, &manifests).unwrap_err();
     assert_eq!(problem.status, 422);
@@ -53,7 +53,7 @@ fn two_namespaces_without_the_parameter_are_refused_naming_files_and_namespaces(
 }
 
 #[test]
-fn a_role_counts_like_any_other_object() {
+fn roles_count_as_namespaced_objects() {
     let role = json!({ "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": { "name": "r", "namespace": "y" } });
     let manifests = [config_map("a.yaml", Some("x")), manifest("role.yaml", role)];
     assert_eq!(decide(None, &manifests).unwrap_err().status, 422);
@@ -68,7 +68,7 @@ fn cluster_scoped_objects_do_not_count() {
 }
 
 #[test]
-fn a_parameter_that_is_no_dns_label_is_a_400() {
+fn rejects_a_parameter_that_is_not_a_dns_label_with_400() {
     for wrong in [json!(""), json!("Bad_Name"), json!(7), json!(null), json!(["a"]), json!("-a"), json!("a".repeat(64))]
     {
         let problem = decide(Some(&wrong), &[]).unwrap_err();
@@ -78,7 +78,7 @@ fn a_parameter_that_is_no_dns_label_is_a_400() {
 }
 
 #[test]
-fn placing_forces_the_namespace_on_namespaced_objects_alone() {
+fn placement_sets_the_namespace_of_namespaced_objects_only() {
     let target = namespace("target");
     let placed = place(&config_map("a.yaml", Some("x")), true, &target, &PackageNamespaces::of(&[]));
     assert_eq!(placed["metadata"]["namespace"], "target");
@@ -87,7 +87,7 @@ fn placing_forces_the_namespace_on_namespaced_objects_alone() {
 }
 
 #[test]
-fn subjects_that_pointed_at_the_packages_namespace_follow_and_others_stay() {
+fn subjects_in_the_package_namespace_are_moved_and_others_are_kept() {
     let binding = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
         "metadata": { "name": "b", "namespace": "edge" },
@@ -104,7 +104,7 @@ fn subjects_that_pointed_at_the_packages_namespace_follow_and_others_stay() {
 }
 
 #[test]
-fn a_cluster_role_binding_follows_the_accounts_that_the_package_brings() {
+fn cluster_role_bindings_follow_the_service_accounts_of_the_package() {
     let account =
         json!({ "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": "own", "namespace": "edge" } });
     let binding = json!({
@@ -121,7 +121,7 @@ fn a_cluster_role_binding_follows_the_accounts_that_the_package_brings() {
 }
 
 #[test]
-fn subjects_follow_where_the_package_names_its_namespace_once_and_leaves_it_unset_elsewhere() {
+fn subjects_follow_a_namespace_that_only_some_manifests_name() {
     let account = json!({ "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": "own" } });
     let binding = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": { "name": "b" },
@@ -138,7 +138,7 @@ fn subjects_follow_where_the_package_names_its_namespace_once_and_leaves_it_unse
 
 proptest! {
     #[test]
-    fn a_name_is_taken_exactly_if_it_is_a_dns_label(name in "[a-zA-Z0-9._-]{0,66}") {
+    fn accepts_exactly_the_dns_labels(name in "[a-zA-Z0-9._-]{0,66}") {
         let label = (1..=63).contains(&name.len())
             && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
             && !name.starts_with('-')

@@ -1,4 +1,4 @@
-//! What stopping and starting makes of an intent (`gybe::domain::operate`).
+//! How stopping and starting change an intent (`gybe::domain::operate`).
 
 use gybe::domain::instance::VnfState::{Started, Stopped};
 use gybe::domain::operate::{StopMethod, stop_method};
@@ -6,12 +6,14 @@ use gybe::domain::replicas::with_vnf_state;
 use gybe::domain::resource::{ObjectKey, Resource};
 use serde_json::{Map, Value, json};
 
+use crate::support::op_occ_fixture::resource;
+
 fn manifest(value: Value) -> Map<String, Value> {
     value.as_object().unwrap().clone()
 }
 
 #[test]
-fn a_workload_that_was_stopped_is_started_with_exactly_what_it_was() {
+fn starting_restores_a_stopped_workload_exactly() {
     for before in [
         json!({ "metadata": { "name": "a" }, "spec": { "replicas": 3, "template": {} } }),
         json!({ "metadata": { "name": "a", "annotations": { "mine": "1" } }, "spec": { "replicas": 0 } }),
@@ -27,8 +29,8 @@ fn a_workload_that_was_stopped_is_started_with_exactly_what_it_was() {
 }
 
 #[test]
-fn a_stopped_workload_has_the_replicas_it_is_started_with_and_new_ones_start_it() {
-    let with = |manifest| Resource { manifest, ..ops::resource("a") };
+fn a_stopped_workload_reports_the_replicas_it_will_start_with() {
+    let with = |manifest| Resource { manifest, ..resource("a") };
     let started = manifest(json!({ "metadata": { "name": "a" }, "spec": { "replicas": 3 } }));
     let stopped = with(with_vnf_state(&started, Stopped));
     assert_eq!(stopped.replicas(), Some(3));
@@ -38,7 +40,7 @@ fn a_stopped_workload_has_the_replicas_it_is_started_with_and_new_ones_start_it(
 }
 
 #[test]
-fn what_makes_pods_without_replicas_is_removed_and_what_makes_none_is_left() {
+fn kinds_with_pods_but_no_replicas_are_removed_and_others_are_kept() {
     let how = |api_version: &str, kind: &str| {
         stop_method(&ObjectKey { api_version: api_version.to_owned(), kind: kind.to_owned(), name: "a".to_owned() })
     };

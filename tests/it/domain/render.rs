@@ -57,7 +57,7 @@ fn render_with(
 }
 
 #[test]
-fn every_object_is_placed_and_marked_and_so_are_its_pods_and_claims() {
+fn objects_pods_and_claims_get_namespace_and_labels() {
     let mut set = deployment("db");
     set.object.insert("kind".to_owned(), "StatefulSet".into());
     set.object["spec"]["volumeClaimTemplates"] = json!([{ "metadata": { "name": "data" } }]);
@@ -74,16 +74,16 @@ fn every_object_is_placed_and_marked_and_so_are_its_pods_and_claims() {
 }
 
 #[test]
-fn the_vnfds_number_of_instances_wins_over_the_manifests() {
+fn the_instance_count_of_the_vnfd_overrides_the_manifest() {
     let rendered = render(&[deployment("amf"), deployment("other")], &[("VDU1", 2)], false);
     assert_eq!(rendered[0].vdu_id.as_deref(), Some("VDU1"));
     assert_eq!(rendered[0].replicas(), Some(2));
     assert_eq!((rendered[1].vdu_id.as_deref(), rendered[1].replicas()), (None, Some(4)));
 }
 
-/// As somebody's package may be who exported it from a VNF that was stopped.
+/// A package may contain manifests that were exported from a stopped VNF.
 #[test]
-fn a_workload_that_was_exported_while_it_was_stopped_is_started() {
+fn a_manifest_exported_from_a_stopped_workload_is_started() {
     let mut exported = deployment("other");
     exported.object["spec"]["replicas"] = 0.into();
     exported.object["metadata"]["annotations"] = json!({ REPLICAS_ANNOTATION: "3" });
@@ -93,7 +93,7 @@ fn a_workload_that_was_exported_while_it_was_stopped_is_started() {
 }
 
 #[test]
-fn a_workload_that_an_aspect_scales_says_its_replicas_aloud() {
+fn a_workload_scaled_by_an_aspect_states_its_replicas() {
     let mut silent = deployment("amf");
     silent.object["spec"].as_object_mut().unwrap().remove("replicas");
     assert_eq!(render(&[silent.clone()], &[], false)[0].replicas(), None);
@@ -104,7 +104,7 @@ fn a_workload_that_an_aspect_scales_says_its_replicas_aloud() {
 }
 
 #[test]
-fn replicas_that_an_autoscaler_owns_are_left_to_it() {
+fn replicas_owned_by_an_autoscaler_are_not_set() {
     let target = json!({ "scaleTargetRef": { "kind": "Deployment", "name": "other" } });
     let autoscaler = manifest("autoscaling/v2", "HorizontalPodAutoscaler", "h", target);
     let rendered = render(&[deployment("amf"), deployment("other"), autoscaler], &[("VDU1", 2)], false);
@@ -113,7 +113,7 @@ fn replicas_that_an_autoscaler_owns_are_left_to_it() {
 }
 
 #[test]
-fn the_namespace_is_made_only_if_asked_for_and_not_twice() {
+fn the_namespace_is_created_only_on_request_and_once() {
     let own = manifest("v1", "Namespace", "target", json!({}));
     assert_eq!(render(&[deployment("amf")], &[], false).len(), 1);
     let rendered = render(&[deployment("amf")], &[], true);
@@ -122,7 +122,7 @@ fn the_namespace_is_made_only_if_asked_for_and_not_twice() {
 }
 
 #[test]
-fn a_kind_that_the_cluster_does_not_serve_is_refused_with_its_place() {
+fn rejects_an_unserved_kind_and_names_its_position() {
     let manifests = [manifest("example.invalid/v1", "Widget", "w", json!({}))];
     let problem = resources(&RenderInput {
         manifests: &manifests,
@@ -139,7 +139,7 @@ fn a_kind_that_the_cluster_does_not_serve_is_refused_with_its_place() {
 }
 
 #[test]
-fn an_object_that_is_defined_twice_is_refused_with_both_places() {
+fn rejects_a_duplicate_object_and_names_both_positions() {
     let problem = check(&[deployment("amf"), deployment("amf")], &flavour()).unwrap_err();
     assert!(
         problem.detail.contains("Deployment amf is defined twice, at amf.yaml:3 and amf.yaml:3"),
@@ -149,7 +149,7 @@ fn an_object_that_is_defined_twice_is_refused_with_both_places() {
 }
 
 #[test]
-fn an_aspect_that_scales_nothing_is_refused() {
+fn rejects_an_aspect_that_scales_nothing() {
     let mut flavour = flavour();
     let aspect = ScalingAspect { max_level: 1, deltas: BTreeMap::from([("VDU1".to_owned(), vec![1])]) };
     flavour.aspects.insert("out".to_owned(), aspect);
@@ -159,7 +159,7 @@ fn an_aspect_that_scales_nothing_is_refused() {
 }
 
 #[test]
-fn a_workload_of_more_pods_than_anybody_can_look_at_is_refused() {
+fn rejects_a_workload_with_too_many_pods() {
     for (kind, spec) in [
         ("StatefulSet", json!({ "replicas": 10_001 })),
         ("Job", json!({ "parallelism": 2_000_000_000, "completions": 2_000_000_000 })),
@@ -171,7 +171,7 @@ fn a_workload_of_more_pods_than_anybody_can_look_at_is_refused() {
 }
 
 #[test]
-fn the_kinds_that_a_package_defines_are_known_before_the_cluster_serves_them() {
+fn kinds_defined_by_the_package_are_known_before_the_cluster_serves_them() {
     let spec = json!({
         "group": "example.test", "scope": "Namespaced", "names": { "kind": "Widget", "plural": "widgets" },
         "versions": [{ "name": "v1" }, { "name": "v2" }],
@@ -183,7 +183,7 @@ fn the_kinds_that_a_package_defines_are_known_before_the_cluster_serves_them() {
 }
 
 #[test]
-fn a_definition_that_is_not_of_the_kind_it_is_named_after_is_refused_and_brings_nothing() {
+fn rejects_a_definition_whose_name_does_not_match_its_kind() {
     let definition = |name: &str, plural: &str| {
         let spec = json!({
             "group": "example.test", "scope": "Namespaced", "names": { "kind": "Widget", "plural": plural },

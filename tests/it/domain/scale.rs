@@ -41,33 +41,33 @@ fn levels(uniform: u32, steps: u32) -> ScaleLevels {
 }
 
 #[test]
-fn the_default_level_is_taken_where_the_request_names_none() {
+fn uses_the_default_level_if_the_request_names_none() {
     assert_eq!(initial_levels(&flavour(), None).unwrap(), levels(0, 0));
     assert_eq!(initial_levels(&flavour(), Some("big")).unwrap(), levels(2, 1));
 }
 
 #[test]
-fn an_unknown_level_is_refused_naming_those_there_are() {
+fn rejects_an_unknown_level_and_lists_the_known_ones() {
     let problem = initial_levels(&flavour(), Some("huge")).unwrap_err();
     assert_eq!(problem.status, 422);
     assert!(problem.detail.contains("'huge'") && problem.detail.contains("big, small"), "{}", problem.detail);
 }
 
 #[test]
-fn instances_add_the_deltas_of_each_step() {
+fn instance_count_is_the_sum_of_the_deltas() {
     assert_eq!(instances(&flavour(), &levels(0, 0), None), map([("a", 1), ("b", 2)]));
     assert_eq!(instances(&flavour(), &levels(3, 2), None), map([("a", 7), ("b", 6)]));
     assert_eq!(instances(&flavour(), &levels(1, 3), None), map([("a", 3), ("b", 11)]));
 }
 
 #[test]
-fn a_levels_own_numbers_win_while_the_scale_levels_are_that_levels() {
+fn counts_of_an_instantiation_level_apply_at_its_scale_levels() {
     assert_eq!(instances(&flavour(), &levels(2, 1), Some("big")), map([("a", 5), ("b", 3), ("c", 7)]));
     assert_eq!(instances(&flavour(), &levels(3, 1), Some("big")), map([("a", 7), ("b", 3)]));
 }
 
 #[test]
-fn an_aspect_that_a_level_does_not_name_is_at_zero_in_it() {
+fn an_aspect_missing_from_a_level_is_at_zero() {
     let mut flavour = flavour();
     flavour.levels.get_mut("small").unwrap().vdu_instances = map([("b", 9)]);
     assert_eq!(instances(&flavour, &levels(0, 0), None)["b"], 9);
@@ -75,7 +75,7 @@ fn an_aspect_that_a_level_does_not_name_is_at_zero_in_it() {
 }
 
 #[test]
-fn scaling_keeps_within_the_aspects_levels() {
+fn scaling_stays_within_the_levels_of_the_aspect() {
     let out = |steps| scaled(&flavour(), &levels(1, 0), ScaleDirection::Out, "uniform", steps);
     assert_eq!(out(2).unwrap(), levels(3, 0));
     for steps in [3, u32::MAX] {
@@ -87,7 +87,7 @@ fn scaling_keeps_within_the_aspects_levels() {
 }
 
 #[test]
-fn scaling_keeps_within_the_profile_of_the_vdu() {
+fn scaling_stays_within_the_vdu_profile() {
     let mut flavour = flavour();
     flavour.vdus.get_mut("a").unwrap().max = 4;
     let problem = scaled(&flavour, &levels(1, 0), ScaleDirection::Out, "uniform", 1).unwrap_err();
@@ -95,7 +95,7 @@ fn scaling_keeps_within_the_profile_of_the_vdu() {
 }
 
 #[test]
-fn no_vdu_has_more_instances_than_anybody_can_look_at_whatever_the_vnfd_allows() {
+fn the_instance_count_has_an_upper_limit_whatever_the_vnfd_allows() {
     let mut flavour = flavour();
     flavour.vdus.get_mut("a").unwrap().max = u32::MAX;
     flavour.aspects.get_mut("uniform").unwrap().max_level = u32::MAX;
@@ -104,13 +104,13 @@ fn no_vdu_has_more_instances_than_anybody_can_look_at_whatever_the_vnfd_allows()
 }
 
 #[test]
-fn an_unknown_aspect_is_refused_naming_those_there_are() {
+fn rejects_an_unknown_aspect_and_lists_the_known_ones() {
     let problem = scaled(&flavour(), &levels(0, 0), ScaleDirection::Out, "sideways", 1).unwrap_err();
     assert!(problem.detail.contains("'sideways'") && problem.detail.contains("steps, uniform"), "{}", problem.detail);
 }
 
 #[test]
-fn replicas_tell_the_level_only_where_they_are_exactly_those_of_one() {
+fn replicas_determine_the_level_only_if_they_match_exactly() {
     let mut flat = flavour();
     flat.aspects.insert("flat".to_owned(), ScalingAspect { max_level: u32::MAX, deltas: map([("c", vec![0])]) });
     flat.vdus.get_mut("c").unwrap().initial = Some(4);
@@ -133,14 +133,14 @@ fn replicas_tell_the_level_only_where_they_are_exactly_those_of_one() {
         (flavour(), "steps", vec![("b", 11)], Some(3)),
         (flavour(), "steps", vec![("b", 5)], None),
         (flavour(), "sideways", vec![("a", 1)], None),
-        // Every VDU of the aspect has to agree.
+        // All VDUs of the aspect must agree.
         (both.clone(), "uniform", vec![("a", 5), ("b", 4)], Some(2)),
         (both.clone(), "uniform", vec![("a", 5), ("b", 3)], None),
         (both, "uniform", vec![("a", 5)], None),
-        // Whose doing it was can't be told; that nothing was done can.
+        // A change by others cannot be told from a level, but no change can.
         (shared.clone(), "uniform", vec![("a", 3)], None),
         (shared, "uniform", vec![("a", 1)], Some(0)),
-        // All levels look the same: the present one stays.
+        // All levels are equal: the current one stays.
         (flat.clone(), "flat", vec![("c", 4)], Some(0)),
         (flat, "flat", vec![("c", 5)], None),
         (endless.clone(), "uniform", vec![("a", 2_000_000_001)], Some(1_000_000_000)),
@@ -153,14 +153,14 @@ fn replicas_tell_the_level_only_where_they_are_exactly_those_of_one() {
 
 proptest! {
     #[test]
-    fn the_level_is_read_back_from_its_own_replicas(uniform in 0u32..=3, steps in 0u32..=3, from in 0u32..=3) {
+    fn the_level_is_derived_from_its_own_replicas(uniform in 0u32..=3, steps in 0u32..=3, from in 0u32..=3) {
         let replicas = instances(&flavour(), &levels(uniform, steps), None);
         prop_assert_eq!(level_of(&flavour(), &levels(from, steps), "uniform", &replicas), Some(uniform));
         prop_assert_eq!(level_of(&flavour(), &levels(uniform, from), "steps", &replicas), Some(steps));
     }
 
     #[test]
-    fn scaling_out_and_in_again_leads_back(uniform in 0u32..=3, steps in 1u32..=3) {
+    fn scaling_out_and_in_restores_the_level(uniform in 0u32..=3, steps in 1u32..=3) {
         let before = levels(uniform, 2);
         if let Ok(out) = scaled(&flavour(), &before, ScaleDirection::Out, "uniform", steps) {
             prop_assert_eq!(scaled(&flavour(), &out, ScaleDirection::In, "uniform", steps).unwrap(), before);
@@ -169,7 +169,7 @@ proptest! {
 }
 
 #[test]
-fn a_vnf_scales_to_the_levels_that_are_named_and_keeps_the_others() {
+fn scale_to_level_changes_only_the_named_aspects() {
     let to = |target: ScaleLevels| scaled_to(&flavour(), &levels(1, 2), &ScaleTarget::Aspects(target));
     assert_eq!(to(map([("uniform", 3)])).unwrap(), levels(3, 2));
     assert_eq!(to(map([("uniform", 0), ("steps", 3)])).unwrap(), levels(0, 3));
@@ -182,7 +182,7 @@ fn a_vnf_scales_to_the_levels_that_are_named_and_keeps_the_others() {
 }
 
 #[test]
-fn an_instantiation_level_decides_on_all_aspects_and_on_the_vdus_that_it_names() {
+fn an_instantiation_level_sets_all_aspects_and_the_vdus_it_names() {
     let to = |level: &str, flavour: &Flavour| scaled_to(flavour, &levels(1, 2), &ScaleTarget::Level(level.to_owned()));
     assert_eq!(to("small", &flavour()).unwrap(), levels(0, 0), "what it does not name is at 0");
     let problem = to("big", &flavour()).unwrap_err();
@@ -194,7 +194,7 @@ fn an_instantiation_level_decides_on_all_aspects_and_on_the_vdus_that_it_names()
 }
 
 #[test]
-fn scaling_to_levels_of_aspects_is_about_the_vdus_of_these_aspects_alone() {
+fn scaling_aspects_changes_only_their_vdus() {
     let flavour = flavour();
     let vdus = |target: &ScaleTarget| target.vdus(&flavour).into_iter().cloned().collect::<Vec<_>>();
     assert_eq!(vdus(&ScaleTarget::Aspects(map([("steps", 1)]))), ["b"]);

@@ -2,9 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use futures::StreamExt as _;
 use futures::future::join;
-use gybe::domain::namespace::Namespace;
 use gybe::domain::plan::PodRef;
 use gybe::domain::resource::ResourceState;
 use gybe::domain::secret::Secret;
@@ -13,13 +11,11 @@ use gybe::infra::kubernetes::KubernetesDriver;
 use gybe::infra::{Driver as _, InfraError, InfraErrorKind, PodSnapshot, Scope};
 use serde_json::{Value, json};
 
-use super::{CONFIG_MAP, GOOD, LONG, PATIENT, Vnf, deployment, pods, stateful_set};
+use super::{CONFIG_MAP, GOOD, LONG, PATIENT, Vnf, deployment, stateful_set};
 use crate::support::cluster::Cluster;
 use crate::support::proxy::Proxy;
 
-// Rights.
-
-/// A Role that lets a VNF instance live.
+/// The rules of a Role that suffices for the life cycle of a VNF instance.
 fn rights() -> Value {
     let all = ["get", "list", "watch", "create", "patch", "delete"];
     json!([
@@ -30,7 +26,7 @@ fn rights() -> Value {
 }
 
 #[tokio::test]
-async fn a_role_in_the_namespace_is_enough_and_ends_there() {
+async fn a_role_in_the_namespace_suffices_and_gives_no_rights_elsewhere() {
     let mut vnf = Vnf::new().await;
     vnf.scope.access = vnf.cluster.account(&vnf.scope.namespace, "gybe", rights()).await;
     let user = format!("system:serviceaccount:{}:gybe", vnf.scope.namespace);
@@ -41,7 +37,7 @@ async fn a_role_in_the_namespace_is_enough_and_ends_there() {
     let mut resources = vnf.render(&[("VDU1", "web"), ("VDU2", "db")], &yaml).await;
     vnf.ensure(&mut resources).await;
     assert!(matches!(&resources[3].state, ResourceState::Present { owned: false, .. }));
-    let observed = vnf.settled(&resources).await;
+    let observed = vnf.wait_ready_and_observe(&resources).await;
     assert_eq!((observed.vnfcs.len(), observed.storages.len()), (4, 2));
     let pods = [PodRef { name: observed.vnfcs[0].pod_name.clone(), uid: observed.vnfcs[0].pod_uid.clone() }];
     vnf.driver.delete_pods(&vnf.scope, &pods, LONG).await.unwrap();
@@ -67,7 +63,7 @@ async fn a_role_in_the_namespace_is_enough_and_ends_there() {
 }
 
 #[tokio::test]
-async fn readiness_needs_no_right_to_see_pods_or_events() {
+async fn readiness_needs_no_permission_for_pods_or_events() {
     let mut vnf = Vnf::new().await;
     let rules =
         json!([{ "apiGroups": ["apps"], "resources": ["*"], "verbs": ["get", "list", "watch", "create", "patch"] }]);
@@ -76,7 +72,7 @@ async fn readiness_needs_no_right_to_see_pods_or_events() {
 }
 
 #[tokio::test]
-async fn who_the_credential_belongs_to_or_why_that_is_not_known() {
+async fn reports_the_user_of_a_credential_or_why_it_is_unknown() {
     let cluster = Cluster::running().await;
     let driver = KubernetesDriver::new();
     assert_eq!(driver.who_am_i(&cluster.admin).await.unwrap(), "admin");
@@ -87,7 +83,7 @@ async fn who_the_credential_belongs_to_or_why_that_is_not_known() {
     let text = format!("the API server {endpoint} refused the credential: Unauthorized");
     assert_eq!((error.kind, error.detail), (InfraErrorKind::Denied, text));
 
-    // Not the CA that signed: any other certificate will do.
+    // Any certificate other than that of the CA.
     let VimCredential::ClientCertificate { certificate, .. } = &cluster.admin.credential else { panic!() };
     let wrong = VimAccess { ca: Some(certificate.clone()), ..cluster.admin.clone() };
     let InfraError { kind: InfraErrorKind::Transient, detail: text, .. } = driver.who_am_i(&wrong).await.unwrap_err()
@@ -108,7 +104,7 @@ async fn who_the_credential_belongs_to_or_why_that_is_not_known() {
 }
 
 #[tokio::test]
-async fn a_wait_outlives_the_connections_it_began_on() {
+async fn a_wait_survives_lost_connections() {
     let mut vnf = Vnf::new().await;
     let proxy = Proxy::before(&vnf.cluster.admin.endpoint).await;
     vnf.scope.access.endpoint = proxy.endpoint();
@@ -116,7 +112,7 @@ async fn a_wait_outlives_the_connections_it_began_on() {
     vnf.ensure(&mut resources).await;
     let change = async {
         for _ in 0..3 {
-            proxy.until_connections(2).await;
+            proxy.wait_for_connections(2).await;
             proxy.cut();
         }
         let direct = Scope { access: vnf.cluster.admin.clone(), ..vnf.scope.clone() };
@@ -128,7 +124,7 @@ async fn a_wait_outlives_the_connections_it_began_on() {
 }
 
 #[tokio::test]
-async fn of_many_requests_only_so_many_are_made_at_once() {
+async fn concurrent_requests_are_limited() {
     let mut vnf = Vnf::new().await;
     let proxy = Proxy::before(&vnf.cluster.admin.endpoint).await;
     vnf.scope.access.endpoint = proxy.endpoint();
@@ -137,12 +133,12 @@ async fn of_many_requests_only_so_many_are_made_at_once() {
     let pods: Vec<PodRef> =
         (0..300).map(|number| PodRef { name: format!("p{number}"), uid: number.to_string() }).collect();
     vnf.driver.delete_pods(&vnf.scope, &pods, LONG).await.unwrap();
-    // One more for some: it is made while another becomes free.
+    // A request beyond the limit starts only after another has ended.
     assert!(proxy.connections() < 50, "{}", proxy.connections());
 }
 
 #[tokio::test]
-async fn an_api_server_that_does_not_answer_is_not_waited_for() {
+async fn a_silent_api_server_times_out() {
     let cluster = Cluster::running().await;
     let mute = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", mute.local_addr().unwrap());

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use futures::StreamExt as _;
 use futures::future::join;
 use gybe::domain::resource::{INSTANCE_LABEL, KindInfo, Resource, ResourceState};
 use gybe::infra::{Driver as _, InfraErrorKind};
@@ -11,9 +10,8 @@ use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use super::{CONFIG_MAP, HASTY, LONG, PATIENT, Vnf, owner};
-use crate::support::cluster::scope;
 
-/// A definition of a kind Gadget, and its group.
+/// A definition of kind Gadget, and its group.
 fn definition(vnf: &Vnf) -> (String, String) {
     let group = format!("g{}.example.test", vnf.scope.instance.0.simple());
     let yaml = format!(
@@ -37,7 +35,7 @@ spec:
 }
 
 #[tokio::test]
-async fn a_definition_and_an_object_of_its_kind() {
+async fn creates_a_definition_and_an_object_of_its_kind() {
     let vnf = Vnf::new().await;
     let (group, yaml) = definition(&vnf);
     let kind = (format!("{group}/v1"), "Gadget".to_owned());
@@ -47,7 +45,7 @@ async fn a_definition_and_an_object_of_its_kind() {
     vnf.ensure(&mut definition).await;
     vnf.driver.await_ready(&vnf.scope, &definition, PATIENT).await.unwrap();
 
-    // Established, but each API server takes a moment to serve it.
+    // After Established, each API server needs a moment to serve the kind.
     let found = loop {
         match vnf.driver.discover(&vnf.scope.access, &kinds).await.unwrap() {
             found if found.is_empty() => tokio::task::yield_now().await,
@@ -60,7 +58,7 @@ async fn a_definition_and_an_object_of_its_kind() {
     vnf.ensure(&mut gadget).await;
     vnf.driver.await_ready(&vnf.scope, &gadget, HASTY).await.unwrap();
 
-    // Its controller says that it is at work, then that it is done.
+    // Its controller reports progress and then completion.
     let api = vnf.cluster.api_of(&gadget[0], &vnf.scope.namespace);
     let report = async |status: &str| {
         let status = json!({ "status": { "conditions": [{ "type": "Ready", "status": status, "reason": "Busy" }] } });
@@ -69,14 +67,14 @@ async fn a_definition_and_an_object_of_its_kind() {
     report("False").await;
     let (ready, ()) = join(vnf.driver.await_ready(&vnf.scope, &gadget, PATIENT), report("True")).await;
     ready.unwrap();
-    // With its definition, as Kubernetes' garbage collector gets to know of a new kind only every 30 s.
+    // Deleted with its definition: the garbage collector of Kubernetes discovers new kinds only every 30 s.
     vnf.remove(&definition[0]).await;
     assert!(vnf.get(&definition[0]).await.is_none());
     vnf.remove(&gadget[0]).await;
 }
 
 #[tokio::test]
-async fn a_definition_is_left_to_others_who_use_it() {
+async fn a_definition_that_others_use_is_kept() {
     let vnf = Vnf::new().await;
     let (group, yaml) = definition(&vnf);
     let mut resources = vnf.render(&[], &yaml).await;
@@ -92,7 +90,7 @@ async fn a_definition_is_left_to_others_who_use_it() {
 }
 
 #[tokio::test]
-async fn a_definition_is_left_to_those_whose_operator_makes_objects_of_it_but_not_to_our_own() {
+async fn a_definition_is_kept_for_objects_of_other_owners_but_not_for_ours() {
     let (vnf, neighbour) = (Vnf::new().await, Vnf::new().await);
     let (group, yaml) = definition(&vnf);
     let gadget = |name: &str, owner: Value| {
@@ -105,7 +103,7 @@ async fn a_definition_is_left_to_those_whose_operator_makes_objects_of_it_but_no
         vnf.ensure(&mut resources).await;
         vnf.driver.await_ready(&vnf.scope, &resources, PATIENT).await.unwrap();
         let place = Some(&other.scope.namespace);
-        // Of an object of others, in their namespace or in ours; of one of ours, through another of the kind.
+        // The owner is an object of others, in their namespace or in ours; or one of ours, through another of the kind.
         let cause = match is_left {
             true => vnf.cluster.create("configmaps", place, settings.clone()).await,
             false => vnf.get(&resources[1]).await.unwrap(),
@@ -130,7 +128,7 @@ async fn a_definition_is_left_to_those_whose_operator_makes_objects_of_it_but_no
 }
 
 #[tokio::test]
-async fn a_definition_that_another_instance_made_is_used_as_it_is() {
+async fn a_definition_of_another_instance_is_used_unchanged() {
     let (vnf, other) = (Vnf::new().await, Vnf::new().await);
     let (_, yaml) = definition(&vnf);
     let mut resources = vnf.render(&[], &yaml).await;
@@ -143,14 +141,14 @@ async fn a_definition_that_another_instance_made_is_used_as_it_is() {
     vnf.driver.await_ready(&vnf.scope, &resources, PATIENT).await.unwrap();
     let after = vnf.get(&resources[0]).await.unwrap();
     assert_eq!((after.uid(), after.metadata.labels), (before.uid(), before.metadata.labels));
-    // Right after it is established, the API server may still prepare the storage of its objects, and says so.
+    // Right after Established, the API server may answer that storage is being initialized.
     while let Err(error) = vnf.driver.remove(&vnf.scope, &resources[0], None, LONG).await {
         assert_eq!(error.kind, InfraErrorKind::Transient, "{error}");
     }
 }
 
 #[tokio::test]
-async fn a_review_is_answered_and_leaves_nothing() {
+async fn a_review_leaves_no_object() {
     let vnf = Vnf::new().await;
     let yaml = "
 apiVersion: authorization.k8s.io/v1
@@ -191,7 +189,7 @@ spec: {token: of-nobody}
 }
 
 #[tokio::test]
-async fn a_kind_that_is_not_served_may_be_served_later() {
+async fn an_unserved_kind_is_retried() {
     let vnf = Vnf::new().await;
     let mut resource = vnf.render(&[], CONFIG_MAP).await.remove(0);
     resource.key.api_version = "example.test/v1".to_owned();
@@ -209,10 +207,8 @@ async fn a_kind_that_is_not_served_may_be_served_later() {
     }
 }
 
-// Reaching the cluster.
-
 #[tokio::test]
-async fn kinds_that_the_cluster_does_not_serve_are_left_out() {
+async fn discovery_omits_unserved_kinds() {
     let vnf = Vnf::new().await;
     let kind = |api_version: &str, kind: &str| (api_version.to_owned(), kind.to_owned());
     let asked = BTreeSet::from([

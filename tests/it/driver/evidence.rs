@@ -1,5 +1,5 @@
-//! What the driver finds out about objects that are not ready: from a server that is made up, for KWOK's nodes have no logs,
-//! and from the real control plane.
+//! The evidence that the driver collects of objects that are not ready: from a fake API server, because KWOK's nodes
+//! have no logs, and from the real control plane.
 
 use std::time::{Duration, Instant};
 
@@ -17,12 +17,12 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::support::cluster::{Cluster, render, scope};
-use crate::support::ops::resource;
+use crate::support::op_occ_fixture::resource;
 
-/// What the made-up server answers to a path; `None`: nothing, ever.
+/// The fake server's response to a path; `None`: it never responds.
 type Answers = fn(&str) -> Option<(u16, String)>;
 
-/// A server, and the access to it.
+/// A fake API server and the access to it.
 async fn server(answers: Answers) -> VimAccess {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
@@ -56,8 +56,8 @@ fn forbidden() -> Option<(u16, String)> {
     Some((403, json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 403, "message": message, "reason": "Forbidden" }).to_string()))
 }
 
-/// A Deployment whose pod has one container that crashes and one that runs and is not ready.
-fn trouble(path: &str) -> Option<(u16, String)> {
+/// A Deployment whose pod has one crashing container and one that runs but is not ready.
+fn fault(path: &str) -> Option<(u16, String)> {
     let ended = json!({ "terminated": { "exitCode": 1 } });
     if path.contains("/deployments") {
         let condition =
@@ -99,8 +99,8 @@ async fn found(answers: Answers) -> Evidence {
 }
 
 #[tokio::test]
-async fn evidence_is_what_is_not_ready_its_events_and_the_last_words_of_its_containers() {
-    let Evidence { objects, events, logs, notes } = found(trouble).await;
+async fn evidence_has_conditions_events_and_last_log_lines() {
+    let Evidence { objects, events, logs, notes } = found(fault).await;
     let named: Vec<_> = objects.iter().map(|it| (it.kind.as_str(), it.name.as_str(), it.lacks.as_str())).collect();
     assert_eq!(named[0], ("Deployment", "web", "0 of 1 replicas available, 0 of the present revision"));
     assert_eq!(named[1], ("Deployment", "lost", "it is not there"));
@@ -122,10 +122,9 @@ async fn evidence_is_what_is_not_ready_its_events_and_the_last_words_of_its_cont
 }
 
 #[tokio::test]
-async fn what_may_not_be_read_is_left_out_with_a_note() {
+async fn forbidden_evidence_is_omitted_with_a_note() {
     let Evidence { objects, events, logs, notes } =
-        found(|path| if path.contains("/events") || path.contains("/log?") { forbidden() } else { trouble(path) })
-            .await;
+        found(|path| if path.contains("/events") || path.contains("/log?") { forbidden() } else { fault(path) }).await;
     assert_eq!((objects.len(), events.len(), logs.len()), (3, 0, 0));
     let noted = |what: &str| notes.iter().any(|note| note.starts_with(what) && note.contains("User \"eve\""));
     assert!(noted("events could not be read") && noted("the log of container running of pod web-1"), "{notes:?}");
@@ -133,10 +132,10 @@ async fn what_may_not_be_read_is_left_out_with_a_note() {
 }
 
 #[tokio::test]
-async fn what_is_not_answered_in_time_is_left_out_with_a_note() {
+async fn late_evidence_is_omitted_with_a_note() {
     let begun = Instant::now();
     let Evidence { objects, logs, notes, .. } =
-        found(|path| if path.contains("/log?") { None } else { trouble(path) }).await;
+        found(|path| if path.contains("/log?") { None } else { fault(path) }).await;
     assert!(begun.elapsed() < Duration::from_secs(8));
     assert_eq!((objects.len(), logs.len()), (3, 0));
     assert!(notes.iter().all(|note| note.ends_with("no answer in time")) && !notes.is_empty(), "{notes:?}");
@@ -158,7 +157,7 @@ metadata: {name: fine}
 ";
 
 #[tokio::test]
-async fn the_real_control_plane_shows_conditions_and_events_and_no_logs_of_nodes_that_are_played() {
+async fn the_control_plane_gives_conditions_and_events_but_no_logs_of_simulated_nodes() {
     let cluster = Cluster::running().await;
     let namespace = cluster.namespace().await;
     let (driver, scope) = (KubernetesDriver::new(), scope(&cluster.admin, &namespace.name));
@@ -170,7 +169,7 @@ async fn the_real_control_plane_shows_conditions_and_events_and_no_logs_of_nodes
     let hasty = ReadinessTimeouts { grace: Duration::ZERO, timeout: Duration::from_secs(60) };
     let failed = driver.await_ready(&scope, &resources, hasty).await;
     assert!(failed.as_ref().is_err_and(|error| error.kind == InfraErrorKind::NotReady), "{failed:?}");
-    // The Deployment's events are written beside its status.
+    // Events of the Deployment are written concurrently with its status.
     let events = cluster.api("v1", "Event", "events", Some(&namespace.name));
     let mut events = events.watch(&WatchParams::default(), "0").await.unwrap().boxed();
     let scaled = |event: &WatchEvent<DynamicObject>| matches!(event, WatchEvent::Added(event) if event.data["reason"] == "ScalingReplicaSet");

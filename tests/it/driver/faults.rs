@@ -5,19 +5,17 @@ use std::time::Duration;
 use futures::future::join;
 use gybe::infra::{Driver as _, InfraError, InfraErrorKind, ReadinessTimeouts};
 
-use super::{GOOD, PATIENT, Vnf, deployment, job, pod, pods, workload};
-
-// Troubles.
+use super::{GOOD, PATIENT, Vnf, deployment, job, pod, workload};
 
 #[tokio::test]
-async fn an_image_that_can_not_be_pulled_is_reported() {
+async fn reports_an_image_that_cannot_be_pulled() {
     for yaml in [
         deployment("registry.invalid/x"),
         workload("StatefulSet", "db", "registry.invalid/x"),
         job("registry.invalid/x"),
         pod("registry.invalid/x", ""),
     ] {
-        let text = Vnf::new().await.trouble(&yaml).await;
+        let text = Vnf::new().await.fault(&yaml).await;
         assert!(
             text.contains("container main: ErrImagePull") || text.contains("container main: ImagePullBackOff"),
             "{text}"
@@ -26,15 +24,15 @@ async fn an_image_that_can_not_be_pulled_is_reported() {
 }
 
 #[tokio::test]
-async fn a_crash_loop_is_reported() {
+async fn reports_a_crash_loop() {
     let vnf = Vnf::new().await;
-    let text = vnf.trouble(&deployment("example.test/crash-loop")).await;
+    let text = vnf.fault(&deployment("example.test/crash-loop")).await;
     let start = format!("in namespace {}: Deployment web: pod web-", vnf.scope.namespace);
     assert!(text.starts_with(&start) && text.contains(": container main: CrashLoopBackOff: back-off "), "{text}");
 }
 
 #[tokio::test]
-async fn a_trouble_may_heal_within_its_grace() {
+async fn a_fault_may_recover_within_the_grace_period() {
     let vnf = Vnf::new().await;
     let mut resources = vnf.render(&[], &deployment("registry.invalid/x")).await;
     vnf.ensure(&mut resources).await;
@@ -55,16 +53,16 @@ async fn a_trouble_may_heal_within_its_grace() {
 }
 
 #[tokio::test]
-async fn a_pod_that_no_node_takes_is_reported() {
+async fn reports_an_unschedulable_pod() {
     let text = Vnf::new()
         .await
-        .trouble(&deployment(GOOD).replace("{containers:", "{nodeSelector: {no: such}, containers:"))
+        .fault(&deployment(GOOD).replace("{containers:", "{nodeSelector: {no: such}, containers:"))
         .await;
     assert!(text.contains("no node takes it (Unschedulable): "), "{text}");
 }
 
 #[tokio::test]
-async fn a_quota_that_is_used_up_is_reported() {
+async fn reports_an_exhausted_quota() {
     let quota = "
 apiVersion: v1
 kind: ResourceQuota
@@ -77,19 +75,19 @@ spec: {hard: {pods: 1}}
         let vnf = Vnf::new().await;
         let text = format!("{quota}{yaml}");
         let mut resources = vnf.render(&[], &text).await;
-        vnf.counted_by(&mut resources[..1]).await;
-        let text = vnf.trouble(&text).await;
+        vnf.create_enforced_quota(&mut resources[..1]).await;
+        let text = vnf.fault(&text).await;
         assert!(text.contains("exceeded quota: few"), "{text}");
     }
     let vnf = Vnf::new().await;
     let mut resources = vnf.render(&[], &(quota.replace("pods: 1", "pods: 0") + &pod(GOOD, ""))).await;
-    vnf.counted_by(&mut resources[..1]).await;
+    vnf.create_enforced_quota(&mut resources[..1]).await;
     let error = vnf.driver.ensure(&vnf.scope, &resources[1]).await.unwrap_err();
     assert!(error.kind == InfraErrorKind::Invalid && error.detail.contains("exceeded quota: few"), "{error}");
 }
 
 #[tokio::test]
-async fn a_claim_without_a_volume_is_reported() {
+async fn reports_a_claim_without_a_volume() {
     let claim = |class: &str| {
         format!(
             "
@@ -100,17 +98,17 @@ spec: {{storageClassName: '{class}', accessModes: [ReadWriteOnce], resources: {{
 "
         )
     };
-    let text = Vnf::new().await.trouble(&claim("no-such-class")).await;
+    let text = Vnf::new().await.fault(&claim("no-such-class")).await;
     assert!(
         text.contains("PersistentVolumeClaim data: ProvisioningFailed: ") && text.contains("no-such-class"),
         "{text}"
     );
-    let text = Vnf::new().await.trouble(&claim("")).await;
+    let text = Vnf::new().await.fault(&claim("")).await;
     assert!(text.contains("PersistentVolumeClaim data: FailedBinding: "), "{text}");
 }
 
 #[tokio::test]
-async fn what_has_failed_for_good_is_reported_at_once() {
+async fn reports_permanent_failure_at_once() {
     let vnf = Vnf::new().await;
     let mut resources = vnf.render(&[], &job("example.test/crash-loop")).await;
     vnf.ensure(&mut resources).await;
@@ -128,7 +126,7 @@ async fn what_has_failed_for_good_is_reported_at_once() {
 }
 
 #[tokio::test]
-async fn what_is_not_ready_in_time_says_what_it_waits_for() {
+async fn a_timeout_names_what_is_not_ready() {
     let vnf = Vnf::new().await;
     let hurried = ReadinessTimeouts { timeout: Duration::from_secs(2), ..PATIENT };
     let error = vnf.run(&deployment("example.test/never-ready"), hurried).await.unwrap_err();

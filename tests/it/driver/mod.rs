@@ -20,17 +20,17 @@ use gybe::infra::{
 };
 use kube::ResourceExt;
 use kube::api::{DynamicObject, ListParams, Patch, PatchParams, WatchEvent, WatchParams};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::cluster::{Cluster, TestNamespace, render, scope};
 
-/// Nothing that is expected to happen takes as long.
+/// Longer than any expected change takes.
 const LONG: Duration = Duration::from_secs(60);
 
-/// For what is to become ready.
+/// For objects that become ready.
 const PATIENT: ReadinessTimeouts = ReadinessTimeouts { grace: Duration::from_secs(30), timeout: LONG };
 
-/// For what is not: a trouble that is seen counts.
+/// For objects with a fault: the first sight of it counts.
 const HASTY: ReadinessTimeouts = ReadinessTimeouts { grace: Duration::ZERO, timeout: LONG };
 
 /// A VNF instance in a namespace of its own.
@@ -60,15 +60,15 @@ impl Vnf {
         }
     }
 
-    /// Makes the objects and says what comes of waiting for them.
+    /// Creates the objects and waits for them.
     async fn run(&self, yaml: &str, patience: ReadinessTimeouts) -> Result<(), InfraError> {
         let mut resources = self.render(&[], yaml).await;
         self.ensure(&mut resources).await;
         self.driver.await_ready(&self.scope, &resources, patience).await.map(|_| ())
     }
 
-    /// Makes a ResourceQuota; it counts once its controller has seen it.
-    async fn counted_by(&self, quota: &mut [Resource]) {
+    /// Creates a ResourceQuota and waits until its controller enforces it.
+    async fn create_enforced_quota(&self, quota: &mut [Resource]) {
         self.ensure(quota).await;
         let quotas = self.cluster.api_of(&quota[0], &self.scope.namespace);
         let mut events = quotas.watch(&WatchParams::default(), "0").await.unwrap().boxed();
@@ -84,8 +84,8 @@ impl Vnf {
         }
     }
 
-    /// Why the objects do not become ready.
-    async fn trouble(&self, yaml: &str) -> String {
+    /// Creates the objects and returns the reason why they do not become ready.
+    async fn fault(&self, yaml: &str) -> String {
         let start = Instant::now();
         let Err(InfraError { kind: InfraErrorKind::NotReady, detail: text, .. }) = self.run(yaml, HASTY).await else {
             panic!("it became ready")
@@ -94,8 +94,9 @@ impl Vnf {
         text
     }
 
-    /// Waits until the objects are ready. What is observed with what waiting has shown is what is observed without.
-    async fn settled(&self, resources: &[Resource]) -> ObservedResources {
+    /// Waits until the objects are ready and observes them, with and without the result of the wait: both must be
+    /// equal.
+    async fn wait_ready_and_observe(&self, resources: &[Resource]) -> ObservedResources {
         let pods = self.driver.await_ready(&self.scope, resources, PATIENT).await.unwrap();
         let observed = self.driver.observe(&self.scope, resources, pods).await.unwrap();
         assert_eq!(observed, self.observe(resources).await);
@@ -114,13 +115,13 @@ impl Vnf {
         self.cluster.api_of(resource, &self.scope.namespace).get_opt(&resource.key.name).await.unwrap()
     }
 
-    /// Merges a change into the object, as the administrator.
+    /// Merges a change into the object as the administrator.
     async fn patch(&self, resource: &Resource, change: Value) {
         let api = self.cluster.api_of(resource, &self.scope.namespace);
         api.patch(&resource.key.name, &PatchParams::default(), &Patch::Merge(change)).await.unwrap();
     }
 
-    /// The names of the objects of the instance that there are.
+    /// The names of the existing objects of the instance.
     async fn names(&self, api_version: &str, kind: &str, plural: &str) -> Vec<String> {
         let api = self.cluster.api(api_version, kind, plural, Some(&self.scope.namespace));
         let ours = ListParams::default().labels(&format!("{INSTANCE_LABEL}={}", self.scope.instance));
@@ -136,7 +137,7 @@ fn with_replicas(resource: &Resource, replicas: u32) -> Resource {
     Resource { manifest: resource.manifest_with_replicas(replicas), ..resource.clone() }
 }
 
-/// A workload of two pods.
+/// A workload with two pods.
 fn workload(kind: &str, name: &str, image: &str) -> String {
     format!(
         "
@@ -200,7 +201,7 @@ data: {colour: red}
 
 const GOOD: &str = "example.test/good";
 
-/// As an owner in the metadata of others.
+/// The owner reference to an object.
 fn owner(object: &DynamicObject) -> Value {
     let types = object.types.as_ref().unwrap();
     let (name, uid) = (object.name_any(), object.uid());

@@ -3,7 +3,6 @@
 use gybe::clock::{Ids as _, System};
 use gybe::domain::namespace::Namespace;
 use gybe::domain::resource::{INSTANCE_LABEL, MANAGED_BY_LABEL, ResourceState};
-use gybe::domain::secret::Secret;
 use gybe::infra::{AppliedObject, Driver as _, InfraErrorKind};
 use kube::ResourceExt;
 use kube::api::DeleteParams;
@@ -12,9 +11,7 @@ use serde_json::{Value, json};
 use super::{CONFIG_MAP, GOOD, HASTY, LONG, PATIENT, Vnf, owner, pod};
 use crate::support::cluster::{render, scope};
 
-// Namespaces.
-
-/// A namespace that is not there yet, and its manifest.
+/// A namespace that does not exist yet, and its manifest.
 fn new_namespace() -> (Namespace, String) {
     let name = format!("test-{}", &System.uuid().simple().to_string()[..12]);
     (
@@ -24,16 +21,16 @@ fn new_namespace() -> (Namespace, String) {
 }
 
 #[tokio::test]
-async fn a_namespace_that_we_made_goes_when_it_is_empty() {
+async fn deletes_an_empty_namespace_that_gybe_created() {
     let mut vnf = Vnf::new().await;
     let (name, yaml) = new_namespace();
     vnf.scope.namespace = name;
-    // A bare pod is refused as long as the namespace has no ServiceAccount.
+    // A bare pod is rejected until the namespace has its ServiceAccount.
     let mut resources = vnf.render(&[], &(yaml + "\n---" + &pod(GOOD, "") + "---" + CONFIG_MAP)).await;
     vnf.ensure(&mut resources).await;
     vnf.driver.await_ready(&vnf.scope, &resources, PATIENT).await.unwrap();
     assert!(matches!(&resources[0].state, ResourceState::Present { owned: true, .. }));
-    // The pod goes first; the ConfigMap is ours and may go with the namespace.
+    // The pod is deleted first; the ConfigMap is ours and may be deleted with the namespace.
     vnf.remove(&resources[1]).await;
     vnf.remove(&resources[0]).await;
     assert!(vnf.get(&resources[0]).await.is_none());
@@ -41,7 +38,7 @@ async fn a_namespace_that_we_made_goes_when_it_is_empty() {
 }
 
 #[tokio::test]
-async fn a_namespace_that_we_made_is_left_to_others_who_are_in_it() {
+async fn keeps_a_created_namespace_that_holds_objects_of_others() {
     let mut vnf = Vnf::new().await;
     let (name, yaml) = new_namespace();
     vnf.scope.namespace = name;
@@ -57,7 +54,7 @@ async fn a_namespace_that_we_made_is_left_to_others_who_are_in_it() {
     let left = vnf.get(&resources[0]).await.unwrap();
     assert!(left.metadata.deletion_timestamp.is_none());
     assert!(!left.labels().contains_key(INSTANCE_LABEL) && !left.labels().contains_key(MANAGED_BY_LABEL));
-    // Run once more after a crash, with nobody in it by then: it was given up and stays.
+    // After a crash the step runs again, now with nobody else in the namespace: Gybe gave it up, so it stays.
     theirs[1].state = ResourceState::Intent;
     vnf.driver.remove(&second, &theirs[1], None, LONG).await.unwrap();
     vnf.remove(&resources[0]).await;
@@ -71,9 +68,10 @@ async fn a_namespace_that_we_made_is_left_to_others_who_are_in_it() {
         .unwrap();
 }
 
-/// Of an owner in the namespace it is the owner that counts; one outside is met nowhere else.
+/// An object with an owner in the namespace counts as its owner; a cluster-scoped owner is found only through the
+/// object.
 #[tokio::test]
-async fn a_namespace_that_we_made_is_left_to_what_an_object_outside_owns_in_it() {
+async fn keeps_a_created_namespace_with_objects_of_a_cluster_scoped_owner() {
     let mut vnf = Vnf::new().await;
     let outside = format!("late-{}", vnf.scope.instance);
     let class = json!({
@@ -94,7 +92,7 @@ async fn a_namespace_that_we_made_is_left_to_what_an_object_outside_owns_in_it()
     let left = vnf.get(&resources[0]).await.unwrap();
     assert_eq!(left.metadata.deletion_timestamp, None);
 
-    // Without it, and ours once more, the namespace goes with all that is made of ours.
+    // Without that object the namespace, ours again, is deleted with everything that belongs to our objects.
     let secrets = vnf.cluster.api("v1", "Secret", "secrets", Some(&vnf.scope.namespace));
     secrets.delete("theirs", &DeleteParams::default()).await.unwrap();
     vnf.patch(&resources[0], json!({ "metadata": { "labels": { INSTANCE_LABEL: vnf.scope.instance.to_string() } } }))
@@ -106,7 +104,7 @@ async fn a_namespace_that_we_made_is_left_to_what_an_object_outside_owns_in_it()
 }
 
 #[tokio::test]
-async fn a_namespace_that_was_there_is_used_as_it_is_unless_it_goes() {
+async fn uses_an_existing_namespace_unless_it_is_terminating() {
     let vnf = Vnf::new().await;
     let yaml =
         format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: {}, labels: {{x: x}}}}}}", vnf.scope.namespace);
@@ -131,7 +129,7 @@ async fn a_namespace_that_was_there_is_used_as_it_is_unless_it_goes() {
 }
 
 #[tokio::test]
-async fn a_missing_namespace_is_said_to_be_missing() {
+async fn reports_a_missing_namespace() {
     let mut vnf = Vnf::new().await;
     vnf.scope.namespace = new_namespace().0;
     let resources = vnf.render(&[], CONFIG_MAP).await;

@@ -1,8 +1,7 @@
-//! Objects of other instances and of others than Gybe are never taken over.
+//! Objects of other instances and of other clients are never taken over.
 
 use std::time::Duration;
 
-use futures::StreamExt as _;
 use futures::future::join;
 use gybe::domain::plan::PodRef;
 use gybe::domain::resource::{INSTANCE_LABEL, MANAGED_BY_LABEL, ResourceState};
@@ -14,10 +13,8 @@ use serde_json::json;
 use super::{CONFIG_MAP, GOOD, LONG, Vnf, pod};
 use crate::support::cluster::{render, scope};
 
-// Who owns what.
-
 #[tokio::test]
-async fn another_instances_object_is_a_conflict_that_names_it() {
+async fn an_object_of_another_instance_is_a_conflict_that_names_the_instance() {
     let vnf = Vnf::new().await;
     let mut resources = vnf.render(&[], CONFIG_MAP).await;
     vnf.ensure(&mut resources).await;
@@ -40,7 +37,7 @@ async fn another_instances_object_is_a_conflict_that_names_it() {
 }
 
 #[tokio::test]
-async fn of_instances_that_make_the_same_object_at_once_exactly_one_wins() {
+async fn of_two_instances_that_create_the_same_object_one_wins() {
     let vnf = Vnf::new().await;
     for round in 0..20 {
         let yaml = CONFIG_MAP.replace("settings", &format!("settings-{round}"));
@@ -63,7 +60,7 @@ async fn of_instances_that_make_the_same_object_at_once_exactly_one_wins() {
 }
 
 #[tokio::test]
-async fn an_object_that_is_not_gybes_is_a_conflict_and_stays_as_it_is() {
+async fn an_unmanaged_object_is_a_conflict_and_stays_unchanged() {
     let vnf = Vnf::new().await;
     let foreign = json!({
         "apiVersion": "v1", "kind": "ConfigMap", "data": { "colour": "red" },
@@ -90,9 +87,9 @@ async fn an_object_that_is_not_gybes_is_a_conflict_and_stays_as_it_is() {
     assert!(vnf.get(&resources[0]).await.is_some());
 }
 
-/// The other client's object contradicts ours in nothing, so that server-side apply alone would not notice.
+/// The object of the other client has no field that conflicts with ours, so server-side apply alone would succeed.
 #[tokio::test]
-async fn an_object_that_somebody_makes_at_the_same_moment_is_not_taken_over() {
+async fn an_object_created_concurrently_by_others_is_not_taken_over() {
     let vnf = Vnf::new().await;
     for round in 0..60 {
         let name = format!("settings-{round}");
@@ -116,13 +113,13 @@ async fn an_object_that_somebody_makes_at_the_same_moment_is_not_taken_over() {
 }
 
 #[tokio::test]
-async fn an_object_of_ours_that_somebody_replaces_at_the_same_moment_is_not_taken_over() {
+async fn an_object_replaced_concurrently_by_others_is_not_taken_over() {
     let vnf = Vnf::new().await;
     for round in 0..60 {
         let name = format!("settings-{round}");
         let mut resources = vnf.render(&[], &CONFIG_MAP.replace("settings", &name)).await;
         vnf.ensure(&mut resources).await;
-        // Or else it would not be made anew.
+        // Otherwise it would not be created again.
         resources[0].state = ResourceState::Intent;
         let foreign = json!({
             "apiVersion": "v1", "kind": "ConfigMap", "data": { "colour": "red" }, "metadata": { "name": name },
@@ -138,7 +135,7 @@ async fn an_object_of_ours_that_somebody_replaces_at_the_same_moment_is_not_take
         let object = vnf.get(&resources[0]).await.unwrap();
         let marked = object.labels().contains_key(INSTANCE_LABEL);
         match (ours, theirs) {
-            // Ours was made again between their two calls.
+            // Ours was created again between their two calls.
             (Ok(AppliedObject { uid, .. }), Err(_)) if marked && object.uid() == Some(uid.clone()) => {}
             (Ok(AppliedObject { uid, .. }), Ok(made)) if !marked && made.uid() != Some(uid.clone()) => {}
             (Err(InfraError { kind: InfraErrorKind::Conflict, .. }), Ok(_)) if !marked => {}
@@ -148,7 +145,7 @@ async fn an_object_of_ours_that_somebody_replaces_at_the_same_moment_is_not_take
 }
 
 #[tokio::test]
-async fn an_object_that_was_replaced_is_another_object() {
+async fn a_replaced_object_is_a_different_object() {
     let vnf = Vnf::new().await;
     let mut resources = vnf.render(&[("VDU1", "lone")], &(CONFIG_MAP.to_owned() + "---" + &pod(GOOD, ""))).await;
     vnf.ensure(&mut resources).await;

@@ -1,6 +1,5 @@
 //! Volume claims of StatefulSets and others.
 
-use futures::StreamExt as _;
 use gybe::clock::{Ids as _, System};
 use gybe::domain::instance::VirtualStorage;
 use gybe::domain::resource::{INSTANCE_LABEL, Resource, ResourceState};
@@ -11,13 +10,13 @@ use serde_json::{Value, json};
 use super::{CONFIG_MAP, GOOD, LONG, PATIENT, Vnf, pods, stateful_set};
 
 #[tokio::test]
-async fn a_stateful_set_leaves_no_claim_behind() {
+async fn claims_of_a_stateful_set_are_deleted_with_it() {
     let vnf = Vnf::new().await;
     let other = vnf.render(&[], "{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {name: data-db}, spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}").await;
     let mut resources = vnf.render(&[("VDU1", "db")], &stateful_set(GOOD)).await;
     resources.extend(other);
     vnf.ensure(&mut resources).await;
-    let observed = vnf.settled(&resources).await;
+    let observed = vnf.wait_ready_and_observe(&resources).await;
     assert_eq!(pods(&observed), [("VDU1", "StatefulSet", "db"); 2]);
     let claims: Vec<&str> = observed.storages.iter().map(|it| it.claim_name.as_str()).collect();
     assert_eq!(claims, ["data-db", "data-db-0", "data-db-1"]);
@@ -29,13 +28,13 @@ async fn a_stateful_set_leaves_no_claim_behind() {
 }
 
 #[tokio::test]
-async fn claims_of_replicas_that_were_scaled_away_stay_until_the_set_is_removed() {
+async fn claims_of_removed_replicas_are_kept_until_the_set_is_deleted() {
     let vnf = Vnf::new().await;
     let mut resources = vnf.render(&[("VDU1", "db")], &stateful_set(GOOD)).await;
     for replicas in [3, 1] {
         resources[0].manifest = resources[0].manifest_with_replicas(replicas);
         vnf.ensure(&mut resources).await;
-        let observed = vnf.settled(&resources).await;
+        let observed = vnf.wait_ready_and_observe(&resources).await;
         assert_eq!(observed.vnfcs.len(), replicas as usize);
         let claims = vnf.names("v1", "PersistentVolumeClaim", "persistentvolumeclaims").await;
         assert_eq!(claims, ["data-db-0", "data-db-1", "data-db-2"], "at {replicas} replicas");
@@ -45,7 +44,7 @@ async fn claims_of_replicas_that_were_scaled_away_stay_until_the_set_is_removed(
 }
 
 #[tokio::test]
-async fn claims_go_even_if_the_stateful_set_went_before_a_crash() {
+async fn claims_are_deleted_even_if_the_set_was_deleted_before_a_crash() {
     let vnf = Vnf::new().await;
     let mut resources = vnf.render(&[], &stateful_set(GOOD)).await;
     vnf.ensure(&mut resources).await;
@@ -57,9 +56,9 @@ async fn claims_go_even_if_the_stateful_set_went_before_a_crash() {
     assert!(vnf.names("v1", "PersistentVolumeClaim", "persistentvolumeclaims").await.is_empty());
 }
 
-/// Somebody deleted the set, and making it anew was refused.
+/// Another client deleted the set, and its recreation was rejected.
 #[tokio::test]
-async fn claims_of_a_set_that_could_not_be_made_anew_go_unless_somebody_uses_them() {
+async fn claims_of_a_set_that_was_not_recreated_are_deleted_unless_in_use() {
     let vnf = Vnf::new().await;
     let mut resources = vnf.render(&[], &stateful_set(GOOD)).await;
     vnf.ensure(&mut resources).await;
@@ -67,7 +66,7 @@ async fn claims_of_a_set_that_could_not_be_made_anew_go_unless_somebody_uses_the
     let api = vnf.cluster.api_of(&resources[0], &vnf.scope.namespace);
     let planned = Resource { state: ResourceState::Planned, ..resources[0].clone() };
     let claims = async || vnf.names("v1", "PersistentVolumeClaim", "persistentvolumeclaims").await;
-    // In place of it there is one of others, whose pods take the claims that there are.
+    // A set of another client replaces it, and its pods use the existing claims.
     vnf.patch(&resources[0], json!({ "metadata": { "labels": { INSTANCE_LABEL: null } } })).await;
     vnf.remove(&planned).await;
     assert_eq!(claims().await, ["data-db-0", "data-db-1"]);
@@ -76,14 +75,14 @@ async fn claims_of_a_set_that_could_not_be_made_anew_go_unless_somebody_uses_the
     vnf.remove(&planned).await;
     assert!(claims().await.is_empty());
 
-    // Who has no rights at all can give up what he could not make.
+    // A credential without permissions can still give up an object that it could not create.
     let rules = json!([{ "apiGroups": ["apps"], "resources": ["statefulsets"], "verbs": ["get"] }]);
     let access = vnf.cluster.account(&vnf.scope.namespace, "poor", rules).await;
     vnf.driver.remove(&Scope { access, ..vnf.scope.clone() }, &planned, None, LONG).await.unwrap();
 }
 
 #[tokio::test]
-async fn what_lost_our_mark_is_left_alone_with_its_volumes() {
+async fn an_object_without_our_label_is_kept_with_its_volumes() {
     let vnf = Vnf::new().await;
     let mut resources = vnf.render(&[], &(CONFIG_MAP.to_owned() + "---" + &stateful_set(GOOD))).await;
     vnf.ensure(&mut resources).await;
@@ -99,7 +98,7 @@ async fn what_lost_our_mark_is_left_alone_with_its_volumes() {
 }
 
 #[tokio::test]
-async fn a_claim_that_waits_for_a_pod_is_ready() {
+async fn a_claim_that_binds_on_first_use_is_ready() {
     let vnf = Vnf::new().await;
     let class = format!("late-{}", vnf.scope.instance);
     let yaml = format!(
@@ -118,7 +117,7 @@ spec: {{storageClassName: {class}, accessModes: [ReadWriteOnce], resources: {{re
     );
     let mut resources = vnf.render(&[], &yaml).await;
     vnf.ensure(&mut resources).await;
-    let observed = vnf.settled(&resources).await;
+    let observed = vnf.wait_ready_and_observe(&resources).await;
     let ResourceState::Present { uid, .. } = &resources[1].state else { panic!() };
     assert_eq!(observed.storages, [VirtualStorage { claim_name: "late".to_owned(), claim_uid: uid.clone() }]);
     for resource in resources.iter().rev() {

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use futures::future::join;
 use gybe::domain::resource::{INSTANCE_LABEL, Resource, ResourceState};
-use gybe::domain::secret::Secret;
 use gybe::infra::{AppliedObject, Driver as _, InfraError, InfraErrorKind, ObservedResources};
 use kube::ResourceExt;
 use kube::api::DeleteParams;
@@ -15,13 +14,11 @@ use super::{
     CONFIG_MAP, GOOD, HASTY, LONG, PATIENT, Vnf, deployment, job, pod, pods, stateful_set, with_replicas, workload,
 };
 
-// What each kind goes through.
-
-async fn lives(yaml: &str, kind: &str, name: &str, number: usize) {
+async fn check_life_cycle(yaml: &str, kind: &str, name: &str, number: usize) {
     let vnf = Vnf::new().await;
     let mut resources = vnf.render(&[("VDU1", name)], yaml).await;
     vnf.ensure(&mut resources).await;
-    let observed = vnf.settled(&resources).await;
+    let observed = vnf.wait_ready_and_observe(&resources).await;
     assert_eq!(pods(&observed), vec![("VDU1", kind, name); number]);
     let object = vnf.get(&resources[0]).await.unwrap();
     assert_eq!(object.labels()[INSTANCE_LABEL], vnf.scope.instance.to_string());
@@ -33,33 +30,34 @@ async fn lives(yaml: &str, kind: &str, name: &str, number: usize) {
 }
 
 #[tokio::test]
-async fn a_deployment_lives() {
-    lives(&deployment(GOOD), "Deployment", "web", 2).await;
+async fn a_deployment_is_created_and_deleted() {
+    check_life_cycle(&deployment(GOOD), "Deployment", "web", 2).await;
 }
 
 #[tokio::test]
-async fn a_replica_set_lives() {
-    lives(&workload("ReplicaSet", "web", GOOD), "ReplicaSet", "web", 2).await;
+async fn a_replica_set_is_created_and_deleted() {
+    check_life_cycle(&workload("ReplicaSet", "web", GOOD), "ReplicaSet", "web", 2).await;
 }
 
 #[tokio::test]
-async fn a_daemon_set_lives() {
+async fn a_daemon_set_is_created_and_deleted() {
     // The test cluster has three nodes.
-    lives(&workload("DaemonSet", "agent", GOOD).replace("  replicas: 2\n", ""), "DaemonSet", "agent", 3).await;
+    check_life_cycle(&workload("DaemonSet", "agent", GOOD).replace("  replicas: 2\n", ""), "DaemonSet", "agent", 3)
+        .await;
 }
 
 #[tokio::test]
-async fn a_pod_lives() {
-    lives(&pod(GOOD, ""), "Pod", "lone", 1).await;
+async fn a_pod_is_created_and_deleted() {
+    check_life_cycle(&pod(GOOD, ""), "Pod", "lone", 1).await;
 }
 
 #[tokio::test]
-async fn a_job_completes_and_its_pods_are_no_vnfcs() {
-    lives(&job(GOOD), "Job", "once", 0).await;
+async fn a_job_completes_and_its_pods_are_not_vnfcs() {
+    check_life_cycle(&job(GOOD), "Job", "once", 0).await;
 }
 
 #[tokio::test]
-async fn what_needs_no_waiting_is_ready_at_once() {
+async fn objects_without_readiness_are_ready_at_once() {
     let vnf = Vnf::new().await;
     let yaml = format!(
         "{CONFIG_MAP}---
@@ -88,10 +86,8 @@ spec: {{schedule: '0 0 * * *', jobTemplate: {{spec: {{template: {{spec: {{restar
     }
 }
 
-// Changes.
-
 #[tokio::test]
-async fn ensuring_again_changes_nothing() {
+async fn ensure_is_idempotent() {
     let vnf = Vnf::new().await;
     let mut resources = vnf.render(&[], &(CONFIG_MAP.to_owned() + "---" + &deployment(GOOD))).await;
     vnf.ensure(&mut resources).await;
@@ -107,16 +103,16 @@ async fn ensuring_again_changes_nothing() {
 }
 
 #[tokio::test]
-async fn an_ensured_change_is_rolled_out_before_it_counts_as_ready() {
+async fn a_change_is_ready_only_after_its_rollout() {
     for yaml in [deployment(GOOD), stateful_set(GOOD)] {
         let vnf = Vnf::new().await;
         let mut resources = vnf.render(&[("VDU1", "web"), ("VDU2", "db")], &yaml).await;
         vnf.ensure(&mut resources).await;
-        let before = vnf.settled(&resources).await;
+        let before = vnf.wait_ready_and_observe(&resources).await;
 
         let mut changed = vnf.render(&[("VDU1", "web"), ("VDU2", "db")], &yaml.replace(GOOD, "example.test/new")).await;
         vnf.ensure(&mut changed).await;
-        let after = vnf.settled(&changed).await;
+        let after = vnf.wait_ready_and_observe(&changed).await;
         let uids =
             |observed: &ObservedResources| observed.vnfcs.iter().map(|it| it.pod_uid.clone()).collect::<BTreeSet<_>>();
         assert_eq!(after.vnfcs.len(), 2);
@@ -125,7 +121,7 @@ async fn an_ensured_change_is_rolled_out_before_it_counts_as_ready() {
 }
 
 #[tokio::test]
-async fn scaling_waits_for_the_new_and_for_the_surplus() {
+async fn scaling_waits_for_new_pods_and_for_removal_of_surplus_pods() {
     for yaml in [deployment(GOOD), stateful_set(GOOD), workload("ReplicaSet", "web", GOOD)] {
         let vnf = Vnf::new().await;
         let mut resources = vnf.render(&[("VDU1", "web"), ("VDU1", "db")], &yaml).await;
@@ -135,14 +131,14 @@ async fn scaling_waits_for_the_new_and_for_the_surplus() {
         for replicas in [4, 1, 0, 2] {
             let mut scaled = [with_replicas(&resources[0], replicas)];
             vnf.ensure(&mut scaled).await;
-            assert_eq!(vnf.settled(&scaled).await.vnfcs.len(), replicas as usize, "{name}");
+            assert_eq!(vnf.wait_ready_and_observe(&scaled).await.vnfcs.len(), replicas as usize, "{name}");
         }
         vnf.driver.remove(&vnf.scope, &resources[0], Some(Duration::ZERO), LONG).await.unwrap();
     }
 }
 
 #[tokio::test]
-async fn a_change_that_kubernetes_does_not_allow_is_invalid() {
+async fn a_forbidden_change_is_an_invalid_error() {
     let vnf = Vnf::new().await;
     vnf.run(&stateful_set(GOOD), PATIENT).await.unwrap();
     let changed = vnf.render(&[], &stateful_set(GOOD).replace("app: db", "app: base")).await;
@@ -162,7 +158,7 @@ async fn a_change_that_kubernetes_does_not_allow_is_invalid() {
 }
 
 #[tokio::test]
-async fn an_object_that_somebody_deletes_is_missed() {
+async fn a_deleted_object_is_reported_as_missing() {
     let vnf = Vnf::new().await;
     let mut resources = vnf.render(&[], &deployment("example.test/never-ready")).await;
     vnf.ensure(&mut resources).await;
@@ -175,7 +171,7 @@ async fn an_object_that_somebody_deletes_is_missed() {
 }
 
 #[tokio::test]
-async fn what_was_not_made_is_not_removed_and_what_may_have_been_made_is() {
+async fn only_objects_that_may_exist_are_deleted() {
     let vnf = Vnf::new().await;
     let mut resources = vnf.render(&[], CONFIG_MAP).await;
     vnf.ensure(&mut resources).await;
@@ -189,7 +185,7 @@ async fn what_was_not_made_is_not_removed_and_what_may_have_been_made_is() {
 }
 
 #[tokio::test]
-async fn finalizers_that_keep_an_object_are_named() {
+async fn reports_the_finalizers_that_block_deletion() {
     let vnf = Vnf::new().await;
     let mut resources = vnf.render(&[], &(CONFIG_MAP.to_owned() + "---" + &pod(GOOD, ""))).await;
     vnf.ensure(&mut resources).await;
@@ -204,7 +200,7 @@ async fn finalizers_that_keep_an_object_are_named() {
         );
         assert_eq!((error.kind, error.detail), (InfraErrorKind::NotReady, text));
     }
-    // Ours on its way out is waited for, then made anew.
+    // Our terminating object is awaited and then created again.
     let free = async || vnf.patch(&resources[0], json!({ "metadata": { "finalizers": null } })).await;
     let anew = Resource { state: ResourceState::Intent, ..resources[0].clone() };
     let (ensured, ()) = join(vnf.driver.ensure(&vnf.scope, &anew), free()).await;

@@ -9,9 +9,9 @@ use gybe::domain::subscription::{AuthType, CLIENT_PASSWORD, Subscription};
 use gybe::notify::callback::{Callbacks, OutboundConfig};
 use serde_json::json;
 
-use super::{OutboxSite, Running, subscription, with_basic};
-use crate::support::fault_proxy::{certificate, wanting};
-use crate::support::subscriber::{Answer, Subscriber};
+use super::{OutboxFixture, Running, subscription, with_basic};
+use crate::support::fault_proxy::{certificate, requiring_client_certificate};
+use crate::support::subscriber::{Reply, Subscriber};
 
 fn with_token(subscription: Subscription, endpoint: &str) -> Subscription {
     let mut subscription = with_basic(subscription);
@@ -23,42 +23,42 @@ fn with_token(subscription: Subscription, endpoint: &str) -> Subscription {
     subscription
 }
 
-/// `user:password` as BASIC has it.
+/// The Authorization header of `user` and `password`.
 fn basic(text: &str) -> String {
     use base64::Engine as _;
     format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(text))
 }
 
-/// A token endpoint: the first token is `one`, the second `two` and so on.
+/// A token endpoint: its tokens are `one`, `two` and so on.
 async fn token_endpoint() -> Subscriber {
     let endpoint = Subscriber::start().await;
     let number = AtomicUsize::new(0);
     endpoint.answer(move |_| {
         let token = ["one", "two", "three"][number.fetch_add(1, Ordering::Relaxed)];
         let body = json!({ "access_token": token, "token_type": "Bearer", "expires_in": 3600 });
-        Answer::Status(200, body.to_string())
+        Reply::Status(200, body.to_string())
     });
     endpoint
 }
 
 #[tokio::test]
-async fn a_password_is_shown_to_who_asks_for_it() {
-    let (outbox, subscriber) = (OutboxSite::sqlite().await, Subscriber::start().await);
+async fn the_password_is_sent_only_when_requested() {
+    let (outbox, subscriber) = (OutboxFixture::sqlite().await, Subscriber::start().await);
     let _notifier = outbox.notifier();
     outbox.subscribe(&with_basic(subscription(&subscriber.url, json!({})))).await;
     outbox.instance().await;
-    let received = subscriber.until_taken(1).await;
+    let received = subscriber.wait_for_accepted(1).await;
     assert_eq!(received[0].header("authorization").unwrap(), basic("gybe-user:s3cr3t"));
 }
 
 #[tokio::test]
-async fn a_token_is_asked_for_once_and_again_when_it_is_not_taken_any_more() {
+async fn a_token_is_requested_once_and_renewed_when_rejected() {
     let (outbox, subscriber, endpoint) =
-        (OutboxSite::sqlite().await, Subscriber::start().await, token_endpoint().await);
+        (OutboxFixture::sqlite().await, Subscriber::start().await, token_endpoint().await);
     let _notifier = outbox.notifier();
     outbox.subscribe(&with_token(subscription(&subscriber.url, json!({})), &endpoint.url)).await;
     outbox.complete(&outbox.instance().await).await;
-    let received = subscriber.until_taken(4).await;
+    let received = subscriber.wait_for_accepted(4).await;
     assert!(received.iter().all(|one| one.header("authorization") == Some("Bearer one")));
     let asked = endpoint.received();
     assert_eq!(asked.len(), 1);
@@ -66,29 +66,29 @@ async fn a_token_is_asked_for_once_and_again_when_it_is_not_taken_any_more() {
     assert_eq!(asked[0].header("content-type"), Some("application/x-www-form-urlencoded"));
 
     subscriber.answer(|received| match received.header("authorization") {
-        Some("Bearer two") => Answer::Status(204, String::new()),
-        _ => Answer::Status(401, String::new()),
+        Some("Bearer two") => Reply::Status(204, String::new()),
+        _ => Reply::Status(401, String::new()),
     });
     outbox.instance().await;
-    let received = subscriber.until_taken(5).await;
+    let received = subscriber.wait_for_accepted(5).await;
     assert_eq!(received[4].header("authorization"), Some("Bearer two"));
     assert_eq!(endpoint.received().len(), 2);
 }
 
 #[tokio::test]
-async fn without_a_token_the_password_is_used_where_it_is_taken_too() {
+async fn the_password_is_the_fallback_where_no_token_is_available() {
     let (outbox, subscriber, endpoint) =
-        (OutboxSite::sqlite().await, Subscriber::start().await, Subscriber::start().await);
+        (OutboxFixture::sqlite().await, Subscriber::start().await, Subscriber::start().await);
     endpoint.answer_status(500);
     let _notifier = outbox.notifier();
     outbox.subscribe(&with_token(subscription(&subscriber.url, json!({})), &endpoint.url)).await;
     outbox.instance().await;
-    let received = subscriber.until_taken(1).await;
+    let received = subscriber.wait_for_accepted(1).await;
     assert_eq!(received[0].header("authorization").unwrap(), basic("gybe-user:s3cr3t"));
 }
 
 #[tokio::test]
-async fn a_certificate_is_shown_to_who_asks_for_it_and_to_nobody_else() {
+async fn the_client_certificate_is_sent_only_when_requested() {
     let folder = tempfile::tempdir().unwrap();
     let (server, client) = (certificate(), certificate());
     let file = |name: &str, text: &str| -> PathBuf {
@@ -101,8 +101,8 @@ async fn a_certificate_is_shown_to_who_asks_for_it_and_to_nobody_else() {
         ca_file: Some(file("ca.pem", &server.0)),
         certificate_file: Some(file("client.pem", &(client.0.clone() + &client.1))),
     };
-    let tls = wanting(&server, &client);
-    let (outbox, subscriber) = (OutboxSite::sqlite().await, Subscriber::start_tls(tls).await);
+    let tls = requiring_client_certificate(&server, &client);
+    let (outbox, subscriber) = (OutboxFixture::sqlite().await, Subscriber::start_tls(tls).await);
     let _notifier = Running::new(Arc::clone(&outbox.store), &settings);
     let asks = |asks: AuthType| {
         let mut subscription = with_basic(subscription(&format!("{}/{asks:?}", subscriber.url), json!({})));
@@ -113,19 +113,19 @@ async fn a_certificate_is_shown_to_who_asks_for_it_and_to_nobody_else() {
     outbox.subscribe(&without).await;
     outbox.subscribe(&with).await;
     outbox.instance().await;
-    let received = subscriber.until_taken(1).await;
+    let received = subscriber.wait_for_accepted(1).await;
     assert_eq!(received[0].path, "/TlsCert");
     assert_eq!(received[0].header("authorization"), None);
-    // The other one is not heard, as its connection shows no certificate.
-    outbox.until(&without, |left| left[0].reason.is_some()).await;
+    // The other request is not recorded: its connection has no certificate.
+    outbox.wait_until(&without, |left| left[0].reason.is_some()).await;
     assert_eq!(subscriber.received().len(), 1);
 }
 
 #[tokio::test]
-async fn tokens_are_not_asked_for_and_redirects_not_followed_at_metadata_services() {
-    let (outbox, subscriber) = (OutboxSite::sqlite().await, Subscriber::start().await);
+async fn no_token_requests_or_redirects_go_to_metadata_services() {
+    let (outbox, subscriber) = (OutboxFixture::sqlite().await, Subscriber::start().await);
     let _notifier = outbox.notifier();
-    subscriber.answer(|_| Answer::Redirect("http://169.254.169.254/latest/meta-data".to_owned()));
+    subscriber.answer(|_| Reply::Redirect("http://169.254.169.254/latest/meta-data".to_owned()));
     let token = {
         let mut token = with_token(subscription(&subscriber.url, json!({})), "http://169.254.169.254/token");
         token.authentication.as_mut().unwrap().auth_types = vec![AuthType::Oauth2ClientCredentials];
@@ -135,10 +135,10 @@ async fn tokens_are_not_asked_for_and_redirects_not_followed_at_metadata_service
     outbox.subscribe(&token).await;
     outbox.subscribe(&redirected).await;
     outbox.instance().await;
-    let left = outbox.until(&token, |left| left[0].reason.is_some()).await;
+    let left = outbox.wait_until(&token, |left| left[0].reason.is_some()).await;
     let reason = left[0].reason.as_deref().unwrap();
     assert!(reason.contains("the token endpoint gave no token") && reason.contains("metadata service"), "{reason}");
-    let left = outbox.until(&redirected, |left| left[0].is_parked).await;
+    let left = outbox.wait_until(&redirected, |left| left[0].is_parked).await;
     assert!(left[0].reason.as_deref().unwrap().contains("redirects are not followed"));
     let callbacks = Callbacks::new(&OutboundConfig::default()).unwrap();
     let probed = callbacks.probe(&subscription("http://169.254.169.254/", json!({}))).await.unwrap_err();
@@ -147,15 +147,15 @@ async fn tokens_are_not_asked_for_and_redirects_not_followed_at_metadata_service
 }
 
 #[tokio::test]
-async fn callbacks_to_metadata_services_are_not_sent() {
-    let outbox = OutboxSite::sqlite().await;
+async fn no_notification_goes_to_metadata_services() {
+    let outbox = OutboxFixture::sqlite().await;
     let _notifier = outbox.notifier();
-    // As an address, and as what the system's resolver makes one of.
+    // As an address, and as a name that the system's resolver maps to it.
     for host in ["169.254.169.254", "[::ffff:169.254.169.254]", "2852039166"] {
         let subscription = subscription(&format!("http://{host}/latest"), json!({ "operationTypes": ["SCALE"] }));
         outbox.subscribe(&subscription).await;
         outbox.instance().await;
-        let left = outbox.until(&subscription, |left| left[0].reason.is_some()).await;
+        let left = outbox.wait_until(&subscription, |left| left[0].reason.is_some()).await;
         let reason = left[0].reason.as_deref().unwrap();
         assert!(reason.contains("metadata service"), "{reason}");
     }

@@ -1,6 +1,6 @@
-//! A subscriber that is out of reach for long, while operations go on and the process is killed: afterwards it has been told
-//! of everything, in order, each under the id it had first. Through the real binary. `GYBE_CALLBACK_OUTAGE` is how many
-//! seconds the subscriber is away (12; ten minutes in `scripts/callback-outage`).
+//! A long outage of a subscriber while operations run and the process is killed: afterwards every notification is
+//! delivered, in order and under its first id. Through the real binary. `GYBE_CALLBACK_OUTAGE` is the length of the
+//! outage in seconds (12; ten minutes in `scripts/callback-outage`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -14,19 +14,19 @@ use crate::support::proxy::Proxy;
 use crate::support::subscriber::{Received, Subscriber};
 
 const INSTANCES: usize = 5;
-/// A lease of what is killed: nobody voids it on PostgreSQL.
+/// The lease: on PostgreSQL, the lease of a killed process must expire.
 const LEASE: &str = "5";
-/// The longest pause between two tries, the time for the answer, and a lease: then all goes on.
+/// The longest delay between attempts, the response timeout and a lease: after that, deliveries continue.
 const RESUMPTION: Duration = Duration::from_secs(80);
 
 fn outage() -> Duration {
     Duration::from_secs(std::env::var("GYBE_CALLBACK_OUTAGE").map_or(12, |text| text.parse().unwrap()))
 }
 
-/// Operations on all instances in turn, as an NFVO begins them.
+/// Operations on all instances in turn.
 struct Load {
     instances: Vec<String>,
-    /// How many of each were begun.
+    /// The number of operations per instance.
     rounds: usize,
     slowest: Duration,
 }
@@ -41,23 +41,23 @@ impl Load {
         Self { instances, rounds: 0, slowest: Duration::ZERO }
     }
 
-    /// One operation on each instance, to its end.
+    /// Runs one operation on each instance.
     async fn round(&mut self, gybe: &Gybe) {
         for instance in &self.instances {
             let begun = Instant::now();
             let answer = gybe.patch(instance, &json!({ "vnfInstanceName": format!("name {}", self.rounds) })).await;
             answer.expect(StatusCode::ACCEPTED);
-            let op = gybe.settled(answer.location.as_deref().unwrap()).await;
+            let op = gybe.wait_ended(answer.location.as_deref().unwrap()).await;
             assert_eq!(op["operationState"], "COMPLETED", "{op:#}");
             self.slowest = self.slowest.max(begun.elapsed());
         }
         self.rounds += 1;
     }
 
-    async fn until(&mut self, gybe: &Gybe, end: Instant) {
+    async fn wait_until(&mut self, gybe: &Gybe, end: Instant) {
         while Instant::now() < end {
             self.round(gybe).await;
-            // Ten minutes are to be long, not busy.
+            // The long run must not be busy.
             tokio::time::sleep(outage() / 40).await;
         }
     }
@@ -66,22 +66,22 @@ impl Load {
         INSTANCES * (1 + 2 * self.rounds)
     }
 
-    /// What a subscriber is to be told of each instance.
+    /// The expected notifications per instance.
     fn wanted(&self) -> Vec<String> {
         let rounds = (0..self.rounds).flat_map(|round| ["PROCESSING".to_owned(), format!("COMPLETED name {round}")]);
         ["VnfIdentifierCreationNotification".to_owned()].into_iter().chain(rounds).collect()
     }
 }
 
-fn tells(received: &Received) -> String {
+fn summary(received: &Received) -> String {
     let name = received.body["changedInfo"]["vnfInstanceName"].as_str().map(|name| format!(" {name}"));
-    received.tells() + &name.unwrap_or_default()
+    received.summary() + &name.unwrap_or_default()
 }
 
-/// Checks what was taken, each the first time, against what was to be told; gives back how many came twice.
+/// Compares the accepted notifications, without repetitions, with the expected ones; returns the number of repetitions.
 fn check(load: &Load, taken: &[Received]) -> usize {
     let mut bodies = BTreeMap::<String, Value>::new();
-    let mut told = BTreeMap::<String, Vec<String>>::new();
+    let mut summaries = BTreeMap::<String, Vec<String>>::new();
     let mut last = BTreeMap::<String, String>::new();
     let mut twice = 0;
     for one in taken {
@@ -94,11 +94,11 @@ fn check(load: &Load, taken: &[Received]) -> usize {
         }
         bodies.insert(one.id(), one.body.clone());
         last.insert(instance.clone(), one.id());
-        told.entry(instance).or_default().push(tells(one));
+        summaries.entry(instance).or_default().push(summary(one));
     }
     let wanted = load.wanted();
-    assert_eq!(told.len(), INSTANCES);
-    told.values().for_each(|told| assert_eq!(*told, wanted));
+    assert_eq!(summaries.len(), INSTANCES);
+    summaries.values().for_each(|summaries| assert_eq!(*summaries, wanted));
     twice
 }
 
@@ -108,7 +108,7 @@ async fn undelivered(gybe: &Gybe) -> usize {
     metrics.lines().find_map(|line| line.strip_prefix(name)?.parse().ok()).unwrap()
 }
 
-async fn away_for_long(mut gybe: Gybe, engine: &str) {
+async fn check_long_outage(mut gybe: Gybe, engine: &str) {
     let (away, beside) = (Subscriber::start().await, Subscriber::start().await);
     let way = Proxy::before(&away.url).await;
     for uri in [format!("http://{}/cb", way.address()), format!("{}/cb", beside.url)] {
@@ -118,43 +118,43 @@ async fn away_for_long(mut gybe: Gybe, engine: &str) {
     let mut load = Load::new(&gybe).await;
     load.round(&gybe).await;
     let taken = |received: &[Received]| ids(received).len();
-    away.until(|received| taken(received) == load.notifications()).await;
+    away.wait_until(|received| taken(received) == load.notifications()).await;
     let calm = load.slowest;
 
     let (begun, part) = (Instant::now(), outage() / 4);
     way.refuse();
-    load.until(&gybe, begun + part).await;
-    // Nothing goes through, and nobody says so.
+    load.wait_until(&gybe, begun + part).await;
+    // Nothing is forwarded, and no connection is closed.
     way.fall_silent();
-    load.until(&gybe, begun + part * 2).await;
+    load.wait_until(&gybe, begun + part * 2).await;
     gybe.kill();
     gybe.restart();
-    load.until(&gybe, begun + part * 3).await;
+    load.wait_until(&gybe, begun + part * 3).await;
     away.answer_status(503);
     way.restore();
-    load.until(&gybe, begun + part * 4).await;
+    load.wait_until(&gybe, begun + part * 4).await;
     let lasted = begun.elapsed();
     let refused = away.received();
-    // Whoever is not away has heard of everything meanwhile.
-    beside.until(|received| taken(received) == load.notifications()).await;
+    // A reachable subscriber has received everything meanwhile.
+    beside.wait_until(|received| taken(received) == load.notifications()).await;
     let left = undelivered(&gybe).await;
     assert!(left >= load.notifications() - INSTANCES * 3, "{left} of {} wait", load.notifications());
     assert!(load.slowest < calm + Duration::from_secs(5), "operations wait for nobody: {:?}, {calm:?}", load.slowest);
 
     let ended = Instant::now();
     away.answer_status(204);
-    // In the middle of it the process is killed once more.
+    // The process is killed once more during delivery.
     let half = load.notifications() / 2;
-    let resumed = tokio::time::timeout(RESUMPTION, away.until(|received| taken(received) >= half)).await;
+    let resumed = tokio::time::timeout(RESUMPTION, away.wait_until(|received| taken(received) >= half)).await;
     resumed.expect("it goes on by itself");
     gybe.kill();
     gybe.restart();
-    away.until(|received| taken(received) == load.notifications()).await;
+    away.wait_until(|received| taken(received) == load.notifications()).await;
     let after = ended.elapsed();
-    let twice = check(&load, &away.taken());
-    // At most one for each instance and kill.
+    let twice = check(&load, &away.accepted());
+    // At most one repetition per instance and kill.
     assert!(twice <= 2 * INSTANCES, "{twice} came twice");
-    check(&load, &beside.taken());
+    check(&load, &beside.accepted());
     let delivered = ids(&away.received());
     assert!(refused.iter().filter(|one| one.method == "POST").all(|one| delivered.contains(&one.id())));
     println!(
@@ -168,18 +168,18 @@ async fn away_for_long(mut gybe: Gybe, engine: &str) {
     );
 }
 
-/// The notifications that were taken, each once.
+/// The accepted notifications without repetitions.
 fn ids(received: &[Received]) -> BTreeSet<String> {
-    received.iter().filter(|one| one.taken).map(Received::id).collect()
+    received.iter().filter(|one| one.accepted).map(Received::id).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn after_an_outage_with_kills_everything_is_delivered_on_sqlite() {
-    away_for_long(Gybe::start_with(&["--lease", LEASE]), "SQLite").await;
+async fn delivers_everything_after_an_outage_with_kills_on_sqlite() {
+    check_long_outage(Gybe::start_with(&["--lease", LEASE]), "SQLite").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn after_an_outage_with_kills_everything_is_delivered_on_postgresql() {
+async fn delivers_everything_after_an_outage_with_kills_on_postgresql() {
     let database = Database::create().await;
-    away_for_long(Gybe::start_on_with(&database.url, &["--lease", LEASE]), "PostgreSQL").await;
+    check_long_outage(Gybe::start_on_with(&database.url, &["--lease", LEASE]), "PostgreSQL").await;
 }

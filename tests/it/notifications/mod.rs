@@ -1,4 +1,4 @@
-//! Notifications and subscriptions: the outbox and the notifier on their own, and the whole through the real binary.
+//! Notifications and subscriptions: outbox and notifier alone, and through the real binary.
 
 mod authentication;
 mod callback_outage;
@@ -15,36 +15,37 @@ use gybe::clock::{Clock as _, Ids as _, System};
 use gybe::domain::ids::{ProjectId, SubscriptionId, VnfLcmOpOccId};
 use gybe::domain::instance::VnfInstance;
 use gybe::domain::interface::{Edition, Interface};
-use gybe::domain::op_occ::{LcmOperation, OpState, VnfLcmOpOcc};
-use gybe::domain::package::Content;
+use gybe::domain::op_occ::{LcmOperation, OpState};
 use gybe::domain::plan::Plan;
 use gybe::domain::problem::Problem;
 use gybe::domain::secret::Secret;
 use gybe::domain::subscription::{AuthType, Authentication, PASSWORD, Subscription, Undelivered, Verbosity};
 use gybe::domain::vim::Secrets;
-use gybe::domain::vnfd::{Flavour, Vnfd};
+use gybe::domain::vnfd::Vnfd;
 use gybe::notify::Notifier;
 use gybe::notify::callback::{Callbacks, OutboundConfig};
 use gybe::store::{OnboardedVnfd, OutboxClaim, Store, Subscribed};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::support::postgres::Database;
-use crate::support::store::{instance, onboarded, open, outcome, record, store_plan, work};
+use crate::support::store::{
+    content_of, instance, new_operation, onboarded, open, outcome, record, store_plan, vnfd, work,
+};
 use crate::support::subscriber::Received;
 
 const PATIENT: Duration = Duration::from_secs(30);
 
-/// A store of its own that VNF instances can be made in.
-struct OutboxSite {
+/// A store with an onboarded package, for changes of VNF instances.
+struct OutboxFixture {
     store: Arc<dyn Store>,
     url: String,
     onboarded: OnboardedVnfd,
     _database: Box<dyn Any + Send + Sync>,
 }
 
-impl OutboxSite {
+impl OutboxFixture {
     async fn sqlite() -> Self {
         let folder = tempfile::tempdir().unwrap();
         Self::new(format!("sqlite://{}/gybe.db", folder.path().display()), Box::new(folder)).await
@@ -57,16 +58,8 @@ impl OutboxSite {
 
     async fn new(url: String, database: Box<dyn Any + Send + Sync>) -> Self {
         let store = open(&url).await;
-        let vnfd = Vnfd {
-            id: "vnfd".to_owned(),
-            version: "1.0".to_owned(),
-            provider: "Company".to_owned(),
-            product_name: "Sample".to_owned(),
-            software_version: "2.0".to_owned(),
-            vnfm_info: Vec::new(),
-            flavours: BTreeMap::from([("simple".to_owned(), Flavour::default())]),
-        };
-        let content = Content { vnfd, sha512: "0".to_owned(), size: 1, artifacts: Vec::new() };
+        let vnfd = Vnfd { software_version: "2.0".to_owned(), ..vnfd("vnfd") };
+        let content = content_of(vnfd);
         let onboarded = onboarded(&*store, &content, &[]).await;
         Self { store, url, onboarded, _database: database }
     }
@@ -79,16 +72,15 @@ impl OutboxSite {
         assert_eq!(self.store.create_subscription(subscription).await.unwrap(), Subscribed::Created);
     }
 
-    /// Begins an operation of the instance.
+    /// Starts an operation of the instance.
     async fn begin(&self, instance: &VnfInstance) -> VnfLcmOpOccId {
         let instance = self.store.instance(&instance.project_id, instance.id).await.unwrap();
-        let id = VnfLcmOpOccId(System.uuid());
-        let op = VnfLcmOpOcc::starting(id, LcmOperation::Heal, &instance, json!({}), System.now());
+        let op = new_operation(&instance, LcmOperation::Heal);
         self.store.begin_operation(&op, &instance).await.unwrap();
         op.id
     }
 
-    /// Takes the operation that is there, plans it and ends it in `to`.
+    /// Claims the operation, plans it and ends it in `to`.
     async fn end(&self, to: OpState) {
         let claimed = work(self.store.claim("test", PATIENT, 1).await.unwrap());
         if claimed.op.state == OpState::Starting {
@@ -100,13 +92,13 @@ impl OutboxSite {
         self.store.end_operation(claimed.lease, &ending).await.unwrap();
     }
 
-    /// An operation from begin to COMPLETED.
+    /// Runs an operation to COMPLETED.
     async fn complete(&self, instance: &VnfInstance) {
         self.begin(instance).await;
         self.end(OpState::Completed).await;
     }
 
-    /// What is in the outbox for the subscription, as [`Received::tells`] says it.
+    /// The outbox of the subscription, as [`Received::summary`] shows it.
     async fn waiting(&self, id: SubscriptionId) -> Vec<String> {
         let undelivered = self.store.undelivered(&ProjectId::default(), id, 1000).await.unwrap();
         undelivered
@@ -118,8 +110,12 @@ impl OutboxSite {
             .collect()
     }
 
-    /// What is in the outbox for the subscription, once it is as wanted.
-    async fn until(&self, subscription: &Subscription, wanted: impl Fn(&[Undelivered]) -> bool) -> Vec<Undelivered> {
+    /// Waits until the outbox of the subscription satisfies `wanted`.
+    async fn wait_until(
+        &self,
+        subscription: &Subscription,
+        wanted: impl Fn(&[Undelivered]) -> bool,
+    ) -> Vec<Undelivered> {
         let begun = Instant::now();
         loop {
             let left = self.store.undelivered(&subscription.project_id, subscription.id, 100).await.unwrap();
@@ -136,7 +132,7 @@ impl OutboxSite {
     }
 }
 
-/// A notifier at work; killed when dropped.
+/// A running notifier. It ends when dropped.
 struct Running {
     _task: AbortOnDropHandle<()>,
 }
@@ -171,20 +167,20 @@ const DELETED: &str = "VnfIdentifierDeletionNotification";
 
 const OPERATION: &str = "VnfLcmOperationOccurrenceNotification";
 
-fn told(received: &[Received]) -> Vec<String> {
-    received.iter().map(Received::tells).collect()
+fn summaries(received: &[Received]) -> Vec<String> {
+    received.iter().map(Received::summary).collect()
 }
 
-/// What was taken of each VNF instance, in the order in which it was.
+/// The accepted notifications by VNF instance, in order.
 fn by_instance(received: &[Received]) -> BTreeMap<String, Vec<String>> {
-    let mut told = BTreeMap::<String, Vec<String>>::new();
+    let mut summaries = BTreeMap::<String, Vec<String>>::new();
     for one in received {
-        told.entry(one.body["vnfInstanceId"].as_str().unwrap().to_owned()).or_default().push(one.tells());
+        summaries.entry(one.body["vnfInstanceId"].as_str().unwrap().to_owned()).or_default().push(one.summary());
     }
-    told
+    summaries
 }
 
-async fn claim(outbox: &OutboxSite) -> gybe::store::ClaimedSubscription {
+async fn claim(outbox: &OutboxFixture) -> gybe::store::ClaimedSubscription {
     loop {
         match outbox.store.claim_subscription("test", PATIENT).await.unwrap() {
             OutboxClaim::Work(addressee) => return *addressee,

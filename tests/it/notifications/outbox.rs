@@ -13,22 +13,21 @@ use gybe::store::attributes::Filter;
 use gybe::store::{Page, StoreError, Subscribed};
 use serde_json::{Value, json};
 
-use super::{CREATED, DELETED, OPERATION, OutboxSite, claim, subscription, told, with_basic};
-use crate::support::store::instance;
+use super::{CREATED, DELETED, OPERATION, OutboxFixture, claim, subscription, summaries, with_basic};
 use crate::support::subscriber::{Received, Subscriber};
 
 on_both_engines! {
-    OutboxSite::sqlite(), OutboxSite::postgres();
-    an_operation_is_told_of_state_by_state
-    what_a_filter_leaves_out_is_not_told
-    equal_subscriptions_are_one
-    what_is_told_to_nobody_leaves_no_row
-    the_answer_to_a_request_has_a_head_start
-    secrets_of_a_subscription_are_not_in_clear
-    a_subscription_that_goes_takes_its_notifications_along
+    OutboxFixture::sqlite(), OutboxFixture::postgres();
+    each_state_of_an_operation_is_notified
+    filtered_out_changes_are_not_notified
+    equal_subscriptions_are_rejected_as_duplicates
+    a_change_without_subscribers_leaves_no_outbox_row
+    the_response_precedes_the_first_notification
+    subscription_secrets_are_encrypted
+    deleting_a_subscription_deletes_its_notifications
 }
 
-async fn an_operation_is_told_of_state_by_state(outbox: OutboxSite) {
+async fn each_state_of_an_operation_is_notified(outbox: OutboxFixture) {
     let subscriber = Subscriber::start().await;
     let _notifier = outbox.notifier();
     let subscription = subscription(&format!("{}/cb", subscriber.url), json!({}));
@@ -41,9 +40,9 @@ async fn an_operation_is_told_of_state_by_state(outbox: OutboxSite) {
     outbox.store.resume_operation(&instance.project_id, op, OpEvent::Fail, System.now()).await.unwrap();
     outbox.store.delete_instance(&instance.project_id, instance.id, None).await.unwrap();
 
-    let received = subscriber.until_taken(8).await;
+    let received = subscriber.wait_for_accepted(8).await;
     let states = ["STARTING", "PROCESSING", "FAILED_TEMP", "PROCESSING", "FAILED_TEMP", "FAILED"];
-    assert_eq!(told(&received), [&[CREATED], &states[..], &[DELETED]].concat());
+    assert_eq!(summaries(&received), [&[CREATED], &states[..], &[DELETED]].concat());
     let ids: BTreeSet<String> = received.iter().map(Received::id).collect();
     assert_eq!(ids.len(), 8, "each has an id of its own");
     for one in &received {
@@ -58,7 +57,7 @@ async fn an_operation_is_told_of_state_by_state(outbox: OutboxSite) {
         assert!(one.body["timeStamp"].as_str().unwrap().ends_with('Z'));
     }
     for one in &received[1..7] {
-        let result = !matches!(one.tells().as_str(), "STARTING" | "PROCESSING");
+        let result = !matches!(one.summary().as_str(), "STARTING" | "PROCESSING");
         assert_eq!(one.body["notificationStatus"], if result { "RESULT" } else { "START" });
         assert_eq!(one.body["error"].is_object(), result, "{:#}", one.body);
         assert_eq!((&one.body["operation"], &one.body["verbosity"]), (&json!("HEAL"), &json!("FULL")));
@@ -68,7 +67,7 @@ async fn an_operation_is_told_of_state_by_state(outbox: OutboxSite) {
     }
 }
 
-async fn what_a_filter_leaves_out_is_not_told(outbox: OutboxSite) {
+async fn filtered_out_changes_are_not_notified(outbox: OutboxFixture) {
     let other = outbox.instance().await;
     let instance = outbox.instance().await;
     let of_instances = |filter: Value| json!({ "vnfInstanceSubscriptionFilter": filter });
@@ -108,19 +107,19 @@ async fn what_a_filter_leaves_out_is_not_told(outbox: OutboxSite) {
         (versions(json!([{ "vnfSoftwareVersion": "2.0", "vnfdVersions": ["0.9"] }])), &[]),
     ];
     let mut wanted = Vec::new();
-    for (filter, told) in cases {
+    for (filter, summaries) in cases {
         let subscription = subscription("http://127.0.0.1:1/", filter.clone());
         outbox.subscribe(&subscription).await;
-        wanted.push((subscription.id, filter, told));
+        wanted.push((subscription.id, filter, summaries));
     }
     outbox.complete(&instance).await;
     outbox.store.delete_instance(&instance.project_id, instance.id, None).await.unwrap();
-    for (id, filter, told) in wanted {
-        assert_eq!(outbox.waiting(id).await, told, "{filter}");
+    for (id, filter, summaries) in wanted {
+        assert_eq!(outbox.waiting(id).await, summaries, "{filter}");
     }
 }
 
-async fn equal_subscriptions_are_one(outbox: OutboxSite) {
+async fn equal_subscriptions_are_rejected_as_duplicates(outbox: OutboxFixture) {
     let first = subscription("http://nfvo/cb", json!({ "operationTypes": ["HEAL"] }));
     outbox.subscribe(&first).await;
     let again = Subscription { id: SubscriptionId(System.uuid()), ..first.clone() };
@@ -138,7 +137,7 @@ async fn equal_subscriptions_are_one(outbox: OutboxSite) {
     assert_eq!(subscriptions.len(), 5);
 }
 
-async fn what_is_told_to_nobody_leaves_no_row(outbox: OutboxSite) {
+async fn a_change_without_subscribers_leaves_no_outbox_row(outbox: OutboxFixture) {
     let instance = outbox.instance().await;
     outbox.complete(&instance).await;
     outbox.subscribe(&subscription("http://nfvo/cb", json!({ "operationStates": ["FAILED"] }))).await;
@@ -147,7 +146,7 @@ async fn what_is_told_to_nobody_leaves_no_row(outbox: OutboxSite) {
     assert_eq!((depth.waiting, depth.parked, depth.oldest), (0, 0, None));
 }
 
-async fn the_answer_to_a_request_has_a_head_start(outbox: OutboxSite) {
+async fn the_response_precedes_the_first_notification(outbox: OutboxFixture) {
     outbox.subscribe(&subscription("http://127.0.0.1:1/", json!({ "notificationTypes": [CREATED] }))).await;
     let made = outbox.instance().await;
     claim(&outbox).await;
@@ -155,7 +154,7 @@ async fn the_answer_to_a_request_has_a_head_start(outbox: OutboxSite) {
     assert!(System.now() - made.created_at >= Duration::from_millis(99));
 }
 
-async fn secrets_of_a_subscription_are_not_in_clear(outbox: OutboxSite) {
+async fn subscription_secrets_are_encrypted(outbox: OutboxFixture) {
     let given = with_basic(subscription("http://nfvo/cb", json!({})));
     outbox.subscribe(&given).await;
     let kept = outbox.store.subscription(&given.project_id, given.id).await.unwrap();
@@ -172,7 +171,7 @@ async fn secrets_of_a_subscription_are_not_in_clear(outbox: OutboxSite) {
     assert!(!has("s3cr3t"));
 }
 
-async fn a_subscription_that_goes_takes_its_notifications_along(outbox: OutboxSite) {
+async fn deleting_a_subscription_deletes_its_notifications(outbox: OutboxFixture) {
     let subscription = subscription("http://127.0.0.1:1/", json!({}));
     outbox.subscribe(&subscription).await;
     outbox.complete(&outbox.instance().await).await;

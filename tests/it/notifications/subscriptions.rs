@@ -1,27 +1,27 @@
-//! Subscriptions through the API of the real binary: how they are made and shown, what arrives over the life of a CNF, and
-//! what does when the process is killed.
+//! Subscriptions through the API of the real binary: their creation, and the notifications over the life cycle of a CNF
+//! and after a kill.
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use crate::support::cluster::Cluster;
-use crate::support::gybe::{Answer, Gybe};
+use crate::support::gybe::{ApiResponse, Gybe};
 use crate::support::postgres::Database;
-use crate::support::rng::Chance;
+use crate::support::rng::Rng;
 use crate::support::subscriber::{self, Received, Subscriber};
 
 const NOWHERE: &str = "8f14e45f-ceea-467f-a8f4-0123456789ab";
 
-async fn subscribe(gybe: &Gybe, edition: &str, request: Value) -> Answer {
+async fn subscribe(gybe: &Gybe, edition: &str, request: Value) -> ApiResponse {
     gybe.post(&format!("/vnflcm/{edition}/subscriptions"), &request).await
 }
 
-fn told(received: &[Received]) -> Vec<String> {
-    received.iter().filter(|one| one.method == "POST").map(Received::tells).collect()
+fn summaries(received: &[Received]) -> Vec<String> {
+    received.iter().filter(|one| one.method == "POST").map(Received::summary).collect()
 }
 
 #[tokio::test]
-async fn a_subscription_is_made_shown_and_removed_without_its_secrets() {
+async fn a_subscription_is_created_shown_and_deleted_without_its_secrets() {
     let (gybe, subscriber) = (Gybe::start(), Subscriber::start().await);
     let filter = json!({ "notificationTypes": ["VnfIdentifierCreationNotification"],
         "vnfInstanceSubscriptionFilter": { "vnfdIds": ["b", "a"], "vnfInstanceIds": [] } });
@@ -67,7 +67,7 @@ async fn a_subscription_is_made_shown_and_removed_without_its_secrets() {
 }
 
 #[tokio::test]
-async fn what_can_not_be_subscribed_to_is_refused_and_nothing_is_kept() {
+async fn rejects_invalid_subscriptions_and_stores_nothing() {
     let (gybe, subscriber) = (Gybe::start(), Subscriber::start().await);
     let callback = subscriber.url.as_str();
     for (request, status) in [
@@ -86,10 +86,10 @@ async fn what_can_not_be_subscribed_to_is_refused_and_nothing_is_kept() {
     assert_eq!(gybe.get("/vnflcm/v2/subscriptions").await.expect(StatusCode::OK), json!([]));
 }
 
-async fn any_text_may_stand_for_an_instance(gybe: Gybe) {
+async fn check_any_text_as_instance(gybe: Gybe) {
     let subscriber = Subscriber::start().await;
-    let mut chance = Chance(7);
-    let noise: String = (0..20_000).map(|_| char::from(b'a' + chance.below(26) as u8)).collect();
+    let mut rng = Rng(7);
+    let noise: String = (0..20_000).map(|_| char::from(b'a' + rng.below(26) as u8)).collect();
     for id in ["-", "", &noise] {
         let filter = json!({ "vnfInstanceSubscriptionFilter": { "vnfInstanceIds": [id] } });
         subscribe(&gybe, "v2", json!({ "callbackUri": subscriber.url, "filter": filter }))
@@ -100,19 +100,19 @@ async fn any_text_may_stand_for_an_instance(gybe: Gybe) {
     let vnfd = gybe.onboard("small").await;
     gybe.create("v2", &vnfd).await;
     let posts = |received: &[Received]| received.iter().filter(|one| one.method == "POST").count();
-    let received = subscriber.until(|received| posts(received) > 0).await;
+    let received = subscriber.wait_until(|received| posts(received) > 0).await;
     assert_eq!(posts(&received), 1, "the one without a filter is told");
 }
 
 #[tokio::test]
-async fn any_text_may_stand_for_an_instance_in_a_filter_on_sqlite() {
-    any_text_may_stand_for_an_instance(Gybe::start()).await;
+async fn a_filter_accepts_any_text_as_instance_id_on_sqlite() {
+    check_any_text_as_instance(Gybe::start()).await;
 }
 
 #[tokio::test]
-async fn any_text_may_stand_for_an_instance_in_a_filter_on_postgresql() {
+async fn a_filter_accepts_any_text_as_instance_id_on_postgresql() {
     let database = Database::create().await;
-    any_text_may_stand_for_an_instance(Gybe::start_on(&database.url)).await;
+    check_any_text_as_instance(Gybe::start_on(&database.url)).await;
 }
 
 #[tokio::test]
@@ -148,7 +148,7 @@ async fn a_callback_uri_is_tested_as_configured() {
 }
 
 #[tokio::test]
-async fn what_is_refused_is_seen_and_sent_again_through_the_api() {
+async fn rejected_notifications_are_listed_and_resent_through_the_api() {
     let (gybe, subscriber) = (Gybe::start(), Subscriber::start().await);
     let made = subscribe(&gybe, "v1", json!({ "callbackUri": subscriber.url })).await.expect(StatusCode::CREATED);
     let href = made["_links"]["self"]["href"].as_str().unwrap().to_owned();
@@ -156,7 +156,7 @@ async fn what_is_refused_is_seen_and_sent_again_through_the_api() {
     let vnfd = gybe.onboard("small").await;
     gybe.create("v1", &vnfd).await;
     let path = format!("{href}/notifications");
-    let parked = gybe.until(&path, |parked| parked[0]["deliveryState"] == "PARKED").await;
+    let parked = gybe.wait_until(&path, |parked| parked[0]["deliveryState"] == "PARKED").await;
     assert_eq!(parked[0]["reason"], "the subscriber answered 400 Bad Request");
     assert_eq!(parked[0]["notification"]["notificationType"], "VnfIdentifierCreationNotification");
     let metrics = gybe.get("/metrics").await.text;
@@ -164,35 +164,33 @@ async fn what_is_refused_is_seen_and_sent_again_through_the_api() {
     assert!(metrics.contains("gybe_notification_duration_seconds_count{result=\"refused\"} 1"), "{metrics}");
     subscriber.answer_status(204);
     gybe.post(&format!("{path}/resend"), &json!({})).await.expect(StatusCode::ACCEPTED);
-    let received = subscriber.until_taken(1).await;
+    let received = subscriber.wait_for_accepted(1).await;
     assert_eq!(received[0].body, parked[0]["notification"]);
     assert_eq!(received[0].header("version"), Some("1.3.0"));
-    gybe.until(&path, |left| *left == json!([])).await;
+    gybe.wait_until(&path, |left| *left == json!([])).await;
 }
 
-// --- killed -----------------------------------------------------------------------------------------------------------
-
-/// Kills the process while it delivers; what is told afterwards.
-async fn killed_in_delivery(mut gybe: Gybe) {
+/// Kills the process during a delivery; returns the later notifications.
+async fn check_kill_during_delivery(mut gybe: Gybe) {
     let subscriber = Subscriber::start().await;
     subscribe(&gybe, "v2", json!({ "callbackUri": subscriber.url })).await.expect(StatusCode::CREATED);
     let vnfd = gybe.onboard("small").await;
-    subscriber.answer(|_| subscriber::Answer::Hangs);
+    subscriber.answer(|_| subscriber::Reply::Hangs);
     let instance = gybe.create("v2", &vnfd).await;
     let id = instance.rsplit('/').next().unwrap().to_owned();
-    let first = subscriber.until(|received| told(received).len() == 1).await.pop().unwrap();
-    // No cluster is needed for what the API alone does.
+    let first = subscriber.wait_until(|received| summaries(received).len() == 1).await.pop().unwrap();
+    // Creation and deletion need no cluster.
     for name in ["first", "second"] {
         let answer = gybe.patch(&instance, &json!({ "vnfInstanceName": name })).await;
         answer.expect(StatusCode::ACCEPTED);
-        let op = gybe.settled(answer.location.as_deref().unwrap()).await;
+        let op = gybe.wait_ended(answer.location.as_deref().unwrap()).await;
         assert_eq!(op["operationState"], "COMPLETED");
     }
     gybe.delete(&instance).await.expect(StatusCode::NO_CONTENT);
     gybe.kill();
     subscriber.answer_status(204);
     gybe.restart();
-    let received = subscriber.until_taken(6).await;
+    let received = subscriber.wait_for_accepted(6).await;
     let wanted = [
         "VnfIdentifierCreationNotification",
         "PROCESSING",
@@ -201,7 +199,7 @@ async fn killed_in_delivery(mut gybe: Gybe) {
         "COMPLETED",
         "VnfIdentifierDeletionNotification",
     ];
-    assert_eq!(told(&received), wanted);
+    assert_eq!(summaries(&received), wanted);
     assert_eq!(received[0].body, first.body, "under its first id");
     assert!(received.iter().all(|one| one.body["vnfInstanceId"] == json!(id)));
     let names: Vec<_> = received.iter().map(|one| one.body["changedInfo"]["vnfInstanceName"].clone()).collect();
@@ -209,22 +207,20 @@ async fn killed_in_delivery(mut gybe: Gybe) {
 }
 
 #[tokio::test]
-async fn what_a_killed_process_had_to_tell_is_told_by_the_next_one_on_sqlite() {
-    killed_in_delivery(Gybe::start()).await;
+async fn pending_notifications_survive_a_kill_on_sqlite() {
+    check_kill_during_delivery(Gybe::start()).await;
 }
 
 #[tokio::test]
-async fn what_a_killed_process_had_to_tell_is_told_by_the_next_one_on_postgresql() {
+async fn pending_notifications_survive_a_kill_on_postgresql() {
     let database = Database::create().await;
-    // Nobody voids its leases: they run out.
-    killed_in_delivery(Gybe::start_on_with(&database.url, &["--lease", "5"])).await;
+    // On PostgreSQL, its leases must expire.
+    check_kill_during_delivery(Gybe::start_on_with(&database.url, &["--lease", "5"])).await;
 }
 
-// --- the life of a CNF ------------------------------------------------------------------------------------------------
-
-/// Lives with a subscriber to each edition that looks at the instance when it is told of it.
+/// Runs a life cycle with a subscriber per edition that reads the instance upon each notification.
 #[tokio::test]
-async fn the_life_of_a_cnf_is_told_in_both_editions() {
+async fn the_life_cycle_of_a_cnf_is_notified_in_both_editions() {
     let cluster = Cluster::running().await;
     let namespace = cluster.namespace().await;
     let gybe = Gybe::start();
@@ -245,23 +241,23 @@ async fn the_life_of_a_cnf_is_told_in_both_editions() {
 
     let wanted = ["STARTING", "PROCESSING", "COMPLETED"];
     for (subscriber, edition) in subscribers.iter().zip(["v1", "v2", "v2"]) {
-        let received = subscriber.until_taken(7).await;
-        assert_eq!(told(&received)[1..], [wanted, wanted].concat());
+        let received = subscriber.wait_for_accepted(7).await;
+        assert_eq!(summaries(&received)[1..], [wanted, wanted].concat());
         let hrefs = |one: &Received| one.body["_links"]["vnfInstance"]["href"].as_str().unwrap().to_owned();
         assert!(received.iter().all(|one| hrefs(one).starts_with(&format!("{}/vnflcm/{edition}/", gybe.url))));
     }
-    let ids = |subscriber: &Subscriber| subscriber.taken().iter().map(Received::id).collect::<Vec<_>>();
+    let ids = |subscriber: &Subscriber| subscriber.accepted().iter().map(Received::id).collect::<Vec<_>>();
     assert_eq!(ids(&subscribers[0]), ids(&subscribers[1]), "who is told of the same is told under the same id");
-    // In the answer to the last of them the client removes the instance.
+    // The client deletes the instance inside the last callback.
     gybe.delete(&instance).await.expect(StatusCode::NO_CONTENT);
     for (subscriber, affected) in subscribers.iter().zip([pods, pods, 0]) {
-        let received = subscriber.until_taken(8).await;
+        let received = subscriber.wait_for_accepted(8).await;
         for (one, change) in [(&received[3], "ADDED"), (&received[6], "REMOVED")] {
             let vnfcs = one.body["affectedVnfcs"].as_array().cloned().unwrap_or_default();
             assert_eq!(vnfcs.len(), affected);
             assert!(vnfcs.iter().all(|vnfc| vnfc["changeType"] == change && vnfc["computeResource"].is_object()));
         }
-        assert_eq!(received[7].tells(), "VnfIdentifierDeletionNotification");
+        assert_eq!(received[7].summary(), "VnfIdentifierDeletionNotification");
         let starts = received.iter().filter(|one| one.body["notificationStatus"] == "START");
         assert!(starts.into_iter().all(|one| one.body.get("affectedVnfcs").is_none()));
     }
@@ -269,7 +265,7 @@ async fn the_life_of_a_cnf_is_told_in_both_editions() {
 }
 
 #[tokio::test]
-async fn the_list_of_subscriptions_is_filtered_and_has_pages() {
+async fn the_subscription_list_is_filtered_and_paged() {
     let database = Database::create().await;
     for gybe in [
         Gybe::start_with(&["--callback-test", "off", "--page-size", "2"]),

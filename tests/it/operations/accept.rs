@@ -1,5 +1,4 @@
-//! Requests that are accepted while the view brings the VNF instance up to date: that is nothing to the caller, unless he said
-//! which version he takes.
+//! Requests accepted while the view refreshes the VNF instance: invisible to a caller, unless the caller sent If-Match.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,7 +8,7 @@ use gybe::clock::{Clock, System};
 use gybe::domain::ids::ProjectId;
 use gybe::domain::instance::{InstantiatedVnfInfo, VnfInstance, VnfMetadata, VnfState};
 use gybe::domain::namespace::Namespace;
-use gybe::domain::package::{Content, DefinitionFile};
+use gybe::domain::package::DefinitionFile;
 use gybe::domain::secret::Secret;
 use gybe::domain::vim::VimConnection;
 use gybe::lcm::accept::Acceptor;
@@ -18,20 +17,20 @@ use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 use tokio::runtime::Handle;
 
-use crate::support::store::{onboarded, vnfd};
-use crate::support::store_fixture::Fixture;
+use crate::support::store::{content_of, onboarded, vnfd};
+use crate::support::store_fixture::{StoreFixture, connection_to};
 
 const VNFD: &str = "b1bb0ce7-ebca-4fa7-95ed-4840d70a1177";
 
-/// A clock that, so often as it is told to, brings the instance up to date before it tells the time: between a request's look at
-/// the instance and what it writes.
-struct Interrupting {
+/// A clock that refreshes the instance before it returns the time, a given number of times: between a request's read of
+/// the instance and its write.
+struct InterruptingClock {
     store: Arc<dyn Store>,
     instance: VnfInstance,
     times: AtomicU32,
 }
 
-impl Clock for Interrupting {
+impl Clock for InterruptingClock {
     fn now(&self) -> OffsetDateTime {
         if self.times.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |times| times.checked_sub(1)).is_ok() {
             let (runtime, store) = (Handle::current(), Arc::clone(&self.store));
@@ -46,23 +45,19 @@ impl Clock for Interrupting {
     }
 }
 
-/// An instance that lives in a namespace, and a clock that interrupts.
-async fn instantiated(f: &Fixture) -> Interrupting {
-    let content = Content { vnfd: vnfd(VNFD), sha512: "0".to_owned(), size: 1, artifacts: Vec::new() };
+/// An instantiated VNF instance, and a clock that interrupts.
+async fn instantiated(f: &StoreFixture) -> InterruptingClock {
+    let content = content_of(vnfd(VNFD));
     let manifest = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: settings\n";
     let file = DefinitionFile { path: "Files/app.yaml".to_owned(), text: manifest.to_owned() };
     let package = onboarded(&*f.store, &content, &[file]).await.package_id;
     let object = |value: Value| value.as_object().unwrap().clone();
     let home = VimConnection {
-        vim_id: None,
-        vim_name: None,
         vim_type: "ETSINFV.KUBERNETES.V_1".to_owned(),
         interface_info: object(json!({ "endpoint": "https://192.0.2.1:6443" })),
-        access_info: Map::new(),
         secrets: BTreeMap::from([("bearer_token".to_owned(), Secret::new("s3cret"))]),
-        extra: Map::new(),
         home: true,
-        added_by: None,
+        ..connection_to(None)
     };
     let info = InstantiatedVnfInfo {
         flavour_id: "simple".to_owned(),
@@ -82,11 +77,11 @@ async fn instantiated(f: &Fixture) -> Interrupting {
         ..f.instance_of(package)
     };
     f.store.create_instance(&instance).await.unwrap();
-    Interrupting { store: Arc::clone(&f.store), instance, times: AtomicU32::new(0) }
+    InterruptingClock { store: Arc::clone(&f.store), instance, times: AtomicU32::new(0) }
 }
 
-/// What a request comes to that is interrupted so often: the status of the refusal, if it is one.
-async fn accepted(f: &Fixture, clock: &Interrupting, times: u32, task: &str, body: Value) -> Result<(), u16> {
+/// Sends a request that is interrupted `times` times; returns the status of the refusal, if there is one.
+async fn accepted(f: &StoreFixture, clock: &InterruptingClock, times: u32, task: &str, body: Value) -> Result<(), u16> {
     clock.times.store(times, Ordering::SeqCst);
     let project = ProjectId::default();
     let acceptor = Acceptor {
@@ -111,7 +106,7 @@ async fn accepted(f: &Fixture, clock: &Interrupting, times: u32, task: &str, bod
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_request_is_accepted_though_the_instance_was_brought_up_to_date_meanwhile() {
+async fn a_request_is_accepted_despite_a_concurrent_refresh() {
     for (task, body) in [
         ("modify", json!({ "vnfInstanceDescription": "new" })),
         ("modify", json!({ "vimConnectionInfo": { "vim": { "extra": { "rack": 1 } } } })),
@@ -119,9 +114,9 @@ async fn a_request_is_accepted_though_the_instance_was_brought_up_to_date_meanwh
         ("change_vnfpkg", json!({ "vnfdId": VNFD })),
         ("change_vnfpkg", json!({ "vnfdId": VNFD, "vimConnectionInfo": { "vim": { "extra": { "rack": 1 } } } })),
     ] {
-        let f = Fixture::sqlite().await;
+        let f = StoreFixture::sqlite().await;
         let clock = instantiated(&f).await;
-        // What leaves the instance as it is is made once.
+        // A request that does not change the instance is written at the first attempt.
         let times = if task == "terminate" { 1 } else { 3 };
         assert_eq!(accepted(&f, &clock, times, task, body.clone()).await, Ok(()), "{task} {body}");
         assert_eq!(clock.times.load(Ordering::SeqCst), 0, "it was interrupted");
@@ -133,20 +128,20 @@ async fn a_request_is_accepted_though_the_instance_was_brought_up_to_date_meanwh
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_instance_that_never_stands_still_is_a_conflict() {
-    let f = Fixture::sqlite().await;
+async fn a_constantly_changing_instance_is_a_conflict() {
+    let f = StoreFixture::sqlite().await;
     let clock = instantiated(&f).await;
     let body = json!({ "terminationType": "FORCEFUL" });
     assert_eq!(accepted(&f, &clock, 0, "terminate", json!({ "terminationType": "GRACEFUL" })).await, Ok(()));
     assert_eq!(accepted(&f, &clock, 0, "terminate", body).await, Err(409), "the first is not over");
-    let f = Fixture::sqlite().await;
+    let f = StoreFixture::sqlite().await;
     let clock = instantiated(&f).await;
     assert_eq!(accepted(&f, &clock, 100, "modify", json!({ "vnfInstanceName": "n" })).await, Err(409));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_version_that_the_caller_takes_is_compared_again() {
-    let f = Fixture::sqlite().await;
+async fn if_match_is_checked_again_after_a_concurrent_refresh() {
+    let f = StoreFixture::sqlite().await;
     let clock = instantiated(&f).await;
     let patch = json!({ "vnfInstanceDescription": "new" });
     assert_eq!(accepted(&f, &clock, 1, "modify that version", patch).await, Err(412));

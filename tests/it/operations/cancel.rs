@@ -1,4 +1,4 @@
-//! Cancelling operations (SOL003 clause 5.4.17) while a conductor works on them, over a cluster that does what the test says.
+//! Cancel (SOL003 clause 5.4.17) of operations that a conductor works on, with a cluster that the test controls.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -25,25 +25,26 @@ use gybe::store::Claimed;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::ops::{Ops, key, resource};
+use crate::support::op_occ_fixture::{OpOccFixture, resource};
 use crate::support::store::work;
+use crate::support::store_fixture::key;
 
-/// Nothing in here takes as long.
+/// Longer than any wait in this file.
 const LONG: Duration = Duration::from_secs(60);
-/// Longer than the tests: a conductor that learnt of a request at its next renewal only would be too late.
+/// Longer than the tests: a conductor that noticed a request only at its next renewal would be too late.
 const LEASE: Duration = Duration::from_secs(600);
 
-/// A cluster: each call says that it was made and then waits until the test lets it go on.
-pub struct Gates {
-    /// Calls that were made, such as `ensure a`.
+/// A fake cluster: each call announces itself and waits until the test lets it pass.
+pub struct GatedDriver {
+    /// The calls made, such as `ensure a`.
     calls: watch::Sender<Vec<String>>,
-    /// Calls that may go on, by their beginning.
+    /// The calls that may pass, by prefix.
     open: watch::Sender<Vec<&'static str>>,
-    /// What becomes of those that begin like this.
+    /// The errors of calls, by prefix.
     fails: Mutex<Option<(&'static str, InfraError)>>,
 }
 
-impl Gates {
+impl GatedDriver {
     pub fn open(gates: &[&'static str]) -> Arc<Self> {
         Arc::new(Self {
             calls: watch::Sender::default(),
@@ -64,7 +65,7 @@ impl Gates {
         fails.filter(|(gate, _)| call.starts_with(gate)).map_or(Ok(()), |(_, error)| Err(error))
     }
 
-    /// Waits until the call was made.
+    /// Waits until the call is made.
     async fn called(&self, call: &str) {
         self.calls.subscribe().wait_for(|calls| calls.iter().any(|it| it == call)).await.unwrap();
     }
@@ -75,7 +76,7 @@ impl Gates {
 }
 
 #[async_trait]
-impl Driver for Gates {
+impl Driver for GatedDriver {
     async fn who_am_i(&self, _: &VimAccess) -> Result<String, InfraError> {
         Ok("somebody".to_owned())
     }
@@ -118,15 +119,15 @@ impl Driver for Gates {
     }
 }
 
-/// A conductor at work.
-pub struct Work {
-    pub ops: Ops,
-    gates: Arc<Gates>,
+/// A running conductor.
+pub struct CancelFixture {
+    pub ops: OpOccFixture,
+    gates: Arc<GatedDriver>,
     stop: CancellationToken,
 }
 
-impl Work {
-    pub fn begin(ops: Ops, gates: Arc<Gates>) -> Self {
+impl CancelFixture {
+    pub fn begin(ops: OpOccFixture, gates: Arc<GatedDriver>) -> Self {
         let stop = CancellationToken::new();
         tokio::spawn(conductor(&ops, &gates).run(stop.clone()));
         Self { ops, gates, stop }
@@ -136,9 +137,9 @@ impl Work {
         self.ops.store.cancel_operation(&op.project_id, op.id, mode).await.unwrap();
     }
 
-    /// The operation, cancelled: it stopped in `state`, and says that it did on request.
+    /// Cancels the operation and waits until it stops in `state` with the error of a cancellation.
     async fn cancelled(&self, op: &VnfLcmOpOcc, state: OpState, mode: CancelMode) -> String {
-        let op = self.ops.settled(op).await;
+        let op = self.ops.wait_ended(op).await;
         let error = op.error.unwrap();
         assert_eq!((op.state, op.cancel), (state, None), "{error:?}");
         assert_eq!(
@@ -153,19 +154,19 @@ impl Work {
     }
 }
 
-async fn states(ops: &Ops, op: &VnfLcmOpOcc) -> Vec<ResourceState> {
+async fn states(ops: &OpOccFixture, op: &VnfLcmOpOcc) -> Vec<ResourceState> {
     let rows = ops.store.resources(op.vnf_instance_id).await.unwrap();
     rows.into_iter().map(|row| row.state).collect()
 }
 
-impl Drop for Work {
+impl Drop for CancelFixture {
     fn drop(&mut self) {
         self.stop.cancel();
     }
 }
 
 /// A conductor that does not work yet.
-fn conductor(ops: &Ops, gates: &Arc<Gates>) -> Arc<Conductor> {
+fn conductor(ops: &OpOccFixture, gates: &Arc<GatedDriver>) -> Arc<Conductor> {
     let settings = ConductorConfig {
         owner: "test".to_owned(),
         max_operations: 4,
@@ -179,8 +180,8 @@ fn conductor(ops: &Ops, gates: &Arc<Gates>) -> Arc<Conductor> {
 
 /// Runs an INSTANTIATE until it is to be concluded; `meanwhile` is told how to have it stop.
 async fn conclusion<F: Future<Output = ()>>(
-    ops: &Ops,
-    gates: &Arc<Gates>,
+    ops: &OpOccFixture,
+    gates: &Arc<GatedDriver>,
     meanwhile: impl FnOnce(Arc<Cancel>) -> F,
 ) -> Conclusion {
     let conductor = conductor(ops, gates);
@@ -206,7 +207,7 @@ async fn conclusion<F: Future<Output = ()>>(
     conclusion
 }
 
-/// Makes `a`, then `b` and 20 others, and waits for them; back: removes all.
+/// Forward: creates `a`, then `b` and 20 others, and waits for them. Backward: removes all.
 fn instantiated() -> InstantiatedVnfInfo {
     InstantiatedVnfInfo {
         flavour_id: "simple".to_owned(),
@@ -238,12 +239,12 @@ fn plan() -> (Plan, Vec<Resource>) {
     )
 }
 
-/// An INSTANTIATE at work, as far as these calls go.
-async fn at_work(gates: &[&'static str]) -> (Work, VnfLcmOpOcc) {
-    let ops = Ops::on_sqlite().await;
+/// A running INSTANTIATE that has passed these calls.
+async fn start_operation_passing(gates: &[&'static str]) -> (CancelFixture, VnfLcmOpOcc) {
+    let ops = OpOccFixture::on_sqlite().await;
     let (plan, inventory) = plan();
     let op = ops.planned(&plan, &inventory).await;
-    (Work::begin(ops, Gates::open(gates)), op)
+    (CancelFixture::begin(ops, GatedDriver::open(gates)), op)
 }
 
 fn present(states: &[ResourceState]) -> usize {
@@ -251,9 +252,9 @@ fn present(states: &[ResourceState]) -> usize {
 }
 
 #[tokio::test]
-async fn waiting_for_readiness_ends_at_once_in_either_mode() {
+async fn cancel_ends_the_wait_for_readiness_at_once() {
     for mode in [Graceful, Forceful] {
-        let (work, op) = at_work(&["ensure"]).await;
+        let (work, op) = start_operation_passing(&["ensure"]).await;
         work.gates.called("await").await;
         let begun = Instant::now();
         work.cancel(&op, mode).await;
@@ -264,12 +265,12 @@ async fn waiting_for_readiness_ends_at_once_in_either_mode() {
 }
 
 #[tokio::test]
-async fn a_request_to_another_process_is_heard_at_once() {
-    let ops = Ops::on_postgres().await;
+async fn cancel_reaches_another_process_at_once() {
+    let ops = OpOccFixture::on_postgres().await;
     let elsewhere = ops.another_process().await;
     let (plan, inventory) = plan();
     let op = ops.planned(&plan, &inventory).await;
-    let work = Work::begin(ops, Gates::open(&["ensure"]));
+    let work = CancelFixture::begin(ops, GatedDriver::open(&["ensure"]));
     work.gates.called("await").await;
     let begun = Instant::now();
     elsewhere.cancel_operation(&op.project_id, op.id, Graceful).await.unwrap();
@@ -278,11 +279,11 @@ async fn a_request_to_another_process_is_heard_at_once() {
 }
 
 #[tokio::test]
-async fn a_graceful_request_lets_requests_under_way_end_and_begins_no_others() {
-    let ops = Ops::on_sqlite().await;
+async fn graceful_cancel_completes_requests_in_flight_and_starts_no_others() {
+    let ops = OpOccFixture::on_sqlite().await;
     let (plan, inventory) = plan();
     let op = ops.planned(&plan, &inventory).await;
-    let gates = Gates::open(&["ensure a"]);
+    let gates = GatedDriver::open(&["ensure a"]);
     let conclusion = conclusion(&ops, &gates, async |cancel: Arc<Cancel>| {
         gates.called("ensure b").await;
         cancel.ask(Graceful);
@@ -299,8 +300,8 @@ async fn a_graceful_request_lets_requests_under_way_end_and_begins_no_others() {
 }
 
 #[tokio::test]
-async fn a_forceful_request_gives_up_requests_that_are_not_answered() {
-    let (work, op) = at_work(&["ensure a", "ensure c1"]).await;
+async fn forceful_cancel_abandons_unanswered_requests() {
+    let (work, op) = start_operation_passing(&["ensure a", "ensure c1"]).await;
     work.gates.called("ensure b").await;
     work.cancel(&op, Forceful).await;
     let detail = work.cancelled(&op, OpState::FailedTemp, Forceful).await;
@@ -311,15 +312,15 @@ async fn a_forceful_request_gives_up_requests_that_are_not_answered() {
 }
 
 #[tokio::test]
-async fn a_graceful_request_waits_until_what_is_being_removed_is_gone_and_a_forceful_one_does_not() {
+async fn graceful_cancel_waits_for_deletion_and_forceful_does_not() {
     for (mode, detail) in [
         (Graceful, "cancelled by request (GRACEFUL) after step 1 of its plan"),
         (Forceful, "cancelled by request (FORCEFUL) before its first step was done"),
     ] {
-        let ops = Ops::on_sqlite().await;
+        let ops = OpOccFixture::on_sqlite().await;
         let forward = vec![Step::DeletePods { pods: Vec::new() }, Step::AwaitReady { objects: Vec::new() }];
         ops.planned(&Plan { forward, ..Plan::default() }, &[]).await;
-        let gates = Gates::open(&[]);
+        let gates = GatedDriver::open(&[]);
         let conclusion = conclusion(&ops, &gates, async |cancel: Arc<Cancel>| {
             gates.called("delete").await;
             cancel.ask(mode);
@@ -335,21 +336,21 @@ async fn a_graceful_request_waits_until_what_is_being_removed_is_gone_and_a_forc
 #[tokio::test]
 async fn a_cancelled_instantiation_is_retried_or_rolled_back() {
     for (event, end) in [(OpEvent::Retry, OpState::Completed), (OpEvent::Rollback, OpState::RolledBack)] {
-        let (work, op) = at_work(&["ensure"]).await;
+        let (work, op) = start_operation_passing(&["ensure"]).await;
         work.gates.called("await").await;
         work.cancel(&op, Graceful).await;
         work.cancelled(&op, OpState::FailedTemp, Graceful).await;
         ["await", "remove", "observe"].into_iter().for_each(|gate| work.gates.let_pass(gate));
         work.resume(&op, event).await;
-        let done = work.ops.settled(&op).await;
+        let done = work.ops.wait_ended(&op).await;
         assert_eq!((done.state, done.cancel), (end, None), "{:?}", done.error);
         assert_eq!(states(&work.ops, &op).await.len(), if end == OpState::Completed { 22 } else { 0 });
     }
 }
 
 #[tokio::test]
-async fn an_operation_on_its_way_back_is_stopped_and_goes_back_again() {
-    let (work, op) = at_work(&["ensure"]).await;
+async fn a_cancelled_rollback_can_be_rolled_back_again() {
+    let (work, op) = start_operation_passing(&["ensure"]).await;
     work.gates.called("await").await;
     work.cancel(&op, Graceful).await;
     work.cancelled(&op, OpState::FailedTemp, Graceful).await;
@@ -360,13 +361,13 @@ async fn an_operation_on_its_way_back_is_stopped_and_goes_back_again() {
     assert_eq!(detail, "cancelled by request (FORCEFUL) before its first step on the way back was done");
     work.gates.let_pass("remove");
     work.resume(&op, OpEvent::Rollback).await;
-    assert_eq!(work.ops.settled(&op).await.state, OpState::RolledBack);
+    assert_eq!(work.ops.wait_ended(&op).await.state, OpState::RolledBack);
     assert!(states(&work.ops, &op).await.is_empty());
 }
 
 #[tokio::test]
-async fn an_operation_that_waits_for_its_next_attempt_is_cancelled_at_once() {
-    let (work, op) = at_work(&["ensure"]).await;
+async fn cancel_ends_the_delay_before_the_next_attempt() {
+    let (work, op) = start_operation_passing(&["ensure"]).await;
     work.gates.fail("ensure", InfraError::transient("the API server is away"));
     while work.ops.show(&op).await.error.is_none() {
         tokio::task::yield_now().await;
@@ -381,11 +382,11 @@ async fn an_operation_that_waits_for_its_next_attempt_is_cancelled_at_once() {
 }
 
 #[tokio::test]
-async fn a_request_in_starting_ends_the_operation_with_nothing_made() {
-    let ops = Ops::on_sqlite().await;
+async fn cancel_in_starting_rolls_back_with_nothing_created() {
+    let ops = OpOccFixture::on_sqlite().await;
     let op = ops.begin(LcmOperation::Instantiate, OpState::Starting).await;
     ops.store.cancel_operation(&op.project_id, op.id, Graceful).await.unwrap();
-    let work = Work::begin(ops, Gates::open(&[]));
+    let work = CancelFixture::begin(ops, GatedDriver::open(&[]));
     let detail = work.cancelled(&op, OpState::RolledBack, Graceful).await;
     assert_eq!(detail, "cancelled by request (GRACEFUL) before anything was made");
     assert_eq!(*work.gates.calls.borrow(), Vec::<String>::new());
@@ -394,11 +395,11 @@ async fn a_request_in_starting_ends_the_operation_with_nothing_made() {
 }
 
 #[tokio::test]
-async fn a_request_that_comes_after_the_last_step_has_no_effect() {
-    let ops = Ops::on_sqlite().await;
+async fn cancel_after_the_last_step_has_no_effect() {
+    let ops = OpOccFixture::on_sqlite().await;
     let (plan, inventory) = plan();
     let op = ops.planned(&plan, &inventory).await;
-    let gates = Gates::open(&["ensure", "await"]);
+    let gates = GatedDriver::open(&["ensure", "await"]);
     let conclusion = conclusion(&ops, &gates, async |cancel: Arc<Cancel>| {
         gates.called("observe").await;
         ops.store.cancel_operation(&op.project_id, op.id, Forceful).await.unwrap();
@@ -410,10 +411,10 @@ async fn a_request_that_comes_after_the_last_step_has_no_effect() {
 }
 
 #[tokio::test]
-async fn evidence_stays_in_sight_until_the_end() {
-    let (work, op) = at_work(&["ensure", "await"]).await;
+async fn evidence_is_kept_until_the_operation_ends() {
+    let (work, op) = start_operation_passing(&["ensure", "await"]).await;
     work.gates.fail("await", InfraError::not_ready("Deployment a: password=hunter2"));
-    let stopped = work.ops.settled(&op).await.error.unwrap();
+    let stopped = work.ops.wait_ended(&op).await.error.unwrap();
     assert_eq!(stopped.detail, "Deployment a: password=***");
     assert_eq!(stopped.extra[EVIDENCE]["notes"][0], "seen before it is removed");
     work.resume(&op, OpEvent::Rollback).await;
@@ -425,5 +426,5 @@ async fn evidence_stays_in_sight_until_the_end() {
     assert_eq!(again.extra[EVIDENCE], stopped.extra[EVIDENCE], "though the error is another");
     work.gates.let_pass("remove");
     work.resume(&op, OpEvent::Rollback).await;
-    assert_eq!(work.ops.settled(&op).await.error, Some(again));
+    assert_eq!(work.ops.wait_ended(&op).await.error, Some(again));
 }

@@ -1,4 +1,4 @@
-//! `GET …/vnf_instances/{id}/drift`: what was changed behind our back, by whom, through the real binary and control plane.
+//! `GET …/vnf_instances/{id}/drift`: what others changed, and who, through the real binary on the real control plane.
 
 use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use reqwest::StatusCode;
@@ -8,8 +8,8 @@ use crate::support::cluster::{Cluster, TestNamespace};
 use crate::support::gybe::{Gybe, vim};
 use crate::support::sample;
 
-/// An instance with a few objects, and the hand that changes them.
-struct Site {
+/// An instance with a few objects, and a client that changes them.
+struct DriftFixture {
     cluster: Cluster,
     namespace: TestNamespace,
     gybe: Gybe,
@@ -17,16 +17,14 @@ struct Site {
     path: String,
 }
 
-impl Site {
+impl DriftFixture {
     async fn of(vnfd: impl AsyncFnOnce(&Gybe) -> String) -> Self {
         let cluster = Cluster::running().await;
         let namespace = cluster.namespace().await;
         let gybe = Gybe::start();
         let vim = gybe.register_vim(&cluster.admin, "cluster", true).await;
         let vnfd = vnfd(&gybe).await;
-        let path = gybe.create("v2", &vnfd).await;
-        let request = json!({ "flavourId": "simple", "additionalParams": { "namespace": namespace.name.as_str() } });
-        gybe.complete(&path, "instantiate", &request).await;
+        let path = gybe.instantiate("v2", &vnfd, namespace.name.as_str()).await;
         Self { cluster, namespace, gybe, vim, path }
     }
 
@@ -48,7 +46,7 @@ impl Site {
         self.gybe.get(&format!("{}/drift", self.path)).await.expect(StatusCode::OK)
     }
 
-    /// The entry of an object.
+    /// The entry of an object in the report.
     async fn of_object(&self, kind: &str, name: &str) -> Value {
         let drift = self.drift().await;
         let objects = drift["objects"].as_array().unwrap();
@@ -80,25 +78,26 @@ spec:
 ";
 
 #[tokio::test]
-async fn what_was_just_instantiated_is_in_sync_though_the_cluster_fills_in_defaults() {
-    let site = Site::of(async |gybe| gybe.onboard("core5g").await).await;
-    let drift = site.drift().await;
+async fn a_new_instance_is_in_sync_despite_cluster_defaults() {
+    let fixture = DriftFixture::of(async |gybe| gybe.onboard("core5g").await).await;
+    let drift = fixture.drift().await;
     assert_eq!(drift["inSync"], true, "{drift:#}");
     let objects = drift["objects"].as_array().unwrap();
     assert_eq!(objects.len(), 37);
     assert!(objects.iter().all(|object| object["state"] == "IN_SYNC" && object.get("differences").is_none()));
-    assert_eq!(drift["namespace"], site.namespace.name.as_str());
-    let v1 = format!("{}/drift", site.path.replace("/v2/", "/v1/"));
-    assert_eq!(site.gybe.get(&v1).await.expect(StatusCode::OK), drift);
+    assert_eq!(drift["namespace"], fixture.namespace.name.as_str());
+    let v1 = format!("{}/drift", fixture.path.replace("/v2/", "/v1/"));
+    assert_eq!(fixture.gybe.get(&v1).await.expect(StatusCode::OK), drift);
 }
 
 #[tokio::test]
-async fn a_changed_field_is_told_with_both_values_and_whose_it_is() {
-    let site = Site::small().await;
-    assert_eq!(site.drift().await["inSync"], true);
-    site.edit("apps/v1", "Deployment", "deployments", "app", json!({ "spec": { "replicas": 3, "paused": true } }))
+async fn reports_a_changed_field_with_both_values_and_its_manager() {
+    let fixture = DriftFixture::small().await;
+    assert_eq!(fixture.drift().await["inSync"], true);
+    fixture
+        .edit("apps/v1", "Deployment", "deployments", "app", json!({ "spec": { "replicas": 3, "paused": true } }))
         .await;
-    let object = site.of_object("Deployment", "app").await;
+    let object = fixture.of_object("Deployment", "app").await;
     assert_eq!(object["state"], "CHANGED");
     let differences = object["differences"].as_array().unwrap();
     assert_eq!(differences.len(), 1, "what the intent does not name is nobody's drift: {differences:#?}");
@@ -113,8 +112,8 @@ async fn a_changed_field_is_told_with_both_values_and_whose_it_is() {
 }
 
 #[tokio::test]
-async fn elements_of_lists_and_removed_labels_are_found() {
-    let site = Site::small().await;
+async fn reports_changed_list_elements_and_removed_labels() {
+    let fixture = DriftFixture::small().await;
     let change = json!({
         "metadata": { "labels": { "tier": null, "team": "x" } },
         "spec": { "template": { "spec": { "containers": [{
@@ -122,8 +121,8 @@ async fn elements_of_lists_and_removed_labels_are_found() {
             "env": [{ "name": "A", "$patch": "delete" }, { "name": "Z", "value": "26" }],
         }] } } },
     });
-    site.edit("apps/v1", "Deployment", "deployments", "app", change).await;
-    let object = site.of_object("Deployment", "app").await;
+    fixture.edit("apps/v1", "Deployment", "deployments", "app", change).await;
+    let object = fixture.of_object("Deployment", "app").await;
     let mut found: Vec<(&str, &str)> = object["differences"]
         .as_array()
         .unwrap()
@@ -144,9 +143,9 @@ async fn elements_of_lists_and_removed_labels_are_found() {
 
 #[tokio::test]
 async fn secrets_are_never_shown() {
-    let site = Site::small().await;
-    site.edit("v1", "Secret", "secrets", "key", json!({ "stringData": { "password": "correct horse" } })).await;
-    let object = site.of_object("Secret", "key").await;
+    let fixture = DriftFixture::small().await;
+    fixture.edit("v1", "Secret", "secrets", "key", json!({ "stringData": { "password": "correct horse" } })).await;
+    let object = fixture.of_object("Secret", "key").await;
     assert_eq!(object["state"], "CHANGED");
     let difference = &object["differences"][0];
     assert_eq!(difference["path"], "/data/password");
@@ -155,27 +154,27 @@ async fn secrets_are_never_shown() {
 }
 
 #[tokio::test]
-async fn what_is_gone_is_missing_and_what_took_its_place_is_foreign_until_a_heal() {
-    let site = Site::small().await;
-    let services = site.api("v1", "Service", "services");
+async fn a_deleted_object_is_missing_and_its_replacement_foreign_until_a_heal() {
+    let fixture = DriftFixture::small().await;
+    let services = fixture.api("v1", "Service", "services");
     services.delete("app", &DeleteParams::default()).await.unwrap();
-    site.edit("v1", "ConfigMap", "configmaps", "settings", json!({ "data": { "colour": "blue" } })).await;
-    assert_eq!(site.of_object("Service", "app").await["state"], "MISSING");
-    assert_eq!(site.drift().await["inSync"], false);
-    site.gybe.complete(&site.path, "heal", &json!({})).await;
-    assert_eq!(site.drift().await["inSync"], true, "a heal brings back what the drift told");
+    fixture.edit("v1", "ConfigMap", "configmaps", "settings", json!({ "data": { "colour": "blue" } })).await;
+    assert_eq!(fixture.of_object("Service", "app").await["state"], "MISSING");
+    assert_eq!(fixture.drift().await["inSync"], false);
+    fixture.gybe.complete(&fixture.path, "heal", &json!({})).await;
+    assert_eq!(fixture.drift().await["inSync"], true, "a heal brings back what the drift told");
 
     services.delete("app", &DeleteParams::default()).await.unwrap();
     let other = json!({ "apiVersion": "v1", "kind": "Service", "metadata": { "name": "app" }, "spec": { "ports": [{ "port": 80 }] } });
-    site.cluster.create("services", Some(&site.namespace.name), other).await;
-    assert_eq!(site.of_object("Service", "app").await["state"], "FOREIGN");
+    fixture.cluster.create("services", Some(&fixture.namespace.name), other).await;
+    assert_eq!(fixture.of_object("Service", "app").await["state"], "FOREIGN");
     assert_eq!(services.list(&ListParams::default()).await.unwrap().items.len(), 1);
 }
 
 #[tokio::test]
-async fn a_replaced_object_is_told_by_its_uid_even_if_the_intent_no_longer_fits() {
-    let site = Site::small().await;
-    let deployments = site.api("apps/v1", "Deployment", "deployments");
+async fn a_replaced_object_is_found_by_its_uid() {
+    let fixture = DriftFixture::small().await;
+    let deployments = fixture.api("apps/v1", "Deployment", "deployments");
     let mut twin = deployments.get("app").await.unwrap();
     deployments.delete("app", &DeleteParams::background()).await.unwrap();
     twin.metadata = kube::api::ObjectMeta {
@@ -186,20 +185,20 @@ async fn a_replaced_object_is_told_by_its_uid_even_if_the_intent_no_longer_fits(
     twin.data["spec"]["selector"]["matchLabels"]["more"] = "1".into();
     twin.data["spec"]["template"]["metadata"]["labels"]["more"] = "1".into();
     deployments.create(&Default::default(), &twin).await.unwrap();
-    let object = site.of_object("Deployment", "app").await;
+    let object = fixture.of_object("Deployment", "app").await;
     assert_eq!((&object["state"], &object["differences"][0]["path"]), (&json!("CHANGED"), &json!("/metadata/uid")));
     assert!(object["detail"].as_str().unwrap().contains("immutable"), "{object:#}");
 }
 
 #[tokio::test]
-async fn a_credential_that_may_not_apply_is_told_so() {
-    let site = Site::small().await;
+async fn reports_a_credential_without_permission_to_apply() {
+    let fixture = DriftFixture::small().await;
     let rules = json!([{ "apiGroups": ["", "apps"], "resources": ["*"], "verbs": ["get", "list", "watch"] }]);
-    let reader = site.cluster.account(&site.namespace.name, "reader", rules).await;
+    let reader = fixture.cluster.account(&fixture.namespace.name, "reader", rules).await;
     let vim = vim(&reader, "cluster", true);
     let change = json!({ "vim": { "auth_cred": vim["vim"]["auth_cred"] } });
-    site.gybe.put(&format!("/v1.0/vims/{}", site.vim), &change).await.expect(StatusCode::OK);
-    let detail = site.gybe.get(&format!("{}/drift", site.path)).await.problem(403);
+    fixture.gybe.put(&format!("/v1.0/vims/{}", fixture.vim), &change).await.expect(StatusCode::OK);
+    let detail = fixture.gybe.get(&format!("{}/drift", fixture.path)).await.problem(403);
     assert!(detail.contains("cannot patch resource") && detail.contains(":reader"), "{detail}");
 }
 

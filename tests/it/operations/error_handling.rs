@@ -1,5 +1,5 @@
-//! Retry, rollback, fail and cancel through the API of both editions: from every state, of every operation, and by callers
-//! that come at once. No conductor runs, so that every state stays as it is.
+//! Retry, rollback, fail and cancel through the API of both editions: in every state, for every operation, and
+//! concurrently. No conductor runs, so states change by requests only.
 
 use std::fmt::Display;
 use std::rc::Rc;
@@ -35,14 +35,14 @@ use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
-use crate::support::ops::Ops;
+use crate::support::op_occ_fixture::OpOccFixture;
 
 const ACTIONS: [&str; 4] = ["retry", "rollback", "fail", "cancel"];
 const ROOTS: [&str; 2] = ["/vnflcm/v1", "/vnflcm/v2"];
 const OPERATIONS: [LcmOperation; 8] =
     [Instantiate, Scale, ScaleToLevel, Heal, Operate, ChangeVnfpkg, Terminate, ModifyInfo];
 
-/// What each of [`ACTIONS`] is answered in each state, of an operation that has a way back.
+/// The status of each of [`ACTIONS`] in each state, for an operation that can be rolled back.
 const ANSWERS: [(OpState, [u16; 4]); 7] = [
     (Starting, [409, 409, 409, 202]),
     (Processing, [409, 409, 409, 202]),
@@ -61,7 +61,7 @@ fn answer(operation: LcmOperation, state: OpState, action: usize) -> u16 {
     ANSWERS.iter().find(|(of, _)| *of == state).unwrap().1[action]
 }
 
-/// Where an action that is not refused leads.
+/// The state after an accepted action.
 fn next(state: OpState, action: usize) -> OpState {
     match ACTIONS[action] {
         "retry" => Processing,
@@ -71,11 +71,11 @@ fn next(state: OpState, action: usize) -> OpState {
     }
 }
 
-/// Sends a request; gives back the status and the body.
+/// Sends a request; returns status and body.
 type Caller = Box<dyn Fn(TestRequest) -> LocalBoxFuture<'static, (u16, Value)>>;
 
-/// The API over a store, without a conductor.
-async fn serve(ops: &Ops) -> Caller {
+/// The API on a store, without a conductor.
+async fn serve(ops: &OpOccFixture) -> Caller {
     let folder = tempfile::tempdir().unwrap();
     let packages = Arc::new(PackageFiles::open(folder.path(), 1).unwrap());
     let sources = PackageSources::new(Vec::new(), None).unwrap().into();
@@ -124,8 +124,8 @@ fn show(root: &str, id: impl Display) -> TestRequest {
 }
 
 #[tokio::test]
-async fn every_action_is_answered_in_every_state_as_the_standard_says() {
-    let ops = Ops::on_sqlite().await;
+async fn every_task_in_every_state_answers_as_the_standard_says() {
+    let ops = OpOccFixture::on_sqlite().await;
     let call = serve(&ops).await;
     for (root, operation, state, action) in cases() {
         let case = format!("{} of {} in {} at {root}", ACTIONS[action], operation.as_str(), state.as_str());
@@ -153,7 +153,7 @@ async fn every_action_is_answered_in_every_state_as_the_standard_says() {
     }
 }
 
-/// Every root, operation, state and action.
+/// All combinations of root, operation, state and action.
 fn cases() -> impl Iterator<Item = (&'static str, LcmOperation, OpState, usize)> {
     ROOTS.iter().flat_map(|root| {
         OPERATIONS.iter().flat_map(move |operation| {
@@ -163,8 +163,8 @@ fn cases() -> impl Iterator<Item = (&'static str, LcmOperation, OpState, usize)>
 }
 
 #[tokio::test]
-async fn nothing_can_be_done_to_an_operation_that_is_not_there() {
-    let ops = Ops::on_sqlite().await;
+async fn tasks_on_an_unknown_operation_are_404() {
+    let ops = OpOccFixture::on_sqlite().await;
     let call = serve(&ops).await;
     for root in ROOTS {
         for (action, name) in ACTIONS.iter().enumerate() {
@@ -175,8 +175,8 @@ async fn nothing_can_be_done_to_an_operation_that_is_not_there() {
 }
 
 #[tokio::test]
-async fn a_cancel_request_names_a_mode_and_a_forceful_one_stays_forceful() {
-    let ops = Ops::on_sqlite().await;
+async fn cancel_requires_a_mode_and_forceful_is_not_downgraded() {
+    let ops = OpOccFixture::on_sqlite().await;
     let call = serve(&ops).await;
     let id = ops.begin(Instantiate, Processing).await.id;
     let cancel =
@@ -190,8 +190,7 @@ async fn a_cancel_request_names_a_mode_and_a_forceful_one_stays_forceful() {
     }
 }
 
-/// Whether `answers`, of actions that came at once, are those of callers who came one after another, in some order, and led
-/// from `state` to `end`.
+/// Whether `answers` to concurrent actions are those of some sequential order, and lead from `state` to `end`.
 fn is_some_order(answers: &[(usize, u16)], state: OpState, end: OpState) -> bool {
     if answers.is_empty() {
         return state == end;
@@ -204,8 +203,8 @@ fn is_some_order(answers: &[(usize, u16)], state: OpState, end: OpState) -> bool
     })
 }
 
-/// Callers who come at once get the answers of some order, whatever they ask for and from whichever state.
-fn callers_at_once(runtime: &Runtime, ops: &Ops) {
+/// Concurrent callers get the answers of some sequential order, for any actions and any state.
+fn callers_at_once(runtime: &Runtime, ops: &OpOccFixture) {
     let call = runtime.block_on(serve(ops));
     let mut runner = TestRunner::new(Config { cases: 64, failure_persistence: None, ..Config::default() });
     let cases = (proptest::sample::select(&OpState::ALL[..]), proptest::collection::vec(0..4_usize, 2..6));
@@ -224,15 +223,15 @@ fn callers_at_once(runtime: &Runtime, ops: &Ops) {
 }
 
 #[test]
-fn callers_who_come_at_once_are_answered_in_some_order_on_sqlite() {
+fn concurrent_tasks_are_serialised_on_sqlite() {
     let runtime = Runtime::new().unwrap();
-    let ops = runtime.block_on(Ops::on_sqlite());
+    let ops = runtime.block_on(OpOccFixture::on_sqlite());
     callers_at_once(&runtime, &ops);
 }
 
 #[test]
-fn callers_who_come_at_once_are_answered_in_some_order_on_postgresql() {
+fn concurrent_tasks_are_serialised_on_postgresql() {
     let runtime = Runtime::new().unwrap();
-    let ops = runtime.block_on(Ops::on_postgres());
+    let ops = runtime.block_on(OpOccFixture::on_postgres());
     callers_at_once(&runtime, &ops);
 }

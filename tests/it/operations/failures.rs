@@ -1,5 +1,5 @@
-//! Operations that stop, on their own or on request: why is told, and retry, rollback and fail lead out. On the real
-//! control plane.
+//! Operations that stop, by a fault or on request: they report why, and retry, rollback and fail resolve them. On the
+//! real control plane.
 
 use std::time::{Duration, Instant};
 
@@ -9,16 +9,21 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use crate::support::cluster::{Cluster, TestNamespace};
-use crate::support::gybe::Gybe;
+use crate::support::gybe::{Gybe, SHORT_GRACE, instantiate_request};
 use crate::support::sample;
 
-async fn begun(gybe: &Gybe, cluster: &Cluster, sample: &str, namespace: &TestNamespace) -> (String, String, Value) {
+async fn instantiate_until_stopped(
+    gybe: &Gybe,
+    cluster: &Cluster,
+    sample: &str,
+    namespace: &TestNamespace,
+) -> (String, String, Value) {
     gybe.register_vim(&cluster.admin, "cluster", true).await;
     let vnfd = gybe.onboard(sample).await;
     let path = gybe.create("v2", &vnfd).await;
-    let request = json!({ "flavourId": "simple", "additionalParams": { "namespace": namespace.name.as_str() } });
+    let request = instantiate_request(namespace.name.as_str());
     let op = gybe.begin(&path, "instantiate", &request).await;
-    let settled = gybe.settled(&op).await;
+    let settled = gybe.wait_ended(&op).await;
     (path, op, settled)
 }
 
@@ -27,11 +32,11 @@ async fn workloads(cluster: &Cluster, namespace: &TestNamespace) -> usize {
     api.list(&ListParams::default()).await.unwrap().items.len()
 }
 
-async fn fails_with(sample: &str, wanted: &[&str]) {
+async fn check_failure(sample: &str, wanted: &[&str]) {
     let cluster = Cluster::running().await;
     let namespace = cluster.namespace().await;
-    let gybe = Gybe::start();
-    let (path, op, settled) = begun(&gybe, &cluster, sample, &namespace).await;
+    let gybe = Gybe::start_with(&SHORT_GRACE);
+    let (path, op, settled) = instantiate_until_stopped(&gybe, &cluster, sample, &namespace).await;
     assert_eq!(settled["operationState"], "FAILED_TEMP");
     let detail = settled["error"]["detail"].as_str().unwrap();
     assert!(wanted.iter().all(|wanted| detail.contains(wanted)), "wanted {wanted:?}: {detail}");
@@ -41,15 +46,16 @@ async fn fails_with(sample: &str, wanted: &[&str]) {
     assert_eq!(kinds, ["Deployment", "Pod"], "{evidence:#}");
     assert!(objects.iter().all(|object| !object["conditions"].as_array().unwrap().is_empty()), "{evidence:#}");
     gybe.post(&format!("{op}/rollback"), &json!({})).await.expect(StatusCode::ACCEPTED);
-    let back = gybe.settled(&op).await;
+    let back = gybe.wait_ended(&op).await;
     assert_eq!(back["operationState"], "ROLLED_BACK");
     assert_eq!(&back["error"]["evidence"], evidence, "it stays when what it is about is gone");
     assert_eq!(workloads(&cluster, &namespace).await, 0);
     gybe.delete(&path).await.expect(StatusCode::NO_CONTENT);
 }
 
-/// An instantiation that waits for a pod that never becomes ready; its path and its op occurrence's.
-async fn waiting(gybe: &Gybe, cluster: &Cluster, namespace: &TestNamespace) -> (String, String) {
+/// Starts an instantiation that waits for a pod that never becomes ready; returns the paths of the instance and of the
+/// op occurrence.
+async fn start_waiting_instantiation(gybe: &Gybe, cluster: &Cluster, namespace: &TestNamespace) -> (String, String) {
     let manifest = "
 apiVersion: apps/v1
 kind: Deployment
@@ -63,7 +69,7 @@ spec:
     gybe.register_vim(&cluster.admin, "cluster", true).await;
     let package = gybe.upload(&sample::with_manifests(&[("Files/app.yaml", manifest)])).await;
     let path = gybe.create("v2", package["vnfdId"].as_str().unwrap()).await;
-    let request = json!({ "flavourId": "simple", "additionalParams": { "namespace": namespace.name.as_str() } });
+    let request = instantiate_request(namespace.name.as_str());
     let op = gybe.begin(&path, "instantiate", &request).await;
     let deployments = cluster.api("apps/v1", "Deployment", "deployments", Some(&namespace.name));
     let mut events = deployments.watch(&WatchParams::default(), "0").await.unwrap().boxed();
@@ -72,48 +78,48 @@ spec:
 }
 
 #[tokio::test]
-async fn an_instantiation_that_waits_is_cancelled_and_rolled_back() {
+async fn a_waiting_instantiation_is_cancelled_and_rolled_back() {
     let cluster = Cluster::running().await;
     for mode in ["GRACEFUL", "FORCEFUL"] {
         let namespace = cluster.namespace().await;
-        let gybe = Gybe::start();
-        let (path, op) = waiting(&gybe, &cluster, &namespace).await;
+        let gybe = Gybe::start_with(&SHORT_GRACE);
+        let (path, op) = start_waiting_instantiation(&gybe, &cluster, &namespace).await;
         let cancelled = Instant::now();
         gybe.post(&format!("{op}/cancel"), &json!({ "cancelMode": mode })).await.expect(StatusCode::ACCEPTED);
-        let stopped = gybe.settled(&op).await;
+        let stopped = gybe.wait_ended(&op).await;
         assert!(cancelled.elapsed() < Duration::from_secs(4), "sooner than the lease is renewed");
         assert_eq!((&stopped["operationState"], &stopped["isCancelPending"]), (&json!("FAILED_TEMP"), &json!(false)));
         let detail = stopped["error"]["detail"].as_str().unwrap();
         assert!(detail.starts_with(&format!("cancelled by request ({mode}) ")), "{detail}");
         gybe.post(&format!("{op}/cancel"), &json!({ "cancelMode": mode })).await.problem(409);
         gybe.post(&format!("{op}/rollback"), &json!({})).await.expect(StatusCode::ACCEPTED);
-        assert_eq!(gybe.settled(&op).await["operationState"], "ROLLED_BACK");
+        assert_eq!(gybe.wait_ended(&op).await["operationState"], "ROLLED_BACK");
         assert_eq!(workloads(&cluster, &namespace).await, 0);
         gybe.delete(&path).await.expect(StatusCode::NO_CONTENT);
     }
 }
 
 #[tokio::test]
-async fn an_image_that_can_not_be_pulled_fails_the_operation_with_the_reason() {
-    fails_with("broken/image-pull", &["ImagePullBackOff", "registry.invalid"]).await;
+async fn an_unpullable_image_fails_the_operation_with_the_reason() {
+    check_failure("broken/image-pull", &["ImagePullBackOff", "registry.invalid"]).await;
 }
 
 #[tokio::test]
 async fn a_crash_loop_fails_the_operation_with_the_reason() {
-    fails_with("broken/crash-loop", &["CrashLoopBackOff", "app"]).await;
+    check_failure("broken/crash-loop", &["CrashLoopBackOff", "app"]).await;
 }
 
 #[tokio::test]
-async fn a_pod_that_fits_nowhere_fails_the_operation_with_the_reason() {
-    fails_with("broken/unschedulable", &["Unschedulable", "Insufficient cpu"]).await;
+async fn an_unschedulable_pod_fails_the_operation_with_the_reason() {
+    check_failure("broken/unschedulable", &["Unschedulable", "Insufficient cpu"]).await;
 }
 
 #[tokio::test]
-async fn a_retry_goes_on_once_the_cause_is_gone() {
+async fn a_retry_succeeds_after_the_cause_is_fixed() {
     let cluster = Cluster::running().await;
     let namespace = cluster.namespace().await;
-    let gybe = Gybe::start();
-    let (path, op, settled) = begun(&gybe, &cluster, "broken/image-pull", &namespace).await;
+    let gybe = Gybe::start_with(&SHORT_GRACE);
+    let (path, op, settled) = instantiate_until_stopped(&gybe, &cluster, "broken/image-pull", &namespace).await;
     assert_eq!(settled["operationState"], "FAILED_TEMP");
     let links = settled["_links"].as_object().unwrap();
     assert!(["retry", "rollback", "fail"].iter().all(|link| links.contains_key(*link)));
@@ -121,48 +127,48 @@ async fn a_retry_goes_on_once_the_cause_is_gone() {
     let api = cluster.api("apps/v1", "Deployment", "deployments", Some(&namespace.name));
     api.patch("app", &PatchParams::default(), &Patch::Strategic(image)).await.unwrap();
     gybe.post(&format!("{op}/retry"), &json!({})).await.expect(StatusCode::ACCEPTED);
-    assert_eq!(gybe.settled(&op).await["operationState"], "COMPLETED");
+    assert_eq!(gybe.wait_ended(&op).await["operationState"], "COMPLETED");
     assert!(gybe.post(&format!("{op}/retry"), &json!({})).await.problem(409).contains("COMPLETED"));
     gybe.complete(&path, "terminate", &json!({ "terminationType": "FORCEFUL" })).await;
 }
 
 #[tokio::test]
-async fn a_failed_instantiation_keeps_its_objects_in_the_inventory_until_they_are_removed() {
+async fn a_failed_instantiation_keeps_its_inventory_until_the_objects_are_deleted() {
     let cluster = Cluster::running().await;
     let namespace = cluster.namespace().await;
-    let gybe = Gybe::start();
-    let (path, op, _) = begun(&gybe, &cluster, "broken/image-pull", &namespace).await;
+    let gybe = Gybe::start_with(&SHORT_GRACE);
+    let (path, op, _) = instantiate_until_stopped(&gybe, &cluster, "broken/image-pull", &namespace).await;
     let failed = gybe.post(&format!("{op}/fail"), &json!({})).await.expect(StatusCode::OK);
     assert_eq!(failed["operationState"], "FAILED");
     assert!(failed["error"]["detail"].as_str().unwrap().contains("ImagePullBackOff"));
     gybe.post(&format!("{op}/rollback"), &json!({})).await.problem(409);
     assert_eq!(gybe.get(&path).await.expect(StatusCode::OK)["instantiationState"], "NOT_INSTANTIATED");
     assert!(gybe.delete(&path).await.problem(409).contains("instantiate it again"));
-    let elsewhere = json!({ "flavourId": "simple", "additionalParams": { "namespace": "elsewhere" } });
+    let elsewhere = instantiate_request("elsewhere");
     let detail = gybe.post(&format!("{path}/instantiate"), &elsewhere).await.problem(409);
     assert!(detail.contains(namespace.name.as_str()), "{detail}");
 
-    let again = json!({ "flavourId": "simple", "additionalParams": { "namespace": namespace.name.as_str() } });
+    let again = instantiate_request(namespace.name.as_str());
     let op = gybe.begin(&path, "instantiate", &again).await;
-    assert_eq!(gybe.settled(&op).await["operationState"], "FAILED_TEMP");
+    assert_eq!(gybe.wait_ended(&op).await["operationState"], "FAILED_TEMP");
     gybe.post(&format!("{op}/rollback"), &json!({})).await.expect(StatusCode::ACCEPTED);
-    assert_eq!(gybe.settled(&op).await["operationState"], "ROLLED_BACK");
+    assert_eq!(gybe.wait_ended(&op).await["operationState"], "ROLLED_BACK");
     assert_eq!(workloads(&cluster, &namespace).await, 0);
     gybe.delete(&path).await.expect(StatusCode::NO_CONTENT);
 }
 
 #[tokio::test]
-async fn what_a_failed_instantiation_left_is_not_forgotten_when_the_next_one_is_refused() {
+async fn a_rejected_instantiation_keeps_the_inventory_of_the_failed_one() {
     let cluster = Cluster::running().await;
     let namespace = cluster.namespace().await;
-    let gybe = Gybe::start();
-    let (path, op, _) = begun(&gybe, &cluster, "broken/image-pull", &namespace).await;
+    let gybe = Gybe::start_with(&SHORT_GRACE);
+    let (path, op, _) = instantiate_until_stopped(&gybe, &cluster, "broken/image-pull", &namespace).await;
     gybe.post(&format!("{op}/fail"), &json!({})).await.expect(StatusCode::OK);
     let home = gybe.get(&path).await.expect(StatusCode::OK)["vimConnectionInfo"].clone();
     let broken = json!({ "vimConnectionInfo": { "default": { "accessInfo": { "bearer_token": "wrong" } } } });
     let patched = gybe.patch(&path, &broken).await;
     patched.expect(StatusCode::ACCEPTED);
-    gybe.settled(&patched.location.unwrap()).await;
+    gybe.wait_ended(&patched.location.unwrap()).await;
     let elsewhere = json!({ "vimConnectionInfo": { "default": { "vimId": null, "interfaceInfo": { "endpoint": "https://127.0.0.1:9" }, "accessInfo": { "bearer_token": "x" } } } });
     assert!(gybe.patch(&path, &elsewhere).await.problem(409).contains("it stays"));
     assert!(gybe.patch(&path, &json!({ "vimConnectionInfo": null })).await.problem(409).contains("it stays"));
@@ -178,20 +184,20 @@ async fn what_a_failed_instantiation_left_is_not_forgotten_when_the_next_one_is_
     assert_eq!(instance["metadata"]["namespace"], namespace.name.as_str());
     assert_eq!(instance["vimConnectionInfo"]["default"]["vimId"], home["default"]["vimId"]);
 
-    let again = json!({ "flavourId": "simple", "additionalParams": { "namespace": namespace.name.as_str() } });
+    let again = instantiate_request(namespace.name.as_str());
     let op = gybe.begin(&path, "instantiate", &again).await;
-    assert_eq!(gybe.settled(&op).await["operationState"], "FAILED_TEMP");
+    assert_eq!(gybe.wait_ended(&op).await["operationState"], "FAILED_TEMP");
     gybe.post(&format!("{op}/rollback"), &json!({})).await.expect(StatusCode::ACCEPTED);
-    assert_eq!(gybe.settled(&op).await["operationState"], "ROLLED_BACK");
+    assert_eq!(gybe.wait_ended(&op).await["operationState"], "ROLLED_BACK");
     assert_eq!(workloads(&cluster, &namespace).await, 0);
 }
 
 #[tokio::test]
-async fn a_scale_out_that_stops_is_rolled_back_to_the_number_before() {
+async fn rollback_of_a_scale_out_restores_the_replicas() {
     let cluster = Cluster::running().await;
     let namespace = cluster.namespace().await;
-    let gybe = Gybe::start();
-    let (path, _, settled) = begun(&gybe, &cluster, "core5g", &namespace).await;
+    let gybe = Gybe::start_with(&["--ready-grace", "10"]);
+    let (path, _, settled) = instantiate_until_stopped(&gybe, &cluster, "core5g", &namespace).await;
     assert_eq!(settled["operationState"], "COMPLETED");
     let pods = cluster.api("v1", "Pod", "pods", Some(&namespace.name)).list(&ListParams::default()).await.unwrap();
     let quota = json!({
@@ -200,19 +206,19 @@ async fn a_scale_out_that_stops_is_rolled_back_to_the_number_before() {
     });
     cluster.create("resourcequotas", Some(&namespace.name), quota).await;
     let op = gybe.begin(&path, "scale", &json!({ "type": "SCALE_OUT", "aspectId": "smf" })).await;
-    let stopped = gybe.settled(&op).await;
+    let stopped = gybe.wait_ended(&op).await;
     assert_eq!(stopped["operationState"], "FAILED_TEMP");
     assert!(stopped["error"]["detail"].as_str().unwrap().contains("quota"), "{}", stopped["error"]["detail"]);
     let other = gybe.post(&format!("{path}/heal"), &json!({})).await;
     assert!(other.problem(409).contains("FAILED_TEMP"));
     gybe.post(&format!("{op}/rollback"), &json!({})).await.expect(StatusCode::ACCEPTED);
-    assert_eq!(gybe.settled(&op).await["operationState"], "ROLLED_BACK");
+    assert_eq!(gybe.wait_ended(&op).await["operationState"], "ROLLED_BACK");
     let instance = gybe.get(&path).await.expect(StatusCode::OK);
     let levels = instance["instantiatedVnfInfo"]["scaleStatus"].as_array().unwrap();
     assert!(levels.iter().all(|info| info["scaleLevel"] == 0));
     let deployments = cluster.api("apps/v1", "Deployment", "deployments", Some(&namespace.name));
     assert_eq!(deployments.get("smf").await.unwrap().data["spec"]["replicas"], 1);
     let op = gybe.begin(&path, "terminate", &json!({ "terminationType": "FORCEFUL" })).await;
-    assert_eq!(gybe.settled(&op).await["operationState"], "COMPLETED");
+    assert_eq!(gybe.wait_ended(&op).await["operationState"], "COMPLETED");
     gybe.post(&format!("{op}/rollback"), &json!({})).await.problem(404);
 }

@@ -7,18 +7,16 @@ use serde_json::{Value, json};
 use crate::support::cluster::{Cluster, TestNamespace};
 use crate::support::gybe::Gybe;
 
-/// A running `core5g`; its path.
-async fn running(gybe: &Gybe, cluster: &Cluster, namespace: &TestNamespace, edition: &str) -> String {
+/// Instantiates `core5g` and returns the path of the instance.
+async fn instantiate_core5g(gybe: &Gybe, cluster: &Cluster, namespace: &TestNamespace, edition: &str) -> String {
     gybe.register_vim(&cluster.admin, "cluster", true).await;
     let vnfd = gybe.onboard("core5g").await;
-    let path = gybe.create(edition, &vnfd).await;
-    let request = json!({ "flavourId": "simple", "additionalParams": { "namespace": namespace.name.as_str() } });
-    gybe.complete(&path, "instantiate", &request).await;
+    let path = gybe.instantiate(edition, &vnfd, namespace.name.as_str()).await;
     path
 }
 
-/// The levels of amf, smf and subscriber_data, and the numbers of VNFCs of AMF, SMF, UDR and UDR_DB.
-async fn standing(gybe: &Gybe, path: &str) -> ([u64; 3], [usize; 4]) {
+/// The levels of amf, smf and subscriber_data, and the VNFC counts of AMF, SMF, UDR and UDR_DB.
+async fn levels_and_counts(gybe: &Gybe, path: &str) -> ([u64; 3], [usize; 4]) {
     let instance = gybe.get(path).await.expect(StatusCode::OK);
     let info = &instance["instantiatedVnfInfo"];
     let infos = info["scaleStatus"].as_array().unwrap();
@@ -28,44 +26,44 @@ async fn standing(gybe: &Gybe, path: &str) -> ([u64; 3], [usize; 4]) {
     (["amf", "smf", "subscriber_data"].map(level), ["AMF", "SMF", "UDR", "UDR_DB"].map(number))
 }
 
-async fn to_level(gybe: &Gybe, path: &str, request: Value) {
+async fn scale_to_level(gybe: &Gybe, path: &str, request: Value) {
     let op = gybe.complete(path, "scale_to_level", &request).await;
     assert_eq!((&op["operation"], &op["operationParams"]), (&json!("SCALE_TO_LEVEL"), &request));
 }
 
-async fn scales_to_levels(edition: &str) {
+async fn check_scale_to_level(edition: &str) {
     let cluster = Cluster::running().await;
     let (gybe, namespace) = (Gybe::start(), cluster.namespace().await);
-    let path = running(&gybe, &cluster, &namespace, edition).await;
-    to_level(&gybe, &path, json!({ "instantiationLevelId": "large" })).await;
-    assert_eq!(standing(&gybe, &path).await, ([2, 1, 1], [3, 3, 3, 2]));
+    let path = instantiate_core5g(&gybe, &cluster, &namespace, edition).await;
+    scale_to_level(&gybe, &path, json!({ "instantiationLevelId": "large" })).await;
+    assert_eq!(levels_and_counts(&gybe, &path).await, ([2, 1, 1], [3, 3, 3, 2]));
     let smf = json!({ "scaleInfo": [{ "aspectId": "smf", "scaleLevel": 2 }] });
-    to_level(&gybe, &path, smf).await;
-    assert_eq!(standing(&gybe, &path).await, ([2, 2, 1], [3, 5, 3, 2]));
+    scale_to_level(&gybe, &path, smf).await;
+    assert_eq!(levels_and_counts(&gybe, &path).await, ([2, 2, 1], [3, 5, 3, 2]));
     let down = json!({ "scaleInfo": [{ "aspectId": "amf", "scaleLevel": 0 }, { "aspectId": "smf", "scaleLevel": 0 }] });
-    to_level(&gybe, &path, down).await;
-    assert_eq!(standing(&gybe, &path).await, ([0, 0, 1], [1, 1, 3, 2]));
-    to_level(&gybe, &path, json!({ "instantiationLevelId": "default" })).await;
-    assert_eq!(standing(&gybe, &path).await, ([0, 0, 0], [1, 1, 1, 1]));
+    scale_to_level(&gybe, &path, down).await;
+    assert_eq!(levels_and_counts(&gybe, &path).await, ([0, 0, 1], [1, 1, 3, 2]));
+    scale_to_level(&gybe, &path, json!({ "instantiationLevelId": "default" })).await;
+    assert_eq!(levels_and_counts(&gybe, &path).await, ([0, 0, 0], [1, 1, 1, 1]));
 }
 
 #[tokio::test]
 async fn a_vnf_scales_to_an_instantiation_level_and_to_levels_of_its_aspects_through_v1() {
-    scales_to_levels("v1").await;
+    check_scale_to_level("v1").await;
 }
 
 #[tokio::test]
 async fn a_vnf_scales_to_an_instantiation_level_and_to_levels_of_its_aspects_through_v2() {
-    scales_to_levels("v2").await;
+    check_scale_to_level("v2").await;
 }
 
 #[tokio::test]
-async fn scaling_to_a_level_that_does_not_come_about_is_rolled_back_to_the_numbers_before() {
+async fn rollback_of_scale_to_level_restores_the_replicas() {
     let cluster = Cluster::running().await;
-    let (gybe, namespace) = (Gybe::start(), cluster.namespace().await);
-    let path = running(&gybe, &cluster, &namespace, "v2").await;
-    to_level(&gybe, &path, json!({ "scaleInfo": [{ "aspectId": "amf", "scaleLevel": 1 }] })).await;
-    let before = standing(&gybe, &path).await;
+    let (gybe, namespace) = (Gybe::start_with(&["--ready-grace", "10"]), cluster.namespace().await);
+    let path = instantiate_core5g(&gybe, &cluster, &namespace, "v2").await;
+    scale_to_level(&gybe, &path, json!({ "scaleInfo": [{ "aspectId": "amf", "scaleLevel": 1 }] })).await;
+    let before = levels_and_counts(&gybe, &path).await;
     let quota = json!({
         "apiVersion": "v1", "kind": "ResourceQuota", "metadata": { "name": "full" }, "spec": { "hard": { "pods": "1" } },
     });
@@ -73,17 +71,17 @@ async fn scaling_to_a_level_that_does_not_come_about_is_rolled_back_to_the_numbe
     quotas.create(&PostParams::default(), &serde_json::from_value(quota).unwrap()).await.unwrap();
 
     let op = gybe.begin(&path, "scale_to_level", &json!({ "instantiationLevelId": "large" })).await;
-    let stopped = gybe.settled(&op).await;
+    let stopped = gybe.wait_ended(&op).await;
     assert_eq!(stopped["operationState"], "FAILED_TEMP");
     assert!(stopped["error"]["detail"].as_str().unwrap().contains("quota"), "{stopped:#}");
     assert!(stopped["_links"].get("rollback").is_some());
     gybe.post(&format!("{op}/rollback"), &json!({})).await.expect(StatusCode::ACCEPTED);
-    assert_eq!(gybe.settled(&op).await["operationState"], "ROLLED_BACK");
-    assert_eq!(standing(&gybe, &path).await, before);
+    assert_eq!(gybe.wait_ended(&op).await["operationState"], "ROLLED_BACK");
+    assert_eq!(levels_and_counts(&gybe, &path).await, before);
 }
 
 #[tokio::test]
-async fn a_level_that_can_not_be_is_refused_before_the_202() {
+async fn rejects_impossible_level_before_the_202() {
     let cluster = Cluster::running().await;
     let (gybe, namespace) = (Gybe::start(), cluster.namespace().await);
     let created = gybe.create("v2", &gybe.onboard("small").await).await;
@@ -92,7 +90,7 @@ async fn a_level_that_can_not_be_is_refused_before_the_202() {
     let unknown = "/vnflcm/v1/vnf_instances/8f14e45f-ceea-467f-a8f4-0123456789ab/scale_to_level";
     gybe.post(unknown, &large).await.problem(404);
 
-    let path = running(&gybe, &cluster, &namespace, "v2").await;
+    let path = instantiate_core5g(&gybe, &cluster, &namespace, "v2").await;
     let ops = gybe.get("/vnflcm/v2/vnf_lcm_op_occs").await.expect(StatusCode::OK);
     let smf = |level: Value| json!({ "aspectId": "smf", "scaleLevel": level });
     for (request, status, says) in [

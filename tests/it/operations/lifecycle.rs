@@ -1,4 +1,5 @@
-//! The whole life of a CNF through the API of the real binary, on the real control plane: both editions, both databases.
+//! The life cycle of a CNF through the API of the real binary, on the real control plane: both editions, both
+//! databases.
 
 use gybe::domain::namespace::Namespace;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
@@ -9,11 +10,11 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use crate::support::cluster::Cluster;
-use crate::support::gybe::{Gybe, connection};
+use crate::support::gybe::{Gybe, connection, instantiate_request};
 use crate::support::postgres::Database;
 use crate::support::sample;
 
-/// How many pods of the VDU the instance shows.
+/// The number of VNFCs of a VDU that the instance shows.
 fn vnfcs(instance: &Value, vdu: &str) -> Vec<String> {
     let all = instance["instantiatedVnfInfo"]["vnfcResourceInfo"].as_array().unwrap();
     let of_vdu = all.iter().filter(|vnfc| vnfc["vduId"] == vdu);
@@ -25,14 +26,14 @@ fn level(instance: &Value, aspect: &str) -> u64 {
     all.iter().find(|info| info["aspectId"] == aspect).unwrap()["scaleLevel"].as_u64().unwrap()
 }
 
-/// Names of the objects of instances that are still in the namespace.
-async fn left(cluster: &Cluster, namespace: &Namespace) -> Vec<String> {
+/// The names of objects of instances that are left in the namespace.
+async fn remaining_objects(cluster: &Cluster, namespace: &Namespace) -> Vec<String> {
     let marked = cluster.marked(namespace).await;
     marked.into_iter().map(|(kind, object)| format!("{kind} {}", object.metadata.name.unwrap())).collect()
 }
 
-/// Create, instantiate, scale out and in, heal, terminate, delete, looking at the cluster after each.
-async fn whole_life(gybe: &Gybe, cluster: &Cluster, edition: &str) {
+/// Create, instantiate, scale out and in, heal, terminate, delete, with a look at the cluster after each.
+async fn run_life_cycle(gybe: &Gybe, cluster: &Cluster, edition: &str) {
     let namespace = cluster.namespace().await;
     let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), namespace.name.as_str());
     let deployments: Api<Deployment> = Api::namespaced(cluster.client.clone(), namespace.name.as_str());
@@ -44,7 +45,7 @@ async fn whole_life(gybe: &Gybe, cluster: &Cluster, edition: &str) {
     assert_eq!(before["instantiationState"], "NOT_INSTANTIATED");
     assert_eq!(before["metadata"].get("namespace"), None);
 
-    let request = json!({ "flavourId": "simple", "additionalParams": { "namespace": namespace.name.as_str() } });
+    let request = instantiate_request(namespace.name.as_str());
     let op = gybe.complete(&path, "instantiate", &request).await;
     let instance = gybe.get(&path).await.expect(StatusCode::OK);
     assert_eq!(instance["instantiationState"], "INSTANTIATED");
@@ -76,7 +77,7 @@ async fn whole_life(gybe: &Gybe, cluster: &Cluster, edition: &str) {
     let instance = gybe.get(&path).await.expect(StatusCode::OK);
     assert_eq!((level(&instance, "smf"), vnfcs(&instance, "SMF").len()), (0, 1));
 
-    // One aspect over two VDUs, one of them a StatefulSet with volumes.
+    // One aspect scales two VDUs, one of them a StatefulSet with volumes.
     gybe.complete(&path, "scale", &json!({ "type": "SCALE_OUT", "aspectId": "subscriber_data" })).await;
     let instance = gybe.get(&path).await.expect(StatusCode::OK);
     assert_eq!((vnfcs(&instance, "UDR").len(), vnfcs(&instance, "UDR_DB").len()), (3, 2));
@@ -93,7 +94,7 @@ async fn whole_life(gybe: &Gybe, cluster: &Cluster, edition: &str) {
     assert_eq!(op["resourceChanges"]["affectedVnfcs"].as_array().unwrap().len(), 2, "one went, one came");
 
     gybe.complete(&path, "terminate", &json!({ "terminationType": "GRACEFUL", "gracefulTerminationTimeout": 5 })).await;
-    assert_eq!(left(cluster, &namespace.name).await, Vec::<String>::new());
+    assert_eq!(remaining_objects(cluster, &namespace.name).await, Vec::<String>::new());
     let instance = gybe.get(&path).await.expect(StatusCode::OK);
     assert_eq!(instance["instantiationState"], "NOT_INSTANTIATED");
     assert_eq!(instance["metadata"].get("namespace"), None);
@@ -103,16 +104,16 @@ async fn whole_life(gybe: &Gybe, cluster: &Cluster, edition: &str) {
 }
 
 #[tokio::test]
-async fn a_cnf_lives_its_whole_life_through_v2_on_sqlite() {
+async fn whole_life_cycle_through_v2_on_sqlite() {
     let cluster = Cluster::running().await;
-    whole_life(&Gybe::start(), &cluster, "v2").await;
+    run_life_cycle(&Gybe::start(), &cluster, "v2").await;
 }
 
 #[tokio::test]
-async fn a_cnf_lives_its_whole_life_through_v1_on_postgresql() {
+async fn whole_life_cycle_through_v1_on_postgresql() {
     let cluster = Cluster::running().await;
     let database = Database::create().await;
-    whole_life(&Gybe::start_on(&database.url), &cluster, "v1").await;
+    run_life_cycle(&Gybe::start_on(&database.url), &cluster, "v1").await;
 }
 
 #[tokio::test]
@@ -141,19 +142,17 @@ async fn both_editions_show_the_same_instance() {
     assert_eq!(first["instantiatedVnfInfo"]["vnfcResourceInfo"], second["instantiatedVnfInfo"]["vnfcResourceInfo"]);
     assert!(second["_links"]["terminate"]["href"].as_str().unwrap().starts_with(&gybe.url));
     gybe.complete(&v2, "terminate", &json!({ "terminationType": "FORCEFUL" })).await;
-    assert_eq!(left(&cluster, &namespace.name).await, Vec::<String>::new());
+    assert_eq!(remaining_objects(&cluster, &namespace.name).await, Vec::<String>::new());
 }
 
 #[tokio::test]
-async fn healing_without_naming_vnfcs_brings_back_what_was_removed_and_replaces_every_pod() {
+async fn healing_without_vnfcs_restores_objects_and_replaces_every_pod() {
     let cluster = Cluster::running().await;
     let namespace = cluster.namespace().await;
     let gybe = Gybe::start();
     gybe.register_vim(&cluster.admin, "cluster", true).await;
     let vnfd = gybe.onboard("own-namespace").await;
-    let path = gybe.create("v2", &vnfd).await;
-    let request = json!({ "flavourId": "simple", "additionalParams": { "namespace": namespace.name.as_str() } });
-    gybe.complete(&path, "instantiate", &request).await;
+    let path = gybe.instantiate("v2", &vnfd, namespace.name.as_str()).await;
     let before = gybe.get(&path).await.expect(StatusCode::OK);
     let services = cluster.api("v1", "Service", "services", Some(&namespace.name));
     let service = services.list(&ListParams::default()).await.unwrap().items[0].metadata.name.clone().unwrap();
@@ -168,7 +167,7 @@ async fn healing_without_naming_vnfcs_brings_back_what_was_removed_and_replaces_
 }
 
 #[tokio::test]
-async fn a_package_may_bring_the_kinds_of_its_objects() {
+async fn a_package_may_define_the_kinds_of_its_objects() {
     let cluster = Cluster::running().await;
     let (a, b) = (cluster.namespace().await, cluster.namespace().await);
     let gybe = Gybe::start();
@@ -193,14 +192,14 @@ spec:
     let vnfd = package["vnfdId"].as_str().unwrap_or_else(|| panic!("{package:#}")).to_owned();
     let (first, second) = (gybe.create("v2", &vnfd).await, gybe.create("v2", &vnfd).await);
     for (path, namespace) in [(&first, &a), (&second, &b)] {
-        let request = json!({ "flavourId": "simple", "additionalParams": { "namespace": namespace.name.as_str() } });
+        let request = instantiate_request(namespace.name.as_str());
         gybe.complete(path, "instantiate", &request).await;
         let slices = cluster.api(&format!("{group}/v1"), "Slice", "slices", Some(&namespace.name));
         slices.get("gold").await.expect("the custom resource is there");
     }
     let definitions =
         cluster.api("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions", None);
-    // The first instance made the definition; it stays while the second one uses it.
+    // The first instance created the definition; it stays while the second one uses it.
     gybe.complete(&first, "terminate", &json!({ "terminationType": "FORCEFUL" })).await;
     let name = format!("slices.{group}");
     definitions.get(&name).await.expect("the definition is left to the second instance");
@@ -209,21 +208,21 @@ spec:
 }
 
 #[tokio::test]
-async fn an_attribute_change_is_an_operation_of_its_own() {
+async fn modify_is_an_operation_of_its_own() {
     let gybe = Gybe::start();
     let vnfd = gybe.onboard("small").await;
     let path = gybe.create("v2", &vnfd).await;
     let patch = json!({ "vnfInstanceName": "new", "metadata": { "a": 1, "b": null } });
     let answer = gybe.patch(&path, &patch).await;
     answer.expect(StatusCode::ACCEPTED);
-    let op = gybe.settled(&answer.location.unwrap()).await;
+    let op = gybe.wait_ended(&answer.location.unwrap()).await;
     assert_eq!((op["operation"].as_str(), op["operationState"].as_str()), (Some("MODIFY_INFO"), Some("COMPLETED")));
     assert_eq!(op["changedInfo"]["vnfInstanceName"], "new");
     let instance = gybe.get(&path).await.expect(StatusCode::OK);
     assert_eq!((&instance["vnfInstanceName"], &instance["metadata"]), (&json!("new"), &json!({ "a": 1 })));
 
     let cleared = gybe.patch(&path, &json!({ "vnfInstanceName": null, "metadata": null })).await;
-    gybe.settled(&cleared.location.unwrap()).await;
+    gybe.wait_ended(&cleared.location.unwrap()).await;
     let instance = gybe.get(&path).await.expect(StatusCode::OK);
     assert_eq!((instance.get("vnfInstanceName"), &instance["metadata"]), (None, &json!({})));
 

@@ -1,4 +1,4 @@
-//! Lifecycle operations of VNF instances, and what holds between them.
+//! Lifecycle operations of VNF instances, and the view of instances between operations.
 
 mod accept;
 mod cancel;

@@ -1,19 +1,19 @@
-//! Where the objects of a CNF end up, and what keeps tenants apart, on the real control plane.
+//! The namespaces of a CNF's objects and the isolation of tenants, on the real control plane.
 
 use kube::api::ListParams;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use crate::support::cluster::{Cluster, TestNamespace};
-use crate::support::gybe::Gybe;
+use crate::support::gybe::{Gybe, instantiate_request};
 
-/// The rights a tenant has in its namespace: all of it, as the ClusterRole `admin` gives, bound by a Role there.
+/// The permissions of a tenant: everything in its namespace, as the ClusterRole `admin` grants, bound there by a Role.
 fn tenant_rules() -> Value {
     json!([{ "apiGroups": ["*"], "resources": ["*"], "verbs": ["*"] }])
 }
 
 fn into(namespace: &TestNamespace) -> Value {
-    json!({ "flavourId": "simple", "additionalParams": { "namespace": namespace.name.as_str() } })
+    instantiate_request(namespace.name.as_str())
 }
 
 async fn names(
@@ -29,7 +29,7 @@ async fn names(
 }
 
 #[tokio::test]
-async fn a_role_in_one_namespace_is_enough_for_the_whole_life_there() {
+async fn a_role_in_one_namespace_suffices_for_the_whole_life_cycle() {
     let cluster = Cluster::running().await;
     let namespace = cluster.namespace().await;
     let tenant = cluster.account(&namespace.name, "tenant", tenant_rules()).await;
@@ -49,7 +49,7 @@ async fn a_role_in_one_namespace_is_enough_for_the_whole_life_there() {
 }
 
 #[tokio::test]
-async fn another_namespace_is_refused_in_kubernetes_words_and_retried_once_the_right_is_given() {
+async fn a_forbidden_namespace_fails_with_the_kubernetes_message_and_can_be_retried() {
     let cluster = Cluster::running().await;
     let (own, other) = (cluster.namespace().await, cluster.namespace().await);
     let tenant = cluster.account(&own.name, "tenant", tenant_rules()).await;
@@ -58,7 +58,7 @@ async fn another_namespace_is_refused_in_kubernetes_words_and_retried_once_the_r
     let vnfd = gybe.onboard("core5g").await;
     let path = gybe.create("v2", &vnfd).await;
     let op = gybe.begin(&path, "instantiate", &into(&other)).await;
-    let failed = gybe.settled(&op).await;
+    let failed = gybe.wait_ended(&op).await;
     assert_eq!(failed["operationState"], "FAILED_TEMP");
     assert_eq!(failed["error"]["status"], 403);
     let detail = failed["error"]["detail"].as_str().unwrap();
@@ -67,7 +67,7 @@ async fn another_namespace_is_refused_in_kubernetes_words_and_retried_once_the_r
 
     grant(&cluster, &own, &other).await;
     gybe.post(&format!("{op}/retry"), &json!({})).await.expect(StatusCode::ACCEPTED);
-    let retried = gybe.settled(&op).await;
+    let retried = gybe.wait_ended(&op).await;
     assert_eq!(retried["operationState"], "COMPLETED", "{retried:#}");
     assert_eq!(retried.get("error"), None);
     assert!(names(&cluster, &own, "apps/v1", "Deployment", "deployments").await.is_empty());
@@ -76,7 +76,7 @@ async fn another_namespace_is_refused_in_kubernetes_words_and_retried_once_the_r
 }
 
 #[tokio::test]
-async fn a_refused_instantiation_that_is_rolled_back_leaves_nothing() {
+async fn rollback_of_a_forbidden_instantiation_leaves_nothing() {
     let cluster = Cluster::running().await;
     let (own, other) = (cluster.namespace().await, cluster.namespace().await);
     let tenant = cluster.account(&own.name, "tenant", tenant_rules()).await;
@@ -85,12 +85,12 @@ async fn a_refused_instantiation_that_is_rolled_back_leaves_nothing() {
     let vnfd = gybe.onboard("core5g").await;
     let path = gybe.create("v2", &vnfd).await;
     let op = gybe.begin(&path, "instantiate", &into(&other)).await;
-    assert_eq!(gybe.settled(&op).await["operationState"], "FAILED_TEMP");
+    assert_eq!(gybe.wait_ended(&op).await["operationState"], "FAILED_TEMP");
     gybe.delete(&path).await.problem(409);
     gybe.post(&format!("{path}/instantiate"), &into(&own)).await.problem(409);
 
     gybe.post(&format!("{op}/rollback"), &json!({})).await.expect(StatusCode::ACCEPTED);
-    let rolled_back = gybe.settled(&op).await;
+    let rolled_back = gybe.wait_ended(&op).await;
     assert_eq!(rolled_back["operationState"], "ROLLED_BACK", "{rolled_back:#}");
     assert_eq!(rolled_back["error"]["status"], 403, "why it was rolled back stays");
     let instance = gybe.get(&path).await.expect(StatusCode::OK);
@@ -103,7 +103,7 @@ async fn a_refused_instantiation_that_is_rolled_back_leaves_nothing() {
     gybe.delete(&path).await.expect(StatusCode::NO_CONTENT);
 }
 
-/// Binds the account `tenant` of `own` to all rights in `other` too.
+/// Grants the account `tenant` of `own` all permissions in `other` too.
 async fn grant(cluster: &Cluster, own: &TestNamespace, other: &TestNamespace) {
     let group = "rbac.authorization.k8s.io";
     let role = json!({
@@ -119,7 +119,7 @@ async fn grant(cluster: &Cluster, own: &TestNamespace, other: &TestNamespace) {
 }
 
 #[tokio::test]
-async fn one_package_lives_in_two_namespaces_side_by_side() {
+async fn one_package_runs_in_two_namespaces() {
     let cluster = Cluster::running().await;
     let (a, b) = (cluster.namespace().await, cluster.namespace().await);
     let gybe = Gybe::start();
@@ -134,7 +134,7 @@ async fn one_package_lives_in_two_namespaces_side_by_side() {
 }
 
 #[tokio::test]
-async fn a_second_instance_in_the_same_namespace_is_told_whose_the_objects_are_and_takes_nothing() {
+async fn a_second_instance_in_the_namespace_is_a_conflict_that_names_the_owner() {
     let cluster = Cluster::running().await;
     let namespace = cluster.namespace().await;
     let gybe = Gybe::start();
@@ -146,25 +146,25 @@ async fn a_second_instance_in_the_same_namespace_is_told_whose_the_objects_are_a
     let before = deployments.get("app").await.unwrap();
 
     let op = gybe.begin(&second, "instantiate", &into(&namespace)).await;
-    let failed = gybe.settled(&op).await;
+    let failed = gybe.wait_ended(&op).await;
     assert_eq!(failed["operationState"], "FAILED_TEMP");
     assert_eq!(failed["error"]["status"], 409);
     let detail = failed["error"]["detail"].as_str().unwrap();
     let owner = first.rsplit('/').next().unwrap();
     assert!(detail.contains(owner) && detail.contains("app"), "{detail}");
     gybe.post(&format!("{op}/rollback"), &json!({})).await.expect(StatusCode::ACCEPTED);
-    assert_eq!(gybe.settled(&op).await["operationState"], "ROLLED_BACK");
+    assert_eq!(gybe.wait_ended(&op).await["operationState"], "ROLLED_BACK");
     let after = deployments.get("app").await.unwrap();
     assert_eq!((before.metadata.uid, before.metadata.generation), (after.metadata.uid, after.metadata.generation));
     assert_eq!(before.metadata.labels, after.metadata.labels);
 }
 
 #[tokio::test]
-async fn the_manifests_namespace_is_taken_where_the_request_names_none() {
+async fn uses_the_namespace_of_the_manifests_if_the_request_names_none() {
     let cluster = Cluster::running().await;
     let gybe = Gybe::start();
     gybe.register_vim(&cluster.admin, "cluster", true).await;
-    // The package brings the Namespace object `branch-office` and puts everything into it.
+    // The package contains the Namespace object `branch-office` and puts everything into it.
     let vnfd = gybe.onboard("with-namespace-object").await;
     let path = gybe.create("v2", &vnfd).await;
     gybe.complete(&path, "instantiate", &json!({ "flavourId": "simple" })).await;
@@ -177,7 +177,7 @@ async fn the_manifests_namespace_is_taken_where_the_request_names_none() {
 }
 
 #[tokio::test]
-async fn the_parameter_moves_everything_and_the_subjects_that_pointed_there() {
+async fn the_parameter_moves_all_objects_and_their_subjects() {
     let cluster = Cluster::running().await;
     let namespace = cluster.namespace().await;
     let gybe = Gybe::start();
@@ -199,7 +199,7 @@ async fn the_parameter_moves_everything_and_the_subjects_that_pointed_there() {
 }
 
 #[tokio::test]
-async fn a_namespace_is_made_on_request_and_kept_while_others_live_in_it() {
+async fn a_namespace_is_created_on_request_and_kept_while_others_use_it() {
     let cluster = Cluster::running().await;
     let gybe = Gybe::start();
     gybe.register_vim(&cluster.admin, "cluster", true).await;

@@ -1,5 +1,5 @@
-//! What is told of an instance stays true when its objects change behind our back: the real binary on the real control
-//! plane; and how watches are kept, on models of what is watched.
+//! The view of instances follows changes of their objects: the real binary on the real control plane; and how watches
+//! are kept, on fake observers.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -31,13 +31,13 @@ use crate::support::cluster::{Cluster, TestNamespace};
 use crate::support::gybe::{Gybe, vim};
 use crate::support::postgres::Database;
 use crate::support::proxy::Proxy;
-use crate::support::store_fixture::{Fixture, connection_to, ending, instantiated, vim as a_vim};
+use crate::support::store_fixture::{StoreFixture, connection_to, ending, instantiated, vim as a_vim};
 
-/// The promise is two seconds after the change; the machine that tests run on is shared.
+/// Two seconds are the requirement; test machines are shared.
 const PROMISE: Duration = Duration::from_secs(6);
 
 /// An instance of `core5g`.
-struct Site {
+struct ViewFixture {
     cluster: Cluster,
     namespace: TestNamespace,
     gybe: Gybe,
@@ -45,7 +45,7 @@ struct Site {
     path: String,
 }
 
-impl Site {
+impl ViewFixture {
     async fn new(gybe: Gybe) -> Self {
         let cluster = Cluster::running().await;
         let access = cluster.admin.clone();
@@ -56,9 +56,7 @@ impl Site {
         let namespace = cluster.namespace().await;
         let vim = gybe.register_vim(access, "cluster", true).await;
         let vnfd = gybe.onboard("core5g").await;
-        let path = gybe.create("v2", &vnfd).await;
-        let request = json!({ "flavourId": "simple", "additionalParams": { "namespace": namespace.name.as_str() } });
-        gybe.complete(&path, "instantiate", &request).await;
+        let path = gybe.instantiate("v2", &vnfd, namespace.name.as_str()).await;
         Self { cluster, namespace, gybe, vim, path }
     }
 
@@ -79,10 +77,10 @@ impl Site {
         self.gybe.get(&self.path).await.expect(StatusCode::OK)
     }
 
-    /// Waits until the instance is as wanted, and tells how long that took.
+    /// Waits until the instance satisfies `wanted`; returns the duration.
     async fn becomes(&self, wanted: impl Fn(&Value) -> bool) -> Value {
         let begun = Instant::now();
-        let instance = self.gybe.until(&self.path, wanted).await;
+        let instance = self.gybe.wait_until(&self.path, wanted).await;
         println!("true again after {} ms", begun.elapsed().as_millis());
         assert!(begun.elapsed() < PROMISE, "that took {:?}", begun.elapsed());
         instance
@@ -101,149 +99,149 @@ fn level(instance: &Value, aspect: &str) -> u64 {
 }
 
 #[tokio::test]
-async fn a_pod_that_is_replaced_is_another_vnfc() {
-    let site = Site::new(Gybe::start()).await;
-    let before = site.instance().await;
+async fn a_replaced_pod_is_a_new_vnfc() {
+    let fixture = ViewFixture::new(Gybe::start()).await;
+    let before = fixture.instance().await;
     let pod = pods(&before, "AMF").remove(0);
-    site.delete_pod(&pod).await;
-    let after = site.becomes(|it| pods(it, "AMF").len() == 1 && pods(it, "AMF")[0] != pod).await;
+    fixture.delete_pod(&pod).await;
+    let after = fixture.becomes(|it| pods(it, "AMF").len() == 1 && pods(it, "AMF")[0] != pod).await;
     let infos = after["instantiatedVnfInfo"]["vnfcInfo"].as_array().unwrap();
     assert!(infos.iter().any(|info| info["id"] == format!("AMF-{}", pods(&after, "AMF")[0])));
     assert_eq!(pods(&before, "SMF"), pods(&after, "SMF"));
 
-    // A StatefulSet gives the new pod the old one's name.
+    // A StatefulSet reuses the pod's name.
     let name = pods(&after, "UDR_DB").remove(0);
-    let version = site.gybe.get(&site.path).await.headers["etag"].clone();
-    site.delete_pod(&name).await;
+    let version = fixture.gybe.get(&fixture.path).await.headers["etag"].clone();
+    fixture.delete_pod(&name).await;
     let begun = Instant::now();
-    while site.gybe.get(&site.path).await.headers["etag"] == version {
+    while fixture.gybe.get(&fixture.path).await.headers["etag"] == version {
         assert!(begun.elapsed() < PROMISE);
         tokio::task::yield_now().await;
     }
-    site.becomes(|it| pods(it, "UDR_DB") == [name.clone()]).await;
+    fixture.becomes(|it| pods(it, "UDR_DB") == [name.clone()]).await;
 }
 
 #[tokio::test]
-async fn edited_replicas_show_as_vnfcs_and_as_the_level_they_are_exactly() {
-    let site = Site::new(Gybe::start()).await;
-    site.set_replicas("Deployment", "deployments", "smf", 3).await;
-    site.becomes(|it| (level(it, "smf"), pods(it, "SMF").len()) == (1, 3)).await;
-    site.set_replicas("Deployment", "deployments", "smf", 2).await;
-    site.becomes(|it| (level(it, "smf"), pods(it, "SMF").len()) == (1, 2)).await;
+async fn edited_replicas_update_vnfcs_and_an_exactly_matching_level() {
+    let fixture = ViewFixture::new(Gybe::start()).await;
+    fixture.set_replicas("Deployment", "deployments", "smf", 3).await;
+    fixture.becomes(|it| (level(it, "smf"), pods(it, "SMF").len()) == (1, 3)).await;
+    fixture.set_replicas("Deployment", "deployments", "smf", 2).await;
+    fixture.becomes(|it| (level(it, "smf"), pods(it, "SMF").len()) == (1, 2)).await;
 
-    // Both VDUs of the aspect have to be at the level.
-    site.set_replicas("Deployment", "deployments", "udr", 3).await;
-    site.becomes(|it| (level(it, "subscriber_data"), pods(it, "UDR").len()) == (0, 3)).await;
-    site.set_replicas("StatefulSet", "statefulsets", "udr-db", 2).await;
+    // Both VDUs of the aspect must be at the level.
+    fixture.set_replicas("Deployment", "deployments", "udr", 3).await;
+    fixture.becomes(|it| (level(it, "subscriber_data"), pods(it, "UDR").len()) == (0, 3)).await;
+    fixture.set_replicas("StatefulSet", "statefulsets", "udr-db", 2).await;
     let storages = |it: &Value| it["instantiatedVnfInfo"]["virtualStorageResourceInfo"].as_array().map_or(0, Vec::len);
-    site.becomes(|it| (level(it, "subscriber_data"), pods(it, "UDR_DB").len(), storages(it)) == (1, 2, 2)).await;
+    fixture.becomes(|it| (level(it, "subscriber_data"), pods(it, "UDR_DB").len(), storages(it)) == (1, 2, 2)).await;
 
-    // What is told is what the next scaling starts from.
-    site.gybe.complete(&site.path, "scale", &json!({ "type": "SCALE_OUT", "aspectId": "subscriber_data" })).await;
-    let instance = site.instance().await;
+    // The next scaling starts from the reported level.
+    fixture.gybe.complete(&fixture.path, "scale", &json!({ "type": "SCALE_OUT", "aspectId": "subscriber_data" })).await;
+    let instance = fixture.instance().await;
     assert_eq!((level(&instance, "subscriber_data"), pods(&instance, "UDR").len()), (2, 5));
-    // A heal goes back to the intent of the last operation, and the level with it.
-    site.gybe.complete(&site.path, "heal", &json!({})).await;
-    site.becomes(|it| (level(it, "smf"), pods(it, "SMF").len()) == (0, 1)).await;
+    // A heal restores the intent of the last operation, and its level.
+    fixture.gybe.complete(&fixture.path, "heal", &json!({})).await;
+    fixture.becomes(|it| (level(it, "smf"), pods(it, "SMF").len()) == (0, 1)).await;
 }
 
 #[tokio::test]
-async fn a_workload_that_is_removed_takes_its_vnfcs_along() {
-    let site = Site::new(Gybe::start()).await;
-    let deployments = site.api("apps/v1", "Deployment", "deployments");
+async fn deleting_a_workload_removes_its_vnfcs() {
+    let fixture = ViewFixture::new(Gybe::start()).await;
+    let deployments = fixture.api("apps/v1", "Deployment", "deployments");
     deployments.delete("amf", &DeleteParams::background()).await.unwrap();
-    let instance = site.becomes(|it| pods(it, "AMF").is_empty()).await;
+    let instance = fixture.becomes(|it| pods(it, "AMF").is_empty()).await;
     assert_eq!((level(&instance, "amf"), pods(&instance, "NRF").len()), (0, 2));
-    site.gybe.complete(&site.path, "heal", &json!({})).await;
-    assert_eq!(pods(&site.instance().await, "AMF").len(), 1);
+    fixture.gybe.complete(&fixture.path, "heal", &json!({})).await;
+    assert_eq!(pods(&fixture.instance().await, "AMF").len(), 1);
 }
 
 #[tokio::test]
-async fn watches_that_are_cut_are_taken_up_again() {
+async fn interrupted_watches_resume() {
     let cluster = Cluster::running().await;
     let proxy = Proxy::before(&cluster.admin.endpoint).await;
     let access = VimAccess { endpoint: proxy.endpoint(), ..cluster.admin.clone() };
-    let site = Site::with(Gybe::start(), cluster, &access).await;
+    let fixture = ViewFixture::with(Gybe::start(), cluster, &access).await;
     for _ in 0..3 {
-        let pod = pods(&site.instance().await, "AMF").remove(0);
+        let pod = pods(&fixture.instance().await, "AMF").remove(0);
         proxy.cut();
-        site.delete_pod(&pod).await;
-        site.becomes(|it| pods(it, "AMF").len() == 1 && pods(it, "AMF")[0] != pod).await;
+        fixture.delete_pod(&pod).await;
+        fixture.becomes(|it| pods(it, "AMF").len() == 1 && pods(it, "AMF")[0] != pod).await;
     }
 }
 
 #[tokio::test]
-async fn what_changed_while_nobody_looked_is_found_at_the_next_start() {
-    let mut site = Site::new(Gybe::start()).await;
-    let pod = pods(&site.instance().await, "AMF").remove(0);
-    site.gybe.kill();
-    site.delete_pod(&pod).await;
-    site.set_replicas("Deployment", "deployments", "smf", 3).await;
-    site.gybe.restart();
-    site.becomes(|it| pods(it, "AMF").len() == 1 && pods(it, "AMF")[0] != pod && level(it, "smf") == 1).await;
+async fn changes_during_downtime_are_found_at_the_next_start() {
+    let mut fixture = ViewFixture::new(Gybe::start()).await;
+    let pod = pods(&fixture.instance().await, "AMF").remove(0);
+    fixture.gybe.kill();
+    fixture.delete_pod(&pod).await;
+    fixture.set_replicas("Deployment", "deployments", "smf", 3).await;
+    fixture.gybe.restart();
+    fixture.becomes(|it| pods(it, "AMF").len() == 1 && pods(it, "AMF")[0] != pod && level(it, "smf") == 1).await;
 }
 
 #[tokio::test]
-async fn another_process_looks_when_the_one_that_instantiated_is_killed() {
+async fn another_process_watches_after_a_kill() {
     let database = Database::create().await;
-    let witness = Gybe::start_on(&database.url);
-    let mut site = Site::new(Gybe::start_on(&database.url)).await;
-    // By the time this is true again the witness has been told of the instance.
-    let pod = pods(&site.instance().await, "AMF").remove(0);
-    site.delete_pod(&pod).await;
-    site.becomes(|it| pods(it, "AMF").len() == 1 && pods(it, "AMF")[0] != pod).await;
-    site.gybe.kill();
-    site.gybe = witness;
-    let pod = pods(&site.instance().await, "AMF").remove(0);
-    site.delete_pod(&pod).await;
-    site.becomes(|it| pods(it, "AMF").len() == 1 && pods(it, "AMF")[0] != pod).await;
+    let recorder = Gybe::start_on(&database.url);
+    let mut fixture = ViewFixture::new(Gybe::start_on(&database.url)).await;
+    // When this is true again, the recorder has seen the instance.
+    let pod = pods(&fixture.instance().await, "AMF").remove(0);
+    fixture.delete_pod(&pod).await;
+    fixture.becomes(|it| pods(it, "AMF").len() == 1 && pods(it, "AMF")[0] != pod).await;
+    fixture.gybe.kill();
+    fixture.gybe = recorder;
+    let pod = pods(&fixture.instance().await, "AMF").remove(0);
+    fixture.delete_pod(&pod).await;
+    fixture.becomes(|it| pods(it, "AMF").len() == 1 && pods(it, "AMF")[0] != pod).await;
 }
 
 #[tokio::test]
-async fn a_live_operation_owns_the_instance_until_it_is_over() {
-    let site = Site::new(Gybe::start()).await;
-    let all = site.instance().await["instantiatedVnfInfo"]["vnfcResourceInfo"].as_array().unwrap().len();
+async fn the_view_does_not_write_during_an_operation() {
+    let fixture = ViewFixture::new(Gybe::start_with(&["--ready-grace", "10"])).await;
+    let all = fixture.instance().await["instantiatedVnfInfo"]["vnfcResourceInfo"].as_array().unwrap().len();
     let quota = json!({
         "apiVersion": "v1", "kind": "ResourceQuota", "metadata": { "name": "full" },
         "spec": { "hard": { "pods": all.to_string() } },
     });
-    site.cluster.create("resourcequotas", Some(&site.namespace.name), quota).await;
-    let op = site.gybe.begin(&site.path, "scale", &json!({ "type": "SCALE_OUT", "aspectId": "smf" })).await;
-    assert_eq!(site.gybe.settled(&op).await["operationState"], "FAILED_TEMP");
-    let before = site.gybe.get(&site.path).await;
+    fixture.cluster.create("resourcequotas", Some(&fixture.namespace.name), quota).await;
+    let op = fixture.gybe.begin(&fixture.path, "scale", &json!({ "type": "SCALE_OUT", "aspectId": "smf" })).await;
+    assert_eq!(fixture.gybe.wait_ended(&op).await["operationState"], "FAILED_TEMP");
+    let before = fixture.gybe.get(&fixture.path).await;
     let nrf = pods(&before.expect(StatusCode::OK), "NRF");
-    site.set_replicas("Deployment", "deployments", "nrf", 0).await;
+    fixture.set_replicas("Deployment", "deployments", "nrf", 0).await;
     for pod in nrf {
-        while site.api("v1", "Pod", "pods").get_opt(&pod).await.unwrap().is_some() {
+        while fixture.api("v1", "Pod", "pods").get_opt(&pod).await.unwrap().is_some() {
             tokio::task::yield_now().await;
         }
     }
-    let after = site.gybe.get(&site.path).await;
+    let after = fixture.gybe.get(&fixture.path).await;
     assert_eq!((&after.headers["etag"], &after.text), (&before.headers["etag"], &before.text));
-    site.gybe.post(&format!("{op}/fail"), &json!({})).await.expect(StatusCode::OK);
-    site.becomes(|it| pods(it, "NRF").is_empty()).await;
+    fixture.gybe.post(&format!("{op}/fail"), &json!({})).await.expect(StatusCode::OK);
+    fixture.becomes(|it| pods(it, "NRF").is_empty()).await;
 }
 
 #[tokio::test]
-async fn without_a_right_to_watch_a_kind_the_rest_is_kept_true_and_it_is_said_once() {
-    let site = Site::new(Gybe::start()).await;
+async fn a_kind_without_watch_permission_is_reported_once_and_the_rest_is_watched() {
+    let fixture = ViewFixture::new(Gybe::start()).await;
     let rules = json!([
         { "apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"] },
         { "apiGroups": ["apps"], "resources": ["replicasets"], "verbs": ["list", "watch"] },
     ]);
-    let reader = site.cluster.account(&site.namespace.name, "reader", rules).await;
+    let reader = fixture.cluster.account(&fixture.namespace.name, "reader", rules).await;
     let change = json!({ "vim": { "auth_cred": vim(&reader, "cluster", true)["vim"]["auth_cred"] } });
-    site.gybe.put(&format!("/v1.0/vims/{}", site.vim), &change).await.expect(StatusCode::OK);
-    site.set_replicas("Deployment", "deployments", "smf", 3).await;
-    let instance = site.becomes(|it| pods(it, "SMF").len() == 3).await;
-    site.gybe.until(&site.path, |_| site.gybe.log().contains("the Deployments can't be watched")).await;
-    assert!(site.gybe.log().contains("cannot list resource"));
-    assert_eq!(site.gybe.log().matches("the Deployments can't be watched").count(), 1);
+    fixture.gybe.put(&format!("/v1.0/vims/{}", fixture.vim), &change).await.expect(StatusCode::OK);
+    fixture.set_replicas("Deployment", "deployments", "smf", 3).await;
+    let instance = fixture.becomes(|it| pods(it, "SMF").len() == 3).await;
+    fixture.gybe.wait_until(&fixture.path, |_| fixture.gybe.log().contains("the Deployments can't be watched")).await;
+    assert!(fixture.gybe.log().contains("cannot list resource"));
+    assert_eq!(fixture.gybe.log().matches("the Deployments can't be watched").count(), 1);
     let storages = |it: &Value| it["instantiatedVnfInfo"]["virtualStorageResourceInfo"].as_array().unwrap().len();
     assert_eq!(storages(&instance), 1, "what can't be seen stays as it was");
 }
 
-/// An observer that sees what it is told to.
+/// A fake observer: a test sends its events.
 #[derive(Default)]
 struct Model {
     watches: Mutex<Vec<(Namespace, ObservedKind, mpsc::UnboundedSender<WatchEvent>)>>,
@@ -270,7 +268,7 @@ impl Observer for Model {
 }
 
 impl Model {
-    /// The watch of the pods of a namespace, once it is open.
+    /// Waits for the watch of the pods of a namespace.
     async fn pods(&self, namespace: &str) -> mpsc::UnboundedSender<WatchEvent> {
         loop {
             let watches = self.watches.lock().unwrap().clone();
@@ -282,8 +280,8 @@ impl Model {
     }
 }
 
-/// Adds INSTANTIATED instances, one in each of `namespaces`.
-async fn instances_in(f: &Fixture, namespaces: &[&str]) -> Vec<VnfInstance> {
+/// Adds an INSTANTIATED instance in each of `namespaces`.
+async fn instances_in(f: &StoreFixture, namespaces: &[&str]) -> Vec<VnfInstance> {
     let package = f.onboarded().await;
     let mut instances = Vec::new();
     for &namespace in namespaces {
@@ -299,10 +297,10 @@ async fn instances_in(f: &Fixture, namespaces: &[&str]) -> Vec<VnfInstance> {
     instances
 }
 
-/// SQLite has four connections for reading: enough for few at a time, if each goes on once it has one.
+/// SQLite has four read connections, which suffice only if each read ends before the next one starts.
 #[tokio::test(flavor = "multi_thread")]
-async fn many_instances_are_brought_up_to_date_while_whereabouts_are_read_again_and_again() {
-    let f = Fixture::sqlite().await;
+async fn many_instances_are_refreshed_while_locations_are_reread() {
+    let f = StoreFixture::sqlite().await;
     let instances = instances_in(&f, &["a"; 60]).await;
     let other = a_vim(System.uuid(), "other");
     f.store.create_vim(&other).await.unwrap();
@@ -313,7 +311,7 @@ async fn many_instances_are_brought_up_to_date_while_whereabouts_are_read_again_
     model.pods("a").await.send(WatchEvent::All(Vec::new())).unwrap();
     let refreshed = async {
         for instance in &instances {
-            // Whoever changes a VIM makes the view look at all.
+            // A change of a VIM makes the view reread its instances.
             while f.store.instance(&instance.project_id, instance.id).await.unwrap().version == instance.version {
                 f.store.update_vim(&other, None).await.unwrap();
             }
@@ -325,8 +323,8 @@ async fn many_instances_are_brought_up_to_date_while_whereabouts_are_read_again_
 }
 
 #[tokio::test]
-async fn instances_of_a_namespace_share_their_watches_which_end_with_the_last_of_them() {
-    let f = Fixture::sqlite().await;
+async fn instances_of_a_namespace_share_watches_until_the_last_one_ends() {
+    let f = StoreFixture::sqlite().await;
     let mut instances = instances_in(&f, &["a", "a", "b"]).await;
     let model = Arc::new(Model::default());
     let stop = CancellationToken::new();
@@ -338,7 +336,7 @@ async fn instances_of_a_namespace_share_their_watches_which_end_with_the_last_of
             tokio::task::yield_now().await;
         }
     };
-    // Their pods are not there any more.
+    // Their pods no longer exist.
     a.send(WatchEvent::All(Vec::new())).unwrap();
     b.send(WatchEvent::All(Vec::new())).unwrap();
     for instance in &mut instances {
@@ -365,8 +363,8 @@ async fn instances_of_a_namespace_share_their_watches_which_end_with_the_last_of
     running.await.unwrap();
 }
 
-/// Answers the requests of one connection each with the next of `answers`, which tells what the request is to contain; then
-/// takes connections and is silent.
+/// Responds to the requests of one connection with `answers` in turn, each of which names a text that the request must
+/// contain; then accepts connections and stays silent.
 async fn api_server(answers: Vec<(&'static str, String)>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -392,7 +390,7 @@ async fn api_server(answers: Vec<(&'static str, String)>) -> String {
 }
 
 #[tokio::test]
-async fn long_lists_come_in_pages_and_what_the_api_server_has_forgotten_is_listed_anew() {
+async fn long_lists_are_paged_and_an_expired_continuation_is_relisted() {
     let instance = "8f14e45f-ceea-467f-a8f4-0123456789ab";
     let pod = |name: &str, more: Value| {
         let mut metadata =

@@ -1,5 +1,5 @@
-//! `/vnfpkgm` through the real binary: what both editions have. What is fetched from elsewhere is in `sources.rs`, what
-//! subscribers are told in `subscriptions.rs`.
+//! `/vnfpkgm` through the real binary, in both editions. `sources.rs` tests uploads from a URI, `subscriptions.rs`
+//! notifications.
 
 use std::io::Write as _;
 use std::time::Duration;
@@ -18,7 +18,7 @@ async fn onboarded(gybe: &Gybe, sample: &str) -> (String, Value) {
 }
 
 #[tokio::test]
-async fn a_package_is_shown_with_what_its_descriptor_says() {
+async fn a_package_shows_the_contents_of_its_descriptor() {
     let gybe = Gybe::start();
     let created = gybe.post("/vnfpkgm/v1/vnf_packages", &json!({ "userDefinedData": { "a": "b" } })).await;
     let package = created.expect(StatusCode::CREATED);
@@ -54,7 +54,7 @@ fn noise(bytes: usize) -> String {
     std::iter::repeat_with(digit).take(bytes).collect()
 }
 
-/// The open files of the process that have no name any more.
+/// The open files of the process that have been unlinked.
 fn unnamed_files(gybe: &Gybe) -> usize {
     let open = std::fs::read_dir(format!("/proc/{}/fd", gybe.child.id())).unwrap();
     let target = |entry: std::io::Result<std::fs::DirEntry>| std::fs::read_link(entry.unwrap().path()).ok();
@@ -62,7 +62,7 @@ fn unnamed_files(gybe: &Gybe) -> usize {
 }
 
 #[tokio::test]
-async fn an_artifact_is_sent_from_the_archive_and_never_unpacked() {
+async fn artifacts_are_streamed_from_the_archive_without_unpacking() {
     let gybe = Gybe::start();
     let text = noise(12 << 20);
     let package = gybe.upload(&sample::with_manifests(&[("Files/image.tar", &text)])).await;
@@ -74,7 +74,7 @@ async fn an_artifact_is_sent_from_the_archive_and_never_unpacked() {
     let whole = gybe.client.get(&uri).send().await.unwrap();
     assert_eq!(whole.headers()["accept-ranges"], "bytes");
     assert_eq!(whole.content_length(), Some(text.len() as u64));
-    // More is under way than fits into the sockets.
+    // The content is larger than the socket buffers.
     assert_eq!(unnamed_files(&gybe), before);
     assert!(whole.bytes().await.unwrap() == text.as_bytes());
 
@@ -136,7 +136,7 @@ async fn content_and_artifacts_are_served_with_ranges() {
 }
 
 #[tokio::test]
-async fn the_descriptor_is_served_as_text_or_zip_as_accepted() {
+async fn the_descriptor_is_served_as_text_or_zip_per_accept() {
     let gybe = Gybe::start();
     let (several, _) = onboarded(&gybe, "small").await;
     let (single, _) = onboarded(&gybe, "no-metadata").await;
@@ -176,7 +176,7 @@ async fn the_descriptor_is_served_as_text_or_zip_as_accepted() {
 }
 
 #[tokio::test]
-async fn both_editions_show_the_same_packages_each_in_its_form() {
+async fn both_editions_show_the_same_packages() {
     let gybe = Gybe::start();
     let created = gybe.post("/vnfpkgm/v2/vnf_packages", &json!({})).await;
     let package = created.expect(StatusCode::CREATED);
@@ -215,13 +215,13 @@ fn called(vnfd_id: &str) -> Vec<u8> {
     })
 }
 
-/// `text` so that it is one part of a path, whatever it has.
+/// `text` percent-encoded as one path segment.
 fn escaped(text: &str) -> String {
     text.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }
 
 #[tokio::test]
-async fn an_onboarded_package_is_had_by_the_id_of_its_vnfd_whatever_characters_that_has() {
+async fn an_onboarded_package_is_addressed_by_any_vnfd_id() {
     let gybe = Gybe::start();
     gybe.post("/vnfpkgm/v1/vnf_packages", &json!({})).await.expect(StatusCode::CREATED);
     for vnfd_id in ["plain-1", "urn:vendor/x y?#%2F", "ü'..//\"&+%", "vnfd"] {
@@ -261,7 +261,7 @@ async fn an_onboarded_package_is_had_by_the_id_of_its_vnfd_whatever_characters_t
 }
 
 #[tokio::test]
-async fn the_list_of_onboarded_packages_has_filters_selectors_and_pages() {
+async fn the_onboarded_package_list_has_filters_selectors_and_pages() {
     let gybe = Gybe::start_with(&["--page-size", "2"]);
     gybe.post("/vnfpkgm/v1/vnf_packages", &json!({})).await.expect(StatusCode::CREATED);
     gybe.upload(b"no zip").await;
@@ -288,7 +288,7 @@ async fn the_list_of_onboarded_packages_has_filters_selectors_and_pages() {
 }
 
 #[tokio::test]
-async fn artifacts_are_had_together_as_a_zip_with_ranges() {
+async fn artifacts_are_downloaded_as_one_zip_with_ranges() {
     let gybe = Gybe::start();
     let text = noise(12 << 20);
     let manifests = [("Files/image.tar", text.as_str()), ("Files/a b.yaml", "a: b\n")];
@@ -341,7 +341,7 @@ async fn artifacts_are_had_together_as_a_zip_with_ranges() {
 }
 
 #[tokio::test]
-async fn the_data_of_users_is_merged_and_bounded() {
+async fn user_defined_data_is_merged_and_limited() {
     let gybe = Gybe::start();
     let created = gybe.post("/vnfpkgm/v2/vnf_packages", &json!({ "userDefinedData": { "a": 1, "b": 2 } })).await;
     let href = created.location.clone().unwrap();
@@ -367,7 +367,7 @@ async fn the_data_of_users_is_merged_and_bounded() {
 }
 
 #[tokio::test]
-async fn a_package_is_deleted_only_while_it_is_disabled_and_not_in_use() {
+async fn a_package_is_deleted_only_if_disabled_and_unused() {
     let gybe = Gybe::start();
     let (href, package) = onboarded(&gybe, "small").await;
     let vnfd = package["vnfdId"].as_str().unwrap();
@@ -394,14 +394,14 @@ async fn a_vnfd_is_onboarded_once() {
     let gybe = Gybe::start();
     let (_, package) = onboarded(&gybe, "small").await;
     let second = gybe.upload(&sample::pack("small")).await;
-    // 2.6.1 has no state ERROR: it is as good as new.
+    // 2.6.1 has no state ERROR: it shows CREATED.
     assert_eq!(second["onboardingState"], "CREATED");
     let href = second["_links"]["self"]["href"].as_str().unwrap();
     let second = gybe.get(&href.replace("/v1/", "/v2/")).await.expect(StatusCode::OK);
     assert_eq!(second["onboardingState"], "ERROR");
     let detail = second["onboardingFailureDetails"]["detail"].as_str().unwrap();
     assert!(detail.contains(package["vnfdId"].as_str().unwrap()), "{detail}");
-    // The content goes a moment after the state says what became of it.
+    // The content is deleted shortly after the state changes.
     let folder = gybe.folder().join("data/packages");
     while std::fs::read_dir(&folder).unwrap().count() != 1 {
         tokio::task::yield_now().await;
@@ -409,7 +409,7 @@ async fn a_vnfd_is_onboarded_once() {
 }
 
 #[tokio::test]
-async fn a_package_whose_upload_is_reset_can_be_uploaded_again() {
+async fn an_aborted_upload_can_be_repeated() {
     let gybe = Gybe::start();
     let created = gybe.post("/vnfpkgm/v2/vnf_packages", &json!({})).await;
     let href = created.location.clone().unwrap();
@@ -424,7 +424,7 @@ async fn a_package_whose_upload_is_reset_can_be_uploaded_again() {
     while std::fs::read_dir(&folder).unwrap().count() == 0 {
         tokio::task::yield_now().await;
     }
-    // Without a good-bye.
+    // Reset instead of a regular shutdown.
     rustix::net::sockopt::set_socket_linger(&connection, Some(Duration::ZERO)).unwrap();
     drop(connection);
     let package = gybe.poll(&href, Duration::from_millis(5), |it| it["onboardingState"] == "ERROR").await;

@@ -1,4 +1,4 @@
-//! VNF packages: reading them, and `/vnfpkgm`.
+//! VNF packages: reading them, and the API `/vnfpkgm`.
 
 mod csar;
 mod management;

@@ -1,13 +1,13 @@
-//! `upload_from_uri` through the real binary, from repositories that are real servers: what is fetched, and what is not.
+//! `upload_from_uri` through the real binary, from real HTTP servers: allowed and rejected sources.
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use crate::support::gybe::{Answer, Gybe};
+use crate::support::gybe::{ApiResponse, Gybe};
 use crate::support::repository::{Repository, Sent};
 use crate::support::sample;
 
-/// A new package and the path of its task.
+/// Creates a package; returns its path and that of the task.
 async fn created(gybe: &Gybe) -> (String, String) {
     let created = gybe.post("/vnfpkgm/v2/vnf_packages", &json!({})).await;
     created.expect(StatusCode::CREATED);
@@ -15,18 +15,18 @@ async fn created(gybe: &Gybe) -> (String, String) {
     (href.clone(), format!("{href}/package_content/upload_from_uri"))
 }
 
-async fn asked(gybe: &Gybe, uri: &str) -> Answer {
+async fn asked(gybe: &Gybe, uri: &str) -> ApiResponse {
     let (_, task) = created(gybe).await;
     gybe.post(&task, &json!({ "addressInformation": uri })).await
 }
 
-/// What becomes of a package that is fetched from `repository`.
+/// Fetches a package from `repository` and returns its final state.
 async fn fetched(gybe: &Gybe, repository: &Repository) -> Value {
     let (href, task) = created(gybe).await;
     let answer = gybe.post(&task, &json!({ "addressInformation": format!("http://{}/a.csar", repository.host) })).await;
     answer.expect(StatusCode::ACCEPTED);
     assert_eq!(answer.text, "");
-    gybe.until(&href, |one| !matches!(one["onboardingState"].as_str(), Some("UPLOADING" | "PROCESSING"))).await
+    gybe.wait_until(&href, |one| !matches!(one["onboardingState"].as_str(), Some("UPLOADING" | "PROCESSING"))).await
 }
 
 fn failure(package: &Value) -> &str {
@@ -35,7 +35,7 @@ fn failure(package: &Value) -> &str {
 }
 
 #[tokio::test]
-async fn a_package_is_fetched_from_a_host_that_is_allowed_with_the_callers_credentials() {
+async fn a_package_is_fetched_from_an_allowed_host_with_the_callers_credentials() {
     let csar = sample::pack("small");
     let repository = Repository::start(Sent::content(&csar)).await;
     let gybe = Gybe::start_with(&["--package-sources", &format!("elsewhere.example,{}", repository.host)]);
@@ -43,7 +43,7 @@ async fn a_package_is_fetched_from_a_host_that_is_allowed_with_the_callers_crede
     let uri = format!("http://{}/packages/small.csar?token=t0k3n", repository.host);
     let request = json!({ "addressInformation": uri, "userName": "nfvo", "password": "s3cr3t" });
     gybe.post(&task, &request).await.expect(StatusCode::ACCEPTED);
-    let package = gybe.until(&href, |package| package["onboardingState"] == "ONBOARDED").await;
+    let package = gybe.wait_until(&href, |package| package["onboardingState"] == "ONBOARDED").await;
     assert_eq!(
         (&package["operationalState"], &package["vnfdId"]),
         (&json!("ENABLED"), &json!("73931552-9c18-4c34-b436-5587710fb0b6"))
@@ -65,7 +65,7 @@ async fn a_package_is_fetched_from_a_host_that_is_allowed_with_the_callers_crede
 }
 
 #[tokio::test]
-async fn nothing_is_fetched_that_the_operator_did_not_allow() {
+async fn hosts_that_are_not_allowed_are_403() {
     let repository = Repository::start(Sent::content(&sample::pack("small"))).await;
     let uri = format!("http://{}/a.csar", repository.host);
     let off = Gybe::start();
@@ -88,24 +88,24 @@ async fn nothing_is_fetched_that_the_operator_did_not_allow() {
 }
 
 #[tokio::test]
-async fn a_name_that_leads_to_a_metadata_service_is_not_connected_to() {
+async fn a_name_that_resolves_to_a_metadata_service_is_not_contacted() {
     let gybe = Gybe::start_with(&["--package-sources", "*"]);
     let (href, task) = created(&gybe).await;
-    // In decimal, as the system's resolver takes it: no literal address, but a name that leads there.
+    // The address in decimal, which the system's resolver accepts: a name, not a literal address.
     gybe.post(&task, &json!({ "addressInformation": "http://2852039166/" })).await.expect(StatusCode::ACCEPTED);
-    let package = gybe.until(&href, |package| package["onboardingState"] == "ERROR").await;
+    let package = gybe.wait_until(&href, |package| package["onboardingState"] == "ERROR").await;
     assert!(failure(&package).contains("169.254.169.254 is link-local or a metadata service"), "{package:#}");
 }
 
 #[tokio::test]
-async fn what_can_not_be_had_is_told_and_can_be_uploaded_again() {
+async fn a_failed_fetch_is_reported_and_can_be_repeated() {
     let csar = sample::pack("small");
     let mut cut_off = Sent::content(&csar);
     if let Sent::Whole(bytes) = &mut cut_off {
         bytes.truncate(500);
     }
     let metadata = "302 Found\r\nLocation: http://169.254.169.254/latest/meta-data";
-    for (sent, told) in [
+    for (sent, wanted) in [
         (Sent::head("404 Not Found"), "the answer is 404"),
         (Sent::head("401 Unauthorized"), "check userName and password"),
         (Sent::head("204 No Content"), "the answer is 204"),
@@ -119,19 +119,19 @@ async fn what_can_not_be_had_is_told_and_can_be_uploaded_again() {
         let gybe = Gybe::start_with(&["--package-sources", &repository.host]);
         let package = fetched(&gybe, &repository).await;
         let detail = failure(&package);
-        assert!(detail.contains(told) && !detail.contains("s3cr3t"), "{sent:?}: {detail}");
+        assert!(detail.contains(wanted) && !detail.contains("s3cr3t"), "{sent:?}: {detail}");
         assert!(!detail.contains("meta-data"), "what the other side says is not repeated: {detail}");
         let files = std::fs::read_dir(gybe.folder().join("data/packages")).unwrap();
         assert_eq!(files.count(), 0, "nothing of it is left on the disk");
         let href = package["_links"]["self"]["href"].as_str().unwrap();
         let upload = gybe.client.put(gybe.uri(&format!("{href}/package_content"))).body(csar.clone());
         gybe.send(upload).await.expect(StatusCode::ACCEPTED);
-        gybe.until(href, |package| package["onboardingState"] == "ONBOARDED").await;
+        gybe.wait_until(href, |package| package["onboardingState"] == "ONBOARDED").await;
     }
 }
 
 #[tokio::test]
-async fn a_source_without_an_end_is_given_up() {
+async fn an_endless_source_is_aborted() {
     let repository = Repository::start(Sent::Endless(vec![b'x'; 64 * 1024])).await;
     let gybe = Gybe::start_with(&["--package-sources", &repository.host, "--max-package-size", "1"]);
     let package = fetched(&gybe, &repository).await;
@@ -139,7 +139,7 @@ async fn a_source_without_an_end_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_process_that_is_killed_while_it_fetches_is_followed_by_one_that_fetches_again() {
+async fn an_interrupted_fetch_is_repeated_by_the_next_process() {
     let csar = sample::pack("small");
     let stalled = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\nPK".to_vec();
     let repository = Repository::start(Sent::Stalls(stalled)).await;
@@ -158,7 +158,7 @@ async fn a_process_that_is_killed_while_it_fetches_is_followed_by_one_that_fetch
     gybe.kill();
     repository.send(Sent::content(&csar));
     gybe.restart();
-    let package = gybe.until(&href, |package| package["onboardingState"] == "ONBOARDED").await;
+    let package = gybe.wait_until(&href, |package| package["onboardingState"] == "ONBOARDED").await;
     assert_eq!(package["vnfdId"], "73931552-9c18-4c34-b436-5587710fb0b6");
     let content = gybe.client.get(gybe.uri(&format!("{href}/package_content"))).send().await.unwrap();
     assert!(content.bytes().await.unwrap() == csar);

@@ -1,5 +1,5 @@
-//! What subscribers are told of packages: the outbox on both engines, and through the real binary with subscribers that are
-//! real HTTP servers. How notifications are sent is in `notifications/delivery.rs`: it is the same for all.
+//! Notifications of packages: the outbox on both engines, and through the real binary with real HTTP servers as
+//! subscribers. `notifications/delivery.rs` tests delivery, which is the same for all notifications.
 
 use std::collections::BTreeSet;
 
@@ -13,18 +13,18 @@ use gybe::store::{Page, Store, Subscribed};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use crate::support::gybe::{Answer, Gybe};
+use crate::support::gybe::{ApiResponse, Gybe};
 use crate::support::postgres::Database;
 use crate::support::sample;
-use crate::support::store_fixture::{Fixture, LONG};
+use crate::support::store_fixture::{LONG, StoreFixture};
 use crate::support::subscriber::{self, Received, Subscriber};
 
 on_both_engines! {
-    Fixture::sqlite(), Fixture::postgres();
-    each_change_of_an_onboarded_package_is_told_and_no_other
-    what_a_filter_leaves_out_is_not_told
-    subscriptions_of_one_api_are_not_told_of_the_other
-    a_change_that_is_refused_is_told_to_nobody
+    StoreFixture::sqlite(), StoreFixture::postgres();
+    only_changes_of_onboarded_packages_are_notified
+    filtered_out_changes_are_not_notified
+    subscriptions_of_one_api_get_no_notifications_of_the_other
+    a_rejected_change_is_not_notified
 }
 
 const ONBOARDING: &str = "VnfPackageOnboardingNotification";
@@ -56,7 +56,7 @@ async fn waiting(store: &dyn Store, id: SubscriptionId) -> Vec<Undelivered> {
     store.undelivered(&ProjectId::default(), id, 100).await.unwrap()
 }
 
-/// The events of packages that wait for the subscription.
+/// The package events in the outbox of the subscription.
 async fn events(store: &dyn Store, id: SubscriptionId) -> Vec<PackageEvent> {
     let event = |one: &Undelivered| match &one.notification.change {
         Change::Package(change) => change.event,
@@ -65,8 +65,8 @@ async fn events(store: &dyn Store, id: SubscriptionId) -> Vec<PackageEvent> {
     waiting(store, id).await.iter().map(event).collect()
 }
 
-/// A new package goes through all that can happen to one.
-async fn whole_life(f: &Fixture, vnfd_id: &str) -> VnfPkgId {
+/// Takes a new package through all its states.
+async fn run_life_cycle(f: &StoreFixture, vnfd_id: &str) -> VnfPkgId {
     let (store, project, package) = (&f.store, ProjectId::default(), f.package());
     store.create_package(&package).await.unwrap();
     let refused = f.uploading(package.id).await.unwrap();
@@ -87,28 +87,28 @@ const DISABLED: PackageEvent = PackageEvent::OperationalState(OperationalState::
 const ENABLED: PackageEvent = PackageEvent::OperationalState(OperationalState::Enabled);
 const ALL: [PackageEvent; 5] = [PackageEvent::Onboarded, DISABLED, ENABLED, DISABLED, PackageEvent::Deleted];
 
-async fn each_change_of_an_onboarded_package_is_told_and_no_other(f: Fixture) {
+async fn only_changes_of_onboarded_packages_are_notified(f: StoreFixture) {
     let first = subscribed(&*f.store, Interface::Packages, json!({})).await;
     let second = subscribed(&*f.store, Interface::Packages, json!({})).await;
-    let package = whole_life(&f, "told").await;
-    // One that was never onboarded.
+    let package = run_life_cycle(&f, "told").await;
+    // A package that was never onboarded.
     let other = f.package();
     f.store.create_package(&other).await.unwrap();
     f.store.delete_package(&ProjectId::default(), other.id).await.unwrap();
     assert_eq!(events(&*f.store, first).await, ALL);
-    let (told, again) = (waiting(&*f.store, first).await, waiting(&*f.store, second).await);
-    for one in &told {
+    let (summaries, again) = (waiting(&*f.store, first).await, waiting(&*f.store, second).await);
+    for one in &summaries {
         let Change::Package(change) = &one.notification.change else { panic!("{one:?}") };
         let PackageChange { package: id, vnfd_id, vnfm_info, .. } = &**change;
         assert_eq!((*id, vnfd_id.as_str(), &vnfm_info[..]), (package, "told", &["Gybe".to_owned()][..]));
         assert!((System.now() - one.notification.time_stamp).abs() < std::time::Duration::from_secs(60));
     }
     let ids = |all: &[Undelivered]| all.iter().map(|one| one.notification.id).collect::<Vec<_>>();
-    assert_eq!(ids(&told), ids(&again), "who is told of the same is told under the same id");
-    assert_eq!(ids(&told).into_iter().collect::<BTreeSet<_>>().len(), 5, "each has an id of its own");
+    assert_eq!(ids(&summaries), ids(&again), "who is told of the same is told under the same id");
+    assert_eq!(ids(&summaries).into_iter().collect::<BTreeSet<_>>().len(), 5, "each has an id of its own");
 }
 
-async fn what_a_filter_leaves_out_is_not_told(f: Fixture) {
+async fn filtered_out_changes_are_not_notified(f: StoreFixture) {
     let products = |provider: &str, products: Value| json!({ "vnfProductsFromProviders": [{ "vnfProvider": "X" }, { "vnfProvider": provider, "vnfProducts": products }] });
     let versions = |versions: Value| products("Company", json!([{ "vnfProductName": "Sample", "versions": versions }]));
     let (enabled, disabled) = (&[ALL[0], ALL[2]][..], &[ALL[1], ALL[3], ALL[4]][..]);
@@ -142,15 +142,15 @@ async fn what_a_filter_leaves_out_is_not_told(f: Fixture) {
         (versions(json!([{ "vnfSoftwareVersion": "1.0", "vnfdVersions": ["0.9"] }])), &[]),
     ];
     let mut wanted = Vec::new();
-    for (filter, told) in cases {
-        wanted.push((subscribed(&*f.store, Interface::Packages, filter.clone()).await, filter, told));
+    for (filter, summaries) in cases {
+        wanted.push((subscribed(&*f.store, Interface::Packages, filter.clone()).await, filter, summaries));
     }
-    whole_life(&f, "filtered").await;
-    for (id, filter, told) in wanted {
-        assert_eq!(events(&*f.store, id).await, told, "{filter}");
+    run_life_cycle(&f, "filtered").await;
+    for (id, filter, summaries) in wanted {
+        assert_eq!(events(&*f.store, id).await, summaries, "{filter}");
     }
 
-    // Of a package that is in use, and by its id.
+    // Of a package in use, and by its id.
     let package = f.onboarded().await;
     f.store.create_instance(&f.instance_of(package)).await.unwrap();
     let in_use = subscribed(&*f.store, Interface::Packages, json!({ "usageState": "IN_USE" })).await;
@@ -158,27 +158,27 @@ async fn what_a_filter_leaves_out_is_not_told(f: Fixture) {
     let by_id = subscribed(&*f.store, Interface::Packages, json!({ "vnfPkgId": [package.to_string()] })).await;
     let project = ProjectId::default();
     f.store.update_package(&project, package, Some(OperationalState::Disabled), None).await.unwrap();
-    for (id, told) in [(in_use, &[DISABLED][..]), (unused, &[]), (by_id, &[DISABLED])] {
-        assert_eq!(events(&*f.store, id).await, told);
+    for (id, summaries) in [(in_use, &[DISABLED][..]), (unused, &[]), (by_id, &[DISABLED])] {
+        assert_eq!(events(&*f.store, id).await, summaries);
     }
 }
 
-async fn subscriptions_of_one_api_are_not_told_of_the_other(f: Fixture) {
+async fn subscriptions_of_one_api_get_no_notifications_of_the_other(f: StoreFixture) {
     let packages = subscribed(&*f.store, Interface::Packages, json!({})).await;
     let lifecycle = subscribed(&*f.store, Interface::Lifecycle, json!({})).await;
     let package = f.onboarded().await;
     f.store.create_instance(&f.instance_of(package)).await.unwrap();
     assert_eq!(events(&*f.store, packages).await, [PackageEvent::Onboarded]);
-    let told = waiting(&*f.store, lifecycle).await;
+    let summaries = waiting(&*f.store, lifecycle).await;
     assert!(
-        matches!(&told[..], [Undelivered { notification, .. }] if matches!(notification.change, Change::Created(_)))
+        matches!(&summaries[..], [Undelivered { notification, .. }] if matches!(notification.change, Change::Created(_)))
     );
     let page = Page { filter: &Filter::default(), after: None, limit: 10 };
     for (interface, id) in [(Interface::Packages, packages), (Interface::Lifecycle, lifecycle)] {
         let all = f.store.subscriptions(&ProjectId::default(), interface, &page).await.unwrap();
         assert_eq!(all.iter().map(|one| (one.interface, one.id)).collect::<Vec<_>>(), [(interface, id)]);
     }
-    // The same callback URI and filter are another subscription in the other API.
+    // An equal callback URI and filter in the other API is another subscription.
     let one = subscription(Interface::Packages, json!({}));
     let other = Subscription { id: SubscriptionId(System.uuid()), interface: Interface::Lifecycle, ..one.clone() };
     assert_eq!(f.store.create_subscription(&one).await.unwrap(), Subscribed::Created);
@@ -187,7 +187,7 @@ async fn subscriptions_of_one_api_are_not_told_of_the_other(f: Fixture) {
     assert_eq!(f.store.create_subscription(&again).await.unwrap(), Subscribed::Existing(one.id));
 }
 
-async fn a_change_that_is_refused_is_told_to_nobody(f: Fixture) {
+async fn a_rejected_change_is_not_notified(f: StoreFixture) {
     let package = f.onboarded().await;
     f.store.create_instance(&f.instance_of(package)).await.unwrap();
     let (project, store) = (ProjectId::default(), &f.store);
@@ -198,16 +198,14 @@ async fn a_change_that_is_refused_is_told_to_nobody(f: Fixture) {
     assert!(waiting(&**store, id).await.is_empty());
 }
 
-// --- through the API --------------------------------------------------------------------------------------------------
-
 const NOWHERE: &str = "8f14e45f-ceea-467f-a8f4-0123456789ab";
 
-async fn subscribe(gybe: &Gybe, edition: &str, request: Value) -> Answer {
+async fn subscribe(gybe: &Gybe, edition: &str, request: Value) -> ApiResponse {
     gybe.post(&format!("/vnfpkgm/{edition}/subscriptions"), &request).await
 }
 
-/// What the subscriber took, as `changeType` and `operationalState` tell it.
-fn told(received: &[Received]) -> Vec<String> {
+/// `changeType` and `operationalState` of the accepted notifications.
+fn summaries(received: &[Received]) -> Vec<String> {
     let tells = |one: &Received| match (one.body["changeType"].as_str(), one.body["operationalState"].as_str()) {
         (None, None) => "onboarded".to_owned(),
         (Some(change), state) => format!("{change} {}", state.unwrap_or_default()),
@@ -216,7 +214,7 @@ fn told(received: &[Received]) -> Vec<String> {
     received.iter().filter(|one| one.method == "POST").map(tells).collect()
 }
 
-/// Onboards, disables and deletes the sample; gives back its id.
+/// Onboards, disables and deletes the sample; returns its id.
 async fn live(gybe: &Gybe) -> String {
     let package = gybe.upload(&sample::pack("small")).await;
     assert_eq!(package["onboardingState"], "ONBOARDED", "{package:#}");
@@ -229,7 +227,7 @@ async fn live(gybe: &Gybe) -> String {
 const LIFE: [&str; 3] = ["onboarded", "OP_STATE_CHANGE DISABLED", "PKG_DELETE "];
 
 #[tokio::test]
-async fn a_subscription_is_made_shown_and_removed_without_its_secrets() {
+async fn a_subscription_is_created_shown_and_deleted_without_its_secrets() {
     let (gybe, subscriber) = (Gybe::start(), Subscriber::start().await);
     let filter = json!({ "vnfdId": ["b", "a"], "operationalState": "ENABLED", "vnfmInfo": ["Gybe"] });
     let request = json!({ "callbackUri": subscriber.url, "filter": filter, "authentication":
@@ -271,7 +269,7 @@ async fn a_subscription_is_made_shown_and_removed_without_its_secrets() {
 }
 
 #[tokio::test]
-async fn what_can_not_be_subscribed_to_is_refused_and_nothing_is_kept() {
+async fn rejects_invalid_subscriptions_and_stores_nothing() {
     let (gybe, subscriber) = (Gybe::start(), Subscriber::start().await);
     let callback = subscriber.url.as_str();
     for (request, status) in [
@@ -297,7 +295,7 @@ async fn what_can_not_be_subscribed_to_is_refused_and_nothing_is_kept() {
 }
 
 #[tokio::test]
-async fn the_life_of_a_package_is_told_in_both_editions() {
+async fn the_life_cycle_of_a_package_is_notified_in_both_editions() {
     let gybe = Gybe::start();
     let subscribers = [Subscriber::start().await, Subscriber::start().await];
     let mut hrefs = Vec::new();
@@ -311,8 +309,8 @@ async fn the_life_of_a_package_is_told_in_both_editions() {
     for ((subscriber, href), (edition, version)) in
         subscribers.iter().zip(&hrefs).zip([("v1", "1.0.0"), ("v2", "2.1.0")])
     {
-        let received = subscriber.until_taken(3).await;
-        assert_eq!(told(&received), LIFE);
+        let received = subscriber.wait_for_accepted(3).await;
+        assert_eq!(summaries(&received), LIFE);
         for one in &received {
             assert_eq!((one.path.as_str(), one.header("version")), ("/cb", Some(version)));
             assert_eq!(
@@ -334,43 +332,43 @@ async fn the_life_of_a_package_is_told_in_both_editions() {
 }
 
 #[tokio::test]
-async fn what_is_refused_is_seen_and_sent_again_through_the_api() {
+async fn rejected_notifications_are_listed_and_resent_through_the_api() {
     let (gybe, subscriber) = (Gybe::start(), Subscriber::start().await);
     let made = subscribe(&gybe, "v2", json!({ "callbackUri": subscriber.url })).await.expect(StatusCode::CREATED);
     let path = format!("{}/notifications", made["_links"]["self"]["href"].as_str().unwrap());
     subscriber.answer_status(400);
     gybe.onboard("small").await;
-    let parked = gybe.until(&path, |parked| parked[0]["deliveryState"] == "PARKED").await;
+    let parked = gybe.wait_until(&path, |parked| parked[0]["deliveryState"] == "PARKED").await;
     assert_eq!(parked[0]["notification"]["notificationType"], ONBOARDING);
     subscriber.answer_status(204);
     gybe.post(&format!("{path}/resend"), &json!({})).await.expect(StatusCode::ACCEPTED);
-    assert_eq!(subscriber.until_taken(1).await[0].body, parked[0]["notification"]);
-    gybe.until(&path, |left| *left == json!([])).await;
+    assert_eq!(subscriber.wait_for_accepted(1).await[0].body, parked[0]["notification"]);
+    gybe.wait_until(&path, |left| *left == json!([])).await;
 }
 
-/// Kills the process while it delivers; what is told afterwards.
-async fn killed_in_delivery(mut gybe: Gybe) {
+/// Kills the process during a delivery; returns the later notifications.
+async fn check_kill_during_delivery(mut gybe: Gybe) {
     let subscriber = Subscriber::start().await;
     subscribe(&gybe, "v2", json!({ "callbackUri": subscriber.url })).await.expect(StatusCode::CREATED);
-    subscriber.answer(|_| subscriber::Answer::Hangs);
+    subscriber.answer(|_| subscriber::Reply::Hangs);
     let id = live(&gybe).await;
-    let first = subscriber.until(|received| told(received).len() == 1).await.pop().unwrap();
+    let first = subscriber.wait_until(|received| summaries(received).len() == 1).await.pop().unwrap();
     gybe.kill();
     subscriber.answer_status(204);
     gybe.restart();
-    let received = subscriber.until_taken(3).await;
-    assert_eq!(told(&received), LIFE);
+    let received = subscriber.wait_for_accepted(3).await;
+    assert_eq!(summaries(&received), LIFE);
     assert_eq!(received[0].body, first.body, "under its first id");
     assert!(received.iter().all(|one| one.body["vnfPkgId"] == json!(id)));
 }
 
 #[tokio::test]
-async fn what_a_killed_process_had_to_tell_is_told_by_the_next_one_on_sqlite() {
-    killed_in_delivery(Gybe::start()).await;
+async fn pending_notifications_survive_a_kill_on_sqlite() {
+    check_kill_during_delivery(Gybe::start()).await;
 }
 
 #[tokio::test]
-async fn what_a_killed_process_had_to_tell_is_told_by_the_next_one_on_postgresql() {
+async fn pending_notifications_survive_a_kill_on_postgresql() {
     let database = Database::create().await;
-    killed_in_delivery(Gybe::start_on_with(&database.url, &["--lease", "5"])).await;
+    check_kill_during_delivery(Gybe::start_on_with(&database.url, &["--lease", "5"])).await;
 }

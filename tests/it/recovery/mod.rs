@@ -1,4 +1,4 @@
-//! Operations go on after crashes, restarts and outages.
+//! Operations continue after crashes, restarts and outages.
 
 mod chaos;
 mod matrix;

@@ -1,5 +1,5 @@
-//! The database does not take the outcome of an operation, again and again: it is tried with growing delays, seen by whoever
-//! looks, and in the end stopped. Through the real binary, on a real PostgreSQL that refuses.
+//! The database keeps rejecting the outcome of an operation: the write is retried with growing delays, is visible to
+//! the operator, and finally stops the operation. Through the real binary, on a real PostgreSQL.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -12,9 +12,9 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _};
 use crate::support::gybe::{Gybe, binary};
 use crate::support::postgres::Database;
 
-/// Longer than the test: none runs out.
+/// The lease; longer than the test, so that none expires.
 const LEASE: &str = "600";
-/// Longer than the longest delay between two tries.
+/// Longer than the longest delay between two attempts.
 const PATIENCE: Duration = Duration::from_secs(90);
 
 async fn run(database: &Database, statement: &str) {
@@ -22,7 +22,7 @@ async fn run(database: &Database, statement: &str) {
     connection.execute(AssertSqlSafe(statement.to_owned())).await.unwrap();
 }
 
-/// From now on no operation enters a state for which `condition` holds.
+/// Makes the database reject every state change for which `condition` holds.
 async fn refuse(database: &Database, condition: &str) {
     let statement = format!(
         "CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS \
@@ -33,8 +33,8 @@ async fn refuse(database: &Database, condition: &str) {
     run(database, &statement).await;
 }
 
-/// What `gybe debug ops` says of the one operation that is not over, once it is as wanted.
-async fn until(database: &Database, wanted: impl Fn(&Value) -> bool) -> Value {
+/// Waits until the output of `gybe debug ops` for the only live operation satisfies `wanted`.
+async fn wait_until(database: &Database, wanted: impl Fn(&Value) -> bool) -> Value {
     let begun = Instant::now();
     loop {
         let shown =
@@ -56,7 +56,7 @@ async fn unwritten(gybe: &Gybe) -> f64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_outcome_that_the_database_refuses_is_tried_again_and_in_the_end_stops_the_operation() {
+async fn a_rejected_outcome_is_retried_and_finally_stops_the_operation() {
     let database = Database::create().await;
     let gybe = Gybe::start_on_with(&database.url, &["--lease", LEASE]);
     let vnfd = gybe.onboard("small").await;
@@ -67,7 +67,7 @@ async fn an_outcome_that_the_database_refuses_is_tried_again_and_in_the_end_stop
     answer.expect(StatusCode::ACCEPTED);
     let path = answer.location.unwrap();
 
-    let op = until(&database, |op| op["attempt"] == 3).await;
+    let op = wait_until(&database, |op| op["attempt"] == 3).await;
     assert!(begun.elapsed() < Duration::from_secs(20), "no lease is waited for: {:?}", begun.elapsed());
     assert!(begun.elapsed() > Duration::from_millis(1400), "there are delays: {:?}", begun.elapsed());
     assert_eq!(op["state"], "PROCESSING");
@@ -76,12 +76,12 @@ async fn an_outcome_that_the_database_refuses_is_tried_again_and_in_the_end_stop
     assert!(gybe.log().contains(id) && gybe.log().contains("the disk of COMPLETED is full"));
     assert!(unwritten(&gybe).await >= 3.0);
 
-    // After as many attempts as a step has, and without waiting for them here.
+    // The limit of attempts of a step, set here instead of waiting for them.
     refuse(&database, "NEW.state <> OLD.state").await;
     run(&database, "UPDATE vnf_lcm_op_occs SET attempt = 10").await;
-    until(&database, |op| op["attempt"] == 11).await;
+    wait_until(&database, |op| op["attempt"] == 11).await;
     refuse(&database, "NEW.state = 'COMPLETED'").await;
-    let op = until(&database, |op| op["state"] == "FAILED_TEMP").await;
+    let op = wait_until(&database, |op| op["state"] == "FAILED_TEMP").await;
     assert_eq!(op["error"]["type"], "urn:gybe:problem:internal", "{op:#}");
     let shown = gybe.get(&path).await.expect(StatusCode::OK);
     assert_eq!((&shown["operationState"], &shown["error"]["status"]), (&json!("FAILED_TEMP"), &json!(500)));
@@ -89,7 +89,7 @@ async fn an_outcome_that_the_database_refuses_is_tried_again_and_in_the_end_stop
 
     run(&database, "DROP TRIGGER refuse ON vnf_lcm_op_occs").await;
     gybe.post(&format!("{path}/retry"), &json!({})).await.expect(StatusCode::ACCEPTED);
-    assert_eq!(gybe.settled(&path).await["operationState"], "COMPLETED");
+    assert_eq!(gybe.wait_ended(&path).await["operationState"], "COMPLETED");
     let shown = gybe.get(&instance).await.expect(StatusCode::OK);
     assert_eq!(shown["vnfInstanceName"], "refused");
 }

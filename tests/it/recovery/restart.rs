@@ -1,9 +1,8 @@
-//! `kill -9` of the real binary in the middle of operations, on the real control plane: they go on when the process is there
-//! again.
+//! The real binary is killed in the middle of operations on the real control plane: they continue after a restart.
 //!
-//! A VNF lives the life that [`LIFE`] says, a new operation being one line more. First it is left alone, which tells how many
-//! changes of its objects each operation is seen to make, and what is intended. Then it lives again, with the process killed in
-//! each operation, after that part of the changes that chance says. What becomes of it is to be the same.
+//! A VNF goes through the operations of [`OPERATIONS`]; a new operation is one more line. The first run is undisturbed: it
+//! counts the changes of objects in each operation and records the outcome. The later runs kill the process in each
+//! operation after a random part of the changes. The outcomes must be equal.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
@@ -19,21 +18,19 @@ use sqlx::Connection as _;
 use crate::support::cluster::{Cluster, TestNamespace};
 use crate::support::gybe::Gybe;
 use crate::support::postgres::Database;
-use crate::support::rng::{Chance, seeds};
-
-// --- the operations ---------------------------------------------------------------------------------------------------
+use crate::support::rng::{Rng, seeds};
 
 struct Operation {
     name: &'static str,
-    /// The task of the VNF instance; `PATCH` for its modification, `rollback` for that of an instantiation that has stopped.
+    /// The task of the VNF instance; `PATCH` for a modification, `rollback` for that of a failed instantiation.
     task: &'static str,
-    /// The body, for the VNF instance as it is.
+    /// The request body, given the current VNF instance.
     body: fn(&Value) -> Value,
     end: &'static str,
 }
 
 #[rustfmt::skip]
-const LIFE: [Operation; 12] = [
+const OPERATIONS: [Operation; 12] = [
     Operation { name: "INSTANTIATE rolled back", task: "rollback", body: |_| json!({}), end: "ROLLED_BACK" },
     Operation { name: "INSTANTIATE", task: "instantiate", body: |_| json!({ "flavourId": "simple" }), end: "COMPLETED" },
     Operation { name: "SCALE out", task: "scale", body: |_| json!({ "type": "SCALE_OUT", "aspectId": "subscriber_data" }), end: "COMPLETED" },
@@ -51,7 +48,7 @@ const LIFE: [Operation; 12] = [
 /// The vnfdId of sample `core5g-2`.
 const CORE5G_2: &str = "0d2d5e0c-2f0e-4d0b-9d3c-5a9d1c0c7a52";
 
-/// The names of the pods of the VNFCs that the instance shows, by VDU.
+/// The names of the pods of the shown VNFCs, by VDU.
 fn vnfcs(instance: &Value) -> BTreeMap<String, Vec<String>> {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let mut vnfcs = BTreeMap::<String, Vec<String>>::new();
@@ -61,29 +58,27 @@ fn vnfcs(instance: &Value) -> BTreeMap<String, Vec<String>> {
     vnfcs
 }
 
-// --- what is seen -----------------------------------------------------------------------------------------------------
-
-/// The uids of the objects of the instance, by kind and name; those of pods that are to stay.
-struct ObservedObject {
+/// The uids of the objects of the instance, by kind and name, and of the pods that stay.
+struct ClusterSnapshot {
     objects: BTreeMap<String, (String, Option<i64>)>,
     pods: BTreeMap<String, String>,
 }
 
-/// What an operation comes to, without what differs from life to life.
+/// The outcome of an operation, without details that differ from run to run.
 #[derive(Clone, Debug, PartialEq)]
 struct Outcome {
-    /// The objects that are there, with their replicas.
+    /// The existing objects with their replicas.
     objects: BTreeMap<String, Option<i64>>,
-    /// Of these, those that are not the ones that were there before.
+    /// Those that replaced an earlier object.
     replaced: BTreeSet<String>,
-    /// How many pods are there, and how many of these are those that were there before.
+    /// The number of pods, and how many of them existed before.
     pods: (usize, usize),
-    /// What the instance shows.
+    /// The shown instance.
     instance: Value,
 }
 
 impl Outcome {
-    fn of(before: &ObservedObject, now: &ObservedObject, instance: &Value) -> Self {
+    fn of(before: &ClusterSnapshot, now: &ClusterSnapshot, instance: &Value) -> Self {
         let info = &instance["instantiatedVnfInfo"];
         let vdus: BTreeMap<String, usize> = vnfcs(instance).into_iter().map(|(vdu, pods)| (vdu, pods.len())).collect();
         let kept = now.pods.values().filter(|uid| before.pods.values().any(|before| before == *uid)).count();
@@ -102,25 +97,23 @@ impl Outcome {
     }
 }
 
-/// The objects that are there under another uid.
-fn replaced(before: &ObservedObject, now: &ObservedObject) -> BTreeSet<String> {
+/// The objects that exist under another uid.
+fn replaced(before: &ClusterSnapshot, now: &ClusterSnapshot) -> BTreeSet<String> {
     let differs = |(name, (uid, _)): &(&String, &(String, _))| before.objects.get(*name).is_some_and(|it| it.0 != *uid);
     now.objects.iter().filter(differs).map(|(name, _)| name.clone()).collect()
 }
 
-// --- a life -----------------------------------------------------------------------------------------------------------
-
-/// What comes about by itself, such as the view of what has changed, does so within this.
+/// The longest that an expected change takes, such as an update of the view.
 const SOON: Duration = Duration::from_secs(20);
 
-struct Life<'a> {
+struct RestartFixture<'a> {
     cluster: &'a Cluster,
     namespace: TestNamespace,
     gybe: Gybe,
     path: String,
 }
 
-impl<'a> Life<'a> {
+impl<'a> RestartFixture<'a> {
     async fn new(cluster: &'a Cluster, gybe: Gybe) -> Self {
         let namespace = cluster.namespace().await;
         gybe.register_vim(&cluster.admin, "cluster", true).await;
@@ -134,7 +127,7 @@ impl<'a> Life<'a> {
         self.gybe.get(&self.path).await.expect(StatusCode::OK)
     }
 
-    async fn see(&self) -> ObservedObject {
+    async fn snapshot(&self) -> ClusterSnapshot {
         let (mut objects, mut pods) = (BTreeMap::new(), BTreeMap::new());
         for (kind, object) in self.cluster.marked(&self.namespace.name).await {
             let DynamicObject { metadata, data, .. } = object;
@@ -142,17 +135,17 @@ impl<'a> Life<'a> {
             match kind {
                 "Pod" if metadata.deletion_timestamp.is_some() => {}
                 "Pod" => assert_eq!(pods.insert(name, uid), None),
-                // The Deployments' own.
+                // Owned by the Deployments.
                 "ReplicaSet" => {}
                 kind => {
                     assert_eq!(objects.insert(format!("{kind} {name}"), (uid, data["spec"]["replicas"].as_i64())), None)
                 }
             }
         }
-        ObservedObject { objects, pods }
+        ClusterSnapshot { objects, pods }
     }
 
-    /// The changes of the instance's objects from now on.
+    /// Watches the changes of the instance's objects.
     async fn changes(&self) -> BoxStream<'static, ()> {
         let mut watches = Vec::new();
         for (api_version, kind, plural) in [
@@ -170,15 +163,16 @@ impl<'a> Life<'a> {
         select_all(watches).boxed()
     }
 
-    /// An instantiation that has stopped because somebody has one of its last objects; its op occurrence's URI.
+    /// Runs an instantiation that fails because another client owns one of its last objects; returns the URI of its op
+    /// occurrence.
     async fn stopped(&self) -> String {
         let foreign = json!({
             "apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": { "name": "amf" },
             "spec": { "minAvailable": 0, "selector": { "matchLabels": { "app": "other" } } },
         });
         self.cluster.create("poddisruptionbudgets", Some(&self.namespace.name), foreign).await;
-        let op = self.ask("instantiate", &json!({ "flavourId": "simple" })).await;
-        let stopped = self.gybe.settled(&op).await;
+        let op = self.send("instantiate", &json!({ "flavourId": "simple" })).await;
+        let stopped = self.gybe.wait_ended(&op).await;
         assert_eq!((&stopped["operationState"], &stopped["error"]["status"]), (&json!("FAILED_TEMP"), &json!(409)));
         let budgets =
             self.cluster.api("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets", Some(&self.namespace.name));
@@ -186,8 +180,8 @@ impl<'a> Life<'a> {
         op
     }
 
-    /// Sends a request; the URI of its op occurrence.
-    async fn ask(&self, task: &str, body: &Value) -> String {
+    /// Sends a request; returns the URI of its op occurrence.
+    async fn send(&self, task: &str, body: &Value) -> String {
         let mut body = body.clone();
         match task {
             "PATCH" => {
@@ -203,28 +197,28 @@ impl<'a> Life<'a> {
         }
     }
 
-    /// Goes through an operation. `kill` kills the process when so many changes are seen and starts it again; without it, the
-    /// changes are counted. Gives back their number and what the operation has come to, once that is as `intended`.
-    async fn live(
+    /// Runs an operation. With `kill`, kills the process after that many changes and starts it again; without, counts
+    /// the changes. Returns the count and the outcome, which must equal `intended`.
+    async fn run_operation(
         &mut self,
         operation: &Operation,
         kill: Option<usize>,
         intended: Option<&Outcome>,
     ) -> (usize, Outcome) {
         let stopped = if operation.task == "rollback" { Some(self.stopped().await) } else { None };
-        let (before, body) = (self.see().await, (operation.body)(&self.instance().await));
+        let (before, body) = (self.snapshot().await, (operation.body)(&self.instance().await));
         let mut changes = self.changes().await;
         let op = match stopped {
             Some(op) => {
                 self.gybe.post(&format!("{op}/rollback"), &body).await.expect(StatusCode::ACCEPTED);
                 op
             }
-            None => self.ask(operation.task, &body).await,
+            None => self.send(operation.task, &body).await,
         };
         let mut seen = 0;
         let mut at_kill = None;
         let ended = {
-            let mut settled = std::pin::pin!(self.gybe.settled(&op));
+            let mut settled = std::pin::pin!(self.gybe.wait_ended(&op));
             loop {
                 if kill == Some(seen) {
                     break None;
@@ -238,35 +232,39 @@ impl<'a> Life<'a> {
         };
         if kill.is_some() {
             self.gybe.kill();
-            at_kill = Some(self.see().await);
-            self.leases_run_out().await;
+            at_kill = Some(self.snapshot().await);
+            self.wait_for_lease_expiry().await;
             self.gybe.restart();
         }
         let ended = match ended {
             Some(ended) => ended,
-            None => self.gybe.settled(&op).await,
+            None => self.gybe.wait_ended(&op).await,
         };
         assert_eq!(ended["operationState"], operation.end, "{ended:#}\n{}", self.gybe.log());
-        let (now, outcome) = self.comes_to(&before, intended).await;
+        let (now, outcome) = self.wait_for_outcome(&before, intended).await;
         if let Some(at_kill) = at_kill {
             assert_eq!(replaced(&at_kill, &now), BTreeSet::new(), "what was there when it was killed is the same");
         }
-        self.the_database_agrees_with_the_cluster(&now).await;
+        self.check_database_matches_cluster(&now).await;
         (seen, outcome)
     }
 
-    /// On PostgreSQL a killed process has its leases until they run out; on SQLite they end with it.
-    async fn leases_run_out(&self) {
+    /// On PostgreSQL the leases of a killed process must expire; on SQLite they end with it.
+    async fn wait_for_lease_expiry(&self) {
         if self.gybe.database_url.starts_with("postgres") {
             let mut connection = sqlx::PgConnection::connect(&self.gybe.database_url).await.unwrap();
             sqlx::raw_sql("UPDATE vnf_lcm_op_occs SET lease_until = 0").execute(&mut connection).await.unwrap();
         }
     }
 
-    async fn comes_to(&self, before: &ObservedObject, intended: Option<&Outcome>) -> (ObservedObject, Outcome) {
+    async fn wait_for_outcome(
+        &self,
+        before: &ClusterSnapshot,
+        intended: Option<&Outcome>,
+    ) -> (ClusterSnapshot, Outcome) {
         let begun = Instant::now();
         loop {
-            let (now, instance) = (self.see().await, self.instance().await);
+            let (now, instance) = (self.snapshot().await, self.instance().await);
             let outcome = Outcome::of(before, &now, &instance);
             let shown: BTreeSet<String> = vnfcs(&instance).into_values().flatten().collect();
             let are_there = shown.iter().all(|pod| now.pods.contains_key(pod));
@@ -281,9 +279,9 @@ impl<'a> Life<'a> {
         }
     }
 
-    /// The inventory has each object, and each is as it says.
-    async fn the_database_agrees_with_the_cluster(&self, now: &ObservedObject) {
-        // The volumes are the StatefulSet's.
+    /// Checks that the inventory equals the objects in the cluster.
+    async fn check_database_matches_cluster(&self, now: &ClusterSnapshot) {
+        // The StatefulSet owns the volumes.
         let there: BTreeSet<&str> =
             now.objects.keys().map(String::as_str).filter(|it| !it.starts_with("Pers")).collect();
         let answer = self.gybe.get(&format!("{}/drift", self.path)).await;
@@ -300,21 +298,21 @@ impl<'a> Life<'a> {
     }
 }
 
-/// Lives once more, being killed in each operation at a point that follows from the seed. Gives back how many of them were at
-/// work then.
-async fn is_killed_again_and_again(gybe: Gybe, seed: u64, undisturbed: &[(usize, Outcome)]) -> usize {
-    let mut chance = Chance(seed);
+/// Runs all operations with a kill in each at a point that follows from the seed. Returns how many were running at the
+/// kill.
+async fn run_with_kills(gybe: Gybe, seed: u64, undisturbed: &[(usize, Outcome)]) -> usize {
+    let mut rng = Rng(seed);
     let cluster = Cluster::running().await;
-    let mut life = Life::new(&cluster, gybe).await;
-    for (operation, (changes, intended)) in LIFE.iter().zip(undisturbed) {
-        let point = changes * chance.below(101) / 100;
+    let mut fixture = RestartFixture::new(&cluster, gybe).await;
+    for (operation, (changes, intended)) in OPERATIONS.iter().zip(undisturbed) {
+        let point = changes * rng.below(101) / 100;
         println!("GYBE_MATRIX_SEED={seed}: {} is killed after {point} of {changes} changes", operation.name);
-        life.live(operation, Some(point), Some(intended)).await;
+        fixture.run_operation(operation, Some(point), Some(intended)).await;
     }
-    let claims = life.gybe.log().matches(" claimed\"").count();
-    // The one that is rolled back is claimed twice of itself.
-    let again = claims - LIFE.len() - 1;
-    println!("GYBE_MATRIX_SEED={seed}: {again} of {} operations were taken up again", LIFE.len());
+    let claims = fixture.gybe.log().matches(" claimed\"").count();
+    // The operation that is rolled back is claimed twice in any case.
+    let again = claims - OPERATIONS.len() - 1;
+    println!("GYBE_MATRIX_SEED={seed}: {again} of {} operations were taken up again", OPERATIONS.len());
     again
 }
 
@@ -323,45 +321,45 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 }
 
 #[tokio::test]
-async fn every_operation_goes_on_after_a_kill_anywhere_in_it() {
+async fn every_operation_resumes_after_a_kill_at_any_point() {
     let cluster = Cluster::running().await;
-    let mut life = Life::new(&cluster, Gybe::start()).await;
+    let mut fixture = RestartFixture::new(&cluster, Gybe::start()).await;
     let mut undisturbed = Vec::new();
-    for operation in &LIFE {
-        undisturbed.push(life.live(operation, None, None).await);
+    for operation in &OPERATIONS {
+        undisturbed.push(fixture.run_operation(operation, None, None).await);
     }
-    drop(life);
+    drop(fixture);
     let databases = [Database::create().await, Database::create().await];
     let processes =
         [Gybe::start(), Gybe::start(), Gybe::start_on(&databases[0].url), Gybe::start_on(&databases[1].url)];
     let seeds = seeds(processes.len() as u64);
-    // Each on a thread of its own, for starting a process blocks.
+    // Each on a thread of its own, because starting a process blocks.
     let again: usize = thread::scope(|scope| {
-        let lives = processes.into_iter().zip(seeds).map(|(gybe, seed)| {
+        let runs = processes.into_iter().zip(seeds).map(|(gybe, seed)| {
             let undisturbed = &undisturbed;
-            scope.spawn(move || block_on(is_killed_again_and_again(gybe, seed, undisturbed)))
+            scope.spawn(move || block_on(run_with_kills(gybe, seed, undisturbed)))
         });
-        let lives: Vec<_> = lives.collect();
-        lives.into_iter().map(|life| life.join().unwrap()).sum()
+        let runs: Vec<_> = runs.collect();
+        runs.into_iter().map(|run| run.join().unwrap()).sum()
     });
-    assert!(again > LIFE.len(), "most were over when the process was killed");
+    assert!(again > OPERATIONS.len(), "most were over when the process was killed");
 }
 
-/// Here the lease is waited for.
+/// This test waits for the lease to expire.
 #[tokio::test]
-async fn an_instantiation_goes_on_on_postgresql_once_the_lease_has_run_out() {
+async fn an_instantiation_resumes_on_postgresql_after_the_lease_expires() {
     let cluster = Cluster::running().await;
     let database = Database::create().await;
-    let mut life = Life::new(&cluster, Gybe::start_on(&database.url)).await;
-    let mut changes = life.changes().await;
-    let op = life.ask("instantiate", &json!({ "flavourId": "simple" })).await;
+    let mut fixture = RestartFixture::new(&cluster, Gybe::start_on(&database.url)).await;
+    let mut changes = fixture.changes().await;
+    let op = fixture.send("instantiate", &json!({ "flavourId": "simple" })).await;
     changes.next().await;
-    life.gybe.kill();
-    let at_kill = life.see().await;
-    life.gybe.restart();
-    let op = life.gybe.settled(&op).await;
-    assert_eq!(op["operationState"], "COMPLETED", "{op:#}\n{}", life.gybe.log());
-    let now = life.see().await;
+    fixture.gybe.kill();
+    let at_kill = fixture.snapshot().await;
+    fixture.gybe.restart();
+    let op = fixture.gybe.wait_ended(&op).await;
+    assert_eq!(op["operationState"], "COMPLETED", "{op:#}\n{}", fixture.gybe.log());
+    let now = fixture.snapshot().await;
     assert_eq!(replaced(&at_kill, &now), BTreeSet::new());
-    life.the_database_agrees_with_the_cluster(&now).await;
+    fixture.check_database_matches_cluster(&now).await;
 }

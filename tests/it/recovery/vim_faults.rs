@@ -1,5 +1,5 @@
-//! A VIM's API server that is cut off, slow, overloaded, broken, forgetful or restarted for a while: operations on it go on
-//! when that is over, those on another VIM notice nothing, and the server is not stormed.
+//! Faults of a VIM's API server: unreachable, slow, overloaded, failing, losing replies or restarted for a while. Its
+//! operations continue afterwards, those on another VIM are not affected, and the server is not flooded.
 
 use std::time::{Duration, Instant};
 
@@ -8,15 +8,16 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use crate::support::cluster::Cluster;
-use crate::support::fault_proxy::{Fault, Front};
+use crate::support::fault_proxy::{FaultProxy, ProxyFault};
 use crate::support::gybe::Gybe;
-use crate::support::witness::Witness;
+use crate::support::object_recorder::ObjectRecorder;
 
-/// A fault lasts so long after another operation has begun. The patience with one is 15 seconds in STARTING, and minutes later.
-const LASTS: Duration = Duration::from_secs(4);
-/// The restart of an API server takes longer.
+/// How long a fault lasts after the start of another operation. The patience is 15 seconds in STARTING, and minutes
+/// later.
+const FAULT_DURATION: Duration = Duration::from_secs(4);
+/// How long the restart of an API server takes.
 const RESTART: Duration = Duration::from_secs(10);
-/// More requests than this within a second are a storm: a large CNF's 37 objects come to two or three each when all is well.
+/// The limit of requests per second. The 37 objects of a large CNF need two or three requests each without faults.
 const STORM: usize = 150;
 
 fn instantiation(namespace: &str, vim: &str) -> Value {
@@ -26,21 +27,20 @@ fn instantiation(namespace: &str, vim: &str) -> Value {
     })
 }
 
-/// Has the API server of a VIM at each of the faults for a while, with one operation in the middle of its work, and one that
-/// begins then.
-async fn outlives(faults: &[Fault], lasts: Duration) {
+/// Injects each fault for a while, with one operation in progress and one that starts during the fault.
+async fn check_survives(faults: &[ProxyFault], lasts: Duration) {
     let cluster = Cluster::running().await;
     let (ours, others) = (cluster.namespace().await, cluster.namespace().await);
     let (name, other) = (ours.name.as_str(), others.name.as_str());
     let rules = json!([{ "apiGroups": ["*"], "resources": ["*"], "verbs": ["*"] }]);
     let account = cluster.account(&ours.name, "gybe", rules.clone()).await;
-    // With a credential of its own, the second operation has everything still to ask.
+    // With a credential of its own, the second operation starts without cached discovery.
     let stranger = cluster.account(&ours.name, "stranger", rules).await;
-    let witness = Witness::of(&cluster, &[name.to_owned()]).await;
-    let front = Front::of(&cluster.admin).await;
+    let recorder = ObjectRecorder::of(&cluster, &[name.to_owned()]).await;
+    let proxy = FaultProxy::of(&cluster.admin).await;
     let gybe = Gybe::start();
-    let vim = gybe.register_vim(&front.access(&account), "faulty", false).await;
-    let unknown = gybe.register_vim(&front.access(&stranger), "unknown", false).await;
+    let vim = gybe.register_vim(&proxy.access(&account), "faulty", false).await;
+    let unknown = gybe.register_vim(&proxy.access(&stranger), "unknown", false).await;
     let well = gybe.register_vim(&cluster.admin, "well", false).await;
     let (core5g, small) = (gybe.onboard("core5g").await, gybe.onboard("small").await);
     let (large, tiny) = (gybe.create("v2", &core5g).await, gybe.create("v2", &small).await);
@@ -52,19 +52,19 @@ async fn outlives(faults: &[Fault], lasts: Duration) {
         tokio::task::yield_now().await;
     }
     let begun = Instant::now();
-    front.set(faults[0]);
-    // While the one VIM is out of order, the other is worked on to the end.
+    proxy.set(faults[0]);
+    // Operations on the other VIM complete during the fault.
     gybe.complete(&elsewhere, "instantiate", &instantiation(other, &well)).await;
     let second = gybe.begin(&tiny, "instantiate", &instantiation(name, &unknown)).await;
     for fault in faults {
-        front.set(*fault);
+        proxy.set(*fault);
         tokio::time::sleep(lasts / u32::try_from(faults.len()).unwrap()).await;
     }
-    let requests = front.requests(begun);
-    assert!(front.densest(Duration::from_secs(1), begun) < STORM, "{requests} requests");
-    front.set(Fault::None);
+    let requests = proxy.requests(begun);
+    assert!(proxy.peak_requests(Duration::from_secs(1), begun) < STORM, "{requests} requests");
+    proxy.set(ProxyFault::None);
     for op in [&first, &second] {
-        let op = gybe.settled(op).await;
+        let op = gybe.wait_ended(op).await;
         assert_eq!(op["operationState"], "COMPLETED", "{op:#}\n{}", gybe.log());
     }
 
@@ -73,54 +73,54 @@ async fn outlives(faults: &[Fault], lasts: Duration) {
     }
     let left = services.list(&ListParams::default().labels("app.kubernetes.io/managed-by=gybe")).await.unwrap();
     assert!(left.items.is_empty());
-    for ((instance, kind, name), uids) in witness.seen() {
+    for ((instance, kind, name), uids) in recorder.recorded() {
         assert_eq!(uids.len(), 1, "{kind} {name} of {instance} was made more than once");
     }
     println!("{faults:?}: {requests} requests in {:.1} s", begun.elapsed().as_secs_f32());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn operations_outlive_an_api_server_that_is_cut_off() {
-    outlives(&[Fault::CutOff], LASTS).await;
+async fn operations_survive_an_unreachable_api_server() {
+    check_survives(&[ProxyFault::CutOff], FAULT_DURATION).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn operations_outlive_an_api_server_that_is_slow() {
-    outlives(&[Fault::Slow(Duration::from_millis(500))], LASTS).await;
+async fn operations_survive_a_slow_api_server() {
+    check_survives(&[ProxyFault::Slow(Duration::from_millis(500))], FAULT_DURATION).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn operations_outlive_an_api_server_that_is_overloaded() {
-    outlives(&[Fault::Answers(StatusCode::TOO_MANY_REQUESTS, 1)], LASTS).await;
+async fn operations_survive_an_overloaded_api_server() {
+    check_survives(&[ProxyFault::Answers(StatusCode::TOO_MANY_REQUESTS, 1)], FAULT_DURATION).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn operations_outlive_an_api_server_with_internal_errors() {
-    outlives(&[Fault::Answers(StatusCode::INTERNAL_SERVER_ERROR, 1)], LASTS).await;
+async fn operations_survive_internal_errors_of_the_api_server() {
+    check_survives(&[ProxyFault::Answers(StatusCode::INTERNAL_SERVER_ERROR, 1)], FAULT_DURATION).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn operations_outlive_an_api_server_that_is_unavailable() {
-    outlives(&[Fault::Answers(StatusCode::SERVICE_UNAVAILABLE, 1)], LASTS).await;
+async fn operations_survive_an_unavailable_api_server() {
+    check_survives(&[ProxyFault::Answers(StatusCode::SERVICE_UNAVAILABLE, 1)], FAULT_DURATION).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn operations_outlive_an_api_server_that_fails_now_and_then() {
-    outlives(&[Fault::Answers(StatusCode::SERVICE_UNAVAILABLE, 5)], LASTS).await;
+async fn operations_survive_an_intermittently_failing_api_server() {
+    check_survives(&[ProxyFault::Answers(StatusCode::SERVICE_UNAVAILABLE, 5)], FAULT_DURATION).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn operations_outlive_an_api_server_that_drops_watches() {
-    outlives(&[Fault::DropsWatches(Duration::from_millis(50))], LASTS).await;
+async fn operations_survive_dropped_watches() {
+    check_survives(&[ProxyFault::DropsWatches(Duration::from_millis(50))], FAULT_DURATION).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn operations_outlive_an_api_server_whose_replies_are_lost() {
-    outlives(&[Fault::LosesReplies(2)], LASTS).await;
+async fn operations_survive_lost_replies() {
+    check_survives(&[ProxyFault::LosesReplies(2)], FAULT_DURATION).await;
 }
 
-/// Nobody answers, then it says that it is not ready yet.
+/// Connections are refused, then the server reports that it is not ready.
 #[tokio::test(flavor = "multi_thread")]
-async fn operations_outlive_an_api_server_that_is_restarted() {
-    outlives(&[Fault::CutOff, Fault::Answers(StatusCode::SERVICE_UNAVAILABLE, 1)], RESTART).await;
+async fn operations_survive_a_restart_of_the_api_server() {
+    check_survives(&[ProxyFault::CutOff, ProxyFault::Answers(StatusCode::SERVICE_UNAVAILABLE, 1)], RESTART).await;
 }

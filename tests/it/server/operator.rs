@@ -1,4 +1,4 @@
-//! What whoever runs gybe sees of it: probes, metrics, logs, `gybe debug`; that it sheds load, and that it goes gracefully.
+//! The operator's view of a process: probes, metrics, logs, `gybe debug`, load shedding and graceful shutdown.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -11,14 +11,14 @@ use serde_json::{Map, Value, json};
 use tokio::sync::Notify;
 
 use crate::support::cluster::{Cluster, TestNamespace};
-use crate::support::gybe::Gybe;
+use crate::support::gybe::{Gybe, instantiate_request};
 use crate::support::postgres::Database;
 use crate::support::sample;
-use crate::support::subscriber::{Answer, Subscriber};
+use crate::support::subscriber::{Reply, Subscriber};
 
 const INSTANCES: &str = "/vnflcm/v2/vnf_instances";
 
-/// The value of the series of that name and labels, as it is written.
+/// The value of the series with that name and labels.
 async fn metric(gybe: &Gybe, series: &str) -> Option<f64> {
     let metrics = gybe.get("/metrics").await;
     assert_eq!(metrics.status, StatusCode::OK);
@@ -26,8 +26,8 @@ async fn metric(gybe: &Gybe, series: &str) -> Option<f64> {
     values.next().map(|value| value.parse().unwrap())
 }
 
-/// Waits until the series has that value; returns how long it took.
-async fn until_metric(gybe: &Gybe, series: &str, wanted: f64) -> Duration {
+/// Waits until the series has that value; returns the duration.
+async fn wait_for_metric(gybe: &Gybe, series: &str, wanted: f64) -> Duration {
     let begun = Instant::now();
     while metric(gybe, series).await != Some(wanted) {
         assert!(begun.elapsed() < Duration::from_secs(60), "{series} did not become {wanted}\n{}", gybe.log());
@@ -36,21 +36,21 @@ async fn until_metric(gybe: &Gybe, series: &str, wanted: f64) -> Duration {
     begun.elapsed()
 }
 
-/// The log as objects.
+/// The log lines as JSON objects.
 fn log(gybe: &Gybe) -> Vec<Map<String, Value>> {
     let log = gybe.log();
     log.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
 }
 
-/// Begins an instantiation whose one pod does not become ready, and waits until it waits for that. Gives back the paths of
-/// the instance and of the op occurrence.
-async fn waiting(gybe: &Gybe, cluster: &Cluster, namespace: &TestNamespace) -> (String, String) {
+/// Starts an instantiation with one pod that does not become ready, and waits until the conductor waits for it. Returns
+/// the paths of the instance and of the op occurrence.
+async fn start_waiting_instantiation(gybe: &Gybe, cluster: &Cluster, namespace: &TestNamespace) -> (String, String) {
     gybe.register_vim(&cluster.admin, "cluster", true).await;
     let deployment = include_str!("../../../samples/small/Files/kubernetes/deployment.yaml");
     let deployment = deployment.replace("registry.k8s.io/pause:3.10", "registry.test/never-ready:1");
     let package = gybe.upload(&sample::with_manifests(&[("Files/deployment.yaml", &deployment)])).await;
     let path = gybe.create("v2", package["vnfdId"].as_str().unwrap()).await;
-    let request = json!({ "flavourId": "simple", "additionalParams": { "namespace": namespace.name.as_str() } });
+    let request = instantiate_request(namespace.name.as_str());
     let op = gybe.begin(&path, "instantiate", &request).await;
     let pods = cluster.api("v1", "Pod", "pods", Some(&namespace.name));
     while pods.list(&ListParams::default()).await.unwrap().items.is_empty() {
@@ -60,7 +60,7 @@ async fn waiting(gybe: &Gybe, cluster: &Cluster, namespace: &TestNamespace) -> (
 }
 
 #[tokio::test]
-async fn a_process_tells_that_it_lives_and_is_ready() {
+async fn probes_report_live_and_ready() {
     let gybe = Gybe::start();
     assert_eq!(gybe.get("/healthz").await.status, StatusCode::OK);
     assert_eq!(gybe.get("/readyz").await.status, StatusCode::OK);
@@ -72,7 +72,7 @@ async fn a_process_tells_that_it_lives_and_is_ready() {
 }
 
 #[tokio::test]
-async fn a_conductor_without_an_api_is_watched_too() {
+async fn a_conductor_without_api_serves_probes() {
     let database = Database::create().await;
     let gybe = Gybe::start_on_with(&database.url, &["--role", "conductor"]);
     assert_eq!(gybe.get("/healthz").await.status, StatusCode::OK);
@@ -82,7 +82,7 @@ async fn a_conductor_without_an_api_is_watched_too() {
 }
 
 #[tokio::test]
-async fn without_its_database_a_process_lives_and_is_not_ready() {
+async fn without_its_database_a_process_is_live_but_not_ready() {
     let database = Database::create().await;
     let gybe = Gybe::start_on(&database.url);
     drop(database);
@@ -111,7 +111,7 @@ async fn operations_calls_and_requests_are_counted_and_logged() {
     let gybe = Gybe::start();
     gybe.register_vim(&cluster.admin, "cluster", true).await;
     let path = gybe.create("v1", &gybe.onboard("small").await).await;
-    let request = json!({ "flavourId": "simple", "additionalParams": { "namespace": namespace.name.as_str() } });
+    let request = instantiate_request(namespace.name.as_str());
     let op = gybe.complete(&path, "instantiate", &request).await;
 
     let outcome = "operation=\"INSTANTIATE\",outcome=\"COMPLETED\"";
@@ -141,11 +141,11 @@ async fn operations_calls_and_requests_are_counted_and_logged() {
 }
 
 #[tokio::test]
-async fn debug_shows_what_hangs_beside_the_process_that_works_on_it() {
+async fn debug_shows_stuck_operations_of_a_running_process() {
     let cluster = Cluster::running().await;
     let namespace = cluster.namespace().await;
     let gybe = Gybe::start();
-    let (path, op) = waiting(&gybe, &cluster, &namespace).await;
+    let (path, op) = start_waiting_instantiation(&gybe, &cluster, &namespace).await;
     let id = op.rsplit('/').next().unwrap();
     let ops: Value = serde_json::from_str(&gybe.debug(&["ops", "--json"])).unwrap();
     assert_eq!(ops[0]["id"], id);
@@ -160,7 +160,7 @@ async fn debug_shows_what_hangs_beside_the_process_that_works_on_it() {
     }
 }
 
-/// Begins a request on a connection of its own; the end of its body, which is `}`, is missing.
+/// Starts a request on a connection of its own, without the end of its body, which is `}`.
 fn unfinished(gybe: &Gybe, method: &str, path: &str) -> TcpStream {
     let mut connection = TcpStream::connect(address(gybe)).unwrap();
     let head = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n");
@@ -168,10 +168,10 @@ fn unfinished(gybe: &Gybe, method: &str, path: &str) -> TcpStream {
     connection
 }
 
-/// A request whose body is awaited.
+/// A request whose body is incomplete.
 async fn unfinished_request(gybe: &Gybe) -> TcpStream {
     let connection = unfinished(gybe, "POST", INSTANCES);
-    until_metric(gybe, "gybe_http_bodies_arriving", 1.0).await;
+    wait_for_metric(gybe, "gybe_http_bodies_arriving", 1.0).await;
     connection
 }
 
@@ -179,7 +179,7 @@ fn address(gybe: &Gybe) -> &str {
     gybe.url.strip_prefix("http://").unwrap()
 }
 
-/// Ends the request; gives back the status line's beginning.
+/// Completes the request; returns the start of the status line.
 fn finish(mut connection: TcpStream) -> String {
     connection.write_all(b"}").unwrap();
     let mut status = [0; 12];
@@ -188,16 +188,16 @@ fn finish(mut connection: TcpStream) -> String {
 }
 
 #[tokio::test]
-async fn one_request_too_many_is_sent_away_and_the_probes_are_not() {
+async fn overload_rejects_requests_but_not_probes() {
     let gybe = Gybe::start_with(&["--max-requests", "1"]);
     // The callback URI is tested meanwhile.
     let (subscriber, tested) = (Subscriber::start().await, Arc::new(Notify::new()));
     let when = Arc::clone(&tested);
-    subscriber.answer(move |_| Answer::When(Arc::clone(&when)));
+    subscriber.answer(move |_| Reply::When(Arc::clone(&when)));
     let subscription = json!({ "callbackUri": subscriber.url });
     let first = gybe.client.post(gybe.uri("/vnflcm/v2/subscriptions")).json(&subscription).send();
     let first = tokio::spawn(first);
-    subscriber.until(|received| received.len() == 1).await;
+    subscriber.wait_until(|received| received.len() == 1).await;
     let answer = gybe.get(INSTANCES).await;
     assert!(answer.problem(503).contains("repeat the request later"));
     assert_eq!(answer.headers["retry-after"], "5");
@@ -211,11 +211,11 @@ async fn one_request_too_many_is_sent_away_and_the_probes_are_not() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_slow_to_arrive_takes_nobodys_place() {
+async fn a_slow_body_does_not_count_as_load() {
     let gybe = Gybe::start_with(&["--max-requests", "1"]);
     let first = unfinished_request(&gybe).await;
     let second = unfinished(&gybe, "POST", INSTANCES);
-    until_metric(&gybe, "gybe_http_bodies_arriving", 2.0).await;
+    wait_for_metric(&gybe, "gybe_http_bodies_arriving", 2.0).await;
     gybe.get(INSTANCES).await.expect(StatusCode::OK);
     for request in [first, second] {
         assert_eq!(finish(request), "HTTP/1.1 400", "it was read and is worked on");
@@ -224,7 +224,7 @@ async fn a_body_that_is_slow_to_arrive_takes_nobodys_place() {
 }
 
 #[tokio::test]
-async fn a_process_that_stops_is_not_ready_before_it_stops_answering() {
+async fn shutdown_reports_not_ready_before_it_stops_serving() {
     let mut gybe = Gybe::start_with(&["--stop-delay", "600"]);
     gybe.terminate();
     let mut ready = gybe.get("/readyz").await;
@@ -239,7 +239,7 @@ async fn a_process_that_stops_is_not_ready_before_it_stops_answering() {
 }
 
 #[tokio::test]
-async fn a_request_under_way_is_answered_before_the_end() {
+async fn shutdown_completes_requests_in_flight() {
     let mut gybe = Gybe::start();
     let request = unfinished_request(&gybe).await;
     gybe.terminate();
@@ -252,18 +252,18 @@ async fn a_request_under_way_is_answered_before_the_end() {
 }
 
 #[tokio::test]
-async fn a_graceful_stop_hands_operations_over_at_once() {
+async fn shutdown_hands_over_operations_at_once() {
     let cluster = Cluster::running().await;
     let namespace = cluster.namespace().await;
     let database = Database::create().await;
     let mut first = Gybe::start_on(&database.url);
-    let (path, op) = waiting(&first, &cluster, &namespace).await;
+    let (path, op) = start_waiting_instantiation(&first, &cluster, &namespace).await;
     let second = Gybe::start_on_with(&database.url, &["--role", "conductor"]);
     assert_eq!(metric(&first, "gybe_leases_held").await, Some(1.0));
     assert_eq!(metric(&second, "gybe_leases_held").await, Some(0.0));
 
     first.terminate();
-    let taken_over = until_metric(&second, "gybe_leases_held", 1.0).await;
+    let taken_over = wait_for_metric(&second, "gybe_leases_held", 1.0).await;
     assert!(taken_over < Duration::from_secs(10), "the lease of 30 s was waited for: {taken_over:?}\n{}", first.log());
     assert!(first.child.wait().unwrap().success());
     let leases: Value = serde_json::from_str(&second.debug(&["leases", "--json"])).unwrap();
@@ -273,7 +273,7 @@ async fn a_graceful_stop_hands_operations_over_at_once() {
     let deployments = cluster.api("apps/v1", "Deployment", "deployments", Some(&namespace.name));
     deployments.patch("app", &PatchParams::default(), &Patch::Strategic(image)).await.unwrap();
     first.restart();
-    assert_eq!(first.settled(&op).await["operationState"], "COMPLETED");
+    assert_eq!(first.wait_ended(&op).await["operationState"], "COMPLETED");
     let instance = first.get(&path).await.expect(StatusCode::OK);
     assert_eq!(instance["instantiatedVnfInfo"]["vnfcResourceInfo"].as_array().unwrap().len(), 1, "{instance:#}");
 }

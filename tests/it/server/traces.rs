@@ -1,4 +1,4 @@
-//! OTLP traces of the real binary, received by a collector of ours.
+//! OTLP traces of the real binary, received by a collector of the test.
 
 use std::collections::BTreeSet;
 use std::net::TcpListener;
@@ -12,13 +12,13 @@ use serde_json::json;
 
 use crate::support::cluster::Cluster;
 use crate::support::collector::{Collector, attribute};
-use crate::support::gybe::{Gybe, binary};
+use crate::support::gybe::{Gybe, binary, instantiate_request};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const CALLER: &str = "b7ad6b7169203331";
 const UNSAMPLED: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
-/// Those of the kind, name and parent.
+/// The spans with that kind, name and parent.
 fn children<'a>(spans: &'a [Span], parent: &[u8], kind: SpanKind, name: &str) -> Vec<&'a Span> {
     let wanted = |span: &&Span| span.parent_span_id == parent && span.kind == kind as i32 && span.name == name;
     spans.iter().filter(wanted).collect()
@@ -31,7 +31,7 @@ fn one<'a>(spans: &'a [Span], parent: &[u8], kind: SpanKind, name: &str) -> &'a 
 }
 
 #[tokio::test]
-async fn an_operation_is_traced_from_its_callers_span_down_to_each_call_of_the_cluster() {
+async fn an_operation_is_traced_from_the_caller_to_each_cluster_call() {
     let cluster = Cluster::running().await;
     let namespace = cluster.namespace().await;
     let collector = Collector::start().await;
@@ -42,13 +42,13 @@ async fn an_operation_is_traced_from_its_callers_span_down_to_each_call_of_the_c
     let shown = gybe.client.get(gybe.uri(&path)).header("traceparent", format!("00-{UNSAMPLED}-{CALLER}-00"));
     gybe.send(shown).await.expect(Status::OK);
 
-    let request = json!({ "flavourId": "simple", "additionalParams": { "namespace": namespace.name.as_str() } });
+    let request = instantiate_request(namespace.name.as_str());
     let request = gybe.client.post(gybe.uri(&format!("{path}/instantiate"))).json(&request);
     let answer = gybe.send(request.header("traceparent", format!("00-{TRACE}-{CALLER}-01"))).await;
     answer.expect(Status::ACCEPTED);
-    let op = gybe.settled(&answer.location.unwrap()).await;
+    let op = gybe.wait_ended(&answer.location.unwrap()).await;
     assert_eq!(op["operationState"], "COMPLETED", "{op:#}");
-    collector.until(|spans| spans.iter().any(|span| span.name == "INSTANTIATE")).await;
+    collector.wait_until(|spans| spans.iter().any(|span| span.name == "INSTANTIATE")).await;
     gybe.get("/unknown").await.problem(404);
     gybe.terminate();
     assert!(gybe.child.wait().unwrap().success());
@@ -91,7 +91,7 @@ async fn an_operation_is_traced_from_its_callers_span_down_to_each_call_of_the_c
 }
 
 #[tokio::test]
-async fn traces_hold_no_secret_and_tell_what_failed() {
+async fn traces_hold_no_secrets_and_record_failures() {
     let cluster = Cluster::running().await;
     let collector = Collector::start().await;
     let gybe = Gybe::start_with(&["--otlp-endpoint", &collector.endpoint]);
@@ -100,8 +100,8 @@ async fn traces_hold_no_secret_and_tell_what_failed() {
     let request = json!({ "flavourId": "simple", "additionalParams":
         { "namespace": "no-such-namespace", "password": "s3cret-p4rameter" } });
     let op = gybe.begin(&path, "instantiate", &request).await;
-    assert_eq!(gybe.settled(&op).await["operationState"], "FAILED_TEMP");
-    let spans = collector.until(|spans| spans.iter().any(|span| span.name == "INSTANTIATE")).await;
+    assert_eq!(gybe.wait_ended(&op).await["operationState"], "FAILED_TEMP");
+    let spans = collector.wait_until(|spans| spans.iter().any(|span| span.name == "INSTANTIATE")).await;
     let failed = |name: &str| {
         let span = spans.iter().find(|span| span.name == name).unwrap();
         span.status.as_ref().is_some_and(|status| status.code == StatusCode::Error as i32)
@@ -118,7 +118,7 @@ async fn traces_hold_no_secret_and_tell_what_failed() {
 }
 
 #[tokio::test]
-async fn a_collector_that_is_gone_or_silent_changes_nothing() {
+async fn an_unreachable_or_silent_collector_has_no_effect() {
     let cluster = Cluster::running().await;
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let silent = format!("http://{}", listener.local_addr().unwrap());
@@ -126,19 +126,17 @@ async fn a_collector_that_is_gone_or_silent_changes_nothing() {
         let namespace = cluster.namespace().await;
         let mut gybe = Gybe::start_with(&["--otlp-endpoint", endpoint]);
         gybe.register_vim(&cluster.admin, "cluster", true).await;
-        let path = gybe.create("v2", &gybe.onboard("small").await).await;
-        let request = json!({ "flavourId": "simple", "additionalParams": { "namespace": namespace.name.as_str() } });
-        gybe.complete(&path, "instantiate", &request).await;
+        let path = gybe.instantiate("v2", &gybe.onboard("small").await, namespace.name.as_str()).await;
         gybe.complete(&path, "terminate", &json!({ "terminationType": "FORCEFUL" })).await;
         gybe.terminate();
         assert!(gybe.child.wait().unwrap().success(), "{endpoint}");
-        let told = gybe.log().lines().filter(|line| line.contains("traces")).count();
-        assert!((1..=2).contains(&told), "once, and once at the end: {endpoint}\n{}", gybe.log());
+        let mentions = gybe.log().lines().filter(|line| line.contains("traces")).count();
+        assert!((1..=2).contains(&mentions), "once, and once at the end: {endpoint}\n{}", gybe.log());
     }
 }
 
 #[test]
-fn an_endpoint_that_is_none_or_holds_a_password_is_refused() {
+fn rejects_an_invalid_endpoint_and_one_with_a_password() {
     for endpoint in
         ["collector:4318", "ftp://collector", "http://user:s3cret@collector", "http://", "http://c/?token=x"]
     {

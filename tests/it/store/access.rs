@@ -12,17 +12,17 @@ use gybe::store::{Claim, StoreError, connect};
 use serde_json::Map;
 
 use crate::support::store::whole;
-use crate::support::store_fixture::{Fixture, KEY, LONG, at, elsewhere, plan, vim};
+use crate::support::store_fixture::{KEY, LONG, StoreFixture, at, elsewhere, vim};
 
 on_both_engines! {
-    Fixture::sqlite(), Fixture::postgres();
-    another_projects_rows_are_not_found
-    a_row_that_cannot_be_read_is_named
-    a_caller_that_goes_away_leaves_no_transaction_behind
-    the_database_answers
+    StoreFixture::sqlite(), StoreFixture::postgres();
+    rows_of_another_project_are_not_found
+    an_unreadable_row_is_named
+    a_dropped_call_leaves_no_open_transaction
+    ping_succeeds
 }
 
-async fn another_projects_rows_are_not_found(f: Fixture) {
+async fn rows_of_another_project_are_not_found(f: StoreFixture) {
     let (mine, other) = (ProjectId::default(), elsewhere());
     let vim = Vim { is_default: true, ..vim(f.uuid(), "a") };
     f.store.create_vim(&vim).await.unwrap();
@@ -54,7 +54,7 @@ async fn another_projects_rows_are_not_found(f: Fixture) {
     assert!(f.store.op_occs(&other, &whole()).await.unwrap().is_empty());
 }
 
-async fn a_row_that_cannot_be_read_is_named(f: Fixture) {
+async fn an_unreadable_row_is_named(f: StoreFixture) {
     let op = f.operation().await;
     f.execute(r#"UPDATE vnf_lcm_op_occs SET plan = '{"forward": 1}'"#).await;
     let assert_named = |error: StoreError| match error {
@@ -66,17 +66,17 @@ async fn a_row_that_cannot_be_read_is_named(f: Fixture) {
     };
     assert_named(f.store.plan(op.id).await.unwrap_err());
     assert_named(f.store.claim("worker", LONG, 1).await.unwrap_err());
-    // It does not keep others from being claimed.
+    // It does not block claims of other operations.
     let other = f.operation().await;
     assert_eq!(f.claim(LONG).await.op.id, other.id);
-    // Nor when it is claimed together with them.
+    // Not even when it is claimed together with them.
     f.execute("UPDATE vnf_lcm_op_occs SET lease_until = 0").await;
     let Claim::Work(claimed) = f.store.claim("worker", LONG, 8).await.unwrap() else { panic!("nothing to claim") };
     assert_eq!(claimed.iter().map(|claimed| claimed.op.id).collect::<Vec<_>>(), [other.id]);
 }
 
-/// Polls `call` up to `polls` times, each time when it is woken, and drops it: while it waits, or when what it waits for
-/// has come. Tells whether it was done.
+/// Polls `call` up to `polls` times, each time after a wake-up, and drops it: before the next wake-up, or after it if
+/// `while_waiting` is false. Returns whether the call completed.
 async fn abandon<F: Future + Unpin>(mut call: F, polls: usize, while_waiting: bool) -> bool {
     let mut polled = 0;
     poll_fn(|context| {
@@ -93,15 +93,15 @@ async fn abandon<F: Future + Unpin>(mut call: F, polls: usize, while_waiting: bo
     .await
 }
 
-async fn a_caller_that_goes_away_leaves_no_transaction_behind(f: Fixture) {
+async fn a_dropped_call_leaves_no_open_transaction(f: StoreFixture) {
     let (mut done, mut tries) = (0, 0);
-    // However many polls it takes: until it was done a few times.
+    // With a growing number of polls, until the call completed a few times.
     while done < 10 {
         let instance = f.instance().await;
         let op = f.op(&instance);
         done += usize::from(abandon(f.store.begin_operation(&op, &instance), tries / 2, tries % 2 == 0).await);
         tries += 1;
-        // It happened whole or not at all.
+        // It took full effect or none.
         let version = f.store.instance(&instance.project_id, instance.id).await.unwrap().version;
         if let Err(error) = f.store.op_occ(&instance.project_id, op.id).await {
             assert!(matches!(error, StoreError::NotFound), "{error:?}");
@@ -117,12 +117,12 @@ async fn a_caller_that_goes_away_leaves_no_transaction_behind(f: Fixture) {
     assert!(count("vnf_lcm_op_occs").await >= done);
 }
 
-async fn the_database_answers(f: Fixture) {
+async fn ping_succeeds(f: StoreFixture) {
     f.store.ping().await.unwrap();
 }
 
 #[tokio::test]
-async fn a_url_of_another_kind_is_refused_without_repeating_it() {
+async fn rejects_an_unsupported_url_without_quoting_it() {
     for url in ["mysql://user:s3cr3t@host/db", "gybe.db", "sqlite://", "sqlite://:memory:", "sqlite::memory:"] {
         let refused = connect(url, KeyRing::parse(KEY).unwrap()).await.err().unwrap();
         assert!(matches!(refused, StoreError::InvalidUrl), "{refused:?}");

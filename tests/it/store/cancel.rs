@@ -6,19 +6,19 @@ use gybe::store::{Claim, StoreError};
 
 use super::cancel;
 use crate::support::store::{postponement, store_plan};
-use crate::support::store_fixture::{Fixture, LONG, at, elsewhere, ending, plan, problem, resource};
+use crate::support::store_fixture::{LONG, StoreFixture, at, elsewhere, ending, plan, problem, resource};
 
 on_both_engines! {
-    Fixture::sqlite(), Fixture::postgres();
-    a_renewal_tells_of_a_cancel_request
-    only_a_running_operation_is_cancelled
-    an_operation_that_waits_is_due_once_cancelled
-    a_cancelled_operation_is_not_put_off
+    StoreFixture::sqlite(), StoreFixture::postgres();
+    renewal_returns_a_cancel_request
+    only_running_operations_can_be_cancelled
+    cancel_makes_a_postponed_operation_due
+    a_cancelled_operation_is_not_postponed
     a_cancelled_operation_does_not_leave_starting
     a_cancel_request_is_signalled
 }
 
-async fn a_renewal_tells_of_a_cancel_request(f: Fixture) {
+async fn renewal_returns_a_cancel_request(f: StoreFixture) {
     let op = f.operation().await;
     let claimed = f.claim(LONG).await;
     f.execute("UPDATE vnf_lcm_op_occs SET cancel_mode = 'FORCEFUL'").await;
@@ -28,7 +28,7 @@ async fn a_renewal_tells_of_a_cancel_request(f: Fixture) {
     assert_eq!(f.op_occ(op.id).await.cancel, None, "it has taken effect");
 }
 
-async fn only_a_running_operation_is_cancelled(f: Fixture) {
+async fn only_running_operations_can_be_cancelled(f: StoreFixture) {
     use CancelMode::{Forceful, Graceful};
     assert_fails!(cancel(&f, VnfLcmOpOccId(f.uuid()), Graceful).await, StoreError::NotFound);
     for state in OpState::ALL {
@@ -48,7 +48,7 @@ async fn only_a_running_operation_is_cancelled(f: Fixture) {
     }
 }
 
-async fn an_operation_that_waits_is_due_once_cancelled(f: Fixture) {
+async fn cancel_makes_a_postponed_operation_due(f: StoreFixture) {
     let claimed = f.processing().await;
     f.store.postpone(claimed.lease, &postponement(OpState::Processing, LONG, 3), Some(&problem("down"))).await.unwrap();
     assert!(matches!(f.store.claim("worker", LONG, 1).await.unwrap(), Claim::Idle(Some(_))));
@@ -57,14 +57,14 @@ async fn an_operation_that_waits_is_due_once_cancelled(f: Fixture) {
     assert_eq!((claimed.op.cancel, claimed.attempt), (Some(CancelMode::Graceful), 3));
 }
 
-async fn a_cancelled_operation_is_not_put_off(f: Fixture) {
+async fn a_cancelled_operation_is_not_postponed(f: StoreFixture) {
     let claimed = f.processing().await;
     cancel(&f, claimed.op.id, CancelMode::Graceful).await.unwrap();
     f.store.postpone(claimed.lease, &postponement(OpState::Processing, LONG, 1), None).await.unwrap();
     assert_eq!(f.claim(LONG).await.op.cancel, Some(CancelMode::Graceful));
 }
 
-async fn a_cancelled_operation_does_not_leave_starting(f: Fixture) {
+async fn a_cancelled_operation_does_not_leave_starting(f: StoreFixture) {
     f.operation().await;
     let claimed = f.claim(LONG).await;
     cancel(&f, claimed.op.id, CancelMode::Graceful).await.unwrap();
@@ -74,7 +74,7 @@ async fn a_cancelled_operation_does_not_leave_starting(f: Fixture) {
     assert!(f.store.resources(claimed.instance.id).await.unwrap().is_empty());
 }
 
-async fn a_cancel_request_is_signalled(f: Fixture) {
+async fn a_cancel_request_is_signalled(f: StoreFixture) {
     let claimed = f.processing().await;
     let mut cancels = f.store.cancels();
     assert!(!cancels.has_changed().unwrap());

@@ -23,10 +23,10 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
 use crate::support::store::{outcome, record, whole};
-use crate::support::store_fixture::{Fixture, LONG, content};
+use crate::support::store_fixture::{LONG, StoreFixture, content};
 
 on_both_engines! {
-    Site::of(Fixture::sqlite().await), Site::of(Fixture::postgres().await);
+    FilterFixture::of(StoreFixture::sqlite().await), FilterFixture::of(StoreFixture::postgres().await);
     finds_each_shown_attribute_by_its_value
     compares_each_shown_attribute_by_its_type
     finds_keys_of_maps
@@ -35,14 +35,14 @@ on_both_engines! {
     matches_no_absent_attribute
     never_runs_text_of_a_caller_as_sql
     does_not_find_secrets
-    pages_of_a_filtered_list_have_each_element_once
+    pages_of_a_filtered_list_contain_each_element_once
 }
 
 // --- rows in the database -------------------------------------------------------------------------------------------
 
 /// A store with instances, op occurrences and packages that differ in every attribute.
-pub struct Site {
-    pub fixture: Fixture,
+pub struct FilterFixture {
+    pub fixture: StoreFixture,
     lists: Vec<List>,
 }
 
@@ -93,7 +93,7 @@ fn connection(name: &str, home: bool) -> VimConnection {
     }
 }
 
-async fn instances(f: &Fixture) -> Vec<VnfInstance> {
+async fn instances(f: &StoreFixture) -> Vec<VnfInstance> {
     let mut made = Vec::new();
     for number in 0..4 {
         let plain = f.instance_of(f.onboarded().await);
@@ -128,7 +128,7 @@ async fn instances(f: &Fixture) -> Vec<VnfInstance> {
 
 /// One operation per instance: one just begun, one failed, one completed, one with a cancel request; and a second completed
 /// one of the third instance.
-async fn operations(f: &Fixture, instances: &[VnfInstance]) {
+async fn operations(f: &StoreFixture, instances: &[VnfInstance]) {
     let operations = [
         LcmOperation::Instantiate,
         LcmOperation::Scale,
@@ -185,8 +185,7 @@ async fn operations(f: &Fixture, instances: &[VnfInstance]) {
     }
 }
 
-async fn more_packages(f: &Fixture) {
-    let project = ProjectId::default();
+async fn more_packages(f: &StoreFixture) {
     let fresh = VnfPackage { user_defined_data: object(json!({ "owner": "Zoë", "n": 1.5 })), ..f.package() };
     f.store.create_package(&fresh).await.unwrap();
     let refused = f.package();
@@ -223,8 +222,8 @@ async fn more_packages(f: &Fixture) {
     f.store.finish_onboarding(&lease, &content, &[]).await.unwrap();
 }
 
-impl Site {
-    pub async fn of(fixture: Fixture) -> Self {
+impl FilterFixture {
+    pub async fn of(fixture: StoreFixture) -> Self {
         let made = instances(&fixture).await;
         operations(&fixture, &made).await;
         more_packages(&fixture).await;
@@ -341,29 +340,29 @@ fn condition(operator: &str, path: &[String], value: &Value) -> String {
     format!("({operator},{},{})", attribute(path), quoted(&text(value)))
 }
 
-async fn finds_each_shown_attribute_by_its_value(site: Site) {
-    for list in &site.lists {
+async fn finds_each_shown_attribute_by_its_value(filters: FilterFixture) {
+    for list in &filters.lists {
         let attributes = list.attributes();
         assert!(attributes.len() > 15, "{}: {attributes:?}", list.name);
         for (path, values) in attributes {
             for value in &values {
                 let (eq, neq) = (condition("eq", &path, value), condition("neq", &path, value));
-                assert_eq!(site.found(list, &eq).await, list.expected(&path, |other| other == value), "{eq}");
-                assert_eq!(site.found(list, &neq).await, list.expected(&path, |other| other != value), "{neq}");
+                assert_eq!(filters.found(list, &eq).await, list.expected(&path, |other| other == value), "{eq}");
+                assert_eq!(filters.found(list, &neq).await, list.expected(&path, |other| other != value), "{neq}");
             }
             let all: Vec<_> = values.iter().take(3).map(|value| quoted(&text(value))).collect();
             for (operator, wanted) in [("in", true), ("nin", false)] {
                 let several = format!("({operator},{},{})", attribute(&path), all.join(","));
                 let expected =
                     list.expected(&path, |other| values.iter().take(3).any(|value| value == other) == wanted);
-                assert_eq!(site.found(list, &several).await, expected, "{several}");
+                assert_eq!(filters.found(list, &several).await, expected, "{several}");
             }
         }
     }
 }
 
-async fn compares_each_shown_attribute_by_its_type(site: Site) {
-    for list in &site.lists {
+async fn compares_each_shown_attribute_by_its_type(filters: FilterFixture) {
+    for list in &filters.lists {
         for (path, values) in list.attributes() {
             for value in values.iter().take(4) {
                 match value {
@@ -381,18 +380,18 @@ async fn compares_each_shown_attribute_by_its_type(site: Site) {
                             other.as_f64().is_some_and(|other| other < number) || text(other, |a, b| a < b)
                         };
                         let gt = condition("gt", &path, value);
-                        assert_eq!(site.found(list, &gt).await, list.expected(&path, greater), "{gt}");
+                        assert_eq!(filters.found(list, &gt).await, list.expected(&path, greater), "{gt}");
                         let lt = condition("lt", &path, value);
-                        assert_eq!(site.found(list, &lt).await, list.expected(&path, less), "{lt}");
+                        assert_eq!(filters.found(list, &lt).await, list.expected(&path, less), "{lt}");
                     }
-                    _ => texts_are_compared(&site, list, &path, value.as_str().unwrap()).await,
+                    _ => texts_are_compared(&filters, list, &path, value.as_str().unwrap()).await,
                 }
             }
         }
     }
 }
 
-async fn texts_are_compared(site: &Site, list: &List, path: &[String], value: &str) {
+async fn texts_are_compared(filters: &FilterFixture, list: &List, path: &[String], value: &str) {
     let is =
         |holds: fn(&str, &str) -> bool| move |other: &Value| other.as_str().is_some_and(|other| holds(other, value));
     // Times are written in UTC with as many digits as needed, so the order of their texts is different.
@@ -405,33 +404,36 @@ async fn texts_are_compared(site: &Site, list: &List, path: &[String], value: &s
             ("lte", |a, b| a <= b),
         ] {
             let text = condition(operator, path, &value.into());
-            assert_eq!(site.found(list, &text).await, list.expected(path, is(holds)), "{text}");
+            assert_eq!(filters.found(list, &text).await, list.expected(path, is(holds)), "{text}");
         }
         let part: String = value.chars().skip(1).take(5).collect();
         for (operator, wanted) in [("cont", true), ("ncont", false)] {
             let text = condition(operator, path, &part.as_str().into());
             let holds = |other: &Value| other.as_str().is_some_and(|other| other.contains(&part) == wanted);
-            assert_eq!(site.found(list, &text).await, list.expected(path, holds), "{text}");
+            assert_eq!(filters.found(list, &text).await, list.expected(path, holds), "{text}");
         }
     }
 }
 
-async fn finds_keys_of_maps(site: Site) {
-    let list = site.list(&vnf_instances::V2);
+async fn finds_keys_of_maps(filters: FilterFixture) {
+    let list = filters.list(&vnf_instances::V2);
     let with = having_in(list, "/vimConnectionInfo", "east");
     assert_eq!(with.len(), 3);
-    assert_eq!(site.found(list, "(eq,vimConnectionInfo/@key,east)").await, with);
-    assert_eq!(site.found(list, "(eq,metadata/@key,tags)").await, having_in(list, "/metadata", "tags"));
-    assert_eq!(site.found(list, "(cont,extensions/deep/@key,fla)").await, having_in(list, "/extensions/deep", "flag"));
-    assert!(site.found(list, "(eq,metadata/@key,nothing)").await.is_empty());
-    let list = site.list(&op_occs::V2);
+    assert_eq!(filters.found(list, "(eq,vimConnectionInfo/@key,east)").await, with);
+    assert_eq!(filters.found(list, "(eq,metadata/@key,tags)").await, having_in(list, "/metadata", "tags"));
+    assert_eq!(
+        filters.found(list, "(cont,extensions/deep/@key,fla)").await,
+        having_in(list, "/extensions/deep", "flag")
+    );
+    assert!(filters.found(list, "(eq,metadata/@key,nothing)").await.is_empty());
+    let list = filters.list(&op_occs::V2);
     let changed = having_in(list, "/changedInfo", "vnfInstanceName");
     assert_eq!(changed.len(), 1);
-    assert_eq!(site.found(list, "(eq,changedInfo/@key,vnfInstanceName)").await, changed);
-    assert_eq!(site.found(list, "(cont,operationParams/additionalParams/@key,spac,x)").await.len(), 5);
-    assert_eq!(site.found(list, "(neq,operationParams/additionalParams/@key,namespace)").await.len(), 5);
-    assert!(site.found(list, "(eq,operationParams/@key,additional)").await.is_empty());
-    assert!(site.found(list, "(gt,changedInfo/@key,zz)").await.is_empty());
+    assert_eq!(filters.found(list, "(eq,changedInfo/@key,vnfInstanceName)").await, changed);
+    assert_eq!(filters.found(list, "(cont,operationParams/additionalParams/@key,spac,x)").await.len(), 5);
+    assert_eq!(filters.found(list, "(neq,operationParams/additionalParams/@key,namespace)").await.len(), 5);
+    assert!(filters.found(list, "(eq,operationParams/@key,additional)").await.is_empty());
+    assert!(filters.found(list, "(gt,changedInfo/@key,zz)").await.is_empty());
 }
 
 /// The identifiers of elements that have a member of that name.
@@ -440,39 +442,39 @@ fn having_in(list: &List, path: &str, key: &str) -> Vec<String> {
     with.map(|element| element["id"].as_str().unwrap().to_owned()).collect()
 }
 
-async fn applies_conditions_on_one_array_to_one_entry(site: Site) {
-    let list = site.list(&vnf_instances::V2);
+async fn applies_conditions_on_one_array_to_one_entry(filters: FilterFixture) {
+    let list = filters.list(&vnf_instances::V2);
     let levels = |aspect: &str, level: u32| {
         format!(
             "(eq,instantiatedVnfInfo/scaleStatus/aspectId,{aspect});(eq,instantiatedVnfInfo/scaleStatus/scaleLevel,{level})"
         )
     };
-    assert_eq!(site.found(list, &levels("a", 1)).await.len(), 1);
-    assert_eq!(site.found(list, &levels("b", 10)).await.len(), 2);
-    assert!(site.found(list, &levels("a", 10)).await.is_empty(), "b has that level, not a");
+    assert_eq!(filters.found(list, &levels("a", 1)).await.len(), 1);
+    assert_eq!(filters.found(list, &levels("b", 10)).await.len(), 2);
+    assert!(filters.found(list, &levels("a", 10)).await.is_empty(), "b has that level, not a");
     let elsewhere =
         "(eq,instantiatedVnfInfo/scaleStatus/aspectId,b);(eq,instantiatedVnfInfo/vnfcResourceInfo/id,app-2)";
-    assert_eq!(site.found(list, elsewhere).await.len(), 1, "other arrays are on their own");
+    assert_eq!(filters.found(list, elsewhere).await.len(), 1, "other arrays are on their own");
     let home = "(eq,instantiatedVnfInfo/vnfcResourceInfo/computeResource/vimConnectionId,west)";
-    assert_eq!(site.found(list, home).await.len(), 1);
+    assert_eq!(filters.found(list, home).await.len(), 1);
 }
 
-async fn requires_all_conditions(site: Site) {
-    let list = site.list(&vnf_instances::V1);
-    let east = site.found(list, "(eq,instantiationState,INSTANTIATED)").await;
+async fn requires_all_conditions(filters: FilterFixture) {
+    let list = filters.list(&vnf_instances::V1);
+    let east = filters.found(list, "(eq,instantiationState,INSTANTIATED)").await;
     assert_eq!(east.len(), 2);
     let both = format!("(eq,instantiationState,INSTANTIATED);(eq,id,{})", east[1]);
-    assert_eq!(site.found(list, &both).await, [east[1].clone()]);
-    assert!(site.found(list, "(eq,instantiationState,INSTANTIATED);(eq,vnfInstanceName,x)").await.is_empty());
-    let ops = site.list(&op_occs::V2);
+    assert_eq!(filters.found(list, &both).await, [east[1].clone()]);
+    assert!(filters.found(list, "(eq,instantiationState,INSTANTIATED);(eq,vnfInstanceName,x)").await.is_empty());
+    let ops = filters.list(&op_occs::V2);
     let time = ops.elements[1]["startTime"].as_str().unwrap();
     let since = format!("(gte,startTime,{time});(neq,operation,SCALE)");
-    assert_eq!(site.found(ops, &since).await.len(), 3);
-    let later = site.found(ops, &format!("(gt,startTime,{time})")).await;
+    assert_eq!(filters.found(ops, &since).await.len(), 3);
+    let later = filters.found(ops, &format!("(gt,startTime,{time})")).await;
     assert_eq!(later.len(), 3, "as points in time");
 }
 
-async fn matches_no_absent_attribute(site: Site) {
+async fn matches_no_absent_attribute(filters: FilterFixture) {
     for (members, text) in [
         (&vnf_instances::V2, "(neq,metadata/nothing,x)"),
         (&vnf_instances::V2, "(ncont,metadata/nothing/at/all,x)"),
@@ -484,11 +486,11 @@ async fn matches_no_absent_attribute(site: Site) {
         (&packages::V2, "(neq,packageSecurityOption,x)"),
         (&vnf_instances::V1, "(eq,metadata,x)"),
     ] {
-        assert!(site.found(site.list(members), text).await.is_empty(), "{text}");
+        assert!(filters.found(filters.list(members), text).await.is_empty(), "{text}");
     }
 }
 
-async fn never_runs_text_of_a_caller_as_sql(site: Site) {
+async fn never_runs_text_of_a_caller_as_sql(filters: FilterFixture) {
     let hostile = [
         "x'; DROP TABLE vnf_instances; --",
         "$1",
@@ -503,7 +505,7 @@ async fn never_runs_text_of_a_caller_as_sql(site: Site) {
         "[*]",
         "é\u{1F600}",
     ];
-    for list in &site.lists {
+    for list in &filters.lists {
         let (simple, open) = match list.name {
             "vnf_instances" => ("vnfProductName", "metadata"),
             "vnf_lcm_op_occs" => ("vnfInstanceId", "operationParams"),
@@ -513,35 +515,36 @@ async fn never_runs_text_of_a_caller_as_sql(site: Site) {
             for operator in ["eq", "cont", "gt"] {
                 let value = quoted(word);
                 let name = attribute(&[word.to_owned()]);
-                site.found(list, &format!("({operator},{simple},{value})")).await;
-                site.found(
-                    list,
-                    &format!("({operator},{open}/{name}/{name},{value});({operator},{open}/{name}/@key,{value})"),
-                )
-                .await;
+                filters.found(list, &format!("({operator},{simple},{value})")).await;
+                filters
+                    .found(
+                        list,
+                        &format!("({operator},{open}/{name}/{name},{value});({operator},{open}/{name}/@key,{value})"),
+                    )
+                    .await;
             }
-            assert!(site.found(list, &format!("(eq,{simple},{})", quoted(word))).await.is_empty(), "{word}");
+            assert!(filters.found(list, &format!("(eq,{simple},{})", quoted(word))).await.is_empty(), "{word}");
         }
-        assert_eq!(site.found(list, "(neq,id,x)").await.len(), list.elements.len(), "all are still there");
+        assert_eq!(filters.found(list, "(neq,id,x)").await.len(), list.elements.len(), "all are still there");
     }
 }
 
-async fn does_not_find_secrets(site: Site) {
+async fn does_not_find_secrets(filters: FilterFixture) {
     for (members, way) in [(&vnf_instances::V1, "vimConnectionInfo"), (&vnf_instances::V2, "vimConnectionInfo/east")] {
         let problem = parse_filter(&format!("(eq,{way}/accessInfo/bearer_token,s3cret)"), members).unwrap_err();
         assert!(problem.detail.contains("unknown attribute"), "{}", problem.detail);
         let shown = format!("(cont,{way}/accessInfo/client_cert,certificate)");
-        assert_eq!(site.found(site.list(members), &shown).await.len(), 3);
+        assert_eq!(filters.found(filters.list(members), &shown).await.len(), 3);
         for internal in ["home", "added_by", "secrets"] {
             assert!(parse_filter(&format!("(neq,{way}/{internal},x)"), members).is_err(), "{internal} is not shown");
         }
     }
 }
 
-async fn pages_of_a_filtered_list_have_each_element_once(site: Site) {
-    let list = site.list(&op_occs::V2);
+async fn pages_of_a_filtered_list_contain_each_element_once(filters: FilterFixture) {
+    let list = filters.list(&op_occs::V2);
     let filter = parse_filter("(in,operation,INSTANTIATE,MODIFY_INFO,CHANGE_VNFPKG)", list.members).unwrap();
-    let (store, project) = (&site.fixture.store, ProjectId::default());
+    let (store, project) = (&filters.fixture.store, ProjectId::default());
     let mut seen = Vec::new();
     let mut after = None;
     loop {
@@ -550,7 +553,7 @@ async fn pages_of_a_filtered_list_have_each_element_once(site: Site) {
         after = Some(gybe::store::PageCursor::of(op.start_time, op.id.0));
         seen.push(op.id.to_string());
     }
-    assert_eq!(seen, site.page(list, &Page { filter: &filter, ..whole() }).await.unwrap());
+    assert_eq!(seen, filters.page(list, &Page { filter: &filter, ..whole() }).await.unwrap());
     assert_eq!(seen.iter().collect::<BTreeSet<_>>().len(), 4);
 }
 

@@ -13,21 +13,21 @@ use serde_json::{Value, json};
 
 use crate::support::store::{progress, store_plan, whole};
 use crate::support::store_fixture::{
-    Fixture, LONG, assert_same, at, connection_to, elsewhere, ending, instantiated, key, object, plan,
+    LONG, StoreFixture, assert_same, at, connection_to, elsewhere, ending, instantiated, key, object, plan,
 };
 
 on_both_engines! {
-    Fixture::sqlite(), Fixture::postgres();
-    instances_are_kept
-    the_pages_of_a_list_have_each_instance_once_in_a_stable_order
+    StoreFixture::sqlite(), StoreFixture::postgres();
+    instances_are_stored_and_loaded
+    pages_contain_each_instance_once_in_a_stable_order
     an_instance_needs_an_enabled_package
-    an_instance_is_deleted_when_nothing_is_left_of_it
-    the_namespace_is_in_vnf_metadata
-    instantiated_instances_are_found_with_what_there_is_to_look_at
+    an_instance_is_deleted_only_when_nothing_refers_to_it
+    the_namespace_is_stored_in_vnf_metadata
+    instantiated_instances_are_listed_with_their_location
     an_instance_is_refreshed_unless_it_changed_or_an_operation_is_live
 }
 
-async fn instances_are_kept(f: Fixture) {
+async fn instances_are_stored_and_loaded(f: StoreFixture) {
     let project = ProjectId::default();
     let package = f.onboarded().await;
     let bare = VnfInstance { name: None, created_at: at(6), ..f.instance_of(package) };
@@ -59,11 +59,11 @@ async fn instances_are_kept(f: Fixture) {
     assert_same(&both[1], &bare);
 }
 
-async fn the_pages_of_a_list_have_each_instance_once_in_a_stable_order(f: Fixture) {
+async fn pages_contain_each_instance_once_in_a_stable_order(f: StoreFixture) {
     let project = ProjectId::default();
     let package = f.onboarded().await;
     let mut made = Vec::new();
-    // Several at each point in time: then the ids decide.
+    // Several instances at each time: the ids decide the order.
     for number in 0..10 {
         let instance = VnfInstance { created_at: at(number / 4), ..f.instance_of(package) };
         f.store.create_instance(&instance).await.unwrap();
@@ -76,7 +76,7 @@ async fn the_pages_of_a_list_have_each_instance_once_in_a_stable_order(f: Fixtur
         let page = Page { after, limit: 3, ..whole() };
         let page = f.store.list_instances(&project, &page).await.unwrap();
         let Some(last) = page.last() else { break };
-        // What the next page begins after may be gone by then.
+        // The last element of a page may be deleted before the next page is read.
         after = Some(last.place);
         f.store.delete_instance(&project, last.id, None).await.unwrap();
         seen.extend(page.iter().map(|listed| listed.id.to_string()));
@@ -84,7 +84,7 @@ async fn the_pages_of_a_list_have_each_instance_once_in_a_stable_order(f: Fixtur
     assert_eq!(seen, made.into_iter().map(|(_, id)| id).collect::<Vec<_>>());
 }
 
-async fn an_instance_needs_an_enabled_package(f: Fixture) {
+async fn an_instance_needs_an_enabled_package(f: StoreFixture) {
     let project = ProjectId::default();
     let fresh = f.package();
     f.store.create_package(&fresh).await.unwrap();
@@ -102,7 +102,7 @@ async fn an_instance_needs_an_enabled_package(f: Fixture) {
     assert!(f.store.list_instances(&project, &whole()).await.unwrap().is_empty());
 }
 
-async fn an_instance_is_deleted_when_nothing_is_left_of_it(f: Fixture) {
+async fn an_instance_is_deleted_only_when_nothing_refers_to_it(f: StoreFixture) {
     let project = ProjectId::default();
     let claimed = f.processing().await;
     let id = claimed.instance.id;
@@ -132,7 +132,7 @@ async fn an_instance_is_deleted_when_nothing_is_left_of_it(f: Fixture) {
     assert_eq!(f.store.op_occs(&project, &whole()).await.unwrap().len(), 2, "what was done stays known");
 }
 
-async fn the_namespace_is_in_vnf_metadata(f: Fixture) {
+async fn the_namespace_is_stored_in_vnf_metadata(f: StoreFixture) {
     let namespace = Some("edge".to_owned().try_into().unwrap());
     let metadata = VnfMetadata { namespace, user: object(json!({"key": "value"})) };
     let instance = VnfInstance { metadata, ..f.instance_of(f.onboarded().await) };
@@ -141,7 +141,7 @@ async fn the_namespace_is_in_vnf_metadata(f: Fixture) {
     assert_eq!(serde_json::from_str::<Value>(&kept).unwrap(), json!({"namespace": "edge", "key": "value"}));
 }
 
-async fn instantiated_instances_are_found_with_what_there_is_to_look_at(f: Fixture) {
+async fn instantiated_instances_are_listed_with_their_location(f: StoreFixture) {
     let claimed = f.processing().await;
     assert_eq!(f.store.instantiated(None).await.unwrap(), []);
     let id = f.instantiate(claimed).await;
@@ -160,7 +160,7 @@ async fn instantiated_instances_are_found_with_what_there_is_to_look_at(f: Fixtu
     assert_eq!(f.store.instantiated(Some(&[])).await.unwrap(), []);
 }
 
-async fn an_instance_is_refreshed_unless_it_changed_or_an_operation_is_live(f: Fixture) {
+async fn an_instance_is_refreshed_unless_it_changed_or_an_operation_is_live(f: StoreFixture) {
     let claimed = f.processing().await;
     let id = f.instantiate(claimed).await;
     let mut instance = f.store.instance(&ProjectId::default(), id).await.unwrap();

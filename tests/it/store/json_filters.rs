@@ -12,10 +12,10 @@ use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
 
 use crate::support::store::whole;
-use crate::support::store_fixture::Fixture;
+use crate::support::store_fixture::StoreFixture;
 
 on_both_engines! {
-    Fixture::sqlite(), Fixture::postgres();
+    StoreFixture::sqlite(), StoreFixture::postgres();
     finds_the_right_operations
     returns_page_after_page
     agrees_with_a_simple_evaluation_on_random_json
@@ -26,7 +26,7 @@ const OPERATIONS: u64 = 2500;
 
 /// Ended op occurrences, two per start time. Their levels repeat 0, 1, 2; one in a hundred is `rare`, the last one is `last`; none
 /// has both `odd` and `even`.
-async fn many(f: &Fixture) {
+async fn many(f: &StoreFixture) {
     let rows = (0..OPERATIONS).map(|number| {
         let parity = if number % 2 == 0 { "even" } else { "odd" };
         let additional = json!({ "level": number % 3, parity: "yes", "rare": number % 100 == 7, "last": number == OPERATIONS - 1 });
@@ -50,7 +50,7 @@ async fn many(f: &Fixture) {
 }
 
 /// The numbers of the op occurrences that a filter finds on a page.
-async fn found(f: &Fixture, text: &str, after: Option<PageCursor>, limit: usize) -> Vec<u64> {
+async fn found(f: &StoreFixture, text: &str, after: Option<PageCursor>, limit: usize) -> Vec<u64> {
     let filter = parse_filter(text, &op_occs::V2).unwrap();
     let page = Page { filter: &filter, after, limit };
     let ops = f.store.op_occs(&ProjectId::default(), &page).await.unwrap();
@@ -107,7 +107,7 @@ fn cases() -> Vec<(String, Vec<u64>)> {
     ]
 }
 
-async fn finds_the_right_operations(f: Fixture) {
+async fn finds_the_right_operations(f: StoreFixture) {
     many(&f).await;
     for (text, expected) in cases() {
         assert_eq!(found(&f, &text, None, 5000).await, expected, "{text}");
@@ -115,7 +115,7 @@ async fn finds_the_right_operations(f: Fixture) {
     }
 }
 
-async fn returns_page_after_page(f: Fixture) {
+async fn returns_page_after_page(f: StoreFixture) {
     many(&f).await;
     for (text, expected) in [
         (format!("(eq,{PARAMS}/odd,yes)"), numbers(|number| number % 2 == 1)),
@@ -251,7 +251,7 @@ fn compare(operator: &str, found: &Value, value: &str) -> bool {
     }
 }
 
-async fn agrees_with_a_simple_evaluation_on_random_json(f: Fixture) {
+async fn agrees_with_a_simple_evaluation_on_random_json(f: StoreFixture) {
     let mut runner = TestRunner::deterministic();
     let members = prop::collection::btree_map(any_name(), any_json(), 2..5);
     let params = members.prop_map(|members| Value::Object(members.into_iter().collect())).boxed();
@@ -283,7 +283,7 @@ async fn agrees_with_a_simple_evaluation_on_random_json(f: Fixture) {
 }
 
 /// Rows that take a filter by JSON a minute: each has an array of 500,000 objects.
-async fn slow_rows(f: &Fixture) {
+async fn slow_rows(f: &StoreFixture) {
     let array = if f.is_postgres() {
         "(SELECT jsonb_agg(jsonb_build_object('a', n)) FROM generate_series(1, 500000) AS n)"
     } else {
@@ -301,7 +301,7 @@ async fn slow_rows(f: &Fixture) {
     .await;
 }
 
-async fn stops_a_slow_filter_at_its_deadline(f: Fixture) {
+async fn stops_a_slow_filter_at_its_deadline(f: StoreFixture) {
     slow_rows(&f).await;
     // Each condition but the last holds for the last element of the array only.
     let text = format!("{}(eq,operationParams/list/a,0)", "(eq,operationParams/list/a,500000);".repeat(15));

@@ -29,9 +29,9 @@ use gybe::domain::op_occ::{CancelMode, OpState};
 use gybe::store::{Checkpoint, Lease, StoreError};
 
 use crate::support::store::{postponement, progress, store_plan};
-use crate::support::store_fixture::{Fixture, LONG, at, ending, key, plan, present, resource};
+use crate::support::store_fixture::{LONG, StoreFixture, at, ending, key, plan, present, resource};
 
-/// All there are, of either engine.
+/// All migrations of either engine.
 const MIGRATIONS: &[&str] = &[
     "1 initial",
     "2 traceparent",
@@ -48,8 +48,8 @@ const MIGRATIONS: &[&str] = &[
     "20 onboarding leases",
 ];
 
-/// Every write with `lease`; each must be refused.
-async fn assert_lost(f: &Fixture, lease: Lease) {
+/// Makes every write with `lease`; each must be rejected.
+async fn assert_lost(f: &StoreFixture, lease: Lease) {
     let (op, epoch) = (lease.op, lease.epoch);
     let again = || Lease { op, epoch };
     let states = vec![(key("a"), present("zombie"))];
@@ -66,6 +66,6 @@ async fn assert_lost(f: &Fixture, lease: Lease) {
     assert_fails!(f.store.end_operation(again(), &ending).await, StoreError::LeaseLost);
 }
 
-async fn cancel(f: &Fixture, id: VnfLcmOpOccId, mode: CancelMode) -> Result<(), StoreError> {
+async fn cancel(f: &StoreFixture, id: VnfLcmOpOccId, mode: CancelMode) -> Result<(), StoreError> {
     f.store.cancel_operation(&ProjectId::default(), id, mode).await
 }

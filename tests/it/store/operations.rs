@@ -1,6 +1,5 @@
 //! How operations begin, end and are resumed.
 
-use std::any::Any;
 use std::sync::Arc;
 
 use futures::future::join_all;
@@ -14,26 +13,26 @@ use gybe::store::{Claim, Lease, OperationEnded, OperationOutcome, StoreError, co
 
 use crate::support::store::{outcome, progress, record, store_plan, whole};
 use crate::support::store_fixture::{
-    Fixture, KEY, LONG, assert_same, at, elsewhere, ending, instantiated, plan, problem, vim, vnfc,
+    KEY, LONG, StoreFixture, assert_same, at, elsewhere, ending, instantiated, plan, problem, vim, vnfc,
 };
 
 on_both_engines! {
-    Fixture::sqlite(), Fixture::postgres();
+    StoreFixture::sqlite(), StoreFixture::postgres();
     an_operation_begins_together_with_its_instance
     an_operation_does_not_begin_on_an_instance_that_changed
     one_operation_of_an_instance_is_live
     operations_are_listed_oldest_first
-    an_operation_ends_with_its_instance
-    an_operation_ends_with_its_inventory_forgotten_only_where_it_says_so
-    an_operation_ends_only_from_its_state
-    a_failed_operation_is_retried_where_it_stopped
-    a_failed_operation_is_rolled_back_from_the_first_step
-    a_retry_after_a_rollback_that_failed_starts_over
-    only_a_failed_operation_is_resumed
-    endings_are_told
+    an_outcome_updates_operation_and_instance_together
+    an_outcome_clears_the_inventory_only_on_request
+    an_outcome_requires_the_expected_state
+    retry_continues_at_the_failed_step
+    rollback_starts_at_the_first_step
+    retry_after_a_failed_rollback_starts_over
+    only_failed_operations_can_be_resumed
+    ended_operations_are_published
 }
 
-async fn an_operation_begins_together_with_its_instance(f: Fixture) {
+async fn an_operation_begins_together_with_its_instance(f: StoreFixture) {
     let instance = f.instance().await;
     let op = VnfLcmOpOcc { is_automatic_invocation: true, ..f.op(&instance) };
     let changed = VnfInstance { name: Some("changed".to_owned()), ..instance.clone() };
@@ -45,7 +44,7 @@ async fn an_operation_begins_together_with_its_instance(f: Fixture) {
     assert_same(&after, &VnfInstance { version: 2, ..changed });
 }
 
-async fn an_operation_does_not_begin_on_an_instance_that_changed(f: Fixture) {
+async fn an_operation_does_not_begin_on_an_instance_that_changed(f: StoreFixture) {
     let instance = f.instance().await;
     let old = VnfInstance { version: 0, ..instance.clone() };
     let op = f.op(&instance);
@@ -59,7 +58,7 @@ async fn an_operation_does_not_begin_on_an_instance_that_changed(f: Fixture) {
     f.store.begin_operation(&op, &instance).await.unwrap();
 }
 
-async fn one_operation_of_an_instance_is_live(f: Fixture) {
+async fn one_operation_of_an_instance_is_live(f: StoreFixture) {
     let instance = f.instance().await;
     let ops: Vec<_> = (0..16).map(|_| f.op(&instance)).collect();
     let began = join_all(ops.iter().map(|op| {
@@ -76,7 +75,7 @@ async fn one_operation_of_an_instance_is_live(f: Fixture) {
     assert_eq!(f.store.op_occs(&instance.project_id, &whole()).await.unwrap().len(), 1);
     assert_eq!(f.store.instance(&instance.project_id, instance.id).await.unwrap().version, 2);
 
-    // In FAILED_TEMP it is still not over; once it is, the next may begin.
+    // FAILED_TEMP is not final. After it, the next operation may start.
     let claimed = f.claim(LONG).await;
     store_plan(&*f.store, &claimed.lease, LONG, &plan(), &[], at(11)).await.unwrap();
     f.store.end_operation(claimed.lease, &ending(OpState::Processing, OpState::FailedTemp)).await.unwrap();
@@ -87,7 +86,7 @@ async fn one_operation_of_an_instance_is_live(f: Fixture) {
     f.store.begin_operation(&next, &instance).await.unwrap();
 }
 
-async fn operations_are_listed_oldest_first(f: Fixture) {
+async fn operations_are_listed_oldest_first(f: StoreFixture) {
     let mut begun = Vec::new();
     for start in [3, 1, 2] {
         let instance = f.instance().await;
@@ -99,7 +98,7 @@ async fn operations_are_listed_oldest_first(f: Fixture) {
     assert_eq!(f.store.op_occs(&ProjectId::default(), &whole()).await.unwrap(), begun);
 }
 
-async fn an_operation_ends_with_its_instance(f: Fixture) {
+async fn an_outcome_updates_operation_and_instance_together(f: StoreFixture) {
     let claimed = f.processing().await;
     let instance = VnfInstance { instantiated: Some(instantiated()), ..claimed.instance };
     let changes = ResourceChanges {
@@ -128,7 +127,7 @@ async fn an_operation_ends_with_its_instance(f: Fixture) {
     assert!(matches!(f.store.claim("worker", LONG, 1).await.unwrap(), Claim::Idle(None)));
 }
 
-async fn an_operation_ends_with_its_inventory_forgotten_only_where_it_says_so(f: Fixture) {
+async fn an_outcome_clears_the_inventory_only_on_request(f: StoreFixture) {
     for discard_inventory in [false, true] {
         let claimed = f.processing().await;
         let id = claimed.instance.id;
@@ -139,12 +138,12 @@ async fn an_operation_ends_with_its_inventory_forgotten_only_where_it_says_so(f:
     }
 }
 
-async fn an_operation_ends_only_from_its_state(f: Fixture) {
+async fn an_outcome_requires_the_expected_state(f: StoreFixture) {
     let claimed = f.processing().await;
     let (op, epoch) = (claimed.lease.op, claimed.lease.epoch);
     let from_elsewhere = ending(OpState::Starting, OpState::RolledBack);
     assert_fails!(f.store.end_operation(Lease { op, epoch }, &from_elsewhere).await, StoreError::Stale);
-    // Nor with an instance that is not the one that was claimed.
+    // Nor with another instance than the claimed one.
     let old = VnfInstance { version: 0, ..claimed.instance };
     let with_old = OperationOutcome { instance: Some(old), ..ending(OpState::Processing, OpState::Completed) };
     assert_fails!(f.store.end_operation(Lease { op, epoch }, &with_old).await, StoreError::Stale);
@@ -152,7 +151,7 @@ async fn an_operation_ends_only_from_its_state(f: Fixture) {
     f.store.renew(&claimed.lease, LONG).await.unwrap();
 }
 
-async fn a_failed_operation_is_retried_where_it_stopped(f: Fixture) {
+async fn retry_continues_at_the_failed_step(f: StoreFixture) {
     let op = f.failed().await;
     let failed = f.op_occ(op.id).await;
     assert_eq!((failed.state, failed.error), (OpState::FailedTemp, Some(problem("first"))));
@@ -163,7 +162,7 @@ async fn a_failed_operation_is_retried_where_it_stopped(f: Fixture) {
     assert_eq!((claimed.op.error, claimed.steps_done, claimed.attempt), (Some(problem("first")), 1, 0));
 }
 
-async fn a_failed_operation_is_rolled_back_from_the_first_step(f: Fixture) {
+async fn rollback_starts_at_the_first_step(f: StoreFixture) {
     let op = f.failed().await;
     f.store.resume_operation(&op.project_id, op.id, OpEvent::Rollback, at(30)).await.unwrap();
     let claimed = f.claim(LONG).await;
@@ -171,7 +170,7 @@ async fn a_failed_operation_is_rolled_back_from_the_first_step(f: Fixture) {
     assert_eq!((claimed.plan, claimed.op.error), (Some(plan()), Some(problem("first"))));
 }
 
-async fn a_retry_after_a_rollback_that_failed_starts_over(f: Fixture) {
+async fn retry_after_a_failed_rollback_starts_over(f: StoreFixture) {
     let op = f.failed().await;
     f.store.resume_operation(&op.project_id, op.id, OpEvent::Rollback, at(30)).await.unwrap();
     let claimed = f.claim(LONG).await;
@@ -184,7 +183,7 @@ async fn a_retry_after_a_rollback_that_failed_starts_over(f: Fixture) {
     assert_eq!(f.claim(LONG).await.steps_done, 0);
 }
 
-async fn only_a_failed_operation_is_resumed(f: Fixture) {
+async fn only_failed_operations_can_be_resumed(f: StoreFixture) {
     let op = f.operation().await;
     let resume = async |id, event| f.store.resume_operation(&ProjectId::default(), id, event, at(30)).await;
     assert_fails!(resume(op.id, OpEvent::Retry).await, StoreError::Stale);
@@ -199,9 +198,9 @@ async fn only_a_failed_operation_is_resumed(f: Fixture) {
     assert_fails!(resume(failed, OpEvent::Rollback).await, StoreError::Stale);
 }
 
-async fn endings_are_told(f: Fixture) {
+async fn ended_operations_are_published(f: StoreFixture) {
     let mut here = f.store.endings();
-    // PostgreSQL serves other processes.
+    // PostgreSQL also notifies other processes.
     let there = match f.url.starts_with("postgres") {
         true => Some(connect(&f.url, KeyRing::parse(KEY).unwrap()).await.unwrap()),
         false => None,

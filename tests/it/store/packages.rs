@@ -14,24 +14,24 @@ use gybe::store::{ClaimedOnboarding, OnboardingClaim, OnboardingLease, Operation
 use serde_json::json;
 
 use crate::support::store::{outcome, record, whole};
-use crate::support::store_fixture::{Fixture, LONG, at, content, elsewhere, object, problem};
+use crate::support::store_fixture::{LONG, StoreFixture, at, content, elsewhere, object, problem};
 
 on_both_engines! {
-    Fixture::sqlite(), Fixture::postgres();
-    packages_are_kept_and_listed_oldest_first
-    onboarding_goes_through_its_states
-    onboarding_keeps_what_it_found
+    StoreFixture::sqlite(), StoreFixture::postgres();
+    packages_are_stored_and_listed_oldest_first
+    onboarding_follows_its_states
+    onboarding_stores_vnfd_and_definition_files
     a_vnfd_is_onboarded_once_per_project
-    an_interrupted_onboarding_is_taken_over_when_its_lease_runs_out
-    a_process_that_lost_its_lease_writes_nothing
-    every_process_hears_of_an_onboarding
+    an_onboarding_with_an_expired_lease_is_taken_over
+    a_lost_onboarding_lease_rejects_every_write
+    a_new_onboarding_wakes_every_process
     packages_are_updated
     packages_are_deleted_when_disabled_and_unused
-    a_package_that_an_operation_brings_is_in_use_until_that_is_over
-    no_instance_is_made_of_a_package_that_goes
+    a_target_package_is_in_use_until_the_operation_ends
+    no_instance_is_created_from_a_deleted_package
 }
 
-async fn packages_are_kept_and_listed_oldest_first(f: Fixture) {
+async fn packages_are_stored_and_listed_oldest_first(f: StoreFixture) {
     let project = ProjectId::default();
     let newer = VnfPackage { created_at: at(2), ..f.package() };
     let older = VnfPackage { created_at: at(1), ..f.package() };
@@ -43,7 +43,7 @@ async fn packages_are_kept_and_listed_oldest_first(f: Fixture) {
     assert_eq!(f.store.packages(&project, &whole()).await.unwrap(), [older, same_age, newer]);
 }
 
-async fn onboarding_goes_through_its_states(f: Fixture) {
+async fn onboarding_follows_its_states(f: StoreFixture) {
     let project = ProjectId::default();
     let package = f.package();
     let id = package.id;
@@ -62,7 +62,7 @@ async fn onboarding_goes_through_its_states(f: Fixture) {
     assert_eq!(state().await, Onboarding::Error(problem("no good")));
     assert_fails!(f.store.finish_upload(&lease, LONG).await, StoreError::LeaseLost);
     assert_fails!(f.store.fail_onboarding(&lease, &problem("x")).await, StoreError::LeaseLost);
-    // It may be uploaded again.
+    // It can be uploaded again.
     f.onboard(id, "d").await.unwrap();
     let onboarded = f.store.package(&project, id).await.unwrap();
     assert_eq!(onboarded.onboarding, Onboarding::Onboarded(Box::new(content("d"))));
@@ -70,7 +70,7 @@ async fn onboarding_goes_through_its_states(f: Fixture) {
     assert_fails!(f.uploading(id).await, StoreError::Stale);
 }
 
-async fn onboarding_keeps_what_it_found(f: Fixture) {
+async fn onboarding_stores_vnfd_and_definition_files(f: StoreFixture) {
     let project = ProjectId::default();
     let package = f.package();
     f.store.create_package(&package).await.unwrap();
@@ -84,16 +84,16 @@ async fn onboarding_keeps_what_it_found(f: Fixture) {
     let vnfd = f.store.vnfd(&project, "d").await.unwrap();
     assert_eq!((vnfd.package_id, vnfd.operational_state), (package.id, OperationalState::Enabled));
     assert_eq!(vnfd.vnfd, content("d").vnfd);
-    // By path, as bytes.
+    // Ordered by path, bytewise.
     files.sort_by(|a, b| a.path.cmp(&b.path));
-    // The second time, they are kept.
+    // The second read is served from memory.
     for _ in 0..2 {
         assert_eq!(*f.store.definition_files(package.id).await.unwrap(), *files);
     }
     assert_fails!(f.store.vnfd(&project, "other").await, StoreError::NotFound);
 }
 
-async fn a_vnfd_is_onboarded_once_per_project(f: Fixture) {
+async fn a_vnfd_is_onboarded_once_per_project(f: StoreFixture) {
     let project = ProjectId::default();
     let (first, second) = (f.package(), f.package());
     let foreign = VnfPackage { project_id: elsewhere(), ..f.package() };
@@ -104,7 +104,7 @@ async fn a_vnfd_is_onboarded_once_per_project(f: Fixture) {
     let lease = f.uploading(second.id).await.unwrap();
     f.store.finish_upload(&lease, LONG).await.unwrap();
     assert_fails!(f.store.finish_onboarding(&lease, &content("d"), &[]).await, StoreError::Duplicate(_));
-    // Nothing of it was kept, and the reason can be recorded.
+    // Nothing of the duplicate is stored, and its failure can be recorded.
     f.store.fail_onboarding(&lease, &problem("taken")).await.unwrap();
     let lease = f.store.begin_upload(&elsewhere(), foreign.id, None, "test", LONG).await.unwrap();
     f.store.finish_upload(&lease, LONG).await.unwrap();
@@ -114,14 +114,14 @@ async fn a_vnfd_is_onboarded_once_per_project(f: Fixture) {
 }
 
 /// What a process finds when it takes over.
-async fn claimed(f: &Fixture) -> ClaimedOnboarding {
+async fn claimed(f: &StoreFixture) -> ClaimedOnboarding {
     match f.store.claim_onboarding("other", LONG).await.unwrap() {
         OnboardingClaim::Work(claimed) => *claimed,
         OnboardingClaim::Idle(due) => panic!("nothing is due before {due:?}"),
     }
 }
 
-async fn an_interrupted_onboarding_is_taken_over_when_its_lease_runs_out(f: Fixture) {
+async fn an_onboarding_with_an_expired_lease_is_taken_over(f: StoreFixture) {
     let project = ProjectId::default();
     let [created, uploaded, fetched, checked] = [f.package(), f.package(), f.package(), f.package()];
     for package in [&created, &uploaded, &fetched, &checked] {
@@ -154,7 +154,7 @@ async fn an_interrupted_onboarding_is_taken_over_when_its_lease_runs_out(f: Fixt
     assert_eq!((onboarded.onboarding.as_str(), onboarded.content_epoch), ("ONBOARDED", content_epoch));
 }
 
-async fn a_process_that_lost_its_lease_writes_nothing(f: Fixture) {
+async fn a_lost_onboarding_lease_rejects_every_write(f: StoreFixture) {
     let package = f.package();
     f.store.create_package(&package).await.unwrap();
     let zombie = f.store.begin_upload(&package.project_id, package.id, None, "zombie", LONG).await.unwrap();
@@ -176,7 +176,7 @@ async fn a_process_that_lost_its_lease_writes_nothing(f: Fixture) {
     assert!(matches!(idle, OnboardingClaim::Idle(None)), "{idle:?}");
 }
 
-async fn every_process_hears_of_an_onboarding(f: Fixture) {
+async fn a_new_onboarding_wakes_every_process(f: StoreFixture) {
     let package = f.package();
     f.store.create_package(&package).await.unwrap();
     let wake = f.store.onboardings();
@@ -193,7 +193,7 @@ async fn every_process_hears_of_an_onboarding(f: Fixture) {
     }
 }
 
-async fn packages_are_updated(f: Fixture) {
+async fn packages_are_updated(f: StoreFixture) {
     use OperationalState::{Disabled, Enabled};
     let project = ProjectId::default();
     let fresh = f.package();
@@ -201,12 +201,12 @@ async fn packages_are_updated(f: Fixture) {
     let onboarded = f.onboarded().await;
     let (before, data) = (fresh.user_defined_data.clone(), object(json!({"new": null, "number": 1.50, "text": "ä"})));
     let set = Some([&before, &data]);
-    // Before onboarding, only the data.
+    // Before onboarding, only the user data can change.
     assert_fails!(f.store.update_package(&project, fresh.id, Some(Enabled), None).await, StoreError::Stale);
     assert_fails!(f.store.update_package(&project, fresh.id, Some(Disabled), set).await, StoreError::Stale);
     f.store.update_package(&project, fresh.id, None, set).await.unwrap();
     assert_eq!(f.store.package(&project, fresh.id).await.unwrap().user_defined_data, data);
-    // Somebody else's change is not lost.
+    // A concurrent change is not lost.
     assert_fails!(f.store.update_package(&project, fresh.id, None, set).await, StoreError::Stale);
     f.store.update_package(&project, fresh.id, None, Some([&data, &before])).await.unwrap();
 
@@ -217,7 +217,7 @@ async fn packages_are_updated(f: Fixture) {
     f.store.update_package(&project, onboarded, Some(Enabled), None).await.unwrap();
 }
 
-async fn packages_are_deleted_when_disabled_and_unused(f: Fixture) {
+async fn packages_are_deleted_when_disabled_and_unused(f: StoreFixture) {
     let project = ProjectId::default();
     let package = f.package();
     let id = package.id;
@@ -248,7 +248,7 @@ async fn packages_are_deleted_when_disabled_and_unused(f: Fixture) {
     f.store.delete_package(&project, uploading.id).await.unwrap();
 }
 
-async fn a_package_that_an_operation_brings_is_in_use_until_that_is_over(f: Fixture) {
+async fn a_target_package_is_in_use_until_the_operation_ends(f: StoreFixture) {
     use OpState::{Completed, Failed, FailedTemp, Processing, RolledBack, RollingBack};
     let event = |to| if to == RollingBack { OpEvent::Rollback } else { OpEvent::Fail };
     let project = ProjectId::default();
@@ -297,7 +297,7 @@ async fn a_package_that_an_operation_brings_is_in_use_until_that_is_over(f: Fixt
     }
 }
 
-async fn no_instance_is_made_of_a_package_that_goes(f: Fixture) {
+async fn no_instance_is_created_from_a_deleted_package(f: StoreFixture) {
     let project = ProjectId::default();
     for _ in 0..20 {
         let package = f.onboarded().await;

@@ -11,11 +11,11 @@ use sqlx::{ConnectOptions, Connection};
 use super::{MIGRATIONS, cancel};
 use crate::support::postgres;
 use crate::support::store::work;
-use crate::support::store_fixture::{Fixture, KEY, LONG, plan};
+use crate::support::store_fixture::{KEY, LONG, StoreFixture};
 
 #[tokio::test]
-async fn the_queue_is_served_by_its_index_though_nothing_is_known_of_the_table() {
-    let f = Fixture::postgres().await;
+async fn the_claim_uses_its_index_without_table_statistics() {
+    let f = StoreFixture::postgres().await;
     let mut connection = f.url.parse::<sqlx::postgres::PgConnectOptions>().unwrap().connect().await.unwrap();
     let explain = "EXPLAIN SELECT id FROM vnf_lcm_op_occs \
          WHERE CASE state WHEN 'FAILED_TEMP' THEN unattended_remedy IS NOT NULL \
@@ -23,7 +23,7 @@ async fn the_queue_is_served_by_its_index_though_nothing_is_known_of_the_table()
            AND not_before <= CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint) \
            AND lease_until <= CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint) \
          ORDER BY not_before, id LIMIT 8 FOR UPDATE SKIP LOCKED";
-    // Thousands wait before the server has counted them.
+    // Thousands of rows wait before the server has statistics.
     let many = "INSERT INTO vnf_lcm_op_occs (id, project_id, vnf_instance_id, operation, state, state_entered_time, \
                     start_time, is_automatic_invocation, params, not_before) \
                 SELECT n, 'p', n, 'HEAL', 'STARTING', 1, 1, false, '{}', n FROM generate_series(1, 3000) AS n";
@@ -35,7 +35,7 @@ async fn the_queue_is_served_by_its_index_though_nothing_is_known_of_the_table()
 }
 
 #[tokio::test]
-async fn a_database_that_was_not_migrated_is_refused() {
+async fn rejects_an_unmigrated_database() {
     let database = postgres::Database::create_empty().await;
     let refused = connect(&database.url, KeyRing::parse(KEY).unwrap()).await.err().unwrap();
     assert!(matches!(refused, StoreError::NotMigrated), "{refused:?}");
@@ -47,8 +47,8 @@ async fn a_database_that_was_not_migrated_is_refused() {
 }
 
 #[tokio::test]
-async fn a_database_that_is_not_as_this_release_knows_it_is_refused() {
-    let f = Fixture::postgres().await;
+async fn rejects_a_database_with_unknown_migrations() {
+    let f = StoreFixture::postgres().await;
     let again = async || connect(&f.url, KeyRing::parse(KEY).unwrap()).await;
     f.execute("INSERT INTO _sqlx_migrations SELECT 9999, 'newer', now(), true, checksum, 0 FROM _sqlx_migrations WHERE version = 1")
         .await;
@@ -59,10 +59,10 @@ async fn a_database_that_is_not_as_this_release_knows_it_is_refused() {
     assert_fails!(again().await.map(drop), StoreError::NotMigrated);
 }
 
-/// Two stores stand for two processes.
+/// Each store stands for a process.
 #[tokio::test]
-async fn a_conductor_is_woken_by_another_process() {
-    let f = Fixture::postgres().await;
+async fn another_process_wakes_a_conductor() {
+    let f = StoreFixture::postgres().await;
     let other = connect(&f.url, KeyRing::parse(KEY).unwrap()).await.unwrap();
     let wake = other.wake();
     let mut woken = pin!(wake.notified());
@@ -74,8 +74,8 @@ async fn a_conductor_is_woken_by_another_process() {
 }
 
 #[tokio::test]
-async fn a_cancel_request_is_signalled_to_other_processes_and_other_work_is_not() {
-    let f = Fixture::postgres().await;
+async fn only_cancel_requests_signal_cancellation_to_other_processes() {
+    let f = StoreFixture::postgres().await;
     let other = connect(&f.url, KeyRing::parse(KEY).unwrap()).await.unwrap();
     let (wake, mut cancels) = (other.wake(), other.cancels());
     let mut woken = pin!(wake.notified());
@@ -89,8 +89,8 @@ async fn a_cancel_request_is_signalled_to_other_processes_and_other_work_is_not(
 }
 
 #[tokio::test]
-async fn a_conductor_is_woken_when_the_lost_connection_is_back() {
-    let f = Fixture::postgres().await;
+async fn a_reconnect_wakes_the_conductor() {
+    let f = StoreFixture::postgres().await;
     let wake = f.store.wake();
     let mut woken = pin!(wake.notified());
     woken.as_mut().enable();
@@ -100,7 +100,7 @@ async fn a_conductor_is_woken_when_the_lost_connection_is_back() {
     )
     .await;
     woken.await;
-    // And notifications arrive again.
+    // Notifications arrive again.
     let other = connect(&f.url, KeyRing::parse(KEY).unwrap()).await.unwrap();
     let instance = f.instance().await;
     let mut woken = pin!(wake.notified());
@@ -111,9 +111,9 @@ async fn a_conductor_is_woken_when_the_lost_connection_is_back() {
 
 #[tokio::test]
 async fn the_listener_ends_with_the_store() {
-    let f = Fixture::postgres().await;
+    let f = StoreFixture::postgres().await;
     let wake = Arc::downgrade(&f.store.wake());
-    let Fixture { store, _database, .. } = f;
+    let StoreFixture { store, _database, .. } = f;
     drop(store);
     while wake.upgrade().is_some() {
         tokio::task::yield_now().await;

@@ -11,21 +11,21 @@ use gybe::store::{Checkpoint, Claim, Granted, Lease, PlannedOperation, StoreErro
 use serde_json::json;
 
 use crate::support::store::{postponement, progress, record, store_plan};
-use crate::support::store_fixture::{Fixture, LONG, at, ending, key, object, plan, present, problem, resource};
+use crate::support::store_fixture::{LONG, StoreFixture, at, ending, key, object, plan, present, problem, resource};
 
 on_both_engines! {
-    Fixture::sqlite(), Fixture::postgres();
+    StoreFixture::sqlite(), StoreFixture::postgres();
     a_plan_is_stored_with_its_inventory
-    an_operation_waits_for_its_grant_and_is_stored_with_it
-    a_second_plan_keeps_what_is_known_of_objects
+    a_pending_grant_is_stored_and_then_the_grant
+    a_second_plan_keeps_the_state_of_objects
     intent_is_recorded_of_planned_objects_only
-    rows_are_added_before_their_objects_are_made_and_written_anew_with_what_came_of_it
+    rows_are_written_before_their_objects_are_created_and_updated_after
     a_checkpoint_is_all_or_nothing
     large_inventories_are_written
-    progress_forgets_the_attempts_at_a_step
+    progress_resets_the_attempt_count
 }
 
-async fn a_plan_is_stored_with_its_inventory(f: Fixture) {
+async fn a_plan_is_stored_with_its_inventory(f: StoreFixture) {
     let op = f.operation().await;
     let claimed = f.claim(LONG).await;
     let planned = [resource("b"), resource("a"), Resource { vdu_id: None, state: present("u"), ..resource("c") }];
@@ -40,7 +40,7 @@ async fn a_plan_is_stored_with_its_inventory(f: Fixture) {
     assert_eq!(f.store.plan(processing.id).await.unwrap(), Some(plan()));
 }
 
-async fn an_operation_waits_for_its_grant_and_is_stored_with_it(f: Fixture) {
+async fn a_pending_grant_is_stored_and_then_the_grant(f: StoreFixture) {
     let op = f.operation().await;
     let claimed = f.claim(LONG).await;
     assert_eq!(claimed.pending_grant, None);
@@ -75,7 +75,7 @@ async fn an_operation_waits_for_its_grant_and_is_stored_with_it(f: Fixture) {
     assert_eq!(instance_now.version, instance.version + 1, "what is refused changes nothing");
 }
 
-async fn a_second_plan_keeps_what_is_known_of_objects(f: Fixture) {
+async fn a_second_plan_keeps_the_state_of_objects(f: StoreFixture) {
     let claimed = f.processing().await;
     let checkpoint = Checkpoint { states: vec![(key("b"), present("u"))], ..progress(OpState::Processing, 2) };
     f.store.checkpoint(&claimed.lease, &checkpoint).await.unwrap();
@@ -89,7 +89,7 @@ async fn a_second_plan_keeps_what_is_known_of_objects(f: Fixture) {
     assert_eq!(f.store.resources(instance.id).await.unwrap(), expected);
 }
 
-async fn intent_is_recorded_of_planned_objects_only(f: Fixture) {
+async fn intent_is_recorded_of_planned_objects_only(f: StoreFixture) {
     let claimed = f.processing().await;
     let checkpoint = Checkpoint { states: vec![(key("b"), present("u"))], ..progress(OpState::Processing, 0) };
     f.store.checkpoint(&claimed.lease, &checkpoint).await.unwrap();
@@ -103,7 +103,7 @@ async fn intent_is_recorded_of_planned_objects_only(f: Fixture) {
     assert_eq!(states().await, [ResourceState::Intent, present("u")]);
 }
 
-async fn rows_are_added_before_their_objects_are_made_and_written_anew_with_what_came_of_it(f: Fixture) {
+async fn rows_are_written_before_their_objects_are_created_and_updated_after(f: StoreFixture) {
     let claimed = f.processing().await;
     let rows = async || f.store.resources(claimed.instance.id).await.unwrap();
     let new = Resource { state: ResourceState::Intent, ..resource("new") };
@@ -111,7 +111,7 @@ async fn rows_are_added_before_their_objects_are_made_and_written_anew_with_what
     let begun = Resource { state: ResourceState::Intent, ..resource("a") };
     assert_eq!(rows().await, [begun.clone(), resource("b"), new.clone()]);
 
-    // Another version of the same object takes the place of a row.
+    // A row for another version of the same object replaces its row.
     let key_of_beta = ObjectKey { api_version: "apps/v1beta1".to_owned(), ..key("a") };
     let beta = Resource { key: key_of_beta.clone(), vdu_id: Some("VDU9".to_owned()), state: present("u"), ..begun };
     let anew = Resource { manifest: object(json!({"spec": {}})), vdu_id: None, ..new };
@@ -125,7 +125,7 @@ async fn rows_are_added_before_their_objects_are_made_and_written_anew_with_what
     assert_eq!(rows().await, [resource("b"), anew, beta], "what was there keeps its place and its state");
 }
 
-async fn a_checkpoint_is_all_or_nothing(f: Fixture) {
+async fn a_checkpoint_is_all_or_nothing(f: StoreFixture) {
     let claimed = f.processing().await;
     let manifest = object(json!({"spec": {"replicas": 2}}));
     let unowned = ResourceState::Present { uid: "u".to_owned(), owned: false };
@@ -151,13 +151,13 @@ async fn a_checkpoint_is_all_or_nothing(f: Fixture) {
     f.store.checkpoint(&claimed.lease, &checkpoint).await.unwrap();
     let kept = f.store.resources(claimed.instance.id).await.unwrap();
     assert_eq!(kept, [Resource { manifest, state: unowned, ..resource("a") }]);
-    // Back to where nothing was made.
+    // Back to a state without objects.
     let states = vec![(key("a"), ResourceState::Planned)];
     f.store.checkpoint(&claimed.lease, &Checkpoint { states, ..progress(OpState::Processing, 1) }).await.unwrap();
     assert_eq!(f.store.resources(claimed.instance.id).await.unwrap()[0].state, ResourceState::Planned);
 }
 
-async fn large_inventories_are_written(f: Fixture) {
+async fn large_inventories_are_written(f: StoreFixture) {
     let op = f.operation().await;
     let claimed = f.claim(LONG).await;
     let objects: Vec<_> = (0..2500).map(|n| resource(&format!("object-{n}"))).collect();
@@ -180,7 +180,7 @@ async fn large_inventories_are_written(f: Fixture) {
     assert!(f.store.resources(op.vnf_instance_id).await.unwrap().is_empty());
 }
 
-async fn progress_forgets_the_attempts_at_a_step(f: Fixture) {
+async fn progress_resets_the_attempt_count(f: StoreFixture) {
     let claimed = f.processing().await;
     f.store
         .postpone(claimed.lease, &postponement(OpState::Processing, Duration::ZERO, 3), Some(&problem("later")))

@@ -13,26 +13,28 @@ use gybe::store::{Checkpoint, Claim, Claimed, Lease, OperationOutcome, QueueStat
 
 use super::{assert_lost, cancel};
 use crate::support::store::{postponement, progress, store_plan, whole};
-use crate::support::store_fixture::{Fixture, LONG, assert_same, at, ending, key, plan, present, problem, resource};
+use crate::support::store_fixture::{
+    LONG, StoreFixture, assert_same, at, ending, key, plan, present, problem, resource,
+};
 
 on_both_engines! {
-    Fixture::sqlite(), Fixture::postgres();
-    a_claim_gives_all_that_is_needed
-    the_operation_that_waited_longest_is_claimed_first
+    StoreFixture::sqlite(), StoreFixture::postgres();
+    a_claim_returns_operation_plan_and_instance
+    the_longest_waiting_operation_is_claimed_first
     each_operation_is_claimed_once
-    an_operation_whose_lease_ran_out_is_claimed_again
-    a_conductor_that_lost_its_lease_writes_nothing
-    a_lease_that_ran_out_is_lost_though_nobody_took_over
-    a_renewed_lease_lasts
-    a_postponed_operation_waits
-    an_error_that_passes_does_not_hide_the_one_that_led_back
-    idle_tells_when_to_look_again
-    what_makes_work_wakes_the_conductors
-    the_queue_tells_what_waits_and_for_how_long
-    live_operations_are_read_beside_the_process_that_serves
+    an_operation_with_an_expired_lease_is_claimed_again
+    a_lost_lease_rejects_every_write
+    an_expired_lease_rejects_writes_even_if_unclaimed
+    renewal_extends_the_lease
+    a_postponed_operation_is_not_claimable
+    a_retryable_error_does_not_replace_the_cause_of_a_rollback
+    idle_returns_the_time_to_the_next_claim
+    new_work_wakes_the_conductors
+    queue_stats_report_waiting_operations_and_age
+    live_operations_are_readable_by_another_process
 }
 
-async fn a_claim_gives_all_that_is_needed(f: Fixture) {
+async fn a_claim_returns_operation_plan_and_instance(f: StoreFixture) {
     let op = f.operation().await;
     let claimed = f.claim(Duration::ZERO).await;
     assert_eq!(claimed.op, op);
@@ -40,7 +42,7 @@ async fn a_claim_gives_all_that_is_needed(f: Fixture) {
     assert_eq!((claimed.plan, claimed.steps_done, claimed.attempt), (None, 0, 0));
     let instance = f.store.instance(&op.project_id, op.vnf_instance_id).await.unwrap();
     assert_same(&claimed.instance, &instance);
-    // The lease ran out at once.
+    // The lease expired at once.
     let claimed = f.claim(LONG).await;
     store_plan(&*f.store, &claimed.lease, LONG, &plan(), &[], at(11)).await.unwrap();
     let checkpoint = progress(OpState::Processing, 1);
@@ -56,18 +58,18 @@ async fn a_claim_gives_all_that_is_needed(f: Fixture) {
     assert_eq!(claimed.lease.epoch, 3);
 }
 
-async fn the_operation_that_waited_longest_is_claimed_first(f: Fixture) {
+async fn the_longest_waiting_operation_is_claimed_first(f: StoreFixture) {
     let mut begun = Vec::new();
     for _ in 0..5 {
         begun.push(f.operation().await.id);
     }
-    // In the same millisecond the id decides, and the ids count up.
+    // Within a millisecond the id decides, and the ids increase.
     for id in begun {
         assert_eq!(f.claim(LONG).await.op.id, id);
     }
 }
 
-async fn each_operation_is_claimed_once(f: Fixture) {
+async fn each_operation_is_claimed_once(f: StoreFixture) {
     const OPERATIONS: usize = 200;
     const WORKERS: usize = 8;
     let package = f.onboarded().await;
@@ -88,7 +90,7 @@ async fn each_operation_is_claimed_once(f: Fixture) {
                             done.push(complete(&*store, claimed).await);
                         }
                     }
-                    // Others hold what is left, or none is.
+                    // Others hold the rest.
                     Claim::Idle(Some(_)) => tokio::task::yield_now().await,
                     Claim::Idle(None) => return done,
                 }
@@ -102,7 +104,7 @@ async fn each_operation_is_claimed_once(f: Fixture) {
     assert!(ops.iter().all(|op| op.state == OpState::Completed));
 }
 
-/// Does all that an operation that makes one object writes.
+/// Makes all writes of an operation that creates one object.
 async fn complete(store: &dyn Store, claimed: Claimed) -> VnfLcmOpOccId {
     store_plan(store, &claimed.lease, LONG, &plan(), &[resource("a")], at(1)).await.unwrap();
     store.record_intent(&claimed.lease, LONG, &[key("a")], &[]).await.unwrap();
@@ -113,7 +115,7 @@ async fn complete(store: &dyn Store, claimed: Claimed) -> VnfLcmOpOccId {
     claimed.op.id
 }
 
-async fn an_operation_whose_lease_ran_out_is_claimed_again(f: Fixture) {
+async fn an_operation_with_an_expired_lease_is_claimed_again(f: StoreFixture) {
     let op = f.operation().await;
     let dead = f.claim(Duration::ZERO).await;
     let heir = f.claim(LONG).await;
@@ -122,7 +124,7 @@ async fn an_operation_whose_lease_ran_out_is_claimed_again(f: Fixture) {
     assert!(matches!(f.store.claim("third", LONG, 1).await.unwrap(), Claim::Idle(Some(_))));
 }
 
-async fn a_conductor_that_lost_its_lease_writes_nothing(f: Fixture) {
+async fn a_lost_lease_rejects_every_write(f: StoreFixture) {
     let zombie = f.processing().await;
     f.execute("UPDATE vnf_lcm_op_occs SET lease_until = 1").await;
     let heir = f.claim(LONG).await;
@@ -130,31 +132,31 @@ async fn a_conductor_that_lost_its_lease_writes_nothing(f: Fixture) {
     assert_eq!(f.op_occ(heir.op.id).await, heir.op);
     let inventory = f.store.resources(heir.instance.id).await.unwrap();
     assert_eq!(inventory, [resource("a"), resource("b")]);
-    // Nor when the operation is over.
+    // Nor after the end of the operation.
     let (op, epoch) = (heir.op.id, heir.lease.epoch);
     f.store.end_operation(heir.lease, &ending(OpState::Processing, OpState::Completed)).await.unwrap();
     assert_lost(&f, Lease { op, epoch }).await;
     assert_lost(&f, Lease { op: VnfLcmOpOccId(f.uuid()), epoch }).await;
 }
 
-async fn a_lease_that_ran_out_is_lost_though_nobody_took_over(f: Fixture) {
+async fn an_expired_lease_rejects_writes_even_if_unclaimed(f: StoreFixture) {
     f.operation().await;
     let claimed = f.claim(Duration::ZERO).await;
     assert_lost(&f, claimed.lease).await;
 }
 
-async fn a_renewed_lease_lasts(f: Fixture) {
+async fn renewal_extends_the_lease(f: StoreFixture) {
     f.operation().await;
     let claimed = f.claim(LONG).await;
     assert_eq!(f.store.renew(&claimed.lease, 2 * LONG).await.unwrap(), None);
     let Claim::Idle(Some(until)) = f.store.claim("other", LONG, 1).await.unwrap() else { panic!("claimed") };
     assert!(until > LONG && until <= 2 * LONG, "{until:?}");
-    // It can be given up by making it short.
+    // A short renewal releases it.
     f.store.renew(&claimed.lease, Duration::ZERO).await.unwrap();
     assert_eq!(f.claim(LONG).await.op.id, claimed.op.id);
 }
 
-async fn a_postponed_operation_waits(f: Fixture) {
+async fn a_postponed_operation_is_not_claimable(f: StoreFixture) {
     let claimed = f.processing().await;
     f.store
         .postpone(claimed.lease, &postponement(OpState::Processing, LONG, 1), Some(&problem("later")))
@@ -166,7 +168,7 @@ async fn a_postponed_operation_waits(f: Fixture) {
     assert_eq!((waiting.state, waiting.error), (OpState::Processing, Some(problem("later"))));
 }
 
-async fn an_error_that_passes_does_not_hide_the_one_that_led_back(f: Fixture) {
+async fn a_retryable_error_does_not_replace_the_cause_of_a_rollback(f: StoreFixture) {
     let op = f.failed().await;
     f.store.resume_operation(&op.project_id, op.id, OpEvent::Rollback, at(30)).await.unwrap();
     let claimed = f.claim(LONG).await;
@@ -181,7 +183,7 @@ async fn an_error_that_passes_does_not_hide_the_one_that_led_back(f: Fixture) {
     assert_eq!(f.op_occ(op.id).await.error, Some(problem("first")));
 }
 
-async fn idle_tells_when_to_look_again(f: Fixture) {
+async fn idle_returns_the_time_to_the_next_claim(f: StoreFixture) {
     assert!(matches!(f.store.claim("worker", LONG, 1).await.unwrap(), Claim::Idle(None)));
     f.operation().await;
     let postponed = f.claim(LONG).await;
@@ -197,9 +199,9 @@ async fn idle_tells_when_to_look_again(f: Fixture) {
     assert!(until().await <= LONG);
 }
 
-async fn what_makes_work_wakes_the_conductors(f: Fixture) {
+async fn new_work_wakes_the_conductors(f: StoreFixture) {
     let wake = f.store.wake();
-    // Registered before, as conductors do.
+    // Registered before the change, as conductors do.
     macro_rules! wakes {
         ($call:expr) => {{
             let mut woken = pin!(wake.notified());
@@ -220,7 +222,7 @@ async fn what_makes_work_wakes_the_conductors(f: Fixture) {
     wakes!(cancel(&f, op.id, CancelMode::Graceful));
 }
 
-async fn the_queue_tells_what_waits_and_for_how_long(f: Fixture) {
+async fn queue_stats_report_waiting_operations_and_age(f: StoreFixture) {
     assert_eq!(f.store.queue().await.unwrap(), QueueStats::default());
     f.failed().await;
     f.operation().await;
@@ -236,7 +238,7 @@ async fn the_queue_tells_what_waits_and_for_how_long(f: Fixture) {
     assert_eq!(f.store.queue().await.unwrap().waiting, 0, "what was put off does not wait");
 }
 
-async fn live_operations_are_read_beside_the_process_that_serves(f: Fixture) {
+async fn live_operations_are_readable_by_another_process(f: StoreFixture) {
     let Claimed { lease, op, .. } = f.processing().await;
     f.store.checkpoint(&lease, &progress(OpState::Processing, 1)).await.unwrap();
     let live = live_operations(&f.url).await.unwrap();

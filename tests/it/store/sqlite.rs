@@ -7,11 +7,11 @@ use gybe::store::{Claim, StoreError, connect, migrate};
 use sqlx::{AssertSqlSafe, ConnectOptions};
 
 use super::{MIGRATIONS, assert_lost};
-use crate::support::store_fixture::{Fixture, KEY, LONG, plan};
+use crate::support::store_fixture::{KEY, LONG, StoreFixture, plan};
 
 #[tokio::test]
 async fn a_second_process_is_refused() {
-    let f = Fixture::sqlite().await;
+    let f = StoreFixture::sqlite().await;
     let refused = connect(&f.url, KeyRing::parse(KEY).unwrap()).await.err().unwrap();
     assert!(matches!(refused, StoreError::FileInUse { .. }), "{refused:?}");
     assert!(refused.to_string().contains("gybe.db is in use by another process"), "{refused}");
@@ -20,8 +20,8 @@ async fn a_second_process_is_refused() {
 }
 
 #[tokio::test]
-async fn an_interrupted_operation_is_claimable_as_soon_as_the_next_process_starts() {
-    let f = Fixture::sqlite().await;
+async fn an_interrupted_operation_is_claimable_at_the_next_start() {
+    let f = StoreFixture::sqlite().await;
     let interrupted = f.processing().await;
     assert!(matches!(f.store.claim("worker", LONG, 1).await.unwrap(), Claim::Idle(Some(_))));
     let f = f.reopen(KEY).await;
@@ -31,8 +31,8 @@ async fn an_interrupted_operation_is_claimable_as_soon_as_the_next_process_start
 }
 
 #[tokio::test]
-async fn the_files_are_the_owners_alone() {
-    let f = Fixture::sqlite().await;
+async fn files_are_readable_by_the_owner_only() {
+    let f = StoreFixture::sqlite().await;
     f.operation().await;
     let path = f.url.strip_prefix("sqlite://").unwrap();
     for side in ["", "-wal", "-shm", ".lock"] {
@@ -42,7 +42,7 @@ async fn the_files_are_the_owners_alone() {
 }
 
 #[tokio::test]
-async fn migrating_tells_what_was_applied() {
+async fn migrate_returns_the_applied_migrations() {
     let dir = tempfile::tempdir().unwrap();
     let url = format!("sqlite://{}/new.db", dir.path().display());
     assert_eq!(migrate(&url).await.unwrap().applied, MIGRATIONS);
@@ -50,14 +50,14 @@ async fn migrating_tells_what_was_applied() {
 }
 
 #[tokio::test]
-async fn a_file_that_cannot_be_opened_is_named() {
+async fn an_unopenable_file_is_named() {
     let refused = connect("sqlite:///nonexistent/gybe.db", KeyRing::parse(KEY).unwrap()).await.err().unwrap();
     assert!(refused.to_string().contains("/nonexistent/gybe.db"), "{refused}");
 }
 
 #[tokio::test]
-async fn a_page_of_a_list_is_read_from_its_index_alone() {
-    let f = Fixture::sqlite().await;
+async fn a_list_page_is_read_from_its_covering_index() {
+    let f = StoreFixture::sqlite().await;
     let path = f.url.strip_prefix("sqlite://").unwrap();
     let mut connection = sqlx::sqlite::SqliteConnectOptions::new().filename(path).connect().await.unwrap();
     let plan: Vec<(i64, i64, i64, String)> = sqlx::query_as(
@@ -72,8 +72,8 @@ async fn a_page_of_a_list_is_read_from_its_index_alone() {
 }
 
 #[tokio::test]
-async fn op_occurrences_are_filtered_by_simple_attributes_in_an_index_alone() {
-    let f = Fixture::sqlite().await;
+async fn simple_filters_of_op_occurrences_use_a_covering_index() {
+    let f = StoreFixture::sqlite().await;
     let path = f.url.strip_prefix("sqlite://").unwrap();
     let mut connection = sqlx::sqlite::SqliteConnectOptions::new().filename(path).connect().await.unwrap();
     for (condition, index) in [
@@ -93,10 +93,10 @@ async fn op_occurrences_are_filtered_by_simple_attributes_in_an_index_alone() {
     }
 }
 
-/// The indexes that keep the claim and the lists from reading the whole table.
+/// The claim and the lists must not read the whole table.
 #[tokio::test]
-async fn the_queue_is_served_by_its_index() {
-    let f = Fixture::sqlite().await;
+async fn the_claim_uses_its_index() {
+    let f = StoreFixture::sqlite().await;
     let path = f.url.strip_prefix("sqlite://").unwrap();
     let mut connection = sqlx::sqlite::SqliteConnectOptions::new().filename(path).connect().await.unwrap();
     let explain = "EXPLAIN QUERY PLAN SELECT id FROM vnf_lcm_op_occs \

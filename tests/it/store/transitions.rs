@@ -20,12 +20,12 @@ use crate::support::{postgres, store};
 
 const LONG: Duration = Duration::from_secs(600);
 
-/// Somebody who comes once.
+/// A caller or conductor that acts once.
 #[derive(Clone, Copy, Debug)]
 enum Actor {
     /// A caller of the API, with retry, rollback or fail.
     Caller(OpEvent),
-    /// A conductor: claims, and ends what it claimed in this way.
+    /// A conductor that claims and ends the operation with this outcome.
     Conductor(OpEvent),
 }
 
@@ -60,8 +60,8 @@ async fn act(store: Arc<dyn Store>, id: VnfLcmOpOccId, actor: Actor) -> Option<S
     }
 }
 
-/// Whether the steps, in some order, are a walk from FAILED_TEMP to `end` that takes each of them once: every state is left
-/// as often as it is entered, but for the two ends.
+/// Whether the steps, in some order, form a walk from FAILED_TEMP to `end` that uses each step once: every state but
+/// the two ends is left as often as it is entered.
 fn is_a_walk(steps: &[Step], end: OpState) -> bool {
     OpState::ALL.into_iter().all(|state| {
         let entered = steps.iter().filter(|step| step.2 == state).count() + usize::from(state == OpState::FailedTemp);

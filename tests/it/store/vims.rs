@@ -8,21 +8,21 @@ use gybe::domain::secret::Secret;
 use gybe::domain::vim::{Secrets, Vim};
 use gybe::store::StoreError;
 
-use crate::support::store_fixture::{Fixture, KEY, at, connection_to, elsewhere, vim};
+use crate::support::store_fixture::{KEY, StoreFixture, at, connection_to, elsewhere, vim};
 
 on_both_engines! {
-    Fixture::sqlite(), Fixture::postgres();
-    vims_are_kept_with_their_secrets
+    StoreFixture::sqlite(), StoreFixture::postgres();
+    vims_are_stored_with_their_secrets
     vims_are_updated
-    a_vim_name_is_taken_once_and_so_is_the_default
-    a_vim_in_use_is_not_deleted
-    secrets_are_never_in_clear
-    a_secret_opens_only_in_its_row_and_with_its_key
+    vim_name_and_default_vim_are_unique
+    a_vim_in_use_cannot_be_deleted
+    secrets_are_encrypted
+    a_secret_decrypts_only_in_its_row_with_its_key
 }
 
 const OTHER_KEY: &str = "AQECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
-async fn vims_are_kept_with_their_secrets(f: Fixture) {
+async fn vims_are_stored_with_their_secrets(f: StoreFixture) {
     let project = ProjectId::default();
     let newer = Vim { created_at: at(1), ..vim(f.uuid(), "newer") };
     let older = Vim { is_default: true, secrets: Secrets::new(), user_name: None, ..vim(f.uuid(), "older") };
@@ -34,7 +34,7 @@ async fn vims_are_kept_with_their_secrets(f: Fixture) {
     assert_eq!(f.store.vims(&project).await.unwrap(), [older, newer]);
 }
 
-async fn vims_are_updated(f: Fixture) {
+async fn vims_are_updated(f: StoreFixture) {
     let project = ProjectId::default();
     let before = vim(f.uuid(), "before");
     f.store.create_vim(&before).await.unwrap();
@@ -56,7 +56,7 @@ async fn vims_are_updated(f: Fixture) {
     assert_fails!(f.store.delete_vim(&project, before.id).await, StoreError::NotFound);
 }
 
-async fn a_vim_name_is_taken_once_and_so_is_the_default(f: Fixture) {
+async fn vim_name_and_default_vim_are_unique(f: StoreFixture) {
     let first = Vim { is_default: true, ..vim(f.uuid(), "a") };
     let second = vim(f.uuid(), "b");
     f.store.create_vim(&first).await.unwrap();
@@ -68,11 +68,11 @@ async fn a_vim_name_is_taken_once_and_so_is_the_default(f: Fixture) {
     assert_fails!(f.store.update_vim(&renamed, None).await, StoreError::Duplicate("name"));
     let promoted = Vim { is_default: true, ..second };
     assert_fails!(f.store.update_vim(&promoted, None).await, StoreError::Duplicate("default VIM"));
-    // Each project has its own.
+    // Each project has its own names and default.
     f.store.create_vim(&Vim { project_id: elsewhere(), is_default: true, ..vim(f.uuid(), "a") }).await.unwrap();
 }
 
-async fn a_vim_in_use_is_not_deleted(f: Fixture) {
+async fn a_vim_in_use_cannot_be_deleted(f: StoreFixture) {
     let project = ProjectId::default();
     let (used, unused) = (vim(f.uuid(), "used"), vim(f.uuid(), "unused"));
     f.store.create_vim(&used).await.unwrap();
@@ -86,7 +86,7 @@ async fn a_vim_in_use_is_not_deleted(f: Fixture) {
     f.store.delete_vim(&project, used.id).await.unwrap();
 }
 
-async fn secrets_are_never_in_clear(f: Fixture) {
+async fn secrets_are_encrypted(f: StoreFixture) {
     f.store.create_vim(&vim(f.uuid(), "a")).await.unwrap();
     let connections = BTreeMap::from([("one".to_owned(), connection_to(None))]);
     let instance = VnfInstance { vim_connections: connections, ..f.instance_of(f.onboarded().await) };
@@ -105,7 +105,7 @@ async fn secrets_are_never_in_clear(f: Fixture) {
     }
 }
 
-async fn a_secret_opens_only_in_its_row_and_with_its_key(f: Fixture) {
+async fn a_secret_decrypts_only_in_its_row_with_its_key(f: StoreFixture) {
     let project = ProjectId::default();
     let (one, other) = (vim(f.uuid(), "one"), vim(f.uuid(), "other"));
     f.store.create_vim(&one).await.unwrap();
@@ -117,7 +117,7 @@ async fn a_secret_opens_only_in_its_row_and_with_its_key(f: Fixture) {
         Err(StoreError::Corrupt { table: "vims", id, .. }) => assert_eq!(id, other.id.to_string()),
         result => panic!("{result:?}"),
     }
-    // A ring that has the key among others opens; one that has it not does not.
+    // A key ring that contains the key decrypts; one without it does not.
     let f = f.reopen(&format!("{OTHER_KEY},{KEY}")).await;
     assert_eq!(f.store.vim(&project, one.id).await.unwrap(), one);
     let f = f.reopen(OTHER_KEY).await;

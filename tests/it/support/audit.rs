@@ -1,5 +1,5 @@
-//! Whether a fleet did what it said: looks into the database while operations run, for how long they wait, and afterwards
-//! compares what was accepted, the database and the cluster.
+//! Checks of a [`super::process_group::ProcessGroup`]: a monitor measures how long operations wait; at the end,
+//! accepted operations, database and cluster are compared.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -15,61 +15,62 @@ use sqlx::{ConnectOptions, PgConnection};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::cluster::Cluster;
-use super::witness::{Witness, is_of_a_job};
+use super::object_recorder::{ObjectRecorder, is_of_a_job};
 
-/// How often the queue is looked at.
+/// The interval between two looks at the queue.
 const PERIOD: Duration = Duration::from_millis(100);
 
-/// What was seen of the queue.
+/// Measurements of the queue.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Waits {
-    /// The longest that an operation that could be worked on had no sign of life from anybody.
+pub struct WaitTimes {
+    /// The longest time without a lease renewal for an operation that was due.
     pub worst: Duration,
-    /// The longest that one stayed at the same step, worked on or put off.
+    /// The longest time that an operation stayed at one step, including delays.
     pub slowest: Duration,
-    /// How often an operation was claimed as the lease of another one had run out.
-    pub take_overs: usize,
-    /// How often one was put off, and claimed again: after a passing error, or handed over by a process that stops.
-    pub hand_overs: usize,
-    /// The most often that a step was put off.
+    /// How often an operation was claimed after another process's lease had expired.
+    pub takeovers: usize,
+    /// How often a postponed operation was claimed again: after a retryable error, or handed over by a process that
+    /// shut down.
+    pub handovers: usize,
+    /// The highest number of attempts at one step.
     pub attempts: i64,
 }
 
-/// Looks at the queue until it is dropped.
-pub struct Clock {
-    waits: Arc<Mutex<Waits>>,
+/// Samples the queue until it is dropped.
+pub struct QueueMonitor {
+    waits: Arc<Mutex<WaitTimes>>,
     _task: AbortOnDropHandle<()>,
 }
 
-/// A live row: id, what changes with progress, epoch, attempt, the last sign of life or since when it is due, and when it
-/// is due; and the present. Times are the database's, in milliseconds.
+/// A live row: id, progress, lease epoch, attempt, time of the last renewal or since when it is due, due time, and the
+/// current time. Times are the database's, in milliseconds.
 type Row = (String, String, i64, i64, i64, i64, i64);
 
-impl Clock {
-    /// Looks at the database of that URL; leases are of `lease`.
+impl QueueMonitor {
+    /// Starts to sample the database at `url`; leases last `lease`.
     pub fn start(url: &str, lease: Duration) -> Self {
-        let waits = Arc::new(Mutex::new(Waits::default()));
+        let waits = Arc::new(Mutex::new(WaitTimes::default()));
         let task = tokio::spawn(look(url.to_owned(), lease, Arc::clone(&waits)));
         Self { waits, _task: AbortOnDropHandle::new(task) }
     }
 
-    /// What was seen so far.
-    pub fn waits(&self) -> Waits {
+    /// The measurements so far.
+    pub fn waits(&self) -> WaitTimes {
         *self.waits.lock().unwrap()
     }
 
-    /// What was seen so far, or since this was last asked.
-    pub fn take(&self) -> Waits {
+    /// The measurements since the last call.
+    pub fn take(&self) -> WaitTimes {
         std::mem::take(&mut self.waits.lock().unwrap())
     }
 }
 
-async fn look(url: String, lease: Duration, waits: Arc<Mutex<Waits>>) {
+async fn look(url: String, lease: Duration, waits: Arc<Mutex<WaitTimes>>) {
     let mut connection = None;
     let mut before: BTreeMap<String, (Row, i64)> = BTreeMap::new();
     loop {
         tokio::time::sleep(PERIOD).await;
-        // The database may be away, too.
+        // The database may be unreachable as part of the test.
         match live(&url, &mut connection, lease).await {
             Ok(rows) => before = note(rows, &before, &mut waits.lock().unwrap()),
             Err(_) => connection = None,
@@ -89,8 +90,8 @@ async fn live(url: &str, connection: &mut Option<PgConnection>, lease: Duration)
     sqlx::query_as(select).bind(lease).fetch_all(connection).await
 }
 
-/// Compares rows with those of the look before, each with the time of its last progress; gives them back likewise.
-fn note(rows: Vec<Row>, before: &BTreeMap<String, (Row, i64)>, waits: &mut Waits) -> BTreeMap<String, (Row, i64)> {
+/// Compares the rows with the previous sample; each has the time of its last progress.
+fn note(rows: Vec<Row>, before: &BTreeMap<String, (Row, i64)>, waits: &mut WaitTimes) -> BTreeMap<String, (Row, i64)> {
     let span = |from: i64, to: i64| Duration::from_millis(u64::try_from(to - from).unwrap_or(0));
     let mut after = BTreeMap::new();
     for row in rows {
@@ -98,11 +99,11 @@ fn note(rows: Vec<Row>, before: &BTreeMap<String, (Row, i64)>, waits: &mut Waits
         let mut since = *now;
         if let Some(((_, progress_before, epoch_before, _, sign_before, due_before, _), since_before)) = before.get(id)
         {
-            // Who gives an operation up makes it due, and leaves no sign of life after that.
+            // A process that releases an operation makes it due and does not renew after that.
             let was_held = due == due_before && sign_before > due_before;
             let is_claimed_again = *epoch_before > 0 && epoch > epoch_before;
-            waits.take_overs += usize::from(is_claimed_again && was_held);
-            waits.hand_overs += usize::from(is_claimed_again && !was_held);
+            waits.takeovers += usize::from(is_claimed_again && was_held);
+            waits.handovers += usize::from(is_claimed_again && !was_held);
             if progress == progress_before {
                 since = *since_before;
             }
@@ -115,20 +116,19 @@ fn note(rows: Vec<Row>, before: &BTreeMap<String, (Row, i64)>, waits: &mut Waits
     after
 }
 
-/// What is to be found at the end.
+/// The expected final state.
 pub struct Audit<'a> {
-    /// The database.
+    /// The URL of the database.
     pub url: &'a str,
-    /// The cluster.
     pub cluster: &'a Cluster,
-    /// The namespaces that nobody else uses.
+    /// The namespaces of this test.
     pub namespaces: &'a [String],
-    /// The op occurrences that were accepted.
+    /// The ids of accepted op occurrences.
     pub accepted: &'a BTreeSet<String>,
-    /// The instances that are not deleted.
+    /// The ids of instances that are not deleted.
     pub instances: &'a BTreeSet<String>,
-    /// Who saw all objects.
-    pub witness: &'a Witness,
+    /// The record of all objects.
+    pub recorder: &'a ObjectRecorder,
 }
 
 #[derive(Debug, sqlx::FromRow)]
@@ -145,7 +145,8 @@ struct Op {
 type Objects = BTreeSet<[String; 5]>;
 
 impl Audit<'_> {
-    /// Everything accepted is COMPLETED and nothing else was done; database and cluster agree; nothing was made twice.
+    /// Checks that everything accepted is COMPLETED, that nothing else was done, that database and cluster agree, and
+    /// that nothing was created twice.
     pub async fn check(&self) {
         let mut database = self.url.parse::<PgConnectOptions>().unwrap().connect().await.unwrap();
         let select = "SELECT id, vnf_instance_id AS instance, operation, state, start_time, resource_changes AS changes \
@@ -193,14 +194,14 @@ impl Audit<'_> {
         namespace.is_some_and(|namespace| self.namespaces.contains(&namespace))
     }
 
-    /// The pods are those that the instances tell of; and no pod and no other object ever was that no operation tells of.
+    /// Checks that the pods are those that the instances list, and that every pod and object that ever existed is
+    /// explained by an operation.
     ///
-    /// A pod may come while its VNF is terminated: its controller replaces one that is killed until it learns that it is to
-    /// go itself.
+    /// A pod may appear during TERMINATE: its controller replaces a deleted pod until it is deleted itself.
     async fn check_pods(&self, ops: &[Op], instances: &[(String, Option<Json<Value>>)]) {
         let text = |value: &Value, name: &str| value[name].as_str().unwrap().to_owned();
         let pod = |vnfc: &Value| [text(vnfc, "pod_name"), text(vnfc, "pod_uid")];
-        let told: BTreeSet<[String; 2]> = instances
+        let listed: BTreeSet<[String; 2]> = instances
             .iter()
             .filter_map(|(_, info)| info.as_ref())
             .flat_map(|info| info["vnfcs"].as_array().unwrap().iter().map(pod))
@@ -209,7 +210,7 @@ impl Audit<'_> {
         let pods = pods.list(&ListParams::default().labels(INSTANCE_LABEL)).await.unwrap();
         let pods = pods.items.into_iter().filter(|pod| self.is_ours(pod.namespace()) && !is_of_a_job(pod));
         let pods: BTreeSet<[String; 2]> = pods.map(|pod| [pod.name_any(), pod.uid().unwrap()]).collect();
-        assert_same(&pods, &told, "the pods there are, and those that the instances tell of");
+        assert_same(&pods, &listed, "the pods there are, and those that the instances list");
 
         let added: BTreeSet<[String; 2]> = ops
             .iter()
@@ -218,12 +219,12 @@ impl Audit<'_> {
             .filter(|affected| affected["change"] == "ADDED")
             .map(|affected| pod(&affected["vnfc"]))
             .collect();
-        for ((instance, kind, name), seen) in self.witness.seen() {
+        for ((instance, kind, name), seen) in self.recorder.recorded() {
             if kind == "Pod" {
                 let of: Vec<&Op> = ops.iter().filter(|op| op.instance == instance).collect();
                 let going = |made: i64| of.iter().any(|op| op.operation == "TERMINATE" && op.start_time / 1000 <= made);
-                let told = |uid: &String| added.contains(&[name.clone(), uid.clone()]);
-                let alright = seen.iter().all(|(uid, made)| told(uid) || going(*made));
+                let listed = |uid: &String| added.contains(&[name.clone(), uid.clone()]);
+                let alright = seen.iter().all(|(uid, made)| listed(uid) || going(*made));
                 assert!(alright, "pod {name} of {instance} {seen:?} was made twice or for nobody: {of:#?}");
             } else {
                 assert_eq!(seen.len(), 1, "{kind} {name} of {instance} was made more than once");
@@ -232,7 +233,7 @@ impl Audit<'_> {
     }
 }
 
-/// As `assert_eq!`, saying what is in one only.
+/// `assert_eq!` with a message that lists the differences.
 #[track_caller]
 fn assert_same<T: Ord + std::fmt::Debug>(left: &BTreeSet<T>, right: &BTreeSet<T>, what: &str) {
     let (more, less): (Vec<&T>, Vec<&T>) = (left.difference(right).collect(), right.difference(left).collect());
@@ -241,7 +242,7 @@ fn assert_same<T: Ord + std::fmt::Debug>(left: &BTreeSet<T>, right: &BTreeSet<T>
 
 struct Inventory {
     objects: Objects,
-    /// apiVersion, kind and plural of all kinds in it.
+    /// apiVersion, kind and plural of all kinds.
     kinds: BTreeSet<(String, String, String)>,
 }
 

@@ -1,5 +1,5 @@
-//! The real Kubernetes control plane that the run started: access to it as its administrator and as a ServiceAccount
-//! with a few rights, and a namespace per test.
+//! The real Kubernetes control plane of the test run: access as administrator and as a ServiceAccount with few
+//! permissions, and a namespace per test.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -50,15 +50,15 @@ const KINDS: [(&str, &str, &str); 17] = [
 
 /// The control plane.
 pub struct Cluster {
-    /// How its administrator reaches it.
+    /// The administrator's access.
     pub admin: VimAccess,
-    /// The administrator's client, for what the tests do behind the driver's back.
+    /// The administrator's client, for changes that the driver does not know of.
     pub client: Client,
     kubeconfig: Kubeconfig,
 }
 
 impl Cluster {
-    /// The control plane in the directory that `GYBE_TEST_CLUSTER` names.
+    /// The control plane in the directory `GYBE_TEST_CLUSTER`.
     pub async fn running() -> Self {
         let directory = std::env::var("GYBE_TEST_CLUSTER").expect(
             "GYBE_TEST_CLUSTER must name the directory of a running control plane: use scripts/test, or start one with \
@@ -71,13 +71,13 @@ impl Cluster {
         Self { admin: access(&serde_json::to_value(&kubeconfig).unwrap()), client, kubeconfig }
     }
 
-    /// A fresh namespace, deleted at the end of the test.
+    /// A new namespace. It is deleted at the end of the test.
     pub async fn namespace(&self) -> TestNamespace {
         let id = System.uuid().simple().to_string();
         let name = Namespace::try_from(format!("test-{}", &id[..12])).unwrap();
         let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name.as_str() } });
         self.create("namespaces", None, namespace).await;
-        // No pod is admitted before its ServiceAccount is there.
+        // Pods are admitted only after their ServiceAccount exists.
         let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), name.as_str());
         let watch = WatchParams::default().fields("metadata.name=default");
         let mut events = accounts.watch(&watch, "0").await.unwrap().boxed();
@@ -85,7 +85,7 @@ impl Cluster {
         TestNamespace { name, kubeconfig: self.kubeconfig.clone() }
     }
 
-    /// The access of a new ServiceAccount of `namespace`, with a Role of these rules there.
+    /// The access of a new ServiceAccount in `namespace`, with a Role of these rules there.
     pub async fn account(&self, namespace: &Namespace, name: &str, rules: Value) -> VimAccess {
         let metadata = json!({ "name": name });
         let account = json!({ "apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata });
@@ -105,7 +105,7 @@ impl Cluster {
         VimAccess { credential: VimCredential::BearerToken(Secret::new(token)), ..self.admin.clone() }
     }
 
-    /// Makes an object as the administrator, with kubectl's field manager.
+    /// Creates an object as the administrator, with the field manager of kubectl.
     pub async fn create(&self, plural: &str, namespace: Option<&Namespace>, object: Value) -> DynamicObject {
         let object: DynamicObject = serde_json::from_value(object).unwrap();
         let types = object.types.clone().unwrap();
@@ -114,7 +114,7 @@ impl Cluster {
         api.create(&params, &object).await.unwrap()
     }
 
-    /// The objects of a kind, as the administrator sees them.
+    /// The objects of a kind, as the administrator.
     pub fn api(
         &self,
         api_version: &str,
@@ -130,8 +130,8 @@ impl Cluster {
         }
     }
 
-    /// The objects in the namespace that carry any instance's mark, with their kinds: of every kind that the samples have, and
-    /// that comes of these.
+    /// The objects in the namespace that carry the label of any instance, with their kinds: all kinds of the samples
+    /// and of the objects that follow from them.
     pub async fn marked(&self, namespace: &Namespace) -> Vec<(&'static str, DynamicObject)> {
         let mut marked = Vec::new();
         for (api_version, kind, plural) in KINDS {
@@ -142,16 +142,15 @@ impl Cluster {
         marked
     }
 
-    /// The objects of a resource's kind, in its instance's namespace.
+    /// The API of a resource's kind in its instance's namespace.
     pub fn api_of(&self, resource: &Resource, namespace: &Namespace) -> Api<DynamicObject> {
         let (key, info) = (&resource.key, &resource.info);
         self.api(&key.api_version, &key.kind, &info.plural, info.namespaced.then_some(namespace))
     }
 }
 
-/// A namespace that goes when this is dropped, without being waited for.
+/// A namespace of a test. Dropping it starts its deletion without waiting for it.
 pub struct TestNamespace {
-    /// Its name.
     pub name: Namespace,
     kubeconfig: Kubeconfig,
 }
@@ -159,7 +158,7 @@ pub struct TestNamespace {
 impl Drop for TestNamespace {
     fn drop(&mut self) {
         let (name, kubeconfig) = (self.name.clone(), self.kubeconfig.clone());
-        // The test's own runtime can't be waited for here.
+        // The runtime of the test cannot be awaited in `drop`.
         let deletion = std::thread::spawn(move || {
             tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
                 let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "Namespace"));
@@ -171,8 +170,8 @@ impl Drop for TestNamespace {
     }
 }
 
-/// The resources that the YAML documents come to, as instantiation makes them: placed in the scope's namespace, marked,
-/// of the kinds that the cluster serves. `vdus` names the VDUs and their workloads.
+/// The rendered resources of YAML documents, as an instantiation creates them: in the namespace of the scope, labelled,
+/// with the kinds that the cluster serves. `vdus` lists the VDUs with their workloads.
 pub async fn render(driver: &dyn Driver, scope: &Scope, vdus: &[(&str, &str)], yaml: &str) -> Vec<Resource> {
     let file = DefinitionFile { path: "test.yaml".to_owned(), text: yaml.to_owned() };
     let manifests = manifest::read(&[file]).unwrap();
@@ -191,7 +190,7 @@ pub async fn render(driver: &dyn Driver, scope: &Scope, vdus: &[(&str, &str)], y
     resources(&rendering).unwrap()
 }
 
-/// A scope of a new VNF instance.
+/// The scope of a new VNF instance.
 pub fn scope(access: &VimAccess, namespace: &Namespace) -> Scope {
     Scope { access: access.clone(), namespace: namespace.clone(), instance: VnfInstanceId(System.uuid()) }
 }
@@ -201,7 +200,7 @@ async fn client(kubeconfig: &Kubeconfig) -> Client {
     Client::try_from(config).unwrap()
 }
 
-/// The access that a kubeconfig of one cluster and one user describes.
+/// The access from a kubeconfig with one cluster and one user.
 fn access(kubeconfig: &Value) -> VimAccess {
     let text = |pointer: &str| kubeconfig.pointer(pointer).unwrap().as_str().unwrap().to_owned();
     let pem = |pointer: &str| String::from_utf8(BASE64.decode(text(pointer)).unwrap()).unwrap();

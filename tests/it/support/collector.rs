@@ -1,4 +1,4 @@
-//! An OTLP collector: an HTTP server that keeps the spans it is sent.
+//! An OTLP collector: an HTTP server that records the spans it receives.
 
 use std::time::Duration;
 
@@ -11,9 +11,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
-/// A running collector; ends when dropped.
+/// A running collector. It ends when dropped.
 pub struct Collector {
-    /// What `--otlp-endpoint` takes.
+    /// The value of `--otlp-endpoint`.
     pub endpoint: String,
     spans: watch::Sender<Vec<Span>>,
     _server: AbortOnDropHandle<()>,
@@ -33,8 +33,8 @@ impl Collector {
         Self { endpoint, spans, _server: AbortOnDropHandle::new(server) }
     }
 
-    /// The spans so far, once they are as wanted.
-    pub async fn until(&self, wanted: impl Fn(&[Span]) -> bool) -> Vec<Span> {
+    /// Waits until the spans satisfy `wanted` and returns them.
+    pub async fn wait_until(&self, wanted: impl Fn(&[Span]) -> bool) -> Vec<Span> {
         let mut spans = self.spans.subscribe();
         let seen = tokio::time::timeout(Duration::from_secs(60), spans.wait_for(|spans| wanted(spans))).await;
         match seen {
@@ -43,13 +43,13 @@ impl Collector {
         }
     }
 
-    /// The spans so far.
+    /// The spans received so far.
     pub fn spans(&self) -> Vec<Span> {
         self.spans.borrow().clone()
     }
 }
 
-/// Answers the requests of one connection.
+/// Serves one connection.
 async fn receive(connection: TcpStream, keep: watch::Sender<Vec<Span>>) {
     let mut connection = BufReader::new(connection);
     loop {
@@ -71,7 +71,7 @@ async fn receive(connection: TcpStream, keep: watch::Sender<Vec<Span>>) {
     }
 }
 
-/// The attribute of a span as text; empty if it has none of that name.
+/// An attribute of a span as text; empty if the span lacks it.
 pub fn attribute(span: &Span, name: &str) -> String {
     let value = span.attributes.iter().find(|attribute| attribute.key == name);
     match value.and_then(|attribute| attribute.value.clone()?.value) {

@@ -1,37 +1,36 @@
-//! The operations of the OpenAPI documents, for tests that walk them.
+//! The operations of the OpenAPI documents, for tests that iterate over them.
 
 use gybe::api::openapi;
 use serde_json::Value;
 
-/// An id that nothing has.
+/// An id that does not exist.
 pub const UNKNOWN: &str = "8f14e45f-ceea-467f-a8f4-0123456789ab";
 
 /// A resource of a document.
 #[derive(Debug)]
 pub struct Resource {
-    /// As in the document, below the server's URL, such as `/vnflcm/v2/vnf_instances/{id}`.
+    /// Its path as in the document, with the server's path, such as `/vnflcm/v2/vnf_instances/{id}`.
     pub path: String,
-    /// The API version that its answers name; `/v1.0/vims` has none.
+    /// The `Version` of its responses; `/v1.0/vims` has none.
     pub version: Option<String>,
-    /// What it can be asked.
     pub operations: Vec<Operation>,
 }
 
 /// A method of a resource.
 #[derive(Debug)]
 pub struct Operation {
-    /// In capitals.
+    /// In upper case.
     pub method: String,
-    /// Whether it is described with a JSON body.
+    /// Whether it has a JSON body.
     pub reads_json: bool,
-    /// The members of that body with the type that each must have; empty for one that is a reference.
+    /// The members of that body with their types; the type is empty for a reference.
     pub members: Vec<(String, String)>,
-    /// Whether it is described with the parameters of a list.
+    /// Whether it has the query parameters of a list.
     pub is_list: bool,
 }
 
 impl Resource {
-    /// The path with a value for each parameter, an unknown id before all.
+    /// The path with a value for each parameter, `id` first.
     pub fn somewhere(&self) -> String {
         self.path.replace("{id}", UNKNOWN).replace("{path}", "Files/a.yaml")
     }
@@ -41,12 +40,11 @@ impl Resource {
     }
 }
 
-/// Everything that is documented.
+/// All documented resources.
 pub fn resources() -> Vec<Resource> {
     openapi::NAMES.iter().flat_map(|name| of(&document(name))).collect()
 }
 
-/// A document.
 pub fn document(name: &str) -> Value {
     serde_json::from_str(&openapi::text(name).unwrap().unwrap()).unwrap()
 }

@@ -1,5 +1,5 @@
-//! A front of a VIM's API server that speaks HTTP: it passes requests on with the caller's bearer token, streams watches,
-//! counts, and fails as it is told. (Client certificates end here, as TLS does: use a token.)
+//! An HTTP proxy in front of a VIM's API server. It forwards requests with the caller's bearer token, streams watches,
+//! counts requests and injects faults. TLS ends at the proxy, so a client certificate cannot be forwarded: use a token.
 
 use std::net::SocketAddr;
 use std::process::Command;
@@ -26,25 +26,26 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
-/// What it does to requests and connections.
+/// How requests and connections are treated.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Fault {
-    /// Nothing.
+pub enum ProxyFault {
+    /// Everything is forwarded.
     None,
-    /// Cuts all connections, and new ones before a word is said.
+    /// Closes all connections, and new ones before the TLS handshake.
     CutOff,
-    /// Passes requests on only after this.
+    /// Forwards requests after this delay.
     Slow(Duration),
-    /// Answers this in the API server's place, with `Retry-After: 1`, to every so-many-th request (1: to all).
+    /// Responds with this status and `Retry-After: 1` to every n-th request (1: all).
     Answers(StatusCode, usize),
-    /// Cuts watches so long after they began.
+    /// Closes watches after this time.
     DropsWatches(Duration),
-    /// Passes every so-many-th request that changes something on, waits for the answer, and cuts the connection instead of handing it on.
+    /// Forwards every n-th modifying request, waits for the response, and closes the connection instead of returning
+    /// it.
     LosesReplies(usize),
 }
 
-/// The front. It ends with this value.
-pub struct Front {
+/// A running proxy. Dropping it closes all connections.
+pub struct FaultProxy {
     address: SocketAddr,
     certificate: String,
     inner: Arc<Inner>,
@@ -53,21 +54,21 @@ pub struct Front {
 struct Inner {
     upstream: reqwest::Client,
     endpoint: String,
-    fault: watch::Sender<Fault>,
+    fault: watch::Sender<ProxyFault>,
     counter: AtomicUsize,
-    /// When each request came.
+    /// The arrival time of each request.
     seen: Mutex<Vec<Instant>>,
 }
 
 type Body = UnsyncBoxBody<Bytes, reqwest::Error>;
 
-/// The connection is cut: hyper does so when a service fails.
+/// Makes hyper close the connection.
 #[derive(Debug, thiserror::Error)]
 #[error("cut")]
 struct Cut;
 
-impl Front {
-    /// A front of the API server that `access` reaches.
+impl FaultProxy {
+    /// A proxy in front of the API server of `access`.
     pub async fn of(access: &VimAccess) -> Self {
         let (certificate, key) = certificate();
         let authority = reqwest::Certificate::from_pem(access.ca.as_deref().unwrap().as_bytes()).unwrap();
@@ -75,7 +76,7 @@ impl Front {
         let inner = Arc::new(Inner {
             upstream,
             endpoint: access.endpoint.clone(),
-            fault: watch::Sender::new(Fault::None),
+            fault: watch::Sender::new(ProxyFault::None),
             counter: AtomicUsize::new(0),
             seen: Mutex::default(),
         });
@@ -96,7 +97,7 @@ impl Front {
         Self { address, certificate, inner }
     }
 
-    /// `access`, which has a bearer token, through this front.
+    /// `access`, which must have a bearer token, through this proxy.
     pub fn access(&self, access: &VimAccess) -> VimAccess {
         VimAccess {
             endpoint: format!("https://{}", self.address),
@@ -105,28 +106,28 @@ impl Front {
         }
     }
 
-    /// What it does from now on.
-    pub fn set(&self, fault: Fault) {
+    /// Injects `fault` from now on.
+    pub fn set(&self, fault: ProxyFault) {
         self.inner.fault.send_replace(fault);
     }
 
-    /// The most requests that came within `span` of each other, since `from`.
-    pub fn densest(&self, span: Duration, from: Instant) -> usize {
+    /// The highest number of requests within `span`, since `from`.
+    pub fn peak_requests(&self, span: Duration, from: Instant) -> usize {
         let seen = self.inner.seen.lock().unwrap();
         let seen: Vec<Instant> = seen.iter().copied().filter(|at| *at >= from).collect();
         let within = |start: &Instant| seen.iter().filter(|at| *at >= start && **at - *start < span).count();
         seen.iter().map(within).max().unwrap_or(0)
     }
 
-    /// How many requests came since `from`, whatever became of them; connections that were cut off count as one each.
+    /// The number of requests since `from`; a connection that was closed counts as one.
     pub fn requests(&self, from: Instant) -> usize {
         self.inner.seen.lock().unwrap().iter().filter(|at| **at >= from).count()
     }
 }
 
-impl Drop for Front {
+impl Drop for FaultProxy {
     fn drop(&mut self) {
-        self.set(Fault::CutOff);
+        self.set(ProxyFault::CutOff);
     }
 }
 
@@ -138,18 +139,18 @@ async fn serve(listener: TcpListener, tls: TlsAcceptor, inner: Arc<Inner>) {
 
 async fn connection(stream: TcpStream, tls: TlsAcceptor, inner: Arc<Inner>) {
     let mut fault = inner.fault.subscribe();
-    if *fault.borrow() == Fault::CutOff {
+    if *fault.borrow() == ProxyFault::CutOff {
         return inner.note();
     }
     let served = async {
         let Ok(stream) = tls.accept(stream).await else { return };
         let service = service_fn(|request| Arc::clone(&inner).answer(request));
-        // Cut connections end in an error, as they are to.
+        // Closed connections end in an error.
         let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
     };
     tokio::select! {
         () = served => {}
-        _ = fault.wait_for(|fault| *fault == Fault::CutOff) => {}
+        _ = fault.wait_for(|fault| *fault == ProxyFault::CutOff) => {}
     }
 }
 
@@ -165,18 +166,18 @@ impl Inner {
         let watch = request.uri().query().is_some_and(|query| query.contains("watch=true"));
         let changes = request.method() != "GET";
         match fault {
-            Fault::Slow(delay) => tokio::time::sleep(delay).await,
-            Fault::Answers(status, each) if number.is_multiple_of(each) => return Ok(refusal(status)),
+            ProxyFault::Slow(delay) => tokio::time::sleep(delay).await,
+            ProxyFault::Answers(status, each) if number.is_multiple_of(each) => return Ok(refusal(status)),
             _ => {}
         }
         let answer = self.pass_on(request).await.map_err(|_| Cut)?;
         match fault {
-            Fault::LosesReplies(each) if changes && number.is_multiple_of(each) => {
-                // The effect is there, and complete, before the caller learns that he will not be told.
+            ProxyFault::LosesReplies(each) if changes && number.is_multiple_of(each) => {
+                // The request takes full effect before the caller sees the error.
                 let _ = answer.bytes().await;
                 Err(Cut)
             }
-            Fault::DropsWatches(after) if watch => Ok(relayed(answer, Some(after))),
+            ProxyFault::DropsWatches(after) if watch => Ok(relayed(answer, Some(after))),
             _ => Ok(relayed(answer, None)),
         }
     }
@@ -192,7 +193,7 @@ impl Inner {
     }
 }
 
-/// The answer as it comes; `cut` so long after its head.
+/// The streamed response; closed after `cut`.
 fn relayed(answer: reqwest::Response, cut: Option<Duration>) -> Response<Body> {
     let mut response = Response::builder().status(answer.status());
     for (name, value) in answer.headers().iter().filter(|(name, _)| *name != "transfer-encoding") {
@@ -208,7 +209,7 @@ fn relayed(answer: reqwest::Response, cut: Option<Duration>) -> Response<Body> {
     response.body(BodyExt::boxed_unsync(StreamBody::new(chunks.take_until(Box::pin(end))))).unwrap()
 }
 
-/// As an API server says it.
+/// An error response in the form of an API server.
 fn refusal(status: StatusCode) -> Response<Body> {
     let text = format!(
         r#"{{"kind":"Status","apiVersion":"v1","metadata":{{}},"status":"Failure","message":"the front says {0}","code":{0}}}"#,
@@ -219,7 +220,7 @@ fn refusal(status: StatusCode) -> Response<Body> {
     response.header("Retry-After", "1").body(body).unwrap()
 }
 
-/// A certificate for 127.0.0.1 that vouches for itself, and its key.
+/// A self-signed certificate for 127.0.0.1 and its key.
 pub fn certificate() -> (String, String) {
     let folder = TempDir::new().unwrap();
     let [certificate, key] = ["certificate.pem", "key.pem"].map(|name| folder.path().join(name));
@@ -237,8 +238,8 @@ pub fn certificate() -> (String, String) {
     [certificate, key].map(|path| std::fs::read_to_string(path).unwrap()).into()
 }
 
-/// A server with the certificate and key `server` that talks to those only who show the certificate `client`.
-pub fn wanting(server: &(String, String), client: &(String, String)) -> ServerConfig {
+/// The configuration of a server with certificate and key `server`, which requires the client certificate `client`.
+pub fn requiring_client_certificate(server: &(String, String), client: &(String, String)) -> ServerConfig {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(client.0.as_bytes()).unwrap()).unwrap();

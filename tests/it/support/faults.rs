@@ -1,8 +1,8 @@
-//! Faults at exact points: every call that a conductor makes of its store and of its cluster is a numbered point, and a
-//! plan says what goes wrong at which.
+//! Fault injection at exact points: every call of a conductor to its store and to its cluster is a numbered point, and
+//! a [`FaultPlan`] lists the faults by point.
 //!
-//! A [`Process`] stands for a process that runs a conductor. Once it is killed, none of its calls is sent or answered any
-//! more. Its conductor's tasks stay where they were, as frozen as if they were gone.
+//! A [`FaultyProcess`] stands for a process that runs a conductor. After it is killed, none of its calls is sent or
+//! answered; the tasks of its conductor block for ever.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::pending;
@@ -41,38 +41,38 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{Notify, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
-/// What goes wrong at a point.
+/// A fault at a point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// The process is killed before the call is sent.
     KilledBefore,
-    /// The process is killed when the call has taken effect and nobody knows yet.
+    /// The process is killed after the call has taken effect and before its result is known.
     KilledAfter,
-    /// The call takes effect twice. Of the cluster only: a write of the store is sent once.
+    /// The call takes effect twice. Only for the cluster; a write to the store is sent once.
     Twice,
-    /// The call fails and nothing has happened. It works the next time.
+    /// The call fails without effect. The next one succeeds.
     FailsOnce,
-    /// The call fails, and so does each like it, until [`Faults::lift`].
-    FailsOn,
-    /// The cluster refuses for a reason that time does not heal. It works the next time.
+    /// This call and every equal one fail until [`FaultPlan::clear_lasting`].
+    FailsAlways,
+    /// The cluster refuses with a permanent error. The next call succeeds.
     Refused,
-    /// The call takes effect, and its answer is lost.
+    /// The call takes effect, but its result is lost.
     ReplyLost,
-    /// The lease runs out, and another conductor takes over and goes on to the end. Only then does this conductor hear
-    /// from the cluster, or sends its call to the store.
+    /// The lease expires, and another conductor takes over and completes the operation. Only then does this conductor
+    /// get the response of the cluster, or send its call to the store.
     TakenOver,
-    /// As [`Fault::TakenOver`], but the call of the cluster was never sent: what is heard in the end is that it timed out.
+    /// As [`Fault::TakenOver`], but the call to the cluster is never sent: its result is a timeout.
     TakenOverUnsent,
-    /// The process is told to stop.
+    /// The process is told to shut down.
     Stopped,
-    /// A cancel request is recorded before the call is sent, and heard of while it is under way.
+    /// A cancel request is recorded before the call is sent, and signalled during the call.
     Cancelled(CancelMode),
-    /// A cancel request is recorded before the call is sent; the process is killed when the call has taken effect, and
-    /// has not heard of the request.
+    /// A cancel request is recorded before the call is sent, but not signalled; the process is killed after the call
+    /// has taken effect.
     CancelledAndKilled(CancelMode),
-    /// The conductor panics instead of sending the call, and does so again at each like it, until [`Faults::lift`].
-    PanicsOn,
-    /// The conductor panics with the answer in its hands. It does not the next time.
+    /// The conductor panics instead of sending this call and every equal one, until [`FaultPlan::clear_lasting`].
+    PanicsAlways,
+    /// The conductor panics after the response. The next call succeeds.
     PanicsAfter,
 }
 
@@ -83,9 +83,9 @@ impl Fault {
     }
 }
 
-/// Whom a call is for.
+/// The receiver of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
+pub enum CallTarget {
     /// The store.
     Store,
     /// The cluster.
@@ -94,69 +94,68 @@ pub enum Side {
     Nfvo,
 }
 
-/// A call that was made.
+/// A call of a conductor.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Point {
-    /// Whom it was for.
-    pub side: Side,
-    /// What it was, such as `ensure Service udr`.
+pub struct CallPoint {
+    pub side: CallTarget,
+    /// Its name, such as `ensure Service udr`.
     pub call: String,
 }
 
-/// What whoever looks after the processes has to know.
+/// An event that the test reacts to.
 #[derive(Debug)]
-pub enum Event {
+pub enum ProcessEvent {
     /// A process was killed.
     Killed,
-    /// A process was told to stop and has stopped.
+    /// A process has shut down.
     Stopped,
-    /// A conductor is held: its lease is to be given to another.
-    Held,
-    /// A conductor asked for work and got none.
-    Waits,
+    /// A conductor is paused: its lease must go to another.
+    Paused,
+    /// A conductor found no work.
+    Idle,
 }
 
-/// The calls with which a conductor takes an operation up and lays it down. They do not fail on and on: a store that can't
-/// even write the end can't write that the operation failed, and a conductor that can't claim, or put off, does not count its
-/// attempts. While they are under way, nobody listens for cancel requests.
-pub const NEEDED: [&str; 4] = ["claim", "postpone", "await_grant", "end_operation"];
+/// The calls that claim and release an operation. Lasting faults do not apply to them: a store that cannot write the
+/// outcome cannot write FAILED_TEMP either, and a conductor that cannot claim or postpone does not count attempts.
+/// During these calls nobody listens for cancel requests.
+pub const CLAIM_CALLS: [&str; 4] = ["claim", "postpone", "await_grant", "end_operation"];
 
-/// A plan of faults, and the points that were passed, over all processes.
-pub struct Faults {
+/// The faults by point, and the points passed so far by all processes.
+pub struct FaultPlan {
     op: VnfLcmOpOccId,
     inner: Mutex<Inner>,
-    events: UnboundedSender<Event>,
+    events: UnboundedSender<ProcessEvent>,
 }
 
 #[derive(Default)]
 struct Inner {
     plan: BTreeMap<usize, Fault>,
-    /// The calls that do not work, and how.
+    /// The calls with a lasting fault.
     failing: BTreeMap<String, Fault>,
     cancels: Vec<OpState>,
     refused: Option<&'static str>,
-    passed: Vec<Point>,
+    passed: Vec<CallPoint>,
 }
 
-impl Faults {
-    /// `plan` says what goes wrong at which point of the operation, counted from 0.
-    pub fn new(op: VnfLcmOpOccId, plan: BTreeMap<usize, Fault>, events: UnboundedSender<Event>) -> Arc<Self> {
+impl FaultPlan {
+    /// `plan` has the faults by the number of the point, from 0.
+    pub fn new(op: VnfLcmOpOccId, plan: BTreeMap<usize, Fault>, events: UnboundedSender<ProcessEvent>) -> Arc<Self> {
         Arc::new(Self { op, inner: Mutex::new(Inner { plan, ..Inner::default() }), events })
     }
 
-    /// Ends all [`Fault::FailsOn`] and [`Fault::PanicsOn`].
-    pub fn lift(&self) {
+    /// Ends every [`Fault::FailsAlways`] and [`Fault::PanicsAlways`].
+    pub fn clear_lasting(&self) {
         self.inner.lock().unwrap().failing.clear();
     }
 
-    /// The cluster refuses the next call of that name.
+    /// Makes the cluster refuse the next call of that name.
     pub fn refuse(&self, call: &'static str) {
         self.inner.lock().unwrap().refused = Some(call);
     }
 
-    /// Nothing goes wrong from now on.
+    /// Ends all faults.
     pub fn end(&self) {
-        self.lift();
+        self.clear_lasting();
         self.inner.lock().unwrap().plan.clear();
     }
 
@@ -165,29 +164,29 @@ impl Faults {
         self.inner.lock().unwrap().cancels.clone()
     }
 
-    /// The points that were passed.
-    pub fn passed(&self) -> Vec<Point> {
+    /// The points passed so far.
+    pub fn passed(&self) -> Vec<CallPoint> {
         self.inner.lock().unwrap().passed.clone()
     }
 
-    /// Tells of `event`. Nobody may be listening any more.
-    pub fn tell(&self, event: Event) {
+    /// Sends `event`. The receiver may be gone.
+    pub fn notify(&self, event: ProcessEvent) {
         let _ = self.events.send(event);
     }
 
-    fn pass(&self, side: Side, call: &str) -> Option<Fault> {
+    fn pass(&self, side: CallTarget, call: &str) -> Option<Fault> {
         let mut inner = self.inner.lock().unwrap();
         let number = inner.passed.len();
-        inner.passed.push(Point { side, call: call.to_owned() });
+        inner.passed.push(CallPoint { side, call: call.to_owned() });
         let mut fault = inner.plan.remove(&number);
         if inner.refused.take_if(|refused| *refused == call).is_some() {
             fault = Some(Fault::Refused);
         }
         match fault {
-            Some(Fault::FailsOn) if NEEDED.contains(&call) => fault = Some(Fault::FailsOnce),
-            // Only the work on an operation is guarded against panics.
-            Some(Fault::PanicsOn | Fault::PanicsAfter) if NEEDED.contains(&call) => fault = None,
-            Some(lasting @ (Fault::FailsOn | Fault::PanicsOn)) => {
+            Some(Fault::FailsAlways) if CLAIM_CALLS.contains(&call) => fault = Some(Fault::FailsOnce),
+            // Only work on an operation is protected against panics.
+            Some(Fault::PanicsAlways | Fault::PanicsAfter) if CLAIM_CALLS.contains(&call) => fault = None,
+            Some(lasting @ (Fault::FailsAlways | Fault::PanicsAlways)) => {
                 inner.failing.insert(call.to_owned(), lasting);
             }
             _ => {}
@@ -196,71 +195,71 @@ impl Faults {
     }
 }
 
-/// The errors of both sides.
-trait Failure {
-    fn passing() -> Self;
-    fn lasting() -> Self;
+/// The errors that faults return.
+trait InjectedError {
+    fn retryable() -> Self;
+    fn permanent() -> Self;
 }
 
-impl Failure for StoreError {
-    fn passing() -> Self {
+impl InjectedError for StoreError {
+    fn retryable() -> Self {
         Self::Database(sqlx::Error::PoolTimedOut)
     }
 
-    fn lasting() -> Self {
-        Self::passing()
+    fn permanent() -> Self {
+        Self::retryable()
     }
 }
 
-impl Failure for InfraError {
-    fn passing() -> Self {
+impl InjectedError for InfraError {
+    fn retryable() -> Self {
         Self::transient("the API server does not answer")
     }
 
-    fn lasting() -> Self {
+    fn permanent() -> Self {
         Self::invalid("admission webhook denied the request")
     }
 }
 
-impl Failure for NfvoError {
-    fn passing() -> Self {
-        Self::Passing(Problem::new(ProblemType::NfvoUnreachable, "the NFVO does not answer"))
+impl InjectedError for NfvoError {
+    fn retryable() -> Self {
+        Self::Retryable(Problem::new(ProblemType::NfvoUnreachable, "the NFVO does not answer"))
     }
 
-    fn lasting() -> Self {
-        Self::Lasting(Problem::new(ProblemType::GrantRefused, "the NFVO refused the grant"))
+    fn permanent() -> Self {
+        Self::Permanent(Problem::new(ProblemType::GrantRefused, "the NFVO refused the grant"))
     }
 }
 
-/// A process. See the module's documentation.
-pub struct Process {
-    faults: Arc<Faults>,
-    /// Until it is killed.
+/// A process with a conductor; see the module's documentation.
+pub struct FaultyProcess {
+    faults: Arc<FaultPlan>,
+    /// `None` after a kill.
     store: Mutex<Option<Arc<dyn Store>>>,
     wake: Arc<Notify>,
     dead: AtomicBool,
-    held: AtomicBool,
-    released: CancellationToken,
+    paused: AtomicBool,
+    resumed: CancellationToken,
     /// Whether its conductor works on an operation.
     busy: AtomicBool,
-    /// Tells it of cancel requests.
+    /// Signals cancel requests to the conductor.
     cancels: watch::Sender<()>,
-    /// Tells of each attempt to renew a lease that is over.
+    /// Changes after each attempt to renew a lease.
     renewals: watch::Sender<()>,
-    /// Tells it to stop.
+    /// Tells the conductor to shut down.
     pub stop: CancellationToken,
 }
 
-impl Process {
-    /// One over `store`.
-    pub fn new(faults: &Arc<Faults>, store: Arc<dyn Store>) -> Arc<Self> {
+impl FaultyProcess {
+    /// A process with this store.
+    pub fn new(faults: &Arc<FaultPlan>, store: Arc<dyn Store>) -> Arc<Self> {
         Arc::new(Self {
             faults: Arc::clone(faults),
             wake: store.wake(),
             store: Mutex::new(Some(store)),
             dead: AtomicBool::new(false),
-            held: AtomicBool::new(false),
-            released: CancellationToken::new(),
+            paused: AtomicBool::new(false),
+            resumed: CancellationToken::new(),
             busy: AtomicBool::new(false),
             cancels: watch::Sender::default(),
             renewals: watch::Sender::default(),
@@ -268,15 +267,15 @@ impl Process {
         })
     }
 
-    /// Kills it.
+    /// Kills the process.
     pub fn kill(&self) {
         self.dead.store(true, Ordering::Relaxed);
         self.store.lock().unwrap().take();
     }
 
-    /// Whether it is held at a point, see [`Fault::TakenOver`].
-    pub fn is_held(&self) -> bool {
-        self.held.load(Ordering::Relaxed)
+    /// Whether it is paused at a point, see [`Fault::TakenOver`].
+    pub fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::Relaxed)
     }
 
     /// Whether its conductor works on an operation.
@@ -284,10 +283,10 @@ impl Process {
         self.busy.load(Ordering::Relaxed)
     }
 
-    /// Lets it go on from where it is held.
-    pub fn release(&self) {
-        self.held.store(false, Ordering::Relaxed);
-        self.released.cancel();
+    /// Continues after a pause.
+    pub fn resume(&self) {
+        self.paused.store(false, Ordering::Relaxed);
+        self.resumed.cancel();
     }
 
     async fn alive(&self) {
@@ -298,18 +297,18 @@ impl Process {
 
     async fn die(&self) {
         self.kill();
-        self.faults.tell(Event::Killed);
+        self.faults.notify(ProcessEvent::Killed);
         pending::<()>().await;
     }
 
-    async fn hold(&self) {
-        self.held.store(true, Ordering::Relaxed);
-        self.faults.tell(Event::Held);
-        self.released.cancelled().await;
+    async fn pause(&self) {
+        self.paused.store(true, Ordering::Relaxed);
+        self.faults.notify(ProcessEvent::Paused);
+        self.resumed.cancelled().await;
         self.alive().await;
     }
 
-    /// The API records a cancel request, if the operation is at work.
+    /// Records a cancel request as the API does, if the operation is running.
     async fn record_cancel(&self, mode: CancelMode) {
         let (store, project, op) = (self.store().await, ProjectId::default(), self.faults.op);
         let state = store.op_occ(&project, op).await.unwrap().state;
@@ -320,7 +319,7 @@ impl Process {
         }
     }
 
-    /// The signal that there are cancel requests arrives: whoever keeps the lease looks, if anybody does.
+    /// Signals a cancel request and waits until the task that renews the lease has looked, if there is one.
     async fn hear_of_cancel(&self) {
         let mut renewals = self.renewals.subscribe();
         self.cancels.send_replace(());
@@ -328,57 +327,62 @@ impl Process {
             _ = renewals.changed() => {}
             () = self.cancels.closed() => {}
         }
-        // Who renewed has the answer; the conductor, on the same task as this call, is next to see it.
+        // The renewal has its result; the conductor, on the same task as this call, sees it next.
         tokio::task::yield_now().await;
     }
 
-    /// Before a call. An error: it is not sent.
-    async fn enter<E: Failure>(&self, side: Side, call: &str) -> Result<Option<Fault>, E> {
+    /// Runs before a call. On an error the call is not sent.
+    async fn enter<E: InjectedError>(&self, side: CallTarget, call: &str) -> Result<Option<Fault>, E> {
         self.alive().await;
         let fault = self.faults.pass(side, call);
         match fault {
             Some(Fault::KilledBefore) => self.die().await,
-            Some(Fault::FailsOnce | Fault::FailsOn) => return Err(E::passing()),
-            Some(Fault::Refused) => return Err(E::lasting()),
-            Some(Fault::TakenOver) if side == Side::Store => self.hold().await,
+            Some(Fault::FailsOnce | Fault::FailsAlways) => return Err(E::retryable()),
+            Some(Fault::Refused) => return Err(E::permanent()),
+            Some(Fault::TakenOver) if side == CallTarget::Store => self.pause().await,
             Some(Fault::TakenOverUnsent) => {
-                self.hold().await;
-                return Err(E::passing());
+                self.pause().await;
+                return Err(E::retryable());
             }
             Some(Fault::Stopped) => self.stop.cancel(),
             Some(Fault::Cancelled(mode)) => {
                 self.record_cancel(mode).await;
-                // A renewal tells of the request itself.
-                if call != "renew" && !NEEDED.contains(&call) {
+                // A renewal returns the request itself.
+                if call != "renew" && !CLAIM_CALLS.contains(&call) {
                     self.hear_of_cancel().await;
                 }
             }
             Some(Fault::CancelledAndKilled(mode)) => self.record_cancel(mode).await,
-            // Without the noise that the panic macro makes.
-            Some(Fault::PanicsOn) => std::panic::resume_unwind(Box::new(format!("{call} went wrong"))),
+            // Without the message of the panic macro.
+            Some(Fault::PanicsAlways) => std::panic::resume_unwind(Box::new(format!("{call} went wrong"))),
             _ => {}
         }
         Ok(fault)
     }
 
-    /// After a call.
-    async fn leave<T, E: Failure>(&self, side: Side, fault: Option<Fault>, answer: Result<T, E>) -> Result<T, E> {
-        // The answer takes its time: what else was sent meanwhile takes effect before it is heard.
-        if side != Side::Store {
+    /// Runs after a call.
+    async fn leave<T, E: InjectedError>(
+        &self,
+        side: CallTarget,
+        fault: Option<Fault>,
+        answer: Result<T, E>,
+    ) -> Result<T, E> {
+        // Concurrent calls take effect before the response arrives.
+        if side != CallTarget::Store {
             tokio::task::yield_now().await;
         }
         self.alive().await;
         match fault {
             Some(Fault::KilledAfter | Fault::CancelledAndKilled(_)) => self.die().await,
             Some(Fault::PanicsAfter) => std::panic::resume_unwind(Box::new("an answer was not understood")),
-            Some(Fault::ReplyLost) => return Err(E::passing()),
-            Some(Fault::TakenOver) if side != Side::Store => self.hold().await,
+            Some(Fault::ReplyLost) => return Err(E::retryable()),
+            Some(Fault::TakenOver) if side != CallTarget::Store => self.pause().await,
             _ => {}
         }
         answer
     }
 
-    /// Never, once it is killed.
+    /// The store. Blocks for ever after a kill.
     async fn store(&self) -> Arc<dyn Store> {
         let store = self.store.lock().unwrap().clone();
         match store {
@@ -388,17 +392,17 @@ impl Process {
     }
 }
 
-/// However the call ends that it stands for.
-struct TellsWhenOver<'a>(&'a watch::Sender<()>);
+/// Sends a change when dropped, even if the call is abandoned.
+struct NotifyOnDrop<'a>(&'a watch::Sender<()>);
 
-impl Drop for TellsWhenOver<'_> {
+impl Drop for NotifyOnDrop<'_> {
     fn drop(&mut self) {
         self.0.send_replace(());
     }
 }
 
-/// The store as a process sees it.
-pub struct FaultyStore(pub Arc<Process>);
+/// The store of a [`FaultyProcess`].
+pub struct FaultyStore(pub Arc<FaultyProcess>);
 
 /// Implements a trait of the store for [`FaultyStore`]: each method of the list is a point; then come the methods that do more.
 macro_rules! points {
@@ -406,9 +410,9 @@ macro_rules! points {
         #[async_trait]
         impl $trait for FaultyStore {
             $(async fn $name(&self, $($argument: $type),*) -> Result<$answer, StoreError> {
-                let fault = self.0.enter::<StoreError>(Side::Store, stringify!($name)).await?;
+                let fault = self.0.enter::<StoreError>(CallTarget::Store, stringify!($name)).await?;
                 let answer = self.0.store().await.$name($($argument),*).await;
-                self.0.leave(Side::Store, fault, answer).await
+                self.0.leave(CallTarget::Store, fault, answer).await
             })*
 
             $($more)*
@@ -497,25 +501,25 @@ points! {
     }
 
     async fn renew(&self, lease: &Lease, ttl: Duration) -> Result<Option<CancelMode>, StoreError> {
-        let _tells = TellsWhenOver(&self.0.renewals);
-        let fault = self.0.enter::<StoreError>(Side::Store, "renew").await?;
+        let _tells = NotifyOnDrop(&self.0.renewals);
+        let fault = self.0.enter::<StoreError>(CallTarget::Store, "renew").await?;
         let answer = self.0.store().await.renew(lease, ttl).await;
-        self.0.leave(Side::Store, fault, answer).await
+        self.0.leave(CallTarget::Store, fault, answer).await
     }
 
     async fn claim(&self, owner: &str, ttl: Duration, most: u32) -> Result<Claim, StoreError> {
-        // One that was interrupted while it was held has gone on.
-        self.0.held.store(false, Ordering::Relaxed);
+        // A conductor that was interrupted during a pause has continued.
+        self.0.paused.store(false, Ordering::Relaxed);
         self.0.busy.store(false, Ordering::Relaxed);
         let claim = async {
-            let fault = self.0.enter::<StoreError>(Side::Store, "claim").await?;
+            let fault = self.0.enter::<StoreError>(CallTarget::Store, "claim").await?;
             let answer = self.0.store().await.claim(owner, ttl, most).await;
-            self.0.leave(Side::Store, fault, answer).await
+            self.0.leave(CallTarget::Store, fault, answer).await
         };
         let claim = claim.await;
         match claim {
             Ok(Claim::Work(_)) => self.0.busy.store(true, Ordering::Relaxed),
-            _ => self.0.faults.tell(Event::Waits),
+            _ => self.0.faults.notify(ProcessEvent::Idle),
         }
         claim
     }
@@ -563,28 +567,28 @@ points! {
     }
 
     fn metrics(&self) -> StoreMetrics {
-        // A process that is dead has none that anybody reads.
+        // Nobody reads the metrics of a killed process.
         self.0.store.lock().unwrap().as_ref().map_or_else(StoreMetrics::default, |store| store.metrics())
     }
 }
 
-/// The cluster as a process sees it.
+/// The cluster of a [`FaultyProcess`].
 pub struct FaultyDriver {
     /// The process.
-    pub process: Arc<Process>,
+    pub process: Arc<FaultyProcess>,
     /// The cluster.
     pub cluster: Arc<dyn Driver>,
 }
 
-/// A call of the cluster: a point.
+/// A call to the cluster, as a point.
 macro_rules! call {
     ($self:ident, $call:expr, $verb:ident($($argument:expr),*)) => {{
-        let fault = $self.process.enter::<InfraError>(Side::Cluster, $call).await?;
+        let fault = $self.process.enter::<InfraError>(CallTarget::Cluster, $call).await?;
         let mut answer = $self.cluster.$verb($($argument),*).await;
         if fault == Some(Fault::Twice) {
             answer = $self.cluster.$verb($($argument),*).await;
         }
-        $self.process.leave(Side::Cluster, fault, answer).await
+        $self.process.leave(CallTarget::Cluster, fault, answer).await
     }};
 }
 
@@ -649,10 +653,10 @@ impl Driver for FaultyDriver {
     }
 }
 
-/// The NFVO as a process sees it.
+/// The NFVO of a [`FaultyProcess`].
 pub struct FaultyNfvo {
     /// The process.
-    pub process: Arc<Process>,
+    pub process: Arc<FaultyProcess>,
     /// The NFVO.
     pub nfvo: Arc<dyn Nfvo>,
 }
@@ -660,20 +664,20 @@ pub struct FaultyNfvo {
 #[async_trait]
 impl Nfvo for FaultyNfvo {
     async fn request_grant(&self, request: &GrantRequest) -> Result<GrantDecision, NfvoError> {
-        let fault = self.process.enter::<NfvoError>(Side::Nfvo, "ask for grant").await?;
+        let fault = self.process.enter::<NfvoError>(CallTarget::Nfvo, "ask for grant").await?;
         let mut answer = self.nfvo.request_grant(request).await;
         if fault == Some(Fault::Twice) {
             answer = self.nfvo.request_grant(request).await;
         }
-        self.process.leave(Side::Nfvo, fault, answer).await
+        self.process.leave(CallTarget::Nfvo, fault, answer).await
     }
 
     async fn poll_grant(&self, uri: &str) -> Result<GrantDecision, NfvoError> {
-        let fault = self.process.enter::<NfvoError>(Side::Nfvo, "look for grant").await?;
+        let fault = self.process.enter::<NfvoError>(CallTarget::Nfvo, "look for grant").await?;
         let mut answer = self.nfvo.poll_grant(uri).await;
         if fault == Some(Fault::Twice) {
             answer = self.nfvo.poll_grant(uri).await;
         }
-        self.process.leave(Side::Nfvo, fault, answer).await
+        self.process.leave(CallTarget::Nfvo, fault, answer).await
     }
 }

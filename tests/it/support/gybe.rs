@@ -1,4 +1,4 @@
-//! The real `gybe` binary as a process of its own, and a client of its API.
+//! The real `gybe` binary as a process, with an HTTP client for its API.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -10,56 +10,61 @@ use reqwest::{Client, Response, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// A running `gybe serve` with its database and packages in a folder of its own. Killed and removed when dropped.
+/// A running `gybe serve` with its database and packages in a folder of its own. Dropping it kills the process and
+/// deletes the folder.
 pub struct Gybe {
     folder: TempDir,
     data: PathBuf,
     /// The process.
     pub child: Child,
-    /// The database, as `--database-url` takes it.
+    /// The value of `--database-url`.
     pub database_url: String,
     arguments: Vec<String>,
     files: Option<u32>,
-    /// Scheme, host and port.
+    /// Scheme, host and port of the API.
     pub url: String,
-    /// A client without time-outs of its own.
+    /// An HTTP client without timeouts.
     pub client: Client,
 }
 
-/// Seals the secrets in the database: 32 bytes, in base64.
+/// The key that encrypts secrets in the database: 32 bytes in base64.
 pub const KEY: &str = "Z3liZS10ZXN0LWtleS1neWJlLXRlc3Qta2V5LTAwMDA=";
-/// What is to become so within a test does so within this.
+/// Arguments for a test whose VNF does not become ready: the fault is reported after this grace period. The default is
+/// much longer, because on a busy machine healthy pods, too, may be unschedulable for some seconds while their volumes
+/// are bound.
+pub const SHORT_GRACE: [&str; 2] = ["--ready-grace", "3"];
+/// The longest that a test waits for an expected change.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 impl Gybe {
-    /// On SQLite.
+    /// Starts on SQLite.
     pub fn start() -> Self {
         Self::start_with(&[])
     }
 
-    /// On SQLite, with further arguments of `gybe serve`.
+    /// Starts on SQLite, with further arguments of `gybe serve`.
     pub fn start_with(arguments: &[&str]) -> Self {
         let folder = TempDir::new().unwrap();
         let database_url = format!("sqlite://{}", folder.path().join("gybe.db").display());
         Self::spawn(folder, database_url, arguments)
     }
 
-    /// On the PostgreSQL database of that URL.
+    /// Starts on the PostgreSQL database at `database_url`.
     pub fn start_on(database_url: &str) -> Self {
         Self::start_on_with(database_url, &[])
     }
 
-    /// On the PostgreSQL database of that URL, with further arguments of `gybe serve`.
+    /// As [`Gybe::start_on`], with further arguments of `gybe serve`.
     pub fn start_on_with(database_url: &str, arguments: &[&str]) -> Self {
         Self::spawn(TempDir::new().unwrap(), database_url.to_owned(), arguments)
     }
 
-    /// On PostgreSQL, with a data folder that others use, too.
+    /// As [`Gybe::start_on_with`], with a data folder that several processes share.
     pub fn start_beside(data: &Path, database_url: &str, arguments: &[&str]) -> Self {
         Self::launched(TempDir::new().unwrap(), data.to_owned(), database_url.to_owned(), arguments, None)
     }
 
-    /// On SQLite, with at most so many files open.
+    /// Starts on SQLite with a limit of open files.
     pub fn start_with_files(files: u32) -> Self {
         let folder = TempDir::new().unwrap();
         let database_url = format!("sqlite://{}", folder.path().join("gybe.db").display());
@@ -75,24 +80,25 @@ impl Gybe {
     fn launched(folder: TempDir, data: PathBuf, database_url: String, arguments: &[&str], files: Option<u32>) -> Self {
         let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
         let (child, url) = launch(folder.path(), &data, &database_url, &arguments, files);
-        // Gybe closes a connection that was idle for 5 seconds: none is used again that may be closed at that moment.
+        // Gybe closes connections that are idle for 5 seconds. The client drops them earlier, so that it never uses one
+        // that is being closed.
         let client = Client::builder().pool_idle_timeout(Duration::from_secs(2)).build().unwrap();
         Self { folder, data, child, database_url, arguments, files, url, client }
     }
 
-    /// SIGTERM.
+    /// Sends SIGTERM.
     pub fn terminate(&self) {
         let sent = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
         assert!(sent.success());
     }
 
-    /// `kill -9`.
+    /// Sends SIGKILL and waits for the end of the process.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    /// Starts again over the same database; the port is another.
+    /// Starts again on the same database, at another port.
     pub fn restart(&mut self) {
         (self.child, self.url) =
             launch(self.folder.path(), &self.data, &self.database_url, &self.arguments, self.files);
@@ -103,67 +109,69 @@ impl Gybe {
         self.folder.path()
     }
 
-    /// What it logged so far.
+    /// The log so far.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("gybe.log")).unwrap()
     }
 
-    pub async fn get(&self, path: &str) -> Answer {
+    pub async fn get(&self, path: &str) -> ApiResponse {
         self.send(self.client.get(self.uri(path))).await
     }
 
-    pub async fn post(&self, path: &str, body: &Value) -> Answer {
+    pub async fn post(&self, path: &str, body: &Value) -> ApiResponse {
         self.send(self.client.post(self.uri(path)).json(body)).await
     }
 
-    pub async fn patch(&self, path: &str, body: &Value) -> Answer {
+    pub async fn patch(&self, path: &str, body: &Value) -> ApiResponse {
         self.send(self.client.patch(self.uri(path)).json(body)).await
     }
 
-    pub async fn put(&self, path: &str, body: &Value) -> Answer {
+    pub async fn put(&self, path: &str, body: &Value) -> ApiResponse {
         self.send(self.client.put(self.uri(path)).json(body)).await
     }
 
-    pub async fn delete(&self, path: &str) -> Answer {
+    pub async fn delete(&self, path: &str) -> ApiResponse {
         self.send(self.client.delete(self.uri(path))).await
     }
 
-    /// Sends `request` and reads the whole answer.
-    pub async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
-        Answer::read(request.send().await.expect("gybe answers")).await
+    /// Sends `request` and reads the whole response.
+    pub async fn send(&self, request: reqwest::RequestBuilder) -> ApiResponse {
+        ApiResponse::read(request.send().await.expect("gybe answers")).await
     }
 
-    /// `path` as an absolute URI; an absolute one has its path taken, as the port changes with a restart.
+    /// `path` as an absolute URI. Of an absolute `path` only the path counts, because the port changes with a restart.
     pub fn uri(&self, path: &str) -> String {
         let path = path.split_once("://").map_or(path, |(_, rest)| &rest[rest.find('/').unwrap_or(rest.len())..]);
         format!("{}{path}", self.url)
     }
 
-    /// Registers a VIM and gives back its id.
+    /// Registers a VIM and returns its id.
     pub async fn register_vim(&self, access: &VimAccess, name: &str, is_default: bool) -> String {
         let answer = self.post("/v1.0/vims", &vim(access, name, is_default)).await;
         answer.expect(StatusCode::CREATED)["vim"]["id"].as_str().unwrap().to_owned()
     }
 
-    /// Uploads a CSAR; gives back the package as it is once onboarding is over.
+    /// Uploads a CSAR, waits for the end of onboarding and returns the package.
     pub async fn upload(&self, csar: &[u8]) -> Value {
         let package = self.post("/vnfpkgm/v1/vnf_packages", &json!({})).await.expect(StatusCode::CREATED);
         let href = package["_links"]["self"]["href"].as_str().unwrap().to_owned();
         let upload = self.client.put(self.uri(&format!("{href}/package_content")));
         let upload = upload.header("Content-Type", "application/zip").body(csar.to_vec());
         self.send(upload).await.expect(StatusCode::ACCEPTED);
-        self.until(&href, |package| !matches!(package["onboardingState"].as_str(), Some("UPLOADING" | "PROCESSING")))
-            .await
+        self.wait_until(&href, |package| {
+            !matches!(package["onboardingState"].as_str(), Some("UPLOADING" | "PROCESSING"))
+        })
+        .await
     }
 
-    /// Onboards a sample package and gives back its vnfdId.
+    /// Onboards a sample package and returns its vnfdId.
     pub async fn onboard(&self, sample: &str) -> String {
         let package = self.upload(&super::sample::pack(sample)).await;
         assert_eq!(package["onboardingState"], "ONBOARDED", "{package:#}");
         package["vnfdId"].as_str().unwrap().to_owned()
     }
 
-    /// What `gybe debug` prints.
+    /// The output of `gybe debug`.
     pub fn debug(&self, arguments: &[&str]) -> String {
         let mut command = Command::new(binary());
         let output =
@@ -172,7 +180,7 @@ impl Gybe {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// Creates a VNF instance; gives back its path in `edition` (`v1`, `v2`).
+    /// Creates a VNF instance and returns its path in `edition` (`v1`, `v2`).
     pub async fn create(&self, edition: &str, vnfd_id: &str) -> String {
         let path = format!("/vnflcm/{edition}/vnf_instances");
         let answer = self.post(&path, &json!({ "vnfdId": vnfd_id })).await;
@@ -180,7 +188,14 @@ impl Gybe {
         format!("{path}/{id}")
     }
 
-    /// Posts a lifecycle operation; gives back the op occurrence's URI.
+    /// Creates a VNF instance and instantiates it in `namespace` of the default VIM; returns its path.
+    pub async fn instantiate(&self, edition: &str, vnfd_id: &str, namespace: &str) -> String {
+        let path = self.create(edition, vnfd_id).await;
+        self.complete(&path, "instantiate", &instantiate_request(namespace)).await;
+        path
+    }
+
+    /// Starts a lifecycle operation and returns the URI of its op occurrence.
     pub async fn begin(&self, instance: &str, operation: &str, body: &Value) -> String {
         let answer = self.post(&format!("{instance}/{operation}"), body).await;
         answer.expect(StatusCode::ACCEPTED);
@@ -188,26 +203,28 @@ impl Gybe {
         answer.location.expect("a 202 has a Location")
     }
 
-    /// Waits until the op occurrence needs nobody's work, and gives it back.
-    pub async fn settled(&self, op: &str) -> Value {
-        self.until(op, |op| !matches!(op["operationState"].as_str(), Some("STARTING" | "PROCESSING" | "ROLLING_BACK")))
-            .await
+    /// Waits until no conductor has to work on the op occurrence, and returns it.
+    pub async fn wait_ended(&self, op: &str) -> Value {
+        self.wait_until(op, |op| {
+            !matches!(op["operationState"].as_str(), Some("STARTING" | "PROCESSING" | "ROLLING_BACK"))
+        })
+        .await
     }
 
-    /// Runs a lifecycle operation that is to end COMPLETED.
+    /// Runs a lifecycle operation, which must end COMPLETED.
     pub async fn complete(&self, instance: &str, operation: &str, body: &Value) -> Value {
         let op = self.begin(instance, operation, body).await;
-        let op = self.settled(&op).await;
+        let op = self.wait_ended(&op).await;
         assert_eq!(op["operationState"], "COMPLETED", "{op:#}\n{}", self.log());
         op
     }
 
-    /// Reads a resource until it is as wanted. The API has no way to wait for a resource, as NFVOs don't either.
-    pub async fn until(&self, path: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    /// Polls a resource until it satisfies `wanted`, as NFVOs do: the API has no other way to wait.
+    pub async fn wait_until(&self, path: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         self.poll(path, Duration::from_millis(20), wanted).await
     }
 
-    /// As [`Gybe::until`], asking every `interval`.
+    /// As [`Gybe::wait_until`], with the interval between two requests.
     pub async fn poll(&self, path: &str, interval: Duration, wanted: impl Fn(&Value) -> bool) -> Value {
         let begun = Instant::now();
         loop {
@@ -223,7 +240,7 @@ impl Gybe {
 
 impl Drop for Gybe {
     fn drop(&mut self) {
-        // Already ended where the test killed it.
+        // The test may have killed it already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -245,8 +262,6 @@ fn launch(folder: &Path, data: &Path, database_url: &str, arguments: &[String], 
         .arg(data)
         .args(arguments)
         .env("GYBE_KEY", KEY)
-        // Tests of what fails don't wait for longer; benchmarks say otherwise.
-        .env("GYBE_READY_GRACE", std::env::var("GYBE_READY_GRACE").as_deref().unwrap_or("3"))
         .stdout(Stdio::piped())
         .stderr(log)
         .spawn()
@@ -258,7 +273,12 @@ fn launch(folder: &Path, data: &Path, database_url: &str, arguments: &[String], 
     (child, url.unwrap_or_else(|| panic!("gybe did not say where it serves: {line}\n{}", log())).to_owned())
 }
 
-/// The body that registers a VIM.
+/// The request body of an instantiation in `namespace`.
+pub fn instantiate_request(namespace: &str) -> Value {
+    json!({ "flavourId": "simple", "additionalParams": { "namespace": namespace } })
+}
+
+/// The request body that registers a VIM.
 pub fn vim(access: &VimAccess, name: &str, is_default: bool) -> Value {
     let mut credential = match &access.credential {
         VimCredential::BearerToken(token) => json!({ "bearer_token": token.expose() }),
@@ -272,7 +292,7 @@ pub fn vim(access: &VimAccess, name: &str, is_default: bool) -> Value {
     } })
 }
 
-/// The same access as an inline `vimConnectionInfo` entry of either edition, without its id.
+/// The same access as an inline `vimConnectionInfo` entry of either edition, without id.
 pub fn connection(access: &VimAccess) -> Value {
     let registered = vim(access, "", false);
     let mut credential = registered["vim"]["auth_cred"].clone();
@@ -289,9 +309,9 @@ pub fn binary() -> PathBuf {
     PathBuf::from(env!("CARGO_BIN_EXE_gybe"))
 }
 
-/// A complete answer.
+/// A complete response.
 #[derive(Debug)]
-pub struct Answer {
+pub struct ApiResponse {
     pub status: StatusCode,
     pub location: Option<String>,
     pub content_type: Option<String>,
@@ -299,7 +319,7 @@ pub struct Answer {
     pub text: String,
 }
 
-impl Answer {
+impl ApiResponse {
     async fn read(response: Response) -> Self {
         let headers = response.headers().clone();
         let header = |name: &str| headers.get(name).map(|value| value.to_str().unwrap().to_owned());
@@ -312,14 +332,14 @@ impl Answer {
         }
     }
 
-    /// The body, if the status is `status`.
+    /// The JSON body, after a check of the status.
     #[track_caller]
     pub fn expect(&self, status: StatusCode) -> Value {
         assert_eq!(self.status, status, "{}", self.text);
         if self.text.is_empty() { Value::Null } else { serde_json::from_str(&self.text).expect("the body is JSON") }
     }
 
-    /// The `detail` of a problem, if the answer is a well-formed one of that status.
+    /// The `detail` of a well-formed problem with that status.
     #[track_caller]
     pub fn problem(&self, status: u16) -> String {
         assert_eq!(self.status.as_u16(), status, "{}", self.text);

@@ -1,9 +1,8 @@
-//! A model of a cluster: [`ModelCluster`] is a [`Driver`] over objects in memory, by the contract of `gybe::infra`.
+//! An in-memory [`Driver`] that keeps the contract of `gybe::infra`.
 //!
-//! It is no Kubernetes: everything is ready at once, and deletion takes no time. What it is exact about is who owns what,
-//! which uid an object has, which pods descend from it, and how often anything was made, changed or deleted
-//! ([`ModelCluster::effects`]), so that "done twice" can be seen. `tests/it/driver` shows that the real driver keeps
-//! the same contract on a real control plane.
+//! Everything is ready at once, and deletion takes no time. The model is exact about owners, uids, the pods of a
+//! workload, and how often each object was created, changed or deleted ([`ModelCluster::take_effects`]), so that
+//! repeated effects are found. `tests/it/driver` tests the real driver against a real control plane.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard};
@@ -20,7 +19,7 @@ use gybe::infra::{
 };
 use serde_json::{Map, Value};
 
-/// The kinds that are served without a definition: apiVersion, kind, plural, whether namespaced.
+/// The built-in kinds: apiVersion, kind, plural, whether namespaced.
 const KINDS: [(&str, &str, &str, bool); 20] = [
     ("v1", "Namespace", "namespaces", false),
     ("v1", "ResourceQuota", "resourcequotas", true),
@@ -44,87 +43,86 @@ const KINDS: [(&str, &str, &str, bool); 20] = [
     ("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions", false),
 ];
 
-/// Where an object is.
+/// The identity of an object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
-    /// Its namespace; `None` for a cluster's object.
+pub struct ObjectRef {
+    /// Its namespace; `None` for a cluster-scoped object.
     pub namespace: Option<String>,
-    /// Which object.
     pub key: ObjectKey,
 }
 
-/// An object of the cluster.
+/// An object in the cluster.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Object {
+pub struct ModelObject {
     /// `metadata.uid`.
     pub uid: String,
-    /// The manifest as it was last applied.
+    /// The manifest that was applied last.
     pub manifest: Map<String, Value>,
 }
 
-/// A pod.
+/// A pod in the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pod {
+pub struct ModelPod {
     /// `metadata.name`.
     pub name: String,
     /// `metadata.uid`.
     pub uid: String,
-    /// The uid of the workload it descends from; its own for a pod that nothing controls.
+    /// The uid of its workload; its own uid for a bare pod.
     pub owner: String,
     /// The name of that workload.
     pub workload: String,
 }
 
-/// How often something was done to an object or to the pods of a workload.
+/// The number of effects on an object or on the pods of a workload.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Effects {
-    /// It was made.
+    /// Creations.
     pub created: usize,
-    /// It was changed; applying what is there already is no change.
+    /// Changes; applying an equal manifest does not count.
     pub changed: usize,
-    /// It was deleted.
+    /// Deletions.
     pub deleted: usize,
 }
 
-/// All that is in a cluster.
+/// The contents of a cluster.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct State {
+pub struct ClusterState {
     uids: usize,
     /// The objects.
-    pub objects: BTreeMap<Place, Object>,
-    /// The pods, in the order in which they were made.
-    pub pods: Vec<Pod>,
-    /// The volume claims that StatefulSets made of their templates: name, uid and the StatefulSet's key.
+    pub objects: BTreeMap<ObjectRef, ModelObject>,
+    /// The pods in order of creation.
+    pub pods: Vec<ModelPod>,
+    /// The claims that StatefulSets created from their templates: name, uid and key of the StatefulSet.
     pub claims: BTreeMap<String, (String, ObjectKey)>,
 }
 
-/// The cluster. See the module's documentation.
+/// A model cluster; see the module's documentation.
 #[derive(Default)]
 pub struct ModelCluster {
-    state: Mutex<State>,
+    state: Mutex<ClusterState>,
     effects: Mutex<BTreeMap<String, Effects>>,
 }
 
 impl ModelCluster {
-    /// A cluster that holds `state`, where nothing was done yet.
-    pub fn holding(state: State) -> Self {
+    /// A cluster with these contents and no effects.
+    pub fn with_state(state: ClusterState) -> Self {
         Self { state: Mutex::new(state), effects: Mutex::default() }
     }
 
-    /// What is there now.
-    pub fn state(&self) -> State {
+    /// The current contents.
+    pub fn state(&self) -> ClusterState {
         self.locked().clone()
     }
 
-    /// What was done since the last call, by object and by `pods of` a workload.
+    /// The effects since the last call, by object and by `pods of` a workload.
     pub fn take_effects(&self) -> BTreeMap<String, Effects> {
         std::mem::take(&mut self.effects.lock().unwrap())
     }
 
-    /// Somebody deletes objects, such as `Deployment udr, Pod probe`; those that are there.
-    pub fn lose(&self, objects: &str) {
+    /// Deletes the named objects that exist, such as `Deployment udr, Pod probe`, as another client would.
+    pub fn delete_externally(&self, objects: &str) {
         let mut state = self.locked();
-        let lost: Vec<Place> = state
+        let lost: Vec<ObjectRef> = state
             .objects
             .keys()
             .filter(|place| objects.split(", ").any(|it| it == place.key.to_string()))
@@ -133,30 +131,30 @@ impl ModelCluster {
         lost.iter().for_each(|place| self.delete(&mut state, place));
     }
 
-    fn locked(&self) -> MutexGuard<'_, State> {
+    fn locked(&self) -> MutexGuard<'_, ClusterState> {
         self.state.lock().unwrap()
     }
 
-    fn did(&self, what: impl ToString, count: impl FnOnce(&mut Effects)) {
+    fn count(&self, what: impl ToString, count: impl FnOnce(&mut Effects)) {
         count(self.effects.lock().unwrap().entry(what.to_string()).or_default());
     }
 
-    fn delete(&self, state: &mut State, place: &Place) {
+    fn delete(&self, state: &mut ClusterState, place: &ObjectRef) {
         if state.objects.remove(place).is_some() {
-            self.did(&place.key, |effects| effects.deleted += 1);
+            self.count(&place.key, |effects| effects.deleted += 1);
         }
-        self.control(state);
+        self.reconcile(state);
     }
 
-    /// What the cluster's controllers do: each workload has the pods and claims that it is to have, and no others are there.
-    fn control(&self, state: &mut State) {
-        let workloads: Vec<(ObjectKey, Object)> =
+    /// The cluster's controllers: gives each workload exactly its pods and claims.
+    fn reconcile(&self, state: &mut ClusterState) {
+        let workloads: Vec<(ObjectKey, ModelObject)> =
             state.objects.iter().map(|(place, object)| (place.key.clone(), object.clone())).collect();
         let mut pods = std::mem::take(&mut state.pods);
         pods.retain(|pod| {
             let owned = workloads.iter().any(|(_, object)| object.uid == pod.owner);
             if !owned {
-                self.did(format!("pods of {}", pod.workload), |effects| effects.deleted += 1);
+                self.count(format!("pods of {}", pod.workload), |effects| effects.deleted += 1);
             }
             owned
         });
@@ -167,7 +165,7 @@ impl ModelCluster {
             while there > wanted {
                 let last = pods.iter().rposition(|pod| pod.owner == object.uid).unwrap();
                 pods.remove(last);
-                self.did(&label, |effects| effects.deleted += 1);
+                self.count(&label, |effects| effects.deleted += 1);
                 there -= 1;
             }
             for ordinal in 0..wanted {
@@ -183,8 +181,8 @@ impl ModelCluster {
                 if key.kind == "StatefulSet" && pods.iter().any(|pod| pod.name == name) {
                     continue;
                 }
-                pods.push(Pod { name, uid, owner: object.uid.clone(), workload: key.name.clone() });
-                self.did(&label, |effects| effects.created += 1);
+                pods.push(ModelPod { name, uid, owner: object.uid.clone(), workload: key.name.clone() });
+                self.count(&label, |effects| effects.created += 1);
                 there += 1;
             }
             for (template, ordinal) in
@@ -201,33 +199,33 @@ impl ModelCluster {
     }
 }
 
-impl State {
+impl ClusterState {
     fn fresh_uid(&mut self) -> String {
         self.uids += 1;
         format!("uid{}", self.uids)
     }
 
-    /// The objects that carry the instance's mark.
-    pub fn objects_of(&self, instance: VnfInstanceId) -> BTreeMap<&ObjectKey, &Object> {
+    /// The objects with the label of the instance.
+    pub fn objects_of(&self, instance: VnfInstanceId) -> BTreeMap<&ObjectKey, &ModelObject> {
         let ours = self.objects.iter().filter(|(_, object)| owner(object) == Some(instance.to_string()));
         ours.map(|(place, object)| (&place.key, object)).collect()
     }
 
-    /// The pods of the object of that key.
-    pub fn pods_of(&self, key: &ObjectKey) -> Vec<&Pod> {
+    /// The pods of an object.
+    pub fn pods_of(&self, key: &ObjectKey) -> Vec<&ModelPod> {
         let uids: Vec<&str> =
             self.objects.iter().filter(|(place, _)| place.key == *key).map(|(_, object)| object.uid.as_str()).collect();
         self.pods.iter().filter(|pod| uids.contains(&pod.owner.as_str())).collect()
     }
 }
 
-fn owner(object: &Object) -> Option<String> {
+fn owner(object: &ModelObject) -> Option<String> {
     let labels = object.manifest.get("metadata")?.get("labels")?;
     Some(labels.get(INSTANCE_LABEL)?.as_str()?.to_owned())
 }
 
-/// How many pods the object is to have; `None` if it is no workload.
-fn wanted_pods(key: &ObjectKey, object: &Object) -> Option<usize> {
+/// The wanted number of pods; `None` if the object is no workload.
+fn wanted_pods(key: &ObjectKey, object: &ModelObject) -> Option<usize> {
     let replicas = || object.manifest.get("spec")?.get("replicas")?.as_u64()?.try_into().ok();
     match key.kind.as_str() {
         "Deployment" | "StatefulSet" => Some(replicas().unwrap_or(1)),
@@ -236,7 +234,7 @@ fn wanted_pods(key: &ObjectKey, object: &Object) -> Option<usize> {
     }
 }
 
-fn claim_templates(object: &Object) -> Vec<&str> {
+fn claim_templates(object: &ModelObject) -> Vec<&str> {
     let templates = object.manifest.get("spec").and_then(|spec| spec.get("volumeClaimTemplates")?.as_array());
     templates.into_iter().flatten().filter_map(|template| template.pointer("/metadata/name")?.as_str()).collect()
 }
@@ -245,9 +243,9 @@ fn is_shared(key: &ObjectKey) -> bool {
     matches!(key.kind.as_str(), "Namespace" | "CustomResourceDefinition")
 }
 
-/// Whether the cluster has the kind, of itself or by a definition.
-fn is_served(state: &State, key: &ObjectKey) -> bool {
-    let defines = |object: &Object| {
+/// Whether the cluster serves the kind, built in or by a definition.
+fn is_served(state: &ClusterState, key: &ObjectKey) -> bool {
+    let defines = |object: &ModelObject| {
         let text = |path: &str| Value::Object(object.manifest.clone()).pointer(path)?.as_str().map(str::to_owned);
         text("/spec/group").as_deref() == Some(key.group()) && text("/spec/names/kind").as_ref() == Some(&key.kind)
     };
@@ -255,12 +253,12 @@ fn is_served(state: &State, key: &ObjectKey) -> bool {
         || state.objects.iter().any(|(place, object)| place.key.kind == "CustomResourceDefinition" && defines(object))
 }
 
-fn place(scope: &Scope, resource: &Resource) -> Place {
+fn object_ref(scope: &Scope, resource: &Resource) -> ObjectRef {
     let namespace = resource.info.namespaced.then(|| scope.namespace.to_string());
-    Place { namespace, key: resource.key.clone() }
+    ObjectRef { namespace, key: resource.key.clone() }
 }
 
-fn has_namespace(state: &State, name: &str) -> bool {
+fn has_namespace(state: &ClusterState, name: &str) -> bool {
     state.objects.keys().any(|place| place.key.kind == "Namespace" && place.key.name == name)
 }
 
@@ -282,7 +280,7 @@ impl Driver for ModelCluster {
     }
 
     async fn ensure(&self, scope: &Scope, resource: &Resource) -> Result<AppliedObject, InfraError> {
-        let place = place(scope, resource);
+        let place = object_ref(scope, resource);
         let mut state = self.locked();
         if !is_served(&state, &resource.key) {
             return Err(InfraError::transient(format!("the cluster does not serve {}", resource.key.kind)));
@@ -302,14 +300,14 @@ impl Driver for ModelCluster {
             }
             if found.manifest != resource.manifest {
                 found.manifest = resource.manifest.clone();
-                self.did(&resource.key, |effects| effects.changed += 1);
+                self.count(&resource.key, |effects| effects.changed += 1);
             }
         } else {
-            let object = Object { uid: state.fresh_uid(), manifest: resource.manifest.clone() };
+            let object = ModelObject { uid: state.fresh_uid(), manifest: resource.manifest.clone() };
             state.objects.insert(place.clone(), object);
-            self.did(&resource.key, |effects| effects.created += 1);
+            self.count(&resource.key, |effects| effects.created += 1);
         }
-        self.control(&mut state);
+        self.reconcile(&mut state);
         Ok(AppliedObject { uid: state.objects[&place].uid.clone(), owned: true })
     }
 
@@ -321,7 +319,7 @@ impl Driver for ModelCluster {
     ) -> Result<PodSnapshot, InfraError> {
         let state = self.locked();
         for resource in resources {
-            let Some(object) = state.objects.get(&place(scope, resource)) else {
+            let Some(object) = state.objects.get(&object_ref(scope, resource)) else {
                 return Err(InfraError::not_ready(format!("{} is not there", resource.key)));
             };
             let pods = state.pods_of(&resource.key).len();
@@ -339,9 +337,9 @@ impl Driver for ModelCluster {
         _: Option<Duration>,
         _: Duration,
     ) -> Result<(), InfraError> {
-        let place = place(scope, resource);
+        let place = object_ref(scope, resource);
         let mut state = self.locked();
-        let ours = |object: &Object| owner(object) == Some(scope.instance.to_string());
+        let ours = |object: &ModelObject| owner(object) == Some(scope.instance.to_string());
         let doomed = state.objects.get(&place).is_some_and(|object| match &resource.state {
             ResourceState::Planned => false,
             ResourceState::Intent => ours(object),
@@ -379,13 +377,13 @@ impl Driver for ModelCluster {
                 continue;
             };
             let gone = state.pods.remove(index);
-            self.did(format!("pods of {}", gone.workload), |effects| effects.deleted += 1);
+            self.count(format!("pods of {}", gone.workload), |effects| effects.deleted += 1);
             if gone.uid == gone.owner {
                 let bare = state.objects.iter().find(|(_, object)| object.uid == gone.uid).unwrap().0.clone();
                 self.delete(&mut state, &bare);
             }
         }
-        self.control(&mut state);
+        self.reconcile(&mut state);
         Ok(())
     }
 

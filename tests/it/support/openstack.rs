@@ -1,4 +1,4 @@
-//! The real OpenStack client with its plug-in for Tacker, from PyPI (tests/python): a person at a terminal, without Keystone.
+//! The real OpenStack client with its plug-in for Tacker, from PyPI (tests/python), used without Keystone.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
@@ -8,17 +8,17 @@ use tempfile::TempDir;
 
 use super::python;
 
-/// A client of one Gybe; ends when dropped.
+/// A client of one Gybe. Its files are deleted when it is dropped.
 pub struct OpenStack {
     child: Child,
     commands: ChildStdin,
     answers: BufReader<ChildStdout>,
     url: String,
-    /// Where it has its files, and is at home.
+    /// Its home directory.
     folder: TempDir,
 }
 
-/// What a command printed.
+/// The output of a command.
 #[derive(Debug)]
 pub struct Output {
     pub status: i64,
@@ -44,7 +44,7 @@ impl OpenStack {
         Self { child, commands, answers, url: url.to_owned(), folder }
     }
 
-    /// `openstack --os-tacker-api-version VERSION ARGUMENTS…`
+    /// Runs `openstack --os-tacker-api-version VERSION ARGUMENTS…`.
     pub fn run(&mut self, version: &str, arguments: &[&str]) -> Output {
         let mut all = vec!["--os-auth-type", "none", "--os-endpoint", &self.url, "--os-tacker-api-version", version];
         all.extend(arguments);
@@ -56,7 +56,7 @@ impl OpenStack {
         Output { status: answer["status"].as_i64().unwrap(), out: text("out"), err: text("err") }
     }
 
-    /// What a command prints that is to succeed.
+    /// Runs a command that must succeed and returns its output.
     #[track_caller]
     pub fn does(&mut self, version: &str, arguments: &[&str]) -> String {
         let output = self.run(version, arguments);
@@ -64,17 +64,17 @@ impl OpenStack {
         output.out
     }
 
-    /// The table that a command prints, as JSON: an object of `show`, an array of objects of `list`.
+    /// Runs a command and returns its table as JSON: an object for `show`, an array of objects for `list`.
     #[track_caller]
     pub fn table(&mut self, version: &str, arguments: &[&str]) -> Value {
         let mut all = arguments.to_vec();
-        // Before what may be a `--`.
+        // Before a possible `--`.
         let place = all.iter().position(|argument| *argument == "--").unwrap_or(all.len());
         all.splice(place..place, ["-f", "json"]);
         serde_json::from_str(&self.does(version, &all)).expect("the table as JSON")
     }
 
-    /// What a command says that is to be refused.
+    /// Runs a command that must fail and returns its error output.
     #[track_caller]
     pub fn fails(&mut self, version: &str, arguments: &[&str]) -> String {
         let output = self.run(version, arguments);
@@ -82,14 +82,14 @@ impl OpenStack {
         output.err
     }
 
-    /// The path of a new file with that content.
+    /// Creates a file with that content and returns its path.
     pub fn file(&self, name: &str, content: impl AsRef<[u8]>) -> String {
         let path = self.folder.path().join(name);
         std::fs::write(&path, content).unwrap();
         path.to_str().unwrap().to_owned()
     }
 
-    /// The path of a file that a command is to write.
+    /// The path of a file for a command to write.
     pub fn path(&self, name: &str) -> String {
         self.folder.path().join(name).to_str().unwrap().to_owned()
     }

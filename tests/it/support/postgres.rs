@@ -1,4 +1,4 @@
-//! The real PostgreSQL that the run started: a database per test, copied from a template that was migrated once.
+//! The real PostgreSQL of the test run: a database per test, copied from a template that is migrated once.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::unix::fs::MetadataExt as _;
@@ -14,26 +14,26 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Executor};
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
-/// URL of a database on the server to test on, of a role that may create others.
+/// The URL of a database on the test server; its role may create databases.
 const VARIABLE: &str = "GYBE_TEST_POSTGRES_URL";
 
-/// The template's name, once it is there.
+/// The name of the template, once it exists.
 static TEMPLATE: OnceCell<String> = OnceCell::const_new();
 
-/// A database of a test; dropped with this value.
+/// A database of a test. It is deleted when dropped.
 pub struct Database {
     name: String,
-    /// Its URL, as `gybe::store::connect` takes it.
+    /// Its URL.
     pub url: String,
 }
 
 impl Database {
-    /// One with the schema in it.
+    /// Creates a database with the schema.
     pub async fn create() -> Self {
         Self::copy_of(TEMPLATE.get_or_init(template).await).await
     }
 
-    /// One with nothing in it.
+    /// Creates an empty database.
     pub async fn create_empty() -> Self {
         Self::copy_of("template0").await
     }
@@ -49,9 +49,9 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        // FORCE: the test's pools may not have closed their connections yet.
+        // FORCE, because the test's pools may still have connections.
         let statement = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
-        // On a thread, for this one may belong to a runtime that is not to be blocked.
+        // On a thread of its own, because this one may belong to a runtime that must not be blocked.
         let dropped = thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(execute(&statement)).unwrap();
@@ -61,15 +61,15 @@ impl Drop for Database {
     }
 }
 
-/// A PostgreSQL server of a test's own, which it may stop and start. Gone with this value.
+/// A PostgreSQL server for one test, which may restart it. It is stopped and deleted when dropped.
 pub struct Server {
     folder: TempDir,
-    /// Its one database, with the schema in it.
+    /// Its database, with the schema.
     pub url: String,
 }
 
 impl Server {
-    /// A running one.
+    /// Starts a server.
     pub async fn start() -> Self {
         let folder = TempDir::new().unwrap();
         let url = run(Command::new("tests/postgres/up").arg(folder.path())).trim().to_owned();
@@ -77,15 +77,15 @@ impl Server {
         Self { folder, url }
     }
 
-    /// The socket it listens on.
+    /// Its Unix socket.
     pub fn socket(&self) -> PathBuf {
         self.home().join(".s.PGSQL.5432")
     }
 
-    /// Ends all connections and starts anew, as for an upgrade. Returns when it answers again.
+    /// Restarts the server and closes all connections, as for an upgrade. Returns when the server accepts connections.
     pub fn restart(&self) {
         let control = std::fs::read_to_string(self.folder.path().join("bin")).unwrap();
-        // The server's user alone may do so, which is the owner of its files.
+        // `pg_ctl` must run as the user of the server, who owns its files.
         let owner = std::fs::metadata(self.home()).unwrap().uid();
         let data = format!("--pgdata={}", self.home().join("data").display());
         let mut restart = Command::new(Path::new(control.trim()).join("pg_ctl"));
@@ -104,26 +104,26 @@ impl Drop for Server {
     }
 }
 
-/// Runs a command that is to succeed, in the repository unless it says otherwise; gives back what it printed.
+/// Runs a command, which must succeed, in the folder of the repository; returns its output.
 fn run(command: &mut Command) -> String {
     let output = command.output().unwrap();
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Makes the template unless the server has it from an earlier run: its name tells of what migrations it is.
+/// Creates the template unless an earlier run has. Its name contains a hash of the migrations.
 async fn template() -> String {
     let mut hasher = DefaultHasher::new();
     for migration in sqlx::migrate!("./migrations/postgres").iter() {
         migration.checksum.hash(&mut hasher);
     }
     let name = format!("gybe_template_{:016x}", hasher.finish());
-    // Nobody may be connected to what is copied.
+    // CREATE DATABASE requires a template without connections.
     let there = format!("ALTER DATABASE {name} ALLOW_CONNECTIONS false");
     if execute(&there).await.is_err() {
         let fresh = Database::create_empty().await;
         store::migrate(&fresh.url).await.unwrap();
-        // If another process was faster, its template is as good.
+        // Another process may have been faster; its template is the same.
         let renamed = execute(&format!("ALTER DATABASE {} RENAME TO {name}", fresh.name)).await;
         execute(&there).await.unwrap_or_else(|error| panic!("{renamed:?}, {error}"));
     }

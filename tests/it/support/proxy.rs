@@ -1,4 +1,4 @@
-//! A TCP proxy, for losing connections on purpose: before an API server, or before PostgreSQL.
+//! A TCP proxy that can break connections, in front of an API server or of PostgreSQL.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::watch;
 
-/// Forwards connections until it is told otherwise.
+/// A running proxy. It forwards connections unless a test changes that.
 pub struct Proxy {
     address: SocketAddr,
     open: watch::Receiver<usize>,
@@ -16,12 +16,12 @@ pub struct Proxy {
     rule: watch::Sender<Rule>,
 }
 
-/// What becomes of connections, which are numbered as they come.
+/// How connections are treated. They are numbered in order of arrival.
 #[derive(Clone, Copy, Debug)]
 struct Rule {
-    /// Whether further ones are made: to be refused, or to wait until they are taken.
+    /// How new connections are treated.
     further: Further,
-    /// Those with a lower number are silent: open, and nothing goes through.
+    /// Connections with a lower number are silent: open, but nothing is forwarded.
     silent_below: u64,
 }
 
@@ -41,12 +41,12 @@ enum Target {
 }
 
 impl Proxy {
-    /// A proxy before the server of this URL.
+    /// A proxy in front of the server at `url`.
     pub async fn before(url: &str) -> Self {
         Self::to(Target::Tcp(url.split("//").nth(1).unwrap().to_owned())).await
     }
 
-    /// A proxy before the server that listens on this socket.
+    /// A proxy in front of the server at this Unix socket.
     pub async fn before_socket(path: PathBuf) -> Self {
         Self::to(Target::Unix(path)).await
     }
@@ -84,48 +84,47 @@ impl Proxy {
         Self { address, open, accepted, cuts, rule }
     }
 
-    /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The URL to use in place of the server's.
+    /// The URL that replaces the server's.
     pub fn endpoint(&self) -> String {
         format!("https://{}", self.address)
     }
 
     /// Waits until at least `number` connections are open.
-    pub async fn until_connections(&self, number: usize) {
+    pub async fn wait_for_connections(&self, number: usize) {
         self.open.clone().wait_for(|open| *open >= number).await.unwrap();
     }
 
-    /// How many connections were ever made.
+    /// The number of connections ever accepted.
     pub fn connections(&self) -> u64 {
         *self.accepted.borrow()
     }
 
-    /// Cuts all connections; new ones may be made.
+    /// Closes all connections; new ones are possible.
     pub fn cut(&self) {
         self.cuts.send_replace(());
     }
 
-    /// Cuts all connections, and new ones as soon as they are made.
+    /// Closes all connections, and new ones at once.
     pub fn refuse(&self) {
         self.rule.send_replace(Rule { further: Further::Refused, ..OPEN });
         self.cut();
     }
 
-    /// From now on nothing goes through, and nobody is told: connections stay open, further ones are made and hang.
+    /// Forwards nothing from now on, without closing anything: connections stay open, and new ones hang.
     pub fn fall_silent(&self) {
         self.rule.send_replace(Rule { further: Further::Ignored, silent_below: u64::MAX });
     }
 
-    /// Everything goes through again, also what was held back.
+    /// Forwards everything again, including what was held back.
     pub fn restore(&self) {
         self.rule.send_replace(OPEN);
     }
 
-    /// New connections go through again; those there are stay silent for ever, as when a firewall has forgotten them.
+    /// Forwards new connections again. Existing ones stay silent for ever, as when a firewall has dropped its state.
     pub fn forget(&self) {
         let silent_below = *self.accepted.borrow() + 1;
         self.rule.send_replace(Rule { silent_below, ..OPEN });
@@ -134,7 +133,7 @@ impl Proxy {
 
 async fn forward(inside: TcpStream, target: Target, number: u64, rule: watch::Receiver<Rule>) {
     let (inside_read, inside_write) = inside.into_split();
-    // Nobody there is a lost connection, as it is without a proxy.
+    // A server that does not accept looks like a lost connection, as without the proxy.
     match target {
         Target::Tcp(address) => {
             let Ok(outside) = TcpStream::connect(address).await else { return };
@@ -149,7 +148,7 @@ async fn forward(inside: TcpStream, target: Target, number: u64, rule: watch::Re
     }
 }
 
-/// Hands on what is read until its end, which is handed on, too; not while the connection is silent.
+/// Forwards bytes and the end of the stream, but not while the connection is silent.
 async fn pump(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,

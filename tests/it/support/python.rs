@@ -1,10 +1,10 @@
-//! What tests run that is written in Python (tests/python), with what it needs from PyPI.
+//! Python scripts of the tests (tests/python) and their virtual environment.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// One of the scripts of tests/python, to be run.
+/// A command that runs a script of tests/python.
 pub fn script(name: &str) -> Command {
     let mut command = Command::new(installed().join("bin/python"));
     command.arg(folder().join(name)).env("PYTHONUTF8", "1");
@@ -15,7 +15,7 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python")
 }
 
-/// The virtual environment; made where `scripts/test` has not.
+/// The virtual environment; created here unless `scripts/test` has done so.
 fn installed() -> &'static Path {
     static INSTALLED: OnceLock<PathBuf> = OnceLock::new();
     INSTALLED.get_or_init(|| {

@@ -1,4 +1,4 @@
-//! A repository of packages: an HTTP server that sends what it is told to, byte by byte as it is told to.
+//! A repository of packages: an HTTP server that sends exactly the bytes that a test specifies.
 
 use std::sync::{Arc, Mutex};
 
@@ -6,14 +6,14 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::AbortOnDropHandle;
 
-/// What it answers with.
+/// A response.
 #[derive(Clone, Debug)]
 pub enum Sent {
-    /// These bytes, head and all; then the connection is closed.
+    /// Sends these bytes, head included, and closes the connection.
     Whole(Vec<u8>),
-    /// These bytes, and then nothing, without an end.
+    /// Sends these bytes and then keeps the connection open in silence.
     Stalls(Vec<u8>),
-    /// These bytes over and over, after a head.
+    /// Sends a head and then these bytes without end.
     Endless(Vec<u8>),
 }
 
@@ -24,13 +24,13 @@ impl Sent {
         Self::Whole([head.as_bytes(), content].concat())
     }
 
-    /// An answer with that status line and headers, without content.
+    /// A response with that status line and headers, without content.
     pub fn head(lines: &str) -> Self {
         Self::Whole(format!("HTTP/1.1 {lines}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").into_bytes())
     }
 }
 
-/// A running repository; ends when dropped.
+/// A running repository. It ends when dropped.
 pub struct Repository {
     /// Host and port.
     pub host: String,
@@ -60,7 +60,7 @@ impl Repository {
         *self.sent.lock().unwrap() = sent;
     }
 
-    /// The heads of the requests that came.
+    /// The heads of the received requests.
     pub fn requests(&self) -> Vec<String> {
         self.requests.lock().unwrap().clone()
     }

@@ -1,4 +1,4 @@
-//! The sample packages, packed as `samples/pack` does it.
+//! The sample packages, packed by `samples/pack`.
 
 use std::io::{Cursor, Read as _, Write as _};
 use std::path::Path;
@@ -19,7 +19,7 @@ pub fn pack(sample: &str) -> Vec<u8> {
     std::fs::read(file).unwrap()
 }
 
-/// The CSAR of a sample, each of whose files was changed by `edit` (path and text).
+/// The CSAR of a sample after `edit` (path and text) of each of its files.
 pub fn edited(sample: &str, mut edit: impl FnMut(&str, &mut String)) -> Vec<u8> {
     let mut packed = ZipArchive::new(Cursor::new(pack(sample))).unwrap();
     let mut csar = ZipWriter::new(Cursor::new(Vec::new()));
@@ -40,7 +40,7 @@ pub fn with_manifests(manifests: &[(&str, &str)]) -> Vec<u8> {
     of_version("1.0", manifests)
 }
 
-/// As [`with_manifests`], of another version of the VNFD with an id of its own.
+/// As [`with_manifests`], with another version and id of the VNFD.
 pub fn of_version(version: &str, manifests: &[(&str, &str)]) -> Vec<u8> {
     let mut small = ZipArchive::new(Cursor::new(pack("small"))).unwrap();
     let mut csar = ZipWriter::new(Cursor::new(Vec::new()));

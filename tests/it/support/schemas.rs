@@ -1,4 +1,5 @@
-//! The JSON Schemas of SOL003, where they are at hand: in `../shared/schemas` beside the repository, of which they are no part.
+//! Validation against the JSON Schemas of SOL003. The schemas are not part of the repository; the tests use them where
+//! `../shared/schemas` exists.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -8,62 +9,74 @@ use serde_json::{Value, json};
 
 use super::python;
 
-/// What of SOL003 an answer is to be.
+/// The schema of a request, response or notification.
 #[derive(Clone, Copy, Debug)]
 pub struct Schema {
-    /// Below the folder of the schemas.
+    /// Path below the folder of the schemas.
     file: &'static str,
-    /// One of its definitions; `None`: the file itself.
+    /// The definition in the file; `None`: the file itself.
     definition: Option<&'static str>,
+    /// Whether members that the schema does not have are errors.
+    is_closed: bool,
 }
 
-/// Of 2.6.1, which has a file for each type.
+/// A schema of 2.6.1, which has a file for each type.
 pub const fn v1(file: &'static str) -> Schema {
-    Schema { file, definition: None }
+    Schema { file, definition: None, is_closed: false }
 }
 
-/// Of lifecycle management of 3.3.1.
+/// A schema of lifecycle management of 3.3.1.
 pub const fn v2(definition: &'static str) -> Schema {
-    Schema { file: "v3.3.1/sol003-v331-lifecycle.definitions.json", definition: Some(definition) }
+    Schema { file: "v3.3.1/sol003-v331-lifecycle.definitions.json", definition: Some(definition), is_closed: false }
 }
 
-/// Answers to hold against schemas.
+/// A schema of package management of 3.3.1.
+pub const fn package_v2(definition: &'static str) -> Schema {
+    Schema { file: "v3.3.1/sol003-v331-package.definitions.json", definition: Some(definition), is_closed: false }
+}
+
+/// A schema of granting of 3.3.1, for requests of ours: they may have no other members.
+pub const fn grant_v2(definition: &'static str) -> Schema {
+    Schema { file: "v3.3.1/sol003-v331-operation.definitions.json", definition: Some(definition), is_closed: true }
+}
+
+/// Values to validate, all at once: starting Python costs more than a check.
 #[derive(Default)]
-pub struct Answers(Vec<Value>);
+pub struct SchemaCheck(Vec<Value>);
 
-impl Answers {
-    /// Keeps an answer, under a name for people.
-    pub fn add(&mut self, name: &str, schema: Schema, answer: &Value) {
-        self.push(name, schema, false, answer);
+impl SchemaCheck {
+    /// Adds a value; `name` appears in errors.
+    pub fn add(&mut self, name: &str, schema: Schema, value: &Value) {
+        self.push(name, schema, false, value);
     }
 
-    /// Keeps a list of such.
-    pub fn add_list(&mut self, name: &str, schema: Schema, answer: &Value) {
-        self.push(name, schema, true, answer);
+    /// Adds each element of a list.
+    pub fn add_list(&mut self, name: &str, schema: Schema, value: &Value) {
+        self.push(name, schema, true, value);
     }
 
-    fn push(&mut self, name: &str, schema: Schema, is_list: bool, answer: &Value) {
-        let path = folder().expect("asked for before").join(schema.file);
+    fn push(&mut self, name: &str, schema: Schema, is_list: bool, value: &Value) {
+        let path = folder().expect("the caller has checked that the schemas exist").join(schema.file);
         assert!(path.is_file(), "{}", path.display());
-        self.0.push(json!([name, path, schema.definition, is_list, answer]));
+        self.0.push(json!([name, path, schema.definition, is_list, schema.is_closed, value]));
     }
 
-    /// How many there are, and what is wrong with them.
-    pub fn check(&self) -> (usize, String) {
+    /// Validates all; returns their number and the errors.
+    pub fn errors(&self) -> (usize, String) {
         let mut script = python::script("schemas.py");
         let mut child = script.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut input = child.stdin.take().unwrap();
-        let lines: String = self.0.iter().map(|answer| format!("{answer}\n")).collect();
+        let lines: String = self.0.iter().map(|value| format!("{value}\n")).collect();
         let writer = std::thread::spawn(move || input.write_all(lines.as_bytes()));
         let output = child.wait_with_output().unwrap();
         writer.join().unwrap().unwrap();
-        let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
-        assert!(output.status.success(), "{said}");
-        (self.0.len(), said)
+        let errors = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert!(output.status.success(), "{errors}");
+        (self.0.len(), errors)
     }
 }
 
-/// The folder of the schemas, if it is there.
+/// The folder of the schemas, if it exists.
 pub fn folder() -> Option<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/schemas");
     folder.is_dir().then_some(folder)

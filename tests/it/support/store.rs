@@ -1,4 +1,4 @@
-//! What tests need of a store that holds something: a package, an instance, an operation.
+//! Records to put into a store: a package, an instance, an operation.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
@@ -23,12 +23,12 @@ use gybe::store::{
 use serde_json::{Map, json};
 use time::OffsetDateTime;
 
-/// Opens the database of that URL.
+/// Opens the database at `url`.
 pub async fn open(url: &str) -> Arc<dyn Store> {
     connect(url, keys()).await.unwrap()
 }
 
-/// Opens the database of that URL once the last calls of a process that was killed have ended.
+/// Opens the database at `url` as soon as the last calls of a killed process have ended.
 pub async fn reopen(url: &str) -> Arc<dyn Store> {
     loop {
         match connect(url, keys()).await {
@@ -40,7 +40,7 @@ pub async fn reopen(url: &str) -> Arc<dyn Store> {
 
 static EVERYTHING: LazyLock<Filter> = LazyLock::new(Filter::default);
 
-/// The whole of a list.
+/// A page that contains a whole list.
 pub fn whole() -> Page<'static> {
     Page { filter: &EVERYTHING, after: None, limit: 1_000_000 }
 }
@@ -49,35 +49,52 @@ fn keys() -> KeyRing {
     KeyRing::parse("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=").unwrap()
 }
 
-/// The onboarded VNFD of that content; it is onboarded if it was not yet.
+/// The onboarded VNFD of that content; onboards it first if necessary.
 pub async fn onboarded(store: &dyn Store, content: &Content, files: &[DefinitionFile]) -> OnboardedVnfd {
     let project = ProjectId::default();
     match store.vnfd(&project, &content.vnfd.id).await {
         Err(StoreError::NotFound) => {}
         other => return other.unwrap(),
     }
-    let id = VnfPkgId(System.uuid());
-    let created = VnfPackage {
-        id,
-        project_id: project.clone(),
-        onboarding: Onboarding::Created,
-        operational_state: OperationalState::Disabled,
-        in_use: false,
-        content_epoch: 0,
-        user_defined_data: Map::new(),
-        created_at: System.now(),
-    };
-    store.create_package(&created).await.unwrap();
+    let package = new_package();
+    let id = package.id;
+    store.create_package(&package).await.unwrap();
     let lease = store.begin_upload(&project, id, None, "test", Duration::from_secs(60)).await.unwrap();
     store.finish_upload(&lease, Duration::from_secs(60)).await.unwrap();
     store.finish_onboarding(&lease, content, files).await.unwrap();
     store.vnfd(&project, &content.vnfd.id).await.unwrap()
 }
 
-/// A new VNF instance of that VNFD.
+/// A new package; not stored yet.
+pub fn new_package() -> VnfPackage {
+    VnfPackage {
+        id: VnfPkgId(System.uuid()),
+        project_id: ProjectId::default(),
+        onboarding: Onboarding::Created,
+        operational_state: OperationalState::Disabled,
+        in_use: false,
+        content_epoch: 0,
+        user_defined_data: Map::new(),
+        created_at: System.now(),
+    }
+}
+
+/// The content of a package without artifacts.
+pub fn content_of(vnfd: Vnfd) -> Content {
+    Content { vnfd, sha512: "0".to_owned(), size: 1, artifacts: Vec::new() }
+}
+
+/// Creates a VNF instance of that VNFD.
 pub async fn instance(store: &dyn Store, onboarded: &OnboardedVnfd) -> VnfInstance {
+    let instance = new_instance(onboarded);
+    store.create_instance(&instance).await.unwrap();
+    instance
+}
+
+/// A new VNF instance of that VNFD; not stored yet.
+pub fn new_instance(onboarded: &OnboardedVnfd) -> VnfInstance {
     let vnfd = &onboarded.vnfd;
-    let instance = VnfInstance {
+    VnfInstance {
         id: VnfInstanceId(System.uuid()),
         project_id: ProjectId::default(),
         name: Some("core".to_owned()),
@@ -95,12 +112,15 @@ pub async fn instance(store: &dyn Store, onboarded: &OnboardedVnfd) -> VnfInstan
         instantiated: None,
         version: 1,
         created_at: System.now(),
-    };
-    store.create_instance(&instance).await.unwrap();
-    instance
+    }
 }
 
-/// A VNFD of nothing.
+/// A new operation of the instance, in STARTING; not stored yet.
+pub fn new_operation(instance: &VnfInstance, operation: LcmOperation) -> VnfLcmOpOcc {
+    VnfLcmOpOcc::starting(VnfLcmOpOccId(System.uuid()), operation, instance, json!({}), System.now())
+}
+
+/// A VNFD without VDUs.
 pub fn vnfd(id: &str) -> Vnfd {
     Vnfd {
         id: id.to_owned(),
@@ -113,14 +133,11 @@ pub fn vnfd(id: &str) -> Vnfd {
     }
 }
 
-/// An operation in FAILED_TEMP, of an instance of its own.
+/// Creates an operation in FAILED_TEMP, of an instance of its own.
 pub async fn failed_operation(store: &Arc<dyn Store>) -> VnfLcmOpOccId {
-    let vnfd = vnfd("of-nothing");
-    let content = Content { vnfd, sha512: "0".to_owned(), size: 1, artifacts: Vec::new() };
+    let content = content_of(vnfd("of-nothing"));
     let instance = instance(&**store, &onboarded(&**store, &content, &[]).await).await;
-    let id = VnfLcmOpOccId(System.uuid());
-    let op = VnfLcmOpOcc::starting(id, LcmOperation::Instantiate, &instance, json!({}), System.now());
-    let op = VnfLcmOpOcc { state: OpState::Processing, ..op };
+    let op = VnfLcmOpOcc { state: OpState::Processing, ..new_operation(&instance, LcmOperation::Instantiate) };
     store.begin_operation(&op, &instance).await.unwrap();
     let claimed = work(store.claim("first", Duration::from_secs(600), 1).await.unwrap());
     assert_eq!(claimed.op.id, op.id, "there is one operation to work on");

@@ -10,7 +10,7 @@ use gybe::domain::ids::{ProjectId, VimId, VnfInstanceId, VnfLcmOpOccId, VnfPkgId
 use gybe::domain::instance::{InstantiatedVnfInfo, VnfInstance, VnfMetadata, VnfState, Vnfc};
 use gybe::domain::namespace::Namespace;
 use gybe::domain::op_occ::{LcmOperation, OpState, VnfLcmOpOcc};
-use gybe::domain::package::{ArtifactInfo, Content, Onboarding, OperationalState, VnfPackage};
+use gybe::domain::package::{ArtifactInfo, Content, VnfPackage};
 use gybe::domain::plan::{Plan, Step};
 use gybe::domain::problem::Problem;
 use gybe::domain::resource::{KindInfo, ObjectKey, Resource, ResourceState};
@@ -25,22 +25,22 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::support::postgres;
-use crate::support::store::{outcome, progress, record, store_plan, work};
+use crate::support::store::{new_package, outcome, progress, record, store_plan, vnfd, work};
 
 pub const LONG: Duration = Duration::from_secs(600);
 
 pub const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
 /// A store on a database of its own.
-pub struct Fixture {
+pub struct StoreFixture {
     pub store: Arc<dyn Store>,
     pub url: String,
     pub next: AtomicU64,
-    /// What removes the database when it goes. After the store.
+    /// Deletes the database when dropped. Declared after the store, so that the store closes first.
     pub _database: Box<dyn Any + Send + Sync>,
 }
 
-impl Fixture {
+impl StoreFixture {
     pub async fn sqlite() -> Self {
         let dir = tempfile::tempdir().unwrap();
         Self::new(format!("sqlite://{}/gybe.db", dir.path().display()), Box::new(dir)).await
@@ -64,15 +64,11 @@ impl Fixture {
         Self { store, url, next, _database }
     }
 
-    pub fn url(&self) -> &str {
-        &self.url
-    }
-
     pub fn is_postgres(&self) -> bool {
         self.url.starts_with("postgres")
     }
 
-    /// Runs a statement behind the store's back.
+    /// Runs an SQL statement on a connection of its own.
     pub async fn execute(&self, statement: &str) {
         let statement = sqlx::raw_sql(AssertSqlSafe(statement.to_owned()));
         if let Some(path) = self.url.strip_prefix("sqlite://") {
@@ -84,7 +80,7 @@ impl Fixture {
         }
     }
 
-    /// The one text that `query` selects.
+    /// The single text that `query` returns.
     pub async fn text(&self, query: &str) -> String {
         let query = sqlx::AssertSqlSafe(query.to_owned());
         if let Some(path) = self.url.strip_prefix("sqlite://") {
@@ -103,17 +99,13 @@ impl Fixture {
     pub fn package(&self) -> VnfPackage {
         VnfPackage {
             id: VnfPkgId(self.uuid()),
-            project_id: ProjectId::default(),
-            onboarding: Onboarding::Created,
-            operational_state: OperationalState::Disabled,
-            in_use: false,
-            content_epoch: 0,
             user_defined_data: object(json!({"owner": "Zoë", "n": 1.5})),
             created_at: at(0),
+            ..new_package()
         }
     }
 
-    /// An onboarded package, of a VNFD named after it.
+    /// Onboards a package. The id of its VNFD is its own id.
     pub async fn onboarded(&self) -> VnfPkgId {
         let package = self.package();
         self.store.create_package(&package).await.unwrap();
@@ -154,7 +146,7 @@ impl Fixture {
         }
     }
 
-    /// An instance of a package of its own.
+    /// Creates an instance of a package of its own.
     pub async fn instance(&self) -> VnfInstance {
         let instance = self.instance_of(self.onboarded().await);
         self.store.create_instance(&instance).await.unwrap();
@@ -171,7 +163,7 @@ impl Fixture {
         }
     }
 
-    /// An operation on an instance of its own.
+    /// Starts an operation on an instance of its own.
     pub async fn operation(&self) -> VnfLcmOpOcc {
         let instance = self.instance().await;
         let op = self.op(&instance);
@@ -183,7 +175,7 @@ impl Fixture {
         work(self.store.claim("worker", ttl, 1).await.unwrap())
     }
 
-    /// An operation in PROCESSING with two planned objects and a plan of two steps back and forth, and its lease.
+    /// Claims an operation in PROCESSING with two planned objects and a plan of two steps forward and one back.
     pub async fn processing(&self) -> Claimed {
         self.operation().await;
         let claimed = self.claim(LONG).await;
@@ -191,7 +183,7 @@ impl Fixture {
         claimed
     }
 
-    /// An operation that failed after its first step.
+    /// Creates an operation that failed after its first step.
     pub async fn failed(&self) -> VnfLcmOpOcc {
         let claimed = self.processing().await;
         let checkpoint = progress(OpState::Processing, 1);
@@ -202,7 +194,7 @@ impl Fixture {
         claimed.op
     }
 
-    /// Ends the operation with its instance instantiated in namespace `edge`.
+    /// Completes the operation; its instance is then instantiated in namespace `edge`.
     pub async fn instantiate(&self, claimed: Claimed) -> VnfInstanceId {
         let mut instance = claimed.instance.clone();
         instance.metadata.namespace = Some(Namespace::try_from("edge".to_owned()).unwrap());
@@ -238,13 +230,10 @@ pub fn content(vnfd_id: &str) -> Content {
     let vdu = Vdu { name: "app".to_owned(), min: 1, max: 3, initial: Some(1) };
     let flavour = Flavour { vdus: BTreeMap::from([("VDU1".to_owned(), vdu)]), ..Flavour::default() };
     let vnfd = Vnfd {
-        id: vnfd_id.to_owned(),
         version: "2.0".to_owned(),
-        provider: "Company".to_owned(),
-        product_name: "Sample".to_owned(),
-        software_version: "1.0".to_owned(),
         vnfm_info: vec!["Gybe".to_owned()],
         flavours: BTreeMap::from([("default".to_owned(), flavour)]),
+        ..vnfd(vnfd_id)
     };
     let artifact = ArtifactInfo {
         path: "Files/app.yaml".to_owned(),
@@ -345,7 +334,7 @@ pub fn ending(from: OpState, to: OpState) -> OperationOutcome {
     outcome(&record(from), to, None, at(20))
 }
 
-/// All that an instance has. `Debug` hides the secrets, so they are compared apart.
+/// Compares all fields, and the secrets separately because `Debug` hides them.
 pub fn assert_same(one: &VnfInstance, other: &VnfInstance) {
     assert_eq!(format!("{one:?}"), format!("{other:?}"));
     let secrets = |instance: &VnfInstance| -> Vec<Secrets> {

@@ -1,4 +1,4 @@
-//! A subscriber: an HTTP server that keeps the notifications it is sent and answers as it is told.
+//! A subscriber: an HTTP server that records notifications and responds as a test specifies.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -19,36 +19,36 @@ use tokio::sync::{Notify, watch};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::AbortOnDropHandle;
 
-/// What is to become so within a test does so within this.
+/// The longest that a test waits for an expected notification.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// What it does with a request.
+/// The response to a request.
 #[derive(Clone, Debug)]
-pub enum Answer {
-    /// Answers with that status, and that body.
+pub enum Reply {
+    /// Status and body.
     Status(u16, String),
-    /// Answers with that status, these headers, and that body.
+    /// Status, headers and body.
     With(u16, Vec<(&'static str, String)>, String),
-    /// Redirects to that URI.
+    /// A redirect to that URI.
     Redirect(String),
-    /// Closes the connection without an answer.
+    /// Closes the connection without a response.
     Closes,
-    /// Never answers.
+    /// Never responds.
     Hangs,
-    /// Takes it, and says so when it is told to.
+    /// Responds with 204 after the notification.
     When(Arc<Notify>),
 }
 
-/// A request as it came.
+/// A received request.
 #[derive(Clone, Debug)]
 pub struct Received {
     pub method: String,
     pub path: String,
     pub headers: HeaderMap,
-    /// The body; null if it is no JSON.
+    /// The body; null if it is not JSON.
     pub body: Value,
-    /// Whether it was answered with 204.
-    pub taken: bool,
+    /// Whether the response was 204.
+    pub accepted: bool,
 }
 
 impl Received {
@@ -56,8 +56,8 @@ impl Received {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
 
-    /// What the notification tells: its state, or its type if it has none.
-    pub fn tells(&self) -> String {
+    /// The operation state of the notification, or its type if it has none.
+    pub fn summary(&self) -> String {
         let text = self.body["operationState"].as_str().or(self.body["notificationType"].as_str());
         text.unwrap_or_default().to_owned()
     }
@@ -67,11 +67,11 @@ impl Received {
     }
 }
 
-type Rule = Box<dyn Fn(&Received) -> Answer + Send + Sync>;
+type Rule = Box<dyn Fn(&Received) -> Reply + Send + Sync>;
 
-/// A running subscriber; ends when dropped.
+/// A running subscriber. It ends when dropped.
 pub struct Subscriber {
-    /// Scheme, host and port.
+    /// Its URL: scheme, host and port.
     pub url: String,
     received: watch::Sender<Vec<Received>>,
     rule: Arc<Mutex<Rule>>,
@@ -79,12 +79,12 @@ pub struct Subscriber {
 }
 
 impl Subscriber {
-    /// One that takes everything.
+    /// Starts a subscriber that accepts everything.
     pub async fn start() -> Self {
         Self::listen(None).await
     }
 
-    /// One that takes everything, over TLS.
+    /// Starts a subscriber that accepts everything, over TLS.
     pub async fn start_tls(tls: ServerConfig) -> Self {
         Self::listen(Some(TlsAcceptor::from(Arc::new(tls)))).await
     }
@@ -94,7 +94,7 @@ impl Subscriber {
         let scheme = if tls.is_some() { "https" } else { "http" };
         let url = format!("{scheme}://{}", listener.local_addr().unwrap());
         let received = watch::Sender::new(Vec::new());
-        let rule: Arc<Mutex<Rule>> = Arc::new(Mutex::new(Box::new(|_| Answer::Status(204, String::new()))));
+        let rule: Arc<Mutex<Rule>> = Arc::new(Mutex::new(Box::new(|_| Reply::Status(204, String::new()))));
         let (keep, answers) = (received.clone(), Arc::clone(&rule));
         let server = tokio::spawn(async move {
             while let Ok((connection, _)) = listener.accept().await {
@@ -102,7 +102,7 @@ impl Subscriber {
                 tokio::spawn(async move {
                     match tls {
                         Some(tls) => {
-                            // Who shows no certificate where one is wanted is not heard.
+                            // A client without the required certificate is ignored.
                             if let Ok(connection) = tls.accept(connection).await {
                                 converse(connection, keep, answers).await;
                             }
@@ -115,28 +115,28 @@ impl Subscriber {
         Self { url, received, rule, _server: AbortOnDropHandle::new(server) }
     }
 
-    /// What it does from now on.
-    pub fn answer(&self, rule: impl Fn(&Received) -> Answer + Send + Sync + 'static) {
+    /// Responds by `rule` from now on.
+    pub fn answer(&self, rule: impl Fn(&Received) -> Reply + Send + Sync + 'static) {
         *self.rule.lock().unwrap() = Box::new(rule);
     }
 
-    /// Answers every request with that status from now on.
+    /// Responds to every request with that status from now on.
     pub fn answer_status(&self, status: u16) {
-        self.answer(move |_| Answer::Status(status, String::new()));
+        self.answer(move |_| Reply::Status(status, String::new()));
     }
 
-    /// What came so far.
+    /// The requests so far.
     pub fn received(&self) -> Vec<Received> {
         self.received.borrow().clone()
     }
 
-    /// What it took so far.
-    pub fn taken(&self) -> Vec<Received> {
-        self.received().into_iter().filter(|one| one.taken).collect()
+    /// The accepted requests so far.
+    pub fn accepted(&self) -> Vec<Received> {
+        self.received().into_iter().filter(|one| one.accepted).collect()
     }
 
-    /// What came so far, once it is as wanted.
-    pub async fn until(&self, wanted: impl Fn(&[Received]) -> bool) -> Vec<Received> {
+    /// Waits until the requests satisfy `wanted` and returns them.
+    pub async fn wait_until(&self, wanted: impl Fn(&[Received]) -> bool) -> Vec<Received> {
         let mut received = self.received.subscribe();
         let seen = tokio::time::timeout(PATIENCE, received.wait_for(|received| wanted(received))).await;
         match seen {
@@ -145,10 +145,10 @@ impl Subscriber {
         }
     }
 
-    /// What it took, once it is so many.
-    pub async fn until_taken(&self, number: usize) -> Vec<Received> {
-        self.until(|received| received.iter().filter(|one| one.taken).count() >= number).await;
-        self.taken()
+    /// Waits until at least `number` requests are accepted and returns those.
+    pub async fn wait_for_accepted(&self, number: usize) -> Vec<Received> {
+        self.wait_until(|received| received.iter().filter(|one| one.accepted).count() >= number).await;
+        self.accepted()
     }
 }
 
@@ -158,7 +158,7 @@ async fn converse(
     answers: Arc<Mutex<Rule>>,
 ) {
     let service = service_fn(|request| respond(request, keep.clone(), Arc::clone(&answers)));
-    // Fails where it is told to close the connection.
+    // An error where the test closes the connection.
     let _ = http1::Builder::new().serve_connection(TokioIo::new(connection), service).await;
 }
 
@@ -174,22 +174,22 @@ async fn respond(
         path: head.uri.path().to_owned(),
         headers: head.headers,
         body: serde_json::from_slice(&body).unwrap_or_default(),
-        taken: false,
+        accepted: false,
     };
     let answer = answers.lock().unwrap()(&received);
-    received.taken = received.method == "POST" && matches!(&answer, Answer::Status(204, _) | Answer::When(_));
+    received.accepted = received.method == "POST" && matches!(&answer, Reply::Status(204, _) | Reply::When(_));
     keep.send_modify(|all| all.push(received));
     let response = Response::builder();
     let response = match answer {
-        Answer::Status(status, body) => response.status(status).body(Full::from(body)),
-        Answer::With(status, headers, body) => {
+        Reply::Status(status, body) => response.status(status).body(Full::from(body)),
+        Reply::With(status, headers, body) => {
             let named = headers.iter().fold(response.status(status), |it, (name, value)| it.header(*name, value));
             named.body(Full::from(body))
         }
-        Answer::Redirect(uri) => response.status(302).header("location", uri).body(Full::default()),
-        Answer::Closes => return Err(std::io::Error::other("told to close")),
-        Answer::Hangs => pending().await,
-        Answer::When(told) => {
+        Reply::Redirect(uri) => response.status(302).header("location", uri).body(Full::default()),
+        Reply::Closes => return Err(std::io::Error::other("told to close")),
+        Reply::Hangs => pending().await,
+        Reply::When(told) => {
             told.notified().await;
             response.status(204).body(Full::default())
         }

@@ -2,23 +2,22 @@
 
 use std::collections::BTreeMap;
 
-use gybe::domain::change::{instance_numbers, retained_rows};
 use gybe::domain::namespace::Namespace;
 use kube::api::{Patch, PatchParams};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use super::{SOUND, Site, images, spec};
+use super::{ChangeFixture, SOUND, images};
 use crate::support::cluster::Cluster;
 use crate::support::gybe::Gybe;
 use crate::support::postgres::Database;
 use crate::support::sample::{of_version, with_manifests};
 use crate::support::subscriber::Subscriber;
 
-async fn gets_the_objects_of_the_other_package(mut site: Site, task: &str) {
-    let Site { namespace, .. } = &site;
-    let second = site.second(SOUND).await;
-    let (before, uids) = (site.instance().await, site.uids().await);
+async fn check_change_and_back(mut fixture: ChangeFixture, task: &str) {
+    let ChangeFixture { namespace, .. } = &fixture;
+    let second = fixture.second(SOUND).await;
+    let (before, uids) = (fixture.instance().await, fixture.uids().await);
     assert!(before["_links"]["changeCurrentVnfPkg"]["href"].as_str().unwrap().ends_with("/change_vnfpkg"));
     let request = json!({
         "vnfdId": second,
@@ -29,7 +28,7 @@ async fn gets_the_objects_of_the_other_package(mut site: Site, task: &str) {
         "extensions": { "site": "north" },
         "vnfConfigurableProperties": { "mode": 1 },
     });
-    let op = site.gybe.complete(&site.path, task, &request).await;
+    let op = fixture.gybe.complete(&fixture.path, task, &request).await;
     assert_eq!((&op["operation"], op.get("changedInfo")), (&json!("CHANGE_VNFPKG"), None));
     assert_eq!(op["operationParams"], request);
     let modifications = json!({
@@ -40,10 +39,10 @@ async fn gets_the_objects_of_the_other_package(mut site: Site, task: &str) {
     let changed = op["resourceChanges"]["affectedVnfcs"].as_array().unwrap();
     assert_eq!(changed.iter().filter(|it| it["changeType"] == "ADDED").count(), 2);
     assert_eq!(changed.iter().filter(|it| it["changeType"] == "REMOVED").count(), 2);
-    let of_v1 = site.gybe.get(&op["_links"]["self"]["href"].as_str().unwrap().replace("/v2/", "/v1/")).await;
+    let of_v1 = fixture.gybe.get(&op["_links"]["self"]["href"].as_str().unwrap().replace("/v2/", "/v1/")).await;
     assert_eq!(of_v1.expect(StatusCode::OK).get("modificationsTriggeredByVnfPkgChange"), None);
 
-    let after = site.instance().await;
+    let after = fixture.instance().await;
     let shown = |name: &str| after[name].clone();
     assert_eq!(shown("vnfdId"), second);
     assert_eq!((shown("vnfSoftwareVersion"), shown("vnfdVersion")), (json!("2.0"), json!("2.0")));
@@ -53,9 +52,9 @@ async fn gets_the_objects_of_the_other_package(mut site: Site, task: &str) {
         (json!({ "site": "north" }), json!({ "mode": 1 }))
     );
     assert_eq!(after["metadata"], before["metadata"]);
-    assert_eq!(images(&site).await, [SOUND; 2]);
+    assert_eq!(images(&fixture).await, [SOUND; 2]);
 
-    let (now, objects) = (site.uids().await, site.objects().await);
+    let (now, objects) = (fixture.uids().await, fixture.objects().await);
     let same = |name: &str| uids.get(name) == now.get(name);
     for kept in [
         "ConfigMap settings",
@@ -74,44 +73,42 @@ async fn gets_the_objects_of_the_other_package(mut site: Site, task: &str) {
     assert!(now.contains_key("ConfigMap new") && now.contains_key("StatefulSet new"));
     assert_eq!(objects["ConfigMap settings"].data["data"], json!({ "greeting": "goodbye" }), "what it had is gone");
     assert_eq!(objects["HorizontalPodAutoscaler legacy"].data["spec"]["maxReplicas"], 4);
-    site.is_in_sync().await;
+    fixture.check_in_sync().await;
     assert_eq!(
-        (site.usage(&site.first).await, site.usage(&second).await),
+        (fixture.usage(&fixture.first).await, fixture.usage(&second).await),
         ("NOT_IN_USE".to_owned(), "IN_USE".to_owned())
     );
 
-    // And back, by a process that was not there before.
-    site.gybe.kill();
-    site.gybe.restart();
-    let first = site.first.clone();
-    site.change(&first).await;
-    assert_eq!(images(&site).await, ["registry.k8s.io/pause:3.9"; 2]);
-    assert_eq!(site.uids().await.into_keys().collect::<Vec<_>>(), uids.into_keys().collect::<Vec<_>>());
-    site.is_in_sync().await;
-    site.nothing_is_left_once_terminated().await;
+    // And back, by another process.
+    fixture.gybe.kill();
+    fixture.gybe.restart();
+    let first = fixture.first.clone();
+    fixture.change(&first).await;
+    assert_eq!(images(&fixture).await, ["registry.k8s.io/pause:3.9"; 2]);
+    assert_eq!(fixture.uids().await.into_keys().collect::<Vec<_>>(), uids.into_keys().collect::<Vec<_>>());
+    fixture.check_in_sync().await;
+    fixture.terminate_and_check_nothing_left().await;
 }
 
 #[tokio::test]
-async fn a_vnf_gets_the_objects_of_another_package_in_its_namespace_and_those_of_the_first_back() {
-    gets_the_objects_of_the_other_package(Site::new(Gybe::start()).await, "change_vnfpkg").await;
+async fn changes_the_package_in_the_namespace_of_the_vnf_and_back() {
+    check_change_and_back(ChangeFixture::new(Gybe::start()).await, "change_vnfpkg").await;
 }
 
 #[tokio::test]
-async fn a_vnf_gets_the_objects_of_another_package_under_the_name_of_later_editions_on_postgresql() {
+async fn changes_the_package_by_the_task_name_of_later_editions_on_postgresql() {
     let database = Database::create().await;
     let gybe = Gybe::start_on_with(&database.url, &["--lease", "5"]);
-    gets_the_objects_of_the_other_package(Site::new(gybe).await, "change_current_vnfpkg").await;
+    check_change_and_back(ChangeFixture::new(gybe).await, "change_current_vnfpkg").await;
 }
 
 #[tokio::test]
-async fn levels_are_kept_and_the_vnf_scales_on_by_the_new_vnfd() {
+async fn levels_are_kept_and_scaling_follows_the_new_vnfd() {
     let (cluster, gybe) = (Cluster::running().await, Gybe::start());
     let namespace = cluster.namespace().await;
     gybe.register_vim(&cluster.admin, "cluster", true).await;
     let (first, second) = (gybe.onboard("core5g").await, gybe.onboard("core5g-2").await);
-    let path = gybe.create("v2", &first).await;
-    let request = json!({ "flavourId": "simple", "additionalParams": { "namespace": namespace.name.as_str() } });
-    gybe.complete(&path, "instantiate", &request).await;
+    let path = gybe.instantiate("v2", &first, namespace.name.as_str()).await;
     gybe.complete(&path, "scale", &json!({ "type": "SCALE_OUT", "aspectId": "amf", "numberOfSteps": 2 })).await;
     gybe.complete(&path, "scale", &json!({ "type": "SCALE_OUT", "aspectId": "subscriber_data" })).await;
     let before = gybe.get(&path).await.expect(StatusCode::OK);
@@ -136,7 +133,7 @@ async fn levels_are_kept_and_the_vnf_scales_on_by_the_new_vnfd() {
 }
 
 #[tokio::test]
-async fn the_namespace_that_gybe_made_stays_through_changes_and_goes_at_the_end() {
+async fn a_created_namespace_survives_changes_and_is_deleted_at_the_end() {
     let (cluster, gybe) = (Cluster::running().await, Gybe::start());
     let beside = cluster.namespace().await;
     let name = format!("{}-own", beside.name);
@@ -150,7 +147,7 @@ async fn the_namespace_that_gybe_made_stays_through_changes_and_goes_at_the_end(
     let namespaces = cluster.api("v1", "Namespace", "namespaces", None);
     let made = namespaces.get(&name).await.unwrap().metadata.uid;
 
-    // One that brings the Namespace itself, one that does not, and one whose objects name others.
+    // A package that contains the Namespace, one that does not, and one whose objects name other namespaces.
     let of = |object: &str| format!("{object}\n---\n{settings}");
     let own = of(&format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: {name}, labels: {{team: core}}}}}}"));
     let elsewhere = settings.replace("name: settings", "name: settings, namespace: elsewhere");
@@ -169,7 +166,7 @@ async fn the_namespace_that_gybe_made_stays_through_changes_and_goes_at_the_end(
 }
 
 #[tokio::test]
-async fn replicas_that_are_left_to_an_autoscaler_stay_what_they_are_until_it_changes_them() {
+async fn a_change_keeps_replicas_owned_by_an_autoscaler() {
     let deployment = "
 apiVersion: apps/v1
 kind: Deployment
@@ -185,29 +182,30 @@ kind: HorizontalPodAutoscaler
 metadata: {name: app}
 spec: {scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: app}, minReplicas: 2, maxReplicas: 5}
 ";
-    let site = Site::of(Gybe::start(), deployment).await;
-    let autoscaled = site.onboard("2.0", &format!("{deployment}---{autoscaler}")).await;
-    let op = site.change(&autoscaled).await;
+    let fixture = ChangeFixture::of(Gybe::start(), deployment).await;
+    let autoscaled = fixture.onboard("2.0", &format!("{deployment}---{autoscaler}")).await;
+    let op = fixture.change(&autoscaled).await;
     assert_eq!(op["resourceChanges"]["affectedVnfcs"], json!([]), "no pod had to go");
-    assert_eq!(images(&site).await.len(), 3);
-    site.is_in_sync().await;
-    // By the one that scales, and by a hand that asks it to.
-    let deployments = site.cluster.api("apps/v1", "Deployment", "deployments", Some(&site.namespace.name));
+    assert_eq!(images(&fixture).await.len(), 3);
+    fixture.check_in_sync().await;
+    // Scaled by the autoscaler's field manager, as its controller does.
+    let deployments = fixture.cluster.api("apps/v1", "Deployment", "deployments", Some(&fixture.namespace.name));
     let five = Patch::Merge(json!({ "spec": { "replicas": 5 } }));
     deployments.patch_scale("app", &PatchParams::default(), &five).await.unwrap();
-    site.gybe
-        .until(&site.path, |it| it["instantiatedVnfInfo"]["vnfcResourceInfo"].as_array().unwrap().len() == 5)
+    fixture
+        .gybe
+        .wait_until(&fixture.path, |it| it["instantiatedVnfInfo"]["vnfcResourceInfo"].as_array().unwrap().len() == 5)
         .await;
-    site.is_in_sync().await;
-    let first = site.first.clone();
-    site.change(&first).await;
-    assert_eq!(images(&site).await.len(), 3, "they are the package's again");
-    site.is_in_sync().await;
-    site.nothing_is_left_once_terminated().await;
+    fixture.check_in_sync().await;
+    let first = fixture.first.clone();
+    fixture.change(&first).await;
+    assert_eq!(images(&fixture).await.len(), 3, "they are the package's again");
+    fixture.check_in_sync().await;
+    fixture.terminate_and_check_nothing_left().await;
 }
 
 #[tokio::test]
-async fn the_view_follows_kinds_that_came_with_the_new_package() {
+async fn the_view_watches_kinds_of_the_new_package() {
     let deployment = "
 apiVersion: apps/v1
 kind: Deployment
@@ -216,39 +214,40 @@ spec:
   selector: {matchLabels: {app: app}}
   template: {metadata: {labels: {app: app}}, spec: {containers: [{name: app, image: 'registry.k8s.io/pause:3.9'}]}}
 ";
-    let site = Site::of(Gybe::start(), deployment).await;
+    let fixture = ChangeFixture::of(Gybe::start(), deployment).await;
     let set = deployment.replace("Deployment", "StatefulSet").replace("selector:", "serviceName: app\n  selector:");
-    let second = site.onboard("2.0", &set).await;
-    site.change(&second).await;
+    let second = fixture.onboard("2.0", &set).await;
+    fixture.change(&second).await;
     let shown = |instance: &Value| instance["instantiatedVnfInfo"]["vnfcResourceInfo"][0].clone();
-    let before = shown(&site.instance().await);
+    let before = shown(&fixture.instance().await);
     assert_eq!(before["computeResource"]["vimLevelResourceType"], "StatefulSet");
     assert_eq!(before["id"], "app-0");
-    let pods = site.cluster.api("v1", "Pod", "pods", Some(&site.namespace.name));
+    let pods = fixture.cluster.api("v1", "Pod", "pods", Some(&fixture.namespace.name));
     pods.delete("app-0", &Default::default()).await.unwrap();
-    site.gybe
-        .until(&site.path, |instance| {
+    fixture
+        .gybe
+        .wait_until(&fixture.path, |instance| {
             let now = shown(instance);
             now["id"] == "app-0" && now["metadata"]["podUid"] != before["metadata"]["podUid"]
         })
         .await;
-    site.nothing_is_left_once_terminated().await;
+    fixture.terminate_and_check_nothing_left().await;
 }
 
 #[tokio::test]
-async fn subscribers_are_told_of_the_change_and_only_in_full_of_what_it_modified() {
-    let (site, subscriber) = (Site::new(Gybe::start()).await, Subscriber::start().await);
-    let second = site.second(SOUND).await;
+async fn the_change_is_notified_and_modified_info_only_in_full_notifications() {
+    let (fixture, subscriber) = (ChangeFixture::new(Gybe::start()).await, Subscriber::start().await);
+    let second = fixture.second(SOUND).await;
     for verbosity in ["FULL", "SHORT"] {
         let filter = json!({ "operationTypes": ["CHANGE_VNFPKG"], "operationStates": ["COMPLETED"] });
         let uri = format!("{}/{verbosity}", subscriber.url);
         let body = json!({ "callbackUri": uri, "verbosity": verbosity, "filter": filter });
-        site.gybe.post("/vnflcm/v2/subscriptions", &body).await.expect(StatusCode::CREATED);
+        fixture.gybe.post("/vnflcm/v2/subscriptions", &body).await.expect(StatusCode::CREATED);
     }
-    // Not this one.
-    site.gybe.complete(&site.path, "heal", &json!({})).await;
-    site.change(&second).await;
-    let received = subscriber.until_taken(2).await.into_iter().filter(|one| one.taken);
+    // This operation does not match the filter.
+    fixture.gybe.complete(&fixture.path, "heal", &json!({})).await;
+    fixture.change(&second).await;
+    let received = subscriber.wait_for_accepted(2).await.into_iter().filter(|one| one.accepted);
     let told: BTreeMap<String, Value> = received.map(|one| (one.path, one.body)).collect();
     let (full, short) = (&told["/FULL"], &told["/SHORT"]);
     assert_eq!((&full["operation"], &short["operation"]), (&json!("CHANGE_VNFPKG"), &json!("CHANGE_VNFPKG")));
@@ -257,7 +256,7 @@ async fn subscribers_are_told_of_the_change_and_only_in_full_of_what_it_modified
     assert_eq!(full.get("changedInfo"), None);
     assert_eq!(short.get("modificationsTriggeredByVnfPkgChange"), None, "{short:#}");
     let all =
-        site.gybe.get("/vnflcm/v2/vnf_lcm_op_occs?filter=(eq,operation,CHANGE_VNFPKG)").await.expect(StatusCode::OK);
+        fixture.gybe.get("/vnflcm/v2/vnf_lcm_op_occs?filter=(eq,operation,CHANGE_VNFPKG)").await.expect(StatusCode::OK);
     assert_eq!(all.as_array().unwrap().len(), 1);
-    assert!(site.gybe.get("/metrics").await.text.contains(r#"operation="CHANGE_VNFPKG""#));
+    assert!(fixture.gybe.get("/metrics").await.text.contains(r#"operation="CHANGE_VNFPKG""#));
 }

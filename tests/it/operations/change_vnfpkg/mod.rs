@@ -13,7 +13,7 @@ use crate::support::cluster::{Cluster, TestNamespace};
 use crate::support::gybe::Gybe;
 use crate::support::sample::{of_version, with_manifests};
 
-/// The first package.
+/// The manifests of the first package.
 const FIRST: &str = r#"
 apiVersion: v1
 kind: ConfigMap
@@ -80,7 +80,7 @@ metadata: {name: legacy}
 spec: {scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: legacy}, minReplicas: 1, maxReplicas: 3}
 "#;
 
-/// Its successor: `{image}` is that of the Deployment.
+/// The manifests of its successor; `{image}` is the image of the Deployment.
 const SECOND: &str = r#"
 apiVersion: v1
 kind: ConfigMap
@@ -147,8 +147,8 @@ const SOUND: &str = "registry.k8s.io/pause:3.10";
 
 const UNPULLABLE: &str = "registry.invalid/app:2";
 
-/// A VNF of the first package.
-struct Site {
+/// A VNF instance of the first package.
+struct ChangeFixture {
     cluster: Cluster,
     namespace: TestNamespace,
     gybe: Gybe,
@@ -156,7 +156,7 @@ struct Site {
     first: String,
 }
 
-impl Site {
+impl ChangeFixture {
     async fn new(gybe: Gybe) -> Self {
         Self::of(gybe, FIRST).await
     }
@@ -167,13 +167,11 @@ impl Site {
         gybe.register_vim(&cluster.admin, "cluster", true).await;
         let package = gybe.upload(&with_manifests(&[("Files/all.yaml", manifests)])).await;
         let first = package["vnfdId"].as_str().unwrap().to_owned();
-        let path = gybe.create("v2", &first).await;
-        let request = json!({ "flavourId": "simple", "additionalParams": { "namespace": namespace.name.as_str() } });
-        gybe.complete(&path, "instantiate", &request).await;
+        let path = gybe.instantiate("v2", &first, namespace.name.as_str()).await;
         Self { cluster, namespace, gybe, path, first }
     }
 
-    /// Onboards a package of another version; gives back its vnfdId.
+    /// Onboards a package of another version and returns its vnfdId.
     async fn onboard(&self, version: &str, manifests: &str) -> String {
         let package = self.gybe.upload(&of_version(version, &[("Files/all.yaml", manifests)])).await;
         assert_eq!(package["onboardingState"], "ONBOARDED", "{package:#}");
@@ -192,17 +190,17 @@ impl Site {
         self.gybe.complete(&self.path, "change_vnfpkg", &json!({ "vnfdId": vnfd })).await
     }
 
-    /// A change that stops; its op occurrence's URI, and what that says.
-    async fn stopped(&self, vnfd: &str) -> (String, Value) {
+    /// Starts a change that stops; returns the URI of the op occurrence and the op occurrence.
+    async fn change_until_stopped(&self, vnfd: &str) -> (String, Value) {
         let op = self.gybe.begin(&self.path, "change_vnfpkg", &json!({ "vnfdId": vnfd })).await;
-        let stopped = self.gybe.settled(&op).await;
+        let stopped = self.gybe.wait_ended(&op).await;
         assert_eq!(stopped["operationState"], "FAILED_TEMP", "{stopped:#}");
         (op, stopped)
     }
 
     async fn roll_back(&self, op: &str) {
         self.gybe.post(&format!("{op}/rollback"), &json!({})).await.expect(StatusCode::ACCEPTED);
-        let ended = self.gybe.settled(op).await;
+        let ended = self.gybe.wait_ended(op).await;
         assert_eq!(ended["operationState"], "ROLLED_BACK", "{ended:#}\n{}", self.gybe.log());
     }
 
@@ -211,7 +209,7 @@ impl Site {
         assert_eq!(failed["operationState"], "FAILED");
     }
 
-    /// The objects, but for what controllers make.
+    /// The objects, without those that controllers create.
     async fn objects(&self) -> BTreeMap<String, DynamicObject> {
         let marked = self.cluster.marked(&self.namespace.name).await;
         let own = marked.into_iter().filter(|(_, object)| object.metadata.owner_references.is_none());
@@ -222,18 +220,18 @@ impl Site {
         self.objects().await.into_iter().map(|(name, object)| (name, object.metadata.uid.unwrap())).collect()
     }
 
-    /// What the objects are, without what they are called by and what the cluster adds at random.
+    /// The objects without names, identities and fields that the cluster sets at random.
     async fn specs(&self) -> BTreeMap<String, Value> {
         self.objects().await.into_iter().map(|(name, object)| (name, spec(object))).collect()
     }
 
-    async fn is_as_before(&self, before: &BTreeMap<String, Value>) {
+    async fn check_unchanged(&self, before: &BTreeMap<String, Value>) {
         let now = self.specs().await;
         assert_eq!(now.keys().collect::<Vec<_>>(), before.keys().collect::<Vec<_>>());
         for (name, spec) in before {
             assert_eq!(now[name], *spec, "{name}");
         }
-        self.is_in_sync().await;
+        self.check_in_sync().await;
     }
 
     async fn usage(&self, vnfd: &str) -> String {
@@ -242,7 +240,7 @@ impl Site {
         package["usageState"].as_str().unwrap().to_owned()
     }
 
-    async fn is_in_sync(&self) {
+    async fn check_in_sync(&self) {
         let drift = self.gybe.get(&format!("{}/drift", self.path)).await.expect(StatusCode::OK);
         assert_eq!(drift["inSync"], true, "{drift:#}");
         let known = drift["objects"].as_array().unwrap().iter();
@@ -252,7 +250,7 @@ impl Site {
         assert_eq!(known, there);
     }
 
-    async fn nothing_is_left_once_terminated(&self) {
+    async fn terminate_and_check_nothing_left(&self) {
         self.gybe.complete(&self.path, "terminate", &json!({ "terminationType": "FORCEFUL" })).await;
         let left = self.cluster.marked(&self.namespace.name).await;
         let left: Vec<_> = left.iter().map(|(kind, it)| (kind, it.metadata.name.clone())).collect();
@@ -268,7 +266,7 @@ fn spec(object: DynamicObject) -> Value {
     annotations.retain(|name, _| !name.contains("kubernetes.io/"));
     data.as_object_mut().unwrap().remove("status");
     if let Some(Value::Object(spec)) = data.get_mut("spec") {
-        // Drawn anew with the object: addresses, the selector of a Job, the node and the token of a Pod.
+        // Assigned anew to each object: addresses, the selector of a Job, the node and the token of a Pod.
         ["clusterIP", "clusterIPs", "nodeName", "volumes"].iter().for_each(|name| drop(spec.remove(*name)));
         if spec.contains_key("backoffLimit") {
             spec.remove("selector");
@@ -281,11 +279,11 @@ fn spec(object: DynamicObject) -> Value {
     json!({ "labels": labels, "annotations": annotations, "data": data })
 }
 
-/// The image that each container of the pods of VDU1 runs, by the VNFCs that are shown.
-async fn images(site: &Site) -> Vec<String> {
-    let pods = site.cluster.api("v1", "Pod", "pods", Some(&site.namespace.name));
+/// The images of the containers of the pods of VDU1, by the VNFCs that the instance shows.
+async fn images(fixture: &ChangeFixture) -> Vec<String> {
+    let pods = fixture.cluster.api("v1", "Pod", "pods", Some(&fixture.namespace.name));
     let mut images = Vec::new();
-    for vnfc in site.instance().await["instantiatedVnfInfo"]["vnfcResourceInfo"].as_array().unwrap() {
+    for vnfc in fixture.instance().await["instantiatedVnfInfo"]["vnfcResourceInfo"].as_array().unwrap() {
         let pod = pods.get(vnfc["id"].as_str().unwrap()).await.unwrap();
         images.push(pod.data["spec"]["containers"][0]["image"].as_str().unwrap().to_owned());
     }

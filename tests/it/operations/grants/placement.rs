@@ -1,11 +1,11 @@
-//! Where a VNF lives: in the VIM and namespace that the grant names.
+//! Placement: a grant names the VIM and namespace of a VNF.
 
 use gybe::domain::vim::{VimAccess, VimCredential};
 use serde_json::{Value, json};
 
-use super::{Site, arguments, counted};
+use super::{GrantFixture, arguments, count_resources};
 use crate::support::cluster::Cluster;
-use crate::support::granter::{Granter, created, grant};
+use crate::support::grant_server::{GrantServer, created, grant};
 use crate::support::gybe::{Gybe, connection};
 
 fn token(access: &VimAccess) -> String {
@@ -15,8 +15,8 @@ fn token(access: &VimAccess) -> String {
     }
 }
 
-/// `grant`, in the VIM `id`.
-fn placed(mut grant: Value, id: &str) -> Value {
+/// `grant` with the VIM `id`.
+fn with_vim(mut grant: Value, id: &str) -> Value {
     for list in ["addResources", "removeResources"] {
         for info in grant[list].as_array_mut().unwrap() {
             info["vimConnectionId"] = id.into();
@@ -25,14 +25,14 @@ fn placed(mut grant: Value, id: &str) -> Value {
     grant
 }
 
-async fn lives_where_the_grant_says(site: Site, edition: &str) {
+async fn check_placement(fixture: GrantFixture, edition: &str) {
     let rules = json!([{ "apiGroups": ["*"], "resources": ["*"], "verbs": ["*"] }]);
-    let account = site.cluster.account(&site.namespace.name, "gybe", rules).await;
+    let account = fixture.cluster.account(&fixture.namespace.name, "gybe", rules).await;
     let secret = token(&account);
-    let path = site.small(edition).await;
+    let path = fixture.small(edition).await;
     let (there, array) = (connection(&account), edition == "v1");
-    site.nfvo.answer(move |request| {
-        let mut grant = placed(grant(request), "granted");
+    fixture.nfvo.answer(move |request| {
+        let mut grant = with_vim(grant(request), "granted");
         if array {
             let mut entry = there.clone();
             entry["id"] = "granted".into();
@@ -42,8 +42,8 @@ async fn lives_where_the_grant_says(site: Site, edition: &str) {
         }
         created(request, &grant)
     });
-    let op = site.gybe.complete(&path, "instantiate", &site.instantiation()).await;
-    let instance = site.show(&path).await;
+    let op = fixture.gybe.complete(&path, "instantiate", &fixture.instantiation()).await;
+    let instance = fixture.show(&path).await;
     let vnfc = &instance["instantiatedVnfInfo"]["vnfcResourceInfo"][0];
     assert_eq!(vnfc["computeResource"]["vimConnectionId"], "granted", "{instance:#}");
     let ids: Vec<&str> = match &instance["vimConnectionInfo"] {
@@ -51,91 +51,91 @@ async fn lives_where_the_grant_says(site: Site, edition: &str) {
         map => map.as_object().unwrap().keys().map(String::as_str).collect(),
     };
     assert_eq!(ids, ["granted"], "the default VIM only stood in");
-    let shown = format!("{instance}{op}{}", site.gybe.log());
+    let shown = format!("{instance}{op}{}", fixture.gybe.log());
     assert!(!shown.contains(&secret), "the credential is shown");
-    let database = std::fs::read(site.gybe.folder().join("gybe.db")).unwrap();
-    let journal = std::fs::read(site.gybe.folder().join("gybe.db-wal")).unwrap();
+    let database = std::fs::read(fixture.gybe.folder().join("gybe.db")).unwrap();
+    let journal = std::fs::read(fixture.gybe.folder().join("gybe.db-wal")).unwrap();
     let in_clear = |bytes: &[u8]| bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
     assert!(!in_clear(&database) && !in_clear(&journal), "the credential is in clear in the database");
 
-    site.nfvo.answer(|request| {
-        let mut grant = placed(grant(request), "elsewhere");
+    fixture.nfvo.answer(|request| {
+        let mut grant = with_vim(grant(request), "elsewhere");
         grant["vimConnectionInfo"] = json!({ "elsewhere": { "vimType": "kubernetes" } });
         created(request, &grant)
     });
-    let heal = site.gybe.begin(&path, "heal", &json!({})).await;
-    let heal = site.gybe.settled(&heal).await;
+    let heal = fixture.gybe.begin(&path, "heal", &json!({})).await;
+    let heal = fixture.gybe.wait_ended(&heal).await;
     assert_eq!(heal["operationState"], "ROLLED_BACK", "{heal:#}");
     assert!(heal["error"]["detail"].as_str().unwrap().contains("a VNF is not moved"), "{heal:#}");
-    site.nfvo.answer(|request| created(request, &placed(grant(request), "granted")));
-    site.gybe.complete(&path, "terminate", &json!({ "terminationType": "FORCEFUL" })).await;
-    assert!(site.cluster.marked(&site.namespace.name).await.is_empty());
+    fixture.nfvo.answer(|request| created(request, &with_vim(grant(request), "granted")));
+    fixture.gybe.complete(&path, "terminate", &json!({ "terminationType": "FORCEFUL" })).await;
+    assert!(fixture.cluster.marked(&fixture.namespace.name).await.is_empty());
 }
 
 #[tokio::test]
-async fn a_vnf_lives_in_the_vim_that_a_grant_of_3_3_1_brings() {
-    lives_where_the_grant_says(Site::new(&[]).await, "v2").await;
+async fn a_3_3_1_grant_selects_the_vim() {
+    check_placement(GrantFixture::new(&[]).await, "v2").await;
 }
 
 #[tokio::test]
-async fn a_vnf_lives_in_the_vim_that_a_grant_of_2_6_1_brings() {
-    lives_where_the_grant_says(Site::new(&["--nfvo-edition", "v1"]).await, "v1").await;
+async fn a_2_6_1_grant_selects_the_vim() {
+    check_placement(GrantFixture::new(&["--nfvo-edition", "v1"]).await, "v1").await;
 }
 
 #[tokio::test]
-async fn without_any_vim_the_grant_is_to_bring_one() {
-    let nfvo = Granter::start().await;
+async fn without_a_registered_vim_the_grant_must_bring_one() {
+    let nfvo = GrantServer::start().await;
     let gybe = Gybe::start_with(&arguments(&nfvo, &[]));
     let cluster = Cluster::running().await;
     let namespace = cluster.namespace().await;
-    let site = Site { cluster, namespace, nfvo, gybe };
-    let path = site.small("v2").await;
-    let error = site.refused(&path).await;
+    let fixture = GrantFixture { cluster, namespace, nfvo, gybe };
+    let path = fixture.small("v2").await;
+    let error = fixture.instantiate_refused(&path).await;
     assert!(error["detail"].as_str().unwrap().contains("no VIM"), "{error}");
-    assert_eq!(counted(&site.nfvo.last(), "addResources", "COMPUTE"), (1, 0));
-    let there = connection(&site.cluster.admin);
-    site.nfvo.answer(move |request| {
+    assert_eq!(count_resources(&fixture.nfvo.last(), "addResources", "COMPUTE"), (1, 0));
+    let there = connection(&fixture.cluster.admin);
+    fixture.nfvo.answer(move |request| {
         let mut grant = grant(request);
         grant["vimConnectionInfo"] = json!({ "granted": there });
         created(request, &grant)
     });
-    site.gybe.complete(&path, "instantiate", &site.instantiation()).await;
-    site.gybe.complete(&path, "terminate", &json!({ "terminationType": "FORCEFUL" })).await;
+    fixture.gybe.complete(&path, "instantiate", &fixture.instantiation()).await;
+    fixture.gybe.complete(&path, "terminate", &json!({ "terminationType": "FORCEFUL" })).await;
 }
 
 #[tokio::test]
-async fn a_grant_does_not_move_a_vnf_from_where_the_request_wants_it() {
-    let site = Site::new(&[]).await;
-    let path = site.small("v2").await;
-    let there = connection(&site.cluster.admin);
-    site.nfvo.answer(move |request| {
-        let mut grant = placed(grant(request), "granted");
+async fn a_grant_cannot_override_the_vim_of_the_request() {
+    let fixture = GrantFixture::new(&[]).await;
+    let path = fixture.small("v2").await;
+    let there = connection(&fixture.cluster.admin);
+    fixture.nfvo.answer(move |request| {
+        let mut grant = with_vim(grant(request), "granted");
         grant["vimConnectionInfo"] = json!({ "granted": there });
         created(request, &grant)
     });
-    let mut request = site.instantiation();
-    request["vimConnectionInfo"] = json!({ "requested": connection(&site.cluster.admin) });
-    let op = site.gybe.begin(&path, "instantiate", &request).await;
-    let op = site.gybe.settled(&op).await;
+    let mut request = fixture.instantiation();
+    request["vimConnectionInfo"] = json!({ "requested": connection(&fixture.cluster.admin) });
+    let op = fixture.gybe.begin(&path, "instantiate", &request).await;
+    let op = fixture.gybe.wait_ended(&op).await;
     assert_eq!(op["operationState"], "ROLLED_BACK");
     assert!(op["error"]["detail"].as_str().unwrap().contains("'requested'"), "{op:#}");
-    site.nothing_was_made(&path).await;
+    fixture.check_nothing_created(&path).await;
 }
 
 #[tokio::test]
-async fn a_grant_may_have_the_namespace_made() {
-    let site = Site::new(&[]).await;
-    let path = site.small("v2").await;
-    site.nfvo.answer(|request| {
+async fn a_grant_may_request_creation_of_the_namespace() {
+    let fixture = GrantFixture::new(&[]).await;
+    let path = fixture.small("v2").await;
+    fixture.nfvo.answer(|request| {
         let mut grant = grant(request);
         grant["additionalParams"] = json!({ "createNamespace": "true", "other": { "things": 1 } });
         created(request, &grant)
     });
-    let name = format!("{}-granted", site.namespace.name.as_str());
+    let name = format!("{}-granted", fixture.namespace.name.as_str());
     let request = json!({ "flavourId": "simple", "additionalParams": { "namespace": name } });
-    site.gybe.complete(&path, "instantiate", &request).await;
-    let namespaces = site.cluster.api("v1", "Namespace", "namespaces", None);
+    fixture.gybe.complete(&path, "instantiate", &request).await;
+    let namespaces = fixture.cluster.api("v1", "Namespace", "namespaces", None);
     assert!(namespaces.get_opt(&name).await.unwrap().is_some());
-    site.gybe.complete(&path, "terminate", &json!({ "terminationType": "FORCEFUL" })).await;
+    fixture.gybe.complete(&path, "terminate", &json!({ "terminationType": "FORCEFUL" })).await;
     assert!(namespaces.get_opt(&name).await.unwrap().is_none());
 }

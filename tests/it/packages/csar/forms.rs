@@ -1,4 +1,4 @@
-//! The forms of a CSAR (SOL004), and the faults in it that are reported.
+//! The forms of a CSAR (SOL004), and the reported faults.
 
 use std::collections::BTreeMap;
 
@@ -6,12 +6,14 @@ use aws_lc_rs::digest;
 use gybe::package::archive::Limits;
 use gybe::package::csar;
 use gybe::package::manifest;
-use proptest::prelude::*;
 
-use super::{APP, META, Package, TOP, TYPES, block, filler, on_disk, onboard, onboard_bytes, refused, refused_bytes};
+use super::{
+    APP, META, Package, TOP, TYPES, block, check_bytes_rejected, check_rejected, filler, on_disk, onboard,
+    onboard_bytes,
+};
 
 #[test]
-fn a_package_with_tosca_metadata() {
+fn reads_a_package_with_tosca_metadata() {
     let package = Package::new().with("Licenses/x.txt", "free");
     let bytes = package.bytes();
     let onboarded = onboard_bytes(&bytes, &Limits::default()).unwrap();
@@ -25,7 +27,7 @@ fn a_package_with_tosca_metadata() {
 }
 
 #[test]
-fn a_package_without_tosca_metadata() {
+fn reads_a_package_without_tosca_metadata() {
     let manifest = format!("metadata:\n  vnfd_id: id\n{}", block("Source", "Files/app.yaml", APP.as_bytes()));
     let package =
         Package(BTreeMap::new()).with("vnf.yaml", format!("{TYPES}{}", TOP.replace("imports: [types.yaml]\n", "")));
@@ -38,22 +40,22 @@ fn a_package_without_tosca_metadata() {
     let vnfd = csar::vnfd(file.path(), &Limits::default()).unwrap();
     assert!(vnfd.text.unwrap().starts_with("node_types"));
 
-    refused(
+    check_rejected(
         &package.clone().without("vnf.mf").with("other.mf", &manifest),
         "other.mf: a CSAR without TOSCA-Metadata/TOSCA.meta has one",
     );
-    refused(
+    check_rejected(
         &package.clone().with("second.yml", "a: b"),
         "the CSAR has neither TOSCA-Metadata/TOSCA.meta nor exactly one YAML file at its root (it has: second.yml, vnf.yaml)",
     );
-    refused(
+    check_rejected(
         &package.without("vnf.yaml"),
         "the CSAR has neither TOSCA-Metadata/TOSCA.meta nor exactly one YAML file at its root (it has: none)",
     );
 }
 
 #[test]
-fn artifacts_may_be_listed_in_both_files() {
+fn artifacts_may_be_listed_in_meta_and_manifest() {
     let more = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\n";
     let manifest = format!(
         "{}{}",
@@ -65,11 +67,11 @@ fn artifacts_may_be_listed_in_both_files() {
     let onboarded = onboard(&package.clone().with("vnf.mf", manifest)).unwrap();
     let paths: Vec<&str> = onboarded.content.artifacts.iter().map(|artifact| artifact.path.as_str()).collect();
     assert_eq!(paths, ["Files/app.yaml", "Files/more.json"]);
-    refused(&package, "TOSCA-Metadata/TOSCA.meta:5: there is no file vnf.mf in the CSAR; add the manifest");
+    check_rejected(&package, "TOSCA-Metadata/TOSCA.meta:5: there is no file vnf.mf in the CSAR; add the manifest");
 }
 
 #[test]
-fn every_known_algorithm_is_checked() {
+fn every_supported_hash_algorithm_is_checked() {
     for (name, algorithm) in [
         ("sha-224", &digest::SHA224),
         ("SHA256", &digest::SHA256),
@@ -85,79 +87,79 @@ fn every_known_algorithm_is_checked() {
 }
 
 #[test]
-fn what_is_wrong_with_an_artifact_is_told() {
+fn reports_what_is_wrong_with_an_artifact() {
     let with = |lines: &str| Package::new().with("TOSCA-Metadata/TOSCA.meta", format!("{META}\n{lines}"));
     let hash = hex::encode(digest::digest(&digest::SHA256, APP.as_bytes()));
     let name = "Name: Files/app.yaml\n";
     let place = "TOSCA-Metadata/TOSCA.meta";
-    refused(
+    check_rejected(
         &with(&format!("{name}Algorithm: SHA-256\nHash: 00\n")),
         &format!("{place}:8: the hash of Files/app.yaml is wrong: its SHA-256 is {hash}; correct"),
     );
-    refused(
+    check_rejected(
         &with(&format!("{name}Algorithm: MD5\nHash: 00\n")),
         &format!("{place}:7: the algorithm MD5 is not known; use SHA-256"),
     );
-    refused(
+    check_rejected(
         &with(&format!("{name}Algorithm: SHA-256\n")),
         &format!("{place}:6: the artifact Files/app.yaml has no Hash; add"),
     );
-    refused(
+    check_rejected(
         &with("Name: Files/gone.yaml\nAlgorithm: SHA-256\nHash: 00\n"),
         &format!("{place}:6: there is no file Files/gone.yaml in the CSAR"),
     );
-    refused(
+    check_rejected(
         &with("Source: https://example.com/a.yaml\nAlgorithm: SHA-256\nHash: 00\n"),
         &format!("{place}:6: the artifact https://example.com/a.yaml is a URL"),
     );
-    refused(
+    check_rejected(
         &with("Source: file:/etc/passwd\nAlgorithm: SHA-256\nHash: 00\n"),
         &format!("{place}:6: the artifact file:/etc/passwd is a URL"),
     );
-    refused(&with("nonsense\n"), &format!("{place}:6: 'nonsense' is not like"));
-    refused(
+    check_rejected(&with("nonsense\n"), &format!("{place}:6: 'nonsense' is not like"));
+    check_rejected(
         &with("").with(place, "CSAR-Version: 1.1\n"),
         &format!("{place}:1: there is no Entry-Definitions; add a line"),
     );
-    refused(&with("").with(place, [0xff, 0xfe]), &format!("{place}: is not UTF-8"));
+    check_rejected(&with("").with(place, [0xff, 0xfe]), &format!("{place}: is not UTF-8"));
 }
 
 #[test]
-fn what_is_wrong_with_the_vnfd_is_told() {
-    refused(
+fn reports_what_is_wrong_with_the_vnfd() {
+    check_rejected(
         &Package::new().without("Definitions/top.yaml"),
         "TOSCA-Metadata/TOSCA.meta:4: there is no file Definitions/top.yaml in the CSAR",
     );
-    refused(
+    check_rejected(
         &Package::new().without("Definitions/types.yaml"),
         "Definitions/top.yaml:2: there is no file Definitions/types.yaml in the CSAR",
     );
-    refused(
+    check_rejected(
         &Package::new().with("Definitions/types.yaml", "a: [b\nc: d\n"),
         "Definitions/types.yaml:2: not valid YAML",
     );
     let laughs: String =
         (1..10).map(|i| format!("a{i}: &a{i} [{}]\n", vec![format!("*a{}", i - 1); 10].join(", "))).collect();
-    refused(
+    check_rejected(
         &Package::new().with("Definitions/types.yaml", format!("a0: &a0 ha\n{laughs}")),
         "Definitions/types.yaml:7: files are not read beyond",
     );
-    refused(
+    check_rejected(
         &Package::new().with("Definitions/types.yaml", "a: &a {b: *a}\n"),
         "Definitions/types.yaml:1: an alias (*) within its own anchor",
     );
-    refused(
+    check_rejected(
         &Package::new().with("Definitions/types.yaml", "[".repeat(1_000_000)),
         "Definitions/types.yaml:1: files are not read beyond 64 levels",
     );
-    refused(
+    check_rejected(
         &Package::new().with("Definitions/types.yaml", filler(1_500_001)),
         "Definitions/types.yaml: 1500001 bytes are more than the 1500000",
     );
 }
 
 #[test]
-fn definition_files_are_the_listed_yaml_and_json_that_is_not_the_vnfd() {
+fn definition_files_are_listed_yaml_and_json_without_the_vnfd() {
     let package = Package::new()
         .with_artifact("Files/values.yml", "replicas: 1\n")
         .with_artifact("Files/x.JSON", "{}")
@@ -171,9 +173,9 @@ fn definition_files_are_the_listed_yaml_and_json_that_is_not_the_vnfd() {
     let paths: Vec<&str> = onboarded.files.iter().map(|file| file.path.as_str()).collect();
     assert_eq!(paths, ["Files/app.yaml", "Files/chart/templates/a.yaml", "Files/values.yml", "Files/x.JSON"]);
 
-    refused(&Package::new().with_artifact("Files/a.yaml", "a: b\nc: {d\n"), "Files/a.yaml:2: not valid YAML: ");
-    refused(&Package::new().with_artifact("Files/a.yaml", [b'a', 0xff]), "Files/a.yaml: is not UTF-8; save it");
+    check_rejected(&Package::new().with_artifact("Files/a.yaml", "a: b\nc: {d\n"), "Files/a.yaml:2: not valid YAML: ");
+    check_rejected(&Package::new().with_artifact("Files/a.yaml", [b'a', 0xff]), "Files/a.yaml: is not UTF-8; save it");
     let limits = Limits { definition_bytes: 100, ..Limits::default() };
     let large = Package::new().with_artifact("Files/b.yaml", "a: b".repeat(20));
-    refused_bytes(&large.bytes(), &limits, "the YAML and JSON artifacts have more than 100 bytes");
+    check_bytes_rejected(&large.bytes(), &limits, "the YAML and JSON artifacts have more than 100 bytes");
 }

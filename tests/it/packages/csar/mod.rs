@@ -5,13 +5,12 @@ mod hostile;
 mod parts;
 
 use std::collections::BTreeMap;
-use std::io::Cursor;
+use std::io::{Cursor, Write as _};
 
 use aws_lc_rs::digest;
 use gybe::domain::problem::Problem;
 use gybe::package::archive::Limits;
 use gybe::package::csar;
-use proptest::prelude::*;
 use tempfile::NamedTempFile;
 use zip::write::{SimpleFileOptions, ZipWriter};
 
@@ -37,12 +36,12 @@ const APP: &str = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: app}\
 const META: &str =
     "TOSCA-Meta-File-Version: 1.0\nCreated-By: me\nCSAR-Version: 1.1\nEntry-Definitions: Definitions/top.yaml\n";
 
-/// The files of a package that is being put together.
+/// A package under construction: its files by path.
 #[derive(Clone)]
 struct Package(BTreeMap<String, Vec<u8>>);
 
 impl Package {
-    /// A package without fault: TOSCA.meta, a VNFD of two files, one manifest.
+    /// A valid package: TOSCA.meta, a VNFD of two files, one manifest.
     fn new() -> Self {
         let meta = format!("{META}{}", block("Name", "Files/app.yaml", APP.as_bytes()));
         Self(BTreeMap::new())
@@ -62,7 +61,7 @@ impl Package {
         self
     }
 
-    /// The same with another file that is listed as an artifact.
+    /// Adds a file and lists it as an artifact.
     fn with_artifact(self, path: &str, content: impl AsRef<[u8]>) -> Self {
         let meta = String::from_utf8(self.0["TOSCA-Metadata/TOSCA.meta"].clone()).unwrap();
         let meta = format!("{meta}{}", block("Name", path, content.as_ref()));
@@ -84,7 +83,7 @@ fn block(key: &str, path: &str, content: &[u8]) -> String {
     format!("\n{key}: {path}\nAlgorithm: SHA-256\nHash: {hash}\n")
 }
 
-/// Text of that length that does not compress like a bomb.
+/// Text of that length whose compression ratio is below the limit.
 fn filler(length: usize) -> String {
     let mut text: String = (0..length / 6).map(|number| format!("{number:06}")).collect();
     text.extend(std::iter::repeat_n('x', length % 6));
@@ -106,18 +105,18 @@ fn onboard(package: &Package) -> Result<csar::Onboarded, Problem> {
 }
 
 #[track_caller]
-fn refused(package: &Package, detail: &str) {
-    refused_bytes(&package.bytes(), &Limits::default(), detail);
+fn check_rejected(package: &Package, detail: &str) {
+    check_bytes_rejected(&package.bytes(), &Limits::default(), detail);
 }
 
 #[track_caller]
-fn refused_bytes(bytes: &[u8], limits: &Limits, detail: &str) {
+fn check_bytes_rejected(bytes: &[u8], limits: &Limits, detail: &str) {
     let problem = onboard_bytes(bytes, limits).expect_err(detail);
     assert_eq!(problem.status, 422, "{}", problem.detail);
     assert!(problem.detail.starts_with(detail), "expected: {detail}\nfound:    {}", problem.detail);
 }
 
-/// `bytes` with every `from` replaced by `to`, which is as long.
+/// `bytes` with every `from` replaced by `to` of equal length.
 fn patched(mut bytes: Vec<u8>, from: &[u8], to: &[u8]) -> Vec<u8> {
     assert_eq!(from.len(), to.len());
     let places: Vec<usize> = (0..=bytes.len() - from.len()).filter(|at| bytes[*at..].starts_with(from)).collect();

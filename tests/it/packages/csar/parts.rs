@@ -1,22 +1,20 @@
-//! Parts of a package that are served: single files, and artifacts in one ZIP.
+//! Downloads of parts of a package: single files, and artifacts in one ZIP.
 
 use std::collections::BTreeSet;
-use std::io::{Cursor, Read as _};
+use std::io::{Cursor, Read as _, Write as _};
 
 use gybe::domain::package::ArtifactClassification;
 use gybe::package::archive::{Archive, Limits};
 use gybe::package::bundle::{Bundle, Member};
 use gybe::package::csar::{self, Selection};
-use gybe::package::manifest;
-use proptest::prelude::*;
 use tempfile::NamedTempFile;
 use zip::write::{SimpleFileOptions, ZipWriter};
 use zip::{CompressionMethod, ZipArchive};
 
-use super::{APP, META, Package, TOP, TYPES, block, filler, on_disk, onboard};
+use super::{APP, META, Package, TOP, TYPES, block, filler, on_disk};
 
 #[test]
-fn parts_of_a_package_are_served() {
+fn single_files_of_a_package_are_served() {
     let file = on_disk(&Package::new().bytes());
     let limits = Limits::default();
     let vnfd = csar::vnfd(file.path(), &limits).unwrap();
@@ -38,7 +36,7 @@ fn parts_of_a_package_are_served() {
 }
 
 #[test]
-fn a_file_that_is_not_compressed_is_read_as_it_is() {
+fn an_uncompressed_file_is_read_unchanged() {
     let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
     let stored = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
     for (name, content) in [("Files/a", "aaaa"), ("Files/b", "bb")] {
@@ -53,7 +51,7 @@ fn a_file_that_is_not_compressed_is_read_as_it_is() {
     assert_eq!(text, "aaaa", "and nothing of what comes after it");
 }
 
-/// A package with artifacts for others than NFV-MANO, one that is signed, one that is not compressed, and a licence.
+/// A package with non-MANO artifacts, one of them signed and one uncompressed, and a licence.
 fn package_with_sets() -> (NamedTempFile, Vec<u8>) {
     let big = filler(3 << 20);
     let meta = format!("{META}ETSI-Entry-Manifest: vnf.mf\nETSI-Entry-Licenses: Licenses\n");
@@ -86,7 +84,7 @@ fn package_with_sets() -> (NamedTempFile, Vec<u8>) {
 }
 
 #[test]
-fn artifacts_are_bundled_as_they_are_selected() {
+fn selected_artifacts_are_bundled() {
     let (file, big) = package_with_sets();
     let limits = Limits::default();
     let artifacts = csar::onboard(file.path(), &limits).unwrap().content.artifacts;
@@ -128,7 +126,7 @@ fn artifacts_are_bundled_as_they_are_selected() {
         zip.by_name(path).unwrap().read_to_end(&mut found).unwrap();
         assert!(found == content, "{path}");
     }
-    // Any part of it is had by itself.
+    // Any range of it can be read.
     let parts = (0..whole.len()).step_by(whole.len() / 97).chain([whole.len() - 1, whole.len()]);
     for start in parts.chain(0..200) {
         let mut bundle = csar::bundle(file.path(), &limits, &artifacts, &all).unwrap();
@@ -143,7 +141,7 @@ fn artifacts_are_bundled_as_they_are_selected() {
 }
 
 #[test]
-fn a_bundle_of_a_csar_that_was_cut_off_fails() {
+fn bundling_a_truncated_csar_fails() {
     let (file, _) = package_with_sets();
     let limits = Limits::default();
     let artifacts = csar::onboard(file.path(), &limits).unwrap().content.artifacts;
@@ -154,7 +152,7 @@ fn a_bundle_of_a_csar_that_was_cut_off_fails() {
 }
 
 #[test]
-fn more_than_a_plain_zip_can_have_is_not_bundled() {
+fn rejects_a_bundle_beyond_the_zip_limits() {
     let member = |path: &str, compressed| Member {
         path: path.to_owned(),
         method: 0,

@@ -1,4 +1,4 @@
-//! What must hold when an operation has ended.
+//! The conditions after the end of an operation.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,38 +9,40 @@ use gybe::domain::operate::{StopMethod, stop_method};
 use gybe::domain::resource::{Resource, ResourceState};
 use gybe::store::Claim;
 
-use super::operations::{CHANGE, HEAL_ALL, INSTANTIATE, KILL, LOSE, START};
-use super::row::Row;
-use super::run::{Run, carry_out};
-use super::troubles::Answer;
-use super::world::{LEASE, World};
+use super::environment::{Environment, LEASE};
+use super::faults::Task;
+use super::operations::{CHANGE, DELETE_OBJECTS, HEAL_ALL, INSTANTIATE, START, TERMINATE_FORCEFUL};
+use super::row::MatrixRow;
+use super::run::{OperationRun, run_to_end};
 use crate::support::faults::Fault;
 
-/// What is to hold when an operation of `row` has ended in `state`; `straight`: without a change of direction.
-pub async fn check(row: &Row, world: &World, op: VnfLcmOpOccId, state: OpState, straight: bool) {
-    let op = world.op_occ(op).await;
+/// Checks everything after an operation of `row` has ended in `state`. `straight`: the direction never changed.
+pub async fn check(row: &MatrixRow, environment: &Environment, op: VnfLcmOpOccId, state: OpState, straight: bool) {
+    let op = environment.op_occ(op).await;
     assert_eq!(op.error.is_some(), state != OpState::Completed, "the error in {state:?}: {:?}", op.error);
     assert_eq!(op.cancel, None, "a cancel request has taken effect or comes too late");
     assert_eq!(op.operation.can_roll_back(), row.operation.can_roll_back());
-    let idle = world.store().claim("nobody", LEASE, 1).await.unwrap();
+    let idle = environment.store().claim("nobody", LEASE, 1).await.unwrap();
     assert!(matches!(idle, Claim::Idle(None)), "nothing is left to do: {idle:?}");
 
-    let effects = world.cluster.take_effects();
+    let effects = environment.cluster.take_effects();
     match state {
-        OpState::Completed => world.view().await.is(&row.completed, "what is intended"),
-        OpState::RolledBack if op.operation == LcmOperation::Instantiate && world.is_planned(op.id).await => {
-            nothing_is_left(world).await;
+        OpState::Completed => environment.view().await.is(&row.completed, "what is intended"),
+        OpState::RolledBack if op.operation == LcmOperation::Instantiate && environment.is_planned(op.id).await => {
+            check_nothing_left(environment).await;
         }
-        // What was lost is made again on the way back.
-        OpState::RolledBack if row.operation.before.contains(&LOSE) && world.is_planned(op.id).await => {}
+        // The rollback recreates deleted objects.
+        OpState::RolledBack
+            if row.operation.before.contains(&DELETE_OBJECTS) && environment.is_planned(op.id).await => {}
         OpState::RolledBack => {
-            let mut view = world.view().await;
-            // A database that can't be read does not tell whether the namespace is still needed: it is kept.
+            let mut view = environment.view().await;
+            // Without an answer of the database, Gybe does not know whether the namespace is still needed, and keeps
+            // it.
             if op.error.is_some_and(|error| error.status == 500) {
                 view.instance.clone_from(&row.before.instance);
             }
             view.is(&row.before, "what there was before");
-            if row.operation.before.contains(&LOSE) {
+            if row.operation.before.contains(&DELETE_OBJECTS) {
                 return;
             }
         }
@@ -52,8 +54,8 @@ pub async fn check(row: &Row, world: &World, op: VnfLcmOpOccId, state: OpState, 
     for (what, effects) in effects.iter().filter(|(what, _)| !what.starts_with("pods of")) {
         assert!(effects.created <= 1 + effects.deleted, "{what} was made {} times", effects.created);
     }
-    the_database_agrees_with_the_cluster(world, state == OpState::Failed).await;
-    let (instance, cluster) = (world.instance().await, world.cluster.state());
+    check_database_matches_cluster(environment, state == OpState::Failed).await;
+    let (instance, cluster) = (environment.instance().await, environment.cluster.state());
     if let Some(info) = instance.instantiated.as_ref().filter(|_| state != OpState::Failed) {
         let shown: BTreeSet<&str> = info.vnfcs.iter().map(|vnfc| vnfc.pod_uid.as_str()).collect();
         let there: BTreeSet<&str> = cluster.pods.iter().map(|pod| pod.uid.as_str()).collect();
@@ -61,21 +63,21 @@ pub async fn check(row: &Row, world: &World, op: VnfLcmOpOccId, state: OpState, 
     }
 }
 
-/// Each object has its row, each row its object. After an operation that was failed, rows may be left over.
-pub async fn the_database_agrees_with_the_cluster(world: &World, failed: bool) {
-    let (inventory, state) = (world.inventory().await, world.cluster.state());
-    let objects = state.objects_of(world.instance);
+/// Checks that objects and rows correspond. After a failed operation, rows may be left over.
+pub async fn check_database_matches_cluster(environment: &Environment, failed: bool) {
+    let (inventory, state) = (environment.inventory().await, environment.cluster.state());
+    let objects = state.objects_of(environment.instance);
     for (key, object) in &objects {
         let row = inventory.iter().find(|row| row.key == **key);
         let row = row.unwrap_or_else(|| panic!("{key} is there and has no row"));
         match &row.state {
             ResourceState::Present { uid, owned: true } if *uid == object.uid => {}
-            // It was made, or made anew, and nobody has heard of it.
+            // It was created, and the response was lost.
             other => assert!(failed && *other == ResourceState::Intent, "{key} is there, its row says {other:?}"),
         }
         assert!(failed || row.manifest == object.manifest, "{key}: the row says {:?}", row.manifest);
     }
-    let info = world.instance().await.instantiated;
+    let info = environment.instance().await.instantiated;
     let is_stopped = info.is_some_and(|info| info.vnf_state == VnfState::Stopped);
     let waits = |row: &Resource| {
         is_stopped && row.state == ResourceState::Planned && stop_method(&row.key) == StopMethod::Delete
@@ -85,41 +87,45 @@ pub async fn the_database_agrees_with_the_cluster(world: &World, failed: bool) {
     }
 }
 
-/// An instance whose operation was failed can be put right by further operations, which leave nothing behind.
-pub async fn can_be_put_right(world: &mut World) {
-    if world.instance().await.instantiated.is_none() {
-        carry_out(world, &[INSTANTIATE]).await;
-        the_database_agrees_with_the_cluster(world, false).await;
+/// Checks that further operations repair an instance after a failed operation, and leave nothing.
+pub async fn check_repairable(environment: &mut Environment) {
+    if environment.instance().await.instantiated.is_none() {
+        run_to_end(environment, &[INSTANTIATE]).await;
+        check_database_matches_cluster(environment, false).await;
     }
-    carry_out(world, &[KILL]).await;
-    nothing_is_left(world).await;
+    run_to_end(environment, &[TERMINATE_FORCEFUL]).await;
+    check_nothing_left(environment).await;
 }
 
-pub async fn nothing_is_left(world: &World) {
-    let (state, instance) = (world.cluster.state(), world.instance().await);
-    assert!(state.objects_of(world.instance).is_empty() && state.claims.is_empty(), "left over: {:?}", state.objects);
-    assert!(world.inventory().await.is_empty());
+pub async fn check_nothing_left(environment: &Environment) {
+    let (state, instance) = (environment.cluster.state(), environment.instance().await);
+    assert!(
+        state.objects_of(environment.instance).is_empty() && state.claims.is_empty(),
+        "left over: {:?}",
+        state.objects
+    );
+    assert!(environment.inventory().await.is_empty());
     assert!(instance.instantiated.is_none() && instance.metadata.namespace.is_none(), "{instance:?}");
 }
 
-pub async fn case(row: &Row, trouble: (usize, Fault, Answer)) {
-    let (point, fault, answer) = trouble;
-    let mut world = World::copy_of(&row.prepared).await;
-    let op = row.operation.begin(&mut world, row.prepared.op).await;
-    let outcome = Run::new(&mut world, op, BTreeMap::from([(point, fault)]), &[answer]).settle().await;
-    row.is_as_expected(trouble, &outcome, world.op_occ(op).await.error.as_ref());
-    check(row, &world, op, outcome.state, true).await;
+pub async fn run_case(row: &MatrixRow, trouble: (usize, Fault, Task)) {
+    let (point, fault, task) = trouble;
+    let mut environment = Environment::copy_of(&row.prepared).await;
+    let op = row.operation.begin(&mut environment, row.prepared.op).await;
+    let outcome = OperationRun::new(&mut environment, op, BTreeMap::from([(point, fault)]), &[task]).wait_ended().await;
+    row.check_result(trouble, &outcome, environment.op_occ(op).await.error.as_ref());
+    check(row, &environment, op, outcome.state, true).await;
     if outcome.state == OpState::Failed {
         if let Some(started) = row.started() {
-            carry_out(&mut world, &[START]).await;
-            world.view().await.is(started, "what ran before");
+            run_to_end(&mut environment, &[START]).await;
+            environment.view().await.is(started, "what ran before");
         }
         if row.operation.request.0 == CHANGE.0 {
-            // Healing leaves it half-way, as it is; the same again brings it where it was to go.
-            carry_out(&mut world, &[HEAL_ALL, row.operation.request]).await;
-            world.view().await.is(&row.completed, "what it was to become");
-            the_database_agrees_with_the_cluster(&world, false).await;
+            // A heal keeps the intermediate state; the same change again completes it.
+            run_to_end(&mut environment, &[HEAL_ALL, row.operation.request]).await;
+            environment.view().await.is(&row.completed, "what it was to become");
+            check_database_matches_cluster(&environment, false).await;
         }
-        can_be_put_right(&mut world).await;
+        check_repairable(&mut environment).await;
     }
 }

@@ -1,44 +1,43 @@
-//! The crash matrix: every operation × every point of it × every fault, on a model of the cluster, over the real
-//! conductor and the real store.
+//! The crash matrix: every operation × every point of it × every fault, on a model cluster, with the real conductor and
+//! the real store.
 //!
-//! [`OPERATIONS`] and [`CHANGES`] are the list: a new operation is covered by one line. Each is run once without a fault, which numbers its
-//! points (`support::faults`): each call of the conductor to the store or to the cluster. Then it is run again for each
-//! point and each fault there can be at it. [`check`] says what is to hold afterwards; what is intended is what the run
-//! without a fault came to.
+//! [`OPERATIONS`] and [`CHANGES`] list the rows; one line covers a new operation. Each row runs once without faults,
+//! which numbers its points (`support::faults`): the calls of the conductor to the store and the cluster. Then it runs
+//! again for each point and each fault that is possible there. [`check`] compares the result with that of the first
+//! run.
 //!
-//! No test waits for time to pass: where a conductor would wait for a delay or for another's lease to end,
-//! [`World::time_passes`] ends both.
+//! No test sleeps: where a conductor would wait for a delay or a lease,
+//! [`self::environment::Environment::expire_leases_and_delays`] ends both.
 
 mod check;
+mod environment;
+mod faults;
 mod operations;
 mod package;
 mod row;
 mod run;
-mod troubles;
-mod world;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use gybe::clock::Clock as _;
 use gybe::domain::ids::VnfLcmOpOccId;
 use gybe::domain::op_occ::OpState;
 
-use self::check::{can_be_put_right, case, check};
-use self::operations::{CHANGES, MODIFY, OPERATIONS, Operation, Way};
+use self::check::{check, check_repairable, run_case};
+use self::environment::Environment;
+use self::faults::{FAULTS, Task};
+use self::operations::{CHANGES, MODIFY, OPERATIONS, Operation, Phase};
 use self::package::Package;
-use self::row::Row;
-use self::run::{Run, carry_out};
-use self::troubles::{Answer, TROUBLES};
-use self::world::World;
-use crate::support::faults::{Fault, Side};
-use crate::support::played_nfvo::Taking;
+use self::row::MatrixRow;
+use self::run::{OperationRun, run_to_end};
+use crate::support::fake_nfvo::GrantTiming;
+use crate::support::faults::{CallTarget, Fault};
 use crate::support::postgres;
-use crate::support::rng::{Chance, seeds};
+use crate::support::rng::{Rng, seeds};
 
-/// A case that takes longer is stuck.
+/// The time limit of a case.
 const STUCK: Duration = Duration::from_secs(20);
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
@@ -48,7 +47,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
     result.expect("the case is stuck")
 }
 
-/// Runs `jobs` on as many threads as there are processors. Gives back the names of those that failed, with what they said.
+/// Runs `jobs` on as many threads as there are processors; panics with the names of the failed ones.
 fn run_all<J: Sync>(jobs: &[J], name: impl Fn(&J) -> String + Sync, run: impl Fn(&J) + Sync) {
     let (next, failed) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let begun = Instant::now();
@@ -71,30 +70,30 @@ fn run_all<J: Sync>(jobs: &[J], name: impl Fn(&J) -> String + Sync, run: impl Fn
     assert!(failed.is_empty(), "{} of {} cases failed:\n{}", failed.len(), jobs.len(), failed.join("\n"));
 }
 
-/// One trouble of one row.
-type Single<'a> = (&'a Row, (usize, Fault, Answer));
+/// A case: a row, a point, a fault and the task that follows.
+type Single<'a> = (&'a MatrixRow, (usize, Fault, Task));
 
-fn name_of((row, (point, fault, answer)): &Single<'_>) -> String {
-    format!("{}: {fault:?} at point {point} ({}), then {answer:?}", row.operation.name, row.points[*point].call)
+fn case_name((row, (point, fault, task)): &Single<'_>) -> String {
+    format!("{}: {fault:?} at point {point} ({}), then {task:?}", row.operation.name, row.points[*point].call)
 }
 
-fn rows(package: Package, operations: impl Iterator<Item = &'static Operation>) -> Vec<Row> {
+fn rows(package: Package, operations: impl Iterator<Item = &'static Operation>) -> Vec<MatrixRow> {
     let package = Arc::new(package);
-    operations.map(|operation| block_on(Row::new(operation, &package, None))).collect()
+    operations.map(|operation| block_on(MatrixRow::new(operation, &package, None))).collect()
 }
 
 /// The rows of [`OPERATIONS`].
-fn operations() -> Vec<Row> {
+fn operations() -> Vec<MatrixRow> {
     rows(Package::of_many_kinds(), OPERATIONS.iter())
 }
 
 /// The rows of [`CHANGES`].
-fn changes() -> Vec<Row> {
+fn changes() -> Vec<MatrixRow> {
     rows(Package::changing(), CHANGES.iter())
 }
 
-/// Of the cases, every `share`th; all of them with `GYBE_MATRIX_ALL`.
-fn survive_every_fault_at_every_point(rows: &[Row], share: usize) {
+/// Runs every `share`-th case; all of them with `GYBE_MATRIX_ALL`.
+fn run_all_cases(rows: &[MatrixRow], share: usize) {
     let mut jobs: Vec<Single> = Vec::new();
     for row in rows {
         let cases = row.cases();
@@ -103,63 +102,63 @@ fn survive_every_fault_at_every_point(rows: &[Row], share: usize) {
     }
     let share = if std::env::var_os("GYBE_MATRIX_ALL").is_some() { 1 } else { share };
     let jobs: Vec<Single> = jobs.into_iter().step_by(share).collect();
-    run_all(&jobs, name_of, |(row, trouble)| block_on(case(row, *trouble)));
+    run_all(&jobs, case_name, |(row, trouble)| block_on(run_case(row, *trouble)));
 }
 
 #[test]
 fn every_operation_survives_every_fault_at_every_point() {
-    survive_every_fault_at_every_point(&operations(), 1);
+    run_all_cases(&operations(), 1);
 }
 
 #[test]
 fn every_change_of_package_survives_every_fault_at_every_point() {
-    survive_every_fault_at_every_point(&changes(), 5);
+    run_all_cases(&changes(), 5);
 }
 
-/// From the request for a grant to the plan that is stored with it; what is before and after is as without an NFVO.
+/// The points from the grant request to the stored plan; all others are the same as without an NFVO.
 #[test]
 fn every_operation_survives_every_fault_while_it_is_granted() {
     let packages = [(Package::of_many_kinds(), &OPERATIONS[..]), (Package::changing(), &CHANGES[..])];
-    let granted = |operation: &&Operation| operation.way == Way::Forward && operation.request != MODIFY;
-    let both = [Taking::NoTime, Taking::ItsTime];
-    let mut rows: Vec<Row> = Vec::new();
+    let granted = |operation: &&Operation| operation.phase == Phase::Forward && operation.request != MODIFY;
+    let both = [GrantTiming::Immediate, GrantTiming::Deferred];
+    let mut rows: Vec<MatrixRow> = Vec::new();
     for (package, operations) in packages {
         let package = Arc::new(package);
         let granted = operations.iter().filter(granted);
-        let row = |operation| both.map(|taking| block_on(Row::new(operation, &package, Some(taking))));
+        let row = |operation| both.map(|timing| block_on(MatrixRow::new(operation, &package, Some(timing))));
         rows.extend(granted.flat_map(row));
     }
     let mut jobs: Vec<Single> = Vec::new();
     for row in &rows {
-        let asks = row.points.iter().position(|point| point.side == Side::Nfvo).unwrap();
+        let asks = row.points.iter().position(|point| point.side == CallTarget::Nfvo).unwrap();
         let cases = row.cases().into_iter().filter(|(point, ..)| *point >= asks && row.is_starting(*point));
         jobs.extend(cases.map(|case| (row, case)));
     }
     assert!(rows.iter().any(|row| row.points.iter().any(|point| point.call == "await_grant")));
-    run_all(&jobs, name_of, |(row, trouble)| block_on(case(row, *trouble)));
+    run_all(&jobs, case_name, |(row, trouble)| block_on(run_case(row, *trouble)));
 }
 
-/// Several faults in one operation, and answers as they come.
-async fn several(row: &Row, world: &mut World, op: VnfLcmOpOccId, chance: &mut Chance) {
+/// Runs an operation with several random faults and random tasks.
+async fn run_with_several_faults(row: &MatrixRow, environment: &mut Environment, op: VnfLcmOpOccId, rng: &mut Rng) {
     let faults: BTreeMap<usize, Fault> =
-        (0..2 + chance.below(4)).map(|_| (chance.below(row.points.len() * 2), chance.one_of(&TROUBLES).0)).collect();
-    let choice = [Answer::Retry, Answer::Retry, Answer::Fail, Answer::Rollback];
+        (0..2 + rng.below(4)).map(|_| (rng.below(row.points.len() * 2), rng.choose(&FAULTS).0)).collect();
+    let choice = [Task::Retry, Task::Retry, Task::Fail, Task::Rollback];
     let choice = if row.operation.can_roll_back() { &choice[..] } else { &choice[..3] };
-    let mut answers: Vec<Answer> = (0..3).map(|_| chance.one_of(choice)).collect();
-    answers.resize(faults.len() + 3, Answer::Retry);
-    println!("{}: {faults:?}, then {:?}", row.operation.name, &answers[..3]);
+    let mut tasks: Vec<Task> = (0..3).map(|_| rng.choose(choice)).collect();
+    tasks.resize(faults.len() + 3, Task::Retry);
+    println!("{}: {faults:?}, then {:?}", row.operation.name, &tasks[..3]);
     let can_stop =
-        |fault: &Fault| matches!(fault, Fault::Refused | Fault::FailsOn | Fault::PanicsOn) || fault.is_cancel();
+        |fault: &Fault| matches!(fault, Fault::Refused | Fault::FailsAlways | Fault::PanicsAlways) || fault.is_cancel();
     let can_stop = faults.values().any(can_stop);
-    let outcome = Run::new(world, op, faults, &answers).settle().await;
+    let outcome = OperationRun::new(environment, op, faults, &tasks).wait_ended().await;
     assert!(outcome.state.is_final());
     if !can_stop {
         assert_eq!(outcome.state, row.outcome);
     }
-    let straight = answers.iter().take(outcome.answered).all(|answer| *answer == row.operation.answer());
-    check(row, world, op, outcome.state, straight).await;
+    let straight = tasks.iter().take(outcome.requested).all(|task| *task == row.operation.task());
+    check(row, environment, op, outcome.state, straight).await;
     if outcome.state == OpState::Failed {
-        can_be_put_right(world).await;
+        check_repairable(environment).await;
     }
 }
 
@@ -169,30 +168,30 @@ fn operations_survive_several_faults() {
     let name = |seed: &u64| format!("GYBE_MATRIX_SEED={seed}");
     run_all(&seeds(200), name, |seed| {
         block_on(async {
-            let mut chance = Chance(*seed);
-            let row = &rows[chance.below(rows.len())];
-            let mut world = World::copy_of(&row.prepared).await;
-            let op = row.operation.begin(&mut world, row.prepared.op).await;
-            several(row, &mut world, op, &mut chance).await;
+            let mut rng = Rng(*seed);
+            let row = &rows[rng.below(rows.len())];
+            let mut environment = Environment::copy_of(&row.prepared).await;
+            let op = row.operation.begin(&mut environment, row.prepared.op).await;
+            run_with_several_faults(row, &mut environment, op, &mut rng).await;
         });
     });
 }
 
-/// The sample has many objects of a kind, as real VNFs do: here the faults are taken by chance.
+/// Real VNFs have many objects of a kind, as this sample has; its faults are chosen at random.
 #[test]
 fn operations_on_a_large_vnf_survive_faults() {
-    let operations = OPERATIONS.iter().chain(&CHANGES).filter(|operation| operation.way == Way::Forward);
+    let operations = OPERATIONS.iter().chain(&CHANGES).filter(|operation| operation.phase == Phase::Forward);
     let rows = rows(Package::core5g(), operations);
     let singles: Vec<Single> = rows.iter().flat_map(|row| row.cases().into_iter().map(move |it| (row, it))).collect();
     let name = |seed: &u64| format!("GYBE_MATRIX_SEED={seed}");
     run_all(&seeds(60), name, |seed| {
-        let single = Chance(*seed).one_of(&singles);
-        println!("{}", name_of(&single));
-        block_on(case(single.0, single.1));
+        let single = Rng(*seed).choose(&singles);
+        println!("{}", case_name(&single));
+        block_on(run_case(single.0, single.1));
     });
 }
 
-/// On PostgreSQL each case is a VNF instance of its own in one database, one after the other.
+/// On PostgreSQL the cases run one after the other, each with its own VNF instance in one database.
 #[test]
 fn operations_survive_faults_on_postgresql() {
     let rows = [operations(), changes()].into_iter().flatten().collect::<Vec<_>>();
@@ -200,14 +199,14 @@ fn operations_survive_faults_on_postgresql() {
     for seed in seeds(40) {
         println!("GYBE_MATRIX_SEED={seed}");
         block_on(async {
-            let mut chance = Chance(seed);
-            let row = &rows[chance.below(rows.len())];
-            let mut world = World::new(database.url.clone(), None, &row.package).await;
-            carry_out(&mut world, row.operation.before).await;
-            let stopped = row.operation.stop(&mut world, row.stop).await;
-            world.cluster.take_effects();
-            let op = row.operation.begin(&mut world, stopped).await;
-            several(row, &mut world, op, &mut chance).await;
+            let mut rng = Rng(seed);
+            let row = &rows[rng.below(rows.len())];
+            let mut environment = Environment::new(database.url.clone(), None, &row.package).await;
+            run_to_end(&mut environment, row.operation.before).await;
+            let stopped = row.operation.stop(&mut environment, row.stop).await;
+            environment.cluster.take_effects();
+            let op = row.operation.begin(&mut environment, stopped).await;
+            run_with_several_faults(row, &mut environment, op, &mut rng).await;
         });
     }
 }

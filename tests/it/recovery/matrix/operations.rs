@@ -1,35 +1,35 @@
-//! The rows of the matrix: each operation in each situation that is tested.
+//! The rows of the matrix: the operations and the situations in which they are tested.
 
 /// A row of the matrix.
 pub struct Operation {
     pub name: &'static str,
-    /// What the instance went through before.
+    /// The operations before it.
     pub before: &'static [Request],
     pub request: Request,
-    /// What of it is put to the test.
-    pub way: Way,
+    /// The tested phase.
+    pub phase: Phase,
 }
 
-/// A task of the API and its body.
+/// A task of the API, and its request body.
 pub type Request = (&'static str, &'static str);
 
-/// The part of an operation that is put to the test.
+/// The phase of an operation that is tested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
-    /// From its acceptance on.
+pub enum Phase {
+    /// From its acceptance to its end.
     Forward,
-    /// It stopped at its end and is rolled back.
-    Back,
-    /// It stopped half-way and is tried again.
-    Again,
-    /// It stopped at its end and nobody decided in time: what is put to the test is that a conductor does.
-    Left,
+    /// The rollback after it stopped at its last point.
+    Rollback,
+    /// The retry after it stopped half-way.
+    Retry,
+    /// The decision of a conductor after it stopped at its last point and no client decided in time.
+    Unattended,
 }
 
 pub const INSTANTIATE: Request =
     ("instantiate", r#"{"flavourId":"simple","additionalParams":{"namespace":"vnf","createNamespace":true}}"#);
 
-/// An instantiation that stops with everything made, and is failed.
+/// An instantiation that stops after everything is created, and is then failed.
 pub const INSTANTIATE_AND_FAIL: Request =
     ("instantiate and fail", r#"{"flavourId":"simple","additionalParams":{"namespace":"vnf","createNamespace":true}}"#);
 
@@ -52,59 +52,60 @@ pub const START: Request = ("operate", r#"{"changeStateTo":"STARTED"}"#);
 
 pub const TERMINATE: Request = ("terminate", r#"{"terminationType":"GRACEFUL","gracefulTerminationTimeout":5}"#);
 
-pub const KILL: Request = ("terminate", r#"{"terminationType":"FORCEFUL"}"#);
+pub const TERMINATE_FORCEFUL: Request = ("terminate", r#"{"terminationType":"FORCEFUL"}"#);
 
-/// Somebody deletes what the VNF needs; no request.
-pub const LOSE: Request = ("lose", "Deployment udr, Pod probe");
+/// Another client deletes objects of the VNF; not a request.
+pub const DELETE_OBJECTS: Request = ("lose", "Deployment udr, Pod probe");
 
 pub const MODIFY: Request = ("modify", r#"{"vnfInstanceName":"renamed","metadata":{"site":"north"}}"#);
 
-/// To the other package; what stands for its VNFD is replaced.
+/// To the other package; the placeholder becomes its vnfdId.
 pub const CHANGE: Request = ("change_vnfpkg", r#"{"vnfdId":"the other","extensions":{"site":"north"}}"#);
 
-/// One that stops with everything done, and is failed: the VNF has the first package then, and the objects of the other.
+/// A change that stops after its last effect and is then failed: the VNF still refers to the first package, and has the
+/// objects of the other.
 pub const CHANGE_AND_FAIL: Request = ("change_vnfpkg and fail", r#"{"vnfdId":"the other"}"#);
 
 pub const CHANGE_BACK: Request = ("change_vnfpkg", r#"{"vnfdId":"the first"}"#);
 
 #[rustfmt::skip]
 pub const OPERATIONS: [Operation; 26] = [
-    Operation { name: "INSTANTIATE", before: &[], request: INSTANTIATE, way: Way::Forward },
-    Operation { name: "INSTANTIATE rolled back", before: &[], request: INSTANTIATE, way: Way::Back },
-    Operation { name: "INSTANTIATE left alone", before: &[], request: INSTANTIATE, way: Way::Left },
-    Operation { name: "INSTANTIATE retried", before: &[], request: INSTANTIATE, way: Way::Again },
-    Operation { name: "INSTANTIATE over what is left", before: &[INSTANTIATE_AND_FAIL], request: INSTANTIATE, way: Way::Forward },
-    Operation { name: "SCALE out", before: &[INSTANTIATE], request: SCALE_OUT, way: Way::Forward },
-    Operation { name: "SCALE out rolled back", before: &[INSTANTIATE], request: SCALE_OUT, way: Way::Back },
-    Operation { name: "SCALE in", before: &[INSTANTIATE, SCALE_OUT], request: SCALE_IN, way: Way::Forward },
-    Operation { name: "SCALE in rolled back", before: &[INSTANTIATE, SCALE_OUT], request: SCALE_IN, way: Way::Back },
-    Operation { name: "SCALE_TO_LEVEL of instantiation", before: &[INSTANTIATE], request: SCALE_TO_LEVEL, way: Way::Forward },
-    Operation { name: "SCALE_TO_LEVEL of instantiation rolled back", before: &[INSTANTIATE], request: SCALE_TO_LEVEL, way: Way::Back },
-    Operation { name: "SCALE_TO_LEVEL of an aspect", before: &[INSTANTIATE, SCALE_OUT], request: SCALE_ASPECTS, way: Way::Forward },
-    Operation { name: "HEAL one", before: &[INSTANTIATE], request: HEAL_ONE, way: Way::Forward },
-    Operation { name: "HEAL all", before: &[INSTANTIATE], request: HEAL_ALL, way: Way::Forward },
-    Operation { name: "HEAL of what was deleted", before: &[INSTANTIATE, LOSE], request: HEAL_ALL, way: Way::Forward },
-    Operation { name: "HEAL of a stopped VNF", before: &[INSTANTIATE, STOP], request: HEAL_ALL, way: Way::Forward },
-    Operation { name: "OPERATE stop", before: &[INSTANTIATE, SCALE_OUT], request: STOP, way: Way::Forward },
-    Operation { name: "OPERATE stop rolled back", before: &[INSTANTIATE, SCALE_OUT], request: STOP, way: Way::Back },
-    Operation { name: "OPERATE stop retried", before: &[INSTANTIATE], request: STOP, way: Way::Again },
-    Operation { name: "OPERATE start", before: &[INSTANTIATE, SCALE_OUT, STOP], request: START, way: Way::Forward },
-    Operation { name: "OPERATE start rolled back", before: &[INSTANTIATE, SCALE_OUT, STOP], request: START, way: Way::Back },
-    Operation { name: "TERMINATE of a stopped VNF", before: &[INSTANTIATE, STOP], request: KILL, way: Way::Forward },
-    Operation { name: "TERMINATE graceful", before: &[INSTANTIATE, SCALE_OUT], request: TERMINATE, way: Way::Forward },
-    Operation { name: "TERMINATE forceful", before: &[INSTANTIATE], request: KILL, way: Way::Forward },
-    Operation { name: "TERMINATE retried", before: &[INSTANTIATE], request: KILL, way: Way::Again },
-    Operation { name: "MODIFY_INFO", before: &[INSTANTIATE], request: MODIFY, way: Way::Forward },
+    Operation { name: "INSTANTIATE", before: &[], request: INSTANTIATE, phase: Phase::Forward },
+    Operation { name: "INSTANTIATE rolled back", before: &[], request: INSTANTIATE, phase: Phase::Rollback },
+    Operation { name: "INSTANTIATE left alone", before: &[], request: INSTANTIATE, phase: Phase::Unattended },
+    Operation { name: "INSTANTIATE retried", before: &[], request: INSTANTIATE, phase: Phase::Retry },
+    Operation { name: "INSTANTIATE over what is left", before: &[INSTANTIATE_AND_FAIL], request: INSTANTIATE, phase: Phase::Forward },
+    Operation { name: "SCALE out", before: &[INSTANTIATE], request: SCALE_OUT, phase: Phase::Forward },
+    Operation { name: "SCALE out rolled back", before: &[INSTANTIATE], request: SCALE_OUT, phase: Phase::Rollback },
+    Operation { name: "SCALE in", before: &[INSTANTIATE, SCALE_OUT], request: SCALE_IN, phase: Phase::Forward },
+    Operation { name: "SCALE in rolled back", before: &[INSTANTIATE, SCALE_OUT], request: SCALE_IN, phase: Phase::Rollback },
+    Operation { name: "SCALE_TO_LEVEL of instantiation", before: &[INSTANTIATE], request: SCALE_TO_LEVEL, phase: Phase::Forward },
+    Operation { name: "SCALE_TO_LEVEL of instantiation rolled back", before: &[INSTANTIATE], request: SCALE_TO_LEVEL, phase: Phase::Rollback },
+    Operation { name: "SCALE_TO_LEVEL of an aspect", before: &[INSTANTIATE, SCALE_OUT], request: SCALE_ASPECTS, phase: Phase::Forward },
+    Operation { name: "HEAL one", before: &[INSTANTIATE], request: HEAL_ONE, phase: Phase::Forward },
+    Operation { name: "HEAL all", before: &[INSTANTIATE], request: HEAL_ALL, phase: Phase::Forward },
+    Operation { name: "HEAL of what was deleted", before: &[INSTANTIATE, DELETE_OBJECTS], request: HEAL_ALL, phase: Phase::Forward },
+    Operation { name: "HEAL of a stopped VNF", before: &[INSTANTIATE, STOP], request: HEAL_ALL, phase: Phase::Forward },
+    Operation { name: "OPERATE stop", before: &[INSTANTIATE, SCALE_OUT], request: STOP, phase: Phase::Forward },
+    Operation { name: "OPERATE stop rolled back", before: &[INSTANTIATE, SCALE_OUT], request: STOP, phase: Phase::Rollback },
+    Operation { name: "OPERATE stop retried", before: &[INSTANTIATE], request: STOP, phase: Phase::Retry },
+    Operation { name: "OPERATE start", before: &[INSTANTIATE, SCALE_OUT, STOP], request: START, phase: Phase::Forward },
+    Operation { name: "OPERATE start rolled back", before: &[INSTANTIATE, SCALE_OUT, STOP], request: START, phase: Phase::Rollback },
+    Operation { name: "TERMINATE of a stopped VNF", before: &[INSTANTIATE, STOP], request: TERMINATE_FORCEFUL, phase: Phase::Forward },
+    Operation { name: "TERMINATE graceful", before: &[INSTANTIATE, SCALE_OUT], request: TERMINATE, phase: Phase::Forward },
+    Operation { name: "TERMINATE forceful", before: &[INSTANTIATE], request: TERMINATE_FORCEFUL, phase: Phase::Forward },
+    Operation { name: "TERMINATE retried", before: &[INSTANTIATE], request: TERMINATE_FORCEFUL, phase: Phase::Retry },
+    Operation { name: "MODIFY_INFO", before: &[INSTANTIATE], request: MODIFY, phase: Phase::Forward },
 ];
 
-/// Of a VNF with another package than the rest, which has a successor.
+/// Rows of a VNF whose package has a successor.
 #[rustfmt::skip]
 pub const CHANGES: [Operation; 7] = [
-    Operation { name: "CHANGE_VNFPKG", before: &[INSTANTIATE], request: CHANGE, way: Way::Forward },
-    Operation { name: "CHANGE_VNFPKG rolled back", before: &[INSTANTIATE, SCALE_OUT], request: CHANGE, way: Way::Back },
-    Operation { name: "CHANGE_VNFPKG retried", before: &[INSTANTIATE], request: CHANGE, way: Way::Again },
-    Operation { name: "CHANGE_VNFPKG of what was deleted", before: &[INSTANTIATE, LOSE], request: CHANGE, way: Way::Forward },
-    Operation { name: "CHANGE_VNFPKG back", before: &[INSTANTIATE, SCALE_OUT, CHANGE], request: CHANGE_BACK, way: Way::Forward },
-    Operation { name: "CHANGE_VNFPKG over what is left", before: &[INSTANTIATE, CHANGE_AND_FAIL], request: CHANGE, way: Way::Forward },
-    Operation { name: "TERMINATE of what is left", before: &[INSTANTIATE, CHANGE_AND_FAIL], request: KILL, way: Way::Forward },
+    Operation { name: "CHANGE_VNFPKG", before: &[INSTANTIATE], request: CHANGE, phase: Phase::Forward },
+    Operation { name: "CHANGE_VNFPKG rolled back", before: &[INSTANTIATE, SCALE_OUT], request: CHANGE, phase: Phase::Rollback },
+    Operation { name: "CHANGE_VNFPKG retried", before: &[INSTANTIATE], request: CHANGE, phase: Phase::Retry },
+    Operation { name: "CHANGE_VNFPKG of what was deleted", before: &[INSTANTIATE, DELETE_OBJECTS], request: CHANGE, phase: Phase::Forward },
+    Operation { name: "CHANGE_VNFPKG back", before: &[INSTANTIATE, SCALE_OUT, CHANGE], request: CHANGE_BACK, phase: Phase::Forward },
+    Operation { name: "CHANGE_VNFPKG over what is left", before: &[INSTANTIATE, CHANGE_AND_FAIL], request: CHANGE, phase: Phase::Forward },
+    Operation { name: "TERMINATE of what is left", before: &[INSTANTIATE, CHANGE_AND_FAIL], request: TERMINATE_FORCEFUL, phase: Phase::Forward },
 ];

@@ -1,4 +1,4 @@
-//! The packages that the VNFs of the matrix are made of.
+//! The packages of the VNFs in the matrix.
 
 use std::collections::BTreeMap;
 
@@ -11,23 +11,24 @@ use tempfile::TempDir;
 
 use crate::support::{sample, store};
 
-/// What is onboarded.
+/// A package.
 pub struct Package {
     pub content: Content,
     pub files: Vec<DefinitionFile>,
-    /// What it can be changed to.
+    /// The package of a change.
     pub other: Option<Box<Self>>,
 }
 
 impl Package {
-    /// Objects that differ in how they are made and removed: a definition and an object of its kind, workloads with and
-    /// without volumes, a bare pod. Few of them, so that all cases can be run.
+    /// Objects that differ in creation and removal: a definition and an object of its kind, workloads with and without
+    /// volumes, a bare pod. They are few, so that all cases can run.
     pub fn of_many_kinds() -> Self {
         let vdus = [("UDR", "udr", Some(1)), ("UDR_DB", "udr-db", Some(1)), ("PROBE", "probe", None)];
         Self::new("of-many-kinds", &vdus, include_str!("many_kinds.yaml"), None)
     }
 
-    /// With another one that shares, changes, adds and drops objects of each class, whose workloads are of other VDUs in part.
+    /// A package with a successor that shares, changes, adds and drops objects of each class, and assigns some
+    /// workloads to other VDUs.
     pub fn changing() -> Self {
         let shared = [("UDR", "udr", Some(1)), ("UDR_DB", "udr-db", Some(1)), ("PROBE", "probe", None)];
         let to = [&shared[..], &[("PORTAL", "web", None), ("NEF", "nef", None)]].concat();
@@ -54,21 +55,13 @@ impl Package {
             levels: BTreeMap::from([("default".to_owned(), level(0)), ("large".to_owned(), level(2))]),
             default_level: Some("default".to_owned()),
         };
-        let vnfd = Vnfd {
-            id: id.to_owned(),
-            version: "1.0".to_owned(),
-            provider: "Company".to_owned(),
-            product_name: "Sample".to_owned(),
-            software_version: "1.0".to_owned(),
-            vnfm_info: vec!["Gybe".to_owned()],
-            flavours: BTreeMap::from([("simple".to_owned(), flavour)]),
-        };
-        let content = Content { vnfd, sha512: "0".to_owned(), size: 1, artifacts: Vec::new() };
+        let vnfd = Vnfd { flavours: BTreeMap::from([("simple".to_owned(), flavour)]), ..store::vnfd(id) };
+        let content = store::content_of(vnfd);
         let file = DefinitionFile { path: "Files/objects.yaml".to_owned(), text: objects.to_owned() };
         Self { content, files: vec![file], other }
     }
 
-    /// The sample `core5g` and its successor, as the package reader reads them.
+    /// The sample `core5g` and its successor, read from their CSARs.
     pub fn core5g() -> Self {
         Self { other: Some(Box::new(Self::of_sample("core5g-2"))), ..Self::of_sample("core5g") }
     }

@@ -1,4 +1,4 @@
-//! Runs an operation to its end, whatever happens to its conductors.
+//! Runs an operation to its end, across the faults of its conductors.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,96 +12,105 @@ use gybe::domain::interface::Edition;
 use gybe::domain::op_occ::OpState;
 use gybe::domain::problem::Problem;
 use gybe::domain::resource::ResourceState;
-use gybe::infra::{Driver as _, ReadinessTimeouts};
+use gybe::infra::ReadinessTimeouts;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-use super::operations::{LOSE, Request};
-use super::troubles::{Answer, LEFT};
-use super::world::{LEASE, World};
-use crate::support::faults::{Event, Fault, Faults, FaultyDriver, FaultyNfvo, FaultyStore, Point, Process};
-use crate::support::store;
+use super::environment::{Environment, LEASE};
+use super::faults::{Task, UNATTENDED};
+use super::operations::{DELETE_OBJECTS, Request};
+use crate::support::faults::{
+    CallPoint, Fault, FaultPlan, FaultyDriver, FaultyNfvo, FaultyProcess, FaultyStore, ProcessEvent,
+};
 
-/// An operation at work, with whoever looks after its processes.
-pub struct Run<'a> {
-    pub world: &'a mut World,
+/// A running operation and its processes.
+pub struct OperationRun<'a> {
+    pub environment: &'a mut Environment,
     pub op: VnfLcmOpOccId,
-    pub faults: Arc<Faults>,
-    pub events: UnboundedReceiver<Event>,
-    pub processes: Vec<Arc<Process>>,
-    /// What is asked for in FAILED_TEMP, in turn. When there is no more, the run ends there.
-    pub answers: Vec<Answer>,
-    /// How many of them were used.
-    pub answered: usize,
-    /// Why it was in FAILED_TEMP, each time.
+    pub faults: Arc<FaultPlan>,
+    pub events: UnboundedReceiver<ProcessEvent>,
+    pub processes: Vec<Arc<FaultyProcess>>,
+    /// The tasks to request in FAILED_TEMP, last one first. Without a task left, the run ends there.
+    pub tasks: Vec<Task>,
+    /// The number of tasks requested.
+    pub requested: usize,
+    /// The errors with which it entered FAILED_TEMP.
     pub stops: Vec<Problem>,
-    /// How often a conductor had to wait for time to pass.
+    /// How often a conductor waited for a delay or a lease.
     pub waited: usize,
-    /// How often of these it was for a lease to run out.
+    /// How often it waited for a lease.
     pub waited_for_lease: usize,
 }
 
-impl<'a> Run<'a> {
-    pub fn new(world: &'a mut World, op: VnfLcmOpOccId, plan: BTreeMap<usize, Fault>, answers: &[Answer]) -> Self {
+impl<'a> OperationRun<'a> {
+    pub fn new(
+        environment: &'a mut Environment,
+        op: VnfLcmOpOccId,
+        plan: BTreeMap<usize, Fault>,
+        tasks: &[Task],
+    ) -> Self {
         let (sender, events) = unbounded_channel();
         Self {
-            world,
+            environment,
             op,
-            faults: Faults::new(op, plan, sender),
+            faults: FaultPlan::new(op, plan, sender),
             events,
             processes: Vec::new(),
-            answers: answers.iter().rev().copied().collect(),
-            answered: 0,
+            tasks: tasks.iter().rev().copied().collect(),
+            requested: 0,
             stops: Vec::new(),
             waited: 0,
             waited_for_lease: 0,
         }
     }
 
-    /// Runs until the operation has ended, or is in FAILED_TEMP with nothing more to ask for.
-    pub async fn settle(mut self) -> Outcome {
+    /// Runs until the operation has ended, or is in FAILED_TEMP without a task left.
+    pub async fn wait_ended(mut self) -> RunResult {
         self.start();
         let state = loop {
             match self.events.recv().await.unwrap() {
-                // A process that is killed takes all its conductors with it.
-                Event::Killed => {
+                // A kill ends all conductors of the process.
+                ProcessEvent::Killed => {
                     self.processes.drain(..).for_each(|process| process.kill());
-                    self.all_objects_are_known().await;
-                    let is_sqlite = self.world.url.starts_with("sqlite:");
-                    self.world.reopen().await;
+                    self.check_inventory_is_complete().await;
+                    let is_sqlite = self.environment.url.starts_with("sqlite:");
+                    self.environment.reopen().await;
                     if !is_sqlite {
-                        self.world.time_passes().await;
+                        self.environment.expire_leases_and_delays().await;
                     }
                     self.start();
                 }
-                Event::Stopped => {
+                ProcessEvent::Stopped => {
                     self.processes.retain(|process| !process.stop.is_cancelled());
                     self.start();
                 }
-                Event::Held => {
-                    self.world.time_passes().await;
+                ProcessEvent::Paused => {
+                    self.environment.expire_leases_and_delays().await;
                     self.start();
                 }
-                Event::Waits if self.processes.iter().any(|process| process.is_busy() && !process.is_held()) => {}
-                Event::Waits => {
-                    let op = self.world.op_occ(self.op).await;
-                    let is_left = op.state == OpState::FailedTemp && op.unattended == Some(LEFT) && self.world.is_left;
-                    if op.state == OpState::FailedTemp && !is_left {
+                ProcessEvent::Idle
+                    if self.processes.iter().any(|process| process.is_busy() && !process.is_paused()) => {}
+                ProcessEvent::Idle => {
+                    let op = self.environment.op_occ(self.op).await;
+                    let is_overdue = op.state == OpState::FailedTemp
+                        && op.unattended == Some(UNATTENDED)
+                        && self.environment.is_overdue;
+                    if op.state == OpState::FailedTemp && !is_overdue {
                         assert_eq!(op.cancel, None, "a cancel request has taken effect or comes too late");
                         self.stops.push(op.error.clone().unwrap());
                     }
-                    if op.state.is_running() || is_left {
+                    if op.state.is_running() || is_overdue {
                         self.waited += 1;
-                        if !self.world.delay_is_over(self.op).await {
+                        if !self.environment.expire_delay(self.op).await {
                             self.waited_for_lease += 1;
-                            self.world.time_passes().await;
+                            self.environment.expire_leases_and_delays().await;
                         }
-                        self.world.store().wake().notify_waiters();
+                        self.environment.store().wake().notify_waiters();
                     } else if op.state.is_final() {
                         break op.state;
-                    } else if let Some(answer) = self.answers.pop() {
-                        self.answered += 1;
-                        self.faults.lift();
-                        self.world.answer(&op, answer).await;
+                    } else if let Some(task) = self.tasks.pop() {
+                        self.requested += 1;
+                        self.faults.clear_lasting();
+                        self.environment.task(&op, task).await;
                     } else {
                         break op.state;
                     }
@@ -109,14 +118,14 @@ impl<'a> Run<'a> {
             }
         };
         self.faults.end();
-        self.those_who_lost_their_lease_write_nothing().await;
+        self.check_paused_processes_write_nothing().await;
         for process in &self.processes {
             process.kill();
         }
-        Outcome {
+        RunResult {
             state,
             passed: self.faults.passed(),
-            answered: self.answered,
+            requested: self.requested,
             stops: self.stops,
             cancels: self.faults.cancels(),
             waited: self.waited,
@@ -124,10 +133,10 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Starts a conductor over the store that is open.
+    /// Starts a conductor on the open store.
     pub fn start(&mut self) {
-        let process = Process::new(&self.faults, Arc::clone(self.world.store()));
-        let driver = FaultyDriver { process: Arc::clone(&process), cluster: self.world.cluster.clone() };
+        let process = FaultyProcess::new(&self.faults, Arc::clone(self.environment.store()));
+        let driver = FaultyDriver { process: Arc::clone(&process), cluster: self.environment.cluster.clone() };
         let settings = ConductorConfig {
             owner: System.uuid().to_string(),
             max_operations: 1,
@@ -136,7 +145,7 @@ impl<'a> Run<'a> {
             removal_timeout: Duration::ZERO,
         };
         let store = Arc::new(FaultyStore(Arc::clone(&process)));
-        let granting = self.world.nfvo.clone().map(|nfvo| Granting {
+        let granting = self.environment.nfvo.clone().map(|nfvo| Granting {
             nfvo: Arc::new(FaultyNfvo { process: Arc::clone(&process), nfvo }),
             edition: Edition::V2,
             base_url: "http://vnfm".to_owned(),
@@ -147,71 +156,71 @@ impl<'a> Run<'a> {
         let (stop, faults) = (process.stop.clone(), Arc::clone(&self.faults));
         tokio::spawn(async move {
             conductor.run(stop).await;
-            faults.tell(Event::Stopped);
+            faults.notify(ProcessEvent::Stopped);
         });
         self.processes.push(process);
     }
 
-    /// Whoever goes on finds every object in the inventory: it is written before an object is made.
-    pub async fn all_objects_are_known(&mut self) {
-        let state = self.world.cluster.state();
-        let inventory = self.world.inventory().await;
-        for key in state.objects_of(self.world.instance).keys() {
+    /// Checks that the inventory has every object: rows are written before objects are created.
+    pub async fn check_inventory_is_complete(&mut self) {
+        let state = self.environment.cluster.state();
+        let inventory = self.environment.inventory().await;
+        for key in state.objects_of(self.environment.instance).keys() {
             let row = inventory.iter().find(|row| row.key == **key);
             assert!(row.is_some_and(|row| row.state != ResourceState::Planned), "{key} is there, its row is {row:?}");
         }
     }
 
-    pub async fn those_who_lost_their_lease_write_nothing(&mut self) {
-        let held: Vec<_> = self.processes.iter().filter(|process| process.is_held()).cloned().collect();
+    pub async fn check_paused_processes_write_nothing(&mut self) {
+        let held: Vec<_> = self.processes.iter().filter(|process| process.is_paused()).cloned().collect();
         if held.is_empty() {
             return;
         }
-        let written = async |world: &World| {
-            let op = world.op_occ(self.op).await;
-            let instance = world.instance().await;
-            (op, instance.version, format!("{instance:?}"), world.inventory().await, world.cluster.state())
+        let written = async |environment: &Environment| {
+            let op = environment.op_occ(self.op).await;
+            let instance = environment.instance().await;
+            (op, instance.version, format!("{instance:?}"), environment.inventory().await, environment.cluster.state())
         };
-        let before = written(self.world).await;
+        let before = written(self.environment).await;
         for process in held {
-            process.release();
-            // It looks for other work, or ends if it was told to stop before it was held.
-            while !matches!(self.events.recv().await.unwrap(), Event::Waits | Event::Stopped) {}
+            process.resume();
+            // It claims other work, or ends if it was told to shut down before the pause.
+            while !matches!(self.events.recv().await.unwrap(), ProcessEvent::Idle | ProcessEvent::Stopped) {}
         }
-        assert_eq!(written(self.world).await, before, "a conductor without a lease has changed something");
+        assert_eq!(written(self.environment).await, before, "a conductor without a lease has changed something");
     }
 }
 
-/// What a run came to.
-pub struct Outcome {
+/// The result of a run.
+pub struct RunResult {
     pub state: OpState,
-    pub passed: Vec<Point>,
-    pub answered: usize,
+    pub passed: Vec<CallPoint>,
+    pub requested: usize,
     pub stops: Vec<Problem>,
-    /// The states in which it was asked to stop.
+    /// The states in which cancel requests were accepted.
     pub cancels: Vec<OpState>,
     pub waited: usize,
     pub waited_for_lease: usize,
 }
 
-/// Runs requests to COMPLETED, or to FAILED where they say so.
-pub async fn carry_out(world: &mut World, requests: &[Request]) {
+/// Runs requests to COMPLETED, or to FAILED where their name says so.
+pub async fn run_to_end(environment: &mut Environment, requests: &[Request]) {
     for request in requests {
-        if *request == LOSE {
-            world.cluster.lose(request.1);
+        if *request == DELETE_OBJECTS {
+            environment.cluster.delete_externally(request.1);
             continue;
         }
-        let op = world.accept(*request).await;
+        let op = environment.accept(*request).await;
         let fails = request.0.ends_with(" and fail");
-        let run = Run::new(world, op, BTreeMap::new(), &[Answer::Fail]);
+        let run = OperationRun::new(environment, op, BTreeMap::new(), &[Task::Fail]);
         if fails {
             run.faults.refuse("observe");
         }
-        let outcome = run.settle().await;
+        let outcome = run.wait_ended().await;
         let wanted = if fails { OpState::Failed } else { OpState::Completed };
-        assert_eq!(outcome.state, wanted, "{request:?}: {:?}", world.op_occ(op).await.error);
+        assert_eq!(outcome.state, wanted, "{request:?}: {:?}", environment.op_occ(op).await.error);
         if fails {
-            world.brought_up_to_date().await;
+            environment.refresh_view().await;
         }
     }
 }

@@ -1,6 +1,6 @@
-//! The same cases on both engines.
+//! A macro that runs the same test cases on SQLite and on PostgreSQL.
 
-/// Makes a test of each case on SQLite, which takes what the first future brings, and one on PostgreSQL with the second's.
+/// Makes two tests of each case. The case gets the value of the first future on SQLite and of the second on PostgreSQL.
 macro_rules! on_both_engines {
     ($sqlite:expr, $postgres:expr; $($case:ident)*) => {
         mod on_sqlite {

@@ -1,5 +1,5 @@
-//! Sees every object that VNF instances ever had in some namespaces, for as long as it lives: what was made twice shows even
-//! if one of the two is gone again.
+//! Records every object that VNF instances ever had in some namespaces. So an object that was created twice is found
+//! even if one of the two is deleted again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -13,21 +13,21 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::cluster::Cluster;
 
-/// An object by instance, kind and name.
-pub type ObservedObject = (String, String, String);
+/// Instance id, kind and name of an object.
+pub type ObjectName = (String, String, String);
 
-/// What was seen: the uids that each had, and when the object with that uid was made, in seconds since the epoch.
-pub type Sightings = BTreeMap<ObservedObject, BTreeMap<String, i64>>;
+/// The uids that each name had, with the creation time in seconds since the epoch.
+pub type RecordedObjects = BTreeMap<ObjectName, BTreeMap<String, i64>>;
 
-type Book = Arc<Mutex<Sightings>>;
+type Records = Arc<Mutex<RecordedObjects>>;
 
-/// The watches. They end with this value.
-pub struct Witness {
-    book: Book,
+/// The watches. They end when the value is dropped.
+pub struct ObjectRecorder {
+    records: Records,
     watches: Vec<AbortOnDropHandle<()>>,
 }
 
-/// The kinds of the sample packages that tell most.
+/// The most telling kinds of the sample packages.
 const KINDS: [(&str, &str, &str); 7] = [
     ("v1", "Pod", "pods"),
     ("v1", "Service", "services"),
@@ -38,25 +38,25 @@ const KINDS: [(&str, &str, &str); 7] = [
     ("batch/v1", "Job", "jobs"),
 ];
 
-impl Witness {
-    /// Looks at these namespaces from now on.
+impl ObjectRecorder {
+    /// Records the objects of `namespaces` from now on.
     pub async fn of(cluster: &Cluster, namespaces: &[String]) -> Self {
-        let book = Book::default();
+        let records = Records::default();
         let namespaces: Arc<BTreeSet<String>> = Arc::new(namespaces.iter().cloned().collect());
         let mut watches = Vec::new();
         for (api_version, kind, plural) in KINDS {
             let api = cluster.api(api_version, kind, plural, None);
             let version = api.list(&ListParams::default().limit(1)).await.unwrap().metadata.resource_version.unwrap();
-            let (book, namespaces) = (Arc::clone(&book), Arc::clone(&namespaces));
-            watches.push(AbortOnDropHandle::new(tokio::spawn(follow(api, version, kind, namespaces, book))));
+            let (records, namespaces) = (Arc::clone(&records), Arc::clone(&namespaces));
+            watches.push(AbortOnDropHandle::new(tokio::spawn(follow(api, version, kind, namespaces, records))));
         }
-        Self { book, watches }
+        Self { records, watches }
     }
 
-    /// What was seen so far: everything.
-    pub fn seen(&self) -> Sightings {
+    /// Everything recorded so far.
+    pub fn recorded(&self) -> RecordedObjects {
         assert!(self.watches.iter().all(|watch| !watch.is_finished()), "the witness missed something");
-        self.book.lock().unwrap().clone()
+        self.records.lock().unwrap().clone()
     }
 }
 
@@ -65,11 +65,11 @@ async fn follow(
     mut version: String,
     kind: &str,
     namespaces: Arc<BTreeSet<String>>,
-    book: Book,
+    records: Records,
 ) {
     let params = WatchParams::default().labels(INSTANCE_LABEL).timeout(290);
     loop {
-        // Out of reach, or busy: nothing is missed by watching from the same version later.
+        // Unreachable or overloaded: a later watch from the same version misses nothing.
         let Ok(events) = api.watch(&params, &version).await else {
             tokio::time::sleep(Duration::from_millis(200)).await;
             continue;
@@ -83,18 +83,18 @@ async fn follow(
                     if is_there && !is_of_a_job(&object) {
                         let key = (object.labels()[INSTANCE_LABEL].clone(), kind.to_owned(), object.name_any());
                         let made = object.creation_timestamp().unwrap().0.as_second();
-                        book.lock().unwrap().entry(key).or_default().insert(object.uid().unwrap(), made);
+                        records.lock().unwrap().entry(key).or_default().insert(object.uid().unwrap(), made);
                     }
                 }
                 WatchEvent::Bookmark(bookmark) => version = bookmark.metadata.resource_version,
-                // The API server has forgotten that version.
+                // The API server no longer has that version.
                 WatchEvent::Error(_) => return,
             }
         }
     }
 }
 
-/// Pods of Jobs are no VNFCs, and their number is the Job's own matter.
+/// Whether the pod belongs to a Job. Such pods are no VNFCs, and the Job decides on their number.
 pub fn is_of_a_job(object: &DynamicObject) -> bool {
     object.owner_references().iter().any(|owner| owner.kind == "Job")
 }

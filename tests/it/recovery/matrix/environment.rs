@@ -6,50 +6,49 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gybe::clock::{Clock as _, Ids as _, System};
-use gybe::domain::ids::{ProjectId, VimId, VnfInstanceId, VnfLcmOpOccId};
+use gybe::domain::ids::{ProjectId, VnfInstanceId, VnfLcmOpOccId};
 use gybe::domain::instance::VnfInstance;
 use gybe::domain::op_occ::{Unattended, VnfLcmOpOcc};
 use gybe::domain::resource::{ObjectKey, Resource};
-use gybe::domain::secret::Secret;
 use gybe::domain::transition::OpEvent;
-use gybe::domain::vim::{Secrets, Vim};
+use gybe::domain::vim::Vim;
 use gybe::infra::{Driver as _, ObservedResources, PodSnapshot, Scope};
 use gybe::lcm::accept::Acceptor;
 use gybe::lcm::access::access;
 use gybe::store::{Store, StoreError};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 use tempfile::TempDir;
 
+use super::faults::Task;
 use super::operations::Request;
 use super::package::Package;
-use super::troubles::Answer;
-use crate::support::model::{ModelCluster, State};
-use crate::support::played_nfvo::{PlayedNfvo, Taking};
-use crate::support::store;
+use crate::support::fake_nfvo::{FakeNfvo, GrantTiming};
+use crate::support::model::{ClusterState, ModelCluster};
+use crate::support::{store, store_fixture};
 
-/// No lease runs out by itself.
+/// The lease; no lease expires by itself.
 pub const LEASE: Duration = Duration::from_secs(3600);
 
 /// A database and a cluster with a VNF instance, between operations.
-pub struct World {
+pub struct Environment {
     pub url: String,
     pub store: Option<Arc<dyn Store>>,
     pub cluster: Arc<ModelCluster>,
-    /// Who grants operations, if anybody does.
-    pub nfvo: Option<Arc<PlayedNfvo>>,
+    /// The NFVO, if operations are granted.
+    pub nfvo: Option<Arc<FakeNfvo>>,
     pub instance: VnfInstanceId,
-    /// The VNFD it was made of, and what that can be changed to.
+    /// The vnfdId of the instance, and that of a change.
     pub vnfds: [String; 2],
-    /// What becomes of the operations that are accepted if nobody decides.
+    /// The remedy for accepted operations without a decision.
     pub unattended: Option<Unattended>,
-    /// Whether the time to decide is over.
-    pub is_left: bool,
-    /// What removes the database when it goes. After the store.
+    /// Whether the time for a decision has passed.
+    pub is_overdue: bool,
+    /// Deletes the database when dropped. Declared after the store, so that the store closes first.
     pub _folder: Option<TempDir>,
 }
 
-impl World {
+impl Environment {
     pub async fn on_sqlite(package: &Package) -> Self {
         let folder = folder();
         Self::new(sqlite_url(&folder), Some(folder), package).await
@@ -75,60 +74,60 @@ impl World {
             instance,
             vnfds,
             unattended: None,
-            is_left: false,
+            is_overdue: false,
             _folder: folder,
         }
     }
 
-    pub async fn copy_of(prepared: &Prepared) -> Self {
+    pub async fn copy_of(prepared: &Snapshot) -> Self {
         let folder = folder();
         std::fs::copy(database_in(&prepared.folder), database_in(&folder)).unwrap();
         let url = sqlite_url(&folder);
         let store = store::open(&url).await;
-        let cluster = Arc::new(ModelCluster::holding(prepared.cluster.clone()));
+        let cluster = Arc::new(ModelCluster::with_state(prepared.cluster.clone()));
         Self {
             url,
             store: Some(store),
             cluster,
-            nfvo: prepared.granted.map(PlayedNfvo::new),
+            nfvo: prepared.granted.map(FakeNfvo::new),
             instance: prepared.instance,
             vnfds: prepared.vnfds.clone(),
             unattended: None,
-            is_left: false,
+            is_overdue: false,
             _folder: Some(folder),
         }
     }
 
-    pub async fn prepared(self, op: Option<VnfLcmOpOccId>) -> Prepared {
+    pub async fn prepared(self, op: Option<VnfLcmOpOccId>) -> Snapshot {
         let folder = folder();
         self.execute(&format!("VACUUM INTO '{}'", database_in(&folder).display())).await;
-        let granted = self.nfvo.as_ref().map(|nfvo| nfvo.taking);
+        let granted = self.nfvo.as_ref().map(|nfvo| nfvo.timing);
         let (instance, vnfds) = (self.instance, self.vnfds.clone());
-        Prepared { folder, cluster: self.cluster.state(), granted, instance, vnfds, op }
+        Snapshot { folder, cluster: self.cluster.state(), granted, instance, vnfds, op }
     }
 
     pub fn store(&self) -> &Arc<dyn Store> {
         self.store.as_ref().unwrap()
     }
 
-    /// The database is opened anew, as by a process that starts.
+    /// Opens the database again, as a new process does.
     pub async fn reopen(&mut self) {
         self.store = None;
         self.store = Some(store::reopen(&self.url).await);
     }
 
-    /// All delays and leases are over.
-    pub async fn time_passes(&self) {
+    /// Ends all delays and leases.
+    pub async fn expire_leases_and_delays(&self) {
         self.execute("UPDATE vnf_lcm_op_occs SET lease_until = 0, not_before = 0").await;
     }
 
-    /// The delay of the operation is over. Whether that is enough, as nobody has a lease of it.
-    pub async fn delay_is_over(&self, op: VnfLcmOpOccId) -> bool {
+    /// Ends the delay of the operation. Returns whether it can be claimed then, because nobody has its lease.
+    pub async fn expire_delay(&self, op: VnfLcmOpOccId) -> bool {
         let due = format!("UPDATE vnf_lcm_op_occs SET not_before = 0 WHERE id = '{op}' AND lease_until = 0");
         self.execute(&due).await > 0
     }
 
-    /// Gives back the number of rows that were changed.
+    /// Returns the number of changed rows.
     pub async fn execute(&self, statement: &str) -> u64 {
         let statement = sqlx::raw_sql(AssertSqlSafe(statement.to_owned()));
         if let Some(path) = self.url.strip_prefix("sqlite://") {
@@ -148,8 +147,8 @@ impl World {
         self.store().resources(self.instance).await.unwrap()
     }
 
-    /// What the view does a moment after an operation that has left the instance as it was: its pods are those there are.
-    pub async fn brought_up_to_date(&self) {
+    /// Updates the shown pods, as the view does shortly after an operation that left the instance unchanged.
+    pub async fn refresh_view(&self) {
         let mut instance = self.instance().await;
         let Some(info) = &mut instance.instantiated else { return };
         let home = self.instance().await;
@@ -165,7 +164,7 @@ impl World {
         self.store().op_occ(&project(), id).await.unwrap()
     }
 
-    /// Has the API accept a request.
+    /// Makes a request through the acceptor of the API.
     pub async fn accept(&self, (task, body): Request) -> VnfLcmOpOccId {
         let acceptor = Acceptor {
             store: &**self.store(),
@@ -195,12 +194,12 @@ impl World {
         accepted.unwrap()
     }
 
-    /// Does what the API does for a task on an op occurrence.
-    pub async fn answer(&self, op: &VnfLcmOpOcc, answer: Answer) {
-        let event = match answer {
-            Answer::Retry => OpEvent::Retry,
-            Answer::Rollback => OpEvent::Rollback,
-            Answer::Fail => OpEvent::Fail,
+    /// Requests a task on the op occurrence, as the API does.
+    pub async fn task(&self, op: &VnfLcmOpOcc, task: Task) {
+        let event = match task {
+            Task::Retry => OpEvent::Retry,
+            Task::Rollback => OpEvent::Rollback,
+            Task::Fail => OpEvent::Fail,
         };
         self.store().resume_operation(&project(), op.id, event, System.now()).await.unwrap();
     }
@@ -209,8 +208,8 @@ impl World {
         self.store().plan(op).await.unwrap().is_some()
     }
 
-    /// All that is known of the instance and of the cluster.
-    pub async fn view(&self) -> View {
+    /// The visible state of instance and cluster.
+    pub async fn view(&self) -> VisibleState {
         let instance = self.instance().await;
         let state = self.cluster.state();
         let objects = state.objects.iter().map(|(place, object)| {
@@ -227,7 +226,7 @@ impl World {
             }
         }
         let connections: Vec<&String> = instance.vim_connections.keys().collect();
-        View {
+        VisibleState {
             objects: objects.collect(),
             claims: state.claims.keys().cloned().collect(),
             instance: format!(
@@ -238,18 +237,18 @@ impl World {
     }
 }
 
-/// A world to copy, on SQLite.
-pub struct Prepared {
+/// A copy of an environment on SQLite.
+pub struct Snapshot {
     pub folder: TempDir,
-    pub cluster: State,
-    pub granted: Option<Taking>,
+    pub cluster: ClusterState,
+    pub granted: Option<GrantTiming>,
     pub instance: VnfInstanceId,
     pub vnfds: [String; 2],
     pub op: Option<VnfLcmOpOccId>,
 }
 
-/// A folder for a database, in memory where the system has such folders: no power fails here, and a case writes to the
-/// disk some fifty times otherwise.
+/// A folder for a database, in memory where possible: the tests do not cut power, and a case writes to disk about fifty
+/// times.
 pub fn folder() -> TempDir {
     let memory = Path::new("/dev/shm");
     if memory.is_dir() { TempDir::new_in(memory).unwrap() } else { TempDir::new().unwrap() }
@@ -267,24 +266,24 @@ pub fn project() -> ProjectId {
     ProjectId::default()
 }
 
-/// What an instance and its cluster come to, without what differs from run to run (ids, uids, names of pods, times).
+/// The visible state of an instance and its cluster, without ids, uids, pod names and times.
 #[derive(Clone)]
-pub struct View {
-    /// The objects: what was applied, and the number of pods.
+pub struct VisibleState {
+    /// The objects: the applied manifest, and the number of pods.
     pub objects: BTreeMap<ObjectKey, (String, usize)>,
     pub claims: BTreeSet<String>,
-    /// The row.
+    /// The row of the instance.
     pub instance: String,
 }
 
-impl View {
+impl VisibleState {
     pub fn is(&self, wanted: &Self, what: &str) {
         let keys: BTreeSet<&ObjectKey> = self.objects.keys().chain(wanted.objects.keys()).collect();
         for key in keys {
             assert_eq!(self.objects.get(key), wanted.objects.get(key), "{key} is not {what}");
         }
         assert_eq!(self.instance, wanted.instance, "the instance is not {what}");
-        // Volumes outlive the pods that a StatefulSet has no more, as Kubernetes keeps them for when it has them again.
+        // Volumes outlive the pods of a StatefulSet that was scaled in, as in Kubernetes.
         let kept = wanted.objects.keys().any(|key| key.kind == "StatefulSet");
         assert!(self.claims.is_superset(&wanted.claims), "{:?}", self.claims);
         assert!(kept || self.claims == wanted.claims, "volumes are left over: {:?}", self.claims);
@@ -292,21 +291,6 @@ impl View {
 }
 
 pub async fn register_vim(store: &dyn Store) {
-    let vim = Vim {
-        id: VimId(System.uuid()),
-        project_id: project(),
-        name: "model".to_owned(),
-        description: String::new(),
-        vim_type: "kubernetes".to_owned(),
-        endpoint: "https://cluster:6443".to_owned(),
-        access_info: Map::new(),
-        secrets: Secrets::from([("bearer_token".to_owned(), Secret::new("t0ken"))]),
-        vim_project: "default".to_owned(),
-        extra: Map::new(),
-        is_default: true,
-        user_name: None,
-        created_at: System.now(),
-        updated_at: None,
-    };
+    let vim = Vim { is_default: true, ..store_fixture::vim(System.uuid(), "model") };
     store.create_vim(&vim).await.unwrap();
 }

@@ -1,4 +1,4 @@
-//! A [`Fleet`] with its database, its cluster and its load, and the comparison of everything at the end.
+//! A [`ProcessGroup`] with its database, its cluster and a load, and the final check of all of them.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -6,41 +6,40 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::audit::{Audit, Clock, Waits};
+use super::audit::{Audit, QueueMonitor, WaitTimes};
 use super::cluster::{Cluster, TestNamespace};
-use super::fleet::Fleet;
-use super::nfvo::{Nfvo, Order};
+use super::nfvo_load::{NfvoLoad, Order};
+use super::object_recorder::ObjectRecorder;
 use super::postgres::Database;
-use super::rng::Chance;
-use super::witness::Witness;
+use super::process_group::ProcessGroup;
+use super::rng::Rng;
 
-/// A fleet with its load.
-pub struct Site {
-    /// The database itself, whatever the processes reach it through.
+/// A process group under load.
+pub struct LoadTest {
+    /// The direct URL of the database; the processes may use a proxy.
     pub url: String,
     _database: Box<dyn Any + Send>,
-    /// The control plane.
     pub cluster: Cluster,
     namespaces: Vec<TestNamespace>,
-    /// The processes.
-    pub fleet: Arc<Fleet>,
-    /// The load.
-    pub nfvo: Arc<Nfvo>,
-    witness: Witness,
-    /// Looks at the queue.
-    pub clock: Clock,
+    pub group: Arc<ProcessGroup>,
+    /// The clients that generate the load.
+    pub nfvo: Arc<NfvoLoad>,
+    recorder: ObjectRecorder,
+    /// Observes the queue in the database.
+    pub queue: QueueMonitor,
     orders: Vec<Order>,
 }
 
-impl Site {
-    /// With leases of `lease`, so many NFVOs that order core5g, and so many that order a single pod.
+impl LoadTest {
+    /// Starts with leases of `lease`, with `large` clients that instantiate `core5g` and `small` clients that
+    /// instantiate one pod.
     pub async fn start(lease: Duration, large: usize, small: usize) -> Self {
         let database = Database::create().await;
         let url = database.url.clone();
         Self::on(Box::new(database), [&url, &url], lease, large, small).await
     }
 
-    /// On a database, of which it is told how it is reached directly, and how the processes are to reach it.
+    /// As [`LoadTest::start`], on the database at `url`, which the processes reach through `through`.
     pub async fn on(
         database: Box<dyn Any + Send>,
         [url, through]: [&str; 2],
@@ -54,27 +53,27 @@ impl Site {
             namespaces.push(cluster.namespace().await);
         }
         let names: Vec<String> = namespaces.iter().map(|namespace| namespace.name.as_str().to_owned()).collect();
-        let witness = Witness::of(&cluster, &names).await;
-        let fleet = Fleet::start(through, &cluster.admin, lease).await;
+        let recorder = ObjectRecorder::of(&cluster, &names).await;
+        let group = ProcessGroup::start(through, &cluster.admin, lease).await;
         let order = |(index, namespace): (usize, &String)| Order {
-            vnfd: if index < large { fleet.core5g.clone() } else { fleet.small.clone() },
+            vnfd: if index < large { group.core5g.clone() } else { group.small.clone() },
             aspect: (index < large).then_some("amf"),
             namespace: namespace.clone(),
         };
         let orders = names.iter().enumerate().map(order).collect();
-        let (nfvo, clock) = (Nfvo::new(&fleet), Clock::start(url, lease));
-        Self { url: url.to_owned(), _database: database, cluster, namespaces, fleet, nfvo, witness, clock, orders }
+        let (nfvo, queue) = (NfvoLoad::new(&group), QueueMonitor::start(url, lease));
+        Self { url: url.to_owned(), _database: database, cluster, namespaces, group, nfvo, recorder, queue, orders }
     }
 
-    /// Runs the load while `disturbance` goes on, then until what has begun is over; compares everything at the end.
-    pub async fn live_through(&self, chance: &mut Chance, disturbance: impl Future<Output = ()>) -> Waits {
+    /// Runs the load during `disturbance`, waits for the operations that have started, and checks everything.
+    pub async fn run_during(&self, rng: &mut Rng, disturbance: impl Future<Output = ()>) -> WaitTimes {
         let stop = CancellationToken::new();
         let lives: Vec<_> = self
             .orders
             .iter()
             .map(|order| {
-                let (nfvo, order, chance, stop) = (Arc::clone(&self.nfvo), order.clone(), chance.fork(), stop.clone());
-                tokio::spawn(async move { nfvo.live(&order, chance, &stop).await })
+                let (nfvo, order, rng, stop) = (Arc::clone(&self.nfvo), order.clone(), rng.fork(), stop.clone());
+                tokio::spawn(async move { nfvo.run_life_cycles(&order, rng, &stop).await })
             })
             .collect();
         disturbance.await;
@@ -82,14 +81,14 @@ impl Site {
         for life in lives {
             life.await.unwrap();
         }
-        let waits = self.clock.take();
+        let waits = self.queue.take();
         let audit = Audit {
             url: &self.url,
             cluster: &self.cluster,
             namespaces: &self.namespaces.iter().map(|it| it.name.as_str().to_owned()).collect::<Vec<_>>(),
             accepted: &self.nfvo.accepted.lock().unwrap().clone(),
             instances: &self.nfvo.instances.lock().unwrap().clone(),
-            witness: &self.witness,
+            recorder: &self.recorder,
         };
         audit.check().await;
         waits

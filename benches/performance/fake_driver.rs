@@ -1,4 +1,4 @@
-//! What is played where no cluster takes part: a driver that succeeds at once, and a VIM that nobody has to answer for.
+//! Fakes for measurements without a cluster: a driver that succeeds at once, and a VIM that is never called.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use gybe::infra::{
 };
 use serde_json::Map;
 
-/// Every kind is served, every object is made, ready and gone the moment it is asked for, and nothing is to be observed.
+/// A driver that serves every kind and completes every call at once; it observes nothing.
 pub struct InstantDriver;
 
 #[async_trait]
@@ -58,7 +58,7 @@ impl Driver for InstantDriver {
     }
 }
 
-/// A default VIM at that URL, as it is stored.
+/// A stored default VIM at that URL.
 pub fn vim(endpoint: &str) -> Vim {
     Vim {
         id: VimId(System.uuid()),

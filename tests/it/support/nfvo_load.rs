@@ -1,6 +1,6 @@
-//! NFVOs that use a [`Fleet`] without rest: each takes VNF instances through their lives, one operation after the other, and
-//! notes what was accepted. They behave as one must whose VNFM may be killed at any moment: a request that was not answered
-//! is put to the other API, but never before looking whether it took effect.
+//! Clients that keep a [`ProcessGroup`] busy: each takes VNF instances through their life cycle, one operation after
+//! the other, and records what was accepted. They behave as the client of a VNFM that may be killed at any moment: an
+//! unanswered request is sent to the other API, but only after checking whether it took effect.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,50 +11,51 @@ use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::fleet::{APIS, Fleet};
-use super::rng::Chance;
+use super::gybe::instantiate_request;
+use super::process_group::{APIS, ProcessGroup};
+use super::rng::Rng;
 
 const INSTANCES: &str = "/vnflcm/v2/vnf_instances";
 const OPERATIONS: &str = "/vnflcm/v2/vnf_lcm_op_occs";
-/// A request that is not answered by then is given up.
+/// The timeout of a request.
 const ANSWER: Duration = Duration::from_secs(30);
-/// What is to become so does so within this, faults included.
+/// The longest that an expected change takes, faults included.
 const PATIENCE: Duration = Duration::from_secs(240);
 
-/// What the NFVOs know. All of them share one.
-pub struct Nfvo {
-    fleet: Arc<Fleet>,
+/// The state that all clients share.
+pub struct NfvoLoad {
+    group: Arc<ProcessGroup>,
     client: Client,
     turn: AtomicUsize,
-    /// The op occurrences that were accepted.
+    /// The ids of accepted op occurrences.
     pub accepted: Mutex<BTreeSet<String>>,
-    /// The instances that were created and not deleted.
+    /// The ids of instances that were created and not deleted.
     pub instances: Mutex<BTreeSet<String>>,
-    /// Requests that no answer came to, or one of 500 or above.
+    /// The number of requests with no response or a 5xx.
     pub unanswered: AtomicUsize,
     /// The longest that a request was not answered.
     pub longest: Mutex<Duration>,
 }
 
-/// What an NFVO instantiates.
+/// What a client instantiates.
 #[derive(Clone, Debug)]
 pub struct Order {
-    /// The VNFD.
+    /// Its vnfdId.
     pub vnfd: String,
-    /// A scaling aspect of it, if it has any.
+    /// A scaling aspect, if the VNFD has one.
     pub aspect: Option<&'static str>,
-    /// Where, in the default VIM.
+    /// The namespace in the default VIM.
     pub namespace: String,
 }
 
-/// An answer with a body.
-type Answer = (StatusCode, Option<String>, Value);
+/// Status, Location header and body.
+type ReadResponse = (StatusCode, Option<String>, Value);
 
-impl Nfvo {
-    /// NFVOs of that fleet.
-    pub fn new(fleet: &Arc<Fleet>) -> Arc<Self> {
+impl NfvoLoad {
+    /// Clients of that process group.
+    pub fn new(group: &Arc<ProcessGroup>) -> Arc<Self> {
         Arc::new(Self {
-            fleet: Arc::clone(fleet),
+            group: Arc::clone(group),
             client: Client::builder().timeout(ANSWER).build().unwrap(),
             turn: AtomicUsize::new(0),
             accepted: Mutex::default(),
@@ -64,22 +65,22 @@ impl Nfvo {
         })
     }
 
-    /// Takes instances through their lives until `stop`. An operation that has begun then is waited for; its instance stays.
-    pub async fn live(&self, order: &Order, mut chance: Chance, stop: &CancellationToken) {
+    /// Runs life cycles until `stop`. It then waits for the current operation and leaves the instance.
+    pub async fn run_life_cycles(&self, order: &Order, mut rng: Rng, stop: &CancellationToken) {
         while !stop.is_cancelled() {
-            let name = format!("{}-{}", order.namespace, chance.below(usize::MAX));
+            let name = format!("{}-{}", order.namespace, rng.below(usize::MAX));
             let instance = self.create(&order.vnfd, &name).await;
             self.instances.lock().unwrap().insert(instance.clone());
             if stop.is_cancelled() {
                 return;
             }
-            self.complete(&instance, "instantiate", &instantiation(&order.namespace)).await;
+            self.complete(&instance, "instantiate", &instantiate_request(&order.namespace)).await;
             let mut level = 0;
-            for _ in 0..chance.below(4) {
+            for _ in 0..rng.below(4) {
                 if stop.is_cancelled() {
                     return;
                 }
-                match (chance.below(3), order.aspect) {
+                match (rng.below(3), order.aspect) {
                     (0, Some(aspect)) if level < 2 => {
                         level += 1;
                         self.complete(&instance, "scale", &json!({ "type": "SCALE_OUT", "aspectId": aspect })).await;
@@ -102,7 +103,7 @@ impl Nfvo {
         }
     }
 
-    /// Creates an instance, and gives back its id.
+    /// Creates an instance and returns its id.
     pub async fn create(&self, vnfd: &str, name: &str) -> String {
         let id = |instance: &Value| instance["id"].as_str().unwrap().to_owned();
         let body = json!({ "vnfdId": vnfd, "vnfInstanceName": name });
@@ -120,14 +121,14 @@ impl Nfvo {
         }
     }
 
-    /// Runs an operation to its end, which is to be COMPLETED.
+    /// Runs an operation, which must end COMPLETED.
     pub async fn complete(&self, instance: &str, operation: &str, body: &Value) {
         let op = self.begin(instance, operation, body).await;
         let ended = self.ended(&op).await;
-        assert_eq!(ended["operationState"], "COMPLETED", "{operation}: {ended:#}\n{}", self.fleet.log());
+        assert_eq!(ended["operationState"], "COMPLETED", "{operation}: {ended:#}\n{}", self.group.log());
     }
 
-    /// Begins an operation; gives back the id of its op occurrence.
+    /// Starts an operation and returns the id of its op occurrence.
     pub async fn begin(&self, instance: &str, operation: &str, body: &Value) -> String {
         let path = format!("{INSTANCES}/{instance}/{operation}");
         let begun = Instant::now();
@@ -138,7 +139,7 @@ impl Nfvo {
                     self.accepted.lock().unwrap().insert(op.clone());
                     return op;
                 }
-                // Asked before without an answer, and accepted after we looked.
+                // An earlier unanswered request was accepted after the check.
                 None | Some((StatusCode::CONFLICT, ..)) => {}
                 Some((status, _, problem)) => panic!("{operation}: {status} {problem:#}"),
             }
@@ -149,7 +150,7 @@ impl Nfvo {
         }
     }
 
-    /// An op occurrence of the instance that was accepted without our being told.
+    /// An op occurrence of the instance whose 202 was lost.
     async fn unknown(&self, instance: &str) -> Option<String> {
         let all = self.read(OPERATIONS).await;
         let mut accepted = self.accepted.lock().unwrap();
@@ -159,7 +160,7 @@ impl Nfvo {
         Some(op)
     }
 
-    /// The op occurrence once it needs nobody's work.
+    /// Waits until no conductor has to work on the op occurrence, and returns it.
     pub async fn ended(&self, op: &str) -> Value {
         let path = format!("{OPERATIONS}/{op}");
         let begun = Instant::now();
@@ -169,7 +170,7 @@ impl Nfvo {
                 return op;
             }
             if begun.elapsed() > PATIENCE {
-                panic!("it does not end: {op:#}\n{}", self.fleet.log());
+                panic!("it does not end: {op:#}\n{}", self.group.log());
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
@@ -187,7 +188,7 @@ impl Nfvo {
         }
     }
 
-    /// What is at `path`.
+    /// GET `path`, repeated until there is a response.
     pub async fn read(&self, path: &str) -> Value {
         let begun = Instant::now();
         loop {
@@ -199,10 +200,11 @@ impl Nfvo {
         }
     }
 
-    /// One request, to the APIs in turn. `None`: there was no answer, or one that leaves open whether it took effect.
-    async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Option<Answer> {
+    /// Sends one request, to the APIs in turn. `None`: no response, or one that does not tell whether the request took
+    /// effect.
+    async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Option<ReadResponse> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let mut request = self.client.request(method, format!("{}{path}", self.fleet.url(turn % APIS)));
+        let mut request = self.client.request(method, format!("{}{path}", self.group.url(turn % APIS)));
         if let Some(body) = body {
             request = request.json(body);
         }
@@ -216,7 +218,7 @@ impl Nfvo {
         };
         let answer = answer.await;
         if let Some((StatusCode::INTERNAL_SERVER_ERROR, _, problem)) = &answer {
-            panic!("whatever is killed or cut off, nothing is wrong inside: {path}: {problem:#}\n{}", self.fleet.log());
+            panic!("whatever is killed or cut off, nothing is wrong inside: {path}: {problem:#}\n{}", self.group.log());
         }
         let answer = answer.filter(|(status, ..)| !status.is_server_error());
         if answer.is_none() {
@@ -228,11 +230,7 @@ impl Nfvo {
     }
 }
 
-fn instantiation(namespace: &str) -> Value {
-    json!({ "flavourId": "simple", "additionalParams": { "namespace": namespace } })
-}
-
-/// Between two tries.
+/// The pause between two attempts; panics if `what` is overdue.
 async fn pause(begun: Instant, what: &str) {
     assert!(begun.elapsed() < PATIENCE, "not in time: {what}");
     tokio::time::sleep(Duration::from_millis(100)).await;

@@ -1,5 +1,4 @@
-//! Gybe as a site runs it that can't do without: two API processes and three conductors on one PostgreSQL database, with
-//! one data folder.
+//! A highly available Gybe: two API processes and three conductors on one PostgreSQL database, with one data folder.
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -11,32 +10,31 @@ use tokio::task::spawn_blocking;
 
 use super::gybe::Gybe;
 
-/// So many of the processes, the first ones, are APIs.
+/// Number of API processes; they come first.
 pub const APIS: usize = 2;
-/// All processes.
+/// Number of processes.
 pub const PROCESSES: usize = 5;
 
-/// A lease so short that many run out within a test.
+/// A lease so short that many expire within a test.
 pub const SHORT: Duration = Duration::from_secs(5);
-/// The usual one, longer than a test has patience.
+/// The default lease. It is longer than any test waits.
 pub const LONG: Duration = Duration::from_secs(30);
 
-/// The processes. Killed when dropped.
-pub struct Fleet {
+/// The processes. They are killed when the value is dropped.
+pub struct ProcessGroup {
     members: Vec<Mutex<Gybe>>,
-    /// Where each serves at present; not under the locks above, which are held while a process starts.
+    /// The URL of each process. Not behind the locks of `members`: those are held while a process starts.
     urls: Vec<RwLock<String>>,
-    /// Asks for health.
     client: reqwest::Client,
-    /// The VNFD of sample core5g.
+    /// The vnfdId of sample `core5g`.
     pub core5g: String,
-    /// The VNFD of sample small.
+    /// The vnfdId of sample `small`.
     pub small: String,
     _data: TempDir,
 }
 
-impl Fleet {
-    /// All of them, on the database of that URL; the default VIM is the one that `access` reaches.
+impl ProcessGroup {
+    /// Starts all processes on the database at `database_url`. `access` becomes the default VIM.
     pub async fn start(database_url: &str, access: &VimAccess, lease: Duration) -> Arc<Self> {
         let (folder, url) = (TempDir::new().unwrap(), database_url.to_owned());
         let data = folder.path().to_owned();
@@ -44,7 +42,7 @@ impl Fleet {
             let lease = lease.as_secs().to_string();
             let member = |index: usize| {
                 let role = if index < APIS { "api" } else { "conductor" };
-                // Links lead nowhere in particular: who follows one takes its path and asks any API.
+                // Links point to no process: a client that follows one takes the path and sends it to any API.
                 let arguments = ["--role", role, "--lease", &lease, "--public-url", "http://gybe.test"];
                 Gybe::start_beside(&data, &url, &arguments)
             };
@@ -58,28 +56,28 @@ impl Fleet {
         Arc::new(Self { members, urls, client: reqwest::Client::new(), core5g, small, _data: folder })
     }
 
-    /// Where process `index` serves, or served until it was killed.
+    /// The URL at which process `index` serves, or served until it was killed.
     pub fn url(&self, index: usize) -> String {
         self.urls[index].read().unwrap().clone()
     }
 
-    /// Work on a process, which may take a while.
+    /// Runs `work` on a process; it may block.
     async fn with(self: &Arc<Self>, index: usize, work: impl FnOnce(&mut Gybe) + Send + 'static) {
-        let fleet = Arc::clone(self);
+        let group = Arc::clone(self);
         let worked = spawn_blocking(move || {
-            let mut member = fleet.members[index].lock().unwrap_or_else(PoisonError::into_inner);
+            let mut member = group.members[index].lock().unwrap_or_else(PoisonError::into_inner);
             work(&mut member);
-            *fleet.urls[index].write().unwrap() = member.url.clone();
+            *group.urls[index].write().unwrap() = member.url.clone();
         });
         worked.await.unwrap();
     }
 
-    /// `kill -9`.
+    /// Kills process `index` with SIGKILL.
     pub async fn kill(self: &Arc<Self>, index: usize) {
         self.with(index, Gybe::kill).await;
     }
 
-    /// SIGTERM; waits for the end, which is to be a good one.
+    /// Sends SIGTERM and waits. The process must exit with success.
     pub async fn stop(self: &Arc<Self>, index: usize) {
         self.with(index, |member| {
             member.terminate();
@@ -89,20 +87,20 @@ impl Fleet {
         .await;
     }
 
-    /// Starts a process that has ended.
+    /// Starts a process again after it has ended.
     pub async fn start_again(self: &Arc<Self>, index: usize) {
         self.with(index, Gybe::restart).await;
     }
 
-    /// The status that process `index` answers to GET `path` with, and how long that takes.
+    /// Status and duration of GET `path` on process `index`.
     pub async fn probe(&self, index: usize, path: &str) -> (StatusCode, Duration) {
         let begun = Instant::now();
         let answer = self.client.get(format!("{}{path}", self.url(index))).send().await.unwrap();
         (answer.status(), begun.elapsed())
     }
 
-    /// Waits until all processes say that they are ready.
-    pub async fn until_ready(&self) {
+    /// Waits until every process reports that it is ready.
+    pub async fn wait_ready(&self) {
         let begun = Instant::now();
         for index in 0..PROCESSES {
             while self.probe(index, "/readyz").await.0 != StatusCode::OK {
@@ -112,7 +110,7 @@ impl Fleet {
         }
     }
 
-    /// The ends of the logs of all processes.
+    /// The last warnings and errors that each process logged.
     pub fn log(&self) -> String {
         let member = |(index, member): (usize, &Mutex<Gybe>)| {
             let log = member.lock().unwrap_or_else(PoisonError::into_inner).log();

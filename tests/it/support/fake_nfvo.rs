@@ -1,4 +1,4 @@
-//! A model of an NFVO that grants operations: an [`Nfvo`] without a network. `granter` has a real one.
+//! A fake NFVO that grants operations: an [`Nfvo`] without network. `grant_server` is one with HTTP.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -8,28 +8,28 @@ use gybe::nfvo::{GrantDecision, Nfvo, NfvoError};
 use gybe::sol003::grant::GrantRequest;
 use serde_json::Value;
 
-use super::granter::grant;
+use super::grant_server::grant;
 
 /// What it takes to decide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Taking {
-    /// It grants at once.
-    NoTime,
-    /// It grants when it is looked for the second time.
-    ItsTime,
+pub enum GrantTiming {
+    /// It grants in the response to the request.
+    Immediate,
+    /// It accepts the request and grants at the second poll.
+    Deferred,
 }
 
-/// The NFVO.
-pub struct PlayedNfvo {
+/// A fake NFVO.
+pub struct FakeNfvo {
     /// What it takes to decide.
-    pub taking: Taking,
-    /// What it was asked for, by where the grants will be, and how often it was looked for.
+    pub timing: GrantTiming,
+    /// The requests by the URI of their grant, with the number of polls.
     asked: Mutex<BTreeMap<String, (Value, usize)>>,
 }
 
-impl PlayedNfvo {
-    pub fn new(taking: Taking) -> Arc<Self> {
-        Arc::new(Self { taking, asked: Mutex::default() })
+impl FakeNfvo {
+    pub fn new(timing: GrantTiming) -> Arc<Self> {
+        Arc::new(Self { timing, asked: Mutex::default() })
     }
 }
 
@@ -39,14 +39,14 @@ fn granted(request: &Value, uri: &str) -> GrantDecision {
 }
 
 #[async_trait]
-impl Nfvo for PlayedNfvo {
+impl Nfvo for FakeNfvo {
     async fn request_grant(&self, request: &GrantRequest) -> Result<GrantDecision, NfvoError> {
         let request = serde_json::to_value(request).unwrap();
         let uri = format!("http://nfvo/grants/grant-{}", request["vnfLcmOpOccId"].as_str().unwrap());
-        if self.taking == Taking::NoTime {
+        if self.timing == GrantTiming::Immediate {
             return Ok(granted(&request, &uri));
         }
-        // Asked again, it is the same to it.
+        // A repeated request is the same request.
         self.asked.lock().unwrap().entry(uri.clone()).or_insert((request, 0));
         Ok(GrantDecision::Pending { uri, retry_after: None })
     }
