@@ -16,7 +16,7 @@ use crate::domain::grant::{PendingGrant, ResourceRequest};
 use crate::domain::interface::Edition;
 use crate::domain::op_occ::GrantReference;
 use crate::domain::plan::Plan;
-use crate::domain::problem::{Problem, ProblemType};
+use crate::domain::problem::{ProblemType, problem};
 use crate::domain::resource::Resource;
 use crate::infra::Scope;
 use crate::lcm::grant::{apply, request};
@@ -132,8 +132,11 @@ impl Execution<'_> {
         let waited = self.waited();
         let left = patience.saturating_sub(waited);
         if left.is_zero() {
-            let text = format!("the NFVO has not decided on the grant within {} seconds", patience.as_secs());
-            return Err(StepError::Permanent(Problem::new(ProblemType::GrantTimeout, text)));
+            return Err(StepError::Permanent(problem!(
+                ProblemType::GrantTimeout,
+                "the NFVO has not decided on the grant within {limit} seconds",
+                limit = patience.as_secs(),
+            )));
         }
         let [shortest, longest] = PAUSES;
         let pause = retry_after.unwrap_or_else(|| (waited / 4).min(LONGEST_OWN_PAUSE));

@@ -17,7 +17,7 @@ use crate::domain::instance::VnfInstance;
 use crate::domain::mask::{Mask, is_secret};
 use crate::domain::op_occ::{CancelMode, LcmOperation, OpState, VnfLcmOpOcc};
 use crate::domain::plan::{Plan, Step};
-use crate::domain::problem::{Panic, Problem, ProblemType};
+use crate::domain::problem::{Panic, Problem, ProblemType, problem};
 use crate::domain::resource::{ObjectKey, Resource, ResourceState};
 use crate::domain::retry;
 use crate::domain::transition::{OpEvent, OpRecord, Update, transition};
@@ -128,11 +128,11 @@ impl Execution<'_> {
         findings.inventory = self.conductor.store.resources(self.instance.id).await?;
         self.inventory_was_empty = findings.inventory.is_empty();
         if self.attempt >= retry::MAX_CLAIMS_WITHOUT_PROGRESS {
-            let text = format!(
-                "{} processes stopped working on the operation at the same step: find the cause in the logs, then retry it",
-                self.attempt
-            );
-            return Err(StepError::Permanent(Problem::new(ProblemType::WorkersLost, text)));
+            return Err(StepError::Permanent(problem!(
+                ProblemType::WorkersLost,
+                "{attempts} processes stopped working on the operation at the same step: find the cause in the logs, then retry it",
+                attempts = self.attempt,
+            )));
         }
         // The request arrived while no conductor worked on the operation.
         if self.cancel.pending().is_some() {

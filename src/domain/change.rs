@@ -13,7 +13,7 @@ use crate::domain::manifest::Manifest;
 use crate::domain::namespace::Namespace;
 use crate::domain::order::{Class, class};
 use crate::domain::plan::{Step, remove_all};
-use crate::domain::problem::Problem;
+use crate::domain::problem::{Problem, ProblemType, problem};
 use crate::domain::render::declared_replicas;
 use crate::domain::resource::{ObjectKey, Resource, ResourceState};
 use crate::domain::scale::{ScaleLevels, added, check_profiles, initial_levels, instances};
@@ -54,9 +54,13 @@ pub fn levels_under(flavour: &Flavour, before: &ScaleLevels) -> Result<ScaleLeve
         let Some(present) = before.get(aspect) else { continue };
         let max = flavour.aspects.get(aspect).map_or(0, |aspect| aspect.max_level);
         if *present > max {
-            return Err(Problem::unprocessable(format!(
-                "aspect '{aspect}' is at level {present}, but the new VNFD allows 0 to {max}: scale in first"
-            )));
+            return Err(problem!(
+                ProblemType::Unprocessable,
+                "aspect '{aspectId}' is at level {scaleLevel}, but the new VNFD allows 0 to {limit}: scale in first",
+                aspectId = aspect,
+                scaleLevel = present,
+                limit = max,
+            ));
         }
         *level = *present;
     }

@@ -13,7 +13,7 @@ use crate::domain::ids::{ProjectId, VnfInstanceId, VnfLcmOpOccId};
 use crate::domain::instance::{InstantiatedVnfInfo, VnfInstance, VnfState};
 use crate::domain::op_occ::{LcmOperation, Unattended, VnfLcmOpOcc};
 use crate::domain::package::OperationalState;
-use crate::domain::problem::{Problem, ProblemType};
+use crate::domain::problem::{Problem, ProblemType, problem};
 use crate::domain::scale::{ScaleDirection, ScaleTarget, initial_levels, scaled, scaled_to};
 use crate::domain::secret::masked;
 use crate::domain::vnfd::Flavour;
@@ -60,7 +60,13 @@ impl Acceptor<'_> {
     ) -> Result<VnfLcmOpOccId, ApiError> {
         let mut instance = self.instance(id).await?;
         if instance.instantiated.is_some() {
-            return Err(Problem::conflict(format!("VNF instance {id} is INSTANTIATED already")).into());
+            return Err(problem!(
+                ProblemType::Conflict,
+                "VNF instance {id} is {state} already",
+                id = id.to_string(),
+                state = "INSTANTIATED",
+            )
+            .into());
         }
         let onboarded = self.vnfd(&instance).await?;
         usable(&onboarded)?;
@@ -235,11 +241,13 @@ impl Acceptor<'_> {
             .into());
         }
         if info.vnf_state == VnfState::Stopped {
-            let text = format!(
-                "VNF instance {} is STOPPED: start it (operate, changeStateTo STARTED), then scale",
-                instance.id
-            );
-            return Err(Problem::conflict(text).into());
+            return Err(problem!(
+                ProblemType::Conflict,
+                "VNF instance {id} is {state}: start it (operate, changeStateTo STARTED), then scale",
+                id = instance.id.to_string(),
+                state = "STOPPED",
+            )
+            .into());
         }
         Ok(flavour)
     }
@@ -328,7 +336,11 @@ pub fn target(request: &ScaleVnfToLevelRequest) -> Result<ScaleTarget, Problem> 
             let mut levels = BTreeMap::new();
             for info in infos {
                 if levels.insert(info.aspect_id.clone(), info.scale_level).is_some() {
-                    return Err(Problem::bad_request(format!("scaleInfo names aspect '{}' twice", info.aspect_id)));
+                    return Err(problem!(
+                        ProblemType::BadRequest,
+                        "scaleInfo names aspect '{aspectId}' twice",
+                        aspectId = info.aspect_id,
+                    ));
                 }
             }
             Ok(ScaleTarget::Aspects(levels))
@@ -338,10 +350,14 @@ pub fn target(request: &ScaleVnfToLevelRequest) -> Result<ScaleTarget, Problem> 
 }
 
 pub(super) fn instantiated(instance: &VnfInstance) -> Result<&InstantiatedVnfInfo, Problem> {
-    instance
-        .instantiated
-        .as_ref()
-        .ok_or_else(|| Problem::conflict(format!("VNF instance {} is NOT_INSTANTIATED", instance.id)))
+    instance.instantiated.as_ref().ok_or_else(|| {
+        problem!(
+            ProblemType::Conflict,
+            "VNF instance {id} is {state}",
+            id = instance.id.to_string(),
+            state = "NOT_INSTANTIATED",
+        )
+    })
 }
 
 /// Checks the condition of `If-Match`, if there is one: one of `versions` must be the instance's.
@@ -366,8 +382,12 @@ pub(super) fn usable(onboarded: &OnboardedVnfd) -> Result<(), Problem> {
     if onboarded.operational_state == OperationalState::Enabled {
         return Ok(());
     }
-    let text = format!("VNF package {} is DISABLED: set its operationalState to ENABLED", onboarded.package_id);
-    Err(Problem::unprocessable(text))
+    Err(problem!(
+        ProblemType::Unprocessable,
+        "VNF package {id} is {state}: set its operationalState to ENABLED",
+        id = onboarded.package_id.to_string(),
+        state = "DISABLED",
+    ))
 }
 
 /// The request as the op occurrence records it: without secrets.

@@ -13,10 +13,9 @@ use crate::domain::instance::{InstantiatedVnfInfo, PackageAttributes, VnfInstanc
 use crate::domain::namespace;
 use crate::domain::op_occ::{LcmOperation, VnfLcmOpOcc};
 use crate::domain::plan::Plan;
-use crate::domain::problem::Problem;
+use crate::domain::problem::{Problem, ProblemType, Values, problem};
 use crate::domain::render;
 use crate::domain::secret::masked;
-use crate::domain::text::names;
 use crate::domain::vnfd::Flavour;
 use crate::error::{ApiError, internal};
 use crate::lcm::accept::{Acceptor, instantiated, usable, without_nulls};
@@ -56,8 +55,12 @@ impl Acceptor<'_> {
         refuse_excess("vnfConfigurableProperties", request.vnf_configurable_properties.as_ref())?;
         let onboarded = match self.store.vnfd(self.project, &request.vnfd_id).await {
             Err(StoreError::NotFound) => {
-                let text = format!("no onboarded VNF package has the vnfdId '{}'", request.vnfd_id);
-                return Err(Problem::unprocessable(text).into());
+                return Err(problem!(
+                    ProblemType::Unprocessable,
+                    "no onboarded VNF package has the vnfdId '{vnfdId}'",
+                    vnfdId = request.vnfd_id,
+                )
+                .into());
             }
             found => found?,
         };
@@ -102,9 +105,12 @@ fn started(instance: &VnfInstance) -> Result<&InstantiatedVnfInfo, Problem> {
     if info.vnf_state == VnfState::Started {
         return Ok(info);
     }
-    let text =
-        format!("VNF instance {} is STOPPED: start it (operate, changeStateTo STARTED), then change it", instance.id);
-    Err(Problem::conflict(text))
+    Err(problem!(
+        ProblemType::Conflict,
+        "VNF instance {id} is {state}: start it (operate, changeStateTo STARTED), then change it",
+        id = instance.id.to_string(),
+        state = "STOPPED",
+    ))
 }
 
 /// Refuses a namespace other than that of the VNF, which it never leaves.
@@ -115,10 +121,13 @@ fn stays(instance: &VnfInstance, requested: Option<&Value>) -> Result<(), Proble
         return Ok(());
     }
     let home = home.map_or("no namespace", namespace::Namespace::as_str);
-    Err(Problem::unprocessable(format!(
-        "additionalParams.namespace is '{requested}', but VNF instance {} is in '{home}' and stays there: leave it out",
-        instance.id
-    )))
+    Err(problem!(
+        ProblemType::Unprocessable,
+        "additionalParams.namespace is '{value}', but VNF instance {id} is in '{namespace}' and stays there: leave it out",
+        value = requested.as_str(),
+        id = instance.id.to_string(),
+        namespace = home,
+    ))
 }
 
 fn refuse_unknown_vdus(flavour: &Flavour, vdus: &[String]) -> Result<(), Problem> {
@@ -126,11 +135,12 @@ fn refuse_unknown_vdus(flavour: &Flavour, vdus: &[String]) -> Result<(), Problem
     if unknown.is_empty() {
         return Ok(());
     }
-    Err(Problem::unprocessable(format!(
-        "additionalParams.vdu_params names {}, which the new VNFD does not have; it has: {}",
-        names(unknown.into_iter()),
-        names(flavour.vdus.keys())
-    )))
+    Err(problem!(
+        ProblemType::Unprocessable,
+        "additionalParams.vdu_params names {vduId}, which the new VNFD does not have; it has: {allowed}",
+        vduId = unknown.into_iter().collect::<Values>(),
+        allowed = flavour.vdus.keys().collect::<Values>(),
+    ))
 }
 
 impl Planner<'_> {

@@ -9,8 +9,7 @@ use crate::domain::grant::{ResourceIds, ResourceRequest};
 use crate::domain::instance::VnfInstance;
 use crate::domain::interface::Edition;
 use crate::domain::op_occ::{LcmOperation, VnfLcmOpOcc};
-use crate::domain::problem::{Problem, ProblemType};
-use crate::domain::text::names;
+use crate::domain::problem::{Problem, ProblemType, Values, problem};
 use crate::domain::vim::VimConnection;
 use crate::lcm::params::{DEFINITION_FILES, InstantiateParams};
 use crate::sol003::grant::{Grant, GrantInfo, GrantRequest};
@@ -76,24 +75,33 @@ fn answered(list: &str, asked: &[String], infos: &[GrantInfo]) -> Result<(), Pro
     if missing.is_empty() {
         return Ok(());
     }
-    let text = format!("the grant does not answer, in {list}: {}", names(missing.into_iter()));
-    Err(Problem::new(ProblemType::GrantIncomplete, text))
+    Err(problem!(
+        ProblemType::GrantIncomplete,
+        "the grant does not answer, in {list}: {resourceDefinitionIds}",
+        list = list,
+        resourceDefinitionIds = missing.into_iter().collect::<Values>(),
+    ))
 }
 
 /// Adds the new connections. Returns their ids in the Grant's order.
 fn connect(instance: &mut VnfInstance, grant: &Grant, op: &VnfLcmOpOcc) -> Result<Vec<String>, Problem> {
     let connections = grant.connections();
     if connections.len() > MAX_CONNECTIONS {
-        return Err(bad_request(&format!("the grant brings more than {MAX_CONNECTIONS} VIM connections")));
+        return Err(problem!(
+            ProblemType::GrantInvalid,
+            "the grant brings more than {limit} VIM connections",
+            limit = MAX_CONNECTIONS,
+        ));
     }
     let mut new = Vec::new();
     for (id, wire) in connections {
         let bytes = serde_json::to_vec(&wire).map_or(usize::MAX, |text| text.len()) + id.len();
         if bytes > MAX_CONNECTION_BYTES || id.is_empty() {
-            let text = format!(
-                "the grant brings a VIM connection without an id, or of more than {MAX_CONNECTION_BYTES} bytes"
-            );
-            return Err(bad_request(&text));
+            return Err(problem!(
+                ProblemType::GrantInvalid,
+                "the grant brings a VIM connection without an id, or of more than {limit} bytes",
+                limit = MAX_CONNECTION_BYTES,
+            ));
         }
         if instance.vim_connections.contains_key(&id) {
             continue;
@@ -113,20 +121,23 @@ fn place(instance: &mut VnfInstance, grant: &Grant, op: &VnfLcmOpOcc, first: Opt
     let wanted: BTreeSet<&String> =
         infos.filter_map(|info| info.vim_connection_id.as_ref()).filter(|id| !id.is_empty()).collect();
     if wanted.len() > 1 {
-        let all = names(wanted.into_iter());
-        return Err(Problem::unprocessable(format!(
-            "the grant spreads the VNF over several vimConnectionIds ({all}): it lives in one namespace of one cluster"
-        )));
+        return Err(problem!(
+            ProblemType::Unprocessable,
+            "the grant spreads the VNF over several vimConnectionIds ({vimConnectionIds}): it lives in one namespace of one cluster",
+            vimConnectionIds = wanted.into_iter().collect::<Values>(),
+        ));
     }
     let wanted = wanted.into_iter().next();
     let home = instance.home().map(|(id, _)| id.clone());
     let stands_in = home.as_ref().filter(|id| is_stand_in(instance, id, op)).cloned();
     if home.is_some() && stands_in.is_none() {
         return match wanted {
-            Some(wanted) if Some(wanted) != home.as_ref() => Err(Problem::unprocessable(format!(
-                "the grant would have the VNF in vimConnectionInfo '{wanted}': it is '{}' by its instantiation, and a VNF is not moved",
-                home.unwrap_or_default()
-            ))),
+            Some(wanted) if Some(wanted) != home.as_ref() => Err(problem!(
+                ProblemType::Unprocessable,
+                "the grant would have the VNF in vimConnectionInfo '{vimConnectionId}': it is '{allowed}' by its instantiation, and a VNF is not moved",
+                vimConnectionId = wanted,
+                allowed = home.unwrap_or_default(),
+            )),
             _ => Ok(false),
         };
     }
@@ -136,13 +147,20 @@ fn place(instance: &mut VnfInstance, grant: &Grant, op: &VnfLcmOpOcc, first: Opt
         ));
     };
     let Some(connection) = instance.vim_connections.get(&chosen) else {
-        return Err(bad_request(&format!("the grant does not say what its vimConnectionId '{chosen}' is")));
+        return Err(problem!(
+            ProblemType::GrantInvalid,
+            "the grant does not say what its vimConnectionId '{vimConnectionId}' is",
+            vimConnectionId = chosen,
+        ));
     };
     if !connection.is_kubernetes() {
-        return Err(Problem::unprocessable(format!(
-            "the grant would have the VNF in '{chosen}', of vimType '{}': use ETSINFV.KUBERNETES.V_1",
-            connection.vim_type
-        )));
+        return Err(problem!(
+            ProblemType::Unprocessable,
+            "the grant would have the VNF in '{vimConnectionId}', of vimType '{vimType}': use {allowed}",
+            vimConnectionId = chosen,
+            vimType = connection.vim_type,
+            allowed = "ETSINFV.KUBERNETES.V_1",
+        ));
     }
     if Some(&chosen) == home.as_ref() {
         return Ok(false);
@@ -167,7 +185,8 @@ fn is_stand_in(instance: &VnfInstance, id: &str, op: &VnfLcmOpOcc) -> bool {
 /// The parameters of the request as the Grant changes them. It can't change what was decided before it was requested.
 fn params(granted: &Map<String, Value>, op: &VnfLcmOpOcc, instance: &VnfInstance) -> Result<Option<Value>, Problem> {
     let read = |members: &Map<String, Value>| InstantiateParams::read(members);
-    let said = read(granted).map_err(|problem| bad_request(&format!("the grant: {}", problem.detail)))?;
+    let said = read(granted)
+        .map_err(|problem| problem!(ProblemType::GrantInvalid, "the grant: {reason}", reason = problem.detail))?;
     let requested = op.params.get("additionalParams").and_then(Value::as_object).cloned().unwrap_or_default();
     let namespace = instance.metadata.namespace.as_ref().map(|namespace| Value::from(namespace.as_str()));
     if said.namespace.is_some() && said.namespace != namespace {

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::domain::instance::{NAMESPACE_KEY, VnfInstance};
-use crate::domain::problem::Problem;
+use crate::domain::problem::{Problem, ProblemType, problem};
 use crate::domain::secret::Secret;
 use crate::domain::vim::VimConnection;
 use crate::error::{internal, invalid_body};
@@ -34,9 +34,11 @@ const LONGEST: [(&str, usize); 2] = [("vnfInstanceName", 255), ("vnfInstanceDesc
 /// 400 if a member is of the wrong type; 422 for an attribute that can't change or is too large.
 pub fn apply(instance: &mut VnfInstance, patch: Map<String, Value>) -> Result<Value, Problem> {
     if let Some(name) = ["vnfdId", "vnfPkgId"].iter().find(|name| patch.contains_key(**name)) {
-        return Err(Problem::unprocessable(format!(
-            "{name} can't be changed like this: POST …/change_vnfpkg changes the package of an INSTANTIATED VNF"
-        )));
+        return Err(problem!(
+            ProblemType::Unprocessable,
+            "{attribute} can't be changed like this: POST …/change_vnfpkg changes the package of an INSTANTIATED VNF",
+            attribute = name,
+        ));
     }
     let known = patch.into_iter().filter(|(name, _)| ATTRIBUTES.contains(&name.as_str()));
     let patch: Value = known.collect();
@@ -91,8 +93,9 @@ fn connections(connections: &mut BTreeMap<String, VimConnection>, patch: Map<Str
                 json_patch::merge(&mut document, &json!({ "accessInfo": access }));
             }
         }
-        let wire: VimConnectionInfo = serde_json::from_value(document)
-            .map_err(|_| Problem::bad_request(format!("vimConnectionInfo.{key}: a member is of the wrong type")))?;
+        let wire: VimConnectionInfo = serde_json::from_value(document).map_err(|_| {
+            problem!(ProblemType::BadRequest, "vimConnectionInfo.{key}: a member is of the wrong type", key = key)
+        })?;
         let mut connection = VimConnection::from(wire);
         if let Some(known) = connections.get(&key) {
             (connection.home, connection.added_by) = (known.home, known.added_by);
@@ -113,7 +116,12 @@ fn connections(connections: &mut BTreeMap<String, VimConnection>, patch: Map<Str
 pub fn refuse_excess_connections(connections: &BTreeMap<String, VimConnection>) -> Result<(), Problem> {
     let (most, most_bytes) = MAX_CONNECTIONS;
     if connections.len() > most {
-        return Err(Problem::unprocessable(format!("a VNF instance has at most {most} vimConnectionInfo entries")));
+        return Err(problem!(
+            ProblemType::Unprocessable,
+            "a VNF instance has at most {limit} vimConnectionInfo entries, and would have {number}",
+            limit = most,
+            number = connections.len(),
+        ));
     }
     let exposed: BTreeMap<_, _> = connections.iter().map(|(key, connection)| (key, exposed(connection))).collect();
     refuse_large("vimConnectionInfo", &exposed, most_bytes)
@@ -138,7 +146,12 @@ pub fn refuse_long(attribute: &str, text: &str, longest: usize) -> Result<(), Pr
     if text.chars().count() <= longest {
         return Ok(());
     }
-    Err(Problem::unprocessable(format!("{attribute} has more than {longest} characters")))
+    Err(problem!(
+        ProblemType::Unprocessable,
+        "{attribute} has more than {limit} characters",
+        attribute = attribute,
+        limit = longest,
+    ))
 }
 
 /// A connection with its secrets, as the caller sent it: the target of a merge.
@@ -185,5 +198,11 @@ pub(super) fn refuse_large(name: &str, value: &impl Serialize, most: usize) -> R
     if bytes <= most {
         return Ok(());
     }
-    Err(Problem::unprocessable(format!("{name} would have {bytes} bytes as JSON; at most {most} are kept")))
+    Err(problem!(
+        ProblemType::Unprocessable,
+        "{attribute} would have {bytes} bytes as JSON; at most {limit} are kept",
+        attribute = name,
+        bytes = bytes,
+        limit = most,
+    ))
 }

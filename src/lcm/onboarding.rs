@@ -203,8 +203,12 @@ impl Onboarder {
             Err(StoreError::LeaseLost) => {
                 // The file is of no use to anybody. After any other error the package may be PROCESSING all the same.
                 self.files.remove_through(id, lease.epoch).await;
-                Err(Problem::conflict(format!("the upload of VNF package {id} was interrupted: upload it again"))
-                    .into())
+                Err(problem!(
+                    ProblemType::Conflict,
+                    "the upload of VNF package {id} was interrupted: upload it again",
+                    id = id.to_string(),
+                )
+                .into())
             }
             other => Ok(other?),
         }
@@ -265,10 +269,11 @@ impl Onboarder {
                 self.files.remove_through(id, content_epoch - 1).await;
                 return Ok(());
             }
-            Err(StoreError::Duplicate(_)) => Problem::conflict(format!(
-                "another package has the vnfdId '{}': delete that one, or give this descriptor another descriptor_id",
-                onboarded.content.vnfd.id
-            )),
+            Err(StoreError::Duplicate(_)) => problem!(
+                ProblemType::AlreadyExists,
+                "another package has the vnfdId '{vnfdId}': delete that one, or give this descriptor another descriptor_id",
+                vnfdId = onboarded.content.vnfd.id,
+            ),
             // The lease runs out, and the package is checked again.
             Err(error) if error.is_transient() || matches!(error, StoreError::LeaseLost) => return Err(error),
             // Something in it can't be stored.
@@ -374,9 +379,12 @@ const fn again(lease: &OnboardingLease) -> OnboardingLease {
 
 fn refusal(id: VnfPkgId, error: StoreError) -> ApiError {
     match error {
-        StoreError::Stale => {
-            Problem::conflict(format!("VNF package {id} has content already, or an upload is under way")).into()
-        }
+        StoreError::Stale => problem!(
+            ProblemType::Conflict,
+            "VNF package {id} has content already, or an upload is under way",
+            id = id.to_string(),
+        )
+        .into(),
         StoreError::NotFound => Problem::not_found("VNF package", &id.to_string()).into(),
         other => other.into(),
     }

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::domain::manifest::Manifest;
 use crate::domain::package::DefinitionFile;
-use crate::domain::problem::Problem;
+use crate::domain::problem::{Problem, ProblemType, Values, problem};
 use crate::domain::text::names;
 use crate::domain::text::type_name;
 use crate::package::manifest;
@@ -49,14 +49,14 @@ impl ChangeParams {
             Some(Value::String(kind)) if kind == ROLLING_UPDATE => {}
             Some(Value::String(other)) => {
                 let shown: String = other.chars().take(64).collect();
-                let text =
-                    format!("additionalParams.upgrade_type '{shown}' is not supported: there is {ROLLING_UPDATE}");
-                return Err(Problem::unprocessable(text));
+                return Err(problem!(
+                    ProblemType::Unprocessable,
+                    "additionalParams.upgrade_type '{value}' is not supported; use {allowed}",
+                    value = shown,
+                    allowed = ROLLING_UPDATE,
+                ));
             }
-            Some(other) => {
-                let text = format!("additionalParams.upgrade_type must be a string, not {}", type_name(other));
-                return Err(Problem::bad_request(text));
-            }
+            Some(other) => return Err(wrong_type("upgrade_type", "a string", other)),
         }
         let vdu = |entry: &Value| entry.get("vdu_id").and_then(Value::as_str).map(str::to_owned);
         let vdus = match params.get("vdu_params") {
@@ -81,44 +81,58 @@ impl InstantiateParams {
     /// # Errors
     /// 400 naming a parameter of the wrong type.
     pub fn read(params: &Map<String, Value>) -> Result<Self, Problem> {
-        let wrong = |name: &str, wanted: &str, value: &Value| {
-            Problem::bad_request(format!("additionalParams.{name} must be {wanted}, not {}", type_name(value)))
-        };
         let create_namespace = match params.get("createNamespace") {
             None => false,
             Some(Value::Bool(create)) => *create,
             // Some NFVOs send every value as a string.
             Some(Value::String(text)) if text == "true" || text == "false" => text == "true",
-            Some(other) => return Err(wrong("createNamespace", "a boolean", other)),
+            Some(other) => return Err(wrong_type("createNamespace", "a boolean", other)),
         };
         let definition_files = match params.get(DEFINITION_FILES) {
             None => None,
             Some(Value::Array(paths)) => {
                 let paths: Option<Vec<String>> = paths.iter().map(|path| path.as_str().map(str::to_owned)).collect();
-                Some(paths.ok_or_else(|| {
-                    Problem::bad_request(format!("additionalParams.{DEFINITION_FILES} must be an array of strings"))
-                })?)
+                Some(
+                    paths.ok_or_else(|| {
+                        definition_files_problem(ProblemType::BadRequest, "must be an array of strings")
+                    })?,
+                )
             }
             // From NFVOs that send strings only: a JSON array, or paths separated by commas.
             Some(Value::String(text)) => Some(paths_in(text)?),
-            Some(other) => return Err(wrong(DEFINITION_FILES, "an array of strings", other)),
+            Some(other) => return Err(wrong_type(DEFINITION_FILES, "an array of strings", other)),
         };
         if definition_files.as_ref().is_some_and(|paths| paths.len() > MAX_DEFINITION_FILES) {
-            return Err(Problem::unprocessable(format!(
-                "additionalParams.{DEFINITION_FILES} names more than {MAX_DEFINITION_FILES} files"
-            )));
+            return Err(problem!(
+                ProblemType::Unprocessable,
+                "additionalParams.{parameter} names more than {limit} files",
+                parameter = DEFINITION_FILES,
+                limit = MAX_DEFINITION_FILES,
+            ));
         }
         Ok(Self { namespace: params.get("namespace").cloned(), create_namespace, definition_files })
     }
+}
+
+fn wrong_type(parameter: &str, expected: &str, value: &Value) -> Problem {
+    problem!(
+        ProblemType::BadRequest,
+        "additionalParams.{parameter} must be {expected}, not {actual}",
+        parameter = parameter,
+        expected = expected,
+        actual = type_name(value),
+    )
+}
+
+fn definition_files_problem(kind: ProblemType, reason: &str) -> Problem {
+    problem!(kind, "additionalParams.{parameter} {reason}", parameter = DEFINITION_FILES, reason = reason)
 }
 
 /// The paths in a text: a JSON array, or separated by commas.
 fn paths_in(text: &str) -> Result<Vec<String>, Problem> {
     if text.trim_start().starts_with('[') {
         return serde_json::from_str(text).map_err(|_| {
-            Problem::bad_request(format!(
-                "additionalParams.{DEFINITION_FILES} is a string that is no JSON array of strings"
-            ))
+            definition_files_problem(ProblemType::BadRequest, "is a string that is no JSON array of strings")
         });
     }
     Ok(text.split(',').map(|path| path.trim().to_owned()).filter(|path| !path.is_empty()).collect())
@@ -134,9 +148,11 @@ pub fn manifests(files: &[DefinitionFile], chosen: Option<&[String]>) -> Result<
         Some(chosen) => Cow::Owned(select(files, chosen)?),
     };
     if files.is_empty() {
-        return Err(Problem::unprocessable(format!(
-            "there is no definition file to instantiate: name some in additionalParams.{DEFINITION_FILES}"
-        )));
+        return Err(problem!(
+            ProblemType::Unprocessable,
+            "there is no definition file to instantiate: name some in additionalParams.{parameter}",
+            parameter = DEFINITION_FILES,
+        ));
     }
     let manifests = manifest::read(&files)?;
     if manifests.is_empty() {
@@ -149,11 +165,13 @@ fn select(files: &[DefinitionFile], chosen: &[String]) -> Result<Vec<DefinitionF
     let has = |path: &String| files.iter().any(|file| file.path == *path);
     let missing: Vec<&String> = chosen.iter().filter(|path| !has(path)).collect();
     if !missing.is_empty() {
-        return Err(Problem::unprocessable(format!(
-            "additionalParams.{DEFINITION_FILES} names {}, which the package does not list as a YAML or JSON artifact; it lists: {}",
-            names(missing.into_iter()),
-            names(files.iter().map(|file| &file.path))
-        )));
+        return Err(problem!(
+            ProblemType::Unprocessable,
+            "additionalParams.{parameter} names {files}, which the package does not list as a YAML or JSON artifact; it lists: {allowed}",
+            parameter = DEFINITION_FILES,
+            files = missing.into_iter().collect::<Values>(),
+            allowed = files.iter().map(|file| &file.path).collect::<Values>(),
+        ));
     }
     // In the order of the request, each once.
     let mut seen = std::collections::HashSet::new();

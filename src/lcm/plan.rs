@@ -14,7 +14,7 @@ use crate::domain::namespace::Namespace;
 use crate::domain::op_occ::{LcmOperation, VnfLcmOpOcc};
 use crate::domain::operate::{StopMethod, stop_method};
 use crate::domain::plan::{Plan, PodRef, ReplicaChange, Step, apply_all, operate, remove_all};
-use crate::domain::problem::Problem;
+use crate::domain::problem::{Problem, ProblemType, problem};
 use crate::domain::render::{self, RenderInput};
 use crate::domain::resource::{ObjectKey, Resource};
 use crate::domain::scale::{ScaleLevels, check_profiles, initial_levels, instances, scaled, scaled_to};
@@ -309,7 +309,9 @@ impl Planner<'_> {
     }
 
     pub(super) fn request<T: DeserializeOwned>(&self) -> Result<T, Problem> {
-        serde_json::from_value(self.op.params.clone())
-            .map_err(|error| Problem::unprocessable(format!("the stored request can't be read: {error}")))
+        serde_json::from_value(self.op.params.clone()).map_err(|error| {
+            let reason = error.to_string();
+            problem!(ProblemType::Unprocessable, "the stored request cannot be read: {reason}", reason = reason)
+        })
     }
 }

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use crate::clock::{Clock, Ids};
 use crate::domain::ids::{ProjectId, SubscriptionId};
 use crate::domain::interface::Edition;
-use crate::domain::problem::Problem;
+use crate::domain::problem::{Problem, ProblemType, problem};
 use crate::domain::subscription::{AuthType, Authentication, CLIENT_PASSWORD, PASSWORD, Subscription, Verbosity};
 use crate::domain::vim::Secrets;
 use crate::error::internal;
@@ -132,7 +132,11 @@ fn package_filter(edition: Edition, mut filter: PkgmNotificationsFilter) -> Resu
 fn kept(filter: &impl Serialize) -> Result<Map<String, Value>, Problem> {
     let filter = serde_json::to_value(filter).map_err(|error| internal(&error))?;
     if filter.to_string().len() > MAX_FILTER {
-        return Err(Problem::unprocessable(format!("filter: it is larger than {MAX_FILTER} bytes")));
+        return Err(problem!(
+            ProblemType::Unprocessable,
+            "filter: it is larger than {limit} bytes",
+            limit = MAX_FILTER,
+        ));
     }
     Ok(match canonical(filter) {
         Value::Object(members) => members,
@@ -168,9 +172,12 @@ fn check_uri(name: &str, uri: &str) -> Result<(), Problem> {
     if uri.len() <= MAX_URI && uri.parse().is_ok_and(is_usable) {
         return Ok(());
     }
-    Err(Problem::unprocessable(format!(
-        "{name} must be an absolute http or https URI of at most {MAX_URI} characters, without user and password"
-    )))
+    Err(problem!(
+        ProblemType::Unprocessable,
+        "{member} must be an absolute http or https URI of at most {limit} characters, without user and password",
+        member = name,
+        limit = MAX_URI,
+    ))
 }
 
 fn authentication(given: SubscriptionAuthentication, has_certificate: bool) -> Result<Authentication, Problem> {

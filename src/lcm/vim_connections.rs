@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::domain::ids::{ProjectId, VimId, VnfLcmOpOccId};
 use crate::domain::instance::VnfInstance;
-use crate::domain::problem::Problem;
+use crate::domain::problem::{Problem, ProblemType, problem};
 use crate::domain::vim::{Vim, VimConnection};
 use crate::error::ApiError;
 use crate::lcm::modify;
@@ -87,10 +87,13 @@ impl VimConnections<'_> {
         {
             return Ok(());
         }
-        Err(Problem::conflict(format!(
+        Err(problem!(
+            ProblemType::Conflict,
             "the VNF has, or may have, objects in namespace '{namespace}' of the VIM of vimConnectionInfo '{key}': it stays \
-             there until it is terminated or its instantiation is rolled back; credentials may change"
-        ))
+             there until it is terminated or its instantiation is rolled back; credentials may change",
+            namespace = namespace.as_str(),
+            key = key,
+        )
         .into())
     }
 
@@ -128,7 +131,9 @@ impl VimConnections<'_> {
     }
 
     async fn check_connection(&self, key: &str, connection: &VimConnection) -> Result<(), ApiError> {
-        let wrong = |text: String| Problem::unprocessable(format!("vimConnectionInfo '{key}': {text}"));
+        let wrong = |reason: String| {
+            problem!(ProblemType::Unprocessable, "vimConnectionInfo '{key}': {reason}", key = key, reason = reason,)
+        };
         if !connection.is_kubernetes() {
             return Err(wrong(format!(
                 "vimType '{}' is not supported; use ETSINFV.KUBERNETES.V_1",

@@ -17,7 +17,7 @@ use tracing::Instrument as _;
 use tracing::field::Empty;
 
 use crate::domain::mask::Mask;
-use crate::domain::problem::{Problem, ProblemType};
+use crate::domain::problem::{ProblemType, problem};
 use crate::domain::secret::Secret;
 use crate::metrics::GrantMetrics;
 use crate::nfvo::{GrantDecision, Nfvo, NfvoError};
@@ -196,16 +196,18 @@ impl GrantClient {
             }
             StatusCode::FORBIDDEN => {
                 let reason = problem_text(body.as_deref()).unwrap_or_else(|| "it gave no reason".to_owned());
-                let text = format!("the NFVO refused the grant: {reason}");
-                Err(NfvoError::Permanent(Problem::new(ProblemType::GrantRefused, text)))
+                let problem =
+                    problem!(ProblemType::GrantRefused, "the NFVO refused the grant: {reason}", reason = reason);
+                Err(NfvoError::Permanent(problem))
             }
             StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS => {
                 Err(unreachable(answered(status, body.as_deref())))
             }
             status if status.is_server_error() => Err(unreachable(answered(status, body.as_deref()))),
             status => {
-                let text = format!("the NFVO gave no grant: {}", answered(status, body.as_deref()));
-                Err(NfvoError::Permanent(Problem::new(ProblemType::GrantFailed, text)))
+                let reason = answered(status, body.as_deref());
+                let problem = problem!(ProblemType::GrantFailed, "the NFVO gave no grant: {reason}", reason = reason);
+                Err(NfvoError::Permanent(problem))
             }
         }
     }
@@ -238,12 +240,12 @@ impl Nfvo for GrantClient {
 }
 
 fn unreachable(reason: String) -> NfvoError {
-    NfvoError::Retryable(Problem::new(ProblemType::NfvoUnreachable, format!("the NFVO gave no grant: {reason}")))
+    NfvoError::Retryable(problem!(ProblemType::NfvoUnreachable, "the NFVO gave no grant: {reason}", reason = reason,))
 }
 
 /// `defect` continues "the NFVO's answer".
 fn invalid_grant(defect: &str) -> NfvoError {
-    NfvoError::Permanent(Problem::new(ProblemType::GrantInvalid, format!("the NFVO's answer {defect}")))
+    NfvoError::Permanent(problem!(ProblemType::GrantInvalid, "the NFVO's answer {reason}", reason = defect))
 }
 
 fn answered(status: StatusCode, body: Option<&[u8]>) -> String {
