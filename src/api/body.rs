@@ -12,7 +12,7 @@ use actix_web::http::header::CONTENT_TYPE;
 use actix_web::{FromRequest, HttpRequest, web};
 use serde::de::DeserializeOwned;
 
-use super::load::{self, Load};
+use crate::api::load::{self, Load};
 use crate::domain::problem::{Problem, ProblemType, problem};
 use crate::error::{ApiError, internal, invalid_body};
 use crate::sol003::{Edition, Interface};

@@ -15,7 +15,7 @@ use actix_web::{Error, HttpRequest, web};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
-use crate::api::Api;
+use crate::api::context::Api;
 use crate::api::instance_cache::InstanceCache;
 use crate::config::clients::{Client, ErrorType};
 

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use actix_web::{HttpResponse, web};
 
-use crate::api::Api;
 use crate::api::body::Id;
+use crate::api::context::Api;
 use crate::domain::ids::VnfInstanceId;
 use crate::domain::instance::VnfState;
 use crate::domain::operate::{StopMethod, stop_method};
@@ -23,10 +23,10 @@ const DEADLINE: Duration = Duration::from_secs(30);
 
 /// `GET /vnf_instances/{id}/drift`.
 ///
-/// Object by object, what differs from what was last applied, and who changed it. An extension of Gybe. While an operation
-/// of the instance runs, what it has not done yet shows as drift.
+/// The differences of each object from its intent, and who made them. An extension of Gybe. While an operation of the instance
+/// runs, its remaining changes show as drift.
 #[utoipa::path(get, path = "/vnf_instances/{id}/drift", tag = "vnf_instances", params(("id" = String, Path)),
-    responses((status = 200, description = "How the objects stand to their intent; compared by a dry run of applying it again", body = Drift),
+    responses((status = 200, description = "The differences of the objects from their intent, found by a dry run of applying it again", body = Drift),
         (status = 403, description = "The VIM's credential may not get or patch the objects", body = ProblemDetails),
         (status = 404, body = ProblemDetails), (status = 409, description = "NOT_INSTANTIATED", body = ProblemDetails),
         (status = 504, description = "The cluster does not answer", body = ProblemDetails)))]

@@ -9,8 +9,8 @@ use actix_web::web::Bytes;
 use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
 use serde_json::{Map, Value};
 
-use crate::api::Api;
 use crate::api::body::{Id, Json};
+use crate::api::context::Api;
 use crate::api::list::{BATCH, List, PageTexts};
 use crate::api::selectors::Selection;
 use crate::domain::ids::{VnfInstanceId, VnfLcmOpOccId};

@@ -7,8 +7,9 @@ use actix_web::web::{Bytes, Query};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 
+use crate::api::context::Api;
+use crate::api::page;
 use crate::api::selectors::Selection;
-use crate::api::{Api, page};
 use crate::domain::problem::{Problem, ProblemType, Values, problem};
 use crate::error::{ApiError, internal};
 use crate::sol003::{Edition, Interface};

@@ -7,7 +7,7 @@ use actix_web::http::header::{ALLOW, CONTENT_RANGE, CONTENT_TYPE, HeaderName, He
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpRequest, HttpResponse};
 
-use super::clients;
+use crate::api::clients;
 use crate::config::clients::ErrorType;
 use crate::domain::problem::{Problem, ProblemType, problem};
 use crate::error::{ApiError, PROBLEM_JSON, response};

@@ -11,7 +11,7 @@ use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::{Error, web};
 
-use super::Api;
+use crate::api::context::Api;
 use crate::domain::problem::{Problem, ProblemType, problem};
 use crate::error::response;
 use crate::sol003::{Edition, Interface};

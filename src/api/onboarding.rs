@@ -3,8 +3,8 @@
 use actix_web::http::header::CONTENT_TYPE;
 use actix_web::{HttpRequest, HttpResponse, web};
 
-use crate::api::Api;
 use crate::api::body::{Id, Json};
+use crate::api::context::Api;
 use crate::api::load::{self, Load};
 use crate::domain::ids::VnfPkgId;
 use crate::domain::package::PackageSource;

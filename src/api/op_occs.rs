@@ -2,8 +2,8 @@
 
 use actix_web::{HttpRequest, HttpResponse, web};
 
-use crate::api::Api;
 use crate::api::body::{Id, Json};
+use crate::api::context::Api;
 use crate::api::list::List;
 use crate::domain::ids::VnfLcmOpOccId;
 use crate::domain::op_occ::{OpState, VnfLcmOpOcc as Domain};

@@ -10,9 +10,10 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use mime::Mime;
 use serde::Deserialize;
 
+use crate::api::context::Api;
 use crate::api::negotiate::accepts;
 use crate::api::packages::PackageId;
-use crate::api::{Api, range};
+use crate::api::range;
 use crate::blocking::blocking;
 use crate::domain::package::ArtifactInfo;
 use crate::domain::problem::{Problem, ProblemType, Values, problem};

@@ -10,8 +10,8 @@ use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::api::Api;
 use crate::api::body::{Id, Json};
+use crate::api::context::Api;
 use crate::api::list::List;
 use crate::domain::ids::VnfPkgId;
 use crate::domain::package::{Content, Onboarding, OperationalState, VnfPackage};

@@ -4,8 +4,8 @@
 use actix_web::http::header::LOCATION;
 use actix_web::{HttpRequest, HttpResponse, web};
 
-use crate::api::Api;
 use crate::api::body::{Id, Json};
+use crate::api::context::Api;
 use crate::api::list::List;
 use crate::config::CallbackTest;
 use crate::domain::ids::SubscriptionId;

@@ -3,8 +3,8 @@
 
 use actix_web::{HttpResponse, web};
 
-use crate::api::Api;
 use crate::api::body::Id;
+use crate::api::context::Api;
 use crate::domain::ids::VnfInstanceId;
 use crate::domain::problem::{Problem, ProblemType};
 use crate::error::ApiError;

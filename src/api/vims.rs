@@ -9,8 +9,8 @@ use actix_web::web::Query;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::{Value, json};
 
-use crate::api::Api;
 use crate::api::body::{Id, Json};
+use crate::api::context::Api;
 use crate::domain::ids::VimId;
 use crate::domain::problem::{Problem, ProblemType, Values, problem};
 use crate::domain::secret::masked_members;

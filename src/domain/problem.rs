@@ -60,7 +60,7 @@ const MAX_QUOTED: usize = 1024;
 const MAX_ELEMENTS: usize = 100;
 
 impl Problem {
-    /// A problem whose `detail` quotes no value; for others, see [`problem!`].
+    /// A problem whose `detail` quotes no value; for others, use the macro `problem!`.
     pub fn new(kind: ProblemType, detail: impl Into<String>) -> Self {
         Self {
             urn: kind.urn().to_owned(),
@@ -95,7 +95,7 @@ impl Problem {
                 elements.into_iter().map(cut).collect()
             }
             Ok(other) => other,
-            // A map whose keys are no texts: none is quoted.
+            // Maps with other keys than texts, which are never quoted.
             Err(_) => return self,
         };
         self.with(member, value)

@@ -7,7 +7,6 @@ use serde_json::{Map, Value};
 use crate::domain::manifest::Manifest;
 use crate::domain::package::DefinitionFile;
 use crate::domain::problem::{Problem, ProblemType, Values, problem};
-use crate::domain::text::names;
 use crate::domain::text::type_name;
 use crate::package::manifest;
 

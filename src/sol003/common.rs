@@ -419,7 +419,7 @@ impl InstantiatedAttributes {
     }
 }
 
-/// `_links` of a VNF instance (clause 5.5.2.2). A task link is there only while the task is possible.
+/// `_links` of a VNF instance (clause 5.5.2.2). It has the link of a task only while the task is possible.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct VnfInstanceLinks {
@@ -442,7 +442,7 @@ pub struct VnfInstanceLinks {
 }
 
 impl VnfInstanceLinks {
-    /// The links of the instance at `href`, of which `info` tells if it is INSTANTIATED.
+    /// The links of the instance at `href`; `info` is `None` if it is not INSTANTIATED.
     pub fn new(href: &str, edition: Edition, info: Option<&InstantiatedVnfInfo>) -> Self {
         let instantiated = info.is_some();
         let started = info.is_some_and(|info| info.vnf_state == VnfState::Started);
