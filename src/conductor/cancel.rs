@@ -1,8 +1,8 @@
-//! A cancel request (SOL003 clause 5.4.17), as the operation at work learns of it.
+//! A cancel request (SOL003 clause 5.4.17) for the operation that a conductor works on.
 //!
-//! [`super::lease`] hears of it from the store and says so here; [`super::steps`] looks before each request to the VIM and
-//! ends its waiting for readiness, [`super::run`] looks before each step. A removal under way is not waiting: a GRACEFUL request
-//! lets it go on until the objects are gone, which a FORCEFUL one after it cuts short.
+//! [`super::lease`] gets it from the store and passes it on here. [`super::steps`] looks before each request to the VIM and
+//! ends its wait for readiness; [`super::run`] looks before each step. A GRACEFUL request lets a removal under way go on until
+//! the objects are gone; a FORCEFUL one ends it.
 
 use std::time::Duration;
 
@@ -10,11 +10,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::domain::op_occ::CancelMode;
 
-/// Requests under way have so long to end after a FORCEFUL request. Their effects are wanted on record: rolling back must
-/// find what they made. One that the API server does not answer is given up.
-const LAST_WORDS: Duration = Duration::from_secs(2);
+/// The time that requests under way have to end after a FORCEFUL cancel request. Their effects must be recorded, so that
+/// rolling back finds what they made. A request that the API server does not answer in this time is given up.
+const FORCEFUL_GRACE: Duration = Duration::from_secs(2);
 
-/// Whether the operation is to stop, and how.
+/// The cancel request of an operation, as soon as there is one.
 #[derive(Debug, Default)]
 pub struct Cancel {
     asked: CancellationToken,
@@ -22,7 +22,7 @@ pub struct Cancel {
 }
 
 impl Cancel {
-    /// It is to stop. A FORCEFUL request stays one.
+    /// Records a request. After a FORCEFUL one, a GRACEFUL one changes nothing.
     pub fn ask(&self, mode: CancelMode) {
         if mode == CancelMode::Forceful {
             self.forced.cancel();
@@ -30,20 +30,20 @@ impl Cancel {
         self.asked.cancel();
     }
 
-    /// How it is to stop, if it is.
+    /// The pending request.
     pub fn pending(&self) -> Option<CancelMode> {
         let mode = if self.forced.is_cancelled() { CancelMode::Forceful } else { CancelMode::Graceful };
         self.asked.is_cancelled().then_some(mode)
     }
 
-    /// Ends once it is to stop: whoever only waits, stops then in either mode.
+    /// Ends once there is a request. Both modes end waiting.
     pub async fn asked(&self) {
         self.asked.cancelled().await;
     }
 
-    /// Ends once requests that are still under way are to be given up: never in GRACEFUL mode.
+    /// Ends once requests under way must be given up; never in GRACEFUL mode.
     pub async fn cut_off(&self) {
         self.forced.cancelled().await;
-        tokio::time::sleep(LAST_WORDS).await;
+        tokio::time::sleep(FORCEFUL_GRACE).await;
     }
 }

@@ -1,9 +1,9 @@
-//! STARTING where an NFVO grants operations (SOL003 clause 9): asks for a Grant after planning, goes on with what it brings.
+//! STARTING where an NFVO grants operations (SOL003 clause 9): requests a Grant after planning and applies it.
 //!
-//! A Grant that the NFVO takes its time over is not waited for: where it will be is noted, the operation is put off and
-//! claimed again, by whichever process, to look. A process killed between asking and noting that asks again; the NFVO
-//! sees the same operation twice, which the standard allows. Once there is a stored plan nothing is asked for any more,
-//! so that a retry goes on with the Grant there is.
+//! No worker waits for a Grant that the NFVO decides later: the store keeps where it will be, the operation is postponed, and
+//! the process that claims it next looks for the Grant. A process that is killed between request and write requests again;
+//! the NFVO sees the same operation twice, which the standard allows. Once there is a stored plan, no Grant is requested any
+//! more: a retry goes on with the present one.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,26 +26,26 @@ use crate::store::Granted;
 /// How operations are granted.
 #[derive(Clone)]
 pub struct Granting {
-    /// Who grants them.
+    /// The NFVO that grants them.
     pub nfvo: Arc<dyn Nfvo>,
-    /// The edition whose API the links in requests lead to.
+    /// The edition of the API that links in requests lead to.
     pub edition: Edition,
     /// Scheme, host and port of these links, without a slash at the end.
     pub base_url: String,
-    /// From an operation's acceptance, its Grant is waited for so long.
+    /// The longest time from the acceptance of an operation to its Grant.
     pub patience: Duration,
-    /// From an operation's acceptance, it is not asked for before this: the answer to the request, and the notification
-    /// that the operation is STARTING, are to be there first (clause 5.4.1.1).
+    /// The shortest time from the acceptance of an operation to the request for its Grant: the response to the client and the
+    /// notification of STARTING come first (clause 5.4.1.1).
     pub head_start: Duration,
 }
 
-/// The shortest and the longest pause before a Grant is looked for again, whatever the NFVO says.
+/// The shortest and the longest pause before the next look for a Grant, whatever the NFVO says.
 const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(60)];
-/// The longest pause if the NFVO says nothing.
+/// The longest pause if the NFVO names none.
 const LONGEST_OWN_PAUSE: Duration = Duration::from_secs(10);
 
 impl Execution<'_> {
-    /// The plan, its inventory rows and what was granted. `scope` becomes the one that the Grant says.
+    /// The plan, its inventory rows and the Grant. `scope` becomes the one that the Grant names.
     ///
     /// # Errors
     /// [`StepError::GrantPending`] while the NFVO has not decided; otherwise the reason why there is no plan or no Grant.
@@ -89,14 +89,14 @@ impl Execution<'_> {
         }
         let (plan, resources) = match planned {
             Some(planned) => planned,
-            // What the cluster shows may have changed while the NFVO decided: it is planned for what is there now.
+            // The cluster may have changed while the NFVO decided: the plan is for its present state.
             None => self.planned(scope.as_ref(), inventory).await?,
         };
         let grant = GrantReference { id: grant.id, uri };
         Ok((plan, resources, Granted { grant, instance: changes.instance }))
     }
 
-    /// Waits until so long after the operation's acceptance.
+    /// Waits until this long after the acceptance of the operation.
     async fn wait_until(&self, head_start: Duration, interrupted: &CancellationToken) -> Result<(), StepError> {
         let left = head_start.saturating_sub(self.waited()).min(head_start);
         tokio::select! {
@@ -107,12 +107,12 @@ impl Execution<'_> {
         }
     }
 
-    /// Since the operation's acceptance, by the clocks of two processes.
+    /// The time since the acceptance of the operation, by the clocks of two processes.
     fn waited(&self) -> Duration {
         (self.conductor.clock.now() - self.op.start_time).try_into().unwrap_or(Duration::ZERO)
     }
 
-    /// The NFVO's answer, unless something else is over before.
+    /// The answer of the NFVO, unless the operation is interrupted or cancelled before.
     async fn answer(
         &self,
         exchange: impl Future<Output = Result<GrantDecision, NfvoError>>,
@@ -121,13 +121,13 @@ impl Execution<'_> {
         tokio::select! {
             biased;
             () = interrupted.cancelled() => Err(StepError::Interrupted),
-            // Nothing was made that would have to be known.
+            // Nothing was made yet that must be recorded.
             () = self.cancel.asked() => Err(StepError::Cancelled),
             decision = exchange => decision.map_err(StepError::from),
         }
     }
 
-    /// How long until the Grant is looked for again.
+    /// The time until the next look for the Grant.
     fn pause(&self, patience: Duration, retry_after: Option<Duration>) -> Result<Duration, StepError> {
         let waited = self.waited();
         let left = patience.saturating_sub(waited);

@@ -1,4 +1,4 @@
-//! Keeping a lease while its operation runs.
+//! Keeps the lease of an operation while a conductor works on it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,15 +11,15 @@ use tracing::Instrument as _;
 use crate::conductor::cancel::Cancel;
 use crate::store::{Lease, LeaseStore, StoreError};
 
-/// Renews `lease` until `done`. Interrupts the operation when the lease is lost, or could not be renewed for two thirds
-/// of `ttl` by the monotonic clock. Requests under way are dropped then, and with them their connections; what an API server
-/// is at work on already has the remaining third to take effect, before the next owner begins. Kubernetes can't check our
-/// epoch; this bound is the fence for it.
+/// Renews `lease` until `done`. Interrupts the operation when the lease is lost, or when it could not be renewed for two
+/// thirds of `ttl` by the monotonic clock. The interrupt drops requests under way and their connections. Requests that an API
+/// server is working on already have the remaining third to take effect, before another conductor begins. Kubernetes can't
+/// check the epoch of a lease; this bound is its fence.
 ///
-/// Passes a cancel request on to `cancel`. `cancels` is the store's signal that there are some: the renewal that it brings
-/// forward tells whether one is for this operation.
+/// Passes a cancel request on to `cancel`. `cancels` is the signal of the store that there are requests: it triggers a
+/// renewal, which says whether one is for this operation.
 ///
-/// Returns whether the lease is still ours.
+/// Returns whether the lease is still held.
 pub async fn keep(
     store: Arc<dyn LeaseStore>,
     lease: &Lease,
@@ -36,8 +36,8 @@ pub async fn keep(
             Ok(()) = cancels.changed() => {}
             () = tokio::time::sleep(ttl / 6) => {}
         }
-        // In a task of its own: a database that is cut off without a word may keep it waiting past the deadline, and a
-        // call of the store is never dropped half-way.
+        // In a task of its own: a database that stops answering may keep it waiting past the deadline, and a call of the
+        // store must run to its end.
         let begun = Instant::now();
         let renewal = tokio::spawn({
             let (store, lease) = (Arc::clone(&store), Lease { op: lease.op, epoch: lease.epoch });
@@ -62,7 +62,7 @@ pub async fn keep(
         if renewed {
             deadline = begun + ttl * 2 / 3;
         } else if Instant::now() >= deadline {
-            tracing::error!(op.id = %lease.op, "operation {} is interrupted: its lease may be over", lease.op);
+            tracing::error!(op.id = %lease.op, "operation {} is interrupted: its lease may have expired", lease.op);
             interrupted.cancel();
             return false;
         }

@@ -1,14 +1,14 @@
-//! Takes operations from the store and drives them to their end.
+//! Claims operations from the store and carries them out.
 //!
-//! [`Conductor::run`] sleeps until the store wakes it or something falls due, claims one operation at a time and runs
-//! each in a task of its own under a lease ([`lease`]). What an operation does is its stored plan; [`run`] replays it
-//! from the first step that is not done, [`steps`] does one step, [`outcome`] says what the instance is afterwards,
-//! [`persist`] writes what became of it. [`cancel`] is how it learns that it is to stop, [`grant`] what an NFVO has to say before
-//! anything is made, [`unattended`] what is done where it stopped and nobody decides.
+//! [`Conductor::run`] sleeps until the store wakes it or something is due, claims a few operations and runs each in a task of
+//! its own under a lease ([`lease`]). An operation does what its stored plan says: [`run`] replays the plan from the first
+//! step that is not done, [`steps`] does one step, [`outcome`] says what the instance is afterwards, [`persist`] writes the
+//! conclusion. [`cancel`] holds a cancel request, [`grant`] requests a grant from an NFVO before anything is made,
+//! [`unattended`] ends operations that nobody decides about. What each event does to an op occurrence is decided in
+//! [`crate::domain::transition`].
 //!
-//! A conductor may be killed anywhere: its lease runs out (on SQLite: is void when the process starts again) and the
-//! next claim goes on with the same step. Steps may therefore run twice, and are written so. An operation whose work panics
-//! is put off as by a passing error, at once and for so many attempts only.
+//! A conductor may be killed anywhere: its lease expires (on SQLite it is void when the process starts again) and the next
+//! claim goes on with the same step. So steps may run twice, and are safe to. A panic counts as a failed attempt.
 
 pub mod cancel;
 pub mod grant;
@@ -40,33 +40,33 @@ use crate::traces::{self, TRACES};
 /// How a conductor works.
 #[derive(Clone, Debug)]
 pub struct ConductorConfig {
-    /// Who holds its leases: unique among the running processes.
+    /// The owner of its leases: unique among the running processes.
     pub owner: String,
-    /// Operations worked on at once.
+    /// The most operations it works on at once.
     pub max_operations: usize,
-    /// A lease that is not renewed for so long is up for others.
+    /// A lease expires if it is not renewed for this long.
     pub lease_ttl: Duration,
-    /// How long to wait for objects to become ready.
+    /// How long to wait until objects are ready.
     pub patience: ReadinessTimeouts,
-    /// How long to wait for objects to be gone.
+    /// How long to wait until objects are gone.
     pub removal_timeout: Duration,
 }
 
-/// Drives operations. See the module's documentation.
+/// Carries operations out. See the module's documentation.
 pub struct Conductor {
     store: Arc<dyn Store>,
     driver: Arc<dyn Driver>,
     clock: Arc<dyn Clock>,
     settings: ConductorConfig,
-    /// `None`: every operation is.
+    /// `None`: no grant is required.
     granting: Option<Granting>,
     slots: Arc<Semaphore>,
     metrics: OperationMetrics,
 }
 
-/// Operations claimed at once. A few, so that conductors share what comes in a burst.
+/// Operations claimed at once. Few, so that conductors share a burst.
 const AT_ONCE: u32 = 8;
-/// Without a wake-up, the store is asked again after this long: a wake-up from another process may be lost while its
+/// Without a signal, the store is asked again after this long: the signal of another process may be lost while its
 /// connection is down.
 const RESCAN: Duration = Duration::from_secs(30);
 /// The pause after the store failed.
@@ -83,7 +83,7 @@ impl Conductor {
         Self::granted(store, driver, clock, settings, None)
     }
 
-    /// A conductor whose operations are granted by somebody, if anybody is to.
+    /// A conductor whose operations need a grant if `granting` is given.
     pub fn granted(
         store: Arc<dyn Store>,
         driver: Arc<dyn Driver>,
@@ -95,13 +95,13 @@ impl Conductor {
         Arc::new(Self { store, driver, clock, settings, granting, slots, metrics: OperationMetrics::default() })
     }
 
-    /// What it counts.
+    /// The figures it counts.
     pub fn metrics(&self) -> OperationMetrics {
         self.metrics.clone()
     }
 
-    /// Works until `stop`; then claims no more, lets every operation stop at the next place where it can be taken up
-    /// again, hands them over and returns.
+    /// Works until `stop`. Then it claims no more, lets each operation stop where another conductor can go on, hands them over
+    /// and returns.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
         let tasks = TaskTracker::new();
         let wake = self.store.wake();
@@ -110,13 +110,13 @@ impl Conductor {
                 () = stop.cancelled() => break,
                 slot = Arc::clone(&self.slots).acquire_owned() => slot,
             };
-            // They are never closed.
+            // The semaphore is never closed.
             let Ok(mut slots) = slots else { break };
-            // One statement for several that wait; or for one, so that there are no more statements than these two.
+            // One statement for several operations, or for one: two prepared statements in all.
             if let Ok(more) = Arc::clone(&self.slots).try_acquire_many_owned(AT_ONCE - 1) {
                 slots.merge(more);
             }
-            // Registered before looking, so that a wake-up between looking and sleeping is not lost.
+            // Registered before the claim, so that a signal between claim and sleep is not lost.
             let woken = wake.notified();
             tokio::pin!(woken);
             woken.as_mut().enable();
@@ -154,7 +154,7 @@ impl Conductor {
         tasks.wait().await;
     }
 
-    /// Runs one claimed operation under its lease, until it ends, is put off or is somebody else's.
+    /// Runs one claimed operation under its lease, until it ends, is postponed, or the lease is lost.
     async fn operate(&self, claimed: Claimed, cancels: watch::Receiver<()>, stop: &CancellationToken) {
         let Claimed { lease, op, instance, plan, steps_done, attempt, pending_grant } = claimed;
         let _held = self.metrics.lease();
@@ -199,7 +199,7 @@ impl Conductor {
     }
 }
 
-/// Whatever is logged while an operation is worked on says which one it is about; and its part of its request's trace.
+/// The span that adds the operation to each line of the log, and the operation's span in the trace of its request.
 fn spans(claimed: &Claimed) -> [tracing::Span; 2] {
     let Claimed { lease, op, attempt, .. } = claimed;
     let span = tracing::info_span!("operation", op.id = %op.id, vnf_instance.id = %op.vnf_instance_id);

@@ -122,7 +122,7 @@ impl Steps<'_> {
                 if is_last { Ok(()) } else { self.record(done).await }
             }
             Step::DeletePods { pods } => {
-                self.hold().await?;
+                self.renew_lease().await?;
                 let timeout = conductor.settings.removal_timeout + time_to_end(None, self.inventory);
                 let gone = conductor.driver.delete_pods(self.scope, pods, timeout);
                 let gone = self.answers(stream::once(gone)).await?.pop();
@@ -134,7 +134,7 @@ impl Steps<'_> {
                 self.record(StepChanges { states, ..done }).await
             }
             Step::EndPods { objects, grace_seconds } => {
-                self.hold().await?;
+                self.renew_lease().await?;
                 let rows = self.rows(objects);
                 let grace = grace_seconds.map(|seconds| Duration::from_secs(seconds.into()));
                 let timeout = conductor.settings.removal_timeout + time_to_end(grace, &rows);
@@ -150,9 +150,9 @@ impl Steps<'_> {
         }
     }
 
-    /// Renews the lease before the cluster is changed: who was held up past its end learns of it here; and of a cancel
-    /// request, if the signal that there is one has not come through.
-    async fn hold(&self) -> Result<(), StepError> {
+    /// Renews the lease before the cluster is changed. A conductor that was held up until its lease expired finds out here, and
+    /// a cancel request whose signal was lost is found, too.
+    async fn renew_lease(&self) -> Result<(), StepError> {
         let asked = self.conductor.store.renew(self.lease, self.conductor.settings.lease_ttl).await?;
         asked.map_or(Ok(()), |mode| {
             self.cancel.ask(mode);
@@ -171,8 +171,8 @@ impl Steps<'_> {
         self.apply(index, rows, true).await
     }
 
-    /// Those of `wanted` that are to be ensured, with what is known of the objects. An object that was there and is not
-    /// wanted any more as it was has a row as it was: it is written anew once the object is as wanted.
+    /// The rows of `wanted` to apply, with the states of their objects. The inventory keeps the old row of an object until the
+    /// object is as wanted.
     fn unmade(&self, wanted: &[Resource]) -> Vec<Resource> {
         let with_state = |row: &Resource| match change::find(self.inventory, &row.key) {
             Some(now) if change::is_unchanged_job(now, row) => None,
@@ -182,8 +182,8 @@ impl Steps<'_> {
         wanted.iter().filter_map(with_state).collect()
     }
 
-    /// Ensures `rows`. If they are new, each becomes the row of the inventory once its object is there; before that, those
-    /// without any row are added.
+    /// Applies the objects of `rows`. If `are_new`, each row is written to the inventory once its object is applied; objects
+    /// without a row get one before.
     async fn apply(&mut self, index: usize, rows: Vec<Resource>, are_new: bool) -> Result<(), StepError> {
         let Conductor { store, settings, .. } = self.conductor;
         let wanted = rows.len();
@@ -195,11 +195,11 @@ impl Steps<'_> {
         let added: Vec<Resource> =
             added.into_iter().map(|row| Resource { state: ResourceState::Intent, ..row.clone() }).collect();
         if absent.is_empty() && added.is_empty() {
-            self.hold().await?;
+            self.renew_lease().await?;
         } else if !has_stored_intents
             && let Some(mode) = store.record_intent(self.lease, settings.lease_ttl, &absent, &added).await?
         {
-            // Nothing is asked for then, and the rows are `Planned` again, or gone.
+            // No request is sent then, and the rows are `Planned` again or removed.
             self.cancel.ask(mode);
         }
         self.inventory.extend(added.iter().cloned());
@@ -208,7 +208,7 @@ impl Steps<'_> {
             .into_iter()
             .partition(|(_, answer)| matches!(answer, Some(Err(error)) if error.kind == InfraErrorKind::Gone));
         if !gone.is_empty() {
-            // Deleted behind our back. They get other uids than those on record, which are to be forgotten before.
+            // Somebody deleted the objects. They get new uids: the recorded ones are removed first.
             let keys: Vec<ObjectKey> = gone.iter().filter_map(|(row, _)| self.known(&row.key)).cloned().collect();
             let states = keys.iter().map(|key| (key.clone(), ResourceState::Intent)).collect();
             self.record(StepChanges { steps_done: index, states, ..StepChanges::default() }).await?;
@@ -222,16 +222,16 @@ impl Steps<'_> {
         for (row, result) in answers {
             match result {
                 Some(Ok(AppliedObject { uid, owned })) => {
-                    // Of another version of its group, it is the same object.
+                    // The row may name another version of the API group for the same object.
                     changes.removed.extend(self.known(&row.key).filter(|known| **known != row.key).cloned());
                     let state = ResourceState::Present { uid, owned };
                     changes.states.push((row.key.clone(), state.clone()));
                     changes.rows.extend(are_new.then_some(Resource { state, ..row }));
                     ensured += 1;
                 }
-                // Whether a passing error left the object there is not known: the row stays an intent.
+                // After a transient error the object may or may not exist: the row stays an intent.
                 Some(Err(error)) if error.is_transient() => errors.push(error),
-                // Refused, or not even asked for.
+                // Refused, or the request was not sent.
                 refused => {
                     match self.known(&row.key) {
                         Some(key) if added.iter().any(|added| added.key == *key) => changes.removed.push(key.clone()),
@@ -252,7 +252,7 @@ impl Steps<'_> {
         if ensured == wanted { Ok(()) } else { Err(StepError::Cancelled) }
     }
 
-    /// Asks for `rows` to be there. Those without an answer were not asked for, or not answered in time.
+    /// Applies the objects of `rows`. `None`: the request was not sent, or not answered in time.
     async fn ensure(
         &self,
         rows: Vec<Resource>,
@@ -268,7 +268,7 @@ impl Steps<'_> {
         self.answers(answers.buffer_unordered(CONCURRENCY)).await
     }
 
-    /// Removes what can't be changed into what `wanted` says.
+    /// Deletes objects that cannot be updated in place to what `wanted` says.
     async fn clear(&mut self, index: usize, wanted: &[Resource]) -> Result<(), StepError> {
         let is_doomed =
             |now: &&Resource| change::find(wanted, &now.key).is_some_and(|row| change::must_be_replaced(now, row));
@@ -279,7 +279,7 @@ impl Steps<'_> {
         self.remove(index, doomed, None, Then::Become(wanted)).await
     }
 
-    /// Removes the objects of `rows`, of which it is said what becomes of them then.
+    /// Deletes the objects of `rows`; `then` says what happens to the rows.
     async fn remove(
         &mut self,
         index: usize,
@@ -288,7 +288,7 @@ impl Steps<'_> {
         then: Then<'_>,
     ) -> Result<(), StepError> {
         let conductor = self.conductor;
-        self.hold().await?;
+        self.renew_lease().await?;
         let (scope, cancel) = (self.scope, self.cancel);
         let grace = grace.map(|seconds| Duration::from_secs(seconds.into()));
         let wanted = rows.len();
@@ -325,7 +325,7 @@ impl Steps<'_> {
         if removed == wanted { Ok(()) } else { Err(StepError::Cancelled) }
     }
 
-    /// What comes of requests: of all, or of those that were answered when a forceful cancel cut the others off.
+    /// The answers to requests: all, or those that arrived before a forceful cancel request ended the others.
     async fn answers<T>(&self, requests: impl Stream<Item = T>) -> Result<Vec<T>, StepError> {
         let mut requests = pin!(requests);
         let mut cut_off = pin!(self.cancel.cut_off());
@@ -343,12 +343,12 @@ impl Steps<'_> {
         }
     }
 
-    /// The rows of `objects`; an object that has no row any more was removed by an earlier run of the step.
+    /// The rows of `objects`. An object without a row was removed by an earlier run of the step.
     fn rows(&self, objects: &[ObjectKey]) -> Vec<Resource> {
         objects.iter().filter_map(|key| self.inventory.iter().find(|row| row.key == *key)).cloned().collect()
     }
 
-    /// The key under which the inventory has the object.
+    /// The key of the object in the inventory.
     fn known(&self, key: &ObjectKey) -> Option<&ObjectKey> {
         change::find(self.inventory, key).map(|row| &row.key)
     }
@@ -414,15 +414,15 @@ impl Then<'_> {
     }
 }
 
-/// The longest time that pods of `rows` are waited for to end: until the request has them killed, or as long as their own
-/// manifests give them. Either may be any number; what is stuck is to be heard of some day.
+/// The time that the pods of `rows` have to terminate: the grace period of the request, or the longest of their manifests. At
+/// most a day, since either may be any number and stuck pods must be reported some day.
 fn time_to_end(grace: Option<Duration>, rows: &[Resource]) -> Duration {
     const DAY: Duration = Duration::from_secs(24 * 3600);
     let own = || Duration::from_secs(rows.iter().map(Resource::termination_grace).max().unwrap_or(0));
     grace.unwrap_or_else(own).min(DAY)
 }
 
-/// One error for all: it passes only if all do, and says what each of the first says.
+/// One error for all: it is transient only if all are, and has the texts of the first ten.
 fn worst(errors: Vec<InfraError>) -> Result<(), StepError> {
     const SHOWN: usize = 10;
     let more = errors.len().saturating_sub(SHOWN);

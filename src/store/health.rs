@@ -15,39 +15,39 @@ use crate::store::StoreError;
 /// The state of the store itself, for health checks and metrics.
 #[async_trait]
 pub trait HealthStore: Send + Sync {
-    /// How much there is to do, from the index of what is not over.
+    /// Figures of the operations that are not over.
     async fn queue(&self) -> Result<QueueStats, StoreError>;
-    /// How much there is to send.
+    /// Figures of the outbox.
     async fn outbox_depth(&self) -> Result<OutboxStats, StoreError>;
-    /// The failures of this store, as they are counted.
+    /// The counters of failures of this store.
     fn metrics(&self) -> StoreMetrics;
-    /// One round trip to the database: whether it answers.
+    /// Makes one round trip to the database.
     async fn ping(&self) -> Result<(), StoreError>;
 }
 
 /// The operations that are not over.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct QueueStats {
-    /// How many are in each state; those without any are left out.
+    /// The number of operations by state, without states that have none.
     pub states: Vec<(OpState, u64)>,
-    /// How many are due and held by nobody.
+    /// Operations that are due and that no conductor holds.
     pub waiting: u64,
-    /// How long the one of them that has waited longest could have been worked on.
+    /// The longest time that one of them has been due.
     pub oldest: Option<Duration>,
 }
 
-/// How much there is to send.
+/// The outbox.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OutboxStats {
-    /// Notifications to be sent.
+    /// Notifications that wait for delivery.
     pub waiting: u64,
-    /// Notifications that are not sent any more unless the operator asks.
+    /// Notifications that are sent again only if the operator asks.
     pub parked: u64,
-    /// How long the one that has waited longest could have been sent.
+    /// The longest time that a waiting notification has been due.
     pub oldest: Option<Duration>,
 }
 
-/// An operation that is not over, for people who look for what it hangs on. It holds no secrets.
+/// An operation that is not over, for people who look for the cause of a delay. It holds no secrets.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LiveOperation {
@@ -55,36 +55,36 @@ pub struct LiveOperation {
     pub id: VnfLcmOpOccId,
     /// Its VNF instance.
     pub vnf_instance_id: VnfInstanceId,
-    /// What it does.
+    /// The kind of operation.
     pub operation: LcmOperation,
-    /// Where it stands.
+    /// Its state.
     pub state: OpState,
     /// Steps of the current direction that are done.
     pub steps_done: u64,
     /// Steps of the current direction; `None` until it is planned.
     pub steps: Option<usize>,
-    /// How often the current step was put off.
+    /// Attempts at the current step that failed.
     pub attempt: u64,
-    /// Not worked on before this.
+    /// No conductor works on it before this time.
     #[serde(with = "time::serde::rfc3339")]
     pub not_before: OffsetDateTime,
-    /// Why it stopped or was put off last.
+    /// Why it stopped, or why the last attempt failed.
     pub error: Option<Problem>,
-    /// The grant that it waits for: where the NFVO said it would be.
+    /// The URI of the grant that it waits for.
     pub awaited_grant: Option<String>,
-    /// Who works on it.
+    /// The lease of the conductor that works on it.
     pub lease: Option<LiveLease>,
 }
 
-/// A lease that has not run out.
+/// A lease that has not expired.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LiveLease {
-    /// The conductor, as it calls itself in its log.
+    /// The conductor, under its name in the log.
     pub owner: String,
-    /// How often the operation was claimed.
+    /// The number of claims of the operation.
     pub epoch: i64,
-    /// When it runs out unless it is renewed.
+    /// When it expires unless it is renewed.
     #[serde(with = "time::serde::rfc3339")]
     pub until: OffsetDateTime,
 }

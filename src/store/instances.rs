@@ -15,9 +15,9 @@ use crate::store::{Page, PageCursor, StoreError};
 /// VNF instances and their inventories.
 #[async_trait]
 pub trait InstanceStore: Send + Sync {
-    /// Adds an instance. `Stale` if its package is no longer there and ENABLED.
+    /// Adds an instance. `Stale` unless its package exists and is ENABLED.
     async fn create_instance(&self, instance: &VnfInstance) -> Result<(), StoreError>;
-    /// Adds an instance, unless a request with that key has made one that is still there.
+    /// Adds an instance, unless an earlier request with that key has added one that still exists.
     async fn create_instance_once(
         &self,
         instance: &VnfInstance,
@@ -25,85 +25,85 @@ pub trait InstanceStore: Send + Sync {
     ) -> Result<CreateOutcome, StoreError>;
     /// One instance.
     async fn instance(&self, project: &ProjectId, id: VnfInstanceId) -> Result<VnfInstance, StoreError>;
-    /// The version of one instance: what [`InstanceStore::instance`] would give has no older one.
+    /// The version of one instance. [`InstanceStore::instance`] returns that version or a newer one afterwards.
     async fn instance_version(&self, project: &ProjectId, id: VnfInstanceId) -> Result<i64, StoreError>;
     /// A page of a project's instances, oldest first.
     async fn list_instances(&self, project: &ProjectId, page: &Page<'_>) -> Result<Vec<Listed>, StoreError>;
-    /// Those of `ids` that are there, in any order.
+    /// The instances of `ids` that exist, in any order.
     async fn instances(&self, project: &ProjectId, ids: &[VnfInstanceId]) -> Result<Vec<VnfInstance>, StoreError>;
-    /// Removes an instance that is NOT_INSTANTIATED. `OtherVersion` unless it is of one of `versions`, if there are any,
-    /// `Stale` if it is instantiated, `InUse` while its inventory has rows, `Busy` while an operation is not over. Its
-    /// finished op occurrences stay.
+    /// Removes an instance that is NOT_INSTANTIATED; its finished op occurrences stay. `OtherVersion` if `versions` is given
+    /// and lacks its version, `Stale` if it is instantiated, `InUse` while its inventory has rows, `Busy` while an operation
+    /// is not over.
     async fn delete_instance(
         &self,
         project: &ProjectId,
         id: VnfInstanceId,
         versions: Option<&[i64]>,
     ) -> Result<(), StoreError>;
-    /// Where the INSTANTIATED ones of all projects are: of `ids`, or of all there are.
+    /// The locations of INSTANTIATED instances of all projects: those of `ids`, or all.
     async fn instantiated(&self, ids: Option<&[VnfInstanceId]>) -> Result<Vec<InstanceLocation>, StoreError>;
     /// Replaces `instantiated_vnf_info` by that of `instance`, if the version is still `instance.version` (`Stale` if not),
     /// the instance is INSTANTIATED (`Stale`) and no operation of it is live (`Busy`).
     async fn refresh_instance(&self, instance: &VnfInstance) -> Result<(), StoreError>;
     /// The inventory of an instance, in the order in which the objects were planned.
     async fn resources(&self, id: VnfInstanceId) -> Result<Vec<Resource>, StoreError>;
-    /// Tells of instances whose operation has come to a final state, in this process or (PostgreSQL) in another, from now
-    /// on. One that lags behind must look at all instances, as after [`OperationEnded::Any`]. Another process's may be missed if that
+    /// Receives each operation that enters a final state from now on, in this process or (PostgreSQL) in another. A receiver
+    /// that lags must look at all instances, as after [`OperationEnded::Any`]. The signal of another process is lost if that
     /// process is killed.
     fn endings(&self) -> broadcast::Receiver<OperationEnded>;
 }
 
-/// What tells a request that is repeated from another one (the `Idempotency-Key` header).
+/// Identifies a repeated request (the `Idempotency-Key` header).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdempotencyKey {
-    /// As the caller sent it.
+    /// The key as the caller sent it.
     pub key: String,
-    /// The same for equal requests.
+    /// A digest of the request: the same for equal requests.
     pub fingerprint: String,
 }
 
-/// What [`InstanceStore::create_instance_once`](InstanceStore::create_instance_once) did.
+/// The result of [`InstanceStore::create_instance_once`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CreateOutcome {
     /// The instance was added.
     Created,
-    /// An equal request has made that one.
+    /// An equal request has added this instance before.
     Existing(VnfInstanceId),
-    /// Another request has used the key.
+    /// A different request has used the key.
     KeyConflict,
 }
 
 /// An instance in a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listed {
-    /// Which.
+    /// Its identifier.
     pub id: VnfInstanceId,
-    /// Where.
+    /// Its position in the list.
     pub place: PageCursor,
     /// Its present version.
     pub version: i64,
 }
 
-/// Where an INSTANTIATED instance is, and what of it is to be looked at.
+/// Where an INSTANTIATED instance is, and the kinds of its objects to watch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct InstanceLocation {
     /// The instance.
     pub id: VnfInstanceId,
     /// Its tenant.
     pub project_id: ProjectId,
-    /// The `vimConnectionInfo` entry of the VIM it lives in.
+    /// The `vimConnectionInfo` entry of its VIM.
     pub home: Option<VimConnection>,
-    /// Where its objects are.
+    /// The namespace of its objects.
     pub namespace: Namespace,
     /// The kinds of its objects that realise VDUs or are volumes.
     pub kinds: BTreeSet<String>,
 }
 
-/// What [`InstanceStore::endings`] tells.
+/// A signal of [`InstanceStore::endings`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OperationEnded {
-    /// An operation of this instance is over.
+    /// An operation of this instance has ended.
     One(VnfInstanceId),
-    /// Any may be, or a VIM was changed: look at all.
+    /// Operations of any instances may have ended, or a VIM has changed: look at all instances.
     Any,
 }

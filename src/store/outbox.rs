@@ -13,28 +13,28 @@ use crate::store::StoreError;
 /// The outbox: notifications that are not delivered yet.
 #[async_trait]
 pub trait OutboxStore: Send + Sync {
-    /// What is in the outbox for a subscription, in order, at most `limit`; nothing if there is no such subscription.
+    /// Up to `limit` undelivered notifications of a subscription, in order; none if there is no such subscription.
     async fn undelivered(
         &self,
         project: &ProjectId,
         id: SubscriptionId,
         limit: usize,
     ) -> Result<Vec<Undelivered>, StoreError>;
-    /// Has all that is parked for a subscription sent again, and what waits at once; tells how many were parked.
+    /// Sends the parked notifications of a subscription again and those that wait at once. Returns how many were parked.
     async fn resend(&self, project: &ProjectId, id: SubscriptionId) -> Result<u64, StoreError>;
-    /// Takes the subscription that was put off longest ago of those that there is something to send to now and that nobody
-    /// sends to (or whose lease ran out).
+    /// Claims the subscription that was postponed longest ago of those that have something due and that nobody holds (or whose
+    /// lease has expired).
     async fn claim_subscription(&self, owner: &str, ttl: Duration) -> Result<OutboxClaim, StoreError>;
-    /// What is to be sent next, at most `limit`: one per VNF instance and one of packages, the first that waits.
+    /// Up to `limit` notifications to send next: the first that waits of each VNF instance, and the first of packages.
     async fn next_notifications(&self, lease: &OutboxLease, limit: usize) -> Result<Vec<Notification>, StoreError>;
-    /// Makes the lease run for `ttl` from now. `LeaseLost` if it is lost, as the three below.
+    /// Makes the lease expire `ttl` from now. `LeaseLost` if it is lost, as for the three below.
     async fn renew_subscription(&self, lease: &OutboxLease, ttl: Duration) -> Result<(), StoreError>;
-    /// Forgets what was delivered, parks what was refused, and makes the lease run for `ttl` from now.
+    /// Removes delivered notifications, parks refused ones, and makes the lease expire `ttl` from now.
     async fn record_sent(&self, lease: &OutboxLease, ttl: Duration, sent: &Sent) -> Result<(), StoreError>;
-    /// Gives up the lease.
+    /// Releases the lease.
     async fn release_subscription(&self, lease: OutboxLease) -> Result<(), StoreError>;
-    /// Sends nothing more for `delay`, for that reason, and gives up the lease. What could have been sent for longer than
-    /// `patience` is parked.
+    /// Postpones the subscription by `delay` because of `reason` and releases the lease. Notifications that were due for longer
+    /// than `patience` are parked.
     async fn put_off_subscription(
         &self,
         lease: OutboxLease,
@@ -43,33 +43,32 @@ pub trait OutboxStore: Send + Sync {
         reason: &str,
         patience: Duration,
     ) -> Result<(), StoreError>;
-    /// Fires (`notify_waiters`) when there may be something to send that this process put into the outbox, or somebody
-    /// subscribed: register before looking. Another process's changes are its own to send; should it be killed, look now
-    /// and then.
+    /// Fires (`notify_waiters`) when this process has put something into the outbox or somebody has subscribed. Register before
+    /// looking. Another process sends its changes itself; look from time to time in case it is killed.
     fn outbox(&self) -> Arc<Notify>;
 }
 
-/// The right to send to a subscription until it runs out. Not `Clone`, as [`Lease`].
+/// The right to send to a subscription until it expires. Not `Clone`, like [`Lease`](crate::store::Lease).
 #[derive(Debug)]
 pub struct OutboxLease {
     /// The subscription.
     pub subscription: SubscriptionId,
-    /// The fence: each claim counts it up, each write of who sends compares it.
+    /// The fence: each claim increments it, each write of the holder compares it.
     pub epoch: i64,
 }
 
 /// A subscription to send to.
 #[derive(Debug)]
 pub struct ClaimedSubscription {
-    /// The right to.
+    /// The right to send to it.
     pub lease: OutboxLease,
     /// The subscription.
     pub subscription: Subscription,
-    /// How often it was put off since something was delivered.
+    /// How often it was postponed since the last delivery.
     pub attempt: u32,
 }
 
-/// What [`OutboxStore::claim_subscription`] found.
+/// The result of [`OutboxStore::claim_subscription`].
 #[derive(Debug)]
 pub enum OutboxClaim {
     /// There is something to send.
@@ -78,11 +77,11 @@ pub enum OutboxClaim {
     Idle(Option<Duration>),
 }
 
-/// What became of notifications, by their positions.
+/// The results of a wave of notifications, by their positions.
 #[derive(Debug, Default)]
 pub struct Sent {
-    /// Taken by the subscriber.
+    /// The subscriber took them.
     pub delivered: Vec<i64>,
-    /// Not taken, with the reason, and not to be sent again by itself.
+    /// The subscriber refused them, for that reason: they are not sent again automatically.
     pub refused: Vec<(i64, String)>,
 }

@@ -6,17 +6,17 @@ use uuid::Uuid;
 use crate::store::attributes::Filter;
 use crate::store::sql;
 
-/// A place in a list, which is ordered by the time at which things began, then by id.
+/// A position in a list. Lists are ordered by start or creation time, then by id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PageCursor {
     /// Milliseconds since the epoch.
     pub at: i64,
-    /// What is there, or was there.
+    /// The id of the element, which may be deleted by now.
     pub id: Uuid,
 }
 
 impl PageCursor {
-    /// The place of what is called `id` and began at `time`.
+    /// The position of the element `id` of `time`.
     pub fn of(time: OffsetDateTime, id: Uuid) -> Self {
         Self { at: sql::millis(time), id }
     }
@@ -25,9 +25,9 @@ impl PageCursor {
 /// A part of a list.
 #[derive(Clone, Copy, Debug)]
 pub struct Page<'a> {
-    /// Of what the list is to have.
+    /// Elements that do not match it are left out.
     pub filter: &'a Filter,
-    /// The place it begins after; `None`: at the beginning.
+    /// The page starts after this position; `None`: at the start of the list.
     pub after: Option<PageCursor>,
     /// The most elements.
     pub limit: usize,

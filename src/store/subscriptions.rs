@@ -17,18 +17,18 @@ pub trait SubscriptionStore: Send + Sync {
     async fn create_subscription(&self, subscription: &Subscription) -> Result<Subscribed, StoreError>;
     /// One subscription.
     async fn subscription(&self, project: &ProjectId, id: SubscriptionId) -> Result<Subscription, StoreError>;
-    /// A page of a project's subscriptions to changes of that kind, oldest first.
+    /// A page of a project's subscriptions of that interface, oldest first.
     async fn subscriptions(
         &self,
         project: &ProjectId,
         interface: Interface,
         page: &Page<'_>,
     ) -> Result<Vec<Subscription>, StoreError>;
-    /// Removes a subscription and what was to be sent to it.
+    /// Removes a subscription and its undelivered notifications.
     async fn delete_subscription(&self, project: &ProjectId, id: SubscriptionId) -> Result<(), StoreError>;
 }
 
-/// What [`SubscriptionStore::create_subscription`] did.
+/// The result of [`SubscriptionStore::create_subscription`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subscribed {
     /// The subscription was added.

@@ -20,9 +20,9 @@ pub trait VimStore: Send + Sync {
     async fn default_vim(&self, project: &ProjectId) -> Result<Vim, StoreError>;
     /// All VIMs of a project, oldest first.
     async fn vims(&self, project: &ProjectId) -> Result<Vec<Vim>, StoreError>;
-    /// Replaces all but the id, project and `created_at`, if the VIM was last updated at `seen` (`Stale` if not). Errors as
+    /// Replaces all but the id, project and `created_at`. `Stale` unless the VIM was last updated at `seen`; other errors as for
     /// [`VimStore::create_vim`].
     async fn update_vim(&self, vim: &Vim, seen: Option<OffsetDateTime>) -> Result<(), StoreError>;
-    /// Removes a VIM. `InUse` while a VNF instance's `vim_connections` name it in a `vim_id`.
+    /// Removes a VIM. `InUse` while a `vim_id` of a VNF instance's `vim_connections` names it.
     async fn delete_vim(&self, project: &ProjectId, id: VimId) -> Result<(), StoreError>;
 }

@@ -1,11 +1,11 @@
-//! Keeps what is told of INSTANTIATED instances true while no operation works on them: VNFCs, volumes and scale levels
-//! follow pods that are replaced, replicas that are edited and objects that are removed behind our back.
+//! Keeps INSTANTIATED instances up to date while no operation works on them: VNFCs, volumes and scale levels follow pods
+//! that are replaced, replicas that somebody edits and objects that somebody deletes.
 //!
-//! [`View::run`] is one loop, run by every process that conducts (`docs/adr/0005-watch-driven-view.md`). For each cluster
-//! access, namespace and kind there is one watch, shared by all instances there; what it tells is kept in a [`NamespaceCache`], cut
-//! down to what matters. Where that changes for an instance, the instance is due: it is computed anew from the room and
-//! written, unless an operation is live, which then is waited for, or nothing differs. Nothing is asked of any cluster again
-//! and again; an instance to which nothing happens has no task, no timer and no row read.
+//! [`View::run`] is one loop in every process with a conductor (`docs/adr/0005-watch-driven-view.md`). There is one watch for
+//! each cluster access, namespace and kind, shared by all instances there. A [`NamespaceCache`] keeps the parts that matter.
+//! When they change for an instance, the instance is computed from the cache and written if it differs; during a live
+//! operation, after that has ended. No cluster is polled. An instance to which nothing happens needs no task, no timer and
+//! no read of its row.
 
 mod namespace_cache;
 mod refresh;
@@ -28,100 +28,101 @@ use crate::infra::{Observer, WatchEvent};
 use crate::lcm::access::{AccessError, access};
 use crate::store::{InstanceLocation, OperationEnded, Store, StoreError};
 use namespace_cache::NamespaceCache;
-use refresh::{Outcome, refresh};
+use refresh::{RefreshResult, refresh};
 
-/// What happens within this time of a first change is looked at together.
+/// Changes within this time after a first one are processed together.
 const DEBOUNCE: Duration = Duration::from_millis(200);
-/// Instances computed at once.
-const AT_ONCE: usize = 8;
+/// The most instances that are refreshed at once.
+const CONCURRENT_REFRESHES: usize = 8;
 /// The pause after the store failed.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
-/// The list of instances is read again after this long, though nothing was told: the word of a process that was killed
-/// may be lost.
+/// The list of instances is read again after this long without a signal: the signal of a process that was killed may be
+/// lost.
 const RESCAN: Duration = Duration::from_secs(600);
 
-/// Keeps instances true. See the module's documentation.
+/// Keeps instances up to date. See the module's documentation.
 pub struct View {
     store: Arc<dyn Store>,
     observer: Arc<dyn Observer>,
 }
 
 impl View {
-    /// A view that does not look yet.
+    /// A view that is not running yet.
     pub fn new(store: Arc<dyn Store>, observer: Arc<dyn Observer>) -> Self {
         Self { store, observer }
     }
 
-    /// Looks until `stop`.
+    /// Runs until `stop`.
     pub async fn run(self, stop: CancellationToken) {
         let mut endings = self.store.endings();
-        let mut eye = ViewState::new(self);
+        let mut state = ViewState::new(self);
         loop {
-            let (due, rescan) = (eye.due, eye.scanned + RESCAN);
+            let (due, rescan) = (state.due, state.last_scan + RESCAN);
             tokio::select! {
                 () = stop.cancelled() => break,
                 ended = endings.recv() => match ended {
-                    Ok(OperationEnded::One(instance)) => eye.ended(instance),
-                    Ok(OperationEnded::Any) | Err(RecvError::Lagged(_)) => eye.look_at_all(),
+                    Ok(OperationEnded::One(instance)) => state.ended(instance),
+                    Ok(OperationEnded::Any) | Err(RecvError::Lagged(_)) => state.mark_all_stale(),
                     Err(RecvError::Closed) => break,
                 },
-                Some((room, kind, sighting)) = eye.sightings.next() => eye.see(room, kind, sighting),
-                Some((instance, outcome)) = eye.refreshing.next() => eye.refreshed(instance, outcome),
-                () = sleep_until(due.unwrap_or(rescan)), if due.is_some() => eye.act().await,
-                () = sleep_until(rescan) => eye.look_at_all(),
+                Some((cache, kind, event)) = state.watch_events.next() => state.on_watch_event(cache, kind, event),
+                Some((instance, outcome)) = state.refreshing.next() => state.refreshed(instance, outcome),
+                () = sleep_until(due.unwrap_or(rescan)), if due.is_some() => state.process_due().await,
+                () = sleep_until(rescan) => state.mark_all_stale(),
             }
         }
-        // A call of the store is run to its end.
-        while eye.refreshing.next().await.is_some() {}
+        // Calls of the store run to their end.
+        while state.refreshing.next().await.is_some() {}
     }
 }
 
-/// Names a room for as long as it is there.
+/// Identifies a cache while it exists.
 type NamespaceCacheId = u64;
 
-/// What is known to the view.
+/// The state of the loop.
 struct ViewState {
     view: View,
-    rooms: HashMap<NamespaceCacheId, CachedNamespace>,
-    /// The rooms of a namespace: one per access.
+    caches: HashMap<NamespaceCacheId, CachedNamespace>,
+    /// The caches of a namespace: one per access.
     by_namespace: HashMap<Namespace, Vec<NamespaceCacheId>>,
-    next_room: NamespaceCacheId,
-    homes: HashMap<VnfInstanceId, Home>,
-    sightings: SelectAll<BoxStream<'static, (NamespaceCacheId, ObservedKind, WatchEvent)>>,
-    /// Instances with something to be done; all others are as they should be.
+    next_cache_id: NamespaceCacheId,
+    assignments: HashMap<VnfInstanceId, Assignment>,
+    watch_events: SelectAll<BoxStream<'static, (NamespaceCacheId, ObservedKind, WatchEvent)>>,
+    /// Instances to refresh; all others are up to date.
     pending: HashMap<VnfInstanceId, Pending>,
-    refreshing: FuturesUnordered<BoxFuture<'static, (VnfInstanceId, Outcome)>>,
-    /// Whose whereabouts are to be read again: of these, or of all.
-    moved: Vec<VnfInstanceId>,
-    all_moved: bool,
-    /// When something is to be done, if anything is.
+    refreshing: FuturesUnordered<BoxFuture<'static, (VnfInstanceId, RefreshResult)>>,
+    /// Instances whose locations must be read again.
+    stale_locations: Vec<VnfInstanceId>,
+    /// Whether the locations of all instances must be read again.
+    all_locations_stale: bool,
+    /// When the loop has work to do.
     due: Option<Instant>,
-    /// When all whereabouts were last read.
-    scanned: Instant,
+    /// When the locations of all instances were read last.
+    last_scan: Instant,
 }
 
-/// A room and where it is.
+/// The cache of a namespace, and how to reach that.
 struct CachedNamespace {
     access: VimAccess,
     namespace: Namespace,
-    room: NamespaceCache,
-    /// Ends its watches.
+    cache: NamespaceCache,
+    /// Ends the watches.
     closed: CancellationToken,
 }
 
-/// Where an instance is.
-struct Home {
-    room: NamespaceCacheId,
+/// The cache that an instance is in.
+struct Assignment {
+    cache: NamespaceCacheId,
     project: ProjectId,
 }
 
 /// What an instance waits for.
 enum Pending {
-    /// To be computed.
+    /// It must be refreshed.
     Due,
-    /// Being computed; whether more has happened since.
+    /// It is being refreshed; `again`: it has changed since.
     Running { again: bool },
-    /// For its live operation to end.
+    /// Its live operation must end.
     Operation,
 }
 
@@ -129,17 +130,17 @@ impl ViewState {
     fn new(view: View) -> Self {
         Self {
             view,
-            rooms: HashMap::new(),
+            caches: HashMap::new(),
             by_namespace: HashMap::new(),
-            next_room: 0,
-            homes: HashMap::new(),
-            sightings: SelectAll::new(),
+            next_cache_id: 0,
+            assignments: HashMap::new(),
+            watch_events: SelectAll::new(),
             pending: HashMap::new(),
             refreshing: FuturesUnordered::new(),
-            moved: Vec::new(),
-            all_moved: true,
+            stale_locations: Vec::new(),
+            all_locations_stale: true,
             due: Some(Instant::now()),
-            scanned: Instant::now(),
+            last_scan: Instant::now(),
         }
     }
 
@@ -148,7 +149,7 @@ impl ViewState {
         self.due = Some(self.due.map_or(at, |due| due.min(at)));
     }
 
-    /// Something happened to the instance.
+    /// The instance has changed.
     fn mark(&mut self, instance: VnfInstanceId) {
         match self.pending.entry(instance).or_insert(Pending::Due) {
             Pending::Running { again } => *again = true,
@@ -157,9 +158,9 @@ impl ViewState {
         self.due_within(DEBOUNCE);
     }
 
-    /// An operation of the instance is over: it may be somewhere else now, and what changed meanwhile is to be written.
+    /// An operation of the instance has ended: its location may have changed, and changes during the operation must be written.
     fn ended(&mut self, instance: VnfInstanceId) {
-        self.moved.push(instance);
+        self.stale_locations.push(instance);
         match self.pending.get_mut(&instance) {
             Some(pending @ Pending::Operation) => *pending = Pending::Due,
             Some(Pending::Running { again }) => *again = true,
@@ -168,169 +169,169 @@ impl ViewState {
         self.due_within(DEBOUNCE);
     }
 
-    fn look_at_all(&mut self) {
-        self.all_moved = true;
+    fn mark_all_stale(&mut self) {
+        self.all_locations_stale = true;
         for pending in self.pending.values_mut().filter(|pending| matches!(pending, Pending::Operation)) {
             *pending = Pending::Due;
         }
-        // Not again before it was done: the timer would fire without end.
-        self.scanned = Instant::now();
+        // Set at once: the timer would fire again and again until the scan.
+        self.last_scan = Instant::now();
         self.due_within(DEBOUNCE);
     }
 
-    fn see(&mut self, room: NamespaceCacheId, kind: ObservedKind, sighting: WatchEvent) {
-        let Some(place) = self.rooms.get_mut(&room) else { return };
-        if let WatchEvent::Unavailable(why) = &sighting
-            && !place.room.is_hidden(kind)
+    fn on_watch_event(&mut self, cache: NamespaceCacheId, kind: ObservedKind, event: WatchEvent) {
+        let Some(cached) = self.caches.get_mut(&cache) else { return };
+        if let WatchEvent::Unavailable(why) = &event
+            && !cached.cache.is_unavailable(kind)
         {
-            tracing::warn!(namespace = %place.namespace, "the {kind:?}s can't be watched; what depends on them is not kept up to date: {why}");
+            tracing::warn!(namespace = %cached.namespace, "the {kind:?}s can't be watched; what depends on them is not kept up to date: {why}");
         }
-        place.room.take(kind, sighting).into_iter().for_each(|instance| self.mark(instance));
+        cached.cache.apply(kind, event).into_iter().for_each(|instance| self.mark(instance));
     }
 
-    fn refreshed(&mut self, instance: VnfInstanceId, outcome: Outcome) {
+    fn refreshed(&mut self, instance: VnfInstanceId, outcome: RefreshResult) {
         let again = matches!(self.pending.remove(&instance), Some(Pending::Running { again: true }));
         match outcome {
-            _ if !self.homes.contains_key(&instance) => {}
-            Outcome::Failed => {
+            _ if !self.assignments.contains_key(&instance) => {}
+            RefreshResult::Failed => {
                 self.pending.insert(instance, Pending::Due);
                 return self.due_within(STORE_PAUSE);
             }
             _ if again => self.mark(instance),
-            Outcome::Done => {}
-            Outcome::Busy => {
+            RefreshResult::Done => {}
+            RefreshResult::Busy => {
                 self.pending.insert(instance, Pending::Operation);
             }
         }
-        // Others may have waited for a free place.
+        // Other instances may have waited for a free slot.
         if self.pending.values().any(|pending| matches!(pending, Pending::Due)) {
             self.due_within(Duration::ZERO);
         }
     }
 
-    /// Reads whereabouts that may have changed, then computes what is due.
-    async fn act(&mut self) {
+    /// Reads locations that may have changed, then refreshes instances that are due.
+    async fn process_due(&mut self) {
         self.due = None;
-        if (self.all_moved || !self.moved.is_empty())
-            && let Err(error) = self.find().await
+        if (self.all_locations_stale || !self.stale_locations.is_empty())
+            && let Err(error) = self.update_locations().await
         {
             tracing::error!(error = &error as &dyn std::error::Error, "where the VNF instances are can't be read");
             self.due_within(STORE_PAUSE);
             return;
         }
         let due = self.pending.iter_mut().filter(|(_, pending)| matches!(pending, Pending::Due));
-        for (instance, pending) in due.take(AT_ONCE.saturating_sub(self.refreshing.len())) {
-            let Some(home) = self.homes.get(instance) else { continue };
-            let Some(place) = self.rooms.get(&home.room) else { continue };
+        for (instance, pending) in due.take(CONCURRENT_REFRESHES.saturating_sub(self.refreshing.len())) {
+            let Some(home) = self.assignments.get(instance) else { continue };
+            let Some(cached) = self.caches.get(&home.cache) else { continue };
             *pending = Pending::Running { again: false };
             let (id, store, project) = (*instance, Arc::clone(&self.view.store), home.project.clone());
-            let sight = place.room.sight(id);
-            // A task of its own: this one may soon wait for the store itself, and would keep from going on what has a
-            // connection already.
-            let refreshed = tokio::spawn(async move { refresh(&*store, &project, id, &sight).await });
-            self.refreshing.push(Box::pin(async move { (id, refreshed.await.unwrap_or(Outcome::Failed)) }));
+            let snapshot = cached.cache.snapshot(id);
+            // In a task of its own: this loop may soon wait for a connection of the store, and must not block a refresh that has
+            // one.
+            let refreshed = tokio::spawn(async move { refresh(&*store, &project, id, &snapshot).await });
+            self.refreshing.push(Box::pin(async move { (id, refreshed.await.unwrap_or(RefreshResult::Failed)) }));
         }
     }
 
-    /// Reads where the instances are, and puts each into its room.
-    async fn find(&mut self) -> Result<(), StoreError> {
-        let moved = (!self.all_moved).then(|| std::mem::take(&mut self.moved));
-        let found = match self.view.store.instantiated(moved.as_deref()).await {
+    /// Reads the locations of instances and assigns each to its cache.
+    async fn update_locations(&mut self) -> Result<(), StoreError> {
+        let stale_locations = (!self.all_locations_stale).then(|| std::mem::take(&mut self.stale_locations));
+        let found = match self.view.store.instantiated(stale_locations.as_deref()).await {
             Ok(found) => found,
             Err(error) => {
-                self.moved.extend(moved.into_iter().flatten());
+                self.stale_locations.extend(stale_locations.into_iter().flatten());
                 return Err(error);
             }
         };
-        self.all_moved = false;
-        if moved.is_none() {
-            self.moved.clear();
+        self.all_locations_stale = false;
+        if stale_locations.is_none() {
+            self.stale_locations.clear();
         }
-        let there: HashSet<VnfInstanceId> = found.iter().map(|it| it.id).collect();
-        let asked = moved.unwrap_or_else(|| self.homes.keys().copied().collect());
-        asked.into_iter().filter(|id| !there.contains(id)).for_each(|id| self.leave(id));
+        let there: HashSet<VnfInstanceId> = found.iter().map(|location| location.id).collect();
+        let asked = stale_locations.unwrap_or_else(|| self.assignments.keys().copied().collect());
+        asked.into_iter().filter(|id| !there.contains(id)).for_each(|id| self.remove(id));
         let mut accesses: Vec<((ProjectId, Option<_>), VimAccess)> = Vec::new();
-        for it in found {
-            // Who brought the connection, and what he calls it, differ from instance to instance of one VIM.
-            let home = it.home.clone().map(|home| VimConnection { added_by: None, vim_name: None, ..home });
-            let key = (it.project_id.clone(), home);
+        for location in found {
+            // The origin and the name of a connection differ between instances of one VIM.
+            let home = location.home.clone().map(|home| VimConnection { added_by: None, vim_name: None, ..home });
+            let key = (location.project_id.clone(), home);
             if let Some((_, access)) = accesses.iter().find(|(known, _)| *known == key) {
-                self.settle(it, access.clone());
+                self.assign(location, access.clone());
                 continue;
             }
-            match access(&*self.view.store, &it.project_id, it.home.as_ref()).await {
+            match access(&*self.view.store, &location.project_id, location.home.as_ref()).await {
                 Ok(access) => {
                     accesses.push((key, access.clone()));
-                    self.settle(it, access);
+                    self.assign(location, access);
                 }
                 Err(AccessError::Store(error)) => {
-                    self.all_moved = true;
+                    self.all_locations_stale = true;
                     return Err(error);
                 }
                 Err(error @ AccessError::Unusable(_)) => {
-                    tracing::warn!(vnf_instance.id = %it.id, "VNF instance {} can't be watched: {error}", it.id);
-                    self.leave(it.id);
+                    tracing::warn!(vnf_instance.id = %location.id, "VNF instance {} can't be watched: {error}", location.id);
+                    self.remove(location.id);
                 }
             }
         }
         Ok(())
     }
 
-    /// The instance is in the room of that access and its namespace.
-    fn settle(&mut self, it: InstanceLocation, access: VimAccess) {
-        let kinds = kinds_for(it.kinds.iter().map(String::as_str));
-        let there = self.by_namespace.get(&it.namespace).into_iter().flatten();
-        let room = there.copied().find(|id| self.rooms.get(id).is_some_and(|place| place.access == access));
-        if self.homes.get(&it.id).is_some_and(|home| Some(home.room) != room) {
-            self.leave(it.id);
+    /// Assigns the instance to the cache of that access and its namespace.
+    fn assign(&mut self, location: InstanceLocation, access: VimAccess) {
+        let kinds = kinds_for(location.kinds.iter().map(String::as_str));
+        let there = self.by_namespace.get(&location.namespace).into_iter().flatten();
+        let cache = there.copied().find(|id| self.caches.get(id).is_some_and(|cached| cached.access == access));
+        if self.assignments.get(&location.id).is_some_and(|home| Some(home.cache) != cache) {
+            self.remove(location.id);
         }
-        let id = room.unwrap_or_else(|| self.open(access, it.namespace));
-        let Some(place) = self.rooms.get_mut(&id) else { return };
-        for kind in place.room.want(kinds) {
-            match self.view.observer.watch(&place.access, &place.namespace, kind) {
-                Ok(sightings) => {
-                    let sightings = sightings.take_until(place.closed.clone().cancelled_owned());
-                    self.sightings.push(sightings.map(move |sighting| (id, kind, sighting)).boxed());
+        let id = cache.unwrap_or_else(|| self.open(access, location.namespace));
+        let Some(cached) = self.caches.get_mut(&id) else { return };
+        for kind in cached.cache.add_kinds(kinds) {
+            match self.view.observer.watch(&cached.access, &cached.namespace, kind) {
+                Ok(watch_events) => {
+                    let watch_events = watch_events.take_until(cached.closed.clone().cancelled_owned());
+                    self.watch_events.push(watch_events.map(move |event| (id, kind, event)).boxed());
                 }
-                Err(why) => self.sightings.push(stream::iter([(id, kind, WatchEvent::Unavailable(why))]).boxed()),
+                Err(why) => self.watch_events.push(stream::iter([(id, kind, WatchEvent::Unavailable(why))]).boxed()),
             }
         }
-        let is_new = place.room.enter(it.id);
-        let complete = place.room.is_complete();
-        self.homes.insert(it.id, Home { room: id, project: it.project_id });
-        // An incomplete room tells of all of its instances once it is complete.
+        let is_new = cached.cache.add_instance(location.id);
+        let complete = cached.cache.is_complete();
+        self.assignments.insert(location.id, Assignment { cache: id, project: location.project_id });
+        // A cache reports all of its instances when it becomes complete.
         if is_new && complete {
-            self.mark(it.id);
+            self.mark(location.id);
         }
     }
 
     fn open(&mut self, access: VimAccess, namespace: Namespace) -> NamespaceCacheId {
-        let id = self.next_room;
-        self.next_room += 1;
+        let id = self.next_cache_id;
+        self.next_cache_id += 1;
         self.by_namespace.entry(namespace.clone()).or_default().push(id);
-        self.rooms.insert(
+        self.caches.insert(
             id,
-            CachedNamespace { access, namespace, room: NamespaceCache::default(), closed: CancellationToken::new() },
+            CachedNamespace { access, namespace, cache: NamespaceCache::default(), closed: CancellationToken::new() },
         );
         id
     }
 
-    /// The instance is no longer looked at; its room closes with the last.
-    fn leave(&mut self, instance: VnfInstanceId) {
+    /// Removes the instance from its cache. A cache without instances is removed.
+    fn remove(&mut self, instance: VnfInstanceId) {
         if !matches!(self.pending.get(&instance), Some(Pending::Running { .. })) {
             self.pending.remove(&instance);
         }
-        let Some(home) = self.homes.remove(&instance) else { return };
-        let Some(place) = self.rooms.get_mut(&home.room) else { return };
-        if place.room.exit(instance) {
-            place.closed.cancel();
-            if let Some(there) = self.by_namespace.get_mut(&place.namespace) {
-                there.retain(|id| *id != home.room);
+        let Some(home) = self.assignments.remove(&instance) else { return };
+        let Some(cached) = self.caches.get_mut(&home.cache) else { return };
+        if cached.cache.remove_instance(instance) {
+            cached.closed.cancel();
+            if let Some(there) = self.by_namespace.get_mut(&cached.namespace) {
+                there.retain(|id| *id != home.cache);
                 if there.is_empty() {
-                    self.by_namespace.remove(&place.namespace);
+                    self.by_namespace.remove(&cached.namespace);
                 }
             }
-            self.rooms.remove(&home.room);
+            self.caches.remove(&home.cache);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What is seen in one namespace with one access: pure, fed by the watches, one per kind.
+//! The observed objects of one namespace, by one access. Pure: the watches, one per kind, feed it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -12,17 +12,17 @@ type Objects = BTreeMap<String, ObservedObject>;
 /// See the module's documentation.
 #[derive(Default)]
 pub struct NamespaceCache {
-    /// The instances that are looked at. Others' objects are kept as well: their instantiation may be about to end.
+    /// The instances that the view keeps up to date. Objects of others are cached, too: their instantiation may end soon.
     members: HashSet<VnfInstanceId>,
-    /// The kinds that are watched.
+    /// The watched kinds.
     wanted: BTreeSet<ObservedKind>,
-    /// Of these, what is there is known; of no others.
+    /// The objects of the kinds whose watches have listed them.
     known: HashMap<ObservedKind, HashMap<VnfInstanceId, Objects>>,
-    /// These are not to be seen.
-    hidden: BTreeSet<ObservedKind>,
+    /// The kinds that can't be watched.
+    unavailable: BTreeSet<ObservedKind>,
 }
 
-/// What is seen of one instance.
+/// The observed objects of one instance.
 pub struct InstanceSnapshot {
     /// Its objects.
     pub objects: Vec<ObservedObject>,
@@ -31,58 +31,58 @@ pub struct InstanceSnapshot {
 }
 
 impl NamespaceCache {
-    /// The kinds of `kinds` that are to be watched from now on.
-    pub fn want(&mut self, kinds: BTreeSet<ObservedKind>) -> Vec<ObservedKind> {
+    /// Adds kinds to watch. Returns those that are new.
+    pub fn add_kinds(&mut self, kinds: BTreeSet<ObservedKind>) -> Vec<ObservedKind> {
         kinds.into_iter().filter(|kind| self.wanted.insert(*kind)).collect()
     }
 
-    /// Whether the instance is new here.
-    pub fn enter(&mut self, instance: VnfInstanceId) -> bool {
+    /// Adds an instance. Returns whether it is new.
+    pub fn add_instance(&mut self, instance: VnfInstanceId) -> bool {
         self.members.insert(instance)
     }
 
-    /// The instance is gone. Whether it was the last.
-    pub fn exit(&mut self, instance: VnfInstanceId) -> bool {
+    /// Removes an instance. Returns whether it was the last.
+    pub fn remove_instance(&mut self, instance: VnfInstanceId) -> bool {
         self.members.remove(&instance);
         self.members.is_empty()
     }
 
-    /// Whether every watch has told what there is, or that it can't.
+    /// Whether every watch has listed its objects or is unavailable.
     pub fn is_complete(&self) -> bool {
-        self.wanted.iter().all(|kind| self.known.contains_key(kind) || self.hidden.contains(kind))
+        self.wanted.iter().all(|kind| self.known.contains_key(kind) || self.unavailable.contains(kind))
     }
 
-    /// Whether it is known already that the kind is not to be seen.
-    pub fn is_hidden(&self, kind: ObservedKind) -> bool {
-        self.hidden.contains(&kind)
+    /// Whether the watch of the kind is known to be unavailable.
+    pub fn is_unavailable(&self, kind: ObservedKind) -> bool {
+        self.unavailable.contains(&kind)
     }
 
-    /// Takes in what the watch of a kind tells. Returns the members for which something that matters is not as it was;
-    /// none before the room is complete, and all when it gets so.
-    pub fn take(&mut self, kind: ObservedKind, sighting: WatchEvent) -> Vec<VnfInstanceId> {
+    /// Applies an event of the watch of a kind. Returns the members whose objects differ now: none before the cache is
+    /// complete, and all when it becomes complete.
+    pub fn apply(&mut self, kind: ObservedKind, event: WatchEvent) -> Vec<VnfInstanceId> {
         let was_complete = self.is_complete();
-        let changed = match sighting {
+        let changed = match event {
             WatchEvent::All(objects) => self.replace(kind, objects),
-            WatchEvent::Changed(seen) => {
-                let instance = seen.instance;
+            WatchEvent::Changed(object) => {
+                let instance = object.instance;
                 let objects = self.known.entry(kind).or_default().entry(instance).or_default();
-                let changed = objects.get(&seen.uid) != Some(&seen);
-                objects.insert(seen.uid.clone(), seen);
+                let changed = objects.get(&object.uid) != Some(&object);
+                objects.insert(object.uid.clone(), object);
                 changed.then_some(instance).into_iter().collect()
             }
-            WatchEvent::Gone(seen) => {
+            WatchEvent::Gone(object) => {
                 let of_kind = self.known.entry(kind).or_default();
-                let Some(objects) = of_kind.get_mut(&seen.instance) else { return Vec::new() };
-                let changed = objects.remove(&seen.uid).is_some();
+                let Some(objects) = of_kind.get_mut(&object.instance) else { return Vec::new() };
+                let changed = objects.remove(&object.uid).is_some();
                 if objects.is_empty() {
-                    of_kind.remove(&seen.instance);
+                    of_kind.remove(&object.instance);
                 }
-                changed.then_some(seen.instance).into_iter().collect()
+                changed.then_some(object.instance).into_iter().collect()
             }
-            // What was seen last may be long past.
+            // The objects listed last may be outdated.
             WatchEvent::Unavailable(_) => {
                 self.known.remove(&kind);
-                self.hidden.insert(kind);
+                self.unavailable.insert(kind);
                 Vec::new()
             }
         };
@@ -93,13 +93,13 @@ impl NamespaceCache {
         }
     }
 
-    /// All objects of a kind, at the beginning or after the watch was lost. Returns whose differ from what was known.
+    /// Replaces all objects of a kind, at the start or after a lost watch. Returns the instances whose objects differ.
     fn replace(&mut self, kind: ObservedKind, objects: Vec<ObservedObject>) -> Vec<VnfInstanceId> {
         let mut now: HashMap<VnfInstanceId, Objects> = HashMap::new();
-        for seen in objects {
-            now.entry(seen.instance).or_default().insert(seen.uid.clone(), seen);
+        for object in objects {
+            now.entry(object.instance).or_default().insert(object.uid.clone(), object);
         }
-        self.hidden.remove(&kind);
+        self.unavailable.remove(&kind);
         let Some(before) = self.known.insert(kind, now) else {
             return self.members.iter().copied().collect();
         };
@@ -108,8 +108,8 @@ impl NamespaceCache {
         all.into_iter().filter(|instance| before.get(instance) != now.get(instance)).copied().collect()
     }
 
-    /// What is seen of an instance now.
-    pub fn sight(&self, instance: VnfInstanceId) -> InstanceSnapshot {
+    /// The observed objects of an instance.
+    pub fn snapshot(&self, instance: VnfInstanceId) -> InstanceSnapshot {
         let objects = self.known.values().filter_map(|of_kind| of_kind.get(&instance)).flat_map(BTreeMap::values);
         InstanceSnapshot { objects: objects.cloned().collect(), known: self.known.keys().copied().collect() }
     }
@@ -137,62 +137,66 @@ mod tests {
         }
     }
 
-    fn room(kinds: &[ObservedKind]) -> NamespaceCache {
-        let mut room = NamespaceCache::default();
-        room.want(kinds.iter().copied().collect());
-        assert!(room.enter(A) && room.enter(B));
-        room
+    fn cache(kinds: &[ObservedKind]) -> NamespaceCache {
+        let mut cache = NamespaceCache::default();
+        cache.add_kinds(kinds.iter().copied().collect());
+        assert!(cache.add_instance(A) && cache.add_instance(B));
+        cache
     }
 
-    fn told(mut instances: Vec<VnfInstanceId>) -> Vec<VnfInstanceId> {
+    fn sorted(mut instances: Vec<VnfInstanceId>) -> Vec<VnfInstanceId> {
         instances.sort_unstable();
         instances
     }
 
     #[test]
-    fn all_are_told_of_once_every_kind_is_known_and_then_only_whose_objects_change() {
-        let mut room = room(&[ObservedKind::Pod, ObservedKind::Deployment]);
-        assert_eq!(room.take(ObservedKind::Pod, WatchEvent::All(vec![pod(A, "a")])), []);
-        assert_eq!(room.take(ObservedKind::Pod, WatchEvent::Changed(pod(A, "b"))), []);
-        assert_eq!(told(room.take(ObservedKind::Deployment, WatchEvent::All(Vec::new()))), [A, B]);
-        assert_eq!(room.take(ObservedKind::Pod, WatchEvent::Changed(pod(A, "b"))), [], "nothing that matters changed");
+    fn reports_all_members_once_complete_and_then_those_that_change() {
+        let mut cache = cache(&[ObservedKind::Pod, ObservedKind::Deployment]);
+        assert_eq!(cache.apply(ObservedKind::Pod, WatchEvent::All(vec![pod(A, "a")])), []);
+        assert_eq!(cache.apply(ObservedKind::Pod, WatchEvent::Changed(pod(A, "b"))), []);
+        assert_eq!(sorted(cache.apply(ObservedKind::Deployment, WatchEvent::All(Vec::new()))), [A, B]);
         assert_eq!(
-            room.take(ObservedKind::Pod, WatchEvent::Changed(ObservedObject { active: false, ..pod(A, "b") })),
+            cache.apply(ObservedKind::Pod, WatchEvent::Changed(pod(A, "b"))),
+            [],
+            "nothing that matters changed"
+        );
+        assert_eq!(
+            cache.apply(ObservedKind::Pod, WatchEvent::Changed(ObservedObject { active: false, ..pod(A, "b") })),
             [A]
         );
-        assert_eq!(room.take(ObservedKind::Pod, WatchEvent::Gone(pod(A, "b"))), [A]);
-        assert_eq!(room.take(ObservedKind::Pod, WatchEvent::Gone(pod(B, "x"))), []);
+        assert_eq!(cache.apply(ObservedKind::Pod, WatchEvent::Gone(pod(A, "b"))), [A]);
+        assert_eq!(cache.apply(ObservedKind::Pod, WatchEvent::Gone(pod(B, "x"))), []);
     }
 
     #[test]
-    fn a_list_after_a_lost_watch_tells_of_what_changed_meanwhile() {
-        let mut room = room(&[ObservedKind::Pod]);
-        room.take(ObservedKind::Pod, WatchEvent::All(vec![pod(A, "a"), pod(B, "b")]));
-        assert_eq!(room.take(ObservedKind::Pod, WatchEvent::All(vec![pod(A, "a"), pod(B, "b2")])), [B]);
-        assert_eq!(room.take(ObservedKind::Pod, WatchEvent::All(vec![pod(B, "b2")])), [A]);
-        assert_eq!(room.take(ObservedKind::Pod, WatchEvent::All(vec![pod(B, "b2")])), []);
+    fn reports_changes_found_after_a_lost_watch() {
+        let mut cache = cache(&[ObservedKind::Pod]);
+        cache.apply(ObservedKind::Pod, WatchEvent::All(vec![pod(A, "a"), pod(B, "b")]));
+        assert_eq!(cache.apply(ObservedKind::Pod, WatchEvent::All(vec![pod(A, "a"), pod(B, "b2")])), [B]);
+        assert_eq!(cache.apply(ObservedKind::Pod, WatchEvent::All(vec![pod(B, "b2")])), [A]);
+        assert_eq!(cache.apply(ObservedKind::Pod, WatchEvent::All(vec![pod(B, "b2")])), []);
     }
 
     #[test]
-    fn a_kind_that_is_hidden_holds_nobody_up_and_is_not_known() {
-        let mut room = room(&[ObservedKind::Pod, ObservedKind::Claim]);
-        room.take(ObservedKind::Pod, WatchEvent::All(vec![pod(A, "a")]));
-        let hidden = WatchEvent::Unavailable(InfraError::denied("no"));
-        assert_eq!(told(room.take(ObservedKind::Claim, hidden)), [A, B]);
-        let sight = room.sight(A);
-        assert_eq!((sight.objects, sight.known), (vec![pod(A, "a")], BTreeSet::from([ObservedKind::Pod])));
-        assert_eq!(told(room.take(ObservedKind::Claim, WatchEvent::All(Vec::new()))), [A, B]);
+    fn unavailable_kind_does_not_block_and_is_not_known() {
+        let mut cache = cache(&[ObservedKind::Pod, ObservedKind::Claim]);
+        cache.apply(ObservedKind::Pod, WatchEvent::All(vec![pod(A, "a")]));
+        let unavailable = WatchEvent::Unavailable(InfraError::denied("no"));
+        assert_eq!(sorted(cache.apply(ObservedKind::Claim, unavailable)), [A, B]);
+        let snapshot = cache.snapshot(A);
+        assert_eq!((snapshot.objects, snapshot.known), (vec![pod(A, "a")], BTreeSet::from([ObservedKind::Pod])));
+        assert_eq!(sorted(cache.apply(ObservedKind::Claim, WatchEvent::All(Vec::new()))), [A, B]);
     }
 
     #[test]
-    fn others_objects_are_kept_for_when_they_enter_but_not_told_of() {
-        let mut room = NamespaceCache::default();
-        room.want(BTreeSet::from([ObservedKind::Pod]));
-        room.enter(A);
-        room.take(ObservedKind::Pod, WatchEvent::All(Vec::new()));
-        assert_eq!(room.take(ObservedKind::Pod, WatchEvent::Changed(pod(B, "b"))), []);
-        assert!(room.enter(B) && room.is_complete());
-        assert_eq!(room.sight(B).objects, [pod(B, "b")]);
-        assert!(!room.exit(A) && room.exit(B));
+    fn caches_objects_of_others_without_reporting_them() {
+        let mut cache = NamespaceCache::default();
+        cache.add_kinds(BTreeSet::from([ObservedKind::Pod]));
+        cache.add_instance(A);
+        cache.apply(ObservedKind::Pod, WatchEvent::All(Vec::new()));
+        assert_eq!(cache.apply(ObservedKind::Pod, WatchEvent::Changed(pod(B, "b"))), []);
+        assert!(cache.add_instance(B) && cache.is_complete());
+        assert_eq!(cache.snapshot(B).objects, [pod(B, "b")]);
+        assert!(!cache.remove_instance(A) && cache.remove_instance(B));
     }
 }

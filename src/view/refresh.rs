@@ -1,4 +1,4 @@
-//! One instance brought up to date with what is seen of it: read, computed, compared, and written if it differs.
+//! Brings one instance up to date with its observed objects: reads, computes, compares, and writes it if it differs.
 
 use super::namespace_cache::InstanceSnapshot;
 use crate::domain::ids::{ProjectId, VnfInstanceId};
@@ -11,49 +11,58 @@ use crate::store::{Store, StoreError};
 /// How often the instance may change between reading and writing.
 const ATTEMPTS: usize = 4;
 
-/// What came of it.
-pub enum Outcome {
-    /// It is as it is seen, or not there any more, or can't be read.
+/// The result of a refresh.
+pub enum RefreshResult {
+    /// The instance is up to date, or does not exist any more, or can't be read.
     Done,
-    /// An operation is live: it owns the instance.
+    /// An operation is live and owns the instance.
     Busy,
     /// The store failed.
     Failed,
 }
 
 /// Brings the instance up to date.
-pub async fn refresh(store: &dyn Store, project: &ProjectId, id: VnfInstanceId, sight: &InstanceSnapshot) -> Outcome {
+pub async fn refresh(
+    store: &dyn Store,
+    project: &ProjectId,
+    id: VnfInstanceId,
+    snapshot: &InstanceSnapshot,
+) -> RefreshResult {
     for _ in 0..ATTEMPTS {
-        match attempt(store, project, id, sight).await {
-            Ok(()) | Err(StoreError::NotFound) => return Outcome::Done,
-            Err(StoreError::Busy(_)) => return Outcome::Busy,
+        match attempt(store, project, id, snapshot).await {
+            Ok(()) | Err(StoreError::NotFound) => return RefreshResult::Done,
+            Err(StoreError::Busy(_)) => return RefreshResult::Busy,
             Err(StoreError::Stale) => {}
             Err(error) => {
                 tracing::error!(vnf_instance.id = %id, error = &error as &dyn std::error::Error, "VNF instance {id} can't be brought up to date");
-                // What can't be read now can't be read later either.
-                return if matches!(error, StoreError::Corrupt { .. }) { Outcome::Done } else { Outcome::Failed };
+                // A corrupt row stays corrupt.
+                return if matches!(error, StoreError::Corrupt { .. }) {
+                    RefreshResult::Done
+                } else {
+                    RefreshResult::Failed
+                };
             }
         }
     }
-    Outcome::Failed
+    RefreshResult::Failed
 }
 
 async fn attempt(
     store: &dyn Store,
     project: &ProjectId,
     id: VnfInstanceId,
-    sight: &InstanceSnapshot,
+    snapshot: &InstanceSnapshot,
 ) -> Result<(), StoreError> {
     let instance = store.instance(project, id).await?;
-    let Some(told) = &instance.instantiated else { return Ok(()) };
+    let Some(stored) = &instance.instantiated else { return Ok(()) };
     let inventory = store.resources(id).await?;
-    let mut info = told.clone();
-    see(&mut info, &inventory, sight);
-    // Without replicas, a stopped VNF keeps the levels that it is to be started at.
+    let mut info = stored.clone();
+    observe(&mut info, &inventory, snapshot);
+    // A stopped VNF has no replicas and keeps the levels to start at.
     if !info.scale_levels.is_empty() && info.vnf_state == VnfState::Started {
-        set_levels(store, &instance, &mut info, &inventory, sight).await?;
+        set_levels(store, &instance, &mut info, &inventory, snapshot).await?;
     }
-    if info == *told {
+    if info == *stored {
         return Ok(());
     }
     store.refresh_instance(&VnfInstance { instantiated: Some(info), ..instance }).await?;
@@ -61,35 +70,36 @@ async fn attempt(
     Ok(())
 }
 
-/// What can't be seen stays as it was.
-fn see(info: &mut InstantiatedVnfInfo, inventory: &[Resource], sight: &InstanceSnapshot) {
+/// Updates VNFCs and volumes. Kinds that can't be observed leave them unchanged.
+fn observe(info: &mut InstantiatedVnfInfo, inventory: &[Resource], snapshot: &InstanceSnapshot) {
     let via_sets = inventory.iter().any(|row| row.vdu_id.is_some() && row.key.kind == "Deployment");
-    if sight.known.contains(&ObservedKind::Pod) && (!via_sets || sight.known.contains(&ObservedKind::ReplicaSet)) {
-        info.vnfcs = vnfcs(&sight.objects, inventory);
+    if snapshot.known.contains(&ObservedKind::Pod) && (!via_sets || snapshot.known.contains(&ObservedKind::ReplicaSet))
+    {
+        info.vnfcs = vnfcs(&snapshot.objects, inventory);
     }
-    if sight.known.contains(&ObservedKind::Claim) {
-        info.storages = storages(&sight.objects);
+    if snapshot.known.contains(&ObservedKind::Claim) {
+        info.storages = storages(&snapshot.objects);
     }
 }
 
-/// An aspect whose VDUs have replicas that no level has keeps the level it had: the drift tells of the replicas.
+/// Updates scale levels. An aspect keeps its level if no level has the observed replicas: the drift shows them.
 async fn set_levels(
     store: &dyn Store,
     instance: &VnfInstance,
     info: &mut InstantiatedVnfInfo,
     inventory: &[Resource],
-    sight: &InstanceSnapshot,
+    snapshot: &InstanceSnapshot,
 ) -> Result<(), StoreError> {
     let vnfd = match store.vnfd(&instance.project_id, &instance.vnfd_id).await {
         Err(StoreError::NotFound) => return Ok(()),
         onboarded => onboarded?.vnfd,
     };
     let Some(flavour) = vnfd.flavours.get(&info.flavour_id) else { return Ok(()) };
-    let replicas = replicas(&sight.objects, inventory);
+    let replicas = replicas(&snapshot.objects, inventory);
     let before = info.scale_levels.clone();
     for (aspect, level) in &mut info.scale_levels {
         match level_of(flavour, &before, aspect, &replicas) {
-            Some(seen) => *level = seen,
+            Some(observed) => *level = observed,
             None => {
                 tracing::debug!(vnf_instance.id = %instance.id, "no level of aspect {aspect} fits the replicas {replicas:?}")
             }

@@ -1,6 +1,6 @@
-//! What operators see: how much there is to do, for the metrics, and each operation that is not over, for `gybe debug`.
+//! Figures for health checks and metrics, and the operations that are not over, for `gybe debug`.
 //!
-//! Both read what the partial index `vnf_lcm_op_occs_live` has: their cost grows with the work, not with the history.
+//! Both read the partial index `vnf_lcm_op_occs_live`: their cost grows with the live operations, not with the history.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::metrics::StoreMetrics;
 use crate::store::sql::convert::{Unreadable, enumerator};
 use crate::store::{HealthStore, LiveLease, LiveOperation, OutboxStats, QueueStats, StoreError};
 
-/// Since when an operation could have been worked on, for as long as nobody does; NULL for all others.
+/// Since when an operation that no conductor holds has been due; NULL for all others.
 macro_rules! waits_since {
     () => {
         concat!(

@@ -1,8 +1,8 @@
-//! What conductors do with op occurrences: claim one, and write under the lease until it ends or is put off.
+//! Op occurrences as conductors use them: claims, and writes under a lease until the operation ends or is postponed.
 //!
-//! A lease runs until `lease_until`, exclusively, by the database's clock. Each claim counts `lease_epoch` up, and each
-//! write begins with an UPDATE of the op occurrence's row that compares both: a conductor that was thought dead changes
-//! nothing any more. That UPDATE also locks the row, so the operation can't be claimed between it and the commit.
+//! A lease expires at `lease_until` by the clock of the database. Each claim increments `lease_epoch`, and each write begins
+//! with an UPDATE of the op occurrence that compares both: a conductor that lost its lease changes nothing. That UPDATE also
+//! locks the row, so the operation can't be claimed before the commit.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,7 +44,7 @@ impl LeaseStore for Database {
             if rows.is_empty() {
                 return Ok(Claim::Idle(until_due(self).await?));
             }
-            // Nobody changes an instance but whoever holds the lease, which is us.
+            // Only the holder of the lease changes the instance: this process.
             let instances = instances::of_operations(self, &rows).await?;
             let (claimed, unreadable): (Vec<_>, Vec<_>) =
                 rows.iter().map(|row| claimed(self, row, &instances)).partition(Result::is_ok);
@@ -95,7 +95,7 @@ impl LeaseStore for Database {
             push_state(&mut query, update, now);
             push_update(&mut query, update, None);
             push_fence(&mut query, lease);
-            // A cancel request that arrived meanwhile takes effect in STARTING.
+            // A cancel request that arrived meanwhile must take effect in STARTING.
             query.push(" AND cancel_mode IS NULL");
             push_from(&mut query, update);
             let mut tx = self.writer.begin().await?;
@@ -244,8 +244,8 @@ impl LeaseStore for Database {
     }
 }
 
-/// Gives leases. The number is part of the statement, for PostgreSQL would plan for any number otherwise: with the whole
-/// table read.
+/// Takes leases. The number is part of the statement: PostgreSQL would plan for any number otherwise and read the whole
+/// table.
 async fn take(db: &Database, owner: &str, ttl: Duration, most: u32) -> Result<Vec<Row>, StoreError> {
     let mut update = QueryBuilder::new(concat!(
         "WITH due AS MATERIALIZED ( \
@@ -294,7 +294,7 @@ fn pending_grant(row: &Row) -> Result<Option<PendingGrant>, Unreadable> {
     Ok(Some(PendingGrant { uri: row.try_get("grant_uri")?, asked }))
 }
 
-/// The time until an operation is due or a lease ends, whichever comes first.
+/// The time until an operation is due or a lease expires, whichever is first.
 async fn until_due(db: &Database) -> Result<Option<Duration>, StoreError> {
     let millis: Option<i64> = sqlx::query_scalar(concat!(
         "SELECT MIN(CASE WHEN lease_until > not_before THEN lease_until ELSE not_before END) - ",
@@ -307,12 +307,12 @@ async fn until_due(db: &Database) -> Result<Option<Duration>, StoreError> {
     Ok(millis.map(|millis| Duration::from_millis(millis.try_into().unwrap_or(0))))
 }
 
-/// The cancel request that is pending, if one is.
+/// The pending cancel request.
 fn requested(row: &Row) -> Result<Option<CancelMode>, Unreadable> {
     Ok(row.try_get::<Option<&str>, _>("cancel_mode")?.map(enumerator).transpose()?)
 }
 
-/// Binds what `held!` compares: $1 and $2.
+/// Binds $1 and $2 of `held!`.
 fn held_by<'q>(query: Query<'q>, lease: &Lease) -> Query<'q> {
     query.bind(lease.op.to_string()).bind(lease.epoch)
 }
@@ -328,8 +328,8 @@ fn push_from(query: &mut QueryBuilder, update: &Update) {
     query.push(" AND state = ").push_bind(update.from.as_str());
 }
 
-/// Runs the UPDATE of the op occurrence that opens a conductor's transaction; gives back what it returns, such as the VNF
-/// instance's id. `LeaseLost` if the fence stopped it, `Stale` if the state did.
+/// Runs the UPDATE of the op occurrence that begins a conductor's transaction, and returns its row. `LeaseLost` if the fence
+/// rejects it, `Stale` if another condition does.
 async fn fenced(tx: &mut Tx, update: Query<'_>, lease: &Lease) -> Result<Row, StoreError> {
     if let Some(row) = update.fetch_optional(&mut **tx).await? {
         return Ok(row);

@@ -69,7 +69,7 @@ impl Database {
         Self { reader, filter_reader, writer, keys, signals, endings, files, metrics, _tasks: tasks }
     }
 
-    /// For statements outside a transaction that only read. For all others: `writer`.
+    /// For statements outside transactions that only read. All others use `writer`.
     fn reader(&self) -> Pool<Db> {
         self.reader.get()
     }
@@ -91,12 +91,12 @@ impl Database {
         })
     }
 
-    /// Tells the conductors of this process that there may be something to claim. Only after the commit.
+    /// Wakes the conductors of this process: there may be something to claim. Call it after the commit.
     fn wake_ours(&self) {
         self.signals.work();
     }
 
-    /// Seals `secrets`; none are NULL, so that a row without any needs no key.
+    /// Seals `secrets`. `None` if there are none, so that a row without secrets needs no key.
     fn seal<K: Serialize, V: Serialize>(
         &self,
         context: &SealContext<'_>,

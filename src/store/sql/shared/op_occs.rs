@@ -1,4 +1,5 @@
-//! `vnf_lcm_op_occs` as the API sees it: accept, show, resume, cancel. What conductors do with the rows is in `leases.rs`.
+//! Op occurrences, `vnf_lcm_op_occs`, as the API uses them: accept, show, resume, cancel. Conductors use `leases.rs`. Both write
+//! the updates that [`crate::domain::transition`] decides with [`push_state`] and [`push_update`].
 
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ use crate::store::{OperationEnded, OperationStore, Page, StoreError};
 
 pub(super) const TABLE: &str = "vnf_lcm_op_occs";
 
-/// What [`op_occ`] reads.
+/// The columns that [`op_occ`] reads.
 macro_rules! columns {
     () => {
         "id, project_id, vnf_instance_id, operation, state, state_entered_time, start_time, is_automatic_invocation, \
@@ -33,15 +34,15 @@ macro_rules! columns {
 }
 pub(super) use columns;
 
-/// The states of the partial index `vnf_lcm_op_occs_live`, in its words: the index serves only who asks in these.
+/// The condition of the partial index `vnf_lcm_op_occs_live`. A query must use the same text to use the index.
 macro_rules! live_states {
     () => {
         "('STARTING', 'PROCESSING', 'FAILED_TEMP', 'ROLLING_BACK')"
     };
 }
 
-/// What conductors work on once it is due: what the partial index `vnf_lcm_op_occs_due` has, in its words, as the index serves
-/// only who asks in these.
+/// Operations for conductors: the condition of the partial index `vnf_lcm_op_occs_due`. A query must use the same text to use
+/// the index.
 macro_rules! for_conductors {
     () => {
         "CASE state WHEN 'FAILED_TEMP' THEN unattended_remedy IS NOT NULL \
@@ -54,7 +55,7 @@ pub(super) use live_states;
 #[async_trait]
 impl OperationStore for Database {
     async fn begin_operation(&self, op: &VnfLcmOpOcc, instance: &VnfInstance) -> Result<(), StoreError> {
-        // There is no check before the act: of two operations of one VNF instance that begin together, the index lets one in.
+        // No check before the write: of two operations of one VNF instance that begin together, the index admits one.
         self.traced("op_occs::begin", async {
             let mut tx = self.writer.begin().await?;
             let insert = sqlx::query(concat!(
@@ -130,7 +131,7 @@ impl OperationStore for Database {
         event: OpEvent,
         now: OffsetDateTime,
     ) -> Result<(), StoreError> {
-        // A conductor may hold the operation, to do what is to happen if nobody decides. Releasing its lease prevents that.
+        // A conductor may hold the operation to apply the remedy for operations left unattended. Without the lease it can't.
         self.traced("op_occs::resume", async {
             let mut tx = self.writer.begin().await?;
             let (update, instance) = decide(&mut tx, project, id, event).await?;

@@ -1,5 +1,5 @@
-//! `vnf_resources`, the inventory. Its writes are parts of the conductor's transactions (`leases.rs`), which hold the fence.
-//! Each takes few statements however many rows it writes.
+//! The inventory, `vnf_resources`. All writes are parts of a conductor's transactions (`leases.rs`), which have the fence. Each
+//! takes few statements for any number of rows.
 
 use sqlx::Row as _;
 use sqlx::types::Json;
@@ -10,10 +10,10 @@ use crate::domain::resource::{KindInfo, ObjectKey, Resource, ResourceState};
 use crate::store::StoreError;
 use crate::store::sql::convert::{Unreadable, count};
 
-/// Rows that go into one statement: SQLite takes 32766 values, PostgreSQL 65535.
+/// Rows per statement: SQLite takes 32766 values, PostgreSQL 65535.
 const ROWS_PER_STATEMENT: usize = 1000;
 
-/// Whether a statement for so many rows is worth keeping prepared: those of operations on a few objects are always the same.
+/// Whether to keep the statement for this number of rows prepared: operations on a few objects use the same ones again.
 const fn common(rows: usize) -> bool {
     rows <= 4
 }
@@ -36,7 +36,7 @@ pub(super) async fn all(db: &Database, instance: VnfInstanceId) -> Result<Vec<Re
     rows.iter().map(read).collect()
 }
 
-/// Adds `resources` after those that are there. A row that is there keeps its place and its state, and says the rest anew.
+/// Adds `resources` after the present rows. A row that exists keeps its position and state; the rest is replaced.
 pub(super) async fn insert(tx: &mut Tx, instance: &str, resources: &[Resource]) -> Result<(), sqlx::Error> {
     for resources in resources.chunks(ROWS_PER_STATEMENT) {
         let mut insert = QueryBuilder::new(
@@ -66,7 +66,7 @@ pub(super) async fn insert(tx: &mut Tx, instance: &str, resources: &[Resource]) 
     Ok(())
 }
 
-/// Marks those of `objects` that are `Planned` as `Intent`.
+/// Marks rows of `objects` that are `Planned` as `Intent`.
 pub(super) async fn mark_intent(tx: &mut Tx, instance: &str, objects: &[ObjectKey]) -> Result<(), sqlx::Error> {
     for objects in objects.chunks(ROWS_PER_STATEMENT) {
         let mut update = QueryBuilder::new("UPDATE vnf_resources SET state = 'INTENT' WHERE state = 'PLANNED'");
@@ -76,7 +76,7 @@ pub(super) async fn mark_intent(tx: &mut Tx, instance: &str, objects: &[ObjectKe
     Ok(())
 }
 
-/// Deletes the rows of `objects`, those that are there.
+/// Deletes the rows of `objects` that exist.
 pub(super) async fn remove(tx: &mut Tx, instance: &str, objects: &[ObjectKey]) -> Result<(), sqlx::Error> {
     for objects in objects.chunks(ROWS_PER_STATEMENT) {
         let mut delete = QueryBuilder::new("DELETE FROM vnf_resources WHERE TRUE");
@@ -93,7 +93,7 @@ pub(super) async fn discard(tx: &mut Tx, instance: &str) -> Result<(), sqlx::Err
     Ok(())
 }
 
-/// Writes new states. `NotFound` if a row is not there: an object would be without one.
+/// Writes new states. `NotFound` if a row does not exist: its object would be in no inventory.
 pub(super) async fn set_states(
     tx: &mut Tx,
     instance: &str,
@@ -112,7 +112,7 @@ pub(super) async fn set_states(
     Ok(())
 }
 
-/// Completes an update of `rows` rows from the values `new`, and runs it.
+/// Completes an UPDATE of `rows` rows from the values `new`, and runs it.
 async fn run_update(tx: &mut Tx, mut update: QueryBuilder, instance: &str, rows: usize) -> Result<(), StoreError> {
     update.push(
         " FROM new WHERE vnf_resources.api_version = new.api_version AND vnf_resources.kind = new.kind \

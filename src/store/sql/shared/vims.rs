@@ -1,4 +1,4 @@
-//! `vims`. Their secrets are sealed on the way in and opened on the way out.
+//! VIMs, `vims`. Their secrets are sealed when they are written and opened when they are read.
 
 use async_trait::async_trait;
 use sqlx::Row as _;
@@ -88,7 +88,7 @@ impl VimStore for Database {
                 one(self, &vim.project_id, vim.id).await?;
                 return Err(StoreError::Stale);
             }
-            // Its instances are reached in another way from now on.
+            // The access to its instances may have changed.
             self.endings.send(OperationEnded::Any);
             Ok(())
         })
@@ -96,8 +96,8 @@ impl VimStore for Database {
     }
 
     async fn delete_vim(&self, project: &ProjectId, id: VimId) -> Result<(), StoreError> {
-        // A request that names the VIM may be accepted right after this looked: its operation then fails with "no such VIM", as
-        // it would have if it had come a moment later.
+        // A request that names the VIM may be accepted right after the check. Its operation then fails with "no such VIM", as if
+        // it had arrived a moment later.
         self.traced("vims::delete", async {
             let delete = sqlx::query(concat!(
                 "DELETE FROM vims \
