@@ -8,13 +8,14 @@ use futures::future::join_all;
 use gybe::clock::{Clock as _, Ids as _, System};
 use gybe::domain::ids::{ProjectId, SubscriptionId};
 use gybe::domain::interface::{Edition, Interface};
+use gybe::domain::notification_filter::NotificationFilter;
 use gybe::domain::subscription::{Subscription, Verbosity};
 use gybe::notify::Notifier;
 use gybe::notify::callback::{Callbacks, OutboundConfig};
 use gybe::package::archive::Limits;
 use gybe::package::csar;
 use gybe::store::{OnboardedVnfd, Store, Subscribed};
-use serde_json::{Map, json};
+use serde_json::json;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -90,7 +91,7 @@ async fn subscribe(store: &dyn Store) -> Subscriber {
         interface: Interface::Lifecycle,
         edition: Edition::V2,
         callback_uri: subscriber.url.clone(),
-        filter: Map::new(),
+        filter: NotificationFilter::default(),
         verbosity: Verbosity::Full,
         authentication: None,
         base_url: "http://127.0.0.1:9890".to_owned(),

@@ -1,5 +1,5 @@
-//! `/subscriptions` of both APIs that have them, in both editions (SOL003 clauses 5.4.18, 5.4.19, 10.4.7 and 10.4.8), and two
-//! extensions of ours below one: what was not delivered yet, and having it sent again.
+//! `/subscriptions` of both APIs, in both editions (SOL003 clauses 5.4.18, 5.4.19, 10.4.7 and 10.4.8), and two extensions:
+//! undelivered notifications, and their resend.
 
 use actix_web::http::header::LOCATION;
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -29,19 +29,19 @@ fn missing(id: SubscriptionId) -> impl Fn(StoreError) -> ApiError {
     }
 }
 
-/// The subscription, if it is one of that API.
+/// Loads the subscription if it belongs to that API.
 async fn found(api: &Api, interface: Interface, id: SubscriptionId) -> Result<Subscription, ApiError> {
     let subscription = api.store.subscription(&api.project, id).await.map_err(missing(id))?;
     if subscription.interface == interface { Ok(subscription) } else { Err(missing(id)(StoreError::NotFound)) }
 }
 
-/// Tests the callback URI as the configuration wants it.
-async fn test(api: &Api, subscription: &Subscription) -> Result<(), ApiError> {
+/// Tests the callback URI as `--callback-test` says.
+async fn test_callback_uri(api: &Api, subscription: &Subscription) -> Result<(), ApiError> {
     if api.callback_test == CallbackTest::Off {
         return Ok(());
     }
     let (callbacks, tested) = (api.callbacks.clone(), subscription.clone());
-    // On the process's own runtime, where the connections live.
+    // The connections belong to the runtime of the process.
     let answer = api.runtime.spawn(async move { callbacks.probe(&tested).await }).await;
     let refused = |reason: String| {
         problem!(
@@ -54,7 +54,7 @@ async fn test(api: &Api, subscription: &Subscription) -> Result<(), ApiError> {
     let status = answer.map_err(|error| internal(&error))?.map_err(refused)?;
     match (api.callback_test, status.as_u16()) {
         (_, 204) => Ok(()),
-        // It is there, if only for POST.
+        // The URI exists, though perhaps only for POST.
         (CallbackTest::Lenient, 200..=299 | 401 | 403..=405 | 501) => {
             tracing::warn!(subscription.id = %subscription.id, "the callback URI of subscription {} answered {status}, not 204", subscription.id);
             Ok(())
@@ -63,7 +63,6 @@ async fn test(api: &Api, subscription: &Subscription) -> Result<(), ApiError> {
     }
 }
 
-/// What a subscription is made with.
 fn subscriber(api: &Api) -> Subscriber<'_> {
     Subscriber {
         clock: &*api.clock,
@@ -98,7 +97,7 @@ pub async fn create_for_packages(
 }
 
 async fn subscribe(api: &Api, subscription: &Subscription) -> Result<HttpResponse, ApiError> {
-    test(api, subscription).await?;
+    test_callback_uri(api, subscription).await?;
     let location = |id| (LOCATION, format!("{}{}/subscriptions/{id}", api.public_url, subscription.root()));
     Ok(match api.store.create_subscription(subscription).await? {
         Subscribed::Created => HttpResponse::Created()

@@ -12,6 +12,8 @@ pub mod interface;
 pub mod manifest;
 pub mod mask;
 pub mod namespace;
+pub mod notification;
+pub mod notification_filter;
 pub mod observation;
 pub mod op_occ;
 pub mod operate;

@@ -1,50 +1,49 @@
-//! Turns requests into subscriptions, with all checks that need neither the database nor the subscriber.
+//! Checks a request for a subscription and creates the subscription from it. `api::subscriptions` calls it, then tests the
+//! callback URI and stores the subscription.
 
 use std::time::Duration;
 
 use http::Uri;
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::clock::{Clock, Ids};
 use crate::domain::ids::{ProjectId, SubscriptionId};
-use crate::domain::interface::Edition;
+use crate::domain::interface::{Edition, Interface};
+use crate::domain::notification_filter::NotificationFilter;
 use crate::domain::problem::{Problem, ProblemType, problem};
 use crate::domain::subscription::{AuthType, Authentication, CLIENT_PASSWORD, PASSWORD, Subscription, Verbosity};
 use crate::domain::vim::Secrets;
 use crate::error::internal;
-use crate::sol003::Interface;
 use crate::sol003::subscription::{
     LccnSubscriptionRequest, LifecycleChangeNotificationsFilter, NotificationType, PackageNotificationType,
     PkgmNotificationsFilter, PkgmSubscriptionRequest, SubscriptionAuthentication,
 };
 
-/// The largest filter in bytes of JSON text: it is compared with every change.
+/// Largest size of a filter in bytes of JSON text. Every change is compared with every filter.
 const MAX_FILTER: usize = 64 * 1024;
-/// The longest URI in bytes.
+/// Largest length of a URI in bytes.
 const MAX_URI: usize = 2048;
 
-/// Makes subscriptions.
+/// Creates subscriptions.
 pub struct Subscriber<'a> {
-    /// Time.
     pub clock: &'a dyn Clock,
-    /// Identifiers.
     pub ids: &'a dyn Ids,
-    /// The owner.
+    /// Owner of the subscription.
     pub project: &'a ProjectId,
-    /// Scheme, host and port of the links in notifications.
+    /// Scheme, host and port under which the client reaches Gybe.
     pub base_url: &'a str,
-    /// Whether there is a client certificate for TLS_CERT.
+    /// Whether a client certificate is configured, which TLS_CERT needs.
     pub has_certificate: bool,
     /// [`Subscription::orphan_grace`].
     pub orphan_grace: Option<Duration>,
 }
 
 impl Subscriber<'_> {
-    /// The subscription to changes of VNF instances.
+    /// Creates a subscription to changes of VNF instances.
     ///
     /// # Errors
-    /// 422.
+    /// 422 if a value of the request cannot be used.
     pub fn to_lifecycle(&self, edition: Edition, request: LccnSubscriptionRequest) -> Result<Subscription, Problem> {
         let filter = lifecycle_filter(request.filter.unwrap_or_default())?;
         let LccnSubscriptionRequest { callback_uri, authentication, verbosity, .. } = request;
@@ -53,10 +52,10 @@ impl Subscriber<'_> {
         Ok(Subscription { filter, verbosity, ..subscription })
     }
 
-    /// The subscription to changes of packages.
+    /// Creates a subscription to changes of packages.
     ///
     /// # Errors
-    /// 422.
+    /// 422 if a value of the request cannot be used.
     pub fn to_packages(&self, edition: Edition, request: PkgmSubscriptionRequest) -> Result<Subscription, Problem> {
         let filter = package_filter(edition, request.filter.unwrap_or_default())?;
         let PkgmSubscriptionRequest { callback_uri, authentication, .. } = request;
@@ -64,7 +63,7 @@ impl Subscriber<'_> {
         Ok(Subscription { filter, ..subscription })
     }
 
-    /// A subscription to everything.
+    /// A subscription without a filter.
     fn subscription(
         &self,
         interface: Interface,
@@ -79,7 +78,7 @@ impl Subscriber<'_> {
             interface,
             edition,
             callback_uri,
-            filter: Map::new(),
+            filter: NotificationFilter::default(),
             verbosity: Verbosity::Full,
             authentication: given.map(|given| authentication(given, self.has_certificate)).transpose()?,
             base_url: self.base_url.to_owned(),
@@ -89,37 +88,39 @@ impl Subscriber<'_> {
     }
 }
 
-fn lifecycle_filter(filter: LifecycleChangeNotificationsFilter) -> Result<Map<String, Value>, Problem> {
+fn lifecycle_filter(filter: LifecycleChangeNotificationsFilter) -> Result<NotificationFilter, Problem> {
     let of_operations = filter.notification_types.is_empty()
         || filter.notification_types.contains(&NotificationType::VnfLcmOperationOccurrenceNotification);
     let names_operations = !filter.operation_types.is_empty() || !filter.operation_states.is_empty();
     if names_operations && !of_operations {
         return Err(Problem::unprocessable(
-            "filter: operationTypes and operationStates are for VnfLcmOperationOccurrenceNotification, which notificationTypes leaves out",
+            "filter: operationTypes and operationStates apply to VnfLcmOperationOccurrenceNotification only: add it to \
+             notificationTypes, or remove them",
         ));
     }
-    kept(&filter)
+    canonical_filter(&filter)
 }
 
-/// Only a filter for changes may name packages and their states (clause 10.5.3.2).
-fn package_filter(edition: Edition, mut filter: PkgmNotificationsFilter) -> Result<Map<String, Value>, Problem> {
+/// Clause 10.5.3.2: package identifiers and states restrict `VnfPackageChangeNotification` only.
+fn package_filter(edition: Edition, mut filter: PkgmNotificationsFilter) -> Result<NotificationFilter, Problem> {
     let of_changes = filter.notification_types.is_empty()
         || filter.notification_types.contains(&PackageNotificationType::VnfPackageChangeNotification);
     let names_changes =
         !filter.vnf_pkg_id.is_empty() || !filter.operational_state.is_empty() || !filter.usage_state.is_empty();
     if names_changes && !of_changes {
         return Err(Problem::unprocessable(
-            "filter: vnfPkgId, operationalState and usageState are for VnfPackageChangeNotification, which notificationTypes leaves out",
+            "filter: vnfPkgId, operationalState and usageState apply to VnfPackageChangeNotification only: add it to \
+             notificationTypes, or remove them",
         ));
     }
     if edition == Edition::V1 {
-        // Unknown in 2.6.1, so ignored.
+        // Edition 2.6.1 does not define it; unknown members are ignored.
         filter.vnfm_info.clear();
     }
-    let mut filter = kept(&filter)?;
+    let mut filter = canonical_filter(&filter)?;
     for name in ["operationalState", "usageState"] {
-        // The schemas have one state, not a list.
-        if let Some(value) = filter.get_mut(name)
+        // The schemas of the standard define one state, not a list.
+        if let Some(value) = filter.0.get_mut(name)
             && let Some([only]) = value.as_array().map(Vec::as_slice)
         {
             *value = only.clone();
@@ -128,23 +129,23 @@ fn package_filter(edition: Edition, mut filter: PkgmNotificationsFilter) -> Resu
     Ok(filter)
 }
 
-/// The stored form of a filter: equal filters are equal JSON.
-fn kept(filter: &impl Serialize) -> Result<Map<String, Value>, Problem> {
+/// Equal filters become equal JSON.
+fn canonical_filter(filter: &impl Serialize) -> Result<NotificationFilter, Problem> {
     let filter = serde_json::to_value(filter).map_err(|error| internal(&error))?;
     if filter.to_string().len() > MAX_FILTER {
         return Err(problem!(
             ProblemType::Unprocessable,
-            "filter: it is larger than {limit} bytes",
+            "filter is larger than {limit} bytes of JSON",
             limit = MAX_FILTER,
         ));
     }
     Ok(match canonical(filter) {
-        Value::Object(members) => members,
-        _ => Map::new(),
+        Value::Object(members) => NotificationFilter(members),
+        _ => NotificationFilter::default(),
     })
 }
 
-/// Lists are sets: sorted, without duplicates. Empty lists and members are left out.
+/// Sorts lists, removes duplicates in them, and removes empty members.
 fn canonical(value: Value) -> Value {
     let is_empty = |value: &Value| *value == json!([]) || *value == json!({});
     match value {
@@ -162,7 +163,7 @@ fn canonical(value: Value) -> Value {
     }
 }
 
-/// An absolute `http` or `https` URI without user and password, which responses would show.
+/// Checks for an absolute `http` or `https` URI. User and password are refused because responses show the URI.
 fn check_uri(name: &str, uri: &str) -> Result<(), Problem> {
     let is_usable = |uri: Uri| {
         matches!(uri.scheme_str(), Some("http" | "https"))
@@ -185,28 +186,30 @@ fn authentication(given: SubscriptionAuthentication, has_certificate: bool) -> R
     let SubscriptionAuthentication { mut auth_type, params_basic, params_oauth2_client_credentials } = given;
     let has = |wanted: AuthType| auth_type.contains(&wanted);
     if auth_type.is_empty() {
-        return Err(problem("authType has no entry"));
+        return Err(problem("authType must have at least one entry"));
     }
     if has(AuthType::Basic) != params_basic.is_some() {
-        return Err(problem("paramsBasic must be there if authType has BASIC, and only then"));
+        return Err(problem("paramsBasic is required if authType has BASIC, and not allowed otherwise"));
     }
     if has(AuthType::Oauth2ClientCredentials) != params_oauth2_client_credentials.is_some() {
         return Err(problem(
-            "paramsOauth2ClientCredentials must be there if authType has OAUTH2_CLIENT_CREDENTIALS, and only then",
+            "paramsOauth2ClientCredentials is required if authType has OAUTH2_CLIENT_CREDENTIALS, and not allowed otherwise",
         ));
     }
     if auth_type == [AuthType::TlsCert] && !has_certificate {
-        return Err(problem("TLS_CERT is not possible, as the operator gave this VNFM no client certificate"));
+        return Err(problem(
+            "authType TLS_CERT is not available: no client certificate is configured; use BASIC or OAUTH2_CLIENT_CREDENTIALS",
+        ));
     }
     let mut secrets = Secrets::new();
     let mut user_name = None;
     if let Some(params) = params_basic {
         let (Some(name), Some(password)) = (params.user_name, params.password) else {
-            return Err(problem("paramsBasic must have userName and password: nothing was agreed otherwise"));
+            return Err(problem("paramsBasic must have userName and password"));
         };
-        // A colon ends the user name on the wire.
+        // A colon separates the name from the password on the wire.
         if name.contains(':') {
-            return Err(problem("userName can't have a colon"));
+            return Err(problem("userName must not contain a colon"));
         }
         user_name = Some(name);
         secrets.insert(PASSWORD.to_owned(), password);
@@ -216,9 +219,7 @@ fn authentication(given: SubscriptionAuthentication, has_certificate: bool) -> R
         let (Some(id), Some(password), Some(endpoint)) =
             (params.client_id, params.client_password, params.token_endpoint)
         else {
-            return Err(problem(
-                "paramsOauth2ClientCredentials must have clientId, clientPassword and tokenEndpoint: nothing was agreed otherwise",
-            ));
+            return Err(problem("paramsOauth2ClientCredentials must have clientId, clientPassword and tokenEndpoint"));
         };
         check_uri("authentication: tokenEndpoint", &endpoint)?;
         secrets.insert(CLIENT_PASSWORD.to_owned(), password);
@@ -230,18 +231,20 @@ fn authentication(given: SubscriptionAuthentication, has_certificate: bool) -> R
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Map;
+
     use super::*;
 
     fn of_lifecycle(given: Value) -> Result<Map<String, Value>, Problem> {
-        lifecycle_filter(serde_json::from_value(given).unwrap())
+        lifecycle_filter(serde_json::from_value(given).unwrap()).map(|filter| filter.0)
     }
 
     fn of_packages(edition: Edition, given: Value) -> Result<Map<String, Value>, Problem> {
-        package_filter(edition, serde_json::from_value(given).unwrap())
+        package_filter(edition, serde_json::from_value(given).unwrap()).map(|filter| filter.0)
     }
 
     #[test]
-    fn equal_filters_have_the_same_text() {
+    fn equal_filters_become_equal_json() {
         let one = json!({ "operationStates": ["FAILED", "COMPLETED", "FAILED"], "operationTypes": [],
             "vnfInstanceSubscriptionFilter": { "vnfdIds": ["b", "a"], "vnfInstanceIds": [] } });
         let other = json!({ "vnfInstanceSubscriptionFilter": { "vnfdIds": ["a", "b"] },
@@ -252,13 +255,13 @@ mod tests {
     }
 
     #[test]
-    fn rejects_operations_in_filters_for_other_notifications() {
+    fn rejects_operation_members_without_operation_notifications() {
         let given = json!({ "notificationTypes": ["VnfIdentifierCreationNotification"], "operationTypes": ["HEAL"] });
         assert_eq!(of_lifecycle(given).unwrap_err().status, 422);
     }
 
     #[test]
-    fn keeps_single_package_states_and_only_for_changes() {
+    fn rejects_package_states_without_change_notifications_and_keeps_single_states() {
         let given =
             json!({ "operationalState": ["ENABLED"], "usageState": "IN_USE", "vnfmInfo": ["b", "a"], "vnfdId": [] });
         let kept = json!({ "operationalState": "ENABLED", "usageState": "IN_USE" });
@@ -279,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn rejects_unusable_uris() {
+    fn rejects_uris_that_cannot_be_called_or_have_credentials() {
         for good in ["http://nfvo:8080/cb?x=1", "https://[fd00::1]/"] {
             check_uri("callbackUri", good).unwrap();
         }
@@ -291,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn rejects_parameters_of_other_authentication_types() {
+    fn rejects_parameters_that_do_not_fit_the_auth_types() {
         let given = |value: Value| authentication(serde_json::from_value(value).unwrap(), false);
         let basic = json!({ "userName": "gybe", "password": "s3cr3t" });
         let token = json!({ "clientId": "gybe", "clientPassword": "s3cr3t", "tokenEndpoint": "http://nfvo/token" });

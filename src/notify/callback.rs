@@ -1,7 +1,7 @@
-//! Requests to subscribers: the notification, the test of a callback URI, and the token that may be needed for either.
+//! Requests to subscribers: notifications, tests of callback URIs, and the tokens that these need. [`crate::outbound`] sends
+//! and limits them.
 //!
-//! How requests are made and bounded is [`crate::outbound`]'s. A subscriber's answers decide what becomes of the notification
-//! ([`Reply`]); their texts are not repeated, as nobody knows what they hold.
+//! The status of a response decides about the notification ([`Reply`]). Its body is not logged: it may contain anything.
 
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{Method, Request, StatusCode};
@@ -13,47 +13,47 @@ use crate::outbound::{Outbound, basic};
 
 pub use crate::outbound::{Authorization, OutboundConfig, OutboundError as CallbackError};
 
-/// So much of an answer is read; its status says the rest.
+/// Largest response body in bytes. Only the status is used.
 const MAX_ANSWER: usize = 64 * 1024;
 
-/// What became of a notification.
+/// Result of sending a notification.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
-    /// The subscriber took it.
-    Taken,
-    /// The subscriber will never take it.
+    /// The subscriber accepted it.
+    Accepted,
+    /// The subscriber will never accept it, with the reason.
     Refused(String),
-    /// It may be taken later.
+    /// The subscriber may accept it later, with the reason of the failure.
     Failed(String),
 }
 
 impl Reply {
-    /// As it is counted.
+    /// Value of the metric's label.
     pub const fn as_str(&self) -> &'static str {
         match self {
-            Self::Taken => "delivered",
+            Self::Accepted => "delivered",
             Self::Refused(_) => "refused",
             Self::Failed(_) => "failed",
         }
     }
 }
 
-/// The way to subscribers.
+/// Client for requests to subscribers.
 pub struct Callbacks {
     outbound: Outbound,
     tokens: TokenCache<SubscriptionId>,
 }
 
 impl Callbacks {
-    /// The way as `settings` have it.
+    /// Creates a client.
     ///
     /// # Errors
-    /// [`CallbackError`].
+    /// [`CallbackError`] if a file of `settings` cannot be used.
     pub fn new(settings: &OutboundConfig) -> Result<Self, CallbackError> {
         Ok(Self { outbound: Outbound::new(settings, MAX_ANSWER)?, tokens: TokenCache::default() })
     }
 
-    /// Whether there is a certificate to show.
+    /// Whether a client certificate is configured.
     pub const fn has_certificate(&self) -> bool {
         self.outbound.has_certificate()
     }
@@ -65,10 +65,10 @@ impl Callbacks {
             Err(reason) => return Reply::Failed(reason),
         };
         match status {
-            status if status.is_success() => Reply::Taken,
+            status if status.is_success() => Reply::Accepted,
             StatusCode::UNAUTHORIZED if authorization.is_cached_token => {
                 self.tokens.forget(&subscription.id);
-                Reply::Failed("the subscriber does not take the token any more: the next one is asked for".to_owned())
+                Reply::Failed("the subscriber rejected the access token; a new one is requested".to_owned())
             }
             StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS => {
                 Reply::Failed(format!("the subscriber answered {status}"))
@@ -81,25 +81,26 @@ impl Callbacks {
         }
     }
 
-    /// Asks the callback URI whether it is one (clause 5.4.18.3.1).
+    /// Tests the callback URI with a GET (clause 5.4.18.3.1).
     ///
     /// # Errors
-    /// Why there was no answer.
+    /// Why there was no response.
     pub async fn probe(&self, subscription: &Subscription) -> Result<StatusCode, String> {
         let authorization = self.authorization(subscription).await?;
         self.call(Method::GET, subscription, &authorization, String::new()).await
     }
 
-    /// How requests to `subscription` show who sends them: of what it takes, a token before a password.
+    /// Credentials for requests to `subscription`: a token if it accepts tokens and one can be obtained, otherwise the
+    /// password.
     ///
     /// # Errors
-    /// Why there is no token, if that is all it takes.
+    /// Why no token could be obtained, if the subscription accepts no password.
     pub async fn authorization(&self, subscription: &Subscription) -> Result<Authorization, String> {
         let Some(authentication) = &subscription.authentication else { return Ok(Authorization::default()) };
-        let takes = |wanted| authentication.auth_types.contains(&wanted);
-        let password = takes(AuthType::Basic)
+        let accepts = |wanted| authentication.auth_types.contains(&wanted);
+        let password = accepts(AuthType::Basic)
             .then(|| basic(authentication.user_name.as_deref(), authentication.secrets.get(PASSWORD)));
-        if takes(AuthType::Oauth2ClientCredentials) {
+        if accepts(AuthType::Oauth2ClientCredentials) {
             let client = TokenClient {
                 endpoint: authentication.token_endpoint.as_deref().unwrap_or_default(),
                 id: authentication.client_id.as_deref(),
@@ -110,7 +111,7 @@ impl Callbacks {
                 Ok(authorization) => return Ok(authorization),
                 Err(reason) if password.is_none() => return Err(reason),
                 Err(reason) => {
-                    tracing::warn!(subscription.id = %subscription.id, "the password is used, as there is no token: {reason}");
+                    tracing::warn!(subscription.id = %subscription.id, "using the password because no token could be obtained: {reason}");
                 }
             }
         }

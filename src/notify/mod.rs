@@ -1,14 +1,14 @@
-//! Takes notifications from the outbox and sends them to their subscribers.
+//! Delivers the notifications in the outbox to their subscribers.
 //!
-//! Every process does, whatever its role: it is the one that changed the state that knows of the notification at once. The
-//! lease of a subscription makes it one process at a time that sends to it. [`Notifier::run`] sleeps until the store wakes
-//! it or something falls due, takes one subscription after the other and sends to each in a task of its own: one that does
-//! not answer keeps nobody else waiting.
+//! Every process delivers, whatever its role, because the process that changed the state knows of the notification first. The
+//! lease of a subscription makes sure that one process at a time delivers to it. [`Notifier::run`] sleeps until the store
+//! wakes it or a delivery is due. It claims one subscription after the other and serves each in its own task, so that a
+//! subscriber that does not answer delays no other.
 //!
-//! Notifications go out in waves: of each VNF instance the first that waits, all at once, and the next wave when what became
-//! of this one is recorded. So the order per VNF instance holds, and a process that is killed leaves at most one
-//! notification per VNF instance that was taken but not recorded: it is sent again, under the same id. What fails is sent
-//! again later, for a [`DAY`]; what the subscriber refuses is parked until the operator wants it sent again.
+//! Notifications are sent in waves: the first that waits of each VNF instance, all at once. The next wave starts when the
+//! results of this one are recorded. So the order per VNF instance holds. After a kill, at most one notification per VNF
+//! instance was accepted but not recorded: it is sent again with the same identifier. Failed deliveries are retried for a
+//! [`DAY`]. Refused notifications are parked until the operator requests them again.
 
 pub mod callback;
 
@@ -23,49 +23,49 @@ use tokio::time::{Instant, interval_at, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::domain::subscription::{Notification as Domain, Subscription};
+use crate::domain::notification::Notification as Domain;
+use crate::domain::subscription::Subscription;
 use crate::metrics::NotificationMetrics;
 use crate::notify::callback::{Authorization, Callbacks, Reply};
 use crate::sol003::notification::Notification;
 use crate::store::{ClaimedSubscription, OutboxClaim, OutboxLease, OutboxStore, Sent, StoreError};
 
-/// Sends notifications. See the module's documentation.
+/// Delivers notifications. See the module's documentation.
 pub struct Notifier {
     store: Arc<dyn OutboxStore>,
     callbacks: Arc<Callbacks>,
-    /// Who holds its leases: unique among the running processes.
+    /// Owner of its leases, unique among the running processes.
     owner: String,
-    /// A lease that is not renewed for so long is up for others.
+    /// Duration of a lease that is not renewed.
     lease_ttl: Duration,
     metrics: NotificationMetrics,
 }
 
-/// Notifications that go to one subscriber at once.
+/// Concurrent notifications to one subscriber.
 const WAVE: usize = 64;
-/// Subscribers that are sent to at once.
+/// Subscriptions that are served concurrently.
 const SUBSCRIBERS: usize = 256;
-/// What fails is sent again for so long.
+/// How long failed deliveries are retried before they are parked.
 pub const DAY: Duration = Duration::from_hours(24);
-/// The longest pause before what failed is sent again.
+/// Longest back-off after a failed delivery.
 const LONGEST_DELAY: Duration = Duration::from_secs(60);
-/// Without a wake-up, the store is asked again after this long: another process may have been killed that had something to
-/// send.
+/// Longest time between two polls of the store: another process may have been killed before it delivered.
 const RESCAN: Duration = Duration::from_secs(10);
-/// When the process stops, what was sent has so long to be answered: whatever is not, is sent again by the next one.
+/// How long a process that stops waits for responses. Notifications without a response are sent again by another process.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
-/// The pause after the store failed.
+/// Pause after a failure of the store.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
 
-/// Why nothing more is sent to a subscription for now.
+/// Why delivery to a subscription ends for now.
 enum Pause {
-    /// There is nothing more, or the process stops.
+    /// Nothing more is due, or the process stops.
     Done,
-    /// Something failed, for that reason. The number of failures in a row.
+    /// A delivery failed: the number of failures in a row, and the reason.
     Failed(u32, String),
 }
 
 impl Notifier {
-    /// A notifier that is not running yet.
+    /// Creates a notifier that is not running yet.
     pub fn new(
         store: Arc<dyn OutboxStore>,
         callbacks: Arc<Callbacks>,
@@ -75,12 +75,12 @@ impl Notifier {
         Arc::new(Self { store, callbacks, owner, lease_ttl, metrics: NotificationMetrics::default() })
     }
 
-    /// What it counts.
+    /// Its metrics.
     pub fn metrics(&self) -> NotificationMetrics {
         self.metrics.clone()
     }
 
-    /// Works until `stop`; then what was sent is waited for a moment, recorded as far as it is answered, and given up.
+    /// Runs until `stop`. Then waits for responses for [`LAST_ANSWERS`], records them, and ends its leases.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
         let tasks = TaskTracker::new();
         let slots = Arc::new(Semaphore::new(SUBSCRIBERS));
@@ -90,22 +90,22 @@ impl Notifier {
                 () = stop.cancelled() => break,
                 slot = Arc::clone(&slots).acquire_owned() => slot,
             };
-            // Registered before looking, so that a wake-up between looking and sleeping is not lost.
+            // Registered before the claim, so that a wake-up between claim and sleep is not lost.
             let woken = wake.notified();
             tokio::pin!(woken);
             woken.as_mut().enable();
             let pause = match self.store.claim_subscription(&self.owner, self.lease_ttl).await {
-                Ok(OutboxClaim::Work(addressee)) => {
+                Ok(OutboxClaim::Work(claimed)) => {
                     let (notifier, stop) = (Arc::clone(&self), stop.clone());
                     tasks.spawn(async move {
-                        notifier.serve(*addressee, &stop).await;
+                        notifier.serve(*claimed, &stop).await;
                         drop(slot);
                     });
                     continue;
                 }
                 Ok(OutboxClaim::Idle(due)) => due.map_or(RESCAN, |due| due.min(RESCAN)),
                 Err(error) => {
-                    tracing::error!(error = &error as &dyn std::error::Error, "the outbox can't be read");
+                    tracing::error!(error = &error as &dyn std::error::Error, "the outbox cannot be read");
                     STORE_PAUSE
                 }
             };
@@ -120,22 +120,22 @@ impl Notifier {
         tasks.wait().await;
     }
 
-    /// Sends what there is for one subscription, until there is nothing more or something fails.
-    async fn serve(&self, addressee: ClaimedSubscription, stop: &CancellationToken) {
-        let ClaimedSubscription { lease, subscription, attempt } = addressee;
+    /// Delivers to one subscription until nothing more is due or a delivery fails.
+    async fn serve(&self, claimed: ClaimedSubscription, stop: &CancellationToken) {
+        let ClaimedSubscription { lease, subscription, attempt } = claimed;
         let id = subscription.id;
         let done = match self.waves(&lease, &subscription, attempt, stop).await {
             Ok(Pause::Done) => self.store.release_subscription(lease).await,
             Ok(Pause::Failed(attempt, reason)) => {
-                tracing::warn!(subscription.id = %id, attempt, "notifications to subscription {id} are put off: {reason}");
+                tracing::warn!(subscription.id = %id, attempt, "notifications to subscription {id} are postponed: {reason}");
                 self.store.put_off_subscription(lease, back_off(attempt), attempt, &reason, DAY).await
             }
             Err(error) => Err(error),
         };
-        // The lease runs out then, and whoever takes it next goes on.
+        // The lease ends by itself, and the next claim continues.
         if let Err(error) = done {
             let error = &error as &dyn std::error::Error;
-            tracing::error!(subscription.id = %id, error, "what became of notifications to subscription {id} was not recorded");
+            tracing::error!(subscription.id = %id, error, "results of notifications to subscription {id} were not recorded");
         }
     }
 
@@ -169,7 +169,7 @@ impl Notifier {
         Ok(Pause::Done)
     }
 
-    /// Sends these at once. Gives back what became of them, and why the last one failed that did.
+    /// Sends the notifications of one wave at once. Returns the results, and the reason of the last failure.
     async fn wave(
         &self,
         lease: &OutboxLease,
@@ -190,7 +190,7 @@ impl Notifier {
             tokio::select! {
                 reply = sending.next() => match reply {
                     None => break,
-                    Some((one, Reply::Taken)) => sent.delivered.push(one.position),
+                    Some((one, Reply::Accepted)) => sent.delivered.push(one.position),
                     Some((one, Reply::Refused(reason))) => {
                         tracing::warn!(subscription.id = %subscription.id, notification.id = %one.id,
                             "notification {} is parked: {reason}", one.id);
@@ -209,14 +209,14 @@ impl Notifier {
         let begun = Instant::now();
         let reply = match serde_json::to_string(&Notification::new(one, subscription)) {
             Ok(body) => self.callbacks.notify(subscription, authorization, body).await,
-            Err(error) => Reply::Refused(format!("it can't be written: {error}")),
+            Err(error) => Reply::Refused(format!("the notification cannot be serialized: {error}")),
         };
         self.metrics.sent(reply.as_str(), begun.elapsed());
         reply
     }
 }
 
-/// The pause after so many failures in a row: a second, doubled up to [`LONGEST_DELAY`].
+/// The back-off after `attempt` failures in a row: one second, doubled up to [`LONGEST_DELAY`].
 fn back_off(attempt: u32) -> Duration {
     Duration::from_secs(1 << attempt.saturating_sub(1).min(6)).min(LONGEST_DELAY)
 }
@@ -226,7 +226,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_pause_grows_to_a_minute() {
+    fn back_off_doubles_up_to_a_minute() {
         let seconds: Vec<u64> = (1..9).map(|attempt| back_off(attempt).as_secs()).collect();
         assert_eq!(seconds, [1, 2, 4, 8, 16, 32, 60, 60]);
         assert_eq!(back_off(u32::MAX).as_secs(), 60);

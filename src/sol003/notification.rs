@@ -1,4 +1,4 @@
-//! What subscribers are sent (SOL003 clauses 5.5.2.17 to 5.5.2.19 and 10.5.2.5 to 10.5.2.6), in the edition of their
+//! Wire types of notifications (SOL003 clauses 5.5.2.17 to 5.5.2.19, 10.5.2.5 and 10.5.2.6), in the edition of the
 //! subscription.
 
 use serde::Serialize;
@@ -8,12 +8,12 @@ use utoipa::ToSchema;
 
 use crate::domain::ids::VnfInstanceId;
 use crate::domain::interface::Edition;
-use crate::domain::op_occ::OpState;
+use crate::domain::notification::{
+    Notification as Domain, NotificationContent, OperationChange, PackageChange, PackageEvent, Undelivered,
+};
 use crate::domain::package::OperationalState;
 use crate::domain::problem::Problem;
-use crate::domain::subscription::{
-    Change, Notification as Domain, OperationChange, PackageChange, PackageEvent, Subscription, Undelivered, Verbosity,
-};
+use crate::domain::subscription::{Subscription, Verbosity};
 use crate::sol003::common::{AffectedVirtualStorage, AffectedVnfc, Link, ResourceChanges};
 use crate::sol003::op_occ::changes;
 
@@ -28,10 +28,10 @@ pub struct Notification {
     #[schema(value_type = String, format = DateTime)]
     time_stamp: OffsetDateTime,
     #[serde(flatten)]
-    change: Subject,
+    subject: Subject,
 }
 
-/// What notifications of one API have.
+/// Members that depend on the API.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
 enum Subject {
@@ -39,7 +39,7 @@ enum Subject {
     Package(Box<PackageNotification>),
 }
 
-/// What notifications of VNF instances have.
+/// Members of notifications about VNF instances.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct InstanceNotification {
@@ -50,7 +50,7 @@ struct InstanceNotification {
     links: LccnLinks,
 }
 
-/// What notifications of packages have (clauses 10.5.2.5 and 10.5.2.6).
+/// Members of notifications about packages (clauses 10.5.2.5 and 10.5.2.6).
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct PackageNotification {
@@ -75,7 +75,7 @@ struct PkgmLinks {
     subscription: Link,
 }
 
-/// What `VnfLcmOperationOccurrenceNotification` has beyond the others.
+/// Members that only `VnfLcmOperationOccurrenceNotification` has (clause 5.5.2.17).
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct Operation {
@@ -111,13 +111,13 @@ struct LccnLinks {
     vnf_lcm_op_occ: Option<Link>,
 }
 
-/// A notification that is in the outbox (an extension of ours).
+/// A notification that is still in the outbox (an extension of Gybe).
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct UndeliveredNotification {
-    /// WAITING: it is sent, or sent again, by itself. PARKED: it is not, unless the operator asks.
+    /// WAITING: Gybe sends it, or sends it again. PARKED: Gybe sends it only after a resend request.
     delivery_state: &'static str,
-    /// Why it was not delivered, once it was tried.
+    /// Why the last attempt failed. Absent before the first attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
     notification: Notification,
@@ -135,7 +135,7 @@ impl UndeliveredNotification {
 }
 
 impl Notification {
-    /// What the subscriber is sent.
+    /// The wire form for `subscription`.
     pub fn new(notification: &Domain, subscription: &Subscription) -> Self {
         let root = format!("{}{}", subscription.base_url, subscription.root());
         let subscription_link = || Link::to(format!("{root}/subscriptions/{}", subscription.id));
@@ -152,13 +152,15 @@ impl Notification {
         };
         Self {
             id: notification.id.to_string(),
-            notification_type: notification.change.notification_type(),
+            notification_type: notification.content.notification_type(),
             subscription_id: subscription.id.to_string(),
             time_stamp: notification.time_stamp,
-            change: match &notification.change {
-                Change::Created(id) | Change::Deleted(id) => instance(*id, None),
-                Change::Operation(change) => instance(change.vnf_instance_id, Some(change)),
-                Change::Package(change) => {
+            subject: match &notification.content {
+                NotificationContent::InstanceCreated(id) | NotificationContent::InstanceDeleted(id) => {
+                    instance(*id, None)
+                }
+                NotificationContent::Operation(change) => instance(change.vnf_instance_id, Some(change)),
+                NotificationContent::Package(change) => {
                     let links = PkgmLinks {
                         vnf_package: Link::to(format!("{root}/vnf_packages/{}", change.package)),
                         subscription: subscription_link(),
@@ -197,10 +199,7 @@ impl Operation {
         let changed_info = change.changed_info.as_ref().filter(|_| full);
         let (changed_info, modifications) = changes(change.operation, changed_info, subscription.edition);
         Self {
-            notification_status: match change.state {
-                OpState::Starting | OpState::Processing | OpState::RollingBack => "START",
-                OpState::Completed | OpState::FailedTemp | OpState::Failed | OpState::RolledBack => "RESULT",
-            },
+            notification_status: if change.is_result() { "RESULT" } else { "START" },
             operation_state: change.state.as_str(),
             operation: change.operation.as_str(),
             is_automatic_invocation: change.is_automatic_invocation,

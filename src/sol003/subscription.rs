@@ -1,5 +1,5 @@
-//! `LccnSubscription` and its request (SOL003 clauses 5.5.2.15 and 5.5.2.16), and `PkgmSubscription` with its own (clauses
-//! 10.5.2.3 and 10.5.2.4). The editions differ in `verbosity` and `vnfmInfo`, which are of 3.3.1 alone.
+//! Wire types of subscriptions: `LccnSubscription` and its request (SOL003 clauses 5.5.2.15 and 5.5.2.16), `PkgmSubscription`
+//! and its request (clauses 10.5.2.3 and 10.5.2.4). Only edition 3.3.1 has `verbosity` and `vnfmInfo`.
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
@@ -16,28 +16,28 @@ use crate::sol003::pkgm::PackageUsageState;
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LccnSubscriptionRequest {
-    /// What is told; everything if absent.
+    /// Which changes are notified. All if absent.
     pub filter: Option<LifecycleChangeNotificationsFilter>,
-    /// Where it is told: an `http` or `https` URI.
+    /// Where notifications are sent: an `http` or `https` URI.
     pub callback_uri: String,
-    /// How Gybe shows who it is.
+    /// How Gybe authenticates to the subscriber.
     pub authentication: Option<SubscriptionAuthentication>,
-    /// 3.3.1: SHORT leaves out what was changed.
+    /// 3.3.1: SHORT omits the changed resources.
     #[schema(value_type = Option<String>)]
     pub verbosity: Option<Verbosity>,
 }
 
-/// `LifecycleChangeNotificationsFilter` (clause 5.5.3.12). All that is given must match; of a list, one entry.
+/// `LifecycleChangeNotificationsFilter` (clause 5.5.3.12). All members that are present must match; of a list, one entry.
 #[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct LifecycleChangeNotificationsFilter {
-    /// Which VNF instances.
+    /// VNF instances.
     pub vnf_instance_subscription_filter: VnfInstanceSubscriptionFilter,
-    /// Which types of notification.
+    /// Types of notification.
     pub notification_types: Vec<NotificationType>,
-    /// Which operations.
+    /// Types of operation.
     pub operation_types: Vec<LcmOperationType>,
-    /// Which states that operations enter.
+    /// States that the operation enters.
     pub operation_states: Vec<LcmOperationStateType>,
 }
 
@@ -45,19 +45,19 @@ pub struct LifecycleChangeNotificationsFilter {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PkgmSubscriptionRequest {
-    /// What is told; everything if absent.
+    /// Which changes are notified. All if absent.
     pub filter: Option<PkgmNotificationsFilter>,
-    /// Where it is told: an `http` or `https` URI.
+    /// Where notifications are sent: an `http` or `https` URI.
     pub callback_uri: String,
-    /// How Gybe shows who it is.
+    /// How Gybe authenticates to the subscriber.
     pub authentication: Option<SubscriptionAuthentication>,
 }
 
-/// `PkgmNotificationsFilter` (clause 10.5.3.2). All that is given must match; of a list, one entry.
+/// `PkgmNotificationsFilter` (clause 10.5.3.2). All members that are present must match; of a list, one entry.
 #[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PkgmNotificationsFilter {
-    /// Which types of notification.
+    /// Types of notification.
     pub notification_types: Vec<PackageNotificationType>,
     /// Packages of these products.
     pub vnf_products_from_providers: Vec<VnfProductsFromProvider>,
@@ -65,11 +65,11 @@ pub struct PkgmNotificationsFilter {
     pub vnfd_id: Vec<String>,
     /// These packages.
     pub vnf_pkg_id: Vec<String>,
-    /// Packages that are in this state after the change, or in one of these.
+    /// Operational state after the change: one, or a list.
     #[serde(deserialize_with = "one_or_more")]
     #[schema(value_type = Vec<String>)]
     pub operational_state: Vec<OperationalState>,
-    /// Packages that are IN_USE or NOT_IN_USE; or a list.
+    /// IN_USE, NOT_IN_USE, or a list of them.
     #[serde(deserialize_with = "one_or_more")]
     #[schema(value_type = Vec<String>)]
     pub usage_state: Vec<PackageUsageState>,
@@ -80,13 +80,13 @@ pub struct PkgmNotificationsFilter {
 /// `notificationType` of packages, spelt as on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub enum PackageNotificationType {
-    /// A package can be used.
+    /// A package was onboarded.
     VnfPackageOnboardingNotification,
     /// A package was enabled, disabled or deleted.
     VnfPackageChangeNotification,
 }
 
-/// The standard's text has a list where its schemas have one value.
+/// The text of the standard defines a list, its schemas a single value.
 fn one_or_more<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
@@ -114,35 +114,35 @@ pub struct VnfInstanceSubscriptionFilter {
     pub vnf_instance_names: Vec<String>,
 }
 
-/// The products of a provider; all if none are named.
+/// Products of a provider. All if `vnf_products` is empty.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct VnfProductsFromProvider {
     /// The provider.
     pub vnf_provider: String,
-    /// Of these products.
+    /// The products.
     #[serde(default)]
     pub vnf_products: Vec<VnfProduct>,
 }
 
-/// A product; all versions if none are named.
+/// A product. All versions if `versions` is empty.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct VnfProduct {
     /// Its name.
     pub vnf_product_name: String,
-    /// Of these versions.
+    /// The software versions.
     #[serde(default)]
     pub versions: Vec<VnfVersion>,
 }
 
-/// A software version; all VNFD versions if none are named.
+/// A software version. All VNFD versions if `vnfd_versions` is empty.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct VnfVersion {
     /// The software version.
     pub vnf_software_version: String,
-    /// Of these VNFD versions.
+    /// The VNFD versions.
     #[serde(default)]
     pub vnfd_versions: Vec<String>,
 }
@@ -152,13 +152,13 @@ pub struct VnfVersion {
 pub enum NotificationType {
     /// An operation entered a state.
     VnfLcmOperationOccurrenceNotification,
-    /// A VNF instance was made.
+    /// A VNF instance was created.
     VnfIdentifierCreationNotification,
-    /// A VNF instance is gone.
+    /// A VNF instance was deleted.
     VnfIdentifierDeletionNotification,
 }
 
-/// `LcmOperationType` (clause 5.5.4.5): all of 3.3.1, of which Gybe carries out some.
+/// `LcmOperationType` (clause 5.5.4.5): all values of 3.3.1. Gybe does not support all of them.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum LcmOperationType {
@@ -193,8 +193,8 @@ pub enum LcmOperationStateType {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SubscriptionAuthentication {
-    /// BASIC, OAUTH2_CLIENT_CREDENTIALS, TLS_CERT. Of several, the token is tried before the password; the certificate is
-    /// shown beside either.
+    /// BASIC, OAUTH2_CLIENT_CREDENTIALS, TLS_CERT. Gybe uses a token rather than a password, and the certificate with
+    /// either.
     #[schema(value_type = Vec<String>)]
     pub auth_type: Vec<AuthType>,
     /// For BASIC.
@@ -207,9 +207,9 @@ pub struct SubscriptionAuthentication {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ParamsBasic {
-    /// Who Gybe is.
+    /// Identifier of Gybe.
     pub user_name: Option<String>,
-    /// Never shown.
+    /// Never returned.
     #[schema(value_type = Option<String>)]
     pub password: Option<Secret>,
 }
@@ -218,16 +218,16 @@ pub struct ParamsBasic {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ParamsOauth2ClientCredentials {
-    /// Who Gybe is.
+    /// Identifier of Gybe.
     pub client_id: Option<String>,
-    /// Never shown.
+    /// Never returned.
     #[schema(value_type = Option<String>)]
     pub client_password: Option<Secret>,
-    /// Where tokens are had: an `http` or `https` URI.
+    /// OAuth 2.0 token endpoint: an `http` or `https` URI.
     pub token_endpoint: Option<String>,
 }
 
-/// `PkgmSubscription` (clause 10.5.2.4), for the description of the API: [`LccnSubscription`] is written.
+/// `PkgmSubscription` (clause 10.5.2.4), only for the OpenAPI document: responses are [`LccnSubscription`].
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
 #[expect(dead_code, reason = "describes; never constructed")]
@@ -239,7 +239,7 @@ pub struct PkgmSubscription {
     links: SubscriptionLinks,
 }
 
-/// `LccnSubscription` (clause 5.5.2.16); without `verbosity` also a `PkgmSubscription`. It never has the authentication.
+/// `LccnSubscription` (clause 5.5.2.16), and without `verbosity` `PkgmSubscription`. The authentication is never returned.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LccnSubscription {
@@ -262,11 +262,11 @@ struct SubscriptionLinks {
 }
 
 impl LccnSubscription {
-    /// The wire form of `subscription`, with links below `base` (scheme, host and port).
+    /// The wire form of `subscription`, with links that begin with `base` (scheme, host and port).
     pub fn new(subscription: &Domain, edition: Edition, base: &str) -> Self {
         Self {
             id: subscription.id.to_string(),
-            filter: subscription.filter.clone(),
+            filter: subscription.filter.0.clone(),
             callback_uri: subscription.callback_uri.clone(),
             verbosity: ((subscription.interface, edition) == (Interface::Lifecycle, Edition::V2))
                 .then(|| subscription.verbosity.as_str()),

@@ -1,4 +1,6 @@
-//! The outbox in the store, as [`crate::notify`] and the operator use it.
+//! The outbox: notifications that are not delivered yet. [`crate::notify`] delivers them, operators look at it.
+//!
+//! The store puts a notification into it in the transaction that changes the state.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,34 +9,36 @@ use async_trait::async_trait;
 use tokio::sync::Notify;
 
 use crate::domain::ids::{ProjectId, SubscriptionId};
-use crate::domain::subscription::{Notification, Subscription, Undelivered};
+use crate::domain::notification::{Notification, Undelivered};
+use crate::domain::subscription::Subscription;
 use crate::store::StoreError;
 
-/// The outbox: notifications that are not delivered yet.
+/// See the module's documentation.
 #[async_trait]
 pub trait OutboxStore: Send + Sync {
-    /// Up to `limit` undelivered notifications of a subscription, in order; none if there is no such subscription.
+    /// Lists the notifications to a subscription, in the order of delivery, at most `limit`. Empty if the subscription does
+    /// not exist.
     async fn undelivered(
         &self,
         project: &ProjectId,
         id: SubscriptionId,
         limit: usize,
     ) -> Result<Vec<Undelivered>, StoreError>;
-    /// Sends the parked notifications of a subscription again and those that wait at once. Returns how many were parked.
+    /// Makes parked notifications wait again, and all waiting ones due. Returns how many were parked. `NotFound` if the
+    /// subscription does not exist.
     async fn resend(&self, project: &ProjectId, id: SubscriptionId) -> Result<u64, StoreError>;
-    /// Claims the subscription that was postponed longest ago of those that have something due and that nobody holds (or whose
-    /// lease has expired).
+    /// Claims a subscription with a notification that is due, if no other process holds its lease: the one whose back-off
+    /// ended first.
     async fn claim_subscription(&self, owner: &str, ttl: Duration) -> Result<OutboxClaim, StoreError>;
-    /// Up to `limit` notifications to send next: the first that waits of each VNF instance, and the first of packages.
+    /// Notifications to deliver next, at most `limit`: the first that waits of each VNF instance, and of packages.
     async fn next_notifications(&self, lease: &OutboxLease, limit: usize) -> Result<Vec<Notification>, StoreError>;
-    /// Makes the lease expire `ttl` from now. `LeaseLost` if it is lost, as for the three below.
+    /// Extends the lease to `ttl` from now. This and the following three methods fail with `LeaseLost` if the lease ended.
     async fn renew_subscription(&self, lease: &OutboxLease, ttl: Duration) -> Result<(), StoreError>;
-    /// Removes delivered notifications, parks refused ones, and makes the lease expire `ttl` from now.
+    /// Deletes delivered notifications, parks refused ones, and extends the lease to `ttl` from now.
     async fn record_sent(&self, lease: &OutboxLease, ttl: Duration, sent: &Sent) -> Result<(), StoreError>;
-    /// Releases the lease.
+    /// Ends the lease.
     async fn release_subscription(&self, lease: OutboxLease) -> Result<(), StoreError>;
-    /// Postpones the subscription by `delay` because of `reason` and releases the lease. Notifications that were due for longer
-    /// than `patience` are parked.
+    /// Ends the lease and delivers nothing for `delay`. Parks notifications that have been due for longer than `patience`.
     async fn put_off_subscription(
         &self,
         lease: OutboxLease,
@@ -43,45 +47,46 @@ pub trait OutboxStore: Send + Sync {
         reason: &str,
         patience: Duration,
     ) -> Result<(), StoreError>;
-    /// Fires (`notify_waiters`) when this process has put something into the outbox or somebody has subscribed. Register before
-    /// looking. Another process sends its changes itself; look from time to time in case it is killed.
+    /// Fires (`notify_waiters`) when this process put a notification into the outbox, and when a resend was requested.
+    /// Register before you claim. Other processes deliver what they put there; poll from time to time, because one may have
+    /// been killed before that.
     fn outbox(&self) -> Arc<Notify>;
 }
 
-/// The right to send to a subscription until it expires. Not `Clone`, like [`Lease`](crate::store::Lease).
+/// The lease of a subscription. Its holder alone delivers to it. Not `Clone`, as [`crate::store::Lease`].
 #[derive(Debug)]
 pub struct OutboxLease {
     /// The subscription.
     pub subscription: SubscriptionId,
-    /// The fence: each claim increments it, each write of the holder compares it.
+    /// Fencing token: each claim increments it, each write of the holder compares it.
     pub epoch: i64,
 }
 
-/// A subscription to send to.
+/// A subscription with notifications that are due.
 #[derive(Debug)]
 pub struct ClaimedSubscription {
-    /// The right to send to it.
+    /// Its lease.
     pub lease: OutboxLease,
     /// The subscription.
     pub subscription: Subscription,
-    /// How often it was postponed since the last delivery.
+    /// Failed deliveries since the last one that succeeded.
     pub attempt: u32,
 }
 
 /// The result of [`OutboxStore::claim_subscription`].
 #[derive(Debug)]
 pub enum OutboxClaim {
-    /// There is something to send.
+    /// A subscription was claimed.
     Work(Box<ClaimedSubscription>),
-    /// Nothing is due; the time until something will be, if anything waits.
+    /// Nothing is due. The time until the next notification is, if any waits.
     Idle(Option<Duration>),
 }
 
-/// The results of a wave of notifications, by their positions.
+/// Results of delivery, by the positions of the notifications.
 #[derive(Debug, Default)]
 pub struct Sent {
-    /// The subscriber took them.
+    /// Accepted by the subscriber.
     pub delivered: Vec<i64>,
-    /// The subscriber refused them, for that reason: they are not sent again automatically.
+    /// Refused by the subscriber, with the reason.
     pub refused: Vec<(i64, String)>,
 }

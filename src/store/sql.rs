@@ -6,7 +6,6 @@
 //! processes, and deadlines. docs/adr/0002-one-sql-for-two-engines.md has the reasons.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
@@ -39,8 +38,6 @@ struct Signals {
     cancels: watch::Sender<()>,
     outbox: Arc<Notify>,
     onboardings: Arc<Notify>,
-    /// 0: there were no subscriptions at the last count and none was created since. Otherwise there may be some.
-    subscriptions: Arc<AtomicU64>,
 }
 
 impl Default for Signals {
@@ -50,7 +47,6 @@ impl Default for Signals {
             cancels: watch::Sender::default(),
             outbox: Arc::default(),
             onboardings: Arc::default(),
-            subscriptions: Arc::new(AtomicU64::new(1)),
         }
     }
 }
@@ -67,9 +63,9 @@ impl Signals {
         self.work();
     }
 
-    /// A state has changed, and the outbox may have a notification of it. Costs nothing without subscriptions.
-    fn change(&self) {
-        if self.subscriptions.load(Ordering::SeqCst) > 0 {
+    /// A transaction was committed that published a change, if `any` subscription matched it.
+    fn published(&self, any: bool) {
+        if any {
             self.wake_outbox();
         }
     }
@@ -82,24 +78,6 @@ impl Signals {
     /// There may be a notification to send.
     fn wake_outbox(&self) {
         self.outbox.notify_waiters();
-    }
-
-    /// A subscription was created, in this process or in another one.
-    fn subscribed(&self) {
-        self.subscriptions.fetch_add(1, Ordering::SeqCst);
-        self.wake_outbox();
-    }
-
-    /// Call it before counting the subscriptions, for [`Signals::counted`].
-    fn subscriptions(&self) -> u64 {
-        self.subscriptions.load(Ordering::SeqCst)
-    }
-
-    /// Sets the result of a count. A subscription that was created since `before` was read is not overlooked.
-    fn counted(&self, before: u64, any: bool) {
-        let (from, to) = if any { (0, 1) } else { (before, 0) };
-        // Fails if nothing changes, or if a subscription was created meanwhile.
-        let _ = self.subscriptions.compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst);
     }
 }
 

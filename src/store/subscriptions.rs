@@ -13,26 +13,26 @@ use crate::store::{Page, StoreError};
 /// subscription that it matches, in the same transaction.
 #[async_trait]
 pub trait SubscriptionStore: Send + Sync {
-    /// Adds a subscription, unless there is an equal one.
+    /// Creates a subscription, unless an equal one exists.
     async fn create_subscription(&self, subscription: &Subscription) -> Result<Subscribed, StoreError>;
-    /// One subscription.
+    /// Loads a subscription.
     async fn subscription(&self, project: &ProjectId, id: SubscriptionId) -> Result<Subscription, StoreError>;
-    /// A page of a project's subscriptions of that interface, oldest first.
+    /// Loads a page of a project's subscriptions of one API, oldest first.
     async fn subscriptions(
         &self,
         project: &ProjectId,
         interface: Interface,
         page: &Page<'_>,
     ) -> Result<Vec<Subscription>, StoreError>;
-    /// Removes a subscription and its undelivered notifications.
+    /// Deletes a subscription and its undelivered notifications.
     async fn delete_subscription(&self, project: &ProjectId, id: SubscriptionId) -> Result<(), StoreError>;
 }
 
 /// The result of [`SubscriptionStore::create_subscription`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subscribed {
-    /// The subscription was added.
+    /// The subscription was created.
     Created,
-    /// There is an equal one: with the same API and edition, callback URI, verbosity and filter.
+    /// A subscription with the same API, edition, callback URI, verbosity and filter exists.
     Existing(SubscriptionId),
 }

@@ -1,4 +1,5 @@
-//! `LccnSubscription` and `PkgmSubscription` (SOL003 clauses 5.5.2.16 and 10.5.2.8) over `subscriptions`.
+//! Attributes that lists of subscriptions can be filtered by: `LccnSubscription` (SOL003 clause 5.5.2.16) and
+//! `PkgmSubscription` (clause 10.5.2.4), in the columns of `subscriptions`.
 
 use super::{Attribute, AttributeKind, AttributeType, Members, attribute, text};
 use crate::domain::interface::{Edition, Interface};

@@ -105,6 +105,59 @@ macro_rules! found_boolean {
     };
 }
 
+/// A new random UUID as text.
+macro_rules! random_uuid {
+    () => {
+        "CAST(gen_random_uuid() AS text)"
+    };
+}
+/// The aggregate function that makes a JSON array of the values of all rows; NULL if there are none.
+macro_rules! json_array {
+    () => {
+        "json_agg"
+    };
+}
+/// The function that makes a JSON object of names and values.
+macro_rules! json_object {
+    () => {
+        "json_build_object"
+    };
+}
+/// A JSON column as a value of [`json_object!`].
+macro_rules! as_json {
+    ($column:literal) => {
+        $column
+    };
+}
+/// The elements of a JSON array of texts, as a subquery.
+macro_rules! texts_of {
+    ($array:literal) => {
+        concat!("SELECT jsonb_array_elements_text(", $array, ")")
+    };
+}
+/// Locks rows as an UPDATE does that leaves the key alone.
+macro_rules! for_no_key_update {
+    () => {
+        " FOR NO KEY UPDATE"
+    };
+}
+/// One statement that inserts a change (`$change`, an INSERT … SELECT) and its deliveries (`$deliveries`), which reads
+/// `receiver (id)`, the subscriptions in the JSON array `$ids`, and `change (position)`.
+///
+/// Inserts nothing if another transaction has deleted all the subscriptions.
+macro_rules! publish_statement {
+    ($change:expr, $ids:literal, $deliveries:expr) => {
+        concat!(
+            "WITH receiver AS (SELECT id FROM subscriptions WHERE id IN (",
+            texts_of!($ids),
+            ") FOR KEY SHARE), change AS (",
+            $change,
+            " WHERE EXISTS (SELECT 1 FROM receiver) RETURNING position) ",
+            $deliveries
+        )
+    };
+}
+
 /// The elements of a JSON array as rows.
 fn elements(json: &str) -> String {
     format!("jsonb_array_elements({json})")
@@ -181,11 +234,6 @@ async fn tell_others_of_onboarding(connection: &mut PgConnection) -> Result<(), 
     sqlx::query("SELECT pg_notify($1, $2)").bind(CHANNEL).bind(ONBOARDING).execute(connection).await.map(drop)
 }
 
-/// Signals a new subscription to all processes when the transaction commits.
-async fn notify_subscription(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    sqlx::query("SELECT pg_notify($1, $2)").bind(CHANNEL).bind(SUBSCRIBED).execute(connection).await.map(drop)
-}
-
 /// Runs the statements of filtered lists, on connections of their own, where the server stops a statement at
 /// [`FILTER_DEADLINE`].
 #[derive(Clone)]
@@ -243,8 +291,6 @@ const CHANNEL: &str = "gybe_wake";
 const CANCEL: &str = "cancel";
 /// The payload of a notification that an onboarding began or may be taken over.
 const ONBOARDING: &str = "onboarding";
-/// The payload of a notification of a new subscription.
-const SUBSCRIBED: &str = "subscribed";
 /// Its payload: the identifiers of instances whose operation has ended, separated by commas, or [`ANY`].
 const ENDED_CHANNEL: &str = "gybe_ended";
 const ANY: &str = "*";
@@ -416,13 +462,12 @@ async fn forward_notifications(
             }
             Ok(Some(notification)) => match notification.payload() {
                 CANCEL => signals.cancel(),
-                SUBSCRIBED => signals.subscribed(),
                 ONBOARDING => signals.onboarding(),
                 _ => signals.work(),
             },
             Ok(None) => {
                 signals.cancel();
-                signals.subscribed();
+                signals.wake_outbox();
                 signals.onboarding();
                 let _ = endings.send(OperationEnded::Any);
             }

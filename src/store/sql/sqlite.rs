@@ -96,6 +96,56 @@ macro_rules! found_boolean {
     };
 }
 
+/// A new random UUID as text.
+macro_rules! random_uuid {
+    () => {
+        "lower(hex(randomblob(4)) || '-' || hex(randomblob(2)) || '-4' || substr(hex(randomblob(2)), 2) || '-8' \
+               || substr(hex(randomblob(2)), 2) || '-' || hex(randomblob(6)))"
+    };
+}
+/// The aggregate function that makes a JSON array of the values of all rows.
+macro_rules! json_array {
+    () => {
+        "json_group_array"
+    };
+}
+/// The function that makes a JSON object of names and values.
+macro_rules! json_object {
+    () => {
+        "json_object"
+    };
+}
+/// A JSON column as a value of [`json_object!`].
+macro_rules! as_json {
+    ($column:literal) => {
+        concat!("json(", $column, ")")
+    };
+}
+/// The elements of a JSON array of texts, as a subquery.
+macro_rules! texts_of {
+    ($array:literal) => {
+        concat!("SELECT value FROM json_each(", $array, ")")
+    };
+}
+macro_rules! for_no_key_update {
+    () => {
+        ""
+    };
+}
+/// The statements that insert a change (`$change`, an INSERT … SELECT) and its deliveries (`$deliveries`), which reads
+/// `receiver (id)`, the subscriptions in the JSON array `$ids`, and `change (position)`, which is the largest.
+macro_rules! publish_statement {
+    ($change:expr, $ids:literal, $deliveries:expr) => {
+        concat!(
+            $change,
+            "; WITH receiver AS (SELECT id FROM subscriptions WHERE id IN (",
+            texts_of!($ids),
+            ")), change AS (SELECT MAX(position) AS position FROM outbox_changes) ",
+            $deliveries
+        )
+    };
+}
+
 /// The elements of a JSON array as rows.
 fn elements(json: &str) -> String {
     format!("json_each({json})")
@@ -177,11 +227,6 @@ async fn notify_cancel(_: &mut SqliteConnection) -> Result<(), sqlx::Error> {
 
 /// As [`notify_work`].
 async fn tell_others_of_onboarding(_: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-    Ok(())
-}
-
-/// As [`notify_work`].
-async fn notify_subscription(_: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     Ok(())
 }
 

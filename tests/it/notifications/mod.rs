@@ -5,6 +5,7 @@ mod callback_outage;
 mod delivery;
 mod outbox;
 mod subscriptions;
+mod upgrade;
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -15,11 +16,13 @@ use gybe::clock::{Clock as _, Ids as _, System};
 use gybe::domain::ids::{ProjectId, SubscriptionId, VnfLcmOpOccId};
 use gybe::domain::instance::VnfInstance;
 use gybe::domain::interface::{Edition, Interface};
+use gybe::domain::notification::{NotificationContent, Undelivered};
+use gybe::domain::notification_filter::NotificationFilter;
 use gybe::domain::op_occ::{LcmOperation, OpState};
 use gybe::domain::plan::Plan;
 use gybe::domain::problem::Problem;
 use gybe::domain::secret::Secret;
-use gybe::domain::subscription::{AuthType, Authentication, PASSWORD, Subscription, Undelivered, Verbosity};
+use gybe::domain::subscription::{AuthType, Authentication, PASSWORD, Subscription, Verbosity};
 use gybe::domain::vim::Secrets;
 use gybe::domain::vnfd::Vnfd;
 use gybe::notify::Notifier;
@@ -103,8 +106,8 @@ impl OutboxFixture {
         let undelivered = self.store.undelivered(&ProjectId::default(), id, 1000).await.unwrap();
         undelivered
             .iter()
-            .map(|one| match &one.notification.change {
-                gybe::domain::subscription::Change::Operation(change) => change.state.as_str().to_owned(),
+            .map(|one| match &one.notification.content {
+                NotificationContent::Operation(change) => change.state.as_str().to_owned(),
                 other => other.notification_type().to_owned(),
             })
             .collect()
@@ -152,7 +155,7 @@ fn subscription(callback_uri: &str, filter: Value) -> Subscription {
         interface: Interface::Lifecycle,
         edition: Edition::V2,
         callback_uri: callback_uri.to_owned(),
-        filter: filter.as_object().unwrap().clone(),
+        filter: NotificationFilter(filter.as_object().unwrap().clone()),
         verbosity: Verbosity::Full,
         authentication: None,
         base_url: "http://gybe.example".to_owned(),

@@ -6,14 +6,15 @@ use std::time::Duration;
 use gybe::clock::{Clock as _, Ids as _, System};
 use gybe::domain::ids::SubscriptionId;
 use gybe::domain::interface::{Edition, Interface};
+use gybe::domain::notification_filter::NotificationFilter;
 use gybe::domain::op_occ::OpState;
 use gybe::domain::subscription::{Subscription, Verbosity};
 use gybe::domain::transition::OpEvent;
 use gybe::store::attributes::Filter;
-use gybe::store::{Page, StoreError, Subscribed};
+use gybe::store::{ClaimedSubscription, Page, Sent, StoreError, Subscribed};
 use serde_json::{Value, json};
 
-use super::{CREATED, DELETED, OPERATION, OutboxFixture, claim, subscription, summaries, with_basic};
+use super::{CREATED, DELETED, OPERATION, OutboxFixture, PATIENT, claim, subscription, summaries, with_basic};
 use crate::support::subscriber::{Received, Subscriber};
 
 on_both_engines! {
@@ -25,6 +26,8 @@ on_both_engines! {
     the_response_precedes_the_first_notification
     subscription_secrets_are_encrypted
     deleting_a_subscription_deletes_its_notifications
+    stores_a_change_once_and_deletes_it_with_its_last_delivery
+    keeps_changes_that_other_subscriptions_wait_for
 }
 
 async fn each_state_of_an_operation_is_notified(outbox: OutboxFixture) {
@@ -128,7 +131,7 @@ async fn equal_subscriptions_are_rejected_as_duplicates(outbox: OutboxFixture) {
         Subscription { callback_uri: "http://nfvo/other".to_owned(), ..again.clone() },
         Subscription { edition: Edition::V1, ..again.clone() },
         Subscription { verbosity: Verbosity::Short, ..again.clone() },
-        Subscription { filter: serde_json::Map::new(), ..again.clone() },
+        Subscription { filter: NotificationFilter::default(), ..again.clone() },
     ] {
         outbox.subscribe(&Subscription { id: SubscriptionId(System.uuid()), ..different }).await;
     }
@@ -179,4 +182,83 @@ async fn deleting_a_subscription_deletes_its_notifications(outbox: OutboxFixture
     assert_eq!(outbox.store.outbox_depth().await.unwrap().waiting, 0);
     let again = outbox.store.delete_subscription(&subscription.project_id, subscription.id).await;
     assert!(matches!(again, Err(StoreError::NotFound)));
+}
+
+/// Rows of the table.
+async fn rows(outbox: &OutboxFixture, table: &str) -> i64 {
+    let query = sqlx::AssertSqlSafe(format!("SELECT COUNT(*) FROM {table}"));
+    if let Some(path) = outbox.url.strip_prefix("sqlite://") {
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
+        let mut connection = sqlx::ConnectOptions::connect(&options).await.unwrap();
+        sqlx::query_scalar(query).fetch_one(&mut connection).await.unwrap()
+    } else {
+        let mut connection = <sqlx::PgConnection as sqlx::Connection>::connect(&outbox.url).await.unwrap();
+        sqlx::query_scalar(query).fetch_one(&mut connection).await.unwrap()
+    }
+}
+
+async fn stores_a_change_once_and_deletes_it_with_its_last_delivery(outbox: OutboxFixture) {
+    for number in 0..2 {
+        outbox.subscribe(&subscription(&format!("http://127.0.0.1:1/{number}"), json!({}))).await;
+    }
+    for _ in 0..20 {
+        outbox.instance().await;
+    }
+    assert_eq!((rows(&outbox, "outbox_changes").await, rows(&outbox, "outbox_deliveries").await), (20, 40));
+    let (first, second) = (claim(&outbox).await, claim(&outbox).await);
+    assert_ne!(first.lease.subscription, second.lease.subscription);
+    // In waves that both record at once: the last two deliveries of a change are often deleted at the same time.
+    while rows(&outbox, "outbox_deliveries").await > 0 {
+        let wave = async |claimed: &ClaimedSubscription| {
+            let next = outbox.store.next_notifications(&claimed.lease, 3).await.unwrap();
+            let delivered = next.iter().map(|one| one.position).collect();
+            let sent = Sent { delivered, ..Sent::default() };
+            outbox.store.record_sent(&claimed.lease, PATIENT, &sent).await.unwrap();
+        };
+        tokio::join!(wave(&first), wave(&second));
+    }
+    assert_eq!(rows(&outbox, "outbox_changes").await, 0);
+}
+
+async fn keeps_changes_that_other_subscriptions_wait_for(outbox: OutboxFixture) {
+    let all = subscription("http://127.0.0.1:1/all", json!({}));
+    let created = subscription("http://127.0.0.1:1/created", json!({ "notificationTypes": [CREATED] }));
+    outbox.subscribe(&all).await;
+    outbox.subscribe(&created).await;
+    outbox.complete(&outbox.instance().await).await;
+    assert_eq!(rows(&outbox, "outbox_changes").await, 4);
+    outbox.store.delete_subscription(&all.project_id, all.id).await.unwrap();
+    assert_eq!((rows(&outbox, "outbox_changes").await, rows(&outbox, "outbox_deliveries").await), (1, 1));
+    assert_eq!(outbox.waiting(created.id).await, [CREATED]);
+    outbox.store.delete_subscription(&created.project_id, created.id).await.unwrap();
+    assert_eq!(rows(&outbox, "outbox_changes").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leaves_out_a_subscription_that_is_being_deleted() {
+    let outbox = OutboxFixture::postgres().await;
+    let (leaves, stays) =
+        (subscription("http://127.0.0.1:1/a", json!({})), subscription("http://127.0.0.1:1/b", json!({})));
+    outbox.subscribe(&leaves).await;
+    outbox.subscribe(&stays).await;
+    for deleted in [&leaves, &stays] {
+        let mut connection = <sqlx::PgConnection as sqlx::Connection>::connect(&outbox.url).await.unwrap();
+        let mut tx = sqlx::Connection::begin(&mut connection).await.unwrap();
+        let delete = sqlx::query("DELETE FROM outbox_changes");
+        delete.execute(&mut *tx).await.unwrap();
+        let delete = sqlx::query("DELETE FROM subscriptions WHERE id = $1").bind(deleted.id.to_string());
+        delete.execute(&mut *tx).await.unwrap();
+        let creation = outbox.instance();
+        let commit = async {
+            let waiting =
+                "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+            while sqlx::query_scalar::<_, i64>(waiting).fetch_one(&mut *tx).await.unwrap() == 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            tx.commit().await.unwrap();
+        };
+        tokio::join!(creation, commit);
+        let left = i64::from(deleted.id == leaves.id);
+        assert_eq!((rows(&outbox, "outbox_changes").await, rows(&outbox, "outbox_deliveries").await), (left, left));
+    }
 }

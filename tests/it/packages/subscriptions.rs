@@ -6,8 +6,10 @@ use std::collections::BTreeSet;
 use gybe::clock::{Clock as _, Ids as _, System};
 use gybe::domain::ids::{ProjectId, SubscriptionId, VnfPkgId};
 use gybe::domain::interface::{Edition, Interface};
+use gybe::domain::notification::{NotificationContent, PackageChange, PackageEvent, Undelivered};
+use gybe::domain::notification_filter::NotificationFilter;
 use gybe::domain::package::OperationalState;
-use gybe::domain::subscription::{Change, PackageChange, PackageEvent, Subscription, Undelivered, Verbosity};
+use gybe::domain::subscription::{Subscription, Verbosity};
 use gybe::store::attributes::Filter;
 use gybe::store::{Page, Store, Subscribed};
 use reqwest::StatusCode;
@@ -37,7 +39,7 @@ fn subscription(interface: Interface, filter: Value) -> Subscription {
         interface,
         edition: Edition::V2,
         callback_uri: format!("http://127.0.0.1:1/{}", System.uuid()),
-        filter: filter.as_object().unwrap().clone(),
+        filter: NotificationFilter(filter.as_object().unwrap().clone()),
         verbosity: Verbosity::Full,
         authentication: None,
         base_url: "http://gybe.example".to_owned(),
@@ -58,8 +60,8 @@ async fn waiting(store: &dyn Store, id: SubscriptionId) -> Vec<Undelivered> {
 
 /// The package events in the outbox of the subscription.
 async fn events(store: &dyn Store, id: SubscriptionId) -> Vec<PackageEvent> {
-    let event = |one: &Undelivered| match &one.notification.change {
-        Change::Package(change) => change.event,
+    let event = |one: &Undelivered| match &one.notification.content {
+        NotificationContent::Package(change) => change.event,
         other => panic!("{other:?}"),
     };
     waiting(store, id).await.iter().map(event).collect()
@@ -98,7 +100,7 @@ async fn only_changes_of_onboarded_packages_are_notified(f: StoreFixture) {
     assert_eq!(events(&*f.store, first).await, ALL);
     let (summaries, again) = (waiting(&*f.store, first).await, waiting(&*f.store, second).await);
     for one in &summaries {
-        let Change::Package(change) = &one.notification.change else { panic!("{one:?}") };
+        let NotificationContent::Package(change) = &one.notification.content else { panic!("{one:?}") };
         let PackageChange { package: id, vnfd_id, vnfm_info, .. } = &**change;
         assert_eq!((*id, vnfd_id.as_str(), &vnfm_info[..]), (package, "told", &["Gybe".to_owned()][..]));
         assert!((System.now() - one.notification.time_stamp).abs() < std::time::Duration::from_secs(60));
@@ -171,7 +173,7 @@ async fn subscriptions_of_one_api_get_no_notifications_of_the_other(f: StoreFixt
     assert_eq!(events(&*f.store, packages).await, [PackageEvent::Onboarded]);
     let summaries = waiting(&*f.store, lifecycle).await;
     assert!(
-        matches!(&summaries[..], [Undelivered { notification, .. }] if matches!(notification.change, Change::Created(_)))
+        matches!(&summaries[..], [Undelivered { notification, .. }] if matches!(notification.content, NotificationContent::InstanceCreated(_)))
     );
     let page = Page { filter: &Filter::default(), after: None, limit: 10 };
     for (interface, id) in [(Interface::Packages, packages), (Interface::Lifecycle, lifecycle)] {

@@ -17,6 +17,7 @@ mod json_filters;
 mod operations;
 mod packages;
 mod postgres;
+mod publishing;
 mod progress;
 mod queue;
 mod sqlite;
@@ -45,6 +46,7 @@ const MIGRATIONS: &[&str] = &[
     "10 claims",
     "11 op occ values",
     "12 drop op occ values",
+    "13 outbox",
     "20 onboarding leases",
 ];
 

@@ -15,12 +15,13 @@ use gybe::domain::grant::PendingGrant;
 use gybe::domain::ids::{ProjectId, SubscriptionId, VimId, VnfInstanceId, VnfLcmOpOccId, VnfPkgId};
 use gybe::domain::instance::VnfInstance;
 use gybe::domain::interface::Interface;
+use gybe::domain::notification::{Notification, Undelivered};
 use gybe::domain::op_occ::{CancelMode, OpState, VnfLcmOpOcc};
 use gybe::domain::package::{Content, DefinitionFile, OperationalState, PackageSource, VnfPackage};
 use gybe::domain::plan::{Plan, PodRef};
 use gybe::domain::problem::{Problem, ProblemType};
 use gybe::domain::resource::{KindInfo, ObjectKey, Resource};
-use gybe::domain::subscription::{Notification, Subscription, Undelivered};
+use gybe::domain::subscription::Subscription;
 use gybe::domain::transition::{OpEvent, Update};
 use gybe::domain::vim::{Vim, VimAccess};
 use gybe::infra::{

@@ -2,6 +2,7 @@
 //! other updates are in the transaction that changes the state of an operation: they use [`replace`].
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
 use sqlx::Row as _;
@@ -9,8 +10,8 @@ use sqlx::types::Json;
 use tokio::sync::broadcast;
 
 use super::{
-    Database, Query, QueryBuilder, Row, Tx, filters, json, op_occs, optional_json, point_in_time, project, read,
-    resources,
+    Database, Query, QueryBuilder, Row, Tx, filters, json, op_occs, optional_json, point_in_time, project, publish,
+    read, resources,
 };
 use crate::domain::ids::{ProjectId, VnfInstanceId};
 use crate::domain::instance::{VnfInstance, VnfMetadata};
@@ -37,7 +38,7 @@ macro_rules! select {
 /// Locks the row of the package, so that a concurrent disable or delete of the package sees the instance, or this statement
 /// sees the change of the package.
 macro_rules! insert {
-    ($columns:literal, $values:literal) => {
+    ($columns:literal, $values:literal, $condition:literal) => {
         concat!(
             "INSERT INTO vnf_instances \
                  (id, project_id, vnf_instance_name, vnf_instance_description, vnfd_id, vnf_pkg_id, vnf_provider, \
@@ -47,6 +48,7 @@ macro_rules! insert {
             ") SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18",
             $values,
             " FROM vnf_packages WHERE id = $6 AND project_id = $2 AND operational_state = 'ENABLED'",
+            $condition,
             for_share!()
         )
     };
@@ -56,12 +58,27 @@ macro_rules! insert {
 impl InstanceStore for Database {
     async fn create_instance(&self, instance: &VnfInstance) -> Result<(), StoreError> {
         self.traced("instances::create", async {
-            let insert = sqlx::query(insert!("", ""));
-            let done = self.writer.execute(bind(self, insert, instance)?.bind(millis(instance.created_at))).await?;
-            if done.rows_affected() == 0 {
-                return Err(StoreError::Stale);
+            // Without subscribers one statement is enough, which PostgreSQL runs in one round trip. It inserts nothing if
+            // there may be a subscriber; the next call then does not try it.
+            if !self.creations_have_audience.load(Ordering::Relaxed) {
+                let insert = sqlx::query(insert!(
+                    "",
+                    "",
+                    " AND NOT EXISTS (SELECT 1 FROM subscriptions WHERE project_id = $2 AND only_vnf_instance_id IN ('', $1))"
+                ));
+                let insert = bind(self, insert, instance)?.bind(millis(instance.created_at));
+                if self.writer.execute(insert).await?.rows_affected() == 1 {
+                    return Ok(());
+                }
             }
-            self.signals.change();
+            let mut tx = self.writer.begin().await?;
+            let insert = sqlx::query(concat!(insert!("", "", ""), " RETURNING ", publish::created_instance!()));
+            let insert = bind(self, insert, instance)?.bind(millis(instance.created_at));
+            let row = insert.fetch_optional(&mut *tx).await?.ok_or(StoreError::Stale)?;
+            let published = publish::creation(&mut tx, &row, instance).await?;
+            tx.commit().await?;
+            self.creations_have_audience.store(published, Ordering::Relaxed);
+            self.signals.published(published);
             Ok(())
         })
         .await
@@ -76,14 +93,16 @@ impl InstanceStore for Database {
         self.traced("instances::create_once", async {
             let mut tx = self.writer.begin().await?;
             let insert = sqlx::query(concat!(
-                insert!(", idempotency_key, request_fingerprint", ", $19, $20"),
-                " ON CONFLICT (project_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING"
+                insert!(", idempotency_key, request_fingerprint", ", $19, $20", ""),
+                " ON CONFLICT (project_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING RETURNING ",
+                publish::created_instance!()
             ));
             let insert =
                 bind(self, insert, instance)?.bind(millis(instance.created_at)).bind(&key.key).bind(&key.fingerprint);
-            if insert.execute(&mut *tx).await?.rows_affected() == 1 {
+            if let Some(row) = insert.fetch_optional(&mut *tx).await? {
+                let published = publish::creation(&mut tx, &row, instance).await?;
                 tx.commit().await?;
-                self.signals.change();
+                self.signals.published(published);
                 return Ok(CreateOutcome::Created);
             }
             let row = sqlx::query(
@@ -193,9 +212,11 @@ impl InstanceStore for Database {
             if resource.is_some() {
                 return Err(StoreError::InUse);
             }
-            sqlx::query("DELETE FROM vnf_instances WHERE id = $1").bind(id.to_string()).execute(&mut *tx).await?;
+            let delete = concat!("DELETE FROM vnf_instances WHERE id = $1 RETURNING ", publish::deleted_instance!());
+            let row = sqlx::query(delete).bind(id.to_string()).fetch_one(&mut *tx).await?;
+            let published = publish::deletion(&mut tx, &row, project, id).await?;
             tx.commit().await?;
-            self.signals.change();
+            self.signals.published(published);
             Ok(())
         })
         .await

@@ -15,7 +15,7 @@ use tokio::sync::{Notify, watch};
 
 use super::super::notify_work;
 use super::op_occs::{TABLE, columns, for_conductors, op_occ, push_state, push_update};
-use super::{Database, Query, QueryBuilder, Row, Tx, instances, optional_json, read, resources};
+use super::{Database, Query, QueryBuilder, Row, Tx, instances, optional_json, publish, read, resources};
 use crate::domain::grant::PendingGrant;
 use crate::domain::op_occ::CancelMode;
 use crate::domain::problem::Problem;
@@ -99,13 +99,15 @@ impl LeaseStore for Database {
             query.push(" AND cancel_mode IS NULL");
             push_from(&mut query, update);
             let mut tx = self.writer.begin().await?;
-            let row = fenced(&mut tx, query.push(" RETURNING vnf_instance_id").build(), lease).await?;
+            query.push(concat!(" RETURNING ", publish::operation_change!()));
+            let row = fenced(&mut tx, query.build(), lease).await?;
+            let published = publish::operation(&mut tx, &row).await?;
             resources::insert(&mut tx, row.try_get("vnf_instance_id")?, planned.resources).await?;
             if let Some(instance) = planned.granted.and_then(|granted| granted.instance.as_ref()) {
                 instances::replace(self, &mut tx, instance).await?;
             }
             tx.commit().await?;
-            self.signals.change();
+            self.signals.published(published);
             Ok(())
         })
         .await
@@ -211,9 +213,10 @@ impl LeaseStore for Database {
             }
             push_fence(&mut query, &lease);
             push_from(&mut query, update);
-            query.push(" RETURNING vnf_instance_id");
+            query.push(concat!(" RETURNING ", publish::operation_change!()));
             let mut tx = self.writer.begin().await?;
             let row = fenced(&mut tx, query.build(), &lease).await?;
+            let published = publish::operation(&mut tx, &row).await?;
             let id: &str = row.try_get("vnf_instance_id")?;
             if outcome.discard_inventory {
                 resources::discard(&mut tx, id).await?;
@@ -222,7 +225,7 @@ impl LeaseStore for Database {
                 instances::replace(self, &mut tx, instance).await?;
             }
             tx.commit().await?;
-            self.signals.change();
+            self.signals.published(published);
             // There is work now, or at a time that no conductor waits for yet.
             if update.to.is_running() || update.due.is_some() {
                 self.wake_ours();

@@ -4,6 +4,7 @@
 //! This directory is compiled twice (see `crate::store::sql`): `super` is `sqlite` the first time, `postgres` the second.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -33,6 +34,7 @@ mod onboarding;
 mod op_occs;
 mod outbox;
 mod packages;
+mod publish;
 mod resources;
 mod subscriptions;
 mod vims;
@@ -52,6 +54,8 @@ pub(super) struct Database {
     endings: Endings,
     files: DefinitionFileCache,
     metrics: StoreMetrics,
+    /// Whether the last published creation of a VNF instance had subscribers. A hint, see `create_instance`.
+    creations_have_audience: AtomicBool,
     _tasks: BackgroundTasks,
 }
 
@@ -66,7 +70,19 @@ impl Database {
         tasks: BackgroundTasks,
     ) -> Self {
         let (files, metrics) = (DefinitionFileCache::new(), StoreMetrics::default());
-        Self { reader, filter_reader, writer, keys, signals, endings, files, metrics, _tasks: tasks }
+        let creations_have_audience = AtomicBool::new(false);
+        Self {
+            reader,
+            filter_reader,
+            writer,
+            keys,
+            signals,
+            endings,
+            files,
+            metrics,
+            creations_have_audience,
+            _tasks: tasks,
+        }
     }
 
     /// For statements outside transactions that only read. All others use `writer`.

@@ -13,8 +13,9 @@ use tokio::sync::Notify;
 
 use super::super::tell_others_of_onboarding;
 use super::packages::{TABLE, id, one};
-use super::{Database, Query, QueryBuilder, Row, is_unique_violation, read};
+use super::{Database, Query, QueryBuilder, Row, is_unique_violation, publish, read};
 use crate::domain::ids::{ProjectId, VnfPkgId};
+use crate::domain::notification::PackageEvent;
 use crate::domain::package::{Content, DefinitionFile, InterruptedOnboarding, PackageSource};
 use crate::domain::problem::Problem;
 use crate::store::seal::SealContext;
@@ -106,26 +107,25 @@ impl OnboardingStore for Database {
                      size = $6, artifacts = $7, lease_owner = NULL, lease_until = 0 \
                  WHERE ",
                 held!(),
-                " AND onboarding_state = 'PROCESSING'"
+                " AND onboarding_state = 'PROCESSING' RETURNING ",
+                publish::package_change!()
             );
-            let done = held_by(sqlx::query(update), lease)
+            let onboarded = held_by(sqlx::query(update), lease)
                 .bind(&content.vnfd.id)
                 .bind(Json(&content.vnfd))
                 .bind(&content.sha512)
                 .bind(i64::try_from(content.size).unwrap_or(i64::MAX))
                 .bind(Json(&content.artifacts))
-                .execute(&mut *tx)
+                .fetch_optional(&mut *tx)
                 .await;
-            let done =
-                done.map_err(
-                    |error| {
-                        if is_unique_violation(&error) { StoreError::Duplicate("the VNFD's id") } else { error.into() }
-                    },
-                )?;
-            if done.rows_affected() == 0 {
+            let onboarded = onboarded.map_err(|error| {
+                if is_unique_violation(&error) { StoreError::Duplicate("the VNFD's id") } else { error.into() }
+            })?;
+            let Some(row) = onboarded else {
                 drop(tx);
                 return Err(refusal(self, lease).await?);
-            }
+            };
+            let published = publish::package(&mut tx, &row, lease.package, PackageEvent::Onboarded).await?;
             for files in files.chunks(FILES_PER_INSERT) {
                 let mut insert = QueryBuilder::new("INSERT INTO vnf_package_files (vnf_pkg_id, path, content) ");
                 insert.push_values(files, |mut values, file| {
@@ -134,7 +134,7 @@ impl OnboardingStore for Database {
                 insert.build().persistent(false).execute(&mut *tx).await?;
             }
             tx.commit().await?;
-            self.signals.change();
+            self.signals.published(published);
             Ok(())
         })
         .await

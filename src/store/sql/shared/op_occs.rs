@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 use super::super::{notify_cancel, notify_work};
 use super::{
     Database, QueryBuilder, Row, Tx, filters, instances, is_foreign_key_violation, json, optional_json, point_in_time,
-    project, read,
+    project, publish, read,
 };
 use crate::domain::ids::{ProjectId, VnfInstanceId, VnfLcmOpOccId};
 use crate::domain::instance::VnfInstance;
@@ -67,9 +67,10 @@ impl OperationStore for Database {
                 now!(),
                 ") ON CONFLICT (vnf_instance_id) WHERE state IN ",
                 live_states!(),
-                " DO NOTHING"
+                " DO NOTHING RETURNING ",
+                publish::operation_change!()
             ));
-            let done = insert
+            let inserted = insert
                 .bind(op.id.to_string())
                 .bind(&op.project_id.0)
                 .bind(op.vnf_instance_id.to_string())
@@ -85,23 +86,24 @@ impl OperationStore for Database {
                 .bind(&op.traceparent)
                 .bind(op.unattended.map(|unattended| length(unattended.after)))
                 .bind(op.unattended.map(|unattended| unattended.remedy.as_str()))
-                .execute(&mut *tx)
+                .fetch_optional(&mut *tx)
                 .await;
-            let done = match done {
+            let inserted = match inserted {
                 // The package is gone meanwhile.
                 Err(error) if is_foreign_key_violation(&error) => return Err(StoreError::Stale),
-                done => done?,
+                inserted => inserted?,
             };
-            if done.rows_affected() == 0 {
+            let Some(row) = inserted else {
                 let live = live(&mut tx, op.vnf_instance_id).await?;
                 // On PostgreSQL it may have ended between the two statements.
                 return Err(live.map_or(StoreError::Stale, StoreError::Busy));
-            }
+            };
+            let published = publish::operation(&mut tx, &row).await?;
             instances::replace(self, &mut tx, instance).await?;
             notify_work(&mut tx).await?;
             tx.commit().await?;
             self.wake_ours();
-            self.signals.change();
+            self.signals.published(published);
             Ok(())
         })
         .await
@@ -138,11 +140,14 @@ impl OperationStore for Database {
             let mut query = QueryBuilder::new("UPDATE vnf_lcm_op_occs SET lease_owner = NULL, lease_until = 0");
             push_state(&mut query, &update, now);
             push_update(&mut query, &update, None);
-            query.push(" WHERE id = ").push_bind(id.to_string()).build().execute(&mut *tx).await?;
+            query.push(" WHERE id = ").push_bind(id.to_string());
+            query.push(concat!(" RETURNING ", publish::operation_change!()));
+            let row = query.build().fetch_one(&mut *tx).await?;
+            let published = publish::operation(&mut tx, &row).await?;
             notify_work(&mut tx).await?;
             tx.commit().await?;
             self.wake_ours();
-            self.signals.change();
+            self.signals.published(published);
             if update.to.is_final() {
                 self.endings.send(OperationEnded::One(instance));
             }

@@ -1,63 +1,74 @@
-//! `notifications`, the outbox: what [`crate::notify`] does with it, and what operators see of it. Triggers fill it
-//! (migrations, 0004 for VNF instances, 0008 for packages).
+//! The outbox: `outbox_changes` has each published change once, `outbox_deliveries` a row for each subscription that it
+//! still has to reach. `publish.rs` inserts them. A change is deleted with its last delivery.
 //!
-//! Who sends to a subscription holds its lease, which is fenced as that of an operation (`leases.rs`). So there is one
-//! process at a time that sends to it, and the order per VNF instance, and over all packages, is that of the positions.
+//! The process that delivers to a subscription holds its lease, which is fenced like the lease of an operation
+//! (`leases.rs`). So one process at a time delivers to a subscription, in the order of the positions per VNF instance, and
+//! over all packages.
+//!
+//! Every transaction locks subscriptions before changes, and changes in the order of their positions: no deadlock.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use serde::Deserialize;
 use sqlx::Row as _;
 use tokio::sync::Notify;
 
+use super::publish::StoredPackageChange;
 use super::subscriptions::{TABLE as SUBSCRIPTIONS, columns, subscription};
 use super::{Database, Query, QueryBuilder, Row, Tx, json, optional_json, point_in_time, read};
 use crate::domain::ids::{ProjectId, SubscriptionId, VnfInstanceId};
-use crate::domain::package::OperationalState;
-use crate::domain::subscription::{
-    Change, IDENTIFIER_CREATION, IDENTIFIER_DELETION, Notification, OPERATION_OCCURRENCE, OperationChange,
-    PACKAGE_CHANGE, PACKAGE_ONBOARDING, PackageChange, PackageEvent, Undelivered,
+use crate::domain::notification::{
+    IDENTIFIER_CREATION, IDENTIFIER_DELETION, Notification, NotificationContent, OPERATION_OCCURRENCE, OperationChange,
+    PACKAGE_CHANGE, PACKAGE_ONBOARDING, Undelivered,
 };
 use crate::store::sql::convert::{Unreadable, count, enumerator, length};
 use crate::store::{ClaimedSubscription, OutboxClaim, OutboxLease, OutboxStats, OutboxStore, Sent, StoreError};
 
-const TABLE: &str = "notifications";
+const TABLE: &str = "outbox_changes";
 
-/// The fence: $1 is the subscription, $2 the epoch; see [`held_by`].
+/// The fence: $1 is the subscription, $2 the epoch, see [`held_by`].
 macro_rules! held {
     () => {
         concat!("id = $1 AND lease_epoch = $2 AND lease_until > ", now!())
     };
 }
 
-/// The subscriptions that something waits for, as `waiting (id)`, with a NULL at the end: one step in the index each, however
-/// many subscriptions and notifications there are.
+/// The subscriptions with a delivery that waits, as `waiting (id)`, and a NULL at the end. Takes one step in the index per
+/// such subscription, independent of the number of deliveries.
 macro_rules! waiting {
     () => {
         "WITH RECURSIVE waiting (id) AS ( \
-             SELECT MIN(subscription_id) FROM notifications WHERE parked IS NULL \
+             SELECT MIN(subscription_id) FROM outbox_deliveries WHERE parked IS NULL \
              UNION ALL \
-             SELECT (SELECT MIN(n.subscription_id) FROM notifications AS n \
-                     WHERE n.parked IS NULL AND n.subscription_id > waiting.id) \
+             SELECT (SELECT MIN(d.subscription_id) FROM outbox_deliveries AS d \
+                     WHERE d.parked IS NULL AND d.subscription_id > waiting.id) \
              FROM waiting WHERE waiting.id IS NOT NULL) "
     };
 }
 
-/// When the notification that waits first for the subscription `s` is to be sent; NULL if none waits.
+/// When the first delivery that waits for the subscription `s` is due; NULL if none waits.
 macro_rules! first_due {
     () => {
-        "(SELECT n.not_before FROM notifications AS n WHERE n.subscription_id = s.id AND n.parked IS NULL \
-          ORDER BY n.position LIMIT 1)"
+        "(SELECT d.not_before FROM outbox_deliveries AS d WHERE d.subscription_id = s.id AND d.parked IS NULL \
+          ORDER BY d.position LIMIT 1)"
     };
 }
 
-/// What [`notification`] reads.
-macro_rules! columns_of_notification {
-    () => {
-        "position, id, notification_type, time_stamp, vnf_instance_id, vnf_lcm_op_occ_id, operation, operation_state, \
-         is_automatic_invocation, error, resource_changes, changed_info, vnf_package"
+/// What [`notification`] reads, of the deliveries that `$deliveries` selects as (position, parked).
+///
+/// The deliveries are selected first, which CROSS JOIN guarantees on SQLite: each reads one change by its key.
+macro_rules! select_notifications {
+    ($extra:literal, $deliveries:expr) => {
+        concat!(
+            "SELECT c.position, c.id, c.notification_type, c.time_stamp, c.vnf_instance_id, c.vnf_lcm_op_occ_id, \
+                    c.operation, c.operation_state, c.is_automatic_invocation, c.error, c.resource_changes, \
+                    c.changed_info, c.vnf_package",
+            $extra,
+            " FROM (",
+            $deliveries,
+            ") AS d CROSS JOIN outbox_changes AS c WHERE c.position = d.position ORDER BY c.position"
+        )
     };
 }
 
@@ -70,13 +81,11 @@ impl OutboxStore for Database {
         limit: usize,
     ) -> Result<Vec<Undelivered>, StoreError> {
         self.traced("outbox::undelivered", async {
-            let select = concat!(
-                "SELECT ",
-                columns_of_notification!(),
-                ", parked, CASE WHEN parked IS NULL THEN (SELECT reason FROM subscriptions WHERE id = $1) END AS reason \
-                 FROM notifications WHERE subscription_id = $1 \
-                   AND EXISTS (SELECT 1 FROM subscriptions WHERE id = $1 AND project_id = $2) \
-                 ORDER BY position LIMIT $3"
+            let select = select_notifications!(
+                ", d.parked, CASE WHEN d.parked IS NULL THEN (SELECT reason FROM subscriptions WHERE id = $1) END AS reason",
+                "SELECT position, parked FROM outbox_deliveries WHERE subscription_id = $1 \
+                    AND EXISTS (SELECT 1 FROM subscriptions WHERE id = $1 AND project_id = $2) \
+                  ORDER BY position LIMIT $3"
             );
             let select = sqlx::query(select).bind(id.to_string()).bind(&project.0).bind(count(limit));
             let undelivered = |row: &Row| {
@@ -93,28 +102,27 @@ impl OutboxStore for Database {
     async fn resend(&self, project: &ProjectId, id: SubscriptionId) -> Result<u64, StoreError> {
         self.traced("outbox::resend", async {
             let mut tx = self.writer.begin().await?;
-            // Nobody waits for the end of a delay that he has just ended the cause of.
+            // The operator has removed the cause of the failures: do not wait for the end of the back-off.
             let update =
                 sqlx::query("UPDATE subscriptions SET not_before = 0, attempt = 0 WHERE id = $1 AND project_id = $2");
             if update.bind(id.to_string()).bind(&project.0).execute(&mut *tx).await?.rows_affected() == 0 {
                 return Err(StoreError::NotFound);
             }
             let update = concat!(
-                "UPDATE notifications SET parked = NULL, not_before = ",
+                "UPDATE outbox_deliveries SET parked = NULL, not_before = ",
                 now!(),
                 " WHERE subscription_id = $1 AND parked IS NOT NULL"
             );
             let done = sqlx::query(update).bind(id.to_string()).execute(&mut *tx).await?;
-            super::super::notify_subscription(&mut tx).await?;
             tx.commit().await?;
-            self.signals.subscribed();
+            self.signals.wake_outbox();
             Ok(done.rows_affected())
         })
         .await
     }
 
     async fn claim_subscription(&self, owner: &str, ttl: Duration) -> Result<OutboxClaim, StoreError> {
-        // Looks first and takes after, so that nothing is written where nothing is due.
+        // Looks before it claims, so that it writes nothing while nothing is due.
         self.traced("outbox::claim", async {
             loop {
                 match due(self).await? {
@@ -152,9 +160,9 @@ impl OutboxStore for Database {
                 });
                 match claimed {
                     Ok(claimed) => return Ok(OutboxClaim::Work(Box::new(claimed))),
-                    // Its lease runs on, so that the others come first.
+                    // Its lease stays, so that the next claim takes another one.
                     Err(error) => {
-                        tracing::error!(error = &error as &dyn std::error::Error, "a subscription can't be read")
+                        tracing::error!(error = &error as &dyn std::error::Error, "a subscription is unreadable");
                     }
                 }
             }
@@ -163,20 +171,19 @@ impl OutboxStore for Database {
     }
 
     async fn next_notifications(&self, lease: &OutboxLease, limit: usize) -> Result<Vec<Notification>, StoreError> {
-        // The next ones: per VNF instance the one that waits first, if it is due.
-        //
-        // Asked with MIN, not with NOT EXISTS: an outbox is empty when the planner looks and full when it matters, and a join of
-        // what it takes for nothing compares all with all.
+        // MIN, not NOT EXISTS: statistics are taken of an empty outbox, and with them PostgreSQL plans a NOT EXISTS as a
+        // join that compares all rows with all.
         self.traced("outbox::next", async {
-            let select = concat!(
-                "SELECT ",
-                columns_of_notification!(),
-                " FROM notifications AS n WHERE subscription_id = $1 AND parked IS NULL AND not_before <= ",
-                now!(),
-                " AND position = (SELECT MIN(first.position) FROM notifications AS first \
-                                   WHERE first.subscription_id = $1 AND first.vnf_instance_id = n.vnf_instance_id \
-                                     AND first.parked IS NULL) \
-                 ORDER BY position LIMIT $2"
+            let select = select_notifications!(
+                "",
+                concat!(
+                    "SELECT position FROM outbox_deliveries AS d WHERE subscription_id = $1 AND parked IS NULL AND not_before <= ",
+                    now!(),
+                    " AND position = (SELECT MIN(first.position) FROM outbox_deliveries AS first \
+                                       WHERE first.subscription_id = $1 AND first.vnf_instance_id = d.vnf_instance_id \
+                                         AND first.parked IS NULL) \
+                     ORDER BY position LIMIT $2"
+                )
             );
             let select = sqlx::query(select).bind(lease.subscription.to_string()).bind(count(limit));
             let rows = select.fetch_all(&self.reader()).await?;
@@ -207,17 +214,10 @@ impl OutboxStore for Database {
             );
             fenced(&mut tx, held_by(sqlx::query(update), lease).bind(length(ttl)).bind(delivered)).await?;
             if delivered {
-                let mut delete = QueryBuilder::new("DELETE FROM notifications WHERE subscription_id = ");
-                delete.push_bind(lease.subscription.to_string()).push(" AND position IN (");
-                let mut positions = delete.separated(", ");
-                for position in &sent.delivered {
-                    positions.push_bind(*position);
-                }
-                delete.push(")");
-                delete.build().persistent(false).execute(&mut *tx).await?;
+                delete_delivered(&mut tx, lease.subscription, &sent.delivered).await?;
             }
             for (position, reason) in &sent.refused {
-                sqlx::query("UPDATE notifications SET parked = $3 WHERE subscription_id = $1 AND position = $2")
+                sqlx::query("UPDATE outbox_deliveries SET parked = $3 WHERE subscription_id = $1 AND position = $2")
                     .bind(lease.subscription.to_string())
                     .bind(position)
                     .bind(reason)
@@ -238,7 +238,7 @@ impl OutboxStore for Database {
             if done.rows_affected() == 0 {
                 return Err(StoreError::LeaseLost);
             }
-            // What another process put there meanwhile, it could not send: whoever sends looks again.
+            // Another process may have published meanwhile, and could not claim: look again.
             self.signals.wake_outbox();
             Ok(())
         })
@@ -265,7 +265,7 @@ impl OutboxStore for Database {
             let update = held_by(sqlx::query(update), lease).bind(i64::from(attempt)).bind(reason).bind(length(delay));
             fenced(&mut tx, update).await?;
             sqlx::query(concat!(
-                "UPDATE notifications SET parked = $2 WHERE subscription_id = $1 AND parked IS NULL AND not_before <= ",
+                "UPDATE outbox_deliveries SET parked = $2 WHERE subscription_id = $1 AND parked IS NULL AND not_before <= ",
                 now!(),
                 " - $3"
             ))
@@ -286,20 +286,17 @@ impl OutboxStore for Database {
     }
 }
 
-/// The time until a subscription is due, or a lease ends; and whether there are subscriptions at all is remembered.
+/// The time until a subscription with waiting deliveries can be claimed. `None` if nothing waits.
 async fn due(db: &Database) -> Result<Option<Duration>, StoreError> {
     let row = sqlx::query(concat!(
         waiting!(),
-        "SELECT (SELECT COUNT(*) FROM (SELECT 1 FROM subscriptions LIMIT 1) AS one) AS number, MIN(CASE WHEN later > first_due THEN later ELSE first_due END) - ",
+        "SELECT MIN(CASE WHEN later > first_due THEN later ELSE first_due END) - ",
         now!(),
         " AS due FROM (SELECT CASE WHEN s.lease_until > s.not_before THEN s.lease_until ELSE s.not_before END AS later, ",
         first_due!(),
         " AS first_due FROM waiting JOIN subscriptions AS s ON s.id = waiting.id) AS times"
     ));
-    let before = db.signals.subscriptions();
-    let row = row.fetch_one(&db.reader()).await?;
-    db.signals.counted(before, row.try_get::<i64, _>("number")? > 0);
-    let due = row.try_get::<Option<i64>, _>("due")?;
+    let due = row.fetch_one(&db.reader()).await?.try_get::<Option<i64>, _>("due")?;
     Ok(due.map(|millis| Duration::from_millis(millis.try_into().unwrap_or(0))))
 }
 
@@ -307,7 +304,7 @@ pub(super) async fn depth(db: &Database) -> Result<OutboxStats, StoreError> {
     let row = sqlx::query(concat!(
         "SELECT COUNT(*) AS number, COUNT(parked) AS parked, ",
         now!(),
-        " - MIN(CASE WHEN parked IS NULL THEN not_before END) AS oldest FROM notifications"
+        " - MIN(CASE WHEN parked IS NULL THEN not_before END) AS oldest FROM outbox_deliveries"
     ))
     .fetch_one(&db.reader())
     .await?;
@@ -322,43 +319,75 @@ pub(super) async fn depth(db: &Database) -> Result<OutboxStats, StoreError> {
     })
 }
 
-/// Binds what `held!` compares: $1 and $2.
+/// Binds $1 and $2 of `held!`.
 fn held_by<'q>(query: Query<'q>, lease: &OutboxLease) -> Query<'q> {
     query.bind(lease.subscription.to_string()).bind(lease.epoch)
 }
 
-/// Runs the UPDATE of the subscription that opens a transaction of whoever sends; `LeaseLost` if the fence stopped it.
+/// Runs the fenced UPDATE of the subscription with which each transaction of the lease's holder begins.
 async fn fenced(tx: &mut Tx, update: Query<'_>) -> Result<(), StoreError> {
     let done = update.execute(&mut **tx).await?;
     if done.rows_affected() == 1 { Ok(()) } else { Err(StoreError::LeaseLost) }
 }
 
-/// What the triggers keep of a package that changed.
-#[derive(Deserialize)]
-struct ChangedPackage {
-    id: String,
-    vnfd_id: String,
-    vnfm_info: Vec<String>,
-    /// There if that is what changed.
-    operational_state: Option<OperationalState>,
+/// Deletes deliveries of a subscription, and the changes that no other subscription waits for.
+///
+/// The changes are locked first: of two transactions that delete the last two deliveries of a change, the second one sees
+/// what the first one did, and deletes the change.
+async fn delete_delivered(tx: &mut Tx, subscription: SubscriptionId, positions: &[i64]) -> Result<(), StoreError> {
+    let mut delete = QueryBuilder::new("DELETE FROM outbox_deliveries WHERE subscription_id = ");
+    delete.push_bind(subscription.to_string());
+    delete.push(" AND position IN (SELECT position FROM outbox_changes WHERE position IN (");
+    push_positions(&mut delete, positions);
+    delete.push(concat!(") ORDER BY position", for_update!(), ")"));
+    delete.build().persistent(false).execute(&mut **tx).await?;
+    let mut delete = QueryBuilder::new("DELETE FROM outbox_changes WHERE position IN (");
+    push_positions(&mut delete, positions);
+    delete.push(") AND NOT EXISTS (SELECT 1 FROM outbox_deliveries AS d WHERE d.position = outbox_changes.position)");
+    delete.build().persistent(false).execute(&mut **tx).await?;
+    Ok(())
+}
+
+fn push_positions(query: &mut QueryBuilder, positions: &[i64]) {
+    let mut list = query.separated(", ");
+    for position in positions {
+        list.push_bind(*position);
+    }
+}
+
+/// Deletes a subscription whose row the caller has locked, its deliveries, and the changes that no other subscription
+/// waits for. The changes are locked first, as in [`delete_delivered`].
+pub(super) async fn delete_subscription(tx: &mut Tx, id: &str) -> Result<(), StoreError> {
+    let lock = concat!(
+        "SELECT COUNT(*) FROM (SELECT 1 FROM outbox_changes WHERE position IN \
+             (SELECT position FROM outbox_deliveries WHERE subscription_id = $1) ORDER BY position",
+        for_update!(),
+        ") AS locked"
+    );
+    sqlx::query(lock).bind(id).fetch_one(&mut **tx).await?;
+    for delete in [
+        "DELETE FROM outbox_changes WHERE position IN \
+             (SELECT position FROM outbox_deliveries WHERE subscription_id = $1) \
+           AND NOT EXISTS (SELECT 1 FROM outbox_deliveries AS d \
+                           WHERE d.position = outbox_changes.position AND d.subscription_id <> $1)",
+        "DELETE FROM subscriptions WHERE id = $1",
+    ] {
+        sqlx::query(delete).bind(id).execute(&mut **tx).await?;
+    }
+    Ok(())
 }
 
 fn notification(row: &Row) -> Result<Notification, Unreadable> {
     let notification_type: &str = row.try_get("notification_type")?;
     let instance = || -> Result<VnfInstanceId, Unreadable> { Ok(row.try_get::<&str, _>("vnf_instance_id")?.parse()?) };
-    let change = match notification_type {
-        IDENTIFIER_CREATION => Change::Created(instance()?),
-        IDENTIFIER_DELETION => Change::Deleted(instance()?),
+    let content = match notification_type {
+        IDENTIFIER_CREATION => NotificationContent::InstanceCreated(instance()?),
+        IDENTIFIER_DELETION => NotificationContent::InstanceDeleted(instance()?),
         PACKAGE_ONBOARDING | PACKAGE_CHANGE => {
-            let ChangedPackage { id, vnfd_id, vnfm_info, operational_state } = json(row, "vnf_package")?;
-            let event = match operational_state {
-                _ if notification_type == PACKAGE_ONBOARDING => PackageEvent::Onboarded,
-                Some(state) => PackageEvent::OperationalState(state),
-                None => PackageEvent::Deleted,
-            };
-            Change::Package(Box::new(PackageChange { package: id.parse()?, vnfd_id, vnfm_info, event }))
+            let stored: StoredPackageChange = json(row, "vnf_package")?;
+            NotificationContent::Package(Box::new(stored.into_change(notification_type == PACKAGE_ONBOARDING)))
         }
-        OPERATION_OCCURRENCE => Change::Operation(Box::new(OperationChange {
+        OPERATION_OCCURRENCE => NotificationContent::Operation(Box::new(OperationChange {
             vnf_instance_id: instance()?,
             op: row.try_get::<&str, _>("vnf_lcm_op_occ_id")?.parse()?,
             operation: enumerator(row.try_get("operation")?)?,
@@ -374,6 +403,6 @@ fn notification(row: &Row) -> Result<Notification, Unreadable> {
         position: row.try_get("position")?,
         id: row.try_get::<&str, _>("id")?.parse()?,
         time_stamp: point_in_time(row, "time_stamp")?,
-        change,
+        content,
     })
 }

@@ -10,8 +10,11 @@ use serde_json::{Map, Value};
 use sqlx::Row as _;
 use sqlx::types::Json;
 
-use super::{Database, QueryBuilder, Row, filters, is_foreign_key_violation, json, point_in_time, project, read};
+use super::{
+    Database, QueryBuilder, Row, filters, is_foreign_key_violation, json, point_in_time, project, publish, read,
+};
 use crate::domain::ids::{ProjectId, VnfPkgId};
+use crate::domain::notification::PackageEvent;
 use crate::domain::package::{Content, DefinitionFile, Onboarding, OperationalState, VnfPackage};
 use crate::store::sql::convert::{Unreadable, enumerator, millis, operational_state};
 use crate::store::{OnboardedVnfd, PackageStore, Page, StoreError};
@@ -82,26 +85,34 @@ impl PackageStore for Database {
         user_defined_data: Option<[&Map<String, Value>; 2]>,
     ) -> Result<(), StoreError> {
         self.traced("packages::update", async {
-            let update = sqlx::query(
+            let mut tx = self.writer.begin().await?;
+            let update = sqlx::query(concat!(
                 "UPDATE vnf_packages \
                  SET operational_state = COALESCE($3, operational_state), \
                      user_defined_data = COALESCE($4, user_defined_data) \
                  WHERE id = $1 AND project_id = $2 \
                    AND ($3 IS NULL OR (onboarding_state = 'ONBOARDED' AND operational_state <> $3)) \
-                   AND ($5 IS NULL OR user_defined_data = $5)",
-            )
+                   AND ($5 IS NULL OR user_defined_data = $5) RETURNING ",
+                publish::package_change!()
+            ))
             .bind(id.to_string())
             .bind(&project.0)
             .bind(state.map(operational_state))
             .bind(user_defined_data.map(|[_, new]| Json(new)))
             .bind(user_defined_data.map(|[old, _]| Json(old)));
-            let done = self.writer.execute(update).await?;
-            if done.rows_affected() == 1 {
-                self.signals.change();
-                return Ok(());
-            }
-            one(self, project, id).await?;
-            Err(StoreError::Stale)
+            let Some(row) = update.fetch_optional(&mut *tx).await? else {
+                drop(tx);
+                one(self, project, id).await?;
+                return Err(StoreError::Stale);
+            };
+            let published = match state {
+                Some(state) => publish::package(&mut tx, &row, id, PackageEvent::OperationalState(state)).await?,
+                // Subscribers are not notified of user-defined data.
+                None => false,
+            };
+            tx.commit().await?;
+            self.signals.published(published);
+            Ok(())
         })
         .await
     }
@@ -109,27 +120,30 @@ impl PackageStore for Database {
     async fn delete_package(&self, project: &ProjectId, id: VnfPkgId) -> Result<(), StoreError> {
         // That no instance or operation refers to it is the foreign keys' business, so none can come between a check and the deletion.
         self.traced("packages::delete", async {
-            let delete = sqlx::query(
+            let mut tx = self.writer.begin().await?;
+            let delete = sqlx::query(concat!(
                 "DELETE FROM vnf_packages \
                  WHERE id = $1 AND project_id = $2 \
-                   AND operational_state = 'DISABLED' AND onboarding_state NOT IN ('UPLOADING', 'PROCESSING')",
-            )
+                   AND operational_state = 'DISABLED' AND onboarding_state NOT IN ('UPLOADING', 'PROCESSING') RETURNING ",
+                publish::package_change!()
+            ))
             .bind(id.to_string())
             .bind(&project.0);
-            let done = self.writer.execute(delete).await;
-            match done {
-                Ok(done) if done.rows_affected() == 1 => {
-                    self.files.remove(id);
-                    self.signals.change();
-                    Ok(())
-                }
-                Ok(_) => {
+            let row = match delete.fetch_optional(&mut *tx).await {
+                Ok(Some(row)) => row,
+                Ok(None) => {
+                    drop(tx);
                     one(self, project, id).await?;
-                    Err(StoreError::Stale)
+                    return Err(StoreError::Stale);
                 }
-                Err(error) if is_foreign_key_violation(&error) => Err(StoreError::InUse),
-                Err(error) => Err(error.into()),
-            }
+                Err(error) if is_foreign_key_violation(&error) => return Err(StoreError::InUse),
+                Err(error) => return Err(error.into()),
+            };
+            let published = publish::package(&mut tx, &row, id, PackageEvent::Deleted).await?;
+            tx.commit().await?;
+            self.files.remove(id);
+            self.signals.published(published);
+            Ok(())
         })
         .await
     }

@@ -1,6 +1,7 @@
-//! `subscriptions` as the API sees them. Their secrets are sealed on the way in and opened on the way out. What is sent to
-//! them is in `outbox.rs`.
+//! `subscriptions`, as the API uses them. Their secrets are sealed when written and opened when read. `publish.rs` reads
+//! their filters, `outbox.rs` delivers to them.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -8,10 +9,10 @@ use aws_lc_rs::digest::{SHA256, digest};
 use sqlx::Row as _;
 use sqlx::types::Json;
 
-use super::super::notify_subscription;
-use super::{Database, QueryBuilder, Row, filters, json, optional_json, point_in_time, project, read};
+use super::{Database, QueryBuilder, Row, Tx, filters, json, optional_json, outbox, point_in_time, project, read};
 use crate::domain::ids::{ProjectId, SubscriptionId, VnfInstanceId};
 use crate::domain::interface::{Edition, Interface};
+use crate::domain::notification_filter::NotificationFilter;
 use crate::domain::subscription::{Authentication, Subscription, Verbosity};
 use crate::store::seal::SealContext;
 use crate::store::sql::convert::{Unreadable, length, millis};
@@ -28,7 +29,7 @@ macro_rules! columns {
 }
 pub(super) use columns;
 
-/// What is not shown is left to be removed by the trigger `vnf_instances_orphan`.
+/// An expired subscription is not shown. [`expire_orphans`] deletes it.
 macro_rules! is_shown {
     () => {
         concat!("(expires_at IS NULL OR expires_at > ", now!(), ")")
@@ -70,7 +71,7 @@ impl SubscriptionStore for Database {
                 .execute(&mut *tx)
                 .await?;
             if done.rows_affected() == 0 {
-                // One that is not shown any more is shown again: somebody wants it.
+                // The client wants the subscription: if it has expired, it starts a new grace period.
                 let revive = concat!(
                     "UPDATE subscriptions SET expires_at = CASE WHEN ",
                     is_shown!(),
@@ -83,14 +84,12 @@ impl SubscriptionStore for Database {
                     .bind(&fingerprint)
                     .fetch_optional(&mut *tx)
                     .await?;
-                // On PostgreSQL it may have gone between the two statements.
+                // On PostgreSQL it may have been deleted between the two statements.
                 let equal = read(TABLE, &equal.ok_or(StoreError::Stale)?, id_of)?;
                 tx.commit().await?;
                 return Ok(Subscribed::Existing(equal));
             }
-            notify_subscription(&mut tx).await?;
             tx.commit().await?;
-            self.signals.subscribed();
             Ok(Subscribed::Created)
         })
         .await
@@ -131,40 +130,103 @@ impl SubscriptionStore for Database {
     }
 
     async fn delete_subscription(&self, project: &ProjectId, id: SubscriptionId) -> Result<(), StoreError> {
-        // What waits in the outbox for it goes with it.
         self.traced("subscriptions::delete", async {
-            let delete = sqlx::query("DELETE FROM subscriptions WHERE id = $1 AND project_id = $2");
-            let done = self.writer.execute(delete.bind(id.to_string()).bind(&project.0)).await?;
-            if done.rows_affected() == 1 { Ok(()) } else { Err(StoreError::NotFound) }
+            let mut tx = self.writer.begin().await?;
+            // Waits for transactions that publish to it, and blocks further ones.
+            let lock = concat!("SELECT id FROM subscriptions WHERE id = $1 AND project_id = $2", for_update!());
+            let id = id.to_string();
+            sqlx::query(lock).bind(&id).bind(&project.0).fetch_optional(&mut *tx).await?.ok_or(StoreError::NotFound)?;
+            outbox::delete_subscription(&mut tx, &id).await?;
+            Ok(tx.commit().await?)
         })
         .await
     }
 }
 
-/// The same for equal subscriptions only: API and edition, callback URI, verbosity and filter, but not who may call back.
+/// Starts the grace period of the subscriptions that lost the last VNF instance their filters name, and deletes those
+/// whose grace period has ended. To be called after `deleted` was deleted from `vnf_instances`.
+///
+/// Expired subscriptions are deleted only here. Their number is bounded by the number of deleted instances.
+pub(super) async fn expire_orphans(tx: &mut Tx, project: &ProjectId, deleted: VnfInstanceId) -> Result<(), StoreError> {
+    let expired = sqlx::query_scalar::<_, String>(concat!(
+        "SELECT id FROM subscriptions WHERE project_id = $1 AND orphan_grace IS NOT NULL AND expires_at <= ",
+        now!(),
+        " ORDER BY id",
+        for_update!()
+    ));
+    let expired = expired.bind(&project.0).fetch_all(&mut **tx).await?;
+    start_grace(tx, project, deleted).await?;
+    for id in expired {
+        outbox::delete_subscription(tx, &id).await?;
+    }
+    Ok(())
+}
+
+async fn start_grace(tx: &mut Tx, project: &ProjectId, deleted: VnfInstanceId) -> Result<(), StoreError> {
+    let rows = sqlx::query(
+        "SELECT id, filter FROM subscriptions \
+         WHERE project_id = $1 AND orphan_grace IS NOT NULL AND only_vnf_instance_id IN ('', $2)",
+    );
+    let rows = rows.bind(&project.0).bind(deleted.to_string()).fetch_all(&mut **tx).await?;
+    let mut naming = Vec::new();
+    for row in &rows {
+        let (id, filter) =
+            read(TABLE, row, |row| Ok((row.try_get::<String, _>("id")?, json::<NotificationFilter>(row, "filter")?)))?;
+        if filter.is_orphaned(deleted, |_| false) {
+            naming.push((id, filter));
+        }
+    }
+    if naming.is_empty() {
+        return Ok(());
+    }
+    // Two instances that a filter names may be deleted at once: the second transaction waits here, and then sees that the
+    // first instance is gone.
+    let lock =
+        concat!("SELECT id FROM subscriptions WHERE id IN (", texts_of!("$1"), ") ORDER BY id", for_no_key_update!());
+    let ids: Vec<&String> = naming.iter().map(|(id, _)| id).collect();
+    sqlx::query(lock).bind(Json(&ids)).fetch_all(&mut **tx).await?;
+    let named: Vec<&str> = naming.iter().flat_map(|(_, filter)| filter.instance_ids()).collect();
+    let existing = concat!("SELECT id FROM vnf_instances WHERE id IN (", texts_of!("$1"), ")");
+    let existing: HashSet<String> =
+        sqlx::query_scalar(existing).bind(Json(&named)).fetch_all(&mut **tx).await?.into_iter().collect();
+    let orphans = naming.iter().filter(|(_, filter)| filter.is_orphaned(deleted, |id| existing.contains(id)));
+    let orphans: Vec<&String> = orphans.map(|(id, _)| id).collect();
+    let update = concat!(
+        "UPDATE subscriptions SET expires_at = ",
+        now!(),
+        " + orphan_grace WHERE id IN (",
+        texts_of!("$1"),
+        ")"
+    );
+    sqlx::query(update).bind(Json(&orphans)).execute(&mut **tx).await?;
+    Ok(())
+}
+
+/// Hash of what makes two subscriptions equal: API and edition, callback URI, verbosity and filter. The authentication
+/// is not part of it.
 fn fingerprint(subscription: &Subscription) -> String {
     let Subscription { interface, edition, callback_uri, verbosity, filter, .. } = subscription;
     let root = match interface {
-        // As it was before there were others.
+        // Older databases have these fingerprints.
         Interface::Lifecycle => edition.as_str(),
         Interface::Packages => subscription.root(),
     };
     let whole = (root, callback_uri, verbosity.as_str(), filter);
-    // Maps with string keys are always written.
+    // Cannot fail: all keys are strings.
     let text = serde_json::to_string(&whole).unwrap_or_default();
     hex::encode(digest(&SHA256, text.as_bytes()).as_ref())
 }
 
-/// The one VNF instance that the filter names; empty if it names several, or none. The triggers look up by it who is to be
-/// told of a VNF instance, and who of a package.
+/// The key by which `publish.rs` finds subscriptions: the one VNF instance that the filter names, '' if it names several or
+/// none, '-' for subscriptions to packages.
 fn only_instance(subscription: &Subscription) -> &str {
     if subscription.interface == Interface::Packages {
         return "-";
     }
-    let ids = subscription.filter.get("vnfInstanceSubscriptionFilter").and_then(|filter| filter.get("vnfInstanceIds"));
-    match ids.and_then(serde_json::Value::as_array).map(Vec::as_slice) {
-        // What is no id is nobody's, and may be of any length.
-        Some([only]) => only.as_str().filter(|id| id.parse::<VnfInstanceId>().is_ok()).unwrap_or_default(),
+    let mut ids = subscription.filter.instance_ids();
+    match (ids.next(), ids.next()) {
+        // A text that is no identifier matches no instance and may have any length.
+        (Some(only), None) if only.parse::<VnfInstanceId>().is_ok() => only,
         _ => "",
     }
 }
