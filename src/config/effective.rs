@@ -36,7 +36,7 @@ pub fn describe(config: &Config, matches: &ArgMatches, file: Option<&ConfigFile>
         line(&mut text, &format!("{key} = {value}  # {source}"));
     }
     if let Some(nfvo) = &config.nfvo {
-        line(&mut text, &format!("# Requests to the NFVO authenticate with {}", nfvo.endpoint.authentication()));
+        line(&mut text, &format!("# Authentication at the NFVO: {}", nfvo.endpoint.authentication()));
     }
     for client in &config.clients {
         describe_client(&mut text, client);

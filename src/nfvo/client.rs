@@ -60,7 +60,7 @@ impl NfvoEndpoint {
         match &self.credential {
             Some(Credential { token_endpoint: Some(_), .. }) => "OAUTH2_CLIENT_CREDENTIALS",
             Some(Credential { token_endpoint: None, .. }) => "BASIC",
-            None => "no password",
+            None => "none",
         }
     }
 }

@@ -97,7 +97,7 @@ fn check_config_hides_the_password() {
     let (good, shown) = check(&["--nfvo-url", "https://nfvo/grant/v1/", "--nfvo-user", "gybe", "--nfvo-edition", "v1"]);
     for line in [
         "nfvo.url = \"https://nfvo/grant/v1/\"  # command line",
-        "# Requests to the NFVO authenticate with BASIC",
+        "# Authentication at the NFVO: BASIC",
         "nfvo.user = \"gybe\"",
         "nfvo.edition = \"v1\"",
         "nfvo.grant_timeout = 3600  # default",
