@@ -22,7 +22,7 @@ const MAY_USE: [(&str, &[&str]); 20] = [
     ("config", &["domain", "infra", "nfvo", "outbound"]),
     ("error", &["clock", "domain", "store"]),
     ("blocking", &["domain", "error"]),
-    ("lcm", &["blocking", "clock", "domain", "error", "infra", "package", "sol003", "store", "traces"]),
+    ("lcm", &["blocking", "clock", "domain", "error", "fetch", "infra", "package", "sol003", "store", "traces"]),
     ("conductor", &["blocking", "clock", "domain", "error", "infra", "lcm", "metrics", "nfvo", "store", "traces"]),
     ("view", &["domain", "infra", "lcm", "store"]),
 ];

@@ -2,6 +2,7 @@
 
 mod csar;
 mod management;
+mod onboarding;
 mod schemas;
 mod sources;
 mod subscriptions;
