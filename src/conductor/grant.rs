@@ -60,11 +60,11 @@ impl Execution<'_> {
             (None, asked, self.answer(granting.nfvo.poll_grant(&uri), interrupted).await?)
         } else {
             let (plan, resources) = self.planned(scope.as_ref(), inventory).await?;
-            let demand = ResourceRequest::new(self.op.operation, &self.instance, &plan, inventory, &resources);
+            let requested = ResourceRequest::new(self.op.operation, &self.instance, &plan, inventory, &resources);
             self.wait_until(granting.head_start, interrupted).await?;
-            let request = request(&self.op, &self.instance, &demand, granting.edition, &granting.base_url);
+            let request = request(&self.op, &self.instance, &requested, granting.edition, &granting.base_url);
             let decision = self.answer(granting.nfvo.request_grant(&request), interrupted).await?;
-            (Some((plan, resources)), demand.ids(), decision)
+            (Some((plan, resources)), requested.ids(), decision)
         };
         let (grant, uri) = match decision {
             GrantDecision::Granted { grant, uri } => (grant, uri),

@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn no_member_has_control_characters() {
+    fn removes_control_characters() {
         let text = "x\0y".to_owned();
         let [kind, status, reason, message] = [(); 4].map(|()| text.clone());
         let condition = ConditionEvidence { kind, status, reason, message };
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_lines_of_a_log_are_kept() {
+    fn keeps_the_newest_lines_of_a_log() {
         let lines: Vec<String> = (0..100).map(|line| format!("{line} {}", "x".repeat(300))).collect();
         let logs = vec![LogEvidence { lines, ..LogEvidence::default() }];
         let kept = Evidence { logs, ..Evidence::default() }.bounded(&Mask::default());
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fits_stays_as_it_is() {
+    fn keeps_all_that_fits() {
         let event = EventEvidence { message: "Back-off".to_owned(), count: 3, ..EventEvidence::default() };
         let evidence = Evidence { events: vec![event], ..Evidence::default() };
         assert_eq!(evidence.clone().bounded(&Mask::default()), evidence);

@@ -1,4 +1,4 @@
-//! Identifiers: one type per resource, so that the compiler tells the id of an op occurrence from that of an instance.
+//! Identifiers: one type per resource, so that the compiler rejects the id of an op occurrence in place of that of an instance.
 //!
 //! All are UUIDs; the caller supplies the randomness (see [`crate::clock::Ids`]).
 

@@ -160,7 +160,7 @@ pub struct Vnfc {
     pub vdu_id: String,
     /// The pod's name: `vnfcResourceInfo.id` and `computeResource.resourceId`.
     pub pod_name: String,
-    /// The pod's uid: tells a replaced pod of the same name from the old one.
+    /// The pod's uid: it differs between a pod and its replacement of the same name.
     pub pod_uid: String,
     /// Kind of the object the pod descends from: `computeResource.vimLevelResourceType`.
     pub workload_kind: String,

@@ -1,4 +1,4 @@
-//! A Kubernetes object as it stands in a definition file of a package, with its position there.
+//! A Kubernetes object in a definition file of a package, with its position there.
 //!
 //! `crate::package::manifest` reads them out of YAML; [`crate::domain::namespace`] and [`crate::domain::render`] turn them into intents.
 

@@ -16,7 +16,7 @@ pub enum ObservedKind {
     Pod,
     /// Has replicas.
     Deployment,
-    /// Has replicas, or stands between a Deployment and its pods.
+    /// Has replicas, or is between a Deployment and its pods.
     ReplicaSet,
     /// Has replicas.
     StatefulSet,

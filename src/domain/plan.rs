@@ -46,8 +46,8 @@ pub enum Step {
         /// Keys of inventory rows.
         objects: Vec<ObjectKey>,
     },
-    /// Set the rows to `Intent` before their objects are removed. If a crash loses the record of the removal, this tells a Job that
-    /// must be made again from one that has run and must not run again.
+    /// Set the rows to `Intent` before their objects are removed. If a crash loses the record of the removal, the row shows that a
+    /// Job must be made again; a Job whose row is `Present` has run and must not run again.
     #[serde(alias = "doubt")]
     MarkUncertain {
         /// Keys of inventory rows.

@@ -30,15 +30,15 @@ pub struct GrantChanges {
     pub params: Option<Value>,
 }
 
-/// The request for the resources of `demand`. Its links begin with `base` and are those of `edition`.
+/// The request for the resources of `requested`. Its links begin with `base` and are those of `edition`.
 pub fn request(
     op: &VnfLcmOpOcc,
     instance: &VnfInstance,
-    demand: &ResourceRequest,
+    requested: &ResourceRequest,
     edition: Edition,
     base: &str,
 ) -> GrantRequest {
-    GrantRequest::new(op, instance, demand, edition, base)
+    GrantRequest::new(op, instance, requested, edition, base)
 }
 
 /// Checks a Grant against the request `asked` and applies it: new VIM connections (only PATCH changes known ones, clause

@@ -93,11 +93,11 @@ struct GrantRequestLinks {
 }
 
 impl GrantRequest {
-    /// The request of `op` for `demand`. Its links begin with `base` (scheme, host and port) and are those of `edition`.
+    /// The request of `op` for `requested`. Its links begin with `base` (scheme, host and port) and are those of `edition`.
     pub fn new(
         op: &VnfLcmOpOcc,
         instance: &VnfInstance,
-        demand: &ResourceRequest,
+        requested: &ResourceRequest,
         edition: Edition,
         base: &str,
     ) -> Self {
@@ -117,10 +117,10 @@ impl GrantRequest {
             operation: op.operation.as_str(),
             is_automatic_invocation: op.is_automatic_invocation,
             instantiation_level_id: text("instantiationLevelId").filter(|_| is_instantiation),
-            add_resources: definitions(&demand.add),
-            remove_resources: definitions(&demand.remove),
+            add_resources: definitions(&requested.add),
+            remove_resources: definitions(&requested.remove),
             update_resources: Vec::new(),
-            placement_constraints: demand.apart.iter().map(|apart| PlacementConstraint::new(apart, home)).collect(),
+            placement_constraints: requested.apart.iter().map(|apart| PlacementConstraint::new(apart, home)).collect(),
             additional_params: asked("additionalParams"),
             links: GrantRequestLinks {
                 vnf_lcm_op_occ: Link::to(format!("{root}/vnf_lcm_op_occs/{}", op.id)),

@@ -214,7 +214,7 @@ impl Target<'_> {
         while let Ok(Some(event)) = timeout(SERVICE_ACCOUNT_TIMEOUT, events.next()).await {
             match event {
                 Ok(ObjectEvent::Listed(accounts)) if accounts.is_empty() => {}
-                // Without the right to look, and after the time-out, a refused pod tells.
+                // Go on without the right to look, and after the time-out: a refused pod then says why.
                 Ok(_) => break,
                 Err(error) if error.kind == InfraErrorKind::Denied => break,
                 Err(error) => return Err(error),

@@ -1,7 +1,7 @@
 //! Waiting until objects are ready: the watches and the clock.
 //!
 //! - [`rules`]: when an object of each kind is ready. A new rule goes there.
-//! - [`pods`] and [`events`]: what is wrong with a pod, and which events tell of a fault.
+//! - [`pods`] and [`events`]: what is wrong with a pod, and which events report a fault.
 //! - [`progress`]: all awaited objects together, and how long a fault may last.
 //! - [`index`]: pods and events by the objects they belong to.
 

@@ -125,7 +125,7 @@ impl Progress {
     /// All pods of the instance once all objects are ready, each with the uid of its Deployment if a Deployment's ReplicaSet
     /// made it.
     ///
-    /// `None` without a watch of the pods, and while that watch may be behind: the status of a workload may tell of a change
+    /// `None` without a watch of the pods, and while that watch may be behind: the status of a workload may show a change
     /// before the watch of the pods does.
     pub fn pods(&self) -> Option<impl Iterator<Item = (&DynamicObject, Option<String>)>> {
         let pods = self.stores.get(&WatchSubject::pods())?.as_ref()?;
@@ -142,7 +142,7 @@ impl Progress {
                 }
                 if is_deployment {
                     let other = deployments.insert(pod.name_any(), object.uid());
-                    // If selectors overlap, or somebody else made the pod, only its chain of owners tells whose it is.
+                    // If selectors overlap, or somebody else made the pod, only its chain of owners shows whose it is.
                     if other.is_some() || !pod.owner_references().iter().any(|owner| owner.kind == "ReplicaSet") {
                         return None;
                     }
@@ -196,7 +196,7 @@ impl Progress {
                 ObjectStatus::Faulty("it is being deleted".to_owned())
             }
             Some(object) => match object_status(&awaited.key, object) {
-                // The claim is bound once a pod uses it, and counts as ready until then. If binding fails, the pod tells.
+                // The claim is bound once a pod uses it, and counts as ready until then. If binding fails, the pod shows a fault.
                 ObjectStatus::InProgress(_) if latest(events, &WAITS_FOR_CONSUMER).is_some() => ObjectStatus::Ready,
                 ObjectStatus::Ready => self.status_of_pods(awaited, object, pods),
                 status => status,
