@@ -385,11 +385,11 @@ async fn callers_cannot_exhaust_the_file_descriptors_of_operations() {
     gybe.complete(&path, "instantiate", &request).await;
     assert!(open_files(&gybe) < 250, "some are left for what is not asked by callers");
     let fresh = reqwest::Client::new().get(gybe.uri(INSTANCES)).send().await.unwrap();
-    assert_eq!(fresh.status(), StatusCode::OK, "whoever waits gets a turn when idle connections are closed");
+    assert_eq!(fresh.status(), StatusCode::OK, "waiting connections are served when idle ones are closed");
     while let Some(closed) = idle.join_next().await {
         assert!(matches!(status(&closed.unwrap()), 0 | 408));
     }
     let (used, took) = (cpu_seconds(&gybe) - before, begun.elapsed().as_secs_f64());
-    println!("{used:.1} s of CPU in {took:.1} s in which connections had to wait");
+    println!("{used:.1} s of CPU in {took:.1} s while connections waited");
     assert!(used < took / 2.0, "it does not spin: {used} s of CPU in {took} s");
 }

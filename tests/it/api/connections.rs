@@ -62,7 +62,7 @@ async fn keeps_connections_open_longer_than_clients_do() {
     tokio::time::sleep(POOLED).await;
     assert_eq!(status(&used.ask().await), 200, "it could be used again all the time");
     let begun = Instant::now();
-    assert_eq!(unused.answer().await, "", "one that nobody uses is closed");
+    assert_eq!(unused.answer().await, "", "an unused connection is closed");
     assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
 }
 
@@ -107,7 +107,7 @@ async fn closes_idle_connections_when_new_ones_need_room() {
     let begun = Instant::now();
     let come = reqwest::Client::new().get(gybe.uri(INSTANCES)).send().await.unwrap();
     assert_eq!(come.status(), StatusCode::OK);
-    assert!(begun.elapsed() < Duration::from_secs(5), "who comes waits for nobody: {:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(5), "new connections do not wait: {:?}", begun.elapsed());
     let metrics = gybe.get("/metrics").await.text;
     let open = metrics.lines().find_map(|line| line.strip_prefix("gybe_http_connections ")?.parse::<usize>().ok());
     assert!((1..=45).contains(&open.unwrap()), "{open:?}");

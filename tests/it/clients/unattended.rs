@@ -124,7 +124,7 @@ async fn a_decision_by_a_person_takes_precedence(ops: OpOccFixture) {
         ops.store.end_operation(claimed.lease, &ending(OpState::FailedTemp, OpState::RollingBack, AT_ONCE)).await;
     assert!(matches!(late, Err(StoreError::LeaseLost)), "{late:?}");
     let retried = work(ops.store.claim("other", LONG, 1).await.unwrap());
-    assert_eq!((retried.op.id, retried.op.state), (op.id, OpState::Processing), "at once, whoever was about to decide");
+    assert_eq!((retried.op.id, retried.op.state), (op.id, OpState::Processing), "at once, before any decision");
 }
 
 async fn an_abandoned_operation_is_rolled_back_if_possible_and_failed_otherwise(ops: OpOccFixture) {

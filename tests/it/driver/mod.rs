@@ -90,7 +90,7 @@ impl Vnf {
         let Err(InfraError { kind: InfraErrorKind::NotReady, detail: text, .. }) = self.run(yaml, HASTY).await else {
             panic!("it became ready")
         };
-        assert!(start.elapsed() < HASTY.timeout / 2, "that is not fast: {text}");
+        assert!(start.elapsed() < HASTY.timeout / 2, "it took too long: {text}");
         text
     }
 

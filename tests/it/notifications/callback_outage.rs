@@ -87,8 +87,8 @@ fn check(load: &Load, taken: &[Received]) -> usize {
     for one in taken {
         let instance = one.body["vnfInstanceId"].as_str().unwrap().to_owned();
         if let Some(first) = bodies.get(&one.id()) {
-            assert_eq!(*first, one.body, "what comes again is the same");
-            assert_eq!(last[&instance], one.id(), "and comes before anything else of its instance");
+            assert_eq!(*first, one.body, "a repeated notification is equal");
+            assert_eq!(last[&instance], one.id(), "and precedes later ones of its instance");
             twice += 1;
             continue;
         }
@@ -139,14 +139,18 @@ async fn check_long_outage(mut gybe: Gybe, engine: &str) {
     beside.wait_until(|received| taken(received) == load.notifications()).await;
     let left = undelivered(&gybe).await;
     assert!(left >= load.notifications() - INSTANCES * 3, "{left} of {} wait", load.notifications());
-    assert!(load.slowest < calm + Duration::from_secs(5), "operations wait for nobody: {:?}, {calm:?}", load.slowest);
+    assert!(
+        load.slowest < calm + Duration::from_secs(5),
+        "operations do not wait for subscribers: {:?}, {calm:?}",
+        load.slowest
+    );
 
     let ended = Instant::now();
     away.answer_status(204);
     // The process is killed once more during delivery.
     let half = load.notifications() / 2;
     let resumed = tokio::time::timeout(RESUMPTION, away.wait_until(|received| taken(received) >= half)).await;
-    resumed.expect("it goes on by itself");
+    resumed.expect("deliveries resume by themselves");
     gybe.kill();
     gybe.restart();
     away.wait_until(|received| taken(received) == load.notifications()).await;

@@ -56,7 +56,7 @@ async fn delivers_in_order_under_the_first_id_after_an_outage(outbox: OutboxFixt
     summaries.values().for_each(|summaries| assert_eq!(*summaries, wanted));
     let ids: BTreeSet<String> = after.iter().map(Received::id).collect();
     let first: BTreeSet<String> = undelivered.iter().map(|one| one.notification.id.to_string()).collect();
-    assert_eq!(ids, first, "under the ids they had when nobody took them");
+    assert_eq!(ids, first, "under the ids of the failed deliveries");
     assert!(before.iter().all(|one| ids.contains(&one.id())));
 }
 

@@ -125,7 +125,7 @@ impl OutboxFixture {
             if wanted(&left) {
                 return left;
             }
-            assert!(begun.elapsed() < PATIENT, "this is not what was wanted: {left:#?}");
+            assert!(begun.elapsed() < PATIENT, "these are not the expected notifications: {left:#?}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }

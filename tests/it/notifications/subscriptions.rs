@@ -101,7 +101,7 @@ async fn check_any_text_as_instance(gybe: Gybe) {
     gybe.create("v2", &vnfd).await;
     let posts = |received: &[Received]| received.iter().filter(|one| one.method == "POST").count();
     let received = subscriber.wait_until(|received| posts(received) > 0).await;
-    assert_eq!(posts(&received), 1, "the one without a filter is told");
+    assert_eq!(posts(&received), 1, "the subscription without a filter is notified");
 }
 
 #[tokio::test]
@@ -247,7 +247,7 @@ async fn the_life_cycle_of_a_cnf_is_notified_in_both_editions() {
         assert!(received.iter().all(|one| hrefs(one).starts_with(&format!("{}/vnflcm/{edition}/", gybe.url))));
     }
     let ids = |subscriber: &Subscriber| subscriber.accepted().iter().map(Received::id).collect::<Vec<_>>();
-    assert_eq!(ids(&subscribers[0]), ids(&subscribers[1]), "who is told of the same is told under the same id");
+    assert_eq!(ids(&subscribers[0]), ids(&subscribers[1]), "equal changes are notified under equal ids");
     // The client deletes the instance inside the last callback.
     gybe.delete(&instance).await.expect(StatusCode::NO_CONTENT);
     for (subscriber, affected) in subscribers.iter().zip([pods, pods, 0]) {

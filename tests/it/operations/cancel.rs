@@ -178,7 +178,7 @@ fn conductor(ops: &OpOccFixture, gates: &Arc<GatedDriver>) -> Arc<Conductor> {
     Conductor::new(Arc::clone(&ops.store), driver, Arc::new(System), settings)
 }
 
-/// Runs an INSTANTIATE until it is to be concluded; `meanwhile` is told how to have it stop.
+/// Runs an INSTANTIATE to the point before its outcome is written; `meanwhile` gets the token that cancels it.
 async fn conclusion<F: Future<Output = ()>>(
     ops: &OpOccFixture,
     gates: &Arc<GatedDriver>,
@@ -289,7 +289,7 @@ async fn graceful_cancel_completes_requests_in_flight_and_starts_no_others() {
         cancel.ask(Graceful);
         gates.let_pass("ensure");
     });
-    let Conclusion::End { outcome, .. } = conclusion.await else { panic!("it goes on") };
+    let Conclusion::End { outcome, .. } = conclusion.await else { panic!("it continues") };
     assert_eq!(outcome.update.to, OpState::FailedTemp);
     assert_eq!(outcome.error.unwrap().detail, "cancelled by request (GRACEFUL) after step 1 of its plan");
     let states = states(&ops, &op).await;
@@ -328,7 +328,7 @@ async fn graceful_cancel_waits_for_deletion_and_forceful_does_not() {
                 gates.let_pass("delete");
             }
         });
-        let Conclusion::End { outcome, .. } = conclusion.await else { panic!("it goes on") };
+        let Conclusion::End { outcome, .. } = conclusion.await else { panic!("it continues") };
         assert_eq!((outcome.update.to, outcome.error.unwrap().detail.as_str()), (OpState::FailedTemp, detail));
     }
 }

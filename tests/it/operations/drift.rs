@@ -100,7 +100,7 @@ async fn reports_a_changed_field_with_both_values_and_its_manager() {
     let object = fixture.of_object("Deployment", "app").await;
     assert_eq!(object["state"], "CHANGED");
     let differences = object["differences"].as_array().unwrap();
-    assert_eq!(differences.len(), 1, "what the intent does not name is nobody's drift: {differences:#?}");
+    assert_eq!(differences.len(), 1, "fields that the intent does not name are no drift: {differences:#?}");
     let mut difference = differences[0].clone();
     assert!(difference["time"].take().is_string());
     assert_eq!(

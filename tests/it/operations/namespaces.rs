@@ -173,7 +173,7 @@ async fn uses_the_namespace_of_the_manifests_if_the_request_names_none() {
     let namespaces = cluster.api("v1", "Namespace", "namespaces", None);
     namespaces.get("branch-office").await.expect("the namespace was made");
     gybe.complete(&path, "terminate", &json!({ "terminationType": "FORCEFUL" })).await;
-    assert!(namespaces.get_opt("branch-office").await.unwrap().is_none(), "we made it, and nobody else is in it");
+    assert!(namespaces.get_opt("branch-office").await.unwrap().is_none(), "Gybe created it, and it holds nothing else");
 }
 
 #[tokio::test]

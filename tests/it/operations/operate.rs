@@ -176,7 +176,7 @@ async fn a_blocked_stop_is_cancelled_and_rolled_back() {
     let op = fixture.gybe.begin(&fixture.path, "operate", &json!({ "changeStateTo": "STOPPED" })).await;
     let begun = Instant::now();
     while agents.get("upf").await.unwrap().metadata.deletion_timestamp.is_none() {
-        assert!(begun.elapsed() < Duration::from_secs(60), "it is not being removed");
+        assert!(begun.elapsed() < Duration::from_secs(60), "it is not terminating");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     fixture.gybe.post(&format!("{op}/cancel"), &json!({ "cancelMode": "FORCEFUL" })).await.expect(StatusCode::ACCEPTED);

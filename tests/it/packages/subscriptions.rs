@@ -106,7 +106,7 @@ async fn only_changes_of_onboarded_packages_are_notified(f: StoreFixture) {
         assert!((System.now() - one.notification.time_stamp).abs() < std::time::Duration::from_secs(60));
     }
     let ids = |all: &[Undelivered]| all.iter().map(|one| one.notification.id).collect::<Vec<_>>();
-    assert_eq!(ids(&summaries), ids(&again), "who is told of the same is told under the same id");
+    assert_eq!(ids(&summaries), ids(&again), "equal changes are notified under equal ids");
     assert_eq!(ids(&summaries).into_iter().collect::<BTreeSet<_>>().len(), 5, "each has an id of its own");
 }
 

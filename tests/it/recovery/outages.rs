@@ -67,7 +67,11 @@ async fn a_rolling_restart_hands_over_every_operation_at_once() {
             wait_for_progress(&load, 4).await;
             // Until a stopped process had a running operation, usually in the first round.
             while load.queue.waits().handovers == 0 {
-                assert!(begun.elapsed() < Duration::from_secs(120), "nothing was handed over\n{}", load.group.log());
+                assert!(
+                    begun.elapsed() < Duration::from_secs(120),
+                    "no operation was handed over\n{}",
+                    load.group.log()
+                );
                 for index in 0..PROCESSES {
                     load.group.stop(index).await;
                     load.group.start_again(index).await;
@@ -75,7 +79,7 @@ async fn a_rolling_restart_hands_over_every_operation_at_once() {
             }
         })
         .await;
-    assert_eq!(waits.takeovers, 0, "no lease had to run out: {waits:?}");
+    assert_eq!(waits.takeovers, 0, "no lease expired: {waits:?}");
     assert!(waits.worst < RENEWED, "{waits:?}");
 }
 

@@ -44,7 +44,7 @@ async fn wait_until(database: &Database, wanted: impl Fn(&Value) -> bool) -> Val
         if wanted(&op) {
             return op;
         }
-        assert!(begun.elapsed() < PATIENCE, "this is not what was wanted: {ops:#}");
+        assert!(begun.elapsed() < PATIENCE, "this is not as expected: {ops:#}");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }

@@ -48,7 +48,7 @@ async fn a_pending_grant_is_stored_and_then_the_grant(f: StoreFixture) {
     let pending = PendingGrant { uri: "http://nfvo/grants/g".to_owned(), asked };
     let waiting = transition(&record(OpState::Starting), OpEvent::GrantPending(LONG)).unwrap();
     f.store.await_grant(claimed.lease, &waiting, &pending).await.unwrap();
-    assert!(matches!(f.store.claim("x", LONG, 1).await.unwrap(), Claim::Idle(Some(_))), "it is put off");
+    assert!(matches!(f.store.claim("x", LONG, 1).await.unwrap(), Claim::Idle(Some(_))), "it is postponed");
     assert_eq!(f.op_occ(op.id).await, op, "it has no grant yet");
     f.execute("UPDATE vnf_lcm_op_occs SET not_before = 0").await;
     let claimed = f.claim(LONG).await;
@@ -187,7 +187,7 @@ async fn progress_resets_the_attempt_count(f: StoreFixture) {
         .await
         .unwrap();
     let claimed = f.claim(LONG).await;
-    // What is recorded within a step leaves them alone.
+    // Writes within a step do not reset the attempts.
     f.store.checkpoint(&claimed.lease, &progress(OpState::Processing, 0)).await.unwrap();
     assert_eq!(f.op_occ(claimed.op.id).await.error, Some(problem("later")));
     f.store.checkpoint(&claimed.lease, &progress(OpState::Processing, 1)).await.unwrap();

@@ -233,9 +233,9 @@ async fn queue_stats_report_waiting_operations_and_age(f: StoreFixture) {
     assert!(queue.oldest.unwrap() < LONG);
     let claimed = f.claim(LONG).await;
     let queue = f.store.queue().await.unwrap();
-    assert_eq!((queue.waiting, queue.oldest), (0, None), "what is held does not wait");
+    assert_eq!((queue.waiting, queue.oldest), (0, None), "a claimed operation does not count");
     f.store.postpone(claimed.lease, &postponement(OpState::Processing, LONG, 1), None).await.unwrap();
-    assert_eq!(f.store.queue().await.unwrap().waiting, 0, "what was put off does not wait");
+    assert_eq!(f.store.queue().await.unwrap().waiting, 0, "a postponed operation does not count");
 }
 
 async fn live_operations_are_readable_by_another_process(f: StoreFixture) {

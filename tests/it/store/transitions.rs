@@ -36,7 +36,7 @@ fn target(from: OpState, event: OpEvent) -> Option<OpState> {
     transition(&record(from), event).ok().map(|update| update.to)
 }
 
-/// Tries, and gives back the transition if it happened.
+/// Acts, and returns the transition if it happened.
 async fn act(store: Arc<dyn Store>, id: VnfLcmOpOccId, actor: Actor) -> Option<Step> {
     match actor {
         Actor::Caller(event) => {

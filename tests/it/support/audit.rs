@@ -225,7 +225,10 @@ impl Audit<'_> {
                 let going = |made: i64| of.iter().any(|op| op.operation == "TERMINATE" && op.start_time / 1000 <= made);
                 let listed = |uid: &String| added.contains(&[name.clone(), uid.clone()]);
                 let alright = seen.iter().all(|(uid, made)| listed(uid) || going(*made));
-                assert!(alright, "pod {name} of {instance} {seen:?} was made twice or for nobody: {of:#?}");
+                assert!(
+                    alright,
+                    "pod {name} of {instance} {seen:?} was created twice or without an operation: {of:#?}"
+                );
             } else {
                 assert_eq!(seen.len(), 1, "{kind} {name} of {instance} was made more than once");
             }

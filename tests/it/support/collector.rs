@@ -39,7 +39,7 @@ impl Collector {
         let seen = tokio::time::timeout(Duration::from_secs(60), spans.wait_for(|spans| wanted(spans))).await;
         match seen {
             Ok(spans) => spans.unwrap().clone(),
-            Err(_) => panic!("these are not what was wanted: {:#?}", self.spans()),
+            Err(_) => panic!("these are not the expected spans: {:#?}", self.spans()),
         }
     }
 

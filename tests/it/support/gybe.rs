@@ -136,7 +136,7 @@ impl Gybe {
 
     /// Sends `request` and reads the whole response.
     pub async fn send(&self, request: reqwest::RequestBuilder) -> ApiResponse {
-        ApiResponse::read(request.send().await.expect("gybe answers")).await
+        ApiResponse::read(request.send().await.expect("gybe responds")).await
     }
 
     /// `path` as an absolute URI. Of an absolute `path` only the path counts, because the port changes with a restart.
@@ -232,7 +232,7 @@ impl Gybe {
             if wanted(&resource) {
                 return resource;
             }
-            assert!(begun.elapsed() < PATIENCE, "{path} did not become what was wanted: {resource:#}\n{}", self.log());
+            assert!(begun.elapsed() < PATIENCE, "{path} is not as expected: {resource:#}\n{}", self.log());
             tokio::time::sleep(interval).await;
         }
     }
@@ -270,7 +270,7 @@ fn launch(folder: &Path, data: &Path, database_url: &str, arguments: &[String], 
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let url = line.split_whitespace().find(|word| word.starts_with("http://"));
     let log = || std::fs::read_to_string(folder.join("gybe.log")).unwrap();
-    (child, url.unwrap_or_else(|| panic!("gybe did not say where it serves: {line}\n{}", log())).to_owned())
+    (child, url.unwrap_or_else(|| panic!("gybe printed no URL: {line}\n{}", log())).to_owned())
 }
 
 /// The request body of an instantiation in `namespace`.

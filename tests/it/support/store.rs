@@ -165,7 +165,7 @@ pub fn outcome(record: &OpRecord, to: OpState, error: Option<Problem>, now: Offs
     OperationOutcome::of(update, error, now)
 }
 
-/// The checkpoint of an operation in `state` that has done so many steps, the last of them just now; of 0, within the first.
+/// The checkpoint after step `steps_done` of an operation in `state`; 0: within the first step.
 pub fn progress(state: OpState, steps_done: usize) -> Checkpoint {
     let record = OpRecord { steps_done: steps_done.saturating_sub(1), ..record(state) };
     Checkpoint::of(transition(&record, OpEvent::Progressed(steps_done)).unwrap())

@@ -141,7 +141,7 @@ impl Subscriber {
         let seen = tokio::time::timeout(PATIENCE, received.wait_for(|received| wanted(received))).await;
         match seen {
             Ok(received) => received.unwrap().clone(),
-            Err(_) => panic!("these are not what was wanted: {:#?}", self.received()),
+            Err(_) => panic!("these are not the expected requests: {:#?}", self.received()),
         }
     }
 

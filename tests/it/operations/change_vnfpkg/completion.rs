@@ -185,7 +185,7 @@ spec: {scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: app}, minRe
     let fixture = ChangeFixture::of(Gybe::start(), deployment).await;
     let autoscaled = fixture.onboard("2.0", &format!("{deployment}---{autoscaler}")).await;
     let op = fixture.change(&autoscaled).await;
-    assert_eq!(op["resourceChanges"]["affectedVnfcs"], json!([]), "no pod had to go");
+    assert_eq!(op["resourceChanges"]["affectedVnfcs"], json!([]), "no pod was deleted");
     assert_eq!(images(&fixture).await.len(), 3);
     fixture.check_in_sync().await;
     // Scaled by the autoscaler's field manager, as its controller does.

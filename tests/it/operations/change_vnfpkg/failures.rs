@@ -67,7 +67,7 @@ async fn rollback_recreates_deleted_objects() {
     let op = fixture.gybe.begin(&fixture.path, "change_vnfpkg", &json!({ "vnfdId": second })).await;
     let begun = Instant::now();
     while settings.get("legacy").await.unwrap().metadata.deletion_timestamp.is_none() {
-        assert!(begun.elapsed() < Duration::from_secs(60), "it is not being removed");
+        assert!(begun.elapsed() < Duration::from_secs(60), "it is not terminating");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert!(!fixture.uids().await.contains_key("Deployment legacy"));

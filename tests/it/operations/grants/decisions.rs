@@ -19,7 +19,7 @@ async fn a_late_grant_is_awaited_with_one_request_and_nothing_created() {
     let op = fixture.gybe.begin(&path, "instantiate", &fixture.instantiation()).await;
     fixture.nfvo.wait_for_requests(1).await;
     let told: Vec<String> = subscriber.wait_for_accepted(1).await.iter().map(|one| one.summary()).collect();
-    assert_eq!(told, ["STARTING"], "it is told before it is granted");
+    assert_eq!(told, ["STARTING"], "STARTING is notified before the grant");
     fixture.nfvo.wait_for_polls(2).await;
     let waiting = fixture.show(&op).await;
     assert_eq!((&waiting["operationState"], waiting.get("grantId")), (&json!("STARTING"), None), "{waiting:#}");

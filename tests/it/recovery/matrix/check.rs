@@ -23,7 +23,7 @@ pub async fn check(row: &MatrixRow, environment: &Environment, op: VnfLcmOpOccId
     assert_eq!(op.cancel, None, "a cancel request has taken effect or comes too late");
     assert_eq!(op.operation.can_roll_back(), row.operation.can_roll_back());
     let idle = environment.store().claim("nobody", LEASE, 1).await.unwrap();
-    assert!(matches!(idle, Claim::Idle(None)), "nothing is left to do: {idle:?}");
+    assert!(matches!(idle, Claim::Idle(None)), "the queue is empty: {idle:?}");
 
     let effects = environment.cluster.take_effects();
     match state {

@@ -124,7 +124,7 @@ impl MatrixRow {
         if matches!(fault, Fault::KilledBefore | Fault::KilledAfter | Fault::Stopped | Fault::Twice)
             || fault.is_cancel()
         {
-            assert!(outcome.waited <= self.waited, "whoever goes on does so at once, or when it would have anyway");
+            assert!(outcome.waited <= self.waited, "the operation continues without an extra wait");
         }
         let why = outcome.stops.first().or(error.filter(|_| starting)).map(|problem| problem.urn.as_str());
         if fault.is_cancel() {
