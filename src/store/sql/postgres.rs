@@ -201,7 +201,8 @@ fn json_path(path: &[PathSegment]) -> String {
     for name in path {
         match name {
             PathSegment::Member(name) => steps.push_str(&format!(".{}", serde_json::Value::from(name.as_str()))),
-            PathSegment::Key => steps.push_str(".keyvalue().key"),
+            // On anything but an object, keyvalue() fails and ends the query.
+            PathSegment::Key => steps.push_str(" ? (@.type() == \"object\").keyvalue().key"),
         }
     }
     steps + "[*]"

@@ -135,6 +135,8 @@ async fn returns_page_after_page(f: StoreFixture) {
 }
 
 /// JSON with few different names and values, so that random filters find some.
+///
+/// It has no number of more than 19 digits: SQLite reads those inexactly.
 fn any_json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -145,7 +147,6 @@ fn any_json() -> impl Strategy<Value = Value> {
             json!(1.0),
             json!(-0.0),
             json!(1e20),
-            json!(u64::MAX),
             json!(9_007_199_254_740_993_i64)
         ]),
         prop::sample::select(vec!["", "1", "true", "ab", "b", "é\n@key"]).prop_map(Value::from),
