@@ -42,6 +42,7 @@ pub struct Problem {
 /// does not name: `format!` takes no variables from the surroundings if its text comes from a macro such as `concat!`.
 macro_rules! problem {
     ($type:expr, $text:literal $(, $member:ident = $value:expr)* $(,)?) => {{
+        #[expect(clippy::allow_attributes, reason = "an expectation would fail where each name is one word")]
         #[allow(non_snake_case, reason = "the names are those of JSON members")]
         let problem = match ($(&$value,)*) {
             ($($member,)*) => $crate::domain::problem::Problem::new($type, format!(concat!($text), $($member = $member),*))

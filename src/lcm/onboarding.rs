@@ -146,7 +146,7 @@ impl Onboarder {
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = woken => {}
-                Some(()) = async { Some(sleep(due?).await) } => {}
+                () = sleep(due.unwrap_or_default()), if due.is_some() => {}
             }
         }
         self.stopping.cancel();

@@ -32,23 +32,12 @@ const FILTER_CONNECTIONS: u32 = 2;
 
 /// The signals of a store to its own process: see `wake` and `cancels` of [`LeaseStore`](crate::store::LeaseStore) and
 /// `outbox` of [`OutboxStore`](crate::store::OutboxStore).
-#[derive(Clone)]
+#[derive(Clone, Default)]
 struct Signals {
     wake: Arc<Notify>,
     cancels: watch::Sender<()>,
     outbox: Arc<Notify>,
     onboardings: Arc<Notify>,
-}
-
-impl Default for Signals {
-    fn default() -> Self {
-        Self {
-            wake: Arc::default(),
-            cancels: watch::Sender::default(),
-            outbox: Arc::default(),
-            onboardings: Arc::default(),
-        }
-    }
 }
 
 impl Signals {

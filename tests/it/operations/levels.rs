@@ -11,8 +11,7 @@ use crate::support::gybe::Gybe;
 async fn instantiate_core5g(gybe: &Gybe, cluster: &Cluster, namespace: &TestNamespace, edition: &str) -> String {
     gybe.register_vim(&cluster.admin, "cluster", true).await;
     let vnfd = gybe.onboard("core5g").await;
-    let path = gybe.instantiate(edition, &vnfd, namespace.name.as_str()).await;
-    path
+    gybe.instantiate(edition, &vnfd, namespace.name.as_str()).await
 }
 
 /// The levels of amf, smf and subscriber_data, and the VNFC counts of AMF, SMF, UDR and UDR_DB.

@@ -105,7 +105,7 @@ mod tests {
             ["ImagePullBackOff", "ErrImagePull", "InvalidImageName", "CrashLoopBackOff", "CreateContainerConfigError"];
         for reason in reasons {
             let fault = ("c".to_owned(), Some(format!("container c: {reason}: m")));
-            assert_eq!(faults(json!({ "containerStatuses": [waiting(reason)] })), [fault.clone()]);
+            assert_eq!(faults(json!({ "containerStatuses": [waiting(reason)] })), std::slice::from_ref(&fault));
             assert_eq!(faults(json!({ "initContainerStatuses": [waiting(reason)] })), [fault]);
         }
         let healthy = json!({ "name": "c", "ready": true, "state": { "running": {} } });
