@@ -139,7 +139,7 @@ pub fn scaled_to(flavour: &Flavour, levels: &ScaleLevels, target: &ScaleTarget) 
                 if *level > max {
                     return Err(problem!(
                         ProblemType::Unprocessable,
-                        "scaleLevel {scaleLevel} of aspect '{aspectId}' is not allowed: 0 to {limit}",
+                        "scaleLevel {scaleLevel} of aspect '{aspectId}' is not allowed; allowed: 0 to {limit}",
                         scaleLevel = level,
                         aspectId = id,
                         limit = max,
