@@ -137,7 +137,12 @@ async fn an_abandoned_operation_is_rolled_back_if_possible_and_failed_otherwise(
         let _conductor = conductor(&ops.store);
         let over = over(&ops, &op).await;
         let error = over.error.unwrap();
-        assert_eq!((over.state, over.is_automatic_invocation), (wanted, false), "{operation:?} {remedy:?}: {}", error.detail);
+        assert_eq!(
+            (over.state, over.is_automatic_invocation),
+            (wanted, false),
+            "{operation:?} {remedy:?}: {}",
+            error.detail
+        );
         let done = if wanted == OpState::Failed { "it was failed" } else { "it was rolled back" };
         assert!(error.detail.starts_with("Pod a is not ready; ") && error.detail.contains(done), "{}", error.detail);
         assert_eq!(error.status, 500);

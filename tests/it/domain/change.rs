@@ -101,7 +101,10 @@ fn immutable_objects_are_recreated_and_completed_jobs_are_kept() {
         row("apps/v1 StatefulSet changed", template("b")),
     ];
     let [there, back] = [forward(&before, &after), backward(&before, &after)].map(|steps| describe(&steps));
-    assert_eq!(there[..2], ["mark uncertain: Job changed", "delete replaced: Job changed, Pod changed, ReplicaSet changed"]);
+    assert_eq!(
+        there[..2],
+        ["mark uncertain: Job changed", "delete replaced: Job changed, Pod changed, ReplicaSet changed"]
+    );
     assert!(there[2].starts_with("change: Job changed, Job same, Pod changed, Pod same"));
     assert!(there[3].starts_with("await ready: Job changed, Pod changed"), "{}", there[3]);
     assert_eq!(there.len(), 4);

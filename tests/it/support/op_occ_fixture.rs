@@ -11,7 +11,8 @@ use gybe::domain::namespace::Namespace;
 use gybe::domain::op_occ::{LcmOperation, OpState, Unattended, VnfLcmOpOcc};
 use gybe::domain::plan::Plan;
 use gybe::domain::resource::Resource;
-use gybe::domain::vim::VimConnection;
+use gybe::domain::secret::Secret;
+use gybe::domain::vim::{Secrets, VimConnection};
 use gybe::store::{OnboardedVnfd, Store};
 use serde_json::json;
 use sqlx::postgres::PgConnectOptions;
@@ -62,6 +63,7 @@ impl OpOccFixture {
     async fn instance(&self) -> VnfInstance {
         let connection = VimConnection {
             interface_info: object(json!({ "endpoint": "https://cluster.invalid" })),
+            secrets: Secrets::from([("bearer_token".to_owned(), Secret::new("token"))]),
             home: true,
             ..connection_to(None)
         };
