@@ -9,10 +9,10 @@ use futures::future::join_all;
 use gybe::domain::ids::{ProjectId, VnfLcmOpOccId};
 use gybe::domain::op_occ::{CancelMode, OpState};
 use gybe::domain::transition::OpEvent;
-use gybe::store::{Checkpoint, Claim, Claimed, Lease, OperationOutcome, QueueStats, Store, live_operations};
+use gybe::store::{Checkpoint, Claim, Claimed, Lease, QueueStats, Store, live_operations};
 
 use super::{assert_lost, cancel};
-use crate::support::store::{postponement, progress, store_plan, whole};
+use crate::support::store::{outcome, postponement, progress, record, store_plan, whole};
 use crate::support::store_fixture::{
     LONG, StoreFixture, assert_same, at, ending, key, plan, present, problem, resource,
 };
@@ -248,7 +248,7 @@ async fn live_operations_are_readable_by_another_process(f: StoreFixture) {
     let held = seen.lease.as_ref().unwrap();
     assert_eq!((held.owner.as_str(), held.epoch), ("worker", lease.epoch));
     let error = Some(problem("why"));
-    let stopped = OperationOutcome { error: error.clone(), ..ending(OpState::Processing, OpState::FailedTemp) };
+    let stopped = outcome(&record(OpState::Processing), OpState::FailedTemp, error.clone(), at(20));
     f.store.end_operation(lease, &stopped).await.unwrap();
     let live = live_operations(&f.url).await.unwrap();
     assert!(live[0].lease.is_none());

@@ -208,19 +208,36 @@ pub(super) async fn live(tx: &mut Tx, instance: VnfInstanceId) -> Result<Option<
     row.map(|row| read(TABLE, &row, id)).transpose()
 }
 
-/// Locks the op occurrence until the end of the transaction and decides what `event` of a caller does to it. Also returns the
-/// VNF instance. `Stale` if the state does not allow the event.
+/// The part of an op occurrence that decides what an event does to it.
+macro_rules! select_record {
+    () => {
+        "SELECT id, vnf_instance_id, operation, state, steps_done, attempt, cancel_mode, unattended_after, \
+                unattended_remedy \
+         FROM vnf_lcm_op_occs WHERE id = $1 AND project_id = $2"
+    };
+}
+
+/// Decides what `event` of a caller does to an op occurrence, and locks that until the end of the transaction. Also returns
+/// the VNF instance. `Stale` if the state does not allow the event.
+///
+/// Looks without a lock first: claims skip locked rows, and a refused request must not keep conductors from an operation.
 async fn decide(
     tx: &mut Tx,
     project: &ProjectId,
     id: VnfLcmOpOccId,
     event: OpEvent,
 ) -> Result<(Update, VnfInstanceId), StoreError> {
-    let select = concat!(
-        "SELECT id, vnf_instance_id, operation, state, steps_done, attempt, cancel_mode, unattended_after, unattended_remedy \
-         FROM vnf_lcm_op_occs WHERE id = $1 AND project_id = $2",
-        for_update!()
-    );
+    let _ = decide_with(select_record!(), tx, project, id, event).await?;
+    decide_with(concat!(select_record!(), for_update!()), tx, project, id, event).await
+}
+
+async fn decide_with(
+    select: &'static str,
+    tx: &mut Tx,
+    project: &ProjectId,
+    id: VnfLcmOpOccId,
+    event: OpEvent,
+) -> Result<(Update, VnfInstanceId), StoreError> {
     let row = sqlx::query(select).bind(id.to_string()).bind(&project.0).fetch_optional(&mut **tx).await?;
     let (record, instance) = read(TABLE, &row.ok_or(StoreError::NotFound)?, |row| {
         let record = OpRecord {
