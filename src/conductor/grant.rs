@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::conductor::run::Execution;
+use crate::conductor::execution::Execution;
 use crate::conductor::steps::StepError;
 use crate::domain::grant::{PendingGrant, ResourceRequest};
 use crate::domain::interface::Edition;

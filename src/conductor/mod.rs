@@ -11,6 +11,7 @@
 //! claim goes on with the same step. So steps may run twice, and are safe to. A panic counts as a failed attempt.
 
 pub mod cancel;
+pub mod execution;
 pub mod grant;
 pub mod lease;
 pub mod outcome;
@@ -163,7 +164,7 @@ impl Conductor {
         let done = CancellationToken::new();
         let cancel = Cancel::default();
         op.cancel.into_iter().for_each(|mode| cancel.ask(mode));
-        let execution = run::Execution {
+        let execution = execution::Execution {
             conductor: self,
             lease: &lease,
             cancel: &cancel,

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::conductor::run::Execution;
+use crate::conductor::execution::Execution;
 use crate::conductor::steps::StepError;
 use crate::domain::change;
 use crate::domain::instance::{InstantiatedVnfInfo, VnfInstance};

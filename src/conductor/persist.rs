@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::conductor::Conductor;
-use crate::conductor::run::Conclusion;
+use crate::conductor::execution::Conclusion;
 use crate::domain::op_occ::OpState;
 use crate::domain::problem::Problem;
 use crate::domain::retry;

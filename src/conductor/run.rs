@@ -8,80 +8,25 @@ use tracing::Instrument as _;
 use tracing::field::Empty;
 
 use crate::blocking::blocking;
-use crate::conductor::cancel::Cancel;
+use crate::conductor::execution::{Conclusion, Execution};
 use crate::conductor::steps::{StepError, Steps};
-use crate::conductor::{Conductor, outcome, unattended};
+use crate::conductor::{outcome, unattended};
 use crate::domain::evidence::{EVIDENCE, Evidence};
-use crate::domain::grant::PendingGrant;
-use crate::domain::instance::VnfInstance;
 use crate::domain::mask::{Mask, is_secret};
-use crate::domain::op_occ::{CancelMode, LcmOperation, OpState, VnfLcmOpOcc};
+use crate::domain::op_occ::{CancelMode, LcmOperation, OpState};
 use crate::domain::plan::{Plan, Step};
 use crate::domain::problem::{Panic, Problem, ProblemType, problem};
-use crate::domain::resource::{ObjectKey, Resource, ResourceState};
+use crate::domain::resource::{Resource, ResourceState};
 use crate::domain::retry;
-use crate::domain::transition::{OpEvent, OpRecord, Update, transition};
+use crate::domain::transition::{OpEvent, transition};
 use crate::domain::vim::VimAccess;
 use crate::error::internal;
 use crate::infra::{InfraError, InfraErrorKind, PodSnapshot, Scope};
 use crate::lcm;
 use crate::lcm::access::AccessError;
 use crate::lcm::plan::{PlanError, Planner};
-use crate::store::{Lease, OperationOutcome, PlannedOperation, StoreError};
+use crate::store::{OperationOutcome, PlannedOperation, StoreError};
 use crate::traces::TRACES;
-
-/// A claimed operation that a conductor works on.
-pub struct Execution<'a> {
-    /// The conductor that claimed it.
-    pub conductor: &'a Conductor,
-    /// The right to work on it.
-    pub lease: &'a Lease,
-    /// The cancel request, as soon as there is one.
-    pub cancel: &'a Cancel,
-    /// The operation.
-    pub op: VnfLcmOpOcc,
-    /// Its VNF instance.
-    pub instance: VnfInstance,
-    /// Its plan, once it has one.
-    pub plan: Option<Plan>,
-    /// Steps of the current direction that are done.
-    pub steps_done: usize,
-    /// Attempts at the current step that failed.
-    pub attempt: u32,
-    /// Whether the inventory was empty when the operation was claimed; false until it is read.
-    pub inventory_was_empty: bool,
-    /// Objects whose intents were stored together with the plan, and that no request was sent for yet.
-    pub stored_intents: Vec<ObjectKey>,
-    /// The grant that it waits for.
-    pub pending_grant: Option<PendingGrant>,
-}
-
-/// What the conductor writes when it stops working on an operation.
-pub enum Conclusion {
-    /// The operation enters another state.
-    End {
-        /// The state, and what else changes.
-        outcome: Box<OperationOutcome>,
-        /// The operation as it was before.
-        record: OpRecord,
-    },
-    /// The operation is postponed.
-    Postpone {
-        /// How it changes.
-        update: Update,
-        /// The error, if the update replaces the present one.
-        error: Option<Problem>,
-    },
-    /// The operation waits for a grant.
-    AwaitGrant {
-        /// How it changes.
-        update: Update,
-        /// Where the grant will be.
-        pending: PendingGrant,
-    },
-    /// Another conductor has the operation: this one writes nothing more.
-    LeaseLost,
-}
 
 /// What a run learned of the cluster before it stopped.
 #[derive(Default)]
@@ -112,10 +57,6 @@ impl Execution<'_> {
     }
 
     /// The operation as [`transition`] needs it.
-    pub(super) const fn record(&self) -> OpRecord {
-        OpRecord::of(&self.op, self.steps_done, self.attempt)
-    }
-
     fn end(&self, outcome: OperationOutcome) -> Conclusion {
         Conclusion::End { outcome: Box::new(outcome), record: self.record() }
     }
@@ -329,12 +270,6 @@ impl Execution<'_> {
             AccessError::Unusable(_) => StepError::Permanent(Problem::unprocessable(error.to_string())),
             AccessError::Store(error) => error.into(),
         })
-    }
-
-    /// The update for `event`, which the state allows unless the record was changed by hand.
-    pub(super) fn transition(&self, event: OpEvent) -> Result<Update, StepError> {
-        let update = transition(&self.record(), event);
-        update.map_err(|error| StepError::Permanent(Problem::conflict(error.to_string())))
     }
 
     /// The conclusion of a run that ended with an error: another attempt later, or another state.

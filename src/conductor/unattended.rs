@@ -4,7 +4,7 @@
 //! Such an operation becomes due when its time is over. [`super::run`] asks here first, in place of going on with the plan.
 //! The whole remedy is one write under the lease, so a conductor that is killed before it has changed nothing.
 
-use crate::conductor::run::Execution;
+use crate::conductor::execution::Execution;
 use crate::domain::op_occ::{OpState, Unattended};
 use crate::domain::problem::Problem;
 use crate::domain::transition::{OpEvent, transition};

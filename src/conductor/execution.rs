@@ -1,0 +1,79 @@
+//! A claimed operation and the conclusion of working on it: what the files of this folder pass to each other.
+
+use crate::conductor::Conductor;
+use crate::conductor::cancel::Cancel;
+use crate::conductor::steps::StepError;
+use crate::domain::grant::PendingGrant;
+use crate::domain::instance::VnfInstance;
+use crate::domain::op_occ::VnfLcmOpOcc;
+use crate::domain::plan::Plan;
+use crate::domain::problem::Problem;
+use crate::domain::resource::ObjectKey;
+use crate::domain::transition::{OpEvent, OpRecord, Update, transition};
+use crate::store::{Lease, OperationOutcome};
+
+/// A claimed operation that a conductor works on.
+pub struct Execution<'a> {
+    /// The conductor that claimed it.
+    pub conductor: &'a Conductor,
+    /// The right to work on it.
+    pub lease: &'a Lease,
+    /// The cancel request, as soon as there is one.
+    pub cancel: &'a Cancel,
+    /// The operation.
+    pub op: VnfLcmOpOcc,
+    /// Its VNF instance.
+    pub instance: VnfInstance,
+    /// Its plan, once it has one.
+    pub plan: Option<Plan>,
+    /// Steps of the current direction that are done.
+    pub steps_done: usize,
+    /// Attempts at the current step that failed.
+    pub attempt: u32,
+    /// Whether the inventory was empty when the operation was claimed; false until it is read.
+    pub inventory_was_empty: bool,
+    /// Objects whose intents were stored together with the plan, and that no request was sent for yet.
+    pub stored_intents: Vec<ObjectKey>,
+    /// The grant that it waits for.
+    pub pending_grant: Option<PendingGrant>,
+}
+
+/// What the conductor writes when it stops working on an operation.
+pub enum Conclusion {
+    /// The operation enters another state.
+    End {
+        /// The state, and what else changes.
+        outcome: Box<OperationOutcome>,
+        /// The operation as it was before.
+        record: OpRecord,
+    },
+    /// The operation is postponed.
+    Postpone {
+        /// How it changes.
+        update: Update,
+        /// The error, if the update replaces the present one.
+        error: Option<Problem>,
+    },
+    /// The operation waits for a grant.
+    AwaitGrant {
+        /// How it changes.
+        update: Update,
+        /// Where the grant will be.
+        pending: PendingGrant,
+    },
+    /// Another conductor has the operation: this one writes nothing more.
+    LeaseLost,
+}
+
+impl Execution<'_> {
+    /// The part of the operation that decides state changes.
+    pub const fn record(&self) -> OpRecord {
+        OpRecord::of(&self.op, self.steps_done, self.attempt)
+    }
+
+    /// The update for `event`, which the state allows unless the record was changed by hand.
+    pub fn transition(&self, event: OpEvent) -> Result<Update, StepError> {
+        let update = transition(&self.record(), event);
+        update.map_err(|error| StepError::Permanent(Problem::conflict(error.to_string())))
+    }
+}
