@@ -8,7 +8,8 @@ use async_trait::async_trait;
 use sqlx::Row as _;
 
 use super::super::Db;
-use super::op_occs::{TABLE, live_states};
+use super::live_operation::live_states;
+use super::op_occs::TABLE;
 use super::{Database, Row, optional_json, outbox, point_in_time, read};
 use crate::domain::op_occ::OpState;
 use crate::domain::plan::Plan;

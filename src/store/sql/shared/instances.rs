@@ -10,8 +10,8 @@ use sqlx::types::Json;
 use tokio::sync::broadcast;
 
 use super::{
-    Database, Query, QueryBuilder, Row, Tx, filters, json, op_occs, optional_json, point_in_time, project, publish,
-    read, resources,
+    Database, Query, QueryBuilder, Row, Tx, filters, json, live_operation, optional_json, point_in_time, project,
+    publish, read, resources,
 };
 use crate::domain::ids::{ProjectId, VnfInstanceId};
 use crate::domain::instance::{VnfInstance, VnfMetadata};
@@ -199,7 +199,7 @@ impl InstanceStore for Database {
             if versions.is_some_and(|versions| !versions.contains(&version)) {
                 return Err(StoreError::OtherVersion);
             }
-            if let Some(live) = op_occs::live(&mut tx, id).await? {
+            if let Some(live) = live_operation::live(&mut tx, id).await? {
                 return Err(StoreError::Busy(live));
             }
             if instantiated {
@@ -270,7 +270,7 @@ impl InstanceStore for Database {
                 "UPDATE vnf_instances SET instantiated_vnf_info = $3, version = version + 1 \
                  WHERE id = $1 AND version = $2 AND instantiated_vnf_info IS NOT NULL \
                    AND NOT EXISTS (SELECT 1 FROM vnf_lcm_op_occs WHERE vnf_instance_id = $1 AND state IN ",
-                op_occs::live_states!(),
+                live_operation::live_states!(),
                 ")"
             ))
             .bind(instance.id.to_string())
@@ -282,7 +282,7 @@ impl InstanceStore for Database {
                 tx.commit().await?;
                 return Ok(());
             }
-            let live = op_occs::live(&mut tx, instance.id).await?;
+            let live = live_operation::live(&mut tx, instance.id).await?;
             Err(live.map_or(StoreError::Stale, StoreError::Busy))
         })
         .await

@@ -30,6 +30,7 @@ mod filters;
 pub(super) mod inspect;
 mod instances;
 mod leases;
+mod live_operation;
 mod onboarding;
 mod op_occs;
 mod outbox;

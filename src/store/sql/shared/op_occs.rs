@@ -10,8 +10,8 @@ use time::OffsetDateTime;
 
 use super::super::{notify_cancel, notify_work};
 use super::{
-    Database, QueryBuilder, Row, Tx, filters, instances, is_foreign_key_violation, json, optional_json, point_in_time,
-    project, publish, read,
+    Database, QueryBuilder, Row, Tx, filters, instances, is_foreign_key_violation, json, live_operation, optional_json,
+    point_in_time, project, publish, read,
 };
 use crate::domain::ids::{ProjectId, VnfInstanceId, VnfLcmOpOccId};
 use crate::domain::instance::VnfInstance;
@@ -34,13 +34,6 @@ macro_rules! columns {
 }
 pub(super) use columns;
 
-/// The condition of the partial index `vnf_lcm_op_occs_live`. A query must use the same text to use the index.
-macro_rules! live_states {
-    () => {
-        "('STARTING', 'PROCESSING', 'FAILED_TEMP', 'ROLLING_BACK')"
-    };
-}
-
 /// Operations for conductors: the condition of the partial index `vnf_lcm_op_occs_due`. A query must use the same text to use
 /// the index.
 macro_rules! for_conductors {
@@ -50,7 +43,6 @@ macro_rules! for_conductors {
     };
 }
 pub(super) use for_conductors;
-pub(super) use live_states;
 
 #[async_trait]
 impl OperationStore for Database {
@@ -66,7 +58,7 @@ impl OperationStore for Database {
                  VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, ",
                 now!(),
                 ") ON CONFLICT (vnf_instance_id) WHERE state IN ",
-                live_states!(),
+                live_operation::live_states!(),
                 " DO NOTHING RETURNING ",
                 publish::operation_change!()
             ));
@@ -94,7 +86,7 @@ impl OperationStore for Database {
                 inserted => inserted?,
             };
             let Some(row) = inserted else {
-                let live = live(&mut tx, op.vnf_instance_id).await?;
+                let live = live_operation::live(&mut tx, op.vnf_instance_id).await?;
                 // On PostgreSQL it may have ended between the two statements.
                 return Err(live.map_or(StoreError::Stale, StoreError::Busy));
             };
@@ -196,16 +188,6 @@ pub(super) async fn one(db: &Database, project: &ProjectId, id: VnfLcmOpOccId) -
         .fetch_optional(&db.reader())
         .await?;
     read(TABLE, &row.ok_or(StoreError::NotFound)?, op_occ)
-}
-
-/// The operation of the VNF instance that is not over.
-pub(super) async fn live(tx: &mut Tx, instance: VnfInstanceId) -> Result<Option<VnfLcmOpOccId>, StoreError> {
-    let row =
-        sqlx::query(concat!("SELECT id FROM vnf_lcm_op_occs WHERE vnf_instance_id = $1 AND state IN ", live_states!()))
-            .bind(instance.to_string())
-            .fetch_optional(&mut **tx)
-            .await?;
-    row.map(|row| read(TABLE, &row, id)).transpose()
 }
 
 /// The part of an op occurrence that decides what an event does to it.

@@ -355,28 +355,6 @@ fn push_positions(query: &mut QueryBuilder, positions: &[i64]) {
     }
 }
 
-/// Deletes a subscription whose row the caller has locked, its deliveries, and the changes that no other subscription
-/// waits for. The changes are locked first, as in [`delete_delivered`].
-pub(super) async fn delete_subscription(tx: &mut Tx, id: &str) -> Result<(), StoreError> {
-    let lock = concat!(
-        "SELECT COUNT(*) FROM (SELECT 1 FROM outbox_changes WHERE position IN \
-             (SELECT position FROM outbox_deliveries WHERE subscription_id = $1) ORDER BY position",
-        for_update!(),
-        ") AS locked"
-    );
-    sqlx::query(lock).bind(id).fetch_one(&mut **tx).await?;
-    for delete in [
-        "DELETE FROM outbox_changes WHERE position IN \
-             (SELECT position FROM outbox_deliveries WHERE subscription_id = $1) \
-           AND NOT EXISTS (SELECT 1 FROM outbox_deliveries AS d \
-                           WHERE d.position = outbox_changes.position AND d.subscription_id <> $1)",
-        "DELETE FROM subscriptions WHERE id = $1",
-    ] {
-        sqlx::query(delete).bind(id).execute(&mut **tx).await?;
-    }
-    Ok(())
-}
-
 fn notification(row: &Row) -> Result<Notification, Unreadable> {
     let notification_type: &str = row.try_get("notification_type")?;
     let instance = || -> Result<VnfInstanceId, Unreadable> { Ok(row.try_get::<&str, _>("vnf_instance_id")?.parse()?) };

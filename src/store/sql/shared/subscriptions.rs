@@ -9,7 +9,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use sqlx::Row as _;
 use sqlx::types::Json;
 
-use super::{Database, QueryBuilder, Row, Tx, filters, json, optional_json, outbox, point_in_time, project, read};
+use super::{Database, QueryBuilder, Row, Tx, filters, json, optional_json, point_in_time, project, read};
 use crate::domain::ids::{ProjectId, SubscriptionId, VnfInstanceId};
 use crate::domain::interface::{Edition, Interface};
 use crate::domain::notification_filter::NotificationFilter;
@@ -136,7 +136,7 @@ impl SubscriptionStore for Database {
             let lock = concat!("SELECT id FROM subscriptions WHERE id = $1 AND project_id = $2", for_update!());
             let id = id.to_string();
             sqlx::query(lock).bind(&id).bind(&project.0).fetch_optional(&mut *tx).await?.ok_or(StoreError::NotFound)?;
-            outbox::delete_subscription(&mut tx, &id).await?;
+            delete(&mut tx, &id).await?;
             Ok(tx.commit().await?)
         })
         .await
@@ -157,7 +157,7 @@ pub(super) async fn expire_orphans(tx: &mut Tx, project: &ProjectId, deleted: Vn
     let expired = expired.bind(&project.0).fetch_all(&mut **tx).await?;
     start_grace(tx, project, deleted).await?;
     for id in expired {
-        outbox::delete_subscription(tx, &id).await?;
+        delete(tx, &id).await?;
     }
     Ok(())
 }
@@ -270,4 +270,26 @@ pub(super) fn subscription(db: &Database, row: &Row) -> Result<Subscription, Unr
             .map(Duration::from_millis),
         created_at: point_in_time(row, "created_at")?,
     })
+}
+
+/// Deletes a subscription whose row the caller has locked, its deliveries, and the changes that no other subscription
+/// waits for. The changes are locked first, as in `outbox::delete_delivered`.
+async fn delete(tx: &mut Tx, id: &str) -> Result<(), StoreError> {
+    let lock = concat!(
+        "SELECT COUNT(*) FROM (SELECT 1 FROM outbox_changes WHERE position IN \
+             (SELECT position FROM outbox_deliveries WHERE subscription_id = $1) ORDER BY position",
+        for_update!(),
+        ") AS locked"
+    );
+    sqlx::query(lock).bind(id).fetch_one(&mut **tx).await?;
+    for delete in [
+        "DELETE FROM outbox_changes WHERE position IN \
+             (SELECT position FROM outbox_deliveries WHERE subscription_id = $1) \
+           AND NOT EXISTS (SELECT 1 FROM outbox_deliveries AS d \
+                           WHERE d.position = outbox_changes.position AND d.subscription_id <> $1)",
+        "DELETE FROM subscriptions WHERE id = $1",
+    ] {
+        sqlx::query(delete).bind(id).execute(&mut **tx).await?;
+    }
+    Ok(())
 }
