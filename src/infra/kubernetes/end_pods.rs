@@ -10,12 +10,17 @@ use tokio::time::{Instant, timeout_at};
 
 use super::client::Cluster;
 use super::delete::{check_deleted, delete, delete_all};
+use super::fields::number;
 use super::ownership::instance_selector;
 use super::readiness::pods::has_ended;
 use super::watch::{ListWatch, ObjectEvent, follow, wait_until_deleted};
 use crate::domain::plan::PodRef;
 use crate::domain::resource::{Resource, ResourceState};
-use crate::infra::{InfraError, Scope};
+use crate::infra::{InfraError, InfraErrorKind, Scope};
+
+/// How long to wait for controllers to see that their workloads have no replicas. After that the pods end all the same: a
+/// controller that is down must not keep them alive.
+const CONTROLLER_TIME: Duration = Duration::from_secs(5);
 
 /// Deletes the pods and waits until they are gone: [`crate::infra::Driver::delete_pods`].
 pub(super) async fn delete_pods(
@@ -46,6 +51,7 @@ pub(super) async fn end_pods(
 ) -> Result<(), InfraError> {
     let start = Instant::now();
     let (deadline, kill_at) = (start + timeout, grace.map(|grace| start + grace));
+    wait_for_controllers(cluster, scope, resources, deadline.min(start + CONTROLLER_TIME)).await?;
     let owners = owner_uids(cluster, scope, resources).await?;
     let counts =
         |pod: &DynamicObject| !has_ended(pod) && pod.owner_references().iter().any(|owner| owners.contains(&owner.uid));
@@ -75,13 +81,65 @@ pub(super) async fn end_pods(
     }
 }
 
-/// The uids of the workloads, and of the ReplicaSets between them and their pods.
-async fn owner_uids(cluster: &Cluster, scope: &Scope, resources: &[Resource]) -> Result<HashSet<String>, InfraError> {
+/// Waits until `until` for the controllers of the workloads to have seen that these have no replicas. A controller that has
+/// not may still create a pod after the last one is gone.
+async fn wait_for_controllers(
+    cluster: &Cluster,
+    scope: &Scope,
+    resources: &[Resource],
+    until: Instant,
+) -> Result<(), InfraError> {
+    let uids = workload_uids(resources);
+    let has = |kind: &str| resources.iter().any(|resource| resource.key.kind == kind);
+    // In the order in which the replicas are handed on.
+    for (kind, plural, is_needed) in [
+        ("Deployment", "deployments", has("Deployment")),
+        ("ReplicaSet", "replicasets", has("Deployment") || has("ReplicaSet")),
+        ("StatefulSet", "statefulsets", has("StatefulSet")),
+    ] {
+        if !is_needed {
+            continue;
+        }
+        let api = cluster.builtin("apps/v1", kind, plural, &scope.namespace);
+        let mut events = follow(cluster, ListWatch::by_labels(api, &instance_selector(scope.instance)));
+        let may_create_pods = |object: &DynamicObject| {
+            let is_ours = object.uid().is_some_and(|uid| uids.contains(&uid))
+                || object.owner_references().iter().any(|owner| uids.contains(&owner.uid));
+            is_ours && !is_scaled_to_zero(object)
+        };
+        let mut left = None;
+        while left.as_ref().is_none_or(|left: &HashMap<_, _>| !left.is_empty()) {
+            match timeout_at(until, events.next()).await {
+                Ok(Some(Ok(event))) => apply(&mut left, event, may_create_pods),
+                // Without the right to look, the pods have to do.
+                Ok(Some(Err(error))) if error.kind == InfraErrorKind::Denied => break,
+                Ok(Some(Err(error))) => return Err(error),
+                Ok(None) | Err(_) => return Ok(()),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether the controller has seen that the workload has no replicas, and has no active pods of it.
+fn is_scaled_to_zero(workload: &DynamicObject) -> bool {
+    let observed = number(workload, "/status/observedGeneration");
+    workload.metadata.generation.is_none_or(|generation| observed >= generation)
+        && number(workload, "/spec/replicas") == 0
+        && number(workload, "/status/replicas") == 0
+}
+
+fn workload_uids(resources: &[Resource]) -> HashSet<String> {
     let uids = resources.iter().filter_map(|resource| match &resource.state {
         ResourceState::Present { uid, .. } => Some(uid.clone()),
         ResourceState::Planned | ResourceState::Intent => None,
     });
-    let mut owners: HashSet<String> = uids.collect();
+    uids.collect()
+}
+
+/// The uids of the workloads, and of the ReplicaSets between them and their pods.
+async fn owner_uids(cluster: &Cluster, scope: &Scope, resources: &[Resource]) -> Result<HashSet<String>, InfraError> {
+    let mut owners = workload_uids(resources);
     if resources.iter().any(|resource| resource.key.kind == "Deployment") {
         let sets = cluster.builtin("apps/v1", "ReplicaSet", "replicasets", &scope.namespace);
         let sets = cluster.call(sets.list(&ListParams::default().labels(&instance_selector(scope.instance)))).await?;
@@ -92,21 +150,22 @@ async fn owner_uids(cluster: &Cluster, scope: &Scope, resources: &[Resource]) ->
     Ok(owners)
 }
 
-/// Applies an event to the pods that count, by uid; `None` until the first list.
+/// Applies an event to the objects that count, by uid; `None` until the first list.
 fn apply(
-    pods: &mut Option<HashMap<String, DynamicObject>>,
+    objects: &mut Option<HashMap<String, DynamicObject>>,
     event: ObjectEvent,
     counts: impl Fn(&DynamicObject) -> bool,
 ) {
-    match (event, pods) {
-        (ObjectEvent::Listed(all), pods) => {
-            *pods = Some(all.into_iter().filter(counts).filter_map(|pod| Some((pod.uid()?, pod))).collect());
+    match (event, objects) {
+        (ObjectEvent::Listed(all), objects) => {
+            *objects =
+                Some(all.into_iter().filter(counts).filter_map(|object| Some((object.uid()?, object))).collect());
         }
-        (ObjectEvent::Changed(pod), Some(pods)) if counts(&pod) => {
-            pods.insert(pod.uid().unwrap_or_default(), *pod);
+        (ObjectEvent::Changed(object), Some(objects)) if counts(&object) => {
+            objects.insert(object.uid().unwrap_or_default(), *object);
         }
-        (ObjectEvent::Changed(pod) | ObjectEvent::Deleted(pod), Some(pods)) => {
-            pods.remove(&pod.uid().unwrap_or_default());
+        (ObjectEvent::Changed(object) | ObjectEvent::Deleted(object), Some(objects)) => {
+            objects.remove(&object.uid().unwrap_or_default());
         }
         (_, None) => {}
     }
