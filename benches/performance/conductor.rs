@@ -187,14 +187,14 @@ pub async fn work(url: &str) {
     let mut go = String::new();
     std::io::stdin().read_line(&mut go).unwrap();
     tokio::spawn(conductor.run(CancellationToken::new()));
-    let mut told = 0;
+    let mut reported = 0;
     loop {
         // Until this process is killed. Five milliseconds are negligible beside the measured seconds.
         tokio::time::sleep(Duration::from_millis(5)).await;
         let count = ended(&registry);
-        if count != told {
-            told = count;
-            println!("{told}");
+        if count != reported {
+            reported = count;
+            println!("{reported}");
         }
     }
 }

@@ -18,8 +18,8 @@ pub async fn measure() -> Section {
     let mut section = Section::new(
         "memory",
         "Memory and start-up",
-        "Real: the binary and both databases. Memory is VmRSS; under load, the most there was. Start-up is from exec until \
-         the line that says it serves, the median of ten. The 10,000 instances are created and not instantiated.",
+        "Uses the real binary and databases. Memory is VmRSS; under load: the peak. Start-up is the time from exec until \
+         the log line `gybe serves on …`, the median of ten. The 10,000 instances are created and not instantiated.",
         &["what", "database", "figure", "unit"],
     );
     measure_on("SQLite", Gybe::start(), &mut section).await;
@@ -32,24 +32,24 @@ async fn measure_on(database: &'static str, mut gybe: Gybe, section: &mut Sectio
     let mut memory = |what: &str, kib: u64| {
         section.row(vec![json!(what), json!(database), figure(kib as f64 / 1024.0), json!("MiB")]);
     };
-    let idle_after_start = restarted(&mut gybe).await;
+    let idle_after_start = memory_after_restart(&mut gybe).await;
     memory("idle, just started", idle_after_start);
-    let empty = starts(&mut gybe);
+    let empty = start_times(&mut gybe);
     let vnfd = gybe.onboard("small").await;
     let body = json!({ "vnfdId": vnfd }).to_string();
     create_instances(&gybe, &post(INSTANCES, &body), MANY).await;
     memory("after creating 10,000 instances at 32 connections", process(&gybe).resident_kib());
-    memory("idle with 10,000 instances, just started", restarted(&mut gybe).await);
+    memory("idle with 10,000 instances, just started", memory_after_restart(&mut gybe).await);
     read_all(&gybe).await;
     memory("after reading all 10,000 once", process(&gybe).resident_kib());
-    let one = gybe.create("v2", &vnfd).await;
+    let instance = gybe.create("v2", &vnfd).await;
     process(&gybe).forget_peak();
-    for (request, wanted) in [(get(&one), 200), (post(INSTANCES, &body), 201)] {
+    for (request, wanted) in [(get(&instance), 200), (post(INSTANCES, &body), 201)] {
         let load = Load { address: address(&gybe), connections: 32, requests: 50_000, wanted };
         load.run(move |_| request.clone()).await;
     }
     memory("under load: GET one and POST at 32 connections", process(&gybe).peak_kib());
-    let full = starts(&mut gybe);
+    let full = start_times(&mut gybe);
     for (what, times) in [("start-up, empty", empty), ("start-up, 10,000 instances", full)] {
         section.row(vec![json!(what), json!(database), millis(median(times)), json!("ms")]);
     }
@@ -60,7 +60,7 @@ fn process(gybe: &Gybe) -> Process {
 }
 
 /// The memory of a new process that has served one request.
-async fn restarted(gybe: &mut Gybe) -> u64 {
+async fn memory_after_restart(gybe: &mut Gybe) -> u64 {
     gybe.kill();
     gybe.restart();
     Connection::open(&address(gybe)).await.ask(&get("/readyz"), 200).await;
@@ -69,7 +69,7 @@ async fn restarted(gybe: &mut Gybe) -> u64 {
     process(gybe).resident_kib()
 }
 
-fn starts(gybe: &mut Gybe) -> Vec<Duration> {
+fn start_times(gybe: &mut Gybe) -> Vec<Duration> {
     let start = |_| {
         gybe.kill();
         let begun = Instant::now();

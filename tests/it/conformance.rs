@@ -50,9 +50,13 @@ fn every_documented_method_has_a_row_and_every_named_test_exists() {
     assert_eq!(
         rows.difference(&documented).collect::<Vec<_>>(),
         Vec::<&String>::new(),
-        "rows of what is not documented"
+        "rows without a documented method"
     );
-    assert_eq!(documented.difference(&rows).collect::<Vec<_>>(), Vec::<&String>::new(), "documented without a row");
+    assert_eq!(
+        documented.difference(&rows).collect::<Vec<_>>(),
+        Vec::<&String>::new(),
+        "documented methods without a row"
+    );
 
     let mut named = 0;
     for (module, test) in quoted(&table).into_iter().filter_map(|text| text.rsplit_once("::")) {

@@ -38,7 +38,7 @@ fn with_symlink() -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn reports_what_is_wrong_with_a_package() {
+async fn reports_the_error_of_a_package() {
     let gybe = Gybe::start();
     let zeros = vec![0; 64 << 20];
     let many: Vec<(String, &[u8])> = (0..10_001).map(|n| (format!("Files/{n}"), &b""[..])).collect();

@@ -276,7 +276,7 @@ async fn hostile_callers_are_rejected_without_effect_on_others() {
         while let Some(cut_off) = slow.join_next().await {
             let (answer, after) = cut_off.unwrap();
             assert!(matches!(status(&answer), 0 | 408), "{answer}");
-            assert!(after < Duration::from_secs(60), "a slow sender was borne for {after:?}");
+            assert!(after < Duration::from_secs(60), "a slow sender was tolerated for {after:?}");
         }
         stop.cancel();
         longest
@@ -295,7 +295,7 @@ async fn hostile_callers_are_rejected_without_effect_on_others() {
         whole.1, whole.0
     );
     assert!(answered > 20 && whole.1 >= 2);
-    assert!(slowest < Duration::from_secs(15), "somebody waited for {slowest:?}");
+    assert!(slowest < Duration::from_secs(15), "a request took {slowest:?}");
     assert!(peak < rss + 250, "{peak} MiB");
     wait_until("the files are closed again", || open_files(&gybe) <= files + 20).await;
     assert_eq!(gybe.get(INSTANCES).await.expect(StatusCode::OK), json!([]));
@@ -362,7 +362,7 @@ async fn rejects_large_bodies_beyond_the_memory_limit_but_serves_small_ones() {
     assert!(peak < before + 400, "{peak} MiB");
 
     let alone = exchange(&address(&gybe), (head("POST", &path, text.len()) + &text).into_bytes()).await;
-    assert_eq!(status(&alone), 404, "there is room again");
+    assert_eq!(status(&alone), 404, "connections are accepted again");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -383,7 +383,7 @@ async fn callers_cannot_exhaust_the_file_descriptors_of_operations() {
     // Over the connection that is already open.
     let request = instantiate_request(namespace.name.as_str());
     gybe.complete(&path, "instantiate", &request).await;
-    assert!(open_files(&gybe) < 250, "some are left for what is not asked by callers");
+    assert!(open_files(&gybe) < 250, "some files are left for connections other than the callers'");
     let fresh = reqwest::Client::new().get(gybe.uri(INSTANCES)).send().await.unwrap();
     assert_eq!(fresh.status(), StatusCode::OK, "waiting connections are served when idle ones are closed");
     while let Some(closed) = idle.join_next().await {
@@ -391,5 +391,5 @@ async fn callers_cannot_exhaust_the_file_descriptors_of_operations() {
     }
     let (used, took) = (cpu_seconds(&gybe) - before, begun.elapsed().as_secs_f64());
     println!("{used:.1} s of CPU in {took:.1} s while connections waited");
-    assert!(used < took / 2.0, "it does not spin: {used} s of CPU in {took} s");
+    assert!(used < took / 2.0, "the server does not busy-wait: {used} s of CPU in {took} s");
 }

@@ -60,7 +60,7 @@ async fn keeps_connections_open_longer_than_clients_do() {
     let (mut used, mut unused) = (Kept::to(&gybe).await, Kept::to(&gybe).await);
     assert_eq!((status(&used.ask().await), status(&unused.ask().await)), (200, 200));
     tokio::time::sleep(POOLED).await;
-    assert_eq!(status(&used.ask().await), 200, "it could be used again all the time");
+    assert_eq!(status(&used.ask().await), 200, "the connection could always be used again");
     let begun = Instant::now();
     assert_eq!(unused.answer().await, "", "an unused connection is closed");
     assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
@@ -101,8 +101,8 @@ async fn closes_idle_connections_when_new_ones_need_room() {
         idle.push((kept, answer.contains("CONNECTION: CLOSE")));
     }
     let closed = idle.iter().filter(|(_, closed)| *closed).count();
-    assert!((75..=100).contains(&closed), "{closed} were told that it was their last answer");
-    assert!(!idle[0].1, "the first ones are kept");
+    assert!((75..=100).contains(&closed), "{closed} connections received `Connection: close`");
+    assert!(!idle[0].1, "the first connections stay open");
     assert_eq!(status(&idle[0].0.ask().await), 200);
     let begun = Instant::now();
     let come = reqwest::Client::new().get(gybe.uri(INSTANCES)).send().await.unwrap();

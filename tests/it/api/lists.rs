@@ -156,7 +156,7 @@ async fn links_each_page_to_the_next_except_the_last() {
         let mut listed = pages.concat();
         listed.sort();
         made.sort();
-        assert_eq!(listed, made, "each is there once");
+        assert_eq!(listed, made, "the list contains each element once");
     }
     let foreign = gybe.get("/vnflcm/v1/vnf_instances?nextpage_opaque_marker=mine").await;
     assert_eq!(foreign.expect(StatusCode::BAD_REQUEST)["status"], 400);
@@ -209,7 +209,7 @@ async fn ends_a_page_before_it_gets_too_large() {
     let instances = "/vnflcm/v2/vnf_instances";
     for (list, whole, parts) in [(OPERATIONS, 200, [168, 32]), (instances, 40, [38, 2])] {
         let lengths = async |path: &str| pages(&gybe, path).await.iter().map(Vec::len).collect::<Vec<_>>();
-        assert_eq!(lengths(list).await, [whole], "{list}: what is large is not shown");
+        assert_eq!(lengths(list).await, [whole], "{list}: large attributes are not in the list");
         assert_eq!(lengths(&format!("{list}?all_fields")).await, parts, "{list}");
         let mut all = pages(&gybe, &format!("{list}?all_fields")).await.concat();
         all.sort();

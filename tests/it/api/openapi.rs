@@ -178,7 +178,7 @@ fn values<'a>(page: &'a str, attribute: &str) -> Vec<&'a str> {
 #[tokio::test]
 async fn documentation_page_loads_nothing_from_other_hosts() {
     let gybe = Gybe::start();
-    assert_eq!(gybe.get("/openapi").await.text, gybe.get("/openapi/").await.text, "it is redirected there");
+    assert_eq!(gybe.get("/openapi").await.text, gybe.get("/openapi/").await.text, "the response redirects to the page");
     let page = gybe.get("/openapi/").await;
     assert_eq!(page.content_type.as_deref(), Some("text/html; charset=utf-8"));
     assert!(page.headers["content-security-policy"].to_str().unwrap().contains("default-src 'self'"));

@@ -216,7 +216,7 @@ impl SchemaRun<'_> {
         let shown = self.gybe.get(made["_links"]["self"]["href"].as_str().unwrap()).await;
         self.record("a subscription", types.subscription, &shown);
         let listed = self.gybe.get(&path).await.expect(StatusCode::OK);
-        // Including those of the other edition.
+        // The list includes the subscriptions of the other edition.
         self.checks.add_list(&format!("{} subscriptions", types.edition), types.subscription, &listed);
         self.record_problem("no URI", self.gybe.post(&path, &json!({ "callbackUri": "x" })).await).await;
     }

@@ -52,7 +52,7 @@ async fn a_vim_in_use_cannot_be_deleted_and_a_rotated_credential_takes_effect() 
         "additionalParams": { "namespace": namespace.name.as_str() },
     });
     let op = gybe.begin(&path, "instantiate", &request).await;
-    assert_eq!(gybe.wait_ended(&op).await["operationState"], "FAILED_TEMP", "the account may do nothing");
+    assert_eq!(gybe.wait_ended(&op).await["operationState"], "FAILED_TEMP", "the account has no rights");
     assert!(gybe.delete(&format!("/v1.0/vims/{id}")).await.problem(409).contains("in use"));
 
     let new = json!({ "vim": { "auth_cred": vim(&second, "", false)["vim"]["auth_cred"] } });
@@ -118,7 +118,7 @@ async fn secrets_are_never_returned_nor_stored_in_clear() {
         assert!(!found, "{}", file.display());
     }
     let terminated: Value = gybe.complete(&path, "terminate", &json!({ "terminationType": "FORCEFUL" })).await;
-    assert_eq!(terminated["operationState"], "COMPLETED", "the sealed credential still opens");
+    assert_eq!(terminated["operationState"], "COMPLETED", "the sealed credential can still be decrypted");
 }
 
 #[tokio::test]

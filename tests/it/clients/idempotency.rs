@@ -34,7 +34,7 @@ async fn check_repeated_create(gybe: Gybe) {
     assert!(refused.contains("Idempotency-Key"), "{refused}");
     create(&gybe, "b", &other).await.expect(StatusCode::CREATED);
     gybe.post(INSTANCES, &other).await.expect(StatusCode::CREATED);
-    assert_eq!(number(&gybe).await, 3, "without a key each request makes one");
+    assert_eq!(number(&gybe).await, 3, "each request without a key creates an instance");
 
     // Concurrent requests create one.
     let at_once = join_all((0..8).map(|_| create(&gybe, "c", &body))).await;

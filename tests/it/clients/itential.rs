@@ -48,9 +48,9 @@ async fn itential_retry_is_refused_with_the_running_operation() {
     let running = gybe.wait_until("/vnflcm/v1/vnf_lcm_op_occs", |all| !all.as_array().unwrap().is_empty()).await;
     drop(given_up);
     let again = adapter.post(&format!("{path}/instantiate?"), &instantiate).await;
-    let told = again.problem(409);
+    let detail = again.problem(409);
     let op = running[0]["id"].as_str().unwrap();
-    assert!(told.contains(op), "{told}");
+    assert!(detail.contains(op), "{detail}");
     assert_eq!(serde_json::from_str::<serde_json::Value>(&again.text).unwrap()["vnfLcmOpOccId"], op);
 
     let op = format!("{root}/vnf_lcm_op_occs/{op}?");

@@ -99,7 +99,7 @@ impl Caller<'_> {
         assert_eq!((answer.status.as_u16(), answer.text.as_str()), (202, ""), "{operation}");
         assert!(!answer.headers.contains_key("content-type"));
         let location = answer.location.expect("a 202 has a Location");
-        assert!(location.starts_with(&self.gybe.url), "it is absolute: {location}");
+        assert!(location.starts_with(&self.gybe.url), "the location is absolute: {location}");
         location
     }
 

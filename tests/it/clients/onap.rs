@@ -1,6 +1,6 @@
 //! ONAP SO with its SOL003 adapter: `/vnflcm/v1`, no `Version`, a subscription per VNF that is never deleted, a
-//! callback that accepts POST only, and a deletion inside the callback that reports the termination. It also grants
-//! operations: in its response to the request, for the VNF that it knows by the self link.
+//! callback that accepts POST only. The adapter deletes the instance while it handles the notification that the
+//! termination completed. It is also the NFVO: it returns the grant at once, and finds the VNF by the self link.
 
 use std::sync::{Arc, Mutex};
 
@@ -25,17 +25,18 @@ const GRANTS: &str = "/so/vnfm-adapter/v1/grants";
 
 /// The state of the adapter.
 #[derive(Default)]
-struct Known {
-    /// The self links of the VNFs it created.
+struct AdapterState {
+    /// The self links of the VNFs that the adapter created.
     vnfs: Mutex<Vec<String>>,
     /// The results of its deletions.
     deleted: Mutex<Vec<u16>>,
 }
 
-/// Its Grant, returned at once: it does not implement deferred ones. It finds the VNF by its link and reads both lists.
-fn granted(request: &Value, known: &Known) -> Reply {
+/// The adapter's grant. The response contains it, because the adapter does not support deferred grants. The adapter finds
+/// the VNF by its self link and reads both lists of resources.
+fn granted(request: &Value, state: &AdapterState) -> Reply {
     let vnf = request["_links"]["vnfInstance"]["href"].as_str().unwrap();
-    if !known.vnfs.lock().unwrap().iter().any(|known| known == vnf) || !request["removeResources"].is_array() {
+    if !state.vnfs.lock().unwrap().iter().any(|known| known == vnf) || !request["removeResources"].is_array() {
         return Reply::Status(500, String::new());
     }
     let infos = |list: &str| -> Value {
@@ -54,10 +55,10 @@ fn granted(request: &Value, known: &Known) -> Reply {
 }
 
 /// The adapter as a server. It deletes the instance inside the callback that reports the end of a termination.
-fn adapter(gybe: &str, known: &Arc<Known>) -> impl Fn(&Received) -> Reply + Send + Sync + 'static {
-    let (gybe, known) = (gybe.to_owned(), Arc::clone(known));
+fn adapter(gybe: &str, state: &Arc<AdapterState>) -> impl Fn(&Received) -> Reply + Send + Sync + 'static {
+    let (gybe, state) = (gybe.to_owned(), Arc::clone(state));
     move |request| match (request.method.as_str(), request.path.as_str()) {
-        ("POST", GRANTS) => granted(&request.body, &known),
+        ("POST", GRANTS) => granted(&request.body, &state),
         ("GET", path) if path.starts_with(GRANTS) => Reply::Status(501, String::new()),
         ("POST", TOKEN) => Reply::Status(200, json!({ "access_token": "of-so", "expires_in": 600 }).to_string()),
         ("POST", LCN) if request.header("authorization") == Some("Bearer of-so") => {
@@ -65,7 +66,7 @@ fn adapter(gybe: &str, known: &Arc<Known>) -> impl Fn(&Received) -> Reply + Send
             if body["operation"] == "TERMINATE" && body["operationState"] == "COMPLETED" {
                 let instance = body["_links"]["vnfInstance"]["href"].as_str().unwrap();
                 let path = instance.strip_prefix(&gybe).unwrap();
-                known.deleted.lock().unwrap().push(blocking_request(&gybe, &format!("DELETE {path}")));
+                state.deleted.lock().unwrap().push(blocking_request(&gybe, &format!("DELETE {path}")));
             }
             Reply::Status(204, String::new())
         }
@@ -82,15 +83,15 @@ fn summaries(received: &[Received]) -> Vec<String> {
 async fn onap_deletes_a_vnf_inside_the_callback_that_reports_termination() {
     let cluster = Cluster::running().await;
     let namespace = cluster.namespace().await;
-    let (adapter_server, known) = (Subscriber::start().await, Arc::<Known>::default());
+    let (adapter_server, state) = (Subscriber::start().await, Arc::<AdapterState>::default());
     let nfvo = format!("[nfvo]\nurl = \"{}/so/vnfm-adapter/v1\"\nedition = \"v1\"\n", adapter_server.url);
     let server = ConfiguredGybe::start(&(nfvo + CONFIGURATION));
     let (gybe, so) = (&server.gybe, server.caller(&[HEADER]));
     gybe.register_vim(&cluster.admin, VIM, false).await;
     let vnfd = gybe.onboard("small").await;
-    adapter_server.answer(adapter(&gybe.url, &known));
+    adapter_server.answer(adapter(&gybe.url, &state));
 
-    // It uses the self link as the key of the VNF.
+    // The adapter uses the self link as the key of the VNF.
     let create = json!({ "vnfdId": vnfd, "vnfInstanceName": "my_vnf", "vnfInstanceDescription": "c4a7e2b0-aai" });
     let created = so.post("/vnflcm/v1/vnf_instances", &create).await;
     let vnf = created.expect(StatusCode::CREATED);
@@ -98,7 +99,7 @@ async fn onap_deletes_a_vnf_inside_the_callback_that_reports_termination() {
     assert_eq!(created.location.as_deref(), Some(key.as_str()));
     assert!(key.starts_with(&gybe.url));
     assert_eq!(created.headers["version"], "1.3.0");
-    known.vnfs.lock().unwrap().push(key.clone());
+    state.vnfs.lock().unwrap().push(key.clone());
 
     let subscription = json!({
         "filter": {
@@ -117,7 +118,7 @@ async fn onap_deletes_a_vnf_inside_the_callback_that_reports_termination() {
     subscribed.expect(StatusCode::CREATED);
     assert!(!subscribed.text.contains("s3cr3t"));
 
-    // Terminating an instance that is not instantiated is a conflict that it examines.
+    // ONAP terminates first and relies on a 409 if the instance is not instantiated.
     let terminate = json!({ "terminationType": "FORCEFUL" });
     so.post(&format!("{key}/terminate"), &terminate).await.problem(409);
     assert_eq!(so.get(&key).await.expect(StatusCode::OK)["instantiationState"], "NOT_INSTANTIATED");
@@ -138,9 +139,9 @@ async fn onap_deletes_a_vnf_inside_the_callback_that_reports_termination() {
     so.poll(&op, &["COMPLETED"]).await;
     let received = adapter_server.wait_until(|received| summaries(received).len() == 3).await;
     assert_eq!(summaries(&received), ["STARTING", "PROCESSING", "COMPLETED"]);
-    let asked: Vec<_> = received.iter().filter(|one| one.path == GRANTS).collect();
-    assert_eq!(asked.len(), 1);
-    assert_eq!(asked[0].body["operation"], "INSTANTIATE");
+    let grant_requests: Vec<_> = received.iter().filter(|one| one.path == GRANTS).collect();
+    assert_eq!(grant_requests.len(), 1);
+    assert_eq!(grant_requests[0].body["operation"], "INSTANTIATE");
     let completed = &received.iter().rfind(|one| one.path == LCN).unwrap().body;
     assert_eq!(completed["_links"]["vnfInstance"]["href"], key.as_str());
     assert_eq!(completed["vnfLcmOpOccId"], last_segment(&op));
@@ -151,21 +152,21 @@ async fn onap_deletes_a_vnf_inside_the_callback_that_reports_termination() {
         assert_eq!(vnfc["computeResource"]["vimConnectionId"], VIM);
         assert!(vnfc["id"].is_string() && vnfc["computeResource"]["resourceId"].is_string());
     }
-    // The attributes that it reads after the notification.
+    // The attributes that the adapter reads after the notification.
     let instance = so.get(&key).await;
     let connection = &instance.expect(StatusCode::OK)["vimConnectionInfo"][0];
     assert_eq!((&connection["id"], &connection["vimId"]), (&json!(VIM), &json!(VIM)));
     assert_eq!(connection["accessInfo"]["projectId"], "tenant-1");
     assert!(!instance.text.contains("s3cr3t"), "{}", instance.text);
 
-    // Its job ends with the notification, after it has deleted the instance.
+    // The adapter's job ends with the notification, after the adapter has deleted the instance.
     so.begin(&key, "terminate", &terminate).await;
     adapter_server.wait_until(|received| summaries(received).len() == 6).await;
-    assert_eq!(*known.deleted.lock().unwrap(), [204]);
+    assert_eq!(*state.deleted.lock().unwrap(), [204]);
     so.get(&key).await.problem(404);
     let tests: Vec<_> = adapter_server.received().into_iter().filter(|one| one.method == "GET").collect();
-    assert_eq!(tests.len(), 1, "the callback was tested, and its 405 taken");
-    assert!(gybe.log().contains("answered 405"), "which the operator is told");
+    assert_eq!(tests.len(), 1, "the callback was tested once; 405 was accepted");
+    assert!(gybe.log().contains("answered 405"), "the log reports the 405");
 }
 
 #[tokio::test]
@@ -184,7 +185,7 @@ async fn without_the_onap_profile_vim_names_are_ignored_and_callbacks_are_tested
     adapter_server.answer_status(405);
     let subscription = json!({ "callbackUri": adapter_server.url });
     stranger.post("/vnflcm/v1/subscriptions", &subscription).await.problem(422);
-    // The name of the VIM matters only for deletion.
+    // With the profile, an unknown VIM name is still refused.
     let unknown = json!([{ "id": "a", "vimId": "CloudOwner_RegionTwo" }]);
     let so = server.caller(&[HEADER]);
     let instantiate = json!({ "flavourId": "simple", "vimConnectionInfo": unknown });
@@ -203,8 +204,8 @@ async fn a_subscription_to_one_instance_is_deleted_with_it() {
             "filter": { "vnfInstanceSubscriptionFilter": { "vnfInstanceIds": ids } } })
     };
     let subscribe = async |ids, callback: &str| {
-        let made = so.post("/vnflcm/v1/subscriptions", &request(ids, callback)).await.expect(StatusCode::CREATED);
-        made["_links"]["self"]["href"].as_str().unwrap().to_owned()
+        let created = so.post("/vnflcm/v1/subscriptions", &request(ids, callback)).await.expect(StatusCode::CREATED);
+        created["_links"]["self"]["href"].as_str().unwrap().to_owned()
     };
     let orphan = subscribe(json!([last_segment(&vnf)]), "one").await;
     let kept = subscribe(json!([last_segment(&vnf), last_segment(&other)]), "both").await;
@@ -219,7 +220,7 @@ async fn a_subscription_to_one_instance_is_deleted_with_it() {
     let list = gybe.wait_until("/vnflcm/v1/subscriptions", |list| list.as_array().unwrap().len() == 2).await;
     assert_eq!(hrefs(&list), [kept.clone(), of_all.clone()]);
     gybe.get(&orphan).await.problem(404);
-    // The other subscription is deleted with the last instance that it names.
+    // A subscription to two instances is deleted with the second of them.
     gybe.delete(&other).await.expect(StatusCode::NO_CONTENT);
     let list = gybe.wait_until("/vnflcm/v1/subscriptions", |list| list.as_array().unwrap().len() == 1).await;
     assert_eq!(hrefs(&list), [of_all]);

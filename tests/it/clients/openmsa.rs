@@ -32,7 +32,7 @@ async fn openmsa_instantiates_with_the_flavour_alone_and_polls_the_last_op_occur
     let server = ConfiguredGybe::start(CONFIGURATION);
     let (gybe, msa) = (&server.gybe, server.caller(&[("Authorization", "Bearer of-keycloak")]));
     gybe.register_vim(&cluster.admin, "default", true).await;
-    // It sends no namespace: the manifests name one.
+    // OpenMSA sends no namespace: the manifests name one.
     let manifest = format!(
         "
 apiVersion: apps/v1
@@ -62,13 +62,13 @@ spec:
         msa.poll(&op, &["COMPLETED"]).await;
         let found = last_of(&msa, &vnf).await;
         assert_eq!(found["id"], last_segment(&op));
-        assert_eq!(found["operationParams"]["cause"], cause, "lists leave nothing out");
+        assert_eq!(found["operationParams"]["cause"], cause, "lists contain all attributes");
     }
     let shown = msa.get("/vnflcm/v1/vnf_instances").await.expect(StatusCode::OK);
     assert_eq!(shown[0]["instantiatedVnfInfo"]["vnfState"], "STARTED");
     assert_eq!(shown[0], msa.get(&vnf).await.expect(StatusCode::OK));
     let selected = msa.get("/vnflcm/v1/vnf_instances?exclude_default").await.expect(StatusCode::OK);
-    assert_eq!(selected[0].get("instantiatedVnfInfo"), None, "who asks for less gets it");
+    assert_eq!(selected[0].get("instantiatedVnfInfo"), None, "a selector in the request still applies");
 
     let op = msa.begin(&vnf, "terminate", &json!({ "terminationType": "FORCEFUL" })).await;
     msa.poll(&op, &["COMPLETED"]).await;

@@ -385,7 +385,7 @@ async fn an_operation_is_cancelled() {
     client.openstack.does("1", &["vnflcm", "instantiate", &id, &request]);
     let op = text(&client.openstack.table("1", &["vnflcm", "op", "list"])[0], "ID");
     let cancelled = client.openstack.run("1", &["vnflcm", "op", "cancel", "--cancel-mode", "FORCEFUL", &op]);
-    // It reports success and then fails to show a table of the 202, which has no body (also with Tacker).
+    // The command reports success and then fails to show a table of the 202, which has no body (also with Tacker).
     assert_eq!(cancelled.out, format!("Cancel request for LCM operation {op} has been accepted\n"), "{cancelled:?}");
     let settled = client.wait_ended("1", &id).await;
     assert_eq!(settled["Operation State"], "ROLLED_BACK", "{settled:#}");

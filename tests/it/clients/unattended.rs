@@ -90,7 +90,7 @@ async fn over(ops: &OpOccFixture, op: &VnfLcmOpOcc) -> VnfLcmOpOcc {
         if now.state.is_final() {
             return now;
         }
-        assert!(begun.elapsed() < Duration::from_secs(60), "it is not over: {now:?}");
+        assert!(begun.elapsed() < Duration::from_secs(60), "the operation has not ended: {now:?}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
@@ -215,14 +215,14 @@ async fn check_abandoned(mut server: ConfiguredGybe) {
     assert_eq!(ended["isAutomaticInvocation"], false);
     let detail = ended["error"]["detail"].as_str().unwrap();
     assert!(detail.contains("within 3 s") && detail.contains("rolled back"), "{detail}");
-    assert!(ended["error"]["evidence"].is_object(), "what led there stays");
+    assert!(ended["error"]["evidence"].is_object(), "the evidence of the failure stays");
     assert!(cluster.marked(&namespace.name).await.is_empty(), "nothing is left");
     let id = super::last_segment(&op).to_owned();
     let received = subscriber.wait_until(|received| summaries(received, &id).len() == 5).await;
     assert_eq!(summaries(&received, &id), ["STARTING", "PROCESSING", "FAILED_TEMP", "ROLLING_BACK", "ROLLED_BACK"]);
     server.gybe.delete(&vnf).await.expect(StatusCode::NO_CONTENT);
     let waiting: Value = server.gybe.get(&persons).await.expect(StatusCode::OK);
-    assert_eq!(waiting["operationState"], "FAILED_TEMP", "another caller's waits for a person");
+    assert_eq!(waiting["operationState"], "FAILED_TEMP", "the operation of another caller is not rolled back");
 }
 
 #[tokio::test]

@@ -36,7 +36,7 @@ fn a_stopped_workload_reports_the_replicas_it_will_start_with() {
     assert_eq!(stopped.replicas(), Some(3));
     let scaled = with(stopped.manifest_with_replicas(5));
     assert_eq!(scaled.replicas(), Some(5));
-    assert_eq!(with_vnf_state(&scaled.manifest, Started), scaled.manifest, "nothing of having been stopped is left");
+    assert_eq!(with_vnf_state(&scaled.manifest, Started), scaled.manifest, "no trace of the stop is left");
 }
 
 #[test]

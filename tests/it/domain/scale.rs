@@ -137,7 +137,7 @@ fn replicas_determine_the_level_only_if_they_match_exactly() {
         (both.clone(), "uniform", vec![("a", 5), ("b", 4)], Some(2)),
         (both.clone(), "uniform", vec![("a", 5), ("b", 3)], None),
         (both, "uniform", vec![("a", 5)], None),
-        // A change by others cannot be told from a level, but no change can.
+        // Two aspects scale the VDU: a changed count does not determine the level, the initial count does.
         (shared.clone(), "uniform", vec![("a", 3)], None),
         (shared, "uniform", vec![("a", 1)], Some(0)),
         // All levels are equal: the current one stays.
@@ -184,7 +184,7 @@ fn scale_to_level_changes_only_the_named_aspects() {
 #[test]
 fn an_instantiation_level_sets_all_aspects_and_the_vdus_it_names() {
     let to = |level: &str, flavour: &Flavour| scaled_to(flavour, &levels(1, 2), &ScaleTarget::Level(level.to_owned()));
-    assert_eq!(to("small", &flavour()).unwrap(), levels(0, 0), "what it does not name is at 0");
+    assert_eq!(to("small", &flavour()).unwrap(), levels(0, 0), "an aspect without a level is at 0");
     let problem = to("big", &flavour()).unwrap_err();
     assert!(problem.detail.contains("'c'"), "its number of c is beyond the profile: {}", problem.detail);
     let mut roomy = flavour();

@@ -58,7 +58,7 @@ async fn creates_a_definition_and_an_object_of_its_kind() {
     vnf.ensure(&mut gadget).await;
     vnf.driver.await_ready(&vnf.scope, &gadget, HASTY).await.unwrap();
 
-    // Its controller reports progress and then completion.
+    // The controller reports progress and then completion.
     let api = vnf.cluster.api_of(&gadget[0], &vnf.scope.namespace);
     let report = async |status: &str| {
         let status = json!({ "status": { "conditions": [{ "type": "Ready", "status": status, "reason": "Busy" }] } });

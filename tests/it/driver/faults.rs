@@ -126,7 +126,7 @@ async fn reports_permanent_failure_at_once() {
 }
 
 #[tokio::test]
-async fn a_timeout_names_what_is_not_ready() {
+async fn a_timeout_names_the_objects_that_are_not_ready() {
     let vnf = Vnf::new().await;
     let hurried = ReadinessTimeouts { timeout: Duration::from_secs(2), ..PATIENT };
     let error = vnf.run(&deployment("example.test/never-ready"), hurried).await.unwrap_err();

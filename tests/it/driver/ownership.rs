@@ -153,7 +153,11 @@ async fn a_replaced_object_is_a_different_object() {
     for (resource, known) in resources.iter_mut().zip(&old) {
         vnf.remove(known).await;
         let error = vnf.driver.ensure(&vnf.scope, resource).await.unwrap_err();
-        assert_eq!(error.kind, InfraErrorKind::Gone, "it is made anew only once its uid is forgotten: {error}");
+        assert_eq!(
+            error.kind,
+            InfraErrorKind::Gone,
+            "the object is created again only after its uid is forgotten: {error}"
+        );
         assert!(vnf.get(resource).await.is_none());
         resource.state = ResourceState::Intent;
     }

@@ -88,7 +88,11 @@ fn check(load: &Load, taken: &[Received]) -> usize {
         let instance = one.body["vnfInstanceId"].as_str().unwrap().to_owned();
         if let Some(first) = bodies.get(&one.id()) {
             assert_eq!(*first, one.body, "a repeated notification is equal");
-            assert_eq!(last[&instance], one.id(), "and precedes later ones of its instance");
+            assert_eq!(
+                last[&instance],
+                one.id(),
+                "a repeated notification precedes later notifications of its instance"
+            );
             twice += 1;
             continue;
         }

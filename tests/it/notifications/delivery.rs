@@ -56,7 +56,7 @@ async fn delivers_in_order_under_the_first_id_after_an_outage(outbox: OutboxFixt
     summaries.values().for_each(|summaries| assert_eq!(*summaries, wanted));
     let ids: BTreeSet<String> = after.iter().map(Received::id).collect();
     let first: BTreeSet<String> = undelivered.iter().map(|one| one.notification.id.to_string()).collect();
-    assert_eq!(ids, first, "under the ids of the failed deliveries");
+    assert_eq!(ids, first, "repeated notifications have the ids of the failed deliveries");
     assert!(before.iter().all(|one| ids.contains(&one.id())));
 }
 
@@ -74,7 +74,7 @@ async fn an_unreachable_subscriber_does_not_delay_others(outbox: OutboxFixture) 
     let summaries = summaries(&living.wait_for_accepted(4).await);
     assert_eq!(summaries, [CREATED, "STARTING", "PROCESSING", "COMPLETED"]);
     assert!(begun.elapsed() < Duration::from_secs(5), "before the dead one is given up: {:?}", begun.elapsed());
-    assert_eq!(dead.received().len(), 1, "the next one waits for it");
+    assert_eq!(dead.received().len(), 1, "the next notification waits for this one");
 }
 
 async fn rejected_notifications_are_parked_and_resent_on_request(outbox: OutboxFixture) {
@@ -155,7 +155,7 @@ async fn shutdown_waits_briefly_for_pending_responses(outbox: OutboxFixture) {
     running.await.unwrap();
     assert_eq!(subscriber.received().len(), 1, "nothing more is sent");
     assert_eq!(outbox.waiting(subscription.id).await, ["STARTING", "PROCESSING", "COMPLETED"]);
-    // It does not block the subscription for the next process either.
+    // The killed delivery does not block the subscription for the next process.
     subscriber.answer_status(204);
     let _notifier = outbox.notifier();
     assert_eq!(summaries(&subscriber.wait_for_accepted(4).await), [CREATED, "STARTING", "PROCESSING", "COMPLETED"]);

@@ -47,7 +47,7 @@ async fn each_state_of_an_operation_is_notified(outbox: OutboxFixture) {
     let states = ["STARTING", "PROCESSING", "FAILED_TEMP", "PROCESSING", "FAILED_TEMP", "FAILED"];
     assert_eq!(summaries(&received), [&[CREATED], &states[..], &[DELETED]].concat());
     let ids: BTreeSet<String> = received.iter().map(Received::id).collect();
-    assert_eq!(ids.len(), 8, "each has an id of its own");
+    assert_eq!(ids.len(), 8, "each notification has its own id");
     for one in &received {
         assert_eq!((one.method.as_str(), one.path.as_str()), ("POST", "/cb"));
         assert_eq!((one.header("version"), one.header("content-type")), (Some("2.0.0"), Some("application/json")));
@@ -170,7 +170,7 @@ async fn subscription_secrets_are_encrypted(outbox: OutboxFixture) {
         row.fetch_one(&mut connection).await.unwrap().into_bytes()
     };
     let has = |text: &str| dump.windows(text.len()).any(|window| window == text.as_bytes());
-    assert!(has("gybe-user"), "or this would look in the wrong place");
+    assert!(has("gybe-user"), "otherwise the test reads the wrong place");
     assert!(!has("s3cr3t"));
 }
 

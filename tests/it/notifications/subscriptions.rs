@@ -51,7 +51,7 @@ async fn a_subscription_is_created_shown_and_deleted_without_its_secrets() {
         assert_eq!(again.location.as_deref(), Some(href));
     }
     let list = gybe.get("/vnflcm/v2/subscriptions").await.expect(StatusCode::OK);
-    assert_eq!(list.as_array().unwrap().len(), 2, "an edition of its own is another subscription");
+    assert_eq!(list.as_array().unwrap().len(), 2, "subscriptions of different editions are distinct");
     for one in list.as_array().unwrap() {
         let href = one["_links"]["self"]["href"].as_str().unwrap();
         gybe.delete(href).await.expect(StatusCode::NO_CONTENT);
@@ -82,7 +82,7 @@ async fn rejects_invalid_subscriptions_and_stores_nothing() {
     ] {
         subscribe(&gybe, "v2", request).await.problem(status);
     }
-    assert!(subscriber.received().is_empty(), "what is wrong in itself is not tested");
+    assert!(subscriber.received().is_empty(), "Gybe does not test the callback of an invalid subscription");
     assert_eq!(gybe.get("/vnflcm/v2/subscriptions").await.expect(StatusCode::OK), json!([]));
 }
 
@@ -200,7 +200,7 @@ async fn check_kill_during_delivery(mut gybe: Gybe) {
         "VnfIdentifierDeletionNotification",
     ];
     assert_eq!(summaries(&received), wanted);
-    assert_eq!(received[0].body, first.body, "under its first id");
+    assert_eq!(received[0].body, first.body, "a repeated notification has the same id");
     assert!(received.iter().all(|one| one.body["vnfInstanceId"] == json!(id)));
     let names: Vec<_> = received.iter().map(|one| one.body["changedInfo"]["vnfInstanceName"].clone()).collect();
     assert_eq!(names[1..5], [Value::Null, json!("first"), Value::Null, json!("second")]);

@@ -25,7 +25,7 @@ const PACKAGES: &str = "aaaaaaaa-0000-4000-8000-000000000003";
 const INSTANCE: &str = "bbbbbbbb-0000-4000-8000-000000000001";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn delivers_what_waited_before_the_upgrade_on_sqlite() {
+async fn delivers_notifications_that_waited_before_the_upgrade_on_sqlite() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("gybe.db");
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&path).create_if_missing(true).foreign_keys(true);
@@ -45,7 +45,7 @@ async fn delivers_what_waited_before_the_upgrade_on_sqlite() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn delivers_what_waited_before_the_upgrade_on_postgresql() {
+async fn delivers_notifications_that_waited_before_the_upgrade_on_postgresql() {
     let database = Database::create_empty().await;
     let mut connection = sqlx::PgConnection::connect(&database.url).await.unwrap();
     before(sqlx::migrate!("./migrations/postgres")).run(&mut connection).await.unwrap();

@@ -119,7 +119,7 @@ async fn a_request_is_accepted_despite_a_concurrent_refresh() {
         // A request that does not change the instance is written at the first attempt.
         let times = if task == "terminate" { 1 } else { 3 };
         assert_eq!(accepted(&f, &clock, times, task, body.clone()).await, Ok(()), "{task} {body}");
-        assert_eq!(clock.times.load(Ordering::SeqCst), 0, "it was interrupted");
+        assert_eq!(clock.times.load(Ordering::SeqCst), 0, "the request was interrupted");
         let now = f.store.instance(&ProjectId::default(), clock.instance.id).await.unwrap();
         if body.get("vimConnectionInfo").is_some() {
             assert_eq!(now.vim_connections["vim"].extra["rack"], 1, "{task}");
@@ -133,7 +133,7 @@ async fn a_constantly_changing_instance_is_a_conflict() {
     let clock = instantiated(&f).await;
     let body = json!({ "terminationType": "FORCEFUL" });
     assert_eq!(accepted(&f, &clock, 0, "terminate", json!({ "terminationType": "GRACEFUL" })).await, Ok(()));
-    assert_eq!(accepted(&f, &clock, 0, "terminate", body).await, Err(409), "the first is not over");
+    assert_eq!(accepted(&f, &clock, 0, "terminate", body).await, Err(409), "the first request is not finished");
     let f = StoreFixture::sqlite().await;
     let clock = instantiated(&f).await;
     assert_eq!(accepted(&f, &clock, 100, "modify", json!({ "vnfInstanceName": "n" })).await, Err(409));

@@ -120,13 +120,13 @@ impl Driver for GatedDriver {
 }
 
 /// A running conductor.
-pub struct CancelFixture {
+pub struct ConductorFixture {
     pub ops: OpOccFixture,
     gates: Arc<GatedDriver>,
     stop: CancellationToken,
 }
 
-impl CancelFixture {
+impl ConductorFixture {
     pub fn begin(ops: OpOccFixture, gates: Arc<GatedDriver>) -> Self {
         let stop = CancellationToken::new();
         tokio::spawn(conductor(&ops, &gates).run(stop.clone()));
@@ -159,7 +159,7 @@ async fn states(ops: &OpOccFixture, op: &VnfLcmOpOcc) -> Vec<ResourceState> {
     rows.into_iter().map(|row| row.state).collect()
 }
 
-impl Drop for CancelFixture {
+impl Drop for ConductorFixture {
     fn drop(&mut self) {
         self.stop.cancel();
     }
@@ -240,11 +240,11 @@ fn plan() -> (Plan, Vec<Resource>) {
 }
 
 /// A running INSTANTIATE that has passed these calls.
-async fn start_operation_passing(gates: &[&'static str]) -> (CancelFixture, VnfLcmOpOcc) {
+async fn start_operation_passing(gates: &[&'static str]) -> (ConductorFixture, VnfLcmOpOcc) {
     let ops = OpOccFixture::on_sqlite().await;
     let (plan, inventory) = plan();
     let op = ops.planned(&plan, &inventory).await;
-    (CancelFixture::begin(ops, GatedDriver::open(gates)), op)
+    (ConductorFixture::begin(ops, GatedDriver::open(gates)), op)
 }
 
 fn present(states: &[ResourceState]) -> usize {
@@ -259,7 +259,7 @@ async fn cancel_ends_the_wait_for_readiness_at_once() {
         let begun = Instant::now();
         work.cancel(&op, mode).await;
         let detail = work.cancelled(&op, OpState::FailedTemp, mode).await;
-        assert!(begun.elapsed() < LONG / 4, "not at the next renewal");
+        assert!(begun.elapsed() < LONG / 4, "the cancel takes effect before the next renewal");
         assert_eq!(detail, format!("cancelled by request ({}) after step 2 of its plan", mode.as_str()));
     }
 }
@@ -270,12 +270,12 @@ async fn cancel_reaches_another_process_at_once() {
     let elsewhere = ops.another_process().await;
     let (plan, inventory) = plan();
     let op = ops.planned(&plan, &inventory).await;
-    let work = CancelFixture::begin(ops, GatedDriver::open(&["ensure"]));
+    let work = ConductorFixture::begin(ops, GatedDriver::open(&["ensure"]));
     work.gates.called("await").await;
     let begun = Instant::now();
     elsewhere.cancel_operation(&op.project_id, op.id, Graceful).await.unwrap();
     work.cancelled(&op, OpState::FailedTemp, Graceful).await;
-    assert!(begun.elapsed() < LONG / 4, "not at the next renewal");
+    assert!(begun.elapsed() < LONG / 4, "the cancel takes effect before the next renewal");
 }
 
 #[tokio::test]
@@ -294,9 +294,9 @@ async fn graceful_cancel_completes_requests_in_flight_and_starts_no_others() {
     assert_eq!(outcome.error.unwrap().detail, "cancelled by request (GRACEFUL) after step 1 of its plan");
     let states = states(&ops, &op).await;
     let calls = gates.calls.borrow().len();
-    assert!(calls < 22, "some waited for their turn");
-    assert_eq!(present(&states), calls, "what was under way is known to be there");
-    assert!(!states.contains(&ResourceState::Intent), "what was not sent is not an intent");
+    assert!(calls < 22, "some requests were not sent yet");
+    assert_eq!(present(&states), calls, "objects of requests in progress are recorded as present");
+    assert!(!states.contains(&ResourceState::Intent), "no intent remains for requests that were not sent");
 }
 
 #[tokio::test]
@@ -307,8 +307,8 @@ async fn forceful_cancel_abandons_unanswered_requests() {
     let detail = work.cancelled(&op, OpState::FailedTemp, Forceful).await;
     assert_eq!(detail, "cancelled by request (FORCEFUL) after step 1 of its plan");
     let states = states(&work.ops, &op).await;
-    assert_eq!(states[1], ResourceState::Intent, "whether b is there is not known");
-    assert!(matches!(states[2], ResourceState::Present { .. }), "c1 was answered");
+    assert_eq!(states[1], ResourceState::Intent, "the state of b is uncertain");
+    assert!(matches!(states[2], ResourceState::Present { .. }), "the request for c1 completed");
 }
 
 #[tokio::test]
@@ -386,12 +386,12 @@ async fn cancel_in_starting_rolls_back_with_nothing_created() {
     let ops = OpOccFixture::on_sqlite().await;
     let op = ops.begin(LcmOperation::Instantiate, OpState::Starting).await;
     ops.store.cancel_operation(&op.project_id, op.id, Graceful).await.unwrap();
-    let work = CancelFixture::begin(ops, GatedDriver::open(&[]));
+    let work = ConductorFixture::begin(ops, GatedDriver::open(&[]));
     let detail = work.cancelled(&op, OpState::RolledBack, Graceful).await;
     assert_eq!(detail, "cancelled by request (GRACEFUL) before anything was made");
     assert_eq!(*work.gates.calls.borrow(), Vec::<String>::new());
     let instance = work.ops.store.instance(&op.project_id, op.vnf_instance_id).await.unwrap();
-    assert_eq!(instance.metadata.namespace, None::<Namespace>, "as before the operation");
+    assert_eq!(instance.metadata.namespace, None::<Namespace>, "the state before the operation");
 }
 
 #[tokio::test]
@@ -423,7 +423,7 @@ async fn evidence_is_kept_until_the_operation_ends() {
     work.cancel(&op, Forceful).await;
     work.cancelled(&op, OpState::FailedTemp, Forceful).await;
     let again = work.ops.show(&op).await.error.unwrap();
-    assert_eq!(again.extra[EVIDENCE], stopped.extra[EVIDENCE], "though the error is another");
+    assert_eq!(again.extra[EVIDENCE], stopped.extra[EVIDENCE], "the evidence stays even though the error is another");
     work.gates.let_pass("remove");
     work.resume(&op, OpEvent::Rollback).await;
     assert_eq!(work.ops.wait_ended(&op).await.error, Some(again));

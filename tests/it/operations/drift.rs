@@ -162,7 +162,7 @@ async fn a_deleted_object_is_missing_and_its_replacement_foreign_until_a_heal() 
     assert_eq!(fixture.of_object("Service", "app").await["state"], "MISSING");
     assert_eq!(fixture.drift().await["inSync"], false);
     fixture.gybe.complete(&fixture.path, "heal", &json!({})).await;
-    assert_eq!(fixture.drift().await["inSync"], true, "a heal brings back what the drift told");
+    assert_eq!(fixture.drift().await["inSync"], true, "a heal removes the drift");
 
     services.delete("app", &DeleteParams::default()).await.unwrap();
     let other = json!({ "apiVersion": "v1", "kind": "Service", "metadata": { "name": "app" }, "spec": { "ports": [{ "port": 80 }] } });

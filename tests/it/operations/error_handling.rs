@@ -190,7 +190,8 @@ async fn cancel_requires_a_mode_and_forceful_is_not_downgraded() {
     }
 }
 
-/// Whether `answers` to concurrent actions are those of some sequential order, and lead from `state` to `end`.
+/// Whether some sequential order of the actions gives the same `answers` as the concurrent actions and leads from `state`
+/// to `end`.
 fn is_some_order(answers: &[(usize, u16)], state: OpState, end: OpState) -> bool {
     if answers.is_empty() {
         return state == end;

@@ -48,7 +48,7 @@ async fn check_failure(sample: &str, wanted: &[&str]) {
     gybe.post(&format!("{op}/rollback"), &json!({})).await.expect(StatusCode::ACCEPTED);
     let back = gybe.wait_ended(&op).await;
     assert_eq!(back["operationState"], "ROLLED_BACK");
-    assert_eq!(&back["error"]["evidence"], evidence, "it stays when what it is about is gone");
+    assert_eq!(&back["error"]["evidence"], evidence, "the evidence stays after its objects are deleted");
     assert_eq!(workloads(&cluster, &namespace).await, 0);
     gybe.delete(&path).await.expect(StatusCode::NO_CONTENT);
 }
@@ -88,7 +88,10 @@ async fn a_waiting_instantiation_is_cancelled_and_rolled_back() {
         let cancelled = Instant::now();
         gybe.post(&format!("{op}/cancel"), &json!({ "cancelMode": mode })).await.expect(StatusCode::ACCEPTED);
         let stopped = gybe.wait_ended(&op).await;
-        assert!(cancelled.elapsed() < Duration::from_secs(20), "not only at the next renewal of the lease");
+        assert!(
+            cancelled.elapsed() < Duration::from_secs(20),
+            "the cancel takes effect before the next renewal of the lease"
+        );
         assert_eq!((&stopped["operationState"], &stopped["isCancelPending"]), (&json!("FAILED_TEMP"), &json!(false)));
         let detail = stopped["error"]["detail"].as_str().unwrap();
         assert!(detail.starts_with(&format!("cancelled by request ({mode}) ")), "{detail}");

@@ -80,7 +80,7 @@ async fn rollback_of_scale_to_level_restores_the_replicas() {
 }
 
 #[tokio::test]
-async fn rejects_impossible_level_before_the_202() {
+async fn rejects_impossible_level_without_creating_an_op_occurrence() {
     let cluster = Cluster::running().await;
     let (gybe, namespace) = (Gybe::start(), cluster.namespace().await);
     let created = gybe.create("v2", &gybe.onboard("small").await).await;

@@ -92,7 +92,7 @@ async fn rollback_of_a_forbidden_instantiation_leaves_nothing() {
     gybe.post(&format!("{op}/rollback"), &json!({})).await.expect(StatusCode::ACCEPTED);
     let rolled_back = gybe.wait_ended(&op).await;
     assert_eq!(rolled_back["operationState"], "ROLLED_BACK", "{rolled_back:#}");
-    assert_eq!(rolled_back["error"]["status"], 403, "why it was rolled back stays");
+    assert_eq!(rolled_back["error"]["status"], 403, "the reason for the rollback stays");
     let instance = gybe.get(&path).await.expect(StatusCode::OK);
     assert_eq!(instance["metadata"].get("namespace"), None);
     for (api_version, kind, plural) in
@@ -171,7 +171,7 @@ async fn uses_the_namespace_of_the_manifests_if_the_request_names_none() {
     let instance = gybe.get(&path).await.expect(StatusCode::OK);
     assert_eq!(instance["metadata"]["namespace"], "branch-office");
     let namespaces = cluster.api("v1", "Namespace", "namespaces", None);
-    namespaces.get("branch-office").await.expect("the namespace was made");
+    namespaces.get("branch-office").await.expect("the namespace was created");
     gybe.complete(&path, "terminate", &json!({ "terminationType": "FORCEFUL" })).await;
     assert!(namespaces.get_opt("branch-office").await.unwrap().is_none(), "Gybe created it, and it holds nothing else");
 }

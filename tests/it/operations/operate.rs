@@ -86,7 +86,10 @@ async fn check_stop_and_start(fixture: &mut OperateFixture, stop: Value) {
     let info = &stopped["instantiatedVnfInfo"];
     assert_eq!((&stopped["instantiationState"], &info["vnfState"]), (&json!("INSTANTIATED"), &json!("STOPPED")));
     assert_eq!(vnfcs(&stopped), Vec::<String>::new());
-    assert_eq!(info["scaleStatus"], before["instantiatedVnfInfo"]["scaleStatus"], "it is started at that level again");
+    assert_eq!(
+        info["scaleStatus"], before["instantiatedVnfInfo"]["scaleStatus"],
+        "the VNF starts at the level that it had before the stop"
+    );
     let links = stopped["_links"].as_object().unwrap();
     assert!(["operate", "heal", "terminate"].iter().all(|link| links.contains_key(*link)), "{links:?}");
     assert!(!links.contains_key("scale") && !links.contains_key("scaleToLevel"), "{links:?}");
@@ -112,7 +115,7 @@ async fn check_stop_and_start(fixture: &mut OperateFixture, stop: Value) {
     assert_eq!(after["instantiatedVnfInfo"]["vnfState"], "STARTED");
     assert_eq!(vnfcs(&after), vnfcs(&before));
     assert_eq!(after["instantiatedVnfInfo"]["scaleStatus"], before["instantiatedVnfInfo"]["scaleStatus"]);
-    assert_eq!(fixture.objects().await, objects, "nothing is left of having been stopped");
+    assert_eq!(fixture.objects().await, objects, "no trace of the stop is left");
     assert_eq!(fixture.drift().await["inSync"], true);
     fixture.gybe.complete(&fixture.path, "scale", &json!({ "type": "SCALE_OUT", "aspectId": "smf" })).await;
 }
@@ -155,8 +158,8 @@ async fn external_changes_of_a_stopped_vnf_show_as_vnfcs_and_drift_not_as_level(
     let one = Patch::Merge(json!({ "spec": { "replicas": 3 } }));
     deployments.patch("smf", &PatchParams::default(), &one).await.unwrap();
     let seen = fixture.gybe.wait_until(&fixture.path, |it| vnfcs(it) == ["SMF"; 3]).await;
-    let (seen, told) = (&seen["instantiatedVnfInfo"], &stopped["instantiatedVnfInfo"]);
-    assert_eq!((&seen["scaleStatus"], &seen["vnfState"]), (&told["scaleStatus"], &told["vnfState"]));
+    let (seen, stopped) = (&seen["instantiatedVnfInfo"], &stopped["instantiatedVnfInfo"]);
+    assert_eq!((&seen["scaleStatus"], &seen["vnfState"]), (&stopped["scaleStatus"], &stopped["vnfState"]));
     let drift = fixture.drift().await;
     let smf = drift["objects"].as_array().unwrap().iter().find(|it| it["state"] == "CHANGED").unwrap();
     assert_eq!((&smf["name"], &smf["differences"][0]["intended"]), (&json!("smf"), &json!(0)));
@@ -176,7 +179,7 @@ async fn a_blocked_stop_is_cancelled_and_rolled_back() {
     let op = fixture.gybe.begin(&fixture.path, "operate", &json!({ "changeStateTo": "STOPPED" })).await;
     let begun = Instant::now();
     while agents.get("upf").await.unwrap().metadata.deletion_timestamp.is_none() {
-        assert!(begun.elapsed() < Duration::from_secs(60), "it is not terminating");
+        assert!(begun.elapsed() < Duration::from_secs(60), "the object is not terminating");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     fixture.gybe.post(&format!("{op}/cancel"), &json!({ "cancelMode": "FORCEFUL" })).await.expect(StatusCode::ACCEPTED);

@@ -238,7 +238,7 @@ async fn a_kind_without_watch_permission_is_reported_once_and_the_rest_is_watche
     assert!(fixture.gybe.log().contains("cannot list resource"));
     assert_eq!(fixture.gybe.log().matches("the Deployments can't be watched").count(), 1);
     let storages = |it: &Value| it["instantiatedVnfInfo"]["virtualStorageResourceInfo"].as_array().unwrap().len();
-    assert_eq!(storages(&instance), 1, "what can't be seen stays as it was");
+    assert_eq!(storages(&instance), 1, "storage that cannot be observed stays unchanged");
 }
 
 /// A fake observer: a test sends its events.
@@ -344,7 +344,7 @@ async fn instances_of_a_namespace_share_watches_until_the_last_one_ends() {
         *instance = f.store.instance(&instance.project_id, instance.id).await.unwrap();
         assert_eq!(instance.instantiated.as_ref().unwrap().vnfcs, []);
     }
-    assert_eq!(model.watches.lock().unwrap().len(), 2, "one for each namespace and kind");
+    assert_eq!(model.watches.lock().unwrap().len(), 2, "one watch per namespace and kind");
 
     for gone in [&instances[2], &instances[0], &instances[1]] {
         assert!(!a.is_closed());
@@ -363,17 +363,17 @@ async fn instances_of_a_namespace_share_watches_until_the_last_one_ends() {
     running.await.unwrap();
 }
 
-/// Responds to the requests of one connection with `answers` in turn, each of which names a text that the request must
-/// contain; then accepts connections and stays silent.
+/// Serves one element of `answers` per connection: the request must contain its text, and its body is the response. Later
+/// connections are accepted and get no response.
 async fn api_server(answers: Vec<(&'static str, String)>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move {
-        let mut held = Vec::new();
+        let mut silent = Vec::new();
         let mut answers = answers.into_iter();
         while let Ok((mut connection, _)) = listener.accept().await {
             let Some((wanted, body)) = answers.next() else {
-                held.push(connection);
+                silent.push(connection);
                 continue;
             };
             let mut request = Vec::new();
@@ -404,20 +404,20 @@ async fn long_lists_are_paged_and_an_expired_continuation_is_relisted() {
     let (a, b) = (pod("a", json!({})), pod("b", json!({})));
     let going = pod("a", json!({ "deletionTimestamp": "2026-01-01T00:00:00Z" }));
     let gone = json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": 410, "reason": "Expired", "message": "too old" });
-    let events = [json!({ "type": "MODIFIED", "object": going }), json!({ "type": "ERROR", "object": gone })];
+    let watched = [json!({ "type": "MODIFIED", "object": going }), json!({ "type": "ERROR", "object": gone })];
     let endpoint = api_server(vec![
         ("limit=500", list(json!({ "resourceVersion": "7", "continue": "more" }), json!([a]))),
         ("continue=more", list(json!({ "resourceVersion": "7" }), json!([b]))),
-        ("resourceVersion=7", events.map(|event| format!("{event}\n")).concat()),
+        ("resourceVersion=7", watched.map(|event| format!("{event}\n")).concat()),
         ("limit=500", list(json!({ "resourceVersion": "9" }), json!([b]))),
     ])
     .await;
     let credential = VimCredential::BearerToken(Secret::new("token"));
     let access = VimAccess { endpoint, ca: None, insecure: false, credential };
     let namespace = Namespace::try_from("a".to_owned()).unwrap();
-    let sightings = KubernetesDriver::new().watch(&access, &namespace, ObservedKind::Pod).unwrap();
-    let told: Vec<String> = sightings
-        .map(|sighting| match sighting {
+    let events = KubernetesDriver::new().watch(&access, &namespace, ObservedKind::Pod).unwrap();
+    let described: Vec<String> = events
+        .map(|event| match event {
             WatchEvent::All(seen) => format!("all {:?}", seen.iter().map(|it| it.name.as_str()).collect::<Vec<_>>()),
             WatchEvent::Changed(seen) => format!("{} {}", seen.name, if seen.active { "lives" } else { "goes" }),
             other => format!("{other:?}"),
@@ -425,5 +425,5 @@ async fn long_lists_are_paged_and_an_expired_continuation_is_relisted() {
         .take(3)
         .collect()
         .await;
-    assert_eq!(told, [r#"all ["a", "b"]"#, "a goes", r#"all ["b"]"#]);
+    assert_eq!(described, [r#"all ["a", "b"]"#, "a goes", r#"all ["b"]"#]);
 }

@@ -43,7 +43,7 @@ async fn a_package_shows_the_contents_of_its_descriptor() {
 }
 
 /// Text that hardly compresses.
-fn noise(bytes: usize) -> String {
+fn incompressible_text(bytes: usize) -> String {
     let mut state: u32 = 1;
     let digit = || {
         state ^= state << 13;
@@ -54,7 +54,7 @@ fn noise(bytes: usize) -> String {
     std::iter::repeat_with(digit).take(bytes).collect()
 }
 
-/// The open files of the process that have been unlinked.
+/// The number of open files of the process that have been unlinked.
 fn unnamed_files(gybe: &Gybe) -> usize {
     let open = std::fs::read_dir(format!("/proc/{}/fd", gybe.child.id())).unwrap();
     let target = |entry: std::io::Result<std::fs::DirEntry>| std::fs::read_link(entry.unwrap().path()).ok();
@@ -64,7 +64,7 @@ fn unnamed_files(gybe: &Gybe) -> usize {
 #[tokio::test]
 async fn artifacts_are_streamed_from_the_archive_without_unpacking() {
     let gybe = Gybe::start();
-    let text = noise(12 << 20);
+    let text = incompressible_text(12 << 20);
     let package = gybe.upload(&sample::with_manifests(&[("Files/image.tar", &text)])).await;
     assert_eq!(package["onboardingState"], "ONBOARDED", "{package:#}");
     let href = package["_links"]["self"]["href"].as_str().unwrap();
@@ -136,7 +136,7 @@ async fn content_and_artifacts_are_served_with_ranges() {
 }
 
 #[tokio::test]
-async fn the_descriptor_is_served_as_text_or_zip_per_accept() {
+async fn accept_header_selects_vnfd_as_text_or_zip() {
     let gybe = Gybe::start();
     let (several, _) = onboarded(&gybe, "small").await;
     let (single, _) = onboarded(&gybe, "no-metadata").await;
@@ -207,7 +207,7 @@ async fn both_editions_show_the_same_packages() {
 }
 
 /// The sample `small` with another `descriptor_id`.
-fn called(vnfd_id: &str) -> Vec<u8> {
+fn small_with_vnfd_id(vnfd_id: &str) -> Vec<u8> {
     sample::edited("small", |path, text| {
         if path.ends_with("small_top.vnfd.yaml") {
             *text = text.replace("73931552-9c18-4c34-b436-5587710fb0b6", &format!("'{}'", vnfd_id.replace('\'', "''")));
@@ -216,7 +216,7 @@ fn called(vnfd_id: &str) -> Vec<u8> {
 }
 
 /// `text` percent-encoded as one path segment.
-fn escaped(text: &str) -> String {
+fn percent_encoded(text: &str) -> String {
     text.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }
 
@@ -225,11 +225,11 @@ async fn an_onboarded_package_is_addressed_by_any_vnfd_id() {
     let gybe = Gybe::start();
     gybe.post("/vnfpkgm/v1/vnf_packages", &json!({})).await.expect(StatusCode::CREATED);
     for vnfd_id in ["plain-1", "urn:vendor/x y?#%2F", "ü'..//\"&+%", "vnfd"] {
-        let csar = called(vnfd_id);
+        let csar = small_with_vnfd_id(vnfd_id);
         let package = gybe.upload(&csar).await;
         assert_eq!(package["vnfdId"], vnfd_id, "{package:#}");
         for edition in ["v1", "v2"] {
-            let path = format!("/vnfpkgm/{edition}/onboarded_vnf_packages/{}", escaped(vnfd_id));
+            let path = format!("/vnfpkgm/{edition}/onboarded_vnf_packages/{}", percent_encoded(vnfd_id));
             let shown = gybe.get(&path).await.expect(StatusCode::OK);
             let by_id = format!("/vnfpkgm/{edition}/vnf_packages/{}", package["id"].as_str().unwrap());
             assert_eq!(shown, gybe.get(&by_id).await.expect(StatusCode::OK));
@@ -241,14 +241,14 @@ async fn an_onboarded_package_is_addressed_by_any_vnfd_id() {
                 (part.status(), part.bytes().await.unwrap().as_ref()),
                 (StatusCode::PARTIAL_CONTENT, &csar[1..4])
             );
-            for below in [
+            for subresource in [
                 "vnfd",
                 "artifacts",
                 "artifacts/Files/kubernetes/deployment.yaml",
                 "artifacts/Files%2Fkubernetes%2Fdeployment.yaml",
             ] {
-                let answer = gybe.client.get(gybe.uri(&format!("{path}/{below}"))).send().await.unwrap();
-                assert_eq!(answer.status(), StatusCode::OK, "{below}");
+                let answer = gybe.client.get(gybe.uri(&format!("{path}/{subresource}"))).send().await.unwrap();
+                assert_eq!(answer.status(), StatusCode::OK, "{subresource}");
             }
             gybe.get(&format!("{path}/manifest")).await.problem(404);
             gybe.get(&format!("{path}/artifacts/none")).await.problem(404);
@@ -266,7 +266,7 @@ async fn the_onboarded_package_list_has_filters_selectors_and_pages() {
     gybe.post("/vnfpkgm/v1/vnf_packages", &json!({})).await.expect(StatusCode::CREATED);
     gybe.upload(b"no zip").await;
     for name in ["a", "b", "c"] {
-        gybe.upload(&called(name)).await;
+        gybe.upload(&small_with_vnfd_id(name)).await;
     }
     let root = "/vnfpkgm/v2/onboarded_vnf_packages";
     let ids = |list: &Value| list.as_array().unwrap().iter().map(|one| one["vnfdId"].clone()).collect::<Vec<_>>();
@@ -290,7 +290,7 @@ async fn the_onboarded_package_list_has_filters_selectors_and_pages() {
 #[tokio::test]
 async fn artifacts_are_downloaded_as_one_zip_with_ranges() {
     let gybe = Gybe::start();
-    let text = noise(12 << 20);
+    let text = incompressible_text(12 << 20);
     let manifests = [("Files/image.tar", text.as_str()), ("Files/a b.yaml", "a: b\n")];
     let package = gybe.upload(&sample::with_manifests(&manifests)).await;
     let href = package["_links"]["self"]["href"].as_str().unwrap().replace("/v1/", "/v2/");
@@ -346,7 +346,11 @@ async fn user_defined_data_is_merged_and_limited() {
     let created = gybe.post("/vnfpkgm/v2/vnf_packages", &json!({ "userDefinedData": { "a": 1, "b": 2 } })).await;
     let href = created.location.clone().unwrap();
     let patch = json!({ "userDefinedData": { "a": null, "c": { "d": 3 } } });
-    assert_eq!(gybe.patch(&href, &patch).await.expect(StatusCode::OK), patch, "what was changed, and no more");
+    assert_eq!(
+        gybe.patch(&href, &patch).await.expect(StatusCode::OK),
+        patch,
+        "the response contains only the changed attributes"
+    );
     let shown = gybe.get(&href).await.expect(StatusCode::OK);
     assert_eq!(shown["userDefinedData"], json!({ "b": 2, "c": { "d": 3 } }));
     gybe.patch(&href, &json!({ "operationalState": "ENABLED" })).await.problem(409);
@@ -356,7 +360,7 @@ async fn user_defined_data_is_merged_and_limited() {
         patched.expect(StatusCode::OK);
     }
     let shown = gybe.get(&href).await.expect(StatusCode::OK);
-    assert!(keys.iter().all(|key| shown["userDefinedData"][key] == true), "none is lost: {shown:#}");
+    assert!(keys.iter().all(|key| shown["userDefinedData"][key] == true), "no update is lost: {shown:#}");
 
     let half = |name: &str| json!({ "userDefinedData": { name: "x".repeat(40_000) } });
     gybe.patch(&href, &half("first")).await.expect(StatusCode::OK);
@@ -390,7 +394,7 @@ async fn a_package_is_deleted_only_if_disabled_and_unused() {
 }
 
 #[tokio::test]
-async fn a_vnfd_is_onboarded_once() {
+async fn rejects_second_package_with_the_same_vnfd_id() {
     let gybe = Gybe::start();
     let (_, package) = onboarded(&gybe, "small").await;
     let second = gybe.upload(&sample::pack("small")).await;

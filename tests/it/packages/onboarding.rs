@@ -25,7 +25,7 @@ on_both_engines! {
     another_process_checks_a_package_whose_process_was_killed
     an_upload_whose_process_was_killed_fails_at_once
     a_package_that_kills_every_process_fails
-    a_process_that_takes_over_refuses_bad_content_and_stops_when_told
+    a_process_that_takes_over_refuses_bad_content_and_stops_on_request
 }
 
 /// How long the leases of killed processes run. A process that takes over sleeps as long.
@@ -90,7 +90,7 @@ async fn abandoned(f: &StoreFixture, data_dir: &Path, content: Vec<u8>, ttl: Dur
 
 async fn another_process_checks_a_package_whose_process_was_killed(f: StoreFixture) {
     let data_dir = tempfile::tempdir().unwrap();
-    // It sleeps until it hears of the onboarding: nothing is due when it starts.
+    // Nothing is due when the process starts, so it sleeps until it is notified of the onboarding.
     let survivor = Process::start(&f, data_dir.path()).await;
     let zombie = abandoned(&f, data_dir.path(), sample::pack("small"), TTL).await;
     let id = zombie.package;
@@ -115,7 +115,7 @@ async fn an_upload_whose_process_was_killed_fails_at_once(f: StoreFixture) {
     let Onboarding::Error(problem) = survivor.ended(package.id).await.onboarding else { panic!("no failure") };
     assert!(problem.detail.contains("upload it again"), "{}", problem.detail);
     assert_eq!(names(data_dir.path()), [] as [String; 0]);
-    // The client can.
+    // The client can upload again.
     assert!(upload().await.epoch > lease.epoch);
 }
 
@@ -131,7 +131,7 @@ async fn a_package_that_kills_every_process_fails(f: StoreFixture) {
     assert_eq!(names(data_dir.path()), [] as [String; 0]);
 }
 
-async fn a_process_that_takes_over_refuses_bad_content_and_stops_when_told(f: StoreFixture) {
+async fn a_process_that_takes_over_refuses_bad_content_and_stops_on_request(f: StoreFixture) {
     let data_dir = tempfile::tempdir().unwrap();
     let lease = abandoned(&f, data_dir.path(), b"no ZIP".to_vec(), Duration::ZERO).await;
     let process = Process::start(&f, data_dir.path()).await;

@@ -13,7 +13,7 @@ struct PackageSchemas {
     package: Schema,
     problem: Schema,
     subscription: Schema,
-    /// Without those of 3.3.1, which are not available.
+    /// `None` for 3.3.1: its notification schemas are not available.
     notifications: Option<[Schema; 2]>,
     versions: Option<Schema>,
 }

@@ -120,9 +120,9 @@ async fn a_failed_fetch_is_reported_and_can_be_repeated() {
         let package = fetched(&gybe, &repository).await;
         let detail = failure(&package);
         assert!(detail.contains(wanted) && !detail.contains("s3cr3t"), "{sent:?}: {detail}");
-        assert!(!detail.contains("meta-data"), "what the other side says is not repeated: {detail}");
+        assert!(!detail.contains("meta-data"), "the error does not repeat the text of the server: {detail}");
         let files = std::fs::read_dir(gybe.folder().join("data/packages")).unwrap();
-        assert_eq!(files.count(), 0, "nothing of it is left on the disk");
+        assert_eq!(files.count(), 0, "no partial content is left on the disk");
         let href = package["_links"]["self"]["href"].as_str().unwrap();
         let upload = gybe.client.put(gybe.uri(&format!("{href}/package_content"))).body(csar.clone());
         gybe.send(upload).await.expect(StatusCode::ACCEPTED);
@@ -149,7 +149,7 @@ async fn an_interrupted_fetch_is_repeated_by_the_next_process() {
     let request = json!({ "addressInformation": uri, "userName": "nfvo", "password": "s3cr3t" });
     gybe.post(&task, &request).await.expect(StatusCode::ACCEPTED);
     let folder = gybe.folder().join("data/packages");
-    // It waits for bytes that do not come.
+    // The fetch waits for bytes that do not arrive.
     while std::fs::read_dir(&folder).unwrap().count() == 0 {
         tokio::task::yield_now().await;
     }
@@ -162,7 +162,7 @@ async fn an_interrupted_fetch_is_repeated_by_the_next_process() {
     assert_eq!(package["vnfdId"], "73931552-9c18-4c34-b436-5587710fb0b6");
     let content = gybe.client.get(gybe.uri(&format!("{href}/package_content"))).send().await.unwrap();
     assert!(content.bytes().await.unwrap() == csar);
-    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1, "nothing is left of the first attempt");
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1, "no content of the first attempt is left");
     let requests = repository.requests();
     assert_eq!(requests.len(), 2);
     assert_eq!(requests[0], requests[1], "the second request has the credentials of the first");

@@ -107,7 +107,7 @@ async fn only_changes_of_onboarded_packages_are_notified(f: StoreFixture) {
     }
     let ids = |all: &[Undelivered]| all.iter().map(|one| one.notification.id).collect::<Vec<_>>();
     assert_eq!(ids(&summaries), ids(&again), "equal changes are notified under equal ids");
-    assert_eq!(ids(&summaries).into_iter().collect::<BTreeSet<_>>().len(), 5, "each has an id of its own");
+    assert_eq!(ids(&summaries).into_iter().collect::<BTreeSet<_>>().len(), 5, "each notification has its own id");
 }
 
 async fn filtered_out_changes_are_not_notified(f: StoreFixture) {
@@ -289,7 +289,7 @@ async fn rejects_invalid_subscriptions_and_stores_nothing() {
     ] {
         subscribe(&gybe, "v2", request).await.problem(status);
     }
-    assert!(subscriber.received().is_empty(), "what is wrong in itself is not tested");
+    assert!(subscriber.received().is_empty(), "Gybe does not test the callback of an invalid subscription");
     subscriber.answer_status(500);
     subscribe(&gybe, "v1", json!({ "callbackUri": callback })).await.problem(422);
     assert_eq!(subscriber.received()[0].header("version"), Some("1.0.0"));
@@ -360,7 +360,7 @@ async fn check_kill_during_delivery(mut gybe: Gybe) {
     gybe.restart();
     let received = subscriber.wait_for_accepted(3).await;
     assert_eq!(summaries(&received), LIFE);
-    assert_eq!(received[0].body, first.body, "under its first id");
+    assert_eq!(received[0].body, first.body, "a repeated notification has the same id");
     assert!(received.iter().all(|one| one.body["vnfPkgId"] == json!(id)));
 }
 

@@ -85,7 +85,7 @@ async fn a_rejected_outcome_is_retried_and_finally_stops_the_operation() {
     assert_eq!(op["error"]["type"], "urn:gybe:problem:internal", "{op:#}");
     let shown = gybe.get(&path).await.expect(StatusCode::OK);
     assert_eq!((&shown["operationState"], &shown["error"]["status"]), (&json!("FAILED_TEMP"), &json!(500)));
-    assert!(!shown.to_string().contains("disk"), "why is for the operator's log: {shown:#}");
+    assert!(!shown.to_string().contains("disk"), "only the operator's log has the cause: {shown:#}");
 
     run(&database, "DROP TRIGGER refuse ON vnf_lcm_op_occs").await;
     gybe.post(&format!("{path}/retry"), &json!({})).await.expect(StatusCode::ACCEPTED);

@@ -243,7 +243,7 @@ impl<'a> RestartFixture<'a> {
         assert_eq!(ended["operationState"], operation.end, "{ended:#}\n{}", self.gybe.log());
         let (now, outcome) = self.wait_for_outcome(&before, intended).await;
         if let Some(at_kill) = at_kill {
-            assert_eq!(replaced(&at_kill, &now), BTreeSet::new(), "what was there when it was killed is the same");
+            assert_eq!(replaced(&at_kill, &now), BTreeSet::new(), "no object that existed at the kill was replaced");
         }
         self.check_database_matches_cluster(&now).await;
         (seen, outcome)
@@ -342,7 +342,7 @@ async fn every_operation_resumes_after_a_kill_at_any_point() {
         let runs: Vec<_> = runs.collect();
         runs.into_iter().map(|run| run.join().unwrap()).sum()
     });
-    assert!(again > OPERATIONS.len(), "most were over when the process was killed");
+    assert!(again > OPERATIONS.len(), "most operations had ended when the process was killed");
 }
 
 /// This test waits for the lease to expire.

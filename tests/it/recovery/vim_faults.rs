@@ -74,7 +74,7 @@ async fn check_survives(faults: &[ProxyFault], lasts: Duration) {
     let left = services.list(&ListParams::default().labels("app.kubernetes.io/managed-by=gybe")).await.unwrap();
     assert!(left.items.is_empty());
     for ((instance, kind, name), uids) in recorder.recorded() {
-        assert_eq!(uids.len(), 1, "{kind} {name} of {instance} was made more than once");
+        assert_eq!(uids.len(), 1, "{kind} {name} of {instance} was created more than once");
     }
     println!("{faults:?}: {requests} requests in {:.1} s", begun.elapsed().as_secs_f32());
 }

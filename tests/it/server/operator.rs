@@ -206,7 +206,7 @@ async fn overload_rejects_requests_but_not_probes() {
     assert_eq!(metric(&gybe, "gybe_http_requests_shed_total").await, Some(1.0));
 
     tested.notify_one();
-    assert_eq!(first.await.unwrap().unwrap().status(), StatusCode::CREATED, "who came first is answered");
+    assert_eq!(first.await.unwrap().unwrap().status(), StatusCode::CREATED, "the first request gets its response");
     gybe.get(INSTANCES).await.expect(StatusCode::OK);
 }
 
@@ -218,7 +218,7 @@ async fn a_slow_body_does_not_count_as_load() {
     wait_for_metric(&gybe, "gybe_http_bodies_arriving", 2.0).await;
     gybe.get(INSTANCES).await.expect(StatusCode::OK);
     for request in [first, second] {
-        assert_eq!(finish(request), "HTTP/1.1 400", "it was read and is worked on");
+        assert_eq!(finish(request), "HTTP/1.1 400", "the server has read the request and is processing it");
     }
     assert_eq!(metric(&gybe, "gybe_http_requests_shed_total").await, Some(0.0));
 }

@@ -53,7 +53,10 @@ async fn an_operation_is_traced_from_the_caller_to_each_cluster_call() {
     gybe.terminate();
     assert!(gybe.child.wait().unwrap().success());
     let spans = collector.spans();
-    assert!(spans.iter().any(|span| attribute(span, "http.response.status_code") == "404"), "the last are sent, too");
+    assert!(
+        spans.iter().any(|span| attribute(span, "http.response.status_code") == "404"),
+        "the last spans are exported, too"
+    );
 
     let route = "/vnflcm/v2/vnf_instances/{id}/instantiate";
     let request = one(&spans, &hex::decode(CALLER).unwrap(), SpanKind::Server, &format!("POST {route}"));
@@ -85,7 +88,10 @@ async fn an_operation_is_traced_from_the_caller_to_each_cluster_call() {
     let known: BTreeSet<&[u8]> = spans.iter().map(|span| span.span_id.as_slice()).collect();
     for span in &spans {
         let beginning = [SpanKind::Server as i32, SpanKind::Consumer as i32].contains(&span.kind);
-        assert!(beginning || known.contains(span.parent_span_id.as_slice()), "it hangs in the air: {span:#?}");
+        assert!(
+            beginning || known.contains(span.parent_span_id.as_slice()),
+            "the parent of the span is missing: {span:#?}"
+        );
         assert!(attribute(span, "http.route") != "/readyz");
     }
 }

@@ -66,10 +66,10 @@ async fn an_unreadable_row_is_named(f: StoreFixture) {
     };
     assert_named(f.store.plan(op.id).await.unwrap_err());
     assert_named(f.store.claim("worker", LONG, 1).await.unwrap_err());
-    // It does not block claims of other operations.
+    // An unreadable operation does not block claims of other operations.
     let other = f.operation().await;
     assert_eq!(f.claim(LONG).await.op.id, other.id);
-    // Not even when it is claimed together with them.
+    // The same holds if one claim takes all of them.
     f.execute("UPDATE vnf_lcm_op_occs SET lease_until = 0").await;
     let Claim::Work(claimed) = f.store.claim("worker", LONG, 8).await.unwrap() else { panic!("nothing to claim") };
     assert_eq!(claimed.iter().map(|claimed| claimed.op.id).collect::<Vec<_>>(), [other.id]);
@@ -101,7 +101,7 @@ async fn a_dropped_call_leaves_no_open_transaction(f: StoreFixture) {
         let op = f.op(&instance);
         done += usize::from(abandon(f.store.begin_operation(&op, &instance), tries / 2, tries % 2 == 0).await);
         tries += 1;
-        // It took full effect or none.
+        // The abandoned write took full effect or none.
         let version = f.store.instance(&instance.project_id, instance.id).await.unwrap().version;
         if let Err(error) = f.store.op_occ(&instance.project_id, op.id).await {
             assert!(matches!(error, StoreError::NotFound), "{error:?}");
@@ -112,8 +112,8 @@ async fn a_dropped_call_leaves_no_open_transaction(f: StoreFixture) {
         f.text(&format!("SELECT CAST(count(*) AS text) FROM {table}")).await.parse().unwrap()
     };
 
-    assert!(tries > 12, "some were dropped half-way");
-    assert_eq!(count("vnf_instances").await, tries, "what was said to be done is in the database");
+    assert!(tries > 12, "some calls were dropped halfway");
+    assert_eq!(count("vnf_instances").await, tries, "every acknowledged write is in the database");
     assert!(count("vnf_lcm_op_occs").await >= done);
 }
 

@@ -454,7 +454,7 @@ async fn applies_conditions_on_one_array_to_one_entry(filters: FilterFixture) {
     assert!(filters.found(list, &levels("a", 10)).await.is_empty(), "b has that level, not a");
     let elsewhere =
         "(eq,instantiatedVnfInfo/scaleStatus/aspectId,b);(eq,instantiatedVnfInfo/vnfcResourceInfo/id,app-2)";
-    assert_eq!(filters.found(list, elsewhere).await.len(), 1, "other arrays are on their own");
+    assert_eq!(filters.found(list, elsewhere).await.len(), 1, "conditions on different arrays are independent");
     let home = "(eq,instantiatedVnfInfo/vnfcResourceInfo/computeResource/vimConnectionId,west)";
     assert_eq!(filters.found(list, home).await.len(), 1);
 }
@@ -471,7 +471,7 @@ async fn requires_all_conditions(filters: FilterFixture) {
     let since = format!("(gte,startTime,{time});(neq,operation,SCALE)");
     assert_eq!(filters.found(ops, &since).await.len(), 3);
     let later = filters.found(ops, &format!("(gt,startTime,{time})")).await;
-    assert_eq!(later.len(), 3, "as points in time");
+    assert_eq!(later.len(), 3, "times are compared as points in time");
 }
 
 async fn matches_no_absent_attribute(filters: FilterFixture) {

@@ -129,7 +129,11 @@ async fn an_instance_is_deleted_only_when_nothing_refers_to_it(f: StoreFixture) 
     f.store.delete_instance(&project, id, Some(&[version - 1, version])).await.unwrap();
     assert_fails!(f.store.instance(&project, id).await, StoreError::NotFound);
     assert_fails!(f.store.delete_instance(&project, id, None).await, StoreError::NotFound);
-    assert_eq!(f.store.op_occs(&project, &whole()).await.unwrap().len(), 2, "what was done stays known");
+    assert_eq!(
+        f.store.op_occs(&project, &whole()).await.unwrap().len(),
+        2,
+        "op occurrences of a deleted instance stay"
+    );
 }
 
 async fn the_namespace_is_stored_in_vnf_metadata(f: StoreFixture) {

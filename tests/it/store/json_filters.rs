@@ -320,7 +320,7 @@ async fn stops_a_slow_filter_at_its_deadline(f: StoreFixture) {
     for result in [first, second] {
         assert!(matches!(result, Err(StoreError::FilterDeadline)), "{result:?}");
     }
-    // It waits for a connection until the first two are stopped.
+    // The third request waits for a connection until the first two are stopped.
     assert!(third.is_err(), "{third:?}");
     assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
     assert!(longest < Duration::from_secs(2), "a list without a filter took {longest:?}");

@@ -62,7 +62,7 @@ async fn onboarding_follows_its_states(f: StoreFixture) {
     assert_eq!(state().await, Onboarding::Error(problem("no good")));
     assert_fails!(f.store.finish_upload(&lease, LONG).await, StoreError::LeaseLost);
     assert_fails!(f.store.fail_onboarding(&lease, &problem("x")).await, StoreError::LeaseLost);
-    // It can be uploaded again.
+    // The client can upload the package again.
     f.onboard(id, "d").await.unwrap();
     let onboarded = f.store.package(&project, id).await.unwrap();
     assert_eq!(onboarded.onboarding, Onboarding::Onboarded(Box::new(content("d"))));

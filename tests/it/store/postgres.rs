@@ -100,7 +100,7 @@ async fn a_reconnect_wakes_the_conductor() {
     )
     .await;
     woken.await;
-    // Notifications arrive again.
+    // After the reconnection, notifications arrive again.
     let other = connect(&f.url, KeyRing::parse(KEY).unwrap()).await.unwrap();
     let instance = f.instance().await;
     let mut woken = pin!(wake.notified());

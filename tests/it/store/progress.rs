@@ -34,7 +34,7 @@ async fn a_plan_is_stored_with_its_inventory(f: StoreFixture) {
     assert_eq!(f.store.resources(op.vnf_instance_id).await.unwrap(), planned);
     let processing = VnfLcmOpOcc { state: OpState::Processing, state_entered_time: at(11), ..op };
     assert_eq!(f.op_occ(processing.id).await, processing);
-    // Once.
+    // An operation gets only one plan.
     let again = store_plan(&*f.store, &claimed.lease, LONG, &Plan::default(), &[resource("z")], at(12)).await;
     assert_fails!(again, StoreError::Stale);
     assert_eq!(f.store.plan(processing.id).await.unwrap(), Some(plan()));
@@ -48,8 +48,8 @@ async fn a_pending_grant_is_stored_and_then_the_grant(f: StoreFixture) {
     let pending = PendingGrant { uri: "http://nfvo/grants/g".to_owned(), asked };
     let waiting = transition(&record(OpState::Starting), OpEvent::GrantPending(LONG)).unwrap();
     f.store.await_grant(claimed.lease, &waiting, &pending).await.unwrap();
-    assert!(matches!(f.store.claim("x", LONG, 1).await.unwrap(), Claim::Idle(Some(_))), "it is postponed");
-    assert_eq!(f.op_occ(op.id).await, op, "it has no grant yet");
+    assert!(matches!(f.store.claim("x", LONG, 1).await.unwrap(), Claim::Idle(Some(_))), "the operation is postponed");
+    assert_eq!(f.op_occ(op.id).await, op, "the operation has no grant yet");
     f.execute("UPDATE vnf_lcm_op_occs SET not_before = 0").await;
     let claimed = f.claim(LONG).await;
     assert_eq!(claimed.pending_grant.as_ref(), Some(&pending));
@@ -72,7 +72,7 @@ async fn a_pending_grant_is_stored_and_then_the_grant(f: StoreFixture) {
     assert_fails!(f.store.await_grant(lost, &waiting, &pending).await, StoreError::LeaseLost);
     assert_fails!(f.store.await_grant(claimed.lease, &waiting, &pending).await, StoreError::Stale);
     let instance_now = f.store.instance(&instance.project_id, instance.id).await.unwrap();
-    assert_eq!(instance_now.version, instance.version + 1, "what is refused changes nothing");
+    assert_eq!(instance_now.version, instance.version + 1, "refused writes change nothing");
 }
 
 async fn a_second_plan_keeps_the_state_of_objects(f: StoreFixture) {
@@ -122,7 +122,7 @@ async fn rows_are_written_before_their_objects_are_created_and_updated_after(f: 
         ..progress(OpState::Processing, 1)
     };
     f.store.checkpoint(&claimed.lease, &checkpoint).await.unwrap();
-    assert_eq!(rows().await, [resource("b"), anew, beta], "what was there keeps its place and its state");
+    assert_eq!(rows().await, [resource("b"), anew, beta], "existing rows keep their position and state");
 }
 
 async fn a_checkpoint_is_all_or_nothing(f: StoreFixture) {

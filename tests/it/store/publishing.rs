@@ -1,5 +1,5 @@
 //! Every statement of the store that changes the state of an operation, a VNF instance or a package is in a function that
-//! publishes the change. The compiler does not check that; this does, by reading the sources.
+//! publishes the change. This test checks it by reading the source files, because the compiler cannot.
 
 use std::path::Path;
 
@@ -25,7 +25,7 @@ struct Item {
     code: String,
 }
 
-fn items(source: &str) -> Vec<Item> {
+fn functions_and_macros(source: &str) -> Vec<Item> {
     let mut items = vec![Item { name: "(file)".to_owned(), is_macro: false, code: String::new() }];
     for line in source.lines() {
         let line = line.split("//").next().unwrap();
@@ -55,7 +55,7 @@ fn items(source: &str) -> Vec<Item> {
 fn state_writes(code: &str) -> Vec<String> {
     let code = code.split_whitespace().collect::<Vec<_>>().join(" ");
     let mut writes = Vec::new();
-    // It sets the state of an operation in the statements of its callers.
+    // `push_state` adds the state change to the SQL statements of its callers.
     if code.contains("push_state(&mut") {
         writes.push("update of vnf_lcm_op_occs".to_owned());
     }
@@ -82,10 +82,10 @@ fn state_writes(code: &str) -> Vec<String> {
     writes
 }
 
-fn check(source: &str) -> Vec<String> {
-    let items = items(source);
+fn unpublished_writes(source: &str) -> Vec<String> {
+    let items = functions_and_macros(source);
     let publishes = |item: &Item| item.code.contains("publish::");
-    let mut silent = Vec::new();
+    let mut unpublished = Vec::new();
     for item in &items {
         let writes = state_writes(&item.code);
         let culprits: Vec<&Item> = if item.is_macro {
@@ -97,10 +97,10 @@ fn check(source: &str) -> Vec<String> {
             vec![item]
         };
         for write in writes {
-            silent.extend(culprits.iter().map(|item| format!("{}: {write}", item.name)));
+            unpublished.extend(culprits.iter().map(|item| format!("{}: {write}", item.name)));
         }
     }
-    silent
+    unpublished
 }
 
 fn sources() -> Vec<(String, String)> {
@@ -123,31 +123,34 @@ fn sources() -> Vec<(String, String)> {
 #[test]
 fn every_state_write_publishes() {
     for (path, source) in sources() {
-        let silent = check(&source);
-        assert!(silent.is_empty(), "{path} changes states without publishing them: {silent:?}");
+        let unpublished = unpublished_writes(&source);
+        assert!(unpublished.is_empty(), "{path} changes states without publishing them: {unpublished:?}");
     }
 }
 
 #[test]
 fn finds_state_writes_in_functions_and_macros() {
-    let writes: usize =
-        sources().iter().flat_map(|(_, source)| items(source)).map(|item| state_writes(&item.code).len()).sum();
+    let writes: usize = sources()
+        .iter()
+        .flat_map(|(_, source)| functions_and_macros(source))
+        .map(|item| state_writes(&item.code).len())
+        .sum();
     assert!(writes >= 13, "{writes} statements: the scan misses some");
-    for silent in [
+    for unpublished in [
         r#"async fn one() { push_state(&mut query, &update, now); }"#,
         r#"async fn one() { sqlx::query("UPDATE vnf_lcm_op_occs SET attempt = 0, state = 'FAILED' WHERE id = $1") }"#,
         r#"async fn one() { sqlx::query("DELETE FROM vnf_instances WHERE id = $1") }"#,
         "macro_rules! insert { () => { \"INSERT INTO vnf_instances (id) SELECT $1\" }; }\nfn one() { insert!() }",
         "fn one() {\n \"UPDATE vnf_packages \\\n SET operational_state = 'ENABLED'\" }",
     ] {
-        assert_eq!(check(silent).len(), 1, "{silent}");
+        assert_eq!(unpublished_writes(unpublished).len(), 1, "{unpublished}");
     }
-    for fine in [
+    for published in [
         r#"fn one() { "UPDATE vnf_lcm_op_occs SET error = CASE WHEN state = 'ROLLING_BACK' THEN 1 END WHERE state = 'STARTING'" }"#,
         r#"fn one() { "UPDATE vnf_instances SET version = 1" }"#,
         r#"fn one() { "INSERT INTO vnf_lcm_op_occ_values" }"#,
         r#"fn one() { "DELETE FROM vnf_instances"; publish::deletion() }"#,
     ] {
-        assert!(check(fine).is_empty(), "{fine}");
+        assert!(unpublished_writes(published).is_empty(), "{published}");
     }
 }

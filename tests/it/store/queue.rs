@@ -254,5 +254,5 @@ async fn live_operations_are_readable_by_another_process(f: StoreFixture) {
     assert!(live[0].lease.is_none());
     assert_eq!(live[0].error, error);
     f.store.resume_operation(&op.project_id, op.id, OpEvent::Fail, at(13)).await.unwrap();
-    assert!(live_operations(&f.url).await.unwrap().is_empty(), "what is over is not shown");
+    assert!(live_operations(&f.url).await.unwrap().is_empty(), "finished operations are not shown");
 }

@@ -1,6 +1,6 @@
-//! Callers and conductors that come at once: each transition of an op occurrence happens once, and only if the state
-//! machine has it (`gybe::domain::transition`). On the real store, with callers that do what the API does and conductors that
-//! do what theirs do.
+//! Concurrent API callers and conductors: each transition of an op occurrence happens once, and only if the state machine
+//! (`gybe::domain::transition`) allows it. The store is real; the actors make the same store calls as the API and the
+//! conductors.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -77,10 +77,10 @@ async fn each_transition_happens_once(store: Arc<dyn Store>, actors: Vec<Actor>)
     let end = store.op_occ(&ProjectId::default(), id).await.unwrap().state;
     assert!(is_a_walk(&steps, end), "{actors:?} led to {end:?} by {steps:?}");
     let conductors = actors.iter().any(|actor| matches!(actor, Actor::Conductor(_)));
-    assert!(conductors || steps.len() == 1, "of callers alone, one is served: {steps:?}");
+    assert!(conductors || steps.len() == 1, "with callers only, exactly one request succeeds: {steps:?}");
     assert!(steps.iter().all(|(from, event, to)| target(*from, *event) == Some(*to)));
-    // The next case begins with nothing to claim. A claim passes over a row that is still locked, as it is for a moment after
-    // a caller was refused: only the answer that nothing will fall due says that nothing is left.
+    // Empty the queue for the next case. A claim skips locked rows, and a refused caller's lock lasts a moment longer. So
+    // repeat until the store says that nothing is waiting (`Idle(None)`).
     while !matches!(store.claim("last", Duration::ZERO, 1).await.unwrap(), Claim::Idle(None)) {
         act(Arc::clone(&store), id, Actor::Conductor(OpEvent::Succeeded)).await;
     }

@@ -153,7 +153,7 @@ impl Audit<'_> {
                       FROM vnf_lcm_op_occs ORDER BY start_time";
         let ops: Vec<Op> = sqlx::query_as(select).fetch_all(&mut database).await.unwrap();
         let there: BTreeSet<String> = ops.iter().map(|op| op.id.clone()).collect();
-        assert_same(&there, self.accepted, "the operations there are, and those that were accepted");
+        assert_same(&there, self.accepted, "existing operations and accepted operations");
         for op in &ops {
             assert_eq!(op.state, "COMPLETED", "{op:?}");
         }
@@ -163,15 +163,15 @@ impl Audit<'_> {
                 .await
                 .unwrap();
         let there: BTreeSet<String> = instances.iter().map(|(id, _)| id.clone()).collect();
-        assert_same(&there, self.instances, "the instances there are, and those that were created and not deleted");
+        assert_same(&there, self.instances, "existing instances and created instances that were not deleted");
 
         let inventory = inventory(&mut database).await;
         let objects = self.objects(&inventory.kinds).await;
-        assert_same(&objects, &inventory.objects, "the cluster, and the inventory");
+        assert_same(&objects, &inventory.objects, "objects in the cluster and in the inventory");
         let instantiated: BTreeSet<&String> =
             instances.iter().filter(|(_, info)| info.is_some()).map(|(id, _)| id).collect();
         let with_objects: BTreeSet<&String> = objects.iter().map(|[instance, ..]| instance).collect();
-        assert_same(&with_objects, &instantiated, "who has objects, and who is INSTANTIATED");
+        assert_same(&with_objects, &instantiated, "instances with objects and instances that are INSTANTIATED");
         self.check_pods(&ops, &instances).await;
     }
 
@@ -210,7 +210,7 @@ impl Audit<'_> {
         let pods = pods.list(&ListParams::default().labels(INSTANCE_LABEL)).await.unwrap();
         let pods = pods.items.into_iter().filter(|pod| self.is_ours(pod.namespace()) && !is_of_a_job(pod));
         let pods: BTreeSet<[String; 2]> = pods.map(|pod| [pod.name_any(), pod.uid().unwrap()]).collect();
-        assert_same(&pods, &listed, "the pods there are, and those that the instances list");
+        assert_same(&pods, &listed, "existing pods and pods that the instances list");
 
         let added: BTreeSet<[String; 2]> = ops
             .iter()
@@ -230,7 +230,7 @@ impl Audit<'_> {
                     "pod {name} of {instance} {seen:?} was created twice or without an operation: {of:#?}"
                 );
             } else {
-                assert_eq!(seen.len(), 1, "{kind} {name} of {instance} was made more than once");
+                assert_eq!(seen.len(), 1, "{kind} {name} of {instance} was created more than once");
             }
         }
     }

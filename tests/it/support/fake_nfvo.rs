@@ -13,9 +13,9 @@ use super::grant_server::grant;
 /// What it takes to decide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GrantTiming {
-    /// It grants in the response to the request.
+    /// The NFVO grants in the response to the request.
     Immediate,
-    /// It accepts the request and grants at the second poll.
+    /// The NFVO accepts the request and grants at the second poll.
     Deferred,
 }
 

@@ -64,7 +64,7 @@ pub enum Fault {
     TakenOver,
     /// As [`Fault::TakenOver`], but the call to the cluster is never sent: its result is a timeout.
     TakenOverUnsent,
-    /// The process is told to shut down.
+    /// The process receives a shutdown request.
     Stopped,
     /// A cancel request is recorded before the call is sent, and signalled during the call.
     Cancelled(CancelMode),

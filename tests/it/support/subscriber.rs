@@ -35,7 +35,7 @@ pub enum Reply {
     Closes,
     /// Never responds.
     Hangs,
-    /// Responds with 204 after the notification.
+    /// Responds with 204 after this signal.
     When(Arc<Notify>),
 }
 
@@ -189,8 +189,8 @@ async fn respond(
         Reply::Redirect(uri) => response.status(302).header("location", uri).body(Full::default()),
         Reply::Closes => return Err(std::io::Error::other("told to close")),
         Reply::Hangs => pending().await,
-        Reply::When(told) => {
-            told.notified().await;
+        Reply::When(signal) => {
+            signal.notified().await;
             response.status(204).body(Full::default())
         }
     };

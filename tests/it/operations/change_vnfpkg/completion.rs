@@ -71,7 +71,11 @@ async fn check_change_and_back(mut fixture: ChangeFixture, task: &str) {
         assert!(uids.contains_key(dropped) && !now.contains_key(dropped), "{now:#?}");
     }
     assert!(now.contains_key("ConfigMap new") && now.contains_key("StatefulSet new"));
-    assert_eq!(objects["ConfigMap settings"].data["data"], json!({ "greeting": "goodbye" }), "what it had is gone");
+    assert_eq!(
+        objects["ConfigMap settings"].data["data"],
+        json!({ "greeting": "goodbye" }),
+        "the change removed the old data"
+    );
     assert_eq!(objects["HorizontalPodAutoscaler legacy"].data["spec"]["maxReplicas"], 4);
     fixture.check_in_sync().await;
     assert_eq!(
@@ -248,8 +252,8 @@ async fn the_change_is_notified_and_modified_info_only_in_full_notifications() {
     fixture.gybe.complete(&fixture.path, "heal", &json!({})).await;
     fixture.change(&second).await;
     let received = subscriber.wait_for_accepted(2).await.into_iter().filter(|one| one.accepted);
-    let told: BTreeMap<String, Value> = received.map(|one| (one.path, one.body)).collect();
-    let (full, short) = (&told["/FULL"], &told["/SHORT"]);
+    let notified: BTreeMap<String, Value> = received.map(|one| (one.path, one.body)).collect();
+    let (full, short) = (&notified["/FULL"], &notified["/SHORT"]);
     assert_eq!((&full["operation"], &short["operation"]), (&json!("CHANGE_VNFPKG"), &json!("CHANGE_VNFPKG")));
     let modifications = &full["modificationsTriggeredByVnfPkgChange"];
     assert_eq!((&modifications["vnfdId"], &modifications["vnfdVersion"]), (&json!(second), &json!("2.0")), "{full:#}");

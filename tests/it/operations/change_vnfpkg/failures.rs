@@ -20,7 +20,7 @@ async fn an_unpullable_image_stops_the_change_and_rollback_restores_all() {
     assert!(stopped["error"]["evidence"]["objects"].as_array().unwrap().iter().any(|it| it["kind"] == "Pod"), "{text}");
     assert!(!text.contains("secret-word"), "{text}");
     let there = fixture.uids().await;
-    assert!(there.contains_key("Deployment legacy"), "nothing is removed before what is new is ready");
+    assert!(there.contains_key("Deployment legacy"), "nothing is removed before the new objects are ready");
 
     // Both packages are in use and cannot be deleted.
     for vnfd in [&fixture.first, &second] {
@@ -67,7 +67,7 @@ async fn rollback_recreates_deleted_objects() {
     let op = fixture.gybe.begin(&fixture.path, "change_vnfpkg", &json!({ "vnfdId": second })).await;
     let begun = Instant::now();
     while settings.get("legacy").await.unwrap().metadata.deletion_timestamp.is_none() {
-        assert!(begun.elapsed() < Duration::from_secs(60), "it is not terminating");
+        assert!(begun.elapsed() < Duration::from_secs(60), "the object is not terminating");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert!(!fixture.uids().await.contains_key("Deployment legacy"));

@@ -18,8 +18,8 @@ async fn a_late_grant_is_awaited_with_one_request_and_nothing_created() {
     fixture.nfvo.defer();
     let op = fixture.gybe.begin(&path, "instantiate", &fixture.instantiation()).await;
     fixture.nfvo.wait_for_requests(1).await;
-    let told: Vec<String> = subscriber.wait_for_accepted(1).await.iter().map(|one| one.summary()).collect();
-    assert_eq!(told, ["STARTING"], "STARTING is notified before the grant");
+    let states: Vec<String> = subscriber.wait_for_accepted(1).await.iter().map(|one| one.summary()).collect();
+    assert_eq!(states, ["STARTING"], "STARTING is notified before the grant");
     fixture.nfvo.wait_for_polls(2).await;
     let waiting = fixture.show(&op).await;
     assert_eq!((&waiting["operationState"], waiting.get("grantId")), (&json!("STARTING"), None), "{waiting:#}");
@@ -29,8 +29,8 @@ async fn a_late_grant_is_awaited_with_one_request_and_nothing_created() {
     assert_eq!(op["operationState"], "COMPLETED", "{op:#}");
     assert_eq!(op["grantId"], format!("grant-{}", op["id"].as_str().unwrap()));
     assert_eq!(fixture.nfvo.requests().len(), 1);
-    let told: Vec<String> = subscriber.wait_for_accepted(3).await.iter().map(|one| one.summary()).collect();
-    assert_eq!(told, ["STARTING", "PROCESSING", "COMPLETED"]);
+    let states: Vec<String> = subscriber.wait_for_accepted(3).await.iter().map(|one| one.summary()).collect();
+    assert_eq!(states, ["STARTING", "PROCESSING", "COMPLETED"]);
     let metrics = fixture.gybe.get("/metrics").await.text;
     for result in ["pending", "granted"] {
         let name = format!("gybe_grant_exchange_duration_seconds_count{{result=\"{result}\"}}");
@@ -50,7 +50,7 @@ async fn check_resume_after_kill(mut fixture: GrantFixture) {
     fixture.gybe.restart();
     let op = fixture.gybe.wait_ended(&op).await;
     assert_eq!(op["operationState"], "COMPLETED", "{op:#}");
-    assert_eq!(fixture.nfvo.requests().len(), 1, "it is not asked for again");
+    assert_eq!(fixture.nfvo.requests().len(), 1, "the grant is not requested again");
     assert_eq!(
         fixture.cluster.marked(&fixture.namespace.name).await.iter().filter(|(kind, _)| *kind == "Deployment").count(),
         1
@@ -136,7 +136,7 @@ async fn an_unusable_grant_is_rolled_back_with_the_reason() {
         let error = fixture.instantiate_refused(&path).await;
         assert!(error["detail"].as_str().unwrap().contains(said), "{said}: {error}");
     }
-    assert_eq!(fixture.nfvo.requests().len(), 10, "what time does not heal is not asked for again");
+    assert_eq!(fixture.nfvo.requests().len(), 10, "a grant request is not repeated after a permanent error");
 }
 
 #[tokio::test]
@@ -205,7 +205,7 @@ async fn cancel_during_a_grant_wait_rolls_back_at_once() {
     let begun = std::time::Instant::now();
     fixture.gybe.post(&format!("{op}/cancel"), &json!({ "cancelMode": "GRACEFUL" })).await.expect(StatusCode::ACCEPTED);
     assert_eq!(fixture.gybe.wait_ended(&op).await["operationState"], "ROLLED_BACK");
-    assert!(begun.elapsed().as_secs() < 8, "sooner than the exchange would have been given up");
+    assert!(begun.elapsed().as_secs() < 8, "the operation ends before the time limit of the grant exchange");
 }
 
 #[tokio::test]

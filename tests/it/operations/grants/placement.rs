@@ -50,7 +50,7 @@ async fn check_placement(fixture: GrantFixture, edition: &str) {
         Value::Array(entries) => entries.iter().map(|entry| entry["id"].as_str().unwrap()).collect(),
         map => map.as_object().unwrap().keys().map(String::as_str).collect(),
     };
-    assert_eq!(ids, ["granted"], "the default VIM only stood in");
+    assert_eq!(ids, ["granted"], "the VIM of the grant replaces the default VIM");
     let shown = format!("{instance}{op}{}", fixture.gybe.log());
     assert!(!shown.contains(&secret), "the credential is shown");
     let database = std::fs::read(fixture.gybe.folder().join("gybe.db")).unwrap();

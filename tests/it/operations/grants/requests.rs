@@ -45,19 +45,23 @@ async fn check_life_cycle_grants(fixture: GrantFixture, edition: &str) {
         assert_eq!(request["operation"], operation);
         assert_eq!(request["vnfLcmOpOccId"], op["id"]);
         assert_eq!(request["_links"]["vnfLcmOpOcc"], op["_links"]["self"]);
-        assert_eq!(request["_links"]["vnfInstance"]["href"], instance, "as the NFVO knows the instance");
+        assert_eq!(request["_links"]["vnfInstance"]["href"], instance, "the instance's self link");
         assert_eq!((&request["vnfdId"], &request["flavourId"]), (&json!(vnfd), &json!("simple")));
         assert_eq!(request["updateResources"], json!([]));
         let of = |list| {
             let [compute, storage] = ["COMPUTE", "STORAGE"].map(|kind| count_resources(&request, list, kind));
             let known = if list == "addResources" { 0 } else { compute.0 + storage.0 };
-            assert_eq!(compute.1 + storage.1, known, "what is there is named, what is not is not: {request:#}");
+            assert_eq!(
+                compute.1 + storage.1,
+                known,
+                "existing resources are identified, new resources are not: {request:#}"
+            );
             (compute.0, storage.0)
         };
         let (adds, removes) = (of("addResources"), of("removeResources"));
         assert!(added.is_none_or(|added| added == adds), "{operation}: {adds:?}: {request:#}");
         match operation {
-            "TERMINATE" => assert_eq!(removes.0, pods, "all are given back"),
+            "TERMINATE" => assert_eq!(removes.0, pods, "the request removes all pods"),
             "OPERATE" if body["changeStateTo"] == "STOPPED" => assert_eq!(removes, (pods, 0), "volumes stay"),
             // The nodes determine the number of pods of a DaemonSet.
             "OPERATE" => {
@@ -75,8 +79,8 @@ async fn check_life_cycle_grants(fixture: GrantFixture, edition: &str) {
         let found = gybe.get(&format!("/vnflcm/{edition}/vnf_lcm_op_occs?filter=(eq,grantId,{id})")).await;
         assert_eq!(found.expect(StatusCode::OK)[0]["id"], op["id"]);
     }
-    assert_eq!(nfvo.requests().len(), 8, "once each");
-    assert!(nfvo.server.received().iter().all(|one| one.method == "POST"), "what is granted at once is not looked for");
+    assert_eq!(nfvo.requests().len(), 8, "one grant request per operation");
+    assert!(nfvo.server.received().iter().all(|one| one.method == "POST"), "a grant in the response is not polled");
     check_requests_against_schema(nfvo);
     let renamed = gybe.patch(&path, &json!({ "vnfInstanceName": "renamed" })).await;
     renamed.expect(StatusCode::ACCEPTED);

@@ -87,7 +87,7 @@ fn every_supported_hash_algorithm_is_checked() {
 }
 
 #[test]
-fn reports_what_is_wrong_with_an_artifact() {
+fn reports_the_error_of_an_artifact() {
     let with = |lines: &str| Package::new().with("TOSCA-Metadata/TOSCA.meta", format!("{META}\n{lines}"));
     let hash = hex::encode(digest::digest(&digest::SHA256, APP.as_bytes()));
     let name = "Name: Files/app.yaml\n";
@@ -125,7 +125,7 @@ fn reports_what_is_wrong_with_an_artifact() {
 }
 
 #[test]
-fn reports_what_is_wrong_with_the_vnfd() {
+fn reports_the_error_of_the_vnfd() {
     check_rejected(
         &Package::new().without("Definitions/top.yaml"),
         "TOSCA-Metadata/TOSCA.meta:4: there is no file Definitions/top.yaml in the CSAR",

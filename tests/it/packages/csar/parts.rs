@@ -48,11 +48,11 @@ fn an_uncompressed_file_is_read_unchanged() {
     let (mut reader, _) = archive.reader(file.path(), "Files/a").unwrap();
     let mut text = String::new();
     reader.read_to_string(&mut text).unwrap();
-    assert_eq!(text, "aaaa", "and nothing of what comes after it");
+    assert_eq!(text, "aaaa", "only this file's bytes");
 }
 
 /// A package with non-MANO artifacts, one of them signed and one uncompressed, and a licence.
-fn package_with_sets() -> (NamedTempFile, Vec<u8>) {
+fn package_with_non_mano_sets() -> (NamedTempFile, Vec<u8>) {
     let big = filler(3 << 20);
     let meta = format!("{META}ETSI-Entry-Manifest: vnf.mf\nETSI-Entry-Licenses: Licenses\n");
     let manifest = format!(
@@ -85,7 +85,7 @@ fn package_with_sets() -> (NamedTempFile, Vec<u8>) {
 
 #[test]
 fn selected_artifacts_are_bundled() {
-    let (file, big) = package_with_sets();
+    let (file, big) = package_with_non_mano_sets();
     let limits = Limits::default();
     let artifacts = csar::onboard(file.path(), &limits).unwrap().content.artifacts;
     let sets: Vec<_> = artifacts.iter().filter_map(|one| one.non_mano_artifact_set.as_deref()).collect();
@@ -98,7 +98,7 @@ fn selected_artifacts_are_bundled() {
         let mut bytes = Vec::new();
         let size = bundle.size();
         bundle.read_to_end(&mut bytes).unwrap();
-        assert_eq!(bytes.len() as u64, size, "what was said beforehand");
+        assert_eq!(bytes.len() as u64, size, "the bundle has the size that `size()` returned");
         bytes
     };
     let names = |selection: Selection| {
@@ -126,7 +126,7 @@ fn selected_artifacts_are_bundled() {
         zip.by_name(path).unwrap().read_to_end(&mut found).unwrap();
         assert!(found == content, "{path}");
     }
-    // Any range of it can be read.
+    // Reading can start at any offset.
     let parts = (0..whole.len()).step_by(whole.len() / 97).chain([whole.len() - 1, whole.len()]);
     for start in parts.chain(0..200) {
         let mut bundle = csar::bundle(file.path(), &limits, &artifacts, &all).unwrap();
@@ -142,7 +142,7 @@ fn selected_artifacts_are_bundled() {
 
 #[test]
 fn bundling_a_truncated_csar_fails() {
-    let (file, _) = package_with_sets();
+    let (file, _) = package_with_non_mano_sets();
     let limits = Limits::default();
     let artifacts = csar::onboard(file.path(), &limits).unwrap().content.artifacts;
     let mut bundle = csar::bundle(file.path(), &limits, &artifacts, &Selection::default()).unwrap();

@@ -280,9 +280,9 @@ impl VisibleState {
     pub fn is(&self, wanted: &Self, what: &str) {
         let keys: BTreeSet<&ObjectKey> = self.objects.keys().chain(wanted.objects.keys()).collect();
         for key in keys {
-            assert_eq!(self.objects.get(key), wanted.objects.get(key), "{key} is not {what}");
+            assert_eq!(self.objects.get(key), wanted.objects.get(key), "{key} does not have {what}");
         }
-        assert_eq!(self.instance, wanted.instance, "the instance is not {what}");
+        assert_eq!(self.instance, wanted.instance, "the instance does not have {what}");
         // Volumes outlive the pods of a StatefulSet that was scaled in, as in Kubernetes.
         let kept = wanted.objects.keys().any(|key| key.kind == "StatefulSet");
         assert!(self.claims.is_superset(&wanted.claims), "{:?}", self.claims);

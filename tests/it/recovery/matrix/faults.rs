@@ -9,7 +9,7 @@ use crate::support::faults::{CLAIM_CALLS, CallPoint, CallTarget, Fault};
 /// The remedy for an operation without a decision.
 pub const UNATTENDED: Unattended = Unattended { after: Duration::from_secs(3600), remedy: Remedy::Rollback };
 
-/// The faults while a conductor decides. After that, it is an ordinary rollback.
+/// The faults while a conductor decides. After the decision, the operation is an ordinary rollback.
 pub const FAULTS_WHILE_DECIDING: [Fault; 6] =
     [Fault::KilledBefore, Fault::KilledAfter, Fault::FailsOnce, Fault::ReplyLost, Fault::TakenOver, Fault::Stopped];
 
@@ -55,7 +55,7 @@ pub const READ_CALLS: [&str; 6] = ["resources", "vim", "vnfd", "definition_files
 pub fn is_possible(fault: Fault, task: Task, point: &CallPoint) -> bool {
     match (fault, point.side) {
         (Fault::Twice | Fault::Refused | Fault::TakenOverUnsent, side) => side != CallTarget::Store,
-        // After eleven attempts, it continues as after a permanent error.
+        // After eleven attempts, the operation stops as after a permanent error.
         (Fault::FailsAlways, CallTarget::Cluster | CallTarget::Nfvo) => task == Task::Retry,
         (Fault::FailsAlways, CallTarget::Store) if READ_CALLS.contains(&point.call.as_str()) => task == Task::Retry,
         (Fault::FailsAlways, CallTarget::Store) => !CLAIM_CALLS.contains(&point.call.as_str()),

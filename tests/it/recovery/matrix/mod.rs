@@ -1,10 +1,9 @@
-//! The crash matrix: every operation × every point of it × every fault, on a model cluster, with the real conductor and
-//! the real store.
+//! The crash matrix: every operation × every call to the store or cluster ("point") × every fault, on a model cluster,
+//! with the real conductor and the real store.
 //!
-//! [`OPERATIONS`] and [`CHANGES`] list the rows; one line covers a new operation. Each row runs once without faults,
-//! which numbers its points (`support::faults`): the calls of the conductor to the store and the cluster. Then it runs
-//! again for each point and each fault that is possible there. [`check`] compares the result with that of the first
-//! run.
+//! [`OPERATIONS`] and [`CHANGES`] list the rows; to cover a new operation, add one line. Each row runs once without faults:
+//! this run numbers its points (`support::faults`). Then the row runs again for each point and each fault that is possible
+//! there. [`check`] compares the result with the result of the first run.
 //!
 //! No test sleeps: where a conductor would wait for a delay or a lease,
 //! [`self::environment::Environment::expire_leases_and_delays`] ends both.
@@ -38,11 +37,11 @@ use crate::support::postgres;
 use crate::support::rng::{Rng, seeds};
 
 /// The time limit of a case.
-const STUCK: Duration = Duration::from_secs(20);
+const CASE_TIMEOUT: Duration = Duration::from_secs(20);
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let result = runtime.block_on(async { tokio::time::timeout(STUCK, future).await });
+    let result = runtime.block_on(async { tokio::time::timeout(CASE_TIMEOUT, future).await });
     runtime.shutdown_background();
     result.expect("the case is stuck")
 }
@@ -71,9 +70,9 @@ fn run_all<J: Sync>(jobs: &[J], name: impl Fn(&J) -> String + Sync, run: impl Fn
 }
 
 /// A case: a row, a point, a fault and the task that follows.
-type Single<'a> = (&'a MatrixRow, (usize, Fault, Task));
+type CrashCase<'a> = (&'a MatrixRow, (usize, Fault, Task));
 
-fn case_name((row, (point, fault, task)): &Single<'_>) -> String {
+fn case_name((row, (point, fault, task)): &CrashCase<'_>) -> String {
     format!("{}: {fault:?} at point {point} ({}), then {task:?}", row.operation.name, row.points[*point].call)
 }
 
@@ -92,17 +91,17 @@ fn changes() -> Vec<MatrixRow> {
     rows(Package::changing(), CHANGES.iter())
 }
 
-/// Runs every `share`-th case; all of them with `GYBE_MATRIX_ALL`.
-fn run_all_cases(rows: &[MatrixRow], share: usize) {
-    let mut jobs: Vec<Single> = Vec::new();
+/// Runs one case in `every_nth`, or all cases if `GYBE_MATRIX_ALL` is set.
+fn run_all_cases(rows: &[MatrixRow], every_nth: usize) {
+    let mut jobs: Vec<CrashCase> = Vec::new();
     for row in rows {
         let cases = row.cases();
         println!("{}: {} points, {} cases", row.operation.name, row.points.len(), cases.len());
         jobs.extend(cases.into_iter().map(|case| (row, case)));
     }
-    let share = if std::env::var_os("GYBE_MATRIX_ALL").is_some() { 1 } else { share };
-    let jobs: Vec<Single> = jobs.into_iter().step_by(share).collect();
-    run_all(&jobs, case_name, |(row, trouble)| block_on(run_case(row, *trouble)));
+    let every_nth = if std::env::var_os("GYBE_MATRIX_ALL").is_some() { 1 } else { every_nth };
+    let jobs: Vec<CrashCase> = jobs.into_iter().step_by(every_nth).collect();
+    run_all(&jobs, case_name, |(row, case)| block_on(run_case(row, *case)));
 }
 
 #[test]
@@ -115,7 +114,7 @@ fn every_change_of_package_survives_every_fault_at_every_point() {
     run_all_cases(&changes(), 5);
 }
 
-/// The points from the grant request to the stored plan; all others are the same as without an NFVO.
+/// The points from the grant request to the stored plan; the other points are the same as without an NFVO.
 #[test]
 fn every_operation_survives_every_fault_while_it_is_granted() {
     let packages = [(Package::of_many_kinds(), &OPERATIONS[..]), (Package::changing(), &CHANGES[..])];
@@ -128,14 +127,14 @@ fn every_operation_survives_every_fault_while_it_is_granted() {
         let row = |operation| both.map(|timing| block_on(MatrixRow::new(operation, &package, Some(timing))));
         rows.extend(granted.flat_map(row));
     }
-    let mut jobs: Vec<Single> = Vec::new();
+    let mut jobs: Vec<CrashCase> = Vec::new();
     for row in &rows {
-        let asks = row.points.iter().position(|point| point.side == CallTarget::Nfvo).unwrap();
-        let cases = row.cases().into_iter().filter(|(point, ..)| *point >= asks && row.is_starting(*point));
+        let grant_request = row.points.iter().position(|point| point.side == CallTarget::Nfvo).unwrap();
+        let cases = row.cases().into_iter().filter(|(point, ..)| *point >= grant_request && row.is_starting(*point));
         jobs.extend(cases.map(|case| (row, case)));
     }
     assert!(rows.iter().any(|row| row.points.iter().any(|point| point.call == "await_grant")));
-    run_all(&jobs, case_name, |(row, trouble)| block_on(run_case(row, *trouble)));
+    run_all(&jobs, case_name, |(row, case)| block_on(run_case(row, *case)));
 }
 
 /// Runs an operation with several random faults and random tasks.
@@ -155,8 +154,8 @@ async fn run_with_several_faults(row: &MatrixRow, environment: &mut Environment,
     if !can_stop {
         assert_eq!(outcome.state, row.outcome);
     }
-    let straight = tasks.iter().take(outcome.requested).all(|task| *task == row.operation.task());
-    check(row, environment, op, outcome.state, straight).await;
+    let never_reversed = tasks.iter().take(outcome.requested).all(|task| *task == row.operation.task());
+    check(row, environment, op, outcome.state, never_reversed).await;
     if outcome.state == OpState::Failed {
         check_repairable(environment).await;
     }
@@ -177,17 +176,17 @@ fn operations_survive_several_faults() {
     });
 }
 
-/// Real VNFs have many objects of a kind, as this sample has; its faults are chosen at random.
+/// The sample core5g has many objects of a kind, as real VNFs do. Cases are chosen at random.
 #[test]
 fn operations_on_a_large_vnf_survive_faults() {
     let operations = OPERATIONS.iter().chain(&CHANGES).filter(|operation| operation.phase == Phase::Forward);
     let rows = rows(Package::core5g(), operations);
-    let singles: Vec<Single> = rows.iter().flat_map(|row| row.cases().into_iter().map(move |it| (row, it))).collect();
+    let cases: Vec<CrashCase> = rows.iter().flat_map(|row| row.cases().into_iter().map(move |it| (row, it))).collect();
     let name = |seed: &u64| format!("GYBE_MATRIX_SEED={seed}");
     run_all(&seeds(60), name, |seed| {
-        let single = Rng(*seed).choose(&singles);
-        println!("{}", case_name(&single));
-        block_on(run_case(single.0, single.1));
+        let case = Rng(*seed).choose(&cases);
+        println!("{}", case_name(&case));
+        block_on(run_case(case.0, case.1));
     });
 }
 

@@ -21,10 +21,10 @@ pub struct MatrixRow {
     pub operation: &'static Operation,
     pub package: Arc<Package>,
     pub prepared: Snapshot,
-    /// The point at which it stopped before the tested phase.
+    /// The point at which the operation stopped before the tested phase.
     pub stop: Option<usize>,
     pub points: Vec<CallPoint>,
-    /// Its final state.
+    /// The final state of the operation without faults.
     pub outcome: OpState,
     pub effects: BTreeMap<String, Effects>,
     /// The state before the operation.
@@ -80,7 +80,7 @@ impl MatrixRow {
         }
     }
 
-    /// Whether the point belongs to STARTING, when nothing has been created.
+    /// Whether the point belongs to STARTING: no object has been created yet.
     pub fn is_starting(&self, point: usize) -> bool {
         let is_planned = |point: &CallPoint| point.call == "store_plan";
         self.points.iter().position(is_planned).is_some_and(|planned| point <= planned)
@@ -91,13 +91,13 @@ impl MatrixRow {
         match fault {
             Fault::Refused | Fault::FailsAlways | Fault::PanicsAlways => Some(true),
             // A cancel request that exists when the inventory is read or a step begins takes effect. During the last
-            // step it may be too late; after the last write it is.
+            // step the request may be too late; after the last write it is always too late.
             Fault::Cancelled(_) | Fault::CancelledAndKilled(_) => {
-                let looks = |point: &CallPoint| {
+                let checks_cancel = |point: &CallPoint| {
                     ["resources", "store_plan", "renew", "record_intent"].contains(&point.call.as_str())
                 };
-                let last_look = self.points.iter().rposition(looks).unwrap();
-                if point <= last_look { Some(true) } else { (point + 1 == self.points.len()).then_some(false) }
+                let last_check = self.points.iter().rposition(checks_cancel).unwrap();
+                if point <= last_check { Some(true) } else { (point + 1 == self.points.len()).then_some(false) }
             }
             _ => Some(false),
         }
@@ -144,10 +144,10 @@ impl MatrixRow {
         for (index, point) in self.points.iter().enumerate() {
             for (fault, task) in FAULTS {
                 let possible = task != Task::Rollback || self.operation.can_roll_back();
-                let asked_for = task == Task::Retry || !self.is_starting(index);
+                let is_requested = task == Task::Retry || !self.is_starting(index);
                 let deciding = index <= decision && FAULTS_WHILE_DECIDING.contains(&fault);
                 let tested = self.operation.phase != Phase::Unattended || deciding;
-                if possible && asked_for && tested && is_possible(fault, task, point) {
+                if possible && is_requested && tested && is_possible(fault, task, point) {
                     cases.push((index, fault, task));
                 }
             }
@@ -183,7 +183,7 @@ impl Operation {
         op
     }
 
-    /// The task that starts the tested phase, and continues it.
+    /// The task that starts the tested phase, and continues the operation after a stop.
     pub fn task(&self) -> Task {
         if self.phase == Phase::Rollback { Task::Rollback } else { Task::Retry }
     }

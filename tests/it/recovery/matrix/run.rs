@@ -95,7 +95,7 @@ impl<'a> OperationRun<'a> {
                         && op.unattended == Some(UNATTENDED)
                         && self.environment.is_overdue;
                     if op.state == OpState::FailedTemp && !is_overdue {
-                        assert_eq!(op.cancel, None, "a cancel request has taken effect or comes too late");
+                        assert_eq!(op.cancel, None, "no cancel request is pending at the end");
                         self.stops.push(op.error.clone().unwrap());
                     }
                     if op.state.is_running() || is_overdue {
@@ -184,7 +184,7 @@ impl<'a> OperationRun<'a> {
         let before = written(self.environment).await;
         for process in held {
             process.resume();
-            // It claims other work, or ends if it was told to shut down before the pause.
+            // The conductor claims other work, or ends if a shutdown was requested before the pause.
             while !matches!(self.events.recv().await.unwrap(), ProcessEvent::Idle | ProcessEvent::Stopped) {}
         }
         assert_eq!(written(self.environment).await, before, "a conductor without a lease has changed something");
