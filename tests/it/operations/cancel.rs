@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use gybe::clock::{Clock as _, System};
 use gybe::conductor::cancel::Cancel;
-use gybe::conductor::run::{Conclusion, Execution};
+use gybe::conductor::execution::{Conclusion, Execution};
 use gybe::conductor::{Conductor, ConductorConfig};
 use gybe::domain::evidence::{EVIDENCE, Evidence};
 use gybe::domain::instance::{InstantiatedVnfInfo, VnfState};
