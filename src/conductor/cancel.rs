@@ -1,8 +1,8 @@
 //! A cancel request (SOL003 clause 5.4.17) for the operation that a conductor works on.
 //!
-//! [`super::lease`] gets it from the store and passes it on here. [`super::steps`] looks before each request to the VIM and
-//! ends its wait for readiness; [`super::run`] looks before each step. A GRACEFUL request lets a removal under way go on until
-//! the objects are gone; a FORCEFUL one ends it.
+//! [`super::lease`] reads the request from the store and records it here. [`super::steps`] checks for a cancel request before each
+//! request to the VIM, and stops waiting for readiness when there is one. [`super::run`] checks before each step. After a GRACEFUL
+//! request, a removal in progress continues until the objects are gone; a FORCEFUL request ends the removal.
 
 use std::time::Duration;
 
@@ -10,40 +10,40 @@ use tokio_util::sync::CancellationToken;
 
 use crate::domain::op_occ::CancelMode;
 
-/// The time that requests under way have to end after a FORCEFUL cancel request. Their effects must be recorded, so that
-/// rolling back finds what they made. A request that the API server does not answer in this time is given up.
+/// The time that requests in progress have to end after a FORCEFUL cancel request. Their effects must be recorded, so that a
+/// rollback finds the objects that they created. Requests without a response after this time are abandoned.
 const FORCEFUL_GRACE: Duration = Duration::from_secs(2);
 
 /// The cancel request of an operation, as soon as there is one.
 #[derive(Debug, Default)]
 pub struct Cancel {
-    asked: CancellationToken,
-    forced: CancellationToken,
+    requested: CancellationToken,
+    forceful: CancellationToken,
 }
 
 impl Cancel {
-    /// Records a request. After a FORCEFUL one, a GRACEFUL one changes nothing.
-    pub fn ask(&self, mode: CancelMode) {
+    /// Records a request. A GRACEFUL request after a FORCEFUL one changes nothing.
+    pub fn record(&self, mode: CancelMode) {
         if mode == CancelMode::Forceful {
-            self.forced.cancel();
+            self.forceful.cancel();
         }
-        self.asked.cancel();
+        self.requested.cancel();
     }
 
     /// The pending request.
     pub fn pending(&self) -> Option<CancelMode> {
-        let mode = if self.forced.is_cancelled() { CancelMode::Forceful } else { CancelMode::Graceful };
-        self.asked.is_cancelled().then_some(mode)
+        let mode = if self.forceful.is_cancelled() { CancelMode::Forceful } else { CancelMode::Graceful };
+        self.requested.is_cancelled().then_some(mode)
     }
 
-    /// Ends once there is a request. Both modes end waiting.
-    pub async fn asked(&self) {
-        self.asked.cancelled().await;
+    /// Completes when there is a request, in either mode.
+    pub async fn requested(&self) {
+        self.requested.cancelled().await;
     }
 
-    /// Ends once requests under way must be given up; never in GRACEFUL mode.
-    pub async fn cut_off(&self) {
-        self.forced.cancelled().await;
+    /// Completes when requests in progress must be abandoned: [`FORCEFUL_GRACE`] after a FORCEFUL request.
+    pub async fn forceful_grace_over(&self) {
+        self.forceful.cancelled().await;
         tokio::time::sleep(FORCEFUL_GRACE).await;
     }
 }

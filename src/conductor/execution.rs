@@ -1,4 +1,4 @@
-//! A claimed operation and the conclusion of working on it: what the files of this folder pass to each other.
+//! A claimed operation, and the conclusion of a run of it. The files of this folder pass both to each other.
 
 use crate::conductor::Conductor;
 use crate::conductor::cancel::Cancel;
@@ -24,7 +24,7 @@ pub struct Execution<'a> {
     pub op: VnfLcmOpOcc,
     /// Its VNF instance.
     pub instance: VnfInstance,
-    /// Its plan, once it has one.
+    /// The plan of the operation; `None` in STARTING.
     pub plan: Option<Plan>,
     /// Steps of the current direction that are done.
     pub steps_done: usize,
@@ -32,9 +32,9 @@ pub struct Execution<'a> {
     pub attempt: u32,
     /// Whether the inventory was empty when the operation was claimed; false until it is read.
     pub inventory_was_empty: bool,
-    /// Objects whose intents were stored together with the plan, and that no request was sent for yet.
+    /// Objects whose intents were stored together with the plan, before any request for the objects.
     pub stored_intents: Vec<ObjectKey>,
-    /// The grant that it waits for.
+    /// The grant that the operation waits for.
     pub pending_grant: Option<PendingGrant>,
 }
 
@@ -42,23 +42,23 @@ pub struct Execution<'a> {
 pub enum Conclusion {
     /// The operation enters another state.
     End {
-        /// The state, and what else changes.
+        /// The new state and the other changes.
         outcome: Box<OperationOutcome>,
-        /// The operation as it was before.
+        /// The operation before the change.
         record: OpRecord,
     },
     /// The operation is postponed.
     Postpone {
-        /// How it changes.
+        /// The change of the op occurrence.
         update: Update,
-        /// The error, if the update replaces the present one.
+        /// The error, if the update replaces the stored error.
         error: Option<Problem>,
     },
     /// The operation waits for a grant.
     AwaitGrant {
-        /// How it changes.
+        /// The change of the op occurrence.
         update: Update,
-        /// Where the grant will be.
+        /// Where the NFVO will publish the grant.
         pending: PendingGrant,
     },
     /// Another conductor has the operation: this one writes nothing more.

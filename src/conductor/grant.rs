@@ -1,9 +1,9 @@
-//! STARTING where an NFVO grants operations (SOL003 clause 9): requests a Grant after planning and applies it.
+//! STARTING if an NFVO grants operations (SOL003 clause 9): requests a Grant after planning, and applies the Grant.
 //!
-//! No worker waits for a Grant that the NFVO decides later: the store keeps where it will be, the operation is postponed, and
-//! the process that claims it next looks for the Grant. A process that is killed between request and write requests again;
-//! the NFVO sees the same operation twice, which the standard allows. Once there is a stored plan, no Grant is requested any
-//! more: a retry goes on with the present one.
+//! No worker waits for a Grant that the NFVO decides later. The store keeps the URI of the Grant, the operation is postponed, and
+//! the process that claims the operation next polls the URI. A process that is killed between request and write requests again;
+//! the NFVO sees the same operation twice, which the standard allows. Gybe requests no Grant for an operation with a
+//! stored plan: a retry uses the earlier Grant.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,16 +21,16 @@ use crate::domain::resource::Resource;
 use crate::infra::Scope;
 use crate::lcm::grant::{apply, request};
 use crate::nfvo::{GrantDecision, Nfvo, NfvoError};
-use crate::store::Granted;
+use crate::store::GrantedChange;
 
-/// How operations are granted.
+/// The NFVO that grants operations, and the limits of an exchange.
 #[derive(Clone)]
 pub struct Granting {
-    /// The NFVO that grants them.
+    /// The client for the NFVO.
     pub nfvo: Arc<dyn Nfvo>,
-    /// The edition of the API that links in requests lead to.
+    /// The edition of the API in the links of requests.
     pub edition: Edition,
-    /// Scheme, host and port of these links, without a slash at the end.
+    /// Scheme, host and port of these links, without a trailing slash.
     pub base_url: String,
     /// The longest time from the acceptance of an operation to its Grant.
     pub patience: Duration,
@@ -39,7 +39,7 @@ pub struct Granting {
     pub head_start: Duration,
 }
 
-/// The shortest and the longest pause before the next look for a Grant, whatever the NFVO says.
+/// The shortest and the longest pause between two polls of a Grant, whatever the NFVO says.
 const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(60)];
 /// The longest pause if the NFVO names none.
 const LONGEST_OWN_PAUSE: Duration = Duration::from_secs(10);
@@ -55,7 +55,7 @@ impl Execution<'_> {
         scope: &mut Option<Scope>,
         inventory: &[Resource],
         interrupted: &CancellationToken,
-    ) -> Result<(Plan, Vec<Resource>, Granted), StepError> {
+    ) -> Result<(Plan, Vec<Resource>, GrantedChange), StepError> {
         let (mut planned, asked, decision) = if let Some(PendingGrant { uri, asked }) = self.pending_grant.clone() {
             (None, asked, self.answer(granting.nfvo.poll_grant(&uri), interrupted).await?)
         } else {
@@ -89,20 +89,20 @@ impl Execution<'_> {
         }
         let (plan, resources) = match planned {
             Some(planned) => planned,
-            // The cluster may have changed while the NFVO decided: the plan is for its present state.
+            // The cluster may have changed while the NFVO decided, so plan again for its present state.
             None => self.planned(scope.as_ref(), inventory).await?,
         };
         let grant = GrantReference { id: grant.id, uri };
-        Ok((plan, resources, Granted { grant, instance: changes.instance }))
+        Ok((plan, resources, GrantedChange { grant, instance: changes.instance }))
     }
 
-    /// Waits until this long after the acceptance of the operation.
+    /// Waits until the time since the acceptance of the operation is at least this long.
     async fn wait_until(&self, head_start: Duration, interrupted: &CancellationToken) -> Result<(), StepError> {
         let left = head_start.saturating_sub(self.waited()).min(head_start);
         tokio::select! {
             biased;
             () = interrupted.cancelled() => Err(StepError::Interrupted),
-            () = self.cancel.asked() => Err(StepError::Cancelled),
+            () = self.cancel.requested() => Err(StepError::Cancelled),
             () = tokio::time::sleep(left) => Ok(()),
         }
     }
@@ -121,13 +121,13 @@ impl Execution<'_> {
         tokio::select! {
             biased;
             () = interrupted.cancelled() => Err(StepError::Interrupted),
-            // Nothing was made yet that must be recorded.
-            () = self.cancel.asked() => Err(StepError::Cancelled),
+            // Nothing was created yet that must be recorded.
+            () = self.cancel.requested() => Err(StepError::Cancelled),
             decision = exchange => decision.map_err(StepError::from),
         }
     }
 
-    /// The time until the next look for the Grant.
+    /// The time until the next poll of the Grant.
     fn pause(&self, patience: Duration, retry_after: Option<Duration>) -> Result<Duration, StepError> {
         let waited = self.waited();
         let left = patience.saturating_sub(waited);

@@ -11,16 +11,24 @@ use tracing::Instrument as _;
 use crate::conductor::cancel::Cancel;
 use crate::store::{Lease, LeaseStore, StoreError};
 
-/// Renews `lease` until `done`. Interrupts the operation when the lease is lost, or when it could not be renewed for two
-/// thirds of `ttl` by the monotonic clock. The interrupt drops requests under way and their connections. Requests that an API
-/// server is working on already have the remaining third to take effect, before another conductor begins. Kubernetes can't
-/// check the epoch of a lease; this bound is its fence.
+/// Renewals in the lifetime of a lease: a few may fail before the lease expires.
+const RENEWALS_PER_LEASE: u32 = 6;
+
+/// The time without a renewal, by the monotonic clock, after which an operation is interrupted: two thirds of `ttl`. The
+/// interrupt drops requests in progress and their connections. Requests that an API server already works on have the remaining
+/// third to take effect, before another conductor begins. Kubernetes cannot check the epoch of a lease; this bound is its fence.
+fn longest_without_renewal(ttl: Duration) -> Duration {
+    ttl * 2 / 3
+}
+
+/// Renews `lease` [`RENEWALS_PER_LEASE`] times per `ttl` until `done`. Interrupts the operation when the lease is lost or was not
+/// renewed for [`longest_without_renewal`].
 ///
-/// Passes a cancel request on to `cancel`. `cancels` is the signal of the store that there are requests: it triggers a
-/// renewal, which says whether one is for this operation.
+/// Passes a cancel request on to `cancel`. The store signals on `cancels` that some operation has a cancel request. The signal
+/// triggers a renewal, which returns the request if it is for this operation.
 ///
 /// Returns whether the lease is still held.
-pub async fn keep(
+pub async fn renew_until_done(
     store: Arc<dyn LeaseStore>,
     lease: &Lease,
     ttl: Duration,
@@ -29,15 +37,15 @@ pub async fn keep(
     interrupted: &CancellationToken,
     done: &CancellationToken,
 ) -> bool {
-    let mut deadline = Instant::now() + ttl * 2 / 3;
+    let mut deadline = Instant::now() + longest_without_renewal(ttl);
     loop {
         tokio::select! {
             () = done.cancelled() => return true,
             Ok(()) = cancels.changed() => {}
-            () = tokio::time::sleep(ttl / 6) => {}
+            () = tokio::time::sleep(ttl / RENEWALS_PER_LEASE) => {}
         }
-        // In a task of its own: a database that stops answering may keep it waiting past the deadline, and a call of the
-        // store must run to its end.
+        // The renewal has its own task. A database that stops answering may delay it past the deadline, and a call of the store
+        // must run to its end.
         let begun = Instant::now();
         let renewal = tokio::spawn({
             let (store, lease) = (Arc::clone(&store), Lease { op: lease.op, epoch: lease.epoch });
@@ -45,7 +53,7 @@ pub async fn keep(
         });
         let renewed = match tokio::time::timeout_at(deadline, renewal).await {
             Ok(Ok(Ok(requested))) => {
-                requested.into_iter().for_each(|mode| cancel.ask(mode));
+                requested.into_iter().for_each(|mode| cancel.record(mode));
                 true
             }
             Ok(Ok(Err(StoreError::LeaseLost))) => {
@@ -60,7 +68,7 @@ pub async fn keep(
             Ok(Err(_)) | Err(_) => false,
         };
         if renewed {
-            deadline = begun + ttl * 2 / 3;
+            deadline = begun + longest_without_renewal(ttl);
         } else if Instant::now() >= deadline {
             tracing::error!(op.id = %lease.op, "operation {} is interrupted: its lease may have expired", lease.op);
             interrupted.cancel();

@@ -2,13 +2,13 @@
 //!
 //! [`Conductor::run`] sleeps until the store wakes it or something is due, claims a few operations and runs each in a task of
 //! its own under a lease ([`lease`]). An operation does what its stored plan says: [`run`] replays the plan from the first
-//! step that is not done, [`steps`] does one step, [`outcome`] says what the instance is afterwards, [`persist`] writes the
-//! conclusion. [`cancel`] holds a cancel request, [`grant`] requests a grant from an NFVO before anything is made,
-//! [`unattended`] ends operations that nobody decides about. What each event does to an op occurrence is decided in
-//! [`crate::domain::transition`].
+//! step that is not done, [`steps`] does one step, [`outcome`] determines the new instance, [`persist`] writes the
+//! conclusion. [`cancel`] holds a cancel request, [`grant`] requests a grant from an NFVO before anything is created,
+//! [`unattended`] ends operations that nobody decides about. [`crate::domain::transition`] decides how each event changes an op
+//! occurrence.
 //!
 //! A conductor may be killed anywhere: its lease expires (on SQLite it is void when the process starts again) and the next
-//! claim goes on with the same step. So steps may run twice, and are safe to. A panic counts as a failed attempt.
+//! claim continues with the same step. So a step may run twice, and it is safe to run a step twice. A panic counts as a failed attempt.
 
 pub mod cancel;
 pub mod execution;
@@ -43,7 +43,7 @@ use crate::traces::{self, TRACES};
 pub struct ConductorConfig {
     /// The owner of its leases: unique among the running processes.
     pub owner: String,
-    /// The most operations it works on at once.
+    /// The most operations that it runs concurrently.
     pub max_operations: usize,
     /// A lease expires if it is not renewed for this long.
     pub lease_ttl: Duration,
@@ -163,7 +163,7 @@ impl Conductor {
         let interrupted = stop.child_token();
         let done = CancellationToken::new();
         let cancel = Cancel::default();
-        op.cancel.into_iter().for_each(|mode| cancel.ask(mode));
+        op.cancel.into_iter().for_each(|mode| cancel.record(mode));
         let execution = execution::Execution {
             conductor: self,
             lease: &lease,
@@ -183,7 +183,7 @@ impl Conductor {
             conclusion
         };
         let ttl = self.settings.lease_ttl;
-        let kept = lease::keep(self.store.clone(), &lease, ttl, cancels, &cancel, &interrupted, &done);
+        let kept = lease::renew_until_done(self.store.clone(), &lease, ttl, cancels, &cancel, &interrupted, &done);
         let (conclusion, kept) = tokio::join!(work, kept);
         if !kept {
             return;

@@ -1,4 +1,4 @@
-//! The outcome of an operation whose steps are all done: the state it enters and the instance from then on.
+//! The outcome of an operation whose steps are all done: the state that the operation enters, and the new instance.
 
 use serde_json::{Map, Value};
 
@@ -15,10 +15,10 @@ use crate::domain::transition::OpEvent;
 use crate::infra::{ObservedResources, PodSnapshot, Scope};
 use crate::store::OperationOutcome;
 
-/// The outcome of `execution`, all steps of which are done. `pods` are those that the last step has shown.
+/// The outcome of `execution`, all steps of which are done. `pods` are those that the last step waited for.
 ///
 /// # Errors
-/// The cluster or the store does not say what the instance is now.
+/// The cluster or the store cannot be read.
 pub async fn succeeded(
     execution: &Execution<'_>,
     scope: Option<&Scope>,
@@ -79,7 +79,7 @@ async fn changed(
     let mut info = info(execution, plan, before)?;
     info.vnfcs = vnfcs;
     info.storages = storages;
-    // Rolling back leaves the instance unchanged.
+    // A rollback leaves the instance unchanged.
     if execution.op.state == OpState::Processing {
         if matches!(execution.op.operation, LcmOperation::Instantiate | LcmOperation::ChangeVnfpkg) {
             merge_attributes(&mut instance, &execution.op.params);
@@ -109,7 +109,7 @@ fn info(
     before: Option<InstantiatedVnfInfo>,
 ) -> Result<InstantiatedVnfInfo, StepError> {
     let missing = || StepError::Permanent(Problem::conflict("the VNF instance is NOT_INSTANTIATED"));
-    // Rolling back leaves all of it unchanged.
+    // A rollback leaves these attributes unchanged.
     if execution.op.state != OpState::Processing {
         return before.ok_or_else(missing);
     }

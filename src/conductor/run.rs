@@ -1,4 +1,4 @@
-//! Runs one claimed operation, from where its record stands to the next state, or until it is postponed.
+//! Runs one claimed operation from its next step until it enters another state or is postponed.
 
 use std::panic::AssertUnwindSafe;
 
@@ -31,9 +31,9 @@ use crate::traces::TRACES;
 /// What a run learned of the cluster before it stopped.
 #[derive(Default)]
 struct ClusterFindings {
-    /// The inventory, as the store has it.
+    /// The inventory in the store.
     inventory: Vec<Resource>,
-    /// What the cluster shows of the causes of an error, if it was asked.
+    /// The evidence of the causes of an error; empty if it was not collected.
     evidence: Evidence,
 }
 
@@ -45,13 +45,13 @@ impl Execution<'_> {
         if let Some(outcome) = unattended::outcome(&self) {
             return self.end(outcome);
         }
-        // A panic leaves the same behind as a kill, in the store and in the cluster: the steps are safe to run again.
+        // A panic leaves the store and the cluster in the same state as a kill, so it is safe to run the steps again.
         let mut findings = ClusterFindings::default();
         match AssertUnwindSafe(self.work(&mut findings, interrupted)).catch_unwind().await {
             Ok(Ok(outcome)) => self.end(outcome),
             Ok(Err(StepError::Store(StoreError::LeaseLost))) => Conclusion::LeaseLost,
             Ok(Err(error)) => self.conclude(error, findings).await,
-            // It counts as a failed attempt: the next one may meet other circumstances.
+            // A panic counts as a failed attempt: the next attempt may meet other circumstances.
             Err(panic) => self.conclude(StepError::Retryable(internal(&Panic::of(&*panic))), findings).await,
         }
     }
@@ -75,7 +75,7 @@ impl Execution<'_> {
                 attempts = self.attempt,
             )));
         }
-        // The request arrived while no conductor worked on the operation.
+        // The cancel request arrived while no conductor worked on the operation.
         if self.cancel.pending().is_some() {
             return Err(StepError::Cancelled);
         }
@@ -112,7 +112,7 @@ impl Execution<'_> {
         outcome::succeeded(self, scope, plan, &findings.inventory, pods).await
     }
 
-    /// Does the remaining steps. Returns the pods that the last one has shown, if it did.
+    /// Does the remaining steps. Returns the pods that the last step waited for, if any.
     async fn steps(
         &mut self,
         plan: &Plan,
@@ -121,7 +121,12 @@ impl Execution<'_> {
         interrupted: &CancellationToken,
     ) -> Result<PodSnapshot, StepError> {
         let backward = self.op.state == OpState::RollingBack;
-        let steps = if backward { plan.backward.as_deref().unwrap_or_default() } else { &plan.forward };
+        let steps = match (backward, &plan.backward) {
+            (false, _) => &plan.forward,
+            (true, Some(steps)) => steps,
+            // `can_roll_back` and the plan contradict each other. ROLLED_BACK without a step would hide it.
+            (true, None) => return Err(StepError::Permanent(self.no_rollback_steps())),
+        };
         let (conductor, lease, cancel) = (self.conductor, self.lease, self.cancel);
         let stored_intents = std::mem::take(&mut self.stored_intents);
         let keeps_rows = backward && self.op.operation == LcmOperation::Instantiate;
@@ -148,7 +153,8 @@ impl Execution<'_> {
                 span.record("otel.status_code", "ERROR");
             })?;
             self.steps_done = index + 1;
-            // The next step has attempts of its own. What follows the last step shares its attempts, and may run again with it.
+            // The next step starts with attempt 0. The work after the last step shares the attempts of that step, and may run again
+            // with it.
             if !is_last {
                 self.attempt = 0;
             }
@@ -156,13 +162,13 @@ impl Execution<'_> {
         Ok(runner.pods)
     }
 
-    /// Whether `error` ends PROCESSING. If so, the objects that show its causes are all still there.
+    /// Whether `error` ends PROCESSING. If so, the objects that show the causes all still exist.
     fn stops_processing(&self, error: &StepError) -> bool {
         let stops = || transition(&self.record(), event(error)).is_ok_and(|update| update.changes_state());
         self.op.state == OpState::Processing && matches!(error, StepError::Vim(_) | StepError::Permanent(_)) && stops()
     }
 
-    /// What the cluster shows of the causes of an error.
+    /// Collects evidence of the causes of an error.
     async fn evidence(
         &self,
         scope: &Scope,
@@ -171,26 +177,26 @@ impl Execution<'_> {
     ) -> Result<Evidence, StepError> {
         tokio::select! {
             biased;
-            // The conductor that goes on meets the same error and asks then.
+            // The conductor that continues meets the same error and collects the evidence then.
             () = interrupted.cancelled() => Err(StepError::Interrupted),
             evidence = self.conductor.driver.evidence(scope, inventory) => Ok(evidence),
         }
     }
 
-    /// The error of the VIM and its evidence as callers may see it and logs may have it: bounded, and without secrets.
+    /// The error of the VIM with its evidence, bounded and without secrets, for callers and logs.
     async fn explain(&self, error: InfraError, findings: ClusterFindings) -> Problem {
         let ClusterFindings { inventory, evidence } = findings;
         let problem = Problem::from(error);
         // Terminating pods may still show secrets from before the operation, new pods those of the plan.
         let rows = inventory.iter().chain(self.plan.iter().flat_map(Plan::rows));
         let secrets: Vec<Resource> = rows.filter(|row| is_secret(row)).cloned().collect();
-        // The secrets may have megabytes.
-        let explained = blocking(move || Ok(evidence.explain(problem, &Mask::of(&secrets))));
+        // Masking runs on a blocking thread, because the secrets may have megabytes.
+        let explained = blocking(move || Ok(evidence.attach_to(problem, &Mask::of(&secrets))));
         explained.await.unwrap_or_else(|fault| fault)
     }
 
-    /// STARTING: plans, checks, asks for a grant if an NFVO gives grants, and stores the plan. Updates `inventory` to what the
-    /// store has then.
+    /// STARTING: plans, checks, requests a grant if an NFVO grants operations, and stores the plan. Updates `inventory` to the stored
+    /// rows.
     async fn start(
         &mut self,
         scope: &mut Option<Scope>,
@@ -208,8 +214,7 @@ impl Execution<'_> {
                 (plan, resources, Some(granted))
             }
         };
-        // The first step follows at once: the intents of its objects need no write of their own. Rows that exist keep their
-        // state.
+        // The first step follows immediately, so the intents of its objects are stored with the plan. Existing rows keep their state.
         if let Some(Step::Apply { objects }) = plan.forward.first().filter(|_| inventory.is_empty()) {
             let first = resources.iter_mut().filter(|row| objects.contains(&row.key));
             first.for_each(|row| row.state = ResourceState::Intent);
@@ -231,7 +236,7 @@ impl Execution<'_> {
             self.op.grant = Some(granted.grant);
         }
         self.plan = Some(plan);
-        // Rows that exist keep state and position. Without any, the inventory is what was planned.
+        // Existing rows keep state and position. Without existing rows, the inventory consists of the planned rows.
         match (inventory.is_empty(), resources.is_empty()) {
             (_, true) => {}
             (true, _) => *inventory = resources,
@@ -251,7 +256,7 @@ impl Execution<'_> {
         Ok(planner.plan().await?)
     }
 
-    /// Where the VNF is; `None` for an operation that does nothing there, and while the grant is still to name the VIM.
+    /// The location of the VNF. `None` for an operation that needs no cluster, and until the grant names the VIM.
     pub(super) async fn scope(&self) -> Result<Option<Scope>, StepError> {
         let is_open = self.instance.home().is_none() && self.conductor.granting.is_some();
         if self.op.operation == LcmOperation::ModifyInfo || is_open {
@@ -288,7 +293,7 @@ impl Execution<'_> {
             StepError::GrantPending { pending: None, .. } | StepError::Interrupted => {
                 return Conclusion::Postpone { update, error: None };
             }
-            // An error that outlasts all attempts lies in the data, not in the database, which recorded the attempts.
+            // The database recorded all attempts, so an error in each of them has its cause in the data, not in the database.
             StepError::Store(error) => internal(&error),
             StepError::Cancelled => self.cancelled(),
             StepError::Vim(error) => self.explain(error, findings).await,
@@ -298,7 +303,7 @@ impl Execution<'_> {
             tracing::warn!(op.id = %op, attempt = self.attempt, "operation {op} is postponed: {}", problem.detail);
             return Conclusion::Postpone { update, error: Some(problem) };
         }
-        // The evidence that led to rolling back stays visible when rolling back stops, too.
+        // The evidence of the error before the rollback stays visible when the rollback stops, too.
         let is_rolling_back = self.op.state == OpState::RollingBack;
         let evidence = self.op.error.as_ref().filter(|_| is_rolling_back).and_then(|error| error.extra.get(EVIDENCE));
         let problem = match evidence {
@@ -314,13 +319,21 @@ impl Execution<'_> {
         })
     }
 
+    fn no_rollback_steps(&self) -> Problem {
+        problem!(
+            ProblemType::Internal,
+            "the plan of this {operation} has no rollback steps: retry the operation or fail it",
+            operation = self.op.operation.as_str(),
+        )
+    }
+
     /// Why a cancelled operation stopped.
     fn cancelled(&self) -> Problem {
         let mode = self.cancel.pending().unwrap_or(CancelMode::Graceful).as_str();
         let progress = match (self.op.state, self.steps_done) {
-            (OpState::Starting, _) => "before anything was made".to_owned(),
-            (OpState::RollingBack, 0) => "before its first step on the way back was done".to_owned(),
-            (OpState::RollingBack, done) => format!("after step {done} on the way back"),
+            (OpState::Starting, _) => "before anything was created".to_owned(),
+            (OpState::RollingBack, 0) => "before its first rollback step was done".to_owned(),
+            (OpState::RollingBack, done) => format!("after rollback step {done}"),
             (_, 0) => "before its first step was done".to_owned(),
             (_, done) => format!("after step {done} of its plan"),
         };

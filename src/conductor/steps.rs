@@ -1,7 +1,8 @@
 //! Does one step of a plan and records it.
 //!
-//! The objects of a step are worked on together. Their rows say `Intent` before a request that may make an object, and
-//! `Present` or `Planned` after its answer, so that the conductor that goes on after a crash knows which objects may exist.
+//! The runner sends the requests for the objects of a step concurrently. The row of an object says `Intent` before a request that
+//! may create the object, and `Present` or `Planned` after the response. So the conductor that continues after a crash knows which
+//! objects may exist.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -26,21 +27,21 @@ use crate::store::{Checkpoint, Lease, StoreError};
 pub enum StepError {
     /// An error of the VIM. Its text may contain secrets.
     Vim(InfraError),
-    /// It may work later.
+    /// Another attempt may succeed.
     Retryable(Problem),
-    /// It fails again unless somebody changes something.
+    /// Another attempt fails too, unless somebody changes something.
     Permanent(Problem),
     /// The store failed, or the lease is lost.
     Store(StoreError),
-    /// The lease is lost or the process stops: another conductor goes on from here.
+    /// The lease is lost or the process stops: another conductor continues with the same step.
     Interrupted,
     /// A cancel request takes effect.
     Cancelled,
     /// The NFVO has not decided on the grant yet.
     GrantPending {
-        /// The conductor looks for the grant again after this delay.
+        /// A conductor polls the grant again after this delay.
         retry_after: Duration,
-        /// Where the grant will be; `None` if that is stored already.
+        /// Where the NFVO will publish the grant; `None` if the store has it already.
         pending: Option<PendingGrant>,
     },
 }
@@ -57,7 +58,7 @@ impl From<StoreError> for StepError {
     }
 }
 
-/// Requests to one cluster at once, for one operation.
+/// The most concurrent requests to a cluster for one operation.
 const CONCURRENCY: usize = 16;
 
 /// Runs the steps of one operation over its inventory.
@@ -66,30 +67,32 @@ pub struct Steps<'a> {
     pub conductor: &'a Conductor,
     /// The right to write.
     pub lease: &'a Lease,
-    /// Ends waiting for the cluster. Calls of the store always run to their end.
+    /// Interrupts requests to the cluster. Calls of the store always run to their end.
     pub interrupted: &'a CancellationToken,
     /// The cancel request, as soon as there is one.
     pub cancel: &'a Cancel,
     /// The operation as the store has it.
     pub record: OpRecord,
-    /// Whether the rows of removed objects stay: when an INSTANTIATE is rolled back, as its rows came with its plan and a retry
-    /// may make the objects again.
+    /// Whether the rows of removed objects stay. They do in the rollback of an INSTANTIATE, because the plan brought the rows and a
+    /// retry may create the objects again.
     pub keeps_rows: bool,
     /// Where the objects are.
     pub scope: &'a Scope,
     /// The inventory, as the store has it.
     pub inventory: &'a mut Vec<Resource>,
-    /// Intents of the first step that were stored with the plan just now: no request was sent yet, the lease is fresh.
+    /// The objects of the first step, if their intents were just stored with the plan: no request was sent yet, and the lease is
+    /// fresh.
     pub stored_intents: Vec<ObjectKey>,
-    /// The pods as the last step has shown them; none after a step that may have changed them.
+    /// The pods that the last step waited for; empty after a step that may have changed pods.
     pub pods: PodSnapshot,
 }
 
 impl Steps<'_> {
-    /// Does step `index` and records it. Of the last step only changes of objects are recorded: the outcome says that it is done.
+    /// Does step `index` and records it. For the last step it records only changes of objects; the outcome records that the step is
+    /// done.
     ///
     /// # Errors
-    /// [`StepError`]. The finished part of the step is recorded, the step is not.
+    /// [`StepError`]. The finished part of the step is recorded; the step does not count as done.
     pub async fn run(&mut self, index: usize, step: &Step, is_last: bool) -> Result<(), StepError> {
         let conductor = self.conductor;
         self.pods = PodSnapshot::default();
@@ -116,7 +119,7 @@ impl Steps<'_> {
                 self.pods = tokio::select! {
                     biased;
                     () = self.interrupted.cancelled() => return Err(StepError::Interrupted),
-                    () = self.cancel.asked() => return Err(StepError::Cancelled),
+                    () = self.cancel.requested() => return Err(StepError::Cancelled),
                     ready = ready => ready?,
                 };
                 if is_last { Ok(()) } else { self.record(done).await }
@@ -127,7 +130,7 @@ impl Steps<'_> {
                 let gone = conductor.driver.delete_pods(self.scope, pods, timeout);
                 let gone = self.answers(stream::once(gone)).await?.pop();
                 gone.ok_or(StepError::Cancelled)??;
-                // The row of a bare pod knows it by its uid, and another one is made in its place.
+                // The row of a bare pod has the uid of the deleted pod, and a later step creates a new pod.
                 let is_gone = |row: &&Resource| matches!(&row.state, ResourceState::Present { uid, .. } if pods.iter().any(|pod| pod.uid == *uid));
                 let gone = self.inventory.iter().filter(is_gone);
                 let states = gone.map(|row| (row.key.clone(), ResourceState::Planned)).collect();
@@ -150,12 +153,12 @@ impl Steps<'_> {
         }
     }
 
-    /// Renews the lease before the cluster is changed. A conductor that was held up until its lease expired finds out here, and
-    /// a cancel request whose signal was lost is found, too.
+    /// Renews the lease before a change of the cluster. So a conductor that was delayed until its lease expired stops here, and a
+    /// cancel request whose signal was lost takes effect.
     async fn renew_lease(&self) -> Result<(), StepError> {
-        let asked = self.conductor.store.renew(self.lease, self.conductor.settings.lease_ttl).await?;
-        asked.map_or(Ok(()), |mode| {
-            self.cancel.ask(mode);
+        let requested = self.conductor.store.renew(self.lease, self.conductor.settings.lease_ttl).await?;
+        requested.map_or(Ok(()), |mode| {
+            self.cancel.record(mode);
             Err(StepError::Cancelled)
         })
     }
@@ -172,7 +175,7 @@ impl Steps<'_> {
     }
 
     /// The rows of `wanted` to apply, with the states of their objects. The inventory keeps the old row of an object until the
-    /// object is as wanted.
+    /// object matches the new row.
     fn unmade(&self, wanted: &[Resource]) -> Vec<Resource> {
         let with_state = |row: &Resource| match change::find(self.inventory, &row.key) {
             Some(now) if change::is_unchanged_job(now, row) => None,
@@ -199,8 +202,8 @@ impl Steps<'_> {
         } else if !has_stored_intents
             && let Some(mode) = store.record_intent(self.lease, settings.lease_ttl, &absent, &added).await?
         {
-            // No request is sent then, and the rows are `Planned` again or removed.
-            self.cancel.ask(mode);
+            // The operation is cancelled: the runner sends no request, and the rows become `Planned` again or are removed.
+            self.cancel.record(mode);
         }
         self.inventory.extend(added.iter().cloned());
         let answers = self.ensure(rows).await?;
@@ -208,7 +211,7 @@ impl Steps<'_> {
             .into_iter()
             .partition(|(_, answer)| matches!(answer, Some(Err(error)) if error.kind == InfraErrorKind::Gone));
         if !gone.is_empty() {
-            // Somebody deleted the objects. They get new uids: the recorded ones are removed first.
+            // Somebody deleted the objects. They will get new uids, so first remove the recorded uids.
             let keys: Vec<ObjectKey> = gone.iter().filter_map(|(row, _)| self.known(&row.key)).cloned().collect();
             let states = keys.iter().map(|key| (key.clone(), ResourceState::Intent)).collect();
             self.record(StepChanges { steps_done: index, states, ..StepChanges::default() }).await?;
@@ -231,7 +234,7 @@ impl Steps<'_> {
                 }
                 // After a transient error the object may or may not exist: the row stays an intent.
                 Some(Err(error)) if error.is_transient() => errors.push(error),
-                // Refused, or the request was not sent.
+                // The API server refused the request, or the request was not sent.
                 refused => {
                     match self.known(&row.key) {
                         Some(key) if added.iter().any(|added| added.key == *key) => changes.removed.push(key.clone()),
@@ -268,7 +271,7 @@ impl Steps<'_> {
         self.answers(answers.buffer_unordered(CONCURRENCY)).await
     }
 
-    /// Deletes objects that cannot be updated in place to what `wanted` says.
+    /// Deletes objects that cannot be updated in place to the rows of `wanted`.
     async fn clear(&mut self, index: usize, wanted: &[Resource]) -> Result<(), StepError> {
         let is_doomed =
             |now: &&Resource| change::find(wanted, &now.key).is_some_and(|row| change::must_be_replaced(now, row));
@@ -328,7 +331,7 @@ impl Steps<'_> {
     /// The answers to requests: all, or those that arrived before a forceful cancel request ended the others.
     async fn answers<T>(&self, requests: impl Stream<Item = T>) -> Result<Vec<T>, StepError> {
         let mut requests = pin!(requests);
-        let mut cut_off = pin!(self.cancel.cut_off());
+        let mut grace_over = pin!(self.cancel.forceful_grace_over());
         let mut answers = Vec::new();
         loop {
             tokio::select! {
@@ -338,7 +341,7 @@ impl Steps<'_> {
                     Some(answer) => answers.push(answer),
                     None => return Ok(answers),
                 },
-                () = &mut cut_off => return Ok(answers),
+                () = &mut grace_over => return Ok(answers),
             }
         }
     }

@@ -1,7 +1,7 @@
-//! An operation in FAILED_TEMP that nobody retried, rolled back or failed in time: it is rolled back or failed, as the profile
-//! of the client says.
+//! Rolls back or fails an operation in FAILED_TEMP that nobody retried, rolled back or failed in time. The profile of the client
+//! decides which.
 //!
-//! Such an operation becomes due when its time is over. [`super::run`] asks here first, in place of going on with the plan.
+//! Such an operation becomes due when its time is over. [`super::run`] calls [`outcome`] before it executes the plan.
 //! The whole remedy is one write under the lease, so a conductor that is killed before it has changed nothing.
 
 use crate::conductor::execution::Execution;

@@ -11,19 +11,20 @@ use crate::domain::problem::Problem;
 /// The member of a [`Problem`] that holds evidence: an extension, as RFC 9457 clause 3.2 allows.
 pub const EVIDENCE: &str = "evidence";
 
-/// Bytes of all conditions, all events and all logs, as JSON. Together with the rest of the JSON they make 16 KiB.
+/// The most bytes of all objects with their conditions, of all events and of all logs, as JSON. With notes, the evidence has at
+/// most 18 KiB.
 const OBJECTS_BUDGET: usize = 5 * 1024;
 const EVENTS_BUDGET: usize = 4 * 1024;
 const LOGS_BUDGET: usize = 6 * 1024;
-/// Bytes of the conditions of one object.
+/// The most bytes of the conditions of one object.
 const CONDITIONS_BUDGET: usize = 1536;
-/// Bytes of a log without its lines: the names of pod and container.
+/// The bytes reserved per log for the names of pod and container.
 const LOG_OVERHEAD: usize = 400;
-/// Bytes of a text; longer texts are cut.
+/// The most bytes of a text; longer texts are cut.
 const MAX_TEXT: usize = 400;
-/// Bytes of `detail`; a longer one is cut, for the evidence has the rest.
+/// The most bytes of `detail`; a longer one is cut, the evidence has the details.
 const MAX_DETAIL: usize = 1024;
-/// Notes that are kept.
+/// The most notes that are kept.
 const MAX_NOTES: usize = 5;
 
 /// The evidence. Each list begins with the most useful entries; the last entries are dropped if they do not fit.
@@ -47,7 +48,7 @@ pub struct ObjectEvidence {
     pub kind: String,
     /// `metadata.name`.
     pub name: String,
-    /// What it lacks to be ready.
+    /// Why the object is not ready.
     pub lacks: String,
     /// `status.conditions`.
     pub conditions: Vec<ConditionEvidence>,
@@ -56,14 +57,14 @@ pub struct ObjectEvidence {
 /// A condition of an object.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ConditionEvidence {
-    /// Its type.
+    /// The type of the condition.
     #[serde(rename = "type")]
     pub kind: String,
     /// `True`, `False` or `Unknown`.
     pub status: String,
-    /// Why, in one word.
+    /// The cause in one word.
     pub reason: String,
-    /// Why, in words.
+    /// The cause in a sentence.
     pub message: String,
 }
 
@@ -71,18 +72,18 @@ pub struct ConditionEvidence {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EventEvidence {
-    /// Kind and name of the object it is about.
+    /// Kind and name of the object that the event is about.
     pub object: String,
     /// `Normal` or `Warning`.
     #[serde(rename = "type")]
     pub kind: String,
-    /// What happened, in one word.
+    /// The kind of event in one word.
     pub reason: String,
-    /// What happened, in words.
+    /// The description of the event.
     pub message: String,
-    /// How often.
+    /// How often the event occurred.
     pub count: i64,
-    /// When last.
+    /// The time of the last occurrence, as Kubernetes writes it.
     pub last_timestamp: String,
 }
 
@@ -100,8 +101,8 @@ pub struct LogEvidence {
 }
 
 impl Evidence {
-    /// `problem` with the evidence as a member; both limited in size, and without secrets.
-    pub fn explain(self, problem: Problem, mask: &Mask) -> Problem {
+    /// Adds the evidence to `problem` as a member. Limits the size of both and masks secrets.
+    pub fn attach_to(self, problem: Problem, mask: &Mask) -> Problem {
         let detail = cut(&mask.apply(&problem.detail), MAX_DETAIL);
         let mut problem = Problem { detail, ..problem };
         for member in problem.extra.values_mut() {
@@ -115,11 +116,11 @@ impl Evidence {
         problem.with(EVIDENCE, serde_json::to_value(self.bounded(mask)).unwrap_or_default())
     }
 
-    /// The evidence without secrets, with short texts, and with as many entries as fit.
+    /// Masks secrets, shortens texts, and drops the last entries that do not fit.
     fn bounded(mut self, mask: &Mask) -> Self {
         let clean = |text: &mut String| *text = cut(&mask.apply(text), MAX_TEXT);
         for log in &mut self.logs {
-            // All lines together: a private key spans lines.
+            // Mask all lines together, because a private key spans lines.
             log.lines = mask.apply_to_lines(&log.lines);
             log.lines.iter_mut().for_each(|line| *line = cut(line, MAX_TEXT));
         }
@@ -130,12 +131,14 @@ impl Evidence {
             clean(&mut object.lacks);
             keep_within(&mut object.conditions, CONDITIONS_BUDGET, |condition| {
                 [&mut condition.kind, &mut condition.reason, &mut condition.message].into_iter().for_each(clean);
-                plain(&mut condition.status);
+                without_control_characters(&mut condition.status);
             });
         });
         keep_within(&mut self.events, EVENTS_BUDGET, |event| {
             [&mut event.reason, &mut event.message].into_iter().for_each(clean);
-            [&mut event.object, &mut event.kind, &mut event.last_timestamp].into_iter().for_each(plain);
+            [&mut event.object, &mut event.kind, &mut event.last_timestamp]
+                .into_iter()
+                .for_each(without_control_characters);
         });
         let share = (LOGS_BUDGET / self.logs.len().max(1)).saturating_sub(LOG_OVERHEAD);
         for log in &mut self.logs {
@@ -162,8 +165,9 @@ fn keep_within<T: Serialize>(entries: &mut Vec<T>, budget: usize, mut clean: imp
     entries.truncate(fitting);
 }
 
-/// Shortens a word that holds no secret, and removes control characters, which the author of the object may have put there.
-fn plain(text: &mut String) {
+/// Shortens a text that cannot contain a secret, and replaces control characters, which the author of the object may have put
+/// there.
+fn without_control_characters(text: &mut String) {
     *text = cut(text, MAX_TEXT).replace(char::is_control, " ");
 }
 
@@ -201,7 +205,7 @@ mod tests {
 
     #[test]
     fn limits_the_size_of_any_evidence() {
-        let problem = large_evidence().explain(Problem::conflict("d".repeat(9000)), &Mask::default());
+        let problem = large_evidence().attach_to(Problem::conflict("d".repeat(9000)), &Mask::default());
         assert!(problem.detail.len() <= MAX_DETAIL + '…'.len_utf8());
         let evidence = &problem.extra[EVIDENCE];
         let length = evidence.to_string().len();
@@ -220,8 +224,8 @@ mod tests {
         let [object_of, kind, reason, last_timestamp] = [(); 4].map(|()| text.clone());
         let event = EventEvidence { object: object_of, kind, reason, last_timestamp, ..EventEvidence::default() };
         let evidence = Evidence { objects: vec![object], events: vec![event], ..Evidence::default() };
-        let told = serde_json::to_string(&evidence.bounded(&Mask::default())).unwrap();
-        assert_eq!((told.matches("x y").count(), told.contains("\\u0000")), (8, false), "{told}");
+        let json = serde_json::to_string(&evidence.bounded(&Mask::default())).unwrap();
+        assert_eq!((json.matches("x y").count(), json.contains("\\u0000")), (8, false), "{json}");
     }
 
     #[test]
@@ -237,6 +241,6 @@ mod tests {
         let event = EventEvidence { message: "Back-off".to_owned(), count: 3, ..EventEvidence::default() };
         let evidence = Evidence { events: vec![event], ..Evidence::default() };
         assert_eq!(evidence.clone().bounded(&Mask::default()), evidence);
-        assert_eq!(Evidence::default().explain(Problem::conflict("x"), &Mask::default()), Problem::conflict("x"));
+        assert_eq!(Evidence::default().attach_to(Problem::conflict("x"), &Mask::default()), Problem::conflict("x"));
     }
 }

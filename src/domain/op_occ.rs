@@ -101,7 +101,8 @@ impl CancelMode {
 }
 
 impl LcmOperation {
-    /// Whether POST …/rollback is possible in FAILED_TEMP (clause 5.4.14): whether its plans have a way back.
+    /// Whether POST …/rollback is possible in FAILED_TEMP (clause 5.4.14). The plans of these operations, and of no others, have
+    /// rollback steps ([`Plan::backward`](crate::domain::plan::Plan::backward)); `lcm::plan` creates them.
     pub const fn can_roll_back(self) -> bool {
         match self {
             Self::Instantiate | Self::Scale | Self::ScaleToLevel | Self::Operate | Self::ChangeVnfpkg => true,
@@ -232,7 +233,7 @@ pub struct Unattended {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Remedy {
-    /// It is rolled back; one that has no way back is failed. So is one that stops on the way back and is left again.
+    /// The operation is rolled back. An operation without rollback steps is failed, and so is one whose rollback stopped.
     Rollback,
     /// It is failed.
     Fail,

@@ -14,7 +14,8 @@ use crate::domain::scale::ScaleLevels;
 pub struct Plan {
     /// The steps to COMPLETED.
     pub forward: Vec<Step>,
-    /// The steps from FAILED_TEMP to ROLLED_BACK; `None` if the operation cannot be rolled back.
+    /// The steps from FAILED_TEMP to ROLLED_BACK. `Some` exactly if
+    /// [`LcmOperation::can_roll_back`](crate::domain::op_occ::LcmOperation::can_roll_back); otherwise a rollback fails.
     pub backward: Option<Vec<Step>>,
     /// The scale levels once COMPLETED; `None` if the operation does not change them.
     pub scale_levels: Option<ScaleLevels>,

@@ -6,17 +6,20 @@ use crate::domain::op_occ::OpState;
 
 /// Attempts in STARTING: about 15 seconds, because the caller still waits for a first sign.
 const STARTING_ATTEMPTS: u32 = 6;
-/// Attempts at a step: about 3 minutes.
+/// Attempts at a step: about two and a half minutes, without the duration of the attempts.
 const STEP_ATTEMPTS: u32 = 11;
-/// Claims of an operation without a step done, retryable errors among them. More than any outage or restart needs: beyond it
-/// the operation itself may be what kills its conductors, and the crash must not go round all processes for ever.
+/// The most claims of an operation during which no step is finished; claims that end with a retryable error count too. No outage
+/// or restart needs as many. After them the operation itself may be what kills its conductors, and it must not crash one process
+/// after the other.
 pub const MAX_CLAIMS_WITHOUT_PROGRESS: u32 = 24;
+/// The delay after the first failed attempt.
+const FIRST_STEP_DELAY: Duration = Duration::from_millis(500);
 /// The longest delay before another attempt.
-pub const LONGEST_DELAY: Duration = Duration::from_secs(30);
+pub const LONGEST_STEP_DELAY: Duration = Duration::from_secs(30);
 
-/// The delay after failed attempt `attempt`, counted from 0: half a second, doubled with each up to [`LONGEST_DELAY`].
+/// The delay after failed attempt `attempt`, counted from 0: half a second, doubled with each attempt up to [`LONGEST_STEP_DELAY`].
 pub fn delay(attempt: u32) -> Duration {
-    Duration::from_millis(500 << attempt.min(6)).min(LONGEST_DELAY)
+    FIRST_STEP_DELAY.saturating_mul(2_u32.saturating_pow(attempt)).min(LONGEST_STEP_DELAY)
 }
 
 /// Whether failed attempt `attempt`, counted from 0, was the last one in `state`.
@@ -34,7 +37,7 @@ mod tests {
     }
 
     #[test]
-    fn gives_up_after_15_seconds_in_starting_and_3_minutes_in_a_step() {
+    fn gives_up_after_15_seconds_in_starting_and_150_seconds_in_a_step() {
         assert_eq!(total(OpState::Starting), Duration::from_millis(15_500));
         assert_eq!(total(OpState::Processing), Duration::from_millis(151_500));
         assert_eq!(total(OpState::RollingBack), total(OpState::Processing));
@@ -43,6 +46,6 @@ mod tests {
     #[test]
     fn delay_is_bounded() {
         assert_eq!(delay(0), Duration::from_millis(500));
-        assert_eq!(delay(u32::MAX), LONGEST_DELAY);
+        assert_eq!(delay(u32::MAX), LONGEST_STEP_DELAY);
     }
 }

@@ -170,7 +170,7 @@ pub fn transition(record: &OpRecord, event: OpEvent) -> Result<Update, IllegalTr
         }
         // No lesser outcome remains for an operation that nobody decided about.
         (FailedTemp, AttemptFailed) => record.retry_later(event, retry::delay(record.attempt)),
-        (_, OutcomeRejected) => record.retry_later(event, retry::LONGEST_DELAY),
+        (_, OutcomeRejected) => record.retry_later(event, retry::LONGEST_STEP_DELAY),
         (Starting | Processing | RollingBack, Interrupted) => {
             Update { attempt: Some(record.attempt), due: Some(Due::After(Duration::ZERO)), ..record.unchanged() }
         }

@@ -48,7 +48,7 @@ const SUBSCRIBERS: usize = 256;
 /// How long failed deliveries are retried before they are parked.
 pub const DAY: Duration = Duration::from_hours(24);
 /// Longest back-off after a failed delivery.
-const LONGEST_DELAY: Duration = Duration::from_secs(60);
+const LONGEST_NOTIFICATION_DELAY: Duration = Duration::from_secs(60);
 /// Longest time between two polls of the store: another process may have been killed before it delivered.
 const RESCAN: Duration = Duration::from_secs(10);
 /// How long a process that stops waits for responses. Notifications without a response are sent again by another process.
@@ -216,9 +216,9 @@ impl Notifier {
     }
 }
 
-/// The back-off after `attempt` failures in a row: one second, doubled up to [`LONGEST_DELAY`].
+/// The back-off after `attempt` failures in a row: one second, doubled up to [`LONGEST_NOTIFICATION_DELAY`].
 fn back_off(attempt: u32) -> Duration {
-    Duration::from_secs(1 << attempt.saturating_sub(1).min(6)).min(LONGEST_DELAY)
+    Duration::from_secs(1 << attempt.saturating_sub(1).min(6)).min(LONGEST_NOTIFICATION_DELAY)
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use crate::store::StoreError;
 /// The state of the store itself, for health checks and metrics.
 #[async_trait]
 pub trait HealthStore: Send + Sync {
-    /// Figures of the operations that are not over.
+    /// Figures of the unfinished operations.
     async fn queue(&self) -> Result<QueueStats, StoreError>;
     /// Figures of the outbox.
     async fn outbox_depth(&self) -> Result<OutboxStats, StoreError>;
@@ -25,14 +25,14 @@ pub trait HealthStore: Send + Sync {
     async fn ping(&self) -> Result<(), StoreError>;
 }
 
-/// The operations that are not over.
+/// Figures of the unfinished operations.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct QueueStats {
     /// The number of operations by state, without states that have none.
     pub states: Vec<(OpState, u64)>,
     /// Operations that are due and that no conductor holds.
     pub waiting: u64,
-    /// The longest time that one of them has been due.
+    /// The longest time that one of these has been due.
     pub oldest: Option<Duration>,
 }
 
@@ -47,7 +47,7 @@ pub struct OutboxStats {
     pub oldest: Option<Duration>,
 }
 
-/// An operation that is not over, for people who look for the cause of a delay. It holds no secrets.
+/// An unfinished operation, for people who look for the cause of a delay. It holds no secrets.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LiveOperation {

@@ -23,7 +23,6 @@ pub trait InstanceStore: Send + Sync {
         instance: &VnfInstance,
         key: &IdempotencyKey,
     ) -> Result<CreateOutcome, StoreError>;
-    /// One instance.
     async fn instance(&self, project: &ProjectId, id: VnfInstanceId) -> Result<VnfInstance, StoreError>;
     /// The version of one instance. [`InstanceStore::instance`] returns that version or a newer one afterwards.
     async fn instance_version(&self, project: &ProjectId, id: VnfInstanceId) -> Result<i64, StoreError>;
@@ -31,9 +30,9 @@ pub trait InstanceStore: Send + Sync {
     async fn list_instances(&self, project: &ProjectId, page: &Page<'_>) -> Result<Vec<Listed>, StoreError>;
     /// The instances of `ids` that exist, in any order.
     async fn instances(&self, project: &ProjectId, ids: &[VnfInstanceId]) -> Result<Vec<VnfInstance>, StoreError>;
-    /// Removes an instance that is NOT_INSTANTIATED; its finished op occurrences stay. `OtherVersion` if `versions` is given
-    /// and lacks its version, `Stale` if it is instantiated, `InUse` while its inventory has rows, `Busy` while an operation
-    /// is not over.
+    /// Removes an instance that is NOT_INSTANTIATED; its finished op occurrences stay. `OtherVersion` if `versions` is given and lacks
+    /// the version of the instance. `Stale` if the instance is instantiated, `InUse` while its inventory has rows, `Busy` while an
+    /// operation is unfinished.
     async fn delete_instance(
         &self,
         project: &ProjectId,
@@ -48,7 +47,7 @@ pub trait InstanceStore: Send + Sync {
     /// The inventory of an instance, in the order in which the objects were planned.
     async fn resources(&self, id: VnfInstanceId) -> Result<Vec<Resource>, StoreError>;
     /// Receives each operation that enters a final state from now on, in this process or (PostgreSQL) in another. A receiver
-    /// that lags must look at all instances, as after [`OperationEnded::Any`]. The signal of another process is lost if that
+    /// that lags must read all instances, as after [`OperationEnded::Any`]. The signal of another process is lost if that
     /// process is killed.
     fn endings(&self) -> broadcast::Receiver<OperationEnded>;
 }

@@ -21,20 +21,20 @@ use crate::store::StoreError;
 
 /// Op occurrences as conductors work on them.
 ///
-/// The conductor decides with [`crate::domain::transition`], as the lease makes its record of the operation the only one.
+/// The conductor decides with [`crate::domain::transition`]. While it holds the lease nobody else changes the operation, except for
+/// a cancel request, so its copy is current.
 /// Each write fails with `LeaseLost`, and changes nothing, unless the lease is the latest one of the operation and has not
 /// expired by the clock of the database.
 #[async_trait]
 pub trait LeaseStore: Send + Sync {
-    /// Claims the operations that have waited longest, `most` at most: those that are due and that nobody holds. A lease that
-    /// expired counts as a failed attempt. Operations that can't be read are claimed too, so that they block nobody until
-    /// their leases expire.
-    async fn claim(&self, owner: &str, ttl: Duration, most: u32) -> Result<Claim, StoreError>;
+    /// Claims up to `limit` due operations that nobody holds, the longest waiting first. A lease that expired counts as a failed
+    /// attempt. Unreadable operations are claimed as well; otherwise every claim would meet them again. They are left out of the
+    /// result and stay claimed until the lease expires.
+    async fn claim(&self, owner: &str, ttl: Duration, limit: u32) -> Result<Claim, StoreError>;
     /// Makes the lease expire `ttl` from now. Returns the pending cancel request.
     async fn renew(&self, lease: &Lease, ttl: Duration) -> Result<Option<CancelMode>, StoreError>;
-    /// Stores the plan of an operation in STARTING with the inventory rows of the objects that it will make, and makes the
-    /// lease expire `ttl` from now. Rows that exist keep their state and position and get the new intent; the others come
-    /// after them. `Stale` in any other state, and while a cancel request is pending.
+    /// Stores the plan of an operation in STARTING with the inventory rows of the objects that it will create, and makes the
+    /// lease expire `ttl` from now. Existing rows keep state and position and get the new intent; new rows are appended. `Stale` in any other state, and while a cancel request is pending.
     async fn store_plan(
         &self,
         lease: &Lease,
@@ -46,8 +46,8 @@ pub trait LeaseStore: Send + Sync {
     /// Records where the NFVO will publish the grant, postpones the operation and releases the lease. `Stale` unless it is
     /// in STARTING.
     async fn await_grant(&self, lease: Lease, update: &Update, pending: &PendingGrant) -> Result<(), StoreError>;
-    /// Marks rows that are `Planned` as `Intent` and adds the rows of `new`, before their objects are made. Otherwise like
-    /// [`LeaseStore::renew`].
+    /// Marks rows that are `Planned` as `Intent` and adds the rows of `new`, before their objects are created. Otherwise
+    /// like [`LeaseStore::renew`].
     async fn record_intent(
         &self,
         lease: &Lease,
@@ -58,17 +58,17 @@ pub trait LeaseStore: Send + Sync {
     /// Records finished work. `NotFound`, and nothing is recorded, if a row of `states` does not exist. No row may occur twice
     /// in `states` or in `rows`.
     async fn checkpoint(&self, lease: &Lease, checkpoint: &Checkpoint) -> Result<(), StoreError>;
-    /// Postpones the operation and releases the lease. `error` is written if the update replaces the present one.
+    /// Postpones the operation and releases the lease. `error` is written if the update replaces the stored error.
     async fn postpone(&self, lease: Lease, update: &Update, error: Option<&Problem>) -> Result<(), StoreError>;
     /// Moves the operation to another state and releases the lease: state, instance and notifications in one transaction.
     /// `Stale` if the operation is in another state than `update.from`, or if the instance has another version.
     async fn end_operation(&self, lease: Lease, outcome: &OperationOutcome) -> Result<(), StoreError>;
-    /// Fires (`notify_waiters`) when there may be something to claim. Register (`Notified::enable`) before looking. It can
-    /// fire without cause, and on PostgreSQL a signal of another process can be lost: look from time to time, too.
+    /// Fires (`notify_waiters`) when there may be something to claim. Register (`Notified::enable`) before a claim. The signal can
+    /// fire without cause, and on PostgreSQL a signal of another process can be lost: claim from time to time, too.
     fn wake(&self) -> Arc<Notify>;
     /// Changes when somebody cancels a running operation, in this process or another: [`LeaseStore::renew`] says which one.
     /// Subscribe before claiming, so that no signal is lost. On PostgreSQL a signal of another process can be lost; the next
-    /// renewal finds the request all the same.
+    /// renewal finds the request anyway.
     fn cancels(&self) -> watch::Receiver<()>;
 }
 
@@ -77,11 +77,11 @@ pub trait LeaseStore: Send + Sync {
 pub struct Lease {
     /// The operation.
     pub op: VnfLcmOpOccId,
-    /// The fence: each claim increments it, each write of the conductor compares it.
+    /// The fence: each claim increments the epoch, and each write of the conductor compares it.
     pub epoch: i64,
 }
 
-/// A claimed operation with all that a conductor needs to go on with it.
+/// A claimed operation, with everything that a conductor needs to continue it.
 #[derive(Debug)]
 pub struct Claimed {
     /// The right to work on it.
@@ -105,18 +105,18 @@ pub struct Claimed {
 pub struct PlannedOperation<'a> {
     /// The plan.
     pub plan: &'a Plan,
-    /// The inventory rows of the objects that the plan makes, none twice.
+    /// The inventory rows of the objects that the plan creates, none twice.
     pub resources: &'a [Resource],
     /// The grant, if an NFVO grants operations.
-    pub granted: Option<&'a Granted>,
+    pub granted: Option<&'a GrantedChange>,
 }
 
 /// The grant of an NFVO for an operation.
 #[derive(Clone, Debug)]
-pub struct Granted {
+pub struct GrantedChange {
     /// The reference to the grant.
     pub grant: GrantReference,
-    /// The instance as the grant changes it, of the version that was claimed; `None`: unchanged.
+    /// The instance to store, with the version that the claim returned (checked on write). `None`: do not change it.
     pub instance: Option<VnfInstance>,
 }
 
@@ -132,11 +132,11 @@ pub enum Claim {
 /// Finished work, written in one transaction: progress of the operation and changes of the inventory.
 #[derive(Debug)]
 pub struct Checkpoint {
-    /// What it changes in the op occurrence.
+    /// The change of the op occurrence.
     pub update: Update,
-    /// Inventory rows to write. Those that exist keep position and state.
+    /// Inventory rows to write. Existing rows keep position and state.
     pub rows: Vec<Resource>,
-    /// New states of rows, those of `rows` among them.
+    /// New states of rows, including the rows in `rows`.
     pub states: Vec<(ObjectKey, ResourceState)>,
     /// Rows whose objects are gone.
     pub removed: Vec<ObjectKey>,
@@ -152,19 +152,19 @@ impl Checkpoint {
 /// How an operation leaves a state.
 #[derive(Debug)]
 pub struct OperationOutcome {
-    /// What changes in the op occurrence.
+    /// The change of the op occurrence.
     pub update: Update,
-    /// The error, if the update replaces the present one.
+    /// The error, if the update replaces the stored error.
     pub error: Option<Problem>,
-    /// The instance from now on, of the version that was claimed; `None`: unchanged.
+    /// The instance to store, with the version that the claim returned (checked on write). `None`: do not change it.
     pub instance: Option<VnfInstance>,
     /// Changes of VNFCs and storages; `None` keeps the stored ones.
     pub resource_changes: Option<ResourceChanges>,
     /// Changes of the instance's attributes; `None` keeps the stored ones.
     pub changed_info: Option<Value>,
-    /// Whether all rows of the instance's inventory are deleted: an INSTANTIATE was rolled back and all its objects are gone.
+    /// Whether to delete all inventory rows of the instance, because an INSTANTIATE was rolled back and all its objects are gone.
     pub discard_inventory: bool,
-    /// When.
+    /// The time of the outcome.
     pub now: OffsetDateTime,
 }
 

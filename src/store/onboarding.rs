@@ -40,36 +40,36 @@ pub trait OnboardingStore: Send + Sync {
     async fn renew_onboarding(&self, lease: &OnboardingLease, ttl: Duration) -> Result<(), StoreError>;
     /// Gives up the lease: another process may take over at once.
     async fn release_onboarding(&self, lease: OnboardingLease) -> Result<(), StoreError>;
-    /// Takes over the onboarding whose lease ran out first.
+    /// Takes over the onboarding whose lease expired first.
     async fn claim_onboarding(&self, owner: &str, ttl: Duration) -> Result<OnboardingClaim, StoreError>;
     /// Fires (`notify_waiters`) when an onboarding begins or is released, in any process: the time that
     /// [`OnboardingClaim::Idle`] gave may be too late. Register before the claim. It may fire without cause.
     fn onboardings(&self) -> Arc<Notify>;
 }
 
-/// The right to onboard one package until it runs out. Not `Clone`: a write needs one.
+/// The right to onboard one package until the lease expires. Not `Clone`: a write needs one.
 #[derive(Debug)]
 pub struct OnboardingLease {
     /// The package.
     pub package: VnfPkgId,
-    /// The fence: each claim increments it, each write compares it.
+    /// The fence: each claim increments the epoch, and each write compares it.
     pub epoch: i64,
 }
 
 /// An onboarding that was taken over.
 #[derive(Debug)]
 pub struct ClaimedOnboarding {
-    /// The right to go on with it.
+    /// The right to continue the onboarding.
     pub lease: OnboardingLease,
-    /// Where it stopped.
+    /// The work that the other process did not finish.
     pub interrupted: InterruptedOnboarding,
 }
 
 /// The result of [`OnboardingStore::claim_onboarding`].
 #[derive(Debug)]
 pub enum OnboardingClaim {
-    /// An onboarding whose lease ran out.
+    /// An onboarding whose lease expired.
     Work(Box<ClaimedOnboarding>),
-    /// No lease has run out. The time until the next one does; `None` if nothing is being onboarded.
+    /// No lease has expired. The time until the next one expires; `None` if nothing is being onboarded.
     Idle(Option<Duration>),
 }

@@ -14,10 +14,9 @@ use crate::store::{Page, StoreError};
 #[async_trait]
 pub trait OperationStore: Send + Sync {
     /// Accepts an operation: adds the op occurrence and replaces the instance by `instance`, in one transaction, then wakes the
-    /// conductors. `Stale` if the version of the instance is no longer `instance.version`, or if the package that the
-    /// operation brings is gone. `Busy` if another operation of the instance is not over.
+    /// conductors. `Stale` if the version of the instance is no longer `instance.version`, or if the new package of
+    /// the operation no longer exists. `Busy` if another operation of the instance is unfinished.
     async fn begin_operation(&self, op: &VnfLcmOpOcc, instance: &VnfInstance) -> Result<(), StoreError>;
-    /// One op occurrence.
     async fn op_occ(&self, project: &ProjectId, id: VnfLcmOpOccId) -> Result<VnfLcmOpOcc, StoreError>;
     /// A page of a project's op occurrences, oldest first.
     async fn op_occs(&self, project: &ProjectId, page: &Page<'_>) -> Result<Vec<VnfLcmOpOcc>, StoreError>;
@@ -29,7 +28,7 @@ pub trait OperationStore: Send + Sync {
         event: OpEvent,
         now: OffsetDateTime,
     ) -> Result<(), StoreError>;
-    /// Records a cancel request for a running operation, makes one that was postponed due now, and wakes the conductors.
+    /// Records a cancel request for a running operation, makes the operation due now if it was postponed, and wakes the conductors.
     /// `Stale` if the operation is not in STARTING, PROCESSING or ROLLING_BACK.
     async fn cancel_operation(
         &self,

@@ -1,6 +1,7 @@
-//! The outbox: notifications that are not delivered yet. [`crate::notify`] delivers them, operators look at it.
+//! The outbox: notifications that are not delivered yet. [`crate::notify`] delivers them; operators can list and
+//! resend them.
 //!
-//! The store puts a notification into it in the transaction that changes the state.
+//! The store adds a notification in the transaction that changes the state.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +14,6 @@ use crate::domain::notification::{Notification, Undelivered};
 use crate::domain::subscription::Subscription;
 use crate::store::StoreError;
 
-/// See the module's documentation.
 #[async_trait]
 pub trait OutboxStore: Send + Sync {
     /// Lists the notifications to a subscription, in the order of delivery, at most `limit`. Empty if the subscription does
@@ -27,10 +27,10 @@ pub trait OutboxStore: Send + Sync {
     /// Makes parked notifications wait again, and all waiting ones due. Returns how many were parked. `NotFound` if the
     /// subscription does not exist.
     async fn resend(&self, project: &ProjectId, id: SubscriptionId) -> Result<u64, StoreError>;
-    /// Claims a subscription with a notification that is due, if no other process holds its lease: the one whose back-off
-    /// ended first.
+    /// Claims the subscription whose back-off ended first, among those that have a due notification and whose lease no other process
+    /// holds.
     async fn claim_subscription(&self, owner: &str, ttl: Duration) -> Result<OutboxClaim, StoreError>;
-    /// Notifications to deliver next, at most `limit`: the first that waits of each VNF instance, and of packages.
+    /// Notifications to deliver next, at most `limit`: the first waiting notification of each VNF instance, and of packages.
     async fn next_notifications(&self, lease: &OutboxLease, limit: usize) -> Result<Vec<Notification>, StoreError>;
     /// Extends the lease to `ttl` from now. This and the following three methods fail with `LeaseLost` if the lease ended.
     async fn renew_subscription(&self, lease: &OutboxLease, ttl: Duration) -> Result<(), StoreError>;

@@ -15,14 +15,14 @@ use crate::store::{Page, StoreError};
 pub trait PackageStore: Send + Sync {
     /// Adds a package without content.
     async fn create_package(&self, package: &VnfPackage) -> Result<(), StoreError>;
-    /// One package.
+    /// `NotFound` if there is none.
     async fn package(&self, project: &ProjectId, id: VnfPkgId) -> Result<VnfPackage, StoreError>;
     /// The onboarded package that has the VNFD of that id. `NotFound` if there is none.
     async fn package_of_vnfd(&self, project: &ProjectId, vnfd_id: &str) -> Result<VnfPackage, StoreError>;
     /// A page of a project's packages, oldest first.
     async fn packages(&self, project: &ProjectId, page: &Page<'_>) -> Result<Vec<VnfPackage>, StoreError>;
-    /// Changes the operational state from the other one (`Stale` if it is that already or the package is not onboarded)
-    /// and replaces the user data by the second value (`Stale` if it is no longer the first).
+    /// Sets the operational state: `Stale` if the package already has it or is not onboarded. `user_defined_data` is
+    /// `[expected, new]`: `Stale` if the stored data is not `expected`.
     async fn update_package(
         &self,
         project: &ProjectId,
@@ -30,8 +30,8 @@ pub trait PackageStore: Send + Sync {
         state: Option<OperationalState>,
         user_defined_data: Option<[&Map<String, Value>; 2]>,
     ) -> Result<(), StoreError>;
-    /// Removes a package. `Stale` while it is ENABLED or being onboarded, `InUse` while an instance refers to it, or an
-    /// operation that is not over.
+    /// Removes a package. `Stale` while it is ENABLED or being onboarded, `InUse` while an instance or an unfinished
+    /// operation refers to it.
     async fn delete_package(&self, project: &ProjectId, id: VnfPkgId) -> Result<(), StoreError>;
     /// The onboarded VNFD of that id. `NotFound` if there is none.
     async fn vnfd(&self, project: &ProjectId, vnfd_id: &str) -> Result<OnboardedVnfd, StoreError>;
@@ -39,13 +39,11 @@ pub trait PackageStore: Send + Sync {
     async fn definition_files(&self, id: VnfPkgId) -> Result<Arc<[DefinitionFile]>, StoreError>;
 }
 
-/// The package that carries a VNFD, as instance operations need it.
+/// An onboarded VNFD, with the attributes of its package that operations need.
 #[derive(Clone, Debug)]
 pub struct OnboardedVnfd {
-    /// The package.
     pub package_id: VnfPkgId,
-    /// Whether it may be used for new instances.
+    /// Only an ENABLED package may be used for new instances.
     pub operational_state: OperationalState,
-    /// The descriptor.
     pub vnfd: Vnfd,
 }

@@ -25,10 +25,10 @@ impl PageCursor {
 /// A part of a list.
 #[derive(Clone, Copy, Debug)]
 pub struct Page<'a> {
-    /// Elements that do not match it are left out.
+    /// The page has only elements that match this filter.
     pub filter: &'a Filter,
-    /// The page starts after this position; `None`: at the start of the list.
+    /// The page starts after this position; `None`: it starts at the beginning of the list.
     pub after: Option<PageCursor>,
-    /// The most elements.
+    /// The maximum number of elements.
     pub limit: usize,
 }

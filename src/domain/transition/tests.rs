@@ -128,7 +128,7 @@ fn legal() -> Vec<(OpState, OpEvent, Update)> {
     }
     for state in [Starting, Processing, RollingBack, FailedTemp] {
         let error = if state == RollingBack { ErrorUpdate::Keep } else { ErrorUpdate::Replace };
-        let due = Some(Due::After(retry::LONGEST_DELAY));
+        let due = Some(Due::After(retry::LONGEST_STEP_DELAY));
         legal.push((state, OutcomeRejected, Update { attempt: Some(2), error, due, ..unchanged(state) }));
     }
     legal

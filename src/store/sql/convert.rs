@@ -13,7 +13,7 @@ pub(super) type Unreadable = Box<dyn std::error::Error + Send + Sync>;
 
 /// A point in time as milliseconds since the epoch.
 pub(in crate::store) fn millis(time: OffsetDateTime) -> i64 {
-    // Every OffsetDateTime is within ±9999 years: it fits.
+    // An OffsetDateTime is within ±9999 years, so the conversion cannot fail.
     i64::try_from(time.unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX)
 }
 
@@ -22,13 +22,13 @@ pub(super) fn time(millis: i64) -> Result<OffsetDateTime, Unreadable> {
     Ok(OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000)?)
 }
 
-/// A duration in milliseconds, at most ten years, so that sums do not overflow.
+/// A duration in milliseconds, at most ten years, so that adding it to a time cannot overflow.
 pub(super) fn length(duration: Duration) -> i64 {
     const TEN_YEARS: Duration = Duration::from_hours(24 * 3652);
     i64::try_from(duration.min(TEN_YEARS).as_millis()).unwrap_or(i64::MAX)
 }
 
-/// A count as a column value. Counts never reach the limit.
+/// A count as a column value. Real counts are far below `i64::MAX`.
 pub(super) fn count(number: usize) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }

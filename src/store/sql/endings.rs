@@ -5,7 +5,7 @@ use tokio::sync::{broadcast, mpsc};
 
 use crate::store::OperationEnded;
 
-/// Maximum number of events that wait for a receiver. A receiver that lags behind is told so and reads all instances.
+/// Maximum number of events that wait for a receiver. A receiver that lags behind gets an error and reads all instances.
 const CAPACITY: usize = 4096;
 
 /// The senders of [`OperationEnded`].

@@ -358,7 +358,7 @@ async fn a_cancelled_rollback_can_be_rolled_back_again() {
     work.gates.called("remove b").await;
     work.cancel(&op, Forceful).await;
     let detail = work.cancelled(&op, OpState::FailedTemp, Forceful).await;
-    assert_eq!(detail, "cancelled by request (FORCEFUL) before its first step on the way back was done");
+    assert_eq!(detail, "cancelled by request (FORCEFUL) before its first rollback step was done");
     work.gates.let_pass("remove");
     work.resume(&op, OpEvent::Rollback).await;
     assert_eq!(work.ops.wait_ended(&op).await.state, OpState::RolledBack);
@@ -388,7 +388,7 @@ async fn cancel_in_starting_rolls_back_with_nothing_created() {
     ops.store.cancel_operation(&op.project_id, op.id, Graceful).await.unwrap();
     let work = ConductorFixture::begin(ops, GatedDriver::open(&[]));
     let detail = work.cancelled(&op, OpState::RolledBack, Graceful).await;
-    assert_eq!(detail, "cancelled by request (GRACEFUL) before anything was made");
+    assert_eq!(detail, "cancelled by request (GRACEFUL) before anything was created");
     assert_eq!(*work.gates.calls.borrow(), Vec::<String>::new());
     let instance = work.ops.store.instance(&op.project_id, op.vnf_instance_id).await.unwrap();
     assert_eq!(instance.metadata.namespace, None::<Namespace>, "the state before the operation");

@@ -7,7 +7,7 @@ use gybe::domain::op_occ::{GrantReference, OpState, VnfLcmOpOcc};
 use gybe::domain::plan::Plan;
 use gybe::domain::resource::{ObjectKey, Resource, ResourceState};
 use gybe::domain::transition::{OpEvent, transition};
-use gybe::store::{Checkpoint, Claim, Granted, Lease, PlannedOperation, StoreError};
+use gybe::store::{Checkpoint, Claim, GrantedChange, Lease, PlannedOperation, StoreError};
 use serde_json::json;
 
 use crate::support::store::{postponement, progress, record, store_plan};
@@ -56,7 +56,7 @@ async fn a_pending_grant_is_stored_and_then_the_grant(f: StoreFixture) {
     let mut instance = claimed.instance.clone();
     instance.name = Some("as granted".to_owned());
     let grant = GrantReference { id: "g".to_owned(), uri: pending.uri.clone() };
-    let granted = Granted { grant: grant.clone(), instance: Some(instance.clone()) };
+    let granted = GrantedChange { grant: grant.clone(), instance: Some(instance.clone()) };
     let update = transition(&record(OpState::Starting), OpEvent::Granted).unwrap();
     let (plan, resources) = (plan(), [resource("a")]);
     let planned = PlannedOperation { plan: &plan, resources: &resources, granted: Some(&granted) };

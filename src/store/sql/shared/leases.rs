@@ -38,9 +38,9 @@ const RELEASE: &str = "UPDATE vnf_lcm_op_occs SET lease_owner = NULL, lease_unti
 
 #[async_trait]
 impl LeaseStore for Database {
-    async fn claim(&self, owner: &str, ttl: Duration, most: u32) -> Result<Claim, StoreError> {
+    async fn claim(&self, owner: &str, ttl: Duration, limit: u32) -> Result<Claim, StoreError> {
         self.traced("leases::claim", async {
-            let rows = take(self, owner, ttl, most).await?;
+            let rows = take(self, owner, ttl, limit).await?;
             if rows.is_empty() {
                 return Ok(Claim::Idle(until_due(self).await?));
             }
@@ -249,7 +249,7 @@ impl LeaseStore for Database {
 
 /// Takes leases. The number is part of the statement: PostgreSQL would plan for any number otherwise and read the whole
 /// table.
-async fn take(db: &Database, owner: &str, ttl: Duration, most: u32) -> Result<Vec<Row>, StoreError> {
+async fn take(db: &Database, owner: &str, ttl: Duration, limit: u32) -> Result<Vec<Row>, StoreError> {
     let mut update = QueryBuilder::new(concat!(
         "WITH due AS MATERIALIZED ( \
              SELECT id FROM vnf_lcm_op_occs WHERE ",
@@ -260,7 +260,7 @@ async fn take(db: &Database, owner: &str, ttl: Duration, most: u32) -> Result<Ve
         now!(),
         " ORDER BY not_before, id LIMIT "
     ));
-    update.push(most);
+    update.push(limit);
     update.push(concat!(
         skip_locked!(),
         ") UPDATE vnf_lcm_op_occs SET lease_epoch = lease_epoch + 1, \
