@@ -133,7 +133,7 @@ pub async fn run(config: Config, stop: Stop, ready: impl FnOnce(SocketAddr)) -> 
             owner,
             max_operations: config.options.max_operations,
             lease_ttl: config.options.lease,
-            patience: config.options.patience(),
+            patience: config.options.readiness_timeouts(),
             removal_timeout: REMOVAL_TIMEOUT,
         };
         let driver = Arc::new(KubernetesDriver::counting(vims));

@@ -129,7 +129,7 @@ pub struct Options {
 
 impl Options {
     /// How long to wait for objects to become ready.
-    pub fn patience(&self) -> ReadinessTimeouts {
+    pub fn readiness_timeouts(&self) -> ReadinessTimeouts {
         ReadinessTimeouts { grace: self.ready_grace, timeout: self.ready_timeout }
     }
 

@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::op_occ::OpState;
-use crate::domain::problem::{ProblemType, Values, problem};
+use crate::domain::problem::{ProblemType, QuotedValues, problem};
 use crate::error::{ApiError, internal};
 use crate::store::{HealthStore, OutboxStats, QueueStats, StoreError};
 
@@ -83,7 +83,7 @@ impl Health {
         {
             return queue.clone();
         }
-        // In a task of its own: a call of the store must run to its end, also after the timeout.
+        // The query has its own task: a call of the store must run to its end, also after the timeout.
         let store = Arc::clone(&self.store);
         let query = tokio::spawn(async move {
             let queue = async { Ok::<_, StoreError>((store.queue().await?, store.outbox_depth().await?)) };
@@ -168,7 +168,8 @@ async fn readiness(health: web::Data<Health>) -> Result<HttpResponse, ApiError> 
     if reasons.is_empty() {
         return Ok(HttpResponse::Ok().content_type(ContentType::plaintext()).body("ready\n"));
     }
-    Err(problem!(ProblemType::ServerNotReady, "{reasons}", reasons = reasons.into_iter().collect::<Values>()).into())
+    Err(problem!(ProblemType::ServerNotReady, "{reasons}", reasons = reasons.into_iter().collect::<QuotedValues>())
+        .into())
 }
 
 async fn exposition(health: web::Data<Health>) -> Result<HttpResponse, ApiError> {

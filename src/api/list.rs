@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::api::context::Api;
 use crate::api::page;
 use crate::api::selectors::Selection;
-use crate::domain::problem::{Problem, ProblemType, Values, problem};
+use crate::domain::problem::{Problem, ProblemType, QuotedValues, problem};
 use crate::error::{ApiError, internal};
 use crate::sol003::{Edition, Interface};
 use crate::store::attributes::{self, Filter, Members};
@@ -173,7 +173,7 @@ fn parameters(uri: &Uri) -> Result<Vec<(String, String)>, Problem> {
                 ProblemType::BadRequest,
                 "unknown query parameter '{parameter}'; supported: {allowed}",
                 parameter = name,
-                allowed = Values::from_iter(PARAMETERS),
+                allowed = QuotedValues::from_iter(PARAMETERS),
             ));
         }
         if parameters[..index].iter().any(|(other, _)| other == name) {

@@ -1,4 +1,4 @@
-//! The outer middleware: makes `application/problem+json` of the framework's errors and sets the `Version` header.
+//! The outer middleware: turns the framework's errors into `application/problem+json` and sets the `Version` header.
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -13,10 +13,10 @@ use crate::domain::problem::{Problem, ProblemType, problem};
 use crate::error::{ApiError, PROBLEM_JSON, response};
 use crate::sol003::{Edition, Interface};
 
-/// Calls the inner service and gives its error responses a problem body. The framework's errors are responses here.
+/// Calls the inner service, and adds a problem body to error responses without one.
 ///
 /// # Errors
-/// None: an error of the inner service is a response by now.
+/// Never fails: actix has already turned its own errors into responses.
 pub async fn problem_details(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -60,7 +60,7 @@ fn with_problem_body(original: ServiceResponse, status: StatusCode) -> ServiceRe
     original.into_response(response)
 }
 
-/// The problem for a status that the framework, and no handler, responded with.
+/// The problem for an error response of the framework, which has only a status.
 fn framework_problem(request: &HttpRequest, status: StatusCode) -> Problem {
     match status {
         StatusCode::METHOD_NOT_ALLOWED => {
@@ -71,7 +71,7 @@ fn framework_problem(request: &HttpRequest, status: StatusCode) -> Problem {
                 method = request.method().as_str(),
             )
         }
-        StatusCode::NOT_FOUND => nothing_at(request.path()),
+        StatusCode::NOT_FOUND => not_found_at(request.path()),
         StatusCode::RANGE_NOT_SATISFIABLE => {
             Problem::new(ProblemType::RangeNotSatisfiable, "the content does not have the range in the Range header")
         }
@@ -90,13 +90,14 @@ fn framework_problem(request: &HttpRequest, status: StatusCode) -> Problem {
     }
 }
 
-fn nothing_at(path: &str) -> Problem {
+fn not_found_at(path: &str) -> Problem {
     problem!(ProblemType::NotFound, "there is nothing at {path}", path = path)
 }
+
 /// Serves all paths without a resource.
 ///
 /// # Errors
 /// Always 404.
 pub async fn unknown_path(request: HttpRequest) -> Result<HttpResponse, ApiError> {
-    Err(nothing_at(request.path()).into())
+    Err(not_found_at(request.path()).into())
 }

@@ -6,8 +6,8 @@ use crate::api::body::{Id, Json};
 use crate::api::context::Api;
 use crate::api::list::List;
 use crate::domain::ids::VnfLcmOpOccId;
-use crate::domain::op_occ::{OpState, VnfLcmOpOcc as Domain};
-use crate::domain::problem::{Problem, ProblemType, Values, problem};
+use crate::domain::op_occ::{OpState, VnfLcmOpOcc as DomainOpOcc};
+use crate::domain::problem::{Problem, ProblemType, QuotedValues, problem};
 use crate::domain::transition::OpEvent;
 use crate::error::ApiError;
 use crate::sol003::Edition;
@@ -16,15 +16,15 @@ use crate::sol003::op_occ::VnfLcmOpOcc;
 use crate::store::attributes::op_occs as attributes;
 use crate::store::{Page, PageCursor, StoreError};
 
-async fn op_occ(api: &Api, id: VnfLcmOpOccId) -> Result<Domain, ApiError> {
+async fn op_occ(api: &Api, id: VnfLcmOpOccId) -> Result<DomainOpOcc, ApiError> {
     match api.store.op_occ(&api.project, id).await {
         Err(StoreError::NotFound) => Err(Problem::not_found("operation occurrence", &id.to_string()).into()),
         other => Ok(other?),
     }
 }
 
-/// Moves an occurrence out of FAILED_TEMP, the only state that error handling starts from.
-async fn resume(api: &Api, op: &Domain, event: OpEvent) -> Result<(), ApiError> {
+/// Moves an operation out of FAILED_TEMP, the only state in which retry, rollback and fail are allowed.
+async fn leave_failed_temp(api: &Api, op: &DomainOpOcc, event: OpEvent) -> Result<(), ApiError> {
     let not_stopped = |state: OpState| wrong_state(op.id, state, "retry, rollback and fail", &[OpState::FailedTemp]);
     match api.store.resume_operation(&api.project, op.id, event, api.clock.now()).await {
         Err(StoreError::Stale) => Err(not_stopped(op_occ(api, op.id).await?.state).into()),
@@ -42,7 +42,7 @@ pub async fn list(api: web::Data<Api>, edition: Edition, request: HttpRequest) -
     };
     let list = List::read(&api, &request, attributes, attributes::NOT_BY_DEFAULT)?;
     let fetch = async |page: &Page<'_>| api.store.op_occs(&api.project, page).await;
-    let element = |op: &Domain| VnfLcmOpOcc::new(op, edition, &api.public_url);
+    let element = |op: &DomainOpOcc| VnfLcmOpOcc::new(op, edition, &api.public_url);
     let (elements, last) = list.gather(fetch, |op| PageCursor::of(op.start_time, op.id.0), element).await?;
     Ok(list.response(&elements, last))
 }
@@ -60,7 +60,7 @@ pub async fn show(api: web::Data<Api>, edition: Edition, Id(id): Id<VnfLcmOpOccI
     responses((status = 202), (status = 409, body = ProblemDetails)))]
 pub async fn retry(api: web::Data<Api>, Id(id): Id<VnfLcmOpOccId>) -> Result<HttpResponse, ApiError> {
     let op = op_occ(&api, id).await?;
-    resume(&api, &op, OpEvent::Retry).await?;
+    leave_failed_temp(&api, &op, OpEvent::Retry).await?;
     Ok(HttpResponse::Accepted().finish())
 }
 
@@ -77,7 +77,7 @@ pub async fn rollback(api: web::Data<Api>, Id(id): Id<VnfLcmOpOccId>) -> Result<
         )
         .into());
     }
-    resume(&api, &op, OpEvent::Rollback).await?;
+    leave_failed_temp(&api, &op, OpEvent::Rollback).await?;
     Ok(HttpResponse::Accepted().finish())
 }
 
@@ -86,7 +86,7 @@ pub async fn rollback(api: web::Data<Api>, Id(id): Id<VnfLcmOpOccId>) -> Result<
     responses((status = 200, body = VnfLcmOpOcc), (status = 409, body = ProblemDetails)))]
 pub async fn fail(api: web::Data<Api>, edition: Edition, Id(id): Id<VnfLcmOpOccId>) -> Result<HttpResponse, ApiError> {
     let op = op_occ(&api, id).await?;
-    resume(&api, &op, OpEvent::Fail).await?;
+    leave_failed_temp(&api, &op, OpEvent::Fail).await?;
     let op = op_occ(&api, id).await?;
     Ok(HttpResponse::Ok().json(VnfLcmOpOcc::new(&op, edition, &api.public_url)))
 }
@@ -104,7 +104,7 @@ pub async fn cancel(
 ) -> Result<HttpResponse, ApiError> {
     match api.store.cancel_operation(&api.project, id, request.cancel_mode).await {
         Ok(()) => Ok(HttpResponse::Accepted().finish()),
-        // The lookup gives the state for the error, or 404.
+        // Read the operation: for its state in the 409, or for a 404.
         Err(StoreError::Stale | StoreError::NotFound) => {
             let running = [OpState::Starting, OpState::Processing, OpState::RollingBack];
             Err(wrong_state(id, op_occ(&api, id).await?.state, "cancel", &running).into())
@@ -113,14 +113,14 @@ pub async fn cancel(
     }
 }
 
-/// 409: the tasks named in `tasks` need the operation in one of the `allowed` states.
+/// 409: `tasks` are allowed only in the states `allowed`.
 fn wrong_state(id: VnfLcmOpOccId, state: OpState, tasks: &str, allowed: &[OpState]) -> Problem {
     problem!(
         ProblemType::Conflict,
-        "operation {id} is in {state}; {tasks} are for operations in {allowed}",
+        "operation {id} is in {state}; allowed for {tasks}: {allowed}",
         id = id.to_string(),
         state = state.as_str(),
         tasks = tasks,
-        allowed = allowed.iter().map(|state| state.as_str()).collect::<Values>(),
+        allowed = allowed.iter().map(|state| state.as_str()).collect::<QuotedValues>(),
     )
 }

@@ -16,7 +16,7 @@ use crate::api::packages::PackageId;
 use crate::api::range;
 use crate::blocking::blocking;
 use crate::domain::package::ArtifactInfo;
-use crate::domain::problem::{Problem, ProblemType, Values, problem};
+use crate::domain::problem::{Problem, ProblemType, QuotedValues, problem};
 use crate::error::{ApiError, internal};
 use crate::package::archive::{Archive, Limits};
 use crate::package::csar::{self, Selection};
@@ -170,7 +170,7 @@ fn selection(query: &str) -> Result<Selection, Problem> {
                     ProblemType::BadRequest,
                     "unknown query parameter '{parameter}'; supported: {allowed}",
                     parameter = other,
-                    allowed = Values::from_iter(PARAMETERS),
+                    allowed = QuotedValues::from_iter(PARAMETERS),
                 ));
             }
         };
@@ -201,7 +201,7 @@ fn refuse_unknown_sets(selection: &Selection, artifacts: &[ArtifactInfo]) -> Res
             ProblemType::BadRequest,
             "select_non_mano_artifact_sets: the package has no set '{set}'; it has: {allowed}",
             set = set,
-            allowed = known.into_iter().collect::<Values>(),
+            allowed = known.into_iter().collect::<QuotedValues>(),
         )),
     }
 }

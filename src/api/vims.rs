@@ -12,32 +12,31 @@ use serde_json::{Value, json};
 use crate::api::body::{Id, Json};
 use crate::api::context::Api;
 use crate::domain::ids::VimId;
-use crate::domain::problem::{Problem, ProblemType, Values, problem};
+use crate::domain::problem::{Problem, ProblemType, QuotedValues, problem};
 use crate::domain::secret::masked_members;
+use crate::domain::text::check_length;
 use crate::domain::vim::{Vim, split_secrets};
 use crate::error::{ApiError, internal};
-use crate::lcm::modify;
 use crate::sol003::common::ProblemDetails;
 use crate::sol003::vim::{CreateVim, Envelope, List, Parameters, UpdateVim, Vim as Wire};
 use crate::store::StoreError;
 
 fn store_error(id: VimId) -> impl Fn(StoreError) -> ApiError {
     move |error| {
-        match error {
-        StoreError::NotFound => Problem::not_found("VIM", &id.to_string()).into(),
-        StoreError::InUse => problem!(
-            ProblemType::InUse,
-            "VIM {id} is in use: the vimConnectionInfo of a VNF instance names it; terminate or change that instance first",
-            id = id.to_string(),
-        )
-        .into(),
-        StoreError::Duplicate("default VIM") => Problem::new(
-            ProblemType::AlreadyExists,
-            "the project has a default VIM already: set its is_default to false first",
-        )
-        .into(),
-        other => other.into(),
-    }
+        let problem = match error {
+            StoreError::NotFound => Problem::not_found("VIM", &id.to_string()),
+            StoreError::InUse => problem!(
+                ProblemType::InUse,
+                "VIM {id} is in use: the vimConnectionInfo of a VNF instance names it; terminate or change that instance first",
+                id = id.to_string(),
+            ),
+            StoreError::Duplicate("default VIM") => Problem::new(
+                ProblemType::AlreadyExists,
+                "the project has a default VIM already: set its is_default to false first",
+            ),
+            other => return other.into(),
+        };
+        problem.into()
     }
 }
 
@@ -84,12 +83,12 @@ impl VimQuery {
             .map_err(|_| Problem::bad_request("the query string is not valid: percent-encode it as a form"))?
             .into_inner();
         let (fields, conditions): (Vec<_>, Vec<_>) = pairs.into_iter().partition(|(name, _)| name == "fields");
-        if let Some((other, _)) = conditions.iter().find(|(name, _)| !CONDITIONS.contains(&name.as_str())) {
+        if let Some((other, _)) = conditions.iter().find(|(name, _)| !FILTERABLE_ATTRIBUTES.contains(&name.as_str())) {
             return Err(problem!(
                 ProblemType::BadRequest,
                 "unknown query parameter '{parameter}'; supported: {allowed}",
                 parameter = other,
-                allowed = ["fields"].iter().chain(&CONDITIONS).collect::<Values>(),
+                allowed = ["fields"].iter().chain(&FILTERABLE_ATTRIBUTES).collect::<QuotedValues>(),
             ));
         }
         let fields = fields.iter().flat_map(|(_, names)| names.split(',')).map(str::to_owned).collect();
@@ -113,7 +112,7 @@ impl VimQuery {
 }
 
 /// The attributes that the list can be filtered by.
-const CONDITIONS: [&str; 9] =
+const FILTERABLE_ATTRIBUTES: [&str; 9] =
     ["id", "name", "type", "description", "auth_url", "tenant_id", "is_default", "shared", "status"];
 
 /// `POST /v1.0/vims`.
@@ -150,7 +149,7 @@ pub async fn create(
         created_at: api.clock.now(),
         updated_at: None,
     };
-    refuse_long_name(&vim)?;
+    check_name_length(&vim)?;
     identify(&api, &mut vim).await?;
     api.store.create_vim(&vim).await.map_err(store_error(vim.id))?;
     Ok(HttpResponse::Created().json(Envelope { vim: Wire::from(&vim) }))
@@ -172,18 +171,18 @@ pub async fn update(
     Id(id): Id<VimId>,
     Json(Envelope { vim: request }): Json<Envelope<UpdateVim>>,
 ) -> Result<HttpResponse, ApiError> {
-    for _ in 0..UPDATES {
+    for _ in 0..MAX_UPDATE_ATTEMPTS {
         let mut vim = api.store.vim(&api.project, id).await.map_err(store_error(id))?;
         let read_version = vim.updated_at;
         vim.name = request.name.clone().unwrap_or(vim.name);
         vim.description = request.description.clone().unwrap_or(vim.description);
         vim.is_default = request.is_default.unwrap_or(vim.is_default);
         vim.extra = request.extra.clone().map_or(vim.extra, masked_members);
-        // Always later than the version that was read, also if another process with a faster clock wrote that one: the store
-        // compares it to detect a concurrent update.
+        // The store compares `updated_at` to detect a concurrent update. So it must increase even if the clock of the previous
+        // writer was ahead.
         let now = api.clock.now();
         vim.updated_at = Some(read_version.map_or(now, |read| now.max(read + Duration::from_millis(1))));
-        refuse_long_name(&vim)?;
+        check_name_length(&vim)?;
         if let Some(auth_cred) = &request.auth_cred {
             (vim.access_info, vim.secrets) = split_secrets(auth_cred.clone());
             identify(&api, &mut vim).await?;
@@ -195,17 +194,21 @@ pub async fn update(
             Err(error) => return Err(store_error(id)(error)),
         }
     }
-    let detail = "other clients change the VIM all the time: repeat the request";
-    Err(Problem::new(ProblemType::ConcurrentChange, detail).into())
+    Err(problem!(
+        ProblemType::ConcurrentChange,
+        "other clients changed the VIM during each of {attempts} attempts: repeat the request",
+        attempts = MAX_UPDATE_ATTEMPTS,
+    )
+    .into())
 }
 
-/// Attempts to update a VIM that other clients update at the same time.
-const UPDATES: usize = 4;
-/// The longest name in characters, as in Tacker. An index of PostgreSQL limits the length of its texts.
+/// The most attempts to update a VIM while other clients update it.
+const MAX_UPDATE_ATTEMPTS: usize = 4;
+/// The longest name in characters, as in Tacker. PostgreSQL cannot index longer texts.
 const LONGEST_NAME: usize = 255;
 
-fn refuse_long_name(vim: &Vim) -> Result<(), Problem> {
-    modify::refuse_long("name", &vim.name, LONGEST_NAME)
+fn check_name_length(vim: &Vim) -> Result<(), Problem> {
+    check_length("name", &vim.name, LONGEST_NAME)
 }
 
 /// `DELETE /v1.0/vims/{id}`.

@@ -21,7 +21,7 @@ use crate::domain::secret::Secret;
 #[serde(default, deny_unknown_fields)]
 pub struct ClientOptions {
     name: String,
-    profile: Preset,
+    profile: ProfileName,
     header: Option<Header>,
     user: Option<String>,
     network: Option<IpNet>,
@@ -33,9 +33,9 @@ pub struct ClientOptions {
     error_type: Option<ErrorType>,
     full_v1_lists: Option<bool>,
     vims_by_name: Option<bool>,
-    unattended_after: Option<Seconds>,
+    unattended_after: Option<SecondsOrNever>,
     unattended_remedy: Option<UnattendedRemedy>,
-    orphan_subscriptions_after: Option<Seconds>,
+    orphan_subscriptions_after: Option<SecondsOrNever>,
 }
 
 /// A header that identifies a client.
@@ -43,14 +43,14 @@ pub struct ClientOptions {
 #[serde(deny_unknown_fields)]
 pub struct Header {
     pub name: String,
-    /// The exact value. Secret, as it may be known to the proxy alone.
+    /// The exact value. A secret: only the proxy may know it.
     pub value: Secret,
 }
 
 /// The known profiles.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-enum Preset {
+enum ProfileName {
     /// Clients that follow the standard, such as Itential's adapter or etsi-mano.
     #[default]
     Standard,
@@ -64,10 +64,10 @@ enum Preset {
     Openmsa,
 }
 
-/// A number of seconds, or `"never"`, which turns off what the profile does.
+/// A number of seconds, or `"never"`, which disables the setting of the profile.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(untagged, expecting = "expected a number of seconds or \"never\"")]
-enum Seconds {
+enum SecondsOrNever {
     After(u32),
     Never(Never),
 }
@@ -133,12 +133,12 @@ pub struct Profile {
 
 /// ONAP waits three hours for a final state. An hour for a person to decide leaves enough time to roll back.
 const ONAP_UNATTENDED: u32 = 3600;
-/// IBM's driver and openmsa take FAILED_TEMP for a final state. Their next request must find the operation in one.
-const SOON: u32 = 300;
-/// After a day every notification is delivered or parked.
-const DAY: u32 = 24 * 3600;
+/// IBM's driver and openmsa treat FAILED_TEMP as a final state. So Gybe must end the operation before their next request.
+const UNATTENDED_SHORT: u32 = 300;
+/// Keep an orphan subscription for a day: by then every notification is delivered or parked.
+const ORPHAN_GRACE: u32 = 24 * 3600;
 
-impl Preset {
+impl ProfileName {
     fn options(self) -> ClientOptions {
         let standard = ClientOptions::default();
         match self {
@@ -147,20 +147,20 @@ impl Preset {
             Self::Onap => ClientOptions {
                 callback_test: Some(CallbackTest::Lenient),
                 vims_by_name: Some(true),
-                unattended_after: Some(Seconds::After(ONAP_UNATTENDED)),
-                orphan_subscriptions_after: Some(Seconds::After(DAY)),
+                unattended_after: Some(SecondsOrNever::After(ONAP_UNATTENDED)),
+                orphan_subscriptions_after: Some(SecondsOrNever::After(ORPHAN_GRACE)),
                 ..standard
             },
             Self::Ibm => ClientOptions {
                 callback_test: Some(CallbackTest::Lenient),
                 error_type: Some(ErrorType::Json),
-                unattended_after: Some(Seconds::After(SOON)),
+                unattended_after: Some(SecondsOrNever::After(UNATTENDED_SHORT)),
                 ..standard
             },
             Self::Openmsa => ClientOptions {
                 page_size: Some(*PAGE_SIZES.end()),
                 full_v1_lists: Some(true),
-                unattended_after: Some(Seconds::After(SOON)),
+                unattended_after: Some(SecondsOrNever::After(UNATTENDED_SHORT)),
                 ..standard
             },
         }
@@ -177,7 +177,7 @@ impl ErrorType {
     }
 }
 
-impl Seconds {
+impl SecondsOrNever {
     fn duration(self) -> Option<Duration> {
         match self {
             Self::After(seconds) => Some(Duration::from_secs(seconds.into())),
@@ -217,10 +217,12 @@ impl ClientOptions {
         if options.header.as_ref().is_some_and(|header| header.name.parse::<http::HeaderName>().is_err()) {
             return Err(inconsistent("header.name must be the name of an HTTP header"));
         }
-        let unattended = options.unattended_after.and_then(Seconds::duration);
+        let unattended = options.unattended_after.and_then(SecondsOrNever::duration);
         let remedy = match options.unattended_remedy {
             Some(_) if unattended.is_none() => {
-                return Err(inconsistent("unattended_remedy has no effect without unattended_after: set both or none"));
+                return Err(inconsistent(
+                    "unattended_remedy has no effect without unattended_after: set unattended_after too, or remove unattended_remedy",
+                ));
             }
             Some(UnattendedRemedy::Fail) => Remedy::Fail,
             Some(UnattendedRemedy::Rollback) | None => Remedy::Rollback,
@@ -236,7 +238,7 @@ impl ClientOptions {
                 full_v1_lists: options.full_v1_lists.unwrap_or_default(),
                 vims_by_name: options.vims_by_name.unwrap_or_default(),
                 unattended: unattended.map(|after| Unattended { after, remedy }),
-                orphan_grace: options.orphan_subscriptions_after.and_then(Seconds::duration),
+                orphan_grace: options.orphan_subscriptions_after.and_then(SecondsOrNever::duration),
             },
             name: options.name,
             header: options.header,
@@ -250,7 +252,7 @@ impl Client {
     /// Whether a request comes from this client. `headers` returns the values of a header; `user` is the user name of HTTP
     /// Basic.
     ///
-    /// A header with several values matches no client: the caller may have added one to the proxy's.
+    /// A header with several values matches no client: the caller may have sent one in addition to the proxy's.
     pub fn matches<'a>(
         &self,
         headers: impl Fn(&str) -> Vec<&'a [u8]>,

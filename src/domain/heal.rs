@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::domain::instance::Vnfc;
-use crate::domain::problem::{Problem, ProblemType, Values, problem};
+use crate::domain::problem::{Problem, ProblemType, QuotedValues, problem};
 
 /// The VNFCs with these `ids`, or all if there are none. An id is a `vnfcInfo.id` or a `vnfcResourceInfo.id`.
 ///
@@ -28,6 +28,6 @@ pub fn select<'a>(vnfcs: &'a [Vnfc], ids: &[String]) -> Result<Vec<&'a Vnfc>, Pr
     Err(problem!(
         ProblemType::Unprocessable,
         "vnfcInstanceId {vnfcInstanceId} is not a VNFC of this VNF instance; GET the instance for instantiatedVnfInfo.vnfcResourceInfo",
-        vnfcInstanceId = unknown.into_iter().collect::<Values>(),
+        vnfcInstanceId = unknown.into_iter().collect::<QuotedValues>(),
     ))
 }

@@ -207,7 +207,7 @@ fn word_before(text: &str, end: usize) -> &str {
     text[..end].rsplit(char::is_whitespace).next().unwrap_or_default()
 }
 
-/// The positions of the characters that end a value. Values may overlap: this way the text is searched once for all.
+/// The positions of the characters that end a value. QuotedValues may overlap: this way the text is searched once for all.
 struct Stops(Vec<usize>);
 
 impl Stops {

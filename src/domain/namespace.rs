@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::domain::manifest::Manifest;
-use crate::domain::problem::{Problem, ProblemType, Values, problem};
+use crate::domain::problem::{Problem, ProblemType, QuotedValues, problem};
 use crate::domain::text::{is_dns_label, type_name};
 
 /// The name of a namespace: a DNS label (RFC 1123 section 2.1, as Kubernetes restricts it), 1 to 63 characters.
@@ -102,7 +102,7 @@ fn from_manifests(manifests: &[Manifest]) -> Result<Namespace, Problem> {
             places = list.collect::<Vec<_>>().join("; "),
             parameter = PARAMETER,
         )
-        .quoting("namespaces", &named.keys().collect::<Values>()));
+        .quoting("namespaces", &named.keys().collect::<QuotedValues>()));
     }
     let name = named.into_keys().next().unwrap_or("default");
     Namespace::try_from(name.to_owned())

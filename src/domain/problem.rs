@@ -1,6 +1,6 @@
 //! `ProblemDetails` (RFC 9457, SOL013 clause 6.3): an error as clients read it.
 //!
-//! Op occurrences and packages store problems, so the type belongs to the domain. `crate::error` makes HTTP responses of them.
+//! Op occurrences and packages store problems, so the type belongs to the domain. `crate::error` turns them into HTTP responses.
 
 use std::any::Any;
 use std::fmt;
@@ -23,7 +23,7 @@ pub struct Problem {
     pub title: String,
     /// [`ProblemType::status`].
     pub status: u16,
-    /// What happened, and what to do. At most 8 KiB.
+    /// The cause, and what the caller can do. At most 8 KiB.
     pub detail: String,
     /// Extension members (RFC 9457 clause 3.2), in camel case: among them, each value that `detail` quotes.
     #[serde(flatten)]
@@ -38,8 +38,8 @@ pub struct Problem {
 /// assert_eq!(problem.extra["state"], "STARTING");
 /// ```
 ///
-/// A value is `Display` and `Serialize`. A text that names a value not listed does not compile, nor does a value that the text
-/// does not name: `format!` takes no variables from the surroundings if its text comes from a macro such as `concat!`.
+/// A value is `Display` and `Serialize`. The text must name exactly the listed values, or it does not compile. `concat!` prevents
+/// `format!` from capturing local variables.
 macro_rules! problem {
     ($type:expr, $text:literal $(, $member:ident = $value:expr)* $(,)?) => {{
         #[expect(clippy::allow_attributes, reason = "an expectation would fail where each name is one word")]
@@ -53,7 +53,8 @@ macro_rules! problem {
 }
 pub(crate) use problem;
 
-/// The longest `detail`, in bytes. It quotes packages, clusters and callers, and is stored, listed and sent to subscribers.
+/// The longest `detail`, in bytes. A detail may quote long texts of packages, clusters and callers, and Gybe stores it and sends it
+/// to subscribers.
 const MAX_DETAIL: usize = 8 * 1024;
 /// The longest text of a quoted member, in bytes.
 const MAX_QUOTED: usize = 1024;
@@ -83,7 +84,7 @@ impl Problem {
         self
     }
 
-    /// The same problem with a value that `detail` quotes as a member. Long texts and lists are cut.
+    /// The same problem with one more member: a value that `detail` quotes. Long texts and lists are cut.
     #[must_use]
     pub fn quoting(self, member: &str, value: &(impl Serialize + ?Sized)) -> Self {
         let value = match serde_json::to_value(value) {
@@ -96,14 +97,14 @@ impl Problem {
                 elements.into_iter().map(cut).collect()
             }
             Ok(other) => other,
-            // Maps with other keys than texts, which are never quoted.
+            // Only maps with non-string keys fail, and no problem quotes one.
             Err(_) => return self,
         };
         self.with(member, value)
     }
 
-    /// The same problem with a link to the documentation of its type, below `base`: scheme, host and port, or nothing for a
-    /// link relative to the request. Types of other releases have none.
+    /// The same problem with a link to the documentation of its type. `base` is scheme, host and port, or empty for a relative
+    /// link. A type of another release gets no link.
     #[must_use]
     pub fn with_help(self, base: &str) -> Self {
         match ProblemType::by_urn(&self.urn) {
@@ -141,15 +142,15 @@ impl Problem {
 /// Several values that a `detail` quotes. The text has the first 20, joined by commas; the member is an array.
 #[derive(Clone, Debug, Serialize)]
 #[serde(transparent)]
-pub struct Values(Vec<String>);
+pub struct QuotedValues(Vec<String>);
 
-impl<T: ToString> FromIterator<T> for Values {
+impl<T: ToString> FromIterator<T> for QuotedValues {
     fn from_iter<I: IntoIterator<Item = T>>(values: I) -> Self {
         Self(values.into_iter().map(|value| value.to_string()).collect())
     }
 }
 
-impl fmt::Display for Values {
+impl fmt::Display for QuotedValues {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         const SHOWN: usize = 20;
         if self.0.is_empty() {
@@ -160,7 +161,7 @@ impl fmt::Display for Values {
     }
 }
 
-/// The text, at most `longest` bytes long, and without NUL, which PostgreSQL stores in no text.
+/// The text, at most `longest` bytes long, and without NUL: PostgreSQL cannot store NUL in a text.
 fn storable(mut text: String, longest: usize) -> String {
     if text.len() > longest {
         text.truncate(text.floor_char_boundary(longest));
@@ -223,11 +224,11 @@ mod tests {
 
     #[test]
     fn quoted_values_are_members() {
-        let allowed: Values = ["a", "b"].into_iter().collect();
+        let allowed: QuotedValues = ["a", "b"].into_iter().collect();
         let problem = problem!(ProblemType::BadRequest, "'{vnfdId}': {allowed}", vnfdId = 7, allowed = allowed);
         assert_eq!(problem.detail, "'7': a, b");
         assert_eq!(Value::Object(problem.extra), serde_json::json!({ "vnfdId": 7, "allowed": ["a", "b"] }));
-        let long: Values = std::iter::repeat_n("x".repeat(5000), 500).collect();
+        let long: QuotedValues = std::iter::repeat_n("x".repeat(5000), 500).collect();
         let problem = problem!(ProblemType::BadRequest, "{allowed}", allowed = long);
         assert!(problem.extra["allowed"].to_string().len() <= MAX_ELEMENTS * (MAX_QUOTED + 10));
     }

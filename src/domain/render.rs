@@ -9,7 +9,7 @@ use crate::domain::ids::VnfInstanceId;
 use crate::domain::instance::VnfState;
 use crate::domain::manifest::Manifest;
 use crate::domain::namespace::{Namespace, PackageNamespaces, place};
-use crate::domain::problem::{Problem, ProblemType, Values, problem};
+use crate::domain::problem::{Problem, ProblemType, QuotedValues, problem};
 use crate::domain::replicas::{started_replicas, with_vnf_state};
 use crate::domain::resource::{
     INSTANCE_LABEL, KindInfo, MANAGED_BY, MANAGED_BY_LABEL, ObjectKey, Resource, ResourceState,
@@ -223,7 +223,7 @@ fn refuse_unknown_kinds(input: &RenderInput<'_>) -> Result<(), Problem> {
     Err(problem!(
         ProblemType::ObjectRefused,
         "the cluster does not serve the kind of: {objects}. Install its CustomResourceDefinition or correct the package; nothing was created",
-        objects = unknown.into_iter().collect::<Values>(),
+        objects = unknown.into_iter().collect::<QuotedValues>(),
     ))
 }
 

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::domain::problem::{Problem, ProblemType, Values, problem};
+use crate::domain::problem::{Problem, ProblemType, QuotedValues, problem};
 use crate::domain::vnfd::{Flavour, InstantiationLevel, ScalingAspect};
 
 /// The scale level of each aspect.
@@ -61,7 +61,7 @@ pub fn initial_levels(flavour: &Flavour, level: Option<&str>) -> Result<ScaleLev
                 ProblemType::Unprocessable,
                 "instantiationLevelId '{instantiationLevelId}' is not in the VNFD; it has: {allowed}",
                 instantiationLevelId = name,
-                allowed = flavour.levels.keys().collect::<Values>(),
+                allowed = flavour.levels.keys().collect::<QuotedValues>(),
             )
         })?;
         levels.extend(chosen.scale_levels.iter().map(|(aspect, level)| (aspect.clone(), *level)));
@@ -162,7 +162,7 @@ fn aspect<'a>(flavour: &'a Flavour, id: &str) -> Result<&'a ScalingAspect, Probl
             ProblemType::Unprocessable,
             "aspectId '{aspectId}' is not in the VNFD; it has: {allowed}",
             aspectId = id,
-            allowed = flavour.aspects.keys().collect::<Values>(),
+            allowed = flavour.aspects.keys().collect::<QuotedValues>(),
         )
     })
 }

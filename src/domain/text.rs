@@ -1,6 +1,8 @@
-//! Words of error messages and checks of names that several parts of the crate share.
+//! Words of error messages and checks of texts that several parts of the crate share.
 
 use serde_json::Value;
+
+use crate::domain::problem::{Problem, ProblemType, problem};
 
 /// `a, b, c`: at most 20 of the names, then `…`; `none` if there are none.
 pub fn names<'a>(all: impl Iterator<Item = &'a String>) -> String {
@@ -23,6 +25,22 @@ pub const fn type_name(value: &Value) -> &'static str {
         Value::Array(_) => "an array",
         Value::Object(_) => "an object",
     }
+}
+
+/// Checks that a text has at most `longest` characters.
+///
+/// # Errors
+/// 422.
+pub fn check_length(attribute: &str, text: &str, longest: usize) -> Result<(), Problem> {
+    if text.chars().count() <= longest {
+        return Ok(());
+    }
+    Err(problem!(
+        ProblemType::Unprocessable,
+        "{attribute} has more than {limit} characters",
+        attribute = attribute,
+        limit = longest,
+    ))
 }
 
 /// Whether `text` is a DNS label as Kubernetes restricts it (RFC 1123 section 2.1): 1 to 63 lower-case letters, digits and

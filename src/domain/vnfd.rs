@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::problem::{Problem, ProblemType, Values, problem};
+use crate::domain::problem::{Problem, ProblemType, QuotedValues, problem};
 
 /// One onboarded VNFD.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -38,7 +38,7 @@ impl Vnfd {
                 ProblemType::Unprocessable,
                 "flavourId '{flavourId}' is not in the VNFD; it has: {allowed}",
                 flavourId = id,
-                allowed = self.flavours.keys().collect::<Values>(),
+                allowed = self.flavours.keys().collect::<QuotedValues>(),
             )
         })
     }

@@ -1,6 +1,6 @@
 //! The change of a VNF's package (SOL003 clause 5.4.11a): the checks before the 202, and the plan.
 //!
-//! `crate::api` calls the first through [`Acceptor`], the planner the second. `crate::domain::change` decides how each object
+//! `crate::api` calls the checks through [`Acceptor`], and the planner creates the plan. `crate::domain::change` decides how each object
 //! changes.
 
 use serde::Deserialize;
@@ -13,7 +13,7 @@ use crate::domain::instance::{InstantiatedVnfInfo, PackageAttributes, VnfInstanc
 use crate::domain::namespace;
 use crate::domain::op_occ::{LcmOperation, VnfLcmOpOcc};
 use crate::domain::plan::Plan;
-use crate::domain::problem::{Problem, ProblemType, Values, problem};
+use crate::domain::problem::{Problem, ProblemType, QuotedValues, problem};
 use crate::domain::render;
 use crate::domain::secret::masked;
 use crate::domain::vnfd::Flavour;
@@ -35,8 +35,8 @@ struct ChangeRecord {
 }
 
 impl Acceptor<'_> {
-    /// Accepts CHANGE_VNFPKG, also to the present package of the VNF: after an operation that failed half-way, that brings the
-    /// VNF to the state of the package.
+    /// Accepts CHANGE_VNFPKG, also to the present package of the VNF: after an operation that failed half-way, the
+    /// change brings the VNF to the state of its package.
     ///
     /// # Errors
     /// 404, 409 (NOT_INSTANTIATED, STOPPED, other operation), 400 and 422 for errors in the request: unknown VNFD, flavour or
@@ -113,7 +113,7 @@ fn started(instance: &VnfInstance) -> Result<&InstantiatedVnfInfo, Problem> {
     ))
 }
 
-/// Refuses a namespace other than that of the VNF, which it never leaves.
+/// Refuses a namespace other than that of the VNF: a VNF never moves to another namespace.
 fn stays(instance: &VnfInstance, requested: Option<&Value>) -> Result<(), Problem> {
     let Some(requested) = requested else { return Ok(()) };
     let (requested, home) = (namespace::decide(Some(requested), &[])?, instance.metadata.namespace.as_ref());
@@ -138,13 +138,13 @@ fn refuse_unknown_vdus(flavour: &Flavour, vdus: &[String]) -> Result<(), Problem
     Err(problem!(
         ProblemType::Unprocessable,
         "additionalParams.vdu_params names {vduId}, which the new VNFD does not have; it has: {allowed}",
-        vduId = unknown.into_iter().collect::<Values>(),
-        allowed = flavour.vdus.keys().collect::<Values>(),
+        vduId = unknown.into_iter().collect::<QuotedValues>(),
+        allowed = flavour.vdus.keys().collect::<QuotedValues>(),
     ))
 }
 
 impl Planner<'_> {
-    /// The plan of CHANGE_VNFPKG. Each step writes its rows: a row describes its object as it is or as the step makes it.
+    /// The plan of CHANGE_VNFPKG. Each step writes its rows: a row describes its object before or after the step.
     ///
     /// # Errors
     /// [`PlanError`]; nothing has changed.

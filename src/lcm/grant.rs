@@ -1,5 +1,5 @@
-//! Granting (SOL003 clause 9): makes the request for a Grant from a plan, and applies a Grant to the operation. The conductor
-//! calls it in STARTING if an NFVO is configured.
+//! Granting (SOL003 clause 9): builds the request for a Grant from a plan, and applies a Grant to the operation. The conductor
+//! calls these functions in STARTING if an NFVO is configured.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use crate::domain::grant::{ResourceIds, ResourceRequest};
 use crate::domain::instance::VnfInstance;
 use crate::domain::interface::Edition;
 use crate::domain::op_occ::{LcmOperation, VnfLcmOpOcc};
-use crate::domain::problem::{Problem, ProblemType, Values, problem};
+use crate::domain::problem::{Problem, ProblemType, QuotedValues, problem};
 use crate::domain::vim::VimConnection;
 use crate::lcm::params::{DEFINITION_FILES, InstantiateParams};
 use crate::sol003::grant::{Grant, GrantInfo, GrantRequest};
@@ -24,7 +24,7 @@ const MAX_CONNECTION_BYTES: usize = 64 * 1024;
 pub struct GrantChanges {
     /// The instance with the connections of the Grant; `None`: the Grant has no new ones.
     pub instance: Option<VnfInstance>,
-    /// Whether the VNF goes to another VIM than planned.
+    /// Whether the Grant places the VNF in another VIM than planned.
     pub moved: bool,
     /// The parameters of the request with those of the Grant; `None`: unchanged.
     pub params: Option<Value>,
@@ -45,7 +45,7 @@ pub fn request(
 /// 9.5.2.3), the VIM of the VNF where the request left it open, and `createNamespace` of the additional parameters.
 ///
 /// # Errors
-/// 502 if the Grant is of another operation or omits a resource; 422 if it demands the impossible, such as to move a VNF.
+/// 502 if the Grant is of another operation or omits a resource; 422 if it requires something impossible, such as moving a VNF.
 pub fn apply(
     grant: &Grant,
     asked: &ResourceIds,
@@ -79,7 +79,7 @@ fn answered(list: &str, asked: &[String], infos: &[GrantInfo]) -> Result<(), Pro
         ProblemType::GrantIncomplete,
         "the grant does not answer, in {list}: {resourceDefinitionIds}",
         list = list,
-        resourceDefinitionIds = missing.into_iter().collect::<Values>(),
+        resourceDefinitionIds = missing.into_iter().collect::<QuotedValues>(),
     ))
 }
 
@@ -114,7 +114,7 @@ fn connect(instance: &mut VnfInstance, grant: &Grant, op: &VnfLcmOpOcc) -> Resul
     Ok(new)
 }
 
-/// Makes the VIM of the Grant the home of the VNF if the request left it open. Returns whether that is not the planned one.
+/// Makes the VIM of the Grant the home of the VNF if the request left it open. Returns whether the VIM differs from the planned one.
 fn place(instance: &mut VnfInstance, grant: &Grant, op: &VnfLcmOpOcc, first: Option<&String>) -> Result<bool, Problem> {
     let infos = grant.added().iter().chain(grant.removed());
     // Some NFVOs send empty strings for absent ids.
@@ -124,7 +124,7 @@ fn place(instance: &mut VnfInstance, grant: &Grant, op: &VnfLcmOpOcc, first: Opt
         return Err(problem!(
             ProblemType::Unprocessable,
             "the grant spreads the VNF over several vimConnectionIds ({vimConnectionIds}): it lives in one namespace of one cluster",
-            vimConnectionIds = wanted.into_iter().collect::<Values>(),
+            vimConnectionIds = wanted.into_iter().collect::<QuotedValues>(),
         ));
     }
     let wanted = wanted.into_iter().next();
@@ -182,7 +182,8 @@ fn is_stand_in(instance: &VnfInstance, id: &str, op: &VnfLcmOpOcc) -> bool {
         && requested.is_none_or(|requested| !requested.contains_key(id))
 }
 
-/// The parameters of the request as the Grant changes them. It can't change what was decided before it was requested.
+/// The parameters of the request as the Grant changes them. The Grant cannot change parameters that
+/// were decided before the request for it.
 fn params(granted: &Map<String, Value>, op: &VnfLcmOpOcc, instance: &VnfInstance) -> Result<Option<Value>, Problem> {
     let read = |members: &Map<String, Value>| InstantiateParams::read(members);
     let said = read(granted)

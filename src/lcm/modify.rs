@@ -8,11 +8,12 @@ use serde_json::{Map, Value, json};
 use crate::domain::instance::{NAMESPACE_KEY, VnfInstance};
 use crate::domain::problem::{Problem, ProblemType, problem};
 use crate::domain::secret::Secret;
+use crate::domain::text::check_length;
 use crate::domain::vim::VimConnection;
 use crate::error::{internal, invalid_body};
 use crate::sol003::v2::{VimConnectionInfo, VnfInfoModificationRequest};
 
-/// The attributes that can change. Other members of a patch are ignored: they may be of later editions.
+/// The attributes that can change. Other members of a patch are ignored, because they may belong to later editions.
 const ATTRIBUTES: [&str; 6] = [
     "vnfInstanceName",
     "vnfInstanceDescription",
@@ -87,7 +88,7 @@ fn connections(connections: &mut BTreeMap<String, VimConnection>, patch: Map<Str
         let mut document = known.clone();
         json_patch::merge(&mut document, &entry);
         if document["interfaceInfo"] != known["interfaceInfo"] {
-            // A credential is sent only to the endpoint it was given for. A patch with another endpoint must have its own.
+            // A credential may be sent only to its own endpoint. So a patch with another endpoint must have its own credential.
             document["accessInfo"] = connections.get(&key).map_or(json!({}), |known| json!(known.access_info));
             if let Some(access) = entry.get("accessInfo") {
                 json_patch::merge(&mut document, &json!({ "accessInfo": access }));
@@ -133,25 +134,9 @@ pub fn refuse_excess_connections(connections: &BTreeMap<String, VimConnection>) 
 /// 422.
 pub fn refuse_long_texts(name: Option<&str>, description: Option<&str>) -> Result<(), Problem> {
     for (text, (attribute, longest)) in [name, description].into_iter().zip(LONGEST) {
-        refuse_long(attribute, text.unwrap_or_default(), longest)?;
+        check_length(attribute, text.unwrap_or_default(), longest)?;
     }
     Ok(())
-}
-
-/// Refuses a text of more than `longest` characters.
-///
-/// # Errors
-/// 422.
-pub fn refuse_long(attribute: &str, text: &str, longest: usize) -> Result<(), Problem> {
-    if text.chars().count() <= longest {
-        return Ok(());
-    }
-    Err(problem!(
-        ProblemType::Unprocessable,
-        "{attribute} has more than {limit} characters",
-        attribute = attribute,
-        limit = longest,
-    ))
 }
 
 /// A connection with its secrets, as the caller sent it: the target of a merge.

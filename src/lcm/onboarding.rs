@@ -1,12 +1,12 @@
 //! Onboarding of packages (SOL005 clauses 9.4.6 and 9.4.7): the content is uploaded or fetched, then read and checked.
 //!
 //! A package is onboarded under a lease, as an operation is. The API process that accepts the request takes the lease and
-//! normally finishes. If it is killed, the lease runs out, and [`Onboarder::run`] of any process that serves the same data
+//! normally finishes. If it is killed, the lease expires, and [`Onboarder::run`] of any process that serves the same data
 //! directory takes over:
 //!
 //! | what the other process did | what happens |
 //! |---|---|
-//! | it received an upload (UPLOADING) | ERROR: the rest of the bytes never comes; the client uploads again |
+//! | it received an upload (UPLOADING) | ERROR: the remaining bytes are lost; the client uploads again |
 //! | it fetched from a URI (UPLOADING) | the content is fetched again |
 //! | it checked the content (PROCESSING) | the content is checked again |
 //!
@@ -35,16 +35,16 @@ use crate::package::csar;
 use crate::package::files::PackageFiles;
 use crate::store::{ClaimedOnboarding, OnboardingClaim, OnboardingLease, Store, StoreError};
 
-/// Packages checked concurrently: fewer than the slots of [`blocking`], so that requests always find one.
-static CHECKS: Semaphore = Semaphore::const_new(4);
-/// Packages taken over from other processes concurrently.
-const TAKEOVERS: usize = 8;
-/// A package is checked by this many processes that do not survive it; then the package is at fault.
-const ATTEMPTS: i64 = 5;
+/// Packages checked concurrently: fewer than the threads for [`blocking`] work, so that requests always find a free one.
+static CHECK_SLOTS: Semaphore = Semaphore::const_new(4);
+/// The most packages that a process takes over from others concurrently.
+const MAX_TAKEOVERS: usize = 8;
+/// If this many processes end while they check the same package, the package is at fault.
+const MAX_LOST_CHECKS: i64 = 5;
 /// The pause after the store fails.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
 
-/// Onboards packages. See the module's documentation.
+/// Onboards packages.
 pub struct Onboarder {
     store: Arc<dyn Store>,
     files: Arc<PackageFiles>,
@@ -77,7 +77,7 @@ impl Onboarder {
     /// result of the check.
     ///
     /// # Errors
-    /// 404; 409 if the package has content or an upload is under way; those of [`PackageFiles::receive`].
+    /// 404; 409 if the package has content or an upload is in progress; those of [`PackageFiles::receive`].
     pub async fn upload<B: AsRef<[u8]>, E>(
         self: &Arc<Self>,
         project: &ProjectId,
@@ -85,14 +85,14 @@ impl Onboarder {
         content: impl Stream<Item = Result<B, E>> + Unpin,
     ) -> Result<(), ApiError> {
         let lease = self.begin(project, id, None).await?;
-        let mut upload = UploadGuard { onboarder: Arc::clone(self), lease, is_over: false };
+        let mut upload = UploadGuard { onboarder: Arc::clone(self), lease, is_finished: false };
         let lease = &upload.lease;
         let received = self.under_lease(lease, self.files.receive(id, lease.epoch, content)).await;
         let ended = self.end_upload(lease, received).await;
-        upload.is_over = true;
+        upload.is_finished = true;
         ended?;
-        let lease = again(&upload.lease);
-        self.spawn(async move |onboarder| onboarder.check(&lease, lease.epoch).await);
+        let lease = copy_of(&upload.lease);
+        self.spawn(id, async move |onboarder| onboarder.check(&lease, lease.epoch).await);
         Ok(())
     }
 
@@ -110,16 +110,16 @@ impl Onboarder {
         let request = self.sources.request(source)?;
         let permit = self.sources.try_permit()?;
         let lease = self.begin(project, id, Some(source)).await?;
-        self.spawn(async move |onboarder| onboarder.fetch_and_check(lease, request, Some(permit)).await);
+        self.spawn(id, async move |onboarder| onboarder.fetch_and_check(lease, request, Some(permit)).await);
         Ok(())
     }
 
-    /// Takes over the packages of processes whose lease ran out, until `stop`. Sleeps until the store signals that an
-    /// onboarding began somewhere, or until the next lease runs out. Then gives back what it fetches, and finishes what it
+    /// Takes over onboardings whose lease expired, until `stop`. Sleeps until the store signals that an onboarding began in some
+    /// process, or until the next lease expires. After `stop` it ends its fetches, releases their leases, and waits for running
     /// checks.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
         let wake = self.store.onboardings();
-        let slots = Arc::new(Semaphore::new(TAKEOVERS));
+        let slots = Arc::new(Semaphore::new(MAX_TAKEOVERS));
         while !stop.is_cancelled() {
             let slot = tokio::select! {
                 () = stop.cancelled() => break,
@@ -130,7 +130,7 @@ impl Onboarder {
             woken.as_mut().enable();
             let due = match self.store.claim_onboarding(&self.owner, self.lease_ttl).await {
                 Ok(OnboardingClaim::Work(claimed)) => {
-                    self.spawn(async move |onboarder| {
+                    self.spawn(claimed.lease.package, async move |onboarder| {
                         let _slot = slot;
                         onboarder.resume(*claimed).await
                     });
@@ -154,7 +154,7 @@ impl Onboarder {
         self.tasks.wait().await;
     }
 
-    /// Removes the files that no package refers to: those of a process that was killed before it could.
+    /// Removes the files that no package refers to: a process that was killed may have left them.
     ///
     /// # Errors
     /// The store fails.
@@ -201,7 +201,7 @@ impl Onboarder {
         };
         match ended {
             Err(StoreError::LeaseLost) => {
-                // The file is of no use to anybody. After any other error the package may be PROCESSING all the same.
+                // Nobody needs the file. After any other error the package may be PROCESSING, so the file stays.
                 self.files.remove_through(id, lease.epoch).await;
                 Err(problem!(
                     ProblemType::Conflict,
@@ -214,7 +214,7 @@ impl Onboarder {
         }
     }
 
-    /// Fetches the content, then checks it. Waits for a permit without `permit`.
+    /// Fetches the content, then checks it. If `permit` is `None`, waits for a permit.
     async fn fetch_and_check(
         &self,
         lease: OnboardingLease,
@@ -248,12 +248,12 @@ impl Onboarder {
         self.check(&lease, lease.epoch).await
     }
 
-    /// Reads the content that arrived under the lease `content_epoch`, and records the result.
+    /// Reads the content that arrived under the lease with epoch `content_epoch`, and records the result.
     async fn check(&self, lease: &OnboardingLease, content_epoch: i64) -> Result<(), StoreError> {
         let id = lease.package;
         let path = self.files.path(id, content_epoch);
         let read = async {
-            let _slot = CHECKS.acquire().await;
+            let _slot = CHECK_SLOTS.acquire().await;
             blocking(move || csar::onboard(&path, &Limits::default())).await
         };
         let onboarded = match self.under_lease(lease, read).await? {
@@ -274,34 +274,34 @@ impl Onboarder {
                 "another package has the vnfdId '{vnfdId}': delete that one, or give this descriptor another descriptor_id",
                 vnfdId = onboarded.content.vnfd.id,
             ),
-            // The lease runs out, and the package is checked again.
+            // When the lease expires, a process checks the package again.
             Err(error) if error.is_transient() || matches!(error, StoreError::LeaseLost) => return Err(error),
-            // Something in it can't be stored.
+            // The store rejects something in the package.
             Err(error) => internal(&error),
         };
         self.store.fail_onboarding(lease, &problem).await?;
-        // Not before: until the store knows that the package is not onboarded, the content must be there.
+        // Delete the content only after the store has recorded the failure: until then another process may need the content.
         self.files.remove_through(id, content_epoch).await;
         Ok(())
     }
 
-    /// Goes on where another process stopped.
+    /// Continues the onboarding of another process.
     async fn resume(&self, claimed: ClaimedOnboarding) -> Result<(), StoreError> {
         let ClaimedOnboarding { lease, interrupted } = claimed;
         let id = lease.package;
-        tracing::warn!(vnf_package.id = %id, lease.epoch, "the onboarding of package {id} was interrupted and goes on here");
+        tracing::warn!(vnf_package.id = %id, lease.epoch, "the onboarding of package {id} was interrupted and continues here");
         let problem = match interrupted {
             InterruptedOnboarding::Fetch(source) => match self.sources.request(&source) {
                 Ok(request) => return self.fetch_and_check(lease, request, None).await,
                 Err(problem) => problem,
             },
-            InterruptedOnboarding::Check { content_epoch } if lease.epoch - content_epoch < ATTEMPTS => {
+            InterruptedOnboarding::Check { content_epoch } if lease.epoch - content_epoch < MAX_LOST_CHECKS => {
                 return self.check(&lease, content_epoch).await;
             }
             InterruptedOnboarding::Check { .. } => problem!(
                 ProblemType::Interrupted,
-                "the VNFM stopped {attempts} times while it read the package: tell its operator",
-                attempts = ATTEMPTS,
+                "the VNFM stopped {attempts} times while it read the package: tell the operator of the VNFM",
+                attempts = MAX_LOST_CHECKS,
             ),
             InterruptedOnboarding::Upload => {
                 let text = "the VNFM stopped while it received the package: upload it again";
@@ -312,7 +312,7 @@ impl Onboarder {
         self.store.fail_onboarding(&lease, &problem).await
     }
 
-    /// Runs `work` and renews the lease meanwhile. Gives `work` up if the lease is lost.
+    /// Runs `work` and renews the lease meanwhile. Abandons `work` if the lease is lost.
     async fn under_lease<T>(&self, lease: &OnboardingLease, work: impl Future<Output = T>) -> Result<T, StoreError> {
         let mut work = pin!(work);
         let mut renewal = interval_at(Instant::now() + self.lease_ttl / 3, self.lease_ttl / 3);
@@ -332,8 +332,8 @@ impl Onboarder {
         }
     }
 
-    /// Runs `work` on the process's runtime. Nobody waits for its result, so the log has its error.
-    fn spawn<W>(self: &Arc<Self>, work: impl FnOnce(Arc<Self>) -> W)
+    /// Runs `work` for a package on the runtime of the process. No caller waits for the result, so an error goes to the log.
+    fn spawn<W>(self: &Arc<Self>, id: VnfPkgId, work: impl FnOnce(Arc<Self>) -> W)
     where
         W: Future<Output = Result<(), StoreError>> + Send + 'static,
     {
@@ -342,8 +342,9 @@ impl Onboarder {
             if let Err(error) = work.await {
                 let error = &error as &dyn std::error::Error;
                 tracing::error!(
+                    vnf_package.id = %id,
                     error,
-                    "the onboarding of a package was not recorded; it goes on when its lease runs out"
+                    "the result of onboarding package {id} was not recorded; onboarding continues when the lease expires"
                 );
             }
         };
@@ -351,29 +352,29 @@ impl Onboarder {
     }
 }
 
-/// An upload under way. A reset connection drops the handler at any point; the package must accept another upload at once
-/// all the same.
+/// An upload in progress. Actix drops the handler when a connection is reset. The package must still accept a new upload
+/// immediately.
 struct UploadGuard {
     onboarder: Arc<Onboarder>,
     lease: OnboardingLease,
-    is_over: bool,
+    is_finished: bool,
 }
 
 impl Drop for UploadGuard {
     fn drop(&mut self) {
-        if self.is_over {
+        if self.is_finished {
             return;
         }
-        let lease = again(&self.lease);
-        self.onboarder.spawn(async move |onboarder| {
-            let problem = Problem::bad_request("the upload broke off: upload the package again");
+        let lease = copy_of(&self.lease);
+        self.onboarder.spawn(lease.package, async move |onboarder| {
+            let problem = Problem::bad_request("the upload was interrupted: upload the package again");
             onboarder.store.fail_onboarding(&lease, &problem).await
         });
     }
 }
 
-/// The same lease for a task that goes on with it.
-const fn again(lease: &OnboardingLease) -> OnboardingLease {
+/// A copy of the lease, for the task that continues under it.
+const fn copy_of(lease: &OnboardingLease) -> OnboardingLease {
     OnboardingLease { package: lease.package, epoch: lease.epoch }
 }
 
@@ -381,7 +382,7 @@ fn refusal(id: VnfPkgId, error: StoreError) -> ApiError {
     match error {
         StoreError::Stale => problem!(
             ProblemType::Conflict,
-            "VNF package {id} has content already, or an upload is under way",
+            "VNF package {id} has content already, or an upload is in progress",
             id = id.to_string(),
         )
         .into(),

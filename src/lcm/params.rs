@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::domain::manifest::Manifest;
 use crate::domain::package::DefinitionFile;
-use crate::domain::problem::{Problem, ProblemType, Values, problem};
+use crate::domain::problem::{Problem, ProblemType, QuotedValues, problem};
 use crate::domain::text::type_name;
 use crate::package::manifest;
 
@@ -168,8 +168,8 @@ fn select(files: &[DefinitionFile], chosen: &[String]) -> Result<Vec<DefinitionF
             ProblemType::Unprocessable,
             "additionalParams.{parameter} names {files}, which the package does not list as a YAML or JSON artifact; it lists: {allowed}",
             parameter = DEFINITION_FILES,
-            files = missing.into_iter().collect::<Values>(),
-            allowed = files.iter().map(|file| &file.path).collect::<Values>(),
+            files = missing.into_iter().collect::<QuotedValues>(),
+            allowed = files.iter().map(|file| &file.path).collect::<QuotedValues>(),
         ));
     }
     // In the order of the request, each once.

@@ -218,7 +218,7 @@ impl Planner<'_> {
             })
             .collect();
         if changes.is_empty() {
-            let text = "no workload that this scales has replicas that are this VNFM's to set (a HorizontalPodAutoscaler may have them)";
+            let text = "Gybe does not control the replicas of any workload that this request scales (a HorizontalPodAutoscaler may)";
             return Err(Problem::unprocessable(text).into());
         }
         let objects: Vec<ObjectKey> = changes.iter().map(|(change, _)| change.object.clone()).collect();

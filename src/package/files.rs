@@ -78,7 +78,9 @@ impl PackageFiles {
         let mut file = File::create(path).await.map_err(|error| disk_failure(&error))?;
         let (mut size, mut counted, mut deadline) = (0, 0, Instant::now() + PROGRESS.1);
         while let Some(chunk) = timeout_at(deadline, chunks.next()).await.map_err(|_| too_slow())? {
-            let chunk = chunk.map_err(|_| Problem::bad_request("the upload broke off: upload the package again"))?;
+            let chunk = chunk.map_err(|_| {
+                Problem::bad_request("the transfer of the content was interrupted: upload or fetch the package again")
+            })?;
             size += chunk.as_ref().len() as u64;
             if size - counted >= PROGRESS.0 {
                 (counted, deadline) = (size, Instant::now() + PROGRESS.1);

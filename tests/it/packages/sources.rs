@@ -112,7 +112,7 @@ async fn a_failed_fetch_is_reported_and_can_be_repeated() {
         (Sent::head("500 Internal Server Error\r\nX-Secret: s3cr3t"), "the answer is 500"),
         (Sent::head(metadata), "redirects are not followed"),
         (Sent::Whole(b"no HTTP".to_vec()), "the package can't be fetched"),
-        (cut_off, "broke off"),
+        (cut_off, "interrupted"),
         (Sent::content(b"no zip"), "no intact ZIP archive"),
     ] {
         let repository = Repository::start(sent.clone()).await;
