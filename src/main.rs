@@ -38,7 +38,7 @@ enum Command {
         #[arg(default_value = "openapi")]
         folder: PathBuf,
     },
-    /// Show the operations in a database that are not finished; a process may serve on it at the same time
+    /// Show the unfinished operations in a database, also while `gybe serve` uses it
     Debug {
         #[command(subcommand)]
         view: DebugView,
@@ -67,7 +67,7 @@ struct DebugOptions {
 /// A parsed command line.
 struct Invocation {
     command: Command,
-    /// Of the innermost subcommand.
+    /// The matches of the innermost subcommand.
     matches: ArgMatches,
     file: Option<ConfigFile>,
 }
@@ -139,7 +139,7 @@ fn serve(config: Config) -> Result<(), Box<dyn Error>> {
     if let Some(traces) = traces {
         runtime.block_on(traces.finish());
     }
-    // Does not wait for a package that a thread still reads; its onboarding counts as abandoned.
+    // Does not wait for a thread that still reads a package: another process takes its onboarding over when the lease expires.
     runtime.shutdown_timeout(Duration::from_secs(1));
     served
 }

@@ -32,7 +32,7 @@ use crate::metrics::{GaugeGuard, HttpMetrics};
 /// Idle connections are closed after this time: later than most clients and proxies close theirs, which is within 60 seconds.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// A connection without a request under way is cut after this time. It is 10 s longer than [`KEEP_ALIVE`]: a request that begins
-/// just before has 10 s for its head, as the first one of a connection has.
+/// just before that time has 10 s for its head, like the first request of a connection.
 const UNUSED: Duration = Duration::from_secs(85);
 /// A client must acknowledge data within this time (`TCP_USER_TIMEOUT`).
 const UNREAD: Duration = Duration::from_secs(30);

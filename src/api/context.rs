@@ -1,4 +1,4 @@
-//! [`Api`]: the dependencies and settings of the handlers. `app` makes it.
+//! [`Api`]: the dependencies and settings of the handlers. `app` creates it.
 
 use std::sync::Arc;
 
@@ -16,21 +16,22 @@ use crate::notify::callback::Callbacks;
 use crate::package::files::PackageFiles;
 use crate::store::Store;
 
-/// The dependencies and settings of the handlers. A client with a profile has its own ([`super::clients`]).
+/// The dependencies and settings of the handlers. Each client with a profile gets its own copy
+/// ([`super::clients`]).
 #[derive(Clone)]
 pub struct Api {
     pub store: Arc<dyn Store>,
-    /// Checks VIMs at their registration.
+    /// Identifies the user of a credential when a VIM is registered.
     pub driver: Arc<dyn Driver>,
-    /// Finds drift.
+    /// Compares objects with their intents (drift).
     pub observer: Arc<dyn Observer>,
     pub clock: Arc<dyn Clock>,
     pub ids: Arc<dyn Ids>,
-    /// The scheme, host and port of links, as clients reach Gybe; without a slash at the end.
+    /// The scheme, host and port of links, as clients reach Gybe; without a trailing slash.
     pub public_url: String,
-    /// The most elements of a page of a list.
+    /// The maximum number of elements per page.
     pub page_size: usize,
-    /// The JSON texts of instances.
+    /// Cache of the JSON of instances.
     pub instance_cache: Arc<InstanceCache>,
     /// The client for subscribers' callback URIs.
     pub callbacks: Arc<Callbacks>,
@@ -38,9 +39,9 @@ pub struct Api {
     pub callback_test: CallbackTest,
     /// Whether an NFVO grants operations.
     pub granting: bool,
-    /// Takes the content of packages.
+    /// Receives and onboards package content.
     pub onboarder: Arc<Onboarder>,
-    /// The CSARs.
+    /// CSAR files on disk.
     pub packages: Arc<PackageFiles>,
     /// The runtime of the process, for work that outlives its request: the runtime of an HTTP worker ends with the worker.
     pub runtime: Handle,

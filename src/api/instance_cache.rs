@@ -18,7 +18,7 @@ type Key = (VnfInstanceId, Edition, SelectionForm);
 /// The version of an instance and its text.
 type VersionedText = (i64, Bytes);
 
-/// The selections that are cached. There are too many others.
+/// The selections that are cached. The other selections are too many to cache.
 const CACHED_FORMS: [SelectionForm; 2] = [SelectionForm::All, SelectionForm::Default];
 /// The size of the cache in bytes.
 const CAPACITY: u64 = 16 * 1024 * 1024;

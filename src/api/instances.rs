@@ -169,7 +169,7 @@ pub async fn modify(
     Ok(accepted(&api, edition, op))
 }
 
-/// The versions in `If-Match`; `None` without the header and for `*`. A tag that Gybe did not make matches no version.
+/// The versions in `If-Match`; `None` without the header and for `*`. A tag that does not come from Gybe matches no version.
 fn if_match(request: &HttpRequest) -> Option<Vec<i64>> {
     let mut headers = request.headers().get_all(IF_MATCH).peekable();
     headers.peek()?;

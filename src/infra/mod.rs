@@ -148,12 +148,12 @@ pub trait Driver: Send + Sync {
 /// An event of [`Observer::watch`].
 #[derive(Clone, Debug)]
 pub enum WatchEvent {
-    /// All objects there are.
+    /// All existing objects.
     All(Vec<ObservedObject>),
-    /// This object was made or changed.
+    /// This object was created or changed.
     Changed(ObservedObject),
-    /// This object is gone.
-    Gone(ObservedObject),
+    /// This object was deleted.
+    Deleted(ObservedObject),
     /// The objects cannot be watched, and why. The watch tries again every few minutes.
     Unavailable(InfraError),
 }
@@ -165,7 +165,7 @@ pub trait Observer: Send + Sync {
     async fn drift(&self, scope: &Scope, resources: &[Resource]) -> Result<Vec<ObjectDrift>, InfraError>;
 
     /// The objects of `kind` in the namespace that carry the label of any VNF instance, then their changes, without end. One watch
-    /// serves all instances. While the cluster is out of reach nothing comes; then all objects come again.
+    /// serves all instances. While the cluster is unreachable the stream has no events; afterwards it begins again with all objects.
     ///
     /// # Errors
     /// [`InfraErrorKind::Invalid`] if the access cannot be used.

@@ -1,7 +1,7 @@
-//! Turns LCM requests into op occurrences. Everything that can be checked without the cluster is checked here, before the 202.
+//! Turns LCM requests into op occurrences. All checks that need no cluster are here, before the 202.
 //!
-//! `crate::api` calls it. `begin_operation` of the store writes an accepted operation in one transaction; after that it can't
-//! be lost.
+//! `crate::api` calls [`Acceptor`]. `begin_operation` of the store writes an accepted operation in one transaction; after that the
+//! operation cannot be lost.
 
 use std::collections::BTreeMap;
 
@@ -32,11 +32,10 @@ use crate::traces;
 
 /// Turns requests into op occurrences.
 pub struct Acceptor<'a> {
-    /// Receives the op occurrences.
     pub store: &'a dyn Store,
-    /// For `startTime`.
+    /// The source of `startTime`.
     pub clock: &'a dyn Clock,
-    /// For the ids of op occurrences.
+    /// The source of the ids of op occurrences.
     pub ids: &'a dyn Ids,
     /// The caller's tenant.
     pub project: &'a ProjectId,
@@ -157,10 +156,10 @@ impl Acceptor<'_> {
         self.begin(self.op_occ(self.op_id(), LcmOperation::Heal, record(request)?, &instance), instance).await
     }
 
-    /// Accepts OPERATE. A VNF that is in the requested state already is brought to it again: some objects may not be in it.
+    /// Accepts OPERATE, also if the VNF is in the requested state already: some of its objects may be in another state.
     ///
     /// # Errors
-    /// 404, 409, 422 (single VNFCs, a stop type or time-out that does not go with the rest).
+    /// 404, 409, 422 (single VNFCs, a stop type or time-out that contradicts other parameters).
     pub async fn operate(&self, id: VnfInstanceId, request: &OperateVnfRequest) -> Result<VnfLcmOpOccId, ApiError> {
         let instance = self.instance(id).await?;
         instantiated(&instance)?;
@@ -314,7 +313,7 @@ fn accepted(op: &VnfLcmOpOcc) -> VnfLcmOpOccId {
     op.id
 }
 
-/// Attempts to begin an operation of an instance that changes meanwhile.
+/// The most attempts to begin an operation while the instance changes.
 const ATTEMPTS: u32 = 4;
 
 /// The direction of a scale request.
@@ -360,7 +359,7 @@ pub(super) fn instantiated(instance: &VnfInstance) -> Result<&InstantiatedVnfInf
     })
 }
 
-/// Checks the condition of `If-Match`, if there is one: one of `versions` must be the instance's.
+/// Checks the condition of `If-Match`, if there is one: the instance must have one of `versions`.
 ///
 /// # Errors
 /// 412.

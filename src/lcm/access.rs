@@ -5,7 +5,7 @@ use crate::domain::ids::ProjectId;
 use crate::domain::vim::{VimAccess, VimConnection};
 use crate::store::{StoreError, VimStore};
 
-/// Why there is no access.
+/// The reason why an instance's cluster cannot be accessed.
 #[derive(Debug, thiserror::Error)]
 pub enum AccessError {
     /// The connection can't be used. The text is for the caller.

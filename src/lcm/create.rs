@@ -17,7 +17,8 @@ use crate::store::{CreateOutcome, IdempotencyKey, StoreError};
 impl Acceptor<'_> {
     /// Creates a VNF instance identifier (SOL003 clause 5.4.2.3.1).
     ///
-    /// A request with the `key` of an earlier one creates no second instance while the first exists: that one is returned.
+    /// A request with the `key` of an earlier request returns the instance of that request, while the instance exists, and creates no
+    /// second one.
     ///
     /// # Errors
     /// 422 if no enabled package has the VNFD, the metadata uses the reserved key, or `key` was that of another request.
@@ -73,7 +74,7 @@ impl Acceptor<'_> {
     }
 }
 
-/// The key with a fingerprint of the request, which tells a repetition from another request with the same key.
+/// The key with a fingerprint of the request, which distinguishes a repetition from another request with the same key.
 fn idempotency_key(key: String, request: &CreateVnfRequest) -> Result<IdempotencyKey, Problem> {
     let text = serde_json::to_string(request).map_err(|error| internal(&error))?;
     Ok(IdempotencyKey { key, fingerprint: hex::encode(digest(&SHA256, text.as_bytes()).as_ref()) })

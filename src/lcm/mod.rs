@@ -1,9 +1,9 @@
 //! Lifecycle management: everything between a request and the conductor.
 //!
 //! [`accept`] checks a request against instance, VNFD and package before the 202 and turns it into an op occurrence;
-//! [`plan`] turns an op occurrence into steps when a conductor takes it. Both read the request through [`params`]; [`change`]
-//! has both for the change of package. [`access`] resolves how to reach an instance's cluster. [`onboarding`] takes packages
-//! in.
+//! [`plan`] turns an op occurrence into steps when a conductor has claimed it. Both read the request through [`params`]; [`change`]
+//! has both for the change of package. [`access`] resolves how to reach an instance's cluster. [`onboarding`] receives and
+//! checks packages.
 
 pub mod accept;
 pub mod access;

@@ -43,15 +43,15 @@ pub struct VnfPkgInfoModifications {
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "describes what `api::package_content` reads; never constructed")]
 pub struct ArtifactParameters {
-    /// Only those that are in a set for others than NFV-MANO.
+    /// Only artifacts that are in a non-MANO artifact set.
     exclude_all_mano_artifacts: Option<String>,
-    /// Only those that are in no set for others than NFV-MANO.
+    /// Only artifacts that are in no non-MANO artifact set.
     exclude_all_non_mano_artifacts: Option<String>,
     /// With those outside of the package: there are none.
     include_external_artifacts: Option<String>,
     /// With what they are signed with.
     include_signatures: Option<String>,
-    /// Of the sets for others than NFV-MANO, these only, with commas between.
+    /// Only these non-MANO artifact sets, separated by commas.
     select_non_mano_artifact_sets: Option<String>,
 }
 

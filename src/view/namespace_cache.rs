@@ -1,4 +1,4 @@
-//! The observed objects of one namespace, by one access. Pure: the watches, one per kind, feed it.
+//! The observed objects of one namespace, as one credential sees them. No I/O: one watch per kind passes its events in.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -9,15 +9,14 @@ use crate::infra::WatchEvent;
 /// The objects of one kind of one instance, by uid.
 type Objects = BTreeMap<String, ObservedObject>;
 
-/// See the module's documentation.
 #[derive(Default)]
 pub struct NamespaceCache {
-    /// The instances that the view keeps up to date. Objects of others are cached, too: their instantiation may end soon.
-    members: HashSet<VnfInstanceId>,
-    /// The watched kinds.
-    wanted: BTreeSet<ObservedKind>,
+    /// The instances that the view keeps up to date. Objects of other instances are cached too: such an instance may be added as
+    /// soon as its instantiation ends.
+    instances: HashSet<VnfInstanceId>,
+    watched_kinds: BTreeSet<ObservedKind>,
     /// The objects of the kinds whose watches have listed them.
-    known: HashMap<ObservedKind, HashMap<VnfInstanceId, Objects>>,
+    listed: HashMap<ObservedKind, HashMap<VnfInstanceId, Objects>>,
     /// The kinds that can't be watched.
     unavailable: BTreeSet<ObservedKind>,
 }
@@ -27,29 +26,29 @@ pub struct InstanceSnapshot {
     /// Its objects.
     pub objects: Vec<ObservedObject>,
     /// The kinds of which all objects are in `objects`.
-    pub known: BTreeSet<ObservedKind>,
+    pub listed: BTreeSet<ObservedKind>,
 }
 
 impl NamespaceCache {
     /// Adds kinds to watch. Returns those that are new.
     pub fn add_kinds(&mut self, kinds: BTreeSet<ObservedKind>) -> Vec<ObservedKind> {
-        kinds.into_iter().filter(|kind| self.wanted.insert(*kind)).collect()
+        kinds.into_iter().filter(|kind| self.watched_kinds.insert(*kind)).collect()
     }
 
     /// Adds an instance. Returns whether it is new.
     pub fn add_instance(&mut self, instance: VnfInstanceId) -> bool {
-        self.members.insert(instance)
+        self.instances.insert(instance)
     }
 
-    /// Removes an instance. Returns whether it was the last.
+    /// Removes an instance. Returns whether no instance is left.
     pub fn remove_instance(&mut self, instance: VnfInstanceId) -> bool {
-        self.members.remove(&instance);
-        self.members.is_empty()
+        self.instances.remove(&instance);
+        self.instances.is_empty()
     }
 
     /// Whether every watch has listed its objects or is unavailable.
     pub fn is_complete(&self) -> bool {
-        self.wanted.iter().all(|kind| self.known.contains_key(kind) || self.unavailable.contains(kind))
+        self.watched_kinds.iter().all(|kind| self.listed.contains_key(kind) || self.unavailable.contains(kind))
     }
 
     /// Whether the watch of the kind is known to be unavailable.
@@ -57,21 +56,21 @@ impl NamespaceCache {
         self.unavailable.contains(&kind)
     }
 
-    /// Applies an event of the watch of a kind. Returns the members whose objects differ now: none before the cache is
-    /// complete, and all when it becomes complete.
+    /// Applies an event of the watch of a kind. Returns the added instances whose objects differ now: none before the cache is
+    /// complete, all of them when it becomes complete.
     pub fn apply(&mut self, kind: ObservedKind, event: WatchEvent) -> Vec<VnfInstanceId> {
         let was_complete = self.is_complete();
         let changed = match event {
             WatchEvent::All(objects) => self.replace(kind, objects),
             WatchEvent::Changed(object) => {
                 let instance = object.instance;
-                let objects = self.known.entry(kind).or_default().entry(instance).or_default();
+                let objects = self.listed.entry(kind).or_default().entry(instance).or_default();
                 let changed = objects.get(&object.uid) != Some(&object);
                 objects.insert(object.uid.clone(), object);
                 changed.then_some(instance).into_iter().collect()
             }
-            WatchEvent::Gone(object) => {
-                let of_kind = self.known.entry(kind).or_default();
+            WatchEvent::Deleted(object) => {
+                let of_kind = self.listed.entry(kind).or_default();
                 let Some(objects) = of_kind.get_mut(&object.instance) else { return Vec::new() };
                 let changed = objects.remove(&object.uid).is_some();
                 if objects.is_empty() {
@@ -79,16 +78,16 @@ impl NamespaceCache {
                 }
                 changed.then_some(object.instance).into_iter().collect()
             }
-            // The objects listed last may be outdated.
+            // The objects of the last list may be outdated, so they are forgotten.
             WatchEvent::Unavailable(_) => {
-                self.known.remove(&kind);
+                self.listed.remove(&kind);
                 self.unavailable.insert(kind);
                 Vec::new()
             }
         };
         match (was_complete, self.is_complete()) {
-            (true, true) => changed.into_iter().filter(|instance| self.members.contains(instance)).collect(),
-            (false, true) => self.members.iter().copied().collect(),
+            (true, true) => changed.into_iter().filter(|instance| self.instances.contains(instance)).collect(),
+            (false, true) => self.instances.iter().copied().collect(),
             (_, false) => Vec::new(),
         }
     }
@@ -100,18 +99,18 @@ impl NamespaceCache {
             now.entry(object.instance).or_default().insert(object.uid.clone(), object);
         }
         self.unavailable.remove(&kind);
-        let Some(before) = self.known.insert(kind, now) else {
-            return self.members.iter().copied().collect();
+        let Some(before) = self.listed.insert(kind, now) else {
+            return self.instances.iter().copied().collect();
         };
-        let Some(now) = self.known.get(&kind) else { return Vec::new() };
+        let Some(now) = self.listed.get(&kind) else { return Vec::new() };
         let all: HashSet<&VnfInstanceId> = before.keys().chain(now.keys()).collect();
         all.into_iter().filter(|instance| before.get(instance) != now.get(instance)).copied().collect()
     }
 
     /// The observed objects of an instance.
     pub fn snapshot(&self, instance: VnfInstanceId) -> InstanceSnapshot {
-        let objects = self.known.values().filter_map(|of_kind| of_kind.get(&instance)).flat_map(BTreeMap::values);
-        InstanceSnapshot { objects: objects.cloned().collect(), known: self.known.keys().copied().collect() }
+        let objects = self.listed.values().filter_map(|of_kind| of_kind.get(&instance)).flat_map(BTreeMap::values);
+        InstanceSnapshot { objects: objects.cloned().collect(), listed: self.listed.keys().copied().collect() }
     }
 }
 
@@ -150,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn reports_all_members_once_complete_and_then_those_that_change() {
+    fn reports_all_instances_once_complete_and_then_each_change() {
         let mut cache = cache(&[ObservedKind::Pod, ObservedKind::Deployment]);
         assert_eq!(cache.apply(ObservedKind::Pod, WatchEvent::All(vec![pod(A, "a")])), []);
         assert_eq!(cache.apply(ObservedKind::Pod, WatchEvent::Changed(pod(A, "b"))), []);
@@ -164,8 +163,8 @@ mod tests {
             cache.apply(ObservedKind::Pod, WatchEvent::Changed(ObservedObject { active: false, ..pod(A, "b") })),
             [A]
         );
-        assert_eq!(cache.apply(ObservedKind::Pod, WatchEvent::Gone(pod(A, "b"))), [A]);
-        assert_eq!(cache.apply(ObservedKind::Pod, WatchEvent::Gone(pod(B, "x"))), []);
+        assert_eq!(cache.apply(ObservedKind::Pod, WatchEvent::Deleted(pod(A, "b"))), [A]);
+        assert_eq!(cache.apply(ObservedKind::Pod, WatchEvent::Deleted(pod(B, "x"))), []);
     }
 
     #[test]
@@ -178,13 +177,13 @@ mod tests {
     }
 
     #[test]
-    fn unavailable_kind_does_not_block_and_is_not_known() {
+    fn unavailable_kind_does_not_block_and_is_not_listed() {
         let mut cache = cache(&[ObservedKind::Pod, ObservedKind::Claim]);
         cache.apply(ObservedKind::Pod, WatchEvent::All(vec![pod(A, "a")]));
         let unavailable = WatchEvent::Unavailable(InfraError::denied("no"));
         assert_eq!(sorted(cache.apply(ObservedKind::Claim, unavailable)), [A, B]);
         let snapshot = cache.snapshot(A);
-        assert_eq!((snapshot.objects, snapshot.known), (vec![pod(A, "a")], BTreeSet::from([ObservedKind::Pod])));
+        assert_eq!((snapshot.objects, snapshot.listed), (vec![pod(A, "a")], BTreeSet::from([ObservedKind::Pod])));
         assert_eq!(sorted(cache.apply(ObservedKind::Claim, WatchEvent::All(Vec::new()))), [A, B]);
     }
 

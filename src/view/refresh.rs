@@ -73,11 +73,12 @@ async fn attempt(
 /// Updates VNFCs and volumes. Kinds that can't be observed leave them unchanged.
 fn observe(info: &mut InstantiatedVnfInfo, inventory: &[Resource], snapshot: &InstanceSnapshot) {
     let via_sets = inventory.iter().any(|row| row.vdu_id.is_some() && row.key.kind == "Deployment");
-    if snapshot.known.contains(&ObservedKind::Pod) && (!via_sets || snapshot.known.contains(&ObservedKind::ReplicaSet))
+    if snapshot.listed.contains(&ObservedKind::Pod)
+        && (!via_sets || snapshot.listed.contains(&ObservedKind::ReplicaSet))
     {
         info.vnfcs = vnfcs(&snapshot.objects, inventory);
     }
-    if snapshot.known.contains(&ObservedKind::Claim) {
+    if snapshot.listed.contains(&ObservedKind::Claim) {
         info.storages = storages(&snapshot.objects);
     }
 }

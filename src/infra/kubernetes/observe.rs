@@ -19,11 +19,11 @@ use crate::domain::observation::{ObservedKind, ObservedObject, kinds_for, storag
 use crate::domain::resource::{INSTANCE_LABEL, Resource, ResourceState};
 use crate::infra::{InfraError, InfraErrorKind, ObservedResources, PodSnapshot, Scope, WatchEvent};
 
-/// When to try again to watch a kind that the credential may not watch: somebody may have granted the right.
+/// How long to wait before watching a denied kind again; somebody may have granted the right meanwhile.
 const DENIED_PAUSE: Duration = Duration::from_secs(300);
 
-/// Reads the pods and volumes of the instance. Lists only kinds that the VNF can have, and not the pods if the snapshot holds
-/// them: before it lists a kind in which nothing happens, an API server reads from etcd, which takes a tenth of a second.
+/// Reads the pods and volumes of the instance. Lists only kinds that the VNF can have, and reuses the pods of the snapshot. A list
+/// of a kind without recent changes costs a tenth of a second, because the API server asks etcd first.
 pub(super) async fn observe(
     cluster: &Cluster,
     scope: &Scope,
@@ -60,13 +60,13 @@ async fn list(cluster: &Cluster, scope: &Scope, kind: ObservedKind) -> Result<Ve
     let params = ListParams::default().labels(&instance_selector(scope.instance));
     match cluster.call(api(cluster, &scope.namespace, kind).list(&params)).await {
         Ok(objects) => Ok(objects.iter().filter_map(|object| observed_object(object, kind)).collect()),
-        // A VNF without volumes must not need this right.
+        // A VNF without volumes works without the right to list claims.
         Err(failed) if failed.error.kind == InfraErrorKind::Denied && kind == ObservedKind::Claim => Ok(Vec::new()),
         Err(failed) => Err(failed.into()),
     }
 }
 
-/// Whether each active one of `pods` has an owner in the inventory, or is in it.
+/// Whether each active pod is in the inventory, or has an owner there.
 fn all_owned_by(inventory: &[Resource], pods: &[ObservedObject]) -> bool {
     let uids = inventory.iter().filter_map(|resource| match &resource.state {
         ResourceState::Present { uid, .. } => Some(uid),
@@ -105,7 +105,7 @@ fn watch_event(event: ObjectEvent<Option<ObservedObject>>) -> Option<WatchEvent>
     match event {
         ObjectEvent::Listed(objects) => Some(WatchEvent::All(objects.into_iter().flatten().collect())),
         ObjectEvent::Changed(object) => object.map(WatchEvent::Changed),
-        ObjectEvent::Deleted(object) => object.map(WatchEvent::Gone),
+        ObjectEvent::Deleted(object) => object.map(WatchEvent::Deleted),
     }
 }
 

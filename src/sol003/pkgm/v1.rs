@@ -17,7 +17,7 @@ use crate::sol003::pkgm::attributes::{
 pub struct VnfPkgInfo {
     #[serde(flatten)]
     attributes: VnfPkgAttributes,
-    /// Where onboarding stands: CREATED, UPLOADING, PROCESSING or ONBOARDED.
+    /// The state of onboarding: CREATED, UPLOADING, PROCESSING or ONBOARDED.
     #[schema(value_type = String)]
     onboarding_state: &'static str,
     /// The artifacts that are software images.

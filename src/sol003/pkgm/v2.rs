@@ -19,7 +19,7 @@ use crate::sol003::pkgm::attributes::{
 pub struct VnfPkgInfo {
     #[serde(flatten)]
     attributes: VnfPkgAttributes,
-    /// Where onboarding stands.
+    /// The state of onboarding.
     #[schema(value_type = PackageOnboardingState)]
     onboarding_state: &'static str,
     /// The VNFMs that the VNFD names.
@@ -42,7 +42,7 @@ pub struct VnfPkgInfo {
 pub struct VnfPackageSoftwareImageInfo {
     #[serde(flatten)]
     attributes: SoftwareImageAttributes,
-    /// Always false: nothing encrypted is known here.
+    /// Always false: Gybe does not support encrypted content.
     is_encrypted: bool,
 }
 
@@ -52,9 +52,9 @@ pub struct VnfPackageSoftwareImageInfo {
 pub struct VnfPackageArtifactInfo {
     #[serde(flatten)]
     attributes: ArtifactAttributes,
-    /// Always false: nothing encrypted is known here.
+    /// Always false: Gybe does not support encrypted content.
     is_encrypted: bool,
-    /// The set of artifacts for others than NFV-MANO that it is in.
+    /// The non-MANO artifact set that contains the artifact.
     #[serde(skip_serializing_if = "Option::is_none")]
     non_mano_artifact_set_id: Option<String>,
     /// HISTORY, TESTING or LICENSE.

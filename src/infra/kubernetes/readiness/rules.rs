@@ -1,6 +1,8 @@
 //! Readiness rules: when an object counts as ready, kind by kind, from the object as the API server shows it.
 //!
-//! A new rule is a function here and a row in [`rule_for`]. An object of a kind without a rule is ready as soon as it exists.
+//! A new rule is a function here and a row in [`rule_for`]. The row for a kind of a custom resource must stand before the generic
+//! row for `custom_resource`. If the pods of the kind count, add the kind to [`makes_pods`] and [`wanted_pods`] too. An object of
+//! a kind without a rule is ready as soon as it exists.
 
 use kube::api::DynamicObject;
 use serde_json::Value;
@@ -38,13 +40,13 @@ fn rule_for(key: &ObjectKey) -> Option<Rule> {
         ("", "PersistentVolume") => volume,
         ("apiextensions.k8s.io", "CustomResourceDefinition") => definition,
         ("apiregistration.k8s.io", "APIService") => |object| by_condition(object, "Available"),
-        // Kubernetes' own groups have no dot or end like this; all others are groups of custom resources.
+        // Groups of Kubernetes have no dot or end with `.k8s.io`; all others are groups of custom resources. This row stays last.
         (group, _) if group.contains('.') && !group.ends_with(".k8s.io") => custom_resource,
         _ => return None,
     })
 }
 
-/// Whether objects of the kind become ready only some time after they were made.
+/// Whether objects of the kind may become ready some time after they were created.
 pub(in super::super) fn has_rule(key: &ObjectKey) -> bool {
     rule_for(key).is_some()
 }
@@ -54,7 +56,7 @@ pub(in super::super) fn object_status(key: &ObjectKey, object: &DynamicObject) -
     rule_for(key).map_or(Ready, |rule| rule(object))
 }
 
-/// Whether objects of the kind make pods whose faults are their own.
+/// Whether objects of the kind create pods whose faults count as faults of the object.
 pub(in super::super) fn makes_pods(key: &ObjectKey) -> bool {
     matches!(key.group(), "apps" | "batch") || key.kind == "ReplicationController"
 }
@@ -82,7 +84,7 @@ fn deployment(object: &DynamicObject) -> ObjectStatus {
     }
     fault(object, "ReplicaFailure", "True")
         .or_else(|| fault(object, "Progressing", "False"))
-        .map_or_else(|| rollout(available, wanted, updated, all), Faulty)
+        .map_or_else(|| replicas_in_progress(available, wanted, updated, all), Faulty)
 }
 
 fn stateful_set(object: &DynamicObject) -> ObjectStatus {
@@ -95,7 +97,7 @@ fn stateful_set(object: &DynamicObject) -> ObjectStatus {
     let available = object.data.pointer("/status/availableReplicas").and_then(Value::as_i64).unwrap_or(ready);
     let partition = number(object, "/spec/updateStrategy/rollingUpdate/partition");
     let is_rolled_out = match text(object, "/spec/updateStrategy/type") {
-        // The set replaces a pod when somebody deletes it, which may be never.
+        // The set replaces a pod only after somebody deletes the pod, and nobody may ever do so.
         "OnDelete" => true,
         _ if partition > 0 => updated >= (wanted - partition).max(0),
         _ => text(object, "/status/currentRevision") == text(object, "/status/updateRevision"),
@@ -103,7 +105,7 @@ fn stateful_set(object: &DynamicObject) -> ObjectStatus {
     if is_rolled_out && [all, ready, available] == [wanted; 3] {
         return Ready;
     }
-    rollout(available, wanted, updated, all)
+    replicas_in_progress(available, wanted, updated, all)
 }
 
 fn daemon_set(object: &DynamicObject) -> ObjectStatus {
@@ -128,7 +130,7 @@ fn replica_set(object: &DynamicObject) -> ObjectStatus {
     if [all, available] == [wanted; 2] {
         return Ready;
     }
-    fault(object, "ReplicaFailure", "True").map_or_else(|| rollout(available, wanted, all, all), Faulty)
+    fault(object, "ReplicaFailure", "True").map_or_else(|| replicas_in_progress(available, wanted, all, all), Faulty)
 }
 
 fn job(object: &DynamicObject) -> ObjectStatus {
@@ -178,7 +180,7 @@ fn definition(object: &DynamicObject) -> ObjectStatus {
     }
 }
 
-/// As the library kstatus does: an object without conditions counts as ready.
+/// An object without conditions counts as ready, as in the library kstatus.
 fn custom_resource(object: &DynamicObject) -> ObjectStatus {
     let has_generation = object.data.pointer("/status/observedGeneration").is_some();
     if has_generation && is_unobserved(object) {
@@ -188,7 +190,7 @@ fn custom_resource(object: &DynamicObject) -> ObjectStatus {
         return Faulty(text);
     }
     match ["Ready", "Available"].into_iter().find(|kind| condition(object, kind).is_some()) {
-        // Its controller still works on it: `False` alone is no fault.
+        // The controller may still work on the object, so `False` alone is no fault.
         Some(kind) => match by_condition(object, kind) {
             Faulty(text) => InProgress(text),
             other => other,
@@ -204,7 +206,7 @@ fn is_unobserved(object: &DynamicObject) -> bool {
     number(object, "/status/observedGeneration") < object.metadata.generation.unwrap_or(0)
 }
 
-fn rollout(available: i64, wanted: i64, updated: i64, all: i64) -> ObjectStatus {
+fn replicas_in_progress(available: i64, wanted: i64, updated: i64, all: i64) -> ObjectStatus {
     let mut text = format!("{available} of {wanted} replicas available");
     if updated < wanted {
         text = format!("{text}, {updated} of the present revision");
