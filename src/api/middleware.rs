@@ -53,7 +53,7 @@ fn with_problem_body(original: ServiceResponse, status: StatusCode) -> ServiceRe
         return original;
     }
     let headers = [ALLOW, CONTENT_RANGE].map(|name| Some((name.clone(), original.headers().get(&name)?.clone())));
-    let mut response = response(&framework_problem(original.request(), status));
+    let mut response = response(&framework_problem(&original, status));
     for (name, value) in headers.into_iter().flatten() {
         response.headers_mut().insert(name, value);
     }
@@ -61,14 +61,17 @@ fn with_problem_body(original: ServiceResponse, status: StatusCode) -> ServiceRe
 }
 
 /// The problem for an error response of the framework, which has only a status.
-fn framework_problem(request: &HttpRequest, status: StatusCode) -> Problem {
+fn framework_problem(original: &ServiceResponse, status: StatusCode) -> Problem {
+    let request = original.request();
     match status {
         StatusCode::METHOD_NOT_ALLOWED => {
+            let allowed = original.headers().get(ALLOW).and_then(|methods| methods.to_str().ok());
             problem!(
                 ProblemType::MethodNotAllowed,
-                "{path} has no method {method}: the Allow header lists those that it has",
-                path = request.path(),
+                "{method} is not allowed on {path}; allowed: {allowed}",
                 method = request.method().as_str(),
+                path = request.path(),
+                allowed = allowed.unwrap_or("none"),
             )
         }
         StatusCode::NOT_FOUND => not_found_at(request.path()),

@@ -286,7 +286,7 @@ async fn graceful_cancel_completes_requests_in_flight_and_starts_no_others() {
     let gates = GatedDriver::open(&["ensure a"]);
     let conclusion = conclusion(&ops, &gates, async |cancel: Arc<Cancel>| {
         gates.called("ensure b").await;
-        cancel.ask(Graceful);
+        cancel.record(Graceful);
         gates.let_pass("ensure");
     });
     let Conclusion::End { outcome, .. } = conclusion.await else { panic!("it continues") };
@@ -323,7 +323,7 @@ async fn graceful_cancel_waits_for_deletion_and_forceful_does_not() {
         let gates = GatedDriver::open(&[]);
         let conclusion = conclusion(&ops, &gates, async |cancel: Arc<Cancel>| {
             gates.called("delete").await;
-            cancel.ask(mode);
+            cancel.record(mode);
             if mode == Graceful {
                 gates.let_pass("delete");
             }
@@ -403,7 +403,7 @@ async fn cancel_after_the_last_step_has_no_effect() {
     let conclusion = conclusion(&ops, &gates, async |cancel: Arc<Cancel>| {
         gates.called("observe").await;
         ops.store.cancel_operation(&op.project_id, op.id, Forceful).await.unwrap();
-        cancel.ask(Forceful);
+        cancel.record(Forceful);
         gates.let_pass("observe");
     });
     let conclusion = conclusion.await;
