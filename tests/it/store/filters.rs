@@ -284,13 +284,15 @@ impl List {
         with.map(|element| element["id"].as_str().unwrap().to_owned()).collect()
     }
 
-    /// Each attribute that an element has, with its values.
+    /// Each attribute that an element has, with its values. Links are not stored, so no filter finds them: `_links`, and `help`
+    /// of a problem.
     fn attributes(&self) -> BTreeMap<Vec<String>, Vec<Value>> {
         let mut attributes = BTreeMap::new();
         for element in &self.elements {
             let shown = element.as_object().unwrap().iter().filter(|(name, _)| *name != "_links");
             shown.for_each(|(name, value)| leaves(value, &mut vec![name.clone()], &mut attributes));
         }
+        attributes.remove(&["error".to_owned(), "help".to_owned()][..]);
         attributes
     }
 }
