@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn own_settings_precede_the_profile_and_the_profile_the_process() {
+    fn client_settings_override_the_profile_which_overrides_process_options() {
         let all = clients(
             r#"
             page_size = 7
