@@ -73,7 +73,7 @@ async fn a_grant_wait_continues_after_a_kill_on_postgresql() {
 async fn a_refused_operation_is_rolled_back_with_the_reason_and_can_be_repeated() {
     let fixture = GrantFixture::new(&[]).await;
     let path = fixture.small("v2").await;
-    fixture.nfvo.answer(|_| problem(403, "no room in this fixture, token=abcdefgh"));
+    fixture.nfvo.answer(|_| problem(403, "no room in this site, token=abcdefgh"));
     let error = fixture.instantiate_refused(&path).await;
     assert_eq!(error["status"], 403);
     let detail = error["detail"].as_str().unwrap();
