@@ -278,6 +278,9 @@ impl Writer {
     async fn fetch_all(&self, query: Query<'_>) -> Result<Vec<PgRow>, sqlx::Error> {
         query.fetch_all(&self.0.get()).await
     }
+
+    /// Returns when readers see all that a failed transaction has seen: at once, because it has seen committed rows only.
+    async fn settled(&self) {}
 }
 
 #[expect(clippy::duplicate_mod, reason = "compiled once per engine: docs/adr/0002-one-sql-for-two-engines.md")]

@@ -122,6 +122,16 @@ impl Writer {
         tx.commit().await?;
         Ok(rows)
     }
+
+    /// Returns when the open batch, if there is one, is on the disk. A transaction sees the others of its batch; readers see
+    /// them only then.
+    pub(super) async fn settled(&self) {
+        let connection = self.shared.connection.lock().await;
+        let Some(mut result) = connection.batch.as_ref().map(|batch| batch.result.subscribe()) else { return };
+        drop(connection);
+        // The batch reports its failure to those that wrote.
+        let _ = result.wait_for(Option::is_some).await;
+    }
 }
 
 impl Tx {
@@ -282,6 +292,16 @@ mod tests {
         });
         join_all(writes).await.into_iter().for_each(Result::unwrap);
         assert_eq!(database.numbers().await, (0..500).filter(|number| number % 3 != 0).collect::<Vec<_>>());
+    }
+
+    #[tokio::test]
+    async fn a_transaction_that_was_overtaken_in_its_batch_can_wait_until_readers_see_why() {
+        let database = Database::new().await;
+        let (first, overtaken) = database.batch_of_two().await;
+        drop(overtaken);
+        database.writer.settled().await;
+        assert_eq!(database.numbers().await, [1]);
+        first.await.unwrap().unwrap();
     }
 
     #[tokio::test]

@@ -99,6 +99,14 @@ impl Database {
     ) -> Result<T, StoreError> {
         let span = tracing::info_span!(target: TRACES, "store", otel.kind = "client", otel.status_code = Empty,
             otel.name = name, db.system.name = ENGINE);
+        let call = async {
+            let done = call.await;
+            // The caller reads again and repeats the call: it must read what overtook it.
+            if matches!(done, Err(StoreError::Stale)) {
+                self.writer.settled().await;
+            }
+            done
+        };
         let done = bounded(call).instrument(span.clone()).await;
         done.inspect_err(|error| {
             if let Some(kind) = error.failure() {
