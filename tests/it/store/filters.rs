@@ -292,7 +292,9 @@ impl List {
             let shown = element.as_object().unwrap().iter().filter(|(name, _)| *name != "_links");
             shown.for_each(|(name, value)| leaves(value, &mut vec![name.clone()], &mut attributes));
         }
-        attributes.remove(&["error".to_owned(), "help".to_owned()][..]);
+        for problem in ["error", "onboardingFailureDetails"] {
+            attributes.remove(&[problem.to_owned(), "help".to_owned()][..]);
+        }
         attributes
     }
 }
