@@ -244,7 +244,7 @@ pub(crate) mod tests {
     /// The configuration of these arguments with this text as configuration file.
     pub(crate) fn config(arguments: &[&str], file: &str) -> Result<Config, String> {
         let file = ConfigFile::parse(Path::new("gybe.toml"), file).map_err(|error| error.to_string())?;
-        // Not the environment of whoever runs the tests.
+        // Without the environment variables of the person who runs the tests.
         let command = Options::augment_args(Command::new("gybe").no_binary_name(true))
             .mut_args(|arg| arg.env(clap::builder::Resettable::Reset));
         let matches = file.defaults_for(command).try_get_matches_from(arguments).map_err(|error| error.to_string())?;
