@@ -97,6 +97,7 @@ mod tests {
     use super::*;
     use crate::domain::ids::{ProjectId, VnfPkgId};
     use crate::domain::instance::VnfMetadata;
+    use crate::domain::warning::Warnings;
 
     fn instance(version: i64) -> VnfInstance {
         VnfInstance {
@@ -115,6 +116,7 @@ mod tests {
             configurable_properties: Map::new(),
             vim_connections: BTreeMap::new(),
             instantiated: None,
+            warnings: Warnings::default(),
             version,
             created_at: OffsetDateTime::UNIX_EPOCH,
         }

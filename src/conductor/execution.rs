@@ -71,6 +71,17 @@ impl Execution<'_> {
         OpRecord::of(&self.op, self.steps_done, self.attempt)
     }
 
+    /// Adds a warning to the op occurrence, unless it has it already.
+    ///
+    /// # Errors
+    /// The store fails, or the lease is lost.
+    pub async fn warn(&mut self, text: impl AsRef<str>) -> Result<(), StepError> {
+        if self.op.warnings.add(text) {
+            self.conductor.store.record_warnings(self.lease, &self.op.warnings).await?;
+        }
+        Ok(())
+    }
+
     /// The update for `event`, which the state allows unless the record was changed by hand.
     pub fn transition(&self, event: OpEvent) -> Result<Update, StepError> {
         let update = transition(&self.record(), event);

@@ -12,6 +12,7 @@ use crate::domain::problem::Problem;
 use crate::domain::resource::Resource;
 use crate::domain::resource_changes::ResourceChanges;
 use crate::domain::transition::OpEvent;
+use crate::domain::warning::Warnings;
 use crate::infra::{ObservedResources, PodSnapshot, Scope};
 use crate::store::OperationOutcome;
 
@@ -72,6 +73,7 @@ async fn changed(
     if execution.op.operation == LcmOperation::Terminate {
         instance.metadata.namespace = None;
         instance.vim_connections.clear();
+        instance.warnings = Warnings::default();
         return Ok((instance, ResourceChanges::between(&vim, present_before, (&[], &[]))));
     }
     let ObservedResources { vnfcs, storages } = execution.conductor.driver.observe(scope, inventory, pods).await?;
@@ -83,6 +85,7 @@ async fn changed(
     if execution.op.state == OpState::Processing {
         if matches!(execution.op.operation, LcmOperation::Instantiate | LcmOperation::ChangeVnfpkg) {
             merge_attributes(&mut instance, &execution.op.params);
+            instance.warnings.clone_from(&execution.op.warnings);
         }
         if let Some(package) = &plan.package {
             package.apply_to(&mut instance);

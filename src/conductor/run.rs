@@ -140,6 +140,7 @@ impl Execution<'_> {
             inventory,
             record: self.record(),
             stored_intents,
+            warnings: &mut self.op.warnings,
             pods: PodSnapshot::default(),
         };
         for (index, step) in steps.iter().enumerate().skip(self.steps_done) {
@@ -221,7 +222,9 @@ impl Execution<'_> {
             self.stored_intents.clone_from(objects);
         }
         let update = self.transition(OpEvent::Granted)?;
-        let planned = PlannedOperation { plan: &plan, resources: &resources, granted: granted.as_ref() };
+        self.op.warnings.merge(&plan.warnings);
+        let warnings = &self.op.warnings;
+        let planned = PlannedOperation { plan: &plan, warnings, resources: &resources, granted: granted.as_ref() };
         let (ttl, now) = (conductor.settings.lease_ttl, conductor.clock.now());
         match conductor.store.store_plan(self.lease, ttl, &update, &planned, now).await {
             // A cancel request is pending; the next claim finds it.

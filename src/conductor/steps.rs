@@ -19,6 +19,7 @@ use crate::domain::problem::Problem;
 use crate::domain::replicas::with_vnf_state;
 use crate::domain::resource::{ObjectKey, Resource, ResourceState};
 use crate::domain::transition::{OpEvent, OpRecord, transition};
+use crate::domain::warning::Warnings;
 use crate::infra::{AppliedObject, InfraError, InfraErrorKind, PodSnapshot, Scope};
 use crate::store::{Checkpoint, Lease, StoreError};
 
@@ -85,9 +86,22 @@ pub struct Steps<'a> {
     pub stored_intents: Vec<ObjectKey>,
     /// The pods that the last step waited for; empty after a step that may have changed pods.
     pub pods: PodSnapshot,
+    /// The warnings of the op occurrence.
+    pub warnings: &'a mut Warnings,
 }
 
 impl Steps<'_> {
+    /// As [`Execution::warn`](crate::conductor::execution::Execution::warn).
+    ///
+    /// # Errors
+    /// The store fails, or the lease is lost.
+    pub async fn warn(&mut self, text: impl AsRef<str>) -> Result<(), StepError> {
+        if self.warnings.add(text) {
+            self.conductor.store.record_warnings(self.lease, self.warnings).await?;
+        }
+        Ok(())
+    }
+
     /// Does step `index` and records it. For the last step it records only changes of objects; the outcome records that the step is
     /// done.
     ///

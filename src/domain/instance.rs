@@ -11,6 +11,7 @@ use crate::domain::namespace::Namespace;
 use crate::domain::scale::ScaleLevels;
 use crate::domain::vim::VimConnection;
 use crate::domain::vnfd::Vnfd;
+use crate::domain::warning::Warnings;
 
 /// A VNF instance.
 #[derive(Clone, Debug)]
@@ -45,6 +46,8 @@ pub struct VnfInstance {
     pub vim_connections: BTreeMap<String, VimConnection>,
     /// Present while the instance is INSTANTIATED.
     pub instantiated: Option<InstantiatedVnfInfo>,
+    /// The warnings of the operation that created its present objects.
+    pub warnings: Warnings,
     /// Counts the changes of the row: the ETag, and the value that a compare-and-swap compares.
     pub version: i64,
     /// When the row was made; lists are in this order.

@@ -34,3 +34,4 @@ pub mod text;
 pub mod transition;
 pub mod vim;
 pub mod vnfd;
+pub mod warning;

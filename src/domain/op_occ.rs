@@ -11,6 +11,7 @@ use crate::domain::ids::{ProjectId, VnfInstanceId, VnfLcmOpOccId, VnfPkgId};
 use crate::domain::instance::VnfInstance;
 use crate::domain::problem::Problem;
 use crate::domain::resource_changes::ResourceChanges;
+use crate::domain::warning::Warnings;
 
 /// `LcmOperationType` (SOL003 clause 5.5.4.5), those that Gybe carries out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -177,6 +178,8 @@ pub struct VnfLcmOpOcc {
     pub grant: Option<GrantReference>,
     /// What becomes of it if nobody decides; `None`: it waits for somebody as long as it takes.
     pub unattended: Option<Unattended>,
+    /// What is probably not as the caller meant it.
+    pub warnings: Warnings,
 }
 
 impl VnfLcmOpOcc {
@@ -206,6 +209,7 @@ impl VnfLcmOpOcc {
             traceparent: None,
             grant: None,
             unattended: None,
+            warnings: Warnings::default(),
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::domain::ids::{ProjectId, VnfPkgId};
 use crate::domain::problem::Problem;
 use crate::domain::secret::Secret;
 use crate::domain::vnfd::Vnfd;
+use crate::domain::warning::Warnings;
 
 /// A VNF package.
 #[derive(Clone, Debug, PartialEq)]
@@ -101,6 +102,8 @@ pub struct Content {
     pub size: u64,
     /// The artifacts named in TOSCA.meta and the manifest.
     pub artifacts: Vec<ArtifactInfo>,
+    /// What is probably not as the author meant it.
+    pub warnings: Warnings,
 }
 
 /// `operationalState` (SOL005 clause 9.5.4.4).

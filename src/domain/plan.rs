@@ -8,6 +8,7 @@ use crate::domain::instance::{InstantiatedVnfInfo, PackageAttributes, VnfState};
 use crate::domain::order::{Class, waves};
 use crate::domain::resource::{ObjectKey, Resource};
 use crate::domain::scale::ScaleLevels;
+use crate::domain::warning::Warnings;
 
 /// The steps of an operation, the steps that undo them, and the attributes of the VNF afterwards.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -25,6 +26,9 @@ pub struct Plan {
     pub instantiated: Option<InstantiatedVnfInfo>,
     /// The package of the VNF once COMPLETED; `None` if the operation does not change it.
     pub package: Option<PackageAttributes>,
+    /// What planning found; the op occurrence shows them.
+    #[serde(default, skip_serializing_if = "Warnings::is_empty")]
+    pub warnings: Warnings,
 }
 
 impl Plan {

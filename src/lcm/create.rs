@@ -8,6 +8,7 @@ use serde_json::Map;
 use crate::domain::ids::VnfInstanceId;
 use crate::domain::instance::{VnfInstance, VnfMetadata};
 use crate::domain::problem::{Problem, ProblemType, problem};
+use crate::domain::warning::Warnings;
 use crate::error::{ApiError, internal};
 use crate::lcm::accept::Acceptor;
 use crate::lcm::modify;
@@ -54,6 +55,7 @@ impl Acceptor<'_> {
             configurable_properties: Map::new(),
             vim_connections: BTreeMap::new(),
             instantiated: None,
+            warnings: Warnings::default(),
             version: 0,
             created_at: self.clock.now(),
         };

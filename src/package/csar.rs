@@ -15,6 +15,7 @@ use zip::write::SimpleFileOptions;
 
 use crate::domain::package::{ArtifactClassification, ArtifactInfo, Content, DefinitionFile};
 use crate::domain::problem::{Problem, ProblemType, problem};
+use crate::domain::warning::Warnings;
 use crate::package::archive::{self, Archive, Limits};
 use crate::package::bundle::Bundle;
 use crate::package::meta::{self, Artifact, Meta};
@@ -56,7 +57,7 @@ pub fn onboard(path: &Path, limits: &Limits) -> Result<Onboarded, Problem> {
     }
     let files = definition_files(&mut archive, &artifacts, limits)?;
     let (sha512, size) = archive::sha512(path)?;
-    Ok(Onboarded { content: Content { vnfd, sha512, size, artifacts }, files })
+    Ok(Onboarded { content: Content { vnfd, sha512, size, artifacts, warnings: Warnings::default() }, files })
 }
 
 /// The VNFD in the CSAR at `path`.

@@ -10,6 +10,7 @@ use crate::domain::resource_changes::{
     AffectedStorage, AffectedVnfc as DomainAffectedVnfc, ChangeType, ResourceChanges as DomainResourceChanges,
 };
 use crate::domain::scale::ScaleLevels;
+use crate::domain::warning::Warnings;
 use crate::sol003::Edition;
 
 /// `ProblemDetails` (SOL013 clause 6.3.3).
@@ -365,6 +366,10 @@ pub struct VnfInstanceAttributes {
     metadata: VnfMetadata,
     #[schema(value_type = Object)]
     extensions: Map<String, Value>,
+    /// Extension: what Gybe accepted although it is probably not as it was meant.
+    #[serde(rename = "gybe:warnings", skip_serializing_if = "Warnings::is_empty")]
+    #[schema(value_type = Vec<String>, required = false)]
+    warnings: Warnings,
     #[serde(rename = "_links")]
     links: VnfInstanceLinks,
 }
@@ -386,6 +391,7 @@ impl VnfInstanceAttributes {
             instantiation_state: instance.instantiation_state(),
             metadata: instance.metadata.clone(),
             extensions: instance.extensions.clone(),
+            warnings: instance.warnings.clone(),
             links: VnfInstanceLinks::new(&href, edition, instance.instantiated.as_ref()),
         }
     }

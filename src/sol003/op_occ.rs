@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 use crate::domain::op_occ::{CancelMode, LcmOperation, VnfLcmOpOcc as Domain};
 use crate::domain::problem::Problem;
 use crate::domain::transition::OpEvent;
+use crate::domain::warning::Warnings;
 use crate::sol003::common::{CancelModeType, Link, ResourceChanges};
 use crate::sol003::{Edition, v1};
 
@@ -49,6 +50,10 @@ pub struct VnfLcmOpOcc {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     modifications_triggered_by_vnf_pkg_change: Option<Value>,
+    /// Extension: what Gybe accepted although it is probably not as it was meant.
+    #[serde(rename = "gybe:warnings", skip_serializing_if = "Warnings::is_empty")]
+    #[schema(value_type = Vec<String>, required = false)]
+    warnings: Warnings,
     #[serde(rename = "_links")]
     links: OpOccLinks,
 }
@@ -96,6 +101,7 @@ impl VnfLcmOpOcc {
             resource_changes: op.resource_changes.as_ref().map(ResourceChanges::new),
             changed_info,
             modifications_triggered_by_vnf_pkg_change: modifications,
+            warnings: op.warnings.clone(),
             links: OpOccLinks {
                 vnf_instance: Link::to(format!("{root}/vnf_instances/{}", op.vnf_instance_id)),
                 grant: op.grant.as_ref().map(|grant| Link::to(grant.uri.clone())),

@@ -173,7 +173,8 @@ mod tests {
             ArtifactInfo { classification: Some(ArtifactClassification::History), ..artifact("ChangeLog.txt") },
             ArtifactInfo { image: Some(image), ..artifact("image.raw") },
         ];
-        let content = Content { vnfd, sha512: "cd".to_owned(), size: 5, artifacts };
+        let content =
+            Content { vnfd, sha512: "cd".to_owned(), size: 5, artifacts, warnings: ["unused"].into_iter().collect() };
         let mut package = package(Onboarding::Onboarded(Box::new(content)));
         package.in_use = true;
         package.user_defined_data.insert("a".to_owned(), 1.into());
@@ -189,6 +190,7 @@ mod tests {
             assert_eq!(shown["vnfSoftwareVersion"], "2");
             assert_eq!(shown["checksum"], json!({"algorithm": "SHA-512", "hash": "cd"}));
             assert_eq!((&shown["usageState"], &shown["userDefinedData"]), (&json!("IN_USE"), &json!({"a": 1})));
+            assert_eq!(shown["gybe:warnings"], json!(["unused"]));
             assert!(shown["_links"]["vnfd"]["href"].as_str().unwrap().ends_with("/vnfd"));
             let image = &shown["softwareImages"][0];
             assert_eq!(

@@ -17,6 +17,7 @@ use crate::domain::problem::Problem;
 use crate::domain::resource::{ObjectKey, Resource, ResourceState};
 use crate::domain::resource_changes::ResourceChanges;
 use crate::domain::transition::Update;
+use crate::domain::warning::Warnings;
 use crate::store::StoreError;
 
 /// Op occurrences as conductors work on them.
@@ -55,6 +56,8 @@ pub trait LeaseStore: Send + Sync {
         objects: &[ObjectKey],
         new: &[Resource],
     ) -> Result<Option<CancelMode>, StoreError>;
+    /// Replaces the warnings of the op occurrence.
+    async fn record_warnings(&self, lease: &Lease, warnings: &Warnings) -> Result<(), StoreError>;
     /// Records finished work. `NotFound`, and nothing is recorded, if a row of `states` does not exist. No row may occur twice
     /// in `states` or in `rows`.
     async fn checkpoint(&self, lease: &Lease, checkpoint: &Checkpoint) -> Result<(), StoreError>;
@@ -105,6 +108,8 @@ pub struct Claimed {
 pub struct PlannedOperation<'a> {
     /// The plan.
     pub plan: &'a Plan,
+    /// All warnings of the op occurrence.
+    pub warnings: &'a Warnings,
     /// The inventory rows of the objects that the plan creates, none twice.
     pub resources: &'a [Resource],
     /// The grant, if an NFVO grants operations.

@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 use crate::domain::package::{ArtifactInfo, Content, Onboarding, OperationalState, SoftwareImage, VnfPackage};
 use crate::domain::problem::Problem;
 use crate::domain::vnfd::Vnfd;
+use crate::domain::warning::Warnings;
 use crate::sol003::common::{Link, ProblemDetails};
 use crate::sol003::{Edition, Interface};
 
@@ -49,6 +50,10 @@ pub struct VnfPkgAttributes {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<ProblemDetails>)]
     onboarding_failure_details: Option<Problem>,
+    /// Extension: what Gybe accepted although it is probably not as it was meant.
+    #[serde(rename = "gybe:warnings", skip_serializing_if = "Warnings::is_empty")]
+    #[schema(value_type = Vec<String>, required = false)]
+    warnings: Warnings,
     /// Related resources.
     #[serde(rename = "_links")]
     links: VnfPkgLinks,
@@ -74,6 +79,7 @@ impl VnfPkgAttributes {
                 Onboarding::Error(problem) => Some(problem.clone().with_help(base)),
                 _ => None,
             },
+            warnings: content.map(|content| content.warnings.clone()).unwrap_or_default(),
             links: VnfPkgLinks {
                 vnfd: content.map(|_| Link::to(format!("{this}/vnfd"))),
                 package_content: Link::to(format!("{this}/package_content")),

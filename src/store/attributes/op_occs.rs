@@ -19,6 +19,7 @@ pub static V1: Members = Members::of(&[
     RESOURCE_CHANGES,
     attribute("changedInfo", AttributeKind::Structure(with_connections(&CHANGED_CONNECTIONS, CHANGED))),
     CHANGED_EXT_CONNECTIVITY,
+    WARNINGS,
 ]);
 
 /// Attributes in edition 3.3.1.
@@ -40,12 +41,14 @@ pub static V2: Members = Members::of(&[
     CHANGED_EXT_CONNECTIVITY,
     attribute("modificationsTriggeredByVnfPkgChange", AttributeKind::Open(MODIFICATIONS)),
     never("vnfSnapshotInfoId"),
+    WARNINGS,
 ]);
 
 /// Attributes that a list leaves out by default (SOL003 clause 5.4.12.3.2).
 pub const NOT_BY_DEFAULT: &[&str] =
     &["operationParams", "error", "resourceChanges", "changedInfo", "changedExtConnectivity"];
 
+const WARNINGS: Attribute = mandatory("gybe:warnings", AttributeKind::Open("vnf_lcm_op_occs.warnings"));
 const PARAMS: &str = "vnf_lcm_op_occs.params";
 // The API shows the column `changed_info` as `changedInfo`, or as `modificationsTriggeredByVnfPkgChange` for CHANGE_VNFPKG.
 const CHANGED: &str = "(CASE WHEN vnf_lcm_op_occs.operation <> 'CHANGE_VNFPKG' THEN vnf_lcm_op_occs.changed_info END)";

@@ -24,6 +24,7 @@ pub static V1: Members = Members::of(&[
     USAGE_STATE,
     USER_DEFINED_DATA,
     FAILURE_DETAILS,
+    WARNINGS,
 ]);
 
 /// Attributes at `/vnfpkgm/v2`.
@@ -52,6 +53,7 @@ pub static V2: Members = Members::of(&[
     mandatory("vnfmInfo", AttributeKind::Open("vnf_packages.vnfd -> 'vnfm_info'")),
     USER_DEFINED_DATA,
     FAILURE_DETAILS,
+    WARNINGS,
 ]);
 
 /// Attributes that a list leaves out by default (SOL003 clause 10.4.2.3.2).
@@ -60,6 +62,7 @@ pub const NOT_BY_DEFAULT: &[&str] = &["softwareImages", "additionalArtifacts", "
 /// The filter of the resource `onboarded_vnf_packages`, in either edition.
 pub const ONBOARDED: &str = "(eq,onboardingState,ONBOARDED)";
 
+const WARNINGS: Attribute = mandatory("gybe:warnings", AttributeKind::Open("vnf_packages.warnings"));
 const ID: Attribute = text("id", "vnf_packages.id");
 const VNFD_ID: Attribute = text("vnfdId", "vnf_packages.vnfd_id");
 const PROVIDER: Attribute = text("vnfProvider", "vnf_packages.vnfd ->> 'provider'");

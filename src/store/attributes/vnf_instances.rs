@@ -20,6 +20,7 @@ pub static V1: Members = Members::of(&[
     EXTENSIONS,
     attribute("vimConnectionInfo", AttributeKind::Array(CONNECTIONS, Members::of(&CONNECTION_V1))),
     attribute("instantiatedVnfInfo", AttributeKind::Structure(Members::of(&INSTANTIATED_V1))),
+    WARNINGS,
 ]);
 
 /// Attributes in edition 3.3.1.
@@ -38,12 +39,14 @@ pub static V2: Members = Members::of(&[
     EXTENSIONS,
     attribute("vimConnectionInfo", AttributeKind::Map(CONNECTIONS, Members::of(&CONNECTION_V2))),
     attribute("instantiatedVnfInfo", AttributeKind::Structure(Members::of(&INSTANTIATED_V2))),
+    WARNINGS,
 ]);
 
 /// Attributes that a list leaves out by default (SOL003 clause 5.4.2.3.2).
 pub const NOT_BY_DEFAULT: &[&str] =
     &["vnfConfigurableProperties", "vimConnectionInfo", "instantiatedVnfInfo", "metadata", "extensions"];
 
+const WARNINGS: Attribute = mandatory("gybe:warnings", AttributeKind::Open("vnf_instances.warnings"));
 const ID: Attribute = text("id", "vnf_instances.id");
 const NAME: Attribute = text("vnfInstanceName", "vnf_instances.vnf_instance_name");
 const DESCRIPTION: Attribute = text("vnfInstanceDescription", "vnf_instances.vnf_instance_description");

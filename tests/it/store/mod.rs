@@ -48,6 +48,7 @@ const MIGRATIONS: &[&str] = &[
     "12 drop op occ values",
     "13 outbox",
     "20 onboarding leases",
+    "21 warnings",
 ];
 
 /// Makes every write with `lease`; each must be rejected.

@@ -7,6 +7,7 @@ use gybe::domain::op_occ::{GrantReference, OpState, VnfLcmOpOcc};
 use gybe::domain::plan::Plan;
 use gybe::domain::resource::{ObjectKey, Resource, ResourceState};
 use gybe::domain::transition::{OpEvent, transition};
+use gybe::domain::warning::Warnings;
 use gybe::store::{Checkpoint, Claim, GrantedChange, Lease, PlannedOperation, StoreError};
 use serde_json::json;
 
@@ -16,6 +17,7 @@ use crate::support::store_fixture::{LONG, StoreFixture, at, ending, key, object,
 on_both_engines! {
     StoreFixture::sqlite(), StoreFixture::postgres();
     a_plan_is_stored_with_its_inventory
+    warnings_are_recorded_under_the_lease
     a_pending_grant_is_stored_and_then_the_grant
     a_second_plan_keeps_the_state_of_objects
     intent_is_recorded_of_planned_objects_only
@@ -40,6 +42,17 @@ async fn a_plan_is_stored_with_its_inventory(f: StoreFixture) {
     assert_eq!(f.store.plan(processing.id).await.unwrap(), Some(plan()));
 }
 
+async fn warnings_are_recorded_under_the_lease(f: StoreFixture) {
+    let claimed = f.processing().await;
+    let mut warnings = claimed.op.warnings.clone();
+    assert!(warnings.add("of a step"));
+    f.store.record_warnings(&claimed.lease, &warnings).await.unwrap();
+    assert_eq!(f.op_occ(claimed.op.id).await.warnings, warnings);
+    let lost = Lease { op: claimed.op.id, epoch: claimed.lease.epoch - 1 };
+    assert_fails!(f.store.record_warnings(&lost, &Warnings::default()).await, StoreError::LeaseLost);
+    assert_eq!(f.op_occ(claimed.op.id).await.warnings, warnings);
+}
+
 async fn a_pending_grant_is_stored_and_then_the_grant(f: StoreFixture) {
     let op = f.operation().await;
     let claimed = f.claim(LONG).await;
@@ -59,7 +72,8 @@ async fn a_pending_grant_is_stored_and_then_the_grant(f: StoreFixture) {
     let granted = GrantedChange { grant: grant.clone(), instance: Some(instance.clone()) };
     let update = transition(&record(OpState::Starting), OpEvent::Granted).unwrap();
     let (plan, resources) = (plan(), [resource("a")]);
-    let planned = PlannedOperation { plan: &plan, resources: &resources, granted: Some(&granted) };
+    let planned =
+        PlannedOperation { plan: &plan, warnings: &op.warnings, resources: &resources, granted: Some(&granted) };
     let store = async |lease| f.store.store_plan(lease, LONG, &update, &planned, at(11)).await;
     store(&claimed.lease).await.unwrap();
     let after = f.op_occ(op.id).await;

@@ -24,6 +24,7 @@ use gybe::domain::resource::{KindInfo, ObjectKey, Resource};
 use gybe::domain::subscription::Subscription;
 use gybe::domain::transition::{OpEvent, Update};
 use gybe::domain::vim::{Vim, VimAccess};
+use gybe::domain::warning::Warnings;
 use gybe::infra::{
     AppliedObject, Driver, InfraError, ObjectKind, ObservedResources, PodSnapshot, ReadinessTimeouts, Scope,
 };
@@ -496,6 +497,7 @@ points! {
         fn store_plan(lease: &Lease, ttl: Duration, update: &Update, planned: &PlannedOperation<'_>, now: OffsetDateTime) -> ();
         fn await_grant(lease: Lease, update: &Update, pending: &PendingGrant) -> ();
         fn record_intent(lease: &Lease, ttl: Duration, objects: &[ObjectKey], new: &[Resource]) -> Option<CancelMode>;
+        fn record_warnings(lease: &Lease, warnings: &Warnings) -> ();
         fn checkpoint(lease: &Lease, checkpoint: &Checkpoint) -> ();
         fn postpone(lease: Lease, update: &Update, error: Option<&Problem>) -> ();
         fn end_operation(lease: Lease, outcome: &OperationOutcome) -> ();

@@ -14,6 +14,7 @@ use gybe::domain::problem::Problem;
 use gybe::domain::resource::Resource;
 use gybe::domain::transition::{Due, ErrorUpdate, OpEvent, OpRecord, Update, transition};
 use gybe::domain::vnfd::{Flavour, Vnfd};
+use gybe::domain::warning::Warnings;
 use gybe::store::attributes::Filter;
 use gybe::store::seal::KeyRing;
 use gybe::store::{
@@ -81,7 +82,7 @@ pub fn new_package() -> VnfPackage {
 
 /// The content of a package without artifacts.
 pub fn content_of(vnfd: Vnfd) -> Content {
-    Content { vnfd, sha512: "0".to_owned(), size: 1, artifacts: Vec::new() }
+    Content { vnfd, sha512: "0".to_owned(), size: 1, artifacts: Vec::new(), warnings: Warnings::default() }
 }
 
 /// Creates a VNF instance of that VNFD.
@@ -110,6 +111,7 @@ pub fn new_instance(onboarded: &OnboardedVnfd) -> VnfInstance {
         configurable_properties: Map::new(),
         vim_connections: BTreeMap::new(),
         instantiated: None,
+        warnings: Warnings::default(),
         version: 1,
         created_at: System.now(),
     }
@@ -187,7 +189,9 @@ pub async fn store_plan(
     now: OffsetDateTime,
 ) -> Result<(), StoreError> {
     let update = transition(&record(OpState::Starting), OpEvent::Granted).unwrap();
-    store.store_plan(lease, ttl, &update, &PlannedOperation { plan, resources, granted: None }, now).await
+    let op = store.op_occ(&ProjectId::default(), lease.op).await;
+    let warnings = &op.map(|op| op.warnings).unwrap_or_default();
+    store.store_plan(lease, ttl, &update, &PlannedOperation { plan, warnings, resources, granted: None }, now).await
 }
 
 /// The operation that was claimed.

@@ -17,6 +17,7 @@ use gybe::domain::resource::{KindInfo, ObjectKey, Resource, ResourceState};
 use gybe::domain::secret::Secret;
 use gybe::domain::vim::{Secrets, Vim, VimConnection};
 use gybe::domain::vnfd::{Flavour, Vdu, Vnfd};
+use gybe::domain::warning::Warnings;
 use gybe::store::seal::KeyRing;
 use gybe::store::{Claimed, OnboardingLease, OperationOutcome, Store, StoreError, connect};
 use serde_json::{Map, Value, json};
@@ -141,6 +142,7 @@ impl StoreFixture {
             configurable_properties: Map::new(),
             vim_connections: BTreeMap::new(),
             instantiated: None,
+            warnings: warnings("of the instance"),
             version: 1,
             created_at: at(5),
         }
@@ -158,6 +160,7 @@ impl StoreFixture {
         let params = json!({"flavourId": "default"});
         VnfLcmOpOcc {
             changed_info: Some(json!({"vnfInstanceName": "x"})),
+            warnings: warnings("of the request"),
             traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()),
             ..VnfLcmOpOcc::starting(id, LcmOperation::Instantiate, instance, params, at(10))
         }
@@ -214,6 +217,10 @@ pub fn at(seconds: i64) -> OffsetDateTime {
     OffsetDateTime::from_unix_timestamp(1_700_000_000 + seconds).unwrap() + Duration::from_millis(7)
 }
 
+pub fn warnings(text: &str) -> Warnings {
+    [text].into_iter().collect()
+}
+
 pub fn object(value: Value) -> Map<String, Value> {
     value.as_object().unwrap().clone()
 }
@@ -244,7 +251,13 @@ pub fn content(vnfd_id: &str) -> Content {
         classification: None,
         image: None,
     };
-    Content { vnfd, sha512: "abc".to_owned(), size: 5_000_000_000, artifacts: vec![artifact] }
+    Content {
+        vnfd,
+        sha512: "abc".to_owned(),
+        size: 5_000_000_000,
+        artifacts: vec![artifact],
+        warnings: warnings("of the package"),
+    }
 }
 
 pub fn vim(id: Uuid, name: &str) -> Vim {

@@ -30,7 +30,7 @@ macro_rules! select {
     () => {
         "SELECT id, project_id, vnf_instance_name, vnf_instance_description, vnfd_id, vnf_pkg_id, vnf_provider, \
                 vnf_product_name, vnf_software_version, vnfd_version, vnf_metadata, extensions, \
-                vnf_configurable_properties, vim_connections, vim_secrets, instantiated_vnf_info, version, created_at \
+                vnf_configurable_properties, vim_connections, vim_secrets, instantiated_vnf_info, warnings, version, created_at \
          FROM vnf_instances "
     };
 }
@@ -43,9 +43,10 @@ macro_rules! insert {
             "INSERT INTO vnf_instances \
                  (id, project_id, vnf_instance_name, vnf_instance_description, vnfd_id, vnf_pkg_id, vnf_provider, \
                   vnf_product_name, vnf_software_version, vnfd_version, vnf_metadata, extensions, \
-                  vnf_configurable_properties, vim_connections, vim_secrets, instantiated_vnf_info, version, created_at",
+                  vnf_configurable_properties, vim_connections, vim_secrets, instantiated_vnf_info, \
+                  warnings, version, created_at",
             $columns,
-            ") SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18",
+            ") SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19",
             $values,
             " FROM vnf_packages WHERE id = $6 AND project_id = $2 AND operational_state = 'ENABLED'",
             $condition,
@@ -93,7 +94,7 @@ impl InstanceStore for Database {
         self.traced("instances::create_once", async {
             let mut tx = self.writer.begin().await?;
             let insert = sqlx::query(concat!(
-                insert!(", idempotency_key, request_fingerprint", ", $19, $20", ""),
+                insert!(", idempotency_key, request_fingerprint", ", $20, $21", ""),
                 " ON CONFLICT (project_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING RETURNING ",
                 publish::created_instance!()
             ));
@@ -305,8 +306,8 @@ pub(super) async fn replace(db: &Database, tx: &mut Tx, instance: &VnfInstance) 
          SET vnf_instance_name = $3, vnf_instance_description = $4, vnfd_id = $5, vnf_pkg_id = $6, vnf_provider = $7, \
              vnf_product_name = $8, vnf_software_version = $9, vnfd_version = $10, vnf_metadata = $11, \
              extensions = $12, vnf_configurable_properties = $13, vim_connections = $14, vim_secrets = $15, \
-             instantiated_vnf_info = $16, version = version + 1 \
-         WHERE id = $1 AND project_id = $2 AND version = $17",
+             instantiated_vnf_info = $16, warnings = $17, version = version + 1 \
+         WHERE id = $1 AND project_id = $2 AND version = $18",
     );
     let done = bind(db, update, instance)?.execute(&mut **tx).await?;
     if done.rows_affected() == 1 {
@@ -350,7 +351,7 @@ fn push_ids(query: &mut QueryBuilder, column: &str, ids: Option<&[VnfInstanceId]
     query.push(")");
 }
 
-/// Binds $1 to $17: all columns but `created_at`.
+/// Binds $1 to $18: all columns but `created_at`.
 fn bind<'q>(db: &Database, query: Query<'q>, instance: &VnfInstance) -> Result<Query<'q>, StoreError> {
     let id = instance.id.to_string();
     let secrets: BTreeMap<&str, &Secrets> = instance
@@ -377,6 +378,7 @@ fn bind<'q>(db: &Database, query: Query<'q>, instance: &VnfInstance) -> Result<Q
         .bind(Json(&instance.vim_connections))
         .bind(sealed)
         .bind(instance.instantiated.as_ref().map(Json))
+        .bind(Json(&instance.warnings))
         .bind(instance.version))
 }
 
@@ -410,6 +412,7 @@ fn instance(db: &Database, row: &Row) -> Result<VnfInstance, Unreadable> {
         configurable_properties: json(row, "vnf_configurable_properties")?,
         vim_connections: vim_connections(db, row)?,
         instantiated: optional_json(row, "instantiated_vnf_info")?,
+        warnings: json(row, "warnings")?,
         version: row.try_get("version")?,
         created_at: point_in_time(row, "created_at")?,
     })

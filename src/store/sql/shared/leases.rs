@@ -21,6 +21,7 @@ use crate::domain::op_occ::CancelMode;
 use crate::domain::problem::Problem;
 use crate::domain::resource::{ObjectKey, Resource};
 use crate::domain::transition::{Due, Update};
+use crate::domain::warning::Warnings;
 use crate::store::sql::convert::{Unreadable, enumerator, length};
 use crate::store::{
     Checkpoint, Claim, Claimed, Lease, LeaseStore, OperationEnded, OperationOutcome, PlannedOperation, StoreError,
@@ -89,6 +90,7 @@ impl LeaseStore for Database {
             let grant = planned.granted.map(|granted| &granted.grant);
             let mut query = QueryBuilder::new("UPDATE vnf_lcm_op_occs SET grant_asked = NULL");
             query.push(", plan = ").push_bind(Json(planned.plan));
+            query.push(", warnings = ").push_bind(Json(planned.warnings));
             query.push(", grant_id = ").push_bind(grant.map(|grant| &grant.id));
             query.push(", grant_uri = ").push_bind(grant.map(|grant| &grant.uri));
             query.push(concat!(", lease_until = ", now!(), " + ")).push_bind(length(ttl));
@@ -154,6 +156,15 @@ impl LeaseStore for Database {
             resources::insert(&mut tx, instance, new).await?;
             tx.commit().await?;
             read(TABLE, &row, requested)
+        })
+        .await
+    }
+
+    async fn record_warnings(&self, lease: &Lease, warnings: &Warnings) -> Result<(), StoreError> {
+        self.traced("leases::record_warnings", async {
+            let update = concat!("UPDATE vnf_lcm_op_occs SET warnings = $3 WHERE ", held!());
+            let done = self.writer.execute(held_by(sqlx::query(update), lease).bind(Json(warnings))).await?;
+            if done.rows_affected() == 1 { Ok(()) } else { Err(StoreError::LeaseLost) }
         })
         .await
     }

@@ -104,7 +104,7 @@ impl OnboardingStore for Database {
             let update = concat!(
                 "UPDATE vnf_packages \
                  SET onboarding_state = 'ONBOARDED', operational_state = 'ENABLED', vnfd_id = $3, vnfd = $4, sha512 = $5, \
-                     size = $6, artifacts = $7, lease_owner = NULL, lease_until = 0 \
+                     size = $6, artifacts = $7, warnings = $8, lease_owner = NULL, lease_until = 0 \
                  WHERE ",
                 held!(),
                 " AND onboarding_state = 'PROCESSING' RETURNING ",
@@ -116,6 +116,7 @@ impl OnboardingStore for Database {
                 .bind(&content.sha512)
                 .bind(i64::try_from(content.size).unwrap_or(i64::MAX))
                 .bind(Json(&content.artifacts))
+                .bind(Json(&content.warnings))
                 .fetch_optional(&mut *tx)
                 .await;
             let onboarded = onboarded.map_err(|error| {

@@ -29,7 +29,7 @@ macro_rules! columns {
     () => {
         "id, project_id, vnf_instance_id, operation, state, state_entered_time, start_time, is_automatic_invocation, \
          params, cancel_mode, error, resource_changes, changed_info, target_pkg_id, traceparent, grant_id, grant_uri, \
-         unattended_after, unattended_remedy"
+         unattended_after, unattended_remedy, warnings"
     };
 }
 pub(super) use columns;
@@ -54,8 +54,8 @@ impl OperationStore for Database {
                 "INSERT INTO vnf_lcm_op_occs \
                      (id, project_id, vnf_instance_id, operation, state, state_entered_time, start_time, \
                       is_automatic_invocation, params, changed_info, cancel_mode, target_pkg_id, traceparent, \
-                      unattended_after, unattended_remedy, not_before) \
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, ",
+                      unattended_after, unattended_remedy, warnings, not_before) \
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, ",
                 now!(),
                 ") ON CONFLICT (vnf_instance_id) WHERE state IN ",
                 live_operation::live_states!(),
@@ -78,6 +78,7 @@ impl OperationStore for Database {
                 .bind(&op.traceparent)
                 .bind(op.unattended.map(|unattended| length(unattended.after)))
                 .bind(op.unattended.map(|unattended| unattended.remedy.as_str()))
+                .bind(Json(&op.warnings))
                 .fetch_optional(&mut *tx)
                 .await;
             let inserted = match inserted {
@@ -325,6 +326,7 @@ pub(super) fn op_occ(row: &Row) -> Result<VnfLcmOpOcc, Unreadable> {
         traceparent: row.try_get("traceparent")?,
         grant: grant(row)?,
         unattended: unattended(row)?,
+        warnings: json(row, "warnings")?,
     })
 }
 

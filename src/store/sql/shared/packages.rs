@@ -24,7 +24,7 @@ pub(super) const TABLE: &str = "vnf_packages";
 macro_rules! select {
     () => {
         "SELECT id, project_id, onboarding_state, operational_state, user_defined_data, created_at, \
-                vnfd, sha512, size, artifacts, problem, content_epoch, \
+                vnfd, sha512, size, artifacts, warnings, problem, content_epoch, \
                 EXISTS (SELECT 1 FROM vnf_instances WHERE vnf_pkg_id = vnf_packages.id) \
                     OR EXISTS (SELECT 1 FROM vnf_lcm_op_occs WHERE target_pkg_id = vnf_packages.id) AS in_use \
          FROM vnf_packages "
@@ -209,6 +209,7 @@ fn package(row: &Row) -> Result<VnfPackage, Unreadable> {
             sha512: row.try_get("sha512")?,
             size: row.try_get::<i64, _>("size")?.try_into()?,
             artifacts: json(row, "artifacts")?,
+            warnings: json(row, "warnings")?,
         })),
         "ERROR" => Onboarding::Error(json(row, "problem")?),
         other => return Err(format!("onboarding_state {other}").into()),
