@@ -113,7 +113,20 @@ impl Evidence {
         if self == Self::default() {
             return problem;
         }
-        problem.with(EVIDENCE, serde_json::to_value(self.bounded(mask)).unwrap_or_default())
+        let evidence = self.bounded(mask);
+        if let Some((log, line)) = evidence.last_line() {
+            let LogEvidence { pod, container, .. } = log;
+            let detail = cut(&problem.detail, MAX_DETAIL - MAX_TEXT);
+            problem.detail =
+                cut(&format!("{detail}; last line of container {container} of pod {pod}: {line}"), MAX_DETAIL);
+        }
+        problem.with(EVIDENCE, serde_json::to_value(evidence).unwrap_or_default())
+    }
+
+    /// The last line of the first log, which says most about the cause.
+    fn last_line(&self) -> Option<(&LogEvidence, &str)> {
+        let written = |line: &&String| !line.trim().is_empty();
+        self.logs.iter().find_map(|log| Some((log, log.lines.iter().rfind(written)?.trim())))
     }
 
     /// Masks secrets, shortens texts, and drops the last entries that do not fit.
@@ -234,6 +247,19 @@ mod tests {
         let logs = vec![LogEvidence { lines, ..LogEvidence::default() }];
         let kept = Evidence { logs, ..Evidence::default() }.bounded(&Mask::default());
         assert!(kept.logs[0].lines.last().unwrap().starts_with("99 "), "{:?}", kept.logs);
+    }
+
+    #[test]
+    fn quotes_the_last_line_of_the_first_log_in_the_detail() {
+        let log = |pod: &str, lines: &[&str]| LogEvidence {
+            pod: pod.to_owned(),
+            container: "app".to_owned(),
+            previous: true,
+            lines: lines.iter().map(|&line| line.to_owned()).collect(),
+        };
+        let logs = vec![log("a", &[" "]), log("b", &["starting", "no route to db:5432", ""]), log("c", &["fine"])];
+        let problem = Evidence { logs, ..Evidence::default() }.attach_to(Problem::conflict("x"), &Mask::default());
+        assert_eq!(problem.detail, "x; last line of container app of pod b: no route to db:5432");
     }
 
     #[test]

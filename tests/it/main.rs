@@ -13,6 +13,7 @@ mod domain;
 mod driver;
 mod fuzz_corpus;
 mod layering;
+mod node;
 mod notifications;
 mod operations;
 mod packages;

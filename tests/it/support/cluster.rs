@@ -60,10 +60,20 @@ pub struct Cluster {
 impl Cluster {
     /// The control plane in the directory `GYBE_TEST_CLUSTER`.
     pub async fn running() -> Self {
-        let directory = std::env::var("GYBE_TEST_CLUSTER").expect(
-            "GYBE_TEST_CLUSTER must name the directory of a running control plane: use scripts/test, or start one with \
-             tests/cluster/up DIR",
-        );
+        Self::at("GYBE_TEST_CLUSTER", "tests/cluster/up DIR").await
+    }
+
+    /// The cluster with a real node in the directory `GYBE_TEST_NODE`.
+    pub async fn with_node() -> Self {
+        Self::at("GYBE_TEST_NODE", "tests/cluster/up --node DIR").await
+    }
+
+    async fn at(variable: &str, command: &str) -> Self {
+        let directory = std::env::var(variable).unwrap_or_else(|_| {
+            panic!(
+                "{variable} must name the directory of a running cluster: use scripts/test, or start one with {command}"
+            )
+        });
         let path = Path::new(&directory).join("admin.kubeconfig");
         let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let kubeconfig = Kubeconfig::from_yaml(&text).unwrap();

@@ -21,7 +21,11 @@ pub fn pack(sample: &str) -> Vec<u8> {
 
 /// The CSAR of a sample after `edit` (path and text) of each of its files.
 pub fn edited(sample: &str, mut edit: impl FnMut(&str, &mut String)) -> Vec<u8> {
-    let mut packed = ZipArchive::new(Cursor::new(pack(sample))).unwrap();
+    edit_files(pack(sample), &mut edit)
+}
+
+fn edit_files(csar: Vec<u8>, edit: &mut dyn FnMut(&str, &mut String)) -> Vec<u8> {
+    let mut packed = ZipArchive::new(Cursor::new(csar)).unwrap();
     let mut csar = ZipWriter::new(Cursor::new(Vec::new()));
     for index in 0..packed.len() {
         let mut entry = packed.by_index(index).unwrap();
@@ -38,6 +42,31 @@ pub fn edited(sample: &str, mut edit: impl FnMut(&str, &mut String)) -> Vec<u8> 
 /// The CSAR of sample `small` with `manifests` (path and text) as its only definition files.
 pub fn with_manifests(manifests: &[(&str, &str)]) -> Vec<u8> {
     of_version("1.0", manifests)
+}
+
+/// The policies of a VDU `VDU1` of one to three instances, which the aspect `app` scales.
+const SCALING: &str = "
+  policies:
+    - aspects:
+        type: tosca.policies.nfv.ScalingAspects
+        properties: {aspects: {app: {name: app, description: Pods, max_scale_level: 2, step_deltas: [one]}}}
+    - initial:
+        type: tosca.policies.nfv.VduInitialDelta
+        properties: {initial_delta: {number_of_instances: 1}}
+        targets: [VDU1]
+    - deltas:
+        type: tosca.policies.nfv.VduScalingAspectDeltas
+        properties: {aspect: app, deltas: {one: {number_of_instances: 1}}}
+        targets: [VDU1]
+";
+
+/// As [`of_version`], with an aspect `app` of the workload `app`.
+pub fn scalable(version: &str, manifests: &[(&str, &str)]) -> Vec<u8> {
+    edit_files(of_version(version, manifests), &mut |name, text| {
+        if name == "Definitions/small_df_simple.yaml" {
+            *text = text.replace("max_number_of_instances: 1", "max_number_of_instances: 3") + SCALING;
+        }
+    })
 }
 
 /// As [`with_manifests`], with another version and id of the VNFD.

@@ -1,0 +1,40 @@
+//! Processes that exit and images that cannot be pulled: each operation stops with the cause, and its rollback restores what was.
+
+use serde_json::json;
+
+use super::{Instance, Workload};
+
+#[tokio::test]
+async fn an_instantiation_names_the_image_that_cannot_be_pulled() {
+    let instance = Instance::create(&Workload { image: "registry.invalid/app:1", ..Workload::default() }).await;
+    let op = instance.instantiate().await;
+    instance.check_failure_and_roll_back(&op, &["registry.invalid/app:1"]).await;
+    assert_eq!(instance.pods().await, []);
+}
+
+#[tokio::test]
+async fn a_heal_whose_new_pod_cannot_start_names_it() {
+    let instance = Instance::running(&Workload { kind: "StatefulSet", ..Workload::default() }).await;
+    // Somebody else adds a hook that fails; heal leaves it, because it is not Gybe's.
+    let broken = json!({ "spec": { "template": { "spec": { "containers": [
+        { "name": "app", "lifecycle": { "postStart": { "exec": { "command": ["sh", "-c", "exit 3"] } } } },
+    ] } } } });
+    let sets = instance.cluster.api("apps/v1", "StatefulSet", "statefulsets", Some(&instance.namespace.name));
+    let patch = kube::api::Patch::Strategic(broken);
+    sets.patch("app", &kube::api::PatchParams::default(), &patch).await.unwrap();
+    let op = instance.run("heal", &json!({})).await;
+    assert_eq!(op["operationState"], "FAILED_TEMP", "{op:#}");
+    let detail = op["error"]["detail"].as_str().unwrap();
+    assert!(detail.contains("app-0"), "{detail}");
+}
+
+#[tokio::test]
+async fn an_instantiation_quotes_the_last_line_of_a_process_that_crashes_again_and_again() {
+    let script = "echo starting; echo 'no route to db:5432' >&2; exit 3";
+    let instance = Instance::create(&Workload { script, readiness: Some("true"), ..Workload::default() }).await;
+    let op = instance.instantiate().await;
+    instance.check_failure_and_roll_back(&op, &["app", "no route to db:5432"]).await;
+    assert_eq!(instance.pods().await, []);
+    let lines = &op["error"]["evidence"]["logs"][0]["lines"];
+    assert_eq!(lines, &json!(["starting", "no route to db:5432"]));
+}
