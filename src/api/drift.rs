@@ -6,8 +6,11 @@ use actix_web::{HttpResponse, web};
 
 use crate::api::body::Id;
 use crate::api::context::Api;
+use crate::blocking::blocking;
+use crate::domain::evidence::Evidence;
 use crate::domain::ids::VnfInstanceId;
 use crate::domain::instance::VnfState;
+use crate::domain::mask::Mask;
 use crate::domain::operate::{StopMethod, stop_method};
 use crate::domain::problem::{Problem, ProblemType, problem};
 use crate::domain::resource::ResourceState;
@@ -57,7 +60,7 @@ pub async fn show(api: web::Data<Api>, Id(id): Id<VnfInstanceId>) -> Result<Http
     }
     let scope = Scope { access, namespace, instance: id };
     let objects = match tokio::time::timeout(DEADLINE, api.observer.drift(&scope, &resources)).await {
-        Ok(objects) => objects.map_err(Problem::from)?,
+        Ok(objects) => objects.map_err(Problem::from),
         Err(_) => {
             return Err(problem!(
                 ProblemType::VimUnreachable,
@@ -68,5 +71,12 @@ pub async fn show(api: web::Data<Api>, Id(id): Id<VnfInstanceId>) -> Result<Http
             .into());
         }
     };
-    Ok(HttpResponse::Ok().json(Drift::new(scope.namespace.as_str(), objects)))
+    let Scope { access, namespace, .. } = scope;
+    let objects = blocking(move || {
+        let mask = Mask::with_credentials(&resources, [access.credential.secret().expose()]);
+        let mut objects = objects.map_err(|problem| Evidence::default().attach_to(problem, &mask))?;
+        objects.iter_mut().for_each(|object| object.mask(&mask));
+        Ok(objects)
+    });
+    Ok(HttpResponse::Ok().json(Drift::new(namespace.as_str(), objects.await?)))
 }

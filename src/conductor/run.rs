@@ -12,12 +12,13 @@ use crate::conductor::execution::{Conclusion, Execution};
 use crate::conductor::steps::{StepError, Steps};
 use crate::conductor::{outcome, unattended};
 use crate::domain::evidence::{EVIDENCE, Evidence};
-use crate::domain::mask::{Mask, is_secret};
+use crate::domain::mask::Mask;
 use crate::domain::op_occ::{CancelMode, LcmOperation, OpState};
 use crate::domain::plan::{Plan, Step};
 use crate::domain::problem::{Panic, Problem, ProblemType, problem};
 use crate::domain::resource::{Resource, ResourceState};
 use crate::domain::retry;
+use crate::domain::secret::Secret;
 use crate::domain::transition::{OpEvent, transition};
 use crate::domain::vim::VimAccess;
 use crate::error::internal;
@@ -35,6 +36,8 @@ struct ClusterFindings {
     inventory: Vec<Resource>,
     /// The evidence of the causes of an error; empty if it was not collected.
     evidence: Evidence,
+    /// The credential of the VIM.
+    credential: Option<Secret>,
 }
 
 impl Execution<'_> {
@@ -80,6 +83,7 @@ impl Execution<'_> {
             return Err(StepError::Cancelled);
         }
         let mut scope = self.scope().await?;
+        findings.credential = scope.as_ref().map(|scope| scope.access.credential.secret().clone());
         if self.op.state == OpState::Starting {
             self.start(&mut scope, &mut findings.inventory, interrupted).await?;
         }
@@ -186,13 +190,15 @@ impl Execution<'_> {
 
     /// The error of the VIM with its evidence, bounded and without secrets, for callers and logs.
     async fn explain(&self, error: InfraError, findings: ClusterFindings) -> Problem {
-        let ClusterFindings { inventory, evidence } = findings;
+        let ClusterFindings { inventory: mut rows, evidence, credential } = findings;
         let problem = Problem::from(error);
         // Terminating pods may still show secrets from before the operation, new pods those of the plan.
-        let rows = inventory.iter().chain(self.plan.iter().flat_map(Plan::rows));
-        let secrets: Vec<Resource> = rows.filter(|row| is_secret(row)).cloned().collect();
+        rows.extend(self.plan.iter().flat_map(Plan::rows).cloned());
         // Masking runs on a blocking thread, because the secrets may have megabytes.
-        let explained = blocking(move || Ok(evidence.attach_to(problem, &Mask::of(&secrets))));
+        let explained = blocking(move || {
+            let credentials = credential.iter().map(Secret::expose);
+            Ok(evidence.attach_to(problem, &Mask::with_credentials(&rows, credentials)))
+        });
         explained.await.unwrap_or_else(|fault| fault)
     }
 

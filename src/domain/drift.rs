@@ -5,6 +5,7 @@
 
 use serde_json::{Map, Value};
 
+use crate::domain::mask::{Mask, change_texts};
 use crate::domain::resource::ObjectKey;
 
 /// An object compared with its intent.
@@ -30,6 +31,20 @@ pub struct ObjectDrift {
     pub detail: Option<String>,
     /// The differences of an object that is CHANGED.
     pub differences: Vec<Difference>,
+}
+
+impl ObjectDrift {
+    /// Hides the secrets that `mask` knows.
+    pub fn mask(&mut self, mask: &Mask) {
+        if let Some(detail) = &mut self.detail {
+            *detail = mask.apply(detail);
+        }
+        for difference in &mut self.differences {
+            for value in difference.intended.iter_mut().chain(&mut difference.actual) {
+                change_texts(value, &mut |text| *text = mask.hide_values(text));
+            }
+        }
+    }
 }
 
 /// A field that differs from the intent.
@@ -196,6 +211,25 @@ mod tests {
         let actual = json!({ "metadata": { "resourceVersion": "7", "generation": 2 }, "status": { "replicas": 3 } });
         let intended = json!({ "metadata": { "resourceVersion": "7", "generation": 3 }, "status": {} });
         assert_eq!(differences(&actual, &intended, "us"), []);
+    }
+
+    #[test]
+    fn hides_known_secrets_in_values_and_detail() {
+        let difference = |value: Value| Difference {
+            path: "/data/x".to_owned(),
+            intended: Some(value.clone()),
+            actual: Some(value),
+            author: None,
+        };
+        let mut drift = ObjectDrift {
+            key: ObjectKey { api_version: "v1".to_owned(), kind: "ConfigMap".to_owned(), name: "x".to_owned() },
+            state: DriftState::Changed,
+            detail: Some("not s3cr3t-value".to_owned()),
+            differences: vec![difference(json!(["a\ns3cr3t-value", { "tokenPath": "/run/t" }]))],
+        };
+        drift.mask(&Mask::with_credentials(&[], ["s3cr3t-value"]));
+        assert_eq!(drift.detail.as_deref(), Some("not ***"));
+        assert_eq!(drift.differences, [difference(json!(["a\n***", { "tokenPath": "/run/t" }]))]);
     }
 
     #[test]

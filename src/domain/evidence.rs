@@ -5,7 +5,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::domain::mask::Mask;
+use crate::domain::mask::{Mask, change_texts};
 use crate::domain::problem::Problem;
 
 /// The member of a [`Problem`] that holds evidence: an extension, as RFC 9457 clause 3.2 allows.
@@ -106,9 +106,7 @@ impl Evidence {
         let detail = cut(&mask.apply(&problem.detail), MAX_DETAIL);
         let mut problem = Problem { detail, ..problem };
         for member in problem.extra.values_mut() {
-            if let Value::String(text) = member {
-                *text = cut(&mask.apply(text), MAX_TEXT);
-            }
+            change_texts(member, &mut |text| *text = cut(&mask.apply(text), MAX_TEXT));
         }
         if self == Self::default() {
             return problem;
@@ -226,6 +224,15 @@ mod tests {
         for list in ["objects", "events", "logs", "notes"] {
             assert!(!evidence[list].as_array().unwrap().is_empty(), "{list}: the first are kept");
         }
+    }
+
+    #[test]
+    fn masks_every_member_of_the_error() {
+        let mask = Mask::with_credentials(&[], ["s3cr3t-value"]);
+        let problem =
+            Problem::conflict("x").with("values", serde_json::json!(["s3cr3t-value", { "of": "a s3cr3t-value" }]));
+        let problem = Evidence::default().attach_to(problem, &mask);
+        assert_eq!(problem.extra["values"], serde_json::json!(["***", { "of": "a ***" }]));
     }
 
     #[test]

@@ -146,6 +146,16 @@ pub enum VimCredential {
     },
 }
 
+impl VimCredential {
+    /// The part that nobody else may know: the token or the private key.
+    pub fn secret(&self) -> &Secret {
+        match self {
+            Self::BearerToken(token) => token,
+            Self::ClientCertificate { key, .. } => key,
+        }
+    }
+}
+
 impl VimConnection {
     /// Whether Gybe has a driver for `vimType`.
     pub fn is_kubernetes(&self) -> bool {

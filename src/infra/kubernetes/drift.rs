@@ -96,7 +96,11 @@ fn all_differences(
         found.extend(differences(&json(live)?, &json(applied)?, &field_manager(scope.instance)));
     }
     if resource.key.api_version == "v1" && resource.key.kind == "Secret" {
-        found.iter_mut().filter(|it| ["/data", "/stringData"].iter().any(|at| it.path.starts_with(at))).for_each(mask);
+        // The annotation of `kubectl apply` repeats the data.
+        let has_values = |it: &&mut Difference| {
+            ["/data", "/stringData", "/metadata/annotations"].iter().any(|at| it.path.starts_with(at))
+        };
+        found.iter_mut().filter(has_values).for_each(mask);
     }
     Ok(found)
 }
