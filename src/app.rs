@@ -3,7 +3,6 @@
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZero;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::Arc;
@@ -41,7 +40,7 @@ use crate::nfvo::client::GrantClient;
 use crate::notify::Notifier;
 use crate::notify::callback::{CallbackError, Callbacks};
 use crate::outbound::OutboundError;
-use crate::package::files::PackageFiles;
+use crate::package::files::{PackageFiles, make_private_directory};
 use crate::store::seal::{KeyError, KeyRing};
 use crate::store::{self, Store, StoreError};
 use crate::view::View;
@@ -106,9 +105,9 @@ pub struct Stop {
 pub async fn run(config: Config, stop: Stop, ready: impl FnOnce(SocketAddr)) -> Result<(), AppError> {
     let started = System.now();
     let data_dir = &config.options.data_dir;
-    // Packages may contain Secrets, so other users must not read them.
-    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir);
-    made.map_err(io_error(format!("cannot create the directory {}", data_dir.display())))?;
+    // It has the packages, which may contain Secrets, and the sealing key.
+    let made = make_private_directory(data_dir);
+    made.map_err(io_error(format!("cannot make {} a directory of this user alone", data_dir.display())))?;
     let keys = keys(&config)?;
     let store = store::connect(&config.options.database.database_url.0, keys).await?;
     let socket =
@@ -192,7 +191,7 @@ async fn api(
     callbacks: Arc<Callbacks>,
     owner: &str,
 ) -> Result<web::Data<Api>, AppError> {
-    let packages = PackageFiles::open(&config.options.data_dir, config.options.max_package_bytes())
+    let packages = PackageFiles::open(&config.options.data_dir, config.options.storage_limits())
         .map_err(io_error("cannot use the directory of the packages".to_owned()))?;
     let packages = Arc::new(packages);
     let sources =

@@ -24,6 +24,7 @@ use crate::config::nfvo::{NfvoConfig, NfvoOptions};
 use crate::config::values::{DatabaseUrl, WEEK, base_url, database_url, number, package_source, plain_url, seconds};
 use crate::infra::ReadinessTimeouts;
 use crate::outbound::OutboundConfig;
+use crate::package::files::StorageLimits;
 
 /// Elements of a page. A page of 10,000 large instances still fits into memory.
 pub const PAGE_SIZES: RangeInclusive<usize> = 1..=10_000;
@@ -123,6 +124,15 @@ pub struct Options {
     #[arg(long, value_name = "MIB", env = "GYBE_MAX_PACKAGE_SIZE")]
     #[arg(default_value_t = 1024, value_parser = number(1..=1024 * 1024_u64))]
     pub max_package_size: u64,
+    /// Size of all packages together, in MiB. When it is reached, uploads are answered with 507 until packages are deleted
+    /// [default: none, no limit]
+    #[arg(long, value_name = "MIB", env = "GYBE_MAX_PACKAGES_SIZE")]
+    #[arg(value_parser = number(1..=1024 * 1024 * 1024_u64))]
+    pub max_packages_size: Option<u64>,
+    /// Free space that stays on the disk of the packages, in MiB. With less, uploads are answered with 507
+    #[arg(long, value_name = "MIB", env = "GYBE_MIN_FREE_SPACE")]
+    #[arg(default_value_t = 256, value_parser = number(0..=1024 * 1024 * 1024_u64))]
+    pub min_free_space: u64,
     #[command(flatten)]
     pub nfvo: NfvoOptions,
 }
@@ -142,9 +152,14 @@ impl Options {
         }
     }
 
-    /// Size of the largest package that is accepted, in bytes.
-    pub fn max_package_bytes(&self) -> u64 {
-        self.max_package_size * 1024 * 1024
+    /// How much of the disk the packages may use.
+    pub fn storage_limits(&self) -> StorageLimits {
+        const MIB: u64 = 1024 * 1024;
+        StorageLimits {
+            package: self.max_package_size * MIB,
+            all_packages: self.max_packages_size.map(|size| size * MIB),
+            min_free: self.min_free_space * MIB,
+        }
     }
 }
 

@@ -198,6 +198,9 @@ problem_types! {
     StorageFailed, "storage-failed", 507, "Storage failed", AfterChange,
         "Gybe cannot write the package to its disk.",
         "Tell the operator, who finds the cause in the log.";
+    StorageFull, "storage-full", 507, "Storage full", AfterChange,
+        "The disk, or the space that the operator gives to packages, has no room for a further package.",
+        "Delete packages that no VNF instance uses. The operator sets the limits with `--min-free-space` and `--max-packages-size`.";
 }
 
 impl ProblemType {

@@ -84,6 +84,8 @@ impl Onboarder {
         id: VnfPkgId,
         content: impl Stream<Item = Result<B, E>> + Unpin,
     ) -> Result<(), ApiError> {
+        // Before the package changes its state, and before a byte is read.
+        self.files.check_space().await?;
         let lease = self.begin(project, id, None).await?;
         let mut upload = UploadGuard { onboarder: Arc::clone(self), lease, is_finished: false };
         let lease = &upload.lease;
@@ -107,6 +109,7 @@ impl Onboarder {
         source: &PackageSource,
     ) -> Result<(), ApiError> {
         self.store.package(project, id).await.map_err(|error| refusal(id, error))?;
+        self.files.check_space().await?;
         let request = self.sources.request(source)?;
         let permit = self.sources.try_permit()?;
         let lease = self.begin(project, id, Some(source)).await?;

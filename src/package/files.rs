@@ -4,13 +4,14 @@
 //! Only the holder of that lease writes it, so a process that lost its lease spoils no other upload. Epoch 0 has the name
 //! `<id>.csar`. `….upload` is a file that is still being written.
 
-use std::fs::{DirEntry, File as StdFile};
+use std::fs::{DirBuilder, DirEntry, File as StdFile, Permissions};
 use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures::{Stream, StreamExt};
-use tokio::fs::File;
+use tokio::fs::{File, OpenOptions};
 use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, timeout_at};
 
@@ -21,8 +22,22 @@ use crate::domain::problem::{Problem, ProblemType, problem};
 #[derive(Clone, Debug)]
 pub struct PackageFiles {
     directory: PathBuf,
-    max_bytes: u64,
+    limits: StorageLimits,
 }
+
+/// How much of the disk the packages may use, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct StorageLimits {
+    /// Of one package.
+    pub package: u64,
+    /// Of all packages together; `None`: no limit.
+    pub all_packages: Option<u64>,
+    /// Free space that stays for others, such as the database.
+    pub min_free: u64,
+}
+
+/// The space is checked again each time so many bytes have arrived.
+const SPACE_CHECK: u64 = 8 * 1024 * 1024;
 
 /// So many bytes of an upload must arrive in this time, unless they are the last ones: 34 KiB a second. A slower sender can't
 /// upload a large package before [`UPLOAD_TIMEOUT`] and would only keep a slot from others.
@@ -31,14 +46,46 @@ const PROGRESS: (u64, Duration) = (1024 * 1024, Duration::from_secs(30));
 const UPLOAD_TIMEOUT: Duration = Duration::from_secs(50 * 60);
 
 impl PackageFiles {
-    /// The directory below `data_dir`, created if it is missing. A CSAR has at most `max_bytes`.
+    /// The directory below `data_dir`, created if it is missing. Only the user of this process can read it, because packages
+    /// may contain Secrets.
     ///
     /// # Errors
-    /// The directory can't be created.
-    pub fn open(data_dir: &Path, max_bytes: u64) -> io::Result<Self> {
+    /// The directory can't be created, or belongs to somebody else.
+    pub fn open(data_dir: &Path, limits: StorageLimits) -> io::Result<Self> {
         let directory = data_dir.join("packages");
-        std::fs::create_dir_all(&directory)?;
-        Ok(Self { directory, max_bytes })
+        make_private_directory(&directory)?;
+        // The name of the directory must outlive a power failure, too.
+        StdFile::open(data_dir)?.sync_all()?;
+        let files = Self { directory, limits };
+        // Earlier releases wrote files that others could read.
+        for (path, _) in files.entries()? {
+            if std::fs::metadata(&path).is_ok_and(|file| file.mode() & 0o077 != 0) {
+                std::fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+            }
+        }
+        Ok(files)
+    }
+
+    /// Checks that the disk has room for a further package.
+    ///
+    /// # Errors
+    /// 507: it has not.
+    pub async fn check_space(&self) -> Result<(), Problem> {
+        let files = self.clone();
+        let used = tokio::task::spawn_blocking(move || {
+            let free = rustix::fs::statvfs(&files.directory)?;
+            let free = free.f_bavail.saturating_mul(free.f_frsize);
+            let mut all = 0;
+            if files.limits.all_packages.is_some() {
+                for (path, _) in files.entries()? {
+                    // A file may disappear meanwhile.
+                    all += std::fs::metadata(path).map_or(0, |file| file.len());
+                }
+            }
+            Ok::<_, io::Error>(DiskUse { free, all_packages: all })
+        });
+        let used = used.await.unwrap_or_else(|error| Err(error.into())).map_err(|error| disk_failure(&error))?;
+        used.check(&self.limits)
     }
 
     /// The CSAR of a package whose content arrived under the lease `epoch`.
@@ -50,7 +97,8 @@ impl PackageFiles {
     /// failure.
     ///
     /// # Errors
-    /// 413 if it is too large, 408 if it takes too long, 400 if it breaks off, 507 if the disk fails. No file is left then.
+    /// 413 if it is too large, 408 if it takes too long, 400 if it breaks off, 507 if the disk fails or has no room. No file is
+    /// left then.
     pub async fn receive<B: AsRef<[u8]>, E>(
         &self,
         id: VnfPkgId,
@@ -75,8 +123,11 @@ impl PackageFiles {
         path: &Path,
         mut chunks: impl Stream<Item = Result<B, E>> + Unpin,
     ) -> Result<(), Problem> {
-        let mut file = File::create(path).await.map_err(|error| disk_failure(&error))?;
-        let (mut size, mut counted, mut deadline) = (0, 0, Instant::now() + PROGRESS.1);
+        self.check_space().await?;
+        let mut options = OpenOptions::new();
+        let file = options.write(true).create(true).truncate(true).mode(0o600).open(path).await;
+        let mut file: File = file.map_err(|error| disk_failure(&error))?;
+        let (mut size, mut counted, mut deadline, mut checked) = (0, 0, Instant::now() + PROGRESS.1, 0);
         while let Some(chunk) = timeout_at(deadline, chunks.next()).await.map_err(|_| too_slow())? {
             let chunk = chunk.map_err(|_| {
                 Problem::bad_request("the transfer of the content was interrupted: upload or fetch the package again")
@@ -85,12 +136,16 @@ impl PackageFiles {
             if size - counted >= PROGRESS.0 {
                 (counted, deadline) = (size, Instant::now() + PROGRESS.1);
             }
-            if size > self.max_bytes {
+            if size > self.limits.package {
                 return Err(problem!(
                     ProblemType::TooLarge,
                     "the package is larger than the {maxBytes} bytes that this VNFM takes",
-                    maxBytes = self.max_bytes,
+                    maxBytes = self.limits.package,
                 ));
+            }
+            if size - checked >= SPACE_CHECK {
+                checked = size;
+                self.check_space().await?;
             }
             file.write_all(chunk.as_ref()).await.map_err(|error| disk_failure(&error))?;
         }
@@ -124,6 +179,46 @@ impl PackageFiles {
         let paths = entries.iter().map(DirEntry::path);
         Ok(paths.filter_map(|path| Some((path.clone(), package_and_epoch(&path)?))).collect())
     }
+}
+
+/// What is used of the disk, in bytes.
+#[derive(Clone, Copy, Debug)]
+struct DiskUse {
+    free: u64,
+    all_packages: u64,
+}
+
+impl DiskUse {
+    fn check(self, limits: &StorageLimits) -> Result<(), Problem> {
+        let mib = |bytes: u64| bytes / (1024 * 1024);
+        if self.free < limits.min_free {
+            return Err(problem!(
+                ProblemType::StorageFull,
+                "the disk of the packages has {freeMiB} MiB of free space left and {minimumMiB} MiB must stay free: delete packages, or tell the operator of the VNFM",
+                freeMiB = mib(self.free),
+                minimumMiB = mib(limits.min_free),
+            ));
+        }
+        match limits.all_packages {
+            Some(most) if self.all_packages >= most => Err(problem!(
+                ProblemType::StorageFull,
+                "all packages together have {usedMiB} MiB and may have {maximumMiB} MiB: delete packages that are no longer needed",
+                usedMiB = mib(self.all_packages),
+                maximumMiB = mib(most),
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Creates the directory, or takes access to it from everybody but its owner.
+///
+/// # Errors
+/// The directory can't be created, or belongs to somebody else and is open to others.
+pub fn make_private_directory(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    let mode = std::fs::metadata(path)?.mode();
+    if mode & 0o077 == 0 { Ok(()) } else { std::fs::set_permissions(path, Permissions::from_mode(mode & 0o7700)) }
 }
 
 /// Names without a lease are of epoch 0.
@@ -161,6 +256,61 @@ fn disk_failure(error: &io::Error) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const UNLIMITED: StorageLimits = StorageLimits { package: 1 << 30, all_packages: None, min_free: 0 };
+
+    fn mode(path: &Path) -> u32 {
+        std::fs::metadata(path).unwrap().mode() & 0o777
+    }
+
+    async fn receive(files: &PackageFiles, size: usize) -> Result<PathBuf, Problem> {
+        let id = VnfPkgId(uuid::Uuid::new_v4());
+        let chunks = vec![vec![7; 64 * 1024]; size.div_ceil(64 * 1024)];
+        let chunks = futures::stream::iter(chunks.into_iter().map(Ok::<_, ()>));
+        files.receive(id, 1, chunks).await.map(|()| files.path(id, 1))
+    }
+
+    #[tokio::test]
+    async fn only_the_owner_can_read_packages() {
+        let data_dir = tempfile::tempdir().unwrap();
+        let directory = data_dir.path().join("packages");
+        std::fs::create_dir(&directory).unwrap();
+        std::fs::set_permissions(&directory, Permissions::from_mode(0o755)).unwrap();
+        let old = directory.join("8f14e45f-ceea-467f-a8f4-0123456789ab.csar");
+        std::fs::write(&old, "PK").unwrap();
+        std::fs::set_permissions(&old, Permissions::from_mode(0o644)).unwrap();
+        let files = PackageFiles::open(data_dir.path(), UNLIMITED).unwrap();
+        let new = receive(&files, 10).await.unwrap();
+        assert_eq!([mode(&directory), mode(&old), mode(&new)], [0o700, 0o600, 0o600]);
+    }
+
+    #[tokio::test]
+    async fn a_package_never_takes_the_last_space_of_the_disk() {
+        let data_dir = tempfile::tempdir().unwrap();
+        let files = PackageFiles::open(data_dir.path(), StorageLimits { min_free: u64::MAX, ..UNLIMITED }).unwrap();
+        let problem = receive(&files, 10).await.unwrap_err();
+        assert_eq!(
+            (problem.status, problem.urn.as_str()),
+            (507, "urn:gybe:problem:storage-full"),
+            "{}",
+            problem.detail
+        );
+        assert!(files.all().unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn all_packages_together_are_bounded() {
+        let data_dir = tempfile::tempdir().unwrap();
+        let limits = StorageLimits { all_packages: Some(1024 * 1024), ..UNLIMITED };
+        let files = PackageFiles::open(data_dir.path(), limits).unwrap();
+        receive(&files, 512 * 1024).await.unwrap();
+        // Noticed while it arrives.
+        let problem = receive(&files, 20 * 1024 * 1024).await.unwrap_err();
+        assert_eq!((problem.status, &problem.extra["maximumMiB"]), (507, &1.into()), "{}", problem.detail);
+        assert_eq!(files.all().unwrap().len(), 1);
+        receive(&files, 512 * 1024).await.unwrap();
+        assert_eq!(receive(&files, 10).await.unwrap_err().status, 507);
+    }
 
     #[test]
     fn file_names_carry_the_package_and_the_lease() {

@@ -19,7 +19,7 @@ const MAY_USE: [(&str, &[&str]); 20] = [
     ("fetch", &["domain", "outbound"]),
     ("nfvo", &["domain", "metrics", "outbound", "sol003", "traces"]),
     ("notify", &["domain", "metrics", "outbound", "sol003", "store"]),
-    ("config", &["domain", "infra", "nfvo", "outbound"]),
+    ("config", &["domain", "infra", "nfvo", "outbound", "package"]),
     ("error", &["clock", "domain", "store"]),
     ("blocking", &["domain", "error"]),
     ("lcm", &["blocking", "clock", "domain", "error", "fetch", "infra", "package", "sol003", "store", "traces"]),

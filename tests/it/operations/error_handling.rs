@@ -29,7 +29,7 @@ use gybe::infra::kubernetes::KubernetesDriver;
 use gybe::lcm::onboarding::Onboarder;
 use gybe::metrics::HttpMetrics;
 use gybe::notify::callback::{self, Callbacks};
-use gybe::package::files::PackageFiles;
+use gybe::package::files::{PackageFiles, StorageLimits};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
@@ -77,7 +77,9 @@ type Caller = Box<dyn Fn(TestRequest) -> LocalBoxFuture<'static, (u16, Value)>>;
 /// The API on a store, without a conductor.
 async fn serve(ops: &OpOccFixture) -> Caller {
     let folder = tempfile::tempdir().unwrap();
-    let packages = Arc::new(PackageFiles::open(folder.path(), 1).unwrap());
+    let packages = Arc::new(
+        PackageFiles::open(folder.path(), StorageLimits { package: 1, all_packages: None, min_free: 0 }).unwrap(),
+    );
     let sources = PackageSources::new(Vec::new(), None).unwrap().into();
     let lease = Duration::from_secs(30);
     let api = web::Data::new(Api {

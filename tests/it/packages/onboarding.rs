@@ -10,7 +10,7 @@ use gybe::domain::ids::{ProjectId, VnfPkgId};
 use gybe::domain::package::{Onboarding, VnfPackage};
 use gybe::fetch::PackageSources;
 use gybe::lcm::onboarding::Onboarder;
-use gybe::package::files::PackageFiles;
+use gybe::package::files::{PackageFiles, StorageLimits};
 use gybe::store::seal::KeyRing;
 use gybe::store::{OnboardingLease, Store, StoreError, connect};
 use tokio::time::{sleep, timeout};
@@ -69,7 +69,7 @@ impl Process {
 }
 
 fn files(data_dir: &Path) -> PackageFiles {
-    PackageFiles::open(data_dir, 1 << 30).unwrap()
+    PackageFiles::open(data_dir, StorageLimits { package: 1 << 30, all_packages: None, min_free: 0 }).unwrap()
 }
 
 fn names(data_dir: &Path) -> Vec<String> {
