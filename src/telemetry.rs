@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use time::format_description::well_known::Rfc3339;
 use tracing::field::{Field, Visit};
-use tracing::{Event, Subscriber};
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::{FilterExt as _, LevelFilter, filter_fn};
 use tracing_subscriber::fmt::format::{FormatEvent, JsonFields, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormattedFields};
@@ -25,21 +25,21 @@ use crate::clock::{Clock as _, System};
 use crate::domain::problem::{Panic, chain};
 use crate::traces::{TRACES, Traces};
 
-/// The default of `RUST_LOG`. Warnings of kube are off because they quote responses that are not JSON in full; Gybe reports these
-/// itself.
-const FILTER: &str = "info,kube_client=error";
+/// The default of `RUST_LOG`.
+const FILTER: &str = "info";
 
 /// Starts logging, and passes spans to `traces`. `main` calls it once.
 pub fn start(traces: Option<&Traces>) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(FILTER));
-    let not_traces = filter_fn(|metadata| metadata.target() != TRACES).with_max_level_hint(LevelFilter::TRACE);
+    let loggable = filter_fn(|metadata| is_loggable(metadata.target(), *metadata.level()));
+    let loggable = loggable.with_max_level_hint(LevelFilter::TRACE);
     let logs = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let logs: Box<dyn Layer<Registry> + Send + Sync> = if std::io::stderr().is_terminal() {
         logs.boxed()
     } else {
         logs.fmt_fields(JsonFields::new()).event_format(Flat).boxed()
     };
-    let logs = logs.with_filter(filter.and(not_traces));
+    let logs = logs.with_filter(filter.and(loggable));
     let Some(traces) = traces else { return tracing_subscriber::registry().with(logs).init() };
     let only_traces = filter_fn(|metadata| metadata.target() == TRACES).with_max_level_hint(LevelFilter::INFO);
     let traces = tracing_opentelemetry::layer()
@@ -51,6 +51,13 @@ pub fn start(traces: Option<&Traces>) {
         .with_tracked_inactivity(false)
         .with_filter(only_traces);
     tracing_subscriber::registry().with(logs).with(traces).init();
+}
+
+/// Whether an event may be logged, whatever `RUST_LOG` says. kube quotes responses that are not JSON in full, below the level
+/// ERROR: bodies of others may contain secrets, and Gybe reports these failures itself. Spans for traces are no events.
+fn is_loggable(target: &str, level: Level) -> bool {
+    let is_kube = target.split("::").next() == Some("kube_client");
+    target != TRACES && (!is_kube || level == Level::ERROR)
 }
 
 /// Logs panics like other events, with their location, and without texts that may quote secrets. `main` calls it once.
@@ -162,6 +169,20 @@ mod tests {
 
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
+        }
+    }
+
+    #[test]
+    fn bodies_of_others_stay_out_of_the_log_whatever_the_filter_says() {
+        for (target, level, expected) in [
+            ("kube_client::client", Level::WARN, false),
+            ("kube_client", Level::TRACE, false),
+            ("kube_client::client", Level::ERROR, true),
+            ("kube_clients", Level::WARN, true),
+            ("gybe::api", Level::DEBUG, true),
+            (TRACES, Level::INFO, false),
+        ] {
+            assert_eq!(is_loggable(target, level), expected, "{target} {level}");
         }
     }
 

@@ -10,6 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::APIResource;
 use super::client::{Cluster, MAX_CONCURRENT_CALLS};
 use super::discovery_cache::ServedKinds;
 use crate::domain::resource::KindInfo;
+use crate::domain::text::is_dns_label;
 use crate::infra::{InfraError, ObjectKind};
 
 /// The kinds of `kinds` that the cluster serves, from the cache or the cluster.
@@ -74,8 +75,8 @@ async fn list_kinds(cluster: &Cluster, api_version: &str) -> Result<Vec<APIResou
         cluster.call(cluster.client.list_core_api_resources(api_version)).await
     };
     match answer {
-        // A name with a slash is a subresource, such as `deployments/scale`.
-        Ok(list) => Ok(list.resources.into_iter().filter(|resource| !resource.name.contains('/')).collect()),
+        // A subresource such as `deployments/scale` has a slash in its name. Other names would lead elsewhere in a URL.
+        Ok(list) => Ok(list.resources.into_iter().filter(|resource| is_dns_label(&resource.name)).collect()),
         Err(failed) if failed.code == Some(404) => Ok(Vec::new()),
         Err(failed) => Err(failed.into()),
     }

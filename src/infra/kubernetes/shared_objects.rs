@@ -18,6 +18,7 @@ use super::fields::text;
 use super::ownership::{is_definition, is_owned};
 use crate::domain::namespace::Namespace;
 use crate::domain::resource::{INSTANCE_LABEL, MANAGED_BY_LABEL, ObjectKey};
+use crate::domain::text::is_dns_label;
 use crate::infra::{InfraError, InfraErrorKind, Scope};
 
 /// Objects per page of a list.
@@ -99,7 +100,15 @@ async fn foreign_instances(
     let mut served = versions.filter(|version| version.get("served") == Some(&Value::Bool(true)));
     let Some(version) = served.find_map(|version| version.get("name")?.as_str()) else { return Ok(Vec::new()) };
     let names = |name: &str| text(definition, &format!("/spec/names/{name}")).to_owned();
-    let api_version = format!("{}/{version}", text(definition, "/spec/group"));
+    let group = text(definition, "/spec/group");
+    // They become parts of a URL.
+    if !group.split('.').chain([version, text(definition, "/spec/names/plural")]).all(is_dns_label) {
+        return Err(InfraError::invalid(format!(
+            "the group, version or plural of {} is no DNS label",
+            definition.name_any()
+        )));
+    }
+    let api_version = format!("{group}/{version}");
     let kind = api_resource(&api_version, names("kind"), names("plural"));
     let search = ForeignSearch { cluster, scope, home: scope.namespace.clone(), listed: HashSet::new() };
     Ok(search.find(&kind, &Api::all_with(cluster.client.clone(), &kind)).await?.into_iter().collect())
