@@ -1,5 +1,7 @@
 //! A claimed operation, and the conclusion of a run of it. The files of this folder pass both to each other.
 
+use tokio::time::Instant;
+
 use crate::conductor::Conductor;
 use crate::conductor::cancel::Cancel;
 use crate::conductor::steps::StepError;
@@ -30,6 +32,8 @@ pub struct Execution<'a> {
     pub steps_done: usize,
     /// Attempts at the current step that failed.
     pub attempt: u32,
+    /// When the current step began, in whichever process.
+    pub step_since: Instant,
     /// Whether the inventory was empty when the operation was claimed; false until it is read.
     pub inventory_was_empty: bool,
     /// Objects whose intents were stored together with the plan, before any request for the objects.

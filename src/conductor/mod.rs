@@ -24,6 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
@@ -157,7 +158,7 @@ impl Conductor {
 
     /// Runs one claimed operation under its lease, until it ends, is postponed, or the lease is lost.
     async fn operate(&self, claimed: Claimed, cancels: watch::Receiver<()>, stop: &CancellationToken) {
-        let Claimed { lease, op, instance, plan, steps_done, attempt, pending_grant } = claimed;
+        let Claimed { lease, op, instance, plan, steps_done, attempt, step_age, pending_grant } = claimed;
         let _held = self.metrics.lease();
         let (operation, accepted, was_running) = (op.operation, op.start_time, op.state.is_running());
         let interrupted = stop.child_token();
@@ -173,6 +174,7 @@ impl Conductor {
             plan,
             steps_done,
             attempt,
+            step_since: Instant::now().checked_sub(step_age).unwrap_or_else(Instant::now),
             inventory_was_empty: false,
             stored_intents: Vec::new(),
             pending_grant,

@@ -145,6 +145,7 @@ impl Execution<'_> {
             record: self.record(),
             stored_intents,
             warnings: &mut self.op.warnings,
+            since: self.step_since,
             pods: PodSnapshot::default(),
         };
         for (index, step) in steps.iter().enumerate().skip(self.steps_done) {
@@ -305,7 +306,7 @@ impl Execution<'_> {
             // The database recorded all attempts, so an error in each of them has its cause in the data, not in the database.
             StepError::Store(error) => internal(&error),
             StepError::Cancelled => self.cancelled(),
-            StepError::Vim(error) => self.explain(error, findings).await,
+            StepError::Vim(error) | StepError::Waiting { error, .. } => self.explain(error, findings).await,
             StepError::Permanent(problem) | StepError::Retryable(problem) => problem,
         };
         if !update.changes_state() {
@@ -356,10 +357,13 @@ impl Execution<'_> {
 /// The event that an error is for the operation.
 fn event(error: &StepError) -> OpEvent {
     match error {
-        StepError::Vim(error) if matches!(error.kind, InfraErrorKind::Transient | InfraErrorKind::Gone) => {
+        StepError::Vim(error)
+            if matches!(error.kind, InfraErrorKind::Transient | InfraErrorKind::Waiting | InfraErrorKind::Gone) =>
+        {
             OpEvent::AttemptFailed
         }
         StepError::Retryable(_) => OpEvent::AttemptFailed,
+        StepError::Waiting { retry_after, .. } => OpEvent::Waiting(*retry_after),
         StepError::Vim(_) | StepError::Permanent(_) => OpEvent::Stopped,
         StepError::Store(_) => OpEvent::StoreFailed,
         StepError::Interrupted => OpEvent::Interrupted,

@@ -4,23 +4,27 @@
 //! may create the object, and `Present` or `Planned` after the response. So the conductor that continues after a crash knows which
 //! objects may exist.
 
+use std::collections::BTreeSet;
 use std::pin::pin;
 use std::time::Duration;
 
 use futures::stream::{self, Stream, StreamExt};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::conductor::Conductor;
 use crate::conductor::cancel::Cancel;
 use crate::domain::change;
 use crate::domain::grant::PendingGrant;
+use crate::domain::order::is_known_a_moment_later;
 use crate::domain::plan::{ReplicaChange, Step};
 use crate::domain::problem::Problem;
 use crate::domain::replicas::with_vnf_state;
 use crate::domain::resource::{ObjectKey, Resource, ResourceState};
+use crate::domain::retry;
 use crate::domain::transition::{OpEvent, OpRecord, transition};
 use crate::domain::warning::Warnings;
-use crate::infra::{AppliedObject, InfraError, InfraErrorKind, PodSnapshot, Scope};
+use crate::infra::{AppliedObject, InfraError, InfraErrorKind, ObjectKind, PodSnapshot, ReadinessTimeouts, Scope};
 use crate::store::{Checkpoint, Lease, StoreError};
 
 /// Why a step is not done.
@@ -28,6 +32,13 @@ use crate::store::{Checkpoint, Lease, StoreError};
 pub enum StepError {
     /// An error of the VIM. Its text may contain secrets.
     Vim(InfraError),
+    /// The step needs something in the VIM that is not ready yet. The text may contain secrets.
+    Waiting {
+        /// What is missing.
+        error: InfraError,
+        /// A conductor tries the step again after this delay.
+        retry_after: Duration,
+    },
     /// Another attempt may succeed.
     Retryable(Problem),
     /// Another attempt fails too, unless somebody changes something.
@@ -84,6 +95,8 @@ pub struct Steps<'a> {
     /// The objects of the first step, if their intents were just stored with the plan: no request was sent yet, and the lease is
     /// fresh.
     pub stored_intents: Vec<ObjectKey>,
+    /// When the current step began, in whichever process.
+    pub since: Instant,
     /// The pods that the last step waited for; empty after a step that may have changed pods.
     pub pods: PodSnapshot,
     /// The warnings of the op occurrence.
@@ -102,12 +115,36 @@ impl Steps<'_> {
         Ok(())
     }
 
-    /// Does step `index` and records it. For the last step it records only changes of objects; the outcome records that the step is
-    /// done.
+    /// Does step `index` and records it. A step that waits for something that is not ready gives up after the ready timeout, counted
+    /// from the beginning of the step.
     ///
     /// # Errors
     /// [`StepError`]. The finished part of the step is recorded; the step does not count as done.
     pub async fn run(&mut self, index: usize, step: &Step, is_last: bool) -> Result<(), StepError> {
+        let done = self.perform(index, step, is_last).await;
+        let waited = self.since.elapsed();
+        let timeout = self.conductor.settings.patience.timeout;
+        match done {
+            Ok(()) => self.since = Instant::now(),
+            Err(StepError::Vim(error)) if error.kind == InfraErrorKind::Waiting => {
+                return Err(if waited < timeout {
+                    StepError::Waiting { error, retry_after: retry::waiting_delay(waited) }
+                } else {
+                    let detail = format!("not possible within {} s: {}", timeout.as_secs(), error.detail);
+                    StepError::Vim(InfraError { kind: InfraErrorKind::NotReady, detail, ..error })
+                });
+            }
+            other => return other,
+        }
+        Ok(())
+    }
+
+    /// Does step `index` and records it. For the last step it records only changes of objects; the outcome records that the step is
+    /// done.
+    ///
+    /// # Errors
+    /// [`StepError`], as [`Steps::run`].
+    async fn perform(&mut self, index: usize, step: &Step, is_last: bool) -> Result<(), StepError> {
         let conductor = self.conductor;
         self.pods = PodSnapshot::default();
         let done = StepChanges { steps_done: index + 1, ..StepChanges::default() };
@@ -129,7 +166,8 @@ impl Steps<'_> {
             }
             Step::AwaitReady { objects } => {
                 let rows = self.rows(objects);
-                let ready = conductor.driver.await_ready(self.scope, &rows, conductor.settings.patience);
+                let timeouts = ReadinessTimeouts { waited: self.since.elapsed(), ..conductor.settings.patience };
+                let ready = conductor.driver.await_ready(self.scope, &rows, timeouts);
                 self.pods = tokio::select! {
                     biased;
                     () = self.interrupted.cancelled() => return Err(StepError::Interrupted),
@@ -201,7 +239,8 @@ impl Steps<'_> {
 
     /// Applies the objects of `rows`. If `are_new`, each row is written to the inventory once its object is applied; objects
     /// without a row get one before.
-    async fn apply(&mut self, index: usize, rows: Vec<Resource>, are_new: bool) -> Result<(), StepError> {
+    async fn apply(&mut self, index: usize, mut rows: Vec<Resource>, are_new: bool) -> Result<(), StepError> {
+        self.resolve_kinds(index, &mut rows).await?;
         let Conductor { store, settings, .. } = self.conductor;
         let wanted = rows.len();
         let mut absent = std::mem::take(&mut self.stored_intents);
@@ -257,7 +296,7 @@ impl Steps<'_> {
                         }
                         _ => {}
                     }
-                    errors.extend(refused.and_then(Result::err));
+                    errors.extend(refused.and_then(Result::err).map(|error| self.refusal(error)));
                 }
             }
         }
@@ -267,6 +306,36 @@ impl Steps<'_> {
         self.record(changes).await?;
         worst(errors)?;
         if ensured == wanted { Ok(()) } else { Err(StepError::Cancelled) }
+    }
+
+    /// Completes the rows of kinds that an `APIService` of the package serves: when the operation was planned, no API server served
+    /// them.
+    async fn resolve_kinds(&mut self, index: usize, rows: &mut [Resource]) -> Result<(), StepError> {
+        let kind = |row: &Resource| (row.key.api_version.clone(), row.key.kind.clone());
+        let unknown: BTreeSet<ObjectKind> = rows.iter().filter(|row| !row.info.is_known()).map(kind).collect();
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        let served = self.conductor.driver.discover(&self.scope.access, &unknown).await?;
+        let mut completed = Vec::new();
+        for row in rows.iter_mut().filter(|row| !row.info.is_known()) {
+            let Some(info) = served.get(&kind(row)) else {
+                let ObjectKey { api_version, kind, .. } = &row.key;
+                let error = InfraError::waiting(format!("the cluster does not serve {api_version} {kind} yet"));
+                return Err(error.quoting("apiVersion", api_version).quoting("kind", kind).into());
+            };
+            row.info = info.clone();
+            completed.extend(
+                change::find(self.inventory, &row.key).map(|known| Resource { info: info.clone(), ..known.clone() }),
+            );
+        }
+        self.record(StepChanges { steps_done: index, rows: completed, ..StepChanges::default() }).await
+    }
+
+    /// An error of the API server that it may take back in a moment is [`InfraErrorKind::Waiting`].
+    fn refusal(&self, error: InfraError) -> InfraError {
+        let waits = error.kind == InfraErrorKind::Invalid && is_known_a_moment_later(&error.detail, self.inventory);
+        if waits { InfraError { kind: InfraErrorKind::Waiting, ..error } } else { error }
     }
 
     /// Applies the objects of `rows`. `None`: the request was not sent, or not answered in time.
@@ -439,7 +508,7 @@ fn time_to_end(grace: Option<Duration>, rows: &[Resource]) -> Duration {
     grace.unwrap_or_else(own).min(DAY)
 }
 
-/// One error for all: it is transient only if all are, and has the texts of the first ten.
+/// One error for all, with the texts of the first ten. An error that lasts precedes one that waits, and that a transient one.
 fn worst(errors: Vec<InfraError>) -> Result<(), StepError> {
     const SHOWN: usize = 10;
     let more = errors.len().saturating_sub(SHOWN);
@@ -447,7 +516,12 @@ fn worst(errors: Vec<InfraError>) -> Result<(), StepError> {
     if more > 0 {
         texts.push(format!("and {more} more"));
     }
-    let Some(worst) = errors.into_iter().min_by_key(InfraError::is_transient) else { return Ok(()) };
+    let rank = |error: &InfraError| match error.kind {
+        InfraErrorKind::Transient => 2,
+        InfraErrorKind::Waiting => 1,
+        _ => 0,
+    };
+    let Some(worst) = errors.into_iter().min_by_key(rank) else { return Ok(()) };
     Err(InfraError { detail: texts.join("; "), ..worst }.into())
 }
 
@@ -494,6 +568,8 @@ mod tests {
         assert_eq!(told(vec![transient(), transient()]), InfraError::transient("later; later"));
         let mixed = vec![transient(), InfraError::invalid("no")];
         assert_eq!(told(mixed), InfraError::invalid("later; no"));
+        let mixed = vec![transient(), InfraError::waiting("not yet")];
+        assert_eq!(told(mixed), InfraError::waiting("later; not yet"));
         let many = std::iter::repeat_with(transient).take(12).collect();
         assert_eq!(told(many).to_string(), format!("{}and 2 more", "later; ".repeat(10)));
     }

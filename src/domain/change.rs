@@ -11,8 +11,8 @@ use serde_json::{Map, Value};
 use crate::domain::instance::VnfInstance;
 use crate::domain::manifest::Manifest;
 use crate::domain::namespace::Namespace;
-use crate::domain::order::{Class, class};
-use crate::domain::plan::{Step, remove_all};
+use crate::domain::order::{Class, Classes, class, is_awaited};
+use crate::domain::plan::{Step, await_servers, remove_all};
 use crate::domain::problem::{Problem, ProblemType, problem};
 use crate::domain::render::declared_replicas;
 use crate::domain::resource::{ObjectKey, Resource, ResourceState};
@@ -138,7 +138,7 @@ pub fn retained_rows<'a>(before: &'a [Resource], after: &[Resource], home: &Name
 pub fn forward(before: &[Resource], after: &[Resource]) -> Vec<Step> {
     let (dropped, released) = (keys_missing_in(after, before), released_by_autoscaler(before, after));
     let awaited = after.iter().filter(|row| !find(before, &row.key).is_some_and(|now| is_unchanged_job(now, row)));
-    let mut steps = change_steps(before, after);
+    let mut steps = change_steps(before, after, true);
     steps.push(await_ready(awaited));
     steps.extend(mark_jobs_uncertain(dropped.iter()));
     steps.extend(remove_all(&dropped, None));
@@ -152,10 +152,12 @@ pub fn forward(before: &[Resource], after: &[Resource]) -> Vec<Step> {
 /// The steps back to `before` from any point of the way to `after`.
 ///
 /// Objects that the new package added are removed before the wait for the old ones: a new quota or policy may keep these from getting
-/// ready. Removed Jobs are made again and not awaited: they ran before, and may fail for that reason.
+/// ready. Webhooks among them are removed before everything else: if nobody answers them, they refuse every change. Removed Jobs are made again and not awaited: they ran before, and may fail for that reason.
 pub fn backward(before: &[Resource], after: &[Resource]) -> Vec<Step> {
     let added = keys_missing_in(before, after);
-    let mut steps = change_steps(after, before);
+    let (hooks, added): (Vec<_>, Vec<_>) = added.into_iter().partition(|key| class(key) == Class::Admission);
+    let mut steps = remove_all(&hooks, None);
+    steps.extend(change_steps(after, before, false));
     steps.extend(mark_jobs_uncertain(added.iter()));
     steps.extend(remove_all(&added, None));
     let released = released_by_autoscaler(after, before);
@@ -166,12 +168,15 @@ pub fn backward(before: &[Resource], after: &[Resource]) -> Vec<Step> {
     steps
 }
 
-/// The steps that change objects from `from` to `to`, class by class.
-fn change_steps(from: &[Resource], to: &[Resource]) -> Vec<Step> {
+/// The steps that change objects from `from` to `to`, class by class. With `awaits_servers`, the workloads that answer for an
+/// `APIService` or a webhook must be ready before it changes.
+fn change_steps(from: &[Resource], to: &[Resource], awaits_servers: bool) -> Vec<Step> {
+    let known = Classes::of(to.iter().map(|row| &row.key));
+    let all: Vec<&Resource> = to.iter().collect();
     let mut classes = BTreeMap::<Class, Vec<Resource>>::new();
     for row in to {
         let row = Resource { state: ResourceState::Planned, ..row.clone() };
-        classes.entry(class(&row.key)).or_default().push(row);
+        classes.entry(known.class(&row.key)).or_default().push(row);
     }
     let mut steps = Vec::new();
     for (class, rows) in classes {
@@ -183,8 +188,10 @@ fn change_steps(from: &[Resource], to: &[Resource]) -> Vec<Step> {
             ));
             steps.push(Step::DeleteReplaced { rows: replaced });
         }
-        // Objects of the defined kinds cannot be made before the definition is established.
-        let established = (class == Class::Definition).then(|| await_ready(rows.iter()));
+        if awaits_servers {
+            steps.extend(await_servers(&rows, &all));
+        }
+        let established = is_awaited(class).then(|| await_ready(rows.iter()));
         steps.push(Step::Change { rows });
         steps.extend(established);
     }

@@ -27,6 +27,7 @@ pub mod replicas;
 pub mod resource;
 pub mod resource_changes;
 pub mod retry;
+pub mod rollout;
 pub mod scale;
 pub mod secret;
 pub mod subscription;

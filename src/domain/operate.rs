@@ -2,7 +2,8 @@
 //!
 //! Kubernetes cannot stop a pod: a CNF is stopped when it has no pods. Workloads with `spec.replicas` are scaled to 0
 //! ([`crate::domain::replicas`]). Objects that make pods without replicas are deleted, and made again from their inventory row.
-//! A Job has run, and does not run again. Pods of custom resources belong to the operator that makes them.
+//! A Job has run, and does not run again. Pods of custom resources belong to the operator that makes them. A webhook whose pods are
+//! gone would refuse the changes of everybody, and of the start itself: it is deleted, too.
 //!
 //! The planner sorts the inventory by [`stop_method`]; drift asks it which objects of a stopped VNF must not exist.
 
@@ -26,6 +27,9 @@ pub fn stop_method(key: &ObjectKey) -> StopMethod {
             StopMethod::ScaleToZero
         }
         ("apps", "DaemonSet") | ("batch", "CronJob") | ("", "Pod") => StopMethod::Delete,
+        ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration" | "MutatingWebhookConfiguration") => {
+            StopMethod::Delete
+        }
         _ => StopMethod::LeaveAlone,
     }
 }

@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::domain::instance::{InstantiatedVnfInfo, PackageAttributes, VnfState};
-use crate::domain::order::{Class, waves};
+use crate::domain::order::{Class, class, is_awaited, servers, waves};
 use crate::domain::resource::{ObjectKey, Resource};
 use crate::domain::scale::ScaleLevels;
 use crate::domain::warning::Warnings;
@@ -161,18 +161,27 @@ pub struct PodRef {
     pub uid: String,
 }
 
-/// The steps that make all `objects`, class by class, and wait until all are ready.
-pub fn apply_all(objects: &[ObjectKey]) -> Vec<Step> {
+/// The steps that make the objects of `rows`, class by class, and wait until all are ready.
+pub fn apply_all<'a>(rows: impl IntoIterator<Item = &'a Resource>) -> Vec<Step> {
+    let rows: Vec<&Resource> = rows.into_iter().collect();
+    let keys: Vec<ObjectKey> = rows.iter().map(|row| row.key.clone()).collect();
     let mut steps = Vec::new();
-    for (class, objects) in waves(objects.iter().cloned()) {
+    for (class, objects) in waves(keys.iter().cloned()) {
+        let these = rows.iter().copied().filter(|row| objects.contains(&row.key));
+        steps.extend(await_servers(these, &rows));
         steps.push(Step::Apply { objects: objects.clone() });
-        // Objects of the defined kinds cannot be made before the definition is established.
-        if class == Class::Definition {
+        if is_awaited(class) {
             steps.push(Step::AwaitReady { objects });
         }
     }
-    steps.push(Step::AwaitReady { objects: objects.to_vec() });
+    steps.push(Step::AwaitReady { objects: keys });
     steps
+}
+
+/// The wait for the workloads among `all` that must run before `objects` are made.
+pub fn await_servers<'a>(objects: impl IntoIterator<Item = &'a Resource>, all: &'a [&Resource]) -> Option<Step> {
+    let servers = servers(objects, all);
+    (!servers.is_empty()).then_some(Step::AwaitReady { objects: servers })
 }
 
 /// The steps that remove all `objects`, class by class in reverse.
@@ -181,17 +190,20 @@ pub fn remove_all(objects: &[ObjectKey], grace_seconds: Option<u32>) -> Vec<Step
     waves.into_iter().rev().map(|(_, objects)| Step::Remove { objects, grace_seconds, keep_rows: false }).collect()
 }
 
-/// The steps that bring a VNF to `vnf_state`. Its objects are sorted by [`StopMethod`](crate::domain::operate::StopMethod).
+/// The steps that bring a VNF to `vnf_state`. Its objects are sorted by [`StopMethod`](crate::domain::operate::StopMethod). Webhooks
+/// exist only while the workloads run.
 pub fn operate(
     scaled: &[ObjectKey],
     deleted: &[ObjectKey],
     vnf_state: VnfState,
     grace_seconds: Option<u32>,
 ) -> Vec<Step> {
-    let [scaled, deleted] = [scaled, deleted].map(<[ObjectKey]>::to_vec);
+    let (hooks, deleted): (Vec<_>, Vec<_>) = deleted.iter().cloned().partition(|key| class(key) == Class::Admission);
+    let scaled = scaled.to_vec();
     let operate = Step::Operate { objects: scaled.clone(), vnf_state };
     let steps = match vnf_state {
         VnfState::Stopped => vec![
+            Step::Remove { objects: hooks, grace_seconds: None, keep_rows: true },
             operate,
             Step::Remove { objects: deleted, grace_seconds, keep_rows: true },
             Step::EndPods { objects: scaled.clone(), grace_seconds },
@@ -199,8 +211,101 @@ pub fn operate(
         ],
         VnfState::Started => {
             let all = [scaled, deleted.clone()].concat();
-            vec![operate, Step::Apply { objects: deleted }, Step::AwaitReady { objects: all }]
+            let ready = Step::AwaitReady { objects: all };
+            vec![operate, Step::Apply { objects: deleted }, ready, Step::Apply { objects: hooks }]
         }
     };
     steps.into_iter().filter(|step| step.size() > 0).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::domain::resource::{KindInfo, ResourceState};
+
+    fn row(api_version: &str, kind: &str, name: &str, manifest: Value) -> Resource {
+        Resource {
+            key: ObjectKey { api_version: api_version.to_owned(), kind: kind.to_owned(), name: name.to_owned() },
+            info: KindInfo { plural: "x".to_owned(), namespaced: true },
+            vdu_id: None,
+            manifest: manifest.as_object().unwrap().clone(),
+            state: ResourceState::Planned,
+        }
+    }
+
+    /// An adapter: a workload, the API that it serves, an object of that API, and a webhook that another workload answers.
+    fn adapter() -> Vec<Resource> {
+        let workload = |name: &str| {
+            let labels = json!({ "app": name });
+            row("apps/v1", "Deployment", name, json!({ "spec": { "template": { "metadata": { "labels": labels } } } }))
+        };
+        let service = |name: &str| row("v1", "Service", name, json!({ "spec": { "selector": { "app": name } } }));
+        let hook = json!({ "webhooks": [{ "clientConfig": { "service": { "name": "hook" } } }] });
+        let api = json!({ "spec": { "service": { "name": "api" } } });
+        vec![
+            row("telemetry.example/v1", "Metric", "m", json!({})),
+            row("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration", "guard", hook),
+            row("apiregistration.k8s.io/v1", "APIService", "v1.telemetry.example", api),
+            workload("api"),
+            workload("hook"),
+            workload("other"),
+            service("api"),
+            service("hook"),
+        ]
+    }
+
+    /// What the steps do, with the names of their objects.
+    fn told(steps: &[Step]) -> Vec<(&'static str, Vec<&str>)> {
+        steps
+            .iter()
+            .map(|step| match step {
+                Step::Apply { objects } | Step::AwaitReady { objects } | Step::Remove { objects, .. } => {
+                    (step.name(), objects.iter().map(|key| key.name.as_str()).collect())
+                }
+                _ => (step.name(), Vec::new()),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn what_needs_a_running_workload_is_made_when_that_is_ready() {
+        let rows = adapter();
+        let steps = apply_all(&rows);
+        let (apply, wait) = ("apply", "await ready");
+        let all = rows.iter().map(|row| row.key.name.as_str()).collect();
+        assert_eq!(
+            told(&steps),
+            [
+                (apply, vec!["api", "hook"]),
+                (apply, vec!["api", "hook", "other"]),
+                (wait, vec!["api"]),
+                (apply, vec!["v1.telemetry.example"]),
+                (wait, vec!["v1.telemetry.example"]),
+                (apply, vec!["m"]),
+                (wait, vec!["hook"]),
+                (apply, vec!["guard"]),
+                (wait, all),
+            ]
+        );
+    }
+
+    #[test]
+    fn webhooks_exist_only_while_the_workloads_run() {
+        let rows = adapter();
+        let [hook, workload] = [&rows[1], &rows[4]].map(|row| row.key.clone());
+        let steps = |state| operate(std::slice::from_ref(&workload), std::slice::from_ref(&hook), state, None);
+        let names = |steps: Vec<Step>| steps.iter().map(Step::name).collect::<Vec<_>>();
+        assert_eq!(names(steps(VnfState::Stopped)), ["remove", "operate", "end pods", "await ready"]);
+        assert_eq!(names(steps(VnfState::Started)), ["operate", "await ready", "apply"]);
+    }
+
+    #[test]
+    fn webhooks_are_removed_first() {
+        let keys: Vec<ObjectKey> = adapter().into_iter().map(|row| row.key).collect();
+        let steps = remove_all(&keys, None);
+        let order: Vec<&str> = told(&steps).into_iter().map(|(_, names)| names[0]).collect();
+        assert_eq!(order, ["guard", "m", "v1.telemetry.example", "api", "api"]);
+    }
 }

@@ -111,6 +111,9 @@ problem_types! {
     InUse, "in-use", 409, "In use", AfterChange,
         "Other resources still use the resource, so that it can be neither deleted nor replaced.",
         "Delete or change the users first.";
+    NamespaceGone, "namespace-gone", 409, "Namespace gone", AfterChange,
+        "The namespace of the VNF instance does not exist, or Kubernetes is deleting it.",
+        "Create the namespace, or wait until it is deleted, then start the operation again. Terminating the VNF instance is possible.";
     ObjectConflict, "object-conflict", 409, "Object conflict", AfterChange,
         "A Kubernetes object of this name belongs to somebody else. Gybe never takes over an object.",
         "Use another namespace or name, or remove the object, then retry the operation.";

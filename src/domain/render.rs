@@ -9,6 +9,7 @@ use crate::domain::ids::VnfInstanceId;
 use crate::domain::instance::VnfState;
 use crate::domain::manifest::Manifest;
 use crate::domain::namespace::{Namespace, PackageNamespaces, place};
+use crate::domain::order;
 use crate::domain::problem::{Problem, ProblemType, QuotedValues, problem};
 use crate::domain::replicas::{started_replicas, with_vnf_state};
 use crate::domain::resource::{
@@ -152,14 +153,26 @@ pub fn declared_replicas(manifests: &[Manifest], vdu: &str) -> u32 {
     replicas.unwrap_or(1)
 }
 
-/// The (apiVersion, kind) pairs of the manifests, for discovery.
+/// The (apiVersion, kind) pairs of the manifests, for discovery; not those that the package itself will serve.
 pub fn kinds(manifests: &[Manifest]) -> BTreeSet<(String, String)> {
-    manifests.iter().map(kind).collect()
+    let announced = announced_versions(manifests);
+    manifests.iter().map(kind).filter(|(api_version, _)| !announced.contains(api_version)).collect()
+}
+
+/// The kinds that an `APIService` among the manifests announces. No API server describes them before its workload runs.
+pub fn announced_kinds(manifests: &[Manifest]) -> BTreeMap<(String, String), KindInfo> {
+    let announced = announced_versions(manifests);
+    let kinds = manifests.iter().map(kind).filter(|(api_version, _)| announced.contains(api_version));
+    kinds.map(|kind| (kind, KindInfo::announced())).collect()
+}
+
+fn announced_versions(manifests: &[Manifest]) -> BTreeSet<String> {
+    manifests.iter().filter_map(|manifest| order::announced(&key(manifest))).collect()
 }
 
 /// These kinds as if a cluster served them all, for use before the cluster is known.
 pub fn assumed(kinds: BTreeSet<(String, String)>) -> BTreeMap<(String, String), KindInfo> {
-    kinds.into_iter().map(|kind| (kind, KindInfo { plural: String::new(), namespaced: true })).collect()
+    kinds.into_iter().map(|kind| (kind, KindInfo::announced())).collect()
 }
 
 /// The kinds that CustomResourceDefinitions among the manifests define. Discovery does not know them before the definitions are made.

@@ -61,11 +61,23 @@ pub struct KindInfo {
     pub namespaced: bool,
 }
 
+impl KindInfo {
+    /// A kind that the cluster does not serve yet: an `APIService` of the package announces it.
+    pub const fn announced() -> Self {
+        Self { plural: String::new(), namespaced: true }
+    }
+
+    /// Whether the cluster has described it.
+    pub const fn is_known(&self) -> bool {
+        !self.plural.is_empty()
+    }
+}
+
 /// One object of a VNF instance: its inventory row. In a plan, the row to be written, without the state.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Resource {
     pub key: ObjectKey,
-    /// Its kind, as discovered when the operation was planned.
+    /// Its kind, as discovered when the operation was planned, or before the object was made.
     pub info: KindInfo,
     /// The VDU it realises, if any.
     pub vdu_id: Option<String>,

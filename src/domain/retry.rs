@@ -14,12 +14,19 @@ const STEP_ATTEMPTS: u32 = 11;
 pub const MAX_CLAIMS_WITHOUT_PROGRESS: u32 = 24;
 /// The delay after the first failed attempt.
 const FIRST_STEP_DELAY: Duration = Duration::from_millis(500);
+/// The longest delay before a step that waits for something else is tried again.
+const LONGEST_WAITING_DELAY: Duration = Duration::from_secs(5);
 /// The longest delay before another attempt.
 pub const LONGEST_STEP_DELAY: Duration = Duration::from_secs(30);
 
 /// The delay after failed attempt `attempt`, counted from 0: half a second, doubled with each attempt up to [`LONGEST_STEP_DELAY`].
 pub fn delay(attempt: u32) -> Duration {
     FIRST_STEP_DELAY.saturating_mul(2_u32.saturating_pow(attempt)).min(LONGEST_STEP_DELAY)
+}
+
+/// The delay before a step is tried again that has waited for `waited` for something else to be ready. It grows with the wait.
+pub fn waiting_delay(waited: Duration) -> Duration {
+    (waited / 4).clamp(FIRST_STEP_DELAY, LONGEST_WAITING_DELAY)
 }
 
 /// Whether failed attempt `attempt`, counted from 0, was the last one in `state`.
@@ -47,5 +54,8 @@ mod tests {
     fn delay_is_bounded() {
         assert_eq!(delay(0), Duration::from_millis(500));
         assert_eq!(delay(u32::MAX), LONGEST_STEP_DELAY);
+        assert_eq!(waiting_delay(Duration::ZERO), Duration::from_millis(500));
+        assert_eq!(waiting_delay(Duration::from_secs(8)), Duration::from_secs(2));
+        assert_eq!(waiting_delay(Duration::MAX), Duration::from_secs(5));
     }
 }

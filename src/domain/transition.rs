@@ -39,6 +39,9 @@ pub enum OpEvent {
     Succeeded,
     /// An attempt failed with an error that may pass.
     AttemptFailed,
+    /// The step needs something that is not ready yet; a conductor tries it again after the delay. Counts as no attempt: the time
+    /// since the step began is limited.
+    Waiting(Duration),
     /// An attempt failed because the store failed. The error of the attempt before it stays visible while it is retried.
     StoreFailed,
     /// The process stops, or a cancel request arrived before the plan was stored: another conductor goes on at once.
@@ -141,7 +144,7 @@ pub struct IllegalTransition {
 pub fn transition(record: &OpRecord, event: OpEvent) -> Result<Update, IllegalTransition> {
     use OpEvent::{
         AttemptFailed, CancelRequested, Cancelled, Fail, GrantPending, Granted, Interrupted, LeftUnattended,
-        OutcomeRejected, Progressed, Retry, Rollback, Stopped, StoreFailed, Succeeded,
+        OutcomeRejected, Progressed, Retry, Rollback, Stopped, StoreFailed, Succeeded, Waiting,
     };
     use OpState::{Completed, Failed, FailedTemp, Processing, RolledBack, RollingBack, Starting};
     let illegal = Err(IllegalTransition { from: record.state, event });
@@ -168,6 +171,9 @@ pub fn transition(record: &OpRecord, event: OpEvent) -> Result<Update, IllegalTr
                 record.retry_later(event, retry::delay(record.attempt))
             }
         }
+        (Processing | RollingBack, Waiting(delay)) => {
+            Update { attempt: Some(record.attempt), ..record.retry_later(event, delay) }
+        }
         // No lesser outcome remains for an operation that nobody decided about.
         (FailedTemp, AttemptFailed) => record.retry_later(event, retry::delay(record.attempt)),
         (_, OutcomeRejected) => record.retry_later(event, retry::LONGEST_STEP_DELAY),
@@ -190,12 +196,12 @@ pub fn transition(record: &OpRecord, event: OpEvent) -> Result<Update, IllegalTr
             Update { cancel: CancelUpdate::Set(mode), due: Some(Due::NoLaterThanNow), ..record.unchanged() }
         }
 
-        (Starting, Progressed(_) | Succeeded | LeftUnattended | Retry | Rollback | Fail)
+        (Starting, Progressed(_) | Succeeded | Waiting(_) | LeftUnattended | Retry | Rollback | Fail)
         | (Processing | RollingBack, Granted | GrantPending(_) | LeftUnattended | Retry | Rollback | Fail)
         | (
             FailedTemp,
-            Granted | GrantPending(_) | Progressed(_) | Succeeded | StoreFailed | Interrupted | Stopped | Cancelled
-            | Rollback | CancelRequested(_),
+            Granted | GrantPending(_) | Progressed(_) | Succeeded | Waiting(_) | StoreFailed | Interrupted | Stopped
+            | Cancelled | Rollback | CancelRequested(_),
         ) => return illegal,
     };
     Ok(update)

@@ -21,6 +21,9 @@ pub struct InfraError {
 pub enum InfraErrorKind {
     /// A retry may succeed: no connection, a time-out, 429, 5xx. The request may have taken effect.
     Transient,
+    /// The request succeeds once something else is ready: a webhook or an API server of a package that does not answer yet, a kind
+    /// that is not served yet. Nothing was changed.
+    Waiting,
     /// 401 or 403: the credential lacks the right. Nothing was changed.
     Denied,
     /// The object belongs to somebody else. Nothing was changed.
@@ -31,6 +34,8 @@ pub enum InfraErrorKind {
     Gone,
     /// The object exists, and waiting will not make it ready, or did not in time.
     NotReady,
+    /// The namespace does not exist, or is being deleted. Nothing was changed.
+    NamespaceGone,
 }
 
 impl InfraError {
@@ -42,6 +47,11 @@ impl InfraError {
     /// An [`InfraErrorKind::Transient`] error.
     pub fn transient(detail: impl Into<String>) -> Self {
         Self::new(InfraErrorKind::Transient, detail)
+    }
+
+    /// An [`InfraErrorKind::Waiting`] error.
+    pub fn waiting(detail: impl Into<String>) -> Self {
+        Self::new(InfraErrorKind::Waiting, detail)
     }
 
     /// An [`InfraErrorKind::Denied`] error.
@@ -90,7 +100,8 @@ impl From<InfraError> for Problem {
             InfraErrorKind::Denied => ProblemType::VimDenied,
             InfraErrorKind::Conflict => ProblemType::ObjectConflict,
             InfraErrorKind::Invalid => ProblemType::ObjectRefused,
-            InfraErrorKind::NotReady => ProblemType::VnfNotReady,
+            InfraErrorKind::NotReady | InfraErrorKind::Waiting => ProblemType::VnfNotReady,
+            InfraErrorKind::NamespaceGone => ProblemType::NamespaceGone,
         };
         error
             .quoted

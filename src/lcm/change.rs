@@ -15,6 +15,7 @@ use crate::domain::op_occ::{LcmOperation, VnfLcmOpOcc};
 use crate::domain::plan::Plan;
 use crate::domain::problem::{Problem, ProblemType, QuotedValues, problem};
 use crate::domain::render;
+use crate::domain::rollout;
 use crate::domain::secret::masked;
 use crate::domain::vnfd::Flavour;
 use crate::error::{ApiError, internal};
@@ -177,6 +178,7 @@ impl Planner<'_> {
             backward: Some(backward(self.inventory, &after)),
             instantiated: Some(instantiated),
             package: Some(PackageAttributes::new(onboarded.package_id, &onboarded.vnfd)),
+            warnings: rollout::warnings(&after).into_iter().collect(),
             ..Plan::default()
         })
     }

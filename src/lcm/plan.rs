@@ -19,7 +19,7 @@ use crate::domain::render::{self, RenderInput};
 use crate::domain::resource::{ObjectKey, Resource};
 use crate::domain::scale::{ScaleLevels, check_profiles, initial_levels, instances, scaled, scaled_to};
 use crate::domain::vnfd::Flavour;
-use crate::domain::{heal, scale};
+use crate::domain::{heal, rollout, scale};
 use crate::infra::{Driver, InfraError, PodSnapshot, Scope};
 use crate::lcm::accept::{direction, target};
 use crate::lcm::params::{InstantiateParams, manifests};
@@ -108,7 +108,7 @@ impl Planner<'_> {
         let leftover: Vec<ObjectKey> =
             self.inventory.iter().map(|resource| &resource.key).filter(|key| !wanted.contains(key)).cloned().collect();
         let mut forward = remove_all(&leftover, Some(0));
-        forward.extend(apply_all(&wanted));
+        forward.extend(apply_all(&resources));
         let all: Vec<ObjectKey> = wanted.into_iter().chain(leftover).collect();
         let instantiated = InstantiatedVnfInfo {
             max_scale_levels: flavour.max_levels(),
@@ -120,7 +120,8 @@ impl Planner<'_> {
             storages: Vec::new(),
         };
         let backward = Some(remove_all(&all, Some(0)));
-        Ok((Plan { forward, backward, instantiated: Some(instantiated), ..Plan::default() }, resources))
+        let warnings = rollout::warnings(&resources).into_iter().collect();
+        Ok((Plan { forward, backward, instantiated: Some(instantiated), warnings, ..Plan::default() }, resources))
     }
 
     /// The objects of the chosen definition files of a package (all if `chosen` is `None`), with the files' paths.
@@ -141,7 +142,8 @@ impl Planner<'_> {
         numbers: &BTreeMap<String, u32>,
         create_namespace: bool,
     ) -> Result<Vec<Resource>, PlanError> {
-        let mut kinds = render::defined_kinds(manifests);
+        let mut kinds = render::announced_kinds(manifests);
+        kinds.extend(render::defined_kinds(manifests));
         kinds.extend(match self.scope {
             Some(scope) => self.driver.discover(&scope.access, &render::kinds(manifests)).await?,
             None => render::assumed(render::kinds(manifests)),
@@ -254,11 +256,11 @@ impl Planner<'_> {
                 && !(is_stopped && stop_method(&resource.key) == StopMethod::Delete)
                 && (ids.is_empty() || vnfcs.iter().any(|vnfc| is_home(resource, vnfc)))
         };
-        let objects: Vec<ObjectKey> = self.inventory.iter().filter(concerned).map(|row| row.key.clone()).collect();
+        let objects = self.inventory.iter().filter(concerned);
         let pods = vnfcs.iter().map(|vnfc| PodRef { name: vnfc.pod_name.clone(), uid: vnfc.pod_uid.clone() });
         // Apply restores objects that others removed or changed, and bare pods.
         let mut forward = vec![Step::DeletePods { pods: pods.collect() }];
-        forward.extend(apply_all(&objects));
+        forward.extend(apply_all(objects));
         Ok(Plan { forward, ..Plan::default() })
     }
 

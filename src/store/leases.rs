@@ -99,6 +99,8 @@ pub struct Claimed {
     pub steps_done: usize,
     /// Attempts at the current step that failed.
     pub attempt: u32,
+    /// How long ago the current step began.
+    pub step_age: Duration,
     /// The grant that the operation waits for.
     pub pending_grant: Option<PendingGrant>,
 }

@@ -76,8 +76,7 @@ fn adds_each_instance_that_is_made() {
         row("DaemonSet", "upf", json!({}), ResourceState::Planned),
         Resource { state: ResourceState::Planned, ..database(2) },
     ];
-    let keys: Vec<ObjectKey> = planned.iter().map(|row| row.key.clone()).collect();
-    let request = request(None, &apply_all(&keys), &[], &planned);
+    let request = request(None, &apply_all(&planned), &[], &planned);
     let mut asked = request.ids().add;
     asked.sort();
     assert_eq!(
@@ -131,7 +130,7 @@ fn a_change_of_package_asks_for_added_and_removed_resources() {
 fn healing_asks_for_replaced_pods_only() {
     let pods = vec![PodRef { name: "db-1".to_owned(), uid: String::new() }];
     let mut steps = vec![Step::DeletePods { pods }];
-    steps.extend(apply_all(&[database(0).key]));
+    steps.extend(apply_all(&[database(0)]));
     let request = request(Some(&info()), &steps, &[database(11)], &[]);
     assert_eq!(request.ids().remove, ["remove-compute-db-1"]);
     assert_eq!(request.ids().add, ["add-compute-for-db-1"]);

@@ -4,7 +4,7 @@ use super::*;
 
 use OpEvent::{
     AttemptFailed, CancelRequested, Cancelled, Fail, GrantPending, Granted, Interrupted, LeftUnattended,
-    OutcomeRejected, Progressed, Retry, Rollback, Stopped, StoreFailed, Succeeded,
+    OutcomeRejected, Progressed, Retry, Rollback, Stopped, StoreFailed, Succeeded, Waiting,
 };
 use OpState::{Completed, Failed, FailedTemp, Processing, RolledBack, RollingBack, Starting};
 
@@ -12,12 +12,13 @@ const PAUSE: Duration = Duration::from_secs(5);
 const UNATTENDED: Unattended = Unattended { after: Duration::from_secs(60), remedy: Remedy::Rollback };
 const NOW: Option<Due> = Some(Due::After(Duration::ZERO));
 
-const EVENTS: [OpEvent; 15] = [
+const EVENTS: [OpEvent; 16] = [
     Granted,
     GrantPending(PAUSE),
     Progressed(3),
     Succeeded,
     AttemptFailed,
+    Waiting(PAUSE),
     StoreFailed,
     Interrupted,
     Stopped,
@@ -113,6 +114,9 @@ fn legal() -> Vec<(OpState, OpEvent, Update)> {
         ),
     ];
     for state in [Processing, RollingBack] {
+        let error = if state == RollingBack { ErrorUpdate::Keep } else { ErrorUpdate::Replace };
+        let waits = Update { attempt: Some(1), error, due: Some(Due::After(PAUSE)), ..unchanged(state) };
+        legal.push((state, Waiting(PAUSE), waits));
         legal.extend([Stopped, Cancelled].map(|event| (state, event, stopping(state))));
     }
     for state in [Starting, Processing, RollingBack] {

@@ -176,7 +176,11 @@ impl Target<'_> {
     fn reuse_or_refuse(&self, found: &DynamicObject) -> Result<AppliedObject, InfraError> {
         if is_shared(self.key) {
             if found.metadata.deletion_timestamp.is_some() {
-                return Err(self.error(InfraErrorKind::Transient, format!("{} is being deleted", self.key)));
+                let kind = match is_namespace(self.key) {
+                    true => InfraErrorKind::NamespaceGone,
+                    false => InfraErrorKind::Waiting,
+                };
+                return Err(self.error(kind, format!("{} is being deleted", self.key)));
             }
             return Ok(AppliedObject { uid: found.uid().unwrap_or_default(), owned: false });
         }
@@ -238,11 +242,11 @@ impl Target<'_> {
     /// The error of an apply that ends with 404: the namespace is missing, or the kind is not served. It may be served a moment
     /// after its definition was established.
     fn not_served(&self, failed: CallError) -> InfraError {
-        if failed.error.kind == InfraErrorKind::Invalid && failed.error.detail.starts_with("namespaces ") {
+        if failed.error.kind == InfraErrorKind::NamespaceGone {
             return failed.error;
         }
         let ObjectKey { api_version, kind, .. } = self.key;
-        let error = InfraError::transient(format!("the cluster does not serve {api_version} {kind}"));
+        let error = InfraError::waiting(format!("the cluster does not serve {api_version} {kind}"));
         error.quoting("apiVersion", api_version).quoting("kind", kind)
     }
 }

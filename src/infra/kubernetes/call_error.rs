@@ -8,6 +8,7 @@ use std::time::Duration;
 use kube::core::Status;
 use kube::core::response::StatusSummary;
 
+use super::readiness::causes::is_webhook_failure;
 use super::response_limit::ResponseTooLong;
 use crate::domain::problem::chain;
 use crate::infra::{InfraError, InfraErrorKind};
@@ -75,10 +76,13 @@ fn refusal(status: &Status, endpoint: &str) -> InfraError {
     match status.code {
         401 => InfraError::denied(format!("the API server {endpoint} refused the credential: {message}"))
             .quoting("endpoint", endpoint),
+        403 if is_about_terminating_namespace(status) => InfraError::new(InfraErrorKind::NamespaceGone, message),
         403 if is_temporary(status) => InfraError::transient(message),
         // An authorizer names the user. Every other 403 comes from admission (quota, pod security), and is about the object.
         403 if message.contains("User \"") || message.contains("user \"") => forbidden(message),
+        404 if message.starts_with("namespaces \"") => InfraError::new(InfraErrorKind::NamespaceGone, message),
         409 => InfraError::conflict(message),
+        500.. if is_webhook_failure(&message) => InfraError::waiting(message),
         500 if SCHEMA_MISMATCH.iter().any(|start| message.starts_with(start)) => {
             InfraError::invalid(without_values(&message))
         }
@@ -134,11 +138,16 @@ fn without_values(message: &str) -> String {
     message.split_once(", got &").map_or(message, |(expected, _)| expected).to_owned()
 }
 
-/// Whether a 403 passes with time: the namespace is being deleted, or so new that it has no default ServiceAccount yet.
-fn is_temporary(status: &Status) -> bool {
+/// Whether nothing new can be made because the namespace is being deleted.
+fn is_about_terminating_namespace(status: &Status) -> bool {
     let causes = status.details.iter().flat_map(|details| &details.causes);
     causes.into_iter().any(|cause| cause.reason == "NamespaceTerminating")
-        || status.message.contains("error looking up service account")
+}
+
+/// Whether a 403 passes with time: the namespace is so new that it has no default ServiceAccount yet, or a quota is so new that
+/// nobody has counted what it limits.
+fn is_temporary(status: &Status) -> bool {
+    ["error looking up service account", "status unknown for quota"].iter().any(|text| status.message.contains(text))
 }
 
 fn message(status: &Status) -> String {
@@ -147,6 +156,8 @@ fn message(status: &Status) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn error_of(code: u16, message: &str) -> InfraError {
@@ -168,6 +179,33 @@ mod tests {
         let text =
             r#"pods "p" is forbidden: error looking up service account a/default: serviceaccount "default" not found"#;
         assert_eq!(error_of(403, text), InfraError::transient(text));
+    }
+
+    #[test]
+    fn a_webhook_that_does_not_answer_is_waited_for() {
+        for text in [
+            r#"Internal error occurred: failed calling webhook "a.b": failed to call webhook: Post "https://x.svc": no endpoints"#,
+            r#"conversion webhook for g.example/v1, Kind=Thing failed: Post "https://x.svc": dial tcp: connection refused"#,
+        ] {
+            assert_eq!(error_of(500, text), InfraError::waiting(text));
+        }
+        let text = r#"admission webhook "a.b" denied the request: no"#;
+        assert_eq!(error_of(400, text), InfraError::invalid(text));
+    }
+
+    #[test]
+    fn a_namespace_that_is_missing_or_being_deleted_is_said_at_once() {
+        let text = r#"namespaces "a" not found"#;
+        assert_eq!(error_of(404, text), InfraError::new(InfraErrorKind::NamespaceGone, text));
+        let text =
+            r#"pods "p" is forbidden: unable to create new content in namespace a because it is being terminated"#;
+        let status: Status = serde_json::from_value(json!({
+            "status": "Failure", "message": text, "reason": "Forbidden", "code": 403,
+            "details": { "causes": [{ "reason": "NamespaceTerminating", "message": "", "field": "" }] },
+        }))
+        .unwrap();
+        let error = CallError::from_kube(&kube::Error::Api(status.boxed()), "https://api.test").error;
+        assert_eq!(error, InfraError::new(InfraErrorKind::NamespaceGone, text));
     }
 
     #[test]

@@ -200,7 +200,7 @@ async fn an_unserved_kind_is_retried() {
     let error = vnf.driver.ensure(&vnf.scope, &resource).await.unwrap_err();
     assert_eq!(
         (error.kind, error.detail),
-        (InfraErrorKind::Transient, "the cluster does not serve example.test/v1 Gadget".to_owned())
+        (InfraErrorKind::Waiting, "the cluster does not serve example.test/v1 Gadget".to_owned())
     );
     for state in [ResourceState::Intent, ResourceState::Present { uid: "u".to_owned(), owned: true }] {
         vnf.remove(&Resource { state, ..resource.clone() }).await;

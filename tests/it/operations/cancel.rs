@@ -171,7 +171,7 @@ fn conductor(ops: &OpOccFixture, gates: &Arc<GatedDriver>) -> Arc<Conductor> {
         owner: "test".to_owned(),
         max_operations: 4,
         lease_ttl: LEASE,
-        patience: ReadinessTimeouts { grace: LONG, timeout: LONG },
+        patience: ReadinessTimeouts { grace: LONG, timeout: LONG, settle: Duration::ZERO, waited: Duration::ZERO },
         removal_timeout: LONG,
     };
     let driver = Arc::clone(gates) as Arc<dyn Driver>;
@@ -186,7 +186,7 @@ async fn conclusion<F: Future<Output = ()>>(
 ) -> Conclusion {
     let conductor = conductor(ops, gates);
     let claimed = work(ops.store.claim("test", LEASE, 1).await.unwrap());
-    let Claimed { lease, op, instance, plan, steps_done, attempt, pending_grant } = claimed;
+    let Claimed { lease, op, instance, plan, steps_done, attempt, pending_grant, .. } = claimed;
     let cancel = Arc::new(Cancel::default());
     let (conductor, inventory_was_empty, stored_intents) = (&*conductor, true, Vec::new());
     let execution = Execution {
@@ -198,6 +198,7 @@ async fn conclusion<F: Future<Output = ()>>(
         plan,
         steps_done,
         attempt,
+        step_since: tokio::time::Instant::now(),
         inventory_was_empty,
         stored_intents,
         pending_grant,
@@ -208,7 +209,7 @@ async fn conclusion<F: Future<Output = ()>>(
 }
 
 /// Forward: creates `a`, then `b` and 20 others, and waits for them. Backward: removes all.
-fn instantiated() -> InstantiatedVnfInfo {
+pub fn instantiated() -> InstantiatedVnfInfo {
     InstantiatedVnfInfo {
         flavour_id: "simple".to_owned(),
         vnf_state: VnfState::Started,

@@ -1,6 +1,7 @@
 //! Error messages of a VIM: stored, logged and reported without secrets, limited in length, and in a form that every
 //! database accepts, for retryable and permanent errors.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use gybe::clock::{Clock as _, System};
@@ -13,7 +14,7 @@ use gybe::domain::transition::OpEvent;
 use gybe::infra::{InfraError, InfraErrorKind};
 use serde_json::json;
 
-use super::cancel::{ConductorFixture, GatedDriver};
+use super::cancel::{ConductorFixture, GatedDriver, instantiated};
 use crate::support::op_occ_fixture::{OpOccFixture, resource};
 use crate::support::store_fixture::key;
 
@@ -59,6 +60,28 @@ async fn a_retryable_error_is_recorded_without_secrets_even_with_a_nul() {
     let error = wait_error(&fixture, &op).await;
     assert_eq!((error.status, error.detail.as_str()), (504, "webhook: no  connection with ***, token=***"));
     assert_eq!(fixture.ops.show(&op).await.state, OpState::Processing, "the conductor tries the step again");
+}
+
+/// A webhook that does not answer yet, or a kind that is not served yet, is no failure.
+#[tokio::test]
+async fn an_operation_goes_on_once_what_it_waits_for_is_ready() {
+    for ops in [OpOccFixture::on_sqlite().await, OpOccFixture::on_postgres().await] {
+        let forward = vec![Step::Apply { objects: vec![key("o")] }];
+        let plan = Plan { forward, instantiated: Some(instantiated()), ..Plan::default() };
+        let driver = GatedDriver::open(&[""]);
+        driver.fail("ensure", InfraError::waiting("failed calling webhook \"w\""));
+        let op = ops.planned(&plan, &[resource("o")]).await;
+        let fixture = ConductorFixture::begin(ops, Arc::clone(&driver));
+        let error = wait_error(&fixture, &op).await;
+        assert_eq!(
+            (error.urn.as_str(), error.detail.as_str()),
+            ("urn:gybe:problem:vnf-not-ready", "failed calling webhook \"w\"")
+        );
+        assert_eq!(fixture.ops.show(&op).await.state, OpState::Processing);
+        driver.fail("nothing", InfraError::transient("never"));
+        let ended = fixture.ops.wait_ended(&op).await;
+        assert_eq!((ended.state, ended.error), (OpState::Completed, None));
+    }
 }
 
 #[tokio::test]

@@ -28,6 +28,7 @@ on_both_engines! {
     renewal_extends_the_lease
     a_postponed_operation_is_not_claimable
     a_retryable_error_does_not_replace_the_cause_of_a_rollback
+    the_time_of_a_step_goes_on_in_another_process
     idle_returns_the_time_to_the_next_claim
     new_work_wakes_the_conductors
     queue_stats_report_waiting_operations_and_age
@@ -181,6 +182,29 @@ async fn a_retryable_error_does_not_replace_the_cause_of_a_rollback(f: StoreFixt
     f.store.checkpoint(&claimed.lease, &progress(OpState::RollingBack, 1)).await.unwrap();
     f.store.end_operation(claimed.lease, &ending(OpState::RollingBack, OpState::RolledBack)).await.unwrap();
     assert_eq!(f.op_occ(op.id).await.error, Some(problem("first")));
+}
+
+async fn the_time_of_a_step_goes_on_in_another_process(f: StoreFixture) {
+    let mut claimed = f.processing().await;
+    let at_once = || postponement(OpState::Processing, Duration::ZERO, 0);
+    while claimed.step_age < Duration::from_millis(20) {
+        let before = claimed.step_age;
+        // A part of the step is recorded, and the conductor gives the operation away.
+        f.store.checkpoint(&claimed.lease, &progress(OpState::Processing, 0)).await.unwrap();
+        f.store.postpone(claimed.lease, &at_once(), None).await.unwrap();
+        claimed = f.claim(LONG).await;
+        assert!(claimed.step_age >= before, "{:?} after {before:?}", claimed.step_age);
+    }
+    let step_age = claimed.step_age;
+    // A killed process leaves the same time.
+    f.store.renew(&claimed.lease, Duration::ZERO).await.unwrap();
+    claimed = f.claim(LONG).await;
+    assert!(claimed.step_age >= step_age);
+    let before_step = std::time::Instant::now();
+    f.store.checkpoint(&claimed.lease, &progress(OpState::Processing, 1)).await.unwrap();
+    f.store.postpone(claimed.lease, &at_once(), None).await.unwrap();
+    let claimed = f.claim(LONG).await;
+    assert!(claimed.step_age <= before_step.elapsed() + Duration::from_millis(1), "{:?}", claimed.step_age);
 }
 
 async fn idle_returns_the_time_to_the_next_claim(f: StoreFixture) {

@@ -282,6 +282,9 @@ async fn take(db: &Database, owner: &str, ttl: Duration, limit: u32) -> Result<V
     update.push_bind(length(ttl)).push(", lease_owner = ").push_bind(owner);
     update.push(concat!(
         " WHERE id IN (SELECT id FROM due) RETURNING plan, steps_done, attempt, lease_epoch, grant_asked, ",
+        "COALESCE(",
+        now!(),
+        " - step_since, 0) AS step_age, ",
         columns!()
     ));
     Ok(db.writer.fetch_all(update.build()).await?)
@@ -298,6 +301,7 @@ fn claimed(db: &Database, row: &Row, instances: &[Row]) -> Result<Claimed, Store
             plan: optional_json(row, "plan")?,
             steps_done: row.try_get::<i64, _>("steps_done")?.try_into()?,
             attempt: row.try_get::<i64, _>("attempt")?.try_into()?,
+            step_age: Duration::from_millis(row.try_get::<i64, _>("step_age")?.try_into().unwrap_or(0)),
             pending_grant: pending_grant(row)?,
         })
     })

@@ -249,6 +249,13 @@ pub(super) fn push_update(query: &mut QueryBuilder, update: &Update, error: Opti
     if let Some(steps_done) = update.steps_done {
         query.push(", steps_done = ").push_bind(count(steps_done));
     }
+    // The time that a step has to become ready does not begin again when another process continues with it.
+    if update.changes_state() {
+        query.push(concat!(", step_since = ", now!()));
+    } else if let Some(steps_done) = update.steps_done {
+        query.push(", step_since = CASE WHEN steps_done = ").push_bind(count(steps_done));
+        query.push(concat!(" THEN COALESCE(step_since, ", now!(), ") ELSE ", now!(), " END"));
+    }
     if let Some(attempt) = update.attempt {
         query.push(", attempt = ").push_bind(i64::from(attempt));
     }
