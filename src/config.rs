@@ -89,7 +89,8 @@ pub struct Options {
     #[arg(long, value_name = "SECONDS", env = "GYBE_STOP_DELAY")]
     #[arg(default_value = "0", value_parser = seconds(0..=WEEK))]
     pub stop_delay: Duration,
-    /// Seconds that an object may have a fault (image pull, crash loop, quota, unschedulable) before its operation fails
+    /// Seconds that an object may have a fault that lasts until somebody acts (image name, quota) before its operation fails. A fault
+    /// that usually passes (crash loop, no node has room yet) may last ten times as long
     #[arg(long, value_name = "SECONDS", env = "GYBE_READY_GRACE")]
     #[arg(default_value = "30", value_parser = seconds(0..=WEEK))]
     pub ready_grace: Duration,
@@ -97,6 +98,10 @@ pub struct Options {
     #[arg(long, value_name = "SECONDS", env = "GYBE_READY_TIMEOUT")]
     #[arg(default_value = "500", value_parser = seconds(0..=WEEK))]
     pub ready_timeout: Duration,
+    /// Seconds that a container without a readiness or startup probe must run before it counts as ready; 0: it counts at once
+    #[arg(long, value_name = "SECONDS", env = "GYBE_SETTLE_TIME")]
+    #[arg(default_value = "2", value_parser = seconds(0..=3600))]
+    pub settle_time: Duration,
     /// How the callback URI of a new subscription is tested
     #[arg(long, env = "GYBE_CALLBACK_TEST", value_enum, default_value_t = CallbackTest::Strict)]
     pub callback_test: CallbackTest,
@@ -140,7 +145,12 @@ pub struct Options {
 impl Options {
     /// How long to wait for objects to become ready.
     pub fn readiness_timeouts(&self) -> ReadinessTimeouts {
-        ReadinessTimeouts { grace: self.ready_grace, timeout: self.ready_timeout }
+        ReadinessTimeouts {
+            grace: self.ready_grace,
+            timeout: self.ready_timeout,
+            settle: self.settle_time,
+            waited: Duration::ZERO,
+        }
     }
 
     /// How subscribers and their token endpoints are reached.

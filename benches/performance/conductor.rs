@@ -172,7 +172,12 @@ impl Drop for Worker {
 /// The conductor process.
 pub async fn work(url: &str) {
     let store: Arc<dyn Store> = store::open(url).await;
-    let patience = ReadinessTimeouts { grace: Duration::from_secs(30), timeout: Duration::from_secs(500) };
+    let patience = ReadinessTimeouts {
+        grace: Duration::from_secs(30),
+        timeout: Duration::from_secs(500),
+        settle: Duration::ZERO,
+        waited: Duration::ZERO,
+    };
     let settings = ConductorConfig {
         owner: System.uuid().to_string(),
         max_operations: 64,

@@ -49,10 +49,15 @@ pub struct AppliedObject {
 /// How long to wait for readiness.
 #[derive(Clone, Copy, Debug)]
 pub struct ReadinessTimeouts {
-    /// After this, an object with a fault (image pull, crash loop, quota, unschedulable) counts as failed.
+    /// After this, an object with a fault that lasts until somebody acts (image pull, quota) counts as failed; after ten times as
+    /// long, one with a fault that usually passes (crash loop, unschedulable).
     pub grace: Duration,
     /// After this, an object that is not ready counts as failed.
     pub timeout: Duration,
+    /// A container without a readiness or startup probe counts once it has run for this long.
+    pub settle: Duration,
+    /// How long the same objects were waited for before, by another process or an earlier attempt: part of `timeout`.
+    pub waited: Duration,
 }
 
 /// The pods and volumes of a VNF instance.

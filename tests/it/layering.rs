@@ -14,7 +14,7 @@ const MAY_USE: [(&str, &[&str]); 20] = [
     ("package", &["domain"]),
     ("store", &["domain", "metrics", "traces"]),
     ("debug", &["domain", "store"]),
-    ("infra", &["domain", "metrics", "outbound", "traces"]),
+    ("infra", &["clock", "domain", "metrics", "outbound", "traces"]),
     ("outbound", &["domain"]),
     ("fetch", &["domain", "outbound"]),
     ("nfvo", &["domain", "metrics", "outbound", "sol003", "traces"]),

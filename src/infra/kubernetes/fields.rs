@@ -45,6 +45,12 @@ pub(super) fn condition<'a>(object: &'a DynamicObject, kind: &str) -> Option<Con
     Some(Condition { status: text("/status"), reason: text("/reason"), message: text("/message") })
 }
 
+/// Since when the condition of type `kind` has its status, in RFC 3339; empty if the object does not say.
+pub(super) fn condition_since<'a>(object: &'a DynamicObject, kind: &str) -> &'a str {
+    let found = list(object, "/status/conditions").find(|condition| value_text(condition, "/type") == kind);
+    found.map_or("", |found| value_text(found, "/lastTransitionTime"))
+}
+
 /// Whether the condition of type `kind` is `True`.
 pub(super) fn is_true(object: &DynamicObject, kind: &str) -> bool {
     condition(object, kind).is_some_and(|condition| condition.status == "True")

@@ -72,7 +72,12 @@ fn conductor(store: &Arc<dyn Store>) -> impl Drop {
         owner: "decider".to_owned(),
         max_operations: 1,
         lease_ttl: LONG,
-        patience: ReadinessTimeouts { grace: Duration::ZERO, timeout: Duration::ZERO },
+        patience: ReadinessTimeouts {
+            grace: Duration::ZERO,
+            timeout: Duration::ZERO,
+            settle: Duration::ZERO,
+            waited: Duration::ZERO,
+        },
         removal_timeout: Duration::ZERO,
     };
     let driver = Arc::new(KubernetesDriver::counting(Default::default()));

@@ -10,7 +10,7 @@ use gybe::domain::resource::{Resource, ResourceState};
 use gybe::domain::secret::Secret;
 use gybe::domain::vim::{VimAccess, VimCredential};
 use gybe::infra::kubernetes::KubernetesDriver;
-use gybe::infra::{AppliedObject, Driver as _, InfraErrorKind, ReadinessTimeouts};
+use gybe::infra::{AppliedObject, Driver as _, InfraErrorKind};
 use kube::api::{DynamicObject, WatchEvent, WatchParams};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -166,7 +166,7 @@ async fn the_control_plane_gives_conditions_and_events_but_no_logs_of_simulated_
         let AppliedObject { uid, owned } = driver.ensure(&scope, row).await.unwrap();
         row.state = ResourceState::Present { uid, owned };
     }
-    let hasty = ReadinessTimeouts { grace: Duration::ZERO, timeout: Duration::from_secs(60) };
+    let hasty = super::HASTY;
     let failed = driver.await_ready(&scope, &resources, hasty).await;
     assert!(failed.as_ref().is_err_and(|error| error.kind == InfraErrorKind::NotReady), "{failed:?}");
     // Events of the Deployment are written concurrently with its status.

@@ -24,14 +24,15 @@ use serde_json::{Value, json};
 
 use crate::support::cluster::{Cluster, TestNamespace, render, scope};
 
-/// Longer than any expected change takes.
-const LONG: Duration = Duration::from_secs(60);
+/// Longer than any expected change takes, on a busy machine too.
+const LONG: Duration = Duration::from_secs(180);
 
 /// For objects that become ready.
-const PATIENT: ReadinessTimeouts = ReadinessTimeouts { grace: Duration::from_secs(30), timeout: LONG };
+const PATIENT: ReadinessTimeouts =
+    ReadinessTimeouts { grace: Duration::from_secs(30), timeout: LONG, settle: Duration::ZERO, waited: Duration::ZERO };
 
 /// For objects with a fault: the first sight of it counts.
-const HASTY: ReadinessTimeouts = ReadinessTimeouts { grace: Duration::ZERO, timeout: LONG };
+const HASTY: ReadinessTimeouts = ReadinessTimeouts { grace: Duration::ZERO, ..PATIENT };
 
 /// A VNF instance in a namespace of its own.
 struct Vnf {

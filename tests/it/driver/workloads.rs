@@ -1,17 +1,18 @@
 //! How workloads are created, become ready, change and are removed.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::join;
 use gybe::domain::resource::{INSTANCE_LABEL, Resource, ResourceState};
-use gybe::infra::{AppliedObject, Driver as _, InfraError, InfraErrorKind, ObservedResources};
+use gybe::infra::{AppliedObject, Driver as _, InfraError, InfraErrorKind, ObservedResources, ReadinessTimeouts};
 use kube::ResourceExt;
-use kube::api::DeleteParams;
+use kube::api::{DeleteParams, ListParams};
 use serde_json::json;
 
 use super::{
-    CONFIG_MAP, GOOD, HASTY, LONG, PATIENT, Vnf, deployment, job, pod, pods, stateful_set, with_replicas, workload,
+    CONFIG_MAP, GOOD, HASTY, LONG, PATIENT, Vnf, deployment, job, owner, pod, pods, stateful_set, with_replicas,
+    workload,
 };
 
 async fn check_life_cycle(yaml: &str, kind: &str, name: &str, number: usize) {
@@ -83,6 +84,104 @@ spec: {{schedule: '0 0 * * *', jobTemplate: {{spec: {{template: {{spec: {{restar
     for resource in &resources {
         vnf.remove(resource).await;
         assert!(vnf.get(resource).await.is_none(), "{}", resource.key);
+    }
+}
+
+#[tokio::test]
+async fn a_paused_deployment_is_ready_without_pods() {
+    let vnf = Vnf::new().await;
+    let yaml = deployment(GOOD).replace("  replicas: 2\n", "  replicas: 2\n  paused: true\n");
+    vnf.run(&yaml, HASTY).await.unwrap();
+    assert!(vnf.names("v1", "Pod", "pods").await.is_empty());
+}
+
+#[tokio::test]
+async fn a_container_without_a_probe_must_run_for_the_settle_time() {
+    let settle = Duration::from_secs(1);
+    for (yaml, waits) in [
+        (deployment(GOOD), true),
+        (pod(GOOD, ""), true),
+        (deployment(GOOD).replace("image:", "readinessProbe: {tcpSocket: {port: 1}}, image:"), false),
+    ] {
+        let vnf = Vnf::new().await;
+        let mut resources = vnf.render(&[], &yaml).await;
+        vnf.ensure(&mut resources).await;
+        vnf.driver.await_ready(&vnf.scope, &resources, PATIENT).await.unwrap();
+        let start = Instant::now();
+        let patient = ReadinessTimeouts { settle, ..PATIENT };
+        vnf.driver.await_ready(&vnf.scope, &resources, patient).await.unwrap();
+        assert!(start.elapsed() >= settle || !waits, "{:?}: {yaml}", start.elapsed());
+    }
+}
+
+/// As after a change to a bad image that was failed: its pod never becomes ready, and nobody else deletes it.
+#[tokio::test]
+async fn a_pod_that_blocks_the_present_revision_is_deleted() {
+    let ordered = workload("StatefulSet", "db", GOOD);
+    let on_delete =
+        |yaml: String| yaml.replace("spec:\n  replicas: 2\n", "spec:\n  updateStrategy: {type: OnDelete}\n");
+    for yaml in [ordered.clone(), on_delete(ordered), on_delete(workload("DaemonSet", "agent", GOOD))] {
+        for bad in ["registry.invalid/x", "example.test/crash-loop"] {
+            let vnf = Vnf::new().await;
+            let mut resources = vnf.render(&[], &yaml.replace(GOOD, bad)).await;
+            vnf.ensure(&mut resources).await;
+            vnf.driver.await_ready(&vnf.scope, &resources, HASTY).await.unwrap_err();
+            let mut good = vnf.render(&[], &yaml).await;
+            vnf.ensure(&mut good).await;
+            vnf.driver.await_ready(&vnf.scope, &good, PATIENT).await.unwrap();
+            for pod in vnf
+                .cluster
+                .api("v1", "Pod", "pods", Some(&vnf.scope.namespace))
+                .list(&ListParams::default())
+                .await
+                .unwrap()
+            {
+                assert_eq!(pod.data["spec"]["containers"][0]["image"], GOOD, "{yaml}");
+            }
+        }
+    }
+}
+
+/// A webhook that nobody answers refuses every object: the step waits for it, as for a kind that nobody serves yet.
+#[tokio::test]
+async fn a_webhook_that_does_not_answer_is_waited_for() {
+    let vnf = Vnf::new().await;
+    let namespaces = vnf.cluster.api("v1", "Namespace", "namespaces", None);
+    let home = namespaces.get(vnf.scope.namespace.as_str()).await.unwrap();
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // Of this namespace only, and deleted with it.
+    let webhook = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
+        "metadata": { "name": vnf.scope.namespace.as_str(), "ownerReferences": owner(&home) },
+        "webhooks": [{
+            "name": "nobody.example.test", "failurePolicy": "Fail", "timeoutSeconds": 1, "sideEffects": "None",
+            "admissionReviewVersions": ["v1"], "clientConfig": { "url": format!("https://{closed}") },
+            "namespaceSelector": { "matchLabels": { "kubernetes.io/metadata.name": vnf.scope.namespace.as_str() } },
+            "rules": [{ "apiGroups": [""], "apiVersions": ["v1"], "operations": ["*"], "resources": ["configmaps"] }],
+        }],
+    });
+    vnf.cluster.create("validatingwebhookconfigurations", None, webhook).await;
+    let resources = vnf.render(&[], CONFIG_MAP).await;
+    // The API server learns of the webhook a moment later.
+    let error = loop {
+        match vnf.driver.ensure(&vnf.scope, &resources[0]).await {
+            Ok(_) => tokio::task::yield_now().await,
+            Err(error) => break error,
+        }
+    };
+    assert!(error.kind == InfraErrorKind::Waiting && error.detail.contains("nobody.example.test"), "{error}");
+    let hooks = vnf.cluster.api(
+        "admissionregistration.k8s.io/v1",
+        "ValidatingWebhookConfiguration",
+        "validatingwebhookconfigurations",
+        None,
+    );
+    hooks.delete(vnf.scope.namespace.as_str(), &DeleteParams::default()).await.unwrap();
+    loop {
+        match vnf.driver.ensure(&vnf.scope, &resources[0]).await {
+            Ok(_) => break,
+            Err(error) => assert_eq!(error.kind, InfraErrorKind::Waiting, "{error}"),
+        }
     }
 }
 

@@ -2,26 +2,34 @@
 //!
 //! - [`rules`]: when an object of each kind is ready. A new rule goes there.
 //! - [`pods`] and [`events`]: what is wrong with a pod, and which events report a fault.
+//! - [`causes`]: which faults pass by themselves, and how long each may last.
+//! - [`revisions`]: which pods are of an older revision than their workload.
 //! - [`progress`]: all awaited objects together, and how long a fault may last.
 //! - [`index`]: pods and events by the objects they belong to.
 
+use std::collections::HashSet;
+
 use futures::stream::{StreamExt as _, select_all};
-use kube::api::{Api, DynamicObject};
+use kube::api::{Api, DeleteParams, DynamicObject};
 use tokio::time::{Instant, timeout_at};
 
-use self::progress::{Progress, Readiness, WatchSubject};
+use self::progress::{Progress, Readiness, Timing, WatchSubject};
 use super::client::Cluster;
+use super::delete::delete_all;
 use super::observe::observed_object;
 use super::ownership::instance_selector;
 use super::watch::{ListWatch, follow};
+use crate::clock::{Clock as _, System};
 use crate::domain::observation::ObservedKind;
 use crate::domain::resource::{KindInfo, Resource};
 use crate::infra::{InfraError, InfraErrorKind, PodSnapshot, ReadinessTimeouts, Scope};
 
+pub(super) mod causes;
 pub(super) mod events;
 mod index;
 pub(super) mod pods;
 mod progress;
+mod revisions;
 pub(super) mod rules;
 
 /// The most events that are taken in before the next assessment, which passes over all objects.
@@ -37,29 +45,35 @@ pub(super) async fn await_ready(
     resources: &[Resource],
     timeouts: ReadinessTimeouts,
 ) -> Result<PodSnapshot, InfraError> {
-    let mut progress = Progress::new(resources);
+    let begun = Instant::now();
+    let ReadinessTimeouts { waited, settle, grace, timeout } = timeouts;
+    let mut progress = Progress::new(resources, Timing { begun, begun_utc: System.now(), waited, settle });
     let subjects: Vec<WatchSubject> = progress.subjects().cloned().collect();
     let events = select_all(subjects.into_iter().map(|subject| {
         let target = list_watch(cluster, scope, resources, &subject);
         follow(cluster, target).map(move |event| (subject.clone(), event))
     }));
     let mut events = events.ready_chunks(MAX_BATCH);
-    let deadline = Instant::now() + timeouts.timeout;
+    let deadline = begun + timeout.saturating_sub(waited);
+    let mut replaced = HashSet::new();
     loop {
-        let (missing, grace_ends) = match progress.assess(Instant::now(), timeouts.grace) {
+        let (missing, grace_ends) = match progress.assess(Instant::now(), grace) {
             Readiness::Ready => return Ok(snapshot(&progress)),
             Readiness::Failed(text) => return Err(not_ready(scope, &text)),
             Readiness::Waiting(missing, grace_ends) => (missing, grace_ends),
         };
         if Instant::now() >= deadline {
-            let waited = timeouts.timeout.as_secs();
-            return Err(not_ready(scope, &format!("not ready within {waited} s: {missing}")));
+            let seconds = timeout.as_secs();
+            return Err(not_ready(scope, &format!("not ready within {seconds} s: {missing}")));
         }
-        let until = grace_ends.map_or(deadline, |end| end.min(deadline));
+        let (blocking, next_blocking) = progress.blocking_pods(Instant::now(), grace);
+        let blocking = blocking.into_iter().filter(|(_, uid)| replaced.insert(uid.clone())).collect();
+        delete_blocking(cluster, scope, blocking).await?;
+        let until = [grace_ends, next_blocking].into_iter().flatten().fold(deadline, Instant::min);
         let events = match timeout_at(until, events.next()).await {
             Ok(Some(events)) => events,
             Ok(None) => return Err(InfraError::transient("the watches have ended")),
-            // The grace of a fault is over, or the time for all.
+            // A fault has lasted for as long as it may, a container has settled, or the time for all is over.
             Err(_) => continue,
         };
         for (subject, event) in events {
@@ -73,6 +87,25 @@ pub(super) async fn await_ready(
                 Err(error) => return Err(error),
             }
         }
+    }
+}
+
+/// Deletes pods that keep the present revision of their workload from being rolled out, so that their controllers replace them.
+async fn delete_blocking(cluster: &Cluster, scope: &Scope, pods: Vec<(String, String)>) -> Result<(), InfraError> {
+    if pods.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<&str> = pods.iter().map(|(name, _)| name.as_str()).collect();
+    tracing::info!(namespace = %scope.namespace, instance = %scope.instance,
+        "deleting pods that are not ready and of an older revision: {}", names.join(", "));
+    let named = pods.iter().map(|(name, uid)| (name.as_str(), uid.as_str()));
+    match delete_all(cluster, &cluster.pods(&scope.namespace), named, &DeleteParams::default()).await {
+        // Without the right to delete pods, they end the wait with their own fault.
+        Err(error) if error.kind == InfraErrorKind::Denied => {
+            tracing::warn!(namespace = %scope.namespace, "pods that block a rollout are not deleted: {error}");
+            Ok(())
+        }
+        deleted => deleted,
     }
 }
 

@@ -3,7 +3,8 @@
 use kube::api::DynamicObject;
 use serde_json::Value;
 
-use super::super::fields::{condition, explanation, is_true, list, text, value_text};
+use super::super::fields::{condition, condition_since, explanation, is_true, list, text, value_text};
+use super::causes::Cause;
 
 /// A container of a pod that is not ready.
 #[derive(Debug, PartialEq, Eq)]
@@ -12,6 +13,10 @@ pub(in super::super) struct ContainerFault {
     pub container: String,
     /// What is wrong at the moment. `None`: nothing shows, but the container is not ready either, as between two crashes.
     pub reason: Option<String>,
+    /// Whether it passes by itself. `None`: as before.
+    pub cause: Option<Cause>,
+    /// A time since which it lasts at most, in RFC 3339; empty if the pod does not say.
+    pub since: String,
 }
 
 /// The containers of a pod that are not ready, and the pod itself if no node has room for it.
@@ -21,23 +26,27 @@ pub(in super::super) fn container_faults(pod: &DynamicObject) -> Vec<ContainerFa
         && (scheduled.status, scheduled.reason) == ("False", "Unschedulable")
     {
         let reason = Some(format!("no node takes it (Unschedulable): {}", scheduled.message));
-        faults.push(ContainerFault { container: String::new(), reason });
+        let since = condition_since(pod, "PodScheduled").to_owned();
+        faults.push(ContainerFault { container: String::new(), reason, cause: Some(Cause::Passing), since });
     }
+    let unready_since = condition_since(pod, "Ready");
     for status in ["/status/initContainerStatuses", "/status/containerStatuses"].iter().flat_map(|it| list(pod, it)) {
         let is_ready = status.get("ready") == Some(&Value::Bool(true));
         if is_ready || has_succeeded(status) {
             continue;
         }
         let container = value_text(status, "/name").to_owned();
-        let reason = match value_text(status, "/state/waiting/reason") {
+        let (reason, cause) = match value_text(status, "/state/waiting/reason") {
             // Every container waits for these two at first.
-            "" | "ContainerCreating" | "PodInitializing" => None,
+            "" | "ContainerCreating" | "PodInitializing" => (None, None),
             reason => {
                 let message = value_text(status, "/state/waiting/message");
-                Some(format!("container {container}: {}", explanation(reason, message)))
+                let last_end = value_text(status, "/lastState/terminated/reason");
+                let cause = Cause::of_waiting_container(reason, message, last_end);
+                (Some(format!("container {container}: {}", explanation(reason, message))), cause)
             }
         };
-        faults.push(ContainerFault { container, reason });
+        faults.push(ContainerFault { container, reason, cause, since: unready_since.to_owned() });
     }
     faults
 }
@@ -58,6 +67,40 @@ pub(in super::super) fn unready_reason(pod: &DynamicObject) -> String {
 /// Whether the pod is ready.
 pub(super) fn is_ready(pod: &DynamicObject) -> bool {
     is_true(pod, "Ready")
+}
+
+/// Since when the pod is not ready, in RFC 3339; empty if it is ready or does not say.
+pub(super) fn unready_since(pod: &DynamicObject) -> &str {
+    if is_ready(pod) { "" } else { condition_since(pod, "Ready") }
+}
+
+/// A running container that no probe declares ready.
+pub(super) struct UnprobedContainer<'a> {
+    pub name: &'a str,
+    /// The number of its restarts.
+    pub restarts: i64,
+    /// When it started, in RFC 3339, by the clock of its node.
+    pub started: &'a str,
+}
+
+/// The containers of the pod, sidecars included, without a readiness or startup probe. `None`: one of them does not run.
+pub(super) fn unprobed_containers(pod: &DynamicObject) -> Option<Vec<UnprobedContainer<'_>>> {
+    let has_probe = |it: &Value| it.get("readinessProbe").is_some() || it.get("startupProbe").is_some();
+    let sidecars =
+        list(pod, "/spec/initContainers").filter(|it| value_text(it, "/restartPolicy") == "Always" && !has_probe(it));
+    let unprobed = list(pod, "/spec/containers").filter(|it| !has_probe(it)).chain(sidecars);
+    let names: Vec<&str> = unprobed.map(|it| value_text(it, "/name")).collect();
+    let statuses = || {
+        let statuses = ["/status/containerStatuses", "/status/initContainerStatuses"];
+        statuses.into_iter().flat_map(|it| list(pod, it))
+    };
+    let running = |name| {
+        let status = statuses().find(|status| value_text(status, "/name") == name)?;
+        status.pointer("/state/running")?;
+        let restarts = status.get("restartCount").and_then(Value::as_i64).unwrap_or(0);
+        Some(UnprobedContainer { name, restarts, started: value_text(status, "/state/running/startedAt") })
+    };
+    names.into_iter().map(running).collect()
 }
 
 /// Whether the pod has run to its end, with or without an error.

@@ -8,22 +8,65 @@ use std::time::Duration;
 
 use kube::ResourceExt as _;
 use kube::api::DynamicObject;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use tokio::time::Instant;
 
 use super::super::fields::{explanation, text};
 use super::super::watch::ObjectEvent;
+use super::causes::Cause;
 use super::events::{CREATION_FAILED, WAITS_FOR_CONSUMER, last_time, latest, reports_by_events, to_second};
 use super::index::OwnerIndex;
-use super::pods::{container_faults, is_active, is_ready, unready_reason};
+use super::pods::{container_faults, is_active, is_ready, unprobed_containers, unready_reason, unready_since};
+use super::revisions::is_superseded;
 use super::rules::{ObjectStatus, has_rule, makes_pods, object_status, wanted_pods};
 use crate::domain::resource::{ObjectKey, Resource};
+
+/// Faults that the first look shows within this time may be older than the wait: their clock goes on where another process left it.
+const FIRST_LOOK: Duration = Duration::from_secs(10);
+/// How far the clock of a node may be wrong. A container that has run for longer by that clock has settled.
+const MAX_CLOCK_ERROR: Duration = Duration::from_secs(60);
 
 /// The awaited objects as the watches have shown them.
 pub(super) struct Progress {
     awaited: Vec<AwaitedObject>,
     stores: HashMap<WatchSubject, ObjectStore>,
-    /// Since when each fault lasts, by [`Fault::id`].
-    faulty_since: HashMap<String, Instant>,
+    /// Since when each fault lasts, and its latest known cause, by [`Fault::id`].
+    faulty_since: HashMap<String, (Instant, Cause)>,
+    /// When each run of a container without a probe was first seen, by uid of the pod, container and number of restarts.
+    running_since: HashMap<(String, String, i64), Instant>,
+    timing: Timing,
+}
+
+/// The clocks of a wait.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Timing {
+    /// When this wait began.
+    pub begun: Instant,
+    /// The same time by the clock of the system.
+    pub begun_utc: OffsetDateTime,
+    /// How long another process, or an earlier attempt, had waited for the same objects before.
+    pub waited: Duration,
+    /// How long a container without a probe must run before it counts.
+    pub settle: Duration,
+}
+
+impl Timing {
+    /// Since when a fault lasts that is seen at `now` and that the object dates to `since`, in RFC 3339.
+    fn fault_begin(&self, now: Instant, since: &str) -> Instant {
+        let elapsed = now - self.begun;
+        if elapsed > FIRST_LOOK {
+            return now;
+        }
+        let age = self.age(now, since).unwrap_or_default().min(self.waited + elapsed);
+        now.checked_sub(age).unwrap_or(now)
+    }
+
+    /// How long ago a time in RFC 3339 is, by the clock of the system; zero if it is in the future.
+    fn age(&self, now: Instant, time: &str) -> Option<Duration> {
+        let time = OffsetDateTime::parse(time, &Rfc3339).ok()?;
+        Some((self.begun_utc + (now - self.begun) - time).try_into().unwrap_or_default())
+    }
 }
 
 /// What one watch shows.
@@ -74,11 +117,24 @@ struct Fault {
     id: String,
     /// What is wrong at the moment. `None`: nothing shows, and the fault is not over either.
     reason: Option<String>,
+    /// Whether it passes by itself. `None`: as before.
+    cause: Option<Cause>,
+    /// A time since which it lasts at most, in RFC 3339; empty if the object does not say.
+    since: String,
+}
+
+/// Whether a pod may be counted, and from when on.
+enum Settled {
+    Yes,
+    /// The container has no probe and has not run for long enough.
+    NotBefore(Instant, String),
+    /// A container without a probe does not run.
+    NotRunning,
 }
 
 impl Progress {
     /// Awaits those of `resources` whose kinds have a readiness rule.
-    pub fn new(resources: &[Resource]) -> Self {
+    pub fn new(resources: &[Resource], timing: Timing) -> Self {
         let awaited: Vec<AwaitedObject> =
             resources.iter().filter(|it| has_rule(&it.key)).map(AwaitedObject::new).collect();
         let mut subjects: HashSet<WatchSubject> = awaited.iter().map(|it| it.subject.clone()).collect();
@@ -87,7 +143,7 @@ impl Progress {
             subjects.extend(reports_by_events(&key.kind).then(|| WatchSubject::EventsAbout(key.kind.clone())));
         }
         let stores = subjects.into_iter().map(|subject| (subject, None)).collect();
-        Self { awaited, stores, faulty_since: HashMap::new() }
+        Self { awaited, stores, faulty_since: HashMap::new(), running_since: HashMap::new(), timing }
     }
 
     /// What to watch.
@@ -155,22 +211,34 @@ impl Progress {
         Some(pods.values().map(move |pod| (pod, deployments.remove(&pod.name_any()).flatten())))
     }
 
-    /// The state at `now`. A fault that lasts for `grace` fails.
+    /// The state at `now`. A fault fails if it lasts longer than its cause may with this `grace`.
     pub fn assess(&mut self, now: Instant, grace: Duration) -> Readiness {
+        self.note_running(now);
         let mut missing = Vec::new();
         let mut faults = Vec::new();
+        let mut settled_at: Option<Instant> = None;
         let index = self.index();
         for awaited in &self.awaited {
             let object = self.object(awaited);
             let pods = object.map(|object| index.pods_of(&awaited.key.kind, object)).unwrap_or_default();
             let events = object.map(|object| index.events_about(object)).unwrap_or_default();
-            let lacks = match self.status_of(awaited, &pods, events) {
+            let lacks = match self.status_of(awaited, &pods, events, now, &mut settled_at) {
                 ObjectStatus::Ready => continue,
                 ObjectStatus::Failed(text) => return Readiness::Failed(format!("{} has failed: {text}", awaited.key)),
                 ObjectStatus::InProgress(text) => text,
                 ObjectStatus::Faulty(text) => {
                     let reason = Some(format!("{}: {text}", awaited.key));
-                    faults.push(Fault { id: awaited.key.to_string(), reason });
+                    let cause = match awaited.key.kind.as_str() {
+                        // Its pods may still be starting, or the API server may not have asked again yet.
+                        "APIService" => Cause::Passing,
+                        _ => Cause::of_message(&text),
+                    };
+                    faults.push(Fault {
+                        id: awaited.key.to_string(),
+                        reason,
+                        cause: Some(cause),
+                        since: String::new(),
+                    });
                     text
                 }
             };
@@ -182,12 +250,87 @@ impl Progress {
         match self.check_grace(&faults, now, grace) {
             Err(text) => Readiness::Failed(text),
             Ok(_) if missing.is_empty() => Readiness::Ready,
-            Ok(until) => Readiness::Waiting(missing.join("; "), until),
+            Ok(until) => {
+                let until = [until, settled_at].into_iter().flatten().min();
+                Readiness::Waiting(missing.join("; "), until)
+            }
         }
     }
 
+    /// Pods that keep the present revision of their workload from being rolled out: of another revision, not ready, and with a
+    /// fault, or not ready for `grace`. Their controller waits until they are ready, or replaces no pod by itself. Kubernetes'
+    /// documentation on the forced rollback of a StatefulSet says to delete them. Also returns when the next one counts.
+    pub fn blocking_pods(&self, now: Instant, grace: Duration) -> (Vec<(String, String)>, Option<Instant>) {
+        let index = self.index();
+        let remaining = |pod: &DynamicObject| {
+            if container_faults(pod).iter().any(|fault| fault.reason.is_some()) {
+                return Duration::ZERO;
+            }
+            self.timing.age(now, unready_since(pod)).map_or(grace, |age| grace.saturating_sub(age))
+        };
+        let pods = self.awaited.iter().filter_map(|awaited| Some((awaited, self.object(awaited)?)));
+        let pods = pods.flat_map(|(awaited, object)| {
+            let pods = index.pods_of(&awaited.key.kind, object).into_iter();
+            pods.filter(|pod| is_active(pod) && !is_ready(pod) && is_superseded(&awaited.key, object, pod))
+        });
+        let (stuck, others): (Vec<_>, Vec<_>) =
+            pods.map(|pod| (pod, remaining(pod))).partition(|(_, remaining)| remaining.is_zero());
+        let named = stuck.into_iter().map(|(pod, _)| (pod.name_any(), pod.uid().unwrap_or_default()));
+        (named.collect(), others.into_iter().map(|(_, remaining)| now + remaining).min())
+    }
+
+    /// Notes since when each container without a probe runs. By our own clock: that of a node may be wrong by more than the time in
+    /// question.
+    fn note_running(&mut self, now: Instant) {
+        let Some(Some(pods)) = self.stores.get(&WatchSubject::pods()).filter(|_| !self.timing.settle.is_zero()) else {
+            return;
+        };
+        let mut running = HashMap::new();
+        for pod in pods.values().filter(|pod| is_active(pod)) {
+            for container in unprobed_containers(pod).into_iter().flatten() {
+                let id = (pod.uid().unwrap_or_default(), container.name.to_owned(), container.restarts);
+                let since = self.running_since.get(&id).copied().unwrap_or(now);
+                running.insert(id, since);
+            }
+        }
+        self.running_since = running;
+    }
+
+    /// Whether all containers of the pod without a probe have run for the settle time.
+    fn settled(&self, pod: &DynamicObject, now: Instant) -> Settled {
+        let settle = self.timing.settle;
+        if settle.is_zero() {
+            return Settled::Yes;
+        }
+        let Some(containers) = unprobed_containers(pod) else { return Settled::NotRunning };
+        let mut last: Option<(Instant, &str)> = None;
+        for container in containers {
+            let age = self.timing.age(now, container.started).unwrap_or_default();
+            let id = (pod.uid().unwrap_or_default(), container.name.to_owned(), container.restarts);
+            let end = self.running_since.get(&id).copied().unwrap_or(now) + settle;
+            if age < settle + MAX_CLOCK_ERROR && end > now && last.is_none_or(|(latest, _)| end > latest) {
+                last = Some((end, container.name));
+            }
+        }
+        last.map_or(Settled::Yes, |(end, name)| {
+            let text = format!(
+                "container {name} of pod {} has no readiness or startup probe and has run for less than {} s",
+                pod.name_any(),
+                settle.as_secs()
+            );
+            Settled::NotBefore(end, text)
+        })
+    }
+
     /// What the object or its absence, its pods and the events about it say.
-    fn status_of(&self, awaited: &AwaitedObject, pods: &[&DynamicObject], events: &[&DynamicObject]) -> ObjectStatus {
+    fn status_of(
+        &self,
+        awaited: &AwaitedObject,
+        pods: &[&DynamicObject],
+        events: &[&DynamicObject],
+        now: Instant,
+        settled_at: &mut Option<Instant>,
+    ) -> ObjectStatus {
         let Some(Some(objects)) = self.stores.get(&awaited.subject) else {
             return ObjectStatus::InProgress("not listed yet".to_owned());
         };
@@ -198,7 +341,7 @@ impl Progress {
             Some(object) => match object_status(&awaited.key, object) {
                 // The claim is bound once a pod uses it, and counts as ready until then. If binding fails, the pod shows a fault.
                 ObjectStatus::InProgress(_) if latest(events, &WAITS_FOR_CONSUMER).is_some() => ObjectStatus::Ready,
-                ObjectStatus::Ready => self.status_of_pods(awaited, object, pods),
+                ObjectStatus::Ready => self.status_of_pods(awaited, object, pods, now, settled_at),
                 status => status,
             },
             None if awaited.has_ttl => ObjectStatus::Ready,
@@ -208,30 +351,56 @@ impl Progress {
 
     /// Whether an object that is ready by its own status has ready pods: its controller may still count a pod that was deleted
     /// a moment ago.
-    fn status_of_pods(&self, awaited: &AwaitedObject, object: &DynamicObject, pods: &[&DynamicObject]) -> ObjectStatus {
-        let Some(wanted) = wanted_pods(&awaited.key, object) else { return ObjectStatus::Ready };
+    ///
+    /// A container without a probe counts only after it has run for the settle time; `settled_at` becomes the earliest end of it.
+    fn status_of_pods(
+        &self,
+        awaited: &AwaitedObject,
+        object: &DynamicObject,
+        pods: &[&DynamicObject],
+        now: Instant,
+        settled_at: &mut Option<Instant>,
+    ) -> ObjectStatus {
+        let is_running_pod = awaited.key.kind == "Pod" && is_active(object);
+        let Some(wanted) = wanted_pods(&awaited.key, object).or(is_running_pod.then_some(1)) else {
+            return ObjectStatus::Ready;
+        };
         match self.stores.get(&WatchSubject::pods()) {
             None => ObjectStatus::Ready,
             Some(None) => ObjectStatus::InProgress("its pods are not listed yet".to_owned()),
             Some(Some(_)) => {
-                let ready = pods.iter().filter(|pod| is_active(pod) && is_ready(pod)).count();
+                let (mut ready, mut settling) = (0, None);
+                for pod in pods.iter().filter(|pod| is_active(pod) && is_ready(pod)) {
+                    match self.settled(pod, now) {
+                        Settled::Yes => ready += 1,
+                        Settled::NotRunning => {}
+                        Settled::NotBefore(end, text) => {
+                            *settled_at = Some(settled_at.map_or(end, |earliest| earliest.min(end)));
+                            settling = Some(text);
+                        }
+                    }
+                }
                 if ready >= wanted {
                     ObjectStatus::Ready
                 } else {
-                    ObjectStatus::InProgress(format!("{ready} of {wanted} pods ready"))
+                    let why = settling.map_or_else(String::new, |text| format!("; {text}"));
+                    ObjectStatus::InProgress(format!("{ready} of {wanted} pods ready{why}"))
                 }
             }
         }
     }
 
-    /// When the first of the faults has lasted for `grace`; as an error, a fault that has.
+    /// When the first of the faults has lasted for as long as it may; as an error, a fault that has.
     fn check_grace(&mut self, faults: &[Fault], now: Instant, grace: Duration) -> Result<Option<Instant>, String> {
         let ids: HashSet<&str> = faults.iter().map(|fault| fault.id.as_str()).collect();
         self.faulty_since.retain(|id, _| ids.contains(id.as_str()));
         let mut until: Option<Instant> = None;
-        for Fault { id, reason } in faults {
+        for Fault { id, reason, cause, since } in faults {
             let Some(reason) = reason else { continue };
-            let end = *self.faulty_since.entry(id.clone()).or_insert(now) + grace;
+            let begin = || (self.timing.fault_begin(now, since), Cause::Lasting);
+            let known = self.faulty_since.entry(id.clone()).or_insert_with(begin);
+            known.1 = cause.unwrap_or(known.1);
+            let end = known.0 + known.1.patience(grace);
             if end <= now {
                 return Err(reason.clone());
             }
@@ -272,6 +441,8 @@ fn faults_of(awaited: &AwaitedObject, pods: &[&DynamicObject], events: &[&Dynami
                 "Pod" => format!("{}: {reason}", awaited.key),
                 _ => format!("{}: pod {}: {reason}", awaited.key, pod.name_any()),
             }),
+            cause: fault.cause,
+            since: fault.since,
         })
     });
     let of_events = latest(events, &CREATION_FAILED).filter(|event| {
@@ -283,6 +454,11 @@ fn faults_of(awaited: &AwaitedObject, pods: &[&DynamicObject], events: &[&Dynami
     let of_events = of_events.map(|event| Fault {
         id: format!("{}/events", awaited.key),
         reason: Some(format!("{}: {}", awaited.key, explanation(text(event, "/reason"), text(event, "/message")))),
+        cause: Some(match awaited.key.kind.as_str() {
+            "PersistentVolumeClaim" => Cause::of_claim(text(event, "/message")),
+            _ => Cause::of_message(text(event, "/message")),
+        }),
+        since: text(event, "/firstTimestamp").to_owned(),
     });
     of_pods.chain(of_events).collect()
 }

@@ -65,6 +65,7 @@ pub(in super::super) fn makes_pods(key: &ObjectKey) -> bool {
 pub(super) fn wanted_pods(key: &ObjectKey, object: &DynamicObject) -> Option<usize> {
     let wanted = match (key.group(), key.kind.as_str()) {
         ("apps", "DaemonSet") => count(object, "desiredNumberScheduled"),
+        ("apps", "Deployment") if is_paused(object) => count(object, "replicas"),
         ("apps", "Deployment" | "StatefulSet" | "ReplicaSet") | ("", "ReplicationController") => {
             wanted_replicas(object)
         }
@@ -81,6 +82,13 @@ fn deployment(object: &DynamicObject) -> ObjectStatus {
     let [all, updated, available] = ["replicas", "updatedReplicas", "availableReplicas"].map(|it| count(object, it));
     if [all, updated, available] == [wanted; 3] {
         return Ready;
+    }
+    if is_paused(object) {
+        // Nobody but a person can make it go on. What it has must run; it has nothing if it was paused from the beginning.
+        return match all == available && (all == wanted || all == 0) {
+            true => Ready,
+            false => InProgress(format!("{available} of {wanted} replicas available, and it is paused (spec.paused)")),
+        };
     }
     fault(object, "ReplicaFailure", "True")
         .or_else(|| fault(object, "Progressing", "False"))
@@ -138,7 +146,9 @@ fn job(object: &DynamicObject) -> ObjectStatus {
         return Failed(text);
     }
     let is_suspended = object.data.pointer("/spec/suspend") == Some(&Value::Bool(true));
-    if is_suspended || is_true(object, "Complete") {
+    // With no pod at a time it does nothing until somebody raises the number, as if it were suspended.
+    let is_held = object.data.pointer("/spec/parallelism").and_then(Value::as_i64) == Some(0);
+    if is_suspended || is_held || is_true(object, "Complete") {
         return Ready;
     }
     let [succeeded, failed] = ["succeeded", "failed"].map(|it| count(object, it));
@@ -166,6 +176,10 @@ fn volume(object: &DynamicObject) -> ObjectStatus {
     match text(object, "/status/phase") {
         "Available" | "Bound" => Ready,
         "Failed" => Faulty(explanation(text(object, "/status/reason"), text(object, "/status/message"))),
+        "Released" => Faulty(
+            "it still belongs to a claim that is gone (phase Released): delete the volume, or remove its spec.claimRef"
+                .to_owned(),
+        ),
         phase => InProgress(format!("phase {phase}")),
     }
 }
@@ -200,6 +214,11 @@ fn custom_resource(object: &DynamicObject) -> ObjectStatus {
 }
 
 const UNOBSERVED: &str = "its controller has not seen it yet";
+
+/// Whether a Deployment rolls nothing out until somebody resumes it.
+pub(super) fn is_paused(object: &DynamicObject) -> bool {
+    object.data.pointer("/spec/paused") == Some(&Value::Bool(true))
+}
 
 /// Whether the status belongs to an older generation than the spec.
 fn is_unobserved(object: &DynamicObject) -> bool {

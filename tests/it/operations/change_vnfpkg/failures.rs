@@ -2,12 +2,56 @@
 
 use std::time::{Duration, Instant};
 
-use kube::api::{Patch, PatchParams};
+use kube::api::{ListParams, Patch, PatchParams};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use super::{ChangeFixture, SECOND, SOUND, UNPULLABLE, images};
 use crate::support::gybe::{Gybe, SHORT_GRACE, connection};
+
+/// A StatefulSet that replaces its pods in order.
+fn database(image: &str) -> String {
+    format!(
+        "
+apiVersion: v1
+kind: Service
+metadata: {{name: db}}
+spec: {{clusterIP: None, selector: {{app: db}}, ports: [{{port: 1}}]}}
+---
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {{name: db}}
+spec:
+  replicas: 2
+  serviceName: db
+  selector: {{matchLabels: {{app: db}}}}
+  template:
+    metadata: {{labels: {{app: db}}}}
+    spec: {{containers: [{{name: db, image: '{image}'}}]}}
+"
+    )
+}
+
+/// Its controller waits for ever for a pod of the bad revision.
+#[tokio::test]
+async fn an_ordered_stateful_set_gets_out_of_a_bad_revision() {
+    let fixture = ChangeFixture::of(Gybe::start_with(&SHORT_GRACE), &database("example.test/db:1")).await;
+    let bad = fixture.onboard("2.0", &database(UNPULLABLE)).await;
+    let good = fixture.onboard("3.0", &database("example.test/db:3")).await;
+    let pods = fixture.cluster.api("v1", "Pod", "pods", Some(&fixture.namespace.name));
+    let images = async || {
+        let pods = pods.list(&ListParams::default()).await.unwrap().items;
+        pods.iter().map(|pod| pod.data["spec"]["containers"][0]["image"].clone()).collect::<Vec<Value>>()
+    };
+    let (op, _) = fixture.change_until_stopped(&bad).await;
+    fixture.roll_back(&op).await;
+    assert_eq!(images().await, ["example.test/db:1"; 2]);
+    let (op, _) = fixture.change_until_stopped(&bad).await;
+    fixture.fail(&op).await;
+    fixture.change(&good).await;
+    assert_eq!(images().await, ["example.test/db:3"; 2]);
+    fixture.terminate_and_check_nothing_left().await;
+}
 
 #[tokio::test]
 async fn an_unpullable_image_stops_the_change_and_rollback_restores_all() {

@@ -141,7 +141,12 @@ impl<'a> OperationRun<'a> {
             owner: System.uuid().to_string(),
             max_operations: 1,
             lease_ttl: LEASE,
-            patience: ReadinessTimeouts { grace: Duration::ZERO, timeout: Duration::ZERO },
+            patience: ReadinessTimeouts {
+                grace: Duration::ZERO,
+                timeout: Duration::ZERO,
+                settle: Duration::ZERO,
+                waited: Duration::ZERO,
+            },
             removal_timeout: Duration::ZERO,
         };
         let store = Arc::new(FaultyStore(Arc::clone(&process)));

@@ -186,3 +186,21 @@ fn rules_of_definitions_and_custom_resources() {
     old["observedGeneration"] = json!(1);
     assert_eq!(custom(old), "W its controller has not seen it yet");
 }
+
+#[test]
+fn a_paused_deployment_is_ready_with_the_pods_it_has() {
+    let status_of = |status| status_of("apps/v1", "Deployment", json!({ "replicas": 2, "paused": true }), status);
+    let status = |all: i64, updated: i64, available: i64| json!({ "observedGeneration": 2, "replicas": all, "updatedReplicas": updated, "availableReplicas": available });
+    assert_eq!(status_of(json!({ "observedGeneration": 2 })), "R", "it was paused from the beginning");
+    assert_eq!(status_of(status(2, 0, 2)), "R", "its pods are of the former template");
+    assert_eq!(status_of(status(1, 1, 1)), "W 1 of 2 replicas available, and it is paused (spec.paused)");
+    assert_eq!(status_of(status(2, 0, 1)), "W 1 of 2 replicas available, and it is paused (spec.paused)");
+    assert_eq!(status_of(json!({ "observedGeneration": 1 })), "W its controller has not seen it yet");
+}
+
+#[test]
+fn a_job_without_pods_at_a_time_and_a_volume_of_a_former_claim_do_not_change_by_themselves() {
+    assert_eq!(status_of("batch/v1", "Job", json!({ "parallelism": 0 }), json!({})), "R");
+    let released = status_of("v1", "PersistentVolume", json!({}), json!({ "phase": "Released" }));
+    assert!(released.starts_with("T it still belongs to a claim that is gone"), "{released}");
+}
