@@ -37,7 +37,7 @@ use super::response_limit::ResponseLimit;
 use crate::domain::namespace::Namespace;
 use crate::domain::resource::KindInfo;
 use crate::domain::vim::{VimAccess, VimCredential};
-use crate::infra::InfraError;
+use crate::infra::{InfraError, InfraErrorKind};
 use crate::metrics::VimMetrics;
 use crate::outbound::address;
 
@@ -159,6 +159,46 @@ impl Cluster {
     }
 }
 
+impl Cluster {
+    /// Whether the namespace exists.
+    ///
+    /// # Errors
+    /// [`InfraErrorKind::Denied`] to most credentials of a single namespace.
+    async fn has_namespace(&self, namespace: &Namespace) -> Result<bool, InfraError> {
+        let info = KindInfo { plural: "namespaces".to_owned(), namespaced: false };
+        let namespaces = self.api("v1", "Namespace", &info, namespace);
+        Ok(self.find_metadata(&namespaces, namespace.as_str()).await?.is_some())
+    }
+
+    /// `result`; but a credential that was denied because its rights ended with the namespace gets
+    /// [`InfraErrorKind::NamespaceGone`]. An API server denies in the same words, whether the rights or the namespace are missing.
+    pub async fn with_missing_namespace<T>(
+        &self,
+        namespace: &Namespace,
+        result: Result<T, InfraError>,
+    ) -> Result<T, InfraError> {
+        let error = match result {
+            Err(error) if is_denied_in(&error, namespace) => error,
+            result => return result,
+        };
+        Err(match self.has_namespace(namespace).await {
+            Ok(false) => {
+                let detail = format!("namespace {namespace} does not exist: {}", error.detail);
+                InfraError { kind: InfraErrorKind::NamespaceGone, detail, ..error }
+            }
+            Err(denied) if denied.kind == InfraErrorKind::Denied => {
+                let hint = format!("the user may not read whether namespace {namespace} still exists, either");
+                InfraError { detail: format!("{}; {hint}", error.detail), ..error }
+            }
+            _ => error,
+        })
+    }
+}
+
+fn is_denied_in(error: &InfraError, namespace: &Namespace) -> bool {
+    error.kind == InfraErrorKind::Denied && error.quoted.get("namespace").is_some_and(|it| it == namespace.as_str())
+}
+
 fn none_if_404<T>(answer: Result<T, CallError>) -> Result<Option<T>, InfraError> {
     match answer {
         Ok(found) => Ok(Some(found)),
@@ -250,7 +290,6 @@ fn certificates(pem: &str) -> Result<Vec<Vec<u8>>, String> {
 
 #[cfg(test)]
 mod tests {
-    use crate::infra::InfraErrorKind;
     use kube::api::WatchParams;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;

@@ -45,8 +45,16 @@ async fn request_served_kinds(cluster: &Cluster, api_version: &str) -> Result<Se
     Ok(served)
 }
 
-/// All kinds of the cluster with their `apiVersion`, each in the version that its group prefers.
-pub(super) async fn all_kinds(cluster: &Cluster) -> Result<Vec<(String, APIResource)>, InfraError> {
+/// All kinds of a cluster.
+pub(super) struct AllKinds {
+    /// The kinds with their `apiVersion`, each in the version that its group prefers.
+    pub kinds: Vec<(String, APIResource)>,
+    /// The group versions whose API server does not answer: their kinds are not known. Such an API belongs to an `APIService`.
+    pub silent: Vec<String>,
+}
+
+/// All kinds of the cluster.
+pub(super) async fn all_kinds(cluster: &Cluster) -> Result<AllKinds, InfraError> {
     let groups = cluster.call(cluster.client.list_api_groups()).await?.groups;
     let versions = groups.into_iter().flat_map(|group| {
         let preferred = group.preferred_version.map(|version| version.group_version);
@@ -56,15 +64,22 @@ pub(super) async fn all_kinds(cluster: &Cluster) -> Result<Vec<(String, APIResou
     });
     let versions: Vec<String> = ["v1".to_owned()].into_iter().chain(versions).collect();
     let answers: Vec<_> = stream::iter(versions)
-        .map(async |version| Ok::<_, InfraError>((list_kinds(cluster, &version).await?, version)))
+        .map(async |version| match list_kinds(cluster, &version).await {
+            // The API server has just answered, so it is one behind it that does not.
+            Err(error) if error.is_transient() && version != "v1" => Ok((None, version)),
+            kinds => Ok::<_, InfraError>((Some(kinds?), version)),
+        })
         .buffered(MAX_CONCURRENT_CALLS)
         .try_collect()
         .await?;
     let mut seen = HashSet::new();
-    let kinds =
-        answers.into_iter().flat_map(|(kinds, version)| kinds.into_iter().map(move |kind| (version.clone(), kind)));
+    let (answers, silent): (Vec<_>, Vec<_>) = answers.into_iter().partition(|(kinds, _)| kinds.is_some());
+    let silent = silent.into_iter().map(|(_, version)| version).collect();
+    let answers = answers.into_iter().filter_map(|(kinds, version)| Some((kinds?, version)));
+    let kinds = answers.flat_map(|(kinds, version)| kinds.into_iter().map(move |kind| (version.clone(), kind)));
     let group = |version: &str| version.rsplit_once('/').map_or("", |(group, _)| group).to_owned();
-    Ok(kinds.filter(|(version, kind)| seen.insert((group(version), kind.name.clone()))).collect())
+    let kinds = kinds.filter(|(version, kind)| seen.insert((group(version), kind.name.clone()))).collect();
+    Ok(AllKinds { kinds, silent })
 }
 
 /// The kinds of a group version; none if it is not served.
@@ -78,6 +93,9 @@ async fn list_kinds(cluster: &Cluster, api_version: &str) -> Result<Vec<APIResou
         // A subresource such as `deployments/scale` has a slash in its name. Other names would lead elsewhere in a URL.
         Ok(list) => Ok(list.resources.into_iter().filter(|resource| is_dns_label(&resource.name)).collect()),
         Err(failed) if failed.code == Some(404) => Ok(Vec::new()),
-        Err(failed) => Err(failed.into()),
+        Err(failed) => {
+            let detail = format!("the kinds of {api_version} cannot be read: {}", failed.error.detail);
+            Err(InfraError { detail, ..failed.error }.quoting("apiVersion", api_version))
+        }
     }
 }

@@ -23,8 +23,8 @@ use crate::domain::plan::PodRef;
 use crate::domain::resource::{KindInfo, Resource};
 use crate::domain::vim::VimAccess;
 use crate::infra::{
-    AppliedObject, Driver, InfraError, ObjectKind, ObservedResources, Observer, PodSnapshot, ReadinessTimeouts, Scope,
-    WatchEvent,
+    AppliedObject, Driver, InfraError, InfraErrorKind, ObjectKind, ObservedResources, Observer, PodSnapshot,
+    ReadinessTimeouts, Scope, WatchEvent,
 };
 use crate::metrics::VimMetrics;
 
@@ -84,7 +84,9 @@ impl Driver for KubernetesDriver {
     }
 
     async fn ensure(&self, scope: &Scope, resource: &Resource) -> Result<AppliedObject, InfraError> {
-        apply::ensure(&*self.clients.get(&scope.access)?, scope, resource).await
+        let cluster = self.clients.get(&scope.access)?;
+        let result = apply::ensure(&cluster, scope, resource).await;
+        cluster.with_missing_namespace(&scope.namespace, result).await
     }
 
     async fn await_ready(
@@ -93,7 +95,9 @@ impl Driver for KubernetesDriver {
         resources: &[Resource],
         timeouts: ReadinessTimeouts,
     ) -> Result<PodSnapshot, InfraError> {
-        readiness::await_ready(&*self.clients.get(&scope.access)?, scope, resources, timeouts).await
+        let cluster = self.clients.get(&scope.access)?;
+        let result = readiness::await_ready(&cluster, scope, resources, timeouts).await;
+        cluster.with_missing_namespace(&scope.namespace, result).await
     }
 
     async fn remove(
@@ -103,7 +107,13 @@ impl Driver for KubernetesDriver {
         grace: Option<Duration>,
         timeout: Duration,
     ) -> Result<(), InfraError> {
-        remove::remove(&*self.clients.get(&scope.access)?, scope, resource, grace, timeout).await
+        let cluster = self.clients.get(&scope.access)?;
+        let result = remove::remove(&cluster, scope, resource, grace, timeout).await;
+        match cluster.with_missing_namespace(&scope.namespace, result).await {
+            // With its namespace, everything in it is gone.
+            Err(error) if error.kind == InfraErrorKind::NamespaceGone => Ok(()),
+            removed => removed,
+        }
     }
 
     async fn end_pods(
@@ -113,11 +123,15 @@ impl Driver for KubernetesDriver {
         grace: Option<Duration>,
         timeout: Duration,
     ) -> Result<(), InfraError> {
-        end_pods::end_pods(&*self.clients.get(&scope.access)?, scope, resources, grace, timeout).await
+        let cluster = self.clients.get(&scope.access)?;
+        let result = end_pods::end_pods(&cluster, scope, resources, grace, timeout).await;
+        cluster.with_missing_namespace(&scope.namespace, result).await
     }
 
     async fn delete_pods(&self, scope: &Scope, pods: &[PodRef], timeout: Duration) -> Result<(), InfraError> {
-        end_pods::delete_pods(&*self.clients.get(&scope.access)?, scope, pods, timeout).await
+        let cluster = self.clients.get(&scope.access)?;
+        let result = end_pods::delete_pods(&cluster, scope, pods, timeout).await;
+        cluster.with_missing_namespace(&scope.namespace, result).await
     }
 
     async fn evidence(&self, scope: &Scope, resources: &[Resource]) -> Evidence {
@@ -133,7 +147,9 @@ impl Driver for KubernetesDriver {
         resources: &[Resource],
         pods: PodSnapshot,
     ) -> Result<ObservedResources, InfraError> {
-        observe::observe(&*self.clients.get(&scope.access)?, scope, resources, pods).await
+        let cluster = self.clients.get(&scope.access)?;
+        let result = observe::observe(&cluster, scope, resources, pods).await;
+        cluster.with_missing_namespace(&scope.namespace, result).await
     }
 }
 

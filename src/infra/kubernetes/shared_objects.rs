@@ -13,7 +13,7 @@ use kube::api::{Api, ApiResource, DynamicObject, ListParams, Patch, PatchParams}
 use serde_json::{Value, json};
 
 use super::client::{Cluster, MAX_CONCURRENT_CALLS, api_resource};
-use super::discovery;
+use super::discovery::{self, AllKinds};
 use super::fields::text;
 use super::ownership::{is_definition, is_owned};
 use crate::domain::namespace::Namespace;
@@ -67,14 +67,16 @@ pub(super) async fn may_delete(
     }
 }
 
-/// One object of each kind in the namespace that is neither ours nor made by Kubernetes. A kind that we may not list counts too.
+/// One object of each kind in the namespace that is neither ours nor made by Kubernetes. A kind that we may not list counts too, and
+/// an API that does not answer: it may have objects of others.
 async fn foreign_occupants(cluster: &Cluster, scope: &Scope, namespace: &str) -> Result<Vec<String>, InfraError> {
     let home = Namespace::try_from(namespace.to_owned()).map_err(|error| InfraError::invalid(error.to_string()))?;
     let is_relevant = |kind: &APIResource| {
         let supports = |verb: &str| kind.verbs.iter().any(|it| it == verb);
         kind.namespaced && supports("list") && supports("delete") && !SYSTEM_KINDS.contains(&kind.kind.as_str())
     };
-    let kinds = discovery::all_kinds(cluster).await?.into_iter().filter(|(_, kind)| is_relevant(kind));
+    let AllKinds { kinds, silent } = discovery::all_kinds(cluster).await?;
+    let kinds = kinds.into_iter().filter(|(_, kind)| is_relevant(kind));
     let kinds: Vec<ApiResource> =
         kinds.map(|(api_version, kind)| api_resource(&api_version, kind.kind, kind.name)).collect();
     let listed = kinds.iter().map(|kind| (kind.group.clone(), kind.kind.clone())).collect();
@@ -87,7 +89,8 @@ async fn foreign_occupants(cluster: &Cluster, scope: &Scope, namespace: &str) ->
         .buffer_unordered(MAX_CONCURRENT_CALLS)
         .try_collect()
         .await?;
-    Ok(found.into_iter().flatten().collect())
+    let silent = silent.into_iter().map(|version| format!("those of {version} (its API server does not answer)"));
+    Ok(found.into_iter().flatten().chain(silent).collect())
 }
 
 /// One object of the kind that the definition defines and that is not ours.

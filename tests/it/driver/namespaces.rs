@@ -1,15 +1,20 @@
 //! Namespaces: which are created, used and deleted.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use futures::{StreamExt as _, TryStreamExt as _};
 use gybe::clock::{Ids as _, System};
 use gybe::domain::namespace::Namespace;
 use gybe::domain::resource::{INSTANCE_LABEL, MANAGED_BY_LABEL, ResourceState};
 use gybe::infra::{AppliedObject, Driver as _, InfraErrorKind};
 use kube::ResourceExt;
-use kube::api::DeleteParams;
+use kube::api::{DeleteParams, WatchEvent, WatchParams};
 use serde_json::{Value, json};
 
 use super::{CONFIG_MAP, GOOD, HASTY, LONG, PATIENT, Vnf, owner, pod};
 use crate::support::cluster::{render, scope};
+use crate::support::fault_proxy::{FaultProxy, ProxyFault};
 
 /// A namespace that does not exist yet, and its manifest.
 fn new_namespace() -> (Namespace, String) {
@@ -121,10 +126,16 @@ async fn uses_an_existing_namespace_unless_it_is_terminating() {
     let name = vnf.scope.namespace.as_str();
     vnf.cluster.api_of(&resources[0], &vnf.scope.namespace).delete(name, &DeleteParams::default()).await.unwrap();
     let error = vnf.driver.ensure(&vnf.scope, &resources[0]).await.unwrap_err();
-    assert_eq!((error.kind, error.detail), (InfraErrorKind::Transient, format!("Namespace {name} is being deleted")));
+    let text = format!("Namespace {name} is being deleted");
+    assert_eq!((error.kind, error.detail), (InfraErrorKind::NamespaceGone, text));
     let pod = vnf.render(&[], &pod(GOOD, "")).await;
     let error = vnf.driver.ensure(&vnf.scope, &pod[0]).await.unwrap_err();
-    assert!(error.kind == InfraErrorKind::Transient && error.detail.contains("being terminated"), "{error}");
+    assert!(error.kind == InfraErrorKind::NamespaceGone && error.detail.contains("being terminated"), "{error}");
+    // Removal goes on: what is left of the instance goes with the namespace.
+    let mut held = config[0].clone();
+    held.state = ResourceState::Intent;
+    let waits = vnf.driver.remove(&vnf.scope, &held, None, Duration::from_millis(300)).await.unwrap_err();
+    assert_eq!(waits.kind, InfraErrorKind::NotReady, "{waits}");
     vnf.patch(&config[0], json!({ "metadata": { "finalizers": null } })).await;
 }
 
@@ -135,5 +146,55 @@ async fn reports_a_missing_namespace() {
     let resources = vnf.render(&[], CONFIG_MAP).await;
     let error = vnf.driver.ensure(&vnf.scope, &resources[0]).await.unwrap_err();
     let text = format!("namespaces \"{}\" not found", vnf.scope.namespace);
-    assert_eq!((error.kind, error.detail), (InfraErrorKind::Invalid, text));
+    assert_eq!((error.kind, error.detail), (InfraErrorKind::NamespaceGone, text));
+}
+
+/// The rights of a credential end with the namespace that gives them: Kubernetes says "forbidden", whatever is gone.
+#[tokio::test]
+async fn what_was_in_a_namespace_that_others_deleted_counts_as_removed() {
+    let mut vnf = Vnf::new().await;
+    let home = vnf.cluster.namespace().await;
+    vnf.scope.access = vnf.cluster.account_for(&home.name, "gybe", &vnf.scope.namespace).await;
+    let mut resources = vnf.render(&[], CONFIG_MAP).await;
+    vnf.ensure(&mut resources).await;
+    let namespaces = vnf.cluster.api("v1", "Namespace", "namespaces", None);
+    let name = vnf.scope.namespace.as_str();
+    namespaces.delete(name, &DeleteParams::default()).await.unwrap();
+    let watch = WatchParams::default().fields(&format!("metadata.name={name}"));
+    let mut events = namespaces.watch(&watch, "0").await.unwrap().boxed();
+    if namespaces.get_opt(name).await.unwrap().is_some() {
+        while !matches!(events.try_next().await.unwrap().unwrap(), WatchEvent::Deleted(_)) {}
+    }
+    vnf.remove(&resources[0]).await;
+    resources[0].state = ResourceState::Intent;
+    let error = vnf.driver.ensure(&vnf.scope, &resources[0]).await.unwrap_err();
+    let start = format!("namespace {name} does not exist: ");
+    assert!(error.kind == InfraErrorKind::NamespaceGone && error.detail.starts_with(&start), "{error:?}");
+}
+
+/// An API of somebody else is down. What needs another API goes on; only a namespace may hold objects that nobody can list now.
+#[tokio::test]
+async fn an_api_that_does_not_answer_stops_nothing_that_does_not_need_it() {
+    let mut vnf = Vnf::new().await;
+    let home = vnf.cluster.namespace().await;
+    let account = vnf.cluster.administrator(&home.name, "gybe").await;
+    let proxy = FaultProxy::of(&account).await;
+    vnf.scope.access = proxy.access(&account);
+    proxy.set(ProxyFault::SilentApi("/apis/autoscaling/"));
+    let (name, yaml) = new_namespace();
+    vnf.scope.namespace = name;
+    let mut resources = vnf.render(&[], &(yaml + "\n---" + CONFIG_MAP)).await;
+    vnf.ensure(&mut resources).await;
+    vnf.driver.await_ready(&vnf.scope, &resources, PATIENT).await.unwrap();
+    vnf.remove(&resources[1]).await;
+    vnf.remove(&resources[0]).await;
+    let left = vnf.get(&resources[0]).await.unwrap();
+    assert!(left.metadata.deletion_timestamp.is_none() && !left.labels().contains_key(INSTANCE_LABEL));
+    let namespaces = vnf.cluster.api("v1", "Namespace", "namespaces", None);
+    namespaces.delete(vnf.scope.namespace.as_str(), &DeleteParams::default()).await.unwrap();
+
+    let autoscaler = BTreeSet::from([("autoscaling/v2".to_owned(), "HorizontalPodAutoscaler".to_owned())]);
+    let error = vnf.driver.discover(&vnf.scope.access, &autoscaler).await.unwrap_err();
+    assert_eq!(error.kind, InfraErrorKind::Transient);
+    assert!(error.detail.starts_with("the kinds of autoscaling/v2 cannot be read: "), "{error}");
 }

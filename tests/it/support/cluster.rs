@@ -109,6 +109,51 @@ impl Cluster {
         self.create("serviceaccounts", Some(namespace), account).await;
         self.create("roles", Some(namespace), role).await;
         self.create("rolebindings", Some(namespace), binding).await;
+        self.token(namespace, name).await
+    }
+
+    /// The access of a new ServiceAccount in `home` that may do everything in `namespace`, and read which namespaces there are.
+    pub async fn account_for(&self, home: &Namespace, name: &str, namespace: &Namespace) -> VimAccess {
+        let access = self.account(home, name, json!([])).await;
+        let rules = json!([{ "apiGroups": ["*"], "resources": ["*"], "verbs": ["*"] }]);
+        let (group, metadata) = ("rbac.authorization.k8s.io", json!({ "name": name }));
+        let subjects = json!([{ "kind": "ServiceAccount", "name": name, "namespace": home.as_str() }]);
+        let role = json!({ "apiVersion": format!("{group}/v1"), "kind": "Role", "metadata": metadata, "rules": rules });
+        let binding = json!({
+            "apiVersion": format!("{group}/v1"), "kind": "RoleBinding", "metadata": metadata, "subjects": subjects,
+            "roleRef": { "apiGroup": group, "kind": "Role", "name": name },
+        });
+        self.create("roles", Some(namespace), role).await;
+        self.create("rolebindings", Some(namespace), binding).await;
+        self.bind_cluster_role("view", home, name).await;
+        access
+    }
+
+    /// The access of a new ServiceAccount in `home` that may do everything in the cluster.
+    pub async fn administrator(&self, home: &Namespace, name: &str) -> VimAccess {
+        let access = self.account(home, name, json!([])).await;
+        self.bind_cluster_role("cluster-admin", home, name).await;
+        access
+    }
+
+    /// Binds a ClusterRole to a ServiceAccount. Kubernetes deletes the binding with the namespace of the account.
+    async fn bind_cluster_role(&self, role: &str, home: &Namespace, account: &str) {
+        let namespace = self.api("v1", "Namespace", "namespaces", None).get(home.as_str()).await.unwrap();
+        let group = "rbac.authorization.k8s.io";
+        let owner = json!({
+            "apiVersion": "v1", "kind": "Namespace", "name": home.as_str(), "uid": namespace.metadata.uid,
+        });
+        let binding = json!({
+            "apiVersion": format!("{group}/v1"), "kind": "ClusterRoleBinding",
+            "metadata": { "name": format!("{home}-{account}"), "ownerReferences": [owner] },
+            "roleRef": { "apiGroup": group, "kind": "ClusterRole", "name": role },
+            "subjects": [{ "kind": "ServiceAccount", "name": account, "namespace": home.as_str() }],
+        });
+        self.create("clusterrolebindings", None, binding).await;
+    }
+
+    /// The access of a ServiceAccount, with a new token.
+    async fn token(&self, namespace: &Namespace, name: &str) -> VimAccess {
         let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), namespace.as_str());
         let request = accounts.create_token_request(name, &PostParams::default(), &TokenRequest::default()).await;
         let token = request.unwrap().status.unwrap().token;

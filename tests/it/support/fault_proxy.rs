@@ -37,6 +37,8 @@ pub enum ProxyFault {
     Slow(Duration),
     /// Responds with this status and `Retry-After: 1` to every n-th request (1: all).
     Answers(StatusCode, usize),
+    /// Responds with 503 to requests whose path begins so, as for an API whose server is down.
+    SilentApi(&'static str),
     /// Closes watches after this time.
     DropsWatches(Duration),
     /// Forwards every n-th modifying request, waits for the response, and closes the connection instead of returning
@@ -167,6 +169,9 @@ impl Inner {
         let changes = request.method() != "GET";
         match fault {
             ProxyFault::Slow(delay) => tokio::time::sleep(delay).await,
+            ProxyFault::SilentApi(path) if request.uri().path().starts_with(path) => {
+                return Ok(refusal(StatusCode::SERVICE_UNAVAILABLE));
+            }
             ProxyFault::Answers(status, each) if number.is_multiple_of(each) => return Ok(refusal(status)),
             _ => {}
         }
