@@ -51,7 +51,8 @@ pub(super) async fn end_pods(
 ) -> Result<(), InfraError> {
     let start = Instant::now();
     let (deadline, kill_at) = (start + timeout, grace.map(|grace| start + grace));
-    wait_for_controllers(cluster, scope, resources, deadline.min(start + CONTROLLER_TIME)).await?;
+    let soon = deadline.min(start + CONTROLLER_TIME);
+    let mut have_seen = wait_for_controllers(cluster, scope, resources, soon).await?;
     let owners = owner_uids(cluster, scope, resources).await?;
     let counts =
         |pod: &DynamicObject| !has_ended(pod) && pod.owner_references().iter().any(|owner| owners.contains(&owner.uid));
@@ -61,7 +62,14 @@ pub(super) async fn end_pods(
     loop {
         let is_past_grace = kill_at.is_some_and(|at| Instant::now() >= at);
         if left.as_ref().is_some_and(HashMap::is_empty) {
-            return Ok(());
+            if have_seen || Instant::now() >= deadline {
+                return Ok(());
+            }
+            // A controller that has not seen the new replicas yet replaces the pods that have just ended: look again afterwards.
+            have_seen = wait_for_controllers(cluster, scope, resources, deadline).await?;
+            events = follow(cluster, ListWatch::by_labels(api.clone(), &instance_selector(scope.instance)));
+            left = None;
+            continue;
         }
         // A controller that has not seen the new replicas yet may still make pods: kill these too.
         for (uid, pod) in left.iter().flatten().filter(|(uid, _)| is_past_grace && killed.insert((*uid).clone())) {
@@ -81,14 +89,14 @@ pub(super) async fn end_pods(
     }
 }
 
-/// Waits until `until` for the controllers of the workloads to have seen that these have no replicas. A controller that has
-/// not may still create a pod after the last one is gone.
+/// Waits until `until` for the controllers of the workloads to have seen that these have no replicas, and returns whether they have. A
+/// controller that has not may still create a pod after the last one is gone.
 async fn wait_for_controllers(
     cluster: &Cluster,
     scope: &Scope,
     resources: &[Resource],
     until: Instant,
-) -> Result<(), InfraError> {
+) -> Result<bool, InfraError> {
     let uids = workload_uids(resources);
     let has = |kind: &str| resources.iter().any(|resource| resource.key.kind == kind);
     // In the order in which the replicas are handed on.
@@ -114,11 +122,11 @@ async fn wait_for_controllers(
                 // Without the right to look, the pods have to do.
                 Ok(Some(Err(error))) if error.kind == InfraErrorKind::Denied => break,
                 Ok(Some(Err(error))) => return Err(error),
-                Ok(None) | Err(_) => return Ok(()),
+                Ok(None) | Err(_) => return Ok(false),
             }
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Whether the controller has seen that the workload has no replicas, and has no active pods of it.

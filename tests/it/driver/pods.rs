@@ -46,7 +46,7 @@ async fn pods_are_killed_at_once_or_after_the_grace_period() {
         let start = Instant::now();
         let removals = resources.iter().map(|it| vnf.driver.remove(&vnf.scope, it, Some(grace), LONG));
         futures::future::try_join_all(removals).await.unwrap();
-        assert!(start.elapsed() >= grace && start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
+        assert!(start.elapsed() >= grace && start.elapsed() < LONG, "{:?}", start.elapsed());
         assert!(vnf.names("v1", "Pod", "pods").await.is_empty());
     }
 }
@@ -75,7 +75,7 @@ async fn pods_of_a_workload_scaled_to_zero_end_or_are_killed_after_the_grace_per
         let start = Instant::now();
         vnf.driver.end_pods(&vnf.scope, &stopped, grace, LONG).await.unwrap();
         let grace = grace.filter(|grace| *grace < LONG).unwrap_or_default();
-        assert!(start.elapsed() >= grace && start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
+        assert!(start.elapsed() >= grace && start.elapsed() < LONG, "{:?}", start.elapsed());
         assert_eq!(vnf.names("v1", "Pod", "pods").await, ["lone"]);
         vnf.driver.end_pods(&vnf.scope, &stopped, Some(Duration::ZERO), LONG).await.unwrap();
         assert_eq!(vnf.names("v1", "Pod", "pods").await, ["lone"]);
@@ -117,7 +117,7 @@ spec:
     while !matches!(events.try_next().await.unwrap().unwrap(), WatchEvent::Added(_)) {}
     let start = Instant::now();
     vnf.driver.remove(&vnf.scope, &resources[0], Some(Duration::ZERO), LONG).await.unwrap();
-    assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
+    assert!(start.elapsed() < LONG, "{:?}", start.elapsed());
     assert!(vnf.names("v1", "Pod", "pods").await.is_empty());
 }
 
