@@ -149,5 +149,5 @@ async fn a_silent_api_server_times_out() {
         (error.kind, error.detail),
         (InfraErrorKind::Transient, format!("the API server {endpoint} did not answer within 8 s"))
     );
-    assert!(start.elapsed() < Duration::from_secs(10));
+    assert!(start.elapsed() < Duration::from_secs(30));
 }

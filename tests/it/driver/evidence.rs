@@ -136,7 +136,7 @@ async fn late_evidence_is_omitted_with_a_note() {
     let begun = Instant::now();
     let Evidence { objects, logs, notes, .. } =
         found(|path| if path.contains("/log?") { None } else { fault(path) }).await;
-    assert!(begun.elapsed() < Duration::from_secs(8));
+    assert!(begun.elapsed() < Duration::from_secs(20));
     assert_eq!((objects.len(), logs.len()), (3, 0));
     assert!(notes.iter().all(|note| note.ends_with("no answer in time")) && !notes.is_empty(), "{notes:?}");
 }

@@ -117,6 +117,7 @@ async fn a_container_without_a_probe_must_run_for_the_settle_time() {
 /// As after a change to a bad image that was failed: its pod never becomes ready, and nobody else deletes it.
 #[tokio::test]
 async fn a_pod_that_blocks_the_present_revision_is_deleted() {
+    let short = ReadinessTimeouts { grace: Duration::from_secs(5), ..PATIENT };
     let ordered = workload("StatefulSet", "db", GOOD);
     let on_delete =
         |yaml: String| yaml.replace("spec:\n  replicas: 2\n", "spec:\n  updateStrategy: {type: OnDelete}\n");
@@ -128,7 +129,7 @@ async fn a_pod_that_blocks_the_present_revision_is_deleted() {
             vnf.driver.await_ready(&vnf.scope, &resources, HASTY).await.unwrap_err();
             let mut good = vnf.render(&[], &yaml).await;
             vnf.ensure(&mut good).await;
-            vnf.driver.await_ready(&vnf.scope, &good, PATIENT).await.unwrap();
+            vnf.driver.await_ready(&vnf.scope, &good, short).await.unwrap();
             for pod in vnf
                 .cluster
                 .api("v1", "Pod", "pods", Some(&vnf.scope.namespace))

@@ -7,7 +7,7 @@
 //! - [`progress`]: all awaited objects together, and how long a fault may last.
 //! - [`index`]: pods and events by the objects they belong to.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use futures::stream::{StreamExt as _, select_all};
 use kube::api::{Api, DeleteParams, DynamicObject};
@@ -35,6 +35,10 @@ pub(super) mod rules;
 /// The most events that are taken in before the next assessment, which passes over all objects.
 const MAX_BATCH: usize = 1000;
 
+/// How often a wait deletes a pod of one name because it blocks a rollout. A StatefulSet may make the pod of its former revision
+/// again until it has counted its pods anew; one that always does so is not helped by more deletions.
+const MAX_REPLACEMENTS: usize = 5;
+
 /// Waits until all of `resources` are ready.
 ///
 /// # Errors
@@ -55,7 +59,7 @@ pub(super) async fn await_ready(
     }));
     let mut events = events.ready_chunks(MAX_BATCH);
     let deadline = begun + timeout.saturating_sub(waited);
-    let mut replaced = HashSet::new();
+    let mut replaced: HashMap<String, HashSet<String>> = HashMap::new();
     loop {
         let (missing, grace_ends) = match progress.assess(Instant::now(), grace) {
             Readiness::Ready => return Ok(snapshot(&progress)),
@@ -67,7 +71,11 @@ pub(super) async fn await_ready(
             return Err(not_ready(scope, &format!("not ready within {seconds} s: {missing}")));
         }
         let (blocking, next_blocking) = progress.blocking_pods(Instant::now(), grace);
-        let blocking = blocking.into_iter().filter(|(_, uid)| replaced.insert(uid.clone())).collect();
+        let is_new = |(name, uid): &(String, String)| {
+            let uids = replaced.entry(name.clone()).or_default();
+            uids.len() < MAX_REPLACEMENTS && uids.insert(uid.clone())
+        };
+        let blocking = blocking.into_iter().filter(is_new).collect();
         delete_blocking(cluster, scope, blocking).await?;
         let until = [grace_ends, next_blocking].into_iter().flatten().fold(deadline, Instant::min);
         let events = match timeout_at(until, events.next()).await {
