@@ -28,9 +28,22 @@ async fn a_heal_whose_new_pod_cannot_start_names_it() {
     assert!(detail.contains("app-0"), "{detail}");
 }
 
+/// Without a probe, Kubernetes calls the container ready as soon as it runs.
+#[tokio::test]
+async fn a_process_without_a_probe_that_exits_at_once_does_not_count() {
+    let script = "echo 'no licence' >&2; exit 3";
+    let instance = Instance::create(&Workload { script, ..Workload::default() }).await;
+    let op = instance.instantiate().await;
+    instance.check_failure_and_roll_back(&op, &["CrashLoopBackOff", "no licence"]).await;
+    assert_eq!(op["error"]["type"], "urn:gybe:problem:vnf-not-ready");
+    let warnings = op["gybe:warnings"].to_string();
+    assert!(warnings.contains("app of Deployment app"), "{warnings}");
+}
+
 #[tokio::test]
 async fn an_instantiation_quotes_the_last_line_of_a_process_that_crashes_again_and_again() {
-    let script = "echo starting; echo 'no route to db:5432' >&2; exit 3";
+    // One stream: the lines of two streams have no order.
+    let script = "exec >&2; echo starting; echo 'no route to db:5432'; exit 3";
     let instance = Instance::create(&Workload { script, readiness: Some("true"), ..Workload::default() }).await;
     let op = instance.instantiate().await;
     instance.check_failure_and_roll_back(&op, &["app", "no route to db:5432"]).await;
