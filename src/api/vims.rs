@@ -17,6 +17,7 @@ use crate::domain::secret::masked_members;
 use crate::domain::text::check_length;
 use crate::domain::vim::{Vim, split_secrets};
 use crate::error::{ApiError, internal};
+use crate::lcm::vim_move;
 use crate::sol003::common::ProblemDetails;
 use crate::sol003::vim::{CreateVim, Envelope, List, Parameters, UpdateVim, Vim as Wire};
 use crate::store::StoreError;
@@ -165,7 +166,8 @@ pub async fn show(api: web::Data<Api>, Id(id): Id<VimId>) -> Result<HttpResponse
 
 /// `PUT /v1.0/vims/{id}`.
 #[utoipa::path(put, path = "/v1.0/vims/{id}", tag = "vims", params(("id" = String, Path)), request_body = Envelope<UpdateVim>,
-    responses((status = 200, body = Envelope<Wire>), (status = 404, body = ProblemDetails), (status = 422, body = ProblemDetails)))]
+    responses((status = 200, body = Envelope<Wire>), (status = 404, body = ProblemDetails),
+        (status = 409, description = "The address is of another cluster", body = ProblemDetails), (status = 422, body = ProblemDetails)))]
 pub async fn update(
     api: web::Data<Api>,
     Id(id): Id<VimId>,
@@ -183,9 +185,25 @@ pub async fn update(
         let now = api.clock.now();
         vim.updated_at = Some(read_version.map_or(now, |read| now.max(read + Duration::from_millis(1))));
         check_name_length(&vim)?;
+        let new_url = request.auth_url.as_ref().filter(|url| **url != vim.endpoint);
+        if let Some(url) = new_url {
+            let brings_secret =
+                request.auth_cred.as_ref().is_some_and(|cred| !split_secrets(cred.clone()).1.is_empty());
+            if !brings_secret {
+                return Err(Problem::unprocessable(
+                    "auth_url changes, so auth_cred must have a bearer_token or a client_key: Gybe sends a credential only to the address for which it was given",
+                )
+                .into());
+            }
+            vim.endpoint.clone_from(url);
+        }
         if let Some(auth_cred) = &request.auth_cred {
             (vim.access_info, vim.secrets) = split_secrets(auth_cred.clone());
             identify(&api, &mut vim).await?;
+        }
+        if new_url.is_some() {
+            let access = vim.access().map_err(|reason| Problem::new(ProblemType::VimUnusable, reason))?;
+            vim_move::check(&*api.store, &*api.observer, &vim, &access).await?;
         }
         match api.store.update_vim(&vim, read_version).await {
             Ok(()) => return Ok(HttpResponse::Ok().json(Envelope { vim: Wire::from(&vim) })),

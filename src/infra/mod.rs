@@ -169,6 +169,9 @@ pub trait Observer: Send + Sync {
     /// Compares each object of the inventory with its intent; in the order of the inventory.
     async fn drift(&self, scope: &Scope, resources: &[Resource]) -> Result<Vec<ObjectDrift>, InfraError>;
 
+    /// Whether the cluster has at least one of these objects, by its uid.
+    async fn has_any(&self, scope: &Scope, resources: &[Resource]) -> Result<bool, InfraError>;
+
     /// The objects of `kind` in the namespace that carry the label of any VNF instance, then their changes, without end. One watch
     /// serves all instances. While the cluster is unreachable the stream has no events; afterwards it begins again with all objects.
     ///

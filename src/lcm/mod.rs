@@ -3,7 +3,7 @@
 //! [`accept`] checks a request against instance, VNFD and package before the 202 and turns it into an op occurrence;
 //! [`plan`] turns an op occurrence into steps when a conductor has claimed it. Both read the request through [`params`]; [`change`]
 //! has both for the change of package. [`access`] resolves how to reach an instance's cluster. [`onboarding`] receives and
-//! checks packages.
+//! checks packages. [`vim_move`] checks that a VIM with a new address is the same cluster.
 
 pub mod accept;
 pub mod access;
@@ -16,3 +16,4 @@ pub mod params;
 pub mod plan;
 pub mod subscribe;
 mod vim_connections;
+pub mod vim_move;

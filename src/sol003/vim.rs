@@ -69,6 +69,8 @@ pub struct UpdateVim {
     pub name: Option<String>,
     /// A description.
     pub description: Option<String>,
+    /// URL of the API server, which must be of the same cluster. A new one needs `auth_cred`.
+    pub auth_url: Option<String>,
     /// Replaces the credentials as a whole.
     #[schema(value_type = Option<Object>)]
     pub auth_cred: Option<Map<String, Value>>,

@@ -159,6 +159,10 @@ impl Observer for KubernetesDriver {
         drift::drift(&*self.clients.get(&scope.access)?, scope, resources).await
     }
 
+    async fn has_any(&self, scope: &Scope, resources: &[Resource]) -> Result<bool, InfraError> {
+        observe::has_any(&*self.clients.get(&scope.access)?, scope, resources).await
+    }
+
     fn watch(
         &self,
         access: &VimAccess,

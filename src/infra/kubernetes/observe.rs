@@ -55,6 +55,19 @@ pub(super) async fn observe(
     Ok(ObservedResources { vnfcs: vnfcs(&all, resources), storages: storages(&all) })
 }
 
+/// Whether the cluster has at least one of these objects, by its uid.
+pub(super) async fn has_any(cluster: &Cluster, scope: &Scope, resources: &[Resource]) -> Result<bool, InfraError> {
+    for resource in resources {
+        let ResourceState::Present { uid, .. } = &resource.state else { continue };
+        let api = super::apply::api(cluster, scope, resource);
+        let found = cluster.find_metadata(&api, &resource.key.name).await?;
+        if found.is_some_and(|found| found.metadata.uid.as_ref() == Some(uid)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Lists the objects of a kind of the instance.
 async fn list(cluster: &Cluster, scope: &Scope, kind: ObservedKind) -> Result<Vec<ObservedObject>, InfraError> {
     let params = ListParams::default().labels(&instance_selector(scope.instance));

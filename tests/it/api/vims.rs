@@ -1,9 +1,11 @@
 //! `/v1.0/vims` through the real binary.
 
+use kube::api::{DeleteParams, ListParams};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use crate::support::cluster::Cluster;
+use crate::support::fault_proxy::FaultProxy;
 use crate::support::gybe::{Gybe, connection, vim};
 
 #[tokio::test]
@@ -179,4 +181,42 @@ async fn stored_credentials_are_never_sent_to_another_endpoint() {
     let rotated = patch(json!({ "accessInfo": { "bearer_token": "rotated" }, "extra": { "a": "b" } })).await;
     gybe.wait_ended(&rotated.location.unwrap()).await;
     gybe.wait_ended(&patch(json!({ "extra": { "a": "c" } })).await.location.unwrap()).await;
+}
+
+/// The API server of the VIM has another address and another certificate.
+#[tokio::test(flavor = "multi_thread")]
+async fn instances_follow_their_vim_to_another_address_of_the_same_cluster() {
+    let cluster = Cluster::running().await;
+    let namespace = cluster.namespace().await;
+    let everything = json!([{ "apiGroups": ["*"], "resources": ["*"], "verbs": ["*"] }]);
+    let account = cluster.account(&namespace.name, "gybe", everything).await;
+    let proxy = FaultProxy::of(&account).await;
+    let moved = vim(&proxy.access(&account), "", false)["vim"].clone();
+    let gybe = Gybe::start();
+    let id = gybe.register_vim(&account, "vim", true).await;
+    let path = format!("/v1.0/vims/{id}");
+    let vnfd = gybe.onboard("small").await;
+    let instance = gybe.instantiate("v2", &vnfd, namespace.name.as_str()).await;
+
+    let new = |members: &[&str]| {
+        let members = members.iter().map(|name| ((*name).to_owned(), moved[name].clone()));
+        json!({ "vim": members.collect::<serde_json::Map<_, _>>() })
+    };
+    assert!(gybe.put(&path, &new(&["auth_url"])).await.problem(422).contains("auth_cred must have"));
+    let shown = gybe.put(&path, &new(&["auth_url", "auth_cred"])).await.expect(StatusCode::OK)["vim"].clone();
+    assert_eq!(shown["auth_url"], moved["auth_url"]);
+    let begun = std::time::Instant::now();
+    gybe.complete(&instance, "heal", &json!({})).await;
+    assert!(proxy.requests(begun) > 0, "the operation used the new address");
+
+    // A cluster without the objects of the instance is another one.
+    let deployments = cluster.api("apps/v1", "Deployment", "deployments", Some(&namespace.name));
+    for object in deployments.list(&ListParams::default()).await.unwrap() {
+        deployments.delete(&object.metadata.name.unwrap(), &DeleteParams::background()).await.unwrap();
+    }
+    let back = json!({ "vim": vim(&account, "vim", true)["vim"] });
+    let detail = gybe.put(&path, &back).await.problem(409);
+    assert!(detail.contains("another cluster") && detail.contains(instance.rsplit('/').next().unwrap()), "{detail}");
+    assert_eq!(gybe.get(&path).await.expect(StatusCode::OK)["vim"]["auth_url"], moved["auth_url"]);
+    gybe.complete(&instance, "terminate", &json!({ "terminationType": "FORCEFUL" })).await;
 }

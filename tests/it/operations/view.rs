@@ -254,6 +254,10 @@ impl Observer for Model {
         Ok(Vec::new())
     }
 
+    async fn has_any(&self, _: &Scope, _: &[Resource]) -> Result<bool, InfraError> {
+        Ok(true)
+    }
+
     fn watch(
         &self,
         _: &VimAccess,
