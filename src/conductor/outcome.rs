@@ -33,6 +33,14 @@ pub async fn succeeded(
     if op.operation == LcmOperation::Instantiate && update.to == OpState::RolledBack {
         outcome.instance = undone(op, &execution.instance);
         outcome.discard_inventory = true;
+    } else if op.abandons() && update.to == OpState::Completed {
+        let mut instance = execution.instance.clone();
+        let before = instance.instantiated.take();
+        let vim = instance.vim_connection_id().to_owned();
+        let (vnfcs, storages) = before.map(|info| (info.vnfcs, info.storages)).unwrap_or_default();
+        outcome.resource_changes = Some(ResourceChanges::between(&vim, (&vnfcs, &storages), (&[], &[])));
+        outcome.instance = Some(terminated(instance));
+        outcome.discard_inventory = true;
     } else if let Some(scope) = scope {
         let (instance, changes) = changed(execution, scope, plan, inventory, pods).await?;
         if op.operation == LcmOperation::ChangeVnfpkg && update.to == OpState::Completed {
@@ -71,10 +79,7 @@ async fn changed(
         before.as_ref().map(|info| (info.vnfcs.clone(), info.storages.clone())).unwrap_or_default();
     let present_before = (&*vnfcs_before, &*storages_before);
     if execution.op.operation == LcmOperation::Terminate {
-        instance.metadata.namespace = None;
-        instance.vim_connections.clear();
-        instance.warnings = Warnings::default();
-        return Ok((instance, ResourceChanges::between(&vim, present_before, (&[], &[]))));
+        return Ok((terminated(instance), ResourceChanges::between(&vim, present_before, (&[], &[]))));
     }
     let ObservedResources { vnfcs, storages } = execution.conductor.driver.observe(scope, inventory, pods).await?;
     let changes = ResourceChanges::between(&vim, present_before, (&vnfcs, &storages));
@@ -93,6 +98,14 @@ async fn changed(
     }
     instance.instantiated = Some(info);
     Ok((instance, changes))
+}
+
+/// The instance without what refers to its former objects and their cluster.
+fn terminated(mut instance: VnfInstance) -> VnfInstance {
+    instance.metadata.namespace = None;
+    instance.vim_connections.clear();
+    instance.warnings = Warnings::default();
+    instance
 }
 
 /// Merges the extensions and configurable properties of the request into those of the instance (clause 5.5.2.4).

@@ -212,7 +212,9 @@ impl Execution<'_> {
         interrupted: &CancellationToken,
     ) -> Result<(), StepError> {
         let conductor = self.conductor;
-        let (plan, mut resources, granted) = match &conductor.granting {
+        // An NFVO grants resources of a cluster. Nothing happens to these when they are abandoned.
+        let granting = conductor.granting.as_ref().filter(|_| !self.op.abandons());
+        let (plan, mut resources, granted) = match granting {
             None => {
                 let (plan, resources) = self.planned(scope.as_ref(), inventory).await?;
                 (plan, resources, None)
@@ -269,7 +271,7 @@ impl Execution<'_> {
     /// The location of the VNF. `None` for an operation that needs no cluster, and until the grant names the VIM.
     pub(super) async fn scope(&self) -> Result<Option<Scope>, StepError> {
         let is_open = self.instance.home().is_none() && self.conductor.granting.is_some();
-        if self.op.operation == LcmOperation::ModifyInfo || is_open {
+        if self.op.operation == LcmOperation::ModifyInfo || is_open || self.op.abandons() {
             return Ok(None);
         }
         let Some(namespace) = self.instance.metadata.namespace.clone() else { return Ok(None) };

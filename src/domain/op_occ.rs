@@ -182,7 +182,17 @@ pub struct VnfLcmOpOcc {
     pub warnings: Warnings,
 }
 
+/// The member of `additionalParams` of a TERMINATE that abandons the objects of the VNF: Gybe forgets them and sends nothing to
+/// their cluster. For a cluster that is lost.
+pub const ABANDON: &str = "gybe:abandon";
+
 impl VnfLcmOpOcc {
+    /// Whether it abandons the objects of the VNF.
+    pub fn abandons(&self) -> bool {
+        let abandon = self.params.get("additionalParams").and_then(|params| params.get(ABANDON));
+        self.operation == LcmOperation::Terminate && abandon == Some(&Value::Bool(true))
+    }
+
     /// An operation on `instance` that is accepted now.
     pub fn starting(
         id: VnfLcmOpOccId,

@@ -11,7 +11,7 @@ use crate::blocking::blocking;
 use crate::clock::{Clock, Ids};
 use crate::domain::ids::{ProjectId, VnfInstanceId, VnfLcmOpOccId};
 use crate::domain::instance::{InstantiatedVnfInfo, VnfInstance, VnfState};
-use crate::domain::op_occ::{LcmOperation, Unattended, VnfLcmOpOcc};
+use crate::domain::op_occ::{ABANDON, LcmOperation, Unattended, VnfLcmOpOcc};
 use crate::domain::package::OperationalState;
 use crate::domain::problem::{Problem, ProblemType, problem};
 use crate::domain::scale::{ScaleDirection, ScaleTarget, initial_levels, scaled, scaled_to};
@@ -179,17 +179,29 @@ impl Acceptor<'_> {
     /// Accepts TERMINATE.
     ///
     /// # Errors
-    /// 404, 409, 422 (a time-out with FORCEFUL).
+    /// 404, 409, 400 (`gybe:abandon` of a wrong type), 422 (a time-out with FORCEFUL).
     pub async fn terminate(&self, id: VnfInstanceId, request: &TerminateVnfRequest) -> Result<VnfLcmOpOccId, ApiError> {
         let instance = self.instance(id).await?;
-        instantiated(&instance)?;
+        let abandons = match request.additional_params.as_ref().and_then(|params| params.get(ABANDON)) {
+            None | Some(Value::Null) => false,
+            Some(Value::Bool(abandons)) => *abandons,
+            Some(_) => return Err(Problem::bad_request("additionalParams.gybe:abandon must be true or false").into()),
+        };
+        // What an INSTANTIATE left that failed can be abandoned, too.
+        if !abandons || self.store.resources(id).await?.is_empty() {
+            instantiated(&instance)?;
+        }
         let timed = request.graceful_termination_timeout.is_some();
         if timed && request.termination_type == TerminationType::Forceful {
             return Err(
                 Problem::unprocessable("gracefulTerminationTimeout goes with terminationType GRACEFUL only").into()
             );
         }
-        self.begin(self.op_occ(self.op_id(), LcmOperation::Terminate, record(request)?, &instance), instance).await
+        let op = self.op_occ(self.op_id(), LcmOperation::Terminate, record(request)?, &instance);
+        if abandons {
+            return self.begin_on(instance, async |instance| Ok((op.clone(), instance))).await;
+        }
+        self.begin(op, instance).await
     }
 
     /// Accepts MODIFY_INFO: the instance has the new values at once, and the operation reports them.

@@ -16,9 +16,10 @@ use crate::domain::operate::{StopMethod, stop_method};
 use crate::domain::plan::{Plan, PodRef, ReplicaChange, Step, apply_all, operate, remove_all};
 use crate::domain::problem::{Problem, ProblemType, problem};
 use crate::domain::render::{self, RenderInput};
-use crate::domain::resource::{ObjectKey, Resource};
+use crate::domain::resource::{ObjectKey, Resource, ResourceState};
 use crate::domain::scale::{ScaleLevels, check_profiles, initial_levels, instances, scaled, scaled_to};
 use crate::domain::vnfd::Flavour;
+use crate::domain::warning::Warnings;
 use crate::domain::{heal, rollout, scale};
 use crate::infra::{Driver, InfraError, PodSnapshot, Scope};
 use crate::lcm::accept::{direction, target};
@@ -288,6 +289,11 @@ impl Planner<'_> {
     }
 
     fn terminate(&self) -> Result<Plan, PlanError> {
+        if self.op.abandons() {
+            let namespace = self.instance.metadata.namespace.as_ref().map(Namespace::as_str).unwrap_or_default();
+            let warnings = abandoned(self.inventory, self.instance.vim_connection_id(), namespace);
+            return Ok(Plan { warnings, ..Plan::default() });
+        }
         let request: TerminateVnfRequest = self.request()?;
         let grace_seconds = match request.termination_type {
             TerminationType::Forceful => Some(0),
@@ -316,4 +322,21 @@ impl Planner<'_> {
             problem!(ProblemType::Unprocessable, "the stored request cannot be read: {reason}", reason = reason)
         })
     }
+}
+
+/// The most bytes of names in a warning about abandoned objects.
+const MAX_ABANDONED: usize = 400;
+
+/// Warnings that name the objects that may exist and that nobody deletes any more.
+fn abandoned(inventory: &[Resource], vim: &str, namespace: &str) -> Warnings {
+    let mut names: Vec<String> = Vec::new();
+    for row in inventory.iter().filter(|row| row.state != ResourceState::Planned) {
+        let name = row.key.to_string();
+        match names.last_mut() {
+            Some(names) if names.len() + name.len() < MAX_ABANDONED => *names = format!("{names}, {name}"),
+            _ => names.push(name),
+        }
+    }
+    let warning = |names: &String| format!("abandoned in namespace '{namespace}' of VIM connection '{vim}': {names}");
+    names.iter().map(warning).collect()
 }

@@ -191,7 +191,8 @@ pub struct TerminateVnfRequest {
     /// For GRACEFUL only: pods that still run after this many seconds are killed. Unlimited if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub graceful_termination_timeout: Option<u32>,
-    /// Ignored. The op occurrence records it.
+    /// `gybe:abandon` true, an extension: Gybe forgets the objects of the VNF and sends nothing to their cluster, which is lost. The
+    /// op occurrence names them in `gybe:warnings`. Others are ignored. The op occurrence records all.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub additional_params: Option<Map<String, Value>>,

@@ -1,5 +1,6 @@
 //! Lifecycle operations of VNF instances, and the view of instances between operations.
 
+mod abandon;
 mod accept;
 mod cancel;
 mod change_vnfpkg;

@@ -171,6 +171,12 @@ impl Gybe {
         package["vnfdId"].as_str().unwrap().to_owned()
     }
 
+    /// Runs another command of Gybe on the database.
+    pub fn run(&self, arguments: &[&str]) -> std::process::Output {
+        let mut command = Command::new(binary());
+        command.args(arguments).args(["--database-url", &self.database_url]).env("GYBE_KEY", KEY).output().unwrap()
+    }
+
     /// The output of `gybe debug`.
     pub fn debug(&self, arguments: &[&str]) -> String {
         let mut command = Command::new(binary());
