@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::num::NonZero;
 use std::panic::AssertUnwindSafe;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use futures::FutureExt as _;
 use futures::future::join_all;
 use prometheus_client::registry::Registry;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use serde_json::Map;
 use tokio::net::TcpSocket;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
@@ -29,11 +30,15 @@ use crate::clock::{Clock, Ids, System};
 use crate::conductor::grant::Granting;
 use crate::conductor::{Conductor, ConductorConfig};
 use crate::config::clients::Profile;
-use crate::config::{Config, Role};
-use crate::domain::ids::ProjectId;
+use crate::config::values::DatabaseUrl;
+use crate::config::{Config, KeyOptions, Role, StoreOptions};
+use crate::domain::ids::{ProjectId, VnfInstanceId, VnfLcmOpOccId};
+use crate::domain::op_occ::ABANDON;
+use crate::error::ApiError;
 use crate::fetch::PackageSources;
 use crate::infra::Observer;
 use crate::infra::kubernetes::KubernetesDriver;
+use crate::lcm::accept::Acceptor;
 use crate::lcm::onboarding::Onboarder;
 use crate::metrics::{HttpMetrics, VimMetrics};
 use crate::nfvo::client::GrantClient;
@@ -41,6 +46,8 @@ use crate::notify::Notifier;
 use crate::notify::callback::{CallbackError, Callbacks};
 use crate::outbound::OutboundError;
 use crate::package::files::{PackageFiles, make_private_directory};
+use crate::retention::Retention;
+use crate::sol003::common::{TerminateVnfRequest, TerminationType};
 use crate::store::seal::{KeyError, KeyRing};
 use crate::store::{self, Store, StoreError};
 use crate::view::View;
@@ -55,6 +62,12 @@ pub enum AppError {
         "a sealing key is missing, which all processes on a PostgreSQL database share: set --key-file or GYBE_KEY to 32 random bytes in base64 (`openssl rand -base64 32`)"
     )]
     NoKey,
+    /// The file with the key is gone, and secrets in the database need it.
+    #[error(
+        "the database has sealed secrets, and the key file {} is missing: put the file back, or name the keys with --key-file or GYBE_KEY; without the key the secrets are lost",
+        .0.display()
+    )]
+    LostKey(PathBuf),
     #[error("{message}")]
     Io { message: String, source: io::Error },
     #[error("--outbound-ca-file or --outbound-certificate-file is not valid")]
@@ -63,6 +76,9 @@ pub enum AppError {
     Nfvo(#[source] OutboundError),
     #[error("cannot use the database")]
     Store(#[from] StoreError),
+    /// The request of a command is refused.
+    #[error(transparent)]
+    Refused(#[from] ApiError),
     /// A defect. The log contains the panic.
     #[error("the {0} panicked")]
     Panicked(&'static str),
@@ -104,11 +120,11 @@ pub struct Stop {
 /// [`AppError`]: the process could not start, or the server failed.
 pub async fn run(config: Config, stop: Stop, ready: impl FnOnce(SocketAddr)) -> Result<(), AppError> {
     let started = System.now();
-    let data_dir = &config.options.data_dir;
+    let data_dir = &config.options.keys.data_dir;
     // It has the packages, which may contain Secrets, and the sealing key.
     let made = make_private_directory(data_dir);
     made.map_err(io_error(format!("cannot make {} a directory of this user alone", data_dir.display())))?;
-    let keys = keys(&config)?;
+    let keys = keys(&config.options.database.database_url, &config.options.keys).await?;
     let store = store::connect(&config.options.database.database_url.0, keys).await?;
     let socket =
         listen(config.options.listen).map_err(io_error(format!("cannot listen on {}", config.options.listen)))?;
@@ -149,7 +165,9 @@ pub async fn run(config: Config, stop: Stop, ready: impl FnOnce(SocketAddr)) -> 
         let onboarder = Arc::clone(&api.onboarder);
         tokio::spawn(vital("onboarder", onboarder.run(stop.begun.clone()), stop.clone()))
     });
-    let parts = working.into_iter().flatten().chain([notifying]).chain(onboarding).collect();
+    let retention = Retention::new(Arc::clone(&store), Arc::new(System), config.options.retention());
+    let retaining = tokio::spawn(vital("retention", retention.run(stop.begun.clone()), stop.clone()));
+    let parts = working.into_iter().flatten().chain([notifying, retaining]).chain(onboarding).collect();
     let health = Health::new(store, stop.begun.clone(), registry, started);
     let server = serve(&config, socket, api, health, http)?;
     let end = tokio::spawn(end(server.handle(), parts, stop.clone(), config.options.stop_delay));
@@ -191,7 +209,7 @@ async fn api(
     callbacks: Arc<Callbacks>,
     owner: &str,
 ) -> Result<web::Data<Api>, AppError> {
-    let packages = PackageFiles::open(&config.options.data_dir, config.options.storage_limits())
+    let packages = PackageFiles::open(&config.options.keys.data_dir, config.options.storage_limits())
         .map_err(io_error("cannot use the directory of the packages".to_owned()))?;
     let packages = Arc::new(packages);
     let sources =
@@ -321,19 +339,57 @@ async fn vital(name: &'static str, work: impl Future<Output = ()>, stop: Stop) -
     })
 }
 
+/// Seals all secrets in the database with the first key. Returns how many another key had sealed.
+///
+/// # Errors
+/// [`AppError`]: there is no key, or the store failed.
+pub async fn rekey(options: &StoreOptions) -> Result<u64, AppError> {
+    let url = &options.database.database_url;
+    let keys = keys(url, &options.keys).await?;
+    Ok(store::rekey(&url.0, &keys).await?)
+}
+
+/// Begins a TERMINATE that abandons the objects of the VNF instance. Returns the op occurrence; a conductor completes it.
+///
+/// # Errors
+/// [`AppError`]: there is no key, the store failed, or the instance is in a state that does not allow it.
+pub async fn abandon(options: &StoreOptions, id: VnfInstanceId) -> Result<VnfLcmOpOccId, AppError> {
+    let url = &options.database.database_url;
+    let store = store::connect(&url.0, keys(url, &options.keys).await?).await?;
+    let acceptor = Acceptor {
+        store: &*store,
+        clock: &System,
+        ids: &System,
+        project: &ProjectId::default(),
+        granting: false,
+        unattended: None,
+        vims_by_name: false,
+    };
+    let request = TerminateVnfRequest {
+        termination_type: TerminationType::Forceful,
+        graceful_termination_timeout: None,
+        additional_params: Some(Map::from_iter([(ABANDON.to_owned(), true.into())])),
+    };
+    Ok(acceptor.terminate(id, &request).await?)
+}
+
 /// The sealing keys: from the file, the environment, or (SQLite) the data directory.
-fn keys(config: &Config) -> Result<KeyRing, AppError> {
-    if let Some(path) = &config.options.key_file {
+async fn keys(database_url: &DatabaseUrl, options: &KeyOptions) -> Result<KeyRing, AppError> {
+    if let Some(path) = &options.key_file {
         return read_keys(path);
     }
     if let Ok(text) = std::env::var("GYBE_KEY") {
         return Ok(KeyRing::parse(&text)?);
     }
-    if !config.options.database.database_url.is_sqlite() {
+    if !database_url.is_sqlite() {
         return Err(AppError::NoKey);
     }
-    let path = config.options.data_dir.join("gybe.key");
+    let path = options.data_dir.join("gybe.key");
     if !path.exists() {
+        // A new key would open none of them.
+        if store::is_sealed(&database_url.0).await? {
+            return Err(AppError::LostKey(path));
+        }
         write_secret(&path, &KeyRing::generate_text()?)
             .map_err(io_error(format!("cannot write the key file {}", path.display())))?;
         tracing::info!(path = %path.display(), "created the key that seals secrets; back it up, as secrets cannot be read without it");

@@ -25,6 +25,7 @@ use crate::config::values::{DatabaseUrl, WEEK, base_url, database_url, number, p
 use crate::infra::ReadinessTimeouts;
 use crate::outbound::OutboundConfig;
 use crate::package::files::StorageLimits;
+use crate::retention::RetentionPolicy;
 
 /// Elements of a page. A page of 10,000 large instances still fits into memory.
 pub const PAGE_SIZES: RangeInclusive<usize> = 1..=10_000;
@@ -42,6 +43,18 @@ pub struct DatabaseOptions {
     pub database_url: DatabaseUrl,
 }
 
+/// Where the keys are that seal secrets.
+#[derive(Args, Clone, Debug)]
+pub struct KeyOptions {
+    /// Directory of the packages; all API processes of one database share it
+    #[arg(long, value_name = "DIRECTORY", env = "GYBE_DATA_DIR", default_value = "gybe-data")]
+    pub data_dir: PathBuf,
+    /// File with the keys that seal secrets: one base64 text of 32 bytes per line, the newest first
+    /// [default: the environment variable GYBE_KEY; with SQLite gybe.key in --data-dir, created at the first start]
+    #[arg(long, value_name = "FILE", env = "GYBE_KEY_FILE")]
+    pub key_file: Option<PathBuf>,
+}
+
 /// The options of `gybe serve`.
 #[derive(Args, Clone, Debug)]
 pub struct Options {
@@ -50,9 +63,8 @@ pub struct Options {
     /// Address and port to serve on
     #[arg(long, value_name = "ADDRESS:PORT", env = "GYBE_LISTEN", default_value = "127.0.0.1:9890")]
     pub listen: SocketAddr,
-    /// Directory of the packages; all API processes of one database share it
-    #[arg(long, value_name = "DIRECTORY", env = "GYBE_DATA_DIR", default_value = "gybe-data")]
-    pub data_dir: PathBuf,
+    #[command(flatten)]
+    pub keys: KeyOptions,
     /// What this process does
     #[arg(long, env = "GYBE_ROLE", value_enum, default_value_t = Role::All)]
     pub role: Role,
@@ -64,10 +76,6 @@ pub struct Options {
     #[arg(long, value_name = "BOOLEAN", env = "GYBE_INSECURE_LISTEN", action = ArgAction::Set)]
     #[arg(default_value_t = false, num_args = 0..=1, default_missing_value = "true")]
     pub insecure_listen: bool,
-    /// File with the keys that seal secrets: one base64 text of 32 bytes per line, the newest first
-    /// [default: the environment variable GYBE_KEY; with SQLite gybe.key in --data-dir, created at the first start]
-    #[arg(long, value_name = "FILE", env = "GYBE_KEY_FILE")]
-    pub key_file: Option<PathBuf>,
     /// Seconds that a conductor holds an operation without renewing its lease. Then another conductor takes the operation over
     #[arg(long, value_name = "SECONDS", env = "GYBE_LEASE")]
     #[arg(default_value = "30", value_parser = seconds(5..=600))]
@@ -138,6 +146,18 @@ pub struct Options {
     #[arg(long, value_name = "MIB", env = "GYBE_MIN_FREE_SPACE")]
     #[arg(default_value_t = 256, value_parser = number(0..=1024 * 1024 * 1024_u64))]
     pub min_free_space: u64,
+    /// Days that an op occurrence is kept after its end; 0: as long as its VNF instance
+    #[arg(long, value_name = "DAYS", env = "GYBE_KEEP_OPERATIONS")]
+    #[arg(default_value_t = 30, value_parser = number(0..=36_500_u64))]
+    pub keep_operations: u64,
+    /// The most op occurrences that are kept of a VNF instance
+    #[arg(long, value_name = "COUNT", env = "GYBE_KEEP_OPERATIONS_PER_INSTANCE")]
+    #[arg(default_value_t = 1000, value_parser = number(1..=1_000_000_usize))]
+    pub keep_operations_per_instance: usize,
+    /// Days that a notification is kept that could not be delivered, for `resend`; 0: as long as its subscription
+    #[arg(long, value_name = "DAYS", env = "GYBE_KEEP_NOTIFICATIONS")]
+    #[arg(default_value_t = 7, value_parser = number(0..=36_500_u64))]
+    pub keep_notifications: u64,
     #[command(flatten)]
     pub nfvo: NfvoOptions,
 }
@@ -162,6 +182,16 @@ impl Options {
         }
     }
 
+    /// What is kept, and how long.
+    pub fn retention(&self) -> RetentionPolicy {
+        let days = |days: u64| (days > 0).then(|| Duration::from_hours(24 * days));
+        RetentionPolicy {
+            operations: days(self.keep_operations),
+            operations_per_instance: self.keep_operations_per_instance,
+            notifications: days(self.keep_notifications),
+        }
+    }
+
     /// How much of the disk the packages may use.
     pub fn storage_limits(&self) -> StorageLimits {
         const MIB: u64 = 1024 * 1024;
@@ -171,6 +201,15 @@ impl Options {
             min_free: self.min_free_space * MIB,
         }
     }
+}
+
+/// The options of the commands that open the database with its keys.
+#[derive(Args, Clone, Debug)]
+pub struct StoreOptions {
+    #[command(flatten)]
+    pub database: DatabaseOptions,
+    #[command(flatten)]
+    pub keys: KeyOptions,
 }
 
 /// What a process does.

@@ -39,6 +39,12 @@ impl From<StoreError> for ApiError {
                     attribute = attribute
                 )
             }
+            StoreError::Full { what, most } => problem!(
+                ProblemType::Conflict,
+                "there are {maximum} {what}, which is the limit: delete some that are not used",
+                maximum = most,
+                what = what,
+            ),
             StoreError::InUse => {
                 Problem::new(ProblemType::InUse, "other resources use the resource: delete them first")
             }
@@ -55,6 +61,13 @@ impl From<StoreError> for ApiError {
                 "the filter took longer than {seconds} s and was stopped: add a condition on an attribute that is not in JSON; for op occurrences these are id, vnfInstanceId, operation, operationState, startTime, stateEnteredTime, isAutomaticInvocation, isCancelPending, cancelMode and grantId",
                 seconds = FILTER_DEADLINE.as_secs(),
             ),
+            error if error.is_locked() => {
+                tracing::warn!(error.chain = chain(&error), "request failed: the database is locked");
+                Problem::new(
+                    ProblemType::Overloaded,
+                    "the database is busy with other work, such as a migration, and changed nothing: repeat the request later",
+                )
+            }
             error if error.is_outage() => {
                 tracing::warn!(error.chain = chain(&error), "request failed: the database cannot be reached");
                 Problem::new(

@@ -21,6 +21,7 @@ pub mod nfvo;
 pub mod notify;
 pub mod outbound;
 pub mod package;
+pub mod retention;
 pub mod sol003;
 pub mod store;
 pub mod telemetry;

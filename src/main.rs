@@ -11,8 +11,9 @@ use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcomm
 use gybe::api::openapi;
 use gybe::app::Stop;
 use gybe::config::file::ConfigFile;
-use gybe::config::{Config, ConfigError, DatabaseOptions, Options, effective};
+use gybe::config::{Config, ConfigError, DatabaseOptions, Options, StoreOptions, effective};
 use gybe::debug::{self, View};
+use gybe::domain::ids::VnfInstanceId;
 use gybe::domain::problem::chain;
 use gybe::traces::Traces;
 use gybe::{app, store, telemetry};
@@ -32,6 +33,16 @@ enum Command {
     Serve(Options),
     /// Bring the database schema up to date
     Migrate(DatabaseOptions),
+    /// Seal all secrets in the database with the first key of the key file. Afterwards the other keys are not needed
+    Rekey(StoreOptions),
+    /// Let go of a VNF instance whose cluster is lost, as a terminate with `gybe:abandon` does: Gybe forgets its objects and sends
+    /// nothing to the cluster. With SQLite, `gybe serve` must be stopped meanwhile; it completes the operation when it starts
+    Abandon {
+        /// Identifier of the VNF instance
+        instance: VnfInstanceId,
+        #[command(flatten)]
+        options: StoreOptions,
+    },
     /// Write the OpenAPI documents
     Openapi {
         /// Directory to write to
@@ -116,6 +127,8 @@ fn run(invocation: Invocation) -> Result<(), Box<dyn Error>> {
     match &invocation.command {
         Command::Serve(options) => serve(invocation.config(options)?),
         Command::Migrate(database) => migrate(database),
+        Command::Rekey(options) => rekey(options),
+        Command::Abandon { instance, options } => abandon(*instance, options),
         Command::Openapi { folder } => write_openapi(folder),
         Command::Debug { view: DebugView::Ops(options) } => show_operations(View::Operations, options),
         Command::Debug { view: DebugView::Leases(options) } => show_operations(View::Leases, options),
@@ -151,6 +164,20 @@ fn migrate(database: &DatabaseOptions) -> Result<(), Box<dyn Error>> {
         println!("applied {migration}");
     }
     println!("the schema is up to date");
+    Ok(())
+}
+
+fn rekey(options: &StoreOptions) -> Result<(), Box<dyn Error>> {
+    telemetry::start(None);
+    let number = runtime()?.block_on(app::rekey(options))?;
+    println!("sealed {number} values again; all secrets are sealed with the first key");
+    Ok(())
+}
+
+fn abandon(instance: VnfInstanceId, options: &StoreOptions) -> Result<(), Box<dyn Error>> {
+    telemetry::start(None);
+    let op = runtime()?.block_on(app::abandon(options, instance))?;
+    println!("operation {op} abandons VNF instance {instance}; the op occurrence names the objects that are left");
     Ok(())
 }
 

@@ -24,6 +24,14 @@ pub enum StoreError {
     /// The VNF instance has a live operation.
     #[error("operation {0} of this VNF instance has not ended")]
     Busy(VnfLcmOpOccId),
+    /// There are as many rows as allowed.
+    #[error("there are {most} {what}, which is the limit")]
+    Full {
+        /// What there are, in the plural.
+        what: &'static str,
+        /// How many are allowed.
+        most: usize,
+    },
     /// Other rows refer to the row.
     #[error("the row is in use")]
     InUse,
@@ -43,6 +51,11 @@ pub enum StoreError {
     /// The secrets of a row cannot be sealed.
     #[error("the secrets cannot be sealed")]
     Seal(#[source] seal::SealError),
+    /// Keys sealed values in the database, and the key ring lacks these keys.
+    #[error(
+        "the database has secrets that the key {0} sealed, and the key ring does not have this key: put the key file back, or add the key to it as a further line; without it the secrets are lost"
+    )]
+    MissingKeys(String),
     /// The URL does not name a database of a supported engine.
     #[error("the database URL must be sqlite://PATH or postgres://...")]
     InvalidUrl,
@@ -88,9 +101,15 @@ impl StoreError {
         }
     }
 
-    /// Whether the same call can succeed later: the database is unreachable or has no free connection.
+    /// Whether the same call can succeed later: the database is unreachable, has no free connection, or is locked.
     pub fn is_transient(&self) -> bool {
-        self.is_outage() || matches!(self, Self::Database(sqlx::Error::PoolTimedOut))
+        self.is_outage() || self.is_locked() || matches!(self, Self::Database(sqlx::Error::PoolTimedOut))
+    }
+
+    /// Whether the database stopped the statement because it waited too long for others, such as a migration. Nothing of it took
+    /// effect.
+    pub fn is_locked(&self) -> bool {
+        matches!(self, Self::Database(sqlx::Error::Database(error)) if is_locked(error.code().as_deref()))
     }
 
     /// The kind of failure for the metrics. `None`: the store works, and refused the call.
@@ -104,6 +123,11 @@ impl StoreError {
             _ => None,
         }
     }
+}
+
+/// PostgreSQL: lock_not_available, deadlock_detected, serialization_failure, query_canceled (`statement_timeout`).
+fn is_locked(code: Option<&str>) -> bool {
+    matches!(code, Some("55P03" | "40P01" | "40001" | "57014"))
 }
 
 /// Whether the connection failed, or the server is starting or stopping.

@@ -39,11 +39,11 @@ pub struct QueueStats {
 /// The outbox.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OutboxStats {
-    /// Notifications that wait for delivery.
+    /// Notifications that wait for delivery, at most 10,000.
     pub waiting: u64,
-    /// Notifications that are sent again only if the operator asks.
+    /// Notifications that are sent again only if the operator asks, at most 10,000.
     pub parked: u64,
-    /// The longest time that a waiting notification has been due.
+    /// The longest time that the first waiting notification of a subscription has been due.
     pub oldest: Option<Duration>,
 }
 

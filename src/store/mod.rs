@@ -18,6 +18,7 @@ mod operations;
 mod outbox;
 mod packages;
 mod page;
+mod retention;
 pub mod seal;
 mod sql;
 mod subscriptions;
@@ -32,7 +33,8 @@ pub use operations::OperationStore;
 pub use outbox::*;
 pub use packages::*;
 pub use page::*;
-pub use sql::{FILTER_DEADLINE, Migrated, connect, live_operations, migrate};
+pub use retention::RetentionStore;
+pub use sql::{FILTER_DEADLINE, Migrated, connect, is_sealed, live_operations, migrate, rekey};
 pub use subscriptions::*;
 pub use vims::VimStore;
 
@@ -46,6 +48,7 @@ pub trait Store:
     + LeaseStore
     + SubscriptionStore
     + OutboxStore
+    + RetentionStore
     + HealthStore
 {
 }
@@ -59,6 +62,7 @@ impl<T> Store for T where
         + LeaseStore
         + SubscriptionStore
         + OutboxStore
+        + RetentionStore
         + HealthStore
 {
 }

@@ -3,7 +3,7 @@
 //! The store seals secrets before it writes them and opens them after it reads them; nothing else uses this module. A sealed
 //! value is `key id (8) ‖ nonce (12) ‖ ciphertext ‖ tag (16)`. Table, column and row are authenticated with it, so a sealed
 //! value that is copied into another row does not open there. To rotate keys, put the new key first and keep the old one
-//! until every row has been written again.
+//! until `gybe rekey` has sealed every row again.
 //!
 //! The nonce is random, so one key is safe for 2³² values: far more than Gybe ever writes.
 
@@ -102,6 +102,27 @@ impl KeyRing {
         let mut text = serde_json::to_vec(secrets).map_err(|_| SealError::Failed)?;
         let nonce = key.seal_in_place_append_tag(context.aad(), &mut text).map_err(|_| SealError::Failed)?;
         Ok([id.as_slice(), nonce.as_ref(), &text].concat())
+    }
+
+    /// The identifier of the key that seals.
+    ///
+    /// # Errors
+    /// [`SealError::Failed`].
+    pub fn sealing_key(&self) -> Result<String, SealError> {
+        self.keys.first().map(|key| hex::encode(key.id)).ok_or(SealError::Failed)
+    }
+
+    /// Whether the ring has the key with this identifier.
+    pub fn has(&self, id: &str) -> bool {
+        self.keys.iter().any(|key| hex::encode(key.id) == id)
+    }
+
+    /// Seals what `sealed` contains with the key that seals.
+    ///
+    /// # Errors
+    /// As [`KeyRing::open`] and [`KeyRing::seal`].
+    pub fn seal_again(&self, context: &SealContext<'_>, sealed: &[u8]) -> Result<Vec<u8>, SealError> {
+        self.seal(context, &self.open::<serde_json::Value>(context, sealed)?)
     }
 
     /// Opens a value that was sealed for this column and row.

@@ -85,7 +85,8 @@ pub struct Migrated {
 /// store is dropped.
 ///
 /// # Errors
-/// [`StoreError::InvalidUrl`], [`StoreError::FileInUse`], [`StoreError::File`], [`StoreError::NotMigrated`], or an error of the database.
+/// [`StoreError::InvalidUrl`], [`StoreError::FileInUse`], [`StoreError::File`], [`StoreError::NotMigrated`],
+/// [`StoreError::MissingKeys`], or an error of the database.
 pub async fn connect(url: &str, keys: KeyRing) -> Result<Arc<dyn Store>, StoreError> {
     match engine(url)? {
         Engine::Sqlite(path) => sqlite::connect(path, keys).await,
@@ -101,6 +102,29 @@ pub async fn migrate(url: &str) -> Result<Migrated, StoreError> {
     match engine(url)? {
         Engine::Sqlite(path) => sqlite::migrate(path).await,
         Engine::Postgres => postgres::migrate(url).await,
+    }
+}
+
+/// Whether the database with this URL has sealed values. `false` if the database does not exist.
+///
+/// # Errors
+/// An error of the database.
+pub async fn is_sealed(url: &str) -> Result<bool, StoreError> {
+    match engine(url)? {
+        Engine::Sqlite(path) => sqlite::is_sealed(path).await,
+        Engine::Postgres => postgres::is_sealed(url).await,
+    }
+}
+
+/// Seals all secrets in the database with the first of `keys`. Returns how many another key had sealed. Afterwards only the
+/// first key is needed. On PostgreSQL, Gybe may run meanwhile, if its processes have all the keys.
+///
+/// # Errors
+/// As [`connect`]; [`StoreError::MissingKeys`], [`StoreError::Corrupt`].
+pub async fn rekey(url: &str, keys: &KeyRing) -> Result<u64, StoreError> {
+    match engine(url)? {
+        Engine::Sqlite(path) => sqlite::rekey(path, keys).await,
+        Engine::Postgres => postgres::rekey(url, keys).await,
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Each part of the crate with the parts it may use. `app` and `main` wire everything and may use all.
-const MAY_USE: [(&str, &[&str]); 20] = [
+const MAY_USE: [(&str, &[&str]); 21] = [
     ("domain", &[]),
     ("clock", &[]),
     ("traces", &[]),
@@ -13,13 +13,14 @@ const MAY_USE: [(&str, &[&str]); 20] = [
     ("sol003", &["domain"]),
     ("package", &["domain"]),
     ("store", &["domain", "metrics", "traces"]),
+    ("retention", &["clock", "store"]),
     ("debug", &["domain", "store"]),
     ("infra", &["clock", "domain", "metrics", "outbound", "traces"]),
     ("outbound", &["domain"]),
     ("fetch", &["domain", "outbound"]),
     ("nfvo", &["domain", "metrics", "outbound", "sol003", "traces"]),
     ("notify", &["domain", "metrics", "outbound", "sol003", "store"]),
-    ("config", &["domain", "infra", "nfvo", "outbound", "package"]),
+    ("config", &["domain", "infra", "nfvo", "outbound", "package", "retention"]),
     ("error", &["clock", "domain", "store"]),
     ("blocking", &["domain", "error"]),
     ("lcm", &["blocking", "clock", "domain", "error", "fetch", "infra", "package", "sol003", "store", "traces"]),

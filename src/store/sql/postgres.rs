@@ -307,6 +307,9 @@ const IDS_PER_PAYLOAD: usize = 200;
 const CONNECTIONS: u32 = 10;
 /// The deadline of a call. A live server ends a statement before that: see [`options`].
 const SILENCE: Duration = Duration::from_secs(12);
+/// How often a migration that waits for a lock is repeated, and the pause before: a minute altogether.
+const LOCK_ATTEMPTS: u32 = 20;
+const LOCK_PAUSE: Duration = Duration::from_secs(1);
 /// The time to get a free connection or open a new one.
 const ACQUIRE: Duration = Duration::from_secs(8);
 /// The listener sends a probe after this time without a notification.
@@ -319,7 +322,10 @@ const LAST_RECONNECT_DELAY: Duration = Duration::from_secs(10);
 pub(super) async fn connect(url: &str, keys: KeyRing) -> Result<Arc<dyn Store>, StoreError> {
     let options = options(url)?;
     let pool = pool(&options);
-    check_schema(&mut *pool.acquire().await?).await?;
+    let mut connection = pool.acquire().await?;
+    check_schema(&mut connection).await?;
+    shared::sealing::check_keys(&mut connection, &keys).await?;
+    drop(connection);
     let current = ReplaceablePool::new(pool);
     let filter_reader = FilterReader(ReplaceablePool::new(filter_pool(&options)));
     let signals = Signals::default();
@@ -362,9 +368,58 @@ fn filter_pool(options: &PgConnectOptions) -> PgPool {
     pool.connect_lazy_with(options)
 }
 
+/// Migrates while other processes use the database. A statement that waits for a lock blocks all that come after it, so it gives
+/// up soon and is repeated later. Indexes are made without a lock; one that was interrupted is made again.
 pub(super) async fn migrate(url: &str) -> Result<Migrated, StoreError> {
-    let mut connection = url.parse::<PgConnectOptions>()?.connect().await?;
-    run_migrations(&MIGRATIONS, &mut connection).await
+    let options = url.parse::<PgConnectOptions>()?.application_name("gybe migrate").options([("lock_timeout", "2s")]);
+    let mut connection = options.connect().await?;
+    drop_unfinished_indexes(&mut connection).await?;
+    let mut applied = Vec::new();
+    for attempt in 1.. {
+        match run_migrations(&MIGRATIONS, &mut connection).await {
+            Err(StoreError::Migrate(error)) if attempt < LOCK_ATTEMPTS && is_lock_timeout(&error) => {
+                tracing::info!("the migration waits for a lock of another session");
+                tokio::time::sleep(LOCK_PAUSE).await;
+            }
+            migrated => {
+                applied.extend(migrated?.applied);
+                break;
+            }
+        }
+    }
+    Ok(Migrated { applied })
+}
+
+fn is_lock_timeout(error: &MigrateError) -> bool {
+    let source: &(dyn std::error::Error + 'static) = error;
+    let mut causes = std::iter::successors(Some(source), |error| error.source());
+    causes.any(|cause| {
+        let database = cause.downcast_ref::<sqlx::Error>().and_then(sqlx::Error::as_database_error);
+        database.and_then(DatabaseError::code).is_some_and(|code| code == "55P03")
+    })
+}
+
+/// Drops indexes that an interrupted `CREATE INDEX CONCURRENTLY` left: no query uses them, and each write pays for them.
+async fn drop_unfinished_indexes(connection: &mut PgConnection) -> Result<(), StoreError> {
+    let select = "SELECT format('DROP INDEX CONCURRENTLY IF EXISTS %s', index.indexrelid::regclass) \
+                  FROM pg_index AS index JOIN pg_class AS class ON class.oid = index.indrelid \
+                  WHERE NOT index.indisvalid AND class.relnamespace = current_schema()::regnamespace \
+                    AND NOT EXISTS (SELECT 1 FROM pg_stat_progress_create_index AS running \
+                                    WHERE running.index_relid = index.indexrelid)";
+    for drop in sqlx::query_scalar::<_, String>(select).fetch_all(&mut *connection).await? {
+        sqlx::raw_sql(sqlx::AssertSqlSafe(drop)).execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn is_sealed(url: &str) -> Result<bool, StoreError> {
+    shared::sealing::is_sealed(&mut url.parse::<PgConnectOptions>()?.connect().await?).await
+}
+
+pub(super) async fn rekey(url: &str, keys: &KeyRing) -> Result<u64, StoreError> {
+    let mut connection = options(url)?.connect().await?;
+    check_schema(&mut connection).await?;
+    shared::sealing::rekey(&mut connection, keys).await
 }
 
 pub(super) async fn live_operations(url: &str) -> Result<Vec<LiveOperation>, StoreError> {

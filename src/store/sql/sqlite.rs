@@ -283,6 +283,7 @@ pub(super) async fn connect(path: &str, keys: KeyRing) -> Result<Arc<dyn Store>,
     let options = options(path);
     let mut writer = options.connect().await?;
     run_migrations(&MIGRATIONS, &mut writer).await?;
+    shared::sealing::check_keys(&mut writer, &keys).await?;
     // This process holds the lock file, so the processes that held leases are gone.
     for release in [
         "UPDATE vnf_lcm_op_occs SET lease_owner = NULL, lease_until = 0, attempt = attempt + 1 WHERE lease_until <> 0",
@@ -309,6 +310,20 @@ pub(super) async fn migrate(path: &str) -> Result<Migrated, StoreError> {
     let _lock = lock_file(Path::new(path))?;
     let mut connection = options(path).connect().await?;
     run_migrations(&MIGRATIONS, &mut connection).await
+}
+
+pub(super) async fn is_sealed(path: &str) -> Result<bool, StoreError> {
+    if !Path::new(path).exists() {
+        return Ok(false);
+    }
+    shared::sealing::is_sealed(&mut options(path).read_only(true).connect().await?).await
+}
+
+pub(super) async fn rekey(path: &str, keys: &KeyRing) -> Result<u64, StoreError> {
+    let _lock = lock_file(Path::new(path))?;
+    let mut connection = options(path).connect().await?;
+    run_migrations(&MIGRATIONS, &mut connection).await?;
+    shared::sealing::rekey(&mut connection, keys).await
 }
 
 pub(super) async fn live_operations(path: &str) -> Result<Vec<LiveOperation>, StoreError> {

@@ -1,18 +1,22 @@
 //! The outbox on both engines: which changes are notified to which subscription.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
-use gybe::clock::{Clock as _, Ids as _, System};
+use gybe::clock::{Clock, Ids as _, System};
 use gybe::domain::ids::SubscriptionId;
 use gybe::domain::interface::{Edition, Interface};
 use gybe::domain::notification_filter::NotificationFilter;
 use gybe::domain::op_occ::OpState;
 use gybe::domain::subscription::{Subscription, Verbosity};
 use gybe::domain::transition::OpEvent;
+use gybe::retention::{Retention, RetentionPolicy};
 use gybe::store::attributes::Filter;
-use gybe::store::{ClaimedSubscription, Page, Sent, StoreError, Subscribed};
+use gybe::store::{ClaimedSubscription, OutboxClaim, Page, Sent, StoreError, Subscribed};
 use serde_json::{Value, json};
+use time::OffsetDateTime;
+use tokio_util::sync::CancellationToken;
 
 use super::{CREATED, DELETED, OPERATION, OutboxFixture, PATIENT, claim, subscription, summaries, with_basic};
 use crate::support::subscriber::{Received, Subscriber};
@@ -28,6 +32,9 @@ on_both_engines! {
     deleting_a_subscription_deletes_its_notifications
     stores_a_change_once_and_deletes_it_with_its_last_delivery
     keeps_changes_that_other_subscriptions_wait_for
+    a_subscription_with_many_notifications_is_deleted_in_batches
+    parked_notifications_are_deleted_after_their_time
+    figures_count_a_bounded_number_of_notifications
 }
 
 async fn each_state_of_an_operation_is_notified(outbox: OutboxFixture) {
@@ -232,6 +239,98 @@ async fn keeps_changes_that_other_subscriptions_wait_for(outbox: OutboxFixture) 
     assert_eq!(outbox.waiting(created.id).await, [CREATED]);
     outbox.store.delete_subscription(&created.project_id, created.id).await.unwrap();
     assert_eq!(rows(&outbox, "outbox_changes").await, 0);
+}
+
+impl OutboxFixture {
+    async fn execute(&self, statement: String) {
+        let statement = sqlx::raw_sql(sqlx::AssertSqlSafe(statement));
+        if let Some(path) = self.url.strip_prefix("sqlite://") {
+            let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
+            let mut connection = sqlx::ConnectOptions::connect(&options).await.unwrap();
+            statement.execute(&mut connection).await.unwrap();
+        } else {
+            let mut connection = <sqlx::PgConnection as sqlx::Connection>::connect(&self.url).await.unwrap();
+            statement.execute(&mut connection).await.unwrap();
+        }
+    }
+
+    /// Adds so many notifications to the subscription, due at this time (milliseconds).
+    async fn fill(&self, subscription: &Subscription, number: usize, due: i64, parked: Option<&str>) {
+        let parked = parked.map_or("NULL".to_owned(), |reason| format!("'{reason}'"));
+        let prefix = System.uuid();
+        self.execute(format!(
+            "INSERT INTO outbox_changes (id, notification_type, time_stamp, vnf_instance_id) \
+             WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {number}) \
+             SELECT '{prefix}-' || i, '{CREATED}', 0, 'x' FROM n; \
+             INSERT INTO outbox_deliveries (subscription_id, position, vnf_instance_id, not_before, parked) \
+             SELECT '{}', position, 'x', {due}, {parked} FROM outbox_changes WHERE id LIKE '{prefix}-%'",
+            subscription.id
+        ))
+        .await;
+    }
+
+    /// A pass of the retention at this time, with notifications kept for a day.
+    async fn retain(&self, now: OffsetDateTime) {
+        struct Fixed(OffsetDateTime);
+        impl Clock for Fixed {
+            fn now(&self) -> OffsetDateTime {
+                self.0
+            }
+        }
+        let policy = RetentionPolicy {
+            operations: None,
+            operations_per_instance: 1000,
+            notifications: Some(Duration::from_hours(24)),
+        };
+        let retention = Retention::new(Arc::clone(&self.store), Arc::new(Fixed(now)), policy);
+        retention.pass(&CancellationToken::new()).await.unwrap();
+    }
+}
+
+async fn a_subscription_with_many_notifications_is_deleted_in_batches(outbox: OutboxFixture) {
+    let subscription = subscription("http://127.0.0.1:1/", json!({}));
+    outbox.subscribe(&subscription).await;
+    outbox.fill(&subscription, 1500, 0, None).await;
+    let claimed = claim(&outbox).await;
+    outbox.store.delete_subscription(&subscription.project_id, subscription.id).await.unwrap();
+    // Nobody sees it any more, and its notifications are not delivered.
+    let lost = outbox.store.renew_subscription(&claimed.lease, PATIENT).await;
+    assert!(matches!(lost, Err(StoreError::LeaseLost)));
+    assert!(matches!(outbox.store.claim_subscription("test", PATIENT).await.unwrap(), OutboxClaim::Idle(None)));
+    let again = outbox.store.delete_subscription(&subscription.project_id, subscription.id).await;
+    assert!(matches!(again, Err(StoreError::NotFound)));
+    outbox.instance().await;
+    assert_eq!(rows(&outbox, "outbox_changes").await, 1500, "no change is published to it");
+    let equal = Subscription { id: SubscriptionId(System.uuid()), ..subscription.clone() };
+    outbox.subscribe(&equal).await;
+    outbox.retain(System.now()).await;
+    assert_eq!([rows(&outbox, "outbox_changes").await, rows(&outbox, "subscriptions").await], [0, 1]);
+}
+
+async fn parked_notifications_are_deleted_after_their_time(outbox: OutboxFixture) {
+    let subscription = subscription("http://127.0.0.1:1/", json!({}));
+    outbox.subscribe(&subscription).await;
+    let now = System.now();
+    let millis = i64::try_from(now.unix_timestamp_nanos() / 1_000_000).unwrap();
+    outbox.fill(&subscription, 1200, millis - 1, Some("refused")).await;
+    outbox.fill(&subscription, 3, millis + 1, Some("refused")).await;
+    outbox.fill(&subscription, 2, 0, None).await;
+    outbox.retain(now + Duration::from_hours(24)).await;
+    assert_eq!([rows(&outbox, "outbox_changes").await, rows(&outbox, "outbox_deliveries").await], [5, 5]);
+    let figures = outbox.store.outbox_depth().await.unwrap();
+    assert_eq!((figures.waiting, figures.parked), (2, 3));
+}
+
+async fn figures_count_a_bounded_number_of_notifications(outbox: OutboxFixture) {
+    let subscription = subscription("http://127.0.0.1:1/", json!({}));
+    outbox.subscribe(&subscription).await;
+    outbox.fill(&subscription, 10_001, 0, Some("refused")).await;
+    outbox.fill(&subscription, 1, 0, None).await;
+    let figures = outbox.store.outbox_depth().await.unwrap();
+    assert_eq!((figures.waiting, figures.parked), (1, 10_000));
+    assert!(figures.oldest.unwrap() > Duration::from_hours(24));
+    assert_eq!(outbox.store.resend(&subscription.project_id, subscription.id).await.unwrap(), 10_001);
+    assert_eq!(outbox.store.outbox_depth().await.unwrap().parked, 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -20,6 +20,8 @@ mod postgres;
 mod progress;
 mod publishing;
 mod queue;
+mod retention;
+mod sealing;
 mod sqlite;
 mod transitions;
 mod upgrade;
@@ -49,6 +51,11 @@ const MIGRATIONS: &[&str] = &[
     "13 outbox",
     "20 onboarding leases",
     "21 warnings",
+    "22 step since",
+    "23 retention",
+    "24 ended operations",
+    "25 ended plans",
+    "26 parked notifications",
 ];
 
 /// Makes every write with `lease`; each must be rejected.

@@ -4,6 +4,7 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use gybe::domain::op_occ::CancelMode;
+use gybe::error::ApiError;
 use gybe::store::seal::KeyRing;
 use gybe::store::{Claim, StoreError, connect, migrate};
 use sqlx::{ConnectOptions, Connection};
@@ -11,7 +12,7 @@ use sqlx::{ConnectOptions, Connection};
 use super::{MIGRATIONS, cancel};
 use crate::support::postgres;
 use crate::support::store::work;
-use crate::support::store_fixture::{KEY, LONG, StoreFixture};
+use crate::support::store_fixture::{KEY, LONG, StoreFixture, vim};
 
 #[tokio::test]
 async fn the_claim_uses_its_index_without_table_statistics() {
@@ -118,4 +119,18 @@ async fn the_listener_ends_with_the_store() {
     while wake.upgrade().is_some() {
         tokio::task::yield_now().await;
     }
+}
+
+#[tokio::test]
+async fn a_statement_that_waits_too_long_for_a_lock_can_be_repeated() {
+    let f = StoreFixture::postgres().await;
+    let mut connection = f.url.parse::<sqlx::postgres::PgConnectOptions>().unwrap().connect().await.unwrap();
+    let mut tx = connection.begin().await.unwrap();
+    sqlx::query("LOCK TABLE vims IN ACCESS EXCLUSIVE MODE").execute(&mut *tx).await.unwrap();
+    let one = vim(f.uuid(), "one");
+    let error = f.store.create_vim(&one).await.unwrap_err();
+    assert!(error.is_locked() && error.is_transient() && !error.is_outage(), "{error:?}");
+    assert_eq!(ApiError::from(error).0.status, 503);
+    tx.rollback().await.unwrap();
+    f.store.create_vim(&one).await.unwrap();
 }

@@ -77,3 +77,46 @@ async fn drops_the_list_of_values(old: OldDatabase) {
     let page = Page { filter: &filter, after: None, limit: 10 };
     assert_eq!(store.op_occs(&ProjectId::default(), &page).await.unwrap().len(), 1);
 }
+
+/// The sessions of `gybe migrate` in this database that wait for a lock.
+async fn waiting(connection: &mut sqlx::PgConnection) -> i64 {
+    let waiting = "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' \
+                   AND application_name = 'gybe migrate'";
+    sqlx::query_scalar(waiting).fetch_one(connection).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_migration_that_waits_for_a_reader_lets_others_pass_and_goes_on_later() {
+    let old = OldDatabase::postgres().await;
+    let mut reader = sqlx::PgConnection::connect(&old.url).await.unwrap();
+    let mut tx = reader.begin().await.unwrap();
+    sqlx::query("SELECT id FROM vnf_lcm_op_occs").fetch_all(&mut *tx).await.unwrap();
+    let mut others = sqlx::PgConnection::connect(&old.url).await.unwrap();
+    let release = async {
+        while waiting(&mut others).await == 0 {
+            tokio::task::yield_now().await;
+        }
+        // It gives up, although the reader stays: whoever waits behind it can go on.
+        while waiting(&mut others).await > 0 {
+            tokio::task::yield_now().await;
+        }
+        tx.rollback().await.unwrap();
+    };
+    let (migrated, ()) = tokio::join!(migrate(&old.url), release);
+    assert!(migrated.unwrap().applied.contains(&"13 outbox".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_index_that_an_interrupted_migration_left_is_made_again() {
+    let old = OldDatabase::postgres().await;
+    old.execute(
+        "CREATE INDEX vnf_lcm_op_occs_ended ON vnf_lcm_op_occs (id); \
+         UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'vnf_lcm_op_occs_ended'::regclass",
+    )
+    .await;
+    migrate(&old.url).await.unwrap();
+    let mut connection = sqlx::PgConnection::connect(&old.url).await.unwrap();
+    let definition = "SELECT indexdef FROM pg_indexes WHERE indexname = 'vnf_lcm_op_occs_ended'";
+    let definition: String = sqlx::query_scalar(definition).fetch_one(&mut connection).await.unwrap();
+    assert!(definition.contains("state_entered_time"), "{definition}");
+}

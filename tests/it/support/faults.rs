@@ -35,7 +35,7 @@ use gybe::store::{
     Checkpoint, Claim, CreateOutcome, HealthStore, IdempotencyKey, InstanceLocation, InstanceStore, Lease, LeaseStore,
     Listed, OnboardedVnfd, OnboardingClaim, OnboardingLease, OnboardingStore, OperationEnded, OperationOutcome,
     OperationStore, OutboxClaim, OutboxLease, OutboxStats, OutboxStore, PackageStore, Page, PlannedOperation,
-    QueueStats, Sent, Store, StoreError, Subscribed, SubscriptionStore, VimStore,
+    QueueStats, RetentionStore, Sent, Store, StoreError, Subscribed, SubscriptionStore, VimStore,
 };
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
@@ -559,6 +559,19 @@ points! {
 
     fn outbox(&self) -> Arc<Notify> {
         self.0.store.lock().unwrap().as_ref().unwrap().outbox()
+    }
+}
+
+points! {
+    RetentionStore {
+        fn begin_retention(interval: Duration) -> bool;
+        fn seal_clear_manifests(limit: usize) -> usize;
+        fn clear_ended_plans(limit: usize) -> usize;
+        fn delete_ended_operations(before: OffsetDateTime, limit: usize) -> usize;
+        fn instances_after(after: Option<VnfInstanceId>, limit: usize) -> Vec<VnfInstanceId>;
+        fn trim_operations(id: VnfInstanceId, keep: usize, limit: usize) -> usize;
+        fn delete_parked_notifications(before: OffsetDateTime, limit: usize) -> usize;
+        fn delete_notifications_of_deleted_subscriptions(limit: usize) -> usize;
     }
 }
 

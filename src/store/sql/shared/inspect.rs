@@ -5,11 +5,12 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde::Deserialize;
 use sqlx::Row as _;
 
 use super::super::Db;
 use super::live_operation::live_states;
-use super::op_occs::TABLE;
+use super::op_occs::{SealedPlan, StepCounts, TABLE};
 use super::{Database, Row, optional_json, outbox, point_in_time, read};
 use crate::domain::op_occ::OpState;
 use crate::domain::plan::Plan;
@@ -96,13 +97,23 @@ pub(in super::super) async fn operations(
     rows.iter().map(|row| read(TABLE, row, operation)).collect()
 }
 
+/// The column `plan`.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum StoredPlan {
+    Sealed(SealedPlan),
+    Clear(Box<Plan>),
+}
+
 fn operation(row: &Row) -> Result<LiveOperation, Unreadable> {
     let state = enumerator(row.try_get("state")?)?;
-    let plan: Option<Plan> = optional_json(row, "plan")?;
-    let steps = plan.map(|plan| match state {
-        OpState::RollingBack => plan.backward.map_or(0, |steps| steps.len()),
-        _ => plan.forward.len(),
+    let counts = optional_json::<StoredPlan>(row, "plan")?.map(|plan| match plan {
+        StoredPlan::Sealed(SealedPlan { sealed }) => sealed,
+        StoredPlan::Clear(plan) => {
+            StepCounts { forward: plan.forward.len(), backward: plan.backward.map_or(0, |steps| steps.len()) }
+        }
     });
+    let steps = counts.map(|steps| if state == OpState::RollingBack { steps.backward } else { steps.forward });
     let holder = row.try_get::<Option<String>, _>("holder")?;
     let lease = holder.map(|owner| -> Result<_, Unreadable> {
         Ok(LiveLease { owner, epoch: row.try_get("lease_epoch")?, until: point_in_time(row, "lease_until")? })

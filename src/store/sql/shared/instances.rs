@@ -25,6 +25,8 @@ use crate::store::{
 };
 
 const TABLE: &str = "vnf_instances";
+/// The most op occurrences that are deleted with their VNF instance.
+const MAX_HISTORY: i64 = 10_000;
 
 macro_rules! select {
     () => {
@@ -216,6 +218,12 @@ impl InstanceStore for Database {
             let delete = concat!("DELETE FROM vnf_instances WHERE id = $1 RETURNING ", publish::deleted_instance!());
             let row = sqlx::query(delete).bind(id.to_string()).fetch_one(&mut *tx).await?;
             let published = publish::deletion(&mut tx, &row, project, id).await?;
+            // Those beyond the limit end with their age.
+            let history = sqlx::query(
+                "DELETE FROM vnf_lcm_op_occs WHERE id IN (SELECT id FROM vnf_lcm_op_occs \
+                 WHERE project_id = $1 AND vnf_instance_id = $2 ORDER BY start_time, id LIMIT $3)",
+            );
+            history.bind(&project.0).bind(id.to_string()).bind(MAX_HISTORY).execute(&mut *tx).await?;
             tx.commit().await?;
             self.signals.published(published);
             Ok(())

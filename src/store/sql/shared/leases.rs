@@ -15,7 +15,7 @@ use tokio::sync::{Notify, watch};
 
 use super::super::notify_work;
 use super::op_occs::{TABLE, columns, for_conductors, op_occ, push_state, push_update};
-use super::{Database, Query, QueryBuilder, Row, Tx, instances, optional_json, publish, read, resources};
+use super::{Database, Query, QueryBuilder, Row, Tx, instances, op_occs, optional_json, publish, read, resources};
 use crate::domain::grant::PendingGrant;
 use crate::domain::op_occ::CancelMode;
 use crate::domain::problem::Problem;
@@ -89,7 +89,7 @@ impl LeaseStore for Database {
         self.traced("leases::store_plan", async {
             let grant = planned.granted.map(|granted| &granted.grant);
             let mut query = QueryBuilder::new("UPDATE vnf_lcm_op_occs SET grant_asked = NULL");
-            query.push(", plan = ").push_bind(Json(planned.plan));
+            op_occs::push_plan(self, &mut query, lease.op, planned.plan)?;
             query.push(", warnings = ").push_bind(Json(planned.warnings));
             query.push(", grant_id = ").push_bind(grant.map(|grant| &grant.id));
             query.push(", grant_uri = ").push_bind(grant.map(|grant| &grant.uri));
@@ -104,7 +104,7 @@ impl LeaseStore for Database {
             query.push(concat!(" RETURNING ", publish::operation_change!()));
             let row = fenced(&mut tx, query.build(), lease).await?;
             let published = publish::operation(&mut tx, &row).await?;
-            resources::insert(&mut tx, row.try_get("vnf_instance_id")?, planned.resources).await?;
+            resources::insert(self, &mut tx, row.try_get("vnf_instance_id")?, planned.resources).await?;
             if let Some(instance) = planned.granted.and_then(|granted| granted.instance.as_ref()) {
                 instances::replace(self, &mut tx, instance).await?;
             }
@@ -153,7 +153,7 @@ impl LeaseStore for Database {
             let row = update.fetch_optional(&mut *tx).await?.ok_or(StoreError::LeaseLost)?;
             let instance = row.try_get("vnf_instance_id")?;
             resources::mark_intent(&mut tx, instance, objects).await?;
-            resources::insert(&mut tx, instance, new).await?;
+            resources::insert(self, &mut tx, instance, new).await?;
             tx.commit().await?;
             read(TABLE, &row, requested)
         })
@@ -182,7 +182,7 @@ impl LeaseStore for Database {
             let mut tx = self.writer.begin().await?;
             let row = fenced(&mut tx, update, lease).await?;
             let instance = row.try_get("vnf_instance_id")?;
-            resources::insert(&mut tx, instance, &checkpoint.rows).await?;
+            resources::insert(self, &mut tx, instance, &checkpoint.rows).await?;
             resources::set_states(&mut tx, instance, &checkpoint.states).await?;
             resources::remove(&mut tx, instance, &checkpoint.removed).await?;
             Ok(tx.commit().await?)
@@ -216,6 +216,7 @@ impl LeaseStore for Database {
             let mut query = QueryBuilder::new(RELEASE);
             push_state(&mut query, update, outcome.now);
             push_update(&mut query, update, outcome.error.as_ref());
+            op_occs::push_end(&mut query, update);
             if let Some(changes) = &outcome.resource_changes {
                 query.push(", resource_changes = ").push_bind(Json(changes));
             }
@@ -281,7 +282,7 @@ async fn take(db: &Database, owner: &str, ttl: Duration, limit: u32) -> Result<V
     ));
     update.push_bind(length(ttl)).push(", lease_owner = ").push_bind(owner);
     update.push(concat!(
-        " WHERE id IN (SELECT id FROM due) RETURNING plan, steps_done, attempt, lease_epoch, grant_asked, ",
+        " WHERE id IN (SELECT id FROM due) RETURNING plan, sealed_plan, steps_done, attempt, lease_epoch, grant_asked, ",
         "COALESCE(",
         now!(),
         " - step_since, 0) AS step_age, ",
@@ -298,7 +299,7 @@ fn claimed(db: &Database, row: &Row, instances: &[Row]) -> Result<Claimed, Store
             lease: Lease { op: op.id, epoch: row.try_get("lease_epoch")? },
             op,
             instance,
-            plan: optional_json(row, "plan")?,
+            plan: op_occs::stored_plan(db, row)?,
             steps_done: row.try_get::<i64, _>("steps_done")?.try_into()?,
             attempt: row.try_get::<i64, _>("attempt")?.try_into()?,
             step_age: Duration::from_millis(row.try_get::<i64, _>("step_age")?.try_into().unwrap_or(0)),

@@ -37,6 +37,8 @@ mod outbox;
 mod packages;
 mod publish;
 mod resources;
+mod retention;
+pub(super) mod sealing;
 mod subscriptions;
 mod vims;
 

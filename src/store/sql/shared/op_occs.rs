@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 use sqlx::Row as _;
 use sqlx::types::Json;
 use time::OffsetDateTime;
@@ -15,10 +16,12 @@ use super::{
 };
 use crate::domain::ids::{ProjectId, VnfInstanceId, VnfLcmOpOccId};
 use crate::domain::instance::VnfInstance;
+use crate::domain::mask::is_secret;
 use crate::domain::op_occ::{CancelMode, GrantReference, Unattended, VnfLcmOpOcc};
 use crate::domain::plan::Plan;
 use crate::domain::problem::Problem;
 use crate::domain::transition::{CancelUpdate, Due, ErrorUpdate, OpEvent, OpRecord, Update, transition};
+use crate::store::seal::SealContext;
 use crate::store::sql::convert::{Unreadable, count, enumerator, length, millis};
 use crate::store::{OperationEnded, OperationStore, Page, StoreError};
 
@@ -133,6 +136,7 @@ impl OperationStore for Database {
             let mut query = QueryBuilder::new("UPDATE vnf_lcm_op_occs SET lease_owner = NULL, lease_until = 0");
             push_state(&mut query, &update, now);
             push_update(&mut query, &update, None);
+            push_end(&mut query, &update);
             query.push(" WHERE id = ").push_bind(id.to_string());
             query.push(concat!(" RETURNING ", publish::operation_change!()));
             let row = query.build().fetch_one(&mut *tx).await?;
@@ -172,11 +176,11 @@ impl OperationStore for Database {
 
     async fn plan(&self, id: VnfLcmOpOccId) -> Result<Option<Plan>, StoreError> {
         self.traced("op_occs::plan", async {
-            let row = sqlx::query("SELECT id, plan FROM vnf_lcm_op_occs WHERE id = $1")
+            let row = sqlx::query("SELECT id, plan, sealed_plan FROM vnf_lcm_op_occs WHERE id = $1")
                 .bind(id.to_string())
                 .fetch_optional(&self.reader())
                 .await?;
-            read(TABLE, &row.ok_or(StoreError::NotFound)?, |row| Ok(optional_json(row, "plan")?))
+            read(TABLE, &row.ok_or(StoreError::NotFound)?, |row| stored_plan(self, row))
         })
         .await
     }
@@ -302,6 +306,78 @@ pub(super) fn push_update(query: &mut QueryBuilder, update: &Update, error: Opti
             query.push(concat!(", not_before = ", now!(), " + ")).push_bind(length(delay));
         }
     }
+}
+
+/// Clears the plan of an operation that ends: nobody needs it any more. Adds to an UPDATE that sets something already.
+pub(super) fn push_end(query: &mut QueryBuilder, update: &Update) {
+    if update.to.is_final() {
+        query.push(", plan = NULL, sealed_plan = NULL, grant_asked = NULL");
+    }
+}
+
+/// What the column `plan` has of a plan that is sealed: the numbers of steps, for `gybe debug`, which has no key. The release
+/// before cannot read it as a plan.
+#[derive(Deserialize, Serialize)]
+pub(super) struct SealedPlan {
+    /// The steps.
+    pub sealed: StepCounts,
+}
+
+/// The numbers of steps of a plan.
+#[derive(Deserialize, Serialize)]
+pub(super) struct StepCounts {
+    pub forward: usize,
+    pub backward: usize,
+}
+
+/// Adds the plan to an UPDATE that sets something already. A plan with Secrets is sealed.
+pub(super) fn push_plan(
+    db: &Database,
+    query: &mut QueryBuilder,
+    id: VnfLcmOpOccId,
+    plan: &Plan,
+) -> Result<(), StoreError> {
+    if !plan.rows().any(is_secret) {
+        query.push(", plan = ").push_bind(Json(plan)).push(", sealed_plan = NULL");
+        return Ok(());
+    }
+    let counts = StepCounts { forward: plan.forward.len(), backward: plan.backward.as_ref().map_or(0, Vec::len) };
+    let sealed = db.keys.seal(&sealed_at(&id.to_string()), plan).map_err(StoreError::Seal)?;
+    query.push(", plan = ").push_bind(Json(SealedPlan { sealed: counts }));
+    query.push(", sealed_plan = ").push_bind(sealed);
+    Ok(())
+}
+
+pub(super) fn stored_plan(db: &Database, row: &Row) -> Result<Option<Plan>, Unreadable> {
+    match row.try_get::<Option<Vec<u8>>, _>("sealed_plan")? {
+        Some(sealed) => Ok(Some(db.keys.open(&sealed_at(row.try_get("id")?), &sealed)?)),
+        None => Ok(optional_json(row, "plan")?),
+    }
+}
+
+const fn sealed_at(id: &str) -> SealContext<'_> {
+    SealContext { table: TABLE, column: "sealed_plan", row: id }
+}
+
+/// Seals plans with Secrets that the release before wrote, at most `limit`. Returns how many.
+pub(super) async fn seal_clear(db: &Database, limit: usize) -> Result<usize, StoreError> {
+    let select = concat!(
+        "SELECT id, plan FROM vnf_lcm_op_occs WHERE state IN ",
+        live_operation::live_states!(),
+        " AND plan IS NOT NULL AND sealed_plan IS NULL AND CAST(plan AS text) LIKE '%\"Secret\"%'"
+    );
+    let mut sealed = 0;
+    for row in sqlx::query(select).fetch_all(&db.reader()).await? {
+        let (id, plan) = read(TABLE, &row, |row| Ok((id(row)?, optional_json::<Plan>(row, "plan")?)))?;
+        let Some(plan) = plan.filter(|plan| sealed < limit && plan.rows().any(is_secret)) else { continue };
+        let mut update = QueryBuilder::new("UPDATE vnf_lcm_op_occs SET lease_epoch = lease_epoch");
+        push_plan(db, &mut update, id, &plan)?;
+        // The operation may end meanwhile.
+        update.push(" WHERE plan IS NOT NULL AND sealed_plan IS NULL AND id = ").push_bind(id.to_string());
+        db.writer.execute(update.build()).await?;
+        sealed += 1;
+    }
+    Ok(sealed)
 }
 
 fn id(row: &Row) -> Result<VnfLcmOpOccId, Unreadable> {

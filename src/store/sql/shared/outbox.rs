@@ -26,6 +26,12 @@ use crate::store::sql::convert::{Unreadable, count, enumerator, length};
 use crate::store::{ClaimedSubscription, OutboxClaim, OutboxLease, OutboxStats, OutboxStore, Sent, StoreError};
 
 const TABLE: &str = "outbox_changes";
+/// The most deliveries that one statement changes.
+const BATCH: usize = 10_000;
+/// The most batches of a resend. Repeat the request for more.
+const MAX_RESEND_BATCHES: usize = 20;
+/// Figures count up to here: counting further would read millions of rows.
+const MAX_COUNT: u64 = 10_000;
 
 /// The fence: $1 is the subscription, $2 the epoch, see [`held_by`].
 macro_rules! held {
@@ -108,15 +114,24 @@ impl OutboxStore for Database {
             if update.bind(id.to_string()).bind(&project.0).execute(&mut *tx).await?.rows_affected() == 0 {
                 return Err(StoreError::NotFound);
             }
+            tx.commit().await?;
             let update = concat!(
                 "UPDATE outbox_deliveries SET parked = NULL, not_before = ",
                 now!(),
-                " WHERE subscription_id = $1 AND parked IS NOT NULL"
+                " WHERE subscription_id = $1 AND position IN (SELECT position FROM outbox_deliveries \
+                   WHERE subscription_id = $1 AND parked IS NOT NULL ORDER BY position LIMIT $2)"
             );
-            let done = sqlx::query(update).bind(id.to_string()).execute(&mut *tx).await?;
-            tx.commit().await?;
+            let mut resent = 0;
+            for _ in 0..MAX_RESEND_BATCHES {
+                let update = sqlx::query(update).bind(id.to_string()).bind(count(BATCH));
+                let done = self.writer.execute(update).await?.rows_affected();
+                resent += done;
+                if done < BATCH as u64 {
+                    break;
+                }
+            }
             self.signals.wake_outbox();
-            Ok(done.rows_affected())
+            Ok(resent)
         })
         .await
     }
@@ -134,7 +149,8 @@ impl OutboxStore for Database {
                     now!(),
                     " + $2 WHERE id = (",
                     waiting!(),
-                    "SELECT s.id FROM subscriptions AS s WHERE s.id IN (SELECT id FROM waiting) AND s.not_before <= ",
+                    "SELECT s.id FROM subscriptions AS s WHERE s.id IN (SELECT id FROM waiting) AND s.project_id <> '' \
+                       AND s.not_before <= ",
                     now!(),
                     " AND s.lease_until <= ",
                     now!(),
@@ -265,13 +281,17 @@ impl OutboxStore for Database {
             let update = held_by(sqlx::query(update), lease).bind(i64::from(attempt)).bind(reason).bind(length(delay));
             fenced(&mut tx, update).await?;
             sqlx::query(concat!(
-                "UPDATE outbox_deliveries SET parked = $2 WHERE subscription_id = $1 AND parked IS NULL AND not_before <= ",
+                "UPDATE outbox_deliveries SET parked = $2 WHERE subscription_id = $1 AND position IN ( \
+                     SELECT position FROM outbox_deliveries WHERE subscription_id = $1 AND parked IS NULL \
+                     ORDER BY position LIMIT $4) \
+                   AND not_before <= ",
                 now!(),
                 " - $3"
             ))
             .bind(lease.subscription.to_string())
             .bind(format!("given up: {reason}"))
             .bind(length(patience))
+            .bind(count(BATCH))
             .execute(&mut *tx)
             .await?;
             tx.commit().await?;
@@ -294,25 +314,29 @@ async fn due(db: &Database) -> Result<Option<Duration>, StoreError> {
         now!(),
         " AS due FROM (SELECT CASE WHEN s.lease_until > s.not_before THEN s.lease_until ELSE s.not_before END AS later, ",
         first_due!(),
-        " AS first_due FROM waiting JOIN subscriptions AS s ON s.id = waiting.id) AS times"
+        " AS first_due FROM waiting JOIN subscriptions AS s ON s.id = waiting.id WHERE s.project_id <> '') AS times"
     ));
     let due = row.fetch_one(&db.reader()).await?.try_get::<Option<i64>, _>("due")?;
     Ok(due.map(|millis| Duration::from_millis(millis.try_into().unwrap_or(0))))
 }
 
+/// Reads a bounded number of index entries, whatever the number of deliveries.
 pub(super) async fn depth(db: &Database) -> Result<OutboxStats, StoreError> {
-    let row = sqlx::query(concat!(
-        "SELECT COUNT(*) AS number, COUNT(parked) AS parked, ",
+    let select = concat!(
+        waiting!(),
+        "SELECT (SELECT COUNT(*) FROM (SELECT 1 FROM outbox_deliveries WHERE parked IS NULL LIMIT $1) AS counted) AS number, \
+                (SELECT COUNT(*) FROM (SELECT 1 FROM outbox_deliveries WHERE parked IS NOT NULL LIMIT $1) AS counted) AS parked, ",
         now!(),
-        " - MIN(CASE WHEN parked IS NULL THEN not_before END) AS oldest FROM outbox_deliveries"
-    ))
-    .fetch_one(&db.reader())
-    .await?;
+        " - MIN(",
+        first_due!(),
+        ") AS oldest FROM waiting JOIN subscriptions AS s ON s.id = waiting.id"
+    );
+    let row = sqlx::query(select).bind(MAX_COUNT.cast_signed()).fetch_one(&db.reader()).await?;
     let number = |column: &str| -> Result<u64, Unreadable> { Ok(row.try_get::<i64, _>(column)?.try_into()?) };
     read(TABLE, &row, |row| {
         let oldest = row.try_get::<Option<i64>, _>("oldest")?;
         Ok(OutboxStats {
-            waiting: number("number")? - number("parked")?,
+            waiting: number("number")?,
             parked: number("parked")?,
             oldest: oldest.map(|millis| Duration::from_millis(millis.try_into().unwrap_or(0))),
         })
@@ -334,7 +358,11 @@ async fn fenced(tx: &mut Tx, update: Query<'_>) -> Result<(), StoreError> {
 ///
 /// The changes are locked first: of two transactions that delete the last two deliveries of a change, the second one sees
 /// what the first one did, and deletes the change.
-async fn delete_delivered(tx: &mut Tx, subscription: SubscriptionId, positions: &[i64]) -> Result<(), StoreError> {
+pub(super) async fn delete_delivered(
+    tx: &mut Tx,
+    subscription: SubscriptionId,
+    positions: &[i64],
+) -> Result<(), StoreError> {
     let mut delete = QueryBuilder::new("DELETE FROM outbox_deliveries WHERE subscription_id = ");
     delete.push_bind(subscription.to_string());
     delete.push(" AND position IN (SELECT position FROM outbox_changes WHERE position IN (");

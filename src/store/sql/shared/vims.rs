@@ -10,10 +10,12 @@ use super::{Database, Query, Row, is_unique_violation, json, point_in_time, proj
 use crate::domain::ids::{ProjectId, VimId};
 use crate::domain::vim::Vim;
 use crate::store::seal::SealContext;
-use crate::store::sql::convert::{Unreadable, millis, time};
+use crate::store::sql::convert::{Unreadable, count, millis, time};
 use crate::store::{OperationEnded, StoreError, VimStore};
 
 const TABLE: &str = "vims";
+/// The most VIMs of a project: lists have them all.
+const MAX_VIMS: usize = 1000;
 
 macro_rules! select {
     () => {
@@ -30,10 +32,12 @@ impl VimStore for Database {
             let insert = sqlx::query(
                 "INSERT INTO vims (id, project_id, name, description, vim_type, endpoint, access_info, secrets, vim_project, \
                                    extra, is_default, user_name, updated_at, created_at) \
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+                 SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14 \
+                 WHERE (SELECT COUNT(*) FROM (SELECT 1 FROM vims WHERE project_id = $2 LIMIT $15) AS present) < $15",
             );
-            self.writer.execute(bind(self, insert, vim)?.bind(millis(vim.created_at))).await.map_err(duplicate)?;
-            Ok(())
+            let insert = bind(self, insert, vim)?.bind(millis(vim.created_at)).bind(count(MAX_VIMS));
+            let done = self.writer.execute(insert).await.map_err(duplicate)?;
+            if done.rows_affected() == 1 { Ok(()) } else { Err(StoreError::Full { what: "VIMs", most: MAX_VIMS }) }
         })
         .await
     }

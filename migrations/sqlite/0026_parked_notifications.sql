@@ -1,0 +1,2 @@
+-- Serves the deletion of parked notifications by their age, and their number.
+CREATE INDEX outbox_deliveries_parked ON outbox_deliveries (not_before) WHERE parked IS NOT NULL;

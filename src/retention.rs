@@ -1,0 +1,111 @@
+//! Deletes what is kept no longer: op occurrences that have ended, parked notifications, notifications to deleted subscriptions.
+//!
+//! One process at a time does a pass. A pass works in small batches with pauses, so that requests and operations hardly notice it,
+//! and each batch reads an index: its cost does not grow with the database. A pass that is interrupted leaves nothing half done.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::store::{Store, StoreError};
+
+/// From one pass to the next.
+const INTERVAL: Duration = Duration::from_secs(60);
+/// Rows per batch.
+const BATCH: usize = 500;
+/// After each batch: others get their turn.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// What is kept, and how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetentionPolicy {
+    /// Op occurrences are kept for this time after their end; `None`: as long as their VNF instance.
+    pub operations: Option<Duration>,
+    /// The most op occurrences that are kept of a VNF instance.
+    pub operations_per_instance: usize,
+    /// Parked notifications are kept for this time after they were due; `None`: as long as their subscription.
+    pub notifications: Option<Duration>,
+}
+
+/// Deletes what the policy does not keep.
+pub struct Retention {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    policy: RetentionPolicy,
+}
+
+impl Retention {
+    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, policy: RetentionPolicy) -> Self {
+        Self { store, clock, policy }
+    }
+
+    /// Does passes until `stop`, alternating with other processes on the same database.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut is_sealed = false;
+        loop {
+            let pass = async {
+                if self.store.begin_retention(INTERVAL).await? {
+                    // Earlier releases stored clear texts. This one does not, so one look is enough.
+                    if !is_sealed {
+                        self.batches(&stop, || self.store.seal_clear_manifests(BATCH)).await?;
+                        is_sealed = !stop.is_cancelled();
+                    }
+                    self.pass(&stop).await?;
+                }
+                Ok::<_, StoreError>(())
+            };
+            if let Err(error) = pass.await {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "deleting what is kept no longer failed; the next attempt follows"
+                );
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(INTERVAL) => {}
+            }
+        }
+    }
+
+    /// Does one pass, or as much of it as is possible before `stop`.
+    ///
+    /// # Errors
+    /// Those of the store. The next pass continues.
+    pub async fn pass(&self, stop: &CancellationToken) -> Result<(), StoreError> {
+        let (store, now) = (&self.store, self.clock.now());
+        self.batches(stop, || store.delete_notifications_of_deleted_subscriptions(BATCH)).await?;
+        self.batches(stop, || store.clear_ended_plans(BATCH)).await?;
+        if let Some(age) = self.policy.notifications {
+            self.batches(stop, || store.delete_parked_notifications(now - age, BATCH)).await?;
+        }
+        if let Some(age) = self.policy.operations {
+            self.batches(stop, || store.delete_ended_operations(now - age, BATCH)).await?;
+        }
+        let mut last = None;
+        while !stop.is_cancelled() {
+            let instances = store.instances_after(last, BATCH).await?;
+            for id in &instances {
+                self.batches(stop, || store.trim_operations(*id, self.policy.operations_per_instance, BATCH)).await?;
+            }
+            match instances.last() {
+                Some(id) => last = Some(*id),
+                None => break,
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        Ok(())
+    }
+
+    /// Repeats `batch` until it finds nothing, or until `stop`.
+    async fn batches<F>(&self, stop: &CancellationToken, batch: impl Fn() -> F) -> Result<(), StoreError>
+    where
+        F: Future<Output = Result<usize, StoreError>>,
+    {
+        while !stop.is_cancelled() && batch().await? > 0 {
+            tokio::time::sleep(PAUSE).await;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,114 @@
+//! What is kept no longer: op occurrences by age, number and instance.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use gybe::clock::Clock;
+use gybe::domain::ids::{ProjectId, VnfLcmOpOccId};
+use gybe::domain::instance::VnfInstance;
+use gybe::domain::op_occ::{LcmOperation, OpState, VnfLcmOpOcc};
+use gybe::retention::{Retention, RetentionPolicy};
+use serde_json::json;
+use time::OffsetDateTime;
+use tokio_util::sync::CancellationToken;
+
+use crate::support::store::{outcome, record, whole};
+use crate::support::store_fixture::{LONG, StoreFixture, at};
+
+on_both_engines! {
+    StoreFixture::sqlite(), StoreFixture::postgres();
+    ended_operations_are_deleted_by_their_age
+    the_newest_operations_of_each_instance_are_kept
+    operations_are_deleted_with_their_instance
+    plans_that_earlier_releases_kept_are_cleared
+    one_process_at_a_time_does_a_pass
+}
+
+const DAY: Duration = Duration::from_hours(24);
+
+struct FixedClock(OffsetDateTime);
+
+impl Clock for FixedClock {
+    fn now(&self) -> OffsetDateTime {
+        self.0
+    }
+}
+
+/// A pass at this time.
+async fn pass(f: &StoreFixture, now: OffsetDateTime, operations_per_instance: usize) {
+    let policy = RetentionPolicy { operations: Some(30 * DAY), operations_per_instance, notifications: Some(7 * DAY) };
+    let retention = Retention::new(Arc::clone(&f.store), Arc::new(FixedClock(now)), policy);
+    retention.pass(&CancellationToken::new()).await.unwrap();
+}
+
+/// An operation of the instance that began at this time and is in PROCESSING.
+async fn begun(f: &StoreFixture, instance: &VnfInstance, time: OffsetDateTime) -> VnfLcmOpOccId {
+    let instance = f.store.instance(&instance.project_id, instance.id).await.unwrap();
+    let id = VnfLcmOpOccId(f.uuid());
+    let op = VnfLcmOpOcc::starting(id, LcmOperation::ModifyInfo, &instance, json!({}), time);
+    f.store.begin_operation(&op, &instance).await.unwrap();
+    id
+}
+
+/// An operation of the instance that ended at this time.
+async fn ended(f: &StoreFixture, instance: &VnfInstance, time: OffsetDateTime) -> VnfLcmOpOccId {
+    let id = begun(f, instance, time).await;
+    let claimed = f.claim(LONG).await;
+    let ending = outcome(&record(OpState::Processing), OpState::Completed, None, time);
+    f.store.end_operation(claimed.lease, &ending).await.unwrap();
+    id
+}
+
+async fn kept(f: &StoreFixture) -> Vec<VnfLcmOpOccId> {
+    f.store.op_occs(&ProjectId::default(), &whole()).await.unwrap().iter().map(|op| op.id).collect()
+}
+
+async fn ended_operations_are_deleted_by_their_age(f: StoreFixture) {
+    let instance = f.instance().await;
+    let old = ended(&f, &instance, at(0)).await;
+    let young = ended(&f, &instance, at(10)).await;
+    let live = begun(&f, &instance, at(11)).await;
+    pass(&f, at(0) + 30 * DAY, 1000).await;
+    assert_eq!(kept(&f).await, [old, young, live], "the first is as old as allowed");
+    pass(&f, at(1) + 30 * DAY, 1000).await;
+    assert_eq!(kept(&f).await, [young, live]);
+    pass(&f, at(0) + 300 * DAY, 1000).await;
+    assert_eq!(kept(&f).await, [live], "it has not ended");
+}
+
+async fn the_newest_operations_of_each_instance_are_kept(f: StoreFixture) {
+    let (one, other) = (f.instance().await, f.instance().await);
+    let mut of_one = Vec::new();
+    for second in 0..5 {
+        of_one.push(ended(&f, &one, at(second)).await);
+    }
+    let of_other = ended(&f, &other, at(9)).await;
+    pass(&f, at(100), 3).await;
+    assert_eq!(kept(&f).await, [&of_one[2..], &[of_other]].concat());
+}
+
+async fn operations_are_deleted_with_their_instance(f: StoreFixture) {
+    let (one, other) = (f.instance().await, f.instance().await);
+    ended(&f, &one, at(0)).await;
+    let of_other = ended(&f, &other, at(1)).await;
+    f.store.delete_instance(&one.project_id, one.id, None).await.unwrap();
+    assert_eq!(kept(&f).await, [of_other]);
+}
+
+async fn plans_that_earlier_releases_kept_are_cleared(f: StoreFixture) {
+    let instance = f.instance().await;
+    let id = ended(&f, &instance, at(0)).await;
+    let live = f.processing().await;
+    f.execute(&format!("UPDATE vnf_lcm_op_occs SET plan = '{{\"forward\": []}}' WHERE id = '{id}'")).await;
+    assert!(f.store.plan(id).await.unwrap().is_some());
+    pass(&f, at(1), 1000).await;
+    assert_eq!(f.store.plan(id).await.unwrap(), None);
+    assert!(f.store.plan(live.op.id).await.unwrap().is_some());
+}
+
+async fn one_process_at_a_time_does_a_pass(f: StoreFixture) {
+    assert!(f.store.begin_retention(LONG).await.unwrap());
+    assert!(!f.store.begin_retention(LONG).await.unwrap());
+    f.execute("UPDATE background_tasks SET not_before = 0").await;
+    assert!(f.store.begin_retention(LONG).await.unwrap());
+}
