@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Instance, Workload};
+use super::{Instance, SERVE, Workload, completed};
 
 #[tokio::test]
 async fn an_instantiation_names_the_image_that_cannot_be_pulled() {
@@ -34,7 +34,7 @@ async fn a_process_without_a_probe_that_exits_at_once_does_not_count() {
     let script = "echo 'no licence' >&2; exit 3";
     let instance = Instance::create(&Workload { script, ..Workload::default() }).await;
     let op = instance.instantiate().await;
-    instance.check_failure_and_roll_back(&op, &["CrashLoopBackOff", "no licence"]).await;
+    instance.check_failure_and_roll_back(&op, &["container app", "no licence"]).await;
     assert_eq!(op["error"]["type"], "urn:gybe:problem:vnf-not-ready");
     let warnings = op["gybe:warnings"].to_string();
     assert!(warnings.contains("app of Deployment app"), "{warnings}");
@@ -50,4 +50,39 @@ async fn an_instantiation_quotes_the_last_line_of_a_process_that_crashes_again_a
     assert_eq!(instance.pods().await, []);
     let lines = &op["error"]["evidence"]["logs"][0]["lines"];
     assert_eq!(lines, &json!(["starting", "no route to db:5432"]));
+}
+
+#[tokio::test]
+async fn an_instantiation_fails_when_the_process_exits_within_the_settle_time() {
+    let script = "sleep 1; echo 'gave up'; exit 3";
+    let instance = Instance::create(&Workload { script, ..Workload::default() }).await;
+    let op = instance.instantiate().await;
+    instance.check_failure_and_roll_back(&op, &["app", "gave up"]).await;
+}
+
+#[tokio::test]
+async fn a_scale_out_whose_new_pod_exits_is_rolled_back() {
+    let script = format!("case $HOSTNAME in *-1) echo 'no license left'; exit 3;; esac; {SERVE}");
+    let workload = Workload { kind: "StatefulSet", script: &script, ..Workload::default() };
+    let instance = Instance::running(&workload).await;
+    let op = instance.run("scale", &json!({ "type": "SCALE_OUT", "aspectId": "app" })).await;
+    instance.check_failure_and_roll_back(&op, &["app-1", "no license left"]).await;
+    assert_eq!(instance.pods().await, [("app-0".to_owned(), true)]);
+}
+
+#[tokio::test]
+async fn a_change_to_a_package_whose_process_exits_is_rolled_back() {
+    let instance = Instance::running(&Workload::default()).await;
+    let before = instance.pods().await;
+    let broken = Workload { script: "echo 'no route to db:5432' >&2; exit 3", ..Workload::default() }
+        .onboard(&instance.gybe, "2.0")
+        .await;
+    let op = instance.run("change_vnfpkg", &json!({ "vnfdId": broken })).await;
+    instance.check_failure_and_roll_back(&op, &["app", "no route to db:5432"]).await;
+    let after = instance.pods().await;
+    let kept: Vec<_> = after.iter().filter(|pod| before.contains(pod)).collect();
+    assert_eq!(kept.len(), 1, "the old pod served all the time: {before:?}, {after:?}");
+    let good = Workload { script: &format!("echo new; {SERVE}"), ..Workload::default() };
+    let good = good.onboard(&instance.gybe, "3.0").await;
+    completed(&instance.run("change_vnfpkg", &json!({ "vnfdId": good })).await);
 }

@@ -80,7 +80,7 @@ impl Instance {
         let cluster = Cluster::with_node().await;
         let namespace = cluster.namespace().await;
         // A kubelet notices the end of a process up to a second later, and on a busy machine later still.
-        let gybe = Gybe::start_with(&["--ready-grace", "5", "--settle-time", "4"]);
+        let gybe = Gybe::start_with(&["--ready-grace", "2", "--settle-time", "4"]);
         gybe.register_vim(&cluster.admin, "cluster", true).await;
         let vnfd = workload.onboard(&gybe, "1.0").await;
         let path = gybe.create("v2", &vnfd).await;

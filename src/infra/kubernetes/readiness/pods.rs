@@ -11,7 +11,7 @@ use super::causes::Cause;
 pub(in super::super) struct ContainerFault {
     /// The container; empty for the pod itself.
     pub container: String,
-    /// What is wrong at the moment. `None`: nothing shows, but the container is not ready either, as between two crashes.
+    /// What is wrong at the moment. `None`: nothing shows, but the container is not ready either, as while it starts again.
     pub reason: Option<String>,
     /// Whether it passes by itself. `None`: as before.
     pub cause: Option<Cause>,
@@ -30,15 +30,19 @@ pub(in super::super) fn container_faults(pod: &DynamicObject) -> Vec<ContainerFa
         faults.push(ContainerFault { container: String::new(), reason, cause: Some(Cause::Passing), since });
     }
     let unready_since = condition_since(pod, "Ready");
-    for status in ["/status/initContainerStatuses", "/status/containerStatuses"].iter().flat_map(|it| list(pod, it)) {
+    let is_restarted = text(pod, "/spec/restartPolicy") == "Always";
+    let init = list(pod, "/status/initContainerStatuses").map(|status| (status, false));
+    for (status, is_restarted) in init.chain(list(pod, "/status/containerStatuses").map(|it| (it, is_restarted))) {
         let is_ready = status.get("ready") == Some(&Value::Bool(true));
-        if is_ready || has_succeeded(status) {
+        if is_ready || (has_succeeded(status) && !is_restarted) {
             continue;
         }
         let container = value_text(status, "/name").to_owned();
         let (reason, cause) = match value_text(status, "/state/waiting/reason") {
+            "" => ended(status)
+                .map_or((None, None), |(text, cause)| (Some(format!("container {container}: {text}")), Some(cause))),
             // Every container waits for these two at first.
-            "" | "ContainerCreating" | "PodInitializing" => (None, None),
+            "ContainerCreating" | "PodInitializing" => (None, None),
             reason => {
                 let message = value_text(status, "/state/waiting/message");
                 let last_end = value_text(status, "/lastState/terminated/reason");
@@ -49,6 +53,14 @@ pub(in super::super) fn container_faults(pod: &DynamicObject) -> Vec<ContainerFa
         faults.push(ContainerFault { container, reason, cause, since: unready_since.to_owned() });
     }
     faults
+}
+
+/// How a container ended that its kubelet will start again, until that waits for the end of its back-off.
+fn ended(container_status: &Value) -> Option<(String, Cause)> {
+    let code = container_status.pointer("/state/terminated/exitCode")?.as_i64()?;
+    let reason = value_text(container_status, "/state/terminated/reason");
+    let text = explanation(reason, &format!("it ended with exit code {code}"));
+    Some((text, Cause::of_waiting_container("CrashLoopBackOff", "", reason)?))
 }
 
 /// Whether a container, by its status, has ended without an error.
@@ -156,6 +168,24 @@ mod tests {
         assert_eq!(faults(json!({ "initContainerStatuses": [done], "containerStatuses": [healthy] })), []);
         let running = json!({ "name": "c", "ready": false, "state": { "running": {} } });
         assert_eq!(faults(json!({ "containerStatuses": [running] })), [("c".to_owned(), None)]);
+        let ended =
+            json!({ "name": "c", "ready": false, "state": { "terminated": { "exitCode": 3, "reason": "Error" } } });
+        let fault = ("c".to_owned(), Some("container c: Error: it ended with exit code 3".to_owned()));
+        assert_eq!(faults(json!({ "containerStatuses": [ended] })), [fault]);
+    }
+
+    #[test]
+    fn the_end_of_a_process_that_should_run_for_ever_is_a_fault() {
+        let ended =
+            json!({ "name": "c", "ready": false, "state": { "terminated": { "exitCode": 0, "reason": "Completed" } } });
+        let faults = |policy: &str| {
+            let pod = json!({
+                "metadata": { "name": "x" }, "spec": { "restartPolicy": policy },
+                "status": { "containerStatuses": [ended] },
+            });
+            container_faults(&serde_json::from_value(pod).unwrap()).len()
+        };
+        assert_eq!((faults("Always"), faults("OnFailure"), faults("Never")), (1, 0, 0));
     }
 
     #[test]

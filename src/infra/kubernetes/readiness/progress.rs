@@ -17,7 +17,9 @@ use super::super::watch::ObjectEvent;
 use super::causes::Cause;
 use super::events::{CREATION_FAILED, WAITS_FOR_CONSUMER, last_time, latest, reports_by_events, to_second};
 use super::index::OwnerIndex;
-use super::pods::{container_faults, is_active, is_ready, unprobed_containers, unready_reason, unready_since};
+use super::pods::{
+    UnprobedContainer, container_faults, is_active, is_ready, unprobed_containers, unready_reason, unready_since,
+};
 use super::revisions::is_superseded;
 use super::rules::{ObjectStatus, has_rule, makes_pods, object_status, wanted_pods};
 use crate::domain::resource::{ObjectKey, Resource};
@@ -242,7 +244,8 @@ impl Progress {
                     text
                 }
             };
-            let found = faults_of(awaited, &pods, events);
+            let mut found = faults_of(awaited, &pods, events);
+            found.extend(pods.iter().flat_map(|pod| self.restarted(pod, now)));
             let reason = found.iter().find_map(|fault| fault.reason.clone());
             missing.push(reason.unwrap_or_else(|| format!("{}: {lacks}{}", awaited.key, first_unready_pod(&pods))));
             faults.extend(found);
@@ -320,6 +323,22 @@ impl Progress {
             );
             Settled::NotBefore(end, text)
         })
+    }
+
+    /// The containers that Kubernetes calls ready and that have crashed before, until they have settled: their faults are not over,
+    /// or a process that runs for a moment between two crashes would never fail.
+    fn restarted(&self, pod: &DynamicObject, now: Instant) -> Vec<Fault> {
+        if !is_active(pod) || !is_ready(pod) || !matches!(self.settled(pod, now), Settled::NotBefore(..)) {
+            return Vec::new();
+        }
+        let restarted = unprobed_containers(pod).into_iter().flatten().filter(|it| it.restarts > 0);
+        let fault = |it: UnprobedContainer<'_>| Fault {
+            id: container_fault_id(pod, it.name),
+            reason: None,
+            cause: None,
+            since: String::new(),
+        };
+        restarted.map(fault).collect()
     }
 
     /// What the object or its absence, its pods and the events about it say.
@@ -436,7 +455,7 @@ impl AwaitedObject {
 fn faults_of(awaited: &AwaitedObject, pods: &[&DynamicObject], events: &[&DynamicObject]) -> Vec<Fault> {
     let of_pods = pods.iter().filter(|pod| is_active(pod)).flat_map(|pod| {
         container_faults(pod).into_iter().map(|fault| Fault {
-            id: format!("{}/{}", pod.uid().unwrap_or_default(), fault.container),
+            id: container_fault_id(pod, &fault.container),
             reason: fault.reason.map(|reason| match awaited.key.kind.as_str() {
                 "Pod" => format!("{}: {reason}", awaited.key),
                 _ => format!("{}: pod {}: {reason}", awaited.key, pod.name_any()),
@@ -461,6 +480,10 @@ fn faults_of(awaited: &AwaitedObject, pods: &[&DynamicObject], events: &[&Dynami
         since: text(event, "/firstTimestamp").to_owned(),
     });
     of_pods.chain(of_events).collect()
+}
+
+fn container_fault_id(pod: &DynamicObject, container: &str) -> String {
+    format!("{}/{container}", pod.uid().unwrap_or_default())
 }
 
 /// The first pod that is not ready, for a message about a workload without a fault.

@@ -322,6 +322,25 @@ fn a_container_without_a_probe_counts_once_it_has_run_for_the_settle_time() {
 }
 
 #[test]
+fn a_process_that_runs_for_a_moment_between_two_crashes_fails() {
+    let unprobed = |mut pod: DynamicObject| {
+        pod.data["spec"] = json!({ "restartPolicy": "Always", "containers": [{ "name": "c" }] });
+        pod
+    };
+    let ended = || unprobed(pod("p", json!({ "terminated": { "exitCode": 3, "reason": "Error" } })));
+    let mut progress = deployment(vec![ended()]);
+    progress.timing.settle = Duration::from_secs(2);
+    let now = progress.timing.begun;
+    assert!(matches!(progress.assess(now, GRACE), Readiness::Waiting(..)));
+    let restarted = now + 5 * GRACE;
+    changed(&mut progress, unprobed(running_pod("2024-01-01T00:15:00Z", 1)));
+    assert!(matches!(progress.assess(restarted, GRACE), Readiness::Waiting(..)));
+    changed(&mut progress, ended());
+    let Readiness::Failed(text) = progress.assess(now + 10 * GRACE, GRACE) else { panic!() };
+    assert!(text.contains("container c: Error: it ended with exit code 3"), "{text}");
+}
+
+#[test]
 fn finds_pods_that_keep_a_stateful_set_from_its_present_revision() {
     let blocking = |revision: &str, state: Value, unready_since: &str| {
         let mut progress = Progress::new(&[resource("apps/v1", "StatefulSet", json!({}))], timing());
