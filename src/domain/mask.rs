@@ -755,7 +755,7 @@ mod tests {
             let masked = mask.apply(&text);
             prop_assert!(!masked.chars().any(char::is_control));
             prop_assert_eq!(mask.apply_to_lines(std::slice::from_ref(&text)).len(), 1);
-            let is_hidden = mask.values.iter().any(|value| *value == text);
+            let is_hidden = mask.values.contains(&text);
             prop_assert_eq!(is_hidden, text.trim().len() >= SHORTEST_SECRET && !is_location(text.trim()) && !is_ordinary(&text));
             if is_hidden && !text.chars().any(char::is_control) {
                 prop_assert!(masked == HIDDEN, "{}", masked);

@@ -264,7 +264,7 @@ mod tests {
     }
 
     async fn receive(files: &PackageFiles, size: usize) -> Result<PathBuf, Problem> {
-        let id = VnfPkgId(uuid::Uuid::new_v4());
+        let id = VnfPkgId(uuid::Uuid::from_u128(size as u128));
         let chunks = vec![vec![7; 64 * 1024]; size.div_ceil(64 * 1024)];
         let chunks = futures::stream::iter(chunks.into_iter().map(Ok::<_, ()>));
         files.receive(id, 1, chunks).await.map(|()| files.path(id, 1))
