@@ -255,6 +255,8 @@ fn disk_failure(error: &io::Error) -> Problem {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
     use super::*;
 
     const UNLIMITED: StorageLimits = StorageLimits { package: 1 << 30, all_packages: None, min_free: 0 };
@@ -264,7 +266,8 @@ mod tests {
     }
 
     async fn receive(files: &PackageFiles, size: usize) -> Result<PathBuf, Problem> {
-        let id = VnfPkgId(uuid::Uuid::from_u128(size as u128));
+        static RECEIVED: AtomicU64 = AtomicU64::new(0);
+        let id = VnfPkgId(uuid::Uuid::from_u128(RECEIVED.fetch_add(1, Ordering::Relaxed).into()));
         let chunks = vec![vec![7; 64 * 1024]; size.div_ceil(64 * 1024)];
         let chunks = futures::stream::iter(chunks.into_iter().map(Ok::<_, ()>));
         files.receive(id, 1, chunks).await.map(|()| files.path(id, 1))
