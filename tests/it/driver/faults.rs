@@ -28,7 +28,9 @@ async fn reports_a_crash_loop() {
     let vnf = Vnf::new().await;
     let text = vnf.fault(&deployment("example.test/crash-loop")).await;
     let start = format!("in namespace {}: Deployment web: pod web-", vnf.scope.namespace);
-    assert!(text.starts_with(&start) && text.contains(": container main: CrashLoopBackOff: back-off "), "{text}");
+    let is_named =
+        [": container main: CrashLoopBackOff: back-off ", ": container main: Error: it ended with exit code 1"];
+    assert!(text.starts_with(&start) && is_named.iter().any(|fault| text.contains(fault)), "{text}");
 }
 
 #[tokio::test]

@@ -131,8 +131,8 @@ async fn an_instance_is_deleted_only_when_nothing_refers_to_it(f: StoreFixture) 
     assert_fails!(f.store.delete_instance(&project, id, None).await, StoreError::NotFound);
     assert_eq!(
         f.store.op_occs(&project, &whole()).await.unwrap().len(),
-        2,
-        "op occurrences of a deleted instance stay"
+        0,
+        "op occurrences are deleted with their instance"
     );
 }
 

@@ -91,6 +91,7 @@ impl LoadTest {
             recorder: &self.recorder,
         };
         audit.check().await;
+        self.nfvo.delete_terminated().await;
         waits
     }
 }

@@ -31,6 +31,8 @@ pub struct NfvoLoad {
     pub accepted: Mutex<BTreeSet<String>>,
     /// The ids of instances that were created and not deleted.
     pub instances: Mutex<BTreeSet<String>>,
+    /// The ids of instances that were terminated. Their op occurrences end with them, so they are deleted after the audit.
+    terminated: Mutex<Vec<String>>,
     /// The number of requests with no response or a 5xx.
     pub unanswered: AtomicUsize,
     /// The longest that a request was not answered.
@@ -60,6 +62,7 @@ impl NfvoLoad {
             turn: AtomicUsize::new(0),
             accepted: Mutex::default(),
             instances: Mutex::default(),
+            terminated: Mutex::default(),
             unanswered: AtomicUsize::new(0),
             longest: Mutex::default(),
         })
@@ -98,6 +101,14 @@ impl NfvoLoad {
                 return;
             }
             self.complete(&instance, "terminate", &json!({ "terminationType": "FORCEFUL" })).await;
+            self.terminated.lock().unwrap().push(instance);
+        }
+    }
+
+    /// Deletes the terminated instances.
+    pub async fn delete_terminated(&self) {
+        let terminated = std::mem::take(&mut *self.terminated.lock().unwrap());
+        for instance in terminated {
             self.delete(&instance).await;
             self.instances.lock().unwrap().remove(&instance);
         }

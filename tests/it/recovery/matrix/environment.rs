@@ -204,10 +204,6 @@ impl Environment {
         self.store().resume_operation(&project(), op.id, event, System.now()).await.unwrap();
     }
 
-    pub async fn is_planned(&self, op: VnfLcmOpOccId) -> bool {
-        self.store().plan(op).await.unwrap().is_some()
-    }
-
     /// The visible state of instance and cluster.
     pub async fn view(&self) -> VisibleState {
         let instance = self.instance().await;
