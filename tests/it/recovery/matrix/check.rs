@@ -37,7 +37,9 @@ pub async fn check(
         OpState::Completed => environment.view().await.is(&row.completed, "the intended state"),
         // A plan is gone at the end, so the inventory tells whether the operation had one: without, it keeps all rows.
         OpState::RolledBack
-            if op.operation == LcmOperation::Instantiate && environment.inventory().await.is_empty() =>
+            if op.operation == LcmOperation::Instantiate
+                && !row.before.objects.is_empty()
+                && environment.inventory().await.is_empty() =>
         {
             check_nothing_left(environment).await;
         }
