@@ -530,17 +530,10 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::domain::resource::KindInfo;
 
     fn deployment(grace: &Value) -> Resource {
         let manifest = json!({ "spec": { "template": { "spec": { "terminationGracePeriodSeconds": grace } } } });
-        Resource {
-            key: ObjectKey { api_version: "apps/v1".to_owned(), kind: "Deployment".to_owned(), name: "web".to_owned() },
-            info: KindInfo { plural: "deployments".to_owned(), namespaced: true },
-            vdu_id: None,
-            manifest: manifest.as_object().unwrap().clone(),
-            state: ResourceState::Planned,
-        }
+        Resource::planned("apps/v1", "Deployment", "web", &manifest)
     }
 
     #[test]

@@ -587,16 +587,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::domain::resource::{KindInfo, ObjectKey, ResourceState};
+    use crate::domain::resource::ObjectKey;
 
     fn secret(manifest: &Value) -> Resource {
-        Resource {
-            key: ObjectKey { api_version: "v1".to_owned(), kind: "Secret".to_owned(), name: "s".to_owned() },
-            info: KindInfo { plural: "secrets".to_owned(), namespaced: true },
-            vdu_id: None,
-            manifest: manifest.as_object().unwrap().clone(),
-            state: ResourceState::Planned,
-        }
+        Resource::planned("v1", "Secret", "s", manifest)
     }
 
     #[test]

@@ -173,7 +173,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::domain::resource::{KindInfo, ResourceState};
 
     #[test]
     fn class_objects_precede_the_objects_that_refer_to_them() {
@@ -214,13 +213,7 @@ mod tests {
     }
 
     fn row(api_version: &str, kind: &str, name: &str, manifest: Value) -> Resource {
-        Resource {
-            key: ObjectKey { api_version: api_version.to_owned(), kind: kind.to_owned(), name: name.to_owned() },
-            info: KindInfo { plural: "x".to_owned(), namespaced: true },
-            vdu_id: None,
-            manifest: manifest.as_object().unwrap().clone(),
-            state: ResourceState::Planned,
-        }
+        Resource::planned(api_version, kind, name, &manifest)
     }
 
     #[test]

@@ -223,16 +223,9 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::domain::resource::{KindInfo, ResourceState};
 
     fn row(api_version: &str, kind: &str, name: &str, manifest: Value) -> Resource {
-        Resource {
-            key: ObjectKey { api_version: api_version.to_owned(), kind: kind.to_owned(), name: name.to_owned() },
-            info: KindInfo { plural: "x".to_owned(), namespaced: true },
-            vdu_id: None,
-            manifest: manifest.as_object().unwrap().clone(),
-            state: ResourceState::Planned,
-        }
+        Resource::planned(api_version, kind, name, &manifest)
     }
 
     /// An adapter: a workload, the API that it serves, an object of that API, and a webhook that another workload answers.

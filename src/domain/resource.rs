@@ -130,3 +130,17 @@ impl Resource {
         manifest
     }
 }
+
+#[cfg(test)]
+impl Resource {
+    /// The row of an object that does not exist yet.
+    pub fn planned(api_version: &str, kind: &str, name: &str, manifest: &Value) -> Self {
+        Self {
+            key: ObjectKey { api_version: api_version.to_owned(), kind: kind.to_owned(), name: name.to_owned() },
+            info: KindInfo { plural: "x".to_owned(), namespaced: true },
+            vdu_id: None,
+            manifest: manifest.as_object().unwrap().clone(),
+            state: ResourceState::Planned,
+        }
+    }
+}

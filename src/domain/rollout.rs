@@ -70,16 +70,9 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::domain::resource::{KindInfo, ObjectKey, ResourceState};
 
     fn row(api_version: &str, kind: &str, spec: Value) -> Resource {
-        Resource {
-            key: ObjectKey { api_version: api_version.to_owned(), kind: kind.to_owned(), name: "x".to_owned() },
-            info: KindInfo { plural: "x".to_owned(), namespaced: true },
-            vdu_id: None,
-            manifest: json!({ "spec": spec }).as_object().unwrap().clone(),
-            state: ResourceState::Planned,
-        }
+        Resource::planned(api_version, kind, "x", &json!({ "spec": spec }))
     }
 
     #[test]
