@@ -308,10 +308,18 @@ pub(super) fn push_update(query: &mut QueryBuilder, update: &Update, error: Opti
     }
 }
 
+/// What an UPDATE sets of an operation that has ended.
+macro_rules! plan_cleared {
+    () => {
+        "plan = NULL, sealed_plan = NULL, grant_asked = NULL"
+    };
+}
+pub(super) use plan_cleared;
+
 /// Clears the plan of an operation that ends: nobody needs it any more. Adds to an UPDATE that sets something already.
 pub(super) fn push_end(query: &mut QueryBuilder, update: &Update) {
     if update.to.is_final() {
-        query.push(", plan = NULL, sealed_plan = NULL, grant_asked = NULL");
+        query.push(concat!(", ", plan_cleared!()));
     }
 }
 

@@ -56,7 +56,7 @@ impl RetentionStore for Database {
                 " ORDER BY id LIMIT $1"
             );
             let ids = sqlx::query_scalar(select).bind(count(limit)).fetch_all(&self.reader()).await?;
-            change(self, "UPDATE vnf_lcm_op_occs SET plan = NULL, sealed_plan = NULL, grant_asked = NULL", &ids).await
+            change(self, concat!("UPDATE vnf_lcm_op_occs SET ", op_occs::plan_cleared!()), &ids).await
         })
         .await
     }
