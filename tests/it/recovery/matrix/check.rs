@@ -35,20 +35,12 @@ pub async fn check(
     let effects = environment.cluster.take_effects();
     match state {
         OpState::Completed => environment.view().await.is(&row.completed, "the intended state"),
-        // A plan is gone at the end, so the inventory tells whether the operation had one: without, it keeps all rows.
-        OpState::RolledBack
-            if op.operation == LcmOperation::Instantiate
-                && !row.before.objects.is_empty()
-                && environment.inventory().await.is_empty() =>
-        {
+        OpState::RolledBack if op.operation == LcmOperation::Instantiate && environment.was_planned(op.id).await => {
             check_nothing_left(environment).await;
         }
-        // The rollback of an operation that had a plan recreates deleted objects; one without leaves all as it was.
-        OpState::RolledBack if row.operation.before.contains(&DELETE_OBJECTS) => {
-            if environment.view().await.objects == row.before.objects {
-                return;
-            }
-        }
+        // The rollback recreates deleted objects.
+        OpState::RolledBack
+            if row.operation.before.contains(&DELETE_OBJECTS) && environment.was_planned(op.id).await => {}
         OpState::RolledBack => {
             let mut view = environment.view().await;
             // If the database fails, Gybe cannot know whether the namespace is still needed, so the instance keeps it.
@@ -56,6 +48,9 @@ pub async fn check(
                 view.instance.clone_from(&row.before.instance);
             }
             view.is(&row.before, "the state before the operation");
+            if row.operation.before.contains(&DELETE_OBJECTS) {
+                return;
+            }
         }
         _ => {}
     }

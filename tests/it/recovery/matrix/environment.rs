@@ -66,7 +66,7 @@ impl Environment {
             vnfds[1] = other.onboard(&*store).await.vnfd.id;
         }
         let instance = store::instance(&*store, &onboarded).await.id;
-        Self {
+        let environment = Self {
             url,
             store: Some(store),
             cluster: Arc::default(),
@@ -76,7 +76,9 @@ impl Environment {
             unattended: None,
             is_overdue: false,
             _folder: folder,
-        }
+        };
+        environment.record_plans().await;
+        environment
     }
 
     pub async fn copy_of(prepared: &Snapshot) -> Self {
@@ -202,6 +204,26 @@ impl Environment {
             Task::Fail => OpEvent::Fail,
         };
         self.store().resume_operation(&project(), op.id, event, System.now()).await.unwrap();
+    }
+
+    /// Lets the database record which operations get a plan, which is gone at their end.
+    async fn record_plans(&self) {
+        let table = "CREATE TABLE IF NOT EXISTS planned (id TEXT PRIMARY KEY);";
+        let trigger = if self.url.starts_with("sqlite:") {
+            "CREATE TRIGGER IF NOT EXISTS record_plan AFTER UPDATE OF plan ON vnf_lcm_op_occs WHEN NEW.plan IS NOT NULL \
+             BEGIN INSERT OR IGNORE INTO planned VALUES (NEW.id); END;"
+        } else {
+            "CREATE OR REPLACE FUNCTION record_plan() RETURNS trigger LANGUAGE plpgsql AS $$ \
+             BEGIN INSERT INTO planned VALUES (NEW.id) ON CONFLICT DO NOTHING; RETURN NEW; END $$; \
+             CREATE OR REPLACE TRIGGER record_plan AFTER UPDATE OF plan ON vnf_lcm_op_occs \
+             FOR EACH ROW WHEN (NEW.plan IS NOT NULL) EXECUTE FUNCTION record_plan();"
+        };
+        self.execute(&format!("{table} {trigger}")).await;
+    }
+
+    /// Whether the operation had a plan.
+    pub async fn was_planned(&self, op: VnfLcmOpOccId) -> bool {
+        self.execute(&format!("UPDATE planned SET id = id WHERE id = '{op}'")).await > 0
     }
 
     /// The visible state of instance and cluster.
