@@ -131,7 +131,7 @@ async fn uses_an_existing_namespace_unless_it_is_terminating() {
     let pod = vnf.render(&[], &pod(GOOD, "")).await;
     let error = vnf.driver.ensure(&vnf.scope, &pod[0]).await.unwrap_err();
     assert!(error.kind == InfraErrorKind::NamespaceGone && error.detail.contains("being terminated"), "{error}");
-    // Removal goes on: what is left of the instance goes with the namespace.
+    // A removal does not fail: Kubernetes deletes the object with the namespace.
     let mut held = config[0].clone();
     held.state = ResourceState::Intent;
     let waits = vnf.driver.remove(&vnf.scope, &held, None, Duration::from_millis(300)).await.unwrap_err();

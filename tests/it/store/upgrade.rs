@@ -96,7 +96,7 @@ async fn a_migration_that_waits_for_a_reader_lets_others_pass_and_goes_on_later(
         while waiting(&mut others).await == 0 {
             tokio::task::yield_now().await;
         }
-        // It gives up, although the reader stays: whoever waits behind it can go on.
+        // The migration gives up while the reader stays. So statements that wait behind the migration go on.
         while waiting(&mut others).await > 0 {
             tokio::task::yield_now().await;
         }
