@@ -11,7 +11,7 @@ use gybe::domain::resource::{KindInfo, Resource};
 use gybe::domain::secret::Secret;
 use gybe::domain::vim::{Secrets, Vim, VimAccess};
 use gybe::infra::{
-    AppliedObject, Driver, InfraError, ObjectKind, ObservedResources, PodSnapshot, ReadinessTimeouts, Scope,
+    AppliedObject, Driver, InfraError, ObjectKind, ObservedResources, PodSnapshot, ReadinessTimeouts, Removal, Scope,
 };
 use serde_json::Map;
 
@@ -33,6 +33,10 @@ impl Driver for InstantDriver {
         Ok(kinds.iter().map(|kind| (kind.clone(), info(kind))).collect())
     }
 
+    async fn scale(&self, scope: &Scope, resource: &Resource) -> Result<AppliedObject, InfraError> {
+        self.ensure(scope, resource).await
+    }
+
     async fn ensure(&self, _: &Scope, _: &Resource) -> Result<AppliedObject, InfraError> {
         Ok(AppliedObject { uid: System.uuid().to_string(), owned: true })
     }
@@ -41,8 +45,8 @@ impl Driver for InstantDriver {
         Ok(PodSnapshot::default())
     }
 
-    async fn remove(&self, _: &Scope, _: &Resource, _: Option<Duration>, _: Duration) -> Result<(), InfraError> {
-        Ok(())
+    async fn remove(&self, _: &Scope, _: &Resource, _: Option<Duration>, _: Duration) -> Result<Removal, InfraError> {
+        Ok(Removal::Removed)
     }
 
     async fn end_pods(&self, _: &Scope, _: &[Resource], _: Option<Duration>, _: Duration) -> Result<(), InfraError> {

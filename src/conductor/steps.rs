@@ -24,7 +24,9 @@ use crate::domain::resource::{ObjectKey, Resource, ResourceState};
 use crate::domain::retry;
 use crate::domain::transition::{OpEvent, OpRecord, transition};
 use crate::domain::warning::Warnings;
-use crate::infra::{AppliedObject, InfraError, InfraErrorKind, ObjectKind, PodSnapshot, ReadinessTimeouts, Scope};
+use crate::infra::{
+    AppliedObject, InfraError, InfraErrorKind, ObjectKind, PodSnapshot, ReadinessTimeouts, Removal, Scope,
+};
 use crate::store::{Checkpoint, Lease, StoreError};
 
 /// Why a step is not done.
@@ -72,6 +74,15 @@ impl From<StoreError> for StepError {
 
 /// The most concurrent requests to a cluster for one operation.
 const CONCURRENCY: usize = 16;
+
+/// How [`Steps::apply`] applies rows.
+#[derive(Clone, Copy, Default)]
+struct Application {
+    /// Whether each row is written to the inventory once its object is applied.
+    are_new: bool,
+    /// Whether to set the replicas of workloads that somebody else scales, too.
+    sets_replicas: bool,
+}
 
 /// Runs the steps of one operation over its inventory.
 pub struct Steps<'a> {
@@ -149,8 +160,11 @@ impl Steps<'_> {
         self.pods = PodSnapshot::default();
         let done = StepChanges { steps_done: index + 1, ..StepChanges::default() };
         match step {
-            Step::Apply { objects } => self.apply(index, self.rows(objects), false).await,
-            Step::Change { rows } => self.apply(index, self.unmade(rows), true).await,
+            Step::Apply { objects } => self.apply(index, self.rows(objects), Application::default()).await,
+            Step::Change { rows, sets_replicas } => {
+                let how = Application { are_new: true, sets_replicas: *sets_replicas };
+                self.apply(index, self.unmade(rows), how).await
+            }
             Step::MarkUncertain { objects } => {
                 let there = |row: &Resource| matches!(row.state, ResourceState::Present { .. });
                 let rows = self.rows(objects).into_iter().filter(there);
@@ -162,7 +176,7 @@ impl Steps<'_> {
             Step::Operate { objects, vnf_state } => {
                 let mut rows = self.rows(objects);
                 rows.iter_mut().for_each(|row| row.manifest = with_vnf_state(&row.manifest, *vnf_state));
-                self.apply(index, rows, true).await
+                self.apply(index, rows, Application { are_new: true, sets_replicas: false }).await
             }
             Step::AwaitReady { objects } => {
                 let rows = self.rows(objects);
@@ -223,7 +237,7 @@ impl Steps<'_> {
                 rows.push(row);
             }
         }
-        self.apply(index, rows, true).await
+        self.apply(index, rows, Application { are_new: true, sets_replicas: true }).await
     }
 
     /// The rows of `wanted` to apply, with the states of their objects. The inventory keeps the old row of an object until the
@@ -237,9 +251,8 @@ impl Steps<'_> {
         wanted.iter().filter_map(with_state).collect()
     }
 
-    /// Applies the objects of `rows`. If `are_new`, each row is written to the inventory once its object is applied; objects
-    /// without a row get one before.
-    async fn apply(&mut self, index: usize, mut rows: Vec<Resource>, are_new: bool) -> Result<(), StepError> {
+    /// Applies the objects of `rows`. Objects without a row get one before.
+    async fn apply(&mut self, index: usize, mut rows: Vec<Resource>, how: Application) -> Result<(), StepError> {
         self.resolve_kinds(index, &mut rows).await?;
         let Conductor { store, settings, .. } = self.conductor;
         let wanted = rows.len();
@@ -259,7 +272,7 @@ impl Steps<'_> {
             self.cancel.record(mode);
         }
         self.inventory.extend(added.iter().cloned());
-        let answers = self.ensure(rows).await?;
+        let answers = self.ensure(rows, how).await?;
         let (gone, mut answers): (Vec<_>, Vec<_>) = answers
             .into_iter()
             .partition(|(_, answer)| matches!(answer, Some(Err(error)) if error.kind == InfraErrorKind::Gone));
@@ -270,7 +283,7 @@ impl Steps<'_> {
             self.record(StepChanges { steps_done: index, states, ..StepChanges::default() }).await?;
             absent.extend(keys);
             let anew = gone.into_iter().map(|(row, _)| Resource { state: ResourceState::Intent, ..row });
-            answers.extend(self.ensure(anew.collect()).await?);
+            answers.extend(self.ensure(anew.collect(), how).await?);
         }
         let mut ensured = 0;
         let mut changes = StepChanges { steps_done: index, ..StepChanges::default() };
@@ -282,7 +295,7 @@ impl Steps<'_> {
                     changes.removed.extend(self.known(&row.key).filter(|known| **known != row.key).cloned());
                     let state = ResourceState::Present { uid, owned };
                     changes.states.push((row.key.clone(), state.clone()));
-                    changes.rows.extend(are_new.then_some(Resource { state, ..row }));
+                    changes.rows.extend(how.are_new.then_some(Resource { state, ..row }));
                     ensured += 1;
                 }
                 // After a transient error the object may or may not exist: the row stays an intent.
@@ -342,10 +355,12 @@ impl Steps<'_> {
     async fn ensure(
         &self,
         rows: Vec<Resource>,
+        how: Application,
     ) -> Result<Vec<(Resource, Option<Result<AppliedObject, InfraError>>)>, StepError> {
         let (conductor, scope, cancel) = (self.conductor, self.scope, self.cancel);
         let answers = stream::iter(rows).map(|row| async move {
             let answer = match cancel.pending() {
+                None if how.sets_replicas => Some(conductor.driver.scale(scope, &row).await),
                 None => Some(conductor.driver.ensure(scope, &row).await),
                 Some(_) => None,
             };
@@ -388,8 +403,8 @@ impl Steps<'_> {
                 (row.key, result)
             })
             .buffer_unordered(CONCURRENCY);
-        let answers: Vec<(ObjectKey, Option<Result<(), InfraError>>)> = self.answers(removals).await?;
-        let mut removed = 0;
+        let answers: Vec<(ObjectKey, Option<Result<Removal, InfraError>>)> = self.answers(removals).await?;
+        let (mut removed, mut left) = (0, Vec::new());
         let mut changes = StepChanges { steps_done: index, ..StepChanges::default() };
         let mut errors = Vec::new();
         for (key, result) in answers {
@@ -399,12 +414,19 @@ impl Steps<'_> {
                     errors.push(error);
                     continue;
                 }
-                Some(Ok(())) => then.record(key, &mut changes),
+                Some(Ok(removal)) => {
+                    left.extend((removal == Removal::Left).then(|| key.clone()));
+                    then.record(key, &mut changes);
+                }
             }
             removed += 1;
         }
         if removed == wanted {
             changes.steps_done = index + 1;
+        }
+        for key in left {
+            let namespace = &self.scope.namespace;
+            self.warn(format!("{key} is left in the cluster (namespace {namespace}): it is not an object of this VNF instance any more, or objects of others depend on it")).await?;
         }
         self.record(changes).await?;
         worst(errors)?;

@@ -144,7 +144,7 @@ pub fn forward(before: &[Resource], after: &[Resource]) -> Vec<Step> {
     steps.extend(remove_all(&dropped, None));
     if !released.is_empty() {
         let ready = await_ready(released.iter());
-        steps.extend([Step::Change { rows: released }, ready]);
+        steps.extend([Step::Change { rows: released, sets_replicas: true }, ready]);
     }
     steps
 }
@@ -162,7 +162,7 @@ pub fn backward(before: &[Resource], after: &[Resource]) -> Vec<Step> {
     steps.extend(remove_all(&added, None));
     let released = released_by_autoscaler(after, before);
     if !released.is_empty() {
-        steps.push(Step::Change { rows: released });
+        steps.push(Step::Change { rows: released, sets_replicas: true });
     }
     steps.push(await_ready(before.iter().filter(|row| row.key.kind != "Job")));
     steps
@@ -192,7 +192,7 @@ fn change_steps(from: &[Resource], to: &[Resource], awaits_servers: bool) -> Vec
             steps.extend(await_servers(&rows, &all));
         }
         let established = is_awaited(class).then(|| await_ready(rows.iter()));
-        steps.push(Step::Change { rows });
+        steps.push(Step::Change { rows, sets_replicas: false });
         steps.extend(established);
     }
     steps

@@ -3,8 +3,9 @@
 //! `crate::infra` applies the intent as a dry run and compares the result with the object. So defaults, quantities and merged lists
 //! are compared as Kubernetes compares them, and the differences are exactly what a heal would change.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
+use crate::domain::managed_fields::{element_name, entries, is_of_instance, merge_keys, within};
 use crate::domain::mask::{Mask, change_texts};
 use crate::domain::resource::ObjectKey;
 
@@ -74,15 +75,10 @@ pub struct Author {
 /// The differences between `actual` and `intended`, the result of applying the intent to it as a dry run with the field manager
 /// `manager`. Leaves out the fields that the API server maintains: status, generation, managed fields.
 pub fn differences(actual: &Value, intended: &Value, manager: &str) -> Vec<Difference> {
-    let entries = |object: &'_ Value| -> Vec<Value> {
-        let entries = object.pointer("/metadata/managedFields").and_then(Value::as_array);
-        entries.cloned().unwrap_or_default()
-    };
-    let (others, after) = (entries(actual), entries(intended));
-    let is_ours = |entry: &&Value| entry.get("manager").and_then(Value::as_str) == Some(manager);
-    let ours = after.iter().filter(is_ours).filter_map(|entry| entry.get("fieldsV1"));
-    let others =
-        others.iter().filter(|entry| !is_ours(entry)).filter_map(|entry| Some((entry, entry.get("fieldsV1")?)));
+    let is_ours = |entry: &&Value| is_of_instance(entry, manager);
+    let ours = entries(intended).iter().filter(is_ours).filter_map(|entry| entry.get("fieldsV1"));
+    let others = entries(actual).iter().filter(|entry| !is_ours(entry));
+    let others = others.filter_map(|entry| Some((entry, entry.get("fieldsV1")?)));
     let root = ElementPath { path: String::new(), intent_fields: ours.collect(), owners: others.collect() };
     let mut found = Vec::new();
     root.compare(Some(&without_server_fields(actual)), Some(&without_server_fields(intended)), &mut found);
@@ -116,12 +112,10 @@ impl<'a> ElementPath<'a> {
     /// The path of a child: `token` in the path, `field` in `FieldsV1`.
     fn child(&self, token: &str, field: &str) -> Self {
         let token = token.replace('~', "~0").replace('/', "~1");
-        // A manager that owns a field as a whole (a leaf) owns all below it.
-        let within = |fields: &'a Value| if is_leaf(fields) { Some(fields) } else { fields.get(field) };
         Self {
             path: format!("{}/{token}", self.path),
             intent_fields: self.intent_fields.iter().filter_map(|fields| fields.get(field)).collect(),
-            owners: self.owners.iter().filter_map(|(entry, fields)| Some((*entry, within(fields)?))).collect(),
+            owners: self.owners.iter().filter_map(|(entry, fields)| Some((*entry, within(fields, field)?))).collect(),
         }
     }
 
@@ -134,7 +128,9 @@ impl<'a> ElementPath<'a> {
                     self.child(name, &format!("f:{name}")).compare(actual.get(name), intended.get(name), found);
                 }
             }
-            (Some(Value::Array(actual)), Some(Value::Array(intended))) if !self.merge_keys().is_empty() => {
+            (Some(Value::Array(actual)), Some(Value::Array(intended)))
+                if !merge_keys(&self.intent_fields).is_empty() =>
+            {
                 self.compare_elements(actual, intended, found);
             }
             _ => found.push(Difference {
@@ -148,23 +144,15 @@ impl<'a> ElementPath<'a> {
 
     /// Compares lists whose elements Kubernetes identifies by some of their members; the order does not matter.
     fn compare_elements(&self, actual: &[Value], intended: &[Value], found: &mut Vec<Difference>) {
-        let keys = self.merge_keys();
+        let keys = merge_keys(&self.intent_fields);
         let same = |a: &Value, b: &Value| keys.iter().all(|key| a.get(key) == b.get(key));
         for (index, element) in actual.iter().enumerate() {
             let counterpart = intended.iter().find(|other| same(element, other));
-            self.child(&index.to_string(), &field_of(element, &keys)).compare(Some(element), counterpart, found);
+            self.child(&index.to_string(), &element_name(element, &keys)).compare(Some(element), counterpart, found);
         }
         for element in intended.iter().filter(|element| !actual.iter().any(|other| same(element, other))) {
-            self.child("-", &field_of(element, &keys)).compare(None, Some(element), found);
+            self.child("-", &element_name(element, &keys)).compare(None, Some(element), found);
         }
-    }
-
-    /// The members that identify the elements of the list; none for other lists.
-    fn merge_keys(&self) -> Vec<String> {
-        let fields = self.intent_fields.iter().filter_map(|fields| fields.as_object()).flat_map(Map::keys);
-        let mut keys =
-            fields.filter_map(|field| serde_json::from_str::<Map<String, Value>>(field.strip_prefix("k:")?).ok());
-        keys.next().map(|key| key.into_iter().map(|(name, _)| name).collect()).unwrap_or_default()
     }
 
     /// The manager that owns this field, or a field below it; the latest of several.
@@ -179,17 +167,6 @@ impl<'a> ElementPath<'a> {
         });
         authors.max_by(|a, b| a.time.cmp(&b.time))
     }
-}
-
-fn is_leaf(fields: &Value) -> bool {
-    fields.as_object().is_some_and(Map::is_empty)
-}
-
-/// The `FieldsV1` name of an element of a list: `k:` and its keys as JSON, in the order of their names.
-fn field_of(element: &Value, keys: &[String]) -> String {
-    let members: Map<String, Value> =
-        keys.iter().filter_map(|key| Some((key.clone(), element.get(key)?.clone()))).collect();
-    format!("k:{}", Value::Object(members))
 }
 
 #[cfg(test)]

@@ -192,7 +192,7 @@ impl ResourceCounter<'_> {
                     }
                 }
             }
-            Step::Change { rows: wanted } => wanted.iter().for_each(|row| self.change(row, rows)),
+            Step::Change { rows: wanted, .. } => wanted.iter().for_each(|row| self.change(row, rows)),
             // The `Change` that follows counts objects that are replaced.
             Step::AwaitReady { .. }
             | Step::EndPods { .. }

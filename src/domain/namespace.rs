@@ -2,6 +2,7 @@
 //!
 //! Precedence: `additionalParams.namespace`, else the one namespace that the manifests name, else `default`.
 //! [`decide`] runs in the API before the 202. [`place`] runs in the planner, which knows from discovery which kinds are namespaced.
+//! [`crate::domain::namespace_references`] finds what refers to the package's own namespace.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::domain::manifest::Manifest;
+use crate::domain::namespace_references::OwnReferences;
 use crate::domain::problem::{Problem, ProblemType, QuotedValues, problem};
 use crate::domain::text::{is_dns_label, type_name};
 
@@ -56,8 +58,15 @@ impl TryFrom<String> for Namespace {
 /// Decides the namespace from the request's `additionalParams.namespace` and the manifests.
 ///
 /// # Errors
-/// 400 if the parameter is not a string or not a DNS label; 422 if it is absent and the manifests name several namespaces.
+/// 400 if the parameter is not a string or not a DNS label; 422 if it is absent and the manifests name several namespaces, or if
+/// [`refuse_system_namespaces`] refuses an object.
 pub fn decide(parameter: Option<&Value>, manifests: &[Manifest]) -> Result<Namespace, Problem> {
+    let namespace = chosen(parameter, manifests)?;
+    refuse_system_namespaces(manifests, &namespace)?;
+    Ok(namespace)
+}
+
+fn chosen(parameter: Option<&Value>, manifests: &[Manifest]) -> Result<Namespace, Problem> {
     match parameter {
         None => from_manifests(manifests),
         Some(Value::String(name)) => Namespace::try_from(name.clone())
@@ -131,38 +140,26 @@ fn is_cluster_scoped(manifest: &Manifest) -> bool {
     }
 }
 
-/// The namespaces that a package itself uses: they show which subjects of its bindings move with it.
+/// The namespaces of the objects of a package, and what refers to them.
 pub struct PackageNamespaces<'a> {
-    /// The namespace of an object that names none: the one that the package names, else `default`.
-    unset: &'a str,
-    /// The ServiceAccounts of the package, as (namespace, name).
-    accounts: BTreeSet<(&'a str, &'a str)>,
+    references: OwnReferences<'a>,
 }
 
 impl<'a> PackageNamespaces<'a> {
     /// The namespaces that `manifests` use.
     pub fn of(manifests: &'a [Manifest]) -> Self {
-        let named = named_namespaces(manifests);
-        let unset = if named.len() == 1 { named.into_keys().next() } else { None }.unwrap_or("default");
-        let accounts = manifests.iter().filter(|manifest| manifest.kind() == "ServiceAccount");
-        let accounts = accounts.map(|manifest| (manifest.namespace().unwrap_or(unset), manifest.name())).collect();
-        Self { unset, accounts }
-    }
-
-    /// Whether a subject moves with the package: a ServiceAccount that names no namespace or that of its binding (`own`), or that the
-    /// package brings.
-    fn moves(&self, subject: &Map<String, Value>, own: Option<&str>) -> bool {
-        let text = |member: &str| subject.get(member).and_then(Value::as_str).filter(|text| !text.is_empty());
-        if text("kind") != Some("ServiceAccount") {
-            return false;
-        }
-        let Some(namespace) = text("namespace") else { return true };
-        own == Some(namespace) || self.accounts.contains(&(namespace, text("name").unwrap_or_default()))
+        let named: BTreeSet<&str> = named_namespaces(manifests).into_keys().collect();
+        // The namespace of an object that names none: the one that the package names, else `default`.
+        let unset = if named.len() == 1 { named.first() } else { None }.copied().unwrap_or("default");
+        let mut namespaced = manifests.iter().filter(|manifest| !is_cluster_scoped(manifest));
+        let names_none = named.is_empty() || namespaced.any(|manifest| manifest.namespace().is_none());
+        let own = named.into_iter().chain(names_none.then_some(unset)).collect();
+        Self { references: OwnReferences::new(manifests, own) }
     }
 }
 
-/// The object of `manifest` in `namespace`: its own namespace if its kind is `namespaced`, the subjects of a (Cluster)RoleBinding that
-/// move with the package, and the namespace that a review asks about.
+/// The object of `manifest` in `namespace`: its own namespace if its kind is `namespaced`, and what refers to a namespace of the
+/// package.
 pub fn place(
     manifest: &Manifest,
     namespaced: bool,
@@ -170,6 +167,7 @@ pub fn place(
     origin: &PackageNamespaces<'_>,
 ) -> Map<String, Value> {
     let mut object = manifest.object.clone();
+    origin.references.follow(&mut object, namespace.as_str());
     if let Some(Value::Object(metadata)) = object.get_mut("metadata") {
         if namespaced {
             metadata.insert("namespace".to_owned(), namespace.as_str().into());
@@ -180,19 +178,38 @@ pub fn place(
     if matches!(manifest.kind(), "RoleBinding" | "ClusterRoleBinding")
         && let Some(Value::Array(subjects)) = object.get_mut("subjects")
     {
-        // A cluster-wide binding has no namespace of its own.
-        let own = namespaced.then(|| manifest.namespace().unwrap_or(origin.unset));
-        let subjects = subjects.iter_mut().filter_map(Value::as_object_mut);
-        for subject in subjects.filter(|subject| origin.moves(subject, own)) {
-            subject.insert("namespace".to_owned(), namespace.as_str().into());
+        for subject in subjects.iter_mut().filter_map(Value::as_object_mut) {
+            let text = |member: &str| subject.get(member).and_then(Value::as_str).unwrap_or_default();
+            if text("kind") == "ServiceAccount" && text("namespace").is_empty() {
+                subject.insert("namespace".to_owned(), namespace.as_str().into());
+            }
         }
     }
-    // A review of the package's own namespace means the namespace of the VNF.
-    if manifest.is_review()
-        && let Some(Value::Object(about)) = object.get_mut("spec").and_then(|spec| spec.get_mut("resourceAttributes"))
-        && about.get("namespace").and_then(Value::as_str) == Some(manifest.namespace().unwrap_or(origin.unset))
-    {
-        about.insert("namespace".to_owned(), namespace.as_str().into());
-    }
     object
+}
+
+/// Refuses objects that name a namespace of Kubernetes itself on purpose: the other objects of the package are elsewhere, and a VNF
+/// instance has one namespace.
+///
+/// # Errors
+/// 422 with the objects and their positions.
+pub fn refuse_system_namespaces(manifests: &[Manifest], namespace: &Namespace) -> Result<(), Problem> {
+    let is_of_system = |manifest: &&Manifest| {
+        manifest.namespace().is_some_and(|it| it.starts_with("kube-") && it != namespace.as_str())
+    };
+    let (system, others): (Vec<&Manifest>, Vec<&Manifest>) =
+        manifests.iter().filter(|manifest| !is_cluster_scoped(manifest)).partition(is_of_system);
+    if system.is_empty() || others.is_empty() {
+        return Ok(());
+    }
+    let objects: Vec<String> = system
+        .iter()
+        .map(|it| format!("{} {} in {} at {}", it.kind(), it.name(), it.namespace().unwrap_or_default(), it.position()))
+        .collect();
+    Err(problem!(
+        ProblemType::Unprocessable,
+        "these objects belong to a namespace of Kubernetes itself: {objects}. All objects of a VNF instance are in its namespace, '{namespace}'. Remove them from the package; an administrator can create them beforehand",
+        objects = objects.into_iter().collect::<QuotedValues>(),
+        namespace = namespace.as_str(),
+    ))
 }

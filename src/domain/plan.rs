@@ -36,7 +36,7 @@ impl Plan {
     pub fn rows(&self) -> impl Iterator<Item = &Resource> {
         let steps = self.forward.iter().chain(self.backward.iter().flatten());
         steps.flat_map(|step| match step {
-            Step::DeleteReplaced { rows } | Step::Change { rows } => rows.as_slice(),
+            Step::DeleteReplaced { rows } | Step::Change { rows, .. } => rows.as_slice(),
             _ => &[],
         })
     }
@@ -68,6 +68,9 @@ pub enum Step {
     Change {
         /// The rows of the new package.
         rows: Vec<Resource>,
+        /// Whether to set the replicas of workloads that somebody else has scaled, too: their autoscaler is gone.
+        #[serde(default)]
+        sets_replicas: bool,
     },
     /// Wait until the objects are ready.
     AwaitReady {
@@ -136,7 +139,7 @@ impl Step {
             | Self::Operate { objects, .. }
             | Self::EndPods { objects, .. }
             | Self::Remove { objects, .. } => objects.len(),
-            Self::DeleteReplaced { rows } | Self::Change { rows } => rows.len(),
+            Self::DeleteReplaced { rows } | Self::Change { rows, .. } => rows.len(),
             Self::SetReplicas { changes } => changes.len(),
             Self::DeletePods { pods } => pods.len(),
         }

@@ -112,7 +112,6 @@ fn has_too_many_pods(manifest: &Manifest) -> bool {
 pub fn resources(input: &RenderInput<'_>) -> Result<Vec<Resource>, Problem> {
     refuse_unknown_kinds(input)?;
     let origin = PackageNamespaces::of(input.manifests);
-    let autoscaled = autoscaled(input.manifests);
     let mut resources: Vec<Resource> = input
         .manifests
         .iter()
@@ -125,7 +124,7 @@ pub fn resources(input: &RenderInput<'_>) -> Result<Vec<Resource>, Problem> {
             mark(&mut object, input.instance);
             let stated = vdu.and_then(|id| input.instances.get(id)).copied();
             let scaled = vdu.is_some_and(|id| input.flavour.aspects.values().any(|it| it.deltas.contains_key(id)));
-            set_replicas(&mut object, manifest, stated, scaled, &autoscaled);
+            set_replicas(&mut object, manifest, stated, scaled);
             Some(Resource {
                 key: key(manifest),
                 info: info.clone(),
@@ -245,27 +244,9 @@ fn vdu_of<'a>(manifest: &Manifest, flavour: &'a Flavour) -> Option<&'a String> {
     flavour.vdus.iter().find(|(_, vdu)| realises && vdu.name == manifest.name()).map(|(id, _)| id)
 }
 
-/// The workloads, as (kind, name), whose replicas a HorizontalPodAutoscaler of the package sets.
-fn autoscaled(manifests: &[Manifest]) -> BTreeSet<(String, String)> {
-    manifests
-        .iter()
-        .filter(|manifest| manifest.kind() == "HorizontalPodAutoscaler")
-        .filter_map(|manifest| {
-            let target = manifest.object.get("spec")?.get("scaleTargetRef")?;
-            Some((target.get("kind")?.as_str()?.to_owned(), target.get("name")?.as_str()?.to_owned()))
-        })
-        .collect()
-}
-
-/// Sets the replicas: the number of the VNFD, else that of the manifest. If the VNFD states none and an autoscaler sets the replicas, the
-/// field is removed: each apply would undo the autoscaler's work.
-fn set_replicas(
-    object: &mut Map<String, Value>,
-    manifest: &Manifest,
-    stated: Option<u32>,
-    scaled: bool,
-    autoscaled: &BTreeSet<(String, String)>,
-) {
+/// Sets the replicas of a new workload: the number of the VNFD, else that of the manifest. Whoever scales the workload changes them
+/// later: [`crate::domain::replicas::leave_replicas`].
+fn set_replicas(object: &mut Map<String, Value>, manifest: &Manifest, stated: Option<u32>, scaled: bool) {
     if !SCALABLE_KINDS.contains(&manifest.kind()) {
         return;
     }
@@ -275,16 +256,16 @@ fn set_replicas(
     } else if scaled {
         // Kubernetes' default, made explicit: scaling starts from the replicas of the intent.
         spec.entry("replicas").or_insert_with(|| 1.into());
-    } else if autoscaled.contains(&(manifest.kind().to_owned(), manifest.name().to_owned())) {
-        spec.remove("replicas");
     }
 }
 
 /// Puts our labels on the object, and the instance label on the pods and claims that its templates make. A selector may use the author's
-/// `managed-by` label of the pods, so that label stays as it is there.
+/// `managed-by` label, so it stays.
 fn mark(object: &mut Map<String, Value>, instance: VnfInstanceId) {
     label(object, instance);
-    set_label(object, MANAGED_BY_LABEL, MANAGED_BY);
+    if !has_label(object, MANAGED_BY_LABEL) {
+        set_label(object, MANAGED_BY_LABEL, MANAGED_BY);
+    }
     let Some(Value::Object(spec)) = object.get_mut("spec") else { return };
     if let Some(Value::Object(template)) = spec.get_mut("template")
         && template.get("spec").is_some_and(|spec| spec.get("containers").is_some())
@@ -303,6 +284,11 @@ fn mark(object: &mut Map<String, Value>, instance: VnfInstanceId) {
 
 fn label(object: &mut Map<String, Value>, instance: VnfInstanceId) {
     set_label(object, INSTANCE_LABEL, &instance.to_string());
+}
+
+fn has_label(object: &Map<String, Value>, name: &str) -> bool {
+    let labels = object.get("metadata").and_then(|metadata| metadata.get("labels"));
+    labels.is_some_and(|labels| labels.get(name).is_some_and(Value::is_string))
 }
 
 fn set_label(object: &mut Map<String, Value>, name: &str, value: &str) {

@@ -46,6 +46,15 @@ pub struct AppliedObject {
     pub owned: bool,
 }
 
+/// What became of an object that [`Driver::remove`] removes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Removal {
+    /// No object of ours is left.
+    Removed,
+    /// An object of that name is left in the cluster, because it is not ours any more, or others depend on it.
+    Left,
+}
+
 /// How long to wait for readiness.
 #[derive(Clone, Copy, Debug)]
 pub struct ReadinessTimeouts {
@@ -99,7 +108,11 @@ pub trait Driver: Send + Sync {
     ///   Namespace or CustomResourceDefinition that exists is used as it is.
     /// - [`InfraErrorKind::Gone`] if the row is `Present` and the object with its uid is gone. The caller sets the row to `Intent`
     ///   before it asks again: with the old uid in the row, a removal would miss the new object.
+    /// A workload that somebody else has scaled keeps its replicas.
     async fn ensure(&self, scope: &Scope, resource: &Resource) -> Result<AppliedObject, InfraError>;
+
+    /// As [`Driver::ensure`], and sets the replicas of a workload that somebody else has scaled, too.
+    async fn scale(&self, scope: &Scope, resource: &Resource) -> Result<AppliedObject, InfraError>;
 
     /// Waits until all of `resources` are ready, as their kinds define it. The snapshot holds the instance's pods if the
     /// watches have shown all of them and none that is being deleted.
@@ -110,18 +123,18 @@ pub trait Driver: Send + Sync {
         timeouts: ReadinessTimeouts,
     ) -> Result<PodSnapshot, InfraError>;
 
-    /// Removes the object with its dependents and the volumes claimed by its templates, and waits until they are gone.
+    /// Removes the object with its dependents and the volumes claimed by its templates, and waits until they are gone. An object with
+    /// our label is ours, whoever made it again: `docs/adr/0028-our-label-decides.md`.
     ///
-    /// Leaves an object that is not ours as it is: one with another uid or another owner's label, and a Namespace or
-    /// CustomResourceDefinition that objects of others depend on. Kills pods after `grace` (see
-    /// [`crate::domain::plan::Step::Remove`]).
+    /// Leaves an object that is not ours as it is: one without our label, and a Namespace or CustomResourceDefinition that objects of
+    /// others depend on. Kills pods after `grace` (see [`crate::domain::plan::Step::Remove`]).
     async fn remove(
         &self,
         scope: &Scope,
         resource: &Resource,
         grace: Option<Duration>,
         timeout: Duration,
-    ) -> Result<(), InfraError>;
+    ) -> Result<Removal, InfraError>;
 
     /// Waits until the workloads, which are scaled to 0, have no pods. Kills the pods that still run after `grace`.
     async fn end_pods(

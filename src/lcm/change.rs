@@ -70,9 +70,11 @@ impl Acceptor<'_> {
         let levels = levels_under(&flavour, &info.scale_levels)?;
         refuse_unknown_vdus(&flavour, &params.vdus)?;
         let files = self.store.definition_files(onboarded.package_id).await?;
+        let home = instance.metadata.namespace.clone();
         blocking(move || {
             let (_, manifests) = manifests(&files, params.definition_files.as_deref())?;
             render::check(&manifests, &flavour)?;
+            home.map_or(Ok(()), |home| namespace::refuse_system_namespaces(&manifests, &home))?;
             instance_numbers(&flavour, &levels, None, &manifests).map(drop)
         })
         .await?;

@@ -115,7 +115,10 @@ fn a_change_of_package_asks_for_added_and_removed_resources() {
     let named = |name: &str, replicas| Resource { key: key(name), ..database(replicas) };
     let before = [database(11), named("old", 1)];
     let rows = vec![database(13), named("new", 1)];
-    let mut steps = vec![Step::Change { rows: rows.clone() }, Step::Change { rows: vec![database(13)] }];
+    let mut steps = vec![
+        Step::Change { rows: rows.clone(), sets_replicas: false },
+        Step::Change { rows: vec![database(13)], sets_replicas: false },
+    ];
     steps.extend(remove_all(&[key("old")], None));
     let mut info = info();
     info.vnfcs.push(Vnfc { pod_name: "old-0".to_owned(), workload_name: "old".to_owned(), ..info.vnfcs[0].clone() });

@@ -1,10 +1,10 @@
-//! Makes and updates objects, and never takes over an object of somebody else: `docs/adr/0003-field-manager-per-instance.md`.
+//! Makes objects, and never takes over an object of somebody else: `docs/adr/0003-field-manager-per-instance.md`. [`super::update`]
+//! changes those that exist.
 
 use std::collections::HashSet;
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::ResourceExt;
 use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
 use serde_json::{Map, Value, json};
@@ -13,23 +13,33 @@ use tokio::time::{Instant, timeout};
 use super::call_error::CallError;
 use super::client::Cluster;
 use super::ownership::{field_manager, is_namespace, is_owned, is_shared};
+use super::scaler::Replicas;
+use super::update::is_about_twins;
 use super::watch::{ListWatch, ObjectEvent, follow, wait_until_deleted};
+use crate::domain::intent::applied;
+use crate::domain::managed_fields::replacement_manager;
 use crate::domain::manifest::is_review;
 use crate::domain::namespace::Namespace;
 use crate::domain::resource::{INSTANCE_LABEL, MANAGED_BY_LABEL, ObjectKey, Resource, ResourceState};
 use crate::infra::{AppliedObject, InfraError, InfraErrorKind, Scope};
 
-/// How often others may change the object in between before the step is retried later.
-const MAX_ATTEMPTS: usize = 4;
+/// How often others may change the object in between before the step is retried later. A replacement takes three attempts, and the
+/// status of a workload changes several times a second during a rollout.
+const MAX_ATTEMPTS: usize = 12;
 /// How long to wait for the default ServiceAccount of a new Namespace.
 const SERVICE_ACCOUNT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long to wait for an object of ours that is being deleted.
 const DELETION_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Makes or updates the object so that it is as its manifest says: [`crate::infra::Driver::ensure`].
-pub(super) async fn ensure(cluster: &Cluster, scope: &Scope, resource: &Resource) -> Result<AppliedObject, InfraError> {
-    let object = Target { cluster, scope, key: &resource.key, api: api(cluster, scope, resource) };
-    let mut intent = intent_in_namespace(resource, scope);
+pub(super) async fn ensure(
+    cluster: &Cluster,
+    scope: &Scope,
+    resource: &Resource,
+    replicas: Replicas,
+) -> Result<AppliedObject, InfraError> {
+    let object = Target::new(cluster, scope, resource);
+    let intent = intent_in_namespace(resource, scope);
     if is_review_object(&resource.key) {
         object.create_review(intent).await?;
         return Ok(AppliedObject { uid: String::new(), owned: false });
@@ -50,7 +60,7 @@ pub(super) async fn ensure(cluster: &Cluster, scope: &Scope, resource: &Resource
             Some(found) if known_uid.is_some_and(|uid| found.metadata.uid.as_ref() != Some(uid)) => {
                 return Err(object.gone());
             }
-            Some(found) => object.update(&mut intent, found).await?,
+            Some(found) => object.update(&intent, &found, replicas).await?,
         };
         if let Some(applied) = applied {
             return Ok(AppliedObject { uid: applied.uid().unwrap_or_default(), owned: true });
@@ -75,14 +85,19 @@ pub(super) fn is_review_object(key: &ObjectKey) -> bool {
     is_review(&key.api_version)
 }
 
-struct Target<'a> {
-    cluster: &'a Cluster,
-    scope: &'a Scope,
-    key: &'a ObjectKey,
-    api: Api<DynamicObject>,
+/// The object of a row of the inventory.
+pub(super) struct Target<'a> {
+    pub cluster: &'a Cluster,
+    pub scope: &'a Scope,
+    pub key: &'a ObjectKey,
+    pub api: Api<DynamicObject>,
 }
 
-impl Target<'_> {
+impl<'a> Target<'a> {
+    pub fn new(cluster: &'a Cluster, scope: &'a Scope, resource: &'a Resource) -> Self {
+        Self { cluster, scope, key: &resource.key, api: api(cluster, scope, resource) }
+    }
+
     /// Makes the object where there was none. `None` if somebody else made it first: look again.
     ///
     /// Two instances may make the object at once. Each sets its own value of our instance label. Without force, the API server
@@ -100,47 +115,23 @@ impl Target<'_> {
                 }
                 Ok(Some(made))
             }
+            Err(failed) if is_about_twins(&failed) => self.post(intent).await,
             Err(failed) if failed.code == Some(409) => Ok(None),
             Err(failed) if failed.code == Some(404) => Err(self.not_served(failed)),
             Err(failed) => Err(failed.into()),
         }
     }
 
-    /// Updates our object to what the manifest says. `None` if it is gone or replaced: look again.
-    async fn update(
-        &self,
-        intent: &mut Map<String, Value>,
-        found: DynamicObject,
-    ) -> Result<Option<DynamicObject>, InfraError> {
-        self.hand_over_replicas(intent, &found).await?;
-        // If the object was replaced since we looked, the uid makes this fail; without it we would take over the new object.
-        set_metadata(intent, "uid", found.metadata.uid.map(Value::from));
-        let applied = self.apply(&PatchParams::apply(&field_manager(self.scope.instance)).force(), intent).await;
-        set_metadata(intent, "uid", None);
-        match applied {
+    /// Makes an object that server-side apply refuses, because two elements of a list have the same key. `None` if it exists.
+    async fn post(&self, intent: &Map<String, Value>) -> Result<Option<DynamicObject>, InfraError> {
+        let object = serde_json::from_value(Value::Object(intent.clone()))
+            .map_err(|error| InfraError::invalid(format!("{self} is not a Kubernetes object: {error}")))?;
+        let field_manager = Some(replacement_manager(&field_manager(self.scope.instance)));
+        let params = PostParams { field_manager, ..PostParams::default() };
+        match self.cluster.call(self.api.create(&params, &object)).await {
             Ok(made) => Ok(Some(made)),
-            Err(failed) if matches!(failed.code, Some(404 | 409)) || is_other_uid(&failed) => Ok(None),
+            Err(failed) if failed.code == Some(409) => Ok(None),
             Err(failed) => Err(failed.into()),
-        }
-    }
-
-    /// Keeps the replicas of a workload whose intent leaves `spec.replicas` to an autoscaler, while only we have set them: a field
-    /// without a manager would fall back to its default, 1. Sets them with a second field manager, from which the autoscaler takes
-    /// the field.
-    async fn hand_over_replicas(&self, intent: &Map<String, Value>, found: &DynamicObject) -> Result<(), InfraError> {
-        let manager = field_manager(self.scope.instance);
-        let Some(replicas) = replicas_to_hand_over(intent, found, &manager) else { return Ok(()) };
-        let replicas_only = json!({
-            "apiVersion": self.key.api_version,
-            "kind": self.key.kind,
-            "metadata": { "name": self.key.name, "uid": found.uid() },
-            "spec": { "replicas": replicas },
-        });
-        let params = PatchParams::apply(&format!("{manager}-replicas"));
-        match self.cluster.call(self.api.patch(&self.key.name, &params, &Patch::Apply(replicas_only))).await {
-            // Somebody has just scaled it, or it is gone: the apply that follows finds out.
-            Err(failed) if !matches!(failed.code, Some(404 | 409)) && !is_other_uid(&failed) => Err(failed.into()),
-            _ => Ok(()),
         }
     }
 
@@ -154,7 +145,7 @@ impl Target<'_> {
         Ok(())
     }
 
-    async fn apply(&self, params: &PatchParams, intent: &Map<String, Value>) -> Result<DynamicObject, CallError> {
+    pub async fn apply(&self, params: &PatchParams, intent: &Map<String, Value>) -> Result<DynamicObject, CallError> {
         self.cluster.call(self.api.patch(&self.key.name, params, &Patch::Apply(intent))).await
     }
 
@@ -265,21 +256,9 @@ impl std::fmt::Display for Target<'_> {
     }
 }
 
-/// The replicas of `found`, if `intent` has a spec without any and `manager` alone has set them.
-fn replicas_to_hand_over(intent: &Map<String, Value>, found: &DynamicObject, manager: &str) -> Option<Value> {
-    intent.get("spec")?.as_object().filter(|spec| !spec.contains_key("replicas"))?;
-    let sets_replicas = |entry: &&ManagedFieldsEntry| {
-        entry.fields_v1.as_ref().is_some_and(|it| it.0.pointer("/f:spec/f:replicas").is_some())
-    };
-    let mut owners = found.managed_fields().iter().filter(sets_replicas).map(|entry| entry.manager.as_deref());
-    let is_only_ours = owners.next() == Some(Some(manager)) && owners.next().is_none();
-    // 0 is of a stopped VNF that is being started. It begins with the default: no autoscaler scales a workload without replicas.
-    found.data.pointer("/spec/replicas").filter(|replicas| is_only_ours && **replicas != json!(0)).cloned()
-}
-
-/// The manifest, with the namespace of the instance in place of its own.
+/// What is applied of the manifest, with the namespace of the instance in place of its own.
 pub(super) fn intent_in_namespace(resource: &Resource, scope: &Scope) -> Map<String, Value> {
-    let mut intent = resource.manifest.clone();
+    let mut intent = applied(&resource.manifest);
     let namespace = resource.info.namespaced.then(|| scope.namespace.as_str().into());
     set_metadata(&mut intent, "namespace", namespace);
     intent

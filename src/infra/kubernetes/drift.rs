@@ -3,20 +3,21 @@
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use kube::ResourceExt as _;
-use kube::api::{DynamicObject, Patch, PatchParams};
+use kube::api::{DynamicObject, PatchParams};
 use serde_json::Value;
 
-use super::apply::{api, intent_in_namespace, is_other_uid, is_review_object, set_metadata};
+use super::apply::{Target, intent_in_namespace, is_other_uid, is_review_object, set_metadata};
 use super::client::Cluster;
 use super::ownership::{field_manager, is_owned, is_shared};
+use super::scaler::leave_replicas;
 use crate::domain::drift::{Difference, DriftState, ObjectDrift, differences};
 use crate::domain::resource::{Resource, ResourceState};
 use crate::infra::{InfraError, InfraErrorKind, Scope};
 
 /// Objects that are compared at a time.
 const MAX_CONCURRENT: usize = 8;
-/// How often others may change an object during the comparison.
-const MAX_ATTEMPTS: usize = 4;
+/// How often others may change an object during the comparison: several times a second during a rollout.
+const MAX_ATTEMPTS: usize = 12;
 
 /// The drift of each object of the inventory, in the order of the inventory. Leaves out reviews, which leave no object.
 pub(super) async fn drift(
@@ -33,12 +34,13 @@ pub(super) async fn drift(
 }
 
 async fn compare(cluster: &Cluster, scope: &Scope, resource: &Resource) -> Result<ObjectDrift, InfraError> {
-    let api = api(cluster, scope, resource);
+    let target = Target::new(cluster, scope, resource);
     let params = PatchParams { dry_run: true, ..PatchParams::apply(&field_manager(scope.instance)).force() };
     let drift = |state, detail, differences| ObjectDrift { key: resource.key.clone(), state, detail, differences };
     for _ in 0..MAX_ATTEMPTS {
-        let Some(live) = cluster.find(&api, &resource.key.name).await? else {
-            return Ok(drift(DriftState::Missing, None, Vec::new()));
+        let Some(live) = cluster.find(&target.api, &resource.key.name).await? else {
+            let state = if ends_by_itself(resource) { DriftState::InSync } else { DriftState::Missing };
+            return Ok(drift(state, None, Vec::new()));
         };
         if !is_owned(&live, scope.instance) {
             // A Namespace or CustomResourceDefinition that existed before is used as it is: that is the intent.
@@ -47,17 +49,22 @@ async fn compare(cluster: &Cluster, scope: &Scope, resource: &Resource) -> Resul
         }
         let mut intent = intent_in_namespace(resource, scope);
         set_metadata(&mut intent, "uid", live.metadata.uid.clone().map(Value::from));
-        let (applied, detail) = match cluster.call(api.patch(&resource.key.name, &params, &Patch::Apply(intent))).await
-        {
-            // Somebody changed it since we read it. That change must not count as a difference.
-            Ok(applied) if applied.metadata.resource_version != live.metadata.resource_version => continue,
-            Ok(applied) => (Some(applied), None),
+        leave_replicas(cluster, scope, &resource.key, &mut intent, &live).await?;
+        let applied = match target.apply(&params, &intent).await {
             Err(failed) if matches!(failed.code, Some(404 | 409)) || is_other_uid(&failed) => continue,
+            Err(refused) => target.dry_run_replacement(&intent, &live, refused).await,
+            Ok(applied) => Ok(Some(applied)),
+        };
+        let (applied, detail) = match applied {
+            Ok(None) => continue,
+            // Somebody changed it since we read it. That change must not count as a difference.
+            Ok(Some(applied)) if applied.metadata.resource_version != live.metadata.resource_version => continue,
+            Ok(applied) => (applied, None),
             // Somebody replaced it with one that differs in an immutable field.
-            Err(failed) if failed.error.kind == InfraErrorKind::Invalid => {
-                (None, Some(format!("the intent cannot be applied: {}", failed.error)))
+            Err(error) if error.kind == InfraErrorKind::Invalid => {
+                (None, Some(format!("the intent cannot be applied: {error}")))
             }
-            Err(failed) => return Err(failed.into()),
+            Err(error) => return Err(error),
         };
         let differences = all_differences(&live, applied.as_ref(), scope, resource)?;
         let changed = !differences.is_empty() || detail.is_some();
@@ -65,6 +72,15 @@ async fn compare(cluster: &Cluster, scope: &Scope, resource: &Resource) -> Resul
     }
     Err(InfraError::transient(format!("others change {} at the same time", resource.key))
         .quoting("object", &resource.key))
+}
+
+/// Whether Kubernetes deletes the object once it has done its work: a Job with `ttlSecondsAfterFinished` that was made.
+fn ends_by_itself(resource: &Resource) -> bool {
+    let lifetime = resource.manifest.get("spec").and_then(|spec| spec.get("ttlSecondsAfterFinished"));
+    resource.key.group() == "batch"
+        && resource.key.kind == "Job"
+        && lifetime.is_some_and(Value::is_number)
+        && matches!(resource.state, ResourceState::Present { .. })
 }
 
 /// The differences, first those of the metadata: the object was replaced, or is being deleted. Values of Secrets are masked.

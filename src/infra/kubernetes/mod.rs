@@ -2,7 +2,7 @@
 //!
 //! - [`client`]: connections, deadlines and credentials; [`call_metrics`], [`response_limit`] and [`call_error`] belong to it.
 //! - [`discovery`]: which kinds a cluster serves.
-//! - [`apply`]: makes and updates objects. [`ownership`]: whose an object is.
+//! - [`apply`]: makes objects, [`update`] changes them; [`scaler`]: who sets the replicas. [`ownership`]: whose an object is.
 //! - [`readiness`]: waits until objects are ready; the rules of each kind are in [`readiness::rules`].
 //! - [`remove`], [`end_pods`], [`delete`]: remove objects and pods. [`shared_objects`]: what may not be removed.
 //! - [`observe`], [`drift`], [`evidence`]: read without changing anything. [`watch`]: follows objects as they change.
@@ -15,6 +15,7 @@ use futures::stream::BoxStream;
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use kube::api::{Api, PostParams};
 
+use self::scaler::Replicas;
 use crate::domain::drift::ObjectDrift;
 use crate::domain::evidence::Evidence;
 use crate::domain::namespace::Namespace;
@@ -24,7 +25,7 @@ use crate::domain::resource::{KindInfo, Resource};
 use crate::domain::vim::VimAccess;
 use crate::infra::{
     AppliedObject, Driver, InfraError, InfraErrorKind, ObjectKind, ObservedResources, Observer, PodSnapshot,
-    ReadinessTimeouts, Scope, WatchEvent,
+    ReadinessTimeouts, Removal, Scope, WatchEvent,
 };
 use crate::metrics::VimMetrics;
 
@@ -44,7 +45,9 @@ mod ownership;
 mod readiness;
 mod remove;
 mod response_limit;
+mod scaler;
 mod shared_objects;
+mod update;
 mod watch;
 
 /// The driver for Kubernetes clusters. Use one per Tokio runtime, shared by its tasks: a connection lives on the runtime that opened
@@ -85,7 +88,13 @@ impl Driver for KubernetesDriver {
 
     async fn ensure(&self, scope: &Scope, resource: &Resource) -> Result<AppliedObject, InfraError> {
         let cluster = self.clients.get(&scope.access)?;
-        let result = apply::ensure(&cluster, scope, resource).await;
+        let result = apply::ensure(&cluster, scope, resource, Replicas::OfScaler).await;
+        cluster.with_missing_namespace(&scope.namespace, result).await
+    }
+
+    async fn scale(&self, scope: &Scope, resource: &Resource) -> Result<AppliedObject, InfraError> {
+        let cluster = self.clients.get(&scope.access)?;
+        let result = apply::ensure(&cluster, scope, resource, Replicas::OfManifest).await;
         cluster.with_missing_namespace(&scope.namespace, result).await
     }
 
@@ -106,12 +115,12 @@ impl Driver for KubernetesDriver {
         resource: &Resource,
         grace: Option<Duration>,
         timeout: Duration,
-    ) -> Result<(), InfraError> {
+    ) -> Result<Removal, InfraError> {
         let cluster = self.clients.get(&scope.access)?;
         let result = remove::remove(&cluster, scope, resource, grace, timeout).await;
         match cluster.with_missing_namespace(&scope.namespace, result).await {
             // With its namespace, everything in it is gone.
-            Err(error) if error.kind == InfraErrorKind::NamespaceGone => Ok(()),
+            Err(error) if error.kind == InfraErrorKind::NamespaceGone => Ok(Removal::Removed),
             removed => removed,
         }
     }

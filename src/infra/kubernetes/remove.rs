@@ -19,7 +19,7 @@ use super::shared_objects::may_delete;
 use super::watch::{ListWatch, ObjectEvent, follow, wait_until_deleted};
 use crate::domain::order::{Class, class};
 use crate::domain::resource::{Resource, ResourceState};
-use crate::infra::{InfraError, InfraErrorKind, Scope};
+use crate::infra::{InfraError, InfraErrorKind, Removal, Scope};
 
 /// Removes the object with its pods and the volumes claimed by its templates: [`crate::infra::Driver::remove`].
 pub(super) async fn remove(
@@ -28,22 +28,33 @@ pub(super) async fn remove(
     resource: &Resource,
     grace: Option<Duration>,
     timeout: Duration,
-) -> Result<(), InfraError> {
-    let removal = Removal { cluster, scope, resource, deadline: Instant::now() + timeout };
-    if resource.state == ResourceState::Planned {
-        return removal.remove_abandoned_claims().await;
+) -> Result<Removal, InfraError> {
+    let target = RemovalTarget { cluster, scope, resource, deadline: Instant::now() + timeout };
+    match &resource.state {
+        ResourceState::Planned => {
+            target.remove_abandoned_claims().await?;
+            return Ok(Removal::Removed);
+        }
+        ResourceState::Present { owned: false, .. } => return Ok(Removal::Removed),
+        ResourceState::Intent | ResourceState::Present { .. } => {}
     }
-    match removal.target().await? {
-        RemovalTarget::Ours(uid) => removal.remove(&uid, grace).await?,
-        RemovalTarget::Absent => {}
+    match target.find().await? {
+        Found::Ours(uid) => target.remove(&uid, grace).await?,
+        Found::Nothing => {}
         // A foreign object keeps its volumes, too.
-        RemovalTarget::Foreign => return Ok(()),
+        Found::Foreign => return Ok(left(&resource.state)),
     }
     // Even if the object was gone already: a crash may have interrupted the first run here.
-    removal.remove_claims(removal.claims().await?).await
+    target.remove_claims(target.claims().await?).await?;
+    Ok(Removal::Removed)
 }
 
-struct Removal<'a> {
+/// A foreign object is one that was ours only if we know that we made it.
+fn left(state: &ResourceState) -> Removal {
+    if matches!(state, ResourceState::Present { .. }) { Removal::Left } else { Removal::Removed }
+}
+
+struct RemovalTarget<'a> {
     cluster: &'a Cluster,
     scope: &'a Scope,
     resource: &'a Resource,
@@ -51,33 +62,29 @@ struct Removal<'a> {
 }
 
 /// The object that has the name in the row.
-enum RemovalTarget {
+enum Found {
     /// Our object, of this uid.
     Ours(String),
     /// There is no such object.
-    Absent,
+    Nothing,
     /// An object that is not ours, or not any more.
     Foreign,
 }
 
-impl Removal<'_> {
-    async fn target(&self) -> Result<RemovalTarget, InfraError> {
+impl RemovalTarget<'_> {
+    /// Our label decides, not the uid: a backup tool or `kubectl replace --force` makes our object again with another uid.
+    async fn find(&self) -> Result<Found, InfraError> {
         let (cluster, scope, key, api) = (self.cluster, self.scope, &self.resource.key, self.api());
-        let known_uid = match &self.resource.state {
-            ResourceState::Planned | ResourceState::Present { owned: false, .. } => return Ok(RemovalTarget::Foreign),
-            ResourceState::Present { uid, owned: true } => Some(uid),
-            ResourceState::Intent => None,
-        };
-        let Some(found) = cluster.find_metadata(&api, &key.name).await? else { return Ok(RemovalTarget::Absent) };
+        let Some(found) = cluster.find_metadata(&api, &key.name).await? else { return Ok(Found::Nothing) };
         let uid = found.uid().unwrap_or_default();
         // Somebody took our label off it, or made another object in its place: it is theirs now.
-        if !is_owned(&found, scope.instance) || known_uid.is_some_and(|known| *known != uid) {
-            return Ok(RemovalTarget::Foreign);
+        if !is_owned(&found, scope.instance) {
+            return Ok(Found::Foreign);
         }
         if is_shared(key) && !may_delete(cluster, scope, key, &api, &uid).await? {
-            return Ok(RemovalTarget::Foreign);
+            return Ok(Found::Foreign);
         }
-        Ok(RemovalTarget::Ours(uid))
+        Ok(Found::Ours(uid))
     }
 
     async fn remove(&self, uid: &str, grace: Option<Duration>) -> Result<(), InfraError> {

@@ -30,7 +30,7 @@ fn describe(steps: &[Step]) -> Vec<String> {
     let of_rows = |rows: &[Resource]| rows.iter().map(|row| row.key.to_string()).collect::<Vec<_>>().join(", ");
     let of_keys = |keys: &[ObjectKey]| keys.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let describe_step = |step: &Step| match step {
-        Step::DeleteReplaced { rows } | Step::Change { rows } => format!("{}: {}", step.name(), of_rows(rows)),
+        Step::DeleteReplaced { rows } | Step::Change { rows, .. } => format!("{}: {}", step.name(), of_rows(rows)),
         Step::MarkUncertain { objects } | Step::AwaitReady { objects } | Step::Remove { objects, .. } => {
             format!("{}: {}", step.name(), of_keys(objects))
         }

@@ -98,26 +98,45 @@ fn subjects_in_the_package_namespace_are_moved_and_others_are_kept() {
             { "kind": "Group", "name": "system:serviceaccounts:edge" },
         ],
     });
-    let placed = place(&manifest("b.yaml", binding), true, &namespace("target"), &PackageNamespaces::of(&[]));
+    let manifests = [manifest("b.yaml", binding)];
+    let placed = place(&manifests[0], true, &namespace("target"), &PackageNamespaces::of(&manifests));
     let namespaces: Vec<_> = placed["subjects"].as_array().unwrap().iter().map(|s| s["namespace"].as_str()).collect();
     assert_eq!(namespaces, [Some("target"), Some("target"), Some("monitoring"), None]);
 }
 
 #[test]
-fn cluster_role_bindings_follow_the_service_accounts_of_the_package() {
+fn cluster_role_bindings_follow_the_service_accounts_of_the_own_namespace() {
     let account =
         json!({ "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": "own", "namespace": "edge" } });
     let binding = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": { "name": "b" },
         "subjects": [
             { "kind": "ServiceAccount", "name": "own", "namespace": "edge" },
-            { "kind": "ServiceAccount", "name": "other", "namespace": "edge" },
+            { "kind": "ServiceAccount", "name": "default", "namespace": "edge" },
+            { "kind": "ServiceAccount", "name": "other", "namespace": "elsewhere" },
         ],
     });
     let manifests = [manifest("a.yaml", account), manifest("b.yaml", binding)];
     let placed = place(&manifests[1], false, &namespace("target"), &PackageNamespaces::of(&manifests));
     assert_eq!(placed["subjects"][0]["namespace"], "target");
-    assert_eq!(placed["subjects"][1]["namespace"], "edge");
+    assert_eq!(placed["subjects"][1]["namespace"], "target", "the pods of the package run as this account");
+    assert_eq!(placed["subjects"][2]["namespace"], "elsewhere");
+}
+
+#[test]
+fn objects_of_system_namespaces_are_refused_and_never_moved() {
+    let role = json!({ "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
+        "metadata": { "name": "reader", "namespace": "kube-system" } });
+    let manifests = [config_map("a.yaml", None), manifest("role.yaml", role)];
+    let problem = decide(Some(&json!("edge")), &manifests).unwrap_err();
+    assert_eq!(problem.status, 422);
+    assert!(problem.detail.contains("RoleBinding reader in kube-system at role.yaml:1"), "{}", problem.detail);
+    assert_eq!(decide(Some(&json!("edge")), &manifests[..1]).unwrap().as_str(), "edge");
+    assert_eq!(
+        decide(None, &manifests[1..]).unwrap().as_str(),
+        "kube-system",
+        "the package is of that namespace alone"
+    );
 }
 
 #[test]

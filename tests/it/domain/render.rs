@@ -104,12 +104,12 @@ fn a_workload_scaled_by_an_aspect_states_its_replicas() {
 }
 
 #[test]
-fn replicas_owned_by_an_autoscaler_are_not_set() {
+fn a_workload_begins_with_the_replicas_of_its_manifest_beside_an_autoscaler() {
     let target = json!({ "scaleTargetRef": { "kind": "Deployment", "name": "other" } });
     let autoscaler = manifest("autoscaling/v2", "HorizontalPodAutoscaler", "h", target);
     let rendered = render(&[deployment("amf"), deployment("other"), autoscaler], &[("VDU1", 2)], false);
     assert_eq!(rendered[0].replicas(), Some(2));
-    assert_eq!(rendered[1].replicas(), None);
+    assert_eq!(rendered[1].replicas(), deployment("other").object["spec"]["replicas"].as_u64().map(|it| it as u32));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The Kubernetes driver against a real control plane, whose nodes and pods KWOK simulates.
 
+mod autoscalers;
 mod connection;
 mod definitions;
 mod evidence;
@@ -7,6 +8,7 @@ mod faults;
 mod namespaces;
 mod ownership;
 mod pods;
+mod updates;
 mod volumes;
 mod workloads;
 

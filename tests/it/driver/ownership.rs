@@ -5,12 +5,12 @@ use std::time::Duration;
 use futures::future::join;
 use gybe::domain::plan::PodRef;
 use gybe::domain::resource::{INSTANCE_LABEL, MANAGED_BY_LABEL, ResourceState};
-use gybe::infra::{AppliedObject, Driver as _, InfraError, InfraErrorKind};
+use gybe::infra::{AppliedObject, Driver as _, InfraError, InfraErrorKind, Removal};
 use kube::ResourceExt;
 use kube::api::{DeleteParams, DynamicObject, PostParams};
 use serde_json::json;
 
-use super::{CONFIG_MAP, GOOD, LONG, Vnf, pod};
+use super::{CONFIG_MAP, GOOD, LONG, Vnf, deployment, pod};
 use crate::support::cluster::{render, scope};
 
 #[tokio::test]
@@ -168,12 +168,36 @@ async fn a_replaced_object_is_a_different_object() {
         assert_eq!(error.kind, InfraErrorKind::Gone, "{error}");
     }
 
-    for resource in &old {
-        vnf.remove(resource).await;
-    }
     let ResourceState::Present { uid, .. } = old[1].state.clone() else { panic!() };
     vnf.driver.delete_pods(&vnf.scope, &[PodRef { name: "lone".to_owned(), uid }], LONG).await.unwrap();
     for resource in &resources {
         assert!(vnf.get(resource).await.unwrap().metadata.deletion_timestamp.is_none());
     }
+}
+
+/// As Velero or `kubectl replace --force` make it: with its labels, and another uid.
+#[tokio::test]
+async fn an_object_of_ours_that_others_made_again_is_removed() {
+    let vnf = Vnf::new().await;
+    let mut resources = vnf.render(&[("VDU1", "web")], &(CONFIG_MAP.to_owned() + "---" + &deployment(GOOD))).await;
+    vnf.ensure(&mut resources).await;
+    for (resource, plural) in resources.iter().zip(["configmaps", "deployments"]) {
+        let mut backup = serde_json::to_value(vnf.get(resource).await.unwrap()).unwrap();
+        vnf.remove(resource).await;
+        let metadata = backup["metadata"].as_object_mut().unwrap();
+        metadata.retain(|name, _| ["name", "labels", "annotations"].contains(&name.as_str()));
+        vnf.cluster.create(plural, Some(&vnf.scope.namespace), backup).await;
+        let removal = vnf.driver.remove(&vnf.scope, resource, None, LONG).await.unwrap();
+        assert_eq!((removal, vnf.get(resource).await), (Removal::Removed, None), "{}", resource.key);
+    }
+}
+
+#[tokio::test]
+async fn an_object_that_lost_our_label_is_left_and_said_to_be() {
+    let vnf = Vnf::new().await;
+    let mut resources = vnf.render(&[], CONFIG_MAP).await;
+    vnf.ensure(&mut resources).await;
+    vnf.patch(&resources[0], json!({ "metadata": { "labels": { INSTANCE_LABEL: null } } })).await;
+    assert_eq!(vnf.driver.remove(&vnf.scope, &resources[0], None, LONG).await.unwrap(), Removal::Left);
+    assert!(vnf.get(&resources[0]).await.is_some());
 }

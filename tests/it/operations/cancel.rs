@@ -19,7 +19,7 @@ use gybe::domain::resource::{KindInfo, Resource, ResourceState};
 use gybe::domain::transition::OpEvent;
 use gybe::domain::vim::VimAccess;
 use gybe::infra::{
-    AppliedObject, Driver, InfraError, ObjectKind, ObservedResources, PodSnapshot, ReadinessTimeouts, Scope,
+    AppliedObject, Driver, InfraError, ObjectKind, ObservedResources, PodSnapshot, ReadinessTimeouts, Removal, Scope,
 };
 use gybe::store::Claimed;
 use tokio::sync::watch;
@@ -89,6 +89,10 @@ impl Driver for GatedDriver {
         self.pass("discover".to_owned()).await.map(|()| BTreeMap::new())
     }
 
+    async fn scale(&self, scope: &Scope, resource: &Resource) -> Result<AppliedObject, InfraError> {
+        self.ensure(scope, resource).await
+    }
+
     async fn ensure(&self, _: &Scope, resource: &Resource) -> Result<AppliedObject, InfraError> {
         self.pass(format!("ensure {}", resource.key.name)).await?;
         Ok(AppliedObject { uid: "uid".to_owned(), owned: true })
@@ -98,8 +102,14 @@ impl Driver for GatedDriver {
         self.pass("await".to_owned()).await.map(|()| PodSnapshot::default())
     }
 
-    async fn remove(&self, _: &Scope, resource: &Resource, _: Option<Duration>, _: Duration) -> Result<(), InfraError> {
-        self.pass(format!("remove {}", resource.key.name)).await
+    async fn remove(
+        &self,
+        _: &Scope,
+        resource: &Resource,
+        _: Option<Duration>,
+        _: Duration,
+    ) -> Result<Removal, InfraError> {
+        self.pass(format!("remove {}", resource.key.name)).await.map(|()| Removal::Removed)
     }
 
     async fn end_pods(&self, _: &Scope, _: &[Resource], _: Option<Duration>, _: Duration) -> Result<(), InfraError> {

@@ -103,7 +103,7 @@ async fn with_secrets(f: &StoreFixture) -> gybe::store::Claimed {
     f.operation().await;
     let claimed = f.claim(LONG).await;
     let rows = vec![secret("new"), resource("a")];
-    let planned = Plan { forward: vec![Step::Change { rows }], ..plan() };
+    let planned = Plan { forward: vec![Step::Change { rows, sets_replicas: false }], ..plan() };
     store_plan(&*f.store, &claimed.lease, LONG, &planned, &[secret("db"), resource("b")], at(11)).await.unwrap();
     assert_eq!(f.store.plan(claimed.op.id).await.unwrap(), Some(planned));
     claimed

@@ -26,7 +26,7 @@ use gybe::domain::transition::{OpEvent, Update};
 use gybe::domain::vim::{Vim, VimAccess};
 use gybe::domain::warning::Warnings;
 use gybe::infra::{
-    AppliedObject, Driver, InfraError, ObjectKind, ObservedResources, PodSnapshot, ReadinessTimeouts, Scope,
+    AppliedObject, Driver, InfraError, ObjectKind, ObservedResources, PodSnapshot, ReadinessTimeouts, Removal, Scope,
 };
 use gybe::metrics::StoreMetrics;
 use gybe::nfvo::{GrantDecision, Nfvo, NfvoError};
@@ -622,6 +622,10 @@ impl Driver for FaultyDriver {
         call!(self, "discover", discover(access, kinds))
     }
 
+    async fn scale(&self, scope: &Scope, resource: &Resource) -> Result<AppliedObject, InfraError> {
+        call!(self, &format!("ensure {}", resource.key), scale(scope, resource))
+    }
+
     async fn ensure(&self, scope: &Scope, resource: &Resource) -> Result<AppliedObject, InfraError> {
         call!(self, &format!("ensure {}", resource.key), ensure(scope, resource))
     }
@@ -641,7 +645,7 @@ impl Driver for FaultyDriver {
         resource: &Resource,
         grace: Option<Duration>,
         timeout: Duration,
-    ) -> Result<(), InfraError> {
+    ) -> Result<Removal, InfraError> {
         call!(self, &format!("remove {}", resource.key), remove(scope, resource, grace, timeout))
     }
 

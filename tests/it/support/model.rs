@@ -15,7 +15,7 @@ use gybe::domain::plan::PodRef;
 use gybe::domain::resource::{INSTANCE_LABEL, KindInfo, ObjectKey, Resource, ResourceState};
 use gybe::domain::vim::VimAccess;
 use gybe::infra::{
-    AppliedObject, Driver, InfraError, ObjectKind, ObservedResources, PodSnapshot, ReadinessTimeouts, Scope,
+    AppliedObject, Driver, InfraError, ObjectKind, ObservedResources, PodSnapshot, ReadinessTimeouts, Removal, Scope,
 };
 use serde_json::{Map, Value};
 
@@ -279,6 +279,10 @@ impl Driver for ModelCluster {
         Ok(served.filter(|(kind, _)| kinds.contains(kind)).collect())
     }
 
+    async fn scale(&self, scope: &Scope, resource: &Resource) -> Result<AppliedObject, InfraError> {
+        self.ensure(scope, resource).await
+    }
+
     async fn ensure(&self, scope: &Scope, resource: &Resource) -> Result<AppliedObject, InfraError> {
         let place = object_ref(scope, resource);
         let mut state = self.locked();
@@ -336,14 +340,13 @@ impl Driver for ModelCluster {
         resource: &Resource,
         _: Option<Duration>,
         _: Duration,
-    ) -> Result<(), InfraError> {
+    ) -> Result<Removal, InfraError> {
         let place = object_ref(scope, resource);
         let mut state = self.locked();
         let ours = |object: &ModelObject| owner(object) == Some(scope.instance.to_string());
         let doomed = state.objects.get(&place).is_some_and(|object| match &resource.state {
-            ResourceState::Planned => false,
-            ResourceState::Intent => ours(object),
-            ResourceState::Present { uid, owned } => *owned && object.uid == *uid,
+            ResourceState::Planned | ResourceState::Present { owned: false, .. } => false,
+            ResourceState::Intent | ResourceState::Present { .. } => ours(object),
         });
         let inhabited = place.key.kind == "Namespace"
             && state.objects.keys().any(|other| other.namespace.as_ref() == Some(&place.key.name));
@@ -353,7 +356,7 @@ impl Driver for ModelCluster {
         if resource.state != ResourceState::Planned {
             state.claims.retain(|_, (_, set)| *set != resource.key);
         }
-        Ok(())
+        Ok(Removal::Removed)
     }
 
     async fn end_pods(
