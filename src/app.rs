@@ -36,8 +36,8 @@ use crate::domain::ids::{ProjectId, VnfInstanceId, VnfLcmOpOccId};
 use crate::domain::op_occ::ABANDON;
 use crate::error::ApiError;
 use crate::fetch::PackageSources;
-use crate::infra::Observer;
 use crate::infra::kubernetes::KubernetesDriver;
+use crate::infra::{Observer, VimContacts};
 use crate::lcm::accept::Acceptor;
 use crate::lcm::onboarding::Onboarder;
 use crate::metrics::{HttpMetrics, VimMetrics};
@@ -50,7 +50,7 @@ use crate::retention::Retention;
 use crate::sol003::common::{TerminateVnfRequest, TerminationType};
 use crate::store::seal::{KeyError, KeyRing};
 use crate::store::{self, Store, StoreError};
-use crate::view::View;
+use crate::view::{self, View};
 
 /// Why the process cannot serve.
 #[derive(Debug, thiserror::Error)]
@@ -133,6 +133,7 @@ pub async fn run(config: Config, stop: Stop, ready: impl FnOnce(SocketAddr)) -> 
     store.metrics().register(&mut registry);
     vims.register(&mut registry);
     http.register(&mut registry);
+    let contacts = VimContacts::default();
     let callbacks = Arc::new(Callbacks::new(&config.options.outbound())?);
     let granting = granting(&config, address, &mut registry)?;
     let owner = System.uuid().to_string();
@@ -140,7 +141,7 @@ pub async fn run(config: Config, stop: Stop, ready: impl FnOnce(SocketAddr)) -> 
     notifier.metrics().register(&mut registry);
     let api = match config.options.role {
         Role::Conductor => None,
-        Role::All | Role::Api => Some(api(&config, &store, address, &vims, callbacks, &owner).await?),
+        Role::All | Role::Api => Some(api(&config, &store, address, &vims, contacts.clone(), callbacks, &owner).await?),
     };
     let notifying = tokio::spawn(vital("notifier", notifier.run(stop.begun.clone()), stop.clone()));
     let working = (config.options.role != Role::Api).then(|| {
@@ -151,7 +152,7 @@ pub async fn run(config: Config, stop: Stop, ready: impl FnOnce(SocketAddr)) -> 
             patience: config.options.readiness_timeouts(),
             removal_timeout: REMOVAL_TIMEOUT,
         };
-        let driver = Arc::new(KubernetesDriver::counting(vims));
+        let driver = Arc::new(KubernetesDriver::reporting(vims, contacts.clone()));
         let observer = Arc::clone(&driver) as Arc<dyn Observer>;
         let conductor = Conductor::granted(Arc::clone(&store), driver, Arc::new(System), settings, granting);
         conductor.metrics().register(&mut registry);
@@ -165,9 +166,11 @@ pub async fn run(config: Config, stop: Stop, ready: impl FnOnce(SocketAddr)) -> 
         let onboarder = Arc::clone(&api.onboarder);
         tokio::spawn(vital("onboarder", onboarder.run(stop.begun.clone()), stop.clone()))
     });
+    let recorder = view::vim_status::run(Arc::clone(&store), contacts, stop.begun.clone());
+    let recording = tokio::spawn(vital("recorder of VIM status", recorder, stop.clone()));
     let retention = Retention::new(Arc::clone(&store), Arc::new(System), config.options.retention());
     let retaining = tokio::spawn(vital("retention", retention.run(stop.begun.clone()), stop.clone()));
-    let parts = working.into_iter().flatten().chain([notifying, retaining]).chain(onboarding).collect();
+    let parts = working.into_iter().flatten().chain([notifying, recording, retaining]).chain(onboarding).collect();
     let health = Health::new(store, stop.begun.clone(), registry, started);
     let server = serve(&config, socket, api, health, http)?;
     let end = tokio::spawn(end(server.handle(), parts, stop.clone(), config.options.stop_delay));
@@ -206,6 +209,7 @@ async fn api(
     store: &Arc<dyn Store>,
     address: SocketAddr,
     vims: &VimMetrics,
+    contacts: VimContacts,
     callbacks: Arc<Callbacks>,
     owner: &str,
 ) -> Result<web::Data<Api>, AppError> {
@@ -222,7 +226,7 @@ async fn api(
         config.options.lease,
     );
     // Separate from the conductor's: connections live on the runtime that opened them, and HTTP workers have their own runtimes.
-    let driver = Arc::new(KubernetesDriver::counting(vims.clone()));
+    let driver = Arc::new(KubernetesDriver::reporting(vims.clone(), contacts));
     let public_url = public_url(config, address);
     let api = web::Data::new(Api {
         store: Arc::clone(store),

@@ -9,7 +9,7 @@ use gybe::domain::ids::{ProjectId, VimId};
 use gybe::domain::plan::PodRef;
 use gybe::domain::resource::{KindInfo, Resource};
 use gybe::domain::secret::Secret;
-use gybe::domain::vim::{Secrets, Vim, VimAccess};
+use gybe::domain::vim::{Secrets, Vim, VimAccess, VimStatus};
 use gybe::infra::{
     AppliedObject, Driver, InfraError, ObjectKind, ObservedResources, PodSnapshot, ReadinessTimeouts, Removal, Scope,
 };
@@ -77,6 +77,7 @@ pub fn vim(endpoint: &str) -> Vim {
         extra: Map::new(),
         is_default: true,
         user_name: None,
+        status: VimStatus::Active,
         created_at: System.now(),
         updated_at: None,
     }

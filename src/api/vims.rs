@@ -15,7 +15,7 @@ use crate::domain::ids::VimId;
 use crate::domain::problem::{Problem, ProblemType, QuotedValues, problem};
 use crate::domain::secret::masked_members;
 use crate::domain::text::check_length;
-use crate::domain::vim::{Vim, split_secrets};
+use crate::domain::vim::{Vim, VimStatus, split_secrets};
 use crate::error::{ApiError, internal};
 use crate::lcm::vim_move;
 use crate::sol003::common::ProblemDetails;
@@ -53,6 +53,7 @@ async fn identify(api: &Api, vim: &mut Vim) -> Result<(), ApiError> {
     let access = vim.access().map_err(|reason| unusable(format!("auth_cred: {reason}")))?;
     let user = api.driver.who_am_i(&access).await.map_err(|error| unusable(error.to_string()))?;
     vim.user_name = Some(user);
+    vim.status = VimStatus::Active;
     Ok(())
 }
 
@@ -147,6 +148,7 @@ pub async fn create(
         extra: masked_members(request.extra.unwrap_or_default()),
         is_default: request.is_default.unwrap_or(false),
         user_name: None,
+        status: VimStatus::Active,
         created_at: api.clock.now(),
         updated_at: None,
     };

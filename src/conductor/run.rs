@@ -84,8 +84,34 @@ impl Execution<'_> {
         }
         let mut scope = self.scope().await?;
         findings.credential = scope.as_ref().map(|scope| scope.access.credential.secret().clone());
+        let done = self.advance(&mut scope, findings, interrupted).await;
+        match done {
+            Err(StepError::Vim(error)) if error.kind == InfraErrorKind::Unauthorized => {
+                Err(self.after_refusal(error, scope.as_ref()).await)
+            }
+            done => done,
+        }
+    }
+
+    /// What follows from a credential that the VIM refused. One that was replaced since the operation read it is no failed attempt.
+    /// Otherwise it may be about to be replaced: it counts as an attempt, like a VIM out of reach.
+    async fn after_refusal(&self, error: InfraError, scope: Option<&Scope>) -> StepError {
+        match self.access().await {
+            Ok(access) if scope.is_some_and(|scope| scope.access != access) => StepError::CredentialReplaced,
+            Err(failed @ StepError::Store(_)) => failed,
+            _ => error.into(),
+        }
+    }
+
+    /// Plans the operation, if it has no plan yet, and carries the plan out.
+    async fn advance(
+        &mut self,
+        scope: &mut Option<Scope>,
+        findings: &mut ClusterFindings,
+        interrupted: &CancellationToken,
+    ) -> Result<OperationOutcome, StepError> {
         if self.op.state == OpState::Starting {
-            self.start(&mut scope, &mut findings.inventory, interrupted).await?;
+            self.start(scope, &mut findings.inventory, interrupted).await?;
         }
         let plan = self.plan.take().unwrap_or_default();
         let outcome = self.carry_out(&plan, scope.as_ref(), findings, interrupted).await;
@@ -302,6 +328,10 @@ impl Execution<'_> {
                 tracing::info!(op.id = %op, "operation {op} waits for the grant at {}", pending.uri);
                 return Conclusion::AwaitGrant { update, pending };
             }
+            StepError::CredentialReplaced => {
+                tracing::info!(op.id = %op, "the credential of the VIM was replaced; operation {op} goes on with the new one");
+                return Conclusion::Postpone { update, error: None };
+            }
             StepError::GrantPending { pending: None, .. } | StepError::Interrupted => {
                 return Conclusion::Postpone { update, error: None };
             }
@@ -360,7 +390,13 @@ impl Execution<'_> {
 fn event(error: &StepError) -> OpEvent {
     match error {
         StepError::Vim(error)
-            if matches!(error.kind, InfraErrorKind::Transient | InfraErrorKind::Waiting | InfraErrorKind::Gone) =>
+            if matches!(
+                error.kind,
+                InfraErrorKind::Transient
+                    | InfraErrorKind::Waiting
+                    | InfraErrorKind::Gone
+                    | InfraErrorKind::Unauthorized
+            ) =>
         {
             OpEvent::AttemptFailed
         }
@@ -368,7 +404,7 @@ fn event(error: &StepError) -> OpEvent {
         StepError::Waiting { retry_after, .. } => OpEvent::Waiting(*retry_after),
         StepError::Vim(_) | StepError::Permanent(_) => OpEvent::Stopped,
         StepError::Store(_) => OpEvent::StoreFailed,
-        StepError::Interrupted => OpEvent::Interrupted,
+        StepError::Interrupted | StepError::CredentialReplaced => OpEvent::Interrupted,
         StepError::Cancelled => OpEvent::Cancelled,
         StepError::GrantPending { retry_after, .. } => OpEvent::GrantPending(*retry_after),
     }

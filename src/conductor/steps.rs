@@ -51,6 +51,8 @@ pub enum StepError {
     Interrupted,
     /// A cancel request takes effect.
     Cancelled,
+    /// The VIM refused the credential, which has been replaced meanwhile: the operation goes on with the new one.
+    CredentialReplaced,
     /// The NFVO has not decided on the grant yet.
     GrantPending {
         /// A conductor polls the grant again after this delay.
@@ -540,7 +542,7 @@ fn worst(errors: Vec<InfraError>) -> Result<(), StepError> {
     }
     let rank = |error: &InfraError| match error.kind {
         InfraErrorKind::Transient => 2,
-        InfraErrorKind::Waiting => 1,
+        InfraErrorKind::Waiting | InfraErrorKind::Unauthorized => 1,
         _ => 0,
     };
     let Some(worst) = errors.into_iter().min_by_key(rank) else { return Ok(()) };

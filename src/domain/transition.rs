@@ -44,7 +44,8 @@ pub enum OpEvent {
     Waiting(Duration),
     /// An attempt failed because the store failed. The error of the attempt before it stays visible while it is retried.
     StoreFailed,
-    /// The process stops, or a cancel request arrived before the plan was stored: another conductor goes on at once.
+    /// The process stops, a cancel request arrived before the plan was stored, or the credential of the VIM was replaced: a conductor
+    /// goes on at once.
     Interrupted,
     /// An error that time does not heal.
     Stopped,

@@ -113,10 +113,35 @@ pub struct Vim {
     pub is_default: bool,
     /// The user of the credential, as the API server named it at registration.
     pub user_name: Option<String>,
+    /// What the latest calls to its API server showed.
+    pub status: VimStatus,
     /// When it was registered.
     pub created_at: OffsetDateTime,
     /// When it was last changed.
     pub updated_at: Option<OffsetDateTime>,
+}
+
+/// What calls to the API server of a VIM showed last. Tacker has `ACTIVE` for every VIM that was registered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum VimStatus {
+    /// It answered, and accepted the credential.
+    Active,
+    /// It did not answer, or not as a Kubernetes API server does.
+    Unreachable,
+    /// It refused the credential.
+    Error,
+}
+
+impl VimStatus {
+    /// The name on the wire and in the database.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "ACTIVE",
+            Self::Unreachable => "UNREACHABLE",
+            Self::Error => "ERROR",
+        }
+    }
 }
 
 /// How to reach a cluster, and as which user: from a registered VIM or an inline connection.

@@ -24,8 +24,10 @@ pub enum InfraErrorKind {
     /// The request succeeds once something else is ready: a webhook or an API server of a package that does not answer yet, a kind
     /// that is not served yet. Nothing was changed.
     Waiting,
-    /// 401 or 403: the credential lacks the right. Nothing was changed.
+    /// 403: the credential lacks the right. Nothing was changed.
     Denied,
+    /// 401: the API server does not accept the credential, which may have expired and may be replaced. Nothing was changed.
+    Unauthorized,
     /// The object belongs to somebody else. Nothing was changed.
     Conflict,
     /// The cluster rejects the object, or does not serve its kind. Nothing was changed.
@@ -97,7 +99,7 @@ impl From<InfraError> for Problem {
         let kind = match error.kind {
             InfraErrorKind::Transient => ProblemType::VimUnreachable,
             InfraErrorKind::Gone => ProblemType::ObjectGone,
-            InfraErrorKind::Denied => ProblemType::VimDenied,
+            InfraErrorKind::Denied | InfraErrorKind::Unauthorized => ProblemType::VimDenied,
             InfraErrorKind::Conflict => ProblemType::ObjectConflict,
             InfraErrorKind::Invalid => ProblemType::ObjectRefused,
             InfraErrorKind::NotReady | InfraErrorKind::Waiting => ProblemType::VnfNotReady,

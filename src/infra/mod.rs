@@ -20,9 +20,11 @@ use crate::domain::plan::PodRef;
 use crate::domain::resource::{KindInfo, Resource};
 use crate::domain::vim::VimAccess;
 
+mod contacts;
 mod error;
 pub mod kubernetes;
 
+pub use contacts::{Contact, VimContacts};
 pub use error::{InfraError, InfraErrorKind};
 
 /// Where a VNF instance lives: cluster, namespace, and the owner of the objects.

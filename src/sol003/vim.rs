@@ -129,7 +129,7 @@ impl From<&Domain> for Vim {
             tenant_id: vim.project_id.0.clone(),
             is_default: vim.is_default,
             shared: false,
-            status: "ACTIVE",
+            status: vim.status.as_str(),
             extra: vim.extra.clone(),
             created_at: vim.created_at,
             updated_at: vim.updated_at,

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use time::OffsetDateTime;
 
 use crate::domain::ids::{ProjectId, VimId};
-use crate::domain::vim::Vim;
+use crate::domain::vim::{Vim, VimStatus};
 use crate::store::StoreError;
 
 /// VIMs and their credentials.
@@ -20,6 +20,10 @@ pub trait VimStore: Send + Sync {
     async fn default_vim(&self, project: &ProjectId) -> Result<Vim, StoreError>;
     /// All VIMs of a project, oldest first.
     async fn vims(&self, project: &ProjectId) -> Result<Vec<Vim>, StoreError>;
+    /// The VIMs of all projects with this `auth_url`.
+    async fn vims_at(&self, endpoint: &str) -> Result<Vec<Vim>, StoreError>;
+    /// Records what the API server showed with the access that `vim` has. Changes nothing if the VIM was updated meanwhile.
+    async fn record_vim_status(&self, vim: &Vim, status: VimStatus) -> Result<(), StoreError>;
     /// Replaces all but the id, project and `created_at`. `Stale` unless the VIM was last updated at `seen`; other errors as for
     /// [`VimStore::create_vim`].
     async fn update_vim(&self, vim: &Vim, seen: Option<OffsetDateTime>) -> Result<(), StoreError>;

@@ -6,9 +6,12 @@
 //! When they change for an instance, the instance is computed from the cache and written if it differs; during a live
 //! operation, after that has ended. No cluster is polled. An instance to which nothing happens needs no task, no timer and
 //! no read of its row.
+//!
+//! [`vim_status`] keeps the status of VIMs up to date in the same way.
 
 mod namespace_cache;
 mod refresh;
+pub mod vim_status;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -24,7 +27,7 @@ use crate::domain::ids::{ProjectId, VnfInstanceId};
 use crate::domain::namespace::Namespace;
 use crate::domain::observation::{ObservedKind, kinds_for};
 use crate::domain::vim::{VimAccess, VimConnection};
-use crate::infra::{Observer, WatchEvent};
+use crate::infra::{InfraErrorKind, Observer, WatchEvent};
 use crate::lcm::access::{AccessError, access};
 use crate::store::{InstanceLocation, OperationEnded, Store, StoreError};
 use namespace_cache::NamespaceCache;
@@ -39,6 +42,9 @@ const STORE_PAUSE: Duration = Duration::from_secs(1);
 /// The list of instances is read again after this long without a signal: the signal of a process that was killed may be
 /// lost.
 const RESCAN: Duration = Duration::from_secs(600);
+/// After an API server has refused a credential, the accesses are read again within this time: somebody may have replaced the
+/// credential, and the signal of that may be lost.
+const REFUSED_PAUSE: Duration = Duration::from_secs(10);
 
 /// Keeps instances up to date. See the module's documentation.
 pub struct View {
@@ -186,6 +192,11 @@ impl ViewState {
         {
             tracing::warn!(namespace = %cached.namespace, "the {kind:?}s can't be watched; what depends on them is not kept up to date: {why}");
         }
+        if matches!(&event, WatchEvent::Unavailable(why) if why.kind == InfraErrorKind::Unauthorized) {
+            self.all_locations_stale = true;
+            self.due_within(REFUSED_PAUSE);
+        }
+        let Some(cached) = self.caches.get_mut(&cache) else { return };
         cached.cache.apply(kind, event).into_iter().for_each(|instance| self.mark(instance));
     }
 

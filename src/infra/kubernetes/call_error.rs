@@ -74,8 +74,7 @@ fn refusal(status: &Status, endpoint: &str) -> InfraError {
     }
     let message = message(status);
     match status.code {
-        401 => InfraError::denied(format!("the API server {endpoint} refused the credential: {message}"))
-            .quoting("endpoint", endpoint),
+        401 => unauthorized(endpoint, &message),
         403 if is_about_terminating_namespace(status) => InfraError::new(InfraErrorKind::NamespaceGone, message),
         403 if is_temporary(status) => InfraError::transient(message),
         // An authorizer names the user. Every other 403 comes from admission (quota, pod security), and is about the object.
@@ -91,6 +90,12 @@ fn refusal(status: &Status, endpoint: &str) -> InfraError {
         }
         _ => InfraError::invalid(message),
     }
+}
+
+/// The credential is not, or not any more, accepted.
+fn unauthorized(endpoint: &str, message: &str) -> InfraError {
+    let text = format!("the API server {endpoint} refused the credential: {message}; give the VIM one that is valid");
+    InfraError::new(InfraErrorKind::Unauthorized, text).quoting("endpoint", endpoint)
 }
 
 /// Whether an API server wrote the status. kube makes a Status of any text, and reads any JSON object as one.
@@ -122,7 +127,7 @@ const NOT_JSON: &str = "Failed to parse error data";
 fn refusal_of_other_server(code: u16, endpoint: &str) -> InfraError {
     let text = format!("{endpoint} answers {code}, and not as a Kubernetes API server does");
     let kind = match code {
-        401 => InfraErrorKind::Denied,
+        401 => return unauthorized(endpoint, &text),
         409 => InfraErrorKind::Conflict,
         408 | 410 | 429 | 500.. => InfraErrorKind::Transient,
         _ => InfraErrorKind::Invalid,
@@ -179,6 +184,15 @@ mod tests {
         let text =
             r#"pods "p" is forbidden: error looking up service account a/default: serviceaccount "default" not found"#;
         assert_eq!(error_of(403, text), InfraError::transient(text));
+    }
+
+    #[test]
+    fn a_401_tells_a_refused_credential_from_a_missing_right() {
+        let error = error_of(401, "Unauthorized");
+        assert_eq!(error.kind, InfraErrorKind::Unauthorized);
+        let text =
+            "the API server https://api.test refused the credential: Unauthorized; give the VIM one that is valid";
+        assert_eq!(error.detail, text);
     }
 
     #[test]
@@ -243,8 +257,12 @@ mod tests {
             for status in [text, json] {
                 let CallError { code: kept, error } = call_error(status);
                 let text = format!("https://api.test answers {code}, and not as a Kubernetes API server does");
+                if code == 401 {
+                    assert_eq!((kept, error.kind), (Some(code), InfraErrorKind::Unauthorized));
+                    assert!(error.detail.contains(&text) && !error.detail.contains("hunter2"), "{error}");
+                    continue;
+                }
                 let kind = match code {
-                    401 => InfraErrorKind::Denied,
                     409 => InfraErrorKind::Conflict,
                     429.. => InfraErrorKind::Transient,
                     _ => InfraErrorKind::Invalid,

@@ -36,8 +36,8 @@ use super::discovery_cache::DiscoveryCache;
 use super::response_limit::ResponseLimit;
 use crate::domain::namespace::Namespace;
 use crate::domain::resource::KindInfo;
-use crate::domain::vim::{VimAccess, VimCredential};
-use crate::infra::{InfraError, InfraErrorKind};
+use crate::domain::vim::{VimAccess, VimCredential, VimStatus};
+use crate::infra::{Contact, InfraError, InfraErrorKind, VimContacts};
 use crate::metrics::VimMetrics;
 use crate::outbound::address;
 
@@ -58,6 +58,7 @@ const MAX_CLIENTS: usize = 64;
 pub(super) struct Clients {
     cached: Mutex<Vec<CachedCluster>>,
     metrics: VimMetrics,
+    contacts: VimContacts,
 }
 
 struct CachedCluster {
@@ -67,8 +68,8 @@ struct CachedCluster {
 }
 
 impl Clients {
-    pub fn new(metrics: VimMetrics) -> Self {
-        Self { cached: Mutex::default(), metrics }
+    pub fn new(metrics: VimMetrics, contacts: VimContacts) -> Self {
+        Self { cached: Mutex::default(), metrics, contacts }
     }
 
     /// The client for `access`, from the cache or new.
@@ -83,7 +84,7 @@ impl Clients {
             entry.last_used = now;
             return Ok(entry.cluster.clone());
         }
-        let cluster = Arc::new(Cluster::new(access, &self.metrics)?);
+        let cluster = Arc::new(Cluster::new(access, &self.metrics, self.contacts.with(access))?);
         let oldest = cached.iter().enumerate().min_by_key(|(_, entry)| entry.last_used).map(|(at, _)| at);
         if let Some(at) = oldest.filter(|_| cached.len() >= MAX_CLIENTS) {
             cached.swap_remove(at);
@@ -100,23 +101,32 @@ pub(super) struct Cluster {
     /// What discovery said lately.
     pub discovery: DiscoveryCache,
     endpoint: String,
+    contact: Arc<Contact>,
 }
 
 impl Cluster {
-    fn new(access: &VimAccess, metrics: &VimMetrics) -> Result<Self, InfraError> {
+    fn new(access: &VimAccess, metrics: &VimMetrics, contact: Arc<Contact>) -> Result<Self, InfraError> {
         let client = client(access, metrics).map_err(|reason| {
             let detail = format!("the access to {} cannot be used: {reason}", access.endpoint);
             InfraError::invalid(detail).quoting("endpoint", &access.endpoint).quoting("reason", reason)
         })?;
-        Ok(Self { client, discovery: DiscoveryCache::default(), endpoint: access.endpoint.clone() })
+        Ok(Self { client, discovery: DiscoveryCache::default(), endpoint: access.endpoint.clone(), contact })
     }
 
     /// Waits for the answer to a request, at most [`CALL_DEADLINE`].
     pub async fn call<T>(&self, request: impl Future<Output = kube::Result<T>>) -> Result<T, CallError> {
-        match timeout(CALL_DEADLINE, request).await {
+        let answer = match timeout(CALL_DEADLINE, request).await {
             Ok(answer) => answer.map_err(|error| CallError::from_kube(&error, &self.endpoint)),
             Err(_) => Err(CallError::no_answer(&self.endpoint, CALL_DEADLINE)),
+        };
+        match &answer {
+            Err(failed) if failed.error.kind == InfraErrorKind::Unauthorized => self.contact.showed(VimStatus::Error),
+            Err(CallError { code: None, error }) if error.is_transient() => self.contact.showed(VimStatus::Unreachable),
+            // The request was not sent.
+            Err(CallError { code: None, .. }) => {}
+            _ => self.contact.showed(VimStatus::Active),
         }
+        answer
     }
 
     /// The object of that name; `None` if it does not exist, or its kind is not served.

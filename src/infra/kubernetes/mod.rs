@@ -25,7 +25,7 @@ use crate::domain::resource::{KindInfo, Resource};
 use crate::domain::vim::VimAccess;
 use crate::infra::{
     AppliedObject, Driver, InfraError, InfraErrorKind, ObjectKind, ObservedResources, Observer, PodSnapshot,
-    ReadinessTimeouts, Removal, Scope, WatchEvent,
+    ReadinessTimeouts, Removal, Scope, VimContacts, WatchEvent,
 };
 use crate::metrics::VimMetrics;
 
@@ -62,9 +62,9 @@ impl KubernetesDriver {
         Self::default()
     }
 
-    /// A driver that counts its calls in `metrics`, which several drivers may share.
-    pub fn counting(metrics: VimMetrics) -> Self {
-        Self { clients: client::Clients::new(metrics) }
+    /// A driver that counts its calls in `metrics` and reports what they show to `contacts`; several drivers may share both.
+    pub fn reporting(metrics: VimMetrics, contacts: VimContacts) -> Self {
+        Self { clients: client::Clients::new(metrics, contacts) }
     }
 }
 

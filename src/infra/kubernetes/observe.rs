@@ -22,6 +22,9 @@ use crate::infra::{InfraError, InfraErrorKind, ObservedResources, PodSnapshot, S
 /// How long to wait before watching a denied kind again; somebody may have granted the right meanwhile.
 const DENIED_PAUSE: Duration = Duration::from_secs(300);
 
+/// As [`DENIED_PAUSE`], after the credential was refused. When it is replaced, the view begins another watch.
+const REFUSED_PAUSE: Duration = Duration::from_secs(60);
+
 /// Reads the pods and volumes of the instance. Lists only kinds that the VNF can have, and reuses the pods of the snapshot. A list
 /// of a kind without recent changes costs a tenth of a second, because the API server asks etcd first.
 pub(super) async fn observe(
@@ -106,7 +109,11 @@ pub(super) fn watch(cluster: Arc<Cluster>, namespace: Namespace, kind: ObservedK
         };
         match events.next().await {
             Some(Ok(event)) => Some((watch_event(event), (open, Some(events), pause))),
-            Some(Err(error)) => Some((Some(WatchEvent::Unavailable(error)), (open, None, DENIED_PAUSE))),
+            Some(Err(error)) => {
+                let is_refused = error.kind == InfraErrorKind::Unauthorized;
+                let pause = if is_refused { REFUSED_PAUSE } else { DENIED_PAUSE };
+                Some((Some(WatchEvent::Unavailable(error)), (open, None, pause)))
+            }
             None => Some((None, (open, None, DENIED_PAUSE))),
         }
     })

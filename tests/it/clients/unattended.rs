@@ -80,7 +80,7 @@ fn conductor(store: &Arc<dyn Store>) -> impl Drop {
         },
         removal_timeout: Duration::ZERO,
     };
-    let driver = Arc::new(KubernetesDriver::counting(Default::default()));
+    let driver = Arc::new(KubernetesDriver::new());
     let conductor = Conductor::new(Arc::clone(store), driver, Arc::new(System), settings);
     let stop = CancellationToken::new();
     tokio::spawn(conductor.run(stop.clone()));

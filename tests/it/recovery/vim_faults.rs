@@ -3,13 +3,13 @@
 
 use std::time::{Duration, Instant};
 
-use kube::api::ListParams;
+use kube::api::{DeleteParams, ListParams};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use crate::support::cluster::Cluster;
 use crate::support::fault_proxy::{FaultProxy, ProxyFault};
-use crate::support::gybe::Gybe;
+use crate::support::gybe::{Gybe, vim};
 use crate::support::object_recorder::ObjectRecorder;
 
 /// How long a fault lasts after the start of another operation. The patience is 15 seconds in STARTING, and minutes
@@ -123,4 +123,68 @@ async fn operations_survive_lost_replies() {
 #[tokio::test(flavor = "multi_thread")]
 async fn operations_survive_a_restart_of_the_api_server() {
     check_survives(&[ProxyFault::CutOff, ProxyFault::Answers(StatusCode::SERVICE_UNAVAILABLE, 1)], RESTART).await;
+}
+
+/// The token of the VIM expires while operations and watches use it, and somebody registers a new one a moment later.
+#[tokio::test(flavor = "multi_thread")]
+async fn operations_and_watches_go_on_with_a_rotated_credential() {
+    let cluster = Cluster::running().await;
+    let namespace = cluster.namespace().await;
+    let rules = json!([{ "apiGroups": ["*"], "resources": ["*"], "verbs": ["*"] }]);
+    let expiring = cluster.account(&namespace.name, "expiring", rules.clone()).await;
+    let rotated = cluster.account(&namespace.name, "rotated", rules).await;
+    let proxy = FaultProxy::of(&cluster.admin).await;
+    let gybe = Gybe::start();
+    let id = gybe.register_vim(&proxy.access(&expiring), "vim", false).await;
+    let path = format!("/v1.0/vims/{id}");
+    let instance = gybe.create("v2", &gybe.onboard("core5g").await).await;
+
+    let op = gybe.begin(&instance, "instantiate", &instantiation(namespace.name.as_str(), &id)).await;
+    let services = cluster.api("v1", "Service", "services", Some(&namespace.name));
+    while services.list(&ListParams::default()).await.unwrap().items.is_empty() {
+        tokio::task::yield_now().await;
+    }
+    proxy.set(ProxyFault::RefusesFirstToken);
+    let is_refused =
+        |op: &Value| op["error"]["detail"].as_str().is_some_and(|text| text.contains("refused the credential"));
+    let refused = gybe.wait_until(&op, is_refused).await;
+    assert_eq!(refused["operationState"], "PROCESSING", "a credential that may be about to be replaced stops nothing");
+    gybe.wait_until(&path, |vim| vim["vim"]["status"] == "ERROR").await;
+
+    let auth_cred = vim(&rotated, "", false)["vim"]["auth_cred"].clone();
+    let auth_cred = json!({ "bearer_token": auth_cred["bearer_token"], "ssl_ca_cert": proxy.access(&rotated).ca });
+    let shown = gybe.put(&path, &json!({ "vim": { "auth_cred": auth_cred } })).await.expect(StatusCode::OK);
+    assert_eq!(shown["vim"]["status"], "ACTIVE");
+    let op = gybe.wait_ended(&op).await;
+    assert_eq!(op["operationState"], "COMPLETED", "{op:#}\n{}", gybe.log());
+
+    // The watches have the new credential, too.
+    let pods = cluster.api("v1", "Pod", "pods", Some(&namespace.name));
+    let pod = pods.list(&ListParams::default()).await.unwrap().items.remove(0).metadata.name.unwrap();
+    pods.delete(&pod, &DeleteParams::default().grace_period(0)).await.unwrap();
+    gybe.wait_until(&instance, |instance| !instance.to_string().contains(&pod)).await;
+    gybe.complete(&instance, "terminate", &json!({ "terminationType": "FORCEFUL" })).await;
+}
+
+/// Nothing asks the API server for its status: the calls of operations show it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_status_of_a_vim_is_what_calls_to_it_show() {
+    let cluster = Cluster::running().await;
+    let namespace = cluster.namespace().await;
+    let rules = json!([{ "apiGroups": ["*"], "resources": ["*"], "verbs": ["*"] }]);
+    let account = cluster.account(&namespace.name, "gybe", rules).await;
+    let proxy = FaultProxy::of(&cluster.admin).await;
+    let gybe = Gybe::start();
+    let id = gybe.register_vim(&proxy.access(&account), "vim", false).await;
+    let listed = gybe.get("/v1.0/vims?status=ACTIVE&fields=id").await.expect(StatusCode::OK);
+    assert_eq!(listed["vims"], json!([{ "id": id }]));
+    let path = format!("/v1.0/vims/{id}");
+    let instance = gybe.create("v2", &gybe.onboard("small").await).await;
+    proxy.set(ProxyFault::CutOff);
+    let op = gybe.begin(&instance, "instantiate", &instantiation(namespace.name.as_str(), &id)).await;
+    gybe.wait_until(&path, |vim| vim["vim"]["status"] == "UNREACHABLE").await;
+    proxy.set(ProxyFault::None);
+    assert_eq!(gybe.wait_ended(&op).await["operationState"], "COMPLETED");
+    gybe.wait_until(&path, |vim| vim["vim"]["status"] == "ACTIVE").await;
+    gybe.complete(&instance, "terminate", &json!({ "terminationType": "FORCEFUL" })).await;
 }

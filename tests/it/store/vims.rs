@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use gybe::domain::ids::ProjectId;
 use gybe::domain::instance::VnfInstance;
 use gybe::domain::secret::Secret;
-use gybe::domain::vim::{Secrets, Vim};
+use gybe::domain::vim::{Secrets, Vim, VimStatus};
 use gybe::store::StoreError;
 
 use crate::support::store_fixture::{KEY, StoreFixture, at, connection_to, elsewhere, vim};
@@ -19,6 +19,7 @@ on_both_engines! {
     secrets_are_encrypted
     a_secret_decrypts_only_in_its_row_with_its_key
     the_number_of_vims_is_bounded
+    the_status_of_a_vim_is_recorded_for_the_access_it_was_seen_with
 }
 
 const OTHER_KEY: &str = "AQECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
@@ -135,4 +136,19 @@ async fn a_secret_decrypts_only_in_its_row_with_its_key(f: StoreFixture) {
     assert_eq!(f.store.vim(&project, one.id).await.unwrap(), one);
     let f = f.reopen(KEY).await;
     assert_eq!(f.store.vim(&project, one.id).await.unwrap(), one);
+}
+
+async fn the_status_of_a_vim_is_recorded_for_the_access_it_was_seen_with(f: StoreFixture) {
+    let project = ProjectId::default();
+    let (one, other) = (vim(f.uuid(), "one"), Vim { endpoint: "https://other".to_owned(), ..vim(f.uuid(), "other") });
+    f.store.create_vim(&one).await.unwrap();
+    f.store.create_vim(&other).await.unwrap();
+    assert_eq!(f.store.vims_at(&one.endpoint).await.unwrap(), [one.clone()]);
+    f.store.record_vim_status(&one, VimStatus::Unreachable).await.unwrap();
+    let seen = Vim { status: VimStatus::Unreachable, ..one.clone() };
+    assert_eq!(f.store.vims(&project).await.unwrap(), [seen, other]);
+    let updated = Vim { updated_at: Some(at(9)), ..one.clone() };
+    f.store.update_vim(&updated, None).await.unwrap();
+    f.store.record_vim_status(&one, VimStatus::Error).await.unwrap();
+    assert_eq!(f.store.vim(&project, one.id).await.unwrap(), updated, "the error was that of the former credential");
 }

@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use futures::stream::StreamExt as _;
@@ -12,6 +12,7 @@ use gybe::domain::vim::VimAccess;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Bytes, Frame, Incoming};
+use hyper::header::{AUTHORIZATION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
@@ -39,6 +40,8 @@ pub enum ProxyFault {
     Answers(StatusCode, usize),
     /// Responds with 503 to requests whose path begins so, as for an API whose server is down.
     SilentApi(&'static str),
+    /// Responds with 401 to requests with the bearer token of the first request.
+    RefusesFirstToken,
     /// Closes watches after this time.
     DropsWatches(Duration),
     /// Forwards every n-th modifying request, waits for the response, and closes the connection instead of returning
@@ -60,6 +63,8 @@ struct Inner {
     counter: AtomicUsize,
     /// The arrival time of each request.
     seen: Mutex<Vec<Instant>>,
+    /// The `Authorization` of the first request.
+    first_token: OnceLock<HeaderValue>,
 }
 
 type Body = UnsyncBoxBody<Bytes, reqwest::Error>;
@@ -81,6 +86,7 @@ impl FaultProxy {
             fault: watch::Sender::new(ProxyFault::None),
             counter: AtomicUsize::new(0),
             seen: Mutex::default(),
+            first_token: OnceLock::new(),
         });
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut tls = ServerConfig::builder_with_provider(provider)
@@ -167,11 +173,14 @@ impl Inner {
         let fault = *self.fault.borrow();
         let watch = request.uri().query().is_some_and(|query| query.contains("watch=true"));
         let changes = request.method() != "GET";
+        let token = request.headers().get(AUTHORIZATION);
+        let is_first = token.is_some_and(|token| self.first_token.get_or_init(|| token.clone()) == token);
         match fault {
             ProxyFault::Slow(delay) => tokio::time::sleep(delay).await,
             ProxyFault::SilentApi(path) if request.uri().path().starts_with(path) => {
                 return Ok(refusal(StatusCode::SERVICE_UNAVAILABLE));
             }
+            ProxyFault::RefusesFirstToken if is_first => return Ok(refusal(StatusCode::UNAUTHORIZED)),
             ProxyFault::Answers(status, each) if number.is_multiple_of(each) => return Ok(refusal(status)),
             _ => {}
         }

@@ -23,7 +23,7 @@ use gybe::domain::problem::{Problem, ProblemType};
 use gybe::domain::resource::{KindInfo, ObjectKey, Resource};
 use gybe::domain::subscription::Subscription;
 use gybe::domain::transition::{OpEvent, Update};
-use gybe::domain::vim::{Vim, VimAccess};
+use gybe::domain::vim::{Vim, VimAccess, VimStatus};
 use gybe::domain::warning::Warnings;
 use gybe::infra::{
     AppliedObject, Driver, InfraError, ObjectKind, ObservedResources, PodSnapshot, ReadinessTimeouts, Removal, Scope,
@@ -457,6 +457,8 @@ points! {
         fn vim_named(project: &ProjectId, name: &str) -> Vim;
         fn default_vim(project: &ProjectId) -> Vim;
         fn vims(project: &ProjectId) -> Vec<Vim>;
+        fn vims_at(endpoint: &str) -> Vec<Vim>;
+        fn record_vim_status(vim: &Vim, status: VimStatus) -> ();
         fn update_vim(vim: &Vim, seen: Option<OffsetDateTime>) -> ();
         fn delete_vim(project: &ProjectId, id: VimId) -> ();
     }

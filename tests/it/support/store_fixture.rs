@@ -15,7 +15,7 @@ use gybe::domain::plan::{Plan, Step};
 use gybe::domain::problem::Problem;
 use gybe::domain::resource::{KindInfo, ObjectKey, Resource, ResourceState};
 use gybe::domain::secret::Secret;
-use gybe::domain::vim::{Secrets, Vim, VimConnection};
+use gybe::domain::vim::{Secrets, Vim, VimConnection, VimStatus};
 use gybe::domain::vnfd::{Flavour, Vdu, Vnfd};
 use gybe::domain::warning::Warnings;
 use gybe::store::seal::KeyRing;
@@ -274,6 +274,7 @@ pub fn vim(id: Uuid, name: &str) -> Vim {
         extra: object(json!({"area": [1, "b"]})),
         is_default: false,
         user_name: Some("system:serviceaccount:x:gybe".to_owned()),
+        status: VimStatus::Active,
         created_at: at(0),
         updated_at: None,
     }

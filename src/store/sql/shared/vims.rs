@@ -8,9 +8,9 @@ use time::OffsetDateTime;
 use super::super::{VIM_NAME, violated};
 use super::{Database, Query, Row, is_unique_violation, json, point_in_time, project, read};
 use crate::domain::ids::{ProjectId, VimId};
-use crate::domain::vim::Vim;
+use crate::domain::vim::{Vim, VimStatus};
 use crate::store::seal::SealContext;
-use crate::store::sql::convert::{Unreadable, count, millis, time};
+use crate::store::sql::convert::{Unreadable, count, enumerator, millis, time};
 use crate::store::{OperationEnded, StoreError, VimStore};
 
 const TABLE: &str = "vims";
@@ -20,7 +20,7 @@ const MAX_VIMS: usize = 1000;
 macro_rules! select {
     () => {
         "SELECT id, project_id, name, description, vim_type, endpoint, access_info, secrets, vim_project, extra, \
-                is_default, user_name, created_at, updated_at \
+                is_default, user_name, status, created_at, updated_at \
          FROM vims "
     };
 }
@@ -31,9 +31,9 @@ impl VimStore for Database {
         self.traced("vims::create", async {
             let insert = sqlx::query(
                 "INSERT INTO vims (id, project_id, name, description, vim_type, endpoint, access_info, secrets, vim_project, \
-                                   extra, is_default, user_name, updated_at, created_at) \
-                 SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14 \
-                 WHERE (SELECT COUNT(*) FROM (SELECT 1 FROM vims WHERE project_id = $2 LIMIT $15) AS present) < $15",
+                                   extra, is_default, user_name, status, updated_at, created_at) \
+                 SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15 \
+                 WHERE (SELECT COUNT(*) FROM (SELECT 1 FROM vims WHERE project_id = $2 LIMIT $16) AS present) < $16",
             );
             let insert = bind(self, insert, vim)?.bind(millis(vim.created_at)).bind(count(MAX_VIMS));
             let done = self.writer.execute(insert).await.map_err(duplicate)?;
@@ -80,12 +80,35 @@ impl VimStore for Database {
         .await
     }
 
+    async fn vims_at(&self, endpoint: &str) -> Result<Vec<Vim>, StoreError> {
+        self.traced("vims::at", async {
+            let rows = sqlx::query(concat!(select!(), "WHERE endpoint = $1 ORDER BY created_at, id"))
+                .bind(endpoint)
+                .fetch_all(&self.reader())
+                .await?;
+            rows.iter().map(|row| read(TABLE, row, |row| vim(self, row))).collect()
+        })
+        .await
+    }
+
+    async fn record_vim_status(&self, vim: &Vim, status: VimStatus) -> Result<(), StoreError> {
+        self.traced("vims::status", async {
+            let update = sqlx::query(
+                "UPDATE vims SET status = $2 WHERE id = $1 AND updated_at IS NOT DISTINCT FROM $3 AND status <> $2",
+            );
+            let update = update.bind(vim.id.to_string()).bind(status.as_str()).bind(vim.updated_at.map(millis));
+            self.writer.execute(update).await?;
+            Ok(())
+        })
+        .await
+    }
+
     async fn update_vim(&self, vim: &Vim, seen: Option<OffsetDateTime>) -> Result<(), StoreError> {
         self.traced("vims::update", async {
             let update = sqlx::query(
                 "UPDATE vims SET name = $3, description = $4, vim_type = $5, endpoint = $6, access_info = $7, secrets = $8, \
-                                 vim_project = $9, extra = $10, is_default = $11, user_name = $12, updated_at = $13 \
-                 WHERE id = $1 AND project_id = $2 AND updated_at IS NOT DISTINCT FROM $14",
+                                 vim_project = $9, extra = $10, is_default = $11, user_name = $12, status = $13, updated_at = $14 \
+                 WHERE id = $1 AND project_id = $2 AND updated_at IS NOT DISTINCT FROM $15",
             );
             let done = self.writer.execute(bind(self, update, vim)?.bind(seen.map(millis))).await.map_err(duplicate)?;
             if done.rows_affected() == 0 {
@@ -132,7 +155,7 @@ pub(super) async fn one(db: &Database, project: &ProjectId, id: VimId) -> Result
     read(TABLE, &row.ok_or(StoreError::NotFound)?, |row| vim(db, row))
 }
 
-/// Binds $1 to $13: all but `created_at`.
+/// Binds $1 to $14: all but `created_at`.
 fn bind<'q>(db: &Database, query: Query<'q>, vim: &Vim) -> Result<Query<'q>, StoreError> {
     let id = vim.id.to_string();
     let secrets = db.seal(&sealed_at(&id), &vim.secrets)?;
@@ -149,6 +172,7 @@ fn bind<'q>(db: &Database, query: Query<'q>, vim: &Vim) -> Result<Query<'q>, Sto
         .bind(Json(&vim.extra))
         .bind(vim.is_default)
         .bind(&vim.user_name)
+        .bind(vim.status.as_str())
         .bind(vim.updated_at.map(millis)))
 }
 
@@ -179,6 +203,7 @@ fn vim(db: &Database, row: &Row) -> Result<Vim, Unreadable> {
         extra: json(row, "extra")?,
         is_default: row.try_get("is_default")?,
         user_name: row.try_get("user_name")?,
+        status: enumerator(row.try_get("status")?)?,
         created_at: point_in_time(row, "created_at")?,
         updated_at: row.try_get::<Option<i64>, _>("updated_at")?.map(time).transpose()?,
     })
