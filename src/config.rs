@@ -80,7 +80,7 @@ pub struct Options {
     #[arg(long, value_name = "SECONDS", env = "GYBE_LEASE")]
     #[arg(default_value = "30", value_parser = seconds(5..=600))]
     pub lease: Duration,
-    /// Operations that this process works on at the same time
+    /// Operations that this process works on at the same time; those that wait for pods, removals or grants do not count
     #[arg(long, value_name = "COUNT", env = "GYBE_MAX_OPERATIONS")]
     #[arg(default_value_t = 64, value_parser = number(1..=10_000_usize))]
     pub max_operations: usize,

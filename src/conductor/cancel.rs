@@ -14,8 +14,8 @@ use crate::domain::op_occ::CancelMode;
 /// rollback finds the objects that they created. Requests without a response after this time are abandoned.
 const FORCEFUL_GRACE: Duration = Duration::from_secs(2);
 
-/// The cancel request of an operation, as soon as there is one.
-#[derive(Debug, Default)]
+/// The cancel request of an operation, as soon as there is one. Clones share it.
+#[derive(Clone, Debug, Default)]
 pub struct Cancel {
     requested: CancellationToken,
     forceful: CancellationToken,

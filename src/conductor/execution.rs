@@ -4,6 +4,7 @@ use tokio::time::Instant;
 
 use crate::conductor::Conductor;
 use crate::conductor::cancel::Cancel;
+use crate::conductor::places::WorkPlace;
 use crate::conductor::steps::StepError;
 use crate::domain::grant::PendingGrant;
 use crate::domain::instance::VnfInstance;
@@ -22,6 +23,8 @@ pub struct Execution<'a> {
     pub lease: &'a Lease,
     /// The cancel request, as soon as there is one.
     pub cancel: &'a Cancel,
+    /// Its place, which it gives back while it waits.
+    pub place: &'a WorkPlace,
     /// The operation.
     pub op: VnfLcmOpOcc,
     /// Its VNF instance.

@@ -99,12 +99,15 @@ impl Execution<'_> {
     /// Waits until the time since the acceptance of the operation is at least this long.
     async fn wait_until(&self, head_start: Duration, interrupted: &CancellationToken) -> Result<(), StepError> {
         let left = head_start.saturating_sub(self.waited()).min(head_start);
-        tokio::select! {
-            biased;
-            () = interrupted.cancelled() => Err(StepError::Interrupted),
-            () = self.cancel.requested() => Err(StepError::Cancelled),
-            () = tokio::time::sleep(left) => Ok(()),
-        }
+        let over = async {
+            tokio::select! {
+                biased;
+                () = interrupted.cancelled() => Err(StepError::Interrupted),
+                () = self.cancel.requested() => Err(StepError::Cancelled),
+                () = tokio::time::sleep(left) => Ok(()),
+            }
+        };
+        self.place.without(over).await
     }
 
     /// The time since the acceptance of the operation, by the clocks of two processes.
@@ -118,13 +121,16 @@ impl Execution<'_> {
         exchange: impl Future<Output = Result<GrantDecision, NfvoError>>,
         interrupted: &CancellationToken,
     ) -> Result<GrantDecision, StepError> {
-        tokio::select! {
-            biased;
-            () = interrupted.cancelled() => Err(StepError::Interrupted),
-            // Nothing was created yet that must be recorded.
-            () = self.cancel.requested() => Err(StepError::Cancelled),
-            decision = exchange => decision.map_err(StepError::from),
-        }
+        let answer = async {
+            tokio::select! {
+                biased;
+                () = interrupted.cancelled() => Err(StepError::Interrupted),
+                // Nothing was created yet that must be recorded.
+                () = self.cancel.requested() => Err(StepError::Cancelled),
+                decision = exchange => decision.map_err(StepError::from),
+            }
+        };
+        self.place.without(answer).await
     }
 
     /// The time until the next poll of the Grant.

@@ -1,7 +1,7 @@
 //! Claims operations from the store and carries them out.
 //!
 //! [`Conductor::run`] sleeps until the store wakes it or something is due, claims a few operations and runs each in a task of
-//! its own under a lease ([`lease`]). An operation does what its stored plan says: [`run`] replays the plan from the first
+//! its own under a lease ([`lease`]). An operation has a place while it works, not while it waits ([`places`]). It does what its stored plan says: [`run`] replays the plan from the first
 //! step that is not done, [`steps`] does one step, [`outcome`] determines the new instance, [`persist`] writes the
 //! conclusion. [`cancel`] holds a cancel request, [`grant`] requests a grant from an NFVO before anything is created,
 //! [`unattended`] ends operations that nobody decides about. [`crate::domain::transition`] decides how each event changes an op
@@ -16,6 +16,7 @@ pub mod grant;
 pub mod lease;
 pub mod outcome;
 pub mod persist;
+pub mod places;
 pub mod run;
 pub mod steps;
 pub mod unattended;
@@ -23,7 +24,7 @@ pub mod unattended;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -33,6 +34,8 @@ use tracing::field::Empty;
 use crate::clock::Clock;
 use crate::conductor::cancel::Cancel;
 use crate::conductor::grant::Granting;
+use crate::conductor::lease::LeaseKeeper;
+use crate::conductor::places::{Place, Places, Reservation, WorkPlace};
 use crate::domain::op_occ::OpState;
 use crate::infra::{Driver, ReadinessTimeouts};
 use crate::metrics::OperationMetrics;
@@ -44,7 +47,7 @@ use crate::traces::{self, TRACES};
 pub struct ConductorConfig {
     /// The owner of its leases: unique among the running processes.
     pub owner: String,
-    /// The most operations that it runs concurrently.
+    /// The most operations that it works on concurrently; those that wait do not count.
     pub max_operations: usize,
     /// A lease expires if it is not renewed for this long.
     pub lease_ttl: Duration,
@@ -62,12 +65,18 @@ pub struct Conductor {
     settings: ConductorConfig,
     /// `None`: no grant is required.
     granting: Option<Granting>,
-    slots: Arc<Semaphore>,
+    /// The places of operations that work.
+    places: Arc<Places>,
+    /// The places of all operations that it holds.
+    held: Arc<Places>,
+    leases: LeaseKeeper,
     metrics: OperationMetrics,
 }
 
 /// Operations claimed at once. Few, so that conductors share a burst.
-const AT_ONCE: u32 = 8;
+const AT_ONCE: usize = 8;
+/// The most operations that wait in one process: each keeps its plan and its inventory in memory.
+const MAX_WAITING: usize = 10_000;
 /// Without a signal, the store is asked again after this long: the signal of another process may be lost while its
 /// connection is down.
 const RESCAN: Duration = Duration::from_secs(30);
@@ -93,8 +102,10 @@ impl Conductor {
         settings: ConductorConfig,
         granting: Option<Granting>,
     ) -> Arc<Self> {
-        let slots = Arc::new(Semaphore::new(settings.max_operations));
-        Arc::new(Self { store, driver, clock, settings, granting, slots, metrics: OperationMetrics::default() })
+        let places = Places::new(settings.max_operations);
+        let held = Places::new(settings.max_operations + MAX_WAITING);
+        let (leases, metrics) = (LeaseKeeper::default(), OperationMetrics::default());
+        Arc::new(Self { store, driver, clock, settings, granting, places, held, leases, metrics })
     }
 
     /// The figures it counts.
@@ -106,58 +117,97 @@ impl Conductor {
     /// and returns.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
         let tasks = TaskTracker::new();
+        let all_done = CancellationToken::new();
+        let kept = tokio::spawn({
+            let (conductor, all_done) = (Arc::clone(&self), all_done.clone());
+            async move {
+                let ttl = conductor.settings.lease_ttl;
+                conductor.leases.keep(conductor.store.clone(), ttl, all_done).await;
+            }
+        });
         let wake = self.store.wake();
         while !stop.is_cancelled() {
-            let slots = tokio::select! {
+            let (held, places) = tokio::select! {
                 () = stop.cancelled() => break,
-                slot = Arc::clone(&self.slots).acquire_owned() => slot,
+                reserved = self.reserve() => reserved,
             };
-            // The semaphore is never closed.
-            let Ok(mut slots) = slots else { break };
-            // One statement for several operations, or for one: two prepared statements in all.
-            if let Ok(more) = Arc::clone(&self.slots).try_acquire_many_owned(AT_ONCE - 1) {
-                slots.merge(more);
-            }
             // Registered before the claim, so that a signal between claim and sleep is not lost.
-            let woken = wake.notified();
-            tokio::pin!(woken);
-            woken.as_mut().enable();
+            let (woken, freed) = (wake.notified(), self.freed());
             let cancels = self.store.cancels();
-            let pause =
-                match self.store.claim(&self.settings.owner, self.settings.lease_ttl, slots.num_permits() as u32).await
-                {
-                    Ok(Claim::Work(claimed)) => {
-                        for claimed in claimed {
-                            let slot = slots.split(1);
-                            let (conductor, cancels, stop) = (Arc::clone(&self), cancels.clone(), stop.clone());
-                            let [span, trace] = spans(&claimed);
-                            let work = async move {
-                                conductor.operate(claimed, cancels, &stop).await;
-                                drop(slot);
-                            };
-                            tasks.spawn(work.instrument(trace).instrument(span));
-                        }
-                        continue;
-                    }
-                    Ok(Claim::Idle(due)) => due.map_or(RESCAN, |due| due.min(RESCAN)),
-                    Err(error) => {
-                        tracing::error!(error = &error as &dyn std::error::Error, "operations can't be claimed");
-                        STORE_PAUSE
-                    }
-                };
-            drop(slots);
+            let mut except = self.places.crowded();
+            except.extend(self.held.crowded());
+            let ConductorConfig { owner, lease_ttl, .. } = &self.settings;
+            let count = held.count().min(places.count());
+            let pause = match self.store.claim(owner, *lease_ttl, count as u32, &except).await {
+                Ok(Claim::Work(claimed)) => {
+                    self.begin(claimed, held, places, &cancels, &tasks, &stop);
+                    continue;
+                }
+                Ok(Claim::Idle(due)) => due.map_or(RESCAN, |due| due.min(RESCAN)),
+                Err(error) => {
+                    tracing::error!(error = &error as &dyn std::error::Error, "operations can't be claimed");
+                    STORE_PAUSE
+                }
+            };
+            drop((held, places));
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = woken => {}
+                () = freed, if !except.is_empty() => {}
                 () = tokio::time::sleep(pause) => {}
             }
         }
         tasks.close();
         tasks.wait().await;
+        all_done.cancel();
+        // It has no result, and does not panic.
+        let _ = kept.await;
+    }
+
+    /// Waits for places for the operations of a claim.
+    async fn reserve(&self) -> (Reservation, Reservation) {
+        let held = self.held.reserve(AT_ONCE).await;
+        let places = self.places.reserve(held.count()).await;
+        (held, places)
+    }
+
+    /// Completes when a VIM that had its share may have more.
+    fn freed(&self) -> impl Future<Output = ()> {
+        let (place, held) = (self.places.freed(), self.held.freed());
+        async {
+            tokio::select! {
+                () = place => {}
+                () = held => {}
+            }
+        }
+    }
+
+    /// Begins to work on claimed operations.
+    fn begin(
+        self: &Arc<Self>,
+        claimed: Vec<Claimed>,
+        mut held: Reservation,
+        mut places: Reservation,
+        cancels: &watch::Receiver<()>,
+        tasks: &TaskTracker,
+        stop: &CancellationToken,
+    ) {
+        for claimed in claimed {
+            let vim = claimed.op.vim(&claimed.instance).unwrap_or_default();
+            // The claim returns no more than it was asked for.
+            let (Some(held), Some(place)) = (held.assign(vim), places.assign(vim)) else { return };
+            let (conductor, cancels, stop) = (Arc::clone(self), cancels.clone(), stop.clone());
+            let [span, trace] = spans(&claimed);
+            let work = async move {
+                conductor.operate(claimed, place, cancels, &stop).await;
+                drop(held);
+            };
+            tasks.spawn(work.instrument(trace).instrument(span));
+        }
     }
 
     /// Runs one claimed operation under its lease, until it ends, is postponed, or the lease is lost.
-    async fn operate(&self, claimed: Claimed, cancels: watch::Receiver<()>, stop: &CancellationToken) {
+    async fn operate(&self, claimed: Claimed, place: Place, cancels: watch::Receiver<()>, stop: &CancellationToken) {
         let Claimed { lease, op, instance, plan, steps_done, attempt, step_age, pending_grant } = claimed;
         let _held = self.metrics.lease();
         let (operation, accepted, was_running) = (op.operation, op.start_time, op.state.is_running());
@@ -165,10 +215,13 @@ impl Conductor {
         let done = CancellationToken::new();
         let cancel = Cancel::default();
         op.cancel.into_iter().for_each(|mode| cancel.record(mode));
+        let place = WorkPlace::new(place);
+        let held = self.leases.hold(&lease, self.settings.lease_ttl, &cancel, &cancels);
         let execution = execution::Execution {
             conductor: self,
             lease: &lease,
             cancel: &cancel,
+            place: &place,
             op,
             instance,
             plan,
@@ -184,9 +237,7 @@ impl Conductor {
             done.cancel();
             conclusion
         };
-        let ttl = self.settings.lease_ttl;
-        let kept = lease::renew_until_done(self.store.clone(), &lease, ttl, cancels, &cancel, &interrupted, &done);
-        let (conclusion, kept) = tokio::join!(work, kept);
+        let (conclusion, kept) = tokio::join!(work, held.until_done(&interrupted, &done));
         if !kept {
             return;
         }

@@ -157,7 +157,7 @@ impl Execution<'_> {
             // `can_roll_back` and the plan contradict each other. ROLLED_BACK without a step would hide it.
             (true, None) => return Err(StepError::Permanent(self.no_rollback_steps())),
         };
-        let (conductor, lease, cancel) = (self.conductor, self.lease, self.cancel);
+        let (conductor, lease, cancel, place) = (self.conductor, self.lease, self.cancel, self.place);
         let stored_intents = std::mem::take(&mut self.stored_intents);
         let keeps_rows = backward && self.op.operation == LcmOperation::Instantiate;
         let mut runner = Steps {
@@ -165,6 +165,7 @@ impl Execution<'_> {
             lease,
             interrupted,
             cancel,
+            place,
             keeps_rows,
             scope,
             inventory,

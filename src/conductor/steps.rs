@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::conductor::Conductor;
 use crate::conductor::cancel::Cancel;
+use crate::conductor::places::WorkPlace;
 use crate::domain::change;
 use crate::domain::grant::PendingGrant;
 use crate::domain::order::is_known_a_moment_later;
@@ -96,6 +97,8 @@ pub struct Steps<'a> {
     pub interrupted: &'a CancellationToken,
     /// The cancel request, as soon as there is one.
     pub cancel: &'a Cancel,
+    /// The place of the operation.
+    pub place: &'a WorkPlace,
     /// The operation as the store has it.
     pub record: OpRecord,
     /// Whether the rows of removed objects stay. They do in the rollback of an INSTANTIATE, because the plan brought the rows and a
@@ -184,19 +187,22 @@ impl Steps<'_> {
                 let rows = self.rows(objects);
                 let timeouts = ReadinessTimeouts { waited: self.since.elapsed(), ..conductor.settings.patience };
                 let ready = conductor.driver.await_ready(self.scope, &rows, timeouts);
-                self.pods = tokio::select! {
-                    biased;
-                    () = self.interrupted.cancelled() => return Err(StepError::Interrupted),
-                    () = self.cancel.requested() => return Err(StepError::Cancelled),
-                    ready = ready => ready?,
+                let ready = async {
+                    tokio::select! {
+                        biased;
+                        () = self.interrupted.cancelled() => Err(StepError::Interrupted),
+                        () = self.cancel.requested() => Err(StepError::Cancelled),
+                        ready = ready => Ok(ready?),
+                    }
                 };
+                self.pods = self.place.without(ready).await?;
                 if is_last { Ok(()) } else { self.record(done).await }
             }
             Step::DeletePods { pods } => {
                 self.renew_lease().await?;
                 let timeout = conductor.settings.removal_timeout + time_to_end(None, self.inventory);
                 let gone = conductor.driver.delete_pods(self.scope, pods, timeout);
-                let gone = self.answers(stream::once(gone)).await?.pop();
+                let gone = self.place.without(self.answers(stream::once(gone))).await?.pop();
                 gone.ok_or(StepError::Cancelled)??;
                 // The row of a bare pod has the uid of the deleted pod, and a later step creates a new pod.
                 let is_gone = |row: &&Resource| matches!(&row.state, ResourceState::Present { uid, .. } if pods.iter().any(|pod| pod.uid == *uid));
@@ -210,7 +216,7 @@ impl Steps<'_> {
                 let grace = grace_seconds.map(|seconds| Duration::from_secs(seconds.into()));
                 let timeout = conductor.settings.removal_timeout + time_to_end(grace, &rows);
                 let ended = conductor.driver.end_pods(self.scope, &rows, grace, timeout);
-                let ended = self.answers(stream::once(ended)).await?.pop();
+                let ended = self.place.without(self.answers(stream::once(ended))).await?.pop();
                 ended.ok_or(StepError::Cancelled)??;
                 self.record(done).await
             }
@@ -405,7 +411,9 @@ impl Steps<'_> {
                 (row.key, result)
             })
             .buffer_unordered(CONCURRENCY);
-        let answers: Vec<(ObjectKey, Option<Result<Removal, InfraError>>)> = self.answers(removals).await?;
+        // Most of the time, it waits until the objects are gone. The calls to the VIM are limited themselves.
+        let answers: Vec<(ObjectKey, Option<Result<Removal, InfraError>>)> =
+            self.place.without(self.answers(removals)).await?;
         let (mut removed, mut left) = (0, Vec::new());
         let mut changes = StepChanges { steps_done: index, ..StepChanges::default() };
         let mut errors = Vec::new();

@@ -65,6 +65,12 @@ impl VnfInstance {
         self.vim_connections.iter().find(|(_, connection)| connection.home)
     }
 
+    /// What tells that VIM from others: the id of its registration, or the endpoint of an inline connection.
+    pub fn vim(&self) -> Option<&str> {
+        let (_, home) = self.home()?;
+        home.vim_id.as_deref().or_else(|| home.interface_info.get("endpoint")?.as_str())
+    }
+
     /// The id of that entry; empty if there is none.
     pub fn vim_connection_id(&self) -> &str {
         self.home().map_or("", |(id, _)| id)

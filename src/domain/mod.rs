@@ -3,6 +3,7 @@
 pub mod change;
 pub mod drift;
 pub mod evidence;
+pub mod fair_share;
 pub mod filter;
 pub mod grant;
 pub mod heal;

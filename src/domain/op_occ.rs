@@ -193,6 +193,11 @@ impl VnfLcmOpOcc {
         self.operation == LcmOperation::Terminate && abandon == Some(&Value::Bool(true))
     }
 
+    /// The VIM in which it works on `instance`; `None` if it needs none, or none is known yet.
+    pub fn vim<'a>(&self, instance: &'a VnfInstance) -> Option<&'a str> {
+        if self.operation == LcmOperation::ModifyInfo || self.abandons() { None } else { instance.vim() }
+    }
+
     /// An operation on `instance` that is accepted now.
     pub fn starting(
         id: VnfLcmOpOccId,

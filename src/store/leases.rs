@@ -29,11 +29,13 @@ use crate::store::StoreError;
 #[async_trait]
 pub trait LeaseStore: Send + Sync {
     /// Claims up to `limit` due operations that nobody holds, the longest waiting first. A lease that expired counts as a failed
-    /// attempt. Unreadable operations are claimed as well; otherwise every claim would meet them again. They are left out of the
+    /// attempt. Operations in one of the VIMs `except` are left to later. Unreadable operations are claimed as well; otherwise every claim would meet them again. They are left out of the
     /// result and stay claimed until the lease expires.
-    async fn claim(&self, owner: &str, ttl: Duration, limit: u32) -> Result<Claim, StoreError>;
+    async fn claim(&self, owner: &str, ttl: Duration, limit: u32, except: &[String]) -> Result<Claim, StoreError>;
     /// Makes the lease expire `ttl` from now. Returns the pending cancel request.
     async fn renew(&self, lease: &Lease, ttl: Duration) -> Result<Option<CancelMode>, StoreError>;
+    /// Makes all of these leases expire `ttl` from now, in one statement. Leaves out those that are lost.
+    async fn renew_all(&self, leases: &[Lease], ttl: Duration) -> Result<Vec<RenewedLease>, StoreError>;
     /// Stores the plan of an operation in STARTING with the inventory rows of the objects that it will create, and makes the
     /// lease expire `ttl` from now. Existing rows keep state and position and get the new intent; new rows are appended. `Stale` in any other state, and while a cancel request is pending.
     async fn store_plan(
@@ -84,6 +86,17 @@ pub struct Lease {
     pub epoch: i64,
 }
 
+/// A lease that [`LeaseStore::renew_all`] has renewed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RenewedLease {
+    /// The operation.
+    pub op: VnfLcmOpOccId,
+    /// The epoch of the lease.
+    pub epoch: i64,
+    /// The pending cancel request.
+    pub cancel: Option<CancelMode>,
+}
+
 /// A claimed operation, with everything that a conductor needs to continue it.
 #[derive(Debug)]
 pub struct Claimed {
@@ -132,7 +145,7 @@ pub struct GrantedChange {
 pub enum Claim {
     /// Operations to work on: at least one.
     Work(Vec<Claimed>),
-    /// Nothing is due; the time until something will be, if anything waits.
+    /// Nothing is due, or only in VIMs that were excepted; the time until something else will be, if anything waits.
     Idle(Option<Duration>),
 }
 

@@ -26,10 +26,12 @@ use kube::core::PartialObjectMeta;
 use kube::{Client, Config};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
-use tokio::time::{Instant, timeout};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout, timeout_at};
 use tower::BoxError;
 use tower::util::service_fn;
 
+use super::breaker::Breaker;
 use super::call_error::CallError;
 use super::call_metrics::{is_watch, measured};
 use super::discovery_cache::DiscoveryCache;
@@ -48,6 +50,9 @@ const KEEPALIVE: Duration = Duration::from_secs(20);
 const CALL_DEADLINE: Duration = Duration::from_secs(8);
 /// The most requests that one task sends at a time: the API server queues more than a few anyway.
 pub(super) const MAX_CONCURRENT_CALLS: usize = 16;
+/// The most calls under way to one API server, of all operations: operations that wait for removals have no place, and together they
+/// must not flood it. Watches do not count.
+const MAX_CALLS: usize = 64;
 /// A client that is unused for this long is dropped, with its connections and its copy of the credential.
 const MAX_IDLE: Duration = Duration::from_secs(600);
 /// The most clients that are kept. Beyond that, the least recently used one is dropped.
@@ -84,7 +89,9 @@ impl Clients {
             entry.last_used = now;
             return Ok(entry.cluster.clone());
         }
-        let cluster = Arc::new(Cluster::new(access, &self.metrics, self.contacts.with(access))?);
+        let same_server = cached.iter().find(|entry| entry.access.endpoint == access.endpoint);
+        let server = same_server.map_or_else(Arc::default, |entry| Arc::clone(&entry.cluster.server));
+        let cluster = Arc::new(Cluster::new(access, &self.metrics, self.contacts.with(access), server)?);
         let oldest = cached.iter().enumerate().min_by_key(|(_, entry)| entry.last_used).map(|(at, _)| at);
         if let Some(at) = oldest.filter(|_| cached.len() >= MAX_CLIENTS) {
             cached.swap_remove(at);
@@ -102,31 +109,72 @@ pub(super) struct Cluster {
     pub discovery: DiscoveryCache,
     endpoint: String,
     contact: Arc<Contact>,
+    server: Arc<ApiServer>,
+}
+
+/// An API server, for all clients of it.
+struct ApiServer {
+    breaker: Breaker,
+    /// The calls that it may have under way: each takes a connection.
+    calls: Semaphore,
+}
+
+impl Default for ApiServer {
+    fn default() -> Self {
+        Self { breaker: Breaker::default(), calls: Semaphore::new(MAX_CALLS) }
+    }
 }
 
 impl Cluster {
-    fn new(access: &VimAccess, metrics: &VimMetrics, contact: Arc<Contact>) -> Result<Self, InfraError> {
+    fn new(
+        access: &VimAccess,
+        metrics: &VimMetrics,
+        contact: Arc<Contact>,
+        server: Arc<ApiServer>,
+    ) -> Result<Self, InfraError> {
         let client = client(access, metrics).map_err(|reason| {
             let detail = format!("the access to {} cannot be used: {reason}", access.endpoint);
             InfraError::invalid(detail).quoting("endpoint", &access.endpoint).quoting("reason", reason)
         })?;
-        Ok(Self { client, discovery: DiscoveryCache::default(), endpoint: access.endpoint.clone(), contact })
+        Ok(Self { client, discovery: DiscoveryCache::default(), endpoint: access.endpoint.clone(), contact, server })
     }
 
-    /// Waits for the answer to a request, at most [`CALL_DEADLINE`].
+    /// Sends a request when fewer than [`MAX_CALLS`] are under way, and waits for the answer, at most [`CALL_DEADLINE`]. Fails at once
+    /// while the API server is silent ([`Breaker`]).
     pub async fn call<T>(&self, request: impl Future<Output = kube::Result<T>>) -> Result<T, CallError> {
+        let deadline = Instant::now() + CALL_DEADLINE;
+        let no_answer = || CallError::no_answer(&self.endpoint, CALL_DEADLINE);
+        let Ok(Ok(_call)) = timeout_at(deadline, self.server.calls.acquire()).await else { return Err(no_answer()) };
+        let sent = Instant::now();
+        if !self.server.breaker.admits(sent) {
+            return Err(no_answer());
+        }
         let answer = match timeout(CALL_DEADLINE, request).await {
             Ok(answer) => answer.map_err(|error| CallError::from_kube(&error, &self.endpoint)),
-            Err(_) => Err(CallError::no_answer(&self.endpoint, CALL_DEADLINE)),
+            Err(_) => Err(no_answer()),
         };
-        match &answer {
-            Err(failed) if failed.error.kind == InfraErrorKind::Unauthorized => self.contact.showed(VimStatus::Error),
-            Err(CallError { code: None, error }) if error.is_transient() => self.contact.showed(VimStatus::Unreachable),
+        self.note(&answer, sent);
+        answer
+    }
+
+    /// Notes what a call showed of the API server.
+    fn note<T>(&self, answer: &Result<T, CallError>, sent: Instant) {
+        let now = Instant::now();
+        match answer {
+            Err(CallError { code: None, error }) if error.is_transient() => {
+                self.contact.showed(VimStatus::Unreachable);
+                // A connection that is refused costs nothing.
+                if now - sent >= CONNECT_DEADLINE {
+                    self.server.breaker.unanswered(sent, now);
+                }
+                return;
+            }
             // The request was not sent.
-            Err(CallError { code: None, .. }) => {}
+            Err(CallError { code: None, .. }) => return,
+            Err(failed) if failed.error.kind == InfraErrorKind::Unauthorized => self.contact.showed(VimStatus::Error),
             _ => self.contact.showed(VimStatus::Active),
         }
-        answer
+        self.server.breaker.answered(now);
     }
 
     /// The object of that name; `None` if it does not exist, or its kind is not served.
@@ -424,5 +472,27 @@ mod tests {
         // The refusal of a watch has the limit of an answer.
         let error = watch(&endless_server("403 Forbidden", "word\n").await).await.err().unwrap();
         assert!(error.error.to_string().contains("answers with more than 64 MiB"), "{error:?}");
+    }
+
+    /// 200 calls to a server that never answers take as long as one.
+    #[tokio::test]
+    async fn the_first_call_without_an_answer_ends_the_others() {
+        let cluster = Clients::default().get(&access("https://a.test")).unwrap();
+        let sent = std::sync::atomic::AtomicUsize::new(0);
+        let slow = Instant::now().checked_sub(CALL_DEADLINE).unwrap();
+        let calls = (0..200).map(async |_| {
+            let call = async {
+                sent.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                Err::<(), _>(kube::Error::Service("silence".into()))
+            };
+            // As after the deadline of a call.
+            let answer = cluster.call(call).await;
+            cluster.note(&answer, slow);
+            answer
+        });
+        let calls: Vec<_> = calls.collect();
+        let answers: Vec<_> = futures::stream::iter(calls).buffer_unordered(MAX_CONCURRENT_CALLS).collect().await;
+        assert!(answers.iter().all(|answer| answer.as_ref().is_err_and(|failed| failed.error.is_transient())));
+        assert!(sent.into_inner() <= MAX_CONCURRENT_CALLS);
     }
 }

@@ -1,6 +1,6 @@
 //! The [`Driver`] and [`Observer`] for Kubernetes: any kind, through discovery and `DynamicObject`.
 //!
-//! - [`client`]: connections, deadlines and credentials; [`call_metrics`], [`response_limit`] and [`call_error`] belong to it.
+//! - [`client`]: connections, deadlines and credentials; [`breaker`], [`call_metrics`], [`response_limit`] and [`call_error`] belong to it.
 //! - [`discovery`]: which kinds a cluster serves.
 //! - [`apply`]: makes objects, [`update`] changes them; [`scaler`]: who sets the replicas. [`ownership`]: whose an object is.
 //! - [`readiness`]: waits until objects are ready; the rules of each kind are in [`readiness::rules`].
@@ -30,6 +30,7 @@ use crate::infra::{
 use crate::metrics::VimMetrics;
 
 mod apply;
+mod breaker;
 mod call_error;
 mod call_metrics;
 mod client;

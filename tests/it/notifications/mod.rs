@@ -85,7 +85,7 @@ impl OutboxFixture {
 
     /// Claims the operation, plans it and ends it in `to`.
     async fn end(&self, to: OpState) {
-        let claimed = work(self.store.claim("test", PATIENT, 1).await.unwrap());
+        let claimed = work(self.store.claim("test", PATIENT, 1, &[]).await.unwrap());
         if claimed.op.state == OpState::Starting {
             store_plan(&*self.store, &claimed.lease, PATIENT, &Plan::default(), &[], System.now()).await.unwrap();
         }

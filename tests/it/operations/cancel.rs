@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use gybe::clock::{Clock as _, System};
 use gybe::conductor::cancel::Cancel;
 use gybe::conductor::execution::{Conclusion, Execution};
+use gybe::conductor::places::{Places, WorkPlace};
 use gybe::conductor::{Conductor, ConductorConfig};
 use gybe::domain::evidence::{EVIDENCE, Evidence};
 use gybe::domain::instance::{InstantiatedVnfInfo, VnfState};
@@ -66,11 +67,16 @@ impl GatedDriver {
     }
 
     /// Waits until the call is made.
-    async fn called(&self, call: &str) {
+    pub async fn called(&self, call: &str) {
         self.calls.subscribe().wait_for(|calls| calls.iter().any(|it| it == call)).await.unwrap();
     }
 
-    fn let_pass(&self, call: &'static str) {
+    /// The number of calls that begin so.
+    pub fn calls(&self, call: &str) -> usize {
+        self.calls.borrow().iter().filter(|it| it.starts_with(call)).count()
+    }
+
+    pub fn let_pass(&self, call: &'static str) {
         self.open.send_modify(|open| open.push(call));
     }
 }
@@ -98,8 +104,10 @@ impl Driver for GatedDriver {
         Ok(AppliedObject { uid: "uid".to_owned(), owned: true })
     }
 
-    async fn await_ready(&self, _: &Scope, _: &[Resource], _: ReadinessTimeouts) -> Result<PodSnapshot, InfraError> {
-        self.pass("await".to_owned()).await.map(|()| PodSnapshot::default())
+    async fn await_ready(&self, _: &Scope, rows: &[Resource], _: ReadinessTimeouts) -> Result<PodSnapshot, InfraError> {
+        self.pass(format!("await {}", rows.first().map_or("", |row| &row.key.name)))
+            .await
+            .map(|()| PodSnapshot::default())
     }
 
     async fn remove(
@@ -195,14 +203,16 @@ async fn conclusion<F: Future<Output = ()>>(
     meanwhile: impl FnOnce(Arc<Cancel>) -> F,
 ) -> Conclusion {
     let conductor = conductor(ops, gates);
-    let claimed = work(ops.store.claim("test", LEASE, 1).await.unwrap());
+    let claimed = work(ops.store.claim("test", LEASE, 1, &[]).await.unwrap());
     let Claimed { lease, op, instance, plan, steps_done, attempt, pending_grant, .. } = claimed;
     let cancel = Arc::new(Cancel::default());
     let (conductor, inventory_was_empty, stored_intents) = (&*conductor, true, Vec::new());
+    let place = WorkPlace::new(Places::new(1).reserve(1).await.assign("").unwrap());
     let execution = Execution {
         conductor,
         lease: &lease,
         cancel: &cancel,
+        place: &place,
         op,
         instance,
         plan,
@@ -266,7 +276,7 @@ fn present(states: &[ResourceState]) -> usize {
 async fn cancel_ends_the_wait_for_readiness_at_once() {
     for mode in [Graceful, Forceful] {
         let (work, op) = start_operation_passing(&["ensure"]).await;
-        work.gates.called("await").await;
+        work.gates.called("await a").await;
         let begun = Instant::now();
         work.cancel(&op, mode).await;
         let detail = work.cancelled(&op, OpState::FailedTemp, mode).await;
@@ -282,7 +292,7 @@ async fn cancel_reaches_another_process_at_once() {
     let (plan, inventory) = plan();
     let op = ops.planned(&plan, &inventory).await;
     let work = ConductorFixture::begin(ops, GatedDriver::open(&["ensure"]));
-    work.gates.called("await").await;
+    work.gates.called("await a").await;
     let begun = Instant::now();
     elsewhere.cancel_operation(&op.project_id, op.id, Graceful).await.unwrap();
     work.cancelled(&op, OpState::FailedTemp, Graceful).await;
@@ -348,7 +358,7 @@ async fn graceful_cancel_waits_for_deletion_and_forceful_does_not() {
 async fn a_cancelled_instantiation_is_retried_or_rolled_back() {
     for (event, end) in [(OpEvent::Retry, OpState::Completed), (OpEvent::Rollback, OpState::RolledBack)] {
         let (work, op) = start_operation_passing(&["ensure"]).await;
-        work.gates.called("await").await;
+        work.gates.called("await a").await;
         work.cancel(&op, Graceful).await;
         work.cancelled(&op, OpState::FailedTemp, Graceful).await;
         ["await", "remove", "observe"].into_iter().for_each(|gate| work.gates.let_pass(gate));
@@ -362,7 +372,7 @@ async fn a_cancelled_instantiation_is_retried_or_rolled_back() {
 #[tokio::test]
 async fn a_cancelled_rollback_can_be_rolled_back_again() {
     let (work, op) = start_operation_passing(&["ensure"]).await;
-    work.gates.called("await").await;
+    work.gates.called("await a").await;
     work.cancel(&op, Graceful).await;
     work.cancelled(&op, OpState::FailedTemp, Graceful).await;
     work.resume(&op, OpEvent::Rollback).await;

@@ -14,3 +14,4 @@ mod namespaces;
 mod operate;
 mod view;
 mod vim_errors;
+mod waiting;

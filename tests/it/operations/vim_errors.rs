@@ -131,7 +131,7 @@ async fn an_operation_that_kills_its_conductors_stops_after_the_allowed_claims()
     let objects = vec![key("o")];
     let op = ops.planned(&Plan { forward: vec![Step::Apply { objects }], ..Plan::default() }, &[resource("o")]).await;
     for _ in 0..retry::MAX_CLAIMS_WITHOUT_PROGRESS {
-        ops.store.claim("killed", Duration::ZERO, 1).await.unwrap();
+        ops.store.claim("killed", Duration::ZERO, 1, &[]).await.unwrap();
     }
     let fixture = ConductorFixture::begin(ops, GatedDriver::open(&[""]));
     let stopped = fixture.ops.wait_ended(&op).await;

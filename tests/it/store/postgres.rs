@@ -70,8 +70,8 @@ async fn another_process_wakes_a_conductor() {
     woken.as_mut().enable();
     let op = f.operation().await;
     woken.await;
-    assert_eq!(work(other.claim("other", LONG, 1).await.unwrap()).op.id, op.id);
-    assert!(matches!(f.store.claim("ours", LONG, 1).await.unwrap(), Claim::Idle(Some(_))));
+    assert_eq!(work(other.claim("other", LONG, 1, &[]).await.unwrap()).op.id, op.id);
+    assert!(matches!(f.store.claim("ours", LONG, 1, &[]).await.unwrap(), Claim::Idle(Some(_))));
 }
 
 #[tokio::test]
@@ -86,7 +86,7 @@ async fn only_cancel_requests_signal_cancellation_to_other_processes() {
     assert!(!cancels.has_changed().unwrap());
     cancel(&f, op.id, CancelMode::Forceful).await.unwrap();
     cancels.changed().await.unwrap();
-    assert_eq!(work(other.claim("other", LONG, 1).await.unwrap()).op.cancel, Some(CancelMode::Forceful));
+    assert_eq!(work(other.claim("other", LONG, 1, &[]).await.unwrap()).op.cancel, Some(CancelMode::Forceful));
 }
 
 #[tokio::test]

@@ -61,7 +61,10 @@ async fn a_pending_grant_is_stored_and_then_the_grant(f: StoreFixture) {
     let pending = PendingGrant { uri: "http://nfvo/grants/g".to_owned(), asked };
     let waiting = transition(&record(OpState::Starting), OpEvent::GrantPending(LONG)).unwrap();
     f.store.await_grant(claimed.lease, &waiting, &pending).await.unwrap();
-    assert!(matches!(f.store.claim("x", LONG, 1).await.unwrap(), Claim::Idle(Some(_))), "the operation is postponed");
+    assert!(
+        matches!(f.store.claim("x", LONG, 1, &[]).await.unwrap(), Claim::Idle(Some(_))),
+        "the operation is postponed"
+    );
     assert_eq!(f.op_occ(op.id).await, op, "the operation has no grant yet");
     f.execute("UPDATE vnf_lcm_op_occs SET not_before = 0").await;
     let claimed = f.claim(LONG).await;

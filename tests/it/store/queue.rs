@@ -1,20 +1,22 @@
 //! Operations as a queue: claims, leases and their loss, delays, and the signals that wake conductors.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
 use gybe::domain::ids::{ProjectId, VnfLcmOpOccId};
+use gybe::domain::instance::VnfInstance;
 use gybe::domain::op_occ::{CancelMode, OpState};
 use gybe::domain::transition::OpEvent;
-use gybe::store::{Checkpoint, Claim, Claimed, Lease, QueueStats, Store, live_operations};
+use gybe::domain::vim::VimConnection;
+use gybe::store::{Checkpoint, Claim, Claimed, Lease, QueueStats, RenewedLease, Store, live_operations};
 
 use super::{assert_lost, cancel};
 use crate::support::store::{outcome, postponement, progress, record, store_plan, whole};
 use crate::support::store_fixture::{
-    LONG, StoreFixture, assert_same, at, ending, key, plan, present, problem, resource,
+    LONG, StoreFixture, assert_same, at, connection_to, ending, key, plan, present, problem, resource,
 };
 
 on_both_engines! {
@@ -26,6 +28,8 @@ on_both_engines! {
     a_lost_lease_rejects_every_write
     an_expired_lease_rejects_writes_even_if_unclaimed
     renewal_extends_the_lease
+    one_statement_renews_many_leases
+    operations_of_excepted_vims_are_left_to_later
     a_postponed_operation_is_not_claimable
     a_retryable_error_does_not_replace_the_cause_of_a_rollback
     the_time_of_a_step_goes_on_in_another_process
@@ -84,7 +88,7 @@ async fn each_operation_is_claimed_once(f: StoreFixture) {
         tokio::spawn(async move {
             let mut done = Vec::new();
             loop {
-                match store.claim(&format!("worker {worker}"), LONG, 3).await.unwrap() {
+                match store.claim(&format!("worker {worker}"), LONG, 3, &[]).await.unwrap() {
                     Claim::Work(claimed) => {
                         assert!((1..=3).contains(&claimed.len()));
                         for claimed in claimed {
@@ -122,7 +126,51 @@ async fn an_operation_with_an_expired_lease_is_claimed_again(f: StoreFixture) {
     let heir = f.claim(LONG).await;
     assert_eq!((heir.op.id, heir.lease.epoch), (op.id, dead.lease.epoch + 1));
     assert_eq!((dead.attempt, heir.attempt), (0, 1), "the operation may be what killed its worker");
-    assert!(matches!(f.store.claim("third", LONG, 1).await.unwrap(), Claim::Idle(Some(_))));
+    assert!(matches!(f.store.claim("third", LONG, 1, &[]).await.unwrap(), Claim::Idle(Some(_))));
+}
+
+async fn one_statement_renews_many_leases(f: StoreFixture) {
+    let mut leases = Vec::new();
+    for _ in 0..3 {
+        f.operation().await;
+        leases.push(f.claim(LONG).await.lease);
+    }
+    f.operation().await;
+    let lost = f.claim(Duration::ZERO).await.lease;
+    let heir = f.claim(LONG).await.lease;
+    assert_eq!(lost.op, heir.op);
+    cancel(&f, leases[1].op, CancelMode::Graceful).await.unwrap();
+    let all: Vec<Lease> = leases.iter().chain([&lost]).map(|it| Lease { op: it.op, epoch: it.epoch }).collect();
+    let mut renewed = f.store.renew_all(&all, 2 * LONG).await.unwrap();
+    renewed.sort_by_key(|lease| lease.op.0);
+    let cancels = [None, Some(CancelMode::Graceful), None];
+    let wanted = leases.iter().zip(cancels).map(|(it, cancel)| RenewedLease { op: it.op, epoch: it.epoch, cancel });
+    assert_eq!(renewed, wanted.collect::<Vec<_>>(), "all but the lost one, with their cancel requests");
+    assert_eq!(f.store.renew_all(&[], LONG).await.unwrap(), []);
+}
+
+async fn operations_of_excepted_vims_are_left_to_later(f: StoreFixture) {
+    let nowhere = f.operation().await;
+    let home = VimConnection { home: true, ..connection_to(None) };
+    let connections = BTreeMap::from([("vim".to_owned(), home)]);
+    let instance = VnfInstance { vim_connections: connections, ..f.instance_of(f.onboarded().await) };
+    f.store.create_instance(&instance).await.unwrap();
+    let op = f.op(&instance);
+    f.store.begin_operation(&op, &instance).await.unwrap();
+    let vim = op.vim(&instance).unwrap().to_owned();
+    let except = |vims: &[&str]| vims.iter().map(|vim| (*vim).to_owned()).collect::<Vec<_>>();
+    let crowded = except(&["another", &vim]);
+    let Claim::Work(claimed) = f.store.claim("worker", LONG, 8, &crowded).await.unwrap() else { panic!("no work") };
+    assert_eq!(claimed.iter().map(|it| it.op.id).collect::<Vec<_>>(), [nowhere.id], "it needs no VIM");
+    f.store
+        .end_operation(claimed.into_iter().next().unwrap().lease, &ending(OpState::Starting, OpState::RolledBack))
+        .await
+        .unwrap();
+    assert!(matches!(f.store.claim("worker", LONG, 8, &crowded).await.unwrap(), Claim::Idle(None)));
+    let Claim::Work(claimed) = f.store.claim("worker", LONG, 8, &except(&["another"])).await.unwrap() else {
+        panic!("no work")
+    };
+    assert_eq!(claimed[0].op.id, op.id);
 }
 
 async fn a_lost_lease_rejects_every_write(f: StoreFixture) {
@@ -150,7 +198,7 @@ async fn renewal_extends_the_lease(f: StoreFixture) {
     f.operation().await;
     let claimed = f.claim(LONG).await;
     assert_eq!(f.store.renew(&claimed.lease, 2 * LONG).await.unwrap(), None);
-    let Claim::Idle(Some(until)) = f.store.claim("other", LONG, 1).await.unwrap() else { panic!("claimed") };
+    let Claim::Idle(Some(until)) = f.store.claim("other", LONG, 1, &[]).await.unwrap() else { panic!("claimed") };
     assert!(until > LONG && until <= 2 * LONG, "{until:?}");
     // A short renewal releases it.
     f.store.renew(&claimed.lease, Duration::ZERO).await.unwrap();
@@ -163,7 +211,7 @@ async fn a_postponed_operation_is_not_claimable(f: StoreFixture) {
         .postpone(claimed.lease, &postponement(OpState::Processing, LONG, 1), Some(&problem("later")))
         .await
         .unwrap();
-    let Claim::Idle(Some(until)) = f.store.claim("worker", LONG, 1).await.unwrap() else { panic!("claimed") };
+    let Claim::Idle(Some(until)) = f.store.claim("worker", LONG, 1, &[]).await.unwrap() else { panic!("claimed") };
     assert!(until <= LONG && until > LONG / 2, "{until:?}");
     let waiting = f.op_occ(claimed.op.id).await;
     assert_eq!((waiting.state, waiting.error), (OpState::Processing, Some(problem("later"))));
@@ -208,11 +256,11 @@ async fn the_time_of_a_step_goes_on_in_another_process(f: StoreFixture) {
 }
 
 async fn idle_returns_the_time_to_the_next_claim(f: StoreFixture) {
-    assert!(matches!(f.store.claim("worker", LONG, 1).await.unwrap(), Claim::Idle(None)));
+    assert!(matches!(f.store.claim("worker", LONG, 1, &[]).await.unwrap(), Claim::Idle(None)));
     f.operation().await;
     let postponed = f.claim(LONG).await;
     f.store.postpone(postponed.lease, &postponement(OpState::Processing, 3 * LONG, 1), None).await.unwrap();
-    let until = async || match f.store.claim("worker", LONG, 1).await.unwrap() {
+    let until = async || match f.store.claim("worker", LONG, 1, &[]).await.unwrap() {
         Claim::Idle(Some(until)) => until,
         other => panic!("{other:?}"),
     };

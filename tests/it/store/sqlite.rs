@@ -23,7 +23,7 @@ async fn a_second_process_is_refused() {
 async fn an_interrupted_operation_is_claimable_at_the_next_start() {
     let f = StoreFixture::sqlite().await;
     let interrupted = f.processing().await;
-    assert!(matches!(f.store.claim("worker", LONG, 1).await.unwrap(), Claim::Idle(Some(_))));
+    assert!(matches!(f.store.claim("worker", LONG, 1, &[]).await.unwrap(), Claim::Idle(Some(_))));
     let f = f.reopen(KEY).await;
     assert_lost(&f, interrupted.lease).await;
     let claimed = f.claim(LONG).await;

@@ -143,7 +143,7 @@ async fn the_status_of_a_vim_is_recorded_for_the_access_it_was_seen_with(f: Stor
     let (one, other) = (vim(f.uuid(), "one"), Vim { endpoint: "https://other".to_owned(), ..vim(f.uuid(), "other") });
     f.store.create_vim(&one).await.unwrap();
     f.store.create_vim(&other).await.unwrap();
-    assert_eq!(f.store.vims_at(&one.endpoint).await.unwrap(), [one.clone()]);
+    assert_eq!(f.store.vims_at(&one.endpoint).await.unwrap(), std::slice::from_ref(&one));
     f.store.record_vim_status(&one, VimStatus::Unreachable).await.unwrap();
     let seen = Vim { status: VimStatus::Unreachable, ..one.clone() };
     assert_eq!(f.store.vims(&project).await.unwrap(), [seen, other]);

@@ -35,7 +35,7 @@ use gybe::store::{
     Checkpoint, Claim, CreateOutcome, HealthStore, IdempotencyKey, InstanceLocation, InstanceStore, Lease, LeaseStore,
     Listed, OnboardedVnfd, OnboardingClaim, OnboardingLease, OnboardingStore, OperationEnded, OperationOutcome,
     OperationStore, OutboxClaim, OutboxLease, OutboxStats, OutboxStore, PackageStore, Page, PlannedOperation,
-    QueueStats, RetentionStore, Sent, Store, StoreError, Subscribed, SubscriptionStore, VimStore,
+    QueueStats, RenewedLease, RetentionStore, Sent, Store, StoreError, Subscribed, SubscriptionStore, VimStore,
 };
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
@@ -512,13 +512,20 @@ points! {
         self.0.leave(CallTarget::Store, fault, answer).await
     }
 
-    async fn claim(&self, owner: &str, ttl: Duration, most: u32) -> Result<Claim, StoreError> {
+    async fn renew_all(&self, leases: &[Lease], ttl: Duration) -> Result<Vec<RenewedLease>, StoreError> {
+        let _tells = NotifyOnDrop(&self.0.renewals);
+        let renewed = self.0.store().await.renew_all(leases, ttl).await;
+        self.0.alive().await;
+        renewed
+    }
+
+    async fn claim(&self, owner: &str, ttl: Duration, most: u32, except: &[String]) -> Result<Claim, StoreError> {
         // A conductor that was interrupted during a pause has continued.
         self.0.paused.store(false, Ordering::Relaxed);
         self.0.busy.store(false, Ordering::Relaxed);
         let claim = async {
             let fault = self.0.enter::<StoreError>(CallTarget::Store, "claim").await?;
-            let answer = self.0.store().await.claim(owner, ttl, most).await;
+            let answer = self.0.store().await.claim(owner, ttl, most, except).await;
             self.0.leave(CallTarget::Store, fault, answer).await
         };
         let claim = claim.await;

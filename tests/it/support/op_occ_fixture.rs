@@ -13,7 +13,7 @@ use gybe::domain::plan::Plan;
 use gybe::domain::resource::Resource;
 use gybe::domain::secret::Secret;
 use gybe::domain::vim::{Secrets, VimConnection};
-use gybe::store::{OnboardedVnfd, Store};
+use gybe::store::{Lease, OnboardedVnfd, Store};
 use serde_json::json;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions as _, Executor as _};
@@ -59,10 +59,10 @@ impl OpOccFixture {
         open(&self.url).await
     }
 
-    /// An instance in a namespace of an unreachable cluster.
-    async fn instance(&self) -> VnfInstance {
+    /// An instance in a namespace of the unreachable cluster at `endpoint`.
+    async fn instance(&self, endpoint: &str) -> VnfInstance {
         let connection = VimConnection {
-            interface_info: object(json!({ "endpoint": "https://cluster.invalid" })),
+            interface_info: object(json!({ "endpoint": endpoint })),
             secrets: Secrets::from([("bearer_token".to_owned(), Secret::new("token"))]),
             home: true,
             ..connection_to(None)
@@ -89,7 +89,17 @@ impl OpOccFixture {
         state: OpState,
         unattended: Option<Unattended>,
     ) -> VnfLcmOpOcc {
-        let instance = self.instance().await;
+        self.begin_in("https://cluster.invalid", operation, state, unattended).await
+    }
+
+    async fn begin_in(
+        &self,
+        endpoint: &str,
+        operation: LcmOperation,
+        state: OpState,
+        unattended: Option<Unattended>,
+    ) -> VnfLcmOpOcc {
+        let instance = self.instance(endpoint).await;
         let params = json!({ "flavourId": "default" });
         let op = VnfLcmOpOcc { state, params, unattended, ..new_operation(&instance, operation) };
         self.store.begin_operation(&op, &instance).await.unwrap();
@@ -98,11 +108,22 @@ impl OpOccFixture {
 
     /// An unclaimed INSTANTIATE in PROCESSING with this plan and inventory.
     pub async fn planned(&self, plan: &Plan, inventory: &[Resource]) -> VnfLcmOpOcc {
-        let op = self.begin(LcmOperation::Instantiate, OpState::Starting).await;
-        let claimed = work(self.store.claim("test", Duration::from_secs(60), 1).await.unwrap());
-        store_plan(&*self.store, &claimed.lease, Duration::from_secs(60), plan, inventory, System.now()).await.unwrap();
-        self.store.postpone(claimed.lease, &postponement(OpState::Processing, Duration::ZERO, 0), None).await.unwrap();
+        let (op, lease) = self.planned_in("https://cluster.invalid", plan, inventory).await;
+        self.release(lease).await;
         op
+    }
+
+    /// As [`OpOccFixture::planned`], in the VIM at `endpoint`; claimed.
+    pub async fn planned_in(&self, endpoint: &str, plan: &Plan, inventory: &[Resource]) -> (VnfLcmOpOcc, Lease) {
+        let op = self.begin_in(endpoint, LcmOperation::Instantiate, OpState::Starting, None).await;
+        let claimed = work(self.store.claim("test", Duration::from_secs(60), 1, &[]).await.unwrap());
+        store_plan(&*self.store, &claimed.lease, Duration::from_secs(60), plan, inventory, System.now()).await.unwrap();
+        (op, claimed.lease)
+    }
+
+    /// Leaves a claimed operation to the conductors.
+    pub async fn release(&self, lease: Lease) {
+        self.store.postpone(lease, &postponement(OpState::Processing, Duration::ZERO, 0), None).await.unwrap();
     }
 
     /// The current operation.

@@ -175,7 +175,7 @@ impl StoreFixture {
     }
 
     pub async fn claim(&self, ttl: Duration) -> Claimed {
-        work(self.store.claim("worker", ttl, 1).await.unwrap())
+        work(self.store.claim("worker", ttl, 1, &[]).await.unwrap())
     }
 
     /// Claims an operation in PROCESSING with two planned objects and a plan of two steps forward and one back.

@@ -24,7 +24,8 @@ use crate::domain::transition::{Due, Update};
 use crate::domain::warning::Warnings;
 use crate::store::sql::convert::{Unreadable, enumerator, length};
 use crate::store::{
-    Checkpoint, Claim, Claimed, Lease, LeaseStore, OperationEnded, OperationOutcome, PlannedOperation, StoreError,
+    Checkpoint, Claim, Claimed, Lease, LeaseStore, OperationEnded, OperationOutcome, PlannedOperation, RenewedLease,
+    StoreError,
 };
 
 /// The fence: $1 is the operation, $2 the epoch; see [`held_by`].
@@ -39,11 +40,11 @@ const RELEASE: &str = "UPDATE vnf_lcm_op_occs SET lease_owner = NULL, lease_unti
 
 #[async_trait]
 impl LeaseStore for Database {
-    async fn claim(&self, owner: &str, ttl: Duration, limit: u32) -> Result<Claim, StoreError> {
+    async fn claim(&self, owner: &str, ttl: Duration, limit: u32, except: &[String]) -> Result<Claim, StoreError> {
         self.traced("leases::claim", async {
-            let rows = take(self, owner, ttl, limit).await?;
+            let rows = take(self, owner, ttl, limit, except).await?;
             if rows.is_empty() {
-                return Ok(Claim::Idle(until_due(self).await?));
+                return Ok(Claim::Idle(until_due(self, except).await?));
             }
             // Only the holder of the lease changes the instance: this process.
             let instances = instances::of_operations(self, &rows).await?;
@@ -78,6 +79,31 @@ impl LeaseStore for Database {
         .await
     }
 
+    async fn renew_all(&self, leases: &[Lease], ttl: Duration) -> Result<Vec<RenewedLease>, StoreError> {
+        if leases.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.traced("leases::renew_all", async {
+            let mut update = QueryBuilder::new(concat!("UPDATE vnf_lcm_op_occs SET lease_until = ", now!(), " + "));
+            update.push_bind(length(ttl)).push(concat!(" WHERE lease_until > ", now!(), " AND id IN ("));
+            // The list of ids makes the database read the primary key; the pairs are the fence.
+            let mut ids = update.separated(", ");
+            for lease in leases {
+                ids.push_bind(lease.op.to_string());
+            }
+            update.push(") AND (id, lease_epoch) IN (VALUES ");
+            let mut pairs = update.separated(", ");
+            for lease in leases {
+                pairs.push("(").push_bind_unseparated(lease.op.to_string());
+                pairs.push_unseparated(", ").push_bind_unseparated(lease.epoch).push_unseparated(")");
+            }
+            update.push(") RETURNING id, lease_epoch, cancel_mode");
+            let rows = self.writer.fetch_all(update.build().persistent(false)).await?;
+            rows.iter().map(|row| read(TABLE, row, renewed)).collect()
+        })
+        .await
+    }
+
     async fn store_plan(
         &self,
         lease: &Lease,
@@ -94,6 +120,9 @@ impl LeaseStore for Database {
             query.push(", grant_id = ").push_bind(grant.map(|grant| &grant.id));
             query.push(", grant_uri = ").push_bind(grant.map(|grant| &grant.uri));
             query.push(concat!(", lease_until = ", now!(), " + ")).push_bind(length(ttl));
+            if let Some(instance) = planned.granted.and_then(|granted| granted.instance.as_ref()) {
+                query.push(", vim = ").push_bind(instance.vim());
+            }
             push_state(&mut query, update, now);
             push_update(&mut query, update, None);
             push_fence(&mut query, lease);
@@ -261,7 +290,13 @@ impl LeaseStore for Database {
 
 /// Takes leases. The number is part of the statement: PostgreSQL would plan for any number otherwise and read the whole
 /// table.
-async fn take(db: &Database, owner: &str, ttl: Duration, limit: u32) -> Result<Vec<Row>, StoreError> {
+async fn take(
+    db: &Database,
+    owner: &str,
+    ttl: Duration,
+    limit: u32,
+    except: &[String],
+) -> Result<Vec<Row>, StoreError> {
     let mut update = QueryBuilder::new(concat!(
         "WITH due AS MATERIALIZED ( \
              SELECT id FROM vnf_lcm_op_occs WHERE ",
@@ -270,9 +305,9 @@ async fn take(db: &Database, owner: &str, ttl: Duration, limit: u32) -> Result<V
         now!(),
         " AND lease_until <= ",
         now!(),
-        " ORDER BY not_before, id LIMIT "
     ));
-    update.push(limit);
+    push_except(&mut update, except);
+    update.push(" ORDER BY not_before, id LIMIT ").push(limit);
     update.push(concat!(
         skip_locked!(),
         ") UPDATE vnf_lcm_op_occs SET lease_epoch = lease_epoch + 1, \
@@ -288,7 +323,21 @@ async fn take(db: &Database, owner: &str, ttl: Duration, limit: u32) -> Result<V
         " - step_since, 0) AS step_age, ",
         columns!()
     ));
-    Ok(db.writer.fetch_all(update.build()).await?)
+    // The statement differs with the number of VIMs.
+    Ok(db.writer.fetch_all(update.build().persistent(except.is_empty())).await?)
+}
+
+/// Leaves the operations in these VIMs out.
+fn push_except(query: &mut QueryBuilder, except: &[String]) {
+    if except.is_empty() {
+        return;
+    }
+    query.push(" AND (vim IS NULL OR vim NOT IN (");
+    let mut list = query.separated(", ");
+    for vim in except {
+        list.push_bind(vim.clone());
+    }
+    query.push("))");
 }
 
 fn claimed(db: &Database, row: &Row, instances: &[Row]) -> Result<Claimed, StoreError> {
@@ -314,16 +363,22 @@ fn pending_grant(row: &Row) -> Result<Option<PendingGrant>, Unreadable> {
 }
 
 /// The time until an operation is due or a lease expires, whichever is first.
-async fn until_due(db: &Database) -> Result<Option<Duration>, StoreError> {
-    let millis: Option<i64> = sqlx::query_scalar(concat!(
+async fn until_due(db: &Database, except: &[String]) -> Result<Option<Duration>, StoreError> {
+    let mut select = QueryBuilder::new(concat!(
         "SELECT MIN(CASE WHEN lease_until > not_before THEN lease_until ELSE not_before END) - ",
         now!(),
         " FROM vnf_lcm_op_occs WHERE ",
         for_conductors!()
-    ))
-    .fetch_one(&db.reader())
-    .await?;
+    ));
+    push_except(&mut select, except);
+    let select = select.build_query_scalar().persistent(except.is_empty());
+    let millis: Option<i64> = select.fetch_one(&db.reader()).await?;
     Ok(millis.map(|millis| Duration::from_millis(millis.try_into().unwrap_or(0))))
+}
+
+fn renewed(row: &Row) -> Result<RenewedLease, Unreadable> {
+    let op = row.try_get::<&str, _>("id")?.parse()?;
+    Ok(RenewedLease { op, epoch: row.try_get("lease_epoch")?, cancel: requested(row)? })
 }
 
 /// The pending cancel request.

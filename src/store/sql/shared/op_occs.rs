@@ -57,8 +57,8 @@ impl OperationStore for Database {
                 "INSERT INTO vnf_lcm_op_occs \
                      (id, project_id, vnf_instance_id, operation, state, state_entered_time, start_time, \
                       is_automatic_invocation, params, changed_info, cancel_mode, target_pkg_id, traceparent, \
-                      unattended_after, unattended_remedy, warnings, not_before) \
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, ",
+                      unattended_after, unattended_remedy, warnings, vim, not_before) \
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, ",
                 now!(),
                 ") ON CONFLICT (vnf_instance_id) WHERE state IN ",
                 live_operation::live_states!(),
@@ -82,6 +82,7 @@ impl OperationStore for Database {
                 .bind(op.unattended.map(|unattended| length(unattended.after)))
                 .bind(op.unattended.map(|unattended| unattended.remedy.as_str()))
                 .bind(Json(&op.warnings))
+                .bind(op.vim(instance))
                 .fetch_optional(&mut *tx)
                 .await;
             let inserted = match inserted {

@@ -29,7 +29,7 @@ pub async fn check(
     assert_eq!(op.error.is_some(), state != OpState::Completed, "the error in {state:?}: {:?}", op.error);
     assert_eq!(op.cancel, None, "no cancel request is pending at the end");
     assert_eq!(op.operation.can_roll_back(), row.operation.can_roll_back());
-    let idle = environment.store().claim("nobody", LEASE, 1).await.unwrap();
+    let idle = environment.store().claim("nobody", LEASE, 1, &[]).await.unwrap();
     assert!(matches!(idle, Claim::Idle(None)), "the queue is empty: {idle:?}");
 
     let effects = environment.cluster.take_effects();
