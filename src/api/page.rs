@@ -32,6 +32,13 @@ pub fn cursor(marker: &str) -> Result<PageCursor, Problem> {
 /// The link to the page after `last`, with all other parameters of the request's `uri`. Flags get the value `true`: `openstack`
 /// reads the link with Python's `parse_qs`, which drops parameters without a value.
 pub fn next(base: &str, uri: &Uri, last: &PageCursor) -> (HeaderName, HeaderValue) {
+    let link = format!("<{}>; rel=\"next\"", next_uri(base, uri, last));
+    // A URI has no character that a header may not have.
+    (LINK, HeaderValue::try_from(link).unwrap_or_else(|_| HeaderValue::from_static("")))
+}
+
+/// The URI of that page.
+pub fn next_uri(base: &str, uri: &Uri, last: &PageCursor) -> String {
     let others =
         uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty() && !pair.starts_with(MARKER));
     let others = others.map(|pair| match pair.split_once('=') {
@@ -39,9 +46,7 @@ pub fn next(base: &str, uri: &Uri, last: &PageCursor) -> (HeaderName, HeaderValu
         Some(_) => pair.to_owned(),
     });
     let query: Vec<_> = others.chain([format!("{MARKER}={}.{}", last.at, last.id)]).collect();
-    let link = format!("<{base}{}?{}>; rel=\"next\"", uri.path(), query.join("&"));
-    // A URI has no character that a header may not have.
-    (LINK, HeaderValue::try_from(link).unwrap_or_else(|_| HeaderValue::from_static("")))
+    format!("{base}{}?{}", uri.path(), query.join("&"))
 }
 
 #[cfg(test)]

@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 
 use crate::api::body::{Id, Json};
 use crate::api::context::Api;
+use crate::api::list::BATCH;
+use crate::api::page;
 use crate::domain::ids::VimId;
 use crate::domain::problem::{Problem, ProblemType, QuotedValues, problem};
 use crate::domain::secret::masked_members;
@@ -20,7 +22,7 @@ use crate::error::{ApiError, internal};
 use crate::lcm::vim_move;
 use crate::sol003::common::ProblemDetails;
 use crate::sol003::vim::{CreateVim, Envelope, List, Parameters, UpdateVim, Vim as Wire};
-use crate::store::StoreError;
+use crate::store::{PageCursor, StoreError};
 
 fn store_error(id: VimId) -> impl Fn(StoreError) -> ApiError {
     move |error| {
@@ -62,11 +64,16 @@ async fn identify(api: &Api, vim: &mut Vim) -> Result<(), ApiError> {
     responses((status = 200, body = List), (status = 400, body = ProblemDetails)))]
 pub async fn list(api: web::Data<Api>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let query = VimQuery::read(request.query_string())?;
-    let vims = api.store.vims(&api.project).await?;
-    let vims = vims.iter().map(|vim| serde_json::to_value(Wire::from(vim)));
-    let vims: Vec<Value> = vims.collect::<Result<_, _>>().map_err(|error| internal(&error))?;
-    let vims: Vec<Value> = vims.into_iter().filter(|vim| query.matches(vim)).map(|vim| query.select(vim)).collect();
-    Ok(HttpResponse::Ok().json(json!({ "vims": vims })))
+    let (vims, last) = query.page(&api).await?;
+    let mut response = HttpResponse::Ok();
+    let mut body = json!({ "vims": vims });
+    if let Some(last) = last {
+        response.insert_header(page::next(&api.public_url, request.uri(), &last));
+        // Tacker's clients look for the next page here.
+        let href = page::next_uri(&api.public_url, request.uri(), &last);
+        body["vims_links"] = json!([{ "rel": "next", "href": href }]);
+    }
+    Ok(response.json(body))
 }
 
 /// The query of the list.
@@ -75,6 +82,8 @@ struct VimQuery {
     conditions: Vec<(String, String)>,
     /// The attributes to show; all if empty.
     fields: Vec<String>,
+    /// The page begins after this VIM.
+    after: Option<PageCursor>,
 }
 
 impl VimQuery {
@@ -84,17 +93,44 @@ impl VimQuery {
         let pairs = pairs
             .map_err(|_| Problem::bad_request("the query string is not valid: percent-encode it as a form"))?
             .into_inner();
+        let (markers, pairs): (Vec<_>, Vec<_>) = pairs.into_iter().partition(|(name, _)| name == page::MARKER);
         let (fields, conditions): (Vec<_>, Vec<_>) = pairs.into_iter().partition(|(name, _)| name == "fields");
         if let Some((other, _)) = conditions.iter().find(|(name, _)| !FILTERABLE_ATTRIBUTES.contains(&name.as_str())) {
             return Err(problem!(
                 ProblemType::BadRequest,
                 "unknown query parameter '{parameter}'; supported: {allowed}",
                 parameter = other,
-                allowed = ["fields"].iter().chain(&FILTERABLE_ATTRIBUTES).collect::<QuotedValues>(),
+                allowed = ["fields", page::MARKER].iter().chain(&FILTERABLE_ATTRIBUTES).collect::<QuotedValues>(),
             ));
         }
         let fields = fields.iter().flat_map(|(_, names)| names.split(',')).map(str::to_owned).collect();
-        Ok(Self { conditions, fields })
+        let after = markers.first().map(|(_, marker)| page::cursor(marker)).transpose()?;
+        Ok(Self { conditions, fields, after })
+    }
+
+    /// The VIMs of the page, and the position of the last one if there is a next page.
+    async fn page(&self, api: &Api) -> Result<(Vec<Value>, Option<PageCursor>), ApiError> {
+        let (mut shown, mut bytes, mut last, mut after) = (Vec::new(), 0, None, self.after);
+        loop {
+            let batch = api.store.vims(&api.project, after, BATCH).await?;
+            for vim in &batch {
+                let position = PageCursor::of(vim.created_at, vim.id.0);
+                let wire = serde_json::to_value(Wire::from(vim)).map_err(|error| internal(&error))?;
+                if self.matches(&wire) {
+                    if shown.len() == api.page_size || bytes > PAGE_BYTES {
+                        return Ok((shown, last));
+                    }
+                    let wire = self.select(wire);
+                    bytes += wire.to_string().len();
+                    shown.push(wire);
+                    last = Some(position);
+                }
+                after = Some(position);
+            }
+            if batch.len() < BATCH {
+                return Ok((shown, None));
+            }
+        }
     }
 
     fn matches(&self, vim: &Value) -> bool {
@@ -152,7 +188,7 @@ pub async fn create(
         created_at: api.clock.now(),
         updated_at: None,
     };
-    check_name_length(&vim)?;
+    check_size(&vim)?;
     identify(&api, &mut vim).await?;
     api.store.create_vim(&vim).await.map_err(store_error(vim.id))?;
     Ok(HttpResponse::Created().json(Envelope { vim: Wire::from(&vim) }))
@@ -186,7 +222,6 @@ pub async fn update(
         // writer was ahead.
         let now = api.clock.now();
         vim.updated_at = Some(read_version.map_or(now, |read| now.max(read + Duration::from_millis(1))));
-        check_name_length(&vim)?;
         let new_url = request.auth_url.as_ref().filter(|url| **url != vim.endpoint);
         if let Some(url) = new_url {
             let brings_secret =
@@ -201,6 +236,9 @@ pub async fn update(
         }
         if let Some(auth_cred) = &request.auth_cred {
             (vim.access_info, vim.secrets) = split_secrets(auth_cred.clone());
+        }
+        check_size(&vim)?;
+        if request.auth_cred.is_some() {
             identify(&api, &mut vim).await?;
         }
         if new_url.is_some() {
@@ -227,8 +265,31 @@ const MAX_UPDATE_ATTEMPTS: usize = 4;
 /// The longest name in characters, as in Tacker. PostgreSQL cannot index longer texts.
 const LONGEST_NAME: usize = 255;
 
-fn check_name_length(vim: &Vim) -> Result<(), Problem> {
-    check_length("name", &vim.name, LONGEST_NAME)
+/// The longest description and URL.
+const LONGEST_TEXT: usize = 4096;
+/// The most bytes of `auth_cred` and `extra` together. A bundle of all public certificate authorities has some 200 KiB.
+const MAX_VIM_BYTES: usize = 256 * 1024;
+/// A page of the list with this many bytes is full.
+const PAGE_BYTES: usize = 8 * 1024 * 1024;
+
+/// Checks that the VIM is of a reasonable size: a project may have many, and lists show them.
+fn check_size(vim: &Vim) -> Result<(), Problem> {
+    check_length("name", &vim.name, LONGEST_NAME)?;
+    check_length("description", &vim.description, LONGEST_TEXT)?;
+    check_length("auth_url", &vim.endpoint, LONGEST_TEXT)?;
+    check_length("vim_project.name", &vim.vim_project, LONGEST_NAME)?;
+    let secrets: usize = vim.secrets.iter().map(|(name, secret)| name.len() + secret.expose().len()).sum();
+    let public: usize =
+        [&vim.access_info, &vim.extra].into_iter().map(|it| Value::from(it.clone()).to_string().len()).sum();
+    if secrets + public > MAX_VIM_BYTES {
+        return Err(problem!(
+            ProblemType::Unprocessable,
+            "auth_cred and extra have {size} bytes together, and may have {limit}",
+            size = secrets + public,
+            limit = MAX_VIM_BYTES,
+        ));
+    }
+    Ok(())
 }
 
 /// `DELETE /v1.0/vims/{id}`.

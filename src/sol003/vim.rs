@@ -20,6 +20,9 @@ pub struct Envelope<T> {
 pub struct List {
     /// The VIMs.
     vims: Vec<Vim>,
+    /// The link to the next page, if there is one, as Tacker's clients read it; also in the `Link` header.
+    #[schema(value_type = Option<Vec<Object>>)]
+    vims_links: Option<Vec<Value>>,
 }
 
 /// The parameters of the list. `type`, `description`, `auth_url`, `tenant_id`, `shared` and `status` are supported, too.
@@ -35,6 +38,8 @@ pub struct Parameters {
     is_default: Option<bool>,
     /// The attributes to show, separated by commas; all if absent.
     fields: Option<String>,
+    /// The position that the page begins after: from the link of the page before.
+    nextpage_opaque_marker: Option<String>,
 }
 
 /// `POST /v1.0/vims`.

@@ -5,7 +5,7 @@ use time::OffsetDateTime;
 
 use crate::domain::ids::{ProjectId, VimId};
 use crate::domain::vim::{Vim, VimStatus};
-use crate::store::StoreError;
+use crate::store::{PageCursor, StoreError};
 
 /// VIMs and their credentials.
 #[async_trait]
@@ -18,10 +18,10 @@ pub trait VimStore: Send + Sync {
     async fn vim_named(&self, project: &ProjectId, name: &str) -> Result<Vim, StoreError>;
     /// The project's default VIM. `NotFound` if it has none.
     async fn default_vim(&self, project: &ProjectId) -> Result<Vim, StoreError>;
-    /// All VIMs of a project, oldest first.
-    async fn vims(&self, project: &ProjectId) -> Result<Vec<Vim>, StoreError>;
-    /// The VIMs of all projects with this `auth_url`.
-    async fn vims_at(&self, endpoint: &str) -> Result<Vec<Vim>, StoreError>;
+    /// The first `limit` VIMs of a project after a position, oldest first.
+    async fn vims(&self, project: &ProjectId, after: Option<PageCursor>, limit: usize) -> Result<Vec<Vim>, StoreError>;
+    /// The first `limit` VIMs with this `auth_url` after a position, of all projects, oldest first.
+    async fn vims_at(&self, endpoint: &str, after: Option<PageCursor>, limit: usize) -> Result<Vec<Vim>, StoreError>;
     /// Records what the API server showed with the access that `vim` has. Changes nothing if the VIM was updated meanwhile.
     async fn record_vim_status(&self, vim: &Vim, status: VimStatus) -> Result<(), StoreError>;
     /// Replaces all but the id, project and `created_at`. `Stale` unless the VIM was last updated at `seen`; other errors as for

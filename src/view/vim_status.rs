@@ -7,10 +7,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::domain::vim::{VimAccess, VimStatus};
 use crate::infra::VimContacts;
-use crate::store::{Store, StoreError};
+use crate::store::{PageCursor, Store, StoreError};
 
 /// From one record to the next: an API server that answers now and then does not make a write for every call.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// VIMs that are read at a time.
+const BATCH: usize = 64;
 
 /// Records what the calls show until `stop`.
 pub async fn run(store: Arc<dyn Store>, contacts: VimContacts, stop: CancellationToken) {
@@ -38,12 +41,19 @@ pub async fn run(store: Arc<dyn Store>, contacts: VimContacts, stop: Cancellatio
 
 /// Records the status of the VIMs that have this access now.
 async fn record(store: &dyn Store, access: &VimAccess, status: VimStatus) -> Result<(), StoreError> {
-    for vim in store.vims_at(&access.endpoint).await? {
-        if vim.status != status && vim.access().as_ref() == Ok(access) {
-            let (name, now) = (&vim.name, status.as_str());
-            tracing::info!(vim.id = %vim.id, "VIM {name} at {} is {now}, and was {}", vim.endpoint, vim.status.as_str());
-            store.record_vim_status(&vim, status).await?;
+    let mut after = None;
+    loop {
+        let vims = store.vims_at(&access.endpoint, after, BATCH).await?;
+        for vim in &vims {
+            if vim.status != status && vim.access().as_ref() == Ok(access) {
+                let (name, now) = (&vim.name, status.as_str());
+                tracing::info!(vim.id = %vim.id, "VIM {name} at {} is {now}, and was {}", vim.endpoint, vim.status.as_str());
+                store.record_vim_status(vim, status).await?;
+            }
+        }
+        after = vims.last().map(|vim| PageCursor::of(vim.created_at, vim.id.0));
+        if vims.len() < BATCH {
+            return Ok(());
         }
     }
-    Ok(())
 }

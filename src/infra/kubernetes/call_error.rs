@@ -18,6 +18,8 @@ use crate::infra::{InfraError, InfraErrorKind};
 pub(super) struct CallError {
     /// The HTTP status, if there was an answer.
     pub code: Option<u16>,
+    /// Whether the server answered, if only with too much.
+    pub answered: bool,
     pub error: InfraError,
 }
 
@@ -32,18 +34,23 @@ impl CallError {
     pub fn from_kube(error: &kube::Error, endpoint: &str) -> Self {
         match error {
             kube::Error::Api(status) if status.code == 0 => Self::not_kubernetes(endpoint),
-            kube::Error::Api(status) => Self { code: Some(status.code), error: refusal(status, endpoint) },
+            kube::Error::Api(status) => {
+                Self { code: Some(status.code), answered: true, error: refusal(status, endpoint) }
+            }
             // An API server answers with JSON of the expected kind; this is another server.
             kube::Error::SerdeError(_) | kube::Error::FromUtf8(_) => Self::not_kubernetes(endpoint),
             kube::Error::BuildRequest(_) | kube::Error::HttpError(_) => {
-                Self { code: None, error: InfraError::invalid(format!("the request cannot be built: {error}")) }
+                let error = InfraError::invalid(format!("the request cannot be built: {error}"));
+                Self { code: None, answered: false, error }
             }
             other => {
-                let text = match too_long(other) {
+                let too_long = too_long(other);
+                let text = match too_long {
                     Some(too_long) => format!("the API server {endpoint} {too_long}"),
                     None => format!("cannot reach the API server {endpoint}: {}", chain(other)),
                 };
-                Self { code: None, error: InfraError::transient(text).quoting("endpoint", endpoint) }
+                let error = InfraError::transient(text).quoting("endpoint", endpoint);
+                Self { code: None, answered: too_long.is_some(), error }
             }
         }
     }
@@ -51,14 +58,14 @@ impl CallError {
     /// The answer of a server that is not an API server.
     fn not_kubernetes(endpoint: &str) -> Self {
         let text = format!("{endpoint} does not answer as a Kubernetes API server does");
-        Self { code: None, error: InfraError::transient(text).quoting("endpoint", endpoint) }
+        Self { code: None, answered: false, error: InfraError::transient(text).quoting("endpoint", endpoint) }
     }
 
     /// There was no answer in time.
     pub fn no_answer(endpoint: &str, waited: Duration) -> Self {
         let text = format!("the API server {endpoint} did not answer within {} s", waited.as_secs());
         let error = InfraError::transient(text).quoting("endpoint", endpoint).quoting("seconds", waited.as_secs());
-        Self { code: None, error }
+        Self { code: None, answered: false, error }
     }
 }
 
@@ -255,7 +262,7 @@ mod tests {
             let text = Status::failure("hunter2", NOT_JSON).with_code(code);
             let json = Status { message: "hunter2".to_owned(), code, ..Status::default() };
             for status in [text, json] {
-                let CallError { code: kept, error } = call_error(status);
+                let CallError { code: kept, error, .. } = call_error(status);
                 let text = format!("https://api.test answers {code}, and not as a Kubernetes API server does");
                 if code == 401 {
                     assert_eq!((kept, error.kind), (Some(code), InfraErrorKind::Unauthorized));
@@ -270,7 +277,7 @@ mod tests {
                 assert_eq!((kept, error.kind, error.detail), (Some(code), kind, text));
             }
         }
-        let CallError { code, error } = call_error(Status { message: "hunter2".to_owned(), ..Status::default() });
+        let CallError { code, error, .. } = call_error(Status { message: "hunter2".to_owned(), ..Status::default() });
         let text = "https://api.test does not answer as a Kubernetes API server does";
         assert_eq!((code, error), (None, InfraError::transient(text).quoting("endpoint", "https://api.test")));
     }

@@ -20,13 +20,14 @@ use http_body_util::{BodyStream, StreamBody};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{Client as HttpClient, Error as HttpError};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use kube::api::{Api, ApiResource, DynamicObject};
+use kube::api::{Api, ApiResource, DynamicObject, ListParams, ObjectList, Request};
 use kube::client::{Body, ClientBuilder, ConfigExt as _};
 use kube::core::PartialObjectMeta;
 use kube::{Client, Config};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use tokio::sync::Semaphore;
+use tokio::task::{JoinError, spawn_blocking};
 use tokio::time::{Instant, timeout, timeout_at};
 use tower::BoxError;
 use tower::util::service_fn;
@@ -35,7 +36,7 @@ use super::breaker::Breaker;
 use super::call_error::CallError;
 use super::call_metrics::{is_watch, measured};
 use super::discovery_cache::DiscoveryCache;
-use super::response_limit::ResponseLimit;
+use super::response_limit::{DISCOVERY_BYTES, LIST_BYTES, OBJECT_BYTES, ResponseLimit, within};
 use crate::domain::namespace::Namespace;
 use crate::domain::resource::KindInfo;
 use crate::domain::vim::{VimAccess, VimCredential, VimStatus};
@@ -53,6 +54,8 @@ pub(super) const MAX_CONCURRENT_CALLS: usize = 16;
 /// The most calls under way to one API server, of all operations: operations that wait for removals have no place, and together they
 /// must not flood it. Watches do not count.
 const MAX_CALLS: usize = 64;
+/// A longer list is parsed on a thread of its own: it takes some milliseconds per MiB.
+const LONG_TEXT: usize = 256 << 10;
 /// A client that is unused for this long is dropped, with its connections and its copy of the credential.
 const MAX_IDLE: Duration = Duration::from_secs(600);
 /// The most clients that are kept. Beyond that, the least recently used one is dropped.
@@ -142,6 +145,39 @@ impl Cluster {
     /// Sends a request when fewer than [`MAX_CALLS`] are under way, and waits for the answer, at most [`CALL_DEADLINE`]. Fails at once
     /// while the API server is silent ([`Breaker`]).
     pub async fn call<T>(&self, request: impl Future<Output = kube::Result<T>>) -> Result<T, CallError> {
+        within(OBJECT_BYTES, self.admitted(request)).await.0
+    }
+
+    /// As [`Cluster::call`], for a list of kinds.
+    pub async fn call_discovery<T>(&self, request: impl Future<Output = kube::Result<T>>) -> Result<T, CallError> {
+        within(DISCOVERY_BYTES, self.admitted(request)).await.0
+    }
+
+    /// Lists objects: one page of them if `params` has a limit.
+    pub async fn list(
+        &self,
+        api: &Api<DynamicObject>,
+        params: &ListParams,
+    ) -> Result<ObjectList<DynamicObject>, CallError> {
+        let request = async {
+            let request = Request::new(api.resource_url()).list(params).map_err(kube::Error::BuildRequest)?;
+            self.client.request_text(request).await
+        };
+        let (text, share) = within(LIST_BYTES, self.admitted(request)).await;
+        let text = text?;
+        let is_long = text.len() > LONG_TEXT;
+        let parse = move || {
+            let list = serde_json::from_str(&text).map_err(kube::Error::SerdeError);
+            // The text is no longer needed.
+            drop(share);
+            list
+        };
+        let list = if is_long { spawn_blocking(parse).await.unwrap_or_else(panicked) } else { parse() };
+        list.map_err(|error| CallError::from_kube(&error, &self.endpoint))
+    }
+
+    /// Sends a request when it may be sent.
+    async fn admitted<T>(&self, request: impl Future<Output = kube::Result<T>>) -> Result<T, CallError> {
         let deadline = Instant::now() + CALL_DEADLINE;
         let no_answer = || CallError::no_answer(&self.endpoint, CALL_DEADLINE);
         let Ok(Ok(_call)) = timeout_at(deadline, self.server.calls.acquire()).await else { return Err(no_answer()) };
@@ -161,7 +197,7 @@ impl Cluster {
     fn note<T>(&self, answer: &Result<T, CallError>, sent: Instant) {
         let now = Instant::now();
         match answer {
-            Err(CallError { code: None, error }) if error.is_transient() => {
+            Err(CallError { code: None, answered: false, error }) if error.is_transient() => {
                 self.contact.showed(VimStatus::Unreachable);
                 // A connection that is refused costs nothing.
                 if now - sent >= CONNECT_DEADLINE {
@@ -170,7 +206,7 @@ impl Cluster {
                 return;
             }
             // The request was not sent.
-            Err(CallError { code: None, .. }) => return,
+            Err(CallError { code: None, answered: false, .. }) => return,
             Err(failed) if failed.error.kind == InfraErrorKind::Unauthorized => self.contact.showed(VimStatus::Error),
             _ => self.contact.showed(VimStatus::Active),
         }
@@ -255,6 +291,11 @@ impl Cluster {
 
 fn is_denied_in(error: &InfraError, namespace: &Namespace) -> bool {
     error.kind == InfraErrorKind::Denied && error.quoted.get("namespace").is_some_and(|it| it == namespace.as_str())
+}
+
+/// The failure of a task: it has panicked, or the process stops.
+fn panicked<T>(error: JoinError) -> kube::Result<T> {
+    Err(kube::Error::Service(error.into()))
 }
 
 fn none_if_404<T>(answer: Result<T, CallError>) -> Result<Option<T>, InfraError> {

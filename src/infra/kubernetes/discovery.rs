@@ -55,7 +55,7 @@ pub(super) struct AllKinds {
 
 /// All kinds of the cluster.
 pub(super) async fn all_kinds(cluster: &Cluster) -> Result<AllKinds, InfraError> {
-    let groups = cluster.call(cluster.client.list_api_groups()).await?.groups;
+    let groups = cluster.call_discovery(cluster.client.list_api_groups()).await?.groups;
     let versions = groups.into_iter().flat_map(|group| {
         let preferred = group.preferred_version.map(|version| version.group_version);
         let others = group.versions.into_iter().map(|version| version.group_version);
@@ -85,9 +85,9 @@ pub(super) async fn all_kinds(cluster: &Cluster) -> Result<AllKinds, InfraError>
 /// The kinds of a group version; none if it is not served.
 async fn list_kinds(cluster: &Cluster, api_version: &str) -> Result<Vec<APIResource>, InfraError> {
     let answer = if api_version.contains('/') {
-        cluster.call(cluster.client.list_api_group_resources(api_version)).await
+        cluster.call_discovery(cluster.client.list_api_group_resources(api_version)).await
     } else {
-        cluster.call(cluster.client.list_core_api_resources(api_version)).await
+        cluster.call_discovery(cluster.client.list_core_api_resources(api_version)).await
     };
     match answer {
         // A subresource such as `deployments/scale` has a slash in its name. Other names would lead elsewhere in a URL.

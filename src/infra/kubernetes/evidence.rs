@@ -14,6 +14,7 @@ use serde_json::Value;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
 
+use super::call_error::CallError;
 use super::client::Cluster;
 use super::fields::{list, text, value_text};
 use super::ownership::instance_selector;
@@ -67,8 +68,8 @@ struct Collector<'a> {
 
 impl Collector<'_> {
     /// Sends a request; on failure, notes that `what` could not be read.
-    async fn read<T>(&self, what: &str, request: impl Future<Output = kube::Result<T>>) -> Option<T> {
-        let answer = match timeout_at(self.deadline, self.cluster.call(request)).await {
+    async fn read<T>(&self, what: &str, request: impl Future<Output = Result<T, CallError>>) -> Option<T> {
+        let answer = match timeout_at(self.deadline, request).await {
             Ok(answer) => answer.map_err(|failed| InfraError::from(failed).to_string()),
             Err(_) => Err("no answer in time".to_owned()),
         };
@@ -97,14 +98,14 @@ impl Collector<'_> {
     async fn objects_of_kind(&self, rows: Vec<&Resource>) -> Option<Vec<Unready>> {
         let Resource { key, info, .. } = rows.first()?;
         let api = self.cluster.api(&key.api_version, &key.kind, info, &self.scope.namespace);
-        let found = self.read(&info.plural, api.list(&self.params())).await?.items;
+        let found = self.read(&info.plural, self.cluster.list(&api, &self.params())).await?.items;
         Some(rows.into_iter().filter_map(|row| unready_object(row, &found)).collect())
     }
 
     /// The pods of the instance that are not ready.
     async fn pods(&self) -> Vec<DynamicObject> {
         let api = self.cluster.pods(&self.scope.namespace);
-        let Some(pods) = self.read("pods", api.list(&self.params())).await else { return Vec::new() };
+        let Some(pods) = self.read("pods", self.cluster.list(&api, &self.params())).await else { return Vec::new() };
         let key = |pod: &DynamicObject| pod_key(pod.name_any());
         pods.items.into_iter().filter(|pod| object_status(&key(pod), pod) != ObjectStatus::Ready).collect()
     }
@@ -117,7 +118,8 @@ impl Collector<'_> {
         };
         let known = objects.iter().filter(|object| !object.uid.is_empty());
         let about: Vec<ListParams> = known.take(MAX_OBJECTS).map(about).collect();
-        let requests: Vec<_> = about.iter().map(|params| self.read("events", api.list(params))).collect();
+        let requests: Vec<_> =
+            about.iter().map(|params| self.read("events", self.cluster.list(&api, params))).collect();
         let lists: Vec<_> = stream::iter(requests).buffered(MAX_CONCURRENT).collect().await;
         let mut events: Vec<EventEvidence> =
             lists.into_iter().flatten().flat_map(|list| list.items).map(|event| read_event(&event)).collect();
@@ -134,7 +136,7 @@ impl Collector<'_> {
             let api = &api;
             async move {
                 let what = format!("the log of container {} of pod {}", log.container, log.pod);
-                log.lines = self.read(&what, last_lines(api, &log)).await?;
+                log.lines = self.read(&what, self.cluster.call(last_lines(api, &log))).await?;
                 Some(log)
             }
         }));

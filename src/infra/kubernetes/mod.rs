@@ -1,6 +1,7 @@
 //! The [`Driver`] and [`Observer`] for Kubernetes: any kind, through discovery and `DynamicObject`.
 //!
-//! - [`client`]: connections, deadlines and credentials; [`breaker`], [`call_metrics`], [`response_limit`] and [`call_error`] belong to it.
+//! - [`client`]: connections, deadlines and credentials; [`breaker`], [`call_metrics`], [`response_limit`],
+//!   [`answer_budget`] and [`call_error`] belong to it.
 //! - [`discovery`]: which kinds a cluster serves.
 //! - [`apply`]: makes objects, [`update`] changes them; [`scaler`]: who sets the replicas. [`ownership`]: whose an object is.
 //! - [`readiness`]: waits until objects are ready; the rules of each kind are in [`readiness::rules`].
@@ -29,6 +30,7 @@ use crate::infra::{
 };
 use crate::metrics::VimMetrics;
 
+mod answer_budget;
 mod apply;
 mod breaker;
 mod call_error;
@@ -50,6 +52,9 @@ mod scaler;
 mod shared_objects;
 mod update;
 mod watch;
+
+/// The longest name of a user: the longest one of a ServiceAccount has 340 bytes.
+const LONGEST_USER_NAME: usize = 1024;
 
 /// The driver for Kubernetes clusters. Use one per Tokio runtime, shared by its tasks: a connection lives on the runtime that opened
 /// it, so the worker threads of the HTTP server have a driver of their own.
@@ -76,7 +81,13 @@ impl Driver for KubernetesDriver {
         let reviews: Api<SelfSubjectReview> = Api::all(cluster.client.clone());
         let review = cluster.call(reviews.create(&PostParams::default(), &SelfSubjectReview::default())).await?;
         let user = review.status.and_then(|status| status.user_info).and_then(|user| user.username);
-        user.ok_or_else(|| InfraError::invalid("the API server does not say who the credential belongs to"))
+        let user =
+            user.ok_or_else(|| InfraError::invalid("the API server does not say who the credential belongs to"))?;
+        if user.len() > LONGEST_USER_NAME {
+            let text = format!("the API server names a user with more than {LONGEST_USER_NAME} bytes");
+            return Err(InfraError::invalid(text));
+        }
+        Ok(user)
     }
 
     async fn discover(
@@ -89,13 +100,13 @@ impl Driver for KubernetesDriver {
 
     async fn ensure(&self, scope: &Scope, resource: &Resource) -> Result<AppliedObject, InfraError> {
         let cluster = self.clients.get(&scope.access)?;
-        let result = apply::ensure(&cluster, scope, resource, Replicas::OfScaler).await;
+        let result = apply::ensure(&cluster, scope, resource, Replicas::OfScaler).await.and_then(with_short_uid);
         cluster.with_missing_namespace(&scope.namespace, result).await
     }
 
     async fn scale(&self, scope: &Scope, resource: &Resource) -> Result<AppliedObject, InfraError> {
         let cluster = self.clients.get(&scope.access)?;
-        let result = apply::ensure(&cluster, scope, resource, Replicas::OfManifest).await;
+        let result = apply::ensure(&cluster, scope, resource, Replicas::OfManifest).await.and_then(with_short_uid);
         cluster.with_missing_namespace(&scope.namespace, result).await
     }
 
@@ -161,6 +172,14 @@ impl Driver for KubernetesDriver {
         let result = observe::observe(&cluster, scope, resources, pods).await;
         cluster.with_missing_namespace(&scope.namespace, result).await
     }
+}
+
+/// Refuses a uid that is not one of Kubernetes: inventories have it.
+fn with_short_uid(applied: AppliedObject) -> Result<AppliedObject, InfraError> {
+    if applied.uid.len() > observe::LONGEST_UID {
+        return Err(InfraError::invalid("the API server gives an object a uid that is too long"));
+    }
+    Ok(applied)
 }
 
 #[async_trait]

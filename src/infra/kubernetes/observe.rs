@@ -22,6 +22,10 @@ use crate::infra::{InfraError, InfraErrorKind, ObservedResources, PodSnapshot, S
 /// How long to wait before watching a denied kind again; somebody may have granted the right meanwhile.
 const DENIED_PAUSE: Duration = Duration::from_secs(300);
 
+/// The longest name and uid of an object in Kubernetes.
+const LONGEST_NAME: usize = 253;
+pub(super) const LONGEST_UID: usize = 128;
+
 /// As [`DENIED_PAUSE`], after the credential was refused. When it is replaced, the view begins another watch.
 const REFUSED_PAUSE: Duration = Duration::from_secs(60);
 
@@ -74,7 +78,7 @@ pub(super) async fn has_any(cluster: &Cluster, scope: &Scope, resources: &[Resou
 /// Lists the objects of a kind of the instance.
 async fn list(cluster: &Cluster, scope: &Scope, kind: ObservedKind) -> Result<Vec<ObservedObject>, InfraError> {
     let params = ListParams::default().labels(&instance_selector(scope.instance));
-    match cluster.call(api(cluster, &scope.namespace, kind).list(&params)).await {
+    match cluster.list(&api(cluster, &scope.namespace, kind), &params).await {
         Ok(objects) => Ok(objects.iter().filter_map(|object| observed_object(object, kind)).collect()),
         // A VNF without volumes works without the right to list claims.
         Err(failed) if failed.error.kind == InfraErrorKind::Denied && kind == ObservedKind::Claim => Ok(Vec::new()),
@@ -139,8 +143,12 @@ fn api(cluster: &Cluster, namespace: &Namespace, kind: ObservedKind) -> Api<Dyna
     }
 }
 
-/// The observed fields of an object; `None` if its label names no VNF instance.
+/// The observed fields of an object; `None` if its label names no VNF instance, or if it is not from Kubernetes: instances show
+/// names and uids.
 pub(super) fn observed_object(object: &DynamicObject, kind: ObservedKind) -> Option<ObservedObject> {
+    if object.name_any().len() > LONGEST_NAME || object.uid()?.len() > LONGEST_UID {
+        return None;
+    }
     let replicas = object.data.pointer("/spec/replicas").and_then(Value::as_u64);
     Some(ObservedObject {
         instance: object.labels().get(INSTANCE_LABEL)?.parse().ok()?,

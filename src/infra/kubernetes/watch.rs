@@ -205,7 +205,7 @@ impl<C: Borrow<Cluster>, T, K: Fn(DynamicObject) -> T> Follower<C, K> {
         let mut params = self.target.list.clone();
         let mut objects = Vec::new();
         loop {
-            let page = self.cluster.borrow().call(self.target.api.list(&params)).await?;
+            let page = self.cluster.borrow().list(&self.target.api, &params).await?;
             objects.extend(page.items.into_iter().map(&self.keep));
             params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
             if params.continue_token.is_none() {

@@ -6,7 +6,7 @@ use gybe::domain::ids::ProjectId;
 use gybe::domain::instance::VnfInstance;
 use gybe::domain::secret::Secret;
 use gybe::domain::vim::{Secrets, Vim, VimStatus};
-use gybe::store::StoreError;
+use gybe::store::{PageCursor, StoreError};
 
 use crate::support::store_fixture::{KEY, StoreFixture, at, connection_to, elsewhere, vim};
 
@@ -33,7 +33,10 @@ async fn vims_are_stored_with_their_secrets(f: StoreFixture) {
     f.store.create_vim(&older).await.unwrap();
     assert_eq!(f.store.vim(&project, newer.id).await.unwrap(), newer);
     assert_eq!(f.store.default_vim(&project).await.unwrap(), older);
-    assert_eq!(f.store.vims(&project).await.unwrap(), [older, newer]);
+    assert_eq!(f.store.vims(&project, None, 9).await.unwrap(), [older.clone(), newer.clone()]);
+    assert_eq!(f.store.vims(&project, None, 1).await.unwrap(), std::slice::from_ref(&older));
+    let after = Some(PageCursor::of(older.created_at, older.id.0));
+    assert_eq!(f.store.vims(&project, after, 9).await.unwrap(), [newer]);
 }
 
 async fn vims_are_updated(f: StoreFixture) {
@@ -143,10 +146,10 @@ async fn the_status_of_a_vim_is_recorded_for_the_access_it_was_seen_with(f: Stor
     let (one, other) = (vim(f.uuid(), "one"), Vim { endpoint: "https://other".to_owned(), ..vim(f.uuid(), "other") });
     f.store.create_vim(&one).await.unwrap();
     f.store.create_vim(&other).await.unwrap();
-    assert_eq!(f.store.vims_at(&one.endpoint).await.unwrap(), std::slice::from_ref(&one));
+    assert_eq!(f.store.vims_at(&one.endpoint, None, 9).await.unwrap(), std::slice::from_ref(&one));
     f.store.record_vim_status(&one, VimStatus::Unreachable).await.unwrap();
     let seen = Vim { status: VimStatus::Unreachable, ..one.clone() };
-    assert_eq!(f.store.vims(&project).await.unwrap(), [seen, other]);
+    assert_eq!(f.store.vims(&project, None, 9).await.unwrap(), [seen, other]);
     let updated = Vim { updated_at: Some(at(9)), ..one.clone() };
     f.store.update_vim(&updated, None).await.unwrap();
     f.store.record_vim_status(&one, VimStatus::Error).await.unwrap();

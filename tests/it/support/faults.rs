@@ -34,8 +34,9 @@ use gybe::sol003::grant::GrantRequest;
 use gybe::store::{
     Checkpoint, Claim, CreateOutcome, HealthStore, IdempotencyKey, InstanceLocation, InstanceStore, Lease, LeaseStore,
     Listed, OnboardedVnfd, OnboardingClaim, OnboardingLease, OnboardingStore, OperationEnded, OperationOutcome,
-    OperationStore, OutboxClaim, OutboxLease, OutboxStats, OutboxStore, PackageStore, Page, PlannedOperation,
-    QueueStats, RenewedLease, RetentionStore, Sent, Store, StoreError, Subscribed, SubscriptionStore, VimStore,
+    OperationStore, OutboxClaim, OutboxLease, OutboxStats, OutboxStore, PackageStore, Page, PageCursor,
+    PlannedOperation, QueueStats, RenewedLease, RetentionStore, Sent, Store, StoreError, Subscribed, SubscriptionStore,
+    VimStore,
 };
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
@@ -456,8 +457,8 @@ points! {
         fn vim(project: &ProjectId, id: VimId) -> Vim;
         fn vim_named(project: &ProjectId, name: &str) -> Vim;
         fn default_vim(project: &ProjectId) -> Vim;
-        fn vims(project: &ProjectId) -> Vec<Vim>;
-        fn vims_at(endpoint: &str) -> Vec<Vim>;
+        fn vims(project: &ProjectId, after: Option<PageCursor>, limit: usize) -> Vec<Vim>;
+        fn vims_at(endpoint: &str, after: Option<PageCursor>, limit: usize) -> Vec<Vim>;
         fn record_vim_status(vim: &Vim, status: VimStatus) -> ();
         fn update_vim(vim: &Vim, seen: Option<OffsetDateTime>) -> ();
         fn delete_vim(project: &ProjectId, id: VimId) -> ();

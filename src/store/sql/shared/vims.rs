@@ -11,10 +11,10 @@ use crate::domain::ids::{ProjectId, VimId};
 use crate::domain::vim::{Vim, VimStatus};
 use crate::store::seal::SealContext;
 use crate::store::sql::convert::{Unreadable, count, enumerator, millis, time};
-use crate::store::{OperationEnded, StoreError, VimStore};
+use crate::store::{OperationEnded, PageCursor, StoreError, VimStore};
 
 const TABLE: &str = "vims";
-/// The most VIMs of a project: lists have them all.
+/// The most VIMs of a project: each may have connections of its own.
 const MAX_VIMS: usize = 1000;
 
 macro_rules! select {
@@ -22,6 +22,13 @@ macro_rules! select {
         "SELECT id, project_id, name, description, vim_type, endpoint, access_info, secrets, vim_project, extra, \
                 is_default, user_name, status, created_at, updated_at \
          FROM vims "
+    };
+}
+
+/// Ends the query of [`page`].
+macro_rules! page {
+    () => {
+        " AND (created_at, id) > ($2, $3) ORDER BY created_at, id LIMIT $4"
     };
 }
 
@@ -69,26 +76,14 @@ impl VimStore for Database {
         .await
     }
 
-    async fn vims(&self, project: &ProjectId) -> Result<Vec<Vim>, StoreError> {
-        self.traced("vims::all", async {
-            let rows = sqlx::query(concat!(select!(), "WHERE project_id = $1 ORDER BY created_at, id"))
-                .bind(&project.0)
-                .fetch_all(&self.reader())
-                .await?;
-            rows.iter().map(|row| read(TABLE, row, |row| vim(self, row))).collect()
-        })
-        .await
+    async fn vims(&self, project: &ProjectId, after: Option<PageCursor>, limit: usize) -> Result<Vec<Vim>, StoreError> {
+        let select = concat!(select!(), "WHERE project_id = $1", page!());
+        self.traced("vims::list", page(self, select, &project.0, after, limit)).await
     }
 
-    async fn vims_at(&self, endpoint: &str) -> Result<Vec<Vim>, StoreError> {
-        self.traced("vims::at", async {
-            let rows = sqlx::query(concat!(select!(), "WHERE endpoint = $1 ORDER BY created_at, id"))
-                .bind(endpoint)
-                .fetch_all(&self.reader())
-                .await?;
-            rows.iter().map(|row| read(TABLE, row, |row| vim(self, row))).collect()
-        })
-        .await
+    async fn vims_at(&self, endpoint: &str, after: Option<PageCursor>, limit: usize) -> Result<Vec<Vim>, StoreError> {
+        let select = concat!(select!(), "WHERE endpoint = $1", page!());
+        self.traced("vims::at", page(self, select, endpoint, after, limit)).await
     }
 
     async fn record_vim_status(&self, vim: &Vim, status: VimStatus) -> Result<(), StoreError> {
@@ -153,6 +148,24 @@ pub(super) async fn one(db: &Database, project: &ProjectId, id: VimId) -> Result
         .fetch_optional(&db.reader())
         .await?;
     read(TABLE, &row.ok_or(StoreError::NotFound)?, |row| vim(db, row))
+}
+
+/// Runs a query of VIMs that begins with a condition for $1 and ends with `page!`.
+async fn page(
+    db: &Database,
+    select: &'static str,
+    condition: &str,
+    after: Option<PageCursor>,
+    limit: usize,
+) -> Result<Vec<Vim>, StoreError> {
+    let rows = sqlx::query(select)
+        .bind(condition)
+        .bind(after.map_or(i64::MIN, |cursor| cursor.at))
+        .bind(after.map_or_else(String::new, |cursor| cursor.id.to_string()))
+        .bind(count(limit))
+        .fetch_all(&db.reader())
+        .await?;
+    rows.iter().map(|row| read(TABLE, row, |row| vim(db, row))).collect()
 }
 
 /// Binds $1 to $14: all but `created_at`.
