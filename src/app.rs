@@ -88,6 +88,8 @@ pub enum AppError {
 const REMOVAL_TIMEOUT: Duration = Duration::from_secs(500);
 /// Time from the acceptance of an operation to its grant request, so that the notification of STARTING arrives before.
 const GRANT_HEAD_START: Duration = Duration::from_millis(250);
+/// Operations that wait in this process for pods, removals or grants.
+const MAX_WAITING: usize = 10_000;
 /// Time for a new connection to send a complete request head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time to hand over operations at the end. Each takes one write; only an unreachable database takes longer.
@@ -148,6 +150,7 @@ pub async fn run(config: Config, stop: Stop, ready: impl FnOnce(SocketAddr)) -> 
         let settings = ConductorConfig {
             owner,
             max_operations: config.options.max_operations,
+            max_waiting: MAX_WAITING,
             lease_ttl: config.options.lease,
             patience: config.options.readiness_timeouts(),
             removal_timeout: REMOVAL_TIMEOUT,

@@ -181,6 +181,7 @@ pub async fn work(url: &str) {
     let settings = ConductorConfig {
         owner: System.uuid().to_string(),
         max_operations: 64,
+        max_waiting: 10_000,
         lease_ttl: Duration::from_secs(30),
         patience,
         removal_timeout: Duration::from_secs(500),

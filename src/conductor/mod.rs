@@ -49,6 +49,8 @@ pub struct ConductorConfig {
     pub owner: String,
     /// The most operations that it works on concurrently; those that wait do not count.
     pub max_operations: usize,
+    /// The most operations beyond these that it holds while they wait. Each keeps its plan and its inventory in memory.
+    pub max_waiting: usize,
     /// A lease expires if it is not renewed for this long.
     pub lease_ttl: Duration,
     /// How long to wait until objects are ready.
@@ -75,8 +77,6 @@ pub struct Conductor {
 
 /// Operations claimed at once. Few, so that conductors share a burst.
 const AT_ONCE: usize = 8;
-/// The most operations that wait in one process: each keeps its plan and its inventory in memory.
-const MAX_WAITING: usize = 10_000;
 /// Without a signal, the store is asked again after this long: the signal of another process may be lost while its
 /// connection is down.
 const RESCAN: Duration = Duration::from_secs(30);
@@ -103,7 +103,7 @@ impl Conductor {
         granting: Option<Granting>,
     ) -> Arc<Self> {
         let places = Places::new(settings.max_operations);
-        let held = Places::new(settings.max_operations + MAX_WAITING);
+        let held = Places::new(settings.max_operations + settings.max_waiting);
         let (leases, metrics) = (LeaseKeeper::default(), OperationMetrics::default());
         Arc::new(Self { store, driver, clock, settings, granting, places, held, leases, metrics })
     }

@@ -71,6 +71,7 @@ fn conductor(store: &Arc<dyn Store>) -> impl Drop {
     let settings = ConductorConfig {
         owner: "decider".to_owned(),
         max_operations: 1,
+        max_waiting: 0,
         lease_ttl: LONG,
         patience: ReadinessTimeouts {
             grace: Duration::ZERO,

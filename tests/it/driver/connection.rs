@@ -80,8 +80,9 @@ async fn reports_the_user_of_a_credential_or_why_it_is_unknown() {
     let endpoint = cluster.admin.endpoint.clone();
 
     let error = driver.who_am_i(&VimAccess { credential: token.clone(), ..cluster.admin.clone() }).await.unwrap_err();
-    let text = format!("the API server {endpoint} refused the credential: Unauthorized");
-    assert_eq!((error.kind, error.detail), (InfraErrorKind::Denied, text));
+    let text =
+        format!("the API server {endpoint} refused the credential: Unauthorized; give the VIM one that is valid");
+    assert_eq!((error.kind, error.detail), (InfraErrorKind::Unauthorized, text));
 
     // Any certificate other than that of the CA.
     let VimCredential::ClientCertificate { certificate, .. } = &cluster.admin.credential else { panic!() };

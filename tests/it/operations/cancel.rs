@@ -188,6 +188,7 @@ fn conductor(ops: &OpOccFixture, gates: &Arc<GatedDriver>) -> Arc<Conductor> {
     let settings = ConductorConfig {
         owner: "test".to_owned(),
         max_operations: 4,
+        max_waiting: 100,
         lease_ttl: LEASE,
         patience: ReadinessTimeouts { grace: LONG, timeout: LONG, settle: Duration::ZERO, waited: Duration::ZERO },
         removal_timeout: LONG,

@@ -140,6 +140,8 @@ impl<'a> OperationRun<'a> {
         let settings = ConductorConfig {
             owner: System.uuid().to_string(),
             max_operations: 1,
+            // A claim means that the conductor has no operation.
+            max_waiting: 0,
             lease_ttl: LEASE,
             patience: ReadinessTimeouts {
                 grace: Duration::ZERO,
