@@ -3,13 +3,17 @@
 //! One process at a time does a pass. A pass works in small batches with pauses, so that requests and operations hardly notice it,
 //! and each batch reads an index: its cost does not grow with the database. A pass that is interrupted leaves nothing half done.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::clock::Clock;
-use crate::store::{Store, StoreError};
+use crate::domain::ids::VnfInstanceId;
+use crate::store::{PageCursor, Store, StoreError};
 
 /// From one pass to the next.
 const INTERVAL: Duration = Duration::from_secs(60);
@@ -17,6 +21,10 @@ const INTERVAL: Duration = Duration::from_secs(60);
 const BATCH: usize = 500;
 /// After each batch: others get their turn.
 const PAUSE: Duration = Duration::from_millis(20);
+
+/// A pass looks again at what ended this long before the one before it: the clocks of processes differ, and a transaction may commit
+/// a while after the time it writes.
+const OVERLAP: Duration = Duration::from_secs(300);
 
 /// What is kept, and how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,15 +42,18 @@ pub struct Retention {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     policy: RetentionPolicy,
+    /// Instances whose operations ended before this time have no more than the policy keeps. `None`: not known, since an earlier
+    /// process may have had another policy.
+    trimmed: Option<OffsetDateTime>,
 }
 
 impl Retention {
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, policy: RetentionPolicy) -> Self {
-        Self { store, clock, policy }
+        Self { store, clock, policy, trimmed: None }
     }
 
     /// Does passes until `stop`, alternating with other processes on the same database.
-    pub async fn run(self, stop: CancellationToken) {
+    pub async fn run(mut self, stop: CancellationToken) {
         let mut is_sealed = false;
         loop {
             let pass = async {
@@ -73,7 +84,7 @@ impl Retention {
     ///
     /// # Errors
     /// Those of the store. The next pass continues.
-    pub async fn pass(&self, stop: &CancellationToken) -> Result<(), StoreError> {
+    pub async fn pass(&mut self, stop: &CancellationToken) -> Result<(), StoreError> {
         let (store, now) = (&self.store, self.clock.now());
         self.batches(stop, || store.delete_notifications_of_deleted_subscriptions(BATCH)).await?;
         self.batches(stop, || store.clear_ended_plans(BATCH)).await?;
@@ -83,11 +94,23 @@ impl Retention {
         if let Some(age) = self.policy.operations {
             self.batches(stop, || store.delete_ended_operations(now - age, BATCH)).await?;
         }
+        match self.trimmed {
+            None => self.trim_all(stop).await?,
+            Some(since) => self.trim_ended(since, stop).await?,
+        }
+        if !stop.is_cancelled() {
+            self.trimmed = Some(now - OVERLAP);
+        }
+        Ok(())
+    }
+
+    /// Trims the operations of all VNF instances.
+    async fn trim_all(&self, stop: &CancellationToken) -> Result<(), StoreError> {
         let mut last = None;
         while !stop.is_cancelled() {
-            let instances = store.instances_after(last, BATCH).await?;
+            let instances = self.store.instances_after(last, BATCH).await?;
             for id in &instances {
-                self.batches(stop, || store.trim_operations(*id, self.policy.operations_per_instance, BATCH)).await?;
+                self.trim(*id, stop).await?;
             }
             match instances.last() {
                 Some(id) => last = Some(*id),
@@ -96,6 +119,31 @@ impl Retention {
             tokio::time::sleep(PAUSE).await;
         }
         Ok(())
+    }
+
+    /// Trims the operations of the VNF instances of which one has ended since: nothing that is idle costs anything.
+    async fn trim_ended(&self, since: OffsetDateTime, stop: &CancellationToken) -> Result<(), StoreError> {
+        let mut last = PageCursor::of(since, Uuid::nil());
+        let mut trimmed = HashSet::new();
+        while !stop.is_cancelled() {
+            let ended = self.store.ended_after(last, BATCH).await?;
+            for (id, position) in &ended {
+                if trimmed.insert(*id) {
+                    self.trim(*id, stop).await?;
+                }
+                last = *position;
+            }
+            if ended.len() < BATCH {
+                break;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        Ok(())
+    }
+
+    async fn trim(&self, id: VnfInstanceId, stop: &CancellationToken) -> Result<(), StoreError> {
+        let keep = self.policy.operations_per_instance;
+        self.batches(stop, || self.store.trim_operations(id, keep, BATCH)).await
     }
 
     /// Repeats `batch` until it finds nothing, or until `stop`.

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use time::OffsetDateTime;
 
 use crate::domain::ids::VnfInstanceId;
-use crate::store::StoreError;
+use crate::store::{PageCursor, StoreError};
 
 /// The store as [`crate::retention`] uses it. Each method but the first handles at most `limit` rows and returns their number:
 /// 0 if there are none.
@@ -26,6 +26,13 @@ pub trait RetentionStore: Send + Sync {
         after: Option<VnfInstanceId>,
         limit: usize,
     ) -> Result<Vec<VnfInstanceId>, StoreError>;
+    /// The op occurrences that ended after this position, ordered by the time of their end: the VNF instance and the position of
+    /// each.
+    async fn ended_after(
+        &self,
+        after: PageCursor,
+        limit: usize,
+    ) -> Result<Vec<(VnfInstanceId, PageCursor)>, StoreError>;
     /// Deletes the ended op occurrences of a VNF instance, except the `keep` newest.
     async fn trim_operations(&self, id: VnfInstanceId, keep: usize, limit: usize) -> Result<usize, StoreError>;
     /// Deletes parked notifications that were due before this time.

@@ -13,7 +13,7 @@ const MAY_USE: [(&str, &[&str]); 21] = [
     ("sol003", &["domain"]),
     ("package", &["domain"]),
     ("store", &["domain", "metrics", "traces"]),
-    ("retention", &["clock", "store"]),
+    ("retention", &["clock", "domain", "store"]),
     ("debug", &["domain", "store"]),
     ("infra", &["clock", "domain", "metrics", "outbound", "traces"]),
     ("outbound", &["domain"]),

@@ -282,7 +282,7 @@ impl OutboxFixture {
             operations_per_instance: 1000,
             notifications: Some(Duration::from_hours(24)),
         };
-        let retention = Retention::new(Arc::clone(&self.store), Arc::new(Fixed(now)), policy);
+        let mut retention = Retention::new(Arc::clone(&self.store), Arc::new(Fixed(now)), policy);
         retention.pass(&CancellationToken::new()).await.unwrap();
     }
 }

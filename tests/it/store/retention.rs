@@ -20,6 +20,7 @@ on_both_engines! {
     ended_operations_are_deleted_by_their_age
     the_newest_operations_of_each_instance_are_kept
     operations_are_deleted_with_their_instance
+    a_pass_looks_only_at_instances_whose_operations_ended_since_the_last_one
     plans_that_earlier_releases_kept_are_cleared
     one_process_at_a_time_does_a_pass
 }
@@ -37,7 +38,7 @@ impl Clock for FixedClock {
 /// A pass at this time.
 async fn pass(f: &StoreFixture, now: OffsetDateTime, operations_per_instance: usize) {
     let policy = RetentionPolicy { operations: Some(30 * DAY), operations_per_instance, notifications: Some(7 * DAY) };
-    let retention = Retention::new(Arc::clone(&f.store), Arc::new(FixedClock(now)), policy);
+    let mut retention = Retention::new(Arc::clone(&f.store), Arc::new(FixedClock(now)), policy);
     retention.pass(&CancellationToken::new()).await.unwrap();
 }
 
@@ -111,4 +112,26 @@ async fn one_process_at_a_time_does_a_pass(f: StoreFixture) {
     assert!(!f.store.begin_retention(LONG).await.unwrap());
     f.execute("UPDATE background_tasks SET not_before = 0").await;
     assert!(f.store.begin_retention(LONG).await.unwrap());
+}
+
+async fn a_pass_looks_only_at_instances_whose_operations_ended_since_the_last_one(f: StoreFixture) {
+    let (idle, busy) = (f.instance().await, f.instance().await);
+    let policy = RetentionPolicy { operations: None, operations_per_instance: 1, notifications: None };
+    let mut retention = Retention::new(Arc::clone(&f.store), Arc::new(FixedClock(at(100_000))), policy);
+    let count = async |instance: &VnfInstance| {
+        let ops = f.store.op_occs(&ProjectId::default(), &whole()).await.unwrap();
+        ops.iter().filter(|op| op.vnf_instance_id == instance.id).count()
+    };
+    for second in [1, 2] {
+        ended(&f, &idle, at(second)).await;
+    }
+    retention.pass(&CancellationToken::new()).await.unwrap();
+    assert_eq!(count(&idle).await, 1, "the first pass of a process looks at all");
+    // An operation that ended long ago stands for an instance to which nothing happened since.
+    ended(&f, &idle, at(3)).await;
+    for second in [100_001, 100_002, 100_003] {
+        ended(&f, &busy, at(second)).await;
+    }
+    retention.pass(&CancellationToken::new()).await.unwrap();
+    assert_eq!((count(&idle).await, count(&busy).await), (2, 1));
 }

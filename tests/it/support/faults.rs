@@ -579,6 +579,7 @@ points! {
         fn clear_ended_plans(limit: usize) -> usize;
         fn delete_ended_operations(before: OffsetDateTime, limit: usize) -> usize;
         fn instances_after(after: Option<VnfInstanceId>, limit: usize) -> Vec<VnfInstanceId>;
+        fn ended_after(after: PageCursor, limit: usize) -> Vec<(VnfInstanceId, PageCursor)>;
         fn trim_operations(id: VnfInstanceId, keep: usize, limit: usize) -> usize;
         fn delete_parked_notifications(before: OffsetDateTime, limit: usize) -> usize;
         fn delete_notifications_of_deleted_subscriptions(limit: usize) -> usize;

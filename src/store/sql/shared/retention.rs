@@ -12,7 +12,7 @@ use super::subscriptions::DELETED;
 use super::{Database, QueryBuilder, op_occs, read, resources};
 use crate::domain::ids::{SubscriptionId, VnfInstanceId};
 use crate::store::sql::convert::{count, length, millis};
-use crate::store::{RetentionStore, StoreError};
+use crate::store::{PageCursor, RetentionStore, StoreError};
 
 /// The condition of the partial indexes `vnf_lcm_op_occs_ended` and `vnf_lcm_op_occs_plans`. A query must use the same text to
 /// use them.
@@ -87,6 +87,34 @@ impl RetentionStore for Database {
             rows.iter()
                 .map(|row| read("vnf_instances", row, |row| Ok(row.try_get::<&str, _>("id")?.parse()?)))
                 .collect()
+        })
+        .await
+    }
+
+    async fn ended_after(
+        &self,
+        after: PageCursor,
+        limit: usize,
+    ) -> Result<Vec<(VnfInstanceId, PageCursor)>, StoreError> {
+        self.traced("retention::ended", async {
+            let select = concat!(
+                "SELECT id, vnf_instance_id, state_entered_time FROM vnf_lcm_op_occs \
+                 WHERE (state_entered_time, id) > ($1, $2) AND ",
+                ended!(),
+                " ORDER BY state_entered_time, id LIMIT $3"
+            );
+            let select = sqlx::query(select).bind(after.at).bind(after.id.to_string()).bind(count(limit));
+            let rows = select.fetch_all(&self.reader()).await?;
+            let ended = |row| {
+                read(op_occs::TABLE, row, |row| {
+                    let position = PageCursor {
+                        at: row.try_get("state_entered_time")?,
+                        id: row.try_get::<&str, _>("id")?.parse()?,
+                    };
+                    Ok((row.try_get::<&str, _>("vnf_instance_id")?.parse()?, position))
+                })
+            };
+            rows.iter().map(ended).collect()
         })
         .await
     }
