@@ -29,7 +29,8 @@ use crate::store::StoreError;
 #[async_trait]
 pub trait LeaseStore: Send + Sync {
     /// Claims up to `limit` due operations that nobody holds, the longest waiting first. A lease that expired counts as a failed
-    /// attempt. Operations in one of the VIMs `except` are left to later. Unreadable operations are claimed as well; otherwise every claim would meet them again. They are left out of the
+    /// attempt. Operations in one of the VIMs `except` are left to later, and those whose plan has a newer format than
+    /// [`PLAN_FORMAT`](crate::domain::plan::PLAN_FORMAT) to newer processes. Unreadable operations are claimed as well; otherwise every claim would meet them again. They are left out of the
     /// result and stay claimed until the lease expires.
     async fn claim(&self, owner: &str, ttl: Duration, limit: u32, except: &[String]) -> Result<Claim, StoreError>;
     /// Makes the lease expire `ttl` from now. Returns the pending cancel request.

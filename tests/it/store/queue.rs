@@ -9,6 +9,7 @@ use futures::future::join_all;
 use gybe::domain::ids::{ProjectId, VnfLcmOpOccId};
 use gybe::domain::instance::VnfInstance;
 use gybe::domain::op_occ::{CancelMode, OpState};
+use gybe::domain::plan::PLAN_FORMAT;
 use gybe::domain::transition::OpEvent;
 use gybe::domain::vim::VimConnection;
 use gybe::store::{Checkpoint, Claim, Claimed, Lease, QueueStats, RenewedLease, Store, live_operations};
@@ -30,6 +31,7 @@ on_both_engines! {
     renewal_extends_the_lease
     one_statement_renews_many_leases
     operations_of_excepted_vims_are_left_to_later
+    a_plan_of_a_newer_format_is_left_to_newer_processes
     a_postponed_operation_is_not_claimable
     a_retryable_error_does_not_replace_the_cause_of_a_rollback
     the_time_of_a_step_goes_on_in_another_process
@@ -171,6 +173,17 @@ async fn operations_of_excepted_vims_are_left_to_later(f: StoreFixture) {
         panic!("no work")
     };
     assert_eq!(claimed[0].op.id, op.id);
+}
+
+async fn a_plan_of_a_newer_format_is_left_to_newer_processes(f: StoreFixture) {
+    let claimed = f.processing().await;
+    let id = claimed.op.id;
+    f.store.postpone(claimed.lease, &postponement(OpState::Processing, Duration::ZERO, 0), None).await.unwrap();
+    assert_eq!(f.text("SELECT CAST(plan_format AS TEXT) FROM vnf_lcm_op_occs").await, PLAN_FORMAT.to_string());
+    f.execute("UPDATE vnf_lcm_op_occs SET plan_format = plan_format + 1").await;
+    assert!(matches!(f.store.claim("older", LONG, 8, &[]).await.unwrap(), Claim::Idle(None)));
+    f.execute("UPDATE vnf_lcm_op_occs SET plan_format = NULL").await;
+    assert_eq!(f.claim(LONG).await.op.id, id, "a plan from before there were numbers");
 }
 
 async fn a_lost_lease_rejects_every_write(f: StoreFixture) {

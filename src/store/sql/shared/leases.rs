@@ -18,6 +18,7 @@ use super::op_occs::{TABLE, columns, for_conductors, op_occ, push_state, push_up
 use super::{Database, Query, QueryBuilder, Row, Tx, instances, op_occs, optional_json, publish, read, resources};
 use crate::domain::grant::PendingGrant;
 use crate::domain::op_occ::CancelMode;
+use crate::domain::plan::PLAN_FORMAT;
 use crate::domain::problem::Problem;
 use crate::domain::resource::{ObjectKey, Resource};
 use crate::domain::transition::{Due, Update};
@@ -306,7 +307,7 @@ async fn take(
         " AND lease_until <= ",
         now!(),
     ));
-    push_except(&mut update, except);
+    push_ours(&mut update, except);
     update.push(" ORDER BY not_before, id LIMIT ").push(limit);
     update.push(concat!(
         skip_locked!(),
@@ -327,8 +328,10 @@ async fn take(
     Ok(db.writer.fetch_all(update.build().persistent(except.is_empty())).await?)
 }
 
-/// Leaves the operations in these VIMs out.
-fn push_except(query: &mut QueryBuilder, except: &[String]) {
+/// Leaves out operations in the VIMs `except`, and those with a plan that a newer release made and this one may not understand.
+fn push_ours(query: &mut QueryBuilder, except: &[String]) {
+    // As part of the statement: PostgreSQL would plan for any number otherwise.
+    query.push(" AND (plan_format IS NULL OR plan_format <= ").push(PLAN_FORMAT).push(")");
     if except.is_empty() {
         return;
     }
@@ -370,7 +373,7 @@ async fn until_due(db: &Database, except: &[String]) -> Result<Option<Duration>,
         " FROM vnf_lcm_op_occs WHERE ",
         for_conductors!()
     ));
-    push_except(&mut select, except);
+    push_ours(&mut select, except);
     let select = select.build_query_scalar().persistent(except.is_empty());
     let millis: Option<i64> = select.fetch_one(&db.reader()).await?;
     Ok(millis.map(|millis| Duration::from_millis(millis.try_into().unwrap_or(0))))

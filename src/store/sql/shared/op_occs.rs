@@ -18,7 +18,7 @@ use crate::domain::ids::{ProjectId, VnfInstanceId, VnfLcmOpOccId};
 use crate::domain::instance::VnfInstance;
 use crate::domain::mask::is_secret;
 use crate::domain::op_occ::{CancelMode, GrantReference, Unattended, VnfLcmOpOcc};
-use crate::domain::plan::Plan;
+use crate::domain::plan::{PLAN_FORMAT, Plan};
 use crate::domain::problem::Problem;
 use crate::domain::transition::{CancelUpdate, Due, ErrorUpdate, OpEvent, OpRecord, Update, transition};
 use crate::store::seal::SealContext;
@@ -346,6 +346,7 @@ pub(super) fn push_plan(
     id: VnfLcmOpOccId,
     plan: &Plan,
 ) -> Result<(), StoreError> {
+    query.push(", plan_format = ").push_bind(i64::from(PLAN_FORMAT));
     if !plan.rows().any(is_secret) {
         query.push(", plan = ").push_bind(Json(plan)).push(", sealed_plan = NULL");
         return Ok(());
