@@ -61,6 +61,12 @@ impl CallError {
         Self { code: None, answered: false, error: InfraError::transient(text).quoting("endpoint", endpoint) }
     }
 
+    /// The list does not end.
+    pub fn too_many_objects(endpoint: &str, most: usize) -> Self {
+        let text = format!("the API server {endpoint} lists more than {most} objects of a kind");
+        Self { code: None, answered: true, error: InfraError::transient(text).quoting("endpoint", endpoint) }
+    }
+
     /// There was no answer in time.
     pub fn no_answer(endpoint: &str, waited: Duration) -> Self {
         let text = format!("the API server {endpoint} did not answer within {} s", waited.as_secs());

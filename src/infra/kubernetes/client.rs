@@ -26,7 +26,7 @@ use kube::core::PartialObjectMeta;
 use kube::{Client, Config};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinError, spawn_blocking};
 use tokio::time::{Instant, timeout, timeout_at};
 use tower::BoxError;
@@ -54,6 +54,16 @@ pub(super) const MAX_CONCURRENT_CALLS: usize = 16;
 /// The most calls under way to one API server, of all operations: operations that wait for removals have no place, and together they
 /// must not flood it. Watches do not count.
 const MAX_CALLS: usize = 64;
+/// The most lists under way to one API server, and of the whole process: lists are the dearest requests, for both sides.
+const MAX_LISTS: usize = 8;
+const MAX_LISTS_OF_PROCESS: usize = 32;
+static LISTS: Semaphore = Semaphore::const_new(MAX_LISTS_OF_PROCESS);
+/// Objects per page of a list.
+pub(super) const PAGE: u32 = 500;
+/// The most pages of a list: an API server may send one after the other without end.
+pub(super) const MAX_PAGES: usize = 200;
+/// The most watches of one API server.
+const MAX_WATCHES: usize = 4096;
 /// A longer list is parsed on a thread of its own: it takes some milliseconds per MiB.
 const LONG_TEXT: usize = 256 << 10;
 /// A client that is unused for this long is dropped, with its connections and its copy of the credential.
@@ -120,11 +130,16 @@ struct ApiServer {
     breaker: Breaker,
     /// The calls that it may have under way: each takes a connection.
     calls: Semaphore,
+    /// Those of them that list objects.
+    lists: Semaphore,
+    /// The watches that it may have: each has a connection of its own.
+    watches: Arc<Semaphore>,
 }
 
 impl Default for ApiServer {
     fn default() -> Self {
-        Self { breaker: Breaker::default(), calls: Semaphore::new(MAX_CALLS) }
+        let (calls, lists) = (Semaphore::new(MAX_CALLS), Semaphore::new(MAX_LISTS));
+        Self { breaker: Breaker::default(), calls, lists, watches: Arc::new(Semaphore::new(MAX_WATCHES)) }
     }
 }
 
@@ -153,7 +168,7 @@ impl Cluster {
         within(DISCOVERY_BYTES, self.admitted(request)).await.0
     }
 
-    /// Lists objects: one page of them if `params` has a limit.
+    /// Lists objects, one page of them if `params` has a limit.
     pub async fn list(
         &self,
         api: &Api<DynamicObject>,
@@ -163,6 +178,8 @@ impl Cluster {
             let request = Request::new(api.resource_url()).list(params).map_err(kube::Error::BuildRequest)?;
             self.client.request_text(request).await
         };
+        // These semaphores are never closed, and each list has a deadline.
+        let _turns = (self.server.lists.acquire().await, LISTS.acquire().await);
         let (text, share) = within(LIST_BYTES, self.admitted(request)).await;
         let text = text?;
         let is_long = text.len() > LONG_TEXT;
@@ -174,6 +191,40 @@ impl Cluster {
         };
         let list = if is_long { spawn_blocking(parse).await.unwrap_or_else(panicked) } else { parse() };
         list.map_err(|error| CallError::from_kube(&error, &self.endpoint))
+    }
+
+    /// The right to one more watch, if the API server may have one more.
+    pub fn watch_permit(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.server.watches).try_acquire_owned().ok()
+    }
+
+    /// Lists all objects, page by page, and keeps of each what `keep` returns. Returns them with the version of the list.
+    pub async fn list_as<T>(
+        &self,
+        api: &Api<DynamicObject>,
+        params: &ListParams,
+        keep: impl Fn(DynamicObject) -> T,
+    ) -> Result<(Vec<T>, String), CallError> {
+        let mut params = params.clone().limit(PAGE);
+        let mut objects = Vec::new();
+        for _ in 0..MAX_PAGES {
+            let page = self.list(api, &params).await?;
+            objects.extend(page.items.into_iter().map(&keep));
+            params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
+            if params.continue_token.is_none() {
+                return Ok((objects, page.metadata.resource_version.unwrap_or_default()));
+            }
+        }
+        Err(CallError::too_many_objects(&self.endpoint, MAX_PAGES * PAGE as usize))
+    }
+
+    /// All objects, page by page.
+    pub async fn list_all(
+        &self,
+        api: &Api<DynamicObject>,
+        params: &ListParams,
+    ) -> Result<Vec<DynamicObject>, CallError> {
+        Ok(self.list_as(api, params, |object| object).await?.0)
     }
 
     /// Sends a request when it may be sent.

@@ -150,7 +150,7 @@ async fn owner_uids(cluster: &Cluster, scope: &Scope, resources: &[Resource]) ->
     let mut owners = workload_uids(resources);
     if resources.iter().any(|resource| resource.key.kind == "Deployment") {
         let sets = cluster.builtin("apps/v1", "ReplicaSet", "replicasets", &scope.namespace);
-        let sets = cluster.list(&sets, &ListParams::default().labels(&instance_selector(scope.instance))).await?;
+        let sets = cluster.list_all(&sets, &ListParams::default().labels(&instance_selector(scope.instance))).await?;
         let theirs = sets.iter().filter(|set| set.owner_references().iter().any(|owner| owners.contains(&owner.uid)));
         let theirs: Vec<String> = theirs.filter_map(DynamicObject::uid).collect();
         owners.extend(theirs);

@@ -78,7 +78,7 @@ pub(super) async fn has_any(cluster: &Cluster, scope: &Scope, resources: &[Resou
 /// Lists the objects of a kind of the instance.
 async fn list(cluster: &Cluster, scope: &Scope, kind: ObservedKind) -> Result<Vec<ObservedObject>, InfraError> {
     let params = ListParams::default().labels(&instance_selector(scope.instance));
-    match cluster.list(&api(cluster, &scope.namespace, kind), &params).await {
+    match cluster.list_all(&api(cluster, &scope.namespace, kind), &params).await {
         Ok(objects) => Ok(objects.iter().filter_map(|object| observed_object(object, kind)).collect()),
         // A VNF without volumes works without the right to list claims.
         Err(failed) if failed.error.kind == InfraErrorKind::Denied && kind == ObservedKind::Claim => Ok(Vec::new()),

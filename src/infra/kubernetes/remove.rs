@@ -160,9 +160,8 @@ impl RemovalTarget<'_> {
             "CronJob" => (self.cluster.builtin("batch/v1", "Job", "jobs", namespace), ListParams::default()),
             _ => return Ok(HashSet::from([uid.to_owned()])),
         };
-        let objects = self.cluster.list(&between, &params).await?;
-        let children =
-            objects.items.into_iter().filter(|it| it.owner_references().iter().any(|owner| owner.uid == uid));
+        let objects = self.cluster.list_all(&between, &params).await?;
+        let children = objects.into_iter().filter(|it| it.owner_references().iter().any(|owner| owner.uid == uid));
         Ok(children.filter_map(|child| child.uid()).chain([uid.to_owned()]).collect())
     }
 
@@ -193,8 +192,8 @@ impl RemovalTarget<'_> {
             |claim: &DynamicObject| is_made_of(&claim.name_any(), &templates, &self.resource.key.name);
         let api = self.cluster.claims(&self.scope.namespace);
         let list =
-            self.cluster.list(&api, &ListParams::default().labels(&instance_selector(self.scope.instance))).await?;
-        Ok(list.items.into_iter().filter(is_from_template).collect())
+            self.cluster.list_all(&api, &ListParams::default().labels(&instance_selector(self.scope.instance))).await?;
+        Ok(list.into_iter().filter(is_from_template).collect())
     }
 
     async fn remove_claims(&self, claims: Vec<DynamicObject>) -> Result<(), InfraError> {

@@ -12,7 +12,7 @@ use kube::ResourceExt;
 use kube::api::{Api, ApiResource, DynamicObject, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
-use super::client::{Cluster, MAX_CONCURRENT_CALLS, api_resource};
+use super::client::{Cluster, MAX_CONCURRENT_CALLS, MAX_PAGES, PAGE, api_resource};
 use super::discovery::{self, AllKinds};
 use super::fields::text;
 use super::ownership::{is_definition, is_owned};
@@ -21,8 +21,6 @@ use crate::domain::resource::{INSTANCE_LABEL, MANAGED_BY_LABEL, ObjectKey};
 use crate::domain::text::is_dns_label;
 use crate::infra::{InfraError, InfraErrorKind, Scope};
 
-/// Objects per page of a list.
-const PAGE: u32 = 500;
 /// Kinds of objects that Kubernetes itself makes beside the objects of others.
 const SYSTEM_KINDS: [&str; 5] = ["Event", "Endpoints", "EndpointSlice", "Lease", "ControllerRevision"];
 /// Objects that Kubernetes itself makes in every namespace.
@@ -133,7 +131,7 @@ impl ForeignSearch<'_> {
         let mut params =
             ListParams::default().labels(&format!("{INSTANCE_LABEL}!={}", self.scope.instance)).limit(PAGE);
         let mut checked = HashSet::new();
-        loop {
+        for _ in 0..MAX_PAGES {
             let list = match self.cluster.call(api.list_metadata(&params)).await {
                 Ok(list) => list,
                 Err(failed) if matches!(failed.code, Some(404 | 405)) => return Ok(None),
@@ -153,6 +151,7 @@ impl ForeignSearch<'_> {
                 return Ok(None);
             }
         }
+        Ok(Some(format!("{} (a list that does not end)", kind.plural)))
     }
 
     /// Whether the object is no obstacle because of its owners. Each owner must be listed by the search itself, or be ours, or have

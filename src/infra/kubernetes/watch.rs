@@ -1,10 +1,9 @@
 //! Follows objects as they change: for an operation ([`super::readiness`], [`super::remove`]), and for [`super::observe`] as long
 //! as the process lives.
 //!
-//! The watch of an operation is open for [`OPERATION_WATCH`] at most. However it ends (time, 410, a broken connection, silence), the
-//! objects are listed again. A lasting watch must cost nothing while nothing happens: it goes on from the version it has seen, and
-//! lists again only if the API server has forgotten that version (410) or the watch breaks as soon as it begins. It never gives up
-//! on a server out of reach.
+//! However a watch ends (time, a broken connection, silence, an API server out of reach), it goes on from the version it has seen. It
+//! lists again only if the API server has forgotten that version (410) or the watch breaks as soon as it begins, several times. So
+//! the return of an API server brings no flood of lists. A lasting watch never gives up on a server out of reach.
 
 use std::borrow::Borrow;
 use std::collections::HashSet;
@@ -13,9 +12,11 @@ use std::time::Duration;
 use futures::stream::{self, BoxStream, StreamExt as _};
 use kube::ResourceExt as _;
 use kube::api::{Api, DynamicObject, ListParams, WatchEvent, WatchParams};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::client::Cluster;
+use crate::clock::{Ids as _, System};
 use crate::infra::InfraError;
 
 /// How long a watch of an operation stays open.
@@ -32,8 +33,10 @@ const MAX_FAILURES: u32 = 6;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause.
 const MAX_PAUSE: Duration = Duration::from_secs(5);
-/// Objects per page of a list that may be long.
-const PAGE: u32 = 500;
+/// Watches in a row that break as soon as they begin before the objects are listed again.
+const BROKEN_WATCHES: u32 = 3;
+/// While an API server has as many watches as it may, the objects are listed this often instead.
+const POLL: Duration = Duration::from_secs(15);
 
 /// Which objects to list and watch.
 pub(super) struct ListWatch {
@@ -45,7 +48,7 @@ pub(super) struct ListWatch {
 impl ListWatch {
     /// The objects that the label selector selects, page by page, for as long as the process lives.
     pub fn lasting(api: Api<DynamicObject>, selector: &str) -> Self {
-        Self { api, list: ListParams::default().labels(selector).limit(PAGE), lasting: true }
+        Self { api, list: ListParams::default().labels(selector), lasting: true }
     }
 
     /// The objects that the label selector selects.
@@ -137,7 +140,13 @@ enum FollowState {
     /// The objects are known up to this version; a watch must be opened from there.
     Known(String),
     /// A watch is open.
-    Watching { events: BoxStream<'static, kube::Result<WatchEvent<DynamicObject>>>, since: Instant, version: String },
+    Watching {
+        events: BoxStream<'static, kube::Result<WatchEvent<DynamicObject>>>,
+        since: Instant,
+        version: String,
+        /// One of the watches that the API server may have.
+        _permit: OwnedSemaphorePermit,
+    },
 }
 
 impl<C: Borrow<Cluster>, T, K: Fn(DynamicObject) -> T> Follower<C, K> {
@@ -155,7 +164,8 @@ impl<C: Borrow<Cluster>, T, K: Fn(DynamicObject) -> T> Follower<C, K> {
     async fn step(&mut self) -> Result<Option<ObjectEvent<T>>, InfraError> {
         match &mut self.state {
             FollowState::Start => {
-                let (objects, version) = self.list().await?;
+                let cluster = self.cluster.borrow();
+                let (objects, version) = cluster.list_as(&self.target.api, &self.target.list, &self.keep).await?;
                 self.state = FollowState::Known(version);
                 Ok(Some(ObjectEvent::Listed(objects)))
             }
@@ -163,15 +173,29 @@ impl<C: Borrow<Cluster>, T, K: Fn(DynamicObject) -> T> Follower<C, K> {
                 let params = WatchParams {
                     label_selector: self.target.list.label_selector.clone(),
                     field_selector: self.target.list.field_selector.clone(),
-                    bookmarks: self.target.lasting,
+                    bookmarks: true,
                     ..WatchParams::default().timeout(self.target.watch_time().as_secs() as u32)
                 };
-                let watch = self.cluster.borrow().call(self.target.api.watch(&params, version)).await?;
-                let version = std::mem::take(version);
-                self.state = FollowState::Watching { events: watch.boxed(), since: Instant::now(), version };
+                let cluster = self.cluster.borrow();
+                let Some(permit) = cluster.watch_permit() else {
+                    self.state = FollowState::Start;
+                    sleep(jittered(POLL)).await;
+                    return Ok(None);
+                };
+                let watch = match cluster.call(self.target.api.watch(&params, version)).await {
+                    Ok(watch) => watch,
+                    Err(failed) => {
+                        if failed.code == Some(410) {
+                            self.state = FollowState::Start;
+                        }
+                        return Err(failed.into());
+                    }
+                };
+                let (version, since) = (std::mem::take(version), Instant::now());
+                self.state = FollowState::Watching { events: watch.boxed(), since, version, _permit: permit };
                 Ok(None)
             }
-            FollowState::Watching { events, since, version } => {
+            FollowState::Watching { events, since, version, .. } => {
                 match timeout(self.target.watch_time() + SLACK, events.next()).await {
                     Ok(Some(Ok(event))) if !matches!(event, WatchEvent::Error(_)) => {
                         self.failures = 0;
@@ -184,12 +208,10 @@ impl<C: Borrow<Cluster>, T, K: Fn(DynamicObject) -> T> Follower<C, K> {
                         // An error event is the 410 of a version that the API server has forgotten.
                         let is_forgotten = matches!(ended, Ok(Some(Ok(_))));
                         let (since, version) = (*since, std::mem::take(version));
-                        self.state = if self.target.lasting && !is_forgotten {
-                            FollowState::Known(version)
-                        } else {
-                            FollowState::Start
-                        };
-                        if since.elapsed() >= MIN_WATCH {
+                        let is_broken = since.elapsed() < MIN_WATCH;
+                        let lists_again = is_forgotten || (is_broken && self.failures >= BROKEN_WATCHES);
+                        self.state = if lists_again { FollowState::Start } else { FollowState::Known(version) };
+                        if !is_broken {
                             self.failures = 0;
                             return Ok(None);
                         }
@@ -200,21 +222,7 @@ impl<C: Borrow<Cluster>, T, K: Fn(DynamicObject) -> T> Follower<C, K> {
         }
     }
 
-    /// Lists all objects, page by page; returns them with the version of the list.
-    async fn list(&mut self) -> Result<(Vec<T>, String), InfraError> {
-        let mut params = self.target.list.clone();
-        let mut objects = Vec::new();
-        loop {
-            let page = self.cluster.borrow().list(&self.target.api, &params).await?;
-            objects.extend(page.items.into_iter().map(&self.keep));
-            params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
-            if params.continue_token.is_none() {
-                return Ok((objects, page.metadata.resource_version.unwrap_or_default()));
-            }
-        }
-    }
-
-    /// Pauses before the next list. Returns the error after too many failures, unless the watch is a lasting one.
+    /// Pauses before the next call. Returns the error after too many failures, unless the watch is a lasting one.
     async fn back_off(&mut self, error: InfraError) -> Result<(), InfraError> {
         if self.failures == MAX_FAILURES {
             if !self.target.lasting {
@@ -222,11 +230,16 @@ impl<C: Borrow<Cluster>, T, K: Fn(DynamicObject) -> T> Follower<C, K> {
             }
             tracing::warn!("a watch is interrupted; retrying until it works: {error}");
         }
-        self.state = FollowState::Start;
-        sleep((FIRST_PAUSE * 2_u32.pow(self.failures.min(MAX_FAILURES + 1))).min(MAX_PAUSE)).await;
+        sleep(jittered((FIRST_PAUSE * 2_u32.pow(self.failures.min(MAX_FAILURES + 1))).min(MAX_PAUSE))).await;
         self.failures = self.failures.saturating_add(1);
         Ok(())
     }
+}
+
+/// Between half of the pause and one and a half: the watches that one outage has interrupted come back one after the other.
+fn jittered(pause: Duration) -> Duration {
+    let random = u32::from(System.uuid().as_bytes()[0]);
+    pause / 2 + pause * random / 256
 }
 
 fn version_of(event: &WatchEvent<DynamicObject>) -> Option<String> {

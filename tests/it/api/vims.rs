@@ -220,3 +220,42 @@ async fn instances_follow_their_vim_to_another_address_of_the_same_cluster() {
     assert_eq!(gybe.get(&path).await.expect(StatusCode::OK)["vim"]["auth_url"], moved["auth_url"]);
     gybe.complete(&instance, "terminate", &json!({ "terminationType": "FORCEFUL" })).await;
 }
+
+#[tokio::test]
+async fn the_list_of_vims_has_pages_that_tackers_clients_follow() {
+    let cluster = Cluster::running().await;
+    let gybe = Gybe::start_with(&["--page-size", "2"]);
+    let mut ids = Vec::new();
+    for number in 0..5 {
+        ids.push(gybe.register_vim(&cluster.admin, &format!("vim{number}"), false).await);
+    }
+    let (mut path, mut listed) = ("/v1.0/vims?type=kubernetes&fields=id".to_owned(), Vec::new());
+    loop {
+        let page = gybe.get(&path).await;
+        let body = page.expect(StatusCode::OK);
+        let vims = body["vims"].as_array().unwrap();
+        assert!((1..=2).contains(&vims.len()));
+        listed.extend(vims.iter().map(|vim| vim["id"].as_str().unwrap().to_owned()));
+        let Some(link) = body["vims_links"].as_array().map(|links| links[0].clone()) else { break };
+        assert_eq!(link["rel"], "next");
+        path = link["href"].as_str().unwrap().to_owned();
+        assert_eq!(page.headers["link"], format!("<{path}>; rel=\"next\""));
+    }
+    assert_eq!(listed, ids);
+    gybe.get("/v1.0/vims?nextpage_opaque_marker=x").await.problem(400);
+}
+
+#[tokio::test]
+async fn a_vim_has_a_limited_size() {
+    let cluster = Cluster::running().await;
+    let gybe = Gybe::start();
+    for (member, value) in [
+        ("description", json!("x".repeat(5000))),
+        ("auth_url", json!(format!("https://a.test/{}", "x".repeat(5000)))),
+        ("extra", json!({ "note": "x".repeat(300_000) })),
+    ] {
+        let mut request = vim(&cluster.admin, "vim", false);
+        request["vim"][member] = value;
+        gybe.post("/v1.0/vims", &request).await.problem(422);
+    }
+}

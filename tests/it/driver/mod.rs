@@ -5,6 +5,7 @@ mod connection;
 mod definitions;
 mod evidence;
 mod faults;
+mod hostile;
 mod namespaces;
 mod ownership;
 mod pods;

@@ -188,3 +188,38 @@ async fn the_status_of_a_vim_is_what_calls_to_it_show() {
     gybe.wait_until(&path, |vim| vim["vim"]["status"] == "ACTIVE").await;
     gybe.complete(&instance, "terminate", &json!({ "terminationType": "FORCEFUL" })).await;
 }
+
+/// The watches go on from what they have seen, so that the return of an API server is no flood of lists.
+#[tokio::test(flavor = "multi_thread")]
+async fn watches_go_on_after_an_outage_without_a_list() {
+    let cluster = Cluster::running().await;
+    let namespace = cluster.namespace().await;
+    let rules = json!([{ "apiGroups": ["*"], "resources": ["*"], "verbs": ["*"] }]);
+    let account = cluster.account(&namespace.name, "gybe", rules).await;
+    let proxy = FaultProxy::of(&cluster.admin).await;
+    let gybe = Gybe::start();
+    let id = gybe.register_vim(&proxy.access(&account), "vim", false).await;
+    let instance = gybe.create("v2", &gybe.onboard("small").await).await;
+    gybe.complete(&instance, "instantiate", &instantiation(namespace.name.as_str(), &id)).await;
+    let pods = cluster.api("v1", "Pod", "pods", Some(&namespace.name));
+    let replace_pod = async || {
+        let pod = pods.list(&ListParams::default()).await.unwrap().items.remove(0).metadata.name.unwrap();
+        pods.delete(&pod, &DeleteParams::default().grace_period(0)).await.unwrap();
+        pod
+    };
+    // All watches run: the view sees a change.
+    let pod = replace_pod().await;
+    gybe.wait_until(&instance, |instance| !instance.to_string().contains(&pod)).await;
+
+    let begun = Instant::now();
+    proxy.set(ProxyFault::CutOff);
+    let pod = replace_pod().await;
+    // Each watch has tried several times to go on.
+    while proxy.requests(begun) < 30 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    proxy.set(ProxyFault::None);
+    gybe.wait_until(&instance, |instance| !instance.to_string().contains(&pod)).await;
+    assert_eq!(proxy.lists(begun), 0, "{} requests", proxy.requests(begun));
+    gybe.complete(&instance, "terminate", &json!({ "terminationType": "FORCEFUL" })).await;
+}

@@ -63,6 +63,8 @@ struct Inner {
     counter: AtomicUsize,
     /// The arrival time of each request.
     seen: Mutex<Vec<Instant>>,
+    /// Those of lists of objects.
+    lists: Mutex<Vec<Instant>>,
     /// The `Authorization` of the first request.
     first_token: OnceLock<HeaderValue>,
 }
@@ -86,6 +88,7 @@ impl FaultProxy {
             fault: watch::Sender::new(ProxyFault::None),
             counter: AtomicUsize::new(0),
             seen: Mutex::default(),
+            lists: Mutex::default(),
             first_token: OnceLock::new(),
         });
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -125,6 +128,11 @@ impl FaultProxy {
         let seen: Vec<Instant> = seen.iter().copied().filter(|at| *at >= from).collect();
         let within = |start: &Instant| seen.iter().filter(|at| *at >= start && **at - *start < span).count();
         seen.iter().map(within).max().unwrap_or(0)
+    }
+
+    /// The number of lists of objects since `from`.
+    pub fn lists(&self, from: Instant) -> usize {
+        self.inner.lists.lock().unwrap().iter().filter(|at| **at >= from).count()
     }
 
     /// The number of requests since `from`; a connection that was closed counts as one.
@@ -173,6 +181,10 @@ impl Inner {
         let fault = *self.fault.borrow();
         let watch = request.uri().query().is_some_and(|query| query.contains("watch=true"));
         let changes = request.method() != "GET";
+        let selects = request.uri().query().is_some_and(|query| query.contains("Selector="));
+        if selects && !watch && !changes {
+            self.lists.lock().unwrap().push(Instant::now());
+        }
         let token = request.headers().get(AUTHORIZATION);
         let is_first = token.is_some_and(|token| self.first_token.get_or_init(|| token.clone()) == token);
         match fault {
