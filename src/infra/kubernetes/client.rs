@@ -62,8 +62,8 @@ static LISTS: Semaphore = Semaphore::const_new(MAX_LISTS_OF_PROCESS);
 pub(super) const PAGE: u32 = 500;
 /// The most pages of a list: an API server may send one after the other without end.
 pub(super) const MAX_PAGES: usize = 200;
-/// The most watches of one API server.
-const MAX_WATCHES: usize = 4096;
+/// The most watches of one API server: of operations, and of those that last. A connection takes some 50 KiB.
+const MAX_WATCHES: [usize; 2] = [1024, 4096];
 /// A longer list is parsed on a thread of its own: it takes some milliseconds per MiB.
 const LONG_TEXT: usize = 256 << 10;
 /// A client that is unused for this long is dropped, with its connections and its copy of the credential.
@@ -132,14 +132,19 @@ struct ApiServer {
     calls: Semaphore,
     /// Those of them that list objects.
     lists: Semaphore,
-    /// The watches that it may have: each has a connection of its own.
-    watches: Arc<Semaphore>,
+    /// The watches that operations may have, and the lasting ones: each has a connection of its own.
+    watches: [Arc<Semaphore>; 2],
 }
 
 impl Default for ApiServer {
     fn default() -> Self {
         let (calls, lists) = (Semaphore::new(MAX_CALLS), Semaphore::new(MAX_LISTS));
-        Self { breaker: Breaker::default(), calls, lists, watches: Arc::new(Semaphore::new(MAX_WATCHES)) }
+        Self {
+            breaker: Breaker::default(),
+            calls,
+            lists,
+            watches: MAX_WATCHES.map(|most| Arc::new(Semaphore::new(most))),
+        }
     }
 }
 
@@ -193,9 +198,9 @@ impl Cluster {
         list.map_err(|error| CallError::from_kube(&error, &self.endpoint))
     }
 
-    /// The right to one more watch, if the API server may have one more.
-    pub fn watch_permit(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.server.watches).try_acquire_owned().ok()
+    /// The right to one more watch, if the API server may have one more of its sort.
+    pub fn watch_permit(&self, lasting: bool) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.server.watches[usize::from(lasting)]).try_acquire_owned().ok()
     }
 
     /// Lists all objects, page by page, and keeps of each what `keep` returns. Returns them with the version of the list.

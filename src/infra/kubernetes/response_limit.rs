@@ -81,10 +81,9 @@ impl ResponseLimit {
             Self::Whole { read } => {
                 *read = read.saturating_add(data.len());
                 let counted = ANSWER.try_with(|answer| answer.borrow_mut().grow_to(*read));
-                // Every call is within a limit; this one would be without a share.
-                counted.unwrap_or_else(|_| {
-                    if *read > OBJECT_BYTES { Err(ResponseTooLong::Whole(OBJECT_BYTES)) } else { Ok(()) }
-                })
+                // Every call is within a limit; one that is not has that of an object.
+                let is_short = *read <= OBJECT_BYTES;
+                counted.unwrap_or(if is_short { Ok(()) } else { Err(ResponseTooLong::Whole(OBJECT_BYTES)) })
             }
             Self::PerLine { read, share } => {
                 *read = match data.iter().rposition(|byte| *byte == b'\n') {

@@ -177,7 +177,7 @@ impl<C: Borrow<Cluster>, T, K: Fn(DynamicObject) -> T> Follower<C, K> {
                     ..WatchParams::default().timeout(self.target.watch_time().as_secs() as u32)
                 };
                 let cluster = self.cluster.borrow();
-                let Some(permit) = cluster.watch_permit() else {
+                let Some(permit) = cluster.watch_permit(self.target.lasting) else {
                     self.state = FollowState::Start;
                     sleep(jittered(POLL)).await;
                     return Ok(None);
