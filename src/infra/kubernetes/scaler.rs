@@ -62,8 +62,8 @@ async fn has_autoscaler(cluster: &Cluster, scope: &Scope, key: &ObjectKey) -> Re
         let is_of_group = text("apiVersion").is_empty() || group == key.group();
         is_of_group && text("kind") == key.kind && text("name") == key.name
     };
-    match cluster.call(autoscalers.list(&ListParams::default())).await {
-        Ok(list) => Ok(Some(list.items.iter().filter(|it| it.metadata.deletion_timestamp.is_none()).any(targets))),
+    match cluster.list_all(&autoscalers, &ListParams::default()).await {
+        Ok(list) => Ok(Some(list.iter().filter(|it| it.metadata.deletion_timestamp.is_none()).any(targets))),
         Err(failed) if failed.error.kind == InfraErrorKind::Denied => Ok(None),
         Err(failed) => Err(failed.into()),
     }
