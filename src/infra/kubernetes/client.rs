@@ -544,7 +544,7 @@ mod tests {
             let cluster = Clients::default().get(&access(&endpoint)).unwrap();
             let pods = cluster.pods(&Namespace::try_from("a".to_owned()).unwrap());
             let error = cluster.find(&pods, "p").await.unwrap_err();
-            let text = format!("the API server {endpoint} answers with more than 64 MiB");
+            let text = format!("the API server {endpoint} answers with more than 8 MiB");
             assert_eq!((error.kind, error.detail), (InfraErrorKind::Transient, text), "{head}");
         }
     }
@@ -565,10 +565,10 @@ mod tests {
         }
         let mut events = watch(&endless_server("200 OK", "word ").await).await.unwrap();
         let error = events.next().await.unwrap().unwrap_err();
-        assert!(crate::domain::problem::chain(&error).contains("16 MiB"), "{error:?}");
+        assert!(crate::domain::problem::chain(&error).contains("8 MiB"), "{error:?}");
         // The refusal of a watch has the limit of an answer.
         let error = watch(&endless_server("403 Forbidden", "word\n").await).await.err().unwrap();
-        assert!(error.error.to_string().contains("answers with more than 64 MiB"), "{error:?}");
+        assert!(error.error.to_string().contains("answers with more than 8 MiB"), "{error:?}");
     }
 
     /// 200 calls to a server that never answers take as long as one.
