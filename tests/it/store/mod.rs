@@ -56,6 +56,9 @@ const MIGRATIONS: &[&str] = &[
     "24 ended operations",
     "25 ended plans",
     "26 parked notifications",
+    "36 vim status",
+    "37 operation vim",
+    "38 plan format",
 ];
 
 /// Makes every write with `lease`; each must be rejected.
