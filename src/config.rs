@@ -17,13 +17,17 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Args, ValueEnum};
+use ipnet::IpNet;
 use serde::Deserialize;
 
 use crate::config::clients::{Client, ClientOptions};
 use crate::config::nfvo::{NfvoConfig, NfvoOptions};
-use crate::config::values::{DatabaseUrl, WEEK, base_url, database_url, number, package_source, plain_url, seconds};
+use crate::config::values::{
+    DatabaseUrl, WEEK, base_url, database_url, network, number, package_source, plain_url, seconds,
+};
 use crate::infra::ReadinessTimeouts;
 use crate::outbound::OutboundConfig;
+use crate::outbound::address::AddressRules;
 use crate::package::files::StorageLimits;
 use crate::retention::RetentionPolicy;
 
@@ -63,6 +67,10 @@ pub struct Options {
     /// Address and port to serve on
     #[arg(long, value_name = "ADDRESS:PORT", env = "GYBE_LISTEN", default_value = "127.0.0.1:9890")]
     pub listen: SocketAddr,
+    /// Address and port that serve /healthz, /readyz and /metrics alone, whatever the load on --listen, which serves them too
+    /// [default: none]
+    #[arg(long, value_name = "ADDRESS:PORT", env = "GYBE_PROBE_LISTEN")]
+    pub probe_listen: Option<SocketAddr>,
     #[command(flatten)]
     pub keys: KeyOptions,
     /// What this process does
@@ -117,6 +125,16 @@ pub struct Options {
     #[arg(long, value_name = "BOOLEAN", env = "GYBE_OUTBOUND_LINK_LOCAL", action = ArgAction::Set)]
     #[arg(default_value_t = false, num_args = 0..=1, default_missing_value = "true")]
     pub outbound_link_local: bool,
+    /// Allow requests to subscribers and their token endpoints to go to loopback addresses [default: true while --listen is a
+    /// loopback address, else false]
+    #[arg(long, value_name = "BOOLEAN", env = "GYBE_OUTBOUND_LOOPBACK", action = ArgAction::Set)]
+    #[arg(num_args = 0..=1, default_missing_value = "true")]
+    pub outbound_loopback: Option<bool>,
+    /// Networks that requests to subscribers and their token endpoints may go to, separated by commas, such as
+    /// 10.1.0.0/16,2001:db8::/48 [default: none, all networks]
+    #[arg(long, value_name = "NETWORKS", env = "GYBE_OUTBOUND_NETWORKS")]
+    #[arg(value_delimiter = ',', value_parser = network)]
+    pub outbound_networks: Vec<IpNet>,
     /// PEM file of the certificate authorities of subscribers, token endpoints, package sources and the NFVO
     /// [default: those of the system]
     #[arg(long, value_name = "FILE", env = "GYBE_OUTBOUND_CA_FILE")]
@@ -176,7 +194,12 @@ impl Options {
     /// How subscribers and their token endpoints are reached.
     pub fn outbound(&self) -> OutboundConfig {
         OutboundConfig {
-            allow_link_local: self.outbound_link_local,
+            addresses: AddressRules {
+                allow_link_local: self.outbound_link_local,
+                refuse_loopback: !self.outbound_loopback.unwrap_or(self.listen.ip().is_loopback()),
+                networks: self.outbound_networks.clone(),
+                own: None,
+            },
             ca_file: self.outbound_ca_file.clone(),
             certificate_file: self.outbound_certificate_file.clone(),
         }
@@ -331,6 +354,20 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn loopback_subscribers_need_a_loopback_listener_or_the_option() {
+        let refuses = |arguments: &[&str]| {
+            let listen = ["--listen", "0.0.0.0:9890", "--insecure-listen"];
+            let outside = config(&[&listen, arguments].concat(), "").unwrap().options.outbound().addresses;
+            (config(arguments, "").unwrap().options.outbound().addresses.refuse_loopback, outside.refuse_loopback)
+        };
+        assert_eq!(refuses(&[]), (false, true));
+        assert_eq!(refuses(&["--outbound-loopback"]), (false, false));
+        assert_eq!(refuses(&["--outbound-loopback", "false"]), (true, true));
+        let networks = config(&["--outbound-networks", "10.0.0.0/8, fd00::/8"], "").unwrap().options.outbound_networks;
+        assert_eq!(networks.len(), 2);
+    }
+
+    #[test]
     fn names_file_line_and_allowed_values() {
         for (file, expected) in [
             (
@@ -362,6 +399,7 @@ pub(crate) mod tests {
             (&["--public-url", "gybe"], "must begin with http://"),
             (&["--package-sources", "https://a"], "must be a host"),
             (&["--package-sources", "a,"], "must be a host"),
+            (&["--outbound-networks", "10.0.0.0/33"], "must be a network such as 10.1.0.0/16"),
             (&["--ready-timeout", "604801"], "must be a whole number from 0 to 604800"),
         ] {
             let error = config(arguments, "").unwrap_err();

@@ -21,7 +21,8 @@ use tokio_util::bytes::Bytes;
 
 use crate::domain::package::PackageSource;
 use crate::domain::problem::{Problem, ProblemType, chain, problem};
-use crate::outbound::{Https, OutboundError, address, basic, certificates, https};
+use crate::outbound::address::AddressRules;
+use crate::outbound::{Https, LOOP_HEADER, LOOP_ID, OutboundError, basic, certificates, https};
 
 /// The head of a response must arrive within this time.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -63,7 +64,7 @@ impl PackageSources {
     /// The file can't be used.
     pub fn new(hosts: Vec<String>, ca_file: Option<&Path>) -> Result<Self, OutboundError> {
         let authorities = ca_file.map(certificates).transpose()?.unwrap_or_default();
-        let client = https(false, &authorities, None)?;
+        let client = https(&AddressRules::default(), &authorities, None)?;
         Ok(Self { hosts, client, permits: Arc::new(Semaphore::new(CONCURRENCY)) })
     }
 
@@ -91,7 +92,7 @@ impl PackageSources {
                 host = host,
             ));
         }
-        address::check(&uri, false).map_err(refused)?;
+        AddressRules::default().check(&uri).map_err(refused)?;
         let (user, password) = (source.user_name.as_deref(), source.password.as_ref());
         let is_ambiguous = user.is_some_and(|user| user.contains(':'));
         if is_ambiguous || (user.is_none() && password.is_some()) {
@@ -137,7 +138,9 @@ impl PackageSources {
             )
         };
         let FetchRequest { uri, authorization } = request;
-        let mut request = Request::get(uri).header(ACCEPT, "application/zip, application/octet-stream, */*;q=0.1");
+        let mut request = Request::get(uri)
+            .header(ACCEPT, "application/zip, application/octet-stream, */*;q=0.1")
+            .header(LOOP_HEADER, LOOP_ID);
         if let Some(authorization) = authorization {
             request = request.header(AUTHORIZATION, authorization);
         }

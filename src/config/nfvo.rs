@@ -12,6 +12,7 @@ use crate::domain::interface::Edition;
 use crate::domain::secret::Secret;
 use crate::nfvo::client::{Credential, NfvoEndpoint};
 use crate::outbound::OutboundConfig;
+use crate::outbound::address::AddressRules;
 
 /// Environment variable with the password, for use without a file.
 const PASSWORD: &str = "GYBE_NFVO_PASSWORD";
@@ -104,7 +105,11 @@ impl NfvoOptions {
             api_version: self.api_version.clone(),
             credential: self.credential()?,
             outbound: OutboundConfig {
-                allow_link_local: outbound.allow_link_local,
+                // The operator names the NFVO, wherever it is.
+                addresses: AddressRules {
+                    allow_link_local: outbound.addresses.allow_link_local,
+                    ..AddressRules::default()
+                },
                 ca_file: self.ca_file.clone().or_else(|| outbound.ca_file.clone()),
                 certificate_file: self.certificate_file.clone().or_else(|| outbound.certificate_file.clone()),
             },

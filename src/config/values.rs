@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fmt;
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use clap::builder::TypedValueParser;
 use clap::error::ErrorKind;
 use clap::{Arg, Command};
+use ipnet::IpNet;
 
 /// Seconds of a week: the longest time that an option can set.
 pub const WEEK: u64 = 7 * 24 * 3600;
@@ -117,6 +119,13 @@ pub fn package_source(text: &str) -> Result<String, String> {
         return Err("must be a host such as repository.example or repository.example:8443".to_owned());
     }
     Ok(host)
+}
+
+/// Parses a network, or an address as a network of its own.
+pub fn network(text: &str) -> Result<IpNet, String> {
+    let text = text.trim();
+    let network = text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
+    network.ok_or_else(|| "must be a network such as 10.1.0.0/16 or 2001:db8::/48".to_owned())
 }
 
 /// Parses a version of three numbers.

@@ -168,7 +168,7 @@ impl GrantClient {
             return Ok(Authorization { header, is_cached_token: false });
         };
         let client = TokenClient { endpoint, id: Some(user), password: Some(password), certified: true };
-        self.tokens.authorization((), &self.outbound, &client).await
+        Ok(self.tokens.authorization((), &self.outbound, &client).await?)
     }
 
     fn decision(&self, exchange: Exchange, uri: &str, response: PeerResponse) -> Result<GrantDecision, NfvoError> {

@@ -9,7 +9,7 @@ use http::{Method, Request, StatusCode};
 use crate::domain::ids::SubscriptionId;
 use crate::domain::subscription::{AuthType, Authentication, CLIENT_PASSWORD, PASSWORD, Subscription};
 use crate::outbound::tokens::{TokenCache, TokenClient};
-use crate::outbound::{Outbound, basic};
+use crate::outbound::{ExchangeError, Outbound, basic};
 
 pub use crate::outbound::{Authorization, OutboundConfig, OutboundError as CallbackError};
 
@@ -109,7 +109,7 @@ impl Callbacks {
             };
             match self.tokens.authorization(subscription.id, &self.outbound, &client).await {
                 Ok(authorization) => return Ok(authorization),
-                Err(reason) if password.is_none() => return Err(reason),
+                Err(error) if password.is_none() => return Err(reason(subscription, &error)),
                 Err(reason) => {
                     tracing::warn!(subscription.id = %subscription.id, "using the password because no token could be obtained: {reason}");
                 }
@@ -138,8 +138,17 @@ impl Callbacks {
         }
         let request = request.body(body).map_err(|error| error.to_string())?;
         let certified = subscription.authentication.as_ref().is_some_and(shows_certificate);
-        Ok(self.outbound.exchange(request, certified).await?.status)
+        let answer = self.outbound.exchange(request, certified).await;
+        answer.map(|answer| answer.status).map_err(|error| reason(subscription, &error))
     }
+}
+
+/// The reason as subscribers may know it. The log has it as it is.
+fn reason(subscription: &Subscription, error: &ExchangeError) -> String {
+    if matches!(error, ExchangeError::Unreachable(_)) {
+        tracing::info!(subscription.id = %subscription.id, "a request for subscription {} had no answer: {error}", subscription.id);
+    }
+    error.for_caller().to_owned()
 }
 
 fn shows_certificate(authentication: &Authentication) -> bool {

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use http::header::HeaderValue;
+use http::header::{HeaderName, HeaderValue};
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder};
@@ -28,7 +28,7 @@ use tokio::time::timeout;
 
 use crate::domain::problem::chain;
 use crate::domain::secret::Secret;
-use crate::outbound::address::Resolver;
+use crate::outbound::address::{AddressRules, NotToSelf};
 
 /// Deadline for a connection.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
@@ -38,13 +38,12 @@ const DEADLINE: Duration = Duration::from_secs(10);
 const IDLE: Duration = Duration::from_secs(4);
 
 /// A client that refuses the addresses of [`address`].
-pub type Https = Client<HttpsConnector<HttpConnector<Resolver>>, String>;
+pub type Https = Client<HttpsConnector<NotToSelf>, String>;
 
 /// Address rules and TLS files for peers.
 #[derive(Clone, Debug, Default)]
 pub struct OutboundConfig {
-    /// Whether link-local addresses and metadata services are permitted.
-    pub allow_link_local: bool,
+    pub addresses: AddressRules,
     /// PEM file of the certificate authorities of peers, instead of the system's.
     pub ca_file: Option<PathBuf>,
     /// PEM file with client certificate and key, for peers that ask for one.
@@ -83,8 +82,46 @@ pub struct Outbound {
     plain: Https,
     /// With the operator's client certificate, if there is one.
     certified: Option<Https>,
-    allow_link_local: bool,
+    addresses: AddressRules,
     max_response: usize,
+}
+
+/// Why there is no answer of a peer.
+#[derive(Debug, thiserror::Error)]
+pub enum ExchangeError {
+    /// The rules of the operator, or the peer itself, say so.
+    #[error("{0}")]
+    Known(String),
+    /// The connection failed. The text tells what there is in the network of the operator, and is for the log.
+    #[error("{0}")]
+    Unreachable(String),
+}
+
+impl ExchangeError {
+    /// The reason as the caller may know it, who has named the peer: not what listens where.
+    pub fn for_caller(&self) -> &str {
+        match self {
+            Self::Known(reason) => reason,
+            Self::Unreachable(_) => {
+                "it cannot be reached, or its certificate cannot be verified (the log of Gybe has the reason)"
+            }
+        }
+    }
+
+    /// The same error, said of something more.
+    #[must_use]
+    pub fn of(self, what: &str) -> Self {
+        match self {
+            Self::Known(reason) => Self::Known(format!("{what}: {reason}")),
+            Self::Unreachable(reason) => Self::Unreachable(format!("{what}: {reason}")),
+        }
+    }
+}
+
+impl From<ExchangeError> for String {
+    fn from(error: ExchangeError) -> Self {
+        error.to_string()
+    }
 }
 
 impl Outbound {
@@ -94,12 +131,12 @@ impl Outbound {
     /// [`OutboundError`].
     pub fn new(config: &OutboundConfig, max_response: usize) -> Result<Self, OutboundError> {
         let authorities = config.ca_file.as_deref().map(certificates).transpose()?.unwrap_or_default();
-        let https = |certificate| https(config.allow_link_local, &authorities, certificate);
+        let https = |certificate| https(&config.addresses, &authorities, certificate);
         let certificate = config.certificate_file.as_deref().map(identity).transpose()?;
         Ok(Self {
             plain: https(None)?,
             certified: certificate.map(|certificate| https(Some(certificate))).transpose()?,
-            allow_link_local: config.allow_link_local,
+            addresses: config.addresses.clone(),
             max_response,
         })
     }
@@ -112,12 +149,16 @@ impl Outbound {
     /// Sends `request`. With `certified`, presents the client certificate, if there is one and the peer asks for it.
     ///
     /// # Errors
-    /// The reason why there is no response.
-    pub async fn exchange(&self, request: Request<String>, certified: bool) -> Result<PeerResponse, String> {
-        address::check(request.uri(), self.allow_link_local)?;
+    /// [`ExchangeError`].
+    pub async fn exchange(&self, mut request: Request<String>, certified: bool) -> Result<PeerResponse, ExchangeError> {
+        self.addresses.check(request.uri()).map_err(ExchangeError::Known)?;
+        request.headers_mut().insert(LOOP_HEADER, LOOP_ID);
         let client = self.certified.as_ref().filter(|_| certified).unwrap_or(&self.plain);
         let exchange = async {
-            let response = client.request(request).await.map_err(|error| chain(&error))?;
+            let response = client.request(request).await.map_err(|error| match address::refusal_in(&error) {
+                Some(refused) => ExchangeError::Known(refused.to_string()),
+                None => ExchangeError::Unreachable(chain(&error)),
+            })?;
             let (head, body) = response.into_parts();
             // Reading the body allows the connection to be reused.
             let body = Limited::new(body, self.max_response).collect().await;
@@ -127,26 +168,32 @@ impl Outbound {
                 body: body.ok().map(|body| body.to_bytes().to_vec()),
             })
         };
-        timeout(DEADLINE, exchange).await.unwrap_or_else(|_| Err(format!("no answer within {DEADLINE:?}")))
+        let no_answer = || ExchangeError::Unreachable(format!("no answer within {DEADLINE:?}"));
+        timeout(DEADLINE, exchange).await.unwrap_or_else(|_| Err(no_answer()))
     }
 }
+
+/// The header by which Gybe recognises requests of its own that come back to it through others (RFC 8586, for all servers).
+pub const LOOP_HEADER: HeaderName = HeaderName::from_static("cdn-loop");
+/// The value of [`LOOP_HEADER`].
+pub const LOOP_ID: HeaderValue = HeaderValue::from_static("gybe");
 
 /// A client that trusts `authorities`, or those of the system if there are none, and refuses the addresses of [`address`].
 ///
 /// # Errors
 /// [`OutboundError::Tls`].
 pub fn https(
-    allow_link_local: bool,
+    addresses: &AddressRules,
     authorities: &[CertificateDer<'static>],
     identity: Option<Identity>,
 ) -> Result<Https, OutboundError> {
-    let mut tcp = HttpConnector::new_with_resolver(address::resolver(allow_link_local));
+    let mut tcp = HttpConnector::new_with_resolver(addresses.resolver());
     // The TLS connector checks the scheme.
     tcp.enforce_http(false);
     tcp.set_connect_timeout(Some(CONNECT_DEADLINE));
     tcp.set_nodelay(true);
     let tls = HttpsConnectorBuilder::new().with_tls_config(tls(authorities, identity)?);
-    let connector = tls.https_or_http().enable_http1().wrap_connector(tcp);
+    let connector = tls.https_or_http().enable_http1().wrap_connector(NotToSelf::new(tcp, addresses.clone()));
     let mut pool = Client::builder(TokioExecutor::new());
     Ok(pool.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE).build(connector))
 }

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use crate::domain::secret::Secret;
-use crate::outbound::{Authorization, Outbound, basic, bearer};
+use crate::outbound::{Authorization, ExchangeError, Outbound, basic, bearer};
 
 /// Tokens are not used in their last seconds.
 const MARGIN: Duration = Duration::from_secs(10);
@@ -63,16 +63,19 @@ impl<K: Eq + Hash> TokenCache<K> {
         key: K,
         outbound: &Outbound,
         client: &TokenClient<'_>,
-    ) -> Result<Authorization, String> {
+    ) -> Result<Authorization, ExchangeError> {
         let cached = self.lock().get(&key).filter(|token| Instant::now() < token.until).map(|it| it.secret.clone());
         if let Some(token) = cached {
-            return Ok(Authorization { header: Some(bearer(&token)?), is_cached_token: true });
+            return Ok(Authorization {
+                header: Some(bearer(&token).map_err(ExchangeError::Known)?),
+                is_cached_token: true,
+            });
         }
         let requested = Instant::now();
-        let failed = |reason: String| format!("the token endpoint gave no token: {reason}");
+        let failed = |error: ExchangeError| error.of("the token endpoint gave no token");
         let response = request_token(outbound, client).await.map_err(failed)?;
         let lifetime = response.expires_in.map_or(DEFAULT_LIFETIME, Duration::from_secs).min(MAX_LIFETIME);
-        let header = bearer(&response.access_token)?;
+        let header = bearer(&response.access_token).map_err(ExchangeError::Known)?;
         let token = Token { secret: response.access_token, until: requested + lifetime.saturating_sub(MARGIN) };
         let mut tokens = self.lock();
         tokens.retain(|_, token| requested < token.until);
@@ -90,18 +93,18 @@ impl<K: Eq + Hash> TokenCache<K> {
     }
 }
 
-async fn request_token(outbound: &Outbound, client: &TokenClient<'_>) -> Result<TokenResponse, String> {
+async fn request_token(outbound: &Outbound, client: &TokenClient<'_>) -> Result<TokenResponse, ExchangeError> {
     let request = Request::post(client.endpoint)
-        .header(AUTHORIZATION, basic(client.id, client.password)?)
+        .header(AUTHORIZATION, basic(client.id, client.password).map_err(ExchangeError::Known)?)
         .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
         .header(ACCEPT, "application/json")
         .body("grant_type=client_credentials".to_owned())
-        .map_err(|error| error.to_string())?;
+        .map_err(|error| ExchangeError::Known(error.to_string()))?;
     let response = outbound.exchange(request, client.certified).await?;
     if response.status != StatusCode::OK {
-        return Err(format!("it answered {}", response.status));
+        return Err(ExchangeError::Known(format!("it answered {}", response.status)));
     }
     // serde's message could quote the token.
     serde_json::from_slice(&response.body.unwrap_or_default())
-        .map_err(|_| "its answer contains no access_token".to_owned())
+        .map_err(|_| ExchangeError::Known("its answer contains no access_token".to_owned()))
 }

@@ -42,7 +42,8 @@ use crate::domain::resource::KindInfo;
 use crate::domain::vim::{VimAccess, VimCredential, VimStatus};
 use crate::infra::{Contact, InfraError, InfraErrorKind, VimContacts};
 use crate::metrics::VimMetrics;
-use crate::outbound::address;
+use crate::outbound::address::AddressRules;
+use crate::outbound::{LOOP_HEADER, LOOP_ID};
 
 const CONNECT_DEADLINE: Duration = Duration::from_secs(4);
 /// A connection that is silent for this long is probed.
@@ -371,7 +372,7 @@ pub(super) fn api_resource(api_version: &str, kind: String, plural: String) -> A
 
 fn client(access: &VimAccess, metrics: &VimMetrics) -> Result<Client, String> {
     let config = config(access)?;
-    let mut tcp = HttpConnector::new_with_resolver(address::resolver(false));
+    let mut tcp = HttpConnector::new_with_resolver(AddressRules::default().resolver());
     // The TLS connector around it checks the scheme.
     tcp.enforce_http(false);
     tcp.set_connect_timeout(Some(CONNECT_DEADLINE));
@@ -412,7 +413,8 @@ fn config(access: &VimAccess) -> Result<Config, String> {
     if config.cluster_url.host().is_none_or(str::is_empty) || config.cluster_url.query().is_some() {
         return Err("its URL must have a host and no query".to_owned());
     }
-    address::check(&config.cluster_url, false)?;
+    AddressRules::default().check(&config.cluster_url)?;
+    config.headers.push((LOOP_HEADER, LOOP_ID));
     config.accept_invalid_certs = access.insecure;
     config.root_cert = match &access.ca {
         Some(pem) => Some(certificates(pem).map_err(|error| format!("its CA is not PEM: {error}"))?),

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use gybe::domain::secret::Secret;
 use gybe::domain::subscription::{AuthType, CLIENT_PASSWORD, Subscription};
 use gybe::notify::callback::{Callbacks, OutboundConfig};
+use gybe::outbound::address::AddressRules;
 use serde_json::json;
 
 use super::{OutboxFixture, Running, subscription, with_basic};
@@ -97,7 +98,7 @@ async fn the_client_certificate_is_sent_only_when_requested() {
         path
     };
     let settings = OutboundConfig {
-        allow_link_local: false,
+        addresses: AddressRules::default(),
         ca_file: Some(file("ca.pem", &server.0)),
         certificate_file: Some(file("client.pem", &(client.0.clone() + &client.1))),
     };

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::support::cluster::Cluster;
 use crate::support::gybe::{ApiResponse, Gybe};
 use crate::support::postgres::Database;
+use crate::support::proxy::Proxy;
 use crate::support::rng::Rng;
 use crate::support::subscriber::{self, Received, Subscriber};
 
@@ -145,6 +146,63 @@ async fn a_callback_uri_is_tested_as_configured() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn no_caller_reaches_gybe_through_its_own_requests() {
+    let gybe = Gybe::start();
+    let port = gybe.url.rsplit(':').next().unwrap().to_owned();
+    let token = |endpoint: &str| {
+        json!({ "authType": ["OAUTH2_CLIENT_CREDENTIALS"], "paramsOauth2ClientCredentials":
+            { "clientId": "c", "clientPassword": "p", "tokenEndpoint": endpoint } })
+    };
+    let own = format!("{}/healthz", gybe.url);
+    for own in
+        [own.clone(), format!("http://localhost:{port}/healthz"), format!("http://[::ffff:127.0.0.1]:{port}/healthz")]
+    {
+        let detail = subscribe(&gybe, "v1", json!({ "callbackUri": own })).await.problem(422);
+        assert!(detail.contains("is the address of Gybe itself"), "{own}: {detail}");
+    }
+    let request = json!({ "callbackUri": "http://127.0.0.1:9/", "authentication": token(&own) });
+    assert!(subscribe(&gybe, "v1", request).await.problem(422).contains("is the address of Gybe itself"));
+
+    // Through somebody else, the request arrives and is recognised.
+    let proxy = Proxy::before(&gybe.url).await;
+    let behind = json!({ "callbackUri": format!("{}/healthz", format!("http://{}", proxy.address())) });
+    assert!(subscribe(&gybe, "v1", behind).await.problem(422).contains("403"));
+}
+
+#[tokio::test]
+async fn test_of_a_callback_uri_does_not_say_what_listens_where() {
+    let (gybe, subscriber) = (Gybe::start(), Subscriber::start().await);
+    // Nothing listens at the first; the second is no TLS server.
+    let silent = "http://127.0.0.1:9/".to_owned();
+    let no_tls = subscriber.url.replace("http://", "https://");
+    let mut details = Vec::new();
+    for uri in [silent, no_tls] {
+        let detail = subscribe(&gybe, "v2", json!({ "callbackUri": uri })).await.problem(422);
+        assert!(detail.contains("cannot be reached"), "{detail}");
+        details.push(detail.replace(&uri, ""));
+    }
+    assert_eq!(details[0], details[1]);
+    assert!(gybe.log().contains("refused"), "the log has the reason: {}", gybe.log());
+}
+
+#[tokio::test]
+async fn operator_restricts_where_subscribers_may_be() {
+    let subscriber = Subscriber::start().await;
+    for (arguments, text) in [
+        (&["--outbound-loopback", "false"][..], "is loopback"),
+        (&["--outbound-networks", "10.0.0.0/8"], "is in no network"),
+    ] {
+        let gybe = Gybe::start_with(arguments);
+        for uri in [subscriber.url.clone(), subscriber.url.replace("127.0.0.1", "localhost")] {
+            let detail = subscribe(&gybe, "v2", json!({ "callbackUri": uri })).await.problem(422);
+            assert!(detail.contains(text), "{detail}");
+        }
+    }
+    let gybe = Gybe::start_with(&["--outbound-networks", "10.0.0.0/8,127.0.0.0/8"]);
+    subscribe(&gybe, "v2", json!({ "callbackUri": subscriber.url })).await.expect(StatusCode::CREATED);
 }
 
 #[tokio::test]
