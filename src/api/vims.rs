@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::api::body::{Id, Json};
 use crate::api::context::Api;
 use crate::api::list::BATCH;
+use crate::api::load::{self, Load};
 use crate::api::page;
 use crate::domain::ids::VimId;
 use crate::domain::problem::{Problem, ProblemType, QuotedValues, problem};
@@ -43,12 +44,14 @@ fn store_error(id: VimId) -> impl Fn(StoreError) -> ApiError {
     }
 }
 
-/// Asks the API server for the user name of the VIM's credential. 422 if it does not answer, or refuses the credential.
-async fn identify(api: &Api, vim: &mut Vim) -> Result<(), ApiError> {
+/// Asks the API server for the user name of the VIM's credential. 422 if it does not answer, or refuses the credential: then the VIM
+/// is `not` so, "registered" or "changed".
+async fn identify(api: &Api, vim: &mut Vim, not: &str) -> Result<(), ApiError> {
     let unusable = |reason| {
         problem!(
             ProblemType::VimUnusable,
-            "the VIM cannot be used and was not stored: {reason}; correct auth_url or auth_cred",
+            "the VIM cannot be used and was not {outcome}: {reason}; correct auth_url or auth_cred",
+            outcome = not,
             reason = reason,
         )
     };
@@ -158,6 +161,8 @@ const FILTERABLE_ATTRIBUTES: [&str; 9] =
     responses((status = 201, body = Envelope<Wire>), (status = 409, body = ProblemDetails), (status = 422, description = "The cluster cannot be used", body = ProblemDetails)))]
 pub async fn create(
     api: web::Data<Api>,
+    load: web::Data<Load>,
+    http: HttpRequest,
     Json(Envelope { vim: request }): Json<Envelope<CreateVim>>,
 ) -> Result<HttpResponse, ApiError> {
     if request.vim_type != "kubernetes" {
@@ -189,9 +194,15 @@ pub async fn create(
         updated_at: None,
     };
     check_size(&vim)?;
-    identify(&api, &mut vim).await?;
+    let _share = load::third_party(&load, &http)?;
+    identify(&api, &mut vim, "registered").await?;
     api.store.create_vim(&vim).await.map_err(store_error(vim.id))?;
-    Ok(HttpResponse::Created().json(Envelope { vim: Wire::from(&vim) }))
+    Ok(created(&vim))
+}
+
+/// 201 with the VIM.
+pub(super) fn created(vim: &Vim) -> HttpResponse {
+    HttpResponse::Created().json(Envelope { vim: Wire::from(vim) })
 }
 
 /// `GET /v1.0/vims/{id}`.
@@ -208,9 +219,13 @@ pub async fn show(api: web::Data<Api>, Id(id): Id<VimId>) -> Result<HttpResponse
         (status = 409, description = "The address is of another cluster", body = ProblemDetails), (status = 422, body = ProblemDetails)))]
 pub async fn update(
     api: web::Data<Api>,
+    load: web::Data<Load>,
+    http: HttpRequest,
     Id(id): Id<VimId>,
     Json(Envelope { vim: request }): Json<Envelope<UpdateVim>>,
 ) -> Result<HttpResponse, ApiError> {
+    let waits = request.auth_cred.is_some() || request.auth_url.is_some();
+    let _share = waits.then(|| load::third_party(&load, &http)).transpose()?;
     for _ in 0..MAX_UPDATE_ATTEMPTS {
         let mut vim = api.store.vim(&api.project, id).await.map_err(store_error(id))?;
         let read_version = vim.updated_at;
@@ -223,23 +238,10 @@ pub async fn update(
         let now = api.clock.now();
         vim.updated_at = Some(read_version.map_or(now, |read| now.max(read + Duration::from_millis(1))));
         let new_url = request.auth_url.as_ref().filter(|url| **url != vim.endpoint);
-        if let Some(url) = new_url {
-            let brings_secret =
-                request.auth_cred.as_ref().is_some_and(|cred| !split_secrets(cred.clone()).1.is_empty());
-            if !brings_secret {
-                return Err(Problem::unprocessable(
-                    "auth_url changes, so auth_cred must have a bearer_token or a client_key: Gybe sends a credential only to the address for which it was given",
-                )
-                .into());
-            }
-            vim.endpoint.clone_from(url);
-        }
-        if let Some(auth_cred) = &request.auth_cred {
-            (vim.access_info, vim.secrets) = split_secrets(auth_cred.clone());
-        }
+        vim.change_access(new_url.map(String::as_str), request.auth_cred.as_ref()).map_err(Problem::unprocessable)?;
         check_size(&vim)?;
         if request.auth_cred.is_some() {
-            identify(&api, &mut vim).await?;
+            identify(&api, &mut vim, "changed").await?;
         }
         if new_url.is_some() {
             let access = vim.access().map_err(|reason| Problem::new(ProblemType::VimUnusable, reason))?;

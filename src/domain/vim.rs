@@ -55,6 +55,61 @@ pub fn split_secrets(access: Map<String, Value>) -> (Map<String, Value>, Secrets
     (public, secrets)
 }
 
+/// Merges the members of `accessInfo` or `auth_cred` that a client sends into those that are known. `null` removes a member, and `***`,
+/// which responses show for a secret, keeps it. A token replaces a client certificate, and the other way round.
+pub fn merge_access(public: &mut Map<String, Value>, secrets: &mut Secrets, given: Map<String, Value>) {
+    let has = |name: &str| given.get(name).is_some_and(|value| !value.is_null() && *value != MASKED);
+    let replaced: &[&str] = match (has("bearer_token"), has("client_cert") || has("client_key")) {
+        (true, _) => &["client_cert", "client_key"],
+        (false, true) => &["bearer_token"],
+        (false, false) => &[],
+    };
+    let removed = given.iter().filter(|(_, value)| **value != MASKED).map(|(name, _)| name.as_str());
+    for name in removed.chain(replaced.iter().copied()) {
+        public.remove(name);
+        secrets.remove(name);
+    }
+    let (new_public, new_secrets) = split_secrets(given.into_iter().filter(|(_, value)| *value != MASKED).collect());
+    public.extend(new_public);
+    secrets.extend(new_secrets);
+}
+
+/// What responses show for a secret.
+pub const MASKED: &str = "***";
+
+/// How Gybe verifies a server before it sends a credential there.
+#[derive(Clone, Debug, PartialEq)]
+struct Verification {
+    endpoint: String,
+    ca: Option<String>,
+    insecure: bool,
+}
+
+impl Verification {
+    fn new(endpoint: &str, info: &Map<String, Value>) -> Self {
+        let ca = info.get("ssl_ca_cert").and_then(Value::as_str).filter(|ca| !ca.is_empty() && *ca != "None");
+        let insecure = info.get("insecure").and_then(Value::as_bool).unwrap_or(false);
+        Self { endpoint: endpoint.to_owned(), ca: ca.map(str::to_owned), insecure }
+    }
+
+    /// The first member in which both differ, by its name in a request.
+    fn difference(&self, other: &Self, endpoint: &'static str) -> Option<&'static str> {
+        let differs = [
+            (endpoint, self.endpoint != other.endpoint),
+            ("ssl_ca_cert", self.ca != other.ca),
+            ("insecure", self.insecure != other.insecure),
+        ];
+        differs.into_iter().find_map(|(name, differs)| differs.then_some(name))
+    }
+}
+
+/// The error for a request that changes how a server is verified and has no credential of its own.
+fn needs_credential(changed: &str, member: &str) -> String {
+    format!(
+        "{changed} changes, so {member} must have a bearer_token, or client_cert and client_key: Gybe sends a credential only to the server for which it was given"
+    )
+}
+
 /// One entry of `vimConnectionInfo`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct VimConnection {
@@ -193,26 +248,89 @@ impl VimConnection {
         self.vim_id == other.vim_id && endpoint(self) == endpoint(other)
     }
 
-    /// The access of an inline connection; `None` if it only names a registered VIM.
+    /// Takes the secrets of `former`, and the members of `accessInfo` in `given`, which a client sends with this connection. If the server,
+    /// or how it is verified, is another one, the former secrets are lost.
     ///
     /// # Errors
-    /// What is missing or of the wrong type, as a text for the caller.
-    pub fn inline_access(&self) -> Result<Option<VimAccess>, String> {
-        let Some(endpoint) = self.interface_info.get("endpoint") else {
-            return Ok(None);
-        };
-        let endpoint = endpoint.as_str().ok_or("interfaceInfo.endpoint must be a string")?;
+    /// The server is another one and `given` has no secret.
+    pub fn take_access(&mut self, former: Option<&Self>, given: Map<String, Value>) -> Result<(), String> {
+        (self.access_info, self.secrets) =
+            former.map(|former| (former.access_info.clone(), former.secrets.clone())).unwrap_or_default();
+        let (_, given_secrets) =
+            split_secrets(given.clone().into_iter().filter(|(_, value)| *value != MASKED).collect());
+        merge_access(&mut self.access_info, &mut self.secrets, given);
+        let (Some(verification), Some(former)) = (self.verification(), former) else { return Ok(()) };
+        let changed = former.verification().map_or(Some("interfaceInfo.endpoint"), |before| {
+            before.difference(&verification, "interfaceInfo.endpoint")
+        });
+        let Some(changed) = changed else { return Ok(()) };
+        if given_secrets.is_empty() {
+            return Err(needs_credential(changed, "accessInfo"));
+        }
+        self.secrets = given_secrets;
+        Ok(())
+    }
+
+    /// `None` if it only names a registered VIM.
+    fn verification(&self) -> Option<Verification> {
+        let endpoint = self.interface_info.get("endpoint").filter(|endpoint| !endpoint.is_null())?;
+        let endpoint = endpoint.as_str().map_or_else(|| endpoint.to_string(), str::to_owned);
+        Some(Verification::new(&endpoint, &self.peer_info()))
+    }
+
+    /// `accessInfo` with the members of `interfaceInfo` that tell how to verify the server.
+    fn peer_info(&self) -> Map<String, Value> {
         let mut info = self.access_info.clone();
         for member in ["ssl_ca_cert", "insecure"] {
             if let Some(value) = self.interface_info.get(member) {
                 info.insert(member.to_owned(), value.clone());
             }
         }
-        access(endpoint, &info, &self.secrets).map(Some)
+        info
+    }
+
+    /// The access of an inline connection; `None` if it only names a registered VIM.
+    ///
+    /// # Errors
+    /// What is missing or of the wrong type, as a text for the caller.
+    pub fn inline_access(&self) -> Result<Option<VimAccess>, String> {
+        let Some(endpoint) = self.interface_info.get("endpoint").filter(|endpoint| !endpoint.is_null()) else {
+            return Ok(None);
+        };
+        let endpoint = endpoint.as_str().ok_or("interfaceInfo.endpoint must be a string")?;
+        access(endpoint, &self.peer_info(), &self.secrets).map(Some)
     }
 }
 
 impl Vim {
+    /// Changes the address and the members of `auth_cred` that a client sends. If the server, or how it is verified, is another one, the
+    /// former secrets are lost.
+    ///
+    /// # Errors
+    /// The server is another one and `auth_cred` has no secret.
+    pub fn change_access(
+        &mut self,
+        auth_url: Option<&str>,
+        auth_cred: Option<&Map<String, Value>>,
+    ) -> Result<(), String> {
+        let before = Verification::new(&self.endpoint, &self.access_info);
+        if let Some(url) = auth_url {
+            url.clone_into(&mut self.endpoint);
+        }
+        let given = auth_cred.cloned().unwrap_or_default();
+        let (_, given_secrets) =
+            split_secrets(given.clone().into_iter().filter(|(_, value)| *value != MASKED).collect());
+        merge_access(&mut self.access_info, &mut self.secrets, given);
+        let Some(changed) = before.difference(&Verification::new(&self.endpoint, &self.access_info), "auth_url") else {
+            return Ok(());
+        };
+        if given_secrets.is_empty() {
+            return Err(needs_credential(changed, "auth_cred"));
+        }
+        self.secrets = given_secrets;
+        Ok(())
+    }
+
     /// How to reach this VIM.
     ///
     /// # Errors
@@ -245,10 +363,107 @@ fn access(endpoint: &str, info: &Map<String, Value>, secrets: &Secrets) -> Resul
         return Err("plain http exposes the credentials: use https, or set insecure to true".to_owned());
     }
     let certificate = text("client_cert")?;
-    let credential = match (secrets.get("bearer_token"), certificate, secrets.get("client_key")) {
+    let secret = |name: &str| secrets.get(name).filter(|secret| !["", "None"].contains(&secret.expose()));
+    let credential = match (secret("bearer_token"), certificate, secret("client_key")) {
         (Some(token), _, _) => VimCredential::BearerToken(token.clone()),
         (None, Some(certificate), Some(key)) => VimCredential::ClientCertificate { certificate, key: key.clone() },
-        _ => return Err("set bearer_token, or client_cert and client_key".to_owned()),
+        (None, Some(_), None) => return Err("client_key is missing, the key of client_cert: send both".to_owned()),
+        (None, None, Some(_)) => {
+            return Err("client_cert is missing, the certificate of client_key: send both".to_owned());
+        }
+        (None, None, None) => {
+            return Err("there is no credential: set bearer_token, or client_cert and client_key".to_owned());
+        }
     };
     Ok(VimAccess { endpoint: endpoint.to_owned(), ca: text("ssl_ca_cert")?, insecure, credential })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn members(value: Value) -> Map<String, Value> {
+        value.as_object().cloned().unwrap()
+    }
+
+    /// The names of the members, of which the secret ones have a star.
+    fn merged(known: Value, given: Value) -> String {
+        let (mut public, mut secrets) = split_secrets(members(known));
+        merge_access(&mut public, &mut secrets, members(given));
+        let secrets = secrets.iter().map(|(name, secret)| format!("{name}*{}", secret.expose()));
+        let public = public.iter().map(|(name, value)| format!("{name}={value}"));
+        secrets.chain(public).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn given_members_replace_known_ones() {
+        let token = || json!({ "bearer_token": "old", "ssl_ca_cert": "ca" });
+        let certificate = || json!({ "client_cert": "c", "client_key": "k" });
+        for (known, given, expected) in [
+            (token(), json!({ "bearer_token": "new" }), "bearer_token*new ssl_ca_cert=\"ca\""),
+            (
+                token(),
+                json!({ "bearer_token": "***", "insecure": true }),
+                "bearer_token*old insecure=true ssl_ca_cert=\"ca\"",
+            ),
+            (token(), json!({ "ssl_ca_cert": null }), "bearer_token*old"),
+            (token(), json!({ "bearer_token": null }), "ssl_ca_cert=\"ca\""),
+            (token(), certificate(), "client_key*k client_cert=\"c\" ssl_ca_cert=\"ca\""),
+            (certificate(), json!({ "bearer_token": "t" }), "bearer_token*t"),
+            (certificate(), json!({ "client_cert": "d" }), "client_key*k client_cert=\"d\""),
+            (json!({ "username": "u" }), json!({ "username": { "s": 1 } }), "username*{\"s\":1}"),
+        ] {
+            assert_eq!(merged(known.clone(), given.clone()), expected, "{known} {given}");
+        }
+    }
+
+    #[test]
+    fn another_server_needs_a_credential_of_its_own() {
+        let wire = |endpoint: &str, info: Value| VimConnection {
+            vim_id: None,
+            vim_name: None,
+            vim_type: "kubernetes".to_owned(),
+            interface_info: members(json!({ "endpoint": endpoint, "ssl_ca_cert": info["ca"] })),
+            access_info: Map::new(),
+            secrets: Secrets::new(),
+            extra: Map::new(),
+            home: false,
+            added_by: None,
+        };
+        let mut known = wire("https://a", json!({ "ca": "ca" }));
+        known.take_access(None, members(json!({ "bearer_token": "old" }))).unwrap();
+        let change = |endpoint: &str, ca: Value, given: Value| {
+            let mut connection = wire(endpoint, json!({ "ca": ca }));
+            connection.take_access(Some(&known), members(given)).map(|()| connection.secrets.len())
+        };
+        assert_eq!(change("https://a", json!("ca"), json!({})), Ok(1));
+        assert_eq!(change("https://a", json!("ca"), json!({ "username": "u" })), Ok(1));
+        for (endpoint, ca, given, what) in [
+            ("https://b", json!("ca"), json!({}), "interfaceInfo.endpoint"),
+            ("https://a", json!("other"), json!({}), "ssl_ca_cert"),
+            ("https://a", json!(null), json!({}), "ssl_ca_cert"),
+            ("https://a", json!("ca"), json!({ "insecure": true }), "insecure"),
+            ("https://a", json!("ca"), json!({ "insecure": true, "bearer_token": "***" }), "insecure"),
+        ] {
+            let refused = change(endpoint, ca, given).unwrap_err();
+            assert!(refused.starts_with(&format!("{what} changes, so accessInfo must have")), "{refused}");
+        }
+        let mut moved = wire("https://b", json!({ "ca": "ca" }));
+        moved.take_access(Some(&known), members(json!({ "client_cert": "c", "client_key": "k" }))).unwrap();
+        assert_eq!(moved.secrets.keys().collect::<Vec<_>>(), ["client_key"], "the former token is gone");
+    }
+
+    #[test]
+    fn half_a_credential_says_what_is_missing() {
+        for (given, missing) in [
+            (json!({ "client_cert": "c" }), "client_key is missing"),
+            (json!({ "client_key": "k" }), "client_cert is missing"),
+            (json!({ "bearer_token": "" }), "there is no credential"),
+        ] {
+            let (public, secrets) = split_secrets(members(given));
+            assert!(access("https://a", &public, &secrets).unwrap_err().contains(missing));
+        }
+    }
 }

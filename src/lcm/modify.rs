@@ -84,30 +84,34 @@ fn connections(connections: &mut BTreeMap<String, VimConnection>, patch: Map<Str
             public.insert(key, Value::Null);
             continue;
         }
-        let known = connections.get(&key).map_or(json!({}), exposed);
-        let mut document = known.clone();
-        json_patch::merge(&mut document, &entry);
-        if document["interfaceInfo"] != known["interfaceInfo"] {
-            // A credential may be sent only to its own endpoint. So a patch with another endpoint must have its own credential.
-            document["accessInfo"] = connections.get(&key).map_or(json!({}), |known| json!(known.access_info));
-            if let Some(access) = entry.get("accessInfo") {
-                json_patch::merge(&mut document, &json!({ "accessInfo": access }));
-            }
-        }
-        let wire: VimConnectionInfo = serde_json::from_value(document).map_err(|_| {
-            problem!(ProblemType::BadRequest, "vimConnectionInfo.{key}: a member is of the wrong type", key = key)
-        })?;
-        let mut connection = VimConnection::from(wire);
-        if let Some(known) = connections.get(&key) {
-            (connection.home, connection.added_by) = (known.home, known.added_by);
-            connection.vim_name = known.vim_name.clone().filter(|_| known.vim_id == connection.vim_id);
-        }
+        let connection = merged(&key, connections.get(&key), entry)?;
         let shown = serde_json::to_value(VimConnectionInfo::from(&connection)).map_err(|error| internal(&error))?;
         public.insert(key.clone(), shown);
         connections.insert(key, connection);
     }
     refuse_excess_connections(connections)?;
     Ok(Value::Object(public))
+}
+
+/// The connection `known` with the members of a patch. `accessInfo` has rules of its own ([`VimConnection::take_access`]).
+fn merged(key: &str, known: Option<&VimConnection>, mut patch: Value) -> Result<VimConnection, Problem> {
+    let given = patch.as_object_mut().and_then(|patch| patch.remove("accessInfo"));
+    let mut document = known.map_or(json!({}), |known| json!(VimConnectionInfo::of(known)));
+    json_patch::merge(&mut document, &patch);
+    let wire: VimConnectionInfo = serde_json::from_value(document).map_err(|_| {
+        problem!(ProblemType::BadRequest, "vimConnectionInfo.{key}: a member is of the wrong type", key = key)
+    })?;
+    let mut connection = VimConnection::from(wire);
+    if let Some(known) = known {
+        (connection.home, connection.added_by) = (known.home, known.added_by);
+        connection.vim_name = known.vim_name.clone().filter(|_| known.vim_id == connection.vim_id);
+    }
+    let former = known.filter(|_| !given.as_ref().is_some_and(Value::is_null));
+    let given = given.and_then(|given| given.as_object().cloned()).unwrap_or_default();
+    connection.take_access(former, given).map_err(|reason| {
+        problem!(ProblemType::Unprocessable, "vimConnectionInfo '{key}': {reason}", key = key, reason = reason)
+    })?;
+    Ok(connection)
 }
 
 /// Refuses too many or too large connections.

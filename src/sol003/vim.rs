@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 use utoipa::{IntoParams, ToSchema};
 
-use crate::domain::vim::Vim as Domain;
+use crate::domain::vim::{MASKED, Vim as Domain};
 
 /// The envelope of one VIM.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -74,9 +74,9 @@ pub struct UpdateVim {
     pub name: Option<String>,
     /// A description.
     pub description: Option<String>,
-    /// URL of the API server, which must be of the same cluster. A new one needs `auth_cred`.
+    /// URL of the API server, which must be of the same cluster. A new one needs a credential in `auth_cred`.
     pub auth_url: Option<String>,
-    /// Replaces the credentials as a whole.
+    /// Merged into the present one: `null` removes a member, `***` keeps it. Another `ssl_ca_cert` or `insecure` needs a credential.
     #[schema(value_type = Option<Object>)]
     pub auth_cred: Option<Map<String, Value>>,
     /// Whether requests without a VIM use this one.
@@ -118,7 +118,7 @@ pub struct Vim {
 impl From<&Domain> for Vim {
     fn from(vim: &Domain) -> Self {
         let mut auth_cred = vim.access_info.clone();
-        auth_cred.extend(vim.secrets.keys().map(|name| (name.clone(), "***".into())));
+        auth_cred.extend(vim.secrets.keys().map(|name| (name.clone(), MASKED.into())));
         if let Some(user) = &vim.user_name {
             auth_cred.insert("user_name".to_owned(), user.clone().into());
         }

@@ -183,6 +183,81 @@ async fn stored_credentials_are_never_sent_to_another_endpoint() {
     gybe.wait_ended(&patch(json!({ "extra": { "a": "c" } })).await.location.unwrap()).await;
 }
 
+#[tokio::test]
+async fn auth_cred_is_merged_and_another_verification_needs_the_credential_anew() {
+    let cluster = Cluster::running().await;
+    let namespace = cluster.namespace().await;
+    let account = cluster.account(&namespace.name, "one", json!([])).await;
+    let gybe = Gybe::start();
+    let path = format!("/v1.0/vims/{}", gybe.register_vim(&account, "vim", true).await);
+    let registered = vim(&account, "", false)["vim"]["auth_cred"].clone();
+    let put = |cred: Value| {
+        let body = json!({ "vim": { "auth_cred": cred } });
+        let (gybe, path) = (&gybe, path.as_str());
+        async move { gybe.put(path, &body).await }
+    };
+    // The certificate authority stays when the token is rotated.
+    let other = cluster.account(&namespace.name, "two", json!([])).await;
+    let token = vim(&other, "", false)["vim"]["auth_cred"]["bearer_token"].clone();
+    let shown = put(json!({ "bearer_token": token })).await.expect(StatusCode::OK)["vim"]["auth_cred"].clone();
+    assert_eq!((&shown["ssl_ca_cert"], &shown["bearer_token"]), (&registered["ssl_ca_cert"], &json!("***")));
+    assert!(shown["user_name"].as_str().unwrap().ends_with(":two"), "{shown}");
+    // What a GET shows can be sent again.
+    let again = put(shown.clone()).await.expect(StatusCode::OK);
+    assert_eq!(again["vim"]["auth_cred"], shown);
+
+    for (cred, what) in [
+        (json!({ "insecure": true }), "insecure"),
+        (json!({ "ssl_ca_cert": null }), "ssl_ca_cert"),
+        (json!({ "ssl_ca_cert": "-----BEGIN CERTIFICATE-----", "bearer_token": "***" }), "ssl_ca_cert"),
+    ] {
+        let detail = put(cred).await.problem(422);
+        assert!(detail.starts_with(&format!("{what} changes, so auth_cred must have")), "{detail}");
+    }
+    assert!(put(json!({ "client_cert": "x" })).await.problem(422).contains("client_key is missing"));
+    let detail = put(json!({ "bearer_token": "wrong" })).await.problem(422);
+    assert!(detail.contains("was not changed"), "{detail}");
+    put(json!({ "insecure": true, "bearer_token": token })).await.expect(StatusCode::OK);
+}
+
+#[tokio::test]
+async fn inline_connection_needs_the_credential_anew_for_another_verification() {
+    let cluster = Cluster::running().await;
+    let namespace = cluster.namespace().await;
+    let gybe = Gybe::start();
+    let vnfd = gybe.onboard("small").await;
+    let path = gybe.create("v2", &vnfd).await;
+    let rules = json!([{ "apiGroups": ["*"], "resources": ["*"], "verbs": ["*"] }]);
+    let account = cluster.account(&namespace.name, "gybe", rules).await;
+    let request = json!({
+        "flavourId": "simple", "vimConnectionInfo": { "vim": connection(&account) },
+        "additionalParams": { "namespace": namespace.name.as_str() },
+    });
+    gybe.complete(&path, "instantiate", &request).await;
+    for patch in [
+        json!({ "accessInfo": { "insecure": true } }),
+        json!({ "interfaceInfo": { "insecure": true } }),
+        json!({ "interfaceInfo": { "ssl_ca_cert": null } }),
+        json!({ "interfaceInfo": { "endpoint": "https://127.0.0.1:9" }, "accessInfo": { "username": "u" } }),
+    ] {
+        let connections = json!({ "vimConnectionInfo": { "vim": patch } });
+        let detail = gybe.patch(&path, &connections).await.problem(422);
+        assert!(detail.contains("accessInfo must have a bearer_token"), "{patch}: {detail}");
+        let mut change = json!({ "vnfdId": vnfd });
+        change["vimConnectionInfo"] = connections["vimConnectionInfo"].clone();
+        if patch["interfaceInfo"]["ssl_ca_cert"].is_null() && patch["interfaceInfo"].get("ssl_ca_cert").is_some() {
+            continue; // Without null in a change of package, there is nothing to change.
+        }
+        gybe.post(&format!("{path}/change_vnfpkg"), &change).await.problem(422);
+    }
+    let harmless =
+        json!({ "vimConnectionInfo": { "vim": { "extra": { "a": 1 }, "accessInfo": { "username": "u" } } } });
+    let patched = gybe.patch(&path, &harmless).await;
+    patched.expect(StatusCode::ACCEPTED);
+    gybe.wait_ended(&patched.location.unwrap()).await;
+    gybe.complete(&path, "terminate", &json!({ "terminationType": "FORCEFUL" })).await;
+}
+
 /// The API server of the VIM has another address and another certificate.
 #[tokio::test(flavor = "multi_thread")]
 async fn instances_follow_their_vim_to_another_address_of_the_same_cluster() {
