@@ -1,4 +1,5 @@
-//! Deletes what is kept no longer: op occurrences that have ended, parked notifications, notifications to deleted subscriptions.
+//! Deletes what is kept no longer: op occurrences that have ended, parked notifications, notifications to deleted subscriptions,
+//! answers to requests with an `Idempotency-Key`.
 //!
 //! One process at a time does a pass. A pass works in small batches with pauses, so that requests and operations hardly notice it,
 //! and each batch reads an index: its cost does not grow with the database. A pass that is interrupted leaves nothing half done.
@@ -13,7 +14,7 @@ use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::domain::ids::VnfInstanceId;
-use crate::store::{PageCursor, Store, StoreError};
+use crate::store::{ANSWERS_KEPT, PageCursor, Store, StoreError};
 
 /// From one pass to the next.
 const INTERVAL: Duration = Duration::from_secs(60);
@@ -25,6 +26,8 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// A pass looks again at what ended this long before the one before it: the clocks of processes differ, and a transaction may commit
 /// a while after the time it writes.
 const OVERLAP: Duration = Duration::from_secs(300);
+/// The most requests with an `Idempotency-Key` that are kept.
+const REQUESTS_KEPT: usize = 100_000;
 
 /// What is kept, and how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +91,8 @@ impl Retention {
         let (store, now) = (&self.store, self.clock.now());
         self.batches(stop, || store.delete_notifications_of_deleted_subscriptions(BATCH)).await?;
         self.batches(stop, || store.clear_ended_plans(BATCH)).await?;
+        self.batches(stop, || store.delete_requests(now - ANSWERS_KEPT, BATCH)).await?;
+        self.batches(stop, || store.trim_requests(REQUESTS_KEPT, BATCH)).await?;
         if let Some(age) = self.policy.notifications {
             self.batches(stop, || store.delete_parked_notifications(now - age, BATCH)).await?;
         }

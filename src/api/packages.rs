@@ -153,9 +153,14 @@ pub async fn create(
     };
     modify::refuse_excess("userDefinedData", Some(&package.user_defined_data))?;
     api.store.create_package(&package).await?;
+    Ok(created(&api, edition, &package))
+}
+
+/// 201 with the package.
+pub(super) fn created(api: &Api, edition: Edition, package: &VnfPackage) -> HttpResponse {
     let location = format!("{}{}/vnf_packages/{}", api.public_url, Interface::Packages.root(edition), package.id);
-    let body = VnfPkgInfo::new(&package, edition, &api.public_url);
-    Ok(HttpResponse::Created().insert_header((LOCATION, location)).json(body))
+    let body = VnfPkgInfo::new(package, edition, &api.public_url);
+    HttpResponse::Created().insert_header((LOCATION, location)).json(body)
 }
 
 /// `GET /vnf_packages/{id}` and `/onboarded_vnf_packages/{vnfdId}`.

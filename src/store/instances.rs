@@ -17,12 +17,6 @@ use crate::store::{Page, PageCursor, StoreError};
 pub trait InstanceStore: Send + Sync {
     /// Adds an instance. `Stale` unless its package exists and is ENABLED.
     async fn create_instance(&self, instance: &VnfInstance) -> Result<(), StoreError>;
-    /// Adds an instance, unless an earlier request with that key has added one that still exists.
-    async fn create_instance_once(
-        &self,
-        instance: &VnfInstance,
-        key: &IdempotencyKey,
-    ) -> Result<CreateOutcome, StoreError>;
     async fn instance(&self, project: &ProjectId, id: VnfInstanceId) -> Result<VnfInstance, StoreError>;
     /// The version of one instance. [`InstanceStore::instance`] returns that version or a newer one afterwards.
     async fn instance_version(&self, project: &ProjectId, id: VnfInstanceId) -> Result<i64, StoreError>;
@@ -50,26 +44,6 @@ pub trait InstanceStore: Send + Sync {
     /// that lags must read all instances, as after [`OperationEnded::Any`]. The signal of another process is lost if that
     /// process is killed.
     fn endings(&self) -> broadcast::Receiver<OperationEnded>;
-}
-
-/// Identifies a repeated request (the `Idempotency-Key` header).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct IdempotencyKey {
-    /// The key as the caller sent it.
-    pub key: String,
-    /// A digest of the request: the same for equal requests.
-    pub fingerprint: String,
-}
-
-/// The result of [`InstanceStore::create_instance_once`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CreateOutcome {
-    /// The instance was added.
-    Created,
-    /// An equal request has added this instance before.
-    Existing(VnfInstanceId),
-    /// A different request has used the key.
-    KeyConflict,
 }
 
 /// An instance in a list.

@@ -18,6 +18,7 @@ mod operations;
 mod outbox;
 mod packages;
 mod page;
+mod requests;
 mod retention;
 pub mod seal;
 mod sql;
@@ -33,6 +34,7 @@ pub use operations::OperationStore;
 pub use outbox::*;
 pub use packages::*;
 pub use page::*;
+pub use requests::*;
 pub use retention::RetentionStore;
 pub use sql::{FILTER_DEADLINE, Migrated, connect, is_sealed, live_operations, migrate, rekey};
 pub use subscriptions::*;
@@ -49,6 +51,7 @@ pub trait Store:
     + SubscriptionStore
     + OutboxStore
     + RetentionStore
+    + RequestStore
     + HealthStore
 {
 }
@@ -63,6 +66,7 @@ impl<T> Store for T where
         + SubscriptionStore
         + OutboxStore
         + RetentionStore
+        + RequestStore
         + HealthStore
 {
 }

@@ -56,6 +56,7 @@ const MIGRATIONS: &[&str] = &[
     "24 ended operations",
     "25 ended plans",
     "26 parked notifications",
+    "30 idempotent requests",
     "36 vim status",
     "37 operation vim",
     "38 plan format",

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use gybe::clock::Clock;
+use gybe::clock::{Clock, System};
 use gybe::domain::ids::{ProjectId, VnfLcmOpOccId};
 use gybe::domain::instance::VnfInstance;
 use gybe::domain::op_occ::{LcmOperation, OpState, VnfLcmOpOcc};
 use gybe::retention::{Retention, RetentionPolicy};
+use gybe::store::{KeptAnswer, KeyedRequest, RequestClaim};
 use serde_json::json;
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
@@ -23,6 +24,7 @@ on_both_engines! {
     a_pass_looks_only_at_instances_whose_operations_ended_since_the_last_one
     plans_that_earlier_releases_kept_are_cleared
     one_process_at_a_time_does_a_pass
+    answers_to_repeated_requests_are_kept_for_a_day_and_in_limited_number
 }
 
 const DAY: Duration = Duration::from_hours(24);
@@ -134,4 +136,33 @@ async fn a_pass_looks_only_at_instances_whose_operations_ended_since_the_last_on
     }
     retention.pass(&CancellationToken::new()).await.unwrap();
     assert_eq!((count(&idle).await, count(&busy).await), (2, 1));
+}
+
+async fn answers_to_repeated_requests_are_kept_for_a_day_and_in_limited_number(f: StoreFixture) {
+    let request = |key: &str, fingerprint: &str| KeyedRequest {
+        project: ProjectId::default(),
+        key: key.to_owned(),
+        fingerprint: fingerprint.to_owned(),
+    };
+    let claim = async |request: &KeyedRequest| f.store.claim_request(request, f.uuid(), DAY).await.unwrap();
+    let (one, answer) =
+        (request("one", "a"), KeptAnswer { status: 202, location: None, content_type: None, body: None });
+    assert_eq!(claim(&one).await, RequestClaim::New);
+    assert_eq!(claim(&one).await, RequestClaim::InProgress);
+    assert_eq!(claim(&request("one", "b")).await, RequestClaim::OtherRequest);
+    f.store.keep_answer(&one, &answer).await.unwrap();
+    f.store.forget_request(&one).await.unwrap();
+    assert!(matches!(claim(&one).await, RequestClaim::Answered(_, kept) if kept == answer));
+
+    // After a day the key is new, whether its row is deleted by then or not.
+    f.execute("UPDATE idempotent_requests SET started_at = started_at - 86400000").await;
+    assert_eq!(claim(&request("one", "b")).await, RequestClaim::New);
+    assert_eq!(claim(&request("two", "a")).await, RequestClaim::New);
+    f.execute("UPDATE idempotent_requests SET started_at = started_at + 1000 WHERE key = 'two'").await;
+    assert_eq!(f.store.trim_requests(1, 10).await.unwrap(), 1);
+    assert_eq!(claim(&request("two", "a")).await, RequestClaim::InProgress, "the newest stays");
+    assert_eq!(f.store.delete_requests(System.now() - DAY, 10).await.unwrap(), 0);
+    f.execute("UPDATE idempotent_requests SET started_at = started_at - 86410000").await;
+    assert_eq!(f.store.delete_requests(System.now() - DAY, 10).await.unwrap(), 1);
+    assert_eq!(claim(&request("two", "c")).await, RequestClaim::New);
 }

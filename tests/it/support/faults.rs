@@ -32,17 +32,18 @@ use gybe::metrics::StoreMetrics;
 use gybe::nfvo::{GrantDecision, Nfvo, NfvoError};
 use gybe::sol003::grant::GrantRequest;
 use gybe::store::{
-    Checkpoint, Claim, CreateOutcome, HealthStore, IdempotencyKey, InstanceLocation, InstanceStore, Lease, LeaseStore,
+    Checkpoint, Claim, HealthStore, InstanceLocation, InstanceStore, KeptAnswer, KeyedRequest, Lease, LeaseStore,
     Listed, OnboardedVnfd, OnboardingClaim, OnboardingLease, OnboardingStore, OperationEnded, OperationOutcome,
     OperationStore, OutboxClaim, OutboxLease, OutboxStats, OutboxStore, PackageStore, Page, PageCursor,
-    PlannedOperation, QueueStats, RenewedLease, RetentionStore, Sent, Store, StoreError, Subscribed, SubscriptionStore,
-    VimStore,
+    PlannedOperation, QueueStats, RenewedLease, RequestClaim, RequestStore, RetentionStore, Sent, Store, StoreError,
+    Subscribed, SubscriptionStore, VimStore,
 };
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{Notify, broadcast, watch};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 /// A fault at a point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -468,7 +469,6 @@ points! {
 points! {
     InstanceStore {
         fn create_instance(instance: &VnfInstance) -> ();
-        fn create_instance_once(instance: &VnfInstance, key: &IdempotencyKey) -> CreateOutcome;
         fn instance(project: &ProjectId, id: VnfInstanceId) -> VnfInstance;
         fn instance_version(project: &ProjectId, id: VnfInstanceId) -> i64;
         fn list_instances(project: &ProjectId, page: &Page<'_>) -> Vec<Listed>;
@@ -569,6 +569,16 @@ points! {
 
     fn outbox(&self) -> Arc<Notify> {
         self.0.store.lock().unwrap().as_ref().unwrap().outbox()
+    }
+}
+
+points! {
+    RequestStore {
+        fn claim_request(request: &KeyedRequest, resource: Uuid, patience: Duration) -> RequestClaim;
+        fn keep_answer(request: &KeyedRequest, answer: &KeptAnswer) -> ();
+        fn forget_request(request: &KeyedRequest) -> ();
+        fn delete_requests(before: OffsetDateTime, limit: usize) -> usize;
+        fn trim_requests(keep: usize, limit: usize) -> usize;
     }
 }
 

@@ -19,10 +19,7 @@ use crate::domain::resource::Resource;
 use crate::domain::vim::{Secrets, VimConnection};
 use crate::store::seal::SealContext;
 use crate::store::sql::convert::{Unreadable, millis};
-use crate::store::{
-    CreateOutcome, IdempotencyKey, InstanceLocation, InstanceStore, Listed, OperationEnded, Page, PageCursor,
-    StoreError,
-};
+use crate::store::{InstanceLocation, InstanceStore, Listed, OperationEnded, Page, PageCursor, StoreError};
 
 const TABLE: &str = "vnf_instances";
 /// The most op occurrences that are deleted with their VNF instance.
@@ -40,17 +37,15 @@ macro_rules! select {
 /// Locks the row of the package, so that a concurrent disable or delete of the package sees the instance, or this statement
 /// sees the change of the package.
 macro_rules! insert {
-    ($columns:literal, $values:literal, $condition:literal) => {
+    ($condition:literal) => {
         concat!(
             "INSERT INTO vnf_instances \
                  (id, project_id, vnf_instance_name, vnf_instance_description, vnfd_id, vnf_pkg_id, vnf_provider, \
                   vnf_product_name, vnf_software_version, vnfd_version, vnf_metadata, extensions, \
                   vnf_configurable_properties, vim_connections, vim_secrets, instantiated_vnf_info, \
-                  warnings, version, created_at",
-            $columns,
-            ") SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19",
-            $values,
-            " FROM vnf_packages WHERE id = $6 AND project_id = $2 AND operational_state = 'ENABLED'",
+                  warnings, version, created_at) \
+             SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19 \
+             FROM vnf_packages WHERE id = $6 AND project_id = $2 AND operational_state = 'ENABLED'",
             $condition,
             for_share!()
         )
@@ -65,8 +60,6 @@ impl InstanceStore for Database {
             // there may be a subscriber; the next call then does not try it.
             if !self.creations_have_audience.load(Ordering::Relaxed) {
                 let insert = sqlx::query(insert!(
-                    "",
-                    "",
                     " AND NOT EXISTS (SELECT 1 FROM subscriptions WHERE project_id = $2 AND only_vnf_instance_id IN ('', $1))"
                 ));
                 let insert = bind(self, insert, instance)?.bind(millis(instance.created_at));
@@ -75,7 +68,7 @@ impl InstanceStore for Database {
                 }
             }
             let mut tx = self.writer.begin().await?;
-            let insert = sqlx::query(concat!(insert!("", "", ""), " RETURNING ", publish::created_instance!()));
+            let insert = sqlx::query(concat!(insert!(""), " RETURNING ", publish::created_instance!()));
             let insert = bind(self, insert, instance)?.bind(millis(instance.created_at));
             let row = insert.fetch_optional(&mut *tx).await?.ok_or(StoreError::Stale)?;
             let published = publish::creation(&mut tx, &row, instance).await?;
@@ -83,50 +76,6 @@ impl InstanceStore for Database {
             self.creations_have_audience.store(published, Ordering::Relaxed);
             self.signals.published(published);
             Ok(())
-        })
-        .await
-    }
-
-    async fn create_instance_once(
-        &self,
-        instance: &VnfInstance,
-        key: &IdempotencyKey,
-    ) -> Result<CreateOutcome, StoreError> {
-        // The unique index decides between two equal requests at the same time: a check before the INSERT would race.
-        self.traced("instances::create_once", async {
-            let mut tx = self.writer.begin().await?;
-            let insert = sqlx::query(concat!(
-                insert!(", idempotency_key, request_fingerprint", ", $20, $21", ""),
-                " ON CONFLICT (project_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING RETURNING ",
-                publish::created_instance!()
-            ));
-            let insert =
-                bind(self, insert, instance)?.bind(millis(instance.created_at)).bind(&key.key).bind(&key.fingerprint);
-            if let Some(row) = insert.fetch_optional(&mut *tx).await? {
-                let published = publish::creation(&mut tx, &row, instance).await?;
-                tx.commit().await?;
-                self.signals.published(published);
-                return Ok(CreateOutcome::Created);
-            }
-            let row = sqlx::query(
-                "SELECT id, request_fingerprint FROM vnf_instances WHERE project_id = $1 AND idempotency_key = $2",
-            )
-            .bind(&instance.project_id.0)
-            .bind(&key.key)
-            .fetch_optional(&mut *tx)
-            .await?;
-            // No instance has the key, so the package is missing or disabled.
-            let outcome = read(TABLE, &row.ok_or(StoreError::Stale)?, |row| {
-                let is_equal = row.try_get::<&str, _>("request_fingerprint")? == key.fingerprint;
-                Ok(if is_equal {
-                    CreateOutcome::Existing(row.try_get::<&str, _>("id")?.parse()?)
-                } else {
-                    CreateOutcome::KeyConflict
-                })
-            })?;
-            // On SQLite, a transaction of the same batch may have inserted it: it is visible after the commit.
-            tx.commit().await?;
-            Ok(outcome)
         })
         .await
     }

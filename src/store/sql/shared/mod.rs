@@ -36,6 +36,7 @@ mod op_occs;
 mod outbox;
 mod packages;
 mod publish;
+mod requests;
 mod resources;
 mod retention;
 pub(super) mod sealing;
