@@ -14,7 +14,7 @@ use futures::FutureExt as _;
 use futures::future::join_all;
 use prometheus_client::registry::Registry;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use serde_json::Map;
+use serde_json::{Map, json};
 use tokio::net::TcpSocket;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::clients::Clients;
 use crate::api::connections::{Connections, KEEP_ALIVE};
+use crate::api::cross_site::OwnSites;
 use crate::api::health::Health;
 use crate::api::instance_cache::InstanceCache;
 use crate::api::load::Load;
@@ -40,6 +41,7 @@ use crate::infra::kubernetes::KubernetesDriver;
 use crate::infra::{Observer, VimContacts};
 use crate::lcm::accept::Acceptor;
 use crate::lcm::onboarding::Onboarder;
+use crate::lcm::sent::Sent;
 use crate::metrics::{HttpMetrics, VimMetrics};
 use crate::nfvo::client::GrantClient;
 use crate::notify::Notifier;
@@ -100,6 +102,9 @@ const DRAIN: Duration = Duration::from_secs(20);
 /// all, so that the database and clusters keep the rest. Further connections wait until one closes.
 const MAX_CONNECTIONS: usize = 8192;
 
+/// Open connections of `--probe-listen`.
+const PROBES: usize = 256;
+
 /// Connections that the kernel queues before they are accepted. It drops further ones silently, and has a limit of its own.
 const BACKLOG: u32 = 4096;
 
@@ -136,7 +141,9 @@ pub async fn run(config: Config, stop: Stop, ready: impl FnOnce(SocketAddr)) -> 
     vims.register(&mut registry);
     http.register(&mut registry);
     let contacts = VimContacts::default();
-    let callbacks = Arc::new(Callbacks::new(&config.options.outbound())?);
+    let mut outbound = config.options.outbound();
+    outbound.addresses.own = Some(address);
+    let callbacks = Arc::new(Callbacks::new(&outbound)?);
     let granting = granting(&config, address, &mut registry)?;
     let owner = System.uuid().to_string();
     let notifier = Notifier::new(store.clone(), Arc::clone(&callbacks), owner.clone(), config.options.lease);
@@ -174,11 +181,12 @@ pub async fn run(config: Config, stop: Stop, ready: impl FnOnce(SocketAddr)) -> 
     let retention = Retention::new(Arc::clone(&store), Arc::new(System), config.options.retention());
     let retaining = tokio::spawn(vital("retention", retention.run(stop.begun.clone()), stop.clone()));
     let parts = working.into_iter().flatten().chain([notifying, recording, retaining]).chain(onboarding).collect();
-    let health = Health::new(store, stop.begun.clone(), registry, started);
+    let health = web::Data::new(Health::new(store, stop.begun.clone(), registry, started));
+    let probes = probes(&config, health.clone())?;
     let server = serve(&config, socket, api, health, http)?;
     let end = tokio::spawn(end(server.handle(), parts, stop.clone(), config.options.stop_delay));
     ready(address);
-    let served = server.await.map_err(io_error("the server failed".to_owned()));
+    let served = serving(server, probes).await.map_err(io_error("the server failed".to_owned()));
     stop.begun.cancel();
     served.and(end.await.unwrap_or(Err(AppError::Panicked("end"))))
 }
@@ -258,17 +266,18 @@ fn serve(
     config: &Config,
     socket: std::net::TcpListener,
     api: Option<web::Data<Api>>,
-    health: Health,
+    health: web::Data<Health>,
     http: HttpMetrics,
 ) -> Result<Server, AppError> {
     // Probes of a conductor do not need all cores.
     let workers = if api.is_some() { std::thread::available_parallelism().map_or(2, NonZero::get) } else { 1 };
-    let (health, http) = (web::Data::new(health), web::Data::new(http));
+    let http = web::Data::new(http);
     let load = web::Data::new(Load::new(config.options.max_requests, http.get_ref().clone()));
     let clients = web::Data::new(api.as_ref().map(|api| Clients::new(api, &config.clients)).unwrap_or_default());
     let most = MAX_CONNECTIONS.min(open_files() / 4);
     let connections = web::Data::new(Connections::new(most, http.get_ref().clone()));
     let opened = connections.clone();
+    let sites = web::Data::new(own_sites(config, socket.local_addr().unwrap_or(config.options.listen)));
     let server = HttpServer::new(move || {
         App::new()
             .app_data(clients.clone())
@@ -276,13 +285,15 @@ fn serve(
             .app_data(http.clone())
             .app_data(load.clone())
             .app_data(connections.clone())
+            .app_data(sites.clone())
             .wrap(middleware::from_fn(api::negotiate::negotiate))
+            .wrap(middleware::from_fn(api::cross_site::refuse_cross_site))
             .wrap(middleware::from_fn(api::access::observe))
             .wrap(middleware::from_fn(api::load::limit_load))
             .wrap(middleware::from_fn(api::middleware::problem_details))
             .wrap(middleware::from_fn(api::clients::apply_client_profile))
             .wrap(middleware::from_fn(api::connections::close_when_crowded))
-            .wrap(middleware::NormalizePath::new(middleware::TrailingSlash::MergeOnly))
+            .wrap(middleware::NormalizePath::new(middleware::TrailingSlash::Trim))
             .configure(api::health::routes)
             .configure(|config| {
                 if let Some(api) = &api {
@@ -302,6 +313,44 @@ fn serve(
         .listen(socket)
         .map_err(io_error(format!("cannot serve on {}", config.options.listen)))?;
     Ok(server.run())
+}
+
+/// The server of the health endpoints alone, if the operator wants one. No load on the other reaches its worker and its connections.
+fn probes(config: &Config, health: web::Data<Health>) -> Result<Option<Server>, AppError> {
+    let Some(address) = config.options.probe_listen else { return Ok(None) };
+    let cannot_listen = || io_error(format!("cannot listen on {address} (--probe-listen)"));
+    let socket = listen(address).map_err(cannot_listen())?;
+    let sites = web::Data::new(own_sites(config, socket.local_addr().unwrap_or(address)));
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(health.clone())
+            .app_data(sites.clone())
+            .wrap(middleware::from_fn(api::cross_site::refuse_cross_site))
+            .wrap(middleware::from_fn(api::middleware::problem_details))
+            .configure(api::health::routes)
+            .default_service(web::to(api::middleware::unknown_path))
+    });
+    let server = server.disable_signals().workers(1).max_connections(PROBES).client_request_timeout(HEAD_TIMEOUT);
+    Ok(Some(server.keep_alive(KEEP_ALIVE).listen(socket).map_err(cannot_listen())?.run()))
+}
+
+/// Awaits the server. The probes are answered until it has ended.
+async fn serving(server: Server, probes: Option<Server>) -> io::Result<()> {
+    let Some(probes) = probes else { return server.await };
+    let handle = probes.handle();
+    let server = async {
+        let served = server.await;
+        handle.stop(true).await;
+        served
+    };
+    let (served, probed) = tokio::join!(server, probes);
+    served.and(probed)
+}
+
+/// The web sites whose pages may send requests.
+fn own_sites(config: &Config, address: SocketAddr) -> OwnSites {
+    let of_clients = config.clients.iter().filter_map(|client| client.public_url.as_deref());
+    OwnSites::new(address, config.options.public_url.as_deref().into_iter().chain(of_clients))
 }
 
 /// Raises the limit of file descriptors as far as the process may, and returns it.
@@ -377,7 +426,8 @@ pub async fn abandon(options: &StoreOptions, id: VnfInstanceId) -> Result<VnfLcm
         graceful_termination_timeout: None,
         additional_params: Some(Map::from_iter([(ABANDON.to_owned(), true.into())])),
     };
-    Ok(acceptor.terminate(id, &request).await?)
+    let body = json!({ "terminationType": "FORCEFUL", "additionalParams": { ABANDON: true } }).to_string();
+    Ok(acceptor.terminate(id, &Sent { request, body }).await?)
 }
 
 /// The sealing keys: from the file, the environment, or (SQLite) the data directory.

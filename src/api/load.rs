@@ -3,7 +3,8 @@
 //! A request needs a [`Slot`] while Gybe processes it. Without a free slot it gets 503 before its body is read. It gives the
 //! slot back while its body arrives, so that slow senders block nobody, and takes a new one afterwards, or gets 503. The first
 //! [`FREE_BYTES`] of each body are free; beyond that, all bodies share [`BODY_BYTES`]. `app` and [`super::body`] bound the time
-//! of slow heads and bodies. Packages are written to disk and may arrive for long: they have slots of their own ([`upload`]).
+//! of slow heads and bodies. Packages are written to disk and may arrive for long: they have slots of their own ([`upload`]). So have
+//! requests that wait for a server that a caller names, which may be silent for long ([`third_party`]).
 
 use std::sync::Arc;
 
@@ -33,10 +34,14 @@ const BODY_BYTES: usize = 16 * MAX_BODY;
 /// The most packages that arrive at the same time.
 const UPLOADS: usize = 64;
 
+/// The most requests that wait at the same time for a server that a caller named.
+const THIRD_PARTIES: usize = 64;
+
 /// The limits, which all HTTP workers share.
 pub struct Load {
     slots: Arc<Semaphore>,
     uploads: Arc<Semaphore>,
+    third_parties: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
     metrics: HttpMetrics,
 }
@@ -55,7 +60,8 @@ impl Load {
     pub fn new(requests: usize, metrics: HttpMetrics) -> Self {
         let slots = Arc::new(Semaphore::new(requests.min(Semaphore::MAX_PERMITS)));
         let (uploads, bytes) = (Arc::new(Semaphore::new(UPLOADS)), Arc::new(Semaphore::new(BODY_BYTES)));
-        Self { slots, uploads, bytes, metrics }
+        let third_parties = Arc::new(Semaphore::new(THIRD_PARTIES));
+        Self { slots, uploads, third_parties, bytes, metrics }
     }
 
     fn slot(&self) -> Result<Slot, Problem> {
@@ -105,8 +111,8 @@ pub async fn limit_load(
     Ok(next.call(request).await?.map_into_boxed_body())
 }
 
-/// The right to upload a package, until it is dropped.
-pub struct Upload {
+/// The right to upload a package, or to wait for a third party, until it is dropped.
+pub struct Share {
     _permit: OwnedSemaphorePermit,
     _counted: GaugeGuard,
 }
@@ -115,11 +121,23 @@ pub struct Upload {
 ///
 /// # Errors
 /// 503 if none is free.
-pub fn upload(load: &Load, request: &HttpRequest) -> Result<Upload, Problem> {
+pub fn upload(load: &Load, request: &HttpRequest) -> Result<Share, Problem> {
     let permit = Arc::clone(&load.uploads).try_acquire_owned();
     let permit = permit.map_err(|_| load.overloaded("too many packages are being uploaded"))?;
     drop(request.extensions_mut().remove::<Slot>());
-    Ok(Upload { _permit: permit, _counted: load.metrics.body() })
+    Ok(Share { _permit: permit, _counted: load.metrics.body() })
+}
+
+/// Exchanges the [`Slot`] of a request for the right to wait for a server that a caller named: an API server or a subscriber. Silent
+/// servers then take no slots of other requests.
+///
+/// # Errors
+/// 503 if too many requests wait.
+pub fn third_party(load: &Load, request: &HttpRequest) -> Result<Share, Problem> {
+    let permit = Arc::clone(&load.third_parties).try_acquire_owned();
+    let permit = permit.map_err(|_| load.overloaded("too many requests wait for VIMs and subscribers"))?;
+    drop(request.extensions_mut().remove::<Slot>());
+    Ok(Share { _permit: permit, _counted: load.metrics.request() })
 }
 
 /// Receives the body of a request that has a [`Slot`].

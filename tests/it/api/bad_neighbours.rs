@@ -65,7 +65,9 @@ pub fn address(gybe: &Gybe) -> String {
 /// The head of a request with a body of `length` bytes.
 pub fn head(method: &str, path: &str, length: usize) -> String {
     let media_type = if method == "PUT" { "application/zip" } else { "application/json" };
-    format!("{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {media_type}\r\nContent-Length: {length}\r\n\r\n")
+    format!(
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {media_type}\r\nContent-Length: {length}\r\n\r\n"
+    )
 }
 
 /// Reads until the connection is closed or reset, for a minute at most.
@@ -125,7 +127,7 @@ async fn repeat<F: Future<Output = ()>>(stop: &CancellationToken, turn: impl Fn(
 /// Sends bad requests; each must be answered by a 4xx or a closed connection.
 async fn bad_request(gybe: String, stop: CancellationToken) -> usize {
     let post = |body: &[u8]| [head("POST", INSTANCES, body.len()).as_bytes(), body].concat();
-    let chunked = format!("POST {INSTANCES} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");
+    let chunked = head("POST", INSTANCES, 0).replace("Content-Length: 0", "Transfer-Encoding: chunked");
     let endless: Vec<u8> = chunked
         .bytes()
         .chain(b"80000\r\n".iter().copied().chain(vec![b' '; 0x80000]).chain(*b"\r\n").collect::<Vec<_>>().repeat(4))
@@ -142,9 +144,9 @@ async fn bad_request(gybe: String, stop: CancellationToken) -> usize {
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 this is TLS".to_vec(),
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04".to_vec(),
         b"GET / HTTP/9.9\r\n\r\n".to_vec(),
-        format!("POST {INSTANCES} HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 50\r\n\r\nabcde")
+        format!("POST {INSTANCES} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nContent-Length: 50\r\n\r\nabcde")
             .into_bytes(),
-        format!("POST {INSTANCES} HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n").into_bytes(),
+        format!("POST {INSTANCES} HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n").into_bytes(),
     ];
     let turn = || async {
         for request in &requests {
@@ -152,7 +154,7 @@ async fn bad_request(gybe: String, stop: CancellationToken) -> usize {
             let shown = String::from_utf8_lossy(&request[..request.len().min(60)]);
             assert!(answer.is_empty() || (400..500).contains(&status(&answer)), "{shown}: {answer}");
         }
-        let pipelined = format!("GET {INSTANCES} HTTP/1.1\r\nHost: x\r\n\r\n\x01\x02 garbage\r\n\r\n");
+        let pipelined = format!("GET {INSTANCES} HTTP/1.1\r\nHost: localhost\r\n\r\n\x01\x02 garbage\r\n\r\n");
         let answer = exchange(&gybe, pipelined.into_bytes()).await;
         assert_eq!(status(&answer), 200, "{answer}");
     };
@@ -351,7 +353,7 @@ async fn rejects_large_bodies_beyond_the_memory_limit_but_serves_small_ones() {
     release.cancel();
     let answers = large.join_all().await;
     let away: Vec<_> = answers.iter().filter(|answer| status(answer) == 503).collect();
-    assert!(away.iter().all(|answer| answer.contains("retry-after: 5") && answer.contains("problem+json")), "{away:?}");
+    assert!(away.iter().all(|answer| answer.contains("Retry-After: 5") && answer.contains("problem+json")), "{away:?}");
     let read = answers.iter().filter(|answer| status(answer) == 404).count();
     assert!(away.len() >= 24 && read > 0 && away.len() + read == answers.len(), "{} and {read}", away.len());
     let peak = memory(&gybe, "VmHWM");
@@ -363,6 +365,25 @@ async fn rejects_large_bodies_beyond_the_memory_limit_but_serves_small_ones() {
 
     let alone = exchange(&address(&gybe), (head("POST", &path, text.len()) + &text).into_bytes()).await;
     assert_eq!(status(&alone), 404, "connections are accepted again");
+}
+
+#[tokio::test]
+async fn silent_servers_that_callers_name_take_no_slots_of_others() {
+    let gybe = Gybe::start_with(&["--max-requests", "1"]);
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", silent.local_addr().unwrap());
+    let cred = json!({ "bearer_token": "t", "insecure": true });
+    let vim = json!({ "vim": { "type": "kubernetes", "name": "silent", "auth_url": endpoint, "auth_cred": cred } });
+    let subscription = json!({ "callbackUri": endpoint });
+    for (path, body) in [("/v1.0/vims", vim), ("/vnflcm/v2/subscriptions", subscription)] {
+        let others = async {
+            let connection = silent.accept().await.unwrap();
+            gybe.get(INSTANCES).await.expect(StatusCode::OK);
+            drop(connection);
+        };
+        let (refused, ()) = tokio::join!(gybe.post(path, &body), others);
+        refused.problem(422);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

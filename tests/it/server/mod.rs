@@ -1,4 +1,5 @@
 //! Running Gybe: probes, metrics, logs, traces, load and shutdown.
 
 mod operator;
+mod probes;
 mod traces;

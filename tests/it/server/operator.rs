@@ -163,7 +163,9 @@ async fn debug_shows_stuck_operations_of_a_running_process() {
 /// Starts a request on a connection of its own, without the end of its body, which is `}`.
 fn unfinished(gybe: &Gybe, method: &str, path: &str) -> TcpStream {
     let mut connection = TcpStream::connect(address(gybe)).unwrap();
-    let head = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n");
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n"
+    );
     connection.write_all(format!("{head}{{").as_bytes()).unwrap();
     connection
 }
@@ -190,14 +192,19 @@ fn finish(mut connection: TcpStream) -> String {
 #[tokio::test]
 async fn overload_rejects_requests_but_not_probes() {
     let gybe = Gybe::start_with(&["--max-requests", "1"]);
-    // The callback URI is tested meanwhile.
+    // The callback URI is tested meanwhile: the first request waits for it, and the same request again waits for the first.
     let (subscriber, tested) = (Subscriber::start().await, Arc::new(Notify::new()));
     let when = Arc::clone(&tested);
     subscriber.answer(move |_| Reply::When(Arc::clone(&when)));
     let subscription = json!({ "callbackUri": subscriber.url });
-    let first = gybe.client.post(gybe.uri("/vnflcm/v2/subscriptions")).json(&subscription).send();
-    let first = tokio::spawn(first);
+    let subscribe = || {
+        let request = gybe.client.post(gybe.uri("/vnflcm/v2/subscriptions")).header("Idempotency-Key", "a");
+        tokio::spawn(request.json(&subscription).send())
+    };
+    let first = subscribe();
     subscriber.wait_until(|received| received.len() == 1).await;
+    let second = subscribe();
+    wait_for_metric(&gybe, "gybe_http_requests_under_way", 2.0).await;
     let answer = gybe.get(INSTANCES).await;
     assert!(answer.problem(503).contains("repeat the request later"));
     assert_eq!(answer.headers["retry-after"], "5");
@@ -206,7 +213,9 @@ async fn overload_rejects_requests_but_not_probes() {
     assert_eq!(metric(&gybe, "gybe_http_requests_shed_total").await, Some(1.0));
 
     tested.notify_one();
-    assert_eq!(first.await.unwrap().unwrap().status(), StatusCode::CREATED, "the first request gets its response");
+    for request in [first, second] {
+        assert_eq!(request.await.unwrap().unwrap().status(), StatusCode::CREATED, "it gets its response");
+    }
     gybe.get(INSTANCES).await.expect(StatusCode::OK);
 }
 
