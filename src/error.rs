@@ -98,7 +98,7 @@ pub fn invalid_body(error: &serde_path_to_error::Error<serde_json::Error>) -> Pr
     let text = inner.to_string();
     let reason = match text.split_once(", expected ") {
         Some((_, expected)) if inner.is_data() => {
-            format!("expected {}", expected.split(" at line ").next().unwrap_or_default())
+            format!("expected {}", readable(expected.split(" at line ").next().unwrap_or_default()))
         }
         _ => text,
     };
@@ -107,6 +107,23 @@ pub fn invalid_body(error: &serde_path_to_error::Error<serde_json::Error>) -> Pr
         return problem!(ProblemType::BadRequest, "the request body cannot be read: {reason}", reason = reason);
     }
     problem!(ProblemType::BadRequest, "the request body cannot be read: {path}: {reason}", path = path, reason = reason)
+}
+
+/// The type that serde expects, in words of JSON.
+fn readable(expected: &str) -> String {
+    match expected {
+        "u8" => format!("a whole number from 0 to {}", u8::MAX),
+        "u16" => format!("a whole number from 0 to {}", u16::MAX),
+        "u32" => format!("a whole number from 0 to {}", u32::MAX),
+        "u64" | "usize" => "a whole number, not below 0".to_owned(),
+        "i32" | "i64" => "a whole number".to_owned(),
+        "f32" | "f64" => "a number".to_owned(),
+        "a sequence" => "an array".to_owned(),
+        "a map" => "an object".to_owned(),
+        "unit" => "null".to_owned(),
+        structure if structure.starts_with("struct ") => "an object".to_owned(),
+        other => other.to_owned(),
+    }
 }
 
 /// The response for a problem.
@@ -128,5 +145,36 @@ impl ResponseError for ApiError {
 
     fn error_response(&self) -> HttpResponse {
         response(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[expect(dead_code, reason = "only read")]
+    struct Body {
+        steps: Option<u32>,
+        list: Option<Vec<u32>>,
+        object: Option<serde_json::Map<String, serde_json::Value>>,
+    }
+
+    fn detail(body: &str) -> String {
+        let read: Result<Body, _> = serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(body));
+        invalid_body(&read.unwrap_err()).detail
+    }
+
+    #[test]
+    fn unreadable_bodies_name_json_types() {
+        for steps in ["-1", "\"2\"", "1.5", "4294967296"] {
+            let detail = detail(&format!("{{\"steps\": {steps}}}"));
+            assert!(detail.ends_with("steps: expected a whole number from 0 to 4294967295"), "{detail}");
+        }
+        assert!(detail(r#"{"list": 1}"#).ends_with("list: expected an array"));
+        assert!(detail(r#"{"object": 1}"#).ends_with("object: expected an object"));
+        assert!(detail("7").ends_with("expected an object"));
     }
 }

@@ -7,17 +7,16 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use actix_web::dev::Payload;
-use actix_web::http::Method;
-use actix_web::http::header::CONTENT_TYPE;
 use actix_web::{FromRequest, HttpRequest, web};
 use serde::de::DeserializeOwned;
 
 use crate::api::load::{self, Load};
 use crate::domain::problem::{Problem, ProblemType, problem};
 use crate::error::{ApiError, internal, invalid_body};
+use crate::lcm::sent::Sent;
 use crate::sol003::{Edition, Interface};
 
-/// A JSON body. `serde_json` bounds its depth, [`load`] its size, [`BODY_TIMEOUT`] the time that it takes to arrive.
+/// A JSON body; [`super::negotiate`] has checked its media type. `serde_json` bounds its depth, [`load`] its size, [`BODY_TIMEOUT`] the time that it takes to arrive.
 pub struct Json<T>(pub T);
 
 /// A body must arrive within this time.
@@ -28,27 +27,35 @@ impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
     type Future = Pin<Box<dyn Future<Output = Result<Self, ApiError>>>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let media_type = media_type(request);
+        let (request, payload) = (request.clone(), payload.take());
+        Box::pin(async move { Ok(Self(parse(&received(&request, payload).await?)?)) })
+    }
+}
+
+impl<T: DeserializeOwned + 'static> FromRequest for Sent<T> {
+    type Error = ApiError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, ApiError>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let (request, payload) = (request.clone(), payload.take());
         Box::pin(async move {
-            if let Some(other) = media_type.filter(|media_type| !is_json(media_type, request.method())) {
-                let is_patch = request.method() == Method::PATCH;
-                return Err(problem!(
-                    ProblemType::UnsupportedMediaType,
-                    "Content-Type '{mediaType}' is not supported; send {allowed}",
-                    mediaType = other,
-                    allowed = if is_patch { "application/merge-patch+json" } else { "application/json" },
-                )
-                .into());
-            }
-            let missing = || internal(&std::io::Error::other("the route has a body and no load limits"));
-            let load = request.app_data::<web::Data<Load>>().ok_or_else(missing)?;
-            let bytes = tokio::time::timeout(BODY_TIMEOUT, load::body(load, &request, payload))
-                .await
-                .map_err(|_| body_timeout())??;
-            parse(&bytes).map(Self).map_err(ApiError)
+            let bytes = received(&request, payload).await?;
+            let request = parse(&bytes)?;
+            let body = String::from_utf8(bytes).map_err(|error| internal(&error))?;
+            Ok(Self { request, body })
         })
     }
+}
+
+/// The whole body, within [`BODY_TIMEOUT`].
+///
+/// # Errors
+/// As [`load::body`], and 408.
+pub(super) async fn received(request: &HttpRequest, payload: Payload) -> Result<Vec<u8>, ApiError> {
+    let missing = || internal(&std::io::Error::other("the route has a body and no load limits"));
+    let load = request.app_data::<web::Data<Load>>().ok_or_else(missing)?;
+    let received = tokio::time::timeout(BODY_TIMEOUT, load::body(load, request, payload)).await;
+    Ok(received.map_err(|_| body_timeout())??)
 }
 
 fn body_timeout() -> Problem {
@@ -57,20 +64,6 @@ fn body_timeout() -> Problem {
         "the request body did not arrive within {limit} s: send it again",
         limit = BODY_TIMEOUT.as_secs(),
     )
-}
-
-fn media_type(request: &HttpRequest) -> Option<String> {
-    let value = request.headers().get(CONTENT_TYPE)?.to_str().ok()?;
-    Some(value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
-}
-
-/// The body of a PATCH is a merge patch. Clients of Tacker send it as JSON or as plain text, too.
-fn is_json(media_type: &str, method: &Method) -> bool {
-    match media_type {
-        "application/json" => true,
-        "application/merge-patch+json" | "text/plain" => method == Method::PATCH,
-        _ => false,
-    }
 }
 
 /// Parses a JSON text. The error names the path of the wrong value.

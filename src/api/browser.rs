@@ -1,11 +1,11 @@
-//! `/openapi/`: serves the OpenAPI documents, and a page that shows them in a browser by Swagger UI
+//! `/openapi`: serves the OpenAPI documents, and a page that shows them in a browser by Swagger UI
 //! (<https://swagger.io/tools/swagger-ui/>, Apache-2.0; its LICENSE and NOTICE are served, too). Its files come from the archive
 //! in the crate `utoipa-swagger-ui-vendored`, so that the page works without Internet access; the page itself is ours.
 
 use std::borrow::Cow;
 use std::io::{Cursor, Read as _};
 
-use actix_web::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, ContentType, LOCATION};
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, ContentType};
 use actix_web::web::Path;
 use actix_web::{HttpResponse, HttpResponseBuilder};
 use utoipa_swagger_ui_vendored::SWAGGER_UI_VENDORED;
@@ -31,6 +31,7 @@ const PAGE: &str = r#"<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
+<base href="/openapi/">
 <title>Gybe's API</title>
 <link rel="stylesheet" href="swagger-ui.css">
 <link rel="icon" type="image/png" href="favicon-32x32.png">
@@ -45,11 +46,6 @@ const PAGE: &str = r#"<!doctype html>
 "#;
 
 /// `GET /openapi`.
-pub async fn redirect() -> HttpResponse {
-    HttpResponse::PermanentRedirect().insert_header((LOCATION, "openapi/")).finish()
-}
-
-/// `GET /openapi/`.
 pub async fn page() -> HttpResponse {
     isolated().content_type(ContentType::html()).body(PAGE)
 }
@@ -77,9 +73,9 @@ async fn file(name: &str) -> Result<Option<HttpResponse>, ApiError> {
 }
 
 /// A response whose content may load from this server only.
-fn isolated() -> HttpResponseBuilder {
+pub(super) fn isolated() -> HttpResponseBuilder {
     let mut response = HttpResponse::Ok();
-    let policy = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'";
+    let policy = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'";
     response.insert_header((CONTENT_SECURITY_POLICY, policy));
     response
 }

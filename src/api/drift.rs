@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use actix_web::{HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 
 use crate::api::body::Id;
 use crate::api::context::Api;
+use crate::api::load::{self, Load};
 use crate::blocking::blocking;
 use crate::domain::evidence::Evidence;
 use crate::domain::ids::VnfInstanceId;
@@ -31,19 +32,27 @@ const DEADLINE: Duration = Duration::from_secs(30);
 #[utoipa::path(get, path = "/vnf_instances/{id}/drift", tag = "vnf_instances", params(("id" = String, Path)),
     responses((status = 200, description = "The differences of the objects from their intent, found by a dry run of applying it again", body = Drift),
         (status = 403, description = "The VIM's credential may not get or patch the objects", body = ProblemDetails),
-        (status = 404, body = ProblemDetails), (status = 409, description = "NOT_INSTANTIATED", body = ProblemDetails),
+        (status = 404, body = ProblemDetails), (status = 409, description = "NOT_INSTANTIATED and without objects", body = ProblemDetails),
         (status = 504, description = "The cluster does not answer", body = ProblemDetails)))]
-pub async fn show(api: web::Data<Api>, Id(id): Id<VnfInstanceId>) -> Result<HttpResponse, ApiError> {
+pub async fn show(
+    api: web::Data<Api>,
+    load: web::Data<Load>,
+    request: HttpRequest,
+    Id(id): Id<VnfInstanceId>,
+) -> Result<HttpResponse, ApiError> {
     let instance = api.store.instance(&api.project, id).await.map_err(|error| match error {
         StoreError::NotFound => Problem::not_found("VNF instance", &id.to_string()).into(),
         other => ApiError::from(other),
     })?;
-    let (Some(namespace), Some(info)) = (instance.metadata.namespace.clone(), &instance.instantiated) else {
+    let mut resources = api.store.resources(id).await?;
+    // An INSTANTIATE that has not completed may have objects already, or have left some.
+    let namespace = instance.metadata.namespace.clone();
+    let Some(namespace) = namespace.filter(|_| instance.instantiated.is_some() || !resources.is_empty()) else {
         return Err(problem!(
             ProblemType::Conflict,
             "VNF instance {id} is {state} and has no objects: instantiate it first",
             id = id.to_string(),
-            state = "NOT_INSTANTIATED",
+            state = instance.instantiation_state(),
         )
         .into());
     };
@@ -53,11 +62,11 @@ pub async fn show(api: web::Data<Api>, Id(id): Id<VnfInstanceId>) -> Result<Http
             AccessError::Store(error) => ApiError::from(error),
         },
     )?;
-    let mut resources = api.store.resources(id).await?;
-    if info.vnf_state == VnfState::Stopped {
+    if instance.instantiated.as_ref().is_some_and(|info| info.vnf_state == VnfState::Stopped) {
         // Stopping removed these objects; starting creates them again.
         resources.retain(|row| row.state != ResourceState::Planned || stop_method(&row.key) != StopMethod::Delete);
     }
+    let _share = load::third_party(&load, &request)?;
     let scope = Scope { access, namespace, instance: id };
     let objects = match tokio::time::timeout(DEADLINE, api.observer.drift(&scope, &resources)).await {
         Ok(objects) => objects.map_err(Problem::from),

@@ -14,9 +14,11 @@ use crate::api::context::Api;
 use crate::api::list::{BATCH, List, PageTexts};
 use crate::api::selectors::Selection;
 use crate::domain::ids::{VnfInstanceId, VnfLcmOpOccId};
+use crate::domain::instance::VnfInstance;
 use crate::domain::problem::{Problem, ProblemType, problem};
 use crate::error::ApiError;
 use crate::lcm::accept::changed;
+use crate::lcm::sent::Sent;
 use crate::sol003::common::{
     CreateVnfRequest, HealVnfRequest, ListParameters, OperateVnfRequest, ProblemDetails, ScaleVnfRequest,
     ScaleVnfToLevelRequest, TerminateVnfRequest,
@@ -26,7 +28,7 @@ use crate::store::attributes::{Members, vnf_instances};
 use crate::store::{Listed, StoreError};
 
 /// The body of an instantiate request. A body of 2.6.1 is converted to 3.3.1.
-pub struct Instantiate(v2::InstantiateVnfRequest);
+pub struct Instantiate(Sent<v2::InstantiateVnfRequest>);
 
 impl FromRequest for Instantiate {
     type Error = ApiError;
@@ -34,11 +36,11 @@ impl FromRequest for Instantiate {
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         if request.app_data::<Edition>() == Some(&Edition::V1) {
-            let body = Json::<v1::InstantiateVnfRequest>::from_request(request, payload);
-            return Box::pin(async move { Ok(Self(body.await?.0.into())) });
+            let sent = Sent::<v1::InstantiateVnfRequest>::from_request(request, payload);
+            return Box::pin(async move { Ok(Self(sent.await?.map(Into::into))) });
         }
-        let body = Json::<v2::InstantiateVnfRequest>::from_request(request, payload);
-        Box::pin(async move { Ok(Self(body.await?.0)) })
+        let sent = Sent::from_request(request, payload);
+        Box::pin(async move { Ok(Self(sent.await?)) })
     }
 }
 
@@ -50,7 +52,7 @@ fn store_error(id: VnfInstanceId) -> impl Fn(StoreError) -> ApiError {
 }
 
 /// The response to an accepted operation: 202 without a body; `Location` is the absolute URI of the op occurrence.
-fn accepted(api: &Api, edition: Edition, op: VnfLcmOpOccId) -> HttpResponse {
+pub(super) fn accepted(api: &Api, edition: Edition, op: VnfLcmOpOccId) -> HttpResponse {
     let location = format!("{}{}/vnf_lcm_op_occs/{op}", api.public_url, edition.root());
     HttpResponse::Accepted().insert_header((LOCATION, location)).finish()
 }
@@ -108,31 +110,20 @@ async fn rendered<'a>(
 
 /// `POST /vnf_instances`.
 #[utoipa::path(post, path = "/vnf_instances", tag = "vnf_instances", request_body = CreateVnfRequest,
-    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 printable ASCII characters. As long as the VNF instance exists, the same request with the same key creates no second one.")),
-    responses((status = 201, body = v2::VnfInstance), (status = 422, description = "No such VNFD, or the Idempotency-Key belongs to another request", body = ProblemDetails)))]
+    responses((status = 201, body = v2::VnfInstance), (status = 422, description = "No such VNFD", body = ProblemDetails)))]
 pub async fn create(
     api: web::Data<Api>,
     edition: Edition,
-    request: HttpRequest,
     Json(body): Json<CreateVnfRequest>,
 ) -> Result<HttpResponse, ApiError> {
-    let instance = api.acceptor().create(body, idempotency_key(&request)?).await?;
-    let location = format!("{}{}/vnf_instances/{}", api.public_url, edition.root(), instance.id);
-    let text = api.instance_cache.render(edition, &Selection::ALL, &instance)?;
-    Ok(HttpResponse::Created().insert_header((LOCATION, location)).content_type(ContentType::json()).body(text))
+    created(&api, edition, &api.acceptor().create(body).await?)
 }
 
-/// The `Idempotency-Key`, if there is one.
-fn idempotency_key(request: &HttpRequest) -> Result<Option<String>, Problem> {
-    let mut keys = request.headers().get_all("idempotency-key");
-    let Some(key) = keys.next() else { return Ok(None) };
-    let key = key.to_str().ok().filter(|key| (1..=255).contains(&key.len()) && keys.next().is_none());
-    let wrong = || {
-        Problem::bad_request(
-            "the Idempotency-Key header is not valid: send one key of 1 to 255 printable ASCII characters",
-        )
-    };
-    Ok(Some(key.ok_or_else(wrong)?.to_owned()))
+/// 201 with the VNF instance.
+pub(super) fn created(api: &Api, edition: Edition, instance: &VnfInstance) -> Result<HttpResponse, ApiError> {
+    let location = format!("{}{}/vnf_instances/{}", api.public_url, edition.root(), instance.id);
+    let text = api.instance_cache.render(edition, &Selection::ALL, instance)?;
+    Ok(HttpResponse::Created().insert_header((LOCATION, location)).content_type(ContentType::json()).body(text))
 }
 
 /// `GET /vnf_instances/{id}`.
@@ -199,7 +190,7 @@ pub async fn remove(
         .into(),
         StoreError::InUse => problem!(
             ProblemType::InUse,
-            "an instantiation of VNF instance {id} was failed and may have left objects: instantiate it again, then terminate it or roll the operation back",
+            "an instantiation of VNF instance {id} was failed and may have left objects: terminate it first, which removes them",
             id = id.to_string(),
         )
         .into(),
@@ -217,9 +208,9 @@ pub async fn instantiate(
     api: web::Data<Api>,
     edition: Edition,
     Id(id): Id<VnfInstanceId>,
-    Instantiate(request): Instantiate,
+    Instantiate(sent): Instantiate,
 ) -> Result<HttpResponse, ApiError> {
-    let op = api.acceptor().instantiate(id, request).await?;
+    let op = api.acceptor().instantiate(id, sent).await?;
     Ok(accepted(&api, edition, op))
 }
 
@@ -231,9 +222,9 @@ pub async fn scale(
     api: web::Data<Api>,
     edition: Edition,
     Id(id): Id<VnfInstanceId>,
-    Json(request): Json<ScaleVnfRequest>,
+    sent: Sent<ScaleVnfRequest>,
 ) -> Result<HttpResponse, ApiError> {
-    let op = api.acceptor().scale(id, &request).await?;
+    let op = api.acceptor().scale(id, &sent).await?;
     Ok(accepted(&api, edition, op))
 }
 
@@ -245,9 +236,9 @@ pub async fn scale_to_level(
     api: web::Data<Api>,
     edition: Edition,
     Id(id): Id<VnfInstanceId>,
-    Json(request): Json<ScaleVnfToLevelRequest>,
+    sent: Sent<ScaleVnfToLevelRequest>,
 ) -> Result<HttpResponse, ApiError> {
-    let op = api.acceptor().scale_to_level(id, &request).await?;
+    let op = api.acceptor().scale_to_level(id, &sent).await?;
     Ok(accepted(&api, edition, op))
 }
 
@@ -259,9 +250,9 @@ pub async fn heal(
     api: web::Data<Api>,
     edition: Edition,
     Id(id): Id<VnfInstanceId>,
-    Json(request): Json<HealVnfRequest>,
+    sent: Sent<HealVnfRequest>,
 ) -> Result<HttpResponse, ApiError> {
-    let op = api.acceptor().heal(id, &request).await?;
+    let op = api.acceptor().heal(id, &sent).await?;
     Ok(accepted(&api, edition, op))
 }
 
@@ -273,9 +264,9 @@ pub async fn operate(
     api: web::Data<Api>,
     edition: Edition,
     Id(id): Id<VnfInstanceId>,
-    Json(request): Json<OperateVnfRequest>,
+    sent: Sent<OperateVnfRequest>,
 ) -> Result<HttpResponse, ApiError> {
-    let op = api.acceptor().operate(id, &request).await?;
+    let op = api.acceptor().operate(id, &sent).await?;
     Ok(accepted(&api, edition, op))
 }
 
@@ -287,9 +278,9 @@ pub async fn change_vnfpkg(
     api: web::Data<Api>,
     edition: Edition,
     Id(id): Id<VnfInstanceId>,
-    Json(request): Json<v2::ChangeCurrentVnfPkgRequest>,
+    sent: Sent<v2::ChangeCurrentVnfPkgRequest>,
 ) -> Result<HttpResponse, ApiError> {
-    let op = api.acceptor().change_vnfpkg(id, request).await?;
+    let op = api.acceptor().change_vnfpkg(id, sent).await?;
     Ok(accepted(&api, edition, op))
 }
 
@@ -301,8 +292,8 @@ pub async fn terminate(
     api: web::Data<Api>,
     edition: Edition,
     Id(id): Id<VnfInstanceId>,
-    Json(request): Json<TerminateVnfRequest>,
+    sent: Sent<TerminateVnfRequest>,
 ) -> Result<HttpResponse, ApiError> {
-    let op = api.acceptor().terminate(id, &request).await?;
+    let op = api.acceptor().terminate(id, &sent).await?;
     Ok(accepted(&api, edition, op))
 }

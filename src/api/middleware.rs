@@ -1,9 +1,12 @@
-//! The outer middleware: turns the framework's errors into `application/problem+json` and sets the `Version` header.
+//! The outer middleware: turns the framework's errors into `application/problem+json`, and sets the headers of all responses.
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::StatusCode;
-use actix_web::http::header::{ALLOW, CONTENT_RANGE, CONTENT_TYPE, HeaderName, HeaderValue};
+use actix_web::http::header::{
+    ACCEPT_RANGES, ALLOW, CACHE_CONTROL, CONTENT_RANGE, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue,
+    X_CONTENT_TYPE_OPTIONS,
+};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpRequest, HttpResponse};
 
@@ -33,7 +36,26 @@ pub async fn problem_details(
     if let Some(version) = version {
         response.headers_mut().insert(HeaderName::from_static("version"), HeaderValue::from_static(version));
     }
+    set_common_headers(&mut response, version.is_some());
     Ok(response)
+}
+
+/// Headers that tell browsers and proxies not to interpret, keep or frame the response; a handler may have set its own. Their names
+/// are written as the standards write them (`Location`): several clients compare them with case.
+fn set_common_headers(response: &mut ServiceResponse, is_versioned: bool) {
+    let common = [
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (CACHE_CONTROL, "no-store"),
+        (CONTENT_SECURITY_POLICY, "frame-ancestors 'none'"),
+    ];
+    // Tacker's clients find it in every response. The content of packages has `bytes`.
+    let ranges = is_versioned.then_some((ACCEPT_RANGES, "none"));
+    for (name, value) in common.into_iter().chain(ranges) {
+        if !response.headers().contains_key(&name) {
+            response.headers_mut().insert(name, HeaderValue::from_static(value));
+        }
+    }
+    response.response_mut().head_mut().set_camel_case_headers(true);
 }
 
 /// The version of the API that serves `path` (SOL013 clause 9.3.3).

@@ -10,8 +10,10 @@ pub mod browser;
 pub mod clients;
 pub mod connections;
 pub mod context;
+pub mod cross_site;
 pub mod drift;
 pub mod health;
+pub mod idempotency;
 pub mod instance_cache;
 pub mod instances;
 pub mod list;
@@ -26,14 +28,16 @@ pub mod packages;
 pub mod page;
 pub mod problems;
 pub mod range;
+pub mod root;
 pub mod selectors;
 pub mod subscriptions;
 pub mod unsupported;
 pub mod versions;
 pub mod vims;
 
+use actix_web::middleware::from_fn;
 use actix_web::web::{self, ServiceConfig, delete, get, patch, post, put, resource, scope};
-use actix_web::{Resource, Route, Scope};
+use actix_web::{FromRequest, Handler, Resource, Responder, Route, Scope};
 
 pub use crate::api::context::Api;
 use crate::sol003::{Edition, Interface};
@@ -47,68 +51,87 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(all_versions(Interface::Packages))
         .service(root(Interface::Packages, Edition::V1).configure(packages))
         .service(root(Interface::Packages, Edition::V2).configure(packages))
-        .service(resource(["/v1.0/vims", "/v1.0/vims.json"]).route(get().to(vims::list)).route(post().to(vims::create)))
-        .service(
-            resource(["/v1.0/vims/{id}.json", "/v1.0/vims/{id}"])
-                .route(get().to(vims::show))
-                .route(put().to(vims::update))
-                .route(delete().to(vims::remove)),
-        )
-        .service(resource("/openapi").route(get().to(browser::redirect)))
-        .service(resource("/openapi/").route(get().to(browser::page)))
-        .service(resource("/openapi/{name}").route(get().to(browser::document)))
+        .configure(vims)
+        .service(resource("/").route(on(get, root::show)))
+        .service(resource("/openapi").route(on(get, browser::page)))
+        .service(resource("/openapi/{name}").route(on(get, browser::document)))
         .configure(problems::routes)
         .default_service(web::to(middleware::unknown_path));
 }
 
+/// A route of that method. The headers of a request are checked when its method is known to be allowed: 405 comes first. After that, a
+/// repeated POST gets its first answer again.
+fn on<F, A>(method: fn() -> Route, handler: F) -> Route
+where
+    F: Handler<A>,
+    A: FromRequest + 'static,
+    F::Output: Responder + 'static,
+{
+    method().to(handler).wrap(from_fn(idempotency::answer_once)).wrap(from_fn(negotiate::check_headers))
+}
+
+/// The VIMs, as in Tacker: each path also with a suffix.
+fn vims(config: &mut ServiceConfig) {
+    for suffix in [".json", ""] {
+        config
+            .service(resource(format!("/v1.0/vims{suffix}")).route(on(get, vims::list)).route(on(post, vims::create)))
+            .service(
+                resource(format!("/v1.0/vims/{{id}}{suffix}"))
+                    .route(on(get, vims::show))
+                    .route(on(put, vims::update))
+                    .route(on(delete, vims::remove)),
+            );
+    }
+}
+
 fn all_versions(interface: Interface) -> Resource {
-    resource(format!("/{}/api_versions", interface.name())).app_data(interface).route(get().to(versions::all))
+    resource(format!("/{}/api_versions", interface.name())).app_data(interface).route(on(get, versions::all))
 }
 
 fn root(interface: Interface, edition: Edition) -> Scope {
     let root = scope(interface.root(edition)).app_data(interface).app_data(edition);
-    root.service(resource("/api_versions").route(get().to(versions::one)))
+    root.service(resource("/api_versions").route(on(get, versions::one)))
 }
 
 fn lcm(config: &mut ServiceConfig) {
     config
-        .service(resource("/vnf_instances").route(get().to(instances::list)).route(post().to(instances::create)))
+        .service(resource("/vnf_instances").route(on(get, instances::list)).route(on(post, instances::create)))
         .service(
             resource("/vnf_instances/{id}")
-                .route(get().to(instances::show))
-                .route(patch().to(instances::modify))
-                .route(delete().to(instances::remove)),
+                .route(on(get, instances::show))
+                .route(on(patch, instances::modify))
+                .route(on(delete, instances::remove)),
         )
-        .service(resource("/vnf_instances/{id}/instantiate").route(post().to(instances::instantiate)))
-        .service(resource("/vnf_instances/{id}/scale").route(post().to(instances::scale)))
-        .service(resource("/vnf_instances/{id}/scale_to_level").route(post().to(instances::scale_to_level)))
-        .service(resource("/vnf_instances/{id}/heal").route(post().to(instances::heal)))
-        .service(resource("/vnf_instances/{id}/operate").route(post().to(instances::operate)))
-        .service(resource("/vnf_instances/{id}/terminate").route(post().to(instances::terminate)))
-        .service(resource("/vnf_instances/{id}/change_flavour").route(post().to(unsupported::change_flavour)))
-        .service(resource("/vnf_instances/{id}/change_ext_conn").route(post().to(unsupported::change_ext_conn)))
-        .service(resource("/vnf_instances/{id}/drift").route(get().to(drift::show)))
-        .service(resource("/vnf_lcm_op_occs").route(get().to(op_occs::list)))
-        .service(resource("/vnf_lcm_op_occs/{id}").route(get().to(op_occs::show)))
-        .service(resource("/vnf_lcm_op_occs/{id}/retry").route(post().to(op_occs::retry)))
-        .service(resource("/vnf_lcm_op_occs/{id}/rollback").route(post().to(op_occs::rollback)))
-        .service(resource("/vnf_lcm_op_occs/{id}/fail").route(post().to(op_occs::fail)))
-        .service(resource("/vnf_lcm_op_occs/{id}/cancel").route(post().to(op_occs::cancel)))
-        .configure(subscriptions_by(post().to(subscriptions::create)));
+        .service(resource("/vnf_instances/{id}/instantiate").route(on(post, instances::instantiate)))
+        .service(resource("/vnf_instances/{id}/scale").route(on(post, instances::scale)))
+        .service(resource("/vnf_instances/{id}/scale_to_level").route(on(post, instances::scale_to_level)))
+        .service(resource("/vnf_instances/{id}/heal").route(on(post, instances::heal)))
+        .service(resource("/vnf_instances/{id}/operate").route(on(post, instances::operate)))
+        .service(resource("/vnf_instances/{id}/terminate").route(on(post, instances::terminate)))
+        .service(resource("/vnf_instances/{id}/change_flavour").route(on(post, unsupported::change_flavour)))
+        .service(resource("/vnf_instances/{id}/change_ext_conn").route(on(post, unsupported::change_ext_conn)))
+        .service(resource("/vnf_instances/{id}/drift").route(on(get, drift::show)))
+        .service(resource("/vnf_lcm_op_occs").route(on(get, op_occs::list)))
+        .service(resource("/vnf_lcm_op_occs/{id}").route(on(get, op_occs::show)))
+        .service(resource("/vnf_lcm_op_occs/{id}/retry").route(on(post, op_occs::retry)))
+        .service(resource("/vnf_lcm_op_occs/{id}/rollback").route(on(post, op_occs::rollback)))
+        .service(resource("/vnf_lcm_op_occs/{id}/fail").route(on(post, op_occs::fail)))
+        .service(resource("/vnf_lcm_op_occs/{id}/cancel").route(on(post, op_occs::cancel)))
+        .configure(subscriptions_by(on(post, subscriptions::create)));
 }
 
 /// The resources of subscriptions. The APIs differ in the handler `create` only.
 fn subscriptions_by(create: Route) -> impl FnOnce(&mut ServiceConfig) {
     move |config: &mut ServiceConfig| {
         config
-            .service(resource("/subscriptions").route(get().to(subscriptions::list)).route(create))
+            .service(resource("/subscriptions").route(on(get, subscriptions::list)).route(create))
             .service(
                 resource("/subscriptions/{id}")
-                    .route(get().to(subscriptions::show))
-                    .route(delete().to(subscriptions::remove)),
+                    .route(on(get, subscriptions::show))
+                    .route(on(delete, subscriptions::remove)),
             )
-            .service(resource("/subscriptions/{id}/notifications").route(get().to(subscriptions::undelivered)))
-            .service(resource("/subscriptions/{id}/notifications/resend").route(post().to(subscriptions::resend)));
+            .service(resource("/subscriptions/{id}/notifications").route(on(get, subscriptions::undelivered)))
+            .service(resource("/subscriptions/{id}/notifications/resend").route(on(post, subscriptions::resend)));
     }
 }
 
@@ -117,51 +140,48 @@ fn lcm_of_v2(config: &mut ServiceConfig) {
     config
         .service(
             resource(["/vnf_instances/{id}/change_vnfpkg", "/vnf_instances/{id}/change_current_vnfpkg"])
-                .route(post().to(instances::change_vnfpkg)),
+                .route(on(post, instances::change_vnfpkg)),
         )
-        .service(resource("/vnf_instances/{id}/create_snapshot").route(post().to(unsupported::create_snapshot)))
-        .service(resource("/vnf_instances/{id}/revert_to_snapshot").route(post().to(unsupported::revert_to_snapshot)))
+        .service(resource("/vnf_instances/{id}/create_snapshot").route(on(post, unsupported::create_snapshot)))
+        .service(resource("/vnf_instances/{id}/revert_to_snapshot").route(on(post, unsupported::revert_to_snapshot)))
         .service(
-            resource("/vnf_snapshots").route(get().to(unsupported::snapshots)).route(post().to(unsupported::snapshots)),
+            resource("/vnf_snapshots").route(on(get, unsupported::snapshots)).route(on(post, unsupported::snapshots)),
         )
         .service(
             resource("/vnf_snapshots/{id}")
-                .route(get().to(unsupported::snapshot))
-                .route(patch().to(unsupported::snapshot))
-                .route(delete().to(unsupported::snapshot)),
+                .route(on(get, unsupported::snapshot))
+                .route(on(patch, unsupported::snapshot))
+                .route(on(delete, unsupported::snapshot)),
         )
-        .service(resource("/vnf_snapshots/{id}/vnf_state_snapshot").route(get().to(unsupported::snapshot_state)));
+        .service(resource("/vnf_snapshots/{id}/vnf_state_snapshot").route(on(get, unsupported::snapshot_state)));
 }
 
 fn packages(config: &mut ServiceConfig) {
     config
-        .configure(subscriptions_by(post().to(subscriptions::create_for_packages)))
-        .service(resource("/vnf_packages").route(get().to(packages::list)).route(post().to(packages::create)))
+        .configure(subscriptions_by(on(post, subscriptions::create_for_packages)))
+        .service(resource("/vnf_packages").route(on(get, packages::list)).route(on(post, packages::create)))
         .service(
             resource("/vnf_packages/{id}")
-                .route(get().to(packages::show))
-                .route(patch().to(packages::modify))
-                .route(delete().to(packages::remove)),
+                .route(on(get, packages::show))
+                .route(on(patch, packages::modify))
+                .route(on(delete, packages::remove)),
         )
         .service(
             resource("/vnf_packages/{id}/package_content")
-                .route(put().to(onboarding::upload))
-                .route(get().to(package_content::content)),
+                .route(on(put, onboarding::upload))
+                .route(on(get, package_content::content)),
         )
         .service(
-            resource("/vnf_packages/{id}/package_content/upload_from_uri")
-                .route(post().to(onboarding::upload_from_uri)),
+            resource("/vnf_packages/{id}/package_content/upload_from_uri").route(on(post, onboarding::upload_from_uri)),
         )
-        .service(resource("/onboarded_vnf_packages").route(get().to(packages::list_onboarded)))
-        .service(resource("/onboarded_vnf_packages/{vnfdId}").route(get().to(packages::show)))
-        .service(
-            resource("/onboarded_vnf_packages/{vnfdId}/package_content").route(get().to(package_content::content)),
-        );
+        .service(resource("/onboarded_vnf_packages").route(on(get, packages::list_onboarded)))
+        .service(resource("/onboarded_vnf_packages/{vnfdId}").route(on(get, packages::show)))
+        .service(resource("/onboarded_vnf_packages/{vnfdId}/package_content").route(on(get, package_content::content)));
     for package in ["/vnf_packages/{id}", "/onboarded_vnf_packages/{vnfdId}"] {
         config
-            .service(resource(format!("{package}/vnfd")).route(get().to(package_content::vnfd)))
-            .service(resource(format!("{package}/manifest")).route(get().to(package_content::manifest)))
-            .service(resource(format!("{package}/artifacts")).route(get().to(package_content::artifacts)))
-            .service(resource(format!("{package}/artifacts/{{path:.*}}")).route(get().to(package_content::artifact)));
+            .service(resource(format!("{package}/vnfd")).route(on(get, package_content::vnfd)))
+            .service(resource(format!("{package}/manifest")).route(on(get, package_content::manifest)))
+            .service(resource(format!("{package}/artifacts")).route(on(get, package_content::artifacts)))
+            .service(resource(format!("{package}/artifacts/{{path:.*}}")).route(on(get, package_content::artifact)));
     }
 }

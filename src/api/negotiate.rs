@@ -1,12 +1,12 @@
-//! Content negotiation (SOL013 clauses 5.2 and 9): checks `Version` and `Accept` before the handler runs, serves `HEAD` and
-//! `OPTIONS`, and sets `Allow` in every 405.
+//! Content negotiation (SOL013 clauses 5.2 and 9): checks `Version`, `Accept` and `Content-Type` before the handler runs, serves
+//! `HEAD` and `OPTIONS`, and sets `Allow` in every 405.
 //!
-//! This is the innermost middleware. It knows from the path which resources have a JSON response: a handler would know only
-//! after it has changed something.
+//! [`negotiate`] is the innermost middleware of all paths, [`check_headers`] that of each route. It knows from the path which
+//! resources have a JSON response: a handler would know only after it has changed something.
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::header::{ACCEPT, ALLOW, HeaderMap, HeaderValue};
+use actix_web::http::header::{ACCEPT, ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, TRANSFER_ENCODING};
 use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::{Error, web};
@@ -16,7 +16,7 @@ use crate::domain::problem::{Problem, ProblemType, problem};
 use crate::error::response;
 use crate::sol003::{Edition, Interface};
 
-/// Calls the handler if it can respond as the request demands.
+/// Serves `HEAD` and `OPTIONS` from the routes of the resource.
 ///
 /// # Errors
 /// Those of the inner service.
@@ -24,12 +24,6 @@ pub async fn negotiate(
     mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    // A path without a resource is a 404 whatever its headers say.
-    if request.match_pattern().is_some()
-        && let Err(problem) = check(&request)
-    {
-        return Ok(request.into_response(response(&problem)));
-    }
     let method = request.method().clone();
     if method == Method::HEAD {
         // The server drops the body of a response to HEAD.
@@ -54,10 +48,25 @@ fn allowed(headers: &HeaderMap) -> HeaderValue {
     HeaderValue::try_from(format!("{routes}{head}{separator}OPTIONS")).unwrap_or(HeaderValue::from_static("OPTIONS"))
 }
 
-fn check(request: &ServiceRequest) -> Result<(), Problem> {
+/// Calls the handler if it can read the request, and respond as the request demands.
+///
+/// # Errors
+/// Those of the inner service.
+pub async fn check_headers(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    match check_version_and_accept(&request).and_then(|()| check_content_type(&request)) {
+        Ok(()) => Ok(next.call(request).await?.map_into_boxed_body()),
+        Err(problem) => Ok(request.into_response(response(&problem))),
+    }
+}
+
+fn check_version_and_accept(request: &ServiceRequest) -> Result<(), Problem> {
     let (path, method, headers) = (request.path(), request.method(), request.headers());
     let Some((interface, edition, resource)) = below_a_root(path) else { return Ok(()) };
-    match headers.get("version") {
+    // Some clients send an empty header for none.
+    match headers.get("version").filter(|version| !version.as_bytes().trim_ascii().is_empty()) {
         Some(version) => check_version(interface, edition, version)?,
         None if request.app_data::<web::Data<Api>>().is_some_and(|api| api.profile.version_required) => {
             return Err(problem!(
@@ -77,6 +86,45 @@ fn check(request: &ServiceRequest) -> Result<(), Problem> {
         ));
     }
     Ok(())
+}
+
+/// The media types of packages. A browser sends them, or a PUT without a type, to another site only if that allows it.
+const PACKAGE_TYPES: [&str; 3] = ["application/zip", "application/octet-stream", "application/x-zip-compressed"];
+/// The body of a PATCH is a merge patch. Clients of Tacker send it as JSON or as plain text, too.
+const PATCH_TYPES: [&str; 3] = ["application/merge-patch+json", "application/json", "text/plain"];
+const JSON_TYPES: [&str; 1] = ["application/json"];
+
+/// 415 unless the body, if there is one, has a media type of the resource. A body without a type is refused, too: a browser
+/// would send it for any page.
+fn check_content_type(request: &ServiceRequest) -> Result<(), Problem> {
+    let (method, headers) = (request.method(), request.headers());
+    let is_package = *method == Method::PUT && request.path().ends_with("/package_content");
+    let allowed: &[&str] = match *method {
+        Method::PUT if is_package => &PACKAGE_TYPES,
+        Method::PATCH => &PATCH_TYPES,
+        Method::POST | Method::PUT => &JSON_TYPES,
+        _ => return Ok(()),
+    };
+    let unsupported = |sent: &str| {
+        problem!(
+            ProblemType::UnsupportedMediaType,
+            "Content-Type '{mediaType}' is not supported; send {allowed}",
+            mediaType = sent,
+            allowed = allowed[0],
+        )
+    };
+    match headers.get(CONTENT_TYPE).map(|value| value.to_str().unwrap_or("?")) {
+        Some(sent) if has_body(headers) || is_package => {
+            let media_type = sent.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+            if allowed.contains(&media_type.as_str()) { Ok(()) } else { Err(unsupported(&media_type)) }
+        }
+        None if has_body(headers) && !is_package => Err(unsupported("")),
+        _ => Ok(()),
+    }
+}
+
+fn has_body(headers: &HeaderMap) -> bool {
+    headers.contains_key(TRANSFER_ENCODING) || headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0")
 }
 
 /// The API that serves `path`, and the path of the resource below its root. `api_versions` is exempt: clients read it before

@@ -1,6 +1,5 @@
 //! The content of packages arrives (SOL005 clauses 9.4.6 and 9.4.7). [`crate::lcm::onboarding`] does the work.
 
-use actix_web::http::header::CONTENT_TYPE;
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use crate::api::body::{Id, Json};
@@ -8,7 +7,6 @@ use crate::api::context::Api;
 use crate::api::load::{self, Load};
 use crate::domain::ids::VnfPkgId;
 use crate::domain::package::PackageSource;
-use crate::domain::problem::{Problem, ProblemType, problem};
 use crate::domain::secret::Secret;
 use crate::error::ApiError;
 use crate::sol003::common::ProblemDetails;
@@ -26,24 +24,9 @@ pub async fn upload(
     request: HttpRequest,
     content: web::Payload,
 ) -> Result<HttpResponse, ApiError> {
-    refuse_other_types(&request)?;
     let _slot = load::upload(&load, &request)?;
     api.onboarder.upload(&api.project, id, content).await?;
     Ok(HttpResponse::Accepted().finish())
-}
-
-/// Refuses a body that is no ZIP before anything is stored, such as a form with a ZIP in it.
-fn refuse_other_types(request: &HttpRequest) -> Result<(), Problem> {
-    let value = request.headers().get(CONTENT_TYPE).map(|value| value.to_str().unwrap_or_default());
-    let media_type = value.map(|value| value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
-    match media_type.as_deref() {
-        None | Some("application/zip" | "application/octet-stream" | "application/x-zip-compressed") => Ok(()),
-        Some(other) => Err(problem!(
-            ProblemType::UnsupportedMediaType,
-            "Content-Type '{contentType}' is not supported; send the package as application/zip",
-            contentType = other,
-        )),
-    }
 }
 
 /// `POST /vnf_packages/{id}/package_content/upload_from_uri`. The content is fetched after this responds:

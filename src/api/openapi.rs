@@ -8,8 +8,8 @@ use utoipa::OpenApi;
 use utoipa::openapi::header::Header;
 use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
 use utoipa::openapi::{
-    ContentBuilder, HttpMethod, Object, OpenApi as Document, PathItem, Paths, Ref, RefOr, Required, Response, Schema,
-    Type,
+    ArrayBuilder, ContentBuilder, HttpMethod, Object, OpenApi as Document, PathItem, Paths, Ref, RefOr, Required,
+    Response, Schema, Type,
 };
 
 use crate::api::{
@@ -99,7 +99,7 @@ pub fn text(name: &str) -> Result<Option<String>, serde_json::Error> {
         "vnflcm-v2.json" => LifecycleV2::openapi(),
         "vnfpkgm-v1.json" => return packages_of(Edition::V1).map(Some),
         "vnfpkgm-v2.json" => return packages_of(Edition::V2).map(Some),
-        "vims.json" => Vims::openapi(),
+        "vims.json" => vims_document(),
         _ => return Ok(None),
     };
     if name == "vnflcm-v2.json" {
@@ -107,6 +107,22 @@ pub fn text(name: &str) -> Result<Option<String>, serde_json::Error> {
     }
     complete(&mut document);
     document.to_pretty_json().map(|text| Some(text + "\n"))
+}
+
+/// The document of VIMs. A list shows the members of a VIM that `fields` names, so that none is required there.
+fn vims_document() -> Document {
+    const LISTED: &str = "ListedVim";
+    let mut document = Vims::openapi();
+    let Some(components) = &mut document.components else { return document };
+    if let Some(RefOr::T(Schema::Object(mut listed))) = components.schemas.get("Vim").cloned() {
+        listed.required.clear();
+        components.schemas.insert(LISTED.to_owned(), RefOr::T(Schema::Object(listed)));
+    }
+    if let Some(RefOr::T(Schema::Object(list))) = components.schemas.get_mut("List") {
+        let vims = ArrayBuilder::new().items(Ref::from_schema_name(LISTED)).build();
+        list.properties.insert("vims".to_owned(), RefOr::T(Schema::Array(vims)));
+    }
+    document
 }
 
 /// Adds the parts that are the same for all operations: a unique id, the description of each response, the media type of errors,
@@ -126,6 +142,15 @@ fn complete(document: &mut Document) {
             if let Some(operation) = operation {
                 operation.operation_id = Some(identifier(method, path));
                 complete_responses(operation, versioned);
+                if method == "post" {
+                    let key = ParameterBuilder::new()
+                        .name("Idempotency-Key")
+                        .parameter_in(ParameterIn::Header)
+                        .required(Required::False)
+                        .description(Some("1 to 255 printable ASCII characters. For 24 hours, the same request with the same key gets the first answer again, and another request with it 422."))
+                        .schema(Some(Object::with_type(Type::String)));
+                    operation.parameters.get_or_insert_default().push(RefOr::T(key.build()));
+                }
                 if versioned {
                     let version = ParameterBuilder::new()
                         .name("Version")

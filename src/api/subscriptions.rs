@@ -1,12 +1,13 @@
 //! `/subscriptions` of both APIs, in both editions (SOL003 clauses 5.4.18, 5.4.19, 10.4.7 and 10.4.8), and two extensions:
 //! undelivered notifications, and their resend.
 
-use actix_web::http::header::LOCATION;
+use actix_web::http::header::{HeaderName, LOCATION};
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use crate::api::body::{Id, Json};
 use crate::api::context::Api;
 use crate::api::list::List;
+use crate::api::load::{self, Load};
 use crate::config::CallbackTest;
 use crate::domain::ids::SubscriptionId;
 use crate::domain::problem::{Problem, ProblemType, problem};
@@ -35,11 +36,8 @@ async fn found(api: &Api, interface: Interface, id: SubscriptionId) -> Result<Su
     if subscription.interface == interface { Ok(subscription) } else { Err(missing(id)(StoreError::NotFound)) }
 }
 
-/// Tests the callback URI as `--callback-test` says.
+/// Tests the callback URI, strictly or leniently.
 async fn test_callback_uri(api: &Api, subscription: &Subscription) -> Result<(), ApiError> {
-    if api.callback_test == CallbackTest::Off {
-        return Ok(());
-    }
     let (callbacks, tested) = (api.callbacks.clone(), subscription.clone());
     // The connections belong to the runtime of the process.
     let answer = api.runtime.spawn(async move { callbacks.probe(&tested).await }).await;
@@ -79,10 +77,12 @@ fn subscriber(api: &Api) -> Subscriber<'_> {
     responses((status = 201, body = LccnSubscription), (status = 303, description = "There is an equal subscription: Location"), (status = 422, description = "The callback URI did not pass its test, or what is asked for can't be", body = ProblemDetails)))]
 pub async fn create(
     api: web::Data<Api>,
+    load: web::Data<Load>,
+    http: HttpRequest,
     edition: Edition,
     Json(request): Json<LccnSubscriptionRequest>,
 ) -> Result<HttpResponse, ApiError> {
-    subscribe(&api, &subscriber(&api).to_lifecycle(edition, request)?).await
+    subscribe(&api, &load, &http, &subscriber(&api).to_lifecycle(edition, request)?).await
 }
 
 /// `POST /subscriptions` of `/vnfpkgm`.
@@ -90,21 +90,41 @@ pub async fn create(
     responses((status = 201, body = PkgmSubscription), (status = 303, description = "There is an equal subscription: Location"), (status = 422, description = "The callback URI did not pass its test, or what is asked for can't be", body = ProblemDetails)))]
 pub async fn create_for_packages(
     api: web::Data<Api>,
+    load: web::Data<Load>,
+    http: HttpRequest,
     edition: Edition,
     Json(request): Json<PkgmSubscriptionRequest>,
 ) -> Result<HttpResponse, ApiError> {
-    subscribe(&api, &subscriber(&api).to_packages(edition, request)?).await
+    subscribe(&api, &load, &http, &subscriber(&api).to_packages(edition, request)?).await
 }
 
-async fn subscribe(api: &Api, subscription: &Subscription) -> Result<HttpResponse, ApiError> {
-    test_callback_uri(api, subscription).await?;
-    let location = |id| (LOCATION, format!("{}{}/subscriptions/{id}", api.public_url, subscription.root()));
+async fn subscribe(
+    api: &Api,
+    load: &Load,
+    request: &HttpRequest,
+    subscription: &Subscription,
+) -> Result<HttpResponse, ApiError> {
+    if api.callback_test != CallbackTest::Off {
+        let _share = load::third_party(load, request)?;
+        test_callback_uri(api, subscription).await?;
+    }
     Ok(match api.store.create_subscription(subscription).await? {
-        Subscribed::Created => HttpResponse::Created()
-            .insert_header(location(subscription.id))
-            .json(LccnSubscription::new(subscription, subscription.edition, &api.public_url)),
-        Subscribed::Existing(id) => HttpResponse::SeeOther().insert_header(location(id)).finish(),
+        Subscribed::Created => created(api, subscription),
+        Subscribed::Existing(id) => HttpResponse::SeeOther().insert_header(location(api, subscription, id)).finish(),
     })
+}
+
+fn location(api: &Api, subscription: &Subscription, id: SubscriptionId) -> (HeaderName, String) {
+    (LOCATION, format!("{}{}/subscriptions/{id}", api.public_url, subscription.root()))
+}
+
+/// 201 with the subscription.
+pub(super) fn created(api: &Api, subscription: &Subscription) -> HttpResponse {
+    HttpResponse::Created().insert_header(location(api, subscription, subscription.id)).json(LccnSubscription::new(
+        subscription,
+        subscription.edition,
+        &api.public_url,
+    ))
 }
 
 /// `GET /subscriptions`.

@@ -69,6 +69,9 @@ problem_types! {
     BadRequest, "bad-request", 400, "Bad request", AfterChange,
         "The request cannot be read: its syntax is wrong, a value has the wrong type, or a member or parameter is missing or unknown.",
         "Correct the request as `detail` says.";
+    CrossSiteRequest, "cross-site-request", 403, "Cross-site request", AfterChange,
+        "A page of another web site sends the request through a browser, the request names a host that is not this server, or Gybe itself sends it because a caller named Gybe as a peer.",
+        "Send the request from a program, without `Origin`, to a host that `detail` names. The operator sets the host that clients use with `--public-url`.";
     FetchNotAllowed, "fetch-not-allowed", 403, "Fetch not allowed", AfterChange,
         "The operator does not allow Gybe to fetch packages from this address.",
         "Upload the content with PUT, or ask the operator to allow the address with `--package-sources`.";
@@ -123,6 +126,9 @@ problem_types! {
     OperationInProgress, "operation-in-progress", 409, "Operation in progress", Later,
         "Another operation of the VNF instance has not ended (`vnfLcmOpOccId`).",
         "Wait until it ends. In FAILED_TEMP, retry it, roll it back or fail it.";
+    RequestInProgress, "request-in-progress", 409, "Request in progress", Later,
+        "The first request with this `Idempotency-Key` has no answer yet.",
+        "Repeat the request later: it gets the answer to the first one.";
     PreconditionFailed, "precondition-failed", 412, "Precondition failed", AfterReading,
         "The resource does not have the entity tag that `If-Match` names.",
         "Read the resource again, and repeat the request with its present entity tag.";
@@ -139,7 +145,7 @@ problem_types! {
         "The filter of a list reads so many resources that it was stopped.",
         "Add a condition on an attribute that is not in JSON, as `detail` says.";
     IdempotencyKeyReused, "idempotency-key-reused", 422, "Idempotency key reused", AfterChange,
-        "The `Idempotency-Key` was used before with another request.",
+        "The `Idempotency-Key` was used within the last 24 hours with another request.",
         "Send a new key for a new request.";
     InvalidPackage, "invalid-package", 422, "Invalid package", AfterChange,
         "The CSAR, its VNFD or its manifest is wrong. `detail` names the file and the line if there is one.",

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::blocking::blocking;
 use crate::clock::{Clock, Ids};
@@ -15,18 +15,18 @@ use crate::domain::op_occ::{ABANDON, LcmOperation, Unattended, VnfLcmOpOcc};
 use crate::domain::package::OperationalState;
 use crate::domain::problem::{Problem, ProblemType, problem};
 use crate::domain::scale::{ScaleDirection, ScaleTarget, initial_levels, scaled, scaled_to};
-use crate::domain::secret::masked;
 use crate::domain::vnfd::Flavour;
 use crate::domain::{heal, namespace, render};
 use crate::error::ApiError;
 use crate::lcm::modify;
 use crate::lcm::params::{InstantiateParams, manifests};
+use crate::lcm::sent::{Sent, patch_record};
 use crate::lcm::vim_connections::VimConnections;
 use crate::sol003::common::{
     HealVnfRequest, OperateVnfRequest, ScaleType, ScaleVnfRequest, ScaleVnfToLevelRequest, StopType,
     TerminateVnfRequest, TerminationType,
 };
-use crate::sol003::v2::{InstantiateVnfRequest, VimConnectionInfo};
+use crate::sol003::v2::InstantiateVnfRequest;
 use crate::store::{OnboardedVnfd, Store, StoreError};
 use crate::traces;
 
@@ -55,7 +55,7 @@ impl Acceptor<'_> {
     pub async fn instantiate(
         &self,
         id: VnfInstanceId,
-        request: InstantiateVnfRequest,
+        sent: Sent<InstantiateVnfRequest>,
     ) -> Result<VnfLcmOpOccId, ApiError> {
         let mut instance = self.instance(id).await?;
         if instance.instantiated.is_some() {
@@ -69,6 +69,8 @@ impl Acceptor<'_> {
         }
         let onboarded = self.vnfd(&instance).await?;
         usable(&onboarded)?;
+        let record = sent.record()?;
+        let request = sent.request;
         let flavour = onboarded.vnfd.flavour(&request.flavour_id)?;
         initial_levels(flavour, request.instantiation_level_id.as_deref())?;
 
@@ -94,20 +96,7 @@ impl Acceptor<'_> {
         connections.add(&mut instance, &requested, request.first_connection, op).await?;
         instance.metadata.namespace = Some(namespace);
         connections.refuse_to_leave(&former, &instance).await?;
-        let recorded: BTreeMap<&String, VimConnectionInfo> =
-            requested.keys().filter_map(|key| Some((key, instance.vim_connections.get(key)?.into()))).collect();
-        let record = json!({
-            "flavourId": request.flavour_id,
-            "instantiationLevelId": request.instantiation_level_id,
-            "extVirtualLinks": masked(json!(request.ext_virtual_links)),
-            "extManagedVirtualLinks": masked(json!(request.ext_managed_virtual_links)),
-            "vimConnectionInfo": recorded,
-            "localizationLanguage": request.localization_language,
-            "additionalParams": masked(additional.into()),
-            "extensions": request.extensions,
-            "vnfConfigurableProperties": request.vnf_configurable_properties,
-        });
-        let op = self.op_occ(op, LcmOperation::Instantiate, without_nulls(record), &instance);
+        let op = self.op_occ(op, LcmOperation::Instantiate, record, &instance);
         refuse_large_record(&op.params)?;
         self.store.begin_operation(&op, &instance).await?;
         Ok(accepted(&op))
@@ -117,7 +106,8 @@ impl Acceptor<'_> {
     ///
     /// # Errors
     /// 404 (also if the VNF has no scaling aspects), 409, 422 (unknown aspect, level out of range).
-    pub async fn scale(&self, id: VnfInstanceId, request: &ScaleVnfRequest) -> Result<VnfLcmOpOccId, ApiError> {
+    pub async fn scale(&self, id: VnfInstanceId, sent: &Sent<ScaleVnfRequest>) -> Result<VnfLcmOpOccId, ApiError> {
+        let request = &sent.request;
         let instance = self.instance(id).await?;
         let info = instantiated(&instance)?;
         let flavour = self.scalable(&instance, info).await?;
@@ -126,7 +116,7 @@ impl Acceptor<'_> {
             return Err(Problem::bad_request("numberOfSteps must be at least 1").into());
         }
         scaled(&flavour, &info.scale_levels, direction(request.scale_type), &request.aspect_id, steps)?;
-        self.begin(self.op_occ(self.op_id(), LcmOperation::Scale, record(request)?, &instance), instance).await
+        self.begin(self.op_occ(self.op_id(), LcmOperation::Scale, sent.record()?, &instance), instance).await
     }
 
     /// Accepts SCALE_TO_LEVEL.
@@ -137,30 +127,33 @@ impl Acceptor<'_> {
     pub async fn scale_to_level(
         &self,
         id: VnfInstanceId,
-        request: &ScaleVnfToLevelRequest,
+        sent: &Sent<ScaleVnfToLevelRequest>,
     ) -> Result<VnfLcmOpOccId, ApiError> {
+        let request = &sent.request;
         let instance = self.instance(id).await?;
         let info = instantiated(&instance)?;
         let flavour = self.scalable(&instance, info).await?;
         scaled_to(&flavour, &info.scale_levels, &target(request)?)?;
-        self.begin(self.op_occ(self.op_id(), LcmOperation::ScaleToLevel, record(request)?, &instance), instance).await
+        self.begin(self.op_occ(self.op_id(), LcmOperation::ScaleToLevel, sent.record()?, &instance), instance).await
     }
 
     /// Accepts HEAL.
     ///
     /// # Errors
     /// 404, 409, 422 (unknown VNFC).
-    pub async fn heal(&self, id: VnfInstanceId, request: &HealVnfRequest) -> Result<VnfLcmOpOccId, ApiError> {
+    pub async fn heal(&self, id: VnfInstanceId, sent: &Sent<HealVnfRequest>) -> Result<VnfLcmOpOccId, ApiError> {
+        let request = &sent.request;
         let instance = self.instance(id).await?;
         heal::select(&instantiated(&instance)?.vnfcs, request.vnfc_instance_id.as_deref().unwrap_or_default())?;
-        self.begin(self.op_occ(self.op_id(), LcmOperation::Heal, record(request)?, &instance), instance).await
+        self.begin(self.op_occ(self.op_id(), LcmOperation::Heal, sent.record()?, &instance), instance).await
     }
 
     /// Accepts OPERATE, also if the VNF is in the requested state already: some of its objects may be in another state.
     ///
     /// # Errors
     /// 404, 409, 422 (single VNFCs, a stop type or time-out that contradicts other parameters).
-    pub async fn operate(&self, id: VnfInstanceId, request: &OperateVnfRequest) -> Result<VnfLcmOpOccId, ApiError> {
+    pub async fn operate(&self, id: VnfInstanceId, sent: &Sent<OperateVnfRequest>) -> Result<VnfLcmOpOccId, ApiError> {
+        let request = &sent.request;
         let instance = self.instance(id).await?;
         instantiated(&instance)?;
         if request.vnfc_instance_id.as_ref().is_some_and(|ids| !ids.is_empty()) {
@@ -173,22 +166,27 @@ impl Acceptor<'_> {
         if request.graceful_stop_timeout.is_some() && request.stop_type != Some(StopType::Graceful) {
             return Err(Problem::unprocessable("gracefulStopTimeout goes with stopType GRACEFUL only").into());
         }
-        self.begin(self.op_occ(self.op_id(), LcmOperation::Operate, record(request)?, &instance), instance).await
+        self.begin(self.op_occ(self.op_id(), LcmOperation::Operate, sent.record()?, &instance), instance).await
     }
 
     /// Accepts TERMINATE.
     ///
     /// # Errors
     /// 404, 409, 400 (`gybe:abandon` of a wrong type), 422 (a time-out with FORCEFUL).
-    pub async fn terminate(&self, id: VnfInstanceId, request: &TerminateVnfRequest) -> Result<VnfLcmOpOccId, ApiError> {
+    pub async fn terminate(
+        &self,
+        id: VnfInstanceId,
+        sent: &Sent<TerminateVnfRequest>,
+    ) -> Result<VnfLcmOpOccId, ApiError> {
+        let request = &sent.request;
         let instance = self.instance(id).await?;
-        let abandons = match request.additional_params.as_ref().and_then(|params| params.get(ABANDON)) {
-            None | Some(Value::Null) => false,
-            Some(Value::Bool(abandons)) => *abandons,
+        match request.additional_params.as_ref().and_then(|params| params.get(ABANDON)) {
+            None | Some(Value::Null | Value::Bool(_)) => {}
             Some(_) => return Err(Problem::bad_request("additionalParams.gybe:abandon must be true or false").into()),
-        };
-        // What an INSTANTIATE left that failed can be abandoned, too.
-        if !abandons || self.store.resources(id).await?.is_empty() {
+        }
+        // An INSTANTIATE that failed may have left objects. Then the VNF can be terminated, too.
+        let has_objects = !self.store.resources(id).await?.is_empty();
+        if !has_objects {
             instantiated(&instance)?;
         }
         let timed = request.graceful_termination_timeout.is_some();
@@ -197,11 +195,14 @@ impl Acceptor<'_> {
                 Problem::unprocessable("gracefulTerminationTimeout goes with terminationType GRACEFUL only").into()
             );
         }
-        let op = self.op_occ(self.op_id(), LcmOperation::Terminate, record(request)?, &instance);
-        if abandons {
-            return self.begin_on(instance, async |instance| Ok((op.clone(), instance))).await;
-        }
-        self.begin(op, instance).await
+        let op = self.op_occ(self.op_id(), LcmOperation::Terminate, sent.record()?, &instance);
+        let prepare = async |instance: VnfInstance| {
+            if !has_objects {
+                instantiated(&instance)?;
+            }
+            Ok((op.clone(), instance))
+        };
+        self.begin_on(instance, prepare).await
     }
 
     /// Accepts MODIFY_INFO: the instance has the new values at once, and the operation reports them.
@@ -221,7 +222,7 @@ impl Acceptor<'_> {
             let mut instance = former.clone();
             let changed = modify::apply(&mut instance, patch.clone())?;
             self.connections().check(&former, &mut instance).await?;
-            let op = self.op_occ(self.op_id(), LcmOperation::ModifyInfo, changed.clone(), &instance);
+            let op = self.op_occ(self.op_id(), LcmOperation::ModifyInfo, patch_record(&patch), &instance);
             Ok((VnfLcmOpOcc { changed_info: Some(changed), ..op }, instance))
         };
         self.begin_on(self.instance(id).await?, prepare).await
@@ -401,25 +402,9 @@ pub(super) fn usable(onboarded: &OnboardedVnfd) -> Result<(), Problem> {
     ))
 }
 
-/// The request as the op occurrence records it: without secrets.
-fn record(request: &impl serde::Serialize) -> Result<Value, Problem> {
-    let mut record = serde_json::to_value(request).map_err(|error| crate::error::internal(&error))?;
-    if let Some(additional) = record.get_mut("additionalParams") {
-        *additional = masked(additional.take());
-    }
-    Ok(record)
-}
-
 /// The largest recorded request of an operation, in bytes of JSON text.
 const MAX_RECORD: usize = 256 * 1024;
 
 fn refuse_large_record(record: &Value) -> Result<(), Problem> {
     modify::refuse_large("what is kept of the request", record, MAX_RECORD)
-}
-
-pub(super) fn without_nulls(record: Value) -> Value {
-    match record {
-        Value::Object(members) => members.into_iter().filter(|(_, value)| !value.is_null()).collect(),
-        other => other,
-    }
 }

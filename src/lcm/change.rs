@@ -4,7 +4,7 @@
 //! changes.
 
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::blocking::blocking;
 use crate::domain::change::{backward, forward, instance_numbers, levels_under, matching_level, retained_rows};
@@ -16,13 +16,13 @@ use crate::domain::plan::Plan;
 use crate::domain::problem::{Problem, ProblemType, QuotedValues, problem};
 use crate::domain::render;
 use crate::domain::rollout;
-use crate::domain::secret::masked;
 use crate::domain::vnfd::Flavour;
 use crate::error::{ApiError, internal};
-use crate::lcm::accept::{Acceptor, instantiated, usable, without_nulls};
+use crate::lcm::accept::{Acceptor, instantiated, usable};
 use crate::lcm::modify::{self, refuse_excess};
 use crate::lcm::params::{ChangeParams, manifests};
 use crate::lcm::plan::{PlanError, Planner};
+use crate::lcm::sent::Sent;
 use crate::sol003::v2::ChangeCurrentVnfPkgRequest;
 use crate::store::StoreError;
 
@@ -45,10 +45,12 @@ impl Acceptor<'_> {
     pub async fn change_vnfpkg(
         &self,
         id: VnfInstanceId,
-        request: ChangeCurrentVnfPkgRequest,
+        sent: Sent<ChangeCurrentVnfPkgRequest>,
     ) -> Result<VnfLcmOpOccId, ApiError> {
         let instance = self.instance(id).await?;
         let info = started(&instance)?;
+        let record = sent.record()?;
+        let request = sent.request;
         let additional = request.additional_params.unwrap_or_default();
         let params = ChangeParams::read(&additional)?;
         stays(&instance, params.namespace.as_ref())?;
@@ -80,21 +82,15 @@ impl Acceptor<'_> {
         .await?;
 
         let requested = serde_json::to_value(request.vim_connection_info).map_err(|error| internal(&error))?;
-        let record = json!({
-            "vnfdId": request.vnfd_id,
-            "additionalParams": masked(additional.into()),
-            "extensions": request.extensions,
-            "vnfConfigurableProperties": request.vnf_configurable_properties,
-        });
         let prepare = async |former: VnfInstance| {
             started(&former)?;
-            let (mut instance, mut record) = (former.clone(), record.clone());
+            let mut instance = former.clone();
             if !requested.is_null() {
                 let patch = Map::from_iter([(CONNECTIONS.to_owned(), requested.clone())]);
-                record[CONNECTIONS] = modify::apply(&mut instance, patch)?[CONNECTIONS].take();
+                modify::apply(&mut instance, patch)?;
                 self.connections().check(&former, &mut instance).await?;
             }
-            let op = self.op_occ(self.op_id(), LcmOperation::ChangeVnfpkg, without_nulls(record), &instance);
+            let op = self.op_occ(self.op_id(), LcmOperation::ChangeVnfpkg, record.clone(), &instance);
             Ok((VnfLcmOpOcc { target_package: Some(onboarded.package_id), ..op }, instance))
         };
         self.begin_on(instance, prepare).await

@@ -2,7 +2,7 @@
 //!
 //! [`accept`] checks a request against instance, VNFD and package before the 202 and turns it into an op occurrence;
 //! [`plan`] turns an op occurrence into steps when a conductor has claimed it. Both read the request through [`params`]; [`change`]
-//! has both for the change of package. [`access`] resolves how to reach an instance's cluster. [`onboarding`] receives and
+//! has both for the change of package. [`sent`] is what an op occurrence records of a request. [`access`] resolves how to reach an instance's cluster. [`onboarding`] receives and
 //! checks packages. [`vim_move`] checks that a VIM with a new address is the same cluster.
 
 pub mod accept;
@@ -14,6 +14,7 @@ pub mod modify;
 pub mod onboarding;
 pub mod params;
 pub mod plan;
+pub mod sent;
 pub mod subscribe;
 mod vim_connections;
 pub mod vim_move;

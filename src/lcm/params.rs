@@ -43,7 +43,7 @@ impl ChangeParams {
     /// 400 naming a parameter of the wrong type; 422 for an unknown `upgrade_type`.
     pub fn read(params: &Map<String, Value>) -> Result<Self, Problem> {
         let InstantiateParams { namespace, definition_files, .. } = InstantiateParams::read(params)?;
-        match params.get("upgrade_type") {
+        match sent(params, "upgrade_type") {
             None => {}
             Some(Value::String(kind)) if kind == ROLLING_UPDATE => {}
             Some(Value::String(other)) => {
@@ -58,7 +58,7 @@ impl ChangeParams {
             Some(other) => return Err(wrong_type("upgrade_type", "a string", other)),
         }
         let vdu = |entry: &Value| entry.get("vdu_id").and_then(Value::as_str).map(str::to_owned);
-        let vdus = match params.get("vdu_params") {
+        let vdus = match sent(params, "vdu_params") {
             None => Some(Vec::new()),
             Some(Value::Array(entries)) => entries.iter().map(vdu).collect(),
             Some(_) => None,
@@ -80,14 +80,14 @@ impl InstantiateParams {
     /// # Errors
     /// 400 naming a parameter of the wrong type.
     pub fn read(params: &Map<String, Value>) -> Result<Self, Problem> {
-        let create_namespace = match params.get("createNamespace") {
+        let create_namespace = match sent(params, "createNamespace") {
             None => false,
             Some(Value::Bool(create)) => *create,
             // Some NFVOs send every value as a string.
             Some(Value::String(text)) if text == "true" || text == "false" => text == "true",
             Some(other) => return Err(wrong_type("createNamespace", "a boolean", other)),
         };
-        let definition_files = match params.get(DEFINITION_FILES) {
+        let definition_files = match sent(params, DEFINITION_FILES) {
             None => None,
             Some(Value::Array(paths)) => {
                 let paths: Option<Vec<String>> = paths.iter().map(|path| path.as_str().map(str::to_owned)).collect();
@@ -109,8 +109,13 @@ impl InstantiateParams {
                 limit = MAX_DEFINITION_FILES,
             ));
         }
-        Ok(Self { namespace: params.get("namespace").cloned(), create_namespace, definition_files })
+        Ok(Self { namespace: sent(params, "namespace").cloned(), create_namespace, definition_files })
     }
+}
+
+/// A parameter that the client sent. `null` is none.
+fn sent<'a>(params: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+    params.get(name).filter(|value| !value.is_null())
 }
 
 fn wrong_type(parameter: &str, expected: &str, value: &Value) -> Problem {
@@ -202,6 +207,14 @@ mod tests {
             assert_eq!(params.definition_files.unwrap(), wanted);
         }
         assert!(!read(json!({ "createNamespace": "false" })).unwrap().create_namespace);
+    }
+
+    #[test]
+    fn null_is_no_parameter() {
+        let params = read(json!({ "createNamespace": null, DEFINITION_FILES: null, "namespace": null })).unwrap();
+        assert_eq!((params.create_namespace, params.definition_files, params.namespace), (false, None, None));
+        let params = json!({ "upgrade_type": null, "vdu_params": null });
+        assert!(ChangeParams::read(params.as_object().unwrap()).unwrap().vdus.is_empty());
     }
 
     #[test]

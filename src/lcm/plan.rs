@@ -26,7 +26,7 @@ use crate::lcm::accept::{direction, target};
 use crate::lcm::params::{InstantiateParams, manifests};
 use crate::sol003::common::{
     HealVnfRequest, OperateVnfRequest, ScaleVnfRequest, ScaleVnfToLevelRequest, StopType, TerminateVnfRequest,
-    TerminationType,
+    TerminationType, optional_id,
 };
 use crate::store::{Store, StoreError};
 
@@ -71,6 +71,7 @@ pub struct Planner<'a> {
 #[serde(rename_all = "camelCase")]
 struct InstantiateRecord {
     flavour_id: String,
+    #[serde(default, deserialize_with = "optional_id")]
     instantiation_level_id: Option<String>,
     #[serde(default)]
     additional_params: Map<String, Value>,

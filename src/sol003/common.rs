@@ -1,6 +1,6 @@
 //! Wire types that both editions share (SOL003 2.6.1 and 3.3.1 are the same, or one has more optional members).
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
 
@@ -28,6 +28,22 @@ pub struct ProblemDetails {
     detail: String,
     /// A link to the documentation of the type.
     help: Option<String>,
+}
+
+/// Reads an optional identifier. Some clients send an empty text for none.
+///
+/// # Errors
+/// It is no text.
+pub fn optional_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    Ok(Option::<String>::deserialize(deserializer)?.filter(|id| !id.is_empty()))
+}
+
+/// Reads an optional member. Many clients send `null` for an absent one.
+///
+/// # Errors
+/// It is of another type.
+pub fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(deserializer: D) -> Result<T, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 /// `Link` (SOL013 clause 6.4).
@@ -79,7 +95,7 @@ pub struct CreateVnfRequest {
 }
 
 /// `ScaleVnfRequest` (clause 5.5.2.5).
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ScaleVnfRequest {
     /// Direction.
@@ -88,33 +104,29 @@ pub struct ScaleVnfRequest {
     /// The scaling aspect.
     pub aspect_id: String,
     /// How many steps; 1 if absent.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1)]
     pub number_of_steps: Option<u32>,
     /// Ignored. The op occurrence records it.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub additional_params: Option<Map<String, Value>>,
 }
 
 /// `ScaleVnfToLevelRequest` (clause 5.5.2.6). Exactly one of `instantiationLevelId` and `scaleInfo`.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ScaleVnfToLevelRequest {
     /// The instantiation level to go to.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "optional_id")]
     pub instantiation_level_id: Option<String>,
     /// The levels to go to; aspects that are not named stay where they are.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub scale_info: Option<Vec<ScaleInfo>>,
     /// Ignored. The op occurrence records it.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub additional_params: Option<Map<String, Value>>,
 }
 
 /// `type` of a scale request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum ScaleType {
     /// Add instances.
@@ -124,45 +136,38 @@ pub enum ScaleType {
 }
 
 /// `HealVnfRequest` (clause 5.5.2.9, with the VNFC ids of SOL002).
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HealVnfRequest {
     /// The VNFCs to heal, by `vnfcInfo.id` or `vnfcResourceInfo.id`; all if absent or empty.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub vnfc_instance_id: Option<Vec<String>>,
     /// Why, for the record.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
     /// Ignored. The op occurrence records it.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub additional_params: Option<Map<String, Value>>,
 }
 
 /// `OperateVnfRequest` (clause 5.5.2.10, with the VNFC ids of SOL002).
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct OperateVnfRequest {
     /// The new state.
     #[schema(value_type = VnfOperationalStateType)]
     pub change_state_to: VnfState,
     /// For STOPPED only. FORCEFUL, the default, kills pods at once; GRACEFUL lets them end.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub stop_type: Option<StopType>,
     /// For GRACEFUL only: pods that still run after this many seconds are killed. Unlimited if absent.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub graceful_stop_timeout: Option<u32>,
     /// Must be empty: Kubernetes cannot stop single pods.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub vnfc_instance_id: Option<Vec<String>>,
     /// Ignored. The op occurrence records it.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub additional_params: Option<Map<String, Value>>,
 }
 
 /// `StopType` (clause 5.5.4.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum StopType {
     /// Pods are killed at once.
@@ -183,23 +188,21 @@ pub enum VnfOperationalStateType {
 }
 
 /// `TerminateVnfRequest` (clause 5.5.2.8).
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TerminateVnfRequest {
     /// FORCEFUL kills pods at once, GRACEFUL lets them end.
     pub termination_type: TerminationType,
     /// For GRACEFUL only: pods that still run after this many seconds are killed. Unlimited if absent.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub graceful_termination_timeout: Option<u32>,
     /// `gybe:abandon` true, an extension: Gybe forgets the objects of the VNF and sends nothing to their cluster, which is lost. The
     /// op occurrence names them in `gybe:warnings`. Others are ignored. The op occurrence records all.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub additional_params: Option<Map<String, Value>>,
 }
 
 /// `terminationType`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum TerminationType {
     /// Pods are killed at once.
@@ -265,8 +268,8 @@ pub struct VnfcResourceInfo {
     pub vdu_id: String,
     /// The pod.
     pub compute_resource: ResourceHandle,
-    /// The workload the pod descends from.
-    #[schema(value_type = Object)]
+    /// The workload the pod descends from. Selectors of a list can leave it out.
+    #[schema(value_type = Object, required = false)]
     pub metadata: Map<String, Value>,
 }
 
@@ -360,12 +363,15 @@ pub struct VnfInstanceAttributes {
     vnf_product_name: String,
     vnf_software_version: String,
     vnfd_version: String,
-    #[schema(value_type = Object)]
+    /// Lists leave it out by default.
+    #[schema(value_type = Object, required = false)]
     vnf_configurable_properties: Map<String, Value>,
     instantiation_state: &'static str,
-    #[schema(value_type = Object)]
+    /// Lists leave it out by default.
+    #[schema(value_type = Object, required = false)]
     metadata: VnfMetadata,
-    #[schema(value_type = Object)]
+    /// Lists leave it out by default.
+    #[schema(value_type = Object, required = false)]
     extensions: Map<String, Value>,
     /// Extension: what Gybe accepted although it is probably not as it was meant.
     #[serde(rename = "gybe:warnings", skip_serializing_if = "Warnings::is_empty")]
@@ -407,6 +413,8 @@ pub struct InstantiatedAttributes {
     vnf_state: VnfState,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     scale_status: Vec<ScaleInfo>,
+    /// Selectors of a list can leave it out.
+    #[schema(required = false)]
     vnfc_resource_info: Vec<VnfcResourceInfo>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     virtual_storage_resource_info: Vec<VirtualStorageResourceInfo>,
@@ -472,7 +480,8 @@ impl VnfInstanceLinks {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ResourceChanges {
-    /// VNFCs that came or went.
+    /// VNFCs that came or went. Selectors of a list can leave them out.
+    #[schema(required = false)]
     pub affected_vnfcs: Vec<AffectedVnfc>,
     /// Volume claims that came or went.
     #[serde(skip_serializing_if = "Vec::is_empty")]

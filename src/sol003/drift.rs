@@ -53,10 +53,10 @@ pub struct Difference {
     /// A JSON pointer into the actual object. `-` stands for an element that the list lacks.
     path: String,
     /// The intended value; null if there should be none. The values of a Secret are `***`; of a long value, the length is shown.
-    #[schema(value_type = Object)]
+    #[schema(value_type = Value)]
     intended: Value,
     /// The actual value; null if there is none.
-    #[schema(value_type = Object)]
+    #[schema(value_type = Value)]
     actual: Value,
     /// The field manager that set the actual value, such as `kubectl-edit`. Absent if unknown, as for a removed value.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use crate::domain::grant::{AntiAffinity, GrantedResource, PlacementScope, ResourceRequest, ResourceType};
 use crate::domain::instance::VnfInstance;
 use crate::domain::op_occ::{LcmOperation, VnfLcmOpOcc};
-use crate::sol003::common::Link;
+use crate::sol003::common::{Link, optional_id};
 use crate::sol003::{Edition, v1, v2};
 
 /// `GrantRequest` (clause 9.5.2.2). Empty lists are sent: some NFVOs require them.
@@ -105,7 +105,7 @@ impl GrantRequest {
         let home = instance.vim_connection_id();
         let definitions = |of: &[GrantedResource]| of.iter().map(|it| ResourceDefinition::new(it, home)).collect();
         let asked = |name: &str| op.params.get(name).filter(|value| !value.is_null()).cloned();
-        let text = |name: &str| asked(name)?.as_str().map(str::to_owned);
+        let text = |name: &str| asked(name)?.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
         let flavour = instance.instantiated.as_ref().map(|info| info.flavour_id.clone());
         let is_instantiation = instance.instantiated.is_none();
         Self {
@@ -192,6 +192,7 @@ pub struct GrantInfo {
     /// `resourceDefinitionId` of the request.
     pub resource_definition_id: String,
     /// The VIM for the resource.
+    #[serde(default, deserialize_with = "optional_id")]
     pub vim_connection_id: Option<String>,
 }
 

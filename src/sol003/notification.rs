@@ -79,12 +79,17 @@ struct PkgmLinks {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct Operation {
+    #[schema(required = false)]
     notification_status: &'static str,
+    #[schema(required = false)]
     operation_state: &'static str,
+    #[schema(required = false)]
     operation: &'static str,
+    #[schema(required = false)]
     is_automatic_invocation: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     verbosity: Option<&'static str>,
+    #[schema(required = false)]
     vnf_lcm_op_occ_id: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     affected_vnfcs: Vec<AffectedVnfc>,

@@ -31,7 +31,8 @@ pub struct VnfLcmOpOcc {
     grant_id: Option<String>,
     operation: &'static str,
     is_automatic_invocation: bool,
-    #[schema(value_type = Object)]
+    /// As the client sent them, without secrets. Lists leave them out by default.
+    #[schema(value_type = Object, required = false)]
     operation_params: Value,
     is_cancel_pending: bool,
     #[serde(skip_serializing_if = "Option::is_none")]

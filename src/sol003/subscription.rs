@@ -9,7 +9,7 @@ use crate::domain::interface::{Edition, Interface};
 use crate::domain::package::OperationalState;
 use crate::domain::secret::Secret;
 use crate::domain::subscription::{AuthType, Subscription as Domain, Verbosity};
-use crate::sol003::common::Link;
+use crate::sol003::common::{Link, or_default};
 use crate::sol003::pkgm::PackageUsageState;
 
 /// `LccnSubscriptionRequest` (clause 5.5.2.15).
@@ -32,12 +32,16 @@ pub struct LccnSubscriptionRequest {
 #[serde(rename_all = "camelCase", default)]
 pub struct LifecycleChangeNotificationsFilter {
     /// VNF instances.
+    #[serde(deserialize_with = "or_default")]
     pub vnf_instance_subscription_filter: VnfInstanceSubscriptionFilter,
     /// Types of notification.
+    #[serde(deserialize_with = "or_default")]
     pub notification_types: Vec<NotificationType>,
     /// Types of operation.
+    #[serde(deserialize_with = "or_default")]
     pub operation_types: Vec<LcmOperationType>,
     /// States that the operation enters.
+    #[serde(deserialize_with = "or_default")]
     pub operation_states: Vec<LcmOperationStateType>,
 }
 
@@ -58,22 +62,27 @@ pub struct PkgmSubscriptionRequest {
 #[serde(rename_all = "camelCase", default)]
 pub struct PkgmNotificationsFilter {
     /// Types of notification.
+    #[serde(deserialize_with = "or_default")]
     pub notification_types: Vec<PackageNotificationType>,
     /// Packages of these products.
+    #[serde(deserialize_with = "or_default")]
     pub vnf_products_from_providers: Vec<VnfProductsFromProvider>,
     /// Packages with these VNFDs.
+    #[serde(deserialize_with = "or_default")]
     pub vnfd_id: Vec<String>,
     /// These packages.
+    #[serde(deserialize_with = "or_default")]
     pub vnf_pkg_id: Vec<String>,
     /// Operational state after the change: one, or a list.
     #[serde(deserialize_with = "one_or_more")]
-    #[schema(value_type = Vec<String>)]
+    #[schema(value_type = OneOrMoreTexts)]
     pub operational_state: Vec<OperationalState>,
     /// IN_USE, NOT_IN_USE, or a list of them.
     #[serde(deserialize_with = "one_or_more")]
-    #[schema(value_type = Vec<String>)]
+    #[schema(value_type = OneOrMoreTexts)]
     pub usage_state: Vec<PackageUsageState>,
     /// 3.3.1: packages for these VNFMs.
+    #[serde(deserialize_with = "or_default")]
     pub vnfm_info: Vec<String>,
 }
 
@@ -86,6 +95,17 @@ pub enum PackageNotificationType {
     VnfPackageChangeNotification,
 }
 
+/// One text, or a list of them. For the OpenAPI documents only.
+#[derive(ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "describes; never constructed")]
+enum OneOrMoreTexts {
+    /// One.
+    One(String),
+    /// A list.
+    More(Vec<String>),
+}
+
 /// The text of the standard defines a list, its schemas a single value.
 fn one_or_more<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
     #[derive(Deserialize)]
@@ -94,9 +114,10 @@ fn one_or_more<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) 
         One(T),
         More(Vec<T>),
     }
-    Ok(match OneOrMore::deserialize(deserializer)? {
-        OneOrMore::One(one) => vec![one],
-        OneOrMore::More(more) => more,
+    Ok(match Option::deserialize(deserializer)? {
+        Some(OneOrMore::One(one)) => vec![one],
+        Some(OneOrMore::More(more)) => more,
+        None => Vec::new(),
     })
 }
 
@@ -105,12 +126,16 @@ fn one_or_more<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) 
 #[serde(rename_all = "camelCase", default)]
 pub struct VnfInstanceSubscriptionFilter {
     /// By VNFD.
+    #[serde(deserialize_with = "or_default")]
     pub vnfd_ids: Vec<String>,
     /// By product.
+    #[serde(deserialize_with = "or_default")]
     pub vnf_products_from_providers: Vec<VnfProductsFromProvider>,
     /// By id.
+    #[serde(deserialize_with = "or_default")]
     pub vnf_instance_ids: Vec<String>,
     /// By name.
+    #[serde(deserialize_with = "or_default")]
     pub vnf_instance_names: Vec<String>,
 }
 
@@ -121,7 +146,7 @@ pub struct VnfProductsFromProvider {
     /// The provider.
     pub vnf_provider: String,
     /// The products.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub vnf_products: Vec<VnfProduct>,
 }
 
@@ -132,7 +157,7 @@ pub struct VnfProduct {
     /// Its name.
     pub vnf_product_name: String,
     /// The software versions.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub versions: Vec<VnfVersion>,
 }
 
@@ -143,7 +168,7 @@ pub struct VnfVersion {
     /// The software version.
     pub vnf_software_version: String,
     /// The VNFD versions.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub vnfd_versions: Vec<String>,
 }
 

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use crate::domain::instance::VnfInstance as Domain;
-use crate::sol003::common::{InstantiatedAttributes, VnfInstanceAttributes};
+use crate::sol003::common::{InstantiatedAttributes, VnfInstanceAttributes, optional_id};
 use crate::sol003::{Edition, v2};
 
 /// One entry of `vimConnectionInfo` (clause 4.4.1.6).
@@ -21,14 +21,15 @@ pub struct VimConnectionInfo {
 
 /// The array form of a map of connections, for `operationParams`.
 pub fn connection_array(map: Map<String, Value>) -> Value {
-    map.into_iter()
-        .map(|(id, mut entry)| {
-            if let Value::Object(entry) = &mut entry {
-                entry.insert("id".to_owned(), id.into());
-            }
-            entry
-        })
-        .collect()
+    let entries = map.into_iter().filter_map(|(id, entry)| match entry {
+        Value::Object(mut entry) => {
+            entry.insert("id".to_owned(), id.into());
+            Some(Value::Object(entry))
+        }
+        // A patch that removed the entry.
+        _ => None,
+    });
+    entries.collect()
 }
 
 /// Converts an array of connections to the map form, to merge a patch. Leaves an array with a wrong entry as it is: the type
@@ -54,6 +55,7 @@ pub struct InstantiateVnfRequest {
     /// The deployment flavour.
     pub flavour_id: String,
     /// The instantiation level; the VNFD's default if absent.
+    #[serde(default, deserialize_with = "optional_id")]
     pub instantiation_level_id: Option<String>,
     /// The VIM; the default VIM if absent.
     pub vim_connection_info: Option<Vec<VimConnectionInfo>>,
@@ -122,6 +124,8 @@ pub struct VnfInstance {
     #[serde(flatten)]
     attributes: VnfInstanceAttributes,
     vnf_pkg_id: String,
+    /// Lists leave it out by default.
+    #[schema(required = false)]
     vim_connection_info: Vec<VimConnectionInfo>,
     #[serde(skip_serializing_if = "Option::is_none")]
     instantiated_vnf_info: Option<InstantiatedAttributes>,

@@ -10,14 +10,16 @@ use crate::domain::instance::VnfInstance as Domain;
 use crate::domain::secret::masked_members;
 use crate::domain::vim::{VimConnection, split_secrets};
 use crate::sol003::Edition;
-use crate::sol003::common::{InstantiatedAttributes, ScaleInfo, VnfInstanceAttributes, VnfcInfo, scale_infos};
+use crate::sol003::common::{
+    InstantiatedAttributes, ScaleInfo, VnfInstanceAttributes, VnfcInfo, optional_id, scale_infos,
+};
 
 /// One entry of `vimConnectionInfo` (clause 4.4.1.6). The key in the map is its id.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct VimConnectionInfo {
     /// A registered VIM.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "optional_id", skip_serializing_if = "Option::is_none")]
     pub vim_id: Option<String>,
     /// `ETSINFV.KUBERNETES.V_1` or `kubernetes`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -67,6 +69,13 @@ impl From<&VimConnection> for VimConnectionInfo {
     }
 }
 
+impl VimConnectionInfo {
+    /// The members of `connection` that a patch is merged into: without `accessInfo`, and with the id of a VIM that the client named.
+    pub fn of(connection: &VimConnection) -> Self {
+        Self { vim_id: connection.vim_id.clone(), access_info: None, ..connection.into() }
+    }
+}
+
 /// `InstantiateVnfRequest` (clause 5.5.2.4), the members that Gybe reads.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -74,6 +83,7 @@ pub struct InstantiateVnfRequest {
     /// The deployment flavour.
     pub flavour_id: String,
     /// The instantiation level; the VNFD's default if absent.
+    #[serde(default, deserialize_with = "optional_id")]
     pub instantiation_level_id: Option<String>,
     /// The VIM; the default VIM if absent. With several entries, the VNF lives in the first.
     pub vim_connection_info: Option<BTreeMap<String, VimConnectionInfo>>,
@@ -148,6 +158,8 @@ pub struct VnfInfoModificationRequest {
 pub struct VnfInstance {
     #[serde(flatten)]
     attributes: VnfInstanceAttributes,
+    /// Lists leave it out by default.
+    #[schema(required = false)]
     vim_connection_info: BTreeMap<String, VimConnectionInfo>,
     #[serde(skip_serializing_if = "Option::is_none")]
     instantiated_vnf_info: Option<InstantiatedVnfInfo>,
@@ -162,8 +174,11 @@ struct InstantiatedVnfInfo {
     attributes: InstantiatedAttributes,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     max_scale_levels: Vec<ScaleInfo>,
+    /// Selectors of a list can leave it out.
+    #[schema(required = false)]
     vnfc_info: Vec<VnfcInfo>,
-    #[schema(value_type = Object)]
+    /// The namespace and the definition files. Selectors of a list can leave it out.
+    #[schema(value_type = Object, required = false)]
     metadata: Value,
 }
 

@@ -171,7 +171,7 @@ async fn rejects_registration_of_an_unusable_vim() {
         (changed("auth_cred", json!({ "bearer_token": "wrong-token" })), 422, "certificate"),
         (changed("auth_url", json!("http://127.0.0.1:9")), 422, "insecure"),
         (changed("auth_url", json!("https://user:wrong-token@127.0.0.1:9")), 422, "user or password"),
-        (changed("auth_cred", json!("wrong-token")), 400, "vim.auth_cred: expected a map"),
+        (changed("auth_cred", json!("wrong-token")), 400, "vim.auth_cred: expected an object"),
         (changed("type", json!("openstack")), 422, "kubernetes"),
         (changed("name", json!(7)), 400, "vim.name"),
     ] {

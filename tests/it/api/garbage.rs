@@ -107,7 +107,6 @@ impl Targets {
             }
             Defect::Version => {
                 let versions = [
-                    "",
                     "1",
                     "v2",
                     "1.3",
@@ -133,7 +132,7 @@ impl Targets {
             query = format!("?{}", escaped(rng, 40));
         }
         noise(rng, &mut headers);
-        let mut bytes = format!("{method} {path}{query} HTTP/1.1\r\nHost: gybe\r\n").into_bytes();
+        let mut bytes = format!("{method} {path}{query} HTTP/1.1\r\nHost: localhost\r\n").into_bytes();
         for (name, value) in headers {
             bytes.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
         }
@@ -241,11 +240,11 @@ fn other_path(rng: &mut Rng, path: &str) -> String {
 /// Bytes that are not HTTP; the server closes the connection.
 fn protocol(rng: &mut Rng, path: &str) -> RandomRequest {
     let junk = format!("!{}", String::from_utf8_lossy(&text(rng, 80)));
-    let head = format!("GET {path} HTTP/1.1\r\nHost: gybe\r\nConnection: close\r\n");
+    let head = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n");
     let bytes = match rng.below(9) {
         0 => format!("{junk}\r\n\r\n"),
         1 => format!("GET {path}\r\n\r\n"),
-        2 => format!("GET {path} HTTP/9.9\r\nHost: gybe\r\n\r\n"),
+        2 => format!("GET {path} HTTP/9.9\r\nHost: localhost\r\n\r\n"),
         3 => format!("{head}{junk}\r\n\r\n"),
         4 => format!("{head}X: {junk}\r\n\r\n"),
         5 => format!("{head}Content-Length: {junk}\r\n\r\n"),

@@ -165,10 +165,11 @@ async fn version_header_is_optional_but_must_be_supported() {
         let list = format!("{root}/{}", if root.starts_with("/vnfpkgm") { "vnf_packages" } else { "vnf_instances" });
         gybe.get(&list).await.expect(StatusCode::OK);
         let with_suffix = format!("{version}-impl:example.org:nfvo:3");
-        for wanted in [version, &with_suffix] {
+        // An empty header is none.
+        for wanted in [version, &with_suffix, "", " "] {
             send(&gybe, "GET", &list, &[("Version", wanted)]).await.expect(StatusCode::OK);
         }
-        for wanted in ["", "2", "v1", "1.3", "1.3.0.0", "01.3.0", "1.3.x", "1..0", "-impl:a:b:1", "1.3.0-beta"] {
+        for wanted in ["2", "v1", "1.3", "1.3.0.0", "01.3.0", "1.3.x", "1..0", "-impl:a:b:1", "1.3.0-beta"] {
             let detail = send(&gybe, "GET", &list, &[("Version", wanted)]).await.problem(400);
             assert!(detail.contains(version), "{wanted}: {detail}");
         }
@@ -202,6 +203,96 @@ async fn unacceptable_media_type_is_406_before_any_effect() {
         ["application/json", "*/*", "application/*", "text/html, application/json;q=0.1", "*/*;q=0, application/json"]
     {
         gybe.send(post().header("Accept", accept)).await.expect(StatusCode::CREATED);
+    }
+}
+
+#[tokio::test]
+async fn method_is_checked_before_all_headers() {
+    let gybe = Gybe::start();
+    for path in ["/vnflcm/v1/vnf_lcm_op_occs/x", "/vnflcm/v2/subscriptions/x", "/vnfpkgm/v1/onboarded_vnf_packages/x"] {
+        for method in ["PATCH", "PUT", "TRACE"] {
+            for header in [("Accept", "text/html"), ("Version", "9.9.9"), ("Content-Type", "text/xml")] {
+                let answer = send(&gybe, method, path, &[header]).await;
+                assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED, "{method} {path} {header:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn trailing_slash_is_the_same_resource() {
+    let gybe = Gybe::start();
+    let body = json!({ "vnfdId": gybe.onboard("small").await });
+    let created = gybe.post("/vnflcm/v2/vnf_instances/", &body).await;
+    let location = created.location.clone().unwrap();
+    assert_eq!(location, created.expect(StatusCode::CREATED)["_links"]["self"]["href"]);
+    assert!(!location.ends_with('/') && !location.contains("//vnf"), "{location}");
+    for path in ["/vnflcm/v1/vnf_instances/", "/vnfpkgm/v2/vnf_packages//", "/v1.0/vims/", "/vnflcm/api_versions/"] {
+        gybe.get(path).await.expect(StatusCode::OK);
+    }
+    gybe.delete(&format!("{location}/")).await.expect(StatusCode::NO_CONTENT);
+}
+
+#[tokio::test]
+async fn root_says_what_is_here() {
+    let gybe = Gybe::start();
+    let root = gybe.get("/").await.expect(StatusCode::OK);
+    assert_eq!(root["versions"][0]["links"][0]["href"], format!("{}/v1.0", gybe.url));
+    for api in root["apis"].as_array().unwrap() {
+        for version in ["v1", "v2"] {
+            let path = format!("{}/{version}/api_versions", api["uriPrefix"].as_str().unwrap());
+            let version = gybe.get(&path).await.expect(StatusCode::OK)["apiVersions"][0].clone();
+            assert!(api["apiVersions"].as_array().unwrap().contains(&version), "{root}");
+        }
+    }
+    gybe.get(root["documentation"].as_str().unwrap()).await;
+    let page = send(&gybe, "GET", "/", &[("Accept", "text/html,application/xhtml+xml,*/*;q=0.8")]).await;
+    assert_eq!(page.content_type.as_deref(), Some("text/html; charset=utf-8"));
+    for link in page.text.split("href=\"").skip(1).map(|rest| rest.split('"').next().unwrap()) {
+        assert_eq!(gybe.get(link).await.status, StatusCode::OK, "{link}");
+    }
+}
+
+#[tokio::test]
+async fn null_and_an_empty_id_are_no_members() {
+    let gybe = Gybe::start();
+    let vnfd = gybe.onboard("small").await;
+    let create = json!({ "vnfdId": vnfd, "vnfInstanceName": null, "vnfInstanceDescription": null, "metadata": null });
+    let created = gybe.post("/vnflcm/v2/vnf_instances", &create).await.expect(StatusCode::CREATED);
+    assert!(created.get("vnfInstanceName").is_none(), "{created}");
+    gybe.post("/vnfpkgm/v1/vnf_packages", &json!({ "userDefinedData": null })).await.expect(StatusCode::CREATED);
+    // Refused because there is no default VIM: everything else is as if it were not there.
+    for instantiate in [
+        json!({ "flavourId": "simple", "instantiationLevelId": "", "vimConnectionInfo": null, "additionalParams": null,
+            "extVirtualLinks": null, "extManagedVirtualLinks": null, "localizationLanguage": null, "extensions": null }),
+        json!({ "flavourId": "simple", "instantiationLevelId": null, "additionalParams": { "namespace": null,
+            "createNamespace": null, "lcm-kubernetes-def-files": null } }),
+    ] {
+        let path = created["_links"]["self"]["href"].as_str().unwrap();
+        let detail = gybe.post(&format!("{path}/instantiate"), &instantiate).await.problem(422);
+        assert!(detail.contains("no default VIM"), "{detail}");
+        let connection = json!({ "vim": { "vimId": "", "vimType": null, "interfaceInfo": null, "accessInfo": null } });
+        let mut instantiate = instantiate.clone();
+        instantiate["vimConnectionInfo"] = connection;
+        let detail = gybe.post(&format!("{path}/instantiate"), &instantiate).await.problem(422);
+        assert!(detail.contains("give a vimId"), "{detail}");
+    }
+    for (root, filter) in [
+        (
+            "/vnflcm/v1",
+            json!({ "vnfInstanceSubscriptionFilter": null, "notificationTypes": null, "operationTypes": null }),
+        ),
+        (
+            "/vnflcm/v2",
+            json!({ "vnfInstanceSubscriptionFilter": { "vnfdIds": null, "vnfInstanceIds": null,
+            "vnfProductsFromProviders": [{ "vnfProvider": "p", "vnfProducts": [{ "vnfProductName": "n", "versions": null }] }] } }),
+        ),
+        ("/vnfpkgm/v1", json!({ "operationalState": null, "usageState": null, "vnfPkgId": null })),
+    ] {
+        // Refused because of the URI.
+        let request = json!({ "callbackUri": "x", "filter": filter, "authentication": null });
+        let detail = gybe.post(&format!("{root}/subscriptions"), &request).await.problem(422);
+        assert!(detail.contains("callbackUri"), "{detail}");
     }
 }
 

@@ -3,6 +3,7 @@
 mod bad_input;
 mod bad_neighbours;
 mod connections;
+mod cross_site;
 mod garbage;
 mod http_rules;
 mod lists;

@@ -318,6 +318,64 @@ async fn packages_match_the_2_6_1_schemas() {
     assert!(wrong.is_empty(), "{wrong}");
 }
 
+/// `Gybe::get` holds each response against our own documents.
+#[tokio::test]
+async fn selected_lists_match_our_own_documents() {
+    let (cluster, gybe, subscriber) = (Cluster::running().await, Gybe::start(), Subscriber::start().await);
+    let namespace = cluster.namespace().await;
+    gybe.register_vim(&cluster.admin, "cluster", true).await;
+    let path = gybe.instantiate("v2", &gybe.onboard("core5g").await, namespace.name.as_str()).await;
+    gybe.complete(&path, "heal", &json!({ "cause": "test", "additionalParams": { "a": 1 } })).await;
+    let subscription = json!({ "callbackUri": subscriber.url, "filter": { "operationTypes": ["HEAL"] } });
+    gybe.post("/vnflcm/v2/subscriptions", &subscription).await.expect(StatusCode::CREATED);
+    let lists = [
+        (
+            "vnflcm",
+            "vnf_instances",
+            &[
+                "instantiatedVnfInfo",
+                "instantiatedVnfInfo/vnfcResourceInfo",
+                "metadata",
+                "vimConnectionInfo",
+                "instantiatedVnfInfo/vnfcResourceInfo/metadata",
+                "instantiatedVnfInfo/scaleStatus",
+            ][..],
+        ),
+        (
+            "vnflcm",
+            "vnf_lcm_op_occs",
+            &["operationParams", "resourceChanges", "resourceChanges/affectedVnfcs", "error"],
+        ),
+        ("vnflcm", "subscriptions", &["filter"]),
+        (
+            "vnfpkgm",
+            "vnf_packages",
+            &["checksum", "additionalArtifacts", "additionalArtifacts/checksum", "userDefinedData"],
+        ),
+        ("vnfpkgm", "onboarded_vnf_packages", &["softwareImages"]),
+    ];
+    for (interface, list, attributes) in lists {
+        for edition in ["v1", "v2"] {
+            let get = async |query: String| {
+                let listed = gybe.get(&format!("/{interface}/{edition}/{list}?{query}")).await.expect(StatusCode::OK);
+                assert!(!listed.as_array().unwrap().is_empty(), "{list}?{query}");
+            };
+            get(String::new()).await;
+            get("all_fields".to_owned()).await;
+            get("exclude_default".to_owned()).await;
+            for attribute in attributes {
+                get(format!("fields={attribute}")).await;
+                get(format!("fields={attribute}&exclude_default")).await;
+                get(format!("exclude_fields={attribute}")).await;
+            }
+        }
+    }
+    for query in ["", "?fields=id", "?fields=name&fields=status", "?name=cluster"] {
+        let vims = gybe.get(&format!("/v1.0/vims{query}")).await.expect(StatusCode::OK);
+        assert_eq!(vims["vims"].as_array().unwrap().len(), 1, "{query}");
+    }
+}
+
 #[test]
 fn validation_finds_a_wrong_response() {
     if !available() {

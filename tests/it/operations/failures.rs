@@ -147,7 +147,9 @@ async fn a_failed_instantiation_keeps_its_inventory_until_the_objects_are_delete
     assert!(failed["error"]["detail"].as_str().unwrap().contains("ImagePullBackOff"));
     gybe.post(&format!("{op}/rollback"), &json!({})).await.problem(409);
     assert_eq!(gybe.get(&path).await.expect(StatusCode::OK)["instantiationState"], "NOT_INSTANTIATED");
-    assert!(gybe.delete(&path).await.problem(409).contains("instantiate it again"));
+    assert!(gybe.delete(&path).await.problem(409).contains("terminate it first"));
+    let drift = gybe.get(&format!("{path}/drift")).await.expect(StatusCode::OK);
+    assert!(!drift["objects"].as_array().unwrap().is_empty(), "{drift:#}");
     let elsewhere = instantiate_request("elsewhere");
     let detail = gybe.post(&format!("{path}/instantiate"), &elsewhere).await.problem(409);
     assert!(detail.contains(namespace.name.as_str()), "{detail}");
@@ -159,6 +161,30 @@ async fn a_failed_instantiation_keeps_its_inventory_until_the_objects_are_delete
     assert_eq!(gybe.wait_ended(&op).await["operationState"], "ROLLED_BACK");
     assert_eq!(workloads(&cluster, &namespace).await, 0);
     gybe.delete(&path).await.expect(StatusCode::NO_CONTENT);
+}
+
+#[tokio::test]
+async fn terminate_removes_what_a_failed_instantiation_left_even_if_the_package_is_disabled() {
+    let cluster = Cluster::running().await;
+    for edition in ["v1", "v2"] {
+        let namespace = cluster.namespace().await;
+        let gybe = Gybe::start_with(&SHORT_GRACE);
+        let (path, op, _) = instantiate_until_stopped(&gybe, &cluster, "broken/image-pull", &namespace).await;
+        gybe.post(&format!("{op}/fail"), &json!({})).await.expect(StatusCode::OK);
+        let packages = gybe.get("/vnfpkgm/v2/vnf_packages").await.expect(StatusCode::OK);
+        let package = packages[0]["_links"]["self"]["href"].as_str().unwrap();
+        gybe.patch(package, &json!({ "operationalState": "DISABLED" })).await.expect(StatusCode::OK);
+        assert_ne!(workloads(&cluster, &namespace).await, 0);
+
+        let path = path.replace("/v2/", &format!("/{edition}/"));
+        let op = gybe.complete(&path, "terminate", &json!({ "terminationType": "FORCEFUL" })).await;
+        assert_eq!(op["operation"], "TERMINATE");
+        assert_eq!(workloads(&cluster, &namespace).await, 0);
+        let again = gybe.post(&format!("{path}/terminate"), &json!({ "terminationType": "FORCEFUL" })).await;
+        assert!(again.problem(409).contains("NOT_INSTANTIATED"));
+        assert!(gybe.get(&format!("{path}/drift")).await.problem(409).contains("has no objects"));
+        gybe.delete(&path).await.expect(StatusCode::NO_CONTENT);
+    }
 }
 
 #[tokio::test]

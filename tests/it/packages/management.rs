@@ -173,6 +173,9 @@ async fn accept_header_selects_vnfd_as_text_or_zip() {
     gybe.send(gybe.client.get(gybe.uri(&format!("{several}/package_content"))).header("Accept", "text/plain"))
         .await
         .problem(406);
+    let zip = gybe.client.get(gybe.uri(&format!("{several}/package_content"))).header("Accept", "application/json");
+    assert_eq!(gybe.send(zip).await.content_type.as_deref(), Some("application/zip"), "as Tacker's client asks for it");
+    assert_eq!(gybe.get(&several).await.headers["accept-ranges"], "none");
 }
 
 #[tokio::test]
@@ -420,7 +423,7 @@ async fn an_aborted_upload_can_be_repeated() {
     let path = href.strip_prefix(&gybe.url).unwrap();
     let mut connection = std::net::TcpStream::connect(gybe.url.strip_prefix("http://").unwrap()).unwrap();
     let head = format!(
-        "PUT {path}/package_content HTTP/1.1\r\nHost: x\r\nContent-Type: application/zip\r\nContent-Length: 1000\r\n\r\nPK"
+        "PUT {path}/package_content HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/zip\r\nContent-Length: 1000\r\n\r\nPK"
     );
     connection.write_all(head.as_bytes()).unwrap();
     gybe.poll(&href, Duration::from_millis(5), |it| it["onboardingState"] == "UPLOADING").await;

@@ -10,6 +10,8 @@ use reqwest::{Client, Response, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::documented;
+
 /// A running `gybe serve` with its database and packages in a folder of its own. Dropping it kills the process and
 /// deletes the folder.
 pub struct Gybe {
@@ -134,9 +136,17 @@ impl Gybe {
         self.send(self.client.delete(self.uri(path))).await
     }
 
-    /// Sends `request` and reads the whole response.
+    /// Sends `request` and reads the whole response, which must be as the OpenAPI documents say.
     pub async fn send(&self, request: reqwest::RequestBuilder) -> ApiResponse {
-        ApiResponse::read(request.send().await.expect("gybe responds")).await
+        let (client, request) = request.build_split();
+        let request = request.expect("the request is valid");
+        let (method, path) = (request.method().to_string(), request.url().path().to_owned());
+        let response = ApiResponse::read(client.execute(request).await.expect("gybe responds")).await;
+        let status = response.status.as_u16();
+        let difference =
+            documented::difference(&method, &path, status, response.content_type.as_deref(), &response.text);
+        assert_eq!(difference, None, "{method} {path} {status} is not as documented: {}", response.text);
+        response
     }
 
     /// `path` as an absolute URI. Of an absolute `path` only the path counts, because the port changes with a restart.

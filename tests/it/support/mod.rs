@@ -3,6 +3,7 @@
 pub mod audit;
 pub mod cluster;
 pub mod collector;
+pub mod documented;
 pub mod documents;
 #[macro_use]
 pub mod both_engines;
