@@ -136,6 +136,8 @@ impl Conductor {
             let cancels = self.store.cancels();
             let mut except = self.places.crowded();
             except.extend(self.held.crowded());
+            // Operations that need no VIM are short and never left out.
+            except.retain(|vim| !vim.is_empty());
             let ConductorConfig { owner, lease_ttl, .. } = &self.settings;
             let count = held.count().min(places.count());
             let pause = match self.store.claim(owner, *lease_ttl, count as u32, &except).await {

@@ -330,17 +330,18 @@ async fn take(
 
 /// Leaves out operations in the VIMs `except`, and those with a plan that a newer release made and this one may not understand.
 fn push_ours(query: &mut QueryBuilder, except: &[String]) {
-    // As part of the statement: PostgreSQL would plan for any number otherwise.
-    query.push(" AND (plan_format IS NULL OR plan_format <= ").push(PLAN_FORMAT).push(")");
+    // Without statistics, PostgreSQL expects that few rows meet `a IS NULL OR a <= b`, and then reads the whole table. So it gets
+    // conditions of which it expects nothing.
+    query.push(" AND (CASE WHEN plan_format > ").push(PLAN_FORMAT).push(" THEN 1 ELSE 0 END) <> 1");
     if except.is_empty() {
         return;
     }
-    query.push(" AND (vim IS NULL OR vim NOT IN (");
+    query.push(" AND COALESCE(vim, '') NOT IN (");
     let mut list = query.separated(", ");
     for vim in except {
         list.push_bind(vim.clone());
     }
-    query.push("))");
+    query.push(")");
 }
 
 fn claimed(db: &Database, row: &Row, instances: &[Row]) -> Result<Claimed, StoreError> {
