@@ -33,3 +33,9 @@ impl Ids for System {
         Uuid::new_v4()
     }
 }
+
+/// The time since the machine was started, the time in which it slept included (CLOCK_BOOTTIME): `Instant` does not count that.
+pub fn time_since_boot() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    Duration::new(time.tv_sec.try_into().unwrap_or(0), time.tv_nsec.try_into().unwrap_or(0))
+}

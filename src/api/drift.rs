@@ -67,7 +67,7 @@ pub async fn show(
         resources.retain(|row| row.state != ResourceState::Planned || stop_method(&row.key) != StopMethod::Delete);
     }
     let _share = load::third_party(&load, &request)?;
-    let scope = Scope { access, namespace, instance: id };
+    let scope = Scope { access, namespace, instance: id, writer: None };
     let objects = match tokio::time::timeout(DEADLINE, api.observer.drift(&scope, &resources)).await {
         Ok(objects) => objects.map_err(Problem::from),
         Err(_) => {

@@ -8,6 +8,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::clock::time_since_boot;
 use crate::conductor::cancel::Cancel;
 use crate::domain::ids::VnfLcmOpOccId;
 use crate::store::{Lease, LeaseStore, RenewedLease};
@@ -72,6 +73,7 @@ impl LeaseKeeper {
     /// The store signals that some operation has a cancel request. The signal triggers a renewal, which returns the request.
     pub async fn keep(&self, store: Arc<dyn LeaseStore>, ttl: Duration, done: CancellationToken) {
         let mut cancels = store.cancels();
+        let mut begun_at = time_since_boot();
         loop {
             tokio::select! {
                 () = done.cancelled() => return,
@@ -79,6 +81,14 @@ impl LeaseKeeper {
                 () = self.now.notified() => {}
                 () = tokio::time::sleep(ttl / RENEWALS_PER_LEASE) => {}
             }
+            // The timers of the runtime stand still while the machine sleeps.
+            if time_since_boot().saturating_sub(begun_at) >= longest_without_renewal(ttl) {
+                tracing::error!(
+                    "the process stood still: its operations are interrupted, their leases may have expired"
+                );
+                self.lock().values().for_each(|kept| drop(kept.state.send_replace(LeaseState::Lost)));
+            }
+            begun_at = time_since_boot();
             let leases: Vec<Lease> = self.lock().keys().map(|(op, epoch)| Lease { op: *op, epoch: *epoch }).collect();
             for batch in leases.chunks(BATCH) {
                 let begun = Instant::now();

@@ -1,8 +1,9 @@
 //! Claims operations from the store and carries them out.
 //!
 //! [`Conductor::run`] sleeps until the store wakes it or something is due, claims a few operations and runs each in a task of
-//! its own under a lease ([`lease`]). An operation has a place while it works, not while it waits ([`places`]). It does what its stored plan says: [`run`] replays the plan from the first
-//! step that is not done, [`steps`] does one step, [`outcome`] determines the new instance, [`persist`] writes the
+//! its own under a lease ([`lease`]). An operation has a place while it works, not while it waits ([`places`]). It does what its stored
+//! plan says: [`run`] replays the plan from the first step that is not done, [`steps`] does one step ([`waves`] sends its requests),
+//! [`outcome`] determines the new instance, [`persist`] writes the
 //! conclusion. [`cancel`] holds a cancel request, [`grant`] requests a grant from an NFVO before anything is created,
 //! [`unattended`] ends operations that nobody decides about. [`crate::domain::transition`] decides how each event changes an op
 //! occurrence.
@@ -20,6 +21,7 @@ pub mod places;
 pub mod run;
 pub mod steps;
 pub mod unattended;
+mod waves;
 
 use std::sync::Arc;
 use std::time::Duration;

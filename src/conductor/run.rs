@@ -21,6 +21,7 @@ use crate::domain::retry;
 use crate::domain::secret::Secret;
 use crate::domain::transition::{OpEvent, transition};
 use crate::domain::vim::VimAccess;
+use crate::domain::writer::Writer;
 use crate::error::internal;
 use crate::infra::{InfraError, InfraErrorKind, PodSnapshot, Scope};
 use crate::lcm;
@@ -302,7 +303,9 @@ impl Execution<'_> {
             return Ok(None);
         }
         let Some(namespace) = self.instance.metadata.namespace.clone() else { return Ok(None) };
-        Ok(Some(Scope { access: self.access().await?, namespace, instance: self.instance.id }))
+        let started = self.op.start_time.unix_timestamp_nanos() / 1_000_000;
+        let writer = Writer { started: started.try_into().unwrap_or(i64::MAX), epoch: self.lease.epoch };
+        Ok(Some(Scope { access: self.access().await?, namespace, instance: self.instance.id, writer: Some(writer) }))
     }
 
     /// The credentials, read anew by each run, so that a rotated credential reaches running operations.

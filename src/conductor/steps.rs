@@ -5,16 +5,17 @@
 //! objects may exist.
 
 use std::collections::BTreeSet;
-use std::pin::pin;
 use std::time::Duration;
 
-use futures::stream::{self, Stream, StreamExt};
+use futures::FutureExt as _;
+use futures::stream;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::conductor::Conductor;
 use crate::conductor::cancel::Cancel;
 use crate::conductor::places::WorkPlace;
+use crate::conductor::waves::{Answers, Fence};
 use crate::domain::change;
 use crate::domain::grant::PendingGrant;
 use crate::domain::order::is_known_a_moment_later;
@@ -74,9 +75,6 @@ impl From<StoreError> for StepError {
         Self::Store(error)
     }
 }
-
-/// The most concurrent requests to a cluster for one operation.
-const CONCURRENCY: usize = 16;
 
 /// How [`Steps::apply`] applies rows.
 #[derive(Clone, Copy, Default)]
@@ -229,7 +227,7 @@ impl Steps<'_> {
 
     /// Renews the lease before a change of the cluster. So a conductor that was delayed until its lease expired stops here, and a
     /// cancel request whose signal was lost takes effect.
-    async fn renew_lease(&self) -> Result<(), StepError> {
+    pub(super) async fn renew_lease(&self) -> Result<(), StepError> {
         let requested = self.conductor.store.renew(self.lease, self.conductor.settings.lease_ttl).await?;
         requested.map_or(Ok(()), |mode| {
             self.cancel.record(mode);
@@ -360,21 +358,20 @@ impl Steps<'_> {
     }
 
     /// Applies the objects of `rows`. `None`: the request was not sent, or not answered in time.
-    async fn ensure(
-        &self,
-        rows: Vec<Resource>,
-        how: Application,
-    ) -> Result<Vec<(Resource, Option<Result<AppliedObject, InfraError>>)>, StepError> {
-        let (conductor, scope, cancel) = (self.conductor, self.scope, self.cancel);
-        let answers = stream::iter(rows).map(|row| async move {
-            let answer = match cancel.pending() {
-                None if how.sets_replicas => Some(conductor.driver.scale(scope, &row).await),
-                None => Some(conductor.driver.ensure(scope, &row).await),
-                Some(_) => None,
-            };
-            (row, answer)
-        });
-        self.answers(answers.buffer_unordered(CONCURRENCY)).await
+    async fn ensure(&self, rows: Vec<Resource>, how: Application) -> Result<Answers<AppliedObject>, StepError> {
+        let (driver, scopes) = (&*self.conductor.driver, self.scopes());
+        let request = |fence: Fence, row: Resource| {
+            let scope = scopes.of(fence);
+            async move {
+                let answer = match how.sets_replicas {
+                    true => driver.scale(scope, &row).await,
+                    false => driver.ensure(scope, &row).await,
+                };
+                (row, answer)
+            }
+            .boxed()
+        };
+        self.in_waves(rows, request).await
     }
 
     /// Deletes objects that cannot be updated in place to the rows of `wanted`.
@@ -398,26 +395,24 @@ impl Steps<'_> {
     ) -> Result<(), StepError> {
         let conductor = self.conductor;
         self.renew_lease().await?;
-        let (scope, cancel) = (self.scope, self.cancel);
         let grace = grace.map(|seconds| Duration::from_secs(seconds.into()));
         let wanted = rows.len();
         let timeout = conductor.settings.removal_timeout + time_to_end(grace, &rows);
-        let removals = stream::iter(rows)
-            .map(|row| async move {
-                let result = match cancel.pending() {
-                    None => Some(conductor.driver.remove(scope, &row, grace, timeout).await),
-                    Some(_) => None,
-                };
-                (row.key, result)
-            })
-            .buffer_unordered(CONCURRENCY);
+        let scopes = self.scopes();
+        let request = |fence: Fence, row: Resource| {
+            let scope = scopes.of(fence);
+            async move {
+                let removal = conductor.driver.remove(scope, &row, grace, timeout).await;
+                (row, removal)
+            }
+            .boxed()
+        };
         // Most of the time, it waits until the objects are gone. The calls to the VIM are limited themselves.
-        let answers: Vec<(ObjectKey, Option<Result<Removal, InfraError>>)> =
-            self.place.without(self.answers(removals)).await?;
+        let answers = self.place.without(self.in_waves(rows, request)).await?;
         let (mut removed, mut left) = (0, Vec::new());
         let mut changes = StepChanges { steps_done: index, ..StepChanges::default() };
         let mut errors = Vec::new();
-        for (key, result) in answers {
+        for (Resource { key, .. }, result) in answers {
             match result {
                 None => continue,
                 Some(Err(error)) => {
@@ -441,24 +436,6 @@ impl Steps<'_> {
         self.record(changes).await?;
         worst(errors)?;
         if removed == wanted { Ok(()) } else { Err(StepError::Cancelled) }
-    }
-
-    /// The answers to requests: all, or those that arrived before a forceful cancel request ended the others.
-    async fn answers<T>(&self, requests: impl Stream<Item = T>) -> Result<Vec<T>, StepError> {
-        let mut requests = pin!(requests);
-        let mut grace_over = pin!(self.cancel.forceful_grace_over());
-        let mut answers = Vec::new();
-        loop {
-            tokio::select! {
-                biased;
-                () = self.interrupted.cancelled() => return Err(StepError::Interrupted),
-                answer = requests.next() => match answer {
-                    Some(answer) => answers.push(answer),
-                    None => return Ok(answers),
-                },
-                () = &mut grace_over => return Ok(answers),
-            }
-        }
     }
 
     /// The rows of `objects`. An object without a row was removed by an earlier run of the step.

@@ -41,3 +41,4 @@ pub mod transition;
 pub mod vim;
 pub mod vnfd;
 pub mod warning;
+pub mod writer;

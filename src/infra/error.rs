@@ -38,6 +38,8 @@ pub enum InfraErrorKind {
     NotReady,
     /// The namespace does not exist, or is being deleted. Nothing was changed.
     NamespaceGone,
+    /// A later claim or operation has written the object. Nothing was changed.
+    Superseded,
 }
 
 impl InfraError {
@@ -100,7 +102,7 @@ impl From<InfraError> for Problem {
             InfraErrorKind::Transient => ProblemType::VimUnreachable,
             InfraErrorKind::Gone => ProblemType::ObjectGone,
             InfraErrorKind::Denied | InfraErrorKind::Unauthorized => ProblemType::VimDenied,
-            InfraErrorKind::Conflict => ProblemType::ObjectConflict,
+            InfraErrorKind::Conflict | InfraErrorKind::Superseded => ProblemType::ObjectConflict,
             InfraErrorKind::Invalid => ProblemType::ObjectRefused,
             InfraErrorKind::NotReady | InfraErrorKind::Waiting => ProblemType::VnfNotReady,
             InfraErrorKind::NamespaceGone => ProblemType::NamespaceGone,

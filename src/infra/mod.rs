@@ -19,6 +19,7 @@ use crate::domain::observation::{ObservedKind, ObservedObject};
 use crate::domain::plan::PodRef;
 use crate::domain::resource::{KindInfo, Resource};
 use crate::domain::vim::VimAccess;
+use crate::domain::writer::Writer;
 
 mod contacts;
 mod error;
@@ -36,6 +37,8 @@ pub struct Scope {
     pub namespace: Namespace,
     /// The owner of the objects.
     pub instance: VnfInstanceId,
+    /// Who writes; `None` for those who only read, and for who is sure that nobody else writes.
+    pub writer: Option<Writer>,
 }
 
 /// An object that [`Driver::ensure`] made or found.
@@ -110,6 +113,7 @@ pub trait Driver: Send + Sync {
     ///   Namespace or CustomResourceDefinition that exists is used as it is.
     /// - [`InfraErrorKind::Gone`] if the row is `Present` and the object with its uid is gone. The caller sets the row to `Intent`
     ///   before it asks again: with the old uid in the row, a removal would miss the new object.
+    /// - [`InfraErrorKind::Superseded`] if a later writer than `scope.writer` has written the object.
     /// A workload that somebody else has scaled keeps its replicas.
     async fn ensure(&self, scope: &Scope, resource: &Resource) -> Result<AppliedObject, InfraError>;
 

@@ -26,7 +26,8 @@ pub async fn check(store: &dyn Store, observer: &dyn Observer, vim: &Vim, access
         let is_present = |row: &Resource| matches!(row.state, ResourceState::Present { .. });
         let rows = store.resources(instance.id).await?;
         let rows: Vec<Resource> = rows.into_iter().filter(is_present).take(MAX_OBJECTS).collect();
-        let scope = Scope { access: access.clone(), namespace: instance.namespace, instance: instance.id };
+        let scope =
+            Scope { access: access.clone(), namespace: instance.namespace, instance: instance.id, writer: None };
         if !rows.is_empty() && !observer.has_any(&scope, &rows).await.map_err(Problem::from)? {
             return Err(problem!(
                 ProblemType::Conflict,

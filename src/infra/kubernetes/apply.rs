@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout};
 
 use super::call_error::CallError;
 use super::client::Cluster;
-use super::ownership::{field_manager, is_namespace, is_owned, is_shared};
+use super::ownership::{field_manager, is_namespace, is_owned, is_shared, refuse_superseded};
 use super::scaler::Replicas;
 use super::update::is_about_twins;
 use super::watch::{ListWatch, ObjectEvent, follow, wait_until_deleted};
@@ -21,6 +21,7 @@ use crate::domain::managed_fields::replacement_manager;
 use crate::domain::manifest::is_review;
 use crate::domain::namespace::Namespace;
 use crate::domain::resource::{INSTANCE_LABEL, MANAGED_BY_LABEL, ObjectKey, Resource, ResourceState};
+use crate::domain::writer::WRITTEN_BY_ANNOTATION;
 use crate::infra::{AppliedObject, InfraError, InfraErrorKind, Scope};
 
 /// How often others may change the object in between before the step is retried later. A replacement takes three attempts, and the
@@ -60,7 +61,10 @@ pub(super) async fn ensure(
             Some(found) if known_uid.is_some_and(|uid| found.metadata.uid.as_ref() != Some(uid)) => {
                 return Err(object.gone());
             }
-            Some(found) => object.update(&intent, &found, replicas).await?,
+            Some(found) => {
+                refuse_superseded(scope, &resource.key, &found)?;
+                object.update(&intent, &found, replicas).await?
+            }
         };
         if let Some(applied) = applied {
             return Ok(AppliedObject { uid: applied.uid().unwrap_or_default(), owned: true });
@@ -256,12 +260,27 @@ impl std::fmt::Display for Target<'_> {
     }
 }
 
-/// What is applied of the manifest, with the namespace of the instance in place of its own.
+/// What is applied of the manifest: with the namespace of the instance in place of its own, and the writer.
 pub(super) fn intent_in_namespace(resource: &Resource, scope: &Scope) -> Map<String, Value> {
     let mut intent = applied(&resource.manifest);
+    if let Some(writer) = scope.writer {
+        annotate(&mut intent, WRITTEN_BY_ANNOTATION, &writer.to_string());
+    }
     let namespace = resource.info.namespaced.then(|| scope.namespace.as_str().into());
     set_metadata(&mut intent, "namespace", namespace);
     intent
+}
+
+/// Sets an annotation.
+pub(super) fn annotate(intent: &mut Map<String, Value>, name: &str, text: &str) {
+    let Some(Value::Object(metadata)) = intent.get_mut("metadata") else { return };
+    let annotations = metadata.entry("annotations").or_insert_with(|| json!({}));
+    if annotations.is_null() {
+        *annotations = json!({});
+    }
+    if let Value::Object(annotations) = annotations {
+        annotations.insert(name.to_owned(), text.into());
+    }
 }
 
 /// Sets a member of the metadata, or removes it.

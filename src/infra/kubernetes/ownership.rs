@@ -4,10 +4,24 @@ use kube::ResourceExt;
 
 use crate::domain::ids::VnfInstanceId;
 use crate::domain::resource::{INSTANCE_LABEL, ObjectKey};
+use crate::domain::writer::{WRITTEN_BY_ANNOTATION, Writer};
+use crate::infra::{InfraError, InfraErrorKind, Scope};
 
 /// Whether the object carries the label of the instance.
 pub(super) fn is_owned(object: &impl ResourceExt, instance: VnfInstanceId) -> bool {
     object.labels().get(INSTANCE_LABEL).is_some_and(|id| *id == instance.to_string())
+}
+
+/// Refuses an object that a later writer than that of `scope` has written.
+pub(super) fn refuse_superseded(scope: &Scope, key: &ObjectKey, found: &impl ResourceExt) -> Result<(), InfraError> {
+    let last = found.annotations().get(WRITTEN_BY_ANNOTATION).and_then(|text| text.parse::<Writer>().ok());
+    match (scope.writer, last) {
+        (Some(writer), Some(last)) if last > writer => Err(InfraError::new(
+            InfraErrorKind::Superseded,
+            format!("a later operation, or another process, has written {key} in the meantime"),
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// The label selector of the objects of the instance.

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until};
 use super::apply::api;
 use super::client::Cluster;
 use super::delete::{check_deleted, delete, delete_all};
-use super::ownership::{instance_selector, is_owned, is_shared};
+use super::ownership::{instance_selector, is_owned, is_shared, refuse_superseded};
 use super::readiness::rules::makes_pods;
 use super::shared_objects::may_delete;
 use super::watch::{ListWatch, ObjectEvent, follow, wait_until_deleted};
@@ -81,6 +81,7 @@ impl RemovalTarget<'_> {
         if !is_owned(&found, scope.instance) {
             return Ok(Found::Foreign);
         }
+        refuse_superseded(scope, key, &found)?;
         if is_shared(key) && !may_delete(cluster, scope, key, &api, &uid).await? {
             return Ok(Found::Foreign);
         }

@@ -2,7 +2,6 @@
 //!
 //! [`super::update`] and [`super::drift`] ask [`leave_replicas`] before they apply an intent to an existing object.
 
-use kube::ResourceExt as _;
 use kube::api::{DynamicObject, ListParams};
 use serde_json::{Map, Value};
 
@@ -44,8 +43,6 @@ pub(super) async fn leave_replicas(
             };
     if is_scaled {
         replicas::leave_replicas(intent, &object, &manager);
-        // A number that the intent repeats was read from this version of the object.
-        super::apply::set_metadata(intent, "resourceVersion", live.resource_version().map(Value::from));
     }
     Ok(())
 }

@@ -25,8 +25,10 @@ impl Target<'_> {
         if replicas == Replicas::OfScaler {
             leave_replicas(self.cluster, self.scope, self.key, &mut intent, found).await?;
         }
-        // If the object was replaced since we looked, the uid makes this fail; without it we would take over the new object.
+        // If the object was replaced since we looked, the uid makes this fail; without it we would take over the new object. The
+        // version makes it fail if a later writer has written the object since.
         set_metadata(&mut intent, "uid", found.metadata.uid.clone().map(Value::from));
+        set_metadata(&mut intent, "resourceVersion", found.resource_version().map(Value::from));
         match self.apply(&PatchParams::apply(&field_manager(self.scope.instance)).force(), &intent).await {
             Ok(made) if self.was_replaced(&made) => self.own_replaced_fields(&made).await,
             Ok(made) => Ok(Some(made)),

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use futures::future::join;
+use gybe::domain::drift::DriftState;
 use gybe::domain::plan::PodRef;
-use gybe::domain::resource::{INSTANCE_LABEL, MANAGED_BY_LABEL, ResourceState};
-use gybe::infra::{AppliedObject, Driver as _, InfraError, InfraErrorKind, Removal};
+use gybe::domain::resource::{INSTANCE_LABEL, MANAGED_BY_LABEL, Resource, ResourceState};
+use gybe::domain::writer::Writer;
+use gybe::infra::{AppliedObject, Driver as _, InfraError, InfraErrorKind, Observer as _, Removal, Scope};
 use kube::ResourceExt;
 use kube::api::{DeleteParams, DynamicObject, PostParams};
 use serde_json::json;
@@ -200,4 +202,29 @@ async fn an_object_that_lost_our_label_is_left_and_said_to_be() {
     vnf.patch(&resources[0], json!({ "metadata": { "labels": { INSTANCE_LABEL: null } } })).await;
     assert_eq!(vnf.driver.remove(&vnf.scope, &resources[0], None, LONG).await.unwrap(), Removal::Left);
     assert!(vnf.get(&resources[0]).await.is_some());
+}
+
+/// A conductor that wakes up late: another process, or the next operation, has written the object.
+#[tokio::test]
+async fn an_object_of_a_later_writer_is_neither_changed_nor_removed() {
+    let vnf = Vnf::new().await;
+    let as_writer = |started, epoch| Scope { writer: Some(Writer { started, epoch }), ..vnf.scope.clone() };
+    let mut rows = vnf.render(&[], CONFIG_MAP).await;
+    let AppliedObject { uid, owned } = vnf.driver.ensure(&as_writer(2, 1), &rows[0]).await.unwrap();
+    rows[0].state = ResourceState::Present { uid, owned };
+    let before = vnf.get(&rows[0]).await.unwrap();
+    let blue = vnf.render(&[], &CONFIG_MAP.replace("red", "blue")).await[0].manifest.clone();
+    let changed = Resource { manifest: blue, ..rows[0].clone() };
+    for late in [as_writer(1, 7), as_writer(2, 0)] {
+        let error = vnf.driver.ensure(&late, &changed).await.unwrap_err();
+        assert_eq!(error.kind, InfraErrorKind::Superseded, "{error}");
+        let error = vnf.driver.remove(&late, &changed, None, LONG).await.unwrap_err();
+        assert_eq!(error.kind, InfraErrorKind::Superseded, "{error}");
+        assert_eq!(vnf.get(&rows[0]).await.unwrap(), before);
+    }
+    assert_eq!(vnf.driver.drift(&vnf.scope, &rows).await.unwrap()[0].state, DriftState::InSync);
+    vnf.driver.ensure(&as_writer(3, 1), &changed).await.unwrap();
+    assert_eq!(vnf.get(&rows[0]).await.unwrap().data["data"]["colour"], "blue");
+    vnf.driver.remove(&as_writer(3, 2), &changed, None, LONG).await.unwrap();
+    assert_eq!(vnf.get(&rows[0]).await, None);
 }

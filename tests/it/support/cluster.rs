@@ -247,7 +247,7 @@ pub async fn render(driver: &dyn Driver, scope: &Scope, vdus: &[(&str, &str)], y
 
 /// The scope of a new VNF instance.
 pub fn scope(access: &VimAccess, namespace: &Namespace) -> Scope {
-    Scope { access: access.clone(), namespace: namespace.clone(), instance: VnfInstanceId(System.uuid()) }
+    Scope { access: access.clone(), namespace: namespace.clone(), instance: VnfInstanceId(System.uuid()), writer: None }
 }
 
 async fn client(kubeconfig: &Kubeconfig) -> Client {

@@ -155,7 +155,8 @@ impl Environment {
         let Some(info) = &mut instance.instantiated else { return };
         let home = self.instance().await;
         let access = access(&**self.store(), &project(), home.home().map(|(_, connection)| connection)).await.unwrap();
-        let scope = Scope { access, namespace: home.metadata.namespace.unwrap(), instance: self.instance };
+        let scope =
+            Scope { access, namespace: home.metadata.namespace.unwrap(), instance: self.instance, writer: None };
         let ObservedResources { vnfcs, storages } =
             self.cluster.observe(&scope, &self.inventory().await, PodSnapshot::default()).await.unwrap();
         (info.vnfcs, info.storages) = (vnfcs, storages);
