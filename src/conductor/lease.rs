@@ -86,7 +86,9 @@ impl LeaseKeeper {
                 tracing::error!(
                     "the process stood still: its operations are interrupted, their leases may have expired"
                 );
-                self.lock().values().for_each(|kept| drop(kept.state.send_replace(LeaseState::Lost)));
+                for kept in std::mem::take(&mut *self.lock()).into_values() {
+                    kept.state.send_replace(LeaseState::Lost);
+                }
             }
             begun_at = time_since_boot();
             let leases: Vec<Lease> = self.lock().keys().map(|(op, epoch)| Lease { op: *op, epoch: *epoch }).collect();
