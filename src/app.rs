@@ -246,6 +246,7 @@ async fn api(
         clock: Arc::new(System),
         ids: Arc::new(System),
         page_size: config.options.page_size,
+        require_namespace: config.options.require_namespace,
         instance_cache: Arc::new(InstanceCache::new(public_url.clone())),
         public_url,
         callbacks,
@@ -420,6 +421,7 @@ pub async fn abandon(options: &StoreOptions, id: VnfInstanceId) -> Result<VnfLcm
         granting: false,
         unattended: None,
         vims_by_name: false,
+        require_namespace: false,
     };
     let request = TerminateVnfRequest {
         termination_type: TerminationType::Forceful,

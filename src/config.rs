@@ -118,6 +118,10 @@ pub struct Options {
     #[arg(long, value_name = "SECONDS", env = "GYBE_SETTLE_TIME")]
     #[arg(default_value = "2", value_parser = seconds(0..=3600))]
     pub settle_time: Duration,
+    /// Refuse an instantiation if neither the request nor the manifests name a namespace, instead of using `default`
+    #[arg(long, value_name = "BOOLEAN", env = "GYBE_REQUIRE_NAMESPACE", action = ArgAction::Set)]
+    #[arg(default_value_t = false, num_args = 0..=1, default_missing_value = "true")]
+    pub require_namespace: bool,
     /// How the callback URI of a new subscription is tested
     #[arg(long, env = "GYBE_CALLBACK_TEST", value_enum, default_value_t = CallbackTest::Strict)]
     pub callback_test: CallbackTest,

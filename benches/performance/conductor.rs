@@ -94,6 +94,7 @@ async fn accept(url: &str, instances: &[VnfInstanceId], operation: &str) {
         granting: false,
         unattended: None,
         vims_by_name: false,
+        require_namespace: false,
     };
     let accept = async |id: VnfInstanceId| match operation {
         "instantiate" => {

@@ -39,6 +39,8 @@ pub struct Api {
     pub callback_test: CallbackTest,
     /// Whether an NFVO grants operations.
     pub granting: bool,
+    /// Whether an instantiation without any namespace is refused.
+    pub require_namespace: bool,
     /// Receives and onboards package content.
     pub onboarder: Arc<Onboarder>,
     /// CSAR files on disk.
@@ -62,6 +64,7 @@ impl Api {
             granting: self.granting,
             unattended: self.profile.unattended,
             vims_by_name: self.profile.vims_by_name,
+            require_namespace: self.require_namespace,
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::domain::plan::{Step, await_servers, remove_all};
 use crate::domain::problem::{Problem, ProblemType, problem};
 use crate::domain::render::declared_replicas;
 use crate::domain::resource::{ObjectKey, Resource, ResourceState};
-use crate::domain::scale::{ScaleLevels, added, check_profiles, initial_levels, instances};
+use crate::domain::scale::{ScaleLevels, added, agrees, check_numbers, initial_levels, instances, moved};
 use crate::domain::vnfd::Flavour;
 
 // --- the instance -----------------------------------------------------------------------------------------------------
@@ -87,7 +87,7 @@ pub fn matching_level<'a>(
 /// any. For a scaled VDU without an initial number, the replicas in the manifest are the initial number.
 ///
 /// # Errors
-/// 422 if a VDU that is scaled would leave the bounds of its profile.
+/// 422 if a VDU that is scaled would have too many instances.
 pub fn instance_numbers(
     flavour: &Flavour,
     levels: &ScaleLevels,
@@ -102,10 +102,24 @@ pub fn instance_numbers(
         let moved = |base: u32| base.saturating_add(added(flavour, levels, id));
         numbers.entry(id.clone()).or_insert_with(|| moved(base()).saturating_sub(added(flavour, &initial, id)));
     }
-    let mut checked = numbers.clone();
-    checked.retain(|vdu, _| scaled.contains(vdu));
-    check_profiles(flavour, &checked)?;
+    check_numbers(&numbers)?;
     Ok(numbers)
+}
+
+/// Replaces the numbers of those VDUs about which both the present flavour and the new one state several: they keep the number in
+/// `present`, changed by the difference of the deltas.
+pub fn keep_present_numbers(
+    numbers: &mut BTreeMap<String, u32>,
+    (before, levels_before): (&Flavour, &ScaleLevels),
+    (after, levels_after): (&Flavour, &ScaleLevels),
+    present: &BTreeMap<String, u32>,
+) {
+    for (id, number) in numbers {
+        if let Some(present) = present.get(id).filter(|_| !agrees(before, id) && !agrees(after, id)) {
+            let kept = moved(*present, added(before, levels_before, id), added(after, levels_after, id));
+            *number = kept.unwrap_or(*number);
+        }
+    }
 }
 
 // --- the objects ------------------------------------------------------------------------------------------------------

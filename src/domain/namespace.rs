@@ -55,19 +55,26 @@ impl TryFrom<String> for Namespace {
     }
 }
 
-/// Decides the namespace from the request's `additionalParams.namespace` and the manifests.
+/// Decides the namespace from the request's `additionalParams.namespace` and the manifests. Without either it is `default`, unless a
+/// namespace is `required`.
 ///
 /// # Errors
-/// 400 if the parameter is not a string or not a DNS label; 422 if it is absent and the manifests name several namespaces, or if
-/// [`refuse_system_namespaces`] refuses an object.
-pub fn decide(parameter: Option<&Value>, manifests: &[Manifest]) -> Result<Namespace, Problem> {
-    let namespace = chosen(parameter, manifests)?;
+/// 400 if the parameter is not a string or not a DNS label; 422 if it is absent and the manifests name several namespaces, or none although
+/// one is required, or if [`refuse_system_namespaces`] refuses an object.
+pub fn decide(parameter: Option<&Value>, manifests: &[Manifest], required: bool) -> Result<Namespace, Problem> {
+    let namespace = chosen(parameter, manifests, required)?;
     refuse_system_namespaces(manifests, &namespace)?;
     Ok(namespace)
 }
 
-fn chosen(parameter: Option<&Value>, manifests: &[Manifest]) -> Result<Namespace, Problem> {
+fn chosen(parameter: Option<&Value>, manifests: &[Manifest], required: bool) -> Result<Namespace, Problem> {
     match parameter {
+        None if required && named_namespaces(manifests).is_empty() => Err(problem!(
+            ProblemType::Unprocessable,
+            "no namespace is given, and this site never uses '{fallback}': set {parameter}",
+            fallback = "default",
+            parameter = PARAMETER,
+        )),
         None => from_manifests(manifests),
         Some(Value::String(name)) => Namespace::try_from(name.clone())
             .map_err(|error| invalid(ProblemType::BadRequest, PARAMETER, name, &error.to_string())),

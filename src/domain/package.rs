@@ -173,16 +173,28 @@ pub struct SoftwareImage {
     pub size: u64,
 }
 
-/// An artifact in YAML or JSON of at most [`DefinitionFile::MAX_BYTES`]: it can be a definition file.
+/// An artifact in YAML or JSON: it can be a definition file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DefinitionFile {
     /// Path in the CSAR.
     pub path: String,
-    /// The text.
+    /// The text; empty if it cannot be read.
     pub text: String,
+    /// Why it cannot be read, for an operation that needs it.
+    pub problem: Option<String>,
 }
 
 impl DefinitionFile {
-    /// About the largest size of a Kubernetes object (etcd's request limit).
-    pub const MAX_BYTES: u64 = 1_500_000;
+    /// The largest file in bytes, 8 MiB: bundles of CustomResourceDefinitions have more than 4 MiB.
+    pub const MAX_BYTES: u64 = 8 << 20;
+
+    /// A file with that text.
+    pub fn new(path: impl Into<String>, text: impl Into<String>) -> Self {
+        Self { path: path.into(), text: text.into(), problem: None }
+    }
+
+    /// A file that cannot be read, and why.
+    pub fn unreadable(path: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self { path: path.into(), text: String::new(), problem: Some(problem.into()) }
+    }
 }

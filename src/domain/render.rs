@@ -17,7 +17,7 @@ use crate::domain::resource::{
 };
 use crate::domain::scale::MAX_INSTANCES;
 use crate::domain::text::is_dns_label;
-use crate::domain::vnfd::Flavour;
+use crate::domain::vnfd::{Flavour, Vdu};
 
 /// Kinds that can realise a VDU.
 const VDU_KINDS: [&str; 5] = ["Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Pod"];
@@ -42,12 +42,12 @@ pub struct RenderInput<'a> {
     pub kinds: &'a BTreeMap<(String, String), KindInfo>,
 }
 
-/// Checks the manifests without a cluster: each object is defined once, no workload has too many pods, each CustomResourceDefinition has
-/// the name that Kubernetes requires, and each aspect scales an existing workload.
+/// Checks the manifests without a cluster: each object is defined once, no workload has too many pods, and each CustomResourceDefinition
+/// has the name that Kubernetes requires.
 ///
 /// # Errors
 /// 422 with the objects and their positions.
-pub fn check(manifests: &[Manifest], flavour: &Flavour) -> Result<(), Problem> {
+pub fn check(manifests: &[Manifest]) -> Result<(), Problem> {
     let mut seen: HashMap<ObjectKey, &Manifest> = HashMap::new();
     for manifest in manifests {
         if let Some(first) = seen.insert(key(manifest), manifest) {
@@ -80,22 +80,42 @@ pub fn check(manifests: &[Manifest], flavour: &Flavour) -> Result<(), Problem> {
             ));
         }
     }
-    for (aspect_id, aspect) in &flavour.aspects {
-        for (vdu_id, vdu) in aspect.deltas.keys().filter_map(|id| Some((id, flavour.vdus.get(id)?))) {
-            let scalable =
-                |manifest: &&Manifest| manifest.name() == vdu.name && SCALABLE_KINDS.contains(&manifest.kind());
-            if manifests.iter().find(scalable).is_none() {
-                return Err(problem!(
-                    ProblemType::Unprocessable,
-                    "aspect '{aspectId}' scales VDU '{vduId}', but no Deployment, StatefulSet or ReplicaSet named '{name}' is in the definition files",
-                    aspectId = aspect_id,
-                    vduId = vdu_id,
-                    name = vdu.name,
+    Ok(())
+}
+
+/// Warnings of VDUs whose workload is not among the manifests, or has no replicas although an aspect scales it.
+pub fn warnings(manifests: &[Manifest], flavour: &Flavour) -> Vec<String> {
+    let workload = |vdu: &Vdu| manifests.iter().find(|it| it.name() == vdu.name && VDU_KINDS.contains(&it.kind()));
+    let aspects = |id: &String| -> Vec<String> {
+        let scaling = flavour.aspects.iter().filter(|(_, aspect)| aspect.deltas.contains_key(id));
+        scaling.map(|(aspect, _)| format!("'{aspect}'")).collect()
+    };
+    let warning = |(id, vdu): (&String, &Vdu)| {
+        let (found, aspects) = (workload(vdu), aspects(id));
+        let unscalable = match (found, aspects.is_empty()) {
+            (Some(found), false) if !SCALABLE_KINDS.contains(&found.kind()) => {
+                return Some(format!(
+                    "VDU '{id}' is a {}, which has no replicas: aspect {} can't be scaled",
+                    found.kind(),
+                    aspects.join(", ")
                 ));
             }
-        }
-    }
-    Ok(())
+            (Some(_), _) => return None,
+            (None, true) => String::new(),
+            (None, false) => format!(", and aspect {} can't be scaled", aspects.join(", ")),
+        };
+        Some(format!(
+            "VDU '{id}': no {} named '{}' is in the definition files, so it has no VNFCs{unscalable}",
+            VDU_KINDS.join(", "),
+            vdu.name
+        ))
+    };
+    flavour.vdus.iter().filter_map(warning).collect()
+}
+
+/// Whether VDU `id` has a workload whose replicas can be scaled among the inventory `rows`.
+pub fn has_scalable_workload(rows: &[Resource], id: &str) -> bool {
+    rows.iter().any(|row| row.vdu_id.as_deref() == Some(id) && SCALABLE_KINDS.contains(&row.key.kind.as_str()))
 }
 
 /// Whether a workload has, or a Job runs at a time, too many pods. The API server refuses a value that is not a number.

@@ -90,10 +90,50 @@ pub fn instances(flavour: &Flavour, levels: &ScaleLevels, level: Option<&str>) -
         .collect()
 }
 
+/// The number of instances of each of `vdus` after scaling from the levels `before` to `after`.
+///
+/// `level` is the instantiation level that the request names, if any: its numbers hold. For other VDUs, the initial number and the deltas
+/// of the VNFD hold. Where the VNFD states no initial number, or other numbers in its instantiation levels, the difference of the deltas is
+/// added to the number in `present`: a step changes what is there by its delta. A VDU without any of these is left out.
+pub fn numbers_after<'v>(
+    flavour: &Flavour,
+    (before, after): (&ScaleLevels, &ScaleLevels),
+    level: Option<&str>,
+    vdus: impl IntoIterator<Item = &'v String>,
+    present: &BTreeMap<String, u32>,
+) -> BTreeMap<String, u32> {
+    let named = level.and_then(|name| flavour.levels.get(name));
+    let number = |id: &String| {
+        if let Some(number) = named.and_then(|level| level.vdu_instances.get(id)) {
+            return Some(*number);
+        }
+        let initial = flavour.vdus.get(id)?.initial.filter(|_| agrees(flavour, id));
+        match initial {
+            Some(initial) => Some(initial.saturating_add(added(flavour, after, id))),
+            None => moved(*present.get(id)?, added(flavour, before, id), added(flavour, after, id)),
+        }
+    };
+    vdus.into_iter().filter_map(|id| Some((id.clone(), number(id)?))).collect()
+}
+
+/// `present`, of which the deltas are `before`, with `after` in their place.
+pub fn moved(present: u32, before: u32, after: u32) -> Option<u32> {
+    present.saturating_add(after).checked_sub(before)
+}
+
+/// Whether the instantiation levels state the numbers of VDU `id` that follow from its initial number and the deltas.
+pub fn agrees(flavour: &Flavour, id: &str) -> bool {
+    let Some(initial) = flavour.vdus.get(id).and_then(|vdu| vdu.initial) else { return true };
+    flavour.levels.values().all(|level| {
+        let follows = || initial.saturating_add(added(flavour, &level.scale_levels, id));
+        level.vdu_instances.get(id).is_none_or(|number| *number == follows())
+    })
+}
+
 /// The scale levels after `steps` steps of `aspect`.
 ///
 /// # Errors
-/// 422 if the aspect is unknown, the level would leave 0..=max, or a VDU would leave the bounds of its profile.
+/// 422 if the aspect is unknown, the level would leave 0..=max, or a VDU would have too many instances.
 pub fn scaled(
     flavour: &Flavour,
     levels: &ScaleLevels,
@@ -121,15 +161,15 @@ pub fn scaled(
     after.insert(aspect_id.to_owned(), target);
     let mut numbers = instances(flavour, &after, None);
     numbers.retain(|vdu, _| aspect.deltas.contains_key(vdu));
-    check_profiles(flavour, &numbers)?;
+    check_numbers(&numbers)?;
     Ok(after)
 }
 
 /// The scale levels after SCALE_TO_LEVEL.
 ///
 /// # Errors
-/// 422 if the flavour has no such instantiation level or aspect, a level is beyond its aspect's, or a VDU would leave the
-/// bounds of its profile.
+/// 422 if the flavour has no such instantiation level or aspect, a level is beyond its aspect's, or a VDU would have too many
+/// instances.
 pub fn scaled_to(flavour: &Flavour, levels: &ScaleLevels, target: &ScaleTarget) -> Result<ScaleLevels, Problem> {
     let after = match target {
         ScaleTarget::Level(name) => initial_levels(flavour, Some(name))?,
@@ -152,8 +192,40 @@ pub fn scaled_to(flavour: &Flavour, levels: &ScaleLevels, target: &ScaleTarget) 
     let scaled_vdus = target.vdus(flavour);
     let mut numbers = instances(flavour, &after, target.level());
     numbers.retain(|vdu, _| scaled_vdus.contains(vdu));
-    check_profiles(flavour, &numbers)?;
+    check_numbers(&numbers)?;
     Ok(after)
+}
+
+/// Refuses a change of scale levels that nothing would follow: an aspect whose deltas the VNFD does not define, or a VDU without a
+/// workload. `has_workload` says whether the VNF has a workload with replicas for a VDU.
+///
+/// # Errors
+/// 422 naming the aspect and the VDU.
+pub fn check_workloads(
+    flavour: &Flavour,
+    before: &ScaleLevels,
+    after: &ScaleLevels,
+    has_workload: impl Fn(&str) -> bool,
+) -> Result<(), Problem> {
+    for (id, aspect) in flavour.aspects.iter().filter(|(id, _)| before.get(*id) != after.get(*id)) {
+        if aspect.deltas.is_empty() {
+            return Err(problem!(
+                ProblemType::Unprocessable,
+                "aspect '{aspectId}' can't be scaled: the VNFD defines none of its deltas for any VDU; correct VduScalingAspectDeltas in the package, and change to it",
+                aspectId = id,
+            ));
+        }
+        if let Some(vdu_id) = aspect.deltas.keys().find(|vdu| !has_workload(vdu)) {
+            return Err(problem!(
+                ProblemType::Unprocessable,
+                "aspect '{aspectId}' scales VDU '{vduId}', but the VNF has no Deployment, StatefulSet or ReplicaSet named '{name}'; name its definition file in a change of package",
+                aspectId = id,
+                vduId = vdu_id,
+                name = flavour.vdus.get(vdu_id).map_or("", |vdu| vdu.name.as_str()),
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn aspect<'a>(flavour: &'a Flavour, id: &str) -> Result<&'a ScalingAspect, Problem> {
@@ -169,8 +241,8 @@ fn aspect<'a>(flavour: &'a Flavour, id: &str) -> Result<&'a ScalingAspect, Probl
 
 /// The level of an aspect that matches the actual replicas of its VDUs; the present level if it matches.
 ///
-/// `None` if no level or more than one matches, if another aspect scales the same VDU, or if a VDU is unknown or has no numbers of its
-/// own.
+/// `None` if no level or more than one matches, if another aspect scales the same VDU, or if a VDU is unknown, has no numbers of its
+/// own, or several that contradict each other: its level is known only from the operations.
 pub fn level_of(
     flavour: &Flavour,
     levels: &ScaleLevels,
@@ -192,6 +264,9 @@ pub fn level_of(
         return Some(present);
     }
     let others = flavour.aspects.iter().filter(|(id, _)| *id != aspect_id);
+    if !aspect.deltas.keys().all(|vdu| agrees(flavour, vdu)) {
+        return None;
+    }
     if others.flat_map(|(_, other)| other.deltas.keys()).any(|vdu| aspect.deltas.contains_key(vdu)) {
         return None;
     }
@@ -208,35 +283,31 @@ pub fn level_of(
 /// The most instances of a VDU, whatever the VNFD says: each is shown, granted and observed one by one.
 pub const MAX_INSTANCES: u32 = 10_000;
 
-/// Checks numbers of instances against the VDUs' profiles, and [`MAX_INSTANCES`].
+/// Checks numbers of instances, by VDU, against [`MAX_INSTANCES`].
 ///
 /// # Errors
-/// 422 naming the VDU, the number and the bounds.
-pub fn check_profiles(flavour: &Flavour, numbers: &BTreeMap<String, u32>) -> Result<(), Problem> {
-    for (id, number) in numbers {
-        if *number > MAX_INSTANCES {
-            return Err(problem!(
-                ProblemType::Unprocessable,
-                "VDU '{vduId}' would have {number} instances; the limit is {limit}",
-                vduId = id,
-                number = number,
-                limit = MAX_INSTANCES,
-            ));
-        }
-        if let Some(vdu) = flavour.vdus.get(id)
-            && !(vdu.min..=vdu.max).contains(number)
-        {
-            return Err(problem!(
-                ProblemType::Unprocessable,
-                "VDU '{vduId}' would have {number} instances; its vdu_profile allows {minimum} to {maximum}",
-                vduId = id,
-                number = number,
-                minimum = vdu.min,
-                maximum = vdu.max,
-            ));
-        }
+/// 422 naming the VDU, the number and the limit.
+pub fn check_numbers(numbers: &BTreeMap<String, u32>) -> Result<(), Problem> {
+    match numbers.iter().find(|(_, number)| **number > MAX_INSTANCES) {
+        None => Ok(()),
+        Some((id, number)) => Err(problem!(
+            ProblemType::Unprocessable,
+            "VDU '{vduId}' would have {number} instances; the limit is {limit}",
+            vduId = id,
+            number = number,
+            limit = MAX_INSTANCES,
+        )),
     }
-    Ok(())
+}
+
+/// Warnings of numbers of instances, by VDU, outside of the VDUs' profiles. They are used: levels and deltas of the same VNFD state them.
+pub fn profile_warnings(flavour: &Flavour, numbers: &BTreeMap<String, u32>) -> Vec<String> {
+    let outside = |(id, number): (&String, &u32)| {
+        let vdu = flavour.vdus.get(id).filter(|vdu| !(vdu.min..=vdu.max).contains(number))?;
+        let (min, max) = (vdu.min, vdu.max);
+        Some(format!("VDU '{id}' has {number} instances as the VNFD states; its vdu_profile allows {min} to {max}"))
+    };
+    numbers.iter().filter_map(outside).collect()
 }
 
 /// The number of instances that the aspects add to VDU `id` at `levels`.

@@ -242,6 +242,20 @@ impl VimConnection {
         ["ETSINFV.KUBERNETES.V_1", "kubernetes"].contains(&self.vim_type.as_str())
     }
 
+    /// The connection without what could authenticate a caller: its secrets, and URLs with a user or password.
+    #[must_use]
+    pub fn without_credentials(mut self) -> Self {
+        let has_user = |value: &Value| {
+            let authority = value.as_str().and_then(|text| text.split_once("://")).map(|(_, rest)| rest);
+            authority.and_then(|rest| rest.split('/').next()).is_some_and(|authority| authority.contains('@'))
+        };
+        self.secrets.clear();
+        for members in [&mut self.interface_info, &mut self.access_info, &mut self.extra] {
+            members.retain(|_, value| !has_user(value));
+        }
+        self
+    }
+
     /// Whether both refer to the same cluster, with the same or other credentials.
     pub fn same_cluster(&self, other: &Self) -> bool {
         let endpoint = |connection: &Self| connection.interface_info.get("endpoint").cloned();

@@ -14,12 +14,14 @@ use crate::domain::instance::{InstantiatedVnfInfo, VnfInstance, VnfState};
 use crate::domain::op_occ::{ABANDON, LcmOperation, Unattended, VnfLcmOpOcc};
 use crate::domain::package::OperationalState;
 use crate::domain::problem::{Problem, ProblemType, problem};
-use crate::domain::scale::{ScaleDirection, ScaleTarget, initial_levels, scaled, scaled_to};
+use crate::domain::scale::{
+    ScaleDirection, ScaleLevels, ScaleTarget, check_numbers, initial_levels, instances, scaled, scaled_to,
+};
 use crate::domain::vnfd::Flavour;
-use crate::domain::{heal, namespace, render};
+use crate::domain::{heal, namespace, render, scale};
 use crate::error::ApiError;
 use crate::lcm::modify;
-use crate::lcm::params::{InstantiateParams, manifests};
+use crate::lcm::params::{InstantiateParams, manifests, unknown_members};
 use crate::lcm::sent::{Sent, patch_record};
 use crate::lcm::vim_connections::VimConnections;
 use crate::sol003::common::{
@@ -45,6 +47,8 @@ pub struct Acceptor<'a> {
     pub unattended: Option<Unattended>,
     /// Whether a `vimId` may also be the name of a registered VIM.
     pub vims_by_name: bool,
+    /// Whether an instantiation without any namespace is refused instead of going to `default`.
+    pub require_namespace: bool,
 }
 
 impl Acceptor<'_> {
@@ -72,7 +76,8 @@ impl Acceptor<'_> {
         let record = sent.record()?;
         let request = sent.request;
         let flavour = onboarded.vnfd.flavour(&request.flavour_id)?;
-        initial_levels(flavour, request.instantiation_level_id.as_deref())?;
+        let level = request.instantiation_level_id.as_deref();
+        check_numbers(&instances(flavour, &initial_levels(flavour, level)?, level))?;
 
         modify::refuse_excess("extensions", request.extensions.as_ref())?;
         modify::refuse_excess("vnfConfigurableProperties", request.vnf_configurable_properties.as_ref())?;
@@ -80,11 +85,11 @@ impl Acceptor<'_> {
         let params = InstantiateParams::read(&additional)?;
         let files = self.store.definition_files(onboarded.package_id).await?;
         let namespace = blocking({
-            let (flavour, params) = (flavour.clone(), params.clone());
+            let (params, required) = (params.clone(), self.require_namespace);
             move || {
                 let (_, manifests) = manifests(&files, params.definition_files.as_deref())?;
-                render::check(&manifests, &flavour)?;
-                namespace::decide(params.namespace.as_ref(), &manifests)
+                render::check(&manifests)?;
+                namespace::decide(params.namespace.as_ref(), &manifests, required)
             }
         })
         .await?;
@@ -93,10 +98,12 @@ impl Acceptor<'_> {
         let requested = request.vim_connection_info.unwrap_or_default();
         let former = instance.clone();
         let connections = self.connections();
-        connections.add(&mut instance, &requested, request.first_connection, op).await?;
+        let mut warnings = connections.add(&mut instance, &requested, request.first_connection, op).await?;
         instance.metadata.namespace = Some(namespace);
         connections.refuse_to_leave(&former, &instance).await?;
         let op = self.op_occ(op, LcmOperation::Instantiate, record, &instance);
+        warnings.merge(&op.warnings);
+        let op = VnfLcmOpOcc { warnings, ..op };
         refuse_large_record(&op.params)?;
         self.store.begin_operation(&op, &instance).await?;
         Ok(accepted(&op))
@@ -105,7 +112,7 @@ impl Acceptor<'_> {
     /// Accepts SCALE.
     ///
     /// # Errors
-    /// 404 (also if the VNF has no scaling aspects), 409, 422 (unknown aspect, level out of range).
+    /// 404 (also if the VNF has no scaling aspects), 409, 422 (unknown aspect, level out of range, no workload to scale).
     pub async fn scale(&self, id: VnfInstanceId, sent: &Sent<ScaleVnfRequest>) -> Result<VnfLcmOpOccId, ApiError> {
         let request = &sent.request;
         let instance = self.instance(id).await?;
@@ -115,7 +122,8 @@ impl Acceptor<'_> {
         if steps == 0 {
             return Err(Problem::bad_request("numberOfSteps must be at least 1").into());
         }
-        scaled(&flavour, &info.scale_levels, direction(request.scale_type), &request.aspect_id, steps)?;
+        let after = scaled(&flavour, &info.scale_levels, direction(request.scale_type), &request.aspect_id, steps)?;
+        self.check_workloads(&instance, &flavour, &after).await?;
         self.begin(self.op_occ(self.op_id(), LcmOperation::Scale, sent.record()?, &instance), instance).await
     }
 
@@ -133,7 +141,8 @@ impl Acceptor<'_> {
         let instance = self.instance(id).await?;
         let info = instantiated(&instance)?;
         let flavour = self.scalable(&instance, info).await?;
-        scaled_to(&flavour, &info.scale_levels, &target(request)?)?;
+        let after = scaled_to(&flavour, &info.scale_levels, &target(request)?)?;
+        self.check_workloads(&instance, &flavour, &after).await?;
         self.begin(self.op_occ(self.op_id(), LcmOperation::ScaleToLevel, sent.record()?, &instance), instance).await
     }
 
@@ -223,7 +232,8 @@ impl Acceptor<'_> {
             let changed = modify::apply(&mut instance, patch.clone())?;
             self.connections().check(&former, &mut instance).await?;
             let op = self.op_occ(self.op_id(), LcmOperation::ModifyInfo, patch_record(&patch), &instance);
-            Ok((VnfLcmOpOcc { changed_info: Some(changed), ..op }, instance))
+            let warnings = modify::unknown_attributes(&patch).into_iter().collect();
+            Ok((VnfLcmOpOcc { changed_info: Some(changed), warnings, ..op }, instance))
         };
         self.begin_on(self.instance(id).await?, prepare).await
     }
@@ -264,6 +274,21 @@ impl Acceptor<'_> {
         Ok(flavour)
     }
 
+    /// Refuses to scale to the levels `after` if the VNF lacks a workload for it.
+    ///
+    /// # Errors
+    /// 422 as [`scale::check_workloads`].
+    async fn check_workloads(
+        &self,
+        instance: &VnfInstance,
+        flavour: &Flavour,
+        after: &ScaleLevels,
+    ) -> Result<(), ApiError> {
+        let rows = self.store.resources(instance.id).await?;
+        let before = &instantiated(instance)?.scale_levels;
+        Ok(scale::check_workloads(flavour, before, after, |vdu| render::has_scalable_workload(&rows, vdu))?)
+    }
+
     pub(super) fn connections(&self) -> VimConnections<'_> {
         let Self { store, project, granting, vims_by_name, .. } = *self;
         VimConnections { store, project, granting, vims_by_name }
@@ -281,9 +306,12 @@ impl Acceptor<'_> {
         params: Value,
         instance: &VnfInstance,
     ) -> VnfLcmOpOcc {
+        let additional = params.get("additionalParams").and_then(Value::as_object);
+        let warnings = additional.and_then(|params| unknown_members(operation, params)).into_iter().collect();
         VnfLcmOpOcc {
             traceparent: traces::traceparent(),
             unattended: self.unattended,
+            warnings,
             ..VnfLcmOpOcc::starting(id, operation, instance, params, self.clock.now())
         }
     }

@@ -7,7 +7,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::blocking::blocking;
-use crate::domain::change::{backward, forward, instance_numbers, levels_under, matching_level, retained_rows};
+use crate::domain::change::{
+    backward, forward, instance_numbers, keep_present_numbers, levels_under, matching_level, retained_rows,
+};
 use crate::domain::ids::{VnfInstanceId, VnfLcmOpOccId};
 use crate::domain::instance::{InstantiatedVnfInfo, PackageAttributes, VnfInstance, VnfState};
 use crate::domain::namespace;
@@ -15,13 +17,12 @@ use crate::domain::op_occ::{LcmOperation, VnfLcmOpOcc};
 use crate::domain::plan::Plan;
 use crate::domain::problem::{Problem, ProblemType, QuotedValues, problem};
 use crate::domain::render;
-use crate::domain::rollout;
 use crate::domain::vnfd::Flavour;
 use crate::error::{ApiError, internal};
 use crate::lcm::accept::{Acceptor, instantiated, usable};
 use crate::lcm::modify::{self, refuse_excess};
 use crate::lcm::params::{ChangeParams, manifests};
-use crate::lcm::plan::{PlanError, Planner};
+use crate::lcm::plan::{PlanError, Planner, warnings};
 use crate::lcm::sent::Sent;
 use crate::sol003::v2::ChangeCurrentVnfPkgRequest;
 use crate::store::StoreError;
@@ -75,7 +76,7 @@ impl Acceptor<'_> {
         let home = instance.metadata.namespace.clone();
         blocking(move || {
             let (_, manifests) = manifests(&files, params.definition_files.as_deref())?;
-            render::check(&manifests, &flavour)?;
+            render::check(&manifests)?;
             home.map_or(Ok(()), |home| namespace::refuse_system_namespaces(&manifests, &home))?;
             instance_numbers(&flavour, &levels, None, &manifests).map(drop)
         })
@@ -115,7 +116,7 @@ fn started(instance: &VnfInstance) -> Result<&InstantiatedVnfInfo, Problem> {
 /// Refuses a namespace other than that of the VNF: a VNF never moves to another namespace.
 fn stays(instance: &VnfInstance, requested: Option<&Value>) -> Result<(), Problem> {
     let Some(requested) = requested else { return Ok(()) };
-    let (requested, home) = (namespace::decide(Some(requested), &[])?, instance.metadata.namespace.as_ref());
+    let (requested, home) = (namespace::decide(Some(requested), &[], false)?, instance.metadata.namespace.as_ref());
     if home == Some(&requested) {
         return Ok(());
     }
@@ -154,11 +155,13 @@ impl Planner<'_> {
         let onboarded = self.store.vnfd(&self.instance.project_id, &request.vnfd_id).await?;
         let flavour = onboarded.vnfd.flavour(&info.flavour_id)?;
         let scale_levels = levels_under(flavour, &info.scale_levels)?;
-        let replicas = self.inventory.iter().filter_map(|row| Some((row.vdu_id.clone()?, row.replicas()?))).collect();
+        let replicas = self.present_replicas();
         let flavour_before = self.flavour().await?;
         let level = matching_level(&flavour_before, &info.scale_levels, &replicas);
         let (definition_files, manifests) = self.manifests(onboarded.package_id, params.definition_files).await?;
-        let numbers = instance_numbers(flavour, &scale_levels, level, &manifests)?;
+        let mut numbers = instance_numbers(flavour, &scale_levels, level, &manifests)?;
+        let levels_before = (&flavour_before, &info.scale_levels);
+        keep_present_numbers(&mut numbers, levels_before, (flavour, &scale_levels), &replicas);
         let mut after = self.rendered(&manifests, flavour, &numbers, false).await?;
         let kept: Vec<_> = retained_rows(self.inventory, &after, self.namespace()?).into_iter().cloned().collect();
         after.extend(kept);
@@ -176,7 +179,7 @@ impl Planner<'_> {
             backward: Some(backward(self.inventory, &after)),
             instantiated: Some(instantiated),
             package: Some(PackageAttributes::new(onboarded.package_id, &onboarded.vnfd)),
-            warnings: rollout::warnings(&after).into_iter().collect(),
+            warnings: warnings(&manifests, flavour, &numbers, &after),
             ..Plan::default()
         })
     }

@@ -6,14 +6,14 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::domain::instance::{NAMESPACE_KEY, VnfInstance};
-use crate::domain::problem::{Problem, ProblemType, problem};
+use crate::domain::problem::{Problem, ProblemType, QuotedValues, problem};
 use crate::domain::secret::Secret;
-use crate::domain::text::check_length;
+use crate::domain::text::{check_length, names};
 use crate::domain::vim::VimConnection;
 use crate::error::{internal, invalid_body};
 use crate::sol003::v2::{VimConnectionInfo, VnfInfoModificationRequest};
 
-/// The attributes that can change. Other members of a patch are ignored, because they may belong to later editions.
+/// The attributes that can change. Other members of a patch are ignored with a warning, because they may belong to later editions.
 const ATTRIBUTES: [&str; 6] = [
     "vnfInstanceName",
     "vnfInstanceDescription",
@@ -41,6 +41,7 @@ pub fn apply(instance: &mut VnfInstance, patch: Map<String, Value>) -> Result<Va
             attribute = name,
         ));
     }
+    refuse_without_effect(&patch)?;
     let known = patch.into_iter().filter(|(name, _)| ATTRIBUTES.contains(&name.as_str()));
     let patch: Value = known.collect();
     let typed: Result<VnfInfoModificationRequest, _> = serde_path_to_error::deserialize(&patch);
@@ -73,6 +74,33 @@ pub fn apply(instance: &mut VnfInstance, patch: Map<String, Value>) -> Result<Va
         None => {}
     }
     Ok(changed)
+}
+
+/// Refuses a patch that would change nothing although it has members, and `additionalParams`, which belong to operations.
+///
+/// # Errors
+/// 422.
+fn refuse_without_effect(patch: &Map<String, Value>) -> Result<(), Problem> {
+    let unknown: Vec<&String> = patch.keys().filter(|name| !ATTRIBUTES.contains(&name.as_str())).collect();
+    let has_params = patch.contains_key("additionalParams");
+    if !has_params && (unknown.is_empty() || unknown.len() < patch.len()) {
+        return Ok(());
+    }
+    let unknown: QuotedValues =
+        if has_params { ["additionalParams"].into_iter().collect() } else { unknown.into_iter().collect() };
+    Err(problem!(
+        ProblemType::Unprocessable,
+        "{attributes} can't be changed by PATCH; these can: {allowed}",
+        attributes = unknown,
+        allowed = ATTRIBUTES.into_iter().collect::<QuotedValues>(),
+    ))
+}
+
+/// A warning of the members of a patch that are ignored.
+pub fn unknown_attributes(patch: &Map<String, Value>) -> Option<String> {
+    let unknown = patch.keys().filter(|name| !ATTRIBUTES.contains(&name.as_str()));
+    let unknown: Vec<String> = unknown.map(|name| format!("'{name:.64}'")).collect();
+    (!unknown.is_empty()).then(|| format!("these attributes are unknown and ignored: {}", names(unknown.iter())))
 }
 
 /// Merges a patch of connections, entry by entry. Returns the patch without secrets.

@@ -5,9 +5,10 @@ use std::borrow::Cow;
 use serde_json::{Map, Value};
 
 use crate::domain::manifest::Manifest;
+use crate::domain::op_occ::{ABANDON, LcmOperation};
 use crate::domain::package::DefinitionFile;
 use crate::domain::problem::{Problem, ProblemType, QuotedValues, problem};
-use crate::domain::text::type_name;
+use crate::domain::text::{names, type_name};
 use crate::package::manifest;
 
 /// The `additionalParams` of an InstantiateVnfRequest that Gybe knows. Others are kept for the record.
@@ -31,6 +32,72 @@ pub struct ChangeParams {
     pub definition_files: Option<Vec<String>>,
     /// The `vdu_id` of each of `vdu_params`. Validated only; every object is updated anyway.
     pub vdus: Vec<String>,
+}
+
+/// The members of `additionalParams` of each operation that have an effect, or that Tacker has and need none here.
+const fn known_members(operation: LcmOperation) -> &'static [&'static str] {
+    match operation {
+        LcmOperation::Instantiate => &["createNamespace", DEFINITION_FILES, "namespace"],
+        LcmOperation::ChangeVnfpkg => &[DEFINITION_FILES, "namespace", "upgrade_type", "vdu_params"],
+        LcmOperation::Heal => &["all"],
+        LcmOperation::Terminate => &[ABANDON],
+        LcmOperation::Scale | LcmOperation::ScaleToLevel | LcmOperation::Operate | LcmOperation::ModifyInfo => &[],
+    }
+}
+
+/// A warning of the members of `additionalParams` that have no effect.
+pub fn unknown_members(operation: LcmOperation, params: &Map<String, Value>) -> Option<String> {
+    let known = known_members(operation);
+    let plain =
+        |name: &str| -> String { name.to_lowercase().chars().filter(|it| it.is_ascii_alphanumeric()).collect() };
+    let similar = |name: &str| {
+        let name = plain(name);
+        let same = known.iter().find(|known| plain(known) == name);
+        let longer = || known.iter().find(|known| name.contains(&plain(known)));
+        same.or_else(longer).map(|known| format!(" (did you mean '{known}'?)")).unwrap_or_default()
+    };
+    let unknown = params.iter().filter(|(name, value)| !value.is_null() && !known.contains(&name.as_str()));
+    let unknown = unknown.map(|(name, _)| name);
+    let unknown: Vec<String> = unknown.map(|name| format!("'{name:.64}'{}", similar(name))).collect();
+    let all: Vec<String> = known.iter().map(|name| (*name).to_owned()).collect();
+    (!unknown.is_empty()).then(|| {
+        let shown = names(unknown.iter());
+        format!(
+            "these members of additionalParams are unknown and have no effect: {shown}; known: {}",
+            names(all.iter())
+        )
+    })
+}
+
+/// The members of `additionalParams` by which Tacker's clients name a Helm chart.
+const HELM: [&str; 6] = [
+    "helm_chart_path",
+    "helm_parameters",
+    "helm_replica_values",
+    "helm_value_names",
+    "use_helm",
+    "using_helm_install_param",
+];
+
+/// Refuses requests for a Helm chart.
+///
+/// # Errors
+/// 422.
+fn refuse_helm(params: &Map<String, Value>) -> Result<(), Problem> {
+    let asks = |name: &&&str| match params.get(**name) {
+        None | Some(Value::Null | Value::Bool(false)) => false,
+        Some(Value::String(text)) => !text.is_empty() && text != "false",
+        Some(_) => true,
+    };
+    match HELM.iter().find(asks) {
+        None => Ok(()),
+        Some(name) => Err(problem!(
+            ProblemType::Unprocessable,
+            "additionalParams.{parameter}: Helm charts are not supported yet. Render the chart ('helm template'), put the result into the package as definition files, and name them in {alternative}",
+            parameter = name,
+            alternative = DEFINITION_FILES,
+        )),
+    }
 }
 
 /// The only `upgrade_type`: each workload is updated by its own strategy.
@@ -78,8 +145,9 @@ impl InstantiateParams {
     /// Reads them.
     ///
     /// # Errors
-    /// 400 naming a parameter of the wrong type.
+    /// 400 naming a parameter of the wrong type; 422 for a Helm chart.
     pub fn read(params: &Map<String, Value>) -> Result<Self, Problem> {
+        refuse_helm(params)?;
         let create_namespace = match sent(params, "createNamespace") {
             None => false,
             Some(Value::Bool(create)) => *create,
@@ -145,7 +213,7 @@ fn paths_in(text: &str) -> Result<Vec<String>, Problem> {
 /// The objects of the chosen definition files (all of the package if `chosen` is `None`), with the files' paths.
 ///
 /// # Errors
-/// 422 if a chosen file is not in the package, if nothing is chosen, or as [`manifest::read`].
+/// 422 if a chosen file is not in the package or cannot be read, if nothing is chosen, or as [`manifest::read`].
 pub fn manifests(files: &[DefinitionFile], chosen: Option<&[String]>) -> Result<(Vec<String>, Vec<Manifest>), Problem> {
     let files = match chosen {
         None => Cow::Borrowed(files),
@@ -158,6 +226,15 @@ pub fn manifests(files: &[DefinitionFile], chosen: Option<&[String]>) -> Result<
             parameter = DEFINITION_FILES,
         ));
     }
+    if let Some(file) = files.iter().find(|file| file.problem.is_some()) {
+        return Err(problem!(
+            ProblemType::Unprocessable,
+            "{file}: {reason}. If it is no definition file, name the others in additionalParams.{parameter}",
+            file = file.path,
+            reason = file.problem.clone().unwrap_or_default(),
+            parameter = DEFINITION_FILES,
+        ));
+    }
     let manifests = manifest::read(&files)?;
     if manifests.is_empty() {
         return Err(Problem::unprocessable("the definition files hold no Kubernetes object"));
@@ -166,6 +243,7 @@ pub fn manifests(files: &[DefinitionFile], chosen: Option<&[String]>) -> Result<
 }
 
 fn select(files: &[DefinitionFile], chosen: &[String]) -> Result<Vec<DefinitionFile>, Problem> {
+    let chosen: Vec<String> = chosen.iter().map(|path| path.strip_prefix("./").unwrap_or(path).to_owned()).collect();
     let has = |path: &String| files.iter().any(|file| file.path == *path);
     let missing: Vec<&String> = chosen.iter().filter(|path| !has(path)).collect();
     if !missing.is_empty() {
@@ -215,6 +293,38 @@ mod tests {
         assert_eq!((params.create_namespace, params.definition_files, params.namespace), (false, None, None));
         let params = json!({ "upgrade_type": null, "vdu_params": null });
         assert!(ChangeParams::read(params.as_object().unwrap()).unwrap().vdus.is_empty());
+    }
+
+    #[test]
+    fn names_members_that_have_no_effect() {
+        let warning = |operation, params: Value| unknown_members(operation, params.as_object().unwrap());
+        let known = json!({ "namespace": "a", "createNamespace": true, DEFINITION_FILES: [] });
+        assert_eq!(warning(LcmOperation::Instantiate, known.clone()), None);
+        let misspelt =
+            warning(LcmOperation::Instantiate, json!({ "nameSpace": "a", "site": 1, "lcm_kubernetes_def_files": [] }));
+        assert_eq!(
+            misspelt.unwrap(),
+            "these members of additionalParams are unknown and have no effect: 'lcm_kubernetes_def_files' (did you mean \
+             'lcm-kubernetes-def-files'?), 'nameSpace' (did you mean 'namespace'?), 'site'; known: createNamespace, \
+             lcm-kubernetes-def-files, namespace"
+        );
+        assert!(warning(LcmOperation::Scale, known).unwrap().ends_with("known: none"));
+        assert_eq!(warning(LcmOperation::Terminate, json!({ "gybe:abandon": true })), None);
+    }
+
+    #[test]
+    fn a_helm_chart_is_refused_in_clear_words() {
+        for params in [
+            json!({ "use_helm": "true" }),
+            json!({ "using_helm_install_param": [{ "exthelmchart": "false" }] }),
+            json!({ "helm_chart_path": "Files/kubernetes/test-chart.tgz" }),
+        ] {
+            let problem = read(params.clone()).unwrap_err();
+            assert_eq!(problem.status, 422, "{params}");
+            assert!(problem.detail.contains("Helm charts are not supported yet"), "{}", problem.detail);
+            assert_eq!(ChangeParams::read(params.as_object().unwrap()).unwrap_err().status, 422);
+        }
+        assert!(read(json!({ "use_helm": "false", "helm_parameters": null })).is_ok());
     }
 
     #[test]

@@ -17,10 +17,12 @@ use crate::domain::plan::{Plan, PodRef, ReplicaChange, Step, apply_all, operate,
 use crate::domain::problem::{Problem, ProblemType, problem};
 use crate::domain::render::{self, RenderInput};
 use crate::domain::resource::{ObjectKey, Resource, ResourceState};
-use crate::domain::scale::{ScaleLevels, check_profiles, initial_levels, instances, scaled, scaled_to};
+use crate::domain::scale::{
+    ScaleLevels, check_numbers, initial_levels, instances, numbers_after, profile_warnings, scaled, scaled_to,
+};
 use crate::domain::vnfd::Flavour;
 use crate::domain::warning::Warnings;
-use crate::domain::{heal, rollout, scale};
+use crate::domain::{heal, rollout};
 use crate::infra::{Driver, InfraError, PodSnapshot, Scope};
 use crate::lcm::accept::{direction, target};
 use crate::lcm::params::{InstantiateParams, manifests};
@@ -104,6 +106,7 @@ impl Planner<'_> {
         let levels = initial_levels(flavour, level)?;
         let (definition_files, manifests) = self.manifests(onboarded.package_id, params.definition_files).await?;
         let numbers = instances(flavour, &levels, level);
+        check_numbers(&numbers)?;
         let resources = self.rendered(&manifests, flavour, &numbers, params.create_namespace).await?;
         let wanted: Vec<ObjectKey> = resources.iter().map(|resource| resource.key.clone()).collect();
         // Leftovers of an earlier, failed instantiation that this one does not use.
@@ -122,7 +125,7 @@ impl Planner<'_> {
             storages: Vec::new(),
         };
         let backward = Some(remove_all(&all, Some(0)));
-        let warnings = rollout::warnings(&resources).into_iter().collect();
+        let warnings = warnings(&manifests, flavour, &numbers, &resources);
         Ok((Plan { forward, backward, instantiated: Some(instantiated), warnings, ..Plan::default() }, resources))
     }
 
@@ -168,7 +171,7 @@ impl Planner<'_> {
         let steps = request.number_of_steps.unwrap_or(1);
         let after = scaled(&flavour, before, direction(request.scale_type), &request.aspect_id, steps)?;
         let vdus = flavour.aspects.get(&request.aspect_id).into_iter().flat_map(|aspect| aspect.deltas.keys());
-        let numbers = self.numbers(&flavour, (before, &after), None, vdus);
+        let numbers = numbers_after(&flavour, (before, &after), None, vdus, &self.present_replicas());
         self.rescaled(&flavour, after, &numbers)
     }
 
@@ -178,30 +181,14 @@ impl Planner<'_> {
         let flavour = self.flavour().await?;
         let target = target(&request)?;
         let after = scaled_to(&flavour, before, &target)?;
-        let numbers = self.numbers(&flavour, (before, &after), target.level(), target.vdus(&flavour));
+        let vdus = target.vdus(&flavour);
+        let numbers = numbers_after(&flavour, (before, &after), target.level(), vdus, &self.present_replicas());
         self.rescaled(&flavour, after, &numbers)
     }
 
-    /// The number of instances of each of `vdus` after scaling between these levels. A VDU without an initial number in the
-    /// VNFD changes its present replicas by the difference of the deltas.
-    fn numbers<'v>(
-        &self,
-        flavour: &Flavour,
-        (before, after): (&ScaleLevels, &ScaleLevels),
-        level: Option<&str>,
-        vdus: impl IntoIterator<Item = &'v String>,
-    ) -> BTreeMap<String, u32> {
-        let stated = instances(flavour, after, level);
-        vdus.into_iter()
-            .filter_map(|vdu| {
-                let number = stated.get(vdu).copied().or_else(|| {
-                    let replicas = self.inventory.iter().find(|row| row.vdu_id.as_ref() == Some(vdu))?.replicas()?;
-                    let base = replicas.checked_sub(scale::added(flavour, before, vdu))?;
-                    Some(base.saturating_add(scale::added(flavour, after, vdu)))
-                })?;
-                Some((vdu.clone(), number))
-            })
-            .collect()
+    /// The replicas of the workloads of the VDUs, by VDU, as intended.
+    pub(super) fn present_replicas(&self) -> BTreeMap<String, u32> {
+        self.inventory.iter().filter_map(|row| Some((row.vdu_id.clone()?, row.replicas()?))).collect()
     }
 
     /// The plan that gives the VDUs these numbers of instances and the VNF these levels.
@@ -211,7 +198,7 @@ impl Planner<'_> {
         after: ScaleLevels,
         numbers: &BTreeMap<String, u32>,
     ) -> Result<Plan, PlanError> {
-        check_profiles(flavour, numbers)?;
+        check_numbers(numbers)?;
         let changes: Vec<(ReplicaChange, ReplicaChange)> = self
             .inventory
             .iter()
@@ -228,7 +215,9 @@ impl Planner<'_> {
         let objects: Vec<ObjectKey> = changes.iter().map(|(change, _)| change.object.clone()).collect();
         let (forward, backward) = changes.into_iter().unzip();
         let set = |changes| vec![Step::SetReplicas { changes }, Step::AwaitReady { objects: objects.clone() }];
-        Ok(Plan { forward: set(forward), backward: Some(set(backward)), scale_levels: Some(after), ..Plan::default() })
+        let warnings = profile_warnings(flavour, numbers).into_iter().collect();
+        let (forward, backward) = (set(forward), Some(set(backward)));
+        Ok(Plan { forward, backward, scale_levels: Some(after), warnings, ..Plan::default() })
     }
 
     /// The flavour of the VNF.
@@ -323,6 +312,17 @@ impl Planner<'_> {
             problem!(ProblemType::Unprocessable, "the stored request cannot be read: {reason}", reason = reason)
         })
     }
+}
+
+/// The warnings of the objects of `manifests` with these numbers of instances of VDUs.
+pub(super) fn warnings(
+    manifests: &[Manifest],
+    flavour: &Flavour,
+    numbers: &BTreeMap<String, u32>,
+    resources: &[Resource],
+) -> Warnings {
+    let of_vdus = render::warnings(manifests, flavour).into_iter().chain(profile_warnings(flavour, numbers));
+    of_vdus.chain(rollout::warnings(resources)).collect()
 }
 
 /// The most bytes of names in a warning about abandoned objects.

@@ -6,6 +6,7 @@ use crate::domain::ids::{ProjectId, VimId, VnfLcmOpOccId};
 use crate::domain::instance::VnfInstance;
 use crate::domain::problem::{Problem, ProblemType, problem};
 use crate::domain::vim::{Vim, VimConnection};
+use crate::domain::warning::Warnings;
 use crate::error::ApiError;
 use crate::lcm::modify;
 use crate::sol003::v2::VimConnectionInfo;
@@ -13,6 +14,20 @@ use crate::store::{Store, StoreError};
 
 /// Key of the `vimConnectionInfo` entry for the default VIM.
 const DEFAULT_CONNECTION: &str = "default";
+
+/// The status of a connection that can't be used.
+const UNPROCESSABLE: u16 = 422;
+
+/// The requested connection that a VNF lives in: the first, unless that is of another kind of VIM and one of Kubernetes is there.
+fn home_of(requested: &BTreeMap<String, VimConnectionInfo>, first: Option<String>) -> Option<String> {
+    let first = first.or_else(|| requested.keys().next().cloned())?;
+    let is_kubernetes = |wire: &VimConnectionInfo| VimConnection::from(wire.clone()).is_kubernetes();
+    if requested.get(&first).is_some_and(is_kubernetes) {
+        return Some(first);
+    }
+    let other = requested.iter().find(|(_, wire)| is_kubernetes(wire)).map(|(key, _)| key.clone());
+    Some(other.unwrap_or(first))
+}
 
 /// Reads and checks the VIM connections of requests.
 pub(super) struct VimConnections<'a> {
@@ -28,39 +43,50 @@ pub(super) struct VimConnections<'a> {
 
 impl VimConnections<'_> {
     /// Adds the requested connections to the instance, or the default VIM if it has none at all, and chooses the home of the
-    /// VNF: the first connection of the request, else the home it has, else its first connection.
+    /// VNF: the first Kubernetes connection of the request, else the home it has, else its first connection.
+    ///
+    /// A connection that can't be used and is not the home, such as one of another kind of VIM, is kept without its credentials.
+    /// Returns a warning of each.
     ///
     /// # Errors
-    /// 422 if a connection can't be used or if there is none.
+    /// 422 if the home can't be used or if there is none.
     pub(super) async fn add(
         &self,
         instance: &mut VnfInstance,
         requested: &BTreeMap<String, VimConnectionInfo>,
         first: Option<String>,
         op: VnfLcmOpOccId,
-    ) -> Result<(), ApiError> {
+    ) -> Result<Warnings, ApiError> {
+        let mut warnings = Warnings::default();
         let former_home = instance.home().map(|(key, _)| key.clone());
+        let requested_home = home_of(requested, first);
         for (key, wire) in requested {
             let mut connection = VimConnection::from(wire.clone());
             self.look_up_name(&mut connection).await?;
-            self.check_connection(key, &connection).await?;
+            match self.check_connection(key, &connection).await {
+                Err(error) if requested_home.as_ref() != Some(key) && error.0.status == UNPROCESSABLE => {
+                    warnings.add(format!("{}; it is not used, and kept without its credentials", error.0.detail));
+                    connection = connection.without_credentials();
+                }
+                checked => checked?,
+            }
             let known = instance.vim_connections.get(key);
             connection.added_by = known.map_or(Some(op), |known| known.added_by);
             instance.vim_connections.insert(key.clone(), connection);
         }
         modify::refuse_excess_connections(&instance.vim_connections)?;
         if instance.vim_connections.is_empty() {
-            let Some(vim) = self.default_vim().await? else { return Ok(()) };
+            let Some(vim) = self.default_vim().await? else { return Ok(warnings) };
             let wire = VimConnectionInfo { vim_id: Some(vim.id.to_string()), ..VimConnectionInfo::default() };
             let connection = VimConnection { added_by: Some(op), ..wire.into() };
             instance.vim_connections.insert(DEFAULT_CONNECTION.to_owned(), connection);
         }
-        let chosen = first.or_else(|| requested.keys().next().cloned()).or(former_home);
+        let chosen = requested_home.or(former_home);
         let chosen = chosen.or_else(|| instance.vim_connections.keys().next().cloned());
         for (key, connection) in &mut instance.vim_connections {
             connection.home = Some(key) == chosen.as_ref();
         }
-        Ok(())
+        Ok(warnings)
     }
 
     /// `None` if there is none and the grant may name a VIM.
@@ -134,6 +160,13 @@ impl VimConnections<'_> {
         let wrong = |reason: String| {
             problem!(ProblemType::Unprocessable, "vimConnectionInfo '{key}': {reason}", key = key, reason = reason,)
         };
+        if connection.vim_type.to_ascii_uppercase().contains("HELM") {
+            let reason = format!(
+                "vimType '{}': Helm charts are not supported yet; use ETSINFV.KUBERNETES.V_1",
+                connection.vim_type
+            );
+            return Err(wrong(reason).into());
+        }
         if !connection.is_kubernetes() {
             return Err(wrong(format!(
                 "vimType '{}' is not supported; use ETSINFV.KUBERNETES.V_1",

@@ -20,6 +20,7 @@ use zip::result::ZipError;
 use crate::domain::package::DefinitionFile;
 use crate::domain::problem::{Problem, ProblemType, problem};
 use crate::package::bundle::{Bundle, Member};
+use crate::package::encoding::decode;
 
 /// Bounds of a package.
 #[derive(Clone, Copy, Debug)]
@@ -103,25 +104,28 @@ impl Archive {
     /// The text of the file at `path`; `None` if there is no such file.
     ///
     /// # Errors
-    /// 422 if it is larger than a definition file may be, or no UTF-8, or damaged.
+    /// 422 if it is larger than a definition file may be, or no text, or damaged.
     pub fn text(&mut self, path: &str) -> Result<Option<String>, Problem> {
-        let Some(size) = self.size(path) else { return Ok(None) };
-        if size > DefinitionFile::MAX_BYTES {
-            let most = DefinitionFile::MAX_BYTES;
-            return Err(problem!(
-                ProblemType::InvalidPackage,
-                "{file}: {size} bytes are more than the {limit} that Gybe reads; split the file",
-                file = path,
-                size = size,
-                limit = most,
-            ));
+        if self.size(path).is_none() {
+            return Ok(None);
+        }
+        self.decoded(path)?
+            .map(Some)
+            .map_err(|reason| problem!(ProblemType::InvalidPackage, "{file}: {reason}", file = path, reason = reason))
+    }
+
+    /// The text of the file at `path`, or why it is none that Gybe reads.
+    ///
+    /// # Errors
+    /// 404 if there is no such file, 422 if it is damaged.
+    pub fn decoded(&mut self, path: &str) -> Result<Result<String, String>, Problem> {
+        let (size, most) = (self.size(path).unwrap_or_default(), DefinitionFile::MAX_BYTES);
+        if size > most {
+            return Ok(Err(format!("{size} bytes are more than the {most} that Gybe reads; split the file")));
         }
         let mut bytes = Vec::new();
         self.file(path)?.read_to_end(&mut bytes).map_err(|error| damaged(path, &error))?;
-        let text = String::from_utf8(bytes);
-        text.map(Some).map_err(|_| {
-            problem!(ProblemType::InvalidPackage, "{file}: is not UTF-8; save it as UTF-8 text", file = path)
-        })
+        Ok(decode(bytes).map_err(str::to_owned))
     }
 
     /// A reader of the file at `path` that outlives the archive, and the size of the file in bytes. `csar` is the path of the
@@ -212,8 +216,8 @@ fn checked_files(
         check_kind(path, &entry)?;
         total = total.saturating_add(entry.size());
         check_size(path, &entry, total, limits)?;
-        if !entry.is_dir() {
-            files.insert(path.to_owned(), (index, entry.size()));
+        if !entry.is_dir() && files.insert(path.to_owned(), (index, entry.size())).is_some() {
+            return Err(refused(&format!("two of its entries have the name '{path}'")));
         }
     }
     Ok(files)
@@ -224,6 +228,11 @@ fn checked_path<'a>(entry: &'a ZipFileEntry<'_>, limits: &Limits) -> Result<&'a 
     let shown = || String::from_utf8_lossy(raw).chars().take(100).collect::<String>();
     let wrong = |what: &str| Err(refused(&format!("the name of its entry '{}' {what}", shown().escape_debug())));
     let Ok(path) = std::str::from_utf8(raw) else { return wrong("is not UTF-8") };
+    // As `zip -r x.csar .` and `tar` write them.
+    let path = path.strip_prefix("./").unwrap_or(path);
+    if path.is_empty() && entry.is_dir() {
+        return Ok(path);
+    }
     let components: Vec<&str> = path.strip_suffix('/').unwrap_or(path).split('/').collect();
     if path.len() > limits.path_bytes {
         return wrong(&format!("has more than {} bytes", limits.path_bytes));

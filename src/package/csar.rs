@@ -18,8 +18,8 @@ use crate::domain::problem::{Problem, ProblemType, problem};
 use crate::domain::warning::Warnings;
 use crate::package::archive::{self, Archive, Limits};
 use crate::package::bundle::Bundle;
-use crate::package::meta::{self, Artifact, Meta};
-use crate::package::vnfd::{self, Descriptor};
+use crate::package::meta::{self, Artifact, LocatedValue, Meta};
+use crate::package::vnfd::{self, DescribedImage, Descriptor};
 use crate::package::yaml;
 
 const TOSCA_META: &str = "TOSCA-Metadata/TOSCA.meta";
@@ -42,22 +42,22 @@ pub struct VnfdFiles {
     pub zip: Vec<u8>,
 }
 
-/// Checks the CSAR at `path` against `limits`, every artifact against its hash, the VNFD and the syntax of the definition files.
+/// Checks the CSAR at `path` against `limits`, every artifact against its hash, and the VNFD. What an operation may need and could not
+/// use, such as a definition file that is no YAML, is a warning.
 ///
 /// # Errors
 /// 422 naming file and line of the first thing that is wrong and what to do; 500 if the storage fails.
 pub fn onboard(path: &Path, limits: &Limits) -> Result<Onboarded, Problem> {
     let mut archive = Archive::open(path, limits)?;
     let index = PackageIndex::find(&mut archive)?;
-    let mut artifacts = index.artifacts(&mut archive)?;
-    let Descriptor { vnfd, images, .. } = index.vnfd(&mut archive)?;
-    for artifact in &mut artifacts {
-        let image = images.iter().find(|image| image.paths.contains(&artifact.path));
-        artifact.image = image.map(|described| described.image.clone());
-    }
-    let files = definition_files(&mut archive, &artifacts, limits)?;
+    let mut warnings = Warnings::default();
+    let artifacts = index.artifacts(&mut archive, &mut warnings)?;
+    let Descriptor { vnfd, images, warnings: of_vnfd, .. } = index.vnfd(&mut archive)?;
+    warnings.merge(&of_vnfd);
+    let files = definition_files(&mut archive, &artifacts, limits, &mut warnings)?;
+    let artifacts = with_images(&mut archive, artifacts, &images, &mut warnings)?;
     let (sha512, size) = archive::sha512(path)?;
-    Ok(Onboarded { content: Content { vnfd, sha512, size, artifacts, warnings: Warnings::default() }, files })
+    Ok(Onboarded { content: Content { vnfd, sha512, size, artifacts, warnings }, files })
 }
 
 /// The VNFD in the CSAR at `path`.
@@ -204,11 +204,14 @@ impl PackageIndex {
     }
 
     /// The artifacts of the manifest and of TOSCA.meta, each checked and listed once.
-    fn artifacts(&self, archive: &mut Archive) -> Result<Vec<ArtifactInfo>, Problem> {
+    fn artifacts(&self, archive: &mut Archive, warnings: &mut Warnings) -> Result<Vec<ArtifactInfo>, Problem> {
         let lists = self.lists(archive)?;
         let mut verifier = Verifier { archive, digests: HashMap::new(), found: BTreeMap::new() };
         for (file, list) in &lists {
             verifier.verify(file, &list.artifacts)?;
+        }
+        for (file, list) in &lists {
+            list.unhashed.iter().try_for_each(|path| verifier.add_unhashed(file, path, warnings))?;
         }
         let described = |artifact: ArtifactInfo| ArtifactInfo {
             non_mano_artifact_set: lists.iter().find_map(|(_, list)| list.sets.get(&artifact.path).cloned()),
@@ -319,15 +322,28 @@ impl Verifier<'_> {
             return wrong(artifact.hash.line, what);
         }
         let info = ArtifactInfo {
-            path: path.clone(),
-            algorithm: artifact.algorithm.text.clone(),
-            hash: artifact.hash.text.clone(),
             content_type: artifact.content_type.clone(),
-            non_mano_artifact_set: None,
-            classification: None,
-            image: None,
+            ..listed(path, &artifact.algorithm.text, &artifact.hash.text)
         };
         self.found.entry(path.clone()).or_insert(info);
+        Ok(())
+    }
+
+    /// Adds an artifact that `file` lists without a hash. The files of the VNFD need none.
+    fn add_unhashed(&mut self, file: &str, path: &LocatedValue, warnings: &mut Warnings) -> Result<(), Problem> {
+        let name = &path.text;
+        if self.found.contains_key(name) || is_descriptor(name) {
+            return Ok(());
+        }
+        let located = |what: &str| format!("{file}:{}: the artifact {name} has no hash, {what}", path.line);
+        if self.archive.size(name).is_none() {
+            warnings.add(located("and there is no such file in the CSAR; it is ignored"));
+            return Ok(());
+        }
+        let (algorithm, function) = UNHASHED;
+        let digest = self.digest(name, algorithm, function)?;
+        warnings.add(located("so nothing proves that its content is the author's; add Algorithm and Hash"));
+        self.found.insert(name.clone(), listed(name, algorithm, &digest));
         Ok(())
     }
 
@@ -347,6 +363,58 @@ impl Verifier<'_> {
     }
 }
 
+/// The algorithm for the artifacts that have no hash.
+const UNHASHED: (&str, &digest::Algorithm) = ("SHA-256", &digest::SHA256);
+
+/// An artifact with its path and hash only.
+fn listed(path: &str, algorithm: &str, hash: &str) -> ArtifactInfo {
+    ArtifactInfo {
+        path: path.to_owned(),
+        algorithm: algorithm.to_owned(),
+        hash: hash.to_owned(),
+        content_type: None,
+        non_mano_artifact_set: None,
+        classification: None,
+        image: None,
+    }
+}
+
+/// Whether the file belongs to the VNFD or to the lists of files.
+fn is_descriptor(path: &str) -> bool {
+    path.starts_with("Definitions/") || path.starts_with("TOSCA-Metadata/")
+}
+
+/// The artifacts, one entry for each software image that the VNFD describes, with the checksum that the VNFD states.
+fn with_images(
+    archive: &mut Archive,
+    artifacts: Vec<ArtifactInfo>,
+    images: &[DescribedImage],
+    warnings: &mut Warnings,
+) -> Result<Vec<ArtifactInfo>, Problem> {
+    let mut all = Vec::new();
+    for artifact in artifacts {
+        let before = all.len();
+        for described in images.iter().filter(|image| image.paths.contains(&artifact.path)) {
+            let mut entry = ArtifactInfo { image: Some(described.image.clone()), ..artifact.clone() };
+            if let Some((name, hash)) = &described.checksum {
+                let known =
+                    algorithm(name).map(|(_, function)| archive.digest(&artifact.path, function)).transpose()?;
+                if known.is_none_or(|digest| !digest.eq_ignore_ascii_case(hash)) {
+                    let id = &described.image.id;
+                    warnings
+                        .add(format!("the checksum of the image {id} in the VNFD is not that of {}", artifact.path));
+                }
+                (entry.algorithm, entry.hash) = (name.clone(), hash.clone());
+            }
+            all.push(entry);
+        }
+        if all.len() == before {
+            all.push(artifact);
+        }
+    }
+    Ok(all)
+}
+
 /// `SHA-256`, `sha256` and the like.
 fn algorithm(name: &str) -> Option<(&'static str, &'static digest::Algorithm)> {
     match name.to_ascii_lowercase().replace('-', "").as_str() {
@@ -358,36 +426,42 @@ fn algorithm(name: &str) -> Option<(&'static str, &'static digest::Algorithm)> {
     }
 }
 
-/// The listed YAML and JSON files outside the VNFD. They need not be Kubernetes objects until an operation names them: the
-/// values of a Helm chart, for one, are none.
+/// The listed YAML and JSON files outside the VNFD. They need not be Kubernetes objects until an operation names them: the values of a
+/// Helm chart, for one, are none. Those that no operation could use are warned of.
 fn definition_files(
     archive: &mut Archive,
     artifacts: &[ArtifactInfo],
     limits: &Limits,
+    warnings: &mut Warnings,
 ) -> Result<Vec<DefinitionFile>, Problem> {
     let mut files = Vec::new();
     let mut total = 0;
     for ArtifactInfo { path, .. } in artifacts {
-        let size = archive.size(path).unwrap_or_default();
-        let elsewhere = path.starts_with("Definitions/") || path.starts_with("TOSCA-Metadata/");
-        if elsewhere || stem(path, &["yaml", "yml", "json"]).is_none() || size > DefinitionFile::MAX_BYTES {
+        if is_descriptor(path) || stem(path, &["yaml", "yml", "json"]).is_none() {
             continue;
         }
-        total += size;
-        if total > limits.definition_bytes {
-            return Err(problem!(
-                ProblemType::InvalidPackage,
-                "the YAML and JSON artifacts have more than {limit} bytes; the last is {file}. Leave out those that are no Kubernetes manifests",
-                limit = limits.definition_bytes,
-                file = path,
-            ));
-        }
-        let Some(text) = archive.text(path)? else { continue };
+        let size = archive.size(path).unwrap_or_default();
+        let text = if total + size.min(DefinitionFile::MAX_BYTES) > limits.definition_bytes {
+            Err(format!("the YAML and JSON artifacts up to this one have more than {} bytes", limits.definition_bytes))
+        } else {
+            archive.decoded(path)?
+        };
+        let file = match text {
+            Ok(text) => DefinitionFile::new(path, text),
+            Err(problem) => DefinitionFile::unreadable(path, problem),
+        };
+        total += file.text.len() as u64;
         // A template is YAML only after it is rendered.
-        if !text.contains("{{") {
-            yaml::check_syntax(path, &text)?;
+        let is_template = ["{{", "{%", "<%"].iter().any(|mark| file.text.contains(mark));
+        let problem = match &file.problem {
+            Some(problem) => Some(format!("{path}: {problem}")),
+            None if is_template => None,
+            None => yaml::check_syntax(path, &file.text).err().map(|problem| problem.detail),
+        };
+        if let Some(problem) = problem {
+            warnings.add(format!("{problem}; an operation that needs the file is refused"));
         }
-        files.push(DefinitionFile { path: path.clone(), text });
+        files.push(file);
     }
     Ok(files)
 }

@@ -35,7 +35,7 @@ const SERVER_MANAGED: [&str; 9] = [
 pub fn read(files: &[DefinitionFile]) -> Result<Vec<Manifest>, Problem> {
     let (mut manifests, mut budget) = (Vec::new(), Budget::default());
     for file in files {
-        for document in yaml::documents(&file.path, &file.text, &mut budget)? {
+        for document in yaml::manifests(&file.path, &file.text, &mut budget)? {
             collect(&file.path, document, &mut manifests)?;
         }
     }
@@ -173,7 +173,7 @@ mod tests {
     use super::*;
 
     fn file(path: &str, text: impl Into<String>) -> DefinitionFile {
-        DefinitionFile { path: path.to_owned(), text: text.into() }
+        DefinitionFile::new(path, text)
     }
 
     fn error(text: &str) -> String {

@@ -16,6 +16,8 @@ pub struct Meta {
     pub keys: BTreeMap<String, LocatedValue>,
     /// The artifacts that are hashed, in order.
     pub artifacts: Vec<Artifact>,
+    /// The paths of the others.
+    pub unhashed: Vec<LocatedValue>,
     /// `non_mano_artifact_sets` (SOL004 clause 4.3.7): the set of each path that is in one.
     pub sets: BTreeMap<String, String>,
 }
@@ -107,15 +109,23 @@ fn continue_value(block: &mut BTreeMap<String, LocatedValue>, last: Option<&str>
     }
 }
 
+/// A path without `./` at its beginning.
+fn relative(mut path: LocatedValue) -> LocatedValue {
+    if let Some(rest) = path.text.strip_prefix("./") {
+        path.text = rest.to_owned();
+    }
+    path
+}
+
 fn unquoted(text: &str) -> &str {
     let within = |quote| text.strip_prefix(quote).and_then(|text: &str| text.strip_suffix(quote));
     within('"').or_else(|| within('\'')).unwrap_or(text)
 }
 
 impl Meta {
-    /// Ends a block. One that names a file without a hash, as TOSCA allows, is ignored.
+    /// Ends a block. TOSCA allows one that names a file without a hash.
     fn add(&mut self, file: &str, mut block: BTreeMap<String, LocatedValue>) -> Result<(), Problem> {
-        let path = block.remove("name").or_else(|| block.remove("source"));
+        let path = block.remove("name").or_else(|| block.remove("source")).map(relative);
         let hashed = block.contains_key("algorithm") || block.contains_key("hash");
         match path {
             None if hashed => {
@@ -124,11 +134,14 @@ impl Meta {
             }
             None => {
                 for (key, value) in block {
-                    self.keys.entry(key).or_insert(value);
+                    self.keys.entry(key).or_insert_with(|| relative(value));
                 }
                 Ok(())
             }
-            Some(_) if !hashed => Ok(()),
+            Some(path) if !hashed => {
+                self.unhashed.push(path);
+                Ok(())
+            }
             Some(path) => {
                 if path.text.is_empty() {
                     return Err(problem(file, path.line, "an artifact whose path is empty; add the path of its file"));
@@ -164,7 +177,7 @@ mod tests {
     fn reads_blocks_with_their_lines() {
         let text = "\u{feff}TOSCA-Meta-File-Version: 1.0\r\nCreated-by: me\r\nEntry-Definitions: Definitions/\r\n top.yaml\r\n\r\n\r\n\
                     Name: a.yaml\r\nContent-Type: application/yaml\r\nAlgorithm: sha-256\r\nHash: ab\r\n  cd\r\n\
-                    Source: b.yaml\r\nAlgorithm: SHA-512\r\nHash: 00\r\nSignature: x.p7s\r\n\r\nName: unhashed.txt\r\n";
+                    Source: b.yaml\r\nAlgorithm: SHA-512\r\nHash: 00\r\nSignature: x.p7s\r\n\r\nName: ./unhashed.txt\r\n";
         let meta = read("m", text).unwrap();
         let entry = meta.keys.get("entry-definitions").unwrap();
         assert_eq!((entry.line, entry.text.as_str()), (3, "Definitions/top.yaml"));
@@ -174,6 +187,7 @@ mod tests {
             .map(|a| (a.path.line, a.path.text.as_str(), a.hash.line, a.content_type.as_deref()))
             .collect();
         assert_eq!(artifacts, [(7, "a.yaml", 10, Some("application/yaml")), (12, "b.yaml", 14, None)]);
+        assert_eq!(meta.unhashed, [LocatedValue { line: 17, text: "unhashed.txt".to_owned() }]);
     }
 
     #[test]

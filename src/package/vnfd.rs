@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 
 use crate::domain::problem::Problem;
 use crate::domain::vnfd::{Flavour, Vdu, Vnfd};
+use crate::domain::warning::Warnings;
 use crate::package::yaml::At;
 pub use images::DescribedImage;
 pub use imports::FileReader;
@@ -31,20 +32,23 @@ pub struct Descriptor {
     pub files: Vec<(String, String)>,
     /// The software images it describes.
     pub images: Vec<DescribedImage>,
+    /// Its contradictions, each with file and line.
+    pub warnings: Warnings,
 }
 
 /// Reads the VNFD with the entry file `entry`. If that is missing, the error names `place`, where the package mentions it.
 ///
 /// # Errors
-/// 422 naming file and line of the first thing that is missing or contradicts another, and what to do.
+/// 422 naming file and line of the first thing that is missing or unreadable, and what to do.
 pub fn read(entry: &str, place: &str, read_file: &mut FileReader<'_>) -> Result<Descriptor, Problem> {
     let (files, documents) = imports::load(entry, place, read_file)?;
     let roots: Vec<At<'_>> =
         files.iter().zip(&documents).map(|((path, _), node)| At::root(path, "the VNFD", node)).collect();
     let reader = Reader { model: Model::new(&roots) };
-    let vnfd = reader.vnfd()?;
+    let mut warnings = Warnings::default();
+    let vnfd = reader.vnfd(&mut warnings)?;
     let images = images::of(&reader.model, &vnfd);
-    Ok(Descriptor { vnfd, files, images })
+    Ok(Descriptor { vnfd, files, images, warnings })
 }
 
 /// The part of a VNFD that operations depend on.
@@ -53,7 +57,7 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn vnfd(&self) -> Result<Vnfd, Problem> {
+    fn vnfd(&self, warnings: &mut Warnings) -> Result<Vnfd, Problem> {
         let Some(entry) = self.model.files.first().copied() else {
             return Err(Problem::invalid_package("the VNFD is empty"));
         };
@@ -70,7 +74,7 @@ impl<'a> Reader<'a> {
             product_name: self.model.required_text(vnf, "product_name")?,
             software_version: self.model.required_text(vnf, "software_version")?,
             vnfm_info: self.vnfm_info(vnf)?,
-            flavours: self.flavours(entry, vnf)?,
+            flavours: self.flavours(entry, vnf, warnings)?,
         })
     }
 
@@ -82,7 +86,12 @@ impl<'a> Reader<'a> {
         value.items()?.map(|item| item.text().map(str::to_owned)).collect()
     }
 
-    fn flavours(&self, entry: At<'a>, vnf: At<'a>) -> Result<BTreeMap<String, Flavour>, Problem> {
+    fn flavours(
+        &self,
+        entry: At<'a>,
+        vnf: At<'a>,
+        warnings: &mut Warnings,
+    ) -> Result<BTreeMap<String, Flavour>, Problem> {
         let mut flavours: BTreeMap<String, (At<'a>, Flavour)> = BTreeMap::new();
         let stated = self.model.files.iter().filter_map(|file| Some((*file, flavour_id(*file)?)));
         for (file, id) in stated {
@@ -91,12 +100,12 @@ impl<'a> Reader<'a> {
                 let what = format!("the flavour {name} is defined here and in {}; rename or remove one", first.file());
                 return Err(id.problem(what));
             }
-            flavours.insert(name, (file, self.flavour(file)?));
+            flavours.insert(name, (file, self.flavour(file, warnings)?));
         }
         if flavours.is_empty()
             && let Some(id) = self.model.property(vnf, "flavour_id").filter(|id| id.node().as_text().is_some())
         {
-            flavours.insert(id.text()?.to_owned(), (entry, self.flavour(entry)?));
+            flavours.insert(id.text()?.to_owned(), (entry, self.flavour(entry, warnings)?));
         }
         if flavours.is_empty() {
             return Err(entry.problem(
@@ -106,32 +115,30 @@ impl<'a> Reader<'a> {
         Ok(flavours.into_iter().map(|(name, (_, flavour))| (name, flavour)).collect())
     }
 
-    fn flavour(&self, file: At<'a>) -> Result<Flavour, Problem> {
+    fn flavour(&self, file: At<'a>, warnings: &mut Warnings) -> Result<Flavour, Problem> {
         let mut flavour = Flavour::default();
         for node in self.model.nodes(file)? {
             if self.model.is_a(node, &VDUS) {
-                flavour.vdus.insert(node.key().to_owned(), self.vdu(node)?);
+                flavour.vdus.insert(node.key().to_owned(), self.vdu(node, warnings)?);
             } else if self.model.is_a(node, &[VNF])
                 && let Some(description) = self.model.property(node, "flavour_description")
             {
                 flavour.description = description.node().as_text().unwrap_or_default().to_owned();
             }
         }
-        Policies::of(file)?.apply(&mut flavour)?;
+        Policies::of(file)?.apply(&mut flavour, warnings)?;
         Ok(flavour)
     }
 
-    fn vdu(&self, node: At<'a>) -> Result<Vdu, Problem> {
+    fn vdu(&self, node: At<'a>, warnings: &mut Warnings) -> Result<Vdu, Problem> {
         let profile = self.model.property(node, "vdu_profile");
         let bound = |name| profile.and_then(|profile| profile.member(name)).map(At::number).transpose();
         // The standard requires both; without one, the number is unbounded.
         let min = bound("min_number_of_instances")?.unwrap_or(0);
         let max = bound("max_number_of_instances")?.unwrap_or(u32::MAX);
         if min > max {
-            let at = profile.unwrap_or(node);
-            return Err(
-                at.problem(format!("the vdu_profile of {} allows {min} to {max} instances; correct it", node.key()))
-            );
+            let text = format!("the vdu_profile of {} allows {min} to {max} instances; correct it", node.key());
+            warnings.add(profile.unwrap_or(node).located(text));
         }
         Ok(Vdu { name: self.model.required_text(node, "name")?, min, max, initial: None })
     }
@@ -331,23 +338,34 @@ topology_template:
         assert!(read_files(&[]).unwrap_err().detail.starts_with("meta:4: there is no file Definitions/top.yaml"));
     }
 
+    /// The flavour's file with one edit.
+    fn edited(from: &str, to: &str) -> String {
+        assert!(FLAVOUR.contains(from), "{from}");
+        FLAVOUR.replacen(from, to, 1)
+    }
+
     #[test]
-    fn contradictions_in_a_flavour_are_told_with_their_place() {
+    fn contradictions_in_a_flavour_are_warnings_with_their_place() {
         let cases = [
-            ("little: {scale_info: {x:", "little: {scale_info: {y:", ":26: there is no aspect y; there is: x"),
             (
                 "{scale_level: 2}",
                 "{scale_level: 3}",
                 ":27: the scale level 3 of the aspect x is beyond its max_scale_level 2",
             ),
-            ("default_level: little", "default_level: none", ":28: there is no level none; there is: big, little"),
-            ("[one, two]", "[one, two, three]", ":33: the aspect x has 3 step_deltas for 2 steps"),
+            (
+                "default_level: little",
+                "default_level: none",
+                ":28: there is no level none, so this is ignored; there is: big, little",
+            ),
+            ("[one, two]", "[one, two, three]", ":33: the aspect x has 3 step_deltas for 2 steps; the first is used"),
             (", step_deltas: [one, two]", "", ":38: the aspect x has no step_deltas, so it takes exactly one delta"),
-            ("{max_scale_level: 2, ", "{", ":33: x has no max_scale_level; add it"),
-            ("aspect: x", "aspect: z", ":37: there is no aspect z; there is: x"),
-            ("{one: {", "{uno: {", ":38: there is no delta uno; there is: one, two as step_deltas of the aspect x"),
-            ("targets: [A]", "targets: [C]", ":39: there is no VDU C; there is: A, B"),
-            ("targets: [B]", "targets: [A]", ":40: the deltas of VDU A for the aspect x are stated twice"),
+            ("aspect: x", "aspect: z", ":37: there is no aspect z, so this is ignored; there is: x"),
+            (
+                "{one: {",
+                "{uno: {",
+                ":38: there is no delta uno, so this is ignored; there is: one, two as step_deltas of the aspect x",
+            ),
+            ("targets: [B]", "targets: [A]", ":40: the deltas of VDU A for the aspect x are stated twice; the first"),
             (
                 "initial_delta: {number_of_instances: 1}",
                 "initial_delta: {number_of_instances: 6}",
@@ -357,23 +375,60 @@ topology_template:
             (
                 "big: {number_of_instances: 5}",
                 "huge: {number_of_instances: 5}",
-                ":54: there is no level huge; there is: big, little",
-            ),
-            (
-                "{number_of_instances: 1}, two",
-                "{number_of_instances: -1}, two",
-                ":38: number_of_instances must be a whole number from 0",
+                ":54: there is no level huge, so this is ignored; there is: big, little",
             ),
             (
                 "min_number_of_instances: 1,",
                 "min_number_of_instances: 6,",
                 ":14: the vdu_profile of A allows 6 to 5 instances",
             ),
+        ];
+        assert!(read_with(TOP, FLAVOUR).unwrap().warnings.is_empty());
+        for (from, to, expected) in cases {
+            let warnings = read_with(TOP, &edited(from, to)).unwrap().warnings;
+            let first = warnings.iter().next().unwrap_or_default();
+            assert!(first.starts_with(&format!("Definitions/df/simple.yaml{expected}")), "{to}\n{first}");
+        }
+    }
+
+    #[test]
+    fn what_a_contradiction_leaves_of_a_flavour_is_used() {
+        let flavour = |from, to| read_with(TOP, &edited(from, to)).unwrap().vnfd.flavours.remove("simple").unwrap();
+        let undefined = flavour(
+            "{one: {number_of_instances: 1}, two: {number_of_instances: 3}}",
+            "{uno: {number_of_instances: 1}}",
+        );
+        assert!(!undefined.aspects["x"].deltas.contains_key("A") && undefined.aspects["x"].deltas.contains_key("B"));
+        assert_eq!(flavour("[one, two]", "[one, two, three]").aspects["x"].deltas["A"], [1]);
+        assert_eq!(flavour("{one: {", "{uno: {").aspects["x"].deltas["A"], [0, 3]);
+        assert_eq!(
+            flavour("number_of_instances: 1}\n        targets: [A]", "number_of_instances: 9}\n        targets: [A]")
+                .vdus["A"]
+                .initial,
+            Some(9)
+        );
+        assert_eq!(
+            flavour("big: {number_of_instances: 5}", "big: {number_of_instances: 6}").levels["big"].vdu_instances["A"],
+            6
+        );
+        assert_eq!(flavour("default_level: little", "default_level: none").default_level, None);
+    }
+
+    #[test]
+    fn mistakes_in_a_flavour_are_told_with_their_place() {
+        let cases = [
+            ("{max_scale_level: 2, ", "{", ":33: x has no max_scale_level; add it"),
+            ("targets: [A]", "targets: [C]", ":39: there is no VDU C; there is: A, B"),
+            ("little: {scale_info: {x:", "little: {scale_info: {y:", ":26: there is no aspect y; there is: x"),
+            (
+                "{number_of_instances: 1}, two",
+                "{number_of_instances: -1}, two",
+                ":38: number_of_instances must be a whole number from 0",
+            ),
             ("        name: a\n", "", ":10: the node A has no property name; add it"),
         ];
         for (from, to, expected) in cases {
-            assert!(FLAVOUR.contains(from), "{from}");
-            let error = read_with(TOP, &FLAVOUR.replacen(from, to, 1)).unwrap_err().detail;
+            let error = read_with(TOP, &edited(from, to)).unwrap_err().detail;
             assert!(error.starts_with(&format!("Definitions/df/simple.yaml{expected}")), "{to}\n{error}");
         }
         let files = [

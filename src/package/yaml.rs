@@ -1,6 +1,9 @@
 //! Reads YAML and JSON texts into trees that know their lines. [`super::vnfd`] and [`super::manifest`] read everything
 //! through this module.
 //!
+//! **What is read.** A definition file ([`manifests`]) means what it means to `kubectl`, or is refused with the line: see [`kubectl`] and
+//! `docs/adr/0023-definition-files-as-kubectl-reads-them.md`. A file of a VNFD ([`documents`]) is YAML as the parser reads it.
+//!
 //! **Bounds.** [`documents`] refuses a text that is too long, too deep, or that multiplies itself by aliases (the billion
 //! laughs, an alias within its own anchor), after a bounded amount of work: see [`limits`].
 //!
@@ -10,67 +13,126 @@
 
 mod at;
 mod composer;
+mod kubectl;
 mod limits;
 mod node;
 mod scalar;
+mod tabs;
 
-use granit_parser::{ErrorKind, Options, Parser, ScanError};
+use granit_parser::{ErrorKind, Event, Options, Parser, ScalarStyle, ScanError};
 
 use crate::domain::package::DefinitionFile;
 use crate::domain::problem::Problem;
 pub use at::At;
-use composer::Composer;
+use composer::{Composer, Keys};
+use kubectl::Part;
 use limits::too_much;
 pub use limits::{Budget, MAX_DEPTH, problem};
 pub use node::{Data, Node};
+use tabs::Tabs;
 
-/// The documents of `text`, without those that hold nothing.
+/// The documents of a file of a VNFD, without those that hold nothing. Keys are strings as written.
 ///
 /// # Errors
 /// 422 naming `file` and line, if the text is no YAML or is beyond the bounds.
 pub fn documents(file: &str, text: &str, budget: &mut Budget) -> Result<Vec<Node>, Problem> {
-    if text.len() as u64 > DefinitionFile::MAX_BYTES {
-        return Err(problem(
-            file,
-            1,
-            &format!(
-                "{} bytes are more than the {} that are read; split the file",
-                text.len(),
-                DefinitionFile::MAX_BYTES
-            ),
-        ));
-    }
-    let mut composer = Composer::new(file, budget);
+    check_length(file, text)?;
+    let mut composer = Composer::new(file, Keys::AsWritten, budget);
     for event in Parser::new_from_str_with_options(text, parser_options()) {
-        let (event, span) = event.map_err(|error| syntax_error(file, &error))?;
-        composer.take(event, span.start.line())?;
+        let (event, span) = event.map_err(|error| syntax_error(file, &error, 0))?;
+        composer.take(event, span.start.line(), span.end.line())?;
     }
     Ok(composer.documents)
 }
 
-/// Checks that `text` is YAML or JSON with any content.
+/// The documents of a definition file, without those that hold nothing: what `kubectl` reads, or an error.
+///
+/// # Errors
+/// 422 naming `file` and line, if the text is no YAML or JSON, if `kubectl` would ignore a part of it, or beyond the bounds.
+pub fn manifests(file: &str, text: &str, budget: &mut Budget) -> Result<Vec<Node>, Problem> {
+    check_length(file, text)?;
+    let mut composer = Composer::new(file, Keys::OfKubectl, budget);
+    for part in kubectl::parts(file, text)? {
+        composer.begin_part();
+        read_part(file, &part, &mut |event, line, end_line| composer.take(event, line, end_line))?;
+    }
+    Ok(composer.documents)
+}
+
+/// Checks that a definition file is YAML or JSON with any content.
 ///
 /// # Errors
 /// 422 naming `file` and line.
 pub fn check_syntax(file: &str, text: &str) -> Result<(), Problem> {
-    let error = Parser::new_from_str_with_options(text, parser_options()).find_map(Result::err);
-    match error {
-        // Only a tree has bounds.
-        Some(error) if *error.kind() != ErrorKind::RecursionLimitExceeded => Err(syntax_error(file, &error)),
-        _ => Ok(()),
+    kubectl::parts(file, text)?.iter().try_for_each(|part| read_part(file, part, &mut |_, _, _| Ok(())))
+}
+
+/// Passes the events of a part of a definition file, each with its first and last line, to `take`.
+fn read_part(
+    file: &str,
+    part: &Part<'_>,
+    take: &mut dyn FnMut(Event<'_>, usize, usize) -> Result<(), Problem>,
+) -> Result<(), Problem> {
+    let mut tabs = Tabs::of(&part.text);
+    for event in Parser::new_from_str_with_options(&part.text, parser_options()) {
+        let (event, span) = event.map_err(|error| syntax_error(file, &error, part.lines_before))?;
+        if let Some(tabs) = &mut tabs {
+            tabs.take(&event, &span);
+        }
+        let (line, end_line) = (part.lines_before + span.start.line(), part.lines_before + span.end.line());
+        if !part.is_json {
+            let bytes = span.byte_range().unwrap_or_default();
+            let text = |range| part.text.get(range).unwrap_or_default();
+            if let Some(what) = refused_by_kubectl(&event, text(bytes.clone()), text(bytes.end..part.text.len())) {
+                return Err(problem(file, line, what));
+            }
+        }
+        take(event, line, end_line)?;
     }
+    match tabs.and_then(|tabs| tabs.misplaced(&part.text)) {
+        Some(line) => Err(problem(file, part.lines_before + line, "a tab in the indentation; use spaces")),
+        None => Ok(()),
+    }
+}
+
+/// Why `kubectl` refuses an event that the parser takes, or reads it otherwise. `raw` is its text in the file, `rest` what follows.
+fn refused_by_kubectl(event: &Event<'_>, raw: &str, rest: &str) -> Option<&'static str> {
+    let is_word = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_');
+    match event {
+        Event::Scalar(_, ScalarStyle::DoubleQuoted, ..) if raw.replace("\\\\", "").contains("\\/") => {
+            Some("the escape \\/ exists in JSON only; write '/'")
+        }
+        Event::Scalar(_, ScalarStyle::Plain, ..)
+            if rest.strip_prefix(':').is_some_and(|rest| rest.starts_with([',', '[', ']', '{', '}'])) =>
+        {
+            Some("a ':' within {} is followed by a space, or kubectl takes it as part of the key; write one")
+        }
+        Event::Anchor(_, name) if !name.chars().all(is_word) => {
+            Some("the name of an anchor (&) has letters, digits, '-' and '_' only, as for kubectl")
+        }
+        _ => None,
+    }
+}
+
+fn check_length(file: &str, text: &str) -> Result<(), Problem> {
+    let (length, most) = (text.len(), DefinitionFile::MAX_BYTES);
+    if length as u64 <= most {
+        return Ok(());
+    }
+    Err(problem(file, 1, &format!("{length} bytes are more than the {most} that are read; split the file")))
 }
 
 fn parser_options() -> Options {
     granit_parser::options! {
         emit_comments: false,
+        emit_anchor_events: true,
         flow_nesting_limit: MAX_DEPTH,
         block_nesting_limit: MAX_DEPTH,
     }
 }
 
-fn syntax_error(file: &str, error: &ScanError) -> Problem {
-    let line = error.marker().line();
+fn syntax_error(file: &str, error: &ScanError, lines_before: usize) -> Problem {
+    let line = lines_before + error.marker().line();
     match error.kind() {
         ErrorKind::RecursionLimitExceeded => too_much(file, line),
         ErrorKind::UnknownAnchor => problem(file, line, "an alias (*) of an anchor (&) that is not in the document"),
@@ -181,17 +243,68 @@ mod tests {
         for (text, expected) in cases {
             assert!(error(text).starts_with(expected), "{text}\n{}", error(text));
         }
-        assert!(error(&"x".repeat(1_500_001)).starts_with("f.yaml:1: 1500001 bytes are more than"));
+        let most = usize::try_from(DefinitionFile::MAX_BYTES).unwrap();
+        assert!(error(&"x".repeat(most + 1)).starts_with(&format!("f.yaml:1: {} bytes are more than", most + 1)));
     }
 
     #[test]
     fn syntax_is_checked_without_regard_to_meaning() {
-        for text in ["a: !Ref b\n", "a: 1\na: 2\n", "a: .inf\n", &"[".repeat(200)] {
+        for text in ["a: !Ref b\n", "a: 1\na: 2\n", "a: .inf\n"] {
             assert_eq!(check_syntax("f.yaml", text), Ok(()), "{text}");
         }
-        assert!(
-            check_syntax("f.yaml", "a: {b: 1\nc: 1\n").unwrap_err().detail.starts_with("f.yaml:2: not valid YAML: ")
-        );
+        for (text, expected) in [("a: {b: 1\nc: 1\n", "f.yaml:2: not valid YAML: "), ("a: 1\n\t\n", "f.yaml:2: a tab")]
+        {
+            assert!(check_syntax("f.yaml", text).unwrap_err().detail.starts_with(expected), "{text:?}");
+        }
+    }
+
+    fn manifest_values(text: &str) -> Vec<Value> {
+        manifests("f.yaml", text, &mut Budget::default()).unwrap().into_iter().map(Value::from).collect()
+    }
+
+    /// As `sigs.k8s.io/yaml` and apimachinery's decoder of Kubernetes 1.36 read these texts.
+    #[test]
+    fn definition_files_are_read_as_kubectl_reads_them() {
+        let config = |annotation: Value| json!({ "metadata": { "annotations": { "x": annotation } }, "y": 1 });
+        for indent in ["      ", "    ", "", " \t", "\t\t"] {
+            let text = format!(
+                "metadata:\n  annotations:\n    x: '{{\n{indent}\"a\": \"b\",\n{indent}\"c\": 1\n{indent}}}'\n\"y\": 1\n"
+            );
+            assert_eq!(manifest_values(&text), [config(json!("{ \"a\": \"b\", \"c\": 1 }"))], "{text}");
+        }
+        let quoted = "metadata:\n  annotations:\n    x: \"first\n  second\n\n third\"\n\"y\": 1\n";
+        assert_eq!(manifest_values(quoted), [config(json!("first second\nthird"))]);
+        for (text, expected) in [
+            ("{\"a\": 1}{\"b\": \"\\/\"}\n[2]", json!([{ "a": 1 }, { "b": "/" }, [2]])),
+            ("{\"a\": 1}\n---\nb: 2\n---\n{c: 3}\n", json!([{ "a": 1 }, { "b": 2 }, { "c": 3 }])),
+            ("a:\t1\t# c\nb: |\n  x\n  \ty\n", json!([{ "a": 1, "b": "x\n\ty\n" }])),
+            ("---\n\u{feff}a: 1\n--- # c\n\n---\n\u{feff}b: 2", json!([{ "a": 1 }, { "b": 2 }])),
+            ("yes: 1\n0x10: 2\n'on': 3\nNo: 4\n", json!([{ "true": 1, "16": 2, "on": 3, "false": 4 }])),
+            ("a: |\n  x", json!([{ "a": "x\n" }])),
+            ("a: ['it''s', \"b\\\n   c\"]\n", json!([{ "a": ["it's", "bc"] }])),
+        ] {
+            assert_eq!(Value::from(manifest_values(text)), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_kubectl_refuses_or_ignores_is_refused_with_its_line() {
+        for (text, expected) in [
+            ("a: 1\nb: 2\na: 3\n", "f.yaml:3: the key 'a' occurs twice in one mapping, first on line 1"),
+            ("{\"a\": 1,\n\"a\": 2}", "f.yaml:2: the key 'a' occurs twice"),
+            ("a: 1\n---\nb: 1\n\t\nc: 1\n", "f.yaml:4: a tab in the indentation"),
+            ("a: 1\n---\nb: 1\n c: 1\n", "f.yaml:4: not valid YAML"),
+            ("a: 1\n...\nb: 1\n", "f.yaml:3: the document ends before this line"),
+            ("a:\n  - {b: http://x?y=1}\n", "f.yaml:2: a '?', or a ':' at the beginning"),
+            ("a: {b c\n d: 1}\n", "f.yaml:1: a key continues on the next line"),
+            ("a: {b: 1, c:}\n", "f.yaml:1: a ':' within {} is followed by a space"),
+            ("a: \"x\\/y\"\n", "f.yaml:1: the escape \\/ exists in JSON only"),
+            ("&a: 1\n", "f.yaml:1: the name of an anchor"),
+            ("1.5: a\n", "f.yaml:1: the key 1.5 is no string"),
+        ] {
+            let found = manifests("f.yaml", text, &mut Budget::default()).unwrap_err().detail;
+            assert!(found.starts_with(expected), "{text:?}\n{found}");
+        }
     }
 
     #[test]
@@ -224,11 +337,13 @@ mod tests {
         #[test]
         fn never_panics(text in any::<String>()) {
             let _ = read(&text);
+            let _ = manifests("f.yaml", &text, &mut Budget::default());
         }
 
         #[test]
         fn never_panics_on_what_looks_like_yaml(text in "([-?:,&*!|>'\"{}#%@` \n\t\\[\\]]|a|b|0|<<|---|\\.\\.\\.){0,200}") {
             let _ = read(&text);
+            let _ = manifests("f.yaml", &text, &mut Budget::default());
         }
     }
 }

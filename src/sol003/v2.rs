@@ -85,7 +85,8 @@ pub struct InstantiateVnfRequest {
     /// The instantiation level; the VNFD's default if absent.
     #[serde(default, deserialize_with = "optional_id")]
     pub instantiation_level_id: Option<String>,
-    /// The VIM; the default VIM if absent. With several entries, the VNF lives in the first.
+    /// The VIM; the default VIM if absent. With several entries, the VNF lives in the first of Kubernetes. Others that Gybe can't use
+    /// are kept without their credentials.
     pub vim_connection_info: Option<BTreeMap<String, VimConnectionInfo>>,
     /// Ignored: the manifests of a CNF define its connections. The op occurrence records it.
     #[schema(value_type = Option<Vec<Object>>)]

@@ -21,6 +21,8 @@ pub struct DescribedImage {
     pub paths: Vec<String>,
     /// Its description.
     pub image: SoftwareImage,
+    /// Algorithm and hexadecimal digits of the checksum that the VNFD states.
+    pub checksum: Option<(String, String)>,
 }
 
 /// The software images of a VNFD.
@@ -53,19 +55,26 @@ fn image<'a>(model: &Model<'a>, node: At<'a>, vnfd: &Vnfd) -> Option<DescribedIm
     })?;
     let path = file.node().as_text()?;
     let paths = [imports::resolve(file, path).ok(), Some(path.to_owned())].into_iter().flatten().collect();
-    Some(DescribedImage { paths, image })
+    Some(DescribedImage { paths, image, checksum: checksum(data) })
 }
 
-/// A `scalar-unit.size` of TOSCA, such as `2 GB`, in bytes.
+/// `checksum` of `sw_image_data`.
+fn checksum(data: At<'_>) -> Option<(String, String)> {
+    let checksum = data.member("checksum")?;
+    let text = |name| checksum.member(name)?.node().as_text().filter(|text| !text.is_empty()).map(str::to_owned);
+    Some((text("algorithm")?, text("hash")?))
+}
+
+/// A `scalar-unit.size` of TOSCA, such as `1.5 GB`, in bytes; parts of a byte count as one.
 fn bytes(size: At<'_>) -> Option<u64> {
     let text = match &size.node().data {
-        Data::Number(number) => return number.as_u64(),
-        Data::Text(text) => text.trim(),
+        Data::Number(number) => number.to_string(),
+        Data::Text(text) => text.trim().to_owned(),
         _ => return None,
     };
-    let digits = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
+    let digits = text.find(|letter: char| !letter.is_ascii_digit() && letter != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
-    let factor = match unit.trim().to_ascii_lowercase().as_str() {
+    let factor: u128 = match unit.trim().to_ascii_lowercase().as_str() {
         "" | "b" => 1,
         "kb" => 1000,
         "kib" => 1 << 10,
@@ -77,5 +86,39 @@ fn bytes(size: At<'_>) -> Option<u64> {
         "tib" => 1 << 40,
         _ => return None,
     };
-    number.parse::<u64>().ok()?.checked_mul(factor).filter(|bytes| i64::try_from(*bytes).is_ok())
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let scale = 10_u128.checked_pow(u32::try_from(fraction.len()).ok()?)?;
+    let value: u128 = format!("{whole}{fraction}").parse().ok()?;
+    let bytes = value.checked_mul(factor)?.div_ceil(scale);
+    u64::try_from(bytes).ok().filter(|bytes| i64::try_from(*bytes).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::package::yaml::{Budget, documents};
+
+    #[test]
+    fn sizes_have_decimals_and_units() {
+        for (text, expected) in [
+            ("2 GiB", Some(2 << 30)),
+            ("1.5 GB", Some(1_500_000_000)),
+            ("0.5 GiB", Some(1 << 29)),
+            ("1.5GB", Some(1_500_000_000)),
+            (".5 kB", Some(500)),
+            ("0.0001 kB", Some(1)),
+            ("100", Some(100)),
+            ("1.5", Some(2)),
+            ("'100 MB'", Some(100_000_000)),
+            ("1.5.5 GB", None),
+            ("much", None),
+            ("-1 GB", None),
+            ("9999999 TiB", None),
+            ("0.00000000000000000000000000000000000000000001 GB", None),
+        ] {
+            let document = documents("f", &format!("size: {text}\n"), &mut Budget::default()).unwrap();
+            let found = bytes(At::root("f", "data", &document[0]).member("size").unwrap());
+            assert_eq!(found, expected, "{text}");
+        }
+    }
 }

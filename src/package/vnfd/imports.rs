@@ -23,14 +23,17 @@ pub(super) fn load(entry: &str, place: &str, read_file: &mut FileReader<'_>) -> 
     let mut wanted = VecDeque::from([(entry.to_owned(), place.to_owned())]);
     let (mut size, mut budget) = (0, Budget::default());
     while let Some((path, place)) = wanted.pop_front() {
-        let text = read_file(&path)?.ok_or_else(|| {
-            problem!(
+        let Some(text) = read_file(&path)? else {
+            if is_standard(&path) {
+                continue;
+            }
+            return Err(problem!(
                 ProblemType::InvalidPackage,
                 "{place}: there is no file {file} in the CSAR; add it or correct the path",
                 place = place,
                 file = path,
-            )
-        })?;
+            ));
+        };
         size += text.len();
         if files.len() == MAX_FILES || size > MAX_BYTES {
             return Err(problem!(
@@ -78,13 +81,16 @@ fn imports(root: At<'_>) -> Result<Vec<(String, String)>, Problem> {
     let mut imports = Vec::new();
     for import in items.into_iter().map(imported) {
         let path = import.text()?;
-        // The types of the standard are built in.
-        let standard = path.rsplit('/').next().is_some_and(|name| name.starts_with("etsi_nfv_sol001_"));
-        if !(standard && path.contains("://")) {
+        if !(is_standard(path) && path.contains("://")) {
             imports.push((resolve(import, path)?, format!("{}:{}", import.file(), import.node().line)));
         }
     }
     Ok(imports)
+}
+
+/// Whether it is a file of types of the standard. These are built in: the package need not contain them.
+fn is_standard(path: &str) -> bool {
+    path.rsplit('/').next().is_some_and(|name| name.starts_with("etsi_nfv_sol001_"))
 }
 
 /// The path of an import: `path`, `file: path`, `name: path` or `name: {file: path}`.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::domain::problem::Problem;
 use crate::domain::text::names;
 use crate::domain::vnfd::{Flavour, InstantiationLevel, ScalingAspect, Vdu};
+use crate::domain::warning::Warnings;
 use crate::package::yaml::At;
 
 /// The policies of one flavour's file, in the order of evaluation.
@@ -42,13 +43,26 @@ impl<'a> Policies<'a> {
         Ok(found)
     }
 
-    pub(super) fn apply(&self, flavour: &mut Flavour) -> Result<(), Problem> {
+    /// Adds the policies to `flavour`. What contradicts other parts of the VNFD is ignored with a warning: an operation that needs it
+    /// refuses it.
+    ///
+    /// # Errors
+    /// 422 for what cannot be read.
+    pub(super) fn apply(&self, flavour: &mut Flavour, warnings: &mut Warnings) -> Result<(), Problem> {
         let mut steps = BTreeMap::new();
-        self.aspects.iter().try_for_each(|policy| aspects(*policy, flavour, &mut steps))?;
-        self.deltas.iter().try_for_each(|policy| deltas(*policy, flavour, &steps))?;
-        self.initial.iter().try_for_each(|policy| initial(*policy, flavour))?;
-        self.levels.iter().try_for_each(|policy| levels(*policy, flavour))?;
-        self.vdu_levels.iter().try_for_each(|policy| vdu_levels(*policy, flavour))
+        for policy in &self.aspects {
+            aspects(*policy, flavour, &mut steps, warnings)?;
+        }
+        for policy in &self.deltas {
+            deltas(*policy, flavour, &steps, warnings)?;
+        }
+        for policy in &self.initial {
+            initial(*policy, flavour, warnings)?;
+        }
+        for policy in &self.levels {
+            levels(*policy, flavour, warnings)?;
+        }
+        self.vdu_levels.iter().try_for_each(|policy| vdu_levels(*policy, flavour, warnings))
     }
 }
 
@@ -59,135 +73,154 @@ fn property<'a>(policy: At<'a>, name: &'a str) -> Result<At<'a>, Problem> {
     policy.required("properties")?.required(name)
 }
 
-fn aspects<'a>(policy: At<'a>, flavour: &mut Flavour, steps: &mut Steps<'a>) -> Result<(), Problem> {
+fn aspects<'a>(
+    policy: At<'a>,
+    flavour: &mut Flavour,
+    steps: &mut Steps<'a>,
+    warnings: &mut Warnings,
+) -> Result<(), Problem> {
     for aspect in property(policy, "aspects")?.entries()? {
         let max_level = aspect.required("max_scale_level")?.number()?;
         flavour.aspects.insert(aspect.key().to_owned(), ScalingAspect { max_level, deltas: BTreeMap::new() });
         let Some(step_deltas) = aspect.member("step_deltas") else { continue };
-        let names: Vec<At<'a>> = step_deltas.items()?.collect();
-        if names.len() != 1 && names.len() != max_level as usize {
-            return Err(step_deltas.problem(format!(
-                "the aspect {} has {} step_deltas for {max_level} steps; name one for all steps, or one for each",
+        let mut names: Vec<At<'a>> = step_deltas.items()?.collect();
+        names.iter().try_for_each(|name| name.text().map(drop))?;
+        if names.len() > 1 && names.len() != max_level as usize {
+            warnings.add(step_deltas.located(format!(
+                "the aspect {} has {} step_deltas for {max_level} steps; the first is used for all steps",
                 aspect.key(),
                 names.len()
             )));
+            names.truncate(1);
         }
-        names.iter().try_for_each(|name| name.text().map(drop))?;
-        steps.insert(aspect.key().to_owned(), names);
+        if !names.is_empty() {
+            steps.insert(aspect.key().to_owned(), names);
+        }
     }
     Ok(())
 }
 
-fn deltas(policy: At<'_>, flavour: &mut Flavour, steps: &Steps<'_>) -> Result<(), Problem> {
+fn deltas(policy: At<'_>, flavour: &mut Flavour, steps: &Steps<'_>, warnings: &mut Warnings) -> Result<(), Problem> {
     let aspect_id = property(policy, "aspect")?;
+    let name = aspect_id.text()?;
     let vdus = targets(policy, flavour)?;
     let known = names(flavour.aspects.keys());
-    let Some(aspect) = flavour.aspects.get_mut(aspect_id.text()?) else {
-        return Err(unknown(aspect_id, "aspect", aspect_id.text()?, &known));
+    let Some(aspect) = flavour.aspects.get_mut(name) else {
+        warnings.add(unknown(aspect_id, "aspect", name, &known));
+        return Ok(());
     };
-    let list = property(policy, "deltas")?;
-    let numbers = step_numbers(aspect_id.text()?, list, steps)?;
+    let Some(numbers) = step_numbers(name, property(policy, "deltas")?, steps, warnings)? else { return Ok(()) };
     for vdu in vdus {
-        if aspect.deltas.insert(vdu.clone(), numbers.clone()).is_some() {
-            return Err(policy.problem(format!(
-                "the deltas of VDU {vdu} for the aspect {} are stated twice; remove one",
-                aspect_id.text()?
-            )));
+        if aspect.deltas.contains_key(&vdu) {
+            let text = format!("the deltas of VDU {vdu} for the aspect {name} are stated twice; the first are used");
+            warnings.add(policy.located(text));
+            continue;
         }
+        aspect.deltas.insert(vdu, numbers.clone());
     }
     Ok(())
 }
 
-/// The instances that each step of the aspect adds: none for a step that `list` does not have.
-fn step_numbers(aspect: &str, list: At<'_>, steps: &Steps<'_>) -> Result<Vec<u32>, Problem> {
+/// The instances that each step of the aspect adds: none for a step that `list` does not have. `None` if it defines no step at all.
+fn step_numbers(
+    aspect: &str,
+    list: At<'_>,
+    steps: &Steps<'_>,
+    warnings: &mut Warnings,
+) -> Result<Option<Vec<u32>>, Problem> {
     let mut numbers = BTreeMap::new();
     for delta in list.entries()? {
         numbers.insert(delta.key().to_owned(), (delta, delta.required("number_of_instances")?.number()?));
     }
     let Some(steps) = steps.get(aspect) else {
-        return match numbers.into_values().collect::<Vec<_>>().as_slice() {
-            [(_, number)] => Ok(vec![*number]),
-            _ => Err(list.problem(format!(
-                "the aspect {aspect} has no step_deltas, so it takes exactly one delta; add step_deltas to the aspect"
-            ))),
-        };
+        if let [(_, number)] = numbers.values().collect::<Vec<_>>().as_slice() {
+            return Ok(Some(vec![*number]));
+        }
+        let text = format!(
+            "the aspect {aspect} has no step_deltas, so it takes exactly one delta; until then it cannot be scaled"
+        );
+        warnings.add(list.located(text));
+        return Ok(None);
     };
     let known: Vec<String> = steps.iter().filter_map(|step| Some(step.node().as_text()?.to_owned())).collect();
-    if let Some((name, (delta, _))) = numbers.iter().find(|(name, _)| !known.contains(name)) {
-        return Err(unknown(
-            *delta,
-            "delta",
-            name,
-            &format!("{} as step_deltas of the aspect {aspect}", names(known.iter())),
-        ));
+    for (name, (delta, _)) in numbers.iter().filter(|(name, _)| !known.contains(name)) {
+        let known = format!("{} as step_deltas of the aspect {aspect}", names(known.iter()));
+        warnings.add(unknown(*delta, "delta", name, &known));
     }
-    Ok(known.iter().map(|name| numbers.get(name).map_or(0, |(_, number)| *number)).collect())
+    let number = |name| numbers.get(name).map(|(_, number)| *number);
+    let defined = known.iter().any(|name| number(name).is_some());
+    Ok(defined.then(|| known.iter().map(|name| number(name).unwrap_or(0)).collect()))
 }
 
-fn initial(policy: At<'_>, flavour: &mut Flavour) -> Result<(), Problem> {
+fn initial(policy: At<'_>, flavour: &mut Flavour, warnings: &mut Warnings) -> Result<(), Problem> {
     let number = property(policy, "initial_delta")?.required("number_of_instances")?;
     let value = number.number()?;
     for id in targets(policy, flavour)? {
         let Some(vdu) = flavour.vdus.get_mut(&id) else { continue };
-        check_profile(number, &id, vdu, value)?;
+        check_profile(number, &id, vdu, value, warnings);
         vdu.initial = Some(value);
     }
     Ok(())
 }
 
-fn levels(policy: At<'_>, flavour: &mut Flavour) -> Result<(), Problem> {
+fn levels(policy: At<'_>, flavour: &mut Flavour, warnings: &mut Warnings) -> Result<(), Problem> {
     for level in property(policy, "levels")?.entries()? {
         let mut scale_levels = BTreeMap::new();
         if let Some(info) = level.member("scale_info") {
             for aspect in info.entries()? {
-                scale_levels.insert(aspect.key().to_owned(), scale_level(aspect, flavour)?);
+                scale_levels.insert(aspect.key().to_owned(), scale_level(aspect, flavour, warnings)?);
             }
         }
         let vdu_instances = BTreeMap::new();
         flavour.levels.insert(level.key().to_owned(), InstantiationLevel { scale_levels, vdu_instances });
     }
-    flavour.default_level = match policy.member("properties").and_then(|properties| properties.member("default_level"))
+    let default = policy.member("properties").and_then(|properties| properties.member("default_level"));
+    let name = default.map(At::text).transpose()?;
+    if let (Some(level), Some(name)) = (default, name)
+        && !flavour.levels.contains_key(name)
     {
-        Some(level) if !flavour.levels.contains_key(level.text()?) => {
-            return Err(unknown(level, "level", level.text()?, &names(flavour.levels.keys())));
-        }
-        Some(level) => Some(level.text()?.to_owned()),
-        None if flavour.levels.len() == 1 => flavour.levels.keys().next().cloned(),
-        None => None,
-    };
+        warnings.add(unknown(level, "level", name, &names(flavour.levels.keys())));
+    }
+    let known = name.filter(|name| flavour.levels.contains_key(*name)).map(str::to_owned);
+    let only = || if flavour.levels.len() == 1 { flavour.levels.keys().next().cloned() } else { None };
+    flavour.default_level = known.or_else(only);
     Ok(())
 }
 
-fn scale_level(at: At<'_>, flavour: &Flavour) -> Result<u32, Problem> {
+/// # Errors
+/// 422 for an unknown aspect: the level would leave the aspect that is meant at 0.
+fn scale_level(at: At<'_>, flavour: &Flavour, warnings: &mut Warnings) -> Result<u32, Problem> {
     let Some(aspect) = flavour.aspects.get(at.key()) else {
-        return Err(unknown(at, "aspect", at.key(), &names(flavour.aspects.keys())));
+        let known = names(flavour.aspects.keys());
+        return Err(at.problem(format!("there is no aspect {}; there is: {known}. Correct the name", at.key())));
     };
     let level = at.required("scale_level")?;
     let value = level.number()?;
     if value > aspect.max_level {
-        let what = format!(
+        let text = format!(
             "the scale level {value} of the aspect {} is beyond its max_scale_level {}; correct one of them",
             at.key(),
             aspect.max_level
         );
-        return Err(level.problem(what));
+        warnings.add(level.located(text));
     }
     Ok(value)
 }
 
-fn vdu_levels(policy: At<'_>, flavour: &mut Flavour) -> Result<(), Problem> {
+fn vdu_levels(policy: At<'_>, flavour: &mut Flavour, warnings: &mut Warnings) -> Result<(), Problem> {
     let vdus = targets(policy, flavour)?;
     for level in property(policy, "levels")?.entries()? {
         let known = names(flavour.levels.keys());
         let number = level.required("number_of_instances")?;
         let value = number.number()?;
         let Some(of_level) = flavour.levels.get_mut(level.key()) else {
-            return Err(unknown(level, "level", level.key(), &known));
+            warnings.add(unknown(level, "level", level.key(), &known));
+            continue;
         };
         for id in &vdus {
             // Tacker's packages write 0 for a VDU that a level leaves out.
             if let Some(vdu) = flavour.vdus.get(id).filter(|_| value != 0) {
-                check_profile(number, id, vdu, value)?;
+                check_profile(number, id, vdu, value, warnings);
             }
             of_level.vdu_instances.insert(id.clone(), value);
         }
@@ -195,29 +228,33 @@ fn vdu_levels(policy: At<'_>, flavour: &mut Flavour) -> Result<(), Problem> {
     Ok(())
 }
 
-fn check_profile(at: At<'_>, id: &str, vdu: &Vdu, number: u32) -> Result<(), Problem> {
-    if (vdu.min..=vdu.max).contains(&number) {
-        return Ok(());
+/// Numbers outside of the profile are used: the VNFD states them, too.
+fn check_profile(at: At<'_>, id: &str, vdu: &Vdu, number: u32, warnings: &mut Warnings) {
+    if !(vdu.min..=vdu.max).contains(&number) {
+        warnings.add(at.located(format!(
+            "{number} instances of VDU {id} are outside its vdu_profile, which allows {} to {}; correct one of them",
+            vdu.min, vdu.max
+        )));
     }
-    Err(at.problem(format!(
-        "{number} instances of VDU {id} are outside its vdu_profile, which allows {} to {}; correct one of them",
-        vdu.min, vdu.max
-    )))
 }
 
 /// The target VDUs of a policy.
+///
+/// # Errors
+/// 422 for a target that is no VDU: Tacker's parser refuses it, too.
 fn targets(policy: At<'_>, flavour: &Flavour) -> Result<Vec<String>, Problem> {
     let mut targets = Vec::new();
     for target in policy.required("targets")?.items()? {
         let name = target.text()?;
         if !flavour.vdus.contains_key(name) {
-            return Err(unknown(target, "VDU", name, &names(flavour.vdus.keys())));
+            let known = names(flavour.vdus.keys());
+            return Err(target.problem(format!("there is no VDU {name}; there is: {known}. Correct the name")));
         }
         targets.push(name.to_owned());
     }
     Ok(targets)
 }
 
-fn unknown(at: At<'_>, what: &str, name: &str, known: &str) -> Problem {
-    at.problem(format!("there is no {what} {name}; there is: {known}. Correct the name"))
+fn unknown(at: At<'_>, what: &str, name: &str, known: &str) -> String {
+    at.located(format!("there is no {what} {name}, so this is ignored; there is: {known}"))
 }

@@ -38,6 +38,11 @@ impl<'a> At<'a> {
         problem(self.file, self.node.line, what.as_ref())
     }
 
+    /// `file:line: what`, for a warning.
+    pub fn located(self, what: impl AsRef<str>) -> String {
+        format!("{}:{}: {}", self.file, self.node.line, what.as_ref())
+    }
+
     /// The member `key`, if it is there and not empty (null).
     pub fn member(self, key: &'a str) -> Option<Self> {
         self.node.get(key).filter(|node| node.data != Data::Null).map(|node| Self { key, node, ..self })

@@ -3,16 +3,28 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
-use granit_parser::{Event, ScalarStyle, Tag};
+use granit_parser::{Event, ScalarStyle, StructureStyle, Tag};
 
 use super::limits::{Budget, Size, problem, size, too_much};
 use super::node::{Data, Node};
 use super::scalar;
 use crate::domain::problem::Problem;
 
+/// What a plain key such as `yes`, `0x10` or `1.5` is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Keys {
+    /// A string of these characters.
+    AsWritten,
+    /// What `kubectl` makes of it: the text of the boolean or whole number.
+    OfKubectl,
+}
+
 /// Builds the trees from the parser's events.
 pub(super) struct Composer<'a> {
     file: &'a str,
+    keys: Keys,
+    /// Whether the present part of a definition file has a document; `None` in a VNFD, which has no parts.
+    has_document: Option<bool>,
     pub documents: Vec<Node>,
     /// The collections that are not complete, outermost first.
     open: Vec<Open>,
@@ -23,6 +35,7 @@ pub(super) struct Composer<'a> {
 struct Open {
     line: usize,
     anchor: usize,
+    style: StructureStyle,
     collection: Collection,
 }
 
@@ -42,28 +55,68 @@ enum Key {
 }
 
 impl<'a> Composer<'a> {
-    pub fn new(file: &'a str, budget: &'a mut Budget) -> Self {
-        Self { file, documents: Vec::new(), open: Vec::new(), anchors: HashMap::new(), budget }
+    pub fn new(file: &'a str, keys: Keys, budget: &'a mut Budget) -> Self {
+        let (documents, open, anchors) = (Vec::new(), Vec::new(), HashMap::new());
+        Self { file, keys, has_document: None, documents, open, anchors, budget }
     }
 
-    pub fn take(&mut self, event: Event<'_>, line: usize) -> Result<(), Problem> {
+    /// Begins a part of a definition file: it may have one document.
+    pub fn begin_part(&mut self) {
+        self.has_document = Some(false);
+    }
+
+    /// Takes the next event, which is on these lines.
+    pub fn take(&mut self, event: Event<'_>, line: usize, end_line: usize) -> Result<(), Problem> {
         match event {
-            Event::DocumentStart(..) => {
-                self.anchors.clear();
-                Ok(())
+            Event::DocumentStart(..) => self.begin_document(line),
+            Event::Scalar(text, style, anchor, tag) => {
+                self.check_as_kubectl(&text, style, line, end_line)?;
+                self.scalar(text, style, anchor, tag.as_deref(), line)
             }
-            Event::Scalar(text, style, anchor, tag) => self.scalar(text, style, anchor, tag.as_deref(), line),
-            Event::SequenceStart(_, anchor, tag) => {
-                self.begin(line, anchor, tag.as_deref(), "seq", Collection::List(Vec::new()))
+            Event::SequenceStart(style, anchor, tag) => {
+                let list = Collection::List(Vec::new());
+                self.begin(Open { line, anchor, style, collection: list }, tag.as_deref(), "seq")
             }
-            Event::MappingStart(_, anchor, tag) => {
+            Event::MappingStart(style, anchor, tag) => {
                 let map = Collection::Map { entries: BTreeMap::new(), merged: Vec::new(), key: None };
-                self.begin(line, anchor, tag.as_deref(), "map", map)
+                self.begin(Open { line, anchor, style, collection: map }, tag.as_deref(), "map")
             }
             Event::SequenceEnd | Event::MappingEnd => self.end(),
             Event::Alias(anchor) => self.alias(anchor, line),
             _ => Ok(()),
         }
+    }
+
+    fn begin_document(&mut self, line: usize) -> Result<(), Problem> {
+        self.anchors.clear();
+        match &mut self.has_document {
+            Some(true) => {
+                let what = "another document begins here without a line '---', and kubectl would not read it";
+                Err(problem(self.file, line, what))
+            }
+            Some(has_document) => {
+                *has_document = true;
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses scalars that the parser takes and `kubectl` does not.
+    fn check_as_kubectl(&self, text: &str, style: ScalarStyle, line: usize, end_line: usize) -> Result<(), Problem> {
+        if self.keys == Keys::AsWritten {
+            return Ok(());
+        }
+        let in_flow = self.open.last().is_some_and(|open| open.style == StructureStyle::Flow);
+        if in_flow && style == ScalarStyle::Plain && (text.contains('?') || text.starts_with(':')) {
+            let what =
+                "a '?', or a ':' at the beginning, within {} or [] is no part of a value; put the value in quotes";
+            return Err(problem(self.file, line, what));
+        }
+        if line < end_line && self.wants_key() {
+            return Err(problem(self.file, line, "a key continues on the next line; write it on one line"));
+        }
+        Ok(())
     }
 
     fn scalar(
@@ -107,20 +160,25 @@ impl<'a> Composer<'a> {
                 Err(problem(self.file, line, "a key is missing before ':'; keys are strings"))
             }
             _ => {
+                let text = if plain && self.keys == Keys::OfKubectl { self.typed_key(text, line)? } else { text };
                 self.remember(anchor, || Node { line, data: Data::Text(text.clone()) }, line)?;
                 self.named_key(line, text)
             }
         }
     }
 
-    fn begin(
-        &mut self,
-        line: usize,
-        anchor: usize,
-        tag: Option<&Tag>,
-        own_tag: &str,
-        collection: Collection,
-    ) -> Result<(), Problem> {
+    /// The key that `kubectl` makes of a plain scalar.
+    fn typed_key(&self, text: String, line: usize) -> Result<String, Problem> {
+        match scalar::plain(&text) {
+            Some(Data::Bool(value)) => Ok(value.to_string()),
+            Some(Data::Number(number)) if !number.is_f64() => Ok(number.to_string()),
+            Some(Data::Text(text)) => Ok(text),
+            _ => Err(problem(self.file, line, &format!("the key {text} is no string; put it in quotes"))),
+        }
+    }
+
+    fn begin(&mut self, open: Open, tag: Option<&Tag>, own_tag: &str) -> Result<(), Problem> {
+        let line = open.line;
         if tag.is_some_and(|tag| tag.core_suffix() != Some(own_tag)) {
             return Err(self.unknown_tag(tag, line));
         }
@@ -128,12 +186,12 @@ impl<'a> Composer<'a> {
             return Err(problem(self.file, line, "a key must be a string, and this one is a list or mapping"));
         }
         self.spend(Size { nodes: 1, bytes: 0, depth: 1 }, line)?;
-        self.open.push(Open { line, anchor, collection });
+        self.open.push(open);
         Ok(())
     }
 
     fn end(&mut self) -> Result<(), Problem> {
-        let Some(Open { line, anchor, collection }) = self.open.pop() else { return Ok(()) };
+        let Some(Open { line, anchor, collection, .. }) = self.open.pop() else { return Ok(()) };
         let data = match collection {
             Collection::List(items) => Data::List(items),
             Collection::Map { mut entries, merged, .. } => {

@@ -49,7 +49,6 @@ async fn reports_the_error_of_a_package() {
         (with_symlink(), "link"),
         (zip(&[("Files/zeros", &zeros)]), "Files/zeros"),
         (zip(&many), "10000 entries"),
-        (sample::pack("broken/not-yaml"), "Files/kubernetes/"),
         (sample::pack("broken/missing-file"), "Files/kubernetes/service.yaml"),
         (sample::pack("broken/wrong-hash"), "hash"),
         (sample::pack("broken/no-entry-definitions"), "TOSCA-Metadata/TOSCA.meta"),

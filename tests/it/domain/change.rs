@@ -184,7 +184,7 @@ fn levels(levels: &[(&str, u32)]) -> BTreeMap<String, u32> {
 }
 
 fn manifests(yaml: &str) -> Vec<Manifest> {
-    manifest::read(&[DefinitionFile { path: "a.yaml".to_owned(), text: yaml.to_owned() }]).unwrap()
+    manifest::read(&[DefinitionFile::new("a.yaml", yaml)]).unwrap()
 }
 
 #[test]
@@ -209,7 +209,7 @@ fn instance_counts_follow_the_new_vnfd_at_the_kept_levels() {
     let flavour = flavour(&[("a", 4, &[("A", 2), ("B", 1)])], &[("A", Some(1)), ("B", None), ("C", None)]);
     let stated = instance_numbers(&flavour, &levels(&[("a", 2)]), None, &manifests(three)).unwrap();
     assert_eq!(stated, levels(&[("A", 5), ("B", 5)]), "of C the manifest says it");
-    let refused = instance_numbers(&flavour, &levels(&[("a", 8)]), None, &manifests(three)).unwrap_err();
+    let refused = instance_numbers(&flavour, &levels(&[("a", 6000)]), None, &manifests(three)).unwrap_err();
     assert_eq!(refused.status, 422);
 }
 

@@ -24,30 +24,33 @@ fn namespace(name: &str) -> Namespace {
 #[test]
 fn the_parameter_wins_over_the_manifests() {
     let manifests = [config_map("a.yaml", Some("x")), config_map("b.yaml", Some("y"))];
-    assert_eq!(decide(Some(&json!("given")), &manifests).unwrap().as_str(), "given");
+    assert_eq!(decide(Some(&json!("given")), &manifests, false).unwrap().as_str(), "given");
 }
 
 #[test]
 fn uses_the_only_namespace_of_the_manifests() {
-    assert_eq!(decide(None, &[config_map("a.yaml", Some("x"))]).unwrap().as_str(), "x");
+    assert_eq!(decide(None, &[config_map("a.yaml", Some("x"))], false).unwrap().as_str(), "x");
 }
 
 #[test]
 fn unset_beside_x_counts_as_x() {
     let manifests = [config_map("a.yaml", None), config_map("b.yaml", Some("x")), config_map("c.yaml", Some(""))];
-    assert_eq!(decide(None, &manifests).unwrap().as_str(), "x");
+    assert_eq!(decide(None, &manifests, false).unwrap().as_str(), "x");
 }
 
 #[test]
 fn uses_default_if_no_namespace_is_named() {
-    assert_eq!(decide(None, &[config_map("a.yaml", None)]).unwrap().as_str(), "default");
-    assert_eq!(decide(None, &[]).unwrap().as_str(), "default");
+    assert_eq!(decide(None, &[config_map("a.yaml", None)], false).unwrap().as_str(), "default");
+    assert_eq!(decide(None, &[], false).unwrap().as_str(), "default");
+    let refused = decide(None, &[config_map("a.yaml", None)], true).unwrap_err();
+    assert_eq!(refused.status, 422);
+    assert_eq!(decide(None, &[config_map("a.yaml", Some("x"))], true).unwrap().as_str(), "x");
 }
 
 #[test]
 fn rejects_two_namespaces_and_names_files_and_namespaces() {
     let manifests = [config_map("a.yaml", Some("x")), config_map("b.yaml", Some("y")), config_map("c.yaml", Some("y"))];
-    let problem = decide(None, &manifests).unwrap_err();
+    let problem = decide(None, &manifests, false).unwrap_err();
     assert_eq!(problem.status, 422);
     assert!(problem.detail.contains("x (a.yaml); y (b.yaml, c.yaml)"), "{}", problem.detail);
 }
@@ -56,7 +59,7 @@ fn rejects_two_namespaces_and_names_files_and_namespaces() {
 fn roles_count_as_namespaced_objects() {
     let role = json!({ "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": { "name": "r", "namespace": "y" } });
     let manifests = [config_map("a.yaml", Some("x")), manifest("role.yaml", role)];
-    assert_eq!(decide(None, &manifests).unwrap_err().status, 422);
+    assert_eq!(decide(None, &manifests, false).unwrap_err().status, 422);
 }
 
 #[test]
@@ -64,14 +67,14 @@ fn cluster_scoped_objects_do_not_count() {
     let role = json!({ "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": { "name": "r", "namespace": "y" } });
     let own = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "z" } });
     let manifests = [config_map("a.yaml", Some("x")), manifest("role.yaml", role), manifest("ns.yaml", own)];
-    assert_eq!(decide(None, &manifests).unwrap().as_str(), "x");
+    assert_eq!(decide(None, &manifests, false).unwrap().as_str(), "x");
 }
 
 #[test]
 fn rejects_a_parameter_that_is_not_a_dns_label_with_400() {
     for wrong in [json!(""), json!("Bad_Name"), json!(7), json!(null), json!(["a"]), json!("-a"), json!("a".repeat(64))]
     {
-        let problem = decide(Some(&wrong), &[]).unwrap_err();
+        let problem = decide(Some(&wrong), &[], false).unwrap_err();
         assert_eq!(problem.status, 400, "{wrong}");
         assert!(problem.detail.starts_with("additionalParams.namespace"), "{}", problem.detail);
     }
@@ -128,12 +131,12 @@ fn objects_of_system_namespaces_are_refused_and_never_moved() {
     let role = json!({ "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
         "metadata": { "name": "reader", "namespace": "kube-system" } });
     let manifests = [config_map("a.yaml", None), manifest("role.yaml", role)];
-    let problem = decide(Some(&json!("edge")), &manifests).unwrap_err();
+    let problem = decide(Some(&json!("edge")), &manifests, false).unwrap_err();
     assert_eq!(problem.status, 422);
     assert!(problem.detail.contains("RoleBinding reader in kube-system at role.yaml:1"), "{}", problem.detail);
-    assert_eq!(decide(Some(&json!("edge")), &manifests[..1]).unwrap().as_str(), "edge");
+    assert_eq!(decide(Some(&json!("edge")), &manifests[..1], false).unwrap().as_str(), "edge");
     assert_eq!(
-        decide(None, &manifests[1..]).unwrap().as_str(),
+        decide(None, &manifests[1..], false).unwrap().as_str(),
         "kube-system",
         "the package is of that namespace alone"
     );

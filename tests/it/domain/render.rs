@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use gybe::domain::ids::VnfInstanceId;
 use gybe::domain::manifest::Manifest;
 use gybe::domain::namespace::Namespace;
-use gybe::domain::render::{RenderInput, check, defined_kinds, kinds, resources};
+use gybe::domain::render::{RenderInput, check, defined_kinds, kinds, resources, warnings};
 use gybe::domain::replicas::REPLICAS_ANNOTATION;
 use gybe::domain::resource::{INSTANCE_LABEL, KindInfo, Resource};
 use gybe::domain::vnfd::{Flavour, ScalingAspect, Vdu};
@@ -140,7 +140,7 @@ fn rejects_an_unserved_kind_and_names_its_position() {
 
 #[test]
 fn rejects_a_duplicate_object_and_names_both_positions() {
-    let problem = check(&[deployment("amf"), deployment("amf")], &flavour()).unwrap_err();
+    let problem = check(&[deployment("amf"), deployment("amf")]).unwrap_err();
     assert!(
         problem.detail.contains("Deployment amf is defined twice, at amf.yaml:3 and amf.yaml:3"),
         "{}",
@@ -149,13 +149,20 @@ fn rejects_a_duplicate_object_and_names_both_positions() {
 }
 
 #[test]
-fn rejects_an_aspect_that_scales_nothing() {
+fn warns_of_a_vdu_without_a_workload_that_fits() {
     let mut flavour = flavour();
+    let missing = warnings(&[deployment("other")], &flavour);
+    let said =
+        "VDU 'VDU1': no Deployment, StatefulSet, DaemonSet, ReplicaSet, Pod named 'amf' is in the definition files";
+    assert!(missing.len() == 1 && missing[0].starts_with(said), "{missing:?}");
+    assert!(missing[0].ends_with("so it has no VNFCs"), "{missing:?}");
     let aspect = ScalingAspect { max_level: 1, deltas: BTreeMap::from([("VDU1".to_owned(), vec![1])]) };
     flavour.aspects.insert("out".to_owned(), aspect);
-    assert!(check(&[deployment("amf")], &flavour).is_ok());
-    let problem = check(&[deployment("other")], &flavour).unwrap_err();
-    assert!(problem.detail.contains("'out'") && problem.detail.contains("'amf'"), "{}", problem.detail);
+    let missing = warnings(&[deployment("other")], &flavour);
+    assert!(missing[0].ends_with("and aspect 'out' can't be scaled"), "{missing:?}");
+    let fixed = warnings(&[manifest("apps/v1", "DaemonSet", "amf", json!({}))], &flavour);
+    assert_eq!(fixed, ["VDU 'VDU1' is a DaemonSet, which has no replicas: aspect 'out' can't be scaled"]);
+    assert!(warnings(&[deployment("amf")], &flavour).is_empty());
 }
 
 #[test]
@@ -164,10 +171,10 @@ fn rejects_a_workload_with_too_many_pods() {
         ("StatefulSet", json!({ "replicas": 10_001 })),
         ("Job", json!({ "parallelism": 2_000_000_000, "completions": 2_000_000_000 })),
     ] {
-        let problem = check(&[manifest("v1", kind, "many", spec)], &flavour()).unwrap_err();
+        let problem = check(&[manifest("v1", kind, "many", spec)]).unwrap_err();
         assert!(problem.status == 422 && problem.detail.contains("many.yaml:3"), "{}", problem.detail);
     }
-    assert!(check(&[manifest("apps/v1", "StatefulSet", "most", json!({ "replicas": 10_000 }))], &flavour()).is_ok());
+    assert!(check(&[manifest("apps/v1", "StatefulSet", "most", json!({ "replicas": 10_000 }))]).is_ok());
 }
 
 #[test]
@@ -195,13 +202,13 @@ fn rejects_a_definition_whose_name_does_not_match_its_kind() {
     let urls = ["", "../secrets", "widgets/x", "widgets?watch=true", "Widgets", "-widgets", "widgets.v1", &long];
     for plural in urls {
         let named = [definition(&format!("{plural}.example.test"), plural)];
-        let detail = check(&named, &Flavour::default()).unwrap_err().detail;
+        let detail = check(&named).unwrap_err().detail;
         assert!(detail.contains(".example.test.yaml:3: spec.names.plural '") && detail.contains(plural), "{detail}");
         assert!(defined_kinds(&named).is_empty(), "{plural}");
     }
     let others = [definition("widgets.example.test", "gadgets")];
-    let detail = check(&others, &Flavour::default()).unwrap_err().detail;
+    let detail = check(&others).unwrap_err().detail;
     assert!(detail.contains("at widgets.example.test.yaml:3: metadata.name must be gadgets.example.test"), "{detail}");
     assert!(defined_kinds(&others).is_empty());
-    assert!(check(&[definition("widgets.example.test", "widgets")], &Flavour::default()).is_ok());
+    assert!(check(&[definition("widgets.example.test", "widgets")]).is_ok());
 }

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use gybe::domain::scale::{
-    ScaleDirection, ScaleLevels, ScaleTarget, initial_levels, instances, level_of, scaled, scaled_to,
+    ScaleDirection, ScaleLevels, ScaleTarget, agrees, check_workloads, initial_levels, instances, level_of,
+    numbers_after, profile_warnings, scaled, scaled_to,
 };
 use gybe::domain::vnfd::{Flavour, InstantiationLevel, ScalingAspect, Vdu};
 use proptest::prelude::*;
@@ -87,11 +88,69 @@ fn scaling_stays_within_the_levels_of_the_aspect() {
 }
 
 #[test]
-fn scaling_stays_within_the_vdu_profile() {
+fn a_number_outside_of_the_vdu_profile_is_a_warning() {
     let mut flavour = flavour();
     flavour.vdus.get_mut("a").unwrap().max = 4;
-    let problem = scaled(&flavour, &levels(1, 0), ScaleDirection::Out, "uniform", 1).unwrap_err();
-    assert!(problem.detail.contains("'a' would have 5") && problem.detail.contains("1 to 4"), "{}", problem.detail);
+    assert_eq!(scaled(&flavour, &levels(1, 0), ScaleDirection::Out, "uniform", 1).unwrap(), levels(2, 0));
+    let warnings = profile_warnings(&flavour, &map([("a", 5), ("b", 1), ("unknown", 9)]));
+    assert_eq!(warnings, ["VDU 'a' has 5 instances as the VNFD states; its vdu_profile allows 1 to 4"]);
+}
+
+/// A flavour whose instantiation level "big" states other numbers than its deltas: 5 instead of 1 + 2 × 1.
+fn contradictory() -> Flavour {
+    let mut flavour = flavour();
+    let big = flavour.levels.get_mut("big").unwrap();
+    (big.scale_levels, big.vdu_instances) = (map([("uniform", 1)]), map([("a", 5)]));
+    flavour
+}
+
+#[test]
+fn a_step_changes_the_present_number_by_its_delta() {
+    let flavour = contradictory();
+    let vdus = ["a".to_owned(), "b".to_owned()];
+    let numbers = |before, after, level, present| {
+        numbers_after(&flavour, (&levels(before, 0), &levels(after, 0)), level, &vdus, &map([("a", present)]))
+    };
+    assert_eq!(instances(&flavour, &levels(1, 0), Some("big"))["a"], 5);
+    assert_eq!(numbers(1, 2, None, 5)["a"], 7, "not 1 + 2 × 2");
+    assert_eq!(numbers(2, 1, None, 7)["a"], 5);
+    assert_eq!(numbers(3, 0, None, 9)["a"], 3);
+    assert_eq!(numbers(0, 1, Some("big"), 77)["a"], 5, "the request names the level");
+    assert_eq!(numbers(0, 1, None, 77)["b"], 2, "about b the VNFD agrees with itself");
+    assert!(!agrees(&flavour, "a") && agrees(&flavour, "b") && agrees(&flavour, "c"));
+    assert_eq!(
+        level_of(&flavour, &levels(1, 0), "uniform", &map([("a", 5)])),
+        None,
+        "only operations change the level"
+    );
+    // Without an initial number, too.
+    let vdus = ["c".to_owned()];
+    let mut bare = self::flavour();
+    bare.aspects.insert("c".to_owned(), ScalingAspect { max_level: 3, deltas: map([("c", vec![2])]) });
+    let levels = |level| map([("c", level)]);
+    let numbers =
+        |before, after, present| numbers_after(&bare, (&levels(before), &levels(after)), None, &vdus, &present);
+    assert_eq!(numbers(0, 2, map([("c", 1)])), map([("c", 5)]));
+    assert_eq!(numbers(2, 0, map([("c", 3)])), map([]), "3 - 4 is no number");
+    assert_eq!(numbers(0, 2, map([])), map([]));
+}
+
+#[test]
+fn what_cannot_be_scaled_is_refused_with_the_reason() {
+    let check = |flavour: &Flavour, after, workload: &str| {
+        check_workloads(flavour, &levels(0, 0), &after, |vdu| vdu == workload).map_err(|problem| problem.detail)
+    };
+    let mut flavour = flavour();
+    assert_eq!(check(&flavour, levels(1, 0), "a"), Ok(()));
+    let missing = check(&flavour, levels(0, 1), "a").unwrap_err();
+    assert!(missing.starts_with("aspect 'steps' scales VDU 'b', but the VNF has no Deployment"), "{missing}");
+    flavour.aspects.get_mut("uniform").unwrap().deltas.clear();
+    let undefined = check(&flavour, levels(1, 0), "a").unwrap_err();
+    assert!(
+        undefined.starts_with("aspect 'uniform' can't be scaled: the VNFD defines none of its deltas"),
+        "{undefined}"
+    );
+    assert_eq!(check(&flavour, levels(0, 0), "none"), Ok(()), "no level changes");
 }
 
 #[test]
@@ -185,11 +244,7 @@ fn scale_to_level_changes_only_the_named_aspects() {
 fn an_instantiation_level_sets_all_aspects_and_the_vdus_it_names() {
     let to = |level: &str, flavour: &Flavour| scaled_to(flavour, &levels(1, 2), &ScaleTarget::Level(level.to_owned()));
     assert_eq!(to("small", &flavour()).unwrap(), levels(0, 0), "an aspect without a level is at 0");
-    let problem = to("big", &flavour()).unwrap_err();
-    assert!(problem.detail.contains("'c'"), "its number of c is beyond the profile: {}", problem.detail);
-    let mut roomy = flavour();
-    roomy.vdus.get_mut("c").unwrap().max = 7;
-    assert_eq!(to("big", &roomy).unwrap(), levels(2, 1));
+    assert_eq!(to("big", &flavour()).unwrap(), levels(2, 1), "its number of c is beyond the profile: a warning");
     assert_eq!(to("huge", &flavour()).unwrap_err().status, 422);
 }
 

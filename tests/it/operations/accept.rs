@@ -49,7 +49,7 @@ impl Clock for InterruptingClock {
 async fn instantiated(f: &StoreFixture) -> InterruptingClock {
     let content = content_of(vnfd(VNFD));
     let manifest = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: settings\n";
-    let file = DefinitionFile { path: "Files/app.yaml".to_owned(), text: manifest.to_owned() };
+    let file = DefinitionFile::new("Files/app.yaml", manifest);
     let package = onboarded(&*f.store, &content, &[file]).await.package_id;
     let object = |value: Value| value.as_object().unwrap().clone();
     let home = VimConnection {
@@ -92,6 +92,7 @@ async fn accepted(f: &StoreFixture, clock: &InterruptingClock, times: u32, task:
         granting: false,
         unattended: None,
         vims_by_name: false,
+        require_namespace: false,
     };
     let id = clock.instance.id;
     let patch = |body: Value| body.as_object().unwrap().clone();

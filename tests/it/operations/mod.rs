@@ -12,6 +12,7 @@ mod levels;
 mod lifecycle;
 mod namespaces;
 mod operate;
+mod tolerance;
 mod view;
 mod vim_errors;
 mod waiting;

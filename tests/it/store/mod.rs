@@ -57,6 +57,7 @@ const MIGRATIONS: &[&str] = &[
     "25 ended plans",
     "26 parked notifications",
     "30 idempotent requests",
+    "34 unreadable definition files",
     "36 vim status",
     "37 operation vim",
     "38 plan format",

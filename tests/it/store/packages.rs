@@ -76,7 +76,7 @@ async fn onboarding_stores_vnfd_and_definition_files(f: StoreFixture) {
     f.store.create_package(&package).await.unwrap();
     let lease = f.uploading(package.id).await.unwrap();
     f.store.finish_upload(&lease, LONG).await.unwrap();
-    let file = |path: String| DefinitionFile { text: format!("# {path} ü\n"), path };
+    let file = |path: String| DefinitionFile::new(path.as_str(), format!("# {path} ü\n"));
     let mut files: Vec<_> = (0..70).map(|n| file(format!("b/{n:02}.yaml"))).collect();
     files.extend(["a.yaml", "B.yaml", "é.yaml"].map(|path| file(path.to_owned())));
     f.store.finish_onboarding(&lease, &content("d"), &files).await.unwrap();
@@ -224,7 +224,7 @@ async fn packages_are_deleted_when_disabled_and_unused(f: StoreFixture) {
     f.store.create_package(&package).await.unwrap();
     let lease = f.uploading(id).await.unwrap();
     f.store.finish_upload(&lease, LONG).await.unwrap();
-    let file = DefinitionFile { path: "a.yaml".to_owned(), text: String::new() };
+    let file = DefinitionFile::new("a.yaml", "");
     f.store.finish_onboarding(&lease, &content("d"), &[file]).await.unwrap();
     let instance = f.instance_of(id);
     f.store.create_instance(&instance).await.unwrap();

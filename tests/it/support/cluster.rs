@@ -228,7 +228,7 @@ impl Drop for TestNamespace {
 /// The rendered resources of YAML documents, as an instantiation creates them: in the namespace of the scope, labelled,
 /// with the kinds that the cluster serves. `vdus` lists the VDUs with their workloads.
 pub async fn render(driver: &dyn Driver, scope: &Scope, vdus: &[(&str, &str)], yaml: &str) -> Vec<Resource> {
-    let file = DefinitionFile { path: "test.yaml".to_owned(), text: yaml.to_owned() };
+    let file = DefinitionFile::new("test.yaml", yaml);
     let manifests = manifest::read(&[file]).unwrap();
     let vdu = |(id, name): &(&str, &str)| {
         ((*id).to_owned(), Vdu { name: (*name).to_owned(), min: 0, max: 10, initial: None })

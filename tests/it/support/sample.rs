@@ -24,7 +24,8 @@ pub fn edited(sample: &str, mut edit: impl FnMut(&str, &mut String)) -> Vec<u8> 
     edit_files(pack(sample), &mut edit)
 }
 
-fn edit_files(csar: Vec<u8>, edit: &mut dyn FnMut(&str, &mut String)) -> Vec<u8> {
+/// `csar` after `edit` (path and text) of each of its files.
+pub fn edit_files(csar: Vec<u8>, edit: &mut dyn FnMut(&str, &mut String)) -> Vec<u8> {
     let mut packed = ZipArchive::new(Cursor::new(csar)).unwrap();
     let mut csar = ZipWriter::new(Cursor::new(Vec::new()));
     for index in 0..packed.len() {

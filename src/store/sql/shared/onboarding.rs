@@ -22,7 +22,7 @@ use crate::store::seal::SealContext;
 use crate::store::sql::convert::{Unreadable, length};
 use crate::store::{ClaimedOnboarding, OnboardingClaim, OnboardingLease, OnboardingStore, StoreError};
 
-/// Files that go into one INSERT: each may have [`DefinitionFile::MAX_BYTES`].
+/// Files that go into one INSERT: each may have [`DefinitionFile::MAX_BYTES`], all of a package together have 32 MiB.
 const FILES_PER_INSERT: usize = 32;
 
 /// The fence: $1 is the package, $2 the epoch; see [`held_by`].
@@ -128,9 +128,9 @@ impl OnboardingStore for Database {
             };
             let published = publish::package(&mut tx, &row, lease.package, PackageEvent::Onboarded).await?;
             for files in files.chunks(FILES_PER_INSERT) {
-                let mut insert = QueryBuilder::new("INSERT INTO vnf_package_files (vnf_pkg_id, path, content) ");
+                let mut insert = QueryBuilder::new("INSERT INTO vnf_package_files (vnf_pkg_id, path, content, problem) ");
                 insert.push_values(files, |mut values, file| {
-                    values.push_bind(lease.package.to_string()).push_bind(&file.path).push_bind(&file.text);
+                    values.push_bind(lease.package.to_string()).push_bind(&file.path).push_bind(&file.text).push_bind(&file.problem);
                 });
                 insert.build().persistent(false).execute(&mut *tx).await?;
             }

@@ -173,12 +173,13 @@ impl PackageStore for Database {
             if let Some(files) = self.files.get(id) {
                 return Ok(files);
             }
-            let files =
-                sqlx::query_as("SELECT path, content FROM vnf_package_files WHERE vnf_pkg_id = $1 ORDER BY path")
-                    .bind(id.to_string())
-                    .fetch_all(&self.reader())
-                    .await?;
-            let files = files.into_iter().map(|(path, text)| DefinitionFile { path, text }).collect();
+            let files = sqlx::query_as(
+                "SELECT path, content, problem FROM vnf_package_files WHERE vnf_pkg_id = $1 ORDER BY path",
+            )
+            .bind(id.to_string())
+            .fetch_all(&self.reader())
+            .await?;
+            let files = files.into_iter().map(|(path, text, problem)| DefinitionFile { path, text, problem }).collect();
             self.files.insert(id, &files);
             Ok(files)
         })

@@ -26,7 +26,7 @@ fn rejects_a_file_that_is_not_a_zip() {
 #[test]
 fn rejects_traversing_and_deceptive_names() {
     let name = "the CSAR is refused: the name of its entry ";
-    for path in ["../x", "a/../../x", "/etc/passwd", "a//b", "./a"] {
+    for path in ["../x", "a/../../x", "/etc/passwd", "a//b", "a/./b"] {
         let expected = format!("{name}'{path}' is absolute or has '.', '..' or empty components");
         check_bytes_rejected(&with_raw_name(path.as_bytes()), &Limits::default(), &expected);
     }

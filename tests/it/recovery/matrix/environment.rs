@@ -177,6 +177,7 @@ impl Environment {
             granting: false,
             unattended: self.unattended,
             vims_by_name: false,
+            require_namespace: false,
         };
         let body = body.replace("the first", &self.vnfds[0]).replace("the other", &self.vnfds[1]);
         let (id, body) = (self.instance, serde_json::from_str::<Value>(&body).unwrap());

@@ -57,7 +57,7 @@ impl Package {
         };
         let vnfd = Vnfd { flavours: BTreeMap::from([("simple".to_owned(), flavour)]), ..store::vnfd(id) };
         let content = store::content_of(vnfd);
-        let file = DefinitionFile { path: "Files/objects.yaml".to_owned(), text: objects.to_owned() };
+        let file = DefinitionFile::new("Files/objects.yaml", objects);
         Self { content, files: vec![file], other }
     }
 
