@@ -29,7 +29,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Replaces each member of `value` whose name sounds secret by `***`. For free-form parameters, whose meaning Gybe does not
+/// Replaces each member of `value` whose name sounds secret, and user and password of a URL, by `***`. For free-form parameters, whose meaning Gybe does not
 /// know.
 pub fn masked(value: Value) -> Value {
     const SECRET_NAMES: [&str; 6] = ["password", "passwd", "secret", "token", "credential", "private"];
@@ -44,7 +44,18 @@ pub fn masked(value: Value) -> Value {
             })
             .collect(),
         Value::Array(items) => items.into_iter().map(masked).collect(),
+        Value::String(text) => without_user_info(text).into(),
         other => other,
+    }
+}
+
+/// The URL without user and password (RFC 3986 section 3.2.1); any other text as it is.
+fn without_user_info(text: String) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else { return text };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    match authority.rfind('@') {
+        Some(at) => format!("{scheme}://***{}", &rest[at..]),
+        None => text,
     }
 }
 

@@ -87,7 +87,7 @@ fn connection(entry: &Value) -> Value {
 /// Of `accessInfo`, all is secret that is not known as public.
 fn access_member((name, value): (&String, &Value)) -> (String, Value) {
     let is_public = PUBLIC_ACCESS.contains(&name.as_str()) && !value.is_object() && !value.is_array();
-    (name.clone(), if is_public || value.is_null() { value.clone() } else { "***".into() })
+    (name.clone(), if is_public || value.is_null() { masked(value.clone()) } else { "***".into() })
 }
 
 #[cfg(test)]
@@ -103,7 +103,7 @@ mod tests {
             "additionalParams": { "namespace": "edge", "password": "s3cret", "list": [null, { "deployKey": "s3cret" }] },
             "extensions": { "key": "shown" },
             "vimConnectionInfo": { "vim": {
-                "vimId": "v", "interfaceInfo": { "endpoint": "e", "password": "s3cret" },
+                "vimId": "v", "interfaceInfo": { "endpoint": "https://u:s3cret@e/path?a@b", "password": "s3cret" },
                 "accessInfo": { "bearer_token": "s3cret", "other": { "a": "s3cret" }, "username": "u", "region": ["s3cret"] },
             } },
         });
@@ -115,7 +115,7 @@ mod tests {
                 "additionalParams": { "namespace": "edge", "password": "***", "list": [null, { "deployKey": "***" }] },
                 "extensions": { "key": "shown" },
                 "vimConnectionInfo": { "vim": {
-                    "vimId": "v", "interfaceInfo": { "endpoint": "e", "password": "***" },
+                    "vimId": "v", "interfaceInfo": { "endpoint": "https://***@e/path?a@b", "password": "***" },
                     "accessInfo": { "bearer_token": "***", "other": "***", "username": "u", "region": "***" },
                 } },
             })
