@@ -5,6 +5,7 @@ mod failures;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use gybe::domain::writer::WRITTEN_BY_ANNOTATION;
 use kube::api::DynamicObject;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -263,7 +264,8 @@ fn spec(object: DynamicObject) -> Value {
     let DynamicObject { metadata, mut data, .. } = object;
     let [mut labels, mut annotations] = [metadata.labels, metadata.annotations].map(Option::unwrap_or_default);
     labels.retain(|name, _| !name.starts_with("topology.kubernetes.io/"));
-    annotations.retain(|name, _| !name.contains("kubernetes.io/"));
+    // Each operation sets its own writer, whatever it changes.
+    annotations.retain(|name, _| !name.contains("kubernetes.io/") && name != WRITTEN_BY_ANNOTATION);
     data.as_object_mut().unwrap().remove("status");
     if let Some(Value::Object(spec)) = data.get_mut("spec") {
         // Assigned anew to each object: addresses, the selector of a Job, the node and the token of a Pod.
