@@ -264,7 +264,7 @@ fn vdu_of<'a>(manifest: &Manifest, flavour: &'a Flavour) -> Option<&'a String> {
     flavour.vdus.iter().find(|(_, vdu)| realises && vdu.name == manifest.name()).map(|(id, _)| id)
 }
 
-/// Sets the replicas of a new workload: the number of the VNFD, else that of the manifest. Whoever scales the workload changes them
+/// Sets the replicas of a new workload: the number of the VNFD, else that of the manifest. An autoscaler may change them
 /// later: [`crate::domain::replicas::leave_replicas`].
 fn set_replicas(object: &mut Map<String, Value>, manifest: &Manifest, stated: Option<u32>, scaled: bool) {
     if !SCALABLE_KINDS.contains(&manifest.kind()) {

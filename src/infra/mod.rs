@@ -130,7 +130,7 @@ pub trait Driver: Send + Sync {
     ) -> Result<PodSnapshot, InfraError>;
 
     /// Removes the object with its dependents and the volumes claimed by its templates, and waits until they are gone. An object with
-    /// our label is ours, whoever made it again: `docs/adr/0028-our-label-decides.md`.
+    /// our label is ours, even if another client made it again: `docs/adr/0028-our-label-decides.md`.
     ///
     /// Leaves an object that is not ours as it is: one without our label, and a Namespace or CustomResourceDefinition that objects of
     /// others depend on. Kills pods after `grace` (see [`crate::domain::plan::Step::Remove`]).
