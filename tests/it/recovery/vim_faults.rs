@@ -7,7 +7,7 @@ use kube::api::{DeleteParams, ListParams};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use crate::support::cluster::Cluster;
+use crate::support::cluster::{Cluster, TestNamespace};
 use crate::support::fault_proxy::{FaultProxy, ProxyFault};
 use crate::support::gybe::{Gybe, vim};
 use crate::support::object_recorder::ObjectRecorder;
@@ -166,16 +166,32 @@ async fn operations_and_watches_go_on_with_a_rotated_credential() {
     gybe.complete(&instance, "terminate", &json!({ "terminationType": "FORCEFUL" })).await;
 }
 
+/// A VIM behind a proxy, with all rights in a namespace.
+struct ProxiedVim {
+    cluster: Cluster,
+    namespace: TestNamespace,
+    proxy: FaultProxy,
+    gybe: Gybe,
+    id: String,
+}
+
+impl ProxiedVim {
+    async fn registered() -> Self {
+        let cluster = Cluster::running().await;
+        let namespace = cluster.namespace().await;
+        let rules = json!([{ "apiGroups": ["*"], "resources": ["*"], "verbs": ["*"] }]);
+        let account = cluster.account(&namespace.name, "gybe", rules).await;
+        let proxy = FaultProxy::of(&cluster.admin).await;
+        let gybe = Gybe::start();
+        let id = gybe.register_vim(&proxy.access(&account), "vim", false).await;
+        Self { cluster, namespace, proxy, gybe, id }
+    }
+}
+
 /// Nothing asks the API server for its status: the calls of operations show it.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_status_of_a_vim_is_what_calls_to_it_show() {
-    let cluster = Cluster::running().await;
-    let namespace = cluster.namespace().await;
-    let rules = json!([{ "apiGroups": ["*"], "resources": ["*"], "verbs": ["*"] }]);
-    let account = cluster.account(&namespace.name, "gybe", rules).await;
-    let proxy = FaultProxy::of(&cluster.admin).await;
-    let gybe = Gybe::start();
-    let id = gybe.register_vim(&proxy.access(&account), "vim", false).await;
+    let ProxiedVim { cluster: _cluster, namespace, proxy, gybe, id } = ProxiedVim::registered().await;
     let listed = gybe.get("/v1.0/vims?status=ACTIVE&fields=id").await.expect(StatusCode::OK);
     assert_eq!(listed["vims"], json!([{ "id": id }]));
     let path = format!("/v1.0/vims/{id}");
@@ -192,13 +208,7 @@ async fn the_status_of_a_vim_is_what_calls_to_it_show() {
 /// The watches go on from what they have seen, so that the return of an API server is no flood of lists.
 #[tokio::test(flavor = "multi_thread")]
 async fn watches_go_on_after_an_outage_without_a_list() {
-    let cluster = Cluster::running().await;
-    let namespace = cluster.namespace().await;
-    let rules = json!([{ "apiGroups": ["*"], "resources": ["*"], "verbs": ["*"] }]);
-    let account = cluster.account(&namespace.name, "gybe", rules).await;
-    let proxy = FaultProxy::of(&cluster.admin).await;
-    let gybe = Gybe::start();
-    let id = gybe.register_vim(&proxy.access(&account), "vim", false).await;
+    let ProxiedVim { cluster, namespace, proxy, gybe, id } = ProxiedVim::registered().await;
     let instance = gybe.create("v2", &gybe.onboard("small").await).await;
     gybe.complete(&instance, "instantiate", &instantiation(namespace.name.as_str(), &id)).await;
     let pods = cluster.api("v1", "Pod", "pods", Some(&namespace.name));
