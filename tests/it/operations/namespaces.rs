@@ -65,7 +65,7 @@ async fn a_forbidden_namespace_fails_with_the_kubernetes_message_and_can_be_retr
     let user = format!("system:serviceaccount:{}:tenant", own.name);
     assert!(detail.contains(&user) && detail.contains(other.name.as_str()) && detail.contains("cannot"), "{detail}");
 
-    grant(&cluster, &own, &other).await;
+    cluster.grant(&other.name, &own.name, "tenant", tenant_rules()).await;
     gybe.post(&format!("{op}/retry"), &json!({})).await.expect(StatusCode::ACCEPTED);
     let retried = gybe.wait_ended(&op).await;
     assert_eq!(retried["operationState"], "COMPLETED", "{retried:#}");
@@ -101,21 +101,6 @@ async fn rollback_of_a_forbidden_instantiation_leaves_nothing() {
         assert!(names(&cluster, &other, api_version, kind, plural).await.is_empty());
     }
     gybe.delete(&path).await.expect(StatusCode::NO_CONTENT);
-}
-
-/// Grants the account `tenant` of `own` all permissions in `other` too.
-async fn grant(cluster: &Cluster, own: &TestNamespace, other: &TestNamespace) {
-    let group = "rbac.authorization.k8s.io";
-    let role = json!({
-        "apiVersion": format!("{group}/v1"), "kind": "Role", "metadata": { "name": "guest" }, "rules": tenant_rules(),
-    });
-    let binding = json!({
-        "apiVersion": format!("{group}/v1"), "kind": "RoleBinding", "metadata": { "name": "guest" },
-        "roleRef": { "apiGroup": group, "kind": "Role", "name": "guest" },
-        "subjects": [{ "kind": "ServiceAccount", "name": "tenant", "namespace": own.name.as_str() }],
-    });
-    cluster.create("roles", Some(&other.name), role).await;
-    cluster.create("rolebindings", Some(&other.name), binding).await;
 }
 
 #[tokio::test]

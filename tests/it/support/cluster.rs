@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -19,6 +20,7 @@ use gybe::domain::vnfd::{Flavour, Vdu};
 use gybe::infra::{Driver, Scope};
 use gybe::package::manifest;
 use k8s_openapi::api::authentication::v1::TokenRequest;
+use k8s_openapi::api::authorization::v1::SubjectAccessReview;
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::api::{
     Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, PostParams, WatchEvent, WatchParams,
@@ -109,23 +111,57 @@ impl Cluster {
         self.create("serviceaccounts", Some(namespace), account).await;
         self.create("roles", Some(namespace), role).await;
         self.create("rolebindings", Some(namespace), binding).await;
+        self.wait_for_rights(Some(namespace), (namespace, name), &rules).await;
         self.token(namespace, name).await
+    }
+
+    /// Lets the ServiceAccount `name` of `home` do what `rules` say in `namespace`, and waits until the API server knows it.
+    pub async fn grant(&self, namespace: &Namespace, home: &Namespace, name: &str, rules: Value) {
+        let (group, metadata) = ("rbac.authorization.k8s.io", json!({ "name": format!("{home}-{name}") }));
+        let role = json!({ "apiVersion": format!("{group}/v1"), "kind": "Role", "metadata": metadata, "rules": rules });
+        let binding = json!({
+            "apiVersion": format!("{group}/v1"), "kind": "RoleBinding", "metadata": metadata,
+            "roleRef": { "apiGroup": group, "kind": "Role", "name": metadata["name"] },
+            "subjects": [{ "kind": "ServiceAccount", "name": name, "namespace": home.as_str() }],
+        });
+        self.create("roles", Some(namespace), role).await;
+        self.create("rolebindings", Some(namespace), binding).await;
+        self.wait_for_rights(Some(namespace), (home, name), &rules).await;
+    }
+
+    /// Waits until the API server grants an account the first of `rules`. Its authorizer reads Roles and RoleBindings from a cache
+    /// that may lag behind, and offers nothing to watch.
+    async fn wait_for_rights(&self, namespace: Option<&Namespace>, (home, name): (&Namespace, &str), rules: &Value) {
+        let Some(rule) = rules.get(0) else { return };
+        let review = json!({
+            "apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "metadata": {},
+            "spec": {
+                "user": format!("system:serviceaccount:{home}:{name}"),
+                "resourceAttributes": {
+                    "namespace": namespace.map(Namespace::as_str), "group": rule["apiGroups"][0], "resource": rule["resources"][0],
+                    "verb": rule["verbs"][0], "name": rule["resourceNames"][0],
+                },
+            },
+        });
+        let review: SubjectAccessReview = serde_json::from_value(review).unwrap();
+        let reviews: Api<SubjectAccessReview> = Api::all(self.client.clone());
+        let is_granted = async || {
+            let answer = reviews.create(&PostParams::default(), &review).await.unwrap();
+            answer.status.is_some_and(|status| status.allowed)
+        };
+        while !is_granted().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// The access of a new ServiceAccount in `home` that may do everything in `namespace`, and read which namespaces there are.
     pub async fn account_for(&self, home: &Namespace, name: &str, namespace: &Namespace) -> VimAccess {
         let access = self.account(home, name, json!([])).await;
         let rules = json!([{ "apiGroups": ["*"], "resources": ["*"], "verbs": ["*"] }]);
-        let (group, metadata) = ("rbac.authorization.k8s.io", json!({ "name": name }));
-        let subjects = json!([{ "kind": "ServiceAccount", "name": name, "namespace": home.as_str() }]);
-        let role = json!({ "apiVersion": format!("{group}/v1"), "kind": "Role", "metadata": metadata, "rules": rules });
-        let binding = json!({
-            "apiVersion": format!("{group}/v1"), "kind": "RoleBinding", "metadata": metadata, "subjects": subjects,
-            "roleRef": { "apiGroup": group, "kind": "Role", "name": name },
-        });
-        self.create("roles", Some(namespace), role).await;
-        self.create("rolebindings", Some(namespace), binding).await;
+        self.grant(namespace, home, name, rules).await;
         self.bind_cluster_role("view", home, name).await;
+        let namespaces = json!([{ "apiGroups": [""], "resources": ["namespaces"], "verbs": ["list"] }]);
+        self.wait_for_rights(None, (home, name), &namespaces).await;
         access
     }
 
@@ -133,6 +169,8 @@ impl Cluster {
     pub async fn administrator(&self, home: &Namespace, name: &str) -> VimAccess {
         let access = self.account(home, name, json!([])).await;
         self.bind_cluster_role("cluster-admin", home, name).await;
+        let everything = json!([{ "apiGroups": ["*"], "resources": ["*"], "verbs": ["*"] }]);
+        self.wait_for_rights(None, (home, name), &everything).await;
         access
     }
 
