@@ -67,6 +67,8 @@ pub enum Fault {
     TakenOver,
     /// As [`Fault::TakenOver`], but the call to the cluster is never sent: its result is a timeout.
     TakenOverUnsent,
+    /// As [`Fault::TakenOver`], but the call to the cluster is sent only then, as by a machine whose clock stood still.
+    SentLate,
     /// The process receives a shutdown request.
     Stopped,
     /// A cancel request is recorded before the call is sent, and signalled during the call.
@@ -344,6 +346,7 @@ impl FaultyProcess {
             Some(Fault::FailsOnce | Fault::FailsAlways) => return Err(E::retryable()),
             Some(Fault::Refused) => return Err(E::permanent()),
             Some(Fault::TakenOver) if side == CallTarget::Store => self.pause().await,
+            Some(Fault::SentLate) => self.pause().await,
             Some(Fault::TakenOverUnsent) => {
                 self.pause().await;
                 return Err(E::retryable());

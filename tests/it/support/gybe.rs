@@ -231,7 +231,7 @@ impl Gybe {
     pub async fn complete(&self, instance: &str, operation: &str, body: &Value) -> Value {
         let op = self.begin(instance, operation, body).await;
         let op = self.wait_ended(&op).await;
-        assert_eq!(op["operationState"], "COMPLETED", "{op:#}\n{}", self.log());
+        assert_eq!(op["operationState"], "COMPLETED", "{}\n{op:#}", self.log());
         op
     }
 
@@ -248,7 +248,7 @@ impl Gybe {
             if wanted(&resource) {
                 return resource;
             }
-            assert!(begun.elapsed() < PATIENCE, "{path} is not as expected: {resource:#}\n{}", self.log());
+            assert!(begun.elapsed() < PATIENCE, "{}\n{path} is not as expected: {resource:#}", self.log());
             tokio::time::sleep(interval).await;
         }
     }

@@ -14,8 +14,10 @@ use gybe::domain::instance::{VirtualStorage, Vnfc};
 use gybe::domain::plan::PodRef;
 use gybe::domain::resource::{INSTANCE_LABEL, KindInfo, ObjectKey, Resource, ResourceState};
 use gybe::domain::vim::VimAccess;
+use gybe::domain::writer::Writer;
 use gybe::infra::{
-    AppliedObject, Driver, InfraError, ObjectKind, ObservedResources, PodSnapshot, ReadinessTimeouts, Removal, Scope,
+    AppliedObject, Driver, InfraError, InfraErrorKind, ObjectKind, ObservedResources, PodSnapshot, ReadinessTimeouts,
+    Removal, Scope,
 };
 use serde_json::{Map, Value};
 
@@ -58,6 +60,8 @@ pub struct ModelObject {
     pub uid: String,
     /// The manifest that was applied last.
     pub manifest: Map<String, Value>,
+    /// The claim of an operation that applied it.
+    pub writer: Option<Writer>,
 }
 
 /// A pod in the cluster.
@@ -302,12 +306,18 @@ impl Driver for ModelCluster {
                 let taken = InfraError::conflict(format!("{} belongs to {:?}", resource.key, owner(found)));
                 return if is_shared(&resource.key) { Ok(AppliedObject { uid, owned: false }) } else { Err(taken) };
             }
+            if scope.writer.is_some_and(|writer| found.writer > Some(writer)) {
+                let text = format!("{} was written by a later operation", resource.key);
+                return Err(InfraError::new(InfraErrorKind::Superseded, text));
+            }
+            found.writer = scope.writer;
             if found.manifest != resource.manifest {
                 found.manifest = resource.manifest.clone();
                 self.count(&resource.key, |effects| effects.changed += 1);
             }
         } else {
-            let object = ModelObject { uid: state.fresh_uid(), manifest: resource.manifest.clone() };
+            let object =
+                ModelObject { uid: state.fresh_uid(), manifest: resource.manifest.clone(), writer: scope.writer };
             state.objects.insert(place.clone(), object);
             self.count(&resource.key, |effects| effects.created += 1);
         }

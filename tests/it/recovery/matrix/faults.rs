@@ -22,7 +22,7 @@ pub enum Task {
 }
 
 /// The faults at a point, each with the task to request if the operation stops.
-pub const FAULTS: [(Fault, Task); 23] = [
+pub const FAULTS: [(Fault, Task); 24] = [
     (Fault::KilledBefore, Task::Retry),
     (Fault::KilledAfter, Task::Retry),
     (Fault::Twice, Task::Retry),
@@ -36,6 +36,7 @@ pub const FAULTS: [(Fault, Task); 23] = [
     (Fault::ReplyLost, Task::Retry),
     (Fault::TakenOver, Task::Retry),
     (Fault::TakenOverUnsent, Task::Retry),
+    (Fault::SentLate, Task::Retry),
     (Fault::Stopped, Task::Retry),
     (Fault::Cancelled(CancelMode::Graceful), Task::Retry),
     (Fault::Cancelled(CancelMode::Graceful), Task::Rollback),
@@ -55,6 +56,7 @@ pub const READ_CALLS: [&str; 6] = ["resources", "vim", "vnfd", "definition_files
 pub fn is_possible(fault: Fault, task: Task, point: &CallPoint) -> bool {
     match (fault, point.side) {
         (Fault::Twice | Fault::Refused | Fault::TakenOverUnsent, side) => side != CallTarget::Store,
+        (Fault::SentLate, side) => side == CallTarget::Cluster && !READ_CALLS.contains(&point.call.as_str()),
         // After eleven attempts, the operation stops as after a permanent error.
         (Fault::FailsAlways, CallTarget::Cluster | CallTarget::Nfvo) => task == Task::Retry,
         (Fault::FailsAlways, CallTarget::Store) if READ_CALLS.contains(&point.call.as_str()) => task == Task::Retry,
