@@ -1,10 +1,12 @@
 //! Random kills: two APIs and three conductors on one PostgreSQL, under load, for `GYBE_CHAOS_SECONDS` (30). All random
-//! choices follow from `GYBE_CHAOS_SEED` (1). `scripts/chaos` runs it for five minutes with each of five seeds.
+//! choices follow from `GYBE_CHAOS_SEED` (1). `scripts/chaos` runs it for five minutes with each of five seeds, and so with
+//! processes whose clocks stop.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use crate::support::gybe::FAKETIME;
 use crate::support::load_test::LoadTest;
 use crate::support::process_group::{APIS, PROCESSES, ProcessGroup, SHORT};
 use crate::support::rng::Rng;
@@ -25,6 +27,37 @@ async fn kill_at_random(group: &Arc<ProcessGroup>, rng: &mut Rng, end: Instant) 
         group.start_again(index).await;
     }
     kills
+}
+
+/// Stops processes with their clocks for up to two leases each, for that time; returns the number of stops.
+async fn stop_clocks_at_random(group: &Arc<ProcessGroup>, rng: &mut Rng, end: Instant) -> usize {
+    let mut stops = 0;
+    while Instant::now() < end {
+        tokio::time::sleep(rng.duration(Duration::from_secs(2))).await;
+        group.stand_still(rng.below(PROCESSES), rng.duration(2 * SHORT)).await;
+        stops += 1;
+    }
+    stops
+}
+
+/// A process that stood still doesn't know that its leases have expired: the database and the annotations of the objects refuse
+/// what it sends.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs libfaketime: run scripts/chaos"]
+async fn clocks_that_stop_lose_and_repeat_nothing() {
+    assert!(std::env::var_os(FAKETIME).is_some(), "{FAKETIME} must name libfaketimeMT.so.1");
+    let (seed, seconds) = (number("GYBE_CHAOS_SEED", 1), number("GYBE_CHAOS_SECONDS", 30));
+    let load = LoadTest::start(SHORT, 2, 4).await;
+    let mut rng = Rng(seed);
+    let (mut stopper, mut stops) = (rng.fork(), 0);
+    let end = Instant::now() + Duration::from_secs(seconds);
+    let stopping = async { stops = stop_clocks_at_random(&load.group, &mut stopper, end).await };
+    let waits = load.run_during(&mut rng, stopping).await;
+    println!(
+        "seed {seed}, {seconds} s: {} operations accepted, all COMPLETED; {stops} stops of clocks; {} take-overs",
+        load.nfvo.accepted.lock().unwrap().len(),
+        waits.takeovers,
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -35,6 +35,10 @@ pub const KEY: &str = "Z3liZS10ZXN0LWtleS1neWJlLXRlc3Qta2V5LTAwMDA=";
 /// usually passes after ten times as long. The default is much longer, because on a busy machine healthy pods, too, may
 /// be unschedulable for some seconds while their volumes are bound.
 pub const SHORT_GRACE: [&str; 2] = ["--ready-grace", "2"];
+/// The environment variable with the path of libfaketime, through which the processes read their clocks.
+pub const FAKETIME: &str = "GYBE_TEST_FAKETIME";
+/// The file with the seconds that the clocks of a process are ahead.
+const CLOCK: &str = "clock";
 /// The longest that a test waits for an expected change, on a busy machine too.
 const PATIENCE: Duration = Duration::from_secs(300);
 
@@ -92,6 +96,21 @@ impl Gybe {
     pub fn terminate(&self) {
         let sent = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
         assert!(sent.success());
+    }
+
+    /// Stops the process and its clocks for `time`, as a virtual machine that is paused. Only with [`FAKETIME`].
+    pub fn stand_still(&self, time: Duration) {
+        let signal = |name: &str| {
+            let sent = Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap();
+            assert!(sent.success());
+        };
+        let offset = self.folder.path().join(CLOCK);
+        let before: f64 = std::fs::read_to_string(&offset).unwrap().trim().parse().unwrap();
+        signal("-STOP");
+        let begun = Instant::now();
+        std::thread::sleep(time);
+        std::fs::write(&offset, format!("{:.3}", before - begun.elapsed().as_secs_f64())).unwrap();
+        signal("-CONT");
     }
 
     /// Sends SIGKILL and waits for the end of the process.
@@ -272,6 +291,11 @@ fn launch(folder: &Path, data: &Path, database_url: &str, arguments: &[String], 
         }
         None => Command::new(binary()),
     };
+    if let Some(library) = std::env::var_os(FAKETIME) {
+        let offset = folder.join(CLOCK);
+        std::fs::write(&offset, "-0.000").unwrap();
+        command.env("LD_PRELOAD", library).env("FAKETIME_TIMESTAMP_FILE", offset).env("FAKETIME_NO_CACHE", "1");
+    }
     let mut child = command
         .args(["serve", "--listen", "127.0.0.1:0", "--database-url", database_url])
         .arg("--data-dir")

@@ -77,6 +77,11 @@ impl ProcessGroup {
         self.with(index, Gybe::kill).await;
     }
 
+    /// Stops process `index` and its clocks for `time`.
+    pub async fn stand_still(self: &Arc<Self>, index: usize, time: Duration) {
+        self.with(index, move |member| member.stand_still(time)).await;
+    }
+
     /// Sends SIGTERM and waits. The process must exit with success.
     pub async fn stop(self: &Arc<Self>, index: usize) {
         self.with(index, |member| {
