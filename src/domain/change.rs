@@ -98,7 +98,7 @@ pub fn instance_numbers(
     let initial = initial_levels(flavour, None)?;
     let mut numbers = instances(flavour, levels, level.filter(|name| flavour.levels.contains_key(*name)));
     for (id, vdu) in flavour.vdus.iter().filter(|(id, _)| scaled.contains(id)) {
-        let base = || declared_replicas(manifests, &vdu.name);
+        let base = || declared_replicas(manifests, vdu);
         let moved = |base: u32| base.saturating_add(added(flavour, levels, id));
         numbers.entry(id.clone()).or_insert_with(|| moved(base()).saturating_sub(added(flavour, &initial, id)));
     }

@@ -9,6 +9,7 @@ use time::OffsetDateTime;
 use crate::domain::ids::{ProjectId, VnfInstanceId, VnfPkgId};
 use crate::domain::namespace::Namespace;
 use crate::domain::scale::ScaleLevels;
+use crate::domain::vdu_mapping::VduMapping;
 use crate::domain::vim::VimConnection;
 use crate::domain::vnfd::Vnfd;
 use crate::domain::warning::Warnings;
@@ -156,6 +157,9 @@ pub struct InstantiatedVnfInfo {
     pub max_scale_levels: ScaleLevels,
     /// The definition files the objects came from.
     pub definition_files: Vec<String>,
+    /// The workloads of VDUs that a request named.
+    #[serde(default, skip_serializing_if = "VduMapping::is_empty")]
+    pub vdu_mapping: VduMapping,
     /// The pods.
     pub vnfcs: Vec<Vnfc>,
     /// The volumes.

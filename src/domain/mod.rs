@@ -38,6 +38,7 @@ pub mod secret;
 pub mod subscription;
 pub mod text;
 pub mod transition;
+pub mod vdu_mapping;
 pub mod vim;
 pub mod vnfd;
 pub mod warning;

@@ -17,11 +17,9 @@ use crate::domain::resource::{
 };
 use crate::domain::scale::MAX_INSTANCES;
 use crate::domain::text::is_dns_label;
-use crate::domain::vnfd::{Flavour, Vdu};
+use crate::domain::vnfd::{Flavour, Vdu, WORKLOAD_KINDS};
 
-/// Kinds that can realise a VDU.
-const VDU_KINDS: [&str; 5] = ["Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Pod"];
-/// Those of them that have `spec.replicas`.
+/// Those of [`WORKLOAD_KINDS`] that have `spec.replicas`.
 const SCALABLE_KINDS: [&str; 3] = ["Deployment", "StatefulSet", "ReplicaSet"];
 
 /// The input of [`resources`].
@@ -85,7 +83,7 @@ pub fn check(manifests: &[Manifest]) -> Result<(), Problem> {
 
 /// Warnings of VDUs whose workload is not among the manifests, or has no replicas although an aspect scales it.
 pub fn warnings(manifests: &[Manifest], flavour: &Flavour) -> Vec<String> {
-    let workload = |vdu: &Vdu| manifests.iter().find(|it| it.name() == vdu.name && VDU_KINDS.contains(&it.kind()));
+    let workload = |vdu: &Vdu| manifests.iter().find(|it| vdu.is_realised_by(it.kind(), it.name()));
     let aspects = |id: &String| -> Vec<String> {
         let scaling = flavour.aspects.iter().filter(|(_, aspect)| aspect.deltas.contains_key(id));
         scaling.map(|(aspect, _)| format!("'{aspect}'")).collect()
@@ -106,7 +104,7 @@ pub fn warnings(manifests: &[Manifest], flavour: &Flavour) -> Vec<String> {
         };
         Some(format!(
             "VDU '{id}': no {} named '{}' is in the definition files, so it has no VNFCs{unscalable}",
-            VDU_KINDS.join(", "),
+            vdu.kind.clone().unwrap_or_else(|| WORKLOAD_KINDS.join(", ")),
             vdu.name
         ))
     };
@@ -163,8 +161,9 @@ pub fn resources(input: &RenderInput<'_>) -> Result<Vec<Resource>, Problem> {
 }
 
 /// The replicas in the manifest of the workload of that VDU; 1, Kubernetes' default, if it states none.
-pub fn declared_replicas(manifests: &[Manifest], vdu: &str) -> u32 {
-    let workload = manifests.iter().find(|it| it.name() == vdu && SCALABLE_KINDS.contains(&it.kind()));
+pub fn declared_replicas(manifests: &[Manifest], vdu: &Vdu) -> u32 {
+    let realises = |it: &&Manifest| vdu.is_realised_by(it.kind(), it.name()) && SCALABLE_KINDS.contains(&it.kind());
+    let workload = manifests.iter().find(realises);
     let replicas = workload.and_then(|it| match started_replicas(&it.object) {
         Some(started) => started,
         None => it.object.get("spec")?.get("replicas")?.as_u64()?.try_into().ok(),
@@ -260,8 +259,8 @@ fn refuse_unknown_kinds(input: &RenderInput<'_>) -> Result<(), Problem> {
 }
 
 fn vdu_of<'a>(manifest: &Manifest, flavour: &'a Flavour) -> Option<&'a String> {
-    let realises = VDU_KINDS.contains(&manifest.kind());
-    flavour.vdus.iter().find(|(_, vdu)| realises && vdu.name == manifest.name()).map(|(id, _)| id)
+    let realised = flavour.vdus.iter().find(|(_, vdu)| vdu.is_realised_by(manifest.kind(), manifest.name()));
+    realised.map(|(id, _)| id)
 }
 
 /// Sets the replicas of a new workload: the number of the VNFD, else that of the manifest. An autoscaler may change them

@@ -66,17 +66,31 @@ impl Flavour {
     }
 }
 
+/// The kinds of workload that can realise a VDU.
+pub const WORKLOAD_KINDS: [&str; 5] = ["Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Pod"];
+
 /// A VDU: one workload (Deployment, StatefulSet, ...) whose `metadata.name` is [`Vdu::name`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Vdu {
     /// `properties.name`: the name of the Kubernetes workload that realises the VDU.
     pub name: String,
+    /// The only kind of workload that realises the VDU, from a [`vdu_mapping`](crate::domain::vdu_mapping); `None`: each of
+    /// [`WORKLOAD_KINDS`]. No descriptor states it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
     /// `vdu_profile.min_number_of_instances`.
     pub min: u32,
     /// `vdu_profile.max_number_of_instances`.
     pub max: u32,
     /// `VduInitialDelta`: the number of instances at level 0 of every aspect that scales this VDU.
     pub initial: Option<u32>,
+}
+
+impl Vdu {
+    /// Whether a workload of that kind and name realises the VDU.
+    pub fn is_realised_by(&self, kind: &str, name: &str) -> bool {
+        WORKLOAD_KINDS.contains(&kind) && self.name == name && self.kind.as_deref().is_none_or(|only| only == kind)
+    }
 }
 
 /// A scaling aspect.

@@ -18,7 +18,7 @@ use crate::domain::scale::{
     ScaleDirection, ScaleLevels, ScaleTarget, check_numbers, initial_levels, instances, scaled, scaled_to,
 };
 use crate::domain::vnfd::Flavour;
-use crate::domain::{heal, namespace, render, scale};
+use crate::domain::{heal, namespace, render, scale, vdu_mapping};
 use crate::error::ApiError;
 use crate::lcm::modify;
 use crate::lcm::params::{InstantiateParams, manifests, unknown_members};
@@ -85,10 +85,11 @@ impl Acceptor<'_> {
         let params = InstantiateParams::read(&additional)?;
         let files = self.store.definition_files(onboarded.package_id).await?;
         let namespace = blocking({
-            let (params, required) = (params.clone(), self.require_namespace);
+            let (params, flavour, required) = (params.clone(), flavour.clone(), self.require_namespace);
             move || {
                 let (_, manifests) = manifests(&files, params.definition_files.as_deref())?;
                 render::check(&manifests)?;
+                vdu_mapping::check(&flavour, &params.vdu_mapping, &manifests)?;
                 namespace::decide(params.namespace.as_ref(), &manifests, required)
             }
         })
@@ -254,7 +255,8 @@ impl Acceptor<'_> {
     /// # Errors
     /// 404 if the VNFD has no scaling aspects; 409 if the VNF is stopped: without replicas it is at no scale level.
     async fn scalable(&self, instance: &VnfInstance, info: &InstantiatedVnfInfo) -> Result<Flavour, ApiError> {
-        let flavour = self.vnfd(instance).await?.vnfd.flavour(&info.flavour_id)?.clone();
+        let onboarded = self.vnfd(instance).await?;
+        let flavour = vdu_mapping::mapped(onboarded.vnfd.flavour(&info.flavour_id)?, &info.vdu_mapping);
         if flavour.aspects.is_empty() {
             return Err(Problem::new(
                 ProblemType::NotSupported,

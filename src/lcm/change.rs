@@ -17,6 +17,7 @@ use crate::domain::op_occ::{LcmOperation, VnfLcmOpOcc};
 use crate::domain::plan::Plan;
 use crate::domain::problem::{Problem, ProblemType, QuotedValues, problem};
 use crate::domain::render;
+use crate::domain::vdu_mapping::{self, carried_over, mapped};
 use crate::domain::vnfd::Flavour;
 use crate::error::{ApiError, internal};
 use crate::lcm::accept::{Acceptor, instantiated, usable};
@@ -73,10 +74,13 @@ impl Acceptor<'_> {
         let levels = levels_under(&flavour, &info.scale_levels)?;
         refuse_unknown_vdus(&flavour, &params.vdus)?;
         let files = self.store.definition_files(onboarded.package_id).await?;
-        let home = instance.metadata.namespace.clone();
+        let (home, stored) = (instance.metadata.namespace.clone(), info.vdu_mapping.clone());
         blocking(move || {
             let (_, manifests) = manifests(&files, params.definition_files.as_deref())?;
             render::check(&manifests)?;
+            vdu_mapping::check(&flavour, &params.vdu_mapping, &manifests)?;
+            let mapping = carried_over(&stored, params.vdu_mapping, &flavour, &manifests);
+            let flavour = mapped(&flavour, &mapping);
             home.map_or(Ok(()), |home| namespace::refuse_system_namespaces(&manifests, &home))?;
             instance_numbers(&flavour, &levels, None, &manifests).map(drop)
         })
@@ -153,12 +157,14 @@ impl Planner<'_> {
         let params = ChangeParams::read(&request.additional_params)?;
         let info = self.info()?;
         let onboarded = self.store.vnfd(&self.instance.project_id, &request.vnfd_id).await?;
-        let flavour = onboarded.vnfd.flavour(&info.flavour_id)?;
+        let stated = onboarded.vnfd.flavour(&info.flavour_id)?;
+        let (definition_files, manifests) = self.manifests(onboarded.package_id, params.definition_files).await?;
+        let vdu_mapping = carried_over(&info.vdu_mapping, params.vdu_mapping, stated, &manifests);
+        let flavour = &mapped(stated, &vdu_mapping);
         let scale_levels = levels_under(flavour, &info.scale_levels)?;
         let replicas = self.present_replicas();
         let flavour_before = self.flavour().await?;
         let level = matching_level(&flavour_before, &info.scale_levels, &replicas);
-        let (definition_files, manifests) = self.manifests(onboarded.package_id, params.definition_files).await?;
         let mut numbers = instance_numbers(flavour, &scale_levels, level, &manifests)?;
         let levels_before = (&flavour_before, &info.scale_levels);
         keep_present_numbers(&mut numbers, levels_before, (flavour, &scale_levels), &replicas);
@@ -171,6 +177,7 @@ impl Planner<'_> {
             flavour_id: info.flavour_id.clone(),
             vnf_state: VnfState::Started,
             definition_files,
+            vdu_mapping,
             vnfcs: Vec::new(),
             storages: Vec::new(),
         };

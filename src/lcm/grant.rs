@@ -10,6 +10,7 @@ use crate::domain::instance::VnfInstance;
 use crate::domain::interface::Edition;
 use crate::domain::op_occ::{LcmOperation, VnfLcmOpOcc};
 use crate::domain::problem::{Problem, ProblemType, QuotedValues, problem};
+use crate::domain::vdu_mapping::VDU_MAPPING;
 use crate::domain::vim::VimConnection;
 use crate::lcm::params::{DEFINITION_FILES, InstantiateParams};
 use crate::sol003::grant::{Grant, GrantInfo, GrantRequest};
@@ -198,6 +199,11 @@ fn params(granted: &Map<String, Value>, op: &VnfLcmOpOcc, instance: &VnfInstance
     if said.definition_files.is_some() && said.definition_files != read(&requested)?.definition_files {
         return Err(Problem::unprocessable(format!(
             "the grant names other additionalParams.{DEFINITION_FILES} than those whose resources it was asked for"
+        )));
+    }
+    if !said.vdu_mapping.is_empty() && said.vdu_mapping != read(&requested)?.vdu_mapping {
+        return Err(Problem::unprocessable(format!(
+            "the grant names another additionalParams.{VDU_MAPPING} than the one whose resources it was asked for"
         )));
     }
     const CREATE: &str = "createNamespace";

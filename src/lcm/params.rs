@@ -9,6 +9,7 @@ use crate::domain::op_occ::{ABANDON, LcmOperation};
 use crate::domain::package::DefinitionFile;
 use crate::domain::problem::{Problem, ProblemType, QuotedValues, problem};
 use crate::domain::text::{names, type_name};
+use crate::domain::vdu_mapping::{self, VDU_MAPPING, VduMapping};
 use crate::package::manifest;
 
 /// The `additionalParams` of an InstantiateVnfRequest that Gybe knows. Others are kept for the record.
@@ -20,6 +21,8 @@ pub struct InstantiateParams {
     pub create_namespace: bool,
     /// `lcm-kubernetes-def-files`: paths in the package; absent: all definition files of the package.
     pub definition_files: Option<Vec<String>>,
+    /// `vdu_mapping`: the workloads of VDUs whose `properties.name` names none.
+    pub vdu_mapping: VduMapping,
 }
 
 /// The `additionalParams` of a ChangeCurrentVnfPkgRequest that Gybe knows, as Tacker's clients send them. Others are kept for
@@ -32,13 +35,15 @@ pub struct ChangeParams {
     pub definition_files: Option<Vec<String>>,
     /// The `vdu_id` of each of `vdu_params`. Validated only; every object is updated anyway.
     pub vdus: Vec<String>,
+    /// As [`InstantiateParams::vdu_mapping`], in the new package.
+    pub vdu_mapping: VduMapping,
 }
 
 /// The members of `additionalParams` of each operation that have an effect, or that Tacker has and need none here.
 const fn known_members(operation: LcmOperation) -> &'static [&'static str] {
     match operation {
-        LcmOperation::Instantiate => &["createNamespace", DEFINITION_FILES, "namespace"],
-        LcmOperation::ChangeVnfpkg => &[DEFINITION_FILES, "namespace", "upgrade_type", "vdu_params"],
+        LcmOperation::Instantiate => &["createNamespace", DEFINITION_FILES, "namespace", VDU_MAPPING],
+        LcmOperation::ChangeVnfpkg => &[DEFINITION_FILES, "namespace", "upgrade_type", VDU_MAPPING, "vdu_params"],
         LcmOperation::Heal => &["all"],
         LcmOperation::Terminate => &[ABANDON],
         LcmOperation::Scale | LcmOperation::ScaleToLevel | LcmOperation::Operate | LcmOperation::ModifyInfo => &[],
@@ -109,7 +114,7 @@ impl ChangeParams {
     /// # Errors
     /// 400 naming a parameter of the wrong type; 422 for an unknown `upgrade_type`.
     pub fn read(params: &Map<String, Value>) -> Result<Self, Problem> {
-        let InstantiateParams { namespace, definition_files, .. } = InstantiateParams::read(params)?;
+        let InstantiateParams { namespace, definition_files, vdu_mapping, .. } = InstantiateParams::read(params)?;
         match sent(params, "upgrade_type") {
             None => {}
             Some(Value::String(kind)) if kind == ROLLING_UPDATE => {}
@@ -131,7 +136,7 @@ impl ChangeParams {
             Some(_) => None,
         };
         let wrong = "additionalParams.vdu_params must be an array of objects, each with a vdu_id";
-        Ok(Self { namespace, definition_files, vdus: vdus.ok_or_else(|| Problem::bad_request(wrong))? })
+        Ok(Self { namespace, definition_files, vdus: vdus.ok_or_else(|| Problem::bad_request(wrong))?, vdu_mapping })
     }
 }
 
@@ -177,7 +182,9 @@ impl InstantiateParams {
                 limit = MAX_DEFINITION_FILES,
             ));
         }
-        Ok(Self { namespace: sent(params, "namespace").cloned(), create_namespace, definition_files })
+        let vdu_mapping = sent(params, VDU_MAPPING).map(vdu_mapping::read).transpose()?.unwrap_or_default();
+        let namespace = sent(params, "namespace").cloned();
+        Ok(Self { namespace, create_namespace, definition_files, vdu_mapping })
     }
 }
 
@@ -306,7 +313,7 @@ mod tests {
             misspelt.unwrap(),
             "these members of additionalParams are unknown and have no effect: 'lcm_kubernetes_def_files' (did you mean \
              'lcm-kubernetes-def-files'?), 'nameSpace' (did you mean 'namespace'?), 'site'; known: createNamespace, \
-             lcm-kubernetes-def-files, namespace"
+             lcm-kubernetes-def-files, namespace, vdu_mapping"
         );
         assert!(warning(LcmOperation::Scale, known).unwrap().ends_with("known: none"));
         assert_eq!(warning(LcmOperation::Terminate, json!({ "gybe:abandon": true })), None);

@@ -20,6 +20,7 @@ use crate::domain::resource::{ObjectKey, Resource, ResourceState};
 use crate::domain::scale::{
     ScaleLevels, check_numbers, initial_levels, instances, numbers_after, profile_warnings, scaled, scaled_to,
 };
+use crate::domain::vdu_mapping::mapped;
 use crate::domain::vnfd::Flavour;
 use crate::domain::warning::Warnings;
 use crate::domain::{heal, rollout};
@@ -101,7 +102,7 @@ impl Planner<'_> {
         let request: InstantiateRecord = self.request()?;
         let params = InstantiateParams::read(&request.additional_params)?;
         let onboarded = self.store.vnfd(&self.instance.project_id, &self.instance.vnfd_id).await?;
-        let flavour = onboarded.vnfd.flavour(&request.flavour_id)?;
+        let flavour = &mapped(onboarded.vnfd.flavour(&request.flavour_id)?, &params.vdu_mapping);
         let level = request.instantiation_level_id.as_deref();
         let levels = initial_levels(flavour, level)?;
         let (definition_files, manifests) = self.manifests(onboarded.package_id, params.definition_files).await?;
@@ -121,6 +122,7 @@ impl Planner<'_> {
             flavour_id: request.flavour_id,
             vnf_state: VnfState::Started,
             definition_files,
+            vdu_mapping: params.vdu_mapping,
             vnfcs: Vec::new(),
             storages: Vec::new(),
         };
@@ -220,10 +222,11 @@ impl Planner<'_> {
         Ok(Plan { forward, backward, scale_levels: Some(after), warnings, ..Plan::default() })
     }
 
-    /// The flavour of the VNF.
+    /// The flavour of the VNF, with the workloads that its `vdu_mapping` names.
     pub(super) async fn flavour(&self) -> Result<Flavour, PlanError> {
         let onboarded = self.store.vnfd(&self.instance.project_id, &self.instance.vnfd_id).await?;
-        Ok(onboarded.vnfd.flavour(&self.info()?.flavour_id)?.clone())
+        let info = self.info()?;
+        Ok(mapped(onboarded.vnfd.flavour(&info.flavour_id)?, &info.vdu_mapping))
     }
 
     async fn heal(&self) -> Result<Plan, PlanError> {

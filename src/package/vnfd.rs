@@ -140,7 +140,7 @@ impl<'a> Reader<'a> {
             let text = format!("the vdu_profile of {} allows {min} to {max} instances; correct it", node.key());
             warnings.add(profile.unwrap_or(node).located(text));
         }
-        Ok(Vdu { name: self.model.required_text(node, "name")?, min, max, initial: None })
+        Ok(Vdu { name: self.model.required_text(node, "name")?, kind: None, min, max, initial: None })
     }
 }
 
@@ -262,8 +262,8 @@ topology_template:
         assert_eq!(vnfd.vnfm_info, ["Gybe"]);
         let flavour = &vnfd.flavours["simple"];
         assert_eq!(flavour.description, "A flavour");
-        assert_eq!(flavour.vdus["A"], Vdu { name: "a".to_owned(), min: 1, max: 5, initial: Some(1) });
-        assert_eq!(flavour.vdus["B"], Vdu { name: "b".to_owned(), min: 0, max: u32::MAX, initial: None });
+        assert_eq!(flavour.vdus["A"], Vdu { name: "a".to_owned(), kind: None, min: 1, max: 5, initial: Some(1) });
+        assert_eq!(flavour.vdus["B"], Vdu { name: "b".to_owned(), kind: None, min: 0, max: u32::MAX, initial: None });
         assert_eq!(flavour.vdus.len(), 2);
         let aspect = &flavour.aspects["x"];
         assert_eq!((aspect.max_level, &aspect.deltas["A"], &aspect.deltas["B"]), (2, &vec![1, 3], &vec![0, 1]));

@@ -67,7 +67,7 @@ pub struct InstantiateVnfRequest {
     pub ext_managed_virtual_links: Option<Vec<Map<String, Value>>>,
     /// Ignored. The op occurrence records it.
     pub localization_language: Option<String>,
-    /// `namespace`, `createNamespace`, `lcm-kubernetes-def-files`.
+    /// `namespace`, `createNamespace`, `lcm-kubernetes-def-files`, `vdu_mapping`.
     #[schema(value_type = Option<Object>)]
     pub additional_params: Option<Map<String, Value>>,
     /// Merged into the attribute of the instance.

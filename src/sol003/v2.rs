@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
-use crate::domain::instance::VnfInstance as Domain;
+use crate::domain::instance::{InstantiatedVnfInfo as DomainInfo, VnfInstance as Domain};
 use crate::domain::secret::masked_members;
+use crate::domain::vdu_mapping::VDU_MAPPING;
 use crate::domain::vim::{VimConnection, split_secrets};
 use crate::sol003::Edition;
 use crate::sol003::common::{
@@ -99,7 +100,7 @@ pub struct InstantiateVnfRequest {
     /// The first entry of the array in 2.6.1. The map of 3.3.1 has the order of the ids.
     #[serde(skip)]
     pub first_connection: Option<String>,
-    /// `namespace`, `createNamespace`, `lcm-kubernetes-def-files`.
+    /// `namespace`, `createNamespace`, `lcm-kubernetes-def-files`, `vdu_mapping`.
     #[schema(value_type = Option<Object>)]
     pub additional_params: Option<Map<String, Value>>,
     /// Merged into the attribute of the instance.
@@ -118,7 +119,7 @@ pub struct ChangeCurrentVnfPkgRequest {
     pub vnfd_id: String,
     /// Merged into the attribute of the instance at once. A rollback does not undo it. The VNF stays in its VIM.
     pub vim_connection_info: Option<BTreeMap<String, VimConnectionInfo>>,
-    /// `lcm-kubernetes-def-files`, as for an instantiation. `namespace` must be the present one, `upgrade_type` must be
+    /// `lcm-kubernetes-def-files` and `vdu_mapping`, as for an instantiation. `namespace` must be the present one, `upgrade_type` must be
     /// `RollingUpdate`. `vdu_params` is validated only: all VDUs are changed.
     #[schema(value_type = Option<Object>)]
     pub additional_params: Option<Map<String, Value>>,
@@ -178,7 +179,7 @@ struct InstantiatedVnfInfo {
     /// Selectors of a list can leave it out.
     #[schema(required = false)]
     vnfc_info: Vec<VnfcInfo>,
-    /// The namespace and the definition files. Selectors of a list can leave it out.
+    /// The namespace, the definition files, and the workloads that `vdu_mapping` names. Selectors of a list can leave it out.
     #[schema(value_type = Object, required = false)]
     metadata: Value,
 }
@@ -194,11 +195,19 @@ impl VnfInstance {
                 attributes: InstantiatedAttributes::new(info, instance.vim_connection_id()),
                 max_scale_levels: scale_infos(&info.max_scale_levels),
                 vnfc_info: info.vnfcs.iter().map(VnfcInfo::new).collect(),
-                metadata: json!({
-                    "namespace": instance.metadata.namespace,
-                    "lcm-kubernetes-def-files": info.definition_files,
-                }),
+                metadata: metadata(instance, info),
             }),
         }
     }
+}
+
+/// `instantiatedVnfInfo.metadata`.
+fn metadata(instance: &Domain, info: &DomainInfo) -> Value {
+    let mut metadata = Map::new();
+    metadata.insert("namespace".to_owned(), json!(instance.metadata.namespace));
+    metadata.insert("lcm-kubernetes-def-files".to_owned(), json!(info.definition_files));
+    if !info.vdu_mapping.is_empty() {
+        metadata.insert(VDU_MAPPING.to_owned(), json!(info.vdu_mapping));
+    }
+    metadata.into()
 }

@@ -4,6 +4,7 @@ use super::*;
 use crate::domain::instance::{VirtualStorage, VnfState};
 use crate::domain::plan::{PodRef, ReplicaChange, apply_all, operate, remove_all};
 use crate::domain::resource::KindInfo;
+use crate::domain::vdu_mapping::VduMapping;
 
 fn row(kind: &str, name: &str, spec: Value, state: ResourceState) -> Resource {
     let manifest = json!({ "metadata": { "name": name }, "spec": spec });
@@ -37,6 +38,7 @@ fn info() -> InstantiatedVnfInfo {
         scale_levels: BTreeMap::new(),
         max_scale_levels: BTreeMap::new(),
         definition_files: Vec::new(),
+        vdu_mapping: VduMapping::new(),
         vnfcs: [2, 10, 1, 0].map(|n| vnfc("StatefulSet", "db", &format!("db-{n}"))).to_vec(),
         storages: vec![VirtualStorage { claim_name: "data-db-11".to_owned(), claim_uid: String::new() }],
     }

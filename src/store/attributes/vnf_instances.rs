@@ -198,7 +198,7 @@ static STORAGE_RESOURCE: [Attribute; 4] = [
     never("resourceProviderId"),
 ];
 
-static INSTANTIATED_METADATA: [Attribute; 2] = [
+static INSTANTIATED_METADATA: [Attribute; 3] = [
     text(
         "namespace",
         "CASE WHEN vnf_instances.instantiated_vnf_info IS NOT NULL \
@@ -208,4 +208,5 @@ static INSTANTIATED_METADATA: [Attribute; 2] = [
         "lcm-kubernetes-def-files",
         AttributeKind::Open("vnf_instances.instantiated_vnf_info -> 'definition_files'"),
     ),
+    attribute("vdu_mapping", AttributeKind::Open("vnf_instances.instantiated_vnf_info -> 'vdu_mapping'")),
 ];

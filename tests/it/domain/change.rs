@@ -171,7 +171,7 @@ fn flavour(aspects: &[Aspect<'_>], initial: &[(&str, Option<u32>)]) -> Flavour {
         max_level,
         deltas: deltas.iter().map(|(vdu, delta)| ((*vdu).to_owned(), vec![*delta])).collect(),
     };
-    let vdu = |name: &str, initial| Vdu { name: name.to_lowercase(), min: 1, max: 9, initial };
+    let vdu = |name: &str, initial| Vdu { name: name.to_lowercase(), kind: None, min: 1, max: 9, initial };
     Flavour {
         vdus: initial.iter().map(|(id, initial)| ((*id).to_owned(), vdu(id, *initial))).collect(),
         aspects: aspects.iter().map(|(id, max, deltas)| ((*id).to_owned(), aspect(*max, deltas))).collect(),

@@ -26,7 +26,7 @@ fn deployment(name: &str) -> Manifest {
 
 /// VDU1 is realised by the workload `amf`.
 fn flavour() -> Flavour {
-    let vdu = Vdu { name: "amf".to_owned(), min: 1, max: 9, initial: Some(1) };
+    let vdu = Vdu { name: "amf".to_owned(), kind: None, min: 1, max: 9, initial: Some(1) };
     Flavour { vdus: BTreeMap::from([("VDU1".to_owned(), vdu)]), ..Flavour::default() }
 }
 

@@ -15,7 +15,7 @@ fn map<T>(entries: impl IntoIterator<Item = (&'static str, T)>) -> BTreeMap<Stri
 
 /// VDU `a` starts at 1 and grows by 2 a step; `b` starts at 2, grows by 1, 3 and 5; `c` is not scaled.
 fn flavour() -> Flavour {
-    let vdu = |name: &str, max, initial| Vdu { name: name.to_owned(), min: 1, max, initial };
+    let vdu = |name: &str, max, initial| Vdu { name: name.to_owned(), kind: None, min: 1, max, initial };
     Flavour {
         description: String::new(),
         vdus: map([("a", vdu("a", 100, Some(1))), ("b", vdu("b", 100, Some(2))), ("c", vdu("c", 1, None))]),

@@ -65,6 +65,7 @@ async fn instantiated(f: &StoreFixture) -> InterruptingClock {
         scale_levels: BTreeMap::new(),
         max_scale_levels: BTreeMap::new(),
         definition_files: vec!["Files/app.yaml".to_owned()],
+        vdu_mapping: BTreeMap::new(),
         vnfcs: Vec::new(),
         storages: Vec::new(),
     };

@@ -237,6 +237,7 @@ pub fn instantiated() -> InstantiatedVnfInfo {
         scale_levels: BTreeMap::new(),
         max_scale_levels: BTreeMap::new(),
         definition_files: Vec::new(),
+        vdu_mapping: BTreeMap::new(),
         vnfcs: Vec::new(),
         storages: Vec::new(),
     }

@@ -13,6 +13,7 @@ mod lifecycle;
 mod namespaces;
 mod operate;
 mod tolerance;
+mod vdu_mapping;
 mod view;
 mod vim_errors;
 mod waiting;

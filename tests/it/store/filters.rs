@@ -74,6 +74,7 @@ fn instantiated(levels: u32, vnfcs: Vec<Vnfc>) -> InstantiatedVnfInfo {
         scale_levels: BTreeMap::from([("a".to_owned(), levels), ("b".to_owned(), 10)]),
         max_scale_levels: BTreeMap::from([("a".to_owned(), levels + 2)]),
         definition_files: vec!["Files/app.yaml".to_owned(), format!("Files/{levels}.yaml")],
+        vdu_mapping: BTreeMap::new(),
         vnfcs,
         storages: vec![VirtualStorage { claim_name: format!("data-{levels}"), claim_uid: "u".to_owned() }],
     }

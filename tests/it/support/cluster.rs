@@ -269,7 +269,7 @@ pub async fn render(driver: &dyn Driver, scope: &Scope, vdus: &[(&str, &str)], y
     let file = DefinitionFile::new("test.yaml", yaml);
     let manifests = manifest::read(&[file]).unwrap();
     let vdu = |(id, name): &(&str, &str)| {
-        ((*id).to_owned(), Vdu { name: (*name).to_owned(), min: 0, max: 10, initial: None })
+        ((*id).to_owned(), Vdu { name: (*name).to_owned(), kind: None, min: 0, max: 10, initial: None })
     };
     let rendering = RenderInput {
         manifests: &manifests,

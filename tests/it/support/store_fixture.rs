@@ -234,7 +234,7 @@ pub fn problem(detail: &str) -> Problem {
 }
 
 pub fn content(vnfd_id: &str) -> Content {
-    let vdu = Vdu { name: "app".to_owned(), min: 1, max: 3, initial: Some(1) };
+    let vdu = Vdu { name: "app".to_owned(), kind: None, min: 1, max: 3, initial: Some(1) };
     let flavour = Flavour { vdus: BTreeMap::from([("VDU1".to_owned(), vdu)]), ..Flavour::default() };
     let vnfd = Vnfd {
         version: "2.0".to_owned(),
@@ -329,6 +329,7 @@ pub fn instantiated() -> InstantiatedVnfInfo {
         scale_levels: BTreeMap::from([("aspect".to_owned(), 1)]),
         max_scale_levels: BTreeMap::from([("aspect".to_owned(), 2)]),
         definition_files: vec!["Files/app.yaml".to_owned()],
+        vdu_mapping: BTreeMap::new(),
         vnfcs: vec![vnfc()],
         storages: Vec::new(),
     }

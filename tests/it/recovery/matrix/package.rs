@@ -38,7 +38,7 @@ impl Package {
     }
 
     pub fn new(id: &str, vdus: &[(&str, &str, Option<u32>)], objects: &str, other: Option<Box<Self>>) -> Self {
-        let vdu = |name: &str, initial| Vdu { name: name.to_owned(), min: 1, max: 9, initial };
+        let vdu = |name: &str, initial| Vdu { name: name.to_owned(), kind: None, min: 1, max: 9, initial };
         let named = |entries: &[(&str, u32)]| entries.iter().map(|(name, n)| ((*name).to_owned(), *n)).collect();
         let aspect = ScalingAspect {
             max_level: 3,
