@@ -9,13 +9,13 @@ use crate::domain::ids::VnfPkgId;
 use crate::domain::package::PackageSource;
 use crate::domain::secret::Secret;
 use crate::error::ApiError;
-use crate::sol003::common::ProblemDetails;
+use crate::sol003::common::{FileContent, ProblemDetails};
 use crate::sol003::pkgm::UploadVnfPackageFromUriRequest;
 
 /// `PUT /vnf_packages/{id}/package_content`. The content is on disk when this responds, and is checked afterwards:
 /// `onboardingState` and `onboardingFailureDetails` show the result.
 #[utoipa::path(put, path = "/vnf_packages/{id}/package_content", tag = "vnf_packages", params(("id" = String, Path)),
-    request_body(content = Vec<u8>, content_type = "application/zip"),
+    request_body(content = inline(FileContent), content_type = "application/zip"),
     responses((status = 202), (status = 409, description = "It has content already", body = ProblemDetails), (status = 413, body = ProblemDetails), (status = 415, body = ProblemDetails)))]
 pub async fn upload(
     api: web::Data<Api>,

@@ -7,6 +7,7 @@ use actix_web::http::StatusCode;
 use utoipa::OpenApi;
 use utoipa::openapi::header::Header;
 use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::AdditionalProperties;
 use utoipa::openapi::{
     ArrayBuilder, ContentBuilder, HttpMethod, Object, OpenApi as Document, PathItem, Paths, Ref, RefOr, Required,
     Response, Schema, Type,
@@ -109,7 +110,8 @@ pub fn text(name: &str) -> Result<Option<String>, serde_json::Error> {
     document.to_pretty_json().map(|text| Some(text + "\n"))
 }
 
-/// The document of VIMs. A list shows the members of a VIM that `fields` names, so that none is required there.
+/// The document of VIMs. A list shows the members of a VIM that `fields` names, so that none is required there. An envelope
+/// refers to the type in it, which generators then write once.
 fn vims_document() -> Document {
     const LISTED: &str = "ListedVim";
     let mut document = Vims::openapi();
@@ -121,6 +123,11 @@ fn vims_document() -> Document {
     if let Some(RefOr::T(Schema::Object(list))) = components.schemas.get_mut("List") {
         let vims = ArrayBuilder::new().items(Ref::from_schema_name(LISTED)).build();
         list.properties.insert("vims".to_owned(), RefOr::T(Schema::Array(vims)));
+    }
+    for name in ["CreateVim", "UpdateVim", "Vim"] {
+        if let Some(RefOr::T(Schema::Object(envelope))) = components.schemas.get_mut(&format!("Envelope_{name}")) {
+            envelope.properties.insert("vim".to_owned(), RefOr::Ref(Ref::from_schema_name(name)));
+        }
     }
     document
 }
@@ -165,10 +172,11 @@ fn complete(document: &mut Document) {
     }
 }
 
-/// Adds the types to the description of `type`.
+/// Adds the types to the description of `type`, and that problems have further members.
 fn describe_problem_types(document: &mut Document) {
     let Some(components) = &mut document.components else { return };
     let Some(RefOr::T(Schema::Object(details))) = components.schemas.get_mut("ProblemDetails") else { return };
+    details.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(true)));
     if let Some(RefOr::T(Schema::Object(member))) = details.properties.get_mut("type") {
         let types: Vec<&str> = ProblemType::ALL.iter().map(|one| one.urn()).collect();
         member.description = Some(format!("The URN of the problem's type: {}.", types.join(", ")));

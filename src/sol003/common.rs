@@ -46,6 +46,12 @@ pub fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(dese
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
+/// The content of a file, as it is.
+#[derive(ToSchema)]
+#[schema(value_type = String, format = Binary)]
+#[expect(dead_code, reason = "describes bodies that `api` streams; never constructed")]
+pub struct FileContent(Vec<u8>);
+
 /// `Link` (SOL013 clause 6.4).
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct Link {

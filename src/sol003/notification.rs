@@ -17,32 +17,33 @@ use crate::domain::subscription::{Subscription, Verbosity};
 use crate::sol003::common::{AffectedVirtualStorage, AffectedVnfc, Link, ResourceChanges};
 use crate::sol003::op_occ::changes;
 
-/// A notification of any type.
+/// A notification of any type. As documented, each alternative is an object of its own: generators of clients read no
+/// combination of members with alternatives.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum Notification {
+    Instance(Box<InstanceNotification>),
+    Package(Box<PackageNotification>),
+}
+
+/// Members that all notifications have.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Notification {
+struct NotificationAttributes {
     id: String,
     notification_type: &'static str,
     subscription_id: String,
     #[serde(with = "time::serde::rfc3339")]
     #[schema(value_type = String, format = DateTime)]
     time_stamp: OffsetDateTime,
-    #[serde(flatten)]
-    subject: Subject,
 }
 
-/// Members that depend on the API.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(untagged)]
-enum Subject {
-    Instance(Box<InstanceNotification>),
-    Package(Box<PackageNotification>),
-}
-
-/// Members of notifications about VNF instances.
+/// A notification about a VNF instance (clauses 5.5.2.17 to 5.5.2.19).
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct InstanceNotification {
+pub struct InstanceNotification {
+    #[serde(flatten)]
+    attributes: NotificationAttributes,
     vnf_instance_id: String,
     #[serde(flatten)]
     operation: Option<Operation>,
@@ -50,10 +51,12 @@ struct InstanceNotification {
     links: LccnLinks,
 }
 
-/// Members of notifications about packages (clauses 10.5.2.5 and 10.5.2.6).
+/// A notification about a package (clauses 10.5.2.5 and 10.5.2.6).
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct PackageNotification {
+pub struct PackageNotification {
+    #[serde(flatten)]
+    attributes: NotificationAttributes,
     vnf_pkg_id: String,
     vnfd_id: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -144,8 +147,15 @@ impl Notification {
     pub fn new(notification: &Domain, subscription: &Subscription) -> Self {
         let root = format!("{}{}", subscription.base_url, subscription.root());
         let subscription_link = || Link::to(format!("{root}/subscriptions/{}", subscription.id));
-        let instance = |id: VnfInstanceId, operation: Option<&OperationChange>| {
-            Subject::Instance(Box::new(InstanceNotification {
+        let attributes = NotificationAttributes {
+            id: notification.id.to_string(),
+            notification_type: notification.content.notification_type(),
+            subscription_id: subscription.id.to_string(),
+            time_stamp: notification.time_stamp,
+        };
+        let instance = |attributes, id: VnfInstanceId, operation: Option<&OperationChange>| {
+            Self::Instance(Box::new(InstanceNotification {
+                attributes,
                 vnf_instance_id: id.to_string(),
                 operation: operation.map(|change| Operation::new(change, subscription)),
                 links: LccnLinks {
@@ -155,36 +165,31 @@ impl Notification {
                 },
             }))
         };
-        Self {
-            id: notification.id.to_string(),
-            notification_type: notification.content.notification_type(),
-            subscription_id: subscription.id.to_string(),
-            time_stamp: notification.time_stamp,
-            subject: match &notification.content {
-                NotificationContent::InstanceCreated(id) | NotificationContent::InstanceDeleted(id) => {
-                    instance(*id, None)
-                }
-                NotificationContent::Operation(change) => instance(change.vnf_instance_id, Some(change)),
-                NotificationContent::Package(change) => {
-                    let links = PkgmLinks {
-                        vnf_package: Link::to(format!("{root}/vnf_packages/{}", change.package)),
-                        subscription: subscription_link(),
-                    };
-                    Subject::Package(Box::new(PackageNotification::new(change, subscription.edition, links)))
-                }
-            },
+        match &notification.content {
+            NotificationContent::InstanceCreated(id) | NotificationContent::InstanceDeleted(id) => {
+                instance(attributes, *id, None)
+            }
+            NotificationContent::Operation(change) => instance(attributes, change.vnf_instance_id, Some(change)),
+            NotificationContent::Package(change) => {
+                let links = PkgmLinks {
+                    vnf_package: Link::to(format!("{root}/vnf_packages/{}", change.package)),
+                    subscription: subscription_link(),
+                };
+                Self::Package(Box::new(PackageNotification::new(attributes, change, subscription.edition, links)))
+            }
         }
     }
 }
 
 impl PackageNotification {
-    fn new(change: &PackageChange, edition: Edition, links: PkgmLinks) -> Self {
+    fn new(attributes: NotificationAttributes, change: &PackageChange, edition: Edition, links: PkgmLinks) -> Self {
         let (change_type, operational_state) = match change.event {
             PackageEvent::Onboarded => (None, None),
             PackageEvent::OperationalState(state) => (Some("OP_STATE_CHANGE"), Some(state)),
             PackageEvent::Deleted => (Some("PKG_DELETE"), None),
         };
         Self {
+            attributes,
             vnf_pkg_id: change.package.to_string(),
             vnfd_id: change.vnfd_id.clone(),
             vnfm_info: if edition == Edition::V2 { change.vnfm_info.clone() } else { Vec::new() },

@@ -25,7 +25,7 @@ pub struct List {
     vims_links: Option<Vec<Value>>,
 }
 
-/// The parameters of the list. `type`, `description`, `auth_url`, `tenant_id`, `shared` and `status` are supported, too.
+/// The parameters of the list. Each attribute of a VIM selects the VIMs that have the value.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "describes what `api::vims` reads; never constructed")]
@@ -34,8 +34,15 @@ pub struct Parameters {
     id: Option<String>,
     /// The VIM of that name.
     name: Option<String>,
+    #[param(rename = "type")]
+    vim_type: Option<String>,
+    description: Option<String>,
+    auth_url: Option<String>,
+    tenant_id: Option<String>,
     /// The default VIM, or all others.
     is_default: Option<bool>,
+    shared: Option<bool>,
+    status: Option<String>,
     /// The attributes to show, separated by commas; all if absent.
     fields: Option<String>,
     /// The position that the page begins after: from the link of the page before.

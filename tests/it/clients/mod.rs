@@ -3,6 +3,7 @@
 //! have their own files.
 
 mod etsi_mano;
+mod generated;
 mod ibm;
 mod idempotency;
 mod itential;

@@ -36,17 +36,6 @@ const V2: PackageSchemas = PackageSchemas {
     versions: None,
 };
 
-/// The sample `small` with a software image.
-fn with_image() -> Vec<u8> {
-    sample::edited("small", |path, text| {
-        if path.ends_with("small_df_simple.yaml") {
-            let image = "    Image:\n      type: tosca.nodes.nfv.Vdu.VirtualBlockStorage\n      properties:\n        sw_image_data: {name: i, version: '1', \
-                         container_format: bare, disk_format: raw, min_disk: 1 GB, size: 1 MB}\n      artifacts:\n        image: {type: tosca.artifacts.nfv.SwImage, file: ../Files/kubernetes/deployment.yaml}\n";
-            *text = text.replacen("  node_templates:\n", &format!("  node_templates:\n{image}"), 1);
-        }
-    })
-}
-
 #[tokio::test]
 async fn every_response_and_notification_matches_the_schemas() {
     if schemas::folder().is_none() {
@@ -68,7 +57,7 @@ async fn every_response_and_notification_matches_the_schemas() {
         let created = gybe.post(&format!("{root}/vnf_packages"), &request).await.expect(StatusCode::CREATED);
         checks.add("created package", schemas.package, &created);
         gybe.upload(b"no zip").await;
-        let onboarded = gybe.upload(&with_image()).await;
+        let onboarded = gybe.upload(&sample::with_image()).await;
         let href = onboarded["_links"]["self"]["href"].as_str().unwrap().replace("/v1/", &format!("/{edition}/"));
         let shown = gybe.get(&href).await.expect(StatusCode::OK);
         assert_eq!(shown["softwareImages"][0]["imagePath"], "Files/kubernetes/deployment.yaml", "{shown:#}");

@@ -90,6 +90,7 @@ fn check(document: &Value, schema: &Value, value: &Value, place: &str, wrong: &m
                 wrong.extend(missing.into_iter().map(|name| format!("{place} lacks {name}")));
             }
             "properties" => check_members(document, argument.as_object().unwrap(), value, place, wrong),
+            "additionalProperties" if argument == &Value::Bool(true) => {}
             "additionalProperties" => {
                 let known = keywords.get("properties").and_then(Value::as_object);
                 let others = value.as_object().into_iter().flatten();

@@ -10,6 +10,7 @@ pub mod both_engines;
 pub mod fake_nfvo;
 pub mod fault_proxy;
 pub mod faults;
+pub mod generated_clients;
 pub mod grant_server;
 pub mod gybe;
 pub mod load_test;

@@ -1,18 +1,13 @@
 //! The real OpenStack client with its plug-in for Tacker, from PyPI (tests/python), used without Keystone.
 
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::process::{Child, ChildStdin, ChildStdout, Stdio};
-
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::python;
+use super::python::{self, Dialogue};
 
 /// A client of one Gybe. Its files are deleted when it is dropped.
 pub struct OpenStack {
-    child: Child,
-    commands: ChildStdin,
-    answers: BufReader<ChildStdout>,
+    commands: Dialogue,
     url: String,
     /// Its home directory.
     folder: TempDir,
@@ -31,27 +26,15 @@ impl OpenStack {
     pub fn of(url: &str) -> Self {
         let folder = TempDir::new().unwrap();
         let mut client = python::script("openstack_commands.py");
-        let mut child = client
-            .env_clear()
-            .env("HOME", folder.path())
-            .env("NO_PROXY", "*")
-            .env("PYTHONUTF8", "1")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let (commands, answers) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
-        Self { child, commands, answers, url: url.to_owned(), folder }
+        client.env_clear().env("HOME", folder.path()).env("NO_PROXY", "*").env("PYTHONUTF8", "1");
+        Self { commands: Dialogue::with(client), url: url.to_owned(), folder }
     }
 
     /// Runs `openstack --os-tacker-api-version VERSION ARGUMENTS…`.
     pub fn run(&mut self, version: &str, arguments: &[&str]) -> Output {
         let mut all = vec!["--os-auth-type", "none", "--os-endpoint", &self.url, "--os-tacker-api-version", version];
         all.extend(arguments);
-        writeln!(self.commands, "{}", json!(all)).unwrap();
-        let mut line = String::new();
-        self.answers.read_line(&mut line).unwrap();
-        let answer: Value = serde_json::from_str(&line).expect("the client's answer");
+        let answer = self.commands.ask(&json!(all));
         let text = |name: &str| answer[name].as_str().unwrap().to_owned();
         Output { status: answer["status"].as_i64().unwrap(), out: text("out"), err: text("err") }
     }
@@ -92,12 +75,5 @@ impl OpenStack {
     /// The path of a file for a command to write.
     pub fn path(&self, name: &str) -> String {
         self.folder.path().join(name).to_str().unwrap().to_owned()
-    }
-}
-
-impl Drop for OpenStack {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

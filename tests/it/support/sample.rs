@@ -40,6 +40,17 @@ pub fn edit_files(csar: Vec<u8>, edit: &mut dyn FnMut(&str, &mut String)) -> Vec
     csar.finish().unwrap().into_inner()
 }
 
+/// The CSAR of sample `small` with a software image.
+pub fn with_image() -> Vec<u8> {
+    edited("small", |path, text| {
+        if path.ends_with("small_df_simple.yaml") {
+            let image = "    Image:\n      type: tosca.nodes.nfv.Vdu.VirtualBlockStorage\n      properties:\n        sw_image_data: {name: i, version: '1', \
+                         container_format: bare, disk_format: raw, min_disk: 1 GB, size: 1 MB}\n      artifacts:\n        image: {type: tosca.artifacts.nfv.SwImage, file: ../Files/kubernetes/deployment.yaml}\n";
+            *text = text.replacen("  node_templates:\n", &format!("  node_templates:\n{image}"), 1);
+        }
+    })
+}
+
 /// The CSAR of sample `small` with `manifests` (path and text) as its only definition files.
 pub fn with_manifests(manifests: &[(&str, &str)]) -> Vec<u8> {
     of_version("1.0", manifests)
