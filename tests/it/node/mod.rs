@@ -77,10 +77,15 @@ struct Instance {
 impl Instance {
     /// An instance whose workload has not been instantiated.
     async fn create(workload: &Workload<'_>) -> Self {
+        Self::create_with(workload, 2).await
+    }
+
+    /// As [`Instance::create`], with a grace period in seconds.
+    async fn create_with(workload: &Workload<'_>, grace: u32) -> Self {
         let cluster = Cluster::with_node().await;
         let namespace = cluster.namespace().await;
         // A kubelet notices the end of a process up to a second later, and on a busy machine later still.
-        let gybe = Gybe::start_with(&["--ready-grace", "2", "--settle-time", "4"]);
+        let gybe = Gybe::start_with(&["--ready-grace", &grace.to_string(), "--settle-time", "4"]);
         gybe.register_vim(&cluster.admin, "cluster", true).await;
         let vnfd = workload.onboard(&gybe, "1.0").await;
         let path = gybe.create("v2", &vnfd).await;

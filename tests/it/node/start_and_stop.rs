@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use gybe::clock::{Clock as _, System};
+use kube::api::ListParams;
 use serde_json::json;
 
 use super::{Instance, SERVE, Workload, completed};
@@ -22,6 +24,20 @@ async fn an_instantiation_completes_when_a_flapping_process_is_ready() {
     let script = format!("(while :; do touch /tmp/ready; sleep 2; rm /tmp/ready; sleep 2; done) & {SERVE}");
     let workload = Workload { script: &script, readiness: Some("test -e /tmp/ready"), ..Workload::default() };
     completed(&Instance::create(&workload).await.instantiate().await);
+}
+
+/// As a network function does until its database answers. Kubernetes restarts it at once, and then after ten seconds: longer than a
+/// fault may last that somebody has to mend.
+#[tokio::test]
+async fn an_instantiation_completes_when_a_process_no_longer_crashes() {
+    let database_answers = System.now().unix_timestamp() + 8;
+    let script = format!("[ $(date +%s) -ge {database_answers} ] || exit 1; {SERVE}");
+    let instance = Instance::create_with(&Workload { script: &script, ..Workload::default() }, 4).await;
+    completed(&instance.instantiate().await);
+    let pods = instance.cluster.api("v1", "Pod", "pods", Some(&instance.namespace.name));
+    let pods = pods.list(&ListParams::default()).await.unwrap();
+    let status = &pods.items[0].data["status"]["containerStatuses"][0];
+    assert!(status["ready"] == true && status["restartCount"].as_u64() >= Some(1), "{status:#}");
 }
 
 /// Terminates an instance of `workload` with `request` and returns how long that took.

@@ -252,3 +252,64 @@ async fn rollback_of_a_scale_out_restores_the_replicas() {
     assert_eq!(gybe.wait_ended(&op).await["operationState"], "COMPLETED");
     gybe.post(&format!("{op}/rollback"), &json!({})).await.problem(404);
 }
+
+/// A Secret with the words of the reasons, and one with a real secret.
+const SECRETS: &str = "
+{apiVersion: v1, kind: Secret, metadata: {name: words}, stringData: {user: spec, kind: Deployment, mode: strategy, name: token}}
+---
+{apiVersion: v1, kind: Secret, metadata: {name: real}, stringData: {password: tIg-8hd3-kq}}
+---
+";
+
+/// What names a secret without being one is readable; a value of a Secret is not, wherever it occurs.
+#[tokio::test]
+async fn the_reason_of_a_refusal_is_readable() {
+    let cluster = Cluster::running().await;
+    let gybe = Gybe::start();
+    gybe.register_vim(&cluster.admin, "cluster", true).await;
+    let workload = |strategy: &str, container: &str, pod: &str| {
+        format!(
+            "
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: app}}
+spec:
+  {strategy}
+  selector: {{matchLabels: {{app: app}}}}
+  template:
+    metadata: {{labels: {{app: app}}}}
+    spec: {{containers: [{{name: app, image: 'example.test/good'{container}}}]{pod}}}
+"
+        )
+    };
+    let key = workload("", ", env: [{name: A, valueFrom: {secretKeyRef: {name: words}}}]", "");
+    let mode = workload("", "", ", volumes: [{name: v, secret: {secretName: words, defaultMode: 4999}}]");
+    let token = ", volumes: [{name: v, projected: {sources: [{serviceAccountToken: {expirationSeconds: 7200}}]}}]";
+    let csi = ", volumes: [{name: v, csi: {driver: d.example.test, nodePublishSecretRef: {}}}]";
+    let cases = [
+        (key, "env[0].valueFrom.secretKeyRef.key: Required value"),
+        (mode, "volumes[0].secret.defaultMode: Invalid value: 4999"),
+        (workload("", "", token), "volumes[0].projected.path: Required value"),
+        (workload("", "", csi), "nodePublishSecretRef.name: Required value"),
+        ("{apiVersion: v1, kind: Secret, metadata: {name: Own_Secret}, data: {}}".to_owned(), "\"Own_Secret\""),
+        (
+            "{apiVersion: v1, kind: Secret, metadata: {name: t}, type: kubernetes.io/tls}".to_owned(),
+            "data[tls.crt]: Required value",
+        ),
+        (workload("strategy: {type: Nonsense}", "", ""), r#"spec.strategy: Unsupported value: {"Type":"Nonsense""#),
+        (workload("", ", imagePullPolicy: tIg-8hd3-kq", ""), "imagePullPolicy: Unsupported value: \"***\""),
+    ];
+    for (number, (manifest, reason)) in cases.iter().enumerate() {
+        let namespace = cluster.namespace().await;
+        let manifest = format!("{SECRETS}{manifest}");
+        let csar = sample::of_version(&format!("{number}.1"), &[("Files/all.yaml", &manifest)]);
+        let package = gybe.upload(&csar).await;
+        let path = gybe.create("v2", package["vnfdId"].as_str().unwrap()).await;
+        let op = gybe.begin(&path, "instantiate", &instantiate_request(namespace.name.as_str())).await;
+        let op = gybe.wait_ended(&op).await;
+        let detail = op["error"]["detail"].as_str().unwrap();
+        assert!(detail.contains(reason), "wanted {reason}: {detail}");
+        assert_eq!(detail.contains("***"), reason.contains("***"), "{detail}");
+        assert!(!op.to_string().contains("tIg-8hd3-kq"), "{op:#}");
+    }
+}

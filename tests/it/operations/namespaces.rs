@@ -5,6 +5,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use crate::support::cluster::{Cluster, TestNamespace};
+use crate::support::fault_proxy::{FaultProxy, ProxyFault};
 use crate::support::gybe::{Gybe, instantiate_request};
 
 /// The permissions of a tenant: everything in its namespace, as the ClusterRole `admin` grants, bound there by a Role.
@@ -199,6 +200,28 @@ async fn a_namespace_is_created_on_request_and_kept_while_others_use_it() {
     gybe.complete(&path, "terminate", &json!({ "terminationType": "FORCEFUL" })).await;
     let configmaps = cluster.api("v1", "ConfigMap", "configmaps", Some(&target));
     configmaps.get("guest").await.expect("somebody else's object is still there");
+    let namespaces = cluster.api("v1", "Namespace", "namespaces", None);
+    namespaces.delete(&name, &kube::api::DeleteParams::default()).await.unwrap();
+}
+
+/// An API of somebody else is down: a VNF that has no object of it goes through its life, in a namespace that Gybe creates.
+#[tokio::test]
+async fn a_life_needs_no_api_of_others() {
+    let cluster = Cluster::running().await;
+    let home = cluster.namespace().await;
+    let account = cluster.administrator(&home.name, "gybe").await;
+    let proxy = FaultProxy::of(&account).await;
+    proxy.set(ProxyFault::SilentApi("/apis/autoscaling/"));
+    let gybe = Gybe::start();
+    gybe.register_vim(&proxy.access(&account), "cluster", true).await;
+    let vnfd = gybe.onboard("small").await;
+    let path = gybe.create("v2", &vnfd).await;
+    let name = format!("made-{}", &path[path.len() - 8..]);
+    let request = json!({ "flavourId": "simple", "additionalParams": { "namespace": name, "createNamespace": true } });
+    gybe.complete(&path, "instantiate", &request).await;
+    gybe.complete(&path, "heal", &json!({ "cause": "test" })).await;
+    gybe.complete(&path, "terminate", &json!({ "terminationType": "FORCEFUL" })).await;
+    // It might hold objects of that API.
     let namespaces = cluster.api("v1", "Namespace", "namespaces", None);
     namespaces.delete(&name, &kube::api::DeleteParams::default()).await.unwrap();
 }

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::support::cluster::{Cluster, TestNamespace};
 use crate::support::gybe::Gybe;
 use crate::support::postgres::Database;
+use crate::support::sample;
 
 /// An instance of `core5g`, with the subscriber data at level 1.
 struct OperateFixture {
@@ -218,4 +219,54 @@ async fn rejects_impossible_operate_before_the_202() {
         assert!(detail.contains(says), "{request}: {detail}");
     }
     assert_eq!(fixture.gybe.get("/vnflcm/v2/vnf_lcm_op_occs").await.expect(StatusCode::OK), ops);
+}
+
+#[tokio::test]
+async fn a_job_that_deleted_itself_is_not_run_again() {
+    let cluster = Cluster::running().await;
+    let gybe = Gybe::start();
+    gybe.register_vim(&cluster.admin, "cluster", true).await;
+    let app = "
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: app}
+spec:
+  selector: {matchLabels: {app: app}}
+  template:
+    metadata: {labels: {app: app}}
+    spec: {containers: [{name: app, image: 'example.test/good'}]}
+";
+    for ttl in [0, 1] {
+        let namespace = cluster.namespace().await;
+        let job = format!(
+            "
+apiVersion: batch/v1
+kind: Job
+metadata: {{name: prepare}}
+spec:
+  ttlSecondsAfterFinished: {ttl}
+  template: {{spec: {{restartPolicy: Never, containers: [{{name: main, image: 'example.test/good'}}]}}}}
+"
+        );
+        let csar = sample::of_version(&format!("{ttl}.1"), &[("Files/all.yaml", &(job + app))]);
+        let package = gybe.upload(&csar).await;
+        let path = gybe.instantiate("v2", package["vnfdId"].as_str().unwrap(), namespace.name.as_str()).await;
+        let jobs = cluster.api("batch/v1", "Job", "jobs", Some(&namespace.name));
+        while jobs.get_opt("prepare").await.unwrap().is_some() {
+            tokio::task::yield_now().await;
+        }
+        let drift = gybe.get(&format!("{path}/drift")).await.expect(StatusCode::OK);
+        assert_eq!(drift["inSync"], true, "{drift:#}");
+        for (task, request) in [
+            ("heal", json!({})),
+            ("operate", json!({ "changeStateTo": "STOPPED" })),
+            ("operate", json!({ "changeStateTo": "STARTED" })),
+        ] {
+            gybe.complete(&path, task, &request).await;
+            assert!(jobs.get_opt("prepare").await.unwrap().is_none(), "{task}");
+        }
+        gybe.complete(&path, "terminate", &json!({ "terminationType": "FORCEFUL" })).await;
+        assert!(cluster.marked(&namespace.name).await.is_empty());
+    }
 }

@@ -91,17 +91,7 @@ impl FaultProxy {
             lists: Mutex::default(),
             first_token: OnceLock::new(),
         });
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut tls = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(
-                vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()],
-                PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap(),
-            )
-            .unwrap();
-        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let tls = server_config(&(certificate.clone(), key));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(serve(listener, TlsAcceptor::from(Arc::new(tls)), Arc::clone(&inner)));
@@ -262,6 +252,22 @@ pub fn certificate() -> (String, String) {
         .unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     [certificate, key].map(|path| std::fs::read_to_string(path).unwrap()).into()
+}
+
+/// The configuration of an HTTP/1.1 server with this certificate and key.
+pub fn server_config(server: &(String, String)) -> ServerConfig {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut tls = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![CertificateDer::from_pem_slice(server.0.as_bytes()).unwrap()],
+            PrivateKeyDer::from_pem_slice(server.1.as_bytes()).unwrap(),
+        )
+        .unwrap();
+    tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+    tls
 }
 
 /// The configuration of a server with certificate and key `server`, which requires the client certificate `client`.

@@ -29,7 +29,7 @@ data: {a: b}
 apiVersion: v1
 kind: Secret
 metadata: {name: key}
-stringData: {password: first-secret-word}
+stringData: {password: first-secret-word, withdrawn: first-withdrawn-word}
 ---
 apiVersion: v1
 kind: Service
@@ -96,7 +96,7 @@ data: {a: b}
 apiVersion: v1
 kind: Secret
 metadata: {name: key}
-stringData: {password: second-secret-word}
+stringData: {password: second-secret-word, fresh: second-fresh-word}
 ---
 apiVersion: v1
 kind: Service
