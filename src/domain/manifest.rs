@@ -58,6 +58,48 @@ pub fn is_review(api_version: &str) -> bool {
     matches!(group, "authentication.k8s.io" | "authorization.k8s.io")
 }
 
+/// Sets an annotation of a manifest, or removes it. A removal also removes an empty `annotations`.
+pub fn set_annotation(manifest: &mut Map<String, Value>, name: &str, text: Option<&str>) {
+    let Some(Value::Object(metadata)) = manifest.get_mut("metadata") else { return };
+    let annotations = metadata.entry("annotations").or_insert(Value::Null);
+    if annotations.is_null() {
+        *annotations = Value::Object(Map::new());
+    }
+    let Value::Object(members) = annotations else { return };
+    match text {
+        Some(text) => members.insert(name.to_owned(), text.into()),
+        None => members.remove(name),
+    };
+    if members.is_empty() {
+        metadata.remove("annotations");
+    }
+}
+
 fn text<'a>(object: &'a Map<String, Value>, member: &str) -> &'a str {
     object.get(member).and_then(Value::as_str).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_annotation_is_set_beside_others_and_removed_without_a_trace() {
+        let with = |annotations: Value| match json!({ "metadata": { "name": "a", "annotations": annotations } }) {
+            Value::Object(manifest) => manifest,
+            _ => Map::new(),
+        };
+        for (before, after) in
+            [(json!(null), json!({ "n": "t" })), (json!({ "m": "u" }), json!({ "m": "u", "n": "t" }))]
+        {
+            let mut manifest = with(before);
+            set_annotation(&mut manifest, "n", Some("t"));
+            assert_eq!(manifest, with(after));
+        }
+        let mut manifest = with(json!({ "n": "t" }));
+        set_annotation(&mut manifest, "n", None);
+        assert_eq!(Value::Object(manifest), json!({ "metadata": { "name": "a" } }));
+    }
 }

@@ -2,6 +2,8 @@
 //!
 //! Every step states the result it must reach. A second run of a step, or of a part of it, changes nothing more.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::domain::instance::{InstantiatedVnfInfo, PackageAttributes, VnfState};
@@ -174,7 +176,8 @@ pub fn apply_all<'a>(rows: impl IntoIterator<Item = &'a Resource>) -> Vec<Step> 
     let keys: Vec<ObjectKey> = rows.iter().map(|row| row.key.clone()).collect();
     let mut steps = Vec::new();
     for (class, objects) in waves(keys.iter().cloned()) {
-        let these = rows.iter().copied().filter(|row| objects.contains(&row.key));
+        let keys: BTreeSet<&ObjectKey> = objects.iter().collect();
+        let these = rows.iter().copied().filter(|row| keys.contains(&row.key));
         steps.extend(await_servers(these, &rows));
         steps.push(Step::Apply { objects: objects.clone() });
         if is_awaited(class) {

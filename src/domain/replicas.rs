@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use crate::domain::instance::VnfState;
 use crate::domain::managed_fields::{self, OwnedFields, entries};
+use crate::domain::manifest::set_annotation;
 
 /// On a workload of a stopped VNF: its `spec.replicas` while the VNF is started; empty if its intent has none, as an
 /// autoscaler sets them.
@@ -21,11 +22,8 @@ pub fn with_vnf_state(manifest: &Map<String, Value>, state: VnfState) -> Map<Str
     match (state, started_replicas(&manifest)) {
         (VnfState::Stopped, None) => {
             let replicas = set_replicas(&mut manifest, Some(0.into()));
-            set_annotation(
-                &mut manifest,
-                REPLICAS_ANNOTATION,
-                Some(replicas.map_or_else(String::new, |number| number.to_string())),
-            );
+            let before = replicas.map_or_else(String::new, |number| number.to_string());
+            set_annotation(&mut manifest, REPLICAS_ANNOTATION, Some(&before));
         }
         (VnfState::Started, Some(replicas)) => {
             set_replicas(&mut manifest, replicas.map(Value::from));
@@ -93,7 +91,7 @@ pub fn leave_replicas(intent: &mut Map<String, Value>, live: &Value, manager: &s
         }
     };
     if let Some(scaled) = scaled {
-        set_annotation(intent, SCALED_REPLICAS_ANNOTATION, Some(scaled.to_string()));
+        set_annotation(intent, SCALED_REPLICAS_ANNOTATION, Some(&scaled.to_string()));
     }
 }
 
@@ -111,19 +109,5 @@ fn set_replicas(manifest: &mut Map<String, Value>, replicas: Option<Value>) -> O
     match replicas {
         Some(replicas) => spec.insert("replicas".to_owned(), replicas),
         None => spec.remove("replicas"),
-    }
-}
-
-/// Sets or removes the annotation. A removal also removes an empty `annotations`.
-fn set_annotation(manifest: &mut Map<String, Value>, name: &str, text: Option<String>) {
-    let Some(Value::Object(metadata)) = manifest.get_mut("metadata") else { return };
-    let annotations = metadata.entry("annotations").or_insert_with(|| Value::Object(Map::new()));
-    let Value::Object(members) = annotations else { return };
-    match text {
-        Some(text) => members.insert(name.to_owned(), text.into()),
-        None => members.remove(name),
-    };
-    if members.is_empty() {
-        metadata.remove("annotations");
     }
 }

@@ -72,6 +72,7 @@ fn list_items(list: At<'_>) -> Result<Option<Vec<Node>>, Problem> {
     let kind = list.member("kind").and_then(|kind| kind.node().as_text()).unwrap_or_default();
     let named = list.member("metadata").is_some_and(|metadata| metadata.member("name").is_some());
     let Some(item_kind) = kind.strip_suffix("List").filter(|_| !named) else { return Ok(None) };
+    check_list_version(list)?;
     if item_kind.is_empty() {
         return Ok(Some(list.required("items")?.items()?.map(|item| item.node().clone()).collect()));
     }
@@ -90,16 +91,35 @@ fn list_items(list: At<'_>) -> Result<Option<Vec<Node>>, Problem> {
     Ok(Some(items.items()?.map(inherited).collect()))
 }
 
-/// Checks the name of the object. Only reviews may have none.
-fn check(object: At<'_>) -> Result<bool, Problem> {
-    // These become segments of URLs and must not change the path.
-    let version = object.required("apiVersion")?;
+/// The parts become segments of URLs and must not change the path.
+fn check_api_version(version: At<'_>) -> Result<(), Problem> {
     let parts: Vec<&str> = version.text()?.split('/').collect();
     let word = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '.' | '-');
     if parts.len() > 2 || !parts.iter().all(|part| part.chars().all(word) && !part.is_empty() && !part.starts_with('.'))
     {
         return Err(version.problem(format!("apiVersion '{}' is not like v1 or apps/v1", excerpt(version.text()?))));
     }
+    Ok(())
+}
+
+/// Checks the `apiVersion` of a list, which may be missing or empty. The core group has one version.
+fn check_list_version(list: At<'_>) -> Result<(), Problem> {
+    let Some(version) = list.member("apiVersion") else { return Ok(()) };
+    let text = version.text()?;
+    if text.is_empty() {
+        return Ok(());
+    }
+    check_api_version(version)?;
+    match text.contains('/') || text == "v1" {
+        true => Ok(()),
+        false => Err(version.problem(format!("no cluster has lists of apiVersion '{}'; write v1", excerpt(text)))),
+    }
+}
+
+/// Checks the name of the object. Only reviews may have none.
+fn check(object: At<'_>) -> Result<bool, Problem> {
+    let version = object.required("apiVersion")?;
+    check_api_version(version)?;
     let kind = object.required("kind")?;
     if kind.text()?.is_empty() || !kind.text()?.chars().all(|letter| letter.is_ascii_alphanumeric()) {
         return Err(kind.problem(format!("kind '{}' is not like Deployment", excerpt(kind.text()?))));
@@ -209,6 +229,11 @@ mod tests {
             error("apiVersion: v1\nkind: List\nitems: 1\n"),
             "f.yaml:3: items must be a list, and this is a number"
         );
+        let version = |version: &str| format!("apiVersion: {version}\nkind: List\nitems: []\n");
+        assert_eq!(error(&version("1:30")), "f.yaml:1: apiVersion '1:30' is not like v1 or apps/v1");
+        assert_eq!(error(&version("v2")), "f.yaml:1: no cluster has lists of apiVersion 'v2'; write v1");
+        assert!(read(&[file("f.yaml", &version("apps/v1"))]).unwrap().is_empty());
+        assert!(read(&[file("f.yaml", &version("''"))]).unwrap().is_empty());
         assert!(error("apiVersion: v1\nkind: List\n").starts_with("f.yaml:1: the object has no items; add it"));
     }
 

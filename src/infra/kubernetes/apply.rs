@@ -18,7 +18,7 @@ use super::update::is_about_twins;
 use super::watch::{ListWatch, ObjectEvent, follow, wait_until_deleted};
 use crate::domain::intent::applied;
 use crate::domain::managed_fields::replacement_manager;
-use crate::domain::manifest::is_review;
+use crate::domain::manifest::{is_review, set_annotation};
 use crate::domain::namespace::Namespace;
 use crate::domain::resource::{INSTANCE_LABEL, MANAGED_BY_LABEL, ObjectKey, Resource, ResourceState};
 use crate::domain::writer::WRITTEN_BY_ANNOTATION;
@@ -264,23 +264,11 @@ impl std::fmt::Display for Target<'_> {
 pub(super) fn intent_in_namespace(resource: &Resource, scope: &Scope) -> Map<String, Value> {
     let mut intent = applied(&resource.manifest);
     if let Some(writer) = scope.writer {
-        annotate(&mut intent, WRITTEN_BY_ANNOTATION, &writer.to_string());
+        set_annotation(&mut intent, WRITTEN_BY_ANNOTATION, Some(&writer.to_string()));
     }
     let namespace = resource.info.namespaced.then(|| scope.namespace.as_str().into());
     set_metadata(&mut intent, "namespace", namespace);
     intent
-}
-
-/// Sets an annotation.
-pub(super) fn annotate(intent: &mut Map<String, Value>, name: &str, text: &str) {
-    let Some(Value::Object(metadata)) = intent.get_mut("metadata") else { return };
-    let annotations = metadata.entry("annotations").or_insert_with(|| json!({}));
-    if annotations.is_null() {
-        *annotations = json!({});
-    }
-    if let Value::Object(annotations) = annotations {
-        annotations.insert(name.to_owned(), text.into());
-    }
 }
 
 /// Sets a member of the metadata, or removes it.

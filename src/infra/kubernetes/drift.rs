@@ -6,11 +6,12 @@ use kube::ResourceExt as _;
 use kube::api::{DynamicObject, PatchParams};
 use serde_json::Value;
 
-use super::apply::{Target, annotate, intent_in_namespace, is_other_uid, is_review_object, set_metadata};
+use super::apply::{Target, intent_in_namespace, is_other_uid, is_review_object, set_metadata};
 use super::client::Cluster;
 use super::ownership::{field_manager, is_owned, is_shared};
 use super::scaler::leave_replicas;
 use crate::domain::drift::{Difference, DriftState, ObjectDrift, differences};
+use crate::domain::manifest::set_annotation;
 use crate::domain::resource::{Resource, ResourceState};
 use crate::domain::writer::WRITTEN_BY_ANNOTATION;
 use crate::infra::{InfraError, InfraErrorKind, Scope};
@@ -52,7 +53,7 @@ async fn compare(cluster: &Cluster, scope: &Scope, resource: &Resource) -> Resul
         set_metadata(&mut intent, "uid", live.metadata.uid.clone().map(Value::from));
         leave_replicas(cluster, scope, &resource.key, &mut intent, &live).await?;
         if let Some(writer) = live.annotations().get(WRITTEN_BY_ANNOTATION) {
-            annotate(&mut intent, WRITTEN_BY_ANNOTATION, writer);
+            set_annotation(&mut intent, WRITTEN_BY_ANNOTATION, Some(writer));
         }
         let applied = match target.apply(&params, &intent).await {
             Err(failed) if matches!(failed.code, Some(404 | 409)) || is_other_uid(&failed) => continue,

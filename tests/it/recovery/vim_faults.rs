@@ -225,9 +225,7 @@ async fn watches_go_on_after_an_outage_without_a_list() {
     proxy.set(ProxyFault::CutOff);
     let pod = replace_pod().await;
     // Each watch has tried several times to go on.
-    while proxy.requests(begun) < 30 {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    proxy.wait_for_requests(begun, 30).await;
     proxy.set(ProxyFault::None);
     gybe.wait_until(&instance, |instance| !instance.to_string().contains(&pod)).await;
     assert_eq!(proxy.lists(begun), 0, "{} requests", proxy.requests(begun));

@@ -62,7 +62,7 @@ struct Inner {
     fault: watch::Sender<ProxyFault>,
     counter: AtomicUsize,
     /// The arrival time of each request.
-    seen: Mutex<Vec<Instant>>,
+    seen: watch::Sender<Vec<Instant>>,
     /// Those of lists of objects.
     lists: Mutex<Vec<Instant>>,
     /// The `Authorization` of the first request.
@@ -87,7 +87,7 @@ impl FaultProxy {
             endpoint: access.endpoint.clone(),
             fault: watch::Sender::new(ProxyFault::None),
             counter: AtomicUsize::new(0),
-            seen: Mutex::default(),
+            seen: watch::Sender::default(),
             lists: Mutex::default(),
             first_token: OnceLock::new(),
         });
@@ -114,8 +114,7 @@ impl FaultProxy {
 
     /// The highest number of requests within `span`, since `from`.
     pub fn peak_requests(&self, span: Duration, from: Instant) -> usize {
-        let seen = self.inner.seen.lock().unwrap();
-        let seen: Vec<Instant> = seen.iter().copied().filter(|at| *at >= from).collect();
+        let seen: Vec<Instant> = self.inner.seen.borrow().iter().copied().filter(|at| *at >= from).collect();
         let within = |start: &Instant| seen.iter().filter(|at| *at >= start && **at - *start < span).count();
         seen.iter().map(within).max().unwrap_or(0)
     }
@@ -127,8 +126,18 @@ impl FaultProxy {
 
     /// The number of requests since `from`; a connection that was closed counts as one.
     pub fn requests(&self, from: Instant) -> usize {
-        self.inner.seen.lock().unwrap().iter().filter(|at| **at >= from).count()
+        requests_since(&self.inner.seen.borrow(), from)
     }
+
+    /// Waits for so many requests since `from`.
+    pub async fn wait_for_requests(&self, from: Instant, number: usize) {
+        let mut seen = self.inner.seen.subscribe();
+        seen.wait_for(|seen| requests_since(seen, from) >= number).await.unwrap();
+    }
+}
+
+fn requests_since(seen: &[Instant], from: Instant) -> usize {
+    seen.iter().filter(|at| **at >= from).count()
 }
 
 impl Drop for FaultProxy {
@@ -162,7 +171,7 @@ async fn connection(stream: TcpStream, tls: TlsAcceptor, inner: Arc<Inner>) {
 
 impl Inner {
     fn note(&self) {
-        self.seen.lock().unwrap().push(Instant::now());
+        self.seen.send_modify(|seen| seen.push(Instant::now()));
     }
 
     async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Body>, Cut> {
