@@ -12,6 +12,7 @@ use crate::domain::problem::Problem;
 use crate::domain::resource::Resource;
 use crate::domain::resource_changes::ResourceChanges;
 use crate::domain::transition::OpEvent;
+use crate::domain::vnfc_ids::identified;
 use crate::domain::warning::Warnings;
 use crate::infra::{ObservedResources, PodSnapshot, Scope};
 use crate::store::OperationOutcome;
@@ -82,6 +83,7 @@ async fn changed(
         return Ok((terminated(instance), ResourceChanges::between(&vim, present_before, (&[], &[]))));
     }
     let ObservedResources { vnfcs, storages } = execution.conductor.driver.observe(scope, inventory, pods).await?;
+    let vnfcs = identified(&vnfcs_before, vnfcs, &plan.replaced_pods());
     let changes = ResourceChanges::between(&vim, present_before, (&vnfcs, &storages));
     let mut info = info(execution, plan, before)?;
     info.vnfcs = vnfcs;

@@ -17,8 +17,9 @@ pub fn select<'a>(vnfcs: &'a [Vnfc], ids: &[String]) -> Result<Vec<&'a Vnfc>, Pr
     let mut selected = Vec::new();
     for vnfc in vnfcs {
         // A request may name a VNFC by both ids.
-        let by_name = unknown.remove(&vnfc.pod_name);
-        if unknown.remove(&vnfc.info_id()) || by_name {
+        let (id, info_id) = (vnfc.id().to_owned(), vnfc.info_id());
+        let by_id = unknown.remove(&id);
+        if unknown.remove(&info_id) || by_id {
             selected.push(vnfc);
         }
     }

@@ -171,7 +171,11 @@ pub struct InstantiatedVnfInfo {
 pub struct Vnfc {
     /// The VDU, by its node template name.
     pub vdu_id: String,
-    /// The pod's name: `vnfcResourceInfo.id` and `computeResource.resourceId`.
+    /// Its `vnfcResourceInfo.id` if that is not the pod's name, because the pod replaced another one; see
+    /// [`crate::domain::vnfc_ids`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept_id: Option<String>,
+    /// The pod's name: `computeResource.resourceId`.
     pub pod_name: String,
     /// The pod's uid: it differs between a pod and its replacement of the same name.
     pub pod_uid: String,
@@ -182,9 +186,14 @@ pub struct Vnfc {
 }
 
 impl Vnfc {
+    /// `vnfcResourceInfo.id`: the name of the first pod of the VNFC.
+    pub fn id(&self) -> &str {
+        self.kept_id.as_deref().unwrap_or(&self.pod_name)
+    }
+
     /// `vnfcInfo.id`, as Tacker builds it.
     pub fn info_id(&self) -> String {
-        format!("{}-{}", self.vdu_id, self.pod_name)
+        format!("{}-{}", self.vdu_id, self.id())
     }
 }
 

@@ -40,6 +40,7 @@ pub mod text;
 pub mod transition;
 pub mod vdu_mapping;
 pub mod vim;
+pub mod vnfc_ids;
 pub mod vnfd;
 pub mod warning;
 pub mod writer;

@@ -55,7 +55,8 @@ pub fn kinds_for<'a>(kinds: impl IntoIterator<Item = &'a str>) -> BTreeSet<Obser
     needed.copied().chain([ObservedKind::Pod]).collect()
 }
 
-/// The active pods that descend from a workload with a VDU, sorted by VDU and name. A pod belongs to a VDU by the uids of its chain of
+/// The active pods that descend from a workload with a VDU, sorted by VDU and name, before
+/// [`identified`](crate::domain::vnfc_ids::identified). A pod belongs to a VDU by the uids of its chain of
 /// owners, never by its name.
 pub fn vnfcs(objects: &[ObservedObject], inventory: &[Resource]) -> Vec<Vnfc> {
     let workloads = workloads(inventory);
@@ -72,6 +73,7 @@ pub fn vnfcs(objects: &[ObservedObject], inventory: &[Resource]) -> Vec<Vnfc> {
         let workload = ancestors.chain([&pod.uid]).find_map(|uid| workloads.get(uid.as_str()))?;
         Some(Vnfc {
             vdu_id: workload.vdu_id.clone()?,
+            kept_id: None,
             pod_name: pod.name.clone(),
             pod_uid: pod.uid.clone(),
             workload_kind: workload.key.kind.clone(),

@@ -46,6 +46,13 @@ impl Plan {
             _ => &[],
         })
     }
+
+    /// The uids of the pods that it deletes for their controllers to replace.
+    pub fn replaced_pods(&self) -> BTreeSet<&str> {
+        let pods =
+            self.forward.iter().filter_map(|step| if let Step::DeletePods { pods } = step { Some(pods) } else { None });
+        pods.flatten().map(|pod| pod.uid.as_str()).collect()
+    }
 }
 
 /// One step. The objects of a step do not depend on each other; the conductor handles them together.

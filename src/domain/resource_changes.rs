@@ -47,8 +47,8 @@ pub enum ChangeType {
 }
 
 impl ResourceChanges {
-    /// What changed between two sets of VNFCs, each with volume claims. A VNFC whose pod was replaced under the same name is
-    /// both removed and added.
+    /// What changed between two sets of VNFCs, each with volume claims. A VNFC whose pod was replaced is both removed
+    /// and added, with its id.
     pub fn between(
         vim_connection_id: &str,
         before: (&[Vnfc], &[VirtualStorage]),

@@ -268,7 +268,7 @@ pub struct ResourceHandle {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct VnfcResourceInfo {
-    /// The pod's name.
+    /// The name of its first pod. A heal replaces the pod and keeps the id.
     pub id: String,
     /// The VDU.
     pub vdu_id: String,
@@ -286,7 +286,7 @@ impl VnfcResourceInfo {
         metadata.insert("workload".to_owned(), vnfc.workload_name.clone().into());
         metadata.insert("podUid".to_owned(), vnfc.pod_uid.clone().into());
         Self {
-            id: vnfc.pod_name.clone(),
+            id: vnfc.id().to_owned(),
             vdu_id: vnfc.vdu_id.clone(),
             compute_resource: compute_resource(vnfc, vim),
             metadata,
@@ -306,7 +306,7 @@ fn compute_resource(vnfc: &Vnfc, vim: &str) -> ResourceHandle {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct VnfcInfo {
-    /// `<vduId>-<pod>`.
+    /// `<vduId>-<vnfcResourceInfoId>`.
     pub id: String,
     /// The VDU.
     pub vdu_id: String,
@@ -322,7 +322,7 @@ impl VnfcInfo {
         Self {
             id: vnfc.info_id(),
             vdu_id: vnfc.vdu_id.clone(),
-            vnfc_resource_info_id: vnfc.pod_name.clone(),
+            vnfc_resource_info_id: vnfc.id().to_owned(),
             vnfc_state: "STARTED",
         }
     }
@@ -533,7 +533,7 @@ impl ResourceChanges {
     /// The wire form.
     pub fn new(changes: &DomainResourceChanges) -> Self {
         let affected = |affected: &DomainAffectedVnfc| AffectedVnfc {
-            id: affected.vnfc.pod_name.clone(),
+            id: affected.vnfc.id().to_owned(),
             vdu_id: affected.vnfc.vdu_id.clone(),
             change_type: change_type(affected.change),
             compute_resource: compute_resource(&affected.vnfc, &changes.vim_connection_id),

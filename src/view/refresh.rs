@@ -1,11 +1,14 @@
 //! Brings one instance up to date with its observed objects: reads, computes, compares, and writes it if it differs.
 
+use std::collections::BTreeSet;
+
 use super::namespace_cache::InstanceSnapshot;
 use crate::domain::ids::{ProjectId, VnfInstanceId};
 use crate::domain::instance::{InstantiatedVnfInfo, VnfInstance, VnfState};
 use crate::domain::observation::{ObservedKind, replicas, storages, vnfcs};
 use crate::domain::resource::Resource;
 use crate::domain::scale::level_of;
+use crate::domain::vnfc_ids::identified;
 use crate::store::{Store, StoreError};
 
 /// How often the instance may change between reading and writing.
@@ -76,7 +79,7 @@ fn observe(info: &mut InstantiatedVnfInfo, inventory: &[Resource], snapshot: &In
     if snapshot.listed.contains(&ObservedKind::Pod)
         && (!via_sets || snapshot.listed.contains(&ObservedKind::ReplicaSet))
     {
-        info.vnfcs = vnfcs(&snapshot.objects, inventory);
+        info.vnfcs = identified(&info.vnfcs, vnfcs(&snapshot.objects, inventory), &BTreeSet::new());
     }
     if snapshot.listed.contains(&ObservedKind::Claim) {
         info.storages = storages(&snapshot.objects);

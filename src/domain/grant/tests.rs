@@ -24,6 +24,7 @@ fn present() -> ResourceState {
 fn vnfc(workload_kind: &str, workload_name: &str, pod_name: &str) -> Vnfc {
     Vnfc {
         vdu_id: workload_name.to_uppercase(),
+        kept_id: None,
         pod_name: pod_name.to_owned(),
         pod_uid: String::new(),
         workload_kind: workload_kind.to_owned(),

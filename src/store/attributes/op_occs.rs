@@ -132,7 +132,7 @@ static CHANGES: [Attribute; 4] = [
     ),
 ];
 static AFFECTED_VNFC: [Attribute; 11] = [
-    text("id", "entry.value -> 'vnfc' ->> 'pod_name'"),
+    text("id", "COALESCE(entry.value -> 'vnfc' ->> 'kept_id', entry.value -> 'vnfc' ->> 'pod_name')"),
     text("vduId", "entry.value -> 'vnfc' ->> 'vdu_id'"),
     CHANGE_TYPE,
     mandatory("computeResource", AttributeKind::Structure(Members::of(&COMPUTE_RESOURCE))),

@@ -142,7 +142,7 @@ const VNFCS: JsonRows = JsonRows::Elements("vnf_instances.instantiated_vnf_info 
 const VNFC_RESOURCES: Attribute =
     attribute("vnfcResourceInfo", AttributeKind::Array(VNFCS, Members::of(&VNFC_RESOURCE)));
 static VNFC_RESOURCE: [Attribute; 9] = [
-    text("id", "entry.value ->> 'pod_name'"),
+    text("id", "COALESCE(entry.value ->> 'kept_id', entry.value ->> 'pod_name')"),
     text("vduId", "entry.value ->> 'vdu_id'"),
     mandatory("computeResource", AttributeKind::Structure(Members::of(&COMPUTE_RESOURCE))),
     attribute("metadata", AttributeKind::Structure(Members::of(&VNFC_METADATA))),
@@ -161,9 +161,9 @@ static COMPUTE_RESOURCE: [Attribute; 4] = [
 static VNFC_METADATA: [Attribute; 2] =
     [text("workload", "entry.value ->> 'workload_name'"), text("podUid", "entry.value ->> 'pod_uid'")];
 static VNFC_INFO: [Attribute; 5] = [
-    text("id", "(entry.value ->> 'vdu_id') || '-' || (entry.value ->> 'pod_name')"),
+    text("id", "(entry.value ->> 'vdu_id') || '-' || COALESCE(entry.value ->> 'kept_id', entry.value ->> 'pod_name')"),
     text("vduId", "entry.value ->> 'vdu_id'"),
-    text("vnfcResourceInfoId", "entry.value ->> 'pod_name'"),
+    text("vnfcResourceInfoId", "COALESCE(entry.value ->> 'kept_id', entry.value ->> 'pod_name')"),
     attribute("vnfcState", AttributeKind::Simple(STATES, "'STARTED'")),
     never("vnfcConfigurableProperties"),
 ];

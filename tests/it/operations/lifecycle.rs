@@ -91,7 +91,11 @@ async fn run_life_cycle(gybe: &Gybe, cluster: &Cluster, edition: &str) {
     let instance = gybe.get(&path).await.expect(StatusCode::OK);
     assert_eq!(vnfcs(&instance, "AMF").len(), 1);
     assert_ne!(vnfcs(&instance, "AMF")[0], healed);
-    assert_eq!(op["resourceChanges"]["affectedVnfcs"].as_array().unwrap().len(), 2, "one went, one came");
+    let affected = op["resourceChanges"]["affectedVnfcs"].as_array().unwrap();
+    let [gone, come] = affected.as_slice() else { panic!("one pod went, one came: {op:#}") };
+    assert_eq!((&gone["changeType"], &come["changeType"]), (&json!("REMOVED"), &json!("ADDED")));
+    assert_eq!((&gone["id"], &come["id"]), (&json!(healed), &json!(healed)));
+    assert_ne!(gone["computeResource"]["resourceId"], come["computeResource"]["resourceId"]);
 
     gybe.complete(&path, "terminate", &json!({ "terminationType": "GRACEFUL", "gracefulTerminationTimeout": 5 })).await;
     assert_eq!(remaining_objects(cluster, &namespace.name).await, Vec::<String>::new());

@@ -121,6 +121,63 @@ async fn a_replaced_pod_is_a_new_vnfc() {
     fixture.becomes(|it| pods(it, "UDR_DB") == [name.clone()]).await;
 }
 
+/// `vnfcResourceInfo.id`, `vnfcInfo.id` and the pod of the only VNFC of AMF.
+fn amf(instance: &Value) -> [String; 3] {
+    let info = &instance["instantiatedVnfInfo"];
+    let one = |list: &str| {
+        let mut all = info[list].as_array().unwrap().iter().filter(|vnfc| vnfc["vduId"] == "AMF");
+        let one = all.next().unwrap().clone();
+        assert_eq!(all.next(), None, "{info:#}");
+        one
+    };
+    let (resource, vnfc) = (one("vnfcResourceInfo"), one("vnfcInfo"));
+    assert_eq!(vnfc["vnfcResourceInfoId"], resource["id"]);
+    [&resource["id"], &vnfc["id"], &resource["computeResource"]["resourceId"]].map(|it| it.as_str().unwrap().to_owned())
+}
+
+#[tokio::test]
+async fn a_healed_vnfc_keeps_its_ids_while_its_pods_change() {
+    let fixture = ViewFixture::new(Gybe::start()).await;
+    let [id, info_id, first] = amf(&fixture.instance().await);
+    assert_eq!((&id, &info_id), (&first, &format!("AMF-{first}")));
+    let mut pods = vec![first];
+    // By either id, with all others, and by the same id again.
+    for request in [json!({ "vnfcInstanceId": [info_id] }), json!({ "vnfcInstanceId": [id] }), json!({})] {
+        fixture.gybe.complete(&fixture.path, "heal", &request).await;
+        let [id_now, info_id_now, pod] = amf(&fixture.instance().await);
+        assert_eq!((&id_now, &info_id_now), (&id, &info_id));
+        assert!(!pods.contains(&pod), "{pod} replaces {pods:?}");
+        pods.push(pod);
+    }
+    // The view keeps the ids when something else changes, and after a restart.
+    let mut fixture = fixture;
+    fixture.gybe.kill();
+    fixture.gybe.restart();
+    fixture.set_replicas("Deployment", "deployments", "smf", 2).await;
+    let instance = fixture.becomes(|it| self::pods(it, "SMF").len() == 2).await;
+    assert_eq!(amf(&instance), [id.clone(), info_id.clone(), pods.pop().unwrap()]);
+    for filter in [
+        format!("vnfcResourceInfo/id,{id}"),
+        format!("vnfcInfo/id,{info_id}"),
+        format!("vnfcInfo/vnfcResourceInfoId,{id}"),
+    ] {
+        let list = format!("/vnflcm/v2/vnf_instances?filter=(eq,instantiatedVnfInfo/{filter})");
+        let found = fixture.gybe.get(&list).await.expect(StatusCode::OK);
+        assert_eq!(found.as_array().unwrap().len(), 1, "{filter}");
+    }
+    let healed =
+        format!("/vnflcm/v2/vnf_lcm_op_occs?filter=(eq,operation,HEAL);(eq,resourceChanges/affectedVnfcs/id,{id})");
+    assert_eq!(fixture.gybe.get(&healed).await.expect(StatusCode::OK).as_array().unwrap().len(), 3);
+    // A pod that nobody healed is a new VNFC.
+    let [_, _, pod] = amf(&instance);
+    fixture.delete_pod(&pod).await;
+    let after = fixture.becomes(|it| self::pods(it, "AMF").len() == 1 && self::pods(it, "AMF")[0] != pod).await;
+    let [id_now, _, pod] = amf(&after);
+    assert_eq!(id_now, pod);
+    let gone = fixture.gybe.post(&format!("{}/heal", fixture.path), &json!({ "vnfcInstanceId": [id] })).await;
+    assert!(gone.problem(422).contains(&id));
+}
+
 #[tokio::test]
 async fn edited_replicas_update_vnfcs_and_an_exactly_matching_level() {
     let fixture = ViewFixture::new(Gybe::start()).await;

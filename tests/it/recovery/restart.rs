@@ -37,7 +37,7 @@ const OPERATIONS: [Operation; 12] = [
     Operation { name: "SCALE in", task: "scale", body: |_| json!({ "type": "SCALE_IN", "aspectId": "subscriber_data" }), end: "COMPLETED" },
     Operation { name: "SCALE_TO_LEVEL", task: "scale_to_level", body: |_| json!({ "scaleInfo": [{ "aspectId": "smf", "scaleLevel": 1 }] }), end: "COMPLETED" },
     Operation { name: "CHANGE_VNFPKG", task: "change_vnfpkg", body: |_| json!({ "vnfdId": CORE5G_2 }), end: "COMPLETED" },
-    Operation { name: "HEAL one", task: "heal", body: |instance| json!({ "vnfcInstanceId": [vnfcs(instance)["AMF"][0]] }), end: "COMPLETED" },
+    Operation { name: "HEAL one", task: "heal", body: |instance| json!({ "vnfcInstanceId": [id_of_a_vnfc(instance, "AMF")] }), end: "COMPLETED" },
     Operation { name: "HEAL all", task: "heal", body: |_| json!({}), end: "COMPLETED" },
     Operation { name: "MODIFY_INFO", task: "PATCH", body: |_| json!({ "vnfInstanceName": "renamed" }), end: "COMPLETED" },
     Operation { name: "OPERATE stop", task: "operate", body: |_| json!({ "changeStateTo": "STOPPED" }), end: "COMPLETED" },
@@ -47,6 +47,11 @@ const OPERATIONS: [Operation; 12] = [
 
 /// The vnfdId of sample `core5g-2`.
 const CORE5G_2: &str = "0d2d5e0c-2f0e-4d0b-9d3c-5a9d1c0c7a52";
+
+fn id_of_a_vnfc(instance: &Value, vdu: &str) -> Value {
+    let mut vnfcs = instance["instantiatedVnfInfo"]["vnfcResourceInfo"].as_array().unwrap().iter();
+    vnfcs.find(|vnfc| vnfc["vduId"] == vdu).unwrap()["id"].clone()
+}
 
 /// The names of the pods of the shown VNFCs, by VDU.
 fn vnfcs(instance: &Value) -> BTreeMap<String, Vec<String>> {

@@ -60,6 +60,7 @@ fn object(value: Value) -> Map<String, Value> {
 fn vnfc(number: usize) -> Vnfc {
     Vnfc {
         vdu_id: format!("VDU{number}"),
+        kept_id: None,
         pod_name: format!("app-{number}"),
         pod_uid: format!("uid{number}"),
         workload_kind: if number == 1 { "Deployment" } else { "StatefulSet" }.to_owned(),

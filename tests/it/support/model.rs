@@ -414,6 +414,7 @@ impl Driver for ModelCluster {
             };
             vnfcs.extend(state.pods.iter().filter(|pod| pod.owner == *uid).map(|pod| Vnfc {
                 vdu_id: vdu_id.clone(),
+                kept_id: None,
                 pod_name: pod.name.clone(),
                 pod_uid: pod.uid.clone(),
                 workload_kind: resource.key.kind.clone(),

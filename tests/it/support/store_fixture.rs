@@ -338,6 +338,7 @@ pub fn instantiated() -> InstantiatedVnfInfo {
 pub fn vnfc() -> Vnfc {
     Vnfc {
         vdu_id: "VDU1".to_owned(),
+        kept_id: None,
         pod_name: "app-1".to_owned(),
         pod_uid: "u1".to_owned(),
         workload_kind: "Deployment".to_owned(),

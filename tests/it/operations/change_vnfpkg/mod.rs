@@ -286,7 +286,7 @@ async fn images(fixture: &ChangeFixture) -> Vec<String> {
     let pods = fixture.cluster.api("v1", "Pod", "pods", Some(&fixture.namespace.name));
     let mut images = Vec::new();
     for vnfc in fixture.instance().await["instantiatedVnfInfo"]["vnfcResourceInfo"].as_array().unwrap() {
-        let pod = pods.get(vnfc["id"].as_str().unwrap()).await.unwrap();
+        let pod = pods.get(vnfc["computeResource"]["resourceId"].as_str().unwrap()).await.unwrap();
         images.push(pod.data["spec"]["containers"][0]["image"].as_str().unwrap().to_owned());
     }
     images
