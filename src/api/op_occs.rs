@@ -69,7 +69,7 @@ pub async fn retry(api: web::Data<Api>, Id(id): Id<VnfLcmOpOccId>) -> Result<Htt
     responses((status = 202), (status = 404, description = "The operation cannot be rolled back", body = ProblemDetails), (status = 409, body = ProblemDetails)))]
 pub async fn rollback(api: web::Data<Api>, Id(id): Id<VnfLcmOpOccId>) -> Result<HttpResponse, ApiError> {
     let op = op_occ(&api, id).await?;
-    if !op.operation.can_roll_back() {
+    if !op.can_roll_back() {
         return Err(problem!(
             ProblemType::NotSupported,
             "{operation} cannot be rolled back: retry it or fail it",

@@ -15,6 +15,7 @@ use crate::domain::transition::OpEvent;
 use crate::domain::vnfc_ids::identified;
 use crate::domain::warning::Warnings;
 use crate::infra::{ObservedResources, PodSnapshot, Scope};
+use crate::lcm::container_update;
 use crate::store::OperationOutcome;
 
 /// The outcome of `execution`, all steps of which are done. `pods` are those that the last step waited for.
@@ -44,8 +45,14 @@ pub async fn succeeded(
         outcome.discard_inventory = true;
     } else if let Some(scope) = scope {
         let (instance, changes) = changed(execution, scope, plan, inventory, pods).await?;
-        if op.operation == LcmOperation::ChangeVnfpkg && update.to == OpState::Completed {
-            outcome.changed_info = Some(change::modifications(&execution.instance, &instance, &op.params));
+        if update.to == OpState::Completed {
+            outcome.changed_info = match op.operation {
+                LcmOperation::ChangeVnfpkg => Some(change::modifications(&execution.instance, &instance, &op.params)),
+                LcmOperation::ModifyInfo => {
+                    Some(container_update::changed_info(&execution.instance, &instance, &op.params))
+                }
+                _ => None,
+            };
         }
         outcome.instance = Some(instance);
         outcome.resource_changes = Some(changes);
@@ -96,6 +103,9 @@ async fn changed(
         }
         if let Some(package) = &plan.package {
             package.apply_to(&mut instance);
+        }
+        if execution.op.operation == LcmOperation::ModifyInfo {
+            container_update::apply_attributes(&mut instance, &execution.op.params).map_err(StepError::Permanent)?;
         }
     }
     instance.instantiated = Some(info);

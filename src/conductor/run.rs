@@ -240,8 +240,7 @@ impl Execution<'_> {
         interrupted: &CancellationToken,
     ) -> Result<(), StepError> {
         let conductor = self.conductor;
-        // An NFVO grants resources of a cluster. Nothing happens to these when they are abandoned.
-        let granting = conductor.granting.as_ref().filter(|_| !self.op.abandons());
+        let granting = conductor.granting.as_ref().filter(|_| self.op.needs_grant());
         let (plan, mut resources, granted) = match granting {
             None => {
                 let (plan, resources) = self.planned(scope.as_ref(), inventory).await?;
@@ -299,7 +298,7 @@ impl Execution<'_> {
     /// The location of the VNF. `None` for an operation that needs no cluster, and until the grant names the VIM.
     pub(super) async fn scope(&self) -> Result<Option<Scope>, StepError> {
         let is_open = self.instance.home().is_none() && self.conductor.granting.is_some();
-        if self.op.operation == LcmOperation::ModifyInfo || is_open || self.op.abandons() {
+        if is_open || !self.op.needs_cluster() {
             return Ok(None);
         }
         let Some(namespace) = self.instance.metadata.namespace.clone() else { return Ok(None) };

@@ -1,6 +1,7 @@
 //! The decisions, as pure functions: no I/O, no clock, no async. All other modules may use this one; it uses none of them.
 
 pub mod change;
+pub mod container_update;
 pub mod drift;
 pub mod evidence;
 pub mod fair_share;

@@ -102,8 +102,9 @@ impl CancelMode {
 }
 
 impl LcmOperation {
-    /// Whether POST …/rollback is possible in FAILED_TEMP (clause 5.4.14). The plans of these operations, and of no others, have
-    /// rollback steps ([`Plan::backward`](crate::domain::plan::Plan::backward)); `lcm::plan` creates them.
+    /// Whether POST …/rollback is possible in FAILED_TEMP (clause 5.4.14). The plans of these operations, and of a MODIFY_INFO that brings
+    /// a package ([`VnfLcmOpOcc::can_roll_back`]), have rollback steps ([`Plan::backward`](crate::domain::plan::Plan::backward)), no
+    /// others; `lcm::plan` creates them.
     pub const fn can_roll_back(self) -> bool {
         match self {
             Self::Instantiate | Self::Scale | Self::ScaleToLevel | Self::Operate | Self::ChangeVnfpkg => true,
@@ -111,7 +112,7 @@ impl LcmOperation {
         }
     }
 
-    /// The state that it begins in: a change of attributes needs no grant, so it has no STARTING (clause 5.4.4.3.4).
+    /// The state that it begins in: a change of attributes needs no grant and no plan, so it has no STARTING (clause 5.4.4.3.4).
     pub const fn initial_state(self) -> OpState {
         if matches!(self, Self::ModifyInfo) { OpState::Processing } else { OpState::Starting }
     }
@@ -129,6 +130,11 @@ impl LcmOperation {
             Self::ModifyInfo => "MODIFY_INFO",
         }
     }
+}
+
+/// Whether an operation can be rolled back that brings a package or not.
+pub const fn can_roll_back(operation: LcmOperation, brings_package: bool) -> bool {
+    operation.can_roll_back() || (matches!(operation, LcmOperation::ModifyInfo) && brings_package)
 }
 
 /// How a running operation is to be cancelled (SOL003 clause 5.5.4.7).
@@ -170,7 +176,7 @@ pub struct VnfLcmOpOcc {
     pub resource_changes: Option<ResourceChanges>,
     /// What a `MODIFY_INFO` changed; once it is COMPLETED, what a `CHANGE_VNFPKG` did.
     pub changed_info: Option<Value>,
-    /// The package that a `CHANGE_VNFPKG` brings: in use until the operation is over.
+    /// The package that a `CHANGE_VNFPKG` or a `MODIFY_INFO` with `vnfdId` brings: in use until the operation is over.
     pub target_package: Option<VnfPkgId>,
     /// The trace of the request that began it, as a W3C `traceparent`, if there is one.
     pub traceparent: Option<String>,
@@ -193,9 +199,29 @@ impl VnfLcmOpOcc {
         self.operation == LcmOperation::Terminate && abandon == Some(&Value::Bool(true))
     }
 
+    /// Whether it brings the VNF a package. No longer true once it is over.
+    pub const fn brings_package(&self) -> bool {
+        self.target_package.is_some()
+    }
+
+    /// Whether POST …/rollback is possible in FAILED_TEMP.
+    pub const fn can_roll_back(&self) -> bool {
+        can_roll_back(self.operation, self.brings_package())
+    }
+
+    /// Whether it works on the objects of the VNF: a change of attributes alone does not.
+    pub fn needs_cluster(&self) -> bool {
+        !self.abandons() && (self.operation != LcmOperation::ModifyInfo || self.brings_package())
+    }
+
+    /// Whether an NFVO grants it: it grants resources of a cluster, and knows no `MODIFY_INFO` (clause 9.5.2.2).
+    pub fn needs_grant(&self) -> bool {
+        !self.abandons() && self.operation != LcmOperation::ModifyInfo
+    }
+
     /// The VIM in which it works on `instance`; `None` if it needs none, or none is known yet.
     pub fn vim<'a>(&self, instance: &'a VnfInstance) -> Option<&'a str> {
-        if self.operation == LcmOperation::ModifyInfo || self.abandons() { None } else { instance.vim() }
+        if self.needs_cluster() { instance.vim() } else { None }
     }
 
     /// An operation on `instance` that is accepted now.

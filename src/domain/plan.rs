@@ -14,7 +14,7 @@ use crate::domain::warning::Warnings;
 
 /// The number of the format of plans. Increase it with a change that the release before cannot carry out, such as a new kind of step
 /// or another meaning of one: its processes then leave such plans to newer ones.
-pub const PLAN_FORMAT: u32 = 1;
+pub const PLAN_FORMAT: u32 = 2;
 
 /// The steps of an operation, the steps that undo them, and the attributes of the VNF afterwards.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -22,13 +22,13 @@ pub struct Plan {
     /// The steps to COMPLETED.
     pub forward: Vec<Step>,
     /// The steps from FAILED_TEMP to ROLLED_BACK. `Some` exactly if
-    /// [`LcmOperation::can_roll_back`](crate::domain::op_occ::LcmOperation::can_roll_back); otherwise a rollback fails.
+    /// [`VnfLcmOpOcc::can_roll_back`](crate::domain::op_occ::VnfLcmOpOcc::can_roll_back); otherwise a rollback fails.
     pub backward: Option<Vec<Step>>,
     /// The scale levels once COMPLETED; `None` if the operation does not change them.
     pub scale_levels: Option<ScaleLevels>,
     /// The state of the VNF once COMPLETED; `None` if the operation does not change it.
     pub vnf_state: Option<VnfState>,
-    /// `instantiatedVnfInfo` after an INSTANTIATE or a CHANGE_VNFPKG, without pods and volumes: these are observed at the end.
+    /// `instantiatedVnfInfo` after an INSTANTIATE, a CHANGE_VNFPKG or a MODIFY_INFO that brings a package, without pods and volumes: these are observed at the end.
     pub instantiated: Option<InstantiatedVnfInfo>,
     /// The package of the VNF once COMPLETED; `None` if the operation does not change it.
     pub package: Option<PackageAttributes>,

@@ -6,14 +6,14 @@
 
 use std::time::Duration;
 
-use crate::domain::op_occ::{CancelMode, LcmOperation, OpState, Remedy, Unattended, VnfLcmOpOcc};
+use crate::domain::op_occ::{CancelMode, OpState, Remedy, Unattended, VnfLcmOpOcc};
 use crate::domain::retry;
 
 /// The part of an op occurrence that decides what an event does to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OpRecord {
-    /// What the operation does.
-    pub operation: LcmOperation,
+    /// Whether the operation has a way back.
+    pub can_roll_back: bool,
     /// The present state.
     pub state: OpState,
     /// Steps of the current direction (backward in ROLLING_BACK, else forward) that are done.
@@ -81,7 +81,7 @@ pub struct Update {
     pub error: ErrorUpdate,
     /// The cancel request.
     pub cancel: CancelUpdate,
-    /// Whether the op occurrence no longer uses the package that a CHANGE_VNFPKG brings.
+    /// Whether the op occurrence no longer uses the package that an operation brings.
     pub releases_target_package: bool,
     /// What happens the next time nobody decides in FAILED_TEMP.
     pub remedy: Option<Remedy>,
@@ -188,7 +188,7 @@ pub fn transition(record: &OpRecord, event: OpEvent) -> Result<Update, IllegalTr
             None => return illegal,
         },
         (FailedTemp, Retry) => Update { due: Some(Due::After(Duration::ZERO)), ..record.enter(Processing) },
-        (FailedTemp, Rollback) if record.operation.can_roll_back() => {
+        (FailedTemp, Rollback) if record.can_roll_back => {
             Update { due: Some(Due::After(Duration::ZERO)), ..record.enter(RollingBack) }
         }
         (FailedTemp, Fail) => Update { due: Some(Due::After(Duration::ZERO)), ..record.enter(Failed) },
@@ -211,8 +211,9 @@ pub fn transition(record: &OpRecord, event: OpEvent) -> Result<Update, IllegalTr
 impl OpRecord {
     /// The record of `op`, which has done `steps_done` steps and failed `attempt` times at the current one.
     pub const fn of(op: &VnfLcmOpOcc, steps_done: usize, attempt: u32) -> Self {
-        let VnfLcmOpOcc { operation, state, cancel, unattended, .. } = op;
-        Self { operation: *operation, state: *state, steps_done, attempt, cancel: *cancel, unattended: *unattended }
+        let VnfLcmOpOcc { state, cancel, unattended, .. } = op;
+        let can_roll_back = op.can_roll_back();
+        Self { can_roll_back, state: *state, steps_done, attempt, cancel: *cancel, unattended: *unattended }
     }
 
     const fn unchanged(&self) -> Update {
@@ -278,7 +279,7 @@ impl OpRecord {
     /// left again, it fails.
     fn apply_remedy(&self, remedy: Remedy) -> Update {
         let to = match remedy {
-            Remedy::Rollback if self.operation.can_roll_back() => OpState::RollingBack,
+            Remedy::Rollback if self.can_roll_back => OpState::RollingBack,
             Remedy::Rollback | Remedy::Fail => OpState::Failed,
         };
         Update { error: ErrorUpdate::Replace, remedy: Some(Remedy::Fail), ..self.enter(to) }

@@ -11,7 +11,7 @@ use crate::blocking::blocking;
 use crate::clock::{Clock, Ids};
 use crate::domain::ids::{ProjectId, VnfInstanceId, VnfLcmOpOccId};
 use crate::domain::instance::{InstantiatedVnfInfo, VnfInstance, VnfState};
-use crate::domain::op_occ::{ABANDON, LcmOperation, Unattended, VnfLcmOpOcc};
+use crate::domain::op_occ::{ABANDON, LcmOperation, OpState, Unattended, VnfLcmOpOcc};
 use crate::domain::package::OperationalState;
 use crate::domain::problem::{Problem, ProblemType, problem};
 use crate::domain::scale::{
@@ -20,6 +20,8 @@ use crate::domain::scale::{
 use crate::domain::vnfd::Flavour;
 use crate::domain::{heal, namespace, render, scale, vdu_mapping};
 use crate::error::ApiError;
+use crate::lcm::change::started;
+use crate::lcm::container_update::VNFD_ID;
 use crate::lcm::modify;
 use crate::lcm::params::{InstantiateParams, manifests, unknown_members};
 use crate::lcm::sent::{Sent, patch_record};
@@ -217,26 +219,42 @@ impl Acceptor<'_> {
 
     /// Accepts MODIFY_INFO: the instance has the new values at once, and the operation reports them.
     ///
-    /// `patch` is a merge patch (RFC 7396) with `vimConnectionInfo` as a map; `if_match` has the versions of `If-Match`.
+    /// `patch` is a merge patch (RFC 7396) with `vimConnectionInfo` as a map; `if_match` has the versions of `If-Match`. With the `vnfdId`
+    /// of another package, the operation updates the containers of the VNF, and the other attributes have their new values at its end,
+    /// `vimConnectionInfo` apart.
     ///
     /// # Errors
-    /// 404, 409 (another operation; moving a living VNF to another cluster), 412, 422 (`metadata.namespace`, `vnfdId`).
+    /// 404, 409 (another operation; moving a living VNF to another cluster; a new `vnfdId` while STOPPED), 412, 422
+    /// (`metadata.namespace`, `vnfdId`).
     pub async fn modify(
         &self,
         id: VnfInstanceId,
         patch: Map<String, Value>,
         if_match: Option<&[i64]>,
     ) -> Result<VnfLcmOpOccId, ApiError> {
+        let instance = self.instance(id).await?;
+        let target = self.target_package(&instance, &patch).await?;
+        let record = patch_record(&patch);
+        let mut attributes = patch;
+        if target.is_some() {
+            attributes.remove(VNFD_ID);
+        }
         let prepare = async |former: VnfInstance| {
             check_version(&former, if_match)?;
             let mut instance = former.clone();
-            let changed = modify::apply(&mut instance, patch.clone())?;
+            let changed = modify::apply(&mut instance, attributes.clone())?;
             self.connections().check(&former, &mut instance).await?;
-            let op = self.op_occ(self.op_id(), LcmOperation::ModifyInfo, patch_record(&patch), &instance);
-            let warnings = modify::unknown_attributes(&patch).into_iter().collect();
-            Ok((VnfLcmOpOcc { changed_info: Some(changed), warnings, ..op }, instance))
+            let op = self.op_occ(self.op_id(), LcmOperation::ModifyInfo, record.clone(), &instance);
+            let warnings = modify::unknown_attributes(&attributes).into_iter().collect();
+            let op = VnfLcmOpOcc { warnings, ..op };
+            if target.is_none() {
+                return Ok((VnfLcmOpOcc { changed_info: Some(changed), ..op }, instance));
+            }
+            started(&former)?;
+            let instance = VnfInstance { vim_connections: instance.vim_connections, ..former };
+            Ok((VnfLcmOpOcc { target_package: target, state: OpState::Starting, ..op }, instance))
         };
-        self.begin_on(self.instance(id).await?, prepare).await
+        self.begin_on(instance, prepare).await
     }
 
     pub(super) async fn instance(&self, id: VnfInstanceId) -> Result<VnfInstance, ApiError> {

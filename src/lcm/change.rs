@@ -60,12 +60,7 @@ impl Acceptor<'_> {
         refuse_excess("vnfConfigurableProperties", request.vnf_configurable_properties.as_ref())?;
         let onboarded = match self.store.vnfd(self.project, &request.vnfd_id).await {
             Err(StoreError::NotFound) => {
-                return Err(problem!(
-                    ProblemType::Unprocessable,
-                    "no onboarded VNF package has the vnfdId '{vnfdId}'",
-                    vnfdId = request.vnfd_id,
-                )
-                .into());
+                return Err(unknown_vnfd(&request.vnfd_id).into());
             }
             found => found?,
         };
@@ -104,7 +99,7 @@ impl Acceptor<'_> {
 
 const CONNECTIONS: &str = "vimConnectionInfo";
 
-fn started(instance: &VnfInstance) -> Result<&InstantiatedVnfInfo, Problem> {
+pub(super) fn started(instance: &VnfInstance) -> Result<&InstantiatedVnfInfo, Problem> {
     let info = instantiated(instance)?;
     if info.vnf_state == VnfState::Started {
         return Ok(info);
@@ -115,6 +110,10 @@ fn started(instance: &VnfInstance) -> Result<&InstantiatedVnfInfo, Problem> {
         id = instance.id.to_string(),
         state = "STOPPED",
     ))
+}
+
+pub(super) fn unknown_vnfd(id: &str) -> Problem {
+    problem!(ProblemType::Unprocessable, "no onboarded VNF package has the vnfdId '{vnfdId}'", vnfdId = id)
 }
 
 /// Refuses a namespace other than that of the VNF: a VNF never moves to another namespace.

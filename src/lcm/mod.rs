@@ -8,6 +8,7 @@
 pub mod accept;
 pub mod access;
 pub mod change;
+pub mod container_update;
 pub mod create;
 pub mod grant;
 pub mod modify;

@@ -14,7 +14,7 @@ use crate::error::{internal, invalid_body};
 use crate::sol003::v2::{VimConnectionInfo, VnfInfoModificationRequest};
 
 /// The attributes that can change. Other members of a patch are ignored with a warning, because they may belong to later editions.
-const ATTRIBUTES: [&str; 6] = [
+pub(super) const ATTRIBUTES: [&str; 6] = [
     "vnfInstanceName",
     "vnfInstanceDescription",
     "metadata",
@@ -29,7 +29,7 @@ const MAX_CONNECTIONS: (usize, usize) = (64, 256 * 1024);
 /// The longest name and description in characters, as in Tacker.
 const LONGEST: [(&str, usize); 2] = [("vnfInstanceName", 255), ("vnfInstanceDescription", 1024)];
 
-/// Applies `patch` to `instance`. Returns the patch without secrets, for the op occurrence.
+/// Applies `patch`, which has no `vnfdId`, to `instance`. Returns the patch without secrets, for the op occurrence.
 ///
 /// # Errors
 /// 400 if a member is of the wrong type; 422 for an attribute that can't change or is too large.
@@ -37,7 +37,7 @@ pub fn apply(instance: &mut VnfInstance, patch: Map<String, Value>) -> Result<Va
     if let Some(name) = ["vnfdId", "vnfPkgId"].iter().find(|name| patch.contains_key(**name)) {
         return Err(problem!(
             ProblemType::Unprocessable,
-            "{attribute} can't be changed like this: POST …/change_vnfpkg changes the package of an INSTANTIATED VNF",
+            "{attribute} can't be changed like this: PATCH of vnfdId and POST …/change_vnfpkg change the package of an INSTANTIATED VNF; for another package, create another instance",
             attribute = name,
         ));
     }

@@ -144,7 +144,7 @@ impl ChangeParams {
 pub const DEFINITION_FILES: &str = "lcm-kubernetes-def-files";
 
 /// The most definition files that a request names.
-const MAX_DEFINITION_FILES: usize = 1000;
+pub(super) const MAX_DEFINITION_FILES: usize = 1000;
 
 impl InstantiateParams {
     /// Reads them.
@@ -208,7 +208,7 @@ fn definition_files_problem(kind: ProblemType, reason: &str) -> Problem {
 }
 
 /// The paths in a text: a JSON array, or separated by commas.
-fn paths_in(text: &str) -> Result<Vec<String>, Problem> {
+pub(super) fn paths_in(text: &str) -> Result<Vec<String>, Problem> {
     if text.trim_start().starts_with('[') {
         return serde_json::from_str(text).map_err(|_| {
             definition_files_problem(ProblemType::BadRequest, "is a string that is no JSON array of strings")

@@ -94,7 +94,7 @@ impl Planner<'_> {
             LcmOperation::Operate => (self.operate()?, Vec::new()),
             LcmOperation::ChangeVnfpkg => (self.change_vnfpkg().await?, Vec::new()),
             LcmOperation::Terminate => (self.terminate()?, Vec::new()),
-            LcmOperation::ModifyInfo => (Plan::default(), Vec::new()),
+            LcmOperation::ModifyInfo => (self.modify_info().await?, Vec::new()),
         })
     }
 

@@ -103,6 +103,8 @@ pub struct VnfInfoModificationRequest {
     pub vnf_instance_name: Option<String>,
     /// New description.
     pub vnf_instance_description: Option<String>,
+    /// The VNFD of another package: the containers of the INSTANTIATED VNF are updated to its ConfigMaps, Secrets and images.
+    pub vnfd_id: Option<String>,
     /// Merge patch of the metadata; `namespace` is reserved.
     #[schema(value_type = Option<Object>)]
     pub metadata: Option<Map<String, Value>>,

@@ -1,6 +1,7 @@
 //! Every state with every event.
 
 use super::*;
+use crate::domain::op_occ::{LcmOperation, can_roll_back};
 
 use OpEvent::{
     AttemptFailed, CancelRequested, Cancelled, Fail, GrantPending, Granted, Interrupted, LeftUnattended,
@@ -33,14 +34,7 @@ const EVENTS: [OpEvent; 16] = [
 
 /// An INSTANTIATE with two steps done and one failed attempt at the third.
 const fn record(state: OpState) -> OpRecord {
-    OpRecord {
-        operation: LcmOperation::Instantiate,
-        state,
-        steps_done: 2,
-        attempt: 1,
-        cancel: None,
-        unattended: Some(UNATTENDED),
-    }
+    OpRecord { can_roll_back: true, state, steps_done: 2, attempt: 1, cancel: None, unattended: Some(UNATTENDED) }
 }
 
 fn unchanged(state: OpState) -> Update {
@@ -176,10 +170,11 @@ fn work_within_a_step_keeps_attempts_and_error() {
 #[test]
 fn operations_without_a_way_back_are_failed_and_not_rolled_back() {
     for operation in [LcmOperation::Heal, LcmOperation::Terminate, LcmOperation::ModifyInfo] {
-        let record = OpRecord { operation, ..record(FailedTemp) };
+        let record = OpRecord { can_roll_back: can_roll_back(operation, false), ..record(FailedTemp) };
         assert!(transition(&record, Rollback).is_err(), "{operation:?}");
         assert_eq!(transition(&record, LeftUnattended).unwrap().to, Failed, "{operation:?}");
     }
+    assert!(can_roll_back(LcmOperation::ModifyInfo, true));
 }
 
 #[test]

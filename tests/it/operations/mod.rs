@@ -4,6 +4,7 @@ mod abandon;
 mod accept;
 mod cancel;
 mod change_vnfpkg;
+mod container_update;
 mod dependencies;
 mod drift;
 mod error_handling;

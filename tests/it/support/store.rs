@@ -149,10 +149,9 @@ pub async fn failed_operation(store: &Arc<dyn Store>) -> VnfLcmOpOccId {
     op.id
 }
 
-/// An INSTANTIATE in `state`, as the state machine needs it.
+/// An operation with a way back in `state`, as the state machine needs it.
 pub const fn record(state: OpState) -> OpRecord {
-    let operation = LcmOperation::Instantiate;
-    OpRecord { operation, state, steps_done: 0, attempt: 0, cancel: None, unattended: None }
+    OpRecord { can_roll_back: true, state, steps_done: 0, attempt: 0, cancel: None, unattended: None }
 }
 
 /// The outcome that takes an operation to `to`. Without an error, the present one stays.

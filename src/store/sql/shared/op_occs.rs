@@ -17,7 +17,7 @@ use super::{
 use crate::domain::ids::{ProjectId, VnfInstanceId, VnfLcmOpOccId};
 use crate::domain::instance::VnfInstance;
 use crate::domain::mask::is_secret;
-use crate::domain::op_occ::{CancelMode, GrantReference, Unattended, VnfLcmOpOcc};
+use crate::domain::op_occ::{CancelMode, GrantReference, LcmOperation, Unattended, VnfLcmOpOcc, can_roll_back};
 use crate::domain::plan::{PLAN_FORMAT, Plan};
 use crate::domain::problem::Problem;
 use crate::domain::transition::{CancelUpdate, Due, ErrorUpdate, OpEvent, OpRecord, Update, transition};
@@ -57,8 +57,8 @@ impl OperationStore for Database {
                 "INSERT INTO vnf_lcm_op_occs \
                      (id, project_id, vnf_instance_id, operation, state, state_entered_time, start_time, \
                       is_automatic_invocation, params, changed_info, cancel_mode, target_pkg_id, traceparent, \
-                      unattended_after, unattended_remedy, warnings, vim, not_before) \
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, ",
+                      unattended_after, unattended_remedy, warnings, vim, plan_format, not_before) \
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, ",
                 now!(),
                 ") ON CONFLICT (vnf_instance_id) WHERE state IN ",
                 live_operation::live_states!(),
@@ -83,6 +83,7 @@ impl OperationStore for Database {
                 .bind(op.unattended.map(|unattended| unattended.remedy.as_str()))
                 .bind(Json(&op.warnings))
                 .bind(op.vim(instance))
+                .bind(needed_plan_format(op))
                 .fetch_optional(&mut *tx)
                 .await;
             let inserted = match inserted {
@@ -199,10 +200,17 @@ pub(super) async fn one(db: &Database, project: &ProjectId, id: VnfLcmOpOccId) -
 /// The part of an op occurrence that decides what an event does to it.
 macro_rules! select_record {
     () => {
-        "SELECT id, vnf_instance_id, operation, state, steps_done, attempt, cancel_mode, unattended_after, \
-                unattended_remedy \
+        "SELECT id, vnf_instance_id, operation, target_pkg_id, state, steps_done, attempt, cancel_mode, \
+                unattended_after, unattended_remedy \
          FROM vnf_lcm_op_occs WHERE id = $1 AND project_id = $2"
     };
+}
+
+/// The format of plans that a process must know to plan the operation; `None`: all know it. The release before format 2 would complete a
+/// MODIFY_INFO that brings a package without a plan.
+fn needed_plan_format(op: &VnfLcmOpOcc) -> Option<i64> {
+    let is_new = op.operation == LcmOperation::ModifyInfo && op.brings_package();
+    is_new.then_some(i64::from(PLAN_FORMAT))
 }
 
 /// Decides what `event` of a caller does to an op occurrence, and locks that until the end of the transaction. Also returns
@@ -229,7 +237,10 @@ async fn decide_with(
     let row = sqlx::query(select).bind(id.to_string()).bind(&project.0).fetch_optional(&mut **tx).await?;
     let (record, instance) = read(TABLE, &row.ok_or(StoreError::NotFound)?, |row| {
         let record = OpRecord {
-            operation: enumerator(row.try_get("operation")?)?,
+            can_roll_back: can_roll_back(
+                enumerator(row.try_get("operation")?)?,
+                row.try_get::<Option<&str>, _>("target_pkg_id")?.is_some(),
+            ),
             state: enumerator(row.try_get("state")?)?,
             steps_done: row.try_get::<i64, _>("steps_done")?.try_into()?,
             attempt: row.try_get::<i64, _>("attempt")?.try_into()?,

@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use gybe::domain::ids::VnfLcmOpOccId;
 use gybe::domain::instance::VnfState;
-use gybe::domain::op_occ::{LcmOperation, OpState};
+use gybe::domain::op_occ::{LcmOperation, OpState, can_roll_back};
 use gybe::domain::operate::{StopMethod, stop_method};
 use gybe::domain::resource::{Resource, ResourceState};
 use gybe::store::Claim;
 
 use super::environment::{Environment, LEASE};
 use super::faults::Task;
-use super::operations::{CHANGE, DELETE_OBJECTS, HEAL_ALL, INSTANTIATE, START, TERMINATE_FORCEFUL};
+use super::operations::{CHANGE, DELETE_OBJECTS, HEAL_ALL, INSTANTIATE, START, TERMINATE_FORCEFUL, UPDATE};
 use super::row::MatrixRow;
 use super::run::{OperationRun, run_to_end};
 use crate::support::faults::Fault;
@@ -28,7 +28,7 @@ pub async fn check(
     let op = environment.op_occ(op).await;
     assert_eq!(op.error.is_some(), state != OpState::Completed, "the error in {state:?}: {:?}", op.error);
     assert_eq!(op.cancel, None, "no cancel request is pending at the end");
-    assert_eq!(op.operation.can_roll_back(), row.operation.can_roll_back());
+    assert_eq!(can_roll_back(op.operation, row.operation.request == UPDATE), row.operation.can_roll_back());
     let idle = environment.store().claim("nobody", LEASE, 1, &[]).await.unwrap();
     assert!(matches!(idle, Claim::Idle(None)), "the queue is empty: {idle:?}");
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gybe::clock::{Clock as _, Ids as _, System};
+use gybe::domain::container_update::RESTART_ANNOTATION;
 use gybe::domain::ids::{ProjectId, VnfInstanceId, VnfLcmOpOccId};
 use gybe::domain::instance::VnfInstance;
 use gybe::domain::op_occ::{Unattended, VnfLcmOpOcc};
@@ -16,7 +17,7 @@ use gybe::infra::{Driver as _, ObservedResources, PodSnapshot, Scope};
 use gybe::lcm::accept::Acceptor;
 use gybe::lcm::access::access;
 use gybe::store::{Store, StoreError};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 use tempfile::TempDir;
 
@@ -192,7 +193,7 @@ impl Environment {
             "operate" => acceptor.operate(id, &read(body)).await,
             "change_vnfpkg" | "change_vnfpkg and fail" => acceptor.change_vnfpkg(id, read(body)).await,
             "terminate" => acceptor.terminate(id, &read(body)).await,
-            "modify" => acceptor.modify(id, read(body), None).await,
+            "modify" | "update" => acceptor.modify(id, read(body), None).await,
             other => panic!("no task is called {other}"),
         };
         accepted.unwrap()
@@ -234,7 +235,7 @@ impl Environment {
         let state = self.cluster.state();
         let objects = state.objects.iter().map(|(place, object)| {
             let pods = state.pods.iter().filter(|pod| pod.owner == object.uid).count();
-            let manifest = serde_json::to_string_pretty(&object.manifest).unwrap();
+            let manifest = serde_json::to_string_pretty(&without_operation(&object.manifest)).unwrap();
             (place.key.clone(), (manifest.replace(&self.instance.to_string(), "the instance"), pods))
         });
         let mut info = instance.instantiated;
@@ -313,4 +314,17 @@ impl VisibleState {
 pub async fn register_vim(store: &dyn Store) {
     let vim = Vim { is_default: true, ..store_fixture::vim(System.uuid(), "model") };
     store.create_vim(&vim).await.unwrap();
+}
+
+/// The manifest with the same value for all operations that restart its pods.
+fn without_operation(manifest: &Map<String, Value>) -> Value {
+    let mut manifest = Value::Object(manifest.clone());
+    for annotations in ["/metadata/annotations", "/spec/template/metadata/annotations"] {
+        let annotation =
+            manifest.pointer_mut(annotations).and_then(|annotations| annotations.get_mut(RESTART_ANNOTATION));
+        if let Some(annotation) = annotation {
+            *annotation = "the operation".into();
+        }
+    }
+    manifest
 }

@@ -1,7 +1,7 @@
 //! The crash matrix: every operation × every call to the store or cluster ("point") × every fault, on a model cluster,
 //! with the real conductor and the real store.
 //!
-//! [`OPERATIONS`] and [`CHANGES`] list the rows; to cover a new operation, add one line. Each row runs once without faults:
+//! [`OPERATIONS`], [`CHANGES`] and [`UPDATES`] list the rows; to cover a new operation, add one line. Each row runs once without faults:
 //! this run numbers its points (`support::faults`). Then the row runs again for each point and each fault that is possible
 //! there. [`check`] compares the result with the result of the first run.
 //!
@@ -27,7 +27,7 @@ use gybe::domain::op_occ::OpState;
 use self::check::{check, check_repairable, run_case};
 use self::environment::Environment;
 use self::faults::{FAULTS, Task};
-use self::operations::{CHANGES, MODIFY, OPERATIONS, Operation, Phase};
+use self::operations::{CHANGES, MODIFY, OPERATIONS, Operation, Phase, UPDATES};
 use self::package::Package;
 use self::row::MatrixRow;
 use self::run::{OperationRun, run_to_end};
@@ -112,6 +112,11 @@ fn every_operation_survives_every_fault_at_every_point() {
 #[test]
 fn every_change_of_package_survives_every_fault_at_every_point() {
     run_all_cases(&changes(), 5);
+}
+
+#[test]
+fn every_update_of_containers_survives_every_fault_at_every_point() {
+    run_all_cases(&rows(Package::updating(), UPDATES.iter()), 5);
 }
 
 /// The points from the grant request to the stored plan; the other points are the same as without an NFVO.

@@ -66,6 +66,9 @@ pub const CHANGE: Request = ("change_vnfpkg", r#"{"vnfdId":"the other","extensio
 /// objects of the other.
 pub const CHANGE_AND_FAIL: Request = ("change_vnfpkg and fail", r#"{"vnfdId":"the other"}"#);
 
+/// A change of attributes with the vnfdId of the other package.
+pub const UPDATE: Request = ("update", r#"{"vnfdId":"the other","vnfInstanceName":"renamed"}"#);
+
 pub const CHANGE_BACK: Request = ("change_vnfpkg", r#"{"vnfdId":"the first"}"#);
 
 #[rustfmt::skip]
@@ -108,4 +111,12 @@ pub const CHANGES: [Operation; 7] = [
     Operation { name: "CHANGE_VNFPKG back", before: &[INSTANTIATE, SCALE_OUT, CHANGE], request: CHANGE_BACK, phase: Phase::Forward },
     Operation { name: "CHANGE_VNFPKG after a failed CHANGE_VNFPKG", before: &[INSTANTIATE, CHANGE_AND_FAIL], request: CHANGE, phase: Phase::Forward },
     Operation { name: "TERMINATE after a failed CHANGE_VNFPKG", before: &[INSTANTIATE, CHANGE_AND_FAIL], request: TERMINATE_FORCEFUL, phase: Phase::Forward },
+];
+
+/// Rows of a VNF whose package has a successor with other settings and images.
+#[rustfmt::skip]
+pub const UPDATES: [Operation; 3] = [
+    Operation { name: "MODIFY_INFO of containers", before: &[INSTANTIATE, SCALE_OUT], request: UPDATE, phase: Phase::Forward },
+    Operation { name: "MODIFY_INFO of containers rolled back", before: &[INSTANTIATE], request: UPDATE, phase: Phase::Rollback },
+    Operation { name: "MODIFY_INFO of containers retried", before: &[INSTANTIATE], request: UPDATE, phase: Phase::Retry },
 ];

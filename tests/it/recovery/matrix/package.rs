@@ -37,6 +37,16 @@ impl Package {
         Self::new("changing-from", &from, include_str!("changing_from.yaml"), Some(Box::new(to)))
     }
 
+    /// A package with a successor of other settings and images; a VDU uses the settings without another image.
+    pub fn updating() -> Self {
+        let vdus = [("UDR", "udr", Some(1)), ("UDR_DB", "udr-db", Some(1)), ("PROBE", "probe", None)];
+        let uses = r#"image: "db:1", envFrom: [{configMapRef: {name: settings}}]"#;
+        let from = include_str!("many_kinds.yaml").replace(r#"image: "db:1""#, uses);
+        let to = from.replace("{a: b}", "{a: c}").replace("udr:1", "udr:2").replace("probe:1", "probe:2");
+        let to = Self::new("updating-to", &vdus, &to, None);
+        Self::new("updating-from", &vdus, &from, Some(Box::new(to)))
+    }
+
     pub fn new(id: &str, vdus: &[(&str, &str, Option<u32>)], objects: &str, other: Option<Box<Self>>) -> Self {
         let vdu = |name: &str, initial| Vdu { name: name.to_owned(), kind: None, min: 1, max: 9, initial };
         let named = |entries: &[(&str, u32)]| entries.iter().map(|(name, n)| ((*name).to_owned(), *n)).collect();

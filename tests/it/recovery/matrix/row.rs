@@ -158,7 +158,7 @@ impl MatrixRow {
 
 impl Operation {
     pub fn can_roll_back(&self) -> bool {
-        ["instantiate", "scale", "scale_to_level", "operate", "change_vnfpkg"].contains(&self.request.0)
+        ["instantiate", "scale", "scale_to_level", "operate", "change_vnfpkg", "update"].contains(&self.request.0)
     }
 
     /// Stops the operation at `point`, if there is one.
