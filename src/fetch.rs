@@ -1,4 +1,5 @@
-//! Fetches the content of packages from a URI that a caller names (`upload_from_uri`), if the operator allows the host.
+//! Fetches the content of packages from a URI that a caller names (`upload_from_uri`), and the artifacts that packages list by URL, if the
+//! operator allows the host.
 //!
 //! Gybe reaches servers that its callers don't. So it fetches nothing unless `--package-sources` names the host, checks the
 //! address as it does for callbacks ([`crate::outbound::address`]), follows no redirects, and repeats nothing of the
@@ -38,9 +39,14 @@ pub struct PackageSources {
     permits: Arc<Semaphore>,
 }
 
+/// The time for the content of an artifact.
+const ARTIFACT_DEADLINE: Duration = Duration::from_secs(60);
+
 /// A source that was checked.
 #[derive(Debug)]
 pub struct FetchRequest {
+    /// What is fetched, for errors.
+    subject: &'static str,
     uri: Uri,
     authorization: Option<HeaderValue>,
 }
@@ -73,33 +79,79 @@ impl PackageSources {
     /// # Errors
     /// 400 for an unusable URI or user name, 403 if the operator does not allow the host.
     pub fn request(&self, source: &PackageSource) -> Result<FetchRequest, Problem> {
-        let refused = |text: String| Problem::new(ProblemType::FetchNotAllowed, text);
         if self.hosts.is_empty() {
-            return Err(refused("this VNFM fetches no packages: PUT the content to package_content".to_owned()));
+            let text = "this VNFM fetches no packages: PUT the content to package_content";
+            return Err(Problem::new(ProblemType::FetchNotAllowed, text));
         }
-        let uri = parse(source.uri.expose())?;
-        let host = uri.host().unwrap_or_default().to_ascii_lowercase();
-        let port = uri.port_u16();
-        let is_allowed = |allowed: &String| match port {
-            _ if allowed == "*" => true,
-            Some(port) => *allowed == format!("{host}:{port}") || (*allowed == host && port == default_port(&uri)),
-            None => *allowed == host || *allowed == format!("{host}:{}", default_port(&uri)),
-        };
-        if !self.hosts.iter().any(is_allowed) {
-            return Err(problem!(
-                ProblemType::FetchNotAllowed,
-                "this VNFM fetches no packages from {host}: the operator can allow it with --package-sources",
-                host = host,
-            ));
-        }
-        AddressRules::default().check(&uri).map_err(refused)?;
+        let uri = parse(source.uri.expose()).ok_or_else(|| {
+            Problem::bad_request(format!(
+                "addressInformation must be an absolute http or https URI of at most {MAX_URI} characters; give user and password in userName and password"
+            ))
+        })?;
+        self.check("packages", &uri)?;
         let (user, password) = (source.user_name.as_deref(), source.password.as_ref());
         let is_ambiguous = user.is_some_and(|user| user.contains(':'));
         if is_ambiguous || (user.is_none() && password.is_some()) {
             return Err(Problem::bad_request("password needs a userName, which can't have a colon"));
         }
         let authorization = user.map(|user| basic(Some(user), password)).transpose().map_err(Problem::bad_request)?;
-        Ok(FetchRequest { uri, authorization })
+        Ok(FetchRequest { subject: "package", uri, authorization })
+    }
+
+    /// Fetches the artifact that a package lists by `url`.
+    ///
+    /// # Errors
+    /// 400 for an unusable URL, 403 if the operator does not allow the host, 422 if the artifact has more than `most` bytes, 502 with
+    /// the reason if it can't be fetched. No error shows path or query of the URL.
+    pub async fn artifact(&self, url: &str, most: u64) -> Result<Vec<u8>, Problem> {
+        let uri = parse(url).ok_or_else(|| {
+            Problem::bad_request(format!(
+                "the URL must be absolute, http or https, without user and password, and have at most {MAX_URI} characters"
+            ))
+        })?;
+        self.check("artifacts", &uri)?;
+        let request = FetchRequest { subject: "artifact", uri, authorization: None };
+        let host = request.host().to_owned();
+        let permit = self.permit().await;
+        let content = async {
+            let mut chunks = self.fetch(request, permit).await?;
+            let mut content = Vec::new();
+            while let Some(chunk) = chunks.next().await {
+                let chunk = chunk.map_err(|error| failed("artifact", &host, &chain(&error)))?;
+                if (content.len() + chunk.len()) as u64 > most {
+                    return Err(problem!(
+                        ProblemType::InvalidPackage,
+                        "the artifact at {host} has more than the {limit} bytes that are read; split the file",
+                        host = host,
+                        limit = most,
+                    ));
+                }
+                content.extend_from_slice(&chunk);
+            }
+            Ok(content)
+        };
+        let timed_out = || failed("artifact", &host, &format!("it has not arrived within {ARTIFACT_DEADLINE:?}"));
+        timeout(ARTIFACT_DEADLINE, content).await.unwrap_or_else(|_| Err(timed_out()))
+    }
+
+    /// Checks that `what` may be fetched from the host of `uri`.
+    fn check(&self, what: &str, uri: &Uri) -> Result<(), Problem> {
+        let host = uri.host().unwrap_or_default().to_ascii_lowercase();
+        let port = uri.port_u16();
+        let is_allowed = |allowed: &String| match port {
+            _ if allowed == "*" => true,
+            Some(port) => *allowed == format!("{host}:{port}") || (*allowed == host && port == default_port(uri)),
+            None => *allowed == host || *allowed == format!("{host}:{}", default_port(uri)),
+        };
+        if !self.hosts.iter().any(is_allowed) {
+            return Err(problem!(
+                ProblemType::FetchNotAllowed,
+                "this VNFM fetches no {what} from {host}: the operator can allow it with --package-sources",
+                what = what,
+                host = host,
+            ));
+        }
+        AddressRules::default().check(uri).map_err(|text| Problem::new(ProblemType::FetchNotAllowed, text))
     }
 
     /// A permit, if one is free.
@@ -129,15 +181,8 @@ impl PackageSources {
         permit: FetchPermit,
     ) -> Result<BoxStream<'static, io::Result<Bytes>>, Problem> {
         let host = request.host().to_owned();
-        let failed = |reason: String| {
-            problem!(
-                ProblemType::FetchFailed,
-                "the package can't be fetched from {host}: {reason}",
-                host = host,
-                reason = reason,
-            )
-        };
-        let FetchRequest { uri, authorization } = request;
+        let FetchRequest { subject, uri, authorization } = request;
+        let failed = |reason: String| failed(subject, &host, &reason);
         let mut request = Request::get(uri)
             .header(ACCEPT, "application/zip, application/octet-stream, */*;q=0.1")
             .header(LOOP_HEADER, LOOP_ID);
@@ -169,19 +214,24 @@ impl PackageSources {
     }
 }
 
+fn failed(subject: &str, host: &str, reason: &str) -> Problem {
+    problem!(
+        ProblemType::FetchFailed,
+        "the {subject} can't be fetched from {host}: {reason}",
+        subject = subject,
+        host = host,
+        reason = reason,
+    )
+}
+
 /// An absolute `http` or `https` URI without user and password, which errors would show.
-fn parse(uri: &str) -> Result<Uri, Problem> {
+fn parse(uri: &str) -> Option<Uri> {
     let is_usable = |uri: &Uri| {
         matches!(uri.scheme_str(), Some("http" | "https"))
             && uri.host().is_some_and(|host| !host.is_empty())
             && uri.authority().is_some_and(|authority| !authority.as_str().contains('@'))
     };
-    let parsed = Some(uri).filter(|uri| uri.len() <= MAX_URI).and_then(|uri| uri.parse().ok()).filter(is_usable);
-    parsed.ok_or_else(|| {
-        Problem::bad_request(format!(
-            "addressInformation must be an absolute http or https URI of at most {MAX_URI} characters; give user and password in userName and password"
-        ))
-    })
+    Some(uri).filter(|uri| uri.len() <= MAX_URI).and_then(|uri| uri.parse().ok()).filter(is_usable)
 }
 
 fn default_port(uri: &Uri) -> u16 {

@@ -13,6 +13,7 @@
 //! A CSAR is on disk before a package is PROCESSING. Its file is named after the lease under which it arrived, so a process
 //! that lost its lease never touches the file of the next one.
 
+use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,12 +27,13 @@ use tokio_util::task::TaskTracker;
 
 use crate::blocking::blocking;
 use crate::domain::ids::{ProjectId, VnfPkgId};
-use crate::domain::package::{InterruptedOnboarding, Onboarding, PackageSource, VnfPackage};
+use crate::domain::package::{DefinitionFile, InterruptedOnboarding, Onboarding, PackageSource, VnfPackage};
 use crate::domain::problem::{Problem, ProblemType, problem};
 use crate::error::{ApiError, internal};
 use crate::fetch::{FetchPermit, FetchRequest, PackageSources};
 use crate::package::archive::Limits;
 use crate::package::csar;
+use crate::package::external::{ExternalArtifact, ExternalContents};
 use crate::package::files::PackageFiles;
 use crate::store::{ClaimedOnboarding, OnboardingClaim, OnboardingLease, Store, StoreError};
 
@@ -251,13 +253,41 @@ impl Onboarder {
         self.check(&lease, lease.epoch).await
     }
 
+    /// The contents of the artifacts that the CSAR at `path` lists by URL. All together have the bounds of definition files.
+    async fn external_contents(&self, path: PathBuf) -> Result<ExternalContents, Problem> {
+        let listed = async {
+            let _slot = CHECK_SLOTS.acquire().await;
+            blocking(move || csar::external(&path, &Limits::default())).await
+        };
+        let mut contents = ExternalContents::new();
+        let mut left = Limits::default().definition_bytes;
+        for ExternalArtifact { url, place } in listed.await? {
+            let fetched = self.sources.artifact(&url, left.min(DefinitionFile::MAX_BYTES)).await;
+            let located = |problem: Problem| Problem { detail: format!("{place}: {}", problem.detail), ..problem };
+            let content = fetched.map_err(located)?;
+            left = left.saturating_sub(content.len() as u64);
+            contents.insert(url, content);
+        }
+        Ok(contents)
+    }
+
     /// Reads the content that arrived under the lease with epoch `content_epoch`, and records the result.
     async fn check(&self, lease: &OnboardingLease, content_epoch: i64) -> Result<(), StoreError> {
         let id = lease.package;
         let path = self.files.path(id, content_epoch);
+        let fetch_or_stop = async {
+            tokio::select! {
+                fetched = self.external_contents(path.clone()) => Some(fetched),
+                () = self.stopping.cancelled() => None,
+            }
+        };
+        let Some(fetched) = self.under_lease(lease, fetch_or_stop).await? else {
+            return self.store.release_onboarding(copy_of(lease)).await;
+        };
         let read = async {
+            let contents = fetched?;
             let _slot = CHECK_SLOTS.acquire().await;
-            blocking(move || csar::onboard(&path, &Limits::default())).await
+            blocking(move || csar::onboard_with(&path, &Limits::default(), &contents)).await
         };
         let onboarded = match self.under_lease(lease, read).await? {
             Ok(onboarded) => onboarded,

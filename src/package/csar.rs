@@ -2,7 +2,7 @@
 //!
 //! Both forms of SOL004 are supported: with `TOSCA-Metadata/TOSCA.meta` that names the VNFD, or without it and with the VNFD as the one
 //! YAML file at the root. Artifacts are listed with their hashes in TOSCA.meta, in the manifest (`*.mf`), or in both.
-//! Nothing is ever fetched: an artifact or an import that is a URL is refused.
+//! Nothing is fetched here: of definition files by URL, the caller of [`onboard_with`] has the content; an import that is a URL is refused.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{Cursor, Write};
@@ -18,6 +18,8 @@ use crate::domain::problem::{Problem, ProblemType, problem};
 use crate::domain::warning::Warnings;
 use crate::package::archive::{self, Archive, Limits};
 use crate::package::bundle::Bundle;
+use crate::package::encoding::decode;
+use crate::package::external::{self, ExternalArtifact, ExternalContents, is_url};
 use crate::package::meta::{self, Artifact, LocatedValue, Meta};
 use crate::package::vnfd::{self, DescribedImage, Descriptor};
 use crate::package::yaml;
@@ -48,13 +50,30 @@ pub struct VnfdFiles {
 /// # Errors
 /// 422 naming file and line of the first thing that is wrong and what to do; 500 if the storage fails.
 pub fn onboard(path: &Path, limits: &Limits) -> Result<Onboarded, Problem> {
+    onboard_with(path, limits, &ExternalContents::new())
+}
+
+/// The artifacts that the CSAR at `path` lists by URL, and that are to be fetched before [`onboard_with`].
+///
+/// # Errors
+/// As [`onboard`]; 422 as [`external::listed`].
+pub fn external(path: &Path, limits: &Limits) -> Result<Vec<ExternalArtifact>, Problem> {
+    let mut archive = Archive::open(path, limits)?;
+    external::listed(&PackageIndex::find(&mut archive)?.lists(&mut archive)?)
+}
+
+/// As [`onboard`], with the contents of the artifacts that the CSAR lists by URL.
+///
+/// # Errors
+/// As [`onboard`]; 422 for an artifact by URL without content.
+pub fn onboard_with(path: &Path, limits: &Limits, contents: &ExternalContents) -> Result<Onboarded, Problem> {
     let mut archive = Archive::open(path, limits)?;
     let index = PackageIndex::find(&mut archive)?;
     let mut warnings = Warnings::default();
-    let artifacts = index.artifacts(&mut archive, &mut warnings)?;
+    let artifacts = index.artifacts(&mut archive, contents, &mut warnings)?;
     let Descriptor { vnfd, images, warnings: of_vnfd, .. } = index.vnfd(&mut archive)?;
     warnings.merge(&of_vnfd);
-    let files = definition_files(&mut archive, &artifacts, limits, &mut warnings)?;
+    let files = definition_files(&mut archive, contents, &artifacts, limits, &mut warnings)?;
     let artifacts = with_images(&mut archive, artifacts, &images, &mut warnings)?;
     let (sha512, size) = archive::sha512(path)?;
     Ok(Onboarded { content: Content { vnfd, sha512, size, artifacts, warnings }, files })
@@ -109,7 +128,7 @@ impl Selection {
     }
 }
 
-/// A ZIP of the selected `artifacts` of the CSAR at `path`, without software images.
+/// A ZIP of the selected `artifacts` in the CSAR at `path`, without software images.
 ///
 /// # Errors
 /// As [`onboard`]; 422 if it would be larger than 4 GiB.
@@ -122,6 +141,7 @@ pub fn bundle(
     let mut archive = Archive::open(path, limits)?;
     let artifacts = artifacts.iter().filter(|artifact| artifact.image.is_none() && selection.has(artifact));
     let mut paths: BTreeSet<String> = artifacts.map(|artifact| artifact.path.clone()).collect();
+    paths.retain(|path| !is_url(path));
     if selection.signatures {
         let lists = PackageIndex::find(&mut archive)?.lists(&mut archive)?;
         let signed = lists.iter().flat_map(|(_, list)| &list.artifacts).filter(|one| paths.contains(&one.path.text));
@@ -204,11 +224,16 @@ impl PackageIndex {
     }
 
     /// The artifacts of the manifest and of TOSCA.meta, each checked and listed once.
-    fn artifacts(&self, archive: &mut Archive, warnings: &mut Warnings) -> Result<Vec<ArtifactInfo>, Problem> {
+    fn artifacts(
+        &self,
+        archive: &mut Archive,
+        contents: &ExternalContents,
+        warnings: &mut Warnings,
+    ) -> Result<Vec<ArtifactInfo>, Problem> {
         let lists = self.lists(archive)?;
-        let mut verifier = Verifier { archive, digests: HashMap::new(), found: BTreeMap::new() };
+        let mut verifier = Verifier { archive, contents, digests: HashMap::new(), found: BTreeMap::new() };
         for (file, list) in &lists {
-            verifier.verify(file, &list.artifacts)?;
+            verifier.verify(file, &list.artifacts, warnings)?;
         }
         for (file, list) in &lists {
             list.unhashed.iter().try_for_each(|path| verifier.add_unhashed(file, path, warnings))?;
@@ -286,26 +311,45 @@ fn no_entry(archive: &Archive, at_root: &[&str]) -> String {
 /// Checks artifacts against their hashes. A file that is listed several times is hashed once.
 struct Verifier<'a> {
     archive: &'a mut Archive,
+    contents: &'a ExternalContents,
     digests: HashMap<(String, &'static str), String>,
     found: BTreeMap<String, ArtifactInfo>,
 }
 
 impl Verifier<'_> {
-    fn verify(&mut self, file: &str, artifacts: &[Artifact]) -> Result<(), Problem> {
-        artifacts.iter().try_for_each(|artifact| self.verify_one(file, artifact))
+    fn verify(&mut self, file: &str, artifacts: &[Artifact], warnings: &mut Warnings) -> Result<(), Problem> {
+        artifacts.iter().try_for_each(|artifact| self.verify_one(file, artifact, warnings))
     }
 
-    fn verify_one(&mut self, file: &str, artifact: &Artifact) -> Result<(), Problem> {
+    /// Whether the artifact has a content to verify. One by URL that is no definition file has none, with a warning.
+    ///
+    /// # Errors
+    /// 422 if it must have one.
+    fn has_content(&self, file: &str, path: &LocatedValue, warnings: &mut Warnings) -> Result<bool, Problem> {
+        let LocatedValue { line, text } = path;
+        let shown = external::shown(text);
+        if self.contents.contains_key(text) || (!is_url(text) && self.archive.size(text).is_some()) {
+            return Ok(true);
+        }
+        if text.starts_with("http") && is_url(text) && !external::is_definition_file(text) {
+            warnings.add(format!(
+                "{file}:{line}: the artifact {shown} is a URL and is no YAML or JSON file; it is not fetched"
+            ));
+            return Ok(false);
+        }
+        let what = if is_url(text) {
+            format!("the artifact {shown} is a URL, and was not fetched; put the file into the CSAR")
+        } else {
+            format!("there is no file {text} in the CSAR; add it, or correct the path (from the root of the CSAR)")
+        };
+        Err(yaml::problem(file, *line, &what))
+    }
+
+    fn verify_one(&mut self, file: &str, artifact: &Artifact, warnings: &mut Warnings) -> Result<(), Problem> {
         let wrong = |line: usize, what: String| Err(yaml::problem(file, line, &what));
         let path = &artifact.path.text;
-        if path.contains("://") || path.starts_with("file:") {
-            let what = format!("the artifact {path} is a URL, and nothing is fetched; put the file into the CSAR");
-            return wrong(artifact.path.line, what);
-        }
-        if self.archive.size(path).is_none() {
-            let what =
-                format!("there is no file {path} in the CSAR; add it, or correct the path (from the root of the CSAR)");
-            return wrong(artifact.path.line, what);
+        if !self.has_content(file, &artifact.path, warnings)? {
+            return Ok(());
         }
         let Some((name, algorithm)) = algorithm(&artifact.algorithm.text) else {
             let what = format!(
@@ -315,9 +359,10 @@ impl Verifier<'_> {
             return wrong(artifact.algorithm.line, what);
         };
         let digest = self.digest(path, name, algorithm)?;
+        let shown = external::shown(path);
         if !digest.eq_ignore_ascii_case(&artifact.hash.text) {
             let what = format!(
-                "the hash of {path} is wrong: its {name} is {digest}; correct the hash, or put the right file into the CSAR"
+                "the hash of {shown} is wrong: its {name} is {digest}; correct the hash, or put the right file into the CSAR"
             );
             return wrong(artifact.hash.line, what);
         }
@@ -335,8 +380,13 @@ impl Verifier<'_> {
         if self.found.contains_key(name) || is_descriptor(name) {
             return Ok(());
         }
-        let located = |what: &str| format!("{file}:{}: the artifact {name} has no hash, {what}", path.line);
-        if self.archive.size(name).is_none() {
+        let located =
+            |what: &str| format!("{file}:{}: the artifact {} has no hash, {what}", path.line, external::shown(name));
+        if is_url(name) {
+            if !self.has_content(file, path, warnings)? {
+                return Ok(());
+            }
+        } else if self.archive.size(name).is_none() {
             warnings.add(located("and there is no such file in the CSAR; it is ignored"));
             return Ok(());
         }
@@ -357,7 +407,10 @@ impl Verifier<'_> {
         if let Some(known) = self.digests.get(&key) {
             return Ok(known.clone());
         }
-        let digest = self.archive.digest(path, algorithm)?;
+        let digest = match self.contents.get(path) {
+            Some(content) => hex::encode(digest::digest(algorithm, content)),
+            None => self.archive.digest(path, algorithm)?,
+        };
         self.digests.insert(key, digest.clone());
         Ok(digest)
     }
@@ -394,7 +447,8 @@ fn with_images(
     let mut all = Vec::new();
     for artifact in artifacts {
         let before = all.len();
-        for described in images.iter().filter(|image| image.paths.contains(&artifact.path)) {
+        let is_image = |image: &&DescribedImage| image.paths.contains(&artifact.path) && !is_url(&artifact.path);
+        for described in images.iter().filter(is_image) {
             let mut entry = ArtifactInfo { image: Some(described.image.clone()), ..artifact.clone() };
             if let Some((name, hash)) = &described.checksum {
                 let known =
@@ -430,6 +484,7 @@ fn algorithm(name: &str) -> Option<(&'static str, &'static digest::Algorithm)> {
 /// Helm chart, for one, are none. Those that no operation could use are warned of.
 fn definition_files(
     archive: &mut Archive,
+    contents: &ExternalContents,
     artifacts: &[ArtifactInfo],
     limits: &Limits,
     warnings: &mut Warnings,
@@ -437,14 +492,18 @@ fn definition_files(
     let mut files = Vec::new();
     let mut total = 0;
     for ArtifactInfo { path, .. } in artifacts {
-        if is_descriptor(path) || stem(path, &["yaml", "yml", "json"]).is_none() {
+        let content = contents.get(path);
+        if content.is_none() && (is_descriptor(path) || stem(path, &["yaml", "yml", "json"]).is_none()) {
             continue;
         }
-        let size = archive.size(path).unwrap_or_default();
+        let size = content.map_or_else(|| archive.size(path).unwrap_or_default(), |content| content.len() as u64);
         let text = if total + size.min(DefinitionFile::MAX_BYTES) > limits.definition_bytes {
             Err(format!("the YAML and JSON artifacts up to this one have more than {} bytes", limits.definition_bytes))
         } else {
-            archive.decoded(path)?
+            match content {
+                Some(content) => decode(content.clone()).map_err(str::to_owned),
+                None => archive.decoded(path)?,
+            }
         };
         let file = match text {
             Ok(text) => DefinitionFile::new(path, text),

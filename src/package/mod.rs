@@ -9,6 +9,7 @@ pub mod archive;
 pub mod bundle;
 pub mod csar;
 pub mod encoding;
+pub mod external;
 pub mod files;
 pub mod manifest;
 pub mod meta;

@@ -1,11 +1,13 @@
 //! `upload_from_uri` through the real binary, from real HTTP servers: allowed and rejected sources.
 
+use aws_lc_rs::digest;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use crate::support::gybe::{ApiResponse, Gybe};
+use crate::support::cluster::Cluster;
+use crate::support::gybe::{ApiResponse, Gybe, instantiate_request};
 use crate::support::repository::{Repository, Sent};
-use crate::support::sample;
+use crate::support::sample::{self, edit_files};
 
 /// Creates a package; returns its path and that of the task.
 async fn created(gybe: &Gybe) -> (String, String) {
@@ -166,4 +168,110 @@ async fn an_interrupted_fetch_is_repeated_by_the_next_process() {
     let requests = repository.requests();
     assert_eq!(requests.len(), 2);
     assert_eq!(requests[0], requests[1], "the second request has the credentials of the first");
+}
+
+/// The CSAR of sample `small` that lists, instead of its definition file, the artifact at `url`, with that hash unless it is empty.
+fn listing(url: &str, hash: &str) -> Vec<u8> {
+    edit_files(sample::with_manifests(&[("Files/other.yaml", OTHER)]), &mut |name, text| {
+        if name == "TOSCA-Metadata/TOSCA.meta" {
+            *text += &format!("\nSource: {url}\n");
+            if !hash.is_empty() {
+                *text += &format!("Algorithm: SHA-256\nHash: {hash}\n");
+            }
+        }
+    })
+}
+
+const OTHER: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: other}\n";
+
+const EXTERNAL: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: external}\ndata: {a: b}\n";
+
+fn sha256(text: &str) -> String {
+    hex::encode(digest::digest(&digest::SHA256, text.as_bytes()))
+}
+
+/// Uploads the package and returns it as v2 shows it.
+async fn uploaded(gybe: &Gybe, csar: &[u8]) -> Value {
+    let package = gybe.upload(csar).await;
+    gybe.get(&format!("/vnfpkgm/v2/vnf_packages/{}", package["id"].as_str().unwrap())).await.expect(StatusCode::OK)
+}
+
+#[tokio::test]
+async fn a_definition_file_by_url_is_fetched_once_and_needed_no_more() {
+    let cluster = Cluster::running().await;
+    let namespace = cluster.namespace().await;
+    let repository = Repository::start(Sent::content(EXTERNAL.as_bytes())).await;
+    let gybe = Gybe::start_with(&["--package-sources", &repository.host]);
+    gybe.register_vim(&cluster.admin, "cluster", true).await;
+    let url = format!("http://{}/files/external.yaml?token=t0k3n", repository.host);
+    let csar = listing(&url, &sha256(EXTERNAL));
+    let package = uploaded(&gybe, &csar).await;
+    assert_eq!(package["onboardingState"], "ONBOARDED", "{package:#}");
+    assert_eq!(package.get("gybe:warnings"), None, "{package:#}");
+    let artifacts = package["additionalArtifacts"].as_array().unwrap();
+    assert!(artifacts.iter().any(|artifact| artifact["artifactPath"] == url.as_str()), "{package:#}");
+    let href = package["_links"]["self"]["href"].as_str().unwrap();
+    let content = gybe.client.get(gybe.uri(&format!("{href}/package_content"))).send().await.unwrap();
+    assert!(content.bytes().await.unwrap() == csar);
+    gybe.client.get(gybe.uri(&format!("{href}/artifacts"))).send().await.unwrap().error_for_status().unwrap();
+
+    // The host is gone.
+    repository.send(Sent::head("404 Not Found"));
+    let path = gybe.create("v2", package["vnfdId"].as_str().unwrap()).await;
+    let mut request = instantiate_request(namespace.name.as_str());
+    request["additionalParams"]["lcm-kubernetes-def-files"] = json!([url]);
+    gybe.complete(&path, "instantiate", &request).await;
+    let maps = cluster.api("v1", "ConfigMap", "configmaps", Some(&namespace.name));
+    assert_eq!(maps.get("external").await.unwrap().data["data"], json!({ "a": "b" }));
+    gybe.complete(&path, "heal", &json!({})).await;
+    gybe.complete(&path, "terminate", &json!({ "terminationType": "FORCEFUL" })).await;
+    let [head] = &repository.requests()[..] else { panic!("{:?}", repository.requests()) };
+    assert!(head.starts_with("GET /files/external.yaml?token=t0k3n HTTP/1.1\r\n"), "{head}");
+    assert!(!gybe.log().contains("t0k3n"));
+}
+
+#[tokio::test]
+async fn an_artifact_by_url_that_is_not_allowed_missing_or_altered_refuses_the_package() {
+    let repository = Repository::start(Sent::content(EXTERNAL.as_bytes())).await;
+    let url = format!("http://{}/external.yaml?token=t0k3n", repository.host);
+    let csar = listing(&url, &sha256(EXTERNAL));
+    for sources in [vec![], vec!["--package-sources", "elsewhere.example"]] {
+        let gybe = Gybe::start_with(&sources);
+        let package = uploaded(&gybe, &csar).await;
+        assert!(
+            failure(&package).contains("fetches no artifacts from 127.0.0.1: the operator can allow it"),
+            "{package:#}"
+        );
+        assert!(failure(&package).starts_with("TOSCA-Metadata/TOSCA.meta:"), "{package:#}");
+    }
+    assert!(repository.requests().is_empty());
+
+    let gybe = Gybe::start_with(&["--package-sources", "*"]);
+    let large = Sent::content(&vec![b'#'; (8 << 20) + 1]);
+    for (sent, wanted) in [
+        (Sent::content(OTHER.as_bytes()), "the hash of http://"),
+        (Sent::head("404 Not Found"), "the artifact can't be fetched from 127.0.0.1: the answer is 404"),
+        (Sent::head("302 Found\r\nLocation: http://169.254.169.254/"), "redirects are not followed"),
+        (large, "more than the 8388608 bytes"),
+    ] {
+        repository.send(sent);
+        let package = uploaded(&gybe, &csar).await;
+        assert!(failure(&package).contains(wanted), "{wanted}: {package:#}");
+    }
+    let metadata = listing("http://169.254.169.254/latest/a.yaml", "00");
+    assert!(failure(&uploaded(&gybe, &metadata).await).contains("link-local"));
+}
+
+#[tokio::test]
+async fn artifacts_by_url_without_hash_or_of_other_types_are_warnings() {
+    let repository = Repository::start(Sent::content(EXTERNAL.as_bytes())).await;
+    let gybe = Gybe::start_with(&["--package-sources", &repository.host]);
+    let package = uploaded(&gybe, &listing(&format!("http://{}/external.yaml", repository.host), "")).await;
+    assert_eq!(package["onboardingState"], "ONBOARDED", "{package:#}");
+    assert!(package["gybe:warnings"].to_string().contains("has no hash"), "{package:#}");
+    let gybe = Gybe::start();
+    let package = uploaded(&gybe, &listing("https://elsewhere.example/image.qcow2", "00")).await;
+    assert_eq!(package["onboardingState"], "ONBOARDED", "{package:#}");
+    assert!(package["gybe:warnings"].to_string().contains("is no YAML or JSON file"), "{package:#}");
+    assert_eq!(repository.requests().len(), 1);
 }

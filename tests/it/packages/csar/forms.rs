@@ -110,6 +110,10 @@ fn reports_the_error_of_an_artifact() {
         &format!("{place}:6: the artifact https://example.com/a.yaml is a URL"),
     );
     check_rejected(
+        &with("Source: ftp://example.com/image.qcow2\nAlgorithm: SHA-256\nHash: 00\n"),
+        &format!("{place}:6: the artifact ftp://example.com/image.qcow2 is a URL"),
+    );
+    check_rejected(
         &with("Source: file:/etc/passwd\nAlgorithm: SHA-256\nHash: 00\n"),
         &format!("{place}:6: the artifact file:/etc/passwd is a URL"),
     );
