@@ -232,8 +232,8 @@ mod tests {
         let version = |version: &str| format!("apiVersion: {version}\nkind: List\nitems: []\n");
         assert_eq!(error(&version("1:30")), "f.yaml:1: apiVersion '1:30' is not like v1 or apps/v1");
         assert_eq!(error(&version("v2")), "f.yaml:1: no cluster has lists of apiVersion 'v2'; write v1");
-        assert!(read(&[file("f.yaml", &version("apps/v1"))]).unwrap().is_empty());
-        assert!(read(&[file("f.yaml", &version("''"))]).unwrap().is_empty());
+        assert!(read(&[file("f.yaml", version("apps/v1"))]).unwrap().is_empty());
+        assert!(read(&[file("f.yaml", version("''"))]).unwrap().is_empty());
         assert!(error("apiVersion: v1\nkind: List\n").starts_with("f.yaml:1: the object has no items; add it"));
     }
 
