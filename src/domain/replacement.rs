@@ -14,15 +14,29 @@ use crate::domain::managed_fields::{OwnedFields, element_name, is_of_instance};
 /// Where `intent` adds, changes or removes a member of an object, the members beside it that nobody owns are removed: the API server
 /// sets its defaults again. Elsewhere they stay, and so do those of the metadata. `manager` is the field manager of the instance.
 pub fn replacement(live: &Value, intent: &Map<String, Value>, manager: &str) -> Value {
+    merged(live, intent, manager, false)
+}
+
+/// As [`replacement`], but removes members of the metadata only.
+///
+/// The creator of an object owns the defaults of the API server, too. In a Pod or a Job, neither they nor what admission and the scheduler
+/// added beside them can be removed.
+pub fn completion(live: &Value, intent: &Map<String, Value>, manager: &str) -> Value {
+    merged(live, intent, manager, true)
+}
+
+fn merged(live: &Value, intent: &Map<String, Value>, manager: &str, keeps_all: bool) -> Value {
     let owners = Owners {
         ours: OwnedFields::of(live, |entry| is_of_instance(entry, manager)),
         others: OwnedFields::of(live, |entry| !is_of_instance(entry, manager)),
+        keeps_all,
     };
     let Value::Object(members) = live else { return Value::Object(intent.clone()) };
     let mut merged = owners.merge_objects(members, intent, false);
     let metadata = intent.get("metadata").and_then(Value::as_object);
     if let (Some(Value::Object(old)), Some(new)) = (members.get("metadata"), metadata) {
-        let metadata = owners.child("f:metadata").merge_objects(old, new, true);
+        let owners = Owners { keeps_all: false, ..owners.child("f:metadata") };
+        let metadata = owners.merge_objects(old, new, true);
         merged.insert("metadata".to_owned(), Value::Object(metadata));
     }
     Value::Object(merged)
@@ -48,11 +62,13 @@ pub fn merge_patch(from: &Value, to: &Value) -> Option<Value> {
 struct Owners<'a> {
     ours: OwnedFields<'a>,
     others: OwnedFields<'a>,
+    /// Whether what the intent lacks stays.
+    keeps_all: bool,
 }
 
 impl Owners<'_> {
     fn child(&self, field: &str) -> Self {
-        Self { ours: self.ours.child(field), others: self.others.child(field) }
+        Self { ours: self.ours.child(field), others: self.others.child(field), keeps_all: self.keeps_all }
     }
 
     fn merge(&self, live: &Value, intent: &Value) -> Value {
@@ -95,6 +111,7 @@ impl Owners<'_> {
     /// A field that the intent lacks: without what is ours, and without what nobody owns if `drops_unowned`.
     fn retained(&self, value: &Value, drops_unowned: bool) -> Option<Value> {
         match (self.ours.is_empty(), self.others.is_empty(), value) {
+            _ if self.keeps_all => Some(value.clone()),
             (true, true, _) => (!drops_unowned).then(|| value.clone()),
             (false, true, _) => None,
             (false, false, Value::Object(members)) => {
@@ -202,6 +219,21 @@ mod tests {
         let object =
             live(json!({ "a": 1, "b": { "c": 2 } }), json!({ "f:a": {}, "f:b": { "f:c": {} } }), json!({ "f:x": {} }));
         assert_eq!(spec_of(&object, json!({ "a": 1 })), json!({ "a": 1 }));
+    }
+
+    #[test]
+    fn a_completion_removes_nothing_but_metadata() {
+        let spec = json!({ "dnsPolicy": "ClusterFirst", "nodeName": "n", "c": [{ "name": "a", "env": ["x"], "mounts": ["m"] }] });
+        let ours =
+            json!({ "f:dnsPolicy": {}, "f:c": { r#"k:{"name":"a"}"#: { "f:name": {}, "f:policy": {}, "f:env": {} } } });
+        let mut object = live(spec.clone(), ours, json!({ "f:x": {} }));
+        object["metadata"]["labels"] = json!({ "old": "1" });
+        object["metadata"]["managedFields"][0]["fieldsV1"]["f:metadata"] = json!({ "f:labels": { "f:old": {} } });
+        let intent = json!({ "metadata": { "name": "x" }, "spec": { "c": [{ "name": "a", "env": ["x"] }] } });
+        let completed = completion(&object, intent.as_object().unwrap(), "us");
+        assert_eq!((&completed["spec"], completed["metadata"].get("labels")), (&spec, None));
+        let replaced = replacement(&object, intent.as_object().unwrap(), "us");
+        assert_eq!(replaced["spec"].get("nodeName"), None);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::call_error::CallError;
 use super::ownership::field_manager;
 use super::scaler::{Replicas, leave_replicas};
 use crate::domain::managed_fields::{merged_into_apply, replacement_manager};
-use crate::domain::replacement::{merge_patch, replacement};
+use crate::domain::replacement::{completion, merge_patch, replacement};
 use crate::infra::{InfraError, InfraErrorKind};
 
 impl Target<'_> {
@@ -62,23 +62,40 @@ impl Target<'_> {
         let manager = field_manager(self.scope.instance);
         let live =
             serde_json::to_value(found).map_err(|error| InfraError::invalid(format!("{}: {error}", self.key)))?;
-        let Some(mut patch) = merge_patch(&live, &replacement(&live, intent, &manager)) else {
-            return if has_twins { Ok(Some(found.clone())) } else { Err(refused.into()) };
+        let sent = match self.send_difference(&live, &replacement(&live, intent, &manager), dry_run).await {
+            // Nothing of a Pod or a Job can be removed.
+            Err(failed) if has_twins && failed.error.kind == InfraErrorKind::Invalid => {
+                self.send_difference(&live, &completion(&live, intent, &manager), dry_run).await
+            }
+            sent => sent,
         };
-        if let Value::Object(patch) = &mut patch {
-            let metadata = patch.entry("metadata").or_insert_with(|| json!({}));
-            metadata["resourceVersion"] = found.resource_version().into();
-        }
-        let params =
-            PatchParams { field_manager: Some(replacement_manager(&manager)), dry_run, ..PatchParams::default() };
-        match self.cluster.call(self.api.patch(&self.key.name, &params, &Patch::Merge(patch))).await {
+        match sent {
+            Ok(None) if has_twins => Ok(Some(found.clone())),
+            Ok(None) => Err(refused.into()),
             // The next apply finds what it can express, and removes the traces of the replacement.
-            Ok(_) if !has_twins && !dry_run => Ok(None),
-            Ok(made) => Ok(Some(made)),
+            Ok(Some(_)) if !has_twins && !dry_run => Ok(None),
+            Ok(made) => Ok(made),
             Err(failed) if must_look_again(&failed) => Ok(None),
             Err(failed) if failed.error.kind == InfraErrorKind::Invalid => Err(refused.into()),
             Err(failed) => Err(failed.into()),
         }
+    }
+
+    /// Turns the object into `wanted`, if it is still `live`. `None` if they are equal.
+    async fn send_difference(
+        &self,
+        live: &Value,
+        wanted: &Value,
+        dry_run: bool,
+    ) -> Result<Option<DynamicObject>, CallError> {
+        let Some(mut patch) = merge_patch(live, wanted) else { return Ok(None) };
+        if let Value::Object(patch) = &mut patch {
+            let metadata = patch.entry("metadata").or_insert_with(|| json!({}));
+            metadata["resourceVersion"] = live["metadata"]["resourceVersion"].clone();
+        }
+        let manager = replacement_manager(&field_manager(self.scope.instance));
+        let params = PatchParams { field_manager: Some(manager), dry_run, ..PatchParams::default() };
+        self.cluster.call(self.api.patch(&self.key.name, &params, &Patch::Merge(patch))).await.map(Some)
     }
 
     /// Whether the object has fields that a replacement set.

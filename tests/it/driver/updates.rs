@@ -142,6 +142,18 @@ async fn list_elements_with_the_same_key_are_accepted_as_on_create() {
         let yaml = with_pod_spec(&deployment(GOOD), more);
         vnf.changed(&yaml, &yaml).await;
     }
+    // Of these, nothing can be removed: neither the defaults nor what the control plane added.
+    let twins = "env: [{name: LOG, value: info}, {name: LOG, value: debug}], ports: [{containerPort: 80}, {name: b, containerPort: 80}], image:";
+    for yaml in [super::pod(GOOD, ""), super::job(GOOD)] {
+        let yaml = yaml.replace("image:", twins);
+        let labelled = yaml.replacen("metadata: {", "metadata: {labels: {a: b}, ", 1);
+        for (before, after) in [(&yaml, &labelled), (&labelled, &yaml)] {
+            let vnf = Vnf::new().await;
+            vnf.changed(before, after).await;
+            let object = vnf.get(&vnf.render(&[], after).await[0]).await.unwrap();
+            assert_eq!(object.labels().contains_key("a"), after == &labelled, "{:?}", object.labels());
+        }
+    }
     // Once the twins are gone, all is as if they had never been.
     let vnf = Vnf::new().await;
     let spec = vnf.changed(&env("debug"), &deployment(GOOD)).await;
