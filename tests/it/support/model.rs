@@ -266,6 +266,14 @@ fn has_namespace(state: &ClusterState, name: &str) -> bool {
     state.objects.keys().any(|place| place.key.kind == "Namespace" && place.key.name == name)
 }
 
+/// Refuses an object that a later writer has written, as the driver does.
+fn refuse_superseded(scope: &Scope, key: &ObjectKey, found: &ModelObject) -> Result<(), InfraError> {
+    if scope.writer.is_some_and(|writer| found.writer > Some(writer)) {
+        return Err(InfraError::new(InfraErrorKind::Superseded, format!("a later writer has written {key}")));
+    }
+    Ok(())
+}
+
 #[async_trait]
 impl Driver for ModelCluster {
     async fn who_am_i(&self, _: &VimAccess) -> Result<String, InfraError> {
@@ -306,10 +314,7 @@ impl Driver for ModelCluster {
                 let taken = InfraError::conflict(format!("{} belongs to {:?}", resource.key, owner(found)));
                 return if is_shared(&resource.key) { Ok(AppliedObject { uid, owned: false }) } else { Err(taken) };
             }
-            if scope.writer.is_some_and(|writer| found.writer > Some(writer)) {
-                let text = format!("{} was written by a later operation", resource.key);
-                return Err(InfraError::new(InfraErrorKind::Superseded, text));
-            }
+            refuse_superseded(scope, &resource.key, found)?;
             found.writer = scope.writer;
             if found.manifest != resource.manifest {
                 found.manifest = resource.manifest.clone();
@@ -358,6 +363,9 @@ impl Driver for ModelCluster {
             ResourceState::Planned | ResourceState::Present { owned: false, .. } => false,
             ResourceState::Intent | ResourceState::Present { .. } => ours(object),
         });
+        if let Some(found) = state.objects.get(&place).filter(|_| doomed) {
+            refuse_superseded(scope, &resource.key, found)?;
+        }
         let inhabited = place.key.kind == "Namespace"
             && state.objects.keys().any(|other| other.namespace.as_ref() == Some(&place.key.name));
         if doomed && !inhabited {

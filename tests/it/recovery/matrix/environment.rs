@@ -231,7 +231,19 @@ impl Environment {
 
     /// The visible state of instance and cluster.
     pub async fn view(&self) -> VisibleState {
-        let instance = self.instance().await;
+        self.view_of(self.instance().await)
+    }
+
+    /// As [`Environment::view`], without the ids that VNFCs kept through a heal.
+    pub async fn view_without_kept_ids(&self) -> VisibleState {
+        let mut instance = self.instance().await;
+        for vnfc in instance.instantiated.iter_mut().flat_map(|info| &mut info.vnfcs) {
+            vnfc.kept_id = None;
+        }
+        self.view_of(instance)
+    }
+
+    fn view_of(&self, instance: VnfInstance) -> VisibleState {
         let state = self.cluster.state();
         let objects = state.objects.iter().map(|(place, object)| {
             let pods = state.pods.iter().filter(|pod| pod.owner == object.uid).count();

@@ -91,14 +91,19 @@ fn changes() -> Vec<MatrixRow> {
     rows(Package::changing(), CHANGES.iter())
 }
 
-/// Runs one case in `every_nth`, or all cases if `GYBE_MATRIX_ALL` is set.
-fn run_all_cases(rows: &[MatrixRow], every_nth: usize) {
-    let mut jobs: Vec<CrashCase> = Vec::new();
+/// All cases of the rows.
+fn all_cases(rows: &[MatrixRow]) -> Vec<CrashCase<'_>> {
+    let mut jobs = Vec::new();
     for row in rows {
         let cases = row.cases();
         println!("{}: {} points, {} cases", row.operation.name, row.points.len(), cases.len());
         jobs.extend(cases.into_iter().map(|case| (row, case)));
     }
+    jobs
+}
+
+/// Runs one case in `every_nth`, or all cases if `GYBE_MATRIX_ALL` is set.
+fn run_cases(jobs: Vec<CrashCase<'_>>, every_nth: usize) {
     let every_nth = if std::env::var_os("GYBE_MATRIX_ALL").is_some() { 1 } else { every_nth };
     let jobs: Vec<CrashCase> = jobs.into_iter().step_by(every_nth).collect();
     run_all(&jobs, case_name, |(row, case)| block_on(run_case(row, *case)));
@@ -106,17 +111,17 @@ fn run_all_cases(rows: &[MatrixRow], every_nth: usize) {
 
 #[test]
 fn every_operation_survives_every_fault_at_every_point() {
-    run_all_cases(&operations(), 1);
+    run_cases(all_cases(&operations()), 1);
 }
 
 #[test]
 fn every_change_of_package_survives_every_fault_at_every_point() {
-    run_all_cases(&changes(), 5);
+    run_cases(all_cases(&changes()), 8);
 }
 
 #[test]
 fn every_update_of_containers_survives_every_fault_at_every_point() {
-    run_all_cases(&rows(Package::updating(), UPDATES.iter()), 5);
+    run_cases(all_cases(&rows(Package::updating(), UPDATES.iter())), 5);
 }
 
 /// The points from the grant request to the stored plan; the other points are the same as without an NFVO.
@@ -139,13 +144,15 @@ fn every_operation_survives_every_fault_while_it_is_granted() {
         jobs.extend(cases.map(|case| (row, case)));
     }
     assert!(rows.iter().any(|row| row.points.iter().any(|point| point.call == "await_grant")));
-    run_all(&jobs, case_name, |(row, case)| block_on(run_case(row, *case)));
+    run_cases(jobs, 3);
 }
 
 /// Runs an operation with several random faults and random tasks.
 async fn run_with_several_faults(row: &MatrixRow, environment: &mut Environment, op: VnfLcmOpOccId, rng: &mut Rng) {
+    // A creation is not fenced (ADR 29): sent late, it may make an object again that a rollback has removed.
+    let fenced: Vec<Fault> = FAULTS.iter().map(|it| it.0).filter(|fault| *fault != Fault::SentLate).collect();
     let faults: BTreeMap<usize, Fault> =
-        (0..2 + rng.below(4)).map(|_| (rng.below(row.points.len() * 2), rng.choose(&FAULTS).0)).collect();
+        (0..2 + rng.below(4)).map(|_| (rng.below(row.points.len() * 2), rng.choose(&fenced))).collect();
     let choice = [Task::Retry, Task::Retry, Task::Fail, Task::Rollback];
     let choice = if row.operation.can_roll_back() { &choice[..] } else { &choice[..3] };
     let mut tasks: Vec<Task> = (0..3).map(|_| rng.choose(choice)).collect();
