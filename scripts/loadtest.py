@@ -81,10 +81,10 @@ class Proxy:
 
 
 class Cluster:
-    """A cluster that tests/cluster/up started."""
+    """A cluster that tests/cluster/up started; `temporary`: it ends with the script."""
 
-    def __init__(self, folder):
-        self.folder = folder
+    def __init__(self, folder, temporary):
+        self.folder, self.temporary = folder, temporary
         config = json.loads(self.kubectl("config", "view", "--raw", "-o", "json"))["clusters"][0]["cluster"]
         self.server = config["server"]
         self.ca = self.run("base64", "-d", given=config["certificate-authority-data"])
@@ -117,11 +117,12 @@ class Gybe:
         self.address, self.local, self.namespaces = urlsplit(url).netloc, threading.local(), []
 
     def stop(self, *clusters):
-        """Ends the process, and deletes its namespaces in the clusters."""
+        """Ends the process, and deletes its namespaces in the clusters that stay."""
         self.process.kill()
         self.process.wait()
         for cluster in clusters if self.namespaces else ():
-            cluster.kubectl("delete", "namespace", "--ignore-not-found", "--wait=false", *self.namespaces)
+            if not cluster.temporary:
+                cluster.kubectl("delete", "namespace", "--ignore-not-found", "--wait=false", *self.namespaces)
 
     def call(self, method, path, body=None, kind="application/json"):
         if not hasattr(self.local, "connection"):
@@ -177,7 +178,7 @@ class Clusters:
                 place = folder / f"cluster{number}"
                 self.started.append(place)
                 subprocess.run([ROOT / "tests/cluster/up", place], check=True)
-            self.clusters.append(Cluster(place))
+            self.clusters.append(Cluster(place, place in self.started))
 
     def __enter__(self):
         return self.clusters
