@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::domain::change::find;
 use crate::domain::ids::VnfLcmOpOccId;
-use crate::domain::manifest::Manifest;
+use crate::domain::manifest::{Manifest, set_annotation};
 use crate::domain::problem::{Problem, ProblemType, QuotedValues, problem};
 use crate::domain::resource::{ObjectKey, Resource, ResourceState};
 use crate::domain::text::names;
@@ -75,8 +75,12 @@ fn pod_spec<'a>(key: &ObjectKey, object: &'a Map<String, Value>) -> Option<&'a M
 }
 
 fn pod_spec_mut<'a>(key: &ObjectKey, object: &'a mut Map<String, Value>) -> Option<&'a mut Map<String, Value>> {
-    let spec = object.get_mut("spec")?;
-    if key.kind == "Pod" { spec.as_object_mut() } else { spec.pointer_mut("/template/spec")?.as_object_mut() }
+    pod_mut(key, object)?.get_mut("spec")?.as_object_mut()
+}
+
+/// The pod template of a workload; of a Pod, itself.
+fn pod_mut<'a>(key: &ObjectKey, object: &'a mut Map<String, Value>) -> Option<&'a mut Map<String, Value>> {
+    if key.kind == "Pod" { Some(object) } else { object.get_mut("spec")?.get_mut("template")?.as_object_mut() }
 }
 
 /// Sets the images of the containers of `pod` to those of the containers of the same name in `wanted`.
@@ -122,21 +126,9 @@ fn uses(pod: &Map<String, Value>, settings: &BTreeSet<(String, String)>) -> bool
 
 /// Annotates the pods of a workload, so that it replaces them.
 fn annotate_pods(key: &ObjectKey, object: &mut Map<String, Value>, op: VnfLcmOpOccId) {
-    let pod = if key.kind == "Pod" {
-        Some(object)
-    } else {
-        object.get_mut("spec").and_then(|spec| spec.get_mut("template")?.as_object_mut())
-    };
-    let Some(pod) = pod else { return };
-    let metadata = pod.entry("metadata").or_insert_with(|| json!({}));
-    let Value::Object(metadata) = metadata else { return };
-    let annotations = metadata.entry("annotations").or_insert_with(|| json!({}));
-    if annotations.is_null() {
-        *annotations = json!({});
-    }
-    if let Value::Object(annotations) = annotations {
-        annotations.insert(RESTART_ANNOTATION.to_owned(), op.to_string().into());
-    }
+    let Some(pod) = pod_mut(key, object) else { return };
+    pod.entry("metadata").or_insert_with(|| json!({}));
+    set_annotation(pod, RESTART_ANNOTATION, Some(&op.to_string()));
 }
 
 /// The objects of the new package that concern the VNF: those of `settings`, which the request names, and of `present` (the files that
@@ -192,23 +184,13 @@ fn essence(key: &ObjectKey, object: &Map<String, Value>) -> Map<String, Value> {
     if !is_workload(key) {
         return object;
     }
-    let pod = if key.kind == "Pod" {
-        Some(&mut object)
-    } else {
-        let spec = object.get_mut("spec").and_then(Value::as_object_mut);
-        spec.and_then(|spec| {
-            spec.remove("replicas");
-            spec.get_mut("template")?.as_object_mut()
-        })
-    };
-    let metadata = pod.and_then(|pod| pod.get_mut("metadata")?.as_object_mut());
-    if let Some(metadata) = metadata
-        && let Some(Value::Object(annotations)) = metadata.get_mut("annotations")
+    if key.kind != "Pod"
+        && let Some(Value::Object(spec)) = object.get_mut("spec")
     {
-        annotations.remove(RESTART_ANNOTATION);
-        if annotations.is_empty() {
-            metadata.remove("annotations");
-        }
+        spec.remove("replicas");
+    }
+    if let Some(pod) = pod_mut(key, &mut object) {
+        set_annotation(pod, RESTART_ANNOTATION, None);
     }
     object
 }
