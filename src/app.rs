@@ -27,12 +27,15 @@ use crate::api::health::Health;
 use crate::api::instance_cache::InstanceCache;
 use crate::api::load::Load;
 use crate::api::{self, Api};
+use crate::auth::tokens::{StaticTokens, TokenFileError};
+use crate::auth::{AuthConfigError, Authenticator};
 use crate::clock::{Clock, Ids, System};
 use crate::conductor::grant::Granting;
 use crate::conductor::{Conductor, ConductorConfig};
 use crate::config::clients::Profile;
 use crate::config::values::DatabaseUrl;
 use crate::config::{Config, KeyOptions, Role, StoreOptions};
+use crate::domain::caller::Caller;
 use crate::domain::ids::{ProjectId, VnfInstanceId, VnfLcmOpOccId};
 use crate::domain::op_occ::ABANDON;
 use crate::error::ApiError;
@@ -70,6 +73,12 @@ pub enum AppError {
         .0.display()
     )]
     LostKey(PathBuf),
+    #[error("the system has no randomness for a token")]
+    NoRandomness,
+    #[error(transparent)]
+    Tokens(#[from] TokenFileError),
+    #[error("the authentication of callers cannot be set up")]
+    Auth(#[from] AuthConfigError),
     #[error("{message}")]
     Io { message: String, source: io::Error },
     #[error("--outbound-ca-file or --outbound-certificate-file is not valid")]
@@ -183,7 +192,8 @@ pub async fn run(config: Config, stop: Stop, ready: impl FnOnce(SocketAddr)) -> 
     let parts = working.into_iter().flatten().chain([notifying, recording, retaining]).chain(onboarding).collect();
     let health = web::Data::new(Health::new(store, stop.begun.clone(), registry, started));
     let probes = probes(&config, health.clone())?;
-    let server = serve(&config, socket, api, health, http)?;
+    let authenticator = web::Data::new(authenticator(&config)?);
+    let server = serve(&config, socket, api, health, http, authenticator)?;
     let end = tokio::spawn(end(server.handle(), parts, stop.clone(), config.options.stop_delay));
     ready(address);
     let served = serving(server, probes).await.map_err(io_error("the server failed".to_owned()));
@@ -212,6 +222,26 @@ fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)?.into_std()
+}
+
+/// How callers are authenticated.
+fn authenticator(config: &Config) -> Result<Authenticator, AppError> {
+    let tokens = config.options.token_file.as_deref().map(static_tokens).transpose()?;
+    Ok(Authenticator::new(&config.auth, tokens)?)
+}
+
+/// The tokens of the file, which is made if it does not exist.
+fn static_tokens(path: &Path) -> Result<StaticTokens, AppError> {
+    if !path.exists() {
+        let mut token = [0; 32];
+        aws_lc_rs::rand::fill(&mut token).map_err(|_| AppError::NoRandomness)?;
+        write_secret(path, &StaticTokens::file_with(&hex::encode(token)))
+            .map_err(io_error(format!("cannot write the token file {}", path.display())))?;
+        tracing::info!(path = %path.display(), "created the token file with the token of an admin");
+    }
+    let text =
+        std::fs::read_to_string(path).map_err(io_error(format!("cannot read the token file {}", path.display())))?;
+    Ok(StaticTokens::parse(path, &text)?)
 }
 
 /// The state of the API's handlers.
@@ -255,10 +285,10 @@ async fn api(
         onboarder,
         packages,
         runtime: Handle::current(),
-        project: ProjectId::default(),
+        caller: Caller::local(),
         profile: Profile::default(),
     });
-    api.onboarder.remove_orphans(&api.project).await?;
+    api.onboarder.remove_orphans(&api.caller.project).await?;
     Ok(api)
 }
 
@@ -269,6 +299,7 @@ fn serve(
     api: Option<web::Data<Api>>,
     health: web::Data<Health>,
     http: HttpMetrics,
+    authenticator: web::Data<Authenticator>,
 ) -> Result<Server, AppError> {
     // Probes of a conductor do not need all cores.
     let workers = if api.is_some() { std::thread::available_parallelism().map_or(2, NonZero::get) } else { 1 };
@@ -287,6 +318,7 @@ fn serve(
             .app_data(load.clone())
             .app_data(connections.clone())
             .app_data(sites.clone())
+            .app_data(authenticator.clone())
             .wrap(middleware::from_fn(api::negotiate::negotiate))
             .wrap(middleware::from_fn(api::cross_site::refuse_cross_site))
             .wrap(middleware::from_fn(api::access::observe))
@@ -326,6 +358,8 @@ fn probes(config: &Config, health: web::Data<Health>) -> Result<Option<Server>, 
         App::new()
             .app_data(health.clone())
             .app_data(sites.clone())
+            // Its address is for monitoring alone.
+            .app_data(web::Data::new(Authenticator::default()))
             .wrap(middleware::from_fn(api::cross_site::refuse_cross_site))
             .wrap(middleware::from_fn(api::middleware::problem_details))
             .configure(api::health::routes)

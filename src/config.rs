@@ -20,7 +20,9 @@ use clap::{ArgAction, Args, ValueEnum};
 use ipnet::IpNet;
 use serde::Deserialize;
 
-use crate::config::clients::{Client, ClientOptions};
+use crate::auth::AuthOptions;
+use crate::config::clients::Client;
+use crate::config::file::Tables;
 use crate::config::nfvo::{NfvoConfig, NfvoOptions};
 use crate::config::values::{
     DatabaseUrl, WEEK, base_url, database_url, network, number, package_source, plain_url, seconds,
@@ -122,6 +124,10 @@ pub struct Options {
     #[arg(long, value_name = "BOOLEAN", env = "GYBE_REQUIRE_NAMESPACE", action = ArgAction::Set)]
     #[arg(default_value_t = false, num_args = 0..=1, default_missing_value = "true")]
     pub require_namespace: bool,
+    /// File with static tokens, one of which each request must carry. If it does not exist, Gybe creates it with the token of an
+    /// admin
+    #[arg(long, value_name = "FILE", env = "GYBE_TOKEN_FILE")]
+    pub token_file: Option<PathBuf>,
     /// How the callback URI of a new subscription is tested
     #[arg(long, env = "GYBE_CALLBACK_TEST", value_enum, default_value_t = CallbackTest::Strict)]
     pub callback_test: CallbackTest,
@@ -270,6 +276,8 @@ pub struct Config {
     pub nfvo: Option<NfvoConfig>,
     /// Clients with profiles or settings of their own. The first one that matches a request applies.
     pub clients: Vec<Client>,
+    /// How callers are authenticated, besides by the tokens of `--token-file`.
+    pub auth: AuthOptions,
 }
 
 /// Why there is no configuration.
@@ -295,16 +303,18 @@ pub enum ConfigError {
 }
 
 impl Config {
-    /// Checks the options together, and completes `clients` with their profiles.
+    /// Checks the options together, and completes clients with their profiles.
     ///
     /// # Errors
     /// [`ConfigError::Inconsistent`], which names the options and what to do; [`ConfigError::UnreadableSecret`].
-    pub fn new(options: Options, clients: Vec<ClientOptions>) -> Result<Self, ConfigError> {
+    pub fn new(options: Options, tables: Tables) -> Result<Self, ConfigError> {
+        let Tables { clients, auth } = tables;
         let inconsistent = |text: &str| Err(ConfigError::Inconsistent(text.to_owned()));
         let (role, listen) = (options.role, options.listen);
-        if role != Role::Conductor && !listen.ip().is_loopback() && !options.insecure_listen {
+        let is_authenticated = options.token_file.is_some() || auth.has_method();
+        if role != Role::Conductor && !listen.ip().is_loopback() && !options.insecure_listen && !is_authenticated {
             return inconsistent(
-                "callers are not authenticated, so --listen must be a loopback address: put an authenticating proxy in front of it, or set --insecure-listen",
+                "callers are not authenticated, so --listen must be a loopback address: set --token-file, or [auth] in the configuration file, or --insecure-listen",
             );
         }
         if options.database.database_url.is_sqlite() && role != Role::All {
@@ -319,7 +329,7 @@ impl Config {
                 "a conductor with --nfvo-url needs --public-url: grant requests contain links to the API, which begin with it",
             );
         }
-        Ok(Self { options, nfvo, clients })
+        Ok(Self { options, nfvo, clients, auth })
     }
 }
 
@@ -340,7 +350,7 @@ pub(crate) mod tests {
             .mut_args(|arg| arg.env(clap::builder::Resettable::Reset));
         let matches = file.defaults_for(command).try_get_matches_from(arguments).map_err(|error| error.to_string())?;
         let options = Options::from_arg_matches(&matches).map_err(|error| error.to_string())?;
-        Config::new(options, file.clients).map_err(|error| error.to_string())
+        Config::new(options, file.tables).map_err(|error| error.to_string())
     }
 
     #[test]

@@ -99,8 +99,8 @@ impl Invocation {
     }
 
     fn config(&self, options: &Options) -> Result<Config, ConfigError> {
-        let clients = self.file.as_ref().map(|file| file.clients.clone()).unwrap_or_default();
-        Config::new(options.clone(), clients)
+        let tables = self.file.as_ref().map(|file| file.tables.clone()).unwrap_or_default();
+        Config::new(options.clone(), tables)
     }
 }
 

@@ -8,7 +8,7 @@ use crate::api::instance_cache::InstanceCache;
 use crate::clock::{Clock, Ids};
 use crate::config::CallbackTest;
 use crate::config::clients::Profile;
-use crate::domain::ids::ProjectId;
+use crate::domain::caller::Caller;
 use crate::infra::{Driver, Observer};
 use crate::lcm::accept::Acceptor;
 use crate::lcm::onboarding::Onboarder;
@@ -17,7 +17,7 @@ use crate::package::files::PackageFiles;
 use crate::store::Store;
 
 /// The dependencies and settings of the handlers. Each client with a profile gets its own copy
-/// ([`super::clients`]).
+/// ([`super::clients`]), and so does each request of an authenticated caller ([`super::authorize`]).
 #[derive(Clone)]
 pub struct Api {
     pub store: Arc<dyn Store>,
@@ -47,20 +47,20 @@ pub struct Api {
     pub packages: Arc<PackageFiles>,
     /// The runtime of the process, for work that outlives its request: the runtime of an HTTP worker ends with the worker.
     pub runtime: Handle,
-    /// The project of every client, as long as clients are not authenticated.
-    pub project: ProjectId,
+    /// Who sends the request ([`super::authorize`]). Its project owns what the request reads and makes.
+    pub caller: Caller,
     /// The client's profile.
     pub profile: Profile,
 }
 
 impl Api {
-    /// The acceptor of operations for the client's project.
+    /// The acceptor of operations for the caller's project.
     pub fn acceptor(&self) -> Acceptor<'_> {
         Acceptor {
             store: &*self.store,
             clock: &*self.clock,
             ids: &*self.ids,
-            project: &self.project,
+            project: &self.caller.project,
             granting: self.granting,
             unattended: self.profile.unattended,
             vims_by_name: self.profile.vims_by_name,

@@ -40,7 +40,7 @@ pub async fn show(
     request: HttpRequest,
     Id(id): Id<VnfInstanceId>,
 ) -> Result<HttpResponse, ApiError> {
-    let instance = api.store.instance(&api.project, id).await.map_err(|error| match error {
+    let instance = api.store.instance(&api.caller.project, id).await.map_err(|error| match error {
         StoreError::NotFound => Problem::not_found("VNF instance", &id.to_string()).into(),
         other => ApiError::from(other),
     })?;
@@ -56,12 +56,12 @@ pub async fn show(
         )
         .into());
     };
-    let access = access(&*api.store, &api.project, instance.home().map(|(_, connection)| connection)).await.map_err(
-        |error| match error {
+    let access = access(&*api.store, &api.caller.project, instance.home().map(|(_, connection)| connection))
+        .await
+        .map_err(|error| match error {
             AccessError::Unusable(_) => Problem::new(ProblemType::VimUnusable, error.to_string()).into(),
             AccessError::Store(error) => ApiError::from(error),
-        },
-    )?;
+        })?;
     if instance.instantiated.as_ref().is_some_and(|info| info.vnf_state == VnfState::Stopped) {
         // Stopping removed these objects; starting creates them again.
         resources.retain(|row| row.state != ResourceState::Planned || stop_method(&row.key) != StopMethod::Delete);

@@ -1,5 +1,6 @@
 //! `/healthz`, `/readyz` and `/metrics`, for supervisors and monitoring. Every process serves them, with or without the API.
-//! They need no credential and show no secrets.
+//! They show no secrets. The first two need no credential; `/metrics` names VIMs, so that only an admin may read it where callers
+//! are authenticated, and everybody at `--probe-listen`.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -7,6 +8,7 @@ use std::time::Duration;
 
 use actix_web::HttpResponse;
 use actix_web::http::header::ContentType;
+use actix_web::middleware::from_fn;
 use actix_web::web::{self, ServiceConfig, get, resource};
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::family::Family;
@@ -17,6 +19,7 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::api::authorize::authorize;
 use crate::domain::op_occ::OpState;
 use crate::domain::problem::{ProblemType, QuotedValues, problem};
 use crate::error::{ApiError, internal};
@@ -157,13 +160,13 @@ fn resident_bytes() -> Option<i64> {
     Some(kibibytes * 1024)
 }
 
-/// The three resources. The application's data must have a [`Health`].
+/// The three resources. The application's data must have a [`Health`] and an [`Authenticator`](crate::auth::Authenticator).
 pub fn routes(config: &mut ServiceConfig) {
     let [live, ready, metrics] = PATHS;
     config
         .service(resource(live).route(get().to(alive)))
         .service(resource(ready).route(get().to(readiness)))
-        .service(resource(metrics).route(get().to(exposition)));
+        .service(resource(metrics).route(get().to(exposition).wrap(from_fn(authorize))));
 }
 
 async fn alive() -> HttpResponse {

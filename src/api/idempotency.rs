@@ -88,7 +88,7 @@ async fn claimed(request: &mut ServiceRequest) -> Result<Claimed, ApiError> {
     let bytes = Bytes::from(body::received(request.request(), payload).await?);
     let fingerprint = fingerprint(request.path(), &bytes);
     request.set_payload(Payload::from(bytes));
-    let keyed = KeyedRequest { project: api.project.clone(), key, fingerprint };
+    let keyed = KeyedRequest { project: api.caller.project.clone(), key, fingerprint };
     let reserved = api.ids.uuid();
     let begun = Instant::now();
     let resource = loop {
@@ -213,7 +213,7 @@ async fn repeated(
 async fn answer_of(api: &Api, request: &HttpRequest, id: Uuid) -> Result<Option<HttpResponse>, ApiError> {
     let pattern = request.match_pattern().unwrap_or_default();
     let edition = request.app_data::<Edition>().copied().unwrap_or(Edition::V2);
-    let (store, project) = (&api.store, &api.project);
+    let (store, project) = (&api.store, &api.caller.project);
     match pattern.rsplit('/').next().unwrap_or_default() {
         "vnf_instances" => found(store.instance(project, VnfInstanceId(id)).await)?
             .map(|instance| instances::created(api, edition, &instance))

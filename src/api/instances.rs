@@ -70,7 +70,7 @@ fn attributes(edition: Edition) -> &'static Members {
     responses((status = 200, description = "The VNF instances, oldest first; Link leads to the next page", body = Vec<v2::VnfInstance>), (status = 400, body = ProblemDetails)))]
 pub async fn list(api: web::Data<Api>, edition: Edition, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let list = List::read(&api, &request, attributes(edition), vnf_instances::NOT_BY_DEFAULT)?;
-    let listed = api.store.list_instances(&api.project, &list.page()).await?;
+    let listed = api.store.list_instances(&api.caller.project, &list.page()).await?;
     let mut texts = PageTexts::new(api.page_size);
     for batch in listed.chunks(BATCH) {
         for (one, text) in rendered(&api, edition, &list.selection, batch).await? {
@@ -100,7 +100,7 @@ async fn rendered<'a>(
     let missing: Vec<VnfInstanceId> = missing.collect();
     let mut rendered = HashMap::new();
     if !missing.is_empty() {
-        for instance in api.store.instances(&api.project, &missing).await? {
+        for instance in api.store.instances(&api.caller.project, &missing).await? {
             rendered.insert(instance.id, api.instance_cache.render(edition, selection, &instance)?);
         }
     }
@@ -130,11 +130,11 @@ pub(super) fn created(api: &Api, edition: Edition, instance: &VnfInstance) -> Re
 #[utoipa::path(get, path = "/vnf_instances/{id}", tag = "vnf_instances", params(("id" = String, Path)),
     responses((status = 200, body = v2::VnfInstance), (status = 404, body = ProblemDetails)))]
 pub async fn show(api: web::Data<Api>, edition: Edition, Id(id): Id<VnfInstanceId>) -> Result<HttpResponse, ApiError> {
-    let version = api.store.instance_version(&api.project, id).await.map_err(store_error(id))?;
+    let version = api.store.instance_version(&api.caller.project, id).await.map_err(store_error(id))?;
     let (version, text) = match api.instance_cache.get(edition, &Selection::ALL, id, version) {
         Some(text) => (version, text),
         None => {
-            let instance = api.store.instance(&api.project, id).await.map_err(store_error(id))?;
+            let instance = api.store.instance(&api.caller.project, id).await.map_err(store_error(id))?;
             (instance.version, api.instance_cache.render(edition, &Selection::ALL, &instance)?)
         }
     };
@@ -179,7 +179,7 @@ pub async fn remove(
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     let versions = if_match(&request);
-    api.store.delete_instance(&api.project, id, versions.as_deref()).await.map_err(|error| match error {
+    api.store.delete_instance(&api.caller.project, id, versions.as_deref()).await.map_err(|error| match error {
         StoreError::OtherVersion => changed().into(),
         StoreError::Stale => problem!(
             ProblemType::Conflict,

@@ -5,6 +5,7 @@
 //! ([`middleware`]).
 
 pub mod access;
+pub mod authorize;
 pub mod body;
 pub mod browser;
 pub mod clients;
@@ -59,7 +60,7 @@ pub fn routes(config: &mut ServiceConfig) {
         .default_service(web::to(middleware::unknown_path));
 }
 
-/// A route of that method. The headers of a request are checked when its method is known to be allowed: 405 comes first. After that, a
+/// A route of that method: 405 comes first. Then the caller must be allowed to send the request, its headers are checked, and a
 /// repeated POST gets its first answer again.
 fn on<F, A>(method: fn() -> Route, handler: F) -> Route
 where
@@ -67,7 +68,11 @@ where
     A: FromRequest + 'static,
     F::Output: Responder + 'static,
 {
-    method().to(handler).wrap(from_fn(idempotency::answer_once)).wrap(from_fn(negotiate::check_headers))
+    method()
+        .to(handler)
+        .wrap(from_fn(idempotency::answer_once))
+        .wrap(from_fn(negotiate::check_headers))
+        .wrap(from_fn(authorize::authorize))
 }
 
 /// The VIMs, as in Tacker: each path also with a suffix.

@@ -25,7 +25,7 @@ pub async fn upload(
     content: web::Payload,
 ) -> Result<HttpResponse, ApiError> {
     let _slot = load::upload(&load, &request)?;
-    api.onboarder.upload(&api.project, id, content).await?;
+    api.onboarder.upload(&api.caller.project, id, content).await?;
     Ok(HttpResponse::Accepted().finish())
 }
 
@@ -41,6 +41,6 @@ pub async fn upload_from_uri(
 ) -> Result<HttpResponse, ApiError> {
     let UploadVnfPackageFromUriRequest { address_information, user_name, password } = request;
     let source = PackageSource { uri: Secret::new(address_information), user_name, password };
-    api.onboarder.fetch(&api.project, id, &source).await?;
+    api.onboarder.fetch(&api.caller.project, id, &source).await?;
     Ok(HttpResponse::Accepted().finish())
 }

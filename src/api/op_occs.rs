@@ -17,7 +17,7 @@ use crate::store::attributes::op_occs as attributes;
 use crate::store::{Page, PageCursor, StoreError};
 
 async fn op_occ(api: &Api, id: VnfLcmOpOccId) -> Result<DomainOpOcc, ApiError> {
-    match api.store.op_occ(&api.project, id).await {
+    match api.store.op_occ(&api.caller.project, id).await {
         Err(StoreError::NotFound) => Err(Problem::not_found("operation occurrence", &id.to_string()).into()),
         other => Ok(other?),
     }
@@ -26,7 +26,7 @@ async fn op_occ(api: &Api, id: VnfLcmOpOccId) -> Result<DomainOpOcc, ApiError> {
 /// Moves an operation out of FAILED_TEMP, the only state in which retry, rollback and fail are allowed.
 async fn leave_failed_temp(api: &Api, op: &DomainOpOcc, event: OpEvent) -> Result<(), ApiError> {
     let not_stopped = |state: OpState| wrong_state(op.id, state, "retry, rollback and fail", &[OpState::FailedTemp]);
-    match api.store.resume_operation(&api.project, op.id, event, api.clock.now()).await {
+    match api.store.resume_operation(&api.caller.project, op.id, event, api.clock.now()).await {
         Err(StoreError::Stale) => Err(not_stopped(op_occ(api, op.id).await?.state).into()),
         other => Ok(other?),
     }
@@ -41,7 +41,7 @@ pub async fn list(api: web::Data<Api>, edition: Edition, request: HttpRequest) -
         Edition::V2 => &attributes::V2,
     };
     let list = List::read(&api, &request, attributes, attributes::NOT_BY_DEFAULT)?;
-    let fetch = async |page: &Page<'_>| api.store.op_occs(&api.project, page).await;
+    let fetch = async |page: &Page<'_>| api.store.op_occs(&api.caller.project, page).await;
     let element = |op: &DomainOpOcc| VnfLcmOpOcc::new(op, edition, &api.public_url);
     let (elements, last) = list.gather(fetch, |op| PageCursor::of(op.start_time, op.id.0), element).await?;
     Ok(list.response(&elements, last))
@@ -102,7 +102,7 @@ pub async fn cancel(
     Id(id): Id<VnfLcmOpOccId>,
     Json(request): Json<CancelMode>,
 ) -> Result<HttpResponse, ApiError> {
-    match api.store.cancel_operation(&api.project, id, request.cancel_mode).await {
+    match api.store.cancel_operation(&api.caller.project, id, request.cancel_mode).await {
         Ok(()) => Ok(HttpResponse::Accepted().finish()),
         // Read the operation: for its state in the 409, or for a 404.
         Err(StoreError::Stale | StoreError::NotFound) => {

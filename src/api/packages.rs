@@ -69,9 +69,9 @@ impl PackageId {
     /// 404.
     pub async fn package(self, api: &Api) -> Result<VnfPackage, ApiError> {
         match self {
-            Self::ById(id) => api.store.package(&api.project, id).await.map_err(missing(id)),
+            Self::ById(id) => api.store.package(&api.caller.project, id).await.map_err(missing(id)),
             Self::ByVnfd(vnfd_id) => {
-                api.store.package_of_vnfd(&api.project, &vnfd_id).await.map_err(|error| match error {
+                api.store.package_of_vnfd(&api.caller.project, &vnfd_id).await.map_err(|error| match error {
                     StoreError::NotFound => Problem::not_found("onboarded VNF package with the VNFD", &vnfd_id).into(),
                     other => other.into(),
                 })
@@ -126,7 +126,7 @@ pub async fn list_onboarded(
 }
 
 async fn listed(api: &Api, edition: Edition, list: &List<'_>) -> Result<HttpResponse, ApiError> {
-    let fetch = async |page: &Page<'_>| api.store.packages(&api.project, page).await;
+    let fetch = async |page: &Page<'_>| api.store.packages(&api.caller.project, page).await;
     let element = |package: &VnfPackage| VnfPkgInfo::new(package, edition, &api.public_url);
     let place = |package: &VnfPackage| PageCursor::of(package.created_at, package.id.0);
     let (elements, last) = list.gather(fetch, place, element).await?;
@@ -143,7 +143,7 @@ pub async fn create(
 ) -> Result<HttpResponse, ApiError> {
     let package = VnfPackage {
         id: VnfPkgId(api.ids.uuid()),
-        project_id: api.project.clone(),
+        project_id: api.caller.project.clone(),
         onboarding: Onboarding::Created,
         operational_state: OperationalState::Disabled,
         in_use: false,
@@ -187,7 +187,7 @@ pub async fn modify(
         .into());
     }
     for _ in 0..MERGES {
-        let package = api.store.package(&api.project, id).await.map_err(missing(id))?;
+        let package = api.store.package(&api.caller.project, id).await.map_err(missing(id))?;
         if patch.operational_state.is_some_and(|state| !package.can_become(state)) {
             return Err(problem!(
                 ProblemType::Conflict,
@@ -204,7 +204,7 @@ pub async fn modify(
         let data = patch.user_defined_data.as_ref().map(|patch| merged(&package.user_defined_data, patch));
         modify::refuse_excess("userDefinedData", data.as_ref())?;
         let data = data.as_ref().map(|merged| [&package.user_defined_data, merged]);
-        match api.store.update_package(&api.project, id, patch.operational_state, data).await {
+        match api.store.update_package(&api.caller.project, id, patch.operational_state, data).await {
             Ok(()) => return Ok(HttpResponse::Ok().json(patch)),
             // Another request changed the package: merge with the new data.
             Err(StoreError::Stale) => {}
@@ -228,7 +228,7 @@ fn merged(data: &Map<String, Value>, patch: &Map<String, Value>) -> Map<String, 
 #[utoipa::path(delete, path = "/vnf_packages/{id}", tag = "vnf_packages", params(("id" = String, Path)),
     responses((status = 204), (status = 409, description = "ENABLED or IN_USE", body = ProblemDetails)))]
 pub async fn remove(api: web::Data<Api>, Id(id): Id<VnfPkgId>) -> Result<HttpResponse, ApiError> {
-    api.store.delete_package(&api.project, id).await.map_err(|error| match error {
+    api.store.delete_package(&api.caller.project, id).await.map_err(|error| match error {
         StoreError::Stale => problem!(
             ProblemType::Conflict,
             "VNF package {id} is ENABLED or being onboarded: set operationalState to DISABLED first",

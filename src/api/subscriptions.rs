@@ -32,7 +32,7 @@ fn missing(id: SubscriptionId) -> impl Fn(StoreError) -> ApiError {
 
 /// Loads the subscription if it belongs to that API.
 async fn found(api: &Api, interface: Interface, id: SubscriptionId) -> Result<Subscription, ApiError> {
-    let subscription = api.store.subscription(&api.project, id).await.map_err(missing(id))?;
+    let subscription = api.store.subscription(&api.caller.project, id).await.map_err(missing(id))?;
     if subscription.interface == interface { Ok(subscription) } else { Err(missing(id)(StoreError::NotFound)) }
 }
 
@@ -65,7 +65,7 @@ fn subscriber(api: &Api) -> Subscriber<'_> {
     Subscriber {
         clock: &*api.clock,
         ids: &*api.ids,
-        project: &api.project,
+        project: &api.caller.project,
         base_url: &api.public_url,
         has_certificate: api.callbacks.has_certificate(),
         orphan_grace: api.profile.orphan_grace,
@@ -137,7 +137,7 @@ pub async fn list(
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     let list = List::read(&api, &request, attributes::of(interface, edition), &[])?;
-    let fetch = async |page: &Page<'_>| api.store.subscriptions(&api.project, interface, page).await;
+    let fetch = async |page: &Page<'_>| api.store.subscriptions(&api.caller.project, interface, page).await;
     let element = |one: &Subscription| LccnSubscription::new(one, edition, &api.public_url);
     let (elements, last) = list.gather(fetch, |one| PageCursor::of(one.created_at, one.id.0), element).await?;
     Ok(list.response(&elements, last))
@@ -165,7 +165,7 @@ pub async fn remove(
     Id(id): Id<SubscriptionId>,
 ) -> Result<HttpResponse, ApiError> {
     found(&api, interface, id).await?;
-    api.store.delete_subscription(&api.project, id).await.map_err(missing(id))?;
+    api.store.delete_subscription(&api.caller.project, id).await.map_err(missing(id))?;
     Ok(HttpResponse::NoContent().finish())
 }
 
@@ -178,7 +178,7 @@ pub async fn undelivered(
     Id(id): Id<SubscriptionId>,
 ) -> Result<HttpResponse, ApiError> {
     let subscription = found(&api, interface, id).await?;
-    let undelivered = api.store.undelivered(&api.project, id, api.page_size).await?;
+    let undelivered = api.store.undelivered(&api.caller.project, id, api.page_size).await?;
     let rendered: Vec<_> = undelivered.iter().map(|one| UndeliveredNotification::new(one, &subscription)).collect();
     Ok(HttpResponse::Ok().json(rendered))
 }
@@ -192,7 +192,7 @@ pub async fn resend(
     Id(id): Id<SubscriptionId>,
 ) -> Result<HttpResponse, ApiError> {
     found(&api, interface, id).await?;
-    let number = api.store.resend(&api.project, id).await.map_err(missing(id))?;
+    let number = api.store.resend(&api.caller.project, id).await.map_err(missing(id))?;
     tracing::info!(subscription.id = %id, "{number} parked notifications are sent again");
     Ok(HttpResponse::Accepted().finish())
 }

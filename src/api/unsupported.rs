@@ -88,7 +88,7 @@ const SNAPSHOTS: &str =
 
 /// 404: no such VNF instance, or the task is not supported.
 async fn refuse(api: &Api, id: VnfInstanceId, text: &str) -> Result<HttpResponse, ApiError> {
-    match api.store.instance_version(&api.project, id).await {
+    match api.store.instance_version(&api.caller.project, id).await {
         Err(StoreError::NotFound) => Err(Problem::not_found("VNF instance", &id.to_string()).into()),
         other => {
             other?;

@@ -115,7 +115,7 @@ impl VimQuery {
     async fn page(&self, api: &Api) -> Result<(Vec<Value>, Option<PageCursor>), ApiError> {
         let (mut shown, mut bytes, mut last, mut after) = (Vec::new(), 0, None, self.after);
         loop {
-            let batch = api.store.vims(&api.project, after, BATCH).await?;
+            let batch = api.store.vims(&api.caller.project, after, BATCH).await?;
             for vim in &batch {
                 let position = PageCursor::of(vim.created_at, vim.id.0);
                 let wire = serde_json::to_value(Wire::from(vim)).map_err(|error| internal(&error))?;
@@ -178,7 +178,7 @@ pub async fn create(
     let project = request.vim_project.as_ref().and_then(|project| project.get("name")).and_then(Value::as_str);
     let mut vim = Vim {
         id: VimId(api.ids.uuid()),
-        project_id: api.project.clone(),
+        project_id: api.caller.project.clone(),
         name: request.name,
         description: request.description.unwrap_or_default(),
         vim_type: request.vim_type,
@@ -209,7 +209,7 @@ pub(super) fn created(vim: &Vim) -> HttpResponse {
 #[utoipa::path(get, path = "/v1.0/vims/{id}", tag = "vims", params(("id" = String, Path)),
     responses((status = 200, body = Envelope<Wire>), (status = 404, body = ProblemDetails)))]
 pub async fn show(api: web::Data<Api>, Id(id): Id<VimId>) -> Result<HttpResponse, ApiError> {
-    let vim = api.store.vim(&api.project, id).await.map_err(store_error(id))?;
+    let vim = api.store.vim(&api.caller.project, id).await.map_err(store_error(id))?;
     Ok(HttpResponse::Ok().json(Envelope { vim: Wire::from(&vim) }))
 }
 
@@ -227,7 +227,7 @@ pub async fn update(
     let waits = request.auth_cred.is_some() || request.auth_url.is_some();
     let _share = waits.then(|| load::third_party(&load, &http)).transpose()?;
     for _ in 0..MAX_UPDATE_ATTEMPTS {
-        let mut vim = api.store.vim(&api.project, id).await.map_err(store_error(id))?;
+        let mut vim = api.store.vim(&api.caller.project, id).await.map_err(store_error(id))?;
         let read_version = vim.updated_at;
         vim.name = request.name.clone().unwrap_or(vim.name);
         vim.description = request.description.clone().unwrap_or(vim.description);
@@ -298,6 +298,6 @@ fn check_size(vim: &Vim) -> Result<(), Problem> {
 #[utoipa::path(delete, path = "/v1.0/vims/{id}", tag = "vims", params(("id" = String, Path)),
     responses((status = 204), (status = 409, description = "An instance uses it", body = ProblemDetails)))]
 pub async fn remove(api: web::Data<Api>, Id(id): Id<VimId>) -> Result<HttpResponse, ApiError> {
-    api.store.delete_vim(&api.project, id).await.map_err(store_error(id))?;
+    api.store.delete_vim(&api.caller.project, id).await.map_err(store_error(id))?;
     Ok(HttpResponse::NoContent().finish())
 }

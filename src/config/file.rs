@@ -1,5 +1,5 @@
 //! The TOML file of `--config`. Its keys are the names of options, with underscores; those of `--nfvo-…` are in the table
-//! `[nfvo]`, and `[[client]]` tables describe clients.
+//! `[nfvo]`, `[[client]]` tables describe clients, and `[auth]` says how callers are authenticated.
 //!
 //! [`ConfigFile::defaults_for`] makes its values the defaults of the command's options. So clap decides the precedence (command
 //! line, environment, file, declared default) and one parser checks a value wherever it comes from.
@@ -13,6 +13,7 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::auth::AuthOptions;
 use crate::config::clients::ClientOptions;
 use crate::config::{ConfigError, Options};
 
@@ -20,14 +21,19 @@ use crate::config::{ConfigError, Options};
 pub struct ConfigFile {
     /// By the identifier of the option's argument, such as `nfvo_url`.
     values: BTreeMap<String, String>,
-    /// Its `[[client]]` tables.
-    pub clients: Vec<ClientOptions>,
+    /// Its tables that are no options of the command line.
+    pub tables: Tables,
 }
 
-#[derive(Deserialize)]
-struct ClientTables {
+/// The tables that only a configuration file can have.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Tables {
+    /// The `[[client]]` tables.
+    #[serde(default, rename = "client")]
+    pub clients: Vec<ClientOptions>,
+    /// `[auth]`.
     #[serde(default)]
-    client: Vec<ClientOptions>,
+    pub auth: AuthOptions,
 }
 
 impl ConfigFile {
@@ -52,12 +58,12 @@ impl ConfigFile {
             let offset = error.span().map_or(0, |span| span.start);
             source.error(offset, error.message())
         };
-        let ClientTables { client: clients } = toml::from_str(text).map_err(toml)?;
+        let tables = toml::from_str(text).map_err(toml)?;
         let document = DeTable::parse(text).map_err(toml)?;
-        let mut file = Self { values: BTreeMap::new(), clients };
+        let mut file = Self { values: BTreeMap::new(), tables };
         for (key, value) in document.get_ref() {
             match (key.get_ref().as_ref(), value.get_ref()) {
-                ("client", _) => {}
+                ("client" | "auth", _) => {}
                 ("nfvo", DeValue::Table(table)) => {
                     for (key, value) in table {
                         file.add(&source, &format!("nfvo_{}", key.get_ref()), key, value)?;

@@ -1,5 +1,6 @@
 //! The decisions, as pure functions: no I/O, no clock, no async. All other modules may use this one; it uses none of them.
 
+pub mod caller;
 pub mod change;
 pub mod container_update;
 pub mod drift;
@@ -25,6 +26,7 @@ pub mod operate;
 pub mod order;
 pub mod package;
 pub mod plan;
+pub mod policy;
 pub mod problem;
 pub mod problem_type;
 pub mod render;

@@ -69,6 +69,9 @@ problem_types! {
     BadRequest, "bad-request", 400, "Bad request", AfterChange,
         "The request cannot be read: its syntax is wrong, a value has the wrong type, or a member or parameter is missing or unknown.",
         "Correct the request as `detail` says.";
+    Unauthenticated, "unauthenticated", 401, "Unauthenticated", AfterChange,
+        "The request carries no credential, or one that is wrong, expired or revoked. `WWW-Authenticate` names the schemes that are allowed.",
+        "Send a valid credential: get a new token if the old one has expired.";
     CrossSiteRequest, "cross-site-request", 403, "Cross-site request", AfterChange,
         "A page of another web site sends the request through a browser, the request names a host that is not this server, or Gybe itself sends it because a caller named Gybe as a peer.",
         "Send the request from a program, without `Origin`, to a host that `detail` names. The operator sets the host that clients use with `--public-url`.";
@@ -78,6 +81,9 @@ problem_types! {
     GrantRefused, "grant-refused", 403, "Grant refused", AfterChange,
         "The NFVO refused the grant for the operation.",
         "Find the reason at the NFVO, then start the operation again.";
+    RoleMissing, "role-missing", 403, "Role missing", AfterChange,
+        "The caller is known, and its role in the project does not allow the request.",
+        "Ask for the role that `detail` names, or send the request as somebody who has it.";
     VimDenied, "vim-denied", 403, "VIM denied", AfterChange,
         "The credential of the VIM may not do what the request needs. `detail` names verb, kind, namespace and user as Kubernetes does.",
         "Give the user the missing right, or register another credential, then repeat the request or retry the operation.";
@@ -159,6 +165,9 @@ problem_types! {
     VimUnusable, "vim-unusable", 422, "VIM unusable", AfterChange,
         "Gybe cannot use the VIM with the address, certificate authority and credential that it has.",
         "Correct the VIM or the `vimConnectionInfo` as `detail` says.";
+    TooManyAttempts, "too-many-attempts", 429, "Too many attempts", Later,
+        "Too many requests with a wrong password came from this address in a short time.",
+        "Correct the password, and repeat the request after the time in `Retry-After`.";
     Internal, "internal", 500, "Internal error", Later,
         "Gybe has a defect, or the store holds something that Gybe cannot read.",
         "Give the operator the `errorId`: the log has the cause under it.";
@@ -186,6 +195,9 @@ problem_types! {
     GrantInvalid, "grant-invalid", 502, "Grant invalid", AfterChange,
         "The answer of the NFVO is not a grant that Gybe can use.",
         "Correct the NFVO, then start the operation again.";
+    AuthenticationUnavailable, "authentication-unavailable", 503, "Authentication unavailable", Later,
+        "The service that checks credentials, such as Keystone, does not answer. The credential may be valid.",
+        "Repeat the request later. If it lasts, tell the operator.";
     DatabaseUnreachable, "database-unreachable", 503, "Database unreachable", AfterReading,
         "The database cannot be reached at the moment.",
         "Read the resource, then repeat the request later.";

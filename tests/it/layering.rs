@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Each part of the crate with the parts it may use. `app` and `main` wire everything and may use all.
-const MAY_USE: [(&str, &[&str]); 21] = [
+const MAY_USE: [(&str, &[&str]); 22] = [
     ("domain", &[]),
     ("clock", &[]),
     ("traces", &[]),
@@ -20,7 +20,8 @@ const MAY_USE: [(&str, &[&str]); 21] = [
     ("fetch", &["domain", "outbound"]),
     ("nfvo", &["domain", "metrics", "outbound", "sol003", "traces"]),
     ("notify", &["domain", "metrics", "outbound", "sol003", "store"]),
-    ("config", &["domain", "infra", "nfvo", "outbound", "package", "retention"]),
+    ("auth", &["domain", "outbound"]),
+    ("config", &["auth", "domain", "infra", "nfvo", "outbound", "package", "retention"]),
     ("error", &["clock", "domain", "store"]),
     ("blocking", &["domain", "error"]),
     ("lcm", &["blocking", "clock", "domain", "error", "fetch", "infra", "package", "sol003", "store", "traces"]),

@@ -14,10 +14,11 @@ use futures::future::{LocalBoxFuture, join_all};
 use gybe::api::instance_cache::InstanceCache;
 use gybe::api::load::Load;
 use gybe::api::{self, Api};
+use gybe::auth::Authenticator;
 use gybe::clock::{Ids as _, System};
 use gybe::config::CallbackTest;
 use gybe::config::clients::Profile;
-use gybe::domain::ids::ProjectId;
+use gybe::domain::caller;
 use gybe::domain::op_occ::LcmOperation::{
     self, ChangeVnfpkg, Heal, Instantiate, ModifyInfo, Operate, Scale, ScaleToLevel, Terminate,
 };
@@ -98,11 +99,12 @@ async fn serve(ops: &OpOccFixture) -> Caller {
         granting: false,
         packages,
         runtime: tokio::runtime::Handle::current(),
-        project: ProjectId::default(),
+        caller: caller::Caller::local(),
         profile: Profile::default(),
     });
     let load = web::Data::new(Load::new(1024, HttpMetrics::default()));
-    let app = App::new().app_data(api).app_data(load).configure(api::routes);
+    let nobody = web::Data::new(Authenticator::default());
+    let app = App::new().app_data(api).app_data(load).app_data(nobody).configure(api::routes);
     let service = Rc::new(test::init_service(app).await);
     Box::new(move |request| {
         let service = Rc::clone(&service);

@@ -1,0 +1,281 @@
+//! Who calls: from the credential of a request to a [`Caller`]. A file per method; the configuration says which are on.
+//!
+//! `api` asks [`Authenticator::authenticate`] for each request that needs a credential ([`crate::domain::policy`]). The methods
+//! are asked in a fixed order, and the first one that knows the credential decides. Credentials never reach logs or answers.
+
+pub mod basic;
+pub mod proxy;
+pub mod tokens;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::Deserialize;
+
+use crate::auth::basic::{Basic, BasicOptions};
+use crate::auth::proxy::{Proxy, ProxyOptions};
+use crate::auth::tokens::StaticTokens;
+use crate::domain::caller::{Caller, Role};
+
+/// What a request says about its sender.
+pub struct Credentials<'a> {
+    /// The values of a header, by its name in lower case.
+    pub headers: Box<dyn Fn(&str) -> Vec<&'a [u8]> + 'a>,
+    /// The address of the connection's other end.
+    pub peer: Option<IpAddr>,
+}
+
+/// A header that is a credential or an identity has several values or bytes that are no text: nobody can say which one counts.
+const AMBIGUOUS: &str = "a header with a credential must be there once, as text";
+
+impl<'a> Credentials<'a> {
+    /// The value of a header; `None` if the request does not have it.
+    ///
+    /// # Errors
+    /// [`AuthError::Invalid`]: it has several values, or one that is not text.
+    pub fn header(&self, name: &str) -> Result<Option<&'a str>, AuthError> {
+        match (self.headers)(name)[..] {
+            [] => Ok(None),
+            [value] => std::str::from_utf8(value).map(Some).map_err(|_| AuthError::Invalid(AMBIGUOUS.to_owned())),
+            _ => Err(AuthError::Invalid(AMBIGUOUS.to_owned())),
+        }
+    }
+
+    /// The credentials of `Authorization` with this scheme (RFC 9110 section 11.4).
+    ///
+    /// # Errors
+    /// As [`header`](Self::header).
+    pub fn authorization(&self, scheme: &str) -> Result<Option<&'a str>, AuthError> {
+        let value = self.header("authorization")?.and_then(|value| value.split_once(' '));
+        Ok(value.filter(|(own, _)| own.eq_ignore_ascii_case(scheme)).map(|(_, credentials)| credentials.trim()))
+    }
+
+    /// The bearer token (RFC 6750 section 2.1).
+    ///
+    /// # Errors
+    /// As [`header`](Self::header).
+    pub fn bearer(&self) -> Result<Option<&'a str>, AuthError> {
+        self.authorization("bearer")
+    }
+
+    /// User name and password of HTTP Basic (RFC 7617).
+    ///
+    /// # Errors
+    /// As [`header`](Self::header), and if they can't be decoded.
+    pub fn basic(&self) -> Result<Option<(String, String)>, AuthError> {
+        let Some(encoded) = self.authorization("basic")? else { return Ok(None) };
+        let decoded = BASE64.decode(encoded).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+        let pair = decoded.as_deref().and_then(|text| text.split_once(':'));
+        let unreadable = || AuthError::Invalid("the credentials of HTTP Basic can't be decoded".to_owned());
+        pair.map(|(user, password)| Some((user.to_owned(), password.to_owned()))).ok_or_else(unreadable)
+    }
+
+    /// The token of OpenStack's clients.
+    ///
+    /// # Errors
+    /// As [`header`](Self::header).
+    pub fn auth_token(&self) -> Result<Option<&'a str>, AuthError> {
+        self.header("x-auth-token")
+    }
+}
+
+/// Why a request has no caller. The texts are for the sender and say nothing of the credential.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AuthError {
+    /// It carries no credential of a method that is on.
+    #[error("the request carries no credential that this server knows")]
+    Missing,
+    /// The credential is wrong, expired or revoked.
+    #[error("{0}")]
+    Invalid(String),
+    /// Too many wrong credentials in a short time.
+    #[error("too many failed attempts")]
+    Throttled {
+        /// When the next attempt may come.
+        retry_after: Duration,
+    },
+    /// The service that checks the credential does not answer. Never an answer about the credential.
+    #[error("{0} does not answer, so that the credential cannot be checked")]
+    Unavailable(&'static str),
+}
+
+/// Which names of roles, as tokens and identity services spell them, mean which role. A role's own name always means it.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(transparent)]
+pub struct RoleNames(BTreeMap<RoleName, Vec<String>>);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum RoleName {
+    Reader,
+    Member,
+    Manager,
+    Admin,
+}
+
+impl RoleNames {
+    /// The most powerful of these roles; `None` if Gybe knows none of them.
+    pub fn highest<'n>(&self, names: impl IntoIterator<Item = &'n str>) -> Option<Role> {
+        names.into_iter().filter_map(|name| self.role(name)).max()
+    }
+
+    fn role(&self, name: &str) -> Option<Role> {
+        let mapped = self.0.iter().rev().find(|(_, names)| names.iter().any(|own| own == name));
+        mapped.map(|(role, _)| role.role()).or_else(|| name.parse().ok())
+    }
+}
+
+impl RoleName {
+    const fn role(self) -> Role {
+        match self {
+            Self::Reader => Role::Reader,
+            Self::Member => Role::Member,
+            Self::Manager => Role::Manager,
+            Self::Admin => Role::Admin,
+        }
+    }
+}
+
+/// The table `[auth]` of the configuration file. Each method that has a table in it is on.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuthOptions {
+    /// Names of roles besides their own.
+    #[serde(default)]
+    pub roles: RoleNames,
+    pub basic: Option<BasicOptions>,
+    pub proxy: Option<ProxyOptions>,
+}
+
+impl AuthOptions {
+    /// Whether a method is on.
+    pub const fn has_method(&self) -> bool {
+        self.basic.is_some() || self.proxy.is_some()
+    }
+}
+
+/// Why the methods can't be set up. The text names the table or file.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct AuthConfigError(pub String);
+
+/// The methods that are on.
+#[derive(Default)]
+pub struct Authenticator {
+    tokens: Option<StaticTokens>,
+    basic: Option<Basic>,
+    proxy: Option<Proxy>,
+}
+
+impl Authenticator {
+    /// The methods of the configuration. `tokens` are those of the token file, if there is one.
+    ///
+    /// # Errors
+    /// [`AuthConfigError`].
+    pub fn new(options: &AuthOptions, tokens: Option<StaticTokens>) -> Result<Self, AuthConfigError> {
+        Ok(Self {
+            tokens,
+            basic: options.basic.as_ref().map(Basic::new).transpose()?,
+            proxy: options.proxy.as_ref().map(|proxy| Proxy::new(proxy, options.roles.clone())).transpose()?,
+        })
+    }
+
+    /// Whether callers are authenticated at all.
+    pub const fn is_on(&self) -> bool {
+        self.tokens.is_some() || self.basic.is_some() || self.proxy.is_some()
+    }
+
+    /// The values of `WWW-Authenticate` in a 401 (RFC 9110 section 11.6.1).
+    pub fn challenges(&self) -> Vec<String> {
+        let bearer = self.tokens.is_some().then(|| "Bearer realm=\"gybe\"".to_owned());
+        let basic = self.basic.is_some().then(|| "Basic realm=\"gybe\", charset=\"UTF-8\"".to_owned());
+        let mut challenges: Vec<String> = bearer.into_iter().chain(basic).collect();
+        if challenges.is_empty() {
+            // A proxy or a certificate decides: there is nothing that the client could send here.
+            challenges.push("Gybe realm=\"gybe\"".to_owned());
+        }
+        challenges
+    }
+
+    /// The caller of a request. Without any method that is on: [`Caller::local`].
+    ///
+    /// # Errors
+    /// [`AuthError`].
+    pub async fn authenticate(&self, credentials: &Credentials<'_>) -> Result<Caller, AuthError> {
+        if !self.is_on() {
+            return Ok(Caller::local());
+        }
+        if let Some(tokens) = &self.tokens
+            && let Some(caller) = tokens.caller(credentials)?
+        {
+            return Ok(caller);
+        }
+        if let Some(basic) = &self.basic
+            && let Some(caller) = basic.caller(credentials).await?
+        {
+            return Ok(caller);
+        }
+        if let Some(proxy) = &self.proxy
+            && let Some(caller) = proxy.caller(credentials)?
+        {
+            return Ok(caller);
+        }
+        Err(AuthError::Missing)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// Calls `use_them` with the credentials of a request that has these headers and comes from `peer`.
+    pub(crate) fn with_headers<'h, R>(
+        headers: &'h [(&'h str, &'h str)],
+        peer: Option<&str>,
+        use_them: impl FnOnce(&Credentials<'h>) -> R,
+    ) -> R {
+        let values = move |name: &str| {
+            let values = headers.iter().filter(|(own, _)| own.eq_ignore_ascii_case(name));
+            values.map(|(_, value)| value.as_bytes()).collect()
+        };
+        use_them(&Credentials { headers: Box::new(values), peer: peer.map(|address| address.parse().unwrap()) })
+    }
+
+    #[test]
+    fn reads_credentials_that_are_there_once() {
+        for (headers, expected) in [
+            (&[("Authorization", "Bearer abc")][..], Ok(Some("abc"))),
+            (&[("authorization", "bearer  abc ")], Ok(Some("abc"))),
+            (&[("Authorization", "Basic abc")], Ok(None)),
+            (&[], Ok(None)),
+            (
+                &[("Authorization", "Bearer abc"), ("Authorization", "Bearer def")],
+                Err(AuthError::Invalid(AMBIGUOUS.to_owned())),
+            ),
+        ] {
+            assert_eq!(with_headers(headers, None, |it| it.bearer()), expected, "{headers:?}");
+        }
+        let basic = |value| with_headers(&[("Authorization", value)], None, |it| it.basic());
+        assert_eq!(basic("Basic aWJtOmE6Yg=="), Ok(Some(("ibm".to_owned(), "a:b".to_owned()))));
+        assert!(basic("Basic ???").is_err());
+        assert!(basic("Basic aWJt").is_err());
+    }
+
+    #[test]
+    fn maps_names_of_roles() {
+        let names: RoleNames = toml::from_str("member = ['vnf-operator']\nadmin = ['cloud_admin']").unwrap();
+        for (roles, expected) in [
+            (&["vnf-operator", "reader"][..], Some(Role::Member)),
+            (&["cloud_admin"], Some(Role::Admin)),
+            (&["Manager", "other"], Some(Role::Manager)),
+            (&["other"], None),
+            (&[], None),
+        ] {
+            assert_eq!(names.highest(roles.iter().copied()), expected, "{roles:?}");
+        }
+        assert!(toml::from_str::<RoleNames>("boss = ['x']").is_err());
+    }
+}
