@@ -26,6 +26,7 @@ use crate::api::cross_site::OwnSites;
 use crate::api::health::Health;
 use crate::api::instance_cache::InstanceCache;
 use crate::api::load::Load;
+use crate::api::tls::{Tls, TlsError, keep_certificate};
 use crate::api::{self, Api};
 use crate::auth::tokens::{StaticTokens, TokenFileError};
 use crate::auth::{AuthConfigError, Authenticator};
@@ -79,6 +80,8 @@ pub enum AppError {
     Tokens(#[from] TokenFileError),
     #[error("the authentication of callers cannot be set up")]
     Auth(#[from] AuthConfigError),
+    #[error("--tls-certificate-file, --tls-client-ca-file or --tls-client-crl-file is not valid")]
+    Tls(#[from] TlsError),
     #[error("{message}")]
     Io { message: String, source: io::Error },
     #[error("--outbound-ca-file or --outbound-certificate-file is not valid")]
@@ -203,7 +206,8 @@ pub async fn run(config: Config, stop: Stop, ready: impl FnOnce(SocketAddr)) -> 
 
 /// The start of links.
 fn public_url(config: &Config, address: SocketAddr) -> String {
-    config.options.public_url.clone().unwrap_or_else(|| format!("http://{address}"))
+    let own = || format!("{}://{address}", config.options.tls.scheme());
+    config.options.public_url.clone().unwrap_or_else(own)
 }
 
 /// Grants for the operations of this process; `None` without an NFVO, and if this process has no conductor.
@@ -227,7 +231,7 @@ fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
 /// How callers are authenticated.
 fn authenticator(config: &Config) -> Result<Authenticator, AppError> {
     let tokens = config.options.token_file.as_deref().map(static_tokens).transpose()?;
-    Ok(Authenticator::new(&config.auth, tokens)?)
+    Ok(Authenticator::new(&config.auth, tokens, &config.options.trusted_peers())?)
 }
 
 /// The tokens of the file, which is made if it does not exist.
@@ -308,7 +312,8 @@ fn serve(
     let clients = web::Data::new(api.as_ref().map(|api| Clients::new(api, &config.clients)).unwrap_or_default());
     let most = MAX_CONNECTIONS.min(open_files() / 4);
     let connections = web::Data::new(Connections::new(most, http.get_ref().clone()));
-    let opened = connections.clone();
+    let tls = tls(config)?;
+    let (opened, secured) = (connections.clone(), tls.clone());
     let sites = web::Data::new(own_sites(config, socket.local_addr().unwrap_or(config.options.listen)));
     let server = HttpServer::new(move || {
         App::new()
@@ -340,12 +345,29 @@ fn serve(
         .max_connections(most / workers)
         .client_request_timeout(HEAD_TIMEOUT)
         .keep_alive(KEEP_ALIVE)
-        .on_connect(move |connection, kept| opened.opened(connection, kept))
-        .shutdown_timeout(DRAIN.as_secs())
+        // Handshakes are limited as connections are: by number and time.
+        .max_connection_rate(most / workers)
+        .tls_handshake_timeout(HEAD_TIMEOUT)
+        .on_connect(move |connection, kept| {
+            opened.opened(connection, kept);
+            if let Some(tls) = &secured {
+                keep_certificate(tls, connection, kept);
+            }
+        })
+        .shutdown_timeout(DRAIN.as_secs());
+    let server = match tls {
+        // The handshake, whose time is limited, decides about HTTP/2.
+        Some(tls) => server.listen_rustls_0_23(socket, tls.server_config()?),
         // Without HTTP/2: with it, actix-web waits without a limit for the first byte of a connection.
-        .listen(socket)
-        .map_err(io_error(format!("cannot serve on {}", config.options.listen)))?;
-    Ok(server.run())
+        None => server.listen(socket),
+    };
+    Ok(server.map_err(io_error(format!("cannot serve on {}", config.options.listen)))?.run())
+}
+
+/// HTTPS, if the options say so.
+fn tls(config: &Config) -> Result<Option<Arc<Tls>>, AppError> {
+    let has_other_method = config.options.token_file.is_some() || config.auth.has_other_method();
+    Ok(Tls::new(&config.options.tls, config.auth.certificate.is_some() && !has_other_method)?)
 }
 
 /// The server of the health endpoints alone, if the operator wants one. No load on the other reaches its worker and its connections.

@@ -9,6 +9,7 @@ pub mod clients;
 pub mod effective;
 pub mod file;
 pub mod nfvo;
+pub mod tls;
 pub mod values;
 
 use std::net::SocketAddr;
@@ -24,6 +25,7 @@ use crate::auth::AuthOptions;
 use crate::config::clients::Client;
 use crate::config::file::Tables;
 use crate::config::nfvo::{NfvoConfig, NfvoOptions};
+use crate::config::tls::TlsOptions;
 use crate::config::values::{
     DatabaseUrl, WEEK, base_url, database_url, network, number, package_source, plain_url, seconds,
 };
@@ -79,7 +81,7 @@ pub struct Options {
     #[arg(long, env = "GYBE_ROLE", value_enum, default_value_t = Role::All)]
     pub role: Role,
     /// Scheme, host and port under which clients reach the API; links begin with it. A [[client]] table may set another one for
-    /// its client [default: http:// and the address of --listen]
+    /// its client [default: http:// or https://, and the address of --listen]
     #[arg(long, value_name = "URL", env = "GYBE_PUBLIC_URL", value_parser = base_url)]
     pub public_url: Option<String>,
     /// Serve beyond loopback although callers are not authenticated
@@ -187,6 +189,8 @@ pub struct Options {
     #[arg(default_value_t = 7, value_parser = number(0..=36_500_u64))]
     pub keep_notifications: u64,
     #[command(flatten)]
+    pub tls: TlsOptions,
+    #[command(flatten)]
     pub nfvo: NfvoOptions,
 }
 
@@ -212,6 +216,14 @@ impl Options {
             },
             ca_file: self.outbound_ca_file.clone(),
             certificate_file: self.outbound_certificate_file.clone(),
+        }
+    }
+
+    /// How services are reached that the operator names, wherever they are.
+    pub fn trusted_peers(&self) -> OutboundConfig {
+        OutboundConfig {
+            addresses: AddressRules { allow_link_local: self.outbound_link_local, ..AddressRules::default() },
+            ..self.outbound()
         }
     }
 
@@ -317,6 +329,7 @@ impl Config {
                 "callers are not authenticated, so --listen must be a loopback address: set --token-file, or [auth] in the configuration file, or --insecure-listen",
             );
         }
+        options.tls.check(&auth)?;
         if options.database.database_url.is_sqlite() && role != Role::All {
             return inconsistent("an SQLite database serves one process: use --role all, or PostgreSQL");
         }

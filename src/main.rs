@@ -216,8 +216,8 @@ async fn serve_until_signal(config: Config) -> Result<(), Box<dyn Error>> {
             token.cancel();
         }
     });
-    let role = config.options.role;
-    let announce = |address: SocketAddr| println!("gybe serves on http://{address} (role {role:?})");
+    let (role, scheme) = (config.options.role, config.options.tls.scheme());
+    let announce = move |address: SocketAddr| println!("gybe serves on {scheme}://{address} (role {role:?})");
     app::run(config, stop, announce).await?;
     Ok(())
 }

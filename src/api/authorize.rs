@@ -13,6 +13,7 @@ use actix_web::middleware::Next;
 use actix_web::{Error, HttpResponse, web};
 
 use crate::api::context::Api;
+use crate::api::tls::PeerCertificate;
 use crate::auth::{AuthError, Authenticator, Credentials};
 use crate::domain::caller::{Caller, Role};
 use crate::domain::policy::{Permission, permission};
@@ -55,7 +56,13 @@ async fn allowed_caller(
     };
     let headers = |name: &str| request.headers().get_all(name).map(|value| value.as_bytes()).collect();
     let peer = request.peer_addr().map(|address| address.ip());
-    let caller = authenticator.authenticate(&Credentials { headers: Box::new(headers), peer }).await;
+    let certificate = request.conn_data::<PeerCertificate>().map(PeerCertificate::valid).transpose();
+    let caller = match certificate {
+        Ok(certificate) => {
+            authenticator.authenticate(&Credentials { headers: Box::new(headers), peer, certificate }).await
+        }
+        Err(error) => Err(error),
+    };
     let caller = caller.map_err(|error| unauthenticated(authenticator, error))?;
     match needed {
         Some(role) if caller.has(role) => Ok(Some(caller)),

@@ -20,13 +20,13 @@ use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{Extensions, ServiceRequest, ServiceResponse};
 use actix_web::http::ConnectionType;
 use actix_web::middleware::Next;
-use actix_web::rt::net::TcpStream;
 use actix_web::web::Bytes;
 use actix_web::{Error, web};
 use rustix::net::{Shutdown, shutdown, sockopt::set_tcp_user_timeout};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::api::tls::tcp_stream;
 use crate::metrics::{GaugeGuard, HttpMetrics};
 
 /// Idle connections are closed after this time: later than most clients and proxies close theirs, which is within 60 seconds.
@@ -52,7 +52,7 @@ impl Connections {
     /// The server calls it with each new connection, and with the data that lives as long as the connection.
     pub fn opened(&self, connection: &dyn Any, data: &mut Extensions) {
         let counted = self.metrics.connection();
-        let Some(stream) = connection.downcast_ref::<TcpStream>() else { return };
+        let Some(stream) = tcp_stream(connection) else { return };
         let limited = set_tcp_user_timeout(stream, UNREAD.as_millis() as u32);
         // The server owns the stream. A second file descriptor serves to shut it down.
         let socket = limited.map_err(std::io::Error::from).and_then(|()| stream.as_fd().try_clone_to_owned());

@@ -32,6 +32,7 @@ pub mod range;
 pub mod root;
 pub mod selectors;
 pub mod subscriptions;
+pub mod tls;
 pub mod unsupported;
 pub mod versions;
 pub mod vims;

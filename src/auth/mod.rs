@@ -4,7 +4,14 @@
 //! are asked in a fixed order, and the first one that knows the credential decides. Credentials never reach logs or answers.
 
 pub mod basic;
+pub mod certificate;
+pub mod claims;
+pub mod introspection;
+pub mod jwks;
+pub mod jwt;
 pub mod proxy;
+pub mod service;
+pub mod token_cache;
 pub mod tokens;
 
 use std::collections::BTreeMap;
@@ -16,16 +23,24 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Deserialize;
 
 use crate::auth::basic::{Basic, BasicOptions};
+use crate::auth::certificate::{CertificateOptions, Certificates, ClientCertificate};
+use crate::auth::introspection::{Introspection, IntrospectionOptions};
+use crate::auth::jwt::{Jwt, JwtOptions};
 use crate::auth::proxy::{Proxy, ProxyOptions};
 use crate::auth::tokens::StaticTokens;
 use crate::domain::caller::{Caller, Role};
+use crate::outbound::OutboundConfig;
+
+/// The values of a header, by its name in lower case.
+pub type Headers<'a> = Box<dyn Fn(&str) -> Vec<&'a [u8]> + 'a>;
 
 /// What a request says about its sender.
 pub struct Credentials<'a> {
-    /// The values of a header, by its name in lower case.
-    pub headers: Box<dyn Fn(&str) -> Vec<&'a [u8]> + 'a>,
+    pub headers: Headers<'a>,
     /// The address of the connection's other end.
     pub peer: Option<IpAddr>,
+    /// The certificate of the connection's other end, which is valid.
+    pub certificate: Option<&'a ClientCertificate>,
 }
 
 /// A header that is a credential or an identity has several values or bytes that are no text: nobody can say which one counts.
@@ -83,7 +98,7 @@ impl<'a> Credentials<'a> {
 }
 
 /// Why a request has no caller. The texts are for the sender and say nothing of the credential.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AuthError {
     /// It carries no credential of a method that is on.
     #[error("the request carries no credential that this server knows")]
@@ -146,14 +161,22 @@ pub struct AuthOptions {
     /// Names of roles besides their own.
     #[serde(default)]
     pub roles: RoleNames,
+    pub jwt: Option<JwtOptions>,
+    pub introspection: Option<IntrospectionOptions>,
     pub basic: Option<BasicOptions>,
+    pub certificate: Option<CertificateOptions>,
     pub proxy: Option<ProxyOptions>,
 }
 
 impl AuthOptions {
     /// Whether a method is on.
     pub const fn has_method(&self) -> bool {
-        self.basic.is_some() || self.proxy.is_some()
+        self.certificate.is_some() || self.has_other_method()
+    }
+
+    /// Whether a method is on besides client certificates.
+    pub const fn has_other_method(&self) -> bool {
+        self.jwt.is_some() || self.introspection.is_some() || self.basic.is_some() || self.proxy.is_some()
     }
 }
 
@@ -166,31 +189,47 @@ pub struct AuthConfigError(pub String);
 #[derive(Default)]
 pub struct Authenticator {
     tokens: Option<StaticTokens>,
+    jwt: Option<Jwt>,
+    introspection: Option<Introspection>,
     basic: Option<Basic>,
+    certificates: Option<Certificates>,
     proxy: Option<Proxy>,
 }
 
 impl Authenticator {
-    /// The methods of the configuration. `tokens` are those of the token file, if there is one.
+    /// The methods of the configuration. `tokens` are those of the token file, if there is one; `outbound` is for requests to services that check credentials.
     ///
     /// # Errors
     /// [`AuthConfigError`].
-    pub fn new(options: &AuthOptions, tokens: Option<StaticTokens>) -> Result<Self, AuthConfigError> {
+    pub fn new(
+        options: &AuthOptions,
+        tokens: Option<StaticTokens>,
+        outbound: &OutboundConfig,
+    ) -> Result<Self, AuthConfigError> {
+        let roles = || options.roles.clone();
+        let introspection = options.introspection.as_ref();
         Ok(Self {
             tokens,
+            jwt: options.jwt.as_ref().map(|jwt| Jwt::new(jwt, roles(), outbound)).transpose()?,
+            introspection: introspection.map(|it| Introspection::new(it, roles(), outbound)).transpose()?,
             basic: options.basic.as_ref().map(Basic::new).transpose()?,
-            proxy: options.proxy.as_ref().map(|proxy| Proxy::new(proxy, options.roles.clone())).transpose()?,
+            certificates: options.certificate.as_ref().map(Certificates::new).transpose()?,
+            proxy: options.proxy.as_ref().map(|proxy| Proxy::new(proxy, roles())).transpose()?,
         })
     }
 
     /// Whether callers are authenticated at all.
     pub const fn is_on(&self) -> bool {
-        self.tokens.is_some() || self.basic.is_some() || self.proxy.is_some()
+        self.takes_bearer_tokens() || self.basic.is_some() || self.certificates.is_some() || self.proxy.is_some()
+    }
+
+    const fn takes_bearer_tokens(&self) -> bool {
+        self.tokens.is_some() || self.jwt.is_some() || self.introspection.is_some()
     }
 
     /// The values of `WWW-Authenticate` in a 401 (RFC 9110 section 11.6.1).
     pub fn challenges(&self) -> Vec<String> {
-        let bearer = self.tokens.is_some().then(|| "Bearer realm=\"gybe\"".to_owned());
+        let bearer = self.takes_bearer_tokens().then(|| "Bearer realm=\"gybe\"".to_owned());
         let basic = self.basic.is_some().then(|| "Basic realm=\"gybe\", charset=\"UTF-8\"".to_owned());
         let mut challenges: Vec<String> = bearer.into_iter().chain(basic).collect();
         if challenges.is_empty() {
@@ -213,9 +252,22 @@ impl Authenticator {
         {
             return Ok(caller);
         }
+        if let Some(jwt) = &self.jwt
+            && let Some(caller) = jwt.caller(credentials).await?
+        {
+            return Ok(caller);
+        }
+        if let Some(introspection) = &self.introspection
+            && let Some(caller) = introspection.caller(credentials).await?
+        {
+            return Ok(caller);
+        }
         if let Some(basic) = &self.basic
             && let Some(caller) = basic.caller(credentials).await?
         {
+            return Ok(caller);
+        }
+        if let Some(caller) = self.certificates.as_ref().and_then(|certificates| certificates.caller(credentials)) {
             return Ok(caller);
         }
         if let Some(proxy) = &self.proxy
@@ -241,7 +293,11 @@ pub(crate) mod tests {
             let values = headers.iter().filter(|(own, _)| own.eq_ignore_ascii_case(name));
             values.map(|(_, value)| value.as_bytes()).collect()
         };
-        use_them(&Credentials { headers: Box::new(values), peer: peer.map(|address| address.parse().unwrap()) })
+        use_them(&Credentials {
+            headers: Box::new(values),
+            peer: peer.map(|address| address.parse().unwrap()),
+            certificate: None,
+        })
     }
 
     #[test]

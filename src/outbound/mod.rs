@@ -260,7 +260,11 @@ pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Outboun
     Ok(found)
 }
 
-fn identity(path: &Path) -> Result<Identity, OutboundError> {
+/// Reads the certificate chain and the key of a PEM file.
+///
+/// # Errors
+/// [`OutboundError::File`].
+pub fn identity(path: &Path) -> Result<Identity, OutboundError> {
     let key = PrivateKeyDer::from_pem_file(path);
     let key = key.map_err(|error| OutboundError::File { path: path.to_owned(), reason: error.to_string() })?;
     Ok((certificates(path)?, key))

@@ -20,7 +20,7 @@ const MAY_USE: [(&str, &[&str]); 22] = [
     ("fetch", &["domain", "outbound"]),
     ("nfvo", &["domain", "metrics", "outbound", "sol003", "traces"]),
     ("notify", &["domain", "metrics", "outbound", "sol003", "store"]),
-    ("auth", &["domain", "outbound"]),
+    ("auth", &["clock", "domain", "outbound"]),
     ("config", &["auth", "domain", "infra", "nfvo", "outbound", "package", "retention"]),
     ("error", &["clock", "domain", "store"]),
     ("blocking", &["domain", "error"]),

@@ -7,6 +7,7 @@
 mod support;
 
 mod api;
+mod auth;
 mod clients;
 mod conformance;
 mod domain;

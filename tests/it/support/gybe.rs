@@ -310,7 +310,7 @@ fn launch(folder: &Path, data: &Path, database_url: &str, arguments: &[String], 
         .unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let url = line.split_whitespace().find(|word| word.starts_with("http://"));
+    let url = line.split_whitespace().find(|word| word.starts_with("http"));
     let log = || std::fs::read_to_string(folder.join("gybe.log")).unwrap();
     (child, url.unwrap_or_else(|| panic!("gybe printed no URL: {line}\n{}", log())).to_owned())
 }

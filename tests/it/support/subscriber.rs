@@ -47,6 +47,8 @@ pub struct Received {
     pub headers: HeaderMap,
     /// The body; null if it is not JSON.
     pub body: Value,
+    /// The same as text.
+    pub text: String,
     /// Whether the response was 204.
     pub accepted: bool,
 }
@@ -174,6 +176,7 @@ async fn respond(
         path: head.uri.path().to_owned(),
         headers: head.headers,
         body: serde_json::from_slice(&body).unwrap_or_default(),
+        text: String::from_utf8_lossy(&body).into_owned(),
         accepted: false,
     };
     let answer = answers.lock().unwrap()(&received);

@@ -1,0 +1,21 @@
+//! How callers prove who they are.
+
+mod authority;
+mod introspection;
+mod issuer;
+mod jwt;
+mod tls;
+
+use crate::support::gybe::{ApiResponse, Gybe};
+
+/// Starts Gybe with this configuration file.
+fn start(configuration: &str) -> Gybe {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), configuration).unwrap();
+    Gybe::start_with(&["--config", file.path().to_str().unwrap()])
+}
+
+/// A GET with that bearer token.
+async fn get(gybe: &Gybe, token: &str, path: &str) -> ApiResponse {
+    gybe.send(gybe.client.get(gybe.uri(path)).bearer_auth(token)).await
+}
