@@ -28,6 +28,7 @@ use crate::api::instance_cache::InstanceCache;
 use crate::api::load::Load;
 use crate::api::tls::{Tls, TlsError, keep_certificate};
 use crate::api::{self, Api};
+use crate::auth::issued::TokenKey;
 use crate::auth::tokens::{StaticTokens, TokenFileError};
 use crate::auth::{AuthConfigError, Authenticator};
 use crate::clock::{Clock, Ids, System};
@@ -54,7 +55,7 @@ use crate::outbound::OutboundError;
 use crate::package::files::{PackageFiles, make_private_directory};
 use crate::retention::Retention;
 use crate::sol003::common::{TerminateVnfRequest, TerminationType};
-use crate::store::seal::{KeyError, KeyRing};
+use crate::store::seal::{KeyError, KeyRing, SealError};
 use crate::store::{self, Store, StoreError};
 use crate::view::{self, View};
 
@@ -76,6 +77,8 @@ pub enum AppError {
     LostKey(PathBuf),
     #[error("the system has no randomness for a token")]
     NoRandomness,
+    #[error("cannot derive the keys of tokens from the sealing keys")]
+    Derivation(#[source] SealError),
     #[error(transparent)]
     Tokens(#[from] TokenFileError),
     #[error("the authentication of callers cannot be set up")]
@@ -144,6 +147,7 @@ pub async fn run(config: Config, stop: Stop, ready: impl FnOnce(SocketAddr)) -> 
     let made = make_private_directory(data_dir);
     made.map_err(io_error(format!("cannot make {} a directory of this user alone", data_dir.display())))?;
     let keys = keys(&config.options.database.database_url, &config.options.keys).await?;
+    let token_keys = token_keys(&keys)?;
     let store = store::connect(&config.options.database.database_url.0, keys).await?;
     let socket =
         listen(config.options.listen).map_err(io_error(format!("cannot listen on {}", config.options.listen)))?;
@@ -195,7 +199,7 @@ pub async fn run(config: Config, stop: Stop, ready: impl FnOnce(SocketAddr)) -> 
     let parts = working.into_iter().flatten().chain([notifying, recording, retaining]).chain(onboarding).collect();
     let health = web::Data::new(Health::new(store, stop.begun.clone(), registry, started));
     let probes = probes(&config, health.clone())?;
-    let authenticator = web::Data::new(authenticator(&config)?);
+    let authenticator = web::Data::new(authenticator(&config, &token_keys)?);
     let server = serve(&config, socket, api, health, http, authenticator)?;
     let end = tokio::spawn(end(server.handle(), parts, stop.clone(), config.options.stop_delay));
     ready(address);
@@ -229,9 +233,15 @@ fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
 }
 
 /// How callers are authenticated.
-fn authenticator(config: &Config) -> Result<Authenticator, AppError> {
+fn authenticator(config: &Config, keys: &[TokenKey]) -> Result<Authenticator, AppError> {
     let tokens = config.options.token_file.as_deref().map(static_tokens).transpose()?;
-    Ok(Authenticator::new(&config.auth, tokens, &config.options.trusted_peers())?)
+    Ok(Authenticator::new(&config.auth, tokens, keys, &config.options.trusted_peers())?)
+}
+
+/// The keys of tokens that Gybe issues: the same for all processes on the database.
+fn token_keys(keys: &KeyRing) -> Result<Vec<TokenKey>, AppError> {
+    let derived = keys.derive("gybe issued tokens").map_err(AppError::Derivation)?;
+    Ok(derived.into_iter().map(|(id, secret)| TokenKey { id, secret }).collect())
 }
 
 /// The tokens of the file, which is made if it does not exist.

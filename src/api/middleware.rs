@@ -10,7 +10,7 @@ use actix_web::http::header::{
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpRequest, HttpResponse};
 
-use crate::api::clients;
+use crate::api::{clients, oauth};
 use crate::config::clients::ErrorType;
 use crate::domain::problem::{Problem, ProblemType, problem};
 use crate::error::{ApiError, PROBLEM_JSON, response};
@@ -69,9 +69,10 @@ fn version(path: &str) -> Option<&'static str> {
     Interface::ALL.into_iter().find_map(version)
 }
 
-/// Adds a problem body unless the error response has one. Keeps the headers that belong to the status.
+/// Adds a problem body unless the error response has one, or that of RFC 6749. Keeps the headers that belong to the status.
 fn with_problem_body(original: ServiceResponse, status: StatusCode) -> ServiceResponse {
-    if original.headers().get(CONTENT_TYPE).is_some_and(|value| value == PROBLEM_JSON) {
+    let has_type = |own: &str| original.headers().get(CONTENT_TYPE).is_some_and(|value| value == own);
+    if has_type(PROBLEM_JSON) || (original.request().path() == oauth::PATH && has_type("application/json")) {
         return original;
     }
     let headers = [ALLOW, CONTENT_RANGE].map(|name| Some((name.clone(), original.headers().get(&name)?.clone())));

@@ -21,6 +21,7 @@ pub mod list;
 pub mod load;
 pub mod middleware;
 pub mod negotiate;
+pub mod oauth;
 pub mod onboarding;
 pub mod op_occs;
 pub mod openapi;
@@ -58,6 +59,7 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(resource("/openapi").route(on(get, browser::page)))
         .service(resource("/openapi/{name}").route(on(get, browser::document)))
         .configure(problems::routes)
+        .service(resource(oauth::PATH).route(post().to(oauth::token)))
         .default_service(web::to(middleware::unknown_path));
 }
 

@@ -164,17 +164,27 @@ impl Basic {
     /// # Errors
     /// [`AuthError::Invalid`], [`AuthError::Throttled`].
     pub async fn caller(&self, credentials: &Credentials<'_>) -> Result<Option<Caller>, AuthError> {
-        let Some((name, password)) = credentials.basic()? else { return Ok(None) };
+        match credentials.basic()? {
+            Some((name, password)) => self.check(name, password, credentials.peer).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The user, who sent the password from `peer`.
+    ///
+    /// # Errors
+    /// [`AuthError::Invalid`], [`AuthError::Throttled`].
+    pub async fn check(&self, name: String, password: String, peer: Option<IpAddr>) -> Result<Caller, AuthError> {
         let digest = self.digest(&name, &password);
         if let Some(caller) = self.remembered(&name, &digest) {
-            return Ok(Some(caller));
+            return Ok(caller);
         }
-        let attempt = (name.chars().take(64).collect(), credentials.peer);
+        let attempt = (name.chars().take(64).collect(), peer);
         self.refuse_throttled(&attempt)?;
         // The semaphore is never closed. Whoever waited for the same check as another finds its result.
         let permit = Arc::clone(&self.checks).acquire_owned().await.ok();
         if let Some(caller) = self.remembered(&name, &digest) {
-            return Ok(Some(caller));
+            return Ok(caller);
         }
         self.begin(&attempt)?;
         let user = self.users.get(&name);
@@ -183,15 +193,20 @@ impl Basic {
             Some(user) => {
                 self.right.insert(digest, Instant::now());
                 self.with_attempts(|attempts| attempts.remove(&attempt));
-                Ok(Some(user.caller.clone()))
+                Ok(user.caller.clone())
             }
             None => Err(AuthError::Invalid("the user name or the password is wrong".to_owned())),
         }
     }
 
+    /// The user with that name.
+    pub fn user(&self, name: &str) -> Option<Caller> {
+        self.users.get(name).map(|user| user.caller.clone())
+    }
+
     fn remembered(&self, name: &str, digest: &[u8; SHA256_OUTPUT_LEN]) -> Option<Caller> {
         self.right.get(digest).filter(|checked| checked.elapsed() < REMEMBERED)?;
-        self.users.get(name).map(|user| user.caller.clone())
+        self.user(name)
     }
 
     fn refuse_throttled(&self, attempt: &Attempt) -> Result<(), AuthError> {

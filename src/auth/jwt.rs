@@ -171,7 +171,7 @@ impl Jwt {
 }
 
 /// Who issued the token, as it says itself; `None` if it is no JWT.
-fn claimed_issuer(token: &str) -> Option<String> {
+pub fn claimed_issuer(token: &str) -> Option<String> {
     let mut parts = token.split('.');
     let (_, payload, _) = (parts.next()?, parts.next()?, parts.next()?);
     if parts.next().is_some() || token.len() > LONGEST_TOKEN {

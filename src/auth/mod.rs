@@ -7,6 +7,7 @@ pub mod basic;
 pub mod certificate;
 pub mod claims;
 pub mod introspection;
+pub mod issued;
 pub mod jwks;
 pub mod jwt;
 pub mod proxy;
@@ -25,10 +26,13 @@ use serde::Deserialize;
 use crate::auth::basic::{Basic, BasicOptions};
 use crate::auth::certificate::{CertificateOptions, Certificates, ClientCertificate};
 use crate::auth::introspection::{Introspection, IntrospectionOptions};
+use crate::auth::issued::{IssuedTokens, TokenKey};
 use crate::auth::jwt::{Jwt, JwtOptions};
 use crate::auth::proxy::{Proxy, ProxyOptions};
 use crate::auth::tokens::StaticTokens;
-use crate::domain::caller::{Caller, Role};
+use crate::clock::{Clock as _, System};
+use crate::domain::caller::{AuthMethod, Caller, Role};
+use crate::domain::secret::Secret;
 use crate::outbound::OutboundConfig;
 
 /// The values of a header, by its name in lower case.
@@ -192,18 +196,22 @@ pub struct Authenticator {
     jwt: Option<Jwt>,
     introspection: Option<Introspection>,
     basic: Option<Basic>,
+    /// For the users of `basic`.
+    issued: Option<IssuedTokens>,
     certificates: Option<Certificates>,
     proxy: Option<Proxy>,
 }
 
 impl Authenticator {
-    /// The methods of the configuration. `tokens` are those of the token file, if there is one; `outbound` is for requests to services that check credentials.
+    /// The methods of the configuration. `tokens` are those of the token file, if there is one; `keys` are for tokens that Gybe
+    /// issues, `outbound` for requests to services that check credentials.
     ///
     /// # Errors
     /// [`AuthConfigError`].
     pub fn new(
         options: &AuthOptions,
         tokens: Option<StaticTokens>,
+        keys: &[TokenKey],
         outbound: &OutboundConfig,
     ) -> Result<Self, AuthConfigError> {
         let roles = || options.roles.clone();
@@ -213,6 +221,7 @@ impl Authenticator {
             jwt: options.jwt.as_ref().map(|jwt| Jwt::new(jwt, roles(), outbound)).transpose()?,
             introspection: introspection.map(|it| Introspection::new(it, roles(), outbound)).transpose()?,
             basic: options.basic.as_ref().map(Basic::new).transpose()?,
+            issued: options.basic.as_ref().map(|_| IssuedTokens::new(keys)).transpose()?,
             certificates: options.certificate.as_ref().map(Certificates::new).transpose()?,
             proxy: options.proxy.as_ref().map(|proxy| Proxy::new(proxy, roles())).transpose()?,
         })
@@ -224,7 +233,7 @@ impl Authenticator {
     }
 
     const fn takes_bearer_tokens(&self) -> bool {
-        self.tokens.is_some() || self.jwt.is_some() || self.introspection.is_some()
+        self.tokens.is_some() || self.jwt.is_some() || self.introspection.is_some() || self.issued.is_some()
     }
 
     /// The values of `WWW-Authenticate` in a 401 (RFC 9110 section 11.6.1).
@@ -257,6 +266,9 @@ impl Authenticator {
         {
             return Ok(caller);
         }
+        if let Some(caller) = self.user_of_issued_token(credentials)? {
+            return Ok(caller);
+        }
         if let Some(introspection) = &self.introspection
             && let Some(caller) = introspection.caller(credentials).await?
         {
@@ -276,6 +288,26 @@ impl Authenticator {
             return Ok(caller);
         }
         Err(AuthError::Missing)
+    }
+
+    /// A token for a user of `[auth.basic]`, who sent the password from `peer`.
+    ///
+    /// # Errors
+    /// [`AuthError`].
+    pub async fn issue_token(&self, name: String, password: String, peer: Option<IpAddr>) -> Result<Secret, AuthError> {
+        let (Some(basic), Some(issued)) = (&self.basic, &self.issued) else {
+            return Err(AuthError::Invalid("there are no users: [auth.basic] is not configured".to_owned()));
+        };
+        let user = basic.check(name, password, peer).await?;
+        issued.issue(&user.subject, System.now())
+    }
+
+    fn user_of_issued_token(&self, credentials: &Credentials<'_>) -> Result<Option<Caller>, AuthError> {
+        let (Some(basic), Some(issued)) = (&self.basic, &self.issued) else { return Ok(None) };
+        let Some(token) = credentials.bearer()? else { return Ok(None) };
+        let Some(name) = issued.user(token)? else { return Ok(None) };
+        let gone = || AuthError::Invalid("the user of the token no longer exists".to_owned());
+        basic.user(&name).ok_or_else(gone).map(|user| Some(Caller { method: AuthMethod::Token, ..user }))
     }
 }
 

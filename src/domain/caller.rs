@@ -62,7 +62,7 @@ impl FromStr for Role {
 pub enum AuthMethod {
     /// Not at all: Gybe serves loopback only, without authentication.
     None,
-    /// A static token of the token file.
+    /// A static token of the token file, or one that Gybe issued to a user.
     Token,
     /// User name and password (RFC 7617).
     Basic,

@@ -11,6 +11,7 @@ use std::fmt;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey};
 use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::hkdf::{HKDF_SHA256, Prk, Salt};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
@@ -28,6 +29,8 @@ pub struct KeyRing {
 struct SealingKey {
     id: [u8; KEY_ID_BYTES],
     key: RandomizedNonceKey,
+    /// For keys that are derived from it.
+    derivation: Prk,
 }
 
 /// Why a text is not a key ring.
@@ -98,10 +101,24 @@ impl KeyRing {
     /// # Errors
     /// [`SealError::Failed`].
     pub fn seal(&self, context: &SealContext<'_>, secrets: &impl Serialize) -> Result<Vec<u8>, SealError> {
-        let SealingKey { id, key } = self.keys.first().ok_or(SealError::Failed)?;
+        let SealingKey { id, key, .. } = self.keys.first().ok_or(SealError::Failed)?;
         let mut text = serde_json::to_vec(secrets).map_err(|_| SealError::Failed)?;
         let nonce = key.seal_in_place_append_tag(context.aad(), &mut text).map_err(|_| SealError::Failed)?;
         Ok([id.as_slice(), nonce.as_ref(), &text].concat())
+    }
+
+    /// A key for another `purpose`, derived from each key of the ring: its identifier and its bytes. The newest comes first.
+    ///
+    /// # Errors
+    /// [`SealError::Failed`].
+    pub fn derive(&self, purpose: &'static str) -> Result<Vec<(String, [u8; KEY_BYTES])>, SealError> {
+        let derived = self.keys.iter().map(|key| {
+            let mut bytes = [0; KEY_BYTES];
+            let info = [purpose.as_bytes()];
+            let derived = key.derivation.expand(&info, HKDF_SHA256).and_then(|okm| okm.fill(&mut bytes));
+            derived.map(|()| (hex::encode(key.id), bytes)).map_err(|_| SealError::Failed)
+        });
+        derived.collect()
     }
 
     /// The identifier of the key that seals.
@@ -151,7 +168,8 @@ impl SealingKey {
     fn parse(text: &str) -> Option<Self> {
         let bytes = STANDARD.decode(text).ok().filter(|bytes| bytes.len() == KEY_BYTES)?;
         let id = digest(&SHA256, &bytes).as_ref().first_chunk().copied()?;
-        Some(Self { id, key: RandomizedNonceKey::new(&AES_256_GCM, &bytes).ok()? })
+        let derivation = Salt::new(HKDF_SHA256, &[]).extract(&bytes);
+        Some(Self { id, key: RandomizedNonceKey::new(&AES_256_GCM, &bytes).ok()?, derivation })
     }
 }
 
@@ -221,6 +239,15 @@ mod tests {
         let again = both.seal(&CONTEXT, &secrets()).unwrap();
         assert_eq!(ring(&[&new]).open::<Secrets>(&CONTEXT, &again).unwrap(), secrets());
         assert!(matches!(ring(&[&new]).open::<Secrets>(&CONTEXT, &sealed), Err(SealError::UnknownKey(_))));
+    }
+
+    #[test]
+    fn derives_keys_that_depend_on_purpose_and_key() {
+        let [old, new] = [KeyRing::generate_text().unwrap(), KeyRing::generate_text().unwrap()];
+        let derived = ring(&[&new, &old]).derive("tokens").unwrap();
+        assert_eq!(derived[1..], ring(&[&old]).derive("tokens").unwrap());
+        assert_ne!(derived[0], derived[1]);
+        assert_ne!(derived, ring(&[&new, &old]).derive("others").unwrap());
     }
 
     #[test]

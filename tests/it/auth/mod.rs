@@ -4,6 +4,7 @@ mod authority;
 mod introspection;
 mod issuer;
 mod jwt;
+mod oauth;
 mod tls;
 
 use crate::support::gybe::{ApiResponse, Gybe};
