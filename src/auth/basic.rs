@@ -195,7 +195,10 @@ impl Basic {
                 self.with_attempts(|attempts| attempts.remove(&attempt));
                 Ok(user.caller.clone())
             }
-            None => Err(AuthError::Invalid("the user name or the password is wrong".to_owned())),
+            None => {
+                self.end(&attempt);
+                Err(AuthError::Invalid("the user name or the password is wrong".to_owned()))
+            }
         }
     }
 
@@ -224,6 +227,15 @@ impl Basic {
             attempts.insert(attempt.clone(), Attempts { wrong, last: Instant::now() });
         });
         Ok(())
+    }
+
+    /// The wait begins when the check has ended: a check may take as long as the first wait.
+    fn end(&self, attempt: &Attempt) {
+        self.with_attempts(|attempts| {
+            if let Some(before) = attempts.get(attempt) {
+                attempts.insert(attempt.clone(), Attempts { last: Instant::now(), ..before });
+            }
+        });
     }
 
     fn with_attempts<R>(&self, change: impl FnOnce(&Cache<Attempt, Attempts>) -> R) -> R {
