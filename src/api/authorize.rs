@@ -56,10 +56,12 @@ async fn allowed_caller(
     };
     let headers = |name: &str| request.headers().get_all(name).map(|value| value.as_bytes()).collect();
     let peer = request.peer_addr().map(|address| address.ip());
+    let (method, path) = (request.method().as_str(), request.path());
     let certificate = request.conn_data::<PeerCertificate>().map(PeerCertificate::valid).transpose();
     let caller = match certificate {
         Ok(certificate) => {
-            authenticator.authenticate(&Credentials { headers: Box::new(headers), peer, certificate }).await
+            let headers = Box::new(headers);
+            authenticator.authenticate(&Credentials { headers, peer, certificate, method, path }).await
         }
         Err(error) => Err(error),
     };

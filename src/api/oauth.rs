@@ -62,7 +62,8 @@ async fn issue(authenticator: &Authenticator, request: &HttpRequest, form: &[u8]
     }
     let headers = |name: &str| request.headers().get_all(name).map(|value| value.as_bytes()).collect();
     let peer = request.peer_addr().map(|address| address.ip());
-    let credentials = Credentials { headers: Box::new(headers), peer, certificate: None };
+    let (method, path) = (request.method().as_str(), request.path());
+    let credentials = Credentials { headers: Box::new(headers), peer, certificate: None, method, path };
     let in_header = credentials.basic().map_err(Refusal::Client)?;
     let (name, password) = match (in_header, form.client_id, form.client_secret) {
         (Some(pair), id, None) if id.as_ref().is_none_or(|id| *id == pair.0) => pair,

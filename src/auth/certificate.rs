@@ -163,8 +163,13 @@ pub(crate) mod tests {
 
     fn caller(identities: &Certificates, names: &[Name]) -> Option<String> {
         let certificate = ClientCertificate { names: names.to_vec(), ..with_thumbprint("") };
-        let credentials =
-            Credentials { headers: Box::new(|_| Vec::new()), peer: None, certificate: Some(&certificate) };
+        let credentials = Credentials {
+            headers: Box::new(|_| Vec::new()),
+            peer: None,
+            certificate: Some(&certificate),
+            method: "GET",
+            path: "/",
+        };
         identities.caller(&credentials).map(|caller| caller.subject)
     }
 

@@ -172,7 +172,8 @@ mod tests {
         let certificate = with_thumbprint("abc");
         let caller = |confirmation: Value, certificate| {
             let claims = json!({ "sub": "s", "project_id": "p", "cnf": confirmation });
-            let credentials = Credentials { headers: Box::new(|_| Vec::new()), peer: None, certificate };
+            let credentials =
+                Credentials { headers: Box::new(|_| Vec::new()), peer: None, certificate, method: "GET", path: "/" };
             identity("roles", claims).unwrap().caller(&credentials)
         };
         assert!(caller(json!({ "x5t#S256": "abc" }), Some(&certificate)).is_ok());

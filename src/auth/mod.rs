@@ -10,6 +10,7 @@ pub mod introspection;
 pub mod issued;
 pub mod jwks;
 pub mod jwt;
+pub mod keystone;
 pub mod proxy;
 pub mod service;
 pub mod token_cache;
@@ -28,6 +29,7 @@ use crate::auth::certificate::{CertificateOptions, Certificates, ClientCertifica
 use crate::auth::introspection::{Introspection, IntrospectionOptions};
 use crate::auth::issued::{IssuedTokens, TokenKey};
 use crate::auth::jwt::{Jwt, JwtOptions};
+use crate::auth::keystone::{Keystone, KeystoneOptions};
 use crate::auth::proxy::{Proxy, ProxyOptions};
 use crate::auth::tokens::StaticTokens;
 use crate::clock::{Clock as _, System};
@@ -45,6 +47,10 @@ pub struct Credentials<'a> {
     pub peer: Option<IpAddr>,
     /// The certificate of the connection's other end, which is valid.
     pub certificate: Option<&'a ClientCertificate>,
+    /// The method of the request.
+    pub method: &'a str,
+    /// The path of the request, as it was sent.
+    pub path: &'a str,
 }
 
 /// A header that is a credential or an identity has several values or bytes that are no text: nobody can say which one counts.
@@ -169,6 +175,7 @@ pub struct AuthOptions {
     pub introspection: Option<IntrospectionOptions>,
     pub basic: Option<BasicOptions>,
     pub certificate: Option<CertificateOptions>,
+    pub keystone: Option<KeystoneOptions>,
     pub proxy: Option<ProxyOptions>,
 }
 
@@ -180,7 +187,11 @@ impl AuthOptions {
 
     /// Whether a method is on besides client certificates.
     pub const fn has_other_method(&self) -> bool {
-        self.jwt.is_some() || self.introspection.is_some() || self.basic.is_some() || self.proxy.is_some()
+        self.jwt.is_some()
+            || self.introspection.is_some()
+            || self.basic.is_some()
+            || self.keystone.is_some()
+            || self.proxy.is_some()
     }
 }
 
@@ -199,6 +210,7 @@ pub struct Authenticator {
     /// For the users of `basic`.
     issued: Option<IssuedTokens>,
     certificates: Option<Certificates>,
+    keystone: Option<Keystone>,
     proxy: Option<Proxy>,
 }
 
@@ -223,13 +235,18 @@ impl Authenticator {
             basic: options.basic.as_ref().map(Basic::new).transpose()?,
             issued: options.basic.as_ref().map(|_| IssuedTokens::new(keys)).transpose()?,
             certificates: options.certificate.as_ref().map(Certificates::new).transpose()?,
+            keystone: options.keystone.as_ref().map(|keystone| Keystone::new(keystone, roles())).transpose()?,
             proxy: options.proxy.as_ref().map(|proxy| Proxy::new(proxy, roles())).transpose()?,
         })
     }
 
     /// Whether callers are authenticated at all.
     pub const fn is_on(&self) -> bool {
-        self.takes_bearer_tokens() || self.basic.is_some() || self.certificates.is_some() || self.proxy.is_some()
+        self.takes_bearer_tokens()
+            || self.basic.is_some()
+            || self.keystone.is_some()
+            || self.certificates.is_some()
+            || self.proxy.is_some()
     }
 
     const fn takes_bearer_tokens(&self) -> bool {
@@ -240,7 +257,8 @@ impl Authenticator {
     pub fn challenges(&self) -> Vec<String> {
         let bearer = self.takes_bearer_tokens().then(|| "Bearer realm=\"gybe\"".to_owned());
         let basic = self.basic.is_some().then(|| "Basic realm=\"gybe\", charset=\"UTF-8\"".to_owned());
-        let mut challenges: Vec<String> = bearer.into_iter().chain(basic).collect();
+        let keystone = self.keystone.as_ref().map(Keystone::challenge);
+        let mut challenges: Vec<String> = bearer.into_iter().chain(basic).chain(keystone).collect();
         if challenges.is_empty() {
             // A proxy or a certificate decides: there is nothing that the client could send here.
             challenges.push("Gybe realm=\"gybe\"".to_owned());
@@ -276,6 +294,11 @@ impl Authenticator {
         }
         if let Some(basic) = &self.basic
             && let Some(caller) = basic.caller(credentials).await?
+        {
+            return Ok(caller);
+        }
+        if let Some(keystone) = &self.keystone
+            && let Some(caller) = keystone.caller(credentials).await?
         {
             return Ok(caller);
         }
@@ -325,11 +348,9 @@ pub(crate) mod tests {
             let values = headers.iter().filter(|(own, _)| own.eq_ignore_ascii_case(name));
             values.map(|(_, value)| value.as_bytes()).collect()
         };
-        use_them(&Credentials {
-            headers: Box::new(values),
-            peer: peer.map(|address| address.parse().unwrap()),
-            certificate: None,
-        })
+        let peer = peer.map(|address| address.parse().unwrap());
+        let headers = Box::new(values);
+        use_them(&Credentials { headers, peer, certificate: None, method: "GET", path: "/" })
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod authority;
 mod introspection;
 mod issuer;
 mod jwt;
+mod keystone;
 mod oauth;
 mod tls;
 

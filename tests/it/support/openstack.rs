@@ -1,14 +1,16 @@
-//! The real OpenStack client with its plug-in for Tacker, from PyPI (tests/python), used without Keystone.
+//! The real OpenStack client with its plug-in for Tacker, from PyPI (tests/python), with and without Keystone.
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::keystone::{Account, Keystone};
 use super::python::{self, Dialogue};
 
 /// A client of one Gybe. Its files are deleted when it is dropped.
 pub struct OpenStack {
     commands: Dialogue,
-    url: String,
+    /// The options that say where the VNFM is, if the environment does not.
+    options: Vec<String>,
     /// Its home directory.
     folder: TempDir,
 }
@@ -22,17 +24,39 @@ pub struct Output {
 }
 
 impl OpenStack {
-    /// A client of the VNFM at `url`.
+    /// A client of the VNFM at `url`, which does not authenticate its callers.
     pub fn of(url: &str) -> Self {
+        let options = ["--os-auth-type", "none", "--os-endpoint", url];
+        Self::with(&options, &[])
+    }
+
+    /// A client that logs in with the password of the account, and finds the VNFM of the region in the catalogue.
+    pub fn with_password(keystone: &Keystone, account: Account, region: &str) -> Self {
+        let environment = [
+            ("OS_AUTH_URL", keystone.url.as_str()),
+            ("OS_USERNAME", account.user),
+            ("OS_PASSWORD", account.user),
+            ("OS_PROJECT_NAME", account.project),
+            ("OS_USER_DOMAIN_ID", "default"),
+            ("OS_PROJECT_DOMAIN_ID", "default"),
+            ("OS_REGION_NAME", region),
+        ];
+        Self::with(&[], &environment)
+    }
+
+    fn with(options: &[&str], environment: &[(&str, &str)]) -> Self {
         let folder = TempDir::new().unwrap();
         let mut client = python::script("openstack_commands.py");
         client.env_clear().env("HOME", folder.path()).env("NO_PROXY", "*").env("PYTHONUTF8", "1");
-        Self { commands: Dialogue::with(client), url: url.to_owned(), folder }
+        client.envs(environment.iter().copied());
+        let options = options.iter().map(|&option| option.to_owned()).collect();
+        Self { commands: Dialogue::with(client), options, folder }
     }
 
     /// Runs `openstack --os-tacker-api-version VERSION ARGUMENTS…`.
     pub fn run(&mut self, version: &str, arguments: &[&str]) -> Output {
-        let mut all = vec!["--os-auth-type", "none", "--os-endpoint", &self.url, "--os-tacker-api-version", version];
+        let mut all: Vec<&str> = self.options.iter().map(String::as_str).collect();
+        all.extend(["--os-tacker-api-version", version]);
         all.extend(arguments);
         let answer = self.commands.ask(&json!(all));
         let text = |name: &str| answer[name].as_str().unwrap().to_owned();
