@@ -38,8 +38,9 @@ use crate::config::clients::Profile;
 use crate::config::values::DatabaseUrl;
 use crate::config::{Config, KeyOptions, Role, StoreOptions};
 use crate::domain::caller::Caller;
-use crate::domain::ids::{ProjectId, VnfInstanceId, VnfLcmOpOccId};
+use crate::domain::ids::{VnfInstanceId, VnfLcmOpOccId};
 use crate::domain::op_occ::ABANDON;
+use crate::domain::problem::Problem;
 use crate::error::ApiError;
 use crate::fetch::PackageSources;
 use crate::infra::kubernetes::KubernetesDriver;
@@ -300,9 +301,10 @@ async fn api(
         packages,
         runtime: Handle::current(),
         caller: Caller::local(),
+        unknown_senders: Arc::default(),
         profile: Profile::default(),
     });
-    api.onboarder.remove_orphans(&api.caller.project).await?;
+    api.onboarder.remove_orphans().await?;
     Ok(api)
 }
 
@@ -479,11 +481,15 @@ pub async fn rekey(options: &StoreOptions) -> Result<u64, AppError> {
 pub async fn abandon(options: &StoreOptions, id: VnfInstanceId) -> Result<VnfLcmOpOccId, AppError> {
     let url = &options.database.database_url;
     let store = store::connect(&url.0, keys(url, &options.keys).await?).await?;
+    let project = store.project_of_instance(id).await.map_err(|error| match error {
+        StoreError::NotFound => AppError::Refused(Problem::not_found("VNF instance", &id.to_string()).into()),
+        error => AppError::Store(error),
+    })?;
     let acceptor = Acceptor {
         store: &*store,
         clock: &System,
         ids: &System,
-        project: &ProjectId::default(),
+        project: &project,
         granting: false,
         unattended: None,
         vims_by_name: false,

@@ -188,6 +188,10 @@ pub struct Options {
     #[arg(long, value_name = "DAYS", env = "GYBE_KEEP_NOTIFICATIONS")]
     #[arg(default_value_t = 7, value_parser = number(0..=36_500_u64))]
     pub keep_notifications: u64,
+    /// Days that audit records are kept
+    #[arg(long, value_name = "DAYS", env = "GYBE_KEEP_AUDIT")]
+    #[arg(default_value_t = 90, value_parser = number(1..=36_500_u64))]
+    pub keep_audit: u64,
     #[command(flatten)]
     pub tls: TlsOptions,
     #[command(flatten)]
@@ -234,6 +238,7 @@ impl Options {
             operations: days(self.keep_operations),
             operations_per_instance: self.keep_operations_per_instance,
             notifications: days(self.keep_notifications),
+            audit: Duration::from_hours(24 * self.keep_audit),
         }
     }
 

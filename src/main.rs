@@ -43,6 +43,8 @@ enum Command {
         #[command(flatten)]
         options: StoreOptions,
     },
+    /// Print the hash of a password for `[[auth.basic.user]]`. Reads the password from the standard input, its first line
+    HashPassword,
     /// Write the OpenAPI documents
     Openapi {
         /// Directory to write to
@@ -129,6 +131,7 @@ fn run(invocation: Invocation) -> Result<(), Box<dyn Error>> {
         Command::Migrate(database) => migrate(database),
         Command::Rekey(options) => rekey(options),
         Command::Abandon { instance, options } => abandon(*instance, options),
+        Command::HashPassword => hash_password(),
         Command::Openapi { folder } => write_openapi(folder),
         Command::Debug { view: DebugView::Ops(options) } => show_operations(View::Operations, options),
         Command::Debug { view: DebugView::Leases(options) } => show_operations(View::Leases, options),
@@ -178,6 +181,17 @@ fn abandon(instance: VnfInstanceId, options: &StoreOptions) -> Result<(), Box<dy
     telemetry::start(None);
     let op = runtime()?.block_on(app::abandon(options, instance))?;
     println!("operation {op} abandons VNF instance {instance}; the op occurrence names the objects that are left");
+    Ok(())
+}
+
+fn hash_password() -> Result<(), Box<dyn Error>> {
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line)?;
+    let password = line.trim_end_matches(['\n', '\r']);
+    if password.is_empty() {
+        return Err("the password is empty: write it to the standard input, such as `printf %s \"$PASSWORD\" | gybe hash-password`".into());
+    }
+    println!("{}", gybe::auth::basic::hash_password(password)?);
     Ok(())
 }
 

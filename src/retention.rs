@@ -1,5 +1,5 @@
 //! Deletes what is kept no longer: op occurrences that have ended, parked notifications, notifications to deleted subscriptions,
-//! answers to requests with an `Idempotency-Key`.
+//! answers to requests with an `Idempotency-Key`, audit records.
 //!
 //! One process at a time does a pass. A pass works in small batches with pauses, so that requests and operations hardly notice it,
 //! and each batch reads an index: its cost does not grow with the database. A pass that is interrupted leaves nothing half done.
@@ -38,6 +38,8 @@ pub struct RetentionPolicy {
     pub operations_per_instance: usize,
     /// Parked notifications are kept for this time after they were due; `None`: as long as their subscription.
     pub notifications: Option<Duration>,
+    /// Audit records are kept for this time.
+    pub audit: Duration,
 }
 
 /// Deletes what the policy does not keep.
@@ -93,6 +95,7 @@ impl Retention {
         self.batches(stop, || store.clear_ended_plans(BATCH)).await?;
         self.batches(stop, || store.delete_requests(now - ANSWERS_KEPT, BATCH)).await?;
         self.batches(stop, || store.trim_requests(REQUESTS_KEPT, BATCH)).await?;
+        self.batches(stop, || store.delete_audit_records(now - self.policy.audit, BATCH)).await?;
         if let Some(age) = self.policy.notifications {
             self.batches(stop, || store.delete_parked_notifications(now - age, BATCH)).await?;
         }

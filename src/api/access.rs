@@ -9,7 +9,7 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
-use actix_web::{Error, web};
+use actix_web::{Error, HttpMessage as _, web};
 use tokio::time::Instant;
 use tracing::field::Empty;
 use tracing::{Instrument as _, Span};
@@ -19,6 +19,9 @@ use crate::clock::{Ids, System};
 use crate::error::ApiError;
 use crate::metrics::HttpMetrics;
 use crate::traces::{self, TRACES};
+
+/// The id of a request, for handlers and middleware: an extension of the request.
+pub struct RequestId(pub String);
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -33,6 +36,7 @@ pub async fn observe(
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let start = Instant::now();
     let id = request_id(request.headers());
+    request.extensions_mut().insert(RequestId(id.to_str().unwrap_or_default().to_owned()));
     let span = tracing::info_span!("request", request.id = id.to_str().unwrap_or_default());
     let trace = span.in_scope(|| trace(&request));
     let call = next.call(request).instrument(trace.clone()).instrument(span.clone());

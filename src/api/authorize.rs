@@ -1,5 +1,5 @@
 //! Who may call a handler: a middleware of each route that finds the caller of a request ([`crate::auth`]), asks the policy
-//! ([`crate::domain::policy`]), and gives the handler the [`Api`] of the caller's project.
+//! ([`crate::domain::policy`]), and gives the handler the [`Api`] of the caller's project. Records the request ([`super::audit`]).
 //!
 //! It runs before everything that reads the request: whoever has no credential learns nothing and costs little.
 
@@ -11,14 +11,17 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpResponse, web};
+use tracing::Instrument as _;
 
+use crate::api::audit;
 use crate::api::context::Api;
 use crate::api::tls::PeerCertificate;
 use crate::auth::{AuthError, Authenticator, Credentials};
+use crate::domain::audit::is_recorded;
 use crate::domain::caller::{Caller, Role};
 use crate::domain::policy::{Permission, permission};
 use crate::domain::problem::{Problem, ProblemType, problem};
-use crate::error::response;
+use crate::error::{ApiError, internal, response};
 
 /// Calls the inner service if the caller may send the request.
 ///
@@ -29,28 +32,53 @@ pub async fn authorize(
     mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    match allowed_caller(&authenticator, &request).await {
-        Ok(caller) => {
-            if let Some(caller) = caller {
-                act_for(caller, &mut request);
+    if !authenticator.is_on() {
+        return Ok(next.call(request).await?.map_into_boxed_body());
+    }
+    match caller(&authenticator, &request).await {
+        Sender::Anybody => Ok(next.call(request).await?.map_into_boxed_body()),
+        Sender::Allowed(caller) => {
+            act_for(&caller, &mut request);
+            if !is_recorded(request.method().as_str()) {
+                return Ok(next.call(request).await?.map_into_boxed_body());
             }
-            Ok(next.call(request).await?.map_into_boxed_body())
+            let recorded = async move {
+                let answer = next.call(request).await?.map_into_boxed_body();
+                keep(Some(&caller), &answer).await;
+                Ok(answer)
+            };
+            // Dropping the connection drops this future, and not the task: whatever has an effect has a record.
+            let task = actix_web::rt::spawn(recorded.in_current_span());
+            task.await.map_err(|error| ApiError(internal(&error)))?
         }
-        Err(refusal) => Ok(request.into_response(refusal)),
+        Sender::Refused(caller, refusal) => {
+            let answer = request.into_response(refusal);
+            keep(caller.as_ref(), &answer).await;
+            Ok(answer)
+        }
     }
 }
 
-/// The caller, if the request needs one.
-async fn allowed_caller(
-    authenticator: &Authenticator,
-    request: &ServiceRequest,
-) -> Result<Option<Caller>, HttpResponse> {
-    if !authenticator.is_on() {
-        return Ok(None);
+/// Records the request of the answer. A process without the API has nothing that could be changed.
+async fn keep(caller: Option<&Caller>, answer: &ServiceResponse) {
+    if let Some(api) = answer.request().app_data::<web::Data<Api>>() {
+        audit::keep(api, caller, answer).await;
     }
+}
+
+/// Who sends a request.
+enum Sender {
+    /// The request is for everybody.
+    Anybody,
+    Allowed(Caller),
+    /// Somebody who may not send it, or nobody whom Gybe knows.
+    Refused(Option<Caller>, HttpResponse),
+}
+
+async fn caller(authenticator: &Authenticator, request: &ServiceRequest) -> Sender {
     let route = request.match_pattern().unwrap_or_default();
     let needed = match permission(request.method().as_str(), &route) {
-        Some(Permission::Public) => return Ok(None),
+        Some(Permission::Public) => return Sender::Anybody,
         Some(Permission::Needs(role)) => Some(role),
         None => None,
     };
@@ -65,19 +93,22 @@ async fn allowed_caller(
         }
         Err(error) => Err(error),
     };
-    let caller = caller.map_err(|error| unauthenticated(authenticator, error))?;
-    match needed {
-        Some(role) if caller.has(role) => Ok(Some(caller)),
-        _ => Err(response(&role_missing(&caller, needed))),
+    match caller {
+        Ok(caller) if needed.is_some_and(|role| caller.has(role)) => Sender::Allowed(caller),
+        Ok(caller) => {
+            let refusal = response(&role_missing(&caller, needed));
+            Sender::Refused(Some(caller), refusal)
+        }
+        Err(error) => Sender::Refused(None, unauthenticated(authenticator, error)),
     }
 }
 
 /// From here on the request is of that caller.
-fn act_for(caller: Caller, request: &mut ServiceRequest) {
+fn act_for(caller: &Caller, request: &mut ServiceRequest) {
     tracing::debug!(caller.subject, caller.project = caller.project.0, caller.method = caller.method.as_str());
     let Some(api) = request.app_data::<web::Data<Api>>() else { return };
     let mut data = Extensions::new();
-    data.insert(web::Data::new(Api { caller, ..Api::clone(api) }));
+    data.insert(web::Data::new(Api { caller: caller.clone(), ..Api::clone(api) }));
     // The framework looks in the container that was added last first.
     request.add_data_container(Rc::new(data));
 }

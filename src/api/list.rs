@@ -10,6 +10,8 @@ use serde::Serialize;
 use crate::api::context::Api;
 use crate::api::page;
 use crate::api::selectors::Selection;
+use crate::domain::caller::Role;
+use crate::domain::ids::ProjectId;
 use crate::domain::problem::{Problem, ProblemType, QuotedValues, problem};
 use crate::error::{ApiError, internal};
 use crate::sol003::{Edition, Interface};
@@ -17,7 +19,8 @@ use crate::store::attributes::{self, Filter, Members};
 use crate::store::{Page, PageCursor, StoreError};
 
 /// The query parameters of a list.
-const PARAMETERS: [&str; 6] = ["filter", "all_fields", "fields", "exclude_fields", "exclude_default", page::MARKER];
+const PARAMETERS: [&str; 7] =
+    ["filter", "all_fields", "fields", "exclude_fields", "exclude_default", page::MARKER, "all_projects"];
 /// The store reads at most this many elements at a time: an element may have hundreds of KiB.
 pub const BATCH: usize = 128;
 /// A page of this many bytes is full, whatever its number of elements.
@@ -31,6 +34,7 @@ pub struct List<'a> {
     request: &'a HttpRequest,
     filter: Filter,
     after: Option<PageCursor>,
+    all_projects: bool,
     /// Selects the attributes of each element.
     pub selection: Selection,
 }
@@ -58,6 +62,7 @@ impl<'a> List<'a> {
             request,
             filter: value("filter").map_or(Ok(Filter::default()), |text| attributes::parse_filter(text, members))?,
             after: value(page::MARKER).map(page::cursor).transpose()?,
+            all_projects: value("all_projects").map_or(Ok(false), |value| all_projects(api, value))?,
             selection: Selection::read(selector, members, not_by_default)?,
         })
     }
@@ -69,6 +74,11 @@ impl<'a> List<'a> {
     pub fn only(mut self, condition: &str, members: &Members) -> Result<Self, Problem> {
         self.filter.and(attributes::parse_filter(condition, members)?);
         Ok(self)
+    }
+
+    /// The project whose elements the list has; `None`: all projects.
+    pub fn project(&self) -> Option<&'a ProjectId> {
+        (!self.all_projects).then_some(&self.api.caller.project)
     }
 
     /// The page to read from the store. It has one element more than the response, which shows whether there is a next page.
@@ -112,6 +122,19 @@ impl<'a> List<'a> {
             response.insert_header(page::next(&self.api.public_url, self.request.uri(), &last));
         }
         response.content_type(ContentType::json()).body(array(elements))
+    }
+}
+
+/// Whether the list is to have the elements of all projects, which only an admin may see.
+fn all_projects(api: &Api, value: &str) -> Result<bool, Problem> {
+    match value {
+        "false" => Ok(false),
+        "" | "true" if api.caller.has(Role::Admin) => Ok(true),
+        "" | "true" => Err(Problem::new(
+            ProblemType::RoleMissing,
+            "all_projects needs the role admin: leave it out to list what your project has",
+        )),
+        _ => Err(Problem::bad_request("all_projects must be true or false")),
     }
 }
 

@@ -5,6 +5,7 @@
 //! ([`middleware`]).
 
 pub mod access;
+pub mod audit;
 pub mod authorize;
 pub mod body;
 pub mod browser;
@@ -55,6 +56,7 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(root(Interface::Packages, Edition::V1).configure(packages))
         .service(root(Interface::Packages, Edition::V2).configure(packages))
         .configure(vims)
+        .service(resource("/audit/v1/records").route(on(get, audit::list)))
         .service(resource("/").route(on(get, root::show)))
         .service(resource("/openapi").route(on(get, browser::page)))
         .service(resource("/openapi/{name}").route(on(get, browser::document)))

@@ -8,14 +8,16 @@ use utoipa::OpenApi;
 use utoipa::openapi::header::Header;
 use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::AdditionalProperties;
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{
     ArrayBuilder, ContentBuilder, HttpMethod, Object, OpenApi as Document, PathItem, Paths, Ref, RefOr, Required,
     Response, Schema, Type,
 };
 
 use crate::api::{
-    drift, instances, onboarding, op_occs, package_content, packages, subscriptions, unsupported, versions, vims,
+    audit, drift, instances, onboarding, op_occs, package_content, packages, subscriptions, unsupported, versions, vims,
 };
+use crate::domain::policy::{Permission, permission};
 use crate::domain::problem::ProblemType;
 use crate::error::PROBLEM_JSON;
 use crate::sol003::{Edition, Interface, pkgm, v1};
@@ -87,8 +89,21 @@ struct PackagesV1Types;
 )]
 struct Vims;
 
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Audit records",
+        description = "",
+        version = "1.0.0",
+        license(name = "Apache-2.0", identifier = "Apache-2.0")
+    ),
+    paths(audit::list)
+)]
+struct Audit;
+
 /// The names of the documents.
-pub const NAMES: [&str; 5] = ["vnflcm-v1.json", "vnflcm-v2.json", "vnfpkgm-v1.json", "vnfpkgm-v2.json", "vims.json"];
+pub const NAMES: [&str; 6] =
+    ["vnflcm-v1.json", "vnflcm-v2.json", "vnfpkgm-v1.json", "vnfpkgm-v2.json", "vims.json", "audit.json"];
 
 /// The text of a document; `None` for an unknown name.
 ///
@@ -101,6 +116,7 @@ pub fn text(name: &str) -> Result<Option<String>, serde_json::Error> {
         "vnfpkgm-v1.json" => return packages_of(Edition::V1).map(Some),
         "vnfpkgm-v2.json" => return packages_of(Edition::V2).map(Some),
         "vims.json" => vims_document(),
+        "audit.json" => Audit::openapi(),
         _ => return Ok(None),
     };
     if name == "vnflcm-v2.json" {
@@ -136,7 +152,9 @@ fn vims_document() -> Document {
 /// the `Version` header of versioned APIs. Also lists the problem types.
 fn complete(document: &mut Document) {
     describe_problem_types(document);
+    describe_credentials(document);
     let versioned = document.servers.is_some();
+    let root = document.servers.as_ref().and_then(|servers| servers.first()).map(|server| server.url.clone());
     for (path, item) in &mut document.paths.paths {
         let methods = [
             ("get", &mut item.get),
@@ -148,6 +166,7 @@ fn complete(document: &mut Document) {
         for (method, operation) in methods {
             if let Some(operation) = operation {
                 operation.operation_id = Some(identifier(method, path));
+                operation.security = security(method, &format!("{}{path}", root.as_deref().unwrap_or_default()));
                 complete_responses(operation, versioned);
                 if method == "post" {
                     let key = ParameterBuilder::new()
@@ -168,6 +187,33 @@ fn complete(document: &mut Document) {
                     operation.parameters.get_or_insert_default().push(RefOr::T(version.build()));
                 }
             }
+        }
+    }
+}
+
+/// The kinds of credential (docs/security.md). Which of them a server takes is the operator's choice.
+const CREDENTIALS: [&str; 4] = ["bearer", "basic", "keystone", "mutualTLS"];
+
+fn describe_credentials(document: &mut Document) {
+    let components = document.components.get_or_insert_default();
+    for name in CREDENTIALS {
+        let scheme = match name {
+            "bearer" => SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)),
+            "basic" => SecurityScheme::Http(Http::new(HttpAuthScheme::Basic)),
+            "keystone" => SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::new("X-Auth-Token"))),
+            _ => SecurityScheme::MutualTls { description: None, deprecated: None, extensions: None },
+        };
+        components.add_security_scheme(name, scheme);
+    }
+}
+
+/// What the policy demands of a request: any of the credentials, with the role that it names. Nothing for everybody's requests.
+fn security(method: &str, path: &str) -> Option<Vec<SecurityRequirement>> {
+    let route = path.replace("{path}", "{path:.*}");
+    match permission(&method.to_ascii_uppercase(), &route)? {
+        Permission::Public => None,
+        Permission::Needs(role) => {
+            Some(CREDENTIALS.iter().map(|name| SecurityRequirement::new(*name, [role.as_str()])).collect())
         }
     }
 }

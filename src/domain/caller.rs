@@ -79,6 +79,18 @@ pub enum AuthMethod {
 }
 
 impl AuthMethod {
+    /// All methods.
+    pub const ALL: [Self; 8] = [
+        Self::None,
+        Self::Token,
+        Self::Basic,
+        Self::Jwt,
+        Self::Introspection,
+        Self::Keystone,
+        Self::Certificate,
+        Self::Proxy,
+    ];
+
     /// The name, in the configuration and in records.
     pub const fn as_str(self) -> &'static str {
         match self {

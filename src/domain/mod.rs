@@ -1,5 +1,6 @@
 //! The decisions, as pure functions: no I/O, no clock, no async. All other modules may use this one; it uses none of them.
 
+pub mod audit;
 pub mod caller;
 pub mod change;
 pub mod container_update;

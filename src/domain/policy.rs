@@ -37,6 +37,7 @@ pub const ROWS: &[Row] = &[
     (GET, "/readyz", Public),
     (POST, "/oauth/token", Public),
     (GET, "/metrics", Needs(Admin)),
+    (GET, "/audit/v1/records", Needs(Reader)),
     (GET, "/vnflcm/api_versions", Public),
     (GET, "/vnflcm/{version}/api_versions", Public),
     (GET, "/vnflcm/{version}/vnf_instances", Needs(Reader)),

@@ -44,18 +44,18 @@ pub fn masked(value: Value) -> Value {
             })
             .collect(),
         Value::Array(items) => items.into_iter().map(masked).collect(),
-        Value::String(text) => without_user_info(text).into(),
+        Value::String(text) => without_user_info(&text).into(),
         other => other,
     }
 }
 
 /// The URL without user and password (RFC 3986 section 3.2.1); any other text as it is.
-fn without_user_info(text: String) -> String {
-    let Some((scheme, rest)) = text.split_once("://") else { return text };
+pub fn without_user_info(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     match authority.rfind('@') {
         Some(at) => format!("{scheme}://***{}", &rest[at..]),
-        None => text,
+        None => text.to_owned(),
     }
 }
 

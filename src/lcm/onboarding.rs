@@ -159,13 +159,17 @@ impl Onboarder {
         self.tasks.wait().await;
     }
 
-    /// Removes the files that no package refers to: a process that was killed may have left them.
+    /// Removes the files that no package of any project refers to: a process that was killed may have left them.
     ///
     /// # Errors
     /// The store fails.
-    pub async fn remove_orphans(&self, project: &ProjectId) -> Result<(), StoreError> {
+    pub async fn remove_orphans(&self) -> Result<(), StoreError> {
         for (id, epoch) in self.files.all().unwrap_or_default() {
-            let is_orphan = match self.store.package(project, id).await {
+            let package = match self.store.project_of_package(id).await {
+                Ok(project) => self.store.package(&project, id).await,
+                Err(error) => Err(error),
+            };
+            let is_orphan = match package {
                 Ok(VnfPackage { onboarding: Onboarding::Created | Onboarding::Error(_), .. }) => true,
                 Ok(VnfPackage { onboarding: Onboarding::Uploading, .. }) => false,
                 Ok(VnfPackage { content_epoch, .. }) => epoch < content_epoch,

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use crate::domain::problem::{Problem, ProblemType, problem};
+use crate::domain::secret::without_user_info;
 use crate::package::meta::{LocatedValue, Meta};
 
 /// The most artifacts by URL of a package.
@@ -27,9 +28,10 @@ pub fn is_url(path: &str) -> bool {
     path.contains("://") || path.starts_with("file:")
 }
 
-/// The path of an artifact for messages: of a URL without its query, which may hold a secret.
-pub fn shown(path: &str) -> &str {
-    if is_url(path) { path.split(['?', '#']).next().unwrap_or_default() } else { path }
+/// The path of an artifact for messages: of a URL without user, password and query, which may be secret.
+pub fn shown(path: &str) -> String {
+    let path = if is_url(path) { path.split(['?', '#']).next().unwrap_or_default() } else { path };
+    without_user_info(path)
 }
 
 /// Whether the artifact with this URL can be a definition file: only those are fetched.
@@ -41,7 +43,7 @@ pub fn is_definition_file(url: &str) -> bool {
 /// The artifacts in `lists` (with their files) that are to be fetched, each once.
 ///
 /// # Errors
-/// 422 for a URL that is neither http nor https, and for too many.
+/// 422 for a URL that is neither http nor https, for one with a user name or password, and for too many.
 pub fn listed(lists: &[(String, Meta)]) -> Result<Vec<ExternalArtifact>, Problem> {
     let mut found: Vec<ExternalArtifact> = Vec::new();
     for (file, list) in lists {
@@ -52,6 +54,14 @@ pub fn listed(lists: &[(String, Meta)]) -> Result<Vec<ExternalArtifact>, Problem
                 return Err(problem!(
                     ProblemType::InvalidPackage,
                     "{place}: the artifact {url} is a URL that is not fetched; use http or https, or put the file into the CSAR",
+                    place = place,
+                    url = shown(text),
+                ));
+            }
+            if without_user_info(text) != *text {
+                return Err(problem!(
+                    ProblemType::InvalidPackage,
+                    "{place}: the artifact {url} has a user name or password in its URL, which whoever may read the package would see; leave them out, or put the file into the CSAR",
                     place = place,
                     url = shown(text),
                 ));
@@ -97,6 +107,10 @@ mod tests {
                 of(&format!("Name: {url}\n")).unwrap_err().detail.contains("is a URL that is not fetched"),
                 "{url}"
             );
+        }
+        for url in ["https://u:s3cr3t@h/a.yaml?x=y", "ftp://u:s3cr3t@h/a.yaml", "http://s3cr3t@h/a.yaml"] {
+            let detail = of(&format!("Name: {url}\n")).unwrap_err().detail;
+            assert!(detail.contains("***@h/a.yaml") && !detail.contains("s3cr3t"), "{detail}");
         }
         let many: String = (0..=MAX_EXTERNAL).map(|number| format!("Name: https://h/{number}.yaml\n\n")).collect();
         assert!(of(&many).unwrap_err().detail.contains("at most 32 are fetched"));

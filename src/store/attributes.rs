@@ -11,6 +11,7 @@ use time::format_description::well_known::Rfc3339;
 use crate::domain::filter::{self, Condition, Operator, PathSegment};
 use crate::domain::problem::{Problem, ProblemType, problem};
 
+pub mod audit;
 pub mod op_occs;
 pub mod packages;
 pub mod subscriptions;

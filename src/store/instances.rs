@@ -18,6 +18,8 @@ pub trait InstanceStore: Send + Sync {
     /// Adds an instance. `Stale` unless its package exists and is ENABLED.
     async fn create_instance(&self, instance: &VnfInstance) -> Result<(), StoreError>;
     async fn instance(&self, project: &ProjectId, id: VnfInstanceId) -> Result<VnfInstance, StoreError>;
+    /// The project of an instance, whoever owns it. `NotFound` if there is none.
+    async fn project_of_instance(&self, id: VnfInstanceId) -> Result<ProjectId, StoreError>;
     /// The version of one instance. [`InstanceStore::instance`] returns that version or a newer one afterwards.
     async fn instance_version(&self, project: &ProjectId, id: VnfInstanceId) -> Result<i64, StoreError>;
     /// A page of a project's instances, oldest first.

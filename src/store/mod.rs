@@ -9,6 +9,7 @@
 //! the same. The timeouts of the database bound each call. A future that is dropped leaves no transaction open.
 
 pub mod attributes;
+mod audit;
 mod error;
 mod health;
 mod instances;
@@ -25,6 +26,7 @@ mod sql;
 mod subscriptions;
 mod vims;
 
+pub use audit::AuditStore;
 pub use error::StoreError;
 pub use health::*;
 pub use instances::*;
@@ -52,6 +54,7 @@ pub trait Store:
     + OutboxStore
     + RetentionStore
     + RequestStore
+    + AuditStore
     + HealthStore
 {
 }
@@ -67,6 +70,7 @@ impl<T> Store for T where
         + OutboxStore
         + RetentionStore
         + RequestStore
+        + AuditStore
         + HealthStore
 {
 }

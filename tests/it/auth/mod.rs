@@ -1,11 +1,15 @@
-//! How callers prove who they are.
+//! Callers: how they prove who they are, what their roles allow, what other projects see of them.
 
+mod audit;
 mod authority;
 mod introspection;
 mod issuer;
 mod jwt;
 mod keystone;
 mod oauth;
+mod projects;
+mod roles;
+mod site;
 mod tls;
 
 use crate::support::gybe::{ApiResponse, Gybe};

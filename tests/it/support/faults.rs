@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use gybe::domain::audit::AuditRecord;
 use gybe::domain::grant::PendingGrant;
 use gybe::domain::ids::{ProjectId, SubscriptionId, VimId, VnfInstanceId, VnfLcmOpOccId, VnfPkgId};
 use gybe::domain::instance::VnfInstance;
@@ -32,11 +33,11 @@ use gybe::metrics::StoreMetrics;
 use gybe::nfvo::{GrantDecision, Nfvo, NfvoError};
 use gybe::sol003::grant::GrantRequest;
 use gybe::store::{
-    Checkpoint, Claim, HealthStore, InstanceLocation, InstanceStore, KeptAnswer, KeyedRequest, Lease, LeaseStore,
-    Listed, OnboardedVnfd, OnboardingClaim, OnboardingLease, OnboardingStore, OperationEnded, OperationOutcome,
-    OperationStore, OutboxClaim, OutboxLease, OutboxStats, OutboxStore, PackageStore, Page, PageCursor,
-    PlannedOperation, QueueStats, RenewedLease, RequestClaim, RequestStore, RetentionStore, Sent, Store, StoreError,
-    Subscribed, SubscriptionStore, VimStore,
+    AuditStore, Checkpoint, Claim, HealthStore, InstanceLocation, InstanceStore, KeptAnswer, KeyedRequest, Lease,
+    LeaseStore, Listed, OnboardedVnfd, OnboardingClaim, OnboardingLease, OnboardingStore, OperationEnded,
+    OperationOutcome, OperationStore, OutboxClaim, OutboxLease, OutboxStats, OutboxStore, PackageStore, Page,
+    PageCursor, PlannedOperation, QueueStats, RenewedLease, RequestClaim, RequestStore, RetentionStore, Sent, Store,
+    StoreError, Subscribed, SubscriptionStore, VimStore,
 };
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
@@ -431,6 +432,7 @@ points! {
     PackageStore {
     fn create_package(package: &VnfPackage) -> ();
         fn package(project: &ProjectId, id: VnfPkgId) -> VnfPackage;
+        fn project_of_package(id: VnfPkgId) -> ProjectId;
         fn package_of_vnfd(project: &ProjectId, vnfd_id: &str) -> VnfPackage;
         fn packages(project: &ProjectId, page: &Page<'_>) -> Vec<VnfPackage>;
         fn update_package(project: &ProjectId, id: VnfPkgId, state: Option<OperationalState>, data: Option<[&Map<String, Value>; 2]>) -> ();
@@ -473,6 +475,7 @@ points! {
     InstanceStore {
         fn create_instance(instance: &VnfInstance) -> ();
         fn instance(project: &ProjectId, id: VnfInstanceId) -> VnfInstance;
+        fn project_of_instance(id: VnfInstanceId) -> ProjectId;
         fn instance_version(project: &ProjectId, id: VnfInstanceId) -> i64;
         fn list_instances(project: &ProjectId, page: &Page<'_>) -> Vec<Listed>;
         fn instances(project: &ProjectId, ids: &[VnfInstanceId]) -> Vec<VnfInstance>;
@@ -582,6 +585,14 @@ points! {
         fn forget_request(request: &KeyedRequest) -> ();
         fn delete_requests(before: OffsetDateTime, limit: usize) -> usize;
         fn trim_requests(keep: usize, limit: usize) -> usize;
+    }
+}
+
+points! {
+    AuditStore {
+        fn add_audit_record(record: &AuditRecord) -> ();
+        fn audit_records(project: Option<&ProjectId>, page: &Page<'_>) -> Vec<AuditRecord>;
+        fn delete_audit_records(before: OffsetDateTime, limit: usize) -> usize;
     }
 }
 

@@ -15,6 +15,16 @@ use crate::store::{Page, StoreError};
 /// column `since`, then by id.
 pub(super) fn push_page(query: &mut QueryBuilder, since: &str, project: &ProjectId, page: &Page<'_>) {
     query.push(" WHERE project_id = ").push_bind(project.0.clone());
+    push_rest(query, since, page);
+}
+
+/// As [`push_page`], for the rows of all projects.
+pub(super) fn push_page_of_all(query: &mut QueryBuilder, since: &str, page: &Page<'_>) {
+    query.push(" WHERE true");
+    push_rest(query, since, page);
+}
+
+fn push_rest(query: &mut QueryBuilder, since: &str, page: &Page<'_>) {
     if let Some(cursor) = page.after {
         query.push(format!(" AND ({since}, id) > (")).push_bind(cursor.at).push(", ");
         query.push_bind(cursor.id.to_string()).push(")");

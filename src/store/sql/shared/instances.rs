@@ -92,6 +92,14 @@ impl InstanceStore for Database {
         .await
     }
 
+    async fn project_of_instance(&self, id: VnfInstanceId) -> Result<ProjectId, StoreError> {
+        self.traced("instances::project", async {
+            let select = sqlx::query_scalar("SELECT project_id FROM vnf_instances WHERE id = $1").bind(id.to_string());
+            select.fetch_optional(&self.reader()).await?.map(ProjectId).ok_or(StoreError::NotFound)
+        })
+        .await
+    }
+
     async fn instance_version(&self, project: &ProjectId, id: VnfInstanceId) -> Result<i64, StoreError> {
         self.traced("instances::version", async {
             let version = sqlx::query_scalar("SELECT version FROM vnf_instances WHERE id = $1 AND project_id = $2")

@@ -26,6 +26,7 @@ use crate::store::sql::endings::Endings;
 use crate::store::sql::pool::ReplaceablePool;
 use crate::traces::TRACES;
 
+mod audit;
 mod filters;
 pub(super) mod inspect;
 mod instances;

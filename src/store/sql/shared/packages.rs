@@ -56,6 +56,14 @@ impl PackageStore for Database {
         self.traced("packages::one", one(self, project, id)).await
     }
 
+    async fn project_of_package(&self, id: VnfPkgId) -> Result<ProjectId, StoreError> {
+        self.traced("packages::project", async {
+            let select = sqlx::query_scalar("SELECT project_id FROM vnf_packages WHERE id = $1").bind(id.to_string());
+            select.fetch_optional(&self.reader()).await?.map(ProjectId).ok_or(StoreError::NotFound)
+        })
+        .await
+    }
+
     async fn package_of_vnfd(&self, project: &ProjectId, vnfd_id: &str) -> Result<VnfPackage, StoreError> {
         self.traced("packages::of_vnfd", async {
             let row = sqlx::query(concat!(select!(), "WHERE project_id = $1 AND vnfd_id = $2"))
