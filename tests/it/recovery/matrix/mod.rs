@@ -111,7 +111,7 @@ fn run_cases(jobs: Vec<CrashCase<'_>>, every_nth: usize) {
 
 #[test]
 fn every_operation_survives_every_fault_at_every_point() {
-    run_cases(all_cases(&operations()), 1);
+    run_cases(all_cases(&operations()), 2);
 }
 
 #[test]
