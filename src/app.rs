@@ -29,12 +29,14 @@ use crate::api::load::Load;
 use crate::api::tls::{Tls, TlsError, keep_certificate};
 use crate::api::{self, Api};
 use crate::auth::issued::TokenKey;
+use crate::auth::keystone::projects::Projects;
 use crate::auth::tokens::{StaticTokens, TokenFileError};
 use crate::auth::{AuthConfigError, Authenticator};
 use crate::clock::{Clock, Ids, System};
 use crate::conductor::grant::Granting;
 use crate::conductor::{Conductor, ConductorConfig};
 use crate::config::clients::Profile;
+use crate::config::tenancy::VerifyProject;
 use crate::config::values::DatabaseUrl;
 use crate::config::{Config, KeyOptions, Role, StoreOptions};
 use crate::domain::caller::Caller;
@@ -48,6 +50,7 @@ use crate::infra::{Observer, VimContacts};
 use crate::lcm::accept::Acceptor;
 use crate::lcm::onboarding::Onboarder;
 use crate::lcm::sent::Sent;
+use crate::lcm::tenancy::Tenancy;
 use crate::metrics::{HttpMetrics, VimMetrics};
 use crate::nfvo::client::GrantClient;
 use crate::notify::Notifier;
@@ -259,6 +262,14 @@ fn static_tokens(path: &Path) -> Result<StaticTokens, AppError> {
     Ok(StaticTokens::parse(path, &text)?)
 }
 
+/// Which project a namespace belongs to, if the operator wants that.
+fn tenancy(config: &Config, observer: &Arc<dyn Observer>) -> Result<Option<Tenancy>, AppError> {
+    let Some(tenancy) = &config.tenancy else { return Ok(None) };
+    let keystone = config.auth.keystone.as_ref().filter(|_| tenancy.verify_project == VerifyProject::Keystone);
+    let projects = keystone.map(Projects::new).transpose()?;
+    Ok(Some(Tenancy { rules: tenancy.rules.clone(), projects, observer: Arc::clone(observer) }))
+}
+
 /// The state of the API's handlers.
 async fn api(
     config: &Config,
@@ -283,10 +294,12 @@ async fn api(
     );
     // Separate from the conductor's: connections live on the runtime that opened them, and HTTP workers have their own runtimes.
     let driver = Arc::new(KubernetesDriver::reporting(vims.clone(), contacts));
+    let observer = Arc::clone(&driver) as Arc<dyn Observer>;
     let public_url = public_url(config, address);
     let api = web::Data::new(Api {
         store: Arc::clone(store),
-        observer: Arc::clone(&driver) as Arc<dyn Observer>,
+        tenancy: tenancy(config, &observer)?.map(Arc::new),
+        observer,
         driver,
         clock: Arc::new(System),
         ids: Arc::new(System),
@@ -494,6 +507,7 @@ pub async fn abandon(options: &StoreOptions, id: VnfInstanceId) -> Result<VnfLcm
         unattended: None,
         vims_by_name: false,
         require_namespace: false,
+        tenancy: None,
     };
     let request = TerminateVnfRequest {
         termination_type: TerminationType::Forceful,

@@ -9,6 +9,7 @@ pub mod clients;
 pub mod effective;
 pub mod file;
 pub mod nfvo;
+pub mod tenancy;
 pub mod tls;
 pub mod values;
 
@@ -25,6 +26,7 @@ use crate::auth::AuthOptions;
 use crate::config::clients::Client;
 use crate::config::file::Tables;
 use crate::config::nfvo::{NfvoConfig, NfvoOptions};
+use crate::config::tenancy::TenancyConfig;
 use crate::config::tls::TlsOptions;
 use crate::config::values::{
     DatabaseUrl, WEEK, base_url, database_url, network, number, package_source, plain_url, seconds,
@@ -295,6 +297,8 @@ pub struct Config {
     pub clients: Vec<Client>,
     /// How callers are authenticated, besides by the tokens of `--token-file`.
     pub auth: AuthOptions,
+    /// Namespaces belong to projects; `None`: to nobody.
+    pub tenancy: Option<TenancyConfig>,
 }
 
 /// Why there is no configuration.
@@ -325,7 +329,7 @@ impl Config {
     /// # Errors
     /// [`ConfigError::Inconsistent`], which names the options and what to do; [`ConfigError::UnreadableSecret`].
     pub fn new(options: Options, tables: Tables) -> Result<Self, ConfigError> {
-        let Tables { clients, auth } = tables;
+        let Tables { clients, auth, tenancy, neutron_defaults } = tables;
         let inconsistent = |text: &str| Err(ConfigError::Inconsistent(text.to_owned()));
         let (role, listen) = (options.role, options.listen);
         let is_authenticated = options.token_file.is_some() || auth.has_method();
@@ -347,7 +351,8 @@ impl Config {
                 "a conductor with --nfvo-url needs --public-url: grant requests contain links to the API, which begin with it",
             );
         }
-        Ok(Self { options, nfvo, clients, auth })
+        let tenancy = tenancy::resolve(tenancy, neutron_defaults, auth.keystone.is_some(), nfvo.is_some())?;
+        Ok(Self { options, nfvo, clients, auth, tenancy })
     }
 }
 

@@ -48,6 +48,10 @@ impl From<StoreError> for ApiError {
             StoreError::InUse => {
                 Problem::new(ProblemType::InUse, "other resources use the resource: delete them first")
             }
+            StoreError::NamespaceTaken => Problem::new(
+                ProblemType::Conflict,
+                "VNF instances of another project are in the namespace: terminate them first, or use another namespace",
+            ),
             StoreError::Busy(op) => problem!(
                 ProblemType::OperationInProgress,
                 "operation {vnfLcmOpOccId} of this VNF instance has not ended: wait for it; if it is in FAILED_TEMP, retry it, roll it back or fail it",

@@ -95,6 +95,7 @@ async fn accept(url: &str, instances: &[VnfInstanceId], operation: &str) {
         unattended: None,
         vims_by_name: false,
         require_namespace: false,
+        tenancy: None,
     };
     let accept = async |id: VnfInstanceId| match operation {
         "instantiate" => {

@@ -13,6 +13,7 @@ use crate::domain::caller::Caller;
 use crate::infra::{Driver, Observer};
 use crate::lcm::accept::Acceptor;
 use crate::lcm::onboarding::Onboarder;
+use crate::lcm::tenancy::Tenancy;
 use crate::notify::callback::Callbacks;
 use crate::package::files::PackageFiles;
 use crate::store::Store;
@@ -42,6 +43,8 @@ pub struct Api {
     pub granting: bool,
     /// Whether an instantiation without any namespace is refused.
     pub require_namespace: bool,
+    /// Which project a namespace belongs to; `None`: to nobody.
+    pub tenancy: Option<Arc<Tenancy>>,
     /// Receives and onboards package content.
     pub onboarder: Arc<Onboarder>,
     /// CSAR files on disk.
@@ -68,6 +71,7 @@ impl Api {
             unattended: self.profile.unattended,
             vims_by_name: self.profile.vims_by_name,
             require_namespace: self.require_namespace,
+            tenancy: self.tenancy.as_deref().map(|tenancy| (tenancy, &self.caller)),
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::error::ApiError;
 use crate::infra::Scope;
 use crate::lcm::access::{AccessError, access};
 use crate::sol003::common::ProblemDetails;
-use crate::sol003::drift::Drift;
+use crate::sol003::drift::{Drift, ProjectDrift};
 use crate::store::StoreError;
 
 /// The cluster must answer all requests within this time.
@@ -68,8 +68,12 @@ pub async fn show(
     }
     let _share = load::third_party(&load, &request)?;
     let scope = Scope { access, namespace, instance: id, writer: None };
-    let objects = match tokio::time::timeout(DEADLINE, api.observer.drift(&scope, &resources)).await {
-        Ok(objects) => objects.map_err(Problem::from),
+    let questions = async {
+        let objects = api.observer.drift(&scope, &resources).await;
+        (objects.map_err(Problem::from), project_drift(&api, &scope).await)
+    };
+    let (objects, project) = match tokio::time::timeout(DEADLINE, questions).await {
+        Ok((objects, project)) => (objects, project?),
         Err(_) => {
             return Err(problem!(
                 ProblemType::VimUnreachable,
@@ -87,5 +91,14 @@ pub async fn show(
         objects.iter_mut().for_each(|object| object.mask(&mask));
         Ok(objects)
     });
-    Ok(HttpResponse::Ok().json(Drift::new(namespace.as_str(), objects.await?)))
+    Ok(HttpResponse::Ok().json(Drift::new(namespace.as_str(), project, objects.await?)))
+}
+
+/// The project of the namespace when the VNF came there, and now; `None` if nobody asked then, or asks now.
+async fn project_drift(api: &Api, scope: &Scope) -> Result<Option<ProjectDrift>, ApiError> {
+    let Some(tenancy) = &api.tenancy else { return Ok(None) };
+    let Some(intended) = api.store.namespace_project(scope.instance).await? else { return Ok(None) };
+    let namespace = tenancy.read(&scope.access, &scope.namespace).await?;
+    let actual = namespace.and_then(|namespace| tenancy.rules.project_of(&scope.namespace, &namespace).ok());
+    Ok(Some(ProjectDrift::new(intended.project, actual)))
 }

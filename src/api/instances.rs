@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use crate::api::body::{Id, Json};
 use crate::api::context::Api;
 use crate::api::list::{BATCH, List, PageTexts};
+use crate::api::load::{self, Load};
 use crate::api::selectors::Selection;
 use crate::domain::ids::{VnfInstanceId, VnfLcmOpOccId};
 use crate::domain::instance::VnfInstance;
@@ -203,13 +204,17 @@ pub async fn remove(
 /// `POST /vnf_instances/{id}/instantiate`.
 #[utoipa::path(post, path = "/vnf_instances/{id}/instantiate", tag = "vnf_instances", params(("id" = String, Path)),
     request_body = v2::InstantiateVnfRequest,
-    responses((status = 202, description = "Accepted; Location is the op occurrence"), (status = 409, body = ProblemDetails), (status = 422, body = ProblemDetails)))]
+    responses((status = 202, description = "Accepted; Location is the op occurrence"), (status = 403, description = "The namespace belongs to another project, or the VIM's credential may not get it", body = ProblemDetails), (status = 409, body = ProblemDetails), (status = 422, body = ProblemDetails)))]
 pub async fn instantiate(
     api: web::Data<Api>,
+    load: web::Data<Load>,
+    http: HttpRequest,
     edition: Edition,
     Id(id): Id<VnfInstanceId>,
     Instantiate(sent): Instantiate,
 ) -> Result<HttpResponse, ApiError> {
+    // The cluster and Keystone are asked before the answer.
+    let _share = api.tenancy.is_some().then(|| load::third_party(&load, &http)).transpose()?;
     let op = api.acceptor().instantiate(id, sent).await?;
     Ok(accepted(&api, edition, op))
 }

@@ -1,5 +1,6 @@
 //! The TOML file of `--config`. Its keys are the names of options, with underscores; those of `--nfvo-…` are in the table
-//! `[nfvo]`, `[[client]]` tables describe clients, and `[auth]` says how callers are authenticated.
+//! `[nfvo]`, `[[client]]` tables describe clients, `[auth]` says how callers are authenticated, and `[tenancy]` with
+//! `[neutron_defaults]` which project a namespace belongs to.
 //!
 //! [`ConfigFile::defaults_for`] makes its values the defaults of the command's options. So clap decides the precedence (command
 //! line, environment, file, declared default) and one parser checks a value wherever it comes from.
@@ -15,6 +16,7 @@ use toml::de::{DeTable, DeValue};
 
 use crate::auth::AuthOptions;
 use crate::config::clients::ClientOptions;
+use crate::config::tenancy::{NeutronDefaults, TenancyOptions};
 use crate::config::{ConfigError, Options};
 
 /// A configuration file that was read and whose values are valid.
@@ -34,6 +36,11 @@ pub struct Tables {
     /// `[auth]`.
     #[serde(default)]
     pub auth: AuthOptions,
+    /// `[tenancy]`.
+    pub tenancy: Option<TenancyOptions>,
+    /// `[neutron_defaults]`.
+    #[serde(default)]
+    pub neutron_defaults: NeutronDefaults,
 }
 
 impl ConfigFile {
@@ -63,7 +70,7 @@ impl ConfigFile {
         let mut file = Self { values: BTreeMap::new(), tables };
         for (key, value) in document.get_ref() {
             match (key.get_ref().as_ref(), value.get_ref()) {
-                ("client" | "auth", _) => {}
+                ("client" | "auth" | "tenancy" | "neutron_defaults", _) => {}
                 ("nfvo", DeValue::Table(table)) => {
                     for (key, value) in table {
                         file.add(&source, &format!("nfvo_{}", key.get_ref()), key, value)?;

@@ -40,6 +40,7 @@ pub mod rollout;
 pub mod scale;
 pub mod secret;
 pub mod subscription;
+pub mod tenancy;
 pub mod text;
 pub mod transition;
 pub mod vdu_mapping;

@@ -81,6 +81,9 @@ problem_types! {
     GrantRefused, "grant-refused", 403, "Grant refused", AfterChange,
         "The NFVO refused the grant for the operation.",
         "Find the reason at the NFVO, then start the operation again.";
+    NamespaceNotOwned, "namespace-not-owned", 403, "Namespace not owned", AfterChange,
+        "The namespace belongs to another project than the caller's. The annotation of the Namespace, or `neutron_defaults.project`, says to which.",
+        "Use a namespace of your project, or ask an administrator for one.";
     RoleMissing, "role-missing", 403, "Role missing", AfterChange,
         "The caller is known, and its role in the project does not allow the request.",
         "Ask for the role that `detail` names, or send the request as somebody who has it.";
@@ -204,6 +207,9 @@ problem_types! {
     Overloaded, "overloaded", 503, "Overloaded", Later,
         "Gybe has more requests than it can serve at once. Nothing was changed.",
         "Repeat the request after the time in `Retry-After`.";
+    ProjectUnverified, "project-unverified", 503, "Project unverified", Later,
+        "Keystone does not say whether the project of a namespace exists. Nothing was changed.",
+        "Repeat the request later. If it lasts, tell the operator: the log has the reason.";
     ServerNotReady, "server-not-ready", 503, "Server not ready", Later,
         "The process is stopping, or its database does not answer (`reasons`).",
         "Send requests to another process, or wait.";

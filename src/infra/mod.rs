@@ -18,6 +18,7 @@ use crate::domain::namespace::Namespace;
 use crate::domain::observation::{ObservedKind, ObservedObject};
 use crate::domain::plan::PodRef;
 use crate::domain::resource::{KindInfo, Resource};
+use crate::domain::tenancy::ObservedNamespace;
 use crate::domain::vim::VimAccess;
 use crate::domain::writer::Writer;
 
@@ -190,6 +191,16 @@ pub trait Observer: Send + Sync {
 
     /// Whether the cluster has at least one of these objects, by its uid.
     async fn has_any(&self, scope: &Scope, resources: &[Resource]) -> Result<bool, InfraError>;
+
+    /// The Namespace of that name; `None` if it does not exist.
+    ///
+    /// # Errors
+    /// [`InfraErrorKind::Denied`] if the credential may not get it.
+    async fn namespace(
+        &self,
+        access: &VimAccess,
+        namespace: &Namespace,
+    ) -> Result<Option<ObservedNamespace>, InfraError>;
 
     /// The objects of `kind` in the namespace that carry the label of any VNF instance, then their changes, without end. One watch
     /// serves all instances. While the cluster is unreachable the stream has no events; afterwards it begins again with all objects.

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::blocking::blocking;
 use crate::clock::{Clock, Ids};
+use crate::domain::caller::Caller;
 use crate::domain::ids::{ProjectId, VnfInstanceId, VnfLcmOpOccId};
 use crate::domain::instance::{InstantiatedVnfInfo, VnfInstance, VnfState};
 use crate::domain::op_occ::{ABANDON, LcmOperation, OpState, Unattended, VnfLcmOpOcc};
@@ -17,14 +18,17 @@ use crate::domain::problem::{Problem, ProblemType, problem};
 use crate::domain::scale::{
     ScaleDirection, ScaleLevels, ScaleTarget, check_numbers, initial_levels, instances, scaled, scaled_to,
 };
+use crate::domain::tenancy::NamespaceProject;
 use crate::domain::vnfd::Flavour;
 use crate::domain::{heal, namespace, render, scale, vdu_mapping};
 use crate::error::ApiError;
+use crate::lcm::access::{AccessError, access};
 use crate::lcm::change::started;
 use crate::lcm::container_update::VNFD_ID;
 use crate::lcm::modify;
 use crate::lcm::params::{InstantiateParams, manifests, unknown_members};
 use crate::lcm::sent::{Sent, patch_record};
+use crate::lcm::tenancy::Tenancy;
 use crate::lcm::vim_connections::VimConnections;
 use crate::sol003::common::{
     HealVnfRequest, OperateVnfRequest, ScaleType, ScaleVnfRequest, ScaleVnfToLevelRequest, StopType,
@@ -51,13 +55,16 @@ pub struct Acceptor<'a> {
     pub vims_by_name: bool,
     /// Whether an instantiation without any namespace is refused instead of going to `default`.
     pub require_namespace: bool,
+    /// Which namespaces the caller may put VNFs into; `None`: all.
+    pub tenancy: Option<(&'a Tenancy, &'a Caller)>,
 }
 
 impl Acceptor<'_> {
     /// Accepts INSTANTIATE: decides the namespace and stores it in the instance with the operation.
     ///
     /// # Errors
-    /// 404, 409 (wrong state, other operation, leftovers elsewhere), 400 and 422 as the parts of the request are wrong.
+    /// 404, 409 (wrong state, other operation, leftovers elsewhere), 400 and 422 as the parts of the request are wrong; with
+    /// [`Self::tenancy`] also those of [`Tenancy::decide`], and 409 if VNFs of another project are in the namespace.
     pub async fn instantiate(
         &self,
         id: VnfInstanceId,
@@ -104,12 +111,29 @@ impl Acceptor<'_> {
         let mut warnings = connections.add(&mut instance, &requested, request.first_connection, op).await?;
         instance.metadata.namespace = Some(namespace);
         connections.refuse_to_leave(&former, &instance).await?;
+        let owner = self.namespace_project(&instance).await?;
         let op = self.op_occ(op, LcmOperation::Instantiate, record, &instance);
         warnings.merge(&op.warnings);
         let op = VnfLcmOpOcc { warnings, ..op };
         refuse_large_record(&op.params)?;
-        self.store.begin_operation(&op, &instance).await?;
+        match owner {
+            Some(owner) => self.store.begin_in_namespace(&op, &instance, &owner).await?,
+            None => self.store.begin_operation(&op, &instance).await?,
+        }
         Ok(accepted(&op))
+    }
+
+    /// The project of the namespace that the VNF goes to; `None` if namespaces belong to nobody.
+    async fn namespace_project(&self, instance: &VnfInstance) -> Result<Option<NamespaceProject>, ApiError> {
+        let (Some((tenancy, caller)), Some(namespace)) = (self.tenancy, &instance.metadata.namespace) else {
+            return Ok(None);
+        };
+        let access = access(self.store, self.project, instance.home().map(|(_, connection)| connection)).await;
+        let access = access.map_err(|error| match error {
+            AccessError::Unusable(_) => Problem::new(ProblemType::VimUnusable, error.to_string()).into(),
+            AccessError::Store(error) => ApiError::from(error),
+        })?;
+        Ok(Some(tenancy.decide(&access, namespace, caller).await?))
     }
 
     /// Accepts SCALE.

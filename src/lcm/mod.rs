@@ -17,5 +17,6 @@ pub mod params;
 pub mod plan;
 pub mod sent;
 pub mod subscribe;
+pub mod tenancy;
 mod vim_connections;
 pub mod vim_move;

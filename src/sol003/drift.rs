@@ -5,6 +5,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::domain::drift::{Author, Difference as DomainDifference, DriftState, ObjectDrift};
+use crate::domain::ids::ProjectId;
 
 /// The most differences in a report.
 const MAX_DIFFERENCES: usize = 1000;
@@ -19,8 +20,32 @@ pub struct Drift {
     in_sync: bool,
     /// The namespace of the objects, except those of cluster-scoped kinds.
     namespace: String,
+    /// The project of the namespace. Absent unless namespaces belong to projects.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    namespace_project: Option<ProjectDrift>,
     /// All objects of the inventory.
     objects: Vec<ObjectState>,
+}
+
+/// The project of a namespace.
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ProjectDrift {
+    /// The project when the VNF was instantiated. All its operations go by it.
+    intended: String,
+    /// The project that the Namespace names now; null if it names none.
+    #[schema(required)]
+    actual: Option<String>,
+}
+
+impl ProjectDrift {
+    pub fn new(intended: ProjectId, actual: Option<ProjectId>) -> Self {
+        Self { intended: intended.0, actual: actual.map(|project| project.0) }
+    }
+
+    fn is_in_sync(&self) -> bool {
+        self.actual.as_ref() == Some(&self.intended)
+    }
 }
 
 /// An object of the inventory.
@@ -71,11 +96,13 @@ pub struct Difference {
 
 impl Drift {
     /// The wire form, bounded in size.
-    pub fn new(namespace: &str, objects: Vec<ObjectDrift>) -> Self {
+    pub fn new(namespace: &str, project: Option<ProjectDrift>, objects: Vec<ObjectDrift>) -> Self {
         let mut left = MAX_DIFFERENCES;
         Self {
-            in_sync: objects.iter().all(|object| object.state == DriftState::InSync),
+            in_sync: objects.iter().all(|object| object.state == DriftState::InSync)
+                && project.as_ref().is_none_or(ProjectDrift::is_in_sync),
             namespace: namespace.to_owned(),
+            namespace_project: project,
             objects: objects.into_iter().map(|object| ObjectState::new(object, &mut left)).collect(),
         }
     }

@@ -21,6 +21,9 @@ pub enum StoreError {
     /// Another row has the same unique value.
     #[error("{0} is already used")]
     Duplicate(&'static str),
+    /// VNF instances of another project are in the namespace.
+    #[error("instances of another project are in the namespace")]
+    NamespaceTaken,
     /// The VNF instance has a live operation.
     #[error("operation {0} of this VNF instance has not ended")]
     Busy(VnfLcmOpOccId),

@@ -9,6 +9,7 @@ use crate::domain::ids::{ProjectId, VnfInstanceId};
 use crate::domain::instance::VnfInstance;
 use crate::domain::namespace::Namespace;
 use crate::domain::resource::Resource;
+use crate::domain::tenancy::NamespaceProject;
 use crate::domain::vim::VimConnection;
 use crate::store::{Page, PageCursor, StoreError};
 
@@ -42,6 +43,8 @@ pub trait InstanceStore: Send + Sync {
     async fn refresh_instance(&self, instance: &VnfInstance) -> Result<(), StoreError>;
     /// The inventory of an instance, in the order in which the objects were planned.
     async fn resources(&self, id: VnfInstanceId) -> Result<Vec<Resource>, StoreError>;
+    /// The project of the namespace that the instance is in, as it was when it came there; `None` if nobody asked.
+    async fn namespace_project(&self, id: VnfInstanceId) -> Result<Option<NamespaceProject>, StoreError>;
     /// Receives each operation that enters a final state from now on, in this process or (PostgreSQL) in another. A receiver
     /// that lags must read all instances, as after [`OperationEnded::Any`]. The signal of another process is lost if that
     /// process is killed.

@@ -7,6 +7,7 @@ use crate::domain::ids::{ProjectId, VnfLcmOpOccId};
 use crate::domain::instance::VnfInstance;
 use crate::domain::op_occ::{CancelMode, VnfLcmOpOcc};
 use crate::domain::plan::Plan;
+use crate::domain::tenancy::NamespaceProject;
 use crate::domain::transition::OpEvent;
 use crate::store::{Page, StoreError};
 
@@ -17,6 +18,14 @@ pub trait OperationStore: Send + Sync {
     /// conductors. `Stale` if the version of the instance is no longer `instance.version`, or if the new package of
     /// the operation no longer exists. `Busy` if another operation of the instance is unfinished.
     async fn begin_operation(&self, op: &VnfLcmOpOcc, instance: &VnfInstance) -> Result<(), StoreError>;
+    /// As [`Self::begin_operation`], for an operation that puts the VNF into a namespace of that project, which is stored with the
+    /// instance. `NamespaceTaken` if instances of another project are in the namespace.
+    async fn begin_in_namespace(
+        &self,
+        op: &VnfLcmOpOcc,
+        instance: &VnfInstance,
+        namespace: &NamespaceProject,
+    ) -> Result<(), StoreError>;
     async fn op_occ(&self, project: &ProjectId, id: VnfLcmOpOccId) -> Result<VnfLcmOpOcc, StoreError>;
     /// A page of a project's op occurrences, oldest first.
     async fn op_occs(&self, project: &ProjectId, page: &Page<'_>) -> Result<Vec<VnfLcmOpOcc>, StoreError>;

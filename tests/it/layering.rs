@@ -24,7 +24,10 @@ const MAY_USE: [(&str, &[&str]); 22] = [
     ("config", &["auth", "domain", "infra", "nfvo", "outbound", "package", "retention"]),
     ("error", &["clock", "domain", "store"]),
     ("blocking", &["domain", "error"]),
-    ("lcm", &["blocking", "clock", "domain", "error", "fetch", "infra", "package", "sol003", "store", "traces"]),
+    (
+        "lcm",
+        &["auth", "blocking", "clock", "domain", "error", "fetch", "infra", "package", "sol003", "store", "traces"],
+    ),
     ("conductor", &["blocking", "clock", "domain", "error", "infra", "lcm", "metrics", "nfvo", "store", "traces"]),
     ("view", &["domain", "infra", "lcm", "store"]),
 ];

@@ -68,6 +68,9 @@ def seed():
         user = {"name": name, "password": name, "domain_id": DOMAIN, "enabled": True}
         user = providers.identity_api.create_user(user)
         providers.assignment_api.add_role_to_user_and_project(user["id"], projects[project], roles[role])
+        if role == "service":
+            # So that it may see which projects there are.
+            providers.assignment_api.create_system_grant_for_user(user["id"], roles["reader"])
     for name in (name for name, enabled in PROJECTS.items() if not enabled):
         providers.resource_api.update_project(projects[name], {"enabled": False})
     service = {"id": uuid.uuid4().hex, "name": "gybe", "type": "nfv-orchestration", "enabled": True}

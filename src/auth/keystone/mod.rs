@@ -8,7 +8,8 @@
 //! A service that acts for a user for a long time sends its own token as `X-Service-Token`: then the user's may have expired.
 
 mod access_rules;
-mod client;
+pub mod projects;
+mod session;
 mod token;
 
 use std::path::PathBuf;
@@ -16,14 +17,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue, StatusCode};
 use quick_cache::sync::Cache;
 use serde::Deserialize;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
-use crate::auth::keystone::client::{IdentityClient, Unavailable};
-use crate::auth::keystone::token::{Identity, Token};
+use crate::auth::keystone::session::{SUBJECT_TOKEN, Scope, Session, Unavailable, body, unavailable};
+use crate::auth::keystone::token::{Identity, Token, TokenBody};
 use crate::auth::{AuthConfigError, AuthError, Credentials, RoleNames};
 use crate::clock::{Clock as _, System};
 use crate::domain::caller::Caller;
@@ -38,6 +39,9 @@ const UNANSWERED: Duration = Duration::from_secs(1);
 const ANSWERS: usize = 10_000;
 /// The longest token, in bytes.
 const LONGEST_TOKEN: usize = 4096;
+/// Says that this service enforces access rules. Without it Keystone knows no token that carries some.
+const ACCESS_RULES: HeaderName = HeaderName::from_static("openstack-identity-access-rules");
+const ACCESS_RULES_VERSION: HeaderValue = HeaderValue::from_static("1.0");
 
 /// The table `[auth.keystone]`.
 #[derive(Clone, Debug, Deserialize)]
@@ -100,7 +104,7 @@ impl Answer {
 
 /// The method.
 pub struct Keystone {
-    client: IdentityClient,
+    session: Session,
     roles: RoleNames,
     answers: Cache<Question, Answer>,
     challenge: String,
@@ -113,7 +117,7 @@ impl Keystone {
     /// [`AuthConfigError`].
     pub fn new(options: &KeystoneOptions, roles: RoleNames) -> Result<Self, AuthConfigError> {
         Ok(Self {
-            client: IdentityClient::new(options)?,
+            session: Session::new(options, Scope::Project)?,
             roles,
             answers: Cache::new(ANSWERS),
             challenge: format!("Keystone uri=\"{}\"", options.auth_url),
@@ -178,13 +182,29 @@ impl Keystone {
     }
 
     async fn ask(&self, token: &HeaderValue, may_be_expired: bool) -> Answer {
-        match self.client.validate(token, may_be_expired).await {
+        match self.validate(token, may_be_expired).await {
             Ok(Some(token)) => self.valid(token, may_be_expired),
             Ok(None) => {
                 let reason = "Keystone does not know the token: it has expired, was revoked, or is not valid";
                 Answer::lasting(Said::Refused(reason.into()), REFUSED)
             }
             Err(Unavailable) => Answer::lasting(Said::Nothing, UNANSWERED),
+        }
+    }
+
+    /// What Keystone says of the token; `None` if it is not valid.
+    async fn validate(&self, token: &HeaderValue, may_be_expired: bool) -> Result<Option<Token>, Unavailable> {
+        let allow_expired = if may_be_expired { "&allow_expired=1" } else { "" };
+        let path = format!("/auth/tokens?nocatalog=1{allow_expired}");
+        let headers = [(SUBJECT_TOKEN, token.clone()), (ACCESS_RULES, ACCESS_RULES_VERSION)];
+        let response = self.session.get(&path, &headers).await?;
+        match response.status {
+            StatusCode::OK => Ok(Some(body::<TokenBody>(&response)?.token)),
+            StatusCode::NOT_FOUND => Ok(None),
+            StatusCode::FORBIDDEN => {
+                Err(unavailable("its service user may not validate tokens: give it the role 'service'"))
+            }
+            status => Err(unavailable(&format!("it answers the validation of a token with {status}"))),
         }
     }
 

@@ -316,9 +316,19 @@ impl Cluster {
     /// # Errors
     /// [`InfraErrorKind::Denied`] to most credentials of a single namespace.
     async fn has_namespace(&self, namespace: &Namespace) -> Result<bool, InfraError> {
+        Ok(self.namespace(namespace).await?.is_some())
+    }
+
+    /// The metadata of the Namespace; `None` if it does not exist.
+    ///
+    /// # Errors
+    /// [`InfraErrorKind::Denied`] to most credentials of a single namespace.
+    pub async fn namespace(
+        &self,
+        namespace: &Namespace,
+    ) -> Result<Option<PartialObjectMeta<DynamicObject>>, InfraError> {
         let info = KindInfo { plural: "namespaces".to_owned(), namespaced: false };
-        let namespaces = self.api("v1", "Namespace", &info, namespace);
-        Ok(self.find_metadata(&namespaces, namespace.as_str()).await?.is_some())
+        self.find_metadata(&self.api("v1", "Namespace", &info, namespace), namespace.as_str()).await
     }
 
     /// `result`; but a credential that was denied because its rights ended with the namespace gets

@@ -23,6 +23,7 @@ use crate::domain::namespace::Namespace;
 use crate::domain::observation::ObservedKind;
 use crate::domain::plan::PodRef;
 use crate::domain::resource::{KindInfo, Resource};
+use crate::domain::tenancy::ObservedNamespace;
 use crate::domain::vim::VimAccess;
 use crate::infra::{
     AppliedObject, Driver, InfraError, InfraErrorKind, ObjectKind, ObservedResources, Observer, PodSnapshot,
@@ -190,6 +191,17 @@ impl Observer for KubernetesDriver {
 
     async fn has_any(&self, scope: &Scope, resources: &[Resource]) -> Result<bool, InfraError> {
         observe::has_any(&*self.clients.get(&scope.access)?, scope, resources).await
+    }
+
+    async fn namespace(
+        &self,
+        access: &VimAccess,
+        namespace: &Namespace,
+    ) -> Result<Option<ObservedNamespace>, InfraError> {
+        let Some(found) = self.clients.get(access)?.namespace(namespace).await? else { return Ok(None) };
+        let uid = found.metadata.uid.filter(|uid| !uid.is_empty() && uid.len() <= observe::LONGEST_UID);
+        let uid = uid.ok_or_else(|| InfraError::invalid("the API server gives the Namespace no uid, or a long one"))?;
+        Ok(Some(ObservedNamespace { uid, annotations: found.metadata.annotations.unwrap_or_default() }))
     }
 
     fn watch(

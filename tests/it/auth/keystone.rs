@@ -1,81 +1,20 @@
 //! Tokens of a real Keystone, sent by the real OpenStack client and by others.
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
-use reqwest::{Client, Method, StatusCode};
+use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
+use super::authenticated::{Authenticated, VIMS};
 use crate::support::cluster::{Cluster, TestNamespace};
-use crate::support::gybe::{ApiResponse, Gybe};
-use crate::support::keystone::{ADMIN, Account, Keystone, MEMBER_A, MEMBER_B, READER_A, SERVICE, Token};
+use crate::support::keystone::{ADMIN, Account, Keystone, MEMBER_A, MEMBER_B, READER_A, SERVICE};
 use crate::support::openstack::OpenStack;
 use crate::support::sample;
 use crate::support::subscriber::{Received, Reply, Subscriber};
 
-const VIMS: &str = "/v1.0/vims";
 /// The longest that a valid token is not asked about again.
 const REMEMBERED: Duration = Duration::from_secs(60);
-/// The longest that a test waits for an expected change, on a busy machine too.
-const PATIENCE: Duration = Duration::from_secs(90);
-
-/// A Gybe whose callers have tokens of the Keystone at a URL.
-struct Authenticated {
-    gybe: Gybe,
-    _configuration: TempDir,
-}
-
-impl Authenticated {
-    fn by(auth_url: &str) -> Self {
-        let folder = TempDir::new().unwrap();
-        let file = |name: &str, text: &str| -> PathBuf {
-            let path = folder.path().join(name);
-            std::fs::write(&path, text).unwrap();
-            path
-        };
-        let password = file("password", &format!("{}\n", SERVICE.user));
-        let table = format!(
-            "[auth.keystone]\nauth_url = '{auth_url}'\nusername = '{}'\npassword_file = '{}'\n",
-            SERVICE.user,
-            password.display()
-        );
-        let path = file("gybe.toml", &table);
-        let gybe = Gybe::start_with(&["--config", path.to_str().unwrap()]);
-        Self { gybe, _configuration: folder }
-    }
-
-    /// Sends requests of its own with this token from now on.
-    fn act_as(&mut self, token: &Token) {
-        let headers = [("X-Auth-Token".parse().unwrap(), token.secret.parse().unwrap())].into_iter().collect();
-        self.gybe.client = Client::builder().default_headers(headers).build().unwrap();
-    }
-
-    async fn with(&self, method: Method, path: &str, headers: &[(&str, &str)]) -> ApiResponse {
-        let request = self.gybe.client.request(method, self.gybe.uri(path));
-        self.gybe.send(headers.iter().fold(request, |request, (name, value)| request.header(*name, *value))).await
-    }
-
-    /// The status of a list that is asked for with this token.
-    async fn status(&self, token: &str) -> StatusCode {
-        self.with(Method::GET, VIMS, &[("X-Auth-Token", token)]).await.status
-    }
-
-    /// Waits until that status is as expected.
-    async fn wait_for(&self, token: &str, expected: StatusCode, among: &[StatusCode]) {
-        let begun = Instant::now();
-        loop {
-            let status = self.status(token).await;
-            if status == expected {
-                return;
-            }
-            assert!(among.contains(&status), "{status}\n{}", self.gybe.log());
-            assert!(begun.elapsed() < PATIENCE, "still {status}\n{}", self.gybe.log());
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
-    }
-}
 
 /// The detail of the 401 for a request with these headers.
 async fn refusal(gybe: &Authenticated, headers: &[(&str, &str)]) -> String {

@@ -1,6 +1,7 @@
 //! Callers: how they prove who they are, what their roles allow, what other projects see of them.
 
 mod audit;
+mod authenticated;
 mod authority;
 mod introspection;
 mod issuer;
@@ -10,6 +11,7 @@ mod oauth;
 mod projects;
 mod roles;
 mod site;
+mod tenancy;
 mod tls;
 
 use crate::support::gybe::{ApiResponse, Gybe};

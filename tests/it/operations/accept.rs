@@ -94,6 +94,7 @@ async fn accepted(f: &StoreFixture, clock: &InterruptingClock, times: u32, task:
         unattended: None,
         vims_by_name: false,
         require_namespace: false,
+        tenancy: None,
     };
     let id = clock.instance.id;
     let patch = |body: Value| body.as_object().unwrap().clone();

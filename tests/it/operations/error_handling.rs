@@ -93,6 +93,7 @@ async fn serve(ops: &OpOccFixture) -> Caller {
         public_url: "http://gybe".to_owned(),
         page_size: 100,
         require_namespace: false,
+        tenancy: None,
         instance_cache: InstanceCache::new("http://gybe".to_owned()).into(),
         callbacks: Arc::new(Callbacks::new(&callback::OutboundConfig::default()).unwrap()),
         callback_test: CallbackTest::Strict,

@@ -14,6 +14,7 @@ use gybe::domain::observation::ObservedKind;
 use gybe::domain::op_occ::OpState;
 use gybe::domain::resource::{INSTANCE_LABEL, Resource};
 use gybe::domain::secret::Secret;
+use gybe::domain::tenancy::ObservedNamespace;
 use gybe::domain::vim::{VimAccess, VimConnection, VimCredential};
 use gybe::infra::kubernetes::KubernetesDriver;
 use gybe::infra::{InfraError, Observer, Scope, WatchEvent};
@@ -313,6 +314,10 @@ impl Observer for Model {
 
     async fn has_any(&self, _: &Scope, _: &[Resource]) -> Result<bool, InfraError> {
         Ok(true)
+    }
+
+    async fn namespace(&self, _: &VimAccess, _: &Namespace) -> Result<Option<ObservedNamespace>, InfraError> {
+        Ok(None)
     }
 
     fn watch(

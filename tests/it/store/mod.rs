@@ -23,6 +23,7 @@ mod queue;
 mod retention;
 mod sealing;
 mod sqlite;
+mod tenancy;
 mod transitions;
 mod upgrade;
 mod vims;

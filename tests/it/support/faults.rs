@@ -23,6 +23,7 @@ use gybe::domain::plan::{Plan, PodRef};
 use gybe::domain::problem::{Problem, ProblemType};
 use gybe::domain::resource::{KindInfo, ObjectKey, Resource};
 use gybe::domain::subscription::Subscription;
+use gybe::domain::tenancy::NamespaceProject;
 use gybe::domain::transition::{OpEvent, Update};
 use gybe::domain::vim::{Vim, VimAccess, VimStatus};
 use gybe::domain::warning::Warnings;
@@ -483,6 +484,7 @@ points! {
         fn instantiated(ids: Option<&[VnfInstanceId]>) -> Vec<InstanceLocation>;
         fn refresh_instance(instance: &VnfInstance) -> ();
         fn resources(id: VnfInstanceId) -> Vec<Resource>;
+        fn namespace_project(id: VnfInstanceId) -> Option<NamespaceProject>;
     }
 
     fn endings(&self) -> broadcast::Receiver<OperationEnded> {
@@ -493,6 +495,7 @@ points! {
 points! {
     OperationStore {
         fn begin_operation(op: &VnfLcmOpOcc, instance: &VnfInstance) -> ();
+        fn begin_in_namespace(op: &VnfLcmOpOcc, instance: &VnfInstance, namespace: &NamespaceProject) -> ();
         fn op_occ(project: &ProjectId, id: VnfLcmOpOccId) -> VnfLcmOpOcc;
         fn op_occs(project: &ProjectId, page: &Page<'_>) -> Vec<VnfLcmOpOcc>;
         fn resume_operation(project: &ProjectId, id: VnfLcmOpOccId, event: OpEvent, now: OffsetDateTime) -> ();

@@ -49,6 +49,10 @@ pub struct Token {
 }
 
 impl Token {
+    pub fn project(&self) -> &str {
+        self.body["project"]["id"].as_str().unwrap()
+    }
+
     pub fn user(&self) -> &str {
         self.body["user"]["id"].as_str().unwrap()
     }
@@ -123,6 +127,13 @@ impl Keystone {
         let with = json!({ "id": credential["id"], "secret": credential["secret"] });
         self.log_in(json!({ "identity": { "methods": ["application_credential"], "application_credential": with } }))
             .await
+    }
+
+    /// The id of a project.
+    pub async fn project(&self, name: &str) -> String {
+        let admin = self.token(ADMIN).await;
+        let found = self.send(&admin, Method::GET, &format!("/projects?name={name}"), Value::Null).await;
+        found["projects"][0]["id"].as_str().unwrap().to_owned()
     }
 
     /// Adds a VNF manager to the catalogue, in a region of its own, and returns the region.

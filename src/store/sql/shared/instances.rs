@@ -11,11 +11,12 @@ use tokio::sync::broadcast;
 
 use super::{
     Database, Query, QueryBuilder, Row, Tx, filters, json, live_operation, optional_json, point_in_time, project,
-    publish, read, resources,
+    publish, read, resources, tenancy,
 };
 use crate::domain::ids::{ProjectId, VnfInstanceId};
 use crate::domain::instance::{VnfInstance, VnfMetadata};
 use crate::domain::resource::Resource;
+use crate::domain::tenancy::NamespaceProject;
 use crate::domain::vim::{Secrets, VimConnection};
 use crate::store::seal::SealContext;
 use crate::store::sql::convert::{Unreadable, millis};
@@ -258,6 +259,10 @@ impl InstanceStore for Database {
         self.traced("resources::all", resources::all(self, id)).await
     }
 
+    async fn namespace_project(&self, id: VnfInstanceId) -> Result<Option<NamespaceProject>, StoreError> {
+        self.traced("instances::namespace_project", tenancy::of(self, id)).await
+    }
+
     fn endings(&self) -> broadcast::Receiver<OperationEnded> {
         self.endings.subscribe()
     }
@@ -276,6 +281,9 @@ pub(super) async fn replace(db: &Database, tx: &mut Tx, instance: &VnfInstance) 
     );
     let done = bind(db, update, instance)?.execute(&mut **tx).await?;
     if done.rows_affected() == 1 {
+        if instance.metadata.namespace.is_none() {
+            tenancy::leave(tx, instance.id).await?;
+        }
         return Ok(());
     }
     let exists = sqlx::query("SELECT 1 FROM vnf_instances WHERE id = $1 AND project_id = $2")

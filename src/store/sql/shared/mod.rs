@@ -42,6 +42,7 @@ mod resources;
 mod retention;
 pub(super) mod sealing;
 mod subscriptions;
+mod tenancy;
 mod vims;
 
 type Row = <Db as sqlx::Database>::Row;

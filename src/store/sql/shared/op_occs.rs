@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 use super::super::{notify_cancel, notify_work};
 use super::{
     Database, QueryBuilder, Row, Tx, filters, instances, is_foreign_key_violation, json, live_operation, optional_json,
-    point_in_time, project, publish, read,
+    point_in_time, project, publish, read, tenancy,
 };
 use crate::domain::ids::{ProjectId, VnfInstanceId, VnfLcmOpOccId};
 use crate::domain::instance::VnfInstance;
@@ -20,6 +20,7 @@ use crate::domain::mask::is_secret;
 use crate::domain::op_occ::{CancelMode, GrantReference, LcmOperation, Unattended, VnfLcmOpOcc, can_roll_back};
 use crate::domain::plan::{PLAN_FORMAT, Plan};
 use crate::domain::problem::Problem;
+use crate::domain::tenancy::NamespaceProject;
 use crate::domain::transition::{CancelUpdate, Due, ErrorUpdate, OpEvent, OpRecord, Update, transition};
 use crate::store::seal::SealContext;
 use crate::store::sql::convert::{Unreadable, count, enumerator, length, millis};
@@ -50,61 +51,16 @@ pub(super) use for_conductors;
 #[async_trait]
 impl OperationStore for Database {
     async fn begin_operation(&self, op: &VnfLcmOpOcc, instance: &VnfInstance) -> Result<(), StoreError> {
-        // No check before the write: of two operations of one VNF instance that begin together, the index admits one.
-        self.traced("op_occs::begin", async {
-            let mut tx = self.writer.begin().await?;
-            let insert = sqlx::query(concat!(
-                "INSERT INTO vnf_lcm_op_occs \
-                     (id, project_id, vnf_instance_id, operation, state, state_entered_time, start_time, \
-                      is_automatic_invocation, params, changed_info, cancel_mode, target_pkg_id, traceparent, \
-                      unattended_after, unattended_remedy, warnings, vim, plan_format, not_before) \
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, ",
-                now!(),
-                ") ON CONFLICT (vnf_instance_id) WHERE state IN ",
-                live_operation::live_states!(),
-                " DO NOTHING RETURNING ",
-                publish::operation_change!()
-            ));
-            let inserted = insert
-                .bind(op.id.to_string())
-                .bind(&op.project_id.0)
-                .bind(op.vnf_instance_id.to_string())
-                .bind(op.operation.as_str())
-                .bind(op.state.as_str())
-                .bind(millis(op.state_entered_time))
-                .bind(millis(op.start_time))
-                .bind(op.is_automatic_invocation)
-                .bind(Json(&op.params))
-                .bind(op.changed_info.as_ref().map(Json))
-                .bind(op.cancel.map(CancelMode::as_str))
-                .bind(op.target_package.map(|id| id.to_string()))
-                .bind(&op.traceparent)
-                .bind(op.unattended.map(|unattended| length(unattended.after)))
-                .bind(op.unattended.map(|unattended| unattended.remedy.as_str()))
-                .bind(Json(&op.warnings))
-                .bind(op.vim(instance))
-                .bind(needed_plan_format(op))
-                .fetch_optional(&mut *tx)
-                .await;
-            let inserted = match inserted {
-                // The package is gone meanwhile.
-                Err(error) if is_foreign_key_violation(&error) => return Err(StoreError::Stale),
-                inserted => inserted?,
-            };
-            let Some(row) = inserted else {
-                let live = live_operation::live(&mut tx, op.vnf_instance_id).await?;
-                // On PostgreSQL it may have ended between the two statements.
-                return Err(live.map_or(StoreError::Stale, StoreError::Busy));
-            };
-            let published = publish::operation(&mut tx, &row).await?;
-            instances::replace(self, &mut tx, instance).await?;
-            notify_work(&mut tx).await?;
-            tx.commit().await?;
-            self.wake_ours();
-            self.signals.published(published);
-            Ok(())
-        })
-        .await
+        begin(self, op, instance, None).await
+    }
+
+    async fn begin_in_namespace(
+        &self,
+        op: &VnfLcmOpOcc,
+        instance: &VnfInstance,
+        namespace: &NamespaceProject,
+    ) -> Result<(), StoreError> {
+        begin(self, op, instance, Some(namespace)).await
     }
 
     async fn op_occ(&self, project: &ProjectId, id: VnfLcmOpOccId) -> Result<VnfLcmOpOcc, StoreError> {
@@ -186,6 +142,73 @@ impl OperationStore for Database {
         })
         .await
     }
+}
+
+/// Accepts an operation, in a namespace of that project if there is one.
+async fn begin(
+    db: &Database,
+    op: &VnfLcmOpOcc,
+    instance: &VnfInstance,
+    namespace: Option<&NamespaceProject>,
+) -> Result<(), StoreError> {
+    // No check before the write: of two operations of one VNF instance that begin together, the index admits one.
+    db.traced("op_occs::begin", async {
+        let mut tx = db.writer.begin().await?;
+        let insert = sqlx::query(concat!(
+            "INSERT INTO vnf_lcm_op_occs \
+                     (id, project_id, vnf_instance_id, operation, state, state_entered_time, start_time, \
+                      is_automatic_invocation, params, changed_info, cancel_mode, target_pkg_id, traceparent, \
+                      unattended_after, unattended_remedy, warnings, vim, plan_format, not_before) \
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, ",
+            now!(),
+            ") ON CONFLICT (vnf_instance_id) WHERE state IN ",
+            live_operation::live_states!(),
+            " DO NOTHING RETURNING ",
+            publish::operation_change!()
+        ));
+        let inserted = insert
+            .bind(op.id.to_string())
+            .bind(&op.project_id.0)
+            .bind(op.vnf_instance_id.to_string())
+            .bind(op.operation.as_str())
+            .bind(op.state.as_str())
+            .bind(millis(op.state_entered_time))
+            .bind(millis(op.start_time))
+            .bind(op.is_automatic_invocation)
+            .bind(Json(&op.params))
+            .bind(op.changed_info.as_ref().map(Json))
+            .bind(op.cancel.map(CancelMode::as_str))
+            .bind(op.target_package.map(|id| id.to_string()))
+            .bind(&op.traceparent)
+            .bind(op.unattended.map(|unattended| length(unattended.after)))
+            .bind(op.unattended.map(|unattended| unattended.remedy.as_str()))
+            .bind(Json(&op.warnings))
+            .bind(op.vim(instance))
+            .bind(needed_plan_format(op))
+            .fetch_optional(&mut *tx)
+            .await;
+        let inserted = match inserted {
+            // The package is gone meanwhile.
+            Err(error) if is_foreign_key_violation(&error) => return Err(StoreError::Stale),
+            inserted => inserted?,
+        };
+        let Some(row) = inserted else {
+            let live = live_operation::live(&mut tx, op.vnf_instance_id).await?;
+            // On PostgreSQL it may have ended between the two statements.
+            return Err(live.map_or(StoreError::Stale, StoreError::Busy));
+        };
+        let published = publish::operation(&mut tx, &row).await?;
+        instances::replace(db, &mut tx, instance).await?;
+        if let Some(namespace) = namespace {
+            tenancy::enter(&mut tx, op.vnf_instance_id, namespace).await?;
+        }
+        notify_work(&mut tx).await?;
+        tx.commit().await?;
+        db.wake_ours();
+        db.signals.published(published);
+        Ok(())
+    })
+    .await
 }
 
 pub(super) async fn one(db: &Database, project: &ProjectId, id: VnfLcmOpOccId) -> Result<VnfLcmOpOcc, StoreError> {

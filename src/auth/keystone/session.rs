@@ -1,6 +1,6 @@
-//! The requests to Keystone: Gybe's own token, and the validation of others with it.
+//! The requests to Keystone, with a token of Gybe's own user.
 //!
-//! Only an answer about the token counts as one. Whatever else Keystone says, or does not say, is [`Unavailable`], with the reason
+//! Only an answer to the question counts as one. Whatever else Keystone says, or does not say, is [`Unavailable`], with the reason
 //! in the log.
 
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue, Method, Request, StatusCode};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::{Instant, timeout};
@@ -33,20 +34,38 @@ const MARGIN: Duration = Duration::from_secs(60);
 const LOGIN_PAUSE: Duration = Duration::from_secs(1);
 
 const AUTH_TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
-const SUBJECT_TOKEN: HeaderName = HeaderName::from_static("x-subject-token");
-/// Says that this service enforces access rules. Without it Keystone knows no token that carries some.
-const ACCESS_RULES: HeaderName = HeaderName::from_static("openstack-identity-access-rules");
-const ACCESS_RULES_VERSION: HeaderValue = HeaderValue::from_static("1.0");
+pub const SUBJECT_TOKEN: HeaderName = HeaderName::from_static("x-subject-token");
 
-/// Keystone gave no answer about the token.
+/// Keystone gave no answer to the question.
 #[derive(Debug)]
 pub struct Unavailable;
 
-/// A client of one Keystone.
-pub struct IdentityClient {
+/// What Gybe's token is for.
+#[derive(Clone, Copy, Debug)]
+pub enum Scope {
+    /// The project of the configuration, in which the user has the role `service`.
+    Project,
+    /// The whole of Keystone, of which the user has the role `reader`.
+    System,
+}
+
+impl Scope {
+    fn what_a_login_needs(self) -> &'static str {
+        match self {
+            Self::Project => "auth.keystone.username, its password, project and domains",
+            Self::System => {
+                "auth.keystone.username, its password and domain, and that it has the role 'reader' of the system"
+            }
+        }
+    }
+}
+
+/// A session of Gybe's user in one Keystone.
+pub struct Session {
     outbound: Outbound,
-    /// `…/v3/auth/tokens`.
-    tokens_url: String,
+    /// The start of URLs, `…/v3`.
+    url: String,
+    scope: Scope,
     /// The body of a login.
     login: Secret,
     own: Mutex<OwnToken>,
@@ -60,12 +79,12 @@ struct OwnToken {
     failed: Option<Instant>,
 }
 
-impl IdentityClient {
-    /// The client of the configured Keystone. It sends nothing yet.
+impl Session {
+    /// A session at the configured Keystone. It sends nothing yet.
     ///
     /// # Errors
     /// [`AuthConfigError`]: the URL is not valid, or a file can't be read.
-    pub fn new(options: &KeystoneOptions) -> Result<Self, AuthConfigError> {
+    pub fn new(options: &KeystoneOptions, scope: Scope) -> Result<Self, AuthConfigError> {
         let config = OutboundConfig {
             // The operator names Keystone, wherever it is.
             addresses: AddressRules { allow_link_local: true, ..AddressRules::default() },
@@ -76,50 +95,47 @@ impl IdentityClient {
             .map_err(|error| AuthConfigError(format!("auth.keystone.ca_file: {error}")))?;
         Ok(Self {
             outbound,
-            tokens_url: format!("{}/auth/tokens", base_url(&options.auth_url)?),
-            login: login(options)?,
+            url: base_url(&options.auth_url)?,
+            scope,
+            login: login(options, scope)?,
             own: Mutex::default(),
             turns: Semaphore::new(REQUESTS),
         })
     }
 
-    /// What Keystone says of `token`; `None` if it is not valid. With `allow_expired` it may have expired some time ago.
+    /// `GET` of the path, which begins with a slash, with these headers. The status of the response is not 401.
     ///
     /// # Errors
     /// [`Unavailable`].
-    pub async fn validate(&self, token: &HeaderValue, allow_expired: bool) -> Result<Option<Token>, Unavailable> {
+    pub async fn get(&self, path: &str, headers: &[(HeaderName, HeaderValue)]) -> Result<PeerResponse, Unavailable> {
         let turn = timeout(TURN, self.turns.acquire()).await;
         let _turn = turn.map_err(|_| unavailable("too many requests wait for it"))?;
         let own = self.own_token(None).await?;
-        let mut response = self.ask(&own, token, allow_expired).await?;
+        let mut response = self.get_with(&own, path, headers).await?;
         if response.status == StatusCode::UNAUTHORIZED {
             // It does not know Gybe's token any more: revoked, or its keys were changed.
             let own = self.own_token(Some(&own)).await?;
-            response = self.ask(&own, token, allow_expired).await?;
+            response = self.get_with(&own, path, headers).await?;
         }
-        match response.status {
-            StatusCode::OK => body(&response).map(Some),
-            StatusCode::NOT_FOUND => Ok(None),
-            StatusCode::FORBIDDEN => {
-                Err(unavailable("its service user may not validate tokens: give it the role 'service'"))
-            }
-            status => Err(unavailable(&format!("it answers the validation of a token with {status}"))),
+        if response.status == StatusCode::UNAUTHORIZED {
+            return Err(unavailable("it refuses the token that it has just given"));
         }
+        Ok(response)
     }
 
-    async fn ask(
+    async fn get_with(
         &self,
         own: &HeaderValue,
-        token: &HeaderValue,
-        allow_expired: bool,
+        path: &str,
+        headers: &[(HeaderName, HeaderValue)],
     ) -> Result<PeerResponse, Unavailable> {
-        let allow_expired = if allow_expired { "&allow_expired=1" } else { "" };
-        let request = Request::builder()
-            .uri(format!("{}?nocatalog=1{allow_expired}", self.tokens_url))
+        let mut request = Request::builder()
+            .uri(format!("{}{path}", self.url))
             .header(ACCEPT, "application/json")
-            .header(AUTH_TOKEN, own)
-            .header(SUBJECT_TOKEN, token)
-            .header(ACCESS_RULES, ACCESS_RULES_VERSION);
+            .header(AUTH_TOKEN, own);
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
         self.send(request.body(String::new())).await
     }
 
@@ -152,19 +168,19 @@ impl IdentityClient {
     async fn log_in(&self) -> Result<(HeaderValue, Instant), Unavailable> {
         let request = Request::builder()
             .method(Method::POST)
-            .uri(format!("{}?nocatalog=1", self.tokens_url))
+            .uri(format!("{}/auth/tokens?nocatalog=1", self.url))
             .header(ACCEPT, "application/json")
             .header(CONTENT_TYPE, "application/json");
         let sent = Instant::now();
         let response = self.send(request.body(self.login.expose().to_owned())).await?;
         if response.status != StatusCode::CREATED {
-            let reason = "check auth.keystone.username, its password, project and domains";
-            return Err(unavailable(&format!("it answers Gybe's login with {}: {reason}", response.status)));
+            let what = self.scope.what_a_login_needs();
+            return Err(unavailable(&format!("it answers Gybe's login with {}: check {what}", response.status)));
         }
         let mut token = response.headers.get(SUBJECT_TOKEN).cloned().ok_or_else(|| unavailable("it gave no token"))?;
         token.set_sensitive(true);
         // Both are of Keystone's clock.
-        let Token { issued_at, expires_at, .. } = body(&response)?;
+        let Token { issued_at, expires_at, .. } = body::<TokenBody>(&response)?.token;
         let lifetime = Duration::try_from(expires_at - issued_at).unwrap_or_default();
         let renewal = lifetime.saturating_sub(MARGIN).max(lifetime.mul_f64(0.9));
         Ok((token, sent.checked_add(renewal).unwrap_or(sent)))
@@ -177,15 +193,18 @@ impl IdentityClient {
 }
 
 /// Logs why there is no answer. `reason` has no secrets.
-fn unavailable(reason: &str) -> Unavailable {
-    tracing::warn!(reason, "Keystone cannot be asked about tokens");
+pub fn unavailable(reason: &str) -> Unavailable {
+    tracing::warn!(reason, "Keystone cannot be asked");
     Unavailable
 }
 
-fn body(response: &PeerResponse) -> Result<Token, Unavailable> {
+/// The body of a response.
+///
+/// # Errors
+/// [`Unavailable`]: it is none.
+pub fn body<T: DeserializeOwned>(response: &PeerResponse) -> Result<T, Unavailable> {
     let body = response.body.as_deref().ok_or_else(|| unavailable("its answer is cut off or too long"))?;
-    let body = serde_json::from_slice::<TokenBody>(body);
-    body.map(|body| body.token).map_err(|error| unavailable(&format!("its answer is no token: {error}")))
+    serde_json::from_slice(body).map_err(|error| unavailable(&format!("its answer cannot be read: {error}")))
 }
 
 /// The start of the URLs of the Identity API, version 3.
@@ -205,7 +224,7 @@ fn base_url(auth_url: &str) -> Result<String, AuthConfigError> {
     Ok(if url.ends_with("/v3") { url.to_owned() } else { format!("{url}/v3") })
 }
 
-fn login(options: &KeystoneOptions) -> Result<Secret, AuthConfigError> {
+fn login(options: &KeystoneOptions, scope: Scope) -> Result<Secret, AuthConfigError> {
     let password = match &options.password_file {
         Some(path) => std::fs::read_to_string(path).map_err(|error| {
             AuthConfigError(format!("cannot read auth.keystone.password_file {}: {error}", path.display()))
@@ -218,11 +237,18 @@ fn login(options: &KeystoneOptions) -> Result<Secret, AuthConfigError> {
         })?,
     };
     // Editors end files with a line break, which is not part of the password.
-    Ok(Secret::new(login_body(options, password.trim_end_matches(['\r', '\n'])).to_string()))
+    let password = password.trim_end_matches(['\r', '\n']);
+    Ok(Secret::new(login_body(options, password, scope).to_string()))
 }
 
-fn login_body(options: &KeystoneOptions, password: &str) -> Value {
+fn login_body(options: &KeystoneOptions, password: &str, scope: Scope) -> Value {
     let domain = |name: &str| json!({ "name": name });
+    let scope = match scope {
+        Scope::Project => {
+            json!({ "project": { "name": options.project_name, "domain": domain(&options.project_domain_name) } })
+        }
+        Scope::System => json!({ "system": { "all": true } }),
+    };
     json!({ "auth": {
         "identity": {
             "methods": ["password"],
@@ -230,7 +256,7 @@ fn login_body(options: &KeystoneOptions, password: &str) -> Value {
                 "name": options.username, "domain": domain(&options.user_domain_name), "password": password,
             } },
         },
-        "scope": { "project": { "name": options.project_name, "domain": domain(&options.project_domain_name) } },
+        "scope": scope,
     } })
 }
 
@@ -264,12 +290,13 @@ mod tests {
             toml::from_str::<KeystoneOptions>(&text).unwrap()
         };
         let body: Value =
-            serde_json::from_str(login(&options(file.path().to_str().unwrap())).unwrap().expose()).unwrap();
+            serde_json::from_str(login(&options(file.path().to_str().unwrap()), Scope::Project).unwrap().expose())
+                .unwrap();
         let auth = &body["auth"];
         let user = json!({ "name": "gybe", "domain": { "name": "Default" }, "password": "hunter22" });
         assert_eq!(auth["identity"]["password"]["user"], user);
         assert_eq!(auth["scope"], json!({ "project": { "name": "service", "domain": { "name": "Default" } } }));
-        let error = login(&options("/nonexistent")).unwrap_err().to_string();
+        let error = login(&options("/nonexistent"), Scope::System).unwrap_err().to_string();
         assert!(error.contains("auth.keystone.password_file /nonexistent"), "{error}");
     }
 }

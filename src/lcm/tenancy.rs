@@ -1,0 +1,64 @@
+//! Decides, before an instantiation is accepted, which project its namespace belongs to (`docs/adr/0034-namespaces-of-projects.md`).
+//! The rules are in [`crate::domain::tenancy`].
+
+use std::sync::Arc;
+
+use crate::auth::keystone::projects::Projects;
+use crate::domain::caller::Caller;
+use crate::domain::namespace::Namespace;
+use crate::domain::problem::{Problem, ProblemType, problem};
+use crate::domain::tenancy::{NamespaceProject, ObservedNamespace, TenancyRules, check_owner, check_state};
+use crate::domain::vim::VimAccess;
+use crate::infra::Observer;
+
+/// The rules of the site, and where projects are looked up.
+pub struct Tenancy {
+    pub rules: TenancyRules,
+    /// `None`: nobody is asked whether a project exists.
+    pub projects: Option<Projects>,
+    /// Reads the Namespace.
+    pub observer: Arc<dyn Observer>,
+}
+
+impl Tenancy {
+    /// The project of the namespace, into which `caller` wants to put a VNF.
+    ///
+    /// # Errors
+    /// 422 (no such namespace; it has no project, or one that does not exist), 403 (the project is not the caller's; the VIM's
+    /// credential may not read the Namespace), 503 (Keystone does not answer), 504 (the cluster does not answer).
+    pub async fn decide(
+        &self,
+        access: &VimAccess,
+        name: &Namespace,
+        caller: &Caller,
+    ) -> Result<NamespaceProject, Problem> {
+        let namespace = self.read(access, name).await?.ok_or_else(|| {
+            problem!(
+                ProblemType::Unprocessable,
+                "namespace '{namespace}' does not exist in the VIM: create it for its project first",
+                namespace = name.as_str(),
+            )
+        })?;
+        let project = self.rules.project_of(name, &namespace)?;
+        check_owner(caller, &project, name)?;
+        if let Some(projects) = &self.projects {
+            let state = projects.state(&project).await.map_err(|_| {
+                problem!(
+                    ProblemType::ProjectUnverified,
+                    "Keystone does not say whether the project of namespace '{namespace}' exists: repeat the request later",
+                    namespace = name.as_str(),
+                )
+            })?;
+            check_state(state, &project, name)?;
+        }
+        Ok(NamespaceProject { namespace_uid: namespace.uid, project })
+    }
+
+    /// The Namespace, if it exists.
+    ///
+    /// # Errors
+    /// 403 and 504, as in [`Self::decide`].
+    pub async fn read(&self, access: &VimAccess, name: &Namespace) -> Result<Option<ObservedNamespace>, Problem> {
+        self.observer.namespace(access, name).await.map_err(Problem::from)
+    }
+}
