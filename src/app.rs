@@ -242,6 +242,17 @@ fn authenticator(config: &Config, keys: &[TokenKey]) -> Result<Authenticator, Ap
     Ok(Authenticator::new(&config.auth, tokens, keys, &config.options.trusted_peers())?)
 }
 
+/// Checks what the authentication of callers needs, and changes nothing: a token file that does not exist is not made.
+///
+/// # Errors
+/// [`AppError`], as the start of the process would fail.
+pub fn check_authentication(config: &Config) -> Result<(), AppError> {
+    let file = config.options.token_file.as_deref().filter(|path| path.exists());
+    let tokens = file.map(static_tokens).transpose()?;
+    Authenticator::new(&config.auth, tokens, &[], &config.options.trusted_peers())?;
+    Ok(())
+}
+
 /// The keys of tokens that Gybe issues: the same for all processes on the database.
 fn token_keys(keys: &KeyRing) -> Result<Vec<TokenKey>, AppError> {
     let derived = keys.derive("gybe issued tokens").map_err(AppError::Derivation)?;
@@ -314,7 +325,7 @@ async fn api(
         packages,
         runtime: Handle::current(),
         caller: Caller::local(),
-        unknown_senders: Arc::default(),
+        refusal_limit: Arc::default(),
         profile: Profile::default(),
     });
     api.onboarder.remove_orphans().await?;

@@ -137,6 +137,7 @@ fn run(invocation: Invocation) -> Result<(), Box<dyn Error>> {
         Command::Debug { view: DebugView::Leases(options) } => show_operations(View::Leases, options),
         Command::CheckConfig(options) => {
             let config = invocation.config(options)?;
+            app::check_authentication(&config)?;
             print!("{}", effective::describe(&config, &invocation.matches, invocation.file.as_ref()));
             Ok(())
         }

@@ -1,21 +1,22 @@
-//! Audit: [`keep`] records each request that changes something, or was to and was refused, where callers are authenticated;
-//! `GET /audit/v1/records` lists the records. [`super::authorize`] calls [`keep`] when the answer is ready and before it is
+//! Audit: [`Pending`] records each request that changes something, or was to and was refused, where callers are authenticated;
+//! `GET /audit/v1/records` lists the records. [`super::authorize`] calls [`Pending`] when the answer is ready and before it is
 //! sent, so that whoever has an answer has a record.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use actix_web::dev::ServiceResponse;
-use actix_web::http::header::LOCATION;
+use actix_web::http::StatusCode;
+use actix_web::http::header::HeaderValue;
 use actix_web::{HttpMessage as _, HttpRequest, HttpResponse, web};
+use quick_cache::sync::Cache;
 use serde::Serialize;
 use time::OffsetDateTime;
 use tokio::time::Instant;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::api::access::RequestId;
 use crate::api::context::Api;
 use crate::api::list::List;
+use crate::clock::{Ids as _, System};
 use crate::domain::audit::{AuditRecord, bounded, is_recorded};
 use crate::domain::caller::{Caller, Role};
 use crate::error::ApiError;
@@ -26,6 +27,15 @@ use crate::traces;
 
 /// The target of the lines of the log.
 const AUDIT: &str = "gybe::audit";
+
+/// The query parameter of this list alone.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "describes what `api::list` reads; never constructed")]
+struct AllProjects {
+    /// Show the elements of all projects: `true`, for admins only.
+    all_projects: Option<String>,
+}
 
 /// A record, as the list shows it.
 #[derive(Serialize, ToSchema)]
@@ -90,10 +100,10 @@ impl Record {
 
 /// `GET /audit/v1/records`: those of the caller's project, or with `all_projects` those of all, also of requests without a known
 /// caller.
-#[utoipa::path(get, path = "/audit/v1/records", tag = "audit", params(ListParameters),
+#[utoipa::path(get, path = "/audit/v1/records", tag = "audit", params(ListParameters, AllProjects),
     responses((status = 200, description = "The records, oldest first; Link leads to the next page", body = Vec<Record>), (status = 400, body = ProblemDetails)))]
 pub async fn list(api: web::Data<Api>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
-    let list = List::read(&api, &request, &attributes::MEMBERS, &[])?;
+    let list = List::read_of_projects(&api, &request, &attributes::MEMBERS)?;
     let project = list.project();
     let fetch = async |page: &Page<'_>| api.store.audit_records(project, page).await;
     let cursor = |record: &AuditRecord| PageCursor::of(record.time, record.id);
@@ -101,39 +111,90 @@ pub async fn list(api: web::Data<Api>, request: HttpRequest) -> Result<HttpRespo
     Ok(list.response(&elements, last))
 }
 
-/// Senders whom nobody knows: their refused requests are recorded up to a rate, so that they can't fill the database.
-#[derive(Default)]
-pub struct UnknownSenders(Mutex<Option<(Instant, u32)>>);
+/// Limits the records of refused requests of a sender, so that nobody fills the database with them. All senders whom nobody knows count as
+/// one.
+pub struct RefusalLimit(Cache<String, (Instant, u32)>);
 
-/// Records of unknown senders within [`WINDOW`].
-const UNKNOWN_RECORDS: u32 = 20;
+/// Records of refused requests of a sender within [`WINDOW`].
+const REFUSALS: u32 = 20;
 const WINDOW: Duration = Duration::from_secs(10);
+/// Senders that are counted; those that were not refused for the longest time are forgotten.
+const SENDERS: usize = 1000;
 
-impl UnknownSenders {
-    /// Whether one more record is within the rate.
-    fn has_room(&self) -> bool {
-        let mut window = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (_, count) = match &mut *window {
-            Some(open) if open.0.elapsed() < WINDOW => open,
-            other => other.insert((Instant::now(), 0)),
-        };
-        *count += 1;
-        *count <= UNKNOWN_RECORDS
+impl Default for RefusalLimit {
+    fn default() -> Self {
+        Self(Cache::new(SENDERS))
     }
 }
 
-/// Records the request of this answer, if requests of its method are recorded. `caller` is `None` for a request of somebody
-/// unknown. A record that the database does not take, or that is beyond the rate of unknown senders, is in the log alone.
-pub async fn keep<B>(api: &Api, caller: Option<&Caller>, answer: &ServiceResponse<B>) {
-    let request = answer.request();
-    if !is_recorded(request.method().as_str()) {
-        return;
+impl RefusalLimit {
+    /// Whether one more record is within the rate.
+    fn has_room(&self, caller: Option<&Caller>) -> bool {
+        let sender = caller.map_or_else(String::new, |caller| format!("{} {}", caller.project.0, caller.subject));
+        let window = self.0.get(&sender).filter(|(begun, _)| begun.elapsed() < WINDOW);
+        let (begun, count) = window.unwrap_or_else(|| (Instant::now(), 0));
+        self.0.insert(sender, (begun, count + 1));
+        count < REFUSALS
     }
-    let record = record(api, caller, answer);
-    let subject = caller.map_or("-", |caller| &caller.subject);
-    let project = caller.map_or("-", |caller| &caller.project.0);
-    let auth_method = caller.map(|caller| caller.method.as_str());
-    let AuditRecord { http_method, path, status, .. } = &record;
+}
+
+/// A request that is to be recorded when its answer is ready.
+pub struct Pending {
+    api: web::Data<Api>,
+    /// Without time, status and location.
+    record: AuditRecord,
+}
+
+impl Pending {
+    /// The record of `request`; `None` if requests of its method are not recorded. `caller` is `None` for somebody unknown. A process
+    /// without the API has nothing that could be changed.
+    pub fn of(request: &HttpRequest, caller: Option<&Caller>) -> Option<Self> {
+        let api = request.app_data::<web::Data<Api>>().filter(|_| is_recorded(request.method().as_str()))?;
+        // A traceparent is version, trace, span and flags, with dashes between them.
+        let trace = traces::traceparent().and_then(|parent| parent.split('-').nth(1).map(str::to_owned));
+        let record = AuditRecord {
+            id: System.uuid(),
+            time: api.clock.now(),
+            caller: caller.cloned(),
+            peer: request.peer_addr().map(|address| address.ip().to_canonical().to_string()),
+            http_method: bounded(request.method().as_str()),
+            route: request.match_pattern().unwrap_or_default(),
+            path: bounded(request.path()),
+            location: None,
+            status: 0,
+            request_id: request.extensions().get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default(),
+            trace_id: trace,
+        };
+        Some(Self { api: api.clone(), record })
+    }
+
+    /// Records the request and its answer. A record that the database does not take, or that is beyond the rate of refused requests, is
+    /// in the log alone.
+    pub async fn keep(self, status: StatusCode, location: Option<&HeaderValue>) {
+        let Self { api, mut record } = self;
+        let location = location.and_then(|value| value.to_str().ok());
+        record.location = location.map(|location| bounded(location.strip_prefix(&api.public_url).unwrap_or(location)));
+        (record.time, record.status) = (api.clock.now(), status.as_u16());
+        log(&record);
+        let is_refused = record.caller.is_none() || status == StatusCode::FORBIDDEN;
+        if is_refused && !api.refusal_limit.has_room(record.caller.as_ref()) {
+            return;
+        }
+        if let Err(error) = api.store.add_audit_record(&record).await {
+            tracing::error!(
+                audit.id = %record.id,
+                error = &error as &dyn std::error::Error,
+                "the audit record was not stored; the line before has it"
+            );
+        }
+    }
+}
+
+fn log(record: &AuditRecord) {
+    let AuditRecord { caller, http_method, path, status, .. } = record;
+    let subject = caller.as_ref().map_or("-", |caller| &caller.subject);
+    let project = caller.as_ref().map_or("-", |caller| &caller.project.0);
+    let auth_method = caller.as_ref().map(|caller| caller.method.as_str());
     tracing::info!(
         target: AUDIT,
         {
@@ -149,34 +210,4 @@ pub async fn keep<B>(api: &Api, caller: Option<&Caller>, answer: &ServiceRespons
         },
         "{subject} of project {project}: {http_method} {path} {status}"
     );
-    if caller.is_none() && !api.unknown_senders.has_room() {
-        return;
-    }
-    if let Err(error) = api.store.add_audit_record(&record).await {
-        tracing::error!(
-            audit.id = %record.id,
-            error = &error as &dyn std::error::Error,
-            "the audit record was not stored; the line before has it"
-        );
-    }
-}
-
-fn record<B>(api: &Api, caller: Option<&Caller>, answer: &ServiceResponse<B>) -> AuditRecord {
-    let request = answer.request();
-    let location = answer.headers().get(LOCATION).and_then(|value| value.to_str().ok());
-    // A traceparent is version, trace, span and flags, with dashes between them.
-    let trace = traces::traceparent().and_then(|parent| parent.split('-').nth(1).map(str::to_owned));
-    AuditRecord {
-        id: api.ids.uuid(),
-        time: api.clock.now(),
-        caller: caller.cloned(),
-        peer: request.peer_addr().map(|address| address.ip().to_canonical().to_string()),
-        http_method: bounded(request.method().as_str()),
-        route: request.match_pattern().unwrap_or_default(),
-        path: bounded(request.path()),
-        location: location.map(|location| bounded(location.strip_prefix(&api.public_url).unwrap_or(location))),
-        status: answer.status().as_u16(),
-        request_id: request.extensions().get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default(),
-        trace_id: trace,
-    }
 }

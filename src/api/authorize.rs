@@ -3,21 +3,22 @@
 //!
 //! It runs before everything that reads the request: whoever has no credential learns nothing and costs little.
 
+use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{Extensions, ServiceRequest, ServiceResponse};
 use actix_web::http::StatusCode;
-use actix_web::http::header::{HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use actix_web::http::header::{HeaderValue, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpResponse, web};
+use futures::FutureExt as _;
 use tracing::Instrument as _;
 
 use crate::api::audit;
 use crate::api::context::Api;
 use crate::api::tls::PeerCertificate;
 use crate::auth::{AuthError, Authenticator, Credentials};
-use crate::domain::audit::is_recorded;
 use crate::domain::caller::{Caller, Role};
 use crate::domain::policy::{Permission, permission};
 use crate::domain::problem::{Problem, ProblemType, problem};
@@ -39,30 +40,50 @@ pub async fn authorize(
         Sender::Anybody => Ok(next.call(request).await?.map_into_boxed_body()),
         Sender::Allowed(caller) => {
             act_for(&caller, &mut request);
-            if !is_recorded(request.method().as_str()) {
+            let Some(record) = audit::Pending::of(request.request(), Some(&caller)) else {
                 return Ok(next.call(request).await?.map_into_boxed_body());
-            }
-            let recorded = async move {
-                let answer = next.call(request).await?.map_into_boxed_body();
-                keep(Some(&caller), &answer).await;
-                Ok(answer)
             };
             // Dropping the connection drops this future, and not the task: whatever has an effect has a record.
-            let task = actix_web::rt::spawn(recorded.in_current_span());
-            task.await.map_err(|error| ApiError(internal(&error)))?
+            in_task(recorded(record, request, next)).await
         }
         Sender::Refused(caller, refusal) => {
+            let record = audit::Pending::of(request.request(), caller.as_ref());
             let answer = request.into_response(refusal);
-            keep(caller.as_ref(), &answer).await;
-            Ok(answer)
+            let Some(record) = record else { return Ok(answer) };
+            in_task(async move {
+                record.keep(answer.status(), None).await;
+                Ok(answer)
+            })
+            .await
         }
     }
 }
 
-/// Records the request of the answer. A process without the API has nothing that could be changed.
-async fn keep(caller: Option<&Caller>, answer: &ServiceResponse) {
-    if let Some(api) = answer.request().app_data::<web::Data<Api>>() {
-        audit::keep(api, caller, answer).await;
+async fn in_task(
+    work: impl Future<Output = Result<ServiceResponse, Error>> + 'static,
+) -> Result<ServiceResponse, Error> {
+    actix_web::rt::spawn(work.in_current_span()).await.map_err(|error| ApiError(internal(&error)))?
+}
+
+/// Calls the handler and records the request, also if the handler panics: it may have had an effect.
+async fn recorded(
+    record: audit::Pending,
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse, Error> {
+    match AssertUnwindSafe(next.call(request)).catch_unwind().await {
+        Ok(Ok(answer)) => {
+            record.keep(answer.status(), answer.headers().get(LOCATION)).await;
+            Ok(answer.map_into_boxed_body())
+        }
+        Ok(Err(error)) => {
+            record.keep(error.as_response_error().status_code(), None).await;
+            Err(error)
+        }
+        Err(_) => {
+            record.keep(StatusCode::INTERNAL_SERVER_ERROR, None).await;
+            Err(ApiError(internal(&std::io::Error::other("the handler panicked"))).into())
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
-use crate::api::audit::UnknownSenders;
+use crate::api::audit::RefusalLimit;
 use crate::api::instance_cache::InstanceCache;
 use crate::clock::{Clock, Ids};
 use crate::config::CallbackTest;
@@ -53,8 +53,8 @@ pub struct Api {
     pub runtime: Handle,
     /// Who sends the request ([`super::authorize`]). Its project owns what the request reads and makes.
     pub caller: Caller,
-    /// Limits the audit records of senders without a credential.
-    pub unknown_senders: Arc<UnknownSenders>,
+    /// Limits the audit records of refused requests.
+    pub refusal_limit: Arc<RefusalLimit>,
     /// The client's profile.
     pub profile: Profile,
 }

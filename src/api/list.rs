@@ -19,8 +19,9 @@ use crate::store::attributes::{self, Filter, Members};
 use crate::store::{Page, PageCursor, StoreError};
 
 /// The query parameters of a list.
-const PARAMETERS: [&str; 7] =
-    ["filter", "all_fields", "fields", "exclude_fields", "exclude_default", page::MARKER, "all_projects"];
+const PARAMETERS: [&str; 6] = ["filter", "all_fields", "fields", "exclude_fields", "exclude_default", page::MARKER];
+/// The parameter of lists that an admin may ask for the elements of all projects.
+const ALL_PROJECTS: &str = "all_projects";
 /// The store reads at most this many elements at a time: an element may have hundreds of KiB.
 pub const BATCH: usize = 128;
 /// A page of this many bytes is full, whatever its number of elements.
@@ -50,7 +51,33 @@ impl<'a> List<'a> {
         members: &'static Members,
         not_by_default: &[&str],
     ) -> Result<Self, Problem> {
-        let parameters = parameters(request.uri())?;
+        Self::of(api, request, members, not_by_default, parameters(request.uri())?)
+    }
+
+    /// As [`read`](Self::read), for a list with the parameter `all_projects`.
+    ///
+    /// # Errors
+    /// Also 403, if the caller is no admin and asks for all projects.
+    pub fn read_of_projects(
+        api: &'a Api,
+        request: &'a HttpRequest,
+        members: &'static Members,
+    ) -> Result<Self, Problem> {
+        let mut parameters = decoded(request.uri())?;
+        let place = parameters.iter().position(|(name, _)| name == ALL_PROJECTS);
+        let asked = place.map(|place| parameters.remove(place).1);
+        check(&parameters)?;
+        let all_projects = asked.map_or(Ok(false), |value| all_projects(api, &value))?;
+        Ok(Self { all_projects, ..Self::of(api, request, members, &[], parameters)? })
+    }
+
+    fn of(
+        api: &'a Api,
+        request: &'a HttpRequest,
+        members: &'static Members,
+        not_by_default: &[&str],
+        parameters: Vec<(String, String)>,
+    ) -> Result<Self, Problem> {
         let value = |name: &str| parameters.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str());
         // Tacker shows all attributes without selectors. Some clients rely on it.
         let root = (request.app_data(), request.app_data());
@@ -62,7 +89,7 @@ impl<'a> List<'a> {
             request,
             filter: value("filter").map_or(Ok(Filter::default()), |text| attributes::parse_filter(text, members))?,
             after: value(page::MARKER).map(page::cursor).transpose()?,
-            all_projects: value("all_projects").map_or(Ok(false), |value| all_projects(api, value))?,
+            all_projects: false,
             selection: Selection::read(selector, members, not_by_default)?,
         })
     }
@@ -181,6 +208,12 @@ impl PageTexts {
 
 /// The decoded query parameters. Refuses unknown and repeated ones.
 fn parameters(uri: &Uri) -> Result<Vec<(String, String)>, Problem> {
+    let parameters = decoded(uri)?;
+    check(&parameters)?;
+    Ok(parameters)
+}
+
+fn decoded(uri: &Uri) -> Result<Vec<(String, String)>, Problem> {
     let unreadable = |_| Problem::bad_request("the query string is not valid: percent-encode it as a form");
     let query = uri.query().unwrap_or_default();
     let mut parameters = Query::<Vec<(String, String)>>::from_query(query).map_err(unreadable)?.into_inner();
@@ -190,6 +223,10 @@ fn parameters(uri: &Uri) -> Result<Vec<(String, String)>, Problem> {
             "exclude_fields".clone_into(name);
         }
     }
+    Ok(parameters)
+}
+
+fn check(parameters: &[(String, String)]) -> Result<(), Problem> {
     for (index, (name, _)) in parameters.iter().enumerate() {
         if !PARAMETERS.contains(&name.as_str()) {
             return Err(problem!(
@@ -207,7 +244,7 @@ fn parameters(uri: &Uri) -> Result<Vec<(String, String)>, Problem> {
             ));
         }
     }
-    Ok(parameters)
+    Ok(())
 }
 
 fn array(texts: &[Bytes]) -> Vec<u8> {

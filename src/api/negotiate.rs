@@ -64,7 +64,9 @@ pub async fn check_headers(
 
 fn check_version_and_accept(request: &ServiceRequest) -> Result<(), Problem> {
     let (path, method, headers) = (request.path(), request.method(), request.headers());
-    let Some((interface, edition, resource)) = below_a_root(path) else { return Ok(()) };
+    let Some((interface, edition, resource)) = below_a_root(path) else {
+        return if path.starts_with("/audit/") { check_accept(path, headers) } else { Ok(()) };
+    };
     // Some clients send an empty header for none.
     match headers.get("version").filter(|version| !version.as_bytes().trim_ascii().is_empty()) {
         Some(version) => check_version(interface, edition, version)?,
@@ -77,15 +79,20 @@ fn check_version_and_accept(request: &ServiceRequest) -> Result<(), Problem> {
         }
         None => {}
     }
-    if responds_with_json(resource, method) && !accepts(headers, "application/json") {
-        return Err(problem!(
-            ProblemType::NotAcceptable,
-            "the Accept header excludes {allowed}, the media type of {path}: accept it",
-            allowed = "application/json",
-            path = path,
-        ));
+    if responds_with_json(resource, method) { check_accept(path, headers) } else { Ok(()) }
+}
+
+/// 406 unless the request takes JSON.
+fn check_accept(path: &str, headers: &HeaderMap) -> Result<(), Problem> {
+    if accepts(headers, "application/json") {
+        return Ok(());
     }
-    Ok(())
+    Err(problem!(
+        ProblemType::NotAcceptable,
+        "the Accept header excludes {allowed}, the media type of {path}: accept it",
+        allowed = "application/json",
+        path = path,
+    ))
 }
 
 /// The media types of packages. A browser sends them, or a PUT without a type, to another site only if that allows it.

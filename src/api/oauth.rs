@@ -4,12 +4,12 @@
 //! The route is outside of [`super::negotiate`] and [`super::idempotency`]: its body is a form, and its answers must not be kept.
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CONTENT_TYPE, HeaderValue, PRAGMA, RETRY_AFTER, WWW_AUTHENTICATE};
+use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, PRAGMA, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::web::{Data, Payload, Query};
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Value, json};
 
-use crate::api::body;
+use crate::api::{audit, body};
 use crate::auth::issued::LIFETIME;
 use crate::auth::{AuthError, Authenticator, Credentials};
 use crate::error::ApiError;
@@ -19,7 +19,7 @@ pub const PATH: &str = "/oauth/token";
 const FORM: &str = "application/x-www-form-urlencoded";
 const ALLOWED_GRANT: &str = "grant_type=client_credentials";
 /// The longest form, in bytes.
-const LONGEST_FORM: usize = 16 * 1024;
+const LONGEST_FORM: usize = 8 * 1024;
 
 /// Why there is no token.
 enum Refusal {
@@ -46,15 +46,42 @@ pub async fn token(
     request: HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, ApiError> {
-    let form = body::received(&request, payload.into_inner()).await?;
-    Ok(match issue(&authenticator, &request, &form).await {
+    let token = match check_head(&authenticator, &request) {
+        Ok(()) => {
+            let form = body::received(&request, payload.into_inner()).await?;
+            issue(&authenticator, &request, &form).await
+        }
+        Err(refusal) => Err(refusal),
+    };
+    Ok(match token {
         Ok(token) => HttpResponse::Ok().insert_header((PRAGMA, "no-cache")).json(token),
-        Err(refusal) => refused(refusal),
+        Err(refusal) => {
+            let answer = refused(refusal);
+            if let Some(record) = audit::Pending::of(&request, None) {
+                record.keep(answer.status(), None).await;
+            }
+            answer
+        }
     })
 }
 
+/// Before the body is read, which anybody may send: there are users, and the body is a short form.
+fn check_head(authenticator: &Authenticator, request: &HttpRequest) -> Result<(), Refusal> {
+    if !authenticator.issues_tokens() {
+        return Err(Refusal::Request("unauthorized_client", "no users are configured here ([auth.basic])".to_owned()));
+    }
+    let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if !header(CONTENT_TYPE).split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(FORM) {
+        return Err(invalid(format!("Content-Type must be {FORM}")));
+    }
+    match header(CONTENT_LENGTH).parse::<usize>() {
+        Ok(length) if length <= LONGEST_FORM => Ok(()),
+        _ => Err(invalid(format!("Content-Length must be at most {LONGEST_FORM}"))),
+    }
+}
+
 async fn issue(authenticator: &Authenticator, request: &HttpRequest, form: &[u8]) -> Result<Value, Refusal> {
-    let form = read(request, form)?;
+    let form = read(form)?;
     match form.grant_type.as_deref() {
         Some("client_credentials") => {}
         Some(_) => return Err(Refusal::Request("unsupported_grant_type", format!("{ALLOWED_GRANT} is supported"))),
@@ -81,14 +108,9 @@ fn invalid(description: String) -> Refusal {
     Refusal::Request("invalid_request", description)
 }
 
-fn read(request: &HttpRequest, form: &[u8]) -> Result<TokenRequest, Refusal> {
-    let media_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if !media_type.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(FORM) {
-        return Err(invalid(format!("Content-Type must be {FORM}")));
-    }
-    let text = std::str::from_utf8(form).ok().filter(|text| text.len() <= LONGEST_FORM);
-    let pairs = text.and_then(|text| Query::<Vec<(String, String)>>::from_query(text).ok());
-    let Some(pairs) = pairs else { return Err(invalid("the body is not a form, or is too long".to_owned())) };
+fn read(form: &[u8]) -> Result<TokenRequest, Refusal> {
+    let pairs = std::str::from_utf8(form).ok().and_then(|text| Query::<Vec<(String, String)>>::from_query(text).ok());
+    let Some(pairs) = pairs else { return Err(invalid("the body is not a form".to_owned())) };
     let mut read = TokenRequest::default();
     for (name, value) in pairs.into_inner() {
         let parameter = match name.as_str() {

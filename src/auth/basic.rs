@@ -4,7 +4,7 @@
 //! minute, and after some wrong ones from an address the next check for that user from there has to wait.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use aws_lc_rs::rand::SystemRandom;
 use quick_cache::sync::Cache;
 use serde::Deserialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::auth::{AuthConfigError, AuthError, Credentials};
 use crate::domain::caller::{AuthMethod, Caller, Role};
@@ -33,6 +33,10 @@ const FREE_ATTEMPTS: u32 = 5;
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// Users and addresses whose attempts are counted; the counts of others are forgotten first.
 const COUNTED: usize = 10_000;
+/// Wrong passwords of all users from an address before the next attempt from there has to wait.
+const FREE_ATTEMPTS_OF_ADDRESS: u32 = 50;
+/// The longest that a check waits for others.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// The longest password that is checked, in bytes.
 const LONGEST_PASSWORD: usize = 1024;
 
@@ -66,8 +70,24 @@ struct User {
     caller: Caller,
 }
 
-/// The beginning of the name of a user, and the address of the sender.
-type Attempt = (String, Option<IpAddr>);
+/// Attempts are counted by the sender's network, and by that and the beginning of the user's name.
+type Attempt = (Option<String>, Option<IpAddr>);
+
+/// How many wrong passwords are free.
+const fn free(attempt: &Attempt) -> u32 {
+    if attempt.0.is_some() { FREE_ATTEMPTS } else { FREE_ATTEMPTS_OF_ADDRESS }
+}
+
+/// The address, or of IPv6 the network that one host may have.
+fn network(peer: IpAddr) -> IpAddr {
+    match peer.to_canonical() {
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
+        }
+        address => address,
+    }
+}
 
 /// The attempts of a user from an address.
 #[derive(Clone, Copy)]
@@ -79,13 +99,20 @@ struct Attempts {
 
 impl Attempts {
     /// How long the next attempt still has to wait.
-    fn remaining(self) -> Duration {
-        let wait = match self.wrong.checked_sub(FREE_ATTEMPTS) {
+    fn remaining(self, free: u32) -> Duration {
+        let wait = match self.wrong.checked_sub(free) {
             Some(beyond) => Duration::from_secs(1 << beyond.min(6)).min(LONGEST_WAIT),
             None => Duration::ZERO,
         };
         wait.saturating_sub(self.last.elapsed())
     }
+}
+
+/// As errors name the check.
+const CHECK: &str = "the check of passwords";
+
+fn wrong() -> AuthError {
+    AuthError::Invalid("the user name or the password is wrong".to_owned())
 }
 
 /// The method.
@@ -102,15 +129,12 @@ pub struct Basic {
 }
 
 async fn check(user: &Arc<User>, password: String, permit: Option<OwnedSemaphorePermit>) -> Result<bool, AuthError> {
-    if password.len() > LONGEST_PASSWORD {
-        return Ok(false);
-    }
     let user = Arc::clone(user);
     let check = tokio::task::spawn_blocking(move || {
         let _permit = permit;
         Argon2::default().verify_password(password.as_bytes(), &user.hash).is_ok()
     });
-    check.await.map_err(|_| AuthError::Unavailable("the check of passwords"))
+    check.await.map_err(|_| AuthError::Unavailable(CHECK))
 }
 
 /// The hash of a password, for the configuration.
@@ -134,8 +158,10 @@ impl Basic {
             if user.name.contains(':') {
                 return Err(wrong("name must not contain a colon".to_owned()));
             }
-            let hash = PasswordHash::new(&user.password_hash)
-                .map_err(|_| wrong("password_hash must be a hash that `gybe hash-password` printed".to_owned()))?;
+            let hash = PasswordHash::new(&user.password_hash).ok();
+            let hash = hash
+                .filter(|_| user.password_hash.starts_with("$argon2id$"))
+                .ok_or_else(|| wrong("password_hash must be a hash that `gybe hash-password` printed".to_owned()))?;
             let role: Role = user.role.parse().map_err(|error| wrong(format!("{error}")))?;
             let caller = Caller::new(user.name.clone(), user.project.clone(), Some(role), AuthMethod::Basic)
                 .map_err(|error| wrong(error.to_string()))?;
@@ -179,25 +205,30 @@ impl Basic {
         if let Some(caller) = self.remembered(&name, &digest) {
             return Ok(caller);
         }
-        let attempt = (name.chars().take(64).collect(), peer);
-        self.refuse_throttled(&attempt)?;
+        let peer = peer.map(network);
+        let attempts = [(Some(name.chars().take(64).collect()), peer), (None, peer)];
+        self.refuse_throttled(&attempts)?;
+        if password.len() > LONGEST_PASSWORD {
+            return Err(wrong());
+        }
         // The semaphore is never closed. Whoever waited for the same check as another finds its result.
-        let permit = Arc::clone(&self.checks).acquire_owned().await.ok();
+        let permit = timeout(PATIENCE, Arc::clone(&self.checks).acquire_owned()).await;
+        let permit = permit.map_err(|_| AuthError::Unavailable(CHECK))?.ok();
         if let Some(caller) = self.remembered(&name, &digest) {
             return Ok(caller);
         }
-        self.begin(&attempt)?;
+        self.begin(&attempts)?;
         let user = self.users.get(&name);
         let is_right = check(user.unwrap_or(&self.nobody), password, permit).await?;
         match user.filter(|_| is_right) {
             Some(user) => {
                 self.right.insert(digest, Instant::now());
-                self.with_attempts(|attempts| attempts.remove(&attempt));
+                self.forgive(&attempts);
                 Ok(user.caller.clone())
             }
             None => {
-                self.end(&attempt);
-                Err(AuthError::Invalid("the user name or the password is wrong".to_owned()))
+                self.end(&attempts);
+                Err(wrong())
             }
         }
     }
@@ -212,28 +243,52 @@ impl Basic {
         self.user(name)
     }
 
-    fn refuse_throttled(&self, attempt: &Attempt) -> Result<(), AuthError> {
-        let before = self.with_attempts(|attempts| attempts.get(attempt));
-        let retry_after = before.map_or(Duration::ZERO, Attempts::remaining);
-        if retry_after.is_zero() { Ok(()) } else { Err(AuthError::Throttled { retry_after }) }
+    fn refuse_throttled(&self, attempts: &[Attempt]) -> Result<(), AuthError> {
+        let waits = self.with_attempts(|counts| {
+            let wait = |attempt| Some(counts.get(attempt)?.remaining(free(attempt)));
+            attempts.iter().filter_map(wait).max()
+        });
+        match waits.filter(|wait| !wait.is_zero()) {
+            Some(retry_after) => Err(AuthError::Throttled { retry_after }),
+            None => Ok(()),
+        }
     }
 
     /// Counts an attempt as wrong until it turns out to be right, so that many at once don't get around the limit.
-    fn begin(&self, attempt: &Attempt) -> Result<(), AuthError> {
-        self.refuse_throttled(attempt)?;
-        self.with_attempts(|attempts| {
-            let before = attempts.get(attempt).filter(|before| before.last.elapsed() < LONGEST_WAIT);
-            let wrong = before.map_or(0, |before| before.wrong) + 1;
-            attempts.insert(attempt.clone(), Attempts { wrong, last: Instant::now() });
+    fn begin(&self, attempts: &[Attempt]) -> Result<(), AuthError> {
+        self.refuse_throttled(attempts)?;
+        self.with_attempts(|counts| {
+            for attempt in attempts {
+                let before = counts.get(attempt).filter(|before| before.last.elapsed() < LONGEST_WAIT);
+                let wrong = before.map_or(0, |before| before.wrong) + 1;
+                counts.insert(attempt.clone(), Attempts { wrong, last: Instant::now() });
+            }
         });
         Ok(())
     }
 
     /// The wait begins when the check has ended: a check may take as long as the first wait.
-    fn end(&self, attempt: &Attempt) {
-        self.with_attempts(|attempts| {
-            if let Some(before) = attempts.get(attempt) {
-                attempts.insert(attempt.clone(), Attempts { last: Instant::now(), ..before });
+    fn end(&self, attempts: &[Attempt]) {
+        self.with_attempts(|counts| {
+            for attempt in attempts {
+                if let Some(before) = counts.get(attempt) {
+                    counts.insert(attempt.clone(), Attempts { last: Instant::now(), ..before });
+                }
+            }
+        });
+    }
+
+    /// After a right password, the user has no wrong ones, and the address one less.
+    fn forgive(&self, attempts: &[Attempt]) {
+        self.with_attempts(|counts| {
+            for attempt in attempts {
+                match counts.get(attempt).filter(|_| attempt.0.is_none()) {
+                    Some(before) => {
+                        let wrong = before.wrong.saturating_sub(1);
+                        counts.insert(attempt.clone(), Attempts { wrong, ..before });
+                    }
+                    None => drop(counts.remove(attempt)),
+                }
             }
         });
     }
@@ -294,6 +349,21 @@ mod tests {
             caller(&basic, "ibm:s3cret", "10.0.0.1").await.is_ok(),
             "a right pair that is known is not checked again"
         );
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_address_does_not_get_more_attempts_by_other_names_or_a_neighbour() {
+        let basic = basic();
+        for count in 0..FREE_ATTEMPTS_OF_ADDRESS {
+            let peer = format!("2001:db8::{count:x}");
+            assert!(
+                matches!(caller(&basic, &format!("u{count}:x"), &peer).await, Err(AuthError::Invalid(_))),
+                "{count}"
+            );
+        }
+        assert!(matches!(caller(&basic, "u:x", "2001:db8::ffff").await, Err(AuthError::Throttled { .. })));
+        assert!(caller(&basic, "ibm:s3cret", "2001:db8:0:1::1").await.is_ok());
+        assert_eq!(network("::ffff:10.0.0.1".parse().unwrap()), "10.0.0.1".parse::<IpAddr>().unwrap());
     }
 
     #[test]

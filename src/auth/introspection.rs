@@ -7,10 +7,11 @@ use std::time::Duration;
 use http::Request;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::auth::claims::{self, ClaimNames, Claims, TokenIdentity, validity};
 use crate::auth::service::{Service, service_url};
-use crate::auth::token_cache::{Checked, LONGEST, TokenCache};
+use crate::auth::token_cache::{Checked, LONGEST, REQUESTS, TokenCache};
 use crate::auth::{AuthConfigError, AuthError, Credentials, RoleNames};
 use crate::clock::{Clock as _, System};
 use crate::domain::caller::{AuthMethod, Caller};
@@ -36,6 +37,9 @@ pub struct IntrospectionOptions {
     pub url: String,
     /// Gybe's own name there.
     pub client_id: String,
+    /// A name of Gybe that must be in the claim `aud` of a token. Empty: tokens for every service are accepted, which lets each service act
+    /// as its users here.
+    pub audience: String,
     /// File with the secret of `client_id`; by default it is in the environment variable `GYBE_INTROSPECTION_SECRET`.
     pub client_secret_file: Option<PathBuf>,
     #[serde(default = "claims::subject_claim")]
@@ -53,6 +57,7 @@ pub struct Introspection {
     url: String,
     authorization: HeaderValue,
     service: Service,
+    audience: String,
     names: ClaimNames,
     roles: RoleNames,
     checked: TokenCache<TokenIdentity>,
@@ -75,6 +80,7 @@ impl Introspection {
         Ok(Self {
             url: service_url("auth.introspection.url", &options.url)?,
             authorization,
+            audience: options.audience.clone(),
             service: Service::new(ENDPOINT, "auth.introspection", outbound, ca_file, MAX_RESPONSE)?,
             names: ClaimNames {
                 subject: options.subject_claim.clone(),
@@ -82,7 +88,7 @@ impl Introspection {
                 roles: options.roles_claim.clone(),
             },
             roles,
-            checked: TokenCache::new(ENDPOINT),
+            checked: TokenCache::new(ENDPOINT, REQUESTS),
         })
     }
 
@@ -109,8 +115,23 @@ impl Introspection {
         if claims.get("active") != Some(&true.into()) || lifetime.is_zero() {
             return Checked { result: Err(inactive()), lifetime: INACTIVE };
         }
+        if !self.is_for_us(&claims) {
+            let text = format!("the token is not for this server: its claim aud does not have '{}'", self.audience);
+            return Checked { result: Err(AuthError::Invalid(text)), lifetime: lifetime.min(LONGEST) };
+        }
         let result = self.names.identity(&claims, &self.roles, AuthMethod::Introspection);
         Checked { result, lifetime: lifetime.min(LONGEST) }
+    }
+
+    /// `aud` is a text or a list of texts (RFC 7519 section 4.1.3).
+    fn is_for_us(&self, claims: &Claims) -> bool {
+        let is_own = |value: &Value| value.as_str() == Some(self.audience.as_str());
+        self.audience.is_empty()
+            || match claims.get("aud") {
+                Some(Value::Array(all)) => all.iter().any(is_own),
+                Some(one) => is_own(one),
+                None => false,
+            }
     }
 
     async fn claims(&self, token: &str) -> Result<Claims, AuthError> {
@@ -168,7 +189,7 @@ mod tests {
         std::fs::write(file.path(), "s3cret\n").unwrap();
         let secret = format!("client_secret_file = '{}'", file.path().display());
         let introspection = |url: &str, more: &str| {
-            let text = format!("url = '{url}'\nclient_id = 'gybe'\n{more}");
+            let text = format!("url = '{url}'\nclient_id = 'gybe'\naudience = 'gybe'\n{more}");
             let options = toml::from_str(&text).map_err(|error| error.to_string())?;
             let method = Introspection::new(&options, RoleNames::default(), &OutboundConfig::default());
             method.map(|_| ()).map_err(|error| error.to_string())

@@ -17,7 +17,7 @@ use crate::domain::secret::Secret;
 /// How long a token is valid.
 pub const LIFETIME: Duration = Duration::from_secs(15 * 60);
 /// The claims `iss` and `aud`. No other issuer has this name, as theirs are URLs.
-const ISSUER: &str = "gybe";
+pub const ISSUER: &str = "gybe";
 
 /// A key with its identifier. Its bytes are secret.
 pub struct TokenKey {

@@ -51,7 +51,7 @@ pub struct Jwks {
     /// Those that tokens may be signed with.
     algorithms: Vec<Algorithm>,
     known: RwLock<Known>,
-    fetches: Mutex<Fetches>,
+    fetches: Arc<Mutex<Fetches>>,
 }
 
 #[derive(Default)]
@@ -82,7 +82,7 @@ struct KeySet {
 impl Jwks {
     /// Fetches nothing yet.
     pub fn new(service: Service, source: Source, algorithms: Vec<Algorithm>) -> Self {
-        let fetches = Mutex::new(Fetches { next: Instant::now(), failed: false });
+        let fetches = Arc::new(Mutex::new(Fetches { next: Instant::now(), failed: false }));
         Self { service, source, algorithms, known: RwLock::default(), fetches }
     }
 
@@ -95,6 +95,11 @@ impl Jwks {
         id: Option<&str>,
         algorithm: Algorithm,
     ) -> Result<Vec<Arc<Key>>, AuthError> {
+        if !self.algorithms.contains(&algorithm) {
+            return Err(AuthError::Invalid(
+                "the token is signed with an algorithm that is not allowed here".to_owned(),
+            ));
+        }
         let found = self.find(id, algorithm);
         if found.is_empty() {
             return self.fetch_for(id, algorithm).await;
@@ -110,7 +115,8 @@ impl Jwks {
     async fn refresh(&self) {
         let mut fetches = self.fetches.lock().await;
         if self.is_stale() && fetches.next <= Instant::now() {
-            let _known = self.fetch(&mut fetches).await;
+            // The log has the reason of a failure.
+            let _done = self.fetch(&mut fetches).await;
         }
     }
 
@@ -125,15 +131,17 @@ impl Jwks {
         known.fetched.is_none_or(|fetched| fetched.elapsed() > FRESH)
     }
 
-    async fn fetch_for(&self, id: Option<&str>, algorithm: Algorithm) -> Result<Vec<Arc<Key>>, AuthError> {
-        let mut fetches = self.fetches.lock().await;
+    async fn fetch_for(self: &Arc<Self>, id: Option<&str>, algorithm: Algorithm) -> Result<Vec<Arc<Key>>, AuthError> {
+        let mut fetches = Arc::clone(&self.fetches).lock_owned().await;
         // Somebody else may have fetched them meanwhile.
         let found = self.find(id, algorithm);
         if !found.is_empty() {
             return Ok(found);
         }
         if fetches.next <= Instant::now() {
-            self.fetch(&mut fetches).await?;
+            let own = Arc::clone(self);
+            // To its end, also if this caller goes away: others wait for the same keys.
+            self.service.complete(async move { own.fetch(&mut fetches).await }).await?;
         } else if fetches.failed {
             return Err(self.service.unavailable());
         }
@@ -144,9 +152,9 @@ impl Jwks {
     }
 
     async fn fetch(&self, fetches: &mut Fetches) -> Result<(), AuthError> {
-        // If the caller goes away, this counts as a failure.
-        *fetches = Fetches { next: Instant::now() + PAUSE_AFTER_FAILURE, failed: true };
-        let keys = self.published().await?;
+        let keys = self.published().await.inspect_err(|_| {
+            *fetches = Fetches { next: Instant::now() + PAUSE_AFTER_FAILURE, failed: true };
+        })?;
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         // The first fetch was for no key in particular.
         let pause = if known.fetched.is_none() { Duration::ZERO } else { PAUSE };

@@ -17,7 +17,7 @@ use crate::auth::claims::{self, ClaimNames, Claims, TokenIdentity, validity};
 use crate::auth::jwks::{Jwks, Source};
 use crate::auth::service::{Service, service_url};
 use crate::auth::token_cache::{Checked, TokenCache};
-use crate::auth::{AuthConfigError, AuthError, Credentials, RoleNames};
+use crate::auth::{AuthConfigError, AuthError, Credentials, RoleNames, WAITING, issued};
 use crate::clock::{Clock as _, System};
 use crate::domain::caller::{AuthMethod, Caller};
 use crate::outbound::OutboundConfig;
@@ -96,6 +96,12 @@ impl Jwt {
         if options.issuer.is_empty() || options.audience.is_empty() {
             return Err(AuthConfigError("auth.jwt.issuer and auth.jwt.audience must not be empty".to_owned()));
         }
+        if options.issuer == issued::ISSUER {
+            return Err(AuthConfigError(format!(
+                "auth.jwt.issuer '{}' is the name of Gybe's own tokens",
+                options.issuer
+            )));
+        }
         let source = match &options.jwks_url {
             Some(url) => Source::Keys(service_url("auth.jwt.jwks_url", url)?),
             None => Source::Issuer(service_url("without auth.jwt.jwks_url, auth.jwt.issuer", &options.issuer)?),
@@ -118,7 +124,7 @@ impl Jwt {
             },
             roles,
             keys: Arc::new(Jwks::new(service, source, algorithms)),
-            checked: TokenCache::new(ISSUER),
+            checked: TokenCache::new(ISSUER, WAITING),
         })
     }
 

@@ -18,11 +18,14 @@ pub mod tokens;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Deserialize;
+use tokio::sync::Semaphore;
 
 use crate::auth::basic::{Basic, BasicOptions};
 use crate::auth::certificate::{CertificateOptions, Certificates, ClientCertificate};
@@ -142,6 +145,15 @@ enum RoleName {
 }
 
 impl RoleNames {
+    /// Checks that no role has the name of another one.
+    fn check(&self) -> Result<(), AuthConfigError> {
+        let names = self.0.values().flatten();
+        match names.into_iter().find(|name| name.parse::<Role>().is_ok()) {
+            Some(name) => Err(AuthConfigError(format!("auth.roles: '{name}' always means itself: leave it out"))),
+            None => Ok(()),
+        }
+    }
+
     /// The most powerful of these roles; `None` if Gybe knows none of them.
     pub fn highest<'n>(&self, names: impl IntoIterator<Item = &'n str>) -> Option<Role> {
         names.into_iter().filter_map(|name| self.role(name)).max()
@@ -185,6 +197,19 @@ impl AuthOptions {
         self.certificate.is_some() || self.has_other_method()
     }
 
+    /// The methods that are on, in the order in which they are asked.
+    pub fn methods(&self) -> Vec<AuthMethod> {
+        let all = [
+            (AuthMethod::Jwt, self.jwt.is_some()),
+            (AuthMethod::Introspection, self.introspection.is_some()),
+            (AuthMethod::Basic, self.basic.is_some()),
+            (AuthMethod::Keystone, self.keystone.is_some()),
+            (AuthMethod::Certificate, self.certificate.is_some()),
+            (AuthMethod::Proxy, self.proxy.is_some()),
+        ];
+        all.into_iter().filter(|(_, is_on)| *is_on).map(|(method, _)| method).collect()
+    }
+
     /// Whether a method is on besides client certificates.
     pub const fn has_other_method(&self) -> bool {
         self.jwt.is_some()
@@ -200,9 +225,22 @@ impl AuthOptions {
 #[error("{0}")]
 pub struct AuthConfigError(pub String);
 
+/// Requests whose credentials take time to check: others check them, or wait for their turn. More are refused at once, so that they
+/// don't take the places of requests that are answered from memory.
+const WAITING: usize = 256;
+
+struct Waiting(Semaphore);
+
+impl Default for Waiting {
+    fn default() -> Self {
+        Self(Semaphore::new(WAITING))
+    }
+}
+
 /// The methods that are on.
 #[derive(Default)]
 pub struct Authenticator {
+    waiting: Waiting,
     tokens: Option<StaticTokens>,
     jwt: Option<Jwt>,
     introspection: Option<Introspection>,
@@ -228,7 +266,9 @@ impl Authenticator {
     ) -> Result<Self, AuthConfigError> {
         let roles = || options.roles.clone();
         let introspection = options.introspection.as_ref();
+        options.roles.check()?;
         Ok(Self {
+            waiting: Waiting::default(),
             tokens,
             jwt: options.jwt.as_ref().map(|jwt| Jwt::new(jwt, roles(), outbound)).transpose()?,
             introspection: introspection.map(|it| Introspection::new(it, roles(), outbound)).transpose()?,
@@ -274,6 +314,20 @@ impl Authenticator {
         if !self.is_on() {
             return Ok(Caller::local());
         }
+        self.bounded(self.ask_methods(credentials)).await
+    }
+
+    /// Completes `check` if it does so at once, or if not too many wait.
+    async fn bounded<T>(&self, check: impl Future<Output = Result<T, AuthError>>) -> Result<T, AuthError> {
+        let mut check = pin!(check);
+        if let Poll::Ready(done) = futures::poll!(check.as_mut()) {
+            return done;
+        }
+        let _permit = self.waiting.0.try_acquire().map_err(|_| AuthError::Unavailable("the queue of credentials"))?;
+        check.await
+    }
+
+    async fn ask_methods(&self, credentials: &Credentials<'_>) -> Result<Caller, AuthError> {
         if let Some(tokens) = &self.tokens
             && let Some(caller) = tokens.caller(credentials)?
         {
@@ -313,6 +367,11 @@ impl Authenticator {
         Err(AuthError::Missing)
     }
 
+    /// Whether there are users who may have tokens.
+    pub const fn issues_tokens(&self) -> bool {
+        self.issued.is_some()
+    }
+
     /// A token for a user of `[auth.basic]`, who sent the password from `peer`.
     ///
     /// # Errors
@@ -321,7 +380,7 @@ impl Authenticator {
         let (Some(basic), Some(issued)) = (&self.basic, &self.issued) else {
             return Err(AuthError::Invalid("there are no users: [auth.basic] is not configured".to_owned()));
         };
-        let user = basic.check(name, password, peer).await?;
+        let user = self.bounded(basic.check(name, password, peer)).await?;
         issued.issue(&user.subject, System.now())
     }
 
@@ -386,5 +445,7 @@ pub(crate) mod tests {
             assert_eq!(names.highest(roles.iter().copied()), expected, "{roles:?}");
         }
         assert!(toml::from_str::<RoleNames>("boss = ['x']").is_err());
+        let names: RoleNames = toml::from_str("reader = ['Admin']").unwrap();
+        assert!(names.check().unwrap_err().to_string().contains("'Admin' always means itself"));
     }
 }

@@ -55,6 +55,17 @@ impl Service {
         Err(self.unusable(&reason))
     }
 
+    /// Runs `work` to its end, also if nobody waits for it any more.
+    ///
+    /// # Errors
+    /// Those of the work.
+    pub async fn complete<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, AuthError>> + Send + 'static,
+    ) -> Result<T, AuthError> {
+        self.runtime.spawn(work).await.unwrap_or_else(|_| Err(self.unavailable()))
+    }
+
     /// Runs `work` without anybody waiting for it.
     pub fn in_background(&self, work: impl Future<Output = ()> + Send + 'static) {
         self.runtime.spawn(work);

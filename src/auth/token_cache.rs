@@ -16,8 +16,8 @@ use crate::auth::AuthError;
 pub const LONGEST: Duration = Duration::from_secs(60);
 /// Results that are kept; the least used go first.
 const KEPT: usize = 10_000;
-/// Checks at the same time.
-const CHECKS: usize = 32;
+/// Requests to a service at the same time.
+pub const REQUESTS: usize = 32;
 /// The longest that a check waits for others.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -51,9 +51,9 @@ pub struct TokenCache<V> {
 }
 
 impl<V: Clone> TokenCache<V> {
-    /// An empty cache. `service` is the one that checks the tokens.
-    pub fn new(service: &'static str) -> Self {
-        Self { service, results: Cache::new(KEPT), checks: Semaphore::new(CHECKS) }
+    /// An empty cache. `service` is the one that checks the tokens, at most `checks` at a time.
+    pub fn new(service: &'static str, checks: usize) -> Self {
+        Self { service, results: Cache::new(KEPT), checks: Semaphore::new(checks) }
     }
 
     /// The result for `token`: a kept one, or that of `check`, which runs once however many callers wait.
@@ -100,7 +100,7 @@ mod tests {
 
     #[tokio::test]
     async fn checks_a_token_once_for_all_who_wait() {
-        let (cache, checks) = (TokenCache::new("the issuer"), AtomicUsize::new(0));
+        let (cache, checks) = (TokenCache::new("the issuer", 1), AtomicUsize::new(0));
         let check = |lifetime| {
             let checks = &checks;
             async move {
@@ -117,7 +117,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_failure_is_shared_and_not_kept() {
-        let cache = TokenCache::<()>::new("the issuer");
+        let cache = TokenCache::<()>::new("the issuer", 1);
         let down = || async { Checked::failed(AuthError::Unavailable("the issuer")) };
         assert_eq!(cache.result("a", down()).await, Err(AuthError::Unavailable("the issuer")));
         let up = async { Checked { result: Ok(()), lifetime: LONGEST } };

@@ -67,7 +67,7 @@ impl StaticTokens {
         let file: TokenFile = toml::from_str(text).map_err(|error| {
             let before = text.get(..error.span().map_or(0, |span| span.start)).unwrap_or_default();
             let line = before.matches('\n').count() + 1;
-            TokenFileError::Malformed { path: path.to_owned(), line, reason: error.message().to_owned() }
+            TokenFileError::Malformed { path: path.to_owned(), line, reason: reason(error.message()) }
         })?;
         if file.token.is_empty() || file.token.len() > MOST {
             return Err(invalid(format!("it must have 1 to {MOST} [[token]] tables")));
@@ -113,6 +113,13 @@ impl StaticTokens {
     }
 }
 
+/// What the reader says if it quotes no value, which may be a token.
+fn reason(message: &str) -> String {
+    let quotes_nothing = ["missing field", "unknown field", "duplicate"].iter().any(|start| message.starts_with(start));
+    let text = if quotes_nothing { message } else { "it must be TOML with [[token]] tables, whose values are texts" };
+    text.to_owned()
+}
+
 fn sha256(token: &str) -> [u8; SHA256_OUTPUT_LEN] {
     let mut sum = [0; SHA256_OUTPUT_LEN];
     sum.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
@@ -154,6 +161,9 @@ mod tests {
             (table(TOKEN, "subject = 'a'"), "line 1: missing field `role`"),
             (table(TOKEN, "subject = 'a'\nroles = 'reader'"), "line 4: unknown field `roles`"),
             (valid.repeat(2), "the same token"),
+            (format!("token = '{TOKEN}'"), "line 1: it must be TOML with [[token]] tables"),
+            (format!("[[token]]\ntoken = ['{TOKEN}']"), "line 2: it must be TOML"),
+            (format!("[[token]]\ntoken = {TOKEN}"), "it must be TOML"),
         ] {
             let error = parse(&text).err().unwrap_or_default();
             assert!(error.contains(expected) && !error.contains(TOKEN), "{text}: {error}");

@@ -9,6 +9,7 @@ use clap::{ArgMatches, Args as _, Command, ValueEnum as _};
 use crate::config::clients::{Client, Header};
 use crate::config::file::ConfigFile;
 use crate::config::{Config, Options};
+use crate::domain::caller::AuthMethod;
 use crate::domain::op_occ::{Remedy, Unattended};
 
 /// The text for `config`, which was made of `matches` and `file`.
@@ -38,10 +39,19 @@ pub fn describe(config: &Config, matches: &ArgMatches, file: Option<&ConfigFile>
     if let Some(nfvo) = &config.nfvo {
         line(&mut text, &format!("# Authentication at the NFVO: {}", nfvo.endpoint.authentication()));
     }
+    line(&mut text, &format!("# Authentication of callers: {}", authentication(config)));
     for client in &config.clients {
         describe_client(&mut text, client);
     }
     text
+}
+
+/// The methods by which callers are authenticated. Their tables have secrets and are not shown.
+fn authentication(config: &Config) -> String {
+    let tokens = config.options.token_file.is_some().then_some(AuthMethod::Token);
+    let methods = tokens.into_iter().chain(config.auth.methods());
+    let names: Vec<&str> = methods.map(AuthMethod::as_str).collect();
+    if names.is_empty() { "none, loopback only".to_owned() } else { names.join(", ") }
 }
 
 fn describe_client(text: &mut String, client: &Client) {

@@ -83,8 +83,6 @@ pub struct ListParameters {
     exclude_default: Option<String>,
     /// The marker in the Link header of the page before.
     nextpage_opaque_marker: Option<String>,
-    /// Show the elements of all projects: `true`, for admins only. An extension.
-    all_projects: Option<String>,
 }
 
 /// `CreateVnfRequest` (clause 5.5.2.3).

@@ -15,7 +15,7 @@ fn roots(editions: &str) -> Vec<&'static str> {
         "v1" => vec!["/vnflcm/v1"],
         "v2" => vec!["/vnflcm/v2"],
         "pkgm" => vec!["/vnfpkgm/v1", "/vnfpkgm/v2"],
-        "Tacker" => vec![""],
+        "Tacker" | "Gybe" => vec![""],
         other => panic!("no edition is called {other}"),
     };
     editions.split_whitespace().flat_map(roots).collect()

@@ -10,6 +10,15 @@ const MOST: usize = 100;
 /// The longest path that is compared, in bytes.
 const LONGEST_PATH: usize = 1024;
 
+/// Of the rules, those that are to be kept: the ones about this service. None, so that nothing is allowed, if there are too many.
+pub fn kept(rules: Vec<AccessRule>) -> Vec<AccessRule> {
+    if rules.len() > MOST {
+        return Vec::new();
+    }
+    let is_kept = |rule: &AccessRule| SERVICES.contains(&rule.service.as_str()) && rule.path.len() <= LONGEST_PATH;
+    rules.into_iter().filter(is_kept).collect()
+}
+
 /// A rule.
 #[derive(Clone, Debug, Deserialize)]
 pub struct AccessRule {

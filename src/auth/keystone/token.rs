@@ -82,7 +82,10 @@ impl Identity {
         Ok(Self {
             caller: caller.map_err(|error| format!("Keystone's answer about the token: {error}"))?,
             is_service: token.roles.iter().any(|role| role.name == SERVICE_ROLE),
-            access_rules: token.application_credential.and_then(|credential| credential.access_rules),
+            access_rules: token
+                .application_credential
+                .and_then(|credential| credential.access_rules)
+                .map(access_rules::kept),
         })
     }
 

@@ -21,9 +21,13 @@ async fn endpoint() -> Subscriber {
             return Reply::Status(401, String::new());
         }
         let token = received.text.strip_prefix("token=").unwrap().split('&').next().unwrap();
-        let claims = json!({ "active": true, "sub": "alice", "tenant": "edge", "scope": "openid member" });
+        let claims =
+            json!({ "active": true, "sub": "alice", "tenant": "edge", "scope": "openid member", "aud": ["gybe"] });
         match token.split('-').next().unwrap() {
             "active" => Reply::Status(200, claims.to_string()),
+            "other" => {
+                Reply::Status(200, json!({ "active": true, "sub": "a", "tenant": "edge", "aud": "web" }).to_string())
+            }
             "expired" => Reply::Status(200, json!({ "active": true, "exp": 1 }).to_string()),
             "down" => Reply::Status(503, String::new()),
             "strange" => Reply::Status(200, "[]".to_owned()),
@@ -38,7 +42,7 @@ async fn the_issuer_decides_and_is_asked_once_about_a_token() {
     let (server, secret) = (endpoint().await, NamedTempFile::new().unwrap());
     std::fs::write(secret.path(), "s3cret\n").unwrap();
     let gybe = Arc::new(start(&format!(
-        "[auth.introspection]\nurl = '{}/introspect'\nclient_id = 'gybe'\nclient_secret_file = '{}'\n\
+        "[auth.introspection]\nurl = '{}/introspect'\nclient_id = 'gybe'\naudience = 'gybe'\nclient_secret_file = '{}'\n\
          project_claim = 'tenant'\nroles_claim = 'scope'\n",
         server.url,
         secret.path().display()
@@ -49,6 +53,7 @@ async fn the_issuer_decides_and_is_asked_once_about_a_token() {
     for (token, status, expected) in [
         ("unknown", 401, "the token is not active"),
         ("expired", 401, "the token is not active"),
+        ("other", 401, "the token is not for this server"),
         ("down", 503, "the introspection endpoint does not answer"),
         ("strange", 503, "the introspection endpoint does not answer"),
     ] {

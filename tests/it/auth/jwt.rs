@@ -35,7 +35,7 @@ async fn a_token_counts_only_as_long_as_all_of_it_is_right() {
         (key.sign(&with("cnf", json!({ "x5t#S256": "x" }))), "bound to a client certificate"),
         (other.sign(&right), "the signature of the token is wrong"),
         (unsigned(&right), "not signed with an algorithm"),
-        (key.confuse(&right), "a key that its issuer does not publish"),
+        (key.confuse(&right), "an algorithm that is not allowed here"),
     ] {
         let answer = get(&gybe, &token, INSTANCES).await;
         let detail = answer.problem(401);

@@ -3,6 +3,7 @@
 mod audit;
 mod authenticated;
 mod authority;
+mod configuration;
 mod introspection;
 mod issuer;
 mod jwt;

@@ -347,6 +347,7 @@ async fn generated_clients_read_every_answer_of_a_life() {
     let gybe = Gybe::start_with(&SHORT_GRACE);
     let mut user = ClientUser { clients: GeneratedClients::of(&gybe.url), gybe };
     user.use_vims(&cluster);
+    assert_eq!(user.get("audit.json", "get_audit_v1_records", json!({})), json!([]));
     user.subscribe(&subscriber);
     // From now on, notifications wait in the outbox.
     subscriber.answer_status(503);

@@ -101,7 +101,7 @@ async fn serve(ops: &OpOccFixture) -> Caller {
         packages,
         runtime: tokio::runtime::Handle::current(),
         caller: caller::Caller::local(),
-        unknown_senders: Arc::default(),
+        refusal_limit: Arc::default(),
         profile: Profile::default(),
     });
     let load = web::Data::new(Load::new(1024, HttpMetrics::default()));
