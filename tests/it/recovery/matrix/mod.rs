@@ -111,17 +111,17 @@ fn run_cases(jobs: Vec<CrashCase<'_>>, every_nth: usize) {
 
 #[test]
 fn every_operation_survives_every_fault_at_every_point() {
-    run_cases(all_cases(&operations()), 2);
+    run_cases(all_cases(&operations()), 5);
 }
 
 #[test]
 fn every_change_of_package_survives_every_fault_at_every_point() {
-    run_cases(all_cases(&changes()), 8);
+    run_cases(all_cases(&changes()), 21);
 }
 
 #[test]
 fn every_update_of_containers_survives_every_fault_at_every_point() {
-    run_cases(all_cases(&rows(Package::updating(), UPDATES.iter())), 5);
+    run_cases(all_cases(&rows(Package::updating(), UPDATES.iter())), 13);
 }
 
 /// The points from the grant request to the stored plan; the other points are the same as without an NFVO.
@@ -144,7 +144,7 @@ fn every_operation_survives_every_fault_while_it_is_granted() {
         jobs.extend(cases.map(|case| (row, case)));
     }
     assert!(rows.iter().any(|row| row.points.iter().any(|point| point.call == "await_grant")));
-    run_cases(jobs, 3);
+    run_cases(jobs, 8);
 }
 
 /// Runs an operation with several random faults and random tasks.
