@@ -62,6 +62,8 @@ const MIGRATIONS: &[&str] = &[
     "36 vim status",
     "37 operation vim",
     "38 plan format",
+    "39 audit",
+    "40 tenancy",
 ];
 
 /// Makes every write with `lease`; each must be rejected.
