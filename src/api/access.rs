@@ -21,7 +21,7 @@ use crate::metrics::HttpMetrics;
 use crate::traces::{self, TRACES};
 
 /// The id of a request, for handlers and middleware: an extension of the request.
-pub struct RequestId(pub String);
+pub struct RequestId(pub HeaderValue);
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -36,7 +36,7 @@ pub async fn observe(
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let start = Instant::now();
     let id = request_id(request.headers());
-    request.extensions_mut().insert(RequestId(id.to_str().unwrap_or_default().to_owned()));
+    request.extensions_mut().insert(RequestId(id.clone()));
     let span = tracing::info_span!("request", request.id = id.to_str().unwrap_or_default());
     let trace = span.in_scope(|| trace(&request));
     let call = next.call(request).instrument(trace.clone()).instrument(span.clone());

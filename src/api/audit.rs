@@ -1,6 +1,6 @@
 //! Audit: [`Pending`] records each request that changes something, or was to and was refused, where callers are authenticated;
-//! `GET /audit/v1/records` lists the records. [`super::authorize`] calls [`Pending`] when the answer is ready and before it is
-//! sent, so that whoever has an answer has a record.
+//! `GET /audit/v1/records` lists the records. [`super::authorize`] keeps a [`Pending`] record when the answer is ready and before it
+//! is sent: a client that has its answer has its record.
 
 use std::time::Duration;
 
@@ -162,7 +162,7 @@ impl Pending {
             path: bounded(request.path()),
             location: None,
             status: 0,
-            request_id: request.extensions().get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default(),
+            request_id: request_id(request),
             trace_id: trace,
         };
         Some(Self { api: api.clone(), record })
@@ -188,6 +188,12 @@ impl Pending {
             );
         }
     }
+}
+
+fn request_id(request: &HttpRequest) -> String {
+    let extensions = request.extensions();
+    let id = extensions.get::<RequestId>().and_then(|id| id.0.to_str().ok());
+    id.unwrap_or_default().to_owned()
 }
 
 fn log(record: &AuditRecord) {

@@ -1,7 +1,7 @@
 //! Who may call a handler: a middleware of each route that finds the caller of a request ([`crate::auth`]), asks the policy
 //! ([`crate::domain::policy`]), and gives the handler the [`Api`] of the caller's project. Records the request ([`super::audit`]).
 //!
-//! It runs before everything that reads the request: whoever has no credential learns nothing and costs little.
+//! It runs before everything that reads the request: a sender without a credential learns nothing and costs little.
 
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;

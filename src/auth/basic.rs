@@ -19,9 +19,9 @@ use serde::Deserialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 
+use crate::auth;
 use crate::auth::{AuthConfigError, AuthError, Credentials};
 use crate::domain::caller::{AuthMethod, Caller, Role};
-use crate::domain::ids::ProjectId;
 
 /// Checks at the same time. Each takes some 20 MiB and a core for some 20 ms.
 const CHECKS: usize = 2;
@@ -56,13 +56,9 @@ pub struct UserOptions {
     pub name: String,
     /// As `gybe hash-password` prints it.
     pub password_hash: String,
-    #[serde(default = "default_project")]
+    #[serde(default = "auth::default_project")]
     pub project: String,
     pub role: String,
-}
-
-fn default_project() -> String {
-    ProjectId::DEFAULT.to_owned()
 }
 
 struct User {

@@ -10,9 +10,9 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer as _;
 
+use crate::auth;
 use crate::auth::{AuthConfigError, Credentials};
 use crate::domain::caller::{AuthMethod, Caller, Role};
-use crate::domain::ids::ProjectId;
 
 /// The table `[auth.certificate]`.
 #[derive(Clone, Debug, Deserialize)]
@@ -33,13 +33,9 @@ pub struct IdentityOptions {
     pub common_name: Option<String>,
     /// By default the name in the certificate.
     pub subject: Option<String>,
-    #[serde(default = "default_project")]
+    #[serde(default = "auth::default_project")]
     pub project: String,
     pub role: String,
-}
-
-fn default_project() -> String {
-    ProjectId::DEFAULT.to_owned()
 }
 
 /// The certificate of the client of a connection.

@@ -22,6 +22,7 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
+use aws_lc_rs::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Deserialize;
@@ -37,6 +38,7 @@ use crate::auth::proxy::{Proxy, ProxyOptions};
 use crate::auth::tokens::StaticTokens;
 use crate::clock::{Clock as _, System};
 use crate::domain::caller::{AuthMethod, Caller, Role};
+use crate::domain::ids::ProjectId;
 use crate::domain::secret::Secret;
 use crate::outbound::OutboundConfig;
 
@@ -130,19 +132,20 @@ pub enum AuthError {
     Unavailable(&'static str),
 }
 
+/// The SHA-256 digest of a token: tokens are kept and found by it, so that the time of a look-up says nothing about a token.
+pub type TokenDigest = [u8; SHA256_OUTPUT_LEN];
+
+/// The digest of `token`.
+pub fn token_digest(token: &str) -> TokenDigest {
+    let mut sum = [0; SHA256_OUTPUT_LEN];
+    sum.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
+    sum
+}
+
 /// Which names of roles, as tokens and identity services spell them, mean which role. A role's own name always means it.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(transparent)]
-pub struct RoleNames(BTreeMap<RoleName, Vec<String>>);
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum RoleName {
-    Reader,
-    Member,
-    Manager,
-    Admin,
-}
+pub struct RoleNames(BTreeMap<Role, Vec<String>>);
 
 impl RoleNames {
     /// Checks that no role has the name of another one.
@@ -161,19 +164,13 @@ impl RoleNames {
 
     fn role(&self, name: &str) -> Option<Role> {
         let mapped = self.0.iter().rev().find(|(_, names)| names.iter().any(|own| own == name));
-        mapped.map(|(role, _)| role.role()).or_else(|| name.parse().ok())
+        mapped.map(|(role, _)| *role).or_else(|| name.parse().ok())
     }
 }
 
-impl RoleName {
-    const fn role(self) -> Role {
-        match self {
-            Self::Reader => Role::Reader,
-            Self::Member => Role::Member,
-            Self::Manager => Role::Manager,
-            Self::Admin => Role::Admin,
-        }
-    }
+/// The project of a credential whose table names none.
+fn default_project() -> String {
+    ProjectId::DEFAULT.to_owned()
 }
 
 /// The table `[auth]` of the configuration file. Each method that has a table in it is on.
@@ -193,8 +190,8 @@ pub struct AuthOptions {
 
 impl AuthOptions {
     /// Whether a method is on.
-    pub const fn has_method(&self) -> bool {
-        self.certificate.is_some() || self.has_other_method()
+    pub fn has_method(&self) -> bool {
+        !self.methods().is_empty()
     }
 
     /// The methods that are on, in the order in which they are asked.
@@ -211,12 +208,8 @@ impl AuthOptions {
     }
 
     /// Whether a method is on besides client certificates.
-    pub const fn has_other_method(&self) -> bool {
-        self.jwt.is_some()
-            || self.introspection.is_some()
-            || self.basic.is_some()
-            || self.keystone.is_some()
-            || self.proxy.is_some()
+    pub fn has_other_method(&self) -> bool {
+        self.methods().iter().any(|method| *method != AuthMethod::Certificate)
     }
 }
 

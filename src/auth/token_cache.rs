@@ -5,12 +5,11 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use aws_lc_rs::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
 use quick_cache::sync::Cache;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
-use crate::auth::AuthError;
+use crate::auth::{AuthError, TokenDigest, token_digest};
 
 /// The longest that a result is used.
 pub const LONGEST: Duration = Duration::from_secs(60);
@@ -46,7 +45,7 @@ struct Kept<V> {
 pub struct TokenCache<V> {
     /// Named in errors.
     service: &'static str,
-    results: Cache<[u8; SHA256_OUTPUT_LEN], Kept<V>>,
+    results: Cache<TokenDigest, Kept<V>>,
     checks: Semaphore,
 }
 
@@ -61,7 +60,7 @@ impl<V: Clone> TokenCache<V> {
     /// # Errors
     /// That of the check; [`AuthError::Unavailable`] if too many tokens wait for theirs.
     pub async fn result(&self, token: &str, check: impl Future<Output = Checked<V>>) -> Result<V, AuthError> {
-        let key = sha256(token);
+        let key = token_digest(token);
         if let Some(kept) = self.results.get(&key) {
             if Instant::now() < kept.until {
                 return kept.result;
@@ -82,12 +81,6 @@ impl<V: Clone> TokenCache<V> {
         };
         Kept { result: checked.result, until: Instant::now() + checked.lifetime.min(LONGEST) }
     }
-}
-
-fn sha256(token: &str) -> [u8; SHA256_OUTPUT_LEN] {
-    let mut sum = [0; SHA256_OUTPUT_LEN];
-    sum.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
-    sum
 }
 
 #[cfg(test)]

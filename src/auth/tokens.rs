@@ -5,10 +5,10 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use aws_lc_rs::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
 use serde::Deserialize;
 
-use crate::auth::{AuthError, Credentials};
+use crate::auth;
+use crate::auth::{AuthError, Credentials, TokenDigest, token_digest};
 use crate::domain::caller::{AuthMethod, Caller, Role};
 use crate::domain::ids::ProjectId;
 use crate::domain::secret::Secret;
@@ -45,17 +45,13 @@ struct TokenFile {
 struct TokenEntry {
     token: Secret,
     subject: String,
-    #[serde(default = "default_project")]
+    #[serde(default = "auth::default_project")]
     project: String,
     role: String,
 }
 
-fn default_project() -> String {
-    ProjectId::DEFAULT.to_owned()
-}
-
 /// The tokens, by their digests: the time of a look-up says nothing about a token.
-pub struct StaticTokens(HashMap<[u8; SHA256_OUTPUT_LEN], Caller>);
+pub struct StaticTokens(HashMap<TokenDigest, Caller>);
 
 impl StaticTokens {
     /// The tokens of the file's text.
@@ -84,7 +80,7 @@ impl StaticTokens {
             let role: Role = entry.role.parse().map_err(|error| of_subject(format!("{error}")))?;
             let caller = Caller::new(entry.subject, entry.project, Some(role), AuthMethod::Token)
                 .map_err(|error| of_subject(error.to_string()))?;
-            if tokens.insert(sha256(entry.token.expose()), caller).is_some() {
+            if tokens.insert(token_digest(entry.token.expose()), caller).is_some() {
                 return Err(of_subject("another table has the same token".to_owned()));
             }
         }
@@ -109,7 +105,7 @@ impl StaticTokens {
             Some(token) => Some(token),
             None => credentials.auth_token()?,
         };
-        Ok(sent.and_then(|token| self.0.get(&sha256(token)).cloned()))
+        Ok(sent.and_then(|token| self.0.get(&token_digest(token)).cloned()))
     }
 }
 
@@ -118,12 +114,6 @@ fn reason(message: &str) -> String {
     let quotes_nothing = ["missing field", "unknown field", "duplicate"].iter().any(|start| message.starts_with(start));
     let text = if quotes_nothing { message } else { "it must be TOML with [[token]] tables, whose values are texts" };
     text.to_owned()
-}
-
-fn sha256(token: &str) -> [u8; SHA256_OUTPUT_LEN] {
-    let mut sum = [0; SHA256_OUTPUT_LEN];
-    sum.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
-    sum
 }
 
 #[cfg(test)]

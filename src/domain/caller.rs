@@ -4,13 +4,16 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::Deserialize;
+
 use crate::domain::ids::ProjectId;
 
 /// The longest subject or project that a caller may have, in bytes.
 pub const LONGEST_NAME: usize = 255;
 
 /// What a caller may do in its project. Each role may do what the ones before it may.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Reads what the project has.
     Reader,

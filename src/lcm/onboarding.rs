@@ -165,11 +165,7 @@ impl Onboarder {
     /// The store fails.
     pub async fn remove_orphans(&self) -> Result<(), StoreError> {
         for (id, epoch) in self.files.all().unwrap_or_default() {
-            let package = match self.store.project_of_package(id).await {
-                Ok(project) => self.store.package(&project, id).await,
-                Err(error) => Err(error),
-            };
-            let is_orphan = match package {
+            let is_orphan = match self.store.package_of_any_project(id).await {
                 Ok(VnfPackage { onboarding: Onboarding::Created | Onboarding::Error(_), .. }) => true,
                 Ok(VnfPackage { onboarding: Onboarding::Uploading, .. }) => false,
                 Ok(VnfPackage { content_epoch, .. }) => epoch < content_epoch,

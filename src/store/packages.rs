@@ -17,8 +17,8 @@ pub trait PackageStore: Send + Sync {
     async fn create_package(&self, package: &VnfPackage) -> Result<(), StoreError>;
     /// `NotFound` if there is none.
     async fn package(&self, project: &ProjectId, id: VnfPkgId) -> Result<VnfPackage, StoreError>;
-    /// The project of a package, whoever owns it. `NotFound` if there is none.
-    async fn project_of_package(&self, id: VnfPkgId) -> Result<ProjectId, StoreError>;
+    /// A package of any project. `NotFound` if there is none.
+    async fn package_of_any_project(&self, id: VnfPkgId) -> Result<VnfPackage, StoreError>;
     /// The onboarded package that has the VNFD of that id. `NotFound` if there is none.
     async fn package_of_vnfd(&self, project: &ProjectId, vnfd_id: &str) -> Result<VnfPackage, StoreError>;
     /// A page of a project's packages, oldest first.

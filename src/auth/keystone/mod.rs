@@ -16,7 +16,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_lc_rs::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
 use http::{HeaderName, HeaderValue, StatusCode};
 use quick_cache::sync::Cache;
 use serde::Deserialize;
@@ -25,7 +24,7 @@ use tokio::time::Instant;
 
 use crate::auth::keystone::session::{SUBJECT_TOKEN, Scope, Session, Unavailable, body, unavailable};
 use crate::auth::keystone::token::{Identity, Token, TokenBody};
-use crate::auth::{AuthConfigError, AuthError, Credentials, RoleNames};
+use crate::auth::{AuthConfigError, AuthError, Credentials, RoleNames, TokenDigest, token_digest};
 use crate::clock::{Clock as _, System};
 use crate::domain::caller::Caller;
 
@@ -72,7 +71,7 @@ fn service_project() -> String {
 }
 
 /// The digest of a token, and whether it may have expired.
-type Question = ([u8; SHA256_OUTPUT_LEN], bool);
+type Question = (TokenDigest, bool);
 
 /// What Keystone said of a token.
 #[derive(Clone)]
@@ -158,9 +157,7 @@ impl Keystone {
             )));
         };
         header.set_sensitive(true);
-        let mut sum = [0; SHA256_OUTPUT_LEN];
-        sum.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
-        match self.answer((sum, may_be_expired), &header).await.said {
+        match self.answer((token_digest(token), may_be_expired), &header).await.said {
             Said::Valid(identity) => Ok(identity),
             Said::Refused(reason) => Err(AuthError::Invalid(reason.to_string())),
             Said::Nothing => Err(AuthError::Unavailable("Keystone")),

@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use reqwest::{Method, StatusCode};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::authenticated::{Authenticated, VIMS};
 use crate::support::cluster::{Cluster, TestNamespace};
 use crate::support::keystone::{ADMIN, Account, Keystone, MEMBER_A, MEMBER_B, READER_A, SERVICE};
-use crate::support::openstack::OpenStack;
+use crate::support::openstack::{OpenStack, column, text, vim_config};
 use crate::support::sample;
 use crate::support::subscriber::{Received, Reply, Subscriber};
 
@@ -48,7 +48,7 @@ impl User {
         let access = cluster.account(&namespace.name, account.user, rules).await;
         gybe.act_as(&keystone.token(account).await);
         let mut openstack = OpenStack::with_password(keystone, account, region);
-        let vim = openstack.file("vim.json", vim_file(&access));
+        let vim = openstack.file("vim.json", vim_config(&access));
         let vim =
             text(&openstack.table("1", &["vim", "register", "--config-file", &vim, "--is-default", "cluster"]), "id");
         let package = text(&openstack.table("1", &["vnf", "package", "create"]), "ID");
@@ -73,23 +73,6 @@ impl User {
     fn own(&self) -> [Vec<String>; 3] {
         [&self.vim, &self.package, &self.instance].map(|id| vec![id.clone()])
     }
-}
-
-fn vim_file(access: &gybe::domain::vim::VimAccess) -> String {
-    let gybe::domain::vim::VimCredential::BearerToken(token) = &access.credential else { panic!("a token is wanted") };
-    json!({
-        "auth_url": access.endpoint, "bearer_token": token.expose(), "ssl_ca_cert": access.ca,
-        "project_name": "default", "type": "kubernetes",
-    })
-    .to_string()
-}
-
-fn text(table: &Value, column: &str) -> String {
-    table[column].as_str().unwrap_or_else(|| panic!("{column}: {table:#}")).to_owned()
-}
-
-fn column(list: &Value, column: &str) -> Vec<String> {
-    list.as_array().unwrap().iter().map(|row| text(row, column)).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::support::cluster::{Cluster, TestNamespace};
 use crate::support::fault_proxy::{FaultProxy, ProxyFault};
 use crate::support::gybe::Gybe;
-use crate::support::openstack::OpenStack;
+use crate::support::openstack::{OpenStack, column, text, vim_config};
 use crate::support::sample;
 use crate::support::subscriber::Subscriber;
 
@@ -19,26 +19,7 @@ const VERSIONS: [&str; 2] = ["1", "2"];
 /// A file for `vim register --config-file`, with an account that has `verbs` on everything in the namespace.
 async fn vim_file(cluster: &Cluster, namespace: &TestNamespace, name: &str, verbs: &[&str]) -> String {
     let rules = verbs.iter().map(|verb| json!({ "apiGroups": ["*"], "resources": ["*"], "verbs": [verb] })).collect();
-    config(&cluster.account(&namespace.name, name, rules).await)
-}
-
-fn config(access: &gybe::domain::vim::VimAccess) -> String {
-    let gybe::domain::vim::VimCredential::BearerToken(token) = &access.credential else { panic!("a token is wanted") };
-    // JSON is valid YAML.
-    json!({
-        "auth_url": access.endpoint, "bearer_token": token.expose(), "ssl_ca_cert": access.ca,
-        "project_name": "default", "type": "kubernetes",
-    })
-    .to_string()
-}
-
-/// The value of a column.
-fn text(table: &Value, column: &str) -> String {
-    table[column].as_str().unwrap_or_else(|| panic!("{column}: {table:#}")).to_owned()
-}
-
-fn column(list: &Value, column: &str) -> Vec<String> {
-    list.as_array().unwrap().iter().map(|row| text(row, column)).collect()
+    vim_config(&cluster.account(&namespace.name, name, rules).await)
 }
 
 /// A user of the client.
@@ -376,7 +357,7 @@ async fn an_operation_is_cancelled() {
     let account = cluster.account(&namespace.name, "gybe", rules).await;
     let proxy = FaultProxy::of(&cluster.admin).await;
     let mut client = ClientFixture::of(Gybe::start());
-    let file = client.openstack.file("vim.yaml", config(&proxy.access(&account)));
+    let file = client.openstack.file("vim.yaml", vim_config(&proxy.access(&account)));
     let vim = text(&client.openstack.table("1", &["vim", "register", "--config-file", &file, "front"]), "id");
     let (_, vnfd) = client.onboard("small").await;
     let request = client.instantiation("1", &vim, &namespace);

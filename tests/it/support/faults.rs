@@ -433,7 +433,7 @@ points! {
     PackageStore {
     fn create_package(package: &VnfPackage) -> ();
         fn package(project: &ProjectId, id: VnfPkgId) -> VnfPackage;
-        fn project_of_package(id: VnfPkgId) -> ProjectId;
+        fn package_of_any_project(id: VnfPkgId) -> VnfPackage;
         fn package_of_vnfd(project: &ProjectId, vnfd_id: &str) -> VnfPackage;
         fn packages(project: &ProjectId, page: &Page<'_>) -> Vec<VnfPackage>;
         fn update_package(project: &ProjectId, id: VnfPkgId, state: Option<OperationalState>, data: Option<[&Map<String, Value>; 2]>) -> ();

@@ -1,5 +1,6 @@
 //! The real OpenStack client with its plug-in for Tacker, from PyPI (tests/python), with and without Keystone.
 
+use gybe::domain::vim::{VimAccess, VimCredential};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -100,4 +101,25 @@ impl OpenStack {
     pub fn path(&self, name: &str) -> String {
         self.folder.path().join(name).to_str().unwrap().to_owned()
     }
+}
+
+/// The content of a file for `vim register --config-file`.
+pub fn vim_config(access: &VimAccess) -> String {
+    let VimCredential::BearerToken(token) = &access.credential else { panic!("a token is wanted") };
+    // JSON is valid YAML.
+    json!({
+        "auth_url": access.endpoint, "bearer_token": token.expose(), "ssl_ca_cert": access.ca,
+        "project_name": "default", "type": "kubernetes",
+    })
+    .to_string()
+}
+
+/// The value of a column.
+pub fn text(table: &Value, column: &str) -> String {
+    table[column].as_str().unwrap_or_else(|| panic!("{column}: {table:#}")).to_owned()
+}
+
+/// The values of a column of a list.
+pub fn column(list: &Value, column: &str) -> Vec<String> {
+    list.as_array().unwrap().iter().map(|row| text(row, column)).collect()
 }

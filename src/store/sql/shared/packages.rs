@@ -56,10 +56,11 @@ impl PackageStore for Database {
         self.traced("packages::one", one(self, project, id)).await
     }
 
-    async fn project_of_package(&self, id: VnfPkgId) -> Result<ProjectId, StoreError> {
-        self.traced("packages::project", async {
-            let select = sqlx::query_scalar("SELECT project_id FROM vnf_packages WHERE id = $1").bind(id.to_string());
-            select.fetch_optional(&self.reader()).await?.map(ProjectId).ok_or(StoreError::NotFound)
+    async fn package_of_any_project(&self, id: VnfPkgId) -> Result<VnfPackage, StoreError> {
+        self.traced("packages::any", async {
+            let select = sqlx::query(concat!(select!(), "WHERE id = $1")).bind(id.to_string());
+            let row = select.fetch_optional(&self.reader()).await?;
+            read(TABLE, &row.ok_or(StoreError::NotFound)?, package)
         })
         .await
     }
