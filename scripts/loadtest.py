@@ -1,5 +1,5 @@
-"""The parts of scripts/neighbours and scripts/watches: clusters, a proxy before an API server, a client of Gybe, variants of samples."""
-import asyncio, http.client, json, os, pathlib, resource, shutil, ssl, subprocess, threading, time, uuid
+"""The parts of scripts/neighbours, scripts/projects and scripts/watches: clusters, a proxy before an API server, a client of Gybe, variants of samples."""
+import asyncio, copy, http.client, json, os, pathlib, resource, shutil, ssl, subprocess, threading, time, uuid
 from urllib.parse import urlsplit
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -105,7 +105,9 @@ class Cluster:
 
 
 class Gybe:
-    """The process, and a client of its API with a connection per thread."""
+    """The process, and a client of its API with a connection per thread. `token`: what the client sends, if anything."""
+
+    token = None
 
     def __init__(self, folder, *arguments):
         # Each watch has a connection of its own.
@@ -115,6 +117,12 @@ class Gybe:
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=open(folder / "log", "w"), text=True, env=os.environ | key)
         url = next(word for word in self.process.stdout.readline().split() if word.startswith("http://"))
         self.address, self.local, self.namespaces = urlsplit(url).netloc, threading.local(), []
+
+    def of(self, token):
+        """A client of the same process that sends this token."""
+        client = copy.copy(self)
+        client.token, client.local = token, threading.local()
+        return client
 
     def stop(self, *clusters):
         """Ends the process, and deletes its namespaces in the clusters that stay."""
@@ -128,7 +136,8 @@ class Gybe:
         if not hasattr(self.local, "connection"):
             self.local.connection = http.client.HTTPConnection(self.address, timeout=600)
         content = body if isinstance(body, bytes) or body is None else json.dumps(body)
-        self.local.connection.request(method, path, content, {"Content-Type": kind})
+        headers = {"Content-Type": kind} | ({"Authorization": f"Bearer {self.token}"} if self.token else {})
+        self.local.connection.request(method, path, content, headers)
         answer = self.local.connection.getresponse()
         text = answer.read()
         if answer.status >= 400:

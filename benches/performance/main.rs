@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a benchmark that can't run has nothing to say")]
 
 mod api;
+mod authentication;
 mod bare;
 mod conductor;
 mod fake_driver;
@@ -31,14 +32,15 @@ use report::Report;
 use tokio::runtime::Builder;
 
 /// The sections without an argument, in this order.
-const SECTIONS: [&str; 8] =
-    ["lifecycle", "operations", "many", "api", "filters", "conductor", "notifications", "memory"];
+const SECTIONS: [&str; 9] =
+    ["lifecycle", "operations", "many", "api", "authentication", "filters", "conductor", "notifications", "memory"];
 /// The sections of the table.
-const SHOWN: [&str; 10] = [
+const SHOWN: [&str; 11] = [
     "lifecycle",
     "operations",
     "many",
     "api",
+    "authentication",
     "filters",
     "conductor",
     "notifications",
@@ -71,6 +73,7 @@ fn section(name: &str) {
         "many" => several_threads(many::measure()),
         // One thread for the load generator: it shares the cores with the server.
         "api" => one_thread(api::measure()),
+        "authentication" => one_thread(authentication::measure()),
         "filters" => one_thread(filters::measure()),
         "memory" => one_thread(memory::measure()),
         "conductor" => one_thread(conductor::measure()),

@@ -11,12 +11,13 @@ use actix_web::dev::{Extensions, ServiceRequest, ServiceResponse};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderValue, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::middleware::Next;
-use actix_web::{Error, HttpResponse, web};
+use actix_web::{Error, HttpMessage as _, HttpResponse, web};
 use futures::FutureExt as _;
 use tracing::Instrument as _;
 
 use crate::api::audit;
 use crate::api::context::Api;
+use crate::api::load::{Load, ProjectPermit};
 use crate::api::tls::PeerCertificate;
 use crate::auth::{AuthError, Authenticator, Credentials};
 use crate::domain::caller::{Caller, Role};
@@ -30,15 +31,17 @@ use crate::error::{ApiError, internal, response};
 /// Those of the inner service.
 pub async fn authorize(
     authenticator: web::Data<Authenticator>,
+    load: web::Data<Load>,
     mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     if !authenticator.is_on() {
         return Ok(next.call(request).await?.map_into_boxed_body());
     }
-    match caller(&authenticator, &request).await {
+    match caller(&authenticator, &load, &request).await {
         Sender::Anybody => Ok(next.call(request).await?.map_into_boxed_body()),
-        Sender::Allowed(caller) => {
+        Sender::Allowed(caller, permit) => {
+            request.extensions_mut().insert(permit);
             act_for(&caller, &mut request);
             let Some(record) = audit::Pending::of(request.request(), Some(&caller)) else {
                 return Ok(next.call(request).await?.map_into_boxed_body());
@@ -91,12 +94,12 @@ async fn recorded(
 enum Sender {
     /// The request is for everybody.
     Anybody,
-    Allowed(Caller),
-    /// Somebody who may not send it, or nobody whom Gybe knows.
+    Allowed(Caller, ProjectPermit),
+    /// Somebody who may not send it or sends too many, or nobody whom Gybe knows.
     Refused(Option<Caller>, HttpResponse),
 }
 
-async fn caller(authenticator: &Authenticator, request: &ServiceRequest) -> Sender {
+async fn caller(authenticator: &Authenticator, load: &Load, request: &ServiceRequest) -> Sender {
     let route = request.match_pattern().unwrap_or_default();
     let needed = match permission(request.method().as_str(), &route) {
         Some(Permission::Public) => return Sender::Anybody,
@@ -115,7 +118,10 @@ async fn caller(authenticator: &Authenticator, request: &ServiceRequest) -> Send
         Err(error) => Err(error),
     };
     match caller {
-        Ok(caller) if needed.is_some_and(|role| caller.has(role)) => Sender::Allowed(caller),
+        Ok(caller) if needed.is_some_and(|role| caller.has(role)) => match load.of_project(&caller) {
+            Ok(permit) => Sender::Allowed(caller, permit),
+            Err(problem) => Sender::Refused(Some(caller), response(&problem)),
+        },
         Ok(caller) => {
             let refusal = response(&role_missing(&caller, needed));
             Sender::Refused(Some(caller), refusal)

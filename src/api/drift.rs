@@ -66,7 +66,7 @@ pub async fn show(
         // Stopping removed these objects; starting creates them again.
         resources.retain(|row| row.state != ResourceState::Planned || stop_method(&row.key) != StopMethod::Delete);
     }
-    let _share = load::third_party(&load, &request)?;
+    let _share = load::third_party(&load, &request, &api.caller)?;
     let scope = Scope { access, namespace, instance: id, writer: None };
     let questions = async {
         let objects = api.observer.drift(&scope, &resources).await;

@@ -214,7 +214,7 @@ pub async fn instantiate(
     Instantiate(sent): Instantiate,
 ) -> Result<HttpResponse, ApiError> {
     // The cluster and Keystone are asked before the answer.
-    let _share = api.tenancy.is_some().then(|| load::third_party(&load, &http)).transpose()?;
+    let _share = api.tenancy.is_some().then(|| load::third_party(&load, &http, &api.caller)).transpose()?;
     let op = api.acceptor().instantiate(id, sent).await?;
     Ok(accepted(&api, edition, op))
 }

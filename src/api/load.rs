@@ -5,8 +5,11 @@
 //! [`FREE_BYTES`] of each body are free; beyond that, all bodies share [`BODY_BYTES`]. `app` and [`super::body`] bound the time
 //! of slow heads and bodies. Packages are written to disk and may arrive for long: they have slots of their own ([`upload`]). So have
 //! requests that wait for a server that a caller names, which may be silent for long ([`third_party`]).
+//!
+//! Projects share the requests, the uploads and those that wait ([`ProjectShare`]): a project that floods Gybe gets 503 while others
+//! find room ([`Load::of_project`]). Without authentication there is one project, and nothing to share.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
@@ -17,6 +20,9 @@ use futures::StreamExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::api::health;
+use crate::domain::caller::{AuthMethod, Caller};
+use crate::domain::fair_share::ProjectShare;
+use crate::domain::ids::ProjectId;
 use crate::domain::problem::{Problem, ProblemType, problem};
 use crate::error::response;
 use crate::metrics::{GaugeGuard, HttpMetrics};
@@ -40,8 +46,9 @@ const THIRD_PARTIES: usize = 64;
 /// The limits, which all HTTP workers share.
 pub struct Load {
     slots: Arc<Semaphore>,
-    uploads: Arc<Semaphore>,
-    third_parties: Arc<Semaphore>,
+    requests: ByProject,
+    uploads: ByProject,
+    third_parties: ByProject,
     bytes: Arc<Semaphore>,
     metrics: HttpMetrics,
 }
@@ -58,10 +65,20 @@ struct BodyBytes(#[expect(dead_code, reason = "held, not read")] OwnedSemaphoreP
 impl Load {
     /// Limits for at most `requests` at the same time.
     pub fn new(requests: usize, metrics: HttpMetrics) -> Self {
-        let slots = Arc::new(Semaphore::new(requests.min(Semaphore::MAX_PERMITS)));
-        let (uploads, bytes) = (Arc::new(Semaphore::new(UPLOADS)), Arc::new(Semaphore::new(BODY_BYTES)));
-        let third_parties = Arc::new(Semaphore::new(THIRD_PARTIES));
-        Self { slots, uploads, third_parties, bytes, metrics }
+        let requests = requests.min(Semaphore::MAX_PERMITS);
+        let slots = Arc::new(Semaphore::new(requests));
+        let bytes = Arc::new(Semaphore::new(BODY_BYTES));
+        let [requests, uploads, third_parties] = [requests, UPLOADS, THIRD_PARTIES].map(ByProject::new);
+        Self { slots, requests, uploads, third_parties, bytes, metrics }
+    }
+
+    /// The right of a caller's project to one more request, until it is dropped. It is held while the body arrives too: a slow sender
+    /// uses the share of its own project.
+    ///
+    /// # Errors
+    /// 503 if the project has its share of the requests under way.
+    pub fn of_project(&self, caller: &Caller) -> Result<ProjectPermit, Problem> {
+        self.requests.take(caller).ok_or_else(|| self.crowded(caller, "requests are under way"))
     }
 
     fn slot(&self) -> Result<Slot, Problem> {
@@ -84,6 +101,10 @@ impl Load {
             None => *held = Some(more),
         }
         Ok(())
+    }
+
+    fn crowded(&self, caller: &Caller, what: &str) -> Problem {
+        self.overloaded(&format!("too many {what} for project '{}'", caller.project.0))
     }
 
     fn overloaded(&self, what: &str) -> Problem {
@@ -111,19 +132,46 @@ pub async fn limit_load(
     Ok(next.call(request).await?.map_into_boxed_body())
 }
 
+/// A number of places that projects share.
+struct ByProject(Arc<Mutex<ProjectShare>>);
+
+/// A place of a project, until it is dropped.
+pub struct ProjectPermit {
+    share: Arc<Mutex<ProjectShare>>,
+    project: ProjectId,
+}
+
+impl ByProject {
+    fn new(count: usize) -> Self {
+        Self(Arc::new(Mutex::new(ProjectShare::new(count))))
+    }
+
+    /// A place for the caller's project, if it may have one.
+    fn take(&self, caller: &Caller) -> Option<ProjectPermit> {
+        let only = caller.method == AuthMethod::None;
+        let taken = self.0.lock().unwrap_or_else(PoisonError::into_inner).take(&caller.project, only);
+        taken.then(|| ProjectPermit { share: Arc::clone(&self.0), project: caller.project.clone() })
+    }
+}
+
+impl Drop for ProjectPermit {
+    fn drop(&mut self) {
+        self.share.lock().unwrap_or_else(PoisonError::into_inner).give_back(&self.project);
+    }
+}
+
 /// The right to upload a package, or to wait for a third party, until it is dropped.
 pub struct Share {
-    _permit: OwnedSemaphorePermit,
+    _permit: ProjectPermit,
     _counted: GaugeGuard,
 }
 
 /// Exchanges the [`Slot`] of a request for an upload slot.
 ///
 /// # Errors
-/// 503 if none is free.
-pub fn upload(load: &Load, request: &HttpRequest) -> Result<Share, Problem> {
-    let permit = Arc::clone(&load.uploads).try_acquire_owned();
-    let permit = permit.map_err(|_| load.overloaded("too many packages are being uploaded"))?;
+/// 503 if the caller's project may have none.
+pub fn upload(load: &Load, request: &HttpRequest, caller: &Caller) -> Result<Share, Problem> {
+    let permit = load.uploads.take(caller).ok_or_else(|| load.crowded(caller, "packages are being uploaded"))?;
     drop(request.extensions_mut().remove::<Slot>());
     Ok(Share { _permit: permit, _counted: load.metrics.body() })
 }
@@ -132,10 +180,10 @@ pub fn upload(load: &Load, request: &HttpRequest) -> Result<Share, Problem> {
 /// servers then take no slots of other requests.
 ///
 /// # Errors
-/// 503 if too many requests wait.
-pub fn third_party(load: &Load, request: &HttpRequest) -> Result<Share, Problem> {
-    let permit = Arc::clone(&load.third_parties).try_acquire_owned();
-    let permit = permit.map_err(|_| load.overloaded("too many requests wait for VIMs and subscribers"))?;
+/// 503 if too many requests of the caller's project wait.
+pub fn third_party(load: &Load, request: &HttpRequest, caller: &Caller) -> Result<Share, Problem> {
+    let permit = load.third_parties.take(caller);
+    let permit = permit.ok_or_else(|| load.crowded(caller, "requests wait for VIMs and subscribers"))?;
     drop(request.extensions_mut().remove::<Slot>());
     Ok(Share { _permit: permit, _counted: load.metrics.request() })
 }

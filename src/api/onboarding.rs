@@ -24,7 +24,7 @@ pub async fn upload(
     request: HttpRequest,
     content: web::Payload,
 ) -> Result<HttpResponse, ApiError> {
-    let _slot = load::upload(&load, &request)?;
+    let _slot = load::upload(&load, &request, &api.caller)?;
     api.onboarder.upload(&api.caller.project, id, content).await?;
     Ok(HttpResponse::Accepted().finish())
 }

@@ -105,7 +105,7 @@ async fn subscribe(
     subscription: &Subscription,
 ) -> Result<HttpResponse, ApiError> {
     if api.callback_test != CallbackTest::Off {
-        let _share = load::third_party(load, request)?;
+        let _share = load::third_party(load, request, &api.caller)?;
         test_callback_uri(api, subscription).await?;
     }
     Ok(match api.store.create_subscription(subscription).await? {

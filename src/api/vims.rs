@@ -194,7 +194,7 @@ pub async fn create(
         updated_at: None,
     };
     check_size(&vim)?;
-    let _share = load::third_party(&load, &http)?;
+    let _share = load::third_party(&load, &http, &api.caller)?;
     identify(&api, &mut vim, "registered").await?;
     api.store.create_vim(&vim).await.map_err(store_error(vim.id))?;
     Ok(created(&vim))
@@ -225,7 +225,7 @@ pub async fn update(
     Json(Envelope { vim: request }): Json<Envelope<UpdateVim>>,
 ) -> Result<HttpResponse, ApiError> {
     let waits = request.auth_cred.is_some() || request.auth_url.is_some();
-    let _share = waits.then(|| load::third_party(&load, &http)).transpose()?;
+    let _share = waits.then(|| load::third_party(&load, &http, &api.caller)).transpose()?;
     for _ in 0..MAX_UPDATE_ATTEMPTS {
         let mut vim = api.store.vim(&api.caller.project, id).await.map_err(store_error(id))?;
         let read_version = vim.updated_at;

@@ -38,6 +38,7 @@ use crate::conductor::cancel::Cancel;
 use crate::conductor::grant::Granting;
 use crate::conductor::lease::LeaseKeeper;
 use crate::conductor::places::{Place, Places, Reservation, WorkPlace};
+use crate::domain::fair_share::Sharer;
 use crate::domain::op_occ::OpState;
 use crate::infra::{Driver, ReadinessTimeouts};
 use crate::metrics::OperationMetrics;
@@ -136,10 +137,8 @@ impl Conductor {
             // Registered before the claim, so that a signal between claim and sleep is not lost.
             let (woken, freed) = (wake.notified(), self.freed());
             let cancels = self.store.cancels();
-            let mut except = self.places.crowded();
-            except.extend(self.held.crowded());
-            // Operations that need no VIM are short and never left out.
-            except.retain(|vim| !vim.is_empty());
+            let mut except = places.crowded();
+            except.extend(held.crowded());
             let ConductorConfig { owner, lease_ttl, .. } = &self.settings;
             let count = held.count().min(places.count());
             let pause = match self.store.claim(owner, *lease_ttl, count as u32, &except).await {
@@ -175,7 +174,7 @@ impl Conductor {
         (held, places)
     }
 
-    /// Completes when a VIM that had its share may have more.
+    /// Completes when somebody who had its share may have more.
     fn freed(&self) -> impl Future<Output = ()> {
         let (place, held) = (self.places.freed(), self.held.freed());
         async {
@@ -197,9 +196,10 @@ impl Conductor {
         stop: &CancellationToken,
     ) {
         for claimed in claimed {
-            let vim = claimed.op.vim(&claimed.instance).unwrap_or_default();
+            let vim = claimed.op.vim(&claimed.instance).unwrap_or_default().to_owned();
+            let sharer = Sharer { project: claimed.op.project_id.clone(), vim };
             // The claim returns no more than it was asked for.
-            let (Some(held), Some(place)) = (held.assign(vim), places.assign(vim)) else { return };
+            let (Some(held), Some(place)) = (held.assign(&sharer), places.assign(&sharer)) else { return };
             let (conductor, cancels, stop) = (Arc::clone(self), cancels.clone(), stop.clone());
             let [span, trace] = spans(&claimed);
             let work = async move {

@@ -1,12 +1,12 @@
 //! The places of a process: a place is for an operation that works. One that waits for readiness, for a removal or for a grant gives
-//! its place back, and takes one again before its next write. VIMs share the places ([`FairShare`]).
+//! its place back, and takes one again before its next write. Projects and VIMs share the places ([`FairShare`]).
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, oneshot};
 
-use crate::domain::fair_share::FairShare;
+use crate::domain::fair_share::{Crowded, FairShare, Sharer};
 
 /// A number of places. The conductor has two of them: for operations that work, and for all that it holds.
 pub struct Places {
@@ -17,8 +17,8 @@ pub struct Places {
 
 struct PlacesState {
     share: FairShare,
-    /// Who waits for a place, by VIM; the VIM whose turn is next is first.
-    queue: VecDeque<(String, VecDeque<oneshot::Sender<Place>>)>,
+    /// Who waits for a place. Of those with equally many places, the first one's turn is next.
+    queue: VecDeque<(Sharer, VecDeque<oneshot::Sender<Place>>)>,
 }
 
 /// Places that the operations of a claim will have.
@@ -30,7 +30,7 @@ pub struct Reservation {
 /// A place, until it is dropped.
 pub struct Place {
     places: Arc<Places>,
-    vim: String,
+    sharer: Sharer,
 }
 
 impl Places {
@@ -40,8 +40,8 @@ impl Places {
         Arc::new(Self { state: Mutex::new(state), freed: Notify::new() })
     }
 
-    /// Waits until a place is free, and reserves some: at most `most`, and at most half of those that are free, so that the VIM of
-    /// one claim does not get the last ones.
+    /// Waits until a place is free, and reserves some: at most `most`, and at most half of those that are free, so that the project
+    /// of one claim does not get the last ones.
     pub async fn reserve(self: &Arc<Self>, most: usize) -> Reservation {
         loop {
             let freed = self.freed.notified();
@@ -58,24 +58,19 @@ impl Places {
         }
     }
 
-    /// The VIMs that have their share. An operation of another one may begin.
-    pub fn crowded(&self) -> Vec<String> {
-        self.lock().share.crowded()
-    }
-
     /// Completes when a place becomes free after the first poll.
     pub fn freed(&self) -> impl Future<Output = ()> {
         self.freed.notified()
     }
 
-    /// Waits for a place for the VIM. VIMs get places in turn.
-    async fn take(self: &Arc<Self>, vim: &str) -> Place {
+    /// Waits for a place. Who has fewest gets the next one: projects first, then the VIMs of a project.
+    async fn take(self: &Arc<Self>, sharer: &Sharer) -> Place {
         let (sender, receiver) = oneshot::channel();
         {
             let mut state = self.lock();
-            match state.queue.iter_mut().find(|(waiting, _)| waiting == vim) {
+            match state.queue.iter_mut().find(|(waiting, _)| waiting == sharer) {
                 Some((_, waiting)) => waiting.push_back(sender),
-                None => state.queue.push_back((vim.to_owned(), VecDeque::from([sender]))),
+                None => state.queue.push_back((sharer.clone(), VecDeque::from([sender]))),
             }
         }
         self.serve();
@@ -96,23 +91,22 @@ impl Places {
 
     fn next(self: &Arc<Self>) -> Option<(oneshot::Sender<Place>, Place)> {
         let mut state = self.lock();
-        for _ in 0..state.queue.len() {
-            let (vim, mut waiting) = state.queue.pop_front()?;
+        let PlacesState { share, queue } = &mut *state;
+        queue.retain_mut(|(_, waiting)| {
             waiting.retain(|sender| !sender.is_closed());
-            let next = if state.share.may_take(&vim) { waiting.pop_front() } else { None };
-            let place = next.map(|sender| (sender, Place { places: Arc::clone(self), vim: vim.clone() }));
-            if place.is_some() {
-                state.share.reserve(1);
-                state.share.assign(&vim);
-            }
-            if !waiting.is_empty() {
-                state.queue.push_back((vim, waiting));
-            }
-            if place.is_some() {
-                return place;
-            }
+            !waiting.is_empty()
+        });
+        let turns = queue.iter().enumerate().filter(|(_, (sharer, _))| share.may_take(sharer));
+        let (turn, _) = turns.min_by_key(|(_, (sharer, _))| share.used(sharer))?;
+        let (sharer, mut waiting) = queue.remove(turn)?;
+        let sender = waiting.pop_front()?;
+        share.reserve(1);
+        share.assign(&sharer);
+        let place = Place { places: Arc::clone(self), sharer: sharer.clone() };
+        if !waiting.is_empty() {
+            queue.push_back((sharer, waiting));
         }
-        None
+        Some((sender, place))
     }
 
     fn lock(&self) -> MutexGuard<'_, PlacesState> {
@@ -126,11 +120,16 @@ impl Reservation {
         self.count
     }
 
-    /// Gives one of the places to an operation in `vim`; `None` if none is left.
-    pub fn assign(&mut self, vim: &str) -> Option<Place> {
+    /// Who may get none of the places.
+    pub fn crowded(&self) -> Crowded {
+        self.places.lock().share.crowded(self.count)
+    }
+
+    /// Gives one of the places to an operation; `None` if none is left.
+    pub fn assign(&mut self, sharer: &Sharer) -> Option<Place> {
         self.count = self.count.checked_sub(1)?;
-        self.places.lock().share.assign(vim);
-        Some(Place { places: Arc::clone(&self.places), vim: vim.to_owned() })
+        self.places.lock().share.assign(sharer);
+        Some(Place { places: Arc::clone(&self.places), sharer: sharer.clone() })
     }
 }
 
@@ -143,7 +142,7 @@ impl Drop for Reservation {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.places.lock().share.give_back(&self.vim);
+        self.places.lock().share.give_back(&self.sharer);
         self.places.serve();
         self.places.freed.notify_waiters();
     }
@@ -152,14 +151,14 @@ impl Drop for Place {
 /// The place of one operation, which it has while it works.
 pub struct WorkPlace {
     places: Arc<Places>,
-    vim: String,
+    sharer: Sharer,
     place: Mutex<Option<Place>>,
 }
 
 impl WorkPlace {
     /// The operation has `place`.
     pub fn new(place: Place) -> Self {
-        Self { places: Arc::clone(&place.places), vim: place.vim.clone(), place: Mutex::new(Some(place)) }
+        Self { places: Arc::clone(&place.places), sharer: place.sharer.clone(), place: Mutex::new(Some(place)) }
     }
 
     /// Waits without a place, and takes one again afterwards. Not after an error: the operation ends or is postponed then.
@@ -169,7 +168,7 @@ impl WorkPlace {
     pub async fn without<T, E>(&self, waiting: impl Future<Output = Result<T, E>>) -> Result<T, E> {
         self.set(None);
         let done = waiting.await?;
-        let place = self.places.take(&self.vim).await;
+        let place = self.places.take(&self.sharer).await;
         self.set(Some(place));
         Ok(done)
     }
@@ -186,25 +185,29 @@ mod tests {
 
     use futures::FutureExt as _;
 
+    use crate::domain::ids::ProjectId;
+
     use super::*;
 
-    async fn taken(places: &Arc<Places>, vim: &str) -> Place {
-        places.take(vim).await
+    fn sharer(project: &str, vim: &str) -> Sharer {
+        Sharer { project: ProjectId(project.to_owned()), vim: vim.to_owned() }
     }
 
     #[tokio::test]
-    async fn vims_get_places_in_turn() {
+    async fn projects_and_their_vims_get_places_in_turn() {
         let places = Places::new(1);
-        let first = taken(&places, "a").await;
-        let (mut a, mut again, mut b) = (pin!(places.take("a")), pin!(places.take("a")), pin!(places.take("b")));
-        assert!(a.as_mut().now_or_never().is_none() && again.as_mut().now_or_never().is_none());
-        assert!(b.as_mut().now_or_never().is_none());
+        let [a1, a2, b1] = [sharer("a", "1"), sharer("a", "2"), sharer("b", "1")];
+        let first = places.take(&a1).await;
+        let (mut one, mut two) = (pin!(places.take(&a1)), pin!(places.take(&a1)));
+        let (mut vim, mut project) = (pin!(places.take(&a2)), pin!(places.take(&b1)));
+        for waiting in [&mut one, &mut two, &mut vim, &mut project] {
+            assert!(waiting.as_mut().now_or_never().is_none());
+        }
         drop(first);
-        let second = a.now_or_never().unwrap();
-        assert!(again.as_mut().now_or_never().is_none());
-        drop(second);
-        drop(b.now_or_never().expect("the other VIM is next"));
-        drop(again.now_or_never().unwrap());
+        drop(one.now_or_never().expect("the longest waiting"));
+        drop(vim.now_or_never().expect("another VIM is next"));
+        drop(project.now_or_never().expect("another project is next"));
+        drop(two.now_or_never().expect("the first VIM again"));
         assert_eq!(places.reserve(8).await.count(), 1);
     }
 
@@ -212,27 +215,31 @@ mod tests {
     async fn a_waiting_operation_has_no_place_and_one_that_gives_up_takes_none() {
         let places = Places::new(1);
         let mut reserved = places.reserve(8).await;
-        let work = WorkPlace::new(reserved.assign("a").unwrap());
+        let work = WorkPlace::new(reserved.assign(&sharer("a", "1")).unwrap());
         drop(reserved);
         assert!(places.reserve(1).now_or_never().is_none());
         let other = work.without(async { Ok::<_, ()>(places.reserve(1).now_or_never().map(|it| it.count())) });
         assert_eq!(other.await, Ok(Some(1)), "while it waits");
         assert!(places.reserve(1).now_or_never().is_none(), "it has one again");
-        assert!(pin!(places.take("b")).now_or_never().is_none(), "this one gives up");
+        assert!(pin!(places.take(&sharer("b", "1"))).now_or_never().is_none(), "this one gives up");
         work.without(async { Err::<(), _>(()) }).await.unwrap_err();
         assert_eq!(places.reserve(1).now_or_never().map(|it| it.count()), Some(1));
     }
 
     #[tokio::test]
-    async fn a_vim_with_its_share_leaves_places_to_others() {
-        let places = Places::new(4);
+    async fn a_project_with_its_share_leaves_places_to_others() {
+        let places = Places::new(8);
+        let stuck = sharer("a", "1");
         let mut held = Vec::new();
-        while places.crowded().is_empty() {
+        loop {
             let mut reserved = places.reserve(8).await;
-            held.extend(std::iter::from_fn(|| reserved.assign("a")));
+            if !reserved.crowded().is_empty() {
+                break;
+            }
+            held.extend(std::iter::from_fn(|| reserved.assign(&stuck)));
         }
-        assert_eq!(held.len(), 3);
-        assert!(pin!(places.take("a")).now_or_never().is_none());
-        assert!(pin!(places.take("b")).now_or_never().is_some());
+        assert_eq!(held.len(), 6);
+        assert!(pin!(places.take(&stuck)).now_or_never().is_none());
+        assert!(pin!(places.take(&sharer("b", "1"))).now_or_never().is_some());
     }
 }

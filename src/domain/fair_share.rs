@@ -1,21 +1,57 @@
-//! How VIMs share what a process has a limited number of, such as the places for operations that work.
+//! How projects and VIMs share what a process has a limited number of, such as the places for operations that work.
 //!
-//! A VIM may take one more while it has at most three times as many as stay free. So one VIM alone gets three quarters, however
-//! many of its operations are stuck, and another one finds room at once.
+//! Each project, each VIM, and each project within each VIM may take one more while it has less than seven times as many as stay free for
+//! it. So a project with one VIM gets three quarters of all, however many of its operations are stuck; another project and another VIM
+//! find room at once.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 
-/// What is free, and what the VIMs have. The key of a VIM is that of [`crate::domain::op_occ::VnfLcmOpOcc::vim`].
+use crate::domain::ids::ProjectId;
+
+/// A project in a VIM. The VIM is that of [`crate::domain::op_occ::VnfLcmOpOcc::vim`], or empty if none is needed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Sharer {
+    pub project: ProjectId,
+    pub vim: String,
+}
+
+/// Who may take nothing more for now. Operations that need no VIM are short and never left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Crowded {
+    pub projects: Vec<ProjectId>,
+    /// For all projects.
+    pub vims: Vec<String>,
+    pub sharers: Vec<Sharer>,
+}
+
+impl Crowded {
+    /// Nobody is crowded.
+    pub const fn is_empty(&self) -> bool {
+        self.projects.is_empty() && self.vims.is_empty() && self.sharers.is_empty()
+    }
+
+    /// Adds those of `other`.
+    pub fn extend(&mut self, other: Self) {
+        self.projects.extend(other.projects);
+        self.vims.extend(other.vims);
+        self.sharers.extend(other.sharers);
+    }
+}
+
+/// What is free, and what projects and VIMs have.
 #[derive(Debug)]
 pub struct FairShare {
     free: usize,
-    used: HashMap<String, usize>,
+    projects: Used<ProjectId>,
+    vims: Used<String>,
+    sharers: Used<Sharer>,
 }
 
 impl FairShare {
-    /// `free` for all VIMs.
+    /// `free` for all.
     pub fn new(free: usize) -> Self {
-        Self { free, used: HashMap::new() }
+        Self { free, projects: Used::default(), vims: Used::default(), sharers: Used::default() }
     }
 
     /// What nobody has.
@@ -23,18 +59,26 @@ impl FairShare {
         self.free
     }
 
-    /// Whether the VIM may take one more.
-    pub fn may_take(&self, vim: &str) -> bool {
-        allows(self.used.get(vim).copied().unwrap_or(0), self.free)
+    /// Whether the sharer may take one more.
+    pub fn may_take(&self, sharer: &Sharer) -> bool {
+        self.room(sharer, self.free) > 0
     }
 
-    /// The VIMs that may not take one more although some are free.
-    pub fn crowded(&self) -> Vec<String> {
-        let crowded = self.used.iter().filter(|(_, used)| !allows(**used, self.free));
-        crowded.map(|(vim, _)| vim.clone()).collect()
+    /// How much the sharer's project and the sharer have: of two that wait, the one with less is next.
+    pub fn used(&self, sharer: &Sharer) -> (usize, usize) {
+        (self.projects.of(&sharer.project), self.sharers.of(sharer))
     }
 
-    /// Takes `count` for VIMs that are not known yet.
+    /// Who may not take one more of what is free and of the `reserved`.
+    pub fn crowded(&self, reserved: usize) -> Crowded {
+        let free = self.free + reserved;
+        let projects = self.projects.crowded(free).cloned().collect();
+        let vims = self.vims.crowded(free).filter(|vim| !vim.is_empty()).cloned().collect();
+        let full = |sharer: &&Sharer| !sharer.vim.is_empty() && self.room(sharer, free) == 0;
+        Crowded { projects, vims, sharers: self.sharers.0.keys().filter(full).cloned().collect() }
+    }
+
+    /// Takes `count` for sharers that are not known yet.
     pub const fn reserve(&mut self, count: usize) {
         self.free = self.free.saturating_sub(count);
     }
@@ -44,67 +88,191 @@ impl FairShare {
         self.free += count;
     }
 
-    /// Gives one that was reserved to the VIM.
-    pub fn assign(&mut self, vim: &str) {
-        *self.used.entry(vim.to_owned()).or_default() += 1;
+    /// Gives one that was reserved to the sharer.
+    pub fn assign(&mut self, sharer: &Sharer) {
+        self.projects.add(&sharer.project);
+        self.vims.add(&sharer.vim);
+        self.sharers.add(sharer);
     }
 
-    /// The VIM gives one back.
-    pub fn give_back(&mut self, vim: &str) {
-        if let Some(used) = self.used.get_mut(vim) {
-            *used -= 1;
+    /// The sharer gives one back.
+    pub fn give_back(&mut self, sharer: &Sharer) {
+        if self.sharers.remove(sharer) {
+            self.projects.remove(&sharer.project);
+            self.vims.remove(&sharer.vim);
             self.free += 1;
-            if *used == 0 {
-                self.used.remove(vim);
-            }
+        }
+    }
+
+    fn room(&self, sharer: &Sharer, free: usize) -> usize {
+        let for_both = self.projects.room(&sharer.project, free).min(self.vims.room(&sharer.vim, free));
+        self.sharers.room(sharer, for_both)
+    }
+}
+
+/// What is free, and what projects have: as [`FairShare`], for what has to do with no VIM.
+#[derive(Debug)]
+pub struct ProjectShare {
+    free: usize,
+    projects: Used<ProjectId>,
+}
+
+impl ProjectShare {
+    /// `free` for all projects.
+    pub fn new(free: usize) -> Self {
+        Self { free, projects: Used::default() }
+    }
+
+    /// Takes one for the project, if it may have one more. The `only` project may have all.
+    pub fn take(&mut self, project: &ProjectId, only: bool) -> bool {
+        let may_take = if only { self.free > 0 } else { self.projects.room(project, self.free) > 0 };
+        if may_take {
+            self.free -= 1;
+            self.projects.add(project);
+        }
+        may_take
+    }
+
+    /// The project gives one back.
+    pub fn give_back(&mut self, project: &ProjectId) {
+        if self.projects.remove(project) {
+            self.free += 1;
         }
     }
 }
 
-const fn allows(used: usize, free: usize) -> bool {
-    free > 0 && (used == 0 || used < 3 * (free - 1))
+/// How much each has. Who has nothing is not in it.
+#[derive(Debug)]
+struct Used<K>(HashMap<K, usize>);
+
+impl<K> Default for Used<K> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
+}
+
+impl<K: Clone + Eq + Hash> Used<K> {
+    fn of(&self, key: &K) -> usize {
+        self.0.get(key).copied().unwrap_or(0)
+    }
+
+    fn room(&self, key: &K, free: usize) -> usize {
+        room(self.of(key), free)
+    }
+
+    fn crowded(&self, free: usize) -> impl Iterator<Item = &K> {
+        self.0.iter().filter(move |(_, used)| room(**used, free) == 0).map(|(key, _)| key)
+    }
+
+    fn add(&mut self, key: &K) {
+        match self.0.get_mut(key) {
+            Some(used) => *used += 1,
+            None => drop(self.0.insert(key.clone(), 1)),
+        }
+    }
+
+    /// Whether there was one to take away.
+    fn remove(&mut self, key: &K) -> bool {
+        let Some(used) = self.0.get_mut(key) else { return false };
+        *used -= 1;
+        if *used == 0 {
+            self.0.remove(key);
+        }
+        true
+    }
+}
+
+/// How many more one may take that has `used`, while `free` are free: each while it has less than seven times as many as stay free
+/// afterwards. Who has nothing may always take one.
+const fn room(used: usize, free: usize) -> usize {
+    if free == 0 {
+        return 0;
+    }
+    // used + taken < 7 * (free - taken - 1)
+    let room = (7 * (free - 1)).saturating_sub(used).div_ceil(8);
+    if used == 0 && room == 0 { 1 } else { room }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// What the VIMs get that take in turns as much as they may.
-    fn shares(all: usize, vims: &[&str]) -> Vec<usize> {
+    fn sharer(project: &str, vim: &str) -> Sharer {
+        Sharer { project: ProjectId(project.to_owned()), vim: vim.to_owned() }
+    }
+
+    /// What the sharers get that take in turns as much as they may.
+    fn shares(all: usize, sharers: &[(&str, &str)]) -> Vec<usize> {
+        let sharers: Vec<_> = sharers.iter().map(|(project, vim)| sharer(project, vim)).collect();
         let mut share = FairShare::new(all);
-        while let Some(vim) = vims.iter().filter(|vim| share.may_take(vim)).min_by_key(|vim| share.used.get(**vim)) {
+        while let Some(next) = sharers.iter().filter(|it| share.may_take(it)).min_by_key(|it| share.used(it)) {
             share.reserve(1);
-            share.assign(vim);
+            share.assign(next);
         }
-        vims.iter().map(|vim| share.used[*vim]).collect()
+        sharers.iter().map(|sharer| share.sharers.of(sharer)).collect()
     }
 
     #[test]
-    fn vims_get_equal_shares_and_leave_room_for_another() {
-        assert_eq!(shares(64, &["a"]), [48]);
-        assert_eq!(shares(64, &["a", "b"]), [27, 27]);
-        assert_eq!(shares(64, &["a", "b", "c"]), [19, 19, 19]);
-        assert_eq!(shares(1, &["a"]), [1]);
-        assert_eq!(shares(2, &["a"]), [1]);
-        assert_eq!(shares(2, &["a", "b"]), [1, 1]);
-        assert_eq!(shares(4, &["a"]), [3]);
+    fn projects_and_vims_get_equal_shares_and_leave_room_for_others() {
+        assert_eq!(shares(64, &[("a", "1")]), [49]);
+        assert_eq!(shares(64, &[("a", "1"), ("a", "2")]), [26, 26], "VIMs of a project");
+        assert_eq!(shares(64, &[("a", "1"), ("b", "2")]), [28, 27], "projects");
+        assert_eq!(shares(64, &[("a", "1"), ("b", "1")]), [26, 26], "projects in a VIM");
+        assert_eq!(
+            shares(64, &[("a", "1"), ("a", "2"), ("b", "3")]),
+            [13, 13, 26],
+            "a project gets no more with two VIMs"
+        );
+        assert_eq!(shares(1, &[("a", "1")]), [1]);
+        assert_eq!(shares(2, &[("a", "1"), ("b", "2")]), [1, 1]);
+        assert_eq!(shares(4, &[("a", "1")]), [2]);
     }
 
     #[test]
-    fn a_vim_is_crowded_until_something_is_given_back() {
-        let mut share = FairShare::new(4);
-        share.reserve(4);
-        share.assign("a");
-        share.assign("a");
-        share.release(2);
-        assert!(share.may_take("a") && share.crowded().is_empty());
-        share.reserve(1);
-        share.assign("a");
-        assert_eq!((share.crowded(), share.free()), (vec!["a".to_owned()], 1));
-        assert!(share.may_take("b"));
-        share.give_back("a");
-        assert!(share.may_take("a"));
-        share.give_back("nobody");
-        assert_eq!(share.free(), 2);
+    fn a_stuck_project_leaves_room_in_its_own_vim_and_elsewhere() {
+        let stuck = sharer("a", "1");
+        let mut share = FairShare::new(64);
+        while share.may_take(&stuck) {
+            share.reserve(1);
+            share.assign(&stuck);
+        }
+        let crowded = Crowded { sharers: vec![stuck.clone()], ..Crowded::default() };
+        assert_eq!((share.crowded(0), share.free()), (crowded.clone(), 15));
+        for other in [sharer("b", "1"), sharer("a", "2"), sharer("b", "2"), sharer("a", "")] {
+            assert!(share.may_take(&other), "{other:?}");
+        }
+        share.reserve(8);
+        assert_eq!(share.crowded(8), crowded, "what a claim has reserved is for those that it will find");
+        share.release(8);
+        share.give_back(&stuck);
+        assert!(share.may_take(&stuck) && share.crowded(0).is_empty());
+        share.give_back(&sharer("nobody", "1"));
+        assert_eq!(share.free(), 16);
+    }
+
+    #[test]
+    fn many_projects_with_a_stuck_vim_leave_room_in_others() {
+        let mut share = FairShare::new(64);
+        let stuck = |project: usize| sharer(&project.to_string(), "1");
+        for project in (0..100).cycle().take(1_000) {
+            if share.may_take(&stuck(project)) {
+                share.reserve(1);
+                share.assign(&stuck(project));
+            }
+        }
+        assert!(share.may_take(&sharer("b", "2")), "{share:?}");
+        assert_eq!(share.crowded(0).vims, ["1"]);
+    }
+
+    #[test]
+    fn a_project_leaves_an_eighth_to_others() {
+        let (a, b) = (ProjectId("a".to_owned()), ProjectId("b".to_owned()));
+        let mut share = ProjectShare::new(64);
+        assert_eq!((0..64).filter(|_| share.take(&a, false)).count(), 56);
+        assert!(share.take(&b, false));
+        share.give_back(&b);
+        share.give_back(&a);
+        assert!(share.take(&a, false) && !share.take(&a, false));
+        assert_eq!((0..64).filter(|_| share.take(&a, true)).count(), 8, "if there is no other");
     }
 }

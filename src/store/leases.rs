@@ -8,6 +8,7 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use tokio::sync::{Notify, watch};
 
+use crate::domain::fair_share::Crowded;
 use crate::domain::grant::PendingGrant;
 use crate::domain::ids::VnfLcmOpOccId;
 use crate::domain::instance::VnfInstance;
@@ -29,10 +30,10 @@ use crate::store::StoreError;
 #[async_trait]
 pub trait LeaseStore: Send + Sync {
     /// Claims up to `limit` due operations that nobody holds, the longest waiting first. A lease that expired counts as a failed
-    /// attempt. Operations in one of the VIMs `except` are left to later, and those whose plan has a newer format than
+    /// attempt. Operations of those in `except` are left to later, and those whose plan has a newer format than
     /// [`PLAN_FORMAT`](crate::domain::plan::PLAN_FORMAT) to newer processes. Unreadable operations are claimed as well; otherwise every claim would meet them again. They are left out of the
     /// result and stay claimed until the lease expires.
-    async fn claim(&self, owner: &str, ttl: Duration, limit: u32, except: &[String]) -> Result<Claim, StoreError>;
+    async fn claim(&self, owner: &str, ttl: Duration, limit: u32, except: &Crowded) -> Result<Claim, StoreError>;
     /// Makes the lease expire `ttl` from now. Returns the pending cancel request.
     async fn renew(&self, lease: &Lease, ttl: Duration) -> Result<Option<CancelMode>, StoreError>;
     /// Makes all of these leases expire `ttl` from now, in one statement. Leaves out those that are lost.

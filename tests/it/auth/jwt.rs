@@ -3,8 +3,8 @@
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use super::issuer::{Issuer, SigningKey, unsigned};
 use super::{get, start};
+use crate::support::issuer::{Issuer, SigningKey, unsigned};
 
 const INSTANCES: &str = "/vnflcm/v1/vnf_instances";
 

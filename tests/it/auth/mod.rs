@@ -5,7 +5,6 @@ mod authenticated;
 mod authority;
 mod configuration;
 mod introspection;
-mod issuer;
 mod jwt;
 mod keystone;
 mod oauth;

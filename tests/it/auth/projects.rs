@@ -2,8 +2,10 @@
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 
-use super::site::Site;
+use super::site::{Site, token};
 use crate::support::cluster::Cluster;
 use crate::support::documents::resources;
 use crate::support::gybe::{ApiResponse, Gybe};
@@ -183,4 +185,33 @@ async fn subscribers_hear_of_their_own_project_only() {
         assert_eq!(received.len(), 1);
         assert!(received[0].body.to_string().contains(own.as_str()), "{:?}", received[0]);
     }
+}
+
+#[tokio::test]
+async fn a_project_that_floods_leaves_requests_to_another() {
+    let mut site = Site::start(&["--max-requests", "8"]);
+    let address = site.gybe.url.trim_start_matches("http://").to_owned();
+    // Requests whose bodies never end.
+    let head = format!(
+        "POST /vnflcm/v2/vnf_instances HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\n\
+         Content-Length: 100\r\n\r\n{{",
+        token("a", "member")
+    );
+    let mut slow = Vec::new();
+    for _ in 0..7 {
+        let mut connection = TcpStream::connect(&address).await.unwrap();
+        connection.write_all(head.as_bytes()).await.unwrap();
+        slow.push(connection);
+    }
+    let list = "/vnflcm/v2/vnf_instances";
+    let refused = loop {
+        let answer = site.act_as("a", "reader").get(list).await;
+        if answer.status != StatusCode::OK {
+            break answer;
+        }
+    };
+    assert_eq!(refused.problem(503), "too many requests are under way for project 'a': repeat the request later");
+    site.act_as("b", "reader").get(list).await.expect(StatusCode::OK);
+    drop(slow);
+    while site.act_as("a", "reader").get(list).await.status != StatusCode::OK {}
 }

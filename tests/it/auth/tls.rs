@@ -17,8 +17,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::authority::{Authority, replace};
-use super::issuer::{Issuer, SigningKey};
 use crate::support::gybe::Gybe;
+use crate::support::issuer::{Issuer, SigningKey};
 
 const INSTANCES: &str = "/vnflcm/v1/vnf_instances";
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use gybe::clock::{Clock as _, System};
 use gybe::conductor::{Conductor, ConductorConfig};
+use gybe::domain::fair_share::Crowded;
 use gybe::domain::op_occ::{LcmOperation, OpState, Remedy, Unattended, VnfLcmOpOcc};
 use gybe::domain::plan::Plan;
 use gybe::domain::problem::{Problem, ProblemType};
@@ -47,7 +48,7 @@ async fn stopped(
     unattended: Option<Unattended>,
 ) -> VnfLcmOpOcc {
     let op = ops.begin_unattended(operation, OpState::Starting, unattended).await;
-    let claimed = work(ops.store.claim("test", LONG, 1, &[]).await.unwrap());
+    let claimed = work(ops.store.claim("test", LONG, 1, &Crowded::default()).await.unwrap());
     assert_eq!(claimed.op.id, op.id);
     store_plan(&*ops.store, &claimed.lease, LONG, plan, &[], System.now()).await.unwrap();
     ops.store
@@ -105,17 +106,17 @@ async fn an_abandoned_operation_is_claimed_only_after_its_deadline(ops: OpOccFix
     let later = Unattended { after: LONG, remedy: Remedy::Rollback };
     stopped(&ops, LcmOperation::Instantiate, &plan(true), None).await;
     assert!(
-        matches!(ops.store.claim("test", LONG, 9, &[]).await.unwrap(), Claim::Idle(None)),
+        matches!(ops.store.claim("test", LONG, 9, &Crowded::default()).await.unwrap(), Claim::Idle(None)),
         "it waits for a person for good"
     );
     let op = stopped(&ops, LcmOperation::Instantiate, &plan(true), Some(later)).await;
-    match ops.store.claim("test", LONG, 9, &[]).await.unwrap() {
+    match ops.store.claim("test", LONG, 9, &Crowded::default()).await.unwrap() {
         Claim::Idle(Some(due)) => assert!(due <= LONG && due > LONG / 2, "{due:?}"),
         other => panic!("it is not due yet: {other:?}"),
     }
     assert_eq!(ops.show(&op).await.unattended, Some(later));
     let now = stopped(&ops, LcmOperation::Instantiate, &plan(true), AT_ONCE).await;
-    let claimed = work(ops.store.claim("test", LONG, 9, &[]).await.unwrap());
+    let claimed = work(ops.store.claim("test", LONG, 9, &Crowded::default()).await.unwrap());
     assert_eq!((claimed.op.id, claimed.op.state, claimed.op.unattended), (now.id, OpState::FailedTemp, AT_ONCE));
     assert!(claimed.plan.is_some());
     let queue = ops.store.queue().await.unwrap();
@@ -124,12 +125,12 @@ async fn an_abandoned_operation_is_claimed_only_after_its_deadline(ops: OpOccFix
 
 async fn a_decision_by_a_person_takes_precedence(ops: OpOccFixture) {
     let op = stopped(&ops, LcmOperation::Instantiate, &plan(true), AT_ONCE).await;
-    let claimed = work(ops.store.claim("slow", LONG, 1, &[]).await.unwrap());
+    let claimed = work(ops.store.claim("slow", LONG, 1, &Crowded::default()).await.unwrap());
     ops.store.resume_operation(&op.project_id, op.id, OpEvent::Retry, System.now()).await.unwrap();
     let late =
         ops.store.end_operation(claimed.lease, &ending(OpState::FailedTemp, OpState::RollingBack, AT_ONCE)).await;
     assert!(matches!(late, Err(StoreError::LeaseLost)), "{late:?}");
-    let retried = work(ops.store.claim("other", LONG, 1, &[]).await.unwrap());
+    let retried = work(ops.store.claim("other", LONG, 1, &Crowded::default()).await.unwrap());
     assert_eq!((retried.op.id, retried.op.state), (op.id, OpState::Processing), "at once, before any decision");
 }
 
@@ -157,12 +158,12 @@ async fn an_abandoned_operation_is_rolled_back_if_possible_and_failed_otherwise(
 
 async fn an_abandoned_rollback_that_stops_is_failed(ops: OpOccFixture) {
     let op = stopped(&ops, LcmOperation::Instantiate, &plan(true), AT_ONCE).await;
-    let claimed = work(ops.store.claim("test", LONG, 1, &[]).await.unwrap());
+    let claimed = work(ops.store.claim("test", LONG, 1, &Crowded::default()).await.unwrap());
     ops.store.end_operation(claimed.lease, &ending(OpState::FailedTemp, OpState::RollingBack, AT_ONCE)).await.unwrap();
-    let back = work(ops.store.claim("test", LONG, 1, &[]).await.unwrap());
+    let back = work(ops.store.claim("test", LONG, 1, &Crowded::default()).await.unwrap());
     assert_eq!((back.op.id, back.op.state, back.steps_done), (op.id, OpState::RollingBack, 0));
     ops.store.end_operation(back.lease, &ending(OpState::RollingBack, OpState::FailedTemp, AT_ONCE)).await.unwrap();
-    let again = work(ops.store.claim("test", LONG, 1, &[]).await.unwrap());
+    let again = work(ops.store.claim("test", LONG, 1, &Crowded::default()).await.unwrap());
     assert_eq!(again.op.unattended.map(|unattended| unattended.remedy), Some(Remedy::Fail));
     ops.store.postpone(again.lease, &postponement(OpState::FailedTemp, Duration::ZERO, 0), None).await.unwrap();
     let _conductor = conductor(&ops.store);
@@ -171,7 +172,7 @@ async fn an_abandoned_rollback_that_stops_is_failed(ops: OpOccFixture) {
 
 async fn a_conductor_killed_before_deciding_leaves_no_decision(ops: OpOccFixture) {
     let op = stopped(&ops, LcmOperation::Heal, &plan(false), AT_ONCE).await;
-    let killed = work(ops.store.claim("killed", Duration::from_millis(1), 1, &[]).await.unwrap());
+    let killed = work(ops.store.claim("killed", Duration::from_millis(1), 1, &Crowded::default()).await.unwrap());
     assert_eq!(ops.show(&op).await.state, OpState::FailedTemp);
     let _conductor = conductor(&ops.store);
     assert_eq!(over(&ops, &op).await.state, OpState::Failed);

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gybe::clock::{Clock as _, Ids as _, System};
+use gybe::domain::fair_share::Crowded;
 use gybe::domain::ids::{ProjectId, SubscriptionId, VnfLcmOpOccId};
 use gybe::domain::instance::VnfInstance;
 use gybe::domain::interface::{Edition, Interface};
@@ -85,7 +86,7 @@ impl OutboxFixture {
 
     /// Claims the operation, plans it and ends it in `to`.
     async fn end(&self, to: OpState) {
-        let claimed = work(self.store.claim("test", PATIENT, 1, &[]).await.unwrap());
+        let claimed = work(self.store.claim("test", PATIENT, 1, &Crowded::default()).await.unwrap());
         if claimed.op.state == OpState::Starting {
             store_plan(&*self.store, &claimed.lease, PATIENT, &Plan::default(), &[], System.now()).await.unwrap();
         }

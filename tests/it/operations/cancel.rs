@@ -11,6 +11,7 @@ use gybe::conductor::execution::{Conclusion, Execution};
 use gybe::conductor::places::{Places, WorkPlace};
 use gybe::conductor::{Conductor, ConductorConfig};
 use gybe::domain::evidence::{EVIDENCE, Evidence};
+use gybe::domain::fair_share::{Crowded, Sharer};
 use gybe::domain::instance::{InstantiatedVnfInfo, VnfState};
 use gybe::domain::namespace::Namespace;
 use gybe::domain::op_occ::CancelMode::{self, Forceful, Graceful};
@@ -204,11 +205,12 @@ async fn conclusion<F: Future<Output = ()>>(
     meanwhile: impl FnOnce(Arc<Cancel>) -> F,
 ) -> Conclusion {
     let conductor = conductor(ops, gates);
-    let claimed = work(ops.store.claim("test", LEASE, 1, &[]).await.unwrap());
+    let claimed = work(ops.store.claim("test", LEASE, 1, &Crowded::default()).await.unwrap());
     let Claimed { lease, op, instance, plan, steps_done, attempt, pending_grant, .. } = claimed;
     let cancel = Arc::new(Cancel::default());
     let (conductor, inventory_was_empty, stored_intents) = (&*conductor, true, Vec::new());
-    let place = WorkPlace::new(Places::new(1).reserve(1).await.assign("").unwrap());
+    let sharer = Sharer { project: op.project_id.clone(), vim: String::new() };
+    let place = WorkPlace::new(Places::new(1).reserve(1).await.assign(&sharer).unwrap());
     let execution = Execution {
         conductor,
         lease: &lease,

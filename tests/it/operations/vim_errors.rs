@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gybe::clock::{Clock as _, System};
+use gybe::domain::fair_share::Crowded;
 use gybe::domain::op_occ::{OpState, VnfLcmOpOcc};
 use gybe::domain::plan::{Plan, Step};
 use gybe::domain::problem::Problem;
@@ -131,7 +132,7 @@ async fn an_operation_that_kills_its_conductors_stops_after_the_allowed_claims()
     let objects = vec![key("o")];
     let op = ops.planned(&Plan { forward: vec![Step::Apply { objects }], ..Plan::default() }, &[resource("o")]).await;
     for _ in 0..retry::MAX_CLAIMS_WITHOUT_PROGRESS {
-        ops.store.claim("killed", Duration::ZERO, 1, &[]).await.unwrap();
+        ops.store.claim("killed", Duration::ZERO, 1, &Crowded::default()).await.unwrap();
     }
     let fixture = ConductorFixture::begin(ops, GatedDriver::open(&[""]));
     let stopped = fixture.ops.wait_ended(&op).await;

@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::Poll;
 
+use gybe::domain::fair_share::Crowded;
 use gybe::domain::ids::ProjectId;
 use gybe::domain::transition::OpEvent;
 use gybe::domain::vim::Vim;
@@ -65,13 +66,15 @@ async fn an_unreadable_row_is_named(f: StoreFixture) {
         other => panic!("{other:?}"),
     };
     assert_named(f.store.plan(op.id).await.unwrap_err());
-    assert_named(f.store.claim("worker", LONG, 1, &[]).await.unwrap_err());
+    assert_named(f.store.claim("worker", LONG, 1, &Crowded::default()).await.unwrap_err());
     // An unreadable operation does not block claims of other operations.
     let other = f.operation().await;
     assert_eq!(f.claim(LONG).await.op.id, other.id);
     // The same holds if one claim takes all of them.
     f.execute("UPDATE vnf_lcm_op_occs SET lease_until = 0").await;
-    let Claim::Work(claimed) = f.store.claim("worker", LONG, 8, &[]).await.unwrap() else { panic!("nothing to claim") };
+    let Claim::Work(claimed) = f.store.claim("worker", LONG, 8, &Crowded::default()).await.unwrap() else {
+        panic!("nothing to claim")
+    };
     assert_eq!(claimed.iter().map(|claimed| claimed.op.id).collect::<Vec<_>>(), [other.id]);
 }
 

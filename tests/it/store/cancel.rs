@@ -1,5 +1,6 @@
 //! Cancel requests in the store.
 
+use gybe::domain::fair_share::Crowded;
 use gybe::domain::ids::VnfLcmOpOccId;
 use gybe::domain::op_occ::{CancelMode, OpState, VnfLcmOpOcc};
 use gybe::store::{Claim, StoreError};
@@ -55,7 +56,7 @@ async fn cancel_makes_a_postponed_operation_due(fixture: StoreFixture) {
         .postpone(claimed.lease, &postponement(OpState::Processing, LONG, 3), Some(&problem("down")))
         .await
         .unwrap();
-    assert!(matches!(fixture.store.claim("worker", LONG, 1, &[]).await.unwrap(), Claim::Idle(Some(_))));
+    assert!(matches!(fixture.store.claim("worker", LONG, 1, &Crowded::default()).await.unwrap(), Claim::Idle(Some(_))));
     cancel(&fixture, claimed.op.id, CancelMode::Graceful).await.unwrap();
     let claimed = fixture.claim(LONG).await;
     assert_eq!((claimed.op.cancel, claimed.attempt), (Some(CancelMode::Graceful), 3));

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use futures::future::join_all;
+use gybe::domain::fair_share::Crowded;
 use gybe::domain::ids::{ProjectId, VnfLcmOpOccId};
 use gybe::domain::instance::{VirtualStorage, VnfInstance};
 use gybe::domain::op_occ::{OpState, VnfLcmOpOcc};
@@ -124,7 +125,7 @@ async fn an_outcome_updates_operation_and_instance_together(f: StoreFixture) {
     assert_eq!(f.op_occ(expected.id).await, expected);
     let after = f.store.instance(&instance.project_id, instance.id).await.unwrap();
     assert_same(&after, &VnfInstance { version: 3, ..instance });
-    assert!(matches!(f.store.claim("worker", LONG, 1, &[]).await.unwrap(), Claim::Idle(None)));
+    assert!(matches!(f.store.claim("worker", LONG, 1, &Crowded::default()).await.unwrap(), Claim::Idle(None)));
 }
 
 async fn an_outcome_clears_the_inventory_only_on_request(f: StoreFixture) {
@@ -155,7 +156,7 @@ async fn retry_continues_at_the_failed_step(f: StoreFixture) {
     let op = f.failed().await;
     let failed = f.op_occ(op.id).await;
     assert_eq!((failed.state, failed.error), (OpState::FailedTemp, Some(problem("first"))));
-    assert!(matches!(f.store.claim("worker", LONG, 1, &[]).await.unwrap(), Claim::Idle(None)));
+    assert!(matches!(f.store.claim("worker", LONG, 1, &Crowded::default()).await.unwrap(), Claim::Idle(None)));
     f.store.resume_operation(&op.project_id, op.id, OpEvent::Retry, at(30)).await.unwrap();
     let claimed = f.claim(LONG).await;
     assert_eq!((claimed.op.state, claimed.op.state_entered_time), (OpState::Processing, at(30)));

@@ -3,6 +3,7 @@
 use std::pin::pin;
 use std::sync::Arc;
 
+use gybe::domain::fair_share::Crowded;
 use gybe::domain::op_occ::CancelMode;
 use gybe::error::ApiError;
 use gybe::store::seal::KeyRing;
@@ -71,8 +72,8 @@ async fn another_process_wakes_a_conductor() {
     woken.as_mut().enable();
     let op = f.operation().await;
     woken.await;
-    assert_eq!(work(other.claim("other", LONG, 1, &[]).await.unwrap()).op.id, op.id);
-    assert!(matches!(f.store.claim("ours", LONG, 1, &[]).await.unwrap(), Claim::Idle(Some(_))));
+    assert_eq!(work(other.claim("other", LONG, 1, &Crowded::default()).await.unwrap()).op.id, op.id);
+    assert!(matches!(f.store.claim("ours", LONG, 1, &Crowded::default()).await.unwrap(), Claim::Idle(Some(_))));
 }
 
 #[tokio::test]
@@ -87,7 +88,10 @@ async fn only_cancel_requests_signal_cancellation_to_other_processes() {
     assert!(!cancels.has_changed().unwrap());
     cancel(&f, op.id, CancelMode::Forceful).await.unwrap();
     cancels.changed().await.unwrap();
-    assert_eq!(work(other.claim("other", LONG, 1, &[]).await.unwrap()).op.cancel, Some(CancelMode::Forceful));
+    assert_eq!(
+        work(other.claim("other", LONG, 1, &Crowded::default()).await.unwrap()).op.cancel,
+        Some(CancelMode::Forceful)
+    );
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use gybe::domain::fair_share::Crowded;
 use gybe::domain::grant::{PendingGrant, ResourceIds};
 use gybe::domain::op_occ::{GrantReference, OpState, VnfLcmOpOcc};
 use gybe::domain::plan::Plan;
@@ -62,7 +63,7 @@ async fn a_pending_grant_is_stored_and_then_the_grant(f: StoreFixture) {
     let waiting = transition(&record(OpState::Starting), OpEvent::GrantPending(LONG)).unwrap();
     f.store.await_grant(claimed.lease, &waiting, &pending).await.unwrap();
     assert!(
-        matches!(f.store.claim("x", LONG, 1, &[]).await.unwrap(), Claim::Idle(Some(_))),
+        matches!(f.store.claim("x", LONG, 1, &Crowded::default()).await.unwrap(), Claim::Idle(Some(_))),
         "the operation is postponed"
     );
     assert_eq!(f.op_occ(op.id).await, op, "the operation has no grant yet");

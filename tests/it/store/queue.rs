@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
+use gybe::domain::fair_share::{Crowded, Sharer};
 use gybe::domain::ids::{ProjectId, VnfLcmOpOccId};
 use gybe::domain::instance::VnfInstance;
 use gybe::domain::op_occ::{CancelMode, OpState};
@@ -30,7 +31,7 @@ on_both_engines! {
     an_expired_lease_rejects_writes_even_if_unclaimed
     renewal_extends_the_lease
     one_statement_renews_many_leases
-    operations_of_excepted_vims_are_left_to_later
+    operations_of_crowded_projects_and_vims_are_left_to_later
     a_plan_of_a_newer_format_is_left_to_newer_processes
     a_postponed_operation_is_not_claimable
     a_retryable_error_does_not_replace_the_cause_of_a_rollback
@@ -90,7 +91,7 @@ async fn each_operation_is_claimed_once(f: StoreFixture) {
         tokio::spawn(async move {
             let mut done = Vec::new();
             loop {
-                match store.claim(&format!("worker {worker}"), LONG, 3, &[]).await.unwrap() {
+                match store.claim(&format!("worker {worker}"), LONG, 3, &Crowded::default()).await.unwrap() {
                     Claim::Work(claimed) => {
                         assert!((1..=3).contains(&claimed.len()));
                         for claimed in claimed {
@@ -128,7 +129,7 @@ async fn an_operation_with_an_expired_lease_is_claimed_again(f: StoreFixture) {
     let heir = f.claim(LONG).await;
     assert_eq!((heir.op.id, heir.lease.epoch), (op.id, dead.lease.epoch + 1));
     assert_eq!((dead.attempt, heir.attempt), (0, 1), "the operation may be what killed its worker");
-    assert!(matches!(f.store.claim("third", LONG, 1, &[]).await.unwrap(), Claim::Idle(Some(_))));
+    assert!(matches!(f.store.claim("third", LONG, 1, &Crowded::default()).await.unwrap(), Claim::Idle(Some(_))));
 }
 
 async fn one_statement_renews_many_leases(f: StoreFixture) {
@@ -151,7 +152,7 @@ async fn one_statement_renews_many_leases(f: StoreFixture) {
     assert_eq!(f.store.renew_all(&[], LONG).await.unwrap(), []);
 }
 
-async fn operations_of_excepted_vims_are_left_to_later(f: StoreFixture) {
+async fn operations_of_crowded_projects_and_vims_are_left_to_later(f: StoreFixture) {
     let nowhere = f.operation().await;
     let home = VimConnection { home: true, ..connection_to(None) };
     let connections = BTreeMap::from([("vim".to_owned(), home)]);
@@ -159,19 +160,27 @@ async fn operations_of_excepted_vims_are_left_to_later(f: StoreFixture) {
     f.store.create_instance(&instance).await.unwrap();
     let op = f.op(&instance);
     f.store.begin_operation(&op, &instance).await.unwrap();
-    let vim = op.vim(&instance).unwrap().to_owned();
-    let except = |vims: &[&str]| vims.iter().map(|vim| (*vim).to_owned()).collect::<Vec<_>>();
-    let crowded = except(&["another", &vim]);
-    let Claim::Work(claimed) = f.store.claim("worker", LONG, 8, &crowded).await.unwrap() else { panic!("no work") };
+    let (project, vim) = (op.project_id.clone(), op.vim(&instance).unwrap().to_owned());
+    let another = ProjectId("another".to_owned());
+    let sharer = |project: &ProjectId, vim: &str| Sharer { project: project.clone(), vim: vim.to_owned() };
+    let by_vim = Crowded { vims: vec!["another".to_owned(), vim.clone()], ..Crowded::default() };
+    let Claim::Work(claimed) = f.store.claim("worker", LONG, 8, &by_vim).await.unwrap() else { panic!("no work") };
     assert_eq!(claimed.iter().map(|it| it.op.id).collect::<Vec<_>>(), [nowhere.id], "it needs no VIM");
     f.store
         .end_operation(claimed.into_iter().next().unwrap().lease, &ending(OpState::Starting, OpState::RolledBack))
         .await
         .unwrap();
-    assert!(matches!(f.store.claim("worker", LONG, 8, &crowded).await.unwrap(), Claim::Idle(None)));
-    let Claim::Work(claimed) = f.store.claim("worker", LONG, 8, &except(&["another"])).await.unwrap() else {
-        panic!("no work")
+    let by_project = Crowded { projects: vec![another.clone(), project.clone()], ..Crowded::default() };
+    let by_both = Crowded { sharers: vec![sharer(&another, &vim), sharer(&project, &vim)], ..Crowded::default() };
+    for crowded in [by_vim, by_project, by_both] {
+        assert!(matches!(f.store.claim("worker", LONG, 8, &crowded).await.unwrap(), Claim::Idle(None)), "{crowded:?}");
+    }
+    let others = Crowded {
+        projects: vec![another.clone()],
+        vims: vec!["another".to_owned()],
+        sharers: vec![sharer(&another, &vim), sharer(&project, "another")],
     };
+    let Claim::Work(claimed) = f.store.claim("worker", LONG, 8, &others).await.unwrap() else { panic!("no work") };
     assert_eq!(claimed[0].op.id, op.id);
 }
 
@@ -181,7 +190,7 @@ async fn a_plan_of_a_newer_format_is_left_to_newer_processes(f: StoreFixture) {
     f.store.postpone(claimed.lease, &postponement(OpState::Processing, Duration::ZERO, 0), None).await.unwrap();
     assert_eq!(f.text("SELECT CAST(plan_format AS TEXT) FROM vnf_lcm_op_occs").await, PLAN_FORMAT.to_string());
     f.execute("UPDATE vnf_lcm_op_occs SET plan_format = plan_format + 1").await;
-    assert!(matches!(f.store.claim("older", LONG, 8, &[]).await.unwrap(), Claim::Idle(None)));
+    assert!(matches!(f.store.claim("older", LONG, 8, &Crowded::default()).await.unwrap(), Claim::Idle(None)));
     f.execute("UPDATE vnf_lcm_op_occs SET plan_format = NULL").await;
     assert_eq!(f.claim(LONG).await.op.id, id, "a plan from before there were numbers");
 }
@@ -211,7 +220,9 @@ async fn renewal_extends_the_lease(f: StoreFixture) {
     f.operation().await;
     let claimed = f.claim(LONG).await;
     assert_eq!(f.store.renew(&claimed.lease, 2 * LONG).await.unwrap(), None);
-    let Claim::Idle(Some(until)) = f.store.claim("other", LONG, 1, &[]).await.unwrap() else { panic!("claimed") };
+    let Claim::Idle(Some(until)) = f.store.claim("other", LONG, 1, &Crowded::default()).await.unwrap() else {
+        panic!("claimed")
+    };
     assert!(until > LONG && until <= 2 * LONG, "{until:?}");
     // A short renewal releases it.
     f.store.renew(&claimed.lease, Duration::ZERO).await.unwrap();
@@ -224,7 +235,9 @@ async fn a_postponed_operation_is_not_claimable(f: StoreFixture) {
         .postpone(claimed.lease, &postponement(OpState::Processing, LONG, 1), Some(&problem("later")))
         .await
         .unwrap();
-    let Claim::Idle(Some(until)) = f.store.claim("worker", LONG, 1, &[]).await.unwrap() else { panic!("claimed") };
+    let Claim::Idle(Some(until)) = f.store.claim("worker", LONG, 1, &Crowded::default()).await.unwrap() else {
+        panic!("claimed")
+    };
     assert!(until <= LONG && until > LONG / 2, "{until:?}");
     let waiting = f.op_occ(claimed.op.id).await;
     assert_eq!((waiting.state, waiting.error), (OpState::Processing, Some(problem("later"))));
@@ -269,11 +282,11 @@ async fn the_time_of_a_step_goes_on_in_another_process(f: StoreFixture) {
 }
 
 async fn idle_returns_the_time_to_the_next_claim(f: StoreFixture) {
-    assert!(matches!(f.store.claim("worker", LONG, 1, &[]).await.unwrap(), Claim::Idle(None)));
+    assert!(matches!(f.store.claim("worker", LONG, 1, &Crowded::default()).await.unwrap(), Claim::Idle(None)));
     f.operation().await;
     let postponed = f.claim(LONG).await;
     f.store.postpone(postponed.lease, &postponement(OpState::Processing, 3 * LONG, 1), None).await.unwrap();
-    let until = async || match f.store.claim("worker", LONG, 1, &[]).await.unwrap() {
+    let until = async || match f.store.claim("worker", LONG, 1, &Crowded::default()).await.unwrap() {
         Claim::Idle(Some(until)) => until,
         other => panic!("{other:?}"),
     };

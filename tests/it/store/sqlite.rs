@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 
+use gybe::domain::fair_share::Crowded;
 use gybe::store::seal::KeyRing;
 use gybe::store::{Claim, StoreError, connect, migrate};
 use sqlx::{AssertSqlSafe, ConnectOptions};
@@ -23,7 +24,7 @@ async fn a_second_process_is_refused() {
 async fn an_interrupted_operation_is_claimable_at_the_next_start() {
     let f = StoreFixture::sqlite().await;
     let interrupted = f.processing().await;
-    assert!(matches!(f.store.claim("worker", LONG, 1, &[]).await.unwrap(), Claim::Idle(Some(_))));
+    assert!(matches!(f.store.claim("worker", LONG, 1, &Crowded::default()).await.unwrap(), Claim::Idle(Some(_))));
     let f = f.reopen(KEY).await;
     assert_lost(&f, interrupted.lease).await;
     let claimed = f.claim(LONG).await;

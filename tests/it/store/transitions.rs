@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use gybe::clock::{Clock as _, System};
+use gybe::domain::fair_share::Crowded;
 use gybe::domain::ids::{ProjectId, VnfLcmOpOccId};
 use gybe::domain::op_occ::OpState;
 use gybe::domain::problem::Problem;
@@ -49,7 +50,9 @@ async fn act(store: Arc<dyn Store>, id: VnfLcmOpOccId, actor: Actor) -> Option<S
             }
         }
         Actor::Conductor(event) => {
-            let Claim::Work(mut claimed) = store.claim("conductor", LONG, 1, &[]).await.unwrap() else { return None };
+            let Claim::Work(mut claimed) = store.claim("conductor", LONG, 1, &Crowded::default()).await.unwrap() else {
+                return None;
+            };
             let claimed = claimed.pop().unwrap();
             let from = claimed.op.state;
             let update = transition(&record(from), event).unwrap();
@@ -81,7 +84,7 @@ async fn each_transition_happens_once(store: Arc<dyn Store>, actors: Vec<Actor>)
     assert!(steps.iter().all(|(from, event, to)| target(*from, *event) == Some(*to)));
     // Empty the queue for the next case. A claim skips locked rows, and a refused caller's lock lasts a moment longer. So
     // repeat until the store says that nothing is waiting (`Idle(None)`).
-    while !matches!(store.claim("last", Duration::ZERO, 1, &[]).await.unwrap(), Claim::Idle(None)) {
+    while !matches!(store.claim("last", Duration::ZERO, 1, &Crowded::default()).await.unwrap(), Claim::Idle(None)) {
         act(Arc::clone(&store), id, Actor::Conductor(OpEvent::Succeeded)).await;
     }
 }

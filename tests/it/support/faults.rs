@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use gybe::domain::audit::AuditRecord;
+use gybe::domain::fair_share::Crowded;
 use gybe::domain::grant::PendingGrant;
 use gybe::domain::ids::{ProjectId, SubscriptionId, VimId, VnfInstanceId, VnfLcmOpOccId, VnfPkgId};
 use gybe::domain::instance::VnfInstance;
@@ -529,7 +530,7 @@ points! {
         renewed
     }
 
-    async fn claim(&self, owner: &str, ttl: Duration, most: u32, except: &[String]) -> Result<Claim, StoreError> {
+    async fn claim(&self, owner: &str, ttl: Duration, most: u32, except: &Crowded) -> Result<Claim, StoreError> {
         // A conductor that was interrupted during a pause has continued.
         self.0.paused.store(false, Ordering::Relaxed);
         self.0.busy.store(false, Ordering::Relaxed);

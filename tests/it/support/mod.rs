@@ -13,6 +13,7 @@ pub mod faults;
 pub mod generated_clients;
 pub mod grant_server;
 pub mod gybe;
+pub mod issuer;
 pub mod keystone;
 pub mod load_test;
 pub mod model;

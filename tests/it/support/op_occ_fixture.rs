@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gybe::clock::{Clock as _, System};
+use gybe::domain::fair_share::Crowded;
 use gybe::domain::instance::{VnfInstance, VnfMetadata};
 use gybe::domain::namespace::Namespace;
 use gybe::domain::op_occ::{LcmOperation, OpState, Unattended, VnfLcmOpOcc};
@@ -116,7 +117,7 @@ impl OpOccFixture {
     /// As [`OpOccFixture::planned`], in the VIM at `endpoint`; claimed.
     pub async fn planned_in(&self, endpoint: &str, plan: &Plan, inventory: &[Resource]) -> (VnfLcmOpOcc, Lease) {
         let op = self.begin_in(endpoint, LcmOperation::Instantiate, OpState::Starting, None).await;
-        let claimed = work(self.store.claim("test", Duration::from_secs(60), 1, &[]).await.unwrap());
+        let claimed = work(self.store.claim("test", Duration::from_secs(60), 1, &Crowded::default()).await.unwrap());
         store_plan(&*self.store, &claimed.lease, Duration::from_secs(60), plan, inventory, System.now()).await.unwrap();
         (op, claimed.lease)
     }

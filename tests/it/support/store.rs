@@ -5,6 +5,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use gybe::clock::{Clock as _, Ids as _, System};
+use gybe::domain::fair_share::Crowded;
 use gybe::domain::ids::{ProjectId, VnfInstanceId, VnfLcmOpOccId, VnfPkgId};
 use gybe::domain::instance::{VnfInstance, VnfMetadata};
 use gybe::domain::op_occ::{LcmOperation, OpState, VnfLcmOpOcc};
@@ -141,7 +142,7 @@ pub async fn failed_operation(store: &Arc<dyn Store>) -> VnfLcmOpOccId {
     let instance = instance(&**store, &onboarded(&**store, &content, &[]).await).await;
     let op = VnfLcmOpOcc { state: OpState::Processing, ..new_operation(&instance, LcmOperation::Instantiate) };
     store.begin_operation(&op, &instance).await.unwrap();
-    let claimed = work(store.claim("first", Duration::from_secs(600), 1, &[]).await.unwrap());
+    let claimed = work(store.claim("first", Duration::from_secs(600), 1, &Crowded::default()).await.unwrap());
     assert_eq!(claimed.op.id, op.id, "there is one operation to work on");
     let error = Some(Problem::conflict("stopped"));
     let ending = outcome(&record(OpState::Processing), OpState::FailedTemp, error, System.now());

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use gybe::domain::fair_share::Crowded;
 use gybe::domain::ids::{ProjectId, VimId, VnfInstanceId, VnfLcmOpOccId, VnfPkgId};
 use gybe::domain::instance::{InstantiatedVnfInfo, VnfInstance, VnfMetadata, VnfState, Vnfc};
 use gybe::domain::namespace::Namespace;
@@ -175,7 +176,7 @@ impl StoreFixture {
     }
 
     pub async fn claim(&self, ttl: Duration) -> Claimed {
-        work(self.store.claim("worker", ttl, 1, &[]).await.unwrap())
+        work(self.store.claim("worker", ttl, 1, &Crowded::default()).await.unwrap())
     }
 
     /// Claims an operation in PROCESSING with two planned objects and a plan of two steps forward and one back.

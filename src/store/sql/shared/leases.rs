@@ -16,6 +16,7 @@ use tokio::sync::{Notify, watch};
 use super::super::notify_work;
 use super::op_occs::{TABLE, columns, for_conductors, op_occ, push_state, push_update};
 use super::{Database, Query, QueryBuilder, Row, Tx, instances, op_occs, optional_json, publish, read, resources};
+use crate::domain::fair_share::{Crowded, Sharer};
 use crate::domain::grant::PendingGrant;
 use crate::domain::op_occ::CancelMode;
 use crate::domain::plan::PLAN_FORMAT;
@@ -41,7 +42,7 @@ const RELEASE: &str = "UPDATE vnf_lcm_op_occs SET lease_owner = NULL, lease_unti
 
 #[async_trait]
 impl LeaseStore for Database {
-    async fn claim(&self, owner: &str, ttl: Duration, limit: u32, except: &[String]) -> Result<Claim, StoreError> {
+    async fn claim(&self, owner: &str, ttl: Duration, limit: u32, except: &Crowded) -> Result<Claim, StoreError> {
         self.traced("leases::claim", async {
             let rows = take(self, owner, ttl, limit, except).await?;
             if rows.is_empty() {
@@ -291,13 +292,7 @@ impl LeaseStore for Database {
 
 /// Takes leases. The number is part of the statement: PostgreSQL would plan for any number otherwise and read the whole
 /// table.
-async fn take(
-    db: &Database,
-    owner: &str,
-    ttl: Duration,
-    limit: u32,
-    except: &[String],
-) -> Result<Vec<Row>, StoreError> {
+async fn take(db: &Database, owner: &str, ttl: Duration, limit: u32, except: &Crowded) -> Result<Vec<Row>, StoreError> {
     let mut update = QueryBuilder::new(concat!(
         "WITH due AS MATERIALIZED ( \
              SELECT id FROM vnf_lcm_op_occs WHERE ",
@@ -324,24 +319,39 @@ async fn take(
         " - step_since, 0) AS step_age, ",
         columns!()
     ));
-    // The statement differs with the number of VIMs.
+    // The statement differs with the number of those that are left out.
     Ok(db.writer.fetch_all(update.build().persistent(except.is_empty())).await?)
 }
 
-/// Leaves out operations in the VIMs `except`, and those with a plan that a newer release made and this one may not understand.
-fn push_ours(query: &mut QueryBuilder, except: &[String]) {
+/// Leaves out operations of those in `except`, and those with a plan that a newer release made and this one may not understand.
+fn push_ours(query: &mut QueryBuilder, except: &Crowded) {
     // Without statistics, PostgreSQL expects that few rows meet `a IS NULL OR a <= b`, and then reads the whole table. So it gets
     // conditions of which it expects nothing.
     query.push(" AND (CASE WHEN plan_format > ").push(PLAN_FORMAT).push(" THEN 1 ELSE 0 END) <> 1");
     if except.is_empty() {
         return;
     }
-    query.push(" AND COALESCE(vim, '') NOT IN (");
-    let mut list = query.separated(", ");
-    for vim in except {
-        list.push_bind(vim.clone());
+    query.push(" AND (vim IS NULL OR (TRUE");
+    if !except.projects.is_empty() {
+        query.push(" AND project_id NOT IN (");
+        let mut list = query.separated(", ");
+        except.projects.iter().for_each(|project| _ = list.push_bind(project.0.clone()));
+        query.push(")");
     }
-    query.push(")");
+    if !except.vims.is_empty() {
+        query.push(" AND vim NOT IN (");
+        let mut list = query.separated(", ");
+        except.vims.iter().for_each(|vim| _ = list.push_bind(vim.clone()));
+        query.push(")");
+    }
+    if !except.sharers.is_empty() {
+        query.push(" AND (project_id, vim) NOT IN (");
+        query.push_values(&except.sharers, |mut row, Sharer { project, vim }| {
+            row.push_bind(project.0.clone()).push_bind(vim.clone());
+        });
+        query.push(")");
+    }
+    query.push("))");
 }
 
 fn claimed(db: &Database, row: &Row, instances: &[Row]) -> Result<Claimed, StoreError> {
@@ -367,7 +377,7 @@ fn pending_grant(row: &Row) -> Result<Option<PendingGrant>, Unreadable> {
 }
 
 /// The time until an operation is due or a lease expires, whichever is first.
-async fn until_due(db: &Database, except: &[String]) -> Result<Option<Duration>, StoreError> {
+async fn until_due(db: &Database, except: &Crowded) -> Result<Option<Duration>, StoreError> {
     let mut select = QueryBuilder::new(concat!(
         "SELECT MIN(CASE WHEN lease_until > not_before THEN lease_until ELSE not_before END) - ",
         now!(),

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use gybe::domain::fair_share::Crowded;
 use gybe::domain::ids::VnfLcmOpOccId;
 use gybe::domain::instance::VnfState;
 use gybe::domain::op_occ::{LcmOperation, OpState, can_roll_back};
@@ -29,7 +30,7 @@ pub async fn check(
     assert_eq!(op.error.is_some(), state != OpState::Completed, "the error in {state:?}: {:?}", op.error);
     assert_eq!(op.cancel, None, "no cancel request is pending at the end");
     assert_eq!(can_roll_back(op.operation, row.operation.request == UPDATE), row.operation.can_roll_back());
-    let idle = environment.store().claim("nobody", LEASE, 1, &[]).await.unwrap();
+    let idle = environment.store().claim("nobody", LEASE, 1, &Crowded::default()).await.unwrap();
     assert!(matches!(idle, Claim::Idle(None)), "the queue is empty: {idle:?}");
 
     let effects = environment.cluster.take_effects();
