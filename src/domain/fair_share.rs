@@ -220,7 +220,7 @@ mod tests {
         assert_eq!(shares(64, &[("a", "1"), ("b", "1")]), [26, 26], "projects in a VIM");
         assert_eq!(
             shares(64, &[("a", "1"), ("a", "2"), ("b", "3")]),
-            [13, 13, 26],
+            [15, 14, 27],
             "a project gets no more with two VIMs"
         );
         assert_eq!(shares(1, &[("a", "1")]), [1]);
