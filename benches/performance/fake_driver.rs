@@ -73,6 +73,7 @@ pub fn vim(endpoint: &str) -> Vim {
         endpoint: endpoint.to_owned(),
         access_info: Map::new(),
         secrets: Secrets::from([("bearer_token".to_owned(), Secret::new("t0ken"))]),
+        impersonate: None,
         vim_project: "default".to_owned(),
         extra: Map::new(),
         is_default: true,

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use actix_web::web::Query;
 use actix_web::{HttpRequest, HttpResponse, web};
-use serde_json::{Value, json};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use serde_json::{Map, Value, json};
 
 use crate::api::body::{Id, Json};
 use crate::api::context::Api;
@@ -15,10 +16,11 @@ use crate::api::list::BATCH;
 use crate::api::load::{self, Load};
 use crate::api::page;
 use crate::domain::ids::VimId;
+use crate::domain::impersonation::{Impersonation, ServiceAccount};
 use crate::domain::problem::{Problem, ProblemType, QuotedValues, problem};
 use crate::domain::secret::masked_members;
 use crate::domain::text::check_length;
-use crate::domain::vim::{Vim, VimStatus, split_secrets};
+use crate::domain::vim::{Vim, VimAccess, VimStatus, split_secrets};
 use crate::error::{ApiError, internal};
 use crate::lcm::vim_move;
 use crate::sol003::common::ProblemDetails;
@@ -44,7 +46,7 @@ fn store_error(id: VimId) -> impl Fn(StoreError) -> ApiError {
     }
 }
 
-/// Asks the API server for the user name of the VIM's credential. 422 if it does not answer, or refuses the credential: then the VIM
+/// Asks the API server for the user name of the VIM's credential, and whether it may impersonate for each project. 422 if it does not answer, or refuses the credential: then the VIM
 /// is `not` so, "registered" or "changed".
 async fn identify(api: &Api, vim: &mut Vim, not: &str) -> Result<(), ApiError> {
     let unusable = |reason| {
@@ -59,7 +61,34 @@ async fn identify(api: &Api, vim: &mut Vim, not: &str) -> Result<(), ApiError> {
     let user = api.driver.who_am_i(&access).await.map_err(|error| unusable(error.to_string()))?;
     vim.user_name = Some(user);
     vim.status = VimStatus::Active;
-    Ok(())
+    let accounts = vim.impersonate.iter().flat_map(Impersonation::iter);
+    let checks = accounts.map(|(project, account)| {
+        let access = VimAccess { impersonate: Some(account.clone()), ..access.clone() };
+        async move {
+            let checked = check_impersonation(api, &access, account).await;
+            checked.map_err(|reason| unusable(format!("impersonate: project '{project}': {reason}")))
+        }
+    });
+    let checks: Vec<_> = checks.collect();
+    Ok(stream::iter(checks).buffer_unordered(IMPERSONATION_CHECKS).try_collect().await?)
+}
+
+/// Checks that the API server takes a request for one of the ServiceAccount. A proxy before it may remove the header that says so, and
+/// the request would have the rights of the credential.
+async fn check_impersonation(api: &Api, access: &VimAccess, account: &ServiceAccount) -> Result<(), String> {
+    let user = api.driver.who_am_i(access).await.map_err(|error| error.to_string())?;
+    if user == account.user_name() {
+        return Ok(());
+    }
+    Err(format!(
+        "a request that impersonates {account} reaches the API server as '{user}': is there a proxy between that removes the header \
+         Impersonate-User?"
+    ))
+}
+
+/// The `impersonate` of a request.
+fn impersonation(given: Option<&Map<String, Value>>) -> Result<Option<Impersonation>, Problem> {
+    given.map(Impersonation::parse).transpose().map_err(Problem::unprocessable)
 }
 
 /// `GET /v1.0/vims`. Tacker's clients find a VIM by `?id=` or `?name=`, and take the first that is listed.
@@ -185,6 +214,7 @@ pub async fn create(
         endpoint: request.auth_url,
         access_info,
         secrets,
+        impersonate: impersonation(request.impersonate.as_ref())?,
         vim_project: project.unwrap_or("default").to_owned(),
         extra: masked_members(request.extra.unwrap_or_default()),
         is_default: request.is_default.unwrap_or(false),
@@ -224,7 +254,7 @@ pub async fn update(
     Id(id): Id<VimId>,
     Json(Envelope { vim: request }): Json<Envelope<UpdateVim>>,
 ) -> Result<HttpResponse, ApiError> {
-    let waits = request.auth_cred.is_some() || request.auth_url.is_some();
+    let waits = request.auth_cred.is_some() || request.auth_url.is_some() || request.impersonate.is_some();
     let _share = waits.then(|| load::third_party(&load, &http, &api.caller)).transpose()?;
     for _ in 0..MAX_UPDATE_ATTEMPTS {
         let mut vim = api.store.vim(&api.caller.project, id).await.map_err(store_error(id))?;
@@ -233,6 +263,9 @@ pub async fn update(
         vim.description = request.description.clone().unwrap_or(vim.description);
         vim.is_default = request.is_default.unwrap_or(vim.is_default);
         vim.extra = request.extra.clone().map_or(vim.extra, masked_members);
+        if let Some(given) = &request.impersonate {
+            vim.impersonate = impersonation(given.as_ref())?;
+        }
         // The store compares `updated_at` to detect a concurrent update. So it must increase even if the clock of the previous
         // writer was ahead.
         let now = api.clock.now();
@@ -240,12 +273,11 @@ pub async fn update(
         let new_url = request.auth_url.as_ref().filter(|url| **url != vim.endpoint);
         vim.change_access(new_url.map(String::as_str), request.auth_cred.as_ref()).map_err(Problem::unprocessable)?;
         check_size(&vim)?;
-        if request.auth_cred.is_some() {
+        if request.auth_cred.is_some() || request.impersonate.as_ref().is_some_and(Option::is_some) {
             identify(&api, &mut vim, "changed").await?;
         }
         if new_url.is_some() {
-            let access = vim.access().map_err(|reason| Problem::new(ProblemType::VimUnusable, reason))?;
-            vim_move::check(&*api.store, &*api.observer, &vim, &access).await?;
+            vim_move::check(&*api.store, &*api.observer, &vim).await?;
         }
         match api.store.update_vim(&vim, read_version).await {
             Ok(()) => return Ok(HttpResponse::Ok().json(Envelope { vim: Wire::from(&vim) })),
@@ -264,6 +296,8 @@ pub async fn update(
 
 /// The most attempts to update a VIM while other clients update it.
 const MAX_UPDATE_ATTEMPTS: usize = 4;
+/// Impersonated ServiceAccounts of a VIM that the API server is asked about at a time.
+const IMPERSONATION_CHECKS: usize = 8;
 /// The longest name in characters, as in Tacker. PostgreSQL cannot index longer texts.
 const LONGEST_NAME: usize = 255;
 

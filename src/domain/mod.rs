@@ -11,6 +11,7 @@ pub mod filter;
 pub mod grant;
 pub mod heal;
 pub mod ids;
+pub mod impersonation;
 pub mod instance;
 pub mod intent;
 pub mod interface;

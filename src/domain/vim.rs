@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
 use crate::domain::ids::{ProjectId, VimId, VnfLcmOpOccId};
+use crate::domain::impersonation::{Impersonation, ServiceAccount};
 use crate::domain::secret::Secret;
 
 /// The members of `accessInfo` and `auth_cred` that are secret, by name; sealed as one by the store.
@@ -160,6 +161,8 @@ pub struct Vim {
     pub access_info: Map<String, Value>,
     /// The secrets of `auth_cred`, sealed by the store.
     pub secrets: Secrets,
+    /// `impersonate`: as whom Gybe works in the cluster, by project. `None`: as the user of the credential, for all projects.
+    pub impersonate: Option<Impersonation>,
     /// `vim_project.name`.
     pub vim_project: String,
     /// `extra`.
@@ -210,6 +213,16 @@ pub struct VimAccess {
     pub insecure: bool,
     /// How the client shows who it is.
     pub credential: VimCredential,
+    /// The ServiceAccount as which the user of the credential works. Accesses that differ in it share no client and no cache.
+    pub impersonate: Option<ServiceAccount>,
+}
+
+impl VimAccess {
+    /// The access of the credential itself.
+    #[must_use]
+    pub fn without_impersonation(&self) -> Self {
+        Self { impersonate: None, ..self.clone() }
+    }
 }
 
 /// How a client authenticates.
@@ -345,12 +358,36 @@ impl Vim {
         Ok(())
     }
 
-    /// How to reach this VIM.
+    /// How to reach this VIM, as the user of its credential.
     ///
     /// # Errors
     /// What is missing or of the wrong type, as a text for the caller.
     pub fn access(&self) -> Result<VimAccess, String> {
         access(&self.endpoint, &self.access_info, &self.secrets)
+    }
+
+    /// How `project` reaches this VIM. A VIM that impersonates never works as the user of its credential for a project.
+    ///
+    /// # Errors
+    /// As [`Self::access`], and as [`Self::account_of`].
+    pub fn access_of(&self, project: &ProjectId) -> Result<VimAccess, String> {
+        Ok(VimAccess { impersonate: self.account_of(project)?.cloned(), ..self.access()? })
+    }
+
+    /// The ServiceAccount that is impersonated for `project`; `None` if the VIM does not impersonate.
+    ///
+    /// # Errors
+    /// The VIM impersonates, and not for this project: a text for the caller.
+    pub fn account_of(&self, project: &ProjectId) -> Result<Option<&ServiceAccount>, String> {
+        let Some(impersonate) = &self.impersonate else { return Ok(None) };
+        let account = impersonate.of(project).ok_or_else(|| {
+            format!(
+                "the VIM {} impersonates a ServiceAccount for each project, and has none for project '{}': add it to the \
+                 VIM's impersonate",
+                self.id, project.0
+            )
+        });
+        account.map(Some)
     }
 }
 
@@ -389,7 +426,7 @@ fn access(endpoint: &str, info: &Map<String, Value>, secrets: &Secrets) -> Resul
             return Err("there is no credential: set bearer_token, or client_cert and client_key".to_owned());
         }
     };
-    Ok(VimAccess { endpoint: endpoint.to_owned(), ca: text("ssl_ca_cert")?, insecure, credential })
+    Ok(VimAccess { endpoint: endpoint.to_owned(), ca: text("ssl_ca_cert")?, insecure, credential, impersonate: None })
 }
 
 #[cfg(test)]

@@ -100,7 +100,7 @@ mod tests {
 
     fn access(token: &str) -> VimAccess {
         let credential = VimCredential::BearerToken(Secret::new(token));
-        VimAccess { endpoint: "https://a.test".to_owned(), ca: None, insecure: false, credential }
+        VimAccess { endpoint: "https://a.test".to_owned(), ca: None, insecure: false, credential, impersonate: None }
     }
 
     #[tokio::test]

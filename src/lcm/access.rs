@@ -16,7 +16,7 @@ pub enum AccessError {
     Store(#[from] StoreError),
 }
 
-/// The access to the VIM `home`, where an instance lives.
+/// The access to the VIM `home`, where an instance of `project` lives: as the ServiceAccount of the project, if the VIM impersonates.
 ///
 /// # Errors
 /// [`AccessError`].
@@ -33,6 +33,6 @@ pub async fn access(
     let vim_id = id.parse().map_err(|_| AccessError::Unusable(format!("'{id}' is not a VIM")))?;
     match store.vim(project, vim_id).await {
         Err(StoreError::NotFound) => Err(AccessError::Unusable(format!("the VIM {id} is no longer registered"))),
-        other => other?.access().map_err(AccessError::Unusable),
+        other => other?.access_of(project).map_err(AccessError::Unusable),
     }
 }

@@ -77,6 +77,7 @@ impl VimConnections<'_> {
         modify::refuse_excess_connections(&instance.vim_connections)?;
         if instance.vim_connections.is_empty() {
             let Some(vim) = self.default_vim().await? else { return Ok(warnings) };
+            vim.account_of(self.project).map_err(Problem::unprocessable)?;
             let wire = VimConnectionInfo { vim_id: Some(vim.id.to_string()), ..VimConnectionInfo::default() };
             let connection = VimConnection { added_by: Some(op), ..wire.into() };
             instance.vim_connections.insert(DEFAULT_CONNECTION.to_owned(), connection);
@@ -184,7 +185,7 @@ impl VimConnections<'_> {
         let vim_id: VimId = id.parse().ok().filter(|parsed: &VimId| parsed.to_string() == id).ok_or_else(unknown)?;
         match self.store.vim(self.project, vim_id).await {
             Err(StoreError::NotFound) => Err(unknown().into()),
-            other => Ok(other.map(drop)?),
+            other => Ok(other?.account_of(self.project).map(drop).map_err(wrong)?),
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use crate::domain::problem::{Problem, ProblemType, problem};
 use crate::domain::resource::{Resource, ResourceState};
-use crate::domain::vim::{Vim, VimAccess, VimConnection};
+use crate::domain::vim::{Vim, VimConnection};
 use crate::error::ApiError;
 use crate::infra::{Observer, Scope};
 use crate::store::Store;
@@ -17,7 +17,7 @@ const MAX_OBJECTS: usize = 8;
 ///
 /// # Errors
 /// 409 if it lacks all objects of an instance; the error of the VIM if it cannot be read.
-pub async fn check(store: &dyn Store, observer: &dyn Observer, vim: &Vim, access: &VimAccess) -> Result<(), ApiError> {
+pub async fn check(store: &dyn Store, observer: &dyn Observer, vim: &Vim) -> Result<(), ApiError> {
     let id = vim.id.to_string();
     let lives_there = |home: &VimConnection| home.vim_id.as_deref() == Some(id.as_str());
     let located = store.instantiated(None).await?;
@@ -26,14 +26,15 @@ pub async fn check(store: &dyn Store, observer: &dyn Observer, vim: &Vim, access
         let is_present = |row: &Resource| matches!(row.state, ResourceState::Present { .. });
         let rows = store.resources(instance.id).await?;
         let rows: Vec<Resource> = rows.into_iter().filter(is_present).take(MAX_OBJECTS).collect();
-        let scope =
-            Scope { access: access.clone(), namespace: instance.namespace, instance: instance.id, writer: None };
+        let access = vim.access_of(&instance.project_id);
+        let access = access.map_err(|reason| Problem::new(ProblemType::VimUnusable, reason))?;
+        let scope = Scope { access, namespace: instance.namespace, instance: instance.id, writer: None };
         if !rows.is_empty() && !observer.has_any(&scope, &rows).await.map_err(Problem::from)? {
             return Err(problem!(
                 ProblemType::Conflict,
                 "{endpoint} is the API server of another cluster: it has no object of VNF instance {vnfInstanceId}, which lives in \
                  this VIM. Register another VIM for another cluster",
-                endpoint = access.endpoint,
+                endpoint = vim.endpoint,
                 vnfInstanceId = instance.id.to_string(),
             )
             .into());

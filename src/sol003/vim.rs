@@ -1,10 +1,11 @@
 //! `/v1.0/vims`: Tacker's VIM registration, as its clients send and read it.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 use utoipa::{IntoParams, ToSchema};
 
+use crate::domain::impersonation::Impersonation;
 use crate::domain::vim::{MASKED, Vim as Domain};
 
 /// The envelope of one VIM.
@@ -64,6 +65,10 @@ pub struct CreateVim {
     /// `bearer_token`, or `client_cert` with `client_key`; `ssl_ca_cert` (PEM) or `insecure: true`.
     #[schema(value_type = Object)]
     pub auth_cred: Map<String, Value>,
+    /// An extension: as which ServiceAccount Gybe works for each project, `{"<project>": {"service_account": "<namespace>/<name>"}}`.
+    /// Projects without one may not use the VIM.
+    #[schema(value_type = Option<Object>)]
+    pub impersonate: Option<Map<String, Value>>,
     /// The project in the VIM: `name`.
     #[schema(value_type = Option<Object>)]
     pub vim_project: Option<Map<String, Value>>,
@@ -86,11 +91,20 @@ pub struct UpdateVim {
     /// Merged into the present one: `null` removes a member, `***` keeps it. Another `ssl_ca_cert` or `insecure` needs a credential.
     #[schema(value_type = Option<Object>)]
     pub auth_cred: Option<Map<String, Value>>,
+    /// An extension: replaces all of `impersonate`; `null` ends impersonation, and `{}` lets no project use the VIM.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<Object>)]
+    pub impersonate: Option<Option<Map<String, Value>>>,
     /// Whether requests without a VIM use this one.
     pub is_default: Option<bool>,
     /// Replaces all of `extra`.
     #[schema(value_type = Option<Object>)]
     pub extra: Option<Map<String, Value>>,
+}
+
+/// Tells a member that is `null` from one that is absent.
+fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(member: D) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(member).map(Some)
 }
 
 /// A VIM in responses. Secrets are shown as `***`.
@@ -104,6 +118,9 @@ pub struct Vim {
     auth_url: String,
     #[schema(value_type = Object)]
     auth_cred: Map<String, Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    impersonate: Option<Map<String, Value>>,
     #[schema(value_type = Object)]
     vim_project: Value,
     #[schema(value_type = Object)]
@@ -136,6 +153,7 @@ impl From<&Domain> for Vim {
             description: vim.description.clone(),
             auth_url: vim.endpoint.clone(),
             auth_cred,
+            impersonate: vim.impersonate.as_ref().map(Impersonation::shown),
             vim_project: json!({ "name": vim.vim_project }),
             placement_attr: json!({ "regions": [] }),
             tenant_id: vim.project_id.0.clone(),

@@ -15,7 +15,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use futures::stream::StreamExt as _;
 use http::Response;
-use http::header::{AUTHORIZATION, HeaderValue};
+use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use http_body_util::{BodyStream, StreamBody};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{Client as HttpClient, Error as HttpError};
@@ -45,6 +45,8 @@ use crate::metrics::VimMetrics;
 use crate::outbound::address::AddressRules;
 use crate::outbound::{LOOP_HEADER, LOOP_ID};
 
+/// As whom the API server treats a request, if the credential has the right `impersonate`. The groups of a ServiceAccount follow.
+const IMPERSONATE_USER: HeaderName = HeaderName::from_static("impersonate-user");
 const CONNECT_DEADLINE: Duration = Duration::from_secs(4);
 /// A connection that is silent for this long is probed.
 const KEEPALIVE: Duration = Duration::from_secs(20);
@@ -105,7 +107,8 @@ impl Clients {
         }
         let same_server = cached.iter().find(|entry| entry.access.endpoint == access.endpoint);
         let server = same_server.map_or_else(Arc::default, |entry| Arc::clone(&entry.cluster.server));
-        let cluster = Arc::new(Cluster::new(access, &self.metrics, self.contacts.with(access), server)?);
+        let cluster =
+            Arc::new(Cluster::new(access, &self.metrics, self.contacts.with(&access.without_impersonation()), server)?);
         let oldest = cached.iter().enumerate().min_by_key(|(_, entry)| entry.last_used).map(|(at, _)| at);
         if let Some(at) = oldest.filter(|_| cached.len() >= MAX_CLIENTS) {
             cached.swap_remove(at);
@@ -425,6 +428,10 @@ fn config(access: &VimAccess) -> Result<Config, String> {
     }
     AddressRules::default().check(&config.cluster_url)?;
     config.headers.push((LOOP_HEADER, LOOP_ID));
+    if let Some(account) = &access.impersonate {
+        let user = HeaderValue::try_from(account.user_name()).map_err(|error| error.to_string())?;
+        config.headers.push((IMPERSONATE_USER, user));
+    }
     config.accept_invalid_certs = access.insecure;
     config.root_cert = match &access.ca {
         Some(pem) => Some(certificates(pem).map_err(|error| format!("its CA is not PEM: {error}"))?),
@@ -470,6 +477,7 @@ mod tests {
             ca: None,
             insecure: true,
             credential: VimCredential::BearerToken(Secret::new("t0ken\n")),
+            impersonate: None,
         }
     }
 
@@ -481,6 +489,13 @@ mod tests {
         let other =
             VimAccess { credential: VimCredential::BearerToken(Secret::new("rotated")), ..access("https://a.test") };
         assert!(!Arc::ptr_eq(&first, &clients.get(&other).unwrap()));
+        let account = |account: &str| VimAccess { impersonate: account.parse().ok(), ..access("https://a.test") };
+        let impersonating = clients.get(&account("a/gybe")).unwrap();
+        assert!(
+            !Arc::ptr_eq(&first, &impersonating)
+                && !Arc::ptr_eq(&impersonating, &clients.get(&account("b/gybe")).unwrap())
+        );
+        assert!(Arc::ptr_eq(&impersonating, &clients.get(&account("a/gybe")).unwrap()));
         for number in 0..MAX_CLIENTS {
             clients.get(&access(&format!("https://{number}.test"))).unwrap();
         }

@@ -13,6 +13,7 @@ mod roles;
 mod site;
 mod tenancy;
 mod tls;
+mod vim_credentials;
 
 use crate::support::gybe::{ApiResponse, Gybe};
 

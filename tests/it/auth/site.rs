@@ -1,4 +1,4 @@
-//! A Gybe with callers of two projects, for tests of roles, projects and audit.
+//! A Gybe with callers of three projects, for tests of roles, projects and audit.
 
 use std::collections::HashMap;
 
@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use crate::support::gybe::Gybe;
 
-/// A Gybe with the static tokens `a-admin`, `a-reader`, …: a role in project `a` or `b`.
+/// A Gybe with the static tokens `a-admin`, `a-reader`, …: a role in project `a`, `b` or `c`.
 pub struct Site {
     pub gybe: Gybe,
     /// The clients that were used, by their tokens: making one is slow.
@@ -26,7 +26,7 @@ impl Site {
         let folder = TempDir::new().unwrap();
         let path = folder.path().join("tokens.toml");
         let mut text = String::new();
-        for project in ["a", "b"] {
+        for project in ["a", "b", "c"] {
             for role in ["reader", "member", "manager", "admin"] {
                 let token = token(project, role);
                 text += &format!(

@@ -31,7 +31,13 @@ async fn server(answers: Answers) -> VimAccess {
             tokio::spawn(answer(connection, answers));
         }
     });
-    VimAccess { endpoint, ca: None, insecure: false, credential: VimCredential::BearerToken(Secret::new("token")) }
+    VimAccess {
+        endpoint,
+        ca: None,
+        insecure: false,
+        credential: VimCredential::BearerToken(Secret::new("token")),
+        impersonate: None,
+    }
 }
 
 async fn answer(mut connection: TcpStream, answers: Answers) {

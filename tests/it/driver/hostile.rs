@@ -41,7 +41,7 @@ async fn server(piece: Option<&'static [u8]>, count: usize) -> (VimAccess, Arc<A
         }
     });
     let credential = VimCredential::BearerToken(Secret::new("t0ken"));
-    (VimAccess { endpoint, ca: None, insecure: true, credential }, connections)
+    (VimAccess { endpoint, ca: None, insecure: true, credential, impersonate: None }, connections)
 }
 
 #[tokio::test]

@@ -479,7 +479,7 @@ async fn long_lists_are_paged_and_an_expired_continuation_is_relisted() {
     ])
     .await;
     let credential = VimCredential::BearerToken(Secret::new("token"));
-    let access = VimAccess { endpoint, ca: None, insecure: false, credential };
+    let access = VimAccess { endpoint, ca: None, insecure: false, credential, impersonate: None };
     let namespace = Namespace::try_from("a".to_owned()).unwrap();
     let events = KubernetesDriver::new().watch(&access, &namespace, ObservedKind::Pod).unwrap();
     let described: Vec<String> = events

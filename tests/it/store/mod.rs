@@ -64,6 +64,7 @@ const MIGRATIONS: &[&str] = &[
     "38 plan format",
     "39 audit",
     "40 tenancy",
+    "45 vim impersonation",
 ];
 
 /// Makes every write with `lease`; each must be rejected.

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use gybe::domain::ids::ProjectId;
+use gybe::domain::impersonation::Impersonation;
 use gybe::domain::instance::VnfInstance;
 use gybe::domain::secret::Secret;
 use gybe::domain::vim::{Secrets, Vim, VimStatus};
 use gybe::store::{PageCursor, StoreError};
+use serde_json::json;
 
 use crate::support::store_fixture::{KEY, StoreFixture, at, connection_to, elsewhere, vim};
 
@@ -26,7 +28,7 @@ const OTHER_KEY: &str = "AQECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
 async fn vims_are_stored_with_their_secrets(f: StoreFixture) {
     let project = ProjectId::default();
-    let newer = Vim { created_at: at(1), ..vim(f.uuid(), "newer") };
+    let newer = Vim { created_at: at(1), impersonate: Some(Impersonation::default()), ..vim(f.uuid(), "newer") };
     let older = Vim { is_default: true, secrets: Secrets::new(), user_name: None, ..vim(f.uuid(), "older") };
     assert_fails!(f.store.default_vim(&project).await, StoreError::NotFound);
     f.store.create_vim(&newer).await.unwrap();
@@ -48,6 +50,7 @@ async fn vims_are_updated(f: StoreFixture) {
         endpoint: "https://other".to_owned(),
         secrets: Secrets::from([("bearer_token".to_owned(), Secret::new("rotated"))]),
         is_default: true,
+        impersonate: Impersonation::parse(json!({ "a": { "service_account": "x/gybe" } }).as_object().unwrap()).ok(),
         updated_at: Some(at(9)),
         ..before.clone()
     };

@@ -305,5 +305,6 @@ fn access(kubeconfig: &Value) -> VimAccess {
             certificate: pem("/users/0/user/client-certificate-data"),
             key: Secret::new(pem("/users/0/user/client-key-data")),
         },
+        impersonate: None,
     }
 }

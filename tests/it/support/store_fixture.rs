@@ -271,6 +271,7 @@ pub fn vim(id: Uuid, name: &str) -> Vim {
         endpoint: "https://cluster:6443".to_owned(),
         access_info: object(json!({"insecure": false})),
         secrets: Secrets::from([("bearer_token".to_owned(), Secret::new("t0ken-of-the-vim"))]),
+        impersonate: None,
         vim_project: "default".to_owned(),
         extra: object(json!({"area": [1, "b"]})),
         is_default: false,

@@ -6,7 +6,7 @@ use sqlx::types::Json;
 use time::OffsetDateTime;
 
 use super::super::{VIM_NAME, violated};
-use super::{Database, Query, Row, is_unique_violation, json, point_in_time, project, read};
+use super::{Database, Query, Row, is_unique_violation, json, optional_json, point_in_time, project, read};
 use crate::domain::ids::{ProjectId, VimId};
 use crate::domain::vim::{Vim, VimStatus};
 use crate::store::seal::SealContext;
@@ -19,7 +19,7 @@ const MAX_VIMS: usize = 1000;
 
 macro_rules! select {
     () => {
-        "SELECT id, project_id, name, description, vim_type, endpoint, access_info, secrets, vim_project, extra, \
+        "SELECT id, project_id, name, description, vim_type, endpoint, access_info, secrets, impersonate, vim_project, extra, \
                 is_default, user_name, status, created_at, updated_at \
          FROM vims "
     };
@@ -38,9 +38,9 @@ impl VimStore for Database {
         self.traced("vims::create", async {
             let insert = sqlx::query(
                 "INSERT INTO vims (id, project_id, name, description, vim_type, endpoint, access_info, secrets, vim_project, \
-                                   extra, is_default, user_name, status, updated_at, created_at) \
-                 SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15 \
-                 WHERE (SELECT COUNT(*) FROM (SELECT 1 FROM vims WHERE project_id = $2 LIMIT $16) AS present) < $16",
+                                   extra, is_default, user_name, status, updated_at, impersonate, created_at) \
+                 SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16 \
+                 WHERE (SELECT COUNT(*) FROM (SELECT 1 FROM vims WHERE project_id = $2 LIMIT $17) AS present) < $17",
             );
             let insert = bind(self, insert, vim)?.bind(millis(vim.created_at)).bind(count(MAX_VIMS));
             let done = self.writer.execute(insert).await.map_err(duplicate)?;
@@ -102,8 +102,8 @@ impl VimStore for Database {
         self.traced("vims::update", async {
             let update = sqlx::query(
                 "UPDATE vims SET name = $3, description = $4, vim_type = $5, endpoint = $6, access_info = $7, secrets = $8, \
-                                 vim_project = $9, extra = $10, is_default = $11, user_name = $12, status = $13, updated_at = $14 \
-                 WHERE id = $1 AND project_id = $2 AND updated_at IS NOT DISTINCT FROM $15",
+                                 vim_project = $9, extra = $10, is_default = $11, user_name = $12, status = $13, updated_at = $14, impersonate = $15 \
+                 WHERE id = $1 AND project_id = $2 AND updated_at IS NOT DISTINCT FROM $16",
             );
             let done = self.writer.execute(bind(self, update, vim)?.bind(seen.map(millis))).await.map_err(duplicate)?;
             if done.rows_affected() == 0 {
@@ -168,7 +168,7 @@ async fn page(
     rows.iter().map(|row| read(TABLE, row, |row| vim(db, row))).collect()
 }
 
-/// Binds $1 to $14: all but `created_at`.
+/// Binds $1 to $15: all but `created_at`.
 fn bind<'q>(db: &Database, query: Query<'q>, vim: &Vim) -> Result<Query<'q>, StoreError> {
     let id = vim.id.to_string();
     let secrets = db.seal(&sealed_at(&id), &vim.secrets)?;
@@ -186,7 +186,8 @@ fn bind<'q>(db: &Database, query: Query<'q>, vim: &Vim) -> Result<Query<'q>, Sto
         .bind(vim.is_default)
         .bind(&vim.user_name)
         .bind(vim.status.as_str())
-        .bind(vim.updated_at.map(millis)))
+        .bind(vim.updated_at.map(millis))
+        .bind(vim.impersonate.as_ref().map(Json)))
 }
 
 const fn sealed_at(id: &str) -> SealContext<'_> {
@@ -212,6 +213,7 @@ fn vim(db: &Database, row: &Row) -> Result<Vim, Unreadable> {
         endpoint: row.try_get("endpoint")?,
         access_info: json(row, "access_info")?,
         secrets: db.open(&sealed_at(id), row.try_get("secrets")?)?,
+        impersonate: optional_json(row, "impersonate")?,
         vim_project: row.try_get("vim_project")?,
         extra: json(row, "extra")?,
         is_default: row.try_get("is_default")?,
