@@ -51,7 +51,7 @@ use crate::lcm::accept::Acceptor;
 use crate::lcm::onboarding::Onboarder;
 use crate::lcm::sent::Sent;
 use crate::lcm::tenancy::Tenancy;
-use crate::metrics::{HttpMetrics, VimMetrics};
+use crate::metrics::{HttpMetrics, VimCredentialMetrics, VimMetrics};
 use crate::nfvo::client::GrantClient;
 use crate::notify::Notifier;
 use crate::notify::callback::{CallbackError, Callbacks};
@@ -170,7 +170,10 @@ pub async fn run(config: Config, stop: Stop, ready: impl FnOnce(SocketAddr)) -> 
     notifier.metrics().register(&mut registry);
     let api = match config.options.role {
         Role::Conductor => None,
-        Role::All | Role::Api => Some(api(&config, &store, address, &vims, contacts.clone(), callbacks, &owner).await?),
+        Role::All | Role::Api => {
+            let clusters = KubernetesDriver::reporting(vims.clone(), contacts.clone(), outbound.clone());
+            Some(api(&config, &store, address, clusters, callbacks, &owner).await?)
+        }
     };
     let notifying = tokio::spawn(vital("notifier", notifier.run(stop.begun.clone()), stop.clone()));
     let working = (config.options.role != Role::Api).then(|| {
@@ -182,12 +185,17 @@ pub async fn run(config: Config, stop: Stop, ready: impl FnOnce(SocketAddr)) -> 
             patience: config.options.readiness_timeouts(),
             removal_timeout: REMOVAL_TIMEOUT,
         };
-        let driver = Arc::new(KubernetesDriver::reporting(vims, contacts.clone()));
+        let driver = Arc::new(KubernetesDriver::reporting(vims, contacts.clone(), outbound));
         let observer = Arc::clone(&driver) as Arc<dyn Observer>;
         let conductor = Conductor::granted(Arc::clone(&store), driver, Arc::new(System), settings, granting);
         conductor.metrics().register(&mut registry);
         let view = View::new(Arc::clone(&store), observer);
+        let expiries = VimCredentialMetrics::default();
+        expiries.register(&mut registry);
+        let credentials =
+            view::vim_credentials::run(Arc::clone(&store), Arc::new(System), expiries, stop.begun.clone());
         [
+            tokio::spawn(vital("watch of credentials", credentials, stop.clone())),
             tokio::spawn(vital("conductor", conductor.run(stop.begun.clone()), stop.clone())),
             tokio::spawn(vital("view", view.run(stop.begun.clone()), stop.clone())),
         ]
@@ -286,8 +294,7 @@ async fn api(
     config: &Config,
     store: &Arc<dyn Store>,
     address: SocketAddr,
-    vims: &VimMetrics,
-    contacts: VimContacts,
+    clusters: KubernetesDriver,
     callbacks: Arc<Callbacks>,
     owner: &str,
 ) -> Result<web::Data<Api>, AppError> {
@@ -304,7 +311,7 @@ async fn api(
         config.options.lease,
     );
     // Separate from the conductor's: connections live on the runtime that opened them, and HTTP workers have their own runtimes.
-    let driver = Arc::new(KubernetesDriver::reporting(vims.clone(), contacts));
+    let driver = Arc::new(clusters);
     let observer = Arc::clone(&driver) as Arc<dyn Observer>;
     let public_url = public_url(config, address);
     let api = web::Data::new(Api {

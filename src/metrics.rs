@@ -14,7 +14,9 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
+use time::OffsetDateTime;
 
+use crate::domain::ids::VimId;
 use crate::domain::op_occ::{LcmOperation, OpState};
 
 /// Clusters with a label of their own; further ones share one.
@@ -158,6 +160,42 @@ impl VimMetrics {
         registry.register("gybe_vim_calls", "Requests to clusters", self.calls.clone());
         let help = "From a request to a cluster to the response head";
         registry.register_with_unit("gybe_vim_call_duration", help, Unit::Seconds, self.seconds.clone());
+    }
+}
+
+// --- credentials of VIMs --------------------------------------------------------------------------------------------
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct VimLabels {
+    vim: String,
+}
+
+/// When the credentials of VIMs expire.
+#[derive(Clone, Default)]
+pub struct VimCredentialMetrics {
+    expires: Family<VimLabels, Gauge>,
+    shown: Arc<Mutex<BTreeSet<String>>>,
+}
+
+impl VimCredentialMetrics {
+    /// Shows the VIMs whose credentials expire first, of all that say when: at most [`MAX_VIMS`].
+    pub fn show(&self, mut all: Vec<(VimId, OffsetDateTime)>) {
+        all.sort_unstable_by_key(|(id, expires)| (*expires, *id));
+        all.truncate(MAX_VIMS);
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        let now: BTreeSet<String> = all.iter().map(|(id, _)| id.to_string()).collect();
+        for vim in shown.difference(&now) {
+            self.expires.remove(&VimLabels { vim: vim.clone() });
+        }
+        for (id, expires) in all {
+            self.expires.get_or_create(&VimLabels { vim: id.to_string() }).set(expires.unix_timestamp());
+        }
+        *shown = now;
+    }
+
+    pub fn register(&self, registry: &mut Registry) {
+        let help = "When the credential of a VIM expires, in seconds since 1970; of the VIMs that are first";
+        registry.register_with_unit("gybe_vim_credential_expires_timestamp", help, Unit::Seconds, self.expires.clone());
     }
 }
 
@@ -331,6 +369,28 @@ impl StoreMetrics {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn shows_the_credentials_that_expire_first() {
+        let metrics = VimCredentialMetrics::default();
+        let vim = |number: u128| {
+            let expires = OffsetDateTime::from_unix_timestamp(i64::try_from(number).unwrap()).unwrap();
+            (VimId(uuid::Uuid::from_u128(number)), expires)
+        };
+        let mut registry = Registry::default();
+        metrics.register(&mut registry);
+        let shown = || {
+            let mut text = String::new();
+            prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+            text.lines().filter(|line| line.starts_with("gybe_vim_credential_expires_timestamp_seconds{")).count()
+        };
+        metrics.show((1..=1000).rev().map(vim).collect());
+        assert_eq!(shown(), MAX_VIMS);
+        metrics.show(vec![vim(1001), vim(5)]);
+        assert_eq!(shown(), 2);
+        metrics.show(Vec::new());
+        assert_eq!(shown(), 0);
+    }
 
     #[test]
     fn bounds_the_number_of_vim_labels() {

@@ -15,6 +15,7 @@ use crate::domain::mask::Mask;
 use crate::domain::operate::{StopMethod, stop_method};
 use crate::domain::problem::{Problem, ProblemType, problem};
 use crate::domain::resource::ResourceState;
+use crate::domain::secret::Secret;
 use crate::error::ApiError;
 use crate::infra::Scope;
 use crate::lcm::access::{AccessError, access};
@@ -86,7 +87,8 @@ pub async fn show(
     };
     let Scope { access, namespace, .. } = scope;
     let objects = blocking(move || {
-        let mask = Mask::with_credentials(&resources, [access.credential.secret().expose()]);
+        let secrets = access.credential.secrets();
+        let mask = Mask::with_credentials(&resources, secrets.iter().map(Secret::expose));
         let mut objects = objects.map_err(|problem| Evidence::default().attach_to(problem, &mask))?;
         objects.iter_mut().for_each(|object| object.mask(&mask));
         Ok(objects)

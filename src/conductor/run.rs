@@ -37,8 +37,8 @@ struct ClusterFindings {
     inventory: Vec<Resource>,
     /// The evidence of the causes of an error; empty if it was not collected.
     evidence: Evidence,
-    /// The credential of the VIM.
-    credential: Option<Secret>,
+    /// The secrets of the credential of the VIM.
+    credential: Vec<Secret>,
 }
 
 impl Execution<'_> {
@@ -84,7 +84,7 @@ impl Execution<'_> {
             return Err(StepError::Cancelled);
         }
         let mut scope = self.scope().await?;
-        findings.credential = scope.as_ref().map(|scope| scope.access.credential.secret().clone());
+        findings.credential = scope.as_ref().map(|scope| scope.access.credential.secrets()).unwrap_or_default();
         let done = self.advance(&mut scope, findings, interrupted).await;
         match done {
             Err(StepError::Vim(error)) if error.kind == InfraErrorKind::Unauthorized => {

@@ -6,21 +6,25 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
+use crate::domain::credential_expiry::Validity;
 use crate::domain::ids::{ProjectId, VimId, VnfLcmOpOccId};
 use crate::domain::impersonation::{Impersonation, ServiceAccount};
+use crate::domain::oidc_client::{self, OidcClient, TOKEN_URL};
 use crate::domain::secret::Secret;
 
 /// The members of `accessInfo` and `auth_cred` that are secret, by name; sealed as one by the store.
 pub type Secrets = BTreeMap<String, Secret>;
 
 /// The members of `accessInfo` and `auth_cred` that are public. All others are secret, whatever their names.
-pub const PUBLIC_ACCESS: [&str; 17] = [
+pub const PUBLIC_ACCESS: [&str; 19] = [
     "client_cert",
     "client_id",
     "domain",
     "domainName",
     "domain_name",
     "insecure",
+    "oidc_audience",
+    "oidc_scope",
     "oidc_token_url",
     "project",
     "projectId",
@@ -57,16 +61,19 @@ pub fn split_secrets(access: Map<String, Value>) -> (Map<String, Value>, Secrets
 }
 
 /// Merges the members of `accessInfo` or `auth_cred` that a client sends into those that are known. `null` removes a member, and `***`,
-/// which responses show for a secret, keeps it. A token replaces a client certificate, and the other way round.
+/// which responses show for a secret, keeps it. A credential of one kind (token, client certificate, client of a token endpoint) replaces
+/// one of another kind.
 pub fn merge_access(public: &mut Map<String, Value>, secrets: &mut Secrets, given: Map<String, Value>) {
     let has = |name: &str| given.get(name).is_some_and(|value| !value.is_null() && *value != MASKED);
-    let replaced: &[&str] = match (has("bearer_token"), has("client_cert") || has("client_key")) {
-        (true, _) => &["client_cert", "client_key"],
-        (false, true) => &["bearer_token"],
-        (false, false) => &[],
-    };
+    let kinds: [&[&str]; 3] = [&["bearer_token"], &["client_cert", "client_key"], &oidc_client::MEMBERS];
+    let given_kind = kinds.iter().position(|members| {
+        // Other kinds may have a `client_id`, which shows nothing.
+        members.iter().any(|name| !["client_id", "password"].contains(name) && has(name))
+    });
+    let others = kinds.iter().enumerate().filter(|(kind, _)| given_kind.is_some_and(|given| given != *kind));
+    let replaced = others.flat_map(|(_, members)| members.iter().copied());
     let removed = given.iter().filter(|(_, value)| **value != MASKED).map(|(name, _)| name.as_str());
-    for name in removed.chain(replaced.iter().copied()) {
+    for name in removed.chain(replaced) {
         public.remove(name);
         secrets.remove(name);
     }
@@ -84,13 +91,16 @@ struct Verification {
     endpoint: String,
     ca: Option<String>,
     insecure: bool,
+    /// The token endpoint gets the secret of the client.
+    token_url: Option<String>,
 }
 
 impl Verification {
     fn new(endpoint: &str, info: &Map<String, Value>) -> Self {
         let ca = info.get("ssl_ca_cert").and_then(Value::as_str).filter(|ca| !ca.is_empty() && *ca != "None");
         let insecure = info.get("insecure").and_then(Value::as_bool).unwrap_or(false);
-        Self { endpoint: endpoint.to_owned(), ca: ca.map(str::to_owned), insecure }
+        let token_url = info.get(TOKEN_URL).filter(|url| !url.is_null()).map(Value::to_string);
+        Self { endpoint: endpoint.to_owned(), ca: ca.map(str::to_owned), insecure, token_url }
     }
 
     /// The first member in which both differ, by its name in a request.
@@ -99,6 +109,7 @@ impl Verification {
             (endpoint, self.endpoint != other.endpoint),
             ("ssl_ca_cert", self.ca != other.ca),
             ("insecure", self.insecure != other.insecure),
+            (TOKEN_URL, self.token_url != other.token_url),
         ];
         differs.into_iter().find_map(|(name, differs)| differs.then_some(name))
     }
@@ -107,7 +118,7 @@ impl Verification {
 /// The error for a request that changes how a server is verified and has no credential of its own.
 fn needs_credential(changed: &str, member: &str) -> String {
     format!(
-        "{changed} changes, so {member} must have a bearer_token, or client_cert and client_key: Gybe sends a credential only to the server for which it was given"
+        "{changed} changes, so {member} must have a bearer_token, client_cert and client_key, or client_secret: Gybe sends a credential only to the server for which it was given"
     )
 }
 
@@ -237,14 +248,26 @@ pub enum VimCredential {
         /// PEM of the private key.
         key: Secret,
     },
+    /// A client that gets its bearer tokens from a token endpoint.
+    TokenEndpoint(OidcClient),
 }
 
 impl VimCredential {
-    /// The part that nobody else may know: the token or the private key.
-    pub fn secret(&self) -> &Secret {
+    /// What nobody else may know: the token, the private key, or the secrets for the token endpoint.
+    pub fn secrets(&self) -> Vec<Secret> {
         match self {
-            Self::BearerToken(token) => token,
-            Self::ClientCertificate { key, .. } => key,
+            Self::BearerToken(token) => vec![token.clone()],
+            Self::ClientCertificate { key, .. } => vec![key.clone()],
+            Self::TokenEndpoint(client) => client.secrets().cloned().collect(),
+        }
+    }
+
+    /// Until when it is valid, if it says so.
+    pub fn validity(&self) -> Option<Validity> {
+        match self {
+            Self::BearerToken(token) => Validity::of_token(token.expose()),
+            Self::ClientCertificate { certificate, .. } => Validity::of_certificates(certificate),
+            Self::TokenEndpoint(_) => None,
         }
     }
 }
@@ -374,6 +397,11 @@ impl Vim {
         Ok(VimAccess { impersonate: self.account_of(project)?.cloned(), ..self.access()? })
     }
 
+    /// Until when the credential is valid, if it says so.
+    pub fn credential_validity(&self) -> Option<Validity> {
+        self.access().ok()?.credential.validity()
+    }
+
     /// The ServiceAccount that is impersonated for `project`; `None` if the VIM does not impersonate.
     ///
     /// # Errors
@@ -399,12 +427,6 @@ fn access(endpoint: &str, info: &Map<String, Value>, secrets: &Secrets) -> Resul
     if !endpoint.starts_with("https://") && !endpoint.starts_with("http://") {
         return Err(format!("the endpoint '{endpoint}' is not an http or https URL"));
     }
-    let text = |name: &str| match info.get(name) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) if text.is_empty() || text == "None" => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text.clone())),
-        Some(_) => Err(format!("{name} must be a string")),
-    };
     let insecure = match info.get("insecure") {
         None | Some(Value::Null) => false,
         Some(Value::Bool(insecure)) => *insecure,
@@ -413,20 +435,39 @@ fn access(endpoint: &str, info: &Map<String, Value>, secrets: &Secrets) -> Resul
     if !insecure && !endpoint.starts_with("https://") {
         return Err("plain http exposes the credentials: use https, or set insecure to true".to_owned());
     }
-    let certificate = text("client_cert")?;
-    let secret = |name: &str| secrets.get(name).filter(|secret| !["", "None"].contains(&secret.expose()));
-    let credential = match (secret("bearer_token"), certificate, secret("client_key")) {
+    let (credential, ca) = (credential(info, secrets, insecure)?, text(info, "ssl_ca_cert")?);
+    Ok(VimAccess { endpoint: endpoint.to_owned(), ca, insecure, credential, impersonate: None })
+}
+
+fn credential(info: &Map<String, Value>, secrets: &Secrets, insecure: bool) -> Result<VimCredential, String> {
+    let certificate = text(info, "client_cert")?;
+    Ok(match (secret(secrets, "bearer_token"), certificate, secret(secrets, "client_key")) {
         (Some(token), _, _) => VimCredential::BearerToken(token.clone()),
         (None, Some(certificate), Some(key)) => VimCredential::ClientCertificate { certificate, key: key.clone() },
         (None, Some(_), None) => return Err("client_key is missing, the key of client_cert: send both".to_owned()),
         (None, None, Some(_)) => {
             return Err("client_cert is missing, the certificate of client_key: send both".to_owned());
         }
-        (None, None, None) => {
-            return Err("there is no credential: set bearer_token, or client_cert and client_key".to_owned());
-        }
-    };
-    Ok(VimAccess { endpoint: endpoint.to_owned(), ca: text("ssl_ca_cert")?, insecure, credential, impersonate: None })
+        (None, None, None) => VimCredential::TokenEndpoint(OidcClient::read(info, secrets, insecure)?.ok_or(
+            "there is no credential: set bearer_token, client_cert and client_key, or oidc_token_url, client_id and \
+             client_secret",
+        )?),
+    })
+}
+
+/// A member that is a text. Tacker's clients send `None` for one that they do not have.
+pub(super) fn text(info: &Map<String, Value>, name: &str) -> Result<Option<String>, String> {
+    match info.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) if text.is_empty() || text == "None" => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.clone())),
+        Some(_) => Err(format!("{name} must be a string")),
+    }
+}
+
+/// A secret that is there.
+pub(super) fn secret<'a>(secrets: &'a Secrets, name: &str) -> Option<&'a Secret> {
+    secrets.get(name).filter(|secret| !["", "None"].contains(&secret.expose()))
 }
 
 #[cfg(test)]
@@ -452,6 +493,7 @@ mod tests {
     fn given_members_replace_known_ones() {
         let token = || json!({ "bearer_token": "old", "ssl_ca_cert": "ca" });
         let certificate = || json!({ "client_cert": "c", "client_key": "k" });
+        let oidc = || json!({ "oidc_token_url": "https://id", "client_id": "c", "client_secret": "s" });
         for (known, given, expected) in [
             (token(), json!({ "bearer_token": "new" }), "bearer_token*new ssl_ca_cert=\"ca\""),
             (
@@ -465,6 +507,9 @@ mod tests {
             (certificate(), json!({ "bearer_token": "t" }), "bearer_token*t"),
             (certificate(), json!({ "client_cert": "d" }), "client_key*k client_cert=\"d\""),
             (json!({ "username": "u" }), json!({ "username": { "s": 1 } }), "username*{\"s\":1}"),
+            (token(), oidc(), "client_secret*s client_id=\"c\" oidc_token_url=\"https://id\" ssl_ca_cert=\"ca\""),
+            (oidc(), token(), "bearer_token*old ssl_ca_cert=\"ca\""),
+            (oidc(), json!({ "client_secret": "t" }), "client_secret*t client_id=\"c\" oidc_token_url=\"https://id\""),
         ] {
             assert_eq!(merged(known.clone(), given.clone()), expected, "{known} {given}");
         }
@@ -497,6 +542,7 @@ mod tests {
             ("https://a", json!(null), json!({}), "ssl_ca_cert"),
             ("https://a", json!("ca"), json!({ "insecure": true }), "insecure"),
             ("https://a", json!("ca"), json!({ "insecure": true, "bearer_token": "***" }), "insecure"),
+            ("https://a", json!("ca"), json!({ "oidc_token_url": "https://id", "client_id": "c" }), "oidc_token_url"),
         ] {
             let refused = change(endpoint, ca, given).unwrap_err();
             assert!(refused.starts_with(&format!("{what} changes, so accessInfo must have")), "{refused}");

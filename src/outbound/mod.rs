@@ -130,7 +130,22 @@ impl Outbound {
     /// # Errors
     /// [`OutboundError`].
     pub fn new(config: &OutboundConfig, max_response: usize) -> Result<Self, OutboundError> {
-        let authorities = config.ca_file.as_deref().map(certificates).transpose()?.unwrap_or_default();
+        Self::trusting(config, &[], max_response)
+    }
+
+    /// As [`Self::new`], with `authorities` in place of those of `config`, if there are any.
+    ///
+    /// # Errors
+    /// [`OutboundError`].
+    pub fn trusting(
+        config: &OutboundConfig,
+        authorities: &[CertificateDer<'static>],
+        max_response: usize,
+    ) -> Result<Self, OutboundError> {
+        let authorities = match &config.ca_file {
+            Some(path) if authorities.is_empty() => certificates(path)?,
+            _ => authorities.to_vec(),
+        };
         let https = |certificate| https(&config.addresses, &authorities, certificate);
         let certificate = config.certificate_file.as_deref().map(identity).transpose()?;
         Ok(Self {
@@ -207,8 +222,27 @@ pub fn basic(user: Option<&str>, password: Option<&Secret>) -> Result<HeaderValu
     sensitive(format!("Basic {}", BASE64.encode(format!("{}:{password}", user.unwrap_or_default()))))
 }
 
-fn bearer(token: &Secret) -> Result<HeaderValue, String> {
+/// The `Authorization` header with a bearer token.
+///
+/// # Errors
+/// A header cannot contain these characters.
+pub fn bearer(token: &Secret) -> Result<HeaderValue, String> {
     sensitive(format!("Bearer {}", token.expose().trim()))
+}
+
+/// A body of the type `application/x-www-form-urlencoded`.
+pub fn form(parameters: &[(&str, &str)]) -> String {
+    let encoded = |(name, value): &(&str, &str)| format!("{name}={}", form_encoded(value));
+    parameters.iter().map(encoded).collect::<Vec<_>>().join("&")
+}
+
+/// A value of a form: all but unreserved characters are percent-encoded.
+fn form_encoded(text: &str) -> String {
+    let encode = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+        _ => format!("%{byte:02X}"),
+    };
+    text.bytes().map(encode).collect()
 }
 
 fn sensitive(text: String) -> Result<HeaderValue, String> {
@@ -268,4 +302,15 @@ pub fn identity(path: &Path) -> Result<Identity, OutboundError> {
     let key = PrivateKeyDer::from_pem_file(path);
     let key = key.map_err(|error| OutboundError::File { path: path.to_owned(), reason: error.to_string() })?;
     Ok((certificates(path)?, key))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn encodes_values_for_forms() {
+        assert_eq!(form(&[("a", "aZ09-._~")]), "a=aZ09-._~");
+        assert_eq!(form(&[("token", "a+b/c=&token=x%"), ("b", "\n")]), "token=a%2Bb%2Fc%3D%26token%3Dx%25&b=%0A");
+    }
 }

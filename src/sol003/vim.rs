@@ -137,6 +137,10 @@ pub struct Vim {
     #[serde(with = "time::serde::rfc3339::option")]
     #[schema(value_type = Option<String>, format = DateTime)]
     updated_at: Option<OffsetDateTime>,
+    /// An extension: when the credential expires, if a token (`exp`) or a client certificate says so.
+    #[serde(with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    credential_expires_at: Option<OffsetDateTime>,
 }
 
 impl From<&Domain> for Vim {
@@ -163,6 +167,7 @@ impl From<&Domain> for Vim {
             extra: vim.extra.clone(),
             created_at: vim.created_at,
             updated_at: vim.updated_at,
+            credential_expires_at: vim.credential_validity().map(|validity| validity.ends),
         }
     }
 }

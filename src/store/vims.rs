@@ -22,6 +22,8 @@ pub trait VimStore: Send + Sync {
     async fn vims(&self, project: &ProjectId, after: Option<PageCursor>, limit: usize) -> Result<Vec<Vim>, StoreError>;
     /// The first `limit` VIMs with this `auth_url` after a position, of all projects, oldest first.
     async fn vims_at(&self, endpoint: &str, after: Option<PageCursor>, limit: usize) -> Result<Vec<Vim>, StoreError>;
+    /// The first `limit` VIMs of all projects after a position, oldest first.
+    async fn all_vims(&self, after: Option<PageCursor>, limit: usize) -> Result<Vec<Vim>, StoreError>;
     /// Records what the API server showed with the access that `vim` has. Changes nothing if the VIM was updated meanwhile.
     async fn record_vim_status(&self, vim: &Vim, status: VimStatus) -> Result<(), StoreError>;
     /// Replaces all but the id, project and `created_at`. `Stale` unless the VIM was last updated at `seen`; other errors as for

@@ -7,10 +7,11 @@
 //! operation, after that has ended. No cluster is polled. An instance to which nothing happens needs no task, no timer and
 //! no read of its row.
 //!
-//! [`vim_status`] keeps the status of VIMs up to date in the same way.
+//! [`vim_status`] keeps the status of VIMs up to date in the same way. [`vim_credentials`] watches when their credentials expire.
 
 mod namespace_cache;
 mod refresh;
+pub mod vim_credentials;
 pub mod vim_status;
 
 use std::collections::{HashMap, HashSet};

@@ -29,7 +29,7 @@ const MAY_USE: [(&str, &[&str]); 22] = [
         &["auth", "blocking", "clock", "domain", "error", "fetch", "infra", "package", "sol003", "store", "traces"],
     ),
     ("conductor", &["blocking", "clock", "domain", "error", "infra", "lcm", "metrics", "nfvo", "store", "traces"]),
-    ("view", &["domain", "infra", "lcm", "store"]),
+    ("view", &["clock", "domain", "infra", "lcm", "metrics", "store"]),
 ];
 
 /// The parts of the crate that a part names in code, not in comments.

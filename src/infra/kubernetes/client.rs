@@ -3,53 +3,30 @@
 //! The kubeconfig and the proxy variables of the process have no effect. Nothing is retried here: kube's own retry would repeat a
 //! request that may have taken effect. [`Cluster::call`] sets a deadline on every call. A conductor that loses its lease drops its
 //! calls before that deadline, so that no change is under way when the next owner may begin.
-//!
-//! The clients speak HTTP/1.1: an API server limits the streams of one HTTP/2 connection, and the watches of many operations would
-//! use them all up. Connections of calls are pooled. Each watch has a connection of its own, which ends with it: a watch that takes
-//! a connection from the pool makes the next call wait for a handshake.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
-use futures::stream::StreamExt as _;
-use http::Response;
-use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
-use http_body_util::{BodyStream, StreamBody};
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::client::legacy::{Client as HttpClient, Error as HttpError};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject, ListParams, ObjectList, Request};
-use kube::client::{Body, ClientBuilder, ConfigExt as _};
 use kube::core::PartialObjectMeta;
-use kube::{Client, Config};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinError, spawn_blocking};
 use tokio::time::{Instant, timeout, timeout_at};
-use tower::BoxError;
-use tower::util::service_fn;
 
 use super::breaker::Breaker;
 use super::call_error::CallError;
-use super::call_metrics::{is_watch, measured};
+use super::connection::{CONNECT_DEADLINE, connect};
 use super::discovery_cache::DiscoveryCache;
-use super::response_limit::{DISCOVERY_BYTES, LIST_BYTES, OBJECT_BYTES, ResponseLimit, within};
+use super::response_limit::{DISCOVERY_BYTES, LIST_BYTES, OBJECT_BYTES, within};
+use super::token_source::TokenSource;
 use crate::domain::namespace::Namespace;
 use crate::domain::resource::KindInfo;
-use crate::domain::vim::{VimAccess, VimCredential, VimStatus};
+use crate::domain::vim::{VimAccess, VimStatus};
 use crate::infra::{Contact, InfraError, InfraErrorKind, VimContacts};
 use crate::metrics::VimMetrics;
-use crate::outbound::address::AddressRules;
-use crate::outbound::{LOOP_HEADER, LOOP_ID};
+use crate::outbound::OutboundConfig;
 
-/// As whom the API server treats a request, if the credential has the right `impersonate`. The groups of a ServiceAccount follow.
-const IMPERSONATE_USER: HeaderName = HeaderName::from_static("impersonate-user");
-const CONNECT_DEADLINE: Duration = Duration::from_secs(4);
-/// A connection that is silent for this long is probed.
-const KEEPALIVE: Duration = Duration::from_secs(20);
 /// A busy API server may take seconds. A conductor that loses its lease drops the call earlier.
 const CALL_DEADLINE: Duration = Duration::from_secs(8);
 /// The most requests that one task sends at a time: the API server queues more than a few anyway.
@@ -80,6 +57,7 @@ pub(super) struct Clients {
     cached: Mutex<Vec<CachedCluster>>,
     metrics: VimMetrics,
     contacts: VimContacts,
+    token_endpoints: OutboundConfig,
 }
 
 struct CachedCluster {
@@ -89,8 +67,8 @@ struct CachedCluster {
 }
 
 impl Clients {
-    pub fn new(metrics: VimMetrics, contacts: VimContacts) -> Self {
-        Self { cached: Mutex::default(), metrics, contacts }
+    pub fn new(metrics: VimMetrics, contacts: VimContacts, token_endpoints: OutboundConfig) -> Self {
+        Self { cached: Mutex::default(), metrics, contacts, token_endpoints }
     }
 
     /// The client for `access`, from the cache or new.
@@ -107,14 +85,24 @@ impl Clients {
         }
         let same_server = cached.iter().find(|entry| entry.access.endpoint == access.endpoint);
         let server = same_server.map_or_else(Arc::default, |entry| Arc::clone(&entry.cluster.server));
-        let cluster =
-            Arc::new(Cluster::new(access, &self.metrics, self.contacts.with(&access.without_impersonation()), server)?);
+        let cluster = Arc::new(self.open(access, server)?);
         let oldest = cached.iter().enumerate().min_by_key(|(_, entry)| entry.last_used).map(|(at, _)| at);
         if let Some(at) = oldest.filter(|_| cached.len() >= MAX_CLIENTS) {
             cached.swap_remove(at);
         }
         cached.push(CachedCluster { access: access.clone(), cluster: cluster.clone(), last_used: now });
         Ok(cluster)
+    }
+
+    fn open(&self, access: &VimAccess, server: Arc<ApiServer>) -> Result<Cluster, InfraError> {
+        let (client, tokens) = connect(access, &self.metrics, &self.token_endpoints).map_err(|reason| {
+            let detail = format!("the access to {} cannot be used: {reason}", access.endpoint);
+            InfraError::invalid(detail).quoting("endpoint", &access.endpoint).quoting("reason", reason)
+        })?;
+        // The status of a VIM is that of its credential, whoever is impersonated.
+        let contact = self.contacts.with(&access.without_impersonation());
+        let (discovery, endpoint) = (DiscoveryCache::default(), access.endpoint.clone());
+        Ok(Cluster { client, discovery, tokens, endpoint, contact, server })
     }
 }
 
@@ -124,6 +112,8 @@ pub(super) struct Cluster {
     pub client: Client,
     /// What discovery said lately.
     pub discovery: DiscoveryCache,
+    /// Where its tokens come from, if they come from a token endpoint.
+    tokens: Option<Arc<TokenSource>>,
     endpoint: String,
     contact: Arc<Contact>,
     server: Arc<ApiServer>,
@@ -153,19 +143,6 @@ impl Default for ApiServer {
 }
 
 impl Cluster {
-    fn new(
-        access: &VimAccess,
-        metrics: &VimMetrics,
-        contact: Arc<Contact>,
-        server: Arc<ApiServer>,
-    ) -> Result<Self, InfraError> {
-        let client = client(access, metrics).map_err(|reason| {
-            let detail = format!("the access to {} cannot be used: {reason}", access.endpoint);
-            InfraError::invalid(detail).quoting("endpoint", &access.endpoint).quoting("reason", reason)
-        })?;
-        Ok(Self { client, discovery: DiscoveryCache::default(), endpoint: access.endpoint.clone(), contact, server })
-    }
-
     /// Sends a request when fewer than [`MAX_CALLS`] are under way, and waits for the answer, at most [`CALL_DEADLINE`]. Fails at once
     /// while the API server is silent ([`Breaker`]).
     pub async fn call<T>(&self, request: impl Future<Output = kube::Result<T>>) -> Result<T, CallError> {
@@ -238,6 +215,9 @@ impl Cluster {
 
     /// Sends a request when it may be sent.
     async fn admitted<T>(&self, request: impl Future<Output = kube::Result<T>>) -> Result<T, CallError> {
+        if let Some(tokens) = &self.tokens {
+            tokens.ready().await.map_err(|error| self.without_token(error))?;
+        }
         let deadline = Instant::now() + CALL_DEADLINE;
         let no_answer = || CallError::no_answer(&self.endpoint, CALL_DEADLINE);
         let Ok(Ok(_call)) = timeout_at(deadline, self.server.calls.acquire()).await else { return Err(no_answer()) };
@@ -251,6 +231,14 @@ impl Cluster {
         };
         self.note(&answer, sent);
         answer
+    }
+
+    /// The failure of a call that was not sent, because there is no token for it.
+    fn without_token(&self, error: InfraError) -> CallError {
+        if error.kind == InfraErrorKind::Unauthorized {
+            self.contact.showed(VimStatus::Error);
+        }
+        CallError { code: None, answered: false, error }
     }
 
     /// Notes what a call showed of the API server.
@@ -383,93 +371,16 @@ pub(super) fn api_resource(api_version: &str, kind: String, plural: String) -> A
     ApiResource { group, version, api_version, kind, plural }
 }
 
-fn client(access: &VimAccess, metrics: &VimMetrics) -> Result<Client, String> {
-    let config = config(access)?;
-    let mut tcp = HttpConnector::new_with_resolver(AddressRules::default().resolver());
-    // The TLS connector around it checks the scheme.
-    tcp.enforce_http(false);
-    tcp.set_connect_timeout(Some(CONNECT_DEADLINE));
-    // A PATCH is sent in two writes. Without TCP_NODELAY, the second would wait for the delayed ACK of the first, 40 ms.
-    tcp.set_nodelay(true);
-    // A watch may be silent for long. Probes find a dead connection within a minute.
-    tcp.set_keepalive(Some(KEEPALIVE));
-    tcp.set_keepalive_interval(Some(KEEPALIVE / 4));
-    tcp.set_keepalive_retries(Some(4));
-    let tls = config.rustls_https_connector_with_connector(tcp).map_err(|error| error.to_string())?;
-    let mut pool = HttpClient::builder(TokioExecutor::new());
-    let calls = pool.pool_timer(TokioTimer::new()).build::<_, Body>(tls.clone());
-    let watches = pool.pool_max_idle_per_host(0).build::<_, Body>(tls);
-    let http = service_fn(move |request| {
-        let is_watch = is_watch(&request);
-        let answer = if is_watch { &watches } else { &calls }.request(request);
-        async move {
-            let (head, body) = answer.await?.into_parts();
-            // The refusal of a watch is read to its end, like the answer to a call.
-            let is_stream = is_watch && head.status.is_success();
-            let mut limit = if is_stream { ResponseLimit::per_line() } else { ResponseLimit::whole() };
-            let frames = BodyStream::new(body).map(move |frame| {
-                let frame = frame?;
-                limit.count(frame.data_ref().map_or(&[], |data| data))?;
-                Ok::<_, BoxError>(frame)
-            });
-            Ok::<_, HttpError>(Response::from_parts(head, StreamBody::new(frames)))
-        }
-    });
-    let headers = config.extra_headers_layer().map_err(|error| error.to_string())?;
-    let client = ClientBuilder::new(measured(http, &config.cluster_url, metrics), config.default_namespace.as_str());
-    Ok(client.with_layer(&headers).with_layer(&config.base_uri_layer()).build())
-}
-
-fn config(access: &VimAccess) -> Result<Config, String> {
-    let url = access.endpoint.parse().map_err(|error| format!("its URL is malformed: {error}"))?;
-    let mut config = Config::new(url);
-    if config.cluster_url.host().is_none_or(str::is_empty) || config.cluster_url.query().is_some() {
-        return Err("its URL must have a host and no query".to_owned());
-    }
-    AddressRules::default().check(&config.cluster_url)?;
-    config.headers.push((LOOP_HEADER, LOOP_ID));
-    if let Some(account) = &access.impersonate {
-        let user = HeaderValue::try_from(account.user_name()).map_err(|error| error.to_string())?;
-        config.headers.push((IMPERSONATE_USER, user));
-    }
-    config.accept_invalid_certs = access.insecure;
-    config.root_cert = match &access.ca {
-        Some(pem) => Some(certificates(pem).map_err(|error| format!("its CA is not PEM: {error}"))?),
-        // Nothing is verified: do not fail on a system without root certificates.
-        None if access.insecure || access.endpoint.starts_with("http://") => Some(Vec::new()),
-        None => None,
-    };
-    match &access.credential {
-        VimCredential::BearerToken(token) => {
-            // A token that was read from a file may end with a line break.
-            let mut bearer = HeaderValue::try_from(format!("Bearer {}", token.expose().trim()))
-                .map_err(|_| "its bearer token has characters that no HTTP header may have".to_owned())?;
-            bearer.set_sensitive(true);
-            config.headers.push((AUTHORIZATION, bearer));
-        }
-        VimCredential::ClientCertificate { certificate, key } => {
-            config.auth_info.client_certificate_data = Some(BASE64.encode(certificate));
-            config.auth_info.client_key_data = Some(BASE64.encode(key.expose()).into());
-        }
-    }
-    Ok(config)
-}
-
-fn certificates(pem: &str) -> Result<Vec<Vec<u8>>, String> {
-    let certificates: Vec<Vec<u8>> = CertificateDer::pem_slice_iter(pem.as_bytes())
-        .map(|der| der.map(|der| der.to_vec()).map_err(|error| error.to_string()))
-        .collect::<Result<_, _>>()?;
-    if certificates.is_empty() { Err("it holds no certificate".to_owned()) } else { Ok(certificates) }
-}
-
 #[cfg(test)]
 mod tests {
+    use futures::stream::StreamExt as _;
     use kube::api::WatchParams;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
 
     use super::*;
     use crate::domain::secret::Secret;
+    use crate::domain::vim::VimCredential;
 
     fn access(endpoint: &str) -> VimAccess {
         VimAccess {

@@ -1,7 +1,7 @@
 //! The [`Driver`] and [`Observer`] for Kubernetes: any kind, through discovery and `DynamicObject`.
 //!
-//! - [`client`]: connections, deadlines and credentials; [`breaker`], [`call_metrics`], [`response_limit`],
-//!   [`answer_budget`] and [`call_error`] belong to it.
+//! - [`client`]: clients and deadlines; [`connection`]: TLS and credentials; [`token_source`]: tokens of a token endpoint. [`breaker`],
+//!   [`call_metrics`], [`response_limit`], [`answer_budget`] and [`call_error`] belong to them.
 //! - [`discovery`]: which kinds a cluster serves.
 //! - [`apply`]: makes objects, [`update`] changes them; [`scaler`]: who sets the replicas. [`ownership`]: whose an object is.
 //! - [`readiness`]: waits until objects are ready; the rules of each kind are in [`readiness::rules`].
@@ -30,6 +30,7 @@ use crate::infra::{
     ReadinessTimeouts, Removal, Scope, VimContacts, WatchEvent,
 };
 use crate::metrics::VimMetrics;
+use crate::outbound::OutboundConfig;
 
 mod answer_budget;
 mod apply;
@@ -37,6 +38,7 @@ mod breaker;
 mod call_error;
 mod call_metrics;
 mod client;
+mod connection;
 mod delete;
 mod discovery;
 mod discovery_cache;
@@ -51,6 +53,7 @@ mod remove;
 mod response_limit;
 mod scaler;
 mod shared_objects;
+mod token_source;
 mod update;
 mod watch;
 
@@ -69,9 +72,10 @@ impl KubernetesDriver {
         Self::default()
     }
 
-    /// A driver that counts its calls in `metrics` and reports what they show to `contacts`; several drivers may share both.
-    pub fn reporting(metrics: VimMetrics, contacts: VimContacts) -> Self {
-        Self { clients: client::Clients::new(metrics, contacts) }
+    /// A driver that counts its calls in `metrics` and reports what they show to `contacts`; several drivers may share both. It asks
+    /// token endpoints for tokens as `token_endpoints` says.
+    pub fn reporting(metrics: VimMetrics, contacts: VimContacts, token_endpoints: OutboundConfig) -> Self {
+        Self { clients: client::Clients::new(metrics, contacts, token_endpoints) }
     }
 }
 

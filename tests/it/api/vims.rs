@@ -1,8 +1,13 @@
 //! `/v1.0/vims` through the real binary.
 
+use std::time::Duration;
+
+use gybe::domain::credential_expiry::Validity;
+use gybe::domain::vim::VimCredential;
 use kube::api::{DeleteParams, ListParams};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
+use time::format_description::well_known::Rfc3339;
 
 use crate::support::cluster::Cluster;
 use crate::support::fault_proxy::FaultProxy;
@@ -14,7 +19,7 @@ async fn a_vim_is_registered_shown_updated_and_deleted() {
     let namespace = cluster.namespace().await;
     // A credential without permissions: registration only asks who it belongs to.
     let nobody = cluster.account(&namespace.name, "nobody", json!([])).await;
-    let gybe = Gybe::start();
+    let mut gybe = Gybe::start();
     let id = gybe.register_vim(&nobody, "first", true).await;
     let path = format!("/v1.0/vims/{id}");
     let shown = gybe.get(&path).await.expect(StatusCode::OK)["vim"].clone();
@@ -22,6 +27,9 @@ async fn a_vim_is_registered_shown_updated_and_deleted() {
     let user = format!("system:serviceaccount:{}:nobody", namespace.name);
     assert_eq!(shown["auth_cred"]["user_name"], user);
     assert_eq!(shown["auth_cred"]["bearer_token"], "***");
+    let VimCredential::BearerToken(token) = &nobody.credential else { panic!("an account has a token") };
+    let expires = |validity: Option<Validity>| validity.unwrap().ends.format(&Rfc3339).unwrap();
+    assert_eq!(shown["credential_expires_at"], expires(Validity::of_token(token.expose())));
 
     let second = gybe.post("/v1.0/vims", &vim(&cluster.admin, "second", true)).await;
     assert!(second.problem(409).contains("default"));
@@ -31,6 +39,20 @@ async fn a_vim_is_registered_shown_updated_and_deleted() {
     let changed = gybe.put(&path, &new).await.expect(StatusCode::OK)["vim"].clone();
     assert_eq!((&changed["description"], &changed["is_default"]), (&json!("d"), &json!(false)));
     assert_ne!(changed["auth_cred"]["user_name"], user);
+    let VimCredential::ClientCertificate { certificate, .. } = &cluster.admin.credential else {
+        panic!("the administrator has a certificate")
+    };
+    let validity = Validity::of_certificates(certificate);
+    assert_eq!(changed["credential_expires_at"], expires(validity));
+    gybe.kill();
+    gybe.restart();
+    let metric = format!(
+        "gybe_vim_credential_expires_timestamp_seconds{{vim=\"{id}\"}} {}",
+        validity.unwrap().ends.unix_timestamp()
+    );
+    while !gybe.get("/metrics").await.text.contains(&metric) {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 
     gybe.delete(&path).await.expect(StatusCode::NO_CONTENT);
     gybe.get(&path).await.problem(404);

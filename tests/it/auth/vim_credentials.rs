@@ -1,14 +1,20 @@
 //! Credentials of VIMs side by side, in a real control plane with RBAC: each project reaches what its credential, or the ServiceAccount
 //! that is impersonated for it, may do.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use gybe::domain::resource::INSTANCE_LABEL;
+use gybe::domain::vim::VimAccess;
 use kube::api::{DeleteParams, ListParams};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use super::site::Site;
 use crate::support::cluster::{Cluster, TestNamespace};
-use crate::support::gybe::{instantiate_request, vim};
+use crate::support::fault_proxy::{FaultProxy, ProxyFault};
+use crate::support::gybe::{Gybe, instantiate_request, vim};
+use crate::support::subscriber::{Reply, Subscriber};
 
 fn everything() -> Value {
     json!([{ "apiGroups": ["*"], "resources": ["*"], "verbs": ["*"] }])
@@ -164,4 +170,62 @@ async fn one_credential_serves_projects_with_the_rights_of_their_service_account
     for tenant in [&a, &b] {
         tenant.lives(&mut site, &cluster).await;
     }
+}
+
+/// A token endpoint that gives the client `gybe` the token of `first`, and of `second` when it is `rotated`.
+async fn token_endpoint(first: &VimAccess, second: &VimAccess, rotated: Arc<AtomicBool>) -> Subscriber {
+    let token = |access: &VimAccess| vim(access, "", false)["vim"]["auth_cred"]["bearer_token"].clone();
+    let (first, second, server) = (token(first), token(second), Subscriber::start().await);
+    server.answer(move |received| {
+        let form = "client_id=gybe&client_secret=s3cret-of-the-client&grant_type=client_credentials&audience=kube";
+        if received.text != form {
+            return Reply::Status(401, json!({ "error": "invalid_client" }).to_string());
+        }
+        let token = if rotated.load(Ordering::Relaxed) { &second } else { &first };
+        Reply::Status(200, json!({ "access_token": token, "token_type": "Bearer", "expires_in": 3600 }).to_string())
+    });
+    server
+}
+
+/// The token of a VIM comes from an issuer, and from there again when the API server refuses it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vim_gets_its_tokens_from_a_token_endpoint() {
+    let cluster = Cluster::running().await;
+    let namespace = cluster.namespace().await;
+    let first = cluster.account(&namespace.name, "first", everything()).await;
+    let second = cluster.account(&namespace.name, "second", everything()).await;
+    let rotated = Arc::new(AtomicBool::new(false));
+    let issuer = token_endpoint(&first, &second, Arc::clone(&rotated)).await;
+    let proxy = FaultProxy::of(&cluster.admin).await;
+    let mut registration = vim(&proxy.access(&first), "vim", true);
+    registration["vim"]["auth_cred"] = json!({
+        "oidc_token_url": format!("{}/token", issuer.url), "client_id": "gybe", "client_secret": "s3cret-of-the-client",
+        "oidc_audience": "kube", "insecure": true,
+    });
+    let gybe = Gybe::start();
+
+    let mut wrong = registration.clone();
+    wrong["vim"]["auth_cred"]["client_secret"] = "s3cret-of-another".into();
+    let detail = gybe.post("/v1.0/vims", &wrong).await.problem(422);
+    assert!(detail.contains("no token for the VIM") && detail.contains("it answers 401"), "{detail}");
+    wrong["vim"]["auth_cred"]["oidc_token_url"] = "http://169.254.169.254/token".into();
+    assert!(gybe.post("/v1.0/vims", &wrong).await.problem(422).contains("metadata service"));
+
+    let answer = gybe.post("/v1.0/vims", &registration).await.expect(StatusCode::CREATED);
+    let cred = &answer["vim"]["auth_cred"];
+    assert_eq!(cred["user_name"], format!("system:serviceaccount:{}:first", namespace.name));
+    assert_eq!((&cred["client_secret"], &cred["client_id"]), (&json!("***"), &json!("gybe")));
+    let path = format!("/v1.0/vims/{}", answer["vim"]["id"].as_str().unwrap());
+    let elsewhere = json!({ "vim": { "auth_cred": { "oidc_token_url": "https://elsewhere.test/token" } } });
+    assert!(gybe.put(&path, &elsewhere).await.problem(422).contains("oidc_token_url changes"));
+
+    let vnfd = gybe.onboard("small").await;
+    let instance = gybe.instantiate("v2", &vnfd, namespace.name.as_str()).await;
+    let before = issuer.received().len();
+    rotated.store(true, Ordering::Relaxed);
+    proxy.set(ProxyFault::RefusesFirstToken);
+    gybe.complete(&instance, "heal", &json!({})).await;
+    gybe.complete(&instance, "terminate", &json!({ "terminationType": "FORCEFUL" })).await;
+    assert_eq!(issuer.received().len(), before + 1, "the operations share the new token");
+    assert!(!gybe.log().contains("s3cret"));
 }

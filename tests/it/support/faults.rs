@@ -466,6 +466,7 @@ points! {
         fn vim_named(project: &ProjectId, name: &str) -> Vim;
         fn default_vim(project: &ProjectId) -> Vim;
         fn vims(project: &ProjectId, after: Option<PageCursor>, limit: usize) -> Vec<Vim>;
+        fn all_vims(after: Option<PageCursor>, limit: usize) -> Vec<Vim>;
         fn vims_at(endpoint: &str, after: Option<PageCursor>, limit: usize) -> Vec<Vim>;
         fn record_vim_status(vim: &Vim, status: VimStatus) -> ();
         fn update_vim(vim: &Vim, seen: Option<OffsetDateTime>) -> ();

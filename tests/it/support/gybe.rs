@@ -327,6 +327,7 @@ pub fn vim(access: &VimAccess, name: &str, is_default: bool) -> Value {
         VimCredential::ClientCertificate { certificate, key } => {
             json!({ "client_cert": certificate, "client_key": key.expose() })
         }
+        VimCredential::TokenEndpoint(_) => panic!("tests register token endpoints by their members"),
     };
     credential["ssl_ca_cert"] = access.ca.clone().into();
     json!({ "vim": {

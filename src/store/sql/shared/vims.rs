@@ -86,6 +86,12 @@ impl VimStore for Database {
         self.traced("vims::at", page(self, select, endpoint, after, limit)).await
     }
 
+    async fn all_vims(&self, after: Option<PageCursor>, limit: usize) -> Result<Vec<Vim>, StoreError> {
+        // `page` binds a condition; every row has a type.
+        let select = concat!(select!(), "WHERE vim_type = $1", page!());
+        self.traced("vims::all", page(self, select, "kubernetes", after, limit)).await
+    }
+
     async fn record_vim_status(&self, vim: &Vim, status: VimStatus) -> Result<(), StoreError> {
         self.traced("vims::status", async {
             let update = sqlx::query(

@@ -11,7 +11,7 @@ use crate::support::gybe::{Gybe, connection};
 fn token(access: &VimAccess) -> String {
     match &access.credential {
         VimCredential::BearerToken(token) => token.expose().to_owned(),
-        VimCredential::ClientCertificate { .. } => panic!("a token is wanted"),
+        VimCredential::ClientCertificate { .. } | VimCredential::TokenEndpoint(_) => panic!("a token is wanted"),
     }
 }
 
