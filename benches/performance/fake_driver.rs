@@ -78,6 +78,7 @@ pub fn vim(endpoint: &str) -> Vim {
         extra: Map::new(),
         is_default: true,
         user_name: None,
+        cluster_uid: None,
         status: VimStatus::Active,
         created_at: System.now(),
         updated_at: None,

@@ -219,6 +219,7 @@ pub async fn create(
         extra: masked_members(request.extra.unwrap_or_default()),
         is_default: request.is_default.unwrap_or(false),
         user_name: None,
+        cluster_uid: None,
         status: VimStatus::Active,
         created_at: api.clock.now(),
         updated_at: None,
@@ -226,6 +227,7 @@ pub async fn create(
     check_size(&vim)?;
     let _share = load::third_party(&load, &http, &api.caller)?;
     identify(&api, &mut vim, "registered").await?;
+    vim.cluster_uid = vim_move::cluster_uid(&*api.observer, &vim).await;
     api.store.create_vim(&vim).await.map_err(store_error(vim.id))?;
     Ok(created(&vim))
 }
@@ -258,7 +260,7 @@ pub async fn update(
     let _share = waits.then(|| load::third_party(&load, &http, &api.caller)).transpose()?;
     for _ in 0..MAX_UPDATE_ATTEMPTS {
         let mut vim = api.store.vim(&api.caller.project, id).await.map_err(store_error(id))?;
-        let read_version = vim.updated_at;
+        let (former, read_version) = (vim.clone(), vim.updated_at);
         vim.name = request.name.clone().unwrap_or(vim.name);
         vim.description = request.description.clone().unwrap_or(vim.description);
         vim.is_default = request.is_default.unwrap_or(vim.is_default);
@@ -276,8 +278,8 @@ pub async fn update(
         if request.auth_cred.is_some() || request.impersonate.as_ref().is_some_and(Option::is_some) {
             identify(&api, &mut vim, "changed").await?;
         }
-        if new_url.is_some() {
-            vim_move::check(&*api.store, &*api.observer, &vim).await?;
+        if request.auth_cred.is_some() {
+            vim.cluster_uid = vim_move::check(&*api.store, &*api.observer, &former, &vim).await?;
         }
         match api.store.update_vim(&vim, read_version).await {
             Ok(()) => return Ok(HttpResponse::Ok().json(Envelope { vim: Wire::from(&vim) })),

@@ -182,6 +182,8 @@ pub struct Vim {
     pub is_default: bool,
     /// The user of the credential, as the API server named it at registration.
     pub user_name: Option<String>,
+    /// The uid of the Namespace `kube-system` of the cluster, if the credential may read it.
+    pub cluster_uid: Option<String>,
     /// What the latest calls to its API server showed.
     pub status: VimStatus,
     /// When it was registered.

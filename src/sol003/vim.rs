@@ -62,7 +62,8 @@ pub struct CreateVim {
     pub description: Option<String>,
     /// URL of the API server.
     pub auth_url: String,
-    /// `bearer_token`, or `client_cert` with `client_key`; `ssl_ca_cert` (PEM) or `insecure: true`.
+    /// `bearer_token`, `client_cert` with `client_key`, or `oidc_token_url` with `client_id` and `client_secret`; `ssl_ca_cert` (PEM) or
+    /// `insecure: true`.
     #[schema(value_type = Object)]
     pub auth_cred: Map<String, Value>,
     /// An extension: as which ServiceAccount Gybe works for each project, `{"<project>": {"service_account": "<namespace>/<name>"}}`.

@@ -12,6 +12,7 @@ use time::format_description::well_known::Rfc3339;
 use crate::support::cluster::Cluster;
 use crate::support::fault_proxy::FaultProxy;
 use crate::support::gybe::{Gybe, connection, vim};
+use crate::support::subscriber::{Reply, Subscriber};
 
 #[tokio::test]
 async fn a_vim_is_registered_shown_updated_and_deleted() {
@@ -315,6 +316,62 @@ async fn instances_follow_their_vim_to_another_address_of_the_same_cluster() {
     let detail = gybe.put(&path, &back).await.problem(409);
     assert!(detail.contains("another cluster") && detail.contains(instance.rsplit('/').next().unwrap()), "{detail}");
     assert_eq!(gybe.get(&path).await.expect(StatusCode::OK)["vim"]["auth_url"], moved["auth_url"]);
+    gybe.complete(&instance, "terminate", &json!({ "terminationType": "FORCEFUL" })).await;
+}
+
+/// An API server of another cluster, as far as registration asks.
+async fn another_cluster() -> Subscriber {
+    let server = Subscriber::start().await;
+    server.answer(|received| {
+        let (status, object) = match received.path.as_str() {
+            path if path.contains("selfsubjectreviews") => (
+                201,
+                json!({
+                    "apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview", "metadata": {},
+                    "status": { "userInfo": { "username": "other" } },
+                }),
+            ),
+            path if path.ends_with("/namespaces/kube-system") => (
+                200,
+                json!({
+                    "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata",
+                    "metadata": { "name": "kube-system", "uid": "another-uid" },
+                }),
+            ),
+            _ => (404, json!({})),
+        };
+        Reply::With(status, vec![("content-type", "application/json".to_owned())], object.to_string())
+    });
+    server
+}
+
+/// The uid of kube-system says which cluster it is, also when the instances have no objects any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vim_with_instances_stays_in_its_cluster() {
+    let cluster = Cluster::running().await;
+    let namespace = cluster.namespace().await;
+    let (gybe, other) = (Gybe::start(), another_cluster().await);
+    let moved = json!({ "vim": {
+        "auth_url": other.url, "auth_cred": { "bearer_token": "t", "insecure": true, "ssl_ca_cert": null },
+    } });
+    let free = gybe.register_vim(&cluster.admin, "free", false).await;
+    gybe.put(&format!("/v1.0/vims/{free}"), &moved).await.expect(StatusCode::OK);
+
+    let path = format!("/v1.0/vims/{}", gybe.register_vim(&cluster.admin, "vim", true).await);
+    let vnfd = gybe.onboard("small").await;
+    let instance = gybe.instantiate("v2", &vnfd, namespace.name.as_str()).await;
+    let detail = gybe.put(&path, &moved).await.problem(409);
+    assert!(detail.contains(&other.url) && detail.contains(&cluster.admin.endpoint), "{detail}");
+    assert!(detail.contains("another-uid") && detail.contains("1 VNF instances"), "{detail}");
+
+    let deployments = cluster.api("apps/v1", "Deployment", "deployments", Some(&namespace.name));
+    for object in deployments.list(&ListParams::default()).await.unwrap() {
+        deployments.delete(&object.metadata.name.unwrap(), &DeleteParams::background()).await.unwrap();
+    }
+    let administrator = cluster.administrator(&namespace.name, "admin").await;
+    let proxy = FaultProxy::of(&administrator).await;
+    let back = json!({ "vim": vim(&proxy.access(&administrator), "vim", true)["vim"] });
+    gybe.put(&path, &back).await.expect(StatusCode::OK);
     gybe.complete(&instance, "terminate", &json!({ "terminationType": "FORCEFUL" })).await;
 }
 

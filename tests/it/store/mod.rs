@@ -65,6 +65,7 @@ const MIGRATIONS: &[&str] = &[
     "39 audit",
     "40 tenancy",
     "45 vim impersonation",
+    "46 vim cluster",
 ];
 
 /// Makes every write with `lease`; each must be rejected.

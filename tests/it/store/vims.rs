@@ -50,6 +50,7 @@ async fn vims_are_updated(f: StoreFixture) {
         endpoint: "https://other".to_owned(),
         secrets: Secrets::from([("bearer_token".to_owned(), Secret::new("rotated"))]),
         is_default: true,
+        cluster_uid: None,
         impersonate: Impersonation::parse(json!({ "a": { "service_account": "x/gybe" } }).as_object().unwrap()).ok(),
         updated_at: Some(at(9)),
         ..before.clone()

@@ -276,6 +276,7 @@ pub fn vim(id: Uuid, name: &str) -> Vim {
         extra: object(json!({"area": [1, "b"]})),
         is_default: false,
         user_name: Some("system:serviceaccount:x:gybe".to_owned()),
+        cluster_uid: Some("c1uster".to_owned()),
         status: VimStatus::Active,
         created_at: at(0),
         updated_at: None,

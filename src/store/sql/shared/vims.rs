@@ -20,7 +20,7 @@ const MAX_VIMS: usize = 1000;
 macro_rules! select {
     () => {
         "SELECT id, project_id, name, description, vim_type, endpoint, access_info, secrets, impersonate, vim_project, extra, \
-                is_default, user_name, status, created_at, updated_at \
+                is_default, user_name, cluster_uid, status, created_at, updated_at \
          FROM vims "
     };
 }
@@ -38,9 +38,9 @@ impl VimStore for Database {
         self.traced("vims::create", async {
             let insert = sqlx::query(
                 "INSERT INTO vims (id, project_id, name, description, vim_type, endpoint, access_info, secrets, vim_project, \
-                                   extra, is_default, user_name, status, updated_at, impersonate, created_at) \
-                 SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16 \
-                 WHERE (SELECT COUNT(*) FROM (SELECT 1 FROM vims WHERE project_id = $2 LIMIT $17) AS present) < $17",
+                                   extra, is_default, user_name, status, updated_at, impersonate, cluster_uid, created_at) \
+                 SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17 \
+                 WHERE (SELECT COUNT(*) FROM (SELECT 1 FROM vims WHERE project_id = $2 LIMIT $18) AS present) < $18",
             );
             let insert = bind(self, insert, vim)?.bind(millis(vim.created_at)).bind(count(MAX_VIMS));
             let done = self.writer.execute(insert).await.map_err(duplicate)?;
@@ -108,8 +108,8 @@ impl VimStore for Database {
         self.traced("vims::update", async {
             let update = sqlx::query(
                 "UPDATE vims SET name = $3, description = $4, vim_type = $5, endpoint = $6, access_info = $7, secrets = $8, \
-                                 vim_project = $9, extra = $10, is_default = $11, user_name = $12, status = $13, updated_at = $14, impersonate = $15 \
-                 WHERE id = $1 AND project_id = $2 AND updated_at IS NOT DISTINCT FROM $16",
+                                 vim_project = $9, extra = $10, is_default = $11, user_name = $12, status = $13, updated_at = $14, impersonate = $15, cluster_uid = $16 \
+                 WHERE id = $1 AND project_id = $2 AND updated_at IS NOT DISTINCT FROM $17",
             );
             let done = self.writer.execute(bind(self, update, vim)?.bind(seen.map(millis))).await.map_err(duplicate)?;
             if done.rows_affected() == 0 {
@@ -174,7 +174,7 @@ async fn page(
     rows.iter().map(|row| read(TABLE, row, |row| vim(db, row))).collect()
 }
 
-/// Binds $1 to $15: all but `created_at`.
+/// Binds $1 to $16: all but `created_at`.
 fn bind<'q>(db: &Database, query: Query<'q>, vim: &Vim) -> Result<Query<'q>, StoreError> {
     let id = vim.id.to_string();
     let secrets = db.seal(&sealed_at(&id), &vim.secrets)?;
@@ -193,7 +193,8 @@ fn bind<'q>(db: &Database, query: Query<'q>, vim: &Vim) -> Result<Query<'q>, Sto
         .bind(&vim.user_name)
         .bind(vim.status.as_str())
         .bind(vim.updated_at.map(millis))
-        .bind(vim.impersonate.as_ref().map(Json)))
+        .bind(vim.impersonate.as_ref().map(Json))
+        .bind(&vim.cluster_uid))
 }
 
 const fn sealed_at(id: &str) -> SealContext<'_> {
@@ -224,6 +225,7 @@ fn vim(db: &Database, row: &Row) -> Result<Vim, Unreadable> {
         extra: json(row, "extra")?,
         is_default: row.try_get("is_default")?,
         user_name: row.try_get("user_name")?,
+        cluster_uid: row.try_get("cluster_uid")?,
         status: enumerator(row.try_get("status")?)?,
         created_at: point_in_time(row, "created_at")?,
         updated_at: row.try_get::<Option<i64>, _>("updated_at")?.map(time).transpose()?,
