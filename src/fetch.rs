@@ -16,14 +16,16 @@ use futures::stream::BoxStream;
 use http::header::{ACCEPT, AUTHORIZATION, HeaderValue};
 use http::{Request, StatusCode, Uri};
 use http_body_util::BodyExt as _;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_util::bytes::Bytes;
 
+use crate::domain::fair_share::Sharer;
+use crate::domain::ids::ProjectId;
 use crate::domain::package::PackageSource;
 use crate::domain::problem::{Problem, ProblemType, chain, problem};
 use crate::outbound::address::AddressRules;
 use crate::outbound::{Https, LOOP_HEADER, LOOP_ID, OutboundError, basic, certificates, https};
+use crate::places::{Place, Places};
 
 /// The head of a response must arrive within this time.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -36,7 +38,8 @@ const MAX_URI: usize = 2048;
 pub struct PackageSources {
     hosts: Vec<String>,
     client: Https,
-    permits: Arc<Semaphore>,
+    /// Projects share them.
+    places: Arc<Places>,
 }
 
 /// The time for the content of an artifact.
@@ -52,8 +55,7 @@ pub struct FetchRequest {
 }
 
 /// The right to fetch a package, held until its content has arrived.
-#[derive(Debug)]
-pub struct FetchPermit(#[expect(dead_code, reason = "held, not read")] Option<OwnedSemaphorePermit>);
+pub struct FetchPermit(#[expect(dead_code, reason = "held, not read")] Place);
 
 impl FetchRequest {
     /// The host, which may be shown. Path and query may hold secrets.
@@ -71,7 +73,7 @@ impl PackageSources {
     pub fn new(hosts: Vec<String>, ca_file: Option<&Path>) -> Result<Self, OutboundError> {
         let authorities = ca_file.map(certificates).transpose()?.unwrap_or_default();
         let client = https(&AddressRules::default(), &authorities, None)?;
-        Ok(Self { hosts, client, permits: Arc::new(Semaphore::new(CONCURRENCY)) })
+        Ok(Self { hosts, client, places: Places::new(CONCURRENCY) })
     }
 
     /// Checks that `source` may be fetched.
@@ -103,7 +105,7 @@ impl PackageSources {
     /// # Errors
     /// 400 for an unusable URL, 403 if the operator does not allow the host, 422 if the artifact has more than `most` bytes, 502 with
     /// the reason if it can't be fetched. No error shows path or query of the URL.
-    pub async fn artifact(&self, url: &str, most: u64) -> Result<Vec<u8>, Problem> {
+    pub async fn artifact(&self, project: &ProjectId, url: &str, most: u64) -> Result<Vec<u8>, Problem> {
         let uri = parse(url).ok_or_else(|| {
             Problem::bad_request(format!(
                 "the URL must be absolute, http or https, without user and password, and have at most {MAX_URI} characters"
@@ -112,7 +114,7 @@ impl PackageSources {
         self.check("artifacts", &uri)?;
         let request = FetchRequest { subject: "artifact", uri, authorization: None };
         let host = request.host().to_owned();
-        let permit = self.permit().await;
+        let permit = self.permit(project).await;
         let content = async {
             let mut chunks = self.fetch(request, permit).await?;
             let mut content = Vec::new();
@@ -154,21 +156,24 @@ impl PackageSources {
         AddressRules::default().check(uri).map_err(|text| Problem::new(ProblemType::FetchNotAllowed, text))
     }
 
-    /// A permit, if one is free.
+    /// A permit for the project, if it may have one now.
     ///
     /// # Errors
     /// 503.
-    pub fn try_permit(&self) -> Result<FetchPermit, Problem> {
-        let permit = Arc::clone(&self.permits).try_acquire_owned().map_err(|_| {
-            Problem::new(ProblemType::Overloaded, "too many packages are being fetched: repeat the request later")
+    pub fn try_permit(&self, project: &ProjectId) -> Result<FetchPermit, Problem> {
+        let place = self.places.try_take(&Sharer::of(project)).ok_or_else(|| {
+            problem!(
+                ProblemType::Overloaded,
+                "too many packages are being fetched for project '{project}': repeat the request later",
+                project = project.0.as_str(),
+            )
         })?;
-        Ok(FetchPermit(Some(permit)))
+        Ok(FetchPermit(place))
     }
 
-    /// A permit, once one is free.
-    pub async fn permit(&self) -> FetchPermit {
-        // The semaphore is never closed.
-        FetchPermit(Arc::clone(&self.permits).acquire_owned().await.ok())
+    /// A permit, once the project may have one.
+    pub async fn permit(&self, project: &ProjectId) -> FetchPermit {
+        FetchPermit(self.places.take(&Sharer::of(project)).await)
     }
 
     /// Sends the request and gives back the content as it arrives.
@@ -282,12 +287,15 @@ mod tests {
     }
 
     #[test]
-    fn limits_concurrent_fetches() {
+    fn limits_concurrent_fetches_and_leaves_some_to_other_projects() {
         let sources = PackageSources::new(vec!["*".to_owned()], None).unwrap();
-        let held: Vec<_> = (0..CONCURRENCY).map(|_| sources.try_permit().unwrap()).collect();
-        assert_eq!(sources.try_permit().err().unwrap().status, 503);
+        let [busy, quiet] = ["busy", "quiet"].map(|project| ProjectId(project.to_owned()));
+        let held: Vec<_> = std::iter::from_fn(|| sources.try_permit(&busy).ok()).collect();
+        assert_eq!(held.len(), CONCURRENCY - 1);
+        assert_eq!(sources.try_permit(&busy).err().unwrap().status, 503);
+        assert!(sources.try_permit(&quiet).is_ok());
         drop(held);
-        assert!(sources.try_permit().is_ok());
+        assert!(sources.try_permit(&busy).is_ok());
     }
 
     #[test]

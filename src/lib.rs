@@ -22,6 +22,7 @@ pub mod nfvo;
 pub mod notify;
 pub mod outbound;
 pub mod package;
+pub mod places;
 pub mod retention;
 pub mod sol003;
 pub mod store;

@@ -17,13 +17,14 @@ use tracing::Instrument as _;
 
 use crate::api::audit;
 use crate::api::context::Api;
-use crate::api::load::{Load, ProjectPermit};
+use crate::api::load::Load;
 use crate::api::tls::PeerCertificate;
 use crate::auth::{AuthError, Authenticator, Credentials};
 use crate::domain::caller::{Caller, Role};
 use crate::domain::policy::{Permission, permission};
 use crate::domain::problem::{Problem, ProblemType, problem};
 use crate::error::{ApiError, internal, response};
+use crate::places::Place;
 
 /// Calls the inner service if the caller may send the request.
 ///
@@ -40,8 +41,8 @@ pub async fn authorize(
     }
     match caller(&authenticator, &load, &request).await {
         Sender::Anybody => Ok(next.call(request).await?.map_into_boxed_body()),
-        Sender::Allowed(caller, permit) => {
-            request.extensions_mut().insert(permit);
+        Sender::Allowed(caller, place) => {
+            request.extensions_mut().insert(place);
             act_for(&caller, &mut request);
             let Some(record) = audit::Pending::of(request.request(), Some(&caller)) else {
                 return Ok(next.call(request).await?.map_into_boxed_body());
@@ -94,7 +95,7 @@ async fn recorded(
 enum Sender {
     /// The request is for everybody.
     Anybody,
-    Allowed(Caller, ProjectPermit),
+    Allowed(Caller, Place),
     /// Somebody who may not send it or sends too many, or nobody whom Gybe knows.
     Refused(Option<Caller>, HttpResponse),
 }
@@ -119,7 +120,7 @@ async fn caller(authenticator: &Authenticator, load: &Load, request: &ServiceReq
     };
     match caller {
         Ok(caller) if needed.is_some_and(|role| caller.has(role)) => match load.of_project(&caller) {
-            Ok(permit) => Sender::Allowed(caller, permit),
+            Ok(place) => Sender::Allowed(caller, place),
             Err(problem) => Sender::Refused(Some(caller), response(&problem)),
         },
         Ok(caller) => {

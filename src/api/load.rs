@@ -6,10 +6,10 @@
 //! of slow heads and bodies. Packages are written to disk and may arrive for long: they have slots of their own ([`upload`]). So have
 //! requests that wait for a server that a caller names, which may be silent for long ([`third_party`]).
 //!
-//! Projects share the requests, the uploads and those that wait ([`ProjectShare`]): a project that floods Gybe gets 503 while others
-//! find room ([`Load::of_project`]). Without authentication there is one project, and nothing to share.
+//! Projects share the requests, the uploads and those that wait ([`Places`]): a project that floods Gybe gets 503 while others find room
+//! ([`Load::of_project`]).
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
@@ -20,12 +20,12 @@ use futures::StreamExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::api::health;
-use crate::domain::caller::{AuthMethod, Caller};
-use crate::domain::fair_share::ProjectShare;
-use crate::domain::ids::ProjectId;
+use crate::domain::caller::Caller;
+use crate::domain::fair_share::Sharer;
 use crate::domain::problem::{Problem, ProblemType, problem};
 use crate::error::response;
 use crate::metrics::{GaugeGuard, HttpMetrics};
+use crate::places::{Place, Places};
 
 /// The largest request body that is not a package, in bytes.
 pub const MAX_BODY: usize = 1024 * 1024;
@@ -46,9 +46,9 @@ const THIRD_PARTIES: usize = 64;
 /// The limits, which all HTTP workers share.
 pub struct Load {
     slots: Arc<Semaphore>,
-    requests: ByProject,
-    uploads: ByProject,
-    third_parties: ByProject,
+    requests: Arc<Places>,
+    uploads: Arc<Places>,
+    third_parties: Arc<Places>,
     bytes: Arc<Semaphore>,
     metrics: HttpMetrics,
 }
@@ -68,7 +68,7 @@ impl Load {
         let requests = requests.min(Semaphore::MAX_PERMITS);
         let slots = Arc::new(Semaphore::new(requests));
         let bytes = Arc::new(Semaphore::new(BODY_BYTES));
-        let [requests, uploads, third_parties] = [requests, UPLOADS, THIRD_PARTIES].map(ByProject::new);
+        let [requests, uploads, third_parties] = [requests, UPLOADS, THIRD_PARTIES].map(Places::new);
         Self { slots, requests, uploads, third_parties, bytes, metrics }
     }
 
@@ -77,8 +77,10 @@ impl Load {
     ///
     /// # Errors
     /// 503 if the project has its share of the requests under way.
-    pub fn of_project(&self, caller: &Caller) -> Result<ProjectPermit, Problem> {
-        self.requests.take(caller).ok_or_else(|| self.crowded(caller, "requests are under way"))
+    pub fn of_project(&self, caller: &Caller) -> Result<Place, Problem> {
+        self.requests
+            .try_take(&Sharer::of(&caller.project))
+            .ok_or_else(|| self.crowded(caller, "requests are under way"))
     }
 
     fn slot(&self) -> Result<Slot, Problem> {
@@ -132,37 +134,9 @@ pub async fn limit_load(
     Ok(next.call(request).await?.map_into_boxed_body())
 }
 
-/// A number of places that projects share.
-struct ByProject(Arc<Mutex<ProjectShare>>);
-
-/// A place of a project, until it is dropped.
-pub struct ProjectPermit {
-    share: Arc<Mutex<ProjectShare>>,
-    project: ProjectId,
-}
-
-impl ByProject {
-    fn new(count: usize) -> Self {
-        Self(Arc::new(Mutex::new(ProjectShare::new(count))))
-    }
-
-    /// A place for the caller's project, if it may have one.
-    fn take(&self, caller: &Caller) -> Option<ProjectPermit> {
-        let only = caller.method == AuthMethod::None;
-        let taken = self.0.lock().unwrap_or_else(PoisonError::into_inner).take(&caller.project, only);
-        taken.then(|| ProjectPermit { share: Arc::clone(&self.0), project: caller.project.clone() })
-    }
-}
-
-impl Drop for ProjectPermit {
-    fn drop(&mut self) {
-        self.share.lock().unwrap_or_else(PoisonError::into_inner).give_back(&self.project);
-    }
-}
-
 /// The right to upload a package, or to wait for a third party, until it is dropped.
 pub struct Share {
-    _permit: ProjectPermit,
+    _place: Place,
     _counted: GaugeGuard,
 }
 
@@ -171,9 +145,10 @@ pub struct Share {
 /// # Errors
 /// 503 if the caller's project may have none.
 pub fn upload(load: &Load, request: &HttpRequest, caller: &Caller) -> Result<Share, Problem> {
-    let permit = load.uploads.take(caller).ok_or_else(|| load.crowded(caller, "packages are being uploaded"))?;
+    let place = load.uploads.try_take(&Sharer::of(&caller.project));
+    let place = place.ok_or_else(|| load.crowded(caller, "packages are being uploaded"))?;
     drop(request.extensions_mut().remove::<Slot>());
-    Ok(Share { _permit: permit, _counted: load.metrics.body() })
+    Ok(Share { _place: place, _counted: load.metrics.body() })
 }
 
 /// Exchanges the [`Slot`] of a request for the right to wait for a server that a caller named: an API server or a subscriber. Silent
@@ -182,10 +157,10 @@ pub fn upload(load: &Load, request: &HttpRequest, caller: &Caller) -> Result<Sha
 /// # Errors
 /// 503 if too many requests of the caller's project wait.
 pub fn third_party(load: &Load, request: &HttpRequest, caller: &Caller) -> Result<Share, Problem> {
-    let permit = load.third_parties.take(caller);
-    let permit = permit.ok_or_else(|| load.crowded(caller, "requests wait for VIMs and subscribers"))?;
+    let place = load.third_parties.try_take(&Sharer::of(&caller.project));
+    let place = place.ok_or_else(|| load.crowded(caller, "requests wait for VIMs and subscribers"))?;
     drop(request.extensions_mut().remove::<Slot>());
-    Ok(Share { _permit: permit, _counted: load.metrics.request() })
+    Ok(Share { _place: place, _counted: load.metrics.request() })
 }
 
 /// Receives the body of a request that has a [`Slot`].

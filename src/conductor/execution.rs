@@ -4,7 +4,6 @@ use tokio::time::Instant;
 
 use crate::conductor::Conductor;
 use crate::conductor::cancel::Cancel;
-use crate::conductor::places::WorkPlace;
 use crate::conductor::steps::StepError;
 use crate::domain::grant::PendingGrant;
 use crate::domain::instance::VnfInstance;
@@ -13,6 +12,7 @@ use crate::domain::plan::Plan;
 use crate::domain::problem::Problem;
 use crate::domain::resource::ObjectKey;
 use crate::domain::transition::{OpEvent, OpRecord, Update, transition};
+use crate::places::WorkPlace;
 use crate::store::{Lease, OperationOutcome};
 
 /// A claimed operation that a conductor works on.

@@ -1,7 +1,7 @@
 //! Claims operations from the store and carries them out.
 //!
 //! [`Conductor::run`] sleeps until the store wakes it or something is due, claims a few operations and runs each in a task of
-//! its own under a lease ([`lease`]). An operation has a place while it works, not while it waits ([`places`]). It does what its stored
+//! its own under a lease ([`lease`]). An operation has a place while it works, not while it waits ([`crate::places`]). It does what its stored
 //! plan says: [`run`] replays the plan from the first step that is not done, [`steps`] does one step ([`waves`] sends its requests),
 //! [`outcome`] determines the new instance, [`persist`] writes the
 //! conclusion. [`cancel`] holds a cancel request, [`grant`] requests a grant from an NFVO before anything is created,
@@ -17,7 +17,6 @@ pub mod grant;
 pub mod lease;
 pub mod outcome;
 pub mod persist;
-pub mod places;
 pub mod run;
 pub mod steps;
 pub mod unattended;
@@ -37,11 +36,11 @@ use crate::clock::Clock;
 use crate::conductor::cancel::Cancel;
 use crate::conductor::grant::Granting;
 use crate::conductor::lease::LeaseKeeper;
-use crate::conductor::places::{Place, Places, Reservation, WorkPlace};
 use crate::domain::fair_share::Sharer;
 use crate::domain::op_occ::OpState;
 use crate::infra::{Driver, ReadinessTimeouts};
 use crate::metrics::OperationMetrics;
+use crate::places::{Place, Places, Reservation, WorkPlace};
 use crate::store::{Claim, Claimed, Store};
 use crate::traces::{self, TRACES};
 
@@ -196,7 +195,7 @@ impl Conductor {
         stop: &CancellationToken,
     ) {
         for claimed in claimed {
-            let vim = claimed.op.vim(&claimed.instance).unwrap_or_default().to_owned();
+            let vim = claimed.op.vim(&claimed.instance).map(str::to_owned);
             let sharer = Sharer { project: claimed.op.project_id.clone(), vim };
             // The claim returns no more than it was asked for.
             let (Some(held), Some(place)) = (held.assign(&sharer), places.assign(&sharer)) else { return };

@@ -14,7 +14,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::conductor::Conductor;
 use crate::conductor::cancel::Cancel;
-use crate::conductor::places::WorkPlace;
 use crate::conductor::waves::{Answers, Fence};
 use crate::domain::change;
 use crate::domain::grant::PendingGrant;
@@ -29,6 +28,7 @@ use crate::domain::warning::Warnings;
 use crate::infra::{
     AppliedObject, InfraError, InfraErrorKind, ObjectKind, PodSnapshot, ReadinessTimeouts, Removal, Scope,
 };
+use crate::places::WorkPlace;
 use crate::store::{Checkpoint, Lease, StoreError};
 
 /// Why a step is not done.

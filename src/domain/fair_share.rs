@@ -1,4 +1,4 @@
-//! How projects and VIMs share what a process has a limited number of, such as the places for operations that work.
+//! How projects and VIMs share what a process has a limited number of, such as the places for operations that work (`places`).
 //!
 //! Each project, each VIM, and each project within each VIM may take one more while it has less than seven times as many as stay free for
 //! it. So a project with one VIM gets three quarters of all, however many of its operations are stuck; another project and another VIM
@@ -9,19 +9,28 @@ use std::hash::Hash;
 
 use crate::domain::ids::ProjectId;
 
-/// A project in a VIM. The VIM is that of [`crate::domain::op_occ::VnfLcmOpOcc::vim`], or empty if none is needed.
+/// A project in a VIM, or a project with what has to do with no VIM.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Sharer {
     pub project: ProjectId,
-    pub vim: String,
+    /// As [`crate::domain::op_occ::VnfLcmOpOcc::vim`].
+    pub vim: Option<String>,
 }
 
-/// Who may take nothing more for now. Operations that need no VIM are short and never left out.
+impl Sharer {
+    /// The project, with what has to do with no VIM.
+    pub fn of(project: &ProjectId) -> Self {
+        Self { project: project.clone(), vim: None }
+    }
+}
+
+/// Who may take nothing more for now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Crowded {
     pub projects: Vec<ProjectId>,
-    /// For all projects.
+    /// VIMs, for all projects.
     pub vims: Vec<String>,
+    /// Projects, each in a VIM.
     pub sharers: Vec<Sharer>,
 }
 
@@ -73,8 +82,8 @@ impl FairShare {
     pub fn crowded(&self, reserved: usize) -> Crowded {
         let free = self.free + reserved;
         let projects = self.projects.crowded(free).cloned().collect();
-        let vims = self.vims.crowded(free).filter(|vim| !vim.is_empty()).cloned().collect();
-        let full = |sharer: &&Sharer| !sharer.vim.is_empty() && self.room(sharer, free) == 0;
+        let vims = self.vims.crowded(free).cloned().collect();
+        let full = |sharer: &&Sharer| sharer.vim.is_some() && self.room(sharer, free) == 0;
         Crowded { projects, vims, sharers: self.sharers.0.keys().filter(full).cloned().collect() }
     }
 
@@ -91,7 +100,7 @@ impl FairShare {
     /// Gives one that was reserved to the sharer.
     pub fn assign(&mut self, sharer: &Sharer) {
         self.projects.add(&sharer.project);
-        self.vims.add(&sharer.vim);
+        sharer.vim.iter().for_each(|vim| self.vims.add(vim));
         self.sharers.add(sharer);
     }
 
@@ -99,45 +108,15 @@ impl FairShare {
     pub fn give_back(&mut self, sharer: &Sharer) {
         if self.sharers.remove(sharer) {
             self.projects.remove(&sharer.project);
-            self.vims.remove(&sharer.vim);
+            sharer.vim.iter().for_each(|vim| _ = self.vims.remove(vim));
             self.free += 1;
         }
     }
 
     fn room(&self, sharer: &Sharer, free: usize) -> usize {
-        let for_both = self.projects.room(&sharer.project, free).min(self.vims.room(&sharer.vim, free));
-        self.sharers.room(sharer, for_both)
-    }
-}
-
-/// What is free, and what projects have: as [`FairShare`], for what has to do with no VIM.
-#[derive(Debug)]
-pub struct ProjectShare {
-    free: usize,
-    projects: Used<ProjectId>,
-}
-
-impl ProjectShare {
-    /// `free` for all projects.
-    pub fn new(free: usize) -> Self {
-        Self { free, projects: Used::default() }
-    }
-
-    /// Takes one for the project, if it may have one more. The `only` project may have all.
-    pub fn take(&mut self, project: &ProjectId, only: bool) -> bool {
-        let may_take = if only { self.free > 0 } else { self.projects.room(project, self.free) > 0 };
-        if may_take {
-            self.free -= 1;
-            self.projects.add(project);
-        }
-        may_take
-    }
-
-    /// The project gives one back.
-    pub fn give_back(&mut self, project: &ProjectId) {
-        if self.projects.remove(project) {
-            self.free += 1;
-        }
+        let of_project = self.projects.room(&sharer.project, free);
+        let Some(vim) = &sharer.vim else { return of_project };
+        self.sharers.room(sharer, of_project.min(self.vims.room(vim, free)))
     }
 }
 
@@ -198,7 +177,7 @@ mod tests {
     use super::*;
 
     fn sharer(project: &str, vim: &str) -> Sharer {
-        Sharer { project: ProjectId(project.to_owned()), vim: vim.to_owned() }
+        Sharer { project: ProjectId(project.to_owned()), vim: Some(vim.to_owned()) }
     }
 
     /// What the sharers get that take in turns as much as they may.
@@ -238,7 +217,7 @@ mod tests {
         }
         let crowded = Crowded { sharers: vec![stuck.clone()], ..Crowded::default() };
         assert_eq!((share.crowded(0), share.free()), (crowded.clone(), 15));
-        for other in [sharer("b", "1"), sharer("a", "2"), sharer("b", "2"), sharer("a", "")] {
+        for other in [sharer("b", "1"), sharer("a", "2"), sharer("b", "2"), Sharer::of(&stuck.project)] {
             assert!(share.may_take(&other), "{other:?}");
         }
         share.reserve(8);
@@ -265,14 +244,17 @@ mod tests {
     }
 
     #[test]
-    fn a_project_leaves_an_eighth_to_others() {
-        let (a, b) = (ProjectId("a".to_owned()), ProjectId("b".to_owned()));
-        let mut share = ProjectShare::new(64);
-        assert_eq!((0..64).filter(|_| share.take(&a, false)).count(), 56);
-        assert!(share.take(&b, false));
-        share.give_back(&b);
-        share.give_back(&a);
-        assert!(share.take(&a, false) && !share.take(&a, false));
-        assert_eq!((0..64).filter(|_| share.take(&a, true)).count(), 8, "if there is no other");
+    fn a_project_leaves_an_eighth_of_what_needs_no_vim() {
+        let [a, b] = ["a", "b"].map(|project| Sharer::of(&ProjectId(project.to_owned())));
+        let mut share = FairShare::new(64);
+        let mut taken = 0;
+        while share.may_take(&a) {
+            share.reserve(1);
+            share.assign(&a);
+            taken += 1;
+        }
+        assert_eq!((taken, share.may_take(&b)), (56, true));
+        let crowded = share.crowded(0);
+        assert_eq!((crowded.projects, crowded.sharers), (vec![a.project], vec![]));
     }
 }

@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::blocking::blocking;
+use crate::domain::fair_share::Sharer;
 use crate::domain::ids::{ProjectId, VnfPkgId};
 use crate::domain::package::{DefinitionFile, InterruptedOnboarding, Onboarding, PackageSource, VnfPackage};
 use crate::domain::problem::{Problem, ProblemType, problem};
@@ -35,10 +36,11 @@ use crate::package::archive::Limits;
 use crate::package::csar;
 use crate::package::external::{ExternalArtifact, ExternalContents};
 use crate::package::files::PackageFiles;
+use crate::places::Places;
 use crate::store::{ClaimedOnboarding, OnboardingClaim, OnboardingLease, Store, StoreError};
 
 /// Packages checked concurrently: fewer than the threads for [`blocking`] work, so that requests always find a free one.
-static CHECK_SLOTS: Semaphore = Semaphore::const_new(4);
+const CHECKS: usize = 4;
 /// The most packages that a process takes over from others concurrently.
 const MAX_TAKEOVERS: usize = 8;
 /// If this many processes end while they check the same package, the package is at fault.
@@ -51,6 +53,8 @@ pub struct Onboarder {
     store: Arc<dyn Store>,
     files: Arc<PackageFiles>,
     sources: Arc<PackageSources>,
+    /// The places of checks, which projects share.
+    checks: Arc<Places>,
     /// The holder of the leases: unique among the running processes.
     owner: String,
     lease_ttl: Duration,
@@ -71,8 +75,18 @@ impl Onboarder {
         owner: String,
         lease_ttl: Duration,
     ) -> Arc<Self> {
-        let (runtime, tasks) = (Handle::current(), TaskTracker::new());
-        Arc::new(Self { store, files, sources, owner, lease_ttl, runtime, tasks, stopping: CancellationToken::new() })
+        let (checks, runtime, tasks) = (Places::new(CHECKS), Handle::current(), TaskTracker::new());
+        Arc::new(Self {
+            store,
+            files,
+            sources,
+            checks,
+            owner,
+            lease_ttl,
+            runtime,
+            tasks,
+            stopping: CancellationToken::new(),
+        })
     }
 
     /// Writes `content` to disk and hands it over to be checked. `onboardingState` and `onboardingFailureDetails` show the
@@ -113,7 +127,7 @@ impl Onboarder {
         self.store.package(project, id).await.map_err(|error| refusal(id, error))?;
         self.files.check_space().await?;
         let request = self.sources.request(source)?;
-        let permit = self.sources.try_permit()?;
+        let permit = self.sources.try_permit(project)?;
         let lease = self.begin(project, id, Some(source)).await?;
         self.spawn(id, async move |onboarder| onboarder.fetch_and_check(lease, request, Some(permit)).await);
         Ok(())
@@ -230,7 +244,7 @@ impl Onboarder {
         let fetch = async {
             let permit = match permit {
                 Some(permit) => permit,
-                None => self.sources.permit().await,
+                None => self.sources.permit(&lease.project).await,
             };
             let content = self.sources.fetch(request, permit).await?;
             self.files.receive(id, lease.epoch, content).await
@@ -254,15 +268,15 @@ impl Onboarder {
     }
 
     /// The contents of the artifacts that the CSAR at `path` lists by URL. All together have the bounds of definition files.
-    async fn external_contents(&self, path: PathBuf) -> Result<ExternalContents, Problem> {
+    async fn external_contents(&self, project: &ProjectId, path: PathBuf) -> Result<ExternalContents, Problem> {
         let listed = async {
-            let _slot = CHECK_SLOTS.acquire().await;
+            let _place = self.checks.take(&Sharer::of(project)).await;
             blocking(move || csar::external(&path, &Limits::default())).await
         };
         let mut contents = ExternalContents::new();
         let mut left = Limits::default().definition_bytes;
         for ExternalArtifact { url, place } in listed.await? {
-            let fetched = self.sources.artifact(&url, left.min(DefinitionFile::MAX_BYTES)).await;
+            let fetched = self.sources.artifact(project, &url, left.min(DefinitionFile::MAX_BYTES)).await;
             let located = |problem: Problem| Problem { detail: format!("{place}: {}", problem.detail), ..problem };
             let content = fetched.map_err(located)?;
             left = left.saturating_sub(content.len() as u64);
@@ -277,7 +291,7 @@ impl Onboarder {
         let path = self.files.path(id, content_epoch);
         let fetch_or_stop = async {
             tokio::select! {
-                fetched = self.external_contents(path.clone()) => Some(fetched),
+                fetched = self.external_contents(&lease.project, path.clone()) => Some(fetched),
                 () = self.stopping.cancelled() => None,
             }
         };
@@ -286,7 +300,7 @@ impl Onboarder {
         };
         let read = async {
             let contents = fetched?;
-            let _slot = CHECK_SLOTS.acquire().await;
+            let _place = self.checks.take(&Sharer::of(&lease.project)).await;
             blocking(move || csar::onboard_with(&path, &Limits::default(), &contents)).await
         };
         let onboarded = match self.under_lease(lease, read).await? {
@@ -407,8 +421,8 @@ impl Drop for UploadGuard {
 }
 
 /// A copy of the lease, for the task that continues under it.
-const fn copy_of(lease: &OnboardingLease) -> OnboardingLease {
-    OnboardingLease { package: lease.package, epoch: lease.epoch }
+fn copy_of(lease: &OnboardingLease) -> OnboardingLease {
+    OnboardingLease { package: lease.package, project: lease.project.clone(), epoch: lease.epoch }
 }
 
 fn refusal(id: VnfPkgId, error: StoreError) -> ApiError {

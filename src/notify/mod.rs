@@ -18,15 +18,16 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
-use tokio::sync::Semaphore;
 use tokio::time::{Instant, interval_at, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::domain::fair_share::Sharer;
 use crate::domain::notification::Notification as Domain;
 use crate::domain::subscription::Subscription;
 use crate::metrics::NotificationMetrics;
 use crate::notify::callback::{Authorization, Callbacks, Reply};
+use crate::places::Places;
 use crate::sol003::notification::Notification;
 use crate::store::{ClaimedSubscription, OutboxClaim, OutboxLease, OutboxStore, Sent, StoreError};
 
@@ -43,7 +44,7 @@ pub struct Notifier {
 
 /// Concurrent notifications to one subscriber.
 const WAVE: usize = 64;
-/// Subscriptions that are served concurrently.
+/// Subscriptions that are served concurrently. Projects share them.
 const SUBSCRIBERS: usize = 256;
 /// How long failed deliveries are retried before they are parked.
 pub const DAY: Duration = Duration::from_hours(24);
@@ -83,23 +84,25 @@ impl Notifier {
     /// Runs until `stop`. Then waits for responses for [`LAST_ANSWERS`], records them, and ends its leases.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
         let tasks = TaskTracker::new();
-        let slots = Arc::new(Semaphore::new(SUBSCRIBERS));
+        let places = Places::new(SUBSCRIBERS);
         let wake = self.store.outbox();
         while !stop.is_cancelled() {
-            let slot = tokio::select! {
+            let mut reserved = tokio::select! {
                 () = stop.cancelled() => break,
-                slot = Arc::clone(&slots).acquire_owned() => slot,
+                reserved = places.reserve(1) => reserved,
             };
             // Registered before the claim, so that a wake-up between claim and sleep is not lost.
-            let woken = wake.notified();
+            let (woken, freed) = (wake.notified(), places.freed());
             tokio::pin!(woken);
             woken.as_mut().enable();
-            let pause = match self.store.claim_subscription(&self.owner, self.lease_ttl).await {
+            let except = reserved.crowded().projects;
+            let pause = match self.store.claim_subscription(&self.owner, self.lease_ttl, &except).await {
                 Ok(OutboxClaim::Work(claimed)) => {
                     let (notifier, stop) = (Arc::clone(&self), stop.clone());
+                    let place = reserved.assign(&Sharer::of(&claimed.subscription.project_id));
                     tasks.spawn(async move {
                         notifier.serve(*claimed, &stop).await;
-                        drop(slot);
+                        drop(place);
                     });
                     continue;
                 }
@@ -109,10 +112,11 @@ impl Notifier {
                     STORE_PAUSE
                 }
             };
-            drop(slot);
+            drop(reserved);
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = woken => {}
+                () = freed, if !except.is_empty() => {}
                 () = tokio::time::sleep(pause) => {}
             }
         }

@@ -52,6 +52,8 @@ pub trait OnboardingStore: Send + Sync {
 pub struct OnboardingLease {
     /// The package.
     pub package: VnfPkgId,
+    /// The project of the package.
+    pub project: ProjectId,
     /// The fence: each claim increments the epoch, and each write compares it.
     pub epoch: i64,
 }

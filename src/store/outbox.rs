@@ -28,8 +28,13 @@ pub trait OutboxStore: Send + Sync {
     /// subscription does not exist.
     async fn resend(&self, project: &ProjectId, id: SubscriptionId) -> Result<u64, StoreError>;
     /// Claims the subscription whose back-off ended first, among those that have a due notification and whose lease no other process
-    /// holds.
-    async fn claim_subscription(&self, owner: &str, ttl: Duration) -> Result<OutboxClaim, StoreError>;
+    /// holds. Those of the projects `except` are left to later.
+    async fn claim_subscription(
+        &self,
+        owner: &str,
+        ttl: Duration,
+        except: &[ProjectId],
+    ) -> Result<OutboxClaim, StoreError>;
     /// Notifications to deliver next, at most `limit`: the first waiting notification of each VNF instance, and of packages.
     async fn next_notifications(&self, lease: &OutboxLease, limit: usize) -> Result<Vec<Notification>, StoreError>;
     /// Extends the lease to `ttl` from now. This and the following three methods fail with `LeaseLost` if the lease ended.

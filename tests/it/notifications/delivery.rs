@@ -128,7 +128,10 @@ async fn a_subscription_with_an_expired_lease_is_taken_over(outbox: OutboxFixtur
     outbox.subscribe(&subscription("http://127.0.0.1:1/", json!({ "notificationTypes": [OPERATION] }))).await;
     outbox.complete(&outbox.instance().await).await;
     let first = claim(&outbox).await;
-    assert!(matches!(outbox.store.claim_subscription("other", PATIENT).await.unwrap(), OutboxClaim::Idle(Some(_))));
+    assert!(matches!(
+        outbox.store.claim_subscription("other", PATIENT, &[]).await.unwrap(),
+        OutboxClaim::Idle(Some(_))
+    ));
     outbox.store.renew_subscription(&first.lease, Duration::ZERO).await.unwrap();
     let second = claim(&outbox).await;
     assert_eq!(second.lease.epoch, first.lease.epoch + 1);

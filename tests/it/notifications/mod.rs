@@ -186,7 +186,7 @@ fn by_instance(received: &[Received]) -> BTreeMap<String, Vec<String>> {
 
 async fn claim(outbox: &OutboxFixture) -> gybe::store::ClaimedSubscription {
     loop {
-        match outbox.store.claim_subscription("test", PATIENT).await.unwrap() {
+        match outbox.store.claim_subscription("test", PATIENT, &[]).await.unwrap() {
             OutboxClaim::Work(addressee) => return *addressee,
             OutboxClaim::Idle(due) => tokio::time::sleep(due.unwrap()).await,
         }

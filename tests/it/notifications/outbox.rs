@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gybe::clock::{Clock, Ids as _, System};
-use gybe::domain::ids::SubscriptionId;
+use gybe::domain::ids::{ProjectId, SubscriptionId};
 use gybe::domain::interface::{Edition, Interface};
 use gybe::domain::notification_filter::NotificationFilter;
 use gybe::domain::op_occ::OpState;
@@ -292,12 +292,15 @@ async fn a_subscription_with_many_notifications_is_deleted_in_batches(outbox: Ou
     let subscription = subscription("http://127.0.0.1:1/", json!({}));
     outbox.subscribe(&subscription).await;
     outbox.fill(&subscription, 1500, 0, None).await;
+    let crowded = [ProjectId("another".to_owned()), subscription.project_id.clone()];
+    let later = outbox.store.claim_subscription("test", PATIENT, &crowded).await.unwrap();
+    assert!(matches!(later, OutboxClaim::Idle(None)), "its project has its share");
     let claimed = claim(&outbox).await;
     outbox.store.delete_subscription(&subscription.project_id, subscription.id).await.unwrap();
     // Nobody sees it any more, and its notifications are not delivered.
     let lost = outbox.store.renew_subscription(&claimed.lease, PATIENT).await;
     assert!(matches!(lost, Err(StoreError::LeaseLost)));
-    assert!(matches!(outbox.store.claim_subscription("test", PATIENT).await.unwrap(), OutboxClaim::Idle(None)));
+    assert!(matches!(outbox.store.claim_subscription("test", PATIENT, &[]).await.unwrap(), OutboxClaim::Idle(None)));
     let again = outbox.store.delete_subscription(&subscription.project_id, subscription.id).await;
     assert!(matches!(again, Err(StoreError::NotFound)));
     outbox.instance().await;

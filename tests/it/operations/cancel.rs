@@ -8,7 +8,6 @@ use async_trait::async_trait;
 use gybe::clock::{Clock as _, System};
 use gybe::conductor::cancel::Cancel;
 use gybe::conductor::execution::{Conclusion, Execution};
-use gybe::conductor::places::{Places, WorkPlace};
 use gybe::conductor::{Conductor, ConductorConfig};
 use gybe::domain::evidence::{EVIDENCE, Evidence};
 use gybe::domain::fair_share::{Crowded, Sharer};
@@ -23,6 +22,7 @@ use gybe::domain::vim::VimAccess;
 use gybe::infra::{
     AppliedObject, Driver, InfraError, ObjectKind, ObservedResources, PodSnapshot, ReadinessTimeouts, Removal, Scope,
 };
+use gybe::places::{Places, WorkPlace};
 use gybe::store::Claimed;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -209,7 +209,7 @@ async fn conclusion<F: Future<Output = ()>>(
     let Claimed { lease, op, instance, plan, steps_done, attempt, pending_grant, .. } = claimed;
     let cancel = Arc::new(Cancel::default());
     let (conductor, inventory_was_empty, stored_intents) = (&*conductor, true, Vec::new());
-    let sharer = Sharer { project: op.project_id.clone(), vim: String::new() };
+    let sharer = Sharer { project: op.project_id.clone(), vim: None };
     let place = WorkPlace::new(Places::new(1).reserve(1).await.assign(&sharer).unwrap());
     let execution = Execution {
         conductor,

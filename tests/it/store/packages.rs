@@ -160,7 +160,8 @@ async fn a_lost_onboarding_lease_rejects_every_write(f: StoreFixture) {
     let zombie = f.store.begin_upload(&package.project_id, package.id, None, "zombie", LONG).await.unwrap();
     f.store.finish_upload(&zombie, Duration::ZERO).await.unwrap();
     let fresh = claimed(&f).await.lease;
-    for lease in [&zombie, &OnboardingLease { package: package.id, epoch: fresh.epoch + 1 }] {
+    let of_the_future = OnboardingLease { epoch: fresh.epoch + 1, project: fresh.project.clone(), ..fresh };
+    for lease in [&zombie, &of_the_future] {
         assert_fails!(f.store.renew_onboarding(lease, LONG).await, StoreError::LeaseLost);
         assert_fails!(f.store.finish_upload(lease, LONG).await, StoreError::LeaseLost);
         assert_fails!(f.store.finish_onboarding(lease, &content("d"), &[]).await, StoreError::LeaseLost);
@@ -187,7 +188,14 @@ async fn a_new_onboarding_wakes_every_process(f: StoreFixture) {
             f.uploading(package.id).await.unwrap();
         } else {
             // Nobody else holds the epoch of the first lease.
-            f.store.release_onboarding(OnboardingLease { package: package.id, epoch: 1 }).await.unwrap();
+            f.store
+                .release_onboarding(OnboardingLease {
+                    package: package.id,
+                    project: package.project_id.clone(),
+                    epoch: 1,
+                })
+                .await
+                .unwrap();
         }
         woken.await;
     }

@@ -162,7 +162,7 @@ async fn operations_of_crowded_projects_and_vims_are_left_to_later(f: StoreFixtu
     f.store.begin_operation(&op, &instance).await.unwrap();
     let (project, vim) = (op.project_id.clone(), op.vim(&instance).unwrap().to_owned());
     let another = ProjectId("another".to_owned());
-    let sharer = |project: &ProjectId, vim: &str| Sharer { project: project.clone(), vim: vim.to_owned() };
+    let sharer = |project: &ProjectId, vim: &str| Sharer { project: project.clone(), vim: Some(vim.to_owned()) };
     let by_vim = Crowded { vims: vec!["another".to_owned(), vim.clone()], ..Crowded::default() };
     let Claim::Work(claimed) = f.store.claim("worker", LONG, 8, &by_vim).await.unwrap() else { panic!("no work") };
     assert_eq!(claimed.iter().map(|it| it.op.id).collect::<Vec<_>>(), [nowhere.id], "it needs no VIM");

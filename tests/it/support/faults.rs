@@ -570,7 +570,7 @@ points! {
     OutboxStore {
         fn undelivered(project: &ProjectId, id: SubscriptionId, limit: usize) -> Vec<Undelivered>;
         fn resend(project: &ProjectId, id: SubscriptionId) -> u64;
-        fn claim_subscription(owner: &str, ttl: Duration) -> OutboxClaim;
+        fn claim_subscription(owner: &str, ttl: Duration, except: &[ProjectId]) -> OutboxClaim;
         fn next_notifications(lease: &OutboxLease, limit: usize) -> Vec<Notification>;
         fn renew_subscription(lease: &OutboxLease, ttl: Duration) -> ();
         fn record_sent(lease: &OutboxLease, ttl: Duration, sent: &Sent) -> ();

@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 
 use super::super::tell_others_of_onboarding;
 use super::packages::{TABLE, id, one};
-use super::{Database, Query, QueryBuilder, Row, is_unique_violation, publish, read};
+use super::{Database, Query, QueryBuilder, Row, is_unique_violation, project, publish, read};
 use crate::domain::ids::{ProjectId, VnfPkgId};
 use crate::domain::notification::PackageEvent;
 use crate::domain::package::{Content, DefinitionFile, InterruptedOnboarding, PackageSource};
@@ -54,7 +54,7 @@ impl OnboardingStore for Database {
                  SET onboarding_state = 'UPLOADING', problem = NULL, source = $3, \
                      lease_owner = $4, lease_epoch = lease_epoch + 1, lease_until = ",
                 now!(),
-                " + $5 WHERE id = $1 AND project_id = $2 AND onboarding_state IN ('CREATED', 'ERROR') RETURNING id, lease_epoch"
+                " + $5 WHERE id = $1 AND project_id = $2 AND onboarding_state IN ('CREATED', 'ERROR') RETURNING id, project_id, lease_epoch"
             );
             let begun = sqlx::query(update)
                 .bind(&row)
@@ -188,7 +188,7 @@ impl OnboardingStore for Database {
                 skip_locked!(),
                 ") UPDATE vnf_packages SET lease_owner = $1, lease_epoch = lease_epoch + 1, lease_until = ",
                 now!(),
-                " + $2 WHERE id IN (SELECT id FROM due) RETURNING id, lease_epoch, onboarding_state, content_epoch, source"
+                " + $2 WHERE id IN (SELECT id FROM due) RETURNING id, project_id, lease_epoch, onboarding_state, content_epoch, source"
             );
             let rows = self.writer.fetch_all(sqlx::query(update).bind(owner).bind(length(ttl))).await?;
             let Some(row) = rows.first() else { return Ok(OnboardingClaim::Idle(until_due(self).await?)) };
@@ -236,7 +236,7 @@ const fn sealed_at(id: &str) -> SealContext<'_> {
 }
 
 fn lease(row: &Row) -> Result<OnboardingLease, Unreadable> {
-    Ok(OnboardingLease { package: id(row)?, epoch: row.try_get("lease_epoch")? })
+    Ok(OnboardingLease { package: id(row)?, project: project(row)?, epoch: row.try_get("lease_epoch")? })
 }
 
 /// Binds the parameters of `held!`: $1 and $2.

@@ -136,18 +136,25 @@ impl OutboxStore for Database {
         .await
     }
 
-    async fn claim_subscription(&self, owner: &str, ttl: Duration) -> Result<OutboxClaim, StoreError> {
+    async fn claim_subscription(
+        &self,
+        owner: &str,
+        ttl: Duration,
+        except: &[ProjectId],
+    ) -> Result<OutboxClaim, StoreError> {
         // Looks before it claims, so that it writes nothing while nothing is due.
         self.traced("outbox::claim", async {
             loop {
-                match due(self).await? {
+                match due(self, except).await? {
                     Some(Duration::ZERO) => {}
                     due => return Ok(OutboxClaim::Idle(due)),
                 }
-                let update = concat!(
-                    "UPDATE subscriptions SET lease_owner = $1, lease_epoch = lease_epoch + 1, lease_until = ",
-                    now!(),
-                    " + $2 WHERE id = (",
+                let mut update = QueryBuilder::new("UPDATE subscriptions SET lease_owner = ");
+                update.push_bind(owner);
+                update.push(concat!(", lease_epoch = lease_epoch + 1, lease_until = ", now!(), " + "));
+                update.push_bind(length(ttl));
+                update.push(concat!(
+                    " WHERE id = (",
                     waiting!(),
                     "SELECT s.id FROM subscriptions AS s WHERE s.id IN (SELECT id FROM waiting) AND s.project_id <> '' \
                        AND s.not_before <= ",
@@ -158,12 +165,15 @@ impl OutboxStore for Database {
                     first_due!(),
                     " <= ",
                     now!(),
+                ));
+                push_except(&mut update, except);
+                update.push(concat!(
                     " ORDER BY s.not_before, s.id LIMIT 1",
                     skip_locked!(),
                     ") RETURNING lease_epoch, attempt, ",
                     columns!()
-                );
-                let rows = self.writer.fetch_all(sqlx::query(update).bind(owner).bind(length(ttl))).await?;
+                ));
+                let rows = self.writer.fetch_all(update.build().persistent(except.is_empty())).await?;
                 let Some(row) = rows.first() else { return Ok(OutboxClaim::Idle(Some(Duration::from_millis(100)))) };
                 let claimed = read(SUBSCRIPTIONS, row, |row| {
                     let subscription = subscription(self, row)?;
@@ -307,17 +317,31 @@ impl OutboxStore for Database {
 }
 
 /// The time until a subscription with waiting deliveries can be claimed. `None` if nothing waits.
-async fn due(db: &Database) -> Result<Option<Duration>, StoreError> {
-    let row = sqlx::query(concat!(
+async fn due(db: &Database, except: &[ProjectId]) -> Result<Option<Duration>, StoreError> {
+    let mut select = QueryBuilder::new(concat!(
         waiting!(),
         "SELECT MIN(CASE WHEN later > first_due THEN later ELSE first_due END) - ",
         now!(),
         " AS due FROM (SELECT CASE WHEN s.lease_until > s.not_before THEN s.lease_until ELSE s.not_before END AS later, ",
         first_due!(),
-        " AS first_due FROM waiting JOIN subscriptions AS s ON s.id = waiting.id WHERE s.project_id <> '') AS times"
+        " AS first_due FROM waiting JOIN subscriptions AS s ON s.id = waiting.id WHERE s.project_id <> ''",
     ));
-    let due = row.fetch_one(&db.reader()).await?.try_get::<Option<i64>, _>("due")?;
+    push_except(&mut select, except);
+    select.push(") AS times");
+    let row = select.build().persistent(except.is_empty()).fetch_one(&db.reader()).await?;
+    let due = row.try_get::<Option<i64>, _>("due")?;
     Ok(due.map(|millis| Duration::from_millis(millis.try_into().unwrap_or(0))))
+}
+
+/// Leaves out the subscriptions of those projects.
+fn push_except(query: &mut QueryBuilder, except: &[ProjectId]) {
+    if except.is_empty() {
+        return;
+    }
+    query.push(" AND s.project_id NOT IN (");
+    let mut list = query.separated(", ");
+    except.iter().for_each(|project| _ = list.push_bind(project.0.clone()));
+    query.push(")");
 }
 
 /// Reads a bounded number of index entries, whatever the number of deliveries.

@@ -1,5 +1,6 @@
-//! The places of a process: a place is for an operation that works. One that waits for readiness, for a removal or for a grant gives
-//! its place back, and takes one again before its next write. Projects and VIMs share the places ([`FairShare`]).
+//! Places that projects and VIMs share ([`FairShare`]): for operations that work, packages that are checked or fetched, subscriptions that are
+//! served, requests. An operation that waits for readiness, for a removal or for a grant gives its place back, and takes one again before
+//! its next write ([`WorkPlace`]).
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,7 +9,7 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::domain::fair_share::{Crowded, FairShare, Sharer};
 
-/// A number of places. The conductor has two of them: for operations that work, and for all that it holds.
+/// A number of places for one kind of work.
 pub struct Places {
     state: Mutex<PlacesState>,
     /// Places became free that nobody waits for.
@@ -58,13 +59,13 @@ impl Places {
         }
     }
 
-    /// Completes when a place becomes free after the first poll.
+    /// Completes when a place becomes free after this call.
     pub fn freed(&self) -> impl Future<Output = ()> {
         self.freed.notified()
     }
 
     /// Waits for a place. Who has fewest gets the next one: projects first, then the VIMs of a project.
-    async fn take(self: &Arc<Self>, sharer: &Sharer) -> Place {
+    pub async fn take(self: &Arc<Self>, sharer: &Sharer) -> Place {
         let (sender, receiver) = oneshot::channel();
         {
             let mut state = self.lock();
@@ -79,6 +80,16 @@ impl Places {
             // The senders live as long as the queue, which `self` keeps.
             Err(_) => std::future::pending().await,
         }
+    }
+
+    /// A place, if there is one that the sharer may have now.
+    pub fn try_take(self: &Arc<Self>, sharer: &Sharer) -> Option<Place> {
+        let mut state = self.lock();
+        state.share.may_take(sharer).then(|| {
+            state.share.reserve(1);
+            state.share.assign(sharer);
+            Place { places: Arc::clone(self), sharer: sharer.clone() }
+        })
     }
 
     /// Gives free places to those that wait.
@@ -190,7 +201,7 @@ mod tests {
     use super::*;
 
     fn sharer(project: &str, vim: &str) -> Sharer {
-        Sharer { project: ProjectId(project.to_owned()), vim: vim.to_owned() }
+        Sharer { project: ProjectId(project.to_owned()), vim: Some(vim.to_owned()) }
     }
 
     #[tokio::test]
