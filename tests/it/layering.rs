@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Each part of the crate with the parts it may use. `app` and `main` wire everything and may use all.
-const MAY_USE: [(&str, &[&str]); 22] = [
+const MAY_USE: [(&str, &[&str]); 23] = [
     ("domain", &[]),
     ("clock", &[]),
     ("traces", &[]),
@@ -17,18 +17,25 @@ const MAY_USE: [(&str, &[&str]); 22] = [
     ("debug", &["domain", "store"]),
     ("infra", &["clock", "domain", "metrics", "outbound", "traces"]),
     ("outbound", &["domain"]),
-    ("fetch", &["domain", "outbound"]),
+    ("places", &["domain"]),
+    ("fetch", &["domain", "outbound", "places"]),
     ("nfvo", &["domain", "metrics", "outbound", "sol003", "traces"]),
-    ("notify", &["domain", "metrics", "outbound", "sol003", "store"]),
+    ("notify", &["domain", "metrics", "outbound", "places", "sol003", "store"]),
     ("auth", &["clock", "domain", "outbound"]),
     ("config", &["auth", "domain", "infra", "nfvo", "outbound", "package", "retention"]),
     ("error", &["clock", "domain", "store"]),
     ("blocking", &["domain", "error"]),
     (
         "lcm",
-        &["auth", "blocking", "clock", "domain", "error", "fetch", "infra", "package", "sol003", "store", "traces"],
+        &[
+            "auth", "blocking", "clock", "domain", "error", "fetch", "infra", "package", "places", "sol003", "store",
+            "traces",
+        ],
     ),
-    ("conductor", &["blocking", "clock", "domain", "error", "infra", "lcm", "metrics", "nfvo", "store", "traces"]),
+    (
+        "conductor",
+        &["blocking", "clock", "domain", "error", "infra", "lcm", "metrics", "nfvo", "places", "store", "traces"],
+    ),
     ("view", &["clock", "domain", "infra", "lcm", "metrics", "store"]),
 ];
 
