@@ -153,6 +153,7 @@ pub async fn run(config: Config, stop: Stop, ready: impl FnOnce(SocketAddr)) -> 
     let keys = keys(&config.options.database.database_url, &config.options.keys).await?;
     let token_keys = token_keys(&keys)?;
     let store = store::connect(&config.options.database.database_url.0, keys).await?;
+    store.configure_quotas(config.quotas);
     let socket =
         listen(config.options.listen).map_err(io_error(format!("cannot listen on {}", config.options.listen)))?;
     let address = socket.local_addr().map_err(io_error("the socket has no address".to_owned()))?;

@@ -9,6 +9,7 @@ pub mod clients;
 pub mod effective;
 pub mod file;
 pub mod nfvo;
+pub mod quotas;
 pub mod tenancy;
 pub mod tls;
 pub mod values;
@@ -31,6 +32,7 @@ use crate::config::tls::TlsOptions;
 use crate::config::values::{
     DatabaseUrl, WEEK, base_url, database_url, network, number, package_source, plain_url, seconds,
 };
+use crate::domain::quota::Quotas;
 use crate::infra::ReadinessTimeouts;
 use crate::outbound::OutboundConfig;
 use crate::outbound::address::AddressRules;
@@ -299,6 +301,8 @@ pub struct Config {
     pub auth: AuthOptions,
     /// Namespaces belong to projects; `None`: to nobody.
     pub tenancy: Option<TenancyConfig>,
+    /// The quotas of projects without their own.
+    pub quotas: Quotas,
 }
 
 /// Why there is no configuration.
@@ -329,7 +333,7 @@ impl Config {
     /// # Errors
     /// [`ConfigError::Inconsistent`], which names the options and what to do; [`ConfigError::UnreadableSecret`].
     pub fn new(options: Options, tables: Tables) -> Result<Self, ConfigError> {
-        let Tables { clients, auth, tenancy, neutron_defaults } = tables;
+        let Tables { clients, auth, tenancy, neutron_defaults, quotas } = tables;
         let inconsistent = |text: &str| Err(ConfigError::Inconsistent(text.to_owned()));
         let (role, listen) = (options.role, options.listen);
         let is_authenticated = options.token_file.is_some() || auth.has_method();
@@ -352,7 +356,7 @@ impl Config {
             );
         }
         let tenancy = tenancy::resolve(tenancy, neutron_defaults, auth.keystone.is_some(), nfvo.is_some())?;
-        Ok(Self { options, nfvo, clients, auth, tenancy })
+        Ok(Self { options, nfvo, clients, auth, tenancy, quotas: quotas.resolve()? })
     }
 }
 

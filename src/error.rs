@@ -45,6 +45,7 @@ impl From<StoreError> for ApiError {
                 maximum = most,
                 what = what,
             ),
+            StoreError::QuotaExceeded(exceeded) => exceeded.into(),
             StoreError::InUse => {
                 Problem::new(ProblemType::InUse, "other resources use the resource: delete them first")
             }

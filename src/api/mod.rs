@@ -34,6 +34,7 @@ pub mod range;
 pub mod root;
 pub mod selectors;
 pub mod subscriptions;
+pub mod tenancy;
 pub mod tls;
 pub mod unsupported;
 pub mod versions;
@@ -57,6 +58,7 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(root(Interface::Packages, Edition::V2).configure(packages))
         .configure(vims)
         .service(resource("/audit/v1/records").route(on(get, audit::list)))
+        .configure(projects)
         .service(resource("/").route(on(get, root::show)))
         .service(resource("/openapi").route(on(get, browser::page)))
         .service(resource("/openapi/{name}").route(on(get, browser::document)))
@@ -78,6 +80,15 @@ where
         .wrap(from_fn(idempotency::answer_once))
         .wrap(from_fn(negotiate::check_headers))
         .wrap(from_fn(authorize::authorize))
+}
+
+/// What projects have and may have.
+fn projects(config: &mut ServiceConfig) {
+    config.service(resource("/tenancy/v1/projects/{id}/usage").route(on(get, tenancy::usage))).service(
+        resource("/tenancy/v1/projects/{id}/quotas")
+            .route(on(get, tenancy::quotas))
+            .route(on(put, tenancy::set_quotas)),
+    );
 }
 
 /// The VIMs, as in Tacker: each path also with a suffix.

@@ -15,7 +15,8 @@ use utoipa::openapi::{
 };
 
 use crate::api::{
-    audit, drift, instances, onboarding, op_occs, package_content, packages, subscriptions, unsupported, versions, vims,
+    audit, drift, instances, onboarding, op_occs, package_content, packages, subscriptions, tenancy, unsupported,
+    versions, vims,
 };
 use crate::domain::policy::{Permission, permission};
 use crate::domain::problem::ProblemType;
@@ -101,9 +102,28 @@ struct Vims;
 )]
 struct Audit;
 
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Projects: quotas and usage",
+        description = "",
+        version = "1.0.0",
+        license(name = "Apache-2.0", identifier = "Apache-2.0")
+    ),
+    paths(tenancy::usage, tenancy::quotas, tenancy::set_quotas)
+)]
+struct Tenancy;
+
 /// The names of the documents.
-pub const NAMES: [&str; 6] =
-    ["vnflcm-v1.json", "vnflcm-v2.json", "vnfpkgm-v1.json", "vnfpkgm-v2.json", "vims.json", "audit.json"];
+pub const NAMES: [&str; 7] = [
+    "vnflcm-v1.json",
+    "vnflcm-v2.json",
+    "vnfpkgm-v1.json",
+    "vnfpkgm-v2.json",
+    "vims.json",
+    "audit.json",
+    "tenancy.json",
+];
 
 /// The text of a document; `None` for an unknown name.
 ///
@@ -117,6 +137,7 @@ pub fn text(name: &str) -> Result<Option<String>, serde_json::Error> {
         "vnfpkgm-v2.json" => return packages_of(Edition::V2).map(Some),
         "vims.json" => vims_document(),
         "audit.json" => Audit::openapi(),
+        "tenancy.json" => Tenancy::openapi(),
         _ => return Ok(None),
     };
     if name == "vnflcm-v2.json" {

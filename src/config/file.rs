@@ -1,6 +1,6 @@
 //! The TOML file of `--config`. Its keys are the names of options, with underscores; those of `--nfvo-…` are in the table
-//! `[nfvo]`, `[[client]]` tables describe clients, `[auth]` says how callers are authenticated, and `[tenancy]` with
-//! `[neutron_defaults]` which project a namespace belongs to.
+//! `[nfvo]`, `[[client]]` tables describe clients, `[auth]` says how callers are authenticated, `[tenancy]` with
+//! `[neutron_defaults]` which project a namespace belongs to, and `[quotas]` how much a project may have.
 //!
 //! [`ConfigFile::defaults_for`] makes its values the defaults of the command's options. So clap decides the precedence (command
 //! line, environment, file, declared default) and one parser checks a value wherever it comes from.
@@ -16,6 +16,7 @@ use toml::de::{DeTable, DeValue};
 
 use crate::auth::AuthOptions;
 use crate::config::clients::ClientOptions;
+use crate::config::quotas::QuotaOptions;
 use crate::config::tenancy::{NeutronDefaults, TenancyOptions};
 use crate::config::{ConfigError, Options};
 
@@ -41,6 +42,9 @@ pub struct Tables {
     /// `[neutron_defaults]`.
     #[serde(default)]
     pub neutron_defaults: NeutronDefaults,
+    /// `[quotas]`.
+    #[serde(default)]
+    pub quotas: QuotaOptions,
 }
 
 impl ConfigFile {
@@ -70,7 +74,7 @@ impl ConfigFile {
         let mut file = Self { values: BTreeMap::new(), tables };
         for (key, value) in document.get_ref() {
             match (key.get_ref().as_ref(), value.get_ref()) {
-                ("client" | "auth" | "tenancy" | "neutron_defaults", _) => {}
+                ("client" | "auth" | "tenancy" | "neutron_defaults" | "quotas", _) => {}
                 ("nfvo", DeValue::Table(table)) => {
                     for (key, value) in table {
                         file.add(&source, &format!("nfvo_{}", key.get_ref()), key, value)?;

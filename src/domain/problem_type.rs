@@ -135,6 +135,9 @@ problem_types! {
     OperationInProgress, "operation-in-progress", 409, "Operation in progress", Later,
         "Another operation of the VNF instance has not ended (`vnfLcmOpOccId`).",
         "Wait until it ends. In FAILED_TEMP, retry it, roll it back or fail it.";
+    QuotaExceeded, "quota-exceeded", 409, "Quota exceeded", AfterChange,
+        "The project has as much as its quota allows. `resource` names what, `limit`, `used` and `needed` how much.",
+        "Delete what is not used, or wait until operations have ended. An administrator sets quotas at `/tenancy/v1/projects/{id}/quotas`.";
     RequestInProgress, "request-in-progress", 409, "Request in progress", Later,
         "The first request with this `Idempotency-Key` has no answer yet.",
         "Repeat the request later: it gets the answer to the first one.";

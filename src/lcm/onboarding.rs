@@ -321,6 +321,7 @@ impl Onboarder {
                 "another package has the vnfdId '{vnfdId}': delete that one, or give this descriptor another descriptor_id",
                 vnfdId = onboarded.content.vnfd.id,
             ),
+            Err(StoreError::QuotaExceeded(exceeded)) => exceeded.into(),
             // When the lease expires, a process checks the package again.
             Err(error) if error.is_transient() || matches!(error, StoreError::LeaseLost) => return Err(error),
             // The store rejects something in the package.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::domain::ids::VnfLcmOpOccId;
+use crate::domain::quota::QuotaExceeded;
 use crate::store::FILTER_DEADLINE;
 use crate::store::seal;
 
@@ -35,6 +36,9 @@ pub enum StoreError {
         /// How many are allowed.
         most: usize,
     },
+    /// The project's quota has no room.
+    #[error(transparent)]
+    QuotaExceeded(QuotaExceeded),
     /// Other rows refer to the row.
     #[error("the row is in use")]
     InUse,

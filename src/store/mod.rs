@@ -19,6 +19,7 @@ mod operations;
 mod outbox;
 mod packages;
 mod page;
+mod quotas;
 mod requests;
 mod retention;
 pub mod seal;
@@ -36,6 +37,7 @@ pub use operations::OperationStore;
 pub use outbox::*;
 pub use packages::*;
 pub use page::*;
+pub use quotas::*;
 pub use requests::*;
 pub use retention::RetentionStore;
 pub use sql::{FILTER_DEADLINE, Migrated, connect, is_sealed, live_operations, migrate, rekey};
@@ -55,6 +57,7 @@ pub trait Store:
     + RetentionStore
     + RequestStore
     + AuditStore
+    + QuotaStore
     + HealthStore
 {
 }
@@ -71,6 +74,7 @@ impl<T> Store for T where
         + RetentionStore
         + RequestStore
         + AuditStore
+        + QuotaStore
         + HealthStore
 {
 }

@@ -109,6 +109,12 @@ macro_rules! json_array {
         "json_group_array"
     };
 }
+/// The function that returns the number of elements of a JSON array.
+macro_rules! json_array_length {
+    () => {
+        "json_array_length"
+    };
+}
 /// The function that makes a JSON object of names and values.
 macro_rules! json_object {
     () => {

@@ -9,6 +9,7 @@ mod jwt;
 mod keystone;
 mod oauth;
 mod projects;
+mod quotas;
 mod roles;
 mod site;
 mod tenancy;

@@ -20,6 +20,7 @@ mod postgres;
 mod progress;
 mod publishing;
 mod queue;
+mod quotas;
 mod retention;
 mod sealing;
 mod sqlite;
@@ -64,6 +65,7 @@ const MIGRATIONS: &[&str] = &[
     "38 plan format",
     "39 audit",
     "40 tenancy",
+    "43 quotas",
     "45 vim impersonation",
     "46 vim cluster",
 ];

@@ -22,6 +22,7 @@ use gybe::domain::op_occ::{CancelMode, OpState, VnfLcmOpOcc};
 use gybe::domain::package::{Content, DefinitionFile, OperationalState, PackageSource, VnfPackage};
 use gybe::domain::plan::{Plan, PodRef};
 use gybe::domain::problem::{Problem, ProblemType};
+use gybe::domain::quota::{OwnQuotas, Quotas};
 use gybe::domain::resource::{KindInfo, ObjectKey, Resource};
 use gybe::domain::subscription::Subscription;
 use gybe::domain::tenancy::NamespaceProject;
@@ -38,8 +39,8 @@ use gybe::store::{
     AuditStore, Checkpoint, Claim, HealthStore, InstanceLocation, InstanceStore, KeptAnswer, KeyedRequest, Lease,
     LeaseStore, Listed, OnboardedVnfd, OnboardingClaim, OnboardingLease, OnboardingStore, OperationEnded,
     OperationOutcome, OperationStore, OutboxClaim, OutboxLease, OutboxStats, OutboxStore, PackageStore, Page,
-    PageCursor, PlannedOperation, QueueStats, RenewedLease, RequestClaim, RequestStore, RetentionStore, Sent, Store,
-    StoreError, Subscribed, SubscriptionStore, VimStore,
+    PageCursor, PlannedOperation, ProjectUsage, QueueStats, QuotaStore, RenewedLease, RequestClaim, RequestStore,
+    RetentionStore, Sent, Store, StoreError, Subscribed, SubscriptionStore, VimStore,
 };
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
@@ -598,6 +599,18 @@ points! {
         fn add_audit_record(record: &AuditRecord) -> ();
         fn audit_records(project: Option<&ProjectId>, page: &Page<'_>) -> Vec<AuditRecord>;
         fn delete_audit_records(before: OffsetDateTime, limit: usize) -> usize;
+    }
+}
+
+points! {
+    QuotaStore {
+        fn quotas(project: &ProjectId) -> Quotas;
+        fn set_quotas(project: &ProjectId, own: &OwnQuotas) -> ();
+        fn project_usage(project: &ProjectId) -> ProjectUsage;
+    }
+
+    fn configure_quotas(&self, configured: Quotas) {
+        self.0.store.lock().unwrap().as_ref().unwrap().configure_quotas(configured);
     }
 }
 

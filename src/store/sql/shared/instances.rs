@@ -11,10 +11,11 @@ use tokio::sync::broadcast;
 
 use super::{
     Database, Query, QueryBuilder, Row, Tx, filters, json, live_operation, optional_json, point_in_time, project,
-    publish, read, resources, tenancy,
+    publish, quotas, read, resources, tenancy,
 };
 use crate::domain::ids::{ProjectId, VnfInstanceId};
 use crate::domain::instance::{VnfInstance, VnfMetadata};
+use crate::domain::quota::QuotaResource;
 use crate::domain::resource::Resource;
 use crate::domain::tenancy::NamespaceProject;
 use crate::domain::vim::{Secrets, VimConnection};
@@ -57,11 +58,13 @@ macro_rules! insert {
 impl InstanceStore for Database {
     async fn create_instance(&self, instance: &VnfInstance) -> Result<(), StoreError> {
         self.traced("instances::create", async {
-            // Without subscribers one statement is enough, which PostgreSQL runs in one round trip. It inserts nothing if
-            // there may be a subscriber; the next call then does not try it.
-            if !self.creations_have_audience.load(Ordering::Relaxed) {
+            // Without subscribers and quota one statement is enough, which PostgreSQL runs in one round trip. It inserts nothing if
+            // there may be a subscriber or a quota; after a subscriber the next call does not try it.
+            let is_simple = quotas::is_unlimited_by_default(self, QuotaResource::VnfInstances);
+            if is_simple && !self.creations_have_audience.load(Ordering::Relaxed) {
                 let insert = sqlx::query(insert!(
-                    " AND NOT EXISTS (SELECT 1 FROM subscriptions WHERE project_id = $2 AND only_vnf_instance_id IN ('', $1))"
+                    " AND NOT EXISTS (SELECT 1 FROM subscriptions WHERE project_id = $2 AND only_vnf_instance_id IN ('', $1)) \
+                      AND NOT EXISTS (SELECT 1 FROM project_quotas WHERE project_id = $2 AND vnf_instances IS NOT NULL)"
                 ));
                 let insert = bind(self, insert, instance)?.bind(millis(instance.created_at));
                 if self.writer.execute(insert).await?.rows_affected() == 1 {
@@ -69,6 +72,7 @@ impl InstanceStore for Database {
                 }
             }
             let mut tx = self.writer.begin().await?;
+            quotas::admit(self, &mut tx, &instance.project_id, QuotaResource::VnfInstances, 1, 0).await?;
             let insert = sqlx::query(concat!(insert!(""), " RETURNING ", publish::created_instance!()));
             let insert = bind(self, insert, instance)?.bind(millis(instance.created_at));
             let row = insert.fetch_optional(&mut *tx).await?.ok_or(StoreError::Stale)?;

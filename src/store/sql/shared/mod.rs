@@ -4,6 +4,7 @@
 //! This directory is compiled twice (see `crate::store::sql`): `super` is `sqlite` the first time, `postgres` the second.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
 
 use serde::Serialize;
@@ -16,6 +17,7 @@ use tracing::field::Empty;
 
 use super::{BackgroundTasks, Db, ENGINE, FilterReader, Tx, Writer, bounded};
 use crate::domain::ids::ProjectId;
+use crate::domain::quota::Quotas;
 use crate::metrics::StoreMetrics;
 use crate::store::StoreError;
 use crate::store::seal::{KeyRing, SealContext, SealError};
@@ -37,6 +39,7 @@ mod op_occs;
 mod outbox;
 mod packages;
 mod publish;
+mod quotas;
 mod requests;
 mod resources;
 mod retention;
@@ -60,6 +63,8 @@ pub(super) struct Database {
     endings: Endings,
     files: DefinitionFileCache,
     metrics: StoreMetrics,
+    /// The limits of projects without their own.
+    configured_quotas: OnceLock<Quotas>,
     /// Whether the last published creation of a VNF instance had subscribers. A hint, see `create_instance`.
     creations_have_audience: AtomicBool,
     _tasks: BackgroundTasks,
@@ -86,6 +91,7 @@ impl Database {
             endings,
             files,
             metrics,
+            configured_quotas: OnceLock::new(),
             creations_have_audience,
             _tasks: tasks,
         }

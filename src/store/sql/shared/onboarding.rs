@@ -13,11 +13,12 @@ use tokio::sync::Notify;
 
 use super::super::tell_others_of_onboarding;
 use super::packages::{TABLE, id, one};
-use super::{Database, Query, QueryBuilder, Row, is_unique_violation, project, publish, read};
+use super::{Database, Query, QueryBuilder, Row, is_unique_violation, project, publish, quotas, read};
 use crate::domain::ids::{ProjectId, VnfPkgId};
 use crate::domain::notification::PackageEvent;
 use crate::domain::package::{Content, DefinitionFile, InterruptedOnboarding, PackageSource};
 use crate::domain::problem::Problem;
+use crate::domain::quota::QuotaResource;
 use crate::store::seal::SealContext;
 use crate::store::sql::convert::{Unreadable, length};
 use crate::store::{ClaimedOnboarding, OnboardingClaim, OnboardingLease, OnboardingStore, StoreError};
@@ -49,6 +50,8 @@ impl OnboardingStore for Database {
             let row = id.to_string();
             let source = source.map(|source| self.keys.seal(&sealed_at(&row), source)).transpose().map_err(StoreError::Seal)?;
             let mut tx = self.writer.begin().await?;
+            // Its size is not known yet. A project without room is refused before a byte arrives.
+            quotas::admit(self, &mut tx, project, QuotaResource::PackageBytes, 1, 0).await?;
             let update = concat!(
                 "UPDATE vnf_packages \
                  SET onboarding_state = 'UPLOADING', problem = NULL, source = $3, \
@@ -101,6 +104,10 @@ impl OnboardingStore for Database {
     ) -> Result<(), StoreError> {
         self.traced("onboarding::finish_onboarding", async {
             let mut tx = self.writer.begin().await?;
+            let select = sqlx::query_scalar("SELECT project_id FROM vnf_packages WHERE id = $1");
+            let project = select.bind(lease.package.to_string()).fetch_optional(&mut *tx).await?.map(ProjectId);
+            let project = project.ok_or(StoreError::LeaseLost)?;
+            quotas::admit(self, &mut tx, &project, QuotaResource::PackageBytes, content.size, 0).await?;
             let update = concat!(
                 "UPDATE vnf_packages \
                  SET onboarding_state = 'ONBOARDED', operational_state = 'ENABLED', vnfd_id = $3, vnfd = $4, sha512 = $5, \

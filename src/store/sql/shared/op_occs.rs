@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 use super::super::{notify_cancel, notify_work};
 use super::{
     Database, QueryBuilder, Row, Tx, filters, instances, is_foreign_key_violation, json, live_operation, optional_json,
-    point_in_time, project, publish, read, tenancy,
+    point_in_time, project, publish, quotas, read, tenancy,
 };
 use crate::domain::ids::{ProjectId, VnfInstanceId, VnfLcmOpOccId};
 use crate::domain::instance::VnfInstance;
@@ -20,6 +20,7 @@ use crate::domain::mask::is_secret;
 use crate::domain::op_occ::{CancelMode, GrantReference, LcmOperation, Unattended, VnfLcmOpOcc, can_roll_back};
 use crate::domain::plan::{PLAN_FORMAT, Plan};
 use crate::domain::problem::Problem;
+use crate::domain::quota::QuotaResource;
 use crate::domain::tenancy::NamespaceProject;
 use crate::domain::transition::{CancelUpdate, Due, ErrorUpdate, OpEvent, OpRecord, Update, transition};
 use crate::store::seal::SealContext;
@@ -91,6 +92,9 @@ impl OperationStore for Database {
         self.traced("op_occs::resume", async {
             let mut tx = self.writer.begin().await?;
             let (update, instance) = decide(&mut tx, project, id, event).await?;
+            if update.to.is_running() {
+                quotas::admit(self, &mut tx, project, QuotaResource::Operations, 1, 0).await?;
+            }
             let mut query = QueryBuilder::new("UPDATE vnf_lcm_op_occs SET lease_owner = NULL, lease_until = 0");
             push_state(&mut query, &update, now);
             push_update(&mut query, &update, None);
@@ -154,6 +158,7 @@ async fn begin(
     // No check before the write: of two operations of one VNF instance that begin together, the index admits one.
     db.traced("op_occs::begin", async {
         let mut tx = db.writer.begin().await?;
+        quotas::admit(db, &mut tx, &op.project_id, QuotaResource::Operations, 1, 0).await?;
         let insert = sqlx::query(concat!(
             "INSERT INTO vnf_lcm_op_occs \
                      (id, project_id, vnf_instance_id, operation, state, state_entered_time, start_time, \

@@ -11,11 +11,12 @@ use sqlx::Row as _;
 use sqlx::types::Json;
 
 use super::{
-    Database, QueryBuilder, Row, filters, is_foreign_key_violation, json, point_in_time, project, publish, read,
+    Database, QueryBuilder, Row, filters, is_foreign_key_violation, json, point_in_time, project, publish, quotas, read,
 };
 use crate::domain::ids::{ProjectId, VnfPkgId};
 use crate::domain::notification::PackageEvent;
 use crate::domain::package::{Content, DefinitionFile, Onboarding, OperationalState, VnfPackage};
+use crate::domain::quota::QuotaResource;
 use crate::store::sql::convert::{Unreadable, enumerator, millis, operational_state};
 use crate::store::{OnboardedVnfd, PackageStore, Page, StoreError};
 
@@ -35,6 +36,8 @@ macro_rules! select {
 impl PackageStore for Database {
     async fn create_package(&self, package: &VnfPackage) -> Result<(), StoreError> {
         self.traced("packages::create", async {
+            let mut tx = self.writer.begin().await?;
+            quotas::admit(self, &mut tx, &package.project_id, QuotaResource::Packages, 1, 0).await?;
             let insert = sqlx::query(
                 "INSERT INTO vnf_packages \
                      (id, project_id, onboarding_state, operational_state, user_defined_data, created_at) \
@@ -46,8 +49,8 @@ impl PackageStore for Database {
             .bind(operational_state(OperationalState::Disabled))
             .bind(Json(&package.user_defined_data))
             .bind(millis(package.created_at));
-            self.writer.execute(insert).await?;
-            Ok(())
+            insert.execute(&mut *tx).await?;
+            Ok(tx.commit().await?)
         })
         .await
     }

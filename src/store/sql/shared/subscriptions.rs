@@ -9,10 +9,11 @@ use aws_lc_rs::digest::{SHA256, digest};
 use sqlx::Row as _;
 use sqlx::types::Json;
 
-use super::{Database, QueryBuilder, Row, Tx, filters, json, optional_json, point_in_time, project, read};
+use super::{Database, QueryBuilder, Row, Tx, filters, json, optional_json, point_in_time, project, quotas, read};
 use crate::domain::ids::{ProjectId, SubscriptionId, VnfInstanceId};
 use crate::domain::interface::{Edition, Interface};
 use crate::domain::notification_filter::NotificationFilter;
+use crate::domain::quota::QuotaResource;
 use crate::domain::subscription::{Authentication, Subscription, Verbosity};
 use crate::store::seal::SealContext;
 use crate::store::sql::convert::{Unreadable, count, length, millis};
@@ -94,6 +95,7 @@ impl SubscriptionStore for Database {
                 tx.commit().await?;
                 return Ok(Subscribed::Existing(equal));
             }
+            quotas::admit(self, &mut tx, &subscription.project_id, QuotaResource::Subscriptions, 1, 1).await?;
             tx.commit().await?;
             Ok(Subscribed::Created)
         })

@@ -6,8 +6,11 @@ use sqlx::types::Json;
 use time::OffsetDateTime;
 
 use super::super::{VIM_NAME, violated};
-use super::{Database, Query, Row, is_unique_violation, json, optional_json, point_in_time, project, read};
+use super::{
+    Database, Query, Row, is_unique_violation, json, optional_json, point_in_time, project, quotas, read,
+};
 use crate::domain::ids::{ProjectId, VimId};
+use crate::domain::quota::QuotaResource;
 use crate::domain::vim::{Vim, VimStatus};
 use crate::store::seal::SealContext;
 use crate::store::sql::convert::{Unreadable, count, enumerator, millis, time};
@@ -36,6 +39,8 @@ macro_rules! page {
 impl VimStore for Database {
     async fn create_vim(&self, vim: &Vim) -> Result<(), StoreError> {
         self.traced("vims::create", async {
+            let mut tx = self.writer.begin().await?;
+            quotas::admit(self, &mut tx, &vim.project_id, QuotaResource::Vims, 1, 0).await?;
             let insert = sqlx::query(
                 "INSERT INTO vims (id, project_id, name, description, vim_type, endpoint, access_info, secrets, vim_project, \
                                    extra, is_default, user_name, status, updated_at, impersonate, cluster_uid, created_at) \
@@ -43,8 +48,10 @@ impl VimStore for Database {
                  WHERE (SELECT COUNT(*) FROM (SELECT 1 FROM vims WHERE project_id = $2 LIMIT $18) AS present) < $18",
             );
             let insert = bind(self, insert, vim)?.bind(millis(vim.created_at)).bind(count(MAX_VIMS));
-            let done = self.writer.execute(insert).await.map_err(duplicate)?;
-            if done.rows_affected() == 1 { Ok(()) } else { Err(StoreError::Full { what: "VIMs", most: MAX_VIMS }) }
+            if insert.execute(&mut *tx).await.map_err(duplicate)?.rows_affected() == 0 {
+                return Err(StoreError::Full { what: "VIMs", most: MAX_VIMS });
+            }
+            Ok(tx.commit().await?)
         })
         .await
     }
