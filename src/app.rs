@@ -46,7 +46,7 @@ use crate::domain::problem::Problem;
 use crate::error::ApiError;
 use crate::fetch::PackageSources;
 use crate::infra::kubernetes::KubernetesDriver;
-use crate::infra::{Observer, VimContacts};
+use crate::infra::{NamespaceKeeper, Observer, VimContacts};
 use crate::lcm::accept::Acceptor;
 use crate::lcm::onboarding::Onboarder;
 use crate::lcm::sent::Sent;
@@ -319,6 +319,7 @@ async fn api(
         store: Arc::clone(store),
         tenancy: tenancy(config, &observer)?.map(Arc::new),
         observer,
+        namespace_keeper: Arc::clone(&driver) as Arc<dyn NamespaceKeeper>,
         driver,
         clock: Arc::new(System),
         ids: Arc::new(System),

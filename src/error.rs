@@ -53,6 +53,10 @@ impl From<StoreError> for ApiError {
                 ProblemType::Conflict,
                 "VNF instances of another project are in the namespace: terminate them first, or use another namespace",
             ),
+            StoreError::NamespaceReserved => Problem::new(
+                ProblemType::Conflict,
+                "the namespace is registered for another project, or is to be deleted: an administrator sees which at /tenancy/v1/namespaces; use another one, or have it deleted or resynchronised there first",
+            ),
             StoreError::Busy(op) => problem!(
                 ProblemType::OperationInProgress,
                 "operation {vnfLcmOpOccId} of this VNF instance has not ended: wait for it; if it is in FAILED_TEMP, retry it, roll it back or fail it",

@@ -10,7 +10,7 @@ use crate::clock::{Clock, Ids};
 use crate::config::CallbackTest;
 use crate::config::clients::Profile;
 use crate::domain::caller::Caller;
-use crate::infra::{Driver, Observer};
+use crate::infra::{Driver, NamespaceKeeper, Observer};
 use crate::lcm::accept::Acceptor;
 use crate::lcm::onboarding::Onboarder;
 use crate::lcm::tenancy::Tenancy;
@@ -27,6 +27,8 @@ pub struct Api {
     pub driver: Arc<dyn Driver>,
     /// Compares objects with their intents (drift).
     pub observer: Arc<dyn Observer>,
+    /// Makes namespaces of projects.
+    pub namespace_keeper: Arc<dyn NamespaceKeeper>,
     pub clock: Arc<dyn Clock>,
     pub ids: Arc<dyn Ids>,
     /// The scheme, host and port of links, as clients reach Gybe; without a trailing slash.

@@ -35,6 +35,7 @@ pub mod root;
 pub mod selectors;
 pub mod subscriptions;
 pub mod tenancy;
+pub mod tenancy_namespaces;
 pub mod tls;
 pub mod unsupported;
 pub mod versions;
@@ -59,6 +60,7 @@ pub fn routes(config: &mut ServiceConfig) {
         .configure(vims)
         .service(resource("/audit/v1/records").route(on(get, audit::list)))
         .configure(projects)
+        .configure(namespaces)
         .service(resource("/").route(on(get, root::show)))
         .service(resource("/openapi").route(on(get, browser::page)))
         .service(resource("/openapi/{name}").route(on(get, browser::document)))
@@ -89,6 +91,22 @@ fn projects(config: &mut ServiceConfig) {
             .route(on(get, tenancy::quotas))
             .route(on(put, tenancy::set_quotas)),
     );
+}
+
+/// Namespaces of projects.
+fn namespaces(config: &mut ServiceConfig) {
+    config
+        .service(
+            resource("/tenancy/v1/namespaces")
+                .route(on(get, tenancy_namespaces::list))
+                .route(on(post, tenancy_namespaces::create)),
+        )
+        .service(
+            resource("/tenancy/v1/namespaces/{id}")
+                .route(on(get, tenancy_namespaces::show))
+                .route(on(delete, tenancy_namespaces::remove)),
+        )
+        .service(resource("/tenancy/v1/namespaces/{id}/resync").route(on(post, tenancy_namespaces::resync)));
 }
 
 /// The VIMs, as in Tacker: each path also with a suffix.

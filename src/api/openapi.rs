@@ -15,8 +15,8 @@ use utoipa::openapi::{
 };
 
 use crate::api::{
-    audit, drift, instances, onboarding, op_occs, package_content, packages, subscriptions, tenancy, unsupported,
-    versions, vims,
+    audit, drift, instances, onboarding, op_occs, package_content, packages, subscriptions, tenancy,
+    tenancy_namespaces, unsupported, versions, vims,
 };
 use crate::domain::policy::{Permission, permission};
 use crate::domain::problem::ProblemType;
@@ -105,12 +105,21 @@ struct Audit;
 #[derive(OpenApi)]
 #[openapi(
     info(
-        title = "Projects: quotas and usage",
+        title = "Projects: namespaces, quotas and usage",
         description = "",
         version = "1.0.0",
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
-    paths(tenancy::usage, tenancy::quotas, tenancy::set_quotas)
+    paths(
+        tenancy_namespaces::list,
+        tenancy_namespaces::create,
+        tenancy_namespaces::show,
+        tenancy_namespaces::remove,
+        tenancy_namespaces::resync,
+        tenancy::usage,
+        tenancy::quotas,
+        tenancy::set_quotas
+    )
 )]
 struct Tenancy;
 

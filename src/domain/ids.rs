@@ -51,6 +51,10 @@ identifier!(
     /// A subscription to lifecycle changes (SOL003 clause 5.5.2.16, `LccnSubscription.id`).
     SubscriptionId
 );
+identifier!(
+    /// A namespace of a project (`/tenancy/v1/namespaces/{id}`).
+    NamespaceId
+);
 
 /// The tenant that owns a row. There is one, [`ProjectId::DEFAULT`], until callers are authenticated.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -33,6 +33,7 @@ pub mod plan;
 pub mod policy;
 pub mod problem;
 pub mod problem_type;
+pub mod project_namespace;
 pub mod quota;
 pub mod render;
 pub mod replacement;

@@ -1,5 +1,5 @@
-//! Access to the clusters: the conductor changes them through [`Driver`], drift and the view read them through [`Observer`].
-//! [`kubernetes`] implements both.
+//! Access to the clusters: the conductor changes them through [`Driver`], drift and the view read them through [`Observer`], namespaces of
+//! projects are made through [`NamespaceKeeper`]. [`kubernetes`] implements all three.
 //!
 //! Every method of [`Driver`] states the result it must reach, and may be repeated. None retries for long: it returns a temporary
 //! error as [`InfraErrorKind::Transient`], and the conductor postpones the step.
@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
+use serde_json::Value;
 
 use crate::domain::drift::ObjectDrift;
 use crate::domain::evidence::Evidence;
@@ -17,6 +18,7 @@ use crate::domain::instance::{VirtualStorage, Vnfc};
 use crate::domain::namespace::Namespace;
 use crate::domain::observation::{ObservedKind, ObservedObject};
 use crate::domain::plan::PodRef;
+use crate::domain::project_namespace::{FoundNamespace, NamespaceObject};
 use crate::domain::resource::{KindInfo, Resource};
 use crate::domain::tenancy::ObservedNamespace;
 use crate::domain::vim::VimAccess;
@@ -168,6 +170,53 @@ pub trait Driver: Send + Sync {
         resources: &[Resource],
         pods: PodSnapshot,
     ) -> Result<ObservedResources, InfraError>;
+}
+
+/// What Gybe writes on a Namespace of a project.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NamespaceMarks {
+    pub labels: BTreeMap<String, String>,
+    /// `None` removes the annotation.
+    pub annotations: BTreeMap<String, Option<String>>,
+}
+
+/// Makes and deletes Namespaces of projects. Each method may run twice.
+#[async_trait]
+pub trait NamespaceKeeper: Send + Sync {
+    /// The Namespace of that name; `None` if it does not exist.
+    async fn find(&self, access: &VimAccess, name: &Namespace) -> Result<Option<FoundNamespace>, InfraError>;
+
+    /// Makes the Namespace; `None` if there is one.
+    async fn make(
+        &self,
+        access: &VimAccess,
+        name: &Namespace,
+        marks: &NamespaceMarks,
+    ) -> Result<Option<FoundNamespace>, InfraError>;
+
+    /// Writes on the Namespace, unless it is another one, or has changed, since it was found. Returns whether it did.
+    async fn mark(
+        &self,
+        access: &VimAccess,
+        name: &Namespace,
+        found: &FoundNamespace,
+        marks: &NamespaceMarks,
+    ) -> Result<bool, InfraError>;
+
+    /// Makes the object in the namespace, or changes it. Fields that somebody else has set are an [`InfraErrorKind::Conflict`].
+    async fn apply(
+        &self,
+        access: &VimAccess,
+        name: &Namespace,
+        object: NamespaceObject,
+        manifest: &Value,
+    ) -> Result<(), InfraError>;
+
+    /// Deletes the object in the namespace, if Gybe made it.
+    async fn remove(&self, access: &VimAccess, name: &Namespace, object: NamespaceObject) -> Result<(), InfraError>;
+
+    /// Begins to delete the Namespace with this uid. Kubernetes may take long, and waits for finalizers.
+    async fn delete(&self, access: &VimAccess, name: &Namespace, uid: &str) -> Result<(), InfraError>;
 }
 
 /// An event of [`Observer::watch`].

@@ -3,7 +3,7 @@
 //! [`accept`] checks a request against instance, VNFD and package before the 202 and turns it into an op occurrence;
 //! [`plan`] turns an op occurrence into steps when a conductor has claimed it. Both read the request through [`params`]; [`change`]
 //! has both for the change of package. [`sent`] is what an op occurrence records of a request. [`access`] resolves how to reach an instance's cluster. [`onboarding`] receives and
-//! checks packages. [`vim_move`] checks that a VIM with a new address is the same cluster.
+//! checks packages. [`namespaces`] makes namespaces of projects. [`vim_move`] checks that a VIM with a new address is the same cluster.
 
 pub mod accept;
 pub mod access;
@@ -12,6 +12,7 @@ pub mod container_update;
 pub mod create;
 pub mod grant;
 pub mod modify;
+pub mod namespaces;
 pub mod onboarding;
 pub mod params;
 pub mod plan;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::auth::keystone::projects::Projects;
 use crate::domain::caller::Caller;
+use crate::domain::ids::ProjectId;
 use crate::domain::namespace::Namespace;
 use crate::domain::problem::{Problem, ProblemType, problem};
 use crate::domain::tenancy::{NamespaceProject, ObservedNamespace, TenancyRules, check_owner, check_state};
@@ -41,17 +42,24 @@ impl Tenancy {
         })?;
         let project = self.rules.project_of(name, &namespace)?;
         check_owner(caller, &project, name)?;
-        if let Some(projects) = &self.projects {
-            let state = projects.state(&project).await.map_err(|_| {
-                problem!(
-                    ProblemType::ProjectUnverified,
-                    "Keystone does not say whether the project of namespace '{namespace}' exists: repeat the request later",
-                    namespace = name.as_str(),
-                )
-            })?;
-            check_state(state, &project, name)?;
-        }
+        self.check_project(&project, name).await?;
         Ok(NamespaceProject { namespace_uid: namespace.uid, project })
+    }
+
+    /// Refuses a project of the namespace that does not exist, or is disabled.
+    ///
+    /// # Errors
+    /// 422, and 503 (Keystone does not answer).
+    pub async fn check_project(&self, project: &ProjectId, name: &Namespace) -> Result<(), Problem> {
+        let Some(projects) = &self.projects else { return Ok(()) };
+        let state = projects.state(project).await.map_err(|_| {
+            problem!(
+                ProblemType::ProjectUnverified,
+                "Keystone does not say whether the project of namespace '{namespace}' exists: repeat the request later",
+                namespace = name.as_str(),
+            )
+        })?;
+        check_state(state, project, name)
     }
 
     /// The Namespace, if it exists.

@@ -25,6 +25,9 @@ pub enum StoreError {
     /// VNF instances of another project are in the namespace.
     #[error("instances of another project are in the namespace")]
     NamespaceTaken,
+    /// The namespace is registered for another project, or is to be deleted.
+    #[error("the namespace is registered for another project, or is to be deleted")]
+    NamespaceReserved,
     /// The VNF instance has a live operation.
     #[error("operation {0} of this VNF instance has not ended")]
     Busy(VnfLcmOpOccId),

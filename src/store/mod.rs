@@ -14,6 +14,7 @@ mod error;
 mod health;
 mod instances;
 mod leases;
+mod namespaces;
 mod onboarding;
 mod operations;
 mod outbox;
@@ -32,6 +33,7 @@ pub use error::StoreError;
 pub use health::*;
 pub use instances::*;
 pub use leases::*;
+pub use namespaces::NamespaceStore;
 pub use onboarding::*;
 pub use operations::OperationStore;
 pub use outbox::*;
@@ -58,6 +60,7 @@ pub trait Store:
     + RequestStore
     + AuditStore
     + QuotaStore
+    + NamespaceStore
     + HealthStore
 {
 }
@@ -75,6 +78,7 @@ impl<T> Store for T where
         + RequestStore
         + AuditStore
         + QuotaStore
+        + NamespaceStore
         + HealthStore
 {
 }

@@ -19,7 +19,8 @@ pub trait OperationStore: Send + Sync {
     /// the operation no longer exists. `Busy` if another operation of the instance is unfinished.
     async fn begin_operation(&self, op: &VnfLcmOpOcc, instance: &VnfInstance) -> Result<(), StoreError>;
     /// As [`Self::begin_operation`], for an operation that puts the VNF into a namespace of that project, which is stored with the
-    /// instance. `NamespaceTaken` if instances of another project are in the namespace.
+    /// instance. `NamespaceTaken` if instances of another project are in the namespace, `NamespaceReserved` if it is registered for another
+    /// project, or is to be deleted.
     async fn begin_in_namespace(
         &self,
         op: &VnfLcmOpOcc,

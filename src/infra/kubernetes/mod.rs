@@ -6,6 +6,7 @@
 //! - [`apply`]: makes objects, [`update`] changes them; [`scaler`]: who sets the replicas. [`ownership`]: whose an object is.
 //! - [`readiness`]: waits until objects are ready; the rules of each kind are in [`readiness::rules`].
 //! - [`remove`], [`end_pods`], [`delete`]: remove objects and pods. [`shared_objects`]: what may not be removed.
+//! - [`namespaces`]: makes and deletes Namespaces of projects.
 //! - [`observe`], [`drift`], [`evidence`]: read without changing anything. [`watch`]: follows objects as they change.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -46,6 +47,7 @@ mod drift;
 mod end_pods;
 mod evidence;
 mod fields;
+mod namespaces;
 mod observe;
 mod ownership;
 mod readiness;

@@ -66,6 +66,7 @@ const MIGRATIONS: &[&str] = &[
     "39 audit",
     "40 tenancy",
     "43 quotas",
+    "44 namespaces",
     "45 vim impersonation",
     "46 vim cluster",
 ];

@@ -248,6 +248,14 @@ pub struct TestNamespace {
     kubeconfig: Kubeconfig,
 }
 
+impl TestNamespace {
+    /// One more namespace, which the test makes. It is deleted at the end of the test, too.
+    pub fn sibling(&self, suffix: &str) -> Self {
+        let name = Namespace::try_from(format!("{}-{suffix}", self.name)).unwrap();
+        Self { name, kubeconfig: self.kubeconfig.clone() }
+    }
+}
+
 impl Drop for TestNamespace {
     fn drop(&mut self) {
         let (name, kubeconfig) = (self.name.clone(), self.kubeconfig.clone());

@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use gybe::domain::audit::AuditRecord;
 use gybe::domain::fair_share::Crowded;
 use gybe::domain::grant::PendingGrant;
-use gybe::domain::ids::{ProjectId, SubscriptionId, VimId, VnfInstanceId, VnfLcmOpOccId, VnfPkgId};
+use gybe::domain::ids::{NamespaceId, ProjectId, SubscriptionId, VimId, VnfInstanceId, VnfLcmOpOccId, VnfPkgId};
 use gybe::domain::instance::VnfInstance;
 use gybe::domain::interface::Interface;
 use gybe::domain::notification::{Notification, Undelivered};
@@ -22,6 +22,7 @@ use gybe::domain::op_occ::{CancelMode, OpState, VnfLcmOpOcc};
 use gybe::domain::package::{Content, DefinitionFile, OperationalState, PackageSource, VnfPackage};
 use gybe::domain::plan::{Plan, PodRef};
 use gybe::domain::problem::{Problem, ProblemType};
+use gybe::domain::project_namespace::ProjectNamespace;
 use gybe::domain::quota::{OwnQuotas, Quotas};
 use gybe::domain::resource::{KindInfo, ObjectKey, Resource};
 use gybe::domain::subscription::Subscription;
@@ -37,9 +38,9 @@ use gybe::nfvo::{GrantDecision, Nfvo, NfvoError};
 use gybe::sol003::grant::GrantRequest;
 use gybe::store::{
     AuditStore, Checkpoint, Claim, HealthStore, InstanceLocation, InstanceStore, KeptAnswer, KeyedRequest, Lease,
-    LeaseStore, Listed, OnboardedVnfd, OnboardingClaim, OnboardingLease, OnboardingStore, OperationEnded,
-    OperationOutcome, OperationStore, OutboxClaim, OutboxLease, OutboxStats, OutboxStore, PackageStore, Page,
-    PageCursor, PlannedOperation, ProjectUsage, QueueStats, QuotaStore, RenewedLease, RequestClaim, RequestStore,
+    LeaseStore, Listed, NamespaceStore, OnboardedVnfd, OnboardingClaim, OnboardingLease, OnboardingStore,
+    OperationEnded, OperationOutcome, OperationStore, OutboxClaim, OutboxLease, OutboxStats, OutboxStore, PackageStore,
+    Page, PageCursor, PlannedOperation, ProjectUsage, QueueStats, QuotaStore, RenewedLease, RequestClaim, RequestStore,
     RetentionStore, Sent, Store, StoreError, Subscribed, SubscriptionStore, VimStore,
 };
 use serde_json::{Map, Value};
@@ -599,6 +600,19 @@ points! {
         fn add_audit_record(record: &AuditRecord) -> ();
         fn audit_records(project: Option<&ProjectId>, page: &Page<'_>) -> Vec<AuditRecord>;
         fn delete_audit_records(before: OffsetDateTime, limit: usize) -> usize;
+    }
+}
+
+points! {
+    NamespaceStore {
+        fn claim_namespace(wanted: &ProjectNamespace) -> ProjectNamespace;
+        fn check_unused(namespace: &ProjectNamespace, uid: &str, project: Option<&ProjectId>) -> ();
+        fn finish_namespace(namespace: &ProjectNamespace) -> ();
+        fn move_namespace(namespace: &ProjectNamespace) -> ();
+        fn begin_namespace_deletion(namespace: &ProjectNamespace) -> ();
+        fn forget_namespace(id: NamespaceId) -> ();
+        fn project_namespace(project: Option<&ProjectId>, id: NamespaceId) -> ProjectNamespace;
+        fn project_namespaces(project: Option<&ProjectId>, after: Option<PageCursor>, limit: usize) -> Vec<ProjectNamespace>;
     }
 }
 

@@ -34,6 +34,7 @@ pub(super) mod inspect;
 mod instances;
 mod leases;
 mod live_operation;
+mod namespaces;
 mod onboarding;
 mod op_occs;
 mod outbox;

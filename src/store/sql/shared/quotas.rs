@@ -46,21 +46,23 @@ macro_rules! used {
 }
 
 /// The VNF instances of a project ($1) by namespace: those that were put into one of its namespaces, and of the others those that
-/// are its own.
+/// are its own. Namespaces that were made for it are there without VNF instances, too.
 macro_rules! namespaces {
     () => {
         concat!(
-            "SELECT name AS id, uid, COUNT(*) AS vnf_instances, CAST(COALESCE(SUM(vnfcs), 0) AS bigint) AS vnfcs FROM ( \
-                 SELECT i.vnf_metadata ->> 'namespace' AS name, t.namespace_uid AS uid, ",
+            "SELECT name AS id, uid, CAST(SUM(vnfs) AS bigint) AS vnf_instances, CAST(COALESCE(SUM(vnfcs), 0) AS bigint) AS vnfcs FROM ( \
+                 SELECT i.vnf_metadata ->> 'namespace' AS name, t.namespace_uid AS uid, 1 AS vnfs, ",
             json_array_length!(),
             "(i.instantiated_vnf_info -> 'vnfcs') AS vnfcs \
                  FROM tenant_instances AS t JOIN vnf_instances AS i ON i.id = t.vnf_instance_id WHERE t.project_id = $1 \
                  UNION ALL \
-                 SELECT i.vnf_metadata ->> 'namespace', NULL, ",
+                 SELECT i.vnf_metadata ->> 'namespace', NULL, 1, ",
             json_array_length!(),
             "(i.instantiated_vnf_info -> 'vnfcs') \
                  FROM vnf_instances AS i WHERE i.project_id = $1 \
-                   AND NOT EXISTS (SELECT 1 FROM tenant_instances WHERE vnf_instance_id = i.id)) AS placed \
+                   AND NOT EXISTS (SELECT 1 FROM tenant_instances WHERE vnf_instance_id = i.id) \
+                 UNION ALL \
+                 SELECT name, uid, 0, 0 FROM project_namespaces WHERE project_id = $1 AND uid IS NOT NULL) AS placed \
              WHERE name IS NOT NULL GROUP BY name, uid ORDER BY name, uid LIMIT $2"
         )
     };

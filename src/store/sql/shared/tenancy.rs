@@ -9,7 +9,8 @@ use crate::domain::tenancy::NamespaceProject;
 use crate::store::StoreError;
 
 /// Puts the instance into the namespace. A namespace without instances takes the project of the first one that comes.
-/// `NamespaceTaken` if others are there, of another project.
+/// `NamespaceTaken` if others are there, of another project. `NamespaceReserved` if the namespace is registered for another project, or
+/// is to be deleted.
 pub(super) async fn enter(tx: &mut Tx, id: VnfInstanceId, namespace: &NamespaceProject) -> Result<(), StoreError> {
     leave(tx, id).await?;
     let claim = sqlx::query(
@@ -19,6 +20,13 @@ pub(super) async fn enter(tx: &mut Tx, id: VnfInstanceId, namespace: &NamespaceP
     );
     let claimed = claim.bind(&namespace.namespace_uid).bind(&namespace.project.0).execute(&mut **tx).await;
     claimed.map_err(taken)?;
+    // After the claim, which waits for a transaction that decides about the namespace (`super::namespaces`).
+    let reserved =
+        sqlx::query("SELECT 1 FROM project_namespaces WHERE uid = $1 AND (state = 'DELETING' OR project_id <> $2)");
+    let reserved = reserved.bind(&namespace.namespace_uid).bind(&namespace.project.0);
+    if reserved.fetch_optional(&mut **tx).await?.is_some() {
+        return Err(StoreError::NamespaceReserved);
+    }
     let enter =
         sqlx::query("INSERT INTO tenant_instances (vnf_instance_id, namespace_uid, project_id) VALUES ($1, $2, $3)");
     let enter = enter.bind(id.to_string()).bind(&namespace.namespace_uid).bind(&namespace.project.0);

@@ -6,9 +6,7 @@ use sqlx::types::Json;
 use time::OffsetDateTime;
 
 use super::super::{VIM_NAME, violated};
-use super::{
-    Database, Query, Row, is_unique_violation, json, optional_json, point_in_time, project, quotas, read,
-};
+use super::{Database, Query, Row, is_unique_violation, json, optional_json, point_in_time, project, quotas, read};
 use crate::domain::ids::{ProjectId, VimId};
 use crate::domain::quota::QuotaResource;
 use crate::domain::vim::{Vim, VimStatus};
