@@ -196,6 +196,10 @@ pub struct Options {
     #[arg(long, value_name = "DAYS", env = "GYBE_KEEP_AUDIT")]
     #[arg(default_value_t = 90, value_parser = number(1..=36_500_u64))]
     pub keep_audit: u64,
+    /// Days that metering records are kept after their end
+    #[arg(long, value_name = "DAYS", env = "GYBE_KEEP_METERING")]
+    #[arg(default_value_t = 400, value_parser = number(1..=36_500_u64))]
+    pub keep_metering: u64,
     #[command(flatten)]
     pub tls: TlsOptions,
     #[command(flatten)]
@@ -243,6 +247,7 @@ impl Options {
             operations_per_instance: self.keep_operations_per_instance,
             notifications: days(self.keep_notifications),
             audit: Duration::from_hours(24 * self.keep_audit),
+            metering: Duration::from_hours(24 * self.keep_metering),
         }
     }
 

@@ -1,5 +1,5 @@
 //! Deletes what is kept no longer: op occurrences that have ended, parked notifications, notifications to deleted subscriptions,
-//! answers to requests with an `Idempotency-Key`, audit records.
+//! answers to requests with an `Idempotency-Key`, audit records, metering records.
 //!
 //! One process at a time does a pass. A pass works in small batches with pauses, so that requests and operations hardly notice it,
 //! and each batch reads an index: its cost does not grow with the database. A pass that is interrupted leaves nothing half done.
@@ -40,6 +40,8 @@ pub struct RetentionPolicy {
     pub notifications: Option<Duration>,
     /// Audit records are kept for this time.
     pub audit: Duration,
+    /// Metering records are kept for this time after their end.
+    pub metering: Duration,
 }
 
 /// Deletes what the policy does not keep.
@@ -96,6 +98,7 @@ impl Retention {
         self.batches(stop, || store.delete_requests(now - ANSWERS_KEPT, BATCH)).await?;
         self.batches(stop, || store.trim_requests(REQUESTS_KEPT, BATCH)).await?;
         self.batches(stop, || store.delete_audit_records(now - self.policy.audit, BATCH)).await?;
+        self.batches(stop, || store.delete_metering_records(now - self.policy.metering, BATCH)).await?;
         if let Some(age) = self.policy.notifications {
             self.batches(stop, || store.delete_parked_notifications(now - age, BATCH)).await?;
         }

@@ -35,6 +35,7 @@ pub mod root;
 pub mod selectors;
 pub mod subscriptions;
 pub mod tenancy;
+pub mod tenancy_metering;
 pub mod tenancy_namespaces;
 pub mod tls;
 pub mod unsupported;
@@ -86,11 +87,14 @@ where
 
 /// What projects have and may have.
 fn projects(config: &mut ServiceConfig) {
-    config.service(resource("/tenancy/v1/projects/{id}/usage").route(on(get, tenancy::usage))).service(
-        resource("/tenancy/v1/projects/{id}/quotas")
-            .route(on(get, tenancy::quotas))
-            .route(on(put, tenancy::set_quotas)),
-    );
+    config
+        .service(resource("/tenancy/v1/projects/{id}/usage").route(on(get, tenancy::usage)))
+        .service(resource("/tenancy/v1/projects/{id}/metering").route(on(get, tenancy_metering::metering)))
+        .service(
+            resource("/tenancy/v1/projects/{id}/quotas")
+                .route(on(get, tenancy::quotas))
+                .route(on(put, tenancy::set_quotas)),
+        );
 }
 
 /// Namespaces of projects.

@@ -15,7 +15,7 @@ use utoipa::openapi::{
 };
 
 use crate::api::{
-    audit, drift, instances, onboarding, op_occs, package_content, packages, subscriptions, tenancy,
+    audit, drift, instances, onboarding, op_occs, package_content, packages, subscriptions, tenancy, tenancy_metering,
     tenancy_namespaces, unsupported, versions, vims,
 };
 use crate::domain::policy::{Permission, permission};
@@ -105,7 +105,7 @@ struct Audit;
 #[derive(OpenApi)]
 #[openapi(
     info(
-        title = "Projects: namespaces, quotas and usage",
+        title = "Projects: namespaces, quotas, usage and metering",
         description = "",
         version = "1.0.0",
         license(name = "Apache-2.0", identifier = "Apache-2.0")
@@ -116,6 +116,7 @@ struct Audit;
         tenancy_namespaces::show,
         tenancy_namespaces::remove,
         tenancy_namespaces::resync,
+        tenancy_metering::metering,
         tenancy::usage,
         tenancy::quotas,
         tenancy::set_quotas

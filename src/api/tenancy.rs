@@ -97,9 +97,21 @@ struct ProjectUsageReport {
     operations: u64,
     subscriptions: u64,
     vims: u64,
+    /// What the manifests request for the VNFCs, as metered at the last operation of each VNF.
+    requests: RequestsReport,
     quotas: ProjectQuotas,
     /// The namespaces with VNFs that are booked to the project, by name; at most 1000.
     namespaces: Vec<NamespaceReport>,
+}
+
+/// Requests for resources of the cluster.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct RequestsReport {
+    /// Thousandths of a CPU.
+    cpu_milli: u64,
+    #[serde(rename = "memoryMiB")]
+    memory_mib: u64,
 }
 
 /// The VNFs of a project in a namespace.
@@ -126,6 +138,7 @@ impl ProjectUsageReport {
             operations: of(QuotaResource::Operations),
             subscriptions: of(QuotaResource::Subscriptions),
             vims: of(QuotaResource::Vims),
+            requests: RequestsReport { cpu_milli: usage.requests[0], memory_mib: usage.requests[1] },
             quotas: quotas.into(),
             namespaces: usage
                 .namespaces

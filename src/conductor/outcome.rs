@@ -6,6 +6,7 @@ use crate::conductor::execution::Execution;
 use crate::conductor::steps::StepError;
 use crate::domain::change;
 use crate::domain::instance::{InstantiatedVnfInfo, VnfInstance};
+use crate::domain::metering::quantities;
 use crate::domain::op_occ::{LcmOperation, OpState, VnfLcmOpOcc};
 use crate::domain::plan::Plan;
 use crate::domain::problem::Problem;
@@ -57,6 +58,7 @@ pub async fn succeeded(
         outcome.instance = Some(instance);
         outcome.resource_changes = Some(changes);
     }
+    outcome.metered = outcome.instance.as_ref().map(|instance| quantities(instance, inventory));
     Ok(outcome)
 }
 

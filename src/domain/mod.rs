@@ -19,6 +19,7 @@ pub mod interface;
 pub mod managed_fields;
 pub mod manifest;
 pub mod mask;
+pub mod metering;
 pub mod namespace;
 pub mod namespace_references;
 pub mod notification;

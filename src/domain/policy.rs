@@ -44,6 +44,7 @@ pub const ROWS: &[Row] = &[
     (DELETE, "/tenancy/v1/namespaces/{id}", Needs(Admin)),
     (POST, "/tenancy/v1/namespaces/{id}/resync", Needs(Admin)),
     (GET, "/tenancy/v1/projects/{id}/usage", Needs(Reader)),
+    (GET, "/tenancy/v1/projects/{id}/metering", Needs(Reader)),
     (GET, "/tenancy/v1/projects/{id}/quotas", Needs(Reader)),
     (PUT, "/tenancy/v1/projects/{id}/quotas", Needs(Admin)),
     (GET, "/vnflcm/api_versions", Public),

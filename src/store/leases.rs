@@ -12,6 +12,7 @@ use crate::domain::fair_share::Crowded;
 use crate::domain::grant::PendingGrant;
 use crate::domain::ids::VnfLcmOpOccId;
 use crate::domain::instance::VnfInstance;
+use crate::domain::metering::Quantities;
 use crate::domain::op_occ::{CancelMode, GrantReference, VnfLcmOpOcc};
 use crate::domain::plan::Plan;
 use crate::domain::problem::Problem;
@@ -180,6 +181,8 @@ pub struct OperationOutcome {
     pub error: Option<Problem>,
     /// The instance to store, with the version that the claim returned (checked on write). `None`: do not change it.
     pub instance: Option<VnfInstance>,
+    /// What the instance has from now on, for metering; `None`: as before.
+    pub metered: Option<Quantities>,
     /// Changes of VNFCs and storages; `None` keeps the stored ones.
     pub resource_changes: Option<ResourceChanges>,
     /// Changes of the instance's attributes; `None` keeps the stored ones.
@@ -197,6 +200,7 @@ impl OperationOutcome {
             update,
             error,
             instance: None,
+            metered: None,
             resource_changes: None,
             changed_info: None,
             discard_inventory: false,

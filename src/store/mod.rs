@@ -14,6 +14,7 @@ mod error;
 mod health;
 mod instances;
 mod leases;
+mod metering;
 mod namespaces;
 mod onboarding;
 mod operations;
@@ -33,6 +34,7 @@ pub use error::StoreError;
 pub use health::*;
 pub use instances::*;
 pub use leases::*;
+pub use metering::MeteringStore;
 pub use namespaces::NamespaceStore;
 pub use onboarding::*;
 pub use operations::OperationStore;
@@ -61,6 +63,7 @@ pub trait Store:
     + AuditStore
     + QuotaStore
     + NamespaceStore
+    + MeteringStore
     + HealthStore
 {
 }
@@ -79,6 +82,7 @@ impl<T> Store for T where
         + AuditStore
         + QuotaStore
         + NamespaceStore
+        + MeteringStore
         + HealthStore
 {
 }

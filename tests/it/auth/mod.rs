@@ -7,6 +7,7 @@ mod configuration;
 mod introspection;
 mod jwt;
 mod keystone;
+mod metering;
 mod namespaces;
 mod oauth;
 mod projects;

@@ -315,6 +315,31 @@ impl ClientUser {
         assert!(states.contains(&"CHANGED") && states.contains(&"MISSING"), "{drift:#}");
     }
 
+    /// Adopts a namespace, sets quotas, and reads what the project has and had.
+    async fn use_projects(&mut self, cluster: &Cluster) {
+        const DOCUMENT: &str = "tenancy.json";
+        let (namespace, project) = (cluster.namespace().await, json!({ "id": "default" }));
+        let vim = self.gybe.register_vim(&cluster.admin, "of-namespaces", false).await;
+        let wanted = json!({
+            "vimId": vim, "name": namespace.name, "projectId": "default", "labels": { "a": "b" }, "isolate": true,
+            "serviceAccount": { "name": "a", "clusterRole": "view" },
+        });
+        let made = self.post(DOCUMENT, "post_tenancy_v1_namespaces", json!({}), wanted);
+        assert_eq!(made.status, 201, "{made:?}");
+        let of = json!({ "id": id(&made.body) });
+        self.get(DOCUMENT, "get_tenancy_v1_namespaces", json!({}));
+        assert_eq!(self.get(DOCUMENT, "get_tenancy_v1_namespaces_id", of.clone()), made.body);
+        let moved = self.post(DOCUMENT, "post_tenancy_v1_namespaces_id_resync", of.clone(), Value::Null);
+        assert_eq!(moved.status, 200, "{moved:?}");
+        let quotas = json!({ "vims": 1000, "packages": null });
+        let set = self.post(DOCUMENT, "put_tenancy_v1_projects_id_quotas", project.clone(), quotas);
+        assert_eq!(set.body, self.get(DOCUMENT, "get_tenancy_v1_projects_id_quotas", project.clone()));
+        self.get(DOCUMENT, "get_tenancy_v1_projects_id_usage", project.clone());
+        let metering = self.get(DOCUMENT, "get_tenancy_v1_projects_id_metering", project);
+        assert!(!metering.as_array().unwrap().is_empty(), "{metering}");
+        assert_eq!(self.post(DOCUMENT, "delete_tenancy_v1_namespaces_id", of, Value::Null).status, 204);
+    }
+
     /// Reads the problems of requests that must be refused.
     fn read_problems(&mut self) {
         for edition in EDITIONS {
@@ -344,7 +369,11 @@ impl ClientUser {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn generated_clients_read_every_answer_of_a_life() {
     let (cluster, subscriber) = (Cluster::running().await, Subscriber::start().await);
-    let gybe = Gybe::start_with(&SHORT_GRACE);
+    // Namespaces belong to projects: those without annotation to the only one that there is.
+    let folder = tempfile::TempDir::new().unwrap();
+    let file = folder.path().join("gybe.toml");
+    std::fs::write(&file, "[tenancy]\nverify_project = 'off'\n[neutron_defaults]\nproject = 'default'\n").unwrap();
+    let gybe = Gybe::start_with(&[&SHORT_GRACE[..], &["--config", file.to_str().unwrap()]].concat());
     let mut user = ClientUser { clients: GeneratedClients::of(&gybe.url), gybe };
     user.use_vims(&cluster);
     assert_eq!(user.get("audit.json", "get_audit_v1_records", json!({})), json!([]));
@@ -367,6 +396,7 @@ async fn generated_clients_read_every_answer_of_a_life() {
     for edition in EDITIONS {
         user.run_life(edition, &cluster, &packages).await;
     }
+    user.use_projects(&cluster).await;
     user.read_problems();
     assert_eq!(user.clients.unread(), []);
 }

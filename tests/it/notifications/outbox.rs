@@ -282,6 +282,7 @@ impl OutboxFixture {
             operations_per_instance: 1000,
             notifications: Some(Duration::from_hours(24)),
             audit: Duration::from_hours(24),
+            metering: Duration::from_hours(24),
         };
         let mut retention = Retention::new(Arc::clone(&self.store), Arc::new(Fixed(now)), policy);
         retention.pass(&CancellationToken::new()).await.unwrap();

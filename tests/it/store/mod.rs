@@ -14,6 +14,7 @@ mod cancel;
 pub mod filters;
 mod instances;
 mod json_filters;
+mod metering;
 mod operations;
 mod packages;
 mod postgres;
@@ -69,6 +70,7 @@ const MIGRATIONS: &[&str] = &[
     "44 namespaces",
     "45 vim impersonation",
     "46 vim cluster",
+    "47 metering",
 ];
 
 /// Makes every write with `lease`; each must be rejected.

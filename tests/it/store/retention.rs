@@ -44,6 +44,7 @@ async fn pass(f: &StoreFixture, now: OffsetDateTime, operations_per_instance: us
         operations_per_instance,
         notifications: Some(7 * DAY),
         audit: 90 * DAY,
+        metering: 90 * DAY,
     };
     let mut retention = Retention::new(Arc::clone(&f.store), Arc::new(FixedClock(now)), policy);
     retention.pass(&CancellationToken::new()).await.unwrap();
@@ -123,7 +124,13 @@ async fn one_process_at_a_time_does_a_pass(f: StoreFixture) {
 
 async fn a_pass_looks_only_at_instances_whose_operations_ended_since_the_last_one(f: StoreFixture) {
     let (idle, busy) = (f.instance().await, f.instance().await);
-    let policy = RetentionPolicy { operations: None, operations_per_instance: 1, notifications: None, audit: 90 * DAY };
+    let policy = RetentionPolicy {
+        operations: None,
+        operations_per_instance: 1,
+        notifications: None,
+        audit: 90 * DAY,
+        metering: 90 * DAY,
+    };
     let mut retention = Retention::new(Arc::clone(&f.store), Arc::new(FixedClock(at(100_000))), policy);
     let count = async |instance: &VnfInstance| {
         let ops = f.store.op_occs(&ProjectId::default(), &whole()).await.unwrap();

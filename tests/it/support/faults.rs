@@ -17,6 +17,7 @@ use gybe::domain::grant::PendingGrant;
 use gybe::domain::ids::{NamespaceId, ProjectId, SubscriptionId, VimId, VnfInstanceId, VnfLcmOpOccId, VnfPkgId};
 use gybe::domain::instance::VnfInstance;
 use gybe::domain::interface::Interface;
+use gybe::domain::metering::{MeteringRecord, TimeRange};
 use gybe::domain::notification::{Notification, Undelivered};
 use gybe::domain::op_occ::{CancelMode, OpState, VnfLcmOpOcc};
 use gybe::domain::package::{Content, DefinitionFile, OperationalState, PackageSource, VnfPackage};
@@ -38,10 +39,10 @@ use gybe::nfvo::{GrantDecision, Nfvo, NfvoError};
 use gybe::sol003::grant::GrantRequest;
 use gybe::store::{
     AuditStore, Checkpoint, Claim, HealthStore, InstanceLocation, InstanceStore, KeptAnswer, KeyedRequest, Lease,
-    LeaseStore, Listed, NamespaceStore, OnboardedVnfd, OnboardingClaim, OnboardingLease, OnboardingStore,
-    OperationEnded, OperationOutcome, OperationStore, OutboxClaim, OutboxLease, OutboxStats, OutboxStore, PackageStore,
-    Page, PageCursor, PlannedOperation, ProjectUsage, QueueStats, QuotaStore, RenewedLease, RequestClaim, RequestStore,
-    RetentionStore, Sent, Store, StoreError, Subscribed, SubscriptionStore, VimStore,
+    LeaseStore, Listed, MeteringStore, NamespaceStore, OnboardedVnfd, OnboardingClaim, OnboardingLease,
+    OnboardingStore, OperationEnded, OperationOutcome, OperationStore, OutboxClaim, OutboxLease, OutboxStats,
+    OutboxStore, PackageStore, Page, PageCursor, PlannedOperation, ProjectUsage, QueueStats, QuotaStore, RenewedLease,
+    RequestClaim, RequestStore, RetentionStore, Sent, Store, StoreError, Subscribed, SubscriptionStore, VimStore,
 };
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
@@ -600,6 +601,13 @@ points! {
         fn add_audit_record(record: &AuditRecord) -> ();
         fn audit_records(project: Option<&ProjectId>, page: &Page<'_>) -> Vec<AuditRecord>;
         fn delete_audit_records(before: OffsetDateTime, limit: usize) -> usize;
+    }
+}
+
+points! {
+    MeteringStore {
+        fn metering_records(project: &ProjectId, range: TimeRange, after: Option<PageCursor>, limit: usize) -> Vec<MeteringRecord>;
+        fn delete_metering_records(before: OffsetDateTime, limit: usize) -> usize;
     }
 }
 

@@ -15,7 +15,9 @@ use tokio::sync::{Notify, watch};
 
 use super::super::notify_work;
 use super::op_occs::{TABLE, columns, for_conductors, op_occ, push_state, push_update};
-use super::{Database, Query, QueryBuilder, Row, Tx, instances, op_occs, optional_json, publish, read, resources};
+use super::{
+    Database, Query, QueryBuilder, Row, Tx, instances, metering, op_occs, optional_json, publish, read, resources,
+};
 use crate::domain::fair_share::{Crowded, Sharer};
 use crate::domain::grant::PendingGrant;
 use crate::domain::op_occ::CancelMode;
@@ -266,6 +268,9 @@ impl LeaseStore for Database {
             }
             if let Some(instance) = &outcome.instance {
                 instances::replace(self, &mut tx, instance).await?;
+                if let Some(quantities) = &outcome.metered {
+                    metering::measure(&mut tx, instance, quantities, outcome.now).await?;
+                }
             }
             tx.commit().await?;
             self.signals.published(published);

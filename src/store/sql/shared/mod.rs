@@ -34,6 +34,7 @@ pub(super) mod inspect;
 mod instances;
 mod leases;
 mod live_operation;
+mod metering;
 mod namespaces;
 mod onboarding;
 mod op_occs;

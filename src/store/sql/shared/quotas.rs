@@ -5,6 +5,7 @@ use sqlx::Row as _;
 
 use super::{Database, Row, Tx, read};
 use crate::domain::ids::ProjectId;
+use crate::domain::metering::MeteredResource::{self, MemoryMib, VcpuMilli};
 use crate::domain::quota::{Limit, OwnQuotas, QuotaResource, QuotaUsage, Quotas, check};
 use crate::store::sql::convert::{Unreadable, count};
 use crate::store::{NamespaceUsage, ProjectUsage, QuotaStore, StoreError};
@@ -127,7 +128,8 @@ impl QuotaStore for Database {
             let select = sqlx::query(namespaces!()).bind(&project.0).bind(count(ProjectUsage::MOST_NAMESPACES));
             let rows = select.fetch_all(&self.reader()).await?;
             let namespaces = rows.iter().map(|row| read("vnf_instances", row, namespace)).collect::<Result<_, _>>()?;
-            Ok(ProjectUsage { counted, namespaces })
+            let requests = [requested(self, project, VcpuMilli).await?, requested(self, project, MemoryMib).await?];
+            Ok(ProjectUsage { counted, requests, namespaces })
         })
         .await
     }
@@ -159,6 +161,16 @@ pub(super) async fn admit(
     let limit = quotas(db, Some(&row))?.limit(resource);
     let used: i64 = sqlx::query_scalar(count_of(resource)).bind(&project.0).fetch_one(&mut **tx).await?;
     check(resource, limit, natural(used).saturating_sub(present), needed).map_err(StoreError::QuotaExceeded)
+}
+
+/// What a project has of a metered resource now.
+async fn requested(db: &Database, project: &ProjectId, resource: MeteredResource) -> Result<u64, StoreError> {
+    let select = sqlx::query_scalar(
+        "SELECT CAST(COALESCE(SUM(quantity), 0) AS bigint) FROM metering_records \
+         WHERE project_id = $1 AND resource = $2 AND ended_at IS NULL",
+    );
+    let sum: i64 = select.bind(&project.0).bind(resource.as_str()).fetch_one(&db.reader()).await?;
+    Ok(natural(sum))
 }
 
 /// Whether a project without limits of its own has none of `resource`.
