@@ -113,7 +113,7 @@ async fn accept(url: &str, instances: &[VnfInstanceId], operation: &str) {
 }
 
 async fn all_completed(url: &str, operation: &str) {
-    let ops = store::open(url).await.op_occs(&ProjectId::default(), &store::whole()).await.unwrap();
+    let ops = store::open(url).await.op_occs(Some(&ProjectId::default()), &store::whole()).await.unwrap();
     let unfinished = ops.iter().find(|op| op.state != OpState::Completed);
     assert!(unfinished.is_none(), "{operation}: {unfinished:?}");
 }

@@ -11,7 +11,7 @@ use quick_cache::sync::Cache;
 use serde::Serialize;
 use time::OffsetDateTime;
 use tokio::time::Instant;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 
 use crate::api::access::RequestId;
 use crate::api::context::Api;
@@ -27,15 +27,6 @@ use crate::traces;
 
 /// The target of the lines of the log.
 const AUDIT: &str = "gybe::audit";
-
-/// The query parameter of this list alone.
-#[derive(IntoParams)]
-#[into_params(parameter_in = Query)]
-#[expect(dead_code, reason = "describes what `api::list` reads; never constructed")]
-struct AllProjects {
-    /// Show the elements of all projects: `true`, for admins only.
-    all_projects: Option<String>,
-}
 
 /// A record, as the list shows it.
 #[derive(Serialize, ToSchema)]
@@ -100,14 +91,14 @@ impl Record {
 
 /// `GET /audit/v1/records`: those of the caller's project, or with `all_projects` those of all, also of requests without a known
 /// caller.
-#[utoipa::path(get, path = "/audit/v1/records", tag = "audit", params(ListParameters, AllProjects),
-    responses((status = 200, description = "The records, oldest first; Link leads to the next page", body = Vec<Record>), (status = 400, body = ProblemDetails)))]
+#[utoipa::path(get, path = "/audit/v1/records", tag = "audit", params(ListParameters),
+    responses((status = 200, description = "The records, oldest first; Link leads to the next page", body = Vec<Record>), (status = 400, body = ProblemDetails), (status = 403, description = "all_projects, and the caller is no admin", body = ProblemDetails)))]
 pub async fn list(api: web::Data<Api>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
-    let list = List::read_of_projects(&api, &request, &attributes::MEMBERS)?;
+    let list = List::read(&api, &request, &attributes::MEMBERS, &[])?;
     let project = list.project();
     let fetch = async |page: &Page<'_>| api.store.audit_records(project, page).await;
     let cursor = |record: &AuditRecord| PageCursor::of(record.time, record.id);
-    let (elements, last) = list.gather(fetch, cursor, Record::new).await?;
+    let (elements, last) = list.gather(fetch, cursor, |_| None, Record::new).await?;
     Ok(list.response(&elements, last))
 }
 

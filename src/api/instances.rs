@@ -68,18 +68,18 @@ fn attributes(edition: Edition) -> &'static Members {
 
 /// `GET /vnf_instances`.
 #[utoipa::path(get, path = "/vnf_instances", tag = "vnf_instances", params(ListParameters),
-    responses((status = 200, description = "The VNF instances, oldest first; Link leads to the next page", body = Vec<v2::VnfInstance>), (status = 400, body = ProblemDetails)))]
+    responses((status = 200, description = "The VNF instances, oldest first; Link leads to the next page", body = Vec<v2::VnfInstance>), (status = 400, body = ProblemDetails), (status = 403, description = "all_projects, and the caller is no admin", body = ProblemDetails)))]
 pub async fn list(api: web::Data<Api>, edition: Edition, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let list = List::read(&api, &request, attributes(edition), vnf_instances::NOT_BY_DEFAULT)?;
-    let listed = api.store.list_instances(&api.caller.project, &list.page()).await?;
+    let listed = api.store.list_instances(list.project(), &list.page()).await?;
     let mut texts = PageTexts::new(api.page_size);
     for batch in listed.chunks(BATCH) {
-        for (one, text) in rendered(&api, edition, &list.selection, batch).await? {
+        for (one, text) in rendered(&api, edition, &list, batch).await? {
             if texts.is_full() {
                 let (texts, last) = texts.with_next_page();
                 return Ok(list.response(&texts, last));
             }
-            texts.push(text, one.place);
+            texts.push(list.owned(text, &one.project_id), one.place);
         }
     }
     let (texts, last) = texts.with_next_page();
@@ -92,16 +92,17 @@ pub async fn list(api: web::Data<Api>, edition: Edition, request: HttpRequest) -
 async fn rendered<'a>(
     api: &Api,
     edition: Edition,
-    selection: &Selection,
+    list: &List<'_>,
     listed: &'a [Listed],
 ) -> Result<impl Iterator<Item = (&'a Listed, Bytes)>, ApiError> {
+    let selection = &list.selection;
     let cached = |one: &Listed| api.instance_cache.get(edition, selection, one.id, one.version);
     let texts: Vec<Option<Bytes>> = listed.iter().map(cached).collect();
     let missing = listed.iter().zip(&texts).filter(|(_, text)| text.is_none()).map(|(one, _)| one.id);
     let missing: Vec<VnfInstanceId> = missing.collect();
     let mut rendered = HashMap::new();
     if !missing.is_empty() {
-        for instance in api.store.instances(&api.caller.project, &missing).await? {
+        for instance in api.store.instances(list.project(), &missing).await? {
             rendered.insert(instance.id, api.instance_cache.render(edition, selection, &instance)?);
         }
     }

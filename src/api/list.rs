@@ -6,6 +6,7 @@ use actix_web::http::header::ContentType;
 use actix_web::web::{Bytes, Query};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::api::context::Api;
 use crate::api::page;
@@ -19,9 +20,10 @@ use crate::store::attributes::{self, Filter, Members};
 use crate::store::{Page, PageCursor, StoreError};
 
 /// The query parameters of a list.
-const PARAMETERS: [&str; 6] = ["filter", "all_fields", "fields", "exclude_fields", "exclude_default", page::MARKER];
-/// The parameter of lists that an admin may ask for the elements of all projects.
-const ALL_PROJECTS: &str = "all_projects";
+const PARAMETERS: [&str; 7] =
+    ["filter", "all_fields", "fields", "exclude_fields", "exclude_default", page::MARKER, ALL_PROJECTS];
+/// The parameter with which an admin asks for the elements of all projects, an extension.
+pub(super) const ALL_PROJECTS: &str = "all_projects";
 /// The store reads at most this many elements at a time: an element may have hundreds of KiB.
 pub const BATCH: usize = 128;
 /// A page of this many bytes is full, whatever its number of elements.
@@ -44,40 +46,14 @@ impl<'a> List<'a> {
     /// Reads the query of `request` for a resource with these attributes. A list shows `not_by_default` only on request.
     ///
     /// # Errors
-    /// 400 for a query that cannot be read.
+    /// 400 for a query that cannot be read; 403 if the caller is no admin and asks for all projects.
     pub fn read(
         api: &'a Api,
         request: &'a HttpRequest,
         members: &'static Members,
         not_by_default: &[&str],
     ) -> Result<Self, Problem> {
-        Self::of(api, request, members, not_by_default, parameters(request.uri())?)
-    }
-
-    /// As [`read`](Self::read), for a list with the parameter `all_projects`.
-    ///
-    /// # Errors
-    /// Also 403, if the caller is no admin and asks for all projects.
-    pub fn read_of_projects(
-        api: &'a Api,
-        request: &'a HttpRequest,
-        members: &'static Members,
-    ) -> Result<Self, Problem> {
-        let mut parameters = decoded(request.uri())?;
-        let place = parameters.iter().position(|(name, _)| name == ALL_PROJECTS);
-        let asked = place.map(|place| parameters.remove(place).1);
-        check(&parameters)?;
-        let all_projects = asked.map_or(Ok(false), |value| all_projects(api, &value))?;
-        Ok(Self { all_projects, ..Self::of(api, request, members, &[], parameters)? })
-    }
-
-    fn of(
-        api: &'a Api,
-        request: &'a HttpRequest,
-        members: &'static Members,
-        not_by_default: &[&str],
-        parameters: Vec<(String, String)>,
-    ) -> Result<Self, Problem> {
+        let parameters = parameters(request.uri())?;
         let value = |name: &str| parameters.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str());
         // Tacker shows all attributes without selectors. Some clients rely on it.
         let root = (request.app_data(), request.app_data());
@@ -89,7 +65,7 @@ impl<'a> List<'a> {
             request,
             filter: value("filter").map_or(Ok(Filter::default()), |text| attributes::parse_filter(text, members))?,
             after: value(page::MARKER).map(page::cursor).transpose()?,
-            all_projects: false,
+            all_projects: value(ALL_PROJECTS).map_or(Ok(false), |value| all_projects(api, value))?,
             selection: Selection::read(selector, members, not_by_default)?,
         })
     }
@@ -108,13 +84,25 @@ impl<'a> List<'a> {
         (!self.all_projects).then_some(&self.api.caller.project)
     }
 
+    /// `text`, the JSON object of an element that `owner` has. In a list of all projects it names the owner.
+    pub fn owned(&self, text: Bytes, owner: &ProjectId) -> Bytes {
+        match text.strip_prefix(b"{") {
+            Some(members) if self.all_projects => {
+                let mut named = format!("{{\"{PROJECT}\":{},", Value::from(owner.0.as_str())).into_bytes();
+                named.extend_from_slice(members);
+                named.into()
+            }
+            _ => text,
+        }
+    }
+
     /// The page to read from the store. It has one element more than the response, which shows whether there is a next page.
     pub fn page(&self) -> Page<'_> {
         Page { filter: &self.filter, after: self.after, limit: self.api.page_size + 1 }
     }
 
     /// The elements of the page as JSON texts, and the cursor of the last one if there is a next page. Reads the store in
-    /// batches of [`BATCH`].
+    /// batches of [`BATCH`]. `owner` is the project of an element that does not name it itself.
     ///
     /// # Errors
     /// Those of `fetch`; 500 if an element cannot be serialized: a defect.
@@ -122,6 +110,7 @@ impl<'a> List<'a> {
         &self,
         fetch: impl AsyncFn(&Page<'_>) -> Result<Vec<T>, StoreError>,
         cursor: impl Fn(&T) -> PageCursor,
+        owner: impl Fn(&T) -> Option<&ProjectId>,
         element: impl Fn(&T) -> E,
     ) -> Result<(Vec<Bytes>, Option<PageCursor>), ApiError> {
         let mut texts = PageTexts::new(self.api.page_size);
@@ -134,6 +123,10 @@ impl<'a> List<'a> {
                     return Ok(texts.with_next_page());
                 }
                 let text = self.selection.text(&element(one)).map_err(|error| internal(&error))?;
+                let text = match owner(one) {
+                    Some(owner) => self.owned(text, owner),
+                    None => text,
+                };
                 texts.push(text, cursor(one));
             }
             if batch.len() < limit {
@@ -152,16 +145,29 @@ impl<'a> List<'a> {
     }
 }
 
-/// Whether the list is to have the elements of all projects, which only an admin may see.
-fn all_projects(api: &Api, value: &str) -> Result<bool, Problem> {
+/// The attribute that names the project of an element in a list of all projects, an extension.
+pub(super) const PROJECT: &str = "gybe:projectId";
+
+/// Whether the list is to have the elements of all projects, which only an admin may see. `value` is that of `all_projects`.
+///
+/// # Errors
+/// 403 for others, 400 for another value.
+pub(super) fn all_projects(api: &Api, value: &str) -> Result<bool, Problem> {
     match value {
         "false" => Ok(false),
         "" | "true" if api.caller.has(Role::Admin) => Ok(true),
-        "" | "true" => Err(Problem::new(
+        "" | "true" => Err(problem!(
             ProblemType::RoleMissing,
-            "all_projects needs the role admin: leave it out to list what your project has",
+            "{parameter} needs the role {needed}: leave it out to list what your project has",
+            parameter = ALL_PROJECTS,
+            needed = Role::Admin.as_str(),
         )),
-        _ => Err(Problem::bad_request("all_projects must be true or false")),
+        _ => Err(problem!(
+            ProblemType::BadRequest,
+            "{parameter} is '{value}', and must be true or false",
+            parameter = ALL_PROJECTS,
+            value = value,
+        )),
     }
 }
 
@@ -208,12 +214,6 @@ impl PageTexts {
 
 /// The decoded query parameters. Refuses unknown and repeated ones.
 fn parameters(uri: &Uri) -> Result<Vec<(String, String)>, Problem> {
-    let parameters = decoded(uri)?;
-    check(&parameters)?;
-    Ok(parameters)
-}
-
-fn decoded(uri: &Uri) -> Result<Vec<(String, String)>, Problem> {
     let unreadable = |_| Problem::bad_request("the query string is not valid: percent-encode it as a form");
     let query = uri.query().unwrap_or_default();
     let mut parameters = Query::<Vec<(String, String)>>::from_query(query).map_err(unreadable)?.into_inner();
@@ -223,10 +223,6 @@ fn decoded(uri: &Uri) -> Result<Vec<(String, String)>, Problem> {
             "exclude_fields".clone_into(name);
         }
     }
-    Ok(parameters)
-}
-
-fn check(parameters: &[(String, String)]) -> Result<(), Problem> {
     for (index, (name, _)) in parameters.iter().enumerate() {
         if !PARAMETERS.contains(&name.as_str()) {
             return Err(problem!(
@@ -244,7 +240,7 @@ fn check(parameters: &[(String, String)]) -> Result<(), Problem> {
             ));
         }
     }
-    Ok(())
+    Ok(parameters)
 }
 
 fn array(texts: &[Bytes]) -> Vec<u8> {

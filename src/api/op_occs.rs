@@ -34,16 +34,18 @@ async fn leave_failed_temp(api: &Api, op: &DomainOpOcc, event: OpEvent) -> Resul
 
 /// `GET /vnf_lcm_op_occs`.
 #[utoipa::path(get, path = "/vnf_lcm_op_occs", tag = "vnf_lcm_op_occs", params(ListParameters),
-    responses((status = 200, description = "The op occurrences, oldest first; Link leads to the next page", body = Vec<VnfLcmOpOcc>), (status = 400, body = ProblemDetails)))]
+    responses((status = 200, description = "The op occurrences, oldest first; Link leads to the next page", body = Vec<VnfLcmOpOcc>), (status = 400, body = ProblemDetails), (status = 403, description = "all_projects, and the caller is no admin", body = ProblemDetails)))]
 pub async fn list(api: web::Data<Api>, edition: Edition, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let attributes = match edition {
         Edition::V1 => &attributes::V1,
         Edition::V2 => &attributes::V2,
     };
     let list = List::read(&api, &request, attributes, attributes::NOT_BY_DEFAULT)?;
-    let fetch = async |page: &Page<'_>| api.store.op_occs(&api.caller.project, page).await;
+    let project = list.project();
+    let fetch = async |page: &Page<'_>| api.store.op_occs(project, page).await;
     let element = |op: &DomainOpOcc| VnfLcmOpOcc::new(op, edition, &api.public_url);
-    let (elements, last) = list.gather(fetch, |op| PageCursor::of(op.start_time, op.id.0), element).await?;
+    let place = |op: &DomainOpOcc| PageCursor::of(op.start_time, op.id.0);
+    let (elements, last) = list.gather(fetch, place, |op| Some(&op.project_id), element).await?;
     Ok(list.response(&elements, last))
 }
 

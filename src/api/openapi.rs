@@ -14,6 +14,7 @@ use utoipa::openapi::{
     Response, Schema, Type,
 };
 
+use crate::api::list::PROJECT;
 use crate::api::{
     audit, drift, instances, onboarding, op_occs, package_content, packages, subscriptions, tenancy, tenancy_metering,
     tenancy_namespaces, unsupported, versions, vims,
@@ -184,6 +185,7 @@ fn vims_document() -> Document {
 fn complete(document: &mut Document) {
     describe_problem_types(document);
     describe_credentials(document);
+    describe_owners(document);
     let versioned = document.servers.is_some();
     let root = document.servers.as_ref().and_then(|servers| servers.first()).map(|server| server.url.clone());
     for (path, item) in &mut document.paths.paths {
@@ -235,6 +237,37 @@ fn describe_credentials(document: &mut Document) {
             _ => SecurityScheme::MutualTls { description: None, deprecated: None, extensions: None },
         };
         components.add_security_scheme(name, scheme);
+    }
+}
+
+/// The types of elements of lists that name their project on request.
+const OWNED: [&str; 7] = [
+    "LccnSubscription",
+    "PkgmSubscription",
+    "VnfInstanceV1",
+    "VnfInstanceV2",
+    "VnfLcmOpOcc",
+    "VnfPkgInfoV1",
+    "VnfPkgInfoV2",
+];
+
+/// Adds the attribute with which lists of all projects name the project of each element.
+fn describe_owners(document: &mut Document) {
+    let Some(components) = &mut document.components else { return };
+    for (_, schema) in components.schemas.iter_mut().filter(|(name, _)| OWNED.contains(&name.as_str())) {
+        let mut project = Object::with_type(Type::String);
+        project.description = Some("The project: in lists with `all_projects` only.".to_owned());
+        let members = match schema {
+            RefOr::T(Schema::Object(object)) => Some(object),
+            RefOr::T(Schema::AllOf(parts)) => parts.items.iter_mut().find_map(|part| match part {
+                RefOr::T(Schema::Object(object)) => Some(object),
+                _ => None,
+            }),
+            _ => None,
+        };
+        if let Some(object) = members {
+            object.properties.insert(PROJECT.to_owned(), RefOr::T(Schema::Object(project)));
+        }
     }
 }
 

@@ -109,7 +109,7 @@ fn attributes(edition: Edition) -> &'static Members {
 
 /// `GET /vnf_packages`.
 #[utoipa::path(get, path = "/vnf_packages", tag = "vnf_packages", params(ListParameters),
-    responses((status = 200, description = "The packages, oldest first; Link leads to the next page", body = Vec<v2::VnfPkgInfo>), (status = 400, body = ProblemDetails)))]
+    responses((status = 200, description = "The packages, oldest first; Link leads to the next page", body = Vec<v2::VnfPkgInfo>), (status = 400, body = ProblemDetails), (status = 403, description = "all_projects, and the caller is no admin", body = ProblemDetails)))]
 pub async fn list(api: web::Data<Api>, edition: Edition, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let list = List::read(&api, &request, attributes(edition), attributes::NOT_BY_DEFAULT)?;
     listed(&api, edition, &list).await
@@ -126,10 +126,11 @@ pub async fn list_onboarded(
 }
 
 async fn listed(api: &Api, edition: Edition, list: &List<'_>) -> Result<HttpResponse, ApiError> {
-    let fetch = async |page: &Page<'_>| api.store.packages(&api.caller.project, page).await;
+    let project = list.project();
+    let fetch = async |page: &Page<'_>| api.store.packages(project, page).await;
     let element = |package: &VnfPackage| VnfPkgInfo::new(package, edition, &api.public_url);
     let place = |package: &VnfPackage| PageCursor::of(package.created_at, package.id.0);
-    let (elements, last) = list.gather(fetch, place, element).await?;
+    let (elements, last) = list.gather(fetch, place, |package| Some(&package.project_id), element).await?;
     Ok(list.response(&elements, last))
 }
 

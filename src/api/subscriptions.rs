@@ -129,7 +129,7 @@ pub(super) fn created(api: &Api, subscription: &Subscription) -> HttpResponse {
 
 /// `GET /subscriptions`.
 #[utoipa::path(get, path = "/subscriptions", tag = "subscriptions", params(ListParameters),
-    responses((status = 200, description = "The subscriptions, oldest first; Link leads to the next page", body = Vec<LccnSubscription>), (status = 400, body = ProblemDetails)))]
+    responses((status = 200, description = "The subscriptions, oldest first; Link leads to the next page", body = Vec<LccnSubscription>), (status = 400, body = ProblemDetails), (status = 403, description = "all_projects, and the caller is no admin", body = ProblemDetails)))]
 pub async fn list(
     api: web::Data<Api>,
     interface: Interface,
@@ -137,9 +137,11 @@ pub async fn list(
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     let list = List::read(&api, &request, attributes::of(interface, edition), &[])?;
-    let fetch = async |page: &Page<'_>| api.store.subscriptions(&api.caller.project, interface, page).await;
+    let project = list.project();
+    let fetch = async |page: &Page<'_>| api.store.subscriptions(project, interface, page).await;
     let element = |one: &Subscription| LccnSubscription::new(one, edition, &api.public_url);
-    let (elements, last) = list.gather(fetch, |one| PageCursor::of(one.created_at, one.id.0), element).await?;
+    let place = |one: &Subscription| PageCursor::of(one.created_at, one.id.0);
+    let (elements, last) = list.gather(fetch, place, |one| Some(&one.project_id), element).await?;
     Ok(list.response(&elements, last))
 }
 

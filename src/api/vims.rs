@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use crate::api::body::{Id, Json};
 use crate::api::context::Api;
-use crate::api::list::BATCH;
+use crate::api::list::{ALL_PROJECTS, BATCH, all_projects};
 use crate::api::load::{self, Load};
 use crate::api::page;
 use crate::domain::ids::VimId;
@@ -93,9 +93,9 @@ fn impersonation(given: Option<&Map<String, Value>>) -> Result<Option<Impersonat
 
 /// `GET /v1.0/vims`. Tacker's clients find a VIM by `?id=` or `?name=`, and take the first that is listed.
 #[utoipa::path(get, path = "/v1.0/vims", tag = "vims", params(Parameters),
-    responses((status = 200, body = List), (status = 400, body = ProblemDetails)))]
+    responses((status = 200, body = List), (status = 400, body = ProblemDetails), (status = 403, description = "all_projects, and the caller is no admin", body = ProblemDetails)))]
 pub async fn list(api: web::Data<Api>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
-    let query = VimQuery::read(request.query_string())?;
+    let query = VimQuery::read(&api, request.query_string())?;
     let (vims, last) = query.page(&api).await?;
     let mut response = HttpResponse::Ok();
     let mut body = json!({ "vims": vims });
@@ -116,35 +116,42 @@ struct VimQuery {
     fields: Vec<String>,
     /// The page begins after this VIM.
     after: Option<PageCursor>,
+    all_projects: bool,
 }
 
 impl VimQuery {
-    /// 400 for an unknown parameter: ignoring it would list every VIM.
-    fn read(query: &str) -> Result<Self, Problem> {
+    /// 400 for an unknown parameter: ignoring it would list every VIM. 403 as [`all_projects`].
+    fn read(api: &Api, query: &str) -> Result<Self, Problem> {
         let pairs = Query::<Vec<(String, String)>>::from_query(query);
         let pairs = pairs
             .map_err(|_| Problem::bad_request("the query string is not valid: percent-encode it as a form"))?
             .into_inner();
         let (markers, pairs): (Vec<_>, Vec<_>) = pairs.into_iter().partition(|(name, _)| name == page::MARKER);
+        let (of_all, pairs): (Vec<_>, Vec<_>) = pairs.into_iter().partition(|(name, _)| name == ALL_PROJECTS);
         let (fields, conditions): (Vec<_>, Vec<_>) = pairs.into_iter().partition(|(name, _)| name == "fields");
         if let Some((other, _)) = conditions.iter().find(|(name, _)| !FILTERABLE_ATTRIBUTES.contains(&name.as_str())) {
             return Err(problem!(
                 ProblemType::BadRequest,
                 "unknown query parameter '{parameter}'; supported: {allowed}",
                 parameter = other,
-                allowed = ["fields", page::MARKER].iter().chain(&FILTERABLE_ATTRIBUTES).collect::<QuotedValues>(),
+                allowed = ["fields", page::MARKER, ALL_PROJECTS]
+                    .iter()
+                    .chain(&FILTERABLE_ATTRIBUTES)
+                    .collect::<QuotedValues>(),
             ));
         }
         let fields = fields.iter().flat_map(|(_, names)| names.split(',')).map(str::to_owned).collect();
         let after = markers.first().map(|(_, marker)| page::cursor(marker)).transpose()?;
-        Ok(Self { conditions, fields, after })
+        let of_all = of_all.iter().map(|(_, value)| all_projects(api, value)).collect::<Result<Vec<_>, _>>()?;
+        Ok(Self { conditions, fields, after, all_projects: of_all.contains(&true) })
     }
 
     /// The VIMs of the page, and the position of the last one if there is a next page.
     async fn page(&self, api: &Api) -> Result<(Vec<Value>, Option<PageCursor>), ApiError> {
         let (mut shown, mut bytes, mut last, mut after) = (Vec::new(), 0, None, self.after);
         loop {
-            let batch = api.store.vims(&api.caller.project, after, BATCH).await?;
+            let project = (!self.all_projects).then_some(&api.caller.project);
+            let batch = api.store.vims(project, after, BATCH).await?;
             for vim in &batch {
                 let position = PageCursor::of(vim.created_at, vim.id.0);
                 let wire = serde_json::to_value(Wire::from(vim)).map_err(|error| internal(&error))?;

@@ -83,6 +83,8 @@ pub struct ListParameters {
     exclude_default: Option<String>,
     /// The marker in the Link header of the page before.
     nextpage_opaque_marker: Option<String>,
+    /// Show the elements of all projects, an extension: `true`, for admins only. Each names its project.
+    all_projects: Option<String>,
 }
 
 /// `CreateVnfRequest` (clause 5.5.2.3).

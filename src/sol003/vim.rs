@@ -48,6 +48,8 @@ pub struct Parameters {
     fields: Option<String>,
     /// The position that the page begins after: from the link of the page before.
     nextpage_opaque_marker: Option<String>,
+    /// Show the VIMs of all projects, an extension: `true`, for admins only. `tenant_id` is the project.
+    all_projects: Option<String>,
 }
 
 /// `POST /v1.0/vims`.

@@ -23,10 +23,14 @@ pub trait InstanceStore: Send + Sync {
     async fn project_of_instance(&self, id: VnfInstanceId) -> Result<ProjectId, StoreError>;
     /// The version of one instance. [`InstanceStore::instance`] returns that version or a newer one afterwards.
     async fn instance_version(&self, project: &ProjectId, id: VnfInstanceId) -> Result<i64, StoreError>;
-    /// A page of a project's instances, oldest first.
-    async fn list_instances(&self, project: &ProjectId, page: &Page<'_>) -> Result<Vec<Listed>, StoreError>;
-    /// The instances of `ids` that exist, in any order.
-    async fn instances(&self, project: &ProjectId, ids: &[VnfInstanceId]) -> Result<Vec<VnfInstance>, StoreError>;
+    /// A page of a project's instances, or of all (`None`), oldest first.
+    async fn list_instances(&self, project: Option<&ProjectId>, page: &Page<'_>) -> Result<Vec<Listed>, StoreError>;
+    /// The instances of `ids` that exist, of that project or of all (`None`), in any order.
+    async fn instances(
+        &self,
+        project: Option<&ProjectId>,
+        ids: &[VnfInstanceId],
+    ) -> Result<Vec<VnfInstance>, StoreError>;
     /// Removes an instance that is NOT_INSTANTIATED; its finished op occurrences stay. `OtherVersion` if `versions` is given and lacks
     /// the version of the instance. `Stale` if the instance is instantiated, `InUse` while its inventory has rows, `Busy` while an
     /// operation is unfinished.
@@ -52,10 +56,12 @@ pub trait InstanceStore: Send + Sync {
 }
 
 /// An instance in a list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
     /// Its identifier.
     pub id: VnfInstanceId,
+    /// Its tenant.
+    pub project_id: ProjectId,
     /// Its position in the list.
     pub place: PageCursor,
     /// Its present version.

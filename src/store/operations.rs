@@ -28,8 +28,8 @@ pub trait OperationStore: Send + Sync {
         namespace: &NamespaceProject,
     ) -> Result<(), StoreError>;
     async fn op_occ(&self, project: &ProjectId, id: VnfLcmOpOccId) -> Result<VnfLcmOpOcc, StoreError>;
-    /// A page of a project's op occurrences, oldest first.
-    async fn op_occs(&self, project: &ProjectId, page: &Page<'_>) -> Result<Vec<VnfLcmOpOcc>, StoreError>;
+    /// A page of a project's op occurrences, or of all (`None`), oldest first.
+    async fn op_occs(&self, project: Option<&ProjectId>, page: &Page<'_>) -> Result<Vec<VnfLcmOpOcc>, StoreError>;
     /// Retries, rolls back or fails an op occurrence and wakes the conductors. `Stale` if its state does not allow `event`.
     async fn resume_operation(
         &self,

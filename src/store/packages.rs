@@ -21,8 +21,8 @@ pub trait PackageStore: Send + Sync {
     async fn package_of_any_project(&self, id: VnfPkgId) -> Result<VnfPackage, StoreError>;
     /// The onboarded package that has the VNFD of that id. `NotFound` if there is none.
     async fn package_of_vnfd(&self, project: &ProjectId, vnfd_id: &str) -> Result<VnfPackage, StoreError>;
-    /// A page of a project's packages, oldest first.
-    async fn packages(&self, project: &ProjectId, page: &Page<'_>) -> Result<Vec<VnfPackage>, StoreError>;
+    /// A page of a project's packages, or of all (`None`), oldest first.
+    async fn packages(&self, project: Option<&ProjectId>, page: &Page<'_>) -> Result<Vec<VnfPackage>, StoreError>;
     /// Sets the operational state: `Stale` if the package already has it or is not onboarded. `user_defined_data` is
     /// `[expected, new]`: `Stale` if the stored data is not `expected`.
     async fn update_package(

@@ -17,10 +17,10 @@ pub trait SubscriptionStore: Send + Sync {
     async fn create_subscription(&self, subscription: &Subscription) -> Result<Subscribed, StoreError>;
     /// Loads a subscription.
     async fn subscription(&self, project: &ProjectId, id: SubscriptionId) -> Result<Subscription, StoreError>;
-    /// Loads a page of a project's subscriptions of one API, oldest first.
+    /// Loads a page of a project's subscriptions of one API, or of all (`None`), oldest first.
     async fn subscriptions(
         &self,
-        project: &ProjectId,
+        project: Option<&ProjectId>,
         interface: Interface,
         page: &Page<'_>,
     ) -> Result<Vec<Subscription>, StoreError>;

@@ -18,8 +18,13 @@ pub trait VimStore: Send + Sync {
     async fn vim_named(&self, project: &ProjectId, name: &str) -> Result<Vim, StoreError>;
     /// The project's default VIM. `NotFound` if it has none.
     async fn default_vim(&self, project: &ProjectId) -> Result<Vim, StoreError>;
-    /// The first `limit` VIMs of a project after a position, oldest first.
-    async fn vims(&self, project: &ProjectId, after: Option<PageCursor>, limit: usize) -> Result<Vec<Vim>, StoreError>;
+    /// The first `limit` VIMs of a project, or of all (`None`), after a position, oldest first.
+    async fn vims(
+        &self,
+        project: Option<&ProjectId>,
+        after: Option<PageCursor>,
+        limit: usize,
+    ) -> Result<Vec<Vim>, StoreError>;
     /// The first `limit` VIMs with this `auth_url` after a position, of all projects, oldest first.
     async fn vims_at(&self, endpoint: &str, after: Option<PageCursor>, limit: usize) -> Result<Vec<Vim>, StoreError>;
     /// The first `limit` VIMs of all projects after a position, oldest first.

@@ -83,9 +83,9 @@ async fn run_filters(filters: &FilterFixture) {
             let Ok(filter) = parse_filter(text, members) else { continue };
             let page = Page { filter: &filter, after: None, limit: 10 };
             let read = match list {
-                List::Instances => store.list_instances(&project, &page).await.map(drop),
-                List::OpOccs => store.op_occs(&project, &page).await.map(drop),
-                List::Packages => store.packages(&project, &page).await.map(drop),
+                List::Instances => store.list_instances(Some(&project), &page).await.map(drop),
+                List::OpOccs => store.op_occs(Some(&project), &page).await.map(drop),
+                List::Packages => store.packages(Some(&project), &page).await.map(drop),
             };
             read.unwrap_or_else(|error| panic!("{list:?} by {text} ({name}): {error:?}"));
             run += 1;

@@ -224,3 +224,54 @@ async fn a_project_that_floods_leaves_requests_to_another() {
     drop(slow);
     while site.act_as("a", "reader").get(list).await.status != StatusCode::OK {}
 }
+
+/// The elements of all pages of a list of all projects.
+async fn of_all_projects(gybe: &Gybe, path: &str) -> Vec<Value> {
+    let (mut next, mut all) = (Some(format!("{path}?all_projects")), Vec::new());
+    while let Some(path) = next {
+        let answer = gybe.get(&path).await;
+        let page = answer.expect(StatusCode::OK);
+        all.extend(page.as_array().or_else(|| page["vims"].as_array()).unwrap().iter().cloned());
+        let link = answer.headers.get("link").map(|link| link.to_str().unwrap().to_owned());
+        next = link.map(|link| link.trim_start_matches('<').trim_end_matches(">; rel=\"next\"").to_owned());
+    }
+    all
+}
+
+#[tokio::test]
+async fn admins_list_what_all_projects_have_with_the_project_of_each() {
+    let (cluster, subscriber) = (Cluster::running().await, Subscriber::start().await);
+    let mut site = Site::start(&["--callback-test", "off", "--page-size", "1"]);
+    for project in ["a", "b"] {
+        Property::of(site.act_as(project, "member"), &cluster, &subscriber).await;
+    }
+    let lists = resources().into_iter().filter(|one| one.operations.iter().any(|operation| operation.is_list));
+    let lists = lists.map(|one| one.path).filter(|path| !path.contains("snapshots"));
+    for path in lists.chain(["/v1.0/vims".to_owned()]) {
+        for role in ["reader", "member", "manager"] {
+            let refused = site.act_as("a", role).get(&format!("{path}?all_projects=true")).await;
+            let detail = refused.problem(403);
+            assert!(detail.contains("all_projects needs the role admin"), "{detail}");
+        }
+        let admin = site.act_as("b", "admin");
+        let projects = |elements: &[Value]| {
+            let project = |one: &Value| {
+                let own = [&one["gybe:projectId"], &one["tenant_id"], &one["projectId"]];
+                own.into_iter().find_map(Value::as_str).unwrap_or("none").to_owned()
+            };
+            elements.iter().map(project).collect::<Vec<_>>()
+        };
+        let shown = projects(&of_all_projects(admin, &path).await);
+        if path.starts_with("/audit/") {
+            assert!(["a", "b"].iter().all(|project| shown.iter().any(|it| it == project)), "{shown:?}");
+            continue;
+        }
+        assert_eq!(shown, ["a", "b"], "{path}");
+        let own = admin.get(&format!("{path}?all_projects=false")).await.text;
+        assert!(!own.contains("gybe:projectId"), "{path}: {own}");
+        admin.get(&format!("{path}?all_projects=x")).await.problem(400);
+    }
+    let filtered = "/vnflcm/v2/vnf_instances?all_projects&filter=(eq,vnfInstanceName,of+a)&fields=metadata";
+    let filtered = site.gybe.get(filtered).await.expect(StatusCode::OK);
+    assert_eq!(filtered[0]["gybe:projectId"], "a", "{filtered}");
+}

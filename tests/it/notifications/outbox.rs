@@ -143,7 +143,7 @@ async fn equal_subscriptions_are_rejected_as_duplicates(outbox: OutboxFixture) {
         outbox.subscribe(&Subscription { id: SubscriptionId(System.uuid()), ..different }).await;
     }
     let all = Page { filter: &Filter::default(), after: None, limit: 10 };
-    let subscriptions = outbox.store.subscriptions(&first.project_id, Interface::Lifecycle, &all).await.unwrap();
+    let subscriptions = outbox.store.subscriptions(Some(&first.project_id), Interface::Lifecycle, &all).await.unwrap();
     assert_eq!(subscriptions.len(), 5);
 }
 

@@ -177,7 +177,7 @@ async fn subscriptions_of_one_api_get_no_notifications_of_the_other(f: StoreFixt
     );
     let page = Page { filter: &Filter::default(), after: None, limit: 10 };
     for (interface, id) in [(Interface::Packages, packages), (Interface::Lifecycle, lifecycle)] {
-        let all = f.store.subscriptions(&ProjectId::default(), interface, &page).await.unwrap();
+        let all = f.store.subscriptions(Some(&ProjectId::default()), interface, &page).await.unwrap();
         assert_eq!(all.iter().map(|one| (one.interface, one.id)).collect::<Vec<_>>(), [(interface, id)]);
     }
     // An equal callback URI and filter in the other API is another subscription.

@@ -47,12 +47,12 @@ async fn rows_of_another_project_are_not_found(f: StoreFixture) {
     assert_fails!(f.store.delete_instance(&other, instance.id, None).await, StoreError::NotFound);
     assert_fails!(f.store.op_occ(&other, op.id).await, StoreError::NotFound);
     assert_fails!(f.store.resume_operation(&other, op.id, OpEvent::Fail, at(1)).await, StoreError::NotFound);
-    assert!(f.store.packages(&other, &whole()).await.unwrap().is_empty());
-    assert!(f.store.vims(&other, None, 9).await.unwrap().is_empty());
+    assert!(f.store.packages(Some(&other), &whole()).await.unwrap().is_empty());
+    assert!(f.store.vims(Some(&other), None, 9).await.unwrap().is_empty());
     assert_fails!(f.store.instance_version(&other, instance.id).await, StoreError::NotFound);
-    assert!(f.store.instances(&other, &[instance.id]).await.unwrap().is_empty());
-    assert!(f.store.list_instances(&other, &whole()).await.unwrap().is_empty());
-    assert!(f.store.op_occs(&other, &whole()).await.unwrap().is_empty());
+    assert!(f.store.instances(Some(&other), &[instance.id]).await.unwrap().is_empty());
+    assert!(f.store.list_instances(Some(&other), &whole()).await.unwrap().is_empty());
+    assert!(f.store.op_occs(Some(&other), &whole()).await.unwrap().is_empty());
 }
 
 async fn an_unreadable_row_is_named(f: StoreFixture) {

@@ -231,11 +231,11 @@ impl FilterFixture {
         more_packages(&fixture).await;
         let (store, project) = (&fixture.store, ProjectId::default());
         let mut instances = Vec::new();
-        for listed in store.list_instances(&project, &whole()).await.unwrap() {
+        for listed in store.list_instances(Some(&project), &whole()).await.unwrap() {
             instances.push(store.instance(&project, listed.id).await.unwrap());
         }
-        let ops = store.op_occs(&project, &whole()).await.unwrap();
-        let all = store.packages(&project, &whole()).await.unwrap();
+        let ops = store.op_occs(Some(&project), &whole()).await.unwrap();
+        let all = store.packages(Some(&project), &whole()).await.unwrap();
         let json = |one: Result<Value, serde_json::Error>| one.unwrap();
         let list = |name, members, elements| List { name, members, elements };
         let op = |edition| ops.iter().map(|op| json(serde_json::to_value(OpOccWire::new(op, edition, "")))).collect();
@@ -265,10 +265,12 @@ impl FilterFixture {
         let (store, project) = (&self.fixture.store, ProjectId::default());
         Ok(match list.name {
             "vnf_instances" => {
-                store.list_instances(&project, page).await?.iter().map(|one| one.id.to_string()).collect()
+                store.list_instances(Some(&project), page).await?.iter().map(|one| one.id.to_string()).collect()
             }
-            "vnf_lcm_op_occs" => store.op_occs(&project, page).await?.iter().map(|one| one.id.to_string()).collect(),
-            _ => store.packages(&project, page).await?.iter().map(|one| one.id.to_string()).collect(),
+            "vnf_lcm_op_occs" => {
+                store.op_occs(Some(&project), page).await?.iter().map(|one| one.id.to_string()).collect()
+            }
+            _ => store.packages(Some(&project), page).await?.iter().map(|one| one.id.to_string()).collect(),
         })
     }
 
@@ -554,7 +556,7 @@ async fn pages_of_a_filtered_list_contain_each_element_once(filters: FilterFixtu
     let mut seen = Vec::new();
     let mut after = None;
     loop {
-        let page = store.op_occs(&project, &Page { filter: &filter, after, limit: 1 }).await.unwrap();
+        let page = store.op_occs(Some(&project), &Page { filter: &filter, after, limit: 1 }).await.unwrap();
         let Some(op) = page.last() else { break };
         after = Some(gybe::store::PageCursor::of(op.start_time, op.id.0));
         seen.push(op.id.to_string());

@@ -52,7 +52,7 @@ async fn instances_are_stored_and_loaded(f: StoreFixture) {
     assert_same(&f.store.instance(&project, bare.id).await.unwrap(), &bare);
     assert_same(&f.store.instance(&project, full.id).await.unwrap(), &full);
     assert_eq!(f.store.instance_version(&project, full.id).await.unwrap(), full.version);
-    let mut both = f.store.instances(&project, &[bare.id, full.id, VnfInstanceId(f.uuid())]).await.unwrap();
+    let mut both = f.store.instances(Some(&project), &[bare.id, full.id, VnfInstanceId(f.uuid())]).await.unwrap();
     both.sort_by_key(|instance| instance.created_at);
     assert_eq!(both.len(), 2);
     assert_same(&both[0], &full);
@@ -74,7 +74,7 @@ async fn pages_contain_each_instance_once_in_a_stable_order(f: StoreFixture) {
     let mut after = None;
     loop {
         let page = Page { after, limit: 3, ..whole() };
-        let page = f.store.list_instances(&project, &page).await.unwrap();
+        let page = f.store.list_instances(Some(&project), &page).await.unwrap();
         let Some(last) = page.last() else { break };
         // The last element of a page may be deleted before the next page is read.
         after = Some(last.place);
@@ -99,7 +99,7 @@ async fn an_instance_needs_an_enabled_package(f: StoreFixture) {
     ] {
         assert_fails!(f.store.create_instance(&instance).await, StoreError::Stale);
     }
-    assert!(f.store.list_instances(&project, &whole()).await.unwrap().is_empty());
+    assert!(f.store.list_instances(Some(&project), &whole()).await.unwrap().is_empty());
 }
 
 async fn an_instance_is_deleted_only_when_nothing_refers_to_it(f: StoreFixture) {
@@ -130,7 +130,7 @@ async fn an_instance_is_deleted_only_when_nothing_refers_to_it(f: StoreFixture) 
     assert_fails!(f.store.instance(&project, id).await, StoreError::NotFound);
     assert_fails!(f.store.delete_instance(&project, id, None).await, StoreError::NotFound);
     assert_eq!(
-        f.store.op_occs(&project, &whole()).await.unwrap().len(),
+        f.store.op_occs(Some(&project), &whole()).await.unwrap().len(),
         0,
         "op occurrences are deleted with their instance"
     );

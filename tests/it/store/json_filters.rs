@@ -53,7 +53,7 @@ async fn many(f: &StoreFixture) {
 async fn found(f: &StoreFixture, text: &str, after: Option<PageCursor>, limit: usize) -> Vec<u64> {
     let filter = parse_filter(text, &op_occs::V2).unwrap();
     let page = Page { filter: &filter, after, limit };
-    let ops = f.store.op_occs(&ProjectId::default(), &page).await.unwrap();
+    let ops = f.store.op_occs(Some(&ProjectId::default()), &page).await.unwrap();
     ops.iter().map(|op| number(op.id.0)).collect()
 }
 
@@ -125,7 +125,7 @@ async fn returns_page_after_page(f: StoreFixture) {
         let (mut all, mut after) = (Vec::new(), None);
         loop {
             let page = Page { filter: &filter, after, limit: 301 };
-            let ops = f.store.op_occs(&ProjectId::default(), &page).await.unwrap();
+            let ops = f.store.op_occs(Some(&ProjectId::default()), &page).await.unwrap();
             let Some(last) = ops.last() else { break };
             after = Some(PageCursor::of(last.start_time, last.id.0));
             all.extend(ops.iter().map(|op| number(op.id.0)));
@@ -304,13 +304,13 @@ async fn stops_a_slow_filter_at_its_deadline(f: StoreFixture) {
     let page = Page { filter: &filter, after: None, limit: 10 };
     let project = ProjectId::default();
     let begun = Instant::now();
-    let slow = async || f.store.op_occs(&project, &page).await;
+    let slow = async || f.store.op_occs(Some(&project), &page).await;
     let others = async {
         let mut longest = Duration::ZERO;
         for _ in 0..20 {
             let begun = Instant::now();
-            f.store.instances(&project, &[]).await.unwrap();
-            f.store.list_instances(&project, &whole()).await.unwrap();
+            f.store.instances(Some(&project), &[]).await.unwrap();
+            f.store.list_instances(Some(&project), &whole()).await.unwrap();
             longest = longest.max(begun.elapsed());
             tokio::time::sleep(Duration::from_millis(100)).await;
         }

@@ -54,7 +54,7 @@ async fn an_operation_does_not_begin_on_an_instance_that_changed(f: StoreFixture
     assert_fails!(f.store.begin_operation(&f.op(&gone), &gone).await, StoreError::NotFound);
     let foreign = VnfInstance { project_id: elsewhere(), ..instance.clone() };
     assert_fails!(f.store.begin_operation(&f.op(&instance), &foreign).await, StoreError::NotFound);
-    assert!(f.store.op_occs(&instance.project_id, &whole()).await.unwrap().is_empty());
+    assert!(f.store.op_occs(Some(&instance.project_id), &whole()).await.unwrap().is_empty());
     assert_same(&f.store.instance(&instance.project_id, instance.id).await.unwrap(), &instance);
     f.store.begin_operation(&op, &instance).await.unwrap();
 }
@@ -73,7 +73,7 @@ async fn one_operation_of_an_instance_is_live(f: StoreFixture) {
     for (_, lost) in losers {
         assert_fails!(lost, StoreError::Busy(live) if live == *winner);
     }
-    assert_eq!(f.store.op_occs(&instance.project_id, &whole()).await.unwrap().len(), 1);
+    assert_eq!(f.store.op_occs(Some(&instance.project_id), &whole()).await.unwrap().len(), 1);
     assert_eq!(f.store.instance(&instance.project_id, instance.id).await.unwrap().version, 2);
 
     // FAILED_TEMP is not final. After it, the next operation may start.
@@ -96,7 +96,7 @@ async fn operations_are_listed_oldest_first(f: StoreFixture) {
         begun.push(op);
     }
     begun.sort_by_key(|op| op.start_time);
-    assert_eq!(f.store.op_occs(&ProjectId::default(), &whole()).await.unwrap(), begun);
+    assert_eq!(f.store.op_occs(Some(&ProjectId::default()), &whole()).await.unwrap(), begun);
 }
 
 async fn an_outcome_updates_operation_and_instance_together(f: StoreFixture) {

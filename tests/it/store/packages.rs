@@ -40,7 +40,7 @@ async fn packages_are_stored_and_listed_oldest_first(f: StoreFixture) {
         f.store.create_package(package).await.unwrap();
     }
     assert_eq!(f.store.package(&project, newer.id).await.unwrap(), newer);
-    assert_eq!(f.store.packages(&project, &whole()).await.unwrap(), [older, same_age, newer]);
+    assert_eq!(f.store.packages(Some(&project), &whole()).await.unwrap(), [older, same_age, newer]);
 }
 
 async fn onboarding_follows_its_states(f: StoreFixture) {
@@ -237,7 +237,7 @@ async fn packages_are_deleted_when_disabled_and_unused(f: StoreFixture) {
     let instance = f.instance_of(id);
     f.store.create_instance(&instance).await.unwrap();
     assert!(f.store.package(&project, id).await.unwrap().in_use);
-    assert!(f.store.packages(&project, &whole()).await.unwrap()[0].in_use);
+    assert!(f.store.packages(Some(&project), &whole()).await.unwrap()[0].in_use);
     assert_fails!(f.store.delete_package(&project, id).await, StoreError::Stale);
     f.store.update_package(&project, id, Some(OperationalState::Disabled), None).await.unwrap();
     assert_fails!(f.store.delete_package(&project, id).await, StoreError::InUse);
@@ -266,7 +266,7 @@ async fn a_target_package_is_in_use_until_the_operation_ends(f: StoreFixture) {
         let usage = async |state: &str| {
             let filter = parse_filter(&format!("(eq,usageState,{state})"), &attributes::packages::V1).unwrap();
             let page = Page { filter: &filter, ..whole() };
-            f.store.packages(&project, &page).await.unwrap().iter().any(|package| package.id == target)
+            f.store.packages(Some(&project), &page).await.unwrap().iter().any(|package| package.id == target)
         };
         assert!(!in_use().await && usage("NOT_IN_USE").await);
         let op = VnfLcmOpOcc {

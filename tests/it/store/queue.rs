@@ -108,7 +108,7 @@ async fn each_operation_is_claimed_once(f: StoreFixture) {
     let done: Vec<_> = join_all(workers).await.into_iter().flat_map(Result::unwrap).collect();
     assert_eq!(done.len(), OPERATIONS);
     assert_eq!(done.iter().collect::<BTreeSet<_>>().len(), OPERATIONS);
-    let ops = f.store.op_occs(&ProjectId::default(), &whole()).await.unwrap();
+    let ops = f.store.op_occs(Some(&ProjectId::default()), &whole()).await.unwrap();
     assert!(ops.iter().all(|op| op.state == OpState::Completed));
 }
 

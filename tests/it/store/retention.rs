@@ -69,7 +69,7 @@ async fn ended(f: &StoreFixture, instance: &VnfInstance, time: OffsetDateTime) -
 }
 
 async fn kept(f: &StoreFixture) -> Vec<VnfLcmOpOccId> {
-    f.store.op_occs(&ProjectId::default(), &whole()).await.unwrap().iter().map(|op| op.id).collect()
+    f.store.op_occs(Some(&ProjectId::default()), &whole()).await.unwrap().iter().map(|op| op.id).collect()
 }
 
 async fn ended_operations_are_deleted_by_their_age(f: StoreFixture) {
@@ -133,7 +133,7 @@ async fn a_pass_looks_only_at_instances_whose_operations_ended_since_the_last_on
     };
     let mut retention = Retention::new(Arc::clone(&f.store), Arc::new(FixedClock(at(100_000))), policy);
     let count = async |instance: &VnfInstance| {
-        let ops = f.store.op_occs(&ProjectId::default(), &whole()).await.unwrap();
+        let ops = f.store.op_occs(Some(&ProjectId::default()), &whole()).await.unwrap();
         ops.iter().filter(|op| op.vnf_instance_id == instance.id).count()
     };
     for second in [1, 2] {

@@ -75,7 +75,7 @@ async fn drops_the_list_of_values(old: OldDatabase) {
     let store = store::open(&old.url).await;
     let filter = parse_filter("(eq,operationParams/additionalParams/namespace,edge)", &op_occs::V2).unwrap();
     let page = Page { filter: &filter, after: None, limit: 10 };
-    assert_eq!(store.op_occs(&ProjectId::default(), &page).await.unwrap().len(), 1);
+    assert_eq!(store.op_occs(Some(&ProjectId::default()), &page).await.unwrap().len(), 1);
 }
 
 /// The sessions of `gybe migrate` in this database that wait for a lock.

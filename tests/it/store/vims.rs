@@ -35,10 +35,10 @@ async fn vims_are_stored_with_their_secrets(f: StoreFixture) {
     f.store.create_vim(&older).await.unwrap();
     assert_eq!(f.store.vim(&project, newer.id).await.unwrap(), newer);
     assert_eq!(f.store.default_vim(&project).await.unwrap(), older);
-    assert_eq!(f.store.vims(&project, None, 9).await.unwrap(), [older.clone(), newer.clone()]);
-    assert_eq!(f.store.vims(&project, None, 1).await.unwrap(), std::slice::from_ref(&older));
+    assert_eq!(f.store.vims(Some(&project), None, 9).await.unwrap(), [older.clone(), newer.clone()]);
+    assert_eq!(f.store.vims(Some(&project), None, 1).await.unwrap(), std::slice::from_ref(&older));
     let after = Some(PageCursor::of(older.created_at, older.id.0));
-    assert_eq!(f.store.vims(&project, after, 9).await.unwrap(), [newer]);
+    assert_eq!(f.store.vims(Some(&project), after, 9).await.unwrap(), [newer]);
 }
 
 async fn vims_are_updated(f: StoreFixture) {
@@ -153,7 +153,7 @@ async fn the_status_of_a_vim_is_recorded_for_the_access_it_was_seen_with(f: Stor
     assert_eq!(f.store.vims_at(&one.endpoint, None, 9).await.unwrap(), std::slice::from_ref(&one));
     f.store.record_vim_status(&one, VimStatus::Unreachable).await.unwrap();
     let seen = Vim { status: VimStatus::Unreachable, ..one.clone() };
-    assert_eq!(f.store.vims(&project, None, 9).await.unwrap(), [seen, other]);
+    assert_eq!(f.store.vims(Some(&project), None, 9).await.unwrap(), [seen, other]);
     let updated = Vim { updated_at: Some(at(9)), ..one.clone() };
     f.store.update_vim(&updated, None).await.unwrap();
     f.store.record_vim_status(&one, VimStatus::Error).await.unwrap();

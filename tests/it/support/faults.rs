@@ -439,7 +439,7 @@ points! {
         fn package(project: &ProjectId, id: VnfPkgId) -> VnfPackage;
         fn package_of_any_project(id: VnfPkgId) -> VnfPackage;
         fn package_of_vnfd(project: &ProjectId, vnfd_id: &str) -> VnfPackage;
-        fn packages(project: &ProjectId, page: &Page<'_>) -> Vec<VnfPackage>;
+        fn packages(project: Option<&ProjectId>, page: &Page<'_>) -> Vec<VnfPackage>;
         fn update_package(project: &ProjectId, id: VnfPkgId, state: Option<OperationalState>, data: Option<[&Map<String, Value>; 2]>) -> ();
         fn delete_package(project: &ProjectId, id: VnfPkgId) -> ();
         fn vnfd(project: &ProjectId, vnfd_id: &str) -> OnboardedVnfd;
@@ -468,8 +468,8 @@ points! {
         fn vim(project: &ProjectId, id: VimId) -> Vim;
         fn vim_named(project: &ProjectId, name: &str) -> Vim;
         fn default_vim(project: &ProjectId) -> Vim;
-        fn vims(project: &ProjectId, after: Option<PageCursor>, limit: usize) -> Vec<Vim>;
         fn all_vims(after: Option<PageCursor>, limit: usize) -> Vec<Vim>;
+        fn vims(project: Option<&ProjectId>, after: Option<PageCursor>, limit: usize) -> Vec<Vim>;
         fn vims_at(endpoint: &str, after: Option<PageCursor>, limit: usize) -> Vec<Vim>;
         fn record_vim_status(vim: &Vim, status: VimStatus) -> ();
         fn update_vim(vim: &Vim, seen: Option<OffsetDateTime>) -> ();
@@ -483,8 +483,8 @@ points! {
         fn instance(project: &ProjectId, id: VnfInstanceId) -> VnfInstance;
         fn project_of_instance(id: VnfInstanceId) -> ProjectId;
         fn instance_version(project: &ProjectId, id: VnfInstanceId) -> i64;
-        fn list_instances(project: &ProjectId, page: &Page<'_>) -> Vec<Listed>;
-        fn instances(project: &ProjectId, ids: &[VnfInstanceId]) -> Vec<VnfInstance>;
+        fn list_instances(project: Option<&ProjectId>, page: &Page<'_>) -> Vec<Listed>;
+        fn instances(project: Option<&ProjectId>, ids: &[VnfInstanceId]) -> Vec<VnfInstance>;
         fn delete_instance(project: &ProjectId, id: VnfInstanceId, versions: Option<&[i64]>) -> ();
         fn instantiated(ids: Option<&[VnfInstanceId]>) -> Vec<InstanceLocation>;
         fn refresh_instance(instance: &VnfInstance) -> ();
@@ -502,7 +502,7 @@ points! {
         fn begin_operation(op: &VnfLcmOpOcc, instance: &VnfInstance) -> ();
         fn begin_in_namespace(op: &VnfLcmOpOcc, instance: &VnfInstance, namespace: &NamespaceProject) -> ();
         fn op_occ(project: &ProjectId, id: VnfLcmOpOccId) -> VnfLcmOpOcc;
-        fn op_occs(project: &ProjectId, page: &Page<'_>) -> Vec<VnfLcmOpOcc>;
+        fn op_occs(project: Option<&ProjectId>, page: &Page<'_>) -> Vec<VnfLcmOpOcc>;
         fn resume_operation(project: &ProjectId, id: VnfLcmOpOccId, event: OpEvent, now: OffsetDateTime) -> ();
         fn cancel_operation(project: &ProjectId, id: VnfLcmOpOccId, mode: CancelMode) -> ();
         fn plan(id: VnfLcmOpOccId) -> Option<Plan>;
@@ -564,7 +564,7 @@ points! {
     SubscriptionStore {
         fn create_subscription(subscription: &Subscription) -> Subscribed;
         fn subscription(project: &ProjectId, id: SubscriptionId) -> Subscription;
-        fn subscriptions(project: &ProjectId, interface: Interface, page: &Page<'_>) -> Vec<Subscription>;
+        fn subscriptions(project: Option<&ProjectId>, interface: Interface, page: &Page<'_>) -> Vec<Subscription>;
         fn delete_subscription(project: &ProjectId, id: SubscriptionId) -> ();
     }
 }

@@ -53,11 +53,8 @@ impl AuditStore for Database {
                 "SELECT id, at, project_id, subject, role, auth_method, peer, http_method, route, path, location, status, \
                      request_id, trace_id FROM audit_records",
             );
-            match project {
-                Some(project) => filters::push_page(&mut select, "at", project, page),
-                None => filters::push_page_of_all(&mut select, "at", page),
-            }
-            filters::fetch(self, &mut select, page).await?.iter().map(|row| read(TABLE, row, record)).collect()
+            filters::push_page(&mut select, "at", project, page);
+            filters::fetch(self, &mut select, project, page).await?.iter().map(|row| read(TABLE, row, record)).collect()
         })
         .await
     }

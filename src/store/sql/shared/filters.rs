@@ -12,19 +12,12 @@ use crate::store::sql::convert::count;
 use crate::store::{Page, StoreError};
 
 /// Appends to `SELECT … FROM table` the conditions, the order and the limit of a page. Rows are ordered by the time in
-/// column `since`, then by id.
-pub(super) fn push_page(query: &mut QueryBuilder, since: &str, project: &ProjectId, page: &Page<'_>) {
-    query.push(" WHERE project_id = ").push_bind(project.0.clone());
-    push_rest(query, since, page);
-}
-
-/// As [`push_page`], for the rows of all projects.
-pub(super) fn push_page_of_all(query: &mut QueryBuilder, since: &str, page: &Page<'_>) {
-    query.push(" WHERE true");
-    push_rest(query, since, page);
-}
-
-fn push_rest(query: &mut QueryBuilder, since: &str, page: &Page<'_>) {
+/// column `since`, then by id. They are those of `project`, or of all projects.
+pub(super) fn push_page(query: &mut QueryBuilder, since: &str, project: Option<&ProjectId>, page: &Page<'_>) {
+    match project {
+        Some(project) => query.push(" WHERE project_id = ").push_bind(project.0.clone()),
+        None => query.push(" WHERE true"),
+    };
     if let Some(cursor) = page.after {
         query.push(format!(" AND ({since}, id) > (")).push_bind(cursor.at).push(", ");
         query.push_bind(cursor.id.to_string()).push(")");
@@ -33,10 +26,15 @@ fn push_rest(query: &mut QueryBuilder, since: &str, page: &Page<'_>) {
     query.push(format!(" ORDER BY {since}, id LIMIT ")).push_bind(count(page.limit));
 }
 
-/// Runs the query of a page. A page with a filter may read all rows of the table: it uses the connections and the deadline
-/// of [`FilterReader`](super::super::FilterReader). Each query text is used once, so it is not kept prepared.
-pub(super) async fn fetch(db: &Database, query: &mut QueryBuilder, page: &Page<'_>) -> Result<Vec<Row>, StoreError> {
-    if page.filter.is_empty() {
+/// Runs the query of a page. A page with a filter, or of all projects, may read all rows of the table: it uses the connections and
+/// the deadline of [`FilterReader`](super::super::FilterReader). Each query text is used once, so it is not kept prepared.
+pub(super) async fn fetch(
+    db: &Database,
+    query: &mut QueryBuilder,
+    project: Option<&ProjectId>,
+    page: &Page<'_>,
+) -> Result<Vec<Row>, StoreError> {
+    if page.filter.is_empty() && project.is_some() {
         return Ok(query.build().persistent(false).fetch_all(&db.reader()).await?);
     }
     db.filter_reader.fetch_all(query).await

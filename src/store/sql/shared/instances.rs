@@ -10,8 +10,8 @@ use sqlx::types::Json;
 use tokio::sync::broadcast;
 
 use super::{
-    Database, Query, QueryBuilder, Row, Tx, filters, json, live_operation, optional_json, point_in_time, project,
-    publish, quotas, read, resources, tenancy,
+    Database, Query, QueryBuilder, Row, Tx, filters, json, live_operation, optional_json, point_in_time,
+    project as project_of, publish, quotas, read, resources, tenancy,
 };
 use crate::domain::ids::{ProjectId, VnfInstanceId};
 use crate::domain::instance::{VnfInstance, VnfMetadata};
@@ -117,24 +117,31 @@ impl InstanceStore for Database {
         .await
     }
 
-    async fn list_instances(&self, project: &ProjectId, page: &Page<'_>) -> Result<Vec<Listed>, StoreError> {
+    async fn list_instances(&self, project: Option<&ProjectId>, page: &Page<'_>) -> Result<Vec<Listed>, StoreError> {
         // On SQLite, a list without a filter reads only the index `vnf_instances_list`.
         self.traced("instances::list", async {
-            let mut select = QueryBuilder::new("SELECT id, created_at, version FROM vnf_instances");
+            let mut select = QueryBuilder::new("SELECT id, created_at, version, project_id FROM vnf_instances");
             filters::push_page(&mut select, "created_at", project, page);
             let listed = |row: &Row| {
-                let id = row.try_get::<&str, _>(0)?.parse()?;
-                Ok(Listed { id, place: PageCursor { at: row.try_get(1)?, id: id.0 }, version: row.try_get(2)? })
+                let id: VnfInstanceId = row.try_get::<&str, _>(0)?.parse()?;
+                let place = PageCursor { at: row.try_get(1)?, id: id.0 };
+                Ok(Listed { id, project_id: project_of(row)?, place, version: row.try_get(2)? })
             };
-            filters::fetch(self, &mut select, page).await?.iter().map(|row| read(TABLE, row, listed)).collect()
+            filters::fetch(self, &mut select, project, page).await?.iter().map(|row| read(TABLE, row, listed)).collect()
         })
         .await
     }
 
-    async fn instances(&self, project: &ProjectId, ids: &[VnfInstanceId]) -> Result<Vec<VnfInstance>, StoreError> {
+    async fn instances(
+        &self,
+        project: Option<&ProjectId>,
+        ids: &[VnfInstanceId],
+    ) -> Result<Vec<VnfInstance>, StoreError> {
         self.traced("instances::some", async {
-            let mut select = QueryBuilder::new(concat!(select!(), "WHERE project_id = "));
-            select.push_bind(&project.0);
+            let mut select = QueryBuilder::new(concat!(select!(), "WHERE true"));
+            if let Some(project) = project {
+                select.push(" AND project_id = ").push_bind(&project.0);
+            }
             push_ids(&mut select, "id", Some(ids));
             let rows = select.build().persistent(false).fetch_all(&self.reader()).await?;
             rows.iter().map(|row| read(TABLE, row, |row| instance(self, row))).collect()
@@ -216,7 +223,7 @@ impl InstanceStore for Database {
                 let metadata: VnfMetadata = json(row, "vnf_metadata")?;
                 Ok(InstanceLocation {
                     id: id.parse()?,
-                    project_id: project(row)?,
+                    project_id: project_of(row)?,
                     home: vim_connections(self, row)?.into_values().find(|connection| connection.home),
                     namespace: metadata.namespace.ok_or("instantiated without a namespace")?,
                     kinds: kinds.remove(id).unwrap_or_default(),
@@ -375,7 +382,7 @@ fn vim_connections(db: &Database, row: &Row) -> Result<BTreeMap<String, VimConne
 fn instance(db: &Database, row: &Row) -> Result<VnfInstance, Unreadable> {
     Ok(VnfInstance {
         id: row.try_get::<&str, _>("id")?.parse()?,
-        project_id: project(row)?,
+        project_id: project_of(row)?,
         name: row.try_get("vnf_instance_name")?,
         description: row.try_get("vnf_instance_description")?,
         vnfd_id: row.try_get("vnfd_id")?,

@@ -68,7 +68,7 @@ impl OperationStore for Database {
         self.traced("op_occs::one", one(self, project, id)).await
     }
 
-    async fn op_occs(&self, project: &ProjectId, page: &Page<'_>) -> Result<Vec<VnfLcmOpOcc>, StoreError> {
+    async fn op_occs(&self, project: Option<&ProjectId>, page: &Page<'_>) -> Result<Vec<VnfLcmOpOcc>, StoreError> {
         // The subquery selects the rows of the page. It reads the index `vnf_lcm_op_occs_list` alone unless the filter names
         // an attribute in JSON, because the rows are large. CROSS JOIN makes SQLite read the selected rows after that.
         self.traced("op_occs::list", async {
@@ -76,7 +76,7 @@ impl OperationStore for Database {
                 QueryBuilder::new(concat!("SELECT ", columns!(), " FROM (SELECT id AS page_id FROM vnf_lcm_op_occs"));
             filters::push_page(&mut select, "start_time", project, page);
             select.push(") AS page CROSS JOIN vnf_lcm_op_occs WHERE id = page_id ORDER BY start_time, id");
-            filters::fetch(self, &mut select, page).await?.iter().map(|row| read(TABLE, row, op_occ)).collect()
+            filters::fetch(self, &mut select, project, page).await?.iter().map(|row| read(TABLE, row, op_occ)).collect()
         })
         .await
     }

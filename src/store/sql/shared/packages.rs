@@ -80,11 +80,15 @@ impl PackageStore for Database {
         .await
     }
 
-    async fn packages(&self, project: &ProjectId, page: &Page<'_>) -> Result<Vec<VnfPackage>, StoreError> {
+    async fn packages(&self, project: Option<&ProjectId>, page: &Page<'_>) -> Result<Vec<VnfPackage>, StoreError> {
         self.traced("packages::list", async {
             let mut select = QueryBuilder::new(select!());
             filters::push_page(&mut select, "created_at", project, page);
-            filters::fetch(self, &mut select, page).await?.iter().map(|row| read(TABLE, row, package)).collect()
+            filters::fetch(self, &mut select, project, page)
+                .await?
+                .iter()
+                .map(|row| read(TABLE, row, package))
+                .collect()
         })
         .await
     }

@@ -118,7 +118,7 @@ impl SubscriptionStore for Database {
 
     async fn subscriptions(
         &self,
-        project: &ProjectId,
+        project: Option<&ProjectId>,
         interface: Interface,
         page: &Page<'_>,
     ) -> Result<Vec<Subscription>, StoreError> {
@@ -130,7 +130,7 @@ impl SubscriptionStore for Database {
             ));
             select.push_bind(interface.name()).push(concat!(" AND ", is_shown!(), ") AS subscriptions"));
             filters::push_page(&mut select, "created_at", project, page);
-            let rows = filters::fetch(self, &mut select, page).await?;
+            let rows = filters::fetch(self, &mut select, project, page).await?;
             rows.iter().map(|row| read(TABLE, row, |row| subscription(self, row))).collect()
         })
         .await

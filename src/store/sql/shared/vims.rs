@@ -81,9 +81,18 @@ impl VimStore for Database {
         .await
     }
 
-    async fn vims(&self, project: &ProjectId, after: Option<PageCursor>, limit: usize) -> Result<Vec<Vim>, StoreError> {
-        let select = concat!(select!(), "WHERE project_id = $1", page!());
-        self.traced("vims::list", page(self, select, &project.0, after, limit)).await
+    async fn vims(
+        &self,
+        project: Option<&ProjectId>,
+        after: Option<PageCursor>,
+        limit: usize,
+    ) -> Result<Vec<Vim>, StoreError> {
+        let (select, project) = match project {
+            Some(project) => (concat!(select!(), "WHERE project_id = $1", page!()), project.0.as_str()),
+            // No project has an empty name.
+            None => (concat!(select!(), "WHERE project_id <> $1", page!()), ""),
+        };
+        self.traced("vims::list", page(self, select, project, after, limit)).await
     }
 
     async fn vims_at(&self, endpoint: &str, after: Option<PageCursor>, limit: usize) -> Result<Vec<Vim>, StoreError> {
