@@ -18,7 +18,7 @@ use crate::domain::resource::ResourceState;
 use crate::domain::secret::Secret;
 use crate::error::ApiError;
 use crate::infra::Scope;
-use crate::lcm::access::{AccessError, access};
+use crate::lcm::access::access;
 use crate::sol003::common::ProblemDetails;
 use crate::sol003::drift::{Drift, ProjectDrift};
 use crate::store::StoreError;
@@ -57,12 +57,7 @@ pub async fn show(
         )
         .into());
     };
-    let access = access(&*api.store, &api.caller.project, instance.home().map(|(_, connection)| connection))
-        .await
-        .map_err(|error| match error {
-            AccessError::Unusable(_) => Problem::new(ProblemType::VimUnusable, error.to_string()).into(),
-            AccessError::Store(error) => ApiError::from(error),
-        })?;
+    let access = access(&*api.store, &api.caller.project, instance.home().map(|(_, connection)| connection)).await?;
     if instance.instantiated.as_ref().is_some_and(|info| info.vnf_state == VnfState::Stopped) {
         // Stopping removed these objects; starting creates them again.
         resources.retain(|row| row.state != ResourceState::Planned || stop_method(&row.key) != StopMethod::Delete);

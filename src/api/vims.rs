@@ -15,16 +15,18 @@ use crate::api::context::Api;
 use crate::api::list::{ALL_PROJECTS, BATCH, all_projects};
 use crate::api::load::{self, Load};
 use crate::api::page;
+use crate::domain::caller::Role;
 use crate::domain::ids::VimId;
 use crate::domain::impersonation::{Impersonation, ServiceAccount};
 use crate::domain::problem::{Problem, ProblemType, QuotedValues, problem};
 use crate::domain::secret::masked_members;
 use crate::domain::text::check_length;
 use crate::domain::vim::{Vim, VimAccess, VimStatus, split_secrets};
+use crate::domain::vim_policy::{MAX_ENTRIES, VimPolicy};
 use crate::error::{ApiError, internal};
 use crate::lcm::vim_move;
 use crate::sol003::common::ProblemDetails;
-use crate::sol003::vim::{CreateVim, Envelope, List, Parameters, UpdateVim, Vim as Wire};
+use crate::sol003::vim::{CreateVim, Envelope, List, Parameters, Policy, UpdateVim, Vim as Wire};
 use crate::store::{PageCursor, StoreError};
 
 fn store_error(id: VimId) -> impl Fn(StoreError) -> ApiError {
@@ -194,7 +196,7 @@ const FILTERABLE_ATTRIBUTES: [&str; 9] =
 
 /// `POST /v1.0/vims`.
 #[utoipa::path(post, path = "/v1.0/vims", tag = "vims", request_body = Envelope<CreateVim>,
-    responses((status = 201, body = Envelope<Wire>), (status = 409, body = ProblemDetails), (status = 422, description = "The cluster cannot be used", body = ProblemDetails)))]
+    responses((status = 201, body = Envelope<Wire>), (status = 403, description = "policy, and the caller is no manager", body = ProblemDetails), (status = 409, body = ProblemDetails), (status = 422, description = "The cluster cannot be used", body = ProblemDetails)))]
 pub async fn create(
     api: web::Data<Api>,
     load: web::Data<Load>,
@@ -210,6 +212,7 @@ pub async fn create(
         )
         .into());
     }
+    let policy = request.policy.map_or_else(|| Ok(VimPolicy::of_new_vim(&api.caller)), |it| policy(&api, it))?;
     let (access_info, secrets) = split_secrets(request.auth_cred);
     let project = request.vim_project.as_ref().and_then(|project| project.get("name")).and_then(Value::as_str);
     let mut vim = Vim {
@@ -224,6 +227,7 @@ pub async fn create(
         impersonate: impersonation(request.impersonate.as_ref())?,
         vim_project: project.unwrap_or("default").to_owned(),
         extra: masked_members(request.extra.unwrap_or_default()),
+        policy,
         is_default: request.is_default.unwrap_or(false),
         user_name: None,
         cluster_uid: None,
@@ -254,7 +258,7 @@ pub async fn show(api: web::Data<Api>, Id(id): Id<VimId>) -> Result<HttpResponse
 
 /// `PUT /v1.0/vims/{id}`.
 #[utoipa::path(put, path = "/v1.0/vims/{id}", tag = "vims", params(("id" = String, Path)), request_body = Envelope<UpdateVim>,
-    responses((status = 200, body = Envelope<Wire>), (status = 404, body = ProblemDetails),
+    responses((status = 200, body = Envelope<Wire>), (status = 403, description = "policy, and the caller is no manager", body = ProblemDetails), (status = 404, body = ProblemDetails),
         (status = 409, description = "The address is of another cluster", body = ProblemDetails), (status = 422, body = ProblemDetails)))]
 pub async fn update(
     api: web::Data<Api>,
@@ -265,6 +269,7 @@ pub async fn update(
 ) -> Result<HttpResponse, ApiError> {
     let waits = request.auth_cred.is_some() || request.auth_url.is_some() || request.impersonate.is_some();
     let _share = waits.then(|| load::third_party(&load, &http, &api.caller)).transpose()?;
+    let policy = request.policy.map(|given| policy(&api, given)).transpose()?;
     for _ in 0..MAX_UPDATE_ATTEMPTS {
         let mut vim = api.store.vim(&api.caller.project, id).await.map_err(store_error(id))?;
         let (former, read_version) = (vim.clone(), vim.updated_at);
@@ -275,6 +280,7 @@ pub async fn update(
         if let Some(given) = &request.impersonate {
             vim.impersonate = impersonation(given.as_ref())?;
         }
+        vim.policy = policy.clone().unwrap_or(vim.policy);
         // The store compares `updated_at` to detect a concurrent update. So it must increase even if the clock of the previous
         // writer was ahead.
         let now = api.clock.now();
@@ -301,6 +307,33 @@ pub async fn update(
         attempts = MAX_UPDATE_ATTEMPTS,
     )
     .into())
+}
+
+/// The policy that a request sets. It holds for the members of the project, so they may not set it.
+///
+/// # Errors
+/// 403 for callers who are no managers; 422 for too many entries, and for those that are no names.
+fn policy(api: &Api, given: Policy) -> Result<VimPolicy, Problem> {
+    if !api.caller.has(Role::Manager) {
+        return Err(problem!(
+            ProblemType::RoleMissing,
+            "{parameter} needs the role {needed}: leave it out, or ask a manager of the project",
+            parameter = "policy",
+            needed = Role::Manager.as_str(),
+        ));
+    }
+    for (name, list) in given.lists() {
+        if list.as_ref().is_some_and(|list| list.len() > MAX_ENTRIES) {
+            return Err(problem!(
+                ProblemType::Unprocessable,
+                "policy.{parameter} has more than {limit} entries",
+                parameter = name,
+                limit = MAX_ENTRIES,
+            ));
+        }
+    }
+    VimPolicy::try_from(given)
+        .map_err(|error| problem!(ProblemType::Unprocessable, "policy: {reason}", reason = error.to_string()))
 }
 
 /// The most attempts to update a VIM while other clients update it.

@@ -51,6 +51,7 @@ pub mod text;
 pub mod transition;
 pub mod vdu_mapping;
 pub mod vim;
+pub mod vim_policy;
 pub mod vnfc_ids;
 pub mod vnfd;
 pub mod warning;

@@ -125,8 +125,8 @@ fn from_manifests(manifests: &[Manifest]) -> Result<Namespace, Problem> {
         .map_err(|error| invalid(ProblemType::Unprocessable, "metadata.namespace", name, &error.to_string()))
 }
 
-/// Whether a built-in kind is cluster-scoped. For [`decide`], which runs without a cluster; the planner knows it from discovery.
-fn is_cluster_scoped(manifest: &Manifest) -> bool {
+/// Whether a built-in kind is cluster-scoped. For checks that run without a cluster; the planner knows it from discovery.
+pub(super) fn is_cluster_scoped(manifest: &Manifest) -> bool {
     let group = manifest.api_version().split_once('/').map_or("", |(group, _)| group);
     match (group, manifest.kind()) {
         ("", kind) => matches!(kind, "Namespace" | "Node" | "PersistentVolume"),

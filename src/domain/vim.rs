@@ -11,6 +11,7 @@ use crate::domain::ids::{ProjectId, VimId, VnfLcmOpOccId};
 use crate::domain::impersonation::{Impersonation, ServiceAccount};
 use crate::domain::oidc_client::{self, OidcClient, TOKEN_URL};
 use crate::domain::secret::Secret;
+use crate::domain::vim_policy::VimPolicy;
 
 /// The members of `accessInfo` and `auth_cred` that are secret, by name; sealed as one by the store.
 pub type Secrets = BTreeMap<String, Secret>;
@@ -178,6 +179,8 @@ pub struct Vim {
     pub vim_project: String,
     /// `extra`.
     pub extra: Map<String, Value>,
+    /// What VNFs may use in it.
+    pub policy: VimPolicy,
     /// Whether a request without `vimConnectionInfo` uses this VIM. One per project.
     pub is_default: bool,
     /// The user of the credential, as the API server named it at registration.

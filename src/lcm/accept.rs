@@ -19,10 +19,11 @@ use crate::domain::scale::{
     ScaleDirection, ScaleLevels, ScaleTarget, check_numbers, initial_levels, instances, scaled, scaled_to,
 };
 use crate::domain::tenancy::NamespaceProject;
+use crate::domain::vim_policy::{self, ObjectUse};
 use crate::domain::vnfd::Flavour;
 use crate::domain::{heal, namespace, render, scale, vdu_mapping};
 use crate::error::ApiError;
-use crate::lcm::access::{AccessError, access};
+use crate::lcm::access::{access, registered};
 use crate::lcm::change::started;
 use crate::lcm::container_update::VNFD_ID;
 use crate::lcm::modify;
@@ -63,7 +64,8 @@ impl Acceptor<'_> {
     /// Accepts INSTANTIATE: decides the namespace and stores it in the instance with the operation.
     ///
     /// # Errors
-    /// 404, 409 (wrong state, other operation, leftovers elsewhere), 400 and 422 as the parts of the request are wrong; with
+    /// 404, 409 (wrong state, other operation, leftovers elsewhere), 400 and 422 as the parts of the request are wrong, 403 as the policy of
+    /// the VIM says; with
     /// [`Self::tenancy`] also those of [`Tenancy::decide`], and 409 if VNFs of another project are in the namespace.
     pub async fn instantiate(
         &self,
@@ -93,13 +95,14 @@ impl Acceptor<'_> {
         let additional = request.additional_params.unwrap_or_default();
         let params = InstantiateParams::read(&additional)?;
         let files = self.store.definition_files(onboarded.package_id).await?;
-        let namespace = blocking({
+        let (namespace, mut objects) = blocking({
             let (params, flavour, required) = (params.clone(), flavour.clone(), self.require_namespace);
             move || {
                 let (_, manifests) = manifests(&files, params.definition_files.as_deref())?;
                 render::check(&manifests)?;
                 vdu_mapping::check(&flavour, &params.vdu_mapping, &manifests)?;
-                namespace::decide(params.namespace.as_ref(), &manifests, required)
+                let namespace = namespace::decide(params.namespace.as_ref(), &manifests, required)?;
+                Ok((namespace, ObjectUse::of_manifests(&manifests)))
             }
         })
         .await?;
@@ -109,8 +112,12 @@ impl Acceptor<'_> {
         let former = instance.clone();
         let connections = self.connections();
         let mut warnings = connections.add(&mut instance, &requested, request.first_connection, op).await?;
+        if params.create_namespace {
+            objects.push(ObjectUse::of_namespace(&namespace));
+        }
         instance.metadata.namespace = Some(namespace);
         connections.refuse_to_leave(&former, &instance).await?;
+        self.check_policy(&instance, &objects).await?;
         let owner = self.namespace_project(&instance).await?;
         let op = self.op_occ(op, LcmOperation::Instantiate, record, &instance);
         warnings.merge(&op.warnings);
@@ -123,16 +130,24 @@ impl Acceptor<'_> {
         Ok(accepted(&op))
     }
 
+    /// Refuses what the policy of the VIM does not allow for the VNF.
+    ///
+    /// # Errors
+    /// 403, and 422 if the VIM cannot be used.
+    pub(super) async fn check_policy(&self, instance: &VnfInstance, objects: &[ObjectUse]) -> Result<(), ApiError> {
+        let (Some((_, home)), Some(namespace)) = (instance.home(), &instance.metadata.namespace) else { return Ok(()) };
+        if let Some(vim) = registered(self.store, self.project, home).await? {
+            vim_policy::check(&vim, namespace, objects)?;
+        }
+        Ok(())
+    }
+
     /// The project of the namespace that the VNF goes to; `None` if namespaces belong to nobody.
     async fn namespace_project(&self, instance: &VnfInstance) -> Result<Option<NamespaceProject>, ApiError> {
         let (Some((tenancy, caller)), Some(namespace)) = (self.tenancy, &instance.metadata.namespace) else {
             return Ok(None);
         };
-        let access = access(self.store, self.project, instance.home().map(|(_, connection)| connection)).await;
-        let access = access.map_err(|error| match error {
-            AccessError::Unusable(_) => Problem::new(ProblemType::VimUnusable, error.to_string()).into(),
-            AccessError::Store(error) => ApiError::from(error),
-        })?;
+        let access = access(self.store, self.project, instance.home().map(|(_, connection)| connection)).await?;
         Ok(Some(tenancy.decide(&access, namespace, caller).await?))
     }
 
@@ -362,6 +377,12 @@ impl Acceptor<'_> {
 
     /// Begins an operation that does not change the instance when it starts.
     async fn begin(&self, op: VnfLcmOpOcc, instance: VnfInstance) -> Result<VnfLcmOpOccId, ApiError> {
+        // Scaling makes no objects.
+        let objects = match op.operation {
+            LcmOperation::Heal | LcmOperation::Operate => self.store.resources(instance.id).await?,
+            _ => Vec::new(),
+        };
+        self.check_policy(&instance, &objects.iter().map(ObjectUse::from).collect::<Vec<_>>()).await?;
         let prepare = async |instance: VnfInstance| {
             instantiated(&instance)?;
             Ok((op.clone(), instance))

@@ -18,6 +18,7 @@ use crate::domain::plan::Plan;
 use crate::domain::problem::{Problem, ProblemType, QuotedValues, problem};
 use crate::domain::render;
 use crate::domain::vdu_mapping::{self, carried_over, mapped};
+use crate::domain::vim_policy::ObjectUse;
 use crate::domain::vnfd::Flavour;
 use crate::error::{ApiError, internal};
 use crate::lcm::accept::{Acceptor, instantiated, usable};
@@ -43,7 +44,7 @@ impl Acceptor<'_> {
     ///
     /// # Errors
     /// 404, 409 (NOT_INSTANTIATED, STOPPED, other operation), 400 and 422 for errors in the request: unknown VNFD, flavour or
-    /// level, another namespace, invalid manifests.
+    /// level, another namespace, invalid manifests; 403 as the policy of the VIM says.
     pub async fn change_vnfpkg(
         &self,
         id: VnfInstanceId,
@@ -70,16 +71,18 @@ impl Acceptor<'_> {
         refuse_unknown_vdus(&flavour, &params.vdus)?;
         let files = self.store.definition_files(onboarded.package_id).await?;
         let (home, stored) = (instance.metadata.namespace.clone(), info.vdu_mapping.clone());
-        blocking(move || {
+        let objects = blocking(move || {
             let (_, manifests) = manifests(&files, params.definition_files.as_deref())?;
             render::check(&manifests)?;
             vdu_mapping::check(&flavour, &params.vdu_mapping, &manifests)?;
             let mapping = carried_over(&stored, params.vdu_mapping, &flavour, &manifests);
             let flavour = mapped(&flavour, &mapping);
             home.map_or(Ok(()), |home| namespace::refuse_system_namespaces(&manifests, &home))?;
-            instance_numbers(&flavour, &levels, None, &manifests).map(drop)
+            instance_numbers(&flavour, &levels, None, &manifests)?;
+            Ok(ObjectUse::of_manifests(&manifests))
         })
         .await?;
+        self.check_policy(&instance, &objects).await?;
 
         let requested = serde_json::to_value(request.vim_connection_info).map_err(|error| internal(&error))?;
         let prepare = async |former: VnfInstance| {

@@ -19,6 +19,7 @@ use crate::domain::plan::Plan;
 use crate::domain::problem::{Problem, ProblemType, QuotedValues, problem};
 use crate::domain::resource::Resource;
 use crate::domain::text::type_name;
+use crate::domain::vim_policy::ObjectUse;
 use crate::domain::{namespace, render, rollout};
 use crate::error::ApiError;
 use crate::lcm::accept::{Acceptor, usable};
@@ -80,12 +81,14 @@ impl Acceptor<'_> {
         check_vdus(&self.store.resources(instance.id).await?, flavour)?;
         let files = self.store.definition_files(onboarded.package_id).await?;
         let (home, present) = (instance.metadata.namespace.clone(), info.definition_files.clone());
-        blocking(move || {
+        let objects = blocking(move || {
             let (_, manifests) = concerned(&files, &present, &paths)?;
             render::check(&manifests)?;
-            home.map_or(Ok(()), |home| namespace::refuse_system_namespaces(&manifests, &home))
+            home.map_or(Ok(()), |home| namespace::refuse_system_namespaces(&manifests, &home))?;
+            Ok(ObjectUse::of_manifests(&manifests))
         })
         .await?;
+        self.check_policy(instance, &objects).await?;
         Ok(Some(onboarded.package_id))
     }
 }

@@ -21,11 +21,13 @@ use crate::domain::scale::{
     ScaleLevels, check_numbers, initial_levels, instances, numbers_after, profile_warnings, scaled, scaled_to,
 };
 use crate::domain::vdu_mapping::mapped;
+use crate::domain::vim_policy::{self, ObjectUse};
 use crate::domain::vnfd::Flavour;
 use crate::domain::warning::Warnings;
 use crate::domain::{heal, rollout};
 use crate::infra::{Driver, InfraError, PodSnapshot, Scope};
 use crate::lcm::accept::{direction, target};
+use crate::lcm::access::{AccessError, registered};
 use crate::lcm::params::{InstantiateParams, manifests};
 use crate::sol003::common::{
     HealVnfRequest, OperateVnfRequest, ScaleVnfRequest, ScaleVnfToLevelRequest, StopType, TerminateVnfRequest,
@@ -86,7 +88,7 @@ impl Planner<'_> {
     /// # Errors
     /// [`PlanError`]; nothing has changed.
     pub async fn plan(&self) -> Result<(Plan, Vec<Resource>), PlanError> {
-        Ok(match self.op.operation {
+        let (plan, resources) = match self.op.operation {
             LcmOperation::Instantiate => self.instantiate().await?,
             LcmOperation::Scale => (self.scale().await?, Vec::new()),
             LcmOperation::ScaleToLevel => (self.scale_to_level().await?, Vec::new()),
@@ -95,7 +97,35 @@ impl Planner<'_> {
             LcmOperation::ChangeVnfpkg => (self.change_vnfpkg().await?, Vec::new()),
             LcmOperation::Terminate => (self.terminate()?, Vec::new()),
             LcmOperation::ModifyInfo => (self.modify_info().await?, Vec::new()),
-        })
+        };
+        self.check_policy(&plan, &resources).await?;
+        Ok((plan, resources))
+    }
+
+    /// Refuses what the policy of the VIM does not allow: since the 202 it may have changed, a grant may have chosen another VIM, and
+    /// discovery has told the scope of each kind. A VNF can always be terminated.
+    async fn check_policy(&self, plan: &Plan, resources: &[Resource]) -> Result<(), PlanError> {
+        let is_exempt = match self.op.operation {
+            LcmOperation::Terminate => true,
+            LcmOperation::ModifyInfo => !self.op.brings_package(),
+            _ => false,
+        };
+        let (Some(scope), Some((_, home)), false) = (self.scope, self.instance.home(), is_exempt) else {
+            return Ok(());
+        };
+        let vim = registered(self.store, &self.instance.project_id, home).await.map_err(|error| match error {
+            AccessError::Unusable(_) => PlanError::Refused(Problem::unprocessable(error.to_string())),
+            AccessError::Store(error) => error.into(),
+        })?;
+        let Some(vim) = vim else { return Ok(()) };
+        let rows: BTreeMap<&ObjectKey, &Resource> =
+            self.inventory.iter().chain(resources).map(|row| (&row.key, row)).collect();
+        let objects = plan.forward.iter().flat_map(|step| match step {
+            Step::Apply { objects } => objects.iter().filter_map(|key| rows.get(key).copied()).collect(),
+            Step::Change { rows, .. } => rows.iter().collect(),
+            _ => Vec::new(),
+        });
+        Ok(vim_policy::check(&vim, &scope.namespace, &objects.map(ObjectUse::from).collect::<Vec<_>>())?)
     }
 
     async fn instantiate(&self) -> Result<(Plan, Vec<Resource>), PlanError> {

@@ -7,6 +7,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::domain::impersonation::Impersonation;
 use crate::domain::vim::{MASKED, Vim as Domain};
+use crate::domain::vim_policy::{InvalidEntry, KindPattern, NamespacePattern, VimPolicy};
 
 /// The envelope of one VIM.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -80,6 +81,68 @@ pub struct CreateVim {
     /// The client's own data.
     #[schema(value_type = Option<Object>)]
     pub extra: Option<Map<String, Value>>,
+    /// What VNFs may use in it, an extension. Managers may set it. Absent: cluster-scoped kinds and `kube-*` namespaces are refused;
+    /// without authentication, nothing is.
+    pub policy: Option<Policy>,
+}
+
+/// What VNFs may use in a VIM. At most 64 entries in each list.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Policy {
+    /// Names of namespaces, or their beginnings with `*` at the end. Only an entry that begins with `kube-` allows those of
+    /// Kubernetes. Absent: all others are allowed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allowed_namespaces: Option<Vec<String>>,
+    /// Namespaced kinds: `Ingress`, `Ingress.networking.k8s.io` or `*`. Absent: all are allowed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allowed_kinds: Option<Vec<String>>,
+    /// Kinds that are refused, whatever else allows them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused_kinds: Option<Vec<String>>,
+    /// Cluster-scoped kinds that are allowed. A Namespace must also be an allowed one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allowed_cluster_kinds: Option<Vec<String>>,
+}
+
+impl Policy {
+    /// Its lists, by name.
+    pub fn lists(&self) -> [(&'static str, &Option<Vec<String>>); 4] {
+        [
+            ("allowed_namespaces", &self.allowed_namespaces),
+            ("allowed_kinds", &self.allowed_kinds),
+            ("refused_kinds", &self.refused_kinds),
+            ("allowed_cluster_kinds", &self.allowed_cluster_kinds),
+        ]
+    }
+}
+
+impl TryFrom<Policy> for VimPolicy {
+    type Error = InvalidEntry;
+
+    fn try_from(wire: Policy) -> Result<Self, InvalidEntry> {
+        let kinds = |list: Vec<String>| list.into_iter().map(KindPattern::try_from).collect::<Result<Vec<_>, _>>();
+        let namespaces = |list: Vec<String>| list.into_iter().map(NamespacePattern::try_from).collect();
+        Ok(Self {
+            allowed_namespaces: wire.allowed_namespaces.map(namespaces).transpose()?,
+            allowed_kinds: wire.allowed_kinds.map(kinds).transpose()?,
+            refused_kinds: kinds(wire.refused_kinds.unwrap_or_default())?,
+            allowed_cluster_kinds: kinds(wire.allowed_cluster_kinds.unwrap_or_default())?,
+        })
+    }
+}
+
+impl From<&VimPolicy> for Policy {
+    fn from(policy: &VimPolicy) -> Self {
+        let kinds = |list: &[KindPattern]| list.iter().map(|one| one.as_str().to_owned()).collect::<Vec<_>>();
+        let namespaces = |list: &Vec<NamespacePattern>| list.iter().map(|one| one.as_str().to_owned()).collect();
+        Self {
+            allowed_namespaces: policy.allowed_namespaces.as_ref().map(namespaces),
+            allowed_kinds: policy.allowed_kinds.as_deref().map(kinds),
+            refused_kinds: Some(kinds(&policy.refused_kinds)),
+            allowed_cluster_kinds: Some(kinds(&policy.allowed_cluster_kinds)),
+        }
+    }
 }
 
 /// `PUT /v1.0/vims/{id}`: absent members keep their values.
@@ -103,6 +166,8 @@ pub struct UpdateVim {
     /// Replaces all of `extra`.
     #[schema(value_type = Option<Object>)]
     pub extra: Option<Map<String, Value>>,
+    /// Replaces all of `policy`. Managers may set it.
+    pub policy: Option<Policy>,
 }
 
 /// Tells a member that is `null` from one that is absent.
@@ -134,6 +199,7 @@ pub struct Vim {
     status: &'static str,
     #[schema(value_type = Object)]
     extra: Map<String, Value>,
+    policy: Policy,
     #[serde(with = "time::serde::rfc3339")]
     #[schema(value_type = String, format = DateTime)]
     created_at: OffsetDateTime,
@@ -168,6 +234,7 @@ impl From<&Domain> for Vim {
             shared: false,
             status: vim.status.as_str(),
             extra: vim.extra.clone(),
+            policy: Policy::from(&vim.policy),
             created_at: vim.created_at,
             updated_at: vim.updated_at,
             credential_expires_at: vim.credential_validity().map(|validity| validity.ends),

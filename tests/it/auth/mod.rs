@@ -17,6 +17,7 @@ mod site;
 mod tenancy;
 mod tls;
 mod vim_credentials;
+mod vim_policy;
 
 use crate::support::gybe::{ApiResponse, Gybe};
 

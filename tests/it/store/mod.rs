@@ -66,6 +66,7 @@ const MIGRATIONS: &[&str] = &[
     "38 plan format",
     "39 audit",
     "40 tenancy",
+    "41 vim policy",
     "43 quotas",
     "44 namespaces",
     "45 vim impersonation",

@@ -17,6 +17,7 @@ use gybe::domain::problem::Problem;
 use gybe::domain::resource::{KindInfo, ObjectKey, Resource, ResourceState};
 use gybe::domain::secret::Secret;
 use gybe::domain::vim::{Secrets, Vim, VimConnection, VimStatus};
+use gybe::domain::vim_policy::VimPolicy;
 use gybe::domain::vnfd::{Flavour, Vdu, Vnfd};
 use gybe::domain::warning::Warnings;
 use gybe::store::seal::KeyRing;
@@ -274,6 +275,7 @@ pub fn vim(id: Uuid, name: &str) -> Vim {
         impersonate: None,
         vim_project: "default".to_owned(),
         extra: object(json!({"area": [1, "b"]})),
+        policy: VimPolicy::open(),
         is_default: false,
         user_name: Some("system:serviceaccount:x:gybe".to_owned()),
         cluster_uid: Some("c1uster".to_owned()),

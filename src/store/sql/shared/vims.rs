@@ -21,7 +21,7 @@ const MAX_VIMS: usize = 1000;
 macro_rules! select {
     () => {
         "SELECT id, project_id, name, description, vim_type, endpoint, access_info, secrets, impersonate, vim_project, extra, \
-                is_default, user_name, cluster_uid, status, created_at, updated_at \
+                policy, is_default, user_name, cluster_uid, status, created_at, updated_at \
          FROM vims "
     };
 }
@@ -41,9 +41,9 @@ impl VimStore for Database {
             quotas::admit(self, &mut tx, &vim.project_id, QuotaResource::Vims, 1, 0).await?;
             let insert = sqlx::query(
                 "INSERT INTO vims (id, project_id, name, description, vim_type, endpoint, access_info, secrets, vim_project, \
-                                   extra, is_default, user_name, status, updated_at, impersonate, cluster_uid, created_at) \
-                 SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17 \
-                 WHERE (SELECT COUNT(*) FROM (SELECT 1 FROM vims WHERE project_id = $2 LIMIT $18) AS present) < $18",
+                                   extra, is_default, user_name, status, updated_at, impersonate, cluster_uid, policy, created_at) \
+                 SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18 \
+                 WHERE (SELECT COUNT(*) FROM (SELECT 1 FROM vims WHERE project_id = $2 LIMIT $19) AS present) < $19",
             );
             let insert = bind(self, insert, vim)?.bind(millis(vim.created_at)).bind(count(MAX_VIMS));
             if insert.execute(&mut *tx).await.map_err(duplicate)?.rows_affected() == 0 {
@@ -122,8 +122,9 @@ impl VimStore for Database {
         self.traced("vims::update", async {
             let update = sqlx::query(
                 "UPDATE vims SET name = $3, description = $4, vim_type = $5, endpoint = $6, access_info = $7, secrets = $8, \
-                                 vim_project = $9, extra = $10, is_default = $11, user_name = $12, status = $13, updated_at = $14, impersonate = $15, cluster_uid = $16 \
-                 WHERE id = $1 AND project_id = $2 AND updated_at IS NOT DISTINCT FROM $17",
+                                 vim_project = $9, extra = $10, is_default = $11, user_name = $12, status = $13, updated_at = $14, \
+                                 impersonate = $15, cluster_uid = $16, policy = $17 \
+                 WHERE id = $1 AND project_id = $2 AND updated_at IS NOT DISTINCT FROM $18",
             );
             let done = self.writer.execute(bind(self, update, vim)?.bind(seen.map(millis))).await.map_err(duplicate)?;
             if done.rows_affected() == 0 {
@@ -188,7 +189,7 @@ async fn page(
     rows.iter().map(|row| read(TABLE, row, |row| vim(db, row))).collect()
 }
 
-/// Binds $1 to $16: all but `created_at`.
+/// Binds $1 to $17: all but `created_at`.
 fn bind<'q>(db: &Database, query: Query<'q>, vim: &Vim) -> Result<Query<'q>, StoreError> {
     let id = vim.id.to_string();
     let secrets = db.seal(&sealed_at(&id), &vim.secrets)?;
@@ -208,7 +209,8 @@ fn bind<'q>(db: &Database, query: Query<'q>, vim: &Vim) -> Result<Query<'q>, Sto
         .bind(vim.status.as_str())
         .bind(vim.updated_at.map(millis))
         .bind(vim.impersonate.as_ref().map(Json))
-        .bind(&vim.cluster_uid))
+        .bind(&vim.cluster_uid)
+        .bind(Json(&vim.policy)))
 }
 
 const fn sealed_at(id: &str) -> SealContext<'_> {
@@ -237,6 +239,7 @@ fn vim(db: &Database, row: &Row) -> Result<Vim, Unreadable> {
         impersonate: optional_json(row, "impersonate")?,
         vim_project: row.try_get("vim_project")?,
         extra: json(row, "extra")?,
+        policy: json(row, "policy")?,
         is_default: row.try_get("is_default")?,
         user_name: row.try_get("user_name")?,
         cluster_uid: row.try_get("cluster_uid")?,
