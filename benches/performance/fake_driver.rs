@@ -10,6 +10,7 @@ use gybe::domain::plan::PodRef;
 use gybe::domain::resource::{KindInfo, Resource};
 use gybe::domain::secret::Secret;
 use gybe::domain::vim::{Secrets, Vim, VimAccess, VimStatus};
+use gybe::domain::vim_policy::VimPolicy;
 use gybe::infra::{
     AppliedObject, Driver, InfraError, ObjectKind, ObservedResources, PodSnapshot, ReadinessTimeouts, Removal, Scope,
 };
@@ -76,6 +77,9 @@ pub fn vim(endpoint: &str) -> Vim {
         impersonate: None,
         vim_project: "default".to_owned(),
         extra: Map::new(),
+        policy: VimPolicy::open(),
+        shared: false,
+        lent: None,
         is_default: true,
         user_name: None,
         cluster_uid: None,

@@ -33,6 +33,7 @@ pub mod problems;
 pub mod range;
 pub mod root;
 pub mod selectors;
+pub mod shares;
 pub mod subscriptions;
 pub mod tenancy;
 pub mod tenancy_metering;
@@ -62,6 +63,7 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(resource("/audit/v1/records").route(on(get, audit::list)))
         .configure(projects)
         .configure(namespaces)
+        .configure(shares::routes)
         .service(resource("/").route(on(get, root::show)))
         .service(resource("/openapi").route(on(get, browser::page)))
         .service(resource("/openapi/{name}").route(on(get, browser::document)))

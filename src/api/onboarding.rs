@@ -5,6 +5,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use crate::api::body::{Id, Json};
 use crate::api::context::Api;
 use crate::api::load::{self, Load};
+use crate::api::packages::refuse_shared;
 use crate::domain::ids::VnfPkgId;
 use crate::domain::package::PackageSource;
 use crate::domain::secret::Secret;
@@ -24,6 +25,7 @@ pub async fn upload(
     request: HttpRequest,
     content: web::Payload,
 ) -> Result<HttpResponse, ApiError> {
+    refuse_shared(&api, id).await?;
     let _slot = load::upload(&load, &request, &api.caller)?;
     api.onboarder.upload(&api.caller.project, id, content).await?;
     Ok(HttpResponse::Accepted().finish())
@@ -39,6 +41,7 @@ pub async fn upload_from_uri(
     Id(id): Id<VnfPkgId>,
     Json(request): Json<UploadVnfPackageFromUriRequest>,
 ) -> Result<HttpResponse, ApiError> {
+    refuse_shared(&api, id).await?;
     let UploadVnfPackageFromUriRequest { address_information, user_name, password } = request;
     let source = PackageSource { uri: Secret::new(address_information), user_name, password };
     api.onboarder.fetch(&api.caller.project, id, &source).await?;

@@ -16,8 +16,8 @@ use utoipa::openapi::{
 
 use crate::api::list::PROJECT;
 use crate::api::{
-    audit, drift, instances, onboarding, op_occs, package_content, packages, subscriptions, tenancy, tenancy_metering,
-    tenancy_namespaces, unsupported, versions, vims,
+    audit, drift, instances, onboarding, op_occs, package_content, packages, shares, subscriptions, tenancy,
+    tenancy_metering, tenancy_namespaces, unsupported, versions, vims,
 };
 use crate::domain::policy::{Permission, permission};
 use crate::domain::problem::ProblemType;
@@ -125,8 +125,27 @@ struct Audit;
 )]
 struct Tenancy;
 
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Shares of VIMs and VNF packages",
+        description = "",
+        version = "1.0.0",
+        license(name = "Apache-2.0", identifier = "Apache-2.0")
+    ),
+    paths(
+        shares::show_vim,
+        shares::share_vim,
+        shares::unshare_vim,
+        shares::show_package,
+        shares::share_package,
+        shares::unshare_package
+    )
+)]
+struct Shares;
+
 /// The names of the documents.
-pub const NAMES: [&str; 7] = [
+pub const NAMES: [&str; 8] = [
     "vnflcm-v1.json",
     "vnflcm-v2.json",
     "vnfpkgm-v1.json",
@@ -134,6 +153,7 @@ pub const NAMES: [&str; 7] = [
     "vims.json",
     "audit.json",
     "tenancy.json",
+    "shares.json",
 ];
 
 /// The text of a document; `None` for an unknown name.
@@ -149,6 +169,7 @@ pub fn text(name: &str) -> Result<Option<String>, serde_json::Error> {
         "vims.json" => vims_document(),
         "audit.json" => Audit::openapi(),
         "tenancy.json" => Tenancy::openapi(),
+        "shares.json" => Shares::openapi(),
         _ => return Ok(None),
     };
     if name == "vnflcm-v2.json" {

@@ -16,6 +16,7 @@ use crate::api::list::List;
 use crate::domain::ids::VnfPkgId;
 use crate::domain::package::{Content, Onboarding, OperationalState, VnfPackage};
 use crate::domain::problem::{Problem, ProblemType, problem};
+use crate::domain::share::read_only;
 use crate::error::ApiError;
 use crate::lcm::modify;
 use crate::sol003::common::{ListParameters, ProblemDetails};
@@ -29,6 +30,16 @@ pub(super) fn missing(id: VnfPkgId) -> impl Fn(StoreError) -> ApiError {
         StoreError::NotFound => Problem::not_found("VNF package", &id.to_string()).into(),
         other => other.into(),
     }
+}
+
+/// Refuses to change a package that another project shares.
+///
+/// # Errors
+/// 403, and 404 for a package that is not visible.
+pub(super) async fn refuse_shared(api: &Api, id: VnfPkgId) -> Result<(), ApiError> {
+    let project = &api.caller.project;
+    let package = api.store.visible_package(project, id).await.map_err(missing(id))?;
+    if package.project_id == *project { Ok(()) } else { Err(read_only("VNF package", &id.to_string()).into()) }
 }
 
 /// The package that a path names.
@@ -69,7 +80,7 @@ impl PackageId {
     /// 404.
     pub async fn package(self, api: &Api) -> Result<VnfPackage, ApiError> {
         match self {
-            Self::ById(id) => api.store.package(&api.caller.project, id).await.map_err(missing(id)),
+            Self::ById(id) => api.store.visible_package(&api.caller.project, id).await.map_err(missing(id)),
             Self::ByVnfd(vnfd_id) => {
                 api.store.package_of_vnfd(&api.caller.project, &vnfd_id).await.map_err(|error| match error {
                     StoreError::NotFound => Problem::not_found("onboarded VNF package with the VNFD", &vnfd_id).into(),
@@ -187,6 +198,7 @@ pub async fn modify(
         )
         .into());
     }
+    refuse_shared(&api, id).await?;
     for _ in 0..MERGES {
         let package = api.store.package(&api.caller.project, id).await.map_err(missing(id))?;
         if patch.operational_state.is_some_and(|state| !package.can_become(state)) {
@@ -229,6 +241,7 @@ fn merged(data: &Map<String, Value>, patch: &Map<String, Value>) -> Map<String, 
 #[utoipa::path(delete, path = "/vnf_packages/{id}", tag = "vnf_packages", params(("id" = String, Path)),
     responses((status = 204), (status = 409, description = "ENABLED or IN_USE", body = ProblemDetails)))]
 pub async fn remove(api: web::Data<Api>, Id(id): Id<VnfPkgId>) -> Result<HttpResponse, ApiError> {
+    refuse_shared(&api, id).await?;
     api.store.delete_package(&api.caller.project, id).await.map_err(|error| match error {
         StoreError::Stale => problem!(
             ProblemType::Conflict,

@@ -20,6 +20,7 @@ use crate::domain::ids::VimId;
 use crate::domain::impersonation::{Impersonation, ServiceAccount};
 use crate::domain::problem::{Problem, ProblemType, QuotedValues, problem};
 use crate::domain::secret::masked_members;
+use crate::domain::share::read_only;
 use crate::domain::text::check_length;
 use crate::domain::vim::{Vim, VimAccess, VimStatus, split_secrets};
 use crate::domain::vim_policy::{MAX_ENTRIES, VimPolicy};
@@ -228,6 +229,8 @@ pub async fn create(
         vim_project: project.unwrap_or("default").to_owned(),
         extra: masked_members(request.extra.unwrap_or_default()),
         policy,
+        shared: false,
+        lent: None,
         is_default: request.is_default.unwrap_or(false),
         user_name: None,
         cluster_uid: None,
@@ -252,7 +255,7 @@ pub(super) fn created(vim: &Vim) -> HttpResponse {
 #[utoipa::path(get, path = "/v1.0/vims/{id}", tag = "vims", params(("id" = String, Path)),
     responses((status = 200, body = Envelope<Wire>), (status = 404, body = ProblemDetails)))]
 pub async fn show(api: web::Data<Api>, Id(id): Id<VimId>) -> Result<HttpResponse, ApiError> {
-    let vim = api.store.vim(&api.caller.project, id).await.map_err(store_error(id))?;
+    let vim = api.store.visible_vim(&api.caller.project, id).await.map_err(store_error(id))?;
     Ok(HttpResponse::Ok().json(Envelope { vim: Wire::from(&vim) }))
 }
 
@@ -267,6 +270,7 @@ pub async fn update(
     Id(id): Id<VimId>,
     Json(Envelope { vim: request }): Json<Envelope<UpdateVim>>,
 ) -> Result<HttpResponse, ApiError> {
+    refuse_shared(&api, id).await?;
     let waits = request.auth_cred.is_some() || request.auth_url.is_some() || request.impersonate.is_some();
     let _share = waits.then(|| load::third_party(&load, &http, &api.caller)).transpose()?;
     let policy = request.policy.map(|given| policy(&api, given)).transpose()?;
@@ -307,6 +311,15 @@ pub async fn update(
         attempts = MAX_UPDATE_ATTEMPTS,
     )
     .into())
+}
+
+/// Refuses to change a VIM that another project shares.
+///
+/// # Errors
+/// 403, and 404 for a VIM that is not visible.
+async fn refuse_shared(api: &Api, id: VimId) -> Result<(), ApiError> {
+    let vim = api.store.visible_vim(&api.caller.project, id).await.map_err(store_error(id))?;
+    if vim.lent.is_some() { Err(read_only("VIM", &id.to_string()).into()) } else { Ok(()) }
 }
 
 /// The policy that a request sets. It holds for the members of the project, so they may not set it.
@@ -374,6 +387,7 @@ fn check_size(vim: &Vim) -> Result<(), Problem> {
 #[utoipa::path(delete, path = "/v1.0/vims/{id}", tag = "vims", params(("id" = String, Path)),
     responses((status = 204), (status = 409, description = "An instance uses it", body = ProblemDetails)))]
 pub async fn remove(api: web::Data<Api>, Id(id): Id<VimId>) -> Result<HttpResponse, ApiError> {
+    refuse_shared(&api, id).await?;
     api.store.delete_vim(&api.caller.project, id).await.map_err(store_error(id))?;
     Ok(HttpResponse::NoContent().finish())
 }

@@ -314,6 +314,7 @@ impl Execution<'_> {
             lcm::access::access(store, &instance.project_id, instance.home().map(|(_, connection)| connection)).await;
         access.map_err(|error| match error {
             AccessError::Unusable(_) => StepError::Permanent(Problem::unprocessable(error.to_string())),
+            AccessError::Refused(problem) => StepError::Permanent(problem),
             AccessError::Store(error) => error.into(),
         })
     }

@@ -125,6 +125,11 @@ pub struct Caller {
 #[error("the {0} must have 1 to 255 bytes and no control characters")]
 pub struct InvalidName(&'static str);
 
+/// Whether a text can be a subject or project.
+pub fn is_name(text: &str) -> bool {
+    !text.is_empty() && text.len() <= LONGEST_NAME && !text.chars().any(char::is_control)
+}
+
 impl Caller {
     /// A caller with these names, which come from outside.
     ///
@@ -138,7 +143,7 @@ impl Caller {
     ) -> Result<Self, InvalidName> {
         let (subject, project) = (subject.into(), project.into());
         for (name, value) in [("subject", &subject), ("project", &project)] {
-            if value.is_empty() || value.len() > LONGEST_NAME || value.chars().any(char::is_control) {
+            if !is_name(value) {
                 return Err(InvalidName(name));
             }
         }

@@ -45,6 +45,7 @@ pub mod retry;
 pub mod rollout;
 pub mod scale;
 pub mod secret;
+pub mod share;
 pub mod subscription;
 pub mod tenancy;
 pub mod text;

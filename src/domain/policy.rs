@@ -113,6 +113,10 @@ pub const ROWS: &[Row] = &[
     (POST, "/v1.0/vims", Needs(Member)),
     (GET, "/v1.0/vims/{id}", Needs(Reader)),
     (PUT_DELETE, "/v1.0/vims/{id}", Needs(Member)),
+    (GET, "/tenancy/v1/vims/{id}/shares", Needs(Admin)),
+    (PUT_DELETE, "/tenancy/v1/vims/{id}/shares", Needs(Admin)),
+    (GET, "/tenancy/v1/vnf_packages/{id}/shares", Needs(Admin)),
+    (PUT_DELETE, "/tenancy/v1/vnf_packages/{id}/shares", Needs(Admin)),
 ];
 
 /// The permission for requests with `method` to `route`, which is a pattern such as `/vnflcm/v1/vnf_instances/{id}`; `None`: nobody

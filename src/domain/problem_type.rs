@@ -87,11 +87,14 @@ problem_types! {
     RoleMissing, "role-missing", 403, "Role missing", AfterChange,
         "The caller is known, and its role in the project does not allow the request.",
         "Ask for the role that `detail` names, or send the request as somebody who has it.";
+    SharedReadOnly, "shared-read-only", 403, "Shared by another project", AfterChange,
+        "The resource belongs to another project, which shares it with the caller's. Only its owner may change or delete it.",
+        "Use the resource as it is, or ask its owner.";
     VimDenied, "vim-denied", 403, "VIM denied", AfterChange,
         "The credential of the VIM may not do what the request needs. `detail` names verb, kind, namespace and user as Kubernetes does.",
         "Give the user the missing right, or register another credential, then repeat the request or retry the operation.";
     VimPolicy, "vim-policy", 403, "Refused by the policy of the VIM", AfterChange,
-        "The policy of the VIM does not allow VNFs to use the namespace or the kinds of objects that `detail` names. Without an entry that allows them, cluster-scoped kinds and `kube-*` namespaces are refused.",
+        "The policy of the VIM, or the share through which the project uses it, does not allow VNFs to use the namespace or the kinds of objects that `detail` names. Without an entry that allows them, cluster-scoped kinds and `kube-*` namespaces are refused.",
         "Use what the policy allows (`policy` of the VIM), or ask a manager of the VIM's project to change it.";
     NotFound, "not-found", 404, "Not found", AfterChange,
         "The resource does not exist, or it belongs to another project.",

@@ -11,7 +11,7 @@ use crate::domain::ids::{ProjectId, VimId, VnfLcmOpOccId};
 use crate::domain::impersonation::{Impersonation, ServiceAccount};
 use crate::domain::oidc_client::{self, OidcClient, TOKEN_URL};
 use crate::domain::secret::Secret;
-use crate::domain::vim_policy::VimPolicy;
+use crate::domain::vim_policy::{NamespacePattern, VimPolicy};
 
 /// The members of `accessInfo` and `auth_cred` that are secret, by name; sealed as one by the store.
 pub type Secrets = BTreeMap<String, Secret>;
@@ -149,6 +149,9 @@ pub struct VimConnection {
     /// Whether the VNF lives in this VIM: from the 202 of its instantiation to the end of termination or rollback.
     #[serde(default)]
     pub home: bool,
+    /// The project that shares the VIM, if it is not the instance's own: it owned the VIM when the connection was checked.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub lender: Option<ProjectId>,
     /// The INSTANTIATE that added the entry; its rollback removes the entry.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub added_by: Option<VnfLcmOpOccId>,
@@ -181,6 +184,10 @@ pub struct Vim {
     pub extra: Map<String, Value>,
     /// What VNFs may use in it.
     pub policy: VimPolicy,
+    /// Whether further projects may use it.
+    pub shared: bool,
+    /// For a project that may use the VIM of another: the namespaces in which it may have VNFs.
+    pub lent: Option<Vec<NamespacePattern>>,
     /// Whether a request without `vimConnectionInfo` uses this VIM. One per project.
     pub is_default: bool,
     /// The user of the credential, as the API server named it at registration.
@@ -531,6 +538,7 @@ mod tests {
             secrets: Secrets::new(),
             extra: Map::new(),
             home: false,
+            lender: None,
             added_by: None,
         };
         let mut known = wire("https://a", json!({ "ca": "ca" }));

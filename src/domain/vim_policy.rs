@@ -157,26 +157,27 @@ impl VimPolicy {
         }
     }
 
-    fn allows(&self, object: &ObjectUse) -> bool {
+    /// Whether it allows the object. A Namespace must also be one that `allows_namespace` allows.
+    fn allows(&self, object: &ObjectUse, allows_namespace: impl Fn(&Namespace) -> bool) -> bool {
         let is_in = |patterns: &[KindPattern]| patterns.iter().any(|pattern| pattern.matches(&object.key));
         if is_in(&self.refused_kinds) {
             return false;
         }
         let as_namespaced = self.allowed_kinds.as_deref().is_none_or(is_in);
-        let as_cluster_scoped = is_in(&self.allowed_cluster_kinds) && self.allows_named_namespace(&object.key);
+        let as_cluster_scoped =
+            is_in(&self.allowed_cluster_kinds) && named_namespace(&object.key).is_none_or(|it| allows_namespace(&it));
         match object.scope {
             KindScope::Namespaced => as_namespaced,
             KindScope::Cluster => as_cluster_scoped,
             KindScope::Unknown => as_namespaced || as_cluster_scoped,
         }
     }
+}
 
-    /// Whether the object is no Namespace, or one that VNFs may be in. Kubernetes refuses other names.
-    fn allows_named_namespace(&self, key: &ObjectKey) -> bool {
-        let is_namespace = key.kind == "Namespace" && key.group().is_empty();
-        let name = Namespace::try_from(key.name.clone()).ok().filter(|_| is_namespace);
-        name.is_none_or(|name| self.allows_namespace(&name))
-    }
+/// The namespace that the object is, if it is a Namespace. Kubernetes refuses other names.
+fn named_namespace(key: &ObjectKey) -> Option<Namespace> {
+    let is_namespace = key.kind == "Namespace" && key.group().is_empty();
+    Namespace::try_from(key.name.clone()).ok().filter(|_| is_namespace)
 }
 
 /// Whether objects of a kind are in namespaces.
@@ -228,27 +229,34 @@ impl From<&Resource> for ObjectUse {
     }
 }
 
-/// Refuses what a VNF in `namespace` may not use in the VIM.
+/// Refuses what a VNF in `namespace` may not use in the VIM. For a VNF of a project with which the VIM is shared, both the policy and
+/// the share must allow its namespace.
 ///
 /// # Errors
 /// 403 with the namespace or the objects.
 pub fn check(vim: &Vim, namespace: &Namespace, objects: &[ObjectUse]) -> Result<(), Problem> {
     let policy = &vim.policy;
-    if !policy.allows_namespace(namespace) {
-        let allowed: QuotedValues = match &policy.allowed_namespaces {
+    let allowed_by_share = |namespace: &Namespace| {
+        vim.lent.as_ref().is_none_or(|lent| lent.iter().any(|pattern| pattern.matches(namespace)))
+    };
+    let allows_namespace = |namespace: &Namespace| policy.allows_namespace(namespace) && allowed_by_share(namespace);
+    if !allows_namespace(namespace) {
+        let patterns =
+            vim.lent.as_ref().filter(|_| !allowed_by_share(namespace)).or(policy.allowed_namespaces.as_ref());
+        let allowed: QuotedValues = match patterns {
             Some(patterns) => patterns.iter().map(NamespacePattern::as_str).collect(),
             None => ["all but kube-*"].into_iter().collect(),
         };
         return Err(problem!(
             ProblemType::VimPolicy,
-            "the policy of VIM '{vim}' does not allow namespace '{namespace}'; allowed: {allowed}. Use another namespace, or ask a manager of the VIM's project",
+            "VIM '{vim}' does not allow namespace '{namespace}'; allowed: {allowed}. Use another namespace, or ask a manager of the VIM's project",
             vim = vim.name.as_str(),
             namespace = namespace.as_str(),
             allowed = allowed,
         ));
     }
     let refused: Vec<&ObjectKey> =
-        objects.iter().filter(|object| !policy.allows(object)).map(|object| &object.key).collect();
+        objects.iter().filter(|object| !policy.allows(object, allows_namespace)).map(|object| &object.key).collect();
     if refused.is_empty() {
         return Ok(());
     }
@@ -324,7 +332,11 @@ mod tests {
             ("v1", "Namespace", "kube-system", Cluster, [false, false, true]),
         ] {
             let object = object(api_version, kind, name, scope);
-            assert_eq!([&default, &few, &open].map(|policy| policy.allows(&object)), expected, "{object:?}");
+            assert_eq!(
+                [&default, &few, &open].map(|policy| policy.allows(&object, |it| policy.allows_namespace(it))),
+                expected,
+                "{object:?}"
+            );
         }
     }
 

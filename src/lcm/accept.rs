@@ -84,6 +84,7 @@ impl Acceptor<'_> {
         }
         let onboarded = self.vnfd(&instance).await?;
         usable(&onboarded)?;
+        self.refuse_unshared(&onboarded).await?;
         let record = sent.record()?;
         let request = sent.request;
         let flavour = onboarded.vnfd.flavour(&request.flavour_id)?;
@@ -304,7 +305,25 @@ impl Acceptor<'_> {
     }
 
     async fn vnfd(&self, instance: &VnfInstance) -> Result<OnboardedVnfd, ApiError> {
-        Ok(self.store.vnfd(self.project, &instance.vnfd_id).await?)
+        Ok(self.store.vnfd_of_package(instance.vnf_pkg_id).await?)
+    }
+
+    /// # Errors
+    /// 422 if the package is another project's, which shares it no longer.
+    async fn refuse_unshared(&self, onboarded: &OnboardedVnfd) -> Result<(), ApiError> {
+        if onboarded.project_id == *self.project {
+            return Ok(());
+        }
+        match self.store.visible_package(self.project, onboarded.package_id).await {
+            Err(StoreError::NotFound) => Err(problem!(
+                ProblemType::Unprocessable,
+                "VNF package {id} is no longer shared with project '{project}': create the VNF instance from another package",
+                id = onboarded.package_id.to_string(),
+                project = self.project.0.as_str(),
+            )
+            .into()),
+            other => Ok(other.map(drop)?),
+        }
     }
 
     /// The flavour of a VNF that can scale.

@@ -33,7 +33,6 @@ use crate::store::StoreError;
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct ChangeRecord {
-    vnfd_id: String,
     #[serde(default)]
     additional_params: Map<String, Value>,
 }
@@ -158,7 +157,7 @@ impl Planner<'_> {
         let request: ChangeRecord = self.request()?;
         let params = ChangeParams::read(&request.additional_params)?;
         let info = self.info()?;
-        let onboarded = self.store.vnfd(&self.instance.project_id, &request.vnfd_id).await?;
+        let onboarded = self.target().await?;
         let stated = onboarded.vnfd.flavour(&info.flavour_id)?;
         let (definition_files, manifests) = self.manifests(onboarded.package_id, params.definition_files).await?;
         let vdu_mapping = carried_over(&info.vdu_mapping, params.vdu_mapping, stated, &manifests);

@@ -39,7 +39,6 @@ const SETTINGS_PATHS: &str = "configmap_secret_paths";
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct UpdateRecord {
-    vnfd_id: String,
     #[serde(default)]
     metadata: Option<Map<String, Value>>,
 }
@@ -207,7 +206,7 @@ impl Planner<'_> {
         let request: UpdateRecord = self.request()?;
         let paths = settings_paths(request.metadata.as_ref())?;
         let info = self.info()?;
-        let onboarded = self.store.vnfd(&self.instance.project_id, &request.vnfd_id).await?;
+        let onboarded = self.target().await?;
         let flavour = onboarded.vnfd.flavour(&info.flavour_id)?;
         check_vdus(self.inventory, flavour)?;
         let (files, present) =

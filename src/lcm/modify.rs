@@ -133,6 +133,7 @@ fn merged(key: &str, known: Option<&VimConnection>, mut patch: Value) -> Result<
     if let Some(known) = known {
         (connection.home, connection.added_by) = (known.home, known.added_by);
         connection.vim_name = known.vim_name.clone().filter(|_| known.vim_id == connection.vim_id);
+        connection.lender = known.lender.clone().filter(|_| known.vim_id == connection.vim_id);
     }
     let former = known.filter(|_| !given.as_ref().is_some_and(Value::is_null));
     let given = given.and_then(|given| given.as_object().cloned()).unwrap_or_default();

@@ -33,7 +33,7 @@ use crate::sol003::common::{
     HealVnfRequest, OperateVnfRequest, ScaleVnfRequest, ScaleVnfToLevelRequest, StopType, TerminateVnfRequest,
     TerminationType, optional_id,
 };
-use crate::store::{Store, StoreError};
+use crate::store::{OnboardedVnfd, Store, StoreError};
 
 /// Why there is no plan.
 #[derive(Debug, thiserror::Error)]
@@ -115,6 +115,7 @@ impl Planner<'_> {
         };
         let vim = registered(self.store, &self.instance.project_id, home).await.map_err(|error| match error {
             AccessError::Unusable(_) => PlanError::Refused(Problem::unprocessable(error.to_string())),
+            AccessError::Refused(problem) => problem.into(),
             AccessError::Store(error) => error.into(),
         })?;
         let Some(vim) = vim else { return Ok(()) };
@@ -131,7 +132,7 @@ impl Planner<'_> {
     async fn instantiate(&self) -> Result<(Plan, Vec<Resource>), PlanError> {
         let request: InstantiateRecord = self.request()?;
         let params = InstantiateParams::read(&request.additional_params)?;
-        let onboarded = self.store.vnfd(&self.instance.project_id, &self.instance.vnfd_id).await?;
+        let onboarded = self.store.vnfd_of_package(self.instance.vnf_pkg_id).await?;
         let flavour = &mapped(onboarded.vnfd.flavour(&request.flavour_id)?, &params.vdu_mapping);
         let level = request.instantiation_level_id.as_deref();
         let levels = initial_levels(flavour, level)?;
@@ -159,6 +160,12 @@ impl Planner<'_> {
         let backward = Some(remove_all(&all, Some(0)));
         let warnings = warnings(&manifests, flavour, &numbers, &resources);
         Ok((Plan { forward, backward, instantiated: Some(instantiated), warnings, ..Plan::default() }, resources))
+    }
+
+    /// The package that the operation brings: that of the 202, whatever has the VNFD by now.
+    pub(super) async fn target(&self) -> Result<OnboardedVnfd, PlanError> {
+        let package = self.op.target_package.ok_or_else(|| Problem::conflict("the operation has no target package"))?;
+        Ok(self.store.vnfd_of_package(package).await?)
     }
 
     /// The objects of the chosen definition files of a package (all if `chosen` is `None`), with the files' paths.
@@ -254,7 +261,7 @@ impl Planner<'_> {
 
     /// The flavour of the VNF, with the workloads that its `vdu_mapping` names.
     pub(super) async fn flavour(&self) -> Result<Flavour, PlanError> {
-        let onboarded = self.store.vnfd(&self.instance.project_id, &self.instance.vnfd_id).await?;
+        let onboarded = self.store.vnfd_of_package(self.instance.vnf_pkg_id).await?;
         let info = self.info()?;
         Ok(mapped(onboarded.vnfd.flavour(&info.flavour_id)?, &info.vdu_mapping))
     }

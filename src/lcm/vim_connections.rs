@@ -63,7 +63,7 @@ impl VimConnections<'_> {
         for (key, wire) in requested {
             let mut connection = VimConnection::from(wire.clone());
             self.look_up_name(&mut connection).await?;
-            match self.check_connection(key, &connection).await {
+            match self.check_connection(key, &mut connection).await {
                 Err(error) if requested_home.as_ref() != Some(key) && error.0.status == UNPROCESSABLE => {
                     warnings.add(format!("{}; it is not used, and kept without its credentials", error.0.detail));
                     connection = connection.without_credentials();
@@ -157,7 +157,9 @@ impl VimConnections<'_> {
         Ok(())
     }
 
-    async fn check_connection(&self, key: &str, connection: &VimConnection) -> Result<(), ApiError> {
+    /// Checks that the project can use the connection, and notes whose VIM it is.
+    async fn check_connection(&self, key: &str, connection: &mut VimConnection) -> Result<(), ApiError> {
+        connection.lender = None;
         let wrong = |reason: String| {
             problem!(ProblemType::Unprocessable, "vimConnectionInfo '{key}': {reason}", key = key, reason = reason,)
         };
@@ -183,9 +185,14 @@ impl VimConnections<'_> {
         let unknown = || wrong(format!("there is no VIM '{id}'; GET /v1.0/vims lists them"));
         // Only the canonical spelling: the deletion of a VIM searches the instances for it.
         let vim_id: VimId = id.parse().ok().filter(|parsed: &VimId| parsed.to_string() == id).ok_or_else(unknown)?;
-        match self.store.vim(self.project, vim_id).await {
+        match self.store.visible_vim(self.project, vim_id).await {
             Err(StoreError::NotFound) => Err(unknown().into()),
-            other => Ok(other?.account_of(self.project).map(drop).map_err(wrong)?),
+            other => {
+                let vim = other?;
+                vim.account_of(self.project).map_err(wrong)?;
+                connection.lender = (vim.project_id != *self.project).then_some(vim.project_id);
+                Ok(())
+            }
         }
     }
 }

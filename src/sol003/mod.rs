@@ -9,6 +9,7 @@ pub mod grant;
 pub mod notification;
 pub mod op_occ;
 pub mod pkgm;
+pub mod share;
 pub mod subscription;
 pub mod v1;
 pub mod v2;

@@ -51,6 +51,7 @@ impl From<VimConnectionInfo> for VimConnection {
             secrets,
             extra: masked_members(wire.extra.unwrap_or_default()),
             home: false,
+            lender: None,
             added_by: None,
         }
     }

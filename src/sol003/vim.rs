@@ -175,7 +175,8 @@ fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(member: D) -> Result<
     Option::deserialize(member).map(Some)
 }
 
-/// A VIM in responses. Secrets are shown as `***`.
+/// A VIM in responses. Secrets are shown as `***`. Of a VIM that another project shares, `auth_cred` and `extra` are empty, and
+/// `impersonate` and `credential_expires_at` absent.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Vim {
     id: String,
@@ -200,6 +201,9 @@ pub struct Vim {
     #[schema(value_type = Object)]
     extra: Map<String, Value>,
     policy: Policy,
+    /// Of a VIM that another project shares: the namespaces in which the caller's project may have VNFs, as far as `policy` allows them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shared_namespaces: Option<Vec<String>>,
     #[serde(with = "time::serde::rfc3339")]
     #[schema(value_type = String, format = DateTime)]
     created_at: OffsetDateTime,
@@ -214,11 +218,16 @@ pub struct Vim {
 
 impl From<&Domain> for Vim {
     fn from(vim: &Domain) -> Self {
-        let mut auth_cred = vim.access_info.clone();
-        auth_cred.extend(vim.secrets.keys().map(|name| (name.clone(), MASKED.into())));
-        if let Some(user) = &vim.user_name {
-            auth_cred.insert("user_name".to_owned(), user.clone().into());
+        let is_lent = vim.lent.is_some();
+        let mut auth_cred = Map::new();
+        if !is_lent {
+            auth_cred.clone_from(&vim.access_info);
+            auth_cred.extend(vim.secrets.keys().map(|name| (name.clone(), MASKED.into())));
+            if let Some(user) = &vim.user_name {
+                auth_cred.insert("user_name".to_owned(), user.clone().into());
+            }
         }
+        let names = |patterns: &Vec<NamespacePattern>| patterns.iter().map(|one| one.as_str().to_owned()).collect();
         Self {
             id: vim.id.to_string(),
             vim_type: vim.vim_type.clone(),
@@ -226,18 +235,20 @@ impl From<&Domain> for Vim {
             description: vim.description.clone(),
             auth_url: vim.endpoint.clone(),
             auth_cred,
-            impersonate: vim.impersonate.as_ref().map(Impersonation::shown),
+            impersonate: vim.impersonate.as_ref().filter(|_| !is_lent).map(Impersonation::shown),
             vim_project: json!({ "name": vim.vim_project }),
             placement_attr: json!({ "regions": [] }),
             tenant_id: vim.project_id.0.clone(),
-            is_default: vim.is_default,
-            shared: false,
+            // The default VIM of the project that owns it.
+            is_default: vim.is_default && !is_lent,
+            shared: vim.shared,
             status: vim.status.as_str(),
-            extra: vim.extra.clone(),
+            extra: if is_lent { Map::new() } else { vim.extra.clone() },
             policy: Policy::from(&vim.policy),
+            shared_namespaces: vim.lent.as_ref().map(names),
             created_at: vim.created_at,
             updated_at: vim.updated_at,
-            credential_expires_at: vim.credential_validity().map(|validity| validity.ends),
+            credential_expires_at: vim.credential_validity().filter(|_| !is_lent).map(|validity| validity.ends),
         }
     }
 }

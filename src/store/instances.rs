@@ -16,7 +16,7 @@ use crate::store::{Page, PageCursor, StoreError};
 /// VNF instances and their inventories.
 #[async_trait]
 pub trait InstanceStore: Send + Sync {
-    /// Adds an instance. `Stale` unless its package exists and is ENABLED.
+    /// Adds an instance. `Stale` unless its package is visible to its project and ENABLED.
     async fn create_instance(&self, instance: &VnfInstance) -> Result<(), StoreError>;
     async fn instance(&self, project: &ProjectId, id: VnfInstanceId) -> Result<VnfInstance, StoreError>;
     /// The project of an instance, whoever owns it. `NotFound` if there is none.

@@ -25,6 +25,7 @@ mod quotas;
 mod requests;
 mod retention;
 pub mod seal;
+mod shares;
 mod sql;
 mod subscriptions;
 mod vims;
@@ -44,6 +45,7 @@ pub use page::*;
 pub use quotas::*;
 pub use requests::*;
 pub use retention::RetentionStore;
+pub use shares::{ShareStore, SharedBy};
 pub use sql::{FILTER_DEADLINE, Migrated, connect, is_sealed, live_operations, migrate, rekey};
 pub use subscriptions::*;
 pub use vims::VimStore;
@@ -53,6 +55,7 @@ pub trait Store:
     PackageStore
     + OnboardingStore
     + VimStore
+    + ShareStore
     + InstanceStore
     + OperationStore
     + LeaseStore
@@ -72,6 +75,7 @@ impl<T> Store for T where
     T: PackageStore
         + OnboardingStore
         + VimStore
+        + ShareStore
         + InstanceStore
         + OperationStore
         + LeaseStore

@@ -15,13 +15,15 @@ use crate::store::{Page, StoreError};
 pub trait PackageStore: Send + Sync {
     /// Adds a package without content.
     async fn create_package(&self, package: &VnfPackage) -> Result<(), StoreError>;
-    /// `NotFound` if there is none.
+    /// A package that the project owns. `NotFound` if there is none.
     async fn package(&self, project: &ProjectId, id: VnfPkgId) -> Result<VnfPackage, StoreError>;
+    /// A package that the project owns or that is shared with it. `NotFound` if there is none.
+    async fn visible_package(&self, project: &ProjectId, id: VnfPkgId) -> Result<VnfPackage, StoreError>;
     /// A package of any project. `NotFound` if there is none.
     async fn package_of_any_project(&self, id: VnfPkgId) -> Result<VnfPackage, StoreError>;
-    /// The onboarded package that has the VNFD of that id. `NotFound` if there is none.
+    /// The visible onboarded package that has the VNFD of that id: an own one first, else the oldest. `NotFound` if there is none.
     async fn package_of_vnfd(&self, project: &ProjectId, vnfd_id: &str) -> Result<VnfPackage, StoreError>;
-    /// A page of a project's packages, or of all (`None`), oldest first.
+    /// A page of the packages that are visible to a project, or of all (`None`), oldest first.
     async fn packages(&self, project: Option<&ProjectId>, page: &Page<'_>) -> Result<Vec<VnfPackage>, StoreError>;
     /// Sets the operational state: `Stale` if the package already has it or is not onboarded. `user_defined_data` is
     /// `[expected, new]`: `Stale` if the stored data is not `expected`.
@@ -35,8 +37,10 @@ pub trait PackageStore: Send + Sync {
     /// Removes a package. `Stale` while it is ENABLED or being onboarded, `InUse` while an instance or an unfinished
     /// operation refers to it.
     async fn delete_package(&self, project: &ProjectId, id: VnfPkgId) -> Result<(), StoreError>;
-    /// The onboarded VNFD of that id. `NotFound` if there is none.
+    /// The onboarded VNFD of that id, of the package that [`PackageStore::package_of_vnfd`] finds. `NotFound` if there is none.
     async fn vnfd(&self, project: &ProjectId, vnfd_id: &str) -> Result<OnboardedVnfd, StoreError>;
+    /// The VNFD of an onboarded package of any project, which a VNF instance has. `NotFound` if there is none.
+    async fn vnfd_of_package(&self, id: VnfPkgId) -> Result<OnboardedVnfd, StoreError>;
     /// All definition files of a package, by path.
     async fn definition_files(&self, id: VnfPkgId) -> Result<Arc<[DefinitionFile]>, StoreError>;
 }
@@ -45,6 +49,8 @@ pub trait PackageStore: Send + Sync {
 #[derive(Clone, Debug)]
 pub struct OnboardedVnfd {
     pub package_id: VnfPkgId,
+    /// The owner of the package.
+    pub project_id: ProjectId,
     /// Only an ENABLED package may be used for new instances.
     pub operational_state: OperationalState,
     pub vnfd: Vnfd,

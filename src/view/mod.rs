@@ -280,7 +280,7 @@ impl ViewState {
                     self.all_locations_stale = true;
                     return Err(error);
                 }
-                Err(error @ AccessError::Unusable(_)) => {
+                Err(error @ (AccessError::Unusable(_) | AccessError::Refused(_))) => {
                     tracing::warn!(vnf_instance.id = %location.id, "VNF instance {} can't be watched: {error}", location.id);
                     self.remove(location.id);
                 }

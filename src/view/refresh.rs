@@ -94,7 +94,7 @@ async fn set_levels(
     inventory: &[Resource],
     snapshot: &InstanceSnapshot,
 ) -> Result<(), StoreError> {
-    let vnfd = match store.vnfd(&instance.project_id, &instance.vnfd_id).await {
+    let vnfd = match store.vnfd_of_package(instance.vnf_pkg_id).await {
         Err(StoreError::NotFound) => return Ok(()),
         onboarded => onboarded?.vnfd,
     };

@@ -48,7 +48,7 @@ async fn look(
     let (mut ends, mut warnings, mut after) = (Vec::new(), Warned::new(), None);
     let now = clock.now();
     loop {
-        let vims = store.all_vims(after, BATCH).await?;
+        let vims = store.vims(None, after, BATCH).await?;
         for vim in &vims {
             let Some(validity) = vim.credential_validity() else { continue };
             ends.push((vim.id, validity.ends));

@@ -13,6 +13,7 @@ mod oauth;
 mod projects;
 mod quotas;
 mod roles;
+mod shares;
 mod site;
 mod tenancy;
 mod tls;

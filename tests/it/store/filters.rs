@@ -91,6 +91,7 @@ fn connection(name: &str, home: bool) -> VimConnection {
         secrets: BTreeMap::from([("bearer_token".to_owned(), Secret::new("s3cret"))]),
         extra: object(json!({ "rack": { "row": 7 } })),
         home,
+        lender: None,
         added_by: None,
     }
 }

@@ -17,7 +17,8 @@ on_both_engines! {
 
 /// Runs an operation that ends at that time, with the instance and these quantities.
 async fn run(f: &StoreFixture, end: i64, quantities: [u64; 4]) {
-    let mut instance = f.store.list_instances(&ProjectId::default(), &crate::support::store::whole()).await.unwrap();
+    let project = ProjectId::default();
+    let mut instance = f.store.list_instances(Some(&project), &crate::support::store::whole()).await.unwrap();
     let id = instance.pop().unwrap().id;
     let mut instance = f.store.instance(&ProjectId::default(), id).await.unwrap();
     let begins = instance.metadata.namespace.is_none();

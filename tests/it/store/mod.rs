@@ -24,6 +24,7 @@ mod queue;
 mod quotas;
 mod retention;
 mod sealing;
+mod shares;
 mod sqlite;
 mod tenancy;
 mod transitions;
@@ -67,6 +68,7 @@ const MIGRATIONS: &[&str] = &[
     "39 audit",
     "40 tenancy",
     "41 vim policy",
+    "42 shares",
     "43 quotas",
     "44 namespaces",
     "45 vim impersonation",

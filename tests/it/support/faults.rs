@@ -26,6 +26,7 @@ use gybe::domain::problem::{Problem, ProblemType};
 use gybe::domain::project_namespace::ProjectNamespace;
 use gybe::domain::quota::{OwnQuotas, Quotas};
 use gybe::domain::resource::{KindInfo, ObjectKey, Resource};
+use gybe::domain::share::{Grantee, VimShare};
 use gybe::domain::subscription::Subscription;
 use gybe::domain::tenancy::NamespaceProject;
 use gybe::domain::transition::{OpEvent, Update};
@@ -42,7 +43,8 @@ use gybe::store::{
     LeaseStore, Listed, MeteringStore, NamespaceStore, OnboardedVnfd, OnboardingClaim, OnboardingLease,
     OnboardingStore, OperationEnded, OperationOutcome, OperationStore, OutboxClaim, OutboxLease, OutboxStats,
     OutboxStore, PackageStore, Page, PageCursor, PlannedOperation, ProjectUsage, QueueStats, QuotaStore, RenewedLease,
-    RequestClaim, RequestStore, RetentionStore, Sent, Store, StoreError, Subscribed, SubscriptionStore, VimStore,
+    RequestClaim, RequestStore, RetentionStore, Sent, ShareStore, SharedBy, Store, StoreError, Subscribed,
+    SubscriptionStore, VimStore,
 };
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
@@ -437,12 +439,14 @@ points! {
     PackageStore {
     fn create_package(package: &VnfPackage) -> ();
         fn package(project: &ProjectId, id: VnfPkgId) -> VnfPackage;
+        fn visible_package(project: &ProjectId, id: VnfPkgId) -> VnfPackage;
         fn package_of_any_project(id: VnfPkgId) -> VnfPackage;
         fn package_of_vnfd(project: &ProjectId, vnfd_id: &str) -> VnfPackage;
         fn packages(project: Option<&ProjectId>, page: &Page<'_>) -> Vec<VnfPackage>;
         fn update_package(project: &ProjectId, id: VnfPkgId, state: Option<OperationalState>, data: Option<[&Map<String, Value>; 2]>) -> ();
         fn delete_package(project: &ProjectId, id: VnfPkgId) -> ();
         fn vnfd(project: &ProjectId, vnfd_id: &str) -> OnboardedVnfd;
+        fn vnfd_of_package(id: VnfPkgId) -> OnboardedVnfd;
         fn definition_files(id: VnfPkgId) -> Arc<[DefinitionFile]>;
     }
 }
@@ -466,14 +470,23 @@ points! {
     VimStore {
         fn create_vim(vim: &Vim) -> ();
         fn vim(project: &ProjectId, id: VimId) -> Vim;
+        fn visible_vim(project: &ProjectId, id: VimId) -> Vim;
         fn vim_named(project: &ProjectId, name: &str) -> Vim;
         fn default_vim(project: &ProjectId) -> Vim;
-        fn all_vims(after: Option<PageCursor>, limit: usize) -> Vec<Vim>;
         fn vims(project: Option<&ProjectId>, after: Option<PageCursor>, limit: usize) -> Vec<Vim>;
         fn vims_at(endpoint: &str, after: Option<PageCursor>, limit: usize) -> Vec<Vim>;
         fn record_vim_status(vim: &Vim, status: VimStatus) -> ();
         fn update_vim(vim: &Vim, seen: Option<OffsetDateTime>) -> ();
         fn delete_vim(project: &ProjectId, id: VimId) -> ();
+    }
+}
+
+points! {
+    ShareStore {
+        fn vim_shares(id: VimId) -> SharedBy<VimShare>;
+        fn set_vim_shares(id: VimId, shares: &[VimShare]) -> ();
+        fn package_shares(id: VnfPkgId) -> SharedBy<Grantee>;
+        fn set_package_shares(id: VnfPkgId, shares: &[Grantee]) -> ();
     }
 }
 

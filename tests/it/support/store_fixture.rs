@@ -276,6 +276,8 @@ pub fn vim(id: Uuid, name: &str) -> Vim {
         vim_project: "default".to_owned(),
         extra: object(json!({"area": [1, "b"]})),
         policy: VimPolicy::open(),
+        shared: false,
+        lent: None,
         is_default: false,
         user_name: Some("system:serviceaccount:x:gybe".to_owned()),
         cluster_uid: Some("c1uster".to_owned()),
@@ -295,6 +297,7 @@ pub fn connection_to(vim: Option<&Vim>) -> VimConnection {
         secrets: Secrets::from([("client_key".to_owned(), Secret::new("k3y-of-the-connection"))]),
         extra: Map::new(),
         home: false,
+        lender: None,
         added_by: None,
     }
 }

@@ -9,6 +9,7 @@ use sqlx::Row as _;
 use sqlx::types::Json;
 use tokio::sync::broadcast;
 
+use super::shares::shared_packages;
 use super::{
     Database, Query, QueryBuilder, Row, Tx, filters, json, live_operation, optional_json, point_in_time,
     project as project_of, publish, quotas, read, resources, tenancy,
@@ -47,7 +48,9 @@ macro_rules! insert {
                   vnf_configurable_properties, vim_connections, vim_secrets, instantiated_vnf_info, \
                   warnings, version, created_at) \
              SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19 \
-             FROM vnf_packages WHERE id = $6 AND project_id = $2 AND operational_state = 'ENABLED'",
+             FROM vnf_packages WHERE id = $6 AND operational_state = 'ENABLED' AND (project_id = $2 OR id IN ",
+            shared_packages!("$2"),
+            ")",
             $condition,
             for_share!()
         )

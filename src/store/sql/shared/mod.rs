@@ -46,6 +46,7 @@ mod requests;
 mod resources;
 mod retention;
 pub(super) mod sealing;
+mod shares;
 mod subscriptions;
 mod tenancy;
 mod vims;

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use sqlx::Row as _;
 use sqlx::types::Json;
 
+use super::shares::shared_packages;
 use super::{
     Database, QueryBuilder, Row, filters, is_foreign_key_violation, json, point_in_time, project, publish, quotas, read,
 };
@@ -22,13 +23,34 @@ use crate::store::{OnboardedVnfd, PackageStore, Page, StoreError};
 
 pub(super) const TABLE: &str = "vnf_packages";
 
-macro_rules! select {
+/// All that a package has, without the table.
+macro_rules! columns {
     () => {
         "SELECT id, project_id, onboarding_state, operational_state, user_defined_data, created_at, \
                 vnfd, sha512, size, artifacts, warnings, problem, content_epoch, \
                 EXISTS (SELECT 1 FROM vnf_instances WHERE vnf_pkg_id = vnf_packages.id) \
                     OR EXISTS (SELECT 1 FROM vnf_lcm_op_occs WHERE target_pkg_id = vnf_packages.id) AS in_use \
-         FROM vnf_packages "
+         FROM "
+    };
+}
+
+macro_rules! select {
+    () => {
+        concat!(columns!(), "vnf_packages ")
+    };
+}
+
+/// The packages that the project $1 owns or that are shared with it.
+macro_rules! is_visible {
+    () => {
+        concat!("(project_id = $1 OR id IN ", shared_packages!("$1"), ")")
+    };
+}
+
+/// Of several visible packages with one VNFD: an own one first, else the oldest.
+macro_rules! first_of_vnfd {
+    () => {
+        concat!(" WHERE vnfd_id = $2 AND ", is_visible!(), " ORDER BY project_id <> $1, created_at, id LIMIT 1")
     };
 }
 
@@ -59,6 +81,15 @@ impl PackageStore for Database {
         self.traced("packages::one", one(self, project, id)).await
     }
 
+    async fn visible_package(&self, project: &ProjectId, id: VnfPkgId) -> Result<VnfPackage, StoreError> {
+        self.traced("packages::visible", async {
+            let select = sqlx::query(concat!(select!(), "WHERE id = $2 AND ", is_visible!()));
+            let row = select.bind(&project.0).bind(id.to_string()).fetch_optional(&self.reader()).await?;
+            read(TABLE, &row.ok_or(StoreError::NotFound)?, package)
+        })
+        .await
+    }
+
     async fn package_of_any_project(&self, id: VnfPkgId) -> Result<VnfPackage, StoreError> {
         self.traced("packages::any", async {
             let select = sqlx::query(concat!(select!(), "WHERE id = $1")).bind(id.to_string());
@@ -70,7 +101,7 @@ impl PackageStore for Database {
 
     async fn package_of_vnfd(&self, project: &ProjectId, vnfd_id: &str) -> Result<VnfPackage, StoreError> {
         self.traced("packages::of_vnfd", async {
-            let row = sqlx::query(concat!(select!(), "WHERE project_id = $1 AND vnfd_id = $2"))
+            let row = sqlx::query(concat!(select!(), first_of_vnfd!()))
                 .bind(&project.0)
                 .bind(vnfd_id)
                 .fetch_optional(&self.reader())
@@ -82,8 +113,16 @@ impl PackageStore for Database {
 
     async fn packages(&self, project: Option<&ProjectId>, page: &Page<'_>) -> Result<Vec<VnfPackage>, StoreError> {
         self.traced("packages::list", async {
-            let mut select = QueryBuilder::new(select!());
-            filters::push_page(&mut select, "created_at", project, page);
+            let mut select = QueryBuilder::new(columns!());
+            match project {
+                None => select.push("vnf_packages"),
+                Some(project) => {
+                    select.push("(SELECT * FROM vnf_packages WHERE project_id = ").push_bind(project.0.clone());
+                    select.push(" OR id IN (SELECT vnf_pkg_id FROM vnf_package_shares WHERE project_id IN (");
+                    select.push_bind(project.0.clone()).push(", ''))) AS vnf_packages")
+                }
+            };
+            filters::push_page(&mut select, "created_at", None, page);
             filters::fetch(self, &mut select, project, page)
                 .await?
                 .iter()
@@ -166,20 +205,20 @@ impl PackageStore for Database {
 
     async fn vnfd(&self, project: &ProjectId, vnfd_id: &str) -> Result<OnboardedVnfd, StoreError> {
         self.traced("packages::vnfd", async {
-            let row = sqlx::query(
-                "SELECT id, operational_state, vnfd FROM vnf_packages WHERE project_id = $1 AND vnfd_id = $2",
-            )
-            .bind(&project.0)
-            .bind(vnfd_id)
-            .fetch_optional(&self.reader())
-            .await?;
-            read(TABLE, &row.ok_or(StoreError::NotFound)?, |row| {
-                Ok(OnboardedVnfd {
-                    package_id: id(row)?,
-                    operational_state: enumerator(row.try_get("operational_state")?)?,
-                    vnfd: json(row, "vnfd")?,
-                })
-            })
+            let select = concat!("SELECT id, project_id, operational_state, vnfd FROM vnf_packages", first_of_vnfd!());
+            let row = sqlx::query(select).bind(&project.0).bind(vnfd_id).fetch_optional(&self.reader()).await?;
+            read(TABLE, &row.ok_or(StoreError::NotFound)?, onboarded_vnfd)
+        })
+        .await
+    }
+
+    async fn vnfd_of_package(&self, id: VnfPkgId) -> Result<OnboardedVnfd, StoreError> {
+        self.traced("packages::vnfd_of_package", async {
+            let select = sqlx::query(
+                "SELECT id, project_id, operational_state, vnfd FROM vnf_packages WHERE id = $1 AND vnfd IS NOT NULL",
+            );
+            let row = select.bind(id.to_string()).fetch_optional(&self.reader()).await?;
+            read(TABLE, &row.ok_or(StoreError::NotFound)?, onboarded_vnfd)
         })
         .await
     }
@@ -214,6 +253,15 @@ pub(super) async fn one(db: &Database, project: &ProjectId, id: VnfPkgId) -> Res
 
 pub(super) fn id(row: &Row) -> Result<VnfPkgId, Unreadable> {
     Ok(row.try_get::<&str, _>("id")?.parse()?)
+}
+
+fn onboarded_vnfd(row: &Row) -> Result<OnboardedVnfd, Unreadable> {
+    Ok(OnboardedVnfd {
+        package_id: id(row)?,
+        project_id: project(row)?,
+        operational_state: enumerator(row.try_get("operational_state")?)?,
+        vnfd: json(row, "vnfd")?,
+    })
 }
 
 fn package(row: &Row) -> Result<VnfPackage, Unreadable> {

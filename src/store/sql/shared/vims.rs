@@ -1,15 +1,19 @@
 //! VIMs, `vims`. Their secrets are sealed when they are written and opened when they are read.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use sqlx::Row as _;
 use sqlx::types::Json;
 use time::OffsetDateTime;
 
 use super::super::{VIM_NAME, violated};
+use super::shares::shared_vims;
 use super::{Database, Query, Row, is_unique_violation, json, optional_json, point_in_time, project, quotas, read};
 use crate::domain::ids::{ProjectId, VimId};
 use crate::domain::quota::QuotaResource;
 use crate::domain::vim::{Vim, VimStatus};
+use crate::domain::vim_policy::NamespacePattern;
 use crate::store::seal::SealContext;
 use crate::store::sql::convert::{Unreadable, count, enumerator, millis, time};
 use crate::store::{OperationEnded, PageCursor, StoreError, VimStore};
@@ -21,8 +25,16 @@ const MAX_VIMS: usize = 1000;
 macro_rules! select {
     () => {
         "SELECT id, project_id, name, description, vim_type, endpoint, access_info, secrets, impersonate, vim_project, extra, \
-                policy, is_default, user_name, cluster_uid, status, created_at, updated_at \
+                policy, is_default, user_name, cluster_uid, status, created_at, updated_at, \
+                EXISTS (SELECT 1 FROM vim_shares WHERE vim_id = vims.id) AS shared \
          FROM vims "
+    };
+}
+
+/// The VIMs that the project $1 owns or that are shared with it.
+macro_rules! is_visible {
+    () => {
+        concat!("(project_id = $1 OR id IN ", shared_vims!("$1"), ")")
     };
 }
 
@@ -58,14 +70,27 @@ impl VimStore for Database {
         self.traced("vims::one", one(self, project, id)).await
     }
 
+    async fn visible_vim(&self, project: &ProjectId, id: VimId) -> Result<Vim, StoreError> {
+        self.traced("vims::visible", async {
+            let select = sqlx::query(concat!(select!(), "WHERE id = $2 AND ", is_visible!()));
+            let row = select.bind(&project.0).bind(id.to_string()).fetch_optional(&self.reader()).await?;
+            let vim = read(TABLE, &row.ok_or(StoreError::NotFound)?, |row| vim(self, row))?;
+            lend(self, project, vec![vim]).await?.pop().ok_or(StoreError::NotFound)
+        })
+        .await
+    }
+
     async fn vim_named(&self, project: &ProjectId, name: &str) -> Result<Vim, StoreError> {
         self.traced("vims::named", async {
-            let row = sqlx::query(concat!(select!(), "WHERE project_id = $1 AND name = $2"))
-                .bind(&project.0)
-                .bind(name)
-                .fetch_optional(&self.reader())
-                .await?;
-            read(TABLE, &row.ok_or(StoreError::NotFound)?, |row| vim(self, row))
+            let select = concat!(
+                select!(),
+                "WHERE name = $2 AND ",
+                is_visible!(),
+                " ORDER BY project_id <> $1, created_at, id LIMIT 1"
+            );
+            let row = sqlx::query(select).bind(&project.0).bind(name).fetch_optional(&self.reader()).await?;
+            let vim = read(TABLE, &row.ok_or(StoreError::NotFound)?, |row| vim(self, row))?;
+            lend(self, project, vec![vim]).await?.pop().ok_or(StoreError::NotFound)
         })
         .await
     }
@@ -87,23 +112,20 @@ impl VimStore for Database {
         after: Option<PageCursor>,
         limit: usize,
     ) -> Result<Vec<Vim>, StoreError> {
-        let (select, project) = match project {
-            Some(project) => (concat!(select!(), "WHERE project_id = $1", page!()), project.0.as_str()),
-            // No project has an empty name.
-            None => (concat!(select!(), "WHERE project_id <> $1", page!()), ""),
-        };
-        self.traced("vims::list", page(self, select, project, after, limit)).await
+        self.traced("vims::list", async {
+            let Some(project) = project else {
+                // No project has an empty name.
+                return page(self, concat!(select!(), "WHERE project_id <> $1", page!()), "", after, limit).await;
+            };
+            let select = concat!(select!(), "WHERE ", is_visible!(), page!());
+            lend(self, project, page(self, select, &project.0, after, limit).await?).await
+        })
+        .await
     }
 
     async fn vims_at(&self, endpoint: &str, after: Option<PageCursor>, limit: usize) -> Result<Vec<Vim>, StoreError> {
         let select = concat!(select!(), "WHERE endpoint = $1", page!());
         self.traced("vims::at", page(self, select, endpoint, after, limit)).await
-    }
-
-    async fn all_vims(&self, after: Option<PageCursor>, limit: usize) -> Result<Vec<Vim>, StoreError> {
-        // `page` binds a condition; every row has a type.
-        let select = concat!(select!(), "WHERE vim_type = $1", page!());
-        self.traced("vims::all", page(self, select, "kubernetes", after, limit)).await
     }
 
     async fn record_vim_status(&self, vim: &Vim, status: VimStatus) -> Result<(), StoreError> {
@@ -147,7 +169,8 @@ impl VimStore for Database {
                  WHERE id = $1 AND project_id = $2 \
                    AND NOT EXISTS (SELECT 1 FROM vnf_instances AS i, ",
                 members_of!(),
-                "(i.vim_connections) AS connection WHERE i.project_id = $2 AND connection.value ->> 'vim_id' = $1)"
+                "(i.vim_connections) AS connection WHERE (i.project_id = $2 OR connection.value ->> 'lender' = $2) \
+                       AND connection.value ->> 'vim_id' = $1)"
             ))
             .bind(id.to_string())
             .bind(&project.0);
@@ -169,6 +192,23 @@ pub(super) async fn one(db: &Database, project: &ProjectId, id: VimId) -> Result
         .fetch_optional(&db.reader())
         .await?;
     read(TABLE, &row.ok_or(StoreError::NotFound)?, |row| vim(db, row))
+}
+
+/// Gives the VIMs of other projects the namespaces in which `project` may use them. A VIM that is shared no longer is left out.
+async fn lend(db: &Database, project: &ProjectId, mut vims: Vec<Vim>) -> Result<Vec<Vim>, StoreError> {
+    if vims.iter().all(|vim| vim.project_id == *project) {
+        return Ok(vims);
+    }
+    let select = sqlx::query("SELECT vim_id, namespaces FROM vim_shares WHERE project_id IN ($1, '')");
+    let mut lent: BTreeMap<String, Vec<NamespacePattern>> = BTreeMap::new();
+    for row in select.bind(&project.0).fetch_all(&db.reader()).await? {
+        lent.entry(row.try_get("vim_id")?).or_default().extend(json::<Vec<NamespacePattern>>(&row, "namespaces")?);
+    }
+    for vim in vims.iter_mut().filter(|vim| vim.project_id != *project) {
+        vim.lent = lent.remove(&vim.id.to_string());
+    }
+    vims.retain(|vim| vim.project_id == *project || vim.lent.is_some());
+    Ok(vims)
 }
 
 /// Runs a query of VIMs that begins with a condition for $1 and ends with `page!`.
@@ -240,6 +280,8 @@ fn vim(db: &Database, row: &Row) -> Result<Vim, Unreadable> {
         vim_project: row.try_get("vim_project")?,
         extra: json(row, "extra")?,
         policy: json(row, "policy")?,
+        shared: row.try_get("shared")?,
+        lent: None,
         is_default: row.try_get("is_default")?,
         user_name: row.try_get("user_name")?,
         cluster_uid: row.try_get("cluster_uid")?,
