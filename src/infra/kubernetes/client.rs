@@ -83,15 +83,22 @@ impl Clients {
             entry.last_used = now;
             return Ok(entry.cluster.clone());
         }
-        let same_server = cached.iter().find(|entry| entry.access.endpoint == access.endpoint);
-        let server = same_server.map_or_else(Arc::default, |entry| Arc::clone(&entry.cluster.server));
-        let cluster = Arc::new(self.open(access, server)?);
+        let cluster = Arc::new(self.open(access, server_of(&cached, access))?);
         let oldest = cached.iter().enumerate().min_by_key(|(_, entry)| entry.last_used).map(|(at, _)| at);
         if let Some(at) = oldest.filter(|_| cached.len() >= MAX_CLIENTS) {
             cached.swap_remove(at);
         }
         cached.push(CachedCluster { access: access.clone(), cluster: cluster.clone(), last_used: now });
         Ok(cluster)
+    }
+
+    /// A client for `access` that is not kept: for a single question, so that many of them do not displace the others.
+    ///
+    /// # Errors
+    /// As [`Clients::get`].
+    pub fn passing(&self, access: &VimAccess) -> Result<Cluster, InfraError> {
+        let server = server_of(&self.cached.lock().unwrap_or_else(PoisonError::into_inner), access);
+        self.open(access, server)
     }
 
     fn open(&self, access: &VimAccess, server: Arc<ApiServer>) -> Result<Cluster, InfraError> {
@@ -104,6 +111,12 @@ impl Clients {
         let (discovery, endpoint) = (DiscoveryCache::default(), access.endpoint.clone());
         Ok(Cluster { client, discovery, tokens, endpoint, contact, server })
     }
+}
+
+/// The API server of `access`, which all clients of it share.
+fn server_of(cached: &[CachedCluster], access: &VimAccess) -> Arc<ApiServer> {
+    let same = cached.iter().find(|entry| entry.access.endpoint == access.endpoint);
+    same.map_or_else(Arc::default, |entry| Arc::clone(&entry.cluster.server))
 }
 
 /// A cluster, reached with one credential.
@@ -407,6 +420,9 @@ mod tests {
                 && !Arc::ptr_eq(&impersonating, &clients.get(&account("b/gybe")).unwrap())
         );
         assert!(Arc::ptr_eq(&impersonating, &clients.get(&account("a/gybe")).unwrap()));
+        let kept = clients.cached.lock().unwrap().len();
+        assert!(Arc::ptr_eq(&clients.passing(&account("c/gybe")).unwrap().server, &first.server));
+        assert_eq!(clients.cached.lock().unwrap().len(), kept);
         for number in 0..MAX_CLIENTS {
             clients.get(&access(&format!("https://{number}.test"))).unwrap();
         }

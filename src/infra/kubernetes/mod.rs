@@ -10,6 +10,7 @@
 //! - [`observe`], [`drift`], [`evidence`]: read without changing anything. [`watch`]: follows objects as they change.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -84,7 +85,11 @@ impl KubernetesDriver {
 #[async_trait]
 impl Driver for KubernetesDriver {
     async fn who_am_i(&self, access: &VimAccess) -> Result<String, InfraError> {
-        let cluster = self.clients.get(access)?;
+        // Registration asks for each project of a VIM.
+        let cluster = match access.impersonate {
+            Some(_) => Arc::new(self.clients.passing(access)?),
+            None => self.clients.get(access)?,
+        };
         let reviews: Api<SelfSubjectReview> = Api::all(cluster.client.clone());
         let review = cluster.call(reviews.create(&PostParams::default(), &SelfSubjectReview::default())).await?;
         let user = review.status.and_then(|status| status.user_info).and_then(|user| user.username);
