@@ -62,54 +62,60 @@ pub(super) async fn measure(
     now: OffsetDateTime,
 ) -> Result<(), StoreError> {
     let id = instance.id.to_string();
-    let select = sqlx::query(
-        "SELECT id, resource, quantity FROM metering_records WHERE vnf_instance_id = $1 AND ended_at IS NULL",
-    );
-    let open = select.bind(&id).fetch_all(&mut **tx).await?;
-    for (resource, quantity) in MeteredResource::ALL.into_iter().zip(quantities.0) {
-        let row = open.iter().find(|row| row.try_get::<&str, _>("resource").is_ok_and(|it| it == resource.as_str()));
-        let quantity = i64::try_from(quantity).unwrap_or(i64::MAX);
-        if let Some(row) = row {
-            if row.try_get::<i64, _>("quantity")? == quantity {
-                continue;
-            }
-            // The clock of another process may have been ahead.
-            let end = sqlx::query(
-                "UPDATE metering_records SET ended_at = CASE WHEN started_at > $2 THEN started_at ELSE $2 END WHERE id = $1",
-            );
-            end.bind(row.try_get::<String, _>("id")?).bind(millis(now)).execute(&mut **tx).await?;
-        }
-        if quantity > 0 {
-            begin(tx, instance, resource, quantity, now).await?;
+    let select = "SELECT resource, quantity FROM metering_records WHERE vnf_instance_id = $1 AND ended_at IS NULL";
+    let open = sqlx::query_as::<_, (String, i64)>(select).bind(&id).fetch_all(&mut **tx).await?;
+    let had = |resource: MeteredResource| open.iter().find(|(name, _)| name == resource.as_str()).map(|(_, had)| *had);
+    let has = quantities.0.map(|quantity| i64::try_from(quantity).unwrap_or(i64::MAX));
+    let (mut ended, mut begun) = (Vec::new(), Vec::new());
+    for (resource, quantity) in MeteredResource::ALL.into_iter().zip(has) {
+        if had(resource).unwrap_or(0) != quantity {
+            ended.extend(had(resource).map(|_| resource));
+            begun.extend((quantity > 0).then_some((resource, quantity)));
         }
     }
+    if !ended.is_empty() {
+        end(tx, &id, &ended, now).await?;
+    }
+    if !begun.is_empty() {
+        begin(tx, instance, &begun, now).await?;
+    }
+    Ok(())
+}
+
+async fn end(tx: &mut Tx, instance: &str, ended: &[MeteredResource], now: OffsetDateTime) -> Result<(), StoreError> {
+    // The clock of another process may have been ahead.
+    let mut update = QueryBuilder::new("UPDATE metering_records SET ended_at = CASE WHEN started_at > ");
+    update.push_bind(millis(now)).push(" THEN started_at ELSE ").push_bind(millis(now));
+    update.push(" END WHERE ended_at IS NULL AND vnf_instance_id = ").push_bind(instance).push(" AND resource IN (");
+    let mut list = update.separated(", ");
+    ended.iter().for_each(|resource| _ = list.push_bind(resource.as_str()));
+    update.push(")");
+    update.build().execute(&mut **tx).await?;
     Ok(())
 }
 
 async fn begin(
     tx: &mut Tx,
     instance: &VnfInstance,
-    resource: MeteredResource,
-    quantity: i64,
+    begun: &[(MeteredResource, i64)],
     now: OffsetDateTime,
 ) -> Result<(), StoreError> {
-    let insert = concat!(
+    let id = instance.id.to_string();
+    let mut insert = QueryBuilder::new(concat!(
         "INSERT INTO metering_records (id, project_id, vim, namespace, vnf_instance_id, resource, quantity, started_at) \
          SELECT ",
         random_uuid!(),
-        ", COALESCE((SELECT project_id FROM tenant_instances WHERE vnf_instance_id = $1), $2), $3, $4, $1, $5, $6, $7"
-    );
-    let namespace = instance.metadata.namespace.as_ref().map_or("", |namespace| namespace.as_str());
-    sqlx::query(insert)
-        .bind(instance.id.to_string())
-        .bind(&instance.project_id.0)
-        .bind(instance.vim().unwrap_or_default())
-        .bind(namespace)
-        .bind(resource.as_str())
-        .bind(quantity)
-        .bind(millis(now))
-        .execute(&mut **tx)
-        .await?;
+        ", COALESCE((SELECT project_id FROM tenant_instances WHERE vnf_instance_id = "
+    ));
+    insert.push_bind(&id).push("), ").push_bind(&instance.project_id.0).push("), ");
+    insert.push_bind(instance.vim().unwrap_or_default()).push(", ");
+    insert.push_bind(instance.metadata.namespace.as_ref().map_or("", |namespace| namespace.as_str())).push(", ");
+    insert.push_bind(&id).push(", begun.column1, begun.column2, ").push_bind(millis(now)).push(" FROM (");
+    insert.push_values(begun, |mut row, (resource, quantity)| {
+        row.push_bind(resource.as_str()).push_bind(*quantity);
+    });
+    insert.push(") AS begun");
+    insert.build().execute(&mut **tx).await?;
     Ok(())
 }
 
