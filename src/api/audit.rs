@@ -167,7 +167,8 @@ impl Pending {
         record.location = location.map(|location| bounded(location.strip_prefix(&api.public_url).unwrap_or(location)));
         (record.time, record.status) = (api.clock.now(), status.as_u16());
         log(&record);
-        let is_refused = record.caller.is_none() || status == StatusCode::FORBIDDEN;
+        let is_refused = matches!(status, StatusCode::FORBIDDEN | StatusCode::SERVICE_UNAVAILABLE);
+        let is_refused = is_refused || record.caller.is_none();
         if is_refused && !api.refusal_limit.has_room(record.caller.as_ref()) {
             return;
         }

@@ -32,17 +32,18 @@ use crate::places::Place;
 /// Those of the inner service.
 pub async fn authorize(
     authenticator: web::Data<Authenticator>,
-    load: web::Data<Load>,
     mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     if !authenticator.is_on() {
         return Ok(next.call(request).await?.map_into_boxed_body());
     }
-    match caller(&authenticator, &load, &request).await {
+    match caller(&authenticator, &request).await {
         Sender::Anybody => Ok(next.call(request).await?.map_into_boxed_body()),
         Sender::Allowed(caller, place) => {
-            request.extensions_mut().insert(place);
+            if let Some(place) = place {
+                request.extensions_mut().insert(place);
+            }
             act_for(&caller, &mut request);
             let Some(record) = audit::Pending::of(request.request(), Some(&caller)) else {
                 return Ok(next.call(request).await?.map_into_boxed_body());
@@ -95,12 +96,13 @@ async fn recorded(
 enum Sender {
     /// The request is for everybody.
     Anybody,
-    Allowed(Caller, Place),
+    /// With the place of its project among the requests; the listener of probes has none.
+    Allowed(Caller, Option<Place>),
     /// Somebody who may not send it or sends too many, or nobody whom Gybe knows.
     Refused(Option<Caller>, HttpResponse),
 }
 
-async fn caller(authenticator: &Authenticator, load: &Load, request: &ServiceRequest) -> Sender {
+async fn caller(authenticator: &Authenticator, request: &ServiceRequest) -> Sender {
     let route = request.match_pattern().unwrap_or_default();
     let needed = match permission(request.method().as_str(), &route) {
         Some(Permission::Public) => return Sender::Anybody,
@@ -119,7 +121,7 @@ async fn caller(authenticator: &Authenticator, load: &Load, request: &ServiceReq
         Err(error) => Err(error),
     };
     match caller {
-        Ok(caller) if needed.is_some_and(|role| caller.has(role)) => match load.of_project(&caller) {
+        Ok(caller) if needed.is_some_and(|role| caller.has(role)) => match place(request, &caller) {
             Ok(place) => Sender::Allowed(caller, place),
             Err(problem) => Sender::Refused(Some(caller), response(&problem)),
         },
@@ -129,6 +131,10 @@ async fn caller(authenticator: &Authenticator, load: &Load, request: &ServiceReq
         }
         Err(error) => Sender::Refused(None, unauthenticated(authenticator, error)),
     }
+}
+
+fn place(request: &ServiceRequest, caller: &Caller) -> Result<Option<Place>, Problem> {
+    request.app_data::<web::Data<Load>>().map(|load| load.of_project(caller)).transpose()
 }
 
 /// From here on the request is of that caller.

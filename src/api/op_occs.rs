@@ -10,6 +10,7 @@ use crate::domain::op_occ::{OpState, VnfLcmOpOcc as DomainOpOcc};
 use crate::domain::problem::{Problem, ProblemType, QuotedValues, problem};
 use crate::domain::transition::OpEvent;
 use crate::error::ApiError;
+use crate::lcm::access::registered;
 use crate::sol003::Edition;
 use crate::sol003::common::{CancelMode, ListParameters, ProblemDetails};
 use crate::sol003::op_occ::VnfLcmOpOcc;
@@ -59,9 +60,14 @@ pub async fn show(api: web::Data<Api>, edition: Edition, Id(id): Id<VnfLcmOpOccI
 
 /// `POST /vnf_lcm_op_occs/{id}/retry`.
 #[utoipa::path(post, path = "/vnf_lcm_op_occs/{id}/retry", tag = "vnf_lcm_op_occs", params(("id" = String, Path)),
-    responses((status = 202), (status = 409, body = ProblemDetails)))]
+    responses((status = 202), (status = 403, description = "The VIM is shared with the project no longer", body = ProblemDetails), (status = 409, body = ProblemDetails)))]
 pub async fn retry(api: web::Data<Api>, Id(id): Id<VnfLcmOpOccId>) -> Result<HttpResponse, ApiError> {
     let op = op_occ(&api, id).await?;
+    // A VIM that is shared no longer may be left, and nothing else.
+    let instance = api.store.instance(&api.caller.project, op.vnf_instance_id).await?;
+    if let Some((_, home)) = instance.home().filter(|(_, home)| home.lender.is_some()) {
+        registered(&*api.store, &api.caller.project, home).await?;
+    }
     leave_failed_temp(&api, &op, OpEvent::Retry).await?;
     Ok(HttpResponse::Accepted().finish())
 }

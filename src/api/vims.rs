@@ -261,7 +261,7 @@ pub async fn show(api: web::Data<Api>, Id(id): Id<VimId>) -> Result<HttpResponse
 
 /// `PUT /v1.0/vims/{id}`.
 #[utoipa::path(put, path = "/v1.0/vims/{id}", tag = "vims", params(("id" = String, Path)), request_body = Envelope<UpdateVim>,
-    responses((status = 200, body = Envelope<Wire>), (status = 403, description = "policy, and the caller is no manager", body = ProblemDetails), (status = 404, body = ProblemDetails),
+    responses((status = 200, body = Envelope<Wire>), (status = 403, description = "policy or impersonate, and the caller is no manager; or the VIM is of another project", body = ProblemDetails), (status = 404, body = ProblemDetails),
         (status = 409, description = "The address is of another cluster", body = ProblemDetails), (status = 422, body = ProblemDetails)))]
 pub async fn update(
     api: web::Data<Api>,
@@ -274,6 +274,9 @@ pub async fn update(
     let waits = request.auth_cred.is_some() || request.auth_url.is_some() || request.impersonate.is_some();
     let _share = waits.then(|| load::third_party(&load, &http, &api.caller)).transpose()?;
     let policy = request.policy.map(|given| policy(&api, given)).transpose()?;
+    if request.impersonate.is_some() {
+        needs_manager(&api, "impersonate")?;
+    }
     for _ in 0..MAX_UPDATE_ATTEMPTS {
         let mut vim = api.store.vim(&api.caller.project, id).await.map_err(store_error(id))?;
         let (former, read_version) = (vim.clone(), vim.updated_at);
@@ -322,19 +325,28 @@ async fn refuse_shared(api: &Api, id: VimId) -> Result<(), ApiError> {
     if vim.lent.is_some() { Err(read_only("VIM", &id.to_string()).into()) } else { Ok(()) }
 }
 
+/// Refuses callers who are no managers to set `member`, which limits what the members of projects may do in the VIM.
+///
+/// # Errors
+/// 403.
+fn needs_manager(api: &Api, member: &str) -> Result<(), Problem> {
+    if api.caller.has(Role::Manager) {
+        return Ok(());
+    }
+    Err(problem!(
+        ProblemType::RoleMissing,
+        "{parameter} needs the role {needed}: leave it out, or ask a manager of the project",
+        parameter = member,
+        needed = Role::Manager.as_str(),
+    ))
+}
+
 /// The policy that a request sets. It holds for the members of the project, so they may not set it.
 ///
 /// # Errors
 /// 403 for callers who are no managers; 422 for too many entries, and for those that are no names.
 fn policy(api: &Api, given: Policy) -> Result<VimPolicy, Problem> {
-    if !api.caller.has(Role::Manager) {
-        return Err(problem!(
-            ProblemType::RoleMissing,
-            "{parameter} needs the role {needed}: leave it out, or ask a manager of the project",
-            parameter = "policy",
-            needed = Role::Manager.as_str(),
-        ));
-    }
+    needs_manager(api, "policy")?;
     for (name, list) in given.lists() {
         if list.as_ref().is_some_and(|list| list.len() > MAX_ENTRIES) {
             return Err(problem!(

@@ -83,7 +83,12 @@ impl FairShare {
         let free = self.free + reserved;
         let projects = self.projects.crowded(free).cloned().collect();
         let vims = self.vims.crowded(free).cloned().collect();
-        let full = |sharer: &&Sharer| sharer.vim.is_some() && self.room(sharer, free) == 0;
+        // Those of a crowded project or VIM are left out with it.
+        let full = |sharer: &&Sharer| {
+            let Some(vim) = &sharer.vim else { return false };
+            let for_both = self.projects.room(&sharer.project, free).min(self.vims.room(vim, free));
+            for_both > 0 && self.sharers.room(sharer, for_both) == 0
+        };
         Crowded { projects, vims, sharers: self.sharers.0.keys().filter(full).cloned().collect() }
     }
 

@@ -66,10 +66,11 @@ impl VnfInstance {
         self.vim_connections.iter().find(|(_, connection)| connection.home)
     }
 
-    /// What tells that VIM from others: the id of its registration, or the endpoint of an inline connection.
+    /// What tells that VIM from others: the endpoint of an inline connection, whose `vimId` may be any text, or the id of its registration.
     pub fn vim(&self) -> Option<&str> {
         let (_, home) = self.home()?;
-        home.vim_id.as_deref().or_else(|| home.interface_info.get("endpoint")?.as_str())
+        let endpoint = home.interface_info.get("endpoint").and_then(Value::as_str);
+        endpoint.or(home.vim_id.as_deref())
     }
 
     /// The id of that entry; empty if there is none.

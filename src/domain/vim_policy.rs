@@ -157,15 +157,16 @@ impl VimPolicy {
         }
     }
 
-    /// Whether it allows the object. A Namespace must also be one that `allows_namespace` allows.
-    fn allows(&self, object: &ObjectUse, allows_namespace: impl Fn(&Namespace) -> bool) -> bool {
+    /// Whether it allows the object. A Namespace must also be one that `allows_namespace` allows. Other cluster-scoped objects reach
+    /// beyond the namespaces of a share: a project with which the VIM is shared has none of them.
+    fn allows(&self, object: &ObjectUse, allows_namespace: impl Fn(&Namespace) -> bool, is_shared: bool) -> bool {
         let is_in = |patterns: &[KindPattern]| patterns.iter().any(|pattern| pattern.matches(&object.key));
         if is_in(&self.refused_kinds) {
             return false;
         }
         let as_namespaced = self.allowed_kinds.as_deref().is_none_or(is_in);
-        let as_cluster_scoped =
-            is_in(&self.allowed_cluster_kinds) && named_namespace(&object.key).is_none_or(|it| allows_namespace(&it));
+        let as_cluster_scoped = is_in(&self.allowed_cluster_kinds)
+            && named_namespace(&object.key).map_or(!is_shared, |namespace| allows_namespace(&namespace));
         match object.scope {
             KindScope::Namespaced => as_namespaced,
             KindScope::Cluster => as_cluster_scoped,
@@ -255,14 +256,17 @@ pub fn check(vim: &Vim, namespace: &Namespace, objects: &[ObjectUse]) -> Result<
             allowed = allowed,
         ));
     }
-    let refused: Vec<&ObjectKey> =
-        objects.iter().filter(|object| !policy.allows(object, allows_namespace)).map(|object| &object.key).collect();
+    let refused: Vec<&ObjectKey> = objects
+        .iter()
+        .filter(|it| !policy.allows(it, allows_namespace, vim.lent.is_some()))
+        .map(|it| &it.key)
+        .collect();
     if refused.is_empty() {
         return Ok(());
     }
     Err(problem!(
         ProblemType::VimPolicy,
-        "the policy of VIM '{vim}' does not allow {objects}: a cluster-scoped kind needs an entry in its allowed_cluster_kinds. Remove the objects from the package, or ask a manager of the VIM's project",
+        "the policy of VIM '{vim}' does not allow {objects}: a cluster-scoped kind needs an entry in its allowed_cluster_kinds, and no project with which the VIM is shared may use one but Namespace. Remove the objects from the package, or ask a manager of the VIM's project",
         vim = vim.name.as_str(),
         objects = refused.into_iter().collect::<QuotedValues>(),
     ))
@@ -333,10 +337,13 @@ mod tests {
         ] {
             let object = object(api_version, kind, name, scope);
             assert_eq!(
-                [&default, &few, &open].map(|policy| policy.allows(&object, |it| policy.allows_namespace(it))),
+                [&default, &few, &open].map(|policy| policy.allows(&object, |it| policy.allows_namespace(it), false)),
                 expected,
                 "{object:?}"
             );
+            let is_beyond = object.scope == Cluster && kind != "Namespace";
+            let shared = [&few, &open].map(|policy| policy.allows(&object, |it| policy.allows_namespace(it), true));
+            assert!(!is_beyond || shared == [false, false], "{object:?}");
         }
     }
 

@@ -1,7 +1,7 @@
 //! A registered VIM gets another address or credential. The VNF instances that live in the VIM follow, so it must be the same cluster.
 //!
-//! Two clusters differ in the uid of their Namespace `kube-system`, which is recorded when the VIM is registered or changed. A credential
-//! that may not read it is none the worse: then the cluster at a new address must have objects of the instances, by uid.
+//! Two clusters differ in the uid of their Namespace `kube-system`, which is recorded when the VIM is registered or changed. If the
+//! credential may not read it, the cluster at a new address must have objects of the instances, by uid.
 
 use crate::domain::namespace::Namespace;
 use crate::domain::problem::{Problem, ProblemType, problem};
@@ -36,18 +36,22 @@ pub async fn check(
     vim: &Vim,
 ) -> Result<Option<String>, ApiError> {
     let found = cluster_uid(observer, vim).await;
+    let known = found.clone().or_else(|| former.cluster_uid.clone());
+    let is_same = found.is_some() && found == former.cluster_uid;
+    let is_unknown = found.is_none() || former.cluster_uid.is_none();
+    if is_same || is_unknown && former.endpoint == vim.endpoint {
+        return Ok(known);
+    }
     let id = vim.id.to_string();
     let lives_there = |home: &VimConnection| home.vim_id.as_deref() == Some(id.as_str());
     let mut instances = store.instantiated(None).await?;
     instances.retain(|it| it.home.as_ref().is_some_and(lives_there));
     match (&former.cluster_uid, &found) {
         _ if instances.is_empty() => return Ok(found),
-        (Some(before), Some(now)) if before == now => {}
         (Some(before), Some(now)) => return Err(another_cluster(former, before, vim, now, instances.len()).into()),
-        _ if former.endpoint == vim.endpoint => {}
         _ => have_objects(store, observer, former, vim, instances).await?,
     }
-    Ok(found.or_else(|| former.cluster_uid.clone()))
+    Ok(known)
 }
 
 /// Checks that the cluster has objects of the instances.

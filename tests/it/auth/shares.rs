@@ -11,6 +11,21 @@ use crate::support::sample;
 
 const PACKAGES: &str = "/vnfpkgm/v2/vnf_packages";
 
+/// The API server refuses the Service.
+const BROKEN: &str = "
+{apiVersion: v1, kind: Service, metadata: {name: app}, spec: {ports: [{port: 99999}]}}
+---
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: app}
+spec:
+  serviceName: app
+  selector: {matchLabels: {app: app}}
+  template:
+    metadata: {labels: {app: app}}
+    spec: {containers: [{name: app, image: app}]}
+";
+
 fn shares(of: &str, id: &str) -> String {
     format!("/tenancy/v1/{of}/{id}/shares")
 }
@@ -75,6 +90,10 @@ async fn a_shared_vim_is_used_in_the_shared_namespaces_until_it_is_shared_no_lon
     b.complete(&instance, "heal", &json!({})).await;
     b.get(&format!("{instance}/drift")).await.expect(StatusCode::OK);
     let second = b.create("v2", &vnfd).await;
+    let broken = b.upload(&sample::scalable("broken", &[("Files/app.yaml", BROKEN)])).await;
+    let third = b.create("v2", broken["vnfdId"].as_str().unwrap()).await;
+    let failed = b.begin(&third, "instantiate", &into(lent, &vim)).await;
+    assert_eq!(b.wait_ended(&failed).await["operationState"], "FAILED_TEMP");
     site.act_as("a", "member").delete(&path).await.problem(409);
 
     site.act_as("a", "admin").delete(&shares).await.expect(StatusCode::NO_CONTENT);
@@ -84,6 +103,10 @@ async fn a_shared_vim_is_used_in_the_shared_namespaces_until_it_is_shared_no_lon
     b.post(&format!("{second}/instantiate"), &into(lent, &vim)).await.problem(422);
     let detail = refusal(b, &instance, "heal", &json!({})).await;
     assert!(detail.contains("no longer shared with project 'b'"), "{detail}");
+    let detail = b.post(&format!("{failed}/retry"), &json!({})).await.problem(403);
+    assert!(detail.contains("no longer shared with project 'b'"), "{detail}");
+    b.post(&format!("{failed}/rollback"), &json!({})).await.expect(StatusCode::ACCEPTED);
+    assert_eq!(b.wait_ended(&failed).await["operationState"], "ROLLED_BACK");
     b.complete(&instance, "terminate", &json!({ "terminationType": "FORCEFUL" })).await;
     b.delete(&instance).await.expect(StatusCode::NO_CONTENT);
     site.act_as("a", "member").delete(&path).await.expect(StatusCode::NO_CONTENT);

@@ -155,8 +155,14 @@ async fn one_credential_serves_projects_with_the_rights_of_their_service_account
     let detail = gybe.post(&format!("{instance}/instantiate"), &request).await.problem(422);
     assert!(detail.contains("has none for project 'c'"), "{detail}");
 
-    let gybe = site.act_as("a", "member");
+    // The table holds for the members of its projects: they do not change it.
     let path = format!("/v1.0/vims/{}", a.vim);
+    let member = site.act_as("a", "member");
+    for impersonate in [Value::Null, json!({ "a": entry(of_b) })] {
+        let change = json!({ "vim": { "impersonate": impersonate } });
+        assert!(member.put(&path, &change).await.problem(403).contains("needs the role manager"));
+    }
+    let gybe = site.act_as("a", "manager");
     let put = async |impersonate: Value| {
         let changed = gybe.put(&path, &json!({ "vim": { "impersonate": impersonate } })).await;
         changed.expect(StatusCode::OK)["vim"]["impersonate"].clone()

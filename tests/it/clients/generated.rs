@@ -315,11 +315,22 @@ impl ClientUser {
         assert!(states.contains(&"CHANGED") && states.contains(&"MISSING"), "{drift:#}");
     }
 
-    /// Adopts a namespace, sets quotas, and reads what the project has and had.
-    async fn use_projects(&mut self, cluster: &Cluster) {
+    /// Shares a VIM or a package with another project.
+    fn share(&mut self, what: &str, of: &Value, share: Value) {
+        const DOCUMENT: &str = "shares.json";
+        let operation = |method: &str| format!("{method}_tenancy_v1_{what}_id_shares");
+        let shared = self.post(DOCUMENT, &operation("put"), of.clone(), json!({ "shares": [share] }));
+        assert_eq!(shared.body, self.get(DOCUMENT, &operation("get"), of.clone()));
+        assert_eq!(self.post(DOCUMENT, &operation("delete"), of.clone(), Value::Null).status, 204);
+    }
+
+    /// Adopts a namespace, shares the package and a VIM, sets quotas, and reads what the project has and had.
+    async fn use_projects(&mut self, cluster: &Cluster, package: &Value) {
         const DOCUMENT: &str = "tenancy.json";
         let (namespace, project) = (cluster.namespace().await, json!({ "id": "default" }));
         let vim = self.gybe.register_vim(&cluster.admin, "of-namespaces", false).await;
+        self.share("vims", &json!({ "id": vim }), json!({ "projectId": "b", "namespaces": ["team-b-*"] }));
+        self.share("vnf_packages", &json!({ "id": package["id"] }), json!({ "allProjects": true }));
         let wanted = json!({
             "vimId": vim, "name": namespace.name, "projectId": "default", "labels": { "a": "b" }, "isolate": true,
             "serviceAccount": { "name": "a", "clusterRole": "view" },
@@ -396,7 +407,7 @@ async fn generated_clients_read_every_answer_of_a_life() {
     for edition in EDITIONS {
         user.run_life(edition, &cluster, &packages).await;
     }
-    user.use_projects(&cluster).await;
+    user.use_projects(&cluster, &other).await;
     user.read_problems();
     assert_eq!(user.clients.unread(), []);
 }

@@ -74,6 +74,7 @@ const MIGRATIONS: &[&str] = &[
     "45 vim impersonation",
     "46 vim cluster",
     "47 metering",
+    "48 project indexes",
 ];
 
 /// Makes every write with `lease`; each must be rejected.

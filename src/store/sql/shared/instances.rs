@@ -11,7 +11,7 @@ use tokio::sync::broadcast;
 
 use super::shares::shared_packages;
 use super::{
-    Database, Query, QueryBuilder, Row, Tx, filters, json, live_operation, optional_json, point_in_time,
+    Database, Query, QueryBuilder, Row, Tx, filters, json, live_operation, metering, optional_json, point_in_time,
     project as project_of, publish, quotas, read, resources, tenancy,
 };
 use crate::domain::ids::{ProjectId, VnfInstanceId};
@@ -190,6 +190,7 @@ impl InstanceStore for Database {
             let delete = concat!("DELETE FROM vnf_instances WHERE id = $1 RETURNING ", publish::deleted_instance!());
             let row = sqlx::query(delete).bind(id.to_string()).fetch_one(&mut *tx).await?;
             let published = publish::deletion(&mut tx, &row, project, id).await?;
+            metering::close(&mut tx, id).await?;
             // Those beyond the limit end with their age.
             let history = sqlx::query(
                 "DELETE FROM vnf_lcm_op_occs WHERE id IN (SELECT id FROM vnf_lcm_op_occs \

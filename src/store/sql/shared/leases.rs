@@ -336,27 +336,27 @@ fn push_ours(query: &mut QueryBuilder, except: &Crowded) {
     if except.is_empty() {
         return;
     }
-    query.push(" AND (vim IS NULL OR (TRUE");
+    query.push(" AND (CASE");
     if !except.projects.is_empty() {
-        query.push(" AND project_id NOT IN (");
+        query.push(" WHEN project_id IN (");
         let mut list = query.separated(", ");
         except.projects.iter().for_each(|project| _ = list.push_bind(project.0.clone()));
-        query.push(")");
+        query.push(") THEN 1");
     }
     if !except.vims.is_empty() {
-        query.push(" AND vim NOT IN (");
+        query.push(" WHEN vim IN (");
         let mut list = query.separated(", ");
         except.vims.iter().for_each(|vim| _ = list.push_bind(vim.clone()));
-        query.push(")");
+        query.push(") THEN 1");
     }
     if !except.sharers.is_empty() {
-        query.push(" AND (project_id, vim) NOT IN (");
+        query.push(" WHEN (project_id, vim) IN (");
         query.push_values(&except.sharers, |mut row, Sharer { project, vim }| {
             row.push_bind(project.0.clone()).push_bind(vim.clone());
         });
-        query.push(")");
+        query.push(") THEN 1");
     }
-    query.push("))");
+    query.push(" ELSE 0 END) <> 1");
 }
 
 fn claimed(db: &Database, row: &Row, instances: &[Row]) -> Result<Claimed, StoreError> {

@@ -5,7 +5,7 @@ use sqlx::Row as _;
 use time::OffsetDateTime;
 
 use super::{Database, QueryBuilder, Row, Tx, point_in_time, project, read};
-use crate::domain::ids::ProjectId;
+use crate::domain::ids::{ProjectId, VnfInstanceId};
 use crate::domain::instance::VnfInstance;
 use crate::domain::metering::{MeteredResource, MeteringRecord, Quantities, TimeRange};
 use crate::store::sql::convert::{Unreadable, count, millis, time};
@@ -79,6 +79,19 @@ pub(super) async fn measure(
     if !begun.is_empty() {
         begin(tx, instance, &begun, now).await?;
     }
+    Ok(())
+}
+
+/// Ends the records of an instance that is deleted: a process of an earlier release, which knows no records, may have terminated it.
+pub(super) async fn close(tx: &mut Tx, instance: VnfInstanceId) -> Result<(), StoreError> {
+    let update = concat!(
+        "UPDATE metering_records SET ended_at = CASE WHEN started_at > ",
+        now!(),
+        " THEN started_at ELSE ",
+        now!(),
+        " END WHERE vnf_instance_id = $1 AND ended_at IS NULL"
+    );
+    sqlx::query(update).bind(instance.to_string()).execute(&mut **tx).await?;
     Ok(())
 }
 

@@ -30,13 +30,9 @@ macro_rules! used {
     (PackageBytes) => {
         "(SELECT CAST(COALESCE(SUM(size), 0) AS bigint) FROM vnf_packages WHERE project_id = $1)"
     };
-    // The first condition on the state is that of a partial index.
+    // The condition on the state is that of a partial index.
     (Operations) => {
-        concat!(
-            "(SELECT COUNT(*) FROM vnf_lcm_op_occs WHERE project_id = $1 AND state IN ",
-            super::live_operation::live_states!(),
-            " AND state <> 'FAILED_TEMP')"
-        )
+        "(SELECT COUNT(*) FROM vnf_lcm_op_occs WHERE project_id = $1 AND state IN ('STARTING', 'PROCESSING', 'ROLLING_BACK'))"
     };
     (Subscriptions) => {
         "(SELECT COUNT(*) FROM subscriptions WHERE project_id = $1)"
@@ -138,8 +134,8 @@ impl QuotaStore for Database {
 /// Refuses `needed` more of `resource` if the quota of the project has no room for them. `present` of them are in the database
 /// already, as this transaction added them.
 ///
-/// Who comes to a quota that has a limit waits until those before it have committed, and counts what they added. A transaction calls it
-/// before it locks rows that others lock, so that nobody waits in a circle.
+/// A transaction that adds something limited waits here until earlier ones have committed, and then counts. It calls this before it locks
+/// rows that others lock, so that no two transactions wait for each other.
 pub(super) async fn admit(
     db: &Database,
     tx: &mut Tx,

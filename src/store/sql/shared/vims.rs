@@ -169,7 +169,9 @@ impl VimStore for Database {
                  WHERE id = $1 AND project_id = $2 \
                    AND NOT EXISTS (SELECT 1 FROM vnf_instances AS i, ",
                 members_of!(),
-                "(i.vim_connections) AS connection WHERE (i.project_id = $2 OR connection.value ->> 'lender' = $2) \
+                "(i.vim_connections) AS connection \
+                     WHERE (i.project_id = $2 OR connection.value ->> 'lender' = $2 \
+                                                 AND CAST(connection.value ->> 'home' AS text) IN ('true', '1')) \
                        AND connection.value ->> 'vim_id' = $1)"
             ))
             .bind(id.to_string())
