@@ -5,7 +5,9 @@
 
 use actix_web::http::Uri;
 use actix_web::http::header::{HeaderName, HeaderValue, LINK};
+use actix_web::{HttpRequest, HttpResponseBuilder};
 
+use crate::api::context::Api;
 use crate::domain::problem::{Problem, ProblemType, problem};
 use crate::store::PageCursor;
 
@@ -27,6 +29,23 @@ pub fn cursor(marker: &str) -> Result<PageCursor, Problem> {
             value = marker,
         )
     })
+}
+
+/// Cuts `elements`, which are up to one more than a page has, to the page. Adds the link to the next one, if there is one, where `place`
+/// is the position of an element.
+pub fn cut<T>(
+    api: &Api,
+    request: &HttpRequest,
+    elements: &mut Vec<T>,
+    place: impl Fn(&T) -> PageCursor,
+    response: &mut HttpResponseBuilder,
+) {
+    if elements.len() > api.page_size {
+        elements.truncate(api.page_size);
+        if let Some(last) = elements.last() {
+            response.insert_header(next(&api.public_url, request.uri(), &place(last)));
+        }
+    }
 }
 
 /// The link to the page after `last`, with all other parameters of the request's `uri`. Flags get the value `true`: `openstack`

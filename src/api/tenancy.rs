@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use crate::api::body::Json;
 use crate::api::context::Api;
-use crate::domain::caller::{LONGEST_NAME, Role};
+use crate::domain::caller::{Role, is_name};
 use crate::domain::ids::ProjectId;
 use crate::domain::problem::{Problem, ProblemType, problem};
 use crate::domain::quota::{Limit, OwnQuotas, QuotaResource, Quotas};
@@ -138,7 +138,7 @@ impl ProjectUsageReport {
             operations: of(QuotaResource::Operations),
             subscriptions: of(QuotaResource::Subscriptions),
             vims: of(QuotaResource::Vims),
-            requests: RequestsReport { cpu_milli: usage.requests[0], memory_mib: usage.requests[1] },
+            requests: RequestsReport { cpu_milli: usage.cpu_milli, memory_mib: usage.memory_mib },
             quotas: quotas.into(),
             namespaces: usage
                 .namespaces
@@ -154,14 +154,13 @@ impl ProjectUsageReport {
     }
 }
 
-/// The project of a path, which the caller may see: its own, or any if it is an admin. Gybe does not know which projects exist, so that
-/// one without anything is as good as another.
+/// The project of a path, which the caller may see: its own, or any if it is an admin. Gybe does not know which projects exist, so an
+/// admin may also name one that has nothing.
 ///
 /// # Errors
 /// 404.
 pub fn visible_project(api: &Api, id: String) -> Result<ProjectId, Problem> {
-    let is_name = !id.is_empty() && id.len() <= LONGEST_NAME && !id.chars().any(char::is_control);
-    if is_name && (id == api.caller.project.0 || api.caller.has(Role::Admin)) {
+    if is_name(&id) && (id == api.caller.project.0 || api.caller.has(Role::Admin)) {
         return Ok(ProjectId(id));
     }
     Err(Problem::not_found("project", &id))

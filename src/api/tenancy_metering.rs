@@ -118,13 +118,7 @@ pub async fn metering(
     let mut records = api.store.metering_records(&project, range, after, api.page_size + 1).await?;
     let mut response = HttpResponse::Ok();
     response.insert_header(("Vary", "Accept"));
-    if records.len() > api.page_size {
-        records.truncate(api.page_size);
-        if let Some(last) = records.last() {
-            let last = PageCursor::of(last.from, last.id);
-            response.insert_header(page::next(&api.public_url, request.uri(), &last));
-        }
-    }
+    page::cut(&api, &request, &mut records, |record| PageCursor::of(record.from, record.id), &mut response);
     let cut = records.iter().filter_map(|record| Some(MeteredInterval::new(record, range.cut(record, now)?)));
     let intervals = cut.collect::<Result<Vec<_>, _>>()?;
     if takes_json {

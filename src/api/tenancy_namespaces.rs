@@ -180,13 +180,13 @@ pub async fn list(api: web::Data<Api>, request: HttpRequest) -> Result<HttpRespo
     let after = nextpage_opaque_marker.as_deref().map(page::cursor).transpose()?;
     let mut shown = api.store.project_namespaces(project.as_ref(), after, api.page_size + 1).await?;
     let mut response = HttpResponse::Ok();
-    if shown.len() > api.page_size {
-        shown.truncate(api.page_size);
-        if let Some(last) = shown.last() {
-            let last = PageCursor::of(last.created_at, last.id.0);
-            response.insert_header(page::next(&api.public_url, request.uri(), &last));
-        }
-    }
+    page::cut(
+        &api,
+        &request,
+        &mut shown,
+        |namespace| PageCursor::of(namespace.created_at, namespace.id.0),
+        &mut response,
+    );
     Ok(response.json(shown.into_iter().map(NamespaceOfProject::from).collect::<Vec<_>>()))
 }
 

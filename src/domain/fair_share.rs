@@ -86,7 +86,7 @@ impl FairShare {
         // Those of a crowded project or VIM are left out with it.
         let full = |sharer: &&Sharer| {
             let Some(vim) = &sharer.vim else { return false };
-            let for_both = self.projects.room(&sharer.project, free).min(self.vims.room(vim, free));
+            let for_both = self.room_for_both(&sharer.project, vim, free);
             for_both > 0 && self.sharers.room(sharer, for_both) == 0
         };
         Crowded { projects, vims, sharers: self.sharers.0.keys().filter(full).cloned().collect() }
@@ -119,9 +119,15 @@ impl FairShare {
     }
 
     fn room(&self, sharer: &Sharer, free: usize) -> usize {
-        let of_project = self.projects.room(&sharer.project, free);
-        let Some(vim) = &sharer.vim else { return of_project };
-        self.sharers.room(sharer, of_project.min(self.vims.room(vim, free)))
+        match &sharer.vim {
+            None => self.projects.room(&sharer.project, free),
+            Some(vim) => self.sharers.room(sharer, self.room_for_both(&sharer.project, vim, free)),
+        }
+    }
+
+    /// What both the project and the VIM may still take.
+    fn room_for_both(&self, project: &ProjectId, vim: &String, free: usize) -> usize {
+        self.projects.room(project, free).min(self.vims.room(vim, free))
     }
 }
 

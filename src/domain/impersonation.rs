@@ -10,7 +10,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::domain::caller::LONGEST_NAME;
+use crate::domain::caller::{LONGEST_NAME, is_name};
 use crate::domain::ids::ProjectId;
 use crate::domain::namespace::Namespace;
 use crate::domain::text::{is_dns_label, type_name};
@@ -117,7 +117,7 @@ impl Impersonation {
 
 /// The id of a project, which a caller can have.
 fn known(project: &str) -> Result<String, String> {
-    if project.is_empty() || project.len() > LONGEST_NAME || project.chars().any(char::is_control) {
+    if !is_name(project) {
         let quoted: String = project.chars().take(64).collect();
         return Err(format!(
             "impersonate: {quoted:?} is not the id of a project: use 1 to {LONGEST_NAME} bytes without control characters"

@@ -195,15 +195,19 @@ pub fn place(
     object
 }
 
+/// Whether that is the name of a namespace of Kubernetes itself, or the beginning of one: the prefix is reserved.
+pub fn is_of_kubernetes(name: &str) -> bool {
+    name.starts_with("kube-")
+}
+
 /// Refuses objects that name a namespace of Kubernetes itself on purpose: the other objects of the package are elsewhere, and a VNF
 /// instance has one namespace.
 ///
 /// # Errors
 /// 422 with the objects and their positions.
 pub fn refuse_system_namespaces(manifests: &[Manifest], namespace: &Namespace) -> Result<(), Problem> {
-    let is_of_system = |manifest: &&Manifest| {
-        manifest.namespace().is_some_and(|it| it.starts_with("kube-") && it != namespace.as_str())
-    };
+    let is_of_system =
+        |manifest: &&Manifest| manifest.namespace().is_some_and(|it| is_of_kubernetes(it) && it != namespace.as_str());
     let (system, others): (Vec<&Manifest>, Vec<&Manifest>) =
         manifests.iter().filter(|manifest| !is_cluster_scoped(manifest)).partition(is_of_system);
     if system.is_empty() || others.is_empty() {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use crate::domain::ids::{NamespaceId, ProjectId, VimId};
-use crate::domain::namespace::Namespace;
+use crate::domain::namespace::{Namespace, is_of_kubernetes};
 use crate::domain::problem::{Problem, ProblemType, problem};
 use crate::domain::resource::{MANAGED_BY, MANAGED_BY_LABEL};
 
@@ -173,7 +173,7 @@ impl NamespaceSettings {
 /// # Errors
 /// 422.
 pub fn check_name(name: &Namespace) -> Result<(), Problem> {
-    if name.as_str().starts_with("kube-") {
+    if is_of_kubernetes(name.as_str()) {
         return Err(problem!(
             ProblemType::Unprocessable,
             "namespace '{namespace}' is one of Kubernetes itself, and can belong to no project: choose another name",

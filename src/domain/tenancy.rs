@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::domain::caller::{Caller, LONGEST_NAME, Role};
+use crate::domain::caller::{Caller, LONGEST_NAME, Role, is_name};
 use crate::domain::ids::ProjectId;
 use crate::domain::namespace::Namespace;
 use crate::domain::problem::{Problem, ProblemType, problem};
@@ -55,15 +55,13 @@ impl TenancyRules {
     pub fn project_of(&self, name: &Namespace, namespace: &ObservedNamespace) -> Result<ProjectId, Problem> {
         let annotation = namespace.annotations.get(&self.annotation).filter(|project| !project.is_empty());
         match annotation.cloned().map(ProjectId).or_else(|| self.default_project.clone()) {
-            Some(project) if project.0.len() > LONGEST_NAME || project.0.chars().any(char::is_control) => {
-                Err(problem!(
-                    ProblemType::Unprocessable,
-                    "the annotation {annotation} of namespace '{namespace}' has more than {maximum} bytes, or control characters: it must be the id of a project",
-                    annotation = self.annotation.as_str(),
-                    namespace = name.as_str(),
-                    maximum = LONGEST_NAME,
-                ))
-            }
+            Some(project) if !is_name(&project.0) => Err(problem!(
+                ProblemType::Unprocessable,
+                "the annotation {annotation} of namespace '{namespace}' has more than {maximum} bytes, or control characters: it must be the id of a project",
+                annotation = self.annotation.as_str(),
+                namespace = name.as_str(),
+                maximum = LONGEST_NAME,
+            )),
             Some(project) => Ok(project),
             None => Err(problem!(
                 ProblemType::Unprocessable,

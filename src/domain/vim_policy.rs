@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::caller::{AuthMethod, Caller};
 use crate::domain::manifest::Manifest;
-use crate::domain::namespace::{Namespace, is_cluster_scoped};
+use crate::domain::namespace::{Namespace, is_cluster_scoped, is_of_kubernetes};
 use crate::domain::problem::{Problem, ProblemType, QuotedValues, problem};
 use crate::domain::render::defined_kinds;
 use crate::domain::resource::{ObjectKey, Resource};
@@ -51,10 +51,6 @@ impl NamespacePattern {
         let fits = self.0.strip_suffix('*').map_or(name == self.0, |beginning| name.starts_with(beginning));
         fits && (!is_of_kubernetes(name) || is_of_kubernetes(&self.0))
     }
-}
-
-fn is_of_kubernetes(name: &str) -> bool {
-    name.starts_with("kube-")
 }
 
 impl TryFrom<String> for NamespacePattern {

@@ -19,6 +19,7 @@ use crate::domain::scale::{
     ScaleDirection, ScaleLevels, ScaleTarget, check_numbers, initial_levels, instances, scaled, scaled_to,
 };
 use crate::domain::tenancy::NamespaceProject;
+use crate::domain::vim::Vim;
 use crate::domain::vim_policy::{self, ObjectUse};
 use crate::domain::vnfd::Flavour;
 use crate::domain::{heal, namespace, render, scale, vdu_mapping};
@@ -136,11 +137,21 @@ impl Acceptor<'_> {
     /// # Errors
     /// 403, and 422 if the VIM cannot be used.
     pub(super) async fn check_policy(&self, instance: &VnfInstance, objects: &[ObjectUse]) -> Result<(), ApiError> {
-        let (Some((_, home)), Some(namespace)) = (instance.home(), &instance.metadata.namespace) else { return Ok(()) };
-        if let Some(vim) = registered(self.store, self.project, home).await? {
+        if let Some((vim, namespace)) = self.registered_home(instance).await? {
             vim_policy::check(&vim, namespace, objects)?;
         }
         Ok(())
+    }
+
+    /// The registered VIM and the namespace of the VNF; `None` if there is no policy for it.
+    async fn registered_home<'i>(
+        &self,
+        instance: &'i VnfInstance,
+    ) -> Result<Option<(Vim, &'i namespace::Namespace)>, ApiError> {
+        let (Some((_, home)), Some(namespace)) = (instance.home(), &instance.metadata.namespace) else {
+            return Ok(None);
+        };
+        Ok(registered(self.store, self.project, home).await?.map(|vim| (vim, namespace)))
     }
 
     /// The project of the namespace that the VNF goes to; `None` if namespaces belong to nobody.
@@ -396,12 +407,14 @@ impl Acceptor<'_> {
 
     /// Begins an operation that does not change the instance when it starts.
     async fn begin(&self, op: VnfLcmOpOcc, instance: VnfInstance) -> Result<VnfLcmOpOccId, ApiError> {
-        // Scaling makes no objects.
-        let objects = match op.operation {
-            LcmOperation::Heal | LcmOperation::Operate => self.store.resources(instance.id).await?,
-            _ => Vec::new(),
-        };
-        self.check_policy(&instance, &objects.iter().map(ObjectUse::from).collect::<Vec<_>>()).await?;
+        if let Some((vim, namespace)) = self.registered_home(&instance).await? {
+            // Scaling makes no objects.
+            let objects = match op.operation {
+                LcmOperation::Heal | LcmOperation::Operate => self.store.resources(instance.id).await?,
+                _ => Vec::new(),
+            };
+            vim_policy::check(&vim, namespace, &objects.iter().map(ObjectUse::from).collect::<Vec<_>>())?;
+        }
         let prepare = async |instance: VnfInstance| {
             instantiated(&instance)?;
             Ok((op.clone(), instance))

@@ -25,8 +25,10 @@ pub trait QuotaStore: Send + Sync {
 pub struct ProjectUsage {
     /// What its quotas count.
     pub counted: QuotaUsage,
-    /// What the manifests request for the VNFCs of instances that are booked to it, as metered: thousandths of a CPU, and MiB.
-    pub requests: [u64; 2],
+    /// The thousandths of a CPU that the manifests request for the VNFCs of instances that are booked to it, as metered.
+    pub cpu_milli: u64,
+    /// As `cpu_milli`, of memory, in MiB.
+    pub memory_mib: u64,
     /// The namespaces with VNF instances that are booked to it, by name. At most [`ProjectUsage::MOST_NAMESPACES`].
     pub namespaces: Vec<NamespaceUsage>,
 }

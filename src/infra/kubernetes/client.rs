@@ -106,7 +106,7 @@ impl Clients {
             let detail = format!("the access to {} cannot be used: {reason}", access.endpoint);
             InfraError::invalid(detail).quoting("endpoint", &access.endpoint).quoting("reason", reason)
         })?;
-        // The status of a VIM is that of its credential, whoever is impersonated.
+        // The status of a VIM is that of its credential, not of an account that is impersonated.
         let contact = self.contacts.with(&access.without_impersonation());
         let (discovery, endpoint) = (DiscoveryCache::default(), access.endpoint.clone());
         Ok(Cluster { client, discovery, tokens, endpoint, contact, server })

@@ -20,6 +20,8 @@ mod tls;
 mod vim_credentials;
 mod vim_policy;
 
+use serde_json::Value;
+
 use crate::support::gybe::{ApiResponse, Gybe};
 
 /// Starts Gybe with this configuration file.
@@ -32,4 +34,11 @@ fn start(configuration: &str) -> Gybe {
 /// A GET with that bearer token.
 async fn get(gybe: &Gybe, token: &str, path: &str) -> ApiResponse {
     gybe.send(gybe.client.get(gybe.uri(path)).bearer_auth(token)).await
+}
+
+/// The detail of the refusal of an operation by the policy of a VIM, or by the share through which the project uses it.
+async fn refused_by_policy(gybe: &Gybe, instance: &str, operation: &str, body: &Value) -> String {
+    let refused = gybe.post(&format!("{instance}/{operation}"), body).await;
+    assert!(refused.text.contains("urn:gybe:problem:vim-policy"), "{}", refused.text);
+    refused.problem(403)
 }

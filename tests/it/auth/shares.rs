@@ -3,6 +3,7 @@
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
+use super::refused_by_policy;
 use super::site::Site;
 use crate::support::cluster::Cluster;
 use crate::support::documents::UNKNOWN;
@@ -35,13 +36,6 @@ fn into(namespace: &str, vim: &str) -> Value {
     let mut request = instantiate_request(namespace);
     request["vimConnectionInfo"] = json!({ "vim": { "vimId": vim, "vimType": "ETSINFV.KUBERNETES.V_1" } });
     request
-}
-
-/// The detail of a refusal, which has this type.
-async fn refusal(gybe: &Gybe, instance: &str, operation: &str, body: &Value) -> String {
-    let refused = gybe.post(&format!("{instance}/{operation}"), body).await;
-    assert!(refused.text.contains("urn:gybe:problem:vim-policy"), "{}", refused.text);
-    refused.problem(403)
 }
 
 async fn vims(gybe: &Gybe) -> Value {
@@ -84,7 +78,7 @@ async fn a_shared_vim_is_used_in_the_shared_namespaces_until_it_is_shared_no_lon
     for answer in [b.put(&path, &change).await, b.delete(&path).await] {
         assert!(answer.problem(403).contains("is another project's"), "{}", answer.text);
     }
-    let detail = refusal(b, &instance, "instantiate", &into(kept, &vim)).await;
+    let detail = refused_by_policy(b, &instance, "instantiate", &into(kept, &vim)).await;
     assert!(detail.contains(&format!("namespace '{kept}'; allowed: {lent}")), "{detail}");
     b.complete(&instance, "instantiate", &into(lent, &vim)).await;
     b.complete(&instance, "heal", &json!({})).await;
@@ -101,7 +95,7 @@ async fn a_shared_vim_is_used_in_the_shared_namespaces_until_it_is_shared_no_lon
     b.get(&path).await.problem(404);
     assert_eq!(vims(b).await, json!([]));
     b.post(&format!("{second}/instantiate"), &into(lent, &vim)).await.problem(422);
-    let detail = refusal(b, &instance, "heal", &json!({})).await;
+    let detail = refused_by_policy(b, &instance, "heal", &json!({})).await;
     assert!(detail.contains("no longer shared with project 'b'"), "{detail}");
     let detail = b.post(&format!("{failed}/retry"), &json!({})).await.problem(403);
     assert!(detail.contains("no longer shared with project 'b'"), "{detail}");

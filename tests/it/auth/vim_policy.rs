@@ -3,9 +3,10 @@
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
+use super::refused_by_policy;
 use super::site::Site;
 use crate::support::cluster::Cluster;
-use crate::support::gybe::{Gybe, instantiate_request, vim};
+use crate::support::gybe::{instantiate_request, vim};
 use crate::support::sample;
 
 /// A package with these manifests beside a Deployment.
@@ -19,14 +20,6 @@ async fn set_policy(site: &mut Site, vim: &str, policy: Value) {
     let changed = manager.put(&format!("/v1.0/vims/{vim}"), &json!({ "vim": { "policy": policy } })).await;
     changed.expect(StatusCode::OK);
     site.act_as("a", "member");
-}
-
-/// The detail of the refusal of a request that begins no operation.
-async fn refusal(gybe: &Gybe, instance: &str, operation: &str, body: &Value) -> String {
-    let refused = gybe.post(&format!("{instance}/{operation}"), body).await;
-    let detail = refused.problem(403);
-    assert!(refused.text.contains("urn:gybe:problem:vim-policy"), "{}", refused.text);
-    detail
 }
 
 #[tokio::test]
@@ -49,17 +42,17 @@ async fn vnfs_use_only_what_the_policy_of_the_vim_allows() {
     // Without an entry: nothing of Kubernetes itself, nothing cluster-scoped.
     let vnfd = member.onboard("small").await;
     let instance = member.create("v2", &vnfd).await;
-    let detail = refusal(member, &instance, "instantiate", &instantiate_request("kube-system")).await;
+    let detail = refused_by_policy(member, &instance, "instantiate", &instantiate_request("kube-system")).await;
     assert!(detail.contains("namespace 'kube-system'") && detail.contains("all but kube-*"), "{detail}");
     let mut creating = instantiate_request(own);
     creating["additionalParams"]["createNamespace"] = true.into();
-    let detail = refusal(member, &instance, "instantiate", &creating).await;
+    let detail = refused_by_policy(member, &instance, "instantiate", &creating).await;
     assert!(detail.contains(&format!("Namespace {own}")), "{detail}");
     let role =
         "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: gybe-policy-test}\nrules: []\n";
     let cluster_role = member.upload(&package("role", role)).await["vnfdId"].as_str().unwrap().to_owned();
     let with_role = member.create("v2", &cluster_role).await;
-    let detail = refusal(member, &with_role, "instantiate", &instantiate_request(own)).await;
+    let detail = refused_by_policy(member, &with_role, "instantiate", &instantiate_request(own)).await;
     assert!(detail.contains("ClusterRole gybe-policy-test"), "{detail}");
     // Only the cluster knows the scope of this kind: refused when it is planned, before anything is made.
     let class = "apiVersion: resource.k8s.io/v1\nkind: DeviceClass\nmetadata: {name: gybe-policy-test}\nspec: {}\n";
@@ -72,20 +65,20 @@ async fn vnfs_use_only_what_the_policy_of_the_vim_allows() {
 
     set_policy(&mut site, &id, json!({ "allowed_namespaces": [own], "allowed_cluster_kinds": ["Namespace"] })).await;
     let member = &site.gybe;
-    let detail = refusal(member, &instance, "instantiate", &instantiate_request(foreign)).await;
+    let detail = refused_by_policy(member, &instance, "instantiate", &instantiate_request(foreign)).await;
     assert!(detail.contains(&format!("allowed: {own}")), "{detail}");
     creating["additionalParams"]["namespace"] = foreign.into();
-    refusal(member, &instance, "instantiate", &creating).await;
+    refused_by_policy(member, &instance, "instantiate", &creating).await;
     creating["additionalParams"]["namespace"] = own.into();
     member.complete(&instance, "instantiate", &creating).await;
 
     // What is there stays manageable as far as the policy of now allows, and can always be terminated.
     set_policy(&mut site, &id, json!({ "refused_kinds": ["Deployment.apps"] })).await;
-    let detail = refusal(&site.gybe, &instance, "heal", &json!({})).await;
+    let detail = refused_by_policy(&site.gybe, &instance, "heal", &json!({})).await;
     assert!(detail.contains("Deployment app"), "{detail}");
     set_policy(&mut site, &id, json!({ "allowed_namespaces": ["kube-*"] })).await;
-    refusal(&site.gybe, &instance, "operate", &json!({ "changeStateTo": "STOPPED" })).await;
-    refusal(&site.gybe, &instance, "change_vnfpkg", &json!({ "vnfdId": vnfd })).await;
+    refused_by_policy(&site.gybe, &instance, "operate", &json!({ "changeStateTo": "STOPPED" })).await;
+    refused_by_policy(&site.gybe, &instance, "change_vnfpkg", &json!({ "vnfdId": vnfd })).await;
     site.gybe.complete(&instance, "terminate", &json!({ "terminationType": "FORCEFUL" })).await;
 }
 

@@ -120,5 +120,5 @@ async fn usage_sums_over_all_namespaces_of_a_project(f: StoreFixture) {
     assert_eq!(usage.counted.of(QuotaResource::VnfInstances), 0);
     let usage = f.store.project_usage(&ProjectId::default()).await.unwrap();
     assert_eq!(usage.counted.0, [4, 4, 20_000_000_000, 3, 0, 0]);
-    assert_eq!((usage.namespaces, usage.requests), (Vec::new(), [0, 0]));
+    assert_eq!((usage.namespaces, [usage.cpu_milli, usage.memory_mib]), (Vec::new(), [0, 0]));
 }

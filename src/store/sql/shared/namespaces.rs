@@ -1,8 +1,8 @@
 //! `project_namespaces`. Which VNF instances are in a namespace is in `tenant_instances`; instances from before namespaces belonged to
 //! projects are found by VIM and name.
 //!
-//! Whoever decides by the instances in a namespace locks its row of `tenant_namespaces` first, as an instance does that comes
-//! ([`super::tenancy`]). So neither overlooks the other.
+//! A transaction that decides by the instances in a namespace locks its row of `tenant_namespaces` first. So does one that puts an
+//! instance there ([`super::tenancy`]). So neither overlooks the other.
 
 use async_trait::async_trait;
 use sqlx::Row as _;

@@ -104,10 +104,7 @@ impl OnboardingStore for Database {
     ) -> Result<(), StoreError> {
         self.traced("onboarding::finish_onboarding", async {
             let mut tx = self.writer.begin().await?;
-            let select = sqlx::query_scalar("SELECT project_id FROM vnf_packages WHERE id = $1");
-            let project = select.bind(lease.package.to_string()).fetch_optional(&mut *tx).await?.map(ProjectId);
-            let project = project.ok_or(StoreError::LeaseLost)?;
-            quotas::admit(self, &mut tx, &project, QuotaResource::PackageBytes, content.size, 0).await?;
+            quotas::admit(self, &mut tx, &lease.project, QuotaResource::PackageBytes, content.size, 0).await?;
             let update = concat!(
                 "UPDATE vnf_packages \
                  SET onboarding_state = 'ONBOARDED', operational_state = 'ENABLED', vnfd_id = $3, vnfd = $4, sha512 = $5, \

@@ -124,8 +124,8 @@ impl QuotaStore for Database {
             let select = sqlx::query(namespaces!()).bind(&project.0).bind(count(ProjectUsage::MOST_NAMESPACES));
             let rows = select.fetch_all(&self.reader()).await?;
             let namespaces = rows.iter().map(|row| read("vnf_instances", row, namespace)).collect::<Result<_, _>>()?;
-            let requests = [requested(self, project, VcpuMilli).await?, requested(self, project, MemoryMib).await?];
-            Ok(ProjectUsage { counted, requests, namespaces })
+            let [cpu_milli, memory_mib] = requested(self, project).await?;
+            Ok(ProjectUsage { counted, cpu_milli, memory_mib, namespaces })
         })
         .await
     }
@@ -159,14 +159,17 @@ pub(super) async fn admit(
     check(resource, limit, natural(used).saturating_sub(present), needed).map_err(StoreError::QuotaExceeded)
 }
 
-/// What a project has of a metered resource now.
-async fn requested(db: &Database, project: &ProjectId, resource: MeteredResource) -> Result<u64, StoreError> {
-    let select = sqlx::query_scalar(
-        "SELECT CAST(COALESCE(SUM(quantity), 0) AS bigint) FROM metering_records \
-         WHERE project_id = $1 AND resource = $2 AND ended_at IS NULL",
+/// What a project requests now: thousandths of a CPU, and MiB of memory.
+async fn requested(db: &Database, project: &ProjectId) -> Result<[u64; 2], StoreError> {
+    let select = sqlx::query_as::<_, (String, i64)>(
+        "SELECT resource, CAST(SUM(quantity) AS bigint) FROM metering_records \
+         WHERE project_id = $1 AND ended_at IS NULL GROUP BY resource",
     );
-    let sum: i64 = select.bind(&project.0).bind(resource.as_str()).fetch_one(&db.reader()).await?;
-    Ok(natural(sum))
+    let sums = select.bind(&project.0).fetch_all(&db.reader()).await?;
+    let sum = |resource: MeteredResource| {
+        sums.iter().find(|(name, _)| name == resource.as_str()).map_or(0, |(_, sum)| natural(*sum))
+    };
+    Ok([sum(VcpuMilli), sum(MemoryMib)])
 }
 
 /// Whether a project without limits of its own has none of `resource`.

@@ -9,7 +9,9 @@ use time::OffsetDateTime;
 
 use super::super::{VIM_NAME, violated};
 use super::shares::shared_vims;
-use super::{Database, Query, Row, is_unique_violation, json, optional_json, point_in_time, project, quotas, read};
+use super::{
+    Database, Query, QueryBuilder, Row, is_unique_violation, json, optional_json, point_in_time, project, quotas, read,
+};
 use crate::domain::ids::{ProjectId, VimId};
 use crate::domain::quota::QuotaResource;
 use crate::domain::vim::{Vim, VimStatus};
@@ -198,12 +200,18 @@ pub(super) async fn one(db: &Database, project: &ProjectId, id: VimId) -> Result
 
 /// Gives the VIMs of other projects the namespaces in which `project` may use them. A VIM that is shared no longer is left out.
 async fn lend(db: &Database, project: &ProjectId, mut vims: Vec<Vim>) -> Result<Vec<Vim>, StoreError> {
-    if vims.iter().all(|vim| vim.project_id == *project) {
+    let others: Vec<String> =
+        vims.iter().filter(|vim| vim.project_id != *project).map(|vim| vim.id.to_string()).collect();
+    if others.is_empty() {
         return Ok(vims);
     }
-    let select = sqlx::query("SELECT vim_id, namespaces FROM vim_shares WHERE project_id IN ($1, '')");
+    let mut select = QueryBuilder::new("SELECT vim_id, namespaces FROM vim_shares WHERE project_id IN ('', ");
+    select.push_bind(&project.0).push(") AND vim_id IN (");
+    let mut list = select.separated(", ");
+    others.into_iter().for_each(|id| _ = list.push_bind(id));
+    select.push(")");
     let mut lent: BTreeMap<String, Vec<NamespacePattern>> = BTreeMap::new();
-    for row in select.bind(&project.0).fetch_all(&db.reader()).await? {
+    for row in select.build().persistent(false).fetch_all(&db.reader()).await? {
         lent.entry(row.try_get("vim_id")?).or_default().extend(json::<Vec<NamespacePattern>>(&row, "namespaces")?);
     }
     for vim in vims.iter_mut().filter(|vim| vim.project_id != *project) {
