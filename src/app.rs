@@ -46,7 +46,7 @@ use crate::domain::problem::Problem;
 use crate::error::ApiError;
 use crate::fetch::PackageSources;
 use crate::infra::kubernetes::KubernetesDriver;
-use crate::infra::{NamespaceKeeper, Observer, VimContacts};
+use crate::infra::{NamespaceKeeper, Observer, Previewer, VimContacts};
 use crate::lcm::accept::Acceptor;
 use crate::lcm::onboarding::Onboarder;
 use crate::lcm::sent::Sent;
@@ -319,6 +319,7 @@ async fn api(
         store: Arc::clone(store),
         tenancy: tenancy(config, &observer)?.map(Arc::new),
         observer,
+        previewer: Arc::clone(&driver) as Arc<dyn Previewer>,
         namespace_keeper: Arc::clone(&driver) as Arc<dyn NamespaceKeeper>,
         driver,
         clock: Arc::new(System),
@@ -528,11 +529,13 @@ pub async fn abandon(options: &StoreOptions, id: VnfInstanceId) -> Result<VnfLcm
         vims_by_name: false,
         require_namespace: false,
         tenancy: None,
+        rehearsal: None,
     };
     let request = TerminateVnfRequest {
         termination_type: TerminationType::Forceful,
         graceful_termination_timeout: None,
         additional_params: Some(Map::from_iter([(ABANDON.to_owned(), true.into())])),
+        plan_id: None,
     };
     let body = json!({ "terminationType": "FORCEFUL", "additionalParams": { ABANDON: true } }).to_string();
     Ok(acceptor.terminate(id, &Sent { request, body }).await?)

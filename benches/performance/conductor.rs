@@ -96,6 +96,7 @@ async fn accept(url: &str, instances: &[VnfInstanceId], operation: &str) {
         vims_by_name: false,
         require_namespace: false,
         tenancy: None,
+        rehearsal: None,
     };
     let accept = async |id: VnfInstanceId| match operation {
         "instantiate" => {

@@ -10,7 +10,7 @@ use crate::clock::{Clock, Ids};
 use crate::config::CallbackTest;
 use crate::config::clients::Profile;
 use crate::domain::caller::Caller;
-use crate::infra::{Driver, NamespaceKeeper, Observer};
+use crate::infra::{Driver, NamespaceKeeper, Observer, Previewer};
 use crate::lcm::accept::Acceptor;
 use crate::lcm::onboarding::Onboarder;
 use crate::lcm::tenancy::Tenancy;
@@ -27,6 +27,8 @@ pub struct Api {
     pub driver: Arc<dyn Driver>,
     /// Compares objects with their intents (drift).
     pub observer: Arc<dyn Observer>,
+    /// Compares plans with clusters (previews).
+    pub previewer: Arc<dyn Previewer>,
     /// Makes namespaces of projects.
     pub namespace_keeper: Arc<dyn NamespaceKeeper>,
     pub clock: Arc<dyn Clock>,
@@ -74,6 +76,7 @@ impl Api {
             vims_by_name: self.profile.vims_by_name,
             require_namespace: self.require_namespace,
             tenancy: self.tenancy.as_deref().map(|tenancy| (tenancy, &self.caller)),
+            rehearsal: None,
         }
     }
 }

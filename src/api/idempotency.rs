@@ -5,6 +5,8 @@
 //! request works on if its client goes away, so that the answer is there when the client asks again. If the process is killed
 //! in between, the next equal request learns by the identifier that was reserved for the new resource whether the first one had
 //! its effect. An answer that refuses the request is not kept: nothing happened, and the next request may succeed.
+//!
+//! A preview has no effect that must not happen twice: the key means nothing to it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +25,7 @@ use tracing::Instrument as _;
 use uuid::Uuid;
 
 use crate::api::context::Api;
+use crate::api::preview::PREVIEW;
 use crate::api::{body, instances, packages, subscriptions, vims};
 use crate::clock::Ids;
 use crate::domain::ids::{SubscriptionId, VimId, VnfInstanceId, VnfLcmOpOccId, VnfPkgId};
@@ -58,7 +61,8 @@ pub async fn answer_once(
     mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    if *request.method() != Method::POST || !request.headers().contains_key(HEADER) {
+    let is_preview = request.match_pattern().is_some_and(|route| route.ends_with(PREVIEW));
+    if *request.method() != Method::POST || is_preview || !request.headers().contains_key(HEADER) {
         return Ok(next.call(request).await?.map_into_boxed_body());
     }
     match claimed(&mut request).await {

@@ -29,7 +29,7 @@ use crate::store::attributes::{Members, vnf_instances};
 use crate::store::{Listed, StoreError};
 
 /// The body of an instantiate request. A body of 2.6.1 is converted to 3.3.1.
-pub struct Instantiate(Sent<v2::InstantiateVnfRequest>);
+pub struct Instantiate(pub Sent<v2::InstantiateVnfRequest>);
 
 impl FromRequest for Instantiate {
     type Error = ApiError;

@@ -29,6 +29,7 @@ pub mod openapi;
 pub mod package_content;
 pub mod packages;
 pub mod page;
+pub mod preview;
 pub mod problems;
 pub mod range;
 pub mod root;
@@ -153,6 +154,7 @@ fn lcm(config: &mut ServiceConfig) {
         .service(resource("/vnf_instances/{id}/heal").route(on(post, instances::heal)))
         .service(resource("/vnf_instances/{id}/operate").route(on(post, instances::operate)))
         .service(resource("/vnf_instances/{id}/terminate").route(on(post, instances::terminate)))
+        .configure(previews)
         .service(resource("/vnf_instances/{id}/change_flavour").route(on(post, unsupported::change_flavour)))
         .service(resource("/vnf_instances/{id}/change_ext_conn").route(on(post, unsupported::change_ext_conn)))
         .service(resource("/vnf_instances/{id}/drift").route(on(get, drift::show)))
@@ -163,6 +165,17 @@ fn lcm(config: &mut ServiceConfig) {
         .service(resource("/vnf_lcm_op_occs/{id}/fail").route(on(post, op_occs::fail)))
         .service(resource("/vnf_lcm_op_occs/{id}/cancel").route(on(post, op_occs::cancel)))
         .configure(subscriptions_by(on(post, subscriptions::create)));
+}
+
+/// What tasks would do.
+fn previews(config: &mut ServiceConfig) {
+    config
+        .service(resource("/vnf_instances/{id}/instantiate/preview").route(on(post, preview::instantiate)))
+        .service(resource("/vnf_instances/{id}/scale/preview").route(on(post, preview::scale)))
+        .service(resource("/vnf_instances/{id}/scale_to_level/preview").route(on(post, preview::scale_to_level)))
+        .service(resource("/vnf_instances/{id}/heal/preview").route(on(post, preview::heal)))
+        .service(resource("/vnf_instances/{id}/operate/preview").route(on(post, preview::operate)))
+        .service(resource("/vnf_instances/{id}/terminate/preview").route(on(post, preview::terminate)));
 }
 
 /// The resources of subscriptions. The APIs differ in the handler `create` only.
@@ -186,6 +199,13 @@ fn lcm_of_v2(config: &mut ServiceConfig) {
         .service(
             resource(["/vnf_instances/{id}/change_vnfpkg", "/vnf_instances/{id}/change_current_vnfpkg"])
                 .route(on(post, instances::change_vnfpkg)),
+        )
+        .service(
+            resource([
+                "/vnf_instances/{id}/change_vnfpkg/preview",
+                "/vnf_instances/{id}/change_current_vnfpkg/preview",
+            ])
+            .route(on(post, preview::change_vnfpkg)),
         )
         .service(resource("/vnf_instances/{id}/create_snapshot").route(on(post, unsupported::create_snapshot)))
         .service(resource("/vnf_instances/{id}/revert_to_snapshot").route(on(post, unsupported::revert_to_snapshot)))

@@ -16,7 +16,7 @@ use utoipa::openapi::{
 
 use crate::api::list::PROJECT;
 use crate::api::{
-    audit, drift, instances, onboarding, op_occs, package_content, packages, shares, subscriptions, tenancy,
+    audit, drift, instances, onboarding, op_occs, package_content, packages, preview, shares, subscriptions, tenancy,
     tenancy_metering, tenancy_namespaces, unsupported, versions, vims,
 };
 use crate::domain::policy::{Permission, permission};
@@ -34,6 +34,7 @@ use crate::sol003::{Edition, Interface, pkgm, v1};
         instances::instantiate, instances::scale, instances::scale_to_level, instances::heal, instances::operate, instances::terminate,
         unsupported::change_flavour, unsupported::change_ext_conn,
         drift::show,
+        preview::instantiate, preview::scale, preview::scale_to_level, preview::heal, preview::operate, preview::terminate,
         op_occs::list, op_occs::show, op_occs::retry, op_occs::rollback, op_occs::fail, op_occs::cancel,
         subscriptions::list, subscriptions::create, subscriptions::show, subscriptions::remove,
         subscriptions::undelivered, subscriptions::resend,
@@ -45,6 +46,7 @@ struct LifecycleV2;
 #[derive(OpenApi)]
 #[openapi(paths(
     instances::change_vnfpkg,
+    preview::change_vnfpkg,
     unsupported::create_snapshot,
     unsupported::revert_to_snapshot,
     unsupported::snapshots,
@@ -222,7 +224,7 @@ fn complete(document: &mut Document) {
                 operation.operation_id = Some(identifier(method, path));
                 operation.security = security(method, &format!("{}{path}", root.as_deref().unwrap_or_default()));
                 complete_responses(operation, versioned);
-                if method == "post" {
+                if method == "post" && !path.ends_with(preview::PREVIEW) {
                     let key = ParameterBuilder::new()
                         .name("Idempotency-Key")
                         .parameter_in(ParameterIn::Header)

@@ -75,6 +75,14 @@ impl Execution<'_> {
             }
         };
         let changes = apply(&grant, &asked, &self.op, &self.instance).map_err(StepError::Permanent)?;
+        if let Some(plan) = self.op.kept_plan().filter(|_| changes.params.is_some() || changes.moved) {
+            return Err(StepError::Permanent(problem!(
+                ProblemType::PlanStale,
+                "the grant {grantId} changes what the plan {planId} was made from: preview the task again with the VIM and the parameters of the grant",
+                grantId = grant.id,
+                planId = plan.to_string(),
+            )));
+        }
         tracing::info!(op.id = %self.op.id, grant.id = grant.id, "operation {} is granted", self.op.id);
         if let Some(instance) = &changes.instance {
             self.instance = instance.clone();

@@ -40,11 +40,7 @@ impl ObjectDrift {
         if let Some(detail) = &mut self.detail {
             *detail = mask.apply(detail);
         }
-        for difference in &mut self.differences {
-            for value in difference.intended.iter_mut().chain(&mut difference.actual) {
-                change_texts(value, &mut |text| *text = mask.hide_values(text));
-            }
-        }
+        self.differences.iter_mut().for_each(|difference| difference.mask(mask));
     }
 }
 
@@ -59,6 +55,15 @@ pub struct Difference {
     pub actual: Option<Value>,
     /// Who set the actual value, if known. Nobody is recorded for a field that was removed.
     pub author: Option<Author>,
+}
+
+impl Difference {
+    /// Hides the secrets that `mask` knows.
+    pub fn mask(&mut self, mask: &Mask) {
+        for value in self.intended.iter_mut().chain(&mut self.actual) {
+            change_texts(value, &mut |text| *text = mask.hide_values(text));
+        }
+    }
 }
 
 /// Who set a field, as `metadata.managedFields` says.

@@ -52,6 +52,10 @@ identifier!(
     SubscriptionId
 );
 identifier!(
+    /// A plan that a preview keeps (`planId`).
+    PlanId
+);
+identifier!(
     /// A namespace of a project (`/tenancy/v1/namespaces/{id}`).
     NamespaceId
 );

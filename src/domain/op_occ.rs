@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use time::OffsetDateTime;
 
-use crate::domain::ids::{ProjectId, VnfInstanceId, VnfLcmOpOccId, VnfPkgId};
+use crate::domain::ids::{PlanId, ProjectId, VnfInstanceId, VnfLcmOpOccId, VnfPkgId};
 use crate::domain::instance::VnfInstance;
+use crate::domain::kept_plan::PLAN_ID;
 use crate::domain::problem::Problem;
 use crate::domain::resource_changes::ResourceChanges;
 use crate::domain::warning::Warnings;
@@ -197,6 +198,13 @@ impl VnfLcmOpOcc {
     pub fn abandons(&self) -> bool {
         let abandon = self.params.get("additionalParams").and_then(|params| params.get(ABANDON));
         self.operation == LcmOperation::Terminate && abandon == Some(&Value::Bool(true))
+    }
+
+    /// The plan of a preview that it runs; `None`: it makes its own.
+    pub fn kept_plan(&self) -> Option<PlanId> {
+        // A patch may have any members: they have no effect.
+        let plan = self.params.get(PLAN_ID).filter(|_| self.operation != LcmOperation::ModifyInfo)?;
+        plan.as_str()?.parse().ok()
     }
 
     /// Whether it brings the VNF a package. No longer true once it is over.

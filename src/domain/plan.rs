@@ -14,7 +14,7 @@ use crate::domain::warning::Warnings;
 
 /// The number of the format of plans. Increase it with a change that the release before cannot carry out, such as a new kind of step
 /// or another meaning of one: its processes then leave such plans to newer ones.
-pub const PLAN_FORMAT: u32 = 2;
+pub const PLAN_FORMAT: u32 = 3;
 
 /// The steps of an operation, the steps that undo them, and the attributes of the VNF afterwards.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -141,6 +141,9 @@ problem_types! {
     OperationInProgress, "operation-in-progress", 409, "Operation in progress", Later,
         "Another operation of the VNF instance has not ended (`vnfLcmOpOccId`).",
         "Wait until it ends. In FAILED_TEMP, retry it, roll it back or fail it.";
+    PlanStale, "plan-stale", 409, "Plan stale", AfterChange,
+        "The plan that `gybe:planId` names cannot be run: it does not exist any more, was run before, or was made of something else than what the request meets now (`changed`).",
+        "Preview the task again, and run the new plan.";
     QuotaExceeded, "quota-exceeded", 409, "Quota exceeded", AfterChange,
         "The project has as much as its quota allows. `resource` names what, `limit`, `used` and `needed` how much.",
         "Delete what is not used, or wait until operations have ended. An administrator sets quotas at `/tenancy/v1/projects/{id}/quotas`.";

@@ -1,5 +1,5 @@
-//! Access to the clusters: the conductor changes them through [`Driver`], drift and the view read them through [`Observer`], namespaces of
-//! projects are made through [`NamespaceKeeper`]. [`kubernetes`] implements all three.
+//! Access to the clusters: the conductor changes them through [`Driver`], drift and the view read them through [`Observer`], previews compare
+//! plans with them through [`Previewer`], namespaces of projects are made through [`NamespaceKeeper`]. [`kubernetes`] implements all four.
 //!
 //! Every method of [`Driver`] states the result it must reach, and may be repeated. None retries for long: it returns a temporary
 //! error as [`InfraErrorKind::Transient`], and the conductor postpones the step.
@@ -18,6 +18,8 @@ use crate::domain::instance::{VirtualStorage, Vnfc};
 use crate::domain::namespace::Namespace;
 use crate::domain::observation::{ObservedKind, ObservedObject};
 use crate::domain::plan::PodRef;
+use crate::domain::preflight::{Check, Questions};
+use crate::domain::preview::{ObjectPreview, PlannedObject};
 use crate::domain::project_namespace::{FoundNamespace, NamespaceObject};
 use crate::domain::resource::{KindInfo, Resource};
 use crate::domain::tenancy::ObservedNamespace;
@@ -170,6 +172,28 @@ pub trait Driver: Send + Sync {
         resources: &[Resource],
         pods: PodSnapshot,
     ) -> Result<ObservedResources, InfraError>;
+}
+
+/// Says what plans would do in clusters, and changes nothing.
+#[async_trait]
+pub trait Previewer: Send + Sync {
+    /// Compares each object of a plan with the cluster, by dry runs; in the order of `objects`.
+    ///
+    /// # Errors
+    /// Those that concern all objects: the cluster does not answer, or refuses the credential. What the cluster refuses of one object is
+    /// in its preview.
+    async fn preview(&self, scope: &Scope, objects: &[PlannedObject]) -> Result<Vec<ObjectPreview>, InfraError>;
+
+    /// Asks what would stop the plan with these objects.
+    ///
+    /// # Errors
+    /// As [`Previewer::preview`]. What the credential may not read is [`Verdict::Unknown`](crate::domain::preflight::Verdict::Unknown).
+    async fn preflight(
+        &self,
+        scope: &Scope,
+        objects: &[PlannedObject],
+        questions: &Questions,
+    ) -> Result<Vec<Check>, InfraError>;
 }
 
 /// What Gybe writes on a Namespace of a project.

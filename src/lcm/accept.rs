@@ -1,7 +1,7 @@
 //! Turns LCM requests into op occurrences. All checks that need no cluster are here, before the 202.
 //!
 //! `crate::api` calls [`Acceptor`]. `begin_operation` of the store writes an accepted operation in one transaction; after that the
-//! operation cannot be lost.
+//! operation cannot be lost. A preview does the same checks and begins nothing ([`Acceptor::rehearsal`]).
 
 use std::collections::BTreeMap;
 
@@ -12,6 +12,7 @@ use crate::clock::{Clock, Ids};
 use crate::domain::caller::Caller;
 use crate::domain::ids::{ProjectId, VnfInstanceId, VnfLcmOpOccId};
 use crate::domain::instance::{InstantiatedVnfInfo, VnfInstance, VnfState};
+use crate::domain::kept_plan::{PLAN_ID, PlanBasis};
 use crate::domain::op_occ::{ABANDON, LcmOperation, OpState, Unattended, VnfLcmOpOcc};
 use crate::domain::package::OperationalState;
 use crate::domain::problem::{Problem, ProblemType, problem};
@@ -22,13 +23,14 @@ use crate::domain::tenancy::NamespaceProject;
 use crate::domain::vim::Vim;
 use crate::domain::vim_policy::{self, ObjectUse};
 use crate::domain::vnfd::Flavour;
-use crate::domain::{heal, namespace, render, scale, vdu_mapping};
+use crate::domain::{heal, kept_plan, namespace, render, scale, vdu_mapping};
 use crate::error::ApiError;
 use crate::lcm::access::{access, registered};
 use crate::lcm::change::started;
 use crate::lcm::container_update::VNFD_ID;
 use crate::lcm::modify;
 use crate::lcm::params::{InstantiateParams, manifests, unknown_members};
+use crate::lcm::preview::Rehearsal;
 use crate::lcm::sent::{Sent, patch_record};
 use crate::lcm::tenancy::Tenancy;
 use crate::lcm::vim_connections::VimConnections;
@@ -59,6 +61,8 @@ pub struct Acceptor<'a> {
     pub require_namespace: bool,
     /// Which namespaces the caller may put VNFs into; `None`: all.
     pub tenancy: Option<(&'a Tenancy, &'a Caller)>,
+    /// Takes the accepted operation instead of the store: a preview. `None`: operations begin.
+    pub rehearsal: Option<&'a Rehearsal>,
 }
 
 impl Acceptor<'_> {
@@ -125,11 +129,8 @@ impl Acceptor<'_> {
         warnings.merge(&op.warnings);
         let op = VnfLcmOpOcc { warnings, ..op };
         refuse_large_record(&op.params)?;
-        match owner {
-            Some(owner) => self.store.begin_in_namespace(&op, &instance, &owner).await?,
-            None => self.store.begin_operation(&op, &instance).await?,
-        }
-        Ok(accepted(&op))
+        self.conclude(&op, &instance, owner.as_ref()).await?;
+        Ok(op.id)
     }
 
     /// Refuses what the policy of the VIM does not allow for the VNF.
@@ -434,21 +435,90 @@ impl Acceptor<'_> {
         loop {
             let (op, prepared) = prepare(instance).await?;
             refuse_large_record(&op.params)?;
-            match self.store.begin_operation(&op, &prepared).await {
-                Err(StoreError::Stale) if attempt < ATTEMPTS => instance = self.instance(id).await?,
+            match self.conclude(&op, &prepared, None).await {
+                Err(BeginError::Store(StoreError::Stale)) if attempt < ATTEMPTS => instance = self.instance(id).await?,
                 begun => {
                     begun?;
-                    return Ok(accepted(&op));
+                    return Ok(op.id);
                 }
             }
             attempt += 1;
         }
     }
+
+    /// Begins an operation that has passed its checks, in a namespace of that project if there is one. Of a preview, checks only whether it
+    /// could begin.
+    async fn conclude(
+        &self,
+        op: &VnfLcmOpOcc,
+        instance: &VnfInstance,
+        namespace: Option<&NamespaceProject>,
+    ) -> Result<(), BeginError> {
+        if let Some(rehearsal) = self.rehearsal {
+            if op.params.get(PLAN_ID).is_some() {
+                return Err(Problem::bad_request(
+                    "gybe:planId names a plan for the task to run: a preview makes a new one, so leave it out",
+                )
+                .into());
+            }
+            self.store.check_operation(op, instance, namespace).await?;
+            rehearsal.accept(op.clone(), instance.clone());
+            return Ok(());
+        }
+        // A patch may have any members: they have no effect.
+        if let Some(plan) = op.params.get(PLAN_ID).filter(|_| op.operation != LcmOperation::ModifyInfo) {
+            self.check_plan(op, instance, plan).await?;
+        }
+        match namespace {
+            Some(namespace) => self.store.begin_in_namespace(op, instance, namespace).await?,
+            None => self.store.begin_operation(op, instance).await?,
+        }
+        tracing::info!(op.id = %op.id, vnf_instance.id = %op.vnf_instance_id, operation = op.operation.as_str(), "operation {} accepted", op.id);
+        Ok(())
+    }
+
+    /// Refuses a plan that cannot be run as it is. If the instance changes after this check, the operation does not begin.
+    async fn check_plan(&self, op: &VnfLcmOpOcc, instance: &VnfInstance, plan: &Value) -> Result<(), BeginError> {
+        let Some(id) = op.kept_plan() else {
+            let shown: String = plan.as_str().unwrap_or_default().chars().take(64).collect();
+            return Err(kept_plan::unknown(&shown).into());
+        };
+        let kept = match self.store.kept_plan(self.project, instance.id, id).await {
+            Err(StoreError::NotFound) => return Err(kept_plan::unknown(&id.to_string()).into()),
+            found => found?,
+        };
+        let inventory = self.store.resources(instance.id).await?;
+        Ok(kept_plan::check(&kept, &PlanBasis::of(op, instance, &inventory), self.clock.now())?)
+    }
 }
 
-fn accepted(op: &VnfLcmOpOcc) -> VnfLcmOpOccId {
-    tracing::info!(op.id = %op.id, vnf_instance.id = %op.vnf_instance_id, operation = op.operation.as_str(), "operation {} accepted", op.id);
-    op.id
+/// Why an operation that passed its checks does not begin.
+enum BeginError {
+    /// Also if the instance changed meanwhile.
+    Store(StoreError),
+    /// The plan that it is to run.
+    Refused(Problem),
+}
+
+impl From<StoreError> for BeginError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<Problem> for BeginError {
+    fn from(problem: Problem) -> Self {
+        Self::Refused(problem)
+    }
+}
+
+impl From<BeginError> for ApiError {
+    fn from(error: BeginError) -> Self {
+        match error {
+            BeginError::Store(error) => error.into(),
+            BeginError::Refused(problem) => problem.into(),
+        }
+    }
 }
 
 /// The most attempts to begin an operation while the instance changes.

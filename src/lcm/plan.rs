@@ -1,4 +1,5 @@
-//! Makes the plan of an op occurrence. It runs in STARTING, before anything changes; the plan is stored and never made again.
+//! Makes the plan of an op occurrence. It runs in STARTING, before anything changes; the plan is stored and never made again. A preview
+//! makes a plan the same way, and the operation may run that one.
 
 use std::collections::BTreeMap;
 
@@ -7,8 +8,9 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::blocking::blocking;
-use crate::domain::ids::VnfPkgId;
+use crate::domain::ids::{PlanId, VnfPkgId};
 use crate::domain::instance::{InstantiatedVnfInfo, VnfInstance, VnfState, Vnfc};
+use crate::domain::kept_plan::{self, FrozenPlan};
 use crate::domain::manifest::Manifest;
 use crate::domain::namespace::Namespace;
 use crate::domain::op_occ::{LcmOperation, VnfLcmOpOcc};
@@ -88,7 +90,27 @@ impl Planner<'_> {
     /// # Errors
     /// [`PlanError`]; nothing has changed.
     pub async fn plan(&self) -> Result<(Plan, Vec<Resource>), PlanError> {
-        let (plan, resources) = match self.op.operation {
+        let (plan, resources) = match self.op.kept_plan() {
+            Some(id) => self.kept(id).await?,
+            None => self.made().await?,
+        };
+        self.check_policy(&plan, &resources).await?;
+        Ok((plan, resources))
+    }
+
+    /// The plan that a preview made. Nothing that it was made from has changed when the operation began.
+    async fn kept(&self, id: PlanId) -> Result<(Plan, Vec<Resource>), PlanError> {
+        match self.store.taken_plan(self.op.id).await {
+            Err(StoreError::NotFound) => Err(kept_plan::unknown(&id.to_string()).into()),
+            taken => {
+                let FrozenPlan { plan, resources, .. } = taken?;
+                Ok((plan, resources))
+            }
+        }
+    }
+
+    async fn made(&self) -> Result<(Plan, Vec<Resource>), PlanError> {
+        Ok(match self.op.operation {
             LcmOperation::Instantiate => self.instantiate().await?,
             LcmOperation::Scale => (self.scale().await?, Vec::new()),
             LcmOperation::ScaleToLevel => (self.scale_to_level().await?, Vec::new()),
@@ -97,9 +119,7 @@ impl Planner<'_> {
             LcmOperation::ChangeVnfpkg => (self.change_vnfpkg().await?, Vec::new()),
             LcmOperation::Terminate => (self.terminate()?, Vec::new()),
             LcmOperation::ModifyInfo => (self.modify_info().await?, Vec::new()),
-        };
-        self.check_policy(&plan, &resources).await?;
-        Ok((plan, resources))
+        })
     }
 
     /// Refuses what the policy of the VIM does not allow: since the 202 it may have changed, a grant may have chosen another VIM, and

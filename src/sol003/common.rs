@@ -117,6 +117,9 @@ pub struct ScaleVnfRequest {
     /// Ignored. The op occurrence records it.
     #[schema(value_type = Option<Object>)]
     pub additional_params: Option<Map<String, Value>>,
+    /// An extension: the plan of a preview. The task runs exactly this plan, or is refused with 409.
+    #[serde(rename = "gybe:planId")]
+    pub plan_id: Option<String>,
 }
 
 /// `ScaleVnfToLevelRequest` (clause 5.5.2.6). Exactly one of `instantiationLevelId` and `scaleInfo`.
@@ -131,6 +134,9 @@ pub struct ScaleVnfToLevelRequest {
     /// Ignored. The op occurrence records it.
     #[schema(value_type = Option<Object>)]
     pub additional_params: Option<Map<String, Value>>,
+    /// An extension: the plan of a preview. The task runs exactly this plan, or is refused with 409.
+    #[serde(rename = "gybe:planId")]
+    pub plan_id: Option<String>,
 }
 
 /// `type` of a scale request.
@@ -154,6 +160,9 @@ pub struct HealVnfRequest {
     /// Ignored. The op occurrence records it.
     #[schema(value_type = Option<Object>)]
     pub additional_params: Option<Map<String, Value>>,
+    /// An extension: the plan of a preview. The task runs exactly this plan, or is refused with 409.
+    #[serde(rename = "gybe:planId")]
+    pub plan_id: Option<String>,
 }
 
 /// `OperateVnfRequest` (clause 5.5.2.10, with the VNFC ids of SOL002).
@@ -172,6 +181,9 @@ pub struct OperateVnfRequest {
     /// Ignored. The op occurrence records it.
     #[schema(value_type = Option<Object>)]
     pub additional_params: Option<Map<String, Value>>,
+    /// An extension: the plan of a preview. The task runs exactly this plan, or is refused with 409.
+    #[serde(rename = "gybe:planId")]
+    pub plan_id: Option<String>,
 }
 
 /// `StopType` (clause 5.5.4.2).
@@ -207,6 +219,9 @@ pub struct TerminateVnfRequest {
     /// op occurrence names them in `gybe:warnings`. Others are ignored. The op occurrence records all.
     #[schema(value_type = Option<Object>)]
     pub additional_params: Option<Map<String, Value>>,
+    /// An extension: the plan of a preview. The task runs exactly this plan, or is refused with 409.
+    #[serde(rename = "gybe:planId")]
+    pub plan_id: Option<String>,
 }
 
 /// `terminationType`.

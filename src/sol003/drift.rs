@@ -8,7 +8,7 @@ use crate::domain::drift::{Author, Difference as DomainDifference, DriftState, O
 use crate::domain::ids::ProjectId;
 
 /// The most differences in a report.
-const MAX_DIFFERENCES: usize = 1000;
+pub(super) const MAX_DIFFERENCES: usize = 1000;
 /// The longest value that is shown, in bytes of JSON. Of a longer one, only the length is shown.
 const MAX_VALUE: usize = 1024;
 
@@ -146,7 +146,8 @@ impl From<DomainDifference> for Difference {
     }
 }
 
-fn bounded(value: Option<Value>) -> Value {
+/// The value as it is shown: of a long one, only the length.
+pub(super) fn bounded(value: Option<Value>) -> Value {
     let value = value.unwrap_or_default();
     match value.to_string().len() {
         length if length > MAX_VALUE => format!("({length} bytes)").into(),

@@ -73,6 +73,9 @@ pub struct InstantiateVnfRequest {
     /// Merged into the attribute of the instance.
     #[schema(value_type = Option<Object>)]
     pub extensions: Option<Map<String, Value>>,
+    /// An extension: the plan of a preview. The task runs exactly this plan, or is refused with 409.
+    #[serde(rename = "gybe:planId")]
+    pub plan_id: Option<String>,
 }
 
 impl From<InstantiateVnfRequest> for v2::InstantiateVnfRequest {
@@ -90,6 +93,7 @@ impl From<InstantiateVnfRequest> for v2::InstantiateVnfRequest {
             additional_params: request.additional_params,
             extensions: request.extensions,
             vnf_configurable_properties: None,
+            plan_id: request.plan_id,
         }
     }
 }

@@ -110,6 +110,9 @@ pub struct InstantiateVnfRequest {
     /// Merged into the attribute of the instance.
     #[schema(value_type = Option<Object>)]
     pub vnf_configurable_properties: Option<Map<String, Value>>,
+    /// An extension: the plan of a preview. The task runs exactly this plan, or is refused with 409.
+    #[serde(rename = "gybe:planId")]
+    pub plan_id: Option<String>,
 }
 
 /// `ChangeCurrentVnfPkgRequest` (clause 5.5.2.11a), the members that Gybe reads.
@@ -130,6 +133,9 @@ pub struct ChangeCurrentVnfPkgRequest {
     /// Merged into the attribute of the instance.
     #[schema(value_type = Option<Object>)]
     pub vnf_configurable_properties: Option<Map<String, Value>>,
+    /// An extension: the plan of a preview. The task runs exactly this plan, or is refused with 409.
+    #[serde(rename = "gybe:planId")]
+    pub plan_id: Option<String>,
 }
 
 /// `VnfInfoModificationRequest` (clause 5.5.2.12).

@@ -21,6 +21,7 @@ mod operations;
 mod outbox;
 mod packages;
 mod page;
+mod plans;
 mod quotas;
 mod requests;
 mod retention;
@@ -42,6 +43,7 @@ pub use operations::OperationStore;
 pub use outbox::*;
 pub use packages::*;
 pub use page::*;
+pub use plans::PlanStore;
 pub use quotas::*;
 pub use requests::*;
 pub use retention::RetentionStore;
@@ -63,6 +65,7 @@ pub trait Store:
     + OutboxStore
     + RetentionStore
     + RequestStore
+    + PlanStore
     + AuditStore
     + QuotaStore
     + NamespaceStore
@@ -83,6 +86,7 @@ impl<T> Store for T where
         + OutboxStore
         + RetentionStore
         + RequestStore
+        + PlanStore
         + AuditStore
         + QuotaStore
         + NamespaceStore

@@ -16,7 +16,8 @@ use crate::store::{Page, StoreError};
 pub trait OperationStore: Send + Sync {
     /// Accepts an operation: adds the op occurrence and replaces the instance by `instance`, in one transaction, then wakes the
     /// conductors. `Stale` if the version of the instance is no longer `instance.version`, or if the new package of
-    /// the operation no longer exists. `Busy` if another operation of the instance is unfinished.
+    /// the operation no longer exists. `Busy` if another operation of the instance is unfinished. An operation that runs a kept plan takes
+    /// that plan, `Stale` if it is gone or taken.
     async fn begin_operation(&self, op: &VnfLcmOpOcc, instance: &VnfInstance) -> Result<(), StoreError>;
     /// As [`Self::begin_operation`], for an operation that puts the VNF into a namespace of that project, which is stored with the
     /// instance. `NamespaceTaken` if instances of another project are in the namespace, `NamespaceReserved` if it is registered for another
@@ -26,6 +27,13 @@ pub trait OperationStore: Send + Sync {
         op: &VnfLcmOpOcc,
         instance: &VnfInstance,
         namespace: &NamespaceProject,
+    ) -> Result<(), StoreError>;
+    /// Whether the operation could begin now: fails as the method that begins it would, and changes nothing. Without [`VnfLcmOpOcc::kept_plan`].
+    async fn check_operation(
+        &self,
+        op: &VnfLcmOpOcc,
+        instance: &VnfInstance,
+        namespace: Option<&NamespaceProject>,
     ) -> Result<(), StoreError>;
     async fn op_occ(&self, project: &ProjectId, id: VnfLcmOpOccId) -> Result<VnfLcmOpOcc, StoreError>;
     /// A page of a project's op occurrences, or of all (`None`), oldest first.

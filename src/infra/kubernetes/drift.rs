@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::apply::{Target, intent_in_namespace, is_other_uid, is_review_object, set_metadata};
 use super::client::Cluster;
 use super::ownership::{field_manager, is_owned, is_shared};
-use super::scaler::leave_replicas;
+use super::scaler::{Replicas, leave_replicas};
 use crate::domain::drift::{Difference, DriftState, ObjectDrift, differences};
 use crate::domain::manifest::set_annotation;
 use crate::domain::resource::{Resource, ResourceState};
@@ -17,9 +17,9 @@ use crate::domain::writer::WRITTEN_BY_ANNOTATION;
 use crate::infra::{InfraError, InfraErrorKind, Scope};
 
 /// Objects that are compared at a time.
-const MAX_CONCURRENT: usize = 8;
+pub(super) const MAX_CONCURRENT: usize = 8;
 /// How often others may change an object during the comparison: several times a second during a rollout.
-const MAX_ATTEMPTS: usize = 12;
+pub(super) const MAX_ATTEMPTS: usize = 12;
 
 /// The drift of each object of the inventory, in the order of the inventory. Leaves out reviews, which leave no object.
 pub(super) async fn drift(
@@ -37,7 +37,6 @@ pub(super) async fn drift(
 
 async fn compare(cluster: &Cluster, scope: &Scope, resource: &Resource) -> Result<ObjectDrift, InfraError> {
     let target = Target::new(cluster, scope, resource);
-    let params = PatchParams { dry_run: true, ..PatchParams::apply(&field_manager(scope.instance)).force() };
     let drift = |state, detail, differences| ObjectDrift { key: resource.key.clone(), state, detail, differences };
     for _ in 0..MAX_ATTEMPTS {
         let Some(live) = cluster.find(&target.api, &resource.key.name).await? else {
@@ -49,34 +48,59 @@ async fn compare(cluster: &Cluster, scope: &Scope, resource: &Resource) -> Resul
             let state = if is_shared(&resource.key) { DriftState::InSync } else { DriftState::Foreign };
             return Ok(drift(state, None, Vec::new()));
         }
-        let mut intent = intent_in_namespace(resource, scope);
-        set_metadata(&mut intent, "uid", live.metadata.uid.clone().map(Value::from));
-        leave_replicas(cluster, scope, &resource.key, &mut intent, &live).await?;
-        if let Some(writer) = live.annotations().get(WRITTEN_BY_ANNOTATION) {
-            set_annotation(&mut intent, WRITTEN_BY_ANNOTATION, Some(writer));
-        }
-        let applied = match target.apply(&params, &intent).await {
-            Err(failed) if matches!(failed.code, Some(404 | 409)) || is_other_uid(&failed) => continue,
-            Err(refused) => target.dry_run_replacement(&intent, &live, refused).await,
-            Ok(applied) => Ok(Some(applied)),
-        };
-        let (applied, detail) = match applied {
-            Ok(None) => continue,
-            // Somebody changed it since we read it. That change must not count as a difference.
-            Ok(Some(applied)) if applied.metadata.resource_version != live.metadata.resource_version => continue,
-            Ok(applied) => (applied, None),
-            // Somebody replaced it with one that differs in an immutable field.
-            Err(error) if error.kind == InfraErrorKind::Invalid => {
-                (None, Some(format!("the intent cannot be applied: {error}")))
-            }
-            Err(error) => return Err(error),
-        };
-        let differences = all_differences(&live, applied.as_ref(), scope, resource)?;
+        let comparison = compare_with_intent(&target, resource, &live, Replicas::OfScaler).await?;
+        let Some(Comparison { differences, refusal }) = comparison else { continue };
+        let detail = refusal.map(|error| format!("the intent cannot be applied: {error}"));
         let changed = !differences.is_empty() || detail.is_some();
         return Ok(drift(if changed { DriftState::Changed } else { DriftState::InSync }, detail, differences));
     }
-    Err(InfraError::transient(format!("others change {} at the same time", resource.key))
-        .quoting("object", &resource.key))
+    Err(changing(resource))
+}
+
+/// An object of ours, compared with its intent.
+pub(super) struct Comparison {
+    pub differences: Vec<Difference>,
+    /// Why the intent cannot be applied: somebody replaced the object with one that differs in an immutable field.
+    pub refusal: Option<InfraError>,
+}
+
+/// What applying the intent of `resource` would change of `live`, an object of ours. `None`: somebody changed it meanwhile.
+pub(super) async fn compare_with_intent(
+    target: &Target<'_>,
+    resource: &Resource,
+    live: &DynamicObject,
+    replicas: Replicas,
+) -> Result<Option<Comparison>, InfraError> {
+    let (cluster, scope) = (target.cluster, target.scope);
+    let params = PatchParams { dry_run: true, ..PatchParams::apply(&field_manager(scope.instance)).force() };
+    let mut intent = intent_in_namespace(resource, scope);
+    set_metadata(&mut intent, "uid", live.metadata.uid.clone().map(Value::from));
+    if replicas == Replicas::OfScaler {
+        leave_replicas(cluster, scope, &resource.key, &mut intent, live).await?;
+    }
+    if let Some(writer) = live.annotations().get(WRITTEN_BY_ANNOTATION) {
+        set_annotation(&mut intent, WRITTEN_BY_ANNOTATION, Some(writer));
+    }
+    let applied = match target.apply(&params, &intent).await {
+        Err(failed) if matches!(failed.code, Some(404 | 409)) || is_other_uid(&failed) => return Ok(None),
+        Err(refused) => target.dry_run_replacement(&intent, live, refused).await,
+        Ok(applied) => Ok(Some(applied)),
+    };
+    let (applied, refusal) = match applied {
+        Ok(None) => return Ok(None),
+        // Somebody changed it since we read it. That change must not count as a difference.
+        Ok(Some(applied)) if applied.metadata.resource_version != live.metadata.resource_version => return Ok(None),
+        Ok(applied) => (applied, None),
+        Err(error) if error.kind == InfraErrorKind::Invalid => (None, Some(error)),
+        Err(error) => return Err(error),
+    };
+    let differences = all_differences(live, applied.as_ref(), scope, resource)?;
+    Ok(Some(Comparison { differences, refusal }))
+}
+
+/// The error if others change the object whenever it is compared.
+pub(super) fn changing(resource: &Resource) -> InfraError {
+    InfraError::transient(format!("others change {} at the same time", resource.key)).quoting("object", &resource.key)
 }
 
 /// Whether Kubernetes deletes the object once it has done its work: a Job with `ttlSecondsAfterFinished` that was made.

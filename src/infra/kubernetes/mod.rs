@@ -7,7 +7,7 @@
 //! - [`readiness`]: waits until objects are ready; the rules of each kind are in [`readiness::rules`].
 //! - [`remove`], [`end_pods`], [`delete`]: remove objects and pods. [`shared_objects`]: what may not be removed.
 //! - [`namespaces`]: makes and deletes Namespaces of projects.
-//! - [`observe`], [`drift`], [`evidence`]: read without changing anything. [`watch`]: follows objects as they change.
+//! - [`observe`], [`drift`], [`preview`], [`preflight`], [`evidence`]: read without changing anything. [`watch`]: follows objects as they change.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -24,11 +24,13 @@ use crate::domain::evidence::Evidence;
 use crate::domain::namespace::Namespace;
 use crate::domain::observation::ObservedKind;
 use crate::domain::plan::PodRef;
+use crate::domain::preflight::{Check, Questions};
+use crate::domain::preview::{ObjectPreview, PlannedObject};
 use crate::domain::resource::{KindInfo, Resource};
 use crate::domain::tenancy::ObservedNamespace;
 use crate::domain::vim::VimAccess;
 use crate::infra::{
-    AppliedObject, Driver, InfraError, InfraErrorKind, ObjectKind, ObservedResources, Observer, PodSnapshot,
+    AppliedObject, Driver, InfraError, InfraErrorKind, ObjectKind, ObservedResources, Observer, PodSnapshot, Previewer,
     ReadinessTimeouts, Removal, Scope, VimContacts, WatchEvent,
 };
 use crate::metrics::VimMetrics;
@@ -51,6 +53,8 @@ mod fields;
 mod namespaces;
 mod observe;
 mod ownership;
+mod preflight;
+mod preview;
 mod readiness;
 mod remove;
 mod response_limit;
@@ -222,5 +226,21 @@ impl Observer for KubernetesDriver {
         kind: ObservedKind,
     ) -> Result<BoxStream<'static, WatchEvent>, InfraError> {
         Ok(observe::watch(self.clients.get(access)?, namespace.clone(), kind))
+    }
+}
+
+#[async_trait]
+impl Previewer for KubernetesDriver {
+    async fn preview(&self, scope: &Scope, objects: &[PlannedObject]) -> Result<Vec<ObjectPreview>, InfraError> {
+        preview::preview(&*self.clients.get(&scope.access)?, scope, objects).await
+    }
+
+    async fn preflight(
+        &self,
+        scope: &Scope,
+        objects: &[PlannedObject],
+        questions: &Questions,
+    ) -> Result<Vec<Check>, InfraError> {
+        preflight::preflight(&*self.clients.get(&scope.access)?, scope, objects, questions).await
     }
 }

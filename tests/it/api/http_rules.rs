@@ -11,16 +11,22 @@ const ROOTS: [(&str, &str); 4] =
     [("/vnflcm/v1", "1.3.0"), ("/vnflcm/v2", "2.0.0"), ("/vnfpkgm/v1", "1.0.0"), ("/vnfpkgm/v2", "2.1.0")];
 
 /// The resources of `/vnflcm` with their methods.
-const LIFECYCLE: [(&str, &str); 20] = [
+const LIFECYCLE: [(&str, &str); 26] = [
     ("/api_versions", "GET"),
     ("/vnf_instances", "GET, POST"),
     ("/vnf_instances/{id}", "GET, PATCH, DELETE"),
     ("/vnf_instances/{id}/instantiate", "POST"),
+    ("/vnf_instances/{id}/instantiate/preview", "POST"),
     ("/vnf_instances/{id}/scale", "POST"),
+    ("/vnf_instances/{id}/scale/preview", "POST"),
     ("/vnf_instances/{id}/scale_to_level", "POST"),
+    ("/vnf_instances/{id}/scale_to_level/preview", "POST"),
     ("/vnf_instances/{id}/heal", "POST"),
+    ("/vnf_instances/{id}/heal/preview", "POST"),
     ("/vnf_instances/{id}/operate", "POST"),
+    ("/vnf_instances/{id}/operate/preview", "POST"),
     ("/vnf_instances/{id}/terminate", "POST"),
+    ("/vnf_instances/{id}/terminate/preview", "POST"),
     ("/vnf_instances/{id}/change_flavour", "POST"),
     ("/vnf_instances/{id}/change_ext_conn", "POST"),
     ("/vnf_instances/{id}/drift", "GET"),
@@ -35,9 +41,11 @@ const LIFECYCLE: [(&str, &str); 20] = [
 ];
 
 /// The resources of `/vnflcm/v2` only.
-const OF_V2: [(&str, &str); 7] = [
+const OF_V2: [(&str, &str); 9] = [
     ("/vnf_instances/{id}/change_vnfpkg", "POST"),
+    ("/vnf_instances/{id}/change_vnfpkg/preview", "POST"),
     ("/vnf_instances/{id}/change_current_vnfpkg", "POST"),
+    ("/vnf_instances/{id}/change_current_vnfpkg/preview", "POST"),
     ("/vnf_instances/{id}/create_snapshot", "POST"),
     ("/vnf_instances/{id}/revert_to_snapshot", "POST"),
     ("/vnf_snapshots", "GET, POST"),

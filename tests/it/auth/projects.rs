@@ -92,7 +92,9 @@ impl Property {
 
 /// A valid body for a request.
 fn body(method: &str, path: &str) -> Value {
-    match (method, path.rsplit('/').next().unwrap()) {
+    // A preview has the body of its task.
+    let task = path.trim_end_matches("/preview");
+    match (method, task.rsplit('/').next().unwrap()) {
         ("POST", "instantiate") => json!({ "flavourId": "simple" }),
         ("POST", "scale") => json!({ "type": "SCALE_OUT", "aspectId": "amf" }),
         ("POST", "scale_to_level") => json!({ "instantiationLevelId": "x" }),

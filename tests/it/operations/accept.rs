@@ -95,6 +95,7 @@ async fn accepted(f: &StoreFixture, clock: &InterruptingClock, times: u32, task:
         vims_by_name: false,
         require_namespace: false,
         tenancy: None,
+        rehearsal: None,
     };
     let id = clock.instance.id;
     let patch = |body: Value| body.as_object().unwrap().clone();

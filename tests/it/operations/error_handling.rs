@@ -88,6 +88,7 @@ async fn serve(ops: &OpOccFixture) -> Caller {
         store: Arc::clone(&ops.store),
         driver: Arc::new(KubernetesDriver::new()),
         observer: Arc::new(KubernetesDriver::new()),
+        previewer: Arc::new(KubernetesDriver::new()),
         namespace_keeper: Arc::new(KubernetesDriver::new()),
         clock: Arc::new(System),
         ids: Arc::new(System),

@@ -14,6 +14,7 @@ mod levels;
 mod lifecycle;
 mod namespaces;
 mod operate;
+mod preview;
 mod tolerance;
 mod vdu_mapping;
 mod view;

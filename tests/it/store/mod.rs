@@ -17,6 +17,7 @@ mod json_filters;
 mod metering;
 mod operations;
 mod packages;
+mod plans;
 mod postgres;
 mod progress;
 mod publishing;
@@ -75,6 +76,7 @@ const MIGRATIONS: &[&str] = &[
     "46 vim cluster",
     "47 metering",
     "48 project indexes",
+    "51 kept plans",
 ];
 
 /// Makes every write with `lease`; each must be rejected.

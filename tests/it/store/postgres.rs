@@ -24,7 +24,7 @@ async fn the_claim_uses_its_index_without_table_statistics() {
                           ELSE state IN ('STARTING', 'PROCESSING', 'ROLLING_BACK') END \
            AND not_before <= CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint) \
            AND lease_until <= CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint) \
-           AND (CASE WHEN plan_format > 2 THEN 1 ELSE 0 END) <> 1 \
+           AND (CASE WHEN plan_format > 3 THEN 1 ELSE 0 END) <> 1 \
            AND (CASE WHEN project_id IN ('b') THEN 1 WHEN vim IN ('v') THEN 1 \
                      WHEN (project_id, vim) IN (VALUES ('a', 'w')) THEN 1 ELSE 0 END) <> 1 \
          ORDER BY not_before, id LIMIT 8 FOR UPDATE SKIP LOCKED";

@@ -14,9 +14,12 @@ use async_trait::async_trait;
 use gybe::domain::audit::AuditRecord;
 use gybe::domain::fair_share::Crowded;
 use gybe::domain::grant::PendingGrant;
-use gybe::domain::ids::{NamespaceId, ProjectId, SubscriptionId, VimId, VnfInstanceId, VnfLcmOpOccId, VnfPkgId};
+use gybe::domain::ids::{
+    NamespaceId, PlanId, ProjectId, SubscriptionId, VimId, VnfInstanceId, VnfLcmOpOccId, VnfPkgId,
+};
 use gybe::domain::instance::VnfInstance;
 use gybe::domain::interface::Interface;
+use gybe::domain::kept_plan::{FrozenPlan, KeptPlan};
 use gybe::domain::metering::{MeteringRecord, TimeRange};
 use gybe::domain::notification::{Notification, Undelivered};
 use gybe::domain::op_occ::{CancelMode, OpState, VnfLcmOpOcc};
@@ -42,9 +45,9 @@ use gybe::store::{
     AuditStore, Checkpoint, Claim, HealthStore, InstanceLocation, InstanceStore, KeptAnswer, KeyedRequest, Lease,
     LeaseStore, Listed, MeteringStore, NamespaceStore, OnboardedVnfd, OnboardingClaim, OnboardingLease,
     OnboardingStore, OperationEnded, OperationOutcome, OperationStore, OutboxClaim, OutboxLease, OutboxStats,
-    OutboxStore, PackageStore, Page, PageCursor, PlannedOperation, ProjectUsage, QueueStats, QuotaStore, RenewedLease,
-    RequestClaim, RequestStore, RetentionStore, Sent, ShareStore, SharedBy, Store, StoreError, Subscribed,
-    SubscriptionStore, VimStore,
+    OutboxStore, PackageStore, Page, PageCursor, PlanStore, PlannedOperation, ProjectUsage, QueueStats, QuotaStore,
+    RenewedLease, RequestClaim, RequestStore, RetentionStore, Sent, ShareStore, SharedBy, Store, StoreError,
+    Subscribed, SubscriptionStore, VimStore,
 };
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
@@ -514,6 +517,7 @@ points! {
     OperationStore {
         fn begin_operation(op: &VnfLcmOpOcc, instance: &VnfInstance) -> ();
         fn begin_in_namespace(op: &VnfLcmOpOcc, instance: &VnfInstance, namespace: &NamespaceProject) -> ();
+        fn check_operation(op: &VnfLcmOpOcc, instance: &VnfInstance, namespace: Option<&NamespaceProject>) -> ();
         fn op_occ(project: &ProjectId, id: VnfLcmOpOccId) -> VnfLcmOpOcc;
         fn op_occs(project: Option<&ProjectId>, page: &Page<'_>) -> Vec<VnfLcmOpOcc>;
         fn resume_operation(project: &ProjectId, id: VnfLcmOpOccId, event: OpEvent, now: OffsetDateTime) -> ();
@@ -596,6 +600,15 @@ points! {
 
     fn outbox(&self) -> Arc<Notify> {
         self.0.store.lock().unwrap().as_ref().unwrap().outbox()
+    }
+}
+
+points! {
+    PlanStore {
+        fn keep_plan(plan: &KeptPlan, most: usize) -> ();
+        fn kept_plan(project: &ProjectId, instance: VnfInstanceId, id: PlanId) -> KeptPlan;
+        fn taken_plan(op: VnfLcmOpOccId) -> FrozenPlan;
+        fn delete_plans(now: OffsetDateTime, limit: usize) -> usize;
     }
 }
 

@@ -40,6 +40,7 @@ mod onboarding;
 mod op_occs;
 mod outbox;
 mod packages;
+mod plans;
 mod publish;
 mod quotas;
 mod requests;

@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 use super::super::{notify_cancel, notify_work};
 use super::{
     Database, QueryBuilder, Row, Tx, filters, instances, is_foreign_key_violation, json, live_operation, optional_json,
-    point_in_time, project, publish, quotas, read, tenancy,
+    plans, point_in_time, project, publish, quotas, read, tenancy,
 };
 use crate::domain::ids::{ProjectId, VnfInstanceId, VnfLcmOpOccId};
 use crate::domain::instance::VnfInstance;
@@ -52,7 +52,7 @@ pub(super) use for_conductors;
 #[async_trait]
 impl OperationStore for Database {
     async fn begin_operation(&self, op: &VnfLcmOpOcc, instance: &VnfInstance) -> Result<(), StoreError> {
-        begin(self, op, instance, None).await
+        begin(self, op, instance, None, Begin::Do).await
     }
 
     async fn begin_in_namespace(
@@ -61,7 +61,16 @@ impl OperationStore for Database {
         instance: &VnfInstance,
         namespace: &NamespaceProject,
     ) -> Result<(), StoreError> {
-        begin(self, op, instance, Some(namespace)).await
+        begin(self, op, instance, Some(namespace), Begin::Do).await
+    }
+
+    async fn check_operation(
+        &self,
+        op: &VnfLcmOpOcc,
+        instance: &VnfInstance,
+        namespace: Option<&NamespaceProject>,
+    ) -> Result<(), StoreError> {
+        begin(self, op, instance, namespace, Begin::Try).await
     }
 
     async fn op_occ(&self, project: &ProjectId, id: VnfLcmOpOccId) -> Result<VnfLcmOpOcc, StoreError> {
@@ -148,12 +157,21 @@ impl OperationStore for Database {
     }
 }
 
+/// Whether to begin an operation.
+#[derive(Clone, Copy)]
+enum Begin {
+    Do,
+    /// Only find out whether that is possible: nothing is published, and the transaction is rolled back.
+    Try,
+}
+
 /// Accepts an operation, in a namespace of that project if there is one.
 async fn begin(
     db: &Database,
     op: &VnfLcmOpOcc,
     instance: &VnfInstance,
     namespace: Option<&NamespaceProject>,
+    how: Begin,
 ) -> Result<(), StoreError> {
     // No check before the write: of two operations of one VNF instance that begin together, the index admits one.
     db.traced("op_occs::begin", async {
@@ -202,10 +220,17 @@ async fn begin(
             // On PostgreSQL it may have ended between the two statements.
             return Err(live.map_or(StoreError::Stale, StoreError::Busy));
         };
-        let published = publish::operation(&mut tx, &row).await?;
+        let published = match how {
+            Begin::Do => Some(publish::operation(&mut tx, &row).await?),
+            Begin::Try => None,
+        };
         instances::replace(db, &mut tx, instance).await?;
         if let Some(namespace) = namespace {
             tenancy::enter(&mut tx, op.vnf_instance_id, namespace).await?;
+        }
+        let Some(published) = published else { return Ok(()) };
+        if let Some(plan) = op.kept_plan() {
+            plans::take(&mut tx, op, plan).await?;
         }
         notify_work(&mut tx).await?;
         tx.commit().await?;
@@ -235,9 +260,9 @@ macro_rules! select_record {
 }
 
 /// The format of plans that a process must know to plan the operation; `None`: all know it. The release before format 2 would complete a
-/// MODIFY_INFO that brings a package without a plan.
+/// MODIFY_INFO that brings a package without a plan. The one before format 3 would make a plan of its own for an operation that runs a kept one.
 fn needed_plan_format(op: &VnfLcmOpOcc) -> Option<i64> {
-    let is_new = op.operation == LcmOperation::ModifyInfo && op.brings_package();
+    let is_new = op.operation == LcmOperation::ModifyInfo && op.brings_package() || op.kept_plan().is_some();
     is_new.then_some(i64::from(PLAN_FORMAT))
 }
 

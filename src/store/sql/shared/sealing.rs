@@ -19,12 +19,13 @@ struct SealedColumn {
 }
 
 /// All sealed columns but the canaries.
-const COLUMNS: [SealedColumn; 6] = [
+const COLUMNS: [SealedColumn; 7] = [
     SealedColumn { table: "vims", column: "secrets", key: &["id"] },
     SealedColumn { table: "vnf_instances", column: "vim_secrets", key: &["id"] },
     SealedColumn { table: "subscriptions", column: "secrets", key: &["id"] },
     SealedColumn { table: "vnf_packages", column: "source", key: &["id"] },
     SealedColumn { table: "vnf_lcm_op_occs", column: "sealed_plan", key: &["id"] },
+    SealedColumn { table: "kept_plans", column: "sealed_plan", key: &["id"] },
     SealedColumn {
         table: "vnf_resources",
         column: "sealed_manifest",

@@ -180,6 +180,7 @@ impl Environment {
             vims_by_name: false,
             require_namespace: false,
             tenancy: None,
+            rehearsal: None,
         };
         let body = body.replace("the first", &self.vnfds[0]).replace("the other", &self.vnfds[1]);
         let (id, body) = (self.instance, serde_json::from_str::<Value>(&body).unwrap());
