@@ -58,16 +58,32 @@ pub fn quantities(instance: &VnfInstance, inventory: &[Resource]) -> Quantities 
     let (mut cpu, mut memory) = (0_u64, 0_u64);
     for ((kind, name), number) in &pods {
         let workload = inventory.iter().find(|row| (row.key.kind.as_str(), row.key.name.as_str()) == (*kind, *name));
-        let Some(pod) = workload.and_then(pod_spec) else { continue };
-        cpu = cpu.saturating_add(number.saturating_mul(request(pod, "cpu", 1000)));
-        memory = memory.saturating_add(number.saturating_mul(request(pod, "memory", 1).div_ceil(1 << 20)));
+        let Some(workload) = workload else { continue };
+        let requests = pod_requests(kind, &workload.manifest);
+        cpu = cpu.saturating_add(number.saturating_mul(requests.cpu_milli));
+        memory = memory.saturating_add(number.saturating_mul(requests.memory_bytes.div_ceil(1 << 20)));
     }
     Quantities([1, info.vnfcs.len() as u64, cpu, memory].map(|quantity| quantity.min(MOST)))
 }
 
-fn pod_spec(row: &Resource) -> Option<&Map<String, Value>> {
-    let spec = row.manifest.get("spec")?;
-    let path = match row.key.kind.as_str() {
+/// What one pod requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PodRequests {
+    /// CPU in thousandths.
+    pub cpu_milli: u64,
+    /// Memory in bytes.
+    pub memory_bytes: u64,
+}
+
+/// What a pod of the workload with this kind and manifest requests; nothing if the workload has no pods.
+pub fn pod_requests(kind: &str, manifest: &Map<String, Value>) -> PodRequests {
+    let Some(pod) = pod_spec(kind, manifest) else { return PodRequests::default() };
+    PodRequests { cpu_milli: request(pod, "cpu", 1000), memory_bytes: request(pod, "memory", 1) }
+}
+
+fn pod_spec<'m>(kind: &str, manifest: &'m Map<String, Value>) -> Option<&'m Map<String, Value>> {
+    let spec = manifest.get("spec")?;
+    let path = match kind {
         "Pod" => return spec.as_object(),
         "CronJob" => "/jobTemplate/spec/template/spec",
         _ => "/template/spec",

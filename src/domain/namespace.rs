@@ -126,7 +126,7 @@ fn from_manifests(manifests: &[Manifest]) -> Result<Namespace, Problem> {
 }
 
 /// Whether a built-in kind is cluster-scoped. For checks that run without a cluster; the planner knows it from discovery.
-pub(super) fn is_cluster_scoped(manifest: &Manifest) -> bool {
+pub fn is_cluster_scoped(manifest: &Manifest) -> bool {
     let group = manifest.api_version().split_once('/').map_or("", |(group, _)| group);
     match (group, manifest.kind()) {
         ("", kind) => matches!(kind, "Namespace" | "Node" | "PersistentVolume"),

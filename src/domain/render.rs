@@ -20,7 +20,7 @@ use crate::domain::text::is_dns_label;
 use crate::domain::vnfd::{Flavour, Vdu, WORKLOAD_KINDS};
 
 /// Those of [`WORKLOAD_KINDS`] that have `spec.replicas`.
-const SCALABLE_KINDS: [&str; 3] = ["Deployment", "StatefulSet", "ReplicaSet"];
+pub const SCALABLE_KINDS: [&str; 3] = ["Deployment", "StatefulSet", "ReplicaSet"];
 
 /// The input of [`resources`].
 pub struct RenderInput<'a> {

@@ -193,15 +193,20 @@ pub const LOOP_HEADER: HeaderName = HeaderName::from_static("cdn-loop");
 /// The value of [`LOOP_HEADER`].
 pub const LOOP_ID: HeaderValue = HeaderValue::from_static("gybe");
 
-/// A client that trusts `authorities`, or those of the system if there are none, and refuses the addresses of [`address`].
+/// A client that trusts `authorities`, or those of the system if there are none, and refuses the addresses of [`address`]. `B` is the
+/// body of its requests.
 ///
 /// # Errors
 /// [`OutboundError::Tls`].
-pub fn https(
+pub fn https<B>(
     addresses: &AddressRules,
     authorities: &[CertificateDer<'static>],
     identity: Option<Identity>,
-) -> Result<Https, OutboundError> {
+) -> Result<Client<HttpsConnector<NotToSelf>, B>, OutboundError>
+where
+    B: http_body_util::BodyExt + Send,
+    B::Data: Send,
+{
     let mut tcp = HttpConnector::new_with_resolver(addresses.resolver());
     // The TLS connector checks the scheme.
     tcp.enforce_http(false);

@@ -4,6 +4,8 @@
 //! YAML file at the root. Artifacts are listed with their hashes in TOSCA.meta, in the manifest (`*.mf`), or in both.
 //! Nothing is fetched here: of definition files by URL, the caller of [`onboard_with`] has the content; an import that is a URL is refused.
 
+pub mod inspect;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{Cursor, Write};
 use std::path::Path;
@@ -238,12 +240,16 @@ impl PackageIndex {
         for (file, list) in &lists {
             list.unhashed.iter().try_for_each(|path| verifier.add_unhashed(file, path, warnings))?;
         }
-        let described = |artifact: ArtifactInfo| ArtifactInfo {
+        Ok(verifier.found.into_values().map(|artifact| self.described(artifact, &lists)).collect())
+    }
+
+    /// The artifact with its non-MANO set and its classification.
+    fn described(&self, artifact: ArtifactInfo, lists: &[(String, Meta)]) -> ArtifactInfo {
+        ArtifactInfo {
             non_mano_artifact_set: lists.iter().find_map(|(_, list)| list.sets.get(&artifact.path).cloned()),
             classification: self.classification(&artifact.path),
             ..artifact
-        };
-        Ok(verifier.found.into_values().map(described).collect())
+        }
     }
 
     /// TOSCA.meta and the manifest with their paths.
