@@ -8,6 +8,7 @@ pub mod api;
 pub mod app;
 pub mod auth;
 pub mod blocking;
+pub mod cli;
 pub mod clock;
 pub mod conductor;
 pub mod config;

@@ -8,8 +8,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use clap_complete::Shell;
 use gybe::api::openapi;
 use gybe::app::Stop;
+use gybe::cli::{self, ToolCommand};
 use gybe::config::file::ConfigFile;
 use gybe::config::{Config, ConfigError, DatabaseOptions, Options, StoreOptions, effective};
 use gybe::debug::{self, View};
@@ -58,6 +60,13 @@ enum Command {
     },
     /// Check the configuration of `gybe serve` and print the effective values, without secrets
     CheckConfig(Options),
+    #[command(flatten)]
+    Tool(ToolCommand),
+    /// Print a script that completes commands in a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
 }
 
 #[derive(Subcommand)]
@@ -116,7 +125,11 @@ fn main() -> ExitCode {
         eprintln!("gybe: the TLS provider is set already");
         return ExitCode::FAILURE;
     }
-    match Invocation::parse().map_err(Into::into).and_then(run) {
+    let invocation = Invocation::parse();
+    if let Ok(Invocation { command: Command::Tool(command), .. }) = &invocation {
+        return cli::run(command);
+    }
+    match invocation.map_err(Into::into).and_then(run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("gybe: {}", chain(&*error));
@@ -139,6 +152,12 @@ fn run(invocation: Invocation) -> Result<(), Box<dyn Error>> {
             let config = invocation.config(options)?;
             app::check_authentication(&config)?;
             print!("{}", effective::describe(&config, &invocation.matches, invocation.file.as_ref()));
+            Ok(())
+        }
+        // `main` has run it.
+        Command::Tool(_) => Ok(()),
+        Command::Completions { shell } => {
+            clap_complete::generate(*shell, &mut Cli::command(), "gybe", &mut std::io::stdout());
             Ok(())
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Each part of the crate with the parts it may use. `app` and `main` wire everything and may use all.
-const MAY_USE: [(&str, &[&str]); 23] = [
+const MAY_USE: [(&str, &[&str]); 24] = [
     ("domain", &[]),
     ("clock", &[]),
     ("traces", &[]),
@@ -36,6 +36,8 @@ const MAY_USE: [(&str, &[&str]); 23] = [
         "conductor",
         &["blocking", "clock", "domain", "error", "infra", "lcm", "metrics", "nfvo", "places", "store", "traces"],
     ),
+    // Commands on somebody's own machine. They read packages with the readers of the server, and send requests as Gybe does to its peers.
+    ("cli", &["clock", "domain", "outbound", "package"]),
     ("view", &["clock", "domain", "infra", "lcm", "metrics", "store"]),
 ];
 

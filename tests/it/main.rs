@@ -8,6 +8,7 @@ mod support;
 
 mod api;
 mod auth;
+mod cli;
 mod clients;
 mod conformance;
 mod domain;

@@ -1,0 +1,137 @@
+//! `gybe vim …`: the clusters of VNFs.
+
+use std::path::{Path, PathBuf};
+
+use clap::{ArgGroup, Args, Subcommand};
+use serde_json::{Map, Value, json};
+
+use crate::cli::contexts::ServerOptions;
+use crate::cli::find;
+use crate::cli::kubeconfig;
+use crate::cli::output::{OutputOptions, print, table, text_at};
+use crate::cli::rbac::Rbac;
+use crate::cli::vnf::rows;
+use crate::cli::{CliError, Exit};
+
+/// The commands for VIMs.
+#[derive(Subcommand)]
+pub enum VimCommand {
+    /// Register a cluster
+    Add(Add),
+    /// List the VIMs
+    List(List),
+    /// Ask a VIM whether it takes its credential
+    Check(Named),
+    /// Remove a VIM that no VNF uses
+    Delete(Named),
+    /// Print the ServiceAccount, Role and RoleBinding that a VIM's credential needs in a namespace
+    Rbac(Rbac),
+}
+
+#[derive(Args)]
+#[command(group(ArgGroup::new("source").required(true).args(["kubeconfig", "url"])))]
+pub struct Add {
+    /// Name
+    name: String,
+    /// A file with server, authorities and credential, as kubectl has it
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// The context of the file. Default: its current one
+    #[arg(long, value_name = "NAME", requires = "kubeconfig")]
+    kube_context: Option<String>,
+    /// URL of the API server
+    #[arg(long, value_name = "URL", requires = "token_file")]
+    url: Option<String>,
+    /// File with a token of a ServiceAccount in its first line
+    #[arg(long, value_name = "FILE", requires = "url")]
+    token_file: Option<PathBuf>,
+    /// PEM file with the authorities of the API server
+    #[arg(long, value_name = "FILE", requires = "url")]
+    vim_ca_file: Option<PathBuf>,
+    /// Requests that name no VIM use this one
+    #[arg(long)]
+    default: bool,
+    #[command(flatten)]
+    at: ServerOptions,
+}
+
+#[derive(Args)]
+pub struct List {
+    #[command(flatten)]
+    at: ServerOptions,
+    #[command(flatten)]
+    output: OutputOptions,
+}
+
+#[derive(Args)]
+pub struct Named {
+    /// Name or id
+    name: String,
+    #[command(flatten)]
+    at: ServerOptions,
+}
+
+/// Runs a command.
+///
+/// # Errors
+/// As the server answers.
+pub async fn run(command: &VimCommand) -> Result<Exit, CliError> {
+    match command {
+        VimCommand::Add(arguments) => add(arguments).await,
+        VimCommand::List(list) => {
+            let vims = find::vims(&list.at.connect()?, "").await?;
+            list.output.show(&Value::Array(vims), |vims| {
+                let columns = ["/name", "/status", "/is_default", "/auth_url", "/credential_expires_at", "/id"];
+                table(&["NAME", "STATUS", "DEFAULT", "URL", "CREDENTIAL ENDS", "ID"], &rows(vims, &columns))
+            })?;
+            Ok(Exit::Done)
+        }
+        VimCommand::Check(named) => {
+            let server = named.at.connect()?;
+            let id = find::vim(&server, &named.name).await?;
+            // A change of nothing: the server asks the cluster who the credential is.
+            let body = json!({ "vim": { "auth_cred": {} } });
+            let vim = server.put(&format!("/v1.0/vims/{id}"), &body).await?.body;
+            let (user, ends) = (text_at(&vim, "/vim/auth_cred/user_name"), text_at(&vim, "/vim/credential_expires_at"));
+            let ends = if ends.is_empty() { ends } else { format!(" until {ends}") };
+            print(&format!("{} takes the credential of {user}{ends}\n", text_at(&vim, "/vim/auth_url")))?;
+            Ok(Exit::Done)
+        }
+        VimCommand::Delete(named) => {
+            let server = named.at.connect()?;
+            let id = find::vim(&server, &named.name).await?;
+            server.delete(&format!("/v1.0/vims/{id}")).await?;
+            print(&format!("{id} deleted\n"))?;
+            Ok(Exit::Done)
+        }
+        VimCommand::Rbac(rbac) => rbac.run(),
+    }
+}
+
+async fn add(arguments: &Add) -> Result<Exit, CliError> {
+    let (url, credential) = match (&arguments.kubeconfig, &arguments.url) {
+        (Some(path), _) => kubeconfig::read(path, arguments.kube_context.as_deref())?,
+        (None, url) => (url.clone().unwrap_or_default(), credential(arguments)?),
+    };
+    let vim = json!({
+        "type": "kubernetes", "name": arguments.name, "auth_url": url, "auth_cred": credential,
+        "vim_project": { "name": "default" }, "is_default": arguments.default,
+    });
+    let added = arguments.at.connect()?.post("/v1.0/vims", &json!({ "vim": vim })).await?.body;
+    let user = text_at(&added, "/vim/auth_cred/user_name");
+    print(&format!("VIM {} ({}): {url} as {user}\n", arguments.name, text_at(&added, "/vim/id")))?;
+    Ok(Exit::Done)
+}
+
+fn credential(arguments: &Add) -> Result<Map<String, Value>, CliError> {
+    let read = |path: &Path| kubeconfig::bounded(path);
+    let mut credential = Map::new();
+    if let Some(path) = &arguments.token_file {
+        let token = read(path)?.lines().next().unwrap_or_default().trim().to_owned();
+        credential.insert("bearer_token".to_owned(), token.into());
+    }
+    if let Some(path) = &arguments.vim_ca_file {
+        credential.insert("ssl_ca_cert".to_owned(), read(path)?.into());
+    }
+    Ok(credential)
+}
