@@ -1,5 +1,5 @@
 //! Deletes what is kept no longer: op occurrences that have ended, parked notifications, notifications to deleted subscriptions,
-//! answers to requests with an `Idempotency-Key`, plans of previews, audit records, metering records.
+//! answers to requests with an `Idempotency-Key`, plans of previews, audit records, metering records, sessions of browsers.
 //!
 //! One process at a time does a pass. A pass works in small batches with pauses, so that requests and operations hardly notice it,
 //! and each batch reads an index: its cost does not grow with the database. A pass that is interrupted leaves nothing half done.
@@ -98,6 +98,7 @@ impl Retention {
         self.batches(stop, || store.delete_requests(now - ANSWERS_KEPT, BATCH)).await?;
         self.batches(stop, || store.trim_requests(REQUESTS_KEPT, BATCH)).await?;
         self.batches(stop, || store.delete_plans(now, BATCH)).await?;
+        self.batches(stop, || store.delete_sessions(now, BATCH)).await?;
         self.batches(stop, || store.delete_audit_records(now - self.policy.audit, BATCH)).await?;
         self.batches(stop, || store.delete_metering_records(now - self.policy.metering, BATCH)).await?;
         if let Some(age) = self.policy.notifications {

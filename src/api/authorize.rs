@@ -9,16 +9,16 @@ use std::rc::Rc;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{Extensions, ServiceRequest, ServiceResponse};
 use actix_web::http::StatusCode;
-use actix_web::http::header::{HeaderValue, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
+use actix_web::http::header::{HeaderMap, HeaderValue, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::middleware::Next;
-use actix_web::{Error, HttpMessage as _, HttpResponse, web};
+use actix_web::{Error, HttpMessage as _, HttpRequest, HttpResponse, web};
 use futures::FutureExt as _;
 use tracing::Instrument as _;
 
-use crate::api::audit;
 use crate::api::context::Api;
 use crate::api::load::Load;
 use crate::api::tls::PeerCertificate;
+use crate::api::{audit, sessions};
 use crate::auth::{AuthError, Authenticator, Credentials};
 use crate::domain::caller::{Caller, Role};
 use crate::domain::policy::{Permission, permission};
@@ -109,16 +109,9 @@ async fn caller(authenticator: &Authenticator, request: &ServiceRequest) -> Send
         Some(Permission::Needs(role)) => Some(role),
         None => None,
     };
-    let headers = |name: &str| request.headers().get_all(name).map(|value| value.as_bytes()).collect();
-    let peer = request.peer_addr().map(|address| address.ip());
-    let (method, path) = (request.method().as_str(), request.path());
-    let certificate = request.conn_data::<PeerCertificate>().map(PeerCertificate::valid).transpose();
-    let caller = match certificate {
-        Ok(certificate) => {
-            let headers = Box::new(headers);
-            authenticator.authenticate(&Credentials { headers, peer, certificate, method, path }).await
-        }
-        Err(error) => Err(error),
+    let caller = match identify(authenticator, request.request()).await {
+        Ok(caller) => caller,
+        Err(ApiError(problem)) => return Sender::Refused(None, response(&problem)),
     };
     match caller {
         Ok(caller) if needed.is_some_and(|role| caller.has(role)) => match place(request, &caller) {
@@ -129,8 +122,31 @@ async fn caller(authenticator: &Authenticator, request: &ServiceRequest) -> Send
             let refusal = response(&role_missing(&caller, needed));
             Sender::Refused(Some(caller), refusal)
         }
-        Err(error) => Sender::Refused(None, unauthenticated(authenticator, error)),
+        Err(error) => Sender::Refused(None, unauthenticated(authenticator, request.headers(), error)),
     }
+}
+
+/// The caller of a request, by the session of a browser or by the credential that the request carries itself.
+///
+/// # Errors
+/// Whatever says nothing about the credential: the store failed, or a page of another web site may have sent the request.
+pub(super) async fn identify(
+    authenticator: &Authenticator,
+    request: &HttpRequest,
+) -> Result<Result<Caller, AuthError>, ApiError> {
+    Ok(match sessions::credential(request).await? {
+        Some(session) => sessions::authenticate(authenticator, request, &session).await,
+        None => authenticate(authenticator, request).await,
+    })
+}
+
+async fn authenticate(authenticator: &Authenticator, request: &HttpRequest) -> Result<Caller, AuthError> {
+    let headers = |name: &str| request.headers().get_all(name).map(|value| value.as_bytes()).collect();
+    let headers = Box::new(headers);
+    let peer = request.peer_addr().map(|address| address.ip());
+    let (method, path) = (request.method().as_str(), request.path());
+    let certificate = request.conn_data::<PeerCertificate>().map(PeerCertificate::valid).transpose()?;
+    authenticator.authenticate(&Credentials { headers, peer, certificate, method, path }).await
 }
 
 fn place(request: &ServiceRequest, caller: &Caller) -> Result<Option<Place>, Problem> {
@@ -147,7 +163,8 @@ fn act_for(caller: &Caller, request: &mut ServiceRequest) {
     request.add_data_container(Rc::new(data));
 }
 
-fn unauthenticated(authenticator: &Authenticator, error: AuthError) -> HttpResponse {
+/// The refusal of a request with these headers and without a caller.
+pub(super) fn unauthenticated(authenticator: &Authenticator, headers: &HeaderMap, error: AuthError) -> HttpResponse {
     let reason = error.to_string();
     match error {
         AuthError::Missing | AuthError::Invalid(_) => {
@@ -156,7 +173,7 @@ fn unauthenticated(authenticator: &Authenticator, error: AuthError) -> HttpRespo
                 "{reason}: send a valid credential, of a kind that WWW-Authenticate names",
                 reason = reason,
             );
-            with_challenges(response(&problem), authenticator)
+            with_challenges(response(&problem), authenticator, headers.contains_key(sessions::HEADER))
         }
         AuthError::Throttled { retry_after } => {
             let seconds = retry_after.as_secs().max(1);
@@ -178,9 +195,11 @@ fn unauthenticated(authenticator: &Authenticator, error: AuthError) -> HttpRespo
     }
 }
 
-fn with_challenges(mut response: HttpResponse, authenticator: &Authenticator) -> HttpResponse {
+/// A browser would ask for a password by itself at the challenge of HTTP Basic: the dashboard has a form of its own.
+fn with_challenges(mut response: HttpResponse, authenticator: &Authenticator, to_dashboard: bool) -> HttpResponse {
     debug_assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
-    for challenge in authenticator.challenges() {
+    let challenges = authenticator.challenges().into_iter();
+    for challenge in challenges.filter(|challenge| !(to_dashboard && challenge.starts_with("Basic"))) {
         if let Ok(value) = HeaderValue::try_from(challenge) {
             response.headers_mut().append(WWW_AUTHENTICATE, value);
         }

@@ -66,8 +66,11 @@ fn body_timeout() -> Problem {
     )
 }
 
-/// Parses a JSON text. The error names the path of the wrong value.
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+/// Parses a JSON text.
+///
+/// # Errors
+/// 400 that names the path of the wrong value.
+pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     // PostgreSQL stores no NUL in texts. Refused here for both databases, before anything is stored.
     if bytes.windows(6).any(|window| window == br"\u0000") {
         return Err(Problem::bad_request(

@@ -96,7 +96,7 @@ impl OwnSites {
         }
         match headers.get("sec-fetch-site").map(text) {
             None | Some("same-origin" | "none") => Ok(()),
-            Some(_) if is_visit_of_documentation(method, uri.path(), headers) => Ok(()),
+            Some(_) if is_visit_of_page(method, uri.path(), headers) => Ok(()),
             Some(other) => Err(cross_site("Sec-Fetch-Site", other)),
         }
     }
@@ -135,12 +135,12 @@ fn comes_back() -> Problem {
     Problem::new(ProblemType::CrossSiteRequest, text)
 }
 
-/// Whether somebody follows a link of another page to the documentation. That page learns nothing of it.
-fn is_visit_of_documentation(method: &Method, path: &str, headers: &HeaderMap) -> bool {
+/// Whether somebody follows a link of another page to the dashboard or the documentation. That page learns nothing of it.
+fn is_visit_of_page(method: &Method, path: &str, headers: &HeaderMap) -> bool {
     let is_visit = headers.get("sec-fetch-mode").is_some_and(|mode| mode == "navigate");
-    let is_documentation = path == "/"
+    let is_page = ["/", "/ui"].contains(&path)
         || ["/openapi", "/problems"].iter().any(|root| path == *root || path.starts_with(&format!("{root}/")));
-    is_visit && is_documentation && [Method::GET, Method::HEAD].contains(method)
+    is_visit && is_page && [Method::GET, Method::HEAD].contains(method)
 }
 
 /// Calls the inner service unless the request is one of another site.
@@ -269,6 +269,8 @@ mod tests {
             ("same-site", "no-cors", "/vnflcm/v1/vnf_instances", false),
             ("cross-site", "navigate", "/problems/conflict", true),
             ("cross-site", "navigate", "/openapi", true),
+            ("cross-site", "navigate", "/ui", true),
+            ("cross-site", "navigate", "/ui/session", false),
             ("cross-site", "no-cors", "/openapi/vims.json", false),
             ("cross-site", "navigate", "/openapix", false),
         ] {

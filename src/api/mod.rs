@@ -34,12 +34,14 @@ pub mod problems;
 pub mod range;
 pub mod root;
 pub mod selectors;
+pub mod sessions;
 pub mod shares;
 pub mod subscriptions;
 pub mod tenancy;
 pub mod tenancy_metering;
 pub mod tenancy_namespaces;
 pub mod tls;
+pub mod ui;
 pub mod unsupported;
 pub mod versions;
 pub mod vims;
@@ -69,6 +71,8 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(resource("/openapi").route(on(get, browser::page)))
         .service(resource("/openapi/{name}").route(on(get, browser::document)))
         .configure(problems::routes)
+        .configure(ui::routes)
+        .configure(sessions::routes)
         .service(resource(oauth::PATH).route(post().to(oauth::token)))
         .default_service(web::to(middleware::unknown_path));
 }

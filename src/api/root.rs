@@ -15,6 +15,7 @@ const PAGE: &str = r#"<!doctype html>
 <body>
 <h1>Gybe, a VNF manager (ETSI NFV-SOL 003)</h1>
 <ul>
+<li><a href="/ui/">Dashboard</a></li>
 <li><a href="/openapi">Documentation of the APIs</a></li>
 <li><a href="/problems">Problem types</a></li>
 <li><a href="/vnflcm/api_versions">Versions of VNF lifecycle management</a></li>

@@ -13,6 +13,7 @@ pub mod jwt;
 pub mod keystone;
 pub mod proxy;
 pub mod service;
+pub mod session;
 pub mod token_cache;
 pub mod tokens;
 

@@ -36,6 +36,11 @@ pub const ROWS: &[Row] = &[
     (GET, "/healthz", Public),
     (GET, "/readyz", Public),
     (POST, "/oauth/token", Public),
+    (GET, "/ui", Public),
+    (GET, "/ui/assets/{name}", Public),
+    (POST, "/ui/session", Public),
+    (GET, "/ui/session", Public),
+    (DELETE, "/ui/session", Needs(Reader)),
     (GET, "/metrics", Needs(Admin)),
     (GET, "/audit/v1/records", Needs(Reader)),
     (GET, "/tenancy/v1/namespaces", Needs(Reader)),
@@ -169,8 +174,8 @@ mod tests {
     #[test]
     fn whoever_writes_is_at_least_a_member() {
         for (methods, route, permission) in ROWS {
-            // A token request carries its own credential.
-            let is_read = *methods == GET || *route == "/oauth/token";
+            // These two carry their own credential, or change a session alone.
+            let is_read = *methods == GET || ["/oauth/token", "/ui/session"].contains(route);
             let allowed = matches!(permission, Needs(role) if *role >= Member);
             assert!(is_read || allowed, "{methods:?} {route}");
         }

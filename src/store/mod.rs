@@ -26,6 +26,7 @@ mod quotas;
 mod requests;
 mod retention;
 pub mod seal;
+mod sessions;
 mod shares;
 mod sql;
 mod subscriptions;
@@ -47,6 +48,7 @@ pub use plans::PlanStore;
 pub use quotas::*;
 pub use requests::*;
 pub use retention::RetentionStore;
+pub use sessions::{BrowserSession, SessionStore};
 pub use shares::{ShareStore, SharedBy};
 pub use sql::{FILTER_DEADLINE, Migrated, connect, is_sealed, live_operations, migrate, rekey};
 pub use subscriptions::*;
@@ -70,6 +72,7 @@ pub trait Store:
     + QuotaStore
     + NamespaceStore
     + MeteringStore
+    + SessionStore
     + HealthStore
 {
 }
@@ -91,6 +94,7 @@ impl<T> Store for T where
         + QuotaStore
         + NamespaceStore
         + MeteringStore
+        + SessionStore
         + HealthStore
 {
 }

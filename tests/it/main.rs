@@ -22,3 +22,4 @@ mod packages;
 mod recovery;
 mod server;
 mod store;
+mod ui;

@@ -14,7 +14,7 @@ mod projects;
 mod quotas;
 mod roles;
 mod shares;
-mod site;
+pub mod site;
 mod tenancy;
 mod tls;
 mod vim_credentials;

@@ -25,6 +25,7 @@ mod queue;
 mod quotas;
 mod retention;
 mod sealing;
+mod sessions;
 mod shares;
 mod sqlite;
 mod tenancy;
@@ -77,6 +78,7 @@ const MIGRATIONS: &[&str] = &[
     "47 metering",
     "48 project indexes",
     "51 kept plans",
+    "52 sessions",
 ];
 
 /// Makes every write with `lease`; each must be rejected.

@@ -42,12 +42,12 @@ use gybe::metrics::StoreMetrics;
 use gybe::nfvo::{GrantDecision, Nfvo, NfvoError};
 use gybe::sol003::grant::GrantRequest;
 use gybe::store::{
-    AuditStore, Checkpoint, Claim, HealthStore, InstanceLocation, InstanceStore, KeptAnswer, KeyedRequest, Lease,
-    LeaseStore, Listed, MeteringStore, NamespaceStore, OnboardedVnfd, OnboardingClaim, OnboardingLease,
-    OnboardingStore, OperationEnded, OperationOutcome, OperationStore, OutboxClaim, OutboxLease, OutboxStats,
-    OutboxStore, PackageStore, Page, PageCursor, PlanStore, PlannedOperation, ProjectUsage, QueueStats, QuotaStore,
-    RenewedLease, RequestClaim, RequestStore, RetentionStore, Sent, ShareStore, SharedBy, Store, StoreError,
-    Subscribed, SubscriptionStore, VimStore,
+    AuditStore, BrowserSession, Checkpoint, Claim, HealthStore, InstanceLocation, InstanceStore, KeptAnswer,
+    KeyedRequest, Lease, LeaseStore, Listed, MeteringStore, NamespaceStore, OnboardedVnfd, OnboardingClaim,
+    OnboardingLease, OnboardingStore, OperationEnded, OperationOutcome, OperationStore, OutboxClaim, OutboxLease,
+    OutboxStats, OutboxStore, PackageStore, Page, PageCursor, PlanStore, PlannedOperation, ProjectUsage, QueueStats,
+    QuotaStore, RenewedLease, RequestClaim, RequestStore, RetentionStore, Sent, SessionStore, ShareStore, SharedBy,
+    Store, StoreError, Subscribed, SubscriptionStore, VimStore,
 };
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
@@ -627,6 +627,15 @@ points! {
         fn add_audit_record(record: &AuditRecord) -> ();
         fn audit_records(project: Option<&ProjectId>, page: &Page<'_>) -> Vec<AuditRecord>;
         fn delete_audit_records(before: OffsetDateTime, limit: usize) -> usize;
+    }
+}
+
+points! {
+    SessionStore {
+        fn begin_session(session: &BrowserSession, others: usize) -> ();
+        fn session_credential(id: &str, now: OffsetDateTime) -> Option<Vec<u8>>;
+        fn end_session(id: &str) -> ();
+        fn delete_sessions(before: OffsetDateTime, limit: usize) -> usize;
     }
 }
 

@@ -47,6 +47,7 @@ mod requests;
 mod resources;
 mod retention;
 pub(super) mod sealing;
+mod sessions;
 mod shares;
 mod subscriptions;
 mod tenancy;
