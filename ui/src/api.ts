@@ -13,6 +13,8 @@ export type Undelivered = Lcm["schemas"]["UndeliveredNotification"];
 export type Package = Packages["schemas"]["VnfPkgInfoV2"];
 export type Vim = Vims["schemas"]["ListedVim"];
 export type AuditRecord = Audit["schemas"]["Record"];
+/** What a task would do. */
+export type Plan = Lcm["schemas"]["Preview"];
 export type ProblemDetails = Lcm["schemas"]["ProblemDetails"];
 
 /** How far a running operation is. */
@@ -113,6 +115,13 @@ export async function post(path: string, body: unknown = {}): Promise<string | u
   const response = await send("POST", path, { headers, body: JSON.stringify(body) });
   const location = response.headers.get("Location");
   return location === null ? undefined : pathOf(location);
+}
+
+/** What the task would do, as a plan that can be run. */
+export async function preview(path: string, body: unknown): Promise<Plan> {
+  const headers = { "Content-Type": "application/json" };
+  const response = await send("POST", `${path}/preview`, { headers, body: JSON.stringify(body) });
+  return (await response.json()) as Plan;
 }
 
 /** A page of a list. */

@@ -2,8 +2,8 @@
 
 import { useState } from "preact/hooks";
 import { type Drift, type OpOcc, type Package, type Vim, type VnfInstance } from "../api";
-import { condition, get, list, pathOf, post, query, send } from "../api";
-import { Action, ask } from "../parts/action";
+import { condition, get, list, pathOf, post, preview, query, send } from "../api";
+import { Action, ask, type Question } from "../parts/action";
 import { Loaded, Raw, short, State, Table, View } from "../parts/basics";
 import { Ago, Moment } from "../parts/time";
 import { useResource } from "../resource";
@@ -78,6 +78,14 @@ async function begin(link: { href: string }, body: unknown): Promise<void> {
   if (location !== undefined) open(operationOf(location));
 }
 
+/** How a task with this body is begun, with or without a plan that was looked at before, and how such a plan is had. */
+function task(link: { href: string }, body: (form: FormData) => object): Pick<Question, "run" | "preview"> {
+  return {
+    run: (form, plan) => begin(link, plan === undefined ? body(form) : { ...body(form), "gybe:planId": plan.planId }),
+    preview: (form) => preview(pathOf(link.href), body(form)),
+  };
+}
+
 /** The tasks that the VNF allows now, as its links say. */
 function Tasks({ vnf }: { vnf: VnfInstance }) {
   const { instantiate, heal, operate, terminate, changeCurrentVnfPkg } = vnf._links;
@@ -101,14 +109,14 @@ async function askInstantiate(link: { href: string }): Promise<void> {
     title: "Instantiate",
     label: "Instantiate",
     danger: false,
-    run: (form) => {
+    ...task(link, (form) => {
       const [namespace, vim] = [String(form.get("namespace")).trim(), String(form.get("vim"))];
-      return begin(link, {
+      return {
         flavourId: String(form.get("flavour")).trim(),
         ...(namespace === "" ? {} : { additionalParams: { namespace } }),
         ...(vim === "" ? {} : { vimConnectionInfo: { vim: { vimId: vim, vimType: "kubernetes" } } }),
-      });
-    },
+      };
+    }),
     content: (
       <>
         <label>
@@ -138,8 +146,10 @@ function askHeal(link: { href: string }, vnfc?: string): void {
     title: vnfc === undefined ? "Heal the whole VNF?" : `Heal ${vnfc}?`,
     label: "Heal",
     danger: true,
-    run: (form) =>
-      begin(link, { cause: String(form.get("cause")), ...(vnfc === undefined ? {} : { vnfcInstanceId: [vnfc] }) }),
+    ...task(link, (form) => ({
+      cause: String(form.get("cause")),
+      ...(vnfc === undefined ? {} : { vnfcInstanceId: [vnfc] }),
+    })),
     content: (
       <>
         <p>Gybe applies the intent of all objects again and replaces {vnfc === undefined ? "all pods" : "this pod"}.</p>
@@ -157,7 +167,7 @@ function askOperate(link: { href: string }, isStarted: boolean): Promise<void> |
     title: "Stop the VNF?",
     label: "Stop",
     danger: true,
-    run: (form) => begin(link, { changeStateTo: "STOPPED", stopType: form.get("type") }),
+    ...task(link, (form) => ({ changeStateTo: "STOPPED", stopType: form.get("type") })),
     content: (
       <label>
         Its pods{" "}
@@ -177,7 +187,7 @@ async function askChange(link: { href: string }, vnf: VnfInstance): Promise<void
     title: "Change the package",
     label: "Change",
     danger: true,
-    run: (form) => begin(link, { vnfdId: String(form.get("vnfd")) }),
+    ...task(link, (form) => ({ vnfdId: String(form.get("vnfd")) })),
     content: (
       <label>
         New package{" "}
@@ -200,7 +210,7 @@ function askTerminate(link: { href: string }): void {
     title: "Terminate the VNF?",
     label: "Terminate",
     danger: true,
-    run: (form) => begin(link, { terminationType: form.get("type") }),
+    ...task(link, (form) => ({ terminationType: form.get("type") })),
     content: (
       <>
         <p>Gybe deletes all objects of this VNF.</p>
