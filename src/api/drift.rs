@@ -63,7 +63,7 @@ pub async fn show(
         resources.retain(|row| row.state != ResourceState::Planned || stop_method(&row.key) != StopMethod::Delete);
     }
     let _share = load::third_party(&load, &request, &api.caller)?;
-    let scope = Scope { access, namespace, instance: id, writer: None };
+    let scope = Scope { access, namespace, instance: id, project: api.caller.project.clone(), writer: None };
     let questions = async {
         let objects = api.observer.drift(&scope, &resources).await;
         (objects.map_err(Problem::from), project_drift(&api, &scope).await)

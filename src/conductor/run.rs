@@ -304,7 +304,13 @@ impl Execution<'_> {
         let Some(namespace) = self.instance.metadata.namespace.clone() else { return Ok(None) };
         let started = self.op.start_time.unix_timestamp_nanos() / 1_000_000;
         let writer = Writer { started: started.try_into().unwrap_or(i64::MAX), epoch: self.lease.epoch };
-        Ok(Some(Scope { access: self.access().await?, namespace, instance: self.instance.id, writer: Some(writer) }))
+        Ok(Some(Scope {
+            access: self.access().await?,
+            namespace,
+            instance: self.instance.id,
+            project: self.instance.project_id.clone(),
+            writer: Some(writer),
+        }))
     }
 
     /// The credentials, read anew by each run, so that a rotated credential reaches running operations.

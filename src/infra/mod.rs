@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::domain::drift::ObjectDrift;
 use crate::domain::evidence::Evidence;
-use crate::domain::ids::VnfInstanceId;
+use crate::domain::ids::{ProjectId, VnfInstanceId};
 use crate::domain::instance::{VirtualStorage, Vnfc};
 use crate::domain::namespace::Namespace;
 use crate::domain::observation::{ObservedKind, ObservedObject};
@@ -42,6 +42,8 @@ pub struct Scope {
     pub namespace: Namespace,
     /// The owner of the objects.
     pub instance: VnfInstanceId,
+    /// The owner of the VNF instance.
+    pub project: ProjectId,
     /// Who writes; `None` for those who only read, and for who is sure that nobody else writes.
     pub writer: Option<Writer>,
 }
@@ -276,13 +278,14 @@ pub trait Observer: Send + Sync {
     ) -> Result<Option<ObservedNamespace>, InfraError>;
 
     /// The objects of `kind` in the namespace that carry the label of any VNF instance, then their changes, without end. One watch
-    /// serves all instances. While the cluster is unreachable the stream has no events; afterwards it begins again with all objects.
+    /// serves all instances, as one of those of `project` (ADR 26). While the cluster is unreachable the stream has no events; afterwards it begins again with all objects.
     ///
     /// # Errors
     /// [`InfraErrorKind::Invalid`] if the access cannot be used.
     fn watch(
         &self,
         access: &VimAccess,
+        project: &ProjectId,
         namespace: &Namespace,
         kind: ObservedKind,
     ) -> Result<BoxStream<'static, WatchEvent>, InfraError>;

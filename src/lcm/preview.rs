@@ -112,7 +112,7 @@ impl Previewing<'_> {
         }
         let Some(namespace) = instance.metadata.namespace.clone() else { return Ok(None) };
         let access = access(self.store, &instance.project_id, home).await?;
-        Ok(Some(Scope { access, namespace, instance: instance.id, writer: None }))
+        Ok(Some(Scope { access, namespace, instance: instance.id, project: instance.project_id.clone(), writer: None }))
     }
 
     /// Plans the operation as a conductor does in STARTING, and compares the plan with the cluster.

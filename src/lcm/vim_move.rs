@@ -68,7 +68,8 @@ async fn have_objects(
         let rows: Vec<Resource> = rows.into_iter().filter(is_present).take(MAX_OBJECTS).collect();
         let access = vim.access_of(&instance.project_id);
         let access = access.map_err(|reason| Problem::new(ProblemType::VimUnusable, reason))?;
-        let scope = Scope { access, namespace: instance.namespace, instance: instance.id, writer: None };
+        let InstanceLocation { id, project_id: project, namespace, .. } = instance;
+        let scope = Scope { access, namespace, instance: id, project, writer: None };
         if !rows.is_empty() && !observer.has_any(&scope, &rows).await.map_err(Problem::from)? {
             return Err(problem!(
                 ProblemType::Conflict,
@@ -76,7 +77,7 @@ async fn have_objects(
                  which lives in this VIM. Register another VIM for another cluster",
                 endpoint = vim.endpoint,
                 former = former.endpoint,
-                vnfInstanceId = instance.id.to_string(),
+                vnfInstanceId = id.to_string(),
             )
             .into());
         }

@@ -300,7 +300,7 @@ impl ViewState {
         let id = cache.unwrap_or_else(|| self.open(access, location.namespace));
         let Some(cached) = self.caches.get_mut(&id) else { return };
         for kind in cached.cache.add_kinds(kinds) {
-            match self.view.observer.watch(&cached.access, &cached.namespace, kind) {
+            match self.view.observer.watch(&cached.access, &location.project_id, &cached.namespace, kind) {
                 Ok(watch_events) => {
                     let watch_events = watch_events.take_until(cached.closed.clone().cancelled_owned());
                     self.watch_events.push(watch_events.map(move |event| (id, kind, event)).boxed());

@@ -15,7 +15,7 @@ const MAY_USE: [(&str, &[&str]); 24] = [
     ("store", &["domain", "metrics", "traces"]),
     ("retention", &["clock", "domain", "store"]),
     ("debug", &["domain", "store"]),
-    ("infra", &["clock", "domain", "metrics", "outbound", "traces"]),
+    ("infra", &["clock", "domain", "metrics", "outbound", "places", "traces"]),
     ("outbound", &["domain"]),
     ("places", &["domain"]),
     ("fetch", &["domain", "outbound", "places"]),

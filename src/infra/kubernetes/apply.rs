@@ -194,7 +194,7 @@ impl<'a> Target<'a> {
     /// Waits until our object, which is being deleted, is gone.
     async fn wait_deleted(&self, found: &DynamicObject) -> Result<(), InfraError> {
         let uids = HashSet::from([found.uid().unwrap_or_default()]);
-        let target = ListWatch::by_name(self.api.clone(), &self.key.name);
+        let target = ListWatch::by_name(self.api.clone(), self.scope, &self.key.name);
         let left = wait_until_deleted(self.cluster, target, &uids, Instant::now() + DELETION_TIMEOUT).await?;
         if left.is_empty() {
             return Ok(());
@@ -209,7 +209,7 @@ impl<'a> Target<'a> {
         let namespace =
             Namespace::try_from(self.key.name.clone()).map_err(|error| InfraError::invalid(error.to_string()))?;
         let accounts = self.cluster.builtin("v1", "ServiceAccount", "serviceaccounts", &namespace);
-        let mut events = follow(self.cluster, ListWatch::by_name(accounts, "default"));
+        let mut events = follow(self.cluster, ListWatch::by_name(accounts, self.scope, "default"));
         while let Ok(Some(event)) = timeout(SERVICE_ACCOUNT_TIMEOUT, events.next()).await {
             match event {
                 Ok(ObjectEvent::Listed(accounts)) if accounts.is_empty() => {}

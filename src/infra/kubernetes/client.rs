@@ -10,7 +10,7 @@ use std::time::Duration;
 use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject, ListParams, ObjectList, Request};
 use kube::core::PartialObjectMeta;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::task::{JoinError, spawn_blocking};
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -20,12 +20,15 @@ use super::connection::{CONNECT_DEADLINE, connect};
 use super::discovery_cache::DiscoveryCache;
 use super::response_limit::{DISCOVERY_BYTES, LIST_BYTES, OBJECT_BYTES, within};
 use super::token_source::TokenSource;
+use crate::domain::fair_share::Sharer;
+use crate::domain::ids::ProjectId;
 use crate::domain::namespace::Namespace;
 use crate::domain::resource::KindInfo;
 use crate::domain::vim::{VimAccess, VimStatus};
 use crate::infra::{Contact, InfraError, InfraErrorKind, VimContacts};
 use crate::metrics::VimMetrics;
 use crate::outbound::OutboundConfig;
+use crate::places::{Place, Places};
 
 /// A busy API server may take seconds. A conductor that loses its lease drops the call earlier.
 const CALL_DEADLINE: Duration = Duration::from_secs(8);
@@ -42,7 +45,8 @@ static LISTS: Semaphore = Semaphore::const_new(MAX_LISTS_OF_PROCESS);
 pub(super) const PAGE: u32 = 500;
 /// The most pages of a list: an API server may send one after the other without end.
 pub(super) const MAX_PAGES: usize = 200;
-/// The most watches of one API server: of operations, and of those that last. A connection takes some 50 KiB.
+/// The most watches of one API server: of operations, and of those that last. Projects share them: one alone gets seven eighths. A
+/// connection takes some 50 KiB.
 const MAX_WATCHES: [usize; 2] = [1024, 4096];
 /// A longer list is parsed on a thread of its own: it takes some milliseconds per MiB.
 const LONG_TEXT: usize = 256 << 10;
@@ -140,18 +144,13 @@ struct ApiServer {
     /// Those of them that list objects.
     lists: Semaphore,
     /// The watches that operations may have, and the lasting ones: each has a connection of its own.
-    watches: [Arc<Semaphore>; 2],
+    watches: [Arc<Places>; 2],
 }
 
 impl Default for ApiServer {
     fn default() -> Self {
         let (calls, lists) = (Semaphore::new(MAX_CALLS), Semaphore::new(MAX_LISTS));
-        Self {
-            breaker: Breaker::default(),
-            calls,
-            lists,
-            watches: MAX_WATCHES.map(|most| Arc::new(Semaphore::new(most))),
-        }
+        Self { breaker: Breaker::default(), calls, lists, watches: MAX_WATCHES.map(Places::new) }
     }
 }
 
@@ -192,9 +191,9 @@ impl Cluster {
         list.map_err(|error| CallError::from_kube(&error, &self.endpoint))
     }
 
-    /// The right to one more watch, if the API server may have one more of its sort.
-    pub fn watch_permit(&self, lasting: bool) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.server.watches[usize::from(lasting)]).try_acquire_owned().ok()
+    /// The right to one more watch, if the API server may have one more of its sort, and the project one more of these.
+    pub fn watch_place(&self, lasting: bool, project: &ProjectId) -> Option<Place> {
+        self.server.watches[usize::from(lasting)].try_take(&Sharer::of(project))
     }
 
     /// Lists all objects, page by page, and keeps of each what `keep` returns. Returns them with the version of the list.
@@ -402,6 +401,20 @@ mod tests {
             insecure: true,
             credential: VimCredential::BearerToken(Secret::new("t0ken\n")),
             impersonate: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_project_leaves_watches_to_others() {
+        let clients = Clients::default();
+        let cluster = clients.get(&access("https://a.test")).unwrap();
+        let [stuck, other] = ["stuck", "other"].map(|project| ProjectId(project.to_owned()));
+        for (lasting, most) in [(false, 896), (true, 3584)] {
+            let taken: Vec<_> = std::iter::from_fn(|| cluster.watch_place(lasting, &stuck)).collect();
+            assert_eq!(taken.len(), most);
+            assert!(cluster.watch_place(lasting, &other).is_some());
+            drop(taken);
+            assert!(cluster.watch_place(lasting, &stuck).is_some(), "watches that end are free again");
         }
     }
 

@@ -34,9 +34,7 @@ pub(super) async fn delete_pods(
     let named = pods.iter().map(|pod| (pod.name.as_str(), pod.uid.as_str()));
     delete_all(cluster, &api, named, &DeleteParams::default()).await?;
     let uids = pods.iter().map(|pod| pod.uid.clone()).collect();
-    let left =
-        wait_until_deleted(cluster, ListWatch::by_labels(api, &instance_selector(scope.instance)), &uids, deadline)
-            .await?;
+    let left = wait_until_deleted(cluster, ListWatch::of_instance(api, scope), &uids, deadline).await?;
     check_deleted("Pod", scope, &left)
 }
 
@@ -57,7 +55,7 @@ pub(super) async fn end_pods(
     let counts =
         |pod: &DynamicObject| !has_ended(pod) && pod.owner_references().iter().any(|owner| owners.contains(&owner.uid));
     let api = cluster.pods(&scope.namespace);
-    let mut events = follow(cluster, ListWatch::by_labels(api.clone(), &instance_selector(scope.instance)));
+    let mut events = follow(cluster, ListWatch::of_instance(api.clone(), scope));
     let (mut left, mut killed) = (None::<HashMap<String, DynamicObject>>, HashSet::new());
     loop {
         let is_past_grace = kill_at.is_some_and(|at| Instant::now() >= at);
@@ -67,7 +65,7 @@ pub(super) async fn end_pods(
             }
             // A controller that has not seen the new replicas yet replaces the pods that have just ended: look again afterwards.
             have_seen = wait_for_controllers(cluster, scope, resources, deadline).await?;
-            events = follow(cluster, ListWatch::by_labels(api.clone(), &instance_selector(scope.instance)));
+            events = follow(cluster, ListWatch::of_instance(api.clone(), scope));
             left = None;
             continue;
         }
@@ -109,7 +107,7 @@ async fn wait_for_controllers(
             continue;
         }
         let api = cluster.builtin("apps/v1", kind, plural, &scope.namespace);
-        let mut events = follow(cluster, ListWatch::by_labels(api, &instance_selector(scope.instance)));
+        let mut events = follow(cluster, ListWatch::of_instance(api, scope));
         let may_create_pods = |object: &DynamicObject| {
             let is_ours = object.uid().is_some_and(|uid| uids.contains(&uid))
                 || object.owner_references().iter().any(|owner| uids.contains(&owner.uid));

@@ -21,6 +21,7 @@ use kube::api::{Api, PostParams};
 use self::scaler::Replicas;
 use crate::domain::drift::ObjectDrift;
 use crate::domain::evidence::Evidence;
+use crate::domain::ids::ProjectId;
 use crate::domain::namespace::Namespace;
 use crate::domain::observation::ObservedKind;
 use crate::domain::plan::PodRef;
@@ -222,10 +223,11 @@ impl Observer for KubernetesDriver {
     fn watch(
         &self,
         access: &VimAccess,
+        project: &ProjectId,
         namespace: &Namespace,
         kind: ObservedKind,
     ) -> Result<BoxStream<'static, WatchEvent>, InfraError> {
-        Ok(observe::watch(self.clients.get(access)?, namespace.clone(), kind))
+        Ok(observe::watch(self.clients.get(access)?, project.clone(), namespace.clone(), kind))
     }
 }
 

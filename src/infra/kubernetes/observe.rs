@@ -14,6 +14,7 @@ use super::client::Cluster;
 use super::ownership::instance_selector;
 use super::readiness::pods::has_ended;
 use super::watch::{ListWatch, ObjectEvent, follow_as};
+use crate::domain::ids::ProjectId;
 use crate::domain::namespace::Namespace;
 use crate::domain::observation::{ObservedKind, ObservedObject, kinds_for, storages, vnfcs};
 use crate::domain::resource::{INSTANCE_LABEL, Resource, ResourceState};
@@ -97,9 +98,14 @@ fn all_owned_by(inventory: &[Resource], pods: &[ObservedObject]) -> bool {
 }
 
 /// The objects of `kind` in `namespace` that carry the label of any VNF instance, and their changes.
-pub(super) fn watch(cluster: Arc<Cluster>, namespace: Namespace, kind: ObservedKind) -> BoxStream<'static, WatchEvent> {
+pub(super) fn watch(
+    cluster: Arc<Cluster>,
+    project: ProjectId,
+    namespace: Namespace,
+    kind: ObservedKind,
+) -> BoxStream<'static, WatchEvent> {
     let open = move || {
-        let target = ListWatch::lasting(api(&cluster, &namespace, kind), INSTANCE_LABEL);
+        let target = ListWatch::lasting(api(&cluster, &namespace, kind), &project);
         follow_as(Arc::clone(&cluster), target, move |object| observed_object(&object, kind))
     };
     let pause = Duration::ZERO;

@@ -110,7 +110,7 @@ impl RemovalTarget<'_> {
     }
 
     async fn wait(&self, uid: &str) -> Result<(), InfraError> {
-        let target = ListWatch::by_name(self.api(), &self.resource.key.name);
+        let target = ListWatch::by_name(self.api(), self.scope, &self.resource.key.name);
         let left = wait_until_deleted(self.cluster, target, &HashSet::from([uid.to_owned()]), self.deadline).await?;
         check_deleted(&self.resource.key.kind, self.scope, &left)
     }
@@ -128,8 +128,7 @@ impl RemovalTarget<'_> {
                 || pod.owner_references().iter().any(|it| ancestors.contains(&it.uid))
         };
         let api = self.cluster.pods(&self.scope.namespace);
-        let mut events =
-            follow(self.cluster, ListWatch::by_labels(api.clone(), &instance_selector(self.scope.instance)));
+        let mut events = follow(self.cluster, ListWatch::of_instance(api.clone(), self.scope));
         let mut killed = HashSet::new();
         loop {
             let pods = match events.next().await {
@@ -206,7 +205,7 @@ impl RemovalTarget<'_> {
         let named =
             claims.iter().filter_map(|claim| Some((claim.metadata.name.as_deref()?, claim.metadata.uid.as_deref()?)));
         delete_all(self.cluster, &api, named, &DeleteParams::background()).await?;
-        let target = ListWatch::by_labels(api, &instance_selector(self.scope.instance));
+        let target = ListWatch::of_instance(api, self.scope);
         let left = wait_until_deleted(self.cluster, target, &uids, self.deadline).await?;
         check_deleted("PersistentVolumeClaim", self.scope, &left)
     }

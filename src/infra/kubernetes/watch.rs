@@ -12,12 +12,15 @@ use std::time::Duration;
 use futures::stream::{self, BoxStream, StreamExt as _};
 use kube::ResourceExt as _;
 use kube::api::{Api, DynamicObject, ListParams, WatchEvent, WatchParams};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::client::Cluster;
+use super::ownership::instance_selector;
 use crate::clock::{Ids as _, System};
-use crate::infra::InfraError;
+use crate::domain::ids::ProjectId;
+use crate::domain::resource::INSTANCE_LABEL;
+use crate::infra::{InfraError, Scope};
+use crate::places::Place;
 
 /// How long a watch of an operation stays open.
 const OPERATION_WATCH: Duration = Duration::from_secs(30);
@@ -35,7 +38,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const MAX_PAUSE: Duration = Duration::from_secs(5);
 /// Watches in a row that break as soon as they begin before the objects are listed again.
 const BROKEN_WATCHES: u32 = 3;
-/// While an API server has as many watches as it may, the objects are listed this often instead.
+/// While the project has as many watches of an API server as it may, the objects are listed this often instead.
 const POLL: Duration = Duration::from_secs(15);
 
 /// Which objects to list and watch.
@@ -43,27 +46,31 @@ pub(super) struct ListWatch {
     api: Api<DynamicObject>,
     list: ListParams,
     lasting: bool,
+    /// Whose watch it is: projects share the watches of an API server.
+    project: ProjectId,
 }
 
 impl ListWatch {
-    /// The objects that the label selector selects, page by page, for as long as the process lives.
-    pub fn lasting(api: Api<DynamicObject>, selector: &str) -> Self {
-        Self { api, list: ListParams::default().labels(selector), lasting: true }
+    /// The objects that carry the label of any VNF instance, page by page, for as long as the process lives.
+    pub fn lasting(api: Api<DynamicObject>, project: &ProjectId) -> Self {
+        Self { api, list: ListParams::default().labels(INSTANCE_LABEL), lasting: true, project: project.clone() }
     }
 
-    /// The objects that the label selector selects.
-    pub fn by_labels(api: Api<DynamicObject>, selector: &str) -> Self {
-        Self { api, list: ListParams::default().labels(selector), lasting: false }
+    /// The objects of the VNF instance.
+    pub fn of_instance(api: Api<DynamicObject>, scope: &Scope) -> Self {
+        let list = ListParams::default().labels(&instance_selector(scope.instance));
+        Self { api, list, lasting: false, project: scope.project.clone() }
     }
 
-    /// The objects that the field selector selects.
-    pub fn by_fields(api: Api<DynamicObject>, selector: &str) -> Self {
-        Self { api, list: ListParams::default().fields(selector), lasting: false }
+    /// The objects that the field selector selects, for an operation in the scope.
+    pub fn by_fields(api: Api<DynamicObject>, scope: &Scope, selector: &str) -> Self {
+        let list = ListParams::default().fields(selector);
+        Self { api, list, lasting: false, project: scope.project.clone() }
     }
 
-    /// The object of that name.
-    pub fn by_name(api: Api<DynamicObject>, name: &str) -> Self {
-        Self::by_fields(api, &format!("metadata.name={name}"))
+    /// The object of that name, for an operation in the scope.
+    pub fn by_name(api: Api<DynamicObject>, scope: &Scope, name: &str) -> Self {
+        Self::by_fields(api, scope, &format!("metadata.name={name}"))
     }
 
     const fn watch_time(&self) -> Duration {
@@ -145,7 +152,7 @@ enum FollowState {
         since: Instant,
         version: String,
         /// One of the watches that the API server may have.
-        _permit: OwnedSemaphorePermit,
+        _place: Place,
     },
 }
 
@@ -177,7 +184,7 @@ impl<C: Borrow<Cluster>, T, K: Fn(DynamicObject) -> T> Follower<C, K> {
                     ..WatchParams::default().timeout(self.target.watch_time().as_secs() as u32)
                 };
                 let cluster = self.cluster.borrow();
-                let Some(permit) = cluster.watch_permit(self.target.lasting) else {
+                let Some(place) = cluster.watch_place(self.target.lasting, &self.target.project) else {
                     self.state = FollowState::Start;
                     sleep(jittered(POLL)).await;
                     return Ok(None);
@@ -192,7 +199,7 @@ impl<C: Borrow<Cluster>, T, K: Fn(DynamicObject) -> T> Follower<C, K> {
                     }
                 };
                 let (version, since) = (std::mem::take(version), Instant::now());
-                self.state = FollowState::Watching { events: watch.boxed(), since, version, _permit: permit };
+                self.state = FollowState::Watching { events: watch.boxed(), since, version, _place: place };
                 Ok(None)
             }
             FollowState::Watching { events, since, version, .. } => {

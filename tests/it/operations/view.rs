@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use futures::stream::{self, BoxStream, StreamExt as _};
 use gybe::clock::{Ids as _, System};
 use gybe::domain::drift::ObjectDrift;
+use gybe::domain::ids::ProjectId;
 use gybe::domain::instance::VnfInstance;
 use gybe::domain::namespace::Namespace;
 use gybe::domain::observation::ObservedKind;
@@ -323,6 +324,7 @@ impl Observer for Model {
     fn watch(
         &self,
         _: &VimAccess,
+        _: &ProjectId,
         namespace: &Namespace,
         kind: ObservedKind,
     ) -> Result<BoxStream<'static, WatchEvent>, InfraError> {
@@ -481,7 +483,7 @@ async fn long_lists_are_paged_and_an_expired_continuation_is_relisted() {
     let credential = VimCredential::BearerToken(Secret::new("token"));
     let access = VimAccess { endpoint, ca: None, insecure: false, credential, impersonate: None };
     let namespace = Namespace::try_from("a".to_owned()).unwrap();
-    let events = KubernetesDriver::new().watch(&access, &namespace, ObservedKind::Pod).unwrap();
+    let events = KubernetesDriver::new().watch(&access, &ProjectId::default(), &namespace, ObservedKind::Pod).unwrap();
     let described: Vec<String> = events
         .map(|event| match event {
             WatchEvent::All(seen) => format!("all {:?}", seen.iter().map(|it| it.name.as_str()).collect::<Vec<_>>()),

@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use futures::{StreamExt as _, TryStreamExt as _};
 use gybe::clock::{Ids as _, System};
-use gybe::domain::ids::VnfInstanceId;
+use gybe::domain::ids::{ProjectId, VnfInstanceId};
 use gybe::domain::namespace::Namespace;
 use gybe::domain::package::DefinitionFile;
 use gybe::domain::render::{RenderInput, kinds, resources};
@@ -293,7 +293,13 @@ pub async fn render(driver: &dyn Driver, scope: &Scope, vdus: &[(&str, &str)], y
 
 /// The scope of a new VNF instance.
 pub fn scope(access: &VimAccess, namespace: &Namespace) -> Scope {
-    Scope { access: access.clone(), namespace: namespace.clone(), instance: VnfInstanceId(System.uuid()), writer: None }
+    Scope {
+        access: access.clone(),
+        namespace: namespace.clone(),
+        instance: VnfInstanceId(System.uuid()),
+        project: ProjectId("default".to_owned()),
+        writer: None,
+    }
 }
 
 async fn client(kubeconfig: &Kubeconfig) -> Client {

@@ -17,7 +17,6 @@ use self::progress::{Progress, Readiness, Timing, WatchSubject};
 use super::client::Cluster;
 use super::delete::delete_all;
 use super::observe::observed_object;
-use super::ownership::instance_selector;
 use super::watch::{ListWatch, follow};
 use crate::clock::{Clock as _, System};
 use crate::domain::observation::ObservedKind;
@@ -134,7 +133,7 @@ fn list_watch(cluster: &Cluster, scope: &Scope, resources: &[Resource], subject:
     match subject {
         WatchSubject::EventsAbout(kind) => {
             let events = cluster.builtin("v1", "Event", "events", &scope.namespace);
-            ListWatch::by_fields(events, &format!("involvedObject.kind={kind}"))
+            ListWatch::by_fields(events, scope, &format!("involvedObject.kind={kind}"))
         }
         WatchSubject::Objects { api_version, kind, name } => {
             let resource = resources.iter().find(|it| it.key.api_version == *api_version && it.key.kind == *kind);
@@ -142,8 +141,8 @@ fn list_watch(cluster: &Cluster, scope: &Scope, resources: &[Resource], subject:
             let info = resource.map_or_else(pods, |it| it.info.clone());
             let api: Api<DynamicObject> = cluster.api(api_version, kind, &info, &scope.namespace);
             match name {
-                Some(name) => ListWatch::by_name(api, name),
-                None => ListWatch::by_labels(api, &instance_selector(scope.instance)),
+                Some(name) => ListWatch::by_name(api, scope, name),
+                None => ListWatch::of_instance(api, scope),
             }
         }
     }

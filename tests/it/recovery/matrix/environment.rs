@@ -156,8 +156,13 @@ impl Environment {
         let Some(info) = &mut instance.instantiated else { return };
         let home = self.instance().await;
         let access = access(&**self.store(), &project(), home.home().map(|(_, connection)| connection)).await.unwrap();
-        let scope =
-            Scope { access, namespace: home.metadata.namespace.unwrap(), instance: self.instance, writer: None };
+        let scope = Scope {
+            access,
+            namespace: home.metadata.namespace.unwrap(),
+            instance: self.instance,
+            project: project(),
+            writer: None,
+        };
         let ObservedResources { vnfcs, storages } =
             self.cluster.observe(&scope, &self.inventory().await, PodSnapshot::default()).await.unwrap();
         (info.vnfcs, info.storages) = (vnfcs, storages);
