@@ -134,7 +134,10 @@ class Gybe:
 
     def call(self, method, path, body=None, kind="application/json"):
         if not hasattr(self.local, "connection"):
-            self.local.connection = http.client.HTTPConnection(self.address, timeout=600)
+            self.local.connection, self.local.used = http.client.HTTPConnection(self.address, timeout=600), time.monotonic()
+        if time.monotonic() - self.local.used > 10:
+            self.local.connection.close()  # Gybe may have closed it as idle; the next request opens it again
+        self.local.used = time.monotonic()
         content = body if isinstance(body, bytes) or body is None else json.dumps(body)
         headers = {"Content-Type": kind} | ({"Authorization": f"Bearer {self.token}"} if self.token else {})
         self.local.connection.request(method, path, content, headers)
