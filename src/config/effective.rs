@@ -8,9 +8,12 @@ use clap::{ArgMatches, Args as _, Command, ValueEnum as _};
 
 use crate::config::clients::{Client, Header};
 use crate::config::file::ConfigFile;
+use crate::config::quotas::OPTIONS;
+use crate::config::tenancy::{TenancyConfig, VerifyProject};
 use crate::config::{Config, Options};
 use crate::domain::caller::AuthMethod;
 use crate::domain::op_occ::{Remedy, Unattended};
+use crate::domain::quota::Limit;
 
 /// The text for `config`, which was made of `matches` and `file`.
 pub fn describe(config: &Config, matches: &ArgMatches, file: Option<&ConfigFile>) -> String {
@@ -40,6 +43,7 @@ pub fn describe(config: &Config, matches: &ArgMatches, file: Option<&ConfigFile>
         line(&mut text, &format!("# Authentication at the NFVO: {}", nfvo.endpoint.authentication()));
     }
     line(&mut text, &format!("# Authentication of callers: {}", authentication(config)));
+    describe_projects(&mut text, config);
     for client in &config.clients {
         describe_client(&mut text, client);
     }
@@ -52,6 +56,34 @@ fn authentication(config: &Config) -> String {
     let methods = tokens.into_iter().chain(config.auth.methods());
     let names: Vec<&str> = methods.map(AuthMethod::as_str).collect();
     if names.is_empty() { "none, loopback only".to_owned() } else { names.join(", ") }
+}
+
+/// The tables about projects: whose namespaces are, and how much a project may have.
+fn describe_projects(text: &mut String, config: &Config) {
+    if let Some(TenancyConfig { rules, verify_project }) = &config.tenancy {
+        let verify_project = match verify_project {
+            VerifyProject::Keystone => "keystone",
+            VerifyProject::Off => "off",
+        };
+        line(text, "");
+        line(text, "[tenancy]");
+        line(text, &format!("project_annotation = {}", quoted(&rules.annotation)));
+        line(text, &format!("verify_project = {}", quoted(verify_project)));
+        if let Some(project) = &rules.default_project {
+            line(text, "");
+            line(text, "[neutron_defaults]");
+            line(text, &format!("project = {}", quoted(&project.0)));
+        }
+    }
+    line(text, "");
+    line(text, "[quotas]");
+    for (option, limit) in OPTIONS.into_iter().zip(config.quotas.0) {
+        let number = match limit {
+            Limit::Unlimited => "-1".to_owned(),
+            Limit::AtMost(number) => number.to_string(),
+        };
+        line(text, &format!("{option} = {number}"));
+    }
 }
 
 fn describe_client(text: &mut String, client: &Client) {

@@ -5,6 +5,9 @@ use serde::Deserialize;
 use crate::config::ConfigError;
 use crate::domain::quota::{Limit, Quotas};
 
+/// The options of the table, in the order of [`Quotas`].
+pub const OPTIONS: [&str; 6] = ["vnf_instances", "packages", "package_bytes", "operations", "subscriptions", "vims"];
+
 /// The table `[quotas]`. -1 is unlimited, as is a key that is not given.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -24,15 +27,9 @@ impl QuotaOptions {
     /// [`ConfigError::Inconsistent`], for a number below -1.
     pub fn resolve(&self) -> Result<Quotas, ConfigError> {
         let mut quotas = Quotas::default();
-        let options = [
-            ("vnf_instances", self.vnf_instances),
-            ("packages", self.packages),
-            ("package_bytes", self.package_bytes),
-            ("operations", self.operations),
-            ("subscriptions", self.subscriptions),
-            ("vims", self.vims),
-        ];
-        for (limit, (name, number)) in quotas.0.iter_mut().zip(options) {
+        let numbers =
+            [self.vnf_instances, self.packages, self.package_bytes, self.operations, self.subscriptions, self.vims];
+        for (limit, (name, number)) in quotas.0.iter_mut().zip(OPTIONS.into_iter().zip(numbers)) {
             *limit = number
                 .map_or(Ok(Limit::Unlimited), Limit::try_from)
                 .map_err(|error| ConfigError::Inconsistent(format!("quotas.{name}: {error}")))?;

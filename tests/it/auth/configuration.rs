@@ -54,6 +54,25 @@ fn other_addresses_than_loopback_need_a_method() {
 }
 
 #[test]
+fn what_is_configured_for_projects_is_printed_and_leads_to_the_same_configuration() {
+    let folder = TempDir::new().unwrap();
+    let tables = "[tenancy]\nverify_project = 'off'\n[neutron_defaults]\nproject = 'core'\n[quotas]\nvims = 3\n";
+    let printed = String::from_utf8(check(&folder, tables, &[]).stdout).unwrap();
+    for line in [
+        "verify_project = \"off\"",
+        "project_annotation = \"openstack.org/kuryr-project\"",
+        "project = \"core\"",
+        "vims = 3",
+        "packages = -1",
+    ] {
+        assert!(printed.lines().any(|it| it == line), "{line}: {printed}");
+    }
+    let (_, again) = printed.split_once("[tenancy]").unwrap();
+    let second = String::from_utf8(check(&folder, &format!("[tenancy]{again}"), &[]).stdout).unwrap();
+    assert_eq!(second.split_once("[tenancy]").unwrap().1, again);
+}
+
+#[test]
 fn the_methods_are_named_and_mistakes_are_explained_without_secrets() {
     let folder = TempDir::new().unwrap();
     let hash = hash("s3cret");
