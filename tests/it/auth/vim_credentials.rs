@@ -173,6 +173,21 @@ async fn one_credential_serves_projects_with_the_rights_of_their_service_account
     assert!(refused["error"]["detail"].as_str().unwrap().contains("has none for project 'a'"), "{refused:#}");
     assert_eq!(put(json!({ "a": entry(of_a) })).await, json!({ "a": entry(of_a) }));
 
+    // A project that a VIM is shared with works as its own ServiceAccount, not as the owner's.
+    let shares = json!({ "shares": [{ "projectId": "a", "namespaces": [of_a.name, of_b.name] }] });
+    let path = format!("/tenancy/v1/vims/{}/shares", b.vim);
+    site.act_as("b", "admin").put(&path, &shares).await.expect(StatusCode::OK);
+    let gybe = site.act_as("a", "member");
+    let into = |namespace: &TestNamespace| {
+        let mut request = instantiate_request(namespace.name.as_str());
+        request["vimConnectionInfo"] = json!({ "vim": { "vimId": b.vim } });
+        request
+    };
+    let refused = gybe.begin(&gybe.create("v2", &a.vnfd).await, "instantiate", &into(of_b)).await;
+    let refused = gybe.wait_ended(&refused).await;
+    let detail = refused["error"]["detail"].as_str().unwrap();
+    assert!(detail.contains(&format!("User \"system:serviceaccount:{}:gybe\" cannot", of_a.name)), "{refused:#}");
+
     for tenant in [&a, &b] {
         tenant.lives(&mut site, &cluster).await;
     }
