@@ -112,7 +112,7 @@ async fn rendered<'a>(
 
 /// `POST /vnf_instances`.
 #[utoipa::path(post, path = "/vnf_instances", tag = "vnf_instances", request_body = CreateVnfRequest,
-    responses((status = 201, body = v2::VnfInstance), (status = 422, description = "No such VNFD", body = ProblemDetails)))]
+    responses((status = 201, body = v2::VnfInstance), (status = 409, description = "The quota of the project is used up", body = ProblemDetails), (status = 422, description = "No such VNFD", body = ProblemDetails)))]
 pub async fn create(
     api: web::Data<Api>,
     edition: Edition,
@@ -147,7 +147,7 @@ pub async fn show(api: web::Data<Api>, edition: Edition, Id(id): Id<VnfInstanceI
 /// `PATCH /vnf_instances/{id}`.
 #[utoipa::path(patch, path = "/vnf_instances/{id}", tag = "vnf_instances", params(("id" = String, Path)),
     request_body(content = v2::VnfInfoModificationRequest, content_type = "application/merge-patch+json"),
-    responses((status = 202, description = "Accepted; Location is the op occurrence"), (status = 409, body = ProblemDetails), (status = 412, body = ProblemDetails)))]
+    responses((status = 202, description = "Accepted; Location is the op occurrence"), (status = 403, description = "The policy of the VIM refuses the namespace or a kind", body = ProblemDetails), (status = 409, body = ProblemDetails), (status = 412, body = ProblemDetails)))]
 pub async fn modify(
     api: web::Data<Api>,
     edition: Edition,
@@ -205,7 +205,7 @@ pub async fn remove(
 /// `POST /vnf_instances/{id}/instantiate`.
 #[utoipa::path(post, path = "/vnf_instances/{id}/instantiate", tag = "vnf_instances", params(("id" = String, Path)),
     request_body = v2::InstantiateVnfRequest,
-    responses((status = 202, description = "Accepted; Location is the op occurrence"), (status = 403, description = "The namespace belongs to another project, or the VIM's credential may not get it", body = ProblemDetails), (status = 409, body = ProblemDetails), (status = 422, body = ProblemDetails)))]
+    responses((status = 202, description = "Accepted; Location is the op occurrence"), (status = 403, description = "The namespace belongs to another project, the VIM's credential may not get it, or the policy of the VIM refuses the namespace or a kind", body = ProblemDetails), (status = 409, body = ProblemDetails), (status = 422, body = ProblemDetails)))]
 pub async fn instantiate(
     api: web::Data<Api>,
     load: web::Data<Load>,
@@ -223,7 +223,7 @@ pub async fn instantiate(
 /// `POST /vnf_instances/{id}/scale`.
 #[utoipa::path(post, path = "/vnf_instances/{id}/scale", tag = "vnf_instances", params(("id" = String, Path)),
     request_body = ScaleVnfRequest,
-    responses((status = 202, description = "Accepted; Location is the op occurrence"), (status = 409, body = ProblemDetails), (status = 422, body = ProblemDetails)))]
+    responses((status = 202, description = "Accepted; Location is the op occurrence"), (status = 403, description = "The policy of the VIM refuses the namespace or a kind", body = ProblemDetails), (status = 409, body = ProblemDetails), (status = 422, body = ProblemDetails)))]
 pub async fn scale(
     api: web::Data<Api>,
     edition: Edition,
@@ -237,7 +237,7 @@ pub async fn scale(
 /// `POST /vnf_instances/{id}/scale_to_level`.
 #[utoipa::path(post, path = "/vnf_instances/{id}/scale_to_level", tag = "vnf_instances", params(("id" = String, Path)),
     request_body = ScaleVnfToLevelRequest,
-    responses((status = 202, description = "Accepted; Location is the op occurrence"), (status = 404, description = "Also if the VNF has no scaling aspects", body = ProblemDetails), (status = 409, body = ProblemDetails), (status = 422, body = ProblemDetails)))]
+    responses((status = 202, description = "Accepted; Location is the op occurrence"), (status = 403, description = "The policy of the VIM refuses the namespace or a kind", body = ProblemDetails), (status = 404, description = "Also if the VNF has no scaling aspects", body = ProblemDetails), (status = 409, body = ProblemDetails), (status = 422, body = ProblemDetails)))]
 pub async fn scale_to_level(
     api: web::Data<Api>,
     edition: Edition,
@@ -251,7 +251,7 @@ pub async fn scale_to_level(
 /// `POST /vnf_instances/{id}/heal`.
 #[utoipa::path(post, path = "/vnf_instances/{id}/heal", tag = "vnf_instances", params(("id" = String, Path)),
     request_body = HealVnfRequest,
-    responses((status = 202, description = "Accepted; Location is the op occurrence"), (status = 409, body = ProblemDetails), (status = 422, body = ProblemDetails)))]
+    responses((status = 202, description = "Accepted; Location is the op occurrence"), (status = 403, description = "The policy of the VIM refuses the namespace or a kind", body = ProblemDetails), (status = 409, body = ProblemDetails), (status = 422, body = ProblemDetails)))]
 pub async fn heal(
     api: web::Data<Api>,
     edition: Edition,
@@ -265,7 +265,7 @@ pub async fn heal(
 /// `POST /vnf_instances/{id}/operate`.
 #[utoipa::path(post, path = "/vnf_instances/{id}/operate", tag = "vnf_instances", params(("id" = String, Path)),
     request_body = OperateVnfRequest,
-    responses((status = 202, description = "Accepted; Location is the op occurrence"), (status = 409, body = ProblemDetails), (status = 422, body = ProblemDetails)))]
+    responses((status = 202, description = "Accepted; Location is the op occurrence"), (status = 403, description = "The policy of the VIM refuses the namespace or a kind", body = ProblemDetails), (status = 409, body = ProblemDetails), (status = 422, body = ProblemDetails)))]
 pub async fn operate(
     api: web::Data<Api>,
     edition: Edition,
@@ -279,7 +279,7 @@ pub async fn operate(
 /// `POST /vnf_instances/{id}/change_vnfpkg`, which later editions call `change_current_vnfpkg`: both are served.
 #[utoipa::path(post, path = "/vnf_instances/{id}/change_vnfpkg", tag = "vnf_instances", params(("id" = String, Path)),
     request_body = v2::ChangeCurrentVnfPkgRequest,
-    responses((status = 202, description = "Accepted; Location is the op occurrence"), (status = 409, body = ProblemDetails), (status = 422, body = ProblemDetails)))]
+    responses((status = 202, description = "Accepted; Location is the op occurrence"), (status = 403, description = "The policy of the VIM refuses the namespace or a kind", body = ProblemDetails), (status = 409, body = ProblemDetails), (status = 422, body = ProblemDetails)))]
 pub async fn change_vnfpkg(
     api: web::Data<Api>,
     edition: Edition,

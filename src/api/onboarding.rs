@@ -17,7 +17,7 @@ use crate::sol003::pkgm::UploadVnfPackageFromUriRequest;
 /// `onboardingState` and `onboardingFailureDetails` show the result.
 #[utoipa::path(put, path = "/vnf_packages/{id}/package_content", tag = "vnf_packages", params(("id" = String, Path)),
     request_body(content = inline(FileContent), content_type = "application/zip"),
-    responses((status = 202), (status = 409, description = "It has content already", body = ProblemDetails), (status = 413, body = ProblemDetails), (status = 415, body = ProblemDetails)))]
+    responses((status = 202), (status = 403, description = "Another project shares the package", body = ProblemDetails), (status = 409, description = "It has content already, or the quota of the project is used up", body = ProblemDetails), (status = 413, body = ProblemDetails), (status = 415, body = ProblemDetails)))]
 pub async fn upload(
     api: web::Data<Api>,
     load: web::Data<Load>,
@@ -35,7 +35,7 @@ pub async fn upload(
 /// `onboardingState` and `onboardingFailureDetails` show the result. User name and password are sent to that URI only.
 #[utoipa::path(post, path = "/vnf_packages/{id}/package_content/upload_from_uri", tag = "vnf_packages", params(("id" = String, Path)),
     request_body = UploadVnfPackageFromUriRequest,
-    responses((status = 202), (status = 400, body = ProblemDetails), (status = 403, description = "Nothing is fetched from there", body = ProblemDetails), (status = 409, description = "It has content already", body = ProblemDetails)))]
+    responses((status = 202), (status = 400, body = ProblemDetails), (status = 403, description = "Nothing is fetched from there, or another project shares the package", body = ProblemDetails), (status = 409, description = "It has content already", body = ProblemDetails)))]
 pub async fn upload_from_uri(
     api: web::Data<Api>,
     Id(id): Id<VnfPkgId>,

@@ -223,6 +223,7 @@ fn complete(document: &mut Document) {
             if let Some(operation) = operation {
                 operation.operation_id = Some(identifier(method, path));
                 operation.security = security(method, &format!("{}{path}", root.as_deref().unwrap_or_default()));
+                describe_refusals(operation);
                 complete_responses(operation, versioned);
                 if method == "post" && !path.ends_with(preview::PREVIEW) {
                     let key = ParameterBuilder::new()
@@ -305,6 +306,27 @@ fn security(method: &str, path: &str) -> Option<Vec<SecurityRequirement>> {
     }
 }
 
+/// Adds what a request without a sufficient credential gets, unless the request is everybody's or the handler says it better.
+fn describe_refusals(operation: &mut Operation) {
+    if operation.security.is_none() {
+        return;
+    }
+    let responses = &mut operation.responses.responses;
+    for (status, description) in [
+        ("401", "There is no valid credential; WWW-Authenticate names those that are taken"),
+        ("403", "The role of the caller does not allow the request"),
+    ] {
+        responses.entry(status.to_owned()).or_insert_with(|| RefOr::T(problem_response(description)));
+    }
+}
+
+fn problem_response(description: &str) -> Response {
+    let problem = ContentBuilder::new().schema(Some(Ref::from_schema_name("ProblemDetails"))).build();
+    let mut response = Response::new(description);
+    response.content.insert(PROBLEM_JSON.to_owned(), RefOr::T(problem));
+    response
+}
+
 /// Adds the types to the description of `type`, and that problems have further members.
 fn describe_problem_types(document: &mut Document) {
     let Some(components) = &mut document.components else { return };
@@ -327,11 +349,8 @@ fn identifier(method: &str, path: &str) -> String {
 }
 
 fn complete_responses(operation: &mut Operation, versioned: bool) {
-    let problem = ContentBuilder::new().schema(Some(Ref::from_schema_name("ProblemDetails"))).build();
-    let mut other = Response::new("Any other error");
-    other.content.insert(PROBLEM_JSON.to_owned(), RefOr::T(problem));
     let responses = &mut operation.responses.responses;
-    responses.insert("default".to_owned(), RefOr::T(other));
+    responses.insert("default".to_owned(), RefOr::T(problem_response("Any other error")));
     for (status, response) in responses {
         let RefOr::T(response) = response else { continue };
         let code = status.parse().ok().and_then(|code| StatusCode::from_u16(code).ok());

@@ -147,7 +147,7 @@ async fn listed(api: &Api, edition: Edition, list: &List<'_>) -> Result<HttpResp
 
 /// `POST /vnf_packages`.
 #[utoipa::path(post, path = "/vnf_packages", tag = "vnf_packages", request_body = CreateVnfPkgInfoRequest,
-    responses((status = 201, body = v2::VnfPkgInfo)))]
+    responses((status = 201, body = v2::VnfPkgInfo), (status = 409, description = "The quota of the project is used up", body = ProblemDetails)))]
 pub async fn create(
     api: web::Data<Api>,
     edition: Edition,
@@ -186,7 +186,7 @@ pub async fn show(api: web::Data<Api>, edition: Edition, package: PackageId) -> 
 /// `PATCH /vnf_packages/{id}`.
 #[utoipa::path(patch, path = "/vnf_packages/{id}", tag = "vnf_packages", params(("id" = String, Path)),
     request_body(content = VnfPkgInfoModifications, content_type = "application/merge-patch+json"),
-    responses((status = 200, body = VnfPkgInfoModifications), (status = 409, body = ProblemDetails)))]
+    responses((status = 200, body = VnfPkgInfoModifications), (status = 403, description = "Another project shares the package: it can be read and instantiated", body = ProblemDetails), (status = 409, body = ProblemDetails)))]
 pub async fn modify(
     api: web::Data<Api>,
     Id(id): Id<VnfPkgId>,
@@ -239,7 +239,7 @@ fn merged(data: &Map<String, Value>, patch: &Map<String, Value>) -> Map<String, 
 
 /// `DELETE /vnf_packages/{id}`.
 #[utoipa::path(delete, path = "/vnf_packages/{id}", tag = "vnf_packages", params(("id" = String, Path)),
-    responses((status = 204), (status = 409, description = "ENABLED or IN_USE", body = ProblemDetails)))]
+    responses((status = 204), (status = 403, description = "Another project shares the package: it can be read and instantiated", body = ProblemDetails), (status = 409, description = "ENABLED or IN_USE", body = ProblemDetails)))]
 pub async fn remove(api: web::Data<Api>, Id(id): Id<VnfPkgId>) -> Result<HttpResponse, ApiError> {
     refuse_shared(&api, id).await?;
     api.store.delete_package(&api.caller.project, id).await.map_err(|error| match error {

@@ -74,7 +74,7 @@ fn subscriber(api: &Api) -> Subscriber<'_> {
 
 /// `POST /subscriptions` of `/vnflcm`.
 #[utoipa::path(post, path = "/subscriptions", tag = "subscriptions", request_body = LccnSubscriptionRequest,
-    responses((status = 201, body = LccnSubscription), (status = 303, description = "There is an equal subscription: Location"), (status = 422, description = "The callback URI did not pass its test, or what is asked for can't be", body = ProblemDetails)))]
+    responses((status = 201, body = LccnSubscription), (status = 303, description = "There is an equal subscription: Location"), (status = 409, description = "The quota of the project is used up", body = ProblemDetails), (status = 422, description = "The callback URI did not pass its test, or what is asked for can't be", body = ProblemDetails)))]
 pub async fn create(
     api: web::Data<Api>,
     load: web::Data<Load>,
@@ -87,7 +87,7 @@ pub async fn create(
 
 /// `POST /subscriptions` of `/vnfpkgm`.
 #[utoipa::path(post, path = "/subscriptions", tag = "subscriptions", operation_id = "create_subscription", request_body = PkgmSubscriptionRequest,
-    responses((status = 201, body = PkgmSubscription), (status = 303, description = "There is an equal subscription: Location"), (status = 422, description = "The callback URI did not pass its test, or what is asked for can't be", body = ProblemDetails)))]
+    responses((status = 201, body = PkgmSubscription), (status = 303, description = "There is an equal subscription: Location"), (status = 409, description = "The quota of the project is used up", body = ProblemDetails), (status = 422, description = "The callback URI did not pass its test, or what is asked for can't be", body = ProblemDetails)))]
 pub async fn create_for_packages(
     api: web::Data<Api>,
     load: web::Data<Load>,

@@ -186,7 +186,7 @@ pub async fn quotas(api: web::Data<Api>, id: web::Path<String>) -> Result<HttpRe
 /// `PUT /tenancy/v1/projects/{id}/quotas`: replaces the limits of the project. They may be below what it has: it then gets nothing
 /// more.
 #[utoipa::path(put, path = "/tenancy/v1/projects/{id}/quotas", tag = "projects", params(("id" = String, Path)), request_body = SetProjectQuotas,
-    responses((status = 200, description = "The limits that hold now", body = ProjectQuotas), (status = 400, body = ProblemDetails)))]
+    responses((status = 200, description = "The limits that hold now", body = ProjectQuotas), (status = 400, body = ProblemDetails), (status = 404, description = "No project can have that name", body = ProblemDetails)))]
 pub async fn set_quotas(
     api: web::Data<Api>,
     id: web::Path<String>,

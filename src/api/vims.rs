@@ -197,7 +197,7 @@ const FILTERABLE_ATTRIBUTES: [&str; 9] =
 
 /// `POST /v1.0/vims`.
 #[utoipa::path(post, path = "/v1.0/vims", tag = "vims", request_body = Envelope<CreateVim>,
-    responses((status = 201, body = Envelope<Wire>), (status = 403, description = "policy, and the caller is no manager", body = ProblemDetails), (status = 409, body = ProblemDetails), (status = 422, description = "The cluster cannot be used", body = ProblemDetails)))]
+    responses((status = 201, body = Envelope<Wire>), (status = 403, description = "policy, and the caller is no manager", body = ProblemDetails), (status = 409, description = "The name is taken, or the quota of the project is used up", body = ProblemDetails), (status = 422, description = "The cluster cannot be used", body = ProblemDetails)))]
 pub async fn create(
     api: web::Data<Api>,
     load: web::Data<Load>,
@@ -397,7 +397,7 @@ fn check_size(vim: &Vim) -> Result<(), Problem> {
 
 /// `DELETE /v1.0/vims/{id}`.
 #[utoipa::path(delete, path = "/v1.0/vims/{id}", tag = "vims", params(("id" = String, Path)),
-    responses((status = 204), (status = 409, description = "An instance uses it", body = ProblemDetails)))]
+    responses((status = 204), (status = 403, description = "Another project shares the VIM", body = ProblemDetails), (status = 409, description = "An instance uses it", body = ProblemDetails)))]
 pub async fn remove(api: web::Data<Api>, Id(id): Id<VimId>) -> Result<HttpResponse, ApiError> {
     refuse_shared(&api, id).await?;
     api.store.delete_vim(&api.caller.project, id).await.map_err(store_error(id))?;
