@@ -164,6 +164,7 @@ fn lcm(config: &mut ServiceConfig) {
         .service(resource("/vnf_instances/{id}/drift").route(on(get, drift::show)))
         .service(resource("/vnf_lcm_op_occs").route(on(get, op_occs::list)))
         .service(resource("/vnf_lcm_op_occs/{id}").route(on(get, op_occs::show)))
+        .service(resource("/vnf_lcm_op_occs/{id}/steps").route(on(get, op_occs::steps)))
         .service(resource("/vnf_lcm_op_occs/{id}/retry").route(on(post, op_occs::retry)))
         .service(resource("/vnf_lcm_op_occs/{id}/rollback").route(on(post, op_occs::rollback)))
         .service(resource("/vnf_lcm_op_occs/{id}/fail").route(on(post, op_occs::fail)))

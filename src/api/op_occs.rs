@@ -1,5 +1,7 @@
 //! `/vnf_lcm_op_occs` of both editions (SOL003 clauses 5.4.12 to 5.4.17).
 
+use std::collections::HashMap;
+
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use crate::api::body::{Id, Json};
@@ -8,12 +10,14 @@ use crate::api::list::List;
 use crate::domain::ids::VnfLcmOpOccId;
 use crate::domain::op_occ::{OpState, VnfLcmOpOcc as DomainOpOcc};
 use crate::domain::problem::{Problem, ProblemType, QuotedValues, problem};
+use crate::domain::progress::StepAttempt;
 use crate::domain::transition::OpEvent;
 use crate::error::ApiError;
 use crate::lcm::access::registered;
 use crate::sol003::Edition;
 use crate::sol003::common::{CancelMode, ListParameters, ProblemDetails};
 use crate::sol003::op_occ::VnfLcmOpOcc;
+use crate::sol003::steps::Steps;
 use crate::store::attributes::op_occs as attributes;
 use crate::store::{Page, PageCursor, StoreError};
 
@@ -22,6 +26,20 @@ async fn op_occ(api: &Api, id: VnfLcmOpOccId) -> Result<DomainOpOcc, ApiError> {
         Err(StoreError::NotFound) => Err(Problem::not_found("operation occurrence", &id.to_string()).into()),
         other => Ok(other?),
     }
+}
+
+/// An element of the list, with the latest attempt of a step if it runs.
+type Listed = (Option<StepAttempt>, DomainOpOcc);
+
+/// The latest attempts of those of `ops` that run, in one read.
+async fn latest_steps(api: &Api, ops: &[DomainOpOcc]) -> Result<HashMap<VnfLcmOpOccId, StepAttempt>, StoreError> {
+    let running: Vec<VnfLcmOpOccId> = ops.iter().filter(|op| op.state.is_running()).map(|op| op.id).collect();
+    if running.is_empty() { Ok(HashMap::new()) } else { api.store.latest_steps(&running).await }
+}
+
+async fn shown(api: &Api, op: &DomainOpOcc, edition: Edition) -> Result<VnfLcmOpOcc, ApiError> {
+    let latest = latest_steps(api, std::slice::from_ref(op)).await?;
+    Ok(VnfLcmOpOcc::new(op, latest.get(&op.id), edition, &api.public_url))
 }
 
 /// Moves an operation out of FAILED_TEMP, the only state in which retry, rollback and fail are allowed.
@@ -43,10 +61,14 @@ pub async fn list(api: web::Data<Api>, edition: Edition, request: HttpRequest) -
     };
     let list = List::read(&api, &request, attributes, attributes::NOT_BY_DEFAULT)?;
     let project = list.project();
-    let fetch = async |page: &Page<'_>| api.store.op_occs(project, page).await;
-    let element = |op: &DomainOpOcc| VnfLcmOpOcc::new(op, edition, &api.public_url);
-    let place = |op: &DomainOpOcc| PageCursor::of(op.start_time, op.id.0);
-    let (elements, last) = list.gather(fetch, place, |op| Some(&op.project_id), element).await?;
+    let fetch = async |page: &Page<'_>| {
+        let ops = api.store.op_occs(project, page).await?;
+        let mut latest = latest_steps(&api, &ops).await?;
+        Ok(ops.into_iter().map(|op| (latest.remove(&op.id), op)).collect())
+    };
+    let element = |(latest, op): &Listed| VnfLcmOpOcc::new(op, latest.as_ref(), edition, &api.public_url);
+    let place = |(_, op): &Listed| PageCursor::of(op.start_time, op.id.0);
+    let (elements, last) = list.gather(fetch, place, |(_, op)| Some(&op.project_id), element).await?;
     Ok(list.response(&elements, last))
 }
 
@@ -55,7 +77,18 @@ pub async fn list(api: web::Data<Api>, edition: Edition, request: HttpRequest) -
     responses((status = 200, body = VnfLcmOpOcc), (status = 404, body = ProblemDetails)))]
 pub async fn show(api: web::Data<Api>, edition: Edition, Id(id): Id<VnfLcmOpOccId>) -> Result<HttpResponse, ApiError> {
     let op = op_occ(&api, id).await?;
-    Ok(HttpResponse::Ok().json(VnfLcmOpOcc::new(&op, edition, &api.public_url)))
+    Ok(HttpResponse::Ok().json(shown(&api, &op, edition).await?))
+}
+
+/// `GET /vnf_lcm_op_occs/{id}/steps`.
+///
+/// The history of the operation: each attempt of each step with its objects, in the order in which they began. An extension of
+/// Gybe. Of many attempts of a step, the first and the last ones are kept.
+#[utoipa::path(get, path = "/vnf_lcm_op_occs/{id}/steps", tag = "vnf_lcm_op_occs", params(("id" = String, Path)),
+    responses((status = 200, body = Steps), (status = 404, body = ProblemDetails)))]
+pub async fn steps(api: web::Data<Api>, Id(id): Id<VnfLcmOpOccId>) -> Result<HttpResponse, ApiError> {
+    let op = op_occ(&api, id).await?;
+    Ok(HttpResponse::Ok().json(Steps::new(&api.store.steps(op.id).await?)))
 }
 
 /// `POST /vnf_lcm_op_occs/{id}/retry`.
@@ -96,7 +129,7 @@ pub async fn fail(api: web::Data<Api>, edition: Edition, Id(id): Id<VnfLcmOpOccI
     let op = op_occ(&api, id).await?;
     leave_failed_temp(&api, &op, OpEvent::Fail).await?;
     let op = op_occ(&api, id).await?;
-    Ok(HttpResponse::Ok().json(VnfLcmOpOcc::new(&op, edition, &api.public_url)))
+    Ok(HttpResponse::Ok().json(shown(&api, &op, edition).await?))
 }
 
 /// `POST /vnf_lcm_op_occs/{id}/cancel`.

@@ -35,7 +35,7 @@ use crate::sol003::{Edition, Interface, pkgm, v1};
         unsupported::change_flavour, unsupported::change_ext_conn,
         drift::show,
         preview::instantiate, preview::scale, preview::scale_to_level, preview::heal, preview::operate, preview::terminate,
-        op_occs::list, op_occs::show, op_occs::retry, op_occs::rollback, op_occs::fail, op_occs::cancel,
+        op_occs::list, op_occs::show, op_occs::steps, op_occs::retry, op_occs::rollback, op_occs::fail, op_occs::cancel,
         subscriptions::list, subscriptions::create, subscriptions::show, subscriptions::remove,
         subscriptions::undelivered, subscriptions::resend,
     )

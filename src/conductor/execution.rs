@@ -10,6 +10,7 @@ use crate::domain::instance::VnfInstance;
 use crate::domain::op_occ::VnfLcmOpOcc;
 use crate::domain::plan::Plan;
 use crate::domain::problem::Problem;
+use crate::domain::progress::{StepLog, StepWrites};
 use crate::domain::resource::ObjectKey;
 use crate::domain::transition::{OpEvent, OpRecord, Update, transition};
 use crate::places::WorkPlace;
@@ -43,6 +44,10 @@ pub struct Execution<'a> {
     pub stored_intents: Vec<ObjectKey>,
     /// The grant that the operation waits for.
     pub pending_grant: Option<PendingGrant>,
+    /// The history of its steps.
+    pub log: StepLog,
+    /// Whether `log` has what other runs have left.
+    pub has_log: bool,
 }
 
 /// What the conductor writes when it stops working on an operation.
@@ -60,6 +65,8 @@ pub enum Conclusion {
         update: Update,
         /// The error, if the update replaces the stored error.
         error: Option<Problem>,
+        /// The end of the attempt.
+        steps: StepWrites,
     },
     /// The operation waits for a grant.
     AwaitGrant {

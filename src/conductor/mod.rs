@@ -3,8 +3,8 @@
 //! [`Conductor::run`] sleeps until the store wakes it or something is due, claims a few operations and runs each in a task of
 //! its own under a lease ([`lease`]). An operation has a place while it works, not while it waits ([`crate::places`]). It does what its stored
 //! plan says: [`run`] replays the plan from the first step that is not done, [`steps`] does one step ([`waves`] sends its requests),
-//! [`outcome`] determines the new instance, [`persist`] writes the
-//! conclusion. [`cancel`] holds a cancel request, [`grant`] requests a grant from an NFVO before anything is created,
+//! [`progress`] writes their history,
+//! [`outcome`] determines the new instance, [`persist`] writes the conclusion. [`cancel`] holds a cancel request, [`grant`] requests a grant from an NFVO before anything is created,
 //! [`unattended`] ends operations that nobody decides about. [`crate::domain::transition`] decides how each event changes an op
 //! occurrence.
 //!
@@ -17,6 +17,7 @@ pub mod grant;
 pub mod lease;
 pub mod outcome;
 pub mod persist;
+mod progress;
 pub mod run;
 pub mod steps;
 pub mod unattended;
@@ -38,6 +39,7 @@ use crate::conductor::grant::Granting;
 use crate::conductor::lease::LeaseKeeper;
 use crate::domain::fair_share::Sharer;
 use crate::domain::op_occ::OpState;
+use crate::domain::progress::StepLog;
 use crate::infra::{Driver, ReadinessTimeouts};
 use crate::metrics::OperationMetrics;
 use crate::places::{Place, Places, Reservation, WorkPlace};
@@ -234,6 +236,8 @@ impl Conductor {
             inventory_was_empty: false,
             stored_intents: Vec::new(),
             pending_grant,
+            log: StepLog::default(),
+            has_log: false,
         };
         let work = async {
             let conclusion = execution.run(&interrupted).await;

@@ -12,6 +12,7 @@ use crate::conductor::Conductor;
 use crate::conductor::execution::Conclusion;
 use crate::domain::op_occ::OpState;
 use crate::domain::problem::Problem;
+use crate::domain::progress::StepWrites;
 use crate::domain::retry;
 use crate::domain::transition::{OpEvent, OpRecord, Update, transition};
 use crate::error::internal;
@@ -33,7 +34,8 @@ pub async fn persist(
     let persistence = Persistence { conductor, lease, stop };
     match conclusion {
         Conclusion::LeaseLost => None,
-        Conclusion::Postpone { update, error } => {
+        Conclusion::Postpone { update, error, steps } => {
+            persistence.record_steps(&steps).await;
             persistence.postpone(&update, error.as_ref()).await;
             None
         }
@@ -65,11 +67,14 @@ impl Persistence<'_> {
         }
         let problem = internal(&OutcomeNotWritten(outcome.update.to.as_str(), error));
         let update = transition(record, OpEvent::AttemptFailed).ok()?;
+        let steps = outcome.steps.failed(&problem.detail);
         if !update.changes_state() {
+            self.record_steps(&steps).await;
             self.postpone(&update, Some(&problem)).await;
             return None;
         }
-        let plain = OperationOutcome::of(update, Some(problem), self.conductor.clock.now());
+        let plain =
+            OperationOutcome { steps, ..OperationOutcome::of(update, Some(problem), self.conductor.clock.now()) };
         if self.write(&plain).await.is_ok() {
             return Some(update.to);
         }
@@ -102,6 +107,17 @@ impl Persistence<'_> {
                 () = tokio::time::sleep(delay) => {}
             }
             attempt += 1;
+        }
+    }
+
+    /// Writes how the attempt ended. If that fails, the next conductor finds the attempt unfinished and says so.
+    async fn record_steps(&self, steps: &StepWrites) {
+        if steps.is_empty() {
+            return;
+        }
+        if let Err(error) = self.conductor.store.record_steps(&self.lease, steps).await {
+            let op = self.lease.op;
+            tracing::warn!(op.id = %op, error = &error as &dyn std::error::Error, "the end of an attempt of operation {op} is not written");
         }
     }
 

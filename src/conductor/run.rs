@@ -16,10 +16,11 @@ use crate::domain::mask::Mask;
 use crate::domain::op_occ::{CancelMode, LcmOperation, OpState};
 use crate::domain::plan::{Plan, Step};
 use crate::domain::problem::{Panic, Problem, ProblemType, problem};
+use crate::domain::progress::{Direction, StepLog};
 use crate::domain::resource::{Resource, ResourceState};
 use crate::domain::retry;
 use crate::domain::secret::Secret;
-use crate::domain::transition::{OpEvent, transition};
+use crate::domain::transition::{OpEvent, Update, transition};
 use crate::domain::vim::VimAccess;
 use crate::domain::writer::Writer;
 use crate::error::internal;
@@ -60,9 +61,17 @@ impl Execution<'_> {
         }
     }
 
-    /// The operation as [`transition`] needs it.
-    fn end(&self, outcome: OperationOutcome) -> Conclusion {
+    /// The conclusion with this outcome, which ends the current step.
+    fn end(&mut self, mut outcome: OperationOutcome) -> Conclusion {
+        self.log.end(outcome.error.as_ref().map(|error| error.detail.as_str()), outcome.now);
+        outcome.steps = self.log.take_unwritten();
         Conclusion::End { outcome: Box::new(outcome), record: self.record() }
+    }
+
+    /// The conclusion that another attempt follows; `reason` ends this one.
+    fn postpone(&mut self, update: Update, error: Option<Problem>, reason: &str) -> Conclusion {
+        self.log.end(Some(reason), self.conductor.clock.now());
+        Conclusion::Postpone { update, error, steps: self.log.take_unwritten() }
     }
 
     async fn work(
@@ -70,6 +79,7 @@ impl Execution<'_> {
         findings: &mut ClusterFindings,
         interrupted: &CancellationToken,
     ) -> Result<OperationOutcome, StepError> {
+        self.load_log().await?;
         findings.inventory = self.conductor.store.resources(self.instance.id).await?;
         self.inventory_was_empty = findings.inventory.is_empty();
         if self.attempt >= retry::MAX_CLAIMS_WITHOUT_PROGRESS {
@@ -92,6 +102,16 @@ impl Execution<'_> {
             }
             done => done,
         }
+    }
+
+    /// Reads the history that other runs have left. In STARTING there is none.
+    async fn load_log(&mut self) -> Result<(), StoreError> {
+        if !self.has_log && self.plan.is_some() {
+            let stored = self.conductor.store.steps(self.op.id).await?;
+            self.log = StepLog::resume(stored, self.conductor.clock.now());
+        }
+        self.has_log = true;
+        Ok(())
     }
 
     /// What follows from a credential that the VIM refused. One that was replaced since the operation read it is no failed attempt.
@@ -175,6 +195,11 @@ impl Execution<'_> {
             warnings: &mut self.op.warnings,
             since: self.step_since,
             pods: PodSnapshot::default(),
+            log: &mut self.log,
+            steps,
+            direction: if backward { Direction::Backward } else { Direction::Forward },
+            plan,
+            mask: None,
         };
         for (index, step) in steps.iter().enumerate().skip(self.steps_done) {
             if cancel.pending().is_some() {
@@ -326,13 +351,16 @@ impl Execution<'_> {
     }
 
     /// The conclusion of a run that ended with an error: another attempt later, or another state.
-    async fn conclude(&self, error: StepError, findings: ClusterFindings) -> Conclusion {
+    async fn conclude(&mut self, error: StepError, findings: ClusterFindings) -> Conclusion {
         let Ok(update) = transition(&self.record(), event(&error)) else { return Conclusion::LeaseLost };
         let op = self.op.id;
+        let is_waiting = matches!(error, StepError::Waiting { .. });
+        // If that fails again, attempts of lost conductors stay as they are.
+        let _ = self.load_log().await;
         let problem = match error {
             StepError::Store(error) if !update.changes_state() => {
                 tracing::error!(op.id = %op, error = &error as &dyn std::error::Error, "operation {op} is postponed: the store failed");
-                return Conclusion::Postpone { update, error: None };
+                return self.postpone(update, None, "the database failed: the logs have the cause");
             }
             StepError::GrantPending { pending: Some(pending), .. } => {
                 tracing::info!(op.id = %op, "operation {op} waits for the grant at {}", pending.uri);
@@ -340,10 +368,10 @@ impl Execution<'_> {
             }
             StepError::CredentialReplaced => {
                 tracing::info!(op.id = %op, "the credential of the VIM was replaced; operation {op} goes on with the new one");
-                return Conclusion::Postpone { update, error: None };
+                return self.postpone(update, None, "the VIM refused the credential, which was replaced meanwhile");
             }
             StepError::GrantPending { pending: None, .. } | StepError::Interrupted => {
-                return Conclusion::Postpone { update, error: None };
+                return self.postpone(update, None, "the conductor stopped: another one goes on");
             }
             // The database recorded all attempts, so an error in each of them has its cause in the data, not in the database.
             StepError::Store(error) => internal(&error),
@@ -353,7 +381,12 @@ impl Execution<'_> {
         };
         if !update.changes_state() {
             tracing::warn!(op.id = %op, attempt = self.attempt, "operation {op} is postponed: {}", problem.detail);
-            return Conclusion::Postpone { update, error: Some(problem) };
+            if is_waiting {
+                self.log.wait(&problem.detail);
+                return Conclusion::Postpone { update, error: Some(problem), steps: self.log.take_unwritten() };
+            }
+            let reason = problem.detail.clone();
+            return self.postpone(update, Some(problem), &reason);
         }
         // The evidence of the error before the rollback stays visible when the rollback stops, too.
         let is_rolling_back = self.op.state == OpState::RollingBack;

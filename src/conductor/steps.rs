@@ -5,6 +5,7 @@
 //! objects may exist.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
@@ -17,9 +18,11 @@ use crate::conductor::cancel::Cancel;
 use crate::conductor::waves::{Answers, Fence};
 use crate::domain::change;
 use crate::domain::grant::PendingGrant;
+use crate::domain::mask::Mask;
 use crate::domain::order::is_known_a_moment_later;
-use crate::domain::plan::{ReplicaChange, Step};
+use crate::domain::plan::{Plan, ReplicaChange, Step};
 use crate::domain::problem::Problem;
+use crate::domain::progress::{Direction, StepLog};
 use crate::domain::replicas::with_vnf_state;
 use crate::domain::resource::{ObjectKey, Resource, ResourceState};
 use crate::domain::retry;
@@ -115,6 +118,16 @@ pub struct Steps<'a> {
     pub pods: PodSnapshot,
     /// The warnings of the op occurrence.
     pub warnings: &'a mut Warnings,
+    /// The history of the operation.
+    pub log: &'a mut StepLog,
+    /// All steps of the current direction.
+    pub steps: &'a [Step],
+    /// The current direction.
+    pub direction: Direction,
+    /// The plan, whose secrets must be masked.
+    pub plan: &'a Plan,
+    /// Hides secrets in reasons; `None` until one is to be shown.
+    pub mask: Option<Arc<Mask>>,
 }
 
 impl Steps<'_> {
@@ -135,7 +148,8 @@ impl Steps<'_> {
     /// # Errors
     /// [`StepError`]. The finished part of the step is recorded; the step does not count as done.
     pub async fn run(&mut self, index: usize, step: &Step, is_last: bool) -> Result<(), StepError> {
-        let done = self.perform(index, step, is_last).await;
+        self.begin(index).await?;
+        let done = self.perform_announced(index, step, is_last).await;
         let waited = self.since.elapsed();
         let timeout = self.conductor.settings.patience.timeout;
         match done {
@@ -158,7 +172,7 @@ impl Steps<'_> {
     ///
     /// # Errors
     /// [`StepError`], as [`Steps::run`].
-    async fn perform(&mut self, index: usize, step: &Step, is_last: bool) -> Result<(), StepError> {
+    pub(super) async fn perform(&mut self, index: usize, step: &Step, is_last: bool) -> Result<(), StepError> {
         let conductor = self.conductor;
         self.pods = PodSnapshot::default();
         let done = StepChanges { steps_done: index + 1, ..StepChanges::default() };
@@ -184,16 +198,7 @@ impl Steps<'_> {
             Step::AwaitReady { objects } => {
                 let rows = self.rows(objects);
                 let timeouts = ReadinessTimeouts { waited: self.since.elapsed(), ..conductor.settings.patience };
-                let ready = conductor.driver.await_ready(self.scope, &rows, timeouts);
-                let ready = async {
-                    tokio::select! {
-                        biased;
-                        () = self.interrupted.cancelled() => Err(StepError::Interrupted),
-                        () = self.cancel.requested() => Err(StepError::Cancelled),
-                        ready = ready => Ok(ready?),
-                    }
-                };
-                self.pods = self.place.without(ready).await?;
+                self.pods = self.await_ready(&rows, timeouts).await?;
                 if is_last { Ok(()) } else { self.record(done).await }
             }
             Step::DeletePods { pods } => {
@@ -453,8 +458,14 @@ impl Steps<'_> {
         let StepChanges { steps_done, rows, states, removed } = changes;
         let update = transition(&self.record, OpEvent::Progressed(steps_done));
         let update = update.map_err(|error| StepError::Permanent(Problem::conflict(error.to_string())))?;
-        let checkpoint = Checkpoint { update, rows, states, removed };
-        self.conductor.store.checkpoint(self.lease, &checkpoint).await?;
+        if steps_done > self.record.steps_done {
+            self.note_step_done(self.record.steps_done);
+        }
+        let checkpoint = Checkpoint { update, rows, states, removed, steps: self.log.take_unwritten() };
+        if let Err(error) = self.conductor.store.checkpoint(self.lease, &checkpoint).await {
+            self.log.restore(checkpoint.steps);
+            return Err(error.into());
+        }
         self.record.steps_done = steps_done;
         self.inventory.retain(|row| !checkpoint.removed.contains(&row.key));
         for new in checkpoint.rows {

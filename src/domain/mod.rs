@@ -38,6 +38,7 @@ pub mod preflight;
 pub mod preview;
 pub mod problem;
 pub mod problem_type;
+pub mod progress;
 pub mod project_namespace;
 pub mod quota;
 pub mod render;

@@ -143,6 +143,64 @@ impl Step {
         }
     }
 
+    /// The name of the step in the API.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Apply { .. } => "Apply",
+            Self::MarkUncertain { .. } => "MarkUncertain",
+            Self::DeleteReplaced { .. } => "DeleteReplaced",
+            Self::Change { .. } => "Change",
+            Self::AwaitReady { .. } => "AwaitReady",
+            Self::SetReplicas { .. } => "SetReplicas",
+            Self::Operate { .. } => "Operate",
+            Self::EndPods { .. } => "EndPods",
+            Self::DeletePods { .. } => "DeletePods",
+            Self::Remove { .. } => "Remove",
+        }
+    }
+
+    /// What the step does, for people.
+    pub fn label(&self) -> String {
+        let objects = |verb: &str| match (self.size(), self.objects().next()) {
+            (1, Some(key)) => format!("{verb} {key}"),
+            (1, None) => format!("{verb} 1 pod"),
+            (count, Some(_)) => format!("{verb} {count} objects"),
+            (count, None) => format!("{verb} {count} pods"),
+        };
+        match self {
+            Self::Apply { .. } => objects("apply"),
+            Self::MarkUncertain { .. } => "note that the objects may change".to_owned(),
+            Self::DeleteReplaced { .. } => "delete objects that cannot be updated in place".to_owned(),
+            Self::Change { .. } => objects("change"),
+            Self::AwaitReady { objects } => match objects.as_slice() {
+                [one] => format!("wait until {one} is ready"),
+                many => format!("wait until {} objects are ready", many.len()),
+            },
+            Self::SetReplicas { .. } => objects("set the replicas of"),
+            Self::Operate { vnf_state: VnfState::Stopped, .. } => objects("scale to 0:"),
+            Self::Operate { vnf_state: VnfState::Started, .. } => objects("scale back:"),
+            Self::EndPods { .. } => objects("wait for the end of the pods of"),
+            Self::DeletePods { .. } => objects("delete"),
+            Self::Remove { .. } => objects("remove"),
+        }
+    }
+
+    /// Its objects; none of a step for pods.
+    pub fn objects(&self) -> impl Iterator<Item = &ObjectKey> {
+        let (keys, rows, changes): (&[ObjectKey], &[Resource], &[ReplicaChange]) = match self {
+            Self::Apply { objects }
+            | Self::MarkUncertain { objects }
+            | Self::AwaitReady { objects }
+            | Self::Operate { objects, .. }
+            | Self::EndPods { objects, .. }
+            | Self::Remove { objects, .. } => (objects, &[], &[]),
+            Self::DeleteReplaced { rows } | Self::Change { rows, .. } => (&[], rows, &[]),
+            Self::SetReplicas { changes } => (&[], &[], changes),
+            Self::DeletePods { .. } => (&[], &[], &[]),
+        };
+        keys.iter().chain(rows.iter().map(|row| &row.key)).chain(changes.iter().map(|change| &change.object))
+    }
+
     /// The number of its objects.
     pub fn size(&self) -> usize {
         match self {

@@ -81,6 +81,7 @@ pub const ROWS: &[Row] = &[
     (POST, "/vnflcm/{version}/vnf_instances/{id}/revert_to_snapshot", Needs(Member)),
     (GET, "/vnflcm/{version}/vnf_lcm_op_occs", Needs(Reader)),
     (GET, "/vnflcm/{version}/vnf_lcm_op_occs/{id}", Needs(Reader)),
+    (GET, "/vnflcm/{version}/vnf_lcm_op_occs/{id}/steps", Needs(Reader)),
     (POST, "/vnflcm/{version}/vnf_lcm_op_occs/{id}/retry", Needs(Member)),
     (POST, "/vnflcm/{version}/vnf_lcm_op_occs/{id}/rollback", Needs(Member)),
     (POST, "/vnflcm/{version}/vnf_lcm_op_occs/{id}/fail", Needs(Member)),

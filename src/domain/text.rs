@@ -43,6 +43,17 @@ pub fn check_length(attribute: &str, text: &str, longest: usize) -> Result<(), P
     ))
 }
 
+/// `text` of a cluster as PostgreSQL can store it: no NUL, and the beginning with `…` if it has more than `limit` bytes. The result
+/// has at most `limit` bytes, at least 3.
+pub fn truncated(text: &str, limit: usize) -> String {
+    const ELLIPSIS: &str = "…";
+    if text.len() <= limit {
+        return text.replace('\0', " ");
+    }
+    let end = text.floor_char_boundary(limit.saturating_sub(ELLIPSIS.len()));
+    format!("{}{ELLIPSIS}", text[..end].replace('\0', " "))
+}
+
 /// Whether `text` is a DNS label as Kubernetes restricts it (RFC 1123 section 2.1): 1 to 63 lower-case letters, digits and
 /// `-`, with a letter or digit at both ends.
 pub fn is_dns_label(text: &str) -> bool {

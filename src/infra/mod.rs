@@ -10,6 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use serde_json::Value;
+use tokio::sync::watch;
 
 use crate::domain::drift::ObjectDrift;
 use crate::domain::evidence::Evidence;
@@ -20,6 +21,7 @@ use crate::domain::observation::{ObservedKind, ObservedObject};
 use crate::domain::plan::PodRef;
 use crate::domain::preflight::{Check, Questions};
 use crate::domain::preview::{ObjectPreview, PlannedObject};
+use crate::domain::progress::ObjectReadiness;
 use crate::domain::project_namespace::{FoundNamespace, NamespaceObject};
 use crate::domain::resource::{KindInfo, Resource};
 use crate::domain::tenancy::ObservedNamespace;
@@ -100,6 +102,9 @@ pub struct PodSnapshot(Option<Vec<ObservedObject>>);
 /// A kind, by `apiVersion` and `kind`.
 pub type ObjectKind = (String, String);
 
+/// Receives what a driver sees of the objects that it waits for, as often as it likes.
+pub type ReadinessSink = watch::Sender<Vec<ObjectReadiness>>;
+
 /// Changes objects in clusters. See the module documentation.
 #[async_trait]
 pub trait Driver: Send + Sync {
@@ -135,6 +140,18 @@ pub trait Driver: Send + Sync {
         resources: &[Resource],
         timeouts: ReadinessTimeouts,
     ) -> Result<PodSnapshot, InfraError>;
+
+    /// As [`Driver::await_ready`]; while it waits, it sends to `reports` what it sees of the objects whose readiness is not certain when
+    /// they exist. A driver that cannot say more reports nothing.
+    async fn await_ready_reporting(
+        &self,
+        scope: &Scope,
+        resources: &[Resource],
+        timeouts: ReadinessTimeouts,
+        _reports: &ReadinessSink,
+    ) -> Result<PodSnapshot, InfraError> {
+        self.await_ready(scope, resources, timeouts).await
+    }
 
     /// Removes the object with its dependents and the volumes claimed by its templates, and waits until they are gone. An object with
     /// our label is ours, even if another client made it again: `docs/adr/0028-our-label-decides.md`.

@@ -8,9 +8,11 @@ use utoipa::ToSchema;
 
 use crate::domain::op_occ::{CancelMode, LcmOperation, VnfLcmOpOcc as Domain};
 use crate::domain::problem::Problem;
+use crate::domain::progress::StepAttempt;
 use crate::domain::transition::OpEvent;
 use crate::domain::warning::Warnings;
 use crate::sol003::common::{CancelModeType, Link, ResourceChanges};
+use crate::sol003::steps::Progress;
 use crate::sol003::{Edition, v1};
 
 /// One lifecycle management operation occurrence.
@@ -55,6 +57,9 @@ pub struct VnfLcmOpOcc {
     #[serde(rename = "gybe:warnings", skip_serializing_if = "Warnings::is_empty")]
     #[schema(value_type = Vec<String>, required = false)]
     warnings: Warnings,
+    /// Extension: the step that runs, while the operation runs.
+    #[serde(rename = "gybe:progress", skip_serializing_if = "Option::is_none")]
+    progress: Option<Progress>,
     #[serde(rename = "_links")]
     links: OpOccLinks,
 }
@@ -80,8 +85,8 @@ struct OpOccLinks {
 }
 
 impl VnfLcmOpOcc {
-    /// The wire form of `op`, with links below `base` (scheme, host and port).
-    pub fn new(op: &Domain, edition: Edition, base: &str) -> Self {
+    /// The wire form of `op`, with links below `base` (scheme, host and port). `latest` is its latest attempt of a step.
+    pub fn new(op: &Domain, latest: Option<&StepAttempt>, edition: Edition, base: &str) -> Self {
         let root = format!("{base}{}", edition.root());
         let href = format!("{root}/vnf_lcm_op_occs/{}", op.id);
         let task = |name: &str, event| op.allows(event).then(|| Link::to(format!("{href}/{name}")));
@@ -103,6 +108,7 @@ impl VnfLcmOpOcc {
             changed_info,
             modifications_triggered_by_vnf_pkg_change: modifications,
             warnings: op.warnings.clone(),
+            progress: latest.filter(|_| op.state.is_running()).map(Progress::new),
             links: OpOccLinks {
                 vnf_instance: Link::to(format!("{root}/vnf_instances/{}", op.vnf_instance_id)),
                 grant: op.grant.as_ref().map(|grant| Link::to(grant.uri.clone())),

@@ -16,6 +16,7 @@ use crate::domain::metering::Quantities;
 use crate::domain::op_occ::{CancelMode, GrantReference, VnfLcmOpOcc};
 use crate::domain::plan::Plan;
 use crate::domain::problem::Problem;
+use crate::domain::progress::{StepAttempt, StepWrites};
 use crate::domain::resource::{ObjectKey, Resource, ResourceState};
 use crate::domain::resource_changes::ResourceChanges;
 use crate::domain::transition::Update;
@@ -63,6 +64,10 @@ pub trait LeaseStore: Send + Sync {
     ) -> Result<Option<CancelMode>, StoreError>;
     /// Replaces the warnings of the op occurrence.
     async fn record_warnings(&self, lease: &Lease, warnings: &Warnings) -> Result<(), StoreError>;
+    /// Writes that this attempt of a step is running, unless the store has a later state of it.
+    async fn announce_step(&self, lease: &Lease, attempt: &StepAttempt) -> Result<(), StoreError>;
+    /// Writes the history of the operation.
+    async fn record_steps(&self, lease: &Lease, steps: &StepWrites) -> Result<(), StoreError>;
     /// Records finished work. `NotFound`, and nothing is recorded, if a row of `states` does not exist. No row may occur twice
     /// in `states` or in `rows`.
     async fn checkpoint(&self, lease: &Lease, checkpoint: &Checkpoint) -> Result<(), StoreError>;
@@ -163,12 +168,14 @@ pub struct Checkpoint {
     pub states: Vec<(ObjectKey, ResourceState)>,
     /// Rows whose objects are gone.
     pub removed: Vec<ObjectKey>,
+    /// The history of the operation.
+    pub steps: StepWrites,
 }
 
 impl Checkpoint {
     /// A checkpoint that leaves the inventory as it is.
-    pub const fn of(update: Update) -> Self {
-        Self { update, rows: Vec::new(), states: Vec::new(), removed: Vec::new() }
+    pub fn of(update: Update) -> Self {
+        Self { update, rows: Vec::new(), states: Vec::new(), removed: Vec::new(), steps: StepWrites::default() }
     }
 }
 
@@ -189,13 +196,15 @@ pub struct OperationOutcome {
     pub changed_info: Option<Value>,
     /// Whether to delete all inventory rows of the instance, because an INSTANTIATE was rolled back and all its objects are gone.
     pub discard_inventory: bool,
+    /// The end of the last step.
+    pub steps: StepWrites,
     /// The time of the outcome.
     pub now: OffsetDateTime,
 }
 
 impl OperationOutcome {
     /// An outcome that changes nothing but the op occurrence.
-    pub const fn of(update: Update, error: Option<Problem>, now: OffsetDateTime) -> Self {
+    pub fn of(update: Update, error: Option<Problem>, now: OffsetDateTime) -> Self {
         Self {
             update,
             error,
@@ -204,6 +213,7 @@ impl OperationOutcome {
             resource_changes: None,
             changed_info: None,
             discard_inventory: false,
+            steps: StepWrites::default(),
             now,
         }
     }

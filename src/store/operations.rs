@@ -1,5 +1,7 @@
 //! Op occurrences in the store, as the API uses them.
 
+use std::collections::HashMap;
+
 use async_trait::async_trait;
 use time::OffsetDateTime;
 
@@ -7,6 +9,7 @@ use crate::domain::ids::{ProjectId, VnfLcmOpOccId};
 use crate::domain::instance::VnfInstance;
 use crate::domain::op_occ::{CancelMode, VnfLcmOpOcc};
 use crate::domain::plan::Plan;
+use crate::domain::progress::StepAttempt;
 use crate::domain::tenancy::NamespaceProject;
 use crate::domain::transition::OpEvent;
 use crate::store::{Page, StoreError};
@@ -56,4 +59,8 @@ pub trait OperationStore: Send + Sync {
     ) -> Result<(), StoreError>;
     /// The plan of an op occurrence, if it has one. `NotFound` if there is no such op occurrence.
     async fn plan(&self, id: VnfLcmOpOccId) -> Result<Option<Plan>, StoreError>;
+    /// The attempts of the steps of an op occurrence, in the order in which they began.
+    async fn steps(&self, id: VnfLcmOpOccId) -> Result<Vec<StepAttempt>, StoreError>;
+    /// The latest attempt of each of the op occurrences; those without a step are left out.
+    async fn latest_steps(&self, ids: &[VnfLcmOpOccId]) -> Result<HashMap<VnfLcmOpOccId, StepAttempt>, StoreError>;
 }

@@ -32,7 +32,7 @@ use crate::domain::tenancy::ObservedNamespace;
 use crate::domain::vim::VimAccess;
 use crate::infra::{
     AppliedObject, Driver, InfraError, InfraErrorKind, ObjectKind, ObservedResources, Observer, PodSnapshot, Previewer,
-    ReadinessTimeouts, Removal, Scope, VimContacts, WatchEvent,
+    ReadinessSink, ReadinessTimeouts, Removal, Scope, VimContacts, WatchEvent,
 };
 use crate::metrics::VimMetrics;
 use crate::outbound::OutboundConfig;
@@ -133,8 +133,18 @@ impl Driver for KubernetesDriver {
         resources: &[Resource],
         timeouts: ReadinessTimeouts,
     ) -> Result<PodSnapshot, InfraError> {
+        self.await_ready_reporting(scope, resources, timeouts, &ReadinessSink::default()).await
+    }
+
+    async fn await_ready_reporting(
+        &self,
+        scope: &Scope,
+        resources: &[Resource],
+        timeouts: ReadinessTimeouts,
+        reports: &ReadinessSink,
+    ) -> Result<PodSnapshot, InfraError> {
         let cluster = self.clients.get(&scope.access)?;
-        let result = readiness::await_ready(&cluster, scope, resources, timeouts).await;
+        let result = readiness::await_ready(&cluster, scope, resources, timeouts, reports).await;
         cluster.with_missing_namespace(&scope.namespace, result).await
     }
 

@@ -20,6 +20,7 @@ pub static V1: Members = Members::of(&[
     attribute("changedInfo", AttributeKind::Structure(with_connections(&CHANGED_CONNECTIONS, CHANGED))),
     CHANGED_EXT_CONNECTIVITY,
     WARNINGS,
+    PROGRESS,
 ]);
 
 /// Attributes in edition 3.3.1.
@@ -42,6 +43,7 @@ pub static V2: Members = Members::of(&[
     attribute("modificationsTriggeredByVnfPkgChange", AttributeKind::Open(MODIFICATIONS)),
     never("vnfSnapshotInfoId"),
     WARNINGS,
+    PROGRESS,
 ]);
 
 /// Attributes that a list leaves out by default (SOL003 clause 5.4.12.3.2).
@@ -49,6 +51,8 @@ pub const NOT_BY_DEFAULT: &[&str] =
     &["operationParams", "error", "resourceChanges", "changedInfo", "changedExtConnectivity"];
 
 const WARNINGS: Attribute = mandatory("gybe:warnings", AttributeKind::Open("vnf_lcm_op_occs.warnings"));
+// A filter does not see what changes all the time.
+const PROGRESS: Attribute = never("gybe:progress");
 const PARAMS: &str = "vnf_lcm_op_occs.params";
 // The API shows the column `changed_info` as `changedInfo`, or as `modificationsTriggeredByVnfPkgChange` for CHANGE_VNFPKG.
 const CHANGED: &str = "(CASE WHEN vnf_lcm_op_occs.operation <> 'CHANGE_VNFPKG' THEN vnf_lcm_op_occs.changed_info END)";

@@ -42,6 +42,8 @@ type Query<'q> = sqlx::query::Query<'q, Db, PgArguments>;
 const ENGINE: &str = "postgresql";
 /// The result of [`violated`] for the unique index on the name of a VIM.
 const VIM_NAME: &str = "vims_name";
+/// Whether a statement that changes rows may be part of another one. It saves a round trip.
+const NESTS_CHANGES: bool = true;
 
 /// The current time in milliseconds since the epoch, when the expression is evaluated; not the start of the transaction.
 macro_rules! now {

@@ -32,6 +32,8 @@ type BackgroundTasks = ();
 const ENGINE: &str = "sqlite";
 /// The result of [`violated`] for the unique index on the name of a VIM.
 const VIM_NAME: &str = "vims.project_id, vims.name";
+/// Whether a statement that changes rows may be part of another one.
+const NESTS_CHANGES: bool = false;
 
 /// The current time in milliseconds since the epoch; constant within a statement.
 macro_rules! now {

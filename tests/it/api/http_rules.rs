@@ -11,7 +11,7 @@ const ROOTS: [(&str, &str); 4] =
     [("/vnflcm/v1", "1.3.0"), ("/vnflcm/v2", "2.0.0"), ("/vnfpkgm/v1", "1.0.0"), ("/vnfpkgm/v2", "2.1.0")];
 
 /// The resources of `/vnflcm` with their methods.
-const LIFECYCLE: [(&str, &str); 26] = [
+const LIFECYCLE: [(&str, &str); 27] = [
     ("/api_versions", "GET"),
     ("/vnf_instances", "GET, POST"),
     ("/vnf_instances/{id}", "GET, PATCH, DELETE"),
@@ -32,6 +32,7 @@ const LIFECYCLE: [(&str, &str); 26] = [
     ("/vnf_instances/{id}/drift", "GET"),
     ("/vnf_lcm_op_occs", "GET"),
     ("/vnf_lcm_op_occs/{id}", "GET"),
+    ("/vnf_lcm_op_occs/{id}/steps", "GET"),
     ("/vnf_lcm_op_occs/{id}/retry", "POST"),
     ("/vnf_lcm_op_occs/{id}/rollback", "POST"),
     ("/vnf_lcm_op_occs/{id}/fail", "POST"),

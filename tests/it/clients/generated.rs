@@ -177,7 +177,9 @@ impl ClientUser {
     async fn ended(&mut self, edition: &str, location: &str, state: &str) -> String {
         let op = self.gybe.wait_ended(location).await;
         assert_eq!(op["operationState"], state, "{op:#}\n{}", self.gybe.log());
-        self.get(&format!("vnflcm-{edition}.json"), "get_vnf_lcm_op_occs_id", json!({ "id": op["id"] }));
+        for operation in ["get_vnf_lcm_op_occs_id", "get_vnf_lcm_op_occs_id_steps"] {
+            self.get(&format!("vnflcm-{edition}.json"), operation, json!({ "id": op["id"] }));
+        }
         self.read_lists("vnflcm", edition);
         id(&op)
     }

@@ -16,6 +16,7 @@ use gybe::domain::namespace::Namespace;
 use gybe::domain::op_occ::CancelMode::{self, Forceful, Graceful};
 use gybe::domain::op_occ::{LcmOperation, OpState, VnfLcmOpOcc};
 use gybe::domain::plan::{Plan, PodRef, Step};
+use gybe::domain::progress::StepLog;
 use gybe::domain::resource::{KindInfo, Resource, ResourceState};
 use gybe::domain::transition::OpEvent;
 use gybe::domain::vim::VimAccess;
@@ -225,6 +226,8 @@ async fn conclusion<F: Future<Output = ()>>(
         inventory_was_empty,
         stored_intents,
         pending_grant,
+        log: StepLog::default(),
+        has_log: false,
     };
     let never = CancellationToken::new();
     let (conclusion, ()) = tokio::join!(execution.run(&never), meanwhile(Arc::clone(&cancel)));

@@ -15,6 +15,7 @@ mod lifecycle;
 mod namespaces;
 mod operate;
 mod preview;
+mod steps;
 mod tolerance;
 mod vdu_mapping;
 mod view;

@@ -239,7 +239,8 @@ impl FilterFixture {
         let all = store.packages(Some(&project), &whole()).await.unwrap();
         let json = |one: Result<Value, serde_json::Error>| one.unwrap();
         let list = |name, members, elements| List { name, members, elements };
-        let op = |edition| ops.iter().map(|op| json(serde_json::to_value(OpOccWire::new(op, edition, "")))).collect();
+        let op =
+            |edition| ops.iter().map(|op| json(serde_json::to_value(OpOccWire::new(op, None, edition, "")))).collect();
         let first = instances.iter().map(|one| json(serde_json::to_value(v1::VnfInstance::new(one, "")))).collect();
         let second = instances.iter().map(|one| json(serde_json::to_value(v2::VnfInstance::new(one, "")))).collect();
         let shown = |edition| {

@@ -35,6 +35,7 @@ mod vims;
 
 use gybe::domain::ids::{ProjectId, VnfLcmOpOccId};
 use gybe::domain::op_occ::{CancelMode, OpState};
+use gybe::domain::progress::StepWrites;
 use gybe::store::{Checkpoint, Lease, StoreError};
 
 use crate::support::store::{postponement, progress, store_plan};
@@ -77,6 +78,7 @@ const MIGRATIONS: &[&str] = &[
     "46 vim cluster",
     "47 metering",
     "48 project indexes",
+    "49 steps",
     "51 kept plans",
     "52 sessions",
 ];
@@ -91,6 +93,7 @@ async fn assert_lost(f: &StoreFixture, lease: Lease) {
     assert_fails!(store_plan(&*f.store, &lease, LONG, &plan(), &[resource("z")], at(50)).await, StoreError::LeaseLost);
     assert_fails!(f.store.record_intent(&lease, LONG, &[key("a")], &[resource("z")]).await, StoreError::LeaseLost);
     assert_fails!(f.store.checkpoint(&lease, &checkpoint).await, StoreError::LeaseLost);
+    assert_fails!(f.store.record_steps(&lease, &StepWrites::default()).await, StoreError::LeaseLost);
     assert_fails!(
         f.store.postpone(again(), &postponement(OpState::Processing, LONG, 9), None).await,
         StoreError::LeaseLost

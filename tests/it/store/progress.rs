@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use gybe::domain::fair_share::Crowded;
 use gybe::domain::grant::{PendingGrant, ResourceIds};
+use gybe::domain::ids::VnfLcmOpOccId;
 use gybe::domain::op_occ::{GrantReference, OpState, VnfLcmOpOcc};
 use gybe::domain::plan::Plan;
+use gybe::domain::progress::{Direction, StepLog, StepState, StepWrites};
 use gybe::domain::resource::{ObjectKey, Resource, ResourceState};
 use gybe::domain::transition::{OpEvent, transition};
 use gybe::domain::warning::Warnings;
-use gybe::store::{Checkpoint, Claim, GrantedChange, Lease, PlannedOperation, StoreError};
+use gybe::store::{Checkpoint, Claim, GrantedChange, Lease, OperationOutcome, PlannedOperation, StoreError};
 use serde_json::json;
 
 use crate::support::store::{postponement, progress, record, store_plan};
@@ -26,6 +28,7 @@ on_both_engines! {
     a_checkpoint_is_all_or_nothing
     large_inventories_are_written
     progress_resets_the_attempt_count
+    the_history_of_an_operation_is_written_under_its_lease_and_deleted_with_it
 }
 
 async fn a_plan_is_stored_with_its_inventory(f: StoreFixture) {
@@ -216,4 +219,39 @@ async fn progress_resets_the_attempt_count(f: StoreFixture) {
         (1, 1, None),
         "that the lease ran out is the first"
     );
+}
+
+async fn the_history_of_an_operation_is_written_under_its_lease_and_deleted_with_it(f: StoreFixture) {
+    let claimed = f.processing().await;
+    let (id, steps) = (claimed.op.id, plan().forward);
+    let history = async || -> Vec<(u32, StepState, Option<String>)> {
+        let rows = f.store.steps(id).await.unwrap().into_iter();
+        rows.map(|row| (row.position, row.state, row.error)).collect()
+    };
+    let mut log = StepLog::default();
+    log.begin(Direction::Forward, 0, &steps, "one", at(20));
+    let begun = log.current().unwrap().clone();
+    f.store.announce_step(&claimed.lease, &begun).await.unwrap();
+    assert_eq!(history().await, [(0, StepState::Running, None)]);
+    log.end(None, at(21));
+    let states = vec![(key("a"), present("u"))];
+    let checkpoint = Checkpoint { states, steps: log.take_unwritten(), ..progress(OpState::Processing, 0) };
+    f.store.checkpoint(&claimed.lease, &checkpoint).await.unwrap();
+    f.store.announce_step(&claimed.lease, &begun).await.unwrap();
+    assert_eq!(history().await, [(0, StepState::Completed, None)], "a late announcement changes nothing");
+    log.begin(Direction::Forward, 0, &steps, "one", at(22));
+    log.wait("later");
+    let checkpoint = Checkpoint { steps: log.take_unwritten(), ..progress(OpState::Processing, 1) };
+    f.store.checkpoint(&claimed.lease, &checkpoint).await.unwrap();
+    assert_eq!(history().await, [(0, StepState::Completed, None), (1, StepState::Waiting, Some("later".to_owned()))]);
+    let latest = f.store.latest_steps(&[id, VnfLcmOpOccId(f.uuid())]).await.unwrap();
+    assert_eq!(latest.into_iter().map(|(id, row)| (id, row.attempt)).collect::<Vec<_>>(), [(id, 2)]);
+
+    log.end(Some("it is \0 broken"), at(23));
+    let steps = StepWrites { removed: vec![0], ..log.take_unwritten() };
+    let ending = OperationOutcome { steps, ..ending(OpState::Processing, OpState::Completed) };
+    f.store.end_operation(claimed.lease, &ending).await.unwrap();
+    assert_eq!(history().await, [(1, StepState::Failed, Some("it is   broken".to_owned()))]);
+    assert_eq!(f.store.trim_operations(claimed.instance.id, 0, 10).await.unwrap(), 1);
+    assert_eq!(history().await, []);
 }

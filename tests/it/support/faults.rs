@@ -4,7 +4,7 @@
 //! A [`FaultyProcess`] stands for a process that runs a conductor. After it is killed, none of its calls is sent or
 //! answered; the tasks of its conductor block for ever.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::pending;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -26,6 +26,7 @@ use gybe::domain::op_occ::{CancelMode, OpState, VnfLcmOpOcc};
 use gybe::domain::package::{Content, DefinitionFile, OperationalState, PackageSource, VnfPackage};
 use gybe::domain::plan::{Plan, PodRef};
 use gybe::domain::problem::{Problem, ProblemType};
+use gybe::domain::progress::{StepAttempt, StepWrites};
 use gybe::domain::project_namespace::ProjectNamespace;
 use gybe::domain::quota::{OwnQuotas, Quotas};
 use gybe::domain::resource::{KindInfo, ObjectKey, Resource};
@@ -523,6 +524,8 @@ points! {
         fn resume_operation(project: &ProjectId, id: VnfLcmOpOccId, event: OpEvent, now: OffsetDateTime) -> ();
         fn cancel_operation(project: &ProjectId, id: VnfLcmOpOccId, mode: CancelMode) -> ();
         fn plan(id: VnfLcmOpOccId) -> Option<Plan>;
+        fn steps(id: VnfLcmOpOccId) -> Vec<StepAttempt>;
+        fn latest_steps(ids: &[VnfLcmOpOccId]) -> HashMap<VnfLcmOpOccId, StepAttempt>;
     }
 }
 
@@ -532,6 +535,8 @@ points! {
         fn await_grant(lease: Lease, update: &Update, pending: &PendingGrant) -> ();
         fn record_intent(lease: &Lease, ttl: Duration, objects: &[ObjectKey], new: &[Resource]) -> Option<CancelMode>;
         fn record_warnings(lease: &Lease, warnings: &Warnings) -> ();
+        fn announce_step(lease: &Lease, attempt: &StepAttempt) -> ();
+        fn record_steps(lease: &Lease, steps: &StepWrites) -> ();
         fn checkpoint(lease: &Lease, checkpoint: &Checkpoint) -> ();
         fn postpone(lease: Lease, update: &Update, error: Option<&Problem>) -> ();
         fn end_operation(lease: Lease, outcome: &OperationOutcome) -> ();

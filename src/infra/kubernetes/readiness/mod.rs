@@ -21,7 +21,7 @@ use super::watch::{ListWatch, follow};
 use crate::clock::{Clock as _, System};
 use crate::domain::observation::ObservedKind;
 use crate::domain::resource::{KindInfo, Resource};
-use crate::infra::{InfraError, InfraErrorKind, PodSnapshot, ReadinessTimeouts, Scope};
+use crate::infra::{InfraError, InfraErrorKind, PodSnapshot, ReadinessSink, ReadinessTimeouts, Scope};
 
 pub(super) mod causes;
 pub(super) mod events;
@@ -38,7 +38,7 @@ const MAX_BATCH: usize = 1000;
 /// again until it has counted its pods anew; one that always does so is not helped by more deletions.
 const MAX_REPLACEMENTS: usize = 5;
 
-/// Waits until all of `resources` are ready.
+/// Waits until all of `resources` are ready. Sends what it sees to `reports`.
 ///
 /// # Errors
 /// [`InfraErrorKind::NotReady`] names the objects that failed or were not ready in time, and why.
@@ -47,6 +47,7 @@ pub(super) async fn await_ready(
     scope: &Scope,
     resources: &[Resource],
     timeouts: ReadinessTimeouts,
+    reports: &ReadinessSink,
 ) -> Result<PodSnapshot, InfraError> {
     let begun = Instant::now();
     let ReadinessTimeouts { waited, settle, grace, timeout } = timeouts;
@@ -60,7 +61,10 @@ pub(super) async fn await_ready(
     let deadline = begun + timeout.saturating_sub(waited);
     let mut replaced: HashMap<String, HashSet<String>> = HashMap::new();
     loop {
-        let (missing, grace_ends) = match progress.assess(Instant::now(), grace) {
+        let readiness = progress.assess(Instant::now(), grace);
+        let report = progress.take_report();
+        reports.send_if_modified(|known| !report.is_empty() && std::mem::replace(known, report.clone()) != report);
+        let (missing, grace_ends) = match readiness {
             Readiness::Ready => return Ok(snapshot(&progress)),
             Readiness::Failed(text) => return Err(not_ready(scope, &text)),
             Readiness::Waiting(missing, grace_ends) => (missing, grace_ends),

@@ -22,6 +22,7 @@ use super::pods::{
 };
 use super::revisions::is_superseded;
 use super::rules::{ObjectStatus, has_rule, makes_pods, object_status, wanted_pods};
+use crate::domain::progress::ObjectReadiness;
 use crate::domain::resource::{ObjectKey, Resource};
 
 /// Faults that the first look shows within this time may be older than the wait: their clock goes on where another process left it.
@@ -38,6 +39,8 @@ pub(super) struct Progress {
     /// When each run of a container without a probe was first seen, by uid of the pod, container and number of restarts.
     running_since: HashMap<(String, String, i64), Instant>,
     timing: Timing,
+    /// The objects as the latest assessment saw them.
+    report: Vec<ObjectReadiness>,
 }
 
 /// The clocks of a wait.
@@ -145,7 +148,14 @@ impl Progress {
             subjects.extend(reports_by_events(&key.kind).then(|| WatchSubject::EventsAbout(key.kind.clone())));
         }
         let stores = subjects.into_iter().map(|subject| (subject, None)).collect();
-        Self { awaited, stores, faulty_since: HashMap::new(), running_since: HashMap::new(), timing }
+        Self {
+            awaited,
+            stores,
+            faulty_since: HashMap::new(),
+            running_since: HashMap::new(),
+            timing,
+            report: Vec::new(),
+        }
     }
 
     /// What to watch.
@@ -218,14 +228,19 @@ impl Progress {
         self.note_running(now);
         let mut missing = Vec::new();
         let mut faults = Vec::new();
+        let mut report = Vec::with_capacity(self.awaited.len());
         let mut settled_at: Option<Instant> = None;
         let index = self.index();
         for awaited in &self.awaited {
             let object = self.object(awaited);
             let pods = object.map(|object| index.pods_of(&awaited.key.kind, object)).unwrap_or_default();
             let events = object.map(|object| index.events_about(object)).unwrap_or_default();
+            let seen = |reason| readiness_of(awaited, object, &pods, reason);
             let lacks = match self.status_of(awaited, &pods, events, now, &mut settled_at) {
-                ObjectStatus::Ready => continue,
+                ObjectStatus::Ready => {
+                    report.push(seen(None));
+                    continue;
+                }
                 ObjectStatus::Failed(text) => return Readiness::Failed(format!("{} has failed: {text}", awaited.key)),
                 ObjectStatus::InProgress(text) => text,
                 ObjectStatus::Faulty(text) => {
@@ -247,9 +262,12 @@ impl Progress {
             let mut found = faults_of(awaited, &pods, events);
             found.extend(pods.iter().flat_map(|pod| self.restarted(pod, now)));
             let reason = found.iter().find_map(|fault| fault.reason.clone());
-            missing.push(reason.unwrap_or_else(|| format!("{}: {lacks}{}", awaited.key, first_unready_pod(&pods))));
+            let reason = reason.unwrap_or_else(|| format!("{}: {lacks}{}", awaited.key, first_unready_pod(&pods)));
+            report.push(seen(Some(&reason)));
+            missing.push(reason);
             faults.extend(found);
         }
+        self.report = report;
         match self.check_grace(&faults, now, grace) {
             Err(text) => Readiness::Failed(text),
             Ok(_) if missing.is_empty() => Readiness::Ready,
@@ -258,6 +276,11 @@ impl Progress {
                 Readiness::Waiting(missing.join("; "), until)
             }
         }
+    }
+
+    /// The objects as the latest assessment saw them; empty if one has failed.
+    pub fn take_report(&mut self) -> Vec<ObjectReadiness> {
+        std::mem::take(&mut self.report)
     }
 
     /// Pods that keep the present revision of their workload from being rolled out: of another revision, not ready, and with a
@@ -448,6 +471,24 @@ impl AwaitedObject {
         let spec = resource.manifest.get("spec");
         let has_ttl = spec.is_some_and(|spec| spec.get("ttlSecondsAfterFinished").is_some());
         Self { key: resource.key.clone(), subject: WatchSubject::Objects { api_version, kind, name }, has_ttl }
+    }
+}
+
+/// What an assessment saw of an object. `reason` begins with the object.
+fn readiness_of(
+    awaited: &AwaitedObject,
+    object: Option<&DynamicObject>,
+    pods: &[&DynamicObject],
+    reason: Option<&str>,
+) -> ObjectReadiness {
+    let wanted = object.and_then(|object| wanted_pods(&awaited.key, object));
+    let ready = pods.iter().filter(|pod| is_active(pod) && is_ready(pod)).count();
+    let prefix = format!("{}: ", awaited.key);
+    ObjectReadiness {
+        key: awaited.key.clone(),
+        is_ready: reason.is_none(),
+        pods: wanted.map(|wanted| (ready.try_into().unwrap_or(u32::MAX), wanted.try_into().unwrap_or(u32::MAX))),
+        reason: reason.map(|reason| reason.strip_prefix(&prefix).unwrap_or(reason).to_owned()),
     }
 }
 

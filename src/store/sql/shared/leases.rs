@@ -17,12 +17,14 @@ use super::super::notify_work;
 use super::op_occs::{TABLE, columns, for_conductors, op_occ, push_state, push_update};
 use super::{
     Database, Query, QueryBuilder, Row, Tx, instances, metering, op_occs, optional_json, publish, read, resources,
+    steps,
 };
 use crate::domain::fair_share::{Crowded, Sharer};
 use crate::domain::grant::PendingGrant;
 use crate::domain::op_occ::CancelMode;
 use crate::domain::plan::PLAN_FORMAT;
 use crate::domain::problem::Problem;
+use crate::domain::progress::{StepAttempt, StepWrites};
 use crate::domain::resource::{ObjectKey, Resource};
 use crate::domain::transition::{Due, Update};
 use crate::domain::warning::Warnings;
@@ -202,22 +204,53 @@ impl LeaseStore for Database {
         .await
     }
 
+    async fn announce_step(&self, lease: &Lease, attempt: &StepAttempt) -> Result<(), StoreError> {
+        self.traced("leases::announce_step", async {
+            let fence =
+                concat!("UPDATE vnf_lcm_op_occs SET lease_epoch = lease_epoch WHERE ", held!(), " RETURNING id");
+            let mut tx = self.writer.begin().await?;
+            // Locks the row: the end of the attempt is written before or after this, not meanwhile.
+            held_by(sqlx::query(fence), lease).fetch_optional(&mut *tx).await?.ok_or(StoreError::LeaseLost)?;
+            steps::announce(&mut tx, lease.op, attempt).await?;
+            Ok(tx.commit().await?)
+        })
+        .await
+    }
+
+    async fn record_steps(&self, lease: &Lease, writes: &StepWrites) -> Result<(), StoreError> {
+        self.traced("leases::record_steps", async {
+            let mut query = steps::update("UPDATE vnf_lcm_op_occs SET lease_epoch = lease_epoch");
+            push_fence(&mut query, lease);
+            query.push(" RETURNING id");
+            steps::push_writes(&mut query, writes);
+            let mut tx = self.writer.begin().await?;
+            fenced(&mut tx, query.build(), lease).await?;
+            steps::finish(&mut tx, lease.op, writes).await?;
+            Ok(tx.commit().await?)
+        })
+        .await
+    }
+
     async fn checkpoint(&self, lease: &Lease, checkpoint: &Checkpoint) -> Result<(), StoreError> {
         self.traced("leases::checkpoint", async {
-            let mut query = QueryBuilder::new("UPDATE vnf_lcm_op_occs SET lease_epoch = lease_epoch");
-            push_update(&mut query, &checkpoint.update, None);
+            let Checkpoint { update, rows, states, removed, steps: writes } = checkpoint;
+            let mut query = steps::update("UPDATE vnf_lcm_op_occs SET lease_epoch = lease_epoch");
+            push_update(&mut query, update, None);
             push_fence(&mut query, lease);
-            let update = query.push(" RETURNING vnf_instance_id").build();
-            if checkpoint.rows.is_empty() && checkpoint.states.is_empty() && checkpoint.removed.is_empty() {
+            query.push(" RETURNING id, vnf_instance_id");
+            steps::push_writes(&mut query, writes);
+            let update = query.build();
+            if rows.is_empty() && states.is_empty() && removed.is_empty() && steps::is_finished(writes) {
                 let rows = self.writer.fetch_all(update).await?;
                 return if rows.len() == 1 { Ok(()) } else { Err(StoreError::LeaseLost) };
             }
             let mut tx = self.writer.begin().await?;
             let row = fenced(&mut tx, update, lease).await?;
             let instance = row.try_get("vnf_instance_id")?;
-            resources::insert(self, &mut tx, instance, &checkpoint.rows).await?;
-            resources::set_states(&mut tx, instance, &checkpoint.states).await?;
-            resources::remove(&mut tx, instance, &checkpoint.removed).await?;
+            resources::insert(self, &mut tx, instance, rows).await?;
+            resources::set_states(&mut tx, instance, states).await?;
+            resources::remove(&mut tx, instance, removed).await?;
+            steps::finish(&mut tx, lease.op, writes).await?;
             Ok(tx.commit().await?)
         })
         .await
@@ -246,7 +279,7 @@ impl LeaseStore for Database {
     async fn end_operation(&self, lease: Lease, outcome: &OperationOutcome) -> Result<(), StoreError> {
         self.traced("leases::end_operation", async {
             let update = &outcome.update;
-            let mut query = QueryBuilder::new(RELEASE);
+            let mut query = steps::update(RELEASE);
             push_state(&mut query, update, outcome.now);
             push_update(&mut query, update, outcome.error.as_ref());
             op_occs::push_end(&mut query, update);
@@ -259,8 +292,10 @@ impl LeaseStore for Database {
             push_fence(&mut query, &lease);
             push_from(&mut query, update);
             query.push(concat!(" RETURNING ", publish::operation_change!()));
+            steps::push_writes(&mut query, &outcome.steps);
             let mut tx = self.writer.begin().await?;
             let row = fenced(&mut tx, query.build(), &lease).await?;
+            steps::finish(&mut tx, lease.op, &outcome.steps).await?;
             let published = publish::operation(&mut tx, &row).await?;
             let id: &str = row.try_get("vnf_instance_id")?;
             if outcome.discard_inventory {

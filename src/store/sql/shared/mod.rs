@@ -49,6 +49,7 @@ mod retention;
 pub(super) mod sealing;
 mod sessions;
 mod shares;
+mod steps;
 mod subscriptions;
 mod tenancy;
 mod vims;

@@ -1,6 +1,7 @@
 //! Op occurrences, `vnf_lcm_op_occs`, as the API uses them: accept, show, resume, cancel. Conductors use `leases.rs`. Both write
 //! the updates that [`crate::domain::transition`] decides with [`push_state`] and [`push_update`].
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,7 +13,7 @@ use time::OffsetDateTime;
 use super::super::{notify_cancel, notify_work};
 use super::{
     Database, QueryBuilder, Row, Tx, filters, instances, is_foreign_key_violation, json, live_operation, optional_json,
-    plans, point_in_time, project, publish, quotas, read, tenancy,
+    plans, point_in_time, project, publish, quotas, read, steps, tenancy,
 };
 use crate::domain::ids::{ProjectId, VnfInstanceId, VnfLcmOpOccId};
 use crate::domain::instance::VnfInstance;
@@ -20,6 +21,7 @@ use crate::domain::mask::is_secret;
 use crate::domain::op_occ::{CancelMode, GrantReference, LcmOperation, Unattended, VnfLcmOpOcc, can_roll_back};
 use crate::domain::plan::{PLAN_FORMAT, Plan};
 use crate::domain::problem::Problem;
+use crate::domain::progress::StepAttempt;
 use crate::domain::quota::QuotaResource;
 use crate::domain::tenancy::NamespaceProject;
 use crate::domain::transition::{CancelUpdate, Due, ErrorUpdate, OpEvent, OpRecord, Update, transition};
@@ -154,6 +156,14 @@ impl OperationStore for Database {
             read(TABLE, &row.ok_or(StoreError::NotFound)?, |row| stored_plan(self, row))
         })
         .await
+    }
+
+    async fn steps(&self, id: VnfLcmOpOccId) -> Result<Vec<StepAttempt>, StoreError> {
+        self.traced("op_occs::steps", steps::of(self, id)).await
+    }
+
+    async fn latest_steps(&self, ids: &[VnfLcmOpOccId]) -> Result<HashMap<VnfLcmOpOccId, StepAttempt>, StoreError> {
+        self.traced("op_occs::latest_steps", steps::latest(self, ids)).await
     }
 }
 

@@ -33,6 +33,10 @@ pub async fn check(
     let idle = environment.store().claim("nobody", LEASE, 1, &Crowded::default()).await.unwrap();
     assert!(matches!(idle, Claim::Idle(None)), "the queue is empty: {idle:?}");
 
+    let steps = environment.store().steps(op.id).await.unwrap();
+    let unfinished: Vec<_> = steps.iter().filter(|step| step.ended_at.is_none()).collect();
+    assert!(unfinished.is_empty(), "all steps have ended in {state:?}: {unfinished:#?}");
+
     let effects = environment.cluster.take_effects();
     match state {
         OpState::Completed => environment.view().await.is(&row.completed, "the intended state"),
