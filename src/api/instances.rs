@@ -24,6 +24,7 @@ use crate::sol003::common::{
     CreateVnfRequest, HealVnfRequest, ListParameters, OperateVnfRequest, ProblemDetails, ScaleVnfRequest,
     ScaleVnfToLevelRequest, TerminateVnfRequest,
 };
+use crate::sol003::sync::SyncVnfRequest;
 use crate::sol003::{Edition, v1, v2};
 use crate::store::attributes::{Members, vnf_instances};
 use crate::store::{Listed, StoreError};
@@ -259,6 +260,26 @@ pub async fn heal(
     sent: Sent<HealVnfRequest>,
 ) -> Result<HttpResponse, ApiError> {
     let op = api.acceptor().heal(id, &sent).await?;
+    Ok(accepted(&api, edition, op))
+}
+
+/// `POST /vnf_instances/{id}/sync`.
+///
+/// An extension of Gybe: brings back the objects that drifted, one by one, and restarts no pod that is right. The operation is a HEAL whose
+/// `operationParams` has the request as `gybe:sync`.
+#[utoipa::path(post, path = "/vnf_instances/{id}/sync", tag = "vnf_instances", params(("id" = String, Path)),
+    request_body = SyncVnfRequest,
+    responses((status = 202, description = "Accepted; Location is the op occurrence"), (status = 403, description = "The VIM's credential may not get or patch the objects", body = ProblemDetails), (status = 409, body = ProblemDetails), (status = 422, body = ProblemDetails), (status = 504, description = "The cluster does not answer", body = ProblemDetails)))]
+pub async fn sync(
+    api: web::Data<Api>,
+    load: web::Data<Load>,
+    http: HttpRequest,
+    edition: Edition,
+    Id(id): Id<VnfInstanceId>,
+    sent: Sent<SyncVnfRequest>,
+) -> Result<HttpResponse, ApiError> {
+    let _share = load::third_party(&load, &http, &api.caller)?;
+    let op = api.acceptor().sync(id, &sent, &*api.observer).await?;
     Ok(accepted(&api, edition, op))
 }
 

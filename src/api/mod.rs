@@ -156,6 +156,7 @@ fn lcm(config: &mut ServiceConfig) {
         .service(resource("/vnf_instances/{id}/scale").route(on(post, instances::scale)))
         .service(resource("/vnf_instances/{id}/scale_to_level").route(on(post, instances::scale_to_level)))
         .service(resource("/vnf_instances/{id}/heal").route(on(post, instances::heal)))
+        .service(resource("/vnf_instances/{id}/sync").route(on(post, instances::sync)))
         .service(resource("/vnf_instances/{id}/operate").route(on(post, instances::operate)))
         .service(resource("/vnf_instances/{id}/terminate").route(on(post, instances::terminate)))
         .configure(previews)

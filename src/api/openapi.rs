@@ -31,7 +31,7 @@ use crate::sol003::{Edition, Interface, pkgm, v1};
     paths(
         versions::one,
         instances::list, instances::create, instances::show, instances::modify, instances::remove,
-        instances::instantiate, instances::scale, instances::scale_to_level, instances::heal, instances::operate, instances::terminate,
+        instances::instantiate, instances::scale, instances::scale_to_level, instances::heal, instances::sync, instances::operate, instances::terminate,
         unsupported::change_flavour, unsupported::change_ext_conn,
         drift::show,
         preview::instantiate, preview::scale, preview::scale_to_level, preview::heal, preview::operate, preview::terminate,

@@ -182,6 +182,7 @@ impl Steps<'_> {
                 let how = Application { are_new: true, sets_replicas: *sets_replicas };
                 self.apply(index, self.unmade(rows), how).await
             }
+            Step::Restore { rows } => self.apply(index, self.unmade(rows), Application::default()).await,
             Step::MarkUncertain { objects } => {
                 let there = |row: &Resource| matches!(row.state, ResourceState::Present { .. });
                 let rows = self.rows(objects).into_iter().filter(there);

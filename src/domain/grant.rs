@@ -196,6 +196,7 @@ impl ResourceCounter<'_> {
             // The `Change` that follows counts objects that are replaced.
             Step::AwaitReady { .. }
             | Step::EndPods { .. }
+            | Step::Restore { .. }
             | Step::DeleteReplaced { .. }
             | Step::MarkUncertain { .. } => {}
         }

@@ -16,6 +16,7 @@ use crate::domain::op_occ::{LcmOperation, VnfLcmOpOcc};
 use crate::domain::plan::{PLAN_FORMAT, Plan};
 use crate::domain::problem::{Problem, ProblemType, QuotedValues, problem};
 use crate::domain::resource::{Resource, ResourceState};
+use crate::domain::sync::SYNC;
 
 /// The member of a request that names the plan to run.
 pub const PLAN_ID: &str = "gybe:planId";
@@ -61,7 +62,8 @@ impl PlanBasis {
         if let Value::Object(members) = &mut request {
             members.remove(PLAN_ID);
         }
-        let is_heal = op.operation == LcmOperation::Heal;
+        // The plan of a sync names no pods.
+        let is_heal = op.operation == LcmOperation::Heal && op.params.get(SYNC).is_none();
         let info = instance.instantiated.as_ref();
         let vnfcs = info.filter(|_| is_heal).map(|info| &info.vnfcs);
         let state = info.map(|info| InstantiatedVnfInfo { vnfcs: Vec::new(), storages: Vec::new(), ..info.clone() });

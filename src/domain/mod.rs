@@ -52,6 +52,7 @@ pub mod scale;
 pub mod secret;
 pub mod share;
 pub mod subscription;
+pub mod sync;
 pub mod tenancy;
 pub mod text;
 pub mod transition;

@@ -42,7 +42,7 @@ impl Plan {
     pub fn rows(&self) -> impl Iterator<Item = &Resource> {
         let steps = self.forward.iter().chain(self.backward.iter().flatten());
         steps.flat_map(|step| match step {
-            Step::DeleteReplaced { rows } | Step::Change { rows, .. } => rows.as_slice(),
+            Step::DeleteReplaced { rows } | Step::Change { rows, .. } | Step::Restore { rows } => rows.as_slice(),
             _ => &[],
         })
     }
@@ -84,6 +84,11 @@ pub enum Step {
         /// Whether to set the replicas of workloads that somebody else has scaled, too: their autoscaler is gone.
         #[serde(default)]
         sets_replicas: bool,
+    },
+    /// Make or update the objects as these rows say, and leave the inventory as it is: a row lacks what others may change.
+    Restore {
+        /// Rows of the inventory, without some of their fields.
+        rows: Vec<Resource>,
     },
     /// Wait until the objects are ready.
     AwaitReady {
@@ -134,6 +139,7 @@ impl Step {
             Self::MarkUncertain { .. } => "mark uncertain",
             Self::DeleteReplaced { .. } => "delete replaced",
             Self::Change { .. } => "change",
+            Self::Restore { .. } => "restore",
             Self::AwaitReady { .. } => "await ready",
             Self::SetReplicas { .. } => "set replicas",
             Self::Operate { .. } => "operate",
@@ -150,6 +156,7 @@ impl Step {
             Self::MarkUncertain { .. } => "MarkUncertain",
             Self::DeleteReplaced { .. } => "DeleteReplaced",
             Self::Change { .. } => "Change",
+            Self::Restore { .. } => "Restore",
             Self::AwaitReady { .. } => "AwaitReady",
             Self::SetReplicas { .. } => "SetReplicas",
             Self::Operate { .. } => "Operate",
@@ -172,6 +179,7 @@ impl Step {
             Self::MarkUncertain { .. } => "note that the objects may change".to_owned(),
             Self::DeleteReplaced { .. } => "delete objects that cannot be updated in place".to_owned(),
             Self::Change { .. } => objects("change"),
+            Self::Restore { .. } => objects("bring back"),
             Self::AwaitReady { objects } => match objects.as_slice() {
                 [one] => format!("wait until {one} is ready"),
                 many => format!("wait until {} objects are ready", many.len()),
@@ -194,7 +202,7 @@ impl Step {
             | Self::Operate { objects, .. }
             | Self::EndPods { objects, .. }
             | Self::Remove { objects, .. } => (objects, &[], &[]),
-            Self::DeleteReplaced { rows } | Self::Change { rows, .. } => (&[], rows, &[]),
+            Self::DeleteReplaced { rows } | Self::Change { rows, .. } | Self::Restore { rows } => (&[], rows, &[]),
             Self::SetReplicas { changes } => (&[], &[], changes),
             Self::DeletePods { .. } => (&[], &[], &[]),
         };
@@ -210,7 +218,7 @@ impl Step {
             | Self::Operate { objects, .. }
             | Self::EndPods { objects, .. }
             | Self::Remove { objects, .. } => objects.len(),
-            Self::DeleteReplaced { rows } | Self::Change { rows, .. } => rows.len(),
+            Self::DeleteReplaced { rows } | Self::Change { rows, .. } | Self::Restore { rows } => rows.len(),
             Self::SetReplicas { changes } => changes.len(),
             Self::DeletePods { pods } => pods.len(),
         }

@@ -66,6 +66,7 @@ pub const ROWS: &[Row] = &[
     (POST, "/vnflcm/{version}/vnf_instances/{id}/scale_to_level", Needs(Member)),
     (POST, "/vnflcm/{version}/vnf_instances/{id}/scale_to_level/preview", Needs(Member)),
     (POST, "/vnflcm/{version}/vnf_instances/{id}/heal", Needs(Member)),
+    (POST, "/vnflcm/{version}/vnf_instances/{id}/sync", Needs(Member)),
     (POST, "/vnflcm/{version}/vnf_instances/{id}/heal/preview", Needs(Member)),
     (POST, "/vnflcm/{version}/vnf_instances/{id}/operate", Needs(Member)),
     (POST, "/vnflcm/{version}/vnf_instances/{id}/operate/preview", Needs(Member)),

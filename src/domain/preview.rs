@@ -152,6 +152,12 @@ impl Script {
                     self.record(row, Effect::Apply { sets_replicas: *sets_replicas });
                 }
             }
+            Step::Restore { rows } => {
+                for row in rows {
+                    let state = find(&self.rows, &row.key).map(|now| now.state.clone()).unwrap_or_default();
+                    self.record(Resource { state, ..row.clone() }, Effect::Apply { sets_replicas: false });
+                }
+            }
             Step::Remove { objects, .. } => {
                 for key in objects {
                     let Some(row) = self.row(key) else { continue };
@@ -285,56 +291,11 @@ fn defined_versions(row: &Resource) -> Vec<String> {
     versions.filter_map(|version| Some(format!("{group}/{}", version.get("name")?.as_str()?))).collect()
 }
 
-/// The name of a step on the wire.
-pub const fn step_name(step: &Step) -> &'static str {
-    match step {
-        Step::Apply { .. } => "Apply",
-        Step::MarkUncertain { .. } => "MarkUncertain",
-        Step::DeleteReplaced { .. } => "DeleteReplaced",
-        Step::Change { .. } => "Change",
-        Step::AwaitReady { .. } => "AwaitReady",
-        Step::SetReplicas { .. } => "SetReplicas",
-        Step::Operate { .. } => "Operate",
-        Step::EndPods { .. } => "EndPods",
-        Step::DeletePods { .. } => "DeletePods",
-        Step::Remove { .. } => "Remove",
-    }
-}
-
-/// What a step does, in words.
-pub fn step_label(step: &Step) -> String {
-    let number = step.size();
-    let of = |noun: &str| if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") };
-    match step {
-        Step::Apply { .. } => format!("make or update {}", of("object")),
-        Step::MarkUncertain { .. } => format!("mark {} to be made again", of("Job")),
-        Step::DeleteReplaced { .. } => format!("delete {} that cannot be updated in place", of("object")),
-        Step::Change { .. } => format!("change {}", of("object")),
-        Step::AwaitReady { .. } => {
-            format!("wait until {} {} ready", of("object"), if number == 1 { "is" } else { "are" })
-        }
-        Step::SetReplicas { .. } => format!("set the replicas of {}", of("workload")),
-        Step::Operate { .. } => format!("stop or start {}", of("workload")),
-        Step::EndPods { .. } => {
-            format!("wait until {} {} no pods", of("workload"), if number == 1 { "has" } else { "have" })
-        }
-        Step::DeletePods { .. } => format!("delete {}", of("pod")),
-        Step::Remove { .. } => format!("delete {}", of("object")),
-    }
-}
-
-/// The objects of a step.
+/// The objects of a step, pods included.
 pub fn step_objects(step: &Step) -> Vec<ObjectKey> {
     match step {
-        Step::Apply { objects }
-        | Step::MarkUncertain { objects }
-        | Step::AwaitReady { objects }
-        | Step::Operate { objects, .. }
-        | Step::EndPods { objects, .. }
-        | Step::Remove { objects, .. } => objects.clone(),
-        Step::DeleteReplaced { rows } | Step::Change { rows, .. } => rows.iter().map(|row| row.key.clone()).collect(),
-        Step::SetReplicas { changes } => changes.iter().map(|change| change.object.clone()).collect(),
         Step::DeletePods { pods } => pods.iter().map(|pod| pod_row(pod).key).collect(),
+        _ => step.objects().cloned().collect(),
     }
 }
 

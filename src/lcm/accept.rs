@@ -407,7 +407,7 @@ impl Acceptor<'_> {
     }
 
     /// Begins an operation that does not change the instance when it starts.
-    async fn begin(&self, op: VnfLcmOpOcc, instance: VnfInstance) -> Result<VnfLcmOpOccId, ApiError> {
+    pub(super) async fn begin(&self, op: VnfLcmOpOcc, instance: VnfInstance) -> Result<VnfLcmOpOccId, ApiError> {
         if let Some((vim, namespace)) = self.registered_home(&instance).await? {
             // Scaling makes no objects.
             let objects = match op.operation {

@@ -143,7 +143,7 @@ impl Planner<'_> {
             self.inventory.iter().chain(resources).map(|row| (&row.key, row)).collect();
         let objects = plan.forward.iter().flat_map(|step| match step {
             Step::Apply { objects } => objects.iter().filter_map(|key| rows.get(key).copied()).collect(),
-            Step::Change { rows, .. } => rows.iter().collect(),
+            Step::Change { rows, .. } | Step::Restore { rows } => rows.iter().collect(),
             _ => Vec::new(),
         });
         Ok(vim_policy::check(&vim, &scope.namespace, &objects.map(ObjectUse::from).collect::<Vec<_>>())?)

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use crate::domain::drift::Difference;
 use crate::domain::plan::Step as DomainStep;
 use crate::domain::preflight::{Check, Subject, Verdict};
-use crate::domain::preview::{Action, ObjectPreview, Preview as Domain, step_label, step_name, step_objects};
+use crate::domain::preview::{Action, ObjectPreview, Preview as Domain, step_objects};
 use crate::domain::resource::ObjectKey;
 use crate::domain::warning::Warnings;
 use crate::sol003::drift::{MAX_DIFFERENCES, bounded};
@@ -133,7 +133,7 @@ impl From<Domain> for Preview {
 impl From<&DomainStep> for PreviewedStep {
     fn from(step: &DomainStep) -> Self {
         let objects = step_objects(step).into_iter().map(ObjectReference::from).collect();
-        Self { name: step_name(step), label: step_label(step), objects }
+        Self { name: step.kind(), label: step.label(), objects }
     }
 }
 

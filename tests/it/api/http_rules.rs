@@ -11,7 +11,7 @@ const ROOTS: [(&str, &str); 4] =
     [("/vnflcm/v1", "1.3.0"), ("/vnflcm/v2", "2.0.0"), ("/vnfpkgm/v1", "1.0.0"), ("/vnfpkgm/v2", "2.1.0")];
 
 /// The resources of `/vnflcm` with their methods.
-const LIFECYCLE: [(&str, &str); 27] = [
+const LIFECYCLE: [(&str, &str); 28] = [
     ("/api_versions", "GET"),
     ("/vnf_instances", "GET, POST"),
     ("/vnf_instances/{id}", "GET, PATCH, DELETE"),
@@ -22,6 +22,7 @@ const LIFECYCLE: [(&str, &str); 27] = [
     ("/vnf_instances/{id}/scale_to_level", "POST"),
     ("/vnf_instances/{id}/scale_to_level/preview", "POST"),
     ("/vnf_instances/{id}/heal", "POST"),
+    ("/vnf_instances/{id}/sync", "POST"),
     ("/vnf_instances/{id}/heal/preview", "POST"),
     ("/vnf_instances/{id}/operate", "POST"),
     ("/vnf_instances/{id}/operate/preview", "POST"),

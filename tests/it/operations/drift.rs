@@ -210,3 +210,38 @@ async fn an_instance_that_is_not_instantiated_has_no_drift() {
     assert!(gybe.get(&format!("{path}/drift")).await.problem(409).contains("NOT_INSTANTIATED"));
     gybe.get("/vnflcm/v2/vnf_instances/8f14e45f-ceea-467f-a8f4-0123456789ab/drift").await.problem(404);
 }
+
+#[tokio::test]
+async fn a_sync_brings_back_what_drifted_and_restarts_no_pod() {
+    let f = DriftFixture::small().await;
+    let pods = f.api("v1", "Pod", "pods");
+    let uids = async || {
+        let pods = pods.list(&ListParams::default()).await.unwrap().items;
+        pods.into_iter().map(|pod| pod.metadata.uid.unwrap()).collect::<std::collections::BTreeSet<_>>()
+    };
+    let before = uids().await;
+    let change = json!({ "metadata": { "labels": { "tier": null } }, "spec": { "replicas": 2 } });
+    f.edit("apps/v1", "Deployment", "deployments", "app", change).await;
+    f.edit("v1", "ConfigMap", "configmaps", "settings", json!({ "data": { "colour": "blue" } })).await;
+    f.api("v1", "Service", "services").delete("app", &DeleteParams::default()).await.unwrap();
+    let ignore = json!({ "ignore": [
+        { "kind": "Deployment", "name": "app", "paths": ["/spec/replicas"] }, { "kind": "ConfigMap", "paths": ["/data"] },
+    ] });
+    let op = f.gybe.complete(&f.path, "sync", &ignore).await;
+    assert_eq!((op["operation"].as_str(), &op["operationParams"]["gybe:sync"]), (Some("HEAL"), &ignore));
+    assert_eq!(f.of_object("Service", "app").await["state"], "IN_SYNC");
+    let differences = f.of_object("Deployment", "app").await["differences"].clone();
+    assert_eq!(differences.as_array().unwrap().len(), 1, "{differences:#}");
+    assert_eq!(differences[0]["path"], "/spec/replicas");
+    assert_eq!(f.of_object("ConfigMap", "settings").await["state"], "CHANGED");
+    assert!(uids().await.is_superset(&before));
+    f.gybe.complete(&f.path, "sync", &json!({})).await;
+    assert_eq!(f.drift().await["inSync"], true, "without rules, all of it");
+    assert!(
+        f.gybe
+            .post(&format!("{}/sync", f.path), &json!({ "ignore": [{ "kind": "x", "paths": ["y"] }] }))
+            .await
+            .problem(400)
+            .contains("JSON pointers")
+    );
+}
