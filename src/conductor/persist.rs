@@ -5,13 +5,16 @@
 //! the operation stops with an outcome that says no more than that. If the database rejects that one too, the operation is
 //! postponed again and again. Each failure is counted and logged.
 
+use std::panic::AssertUnwindSafe;
+
+use futures::FutureExt as _;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::conductor::Conductor;
 use crate::conductor::execution::Conclusion;
 use crate::domain::op_occ::OpState;
-use crate::domain::problem::Problem;
+use crate::domain::problem::{Panic, Problem};
 use crate::domain::progress::StepWrites;
 use crate::domain::retry;
 use crate::domain::transition::{OpEvent, OpRecord, Update, transition};
@@ -110,14 +113,20 @@ impl Persistence<'_> {
         }
     }
 
-    /// Writes how the attempt ended. If that fails, the next conductor finds the attempt unfinished and says so.
+    /// Writes how the attempt ended. If that fails or panics, the next conductor finds the attempt unfinished and says so.
     async fn record_steps(&self, steps: &StepWrites) {
         if steps.is_empty() {
             return;
         }
-        if let Err(error) = self.conductor.store.record_steps(&self.lease, steps).await {
-            let op = self.lease.op;
-            tracing::warn!(op.id = %op, error = &error as &dyn std::error::Error, "the end of an attempt of operation {op} is not written");
+        let op = self.lease.op;
+        let what = format!("the end of an attempt of operation {op} is not written");
+        match AssertUnwindSafe(self.conductor.store.record_steps(&self.lease, steps)).catch_unwind().await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(op.id = %op, error = &error as &dyn std::error::Error, "{what}"),
+            Err(panic) => {
+                let panic = Panic::of(&*panic);
+                tracing::error!(op.id = %op, error = &panic as &dyn std::error::Error, "{what}");
+            }
         }
     }
 

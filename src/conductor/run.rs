@@ -355,8 +355,8 @@ impl Execution<'_> {
         let Ok(update) = transition(&self.record(), event(&error)) else { return Conclusion::LeaseLost };
         let op = self.op.id;
         let is_waiting = matches!(error, StepError::Waiting { .. });
-        // If that fails again, attempts of lost conductors stay as they are.
-        let _ = self.load_log().await;
+        // If that fails again, attempts of lost conductors stay as they are. Nor may a panic keep the operation from its conclusion.
+        let _ = AssertUnwindSafe(self.load_log()).catch_unwind().await;
         let problem = match error {
             StepError::Store(error) if !update.changes_state() => {
                 tracing::error!(op.id = %op, error = &error as &dyn std::error::Error, "operation {op} is postponed: the store failed");
