@@ -1,7 +1,5 @@
 //! `/vnf_instances/{id}/drift`, an extension of Gybe. The handler reads the cluster while the client waits.
 
-use std::time::Duration;
-
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use crate::api::body::Id;
@@ -10,21 +8,18 @@ use crate::api::load::{self, Load};
 use crate::blocking::blocking;
 use crate::domain::evidence::Evidence;
 use crate::domain::ids::VnfInstanceId;
-use crate::domain::instance::VnfState;
 use crate::domain::mask::Mask;
-use crate::domain::operate::{StopMethod, stop_method};
+use crate::domain::operate::expected;
 use crate::domain::problem::{Problem, ProblemType, problem};
-use crate::domain::resource::ResourceState;
+use crate::domain::resource::Resource;
 use crate::domain::secret::Secret;
 use crate::error::ApiError;
 use crate::infra::Scope;
 use crate::lcm::access::access;
+use crate::lcm::cluster_questions::answered;
 use crate::sol003::common::ProblemDetails;
 use crate::sol003::drift::{Drift, ProjectDrift};
 use crate::store::StoreError;
-
-/// The cluster must answer all requests within this time.
-const DEADLINE: Duration = Duration::from_secs(30);
 
 /// `GET /vnf_instances/{id}/drift`.
 ///
@@ -45,7 +40,7 @@ pub async fn show(
         StoreError::NotFound => Problem::not_found("VNF instance", &id.to_string()).into(),
         other => ApiError::from(other),
     })?;
-    let mut resources = api.store.resources(id).await?;
+    let resources = api.store.resources(id).await?;
     // An INSTANTIATE that has not completed may have objects already, or have left some.
     let namespace = instance.metadata.namespace.clone();
     let Some(namespace) = namespace.filter(|_| instance.instantiated.is_some() || !resources.is_empty()) else {
@@ -58,28 +53,15 @@ pub async fn show(
         .into());
     };
     let access = access(&*api.store, &api.caller.project, instance.home().map(|(_, connection)| connection)).await?;
-    if instance.instantiated.as_ref().is_some_and(|info| info.vnf_state == VnfState::Stopped) {
-        // Stopping removed these objects; starting creates them again.
-        resources.retain(|row| row.state != ResourceState::Planned || stop_method(&row.key) != StopMethod::Delete);
-    }
+    let resources: Vec<Resource> = expected(&instance, &resources).cloned().collect();
     let _share = load::third_party(&load, &request, &api.caller)?;
     let scope = Scope { access, namespace, instance: id, project: api.caller.project.clone(), writer: None };
     let questions = async {
         let objects = api.observer.drift(&scope, &resources).await;
         (objects.map_err(Problem::from), project_drift(&api, &scope).await)
     };
-    let (objects, project) = match tokio::time::timeout(DEADLINE, questions).await {
-        Ok((objects, project)) => (objects, project?),
-        Err(_) => {
-            return Err(problem!(
-                ProblemType::VimUnreachable,
-                "{endpoint} did not answer all requests within {limit} s: repeat the request later",
-                endpoint = scope.access.endpoint,
-                limit = DEADLINE.as_secs(),
-            )
-            .into());
-        }
-    };
+    let (objects, project) = answered(&scope.access.endpoint, questions).await?;
+    let project = project?;
     let Scope { access, namespace, .. } = scope;
     let objects = blocking(move || {
         let secrets = access.credential.secrets();

@@ -1,4 +1,4 @@
-//! `/ui/session`: logs browsers in and out. The cookie of a session stands for the credential of whoever logged in
+//! `/ui/session`: logs browsers in and out. The cookie of a session stands for the credential of the user
 //! ([`crate::auth::session`]); [`super::authorize`] asks here which credential a request has.
 //!
 //! Against requests that other web sites make browsers send: the cookie is `SameSite=Strict`, [`super::cross_site`] refuses pages

@@ -1,4 +1,4 @@
-//! Sessions of browsers. A random secret, which the browser keeps in a cookie, stands for the credential of whoever logged in.
+//! Sessions of browsers. A random secret, which the browser keeps in a cookie, stands for the credential of the user.
 //!
 //! The store has a digest of the secret, and the credential encrypted under a key that only the secret yields: neither the
 //! database nor the sealing keys tell the credential. Each request is authenticated as if it carried the credential, so that a

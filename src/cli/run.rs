@@ -147,7 +147,7 @@ pub async fn onboard(server: &Server, prepared: &Prepared) -> Result<(String, bo
             Ok((id, true))
         }
         Err(error) => {
-            // Without content it is of no use.
+            // Nobody can use a package without content.
             server.delete(&path).await?;
             Err(error)
         }

@@ -7,7 +7,8 @@
 //!
 //! The planner sorts the inventory by [`stop_method`]; drift asks it which objects of a stopped VNF must not exist.
 
-use crate::domain::resource::ObjectKey;
+use crate::domain::instance::{VnfInstance, VnfState};
+use crate::domain::resource::{ObjectKey, Resource, ResourceState};
 
 /// How an object is stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +19,14 @@ pub enum StopMethod {
     Delete,
     /// The object makes no pods, or no more than it has made.
     LeaveAlone,
+}
+
+/// The rows of the inventory whose objects must exist. Stopping removed the others; starting makes them again.
+pub fn expected<'a>(instance: &VnfInstance, inventory: &'a [Resource]) -> impl Iterator<Item = &'a Resource> {
+    let is_stopped = instance.instantiated.as_ref().is_some_and(|info| info.vnf_state == VnfState::Stopped);
+    let is_removed =
+        move |row: &Resource| row.state == ResourceState::Planned && stop_method(&row.key) == StopMethod::Delete;
+    inventory.iter().filter(move |row| !(is_stopped && is_removed(row)))
 }
 
 /// How objects of that kind are stopped.

@@ -4,7 +4,6 @@
 //! compares the plan with the cluster by dry runs, and keeps it, so that the task can run exactly this plan. Nothing else is written.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use crate::blocking::blocking;
 use crate::clock::{Clock, Ids};
@@ -17,17 +16,15 @@ use crate::domain::op_occ::VnfLcmOpOcc;
 use crate::domain::plan::{PLAN_FORMAT, Plan};
 use crate::domain::preflight::{Check, Questions, admission};
 use crate::domain::preview::{ObjectPreview, Preview, planned_objects};
-use crate::domain::problem::{Problem, ProblemType, problem};
+use crate::domain::problem::Problem;
 use crate::domain::resource::Resource;
 use crate::domain::secret::Secret;
 use crate::error::{ApiError, internal};
 use crate::infra::{Driver, InfraError, Previewer, Scope};
 use crate::lcm::access::access;
+use crate::lcm::cluster_questions::answered;
 use crate::lcm::plan::{PlanError, Planner};
 use crate::store::Store;
-
-/// The cluster must answer all questions within this time.
-const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Takes an accepted operation instead of the store.
 #[derive(Default)]
@@ -124,14 +121,8 @@ impl Previewing<'_> {
         scope: Option<&Scope>,
     ) -> Result<Rehearsed, PlanError> {
         let work = self.compared(op, instance, inventory, scope);
-        tokio::time::timeout(DEADLINE, work).await.unwrap_or_else(|_| {
-            Err(PlanError::Refused(problem!(
-                ProblemType::VimUnreachable,
-                "{endpoint} did not answer all requests within {limit} s: repeat the request later",
-                endpoint = scope.map(|scope| scope.access.endpoint.as_str()).unwrap_or_default(),
-                limit = DEADLINE.as_secs(),
-            )))
-        })
+        let endpoint = scope.map(|scope| scope.access.endpoint.as_str()).unwrap_or_default();
+        answered(endpoint, work).await.unwrap_or_else(|silent| Err(PlanError::Refused(silent)))
     }
 
     async fn compared(

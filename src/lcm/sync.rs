@@ -2,33 +2,29 @@
 //!
 //! The plan is frozen as that of a preview: if the VNF instance changes before the operation begins, the operation is refused.
 
-use std::time::Duration;
-
 use serde_json::json;
 
 use crate::blocking::blocking;
 use crate::domain::drift::ObjectDrift;
 use crate::domain::evidence::Evidence;
 use crate::domain::ids::{PlanId, VnfInstanceId, VnfLcmOpOccId};
-use crate::domain::instance::{VnfInstance, VnfState};
+use crate::domain::instance::VnfInstance;
 use crate::domain::kept_plan::{FrozenPlan, KeptPlan, LIFETIME, MAX_OF_PROJECT, PLAN_ID, PlanBasis};
 use crate::domain::mask::Mask;
 use crate::domain::op_occ::{LcmOperation, VnfLcmOpOcc};
-use crate::domain::operate::{StopMethod, stop_method};
+use crate::domain::operate::expected;
 use crate::domain::plan::PLAN_FORMAT;
-use crate::domain::problem::{Problem, ProblemType, problem};
-use crate::domain::resource::{Resource, ResourceState};
+use crate::domain::problem::Problem;
+use crate::domain::resource::Resource;
 use crate::domain::secret::Secret;
 use crate::domain::sync::{self, SYNC};
 use crate::error::ApiError;
 use crate::infra::{Observer, Scope};
 use crate::lcm::accept::{Acceptor, instantiated};
 use crate::lcm::access::access;
+use crate::lcm::cluster_questions::answered;
 use crate::lcm::sent::Sent;
 use crate::sol003::sync::SyncVnfRequest;
-
-/// The cluster must answer all requests within this time.
-const DEADLINE: Duration = Duration::from_secs(30);
 
 impl Acceptor<'_> {
     /// Accepts a sync: finds what drifted, and begins the operation that brings it back.
@@ -72,22 +68,10 @@ impl Acceptor<'_> {
         let namespace = instance.metadata.namespace.clone();
         let namespace = namespace.ok_or_else(|| Problem::conflict("the VNF instance has no namespace"))?;
         let access = access(self.store, self.project, instance.home().map(|(_, connection)| connection)).await?;
-        let is_stopped = instance.instantiated.as_ref().is_some_and(|info| info.vnf_state == VnfState::Stopped);
-        // Stopping removed these objects; starting creates them again.
-        let is_absent = |row: &&Resource| {
-            is_stopped && row.state == ResourceState::Planned && stop_method(&row.key) == StopMethod::Delete
-        };
-        let rows: Vec<Resource> = inventory.iter().filter(|row| !is_absent(row)).cloned().collect();
+        let rows: Vec<Resource> = expected(instance, inventory).cloned().collect();
         let scope =
             Scope { access, namespace, instance: instance.id, project: instance.project_id.clone(), writer: None };
-        let found = tokio::time::timeout(DEADLINE, observer.drift(&scope, &rows)).await.map_err(|_| {
-            problem!(
-                ProblemType::VimUnreachable,
-                "{endpoint} did not answer all requests within {limit} s: repeat the request later",
-                endpoint = scope.access.endpoint,
-                limit = DEADLINE.as_secs(),
-            )
-        })?;
+        let found = answered(&scope.access.endpoint, observer.drift(&scope, &rows)).await?;
         let work = move || {
             found.map_err(|error| {
                 let secrets = scope.access.credential.secrets();

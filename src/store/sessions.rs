@@ -11,7 +11,7 @@ use crate::store::StoreError;
 pub struct BrowserSession {
     /// The digest of the session's secret.
     pub id: String,
-    /// The project of whoever logged in.
+    /// The project of the user.
     pub project: ProjectId,
     /// Who logged in.
     pub subject: String,
