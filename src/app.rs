@@ -165,7 +165,6 @@ pub async fn run(config: Config, stop: Stop, ready: impl FnOnce(SocketAddr)) -> 
     let mut outbound = config.options.outbound();
     outbound.addresses.own = Some(address);
     let callbacks = Arc::new(Callbacks::new(&outbound)?);
-    let granting = granting(&config, address, &mut registry)?;
     let owner = System.uuid().to_string();
     let notifier = Notifier::new(store.clone(), Arc::clone(&callbacks), owner.clone(), config.options.lease);
     notifier.metrics().register(&mut registry);
@@ -176,6 +175,9 @@ pub async fn run(config: Config, stop: Stop, ready: impl FnOnce(SocketAddr)) -> 
             Some(api(&config, &store, address, clusters, callbacks, &owner).await?)
         }
     };
+    let driver = Arc::new(KubernetesDriver::reporting(vims, contacts.clone(), outbound));
+    let observer = Arc::clone(&driver) as Arc<dyn Observer>;
+    let granting = granting(&config, address, &observer, &mut registry)?;
     let notifying = tokio::spawn(vital("notifier", notifier.run(stop.begun.clone()), stop.clone()));
     let working = (config.options.role != Role::Api).then(|| {
         let settings = ConductorConfig {
@@ -186,8 +188,6 @@ pub async fn run(config: Config, stop: Stop, ready: impl FnOnce(SocketAddr)) -> 
             patience: config.options.readiness_timeouts(),
             removal_timeout: REMOVAL_TIMEOUT,
         };
-        let driver = Arc::new(KubernetesDriver::reporting(vims, contacts.clone(), outbound));
-        let observer = Arc::clone(&driver) as Arc<dyn Observer>;
         let conductor = Conductor::granted(Arc::clone(&store), driver, Arc::new(System), settings, granting);
         conductor.metrics().register(&mut registry);
         let view = View::new(Arc::clone(&store), observer);
@@ -228,13 +228,19 @@ fn public_url(config: &Config, address: SocketAddr) -> String {
 }
 
 /// Grants for the operations of this process; `None` without an NFVO, and if this process has no conductor.
-fn granting(config: &Config, address: SocketAddr, registry: &mut Registry) -> Result<Option<Granting>, AppError> {
+fn granting(
+    config: &Config,
+    address: SocketAddr,
+    observer: &Arc<dyn Observer>,
+    registry: &mut Registry,
+) -> Result<Option<Granting>, AppError> {
     let Some(nfvo) = config.nfvo.as_ref().filter(|_| config.options.role != Role::Api) else { return Ok(None) };
     let client = GrantClient::new(nfvo.endpoint.clone()).map_err(AppError::Nfvo)?;
     client.metrics().register(registry);
     let (edition, patience) = (nfvo.edition, nfvo.grant_timeout);
     let base_url = nfvo.public_url.clone().unwrap_or_else(|| public_url(config, address));
-    Ok(Some(Granting { nfvo: Arc::new(client), edition, base_url, patience, head_start: GRANT_HEAD_START }))
+    let (nfvo, tenancy) = (Arc::new(client), tenancy(config, observer)?.map(Arc::new));
+    Ok(Some(Granting { nfvo, edition, base_url, patience, head_start: GRANT_HEAD_START, tenancy }))
 }
 
 /// Like `TcpListener::bind`, which queues only 128 connections.

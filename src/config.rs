@@ -360,7 +360,7 @@ impl Config {
                 "a conductor with --nfvo-url needs --public-url: grant requests contain links to the API, which begin with it",
             );
         }
-        let tenancy = tenancy::resolve(tenancy, neutron_defaults, auth.keystone.is_some(), nfvo.is_some())?;
+        let tenancy = tenancy::resolve(tenancy, neutron_defaults, auth.keystone.is_some())?;
         Ok(Self { options, nfvo, clients, auth, tenancy, quotas: quotas.resolve()? })
     }
 }

@@ -18,8 +18,10 @@ use crate::domain::op_occ::GrantReference;
 use crate::domain::plan::Plan;
 use crate::domain::problem::{ProblemType, problem};
 use crate::domain::resource::Resource;
+use crate::domain::tenancy::{Applicant, NamespaceProject};
 use crate::infra::Scope;
-use crate::lcm::grant::{apply, request};
+use crate::lcm::grant::{apply, may_place, request};
+use crate::lcm::tenancy::Tenancy;
 use crate::nfvo::{GrantDecision, Nfvo, NfvoError};
 use crate::store::GrantedChange;
 
@@ -37,6 +39,8 @@ pub struct Granting {
     /// The shortest time from the acceptance of an operation to the request for its Grant: the response to the client and the
     /// notification of STARTING come first (clause 5.4.1.1).
     pub head_start: Duration,
+    /// Which project the namespace in a VIM belongs to that the NFVO has chosen; `None`: namespaces belong to nobody.
+    pub tenancy: Option<Arc<Tenancy>>,
 }
 
 /// The shortest and the longest pause between two polls of a Grant, whatever the NFVO says.
@@ -74,6 +78,7 @@ impl Execution<'_> {
                 return Err(StepError::GrantPending { retry_after: delay, pending });
             }
         };
+        let is_placed = may_place(&self.op, &self.instance);
         let changes = apply(&grant, &asked, &self.op, &self.instance).map_err(StepError::Permanent)?;
         if let Some(plan) = self.op.kept_plan().filter(|_| changes.params.is_some() || changes.moved) {
             return Err(StepError::Permanent(problem!(
@@ -95,13 +100,37 @@ impl Execution<'_> {
             *scope = self.scope().await?;
             planned = None;
         }
+        let namespace = match (&granting.tenancy, &scope) {
+            (Some(tenancy), Some(scope)) if is_placed => {
+                Some(self.namespace_project(tenancy, scope, interrupted).await?)
+            }
+            _ => None,
+        };
         let (plan, resources) = match planned {
             Some(planned) => planned,
             // The cluster may have changed while the NFVO decided, so plan again for its present state.
             None => self.planned(scope.as_ref(), inventory).await?,
         };
         let grant = GrantReference { id: grant.id, uri };
-        Ok((plan, resources, GrantedChange { grant, instance: changes.instance }))
+        Ok((plan, resources, GrantedChange { grant, instance: changes.instance, namespace }))
+    }
+
+    /// The project of the namespace in the VIM that the NFVO has chosen. It must be that of the VNF: an admin who wants another one names
+    /// the VIM in the request.
+    async fn namespace_project(
+        &self,
+        tenancy: &Tenancy,
+        scope: &Scope,
+        interrupted: &CancellationToken,
+    ) -> Result<NamespaceProject, StepError> {
+        let applicant = Applicant { project: &scope.project, is_admin: false };
+        tokio::select! {
+            biased;
+            () = interrupted.cancelled() => Err(StepError::Interrupted),
+            decided = tenancy.decide(&scope.access, &scope.namespace, applicant) => decided.map_err(|problem| {
+                if problem.status < 500 { StepError::Permanent(problem) } else { StepError::Retryable(problem) }
+            }),
+        }
     }
 
     /// Waits until the time since the acceptance of the operation is at least this long.

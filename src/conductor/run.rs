@@ -23,7 +23,7 @@ use crate::domain::secret::Secret;
 use crate::domain::transition::{OpEvent, Update, transition};
 use crate::domain::vim::VimAccess;
 use crate::domain::writer::Writer;
-use crate::error::internal;
+use crate::error::{ApiError, internal};
 use crate::infra::{InfraError, InfraErrorKind, PodSnapshot, Scope};
 use crate::lcm;
 use crate::lcm::access::AccessError;
@@ -290,6 +290,9 @@ impl Execution<'_> {
         match conductor.store.store_plan(self.lease, ttl, &update, &planned, now).await {
             // A cancel request is pending; the next claim finds it.
             Err(StoreError::Stale) => return Err(StepError::Interrupted),
+            Err(taken @ (StoreError::NamespaceTaken | StoreError::NamespaceReserved)) => {
+                return Err(StepError::Permanent(ApiError::from(taken).0));
+            }
             stored => stored?,
         }
         self.op.state = update.to;

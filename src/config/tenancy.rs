@@ -59,7 +59,6 @@ pub fn resolve(
     tenancy: Option<TenancyOptions>,
     defaults: NeutronDefaults,
     has_keystone: bool,
-    has_nfvo: bool,
 ) -> Result<Option<TenancyConfig>, ConfigError> {
     let inconsistent = |text: &str| Err(ConfigError::Inconsistent(text.to_owned()));
     let default_project = defaults.project.filter(|project| !project.is_empty());
@@ -80,11 +79,6 @@ pub fn resolve(
     if tenancy.verify_project == VerifyProject::Keystone && !has_keystone {
         return inconsistent(
             "tenancy.verify_project = \"keystone\", the default, needs a table [auth.keystone]: add it, or set \"off\"",
-        );
-    }
-    if has_nfvo {
-        return inconsistent(
-            "[tenancy] cannot be combined with --nfvo-url: a grant may choose another VIM after the namespace was checked",
         );
     }
     let rules = TenancyRules { annotation: key, default_project: default_project.map(ProjectId) };
@@ -117,7 +111,6 @@ mod tests {
             ("[neutron_defaults]\nproject = 'p'".to_owned(), "without a table [tenancy]"),
             ("[tenancy]\nverify_project = 'maybe'".to_owned(), "line 2"),
             ("[tenancy]\nproject_annotation = 'a b'\nverify_project = 'off'".to_owned(), "the key of an annotation"),
-            ("[tenancy]\nverify_project = 'off'\n[nfvo]\nurl = 'https://nfvo/grant/v1'".to_owned(), "--nfvo-url"),
         ] {
             let error = config(&[], &file).unwrap_err();
             assert!(error.contains(expected), "{file}: {error}");

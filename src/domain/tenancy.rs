@@ -74,19 +74,34 @@ impl TenancyRules {
     }
 }
 
-/// Refuses callers who are neither of the project of the namespace nor admins. Does not tell them whose it is.
+/// Who wants to put a VNF into a namespace.
+#[derive(Clone, Copy, Debug)]
+pub struct Applicant<'a> {
+    /// The project of the VNF.
+    pub project: &'a ProjectId,
+    /// Whether namespaces of all projects are open to it.
+    pub is_admin: bool,
+}
+
+impl<'a> From<&'a Caller> for Applicant<'a> {
+    fn from(caller: &'a Caller) -> Self {
+        Self { project: &caller.project, is_admin: caller.has(Role::Admin) }
+    }
+}
+
+/// Refuses applicants who are neither of the project of the namespace nor admins. Does not tell them whose it is.
 ///
 /// # Errors
 /// 403.
-pub fn check_owner(caller: &Caller, project: &ProjectId, namespace: &Namespace) -> Result<(), Problem> {
-    if caller.project == *project || caller.has(Role::Admin) {
+pub fn check_owner(applicant: Applicant<'_>, project: &ProjectId, namespace: &Namespace) -> Result<(), Problem> {
+    if applicant.project == project || applicant.is_admin {
         return Ok(());
     }
     Err(problem!(
         ProblemType::NamespaceNotOwned,
         "namespace '{namespace}' does not belong to project '{project}': use one that does",
         namespace = namespace.as_str(),
-        project = caller.project.0.as_str(),
+        project = applicant.project.0.as_str(),
     ))
 }
 
@@ -156,10 +171,10 @@ mod tests {
             ("b", Role::Admin, true),
         ] {
             let caller = Caller::new("s", own, Some(role), AuthMethod::Keystone).unwrap();
-            assert_eq!(check_owner(&caller, &project, &name()).is_ok(), allowed, "{own} {role}");
+            assert_eq!(check_owner((&caller).into(), &project, &name()).is_ok(), allowed, "{own} {role}");
         }
         let caller = Caller::new("s", "b", Some(Role::Member), AuthMethod::Keystone).unwrap();
-        assert_eq!(check_owner(&caller, &ProjectId("secret".to_owned()), &name()).unwrap_err().status, 403);
+        assert_eq!(check_owner((&caller).into(), &ProjectId("secret".to_owned()), &name()).unwrap_err().status, 403);
     }
 
     #[test]

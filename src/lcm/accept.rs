@@ -28,6 +28,7 @@ use crate::error::ApiError;
 use crate::lcm::access::{access, registered};
 use crate::lcm::change::started;
 use crate::lcm::container_update::VNFD_ID;
+use crate::lcm::grant::may_place;
 use crate::lcm::modify;
 use crate::lcm::params::{InstantiateParams, manifests, unknown_members};
 use crate::lcm::preview::Rehearsal;
@@ -124,8 +125,8 @@ impl Acceptor<'_> {
         instance.metadata.namespace = Some(namespace);
         connections.refuse_to_leave(&former, &instance).await?;
         self.check_policy(&instance, &objects).await?;
-        let owner = self.namespace_project(&instance).await?;
         let op = self.op_occ(op, LcmOperation::Instantiate, record, &instance);
+        let owner = self.namespace_project(&op, &instance).await?;
         warnings.merge(&op.warnings);
         let op = VnfLcmOpOcc { warnings, ..op };
         refuse_large_record(&op.params)?;
@@ -155,13 +156,20 @@ impl Acceptor<'_> {
         Ok(registered(self.store, self.project, home).await?.map(|vim| (vim, namespace)))
     }
 
-    /// The project of the namespace that the VNF goes to; `None` if namespaces belong to nobody.
-    async fn namespace_project(&self, instance: &VnfInstance) -> Result<Option<NamespaceProject>, ApiError> {
+    /// The project of the namespace that the VNF goes to; `None` if namespaces belong to nobody, or until the grant names the VIM.
+    async fn namespace_project(
+        &self,
+        op: &VnfLcmOpOcc,
+        instance: &VnfInstance,
+    ) -> Result<Option<NamespaceProject>, ApiError> {
         let (Some((tenancy, caller)), Some(namespace)) = (self.tenancy, &instance.metadata.namespace) else {
             return Ok(None);
         };
+        if self.granting && may_place(op, instance) {
+            return Ok(None);
+        }
         let access = access(self.store, self.project, instance.home().map(|(_, connection)| connection)).await?;
-        Ok(Some(tenancy.decide(&access, namespace, caller).await?))
+        Ok(Some(tenancy.decide(&access, namespace, caller.into()).await?))
     }
 
     /// Accepts SCALE.

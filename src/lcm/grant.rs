@@ -175,6 +175,11 @@ fn place(instance: &mut VnfInstance, grant: &Grant, op: &VnfLcmOpOcc, first: Opt
     Ok(true)
 }
 
+/// Whether the Grant may choose the VIM of the VNF, because the request for the operation names none.
+pub fn may_place(op: &VnfLcmOpOcc, instance: &VnfInstance) -> bool {
+    instance.home().is_none_or(|(id, _)| is_stand_in(instance, id, op))
+}
+
 /// Whether the connection is that of the default VIM, chosen because the instantiation request has none.
 fn is_stand_in(instance: &VnfInstance, id: &str, op: &VnfLcmOpOcc) -> bool {
     let requested = op.params.get("vimConnectionInfo").and_then(Value::as_object);

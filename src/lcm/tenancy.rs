@@ -1,14 +1,14 @@
-//! Decides, before an instantiation is accepted, which project its namespace belongs to (`docs/adr/0034-namespaces-of-projects.md`).
-//! The rules are in [`crate::domain::tenancy`].
+//! Decides which project the namespace of an instantiation belongs to (`docs/adr/0034-namespaces-of-projects.md`): before it is accepted
+//! (`crate::lcm::accept`), or, if an NFVO chooses the VIM, when it has (`crate::conductor::grant`). The rules are in
+//! [`crate::domain::tenancy`].
 
 use std::sync::Arc;
 
 use crate::auth::keystone::projects::Projects;
-use crate::domain::caller::Caller;
 use crate::domain::ids::ProjectId;
 use crate::domain::namespace::Namespace;
 use crate::domain::problem::{Problem, ProblemType, problem};
-use crate::domain::tenancy::{NamespaceProject, ObservedNamespace, TenancyRules, check_owner, check_state};
+use crate::domain::tenancy::{Applicant, NamespaceProject, ObservedNamespace, TenancyRules, check_owner, check_state};
 use crate::domain::vim::VimAccess;
 use crate::infra::Observer;
 
@@ -22,16 +22,16 @@ pub struct Tenancy {
 }
 
 impl Tenancy {
-    /// The project of the namespace, into which `caller` wants to put a VNF.
+    /// The project of the namespace, into which `applicant` wants to put a VNF.
     ///
     /// # Errors
-    /// 422 (no such namespace; it has no project, or one that does not exist), 403 (the project is not the caller's; the VIM's
+    /// 422 (no such namespace; it has no project, or one that does not exist), 403 (the project is not the applicant's; the VIM's
     /// credential may not read the Namespace), 503 (Keystone does not answer), 504 (the cluster does not answer).
     pub async fn decide(
         &self,
         access: &VimAccess,
         name: &Namespace,
-        caller: &Caller,
+        applicant: Applicant<'_>,
     ) -> Result<NamespaceProject, Problem> {
         let namespace = self.read(access, name).await?.ok_or_else(|| {
             problem!(
@@ -41,7 +41,7 @@ impl Tenancy {
             )
         })?;
         let project = self.rules.project_of(name, &namespace)?;
-        check_owner(caller, &project, name)?;
+        check_owner(applicant, &project, name)?;
         self.check_project(&project, name).await?;
         Ok(NamespaceProject { namespace_uid: namespace.uid, project })
     }

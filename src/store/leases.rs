@@ -19,6 +19,7 @@ use crate::domain::problem::Problem;
 use crate::domain::progress::{StepAttempt, StepWrites};
 use crate::domain::resource::{ObjectKey, Resource, ResourceState};
 use crate::domain::resource_changes::ResourceChanges;
+use crate::domain::tenancy::NamespaceProject;
 use crate::domain::transition::Update;
 use crate::domain::warning::Warnings;
 use crate::store::StoreError;
@@ -41,7 +42,9 @@ pub trait LeaseStore: Send + Sync {
     /// Makes all of these leases expire `ttl` from now, in one statement. Leaves out those that are lost.
     async fn renew_all(&self, leases: &[Lease], ttl: Duration) -> Result<Vec<RenewedLease>, StoreError>;
     /// Stores the plan of an operation in STARTING with the inventory rows of the objects that it will create, and makes the
-    /// lease expire `ttl` from now. Existing rows keep state and position and get the new intent; new rows are appended. `Stale` in any other state, and while a cancel request is pending.
+    /// lease expire `ttl` from now. Existing rows keep state and position and get the new intent; new rows are appended. `Stale` in any
+    /// other state, and while a cancel request is pending; with a namespace, also the errors of
+    /// [`OperationStore::begin_in_namespace`](crate::store::OperationStore::begin_in_namespace).
     async fn store_plan(
         &self,
         lease: &Lease,
@@ -146,6 +149,8 @@ pub struct GrantedChange {
     pub grant: GrantReference,
     /// The instance to store, with the version that the claim returned (checked on write). `None`: do not change it.
     pub instance: Option<VnfInstance>,
+    /// The namespace with its project, if the NFVO has chosen the VIM and namespaces belong to projects.
+    pub namespace: Option<NamespaceProject>,
 }
 
 /// The result of [`LeaseStore::claim`].

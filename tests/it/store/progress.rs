@@ -76,7 +76,7 @@ async fn a_pending_grant_is_stored_and_then_the_grant(f: StoreFixture) {
     let mut instance = claimed.instance.clone();
     instance.name = Some("as granted".to_owned());
     let grant = GrantReference { id: "g".to_owned(), uri: pending.uri.clone() };
-    let granted = GrantedChange { grant: grant.clone(), instance: Some(instance.clone()) };
+    let granted = GrantedChange { grant: grant.clone(), instance: Some(instance.clone()), namespace: None };
     let update = transition(&record(OpState::Starting), OpEvent::Granted).unwrap();
     let (plan, resources) = (plan(), [resource("a")]);
     let planned =

@@ -297,7 +297,7 @@ pub(super) async fn replace(db: &Database, tx: &mut Tx, instance: &VnfInstance) 
     let done = bind(db, update, instance)?.execute(&mut **tx).await?;
     if done.rows_affected() == 1 {
         if instance.metadata.namespace.is_none() {
-            tenancy::leave(tx, instance.id).await?;
+            tenancy::leave(tx, &instance.id.to_string()).await?;
         }
         return Ok(());
     }

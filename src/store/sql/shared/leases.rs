@@ -17,7 +17,7 @@ use super::super::notify_work;
 use super::op_occs::{TABLE, columns, for_conductors, op_occ, push_state, push_update};
 use super::{
     Database, Query, QueryBuilder, Row, Tx, instances, metering, op_occs, optional_json, publish, read, resources,
-    steps,
+    steps, tenancy,
 };
 use crate::domain::fair_share::{Crowded, Sharer};
 use crate::domain::grant::PendingGrant;
@@ -142,6 +142,9 @@ impl LeaseStore for Database {
             resources::insert(self, &mut tx, row.try_get("vnf_instance_id")?, planned.resources).await?;
             if let Some(instance) = planned.granted.and_then(|granted| granted.instance.as_ref()) {
                 instances::replace(self, &mut tx, instance).await?;
+            }
+            if let Some(namespace) = planned.granted.and_then(|granted| granted.namespace.as_ref()) {
+                tenancy::enter(&mut tx, row.try_get("vnf_instance_id")?, namespace).await?;
             }
             tx.commit().await?;
             self.signals.published(published);

@@ -236,7 +236,7 @@ async fn begin(
         };
         instances::replace(db, &mut tx, instance).await?;
         if let Some(namespace) = namespace {
-            tenancy::enter(&mut tx, op.vnf_instance_id, namespace).await?;
+            tenancy::enter(&mut tx, &op.vnf_instance_id.to_string(), namespace).await?;
         }
         let Some(published) = published else { return Ok(()) };
         if let Some(plan) = op.kept_plan() {

@@ -11,8 +11,8 @@ use crate::store::StoreError;
 /// Puts the instance into the namespace. A namespace without instances takes the project of the first one that comes.
 /// `NamespaceTaken` if others are there, of another project. `NamespaceReserved` if the namespace is registered for another project, or
 /// is to be deleted.
-pub(super) async fn enter(tx: &mut Tx, id: VnfInstanceId, namespace: &NamespaceProject) -> Result<(), StoreError> {
-    leave(tx, id).await?;
+pub(super) async fn enter(tx: &mut Tx, instance: &str, namespace: &NamespaceProject) -> Result<(), StoreError> {
+    leave(tx, instance).await?;
     let claim = sqlx::query(
         "INSERT INTO tenant_namespaces (uid, project_id) VALUES ($1, $2) \
          ON CONFLICT (uid) DO UPDATE SET project_id = excluded.project_id \
@@ -29,7 +29,7 @@ pub(super) async fn enter(tx: &mut Tx, id: VnfInstanceId, namespace: &NamespaceP
     }
     let enter =
         sqlx::query("INSERT INTO tenant_instances (vnf_instance_id, namespace_uid, project_id) VALUES ($1, $2, $3)");
-    let enter = enter.bind(id.to_string()).bind(&namespace.namespace_uid).bind(&namespace.project.0);
+    let enter = enter.bind(instance).bind(&namespace.namespace_uid).bind(&namespace.project.0);
     enter.execute(&mut **tx).await.map_err(taken)?;
     Ok(())
 }
@@ -39,9 +39,9 @@ fn taken(error: sqlx::Error) -> StoreError {
 }
 
 /// The instance is in no namespace any more.
-pub(super) async fn leave(tx: &mut Tx, id: VnfInstanceId) -> Result<(), StoreError> {
+pub(super) async fn leave(tx: &mut Tx, instance: &str) -> Result<(), StoreError> {
     let leave = sqlx::query("DELETE FROM tenant_instances WHERE vnf_instance_id = $1");
-    leave.bind(id.to_string()).execute(&mut **tx).await?;
+    leave.bind(instance).execute(&mut **tx).await?;
     Ok(())
 }
 

@@ -1,7 +1,9 @@
 //! Placement: a grant names the VIM and namespace of a VNF.
 
 use gybe::domain::vim::{VimAccess, VimCredential};
+use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use super::{GrantFixture, arguments, count_resources};
 use crate::support::cluster::Cluster;
@@ -138,4 +140,39 @@ async fn a_grant_may_request_creation_of_the_namespace() {
     assert!(namespaces.get_opt(&name).await.unwrap().is_some());
     fixture.gybe.complete(&path, "terminate", &json!({ "terminationType": "FORCEFUL" })).await;
     assert!(namespaces.get_opt(&name).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_granted_vim_needs_a_namespace_of_the_project() {
+    let nfvo = GrantServer::start().await;
+    let folder = TempDir::new().unwrap();
+    let config = folder.path().join("gybe.toml");
+    std::fs::write(&config, "[tenancy]\nverify_project = 'off'\n").unwrap();
+    let gybe = Gybe::start_with(&arguments(&nfvo, &["--config", config.to_str().unwrap()]));
+    let fixture = GrantFixture::on(nfvo, gybe).await;
+    let namespaces = kube::Api::<k8s_openapi::api::core::v1::Namespace>::all(fixture.cluster.client.clone());
+    let name = fixture.namespace.name.as_str();
+    let annotate = async |project: &str| {
+        let patch = Patch::Merge(json!({ "metadata": { "annotations": { "openstack.org/kuryr-project": project } } }));
+        namespaces.patch(name, &PatchParams::default(), &patch).await.unwrap();
+    };
+    let there = connection(&fixture.cluster.admin);
+    fixture.nfvo.answer(move |request| {
+        let mut grant = with_vim(grant(request), "granted");
+        grant["vimConnectionInfo"] = json!({ "granted": there });
+        created(request, &grant)
+    });
+    let path = fixture.small("v2").await;
+
+    annotate("other").await;
+    let error = fixture.instantiate_refused(&path).await;
+    assert_eq!(error["status"], 403, "{error:#}");
+    assert!(error["detail"].as_str().unwrap().contains("does not belong to project 'default'"), "{error:#}");
+    assert!(!error.to_string().contains("other"), "the error says whose the namespace is: {error:#}");
+
+    annotate("default").await;
+    fixture.gybe.complete(&path, "instantiate", &fixture.instantiation()).await;
+    let drift = fixture.show(&format!("{path}/drift")).await;
+    assert_eq!(drift["namespaceProject"], json!({ "intended": "default", "actual": "default" }), "{drift:#}");
+    fixture.gybe.complete(&path, "terminate", &json!({ "terminationType": "FORCEFUL" })).await;
 }

@@ -158,6 +158,7 @@ impl<'a> OperationRun<'a> {
             base_url: "http://vnfm".to_owned(),
             patience: LEASE,
             head_start: Duration::ZERO,
+            tenancy: None,
         });
         let conductor = Conductor::granted(store, Arc::new(driver), Arc::new(System), settings, granting);
         let (stop, faults) = (process.stop.clone(), Arc::clone(&self.faults));
