@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use gybe::domain::writer::WRITTEN_BY_ANNOTATION;
 use kube::ResourceExt as _;
-use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams};
+use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
@@ -188,6 +188,9 @@ fn checks(preview: &Value) -> impl Iterator<Item = (&str, &str, &str)> {
 async fn a_preview_of_each_task_is_what_then_happens() {
     let f = PreviewFixture::start(Gybe::start()).await;
     let namespace = f.namespace.name.as_str();
+    let preview = f.preview("instantiate", &instantiate_request(namespace)).await;
+    let events = f.cluster.api("v1", "Event", "events", Some(&f.namespace.name)).list(&ListParams::default()).await;
+    assert!(events.unwrap().items.is_empty(), "a preview makes no events: {preview:#}");
     let preview = f.rehearse("instantiate", instantiate_request(namespace)).await;
     assert_eq!(preview["operation"], "INSTANTIATE");
     let checks: Vec<(&str, &str)> = checks(&preview).map(|(check, verdict, _)| (check, verdict)).collect();
@@ -229,6 +232,31 @@ async fn a_preview_of_each_task_is_what_then_happens() {
     }
     assert!(!preview.to_string().contains("hunter"), "{preview:#}");
     f.rehearse("terminate", json!({ "terminationType": "FORCEFUL" })).await;
+    assert!(f.objects().await.is_empty());
+}
+
+#[tokio::test]
+async fn previews_of_a_second_life_are_what_then_happens() {
+    let f = PreviewFixture::start(Gybe::start()).await;
+    f.rehearse("instantiate", instantiate_request(f.namespace.name.as_str())).await;
+    f.rehearse("scale", json!({ "type": "SCALE_OUT", "aspectId": "app", "numberOfSteps": 2 })).await;
+    f.rehearse("scale", json!({ "type": "SCALE_IN", "aspectId": "app" })).await;
+    let preview = f.rehearse("heal", json!({})).await;
+    let is_same = |object: &Value| object["action"] == "unchanged" || object["kind"] == "Pod";
+    assert!(preview["objects"].as_array().unwrap().iter().all(is_same), "{preview:#}");
+    let instance = f.gybe.get(&f.path).await.expect(StatusCode::OK);
+    let vnfc = &instance["instantiatedVnfInfo"]["vnfcResourceInfo"][0]["id"];
+    f.rehearse("heal", json!({ "vnfcInstanceId": [vnfc] })).await;
+    f.rehearse("operate", json!({ "changeStateTo": "STOPPED", "stopType": "FORCEFUL" })).await;
+    f.rehearse("operate", json!({ "changeStateTo": "STOPPED" })).await;
+    f.rehearse("operate", json!({ "changeStateTo": "STARTED" })).await;
+    let next = f.gybe.upload(&package("2.0")).await["vnfdId"].clone();
+    f.rehearse("change_vnfpkg", json!({ "vnfdId": next })).await;
+    let jobs = f.cluster.api("batch/v1", "Job", "jobs", Some(&f.namespace.name));
+    jobs.delete("prepare", &DeleteParams::background()).await.unwrap();
+    f.rehearse("heal", json!({})).await;
+    f.rehearse("scale_to_level", json!({ "scaleInfo": [{ "aspectId": "app", "scaleLevel": 2 }] })).await;
+    f.rehearse("terminate", json!({ "terminationType": "GRACEFUL" })).await;
     assert!(f.objects().await.is_empty());
 }
 
