@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::api::clients::Clients;
 use crate::api::connections::{Connections, KEEP_ALIVE};
 use crate::api::cross_site::OwnSites;
+use crate::api::event_hub::EventHub;
 use crate::api::health::Health;
 use crate::api::instance_cache::InstanceCache;
 use crate::api::load::Load;
@@ -201,15 +202,19 @@ pub async fn run(config: Config, stop: Stop, ready: impl FnOnce(SocketAddr)) -> 
             tokio::spawn(vital("view", view.run(stop.begun.clone()), stop.clone())),
         ]
     });
-    let onboarding = api.as_ref().map(|api| {
-        let onboarder = Arc::clone(&api.onboarder);
-        tokio::spawn(vital("onboarder", onboarder.run(stop.begun.clone()), stop.clone()))
+    let serving_api = api.as_ref().map(|api| {
+        let (onboarder, events) = (Arc::clone(&api.onboarder), Arc::clone(&api.events));
+        [
+            tokio::spawn(vital("onboarder", onboarder.run(stop.begun.clone()), stop.clone())),
+            tokio::spawn(vital("reader of events", events.run(stop.begun.clone()), stop.clone())),
+        ]
     });
     let recorder = view::vim_status::run(Arc::clone(&store), contacts, stop.begun.clone());
     let recording = tokio::spawn(vital("recorder of VIM status", recorder, stop.clone()));
     let retention = Retention::new(Arc::clone(&store), Arc::new(System), config.options.retention());
     let retaining = tokio::spawn(vital("retention", retention.run(stop.begun.clone()), stop.clone()));
-    let parts = working.into_iter().flatten().chain([notifying, recording, retaining]).chain(onboarding).collect();
+    let parts = working.into_iter().flatten().chain([notifying, recording, retaining]);
+    let parts = parts.chain(serving_api.into_iter().flatten()).collect();
     let health = web::Data::new(Health::new(store, stop.begun.clone(), registry, started));
     let probes = probes(&config, health.clone())?;
     let authenticator = web::Data::new(authenticator(&config, &token_keys)?);
@@ -343,6 +348,7 @@ async fn api(
         caller: Caller::local(),
         refusal_limit: Arc::default(),
         profile: Profile::default(),
+        events: EventHub::new(Arc::clone(store)),
     });
     api.onboarder.remove_orphans().await?;
     Ok(api)

@@ -1,5 +1,5 @@
 //! Deletes what is kept no longer: op occurrences that have ended, parked notifications, notifications to deleted subscriptions,
-//! answers to requests with an `Idempotency-Key`, plans of previews, audit records, metering records, sessions of browsers.
+//! answers to requests with an `Idempotency-Key`, plans of previews, audit records, metering records, sessions of browsers, events.
 //!
 //! One process at a time does a pass. A pass works in small batches with pauses, so that requests and operations hardly notice it,
 //! and each batch reads an index: its cost does not grow with the database. A pass that is interrupted leaves nothing half done.
@@ -28,6 +28,10 @@ const PAUSE: Duration = Duration::from_millis(20);
 const OVERLAP: Duration = Duration::from_secs(300);
 /// The most requests with an `Idempotency-Key` that are kept.
 const REQUESTS_KEPT: usize = 100_000;
+
+/// Events are kept for this time, and no more than this number of them: a client of the stream that was away longer reads its lists again.
+const EVENTS_KEPT: Duration = Duration::from_secs(24 * 3600);
+const MOST_EVENTS: usize = 100_000;
 
 /// What is kept, and how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +105,7 @@ impl Retention {
         self.batches(stop, || store.delete_sessions(now, BATCH)).await?;
         self.batches(stop, || store.delete_audit_records(now - self.policy.audit, BATCH)).await?;
         self.batches(stop, || store.delete_metering_records(now - self.policy.metering, BATCH)).await?;
+        self.batches(stop, || store.delete_events(now - EVENTS_KEPT, MOST_EVENTS, BATCH)).await?;
         if let Some(age) = self.policy.notifications {
             self.batches(stop, || store.delete_parked_notifications(now - age, BATCH)).await?;
         }

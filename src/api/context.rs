@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 
 use crate::api::audit::RefusalLimit;
+use crate::api::event_hub::EventHub;
 use crate::api::instance_cache::InstanceCache;
 use crate::clock::{Clock, Ids};
 use crate::config::CallbackTest;
@@ -61,6 +62,8 @@ pub struct Api {
     pub refusal_limit: Arc<RefusalLimit>,
     /// The client's profile.
     pub profile: Profile,
+    /// The reader of the journal of events.
+    pub events: Arc<EventHub>,
 }
 
 impl Api {

@@ -14,6 +14,8 @@ pub mod connections;
 pub mod context;
 pub mod cross_site;
 pub mod drift;
+pub mod event_hub;
+pub mod events;
 pub mod health;
 pub mod idempotency;
 pub mod instance_cache;
@@ -64,6 +66,7 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(root(Interface::Packages, Edition::V2).configure(packages))
         .configure(vims)
         .service(resource("/audit/v1/records").route(on(get, audit::list)))
+        .service(resource("/events/v1").route(on(get, events::stream)))
         .configure(projects)
         .configure(namespaces)
         .configure(shares::routes)

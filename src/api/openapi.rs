@@ -16,8 +16,8 @@ use utoipa::openapi::{
 
 use crate::api::list::PROJECT;
 use crate::api::{
-    audit, drift, instances, onboarding, op_occs, package_content, packages, preview, shares, subscriptions, tenancy,
-    tenancy_metering, tenancy_namespaces, unsupported, versions, vims,
+    audit, drift, events, instances, onboarding, op_occs, package_content, packages, preview, shares, subscriptions,
+    tenancy, tenancy_metering, tenancy_namespaces, unsupported, versions, vims,
 };
 use crate::domain::policy::{Permission, permission};
 use crate::domain::problem::ProblemType;
@@ -108,6 +108,18 @@ struct Audit;
 #[derive(OpenApi)]
 #[openapi(
     info(
+        title = "Events",
+        description = "",
+        version = "1.0.0",
+        license(name = "Apache-2.0", identifier = "Apache-2.0")
+    ),
+    paths(events::stream)
+)]
+struct Events;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
         title = "Projects: namespaces, quotas, usage and metering",
         description = "",
         version = "1.0.0",
@@ -147,13 +159,14 @@ struct Tenancy;
 struct Shares;
 
 /// The names of the documents.
-pub const NAMES: [&str; 8] = [
+pub const NAMES: [&str; 9] = [
     "vnflcm-v1.json",
     "vnflcm-v2.json",
     "vnfpkgm-v1.json",
     "vnfpkgm-v2.json",
     "vims.json",
     "audit.json",
+    "events.json",
     "tenancy.json",
     "shares.json",
 ];
@@ -170,6 +183,7 @@ pub fn text(name: &str) -> Result<Option<String>, serde_json::Error> {
         "vnfpkgm-v2.json" => return packages_of(Edition::V2).map(Some),
         "vims.json" => vims_document(),
         "audit.json" => Audit::openapi(),
+        "events.json" => Events::openapi(),
         "tenancy.json" => Tenancy::openapi(),
         "shares.json" => Shares::openapi(),
         _ => return Ok(None),

@@ -6,6 +6,7 @@ pub mod change;
 pub mod container_update;
 pub mod credential_expiry;
 pub mod drift;
+pub mod event;
 pub mod evidence;
 pub mod fair_share;
 pub mod filter;

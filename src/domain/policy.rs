@@ -43,6 +43,7 @@ pub const ROWS: &[Row] = &[
     (DELETE, "/ui/session", Needs(Reader)),
     (GET, "/metrics", Needs(Admin)),
     (GET, "/audit/v1/records", Needs(Reader)),
+    (GET, "/events/v1", Needs(Reader)),
     (GET, "/tenancy/v1/namespaces", Needs(Reader)),
     (POST, "/tenancy/v1/namespaces", Needs(Admin)),
     (GET, "/tenancy/v1/namespaces/{id}", Needs(Reader)),

@@ -11,6 +11,7 @@
 pub mod attributes;
 mod audit;
 mod error;
+mod events;
 mod health;
 mod instances;
 mod leases;
@@ -34,6 +35,7 @@ mod vims;
 
 pub use audit::AuditStore;
 pub use error::StoreError;
+pub use events::{EventStore, JournalBounds};
 pub use health::*;
 pub use instances::*;
 pub use leases::*;
@@ -73,6 +75,7 @@ pub trait Store:
     + NamespaceStore
     + MeteringStore
     + SessionStore
+    + EventStore
     + HealthStore
 {
 }
@@ -95,6 +98,7 @@ impl<T> Store for T where
         + NamespaceStore
         + MeteringStore
         + SessionStore
+        + EventStore
         + HealthStore
 {
 }

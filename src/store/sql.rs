@@ -38,6 +38,18 @@ struct Signals {
     cancels: watch::Sender<()>,
     outbox: Arc<Notify>,
     onboardings: Arc<Notify>,
+    events: Arc<Notify>,
+    /// Keeps a signal until other processes are notified.
+    events_of_ours: Arc<Notify>,
+}
+
+/// What a transaction has published.
+#[derive(Clone, Copy, Debug, Default)]
+struct Published {
+    /// Notifications to subscribers.
+    notifications: bool,
+    /// Events in the journal.
+    events: bool,
 }
 
 impl Signals {
@@ -52,11 +64,30 @@ impl Signals {
         self.work();
     }
 
-    /// A transaction was committed that published a change, if `any` subscription matched it.
-    fn published(&self, any: bool) {
-        if any {
+    /// A transaction was committed that published a change.
+    fn published(&self, published: Published) {
+        if published.notifications {
             self.wake_outbox();
         }
+        self.journaled(published.events);
+    }
+
+    /// A transaction was committed that wrote to the journal, if `any`.
+    fn journaled(&self, any: bool) {
+        if any {
+            self.wake_events();
+            self.events_of_ours.notify_one();
+        }
+    }
+
+    /// There may be new events in the journal.
+    fn wake_events(&self) {
+        self.events.notify_waiters();
+    }
+
+    /// See `events_signal` of [`EventStore`](crate::store::EventStore).
+    fn events(&self) -> Arc<Notify> {
+        Arc::clone(&self.events)
     }
 
     /// An onboarding began or may be taken over: the next lease to run out may be another one.

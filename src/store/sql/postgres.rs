@@ -11,13 +11,13 @@
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::error::DatabaseError;
 use sqlx::migrate::{Migrate, MigrateError, Migrator};
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgListener, PgNotification, PgPoolOptions, PgQueryResult, PgRow};
 use sqlx::{ConnectOptions, Executor as _, PgConnection, PgPool};
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{Notify, broadcast, mpsc};
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
@@ -34,7 +34,7 @@ use crate::store::{LiveOperation, OperationEnded, Store, StoreError};
 
 type Db = sqlx::Postgres;
 /// The tasks that receive notifications from other processes and send them. They end with the store.
-type BackgroundTasks = [AbortOnDropHandle<()>; 2];
+type BackgroundTasks = [AbortOnDropHandle<()>; 3];
 
 type Tx = sqlx::Transaction<'static, Db>;
 type Query<'q> = sqlx::query::Query<'q, Db, PgArguments>;
@@ -243,6 +243,24 @@ async fn tell_others_of_onboarding(connection: &mut PgConnection) -> Result<(), 
     sqlx::query("SELECT pg_notify($1, $2)").bind(CHANNEL).bind(ONBOARDING).execute(connection).await.map(drop)
 }
 
+/// The id of the transaction, for [`older_transactions_ended`].
+async fn begun_transaction(connection: &mut PgConnection) -> Result<String, sqlx::Error> {
+    sqlx::query_scalar("SELECT CAST(pg_current_xact_id() AS text)").fetch_one(connection).await
+}
+
+/// Returns when the transactions that wrote before this one have ended, and after [`OLDER_TRANSACTIONS`] in any case.
+async fn older_transactions_ended(pool: &PgPool, transaction: &str) -> Result<(), sqlx::Error> {
+    let have_ended = "SELECT pg_snapshot_xmin(pg_current_snapshot()) > CAST($1 AS xid8)";
+    let begun = Instant::now();
+    while !sqlx::query_scalar::<_, bool>(have_ended).bind(transaction).fetch_one(pool).await? {
+        if begun.elapsed() > OLDER_TRANSACTIONS {
+            break;
+        }
+        tokio::time::sleep(OLDER_PAUSE).await;
+    }
+    Ok(())
+}
+
 /// Runs the statements of filtered lists, on connections of their own, where the server stops a statement at
 /// [`FILTER_DEADLINE`].
 #[derive(Clone)]
@@ -303,6 +321,11 @@ const CHANNEL: &str = "gybe_wake";
 const CANCEL: &str = "cancel";
 /// The payload of a notification that an onboarding began or may be taken over.
 const ONBOARDING: &str = "onboarding";
+/// The payload of a notification that there are events in the journal.
+const EVENTS: &str = "events";
+/// How long the first stream of events waits for transactions of others. Those of Gybe are shorter.
+const OLDER_TRANSACTIONS: Duration = Duration::from_secs(10);
+const OLDER_PAUSE: Duration = Duration::from_millis(20);
 /// Its payload: the identifiers of instances whose operation has ended, separated by commas, or [`ANY`].
 const ENDED_CHANNEL: &str = "gybe_ended";
 const ANY: &str = "*";
@@ -348,7 +371,8 @@ pub(super) async fn connect(url: &str, keys: KeyRing) -> Result<Arc<dyn Store>, 
         endings.local_sender(),
     ));
     let notifying = tokio::spawn(notify_endings(current.clone(), queue));
-    let tasks = [AbortOnDropHandle::new(listening), AbortOnDropHandle::new(notifying)];
+    let telling = tokio::spawn(notify_events(current.clone(), Arc::clone(&signals.events_of_ours)));
+    let tasks = [listening, notifying, telling].map(AbortOnDropHandle::new);
     Ok(Arc::new(shared::Database::new(current.clone(), filter_reader, Writer(current), keys, signals, endings, tasks)))
 }
 
@@ -530,12 +554,14 @@ async fn forward_notifications(
             Ok(Some(notification)) => match notification.payload() {
                 CANCEL => signals.cancel(),
                 ONBOARDING => signals.onboarding(),
+                EVENTS => signals.wake_events(),
                 _ => signals.work(),
             },
             Ok(None) => {
                 signals.cancel();
                 signals.wake_outbox();
                 signals.onboarding();
+                signals.wake_events();
                 let _ = endings.send(OperationEnded::Any);
             }
             Err(error) => {
@@ -576,6 +602,19 @@ async fn notify_endings(current: ReplaceablePool<Db>, mut queue: mpsc::Unbounded
                 error = &error as &dyn std::error::Error,
                 "notifying other processes of ended operations failed"
             );
+        }
+    }
+}
+
+/// Notifies other processes of events, many at a time, as [`notify_endings`]. If this process is killed first, the streams of the others find
+/// the events at their next read.
+async fn notify_events(current: ReplaceablePool<Db>, written: Arc<Notify>) {
+    loop {
+        written.notified().await;
+        tokio::time::sleep(COLLECT).await;
+        let notify = sqlx::query("SELECT pg_notify($1, $2)").bind(CHANNEL).bind(EVENTS);
+        if let Err(error) = bounded(async { Ok(notify.execute(&current.get()).await?) }).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "notifying other processes of events failed");
         }
     }
 }

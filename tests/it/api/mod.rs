@@ -4,6 +4,7 @@ mod bad_input;
 mod bad_neighbours;
 mod connections;
 mod cross_site;
+mod events;
 mod garbage;
 mod http_rules;
 mod lists;

@@ -14,7 +14,7 @@ mod projects;
 mod quotas;
 mod roles;
 mod shares;
-pub mod site;
+pub(crate) mod site;
 mod tenancy;
 mod tls;
 mod vim_credentials;

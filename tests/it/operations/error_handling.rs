@@ -11,6 +11,7 @@ use actix_web::test::{self, TestRequest};
 use actix_web::{App, web};
 use futures::FutureExt as _;
 use futures::future::{LocalBoxFuture, join_all};
+use gybe::api::event_hub::EventHub;
 use gybe::api::instance_cache::InstanceCache;
 use gybe::api::load::Load;
 use gybe::api::{self, Api};
@@ -105,6 +106,7 @@ async fn serve(ops: &OpOccFixture) -> Caller {
         caller: caller::Caller::local(),
         refusal_limit: Arc::default(),
         profile: Profile::default(),
+        events: EventHub::new(Arc::clone(&ops.store)),
     });
     let load = web::Data::new(Load::new(1024, HttpMetrics::default()));
     let nobody = web::Data::new(Authenticator::default());

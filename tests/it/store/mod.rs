@@ -81,6 +81,7 @@ const MIGRATIONS: &[&str] = &[
     "49 steps",
     "51 kept plans",
     "52 sessions",
+    "53 events",
 ];
 
 /// Makes every write with `lease`; each must be rejected.

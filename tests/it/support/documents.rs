@@ -6,6 +6,9 @@ use serde_json::Value;
 /// An id that does not exist.
 pub const UNKNOWN: &str = "8f14e45f-ceea-467f-a8f4-0123456789ab";
 
+/// The stream of events.
+pub const EVENTS: &str = "/events/v1";
+
 /// A resource of a document.
 #[derive(Debug)]
 pub struct Resource {
@@ -32,7 +35,9 @@ pub struct Operation {
 impl Resource {
     /// The path with a value for each parameter, `id` first.
     pub fn somewhere(&self) -> String {
-        self.path.replace("{id}", UNKNOWN).replace("{path}", "Files/a.yaml")
+        // A stream without end is refused instead.
+        let path = if self.path == EVENTS { format!("{EVENTS}?lastEventId=x") } else { self.path.clone() };
+        path.replace("{id}", UNKNOWN).replace("{path}", "Files/a.yaml")
     }
 
     pub fn has(&self, method: &str) -> bool {

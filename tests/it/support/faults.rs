@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use gybe::domain::audit::AuditRecord;
+use gybe::domain::event::Event;
 use gybe::domain::fair_share::Crowded;
 use gybe::domain::grant::PendingGrant;
 use gybe::domain::ids::{
@@ -43,12 +44,12 @@ use gybe::metrics::StoreMetrics;
 use gybe::nfvo::{GrantDecision, Nfvo, NfvoError};
 use gybe::sol003::grant::GrantRequest;
 use gybe::store::{
-    AuditStore, BrowserSession, Checkpoint, Claim, HealthStore, InstanceLocation, InstanceStore, KeptAnswer,
-    KeyedRequest, Lease, LeaseStore, Listed, MeteringStore, NamespaceStore, OnboardedVnfd, OnboardingClaim,
-    OnboardingLease, OnboardingStore, OperationEnded, OperationOutcome, OperationStore, OutboxClaim, OutboxLease,
-    OutboxStats, OutboxStore, PackageStore, Page, PageCursor, PlanStore, PlannedOperation, ProjectUsage, QueueStats,
-    QuotaStore, RenewedLease, RequestClaim, RequestStore, RetentionStore, Sent, SessionStore, ShareStore, SharedBy,
-    Store, StoreError, Subscribed, SubscriptionStore, VimStore,
+    AuditStore, BrowserSession, Checkpoint, Claim, EventStore, HealthStore, InstanceLocation, InstanceStore,
+    JournalBounds, KeptAnswer, KeyedRequest, Lease, LeaseStore, Listed, MeteringStore, NamespaceStore, OnboardedVnfd,
+    OnboardingClaim, OnboardingLease, OnboardingStore, OperationEnded, OperationOutcome, OperationStore, OutboxClaim,
+    OutboxLease, OutboxStats, OutboxStore, PackageStore, Page, PageCursor, PlanStore, PlannedOperation, ProjectUsage,
+    QueueStats, QuotaStore, RenewedLease, RequestClaim, RequestStore, RetentionStore, Sent, SessionStore, ShareStore,
+    SharedBy, Store, StoreError, Subscribed, SubscriptionStore, VimStore,
 };
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
@@ -687,6 +688,19 @@ points! {
         fn trim_operations(id: VnfInstanceId, keep: usize, limit: usize) -> usize;
         fn delete_parked_notifications(before: OffsetDateTime, limit: usize) -> usize;
         fn delete_notifications_of_deleted_subscriptions(limit: usize) -> usize;
+    }
+}
+
+points! {
+    EventStore {
+        fn want_events(ttl: Duration) -> JournalBounds;
+        fn events_after(sequence: i64, limit: usize) -> Vec<Event>;
+        fn journal_bounds() -> JournalBounds;
+        fn delete_events(before: OffsetDateTime, keep: usize, limit: usize) -> usize;
+    }
+
+    fn events_signal(&self) -> Arc<Notify> {
+        self.0.store.lock().unwrap().as_ref().unwrap().events_signal()
     }
 }
 

@@ -5,6 +5,7 @@ pub mod cluster;
 pub mod collector;
 pub mod documented;
 pub mod documents;
+pub mod events;
 #[macro_use]
 pub mod both_engines;
 pub mod fake_nfvo;

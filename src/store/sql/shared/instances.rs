@@ -40,7 +40,7 @@ macro_rules! select {
 /// Locks the row of the package, so that a concurrent disable or delete of the package sees the instance, or this statement
 /// sees the change of the package.
 macro_rules! insert {
-    ($condition:literal) => {
+    ($($condition:expr),+) => {
         concat!(
             "INSERT INTO vnf_instances \
                  (id, project_id, vnf_instance_name, vnf_instance_description, vnfd_id, vnf_pkg_id, vnf_provider, \
@@ -51,7 +51,7 @@ macro_rules! insert {
              FROM vnf_packages WHERE id = $6 AND operational_state = 'ENABLED' AND (project_id = $2 OR id IN ",
             shared_packages!("$2"),
             ")",
-            $condition,
+            $($condition,)+
             for_share!()
         )
     };
@@ -67,7 +67,10 @@ impl InstanceStore for Database {
             if is_simple && !self.creations_have_audience.load(Ordering::Relaxed) {
                 let insert = sqlx::query(insert!(
                     " AND NOT EXISTS (SELECT 1 FROM subscriptions WHERE project_id = $2 AND only_vnf_instance_id IN ('', $1)) \
-                      AND NOT EXISTS (SELECT 1 FROM project_quotas WHERE project_id = $2 AND vnf_instances IS NOT NULL)"
+                      AND NOT EXISTS (SELECT 1 FROM project_quotas WHERE project_id = $2 AND vnf_instances IS NOT NULL) \
+                      AND NOT EXISTS (SELECT 1 FROM event_journal WHERE wanted_until > ",
+                    now!(),
+                    ")"
                 ));
                 let insert = bind(self, insert, instance)?.bind(millis(instance.created_at));
                 if self.writer.execute(insert).await?.rows_affected() == 1 {
@@ -81,7 +84,7 @@ impl InstanceStore for Database {
             let row = insert.fetch_optional(&mut *tx).await?.ok_or(StoreError::Stale)?;
             let published = publish::creation(&mut tx, &row, instance).await?;
             tx.commit().await?;
-            self.creations_have_audience.store(published, Ordering::Relaxed);
+            self.creations_have_audience.store(published.notifications || published.events, Ordering::Relaxed);
             self.signals.published(published);
             Ok(())
         })
@@ -248,20 +251,23 @@ impl InstanceStore for Database {
         // finds another version.
         self.traced("instances::refresh", async {
             let mut tx = self.writer.begin().await?;
-            let done = sqlx::query(concat!(
+            let refreshed = sqlx::query(concat!(
                 "UPDATE vnf_instances SET instantiated_vnf_info = $3, version = version + 1 \
                  WHERE id = $1 AND version = $2 AND instantiated_vnf_info IS NOT NULL \
                    AND NOT EXISTS (SELECT 1 FROM vnf_lcm_op_occs WHERE vnf_instance_id = $1 AND state IN ",
                 live_operation::live_states!(),
-                ")"
+                ") RETURNING ",
+                publish::refreshed_instance!()
             ))
             .bind(instance.id.to_string())
             .bind(instance.version)
             .bind(instance.instantiated.as_ref().map(Json))
-            .execute(&mut *tx)
+            .fetch_optional(&mut *tx)
             .await?;
-            if done.rows_affected() == 1 {
+            if let Some(row) = refreshed {
+                let events = publish::refresh(&mut tx, &row, instance).await?;
                 tx.commit().await?;
+                self.signals.journaled(events);
                 return Ok(());
             }
             let live = live_operation::live(&mut tx, instance.id).await?;

@@ -19,6 +19,7 @@ use super::{
     Database, Query, QueryBuilder, Row, Tx, instances, metering, op_occs, optional_json, publish, read, resources,
     steps, tenancy,
 };
+use crate::domain::event::EventChange;
 use crate::domain::fair_share::{Crowded, Sharer};
 use crate::domain::grant::PendingGrant;
 use crate::domain::op_occ::CancelMode;
@@ -138,7 +139,7 @@ impl LeaseStore for Database {
             let mut tx = self.writer.begin().await?;
             query.push(concat!(" RETURNING ", publish::operation_change!()));
             let row = fenced(&mut tx, query.build(), lease).await?;
-            let published = publish::operation(&mut tx, &row).await?;
+            let published = publish::operation(&mut tx, &row, EventChange::Updated).await?;
             resources::insert(self, &mut tx, row.try_get("vnf_instance_id")?, planned.resources).await?;
             if let Some(instance) = planned.granted.and_then(|granted| granted.instance.as_ref()) {
                 instances::replace(self, &mut tx, instance).await?;
@@ -209,13 +210,19 @@ impl LeaseStore for Database {
 
     async fn announce_step(&self, lease: &Lease, attempt: &StepAttempt) -> Result<(), StoreError> {
         self.traced("leases::announce_step", async {
-            let fence =
-                concat!("UPDATE vnf_lcm_op_occs SET lease_epoch = lease_epoch WHERE ", held!(), " RETURNING id");
+            let fence = concat!(
+                "UPDATE vnf_lcm_op_occs SET lease_epoch = lease_epoch WHERE ",
+                held!(),
+                " RETURNING ",
+                steps::returned!()
+            );
             let mut tx = self.writer.begin().await?;
             // Locks the row: the end of the attempt is written before or after this, not meanwhile.
-            held_by(sqlx::query(fence), lease).fetch_optional(&mut *tx).await?.ok_or(StoreError::LeaseLost)?;
-            steps::announce(&mut tx, lease.op, attempt).await?;
-            Ok(tx.commit().await?)
+            let row = held_by(sqlx::query(fence), lease).fetch_optional(&mut *tx).await?.ok_or(StoreError::LeaseLost)?;
+            let events = steps::announce(&mut tx, &row, attempt).await?;
+            tx.commit().await?;
+            self.signals.journaled(events);
+            Ok(())
         })
         .await
     }
@@ -224,12 +231,14 @@ impl LeaseStore for Database {
         self.traced("leases::record_steps", async {
             let mut query = steps::update("UPDATE vnf_lcm_op_occs SET lease_epoch = lease_epoch");
             push_fence(&mut query, lease);
-            query.push(" RETURNING id");
+            query.push(concat!(" RETURNING ", steps::returned!()));
             steps::push_writes(&mut query, writes);
             let mut tx = self.writer.begin().await?;
-            fenced(&mut tx, query.build(), lease).await?;
-            steps::finish(&mut tx, lease.op, writes).await?;
-            Ok(tx.commit().await?)
+            let row = fenced(&mut tx, query.build(), lease).await?;
+            let events = steps::finish(&mut tx, &row, writes).await?;
+            tx.commit().await?;
+            self.signals.journaled(events);
+            Ok(())
         })
         .await
     }
@@ -240,12 +249,14 @@ impl LeaseStore for Database {
             let mut query = steps::update("UPDATE vnf_lcm_op_occs SET lease_epoch = lease_epoch");
             push_update(&mut query, update, None);
             push_fence(&mut query, lease);
-            query.push(" RETURNING id, vnf_instance_id");
+            query.push(concat!(" RETURNING ", steps::returned!()));
             steps::push_writes(&mut query, writes);
             let update = query.build();
             if rows.is_empty() && states.is_empty() && removed.is_empty() && steps::is_finished(writes) {
                 let rows = self.writer.fetch_all(update).await?;
-                return if rows.len() == 1 { Ok(()) } else { Err(StoreError::LeaseLost) };
+                let row = rows.first().ok_or(StoreError::LeaseLost)?;
+                self.signals.journaled(steps::has_events(row, writes)?);
+                return Ok(());
             }
             let mut tx = self.writer.begin().await?;
             let row = fenced(&mut tx, update, lease).await?;
@@ -253,8 +264,10 @@ impl LeaseStore for Database {
             resources::insert(self, &mut tx, instance, rows).await?;
             resources::set_states(&mut tx, instance, states).await?;
             resources::remove(&mut tx, instance, removed).await?;
-            steps::finish(&mut tx, lease.op, writes).await?;
-            Ok(tx.commit().await?)
+            let events = steps::finish(&mut tx, &row, writes).await?;
+            tx.commit().await?;
+            self.signals.journaled(events);
+            Ok(())
         })
         .await
     }
@@ -298,8 +311,8 @@ impl LeaseStore for Database {
             steps::push_writes(&mut query, &outcome.steps);
             let mut tx = self.writer.begin().await?;
             let row = fenced(&mut tx, query.build(), &lease).await?;
-            steps::finish(&mut tx, lease.op, &outcome.steps).await?;
-            let published = publish::operation(&mut tx, &row).await?;
+            steps::finish(&mut tx, &row, &outcome.steps).await?;
+            let published = publish::operation(&mut tx, &row, EventChange::Updated).await?;
             let id: &str = row.try_get("vnf_instance_id")?;
             if outcome.discard_inventory {
                 resources::discard(&mut tx, id).await?;

@@ -29,6 +29,7 @@ use crate::store::sql::pool::ReplaceablePool;
 use crate::traces::TRACES;
 
 mod audit;
+mod events;
 mod filters;
 pub(super) mod inspect;
 mod instances;

@@ -15,6 +15,7 @@ use super::{
     Database, QueryBuilder, Row, Tx, filters, instances, is_foreign_key_violation, json, live_operation, optional_json,
     plans, point_in_time, project, publish, quotas, read, steps, tenancy,
 };
+use crate::domain::event::EventChange;
 use crate::domain::ids::{ProjectId, VnfInstanceId, VnfLcmOpOccId};
 use crate::domain::instance::VnfInstance;
 use crate::domain::mask::is_secret;
@@ -113,7 +114,7 @@ impl OperationStore for Database {
             query.push(" WHERE id = ").push_bind(id.to_string());
             query.push(concat!(" RETURNING ", publish::operation_change!()));
             let row = query.build().fetch_one(&mut *tx).await?;
-            let published = publish::operation(&mut tx, &row).await?;
+            let published = publish::operation(&mut tx, &row, EventChange::Updated).await?;
             notify_work(&mut tx).await?;
             tx.commit().await?;
             self.wake_ours();
@@ -231,7 +232,7 @@ async fn begin(
             return Err(live.map_or(StoreError::Stale, StoreError::Busy));
         };
         let published = match how {
-            Begin::Do => Some(publish::operation(&mut tx, &row).await?),
+            Begin::Do => Some(publish::operation(&mut tx, &row, EventChange::Created).await?),
             Begin::Try => None,
         };
         instances::replace(db, &mut tx, instance).await?;

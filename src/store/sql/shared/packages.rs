@@ -18,6 +18,7 @@ use crate::domain::ids::{ProjectId, VnfPkgId};
 use crate::domain::notification::PackageEvent;
 use crate::domain::package::{Content, DefinitionFile, Onboarding, OperationalState, VnfPackage};
 use crate::domain::quota::QuotaResource;
+use crate::store::sql::Published;
 use crate::store::sql::convert::{Unreadable, enumerator, millis, operational_state};
 use crate::store::{OnboardedVnfd, PackageStore, Page, StoreError};
 
@@ -163,7 +164,7 @@ impl PackageStore for Database {
             let published = match state {
                 Some(state) => publish::package(&mut tx, &row, id, PackageEvent::OperationalState(state)).await?,
                 // Subscribers are not notified of user-defined data.
-                None => false,
+                None => Published::default(),
             };
             tx.commit().await?;
             self.signals.published(published);

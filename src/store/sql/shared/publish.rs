@@ -5,6 +5,8 @@
 //! it), so that a project without subscriptions pays no round trip. A subscription takes part from the moment it is
 //! committed: the statement sees it then, in whichever process it was created.
 //!
+//! Changes also go to the journal (`events.rs`), if somebody watches it.
+//!
 //! [`NotificationFilter::matches`] decides who is notified. The change is stored once, with one small row per subscription.
 
 use serde::{Deserialize, Serialize};
@@ -12,7 +14,9 @@ use serde_json::Value;
 use sqlx::Row as _;
 use sqlx::types::Json;
 
-use super::{Row, Tx, optional_json, point_in_time, read, subscriptions};
+use super::events::NewEvent;
+use super::{Row, Tx, events, optional_json, point_in_time, read, subscriptions};
+use crate::domain::event::{EventChange, EventKind};
 use crate::domain::ids::{ProjectId, VnfInstanceId, VnfPkgId};
 use crate::domain::instance::VnfInstance;
 use crate::domain::notification::{
@@ -25,6 +29,7 @@ use crate::domain::problem::Problem;
 use crate::domain::resource_changes::ResourceChanges;
 use crate::domain::vnfd::Vnfd;
 use crate::store::StoreError;
+use crate::store::sql::Published;
 use crate::store::sql::convert::{Unreadable, enumerator, length, millis};
 
 /// The subscriptions of a project that may match a change, as JSON: those with `$key` in `only_vnf_instance_id`, which is
@@ -55,7 +60,9 @@ pub(super) use audience;
 macro_rules! operation_change {
     () => {
         concat!(
-            "id, vnf_instance_id, operation, state, state_entered_time, is_automatic_invocation, (SELECT ",
+            "id, project_id, vnf_instance_id, operation, state, state_entered_time, is_automatic_invocation, ",
+            super::events::watched!(),
+            " AS is_watched, (SELECT ",
             json_object!(),
             "('subscriptions', ",
             super::publish::audience!("vnf_lcm_op_occs.project_id", "'', vnf_lcm_op_occs.vnf_instance_id"),
@@ -80,10 +87,24 @@ pub(super) use operation_change;
 /// What [`creation`] reads: for the RETURNING of a statement that inserts into `vnf_instances`.
 macro_rules! created_instance {
     () => {
-        concat!("id, ", super::publish::audience!("vnf_instances.project_id", "'', vnf_instances.id"), " AS audience")
+        concat!(
+            "id, ",
+            super::events::watched!(),
+            " AS is_watched, ",
+            super::publish::audience!("vnf_instances.project_id", "'', vnf_instances.id"),
+            " AS audience"
+        )
     };
 }
 pub(super) use created_instance;
+
+/// What [`refresh`] reads: for the RETURNING of a statement that changes what is observed of a VNF instance.
+macro_rules! refreshed_instance {
+    () => {
+        concat!("id, ", super::events::watched!(), " AS is_watched")
+    };
+}
+pub(super) use refreshed_instance;
 
 /// What [`deletion`] reads: for the RETURNING of a statement that deletes from `vnf_instances`.
 macro_rules! deleted_instance {
@@ -91,7 +112,9 @@ macro_rules! deleted_instance {
         concat!(
             "id, vnf_instance_name, vnfd_id, vnf_provider, vnf_product_name, vnf_software_version, vnfd_version, ",
             now!(),
-            " AS present, EXISTS (SELECT 1 FROM subscriptions WHERE project_id = vnf_instances.project_id \
+            " AS present, ",
+            super::events::watched!(),
+            " AS is_watched, EXISTS (SELECT 1 FROM subscriptions WHERE project_id = vnf_instances.project_id \
                AND orphan_grace IS NOT NULL) AS has_orphan_grace, ",
             super::publish::audience!("vnf_instances.project_id", "'', vnf_instances.id"),
             " AS audience"
@@ -104,7 +127,9 @@ pub(super) use deleted_instance;
 macro_rules! package_change {
     () => {
         concat!(
-            "id, vnfd_id, vnfd, operational_state, EXISTS (SELECT 1 FROM vnf_instances WHERE vnf_pkg_id = vnf_packages.id) \
+            "id, project_id, vnfd_id, vnfd, operational_state, ",
+            super::events::watched!(),
+            " AS is_watched, EXISTS (SELECT 1 FROM vnf_instances WHERE vnf_pkg_id = vnf_packages.id) \
              OR EXISTS (SELECT 1 FROM vnf_lcm_op_occs WHERE target_pkg_id = vnf_packages.id) AS is_in_use, ",
             now!(),
             " AS present, ",
@@ -132,9 +157,10 @@ struct OperationAudience {
     changed_info: Option<Value>,
 }
 
-/// Publishes that an operation entered a state. Returns whether a subscription matched, as the functions below: after the
+/// Publishes that an operation began, or entered a state. Returns what it has published, as the functions below: after the
 /// commit, the caller passes it to [`crate::store::sql::Signals::published`].
-pub(super) async fn operation(tx: &mut Tx, row: &Row) -> Result<bool, StoreError> {
+pub(super) async fn operation(tx: &mut Tx, row: &Row, change: EventChange) -> Result<Published, StoreError> {
+    let events = is_watched(row)? && journal_operation(tx, row, change).await?;
     let converted = read("vnf_lcm_op_occs", row, |row| {
         let Some(audience) = optional_json::<OperationAudience>(row, "audience")? else { return Ok(None) };
         let change = OperationChange {
@@ -154,12 +180,48 @@ pub(super) async fn operation(tx: &mut Tx, row: &Row) -> Result<bool, StoreError
         };
         Ok(Some((audience.subscriptions.unwrap_or_default(), change)))
     })?;
-    let Some((candidates, change)) = converted else { return Ok(false) };
-    publish(tx, &candidates, &change).await
+    let notifications = match converted {
+        Some((candidates, change)) => publish(tx, &candidates, &change).await?,
+        None => false,
+    };
+    Ok(Published { notifications, events })
+}
+
+fn is_watched(row: &Row) -> Result<bool, sqlx::Error> {
+    row.try_get("is_watched")
+}
+
+/// Writes to the journal that an operation has changed, and with it its VNF instance.
+async fn journal_operation(tx: &mut Tx, row: &Row, change: EventChange) -> Result<bool, StoreError> {
+    let instance: &str = row.try_get("vnf_instance_id")?;
+    let operation = NewEvent {
+        vnf_instance: Some(instance),
+        state: row.try_get("state")?,
+        ..NewEvent::of(EventKind::VnfLcmOpOcc, row.try_get("id")?, change)
+    };
+    let instance = NewEvent {
+        vnf_instance: Some(instance),
+        ..NewEvent::of(EventKind::VnfInstance, instance, EventChange::Updated)
+    };
+    events::write(tx, row.try_get("project_id")?, &[operation, instance]).await
+}
+
+/// Writes to the journal that a VNF instance was created or deleted.
+async fn journal_instance(
+    tx: &mut Tx,
+    project: &ProjectId,
+    id: VnfInstanceId,
+    change: EventChange,
+) -> Result<bool, StoreError> {
+    let id = id.to_string();
+    let event = NewEvent { vnf_instance: Some(&id), ..NewEvent::of(EventKind::VnfInstance, &id, change) };
+    events::write(tx, &project.0, &[event]).await
 }
 
 /// Publishes that a VNF instance was created.
-pub(super) async fn creation(tx: &mut Tx, row: &Row, instance: &VnfInstance) -> Result<bool, StoreError> {
+pub(super) async fn creation(tx: &mut Tx, row: &Row, instance: &VnfInstance) -> Result<Published, StoreError> {
+    let events =
+        is_watched(row)? && journal_instance(tx, &instance.project_id, instance.id, EventChange::Created).await?;
     let candidates = read("vnf_instances", row, candidates)?;
     let attributes = InstanceAttributes {
         name: instance.name.clone(),
@@ -176,7 +238,12 @@ pub(super) async fn creation(tx: &mut Tx, row: &Row, instance: &VnfInstance) -> 
         content: NotificationContent::InstanceCreated(instance.id),
         attributes: FilteredAttributes::Instance(attributes),
     };
-    publish(tx, &candidates, &change).await
+    Ok(Published { notifications: publish(tx, &candidates, &change).await?, events })
+}
+
+/// Writes to the journal that what is observed of a VNF instance has changed. Subscribers are not notified. Returns whether it is watched.
+pub(super) async fn refresh(tx: &mut Tx, row: &Row, instance: &VnfInstance) -> Result<bool, StoreError> {
+    Ok(is_watched(row)? && journal_instance(tx, &instance.project_id, instance.id, EventChange::Updated).await?)
 }
 
 /// Publishes that a VNF instance was deleted, and expires the subscriptions that it orphaned.
@@ -185,7 +252,8 @@ pub(super) async fn deletion(
     row: &Row,
     project: &ProjectId,
     id: VnfInstanceId,
-) -> Result<bool, StoreError> {
+) -> Result<Published, StoreError> {
+    let events = is_watched(row)? && journal_instance(tx, project, id, EventChange::Deleted).await?;
     let (candidates, change) = read("vnf_instances", row, |row| {
         let attributes = InstanceAttributes {
             name: row.try_get("vnf_instance_name")?,
@@ -204,15 +272,21 @@ pub(super) async fn deletion(
         };
         Ok((candidates(row)?, change))
     })?;
-    let published = publish(tx, &candidates, &change).await?;
+    let notifications = publish(tx, &candidates, &change).await?;
     if row.try_get("has_orphan_grace")? {
         subscriptions::expire_orphans(tx, project, id).await?;
     }
-    Ok(published)
+    Ok(Published { notifications, events })
 }
 
 /// Publishes what happened to a package. Packages that were never onboarded are not published.
-pub(super) async fn package(tx: &mut Tx, row: &Row, id: VnfPkgId, event: PackageEvent) -> Result<bool, StoreError> {
+pub(super) async fn package(
+    tx: &mut Tx,
+    row: &Row,
+    id: VnfPkgId,
+    event: PackageEvent,
+) -> Result<Published, StoreError> {
+    let events = is_watched(row)? && journal_package(tx, row, event).await?;
     let converted = read("vnf_packages", row, |row| {
         let candidates = candidates(row)?;
         let Some(vnfd) = optional_json::<Vnfd>(row, "vnfd")?.filter(|_| !candidates.is_empty()) else {
@@ -238,8 +312,18 @@ pub(super) async fn package(tx: &mut Tx, row: &Row, id: VnfPkgId, event: Package
         };
         Ok(Some((candidates, change)))
     })?;
-    let Some((candidates, change)) = converted else { return Ok(false) };
-    publish(tx, &candidates, &change).await
+    let notifications = match converted {
+        Some((candidates, change)) => publish(tx, &candidates, &change).await?,
+        None => false,
+    };
+    Ok(Published { notifications, events })
+}
+
+async fn journal_package(tx: &mut Tx, row: &Row, event: PackageEvent) -> Result<bool, StoreError> {
+    let change = if event == PackageEvent::Deleted { EventChange::Deleted } else { EventChange::Updated };
+    let state = row.try_get::<Option<&str>, _>("operational_state")?.filter(|_| event != PackageEvent::Deleted);
+    let event = NewEvent { state, ..NewEvent::of(EventKind::VnfPackage, row.try_get("id")?, change) };
+    events::write(tx, row.try_get("project_id")?, &[event]).await
 }
 
 fn candidates(row: &Row) -> Result<Vec<Candidate>, Unreadable> {

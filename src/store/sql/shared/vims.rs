@@ -8,10 +8,13 @@ use sqlx::types::Json;
 use time::OffsetDateTime;
 
 use super::super::{VIM_NAME, violated};
+use super::events::NewEvent;
 use super::shares::shared_vims;
 use super::{
-    Database, Query, QueryBuilder, Row, is_unique_violation, json, optional_json, point_in_time, project, quotas, read,
+    Database, Query, QueryBuilder, Row, Tx, events, is_unique_violation, json, optional_json, point_in_time, project,
+    quotas, read,
 };
+use crate::domain::event::{EventChange, EventKind};
 use crate::domain::ids::{ProjectId, VimId};
 use crate::domain::quota::QuotaResource;
 use crate::domain::vim::{Vim, VimStatus};
@@ -63,7 +66,10 @@ impl VimStore for Database {
             if insert.execute(&mut *tx).await.map_err(duplicate)?.rows_affected() == 0 {
                 return Err(StoreError::Full { what: "VIMs", most: MAX_VIMS });
             }
-            Ok(tx.commit().await?)
+            let events = journal(&mut tx, &vim.project_id, vim.id, EventChange::Created, None).await?;
+            tx.commit().await?;
+            self.signals.journaled(events);
+            Ok(())
         })
         .await
     }
@@ -136,7 +142,13 @@ impl VimStore for Database {
                 "UPDATE vims SET status = $2 WHERE id = $1 AND updated_at IS NOT DISTINCT FROM $3 AND status <> $2",
             );
             let update = update.bind(vim.id.to_string()).bind(status.as_str()).bind(vim.updated_at.map(millis));
-            self.writer.execute(update).await?;
+            let mut tx = self.writer.begin().await?;
+            if update.execute(&mut *tx).await?.rows_affected() == 1 {
+                let change = EventChange::Updated;
+                let events = journal(&mut tx, &vim.project_id, vim.id, change, Some(status.as_str())).await?;
+                tx.commit().await?;
+                self.signals.journaled(events);
+            }
             Ok(())
         })
         .await
@@ -150,11 +162,17 @@ impl VimStore for Database {
                                  impersonate = $15, cluster_uid = $16, policy = $17 \
                  WHERE id = $1 AND project_id = $2 AND updated_at IS NOT DISTINCT FROM $18",
             );
-            let done = self.writer.execute(bind(self, update, vim)?.bind(seen.map(millis))).await.map_err(duplicate)?;
-            if done.rows_affected() == 0 {
+            let mut tx = self.writer.begin().await?;
+            let update = bind(self, update, vim)?.bind(seen.map(millis));
+            if update.execute(&mut *tx).await.map_err(duplicate)?.rows_affected() == 0 {
+                drop(tx);
                 one(self, &vim.project_id, vim.id).await?;
                 return Err(StoreError::Stale);
             }
+            let (change, status) = (EventChange::Updated, Some(vim.status.as_str()));
+            let events = journal(&mut tx, &vim.project_id, vim.id, change, status).await?;
+            tx.commit().await?;
+            self.signals.journaled(events);
             // The access to its instances may have changed.
             self.endings.send(OperationEnded::Any);
             Ok(())
@@ -178,15 +196,31 @@ impl VimStore for Database {
             ))
             .bind(id.to_string())
             .bind(&project.0);
-            let done = self.writer.execute(delete).await?;
-            if done.rows_affected() == 1 {
+            let mut tx = self.writer.begin().await?;
+            if delete.execute(&mut *tx).await?.rows_affected() == 1 {
+                let events = journal(&mut tx, project, id, EventChange::Deleted, None).await?;
+                tx.commit().await?;
+                self.signals.journaled(events);
                 return Ok(());
             }
+            drop(tx);
             one(self, project, id).await?;
             Err(StoreError::InUse)
         })
         .await
     }
+}
+
+/// Writes a change of a VIM to the journal, for its owner. Returns whether that is watched.
+async fn journal(
+    tx: &mut Tx,
+    project: &ProjectId,
+    id: VimId,
+    change: EventChange,
+    state: Option<&str>,
+) -> Result<bool, StoreError> {
+    let id = id.to_string();
+    events::write(tx, &project.0, &[NewEvent { state, ..NewEvent::of(EventKind::Vim, &id, change) }]).await
 }
 
 pub(super) async fn one(db: &Database, project: &ProjectId, id: VimId) -> Result<Vim, StoreError> {
