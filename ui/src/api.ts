@@ -99,16 +99,6 @@ export async function get<T>(path: string, signal?: AbortSignal): Promise<T> {
   return (await response.json()) as T;
 }
 
-/** The resource, or nothing if there is none. */
-export async function find<T>(path: string, signal?: AbortSignal): Promise<T | undefined> {
-  try {
-    return await get<T>(path, signal);
-  } catch (error) {
-    if (error instanceof Refusal && error.status === 404) return undefined;
-    throw error;
-  }
-}
-
 /** Sends a JSON body. Returns the path of what the request made. */
 export async function post(path: string, body: unknown = {}): Promise<string | undefined> {
   const headers = { "Content-Type": "application/json" };

@@ -1,5 +1,5 @@
-// What changes in the server, as it changes: one stream of `GET /events/v1` for all views of the page. Where the server offers no
-// stream, views read again at an interval.
+// What changes in the server, as it changes: one stream of `GET /events/v1` for all views of the page. While there is none, because the
+// connection broke or too many are open, views read again at an interval.
 
 import { signal } from "@preact/signals";
 
@@ -28,8 +28,6 @@ function publish(event: LiveEvent): void {
 
 const FIRST_DELAY = 500;
 const LONGEST_DELAY = 15_000;
-/** A server without a stream is asked again after this time: it may be replaced by one that has it. */
-const NOT_OFFERED_DELAY = 60_000;
 
 /** Follows the stream until `stop`, over all interruptions. */
 export async function follow(stop: AbortSignal): Promise<void> {
@@ -52,8 +50,6 @@ export async function follow(stop: AbortSignal): Promise<void> {
           if (event) publish(event);
         }
         next = FIRST_DELAY;
-      } else if (response.status === 404) {
-        next = NOT_OFFERED_DELAY;
       }
     } catch {
       // The connection broke, or the page is left.

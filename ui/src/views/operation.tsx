@@ -1,6 +1,6 @@
 // An operation, live: what it does and did, step by step, why it waits or stopped, and what can be done about it.
 
-import { type OpOcc, type Step, type StepObject, find, get, pathOf, post } from "../api";
+import { type OpOcc, type Step, type StepObject, get, pathOf, post } from "../api";
 import { Action, ask } from "../parts/action";
 import { Loaded, Raw, short, State, Table, View } from "../parts/basics";
 import { Ago, Moment, Took } from "../parts/time";
@@ -10,8 +10,7 @@ import { mayChange } from "../session";
 
 interface Shown {
   op: OpOcc;
-  /** Absent: the server does not record steps. */
-  steps?: Step[] | undefined;
+  steps: Step[];
 }
 
 export function Operation({ id }: { id: string }) {
@@ -19,9 +18,9 @@ export function Operation({ id }: { id: string }) {
   const load = async (signal: AbortSignal): Promise<Shown> => {
     const [op, steps] = await Promise.all([
       get<OpOcc>(path, signal),
-      find<{ steps: Step[] }>(`${path}/steps`, signal),
+      get<{ steps: Step[] }>(`${path}/steps`, signal),
     ]);
-    return { op, steps: steps?.steps };
+    return { op, steps: steps.steps };
   };
   const shown = useResource(id, load, (event) => event.id === id || event.opOccId === id);
   const operation = shown.value?.op.operation.replaceAll("_", " ").toLowerCase() ?? "Operation";
@@ -41,11 +40,7 @@ function Content({ op, steps, reload }: Shown & { reload: () => void }) {
       {op.error ? <Stopped error={op.error} /> : null}
       <section aria-labelledby="steps">
         <h2 id="steps">Steps</h2>
-        {steps === undefined ? (
-          <p class="quiet">This server does not record steps.</p>
-        ) : (
-          <Timeline steps={steps} />
-        )}
+        <Timeline steps={steps} />
       </section>
       <More op={op} />
     </>

@@ -239,14 +239,31 @@ function askDelete(vnf: VnfInstance): void {
   });
 }
 
+/** Asks for the number of steps, at most `most` if that is known. */
+function askScale(link: { href: string }, aspectId: string, type: "SCALE_IN" | "SCALE_OUT", most?: number): void {
+  ask({
+    title: type === "SCALE_IN" ? `Scale ${aspectId} in` : `Scale ${aspectId} out`,
+    label: "Scale",
+    danger: type === "SCALE_IN",
+    ...task(link, (form) => ({ type, aspectId, numberOfSteps: Number(form.get("steps")) })),
+    content: (
+      <label>
+        Steps <input name="steps" type="number" min="1" max={most} value="1" required />
+      </label>
+    ),
+  });
+}
+
 /** Each aspect with its level, and a stepper where the VNF can be scaled. */
 function Aspects({ vnf }: { vnf: VnfInstance }) {
   const levels = vnf.instantiatedVnfInfo?.scaleStatus ?? [];
   if (levels.length === 0) return null;
   const most = new Map(vnf.instantiatedVnfInfo?.maxScaleLevels?.map((level) => [level.aspectId, level.scaleLevel]));
   const link = mayChange() ? vnf._links.scale : undefined;
-  const scale = (aspectId: string, type: "SCALE_IN" | "SCALE_OUT"): Promise<void> =>
-    begin(link ?? { href: "" }, { type, aspectId, numberOfSteps: 1 });
+  const room = (aspectId: string, level: number): number | undefined => {
+    const highest = most.get(aspectId);
+    return highest === undefined ? undefined : Math.max(highest - level, 0);
+  };
   return (
     <section aria-labelledby="aspects">
       <h2 id="aspects">Aspects</h2>
@@ -259,7 +276,7 @@ function Aspects({ vnf }: { vnf: VnfInstance }) {
                 label="−"
                 name={`Scale ${aspectId} in`}
                 disabled={scaleLevel === 0}
-                run={() => scale(aspectId, "SCALE_IN")}
+                run={() => askScale(link, aspectId, "SCALE_IN", scaleLevel)}
               />
             ) : null}{" "}
             <span>
@@ -270,8 +287,8 @@ function Aspects({ vnf }: { vnf: VnfInstance }) {
               <Action
                 label="+"
                 name={`Scale ${aspectId} out`}
-                disabled={most.has(aspectId) && scaleLevel >= (most.get(aspectId) ?? 0)}
-                run={() => scale(aspectId, "SCALE_OUT")}
+                disabled={room(aspectId, scaleLevel) === 0}
+                run={() => askScale(link, aspectId, "SCALE_OUT", room(aspectId, scaleLevel))}
               />
             ) : null}
           </li>

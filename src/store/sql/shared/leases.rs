@@ -218,7 +218,8 @@ impl LeaseStore for Database {
             );
             let mut tx = self.writer.begin().await?;
             // Locks the row: the end of the attempt is written before or after this, not meanwhile.
-            let row = held_by(sqlx::query(fence), lease).fetch_optional(&mut *tx).await?.ok_or(StoreError::LeaseLost)?;
+            let row =
+                held_by(sqlx::query(fence), lease).fetch_optional(&mut *tx).await?.ok_or(StoreError::LeaseLost)?;
             let events = steps::announce(&mut tx, &row, attempt).await?;
             tx.commit().await?;
             self.signals.journaled(events);
