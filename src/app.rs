@@ -51,6 +51,7 @@ use crate::infra::{NamespaceKeeper, Observer, Previewer, VimContacts};
 use crate::lcm::accept::Acceptor;
 use crate::lcm::onboarding::Onboarder;
 use crate::lcm::sent::Sent;
+use crate::lcm::simulation::{self, SimulationError};
 use crate::lcm::tenancy::Tenancy;
 use crate::metrics::{HttpMetrics, VimCredentialMetrics, VimMetrics};
 use crate::nfvo::client::GrantClient;
@@ -98,6 +99,8 @@ pub enum AppError {
     Nfvo(#[source] OutboundError),
     #[error("cannot use the database")]
     Store(#[from] StoreError),
+    #[error("--simulate")]
+    Simulation(#[from] SimulationError),
     /// The request of a command is refused.
     #[error(transparent)]
     Refused(#[from] ApiError),
@@ -155,6 +158,10 @@ pub async fn run(config: Config, stop: Stop, ready: impl FnOnce(SocketAddr)) -> 
     let token_keys = token_keys(&keys)?;
     let store = store::connect(&config.options.database.database_url.0, keys).await?;
     store.configure_quotas(config.quotas);
+    let simulated = match config.options.simulate {
+        true => Some(simulation::prepare(&*store, &System, &System).await?),
+        false => None,
+    };
     let socket =
         listen(config.options.listen).map_err(io_error(format!("cannot listen on {}", config.options.listen)))?;
     let address = socket.local_addr().map_err(io_error("the socket has no address".to_owned()))?;
@@ -166,17 +173,18 @@ pub async fn run(config: Config, stop: Stop, ready: impl FnOnce(SocketAddr)) -> 
     let mut outbound = config.options.outbound();
     outbound.addresses.own = Some(address);
     let callbacks = Arc::new(Callbacks::new(&outbound)?);
+    let clusters = || {
+        let driver = KubernetesDriver::reporting(vims.clone(), contacts.clone(), outbound.clone());
+        driver.simulating(simulated.clone())
+    };
     let owner = System.uuid().to_string();
     let notifier = Notifier::new(store.clone(), Arc::clone(&callbacks), owner.clone(), config.options.lease);
     notifier.metrics().register(&mut registry);
     let api = match config.options.role {
         Role::Conductor => None,
-        Role::All | Role::Api => {
-            let clusters = KubernetesDriver::reporting(vims.clone(), contacts.clone(), outbound.clone());
-            Some(api(&config, &store, address, clusters, callbacks, &owner).await?)
-        }
+        Role::All | Role::Api => Some(api(&config, &store, address, clusters(), callbacks, &owner).await?),
     };
-    let driver = Arc::new(KubernetesDriver::reporting(vims, contacts.clone(), outbound));
+    let driver = Arc::new(clusters());
     let observer = Arc::clone(&driver) as Arc<dyn Observer>;
     let granting = granting(&config, address, &observer, &mut registry)?;
     let notifying = tokio::spawn(vital("notifier", notifier.run(stop.begun.clone()), stop.clone()));
@@ -209,12 +217,14 @@ pub async fn run(config: Config, stop: Stop, ready: impl FnOnce(SocketAddr)) -> 
             tokio::spawn(vital("reader of events", events.run(stop.begun.clone()), stop.clone())),
         ]
     });
+    let simulating = simulated
+        .map(|cluster| tokio::spawn(vital("simulated cluster", cluster.run(stop.begun.clone()), stop.clone())));
     let recorder = view::vim_status::run(Arc::clone(&store), contacts, stop.begun.clone());
     let recording = tokio::spawn(vital("recorder of VIM status", recorder, stop.clone()));
     let retention = Retention::new(Arc::clone(&store), Arc::new(System), config.options.retention());
     let retaining = tokio::spawn(vital("retention", retention.run(stop.begun.clone()), stop.clone()));
     let parts = working.into_iter().flatten().chain([notifying, recording, retaining]);
-    let parts = parts.chain(serving_api.into_iter().flatten()).collect();
+    let parts = parts.chain(serving_api.into_iter().flatten()).chain(simulating).collect();
     let health = web::Data::new(Health::new(store, stop.begun.clone(), registry, started));
     let probes = probes(&config, health.clone())?;
     let authenticator = web::Data::new(authenticator(&config, &token_keys)?);

@@ -84,6 +84,11 @@ pub struct Options {
     /// What this process does
     #[arg(long, env = "GYBE_ROLE", value_enum, default_value_t = Role::All)]
     pub role: Role,
+    /// Have a simulated VIM, named `simulated`, for tests and demonstrations: a cluster in the memory of this process, in which nothing
+    /// runs. Only with SQLite
+    #[arg(long, value_name = "BOOLEAN", env = "GYBE_SIMULATE", action = ArgAction::Set)]
+    #[arg(default_value_t = false, num_args = 0..=1, default_missing_value = "true")]
+    pub simulate: bool,
     /// Scheme, host and port under which clients reach the API; links begin with it. A [[client]] table may set another one for
     /// its client [default: http:// or https://, and the address of --listen]
     #[arg(long, value_name = "URL", env = "GYBE_PUBLIC_URL", value_parser = base_url)]
@@ -351,6 +356,11 @@ impl Config {
         if options.database.database_url.is_sqlite() && role != Role::All {
             return inconsistent("an SQLite database serves one process: use --role all, or PostgreSQL");
         }
+        if options.simulate && !options.database.database_url.is_sqlite() {
+            return inconsistent(
+                "--simulate keeps its cluster in the memory of one process: use an SQLite database, which serves one process",
+            );
+        }
         let clients: Vec<Client> =
             clients.into_iter().map(|client| client.resolve(&options)).collect::<Result<_, _>>()?;
         let nfvo = options.nfvo.resolve(&options.outbound(), &clients)?;
@@ -441,6 +451,7 @@ pub(crate) mod tests {
         for (arguments, expected) in [
             (&["--listen", "0.0.0.0:9890"][..], "--insecure-listen"),
             (&["--role", "api"], "--role all, or PostgreSQL"),
+            (&["--simulate", "--database-url", "postgres://db/gybe"], "use an SQLite database"),
             (&["--database-url", "mysql://gybe:s3cret@db"], "--database-url must begin with sqlite:// or postgres://"),
             (&["--public-url", "gybe"], "must begin with http://"),
             (&["--package-sources", "https://a"], "must be a host"),

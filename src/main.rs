@@ -251,7 +251,9 @@ async fn serve_until_signal(config: Config) -> Result<(), Box<dyn Error>> {
         }
     });
     let (role, scheme) = (config.options.role, config.options.tls.scheme());
-    let announce = move |address: SocketAddr| println!("gybe serves on {scheme}://{address} (role {role:?})");
+    let simulated = if config.options.simulate { ", with a simulated VIM" } else { "" };
+    let announce =
+        move |address: SocketAddr| println!("gybe serves on {scheme}://{address} (role {role:?}{simulated})");
     app::run(config, stop, announce).await?;
     Ok(())
 }

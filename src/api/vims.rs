@@ -22,7 +22,7 @@ use crate::domain::problem::{Problem, ProblemType, QuotedValues, problem};
 use crate::domain::secret::masked_members;
 use crate::domain::share::read_only;
 use crate::domain::text::check_length;
-use crate::domain::vim::{Vim, VimAccess, VimStatus, split_secrets};
+use crate::domain::vim::{SIMULATED, Vim, VimAccess, VimStatus, split_secrets};
 use crate::domain::vim_policy::{MAX_ENTRIES, VimPolicy};
 use crate::error::{ApiError, internal};
 use crate::lcm::vim_move;
@@ -204,6 +204,14 @@ pub async fn create(
     http: HttpRequest,
     Json(Envelope { vim: request }): Json<Envelope<CreateVim>>,
 ) -> Result<HttpResponse, ApiError> {
+    if request.vim_type == SIMULATED {
+        return Err(problem!(
+            ProblemType::Unprocessable,
+            "a VIM of type '{vimType}' cannot be registered: `gybe serve --simulate` has one, named '{vimType}', that is ready to use",
+            vimType = request.vim_type,
+        )
+        .into());
+    }
     if request.vim_type != "kubernetes" {
         return Err(problem!(
             ProblemType::Unprocessable,

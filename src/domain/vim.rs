@@ -86,6 +86,11 @@ pub fn merge_access(public: &mut Map<String, Value>, secrets: &mut Secrets, give
 /// What responses show for a secret.
 pub const MASKED: &str = "***";
 
+/// The type of a VIM that is simulated in the memory of one process, for tests and demonstrations.
+pub const SIMULATED: &str = "simulated";
+/// The address of such a VIM: a domain that cannot exist (RFC 2606).
+pub const SIMULATED_ENDPOINT: &str = "https://simulated.invalid";
+
 /// How Gybe verifies a server before it sends a credential there.
 #[derive(Clone, Debug, PartialEq)]
 struct Verification {
@@ -168,7 +173,7 @@ pub struct Vim {
     pub name: String,
     /// `description`.
     pub description: String,
-    /// `type`: always `kubernetes`.
+    /// `type`: `kubernetes`, or [`SIMULATED`].
     pub vim_type: String,
     /// `auth_url`: the API server.
     pub endpoint: String,
@@ -262,6 +267,8 @@ pub enum VimCredential {
     },
     /// A client that gets its bearer tokens from a token endpoint.
     TokenEndpoint(OidcClient),
+    /// None is needed: the cluster is simulated.
+    Simulated,
 }
 
 impl VimCredential {
@@ -271,6 +278,7 @@ impl VimCredential {
             Self::BearerToken(token) => vec![token.clone()],
             Self::ClientCertificate { key, .. } => vec![key.clone()],
             Self::TokenEndpoint(client) => client.secrets().cloned().collect(),
+            Self::Simulated => Vec::new(),
         }
     }
 
@@ -279,7 +287,7 @@ impl VimCredential {
         match self {
             Self::BearerToken(token) => Validity::of_token(token.expose()),
             Self::ClientCertificate { certificate, .. } => Validity::of_certificates(certificate),
-            Self::TokenEndpoint(_) => None,
+            Self::TokenEndpoint(_) | Self::Simulated => None,
         }
     }
 }
@@ -287,7 +295,7 @@ impl VimCredential {
 impl VimConnection {
     /// Whether Gybe has a driver for `vimType`.
     pub fn is_kubernetes(&self) -> bool {
-        ["ETSINFV.KUBERNETES.V_1", "kubernetes"].contains(&self.vim_type.as_str())
+        ["ETSINFV.KUBERNETES.V_1", "kubernetes", SIMULATED].contains(&self.vim_type.as_str())
     }
 
     /// The connection without what could authenticate a caller: its secrets, and URLs with a user or password.
@@ -365,6 +373,11 @@ impl VimConnection {
 }
 
 impl Vim {
+    /// Whether its cluster is simulated.
+    pub fn is_simulated(&self) -> bool {
+        self.vim_type == SIMULATED
+    }
+
     /// Changes the address and the members of `auth_cred` that a client sends. If the server, or how it is verified, is another one, the
     /// former secrets are lost.
     ///
@@ -375,6 +388,9 @@ impl Vim {
         auth_url: Option<&str>,
         auth_cred: Option<&Map<String, Value>>,
     ) -> Result<(), String> {
+        if self.is_simulated() && (auth_url.is_some_and(|url| url != self.endpoint) || auth_cred.is_some()) {
+            return Err("the VIM is simulated and has no credential: leave out auth_url and auth_cred".to_owned());
+        }
         let before = Verification::new(&self.endpoint, &self.access_info);
         if let Some(url) = auth_url {
             url.clone_into(&mut self.endpoint);
@@ -398,6 +414,15 @@ impl Vim {
     /// # Errors
     /// What is missing or of the wrong type, as a text for the caller.
     pub fn access(&self) -> Result<VimAccess, String> {
+        if self.is_simulated() {
+            return Ok(VimAccess {
+                endpoint: self.endpoint.clone(),
+                ca: None,
+                insecure: false,
+                credential: VimCredential::Simulated,
+                impersonate: None,
+            });
+        }
         access(&self.endpoint, &self.access_info, &self.secrets)
     }
 

@@ -1,5 +1,6 @@
 //! Access to the clusters: the conductor changes them through [`Driver`], drift and the view read them through [`Observer`], previews compare
 //! plans with them through [`Previewer`], namespaces of projects are made through [`NamespaceKeeper`]. [`kubernetes`] implements all four.
+//! [`simulated`] is an API server in this process, for tests and demonstrations.
 //!
 //! Every method of [`Driver`] states the result it must reach, and may be repeated. None retries for long: it returns a temporary
 //! error as [`InfraErrorKind::Transient`], and the conductor postpones the step.
@@ -31,6 +32,7 @@ use crate::domain::writer::Writer;
 mod contacts;
 mod error;
 pub mod kubernetes;
+pub mod simulated;
 
 pub use contacts::{Contact, VimContacts};
 pub use error::{InfraError, InfraErrorKind};

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::domain::ids::{ProjectId, VimId, VnfLcmOpOccId};
 use crate::domain::instance::VnfInstance;
 use crate::domain::problem::{Problem, ProblemType, problem};
-use crate::domain::vim::{Vim, VimConnection};
+use crate::domain::vim::{SIMULATED, Vim, VimConnection};
 use crate::domain::warning::Warnings;
 use crate::error::ApiError;
 use crate::lcm::modify;
@@ -27,6 +27,13 @@ fn home_of(requested: &BTreeMap<String, VimConnectionInfo>, first: Option<String
     }
     let other = requested.iter().find(|(_, wire)| is_kubernetes(wire)).map(|(key, _)| key.clone());
     Some(other.unwrap_or(first))
+}
+
+/// The connection to a simulated VIM says so, whatever its request says, and no other one does.
+fn name_simulated(connection: &mut VimConnection, vim: &Vim) {
+    if vim.is_simulated() || connection.vim_type == SIMULATED {
+        connection.vim_type.clone_from(&vim.vim_type);
+    }
 }
 
 /// Reads and checks the VIM connections of requests.
@@ -79,7 +86,8 @@ impl VimConnections<'_> {
             let Some(vim) = self.default_vim().await? else { return Ok(warnings) };
             vim.account_of(self.project).map_err(Problem::unprocessable)?;
             let wire = VimConnectionInfo { vim_id: Some(vim.id.to_string()), ..VimConnectionInfo::default() };
-            let connection = VimConnection { added_by: Some(op), ..wire.into() };
+            let mut connection = VimConnection { added_by: Some(op), ..wire.into() };
+            name_simulated(&mut connection, &vim);
             instance.vim_connections.insert(DEFAULT_CONNECTION.to_owned(), connection);
         }
         let chosen = requested_home.or(former_home);
@@ -178,6 +186,9 @@ impl VimConnections<'_> {
             .into());
         }
         if connection.inline_access().map_err(wrong)?.is_some() {
+            if connection.vim_type == SIMULATED {
+                return Err(wrong("a simulated VIM has no endpoint: give its vimId".to_owned()).into());
+            }
             return Ok(());
         }
         let id = connection.vim_id.as_deref();
@@ -190,6 +201,7 @@ impl VimConnections<'_> {
             other => {
                 let vim = other?;
                 vim.account_of(self.project).map_err(wrong)?;
+                name_simulated(connection, &vim);
                 connection.lender = (vim.project_id != *self.project).then_some(vim.project_id);
                 Ok(())
             }

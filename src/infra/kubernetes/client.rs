@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::breaker::Breaker;
 use super::call_error::CallError;
-use super::connection::{CONNECT_DEADLINE, connect};
+use super::connection::{CONNECT_DEADLINE, connect, simulated};
 use super::discovery_cache::DiscoveryCache;
 use super::response_limit::{DISCOVERY_BYTES, LIST_BYTES, OBJECT_BYTES, within};
 use super::token_source::TokenSource;
@@ -24,7 +24,8 @@ use crate::domain::fair_share::Sharer;
 use crate::domain::ids::ProjectId;
 use crate::domain::namespace::Namespace;
 use crate::domain::resource::KindInfo;
-use crate::domain::vim::{VimAccess, VimStatus};
+use crate::domain::vim::{VimAccess, VimCredential, VimStatus};
+use crate::infra::simulated::SimulatedCluster;
 use crate::infra::{Contact, InfraError, InfraErrorKind, VimContacts};
 use crate::metrics::VimMetrics;
 use crate::outbound::OutboundConfig;
@@ -62,6 +63,8 @@ pub(super) struct Clients {
     metrics: VimMetrics,
     contacts: VimContacts,
     token_endpoints: OutboundConfig,
+    /// The cluster of VIMs that are simulated, if this process has one.
+    pub simulated: Option<SimulatedCluster>,
 }
 
 struct CachedCluster {
@@ -72,7 +75,7 @@ struct CachedCluster {
 
 impl Clients {
     pub fn new(metrics: VimMetrics, contacts: VimContacts, token_endpoints: OutboundConfig) -> Self {
-        Self { cached: Mutex::default(), metrics, contacts, token_endpoints }
+        Self { cached: Mutex::default(), metrics, contacts, token_endpoints, simulated: None }
     }
 
     /// The client for `access`, from the cache or new.
@@ -106,7 +109,11 @@ impl Clients {
     }
 
     fn open(&self, access: &VimAccess, server: Arc<ApiServer>) -> Result<Cluster, InfraError> {
-        let (client, tokens) = connect(access, &self.metrics, &self.token_endpoints).map_err(|reason| {
+        let connected = match &access.credential {
+            VimCredential::Simulated => simulated(access, &self.metrics, self.simulated.as_ref()),
+            _ => connect(access, &self.metrics, &self.token_endpoints),
+        };
+        let (client, tokens) = connected.map_err(|reason| {
             let detail = format!("the access to {} cannot be used: {reason}", access.endpoint);
             InfraError::invalid(detail).quoting("endpoint", &access.endpoint).quoting("reason", reason)
         })?;
@@ -392,7 +399,6 @@ mod tests {
 
     use super::*;
     use crate::domain::secret::Secret;
-    use crate::domain::vim::VimCredential;
 
     fn access(endpoint: &str) -> VimAccess {
         VimAccess {

@@ -27,6 +27,7 @@ use super::call_metrics::{is_watch, measured};
 use super::response_limit::ResponseLimit;
 use super::token_source::TokenSource;
 use crate::domain::vim::{VimAccess, VimCredential};
+use crate::infra::simulated::SimulatedCluster;
 use crate::metrics::VimMetrics;
 use crate::outbound::address::AddressRules;
 use crate::outbound::{LOOP_HEADER, LOOP_ID, OutboundConfig};
@@ -57,6 +58,23 @@ pub(super) fn connect(
     };
     let client = client(&config, metrics, tokens.clone())?;
     Ok((client, tokens))
+}
+
+/// A client for a VIM that is simulated: its requests stay in this process.
+///
+/// # Errors
+/// This process simulates no VIM.
+pub(super) fn simulated(
+    access: &VimAccess,
+    metrics: &VimMetrics,
+    cluster: Option<&SimulatedCluster>,
+) -> Result<(Client, Option<Arc<TokenSource>>), String> {
+    let cluster = cluster
+        .ok_or("the VIM is simulated: start `gybe serve` with --simulate, or terminate its VNFs with gybe:abandon")?;
+    let url = access.endpoint.parse().map_err(|error| format!("its URL is malformed: {error}"))?;
+    let cluster = cluster.clone();
+    let http = service_fn(move |request| cluster.clone().call(request));
+    Ok((ClientBuilder::new(measured(http, &url, metrics), "default").build(), None))
 }
 
 fn client(config: &Config, metrics: &VimMetrics, tokens: Option<Arc<TokenSource>>) -> Result<Client, String> {
@@ -161,7 +179,7 @@ fn config(access: &VimAccess) -> Result<Config, String> {
             config.auth_info.client_key_data = Some(BASE64.encode(key.expose()).into());
         }
         // [`authorized`] adds the token of each request.
-        VimCredential::TokenEndpoint(_) => {}
+        VimCredential::TokenEndpoint(_) | VimCredential::Simulated => {}
     }
     Ok(config)
 }

@@ -30,6 +30,7 @@ use crate::domain::preview::{ObjectPreview, PlannedObject};
 use crate::domain::resource::{KindInfo, Resource};
 use crate::domain::tenancy::ObservedNamespace;
 use crate::domain::vim::VimAccess;
+use crate::infra::simulated::SimulatedCluster;
 use crate::infra::{
     AppliedObject, Driver, InfraError, InfraErrorKind, ObjectKind, ObservedResources, Observer, PodSnapshot, Previewer,
     ReadinessSink, ReadinessTimeouts, Removal, Scope, VimContacts, WatchEvent,
@@ -84,6 +85,13 @@ impl KubernetesDriver {
     /// token endpoints for tokens as `token_endpoints` says.
     pub fn reporting(metrics: VimMetrics, contacts: VimContacts, token_endpoints: OutboundConfig) -> Self {
         Self { clients: client::Clients::new(metrics, contacts, token_endpoints) }
+    }
+
+    /// The same driver with a simulated cluster, for VIMs that are simulated.
+    #[must_use]
+    pub fn simulating(mut self, cluster: Option<SimulatedCluster>) -> Self {
+        self.clients.simulated = cluster;
+        self
     }
 }
 

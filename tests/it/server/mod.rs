@@ -1,5 +1,6 @@
-//! Running Gybe: probes, metrics, logs, traces, load and shutdown.
+//! Running Gybe: probes, metrics, logs, traces, load, shutdown, and a simulated VIM.
 
 mod operator;
 mod probes;
+mod simulated;
 mod traces;

@@ -125,6 +125,11 @@ impl Gybe {
             launch(self.folder.path(), &self.data, &self.database_url, &self.arguments, self.files);
     }
 
+    /// The next start is without this argument.
+    pub fn forget_argument(&mut self, argument: &str) {
+        self.arguments.retain(|known| known != argument);
+    }
+
     /// The folder with database, packages and log.
     pub fn folder(&self) -> &Path {
         self.folder.path()
@@ -327,7 +332,9 @@ pub fn vim(access: &VimAccess, name: &str, is_default: bool) -> Value {
         VimCredential::ClientCertificate { certificate, key } => {
             json!({ "client_cert": certificate, "client_key": key.expose() })
         }
-        VimCredential::TokenEndpoint(_) => panic!("tests register token endpoints by their members"),
+        VimCredential::TokenEndpoint(_) | VimCredential::Simulated => {
+            panic!("tests register token endpoints by their members, and no simulated VIM")
+        }
     };
     credential["ssl_ca_cert"] = access.ca.clone().into();
     json!({ "vim": {
