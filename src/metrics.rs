@@ -350,10 +350,24 @@ struct StoreErrorLabels {
     kind: &'static str,
 }
 
+/// The kinds of errors that alarms are about. They count from 0, because a rate misses the first error of a series that begins with it.
+const STORE_ERRORS: [&str; 4] = ["database", "no-connection-free", "lease-lost", "unreadable"];
+
 /// Metrics of a store: errors, as opposed to refusals.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct StoreMetrics {
     failures: Family<StoreErrorLabels, Counter>,
+}
+
+impl Default for StoreMetrics {
+    fn default() -> Self {
+        let failures = Family::<StoreErrorLabels, Counter>::default();
+        for kind in STORE_ERRORS {
+            // Making the series is all.
+            drop(failures.get_or_create(&StoreErrorLabels { kind }));
+        }
+        Self { failures }
+    }
 }
 
 impl StoreMetrics {

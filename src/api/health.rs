@@ -13,6 +13,7 @@ use actix_web::web::{self, ServiceConfig, get, resource};
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 use time::OffsetDateTime;
 use tokio::sync::Mutex;
@@ -22,14 +23,17 @@ use tokio_util::sync::CancellationToken;
 use crate::api::authorize::authorize;
 use crate::domain::op_occ::OpState;
 use crate::domain::problem::{ProblemType, QuotedValues, problem};
+use crate::domain::vim::VimStatus;
 use crate::error::{ApiError, internal};
-use crate::store::{HealthStore, OutboxStats, QueueStats, StoreError};
+use crate::store::{HealthStore, OutboxStats, QueueStats, SiteStats, StoreError};
 
 /// The paths. Load shedding never affects them.
 pub const PATHS: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 
 /// Requests within this time share one query of the database, so that probes cannot overload it.
 const FRESH: Duration = Duration::from_secs(1);
+/// The same for a query whose cost grows with the site.
+const SITE_FRESH: Duration = Duration::from_secs(30);
 /// The database must answer within this time.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -38,18 +42,55 @@ struct State {
     state: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Status {
+    status: &'static str,
+}
+
 /// The state of the three endpoints.
 pub struct Health {
     store: Arc<dyn HealthStore>,
     stopping: CancellationToken,
     registry: Registry,
     gauges: Gauges,
-    /// The last answer of the database.
-    sample: Arc<Mutex<Option<QueueSample>>>,
+    /// The operations and the outbox.
+    queue: Sampled<(QueueStats, OutboxStats)>,
+    site: Sampled<SiteStats>,
 }
 
-/// The time and the result of a query; `None` if it failed.
-type QueueSample = (Instant, Option<(QueueStats, OutboxStats)>);
+/// The last answer of the database to a question.
+struct Sampled<T> {
+    fresh: Duration,
+    /// The time and the result of the query; `None` if it failed.
+    last: Arc<Mutex<Option<(Instant, Option<T>)>>>,
+}
+
+impl<T: Clone + Send + 'static> Sampled<T> {
+    fn new(fresh: Duration) -> Self {
+        Self { fresh, last: Arc::default() }
+    }
+
+    /// The answer, not older than it may be; `None` if the database does not answer.
+    async fn get(&self, query: impl Future<Output = Result<T, StoreError>> + Send + 'static) -> Option<T> {
+        // One request at a time asks the database. The others wait here for its answer.
+        let mut last = timeout(QUERY_TIMEOUT, Arc::clone(&self.last).lock_owned()).await.ok()?;
+        if let Some((at, answer)) = &*last
+            && at.elapsed() < self.fresh
+        {
+            return answer.clone();
+        }
+        // The query has its own task: a call of the store must run to its end, also after the timeout.
+        let query = tokio::spawn(async move {
+            let answer = query.await.inspect_err(|error| {
+                tracing::warn!(error = error as &dyn std::error::Error, "the database does not answer");
+            });
+            let answer = answer.ok();
+            *last = Some((Instant::now(), answer.clone()));
+            answer
+        });
+        timeout(QUERY_TIMEOUT, query).await.ok()?.ok()?
+    }
+}
 
 /// Figures that are read at each request for `/metrics`. `crate::metrics` counts the others as events happen.
 #[derive(Clone, Default)]
@@ -60,6 +101,8 @@ struct Gauges {
     oldest: Gauge<f64, AtomicU64>,
     outbox: Family<State, Gauge>,
     oldest_notification: Gauge<f64, AtomicU64>,
+    instances: Family<State, Gauge>,
+    vims: Family<Status, Gauge>,
     resident: Gauge,
     files: Gauge,
 }
@@ -74,7 +117,8 @@ impl Health {
     ) -> Self {
         let gauges = Gauges::default();
         gauges.register(&mut registry, started);
-        Self { store, stopping, registry, gauges, sample: Arc::default() }
+        let (queue, site) = (Sampled::new(FRESH), Sampled::new(SITE_FRESH));
+        Self { store, stopping, registry, gauges, queue, site }
     }
 
     /// Whether the database answers. Reads no table: probes must not take longer when there is more work.
@@ -89,27 +133,13 @@ impl Health {
         matches!(timeout(QUERY_TIMEOUT, ping).await, Ok(Ok(Ok(()))))
     }
 
-    /// The queue and the outbox, at most [`FRESH`] old; `None` if the database does not answer.
-    async fn queue(&self) -> Option<(QueueStats, OutboxStats)> {
-        // One request at a time asks the database. The others wait here for its answer.
-        let mut sample = timeout(QUERY_TIMEOUT, Arc::clone(&self.sample).lock_owned()).await.ok()?;
-        if let Some((at, queue)) = &*sample
-            && at.elapsed() < FRESH
-        {
-            return queue.clone();
-        }
-        // The query has its own task: a call of the store must run to its end, also after the timeout.
+    /// Reads the figures of the database into the gauges.
+    async fn measure(&self) {
         let store = Arc::clone(&self.store);
-        let query = tokio::spawn(async move {
-            let queue = async { Ok::<_, StoreError>((store.queue().await?, store.outbox_depth().await?)) };
-            let queue = queue.await.inspect_err(|error| {
-                tracing::warn!(error = error as &dyn std::error::Error, "the database does not answer");
-            });
-            let queue = queue.ok();
-            *sample = Some((Instant::now(), queue.clone()));
-            queue
-        });
-        timeout(QUERY_TIMEOUT, query).await.ok()?.ok()?
+        let queue = self.queue.get(async move { Ok((store.queue().await?, store.outbox_depth().await?)) }).await;
+        let store = Arc::clone(&self.store);
+        let site = self.site.get(async move { store.site().await }).await;
+        self.gauges.set(queue, site);
     }
 }
 
@@ -126,6 +156,14 @@ impl Gauges {
         let help = "The time that the oldest waiting notification has been due";
         let oldest = self.oldest_notification.clone();
         registry.register_with_unit("gybe_notifications_oldest_waiting", help, Unit::Seconds, oldest);
+        registry.register("gybe_vnf_instances", "VNF instances of all projects", self.instances.clone());
+        registry.register(
+            "gybe_vims",
+            "Registered VIMs of all projects, by what calls to them showed",
+            self.vims.clone(),
+        );
+        let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("gybe_build", "What runs", build);
         let start = Gauge::<i64>::default();
         start.set(started.unix_timestamp());
         registry.register_with_unit("process_start_time", "When the process started", Unit::Seconds, start);
@@ -133,8 +171,17 @@ impl Gauges {
         registry.register("process_open_fds", "Open files and connections", self.files.clone());
     }
 
-    fn set(&self, queue: Option<(QueueStats, OutboxStats)>) {
+    fn set(&self, queue: Option<(QueueStats, OutboxStats)>, site: Option<SiteStats>) {
         self.database.set(queue.is_some().into());
+        if let Some(site) = site {
+            for (state, number) in [("INSTANTIATED", site.instantiated), ("NOT_INSTANTIATED", site.not_instantiated)] {
+                self.instances.get_or_create(&State { state }).set(number.cast_signed());
+            }
+            for status in [VimStatus::Active, VimStatus::Unreachable, VimStatus::Error] {
+                let number = site.vims.iter().find(|(of, _)| *of == status).map_or(0, |(_, number)| *number);
+                self.vims.get_or_create(&Status { status: status.as_str() }).set(number.cast_signed());
+            }
+        }
         // Without an answer the figures keep their last values; `gybe_database_up` shows that they are old.
         if let Some((queue, outbox)) = queue {
             for state in OpState::ALL.into_iter().filter(|state| !state.is_final()) {
@@ -188,7 +235,7 @@ async fn readiness(health: web::Data<Health>) -> Result<HttpResponse, ApiError> 
 }
 
 async fn exposition(health: web::Data<Health>) -> Result<HttpResponse, ApiError> {
-    health.gauges.set(health.queue().await);
+    health.measure().await;
     let mut text = String::new();
     text::encode(&mut text, &health.registry).map_err(|error| internal(&error))?;
     let media_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -9,6 +9,7 @@ use time::OffsetDateTime;
 use crate::domain::ids::{VnfInstanceId, VnfLcmOpOccId};
 use crate::domain::op_occ::{LcmOperation, OpState};
 use crate::domain::problem::Problem;
+use crate::domain::vim::VimStatus;
 use crate::metrics::StoreMetrics;
 use crate::store::StoreError;
 
@@ -19,6 +20,8 @@ pub trait HealthStore: Send + Sync {
     async fn queue(&self) -> Result<QueueStats, StoreError>;
     /// Figures of the outbox.
     async fn outbox_depth(&self) -> Result<OutboxStats, StoreError>;
+    /// Figures of the site. Reads a row for each VNF instance and each VIM, so callers keep the answer for a while.
+    async fn site(&self) -> Result<SiteStats, StoreError>;
     /// The counters of failures of this store.
     fn metrics(&self) -> StoreMetrics;
     /// Makes one round trip to the database.
@@ -45,6 +48,17 @@ pub struct OutboxStats {
     pub parked: u64,
     /// The longest time that the first waiting notification of a subscription has been due.
     pub oldest: Option<Duration>,
+}
+
+/// What all projects have together.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SiteStats {
+    /// VNF instances that are INSTANTIATED.
+    pub instantiated: u64,
+    /// VNF instances that are NOT_INSTANTIATED.
+    pub not_instantiated: u64,
+    /// The number of VIMs by status, without statuses that none has.
+    pub vims: Vec<(VimStatus, u64)>,
 }
 
 /// An unfinished operation, for people who look for the cause of a delay. It holds no secrets.

@@ -1,5 +1,6 @@
 //! Running Gybe: probes, metrics, logs, traces, load, shutdown, and a simulated VIM.
 
+mod monitoring;
 mod operator;
 mod probes;
 mod simulated;

@@ -49,7 +49,7 @@ use gybe::store::{
     OnboardingClaim, OnboardingLease, OnboardingStore, OperationEnded, OperationOutcome, OperationStore, OutboxClaim,
     OutboxLease, OutboxStats, OutboxStore, PackageStore, Page, PageCursor, PlanStore, PlannedOperation, ProjectUsage,
     QueueStats, QuotaStore, RenewedLease, RequestClaim, RequestStore, RetentionStore, Sent, SessionStore, ShareStore,
-    SharedBy, Store, StoreError, Subscribed, SubscriptionStore, VimStore,
+    SharedBy, SiteStats, Store, StoreError, Subscribed, SubscriptionStore, VimStore,
 };
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
@@ -708,6 +708,7 @@ points! {
     HealthStore {
         fn queue() -> QueueStats;
         fn outbox_depth() -> OutboxStats;
+        fn site() -> SiteStats;
         fn ping() -> ();
     }
 

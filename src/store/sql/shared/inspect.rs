@@ -1,6 +1,6 @@
 //! Figures for health checks and metrics, and the operations that are not over, for `gybe debug`.
 //!
-//! Both read the partial index `vnf_lcm_op_occs_live`: their cost grows with the live operations, not with the history.
+//! Those of operations read the partial index `vnf_lcm_op_occs_live`: their cost grows with the live operations, not with the history.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::domain::op_occ::OpState;
 use crate::domain::plan::Plan;
 use crate::metrics::StoreMetrics;
 use crate::store::sql::convert::{Unreadable, enumerator};
-use crate::store::{HealthStore, LiveLease, LiveOperation, OutboxStats, QueueStats, StoreError};
+use crate::store::{HealthStore, LiveLease, LiveOperation, OutboxStats, QueueStats, SiteStats, StoreError};
 
 /// Since when an operation that no conductor holds has been due; NULL for all others.
 macro_rules! waits_since {
@@ -64,6 +64,21 @@ impl HealthStore for Database {
         self.traced("outbox::depth", outbox::depth(self)).await
     }
 
+    async fn site(&self) -> Result<SiteStats, StoreError> {
+        self.traced("inspect::site", async {
+            let count = "SELECT 'instances' AS id, COUNT(*) AS number, COUNT(instantiated_vnf_info) AS instantiated FROM vnf_instances";
+            let row = sqlx::query(count).fetch_one(&self.reader()).await?;
+            let (all, instantiated) =
+                read("vnf_instances", &row, |row| Ok((number(row, "number")?, number(row, "instantiated")?)))?;
+            let count = "SELECT status AS id, COUNT(*) AS number FROM vims GROUP BY status";
+            let rows = sqlx::query(count).fetch_all(&self.reader()).await?;
+            let of = |row: &Row| Ok((enumerator(row.try_get("id")?)?, number(row, "number")?));
+            let vims = rows.iter().map(|row| read("vims", row, of)).collect::<Result<_, _>>()?;
+            Ok(SiteStats { instantiated, not_instantiated: all - instantiated, vims })
+        })
+        .await
+    }
+
     fn metrics(&self) -> StoreMetrics {
         self.metrics.clone()
     }
@@ -75,10 +90,13 @@ impl HealthStore for Database {
 }
 
 fn counts(row: &Row) -> Result<(OpState, u64, u64, Option<Duration>), Unreadable> {
-    let number = |column: &str| -> Result<u64, Unreadable> { Ok(row.try_get::<i64, _>(column)?.try_into()?) };
     let oldest = row.try_get::<Option<i64>, _>("oldest")?;
     let oldest = oldest.map(|millis| Duration::from_millis(millis.try_into().unwrap_or(0)));
-    Ok((enumerator(row.try_get("id")?)?, number("number")?, number("waiting")?, oldest))
+    Ok((enumerator(row.try_get("id")?)?, number(row, "number")?, number(row, "waiting")?, oldest))
+}
+
+fn number(row: &Row, column: &str) -> Result<u64, Unreadable> {
+    Ok(row.try_get::<i64, _>(column)?.try_into()?)
 }
 
 pub(in super::super) async fn operations(
