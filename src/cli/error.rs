@@ -25,6 +25,8 @@ pub enum Exit {
     Unreachable,
     /// 7: the time of `--timeout` is over; the operation goes on.
     TimedOut,
+    /// 8: the plan of `--plan` can't be run any more.
+    Stale,
 }
 
 impl From<Exit> for ExitCode {
@@ -38,6 +40,7 @@ impl From<Exit> for ExitCode {
             Exit::Denied => 5,
             Exit::Unreachable => 6,
             Exit::TimedOut => 7,
+            Exit::Stale => 8,
         })
     }
 }

@@ -2,9 +2,11 @@
 //!
 //! `main` calls [`run`]. A file per subject. On files: [`package`] has the commands, [`init`] makes a package from manifests, [`build`]
 //! packs a folder, [`lint`] finds what is wrong with a package, `needs` what it needs. With a server: `contexts` knows which one,
-//! `server` sends requests, `find` resolves names, `wait` waits for operations; `vnf`, `op`, `vim` and `run` have the commands.
+//! `server` sends requests, `find` resolves names, `plan` begins or previews tasks, `wait` waits for operations; `vnf` (with `tasks` and
+//! `undo`), `op`, `vim` and `run` have the commands.
 //! Nothing of a server uses this module.
 
+mod arguments;
 mod ask;
 pub mod build;
 mod contexts;
@@ -19,10 +21,13 @@ mod needs;
 mod op;
 mod output;
 pub mod package;
+mod plan;
 mod rbac;
 mod run;
 mod scratch;
 mod server;
+mod tasks;
+mod undo;
 mod vim;
 mod vnf;
 mod wait;
@@ -45,7 +50,7 @@ use vnf::VnfCommand;
 pub enum ToolCommand {
     /// Bring a folder of manifests, or a package, to a running VNF
     Run(Run),
-    /// VNFs: list, get, run, scale, heal, diff, history, terminate, delete
+    /// VNFs: list, get, run, scale, heal, diff, sync, change, stop, start, undo, history, terminate, delete
     #[command(subcommand)]
     Vnf(VnfCommand),
     /// Operations: list, get, watch, retry, rollback, fail, cancel
@@ -54,7 +59,7 @@ pub enum ToolCommand {
     /// Packages: init, lint, build, push, list, delete
     #[command(subcommand)]
     Package(PackageCommand),
-    /// Clusters: add, list, check, delete, rbac
+    /// Clusters: add, list, check, rotate, delete, rbac
     #[command(subcommand)]
     Vim(VimCommand),
     /// Keep a server and a token, which later commands use

@@ -1,13 +1,15 @@
 //! `gybe op …`: op occurrences. A name is that of a VNF, whose last operation is meant.
 
+use std::collections::BTreeMap;
+
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
+use crate::cli::arguments::{List, Shown};
 use crate::cli::contexts::ServerOptions;
 use crate::cli::find::{self, VNFLCM};
-use crate::cli::output::{OutputOptions, print, table, text_at};
+use crate::cli::output::{print, rows, table, text_at};
 use crate::cli::server::equals;
-use crate::cli::vnf::rows;
 use crate::cli::wait::{WaitOptions, ended, outcome};
 use crate::cli::{CliError, Exit};
 
@@ -15,8 +17,8 @@ use crate::cli::{CliError, Exit};
 #[derive(Subcommand)]
 pub enum OpCommand {
     /// List the operations, the oldest first
-    List(List),
-    /// Show an operation
+    List(OfState),
+    /// Show an operation, by its id or the name of its VNF
     Get(Shown),
     /// Wait for the end of an operation, with its progress
     Watch(Watch),
@@ -31,24 +33,12 @@ pub enum OpCommand {
 }
 
 #[derive(Args)]
-pub struct List {
+pub struct OfState {
     /// Only those in this state, such as FAILED_TEMP
     #[arg(long)]
     state: Option<String>,
     #[command(flatten)]
-    at: ServerOptions,
-    #[command(flatten)]
-    output: OutputOptions,
-}
-
-#[derive(Args)]
-pub struct Shown {
-    /// Id, or name of the VNF
-    name: String,
-    #[command(flatten)]
-    at: ServerOptions,
-    #[command(flatten)]
-    output: OutputOptions,
+    list: List,
 }
 
 #[derive(Args)]
@@ -87,7 +77,7 @@ pub struct Cancel {
 /// As the server answers.
 pub async fn run(command: &OpCommand) -> Result<Exit, CliError> {
     match command {
-        OpCommand::List(list) => show_all(list).await,
+        OpCommand::List(selected) => show_all(selected).await,
         OpCommand::Get(shown) => {
             let server = shown.at.connect()?;
             let id = find::operation(&server, &shown.name).await?;
@@ -114,10 +104,11 @@ fn path(id: &str) -> String {
     format!("{VNFLCM}/vnf_lcm_op_occs/{id}")
 }
 
-async fn show_all(list: &List) -> Result<Exit, CliError> {
-    let filter = list.state.as_ref().map(|state| format!("?{}", equals("operationState", state)));
-    let all = list.at.connect()?.list(&format!("{VNFLCM}/vnf_lcm_op_occs{}", filter.unwrap_or_default())).await?;
-    list.output.show(&Value::Array(all), |all| {
+async fn show_all(selected: &OfState) -> Result<Exit, CliError> {
+    let filter = selected.state.as_ref().map(|state| format!("?{}", equals("operationState", state)));
+    let all =
+        selected.list.at.connect()?.list(&format!("{VNFLCM}/vnf_lcm_op_occs{}", filter.unwrap_or_default())).await?;
+    selected.list.output.show(&Value::Array(all), |all| {
         let columns = ["/startTime", "/operation", "/operationState", "/vnfInstanceId", "/id"];
         table(&["BEGAN", "OPERATION", "STATE", "VNF", "ID"], &rows(all, &columns))
     })?;
@@ -126,8 +117,32 @@ async fn show_all(list: &List) -> Result<Exit, CliError> {
 
 /// The operations of one VNF.
 pub fn rows_text(all: &Value) -> String {
-    let columns = ["/startTime", "/operation", "/operationState", "/id", "/error/detail"];
-    table(&["BEGAN", "OPERATION", "STATE", "ID", "ERROR"], &rows(all, &columns))
+    let row = |op: &Value| {
+        let at = |pointer| text_at(op, pointer);
+        vec![at("/startTime"), at("/operation"), at("/operationState"), change(op), at("/id"), at("/error/detail")]
+    };
+    let rows: Vec<Vec<String>> = all.as_array().into_iter().flatten().map(row).collect();
+    table(&["BEGAN", "OPERATION", "STATE", "CHANGE", "ID", "ERROR"], &rows)
+}
+
+/// What an operation changed in the VNF: its package, its levels, whether it runs.
+fn change(op: &Value) -> String {
+    let at = |pointer: &str| text_at(op, pointer);
+    if op.get("gybe:package").is_some() {
+        let versions = ["before", "after"].map(|side| at(&format!("/gybe:package/{side}/vnfdVersion")));
+        let ids = ["before", "after"].map(|side| at(&format!("/gybe:package/{side}/vnfdId")));
+        return if versions[0] == versions[1] { ids.join(" → ") } else { versions.join(" → ") };
+    }
+    let levels = |pointer| {
+        let all = op.pointer(pointer).and_then(Value::as_array).into_iter().flatten();
+        all.map(|one| (text_at(one, "/aspectId"), text_at(one, "/scaleLevel"))).collect::<BTreeMap<_, _>>()
+    };
+    let (before, after) = (levels("/gybe:levels/before"), levels("/gybe:levels/after"));
+    let moved = after.iter().filter(|(aspect, level)| before.get(*aspect) != Some(level));
+    let moved: Vec<String> = moved
+        .map(|(aspect, level)| format!("{aspect} {} → {level}", before.get(aspect).map_or("", String::as_str)))
+        .collect();
+    if moved.is_empty() { at("/operationParams/changeStateTo") } else { moved.join(", ") }
 }
 
 fn details(op: &Value) -> String {
@@ -140,7 +155,12 @@ fn details(op: &Value) -> String {
         ("since", "/stateEnteredTime"),
         ("error", "/error/detail"),
     ];
-    let lines: Vec<Vec<String>> = lines.iter().map(|(name, at)| vec![(*name).to_owned(), text_at(op, at)]).collect();
+    let mut lines: Vec<Vec<String>> =
+        lines.iter().map(|(name, at)| vec![(*name).to_owned(), text_at(op, at)]).collect();
+    let change = change(op);
+    if !change.is_empty() {
+        lines.push(vec!["change".to_owned(), change]);
+    }
     let mut text = table(&[], &lines).trim_start().to_owned();
     let changed = rows(
         op.pointer("/resourceChanges/affectedVnfcs").unwrap_or(&Value::Null),
@@ -170,4 +190,24 @@ async fn decide(task: &Task, name: &str, wanted: &str, body: &Value) -> Result<E
     let op = ended(&server, &id, task.wait.timeout).await?;
     let state = text_at(&op, "/operationState");
     outcome(&op, if wanted.is_empty() { &state } else { wanted })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_change_of_an_operation_is_its_package_its_levels_or_its_state() {
+        let levels =
+            |level: u32| json!([{ "aspectId": "a", "scaleLevel": 0 }, { "aspectId": "b", "scaleLevel": level }]);
+        let version = |version: &str| json!({ "vnfdId": "x", "vnfdVersion": version });
+        for (op, says) in [
+            (json!({ "gybe:levels": { "before": levels(1), "after": levels(3) } }), "b 1 → 3"),
+            (json!({ "gybe:package": { "before": version("1.0"), "after": version("2.0") } }), "1.0 → 2.0"),
+            (json!({ "operationParams": { "changeStateTo": "STOPPED" } }), "STOPPED"),
+            (json!({}), ""),
+        ] {
+            assert_eq!(change(&op), says, "{op}");
+        }
+    }
 }

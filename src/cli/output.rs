@@ -41,6 +41,20 @@ impl OutputOptions {
     }
 }
 
+impl OutputOptions {
+    /// Says something to people beside the result. Programs read the result alone.
+    ///
+    /// # Errors
+    /// The output can't be written.
+    pub fn note(self, text: &str) -> Result<(), CliError> {
+        if self.output == OutputFormat::Table {
+            return print(text);
+        }
+        eprint!("{text}");
+        Ok(())
+    }
+}
+
 /// Writes `text` to the standard output.
 ///
 /// # Errors
@@ -69,6 +83,18 @@ pub fn text_at(value: &Value, pointer: &str) -> String {
     }
 }
 
+/// A row for each element, with the texts at these paths.
+pub fn rows(all: &Value, columns: &[&str]) -> Vec<Vec<String>> {
+    let row = |one: &Value| columns.iter().map(|column| text_at(one, column)).collect();
+    all.as_array().into_iter().flatten().map(row).collect()
+}
+
+/// A difference at a path, like those of `diff`.
+pub fn difference(path: &str, minus: Option<&Value>, plus: Option<&Value>) -> String {
+    let shown = |value: Option<&Value>| value.map_or_else(|| "(none)".to_owned(), ToString::to_string);
+    format!("  {path}\n  - {}\n  + {}\n", shown(minus), shown(plus))
+}
+
 /// A table with aligned columns. Control characters, which names of others might have, are left out.
 pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     let plain = |text: &str| -> String { text.chars().filter(|letter| !letter.is_control()).collect() };
@@ -95,9 +121,11 @@ pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
 /// The colour of a state: red needs somebody, green is done, yellow goes on.
 fn code(cell: &str) -> Option<u8> {
     match cell {
-        "FAILED_TEMP" | "FAILED" | "ERROR" | "MISSING" | "FOREIGN" => Some(31),
-        "COMPLETED" | "ONBOARDED" | "INSTANTIATED" | "IN_SYNC" | "ACTIVE" => Some(32),
-        "STARTING" | "PROCESSING" | "ROLLING_BACK" | "UPLOADING" | "CHANGED" => Some(33),
+        "FAILED_TEMP" | "FAILED" | "ERROR" | "UNREACHABLE" | "MISSING" | "FOREIGN" | "delete" | "failed" => Some(31),
+        "COMPLETED" | "ONBOARDED" | "INSTANTIATED" | "IN_SYNC" | "ACTIVE" | "create" | "ok" => Some(32),
+        "STARTING" | "PROCESSING" | "ROLLING_BACK" | "UPLOADING" | "CHANGED" | "change" | "recreate" | "unknown" => {
+            Some(33)
+        }
         _ => None,
     }
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
+use crate::cli::arguments::{List, Named};
 use crate::cli::build::{self, TOSCA_META};
 use crate::cli::contexts::ServerOptions;
 use crate::cli::find::{self, VNFPKGM};
@@ -14,11 +15,10 @@ use crate::cli::folder::{self, Files};
 use crate::cli::init::{self, Aspect, MANIFESTS, is_manifest};
 use crate::cli::lint::{self, Report};
 use crate::cli::needs::Needs;
-use crate::cli::output::{OutputOptions, print, table, text_at};
+use crate::cli::output::{print, rows, table, text_at};
 use crate::cli::run::onboard;
 use crate::cli::scratch::ScratchFile;
 use crate::cli::server::Server;
-use crate::cli::vnf::rows;
 use crate::cli::{CliError, Exit, ask};
 
 /// The commands for packages.
@@ -34,8 +34,8 @@ pub enum PackageCommand {
     Push(Push),
     /// List the packages of the server
     List(List),
-    /// Delete a package that no VNF uses
-    Delete(Delete),
+    /// Delete a package that no VNF uses, by its id, vnfdId or name of the product
+    Delete(Named),
 }
 
 /// How the result is printed.
@@ -89,22 +89,6 @@ pub struct Push {
     at: ServerOptions,
 }
 
-#[derive(Args)]
-pub struct List {
-    #[command(flatten)]
-    at: ServerOptions,
-    #[command(flatten)]
-    output: OutputOptions,
-}
-
-#[derive(Args)]
-pub struct Delete {
-    /// Id, vnfdId or name of the product
-    name: String,
-    #[command(flatten)]
-    at: ServerOptions,
-}
-
 /// Runs a command.
 ///
 /// # Errors
@@ -117,9 +101,11 @@ pub async fn run(command: &PackageCommand) -> Result<Exit, CliError> {
         PackageCommand::Push(push) => {
             let Some(prepared) = prepare(&push.package, &[])? else { return Ok(Exit::Failed) };
             let (id, is_new) = onboard(&push.at.connect()?, &prepared).await?;
-            if !is_new {
-                print(&format!("the server has the package already: {id}\n"))?;
-            }
+            print(&if is_new {
+                format!("package {id} onboarded\n")
+            } else {
+                format!("the server has the package already: {id}\n")
+            })?;
             Ok(Exit::Done)
         }
         PackageCommand::List(list) => {

@@ -9,10 +9,10 @@ use tokio::time::{Instant, sleep};
 use crate::cli::contexts::ServerOptions;
 use crate::cli::find::{self, VNFLCM, VNFPKGM};
 use crate::cli::init::Aspect;
-use crate::cli::output::{print, text_at};
+use crate::cli::output::text_at;
 use crate::cli::package::{Prepared, prepare};
+use crate::cli::plan::{PlanOptions, Task, path};
 use crate::cli::server::Server;
-use crate::cli::vnf::begin;
 use crate::cli::wait::{WaitOptions, finish};
 use crate::cli::{CliError, Exit};
 
@@ -46,11 +46,14 @@ pub struct Run {
     #[arg(long, value_name = "SECONDS")]
     timeout: Option<u64>,
     #[command(flatten)]
+    plan: PlanOptions,
+    #[command(flatten)]
     at: ServerOptions,
 }
 
 impl Run {
-    /// Checks the package, onboards it unless the server has it, creates a VNF and instantiates it.
+    /// Checks the package, onboards it unless the server has it, creates a VNF unless it waits for its instantiation, and instantiates it.
+    /// A preview leaves the VNF for the run of its plan.
     ///
     /// # Errors
     /// As the server answers.
@@ -59,34 +62,39 @@ impl Run {
         let flavour = self.flavour(&prepared.flavours)?;
         let name = self.name.clone().unwrap_or_else(|| stem(&self.package));
         let server = self.at.connect()?;
-        if let Some(known) = find::named_vnfs(&server, &name).await?.first() {
-            return Err(CliError::new(
-                Exit::Refused,
-                format!(
-                    "there is a VNF '{name}' already ({}); give another --name, or: gybe vnf terminate {name} --delete",
-                    text_at(known, "/id")
-                ),
-            ));
-        }
+        let known = waiting(&find::named_vnfs(&server, &name).await?, &name, &prepared.vnfd_id)?;
         let vim = match &self.vim {
             Some(vim) => Some(find::vim(&server, vim).await?),
             None => None,
         };
-        onboard(&server, &prepared).await?;
-        let body = json!({ "vnfdId": prepared.vnfd_id, "vnfInstanceName": name });
-        let created = server.post(&format!("{VNFLCM}/vnf_instances"), &body).await?;
-        let id = text_at(&created.body, "/id");
-        print(&format!("VNF {name} ({id}) created\n"))?;
-        let begun = begin(&server, &id, "instantiate", &self.request(&flavour, vim)).await;
-        let op = match begun {
-            Ok(op) => op,
+        self.plan.onboard(&server, &prepared).await?;
+        let id = match &known {
+            Some(id) => id.clone(),
+            None => create(&server, &name, &prepared.vnfd_id).await?,
+        };
+        if known.is_none() {
+            self.plan.output.note(&format!("VNF {name} ({id}) created\n"))?;
+        }
+        let task = self.task(&flavour, vim);
+        let begun = if self.plan.preview {
+            task.preview(&server, &id, self.plan.output).await.map(|exit| (None, exit))
+        } else {
+            task.begin(&server, &id, self.plan.plan.as_deref()).await.map(|op| (Some(op), Exit::Done))
+        };
+        match begun {
+            Ok((Some(op), _)) => {
+                let wait = WaitOptions { wait: !self.no_wait, timeout: self.timeout };
+                finish(&server, &op, wait, "COMPLETED").await
+            }
+            Ok((None, exit)) => Ok(exit),
             Err(error) => {
                 // Nothing was instantiated, so nothing of it is needed.
-                server.delete(&format!("{VNFLCM}/vnf_instances/{id}")).await?;
-                return Err(error);
+                if known.is_none() {
+                    server.delete(&path(&id)).await?;
+                }
+                Err(error)
             }
-        };
-        finish(&server, &op, WaitOptions { wait: !self.no_wait, timeout: self.timeout }, "COMPLETED").await
+        }
     }
 
     fn flavour(&self, known: &[String]) -> Result<String, CliError> {
@@ -100,18 +108,44 @@ impl Run {
         }
     }
 
-    fn request(&self, flavour: &str, vim: Option<String>) -> Value {
+    fn task(&self, flavour: &str, vim: Option<String>) -> Task {
         let mut params = Map::from_iter([("namespace".to_owned(), json!(self.namespace))]);
         if self.create_namespace {
             params.insert("createNamespace".to_owned(), true.into());
         }
-        let mut request = json!({ "flavourId": flavour, "additionalParams": params });
-        if let (Some(vim), Value::Object(members)) = (vim, &mut request) {
+        let mut task = Task::new("instantiate", json!({ "flavourId": flavour, "additionalParams": params }));
+        if let Some(vim) = vim {
             let connection = json!({ "vim": { "vimId": vim, "vimType": "ETSINFV.KUBERNETES.V_1" } });
-            members.insert("vimConnectionInfo".to_owned(), connection);
+            task.body.insert("vimConnectionInfo".to_owned(), connection);
         }
-        request
+        task
     }
+}
+
+/// The id of the VNF of that name that waits for its instantiation with this package, as a preview leaves it; `None` if none has the name.
+///
+/// # Errors
+/// The name is taken.
+fn waiting(known: &[Value], name: &str, vnfd_id: &str) -> Result<Option<String>, CliError> {
+    let Some(first) = known.first() else { return Ok(None) };
+    let at = |pointer| text_at(first, pointer);
+    if known.len() == 1 && at("/instantiationState") == "NOT_INSTANTIATED" && at("/vnfdId") == vnfd_id {
+        return Ok(Some(at("/id")));
+    }
+    Err(CliError::new(
+        Exit::Refused,
+        format!(
+            "there is a VNF '{name}' already ({}); give another --name, or: gybe vnf terminate {name} --delete",
+            at("/id")
+        ),
+    ))
+}
+
+/// Creates a VNF instance and returns its id.
+async fn create(server: &Server, name: &str, vnfd_id: &str) -> Result<String, CliError> {
+    let body = json!({ "vnfdId": vnfd_id, "vnfInstanceName": name });
+    let created = server.post(&format!("{VNFLCM}/vnf_instances"), &body).await?;
+    Ok(text_at(&created.body, "/id"))
 }
 
 /// The name of a folder or file, without `.csar` or `.zip`.
@@ -142,10 +176,7 @@ pub async fn onboard(server: &Server, prepared: &Prepared) -> Result<(String, bo
         checked(server, &path).await
     };
     match onboarded.await {
-        Ok(()) => {
-            print(&format!("package {id} onboarded\n"))?;
-            Ok((id, true))
-        }
+        Ok(()) => Ok((id, true)),
         Err(error) => {
             // Nobody can use a package without content.
             server.delete(&path).await?;

@@ -18,7 +18,7 @@ use tokio_util::bytes::Bytes;
 use crate::cli::events::Events;
 use crate::cli::{CliError, Exit};
 use crate::clock::{Ids as _, System};
-use crate::domain::problem::chain;
+use crate::domain::problem::{ProblemType, chain};
 use crate::domain::secret::Secret;
 use crate::outbound::address::{AddressRules, NotToSelf};
 use crate::outbound::{bearer, certificates, https};
@@ -299,6 +299,9 @@ fn read(response: Response<Bytes>) -> Result<Answer, Failed> {
         401 | 403 => Failed::Final(CliError::new(Exit::Denied, message)),
         404 => Failed::Final(CliError::new(Exit::NotFound, message)),
         408 | 429 | 500.. => Failed::Passing(message, asked),
+        _ if body.get("type").is_some_and(|kind| kind == ProblemType::PlanStale.urn()) => {
+            Failed::Final(CliError::new(Exit::Stale, message))
+        }
         _ => Failed::Final(CliError::new(Exit::Refused, message)),
     })
 }

@@ -93,10 +93,10 @@ pub fn outcome(occurrence: &Value, wanted: &str) -> Result<Exit, CliError> {
         print(&format!("{operation} {state} ({op})\n"))?;
         return Ok(Exit::Done);
     }
-    let hint = match state.as_str() {
-        "FAILED_TEMP" => format!("; decide: gybe op retry {op}, gybe op rollback {op} or gybe op fail {op}"),
-        _ => String::new(),
-    };
+    let possible = ["retry", "rollback", "fail"];
+    let possible = possible.iter().filter(|task| occurrence.pointer(&format!("/_links/{task}")).is_some());
+    let possible: Vec<String> = possible.map(|task| format!("gybe op {task} {op}")).collect();
+    let hint = if possible.is_empty() { String::new() } else { format!("; decide: {}", possible.join(", ")) };
     Err(CliError::new(Exit::Failed, format!("{operation} {state} ({op}): {}{hint}", at("/error/detail"))))
 }
 
@@ -160,11 +160,13 @@ mod tests {
 
     #[test]
     fn an_operation_that_needs_somebody_says_what_to_do() {
-        let op =
-            json!({"id": "i", "operation": "HEAL", "operationState": "FAILED_TEMP", "error": {"detail": "no node"}});
+        let op = json!({
+            "id": "i", "operation": "HEAL", "operationState": "FAILED_TEMP", "error": {"detail": "no node"},
+            "_links": {"self": {}, "retry": {}, "fail": {}},
+        });
         let error = outcome(&op, "COMPLETED").unwrap_err();
         assert_eq!(error.exit, Exit::Failed);
-        let expected = "HEAL FAILED_TEMP (i): no node; decide: gybe op retry i, gybe op rollback i or gybe op fail i";
+        let expected = "HEAL FAILED_TEMP (i): no node; decide: gybe op retry i, gybe op fail i";
         assert_eq!(error.to_string(), expected);
     }
 }

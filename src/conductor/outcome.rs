@@ -111,6 +111,7 @@ async fn changed(
         }
     }
     instance.instantiated = Some(info);
+    let changes = changes.with_vnf(&execution.instance, &instance);
     Ok((instance, changes))
 }
 

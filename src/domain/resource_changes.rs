@@ -1,10 +1,11 @@
-//! What an operation changed in the VIM (SOL003 clause 5.5.2.13, `resourceChanges`).
+//! What an operation changed: in the VIM (SOL003 clause 5.5.2.13, `resourceChanges`), and the package and the levels of the VNF.
 
 use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::instance::{VirtualStorage, Vnfc};
+use crate::domain::instance::{VirtualStorage, VnfInstance, Vnfc};
+use crate::domain::scale::ScaleLevels;
 
 /// `resourceChanges` (SOL003 clause 5.5.2.13).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -16,6 +17,43 @@ pub struct ResourceChanges {
     /// Volume claims that came or went. Op occurrences of older versions have none.
     #[serde(default)]
     pub affected_storages: Vec<AffectedStorage>,
+    /// The package, if the operation brought one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub package: Option<Replaced<PackageVersion>>,
+    /// The levels of all aspects, if one of them changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub levels: Option<Replaced<ScaleLevels>>,
+}
+
+/// A value before and after an operation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replaced<T> {
+    /// When the operation began.
+    pub before: T,
+    /// When it ended.
+    pub after: T,
+}
+
+impl<T: PartialEq> Replaced<T> {
+    /// `None` if both are the same.
+    fn changed(before: T, after: T) -> Option<Self> {
+        (before != after).then_some(Self { before, after })
+    }
+}
+
+/// Which package a VNF has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PackageVersion {
+    /// `vnfdId`.
+    pub vnfd_id: String,
+    /// `vnfdVersion`.
+    pub version: String,
+}
+
+impl PackageVersion {
+    fn of(instance: &VnfInstance) -> Self {
+        Self { vnfd_id: instance.vnfd_id.clone(), version: instance.vnfd_version.clone() }
+    }
 }
 
 /// One VNFC that an operation touched.
@@ -62,6 +100,19 @@ impl ResourceChanges {
             affected_storages: storages
                 .map(|(change, storage)| AffectedStorage { change, storage: storage.clone() })
                 .collect(),
+            package: None,
+            levels: None,
+        }
+    }
+
+    /// The same with what changed in the VNF from `before` to `after`.
+    #[must_use]
+    pub fn with_vnf(self, before: &VnfInstance, after: &VnfInstance) -> Self {
+        let levels = |instance: &VnfInstance| Some(instance.instantiated.as_ref()?.scale_levels.clone());
+        Self {
+            package: Replaced::changed(PackageVersion::of(before), PackageVersion::of(after)),
+            levels: levels(before).zip(levels(after)).and_then(|(before, after)| Replaced::changed(before, after)),
+            ..self
         }
     }
 }

@@ -9,9 +9,11 @@ use utoipa::ToSchema;
 use crate::domain::op_occ::{CancelMode, LcmOperation, VnfLcmOpOcc as Domain};
 use crate::domain::problem::Problem;
 use crate::domain::progress::StepAttempt;
+use crate::domain::resource_changes::{PackageVersion, Replaced};
+use crate::domain::scale::ScaleLevels;
 use crate::domain::transition::OpEvent;
 use crate::domain::warning::Warnings;
-use crate::sol003::common::{CancelModeType, Link, ResourceChanges};
+use crate::sol003::common::{CancelModeType, Link, ResourceChanges, ScaleInfo, scale_infos};
 use crate::sol003::steps::Progress;
 use crate::sol003::{Edition, v1};
 
@@ -60,8 +62,50 @@ pub struct VnfLcmOpOcc {
     /// Extension: the step that runs, while the operation runs.
     #[serde(rename = "gybe:progress", skip_serializing_if = "Option::is_none")]
     progress: Option<Progress>,
+    /// Extension: the package of the VNF before and after the operation, once it has brought another one.
+    #[serde(rename = "gybe:package", skip_serializing_if = "Option::is_none")]
+    package: Option<PackageChange>,
+    /// Extension: the levels of all aspects before and after the operation, once it has changed one of them.
+    #[serde(rename = "gybe:levels", skip_serializing_if = "Option::is_none")]
+    levels: Option<LevelChange>,
     #[serde(rename = "_links")]
     links: OpOccLinks,
+}
+
+/// The package of a VNF, before and after an operation.
+#[derive(Debug, Serialize, ToSchema)]
+struct PackageChange {
+    before: PackageReference,
+    after: PackageReference,
+}
+
+/// Which package a VNF has.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct PackageReference {
+    vnfd_id: String,
+    vnfd_version: String,
+}
+
+/// The levels of all aspects of a VNF, before and after an operation.
+#[derive(Debug, Serialize, ToSchema)]
+struct LevelChange {
+    before: Vec<ScaleInfo>,
+    after: Vec<ScaleInfo>,
+}
+
+impl From<&Replaced<PackageVersion>> for PackageChange {
+    fn from(package: &Replaced<PackageVersion>) -> Self {
+        let reference =
+            |one: &PackageVersion| PackageReference { vnfd_id: one.vnfd_id.clone(), vnfd_version: one.version.clone() };
+        Self { before: reference(&package.before), after: reference(&package.after) }
+    }
+}
+
+impl From<&Replaced<ScaleLevels>> for LevelChange {
+    fn from(levels: &Replaced<ScaleLevels>) -> Self {
+        Self { before: scale_infos(&levels.before), after: scale_infos(&levels.after) }
+    }
 }
 
 /// `_links` of an op occurrence. It has the link of a task only while the task is possible.
@@ -91,6 +135,7 @@ impl VnfLcmOpOcc {
         let href = format!("{root}/vnf_lcm_op_occs/{}", op.id);
         let task = |name: &str, event| op.allows(event).then(|| Link::to(format!("{href}/{name}")));
         let (changed_info, modifications) = changes(op.operation, op.changed_info.as_ref(), edition);
+        let changes = op.resource_changes.as_ref();
         Self {
             id: op.id.to_string(),
             operation_state: op.state.as_str(),
@@ -104,11 +149,13 @@ impl VnfLcmOpOcc {
             is_cancel_pending: op.cancel.is_some(),
             cancel_mode: op.cancel,
             error: op.error.clone().map(|problem| problem.with_help(base)),
-            resource_changes: op.resource_changes.as_ref().map(ResourceChanges::new),
+            resource_changes: changes.map(ResourceChanges::new),
             changed_info,
             modifications_triggered_by_vnf_pkg_change: modifications,
             warnings: op.warnings.clone(),
             progress: latest.filter(|_| op.state.is_running()).map(Progress::new),
+            package: changes.and_then(|changes| changes.package.as_ref()).map(PackageChange::from),
+            levels: changes.and_then(|changes| changes.levels.as_ref()).map(LevelChange::from),
             links: OpOccLinks {
                 vnf_instance: Link::to(format!("{root}/vnf_instances/{}", op.vnf_instance_id)),
                 grant: op.grant.as_ref().map(|grant| Link::to(grant.uri.clone())),

@@ -21,6 +21,8 @@ pub static V1: Members = Members::of(&[
     CHANGED_EXT_CONNECTIVITY,
     WARNINGS,
     PROGRESS,
+    PACKAGE,
+    LEVELS,
 ]);
 
 /// Attributes in edition 3.3.1.
@@ -44,15 +46,27 @@ pub static V2: Members = Members::of(&[
     never("vnfSnapshotInfoId"),
     WARNINGS,
     PROGRESS,
+    PACKAGE,
+    LEVELS,
 ]);
 
 /// Attributes that a list leaves out by default (SOL003 clause 5.4.12.3.2).
-pub const NOT_BY_DEFAULT: &[&str] =
-    &["operationParams", "error", "resourceChanges", "changedInfo", "changedExtConnectivity"];
+pub const NOT_BY_DEFAULT: &[&str] = &[
+    "operationParams",
+    "error",
+    "resourceChanges",
+    "changedInfo",
+    "changedExtConnectivity",
+    "gybe:package",
+    "gybe:levels",
+];
 
 const WARNINGS: Attribute = mandatory("gybe:warnings", AttributeKind::Open("vnf_lcm_op_occs.warnings"));
 // A filter does not see what changes all the time.
 const PROGRESS: Attribute = never("gybe:progress");
+// For people who look at one operation.
+const PACKAGE: Attribute = never("gybe:package");
+const LEVELS: Attribute = never("gybe:levels");
 const PARAMS: &str = "vnf_lcm_op_occs.params";
 // The API shows the column `changed_info` as `changedInfo`, or as `modificationsTriggeredByVnfPkgChange` for CHANGE_VNFPKG.
 const CHANGED: &str = "(CASE WHEN vnf_lcm_op_occs.operation <> 'CHANGE_VNFPKG' THEN vnf_lcm_op_occs.changed_info END)";

@@ -3,6 +3,7 @@
 mod errors;
 mod lint;
 mod package;
+mod plan;
 mod story;
 
 use std::path::Path;

@@ -1,5 +1,6 @@
 //! How operations begin, end and are resumed.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::future::join_all;
@@ -7,7 +8,7 @@ use gybe::domain::fair_share::Crowded;
 use gybe::domain::ids::{ProjectId, VnfLcmOpOccId};
 use gybe::domain::instance::{VirtualStorage, VnfInstance};
 use gybe::domain::op_occ::{OpState, VnfLcmOpOcc};
-use gybe::domain::resource_changes::{AffectedStorage, AffectedVnfc, ChangeType, ResourceChanges};
+use gybe::domain::resource_changes::{AffectedStorage, AffectedVnfc, ChangeType, Replaced, ResourceChanges};
 use gybe::domain::transition::OpEvent;
 use gybe::store::seal::KeyRing;
 use gybe::store::{Claim, Lease, OperationEnded, OperationOutcome, StoreError, connect};
@@ -109,6 +110,11 @@ async fn an_outcome_updates_operation_and_instance_together(f: StoreFixture) {
             change: ChangeType::Removed,
             storage: VirtualStorage { claim_name: "data-0".to_owned(), claim_uid: "uid".to_owned() },
         }],
+        package: None,
+        levels: Some(Replaced {
+            before: BTreeMap::from([("web".to_owned(), 0)]),
+            after: BTreeMap::from([("web".to_owned(), 2)]),
+        }),
     };
     let ending = OperationOutcome {
         instance: Some(instance.clone()),
