@@ -61,9 +61,11 @@ pub struct Health {
 /// The last answer of the database to a question.
 struct Sampled<T> {
     fresh: Duration,
-    /// The time and the result of the query; `None` if it failed.
-    last: Arc<Mutex<Option<(Instant, Option<T>)>>>,
+    last: Arc<Mutex<Option<Sample<T>>>>,
 }
+
+/// The time and the result of a query; `None` if it failed.
+type Sample<T> = (Instant, Option<T>);
 
 impl<T: Clone + Send + 'static> Sampled<T> {
     fn new(fresh: Duration) -> Self {

@@ -159,6 +159,10 @@ fn differences(drift: &Value) -> String {
             continue;
         }
         text += &format!("{} {}: {}\n", at("/kind"), at("/name"), at("/state"));
+        let detail = at("/detail");
+        if !detail.is_empty() {
+            text += &format!("  {detail}\n");
+        }
         for one in object.get("differences").and_then(Value::as_array).into_iter().flatten() {
             let author = match text_at(one, "/manager") {
                 author if author.is_empty() => author,
