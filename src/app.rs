@@ -1,25 +1,24 @@
-//! Connects the parts of a process, and stops them in order. Only `main` calls it.
+//! Connects the parts of a process. Only `main` calls it.
+
+mod parts;
 
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZero;
-use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::dev::{Server, ServerHandle};
+use actix_web::dev::Server;
 use actix_web::{App, HttpServer, middleware, web};
-use futures::FutureExt as _;
-use futures::future::join_all;
 use prometheus_client::registry::Registry;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Map, json};
 use tokio::net::TcpSocket;
 use tokio::runtime::Handle;
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 
+use self::parts::Parts;
+pub use self::parts::Stop;
 use crate::api::clients::Clients;
 use crate::api::connections::{Connections, KEEP_ALIVE};
 use crate::api::cross_site::OwnSites;
@@ -117,8 +116,6 @@ const GRANT_HEAD_START: Duration = Duration::from_millis(250);
 const MAX_WAITING: usize = 10_000;
 /// Time for a new connection to send a complete request head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// Time to hand over operations at the end. Each takes one write; only an unreachable database takes longer.
-const HAND_OVER: Duration = Duration::from_secs(10);
 /// Time for pending requests after that.
 const DRAIN: Duration = Duration::from_secs(20);
 /// Open client connections, if the limit of file descriptors allows: each uses two, and client connections use at most half of
@@ -131,18 +128,6 @@ const PROBES: usize = 256;
 /// Connections that the kernel queues before they are accepted. It drops further ones silently, and has a limit of its own.
 const BACKLOG: u32 = 4096;
 
-/// The running conductor, view or notifier.
-type Part = JoinHandle<Result<(), AppError>>;
-
-/// Signals that stop a process.
-#[derive(Clone, Debug, Default)]
-pub struct Stop {
-    /// Report not ready, claim nothing more and hand over operations; stop answering after `--stop-delay`.
-    pub begun: CancellationToken,
-    /// End the delay.
-    pub at_once: CancellationToken,
-}
-
 /// Serves until `stop`. Calls `ready` with the address once requests are answered; with `--role conductor` these are only the
 /// endpoints of [`api::health`].
 ///
@@ -150,14 +135,7 @@ pub struct Stop {
 /// [`AppError`]: the process could not start, or the server failed.
 pub async fn run(config: Config, stop: Stop, ready: impl FnOnce(SocketAddr)) -> Result<(), AppError> {
     let started = System.now();
-    let data_dir = &config.options.keys.data_dir;
-    // It has the packages, which may contain Secrets, and the sealing key.
-    let made = make_private_directory(data_dir);
-    made.map_err(io_error(format!("cannot make {} a directory of this user alone", data_dir.display())))?;
-    let keys = keys(&config.options.database.database_url, &config.options.keys).await?;
-    let token_keys = token_keys(&keys)?;
-    let store = store::connect(&config.options.database.database_url.0, keys).await?;
-    store.configure_quotas(config.quotas);
+    let (store, token_keys) = store(&config).await?;
     let simulated = match config.options.simulate {
         true => Some(simulation::prepare(&*store, &System, &System).await?),
         false => None,
@@ -184,56 +162,80 @@ pub async fn run(config: Config, stop: Stop, ready: impl FnOnce(SocketAddr)) -> 
         Role::Conductor => None,
         Role::All | Role::Api => Some(api(&config, &store, address, clusters(), callbacks, &owner).await?),
     };
-    let driver = Arc::new(clusters());
-    let observer = Arc::clone(&driver) as Arc<dyn Observer>;
-    let granting = granting(&config, address, &observer, &mut registry)?;
-    let notifying = tokio::spawn(vital("notifier", notifier.run(stop.begun.clone()), stop.clone()));
-    let working = (config.options.role != Role::Api).then(|| {
-        let settings = ConductorConfig {
-            owner,
-            max_operations: config.options.max_operations,
-            max_waiting: MAX_WAITING,
-            lease_ttl: config.options.lease,
-            patience: config.options.readiness_timeouts(),
-            removal_timeout: REMOVAL_TIMEOUT,
-        };
+    let mut parts = Parts::new(stop.clone());
+    if config.options.role != Role::Api {
+        let driver = Arc::new(clusters());
+        let observer = Arc::clone(&driver) as Arc<dyn Observer>;
+        let granting = granting(&config, address, &observer, &mut registry)?;
+        let settings = conductor_config(&config, owner);
         let conductor = Conductor::granted(Arc::clone(&store), driver, Arc::new(System), settings, granting);
-        conductor.metrics().register(&mut registry);
-        let view = View::new(Arc::clone(&store), observer);
-        let expiries = VimCredentialMetrics::default();
-        expiries.register(&mut registry);
-        let credentials =
-            view::vim_credentials::run(Arc::clone(&store), Arc::new(System), expiries, stop.begun.clone());
-        [
-            tokio::spawn(vital("watch of credentials", credentials, stop.clone())),
-            tokio::spawn(vital("conductor", conductor.run(stop.begun.clone()), stop.clone())),
-            tokio::spawn(vital("view", view.run(stop.begun.clone()), stop.clone())),
-        ]
-    });
-    let serving_api = api.as_ref().map(|api| {
+        start_conductor(conductor, observer, &store, &mut registry, &mut parts);
+    }
+    parts.start("notifier", |stop| notifier.run(stop));
+    if let Some(api) = &api {
         let (onboarder, events) = (Arc::clone(&api.onboarder), Arc::clone(&api.events));
-        [
-            tokio::spawn(vital("onboarder", onboarder.run(stop.begun.clone()), stop.clone())),
-            tokio::spawn(vital("reader of events", events.run(stop.begun.clone()), stop.clone())),
-        ]
-    });
-    let simulating = simulated
-        .map(|cluster| tokio::spawn(vital("simulated cluster", cluster.run(stop.begun.clone()), stop.clone())));
-    let recorder = view::vim_status::run(Arc::clone(&store), contacts, stop.begun.clone());
-    let recording = tokio::spawn(vital("recorder of VIM status", recorder, stop.clone()));
+        parts.start("onboarder", |stop| onboarder.run(stop));
+        parts.start("reader of events", |stop| events.run(stop));
+    }
+    if let Some(cluster) = simulated {
+        parts.start("simulated cluster", |stop| cluster.run(stop));
+    }
+    parts.start("recorder of VIM status", |stop| view::vim_status::run(Arc::clone(&store), contacts, stop));
     let retention = Retention::new(Arc::clone(&store), Arc::new(System), config.options.retention());
-    let retaining = tokio::spawn(vital("retention", retention.run(stop.begun.clone()), stop.clone()));
-    let parts = working.into_iter().flatten().chain([notifying, recording, retaining]);
-    let parts = parts.chain(serving_api.into_iter().flatten()).chain(simulating).collect();
+    parts.start("retention", |stop| retention.run(stop));
     let health = web::Data::new(Health::new(store, stop.begun.clone(), registry, started));
     let probes = probes(&config, health.clone())?;
     let authenticator = web::Data::new(authenticator(&config, &token_keys)?);
     let server = serve(&config, socket, api, health, http, authenticator)?;
-    let end = tokio::spawn(end(server.handle(), parts, stop.clone(), config.options.stop_delay));
+    let end = tokio::spawn(parts.end(server.handle(), config.options.stop_delay));
     ready(address);
     let served = serving(server, probes).await.map_err(io_error("the server failed".to_owned()));
     stop.begun.cancel();
     served.and(end.await.unwrap_or(Err(AppError::Panicked("end"))))
+}
+
+/// The store, and the keys of the tokens that Gybe issues.
+async fn store(config: &Config) -> Result<(Arc<dyn Store>, Vec<TokenKey>), AppError> {
+    let data_dir = &config.options.keys.data_dir;
+    // It has the packages, which may contain Secrets, and the sealing key.
+    let made = make_private_directory(data_dir);
+    made.map_err(io_error(format!("cannot make {} a directory of this user alone", data_dir.display())))?;
+    let url = &config.options.database.database_url;
+    let keys = keys(url, &config.options.keys).await?;
+    let token_keys = token_keys(&keys)?;
+    let store = store::connect(&url.0, keys).await?;
+    store.configure_quotas(config.quotas);
+    Ok((store, token_keys))
+}
+
+fn conductor_config(config: &Config, owner: String) -> ConductorConfig {
+    ConductorConfig {
+        owner,
+        max_operations: config.options.max_operations,
+        max_waiting: MAX_WAITING,
+        lease_ttl: config.options.lease,
+        patience: config.options.readiness_timeouts(),
+        removal_timeout: REMOVAL_TIMEOUT,
+    }
+}
+
+/// Starts what a process with the role of a conductor does.
+fn start_conductor(
+    conductor: Arc<Conductor>,
+    observer: Arc<dyn Observer>,
+    store: &Arc<dyn Store>,
+    registry: &mut Registry,
+    parts: &mut Parts,
+) {
+    conductor.metrics().register(registry);
+    let expiries = VimCredentialMetrics::default();
+    expiries.register(registry);
+    let view = View::new(Arc::clone(store), observer);
+    parts.start("conductor", |stop| conductor.run(stop));
+    parts.start("view", |stop| view.run(stop));
+    parts.start("watch of credentials", |stop| {
+        view::vim_credentials::run(Arc::clone(store), Arc::new(System), expiries, stop)
+    });
 }
 
 /// The start of links.
@@ -242,14 +244,14 @@ fn public_url(config: &Config, address: SocketAddr) -> String {
     config.options.public_url.clone().unwrap_or_else(own)
 }
 
-/// Grants for the operations of this process; `None` without an NFVO, and if this process has no conductor.
+/// Grants for the operations of the conductor; `None` without an NFVO.
 fn granting(
     config: &Config,
     address: SocketAddr,
     observer: &Arc<dyn Observer>,
     registry: &mut Registry,
 ) -> Result<Option<Granting>, AppError> {
-    let Some(nfvo) = config.nfvo.as_ref().filter(|_| config.options.role != Role::Api) else { return Ok(None) };
+    let Some(nfvo) = &config.nfvo else { return Ok(None) };
     let client = GrantClient::new(nfvo.endpoint.clone()).map_err(AppError::Nfvo)?;
     client.metrics().register(registry);
     let (edition, patience) = (nfvo.edition, nfvo.grant_timeout);
@@ -486,40 +488,6 @@ fn open_files() -> usize {
     limit.current.and_then(|files| files.try_into().ok()).unwrap_or(usize::MAX)
 }
 
-/// Waits for `stop`, then ends the parts and after them, not before `delay` is over, the server.
-///
-/// The order matters: a connection to the database lives on the runtime that opened it, which may be one of the
-/// server's workers. Without that worker, operations cannot be handed over through the connection.
-async fn end(server: ServerHandle, parts: Vec<Part>, stop: Stop, delay: Duration) -> Result<(), AppError> {
-    stop.begun.cancelled().await;
-    let delay = async {
-        tokio::select! {
-            () = tokio::time::sleep(delay) => {}
-            () = stop.at_once.cancelled() => {}
-        }
-    };
-    let handed_over = tokio::time::timeout(HAND_OVER, join_all(parts));
-    let parts = tokio::join!(handed_over, delay).0.unwrap_or_else(|_| {
-        tracing::error!(
-            "cannot hand over operations in time; other conductors take them over when their leases expire"
-        );
-        Vec::new()
-    });
-    server.stop(true).await;
-    // No part is aborted. A part that panicked returns an error.
-    parts.into_iter().flatten().collect()
-}
-
-/// Runs a part without which the process is useless. If it panics, the process stops in order and fails, so that its supervisor
-/// restarts it.
-async fn vital(name: &'static str, work: impl Future<Output = ()>, stop: Stop) -> Result<(), AppError> {
-    AssertUnwindSafe(work).catch_unwind().await.map_err(|_| {
-        tracing::error!("the {name} panicked: the process stops");
-        stop.begun.cancel();
-        AppError::Panicked(name)
-    })
-}
-
 /// Seals all secrets in the database with the first key. Returns how many another key had sealed.
 ///
 /// # Errors
@@ -604,18 +572,4 @@ fn write_secret(path: &Path, text: &str) -> io::Result<()> {
 
 fn io_error(message: String) -> impl FnOnce(io::Error) -> AppError {
     move |source| AppError::Io { message, source }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn panicking_part_stops_the_process_with_an_error() {
-        let stop = Stop::default();
-        let ended = vital("view", async { panic!("a defect") }, stop.clone()).await;
-        assert_eq!(ended.unwrap_err().to_string(), "the view panicked");
-        assert!(stop.begun.is_cancelled());
-        assert!(!stop.at_once.is_cancelled());
-    }
 }
