@@ -89,7 +89,7 @@ impl EventHub {
                 () = stop.cancelled() => return,
                 () = self.demand.notified() => {}
             }
-            while self.received.receiver_count() > 0 && !stop.is_cancelled() {
+            while !self.is_idle() && !stop.is_cancelled() {
                 if let Err(error) = self.read(&stop).await {
                     tracing::warn!(error = &error as &dyn std::error::Error, "the journal of events can't be read");
                     tokio::time::sleep(PAUSE).await;
@@ -98,11 +98,23 @@ impl EventHub {
         }
     }
 
-    /// Reads until there is no stream left.
+    /// Whether there is no stream. Then the position is forgotten: the next stream begins where the journal is by then.
+    fn is_idle(&self) -> bool {
+        // Under the lock of the position: a stream that subscribes meanwhile is counted, or waits for the next position.
+        self.position.send_if_modified(|position| {
+            let is_idle = self.received.receiver_count() == 0;
+            if is_idle {
+                *position = None;
+            }
+            is_idle
+        })
+    }
+
+    /// Reads until there is no stream left, or the journal must be wanted again.
     async fn read(&self, stop: &CancellationToken) -> Result<(), StoreError> {
         let signal = self.store.events_signal();
         let bounds = self.store.want_events(WANTED).await?;
-        let mut wanted = Instant::now();
+        let wanted = Instant::now();
         let known = *self.position.borrow();
         let mut position = known.filter(|position| bounds.has_all_after(*position)).unwrap_or(bounds.last);
         self.position.send_replace(Some(position));
@@ -113,12 +125,8 @@ impl EventHub {
             let mut signalled = std::pin::pin!(signal.notified());
             signalled.as_mut().enable();
             while !self.pass_on(&mut position).await? {}
-            if self.received.receiver_count() == 0 {
+            if self.received.receiver_count() == 0 || wanted.elapsed() > EXTENDED {
                 return Ok(());
-            }
-            if wanted.elapsed() > EXTENDED {
-                self.store.want_events(WANTED).await?;
-                wanted = Instant::now();
             }
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
@@ -128,10 +136,14 @@ impl EventHub {
         }
     }
 
-    /// Passes on some of the events after `position`. Returns whether these were all.
+    /// Passes on some of the events after `position`. Returns whether these were all. Streams have missed events if the next number is
+    /// not there: the journal was cut before that was read, or began anew.
     async fn pass_on(&self, position: &mut i64) -> Result<bool, StoreError> {
         let events = self.store.events_after(*position, BATCH).await?;
         let is_all = events.len() < BATCH;
+        if events.first().is_some_and(|first| first.sequence != *position + 1) {
+            self.send(None);
+        }
         for event in events {
             *position = event.sequence;
             // First the position: a stream that subscribes in between reads this event from the journal.

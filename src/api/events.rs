@@ -5,24 +5,21 @@
 //! `reset` and reads its lists again.
 
 use std::convert::Infallible;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::http::header::{CONTENT_TYPE, HeaderMap};
+use actix_web::http::header::CONTENT_TYPE;
 use actix_web::web::{self, Bytes, Query};
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::{HttpMessage as _, HttpRequest, HttpResponse};
 use futures::stream;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, sleep_until};
 
+use crate::api::authorize::identify;
 use crate::api::context::Api;
 use crate::api::event_hub::Subscriber;
 use crate::api::list;
-use crate::api::tls::PeerCertificate;
-use crate::auth::certificate::ClientCertificate;
-use crate::auth::{AuthError, Authenticator, Credentials};
-use crate::clock::{Clock as _, System};
+use crate::auth::{AuthError, Authenticator};
 use crate::domain::caller::Role;
 use crate::domain::event::Event;
 use crate::domain::ids::ProjectId;
@@ -72,7 +69,7 @@ pub async fn stream(
     }
     let events = Events {
         project: (!all_projects).then(|| api.caller.project.clone()),
-        credential: authenticator.is_on().then(|| Credential::of(&request, &authenticator)),
+        identity: authenticator.is_on().then(|| Identity { authenticator, request }),
         subscriber,
         first: Some(first),
         seen,
@@ -147,42 +144,20 @@ fn sequence(name: &str, text: &str) -> Result<Option<i64>, Problem> {
     })
 }
 
-/// The credential of a stream, to be checked again.
-struct Credential {
+/// Who asked for a stream, to be checked again.
+struct Identity {
     authenticator: web::Data<Authenticator>,
-    headers: HeaderMap,
-    peer: Option<IpAddr>,
-    certificate: Option<ClientCertificate>,
-    method: String,
-    path: String,
+    request: HttpRequest,
 }
 
-impl Credential {
-    fn of(request: &HttpRequest, authenticator: &web::Data<Authenticator>) -> Self {
-        let certificate = request.conn_data::<PeerCertificate>().and_then(|certificate| certificate.valid().ok());
-        Self {
-            authenticator: authenticator.clone(),
-            headers: request.headers().clone(),
-            peer: request.peer_addr().map(|address| address.ip()),
-            certificate: certificate.cloned(),
-            method: request.method().as_str().to_owned(),
-            path: request.path().to_owned(),
-        }
-    }
-
-    /// Whether it still gives the rights of the stream. A service that does not answer says nothing about it.
+impl Identity {
+    /// Whether the credential of the request, or its session, still gives the rights of the stream. A service that does not answer
+    /// says nothing about it.
     async fn is_valid(&self, project: &ProjectId, role: Role) -> bool {
-        let certificate = self.certificate.as_ref();
-        if certificate.is_some_and(|certificate| certificate.not_after < System.now().unix_timestamp()) {
-            return false;
-        }
-        let headers = |name: &str| self.headers.get_all(name).map(|value| value.as_bytes()).collect();
-        let (method, path) = (self.method.as_str(), self.path.as_str());
-        let credentials = Credentials { headers: Box::new(headers), peer: self.peer, certificate, method, path };
-        match self.authenticator.authenticate(&credentials).await {
-            Ok(caller) => caller.project == *project && caller.has(role),
-            Err(AuthError::Unavailable(_) | AuthError::Throttled { .. }) => true,
-            Err(AuthError::Missing | AuthError::Invalid(_)) => false,
+        match identify(&self.authenticator, &self.request).await {
+            Ok(Ok(caller)) => caller.project == *project && caller.has(role),
+            Err(_) | Ok(Err(AuthError::Unavailable(_) | AuthError::Throttled { .. })) => true,
+            Ok(Err(AuthError::Missing | AuthError::Invalid(_))) => false,
         }
     }
 }
@@ -193,7 +168,7 @@ struct Events {
     /// `None`: of all projects.
     project: Option<ProjectId>,
     /// `None`: callers are not authenticated.
-    credential: Option<Credential>,
+    identity: Option<Identity>,
     subscriber: Subscriber,
     first: Option<String>,
     /// The last event that was sent, or would have been to another project.
@@ -211,6 +186,10 @@ impl Events {
     /// What to send next; `None`: the stream ends.
     async fn next(&mut self) -> Option<String> {
         if let Some(first) = self.first.take() {
+            if let Some(Identity { request, .. }) = &self.identity {
+                // The places of the request. A stream has one of its own.
+                request.extensions_mut().clear();
+            }
             return Some(first);
         }
         while !self.has_ended {
@@ -251,6 +230,10 @@ impl Events {
     async fn missed(&mut self) -> Option<String> {
         let events = self.api.store.events_after(self.seen, BATCH).await.ok()?;
         let (seen, until) = (self.seen, self.missed_until);
+        // The journal was cut meanwhile: the client comes back, and hears that it has missed events.
+        if events.first().is_some_and(|first| first.sequence != seen + 1) {
+            return None;
+        }
         let missed = events.iter().take_while(|event| event.sequence <= until);
         let text = missed.filter_map(|event| self.take(event)).collect();
         if self.seen == seen {
@@ -272,11 +255,11 @@ impl Events {
     }
 
     async fn is_allowed(&mut self) -> bool {
-        let Some(credential) = self.credential.as_ref().filter(|_| self.checked.elapsed() > CHECKED) else {
+        let Some(identity) = self.identity.as_ref().filter(|_| self.checked.elapsed() > CHECKED) else {
             return true;
         };
         let role = if self.project.is_some() { Role::Reader } else { Role::Admin };
-        let is_allowed = credential.is_valid(&self.api.caller.project, role).await;
+        let is_allowed = identity.is_valid(&self.api.caller.project, role).await;
         self.checked = Instant::now();
         is_allowed
     }

@@ -13,7 +13,8 @@ use tokio::sync::Notify;
 
 use super::super::tell_others_of_onboarding;
 use super::packages::{TABLE, id, one};
-use super::{Database, Query, QueryBuilder, Row, is_unique_violation, project, publish, quotas, read};
+use super::{Database, Query, QueryBuilder, Row, Tx, is_unique_violation, project, publish, quotas, read};
+use crate::domain::event::EventChange;
 use crate::domain::ids::{ProjectId, VnfPkgId};
 use crate::domain::notification::PackageEvent;
 use crate::domain::package::{Content, DefinitionFile, InterruptedOnboarding, PackageSource};
@@ -73,8 +74,10 @@ impl OnboardingStore for Database {
                 return Err(StoreError::Stale);
             };
             tell_others_of_onboarding(&mut tx).await?;
+            let events = publish::package_state(&mut tx, project, id, EventChange::Updated, "UPLOADING").await?;
             tx.commit().await?;
             self.signals.onboarding();
+            self.signals.journaled(events);
             read(TABLE, &begun, lease)
         })
         .await
@@ -90,8 +93,13 @@ impl OnboardingStore for Database {
                 held!(),
                 " AND onboarding_state = 'UPLOADING'"
             );
-            let done = self.writer.execute(held_by(sqlx::query(update), lease).bind(length(ttl))).await?;
-            if done.rows_affected() == 1 { Ok(()) } else { Err(refusal(self, lease).await?) }
+            let mut tx = self.writer.begin().await?;
+            let done = held_by(sqlx::query(update), lease).bind(length(ttl)).execute(&mut *tx).await?;
+            if done.rows_affected() == 0 {
+                drop(tx);
+                return Err(refusal(self, lease).await?);
+            }
+            self.changed_state(tx, lease, "PROCESSING").await
         })
         .await
     }
@@ -153,8 +161,10 @@ impl OnboardingStore for Database {
                  WHERE ",
                 held!()
             );
-            let done = self.writer.execute(held_by(sqlx::query(update), lease).bind(Json(problem))).await?;
-            lost_unless(done.rows_affected() == 1)
+            let mut tx = self.writer.begin().await?;
+            let done = held_by(sqlx::query(update), lease).bind(Json(problem)).execute(&mut *tx).await?;
+            lost_unless(done.rows_affected() == 1)?;
+            self.changed_state(tx, lease, "ERROR").await
         })
         .await
     }
@@ -210,6 +220,17 @@ impl OnboardingStore for Database {
 
     fn onboardings(&self) -> Arc<Notify> {
         Arc::clone(&self.signals.onboardings)
+    }
+}
+
+impl Database {
+    /// Commits that an onboarding has changed the state of its package.
+    async fn changed_state(&self, mut tx: Tx, lease: &OnboardingLease, state: &str) -> Result<(), StoreError> {
+        let change = EventChange::Updated;
+        let events = publish::package_state(&mut tx, &lease.project, lease.package, change, state).await?;
+        tx.commit().await?;
+        self.signals.journaled(events);
+        Ok(())
     }
 }
 

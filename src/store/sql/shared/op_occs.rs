@@ -139,10 +139,13 @@ impl OperationStore for Database {
             let (update, _) = decide(&mut tx, project, id, OpEvent::CancelRequested(mode)).await?;
             let mut query = QueryBuilder::new("UPDATE vnf_lcm_op_occs SET lease_epoch = lease_epoch");
             push_update(&mut query, &update, None);
-            query.push(" WHERE id = ").push_bind(id.to_string()).build().execute(&mut *tx).await?;
+            query.push(" WHERE id = ").push_bind(id.to_string()).push(" RETURNING id, vnf_instance_id, state");
+            let row = query.build().fetch_one(&mut *tx).await?;
+            let events = publish::cancel_request(&mut tx, project, &row).await?;
             notify_cancel(&mut tx).await?;
             tx.commit().await?;
             self.signals.cancel();
+            self.signals.journaled(events);
             Ok(())
         })
         .await

@@ -14,6 +14,7 @@ use super::shares::shared_packages;
 use super::{
     Database, QueryBuilder, Row, filters, is_foreign_key_violation, json, point_in_time, project, publish, quotas, read,
 };
+use crate::domain::event::EventChange;
 use crate::domain::ids::{ProjectId, VnfPkgId};
 use crate::domain::notification::PackageEvent;
 use crate::domain::package::{Content, DefinitionFile, Onboarding, OperationalState, VnfPackage};
@@ -73,7 +74,11 @@ impl PackageStore for Database {
             .bind(Json(&package.user_defined_data))
             .bind(millis(package.created_at));
             insert.execute(&mut *tx).await?;
-            Ok(tx.commit().await?)
+            let (state, change) = (Onboarding::Created.as_str(), EventChange::Created);
+            let events = publish::package_state(&mut tx, &package.project_id, package.id, change, state).await?;
+            tx.commit().await?;
+            self.signals.journaled(events);
+            Ok(())
         })
         .await
     }
@@ -164,7 +169,10 @@ impl PackageStore for Database {
             let published = match state {
                 Some(state) => publish::package(&mut tx, &row, id, PackageEvent::OperationalState(state)).await?,
                 // Subscribers are not notified of user-defined data.
-                None => Published::default(),
+                None => {
+                    let events = publish::journal_package(&mut tx, &row, EventChange::Updated).await?;
+                    Published { events, ..Published::default() }
+                }
             };
             tx.commit().await?;
             self.signals.published(published);

@@ -187,6 +187,17 @@ pub(super) async fn operation(tx: &mut Tx, row: &Row, change: EventChange) -> Re
     Ok(Published { notifications, events })
 }
 
+/// Writes to the journal that somebody has asked to cancel an operation. Its state is as before: subscribers are not notified. Returns
+/// whether the journal is watched.
+pub(super) async fn cancel_request(tx: &mut Tx, project: &ProjectId, row: &Row) -> Result<bool, StoreError> {
+    let event = NewEvent {
+        vnf_instance: row.try_get("vnf_instance_id")?,
+        state: row.try_get("state")?,
+        ..NewEvent::of(EventKind::VnfLcmOpOcc, row.try_get("id")?, EventChange::Updated)
+    };
+    events::write(tx, &project.0, &[event]).await
+}
+
 fn is_watched(row: &Row) -> Result<bool, sqlx::Error> {
     row.try_get("is_watched")
 }
@@ -286,7 +297,8 @@ pub(super) async fn package(
     id: VnfPkgId,
     event: PackageEvent,
 ) -> Result<Published, StoreError> {
-    let events = is_watched(row)? && journal_package(tx, row, event).await?;
+    let change = if event == PackageEvent::Deleted { EventChange::Deleted } else { EventChange::Updated };
+    let events = journal_package(tx, row, change).await?;
     let converted = read("vnf_packages", row, |row| {
         let candidates = candidates(row)?;
         let Some(vnfd) = optional_json::<Vnfd>(row, "vnfd")?.filter(|_| !candidates.is_empty()) else {
@@ -319,9 +331,26 @@ pub(super) async fn package(
     Ok(Published { notifications, events })
 }
 
-async fn journal_package(tx: &mut Tx, row: &Row, event: PackageEvent) -> Result<bool, StoreError> {
-    let change = if event == PackageEvent::Deleted { EventChange::Deleted } else { EventChange::Updated };
-    let state = row.try_get::<Option<&str>, _>("operational_state")?.filter(|_| event != PackageEvent::Deleted);
+/// Writes to the journal that a package was created, or that its onboarding has changed its state. Subscribers are not notified. Returns
+/// whether the journal is watched.
+pub(super) async fn package_state(
+    tx: &mut Tx,
+    project: &ProjectId,
+    id: VnfPkgId,
+    change: EventChange,
+    state: &str,
+) -> Result<bool, StoreError> {
+    let id = id.to_string();
+    let event = NewEvent { state: Some(state), ..NewEvent::of(EventKind::VnfPackage, &id, change) };
+    events::write(tx, &project.0, &[event]).await
+}
+
+/// Writes to the journal that an onboarded package has changed. Subscribers are not notified. Returns whether the journal is watched.
+pub(super) async fn journal_package(tx: &mut Tx, row: &Row, change: EventChange) -> Result<bool, StoreError> {
+    if !is_watched(row)? {
+        return Ok(false);
+    }
+    let state = row.try_get::<Option<&str>, _>("operational_state")?.filter(|_| change != EventChange::Deleted);
     let event = NewEvent { state, ..NewEvent::of(EventKind::VnfPackage, row.try_get("id")?, change) };
     events::write(tx, row.try_get("project_id")?, &[event]).await
 }
