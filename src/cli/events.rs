@@ -1,4 +1,4 @@
-//! `GET /events/v1`: what changes on a server, as it changes. Used to wait without asking again and again.
+//! `GET /events/v1`: what changes on a server, as it changes. [`super::wait`] waits by it, `gybe events` shows it ([`super::follow`]).
 
 use std::time::Duration;
 
@@ -10,6 +10,8 @@ use tokio_util::bytes::Bytes;
 
 /// The most bytes of an event. The stream ends where a server sends more.
 const MAX_EVENT: usize = 1 << 20;
+/// A stream without a byte for this time is lost: a server sends a comment every 15 seconds.
+const SILENCE: Duration = Duration::from_secs(45);
 
 /// A stream of events (text/event-stream).
 pub struct Events {
@@ -26,29 +28,36 @@ impl Events {
     /// Waits until something about the operation `op` changes, or `patience` is over. False once the stream has ended.
     pub async fn changed(&mut self, op: &str, patience: Duration) -> bool {
         let wait = async {
-            loop {
-                while let Some(event) = self.take_event() {
-                    // After a reset, what changed is unknown.
-                    if event.name.as_deref() == Some("reset") || is_about(&event.data, op) {
-                        return true;
-                    }
-                }
-                let Some(Ok(frame)) = self.body.frame().await else { return false };
-                if let Ok(data) = frame.into_data() {
-                    self.buffer.extend_from_slice(&data);
-                }
-                if self.buffer.len() > MAX_EVENT {
-                    return false;
+            while let Some(event) = self.next().await {
+                // After a reset, what changed is unknown.
+                if event.is_reset() || is_about(&event.data, op) {
+                    return true;
                 }
             }
+            false
         };
         timeout(patience, wait).await.unwrap_or(true)
     }
 
+    /// The next event; `None` once the stream has ended or is lost.
+    pub async fn next(&mut self) -> Option<Event> {
+        loop {
+            if let Some(event) = self.take_event() {
+                return Some(event);
+            }
+            let frame = timeout(SILENCE, self.body.frame()).await.ok()??.ok()?;
+            if let Ok(data) = frame.into_data() {
+                self.buffer.extend_from_slice(&data);
+            }
+            if self.buffer.len() > MAX_EVENT {
+                return None;
+            }
+        }
+    }
+
     /// The first whole event of the buffer.
     fn take_event(&mut self) -> Option<Event> {
-        let text = |buffer: &[u8]| buffer.windows(2).position(|two| two == b"\n\n");
-        let end = text(&self.buffer)?;
+        let end = self.buffer.windows(2).position(|two| two == b"\n\n")?;
         let event: Vec<u8> = self.buffer.drain(..end + 2).collect();
         Some(Event::read(&String::from_utf8_lossy(&event)))
     }
@@ -56,9 +65,12 @@ impl Events {
 
 /// An event.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Event {
-    name: Option<String>,
-    data: String,
+pub struct Event {
+    /// Its place in the stream, from which another stream goes on.
+    pub id: Option<String>,
+    pub name: Option<String>,
+    /// JSON; empty if the event says nothing but its place.
+    pub data: String,
 }
 
 impl Event {
@@ -66,12 +78,18 @@ impl Event {
         let mut event = Self::default();
         for line in text.lines() {
             match line.split_once(':').map(|(field, value)| (field, value.trim_start())) {
+                Some(("id", id)) => event.id = Some(id.to_owned()),
                 Some(("event", name)) => event.name = Some(name.to_owned()),
                 Some(("data", data)) => event.data.push_str(data),
                 _ => {}
             }
         }
         event
+    }
+
+    /// Whether the client has missed events, and reads again what it knows.
+    pub fn is_reset(&self) -> bool {
+        self.name.as_deref() == Some("reset")
     }
 }
 
@@ -87,8 +105,10 @@ mod tests {
     #[test]
     fn events_are_read_and_recognised() {
         let event = Event::read(": comment\nid: 5\nevent: step\ndata: {\"opOccId\":\ndata: \"a\"}\n\n");
-        assert_eq!(event, Event { name: Some("step".to_owned()), data: "{\"opOccId\":\"a\"}".to_owned() });
+        let [id, name] = ["5", "step"].map(|text| Some(text.to_owned()));
+        assert_eq!(event, Event { id, name, data: "{\"opOccId\":\"a\"}".to_owned() });
         assert!(is_about(&event.data, "a") && !is_about(&event.data, "b") && !is_about("", "a"));
         assert!(is_about("{\"type\":\"vnf_lcm_op_occ\",\"id\":\"b\"}", "b"));
+        assert!(!event.is_reset() && Event::read("event: reset\ndata: {}\n\n").is_reset());
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! `main` calls [`run`]. A file per subject. On files: [`package`] has the commands, [`init`] makes a package from manifests, [`build`]
 //! packs a folder, [`lint`] finds what is wrong with a package, `needs` what it needs. With a server: `contexts` knows which one,
-//! `server` sends requests, `find` resolves names, `plan` begins or previews tasks, `wait` waits for operations; `vnf` (with `tasks` and
-//! `undo`), `op`, `vim` and `run` have the commands.
+//! `server` sends requests, `find` resolves names, `plan` begins or previews tasks, `wait` waits for operations, `events` reads the stream of
+//! events; `vnf` (with `tasks` and `undo`), `op`, `vim`, `run` and `follow` have the commands.
 //! Nothing of a server uses this module.
 
 mod arguments;
@@ -14,6 +14,7 @@ mod error;
 mod events;
 mod find;
 mod folder;
+mod follow;
 pub mod init;
 mod kubeconfig;
 pub mod lint;
@@ -39,6 +40,7 @@ use clap::Subcommand;
 
 use contexts::{ContextCommand, Login};
 pub use error::{CliError, Exit};
+use follow::Follow;
 use op::OpCommand;
 use package::PackageCommand;
 use run::Run;
@@ -62,6 +64,8 @@ pub enum ToolCommand {
     /// Clusters: add, list, check, rotate, delete, rbac
     #[command(subcommand)]
     Vim(VimCommand),
+    /// What changes on the server, as it changes: operations and their steps, VNFs, packages, VIMs
+    Events(Follow),
     /// Keep a server and a token, which later commands use
     Login(Login),
     /// The servers of `gybe login`: list, use, delete
@@ -92,6 +96,7 @@ async fn execute(command: &ToolCommand) -> Result<Exit, CliError> {
         ToolCommand::Op(command) => op::run(command).await,
         ToolCommand::Package(command) => package::run(command).await,
         ToolCommand::Vim(command) => vim::run(command).await,
+        ToolCommand::Events(follow) => follow.run().await,
         ToolCommand::Login(login) => login.run().await,
         ToolCommand::Context(command) => command.run(),
     }

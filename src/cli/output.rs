@@ -60,12 +60,19 @@ impl OutputOptions {
 /// # Errors
 /// The output can't be written.
 pub fn print(text: &str) -> Result<(), CliError> {
+    print_more(text).map(drop)
+}
+
+/// As [`print`]. Returns whether somebody still reads.
+///
+/// # Errors
+/// The output can't be written.
+pub fn print_more(text: &str) -> Result<bool, CliError> {
     let mut output = io::stdout().lock();
     match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(CliError::usage(format!("the standard output can't be written: {error}")))
-        }
-        _ => Ok(()),
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(CliError::usage(format!("the standard output can't be written: {error}"))),
     }
 }
 

@@ -23,6 +23,7 @@ use crate::domain::secret::Secret;
 use crate::outbound::address::{AddressRules, NotToSelf};
 use crate::outbound::{bearer, certificates, https};
 
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// For the answer to a request. Drift reads all objects of a VNF.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -213,21 +214,49 @@ impl Server {
         }
     }
 
-    /// The events of the server, from now on; `None` if it offers none.
+    /// The events of the server, from now on; `None` if it does not send them now.
     pub async fn events(&self) -> Option<Events> {
-        let mut request = self.request(&Repeatable::new(Method::GET, "/events/v1")).ok()?;
+        self.open_stream("/events/v1", None).await.ok()
+    }
+
+    /// The events at `path`, from the one after `last` or from now on. A server that does not answer is asked again, for some time.
+    ///
+    /// # Errors
+    /// As the server answers.
+    pub async fn stream(&self, path: &str, last: Option<&str>) -> Result<Events, CliError> {
+        self.repeat(async || self.open_stream(path, last).await).await
+    }
+
+    async fn open_stream(&self, path: &str, last: Option<&str>) -> Result<Events, Failed> {
+        let mut request = self.request(&Repeatable::new(Method::GET, path)).map_err(Failed::Final)?;
         request.headers_mut().insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
-        let response = timeout(DEADLINE, self.http.request(request)).await.ok()?.ok()?;
+        if let Some(last) = last.and_then(|last| HeaderValue::from_str(last).ok()) {
+            request.headers_mut().insert(LAST_EVENT_ID, last);
+        }
+        let response = timeout(DEADLINE, self.http.request(request)).await;
+        let response = response.map_err(|_| Failed::Passing(format!("none within {DEADLINE:?}"), None))?;
+        let response = response.map_err(|error| Failed::Passing(chain(&error), None))?;
         let is_stream =
             response.headers().get(CONTENT_TYPE).is_some_and(|it| it.as_bytes().starts_with(b"text/event-stream"));
-        (response.status() == StatusCode::OK && is_stream)
-            .then(|| Events::new(response.into_body().map_err(|error| error.to_string()).boxed_unsync()))
+        if response.status() == StatusCode::OK && is_stream {
+            return Ok(Events::new(response.into_body().map_err(|error| error.to_string()).boxed_unsync()));
+        }
+        let (head, body) = response.into_parts();
+        let body = timeout(DEADLINE, Limited::new(body, MAX_ANSWER).collect()).await;
+        let body = body.ok().and_then(Result::ok).map(http_body_util::Collected::to_bytes).unwrap_or_default();
+        read(Response::from_parts(head, body))?;
+        Err(Failed::Final(CliError::new(Exit::Refused, "the server sends no events".to_owned())))
     }
 
     async fn send(&self, request: Repeatable<'_>) -> Result<Answer, CliError> {
+        self.repeat(async || self.attempt(&request).await).await
+    }
+
+    /// Makes attempts until one is no passing failure, at most [`ATTEMPTS`].
+    async fn repeat<T>(&self, attempt_once: impl AsyncFn() -> Result<T, Failed>) -> Result<T, CliError> {
         let mut pause = PAUSE;
         for attempt in 1.. {
-            match self.attempt(&request).await {
+            match attempt_once().await {
                 Ok(answer) => return Ok(answer),
                 Err(Failed::Final(error)) => return Err(error),
                 Err(Failed::Passing(reason, _)) if attempt == ATTEMPTS => return Err(self.unreachable(&reason)),

@@ -1,6 +1,7 @@
 //! `gybe` as a tool: packages made, checked and built, and the client of a server.
 
 mod errors;
+mod events;
 mod lint;
 mod package;
 mod plan;
@@ -17,8 +18,8 @@ pub struct Person<'a> {
 }
 
 impl Person<'_> {
-    /// Runs a command in the home directory, and returns exit code, output and errors.
-    pub async fn run(&self, arguments: &[&str]) -> (i32, String, String) {
+    /// A command in the home directory.
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(binary());
         command.current_dir(self.home).args(arguments).stdin(Stdio::null());
         // Only what the test says counts.
@@ -28,6 +29,12 @@ impl Person<'_> {
             command.env_remove(variable);
         }
         command.env("HOME", self.home);
+        command
+    }
+
+    /// Runs a command, and returns exit code, output and errors.
+    pub async fn run(&self, arguments: &[&str]) -> (i32, String, String) {
+        let mut command = self.command(arguments);
         let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
         said(&output)
     }
