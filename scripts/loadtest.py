@@ -1,4 +1,4 @@
-"""The parts of scripts/neighbours, scripts/projects and scripts/watches: clusters, a proxy before an API server, a client of Gybe, variants of samples."""
+"""The parts of scripts/neighbours, scripts/projects, scripts/streams and scripts/watches: clusters, a proxy before an API server, a client of Gybe, variants of samples."""
 import asyncio, copy, http.client, json, os, pathlib, resource, shutil, ssl, subprocess, threading, time, uuid
 from urllib.parse import urlsplit
 
