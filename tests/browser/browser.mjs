@@ -64,7 +64,11 @@ export class Browser {
 
   /** Types into the field with this label. */
   async type(label, text) {
-    const find = (label) => [...document.querySelectorAll("label")].find((one) => one.innerText.trim() === label)?.control;
+    // The form of a dialog is there before the dialog opens.
+    const find = (label) => {
+      const field = [...document.querySelectorAll("label")].find((one) => one.innerText.trim() === label)?.control;
+      return field?.checkVisibility() ? field : undefined;
+    };
     const field = await this.page.waitForFunction(find, { polling: 50 }, label);
     await field.asElement().type(text);
   }
