@@ -109,6 +109,11 @@ pub fn sha256(content: &[u8]) -> String {
     hex::encode(digest::digest(&digest::SHA256, content))
 }
 
+/// The SHA-512 in lower-case hexadecimal digits.
+pub fn sha512(content: &[u8]) -> String {
+    hex::encode(digest::digest(&digest::SHA512, content))
+}
+
 /// A ZIP of these files.
 ///
 /// # Errors

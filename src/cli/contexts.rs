@@ -142,7 +142,11 @@ impl ServerOptions {
     /// There is no such context, or the URL or a file can't be used.
     pub fn connect(&self) -> Result<Server, CliError> {
         let contexts = Contexts::read()?;
-        let named = self.context.as_deref().or(contexts.current_context.as_deref().filter(|_| self.server.is_none()));
+        // The token of a context is for its server alone.
+        let is_for = |name: &&str| {
+            self.server.is_none() || contexts.contexts.get(*name).map(|it| &it.server) == self.server.as_ref()
+        };
+        let named = self.context.as_deref().or(contexts.current_context.as_deref().filter(is_for));
         let context = named.map(|name| contexts.get(name)).transpose()?;
         let url = self.server.as_deref().or(context.map(|it| it.server.as_str())).unwrap_or(DEFAULT_SERVER);
         let own = context.filter(|context| context.server == url);
@@ -192,6 +196,12 @@ impl Login {
                 let file = std::fs::File::open(path).map_err(|error| CliError::file(path, "read", &error))?;
                 let read = io::BufReader::new(file.take(MAX_FILE)).read_line(&mut line);
                 read.map_err(|error| CliError::file(path, "read", &error))?;
+                if line.trim() == "[[token]]" {
+                    let shown = path.display();
+                    return Err(CliError::usage(format!(
+                        "{shown} is a file of 'gybe serve --token-file', with a table for each token; give the value of one `token` in a file of its own, or paste it"
+                    )));
+                }
             }
             None => {
                 if io::stdin().is_terminal() {

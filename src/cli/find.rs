@@ -75,6 +75,16 @@ pub async fn operations(server: &Server, vnf: &str) -> Result<Vec<Value>, CliErr
     server.list(&format!("{VNFLCM}/vnf_lcm_op_occs?all_fields&{}", equals("vnfInstanceId", vnf))).await
 }
 
+/// The op occurrences that have not ended: they run, or somebody must decide about them. With `vnf`, only those of this VNF instance.
+///
+/// # Errors
+/// As the server answers.
+pub async fn unfinished(server: &Server, vnf: Option<&str>) -> Result<Vec<Value>, CliError> {
+    let of = vnf.map(|vnf| format!(";(eq,vnfInstanceId,{vnf})")).unwrap_or_default();
+    let filter = format!("(in,operationState,STARTING,PROCESSING,ROLLING_BACK,FAILED_TEMP){of}");
+    server.list(&format!("{VNFLCM}/vnf_lcm_op_occs?filter={}", encoded(&filter))).await
+}
+
 /// The id of a package: by its own id, its vnfdId or the name of its product.
 ///
 /// # Errors

@@ -62,7 +62,9 @@ impl Rule {
         match self {
             Self::Archive => "Pack the files again: gybe package build DIR",
             Self::Lists => "Compare with a package of 'gybe package init'",
-            Self::Artifact => "'gybe package build DIR' writes all hashes, and lists the files that are there",
+            Self::Artifact => {
+                "'gybe package build DIR' writes all hashes and lists the files that are there; a file that is not there: add it, or delete its entry"
+            }
             Self::Unlisted => "List it: 'gybe package build DIR' does",
             Self::Vnfd => "docs/packaging.md has a VNFD by example",
             Self::Manifest => "'kubectl create --dry-run=client -f FILE' shows what kubectl reads",

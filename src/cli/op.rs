@@ -105,7 +105,8 @@ fn path(id: &str) -> String {
 }
 
 async fn show_all(selected: &OfState) -> Result<Exit, CliError> {
-    let filter = selected.state.as_ref().map(|state| format!("?{}", equals("operationState", state)));
+    let filter =
+        selected.state.as_ref().map(|state| format!("?{}", equals("operationState", &state.to_ascii_uppercase())));
     let all =
         selected.list.at.connect()?.list(&format!("{VNFLCM}/vnf_lcm_op_occs{}", filter.unwrap_or_default())).await?;
     selected.list.output.show(&Value::Array(all), |all| {

@@ -28,7 +28,7 @@ pub enum PackageCommand {
     Init(Init),
     /// Say what is wrong with a package, and what it needs. Exits with 1 if it can't be used
     Lint(Lint),
-    /// Pack the folder of a package, with the hashes of its files
+    /// Write the hashes of its files into the folder of a package, and pack it
     Build(Build),
     /// Onboard a package, unless the server has it
     Push(Push),
@@ -51,7 +51,7 @@ pub enum Format {
 pub struct Init {
     /// The folder with the manifests (.yaml, .yml, .json)
     folder: PathBuf,
-    /// Where to write: a file, or an existing folder for the unpacked package. Default: NAME.csar
+    /// Where to write: a file .csar or .zip, or else a folder for the unpacked package, which is made. Default: NAME.csar
     #[arg(long, value_name = "FILE|DIR")]
     out: Option<PathBuf>,
     /// Name of the product. Default: the name of the folder
@@ -147,6 +147,8 @@ async fn disable(server: &Server, path: &str) -> Result<(), CliError> {
 pub struct Prepared {
     pub csar: Vec<u8>,
     pub vnfd_id: String,
+    /// Whether `vnfd_id` is made of the content, so that other content has another one.
+    pub is_named_by_content: bool,
     pub flavours: Vec<String>,
 }
 
@@ -155,9 +157,11 @@ pub struct Prepared {
 /// # Errors
 /// It can't be read, or made with these aspects.
 pub fn prepare(path: &Path, aspects: &[Aspect]) -> Result<Option<Prepared>, CliError> {
+    let mut is_named_by_content = false;
     let csar = if path.is_dir() {
         let mut files = folder::read(path, |_| true)?;
-        if is_package(&files) {
+        is_named_by_content = !is_package(&files);
+        if !is_named_by_content {
             build::hash(&mut files)?;
         } else {
             let workloads = init::workloads(&init::objects(&files)?);
@@ -170,7 +174,9 @@ pub fn prepare(path: &Path, aspects: &[Aspect]) -> Result<Option<Prepared>, CliE
     let scratch = ScratchFile::new(&std::env::temp_dir(), &csar)?;
     let report = lint::package(scratch.path(), &path.display().to_string());
     match (report.errors(), &report.vnfd_id) {
-        (0, Some(id)) => Ok(Some(Prepared { csar, vnfd_id: id.clone(), flavours: report.flavours })),
+        (0, Some(id)) => {
+            Ok(Some(Prepared { csar, vnfd_id: id.clone(), is_named_by_content, flavours: report.flavours }))
+        }
         _ => {
             let errors = report.findings.iter().filter(|finding| finding.error);
             errors.for_each(|finding| eprintln!("{finding}"));
@@ -189,10 +195,11 @@ fn make(init: &Init) -> Result<Exit, CliError> {
     let aspects = if init.aspect.is_empty() { ask::aspects(&workloads)? } else { init.aspect.clone() };
     let package = init::package(&name, &files, &workloads, &aspects)?;
     let out = init.out.clone().unwrap_or_else(|| PathBuf::from(format!("{name}.csar")));
-    if out.is_dir() {
-        unpacked(&package, &out)?;
-    } else {
+    let is_file = out.extension().is_some_and(|it| it == "csar" || it == "zip") && !out.is_dir();
+    if is_file {
         packed(&build::zip(&package)?, &out)?;
+    } else {
+        unpacked(&package, &out)?;
     }
     let aspects: Vec<String> = aspects.iter().map(|aspect| aspect.name.clone()).collect();
     print(&format!(
@@ -311,6 +318,11 @@ fn pack(arguments: &Build) -> Result<Exit, CliError> {
     if report.errors() > 0 {
         print(&text_of(&report))?;
         return Ok(Exit::Failed);
+    }
+    if let Some(list) = files.get(TOSCA_META) {
+        // So that the folder has no findings that the package does not have.
+        let file = folder.join(TOSCA_META);
+        std::fs::write(&file, list).map_err(|error| CliError::file(&file, "written", &error))?;
     }
     packed(&csar, &out)?;
     print(&format!("{}: {} files\n{}", out.display(), files.len(), text_of(&report)))?;

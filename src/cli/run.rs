@@ -6,6 +6,7 @@ use clap::Args;
 use serde_json::{Map, Value, json};
 use tokio::time::{Instant, sleep};
 
+use crate::cli::build::sha512;
 use crate::cli::contexts::ServerOptions;
 use crate::cli::find::{self, VNFLCM, VNFPKGM};
 use crate::cli::init::Aspect;
@@ -91,6 +92,7 @@ impl Run {
                 // Nothing was instantiated, so nothing of it is needed.
                 if known.is_none() {
                     server.delete(&path(&id)).await?;
+                    self.plan.output.note(&format!("VNF {name} ({id}) removed again\n"))?;
                 }
                 Err(error)
             }
@@ -155,14 +157,24 @@ fn stem(path: &Path) -> String {
     name.trim_end_matches(".csar").trim_end_matches(".zip").to_owned()
 }
 
-/// Onboards the package, unless the server has one with its `vnfdId`. Returns the id of the package, and whether it is new.
+/// Onboards the package, unless the server has it. Returns the id of the package, and whether it is new.
 ///
 /// # Errors
-/// As the server answers; the server refuses the content.
+/// The server has another package with this `vnfdId`; it refuses the content; as it answers.
 pub async fn onboard(server: &Server, prepared: &Prepared) -> Result<(String, bool), CliError> {
     let known = format!("{VNFPKGM}/onboarded_vnf_packages/{}", crate::cli::server::encoded(&prepared.vnfd_id));
     if let Some(package) = server.find(&known).await? {
-        return Ok((text_at(&package, "/id"), false));
+        let id = text_at(&package, "/id");
+        let is_same = prepared.is_named_by_content
+            || text_at(&package, "/checksum/hash").eq_ignore_ascii_case(&sha512(&prepared.csar));
+        if is_same {
+            return Ok((id, false));
+        }
+        let text = format!(
+            "the server has another package with the vnfdId '{}': its files differ; give descriptor_id in the VNFD a new value, or delete that package: gybe package delete {id}",
+            prepared.vnfd_id
+        );
+        return Err(CliError::new(Exit::Refused, text));
     }
     let created = server.post(&format!("{VNFPKGM}/vnf_packages"), &json!({})).await?;
     let id = text_at(&created.body, "/id");

@@ -76,12 +76,26 @@ pub async fn run(command: &VnfCommand) -> Result<Exit, CliError> {
 
 async fn show_all(list: &List) -> Result<Exit, CliError> {
     const FIELDS: &str = "vnfInstanceName,vnfProductName,vnfdVersion,instantiationState,metadata";
-    let all = list.at.connect()?.list(&format!("{VNFLCM}/vnf_instances?fields={FIELDS}")).await?;
+    let server = list.at.connect()?;
+    let all = server.list(&format!("{VNFLCM}/vnf_instances?fields={FIELDS}")).await?;
+    let live = find::unfinished(&server, None).await?;
     list.output.show(&Value::Array(all), |all| {
-        let columns = ["/vnfInstanceName", "/instantiationState", "/metadata/namespace", "/vnfProductName", "/id"];
-        table(&["NAME", "STATE", "NAMESPACE", "PRODUCT", "ID"], &rows(all, &columns))
+        let row = |vnf: &Value| {
+            let at = |pointer| text_at(vnf, pointer);
+            let live = live.iter().find(|op| text_at(op, "/vnfInstanceId") == at("/id"));
+            let [name, state] = ["/vnfInstanceName", "/instantiationState"].map(at);
+            let [namespace, product, id] = ["/metadata/namespace", "/vnfProductName", "/id"].map(at);
+            vec![name, state, namespace, product, id, live.map(what_is_live).unwrap_or_default()]
+        };
+        let rows: Vec<Vec<String>> = all.as_array().into_iter().flatten().map(row).collect();
+        table(&["NAME", "STATE", "NAMESPACE", "PRODUCT", "ID", "OPERATION"], &rows)
     })?;
     Ok(Exit::Done)
+}
+
+/// An operation that has not ended, and its state.
+fn what_is_live(op: &Value) -> String {
+    format!("{} {}", text_at(op, "/operation"), text_at(op, "/operationState"))
 }
 
 /// The VNF instance of that name or id.
@@ -94,12 +108,14 @@ pub async fn instance(server: &Server, name: &str) -> Result<Value, CliError> {
 }
 
 async fn get(shown: &Shown) -> Result<Exit, CliError> {
-    let vnf = instance(&shown.at.connect()?, &shown.name).await?;
-    shown.output.show(&vnf, details)?;
+    let server = shown.at.connect()?;
+    let vnf = instance(&server, &shown.name).await?;
+    let live = find::unfinished(&server, Some(&text_at(&vnf, "/id"))).await?;
+    shown.output.show(&vnf, |vnf| details(vnf, live.first()))?;
     Ok(Exit::Done)
 }
 
-fn details(vnf: &Value) -> String {
+fn details(vnf: &Value, live: Option<&Value>) -> String {
     let lines = [
         ("name", "/vnfInstanceName"),
         ("id", "/id"),
@@ -110,7 +126,12 @@ fn details(vnf: &Value) -> String {
         ("flavour", "/instantiatedVnfInfo/flavourId"),
         ("running", "/instantiatedVnfInfo/vnfState"),
     ];
-    let lines: Vec<Vec<String>> = lines.iter().map(|(name, at)| vec![(*name).to_owned(), text_at(vnf, at)]).collect();
+    let mut lines: Vec<Vec<String>> =
+        lines.iter().map(|(name, at)| vec![(*name).to_owned(), text_at(vnf, at)]).collect();
+    if let Some(op) = live {
+        let more = format!("{}; see: gybe op get {}", what_is_live(op), text_at(op, "/id"));
+        lines.push(vec!["operation".to_owned(), more]);
+    }
     let mut text = table(&[], &lines).trim_start().to_owned();
     let levels: Vec<Vec<String>> = aspects(vnf)
         .into_iter()
@@ -146,6 +167,10 @@ async fn diff(shown: &Shown) -> Result<Exit, CliError> {
     let id = find::vnf(&server, &shown.name).await?;
     let drift = server.get(&format!("{}/drift", path(&id))).await?.body;
     shown.output.show(&drift, differences)?;
+    if let Some(op) = find::unfinished(&server, Some(&id)).await?.first() {
+        let op_id = text_at(op, "/id");
+        eprintln!("gybe: compared with the intent before the operation {}; see: gybe op get {op_id}", what_is_live(op));
+    }
     let in_sync = drift.get("inSync") == Some(&Value::Bool(true));
     Ok(if in_sync { Exit::Done } else { Exit::Failed })
 }

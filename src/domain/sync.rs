@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::domain::drift::{DriftState, ObjectDrift};
 use crate::domain::plan::{Plan, Step, apply_all};
-use crate::domain::problem::{Problem, ProblemType, problem};
+use crate::domain::problem::{Problem, ProblemType, QuotedValues, problem};
 use crate::domain::resource::{ObjectKey, Resource};
 use crate::domain::warning::Warnings;
 
@@ -19,6 +19,8 @@ pub const SYNC: &str = "gybe:sync";
 const MAX_RULES: usize = 100;
 /// The longest path, in bytes.
 const MAX_PATH: usize = 512;
+/// The most names of objects in an error.
+const MAX_NAMED: usize = 20;
 
 /// Differences that are no drift, because somebody else owns the field.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +54,27 @@ pub fn check(rules: &[IgnoreRule]) -> Result<(), Problem> {
             limit = MAX_PATH,
         )),
     }
+}
+
+/// Refuses rules with the name of an object that the VNF does not have: with a misspelt name, the sync would change what the rule was to keep.
+///
+/// # Errors
+/// 422.
+pub fn check_objects(rules: &[IgnoreRule], inventory: &[Resource]) -> Result<(), Problem> {
+    let has = |rule: &IgnoreRule| {
+        let Some(name) = &rule.name else { return true };
+        inventory.iter().any(|row| row.key.kind == rule.kind && row.key.name == *name)
+    };
+    let Some(rule) = rules.iter().find(|rule| !has(rule)) else { return Ok(()) };
+    let of_kind = inventory.iter().filter(|row| row.key.kind == rule.kind);
+    let names: QuotedValues = of_kind.take(MAX_NAMED).map(|row| row.key.name.as_str()).collect();
+    Err(problem!(
+        ProblemType::Unprocessable,
+        "ignore names {kind} '{name}', which the VNF does not have; of this kind it has: {names}",
+        kind = rule.kind,
+        name = rule.name.as_deref().unwrap_or_default(),
+        names = names,
+    ))
 }
 
 /// The plan that brings the objects of `inventory` back that `drifts` shows as changed or missing, but for what `rules` ignore. A Job that

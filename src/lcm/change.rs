@@ -17,9 +17,11 @@ use crate::domain::op_occ::{LcmOperation, VnfLcmOpOcc};
 use crate::domain::plan::Plan;
 use crate::domain::problem::{Problem, ProblemType, QuotedValues, problem};
 use crate::domain::render;
+use crate::domain::scale::ScaleLevels;
 use crate::domain::vdu_mapping::{self, carried_over, mapped};
 use crate::domain::vim_policy::ObjectUse;
 use crate::domain::vnfd::Flavour;
+use crate::domain::warning::Warnings;
 use crate::error::{ApiError, internal};
 use crate::lcm::accept::{Acceptor, instantiated, usable};
 use crate::lcm::modify::{self, refuse_excess};
@@ -172,6 +174,8 @@ impl Planner<'_> {
         let mut after = self.rendered(&manifests, flavour, &numbers, false).await?;
         let kept: Vec<_> = retained_rows(self.inventory, &after, self.namespace()?).into_iter().cloned().collect();
         after.extend(kept);
+        let mut warnings = warnings(&manifests, flavour, &numbers, &after);
+        warn_of_lost_aspects(&mut warnings, &info.scale_levels, &scale_levels);
         let instantiated = InstantiatedVnfInfo {
             max_scale_levels: flavour.max_levels(),
             scale_levels,
@@ -187,8 +191,17 @@ impl Planner<'_> {
             backward: Some(backward(self.inventory, &after)),
             instantiated: Some(instantiated),
             package: Some(PackageAttributes::new(onboarded.package_id, &onboarded.vnfd)),
-            warnings: warnings(&manifests, flavour, &numbers, &after),
+            warnings,
             ..Plan::default()
         })
+    }
+}
+
+/// A warning for each scaling aspect that the new package does not have.
+fn warn_of_lost_aspects(warnings: &mut Warnings, before: &ScaleLevels, after: &ScaleLevels) {
+    for (aspect, level) in before.iter().filter(|(aspect, _)| !after.contains_key(*aspect)) {
+        warnings.add(format!(
+            "the new package has no scaling aspect '{aspect}', which is at level {level}: its workloads get the number of instances that the package says"
+        ));
     }
 }

@@ -1,6 +1,7 @@
 //! The sync of a VNF: a HEAL whose plan is made from the drift, before the 202 (`crate::domain::sync`).
 //!
-//! The plan is frozen as that of a preview: if the VNF instance changes before the operation begins, the operation is refused.
+//! The plan is frozen as that of a preview. If the VNF instance changes before the operation begins, as it does when pods come and go,
+//! the plan is made again.
 
 use serde_json::json;
 
@@ -14,7 +15,7 @@ use crate::domain::mask::Mask;
 use crate::domain::op_occ::{LcmOperation, VnfLcmOpOcc};
 use crate::domain::operate::expected;
 use crate::domain::plan::PLAN_FORMAT;
-use crate::domain::problem::Problem;
+use crate::domain::problem::{Problem, ProblemType};
 use crate::domain::resource::Resource;
 use crate::domain::secret::Secret;
 use crate::domain::sync::{self, SYNC};
@@ -25,6 +26,9 @@ use crate::lcm::access::access;
 use crate::lcm::cluster_questions::answered;
 use crate::lcm::sent::Sent;
 use crate::sol003::sync::SyncVnfRequest;
+
+/// How often the plan is made, until nothing changes meanwhile.
+const ATTEMPTS: usize = 5;
 
 impl Acceptor<'_> {
     /// Accepts a sync: finds what drifted, and begins the operation that brings it back.
@@ -39,9 +43,25 @@ impl Acceptor<'_> {
         observer: &dyn Observer,
     ) -> Result<VnfLcmOpOccId, ApiError> {
         sync::check(&sent.request.ignore)?;
+        for _ in 1..ATTEMPTS {
+            match self.sync_once(id, sent, observer).await {
+                Err(ApiError(problem)) if problem.urn == ProblemType::PlanStale.urn() => {}
+                accepted => return accepted,
+            }
+        }
+        self.sync_once(id, sent, observer).await
+    }
+
+    async fn sync_once(
+        &self,
+        id: VnfInstanceId,
+        sent: &Sent<SyncVnfRequest>,
+        observer: &dyn Observer,
+    ) -> Result<VnfLcmOpOccId, ApiError> {
         let instance = self.instance(id).await?;
         instantiated(&instance)?;
         let inventory = self.store.resources(id).await?;
+        sync::check_objects(&sent.request.ignore, &inventory)?;
         let op = self.op_occ(self.op_id(), LcmOperation::Heal, json!({ SYNC: sent.record()? }), &instance);
         let basis = PlanBasis::of(&op, &instance, &inventory);
         let drifts = self.drifts(&instance, &inventory, observer).await?;

@@ -79,7 +79,6 @@ fn plain_manifests_become_a_package_without_findings() {
 fn a_folder_is_changed_and_built_again() {
     let home = TempDir::new().unwrap();
     write(&home.path().join("nginx"), &NGINX);
-    std::fs::create_dir(home.path().join("package")).unwrap();
     let made = gybe(home.path(), &["package", "init", "nginx", "--out", "package"]);
     assert_eq!(made.status.code(), Some(0), "{made:?}");
     let manifests = home.path().join("package/Files/kubernetes");
@@ -100,6 +99,8 @@ fn a_folder_is_changed_and_built_again() {
     let (code, built, error) = output(&gybe(home.path(), &["package", "build", "package"]));
     assert_eq!((code, error.as_str()), (Some(0), ""), "{built}");
     assert!(built.starts_with("package.csar: 6 files\n0 errors, 0 warnings\nrights in its namespace:\n"), "{built}");
+    let (code, found, _) = output(&gybe(home.path(), &["package", "lint", "package"]));
+    assert!(code == Some(0) && found.starts_with("0 errors, 0 warnings"), "the folder has the hashes, too: {found}");
 }
 
 #[test]

@@ -108,6 +108,23 @@ async fn previews_plans_sync_undo_and_rotation() {
     run(0, &["vnf", "sync", "nginx", "--wait"]).await;
     assert_eq!(page().await, "hello");
     assert!(run(2, &["vnf", "sync", "nginx", "--ignore", "spec"]).await.contains("KIND[/NAME]:POINTER"));
+    let misspelt = run(3, &["vnf", "sync", "nginx", "--ignore", "ConfigMap/sites:/data"]).await;
+    assert!(
+        misspelt.contains("ConfigMap 'sites', which the VNF does not have; of this kind it has: site ("),
+        "{misspelt}"
+    );
+
+    // Files that changed are another package, which needs another id.
+    person.expect(0, &["package", "init", "nginx2", "--out", "edited"]).await;
+    run(0, &["package", "push", "edited"]).await;
+    run(0, &["package", "push", "edited"]).await;
+    write(&home.path().join("edited/Files/kubernetes"), &[("service.yaml", &NGINX[1].1.replace("80", "8080"))]);
+    let refused = run(3, &["vnf", "change", "nginx", "edited", "--preview"]).await;
+    assert!(refused.contains("its files differ; give descriptor_id in the VNFD a new value"), "{refused}");
+    let other = home.path().join("other");
+    write(&other, &NGINX);
+    let lost = run(0, &["vnf", "change", "nginx", "other", "--preview"]).await;
+    assert!(lost.contains("the new package has no scaling aspect 'web', which is at level 0"), "{lost}");
 
     // A credential that the cluster refuses is not kept.
     run(3, &["vim", "rotate", "lab", "--token-file", "wrong"]).await;
