@@ -21,13 +21,13 @@ use crate::cli::{CliError, Exit};
 #[derive(Args)]
 pub struct TaskOptions {
     /// Name or id
-    name: String,
+    pub name: String,
     #[command(flatten)]
-    plan: PlanOptions,
+    pub plan: PlanOptions,
     #[command(flatten)]
-    wait: WaitOptions,
+    pub wait: WaitOptions,
     #[command(flatten)]
-    at: ServerOptions,
+    pub at: ServerOptions,
 }
 
 impl TaskOptions {

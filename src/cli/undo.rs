@@ -5,35 +5,30 @@
 use clap::Args;
 use serde_json::{Value, json};
 
-use crate::cli::contexts::ServerOptions;
 use crate::cli::find::{self, VNFLCM};
 use crate::cli::output::{print, text_at};
-use crate::cli::plan::{PlanOptions, Task};
-use crate::cli::wait::{WaitOptions, finish};
+use crate::cli::plan::Task;
+use crate::cli::tasks::TaskOptions;
+use crate::cli::wait::finish;
 use crate::cli::{CliError, Exit};
 
 /// `gybe vnf undo`.
 #[derive(Args)]
 pub struct UndoLast {
-    /// Name or id
-    name: String,
     #[command(flatten)]
-    plan: PlanOptions,
-    #[command(flatten)]
-    wait: WaitOptions,
-    #[command(flatten)]
-    at: ServerOptions,
+    task: TaskOptions,
 }
 
 impl UndoLast {
     /// # Errors
     /// There is nothing that can be undone; as the server answers.
     pub async fn run(&self) -> Result<Exit, CliError> {
-        let server = self.at.connect()?;
-        let id = find::vnf(&server, &self.name).await?;
+        let TaskOptions { name, plan, wait, at } = &self.task;
+        let server = at.connect()?;
+        let id = find::vnf(&server, name).await?;
         match Undo::of(&find::operations(&server, &id).await?)? {
-            Undo::Task(task) => task.run(&server, &id, &self.plan, self.wait).await,
-            Undo::Rollback(op) if self.plan.preview || self.plan.plan.is_some() => {
+            Undo::Task(task) => task.run(&server, &id, plan, *wait).await,
+            Undo::Rollback(op) if plan.preview || plan.plan.is_some() => {
                 let text =
                     format!("the operation {op} stopped, and its rollback has no preview; see: gybe op get {op}");
                 Err(CliError::new(Exit::Refused, text))
@@ -41,7 +36,7 @@ impl UndoLast {
             Undo::Rollback(op) => {
                 server.post(&format!("{VNFLCM}/vnf_lcm_op_occs/{op}/rollback"), &json!({})).await?;
                 print(&format!("{op} is rolled back\n"))?;
-                finish(&server, &op, self.wait, "ROLLED_BACK").await
+                finish(&server, &op, *wait, "ROLLED_BACK").await
             }
         }
     }

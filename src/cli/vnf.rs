@@ -1,5 +1,7 @@
 //! `gybe vnf …`: VNF instances. `tasks` and `undo` have the commands that begin operations.
 
+use std::collections::BTreeMap;
+
 use clap::Subcommand;
 use serde_json::Value;
 
@@ -79,13 +81,15 @@ async fn show_all(list: &List) -> Result<Exit, CliError> {
     let server = list.at.connect()?;
     let all = server.list(&format!("{VNFLCM}/vnf_instances?fields={FIELDS}")).await?;
     let live = find::unfinished(&server, None).await?;
+    let live: BTreeMap<String, String> =
+        live.iter().map(|op| (text_at(op, "/vnfInstanceId"), what_is_live(op))).collect();
     list.output.show(&Value::Array(all), |all| {
         let row = |vnf: &Value| {
             let at = |pointer| text_at(vnf, pointer);
-            let live = live.iter().find(|op| text_at(op, "/vnfInstanceId") == at("/id"));
             let [name, state] = ["/vnfInstanceName", "/instantiationState"].map(at);
             let [namespace, product, id] = ["/metadata/namespace", "/vnfProductName", "/id"].map(at);
-            vec![name, state, namespace, product, id, live.map(what_is_live).unwrap_or_default()]
+            let operation = live.get(&id).cloned().unwrap_or_default();
+            vec![name, state, namespace, product, id, operation]
         };
         let rows: Vec<Vec<String>> = all.as_array().into_iter().flatten().map(row).collect();
         table(&["NAME", "STATE", "NAMESPACE", "PRODUCT", "ID", "OPERATION"], &rows)

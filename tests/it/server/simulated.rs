@@ -71,7 +71,7 @@ async fn a_vnf_lives_its_whole_life_in_a_simulated_vim() {
     gybe.complete(&path, "terminate", &json!({ "terminationType": "FORCEFUL" })).await;
     assert_eq!(gybe.get(&path).await.expect(StatusCode::OK)["instantiationState"], "NOT_INSTANTIATED");
 
-    // Without the option, a VNF cannot go there, and is told why.
+    // Without the option, an operation there fails and names the option.
     gybe.kill();
     gybe.forget_argument("--simulate");
     gybe.restart();

@@ -79,7 +79,7 @@ pub(super) async fn write(tx: &mut Tx, project: &str, events: &[NewEvent<'_>]) -
 
 /// Numbers the rows without a number that are committed, at most [`NUMBERED_AT_ONCE`].
 async fn number(tx: &mut Tx) -> Result<(), StoreError> {
-    // Whoever has the lock sees all rows that others numbered. The next statement sees what was committed until now.
+    // With the lock, all rows that others have numbered are visible. The next statement also sees what was committed meanwhile.
     let last = concat!("SELECT last FROM event_journal WHERE id = 1", for_update!());
     let last: i64 = sqlx::query_scalar(last).fetch_one(&mut **tx).await?;
     let update = "UPDATE events SET sequence = $1 + numbered.number FROM \
